@@ -1,0 +1,50 @@
+"""The errors that users of the plugin can meet.
+
+Each message names the option or file, the value, and the remedy.
+"""
+
+from __future__ import annotations
+
+
+class ServebenchError(Exception):
+    """Base class of every error that this plugin raises on purpose."""
+
+
+class OptionError(ServebenchError):
+    """An option, ini key or argument has a value that cannot be used."""
+
+
+class ModelError(ServebenchError):
+    """The model to serve could not be loaded, built or packaged."""
+
+
+class ParityError(ModelError):
+    """The packaged formats of one model do not give the same outputs."""
+
+
+class ServerError(ServebenchError):
+    """A model server misbehaved."""
+
+
+class ServerUnavailableError(ServerError):
+    """A server kind cannot run here; the message says what was looked for and how to get it."""
+
+
+class ServerStartError(ServerError):
+    """A server did not become ready; the message ends with the tail of its log."""
+
+
+class ServerDiedError(ServerError):
+    """A server ended while it was under load; the message ends with the tail of its log."""
+
+
+class BadResponseError(ServebenchError):
+    """A server's answer is not a prediction of the model."""
+
+
+class InvalidMeasurementError(ServebenchError):
+    """The measuring device failed, so that the numbers say nothing about the server."""
+
+
+class SLOSyntaxError(OptionError):
+    """An SLO expression cannot be read; the message points at the character."""

@@ -1,0 +1,49 @@
+"""What is served: one model, packaged for each server kind that it supports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model, packaged for one or more server kinds, with inputs and the outputs to expect.
+
+    Attributes:
+        name: what the model is called in reports.
+        artifacts: server kind (``"tensorflow_serving"``, ``"torchserve"``, …) to what that kind
+            serves: a directory of numbered SavedModel versions, or a ``.mar`` file. A kind
+            without an artifact is skipped with that reason.
+        inputs: sample inputs, one request each; float array of shape ``(n, *input_shape)``.
+        outputs: what the model itself predicts for ``inputs``; shape ``(n, *output_shape)``.
+        rtol: relative tolerance within which an answer must agree with ``outputs``.
+        atol: absolute tolerance within which an answer must agree with ``outputs``.
+        input_source: where the inputs come from, in words for the report.
+        weights_sha256: digest of the weights; two runs with different digests are not compared.
+        served_names: server kind to the name under which that server offers the model;
+            ``name`` where a kind is missing.
+    """
+
+    name: str
+    artifacts: Mapping[str, Path]
+    inputs: npt.NDArray[np.float32]
+    outputs: npt.NDArray[np.float32]
+    rtol: float = 1e-4
+    atol: float = 1e-4
+    input_source: str = "sample inputs of the model"
+    weights_sha256: str = ""
+    served_names: Mapping[str, str] = field(default_factory=dict)
+
+    def served_name(self, kind: str) -> str:
+        """Return the name under which a server of ``kind`` offers this model."""
+        return self.served_names.get(kind, self.name)
+
+
+ModelFactory = Callable[[Collection[str]], ServedModel]
+"""What ``servebench_model = "module:callable"`` names: it is given the chosen server kinds, builds
+what these need (and nothing for the others), and returns a :class:`ServedModel`."""

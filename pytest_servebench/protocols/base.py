@@ -1,0 +1,47 @@
+"""How a prediction is asked for, and how its answer is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """One HTTP request, without the address it goes to.
+
+    Attributes:
+        method: ``"POST"``, ``"GET"``, …
+        path: path on the server, beginning with ``/``.
+        headers: names and values beyond ``Host`` and ``Content-Length``.
+        body: the bytes to send.
+    """
+
+    method: str
+    path: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = field(default=b"", repr=False)
+
+
+class PredictionProtocol(Protocol):
+    """The language in which one server's predictions are asked for."""
+
+    @property
+    def name(self) -> str:
+        """Return the protocol's name, as reports show it."""
+        ...
+
+    def request(self, inputs: npt.NDArray[np.float32]) -> HttpRequest:
+        """Return the request for a prediction of one input of shape ``input_shape``."""
+        ...
+
+    def read(self, body: bytes) -> npt.NDArray[np.float32]:
+        """Return the outputs of one input, of shape ``output_shape``, from a status-200 body.
+
+        Raises:
+            BadResponseError: the body is not a prediction.
+        """
+        ...

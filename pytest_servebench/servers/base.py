@@ -1,0 +1,118 @@
+"""What a kind of model server is, and what a running one offers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from pytest_servebench.model import ServedModel
+from pytest_servebench.protocols.base import PredictionProtocol
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """How servers are started; the same for every kind, so that none is favoured.
+
+    Attributes:
+        cpus: processors on which the server's whole process tree may run.
+        threads: threads within one operation of the model (intra-op).
+        workers: predictions that the server computes at once.
+        start_timeout: seconds until a server must answer its first prediction.
+        stop_grace: seconds between SIGTERM and SIGKILL.
+        tfserving_binary: the ``tensorflow_model_server`` to run; ``None`` looks on ``PATH``.
+        require_real: never fall back to the embedded TensorFlow server.
+        tfserving_url: a TensorFlow Serving that already runs (``http://host:port``).
+        torchserve_url: a TorchServe that already runs.
+        tfserving_model: name under which TensorFlow Serving offers the model; ``None``: the model's.
+        torchserve_model: name under which TorchServe offers the model; ``None``: the model's.
+        torchserve_token: inference key of an attached TorchServe; never shown.
+    """
+
+    cpus: tuple[int, ...]
+    threads: int = 1
+    workers: int = 1
+    start_timeout: float = 120.0
+    stop_grace: float = 3.0
+    tfserving_binary: Path | None = None
+    require_real: bool = False
+    tfserving_url: str | None = None
+    torchserve_url: str | None = None
+    tfserving_model: str | None = None
+    torchserve_model: str | None = None
+    torchserve_token: str | None = field(default=None, repr=False)
+
+
+class RunningServer(Protocol):
+    """A server that answers predictions; stopped by :meth:`stop`."""
+
+    @property
+    def kind(self) -> str:
+        """Return the name of its kind, such as ``"torchserve"``."""
+        ...
+
+    @property
+    def implementation(self) -> str:
+        """Return the program and its version, such as ``"TorchServe 0.12.0"``."""
+        ...
+
+    @property
+    def base_url(self) -> str:
+        """Return scheme, host and port: ``"http://127.0.0.1:8501"``."""
+        ...
+
+    @property
+    def protocol(self) -> PredictionProtocol:
+        """Return how predictions are asked for, with whatever authorization that takes."""
+        ...
+
+    @property
+    def log_files(self) -> Sequence[Path]:
+        """Return its logs; empty for an attached server."""
+        ...
+
+    def pids(self) -> list[int]:
+        """Return all its processes now; empty for an attached server."""
+        ...
+
+    def check_alive(self) -> None:
+        """Return if the server runs.
+
+        Raises:
+            ServerDiedError: it ended; with its exit status and the tail of its log.
+        """
+        ...
+
+    def stop(self) -> None:
+        """End the whole process tree and wait for it; harmless when called twice."""
+        ...
+
+
+class ServerKind(Protocol):
+    """One kind of server, registered by ``pytest_servebench_server_kinds``."""
+
+    @property
+    def name(self) -> str:
+        """Return the word for options, ids and JSON, such as ``"torchserve"``."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """Return the name for people, such as ``"TorchServe"``."""
+        ...
+
+    def attached(self, settings: ServerSettings) -> bool:
+        """Tell whether ``settings`` name a running server of this kind, so that no artifact is needed."""
+        ...
+
+    def start(self, model: ServedModel, settings: ServerSettings, run_dir: Path) -> RunningServer:
+        """Start a server for ``model`` and return when it has answered a prediction correctly.
+
+        ``run_dir`` is an existing, empty directory of this server's own, for configuration and logs.
+
+        Raises:
+            ServerUnavailableError: what the kind needs is not installed or not found.
+            ServerStartError: it did not become ready; nothing of it is left running.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""How predictions are asked for and read, one module for each protocol."""

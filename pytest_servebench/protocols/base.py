@@ -16,13 +16,14 @@ class HttpRequest:
     Attributes:
         method: ``"POST"``, ``"GET"``, …
         path: path on the server, beginning with ``/``.
-        headers: names and values beyond ``Host`` and ``Content-Length``.
+        headers: names and values beyond ``Host`` and ``Content-Length``; left out of the
+            representation, as they may hold a key.
         body: the bytes to send.
     """
 
     method: str
     path: str
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: bytes = field(default=b"", repr=False)
 
 

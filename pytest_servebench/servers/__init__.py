@@ -1,0 +1,47 @@
+"""The kinds of model server that can be started or attached to.
+
+Kinds are imported when they are asked for: the embedded server is a sub-package of this one, and
+must not pay at its start for what its launcher needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pytest_servebench.errors import OptionError
+
+if TYPE_CHECKING:
+    from pytest_servebench.servers.base import ServerKind
+
+
+def builtin_kinds() -> list[ServerKind]:
+    """Return the kinds that come with the plugin, in the order of reports."""
+    from pytest_servebench.servers.tensorflow_serving import TensorFlowServing  # noqa: PLC0415
+    from pytest_servebench.servers.torchserve import TorchServe  # noqa: PLC0415
+
+    return [TensorFlowServing(), TorchServe()]
+
+
+def collect_kinds(groups: Iterable[Iterable[ServerKind]]) -> dict[str, ServerKind]:
+    """Return all kinds of all groups by name, in order.
+
+    Args:
+        groups: what :func:`builtin_kinds` and the hook ``pytest_servebench_server_kinds`` return.
+
+    Raises:
+        OptionError: two kinds have one name.
+    """
+    kinds: dict[str, ServerKind] = {}
+    for kind in (kind for group in groups for kind in group):
+        taken = kinds.setdefault(kind.name, kind)
+        if taken is not kind:
+            raise OptionError(
+                f"Two server kinds are called {kind.name!r}: {_origin(taken)} and {_origin(kind)}. "
+                "Rename the one from the hook pytest_servebench_server_kinds."
+            )
+    return kinds
+
+
+def _origin(kind: ServerKind) -> str:
+    return f"{type(kind).__module__}.{type(kind).__qualname__}"

@@ -25,8 +25,8 @@ class ServerSettings:
         require_real: never fall back to the embedded TensorFlow server.
         tfserving_url: a TensorFlow Serving that already runs (``http://host:port``).
         torchserve_url: a TorchServe that already runs.
-        tfserving_model: name under which TensorFlow Serving offers the model; ``None``: the model's.
-        torchserve_model: name under which TorchServe offers the model; ``None``: the model's.
+        tfserving_model: name by which TensorFlow Serving offers the model; ``None``: the model's.
+        torchserve_model: name by which TorchServe offers the model; ``None``: the model's.
         torchserve_token: inference key of an attached TorchServe; never shown.
     """
 
@@ -103,13 +103,14 @@ class ServerKind(Protocol):
         ...
 
     def attached(self, settings: ServerSettings) -> bool:
-        """Tell whether ``settings`` name a running server of this kind, so that no artifact is needed."""
+        """Tell whether ``settings`` name a running server of this kind; it needs no artifact."""
         ...
 
     def start(self, model: ServedModel, settings: ServerSettings, run_dir: Path) -> RunningServer:
         """Start a server for ``model`` and return when it has answered a prediction correctly.
 
-        ``run_dir`` is an existing, empty directory of this server's own, for configuration and logs.
+        ``run_dir`` is an existing, empty directory of this server's own, for its configuration
+        and logs.
 
         Raises:
             ServerUnavailableError: what the kind needs is not installed or not found.

@@ -1,0 +1,50 @@
+"""TorchServe's inference API, for handlers that speak of instances and predictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_servebench.protocols.base import HttpRequest
+from pytest_servebench.protocols.predictions import instances_body, read_predictions
+
+
+@dataclass(frozen=True)
+class TorchServeRest:
+    """``POST /predictions/NAME``.
+
+    Attributes:
+        model_name: the name under which the server offers the model.
+        token: TorchServe's inference key, never shown; ``None`` where authorization is off.
+    """
+
+    model_name: str
+    token: str | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Return the protocol's name, as reports show it."""
+        return "TorchServe REST"
+
+    def request(self, inputs: npt.NDArray[np.float32]) -> HttpRequest:
+        """Return the request for a prediction of one input."""
+        headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"),)
+        if self.token is not None:
+            headers += (("Authorization", f"Bearer {self.token}"),)
+        return HttpRequest(
+            "POST",
+            f"/predictions/{quote(self.model_name, safe='')}",
+            headers,
+            instances_body(inputs),
+        )
+
+    def read(self, body: bytes) -> npt.NDArray[np.float32]:
+        """Return the outputs of one input from a status-200 body.
+
+        Raises:
+            BadResponseError: the body is not a prediction.
+        """
+        return read_predictions(body)

@@ -1,0 +1,53 @@
+"""What every started server gets the same: environment, model name, artifact."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from pytest_servebench.errors import ServerStartError
+from pytest_servebench.model import ServedModel
+from pytest_servebench.servers.base import ServerSettings
+
+TOKEN_VARIABLE = "SERVEBENCH_TORCHSERVE_TOKEN"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+# Thread pools of OpenMP, MKL and OpenBLAS take all processors unless they are told otherwise.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def environment(settings: ServerSettings, extra: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a server: this process's, the thread counts, and ``extra``."""
+    inherited = {key: value for key, value in os.environ.items() if key != TOKEN_VARIABLE}
+    threads = dict.fromkeys(_THREAD_VARIABLES, str(settings.threads))
+    return {**inherited, **threads, **extra}
+
+
+def artifact(model: ServedModel, kind: str) -> Path:
+    """Return the absolute path of what ``kind`` is to serve.
+
+    Raises:
+        ServerStartError: the model has nothing for this kind.
+    """
+    try:
+        return model.artifacts[kind].absolute()
+    except KeyError:
+        known = ", ".join(sorted(model.artifacts)) or "none"
+        raise ServerStartError(
+            f"The model {model.name!r} has no artifact for {kind} (it has: {known})."
+        ) from None
+
+
+def checked_name(name: str) -> str:
+    """Return ``name`` if a server can offer a model under it.
+
+    Raises:
+        ServerStartError: it does not fit into a URL and a command line.
+    """
+    if not _NAME.fullmatch(name):
+        raise ServerStartError(
+            f"A server cannot offer a model under the name {name!r}: use letters, digits, "
+            "'_', '.' and '-' (ServedModel.served_names sets another name for one kind)."
+        )
+    return name

@@ -1,0 +1,209 @@
+"""From a command to a server that answers predictions correctly, or to an error that says why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pytest_servebench.errors import BadResponseError, ServerStartError
+from pytest_servebench.model import ServedModel
+from pytest_servebench.protocols.base import PredictionProtocol
+from pytest_servebench.servers import ports, probe
+from pytest_servebench.servers.logs import FatalLine, LogWatch
+from pytest_servebench.servers.process import ServerProcess
+
+PORT_ATTEMPTS = 4
+_PAUSE = 0.05  # seconds between two looks
+_REFUSALS = 5.0  # seconds for which a server that is up may answer with errors
+_LONGEST_ANSWER = 60.0  # seconds
+_SETTLE = 1.0  # seconds that a log is given to finish what it was saying when it turned fatal
+T = TypeVar("T")
+
+
+class PortClashError(ServerStartError):
+    """Another program took a port between its choice and its use."""
+
+
+@dataclass(frozen=True)
+class StartedServer:
+    """A server that this run has started.
+
+    Attributes:
+        kind: name of its kind.
+        implementation: the program and its version.
+        base_url: scheme, host and port.
+        protocol: how predictions are asked for.
+        process: its process tree.
+    """
+
+    kind: str
+    implementation: str
+    base_url: str
+    protocol: PredictionProtocol
+    process: ServerProcess
+
+    @property
+    def log_files(self) -> Sequence[Path]:
+        """Return its logs."""
+        return self.process.log_files
+
+    def pids(self) -> list[int]:
+        """Return all its processes now."""
+        return self.process.pids()
+
+    def check_alive(self) -> None:
+        """Return if the server runs.
+
+        Raises:
+            ServerDiedError: it ended; with its exit status and the tail of its log.
+        """
+        self.process.check_alive(self.implementation)
+
+    def stop(self) -> None:
+        """End the whole process tree and wait for it; harmless when called twice."""
+        self.process.stop()
+
+
+class Readiness:
+    """Waits until a process serves its model.
+
+    Args:
+        title: the server's name, for errors.
+        process: what was started; stopped by :meth:`failure`'s callers, not here.
+        timeout: seconds from now until the server must be ready.
+        fatal: lines in its log after which waiting is in vain.
+    """
+
+    def __init__(
+        self, title: str, process: ServerProcess, timeout: float, fatal: Sequence[FatalLine]
+    ) -> None:
+        self._title = title
+        self._process = process
+        self._timeout = timeout
+        self._start = time.monotonic()
+        self._fatal = fatal
+        self._watch = LogWatch(process.log_files)
+
+    def wait_for(self, what: str, attempt: Callable[[float], tuple[bool, str]]) -> None:
+        """Call ``attempt`` until it succeeds.
+
+        Args:
+            what: what is waited for, in words that follow "waiting for".
+            attempt: given the seconds that are left; returns whether it succeeded, and what it
+                saw, for the error.
+
+        Raises:
+            PortClashError: the log says that a port is taken.
+            ServerStartError: the process ended, the log says that it is in vain, or time is up.
+        """
+        seen = "nothing"
+        while True:
+            # In this order: what the log says explains an end better than an exit status does.
+            ending = self._process.ending()
+            self._look_at_log()
+            if ending is not None:
+                raise self.failure(f"it ended ({ending}) while waiting for {what}")
+            left = self._timeout - (time.monotonic() - self._start)
+            if left <= 0:
+                raise self.failure(
+                    f"gave up after {self._timeout:g} s of waiting for {what}; last seen: {seen}"
+                )
+            done, seen = attempt(left)
+            if done:
+                return
+            time.sleep(_PAUSE)
+
+    def failure(self, reason: str) -> ServerStartError:
+        """Return the error to raise: the reason, the command, and the tail of the log."""
+        return ServerStartError(self._message(reason))
+
+    def _message(self, reason: str) -> str:
+        waited = time.monotonic() - self._start
+        return (
+            f"{self._title} did not become ready: {reason}.\n"
+            f"Waited {waited:.1f} s (limit {self._timeout:g} s). "
+            f"Command: {' '.join(self._process.command)}\n{self._process.log_tail()}"
+        )
+
+    def _look_at_log(self) -> None:
+        hit = self._watch.first_fatal(self._fatal)
+        if hit is None:
+            return
+        fatal, line = hit
+        deadline = time.monotonic() + _SETTLE
+        while time.monotonic() < deadline and self._process.ending() is None:
+            time.sleep(_PAUSE)
+        message = self._message(f"{fatal.meaning} (its log: {line!r})")
+        raise (PortClashError if fatal.port_clash else ServerStartError)(message)
+
+
+def url(port: int) -> str:
+    """Return the address of a server that was started here."""
+    return f"http://{ports.LOOPBACK}:{port}"
+
+
+def wait_for_prediction(
+    readiness: Readiness,
+    process: ServerProcess,
+    port: int,
+    protocol: PredictionProtocol,
+    model: ServedModel,
+) -> None:
+    """Wait until ``process`` itself answers ``model.inputs[0]``, and check the answer.
+
+    Raises:
+        ServerStartError: it does not in time, or the answer is wrong.
+    """
+    base_url = url(port)
+    request = protocol.request(model.inputs[0])
+    body = b""
+    refused_since: float | None = None
+
+    def attempt(left: float) -> tuple[bool, str]:
+        nonlocal body, refused_since
+        if not ports.listens(process.pids(), port):
+            if ports.accepts(ports.LOOPBACK, port, 1.0):
+                return False, f"port {port} is served by a program that is not this server"
+            return False, f"no process of this server listens on port {port}"
+        try:
+            answer = probe.ask(base_url, request, min(left, _LONGEST_ANSWER))
+        except probe.NoAnswerError as error:
+            return False, f"{request.method} {request.path}: {error}"
+        if answer.status == 200:
+            body = answer.body
+            return True, ""
+        seen = f"{request.method} {request.path}: {answer.describe()}"
+        refused_since = refused_since or time.monotonic()
+        if time.monotonic() - refused_since > _REFUSALS:
+            raise readiness.failure(f"it refuses to predict: {seen}")
+        return False, seen
+
+    readiness.wait_for(f"a prediction from {base_url}{request.path}", attempt)
+    try:
+        wrong = probe.compare(protocol, model, body)
+    except BadResponseError as error:
+        raise readiness.failure(f"its first answer is no prediction. {error}") from None
+    if wrong is not None:
+        raise readiness.failure(f"it answers, but not with what {model.name} predicts: {wrong}")
+
+
+def with_fresh_ports(count: int, start: Callable[[list[int]], T]) -> T:
+    """Call ``start`` with free ports, and again with others should one be taken meanwhile.
+
+    Raises:
+        ServerStartError: as raised by ``start``; of a clash only after several attempts.
+    """
+    for attempt in range(1, PORT_ATTEMPTS + 1):
+        chosen = ports.free_ports(count)
+        try:
+            return start(chosen)
+        except PortClashError as error:
+            if attempt == PORT_ATTEMPTS:
+                raise ServerStartError(
+                    f"After {PORT_ATTEMPTS} attempts on different free ports "
+                    f"(the last: {', '.join(map(str, chosen))}):\n{error}"
+                ) from None
+    raise AssertionError("unreachable")

@@ -1,0 +1,102 @@
+"""Servers' logs: watched while a server starts, and quoted in errors."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+TAIL_LINES = 30
+_TAIL_BYTES = 32_768
+_LONGEST_LINE = 400
+HIDDEN = "[key hidden]"
+
+
+@dataclass(frozen=True)
+class FatalLine:
+    """A line in a log after which a server will not become ready any more.
+
+    Attributes:
+        pattern: regular expression to find in one line.
+        meaning: what it means, and what to do, in words for the error.
+        port_clash: another program was faster to take a port; worth another try on fresh ones.
+    """
+
+    pattern: re.Pattern[str]
+    meaning: str
+    port_clash: bool = False
+
+
+class LogWatch:
+    """Reads what was added to some logs since the last look."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._offsets = dict.fromkeys(paths, 0)
+
+    def new_lines(self) -> Iterator[str]:
+        """Yield the lines that were completed since the last call."""
+        for path, offset in self._offsets.items():
+            try:
+                with path.open("rb") as file:
+                    file.seek(offset)
+                    added = file.read()
+            except FileNotFoundError:
+                continue
+            complete = added[: added.rfind(b"\n") + 1]
+            self._offsets[path] = offset + len(complete)
+            yield from complete.decode("utf-8", "replace").splitlines()
+
+    def first_fatal(self, fatal: Sequence[FatalLine]) -> tuple[FatalLine, str] | None:
+        """Return the first fatal line that was added, with its text."""
+        for line in self.new_lines():
+            for candidate in fatal:
+                if candidate.pattern.search(line):
+                    return candidate, line.strip()
+        return None
+
+
+def tail(paths: Sequence[Path], secrets: Sequence[str] = ()) -> str:
+    """Return the last lines of each log, indented below its path, without ``secrets``."""
+    parts = []
+    for path in paths:
+        lines = _last_lines(path)
+        if lines is None:
+            parts.append(f"{path}: no such file")
+        elif not lines:
+            parts.append(f"{path}: empty")
+        else:
+            quoted = "\n".join(f"  | {line[:_LONGEST_LINE]}" for line in lines)
+            parts.append(f"{path}, last lines:\n{redact(quoted, secrets)}")
+    return "\n".join(parts)
+
+
+def redact(text: str, secrets: Sequence[str]) -> str:
+    """Return ``text`` with each secret replaced."""
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def scrub(paths: Iterable[Path], secrets: Sequence[str]) -> None:
+    """Replace secrets in files that are kept, should the server or its model have logged them."""
+    for path in paths:
+        if not secrets or not path.is_file():
+            continue
+        content = path.read_bytes()
+        clean = content
+        for secret in secrets:
+            clean = clean.replace(secret.encode(), HIDDEN.encode())
+        if clean != content:
+            path.write_bytes(clean)
+
+
+def _last_lines(path: Path) -> list[str] | None:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_BYTES))
+            return file.read().decode("utf-8", "replace").rstrip().splitlines()[-TAIL_LINES:]
+    except OSError:
+        return None

@@ -1,0 +1,47 @@
+"""Free ports, and whose a listening port is."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterable
+
+import psutil
+
+LOOPBACK = "127.0.0.1"
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ``count`` different ports that are free on 127.0.0.1 now.
+
+    Another program may take one before the server does: callers try again on fresh ports.
+    """
+    with contextlib.ExitStack() as stack:
+        # All are held at once, so that no port is given out twice.
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((LOOPBACK, 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
+def listens(pids: Iterable[int], port: int) -> bool:
+    """Tell whether one of these processes listens on ``port``.
+
+    An answer on the port alone does not tell: where a server lost the race for it, a foreign
+    program answers.
+    """
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            for connection in psutil.Process(pid).net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                    return True
+    return False
+
+
+def accepts(host: str, port: int, timeout: float) -> bool:
+    """Tell whether somebody accepts TCP connections there within ``timeout`` seconds."""
+    try:
+        with socket.create_connection((host, port), timeout=timeout):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,266 @@
+"""A server's process tree: started under a supervisor, so that nothing of it outlives pytest."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets as token
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pytest_servebench.errors import ServerDiedError, ServerStartError
+from pytest_servebench.servers import logs
+
+ORPHAN_GRACE = 2.0  # seconds from SIGTERM to SIGKILL once pytest is gone
+_START_LIMIT = 30.0  # seconds for the supervisor to start the command
+_STOP_MARGIN = (
+    12.0  # seconds beyond the grace for the supervisor to end the tree; see GIVE_UP there
+)
+_MARK = "SERVEBENCH_SERVER"  # environment variable by which stray descendants are recognised
+_SOCKET_PATH_LIMIT = (
+    60  # of the 108 bytes that a Unix socket's path may have, the directory's share
+)
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+
+_alive: weakref.WeakSet[ServerProcess] = weakref.WeakSet()
+
+
+def scratch_directory() -> Path:
+    """Return a new private directory (mode 0700) with a path short enough for Unix sockets."""
+    base = tempfile.gettempdir()
+    if len(base) > _SOCKET_PATH_LIMIT:
+        base = "/tmp"
+    return Path(tempfile.mkdtemp(prefix="servebench-", dir=base))
+
+
+class ServerProcess:
+    """One command, its descendants and its logs.
+
+    Args:
+        command: program and arguments.
+        cpus: processors on which the whole tree may run; empty: all. Ignored where the system has
+            no such call (macOS).
+        stop_grace: seconds between SIGTERM and SIGKILL in :meth:`stop`.
+        cwd: working directory.
+        env: environment.
+        log: file for standard error, and for standard output too unless ``stdout_log`` is given.
+        stdout_log: file for standard output.
+        scratch: directory that is removed when the tree has ended, even after SIGKILL of pytest.
+
+    Raises:
+        ServerStartError: the command could not be run.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        cpus: Sequence[int],
+        stop_grace: float,
+        cwd: Path,
+        env: Mapping[str, str],
+        log: Path,
+        stdout_log: Path | None = None,
+        scratch: Path | None = None,
+    ) -> None:
+        self.command = list(command)
+        self.log_files = [log] if stdout_log is None else [log, stdout_log]
+        self.secrets: list[str] = []
+        self._stop_grace = stop_grace
+        self._scratch = scratch
+        self._mark = token.token_hex(8)
+        self._owner = os.getpid()
+        self._lock = threading.Lock()
+        self._status = b""
+        self._pid: int | None = None
+        self._exit: int | None = None
+        self._left: list[int] = []
+        self._failure: str | None = None
+        self._stopped = False
+        spec = {
+            "command": self.command,
+            "cpus": list(cpus),
+            "owner": self._owner,
+            "stop_grace": stop_grace,
+            "orphan_grace": min(stop_grace, ORPHAN_GRACE),
+            "stdout": stdout_log and str(stdout_log),
+            "scratch": scratch and str(scratch),
+        }
+        with log.open("ab") as log_file:
+            # The write end of standard input's pipe is closed on exec, so no other child gets it.
+            self._supervisor = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(_SUPERVISOR), json.dumps(spec)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log_file,
+                bufsize=0,
+                cwd=cwd,
+                env={**env, _MARK: self._mark},
+                start_new_session=True,
+            )
+        _alive.add(self)
+        try:
+            self._await_start()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Return the process id of the command itself."""
+        if self._pid is None:
+            raise ServerStartError(f"{self.command[0]} was not started.")
+        return self._pid
+
+    def pids(self) -> list[int]:
+        """Return the command's process and all its descendants that live now."""
+        try:
+            below = psutil.Process(self._supervisor.pid).children(recursive=True)
+        except psutil.Error:
+            return [process.pid for process in self._marked()] if not self._stopped else []
+        return [process.pid for process in below]
+
+    def ending(self) -> str | None:
+        """Return how the command ended, such as ``"exit status 255"``; ``None`` while it runs."""
+        with self._lock:
+            over = self._read_status(0)
+            if self._exit is not None:
+                return _in_words(self._exit)
+            if self._failure is not None:
+                return self._failure
+            if over and not self._stopped:
+                return "its supervisor was killed"
+        return None
+
+    def check_alive(self, title: str) -> None:
+        """Return if the command runs.
+
+        Raises:
+            ServerDiedError: it ended; with its exit status and the tail of its log.
+        """
+        ending = "stopped by this run" if self._stopped else self.ending()
+        if ending is not None:
+            raise ServerDiedError(f"{title} ended: {ending}.\n{self.log_tail()}")
+
+    def log_tail(self) -> str:
+        """Return the last lines of the logs, without secrets."""
+        return logs.tail(self.log_files, self.secrets)
+
+    def stop(self) -> None:
+        """End the whole tree and wait for it; harmless when called twice."""
+        if self._stopped or os.getpid() != self._owner:  # a forked copy owns nothing
+            return
+        self._stopped = True
+        stdin = self._supervisor.stdin
+        if stdin is not None:
+            with contextlib.suppress(OSError):
+                stdin.write(b"s")
+            # Left open until the supervisor has gone: its end would mean that pytest crashed.
+            try:
+                clean = self._supervisor.wait(self._stop_grace + _STOP_MARGIN) == 0
+            except subprocess.TimeoutExpired:
+                clean = False
+            with contextlib.suppress(OSError):
+                stdin.close()
+        with self._lock:
+            self._read_status(0)
+        if not clean or self._left:
+            self._sweep()
+        if self._supervisor.stdout is not None:
+            self._supervisor.stdout.close()
+        logs.scrub(self.log_files, self.secrets)
+
+    def _await_start(self) -> None:
+        deadline = time.monotonic() + _START_LIMIT
+        with self._lock:
+            while self._pid is None and self._failure is None:
+                over = self._read_status(max(0.0, deadline - time.monotonic()))
+                if over and self._pid is None and self._failure is None:
+                    self._failure = "its supervisor ended"
+                elif time.monotonic() > deadline:
+                    self._failure = f"its supervisor did not start it in {_START_LIMIT:g} s"
+        if self._failure is not None:
+            raise ServerStartError(
+                f"{self.command[0]} could not be run: {self._failure}.\n{self.log_tail()}"
+            )
+
+    def _read_status(self, timeout: float) -> bool:
+        """Read what the supervisor has reported; tell whether it will not report any more."""
+        stream = self._supervisor.stdout
+        if stream is None or stream.closed:
+            return True
+        poll = select.poll()  # select() refuses file descriptors from 1024 on
+        poll.register(stream, select.POLLIN)
+        while poll.poll(timeout * 1000):
+            chunk = os.read(stream.fileno(), 4096)
+            if not chunk:
+                return True
+            *lines, self._status = (self._status + chunk).split(b"\n")
+            for line in lines:
+                self._take(json.loads(line))
+            timeout = 0
+        return False
+
+    def _take(self, message: Mapping[str, Any]) -> None:
+        self._pid = message.get("started", self._pid)
+        self._exit = message.get("exit", self._exit)
+        self._failure = message.get("failed", self._failure)
+        self._left = message.get("left", self._left)
+
+    def _marked(self) -> list[psutil.Process]:
+        """Return every process that has this server's mark in its environment."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.environ().get(_MARK) == self._mark:
+                    found.append(process)
+        return found
+
+    def _sweep(self) -> None:
+        """End what a killed supervisor has left, at once."""
+        for _ in range(10):
+            marked = self._marked()
+            if not marked:
+                break
+            for process in marked:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            psutil.wait_procs(marked, timeout=1)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._supervisor.wait(1)
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def _in_words(status: int) -> str:
+    if status >= 0:
+        hint = " (did it go into the background? it must stay in front)" if status == 0 else ""
+        return f"exit status {status}{hint}"
+    with contextlib.suppress(ValueError):
+        return f"killed by {signal.Signals(-status).name}"
+    return f"killed by signal {-status}"
+
+
+def _forget_in_child() -> None:
+    """Close the pipes in a forked child, which would otherwise keep servers alive after pytest."""
+    for process in list(_alive):
+        for stream in (process._supervisor.stdin, process._supervisor.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,282 @@
+"""TensorFlow Serving: attached, the real ``tensorflow_model_server``, or the embedded server."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest_servebench
+from pytest_servebench.errors import ServerStartError, ServerUnavailableError
+from pytest_servebench.model import ServedModel
+from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
+from pytest_servebench.servers.attached import Target, attach
+from pytest_servebench.servers.base import RunningServer, ServerSettings
+from pytest_servebench.servers.environment import artifact, checked_name, environment
+from pytest_servebench.servers.launch import (
+    Readiness,
+    StartedServer,
+    url,
+    wait_for_prediction,
+    with_fresh_ports,
+)
+from pytest_servebench.servers.logs import FatalLine
+from pytest_servebench.servers.process import ServerProcess, scratch_directory
+
+KIND = "tensorflow_serving"
+BINARY = "tensorflow_model_server"
+BINARY_OPTION = "--servebench-tfserving-binary"
+URL_OPTION = "--servebench-tfserving-url"
+_EMBEDDED = "pytest_servebench.servers.savedmodel_server"
+_VERSION_LIMIT = 60.0  # seconds for PROGRAM --version
+_GET_ONE = (
+    "install the Debian package tensorflow-model-server or take the program out of the container "
+    f"image tensorflow/serving, and name it with {BINARY_OPTION}=PATH; or attach to a server that "
+    f"runs elsewhere with {URL_OPTION}=http://HOST:PORT"
+)
+
+FATAL = (
+    FatalLine(
+        # The real server goes on without its REST API, and whoever has the port would answer.
+        re.compile(r"Failed to start HTTP Server"),
+        "its REST port was taken by another program",
+        port_clash=True,
+    ),
+    FatalLine(
+        re.compile(r"Address already in use|EADDRINUSE"),
+        "a port of its was taken by another program",
+        port_clash=True,
+    ),
+    FatalLine(re.compile(r"Failed to start server\. Error"), "it refused to start"),
+    FatalLine(
+        re.compile(r"Could not find base path|No versions of servable \S+ found under base path"),
+        "it found no model, and would wait for one for ever",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class _Program:
+    """What to run: the command without flags, its name and version, and its environment."""
+
+    command: tuple[str, ...]
+    implementation: str
+    python_path: str | None = None
+
+
+class TensorFlowServing:
+    """Serves a SavedModel over TensorFlow Serving's REST API."""
+
+    @property
+    def name(self) -> str:
+        """Return the word for options, ids and JSON."""
+        return KIND
+
+    @property
+    def title(self) -> str:
+        """Return the name for people."""
+        return "TensorFlow Serving"
+
+    def attached(self, settings: ServerSettings) -> bool:
+        """Tell whether ``settings`` name a running server of this kind."""
+        return bool(settings.tfserving_url)
+
+    def start(self, model: ServedModel, settings: ServerSettings, run_dir: Path) -> RunningServer:
+        """Start or attach to a server, and return when it has answered a prediction correctly.
+
+        Raises:
+            ServerUnavailableError: there is no program to run.
+            ServerStartError: it did not become ready; nothing of it is left running.
+        """
+        served = settings.tfserving_model or model.served_name(KIND)
+        protocol = TensorFlowServingRest(served)
+        if settings.tfserving_url:
+            target = Target(
+                KIND, self.title, settings.tfserving_url, URL_OPTION, "--servebench-tfserving-model"
+            )
+            return attach(target, protocol, model, settings.start_timeout)
+        checked_name(served)
+        program = _find_program(settings)
+        base_path = check_saved_model(artifact(model, KIND))
+
+        def start(ports: list[int]) -> RunningServer:
+            return _start(
+                program,
+                base_path=base_path,
+                protocol=protocol,
+                model=model,
+                settings=settings,
+                run_dir=run_dir,
+                port=ports[0],
+            )
+
+        return with_fresh_ports(1, start)
+
+
+def _start(
+    program: _Program,
+    *,
+    base_path: Path,
+    protocol: TensorFlowServingRest,
+    model: ServedModel,
+    settings: ServerSettings,
+    run_dir: Path,
+    port: int,
+) -> RunningServer:
+    scratch = scratch_directory()
+    flags = [
+        # Always --a=b: with "--a b" the real server prints its usage and starts all the same.
+        f"--rest_api_port={port}",
+        # --port=0 alone is refused, and without it 8500 is opened on all addresses.
+        "--port=0",
+        f"--grpc_socket_path={scratch / 'grpc.sock'}",
+        f"--model_name={protocol.model_name}",
+        f"--model_base_path={base_path}",
+        # Look for versions once, not every second during the measurement.
+        "--file_system_poll_wait_seconds=0",
+        # Else a broken model is tried again five times, a minute apart.
+        "--max_num_load_retries=0",
+        f"--tensorflow_intra_op_parallelism={settings.threads}",
+        f"--tensorflow_inter_op_parallelism={settings.workers}",
+        # One thread accepts connections and never answers; these only wait for the computation.
+        f"--rest_api_num_threads={max(16, 4 * len(settings.cpus))}",
+    ]
+    extra = {"PYTHONPATH": program.python_path} if program.python_path else {}
+    process = ServerProcess(
+        [*program.command, *flags],
+        cpus=settings.cpus,
+        stop_grace=settings.stop_grace,
+        cwd=scratch,
+        env=environment(settings, extra),
+        # Errors of the start go to standard output, everything else to standard error.
+        log=run_dir / "server.log",
+        stdout_log=run_dir / "server.stdout.log",
+        scratch=scratch,
+    )
+    try:
+        readiness = Readiness(program.implementation, process, settings.start_timeout, FATAL)
+        wait_for_prediction(readiness, process, port, protocol, model)
+    except BaseException:
+        process.stop()
+        raise
+    return StartedServer(KIND, program.implementation, url(port), protocol, process)
+
+
+def check_saved_model(base_path: Path) -> Path:
+    """Return ``base_path`` if it is a directory of numbered SavedModel versions.
+
+    The real server runs for ever, without a port, where it is not.
+
+    Raises:
+        ServerStartError: what is wrong with it, and what to do.
+    """
+    wanted = "TensorFlow Serving needs a directory with numbered versions: PATH/1/saved_model.pb"
+    if not base_path.exists():
+        raise ServerStartError(f"There is no model at {base_path}. {wanted}.")
+    if not base_path.is_dir():
+        raise ServerStartError(f"{base_path} is not a directory. {wanted}.")
+    if _is_saved_model(base_path):
+        remedy = (
+            f"give its parent, {base_path.parent}"
+            if base_path.name.isdecimal()
+            else "move it into a sub-directory called 1"
+        )
+        raise ServerStartError(f"{base_path} is itself one version of a model: {remedy}. {wanted}.")
+    versions = sorted((p for p in base_path.iterdir() if p.name.isdecimal()), key=_number)
+    if not versions:
+        found = ", ".join(sorted(p.name for p in base_path.iterdir())[:10]) or "nothing"
+        raise ServerStartError(f"{base_path} has no numbered version (found: {found}). {wanted}.")
+    if not _is_saved_model(versions[-1]):
+        raise ServerStartError(
+            f"{versions[-1]}, the newest version in {base_path}, has no saved_model.pb. {wanted}."
+        )
+    return base_path
+
+
+def _is_saved_model(path: Path) -> bool:
+    return any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt"))
+
+
+def _number(path: Path) -> int:
+    return int(path.name)
+
+
+def _find_program(settings: ServerSettings) -> _Program:
+    if settings.tfserving_binary is not None:
+        binary = settings.tfserving_binary
+        problem = _not_executable(binary)
+        if problem:
+            raise ServerUnavailableError(
+                f"{BINARY_OPTION}={binary}: {problem}. Name an executable {BINARY}, or leave the "
+                f"option out to use the one on PATH or the embedded server."
+            )
+        return _real(str(binary.absolute()))
+    on_path = shutil.which(BINARY)
+    if on_path is not None:
+        return _real(on_path)
+    if settings.require_real:
+        raise ServerUnavailableError(
+            f"TensorFlow Serving itself is required (--servebench-require-real), but "
+            f"{BINARY_OPTION} is not given and there is no {BINARY} on PATH "
+            f"({os.environ.get('PATH', '')}). "
+            f"Remedy: {_GET_ONE}."
+        )
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ServerUnavailableError(
+            "TensorFlow Serving cannot run here. Checked:\n"
+            f"  {BINARY_OPTION}: not given\n"
+            f"  {BINARY} on PATH: not found\n"
+            f"  the embedded server: TensorFlow is not installed for {sys.executable}\n"
+            f"Remedy: pip install 'pytest-servebench[tensorflow]'; or {_GET_ONE}."
+        )
+    return _embedded()
+
+
+def _not_executable(binary: Path) -> str | None:
+    if not binary.exists():
+        return "there is no such file"
+    if not binary.is_file():
+        return "it is not a file"
+    return None if os.access(binary, os.X_OK) else "it is not executable"
+
+
+def _real(binary: str) -> _Program:
+    output = _version_output([binary], None)
+    match = re.search(r"TensorFlow ModelServer: (\d+(?:\.\d+)+)", output)
+    # A released binary calls itself 2.19.0-rc0+dev.sha.…: what is released is 2.19.0.
+    version = match[1] if match else "of unknown version"
+    return _Program((binary,), f"{BINARY} {version}")
+
+
+def _embedded() -> _Program:
+    command = (sys.executable, "-m", _EMBEDDED)
+    # The server's working directory is another one, so a source tree must be named.
+    root = str(Path(pytest_servebench.__file__).parent.parent)
+    inherited = os.environ.get("PYTHONPATH")
+    path = f"{root}{os.pathsep}{inherited}" if inherited else root
+    lines = _version_output(command, path).splitlines()
+    implementation = lines[0].strip() if lines else "savedmodel-server of unknown version"
+    return _Program(command, implementation, path)
+
+
+def _version_output(command: list[str] | tuple[str, ...], python_path: str | None) -> str:
+    """Return what ``--version`` prints, or nothing: the start itself will show what is wrong."""
+    extra = {"PYTHONPATH": python_path} if python_path else {}
+    try:
+        return subprocess.run(
+            [*command, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_VERSION_LIMIT,
+            env={**os.environ, **extra},
+            check=False,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""

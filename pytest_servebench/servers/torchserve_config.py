@@ -1,0 +1,69 @@
+"""TorchServe's configuration files."""
+
+from __future__ import annotations
+
+from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.ports import LOOPBACK
+
+_TOKEN_MINUTES = 60 * 24 * 7
+_JOB_QUEUE = 1000
+
+# By default TorchServe writes some fifteen lines for each prediction, into five files and its
+# standard output. TensorFlow Serving writes none, so TorchServe is not made to pay for that: what
+# is left is what its workers print, but for one line for each prediction, and warnings. All goes
+# to one file, whose end an error can quote.
+_LOG4J2 = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<Configuration status="ERROR">
+  <Appenders>
+    <Console name="log" target="SYSTEM_OUT">
+      <RegexFilter regex=".*Backend received inference at.*" onMatch="DENY" onMismatch="ACCEPT"/>
+      <PatternLayout pattern="%d{ISO8601} [%-5p] %t %c - %m%n"/>
+    </Console>
+  </Appenders>
+  <Loggers>
+    <Logger name="ACCESS_LOG" level="off"/>
+    <Logger name="MODEL_LOG" level="info"/>
+    <Logger name="MODEL_METRICS" level="off"/>
+    <Logger name="TS_METRICS" level="off"/>
+    <Logger name="org.pytorch.serve.ModelServer" level="info"/>
+    <Root level="warn">
+      <AppenderRef ref="log"/>
+    </Root>
+  </Loggers>
+</Configuration>
+"""
+
+
+def config_properties(settings: ServerSettings, ports: list[int]) -> str:
+    """Return the text of ``config.properties``.
+
+    Args:
+        settings: for the number of workers.
+        ports: of inference, management, metrics, gRPC inference and gRPC management. All five are
+            opened, so all must be chosen.
+    """
+    inference, management, metrics, grpc_inference, grpc_management = ports
+    entries = {
+        "inference_address": f"http://{LOOPBACK}:{inference}",
+        "management_address": f"http://{LOOPBACK}:{management}",
+        "metrics_address": f"http://{LOOPBACK}:{metrics}",
+        "grpc_inference_address": LOOPBACK,
+        "grpc_management_address": LOOPBACK,
+        "grpc_inference_port": grpc_inference,
+        "grpc_management_port": grpc_management,
+        # Its default is the number of processors.
+        "default_workers_per_model": settings.workers,
+        # The client's buffer is the bounded one; this must never fill.
+        "job_queue_size": _JOB_QUEUE,
+        # Else a Python process is started every minute, beside the measurement.
+        "disable_system_metrics": "true",
+        # Keys expire after an hour by default, which a long run would meet as status 400.
+        "token_expiration_min": _TOKEN_MINUTES,
+    }
+    return "".join(f"{key}={value}\n" for key, value in entries.items())
+
+
+def log_configuration() -> str:
+    """Return the text of ``log4j2.xml``."""
+    return _LOG4J2

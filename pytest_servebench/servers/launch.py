@@ -72,7 +72,7 @@ class Readiness:
 
     Args:
         title: the server's name, for errors.
-        process: what was started; stopped by :meth:`failure`'s callers, not here.
+        process: what was started; stopping it after an error is the caller's part.
         timeout: seconds from now until the server must be ready.
         fatal: lines in its log after which waiting is in vain.
     """
@@ -116,6 +116,20 @@ class Readiness:
                 return
             time.sleep(_PAUSE)
 
+    def listens(self, port: int) -> bool:
+        """Tell whether the process listens on ``port`` yet.
+
+        Raises:
+            PortClashError: another program does. Its answers would be taken for the server's, and
+                it would be sent the server's keys.
+        """
+        # In this order: who accepted has been listening before it is looked for.
+        if not ports.accepts(ports.LOOPBACK, port, 1.0):
+            return False
+        if ports.listens(self._process.pids(), port):
+            return True
+        raise PortClashError(self._message(f"another program listens on its port {port}"))
+
     def failure(self, reason: str) -> ServerStartError:
         """Return the error to raise: the reason, the command, and the tail of the log."""
         return ServerStartError(self._message(reason))
@@ -147,15 +161,15 @@ def url(port: int) -> str:
 
 def wait_for_prediction(
     readiness: Readiness,
-    process: ServerProcess,
     port: int,
     protocol: PredictionProtocol,
     model: ServedModel,
 ) -> None:
-    """Wait until ``process`` itself answers ``model.inputs[0]``, and check the answer.
+    """Wait until the server itself answers ``model.inputs[0]``, and check the answer.
 
     Raises:
-        ServerStartError: it does not in time, or the answer is wrong.
+        PortClashError: another program answers.
+        ServerStartError: the server does not in time, or its answer is wrong.
     """
     base_url = url(port)
     request = protocol.request(model.inputs[0])
@@ -164,10 +178,8 @@ def wait_for_prediction(
 
     def attempt(left: float) -> tuple[bool, str]:
         nonlocal body, refused_since
-        if not ports.listens(process.pids(), port):
-            if ports.accepts(ports.LOOPBACK, port, 1.0):
-                return False, f"port {port} is served by a program that is not this server"
-            return False, f"no process of this server listens on port {port}"
+        if not readiness.listens(port):
+            return False, f"nobody listens on port {port}"
         try:
             answer = probe.ask(base_url, request, min(left, _LONGEST_ANSWER))
         except probe.NoAnswerError as error:

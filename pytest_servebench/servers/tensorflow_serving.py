@@ -160,7 +160,7 @@ def _start(
     )
     try:
         readiness = Readiness(program.implementation, process, settings.start_timeout, FATAL)
-        wait_for_prediction(readiness, process, port, protocol, model)
+        wait_for_prediction(readiness, port, protocol, model)
     except BaseException:
         process.stop()
         raise

@@ -54,14 +54,16 @@ FATAL = (
         port_clash=True,
     ),
     FatalLine(
-        re.compile(r"ModuleNotFoundError"),
+        re.compile(r" - ModuleNotFoundError: "),
         "its worker lacks a Python package, and would be started again for ever",
     ),
     FatalLine(
         re.compile(r"Backend worker process died|Load model failed|Worker died"),
         "its worker failed to load the model, and would be started again for ever",
     ),
-    FatalLine(re.compile(r"Failed to load (initial )?model|Unable to load"), "it has no model"),
+    FatalLine(
+        re.compile(r"Failed to load (initial )?model|Unable to load"), "it could not load the model"
+    ),
 )
 
 
@@ -230,9 +232,9 @@ def _start(
         readiness = Readiness(title, process, settings.start_timeout, FATAL)
         keys = _wait_for_keys(readiness, scratch / "key_file.json")
         process.secrets += keys.values()
-        _wait_for_workers(readiness, url(ports[1]), served, keys["management"])
+        _wait_for_workers(readiness, ports[1], served, keys["management"])
         protocol = TorchServeRest(served, keys["inference"])
-        wait_for_prediction(readiness, process, ports[0], protocol, model)
+        wait_for_prediction(readiness, ports[0], protocol, model)
     except BaseException:
         if process is not None:
             process.stop()
@@ -264,13 +266,15 @@ def _wait_for_keys(readiness: Readiness, path: Path) -> dict[str, str]:
     return keys
 
 
-def _wait_for_workers(readiness: Readiness, management: str, served: str, key: str) -> None:
+def _wait_for_workers(readiness: Readiness, port: int, served: str, key: str) -> None:
     """Wait until every worker of the model is ready; /ping says "Healthy" long before."""
     request = HttpRequest("GET", f"/models/{served}", (("Authorization", f"Bearer {key}"),))
 
     def attempt(left: float) -> tuple[bool, str]:
+        if not readiness.listens(port):
+            return False, f"nobody listens on its management port {port}"
         try:
-            answer = probe.ask(management, request, min(left, 10.0))
+            answer = probe.ask(url(port), request, min(left, 10.0))
         except probe.NoAnswerError as error:
             return False, f"{request.method} {request.path}: {error}"
         if answer.status != 200:

@@ -1,0 +1,204 @@
+"""The open-loop load generator: a schedule, a bounded buffer, and W workers.
+
+Nothing that a server does moves an arrival: the generator wakes at each scheduled time, gives the
+request to an idle worker, or to the buffer while all are busy, or drops it where the buffer is full
+too. With buffer B and W workers this is the queue of an M/G/W/K system, K = B + W.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from pytest_servebench.load.connection import Connection
+from pytest_servebench.load.pacing import Pacer, make_pacer
+from pytest_servebench.load.records import Outcome, Phase, RecordStore
+from pytest_servebench.load.spec import LoadSpec
+
+_clock = time.monotonic_ns
+_NS: Final = 1_000_000_000
+_LEAD: Final = 20_000_000  # ns between the end of the preparations and the clock's start
+_TICK: Final = 0.02  # seconds between looks at deadlines
+_WARMUP_TICK: Final = 0.005
+_KEPT_ERRORS: Final = 5
+
+
+class Engine:
+    """One run of load; create it in a running event loop and await :meth:`run`."""
+
+    def __init__(
+        self, spec: LoadSpec, store: RecordStore, payloads: Sequence[int], sampled: set[int]
+    ) -> None:
+        """Prepare a run.
+
+        Args:
+            spec: what load to make.
+            store: the schedule, and where the records go.
+            payloads: for each arrival, the index of its request in ``spec.requests``.
+            sampled: indices of the arrivals whose answers are kept.
+        """
+        self.timeout = int(spec.timeout * _NS)
+        self.answers: dict[int, bytes] = {}
+        self.error_answers: dict[int, bytes] = {}
+        self.pacing = ""
+        self._spec = spec
+        self._store = store
+        self._requests = spec.requests
+        self._payloads = payloads
+        self._sampled = sampled
+        self._buffer: deque[int] = deque()
+        self._idle: list[Connection] = []
+        self._arrivals = store.column("scheduled")
+        self._enqueued = store.column("enqueued")
+        self._dequeued = store.column("dequeued")
+        self._sent = store.column("sent")
+        self._first_byte = store.column("first_byte")
+        self._done = store.column("done")
+        self._outcome = store.column("outcome")
+        self._status = store.column("status")
+        self._next = 0
+        self._ended = 0
+        self._start = 0
+        self._warming = False
+        self._pacer: Pacer | None = None
+        self._loop = asyncio.get_running_loop()
+        self._all: list[Connection] = []
+
+    async def run(self) -> None:
+        """Connect, warm up, make the load, and drain."""
+        address = (self._spec.host, self._spec.port)
+        self._all = [Connection(self, self._loop, address) for _ in range(self._spec.workers)]
+        for connection in self._all:
+            connection.connect()
+        await self._warm_up()
+        # A worker that has not got a connection by now is idle all the same: see Connection.
+        self._idle = sorted(self._all, key=lambda connection: connection.connected)
+        self._pacer = make_pacer(self._loop, self._arrive)
+        self.pacing = self._pacer.name
+        self._start = _clock() + _LEAD
+        self._store.start = self._start
+        self._store.phase = Phase.RUNNING
+        if len(self._arrivals):
+            self._pacer.wake_at(self._start + self._arrivals[0])
+        window_end = self._start + int(self._spec.duration * _NS)
+        last = window_end + int(self._spec.drain * _NS)
+        while (now := _clock()) < last and (now < window_end or self._ended < len(self._arrivals)):
+            await asyncio.sleep(min(_TICK, max((window_end - now) / _NS, 0.001)))
+            self._give_up_late()
+        self._pacer.close()
+        for connection in self._all:
+            connection.stop()
+        self._store.phase = Phase.FINISHED
+
+    async def _warm_up(self) -> None:
+        """Keep every worker busy, closed-loop, for the warm-up's time; then let all end."""
+        self._store.phase = Phase.WARMING_UP
+        end = _clock() + int(self._spec.warmup * _NS)
+        # Even without a warm-up, connections are given a moment: the clock starts with them open.
+        connect_by = _clock() + _NS
+        while _clock() < connect_by and not all(worker.connected for worker in self._all):
+            await asyncio.sleep(_WARMUP_TICK)
+        if self._spec.warmup <= 0:
+            return
+        self._warming = True
+        self._warmup_end = end
+        for number, connection in enumerate(self._all):
+            connection.send(number, self._requests[number % len(self._requests)])
+        while any(connection.request >= 0 for connection in self._all):
+            await asyncio.sleep(_WARMUP_TICK)
+            self._give_up_late()
+        self._warming = False
+
+    def _give_up_late(self) -> None:
+        now = _clock()
+        for connection in self._all:
+            if connection.request >= 0 and connection.deadline < now:
+                connection.give_up()
+
+    # -- arrivals ---------------------------------------------------------------------------
+
+    def _arrive(self) -> None:
+        """Take up every arrival whose time has come, and sleep until the next."""
+        arrivals, start = self._arrivals, self._start
+        size = len(arrivals)
+        index = self._next
+        now = _clock() - start
+        while index < size and arrivals[index] <= now:
+            self._enqueued[index] = now
+            if self._idle:
+                self._dispatch(self._idle.pop(), index, now)
+            elif len(self._buffer) < self._spec.buffer_size:
+                self._buffer.append(index)
+            else:
+                self._outcome[index] = Outcome.DROPPED
+                self._done[index] = now
+                self._ended += 1
+            index += 1
+            now = _clock() - start
+        self._next = index
+        if index < size and self._pacer is not None:
+            self._pacer.wake_at(start + arrivals[index])
+
+    def _dispatch(self, connection: Connection, index: int, now: int) -> None:
+        self._dequeued[index] = now
+        connection.send(index, self._requests[self._payloads[index]])
+
+    # -- what connections report ------------------------------------------------------------
+
+    def note_sent(self, index: int) -> None:
+        """Stamp a request as written to its connection."""
+        if not self._warming:
+            self._sent[index] = _clock() - self._start
+
+    def note_first_byte(self, index: int) -> None:
+        """Stamp the first byte of an answer."""
+        if not self._warming:
+            self._first_byte[index] = _clock() - self._start
+
+    def finished(
+        self, connection: Connection, index: int, outcome: Outcome, status: int, body: bytes
+    ) -> None:
+        """Record the end of a request and give its worker the next one."""
+        now = _clock() - self._start
+        if self._warming:
+            if now + self._start < self._warmup_end and outcome is Outcome.OK:
+                connection.send(index, self._requests[index % len(self._requests)])
+            elif not connection.connected:
+                connection.connect()
+            return
+        self._done[index] = now
+        self._outcome[index] = outcome
+        self._status[index] = status
+        self._ended += 1
+        if index in self._sampled:
+            self.answers[index] = body
+        elif outcome is Outcome.HTTP_ERROR and len(self.error_answers) < _KEPT_ERRORS:
+            self.error_answers[index] = body
+        if self._buffer:
+            self._dispatch(connection, self._buffer.popleft(), now)
+        else:
+            self._make_idle(connection)
+            if not connection.connected:
+                connection.connect()
+
+    def connected(self, connection: Connection) -> None:
+        """Prefer an idle worker that has a connection again over those that have none."""
+        if connection in self._idle:
+            self._idle.remove(connection)
+            self._idle.append(connection)
+
+    def lost_idle(self, connection: Connection) -> None:
+        """Use an idle worker that lost its connection after those that have one."""
+        if connection in self._idle:
+            self._idle.remove(connection)
+            self._idle.insert(0, connection)
+
+    def _make_idle(self, connection: Connection) -> None:
+        # Last in, first out: a worker used a moment ago is warm. One without a connection goes last.
+        if connection.connected:
+            self._idle.append(connection)
+        else:
+            self._idle.insert(0, connection)

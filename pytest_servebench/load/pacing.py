@@ -1,0 +1,144 @@
+"""Waking up at absolute times, to the microsecond and without spinning.
+
+A ``timerfd`` on the monotonic clock, read through the event loop, wakes within tens of
+microseconds once the kernel's timer slack is set to 1 ns; the loop's own timers step in
+milliseconds. Where there is no ``timerfd`` (macOS), the loop's timers are the fallback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import sys
+from collections.abc import Callable
+from typing import Final, Protocol
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_TIMERSLACK: Final = 29
+_CLOCK_MONOTONIC: Final = 1
+_TFD_TIMER_ABSTIME: Final = 1
+_NANOSECONDS: Final = 1_000_000_000
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+class _Itimerspec(ctypes.Structure):
+    _fields_ = (("interval", _Timespec), ("value", _Timespec))
+
+
+class Pacer(Protocol):
+    """Calls back at absolute times of the monotonic clock, in ns; one pending time at most."""
+
+    name: str
+
+    def wake_at(self, when: int) -> None:
+        """Call back at ``when``, in place of any time asked for before."""
+        ...
+
+    def close(self) -> None:
+        """Call back no more."""
+        ...
+
+
+class TimerfdPacer:
+    """Pacing by ``timerfd``."""
+
+    name = "timerfd"
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+        """Register with ``loop``; ``OSError`` or ``AttributeError`` where there is no timerfd."""
+        # ctypes on every version: os.timerfd_create needs Python 3.13, and one path is enough.
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._settime = libc.timerfd_settime
+        self._fd = libc.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._fd < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create failed")
+        libc.prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
+        self._spec = _Itimerspec()
+        self._reference = ctypes.byref(self._spec)
+        self._loop = loop
+        self._callback = callback
+        loop.add_reader(self._fd, self._expired)
+
+    def _expired(self) -> None:
+        try:
+            os.read(self._fd, 8)
+        except BlockingIOError:
+            return  # re-armed between the wake-up and this call
+        self._callback()
+
+    def wake_at(self, when: int) -> None:
+        """Call back at ``when``, in place of any time asked for before."""
+        value = self._spec.value
+        # A time of zero would disarm the timer.
+        value.seconds, value.nanoseconds = divmod(max(when, 1), _NANOSECONDS)
+        self._settime(self._fd, _TFD_TIMER_ABSTIME, self._reference, None)
+
+    def close(self) -> None:
+        """Call back no more."""
+        self._loop.remove_reader(self._fd)
+        os.close(self._fd)
+
+
+class LoopPacer:
+    """Pacing by the event loop's own timers, to the millisecond."""
+
+    name = "event loop timers"
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+        """Use the timers of ``loop``."""
+        self._loop = loop
+        self._callback = callback
+        self._handle: asyncio.TimerHandle | None = None
+
+    def wake_at(self, when: int) -> None:
+        """Call back at ``when``, in place of any time asked for before."""
+        self.close()
+        self._handle = self._loop.call_at(when / _NANOSECONDS, self._callback)
+
+    def close(self) -> None:
+        """Call back no more."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+
+def make_pacer(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> Pacer:
+    """Return the best pacer of this system."""
+    try:
+        return TimerfdPacer(loop, callback)
+    except (AttributeError, OSError):
+        return LoopPacer(loop, callback)
+
+
+def set_priority(wanted: str) -> str:
+    """Schedule this process ahead of the server, where the system allows it; return what it got.
+
+    On few cores the server otherwise holds the processor for milliseconds at a time, and the
+    generator's own lateness would be taken for the server's latency. The generator never spins, so
+    a real-time priority cannot starve anything.
+
+    Raises:
+        PermissionError: ``wanted`` is ``"realtime"`` and the system refuses it.
+    """
+    if wanted == "normal" or not hasattr(os, "sched_setscheduler"):
+        return "normal"
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        if wanted == "realtime":
+            raise
+        return "normal"
+    return "SCHED_FIFO 1"
+
+
+def end_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when ``parent`` ends, however it ends (Linux)."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before the call
+        sys.exit(1)

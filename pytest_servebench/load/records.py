@@ -1,0 +1,207 @@
+"""What happened to every request: one record each, in columns.
+
+The columns live in one memory-mapped file while the load runs: the generator writes them in place,
+the pytest process can look at them at any time, and nothing is lost if either of them dies.
+"""
+
+from __future__ import annotations
+
+import enum
+import mmap
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+NEVER: Final = -1
+"""The time stamp of something that did not happen."""
+
+TIME_COLUMNS: Final = ("scheduled", "enqueued", "dequeued", "sent", "first_byte", "done")
+BYTES_PER_RECORD: Final = 8 * len(TIME_COLUMNS) + 2 + 1
+_HEADER_FIELDS: Final = 4  # number of records, phase, clock start, length of the window
+_HEADER_BYTES: Final = 8 * _HEADER_FIELDS
+
+
+class Outcome(enum.IntEnum):
+    """How an arrival ended; each ends in exactly one of these."""
+
+    OK = 0
+    DROPPED = 1
+    TIMEOUT = 2
+    CONNECT_ERROR = 3
+    HTTP_ERROR = 4
+    BAD_RESPONSE = 5
+    UNFINISHED = 6
+
+    @property
+    def label(self) -> str:
+        """Return the word for reports and JSON, such as ``"http_error"``."""
+        return self.name.lower()
+
+
+class Phase(enum.IntEnum):
+    """What the generator is doing."""
+
+    PREPARING = 0
+    WARMING_UP = 1
+    RUNNING = 2
+    FINISHED = 3
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of one run, as columns of equal length n.
+
+    Attributes:
+        scheduled: arrival, in ns since the clock's start; the other times are on the same clock,
+            ``NEVER`` where they did not happen.
+        enqueued: when the generator took the arrival up.
+        dequeued: when a worker took the request.
+        sent: when the request was written to the connection.
+        first_byte: when the first byte of the answer came.
+        done: when the answer was complete, or the request given up.
+        outcome: an :class:`Outcome` each.
+        status: HTTP status, 0 where there was none.
+        window: length of the arrival window in ns.
+    """
+
+    scheduled: npt.NDArray[np.int64]
+    enqueued: npt.NDArray[np.int64]
+    dequeued: npt.NDArray[np.int64]
+    sent: npt.NDArray[np.int64]
+    first_byte: npt.NDArray[np.int64]
+    done: npt.NDArray[np.int64]
+    outcome: npt.NDArray[np.uint8]
+    status: npt.NDArray[np.int16]
+    window: int
+
+    def __len__(self) -> int:
+        return len(self.scheduled)
+
+    @property
+    def ok(self) -> npt.NDArray[np.bool_]:
+        """Return which requests succeeded; shape ``(n,)``."""
+        return self.outcome == Outcome.OK
+
+    def latency(self) -> npt.NDArray[np.float64]:
+        """Return done - scheduled in seconds; infinite where the request failed; shape ``(n,)``."""
+        return np.where(self.ok, (self.done - self.scheduled) / 1e9, np.inf)
+
+    def queue_wait(self) -> npt.NDArray[np.float64]:
+        """Return dequeued - enqueued in seconds of the requests that a worker took."""
+        taken = (self.dequeued != NEVER) & (self.enqueued != NEVER)
+        return (self.dequeued[taken] - self.enqueued[taken]) / 1e9
+
+    def service_time(self) -> npt.NDArray[np.float64]:
+        """Return done - sent in seconds of the requests that succeeded."""
+        return (self.done[self.ok] - self.sent[self.ok]) / 1e9
+
+    def generator_lag(self) -> npt.NDArray[np.float64]:
+        """Return enqueued - scheduled in seconds of the arrivals that were taken up."""
+        taken = self.enqueued != NEVER
+        return (self.enqueued[taken] - self.scheduled[taken]) / 1e9
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of arrivals for each outcome's label; they add up to n."""
+        number = np.bincount(self.outcome, minlength=len(Outcome))
+        return {outcome.label: int(number[outcome]) for outcome in Outcome}
+
+    def save(self, path: Path) -> None:
+        """Write the records to ``path`` (``.npz``), whole or not at all."""
+        columns = {name: getattr(self, name) for name in (*TIME_COLUMNS, "outcome", "status")}
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        with partial.open("wb") as file:
+            np.savez_compressed(file, window=np.int64(self.window), **columns)
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Records:
+        """Read records that :meth:`save` wrote.
+
+        Raises:
+            ValueError: the file is truncated or not such a file.
+        """
+        try:
+            with np.load(path) as file:
+                columns = {name: file[name] for name in (*TIME_COLUMNS, "outcome", "status")}
+                return cls(**columns, window=int(file["window"]))
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise ValueError(f"{path}: not a records file: {error}") from error
+
+
+class RecordStore:
+    """Records in a memory-mapped file, shared by the generator and the pytest process."""
+
+    def __init__(self, path: Path) -> None:
+        """Map an existing file that :meth:`create` made."""
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), 0)
+        self._view = memoryview(self._map)
+        self._header = self._view[:_HEADER_BYTES].cast("q")
+        size = self._header[0]
+        offset = _HEADER_BYTES
+        self._columns: dict[str, memoryview] = {}
+        for name, code, width in (*((name, "q", 8) for name in TIME_COLUMNS),
+                                  ("status", "h", 2), ("outcome", "B", 1)):
+            self._columns[name] = self._view[offset : offset + width * size].cast(code)
+            offset += width * size
+
+    @classmethod
+    def create(cls, path: Path, scheduled: npt.NDArray[np.int64], window: int) -> RecordStore:
+        """Make the file for a schedule (ns) of n arrivals: all else is ``NEVER`` and unfinished."""
+        size = len(scheduled)
+        with path.open("wb") as file:
+            file.write(np.array([size, Phase.PREPARING, NEVER, window], dtype=np.int64).tobytes())
+            file.write(scheduled.astype(np.int64).tobytes())
+            file.write(np.full(size * (len(TIME_COLUMNS) - 1), NEVER, dtype=np.int64).tobytes())
+            file.write(np.zeros(size, dtype=np.int16).tobytes())
+            file.write(np.full(size, Outcome.UNFINISHED, dtype=np.uint8).tobytes())
+        return cls(path)
+
+    def __len__(self) -> int:
+        return int(self._header[0])
+
+    def column(self, name: str) -> memoryview:
+        """Return a writable view of one column."""
+        return self._columns[name]
+
+    @property
+    def phase(self) -> Phase:
+        """Return what the generator is doing."""
+        return Phase(self._header[1])
+
+    @phase.setter
+    def phase(self, phase: Phase) -> None:
+        self._header[1] = phase
+
+    @property
+    def start(self) -> int:
+        """Return the clock's start on the system's monotonic clock in ns, or ``NEVER``."""
+        return int(self._header[2])
+
+    @start.setter
+    def start(self, start: int) -> None:
+        self._header[2] = start
+
+    def snapshot(self) -> Records:
+        """Return a copy of the records as they are now."""
+        columns = {
+            name: np.frombuffer(view, dtype={"q": np.int64, "h": np.int16, "B": np.uint8}[view.format])
+            .copy()
+            for name, view in self._columns.items()
+        }
+        return Records(**columns, window=int(self._header[3]))
+
+    def close(self) -> None:
+        """Unmap the file."""
+        for view in self._columns.values():
+            view.release()
+        self._columns = {}
+        self._header.release()
+        self._view.release()
+        self._map.close()

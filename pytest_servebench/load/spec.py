@@ -1,0 +1,56 @@
+"""What load to make: plain data, which another process (or machine) can be handed."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LoadSpec:
+    """One run of open-loop load against one server.
+
+    Attributes:
+        host: address to connect to.
+        port: port to connect to.
+        requests: complete HTTP/1.1 requests, from which each arrival takes one at random.
+        rate: mean arrivals a second.
+        duration: length of the arrival window in seconds.
+        buffer_size: requests that may wait while all workers are busy.
+        workers: connections, each with one request at a time.
+        seed: seed of the arrivals and of the choice of requests.
+        warmup: seconds of closed-loop requests before the clock starts; never recorded.
+        timeout: seconds from sending until an unanswered request is given up.
+        drain: seconds after the window in which started requests may still end.
+        samples: number of answers whose bodies are kept for checking.
+        priority: ``"auto"``, ``"realtime"`` or ``"normal"`` scheduling of the generator.
+    """
+
+    host: str
+    port: int
+    requests: tuple[bytes, ...] = field(repr=False)
+    rate: float
+    duration: float
+    buffer_size: int
+    workers: int
+    seed: int = 0
+    warmup: float = 1.0
+    timeout: float = 30.0
+    drain: float = 10.0
+    samples: int = 64
+    priority: str = "auto"
+
+    def to_json(self) -> str:
+        """Return the specification as JSON text."""
+        data = {item.name: getattr(self, item.name) for item in fields(self)}
+        data["requests"] = [base64.b64encode(request).decode() for request in self.requests]
+        return json.dumps(data)
+
+    @classmethod
+    def from_json(cls, text: str) -> LoadSpec:
+        """Read what :meth:`to_json` wrote."""
+        data: dict[str, Any] = json.loads(text)
+        data["requests"] = tuple(base64.b64decode(request) for request in data["requests"])
+        return cls(**data)

@@ -1,0 +1,254 @@
+"""What a run found out: plain data, which is saved as JSON and read back by reports and compare.
+
+All durations are seconds, rates are per second, memory is bytes, CPU is percent of one processor.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pytest_servebench.load.records import Records
+
+SCHEMA_VERSION = 1
+
+VerdictWord = Literal["passed", "failed", "inconclusive", "invalid"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval; ``None`` stands for infinite, as JSON has no infinity."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Moments and percentiles of n values in seconds; all ``None`` where there are no values."""
+
+    n: int
+    mean: float | None
+    min: float | None
+    max: float | None
+    stddev: float | None
+    percentiles: Mapping[str, float | None]  # "p50", "p90", "p95", "p99", "p999"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of one case, computed from its records after the run.
+
+    Attributes:
+        arrivals: requests that the schedule asked for.
+        outcomes: number of arrivals for each outcome; they add up to ``arrivals``.
+        success_rate: ok / arrivals.
+        throughput: ok completions inside the arrival window / length of the window.
+        offered_rate: the rate asked for.
+        achieved_rate: the rate the schedule really had.
+        latency: done - arrival of the requests that succeeded.
+        estimates: ``p50``, ``p90``, ``p95``, ``p99``, ``p999`` and ``mean`` of the latency in
+            which a failed request ranks as infinitely slow (an SLO's quantities), ``throughput``
+            and ``success_rate``, each with its interval.
+        queue_wait: dequeued - enqueued.
+        service_time: done - sent of the requests that succeeded.
+        generator_lag: enqueued - arrival: the measuring device's own lateness.
+    """
+
+    arrivals: int
+    outcomes: Mapping[str, int]
+    success_rate: float
+    throughput: float
+    offered_rate: float
+    achieved_rate: float
+    latency: Distribution
+    estimates: Mapping[str, Estimate]
+    queue_wait: Distribution
+    service_time: Distribution
+    generator_lag: Distribution
+
+
+@dataclass(frozen=True)
+class Resources:
+    """CPU and memory over the arrival window; ``None`` where they cannot be seen.
+
+    Attributes:
+        cpu_mean: CPU time of the server's process tree / length of the window, from cumulative
+            times, in percent of one processor.
+        cpu_peak: highest between two samples.
+        memory_mean: mean resident memory of the tree, bytes.
+        memory_peak: highest resident memory of the tree, bytes.
+        host_cpu_mean: mean of all processors of the machine, percent of the whole machine.
+        series: the samples: columns ``time`` (s since the clock's start), ``cpu``, ``memory``,
+            ``host_cpu``.
+    """
+
+    cpu_mean: float | None
+    cpu_peak: float | None
+    memory_mean: float | None
+    memory_peak: float | None
+    host_cpu_mean: float | None
+    series: Mapping[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Generator:
+    """How the measuring device did.
+
+    Attributes:
+        pacing: ``timerfd``, or the fallback's name.
+        priority: scheduling of the generator's process.
+        event_loop: ``uvloop`` or ``asyncio``.
+        cpu_seconds: CPU time that it took.
+        involuntary_switches: how often it was put off the processor.
+        arrivals_plausible: whether the schedule passed the checks of its arrival process.
+        dispersion: index of dispersion of the arrivals; 1 for Poisson.
+        lag1: lag-1 correlation of the gaps; 0 for Poisson.
+    """
+
+    pacing: str
+    priority: str
+    event_loop: str
+    cpu_seconds: float
+    involuntary_switches: int
+    arrivals_plausible: bool
+    dispersion: float
+    lag1: float
+
+
+@dataclass(frozen=True)
+class ClauseResult:
+    """One SLO clause, judged.
+
+    Attributes:
+        clause: as it was written, such as ``"p99<50ms"``.
+        metric: ``"p99"``, ``"success_rate"``, …
+        bound: in seconds, percent of a processor, bytes, 1/s or as a fraction.
+        value: what was measured, ``None`` for infinite or unknown.
+        low: lower end of the value's 95 % interval, ``None`` if there is none or it is infinite.
+        high: upper end.
+        verdict: passed, failed or inconclusive.
+        message: one line for people.
+    """
+
+    clause: str
+    metric: str
+    bound: float
+    value: float | None
+    low: float | None
+    high: float | None
+    verdict: VerdictWord
+    message: str
+
+
+@dataclass(frozen=True)
+class ServerInfo:
+    """What was measured.
+
+    Attributes:
+        kind: such as ``"torchserve"``.
+        title: such as ``"TorchServe"``.
+        implementation: program and version.
+        base_url: where it listened.
+        protocol: how predictions were asked for.
+        threads: intra-op threads; ``None`` for an attached server.
+        workers: predictions at once; ``None`` for an attached server.
+        cpus: processors it may run on; empty for an attached server.
+    """
+
+    kind: str
+    title: str
+    implementation: str
+    base_url: str
+    protocol: str
+    threads: int | None
+    workers: int | None
+    cpus: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """The result of one case.
+
+    Attributes:
+        name: the test's id inside its module, such as
+            ``"test_load[tensorflow_serving-rate10-buffer50]"``.
+        nodeid: the test's node id.
+        server: what was loaded.
+        rate: offered arrivals a second.
+        buffer_size: requests that could wait.
+        duration: length of the arrival window, seconds.
+        workers: connections of the generator.
+        seed: seed of the schedule.
+        model: the served model's name.
+        weights_sha256: digest of its weights.
+        input_source: where the inputs come from.
+        summary: figures.
+        resources: CPU and memory.
+        generator: the measuring device.
+        clauses: the SLO clauses, judged; empty before judgement and without SLOs.
+        verdict: the worst of the clauses; ``"passed"`` without SLOs.
+        invalid_reason: why the measurement is invalid, if it is.
+        records_file: name of the records' file inside the run's directory.
+        records: the records themselves, where they are loaded; not part of the JSON.
+    """
+
+    name: str
+    nodeid: str
+    server: ServerInfo
+    rate: float
+    buffer_size: int
+    duration: float
+    workers: int
+    seed: int
+    model: str
+    weights_sha256: str
+    input_source: str
+    summary: Summary
+    resources: Resources
+    generator: Generator
+    clauses: tuple[ClauseResult, ...] = ()
+    verdict: VerdictWord = "passed"
+    invalid_reason: str | None = None
+    records_file: str = ""
+    records: Records | None = field(default=None, repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain data for JSON, without the records."""
+        data = dataclasses.asdict(dataclasses.replace(self, records=None))
+        del data["records"]
+        data["schema_version"] = SCHEMA_VERSION
+        data["server"]["cpus"] = list(self.server.cpus)
+        data["clauses"] = list(data["clauses"])
+        return data
+
+
+@dataclass(frozen=True)
+class Run:
+    """All cases of one run, with what they share.
+
+    Attributes:
+        name: the run's directory name.
+        started: local time with offset, ISO 8601.
+        machine: facts about the machine (``cpu``, ``cores``, ``memory``, ``system``, ``python``).
+        versions: package to version.
+        cases: results in the order of running.
+    """
+
+    name: str
+    started: str
+    machine: Mapping[str, Any]
+    versions: Mapping[str, str]
+    cases: tuple[CaseResult, ...]
+
+
+def load_records(case: CaseResult, directory: Path) -> Records | None:
+    """Return the case's records, from memory or from the run's directory; ``None`` if not there."""
+    if case.records is not None:
+        return case.records
+    path = directory / case.records_file
+    return Records.load(path) if case.records_file and path.is_file() else None

@@ -63,7 +63,8 @@ def render(report: TrainingReport) -> str:
             "## Training",
             "",
             f"{recipe.epochs} epochs over all 60,000 training images in batches of "
-            f"{recipe.batch_size}, half of the images mirrored at random; AdamW (weight decay "
+            f"{recipe.batch_size}, half of the images mirrored and each moved by up to two "
+            f"pixels at random; AdamW (weight decay "
             f"{recipe.weight_decay:g}) with a OneCycle learning rate up to "
             f"{recipe.max_learning_rate:g}; dropout {recipe.dropout:g} before the classifier. The "
             "weights are those after the last epoch: the test images chose nothing. Another "

@@ -77,7 +77,8 @@ class ServerProcess:
         scratch: Path | None = None,
     ) -> None:
         self.command = list(command)
-        self.log_files = [log] if stdout_log is None else [log, stdout_log]
+        # Absolute, as the supervisor works in another directory than pytest.
+        self.log_files = [path.absolute() for path in (log, stdout_log) if path is not None]
         self.secrets: list[str] = []
         self._stop_grace = stop_grace
         self._scratch = scratch
@@ -96,8 +97,8 @@ class ServerProcess:
             "owner": self._owner,
             "stop_grace": stop_grace,
             "orphan_grace": min(stop_grace, ORPHAN_GRACE),
-            "stdout": stdout_log and str(stdout_log),
-            "scratch": scratch and str(scratch),
+            "stdout": stdout_log and str(stdout_log.absolute()),
+            "scratch": scratch and str(scratch.absolute()),
         }
         with log.open("ab") as log_file:
             # The write end of standard input's pipe is closed on exec, so no other child gets it.
@@ -127,11 +128,14 @@ class ServerProcess:
 
     def pids(self) -> list[int]:
         """Return the command's process and all its descendants that live now."""
-        try:
+        if self._stopped:
+            return []
+        if self._supervisor.poll() is not None:
+            return [process.pid for process in self._marked()]
+        with contextlib.suppress(psutil.Error):
             below = psutil.Process(self._supervisor.pid).children(recursive=True)
-        except psutil.Error:
-            return [process.pid for process in self._marked()] if not self._stopped else []
-        return [process.pid for process in below]
+            return [process.pid for process in below]
+        return []
 
     def ending(self) -> str | None:
         """Return how the command ended, such as ``"exit status 255"``; ``None`` while it runs."""

@@ -198,9 +198,9 @@ def _start(
         store.mkdir()
         temporary.mkdir()
         (store / f"{served}.mar").symlink_to(archive)
-        config = run_dir / "config.properties"
+        config = run_dir.absolute() / "config.properties"
         config.write_text(config_properties(settings, ports), encoding="utf-8")
-        log_config = run_dir / "log4j2.xml"
+        log_config = run_dir.absolute() / "log4j2.xml"
         log_config.write_text(log_configuration(), encoding="utf-8")
         process = ServerProcess(
             [

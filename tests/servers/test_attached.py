@@ -1,0 +1,258 @@
+"""A server that already runs is checked before it is measured, and each doubt has its own words."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_servebench.errors import OptionError, ServerDiedError, ServerStartError
+from pytest_servebench.model import ServedModel
+from pytest_servebench.servers import builtin_kinds, collect_kinds
+from pytest_servebench.servers.attached import checked_url
+from pytest_servebench.servers.base import RunningServer, ServerSettings
+from pytest_servebench.servers.ports import free_ports
+
+KINDS = collect_kinds([builtin_kinds()])
+RIGHT = b'{"predictions": [[6.5, 4.0]]}'
+BAD_KEY = b"""{
+  "code": 400, "type": "InvalidKeyException",
+  "message": "Token Authorization failed. Token either incorrect, expired, or not provided"
+}"""
+TOKEN = "cKjqMB8i"
+
+
+@contextmanager
+def answering(status: int, body: bytes) -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
+    """Serve one answer; give its URL, and the path and authorization of each request."""
+    requests: list[tuple[str, str | None]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            requests.append((self.path, self.headers["Authorization"]))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", requests
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+Attach = Callable[..., RunningServer]
+
+
+@pytest.fixture
+def attach(model: ServedModel, settings: ServerSettings, run_dir: Path) -> Attach:
+    def attach(kind: str, url: str, **changes: object) -> RunningServer:
+        option = {"tensorflow_serving": "tfserving_url", "torchserve": "torchserve_url"}[kind]
+        changed = dataclasses.replace(settings, **{option: url}, **changes)  # type: ignore[arg-type]
+        assert KINDS[kind].attached(changed)
+        return KINDS[kind].start(dataclasses.replace(model, artifacts={}), changed, run_dir)
+
+    return attach
+
+
+both = pytest.mark.parametrize(
+    ("kind", "title", "option"),
+    [
+        ("tensorflow_serving", "TensorFlow Serving", "--servebench-tfserving-"),
+        ("torchserve", "TorchServe", "--servebench-torchserve-"),
+    ],
+)
+
+
+@both
+def test_attaches(attach: Attach, kind: str, title: str, option: str) -> None:
+    with answering(200, RIGHT) as (url, requests):
+        server = attach(kind, f"{url}/")
+        assert server.kind == kind
+        assert server.implementation == f"attached {title} at {url}"
+        assert server.base_url == url
+        assert (server.pids(), list(server.log_files)) == ([], [])
+        server.check_alive()
+        server.stop()
+        server.check_alive()  # it is not ours to stop
+        assert len(requests) == 1
+    with pytest.raises(ServerDiedError, match=f"attached {title} at {url} does not accept"):
+        server.check_alive()
+
+
+def test_not_attached_without_url(settings: ServerSettings) -> None:
+    assert not any(kind.attached(settings) for kind in KINDS.values())
+
+
+def test_names_of_the_model(attach: Attach) -> None:
+    with answering(200, RIGHT) as (url, requests):
+        attach("tensorflow_serving", url)
+        attach("tensorflow_serving", url, tfserving_model="other")
+        attach("torchserve", url, torchserve_model="other", torchserve_token=TOKEN)
+    assert requests == [
+        ("/v1/models/tiny:predict", None),
+        ("/v1/models/other:predict", None),
+        ("/predictions/other", f"Bearer {TOKEN}"),
+    ]
+
+
+@both
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (200, b'{"predictions": [[7.5, 4.0]]}', "differs from the model's by up to 1 .*weights"),
+        (200, b'{"predictions": [[6.5]]}', r"has shape \(1,\), the model's has \(2,\)"),
+        (200, b"<html>It works!</html>", "not answer .* with a prediction.*is not JSON.*It works"),
+        (200, b'{"outputs": [[6.5, 4.0]]}', 'no "predictions"'),
+        (404, b"<HTML><TITLE>404 Not Found</TITLE></HTML>", "answers with a web page; is this"),
+        (
+            404,
+            b'{"error": "Servable not found for request: Latest(tiny)"}',
+            "no model by this name",
+        ),
+        (400, b'{"error": "Expecting tensor size: 784 but got: 4"}', "first input.*size: 784"),
+        (503, b"", "cannot predict the model's first input.*status 503"),
+    ],
+)
+def test_refuses(
+    attach: Attach, kind: str, title: str, option: str, status: int, body: bytes, reason: str
+) -> None:
+    with (
+        answering(status, body) as (url, _),
+        pytest.raises(ServerStartError, match=reason) as caught,
+    ):
+        attach(kind, url)
+    assert str(caught.value).startswith(f"{title} at {option}url={url} ")
+    if "no model by this name" in reason:
+        assert f"{option}model" in str(caught.value)
+
+
+@both
+def test_nobody_answers(attach: Attach, kind: str, title: str, option: str) -> None:
+    url = f"http://127.0.0.1:{free_ports(1)[0]}"
+    expected = f"{title} at {option}url={url} does not answer POST .*: Connection refused.*running"
+    with pytest.raises(ServerStartError, match=expected):
+        attach(kind, url)
+
+
+def test_accepts_and_never_answers(attach: Attach) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ServerStartError, match=r"no answer within 0\.3 s"):
+            attach("torchserve", url, start_timeout=0.3)
+
+
+def test_is_not_http(attach: Attach) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def speak() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"220 mail.example.com ESMTP\r\n")
+                connection.recv(65536)
+
+        thread = threading.Thread(target=speak)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ServerStartError, match="the answer is not HTTP"):
+            attach("torchserve", url)
+        thread.join()
+
+
+def test_name_that_does_not_resolve(attach: Attach) -> None:
+    with pytest.raises(ServerStartError, match=r"http://no-such-host\.invalid:80 does not answer"):
+        attach("torchserve", "http://no-such-host.invalid:80")
+
+
+@pytest.mark.parametrize(("token", "state"), [(None, "not set"), (TOKEN, "wrong or expired")])
+def test_key_is_refused(attach: Attach, token: str | None, state: str) -> None:
+    """TorchServe says 400, not 401."""
+    with answering(400, BAD_KEY) as (url, _), pytest.raises(ServerStartError) as caught:
+        attach("torchserve", url, torchserve_token=token)
+    message = str(caught.value)
+    assert f"SERVEBENCH_TORCHSERVE_TOKEN is {state}" in message or state in message
+    assert "key_file.json" in message
+    assert TOKEN not in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("ServiceUnavailableException", "no worker for the model, or its queue is full"),
+        ("InternalServerException", "its handler failed"),
+    ],
+)
+def test_two_kinds_of_503(attach: Attach, kind: str, words: str) -> None:
+    body = json.dumps({"code": 503, "type": kind, "message": "…"}).encode()
+    with answering(503, body) as (url, _), pytest.raises(ServerStartError, match=words):
+        attach("torchserve", url)
+
+
+@pytest.mark.parametrize("token", ["two words", "line\r\nX-Evil: 1", "schlüssel"])
+def test_token_that_no_header_can_carry(attach: Attach, token: str) -> None:
+    with pytest.raises(OptionError, match="SERVEBENCH_TORCHSERVE_TOKEN holds") as caught:
+        attach("torchserve", "http://127.0.0.1:1", torchserve_token=token)
+    assert token not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://localhost:8501", "http://localhost:8501"),
+        (" http://10.0.0.1:80/ ", "http://10.0.0.1:80"),
+        ("HTTP://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_url(url: str, expected: str) -> None:
+    assert checked_url(url, "--url") == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("127.0.0.1:8501", "the scheme is not http"),
+        ("localhost", "the scheme is not http"),
+        ("grpc://localhost:8500", "the scheme is not http"),
+        ("https://localhost:8501", "TLS is not supported"),
+        ("http://:8501", "the host is missing"),
+        ("http://localhost", "the port is missing"),
+        ("http://localhost:0", "port 0"),
+        ("http://localhost:99999", "(?i)port out of range"),
+        ("http://localhost:http", "(?i)port could not be cast"),
+        ("http://localhost:8501/v1/models/x", "something after the port"),
+        ("http://localhost:8501?x=1", "something after the port"),
+        ("http://[::1:8501", "(?i)invalid IPv6"),
+    ],
+)
+def test_url_that_is_none(url: str, reason: str) -> None:
+    with pytest.raises(OptionError, match=reason) as caught:
+        checked_url(url, "--servebench-tfserving-url")
+    assert f"--servebench-tfserving-url={url}: " in str(caught.value)
+    assert "http://127.0.0.1:8501" in str(caught.value)
+
+
+def test_url_with_a_password_is_not_repeated() -> None:
+    with pytest.raises(OptionError, match="user or password") as caught:
+        checked_url("http://me:hunter2@localhost:80", "--url")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_proxies_are_not_asked(attach: Attach, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with answering(200, RIGHT) as (url, _):
+        attach("tensorflow_serving", url)

@@ -1,0 +1,304 @@
+"""A server's process tree is started, watched and ended as a whole."""
+
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pytest_servebench.errors import ServerDiedError, ServerStartError
+from pytest_servebench.servers import supervisor
+from pytest_servebench.servers.process import ServerProcess, scratch_directory
+
+from .conftest import StartChild, make_program
+from .waiting import alive, gone, until, written
+
+SLEEP = "import time; time.sleep(1000)"
+# Ignores SIGTERM and has a grandchild in a session of its own that ignores it as well.
+STUBBORN = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork() == 0:
+    if os.fork() == 0:
+        os.setsid()
+        print(os.getpid(), file=open("pids", "a"))
+        time.sleep(1000)
+    os._exit(0)
+os.wait()
+print(os.getpid(), file=open("pids", "a"))
+time.sleep(1000)
+"""
+
+
+def test_runs_until_stopped(start_child: StartChild) -> None:
+    process = start_child(SLEEP)
+    assert process.pids() == [process.pid]
+    assert process.ending() is None
+    process.check_alive("sleeper")
+    process.stop()
+    assert process.pids() == []
+    assert process.ending() == "killed by SIGTERM"
+
+
+def test_stop_twice(start_child: StartChild) -> None:
+    process = start_child(SLEEP)
+    process.stop()
+    process.stop()
+    with pytest.raises(ServerDiedError, match="stopped by this run"):
+        process.check_alive("sleeper")
+
+
+def test_tells_how_it_ended_with_the_end_of_its_log(start_child: StartChild) -> None:
+    process = start_child("import sys; print('cannot go on'); sys.exit(255)")
+    until(process.ending)
+    with pytest.raises(ServerDiedError) as caught:
+        process.check_alive("Server 1.0")
+    message = str(caught.value)
+    assert message.startswith("Server 1.0 ended: exit status 255.")
+    assert "child.log, last lines:\n  | cannot go on" in message
+
+
+def test_names_the_signal_that_killed_it(start_child: StartChild) -> None:
+    process = start_child("import os; os.abort()")
+    until(process.ending)
+    assert process.ending() == "killed by SIGABRT"
+
+
+def test_names_a_program_that_is_not_there(start_child: StartChild) -> None:
+    with pytest.raises(ServerStartError, match=r"/no/such/program could not be run.*No such file"):
+        start_child("", command=["/no/such/program"])
+
+
+def test_names_a_program_that_may_not_be_run(start_child: StartChild, tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    with pytest.raises(ServerStartError, match=r"could not be run.*Permission denied"):
+        start_child("", command=[str(tmp_path / "data")])
+
+
+def test_names_a_processor_that_is_not_there(start_child: StartChild) -> None:
+    with pytest.raises(ServerStartError, match="could not be run"):
+        start_child(SLEEP, cpus=(1023,))
+
+
+def test_runs_on_the_given_processors(start_child: StartChild, tmp_path: Path) -> None:
+    one = min(os.sched_getaffinity(0))
+    start_child(
+        "import os; print(sorted(os.sched_getaffinity(0)), file=open('cpus', 'w'))", cpus=(one,)
+    )
+    assert ast.literal_eval(written(tmp_path / "cpus")[0]) == [one]
+
+
+def test_logs_of_any_length_do_not_block_it(start_child: StartChild, tmp_path: Path) -> None:
+    start_child("print(10_000_000 * 'x'); print('done', file=open('done', 'w'))")
+    written(tmp_path / "done")
+
+
+def test_keeps_standard_output_apart(start_child: StartChild, tmp_path: Path) -> None:
+    process = start_child(
+        "import sys; print('to stdout'); print('to stderr', file=sys.stderr)",
+        stdout_log=tmp_path / "out.log",
+    )
+    until(process.ending)
+    assert (tmp_path / "out.log").read_text() == "to stdout\n"
+    assert (tmp_path / "child.log").read_text() == "to stderr\n"
+    assert "to stdout" in process.log_tail()
+    assert "to stderr" in process.log_tail()
+
+
+def test_has_no_input_to_wait_for(start_child: StartChild) -> None:
+    process = start_child("import sys; sys.exit(40 + len(sys.stdin.read()))")
+    until(process.ending)
+    assert process.ending() == "exit status 40"
+
+
+def test_ends_descendants_that_left_the_session_and_ignore_sigterm(
+    start_child: StartChild, tmp_path: Path
+) -> None:
+    process = start_child(STUBBORN)
+    pids = {int(pid) for pid in written(tmp_path / "pids", lines=2)}
+    until(lambda: set(process.pids()) == pids)
+    process.stop()
+    assert alive(pids) == []
+
+
+def test_a_clean_end_is_given_its_time(start_child: StartChild, tmp_path: Path) -> None:
+    process = start_child(
+        "import signal, sys, time\n"
+        "def end(*_): time.sleep(0.3); print('saved', file=open('end', 'w')); sys.exit(3)\n"
+        "signal.signal(signal.SIGTERM, end); print(1, file=open('up', 'w')); time.sleep(1000)",
+        stop_grace=20,
+    )
+    written(tmp_path / "up")
+    process.stop()
+    assert (tmp_path / "end").read_text() == "saved\n"
+    assert process.ending() == "exit status 3"
+
+
+def test_a_launcher_that_leaves_its_server_behind(start_child: StartChild, tmp_path: Path) -> None:
+    """It would be taken for stopped, and its child would stay."""
+    process = start_child(
+        "import os, time\n"
+        "if os.fork() == 0: os.setsid(); print(os.getpid(), file=open('pid', 'w')); time.sleep(99)"
+    )
+    until(process.ending)
+    assert process.ending() == (
+        "exit status 0 (did it go into the background? it must stay in front)"
+    )
+    gone([int(written(tmp_path / "pid")[0])], 20)
+
+
+def test_the_supervisor_asked_to_end_ends_the_tree(start_child: StartChild, tmp_path: Path) -> None:
+    process = start_child(STUBBORN)
+    pids = [int(pid) for pid in written(tmp_path / "pids", lines=2)]
+    psutil.Process(process.pid).parent().terminate()  # type: ignore[union-attr]
+    gone(pids, 20)
+    until(process.ending)
+    assert process.ending() == "killed by SIGKILL"
+
+
+def test_a_killed_supervisor_takes_the_server_with_it(
+    start_child: StartChild, tmp_path: Path
+) -> None:
+    process = start_child(STUBBORN)
+    pids = {int(pid) for pid in written(tmp_path / "pids", lines=2)}
+    psutil.Process(process.pid).parent().kill()  # type: ignore[union-attr]
+    gone([process.pid], 20)
+    until(process.ending)
+    assert process.ending() == "its supervisor was killed"
+    assert set(process.pids()) == pids - {process.pid}
+    process.stop()
+    assert alive(pids) == []
+
+
+def test_a_forked_copy_stops_nothing(start_child: StartChild) -> None:
+    process = start_child(SLEEP)
+    child = os.fork()
+    if child == 0:
+        process.stop()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert process.ending() is None
+    assert process.pids() == [process.pid]
+
+
+def test_stop_from_another_thread_than_the_one_that_started(tmp_path: Path) -> None:
+    started: list[ServerProcess] = []
+
+    def start() -> None:
+        started.append(
+            ServerProcess(
+                [sys.executable, "-c", SLEEP],
+                cpus=(),
+                stop_grace=1,
+                cwd=tmp_path,
+                env=dict(os.environ),
+                log=tmp_path / "log",
+            )
+        )
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    time.sleep(0.2)  # a death signal tied to the thread would arrive now
+    assert started[0].ending() is None
+    started[0].stop()
+
+
+def test_scratch_goes_with_the_server(start_child: StartChild) -> None:
+    scratch = scratch_directory()
+    assert scratch.stat().st_mode & 0o777 == 0o700
+    (scratch / "key").write_text("secret")
+    process = start_child(SLEEP, scratch=scratch)
+    assert scratch.exists()
+    process.stop()
+    assert not scratch.exists()
+
+
+def test_scratch_goes_even_if_the_program_cannot_be_run(start_child: StartChild) -> None:
+    scratch = scratch_directory()
+    with pytest.raises(ServerStartError):
+        start_child("", command=["/no/such/program"], scratch=scratch)
+    assert not scratch.exists()
+
+
+def test_scratch_has_room_for_a_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    scratch = scratch_directory()
+    scratch.rmdir()
+    assert len(str(scratch)) < 80
+
+
+def test_secrets_stay_out_of_errors_and_kept_logs(start_child: StartChild) -> None:
+    process = start_child(f"print('Bearer cKjqMB8i')\n{SLEEP}")
+    process.secrets.append("cKjqMB8i")
+    until(lambda: "Bearer" in process.log_tail())
+    assert "Bearer [key hidden]" in process.log_tail()
+    process.stop()
+    assert process.log_files[0].read_text() == "Bearer [key hidden]\n"
+
+
+def test_parents_are_the_same_from_ps(start_child: StartChild) -> None:
+    """Where there is no /proc."""
+    process = start_child(SLEEP)
+    expected = supervisor._parents()[process.pid]
+    assert supervisor._parents_from_ps()[process.pid] == expected
+
+
+def test_supervisor_uses_no_processor_while_it_waits(start_child: StartChild) -> None:
+    process = start_child(SLEEP)
+    parent = psutil.Process(process.pid).parent()
+    assert parent is not None
+    before = parent.cpu_times()
+    switches = parent.num_ctx_switches().voluntary
+    time.sleep(1.0)
+    after = parent.cpu_times()
+    assert after.user - before.user + after.system - before.system <= 0.02
+    assert parent.num_ctx_switches().voluntary - switches <= 2
+
+
+def test_a_second_server_does_not_hold_the_first_ones_pipe(start_child: StartChild) -> None:
+    first, second = start_child(SLEEP), start_child(SLEEP)
+    pipe = os.fstat(first._supervisor.stdin.fileno()).st_ino  # type: ignore[union-attr]
+    for pid in (second.pid, second._supervisor.pid, first.pid):
+        targets = [fd.readlink() for fd in Path(f"/proc/{pid}/fd").iterdir()]
+        assert Path(f"pipe:[{pipe}]") not in targets
+
+
+def test_interrupt_while_starting_leaves_nothing(tmp_path: Path) -> None:
+    """Ctrl-C between the start of the supervisor and that of the server."""
+    slow = make_program(tmp_path / "slow", f"#!{sys.executable}\nimport time; time.sleep(1000)\n")
+    before = set(psutil.Process().children(recursive=True))
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def start_until_interrupted() -> None:
+        while True:
+            ServerProcess(
+                [str(slow)],
+                cpus=(),
+                stop_grace=0.2,
+                cwd=tmp_path,
+                env=dict(os.environ),
+                log=tmp_path / "log",
+            ).stop()
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        with pytest.raises(KeyboardInterrupt):
+            start_until_interrupted()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    left = set(psutil.Process().children(recursive=True)) - before
+    gone([process.pid for process in left], 20)

@@ -1,0 +1,340 @@
+"""TensorFlow Serving's launcher knows what the real program does when something is wrong.
+
+The program is a stand-in (fake_model_server.py) which fails in the same ways.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import re
+import socket
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from pytest_servebench.errors import ServerDiedError, ServerStartError, ServerUnavailableError
+from pytest_servebench.model import ServedModel
+from pytest_servebench.servers import launch, ports, probe
+from pytest_servebench.servers.base import RunningServer, ServerSettings
+from pytest_servebench.servers.tensorflow_serving import TensorFlowServing, check_saved_model
+
+from .conftest import make_program
+from .waiting import alive, until
+
+Start = Callable[..., RunningServer]
+
+
+@pytest.fixture
+def start(
+    model: ServedModel,
+    settings: ServerSettings,
+    run_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> Start:
+    """Start the stand-in in a mode; it is stopped at the end."""
+    monkeypatch.setenv("FAKE_TFS_STATE", str(tmp_path))
+
+    def start(mode: str = "ok", **changes: object) -> RunningServer:
+        monkeypatch.setenv("FAKE_TFS", mode)
+        changed = dataclasses.replace(settings, **changes)  # type: ignore[arg-type]
+        server = TensorFlowServing().start(model, changed, run_dir)
+        request.addfinalizer(server.stop)
+        return server
+
+    return start
+
+
+@pytest.fixture
+def nothing_left() -> Callable[[], None]:
+    before = set(psutil.Process().children(recursive=True))
+
+    def check() -> None:
+        left = set(psutil.Process().children(recursive=True)) - before
+        assert alive(process.pid for process in left) == []
+
+    return check
+
+
+def test_starts_answers_and_stops(start: Start, model: ServedModel, run_dir: Path) -> None:
+    server = start()
+    assert server.kind == "tensorflow_serving"
+    assert server.implementation == "tensorflow_model_server 2.19.0"
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.base_url)
+    assert list(server.log_files) == [run_dir / "server.log", run_dir / "server.stdout.log"]
+    answer = probe.ask(server.base_url, server.protocol.request(model.inputs[0]), 10)
+    np.testing.assert_array_equal(server.protocol.read(answer.body), model.outputs[0])
+    server.check_alive()
+    pids = server.pids()
+    assert len(pids) == 1
+    server.stop()
+    server.stop()
+    assert alive(pids) == []
+    assert server.pids() == []
+    socket.create_server(("127.0.0.1", int(server.base_url.rpartition(":")[2]))).close()
+
+
+def test_flags(start: Start, tmp_path: Path, model: ServedModel, cpus: tuple[int, ...]) -> None:
+    server = start(threads=3, workers=2)
+    given = json.loads((tmp_path / "start-1.json").read_text())
+    # With "--a b" the real one prints its usage and starts all the same.
+    assert all(re.fullmatch(r"--[a-z_]+=\S*", flag) for flag in given)
+    flags = dict(flag.removeprefix("--").split("=", 1) for flag in given)
+    assert flags == {
+        "rest_api_port": server.base_url.rpartition(":")[2],
+        "port": "0",
+        "grpc_socket_path": flags["grpc_socket_path"],
+        "model_name": "tiny",
+        "model_base_path": str(model.artifacts["tensorflow_serving"]),
+        "file_system_poll_wait_seconds": "0",
+        "max_num_load_retries": "0",
+        "tensorflow_intra_op_parallelism": "3",
+        "tensorflow_inter_op_parallelism": "2",
+        "rest_api_num_threads": flags["rest_api_num_threads"],
+    }
+    assert int(flags["rest_api_num_threads"]) >= 16
+    assert len(flags["grpc_socket_path"]) < 108
+
+
+def test_environment(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVEBENCH_TORCHSERVE_TOKEN", "secret")
+    environment = psutil.Process(start(threads=2).pids()[0]).environ()
+    assert environment["OMP_NUM_THREADS"] == "2"
+    assert "SERVEBENCH_TORCHSERVE_TOKEN" not in environment
+
+
+def test_relative_paths(
+    model: ServedModel, settings: ServerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = model.artifacts["tensorflow_serving"].parent
+    monkeypatch.chdir(base)
+    (base / "r").mkdir()
+    relative = dataclasses.replace(model, artifacts={"tensorflow_serving": Path("saved_model")})
+    TensorFlowServing().start(relative, settings, Path("r")).stop()
+    assert (base / "r" / "server.log").exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [
+        ("broken-model", r"it ended \(exit status 255\).*Error loading version 1: bad graph"),
+        ("aborts", r"killed by SIGABRT.*oneDNN check failed"),
+        ("bad-flags", r"it refused to start.*Failed to start server\. Error: INVALID_ARGUMENT"),
+        ("background", r"exit status 0 \(did it go into the background"),
+        ("wrong-answer", r"answers, but not with what tiny predicts.*differs.*by up to 1 .*7\.5"),
+        ("wrong-shape", r"its prediction has shape \(3,\), the model's has \(2,\)"),
+        ("web-page", r"its first answer is no prediction.*is not JSON.*<html>Welcome"),
+    ],
+)
+def test_fails_at_once(
+    start: Start, mode: str, reason: str, nothing_left: Callable[[], None]
+) -> None:
+    with pytest.raises(ServerStartError) as caught:
+        start(mode)
+    message = str(caught.value)
+    assert re.search(reason, message, re.DOTALL), message
+    assert "tensorflow_model_server 2.19.0 did not become ready" in message
+    assert "server.log" in message
+    assert "--rest_api_port=" in message
+    nothing_left()
+
+
+def test_gives_up_on_refusals(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_REFUSALS", 0.2)
+    with pytest.raises(ServerStartError, match=r"refuses to predict.*status 400.*size: 784"):
+        start("refuses")
+
+
+@pytest.mark.parametrize(
+    ("mode", "seen"),
+    [("no-port", "nobody listens on port"), ("deaf", r"no answer within \S+ s")],
+)
+def test_gives_up_in_time(
+    start: Start, mode: str, seen: str, nothing_left: Callable[[], None]
+) -> None:
+    with pytest.raises(ServerStartError) as caught:
+        start(mode, start_timeout=1.5)
+    expected = rf"gave up after 1.5 s of waiting for a prediction.*:predict; last seen:.*{seen}"
+    assert re.search(expected, str(caught.value)), caught.value
+    nothing_left()
+
+
+def test_a_taken_port_is_tried_again_on_another(start: Start, tmp_path: Path) -> None:
+    """The real program goes on without its REST API when the port is taken."""
+    start("clashes-once")
+    tried = [json.loads(path.read_text())[0] for path in tmp_path.glob("start-*.json")]
+    assert len(tried) == len(set(tried)) == 2
+
+
+def test_taken_ports_are_not_tried_for_ever(
+    start: Start, nothing_left: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "PORT_ATTEMPTS", 2)
+    with pytest.raises(ServerStartError, match=r"(?s)After 2 attempts.*REST port was taken"):
+        start("always-clashes")
+    nothing_left()
+
+
+def test_a_foreign_program_on_the_port_is_not_measured(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free_ports = ports.free_ports
+    with socket.create_server(("127.0.0.1", 0)) as foreign:
+        choices = [[foreign.getsockname()[1]], free_ports(1)]
+        monkeypatch.setattr(ports, "free_ports", lambda _: choices.pop(0))
+        server = start()
+    assert server.base_url != f"http://127.0.0.1:{foreign}"
+    assert choices == []
+    assert len(list(tmp_path.glob("start-*.json"))) == 2
+
+
+def test_a_chatty_server_is_not_blocked_by_its_log(start: Start) -> None:
+    start("chatty").check_alive()
+
+
+def test_dies_under_load(start: Start, model: ServedModel) -> None:
+    server = start("aborts-later")
+    with pytest.raises(probe.NoAnswerError):
+        probe.ask(server.base_url, server.protocol.request(model.inputs[0]), 10)
+
+    def died() -> bool:
+        try:
+            server.check_alive()
+        except ServerDiedError as error:
+            return bool(re.search(r"(?s)ended: killed by SIGABRT.*oneDNN check", str(error)))
+        return False
+
+    until(died)
+
+
+def test_an_interrupt_leaves_nothing(
+    start: Start, nothing_left: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(probe, "compare", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    nothing_left()
+
+
+def version(path: Path) -> Path:
+    path.mkdir(parents=True)
+    (path / "saved_model.pb").touch()
+    return path
+
+
+def test_model_directory_with_versions(tmp_path: Path) -> None:
+    version(tmp_path / "1")
+    version(tmp_path / "00000124")
+    (tmp_path / "9").mkdir()  # an older, broken version is not served
+    (tmp_path / "notes.txt").touch()
+    assert check_saved_model(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda p: p / "missing", r"There is no model at .*missing"),
+        (lambda p: p.joinpath("f").touch() or p / "f", r"/f is not a directory"),
+        (lambda p: p, r"no numbered version \(found: nothing\)"),
+        (lambda p: version(p / "final") and p, r"no numbered version \(found: final\)"),
+        (lambda p: version(p / "1"), r"/1 is itself one version of a model: give its parent, /"),
+        (lambda p: version(p / "m"), r"/m is itself one version.*sub-directory called 1"),
+        (lambda p: (p / "1").mkdir() or p, r"/1, the newest version in .* has no saved_model.pb"),
+    ],
+)
+def test_model_directory_that_the_server_would_wait_for(
+    tmp_path: Path, make: Callable[[Path], Path], reason: str
+) -> None:
+    with pytest.raises(ServerStartError, match=reason) as caught:
+        check_saved_model(make(tmp_path))
+    assert "PATH/1/saved_model.pb" in str(caught.value)
+
+
+def test_model_without_artifact(
+    model: ServedModel, settings: ServerSettings, run_dir: Path
+) -> None:
+    other = dataclasses.replace(model, artifacts={"torchserve": Path("x.mar")})
+    with pytest.raises(ServerStartError, match=r"no artifact for tensorflow_serving.*torchserve"):
+        TensorFlowServing().start(other, settings, run_dir)
+
+
+def test_model_name_that_is_none(
+    model: ServedModel, settings: ServerSettings, run_dir: Path
+) -> None:
+    other = dataclasses.replace(model, name="a/b c")
+    with pytest.raises(ServerStartError, match=r"'a/b c'.*served_names"):
+        TensorFlowServing().start(other, settings, run_dir)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda p: p / "missing", "there is no such file"),
+        (lambda p: p, "it is not a file"),
+        (lambda p: p.joinpath("f").touch() or p / "f", "it is not executable"),
+    ],
+)
+def test_binary_that_cannot_be_run(
+    start: Start, tmp_path: Path, make: Callable[[Path], Path], reason: str
+) -> None:
+    binary = make(tmp_path)
+    expected = re.escape(f"--servebench-tfserving-binary={binary}: {reason}. Name an executable")
+    with pytest.raises(ServerUnavailableError, match=expected):
+        start(tfserving_binary=binary)
+
+
+def test_binary_that_is_another_program(start: Start, tmp_path: Path) -> None:
+    other = make_program(tmp_path / "other", "#!/bin/sh\necho usage: other >&2\nexit 2\n")
+    with pytest.raises(ServerStartError, match=r"of unknown version.*exit status 2"):
+        start(tfserving_binary=other)
+
+
+def test_binary_from_path(start: Start, fake_binary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(fake_binary.parent), prepend=os.pathsep)
+    server = start(tfserving_binary=None, require_real=True)
+    assert server.implementation == "tensorflow_model_server 2.19.0"
+
+
+def test_real_binary_required_but_not_there(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ServerUnavailableError) as caught:
+        start(tfserving_binary=None, require_real=True)
+    for part in (
+        "--servebench-require-real",
+        "--servebench-tfserving-binary is not given",
+        "PATH (/nowhere)",
+        "tensorflow-model-server",
+        "--servebench-tfserving-url=",
+    ):
+        assert part in str(caught.value)
+
+
+def test_neither_binary_nor_tensorflow(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+
+    def without_tensorflow(name: str) -> ModuleSpec | None:
+        return None if name == "tensorflow" else find_spec(name)
+
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(importlib.util, "find_spec", without_tensorflow)
+    with pytest.raises(ServerUnavailableError) as caught:
+        start(tfserving_binary=None)
+    for part in (
+        "--servebench-tfserving-binary: not given",
+        "tensorflow_model_server on PATH: not found",
+        f"TensorFlow is not installed for {sys.executable}",
+        "pip install 'pytest-servebench[tensorflow]'",
+    ):
+        assert part in str(caught.value)

@@ -56,7 +56,8 @@ class ServerProcess:
         stop_grace: seconds between SIGTERM and SIGKILL in :meth:`stop`.
         cwd: working directory.
         env: environment.
-        log: file for standard error, and for standard output too unless ``stdout_log`` is given.
+        log: file for standard error, and for standard output too unless ``stdout_log`` is given;
+            both are emptied first.
         stdout_log: file for standard output.
         scratch: directory that is removed when the tree has ended, even after SIGKILL of pytest.
 
@@ -100,6 +101,8 @@ class ServerProcess:
             "stdout": stdout_log and str(stdout_log.absolute()),
             "scratch": scratch and str(scratch.absolute()),
         }
+        for path in self.log_files:
+            path.write_bytes(b"")  # a fatal line of an earlier attempt is not this one's
         with log.open("ab") as log_file:
             # The write end of standard input's pipe is closed on exec, so no other child gets it.
             self._supervisor = subprocess.Popen(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
 import sys
 import zipfile
@@ -109,7 +108,7 @@ class TorchServe:
                 settings.torchserve_url,
                 URL_OPTION,
                 "--servebench-torchserve-model",
-                _explain,
+                lambda answer: _explain(answer, protocol.token),
             )
             return attach(target, protocol, model, settings.start_timeout)
         checked_name(served)
@@ -309,14 +308,14 @@ def _checked_token(token: str | None) -> str | None:
     return token
 
 
-def _explain(answer: probe.HttpAnswer) -> str | None:
+def _explain(answer: probe.HttpAnswer, token: str | None) -> str | None:
     """Return what is behind a refusal of an attached server."""
     try:
         kind = json.loads(answer.body)["type"]
     except (ValueError, KeyError, TypeError):
         return None
     if kind == "InvalidKeyException":
-        state = "set, but wrong or expired" if os.environ.get(TOKEN_VARIABLE) else "not set"
+        state = "wrong or expired" if token else "not set"
         return (
             f"it wants its inference key, and {TOKEN_VARIABLE} is {state}: set it to the key of "
             '"inference" in the key_file.json of the server\'s working directory (new after each '

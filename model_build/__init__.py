@@ -1,0 +1,73 @@
+"""The reference model: MobileNetV2 on Fashion-MNIST, one set of weights for every server.
+
+``servebench_model = "model_build:fashion_mnist"`` serves the committed weights;
+``"model_build:fashion_mnist_retrained"`` trains its own first. Importing this package loads
+neither PyTorch nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Collection
+from pathlib import Path
+
+from model_build.files import cache_directory
+from model_build.packaging import WEIGHTS, package
+from pytest_servebench.errors import ModelError
+from pytest_servebench.model import ServedModel
+
+EPOCHS_VARIABLE = "SERVEBENCH_TRAIN_EPOCHS"
+"""Environment variable with the number of epochs for :func:`fashion_mnist_retrained`."""
+
+__all__ = ["EPOCHS_VARIABLE", "fashion_mnist", "fashion_mnist_retrained"]
+
+
+def fashion_mnist(kinds: Collection[str]) -> ServedModel:
+    """Package the committed weights for the chosen server kinds.
+
+    Needs neither the data set nor training nor the network. What was built is cached.
+
+    Raises:
+        ModelError: a framework is missing, or a build failed.
+        ParityError: the formats do not agree.
+    """
+    return package(WEIGHTS, kinds)
+
+
+def fashion_mnist_retrained(kinds: Collection[str]) -> ServedModel:
+    """Train new weights, going on where an earlier training stopped, and package them.
+
+    The data set is taken from ``$FASHION_MNIST_DIR``, else fetched once. The number of epochs is
+    ``$SERVEBENCH_TRAIN_EPOCHS``, else that of the committed weights.
+
+    Raises:
+        ModelError: training failed (the message says why), or as :func:`fashion_mnist`.
+        ParityError: the formats do not agree.
+    """
+    return package(_train(), kinds)
+
+
+def _train() -> Path:
+    epochs = os.environ.get(EPOCHS_VARIABLE, "")
+    if epochs and not (epochs.isdecimal() and int(epochs) > 0):
+        raise ModelError(f"{EPOCHS_VARIABLE} must be a whole number above 0, not {epochs!r}")
+    weights = cache_directory() / "training" / f"epochs-{epochs or 'default'}.safetensors"
+    root = str(Path(__file__).resolve().parents[1])
+    command = [sys.executable, "-m", "model_build.train", "--output", str(weights)]
+    if epochs:
+        command += ["--epochs", epochs]
+    # In a process of its own, as builds are; its progress bar goes to this process's stderr.
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)])},
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise ModelError(
+            f"training ended with status {done.returncode}; its messages are above (pytest shows "
+            f"them with -s). '{' '.join(command[1:])}' runs it by itself."
+        )
+    return weights

@@ -45,7 +45,8 @@ def build_network(weights: Weights) -> MobileNetV2:
             f"the weights do not fit the network: missing {missing}, "
             f"unknown {result.unexpected_keys}"
         )
-    return network.eval()
+    network.eval()
+    return network
 
 
 def write_state_dict(network: MobileNetV2, directory: Path) -> Path:

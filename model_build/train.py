@@ -117,7 +117,9 @@ def run(arguments: argparse.Namespace, command: str) -> training.Evaluation:
         batch_size=arguments.batch_size,
         max_learning_rate=arguments.max_learning_rate,
     )
-    test_data = dataset.load("t10k", arguments.data_dir)  # a damaged file should not show at the end
+    test_data = dataset.load(
+        "t10k", arguments.data_dir
+    )  # a damaged file should not show at the end
     checkpoint = arguments.checkpoint or default_checkpoint(recipe)
     network = training.train(recipe, dataset.load("train", arguments.data_dir), checkpoint)
     result = training.evaluate(network, test_data)

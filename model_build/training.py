@@ -108,7 +108,8 @@ def train(recipe: Recipe, data: Split, checkpoint: Path) -> MobileNetV2:
                 mean_loss += (loss.item() - mean_loss) / number
                 progress.set_postfix(loss=f"{mean_loss:.3f}", refresh=False)
         _save_checkpoint(checkpoint, recipe, parts, epoch + 1)
-    return network.eval()
+    network.eval()
+    return network
 
 
 def augmented(images: torch.Tensor) -> torch.Tensor:
@@ -159,6 +160,12 @@ def _load_checkpoint(path: Path, recipe: Recipe, parts: dict[str, Any]) -> int:
             f"checkpoint {path} is of another recipe ({saved['recipe']}, now {asdict(recipe)}); "
             f"delete it, or name another file with --checkpoint"
         )
-    for name, part in parts.items():
-        part.load_state_dict(saved[name])
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"checkpoint {path} is of another version of the network ({error}); delete it to "
+            f"start training afresh"
+        ) from error
     return int(saved["finished"])

@@ -1,0 +1,187 @@
+"""From weights to a :class:`ServedModel`: what is missing is built, compared and cached."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import platform
+import time
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from model_build.cache import finished_entry, get_or_build, key_of
+from model_build.child import LOGITS, SERVED_NAME, run_child
+from model_build.files import cache_directory, sha256_of
+from model_build.images import sample_images
+from model_build.parity import ATOL, RTOL, check_parity
+from pytest_servebench.errors import ModelError
+from pytest_servebench.model import ServedModel
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+WEIGHTS = FIXTURES / "mobilenet_fashion_mnist.safetensors"
+"""The committed weights."""
+
+INPUTS = 64
+"""Images that are sent to the servers, over and over."""
+
+PARITY_IMAGES = 256
+"""Images on which the formats are compared; the first ones are those that are sent."""
+
+ARTIFACTS = {"tensorflow_serving": SERVED_NAME, "torchserve": "fashion_mnist.mar"}
+"""Server kind to its artifact's path inside the cache entry of the part of that name."""
+
+SERVED_NAMES = {"tensorflow_serving": SERVED_NAME, "torchserve": "fashion_mnist"}
+"""Server kind to the name under which it offers the model."""
+
+# Part to the modules it needs and to what gives them.
+_TENSORFLOW = "pip install 'pytest-servebench[tensorflow]'"
+_TORCHSERVE = "pip install 'pytest-servebench[torchserve]'"
+_NEEDS = {
+    "tensorflow_serving": (("tensorflow", "keras"), _TENSORFLOW),
+    "torchserve": (("torch", "model_archiver"), _TORCHSERVE),
+    "reference": (("torch",), _TORCHSERVE),
+    "onnx": (("torch", "onnx", "onnxruntime"), "pip install --group model"),
+}
+# Releases that can change what is built. Several distributions provide the module tensorflow.
+_DISTRIBUTIONS = (
+    *("torch", "torch-model-archiver", "onnx", "onnxruntime", "keras", "numpy"),
+    *("tensorflow", "tensorflow-cpu", "tensorflow-intel", "tf-nightly"),
+)
+# What decides the content of a build, beside the weights.
+_SOURCES = (
+    *("architecture.py", "network.py", "weights.py", "torch_formats.py", "tensorflow_twin.py"),
+    *("child.py", "../fixtures/torchserve_handler.py"),
+)
+
+_log = logging.getLogger(__name__)
+
+
+def package(weights: Path, kinds: Collection[str]) -> ServedModel:
+    """Package the model for the chosen server kinds, building only what these need.
+
+    Args:
+        weights: safetensors file.
+        kinds: server kinds; one that this model does not support gets no artifact, and with none
+            at all there are still inputs and expected outputs, for a server that already runs.
+
+    Raises:
+        ModelError: a framework is missing, or a build failed.
+        ParityError: the formats do not agree.
+        DatasetError: the user named a directory of the data set that cannot be used.
+    """
+    images, source = sample_images(PARITY_IMAGES)
+    wanted = [kind for kind in ARTIFACTS if kind in kinds]
+    entries = build_parts(weights, _with_reference(wanted), images)
+    logits = compare(entries)
+    return ServedModel(
+        name="MobileNetV2 on Fashion-MNIST",
+        artifacts={kind: entries[kind] / ARTIFACTS[kind] for kind in wanted},
+        inputs=images[:INPUTS],
+        outputs=next(iter(logits.values()))[:INPUTS],
+        rtol=RTOL,
+        atol=ATOL,
+        input_source=f"{INPUTS} of {source}",
+        weights_sha256=sha256_of(weights),
+        served_names=SERVED_NAMES,
+    )
+
+
+def build_parts(
+    weights: Path, parts: Collection[str], images: npt.NDArray[np.float32]
+) -> dict[str, Path]:
+    """Return the finished cache entry of every part, building those that are missing.
+
+    Raises:
+        ModelError: the weights or a framework is missing, or a build failed.
+    """
+    for part in parts:
+        _check_installed(part)
+    if not weights.is_file():
+        raise ModelError(
+            f"there are no weights at {weights}. Restore the file with 'git checkout', or train "
+            f"with 'python -m model_build.train --output {weights}'."
+        )
+    root = cache_directory() / "artifacts"
+    common = {
+        "weights": sha256_of(weights),
+        "images": hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest(),
+        **{f"source {name}": sha256_of(Path(__file__).parent / name) for name in _SOURCES},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        **_versions(),
+    }
+
+    def entry_of(part: str) -> Path:
+        entry = root / f"{part}-{key_of({**common, 'part': part})}"
+        if finished_entry(entry):
+            return entry
+        _log.info("building the %s part of the model ...", part)
+        start = time.monotonic()
+        get_or_build(entry, lambda directory: run_child(part, weights, images, directory))
+        _log.info("built %s in %.1f s", part, time.monotonic() - start)
+        return entry
+
+    # Each thread does nothing but wait for its child process.
+    with ThreadPoolExecutor(max_workers=max(1, len(parts))) as pool:
+        return dict(zip(parts, pool.map(entry_of, parts), strict=True))
+
+
+def compare(entries: Mapping[str, Path]) -> dict[str, npt.NDArray[np.float32]]:
+    """Compare the logits that were computed from the very files in these entries.
+
+    The entries' manifests hold the digests of logits and files together, so a comparison of stored
+    logits speaks of the files beside them.
+
+    Returns:
+        Format name to logits; PyTorch first, where it took part.
+
+    Raises:
+        ParityError: two formats do not agree.
+    """
+    found: dict[str, npt.NDArray[np.float32]] = {}
+    for entry in entries.values():
+        with np.load(entry / LOGITS) as stored:
+            found.update({name: stored[name] for name in stored.files})
+    logits = dict(sorted(found.items(), key=lambda item: item[0] != "PyTorch"))
+    check_parity(logits)
+    return logits
+
+
+def _with_reference(wanted: list[str]) -> list[str]:
+    """Add what the expected outputs come from: PyTorch where it is installed, else TensorFlow."""
+    if "torchserve" in wanted:
+        return wanted  # brings PyTorch's own logits along
+    if importlib.util.find_spec("torch"):
+        return [*wanted, "reference"]
+    if wanted or importlib.util.find_spec("tensorflow"):
+        return ["tensorflow_serving"]
+    raise ModelError(
+        f"neither PyTorch nor TensorFlow is installed, so that nothing can compute the outputs to "
+        f"expect: {_TORCHSERVE}, or {_TENSORFLOW}"
+    )
+
+
+def _check_installed(part: str) -> None:
+    modules, remedy = _NEEDS[part]
+    for module, how in (*((name, remedy) for name in modules), _SAFETENSORS):
+        if importlib.util.find_spec(module) is None:
+            raise ModelError(f"the Python package {module} is missing for {part}: {how}")
+
+
+_SAFETENSORS = ("safetensors", "pip install --group model")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _DISTRIBUTIONS:
+        try:
+            found[f"version {name}"] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -145,7 +145,9 @@ def test_a_launcher_that_leaves_its_server_behind(start_child: StartChild, tmp_p
     """It would be taken for stopped, and its child would stay."""
     process = start_child(
         "import os, time\n"
-        "if os.fork() == 0: os.setsid(); print(os.getpid(), file=open('pid', 'w')); time.sleep(99)"
+        "child = os.fork()\n"
+        "if child: print(child, file=open('pid', 'w'))\n"
+        "else: os.setsid(); time.sleep(1000)"
     )
     until(process.ending)
     assert process.ending() == (

@@ -82,7 +82,8 @@ def train(recipe: Recipe, data: Split, checkpoint: Path) -> MobileNetV2:
         ModelError: the checkpoint is damaged or of another recipe.
     """
     torch.manual_seed(recipe.seed)
-    network = MobileNetV2(recipe.width, recipe.dropout).to(memory_format=torch.channels_last)
+    network = MobileNetV2(recipe.width, recipe.dropout)
+    network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=recipe.max_learning_rate, weight_decay=recipe.weight_decay
     )

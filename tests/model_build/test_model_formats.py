@@ -1,0 +1,120 @@
+"""The committed weights and what is really built from them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_build import fashion_mnist
+from model_build.child import run_child
+from model_build.files import sha256_of
+from model_build.images import drawn_images
+from model_build.packaging import FIXTURES, WEIGHTS
+from model_build.torch_formats import build_network, predict_torch
+from model_build.weights import load_weights
+from pytest_servebench.errors import ModelError
+from pytest_servebench.model import ServedModel
+
+# As a server runs it: by the graph, and without Python's own look at the shape of what is fed.
+FEED = """
+import sys
+import numpy as np
+import tensorflow as tf
+from pathlib import Path
+from tensorflow.core.protobuf import saved_model_pb2
+
+path = Path(sys.argv[1]) / "saved_model.pb"
+model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+for node in model.meta_graphs[0].graph_def.node:
+    if node.op == "Placeholder" and node.name.startswith("serving_default"):
+        node.attr["shape"].shape.unknown_rank = True
+        node.attr["shape"].shape.ClearField("dim")
+path.write_bytes(model.SerializeToString())
+with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    signature = tf.compat.v1.saved_model.load(session, ["serve"], sys.argv[1]).signature_def
+    (image,) = signature["serving_default"].inputs.values()
+    (logits,) = signature["serving_default"].outputs.values()
+    for shape in [(0,), (1, 784), (28, 28, 1), (1, 28, 28), (1, 28, 28, 3), (1, 32, 32, 1), ()]:
+        try:
+            session.run(logits.name, {image.name: np.zeros(shape, np.float32)})
+        except tf.errors.InvalidArgumentError as error:
+            assert "not compatible with expected shape [?,28,28,1]" in str(error), error
+        else:
+            raise AssertionError(shape)
+    assert session.run(logits.name, {image.name: np.zeros((2, 28, 28, 1))}).shape == (2, 10)
+print("survived")
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SERVEBENCH_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("FASHION_MNIST_DIR", raising=False)
+        return fashion_mnist(["tensorflow_serving", "torchserve"])
+
+
+def test_outputs_are_those_of_the_weights(built: ServedModel) -> None:
+    network = build_network(load_weights(WEIGHTS))
+    np.testing.assert_array_equal(built.inputs, drawn_images(64))
+    np.testing.assert_allclose(built.outputs, predict_torch(network, built.inputs), 1e-4, 1e-4)
+    assert built.weights_sha256 == sha256_of(WEIGHTS)
+
+
+def test_the_archive_holds_what_torchserve_needs(built: ServedModel) -> None:
+    with zipfile.ZipFile(built.artifacts["torchserve"]) as archive:
+        assert set(archive.namelist()) == {
+            "MAR-INF/MANIFEST.json",
+            "index_to_name.json",
+            "mobilenet_fashion_mnist.pt",
+            "torchserve_handler.py",
+        }
+
+
+def test_wrong_shapes_raise_and_do_not_abort(built: ServedModel, tmp_path: Path) -> None:
+    import shutil  # noqa: PLC0415
+
+    copy = tmp_path / "1"
+    shutil.copytree(built.artifacts["tensorflow_serving"] / "1", copy)
+    done = subprocess.run(
+        [sys.executable, "-c", FEED, copy], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "survived", done.stderr[-2000:]
+    assert done.returncode == 0
+
+
+def test_onnx_agrees(tmp_path: Path) -> None:
+    images = drawn_images(16)
+    run_child("onnx", WEIGHTS, images, tmp_path)
+    assert (tmp_path / "mobilenet_fashion_mnist.onnx").exists()
+    with np.load(tmp_path / "logits.npz") as logits:
+        expected = predict_torch(build_network(load_weights(WEIGHTS)), images)
+        np.testing.assert_allclose(logits["ONNX"], expected, 1e-4, 1e-4)
+
+
+def test_a_failed_child_tells_its_own_message(tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(b"")
+    with pytest.raises(ModelError, match="^cannot read the weights .*damaged"):
+        run_child("reference", damaged, drawn_images(1), tmp_path)
+    with pytest.raises(ModelError, match="(?s)ended with status 1:.*KeyError: 'absent'"):
+        run_child("absent", WEIGHTS, drawn_images(1), tmp_path)
+
+
+def test_the_model_card_is_of_these_weights() -> None:
+    card = (FIXTURES / "MODEL_CARD.md").read_text()
+    assert f"SHA-256: `{sha256_of(WEIGHTS)}`" in card
+    stated = re.search(r"Test accuracy: \*\*([\d.]+)%\*\*", card)
+    assert stated is not None
+    assert float(stated[1]) >= 92
+    rows = re.findall(r"^\| [^|]+((?:\| \d+ ){10})", card, re.MULTILINE)
+    confusion = np.array([[int(n) for n in row.split("|")[1:]] for row in rows])
+    assert confusion.shape == (10, 10)
+    assert (confusion.sum(axis=1) == 1000).all()
+    assert confusion.trace() / 100 == pytest.approx(float(stated[1]))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from model_build.architecture import CLASS_NAMES
 from model_build.training import Evaluation, Recipe
 
@@ -34,7 +36,7 @@ class TrainingReport:
 def render(report: TrainingReport) -> str:
     """Return the card as Markdown."""
     recipe, test = report.recipe, report.test
-    recall = test.confusion.diagonal() / test.confusion.sum(axis=1)
+    recall = test.confusion.diagonal() / np.maximum(test.confusion.sum(axis=1), 1)
     header = "| true class | " + " | ".join(CLASS_NAMES) + " | recall |"
     rule = "| --- |" + " ---: |" * (len(CLASS_NAMES) + 1)
     rows = [

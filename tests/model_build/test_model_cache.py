@@ -112,9 +112,14 @@ def test_keys_tell_contents_apart(parts: dict[str, str], name: str, value: str) 
 def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), atomic_writer(path) as file:
-        file.write(b"ne")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with atomic_writer(path) as file:
+            file.write(b"ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

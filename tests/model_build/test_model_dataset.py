@@ -146,6 +146,6 @@ def test_without_network_the_message_says_what_to_do() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound, but nobody listens
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
-        with pytest.raises(DatasetError, match="could not fetch .*FASHION_MNIST_DIR"):
+        with pytest.raises(DatasetError, match=r"could not fetch .*FASHION_MNIST_DIR"):
             dataset.load("t10k", url=url)
     assert cached_files() == []

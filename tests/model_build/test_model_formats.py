@@ -101,9 +101,9 @@ def test_onnx_agrees(tmp_path: Path) -> None:
 def test_a_failed_child_tells_its_own_message(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged"
     damaged.write_bytes(b"")
-    with pytest.raises(ModelError, match="^cannot read the weights .*damaged"):
+    with pytest.raises(ModelError, match=r"^cannot read the weights .*damaged"):
         run_child("reference", damaged, drawn_images(1), tmp_path)
-    with pytest.raises(ModelError, match="(?s)ended with status 1:.*KeyError: 'absent'"):
+    with pytest.raises(ModelError, match=r"(?s)ended with status 1:.*KeyError: 'absent'"):
         run_child("absent", WEIGHTS, drawn_images(1), tmp_path)
 
 

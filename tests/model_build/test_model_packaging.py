@@ -116,7 +116,7 @@ def test_a_changed_artifact_is_built_again(builds: FakeBuilds, weights: Path) ->
 def test_disagreeing_formats_are_refused_warm_and_cold(builds: FakeBuilds, weights: Path) -> None:
     builds.logits["tensorflow_serving"]["SavedModel"] = LOGITS + np.float32(0.01)
     for _ in range(2):
-        with pytest.raises(ParityError, match="PyTorch and SavedModel .* difference is 0.01"):
+        with pytest.raises(ParityError, match=r"PyTorch and SavedModel .* difference is 0.01"):
             packaging.package(weights, ["torchserve", "tensorflow_serving"])
 
 
@@ -157,7 +157,7 @@ def test_tensorflow_alone_is_enough(
 
 
 def test_missing_weights_name_the_remedy(builds: FakeBuilds, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no weights at .*model_build.train"):
+    with pytest.raises(ModelError, match=r"no weights at .*model_build.train"):
         packaging.package(tmp_path / "absent", ["torchserve"])
 
 

@@ -23,7 +23,7 @@ def small_split() -> Split:
     return Split(images, (np.arange(40) % 5).astype(np.uint8))
 
 
-class Interrupted(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -38,11 +38,11 @@ def test_resumed_training_takes_the_same_course(
         nonlocal calls
         calls += 1
         if calls == 5:  # in the middle of the second epoch of three batches each
-            raise Interrupted
+            raise StoppedError
         return augmented(images)
 
     monkeypatch.setattr(training, "augmented", interrupted)
-    with pytest.raises(Interrupted):
+    with pytest.raises(StoppedError):
         training.train(RECIPE, small_split(), tmp_path / "resumed")
     resumed = extract_weights(training.train(RECIPE, small_split(), tmp_path / "resumed"))
     assert calls == 5 + 2 * 3
@@ -57,7 +57,7 @@ def test_a_strange_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="another recipe"):
         training.train(RECIPE, small_split(), path)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ModelError, match="cannot be read .* delete it"):
+    with pytest.raises(ModelError, match=r"cannot be read .* delete it"):
         training.train(RECIPE, small_split(), path)
 
 

@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from pytest_servebench.load.connection import Connection
 from pytest_servebench.load.pacing import Pacer, make_pacer
 from pytest_servebench.load.records import Outcome, Phase, RecordStore
 from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.worker import FREE, Worker
 
 _clock = time.monotonic_ns
 _NS: Final = 1_000_000_000
@@ -50,7 +50,7 @@ class Engine:
         self._payloads = payloads
         self._sampled = sampled
         self._buffer: deque[int] = deque()
-        self._idle: list[Connection] = []
+        self._idle: list[Worker] = []
         self._arrivals = store.column("scheduled")
         self._enqueued = store.column("enqueued")
         self._dequeued = store.column("dequeued")
@@ -65,17 +65,15 @@ class Engine:
         self._warming = False
         self._pacer: Pacer | None = None
         self._loop = asyncio.get_running_loop()
-        self._all: list[Connection] = []
+        self._all: list[Worker] = []
 
     async def run(self) -> None:
         """Connect, warm up, make the load, and drain."""
         address = (self._spec.host, self._spec.port)
-        self._all = [Connection(self, self._loop, address) for _ in range(self._spec.workers)]
-        for connection in self._all:
-            connection.connect()
+        self._all = [Worker(self, self._loop, address) for _ in range(self._spec.workers)]
         await self._warm_up()
         # A worker that has not got a connection by now is idle all the same: see Connection.
-        self._idle = sorted(self._all, key=lambda connection: connection.connected)
+        self._idle = sorted(self._all, key=lambda worker: worker.connected)
         self._pacer = make_pacer(self._loop, self._arrive)
         self.pacing = self._pacer.name
         self._start = _clock() + _LEAD
@@ -89,8 +87,8 @@ class Engine:
             await asyncio.sleep(min(_TICK, max((window_end - now) / _NS, 0.001)))
             self._give_up_late()
         self._pacer.close()
-        for connection in self._all:
-            connection.stop()
+        for worker in self._all:
+            worker.stop()
         self._store.phase = Phase.FINISHED
 
     async def _warm_up(self) -> None:
@@ -105,18 +103,18 @@ class Engine:
             return
         self._warming = True
         self._warmup_end = end
-        for number, connection in enumerate(self._all):
-            connection.send(number, self._requests[number % len(self._requests)])
-        while any(connection.request >= 0 for connection in self._all):
+        for number, worker in enumerate(self._all):
+            worker.send(number, self._requests[number % len(self._requests)])
+        while any(worker.request != FREE for worker in self._all):
             await asyncio.sleep(_WARMUP_TICK)
             self._give_up_late()
         self._warming = False
 
     def _give_up_late(self) -> None:
         now = _clock()
-        for connection in self._all:
-            if connection.request >= 0 and connection.deadline < now:
-                connection.give_up()
+        for worker in self._all:
+            if worker.request != FREE and worker.deadline < now:
+                worker.give_up()
 
     # -- arrivals ---------------------------------------------------------------------------
 
@@ -142,14 +140,14 @@ class Engine:
         if index < size and self._pacer is not None:
             self._pacer.wake_at(start + arrivals[index])
 
-    def _dispatch(self, connection: Connection, index: int, now: int) -> None:
+    def _dispatch(self, worker: Worker, index: int, now: int) -> None:
         self._dequeued[index] = now
-        connection.send(index, self._requests[self._payloads[index]])
+        worker.send(index, self._requests[self._payloads[index]])
 
     # -- what connections report ------------------------------------------------------------
 
     def note_sent(self, index: int) -> None:
-        """Stamp a request as written to its connection."""
+        """Stamp a request as written to its worker."""
         if not self._warming:
             self._sent[index] = _clock() - self._start
 
@@ -159,15 +157,13 @@ class Engine:
             self._first_byte[index] = _clock() - self._start
 
     def finished(
-        self, connection: Connection, index: int, outcome: Outcome, status: int, body: bytes
+        self, worker: Worker, index: int, outcome: Outcome, status: int, body: bytes
     ) -> None:
         """Record the end of a request and give its worker the next one."""
         now = _clock() - self._start
         if self._warming:
             if now + self._start < self._warmup_end and outcome is Outcome.OK:
-                connection.send(index, self._requests[index % len(self._requests)])
-            elif not connection.connected:
-                connection.connect()
+                worker.send(index, self._requests[index % len(self._requests)])
             return
         self._done[index] = now
         self._outcome[index] = outcome
@@ -178,27 +174,25 @@ class Engine:
         elif outcome is Outcome.HTTP_ERROR and len(self.error_answers) < _KEPT_ERRORS:
             self.error_answers[index] = body
         if self._buffer:
-            self._dispatch(connection, self._buffer.popleft(), now)
+            self._dispatch(worker, self._buffer.popleft(), now)
         else:
-            self._make_idle(connection)
-            if not connection.connected:
-                connection.connect()
+            self._make_idle(worker)
 
-    def connected(self, connection: Connection) -> None:
+    def connected(self, worker: Worker) -> None:
         """Prefer an idle worker that has a connection again over those that have none."""
-        if connection in self._idle:
-            self._idle.remove(connection)
-            self._idle.append(connection)
+        if worker in self._idle:
+            self._idle.remove(worker)
+            self._idle.append(worker)
 
-    def lost_idle(self, connection: Connection) -> None:
+    def lost_idle(self, worker: Worker) -> None:
         """Use an idle worker that lost its connection after those that have one."""
-        if connection in self._idle:
-            self._idle.remove(connection)
-            self._idle.insert(0, connection)
+        if worker in self._idle:
+            self._idle.remove(worker)
+            self._idle.insert(0, worker)
 
-    def _make_idle(self, connection: Connection) -> None:
+    def _make_idle(self, worker: Worker) -> None:
         # Last in, first out: a worker used a moment ago is warm. One without a connection goes last.
-        if connection.connected:
-            self._idle.append(connection)
+        if worker.connected:
+            self._idle.append(worker)
         else:
-            self._idle.insert(0, connection)
+            self._idle.insert(0, worker)

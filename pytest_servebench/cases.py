@@ -1,0 +1,119 @@
+"""Cases: the parametrization over servers, rates and buffer sizes, their ids, and exact ``-k``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import pytest
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.options import Settings, number, whole
+
+MARKER: Final = "servebench"
+_MARKER_KEYS: Final = ("rates", "buffer_sizes", "duration", "warmup", "timeout", "server", "rate", "buffer")
+
+_KEYWORD: Final = re.compile(r"(?<![\w.\-\[])(rate|buffer)(\d+(?:\.\d+)?)(?![\w.\-\]])", re.IGNORECASE)
+
+
+def exact_keywords(expression: str) -> str:
+    """Return a ``-k`` expression in which ``rate10`` selects rate 10 and not rate 100.
+
+    pytest matches substrings; within an id such as ``[torchserve-rate10-buffer50]`` a value ends at
+    ``-`` or ``]``.
+    """
+    return _KEYWORD.sub(r"(\1\2- or \1\2])", expression)
+
+
+def rate_id(rate: float) -> str:
+    """Return a rate's part of the id, such as ``rate10`` or ``rate0.5``."""
+    return f"rate{rate:g}" if rate == float(f"{rate:g}") else f"rate{rate!r}"
+
+
+def _of_marker(
+    markers: Iterable[pytest.Mark], key: str, read: Any, default: Sequence[Any]
+) -> Sequence[Any]:
+    """Return what the closest marker says for ``key``, each value checked like an option's."""
+    for marker in markers:
+        if key not in marker.kwargs:
+            continue
+        given = marker.kwargs[key]
+        values = list(given) if isinstance(given, (list, tuple)) else [given]
+        try:
+            if not values:
+                raise ValueError("the list is empty; give at least one value")
+            return [read(str(value)) for value in values]
+        except ValueError as error:
+            raise OptionError(
+                f"@pytest.mark.{MARKER}({key}={given!r}): {error}."
+            ) from None
+    return default
+
+
+def check_marker(marker: pytest.Mark, nodeid: str) -> None:
+    """Refuse keywords that the marker does not have.
+
+    Raises:
+        OptionError: a keyword is unknown.
+    """
+    unknown = sorted(set(marker.kwargs) - set(_MARKER_KEYS))
+    if unknown or marker.args:
+        raise OptionError(
+            f"{nodeid}: @pytest.mark.{MARKER} does not take {', '.join(unknown) or 'positional values'}; "
+            f"it takes {', '.join(_MARKER_KEYS[:5])}."
+        )
+
+
+def parametrize(metafunc: pytest.Metafunc, settings: Settings) -> None:
+    """Make a test that uses ``poisson_load`` or ``model_server`` one test for each cell."""
+    markers = list(metafunc.definition.iter_markers(MARKER))
+    for marker in markers:
+        check_marker(marker, metafunc.definition.nodeid)
+    own = {
+        name.strip()
+        for marker in metafunc.definition.iter_markers("parametrize")
+        for name in (
+            marker.args[0].split(",") if isinstance(marker.args[0], str) else marker.args[0]
+        )
+    }
+    names = set(metafunc.fixturenames) - own
+    if "model_server" in names:
+        metafunc.parametrize(
+            "model_server",
+            [pytest.param(kind, marks=_mark(server=kind)) for kind in settings.servers],
+            ids=list(settings.servers),
+            indirect=True,
+            scope="session",
+        )
+    if "poisson_load" not in names:
+        return
+    if "rate" in names:
+        read_rate = number(0, inclusive=False, what="requests per second above 0, such as 10")
+        rates = _of_marker(markers, "rates", read_rate, settings.rates)
+        metafunc.parametrize(
+            "rate",
+            [pytest.param(rate, marks=_mark(rate=int(rate) if rate == int(rate) else str(rate))) for rate in rates],
+            ids=[rate_id(rate) for rate in rates],
+            indirect=True,
+        )
+    if "buffer_size" in names:
+        read_buffer = whole(0, what="a number of requests, 0 or more")
+        buffers = _of_marker(markers, "buffer_sizes", read_buffer, settings.buffer_sizes)
+        metafunc.parametrize(
+            "buffer_size",
+            [pytest.param(size, marks=_mark(buffer=size)) for size in buffers],
+            ids=[f"buffer{size}" for size in buffers],
+            indirect=True,
+        )
+
+
+def _mark(**values: Any) -> pytest.MarkDecorator:
+    """Return the marker by which ``-m 'servebench(rate=10)'`` selects."""
+    return pytest.mark.servebench(**values)
+
+
+def marked_seconds(item: pytest.Item, key: str, default: float) -> float:
+    """Return a number of seconds from the test's marker, or the default."""
+    read = number(0, inclusive=key == "warmup", what="a number of seconds")
+    return float(_of_marker(item.iter_markers(MARKER), key, read, [default])[0])

@@ -1,0 +1,78 @@
+"""From a result and its SLOs to the fate of a test."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Iterable, Sequence
+
+import pytest
+
+from pytest_servebench.errors import InvalidMeasurementError
+from pytest_servebench.options import Settings
+from pytest_servebench.results import CaseResult
+from pytest_servebench.slo import Clause, failure_message, judge, overall, parse_slo
+
+
+class InconclusiveWarning(UserWarning):
+    """An SLO could not be decided by what was measured."""
+
+
+def marked_slos(item: pytest.Item) -> tuple[Clause, ...]:
+    """Return the clauses of the test's ``slo`` markers.
+
+    Raises:
+        SLOSyntaxError: an expression cannot be read.
+    """
+    return tuple(
+        clause
+        for marker in item.iter_markers("slo")
+        for expression in marker.args
+        for clause in parse_slo(expression)
+    )
+
+
+def _judged(result: CaseResult, clauses: Iterable[Clause]) -> CaseResult:
+    """Return the result with further clauses judged; a clause that was judged before is not again."""
+    known = {clause.clause for clause in result.clauses}
+    fresh = tuple(clause for clause in clauses if str(clause) not in known)
+    everything = (*result.clauses, *judge(fresh, result))
+    return dataclasses.replace(result, clauses=everything, verdict=overall(everything))
+
+
+def judge_expressions(
+    result: CaseResult, expressions: Sequence[str]
+) -> tuple[CaseResult, str | None]:
+    """Judge SLO expressions; return the judged result, and a message if one of them is broken."""
+    judged = _judged(result, [clause for text in expressions for clause in parse_slo(text)])
+    return judged, failure_message(judged, judged.clauses) if judged.verdict == "failed" else None
+
+
+def judge_case(result: CaseResult, item: pytest.Item, settings: Settings) -> CaseResult:
+    """Return the result judged by the test's own SLOs and by those of all cases."""
+    return _judged(result, (*marked_slos(item), *settings.slos))
+
+
+def apply(result: CaseResult, settings: Settings) -> None:
+    """Let the test fail, warn or be skipped as the verdict and the user's policy say."""
+    __tracebackhide__ = True
+    if result.verdict == "failed":
+        pytest.fail(failure_message(result, result.clauses), pytrace=False)
+    if result.verdict != "inconclusive":
+        return
+    message = failure_message(result, result.clauses)
+    if settings.on_inconclusive == "fail":
+        pytest.fail(message, pytrace=False)
+    if settings.on_inconclusive == "skip":
+        pytest.skip(message)
+    warnings.warn(InconclusiveWarning(message), stacklevel=2)
+
+
+def raise_invalid(result: CaseResult) -> None:
+    """Raise for a measurement that says nothing about the server.
+
+    Raises:
+        InvalidMeasurementError: always.
+    """
+    __tracebackhide__ = True
+    raise InvalidMeasurementError(f"{result.name}: {result.invalid_reason}")

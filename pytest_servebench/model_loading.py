@@ -1,0 +1,48 @@
+"""Find the model that the user named, and the server kinds that this session needs it for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection
+
+from pytest_servebench.errors import ModelError, OptionError
+from pytest_servebench.model import ServedModel
+
+
+def load_model(name: str, kinds: Collection[str]) -> ServedModel:
+    """Call the ``module:callable`` that ``name`` names.
+
+    Args:
+        name: value of ``servebench_model``.
+        kinds: server kinds for which an artifact is needed.
+
+    Raises:
+        OptionError: there is no such module or callable.
+        ModelError: the model could not be built, or is not a :class:`ServedModel`.
+    """
+    source = f"servebench_model={name!r}"
+    module_name, colon, attribute = name.partition(":")
+    if not (module_name and colon and attribute):
+        raise OptionError(
+            f"{source}: give module:callable in the ini file or by --servebench-model, "
+            "such as model_build:fashion_mnist; the callable returns a ServedModel."
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise OptionError(
+            f"{source}: {error}. Is the module on the path (pytest's pythonpath setting), and is "
+            "what it imports installed?"
+        ) from error
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        raise OptionError(f"{source}: module {module_name} has no callable {attribute!r}.")
+    model = factory(kinds)
+    if not isinstance(model, ServedModel):
+        raise ModelError(f"{source}: the callable returned {type(model).__name__}, not a ServedModel.")
+    if len(model.inputs) == 0 or len(model.inputs) != len(model.outputs):
+        raise ModelError(
+            f"{source}: the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; "
+            "give at least one input, and the expected output of each."
+        )
+    return model

@@ -1,0 +1,116 @@
+"""CPU and memory of a server's process tree, and of its host, while a case runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final
+
+import numpy as np
+import psutil
+
+from pytest_servebench.results import Resources
+
+_INTERVAL: Final = 0.25  # seconds between samples
+_RESCAN: Final = 8  # samples between two looks for new processes, which cost most
+
+
+class ResourceMonitor:
+    """Samples a process tree from a thread of its own, between enter and exit.
+
+    CPU comes from cumulative times, so that nothing between two samples is missed; a process that
+    ends keeps the time that it had when it was last seen. Memory is the sum of the resident sets:
+    pages that processes share are counted for each.
+    """
+
+    def __init__(self, pids: Callable[[], list[int]]) -> None:
+        """Watch the processes that ``pids`` names; none at all where it names none."""
+        self._pids = pids
+        self._processes: dict[int, psutil.Process] = {}
+        self._cpu: dict[int, float] = {}
+        self._samples: list[tuple[float, float, float, float, float]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="servebench-monitor", daemon=True)
+
+    def __enter__(self) -> ResourceMonitor:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        count = 0
+        while True:
+            if count % _RESCAN == 0:
+                self._rescan()
+            self._sample()
+            count += 1
+            if self._stop.wait(_INTERVAL):
+                self._sample()
+                return
+
+    def _rescan(self) -> None:
+        for pid in self._pids():
+            if pid not in self._processes:
+                try:
+                    self._processes[pid] = psutil.Process(pid)
+                except psutil.NoSuchProcess:
+                    continue
+
+    def _sample(self) -> None:
+        memory = 0
+        for pid, process in list(self._processes.items()):
+            try:
+                with process.oneshot():
+                    times = process.cpu_times()
+                    memory += process.memory_info().rss
+            except psutil.Error:
+                del self._processes[pid]
+                continue
+            self._cpu[pid] = times.user + times.system
+        host = psutil.cpu_times()
+        idle = host.idle + getattr(host, "iowait", 0.0)
+        # "guest" times are contained in "user" already.
+        total = sum(host) - getattr(host, "guest", 0.0) - getattr(host, "guest_nice", 0.0)
+        self._samples.append(
+            (time.monotonic(), sum(self._cpu.values()), float(memory), total - idle, total)
+        )
+
+    def resources(self, start: float, end: float) -> Resources:
+        """Return what was used between two times of the monotonic clock, in seconds."""
+        samples = np.array(self._samples)
+        if len(samples) < 2:
+            return Resources(None, None, None, None, None)
+        when, cpu, memory, busy, total = samples.T
+        window = np.interp([start, end], when, total)
+        host = 100 * np.diff(np.interp([start, end], when, busy))[0] / max(np.diff(window)[0], 1e-9)
+        inside = (when > start) & (when < end)
+        if not self._cpu or inside.sum() < 2:
+            return Resources(None, None, None, None, float(host))
+        spent = np.diff(np.interp([start, end], when, cpu))[0]
+        times, used = when[inside], cpu[inside]
+        steps = np.diff(times)
+        load = 100 * np.diff(used) / steps
+        host_load = 100 * np.diff(busy[inside]) / np.maximum(np.diff(total[inside]), 1e-9)
+        return Resources(
+            cpu_mean=float(100 * spent / (end - start)),
+            cpu_peak=float(load.max()),
+            memory_mean=float(memory[inside].mean()),
+            memory_peak=float(memory[inside].max()),
+            host_cpu_mean=float(host),
+            series={
+                "time": [round(float(value), 3) for value in times[1:] - start],
+                "cpu": [round(float(value), 1) for value in load],
+                "memory": [float(value) for value in memory[inside][1:]],
+                "host_cpu": [round(float(value), 1) for value in host_load],
+            },
+        )

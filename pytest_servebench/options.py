@@ -1,0 +1,274 @@
+"""The command line and its ini twins, read once into one frozen settings object."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import pytest
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.slo import Clause, parse_slo
+
+TOKEN_VARIABLE: Final = "SERVEBENCH_TORCHSERVE_TOKEN"
+
+InconclusivePolicy = Literal["warn", "fail", "skip"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every choice of the user, checked.
+
+    Attributes:
+        servers: names of the kinds to load, in order.
+        rates: offered arrivals a second, each a case.
+        buffer_sizes: requests that may wait, each a case.
+        duration: length of a case's arrival window, seconds.
+        worker_threads: connections of the generator, each with one request at a time.
+        warmup: seconds of closed-loop requests before each case.
+        timeout: seconds until a sent request is given up.
+        drain: seconds after the window in which started requests may still end.
+        seed: seed of the schedules.
+        priority: scheduling of the generator.
+        max_lag: lateness of the generator, seconds, beyond which a case is invalid.
+        slos: clauses that every case must meet, beside those of its own marker.
+        on_inconclusive: what becomes of a test whose SLOs cannot be decided.
+        model: ``module:callable`` that gives the model; empty if none is configured.
+        results: directory that receives one directory a run.
+        exact_keywords: whether ``-k rate10`` means rate 10 alone.
+        server: how servers are started.
+    """
+
+    servers: tuple[str, ...]
+    rates: tuple[float, ...]
+    buffer_sizes: tuple[int, ...]
+    duration: float
+    worker_threads: int
+    warmup: float
+    timeout: float
+    drain: float
+    seed: int
+    priority: str
+    max_lag: float
+    slos: tuple[Clause, ...]
+    on_inconclusive: InconclusivePolicy
+    model: str
+    results: Path
+    exact_keywords: bool
+    server: ServerSettings
+
+
+# -- one value ------------------------------------------------------------------------------------
+
+
+def number(low: float, *, inclusive: bool, what: str) -> Callable[[str], float]:
+    """Return a reader of finite numbers above (or from) ``low``."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(f"not a number; give {what}") from None
+        if not math.isfinite(value) or value < low or (value == low and not inclusive):
+            raise ValueError(f"give {what}")
+        return value
+
+    return read
+
+
+def whole(low: int, *, what: str) -> Callable[[str], int]:
+    """Return a reader of whole numbers from ``low``."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ValueError(f"not a whole number; give {what}") from None
+        if value < low:
+            raise ValueError(f"give {what}")
+        return value
+
+    return read
+
+
+def several(read: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    """Return a reader of comma-separated lists without repetitions."""
+
+    def read_list(text: str) -> tuple[Any, ...]:
+        values = tuple(read(part.strip()) for part in text.split(",") if part.strip())
+        if not values:
+            raise ValueError("the list is empty; give at least one value")
+        if len(set(values)) != len(values):
+            raise ValueError("a value occurs twice; give each once")
+        return values
+
+    return read_list
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """Return a reader of one word out of ``words``."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"give one of {', '.join(words)}")
+        return text
+
+    return read
+
+
+def truth(text: str) -> bool:
+    """Read an ini file's boolean."""
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off", ""):
+        return False
+    raise ValueError("give true or false")
+
+
+def processors(text: str) -> tuple[int, ...]:
+    """Read a set of processors such as ``0,2-3``; empty for all that this process may use."""
+    allowed = _allowed_processors()
+    if not text.strip():
+        return tuple(sorted(allowed))
+    wanted: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        try:
+            wanted.update(range(int(first), int(last if dash else first) + 1))
+        except ValueError:
+            raise ValueError("give numbers and ranges such as 0,2-3") from None
+    if not wanted or not wanted <= allowed:
+        raise ValueError(f"give some of the processors {sorted(allowed)} that this process may use")
+    return tuple(sorted(wanted))
+
+
+def _allowed_processors() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+# -- all options ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Option:
+    """One option: ``--servebench-<name>`` and, with underscores, its ini twin."""
+
+    name: str
+    default: str
+    read: Callable[[str], Any]
+    help: str
+    metavar: str = "VALUE"
+    flag: bool = False
+
+    @property
+    def ini(self) -> str:
+        return "servebench_" + self.name.replace("-", "_")
+
+
+_SECONDS = number(0, inclusive=False, what="seconds above 0, such as 15")
+_SECONDS_OR_NONE = number(0, inclusive=True, what="seconds, 0 or more")
+_OPTIONS: Final = (
+    _Option("servers", "tensorflow_serving,torchserve", several(str), "kinds of server to load", "LIST"),
+    _Option("rates", "1,5,10",
+            several(number(0, inclusive=False, what="requests per second above 0, such as 10")),
+            "offered rates, requests per second", "LIST"),
+    _Option("buffer-sizes", "10,50", several(whole(0, what="a number of requests, 0 or more")),
+            "requests that may wait while all workers are busy", "LIST"),
+    _Option("duration", "15", _SECONDS, "seconds of arrivals in each case", "SECONDS"),
+    _Option("worker-threads", "10", whole(1, what="a number of workers, 1 or more"),
+            "workers of the generator: connections, each with one request at a time", "N"),
+    _Option("warmup", "1", _SECONDS_OR_NONE, "seconds of requests before each case, not recorded", "SECONDS"),
+    _Option("timeout", "30", _SECONDS, "seconds until a sent request is given up", "SECONDS"),
+    _Option("drain", "10", _SECONDS_OR_NONE,
+            "seconds after the arrivals in which requests may still end", "SECONDS"),
+    _Option("seed", "0", whole(0, what="a whole number, 0 or more"), "seed of the arrival schedules", "N"),
+    _Option("priority", "auto", choice("auto", "realtime", "normal"),
+            "scheduling of the generator: auto, realtime or normal", "WORD"),
+    _Option("max-lag", "10", number(0, inclusive=False, what="milliseconds above 0, such as 10"),
+            "lateness of the generator that makes a case invalid, milliseconds", "MS"),
+    _Option("on-inconclusive", "warn", choice("warn", "fail", "skip"),
+            "what to do with a test whose SLOs cannot be decided: warn, fail or skip", "WORD"),
+    _Option("model", "", str, "module:callable that gives the model to serve", "NAME"),
+    _Option("results", "servebench_results", Path, "directory for the results, one directory a run", "DIR"),
+    _Option("exact-keywords", "true", truth, "whether -k rate10 means rate 10 alone", "BOOL"),
+    _Option("server-cpus", "", processors, "processors for the servers, such as 0,2-3; default all", "LIST"),
+    _Option("server-threads", "1", whole(1, what="a number of threads, 1 or more"),
+            "threads of the servers within one operation of the model", "N"),
+    _Option("server-workers", "1", whole(1, what="a number of workers, 1 or more"),
+            "predictions that a server computes at once", "N"),
+    _Option("start-timeout", "120", _SECONDS, "seconds until a server must be ready", "SECONDS"),
+    _Option("stop-grace", "3", _SECONDS_OR_NONE, "seconds between SIGTERM and SIGKILL", "SECONDS"),
+    _Option("tfserving-binary", "", str, "the tensorflow_model_server to run; default: on PATH", "FILE"),
+    _Option("require-real", "false", truth,
+            "never fall back to the embedded TensorFlow server", flag=True),
+    _Option("tfserving-url", "", str, "attach to this TensorFlow Serving: http://host:port", "URL"),
+    _Option("tfserving-model", "", str, "the model's name at TensorFlow Serving", "NAME"),
+    _Option("torchserve-url", "", str,
+            f"attach to this TorchServe: http://host:port; its inference key in ${TOKEN_VARIABLE}", "URL"),
+    _Option("torchserve-model", "", str, "the model's name at TorchServe", "NAME"),
+)  # fmt: skip
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register every option with its ini twin."""
+    group = parser.getgroup("servebench", "serving performance tests")
+    for option in _OPTIONS:
+        shown = f" (default: {option.default})" if option.default and not option.flag else ""
+        if option.flag:
+            group.addoption(f"--servebench-{option.name}", action="store_const", const="true",
+                            default=None, help=option.help)  # fmt: skip
+        else:
+            group.addoption(f"--servebench-{option.name}", default=None, metavar=option.metavar,
+                            help=option.help + shown)  # fmt: skip
+        parser.addini(option.ini, option.help + shown, type="string", default=option.default)
+    group.addoption("--servebench-slo", action="append", default=[], metavar="EXPR",
+                    help="SLO of every case, such as 'p99<50ms'; may be repeated")  # fmt: skip
+    parser.addini("servebench_slo", "SLOs of every case, one a line", type="linelist", default=[])
+
+
+def read_settings(config: pytest.Config) -> Settings:
+    """Return the settings of this session.
+
+    Raises:
+        OptionError: a value cannot be used; the message names the option, the value and the remedy.
+    """
+    values: dict[str, Any] = {}
+    for option in _OPTIONS:
+        given = config.getoption(f"--servebench-{option.name}")
+        source = f"--servebench-{option.name}" if given is not None else f"{option.ini} (ini)"
+        text = str(given) if given is not None else str(config.getini(option.ini))
+        try:
+            values[option.name.replace("-", "_")] = option.read(text)
+        except ValueError as error:
+            raise OptionError(f"{source}={text!r}: {error}.") from None
+    expressions = [*config.getini("servebench_slo"), *config.getoption("--servebench-slo")]
+    slos = tuple(clause for expression in expressions for clause in parse_slo(expression))
+    server = ServerSettings(
+        cpus=values.pop("server_cpus"),
+        threads=values.pop("server_threads"),
+        workers=values.pop("server_workers"),
+        start_timeout=values.pop("start_timeout"),
+        stop_grace=values.pop("stop_grace"),
+        tfserving_binary=_path(values.pop("tfserving_binary")),
+        require_real=values.pop("require_real"),
+        tfserving_url=values.pop("tfserving_url") or None,
+        tfserving_model=values.pop("tfserving_model") or None,
+        torchserve_url=values.pop("torchserve_url") or None,
+        torchserve_model=values.pop("torchserve_model") or None,
+        torchserve_token=os.environ.get(TOKEN_VARIABLE),
+    )
+    values["max_lag"] /= 1000
+    values["results"] = config.rootpath / values["results"]
+    assert set(values) | {"slos", "server"} == {item.name for item in fields(Settings)}
+    return Settings(**values, slos=slos, server=server)
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None

@@ -1,0 +1,227 @@
+"""The pytest plugin: hooks, each of which hands over to the module that knows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import pytest
+
+# Before anything else is imported from the package, so that asserts in it are rewritten too.
+from pytest_servebench import benchmark_bridge, cases, judgement, options
+from pytest_servebench.errors import ServebenchError
+from pytest_servebench.fixtures import (
+    LOAD,
+    PROGRESS,
+    SESSION,
+    buffer_size,
+    model_server,
+    poisson_load,
+    rate,
+    served_model,
+    session_of,
+    tensorflow_serving,
+    torchserve,
+)
+from pytest_servebench.progress import Progress
+from pytest_servebench.saving import save_run
+from pytest_servebench.session import ServebenchSession
+
+__all__ = [
+    "buffer_size",
+    "model_server",
+    "poisson_load",
+    "rate",
+    "served_model",
+    "tensorflow_serving",
+    "torchserve",
+]
+
+_REWRITTEN = pytest.StashKey[tuple[str, str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register the command line and its ini twins."""
+    options.add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Register the hooks for others."""
+    from pytest_servebench import hookspecs  # noqa: PLC0415 - needed by this hook alone
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the settings; make ``-k rate10`` exact before pytest compiles it."""
+    config.addinivalue_line(
+        "markers",
+        "slo(*expressions): what a case must meet, such as 'p99<50ms' or 'success_rate>=99%'",
+    )
+    config.addinivalue_line(
+        "markers",
+        "servebench(rates, buffer_sizes, duration, warmup, timeout): a test's own load; select "
+        "cases by -m 'servebench(rate=10)'",
+    )
+    try:
+        settings = options.read_settings(config)
+    except ServebenchError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.stash[SESSION] = ServebenchSession(config, settings)
+    config.stash[PROGRESS] = Progress(config)
+    if settings.exact_keywords and config.option.keyword:
+        exact = cases.exact_keywords(config.option.keyword)
+        if exact != config.option.keyword:
+            config.stash[_REWRITTEN] = (config.option.keyword, exact)
+            config.option.keyword = exact
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what was made of ``-k``."""
+    if _REWRITTEN not in config.stash:
+        return []
+    given, exact = config.stash[_REWRITTEN]
+    return [
+        f"servebench: -k {given!r} taken as {exact!r} (--servebench-exact-keywords=false to turn off)"
+    ]
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Collect the server kinds, the plugin's own and those of others."""
+    # Imported late: most pytest runs of a user's machine load no server.
+    from pytest_servebench.servers import builtin_kinds, collect_kinds  # noqa: PLC0415
+
+    config = session.config
+    state = session_of(config)
+    groups = config.hook.pytest_servebench_server_kinds(config=config)
+    try:
+        state.kinds = collect_kinds([builtin_kinds(), *groups])
+        for name in state.settings.servers:
+            state.kind(name)
+    except ServebenchError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one test of each cell."""
+    if not {"poisson_load", "model_server"} & set(metafunc.fixturenames):
+        return
+    try:
+        cases.parametrize(metafunc, session_of(metafunc.config).settings)
+    except ServebenchError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give each case the timer that replays its latencies."""
+    if "poisson_load" in getattr(item, "fixturenames", ()):
+        benchmark_bridge.prepare_item(item)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Before anything starts: are the results writable, the SLOs readable, the numbers ours alone?"""
+    loads = [item for item in session.items if "poisson_load" in getattr(item, "fixturenames", ())]
+    if not loads or session.config.option.collectonly:
+        return
+    state = session_of(session.config)
+    state.needed_kinds = frozenset(_kinds_of(session.items))
+    try:
+        for item in loads:
+            judgement.marked_slos(item)
+        _refuse_xdist(session.config)
+        if not hasattr(session.config, "workerinput"):
+            state.directory()
+    except ServebenchError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _kinds_of(items: list[pytest.Item]) -> Iterator[str]:
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None and "model_server" in callspec.params:
+            yield str(callspec.params["model_server"])
+        yield from {"tensorflow_serving", "torchserve"} & set(getattr(item, "fixturenames", ()))
+
+
+def _refuse_xdist(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        raise pytest.UsageError(
+            "-n: servers that are loaded at the same time make each other's numbers wrong; "
+            "run load tests without -n (or with -n 0)."
+        )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Judge a case when its test has ended, record it, and only then let it fail."""
+    __tracebackhide__ = True
+    try:
+        outcome = yield
+    finally:
+        load = item.stash.get(LOAD, None)
+        case = load.case if load is not None else None
+        if load is not None and case is not None:
+            state = session_of(item.config)
+            if case.result.verdict != "invalid":
+                case.result = judgement.judge_case(case.result, item, state.settings)
+            state.add(case.result)
+            benchmark_bridge.attach(
+                load.benchmark, case.result.to_dict(), valid=case.result.verdict != "invalid"
+            )
+            for key, value in _properties(case.result):
+                item.user_properties.append((key, value))
+    if case is not None and case.result.verdict != "invalid":
+        judgement.apply(case.result, session_of(item.config).settings)
+    return outcome
+
+
+def _properties(result: Any) -> Iterator[tuple[str, object]]:
+    """Yield the figures that JUnit XML shows."""
+    yield "servebench.verdict", result.verdict
+    yield "servebench.implementation", result.server.implementation
+    for name in ("p50", "p99", "throughput", "success_rate"):
+        yield f"servebench.{name}", result.summary.estimates[name].value
+
+
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    """Put the run beside pytest-benchmark's own data; called twice where two files are written."""
+    state = session_of(config)
+    if state.results:
+        output_json["servebench"] = state.report()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Save the run, also one that was interrupted."""
+    state = session_of(session.config)
+    if state.results:
+        with session.config.stash[PROGRESS].shown("saving the run and drawing its plots"):
+            save_run(state)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Show the run's tables and where its files are."""
+    state = session_of(config)
+    if state.results:
+        from pytest_servebench.report.terminal import write_tables  # noqa: PLC0415
+
+        write_tables(terminalreporter, state.run())
+        terminalreporter.write_line(f"servebench: results in {_shown_path(config, state)}")
+
+
+def _shown_path(config: pytest.Config, state: ServebenchSession) -> str:
+    try:
+        return str(state.directory().relative_to(config.invocation_params.dir))
+    except ValueError:
+        return str(state.directory())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave no half-written live line behind."""
+    if PROGRESS in config.stash:
+        config.stash[PROGRESS].clear()
+    sys.stdout.flush()

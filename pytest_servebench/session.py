@@ -1,0 +1,257 @@
+"""What one pytest session holds: settings, the model, running servers, results, and their directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pytest_servebench.errors import ModelError, OptionError
+from pytest_servebench.model import ServedModel
+from pytest_servebench.model_loading import load_model
+from pytest_servebench.options import Settings
+from pytest_servebench.results import SCHEMA_VERSION, CaseResult, Run, ServerInfo
+from pytest_servebench.servers.base import RunningServer, ServerKind
+
+_VERSIONED = (
+    "pytest-servebench", "pytest", "pytest-benchmark", "numpy", "uvloop", "httptools",
+    "tensorflow-cpu", "tensorflow", "torch", "torchserve",
+)  # fmt: skip
+
+
+class ServebenchSession:
+    """Lives in ``config.stash``; everything in it is made when it is first needed."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        """Belong to a pytest session."""
+        self.config = config
+        self.settings = settings
+        self.kinds: dict[str, ServerKind] = {}
+        self.results: list[CaseResult] = []
+        self.needed_kinds: frozenset[str] = frozenset()
+        self.started = datetime.now().astimezone()
+        self._model: ServedModel | None = None
+        self._model_error: Exception | None = None
+        self._running: dict[str, tuple[RunningServer, int]] = {}
+        self._directory: Path | None = None
+        self._report: dict[str, Any] | None = None
+
+    # -- the model ----------------------------------------------------------------------------
+
+    def model(self) -> ServedModel:
+        """Return the model to serve, packaged for the kinds that this session starts.
+
+        Raises:
+            ServebenchError: see :func:`~pytest_servebench.model_loading.load_model`.
+        """
+        if self._model_error is not None:
+            raise self._model_error
+        if self._model is None:
+            starting = {
+                name
+                for name in self.needed_kinds
+                if name in self.kinds and not self.kinds[name].attached(self.settings.server)
+            }
+            try:
+                self._model = load_model(self.settings.model, starting)
+            except (ModelError, OptionError) as error:
+                self._model_error = error  # building again for each case would fail again
+                raise
+        return self._model
+
+    # -- servers ------------------------------------------------------------------------------
+
+    @contextmanager
+    def running(self, name: str) -> Iterator[RunningServer]:
+        """Give a running server of a kind; several users share one, the last one out stops it.
+
+        Raises:
+            OptionError: there is no such kind.
+            ServebenchError: the model or the server could not be had.
+        """
+        server, users = self._running.get(name, (None, 0))
+        if server is None:
+            server = self._start(name)
+        self._running[name] = (server, users + 1)
+        try:
+            yield server
+        finally:
+            server, users = self._running.pop(name)
+            if users > 1:
+                self._running[name] = (server, users - 1)
+            else:
+                server.stop()
+
+    def _start(self, name: str) -> RunningServer:
+        kind = self.kind(name)
+        model = self.model()
+        if name not in model.artifacts and not kind.attached(self.settings.server):
+            pytest.skip(
+                f"the model {model.name!r} is not packaged for {name}; it is for "
+                f"{', '.join(sorted(model.artifacts)) or 'none'}"
+            )
+        directory = self.directory() / "servers" / name
+        attempt = 1
+        while directory.exists():
+            attempt += 1
+            directory = directory.with_name(f"{name}-{attempt}")
+        directory.mkdir(parents=True)
+        return kind.start(model, self.settings.server, directory)
+
+    def kind(self, name: str) -> ServerKind:
+        """Return the kind called ``name``.
+
+        Raises:
+            OptionError: there is none.
+        """
+        try:
+            return self.kinds[name]
+        except KeyError:
+            raise OptionError(
+                f"--servebench-servers: unknown server kind {name!r}; there are "
+                f"{', '.join(self.kinds)}."
+            ) from None
+
+    def describe(self, server: RunningServer) -> ServerInfo:
+        """Return how reports show ``server``."""
+        kind, settings = self.kind(server.kind), self.settings.server
+        ours = not kind.attached(settings)
+        return ServerInfo(
+            kind=server.kind,
+            title=kind.title,
+            implementation=server.implementation,
+            base_url=server.base_url,
+            protocol=server.protocol.name,
+            threads=settings.threads if ours else None,
+            workers=settings.workers if ours else None,
+            cpus=settings.cpus if ours else (),
+        )
+
+    # -- results ------------------------------------------------------------------------------
+
+    def directory(self) -> Path:
+        """Return this run's own directory, made at the first call.
+
+        Raises:
+            OptionError: it cannot be made or written to.
+        """
+        if self._directory is None:
+            stamp = self.started.strftime("%Y%m%d-%H%M%S")
+            parent = self.settings.results
+            try:
+                parent.mkdir(parents=True, exist_ok=True)
+                number = 1
+                while True:
+                    name = stamp if number == 1 else f"{stamp}-{number}"
+                    try:
+                        (parent / name).mkdir()
+                        break
+                    except FileExistsError:
+                        if not parent.is_dir():
+                            raise
+                        number += 1
+            except OSError as error:
+                raise OptionError(
+                    f"--servebench-results={str(parent)!r}: cannot be written to: {error}. "
+                    "Give a directory that can."
+                ) from error
+            self._directory = parent / name
+        return self._directory
+
+    def add(self, result: CaseResult) -> None:
+        """Keep a judged result."""
+        self.results.append(result)
+
+    def save_records(self, result: CaseResult) -> CaseResult:
+        """Write the result's records at once, before anything can go wrong, and name their file."""
+        safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in result.name).strip("_")
+        name = f"records/{safe}.npz"
+        path = self.directory() / name
+        path.parent.mkdir(exist_ok=True)
+        number = 1
+        while path.exists():
+            number += 1
+            path = path.with_name(f"{safe}-{number}.npz")
+        if result.records is not None:
+            result.records.save(path)
+        return dataclasses.replace(result, records_file=f"records/{path.name}")
+
+    def run(self) -> Run:
+        """Return the run so far."""
+        return Run(
+            name=self.directory().name,
+            started=self.started.isoformat(timespec="seconds"),
+            machine=machine_facts(),
+            versions=installed_versions(),
+            cases=tuple(self.results),
+        )
+
+    def report(self) -> dict[str, Any]:
+        """Return what goes under ``servebench`` in the JSON, once changed by the hooks."""
+        if self._report is None:
+            run = self.run()
+            self._report = {
+                "schema_version": SCHEMA_VERSION,
+                "run": run.name,
+                "started": run.started,
+                "machine": dict(run.machine),
+                "versions": dict(run.versions),
+                "cases": [case.to_dict() for case in run.cases],
+            }
+            self.config.hook.pytest_servebench_update_report(
+                config=self.config, report=self._report
+            )
+        return self._report
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write JSON whole or not at all.
+
+    Raises:
+        ValueError: a number is not finite, which JSON cannot say.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def machine_facts() -> dict[str, Any]:
+    """Return what a reader must know of this machine to judge the numbers."""
+    cpu = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                cpu = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    return {
+        "cpu": cpu,
+        "cores": psutil.cpu_count() or 1,
+        "memory": psutil.virtual_memory().total,
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def installed_versions(packages: Collection[str] = _VERSIONED) -> dict[str, str]:
+    """Return the versions of those of ``packages`` that are installed."""
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+

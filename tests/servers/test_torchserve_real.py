@@ -1,0 +1,278 @@
+"""TorchServe itself, with a model that needs no framework: what it does when it is started."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from pytest_servebench.errors import ServerDiedError, ServerStartError
+from pytest_servebench.model import ServedModel
+from pytest_servebench.protocols.torchserve import TorchServeRest
+from pytest_servebench.servers import ports, probe
+from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.launch import StartedServer
+from pytest_servebench.servers.torchserve import TorchServe
+
+from .conftest import HERE, INPUTS, OUTPUTS
+from .waiting import alive, gone, until, written
+
+pytestmark = pytest.mark.servers
+
+HANDLER = """
+import os
+
+def numbers(value):
+    return [n for each in value for n in numbers(each)] if isinstance(value, list) else [value]
+
+class Handler:
+    def initialize(self, context):
+        {initialize}
+
+    def handle(self, requests, context):
+        {handle}
+        return [self.one(request["body"]) for request in requests]  # parsed by TorchServe
+
+    def one(self, body):
+        return {{"predictions": [[sum(numbers(i)), len(numbers(i))] for i in body["instances"]]}}
+"""
+
+
+def archive(folder: Path, initialize: str = "pass", handle: str = "pass") -> Path:
+    """Make a model archive whose outputs are the sum and the number of its inputs."""
+    manifest = {
+        "runtime": "python",
+        "model": {"modelName": "tiny", "handler": "handler.py", "modelVersion": "1.0"},
+    }
+    with zipfile.ZipFile(folder / "tiny.mar", "w") as file:
+        file.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
+        file.writestr("handler.py", HANDLER.format(initialize=initialize, handle=handle))
+    return folder / "tiny.mar"
+
+
+def tiny(path: Path) -> ServedModel:
+    return ServedModel("tiny", {"torchserve": path}, INPUTS, OUTPUTS)
+
+
+Start = Callable[..., StartedServer]
+
+
+@pytest.fixture
+def start(tmp_path: Path, cpus: tuple[int, ...], run_dir: Path) -> Iterator[Start]:
+    started: list[StartedServer] = []
+
+    def start(initialize: str = "pass", handle: str = "pass", **changes: object) -> StartedServer:
+        settings = dataclasses.replace(
+            ServerSettings(cpus=cpus, start_timeout=90, stop_grace=0.3),
+            **changes,  # type: ignore[arg-type]
+        )
+        model = tiny(archive(tmp_path, initialize, handle))
+        server = TorchServe().start(model, settings, run_dir)
+        assert isinstance(server, StartedServer)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+def test_from_start_to_stop(
+    start: Start, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One start for all that can be seen of a server that is well."""
+    monkeypatch.setenv("TS_CONFIG_FILE", str(tmp_path / "none.properties"))
+    monkeypatch.setenv("LOG_LOCATION", str(tmp_path / "elsewhere"))
+    before = set(Path("/tmp").glob("servebench-*"))
+    server = start(
+        initialize='print("keys of the environment:", os.environ.get("OMP_NUM_THREADS"))',
+        handle="print(context.get_all_request_header(0))",
+        workers=2,
+        threads=3,
+        stop_grace=20,
+    )
+    assert (server.kind, server.implementation) == ("torchserve", "TorchServe 0.12.0")
+    answer = probe.ask(server.base_url, server.protocol.request(INPUTS[0]), 30)
+    np.testing.assert_array_equal(server.protocol.read(answer.body), OUTPUTS[0])
+    server.check_alive()
+
+    # All workers were ready, and nothing else runs, such as a collector of metrics.
+    pids = server.pids()
+    programs = [Path(psutil.Process(pid).cmdline()[0]).name for pid in pids]
+    assert programs.count("java") == 1
+    assert len(programs) == 3
+    assert "keys of the environment: 3" in server.log_files[0].read_text()
+
+    # The environment did not override the configuration.
+    assert not (tmp_path / "elsewhere").exists()
+    assert f"Config file: {run_dir}/config.properties" in server.log_files[0].read_text()
+
+    # It listens on loopback alone, and on no port that was not chosen.
+    connections = psutil.Process(server.process.pid).net_connections("tcp")
+    listening = {c.laddr for c in connections if c.status == psutil.CONN_LISTEN}
+    assert len(listening) == 5
+    assert {address.ip for address in listening} <= {"127.0.0.1", "::ffff:127.0.0.1"}
+    assert listening.isdisjoint(
+        (ip, port) for ip, _ in listening for port in (8080, 8081, 8082, 7070, 7071)
+    )
+
+    # Its key is wanted, lasts, and is nowhere to be read.
+    assert isinstance(server.protocol, TorchServeRest)
+    key = server.protocol.token
+    assert key is not None
+    refused = probe.ask(server.base_url, TorchServeRest("tiny").request(INPUTS[0]), 30)
+    assert (refused.status, b"InvalidKeyException" in refused.body) == (400, True)
+    [scratch] = set(Path("/tmp").glob("servebench-*")) - before
+    assert not (scratch / "key_file.json").exists()
+    until(lambda: key in server.log_files[0].read_text())  # the handler's doing
+    assert key not in server.process.log_tail()
+    assert all(key not in " ".join(psutil.Process(pid).cmdline()) for pid in pids)
+    assert key not in repr(server)
+
+    server.stop()
+    assert server.process.ending() == "exit status 143"
+    assert alive(pids) == []
+    assert not scratch.exists()
+    for path in run_dir.iterdir():
+        for secret in server.process.secrets:
+            assert secret not in path.read_text(), path
+    for address in listening:
+        socket.create_server(("127.0.0.1", address.port)).close()
+
+
+def test_attached(start: Start, model: ServedModel, run_dir: Path) -> None:
+    server = start()
+    assert isinstance(server.protocol, TorchServeRest)
+    settings = ServerSettings(cpus=(), torchserve_url=server.base_url)
+    for token, name, reason in (
+        (None, None, "SERVEBENCH_TORCHSERVE_TOKEN is not set"),
+        ("wrongkey", None, "SERVEBENCH_TORCHSERVE_TOKEN is wrong or expired"),
+        (server.protocol.token, "other", "offers no model by this name; --servebench-torchserve-m"),
+    ):
+        changed = dataclasses.replace(settings, torchserve_token=token, torchserve_model=name)
+        with pytest.raises(ServerStartError, match=reason):
+            TorchServe().start(model, changed, run_dir)
+    right = dataclasses.replace(settings, torchserve_token=server.protocol.token)
+    attached = TorchServe().start(model, right, run_dir)
+    attached.check_alive()
+
+    # The JVM ends: the end of the log tells, and its worker does not stay.
+    pids = server.pids()
+    os.kill(server.process.pid, signal.SIGKILL)
+    gone(pids, 20)
+    with pytest.raises(ServerDiedError, match=r"TorchServe 0\.12\.0 ended: killed by SIGKILL"):
+        server.check_alive()
+    with pytest.raises(ServerDiedError, match="does not accept connections any more"):
+        attached.check_alive()
+
+
+def test_two_at_once_and_their_owner_killed(tmp_path: Path, cpus: tuple[int, ...]) -> None:
+    """Both have a temporary directory of their own, and neither JVM nor worker stays."""
+    archive(tmp_path)
+    code = f"""
+import os, time
+from pathlib import Path
+import numpy as np
+from pytest_servebench.model import ServedModel
+from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.torchserve import TorchServe
+
+model = ServedModel("tiny", {{"torchserve": Path("tiny.mar")}},
+                    np.float32({INPUTS.tolist()}), np.float32({OUTPUTS.tolist()}))
+for name in "ab":
+    Path(name).mkdir()
+    server = TorchServe().start(model, ServerSettings(cpus={cpus!r}), Path(name))
+    print(server.base_url, *server.pids(), file=open("up", "a"), flush=True)
+time.sleep(1000)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(HERE.parent.parent)},
+    ) as owner:
+        try:
+            until(lambda: (tmp_path / "up").exists() or owner.poll() is not None, 90)
+            written(tmp_path / "up", lines=2)
+            tree = [child.pid for child in psutil.Process(owner.pid).children(recursive=True)]
+            assert len(tree) == 6
+        finally:
+            owner.kill()
+    gone(tree, 5)
+    for line in written(tmp_path / "up", lines=2):
+        socket.create_server(("127.0.0.1", int(line.split()[0].rpartition(":")[2]))).close()
+
+
+@pytest.mark.parametrize(
+    ("initialize", "handle", "reason"),
+    [
+        ("import no_such_module", "pass", "(?s)worker.*No module named 'no_such_module'"),
+        (
+            "raise RuntimeError('weights are broken')",
+            "pass",
+            "(?s)load the mod.*weights are broken",
+        ),
+        ("os._exit(3)", "pass", "failed to load the model, and would be started again for ever"),
+        ("pass", "raise ValueError('no such key')", "(?s)refuses to predict.*503.*no such key"),
+        ("pass", "os._exit(3)", "refuses to predict.*status 500.*Worker died"),
+        ("pass", "return [{'predictions': [[6.5, 5.0]]}]", "not with what tiny predicts"),
+        ("pass", "return [[6.5, 4.0]]", r"first answer is no prediction.*is a JSON list"),
+    ],
+    ids=["import", "load", "exit", "predict", "exit-in-predict", "wrong", "no-predictions"],
+)
+def test_model_that_does_not_work(
+    start: Start, initialize: str, handle: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_servebench.servers.launch._REFUSALS", 0.3)
+    before = set(psutil.Process().children(recursive=True))
+    with pytest.raises(ServerStartError, match=reason):
+        start(initialize, handle)
+    assert set(psutil.Process().children(recursive=True)) <= before
+
+
+def test_worker_that_lacks_yaml(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "yaml.py").write_text("raise ModuleNotFoundError(\"No module named 'yaml'\")")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ServerStartError, match="its worker lacks a Python package"):
+        start()
+
+
+def test_broken_manifest(tmp_path: Path, cpus: tuple[int, ...], run_dir: Path) -> None:
+    path = tmp_path / "tiny.mar"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("MAR-INF/MANIFEST.json", '{"model": ')
+    settings = ServerSettings(cpus=cpus, stop_grace=0.3)
+    with pytest.raises(ServerStartError, match="could not load the model"):
+        TorchServe().start(tiny(path), settings, run_dir)
+
+
+@pytest.mark.parametrize("index", [1, 3], ids=["management", "grpc"])
+def test_a_taken_port_is_tried_again(
+    start: Start, monkeypatch: pytest.MonkeyPatch, index: int
+) -> None:
+    free_ports = ports.free_ports
+    chosen: list[list[int]] = []
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+
+        def choose(count: int) -> list[int]:
+            chosen.append(free_ports(count))
+            if len(chosen) == 1:
+                chosen[0][index] = taken.getsockname()[1]
+            return chosen[-1]
+
+        monkeypatch.setattr(ports, "free_ports", choose)
+        server = start()
+    assert len(chosen) == 2
+    assert server.base_url.endswith(f":{chosen[1][0]}")

@@ -69,7 +69,7 @@ def render(report: TrainingReport) -> str:
             f"pixels at random; AdamW (weight decay "
             f"{recipe.weight_decay:g}) with a OneCycle learning rate up to "
             f"{recipe.max_learning_rate:g}; dropout {recipe.dropout:g} before the classifier. The "
-            "weights are those after the last epoch: the test images chose nothing. Another "
+            "weights are those after the last epoch; no epoch was picked by its accuracy. Another "
             "number of threads or another PyTorch rounds differently and gives other weights of "
             "about the same accuracy.",
             "",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +15,7 @@ from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import PredictionProtocol
 from pytest_servebench.servers import ports, probe
 from pytest_servebench.servers.logs import FatalLine, LogWatch
-from pytest_servebench.servers.process import ServerProcess
+from pytest_servebench.servers.process import ServerProcess, scratch_directory
 
 PORT_ATTEMPTS = 4
 _PAUSE = 0.05  # seconds between two looks
@@ -65,6 +67,32 @@ class StartedServer:
     def stop(self) -> None:
         """End the whole process tree and wait for it; harmless when called twice."""
         self.process.stop()
+
+
+@dataclass
+class Launch:
+    """What a start has made so far.
+
+    Attributes:
+        scratch: a private directory that goes with the server.
+        process: the server's process tree.
+    """
+
+    scratch: Path
+    process: ServerProcess | None = None
+
+
+@contextmanager
+def launching() -> Iterator[Launch]:
+    """Give a scratch directory; should the block fail, end the process and remove the directory."""
+    launch = Launch(scratch_directory())
+    try:
+        yield launch
+    except BaseException:
+        if launch.process is not None:
+            launch.process.stop()
+        shutil.rmtree(launch.scratch, ignore_errors=True)
+        raise
 
 
 class Readiness:
@@ -138,7 +166,7 @@ class Readiness:
         waited = time.monotonic() - self._start
         return (
             f"{self._title} did not become ready: {reason}.\n"
-            f"Waited {waited:.1f} s (limit {self._timeout:g} s). "
+            f"Waited {waited:.1f} s (--servebench-start-timeout={self._timeout:g}). "
             f"Command: {' '.join(self._process.command)}\n{self._process.log_tail()}"
         )
 

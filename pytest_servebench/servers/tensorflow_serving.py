@@ -21,12 +21,13 @@ from pytest_servebench.servers.environment import artifact, checked_name, enviro
 from pytest_servebench.servers.launch import (
     Readiness,
     StartedServer,
+    launching,
     url,
     wait_for_prediction,
     with_fresh_ports,
 )
 from pytest_servebench.servers.logs import FatalLine
-from pytest_servebench.servers.process import ServerProcess, scratch_directory
+from pytest_servebench.servers.process import ServerProcess
 
 KIND = "tensorflow_serving"
 BINARY = "tensorflow_model_server"
@@ -128,9 +129,34 @@ def _start(
     run_dir: Path,
     port: int,
 ) -> RunningServer:
-    scratch = scratch_directory()
-    flags = [
-        # Always --a=b: with "--a b" the real server prints its usage and starts all the same.
+    extra = {"PYTHONPATH": program.python_path} if program.python_path else {}
+    with launching() as launch:
+        launch.process = ServerProcess(
+            [*program.command, *_flags(base_path, launch.scratch, protocol, settings, port)],
+            cpus=settings.cpus,
+            stop_grace=settings.stop_grace,
+            cwd=launch.scratch,
+            env=environment(settings, extra),
+            # Errors of the start go to standard output, everything else to standard error.
+            log=run_dir / "server.log",
+            stdout_log=run_dir / "server.stdout.log",
+            scratch=launch.scratch,
+        )
+        title = program.implementation
+        readiness = Readiness(title, launch.process, settings.start_timeout, FATAL)
+        wait_for_prediction(readiness, port, protocol, model)
+        return StartedServer(KIND, title, url(port), protocol, launch.process)
+
+
+def _flags(
+    base_path: Path,
+    scratch: Path,
+    protocol: TensorFlowServingRest,
+    settings: ServerSettings,
+    port: int,
+) -> list[str]:
+    """Return the arguments, always as --a=b: a flag given as "--a b" is silently lost."""
+    return [
         f"--rest_api_port={port}",
         # --port=0 alone is refused, and without it 8500 is opened on all addresses.
         "--port=0",
@@ -143,28 +169,9 @@ def _start(
         "--max_num_load_retries=0",
         f"--tensorflow_intra_op_parallelism={settings.threads}",
         f"--tensorflow_inter_op_parallelism={settings.workers}",
-        # One thread accepts connections and never answers; these only wait for the computation.
+        # A single thread accepts connections and never answers. These wait more than they compute.
         f"--rest_api_num_threads={max(16, 4 * len(settings.cpus))}",
     ]
-    extra = {"PYTHONPATH": program.python_path} if program.python_path else {}
-    process = ServerProcess(
-        [*program.command, *flags],
-        cpus=settings.cpus,
-        stop_grace=settings.stop_grace,
-        cwd=scratch,
-        env=environment(settings, extra),
-        # Errors of the start go to standard output, everything else to standard error.
-        log=run_dir / "server.log",
-        stdout_log=run_dir / "server.stdout.log",
-        scratch=scratch,
-    )
-    try:
-        readiness = Readiness(program.implementation, process, settings.start_timeout, FATAL)
-        wait_for_prediction(readiness, port, protocol, model)
-    except BaseException:
-        process.stop()
-        raise
-    return StartedServer(KIND, program.implementation, url(port), protocol, process)
 
 
 def check_saved_model(base_path: Path) -> Path:

@@ -29,12 +29,13 @@ from pytest_servebench.servers.java import find_java
 from pytest_servebench.servers.launch import (
     Readiness,
     StartedServer,
+    launching,
     url,
     wait_for_prediction,
     with_fresh_ports,
 )
 from pytest_servebench.servers.logs import FatalLine
-from pytest_servebench.servers.process import ServerProcess, scratch_directory
+from pytest_servebench.servers.process import ServerProcess
 from pytest_servebench.servers.torchserve_config import config_properties, log_configuration
 
 KIND = "torchserve"
@@ -190,55 +191,45 @@ def _start(
     title = f"TorchServe {installation.version}"
     # TorchServe writes its keys to its working directory. That of the run is kept, and uploaded
     # by many a CI; this one is private and goes with the server.
-    scratch = scratch_directory()
-    process: ServerProcess | None = None
-    try:
-        store, temporary = scratch / "store", scratch / "tmp"
-        store.mkdir()
-        temporary.mkdir()
-        (store / f"{served}.mar").symlink_to(archive)
+    with launching() as launch:
         config = run_dir.absolute() / "config.properties"
         config.write_text(config_properties(settings, ports), encoding="utf-8")
         log_config = run_dir.absolute() / "log4j2.xml"
         log_config.write_text(log_configuration(), encoding="utf-8")
-        process = ServerProcess(
+        store, temporary = launch.scratch / "store", launch.scratch / "tmp"
+        store.mkdir()
+        temporary.mkdir()
+        (store / f"{served}.mar").symlink_to(archive)
+        launch.process = ServerProcess(
             [
                 str(installation.java),
+                # Its default is a quarter of the machine's memory, whatever it needs.
+                "-Xmx1g",
                 f"-Dmodel_server_home={installation.home}",
                 f"-Djava.io.tmpdir={temporary}",
                 f"-Dlog4j.configurationFile={log_config.as_uri()}",
-                "-Xmx1g",
-                "-cp",
-                f"{installation.home / 'ts' / 'frontend'}/*",
+                *("-cp", f"{installation.home / 'ts' / 'frontend'}/*"),
                 "org.pytorch.serve.ModelServer",
-                "--python",
-                sys.executable,
-                "-f",
-                str(config),
-                "-s",
-                str(store),
+                *("--python", sys.executable),
+                *("-f", str(config)),
+                *("-s", str(store)),
                 "-ncs",
-                "-m",
-                f"{served}={served}.mar",
+                *("-m", f"{served}={served}.mar"),
             ],
             cpus=settings.cpus,
             stop_grace=settings.stop_grace,
-            cwd=scratch,
+            cwd=launch.scratch,
             env=_environment(settings),
             log=run_dir / "server.log",
-            scratch=scratch,
+            scratch=launch.scratch,
         )
-        readiness = Readiness(title, process, settings.start_timeout, FATAL)
-        keys = _wait_for_keys(readiness, scratch / "key_file.json")
-        process.secrets += keys.values()
+        readiness = Readiness(title, launch.process, settings.start_timeout, FATAL)
+        keys = _wait_for_keys(readiness, launch.scratch / "key_file.json")
+        launch.process.secrets += keys.values()
         _wait_for_workers(readiness, ports[1], served, keys["management"])
         protocol = TorchServeRest(served, keys["inference"])
         wait_for_prediction(readiness, ports[0], protocol, model)
-    except BaseException:
-        if process is not None:
-            process.stop()
-        raise
-    return StartedServer(KIND, title, url(ports[0]), protocol, process)
+        return StartedServer(KIND, title, url(ports[0]), protocol, launch.process)
 
 
 def _environment(settings: ServerSettings) -> dict[str, str]:

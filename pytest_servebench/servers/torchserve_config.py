@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.ports import LOOPBACK
 
 _TOKEN_MINUTES = 60 * 24 * 7
 _JOB_QUEUE = 1000
+_STARTUP_SECONDS = 120  # TorchServe's own default
 
 # By default TorchServe writes some fifteen lines for each prediction, into five files and its
 # standard output, which costs its JVM a fifth to a third of its CPU time. TensorFlow Serving writes
@@ -39,7 +42,7 @@ def config_properties(settings: ServerSettings, ports: list[int]) -> str:
     """Return the text of ``config.properties``.
 
     Args:
-        settings: for the number of workers.
+        settings: for the number of workers and ``start_timeout``.
         ports: of inference, management, metrics, gRPC inference and gRPC management. All five are
             opened, so all must be chosen.
     """
@@ -56,6 +59,8 @@ def config_properties(settings: ServerSettings, ports: list[int]) -> str:
         "default_workers_per_model": settings.workers,
         # The client's buffer is the bounded one; this must never fill.
         "job_queue_size": _JOB_QUEUE,
+        # TorchServe's own patience with a model's loading must not be the shorter one.
+        "default_startup_timeout": max(_STARTUP_SECONDS, math.ceil(settings.start_timeout)),
         # Else a Python process is started every minute, beside the measurement.
         "disable_system_metrics": "true",
         # Keys expire after an hour by default, which a long run would meet as status 400.

@@ -80,7 +80,9 @@ both = pytest.mark.parametrize(
 
 
 @both
-def test_attaches(attach: Attach, kind: str, title: str, option: str) -> None:
+def test_attaches(
+    attach: Attach, kind: str, title: str, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with answering(200, RIGHT) as (url, requests):
         server = attach(kind, f"{url}/")
         assert server.kind == kind
@@ -91,6 +93,8 @@ def test_attaches(attach: Attach, kind: str, title: str, option: str) -> None:
         server.stop()
         server.check_alive()  # it is not ours to stop
         assert len(requests) == 1
+    server.check_alive()  # not looked at again so soon
+    monkeypatch.setattr("pytest_servebench.servers.attached._LOOK_INTERVAL", 0)
     with pytest.raises(ServerDiedError, match=f"attached {title} at {url} does not accept"):
         server.check_alive()
 

@@ -90,7 +90,9 @@ def test_model_without_artifact(
 
 
 def test_configuration() -> None:
-    text = config_properties(ServerSettings(cpus=(0,), workers=2), [1, 2, 3, 4, 5])
+    text = config_properties(
+        ServerSettings(cpus=(0,), workers=2, start_timeout=120.5), [1, 2, 3, 4, 5]
+    )
     assert dict(line.split("=", 1) for line in text.splitlines()) == {
         "inference_address": "http://127.0.0.1:1",
         "management_address": "http://127.0.0.1:2",
@@ -101,6 +103,7 @@ def test_configuration() -> None:
         "grpc_management_port": "5",
         "default_workers_per_model": "2",
         "job_queue_size": "1000",
+        "default_startup_timeout": "121",
         "disable_system_metrics": "true",
         "token_expiration_min": "10080",
     }

@@ -151,7 +151,10 @@ def test_from_start_to_stop(
         socket.create_server(("127.0.0.1", address.port)).close()
 
 
-def test_attached(start: Start, model: ServedModel, run_dir: Path) -> None:
+def test_attached(
+    start: Start, model: ServedModel, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_servebench.servers.attached._LOOK_INTERVAL", 0)
     server = start()
     assert isinstance(server.protocol, TorchServeRest)
     settings = ServerSettings(cpus=(), torchserve_url=server.base_url)

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     for entry in entries.values():
         _copy(entry, arguments.output)
-    print(f"{', '.join(logits)} agree on {source}; written to {arguments.output}")
+    print(f"{', '.join(logits)} agree on {PARITY_IMAGES} {source}; written to {arguments.output}")
     return 0
 
 

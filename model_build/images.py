@@ -29,10 +29,10 @@ def sample_images(count: int) -> tuple[Images, str]:
     """
     real = dataset.load_test_images_if_present()
     if real is None:
-        return drawn_images(count), f"{count} drawn images (Fashion-MNIST is not at hand)"
+        return drawn_images(count), "drawn images (Fashion-MNIST is not at hand)"
     return (
         real[:count, :, :, None].astype(np.float32) / np.float32(255),
-        f"the first {count} test images of Fashion-MNIST",
+        "test images of Fashion-MNIST",
     )
 
 

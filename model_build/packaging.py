@@ -48,6 +48,7 @@ _NEEDS = {
     "reference": (("torch",), _TORCHSERVE),
     "onnx": (("torch", "onnx", "onnxruntime"), "pip install --group model"),
 }
+_SAFETENSORS = ("safetensors", "pip install --group model")
 # Releases that can change what is built. Several distributions provide the module tensorflow.
 _DISTRIBUTIONS = (
     *("torch", "torch-model-archiver", "onnx", "onnxruntime", "keras", "numpy"),
@@ -86,7 +87,7 @@ def package(weights: Path, kinds: Collection[str]) -> ServedModel:
         outputs=next(iter(logits.values()))[:INPUTS],
         rtol=RTOL,
         atol=ATOL,
-        input_source=f"{INPUTS} of {source}",
+        input_source=f"{INPUTS} {source}",
         weights_sha256=sha256_of(weights),
         served_names=SERVED_NAMES,
     )
@@ -123,7 +124,13 @@ def build_parts(
             return entry
         _log.info("building the %s part of the model ...", part)
         start = time.monotonic()
-        get_or_build(entry, lambda directory: run_child(part, weights, images, directory))
+        try:
+            get_or_build(entry, lambda directory: run_child(part, weights, images, directory))
+        except OSError as error:
+            raise ModelError(
+                f"cannot build in the cache directory {root}: {error}. Make room there or make it "
+                f"writable, or name another with SERVEBENCH_CACHE_DIR."
+            ) from error
         _log.info("built %s in %.1f s", part, time.monotonic() - start)
         return entry
 
@@ -172,9 +179,6 @@ def _check_installed(part: str) -> None:
     for module, how in (*((name, remedy) for name in modules), _SAFETENSORS):
         if importlib.util.find_spec(module) is None:
             raise ModelError(f"the Python package {module} is missing for {part}: {how}")
-
-
-_SAFETENSORS = ("safetensors", "pip install --group model")
 
 
 def _versions() -> dict[str, str]:

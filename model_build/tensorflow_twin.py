@@ -16,6 +16,8 @@ import os
 
 # Read when TensorFlow is loaded: without it, every start writes a page of notes to stderr.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Whatever Keras runs on elsewhere on this machine, a SavedModel comes from TensorFlow.
+os.environ["KERAS_BACKEND"] = "tensorflow"
 
 from collections.abc import Callable
 from pathlib import Path

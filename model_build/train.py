@@ -41,7 +41,6 @@ def parser() -> argparse.ArgumentParser:
         description="Train MobileNetV2 on Fashion-MNIST and write its weights as safetensors.",
         epilog="Training that was interrupted goes on from its checkpoint when the same command "
         "is given again. One epoch takes about 100 seconds on two cores.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     made.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="write the weights to FILE"
@@ -60,24 +59,50 @@ def parser() -> argparse.ArgumentParser:
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="resume from FILE and replace it after each epoch; by default a file in the cache "
-        "named after the recipe",
-    )
-    made.add_argument("--epochs", type=positive_int, default=_DEFAULTS.epochs, help="passes")
-    made.add_argument("--seed", type=int, default=_DEFAULTS.seed, help="seed of all that is random")
-    made.add_argument(
-        "--width", type=positive_float, default=_DEFAULTS.width, help="width multiplier"
+        help="resume from FILE and replace it after each epoch (default: a file in the cache, "
+        "named after the recipe)",
     )
     made.add_argument(
-        "--batch-size", type=positive_int, default=_DEFAULTS.batch_size, help="images per step"
+        "--epochs",
+        type=positive_int,
+        default=_DEFAULTS.epochs,
+        metavar="N",
+        help="passes over the training images (default: %(default)s)",
+    )
+    made.add_argument(
+        "--seed",
+        type=int,
+        default=_DEFAULTS.seed,
+        metavar="N",
+        help="seed of all that is random (default: %(default)s)",
+    )
+    made.add_argument(
+        "--width",
+        type=positive_float,
+        default=_DEFAULTS.width,
+        metavar="X",
+        help="multiplier of the numbers of channels (default: %(default)s)",
+    )
+    made.add_argument(
+        "--batch-size",
+        type=positive_int,
+        default=_DEFAULTS.batch_size,
+        metavar="N",
+        help="images per step (default: %(default)s)",
     )
     made.add_argument(
         "--max-learning-rate",
         type=positive_float,
         default=_DEFAULTS.max_learning_rate,
-        help="peak of the OneCycle curve",
+        metavar="X",
+        help="peak of the OneCycle curve (default: %(default)s)",
     )
-    made.add_argument("--threads", type=positive_int, help="threads; by default one per core")
+    made.add_argument(
+        "--threads",
+        type=positive_int,
+        metavar="N",
+        help="processor threads (default: one per core)",
+    )
     return made
 
 
@@ -145,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(given)
     try:
         result = run(arguments, shlex.join(["python", "-m", "model_build.train", *given]))
-    except ModelError as error:
+    except (ModelError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"test accuracy {result.accuracy:.2%}; weights in {arguments.output}")

@@ -161,6 +161,15 @@ def test_missing_weights_name_the_remedy(builds: FakeBuilds, tmp_path: Path) -> 
         packaging.package(tmp_path / "absent", ["torchserve"])
 
 
+def test_an_unusable_cache_names_the_variable(
+    builds: FakeBuilds, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SERVEBENCH_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(ModelError, match="SERVEBENCH_CACHE_DIR"):
+        packaging.package(weights, ["torchserve"])
+
+
 def test_the_command_writes_a_directory(
     builds: FakeBuilds, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

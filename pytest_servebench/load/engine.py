@@ -8,6 +8,7 @@ too. With buffer B and W workers this is the queue of an M/G/W/K system, K = B +
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ class Engine:
         self.answers: dict[int, bytes] = {}
         self.error_answers: dict[int, bytes] = {}
         self.pacing = ""
+        self.usage_at_start = resource.getrusage(resource.RUSAGE_SELF)
         self._spec = spec
         self._store = store
         self._requests = spec.requests
@@ -72,9 +74,10 @@ class Engine:
         address = (self._spec.host, self._spec.port)
         self._all = [Worker(self, self._loop, address) for _ in range(self._spec.workers)]
         await self._warm_up()
-        # A worker that has not got a connection by now is idle all the same: see Connection.
+        # A worker that has not got a connection by now is idle all the same: see Worker.
         self._idle = sorted(self._all, key=lambda worker: worker.connected)
         self._pacer = make_pacer(self._loop, self._arrive)
+        self.usage_at_start = resource.getrusage(resource.RUSAGE_SELF)
         self.pacing = self._pacer.name
         self._start = _clock() + _LEAD
         self._store.start = self._start
@@ -144,7 +147,7 @@ class Engine:
         self._dequeued[index] = now
         worker.send(index, self._requests[self._payloads[index]])
 
-    # -- what connections report ------------------------------------------------------------
+    # -- what workers report ------------------------------------------------------------
 
     def note_sent(self, index: int) -> None:
         """Stamp a request as written to its worker."""

@@ -81,9 +81,8 @@ def main(arguments: list[str]) -> int:
     store = RecordStore(directory / RECORDS_FILE)
     priority = set_priority(spec.priority)
     loop, loop_name = _event_loop()
-    before = resource.getrusage(resource.RUSAGE_SELF)
     engine = loop.run_until_complete(_run(spec, store))
-    after = resource.getrusage(resource.RUSAGE_SELF)
+    before, after = engine.usage_at_start, resource.getrusage(resource.RUSAGE_SELF)
     outcome = {
         "pacing": engine.pacing,
         "priority": priority,

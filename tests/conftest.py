@@ -1,0 +1,47 @@
+"""Fixtures of the plugin's own tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+TEST_FILE = """
+import pytest
+
+def test_load(model_server, poisson_load):
+    poisson_load(model_server)
+"""
+
+RunBench = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def run_bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> RunBench:
+    """Run pytest with the toy model and the toy server, short cases by default."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for variable in ("TOY_FAULT", "TOY_DELAY"):
+        monkeypatch.delenv(variable, raising=False)
+    pytester.makefile(
+        ".ini",
+        pytest="""
+        [pytest]
+        servebench_model = tests.toy:toy_model
+        servebench_servers = toy
+        servebench_rates = 40
+        servebench_buffer_sizes = 10
+        servebench_duration = 0.5
+        servebench_warmup = 0.1
+        """,
+    )
+
+    def run(*arguments: str, test: str = TEST_FILE, conftest: str = "") -> pytest.RunResult:
+        pytester.makepyfile(test_it=test)
+        if conftest:
+            pytester.makeconftest(conftest)
+        return pytester.runpytest_subprocess("-p", "tests.toy", *arguments, timeout=100)
+
+    return run

@@ -1,0 +1,113 @@
+"""The engine against servers whose queues have exact answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from pytest_servebench import queueing
+from pytest_servebench.load.records import Outcome
+from pytest_servebench.load.runner import LoadResult, run_load
+from pytest_servebench.load.spec import LoadSpec
+
+REQUEST = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n\r\n"
+StartKnown = Callable[[int, float, str], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start_known() -> Iterator[StartKnown]:
+    started = []
+
+    def start(slots: int, mean: float, law: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("known_server.py")),
+             str(slots), str(mean), law, "7"],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.send_signal(signal.SIGCONT)
+        process.kill()
+        process.wait()
+
+
+def load(process: subprocess.Popen[str], **changes: object) -> LoadResult:
+    assert process.stdout is not None
+    spec = {
+        "host": "127.0.0.1", "port": int(process.stdout.readline()), "requests": (REQUEST,),
+        "seed": 3, "warmup": 0.0, "timeout": 10.0, "drain": 5.0, **changes,
+    }  # fmt: skip
+    return run_load(LoadSpec(**spec))  # type: ignore[arg-type]
+
+
+def mean_and_error(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Return the mean and its standard error by batch means, which neighbours' likeness needs."""
+    batches = np.array([batch.mean() for batch in np.array_split(values, 25)])
+    return float(values.mean()), float(batches.std(ddof=1) / np.sqrt(len(batches)))
+
+
+@pytest.mark.servers
+def test_mmck_drop_rate_and_mean_wait(start_known: StartKnown) -> None:
+    mean, workers, buffer_size, rate = 0.005, 2, 4, 360.0
+    records = load(
+        start_known(workers, mean, "exponential"),
+        rate=rate, duration=25.0, buffer_size=buffer_size, workers=workers,
+    ).records  # fmt: skip
+    exact = queueing.mmck(rate, 1 / mean, workers, workers + buffer_size)
+    dropped, error = mean_and_error((records.outcome == Outcome.DROPPED).astype(float))
+    assert dropped == pytest.approx(exact.blocking, abs=4 * error)
+    assert error < 0.3 * exact.blocking
+    wait, error = mean_and_error(records.queue_wait())
+    # Each service on the wire is some tenths of a millisecond longer than the one that was drawn.
+    assert wait == pytest.approx(exact.mean_wait, abs=4 * error + 0.1 * exact.mean_wait)
+    assert sum(records.counts().values()) == len(records)
+
+
+@pytest.mark.servers
+def test_md1_mean_wait(start_known: StartKnown) -> None:
+    mean, rate = 0.004, 150.0
+    records = load(
+        start_known(1, mean, "fixed"),
+        rate=rate, duration=25.0, buffer_size=1000, workers=1,
+    ).records  # fmt: skip
+    assert records.counts()["ok"] == len(records)
+    wait, error = mean_and_error(records.queue_wait())
+    # The service that the queue really had: the drawn one and the way there and back.
+    service = float(records.service_time().mean())
+    assert service == pytest.approx(mean, rel=0.15)
+    assert wait == pytest.approx(queueing.md1_mean_wait(rate, service), abs=4 * error)
+
+
+def test_waiting_for_a_frozen_server_is_in_the_latencies(start_known: StartKnown) -> None:
+    process = start_known(4, 0.002, "fixed")
+    frozen = 1.0
+    timers = [
+        threading.Timer(1.0, os.kill, (process.pid, signal.SIGSTOP)),
+        threading.Timer(1.0 + frozen, os.kill, (process.pid, signal.SIGCONT)),
+    ]
+    assert process.stdout is not None
+    for timer in timers:
+        timer.start()
+    rate = 100.0
+    records = load(process, rate=rate, duration=3.0, buffer_size=500, workers=4).records
+    latency = records.latency()
+    assert records.counts()["ok"] == len(records)
+    # Arrivals in the frozen second waited half of it on average, though most of them were sent
+    # only after it: a closed loop would show four slow requests, one for each connection.
+    waited = latency > 0.05
+    assert waited.sum() > 0.7 * rate * frozen
+    assert latency[waited].mean() == pytest.approx(frozen / 2, rel=0.4)
+    assert latency.max() > 0.8 * frozen
+    assert (records.service_time() > 0.1).sum() <= 4

@@ -1,0 +1,202 @@
+"""Each way in which a server can misbehave has its outcome, and the outcomes add up."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from pytest_servebench.load.runner import LoadResult, run_load
+from pytest_servebench.load.spec import LoadSpec
+
+REQUEST = b"POST /p HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody"
+Behaviour = Callable[[socket.socket], None]
+
+
+@contextmanager
+def serving(behaviour: Behaviour) -> Iterator[int]:
+    """Run ``behaviour`` in a thread for each connection; give the port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    links: list[socket.socket] = []
+
+    def handle(link: socket.socket) -> None:
+        try:
+            behaviour(link)
+        except OSError:
+            pass
+        finally:
+            link.close()
+
+    def accept() -> None:
+        while True:
+            try:
+                link, _ = listener.accept()
+            except OSError:
+                return
+            links.append(link)
+            threading.Thread(target=handle, args=(link,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for link in links:
+            link.close()
+
+
+def read_request(link: socket.socket) -> None:
+    data = b""
+    while len(data) < len(REQUEST):
+        part = link.recv(len(REQUEST) - len(data))
+        if not part:
+            raise ConnectionError
+        data += part
+
+
+def always(answer: bytes, *, close: bool = False) -> Behaviour:
+    def behave(link: socket.socket) -> None:
+        while True:
+            read_request(link)
+            link.sendall(answer)
+            if close:
+                return
+
+    return behave
+
+
+def load(port: int, **changes: object) -> LoadResult:
+    spec = {
+        "host": "127.0.0.1", "port": port, "requests": (REQUEST,), "rate": 60.0, "duration": 0.5,
+        "buffer_size": 100, "workers": 4, "seed": 1, "warmup": 0.0, "timeout": 5.0, "drain": 1.0,
+        **changes,
+    }  # fmt: skip
+    return run_load(LoadSpec(**spec))  # type: ignore[arg-type]
+
+
+def assert_all(result: LoadResult, outcome: str) -> None:
+    counts = result.records.counts()
+    assert len(result.records) > 10
+    assert counts == {**dict.fromkeys(counts, 0), outcome: len(result.records)}
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "outcome"),
+    [
+        pytest.param(always(OK), "ok", id="keep-alive"),
+        pytest.param(
+            always(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"),
+            "ok", id="chunked",
+        ),
+        pytest.param(
+            always(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}", close=True),
+            "ok", id="connection-close",
+        ),
+        pytest.param(always(b"HTTP/1.0 200 OK\r\n\r\n{}", close=True), "ok", id="http-1.0"),
+        pytest.param(always(b"HTTP/1.1 100 Continue\r\n\r\n" + OK), "ok", id="continue-first"),
+        pytest.param(always(OK + OK), "ok", id="answers-twice"),
+        pytest.param(always(OK, close=True), "ok", id="closes-without-saying"),
+        pytest.param(
+            always(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"), "http_error", id="status-503"
+        ),
+        pytest.param(always(b"SSH-2.0-OpenSSH\r\n\r\n"), "bad_response", id="not-http"),
+        pytest.param(
+            always(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}", close=True),
+            "bad_response", id="truncated",
+        ),
+        pytest.param(always(b"", close=True), "connect_error", id="closes-without-answer"),
+        pytest.param(lambda link: None, "connect_error", id="closes-at-once"),
+    ],
+)  # fmt: skip
+def test_outcome(behaviour: Behaviour, outcome: str) -> None:
+    with serving(behaviour) as port:
+        assert_all(load(port), outcome)
+
+
+def test_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    assert_all(load(port), "connect_error")
+
+
+def test_error_bodies_are_kept() -> None:
+    with serving(always(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy")) as port:
+        result = load(port, samples=0)
+    assert set(result.error_answers.values()) == {b"busy"}
+    assert set(result.records.status.tolist()) == {503}
+
+
+def test_silent_server_times_out_and_the_connection_is_made_anew() -> None:
+    def silent(link: socket.socket) -> None:
+        time.sleep(30)
+
+    with serving(silent) as port:
+        result = load(port, timeout=0.2, workers=100)
+    assert_all(result, "timeout")
+    waits = (result.records.done - result.records.sent) / 1e9
+    assert waits.min() >= 0.2
+
+
+def test_unanswered_requests_are_unfinished_after_the_drain() -> None:
+    def silent(link: socket.socket) -> None:
+        time.sleep(30)
+
+    with serving(silent) as port:
+        result = load(port, drain=0.2, workers=2, buffer_size=3)
+    counts = result.records.counts()
+    assert counts["unfinished"] == 5
+    assert counts["dropped"] == len(result.records) - 5
+
+
+def test_no_buffer_drops_what_finds_all_workers_busy() -> None:
+    def slow(link: socket.socket) -> None:
+        while True:
+            read_request(link)
+            time.sleep(0.1)
+            link.sendall(OK)
+
+    with serving(slow) as port:
+        records = load(port, workers=1, buffer_size=0).records
+    counts = records.counts()
+    assert counts["dropped"] > 0
+    assert counts["ok"] + counts["dropped"] == len(records)
+    # Whoever was dropped came while another request was under way.
+    taken = records.ok
+    for moment in records.enqueued[~taken]:
+        assert ((records.dequeued[taken] <= moment) & (moment <= records.done[taken])).any()
+
+
+def test_answers_that_come_back_are_those_of_their_own_requests() -> None:
+    def echo(link: socket.socket) -> None:
+        while True:
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                part = link.recv(1)
+                if not part:
+                    return
+                head += part
+            name = head.split()[1]
+            link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(name), name))
+
+    requests = tuple(b"GET /%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % i for i in range(16))
+    with serving(echo) as port:
+        result = load(port, requests=requests, samples=1000)
+    assert len(result.answers) == len(result.records)
+    for index, body in result.answers.items():
+        assert body == b"/%d" % result.payloads[index]
+    assert len(set(result.payloads.tolist())) > 5
+
+
+def test_same_seed_same_arrivals_whatever_the_buffer() -> None:
+    with serving(always(OK)) as port:
+        first, second = load(port), load(port, buffer_size=0, workers=9)
+    assert first.records.scheduled.tolist() == second.records.scheduled.tolist()
+    assert first.payloads.tolist() == second.payloads.tolist()

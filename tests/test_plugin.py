@@ -1,0 +1,302 @@
+"""The plugin as its user meets it, on a toy model and a toy server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pytest_servebench.load.records import Records
+from tests.conftest import TEST_FILE, RunBench
+
+
+def saved(pytester: pytest.Pytester) -> tuple[Path, dict[str, Any]]:
+    directory = (pytester.path / "servebench_results" / "latest").resolve(strict=True)
+    return directory, json.loads((directory / "run.json").read_text())
+
+
+def collected(result: pytest.RunResult) -> list[str]:
+    return re.findall(r"::test_load\[(.*)\]", result.stdout.str())
+
+
+def test_ids_name_server_rate_and_buffer(run_bench: RunBench) -> None:
+    result = run_bench(
+        "--collect-only", "-q", "--servebench-servers=toy,toy2",
+        "--servebench-rates=1,10,100,0.5", "--servebench-buffer-sizes=0,50",
+    )  # fmt: skip
+    ids = collected(result)
+    assert len(ids) == 16
+    assert "toy-rate10-buffer50" in ids
+    assert "toy2-rate0.5-buffer0" in ids
+    # Every case of a server comes before the first of the next: each is started once.
+    assert [name.split("-")[0] for name in ids] == ["toy"] * 8 + ["toy2"] * 8
+
+
+@pytest.mark.parametrize(
+    ("selection", "number"),
+    [
+        (("-k", "rate10"), 2),
+        (("-k", "rate1"), 2),
+        (("-k", "not rate10"), 6),
+        (("-k", "rate10 and buffer5"), 1),
+        (("-k", "rate0.5 or RATE100"), 4),
+        (("-k", "rate10", "--servebench-exact-keywords=false"), 4),
+        (("-m", "servebench(rate=10)"), 2),
+        (("-m", "servebench(server='toy', buffer=50)"), 4),
+    ],
+)
+def test_selection_is_exact(run_bench: RunBench, selection: tuple[str, ...], number: int) -> None:
+    result = run_bench(
+        "--collect-only", "-q", "--servebench-rates=1,10,100,0.5",
+        "--servebench-buffer-sizes=5,50", *selection,
+    )  # fmt: skip
+    assert len(collected(result)) == number
+
+
+def test_rewritten_keyword_is_shown(run_bench: RunBench) -> None:
+    result = run_bench("--collect-only", "-k", "rate40")
+    result.stdout.fnmatch_lines(["servebench: -k 'rate40' taken as '(rate40- or rate40])'*"])
+
+
+def test_a_run_is_saved_whole(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+    result = run_bench("--servebench-slo=p50<500ms", "--benchmark-json=bench.json")
+    result.assert_outcomes(passed=1)
+    directory, run = saved(pytester)
+    (case,) = run["servebench"]["cases"]
+    assert case["name"] == "test_load[toy-rate40-buffer10]"
+    assert case["verdict"] == "passed"
+    assert case["server"]["implementation"] == "toy 1.0"
+    assert [clause["clause"] for clause in case["clauses"]] == ["p50<500ms"]
+    summary = case["summary"]
+    assert sum(summary["outcomes"].values()) == summary["arrivals"] > 5
+    assert case["resources"]["memory_mean"] > 1e6
+    records = Records.load(directory / case["records_file"])
+    assert len(records) == summary["arrivals"]
+    assert (directory / "metrics_summary.txt").read_text()
+    assert list((directory / "plots").glob("*.png"))
+    assert list(directory.glob("servers/toy/*.log"))
+    # The benchmark's samples are the requests' latencies.
+    bench = json.loads((pytester.path / "bench.json").read_text())
+    (entry,) = bench["benchmarks"]
+    assert entry["stats"]["data"] == pytest.approx(records.latency()[records.ok].tolist())
+    assert entry["params"] == {"model_server": "toy", "rate": 40.0, "buffer_size": 10}
+    assert entry["extra_info"]["servebench"]["summary"] == summary
+    assert run["benchmarks"][0]["extra_info"]["servebench"]["schema_version"] == 1
+
+
+def test_broken_slo_fails_with_its_message_and_is_saved(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    result = run_bench(
+        "--servebench-slo=p50<0.01ms", "--servebench-slo=success_rate>=10%", "--benchmark-json=b.json"
+    )
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*p50<0.01ms*", "*success_rate>=10%*"])
+    _, run = saved(pytester)
+    (case,) = run["servebench"]["cases"]
+    assert case["verdict"] == "failed"
+    assert [clause["verdict"] for clause in case["clauses"]] == ["failed", "passed"]
+    assert len(json.loads((pytester.path / "b.json").read_text())["benchmarks"]) == 1
+
+
+MARKED = """
+import pytest
+
+@pytest.mark.slo("p50<400ms", "drop_rate<50%")
+@pytest.mark.servebench(rates=[30], buffer_sizes=[3, 4], duration=0.4)
+def test_load(model_server, poisson_load):
+    case = poisson_load(model_server)
+    case.check("mean<400ms")
+    assert case.summary.arrivals == case.result.summary.arrivals
+"""
+
+
+def test_marker_sets_load_and_slos(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+    result = run_bench("--servebench-slo=p50<0.5s", test=MARKED)
+    result.assert_outcomes(passed=2)
+    _, run = saved(pytester)
+    for case in run["servebench"]["cases"]:
+        assert case["rate"] == 30
+        assert case["duration"] == 0.4
+        clauses = [clause["clause"] for clause in case["clauses"]]
+        assert clauses == ["mean<400ms", "p50<400ms", "drop_rate<50%", "p50<0.5s"] or len(clauses) == 4
+
+
+def test_check_fails_the_test(run_bench: RunBench) -> None:
+    result = run_bench(test=MARKED.replace("mean<400ms", "mean<1us"))
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*mean<1*s*"])
+
+
+@pytest.mark.parametrize(
+    ("policy", "outcome"), [("warn", "passed"), ("fail", "failed"), ("skip", "skipped")]
+)
+def test_inconclusive_policy(run_bench: RunBench, policy: str, outcome: str) -> None:
+    result = run_bench("--servebench-slo=p99.9<10s", f"--servebench-on-inconclusive={policy}")
+    assert result.parseoutcomes()[outcome] == 1
+    result.stdout.fnmatch_lines(["*inconclusive*"])
+
+
+def test_hooks_see_results_and_change_the_report(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    result = run_bench(
+        "--benchmark-json=b.json",
+        conftest="""
+        def pytest_servebench_case_finished(config, result):
+            print("seen", result.name)
+
+        def pytest_servebench_update_report(config, report):
+            report["pipeline"] = report.get("pipeline", 0) + 1
+        """,
+    )
+    result.assert_outcomes(passed=1)
+    _, run = saved(pytester)
+    assert run["servebench"]["pipeline"] == 1
+    assert json.loads((pytester.path / "b.json").read_text())["servebench"]["pipeline"] == 1
+
+
+def test_wrong_answers_are_no_success(run_bench: RunBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOY_FAULT", "wrong")
+    result = run_bench("--servebench-slo=success_rate>=50%")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*success_rate>=50%*"])
+
+
+def test_no_success_at_all_is_still_saved(
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester
+) -> None:
+    monkeypatch.setenv("TOY_FAULT", "errors")
+    result = run_bench("--servebench-slo=p50<1s", "--benchmark-json=b.json")
+    result.assert_outcomes(failed=1)
+    _, run = saved(pytester)
+    summary = run["servebench"]["cases"][0]["summary"]
+    assert summary["outcomes"]["http_error"] == summary["arrivals"]
+    assert summary["estimates"]["p50"]["value"] is None
+
+
+def test_server_that_dies_ends_the_case_with_its_log(
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_FAULT", "dies")
+    result = run_bench("--servebench-duration=60")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*ServerDiedError*status 3*", "*giving up*"])
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("rates=0", "--servebench-rates='0'*above 0"),
+        ("rates=-1", "--servebench-rates='-1'*above 0"),
+        ("rates=nan", "--servebench-rates='nan'*above 0"),
+        ("rates=inf", "--servebench-rates='inf'*above 0"),
+        ("rates=ten", "--servebench-rates='ten'*not a number"),
+        ("rates=", "--servebench-rates=''*empty"),
+        ("rates=5,5.0", "--servebench-rates='5,5.0'*twice"),
+        ("buffer-sizes=-1", "--servebench-buffer-sizes='-1'*0 or more"),
+        ("buffer-sizes=1.5", "--servebench-buffer-sizes='1.5'*whole number"),
+        ("duration=0", "--servebench-duration='0'*above 0"),
+        ("worker-threads=0", "--servebench-worker-threads='0'*1 or more"),
+        ("servers=nosuch", "unknown server kind 'nosuch'*tensorflow_serving, torchserve, toy"),
+        ("priority=high", "--servebench-priority='high'*auto, realtime, normal"),
+        ("server-cpus=99999", "--servebench-server-cpus='99999'*processors"),
+        ("slo=p50<<3ms", "p50<<3ms"),
+        ("slo=p50<3", "p50<3"),
+        ("model=nosuch_module:f", "servebench_model='nosuch_module:f'*No module"),
+        ("model=tests.toy:nosuch", "no callable 'nosuch'"),
+        ("model=tests.toy:broken_model", "returned str, not a ServedModel"),
+        ("model=", "servebench_model = module:callable"),
+    ],
+)
+def test_bad_input_names_option_value_and_remedy(
+    run_bench: RunBench, option: str, words: str
+) -> None:
+    result = run_bench(f"--servebench-{option}")
+    assert result.ret != 0
+    text = result.stdout.str() + result.stderr.str()
+    assert re.search(words.replace("*", "(.|\n)*").replace("(.|\n)(.|\n)", "(.|\n)"), text), text
+    assert "INTERNALERROR" not in text
+    assert "Traceback" not in text
+
+
+def test_results_that_cannot_be_written(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+    (pytester.path / "taken").write_text("a file")
+    result = run_bench("--servebench-results=taken")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--servebench-results=*taken*Give a directory*"])
+
+
+def test_kind_without_an_artifact_is_skipped(run_bench: RunBench) -> None:
+    result = run_bench("--servebench-servers=torchserve,toy")
+    result.assert_outcomes(skipped=1, passed=1)
+
+
+def test_two_loads_in_one_test_are_refused(run_bench: RunBench) -> None:
+    result = run_bench(test=TEST_FILE + "    poisson_load(model_server)\n")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*one test is one case*"])
+
+
+def test_unknown_marker_keyword(run_bench: RunBench) -> None:
+    result = run_bench(
+        test="import pytest\n\n@pytest.mark.servebench(rats=[1])\n" + TEST_FILE.split("\n\n")[1]
+    )
+    assert result.ret != 0
+    assert "rats" in result.stdout.str() + result.stderr.str()
+
+
+def test_parallel_load_is_refused(run_bench: RunBench) -> None:
+    result = run_bench("-n", "2")
+    assert result.ret != 0
+    assert "without -n" in result.stdout.str() + result.stderr.str()
+
+
+def test_the_plugin_stays_out_of_other_runs(pytester: pytest.Pytester) -> None:
+    """Importing it loads no framework, and a run without cases makes no directory."""
+    pytester.makepyfile("def test_nothing(): pass")
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(passed=1)
+    assert not (pytester.path / "servebench_results").exists()
+    code = (
+        "import sys, pytest_servebench.plugin; "
+        "print([m for m in ('torch', 'tensorflow', 'matplotlib') if m in sys.modules])"
+    )
+    assert pytester.run(sys.executable, "-c", code).outlines == ["[]"]
+
+
+def test_benchmarks_disabled(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+    run_bench("--benchmark-disable").assert_outcomes(passed=1)
+    _, run = saved(pytester)
+    assert len(run["servebench"]["cases"]) == 1
+
+
+def test_benchmark_compare_works_on_latencies(run_bench: RunBench) -> None:
+    run_bench("--benchmark-autosave").assert_outcomes(passed=1)
+    result = run_bench("--benchmark-compare", "--benchmark-autosave")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*(NOW)*"])
+
+
+def test_junit_has_the_verdict(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+    run_bench("--junitxml=junit.xml", "--servebench-slo=p50<1us")
+    text = (pytester.path / "junit.xml").read_text()
+    assert 'name="servebench.verdict" value="failed"' in text
+    assert 'failures="1"' in text
+
+
+def test_no_process_is_left(run_bench: RunBench) -> None:
+    run_bench().assert_outcomes(passed=1)
+    left = [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if "tests/toy.py" in " ".join(process.info["cmdline"] or ()) and process.pid != os.getpid()
+    ]
+    assert left == []

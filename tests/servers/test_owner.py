@@ -58,7 +58,7 @@ def owner(
     ) as process:
         pids: list[int] = []
         try:
-            written(folder / "up")
+            written(folder / "up", by=process)
             for name in ("a", "b"):
                 pids += [int(pid) for pid in written(folder / name / "pids", lines=2)]
             supervisors = [
@@ -172,7 +172,7 @@ time.sleep(1000)
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
     ) as process:
         try:
-            urls = written(tmp_path / "urls")[0].split()
+            urls = written(tmp_path / "urls", by=process)[0].split()
             tree = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
             assert len(tree) == 4
         finally:

@@ -205,8 +205,7 @@ time.sleep(1000)
         env={**os.environ, "PYTHONPATH": str(HERE.parent.parent)},
     ) as owner:
         try:
-            until(lambda: (tmp_path / "up").exists() or owner.poll() is not None, 90)
-            written(tmp_path / "up", lines=2)
+            written(tmp_path / "up", lines=2, by=owner)
             tree = [child.pid for child in psutil.Process(owner.pid).children(recursive=True)]
             assert len(tree) == 6
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,9 +19,16 @@ def until(condition: Callable[[], object], limit: float = 20.0, what: str = "con
         time.sleep(0.02)
 
 
-def written(path: Path, lines: int = 1) -> list[str]:
-    """Wait for a file with that many whole lines, and return them."""
-    until(lambda: path.exists() and path.read_text().count("\n") >= lines, what=f"{path.name}")
+def written(path: Path, lines: int = 1, by: subprocess.Popen[bytes] | None = None) -> list[str]:
+    """Wait for a file with that many whole lines, as long as its writer lives; return them."""
+
+    def complete() -> bool:
+        done = path.exists() and path.read_text().count("\n") >= lines
+        if not done and by is not None and by.poll() is not None:
+            raise AssertionError(f"the process that was to write {path.name} ended")
+        return done
+
+    until(complete, 90 if by else 20, path.name)
     return path.read_text().splitlines()
 
 

@@ -44,14 +44,14 @@ def prepare_item(item: pytest.Item) -> None:
     item.add_marker(pytest.mark.benchmark(**{**own, "timer": timer}), append=False)
 
 
-def record(
-    item: pytest.Item, benchmark: BenchmarkFixture, latencies: Sequence[float]
-) -> None:
+def record(item: pytest.Item, benchmark: BenchmarkFixture, latencies: Sequence[float]) -> None:
     """Make ``latencies`` (s) the benchmark's samples; without any there is nothing to record."""
     if not benchmark.enabled or not latencies:
         return
     item.stash[_TIMER].load(latencies)
-    benchmark.pedantic(lambda: None, rounds=len(latencies), iterations=1)
+    benchmark.pedantic(  # type: ignore[no-untyped-call]
+        lambda: None, rounds=len(latencies), iterations=1
+    )
 
 
 def attach(benchmark: BenchmarkFixture, result: dict[str, Any], *, valid: bool) -> None:

@@ -12,9 +12,20 @@ from pytest_servebench.errors import OptionError
 from pytest_servebench.options import Settings, number, whole
 
 MARKER: Final = "servebench"
-_MARKER_KEYS: Final = ("rates", "buffer_sizes", "duration", "warmup", "timeout", "server", "rate", "buffer")
+_MARKER_KEYS: Final = (
+    "rates",
+    "buffer_sizes",
+    "duration",
+    "warmup",
+    "timeout",
+    "server",
+    "rate",
+    "buffer",
+)
 
-_KEYWORD: Final = re.compile(r"(?<![\w.\-\[])(rate|buffer)(\d+(?:\.\d+)?)(?![\w.\-\]])", re.IGNORECASE)
+_KEYWORD: Final = re.compile(
+    r"(?<![\w.\-\[])(rate|buffer)(\d+(?:\.\d+)?)(?![\w.\-\]])", re.IGNORECASE
+)
 
 
 def exact_keywords(expression: str) -> str:
@@ -40,14 +51,12 @@ def _of_marker(
             continue
         given = marker.kwargs[key]
         values = list(given) if isinstance(given, (list, tuple)) else [given]
+        if not values:
+            raise OptionError(f"@pytest.mark.{MARKER}({key}={given!r}): give at least one value.")
         try:
-            if not values:
-                raise ValueError("the list is empty; give at least one value")
             return [read(str(value)) for value in values]
         except ValueError as error:
-            raise OptionError(
-                f"@pytest.mark.{MARKER}({key}={given!r}): {error}."
-            ) from None
+            raise OptionError(f"@pytest.mark.{MARKER}({key}={given!r}): {error}.") from None
     return default
 
 
@@ -60,8 +69,8 @@ def check_marker(marker: pytest.Mark, nodeid: str) -> None:
     unknown = sorted(set(marker.kwargs) - set(_MARKER_KEYS))
     if unknown or marker.args:
         raise OptionError(
-            f"{nodeid}: @pytest.mark.{MARKER} does not take {', '.join(unknown) or 'positional values'}; "
-            f"it takes {', '.join(_MARKER_KEYS[:5])}."
+            f"{nodeid}: @pytest.mark.{MARKER} does not take "
+            f"{', '.join(unknown) or 'positional values'}; it takes {', '.join(_MARKER_KEYS[:5])}."
         )
 
 
@@ -93,7 +102,10 @@ def parametrize(metafunc: pytest.Metafunc, settings: Settings) -> None:
         rates = _of_marker(markers, "rates", read_rate, settings.rates)
         metafunc.parametrize(
             "rate",
-            [pytest.param(rate, marks=_mark(rate=int(rate) if rate == int(rate) else str(rate))) for rate in rates],
+            [
+                pytest.param(rate, marks=_mark(rate=int(rate) if rate == int(rate) else str(rate)))
+                for rate in rates
+            ],
             ids=[rate_id(rate) for rate in rates],
             indirect=True,
         )
@@ -110,7 +122,8 @@ def parametrize(metafunc: pytest.Metafunc, settings: Settings) -> None:
 
 def _mark(**values: Any) -> pytest.MarkDecorator:
     """Return the marker by which ``-m 'servebench(rate=10)'`` selects."""
-    return pytest.mark.servebench(**values)
+    marker: pytest.MarkDecorator = pytest.mark.servebench(**values)
+    return marker
 
 
 def marked_seconds(item: pytest.Item, key: str, default: float) -> float:

@@ -29,18 +29,29 @@ def build_parser() -> argparse.ArgumentParser:
         description="Run the suite in bench_tests/. What follows -- goes to pytest as it is, such "
         "as: -- -k rate10 --servebench-slo 'p99<50ms'",
     )
-    run.add_argument("--suite", default="bench_tests", metavar="PATH",
-                     help="tests to run (default: bench_tests)")
-    run.add_argument("--rates", nargs="+", metavar="R", help="requests per second (default: 1 5 10)")
-    run.add_argument("--buffer-sizes", nargs="+", metavar="B",
-                     help="requests that may wait (default: 10 50)")
+    run.add_argument(
+        "--suite", default="bench_tests", metavar="PATH", help="tests to run (default: bench_tests)"
+    )
+    run.add_argument(
+        "--rates", nargs="+", metavar="R", help="requests per second (default: 1 5 10)"
+    )
+    run.add_argument(
+        "--buffer-sizes", nargs="+", metavar="B", help="requests that may wait (default: 10 50)"
+    )
     run.add_argument("--duration", metavar="S", help="seconds of each case (default: 15)")
-    run.add_argument("--worker-threads", metavar="N",
-                     help="workers of the load generator (default: 10)")
-    run.add_argument("--tf-host", metavar="HOST[:PORT]",
-                     help="attach to a TensorFlow Serving that runs there (port 8501)")
-    run.add_argument("--ts-host", metavar="HOST[:PORT]",
-                     help="attach to a TorchServe that runs there (port 8080)")
+    run.add_argument(
+        "--worker-threads", metavar="N", help="workers of the load generator (default: 10)"
+    )
+    run.add_argument(
+        "--tf-host",
+        metavar="HOST[:PORT]",
+        help="attach to a TensorFlow Serving that runs there (port 8501)",
+    )
+    run.add_argument(
+        "--ts-host",
+        metavar="HOST[:PORT]",
+        help="attach to a TorchServe that runs there (port 8080)",
+    )
     run.add_argument("--tf-model", metavar="NAME", help="the model's name at TensorFlow Serving")
     run.add_argument("--ts-model", metavar="NAME", help="the model's name at TorchServe")
     only = run.add_mutually_exclusive_group()

@@ -14,6 +14,7 @@ from pytest_servebench.cases import marked_seconds
 from pytest_servebench.errors import OptionError, ServebenchError
 from pytest_servebench.load.records import RecordStore
 from pytest_servebench.model import ServedModel
+from pytest_servebench.progress import Progress
 from pytest_servebench.results import CaseResult
 from pytest_servebench.servers.base import RunningServer
 from pytest_servebench.session import ServebenchSession
@@ -21,10 +22,9 @@ from pytest_servebench.session import ServebenchSession
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from pytest_servebench.plugin import Progress
 
 SESSION = pytest.StashKey[ServebenchSession]()
-PROGRESS = pytest.StashKey["Progress"]()
+PROGRESS = pytest.StashKey[Progress]()
 
 
 def session_of(config: pytest.Config) -> ServebenchSession:
@@ -63,20 +63,28 @@ def _running(config: pytest.Config, kind: str) -> Iterator[RunningServer]:
 
 
 @pytest.fixture(scope="session")
-def tensorflow_serving(pytestconfig: pytest.Config, served_model: ServedModel) -> Iterator[RunningServer]:
+def tensorflow_serving(
+    pytestconfig: pytest.Config,
+    served_model: ServedModel,  # noqa: ARG001 - prepared first
+) -> Iterator[RunningServer]:
     """A running TensorFlow Serving (or the embedded server in its place) with the model."""
     yield from _running(pytestconfig, "tensorflow_serving")
 
 
 @pytest.fixture(scope="session")
-def torchserve(pytestconfig: pytest.Config, served_model: ServedModel) -> Iterator[RunningServer]:
+def torchserve(
+    pytestconfig: pytest.Config,
+    served_model: ServedModel,  # noqa: ARG001 - prepared first
+) -> Iterator[RunningServer]:
     """A running TorchServe with the model."""
     yield from _running(pytestconfig, "torchserve")
 
 
 @pytest.fixture(scope="session")
 def model_server(
-    request: pytest.FixtureRequest, pytestconfig: pytest.Config, served_model: ServedModel
+    request: pytest.FixtureRequest,
+    pytestconfig: pytest.Config,
+    served_model: ServedModel,  # noqa: ARG001 - prepared first
 ) -> Iterator[RunningServer]:
     """Each of the chosen servers in turn, with the model."""
     yield from _running(pytestconfig, request.param)
@@ -125,7 +133,11 @@ class PoissonLoad:
     """Sends open-loop Poisson load to a server: ``result = poisson_load(server)``."""
 
     def __init__(
-        self, request: pytest.FixtureRequest, rate: float, buffer_size: int, benchmark: BenchmarkFixture
+        self,
+        request: pytest.FixtureRequest,
+        rate: float,
+        buffer_size: int,
+        benchmark: BenchmarkFixture,
     ) -> None:
         """Belong to one test."""
         self._item: pytest.Item = request.node
@@ -165,7 +177,7 @@ class PoissonLoad:
         )
         progress = config.stash[PROGRESS]
         try:
-            with progress.load(case) as show:
+            with progress.load() as show:
 
                 def watch(store: RecordStore) -> None:
                     show(store)
@@ -191,7 +203,7 @@ def poisson_load(
     rate: float,
     buffer_size: int,
     benchmark: BenchmarkFixture,
-) -> Iterator[PoissonLoad]:
+) -> PoissonLoad:
     """Open-loop Poisson load at this case's rate and buffer size: ``poisson_load(server)``."""
     if session_of(request.config).settings.model == "":
         _fail(
@@ -202,7 +214,7 @@ def poisson_load(
         )
     load = PoissonLoad(request, rate, buffer_size, benchmark)
     request.node.stash[LOAD] = load
-    yield load
+    return load
 
 
 LOAD = pytest.StashKey[PoissonLoad]()

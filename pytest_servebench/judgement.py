@@ -33,7 +33,7 @@ def marked_slos(item: pytest.Item) -> tuple[Clause, ...]:
 
 
 def _judged(result: CaseResult, clauses: Iterable[Clause]) -> CaseResult:
-    """Return the result with further clauses judged; a clause that was judged before is not again."""
+    """Return the result with further clauses judged; none is judged twice."""
     known = {clause.clause for clause in result.clauses}
     fresh = tuple(clause for clause in clauses if str(clause) not in known)
     everything = (*result.clauses, *judge(fresh, result))

@@ -39,7 +39,9 @@ def load_model(name: str, kinds: Collection[str]) -> ServedModel:
         raise OptionError(f"{source}: module {module_name} has no callable {attribute!r}.")
     model = factory(kinds)
     if not isinstance(model, ServedModel):
-        raise ModelError(f"{source}: the callable returned {type(model).__name__}, not a ServedModel.")
+        raise ModelError(
+            f"{source}: the callable returned {type(model).__name__}, not a ServedModel."
+        )
     if len(model.inputs) == 0 or len(model.inputs) != len(model.outputs):
         raise ModelError(
             f"{source}: the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; "

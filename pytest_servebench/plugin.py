@@ -84,7 +84,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         return []
     given, exact = config.stash[_REWRITTEN]
     return [
-        f"servebench: -k {given!r} taken as {exact!r} (--servebench-exact-keywords=false to turn off)"
+        f"servebench: -k {given!r} taken as {exact!r} "
+        "(--servebench-exact-keywords=false to turn off)"
     ]
 
 
@@ -121,7 +122,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Before anything starts: are the results writable, the SLOs readable, the numbers ours alone?"""
+    """Refuse, before anything starts, what cannot be judged, saved or trusted."""
     loads = [item for item in session.items if "poisson_load" in getattr(item, "fixturenames", ())]
     if not loads or session.config.option.collectonly:
         return

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from pytest_servebench.case_runner import Case
 from pytest_servebench.load.records import Phase, RecordStore
 from pytest_servebench.report.live import LiveLine, live_line
 
@@ -64,7 +63,7 @@ class Progress:
             self.clear()
 
     @contextmanager
-    def load(self, case: Case) -> Iterator[Callable[[RecordStore], None]]:
+    def load(self) -> Iterator[Callable[[RecordStore], None]]:
         """Show how a load goes on; the body calls what it is given with the live records."""
         last = 0.0
 

@@ -31,5 +31,7 @@ def save_run(session: ServebenchSession) -> Path:
         partial.symlink_to(directory.name)
         partial.replace(latest)
     except OSError:
-        partial.unlink(missing_ok=True)  # a file system without links: the run is saved all the same
+        partial.unlink(
+            missing_ok=True
+        )  # a file system without links: the run is saved all the same
     return directory

@@ -1,4 +1,4 @@
-"""What one pytest session holds: settings, the model, running servers, results, and their directory."""
+"""What one pytest session holds: settings, model, running servers, results, their directory."""
 
 from __future__ import annotations
 
@@ -253,5 +253,3 @@ def installed_versions(packages: Collection[str] = _VERSIONED) -> dict[str, str]
         except metadata.PackageNotFoundError:
             continue
     return versions
-
-

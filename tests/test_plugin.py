@@ -94,7 +94,9 @@ def test_broken_slo_fails_with_its_message_and_is_saved(
     run_bench: RunBench, pytester: pytest.Pytester
 ) -> None:
     result = run_bench(
-        "--servebench-slo=p50<0.01ms", "--servebench-slo=success_rate>=10%", "--benchmark-json=b.json"
+        "--servebench-slo=p50<0.01ms",
+        "--servebench-slo=success_rate>=10%",
+        "--benchmark-json=b.json",
     )
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(failed=1)
@@ -126,7 +128,9 @@ def test_marker_sets_load_and_slos(run_bench: RunBench, pytester: pytest.Pyteste
         assert case["rate"] == 30
         assert case["duration"] == 0.4
         clauses = [clause["clause"] for clause in case["clauses"]]
-        assert clauses == ["mean<400ms", "p50<400ms", "drop_rate<50%", "p50<0.5s"] or len(clauses) == 4
+        assert (
+            clauses == ["mean<400ms", "p50<400ms", "drop_rate<50%", "p50<0.5s"] or len(clauses) == 4
+        )
 
 
 def test_check_fails_the_test(run_bench: RunBench) -> None:

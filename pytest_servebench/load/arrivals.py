@@ -1,4 +1,4 @@
-"""When requests arrive: the schedule, drawn before the run from a seed, and its check afterwards."""
+"""When requests arrive: the schedule, drawn from a seed, and its check after the run."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ class ArrivalCheck:
 def check_poisson(times: npt.NDArray[np.int64], rate: float, duration: float) -> ArrivalCheck:
     """Compare arrival times (ns, ascending) with a Poisson process of ``rate`` over ``duration`` s.
 
-    Dispersion: the index of dispersion test (Fisher), (k - 1) D is chi-squared with k - 1 degrees of
-    freedom; its quantiles by Wilson and Hilferty's cube-root approximation. Lag-1 correlation of n
-    independent gaps is normal with mean 0 and deviation 1/sqrt(n) (Bartlett).
+    Dispersion: in the index of dispersion test (Fisher), (k - 1) D is chi-squared with k - 1
+    degrees of freedom; its quantiles by Wilson and Hilferty's cube-root approximation.
+    Lag-1 correlation of n independent gaps is normal with mean 0, deviation 1/sqrt(n) (Bartlett).
     """
     number = len(times)
     expected = rate * duration

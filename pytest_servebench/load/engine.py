@@ -194,7 +194,7 @@ class Engine:
             self._idle.insert(0, worker)
 
     def _make_idle(self, worker: Worker) -> None:
-        # Last in, first out: a worker used a moment ago is warm. One without a connection goes last.
+        # Last in, first out: a worker used a moment ago is warm. Those unconnected go last.
         if worker.connected:
             self._idle.append(worker)
         else:

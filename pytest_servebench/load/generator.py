@@ -59,9 +59,7 @@ def _event_loop() -> tuple[asyncio.AbstractEventLoop, str]:
 
 async def _run(spec: LoadSpec, store: RecordStore) -> Engine:
     size = len(store)
-    engine = Engine(
-        spec, store, payload_choice(spec, size), sampled_arrivals(size, spec.samples)
-    )
+    engine = Engine(spec, store, payload_choice(spec, size), sampled_arrivals(size, spec.samples))
     # Everything made so far lives to the end: the collector need not look at it again, and a
     # collection in the middle of the run would be lateness.
     gc.collect()

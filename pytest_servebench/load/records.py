@@ -11,7 +11,7 @@ import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,10 @@ class Phase(enum.IntEnum):
     FINISHED = 3
 
 
+def _seconds(nanoseconds: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    return nanoseconds.astype(np.float64) / 1e9
+
+
 @dataclass(frozen=True)
 class Records:
     """The records of one run, as columns of equal length n.
@@ -84,25 +88,25 @@ class Records:
     @property
     def ok(self) -> npt.NDArray[np.bool_]:
         """Return which requests succeeded; shape ``(n,)``."""
-        return self.outcome == Outcome.OK
+        return np.equal(self.outcome, Outcome.OK)
 
     def latency(self) -> npt.NDArray[np.float64]:
         """Return done - scheduled in seconds; infinite where the request failed; shape ``(n,)``."""
-        return np.where(self.ok, (self.done - self.scheduled) / 1e9, np.inf)
+        return np.where(self.ok, _seconds(self.done - self.scheduled), np.inf)
 
     def queue_wait(self) -> npt.NDArray[np.float64]:
         """Return dequeued - enqueued in seconds of the requests that a worker took."""
         taken = (self.dequeued != NEVER) & (self.enqueued != NEVER)
-        return (self.dequeued[taken] - self.enqueued[taken]) / 1e9
+        return _seconds(self.dequeued[taken] - self.enqueued[taken])
 
     def service_time(self) -> npt.NDArray[np.float64]:
         """Return done - sent in seconds of the requests that succeeded."""
-        return (self.done[self.ok] - self.sent[self.ok]) / 1e9
+        return _seconds(self.done[self.ok] - self.sent[self.ok])
 
     def generator_lag(self) -> npt.NDArray[np.float64]:
         """Return enqueued - scheduled in seconds of the arrivals that were taken up."""
         taken = self.enqueued != NEVER
-        return (self.enqueued[taken] - self.scheduled[taken]) / 1e9
+        return _seconds(self.enqueued[taken] - self.scheduled[taken])
 
     def counts(self) -> dict[str, int]:
         """Return the number of arrivals for each outcome's label; they add up to n."""
@@ -145,10 +149,14 @@ class RecordStore:
         self._header = self._view[:_HEADER_BYTES].cast("q")
         size = self._header[0]
         offset = _HEADER_BYTES
-        self._columns: dict[str, memoryview] = {}
-        for name, code, width in (*((name, "q", 8) for name in TIME_COLUMNS),
-                                  ("status", "h", 2), ("outcome", "B", 1)):
-            self._columns[name] = self._view[offset : offset + width * size].cast(code)
+        self._columns: dict[str, memoryview[int]] = {}
+        for name, code, width in (
+            *((name, "q", 8) for name in TIME_COLUMNS),
+            ("status", "h", 2),
+            ("outcome", "B", 1),
+        ):
+            part = self._view[offset : offset + width * size]
+            self._columns[name] = part.cast(cast(Literal["q"], code))
             offset += width * size
 
     @classmethod
@@ -166,7 +174,7 @@ class RecordStore:
     def __len__(self) -> int:
         return int(self._header[0])
 
-    def column(self, name: str) -> memoryview:
+    def column(self, name: str) -> memoryview[int]:
         """Return a writable view of one column."""
         return self._columns[name]
 
@@ -191,8 +199,9 @@ class RecordStore:
     def snapshot(self) -> Records:
         """Return a copy of the records as they are now."""
         columns = {
-            name: np.frombuffer(view, dtype={"q": np.int64, "h": np.int16, "B": np.uint8}[view.format])
-            .copy()
+            name: np.frombuffer(
+                view, dtype={"q": np.int64, "h": np.int16, "B": np.uint8}[view.format]
+            ).copy()
             for name, view in self._columns.items()
         }
         return Records(**columns, window=int(self._header[3]))

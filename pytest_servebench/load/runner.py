@@ -20,11 +20,10 @@ from pytest_servebench.errors import InvalidMeasurementError
 from pytest_servebench.load.arrivals import check_poisson
 from pytest_servebench.load.generator import (
     OUTCOME_FILE,
-    RECORDS_FILE,
     payload_choice,
     prepare,
 )
-from pytest_servebench.load.records import NEVER, Outcome, Phase, RecordStore, Records
+from pytest_servebench.load.records import NEVER, Outcome, Phase, Records, RecordStore
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.results import Generator
 
@@ -53,9 +52,7 @@ class LoadResult:
     generator: Generator
 
 
-def run_load(
-    spec: LoadSpec, watch: Callable[[RecordStore], None] = lambda store: None
-) -> LoadResult:
+def run_load(spec: LoadSpec, watch: Callable[[RecordStore], None] = lambda _: None) -> LoadResult:
     """Make the load of ``spec`` from a child process and wait for its end.
 
     Args:
@@ -66,7 +63,7 @@ def run_load(
         InvalidMeasurementError: the generator itself failed.
     """
     # Memory, where there is a file system for it: a disk's write-back would delay the generator.
-    shared_memory = Path("/dev/shm")  # noqa: S108
+    shared_memory = Path("/dev/shm")
     parent = shared_memory if os.access(shared_memory, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="servebench-load-", dir=parent) as name:
         directory = Path(name)
@@ -155,8 +152,8 @@ def invalid_reason(records: Records, max_lag: float) -> str | None:
         records: the run's records.
         max_lag: lateness in seconds of the generator that is tolerated.
 
-    Taking an arrival up never waits for the server, so that lateness here is the client's alone. One
-    stall is an accident that the latencies bear; a hundredth of the arrivals is not.
+    Taking an arrival up never waits for the server, so that lateness here is the client's alone.
+    One stall is an accident that the latencies bear; a hundredth of the arrivals is not.
     """
     missing = int(np.count_nonzero(records.enqueued == NEVER))
     if missing:
@@ -173,9 +170,9 @@ def invalid_reason(records: Records, max_lag: float) -> str | None:
     late = records.generator_lag() > max_lag
     if late.sum() >= 2 and late.mean() > 0.01:
         return (
-            f"{int(late.sum())} of {len(records)} arrivals were more than {max_lag * 1e3:g} ms late "
-            f"(worst {records.generator_lag().max() * 1e3:.1f} ms): the load generator did not get "
-            "the processor in time. Stop other work on this machine, leave the generator a "
+            f"{int(late.sum())} of {len(records)} arrivals were more than {max_lag * 1e3:g} ms "
+            f"late (worst {records.generator_lag().max() * 1e3:.1f} ms): the load generator did "
+            "not get the processor in time. Stop other work on this machine, leave the generator a "
             "processor (--servebench-server-cpus), allow real-time priority, or raise "
             "--servebench-max-lag."
         )

@@ -93,11 +93,12 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
     [
         pytest.param(always(OK), "ok", id="keep-alive"),
         pytest.param(
-            always(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"),
+            always(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                   b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"),
             "ok", id="chunked",
         ),
         pytest.param(
-            always(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}", close=True),
+            always(OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n"), close=True),
             "ok", id="connection-close",
         ),
         pytest.param(always(b"HTTP/1.0 200 OK\r\n\r\n{}", close=True), "ok", id="http-1.0"),
@@ -105,7 +106,8 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
         pytest.param(always(OK + OK), "ok", id="answers-twice"),
         pytest.param(always(OK, close=True), "ok", id="closes-without-saying"),
         pytest.param(
-            always(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"), "http_error", id="status-503"
+            always(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"),
+            "http_error", id="status-503",
         ),
         pytest.param(always(b"SSH-2.0-OpenSSH\r\n\r\n"), "bad_response", id="not-http"),
         pytest.param(

@@ -21,7 +21,8 @@ PORT_ATTEMPTS = 4
 _PAUSE = 0.05  # seconds between two looks
 _REFUSALS = 5.0  # seconds for which a server that is up may answer with errors
 _LONGEST_ANSWER = 60.0  # seconds
-_SETTLE = 1.0  # seconds that a log is given to finish what it was saying when it turned fatal
+_SETTLE = 1.0  # seconds that a log is given at most to finish what it was saying
+_QUIET = 0.3  # seconds without a new line after which it has finished
 T = TypeVar("T")
 
 
@@ -175,9 +176,12 @@ class Readiness:
         if hit is None:
             return
         fatal, line = hit
-        deadline = time.monotonic() + _SETTLE
-        while time.monotonic() < deadline and self._process.ending() is None:
+        # The rest of a traceback is worth a moment.
+        quiet_since = start = time.monotonic()
+        while (now := time.monotonic()) - start < _SETTLE and now - quiet_since < _QUIET:
             time.sleep(_PAUSE)
+            if any(self._watch.new_lines()):
+                quiet_since = now
         message = self._message(f"{fatal.meaning} (its log: {line!r})")
         raise (PortClashError if fatal.port_clash else ServerStartError)(message)
 

@@ -12,9 +12,9 @@ _JOB_QUEUE = 1000
 _STARTUP_SECONDS = 120  # TorchServe's own default
 
 # By default TorchServe writes some fifteen lines for each prediction, into five files and its
-# standard output, which costs its JVM a fifth to a third of its CPU time. TensorFlow Serving writes
-# none, so TorchServe is not made to pay for it either. What is left is what its workers print, but
-# for one line for each prediction, and warnings; all in one file, whose end an error can quote.
+# standard output, which costs its JVM a sixth of its CPU time. TensorFlow Serving writes none, so
+# TorchServe is not made to pay for it either. What is left is what its workers print, but for one
+# line for each prediction, and warnings; all in one file, whose end an error can quote.
 _LOG4J2 = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <Configuration status="ERROR">

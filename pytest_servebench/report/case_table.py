@@ -1,0 +1,191 @@
+"""The table of cases: one row each, the same columns for every rate."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pytest_servebench.report.figures import dropped, errors, percentile
+from pytest_servebench.report.numbers import (
+    INFINITE,
+    MISSING,
+    compact,
+    decimals_for,
+    megabytes,
+    milliseconds,
+    percent,
+    plain,
+)
+from pytest_servebench.report.tables import PLAIN, Cell, Column, Markup
+from pytest_servebench.report.text import clean
+from pytest_servebench.results import CaseResult, Summary
+
+COLUMNS: Final = (
+    Column("", right=False, shrinks=True),
+    Column("verdict", right=False),
+    Column("requests"),
+    Column("ok %"),
+    Column("ok/s", expendable=2),
+    Column("p50"),
+    Column("p95", expendable=1),
+    Column("p99"),
+    Column("wait", expendable=4),
+    Column("CPU %", expendable=5),
+    Column("MB", expendable=6),
+    Column("dropped", expendable=3),
+    Column("errors", expendable=3),
+)
+_FIRST_PERCENTILE: Final = 5
+
+_VERDICTS: Final[Mapping[str, Markup]] = {
+    "passed": {"green": True},
+    "failed": {"red": True, "bold": True},
+    "inconclusive": {"yellow": True},
+    "invalid": {"red": True, "bold": True},
+}
+_NAMED: Final = ("p50", "p95", "p99")
+_BAD: Final[Markup] = {"red": True}
+_FAINT: Final[Markup] = {"light": True}
+
+
+def verdict_cell(case: CaseResult) -> Cell:
+    """Return the verdict; what is not good is also told from the rest without colours."""
+    word = case.verdict.upper() if case.verdict in ("failed", "invalid") else case.verdict
+    if case.verdict == "passed" and not case.clauses:
+        return Cell("no SLO", PLAIN)
+    return Cell(word, _VERDICTS.get(case.verdict, PLAIN))
+
+
+@dataclass(frozen=True)
+class ServerRows:
+    """The rows of one server in one table.
+
+    Attributes:
+        title: the server's name.
+        implementation: program and version that were measured: each table names them.
+        rows: one for each case, and one more where requests failed.
+    """
+
+    title: str
+    implementation: str
+    rows: list[list[Cell]]
+
+
+def server_rows(
+    cases: Sequence[CaseResult], titles: Mapping[str, str], run: Sequence[CaseResult]
+) -> list[ServerRows]:
+    """Return the rows of ``cases``, formatted alike in all tables of the whole ``run``.
+
+    A case with failed requests gets a second row: percentiles of the requests that succeeded,
+    beside those in which the failed ones rank as infinitely slow.
+    """
+    show = _formats(run)
+    found: dict[str, ServerRows] = {}
+    seen: Counter[tuple[str, int]] = Counter()
+    for case in cases:
+        server, summary = case.server, case.summary
+        block = found.setdefault(
+            server.kind, ServerRows(titles[server.kind], clean(server.implementation), [])
+        )
+        seen[server.kind, case.buffer_size] += 1
+        repeat = seen[server.kind, case.buffer_size]
+        label = f"  buffer {plain(case.buffer_size)}" + (f" #{repeat}" if repeat > 1 else "")
+        block.rows.append(_case_row(case, label, show))
+        if 0 < summary.latency.n < summary.arrivals:
+            block.rows.append(_successes_row(summary, show))
+    return list(found.values())
+
+
+_Formats = Mapping[str, Callable[[float | None], str]]
+
+
+def _case_row(case: CaseResult, label: str, show: _Formats) -> list[Cell]:
+    summary, resources = case.summary, case.resources
+    lost, failed = dropped(summary), errors(summary)
+    return [
+        Cell(label),
+        verdict_cell(case),
+        Cell(compact(summary.arrivals, 0)),
+        Cell(percent(summary.success_rate), _BAD if summary.success_rate < 1 else PLAIN),
+        Cell(show["throughput"](summary.throughput)),
+        *(_percentile_cell(summary, name, show[name]) for name in _NAMED),
+        Cell(show["wait"](milliseconds(summary.queue_wait.percentiles.get("p95")))),
+        Cell(compact(resources.cpu_mean)),
+        Cell(compact(megabytes(resources.memory_peak), 0)),
+        Cell(compact(lost, 0), _BAD if lost else PLAIN),
+        Cell(compact(failed, 0), _BAD if failed else PLAIN),
+    ]
+
+
+def _percentile_cell(summary: Summary, name: str, show: Callable[[float | None], str]) -> Cell:
+    known = percentile(summary, name)
+    text = show(milliseconds(known.value))
+    if text == INFINITE:
+        return Cell(text, _BAD)
+    if text == MISSING or known.resolved:
+        return Cell(text)
+    return Cell(f"({text})", _FAINT)
+
+
+def _successes_row(summary: Summary, show: _Formats) -> list[Cell]:
+    row = [Cell("", _FAINT)] * len(COLUMNS)
+    row[0] = Cell("  └ successes", _FAINT)
+    row[2] = Cell(compact(summary.latency.n, 0), _FAINT)
+    for offset, name in enumerate(_NAMED):
+        value = milliseconds(summary.latency.percentiles.get(name))
+        row[_FIRST_PERCENTILE + offset] = Cell(show[name](value), _FAINT)
+    return row
+
+
+def _formats(cases: Sequence[CaseResult]) -> _Formats:
+    """Return how each column's numbers are written: with the same decimals from first to last."""
+    columns: dict[str, list[float | None]] = {
+        "throughput": [case.summary.throughput for case in cases],
+        "wait": [milliseconds(case.summary.queue_wait.percentiles.get("p95")) for case in cases],
+    }
+    for name in _NAMED:
+        columns[name] = [milliseconds(percentile(case.summary, name).value) for case in cases]
+        columns[name] += [
+            milliseconds(case.summary.latency.percentiles.get(name)) for case in cases
+        ]
+    return {name: _writer(decimals_for(values)) for name, values in columns.items()}
+
+
+def _writer(decimals: int) -> Callable[[float | None], str]:
+    return lambda value: compact(value, decimals)
+
+
+def legend(cases: Sequence[CaseResult], shown: Sequence[Column]) -> list[str]:
+    """Return what needs to be said about the tables, and only that."""
+    summaries = [case.summary for case in cases]
+    headings = {column.heading for column in shown}
+    notes = ["p50 to p99: ms from the scheduled arrival to the whole answer, waiting included."]
+    if any(summary.latency.n < summary.arrivals for summary in summaries):
+        notes.append(
+            "A failed request ranks as infinitely slow (∞); in the row below, the requests that "
+            "succeeded."
+        )
+    known = [percentile(summary, name) for summary in summaries for name in _NAMED]
+    if any(one.value not in (None, math.inf) and not one.resolved for one in known):
+        notes.append(
+            "(x): too few requests to tell this percentile; x is about the slowest that was seen."
+        )
+    parts = [
+        text
+        for heading, text in (
+            ("ok/s", "ok/s: throughput"),
+            ("wait", "wait: p95 of the time in the buffer, ms"),
+            ("MB", "MB: peak resident memory of the server"),
+        )
+        if heading in headings
+    ]
+    if parts:
+        notes.append("; ".join(parts) + ".")
+    if "CPU %" in headings:
+        notes.append("CPU: mean of all the server's processes; 100 % is one processor.")
+    if len(shown) < len(COLUMNS):
+        notes.append("The terminal is too narrow for more columns; see metrics_summary.txt.")
+    return notes

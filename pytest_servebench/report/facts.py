@@ -1,0 +1,184 @@
+"""What a reader must know before the numbers: what was measured, with what, on what machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pytest_servebench.report.numbers import compact, plain, significant
+from pytest_servebench.report.text import clean, counted, joined
+from pytest_servebench.results import CaseResult, Run, ServerInfo
+
+DIGEST_LENGTH = 12
+
+
+def server_titles(cases: Iterable[CaseResult]) -> dict[str, str]:
+    """Return kind to title, in the order of running; titles that two kinds share name the kind."""
+    titles: dict[str, str] = {}
+    for case in cases:
+        titles.setdefault(case.server.kind, clean(case.server.title) or clean(case.server.kind))
+    shared = list(titles.values())
+    return {
+        kind: f"{title} ({clean(kind)})" if shared.count(title) > 1 else title
+        for kind, title in titles.items()
+    }
+
+
+def servers(cases: Iterable[CaseResult]) -> dict[str, ServerInfo]:
+    """Return kind to what was measured, in the order of running."""
+    found: dict[str, ServerInfo] = {}
+    for case in cases:
+        found.setdefault(case.server.kind, case.server)
+    return found
+
+
+def test_name(case: CaseResult) -> str:
+    """Return the name of the test function, without the cell's id."""
+    return clean(case.name.partition("[")[0])
+
+
+def distinct(values: Iterable[str]) -> list[str]:
+    """Return the different ones among ``values``, in their order."""
+    return list(dict.fromkeys(value for value in values if value))
+
+
+def span(values: Iterable[float]) -> str:
+    """Return one number, or the range of several, such as ``10 to 50``."""
+    numbers = list(values)
+    low, high = min(numbers), max(numbers)
+    return plain(low) if low == high else f"{plain(low)} to {plain(high)}"
+
+
+def headline(run: Run) -> list[tuple[str, str]]:
+    """Return labels and texts; an empty label goes on with the one before."""
+    cases = run.cases
+    lines: list[tuple[str, str]] = []
+    if cases:
+        lines.append(("model", model_text(cases)))
+        known = servers(cases)
+        titles = server_titles(cases)
+        label = "server" if len(known) == 1 else "servers"
+        for number, (kind, server) in enumerate(known.items()):
+            lines.append(("" if number else label, server_text(titles[kind], server)))
+        lines.extend(("" if number else "fairness", text)
+                     for number, text in enumerate(fairness_texts(cases)))  # fmt: skip
+    lines.append(("machine", machine_text(run.machine)))
+    if cases:
+        lines.append(("traffic", traffic_text(cases)))
+        lines.append(("generator", generator_text(cases)))
+    return lines
+
+
+def model_text(cases: Iterable[CaseResult]) -> str:
+    """Return the model, its weights' digest and the inputs' source."""
+    texts = distinct(
+        f"{clean(case.model)}, weights sha256 {clean(case.weights_sha256)[:DIGEST_LENGTH]}; "
+        f"inputs: {clean(case.input_source)}"
+        for case in cases
+    )
+    if len(texts) > 1:
+        return f"NOT the same in all cases: {' / '.join(texts)}"
+    return joined(texts)
+
+
+def server_text(title: str, server: ServerInfo) -> str:
+    """Return a server's name with program, version and protocol."""
+    text = f"{clean(server.implementation)}, {clean(server.protocol)}"
+    named = text.casefold().startswith(title.casefold())
+    return text if named else f"{title}: {text}"
+
+
+def fairness_texts(cases: Iterable[CaseResult]) -> list[str]:
+    """Return under what restrictions the servers ran: one text if all are the same."""
+    known = servers(cases)
+    titles = server_titles(cases)
+    texts = {kind: settings_text(server) for kind, server in known.items()}
+    if len(set(texts.values())) == 1:
+        each = "each server alone: " if len(texts) > 1 else ""
+        return [each + next(iter(texts.values()))]
+    return [
+        "NOT the same for all servers",
+        *(f"{titles[kind]}: {text}" for kind, text in texts.items()),
+    ]
+
+
+def settings_text(server: ServerInfo) -> str:
+    """Return processors, threads and workers of a server."""
+    if server.threads is None and server.workers is None:
+        return "attached: its processors, threads and workers are not known"
+    parts = [f"CPUs {cpu_set(server.cpus)}" if server.cpus else "all CPUs"]
+    if server.threads is not None:
+        parts.append(counted(server.threads, "thread"))
+    if server.workers is not None:
+        parts.append(counted(server.workers, "worker"))
+    return ", ".join(parts)
+
+
+def cpu_set(cpus: Iterable[int]) -> str:
+    """Return processors as ranges, such as ``0-3,6``."""
+    ranges: list[list[int]] = []
+    for cpu in sorted(set(cpus)):
+        if ranges and cpu == ranges[-1][1] + 1:
+            ranges[-1][1] = cpu
+        else:
+            ranges.append([cpu, cpu])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges)
+
+
+def machine_text(machine: Mapping[str, object]) -> str:
+    """Return the machine in one line; what is not known is left out."""
+    parts = [clean(machine["cpu"])] if machine.get("cpu") else []
+    cores, memory = machine.get("cores"), machine.get("memory")
+    if isinstance(cores, int):
+        parts.append(counted(cores, "processor"))
+    if isinstance(memory, int | float):
+        parts.append(f"{memory / 2**30:.3g} GiB")
+    if machine.get("system"):
+        parts.append(clean(machine["system"]))
+    if machine.get("python"):
+        parts.append(f"Python {clean(machine['python'])}")
+    return ", ".join(parts) or "not known"
+
+
+def traffic_text(cases: Iterable[CaseResult]) -> str:
+    """Return what load was made."""
+    known = list(cases)
+    seeds = distinct(str(case.seed) for case in known)
+    seed = f"seed {seeds[0]}" if len(seeds) == 1 else counted(len(seeds), "seed")
+    connections = span(case.workers for case in known)
+    return (
+        f"open-loop Poisson, {span(case.duration for case in known)} s a case, "
+        f"{connections} {'connection' if connections == '1' else 'connections'}, {seed}"
+    )
+
+
+def generator_text(cases: Iterable[CaseResult]) -> str:
+    """Return how the measuring device did, at its worst."""
+    known = list(cases)
+    parts = [
+        "/".join(distinct(clean(getattr(case.generator, name)) for case in known))
+        for name in ("pacing", "event_loop")
+    ]
+    parts.append("/".join(distinct(priority_text(case) for case in known)))
+    lags = [lag for case in known if (lag := lag_p99(case)) is not None]
+    if lags:
+        worst = "" if len(known) == 1 else "at most "
+        parts.append(f"lag p99 {worst}{significant(max(lags) * 1e3)} ms")
+    implausible = sum(not case.generator.arrivals_plausible for case in known)
+    if implausible:
+        parts.append(f"arrivals NOT plausibly Poisson in {counted(implausible, 'case')}")
+    return ", ".join(part for part in parts if part)
+
+
+def priority_text(case: CaseResult) -> str:
+    """Return the scheduling of the generator's process."""
+    return f"{clean(case.generator.priority)} priority"
+
+
+def lag_p99(case: CaseResult) -> float | None:
+    """Return the 99th percentile of the generator's lateness in seconds."""
+    return case.summary.generator_lag.percentiles.get("p99")
+
+
+def memory_text(size: float | None) -> str:
+    """Return bytes in MB."""
+    return "not known" if size is None else f"{compact(size / 1e6, 0)} MB"

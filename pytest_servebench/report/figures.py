@@ -1,0 +1,116 @@
+"""Which figures of a case can be shown as they are, and which need a mark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pytest_servebench.report.facts import test_name
+from pytest_servebench.results import CaseResult, Estimate, Summary
+
+SHARES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+"""Percentiles as reports name them, to the share of requests that is no slower."""
+
+NAMES: Final = {"p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p999": "p99.9"}
+
+
+@dataclass(frozen=True)
+class Percentile:
+    """A percentile in which failed requests rank as infinitely slow.
+
+    Attributes:
+        value: seconds; infinite where too many requests failed, ``None`` where there were none.
+        low: lower end of the 95 % interval, seconds.
+        high: upper end, infinite where there is none.
+        resolved: whether there were enough requests to tell it.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    resolved: bool
+
+
+def percentile(summary: Summary, name: str) -> Percentile:
+    """Return a percentile of the latency, and whether the requests were enough for it.
+
+    They were not where it is their maximum (p99 of 15 requests), or where nothing bounds it from
+    above: the interval has no upper end although the value has a number.
+    """
+    if summary.arrivals == 0 or name not in summary.estimates:
+        return Percentile(None, None, None, resolved=False)
+    estimate = summary.estimates[name]
+    if estimate.value is None:
+        return Percentile(math.inf, estimate.low, math.inf, resolved=True)
+    enough = summary.arrivals * (1 - SHARES[name]) > 1 - 1e-9
+    return Percentile(
+        estimate.value,
+        estimate.low,
+        math.inf if estimate.high is None else estimate.high,
+        resolved=enough and estimate.high is not None,
+    )
+
+
+def interval(estimate: Estimate | None) -> tuple[float, float] | None:
+    """Return the ends of an interval, infinite where open; ``None`` where there is no interval."""
+    if estimate is None or (estimate.low is None and estimate.high is None):
+        return None
+    low = -math.inf if estimate.low is None else estimate.low
+    return low, math.inf if estimate.high is None else estimate.high
+
+
+def dropped(summary: Summary) -> int:
+    """Return the arrivals that found the buffer full."""
+    return summary.outcomes.get("dropped", 0)
+
+
+def errors(summary: Summary) -> int:
+    """Return the arrivals that were taken but did not succeed."""
+    return sum(summary.outcomes.values()) - summary.outcomes.get("ok", 0) - dropped(summary)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cases that are shown together: one test function at one rate.
+
+    Attributes:
+        test: the test function's name.
+        rate: offered arrivals a second.
+        cases: ordered by server, then by buffer size, repeats in the order of running.
+    """
+
+    test: str
+    rate: float
+    cases: tuple[CaseResult, ...]
+
+
+def groups(cases: Sequence[CaseResult]) -> list[Group]:
+    """Return the cases by test function and rate, rates ascending."""
+    kinds = list(dict.fromkeys(case.server.kind for case in cases))
+    tests = list(dict.fromkeys(_test(case) for case in cases))
+    ordered = sorted(
+        cases,
+        key=lambda case: (
+            tests.index(_test(case)),
+            case.rate,
+            kinds.index(case.server.kind),
+            case.buffer_size,
+        ),
+    )
+    found: dict[tuple[tuple[str, str], float], list[CaseResult]] = {}
+    for case in ordered:
+        found.setdefault((_test(case), case.rate), []).append(case)
+    return [
+        Group(test_name(members[0]), rate, tuple(members)) for (_, rate), members in found.items()
+    ]
+
+
+def _test(case: CaseResult) -> tuple[str, str]:
+    return case.nodeid.partition("::")[0], test_name(case)
+
+
+def with_verdict(cases: Iterable[CaseResult], verdict: str) -> list[CaseResult]:
+    """Return the cases with one verdict."""
+    return [case for case in cases if case.verdict == verdict]

@@ -1,0 +1,75 @@
+"""Numbers for people: a few significant digits, never wider than a table's column."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+MISSING = "-"
+INFINITE = "∞"
+_MILLION = 1e6
+
+
+def compact(value: float | None, decimals: int = 1) -> str:
+    """Return ``value`` in at most eight characters: beyond a million with a suffix."""
+    if value is None or math.isnan(value):
+        return MISSING
+    if math.isinf(value):
+        return INFINITE if value > 0 else f"-{INFINITE}"
+    if abs(value) >= _MILLION:
+        return _with_suffix(value)
+    return f"{value:.{decimals}f}"
+
+
+def _with_suffix(value: float) -> str:
+    for suffix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
+        if size <= abs(value) < 999.5 * size:
+            return f"{value / size:.3g}{suffix}"
+    return f"{value:.0e}"
+
+
+def decimals_for(values: Iterable[float | None], most: int = 2) -> int:
+    """Return the decimals that suit a whole column, so that its points stand in line."""
+    finite = [abs(value) for value in values if value is not None and math.isfinite(value)]
+    largest = max(finite, default=0.0)
+    if largest < 100:
+        return most
+    return 1 if largest < 100_000 else 0
+
+
+def significant(value: float | None, digits: int = 3) -> str:
+    """Return ``value`` alone, with ``digits`` significant digits and without an exponent."""
+    if value is None or math.isnan(value):
+        return MISSING
+    if math.isinf(value) or abs(value) >= _MILLION:
+        return compact(value)
+    if value == 0:
+        return "0"
+    magnitude = math.floor(math.log10(abs(value)))
+    if magnitude < -digits:
+        return f"{value:.1g}"
+    return f"{value:.{max(0, digits - 1 - magnitude)}f}"
+
+
+def milliseconds(seconds: float | None) -> float | None:
+    """Return seconds as milliseconds."""
+    return None if seconds is None else seconds * 1e3
+
+
+def megabytes(size: float | None) -> float | None:
+    """Return bytes as MB (10^6 bytes)."""
+    return None if size is None else size / 1e6
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """Return a fraction in percent without its sign; 100 only where nothing at all is missing."""
+    if fraction is None or math.isnan(fraction):
+        return MISSING
+    text = f"{100 * fraction:.{digits}f}"
+    rounds_up = fraction < 1 and float(text) >= 100
+    return f"{100 - 10.0**-digits:.{digits}f}" if rounds_up else text
+
+
+def plain(value: float) -> str:
+    """Return a setting as it was given: ``10`` for 10.0, ``0.5`` for 0.5."""
+    return f"{value:g}" if abs(value) < _MILLION else compact(value)

@@ -1,0 +1,217 @@
+"""``metrics_summary.txt``: the whole run for a person, from the verdicts to every last figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from pytest_servebench.report.facts import (
+    priority_text,
+    server_text,
+    server_titles,
+    settings_text,
+)
+from pytest_servebench.report.figures import NAMES, groups, interval, percentile
+from pytest_servebench.report.numbers import (
+    INFINITE,
+    MISSING,
+    compact,
+    megabytes,
+    percent,
+    plain,
+    significant,
+)
+from pytest_servebench.report.tables import plain_text
+from pytest_servebench.report.terminal import WIDTH, report_lines, title
+from pytest_servebench.report.text import clean, display_width, wrapped
+from pytest_servebench.results import CaseResult, Distribution, Estimate, Run
+
+_LABEL: Final = 18
+_INDENT: Final = 2
+
+
+def summary_text(run: Run) -> str:
+    """Return the text of the run's summary, ending with a newline."""
+    heading = f"{title(run)}: {clean(run.name)}, {clean(run.started)}"
+    lines = [*wrapped("", heading, WIDTH), "=" * min(WIDTH, display_width(heading)), ""]
+    lines += [plain_text(parts) for parts in report_lines(run, width=WIDTH)]
+    lines += ["", *_section("Each case")]
+    for group in groups(run.cases):
+        for case in group.cases:
+            lines += [*case_text(case, server_titles(run.cases)[case.server.kind]), ""]
+    lines += _section("Versions")
+    lines += [
+        line
+        for package, version in run.versions.items()
+        for line in _row(clean(package), clean(version))
+    ]
+    return "\n".join(line.rstrip() for line in lines).rstrip() + "\n"
+
+
+def _section(name: str) -> list[str]:
+    return [name, "-" * len(name), ""]
+
+
+def _row(label: str, text: str) -> list[str]:
+    return wrapped(f"{label:<{_LABEL}}", text, WIDTH, indent=_INDENT)
+
+
+def case_text(case: CaseResult, name: str) -> list[str]:
+    """Return everything that is known of one case."""
+    lines = wrapped("", clean(case.nodeid) or clean(case.name), WIDTH)
+    lines += _row("verdict", _verdict_text(case))
+    for clause in case.clauses:
+        lines += _row(f"  {clause.verdict}", clean(clause.message))
+    lines += _row("server", f"{server_text(name, case.server)}; {clean(case.server.base_url)}")
+    lines += _row("", settings_text(case.server))
+    lines += _row("load", _load_text(case))
+    lines += _row("outcomes", _outcomes_text(case))
+    lines += _row("success rate", _estimate_text(case, "success_rate", 100, " %"))
+    lines += _row("throughput", _estimate_text(case, "throughput", 1, "/s"))
+    lines += [""]
+    lines += _latency_table(case)
+    lines += [""]
+    lines += _row("resources", _resources_text(case))
+    lines += _row("generator", _generator_text(case))
+    lines += _row("arrivals", _arrivals_text(case))
+    if case.records_file:
+        lines += _row("records", clean(case.records_file))
+    return lines
+
+
+def _verdict_text(case: CaseResult) -> str:
+    if case.verdict == "invalid":
+        reason = clean(case.invalid_reason or "no reason is recorded")
+        return f"INVALID, so that the figures say nothing about the server: {reason}"
+    if not case.clauses:
+        return f"{case.verdict} (no SLO was set)"
+    return case.verdict.upper() if case.verdict == "failed" else case.verdict
+
+
+def _load_text(case: CaseResult) -> str:
+    return (
+        f"rate {plain(case.rate)}/s offered, {significant(case.summary.achieved_rate)}/s in the "
+        f"schedule, for {plain(case.duration)} s; buffer {plain(case.buffer_size)}, "
+        f"{case.workers} connections, seed {case.seed}"
+    )
+
+
+def _outcomes_text(case: CaseResult) -> str:
+    parts = [f"{number} {clean(word)}" for word, number in case.summary.outcomes.items()]
+    return f"{case.summary.arrivals} arrivals: {', '.join(parts)}"
+
+
+def _estimate_text(case: CaseResult, name: str, scale: float, unit: str) -> str:
+    estimate = case.summary.estimates.get(name)
+    measured = case.summary.success_rate if name == "success_rate" else case.summary.throughput
+    value = percent(measured, 2) if name == "success_rate" else significant(measured)
+    ends = interval(estimate)
+    if ends is None:
+        return f"{value}{unit}"
+    low, high = (significant(end * scale) for end in ends)
+    return f"{value}{unit}, 95 % interval {low} to {high}{unit}"
+
+
+_HEADINGS: Final = ("ms", "n", "mean", "min", "p50", "p90", "p95", "p99", "p99.9", "max")
+_FIRST: Final = 26
+_OTHER: Final = 8
+
+
+def _latency_table(case: CaseResult) -> list[str]:
+    summary = case.summary
+    lines = [_cells(_HEADINGS)]
+    estimates = summary.estimates
+    every = [percentile(summary, name) for name in NAMES]
+    mean = estimates.get("mean", Estimate(None, None, None))
+    infinite_mean = math.inf if summary.latency.n < summary.arrivals else None
+    values = [one.value for one in every]
+    marks = [one.value is not None and not one.resolved for one in every]
+    lines.append(
+        _cells(
+            [
+                "latency, all requests",
+                str(summary.arrivals),
+                _ms(mean.value if mean.value is not None else infinite_mean),
+                "",
+                *(
+                    f"({_ms(value)})" if mark else _ms(value)
+                    for value, mark in zip(values, marks, strict=True)
+                ),
+                "",
+            ]
+        )
+    )
+    for heading, end in (("  from", 0), ("  to", 1)):
+        ends = [interval(estimates.get(name)) for name in ("mean", *NAMES)]
+        texts = [MISSING if pair is None else _ms(pair[end]) for pair in ends]
+        if summary.arrivals:
+            lines.append(_cells([f"{heading} (95 % interval)", "", texts[0], "", *texts[1:], ""]))
+    for label, distribution in (
+        ("latency of successes", summary.latency),
+        ("queue wait", summary.queue_wait),
+        ("service time", summary.service_time),
+        ("generator lag", summary.generator_lag),
+    ):
+        lines.append(_cells([label, *_distribution_cells(distribution)]))
+    if any(marks):
+        lines.append("  (x): too few requests to tell this percentile")
+    if infinite_mean:
+        lines.append(f"  all requests: a failed one ranks as infinitely slow ({INFINITE})")
+    return lines
+
+
+def _distribution_cells(values: Distribution) -> list[str]:
+    percentiles = (values.percentiles.get(name) for name in NAMES)
+    return [
+        str(values.n),
+        *(_ms(value) for value in (values.mean, values.min, *percentiles, values.max)),
+    ]
+
+
+def _ms(seconds: float | None) -> str:
+    if seconds is None:
+        return MISSING
+    return significant(max(seconds, 0.0) * 1e3)
+
+
+def _cells(texts: Sequence[str]) -> str:
+    first, *rest = texts
+    return " " * _INDENT + f"{first:<{_FIRST - _INDENT}}" + "".join(f"{t:>{_OTHER}}" for t in rest)
+
+
+def _resources_text(case: CaseResult) -> str:
+    known = case.resources
+    if known.cpu_mean is None and known.memory_peak is None:
+        parts = ["the server's processor time and memory cannot be seen"]
+    else:
+        parts = [
+            f"CPU mean {compact(known.cpu_mean)} %, peak {compact(known.cpu_peak)} % of a processor",
+            f"memory mean {compact(megabytes(known.memory_mean), 0)} MB, "
+            f"peak {compact(megabytes(known.memory_peak), 0)} MB",
+        ]
+    if known.host_cpu_mean is not None:
+        parts.append(f"whole machine {compact(known.host_cpu_mean)} % busy")
+    return "; ".join(parts)
+
+
+def _generator_text(case: CaseResult) -> str:
+    known = case.generator
+    return (
+        f"{clean(known.pacing)}, {clean(known.event_loop)}, {priority_text(case)}, "
+        f"{significant(known.cpu_seconds)} s of CPU, put off the processor "
+        f"{_times(known.involuntary_switches)}"
+    )
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
+
+
+def _arrivals_text(case: CaseResult) -> str:
+    known = case.generator
+    word = "plausibly Poisson" if known.arrivals_plausible else "NOT plausibly Poisson"
+    return (
+        f"{word}: dispersion {known.dispersion:.2f} (Poisson: 1), lag-1 correlation of the gaps "
+        f"{known.lag1:+.2f} (Poisson: 0)"
+    )

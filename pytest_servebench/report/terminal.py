@@ -1,0 +1,146 @@
+"""The tables at the end of a pytest run, for a terminal of 100 columns or fewer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from pytest_servebench.report.attention import attention_lines
+from pytest_servebench.report.case_table import COLUMNS, ServerRows, legend, server_rows
+from pytest_servebench.report.facts import headline, server_titles
+from pytest_servebench.report.figures import groups
+from pytest_servebench.report.numbers import plain
+from pytest_servebench.report.tables import (
+    Cell,
+    Line,
+    Part,
+    headed,
+    heading_lines,
+    lay_out,
+    line,
+    plain_text,
+    row_line,
+)
+from pytest_servebench.report.text import clip, counted, display_width, joined, to_ascii, wrapped
+from pytest_servebench.results import Run
+
+if TYPE_CHECKING:
+    import pytest
+
+WIDTH: Final = 100
+_NARROWEST: Final = 60
+_LABEL_WIDTH: Final = 10
+
+
+def title(run: Run) -> str:
+    """Return the heading of the whole report."""
+    names = joined(server_titles(run.cases).values())
+    return f"servebench: {counted(len(run.cases), 'case')}" + (f", {names}" if names else "")
+
+
+def report_lines(run: Run, *, width: int = WIDTH, unicode: bool = True) -> list[Line]:
+    """Return the report as lines of coloured parts, none wider than ``width``.
+
+    Args:
+        run: what to report.
+        width: columns of the terminal.
+        unicode: whether the terminal shows more than ASCII.
+    """
+    lines = headline_lines(run, width)
+    for block in (
+        attention_lines(run.cases, width),
+        table_lines(run, width, unicode=unicode),
+    ):
+        if block:
+            lines += [line(""), *block]
+    return [_fitting(parts, width, unicode=unicode) for parts in lines]
+
+
+def headline_lines(run: Run, width: int) -> list[Line]:
+    """Return what was measured, with what, and where."""
+    return [
+        line(text)
+        for label, content in headline(run)
+        for text in wrapped(label.ljust(_LABEL_WIDTH), content, width)
+    ]
+
+
+def table_lines(run: Run, width: int, *, unicode: bool) -> list[Line]:
+    """Return one table for each rate, and what their marks mean."""
+    parts = groups(run.cases)
+    if not parts:
+        return []
+    titles = server_titles(run.cases)
+    several = len({group.test for group in parts}) > 1
+    blocks = [server_rows(group.cases, titles, run.cases) for group in parts]
+    if not unicode:
+        blocks = [_ascii(servers) for servers in blocks]
+    layout = lay_out(COLUMNS, [row for group in blocks for one in group for row in one.rows], width)
+    lines: list[Line] = []
+    for group, servers in zip(parts, blocks, strict=True):
+        name = f"{group.test}, " if several else ""
+        first, *rest = heading_lines(COLUMNS, layout)
+        heading = Cell(f"{name}rate {plain(group.rate)}/s", {"bold": True, "cyan": True})
+        lines += [headed(heading, first), *rest]
+        for one in servers:
+            lines.append(
+                ((one.title, {"bold": True}), (f"  {one.implementation}", {"light": True}))
+            )
+            lines += [row_line(COLUMNS, row, layout) for row in one.rows]
+        lines.append(line(""))
+    shown = [COLUMNS[index] for index, _ in layout.columns]
+    return lines + [
+        line(text, light=True)
+        for note in legend(run.cases, shown)
+        for text in wrapped("", note, width)
+    ]
+
+
+def _ascii(servers: Sequence[ServerRows]) -> list[ServerRows]:
+    # Before the layout: the ASCII form of a sign can be wider.
+    return [
+        replace(
+            one, rows=[[Cell(to_ascii(cell.text), cell.markup) for cell in row] for row in one.rows]
+        )
+        for one in servers
+    ]
+
+
+def _ascii_cell(cell: Cell) -> Cell:
+    return replace(cell, text=to_ascii(cell.text))
+
+
+def _fitting(parts: Line, width: int, *, unicode: bool) -> Line:
+    """Return the line cut off at ``width``; what fits keeps its colours."""
+    kept: list[Part] = []
+    room = width
+    for text, markup in parts:
+        shown = clip(text, room)
+        if not unicode:
+            # From here on no text may become wider, as "..." would make it.
+            shown = to_ascii(shown.replace("…", "."))[:room]
+        kept.append((shown, markup))
+        room -= display_width(shown)
+    return tuple(kept)
+
+
+def write_tables(reporter: pytest.TerminalReporter, run: Run) -> None:
+    """Write the report with pytest's own terminal writer."""
+    from pytest_servebench.report.text import shows_unicode  # noqa: PLC0415
+
+    writer = reporter._tw
+    stream = writer._file
+    terminal = stream.isatty()
+    unicode = shows_unicode(stream)
+    # A file or a CI log has no width: what it says is the 80 columns of an unknown terminal.
+    width = max(_NARROWEST, min(WIDTH, writer.fullwidth)) if terminal else WIDTH
+    heading = clip(title(run), width - 10)
+    reporter.write_sep("=", heading if unicode else to_ascii(heading))
+    for parts in report_lines(run, width=width, unicode=unicode):
+        if not plain_text(parts):
+            writer.line()
+            continue
+        for text, markup in parts:
+            writer.write(text, **markup)
+        writer.line()

@@ -1,0 +1,298 @@
+"""Runs as they could have been measured: a simulated queue gives the records."""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_servebench.load.arrivals import check_poisson, poisson_schedule
+from pytest_servebench.load.records import NEVER, Outcome, Records
+from pytest_servebench.results import (
+    CaseResult,
+    ClauseResult,
+    Distribution,
+    Estimate,
+    Generator,
+    Resources,
+    Run,
+    ServerInfo,
+    Summary,
+)
+
+TENSORFLOW_SERVING = ServerInfo(
+    kind="tensorflow_serving",
+    title="TensorFlow Serving",
+    implementation="savedmodel-server 0.1.0 (TensorFlow 2.21.0)",
+    base_url="http://127.0.0.1:8501",
+    protocol="TensorFlow Serving REST",
+    threads=1,
+    workers=1,
+    cpus=(0, 1),
+)
+TORCHSERVE = ServerInfo(
+    kind="torchserve",
+    title="TorchServe",
+    implementation="TorchServe 0.12.0 (PyTorch 2.13.0, Java 17.0.9)",
+    base_url="http://127.0.0.1:8080",
+    protocol="TorchServe REST",
+    threads=1,
+    workers=1,
+    cpus=(0, 1),
+)
+SERVICE_MS = {"tensorflow_serving": 6.0, "torchserve": 9.0}
+_PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+
+
+def simulate(
+    rate: float,
+    duration: float,
+    buffer_size: int,
+    *,
+    service: float,
+    slots: int = 1,
+    workers: int = 10,
+    seed: int = 1,
+    error_share: float = 0.0,
+) -> Records:
+    """Return the records of Poisson arrivals at a bounded queue with log-normal service times.
+
+    Args:
+        rate: arrivals a second.
+        duration: length of the window, seconds.
+        buffer_size: requests that wait while all workers are busy.
+        service: mean service time at the server, seconds.
+        slots: requests that the server works on at once.
+        workers: connections.
+        seed: of the dice.
+        error_share: share of the requests that are answered with an HTTP error.
+    """
+    dice = np.random.default_rng([seed, round(rate * 1000)])
+    scheduled = poisson_schedule(rate, duration, dice)
+    n = len(scheduled)
+    lag = (dice.gamma(2.0, 20e3, n) + 15e3).astype(np.int64)
+    sigma = 0.25
+    need = (dice.lognormal(math.log(service) - sigma**2 / 2, sigma, n) * 1e9).astype(np.int64)
+    columns = {
+        name: np.full(n, NEVER, dtype=np.int64)
+        for name in ("enqueued", "dequeued", "sent", "first_byte", "done")
+    }
+    outcome = np.full(n, Outcome.OK, dtype=np.uint8)
+    status = np.full(n, 200, dtype=np.int16)
+    free = [0] * slots  # when each of the server's slots is free
+    inside: list[int] = []  # when those in the system are done
+    connections = [0] * workers
+    for i in range(n):
+        now = int(scheduled[i] + lag[i])
+        columns["enqueued"][i] = now
+        while inside and inside[0] <= now:
+            heapq.heappop(inside)
+        if len(inside) >= buffer_size + workers:
+            outcome[i], status[i] = Outcome.DROPPED, 0
+            columns["done"][i] = now
+            continue
+        taken = max(now, heapq.heappop(connections))
+        start = max(taken, heapq.heappop(free))
+        done = start + int(need[i])
+        heapq.heappush(free, done)
+        heapq.heappush(connections, done)
+        heapq.heappush(inside, done)
+        columns["dequeued"][i] = taken
+        columns["sent"][i] = taken + 8_000
+        columns["first_byte"][i] = done - 5_000
+        columns["done"][i] = done
+        if dice.random() < error_share:
+            outcome[i], status[i] = Outcome.HTTP_ERROR, 503
+    return Records(scheduled=scheduled, outcome=outcome, status=status,
+                   window=int(duration * 1e9), **columns)  # fmt: skip
+
+
+def distribution(values: npt.NDArray[np.float64]) -> Distribution:
+    if not len(values):
+        return Distribution(0, None, None, None, None, dict.fromkeys(_PERCENTILES))
+    return Distribution(
+        n=len(values),
+        mean=float(values.mean()),
+        min=float(values.min()),
+        max=float(values.max()),
+        stddev=float(values.std()),
+        percentiles={
+            name: float(np.percentile(values, 100 * q, method="higher"))
+            for name, q in _PERCENTILES.items()
+        },
+    )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def estimate(latency: npt.NDArray[np.float64], q: float) -> Estimate:
+    """Return a percentile with the interval of order statistics, open where there are too few."""
+    n = len(latency)
+    if not n:
+        return Estimate(None, None, None)
+    ordered = np.append(np.sort(latency), np.inf)
+    spread = 1.96 * math.sqrt(n * q * (1 - q))
+    low, high = math.floor(n * q - spread), math.ceil(n * q + spread)
+    return Estimate(
+        _finite(ordered[min(n - 1, math.ceil(n * q) - 1)]),
+        _finite(ordered[max(0, low)]),
+        _finite(ordered[min(n, high)]),
+    )
+
+
+def summary(records: Records, rate: float) -> Summary:
+    latency = records.latency()
+    n = len(records)
+    ok = int(records.ok.sum())
+    success = ok / n if n else 0.0
+    window = records.window / 1e9
+    inside = int((records.ok & (records.done <= records.window)).sum())
+    estimates = {name: estimate(latency, q) for name, q in _PERCENTILES.items()}
+    half = 1.96 * math.sqrt(max(inside, 1)) / window
+    estimates["throughput"] = Estimate(
+        inside / window, max(0.0, inside / window - half), inside / window + half
+    )
+    error = 1.96 * math.sqrt(success * (1 - success) / max(n, 1)) + 1.5 / max(n, 1)
+    estimates["success_rate"] = Estimate(
+        success, max(0.0, success - error), min(1, success + error)
+    )
+    mean = _finite(latency.mean()) if n else None
+    estimates["mean"] = Estimate(mean, mean and mean * 0.9, mean and mean * 1.1)
+    return Summary(
+        arrivals=n,
+        outcomes=records.counts(),
+        success_rate=success,
+        throughput=inside / window,
+        offered_rate=rate,
+        achieved_rate=n / window,
+        latency=distribution(latency[records.ok]),
+        estimates=estimates,
+        queue_wait=distribution(records.queue_wait()),
+        service_time=distribution(records.service_time()),
+        generator_lag=distribution(records.generator_lag()),
+    )
+
+
+def clauses(figures: Summary) -> tuple[ClauseResult, ...]:
+    made = []
+    for metric, bound, text in (("p50", 0.1, "p50<100ms"), ("p99", 0.05, "p99<50ms")):
+        known = figures.estimates[metric]
+        value = math.inf if known.value is None else known.value
+        low = math.inf if known.low is None else known.low
+        high = math.inf if known.high is None else known.high
+        word = "passed" if high < bound else "failed" if low > bound else "inconclusive"
+        ends = f"[{low * 1e3:.1f}, {high * 1e3:.1f}] ms"
+        made.append(
+            ClauseResult(text, metric, bound, known.value, known.low, known.high, word,  # type: ignore[arg-type]
+                         f"{text}: {value * 1e3:.1f} ms, 95 % interval {ends}: {word}")
+        )  # fmt: skip
+    return tuple(made)
+
+
+def case(
+    server: ServerInfo = TENSORFLOW_SERVING,
+    rate: float = 10.0,
+    buffer_size: int = 10,
+    *,
+    duration: float = 15.0,
+    service: float | None = None,
+    error_share: float = 0.0,
+    attached: bool = False,
+    seed: int = 1,
+    slo: bool = True,
+) -> CaseResult:
+    """Return one case of a simulated server."""
+    seconds = SERVICE_MS.get(server.kind, 4.0) / 1e3 if service is None else service
+    records = simulate(
+        rate, duration, buffer_size, service=seconds, error_share=error_share, seed=seed
+    )
+    figures = summary(records, rate)
+    load = min(1.0, rate * seconds)
+    memory = 410e6 if server.kind == "tensorflow_serving" else 905e6
+    if attached:
+        server = dataclasses.replace(server, threads=None, workers=None, cpus=())
+        resources = Resources(None, None, None, None, 41.0)
+    else:
+        resources = Resources(
+            cpu_mean=3 + 95 * load, cpu_peak=min(200, 12 + 120 * load),
+            memory_mean=memory, memory_peak=memory * 1.04, host_cpu_mean=20 + 50 * load,
+        )  # fmt: skip
+    check = check_poisson(records.scheduled, rate, duration)
+    judged = clauses(figures) if slo else ()
+    words = {one.verdict for one in judged}
+    verdict = next((w for w in ("failed", "inconclusive") if w in words), "passed")
+    name = f"test_serving[{server.kind}-rate{rate:g}-buffer{buffer_size}]"
+    return CaseResult(
+        name=name,
+        nodeid=f"bench_tests/test_serving.py::{name}",
+        server=server,
+        rate=rate,
+        buffer_size=buffer_size,
+        duration=duration,
+        workers=10,
+        seed=seed,
+        model="fashion_mnist",
+        weights_sha256="3f2a91c07d4e" + "0" * 52,
+        input_source="16 test images of Fashion-MNIST",
+        summary=figures,
+        resources=resources,
+        generator=Generator("timerfd", "SCHED_FIFO 1", "uvloop", 0.21, 12, check.plausible,
+                            check.dispersion, check.lag1),
+        clauses=judged,
+        verdict=verdict,  # type: ignore[arg-type]
+        records=records,
+    )  # fmt: skip
+
+
+def run(cases: Sequence[CaseResult]) -> Run:
+    return Run(
+        name="20250301-101500",
+        started="2025-03-01T10:15:00+01:00",
+        machine={
+            "cpu": "AMD EPYC 7B13", "cores": 2, "memory": 8 * 2**30,
+            "system": "Linux 6.1.0", "python": "3.11.7",
+        },
+        versions={"pytest-servebench": "0.1.0", "pytest": "8.4.0", "numpy": "2.3.1"},
+        cases=tuple(cases),
+    )  # fmt: skip
+
+
+def invalid(result: CaseResult) -> CaseResult:
+    return dataclasses.replace(
+        result,
+        verdict="invalid",
+        clauses=(),
+        invalid_reason="41 of 150 arrivals were more than 5 ms late (worst 31.2 ms): the load "
+        "generator did not get the processor in time.",
+    )
+
+
+def default_run() -> Run:
+    """Return what the repository's own suite measures: 2 servers, 3 rates, 2 buffers, 15 s."""
+    return run(
+        [
+            case(server, rate, buffer_size)
+            for server in (TENSORFLOW_SERVING, TORCHSERVE)
+            for rate in (1.0, 5.0, 10.0)
+            for buffer_size in (10, 50)
+        ]
+    )
+
+
+def overloaded_run(duration: float = 30.0) -> Run:
+    """Return rates that reach beyond what either server can do, with errors and an invalid case."""
+    cases = [
+        case(server, rate, buffer_size, duration=duration,
+             error_share=0.02 if rate == 100 and server is TORCHSERVE else 0.0)
+        for server in (TENSORFLOW_SERVING, TORCHSERVE)
+        for rate in (10.0, 50.0, 100.0, 200.0)
+        for buffer_size in (10, 50)
+    ]  # fmt: skip
+    cases[3] = invalid(cases[3])
+    return run(cases)

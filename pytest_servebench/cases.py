@@ -90,7 +90,7 @@ def parametrize(metafunc: pytest.Metafunc, settings: Settings) -> None:
     if "model_server" in names:
         metafunc.parametrize(
             "model_server",
-            [pytest.param(kind, marks=_mark(server=kind)) for kind in settings.servers],
+            list(settings.servers),
             ids=list(settings.servers),
             indirect=True,
             scope="session",
@@ -102,10 +102,7 @@ def parametrize(metafunc: pytest.Metafunc, settings: Settings) -> None:
         rates = _of_marker(markers, "rates", read_rate, settings.rates)
         metafunc.parametrize(
             "rate",
-            [
-                pytest.param(rate, marks=_mark(rate=int(rate) if rate == int(rate) else str(rate)))
-                for rate in rates
-            ],
+            rates,
             ids=[rate_id(rate) for rate in rates],
             indirect=True,
         )
@@ -114,16 +111,28 @@ def parametrize(metafunc: pytest.Metafunc, settings: Settings) -> None:
         buffers = _of_marker(markers, "buffer_sizes", read_buffer, settings.buffer_sizes)
         metafunc.parametrize(
             "buffer_size",
-            [pytest.param(size, marks=_mark(buffer=size)) for size in buffers],
+            buffers,
             ids=[f"buffer{size}" for size in buffers],
             indirect=True,
         )
 
 
-def _mark(**values: Any) -> pytest.MarkDecorator:
-    """Return the marker by which ``-m 'servebench(rate=10)'`` selects."""
-    marker: pytest.MarkDecorator = pytest.mark.servebench(**values)
-    return marker
+def mark(item: pytest.Item) -> None:
+    """Add the marker by which ``-m 'servebench(rate=10, buffer=50)'`` selects.
+
+    One marker for all of the cell: pytest compares the values of one marker at a time, and knows
+    whole numbers and strings only.
+    """
+    callspec = getattr(item, "callspec", None)
+    params: dict[str, Any] = callspec.params if callspec is not None else {}
+    values: dict[str, Any] = {}
+    if "model_server" in params:
+        values["server"] = params["model_server"]
+    if isinstance(rate := params.get("rate"), (int, float)):
+        values["rate"] = int(rate) if rate == int(rate) else str(rate)
+    if "buffer_size" in params:
+        values["buffer"] = params["buffer_size"]
+    item.add_marker(pytest.mark.servebench(**values))
 
 
 def marked_seconds(item: pytest.Item, key: str, default: float) -> float:

@@ -205,11 +205,11 @@ def poisson_load(
     benchmark: BenchmarkFixture,
 ) -> PoissonLoad:
     """Open-loop Poisson load at this case's rate and buffer size: ``poisson_load(server)``."""
-    if session_of(request.config).settings.model == "":
+    if hasattr(request.config, "workerinput"):
         _fail(
             OptionError(
-                "no model is configured: set servebench_model = module:callable in the ini file, "
-                "or give --servebench-model."
+                "-n: servers that are loaded at the same time make each other's numbers wrong; "
+                "run load tests without -n, or with -n 0."
             )
         )
     load = PoissonLoad(request, rate, buffer_size, benchmark)

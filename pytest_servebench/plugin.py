@@ -116,9 +116,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Give each case the timer that replays its latencies."""
+    """Give each case the timer that replays its latencies, and the marker that selects it."""
     if "poisson_load" in getattr(item, "fixturenames", ()):
         benchmark_bridge.prepare_item(item)
+        cases.mark(item)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -131,7 +132,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     try:
         for item in loads:
             judgement.marked_slos(item)
-        _refuse_xdist(session.config)
         if not hasattr(session.config, "workerinput"):
             state.directory()
     except ServebenchError as error:
@@ -144,14 +144,6 @@ def _kinds_of(items: list[pytest.Item]) -> Iterator[str]:
         if callspec is not None and "model_server" in callspec.params:
             yield str(callspec.params["model_server"])
         yield from {"tensorflow_serving", "torchserve"} & set(getattr(item, "fixturenames", ()))
-
-
-def _refuse_xdist(config: pytest.Config) -> None:
-    if hasattr(config, "workerinput"):
-        raise pytest.UsageError(
-            "-n: servers that are loaded at the same time make each other's numbers wrong; "
-            "run load tests without -n (or with -n 0)."
-        )
 
 
 @pytest.hookimpl(wrapper=True)

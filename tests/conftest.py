@@ -38,10 +38,14 @@ def run_bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run
         """,
     )
 
-    def run(*arguments: str, test: str = TEST_FILE, conftest: str = "") -> pytest.RunResult:
+    def run(
+        *arguments: str, test: str = TEST_FILE, conftest: str = "", inprocess: bool = False
+    ) -> pytest.RunResult:
         pytester.makepyfile(test_it=test)
         if conftest:
             pytester.makeconftest(conftest)
+        if inprocess:
+            return pytester.runpytest_inprocess("-p", "tests.toy", *arguments)
         return pytester.runpytest_subprocess("-p", "tests.toy", *arguments, timeout=100)
 
     return run

@@ -54,7 +54,7 @@ def test_ids_name_server_rate_and_buffer(run_bench: RunBench) -> None:
 def test_selection_is_exact(run_bench: RunBench, selection: tuple[str, ...], number: int) -> None:
     result = run_bench(
         "--collect-only", "-q", "--servebench-rates=1,10,100,0.5",
-        "--servebench-buffer-sizes=5,50", *selection,
+        "--servebench-buffer-sizes=5,50", *selection, inprocess=True,
     )  # fmt: skip
     assert len(collected(result)) == number
 
@@ -217,13 +217,13 @@ def test_server_that_dies_ends_the_case_with_its_log(
         ("model=nosuch_module:f", "servebench_model='nosuch_module:f'*No module"),
         ("model=tests.toy:nosuch", "no callable 'nosuch'"),
         ("model=tests.toy:broken_model", "returned str, not a ServedModel"),
-        ("model=", "servebench_model = module:callable"),
+        ("model=", "servebench_model=''*module:callable"),
     ],
 )
 def test_bad_input_names_option_value_and_remedy(
     run_bench: RunBench, option: str, words: str
 ) -> None:
-    result = run_bench(f"--servebench-{option}")
+    result = run_bench(f"--servebench-{option}", inprocess=True)
     assert result.ret != 0
     text = result.stdout.str() + result.stderr.str()
     assert re.search(words.replace("*", "(.|\n)*").replace("(.|\n)(.|\n)", "(.|\n)"), text), text

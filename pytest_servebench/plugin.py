@@ -194,6 +194,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             save_run(state)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:

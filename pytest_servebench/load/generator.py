@@ -1,6 +1,8 @@
-"""The generator's process: ``python -m pytest_servebench.load.generator DIRECTORY PARENT_PID``.
+"""The generator's process: ``python -m pytest_servebench.load.generator PARENT_PID RECORDS_FD``.
 
-``DIRECTORY`` holds the specification and the records file; the outcome goes back into it.
+The specification comes in by standard input, the outcome goes back by standard output, and the
+records are in an open file that parent and child share. None of these has a name in the file
+system, so that nothing is left of them, however the two end.
 """
 
 from __future__ import annotations
@@ -12,8 +14,7 @@ import os
 import resource
 import signal
 import sys
-from pathlib import Path
-from typing import Final
+from typing import IO
 
 import numpy as np
 
@@ -23,17 +24,12 @@ from pytest_servebench.load.pacing import end_with_parent, set_priority
 from pytest_servebench.load.records import RecordStore
 from pytest_servebench.load.spec import LoadSpec
 
-SPEC_FILE: Final = "spec.json"
-RECORDS_FILE: Final = "records.bin"
-OUTCOME_FILE: Final = "outcome.json"
 
-
-def prepare(spec: LoadSpec, directory: Path) -> RecordStore:
-    """Write the specification and the schedule's records file into ``directory``."""
-    (directory / SPEC_FILE).write_text(spec.to_json())
+def prepare(spec: LoadSpec, file: IO[bytes]) -> RecordStore:
+    """Write the schedule's records into an empty file."""
     arrivals, _ = streams(spec.seed, spec.rate)
     schedule = poisson_schedule(spec.rate, spec.duration, arrivals)
-    return RecordStore.create(directory / RECORDS_FILE, schedule, int(spec.duration * 1e9))
+    return RecordStore.create(file, schedule, int(spec.duration * 1e9))
 
 
 def payload_choice(spec: LoadSpec, size: int) -> list[int]:
@@ -70,13 +66,13 @@ async def _run(spec: LoadSpec, store: RecordStore) -> Engine:
 
 
 def main(arguments: list[str]) -> int:
-    """Make the load that the specification in the directory asks for."""
-    directory = Path(arguments[0])
-    end_with_parent(int(arguments[1]))
+    """Make the load that the specification asks for."""
+    parent, records = map(int, arguments)
+    end_with_parent(parent)
     # Ctrl-C goes to the whole process group: what becomes of the load is pytest's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    spec = LoadSpec.from_json((directory / SPEC_FILE).read_text())
-    store = RecordStore(directory / RECORDS_FILE)
+    spec = LoadSpec.from_json(sys.stdin.read())
+    store = RecordStore(records)
     priority = set_priority(spec.priority)
     loop, loop_name = _event_loop()
     engine = loop.run_until_complete(_run(spec, store))
@@ -90,9 +86,7 @@ def main(arguments: list[str]) -> int:
         "answers": {index: body.hex() for index, body in engine.answers.items()},
         "error_answers": {index: body.hex() for index, body in engine.error_answers.items()},
     }
-    partial = directory / f".{OUTCOME_FILE}"
-    partial.write_text(json.dumps(outcome))
-    partial.replace(directory / OUTCOME_FILE)
+    json.dump(outcome, sys.stdout)
     # The interpreter's own ending would wait for connections that are being closed.
     sys.stdout.flush()
     os._exit(0)

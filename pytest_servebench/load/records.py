@@ -11,7 +11,7 @@ import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import IO, Final, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -141,10 +141,9 @@ class Records:
 class RecordStore:
     """Records in a memory-mapped file, shared by the generator and the pytest process."""
 
-    def __init__(self, path: Path) -> None:
-        """Map an existing file that :meth:`create` made."""
-        with path.open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), 0)
+    def __init__(self, fileno: int) -> None:
+        """Map an open file that :meth:`create` filled."""
+        self._map = mmap.mmap(fileno, 0)
         self._view = memoryview(self._map)
         self._header = self._view[:_HEADER_BYTES].cast("q")
         size = self._header[0]
@@ -160,16 +159,16 @@ class RecordStore:
             offset += width * size
 
     @classmethod
-    def create(cls, path: Path, scheduled: npt.NDArray[np.int64], window: int) -> RecordStore:
-        """Make the file for a schedule (ns) of n arrivals: all else is ``NEVER`` and unfinished."""
+    def create(cls, file: IO[bytes], scheduled: npt.NDArray[np.int64], window: int) -> RecordStore:
+        """Fill an empty file for a schedule (ns) of n arrivals, of which nothing has happened."""
         size = len(scheduled)
-        with path.open("wb") as file:
-            file.write(np.array([size, Phase.PREPARING, NEVER, window], dtype=np.int64).tobytes())
-            file.write(scheduled.astype(np.int64).tobytes())
-            file.write(np.full(size * (len(TIME_COLUMNS) - 1), NEVER, dtype=np.int64).tobytes())
-            file.write(np.zeros(size, dtype=np.int16).tobytes())
-            file.write(np.full(size, Outcome.UNFINISHED, dtype=np.uint8).tobytes())
-        return cls(path)
+        file.write(np.array([size, Phase.PREPARING, NEVER, window], dtype=np.int64).tobytes())
+        file.write(scheduled.astype(np.int64).tobytes())
+        file.write(np.full(size * (len(TIME_COLUMNS) - 1), NEVER, dtype=np.int64).tobytes())
+        file.write(np.zeros(size, dtype=np.int16).tobytes())
+        file.write(np.full(size, Outcome.UNFINISHED, dtype=np.uint8).tobytes())
+        file.flush()
+        return cls(file.fileno())
 
     def __len__(self) -> int:
         return int(self._header[0])

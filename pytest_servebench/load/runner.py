@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,6 @@ import numpy.typing as npt
 from pytest_servebench.errors import InvalidMeasurementError
 from pytest_servebench.load.arrivals import check_poisson
 from pytest_servebench.load.generator import (
-    OUTCOME_FILE,
     payload_choice,
     prepare,
 )
@@ -62,31 +61,36 @@ def run_load(spec: LoadSpec, watch: Callable[[RecordStore], None] = lambda _: No
     Raises:
         InvalidMeasurementError: the generator itself failed.
     """
-    # Memory, where there is a file system for it: a disk's write-back would delay the generator.
-    shared_memory = Path("/dev/shm")
-    parent = shared_memory if os.access(shared_memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="servebench-load-", dir=parent) as name:
-        directory = Path(name)
-        store = prepare(spec, directory)
+    with (
+        tempfile.TemporaryFile(dir=_memory()) as records,
+        tempfile.TemporaryFile() as outcome,
+    ):
+        store = prepare(spec, records)
         try:
-            _run_child(spec, directory, store, watch)
-            return _collect(spec, directory, store)
+            _run_child(spec, records, outcome, lambda: watch(store))
+            return _collect(spec, outcome, store)
         finally:
             store.close()
 
 
+def _memory() -> Path | None:
+    """Return a file system in memory: a disk's write-back would delay the generator."""
+    memory = Path("/dev/shm")
+    return memory if os.access(memory, os.W_OK) else None
+
+
 def _run_child(
-    spec: LoadSpec, directory: Path, store: RecordStore, watch: Callable[[RecordStore], None]
+    spec: LoadSpec, records: IO[bytes], outcome: IO[bytes], watch: Callable[[], None]
 ) -> None:
-    log = directory / "generator.log"
     limit = spec.warmup + spec.timeout + spec.duration + spec.drain + _SLACK
-    with log.open("wb") as output:
+    with tempfile.TemporaryFile() as text, tempfile.TemporaryFile() as log:
+        text.write(spec.to_json().encode())
+        text.seek(0)
         child = subprocess.Popen(
-            [sys.executable, "-m", __package__ + ".generator", str(directory), str(os.getpid())],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+            [sys.executable, "-m", __package__ + ".generator",
+             str(os.getpid()), str(records.fileno())],
+            stdin=text, stdout=outcome, stderr=log, pass_fds=[records.fileno()],
+        )  # fmt: skip
         try:
             began = time.monotonic()
             while True:
@@ -94,7 +98,7 @@ def _run_child(
                     child.wait(_POLL)
                     break
                 except subprocess.TimeoutExpired:
-                    watch(store)
+                    watch()
                 if time.monotonic() - began > limit:
                     raise InvalidMeasurementError(
                         f"the load generator did not end within {limit:.0f} s, its own bound; "
@@ -104,23 +108,25 @@ def _run_child(
             if child.poll() is None:
                 child.kill()
                 child.wait()
+        log.seek(0)
+        message = log.read().decode(errors="replace").strip()
     if child.returncode != 0:
-        text = log.read_text(errors="replace").strip()
-        if "sched_setscheduler" in text or "PermissionError" in text:
-            text += (
+        if "PermissionError" in message:
+            message += (
                 "\nThe system refused real-time priority: allow it (RLIMIT_RTPRIO, CAP_SYS_NICE), "
                 "or use --servebench-priority=auto."
             )
         raise InvalidMeasurementError(
-            f"the load generator ended with status {child.returncode}:\n{text[-4000:]}"
+            f"the load generator ended with status {child.returncode}:\n{message[-4000:]}"
         )
 
 
-def _collect(spec: LoadSpec, directory: Path, store: RecordStore) -> LoadResult:
+def _collect(spec: LoadSpec, outcome_file: IO[bytes], store: RecordStore) -> LoadResult:
     if store.phase is not Phase.FINISHED:
         raise InvalidMeasurementError(f"the load generator ended while {store.phase.name.lower()}")
     records = store.snapshot()
-    outcome: dict[str, Any] = json.loads((directory / OUTCOME_FILE).read_text())
+    outcome_file.seek(0)
+    outcome: dict[str, Any] = json.load(outcome_file)
     check = check_poisson(records.scheduled, spec.rate, spec.duration)
     return LoadResult(
         records=records,

@@ -80,9 +80,11 @@ def model_text(cases: Iterable[CaseResult]) -> str:
     return joined(texts)
 
 
-def server_text(title: str, server: ServerInfo) -> str:
+def server_text(title: str, server: ServerInfo, *, protocol: bool = True) -> str:
     """Return a server's name with program, version and protocol."""
-    text = f"{clean(server.implementation)}, {clean(server.protocol)}"
+    text = clean(server.implementation)
+    if protocol:
+        text += f", {clean(server.protocol)}"
     named = text.casefold().startswith(title.casefold())
     return text if named else f"{title}: {text}"
 

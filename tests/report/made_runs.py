@@ -296,3 +296,78 @@ def overloaded_run(duration: float = 30.0) -> Run:
     ]  # fmt: skip
     cases[3] = invalid(cases[3])
     return run(cases)
+
+
+OTHER = ServerInfo(
+    kind="other", title="Other", implementation="other 2.1", base_url="http://127.0.0.1:9",
+    protocol="Other REST", threads=4, workers=2, cpus=(0, 1, 2, 5),
+)  # fmt: skip
+
+
+def single_run() -> Run:
+    """Return one case alone."""
+    return run([case(slo=False)])
+
+
+def one_rate_run() -> Run:
+    """Return two servers at one rate with one buffer size, long enough for p99."""
+    return run(
+        [case(server, 40.0, 50, duration=60.0) for server in (TENSORFLOW_SERVING, TORCHSERVE)]
+    )
+
+
+def nothing_ok_run() -> Run:
+    """Return cases in which every request failed."""
+    return run([case(rate=rate, error_share=1.0) for rate in (5.0, 20.0)])
+
+
+def no_arrivals_run() -> Run:
+    """Return a case whose schedule is empty, as a low rate can make it."""
+    return run([case(rate=0.001, duration=1.0)])
+
+
+def attached_run() -> Run:
+    """Return servers whose processes cannot be seen."""
+    return run(
+        [
+            case(server, rate, attached=server is TORCHSERVE)
+            for server in (TENSORFLOW_SERVING, TORCHSERVE)
+            for rate in (5.0, 20.0)
+        ]
+    )
+
+
+def all_attached_run() -> Run:
+    """Return a run in which no server's processes can be seen."""
+    return run([case(rate=rate, attached=True) for rate in (5.0, 20.0)])
+
+
+def all_invalid_run() -> Run:
+    """Return a run that measured nothing."""
+    return run([invalid(case(rate=rate)) for rate in (5.0, 20.0)])
+
+
+def many_run() -> Run:
+    """Return thirty rates, three servers and four buffer sizes."""
+    rates = [round(5 * 1.15**step, 1) for step in range(30)]
+    return run(
+        [
+            case(server, rate, buffer_size, duration=4.0)
+            for server in (TENSORFLOW_SERVING, TORCHSERVE, OTHER)
+            for rate in rates
+            for buffer_size in (0, 10, 50, 100)
+        ]
+    )
+
+
+def hostile_run() -> Run:
+    """Return names and texts that no terminal and no typesetter should be given as they are."""
+    nasty = "Srv\n$\\frac{$ \x1b[31m\u202eevil\ud800 模型服务器" + "long " * 40
+    server = dataclasses.replace(OTHER, title=nasty, implementation=nasty, protocol=nasty)
+    results = [case(server, rate) for rate in (5.0, 20.0)]
+    results[0] = dataclasses.replace(
+        results[0], name=f"test_{nasty}[x]", nodeid=f"a.py::test_{nasty}[x]", model=nasty,
+        input_source=nasty,
+    )  # fmt: skip
+    results[1] = dataclasses.replace(results[1], verdict="invalid", invalid_reason=nasty)
+    return dataclasses.replace(run(results), name=nasty, machine={"cpu": nasty, "cores": "?"})

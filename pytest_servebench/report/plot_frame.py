@@ -1,0 +1,253 @@
+"""The frame of a figure: heading, legend and caption around room for axes, and its files."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+
+from pytest_servebench.report.files import write_whole
+from pytest_servebench.report.plot_series import Series, buffer_label, line_of, marker_of
+from pytest_servebench.report.text import clean, clip
+
+DPI: Final = 150
+GREY: Final = "#595959"
+_MARGIN: Final = 0.15  # inches around everything
+_LINE_HEIGHT: Final = 1.35  # in font sizes
+_TITLE, _SUBTITLE, _LEGEND, _CAPTION = 12.5, 8.5, 8.5, 7.0  # points
+_HANDLE: Final = 0.58  # inches: the line before a legend's label, and the space after it
+_SEPARATE: Final = 6  # curves; with more, the legend explains colours and lines apart
+
+STYLE: Final[dict[str, Any]] = {
+    "font.size": 8.5,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#808080",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.7,
+    "xtick.color": "#333333",
+    "ytick.color": "#333333",
+    "xtick.minor.visible": False,
+    "ytick.minor.visible": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5.5,
+    "svg.hashsalt": "servebench",
+}
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Draw in the body with this package's style, whatever the user's own settings are."""
+    own = {key: value for key, value in mpl.rcParamsDefault.items() if key != "backend"}
+    with warnings.catch_warnings():
+        # A name in a script that the font lacks is shown as boxes; nothing else can be done.
+        warnings.simplefilter("ignore")
+        with mpl.rc_context({**own, **STYLE}):
+            yield
+
+
+def shown(text: object, longest: int = 400) -> str:
+    """Return ``text`` as matplotlib is to show it: as it is, not as mathematics."""
+    return clip(clean(text), longest).replace("$", r"\$")
+
+
+class Frame:
+    """A figure with heading, legend and caption; the axes are put into what is left of it."""
+
+    def __init__(
+        self,
+        size: tuple[float, float],
+        title: str,
+        subtitle: str,
+        caption: Sequence[str],
+        series: Sequence[Series],
+        further: Sequence[tuple[Line2D, str]] = (),
+    ) -> None:
+        """Begin a figure.
+
+        Args:
+            size: width and height in inches of the axes with their labels; the rest is added.
+            title: what is shown.
+            subtitle: of what.
+            caption: paragraphs: what the marks mean, and what was measured with what.
+            series: the curves, for the legend.
+            further: handles and labels that come after them.
+        """
+        width, height = size
+        self.figure = Figure(figsize=size, dpi=DPI)
+        self._canvas = FigureCanvasAgg(self.figure)
+        inner = width - 2 * _MARGIN
+        handles = [*legend_handles(series), *further]
+        columns = self._legend_columns([label for _, label in handles], inner)
+        legend_rows = math.ceil(len(handles) / columns)
+        paragraphs = [line for text in caption for line in self.wrap(text, _CAPTION, inner)]
+        heading = _points(_TITLE) + 0.04
+        below = self.wrap(subtitle, _SUBTITLE, inner)
+        above = (
+            heading + len(below) * _points(_SUBTITLE) + legend_rows * _points(_LEGEND) * 1.12 + 0.04
+        )
+        top, bottom = _MARGIN + above + 0.1, _MARGIN + len(paragraphs) * _points(_CAPTION) + 0.08
+        self._total = height + top + bottom
+        self._width = width
+        self._top, self._bottom = top, bottom
+        self.figure.set_size_inches(width, self._total)
+        y = _MARGIN
+        self._text(title, y, _TITLE, "#000000", weight="bold")
+        y += heading
+        for line in below:
+            self._text(line, y, _SUBTITLE, GREY)
+            y += _points(_SUBTITLE)
+        if handles:
+            self.figure.legend(
+                [handle for handle, _ in handles],
+                [shown(label) for _, label in handles],
+                loc="upper left",
+                bbox_to_anchor=(_MARGIN / width, 1 - (y + 0.04) / self._total),
+                ncols=columns,
+                frameon=False,
+                fontsize=_LEGEND,
+                borderpad=0,
+                borderaxespad=0,
+                handlelength=3.0,
+                columnspacing=1.4,
+                labelspacing=0.35,
+            )
+        y = self._total - _MARGIN - len(paragraphs) * _points(_CAPTION)
+        for line in paragraphs:
+            self._text(line, y, _CAPTION, GREY)
+            y += _points(_CAPTION)
+
+    def axes(
+        self,
+        rows: int,
+        columns: int,
+        *,
+        left: float = 0.72,
+        gap: float = 0.72,
+        share_y: bool = False,
+        titles: bool = True,
+    ) -> list[Axes]:
+        """Return axes row by row; ``left`` and ``gap`` in inches are for labels at the left."""
+        head = 0.25 if titles else 0.05
+        across = 0.25 if share_y else gap
+        free = self._width - left - _MARGIN - (columns - 1) * across
+        down = 0.78
+        tall = self._total - self._top - self._bottom - head - 0.5 - (rows - 1) * down
+        grid = self.figure.add_gridspec(
+            rows,
+            columns,
+            left=left / self._width,
+            right=1 - _MARGIN / self._width,
+            top=1 - (self._top + head) / self._total,
+            bottom=(self._bottom + 0.5) / self._total,
+            wspace=across / (free / columns),
+            hspace=down / (tall / rows),
+        )
+        made: list[Axes] = []
+        for index in range(rows * columns):
+            first = made[0] if made and share_y else None
+            one = self.figure.add_subplot(grid[index // columns, index % columns], sharey=first)
+            if share_y and index % columns:
+                one.tick_params(labelleft=False)
+            made.append(one)
+        return made
+
+    def save(self, path: Path) -> list[Path]:
+        """Write PNG and SVG beside each other, each whole or not at all, and return them."""
+        files = []
+        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+            content = io.BytesIO()
+            self.figure.savefig(content, format=suffix[1:], dpi=DPI, metadata=metadata)
+            files.append(path.with_suffix(suffix))
+            write_whole(files[-1], content.getvalue())
+        return files
+
+    def wrap(self, text: str, size: float, width: float) -> list[str]:
+        """Return ``text`` in lines of at most ``width`` inches at a font size in points."""
+        lines: list[str] = []
+        line = ""
+        for word in clean(text).split(" "):
+            longer = f"{line} {word}" if line else word
+            if line and self._measure(longer, size) > width:
+                lines.append(line)
+                line = word
+            else:
+                line = longer
+            while self._measure(line, size) > width and len(line) > 1:
+                fits = max(1, int(len(line) * width / self._measure(line, size)) - 1)
+                lines.append(line[:fits])
+                line = line[fits:]
+        return [*lines, line] if line else lines
+
+    def _measure(self, text: str, size: float) -> float:
+        font = FontProperties(size=size)
+        renderer = self._canvas.get_renderer()
+        width: float = renderer.get_text_width_height_descent(text, font, ismath=False)[0]
+        return width / DPI
+
+    def _legend_columns(self, labels: Sequence[str], width: float) -> int:
+        if not labels:
+            return 1
+        widths = [_HANDLE + self._measure(clean(label), _LEGEND) for label in labels]
+        for columns in range(len(widths), 1, -1):
+            # Columns are filled one after the other, from the top down.
+            rows = math.ceil(len(widths) / columns)
+            filled = [widths[start : start + rows] for start in range(0, len(widths), rows)]
+            if sum(map(max, filled)) <= width:
+                return len(filled)
+        return 1
+
+    def _text(self, text: str, y: float, size: float, colour: str, **more: Any) -> None:
+        self.figure.text(
+            _MARGIN / self._width,
+            1 - y / self._total,
+            shown(text),
+            size=size,
+            color=colour,
+            va="top",
+            ha="left",
+            **more,
+        )
+
+
+def _points(size: float) -> float:
+    """Return the height in inches of a line of text."""
+    return size * _LINE_HEIGHT / 72
+
+
+def legend_handles(series: Sequence[Series]) -> list[tuple[Line2D, str]]:
+    """Return handles and labels: one for each curve, or for many, colours and lines apart."""
+    if len(series) <= _SEPARATE:
+        return [
+            (Line2D([], [], color=one.colour, linestyle=one.line, marker=one.marker), one.label)
+            for one in series
+        ]
+    by_kind = {one.title: one.server_colour for one in series}
+    sizes = sorted({one.buffer_size for one in series})
+    return [
+        *((Line2D([], [], color=colour, linewidth=3), title) for title, colour in by_kind.items()),
+        *(
+            (
+                Line2D([], [], color=GREY, linestyle=line_of(i), marker=marker_of(i)),
+                buffer_label(size),
+            )
+            for i, size in enumerate(sizes)
+        ),
+    ]

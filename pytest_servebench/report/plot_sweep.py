@@ -1,0 +1,269 @@
+"""One panel: a metric against the offered rate, a curve for each server and buffer size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Final
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.path import Path as Outline
+from matplotlib.transforms import ScaledTranslation, blended_transform_factory
+
+from pytest_servebench.report.figures import NAMES, interval, percentile
+from pytest_servebench.report.plot_frame import GREY, shown
+from pytest_servebench.report.plot_scales import (
+    closest,
+    logarithmic_rates,
+    scale_linear,
+    scale_logarithmic,
+    scale_percent,
+    scale_rates,
+)
+from pytest_servebench.report.plot_series import Series
+from pytest_servebench.results import CaseResult
+
+_APART: Final = 7.0  # points between curves at one rate, so that equal ones can both be seen
+_TOP: Final = 0.965  # height of what has no number, in parts of the axis
+_UP = Outline(
+    [(0, 0), (0, 1), (-0.16, 0.72), (0, 1), (0.16, 0.72)],
+    [Outline.MOVETO, Outline.LINETO, Outline.MOVETO, Outline.LINETO, Outline.LINETO],
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is drawn of one case.
+
+    Attributes:
+        value: in the axis' unit; infinite where it has no number.
+        low: lower end of the bar, if there is one.
+        high: upper end; infinite where it is open.
+        resolved: whether there were enough requests; otherwise the marker is hollow.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    resolved: bool = True
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a panel shows.
+
+    Attributes:
+        title: the panel's heading.
+        unit: the y axis' label.
+        point: what to draw of a case, ``None`` where there is nothing to see.
+        slo: name of the metric in SLO clauses.
+        scale: ``"log"``, ``"linear"`` or ``"percent"``.
+        bound: factor from the unit of an SLO's bound to that of the axis.
+    """
+
+    title: str
+    unit: str
+    point: Callable[[CaseResult], Point | None]
+    slo: str
+    scale: str
+    bound: float
+
+
+def latency(name: str) -> Metric:
+    """Return the metric of a latency percentile."""
+
+    def point(case: CaseResult) -> Point | None:
+        known = percentile(case.summary, name)
+        if known.value is None:
+            return None
+        low, high = (None if end is None else end * 1e3 for end in (known.low, known.high))
+        return Point(known.value * 1e3, low, high, known.resolved)
+
+    return Metric(f"Latency {NAMES[name]}", "ms (log scale)", point, name, "log", 1e3)
+
+
+def _throughput(case: CaseResult) -> Point:
+    ends = interval(case.summary.estimates.get("throughput"))
+    return Point(case.summary.throughput, *(ends or ()))
+
+
+def _success(case: CaseResult) -> Point:
+    ends = interval(case.summary.estimates.get("success_rate")) or ()
+    return Point(100 * case.summary.success_rate, *(100 * end for end in ends))
+
+
+def _cpu(case: CaseResult) -> Point | None:
+    return _mean_to_peak(case.resources.cpu_mean, case.resources.cpu_peak, 1.0)
+
+
+def _memory(case: CaseResult) -> Point | None:
+    return _mean_to_peak(case.resources.memory_mean, case.resources.memory_peak, 1e-6)
+
+
+def _mean_to_peak(mean: float | None, peak: float | None, factor: float) -> Point | None:
+    if mean is None:
+        return None
+    return Point(mean * factor, mean * factor, None if peak is None else peak * factor)
+
+
+THROUGHPUT: Final = Metric("Throughput", "successes/s", _throughput, "throughput", "linear", 1.0)
+SUCCESS: Final = Metric("Success rate", "% of arrivals", _success, "success_rate", "percent", 100.0)
+CPU: Final = Metric("CPU, mean and peak", "% of one processor", _cpu, "cpu", "linear", 1.0)
+MEMORY: Final = Metric("Memory, mean and peak", "MB resident", _memory, "memory", "linear", 1e-6)
+
+
+def draw_sweep(
+    ax: Axes,
+    metric: Metric,
+    series: Sequence[Series],
+    width: float,
+    alike: Sequence[Metric] = (),
+) -> None:
+    """Draw one metric of all curves into axes that are ``width`` inches wide.
+
+    Args:
+        ax: where to draw.
+        metric: what to draw.
+        series: the curves.
+        width: of the axes, in inches.
+        alike: metrics whose panels have the same y axis.
+    """
+    rates = [case.rate for one in series for case in one.cases]
+    ax.set_title(shown(metric.title))
+    ax.set_ylabel(metric.unit)
+    if not rates:
+        _nothing(ax, "no valid case")
+        return
+    scale_rates(ax, rates, width)
+    points = [
+        (one, [(case, point) for case in one.cases if (point := metric.point(case)) is not None])
+        for one in series
+    ]
+    drawn = [point for _, pairs in points for _, point in pairs]
+    if not drawn:
+        _nothing(ax, "not visible: the server was attached")
+        return
+    if metric is THROUGHPUT:
+        _ideal(ax, series, rates)
+    cases = [case for one in series for case in one.cases]
+    every = [point for one in alike or (metric,) for case in cases if (point := one.point(case))]
+    _scale(ax, metric, every, rates)
+    # Beside the ideal line, a step to the side looks like a step upwards.
+    apart = _APART / 2 if metric is THROUGHPUT else _APART
+    step = min(apart, 0.5 * 72 * closest(rates, width) / len(points))
+    for index, (one, pairs) in enumerate(points):
+        _draw_curve(ax, metric, one, pairs, step * (index - (len(points) - 1) / 2))
+    _bounds(ax, metric, cases)
+
+
+def _scale(ax: Axes, metric: Metric, points: Iterable[Point], rates: Sequence[float]) -> None:
+    known = list(points)
+    ends = [
+        end
+        for point in known
+        for end in (point.value, point.low, point.high)
+        if end is not None and math.isfinite(end)
+    ]
+    if metric.scale == "log":
+        scale_logarithmic(ax, ends, (1.0, 1000.0))
+    elif metric.scale == "percent":
+        scale_percent(ax, min(ends, default=100.0))
+    elif metric is THROUGHPUT and logarithmic_rates(rates):
+        positive = [end for end in ends if end > 0]
+        scale_logarithmic(ax, [*positive, *rates], (min(rates), max(rates)))
+        ax.set_ylabel(f"{metric.unit} (log scale)")
+    else:
+        scale_linear(ax, [*ends, *(rates if metric is THROUGHPUT else ())])
+
+
+def _draw_curve(
+    ax: Axes,
+    metric: Metric,
+    one: Series,
+    pairs: Sequence[tuple[CaseResult, Point]],
+    aside: float,
+) -> None:
+    """Draw a curve ``aside`` points to the right of the rates."""
+    assert ax.figure is not None
+    shift = ScaledTranslation(aside / 72, 0, ax.figure.dpi_scale_trans)
+    data = ax.transData + shift
+    look: dict[str, Any] = {"color": one.colour, "transform": data}
+    lowest, highest = ax.get_ylim()
+    middles: dict[float, list[float]] = {}
+    for case, point in pairs:
+        if math.isfinite(point.value):
+            middles.setdefault(case.rate, []).append(max(point.value, lowest))
+    rates = sorted(middles)
+    ax.plot(rates, [median(middles[rate]) for rate in rates], linestyle=one.line, **look)
+    for case, point in pairs:
+        rate = case.rate
+        failed = any(c.metric == metric.slo and c.verdict == "failed" for c in case.clauses)
+        outline = "black" if failed else one.colour
+        if not math.isfinite(point.value):
+            edge = blended_transform_factory(ax.transData, ax.transAxes) + shift
+            ax.plot([rate], [_TOP], marker="^", markersize=7, markerfacecolor=one.colour,
+                    markeredgecolor=outline, markeredgewidth=1.2, transform=edge,
+                    linestyle="", clip_on=False, zorder=4)  # fmt: skip
+            continue
+        value = max(point.value, lowest)
+        if point.low is not None:
+            high = point.value if point.high is None else min(point.high, highest)
+            if point.high is not None and math.isinf(point.high):
+                # Open upwards: an arrow says so with less ink than a bar through the panel.
+                high = value
+                ax.plot([rate], [value], marker=_UP, markersize=17, markerfacecolor="none",
+                        markeredgewidth=1.0, linestyle="", zorder=2.5, **look)  # fmt: skip
+            ax.plot([rate, rate], [max(point.low, lowest), high], linewidth=1.0, marker="_",
+                    markersize=4, zorder=2.5, **look)  # fmt: skip
+        ax.plot([rate], [value], marker=one.marker, linestyle="", zorder=3, markeredgewidth=1.2,
+                markeredgecolor=outline, transform=data,
+                markerfacecolor=one.colour if point.resolved else "white")  # fmt: skip
+
+
+def _ideal(ax: Axes, series: Sequence[Series], rates: Sequence[float]) -> None:
+    ends = ax.get_xlim()
+    ax.plot(ends, ends, color="#9a9a9a", linewidth=1.0, linestyle="-", zorder=1.5)
+    achieved = {case.rate: case.summary.achieved_rate for one in series for case in one.cases}
+    known = sorted(set(rates))
+    ax.plot(known, [achieved[rate] for rate in known], linestyle="", marker="_", markersize=16,
+            markeredgewidth=1.4, color="#9a9a9a", zorder=1.6)  # fmt: skip
+
+
+def ideal_handles() -> list[tuple[Line2D, str]]:
+    """Return legend entries for what a perfect server would do."""
+    return [
+        (Line2D([], [], color="#9a9a9a", linewidth=1.0), "ideal: all that is offered"),
+        (
+            Line2D([], [], color="#9a9a9a", linestyle="", marker="_", markersize=14,
+                   markeredgewidth=1.4),
+            "arrivals in the schedule",
+        ),
+    ]  # fmt: skip
+
+
+def _bounds(ax: Axes, metric: Metric, cases: Iterable[CaseResult]) -> None:
+    """Draw the SLO's bounds that lie inside the panel."""
+    clauses = {
+        clause.clause: clause.bound * metric.bound
+        for case in cases
+        for clause in case.clauses
+        if clause.metric == metric.slo
+    }
+    low, high = ax.get_ylim()
+    inside = {text: bound for text, bound in clauses.items() if low < bound < high}
+    if len(inside) > 2:
+        return  # several tests' own bounds: lines that belong to some of the points alone mislead
+    for text, bound in inside.items():
+        ax.axhline(bound, color=GREY, linewidth=0.9, linestyle=(0, (6, 3)), zorder=1.7)
+        # At the left: there, latencies are low and the bound is seldom reached.
+        ax.annotate(f"SLO {shown(text, 40)}", (0.01, bound), xycoords=ax.get_yaxis_transform(),
+                    xytext=(0, 2), textcoords="offset points", size=7, color=GREY)  # fmt: skip
+
+
+def _nothing(ax: Axes, why: str) -> None:
+    ax.set_yticks([])
+    ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center", color=GREY)
+    ax.set_xlabel("offered rate, requests/s")

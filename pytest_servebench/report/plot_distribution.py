@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -87,11 +86,11 @@ def _draw(ax: Axes, series: Series, values: npt.NDArray[np.float64]) -> None:
     failed = len(values) - int(np.isfinite(values).sum())
     if not failed:
         return
-    share = min(failed / len(values), 1.0)
+    share = float(slower[-1]) if len(slower) else 1.0
     trans = ax.get_xaxis_transform()
     ax.plot([share], [0.965], marker="^", markersize=6, color=series.colour, linestyle="",
             transform=trans, clip_on=False, zorder=4)  # fmt: skip
-    if len(latency) and math.isfinite(latency[-1]):
+    if len(latency):
         ax.annotate("", xy=(share, 0.95), xycoords=trans, xytext=(slower[-1], latency[-1]),
                     textcoords="data", annotation_clip=False,
                     arrowprops={"arrowstyle": "-", "color": series.colour, "linewidth": 0.9,

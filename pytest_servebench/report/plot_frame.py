@@ -26,7 +26,9 @@ GREY: Final = "#595959"
 _MARGIN: Final = 0.15  # inches around everything
 _LINE_HEIGHT: Final = 1.35  # in font sizes
 _TITLE, _SUBTITLE, _LEGEND, _CAPTION = 12.5, 8.5, 8.5, 7.0  # points
+_BOLD: Final = 1.2  # how much broader bold letters are, at most
 _HANDLE: Final = 0.58  # inches: the line before a legend's label, and the space after it
+_LONGEST_LABEL: Final = 60  # characters in the legend
 _SEPARATE: Final = 6  # curves; with more, the legend explains colours and lines apart
 
 STYLE: Final[dict[str, Any]] = {
@@ -75,6 +77,7 @@ class Frame:
         self,
         size: tuple[float, float],
         title: str,
+        *,
         subtitle: str,
         caption: Sequence[str],
         series: Sequence[Series],
@@ -95,6 +98,7 @@ class Frame:
         self._canvas = FigureCanvasAgg(self.figure)
         inner = width - 2 * _MARGIN
         handles = [*legend_handles(series), *further]
+        handles = [(handle, clip(clean(label), _LONGEST_LABEL)) for handle, label in handles]
         columns = self._legend_columns([label for _, label in handles], inner)
         legend_rows = math.ceil(len(handles) / columns)
         paragraphs = [line for text in caption for line in self.wrap(text, _CAPTION, inner)]
@@ -109,7 +113,8 @@ class Frame:
         self._top, self._bottom = top, bottom
         self.figure.set_size_inches(width, self._total)
         y = _MARGIN
-        self._text(title, y, _TITLE, "#000000", weight="bold")
+        first, *rest = self.wrap(title, _TITLE * _BOLD, inner) or [""]
+        self._text(f"{first} …" if rest else first, y, _TITLE, "#000000", weight="bold")
         y += heading
         for line in below:
             self._text(line, y, _SUBTITLE, GREY)
@@ -181,20 +186,24 @@ class Frame:
 
     def wrap(self, text: str, size: float, width: float) -> list[str]:
         """Return ``text`` in lines of at most ``width`` inches at a font size in points."""
-        lines: list[str] = []
-        line = ""
-        for word in clean(text).split(" "):
-            longer = f"{line} {word}" if line else word
-            if line and self._measure(longer, size) > width:
-                lines.append(line)
-                line = word
-            else:
-                line = longer
-            while self._measure(line, size) > width and len(line) > 1:
-                fits = max(1, int(len(line) * width / self._measure(line, size)) - 1)
-                lines.append(line[:fits])
-                line = line[fits:]
-        return [*lines, line] if line else lines
+        space = self._measure("n n", size) - self._measure("nn", size)
+        lines: list[list[str]] = [[]]
+        used = 0.0
+        for word in self._parts(clean(text).split(" "), size, width):
+            length = self._measure(word, size)
+            if lines[-1] and used + space + length > width:
+                lines.append([])
+            used = length if not lines[-1] else used + space + length
+            lines[-1].append(word)
+        return [" ".join(line) for line in lines if line]
+
+    def _parts(self, words: Sequence[str], size: float, width: float) -> Iterator[str]:
+        """Yield the words, those in pieces that are longer than a whole line."""
+        for word in words:
+            length = self._measure(word, size)
+            pieces = math.ceil(length / width) + (length > width)
+            step = max(1, len(word) // max(pieces, 1)) if pieces > 1 else max(len(word), 1)
+            yield from (word[start : start + step] for start in range(0, len(word), step))
 
     def _measure(self, text: str, size: float) -> float:
         font = FontProperties(size=size)

@@ -21,6 +21,7 @@ _STEPS: Final = (
 )
 _LOG_FROM: Final = 15.0  # highest rate / lowest, beyond which the low ones would lie on each other
 _SMALLEST_SPAN: Final = 5.0  # of a logarithmic axis: less would make noise look like a difference
+_FEW: Final = 8  # rates of which some have no tick rather than that round numbers replace them
 _CHARACTER: Final = 0.085  # inches that a character of a tick's label takes, with its share of air
 
 
@@ -40,7 +41,13 @@ def closest(rates: Iterable[float], width: float) -> float:
 
 
 def scale_rates(ax: Axes, rates: Iterable[float], width: float) -> None:
-    """Give the x axis the rates as its ticks, as many as stand apart in ``width`` inches."""
+    """Give the x axis the rates as its ticks, or where they are too many, round numbers.
+
+    Args:
+        ax: the axes.
+        rates: requests/s, at least one.
+        width: of the axes in inches.
+    """
     known = sorted(set(rates))
     low, high = known[0], known[-1]
     logarithmic = logarithmic_rates(known)
@@ -61,7 +68,12 @@ def scale_rates(ax: Axes, rates: Iterable[float], width: float) -> None:
         needed = _CHARACTER * (len(plain(rate)) + len(plain(kept[-1]))) / 2 + 0.06
         if room >= needed:
             kept.append(rate)
-    _set_ticks(ax.xaxis, kept[::-1])
+    if len(kept) == len(known) or len(known) <= _FEW:
+        _set_ticks(ax.xaxis, kept[::-1])
+    elif logarithmic:
+        _set_ticks(ax.xaxis, nice_ticks(*limits))
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     ax.set_xlabel("offered rate, requests/s" + (" (log scale)" if logarithmic else ""))
 
 
@@ -105,7 +117,7 @@ def scale_percent(ax: Axes, lowest: float) -> None:
     """Let the y axis end at 100 % and begin at a round number below ``lowest``."""
     floor = 90.0 if lowest >= 92 else max(0.0, 10 * math.floor((lowest - 2) / 10))
     ax.set_ylim(floor, 100 + 0.06 * (100 - floor))
-    ax.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+    ax.yaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
 
 
 def _set_ticks(axis: object, values: Sequence[float]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -86,10 +86,9 @@ def tinted(colour: str, index: int) -> str:
     return "#" + "".join(f"{round(c + abs(tint) * (target - c)):02x}" for c in channels)
 
 
-def make_series(cases: Sequence[CaseResult]) -> list[Series]:
-    """Return the curves of the cases that are not invalid; every kind and buffer has one."""
+def make_series(cases: Sequence[CaseResult], palette: Mapping[str, str]) -> list[Series]:
+    """Return a curve for each kind and buffer size, without the cases that are invalid."""
     titles = server_titles(cases)
-    palette = colours(titles)
     sizes = sorted({case.buffer_size for case in cases})
     series = []
     for kind, title in titles.items():

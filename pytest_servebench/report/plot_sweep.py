@@ -27,6 +27,7 @@ from pytest_servebench.report.plot_series import Series
 from pytest_servebench.results import CaseResult
 
 _APART: Final = 7.0  # points between curves at one rate, so that equal ones can both be seen
+_SMALLEST: Final = 0.45  # of the markers' usual size, where curves and rates crowd
 _TOP: Final = 0.965  # height of what has no number, in parts of the axis
 _UP = Outline(
     [(0, 0), (0, 1), (-0.16, 0.72), (0, 1), (0.16, 0.72)],
@@ -62,6 +63,7 @@ class Metric:
         slo: name of the metric in SLO clauses.
         scale: ``"log"``, ``"linear"`` or ``"percent"``.
         bound: factor from the unit of an SLO's bound to that of the axis.
+        absent: what to say where there is nothing to see.
     """
 
     title: str
@@ -70,6 +72,7 @@ class Metric:
     slo: str
     scale: str
     bound: float
+    absent: str = "no requests"
 
 
 def latency(name: str) -> Metric:
@@ -86,13 +89,14 @@ def latency(name: str) -> Metric:
 
 
 def _throughput(case: CaseResult) -> Point:
-    ends = interval(case.summary.estimates.get("throughput"))
-    return Point(case.summary.throughput, *(ends or ()))
+    low, high = interval(case.summary.estimates.get("throughput")) or (None, None)
+    return Point(case.summary.throughput, low, high)
 
 
 def _success(case: CaseResult) -> Point:
-    ends = interval(case.summary.estimates.get("success_rate")) or ()
-    return Point(100 * case.summary.success_rate, *(100 * end for end in ends))
+    ends = interval(case.summary.estimates.get("success_rate"))
+    low, high = (None, None) if ends is None else (100 * ends[0], 100 * ends[1])
+    return Point(100 * case.summary.success_rate, low, high)
 
 
 def _cpu(case: CaseResult) -> Point | None:
@@ -109,10 +113,13 @@ def _mean_to_peak(mean: float | None, peak: float | None, factor: float) -> Poin
     return Point(mean * factor, mean * factor, None if peak is None else peak * factor)
 
 
+_UNSEEN = "not visible: the server was attached"
 THROUGHPUT: Final = Metric("Throughput", "successes/s", _throughput, "throughput", "linear", 1.0)
 SUCCESS: Final = Metric("Success rate", "% of arrivals", _success, "success_rate", "percent", 100.0)
-CPU: Final = Metric("CPU, mean and peak", "% of one processor", _cpu, "cpu", "linear", 1.0)
-MEMORY: Final = Metric("Memory, mean and peak", "MB resident", _memory, "memory", "linear", 1e-6)
+CPU: Final = Metric("CPU, mean and peak", "% of one processor", _cpu, "cpu", "linear", 1.0, _UNSEEN)
+MEMORY: Final = Metric(
+    "Memory, mean and peak", "MB resident", _memory, "memory", "linear", 1e-6, _UNSEEN
+)
 
 
 def draw_sweep(
@@ -144,7 +151,7 @@ def draw_sweep(
     ]
     drawn = [point for _, pairs in points for _, point in pairs]
     if not drawn:
-        _nothing(ax, "not visible: the server was attached")
+        _nothing(ax, metric.absent)
         return
     if metric is THROUGHPUT:
         _ideal(ax, series, rates)
@@ -154,8 +161,10 @@ def draw_sweep(
     # Beside the ideal line, a step to the side looks like a step upwards.
     apart = _APART / 2 if metric is THROUGHPUT else _APART
     step = min(apart, 0.5 * 72 * closest(rates, width) / len(points))
+    size = min(1.0, max(_SMALLEST, 0.3 + step / 4))
     for index, (one, pairs) in enumerate(points):
-        _draw_curve(ax, metric, one, pairs, step * (index - (len(points) - 1) / 2))
+        aside = step * (index - (len(points) - 1) / 2)
+        _Pen(ax, metric, one, aside, size).draw(pairs)
     _bounds(ax, metric, cases)
 
 
@@ -179,48 +188,83 @@ def _scale(ax: Axes, metric: Metric, points: Iterable[Point], rates: Sequence[fl
         scale_linear(ax, [*ends, *(rates if metric is THROUGHPUT else ())])
 
 
-def _draw_curve(
-    ax: Axes,
-    metric: Metric,
-    one: Series,
-    pairs: Sequence[tuple[CaseResult, Point]],
-    aside: float,
-) -> None:
-    """Draw a curve ``aside`` points to the right of the rates."""
-    assert ax.figure is not None
-    shift = ScaledTranslation(aside / 72, 0, ax.figure.dpi_scale_trans)
-    data = ax.transData + shift
-    look: dict[str, Any] = {"color": one.colour, "transform": data}
-    lowest, highest = ax.get_ylim()
-    middles: dict[float, list[float]] = {}
-    for case, point in pairs:
-        if math.isfinite(point.value):
-            middles.setdefault(case.rate, []).append(max(point.value, lowest))
-    rates = sorted(middles)
-    ax.plot(rates, [median(middles[rate]) for rate in rates], linestyle=one.line, **look)
-    for case, point in pairs:
-        rate = case.rate
-        failed = any(c.metric == metric.slo and c.verdict == "failed" for c in case.clauses)
-        outline = "black" if failed else one.colour
-        if not math.isfinite(point.value):
-            edge = blended_transform_factory(ax.transData, ax.transAxes) + shift
-            ax.plot([rate], [_TOP], marker="^", markersize=7, markerfacecolor=one.colour,
-                    markeredgecolor=outline, markeredgewidth=1.2, transform=edge,
-                    linestyle="", clip_on=False, zorder=4)  # fmt: skip
-            continue
-        value = max(point.value, lowest)
-        if point.low is not None:
-            high = point.value if point.high is None else min(point.high, highest)
-            if point.high is not None and math.isinf(point.high):
-                # Open upwards: an arrow says so with less ink than a bar through the panel.
-                high = value
-                ax.plot([rate], [value], marker=_UP, markersize=17, markerfacecolor="none",
-                        markeredgewidth=1.0, linestyle="", zorder=2.5, **look)  # fmt: skip
-            ax.plot([rate, rate], [max(point.low, lowest), high], linewidth=1.0, marker="_",
-                    markersize=4, zorder=2.5, **look)  # fmt: skip
-        ax.plot([rate], [value], marker=one.marker, linestyle="", zorder=3, markeredgewidth=1.2,
-                markeredgecolor=outline, transform=data,
-                markerfacecolor=one.colour if point.resolved else "white")  # fmt: skip
+class _Pen:
+    """Draws one curve, a little beside the rates."""
+
+    def __init__(self, ax: Axes, metric: Metric, one: Series, aside: float, size: float) -> None:
+        """Draw ``aside`` points to the right, with markers of ``size`` times their usual size."""
+        assert ax.figure is not None
+        self._ax = ax
+        self._metric = metric
+        self._series = one
+        self._size = size
+        shift = ScaledTranslation(aside / 72, 0, ax.figure.dpi_scale_trans)
+        self._data = ax.transData + shift
+        self._edge = blended_transform_factory(ax.transData, ax.transAxes) + shift
+        self._lowest, self._highest = ax.get_ylim()
+
+    def draw(self, pairs: Sequence[tuple[CaseResult, Point]]) -> None:
+        """Draw a line through the medians of each rate, and a marker for each case."""
+        middles: dict[float, list[float]] = {}
+        for case, point in pairs:
+            if math.isfinite(point.value):
+                middles.setdefault(case.rate, []).append(max(point.value, self._lowest))
+        rates = sorted(middles)
+        values = [median(middles[rate]) for rate in rates]
+        self._ax.plot(rates, values, linestyle=self._series.line, color=self._series.colour,
+                      transform=self._data)  # fmt: skip
+        for case, point in pairs:
+            slos = [one for one in case.clauses if one.metric == self._metric.slo]
+            failed = any(one.verdict == "failed" for one in slos)
+            outline = "black" if failed else self._series.colour
+            if math.isfinite(point.value):
+                self._bar(case.rate, point)
+                self._mark(case.rate, max(point.value, self._lowest), self._series.marker, outline,
+                           hollow=not point.resolved)  # fmt: skip
+            else:
+                self._mark(case.rate, _TOP, "^", outline, infinite=True)
+
+    def _mark(
+        self,
+        x: float,
+        y: float,
+        marker: str,
+        outline: str,
+        *,
+        hollow: bool = False,
+        infinite: bool = False,
+    ) -> None:
+        self._ax.plot(
+            [x],
+            [y],
+            linestyle="",
+            marker=marker,
+            markersize=(7 if infinite else 5.5) * self._size,
+            markerfacecolor="white" if hollow else self._series.colour,
+            markeredgecolor=outline,
+            markeredgewidth=1.2 * self._size,
+            transform=self._edge if infinite else self._data,
+            clip_on=not infinite,
+            zorder=4 if infinite else 3,
+        )
+
+    def _bar(self, x: float, point: Point) -> None:
+        if point.low is None:
+            return
+        look: dict[str, Any] = {
+            "color": self._series.colour,
+            "transform": self._data,
+            "zorder": 2.5,
+        }
+        value = max(point.value, self._lowest)
+        high = value if point.high is None else min(point.high, self._highest)
+        if point.high == math.inf:
+            # Open upwards: an arrow says so with less ink than a bar through the panel.
+            high = value
+            self._ax.plot([x], [value], marker=_UP, markersize=17 * self._size, linestyle="",
+                          markerfacecolor="none", markeredgewidth=self._size, **look)  # fmt: skip
+        self._ax.plot([x, x], [max(point.low, self._lowest), high], linewidth=self._size,
+                      marker="_", markersize=4 * self._size, **look)  # fmt: skip
 
 
 def _ideal(ax: Axes, series: Sequence[Series], rates: Sequence[float]) -> None:
@@ -246,16 +290,17 @@ def ideal_handles() -> list[tuple[Line2D, str]]:
 
 def _bounds(ax: Axes, metric: Metric, cases: Iterable[CaseResult]) -> None:
     """Draw the SLO's bounds that lie inside the panel."""
-    clauses = {
-        clause.clause: clause.bound * metric.bound
-        for case in cases
-        for clause in case.clauses
-        if clause.metric == metric.slo
-    }
+    clauses: dict[str, set[float]] = {}
+    for case in cases:
+        for clause in case.clauses:
+            if clause.metric == metric.slo:
+                clauses.setdefault(clause.clause, set()).add(clause.bound * metric.bound)
     low, high = ax.get_ylim()
-    inside = {text: bound for text, bound in clauses.items() if low < bound < high}
+    # A bound that differs from case to case, such as a share of the rate, is no line.
+    bounds = {text: known.pop() for text, known in clauses.items() if len(known) == 1}
+    inside = {text: bound for text, bound in bounds.items() if low < bound < high}
     if len(inside) > 2:
-        return  # several tests' own bounds: lines that belong to some of the points alone mislead
+        return  # so many lines would hide the curves
     for text, bound in inside.items():
         ax.axhline(bound, color=GREY, linewidth=0.9, linestyle=(0, (6, 3)), zorder=1.7)
         # At the left: there, latencies are low and the bound is seldom reached.
@@ -264,6 +309,7 @@ def _bounds(ax: Axes, metric: Metric, cases: Iterable[CaseResult]) -> None:
 
 
 def _nothing(ax: Axes, why: str) -> None:
+    ax.set_xticks([])
     ax.set_yticks([])
     ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center", color=GREY)
     ax.set_xlabel("offered rate, requests/s")

@@ -24,7 +24,7 @@ from pytest_servebench.report.numbers import (
 )
 from pytest_servebench.report.tables import plain_text
 from pytest_servebench.report.terminal import WIDTH, report_lines, title
-from pytest_servebench.report.text import clean, display_width, wrapped
+from pytest_servebench.report.text import clean, clip, display_width, wrapped
 from pytest_servebench.results import CaseResult, Distribution, Estimate, Run
 
 _LABEL: Final = 18
@@ -46,7 +46,7 @@ def summary_text(run: Run) -> str:
         for package, version in run.versions.items()
         for line in _row(clean(package), clean(version))
     ]
-    return "\n".join(line.rstrip() for line in lines).rstrip() + "\n"
+    return "\n".join(clip(line.rstrip(), WIDTH) for line in lines).rstrip() + "\n"
 
 
 def _section(name: str) -> list[str]:
@@ -131,7 +131,7 @@ def _latency_table(case: CaseResult) -> list[str]:
         _cells(
             [
                 "latency, all requests",
-                str(summary.arrivals),
+                compact(summary.arrivals, 0),
                 _ms(mean.value if mean.value is not None else infinite_mean),
                 "",
                 *(
@@ -164,7 +164,7 @@ def _latency_table(case: CaseResult) -> list[str]:
 def _distribution_cells(values: Distribution) -> list[str]:
     percentiles = (values.percentiles.get(name) for name in NAMES)
     return [
-        str(values.n),
+        compact(values.n, 0),
         *(_ms(value) for value in (values.mean, values.min, *percentiles, values.max)),
     ]
 
@@ -186,7 +186,8 @@ def _resources_text(case: CaseResult) -> str:
         parts = ["the server's processor time and memory cannot be seen"]
     else:
         parts = [
-            f"CPU mean {compact(known.cpu_mean)} %, peak {compact(known.cpu_peak)} % of a processor",
+            f"CPU mean {compact(known.cpu_mean)} %, peak {compact(known.cpu_peak)} % "
+            "of one processor",
             f"memory mean {compact(megabytes(known.memory_mean), 0)} MB, "
             f"peak {compact(megabytes(known.memory_peak), 0)} MB",
         ]

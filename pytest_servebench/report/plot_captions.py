@@ -1,0 +1,106 @@
+"""What stands below a figure: what its marks mean, and what was measured with what."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from pytest_servebench.report.facts import (
+    DIGEST_LENGTH,
+    distinct,
+    fairness_texts,
+    machine_text,
+    server_text,
+    server_titles,
+    servers,
+    traffic_text,
+)
+from pytest_servebench.report.figures import percentile, with_verdict
+from pytest_servebench.report.numbers import plain
+from pytest_servebench.report.plot_sweep import CPU, MEMORY, Metric
+from pytest_servebench.report.text import clean
+from pytest_servebench.results import CaseResult, Run
+
+_MOST_NAMES: Final = 4
+_MOST_COUNTS: Final = 8
+
+
+def subtitle(cases: Sequence[CaseResult]) -> str:
+    """Return the model and the programs that served it, with their versions."""
+    models = distinct(clean(case.model) for case in cases)
+    titles = server_titles(cases)
+    implementations = [
+        server_text(titles[kind], server, protocol=False) for kind, server in servers(cases).items()
+    ]
+    return f"{' / '.join(models)} on {', '.join(implementations)}"
+
+
+def marks(cases: Sequence[CaseResult], metrics: Sequence[Metric], curves: int) -> str:
+    """Return what the marks mean that are really there."""
+    valid = [case for case in cases if case.verdict != "invalid"]
+    resources = [metric for metric in metrics if metric in (CPU, MEMORY)]
+    notes = []
+    if len(resources) < len(metrics):
+        notes.append("Bars: 95 % intervals.")
+    if resources:
+        notes.append("CPU and memory: marker at the mean, line up to the peak.")
+    if curves > 1:
+        notes.append("Curves stand side by side at each rate, so that equal ones can all be seen.")
+    names = [metric.slo for metric in metrics if metric.scale == "log"]
+    known = [percentile(case.summary, name) for case in valid for name in names]
+    if any(one.value == math.inf for one in known):
+        notes.append(
+            "A failed request ranks as infinitely slow; ▲ at the top edge: so many failed that the "
+            "percentile itself is infinite."
+        )
+    if any(one.value is not None and not one.resolved for one in known):
+        notes.append(
+            "Hollow, with an arrow: too few requests to tell the percentile; it may be far higher."
+        )
+    slos = {metric.slo for metric in metrics}
+    if any(c.metric in slos and c.verdict == "failed" for case in valid for c in case.clauses):
+        notes.append("Black outline: the SLO is broken.")
+    unseen = [case for case in valid if case.resources.cpu_mean is None]
+    if unseen and resources:
+        notes.append(f"CPU and memory cannot be seen: {', '.join(server_titles(unseen).values())}.")
+    return " ".join(notes)
+
+
+def measured(run: Run) -> list[str]:
+    """Return paragraphs: numbers of requests, load, servers, machine, and what was left out."""
+    digests = distinct(clean(case.weights_sha256)[:DIGEST_LENGTH] for case in run.cases)
+    paragraphs = [
+        f"{_counts(run.cases)} Load: {traffic_text(run.cases)}. "
+        f"Weights sha256 {' / '.join(digests) or 'not known'}. "
+        f"Servers: {'; '.join(fairness_texts(run.cases))}. "
+        f"Machine: {machine_text(run.machine)}."
+    ]
+    invalid = with_verdict(run.cases, "invalid")
+    if invalid:
+        paragraphs.append(f"Left out, as the measurement is invalid: {case_names(invalid)}.")
+    return paragraphs
+
+
+def case_names(cases: Sequence[CaseResult]) -> str:
+    """Return the names of the first few cases, and how many more there are."""
+    names = [clean(case.name) for case in cases[:_MOST_NAMES]]
+    more = f" and {len(cases) - _MOST_NAMES} more" if len(cases) > _MOST_NAMES else ""
+    return ", ".join(names) + more
+
+
+def _counts(cases: Iterable[CaseResult]) -> str:
+    numbers: dict[float, set[int]] = {}
+    for case in cases:
+        if case.verdict != "invalid":
+            numbers.setdefault(case.rate, set()).add(case.summary.arrivals)
+    every = [number for known in numbers.values() for number in known]
+    if not every:
+        return "n = 0."
+    if len(numbers) > _MOST_COUNTS:
+        return f"n = {min(every)} to {max(every)} requests a case."
+    parts = [
+        f"{'-'.join(str(end) for end in sorted({min(known), max(known)}))} at {plain(rate)}/s"
+        for rate, known in sorted(numbers.items())
+    ]
+    return f"n = {', '.join(parts)} (requests a case)."

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+from pytest_servebench.load.records import Outcome
+from pytest_servebench.report.files import write_whole
+from pytest_servebench.report.summary_text import summary_text
+from pytest_servebench.report.text import display_width
+from pytest_servebench.results import Run
+from tests.report import made_runs
+from tests.report.test_terminal import ANY_RUN, RUNS, SLOW
+
+
+@pytest.mark.parametrize("make", RUNS, ids=lambda make: make.__name__)
+def test_lines_are_printable_and_fit(make: object) -> None:
+    text = summary_text(make())  # type: ignore[operator]
+    assert text.endswith("\n")
+    for line in text.split("\n"):
+        assert display_width(line) <= 100, line
+        assert line.isprintable() or not line
+    text.encode()
+
+
+@SLOW
+@given(ANY_RUN)
+def test_any_result_can_be_written(made: Run) -> None:
+    text = summary_text(made)
+    assert all(display_width(line) <= 100 for line in text.split("\n"))
+    text.encode()
+
+
+def test_everything_is_in_it() -> None:
+    made = made_runs.overloaded_run()
+    text = summary_text(made)
+    for case in made.cases:
+        assert case.nodeid in text
+        for clause in case.clauses:
+            assert clause.clause in text
+    for outcome in Outcome:
+        assert outcome.label in text
+    for part in ("p99.9", "queue wait", "service time", "generator lag", "dispersion", "lag-1",
+                 "95 % interval", "peak 426 MB", "worst 31.2 ms", "numpy"):  # fmt: skip
+        assert part in text, part
+
+
+def test_a_verdict_without_slos_says_so() -> None:
+    assert "passed (no SLO was set)" in summary_text(made_runs.single_run())
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_whole(path, b"old")
+    with pytest.raises(TypeError):
+        write_whole(path, object())  # type: ignore[arg-type]
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

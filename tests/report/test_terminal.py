@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_servebench.report.tables import Line, plain_text
+from pytest_servebench.report.terminal import report_lines, write_tables
+from pytest_servebench.report.text import display_width
+from pytest_servebench.results import (
+    CaseResult,
+    Distribution,
+    Estimate,
+    Generator,
+    Resources,
+    Run,
+    ServerInfo,
+    Summary,
+)
+from tests.report import made_runs
+from tests.report.made_runs import TENSORFLOW_SERVING, TORCHSERVE, case, invalid, run
+
+RUNS: tuple[Callable[[], Run], ...] = (
+    made_runs.default_run,
+    made_runs.overloaded_run,
+    made_runs.single_run,
+    made_runs.nothing_ok_run,
+    made_runs.no_arrivals_run,
+    made_runs.attached_run,
+    made_runs.all_invalid_run,
+    made_runs.hostile_run,
+)
+
+
+def text_of(made: Run, width: int = 100, *, unicode: bool = True) -> str:
+    return "\n".join(plain_text(one) for one in report_lines(made, width=width, unicode=unicode))
+
+
+def check_lines(lines: list[Line], width: int) -> None:
+    for one in lines:
+        shown = plain_text(one)
+        assert display_width(shown) <= width, shown
+        assert shown.isprintable() or not shown, shown
+
+
+@pytest.mark.parametrize("make", RUNS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("width", [60, 80, 100])
+@pytest.mark.parametrize("unicode", [True, False])
+def test_no_line_is_wider_than_the_terminal(
+    make: Callable[[], Run], width: int, unicode: bool
+) -> None:
+    lines = report_lines(make(), width=width, unicode=unicode)
+    check_lines(lines, width)
+    if not unicode:
+        assert all(plain_text(one).isascii() for one in lines)
+
+
+def test_a_run_without_cases_is_said_to_be_one() -> None:
+    check_lines(report_lines(run([])), 100)
+
+
+# -- what a reader finds ----------------------------------------------------------------------
+
+
+def test_the_headline_names_what_was_measured() -> None:
+    text = text_of(made_runs.default_run())
+    for part in (
+        "savedmodel-server 0.1.0 (TensorFlow 2.21.0)",
+        "TorchServe 0.12.0",
+        "fashion_mnist",
+        "3f2a91c07d4e",
+        "16 test images of Fashion-MNIST",
+        "CPUs 0-1, 1 thread, 1 worker",
+        "AMD EPYC 7B13, 2 processors, 8 GiB",
+        "timerfd",
+        "SCHED_FIFO 1",
+        "lag p99",
+    ):
+        assert part in text
+
+
+def test_each_table_names_the_implementations() -> None:
+    made = made_runs.default_run()
+    text = text_of(made)
+    tables = len({one.rate for one in made.cases})
+    assert text.count("savedmodel-server 0.1.0") == tables + 1  # and the headline
+
+
+def test_unequal_settings_are_said_to_be_unequal() -> None:
+    other = dataclasses.replace(TORCHSERVE, threads=2)
+    text = text_of(run([case(TENSORFLOW_SERVING), case(other)]))
+    assert "NOT the same for all servers" in text
+
+
+def test_other_weights_are_said_to_be_other() -> None:
+    changed = dataclasses.replace(case(TORCHSERVE), weights_sha256="f" * 64)
+    assert "NOT the same in all cases" in text_of(run([case(), changed]))
+
+
+def test_percentiles_of_too_few_requests_are_bracketed() -> None:
+    rows = text_of(run([case(rate=1.0)])).splitlines()
+    row = next(line for line in rows if line.startswith("  buffer 10"))
+    assert row.count("(") == 2  # p95 and p99 of a dozen requests, not p50
+    assert "too few requests" in "\n".join(rows)
+
+
+def test_percentiles_of_enough_requests_are_not_bracketed() -> None:
+    text = text_of(run([case(rate=100.0, duration=60.0)]))
+    assert "too few requests" not in text
+
+
+def test_a_failed_request_is_infinitely_slow_and_the_successes_stand_below() -> None:
+    text = text_of(run([case(rate=50.0, duration=30.0, error_share=0.1)]))
+    row, successes = (
+        next(line for line in text.splitlines() if line.startswith(f"  {start}"))
+        for start in ("buffer 10", "└ successes")
+    )
+    assert "∞" in row
+    assert "∞" not in successes
+    assert "infinitely slow" in text
+
+
+def test_verdicts_that_are_not_good_come_before_the_numbers() -> None:
+    text = text_of(made_runs.overloaded_run())
+    assert text.index("INVALID: the measuring device failed") < text.index("FAILED: the SLO")
+    assert text.index("FAILED: the SLO") < text.index("inconclusive: the SLO")
+    assert text.index("inconclusive: the SLO") < text.index("rate 10/s ")
+    assert "worst 31.2 ms" in text
+
+
+def test_nothing_is_said_about_verdicts_where_all_is_well() -> None:
+    text = text_of(run([case(rate=100.0, duration=60.0)]))
+    assert "INVALID" not in text
+    assert "inconclusive" not in text
+
+
+def test_success_is_100_only_where_nothing_failed() -> None:
+    one = case(rate=100.0)
+    summary = dataclasses.replace(one.summary, success_rate=0.99999)
+    text = text_of(run([dataclasses.replace(one, summary=summary)]))
+    assert "100.0" not in text
+    assert "99.9" in text
+
+
+def test_an_attached_server_has_no_processor_and_no_memory() -> None:
+    text = text_of(made_runs.all_attached_run())
+    assert "attached: its processors, threads and workers are not known" in text
+    row = next(line for line in text.splitlines() if line.startswith("  buffer 10"))
+    assert row.split()[-4:-2] == ["-", "-"]
+
+
+def test_a_narrow_terminal_keeps_the_verdict_and_the_tail() -> None:
+    text = text_of(made_runs.overloaded_run(), 60)
+    assert "verdict" in text
+    assert "p99" in text
+    assert "too narrow" in text
+
+
+def test_repeats_are_told_apart() -> None:
+    text = text_of(run([case(), case(seed=2)]))
+    assert "buffer 10 #2" in text
+
+
+def test_test_functions_have_tables_of_their_own() -> None:
+    second = dataclasses.replace(case(), name="test_other[x]", nodeid="b.py::test_other[x]")
+    text = text_of(run([case(), second]))
+    assert "test_serving, rate 10/s" in text
+    assert "test_other, rate 10/s" in text
+
+
+def test_kinds_of_one_title_are_told_apart() -> None:
+    twin = dataclasses.replace(TORCHSERVE, kind="torchserve2")
+    assert "TorchServe (torchserve2)" in text_of(run([case(TORCHSERVE), case(twin)]))
+
+
+def test_implausible_arrivals_are_said() -> None:
+    one = case()
+    generator = dataclasses.replace(one.generator, arrivals_plausible=False)
+    assert "NOT plausibly Poisson" in text_of(run([dataclasses.replace(one, generator=generator)]))
+
+
+def test_invalid_cases_of_one_cause_are_told_together() -> None:
+    text = text_of(run([invalid(case(rate=rate)) for rate in (1.0, 2.0, 3.0)]))
+    assert text.count("worst 31.2 ms") == 1
+
+
+# -- into pytest's terminal -------------------------------------------------------------------
+
+
+class Encoded(io.TextIOWrapper):
+    def __init__(self, encoding: str) -> None:
+        super().__init__(io.BytesIO(), encoding=encoding)
+
+
+class FakeWriter:
+    def __init__(self, stream: io.TextIOWrapper, columns: int) -> None:
+        self._file = stream
+        self.fullwidth = columns
+
+    def write(self, text: str, **markup: bool) -> None:
+        self._file.write(text)
+
+    def line(self, text: str = "", **markup: bool) -> None:
+        self._file.write(text + "\n")
+
+
+class FakeReporter:
+    def __init__(self, encoding: str, columns: int = 80) -> None:
+        self.stream = Encoded(encoding)
+        self._tw = FakeWriter(self.stream, columns)
+
+    def write_sep(self, sign: str, title: str) -> None:
+        self._tw.line(f"{sign} {title} {sign}")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_encoding_can_be_written_to(encoding: str) -> None:
+    reporter = FakeReporter(encoding)
+    write_tables(reporter, made_runs.overloaded_run())  # type: ignore[arg-type]
+    write_tables(reporter, made_runs.hostile_run())  # type: ignore[arg-type]
+    reporter.stream.flush()
+
+
+def test_a_log_file_gets_all_columns() -> None:
+    reporter = FakeReporter("utf-8", columns=80)
+    write_tables(reporter, made_runs.default_run())  # type: ignore[arg-type]
+    reporter.stream.seek(0)
+    assert "errors" in reporter.stream.read()
+
+
+# -- results that nobody would think of -------------------------------------------------------
+
+NUMBER = st.floats(0, 1e300) | st.sampled_from([0.0, 1e-12, 0.9999999, 999_999.96, 1e6, 1e15])
+MAYBE = st.none() | NUMBER
+COUNT = st.integers(0, 10**12)
+TEXT = st.text(max_size=200)
+NAMES = ("p50", "p90", "p95", "p99", "p999")
+DISTRIBUTION = st.builds(
+    Distribution,
+    n=COUNT,
+    mean=MAYBE,
+    min=MAYBE,
+    max=MAYBE,
+    stddev=MAYBE,
+    percentiles=st.fixed_dictionaries(dict.fromkeys(NAMES, MAYBE)),
+)
+ESTIMATE = st.builds(Estimate, MAYBE, MAYBE, MAYBE)
+SUMMARY = st.builds(
+    Summary,
+    arrivals=COUNT,
+    outcomes=st.fixed_dictionaries({"ok": COUNT, "dropped": COUNT, "http_error": COUNT}),
+    success_rate=st.floats(0, 1),
+    throughput=NUMBER,
+    offered_rate=NUMBER,
+    achieved_rate=NUMBER,
+    latency=DISTRIBUTION,
+    estimates=st.fixed_dictionaries(
+        dict.fromkeys((*NAMES, "mean", "throughput", "success_rate"), ESTIMATE)
+    ),
+    queue_wait=DISTRIBUTION,
+    service_time=DISTRIBUTION,
+    generator_lag=DISTRIBUTION,
+)
+CASE = st.builds(
+    CaseResult,
+    name=TEXT,
+    nodeid=TEXT,
+    server=st.builds(
+        ServerInfo,
+        kind=TEXT,
+        title=TEXT,
+        implementation=TEXT,
+        base_url=TEXT,
+        protocol=TEXT,
+        threads=st.none() | st.integers(1, 999),
+        workers=st.none() | st.integers(1, 999),
+        cpus=st.lists(st.integers(0, 9999), max_size=40).map(tuple),
+    ),
+    rate=st.floats(1e-6, 1e12),
+    buffer_size=COUNT,
+    duration=st.floats(0.001, 1e9),
+    workers=COUNT,
+    seed=COUNT,
+    model=TEXT,
+    weights_sha256=TEXT,
+    input_source=TEXT,
+    summary=SUMMARY,
+    resources=st.builds(Resources, MAYBE, MAYBE, MAYBE, MAYBE, MAYBE),
+    generator=st.builds(
+        Generator,
+        pacing=TEXT,
+        priority=TEXT,
+        event_loop=TEXT,
+        cpu_seconds=NUMBER,
+        involuntary_switches=COUNT,
+        arrivals_plausible=st.booleans(),
+        dispersion=NUMBER,
+        lag1=st.floats(-1, 1),
+    ),
+    verdict=st.sampled_from(["passed", "failed", "inconclusive", "invalid"]),
+    invalid_reason=st.none() | TEXT,
+    records=st.none(),
+)
+ANY_RUN = st.lists(CASE, max_size=3).map(run)
+SLOW = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@SLOW
+@given(ANY_RUN, st.integers(60, 100), st.booleans())
+def test_any_result_fits(made: Run, width: int, unicode: bool) -> None:
+    check_lines(report_lines(made, width=width, unicode=unicode), width)

@@ -1,0 +1,149 @@
+"""The embedded TensorFlow server, started as the real one is, with a model of three lines."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from pytest_servebench.errors import ServerStartError
+from pytest_servebench.model import ServedModel
+from pytest_servebench.servers import ports, probe
+from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
+
+from .conftest import HERE, INPUTS, OUTPUTS
+from .waiting import alive, gone, written
+
+pytestmark = pytest.mark.servers
+
+# Built by another process, as TensorFlow would stay in this one.
+BUILD = """
+import sys
+import tensorflow as tf
+
+class Tiny(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None, 2, 2], tf.float32)])
+    def __call__(self, image):
+        return tf.stack([tf.reduce_sum(image, [1, 2]), tf.reduce_sum(image * 0 + 1, [1, 2])], 1)
+
+tiny = Tiny()
+tf.saved_model.save(tiny, sys.argv[1], signatures=tiny.__call__)
+"""
+
+
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("saved_model")
+    subprocess.run([sys.executable, "-c", BUILD, str(base / "1")], check=True, capture_output=True)
+    return base
+
+
+@pytest.fixture
+def tiny(saved_model: Path) -> ServedModel:
+    return ServedModel("tiny", {"tensorflow_serving": saved_model}, INPUTS, OUTPUTS)
+
+
+@pytest.fixture
+def embedded(cpus: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> ServerSettings:
+    """Settings on a machine without the real program."""
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    return ServerSettings(cpus=cpus, start_timeout=90, stop_grace=3.0)
+
+
+def test_from_start_to_stop(
+    tiny: ServedModel,
+    embedded: ServerSettings,
+    run_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)  # it is found although neither installed nor in this directory
+    server = TensorFlowServing().start(tiny, embedded, run_dir)
+    try:
+        tensorflow = importlib.metadata.version("tensorflow-cpu")
+        assert server.implementation.startswith("savedmodel-server ")
+        assert server.implementation.endswith(f" (TensorFlow {tensorflow})")
+        answer = probe.ask(server.base_url, server.protocol.request(INPUTS[0]), 30)
+        np.testing.assert_array_equal(server.protocol.read(answer.body), OUTPUTS[0])
+        pids = server.pids()
+        listening = [
+            connection.laddr
+            for pid in pids
+            for connection in psutil.Process(pid).net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+        assert [f"http://127.0.0.1:{address.port}" for address in listening] == [server.base_url]
+    finally:
+        server.stop()
+    assert alive(pids) == []
+    socket.create_server(("127.0.0.1", listening[0].port)).close()
+
+
+def test_a_taken_port_is_tried_again(
+    tiny: ServedModel, embedded: ServerSettings, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        choices = [[taken.getsockname()[1]], ports.free_ports(1)]
+        accepts = ports.accepts
+        # The first attempt is left to the server's own log.
+        monkeypatch.setattr(ports, "accepts", lambda *where: not choices and accepts(*where))
+        monkeypatch.setattr(ports, "free_ports", lambda _: choices.pop(0))
+        server = TensorFlowServing().start(tiny, embedded, run_dir)
+        server.stop()
+    assert choices == []
+
+
+def test_broken_model(embedded: ServerSettings, run_dir: Path, tmp_path: Path) -> None:
+    version = tmp_path / "broken" / "1"
+    version.mkdir(parents=True)
+    (version / "saved_model.pb").write_bytes(b"\x00 no protocol buffer")
+    model = ServedModel("tiny", {"tensorflow_serving": version.parent}, INPUTS, OUTPUTS)
+    with pytest.raises(ServerStartError, match=r"it ended \(exit status 255\)"):
+        TensorFlowServing().start(model, embedded, run_dir)
+
+
+def test_other_inputs_than_it_was_built_for(
+    tiny: ServedModel, embedded: ServerSettings, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_servebench.servers.launch._REFUSALS", 0.3)
+    flat = dataclasses.replace(tiny, inputs=np.zeros((1, 4), np.float32))
+    with pytest.raises(ServerStartError, match=r"refuses to predict: POST .* status 400"):
+        TensorFlowServing().start(flat, embedded, run_dir)
+
+
+def test_owner_killed(saved_model: Path, tmp_path: Path, embedded: ServerSettings) -> None:
+    code = f"""
+import time
+from pathlib import Path
+import numpy as np
+from pytest_servebench.model import ServedModel
+from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
+
+model = ServedModel("tiny", {{"tensorflow_serving": Path({str(saved_model)!r})}},
+                    np.float32({INPUTS.tolist()}), np.float32({OUTPUTS.tolist()}))
+server = TensorFlowServing().start(model, ServerSettings(cpus={embedded.cpus!r}), Path("."))
+print(server.base_url, *server.pids(), file=open("up", "w"), flush=True)
+time.sleep(1000)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(HERE.parent.parent)},
+    ) as owner:
+        try:
+            url, *_ = written(tmp_path / "up", by=owner)[0].split()
+            tree = [child.pid for child in psutil.Process(owner.pid).children(recursive=True)]
+        finally:
+            owner.kill()
+    gone(tree, 5)
+    socket.create_server(("127.0.0.1", int(url.rpartition(":")[2]))).close()

@@ -120,18 +120,15 @@ def heading_lines(columns: Sequence[Column], layout: Layout) -> list[Line]:
     return lines
 
 
-def headed(heading: Cell, first: Line) -> Line:
-    """Return the first heading line with the table's own heading on its left, where it fits.
-
-    Where it does not, the heading goes over what stands in its way, and two spaces after it.
-    """
+def headed(heading: Cell, columns: Sequence[Column], layout: Layout) -> list[Line]:
+    """Return a table's own heading and those of its columns: on one line where both fit."""
+    first, *rest = heading_lines(columns, layout)
     names = "".join(text for text, _ in first)
-    room = display_width(heading.text) + 2
     start = len(names) - len(names.lstrip())
-    if room > start:
-        return ((heading.text, heading.markup),)
-    markup = first[-1][1]
-    return ((pad(heading.text, start), heading.markup), (names[start:], markup))
+    if display_width(heading.text) + 2 > start:
+        return [((heading.text, heading.markup),), first, *rest]
+    together = ((pad(heading.text, start), heading.markup), (names[start:], first[-1][1]))
+    return [together, *rest]
 
 
 def row_line(columns: Sequence[Column], row: Sequence[Cell], layout: Layout) -> Line:

@@ -16,13 +16,20 @@ from pytest_servebench.report.tables import (
     Line,
     Part,
     headed,
-    heading_lines,
     lay_out,
     line,
     plain_text,
     row_line,
 )
-from pytest_servebench.report.text import clip, counted, display_width, joined, to_ascii, wrapped
+from pytest_servebench.report.text import (
+    clip,
+    counted,
+    display_width,
+    joined,
+    shows_unicode,
+    to_ascii,
+    wrapped,
+)
 from pytest_servebench.results import Run
 
 if TYPE_CHECKING:
@@ -80,9 +87,8 @@ def table_lines(run: Run, width: int, *, unicode: bool) -> list[Line]:
     lines: list[Line] = []
     for group, servers in zip(parts, blocks, strict=True):
         name = f"{group.test}, " if several else ""
-        first, *rest = heading_lines(COLUMNS, layout)
         heading = Cell(f"{name}rate {plain(group.rate)}/s", {"bold": True, "cyan": True})
-        lines += [headed(heading, first), *rest]
+        lines += headed(heading, COLUMNS, layout)
         for one in servers:
             lines.append(
                 ((one.title, {"bold": True}), (f"  {one.implementation}", {"light": True}))
@@ -127,8 +133,6 @@ def _fitting(parts: Line, width: int, *, unicode: bool) -> Line:
 
 def write_tables(reporter: pytest.TerminalReporter, run: Run) -> None:
     """Write the report with pytest's own terminal writer."""
-    from pytest_servebench.report.text import shows_unicode  # noqa: PLC0415
-
     writer = reporter._tw
     stream = writer._file
     terminal = stream.isatty()

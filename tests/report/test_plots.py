@@ -88,7 +88,7 @@ def test_records_that_are_gone_or_damaged_are_said_to_be(tmp_path: Path) -> None
 
 
 def test_the_users_own_style_changes_nothing(tmp_path: Path) -> None:
-    made = made_runs.single_run()
+    made = made_runs.no_arrivals_run()
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     plain = draw_plots(made, tmp_path / "a")

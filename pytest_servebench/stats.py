@@ -324,8 +324,8 @@ def block_length(series: Floats) -> int:
     """Return the block length for the mean of a stationary series, in its steps.
 
     Politis and White (2004) with the correction of Patton, Politis and White (2009), for blocks of
-    fixed length: (2 G^2 / D)^(1/3) n^(1/3), where G and D come from the autocovariances, weighted by
-    a flat-top window up to twice the lag beyond which no correlation is significant.
+    fixed length: (2 G^2 / D)^(1/3) n^(1/3), where G and D come from the autocovariances, weighted
+    by a flat-top window up to twice the lag beyond which no correlation is significant.
     """
     n = len(series)
     centred = series - series.mean()
@@ -355,11 +355,11 @@ def block_length(series: Floats) -> int:
 
 
 def _last_before_quiet(significant: npt.NDArray[np.bool_], quiet: int) -> int:
-    """Return the last lag before ``quiet`` insignificant ones in a row."""
-    run = 0
-    for index, one in enumerate(significant):
-        run = 0 if one else run + 1
-        if run == quiet:
-            return index + 1 - quiet
-    found = np.flatnonzero(significant)
-    return int(found[-1]) + 1 if len(found) else 0
+    """Return the last lag before ``quiet`` insignificant ones in a row, 0 for none."""
+    last = 0
+    for lag, one in enumerate(significant.tolist(), start=1):
+        if one:
+            last = lag
+        elif lag - last >= quiet:
+            break
+    return last

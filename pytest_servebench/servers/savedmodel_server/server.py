@@ -1,0 +1,119 @@
+"""Putting the parts together: load, warm up, listen, serve until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+
+from pytest_servebench.servers.savedmodel_server.flags import Flags
+from pytest_servebench.servers.savedmodel_server.http import Server
+from pytest_servebench.servers.savedmodel_server.model import Model
+from pytest_servebench.servers.savedmodel_server.repository import newest_version
+from pytest_servebench.servers.savedmodel_server.rest import RestApi
+from pytest_servebench.servers.savedmodel_server.workers import Workers
+
+_SWEEP_SECONDS = 5.0
+# How long a thread may keep the others waiting for the GIL: by default 5 ms, several times what
+# a small model takes, and then a large body would hold up every other answer.
+_SWITCH_SECONDS = 0.0005
+
+_log = logging.getLogger(__name__)
+
+
+class ListenError(Exception):
+    """The port cannot be listened on."""
+
+
+def serve(flags: Flags) -> None:
+    """Serve until a signal comes; does not return.
+
+    Raises:
+        RepositoryError, ModelLoadError, ListenError: it cannot; the message says why.
+    """
+    version, path = newest_version(flags.model_base_path)
+    for flag in flags.ignored:
+        _log.info("%s has no effect: there is no gRPC here, only REST", flag)
+    with contextlib.closing(_bind(flags)) as listener:
+        _log.info("loading %s as version %d of %s", path, version, flags.model_name)
+        model = Model(
+            flags.model_name,
+            version,
+            path,
+            intra_op_threads=flags.tensorflow_intra_op_parallelism,
+            inter_op_threads=flags.tensorflow_inter_op_parallelism,
+            timeout_ms=flags.rest_api_timeout_in_ms,
+        )
+        model.warm_up()
+        # What is loaded by now stays: the collector need not look at it during requests.
+        gc.collect()
+        gc.freeze()
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        runner = _runner()
+        with runner:
+            runner.run(_serve(flags, model, listener))
+
+
+def _runner() -> asyncio.Runner:
+    try:
+        import uvloop  # noqa: PLC0415 - there is none for Windows
+    except ImportError:
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def _bind(flags: Flags) -> socket.socket:
+    """Take the port early, to fail before the seconds of loading; nobody can connect to it yet."""
+    family = socket.AF_INET6 if ":" in flags.rest_api_address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((flags.rest_api_address, flags.rest_api_port))
+    except OSError as error:
+        listener.close()
+        raise _listen_error(flags, error) from error
+    return listener
+
+
+def _listen_error(flags: Flags, error: OSError) -> ListenError:
+    # The first words are the real server's: whoever watches its log understands this one too.
+    return ListenError(
+        f"Failed to start HTTP Server on port {flags.rest_api_port} of {flags.rest_api_address}: "
+        f"{error.strerror}. Choose another --rest_api_port."
+    )
+
+
+async def _serve(flags: Flags, model: Model, listener: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    server = Server(RestApi(model, flags.metrics), Workers(flags.rest_api_num_threads), loop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(number, _end, number)
+    try:
+        await loop.create_server(server.connection, sock=listener, backlog=1024)
+    except OSError as error:
+        raise _listen_error(flags, error) from error
+    _log.info(
+        "ready: http://%s:%d/v1/models/%s, version %d, %d threads for requests",
+        flags.rest_api_address,
+        flags.rest_api_port,
+        model.name,
+        model.version,
+        flags.rest_api_num_threads,
+    )
+    while True:
+        await asyncio.sleep(_SWEEP_SECONDS)
+        server.sweep()
+
+
+def _end(number: signal.Signals) -> None:
+    _log.info("ending on %s", number.name)
+    # Not sys.exit(): a thread may be inside a model's run, and TensorFlow's own take time to end.
+    # Requests under way are dropped, as the real server drops them.
+    logging.shutdown()
+    os._exit(0)

@@ -1,0 +1,38 @@
+"""The threads that answer predictions."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+_log = logging.getLogger(__name__)
+
+
+class Workers:
+    """A fixed number of threads that take jobs in order.
+
+    ``concurrent.futures`` would do, but its futures, made to be waited for by threads, cost more
+    per request than everything else that this server does outside of JSON and the model.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        for number in range(count):
+            # Daemons: a model that runs for minutes must not keep the process from ending.
+            threading.Thread(target=self._work, name=f"rest-{number}", daemon=True).start()
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Have a thread call ``job``."""
+        self._jobs.put(job)
+
+    def _work(self) -> None:
+        while True:
+            job = self._jobs.get()
+            try:
+                job()
+            except Exception:
+                _log.exception("a request could not be answered")
+            # Else the last request's body and arrays live until the next one.
+            del job

@@ -1,0 +1,255 @@
+"""Which server did better, and where that cannot be told.
+
+Every cell (a test at one rate and one buffer size) gives one point for each metric to the server
+that did better than every other by more than the noise:
+
+* latencies, throughput and success rate: the 95 % intervals have nothing in common. This is
+  stricter than an interval of the difference without zero, on purpose: a run makes dozens of such
+  comparisons, and at one in twenty some would always come out for nothing.
+* CPU and memory have no sampling interval, as each is one figure of the whole run. They must
+  differ by 5 %, a convention: less is moved by whatever else runs on the machine, and decides
+  nothing. A point for less CPU needs a throughput that is not worse, since work that is not done
+  takes no CPU.
+
+A failed request ranks as infinitely slow. Cases whose measurement is invalid do not take part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from types import MappingProxyType
+from typing import Final
+
+from pytest_servebench.recommendation import Compared, recommend
+from pytest_servebench.results import CaseResult, Estimate
+from pytest_servebench.slo import ENOUGH
+from pytest_servebench.slo_grammar import METRICS
+
+MARGIN: Final = 0.05
+"""By how much of the larger value CPU or memory must differ."""
+
+LARGER_IS_BETTER: Final = frozenset({"throughput", "success_rate"})
+_TAILS: Final = ("p99", "p95")  # the first for which there are requests enough
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The comparison of a run's servers.
+
+    Attributes:
+        servers: kind to title, in the order of running.
+        points: every cell's metrics.
+        totals: points of each kind.
+        undecided: comparisons without a winner.
+        recommendations: one text for the lowest rate and one for the highest; one in all if there
+            is a single rate or a single server.
+        notes: what was left out, and why.
+    """
+
+    servers: Mapping[str, str]
+    points: tuple[Compared, ...]
+    totals: Mapping[str, int]
+    undecided: int
+    recommendations: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Range:
+    """A value with the range in which it may be; infinities are infinities."""
+
+    value: float
+    low: float
+    high: float
+
+
+_Cell = Mapping[str, Sequence[CaseResult]]  # kind to its cases: one, or one for each repeat
+_Reader = Callable[[CaseResult], _Range | None]
+
+
+def evaluate(cases: Sequence[CaseResult]) -> Evaluation:
+    """Compare the servers of a run, cell by cell.
+
+    Repeats of a cell count as one: the median of their values, with a range that holds all of
+    their intervals.
+    """
+    notes = [
+        f"{case.name} is left out: {case.invalid_reason or 'the measurement is invalid'}"
+        for case in cases
+        if _invalid(case)
+    ]
+    valid = [case for case in cases if not _invalid(case)]
+    names = _titles(cases)
+    cells: dict[tuple[float, int, str], dict[str, list[CaseResult]]] = {}
+    for case in valid:
+        key = (case.rate, case.buffer_size, _cell_name(case))
+        cells.setdefault(key, {}).setdefault(case.server.kind, []).append(case)
+    points: list[Compared] = []
+    for (rate, buffer_size, _), cell in sorted(cells.items(), key=lambda item: item[0]):
+        missing = [names[kind] for kind in names if kind not in cell]
+        if len(cell) > 1:
+            points += _compare(cell)
+        if len(names) > 1 and missing:
+            notes.append(
+                f"rate {rate:g}, buffer {buffer_size}: no valid case of {', '.join(missing)}"
+            )
+    totals = {kind: sum(point.winner == kind for point in points) for kind in names}
+    return Evaluation(
+        servers=MappingProxyType(names),
+        points=tuple(points),
+        totals=MappingProxyType(totals),
+        undecided=sum(point.winner is None for point in points),
+        recommendations=recommend(points, names, _full_names(cases, names)),
+        notes=tuple(notes),
+    )
+
+
+def _invalid(case: CaseResult) -> bool:
+    return case.verdict == "invalid" or case.invalid_reason is not None
+
+
+def _titles(cases: Sequence[CaseResult]) -> dict[str, str]:
+    titles: dict[str, str] = {}
+    for case in cases:
+        titles.setdefault(case.server.kind, case.server.title or case.server.kind)
+    shared = list(titles.values())
+    return {
+        kind: title if shared.count(title) == 1 else f"{title} ({kind})"
+        for kind, title in titles.items()
+    }
+
+
+def _full_names(cases: Sequence[CaseResult], titles: Mapping[str, str]) -> dict[str, str]:
+    """Return kind to title and implementation: a stand-in is never passed off as the real one."""
+    full = dict(titles)
+    for case in cases:
+        kind, implementation = case.server.kind, case.server.implementation
+        if full[kind] == titles[kind] and implementation:
+            named = implementation.startswith(titles[kind])
+            full[kind] = implementation if named else f"{titles[kind]} [{implementation}]"
+    return full
+
+
+def _cell_name(case: CaseResult) -> str:
+    """Return what a case shares with the same cell of another server: its id without the kind."""
+    test, _, cell = case.nodeid.partition("[")
+    parts = f"-{cell.removesuffix(']')}-".replace(f"-{case.server.kind}-", "-", 1)
+    return f"{test}[{parts.strip('-')}]"
+
+
+# -- one cell -------------------------------------------------------------------------------------
+
+
+def _compare(cell: _Cell) -> list[Compared]:
+    throughput = _contest(cell, "throughput", _throughput)
+    found = [_contest(cell, "p50", _estimate("p50")), _tail(cell), throughput]
+    found.append(_contest(cell, "success_rate", _estimate("success_rate")))
+    cpu = _contest(cell, "cpu", _with_margin(lambda case: case.resources.cpu_mean))
+    if cpu.winner is not None and throughput.winner not in (None, cpu.winner):
+        cpu = _decided(cpu, None, "less CPU, but fewer requests answered")
+    memory = _contest(cell, "memory", _with_margin(lambda case: case.resources.memory_peak))
+    return [*found, cpu, memory]
+
+
+def _contest(cell: _Cell, metric: str, read: _Reader) -> Compared:
+    """Compare the servers by one metric."""
+    ranges = {kind: _together([read(case) for case in cases]) for kind, cases in cell.items()}
+    some = next(iter(cell.values()))[0]
+    row = Compared(
+        metric=metric,
+        rate=some.rate,
+        buffer_size=some.buffer_size,
+        winner=None,
+        values={kind: None if one is None else one.value for kind, one in ranges.items()},
+        reason="",
+    )
+    known = {kind: one for kind, one in ranges.items() if one is not None}
+    if len(known) < len(ranges):
+        return _decided(row, None, "not known of every server")
+    sign = -1 if metric in LARGER_IS_BETTER else 1
+    best = min(known, key=lambda kind: sign * known[kind].value)
+    for kind, one in known.items():
+        if kind == best:
+            continue
+        apart = (
+            known[best].low > one.high if metric in LARGER_IS_BETTER else known[best].high < one.low
+        )
+        if not apart:
+            margin = METRICS[metric] in ("cpu", "memory")
+            return _decided(
+                row, None, f"less than {MARGIN:.0%} apart" if margin else "within noise"
+            )
+    return _decided(row, best, "")
+
+
+def _decided(row: Compared, winner: str | None, reason: str) -> Compared:
+    return Compared(row.metric, row.rate, row.buffer_size, winner, row.values, reason)
+
+
+def _tail(cell: _Cell) -> Compared:
+    """Compare by the highest percentile that every server had requests enough for."""
+    every = [case for cases in cell.values() for case in cases]
+    fewest = min(case.summary.arrivals for case in every)
+    for metric in _TAILS:
+        bounded = any(one.high is not None for one in _estimates(every, metric))
+        if fewest >= ENOUGH[metric] and (bounded or metric == _TAILS[-1]):
+            return _contest(cell, metric, _estimate(metric))
+    last = _TAILS[-1]
+    row = _contest(cell, last, _estimate(last))
+    few = f"{fewest} requests are too few for {last}, which takes {ENOUGH[last]}"
+    return _decided(row, None, few)
+
+
+def _estimates(cases: Sequence[CaseResult], metric: str) -> list[Estimate]:
+    found = [case.summary.estimates.get(metric) for case in cases]
+    return [one for one in found if one is not None]
+
+
+def _together(repeats: Sequence[_Range | None]) -> _Range | None:
+    known = [one for one in repeats if one is not None]
+    if not known or len(known) < len(repeats):
+        return None
+    return _Range(
+        median(one.value for one in known),
+        min(one.low for one in known),
+        max(one.high for one in known),
+    )
+
+
+def _range(estimate: Estimate | None) -> _Range | None:
+    if estimate is None:
+        return None
+    ends = (estimate.value, estimate.low, estimate.high)
+    return _Range(*(math.inf if one is None else one for one in ends))
+
+
+def _estimate(metric: str) -> _Reader:
+    def read(case: CaseResult) -> _Range | None:
+        return _range(case.summary.estimates.get(metric)) if case.summary.arrivals else None
+
+    return read
+
+
+def _throughput(case: CaseResult) -> _Range | None:
+    """Return the throughput without the luck of the schedule, which all servers share."""
+    share = case.summary.estimates.get("throughput_share")
+    if case.summary.arrivals == 0:
+        return None
+    if share is None or share.value is None or share.low is None or share.high is None:
+        return _range(case.summary.estimates.get("throughput"))
+    scale = case.summary.achieved_rate
+    return _Range(share.value * scale, share.low * scale, share.high * scale)
+
+
+def _with_margin(read: Callable[[CaseResult], float | None]) -> _Reader:
+    """Return a reader whose ranges part where the values differ by :data:`MARGIN`."""
+    half = math.sqrt(1 - MARGIN)
+
+    def read_range(case: CaseResult) -> _Range | None:
+        value = read(case)
+        return None if value is None else _Range(value, value * half, value / half)
+
+    return read_range

@@ -77,7 +77,7 @@ def evaluate(cases: Sequence[CaseResult]) -> Evaluation:
     their intervals.
     """
     notes = [
-        f"{case.name} is left out: {case.invalid_reason or 'the measurement is invalid'}"
+        f"{case.name} is left out: its measurement is invalid"
         for case in cases
         if _invalid(case)
     ]

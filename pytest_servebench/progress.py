@@ -28,8 +28,9 @@ class Progress:
             reporter = self._config.pluginmanager.get_plugin("terminalreporter")
             if reporter is None or self._config.get_verbosity() < 0:
                 return None
-            stream = reporter._tw._file
-            self._line = LiveLine(stream, enabled=stream.isatty())
+            # Under capture, the terminal does not look like one.
+            with self._uncaptured():
+                self._line = LiveLine(reporter._tw._file, enabled=True)
         return self._line if self._line.enabled else None
 
     @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_servebench.report.attention import attention_lines
 from pytest_servebench.report.case_table import COLUMNS, ServerRows, legend, server_rows
+from pytest_servebench.report.evaluation_block import evaluation_lines
 from pytest_servebench.report.facts import headline, server_titles
 from pytest_servebench.report.figures import groups
 from pytest_servebench.report.numbers import plain
@@ -58,6 +59,7 @@ def report_lines(run: Run, *, width: int = WIDTH, unicode: bool = True) -> list[
     for block in (
         attention_lines(run.cases, width),
         table_lines(run, width, unicode=unicode),
+        evaluation_lines(run.cases, width),
     ):
         if block:
             lines += [line(""), *block]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dataclasses
 import io
 from collections.abc import Callable
@@ -87,7 +89,9 @@ def test_each_table_names_the_implementations() -> None:
     made = made_runs.default_run()
     text = text_of(made)
     tables = len({one.rate for one in made.cases})
-    assert text.count("savedmodel-server 0.1.0") == tables + 1  # and the headline
+    before, _, evaluation = text.partition("overall evaluation")
+    assert before.count("savedmodel-server 0.1.0") == tables + 1  # and the headline
+    assert "savedmodel-server 0.1.0" in evaluation
 
 
 def test_unequal_settings_are_said_to_be_unequal() -> None:
@@ -314,3 +318,18 @@ SLOW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthChe
 @given(ANY_RUN, st.integers(60, 100), st.booleans())
 def test_any_result_fits(made: Run, width: int, unicode: bool) -> None:
     check_lines(report_lines(made, width=width, unicode=unicode), width)
+
+
+def test_evaluation_gives_points_and_advice() -> None:
+    made = made_runs.default_run()
+    _, _, evaluation = text_of(made).partition("overall evaluation")
+    for words in ("rate 1, buffer 10", "rate 10, buffer 50", "points", "advice", "noise"):
+        assert words in evaluation
+    assert all(len(text) <= 100 for text in evaluation.splitlines())
+
+
+def test_one_server_has_no_points() -> None:
+    made = made_runs.default_run()
+    alone = [case for case in made.cases if case.server.kind == "torchserve"]
+    _, _, evaluation = text_of(replace(made, cases=tuple(alone))).partition("overall evaluation")
+    assert "points" not in evaluation

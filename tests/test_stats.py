@@ -1,0 +1,309 @@
+"""Percentiles and intervals: what holds always, and how often intervals hold the truth."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_servebench import queueing
+from pytest_servebench.bootstrap import block_length, few_blocks
+from pytest_servebench.load.records import Outcome, Records
+from pytest_servebench.stats import (
+    PERMILLES,
+    distribution,
+    nearest_rank,
+    percentile_ranks,
+    poisson_interval,
+    summarize,
+    wilson_interval,
+)
+from tests.simulated import mm1_records, records, steady
+
+Floats = npt.NDArray[np.float64]
+
+latencies = st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=60).map(np.array)
+
+
+@st.composite
+def any_records(draw: st.DrawFn) -> Records:
+    """Return any records that a run can leave, none at all included."""
+    n = draw(st.integers(0, 40))
+    window = draw(st.floats(0.1, 100))
+    part = st.lists(st.floats(0, 1, exclude_max=True), min_size=n, max_size=n)
+    arrivals = np.sort(np.array(draw(part))) * window
+    latency = np.array(draw(st.lists(st.floats(0, 50), min_size=n, max_size=n)))
+    rows = records(arrivals, latency, window)
+    outcomes = draw(st.lists(st.sampled_from(list(Outcome)), min_size=n, max_size=n))
+    return dataclasses.replace(rows, outcome=np.array(outcomes, dtype=np.uint8))
+
+
+def up(value: float | None) -> float:
+    return math.inf if value is None else value
+
+
+# -- what holds always ----------------------------------------------------------------------------
+
+
+@given(latencies)
+def test_percentiles_are_values_in_order_between_the_extremes(values: Floats) -> None:
+    found = distribution(values)
+    percentiles = [found.percentiles[name] for name in PERMILLES]
+    assert all(one in values for one in percentiles)
+    known = [one for one in percentiles if one is not None]
+    assert known == sorted(known)
+    assert found.min is not None
+    assert found.max is not None
+    assert found.mean is not None
+    assert found.min <= known[0] <= known[-1] <= found.max
+    assert found.min <= found.mean <= found.max
+
+
+@given(latencies, st.randoms())
+def test_a_distribution_does_not_know_the_order(values: Floats, random: object) -> None:
+    shuffled = values.tolist()
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert distribution(np.array(shuffled)) == distribution(values)
+
+
+@given(latencies)
+def test_percentiles_are_nearest_ranks(values: Floats) -> None:
+    found = distribution(values)
+    for name, permille in PERMILLES.items():
+        rank = nearest_rank(permille, len(values))
+        assert rank == math.ceil(len(values) * permille / 1000 - 1e-9)
+        assert found.percentiles[name] == np.sort(values)[rank - 1]
+
+
+def test_no_values_have_no_percentiles() -> None:
+    found = distribution(np.empty(0))
+    assert (found.n, found.mean, found.min, found.max, found.stddev) == (0, None, None, None, None)
+    assert found.percentiles == dict.fromkeys(PERMILLES)
+
+
+@settings(max_examples=150, deadline=None)
+@given(any_records())
+def test_any_summary_is_plain_and_consistent(rows: Records) -> None:
+    found = summarize(rows, 10.0)
+    # Neither infinity nor NaN nor NumPy's own numbers: JSON knows none of them.
+    text = json.dumps(dataclasses.asdict(found), allow_nan=False)
+    assert json.loads(text)["arrivals"] == len(rows)
+    assert sum(found.outcomes.values()) == found.arrivals
+    for name, one in found.estimates.items():
+        assert type(one.value) in (float, type(None)), name
+        if len(rows):
+            assert up(one.low) <= up(one.value) <= up(one.high), name
+    for name in ("success_rate", "drop_rate", "error_rate", "throughput_share"):
+        share = found.estimates[name]
+        if len(rows):
+            assert share.low is not None
+            assert share.high is not None
+            assert 0 <= share.low <= share.high <= 1
+    values = [up(found.estimates[name].value) for name in PERMILLES]
+    assert values == sorted(values)
+
+
+def test_the_same_records_give_the_same_intervals() -> None:
+    rows = mm1_records(50, 100, 300, seed=1)
+    assert summarize(rows, 50) == summarize(rows, 50)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(1e-3, 1e2), min_size=2, max_size=40), st.floats(0.01, 100))
+def test_intervals_have_no_unit(values: list[float], factor: float) -> None:
+    # Milliseconds or seconds: ranks stay where they are.
+    plain = summarize(steady(np.array(values)), 10).estimates["p50"]
+    scaled = summarize(steady(np.array(values) * factor), 10).estimates["p50"]
+    assert scaled.value == pytest.approx(up(plain.value) * factor, abs=2e-9, rel=1e-6)
+    if plain.high is not None and scaled.high is not None:
+        assert scaled.high == pytest.approx(plain.high * factor, abs=2e-9, rel=1e-6)
+
+
+# -- failed requests ------------------------------------------------------------------------------
+
+
+def test_failed_requests_rank_as_infinitely_slow() -> None:
+    found = summarize(steady(np.full(100, 0.005), failed=8), 10)
+    assert found.estimates["p90"].value == pytest.approx(0.005)
+    assert found.estimates["p95"].value is None
+    assert found.estimates["mean"].value is None
+    assert found.latency.n == 92
+    assert found.latency.percentiles["p99"] == pytest.approx(0.005)
+    assert found.estimates["error_rate"].value == pytest.approx(0.08)
+    assert found.estimates["drop_rate"].value == 0
+
+
+def test_all_failed_is_certainly_infinite() -> None:
+    p50 = summarize(steady(np.full(30, 0.005), failed=30), 10).estimates["p50"]
+    assert (p50.value, p50.low, p50.high) == (None, None, None)
+
+
+def test_dropped_is_not_an_error() -> None:
+    lost = np.arange(50) < 5
+    rows = records(np.arange(50) / 10, np.full(50, 0.01), 5.0, lost, Outcome.DROPPED)
+    found = summarize(rows, 10).estimates
+    assert found["drop_rate"].value == pytest.approx(0.1)
+    assert found["error_rate"].value == 0
+
+
+def test_throughput_counts_what_was_done_inside_the_window() -> None:
+    latency = np.full(100, 0.01)
+    latency[-20:] = 5.0  # done after the window of 10 s
+    found = summarize(steady(latency), 10)
+    assert found.throughput == pytest.approx(8.0)
+    assert found.success_rate == 1
+    assert found.achieved_rate == pytest.approx(10.0)
+    assert found.estimates["throughput_share"].value == pytest.approx(0.8)
+
+
+# -- few requests ---------------------------------------------------------------------------------
+
+
+def test_p99_of_fifteen_requests_has_no_upper_limit() -> None:
+    values = np.random.default_rng(0).exponential(0.005, 15)
+    found = summarize(steady(values, 1.0), 1).estimates
+    assert found["p99"].value == pytest.approx(values.max(), abs=1e-9)
+    assert found["p99"].high is None
+    assert up(found["p99"].low) > 0
+    assert found["p50"].high is not None
+
+
+@pytest.mark.parametrize(("permille", "fewest"), [(500, 6), (900, 36), (950, 72), (990, 368)])
+def test_order_statistics_are_exact_for_independent_values(permille: int, fewest: int) -> None:
+    """The largest of n values is above the percentile with probability 1 - q^n."""
+    share = permille / 1000
+    assert percentile_ranks(permille, fewest, fewest)[1] <= fewest
+    assert percentile_ranks(permille, fewest - 1, fewest - 1)[1] == fewest
+    assert share**fewest <= 0.025 < share ** (fewest - 1)
+    low, high = percentile_ranks(permille, 1000, 1000)
+    chances = np.array([math.comb(1000, k) * share**k * (1 - share) ** (1000 - k)
+                        for k in range(1001)])  # fmt: skip
+    assert chances[:low].sum() <= 0.025 < chances[: low + 1].sum()
+    assert chances[high:].sum() <= 0.025 < chances[high - 1 :].sum()
+
+
+@given(st.integers(1, 3000), st.floats(0.01, 1), st.sampled_from(sorted(PERMILLES.values())))
+def test_ranks_hold_the_percentile(n: int, part: float, permille: int) -> None:
+    low, high = percentile_ranks(permille, n, n * part)
+    assert 0 <= low <= nearest_rank(permille, n) <= high <= n + 1
+
+
+def test_one_request_and_none() -> None:
+    one = summarize(records(np.array([0.5]), np.array([0.004]), 1.0), 1)
+    assert one.estimates["mean"].value == pytest.approx(0.004)
+    assert one.estimates["mean"].high is None
+    assert one.estimates["p50"].high is None
+    none = summarize(records(np.empty(0), np.empty(0), 1.0), 1)
+    assert none.arrivals == 0
+    assert none.estimates["p50"].value is None
+    assert none.estimates["throughput"].value == 0
+    assert up(none.estimates["throughput"].high) == pytest.approx(3.84, abs=0.01)
+
+
+# -- intervals ------------------------------------------------------------------------------------
+
+
+def test_wilson_near_one() -> None:
+    all_of_fifteen = wilson_interval(1.0, 15)
+    assert (all_of_fifteen.value, all_of_fifteen.high) == (1.0, 1.0)
+    assert all_of_fifteen.low == pytest.approx(15 / (15 + 3.8415), abs=1e-4)
+    some = wilson_interval(81 / 263, 263)  # Newcombe (1998, Statistics in Medicine 17), table I
+    assert some.low == pytest.approx(0.2553, abs=1e-4)
+    assert some.high == pytest.approx(0.3662, abs=1e-4)
+
+
+def test_a_regular_server_has_a_sure_throughput() -> None:
+    # A saturated server finishes one request every 10 ms, whatever arrives.
+    n = 1000
+    arrivals = np.sort(np.random.default_rng(2).uniform(0, 5, n))
+    done = 0.01 * (np.arange(n) + 1)
+    rows = records(arrivals, np.maximum(done - arrivals, 0), 10.0)
+    estimate = summarize(rows, 200).estimates["throughput"]
+    poisson = poisson_interval(1000, 1.0, 10.0)
+    assert up(estimate.high) - up(estimate.low) < 0.3 * (up(poisson.high) - up(poisson.low))
+
+
+def test_bursts_of_failures_widen_the_success_rate() -> None:
+    spread = np.zeros(1000, dtype=np.bool_)
+    spread[::25] = True
+    burst = np.zeros(1000, dtype=np.bool_)
+    burst[400:440] = True
+    widths = []
+    for failed in (spread, burst):
+        rows = records(np.arange(1000) / 100, np.full(1000, 0.01), 10.0, failed)
+        one = summarize(rows, 100).estimates["success_rate"]
+        assert one.value == pytest.approx(0.96)
+        widths.append(up(one.high) - up(one.low))
+    assert widths[1] > 2 * widths[0]
+
+
+def test_block_length_follows_the_memory() -> None:
+    dice = np.random.default_rng(3)
+    noise = dice.normal(size=2000)
+    lengths = []
+    for memory in (0.0, 0.5, 0.9):
+        series = np.empty(2000)
+        last = 0.0
+        for i, one in enumerate(noise):
+            last = memory * last + one
+            series[i] = last
+        lengths.append(block_length(series))
+    assert lengths[0] <= 3 < lengths[1] < lengths[2]
+    assert block_length(np.ones(50)) == 1
+    assert block_length(np.array([1.0])) == 1
+
+
+@pytest.mark.parametrize(("blocks", "quantile"), [(6, 2.571), (11, 2.228), (31, 2.042)])
+def test_few_blocks_is_students_quantile(blocks: int, quantile: float) -> None:
+    assert few_blocks(blocks) * 1.95996 == pytest.approx(quantile, rel=0.01)
+
+
+# -- how often intervals hold the truth -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("load", "number", "least"),
+    [
+        (0.1, 150, 0.90),
+        (0.5, 1000, 0.87),
+        (0.5, 4000, 0.88),
+    ],
+)
+def test_coverage_on_mm1_queues(load: float, number: int, least: float) -> None:
+    """95 % is promised; 120 runs leave 2 % of doubt, and dependence costs the rest."""
+    service_rate, runs = 100.0, 120
+    rate = load * service_rate
+    truth = {
+        name: queueing.mm1_response_percentile(rate, service_rate, permille / 1000)
+        for name, permille in PERMILLES.items()
+    }
+    truth["mean"] = queueing.mmc(rate, service_rate, 1).mean_response
+    truth["throughput"] = rate
+    hits = dict.fromkeys(truth, 0)
+    for seed in range(runs):
+        found = summarize(mm1_records(rate, service_rate, number, seed), rate).estimates
+        for name, value in truth.items():
+            hits[name] += up(found[name].low) <= value <= up(found[name].high)
+    shares = {name: count / runs for name, count in hits.items()}
+    assert min(shares.values()) >= least, shares
+
+
+def test_a_formula_for_independent_values_would_be_wrong() -> None:
+    """The same check of the usual interval of a mean, at a load of 0.8."""
+    naive = ours = 0
+    truth = queueing.mmc(80, 100, 1).mean_response
+    for seed in range(100):
+        rows = mm1_records(80, 100, 3000, seed)
+        values = rows.latency()
+        error = 1.96 * values.std() / math.sqrt(len(values))
+        naive += abs(values.mean() - truth) <= error
+        mean = summarize(rows, 80).estimates["mean"]
+        ours += up(mean.low) <= truth <= up(mean.high)
+    assert naive < 50
+    assert ours > 75

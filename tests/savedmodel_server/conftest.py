@@ -1,0 +1,40 @@
+"""The served models, and servers which serve them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.savedmodel_server.running import Running, running
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory with the base paths ``fashion`` and ``mixed``."""
+    pytest.importorskip("tensorflow", reason="the embedded server runs TensorFlow's models")
+    directory = tmp_path_factory.mktemp("savedmodels")
+    program = Path(__file__).with_name("build_models.py")
+    built = subprocess.run(
+        [sys.executable, program, directory], capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stderr
+    return directory
+
+
+@pytest.fixture(scope="session")
+def fashion(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server of the convnet."""
+    with running(models / "fashion", tmp_path_factory.mktemp("log") / "fashion") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mixed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server of the model with many signatures."""
+    log = tmp_path_factory.mktemp("log") / "mixed"
+    with running(models / "mixed", log, name="mixed") as server:
+        yield server

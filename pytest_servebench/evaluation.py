@@ -77,9 +77,7 @@ def evaluate(cases: Sequence[CaseResult]) -> Evaluation:
     their intervals.
     """
     notes = [
-        f"{case.name} is left out: its measurement is invalid"
-        for case in cases
-        if _invalid(case)
+        f"{case.name} is left out: its measurement is invalid" for case in cases if _invalid(case)
     ]
     valid = [case for case in cases if not _invalid(case)]
     names = _titles(cases)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Iterable, Sequence
 
 import pytest
@@ -53,7 +52,7 @@ def judge_case(result: CaseResult, item: pytest.Item, settings: Settings) -> Cas
     return _judged(result, (*marked_slos(item), *settings.slos))
 
 
-def apply(result: CaseResult, settings: Settings) -> None:
+def apply(result: CaseResult, item: pytest.Item, settings: Settings) -> None:
     """Let the test fail, warn or be skipped as the verdict and the user's policy say."""
     __tracebackhide__ = True
     if result.verdict == "failed":
@@ -65,7 +64,8 @@ def apply(result: CaseResult, settings: Settings) -> None:
         pytest.fail(message, pytrace=False)
     if settings.on_inconclusive == "skip":
         pytest.skip(message)
-    warnings.warn(InconclusiveWarning(message), stacklevel=2)
+    undecided = (one.message for one in result.clauses if one.verdict == "inconclusive")
+    item.warn(InconclusiveWarning("\n".join(undecided)))
 
 
 def raise_invalid(result: CaseResult) -> None:

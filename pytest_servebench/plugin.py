@@ -166,7 +166,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
             for key, value in _properties(case.result):
                 item.user_properties.append((key, value))
     if case is not None and case.result.verdict != "invalid":
-        judgement.apply(case.result, session_of(item.config).settings)
+        judgement.apply(case.result, item, session_of(item.config).settings)
     return outcome
 
 

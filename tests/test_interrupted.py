@@ -79,11 +79,8 @@ def test_nothing_is_left(kind: str, signal_: signal.Signals, tmp_path: Path) -> 
         assert wait_until(lambda: all(map(is_free, ports)), GONE_WITHIN)
         run.wait(30)
     finally:
-        for process in [run, *family]:
-            if (
-                process.is_running()
-                if isinstance(process, psutil.Process)
-                else process.poll() is None
-            ):
+        for process in family:
+            if process.is_running():
                 process.kill()
+        run.kill()
         run.wait()

@@ -40,6 +40,7 @@ class Settings:
         on_inconclusive: what becomes of a test whose SLOs cannot be decided.
         model: ``module:callable`` that gives the model; empty if none is configured.
         results: directory that receives one directory a run.
+        plots: whether the plots of a run are drawn.
         exact_keywords: whether ``-k rate10`` means rate 10 alone.
         server: how servers are started.
     """
@@ -59,6 +60,7 @@ class Settings:
     on_inconclusive: InconclusivePolicy
     model: str
     results: Path
+    plots: bool
     exact_keywords: bool
     server: ServerSettings
 
@@ -251,6 +253,7 @@ _OPTIONS: Final = (
         "directory for the results, one directory a run",
         "DIR",
     ),
+    _Option("plots", "true", truth, "whether to draw the plots of a run", "BOOL"),
     _Option("exact-keywords", "true", truth, "whether -k rate10 means rate 10 alone", "BOOL"),
     _Option(
         "server-cpus",

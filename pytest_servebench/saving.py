@@ -24,7 +24,7 @@ def save_run(session: ServebenchSession) -> Path:
     report = benchmark_bridge.report(session.config)
     report["servebench"] = session.report()
     write_json(directory / RUN_FILE, report)
-    write_report(session.run(), directory)
+    write_report(session.run(), directory, plots=session.settings.plots)
     latest = session.settings.results / "latest"
     partial = latest.with_name(f".latest-{directory.name}")
     try:

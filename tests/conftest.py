@@ -35,6 +35,7 @@ def run_bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run
         servebench_buffer_sizes = 10
         servebench_duration = 0.5
         servebench_warmup = 0.1
+        servebench_plots = false
         """,
     )
 

@@ -65,7 +65,9 @@ def test_rewritten_keyword_is_shown(run_bench: RunBench) -> None:
 
 
 def test_a_run_is_saved_whole(run_bench: RunBench, pytester: pytest.Pytester) -> None:
-    result = run_bench("--servebench-slo=p50<500ms", "--benchmark-json=bench.json")
+    result = run_bench(
+        "--servebench-slo=p50<500ms", "--benchmark-json=bench.json", "--servebench-plots=true"
+    )
     result.assert_outcomes(passed=1)
     directory, run = saved(pytester)
     (case,) = run["servebench"]["cases"]

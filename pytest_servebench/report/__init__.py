@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 SUMMARY_FILE = "metrics_summary.txt"
 
 
-def write_report(run: Run, directory: Path) -> list[Path]:
-    """Write the summary text and the plots into the run's directory; return the files.
+def write_report(run: Run, directory: Path, *, plots: bool = True) -> list[Path]:
+    """Write the summary text and, if wanted, the plots into the run's directory; return the files.
 
     Each file is written whole or not at all.
 
@@ -24,9 +24,12 @@ def write_report(run: Run, directory: Path) -> list[Path]:
         OSError: a file cannot be written.
     """
     from pytest_servebench.report.files import write_whole  # noqa: PLC0415
-    from pytest_servebench.report.plots import draw_plots  # noqa: PLC0415
     from pytest_servebench.report.summary_text import summary_text  # noqa: PLC0415
 
     summary = directory / SUMMARY_FILE
     write_whole(summary, summary_text(run).encode())
+    if not plots:
+        return [summary]
+    from pytest_servebench.report.plots import draw_plots  # noqa: PLC0415
+
     return [summary, *draw_plots(run, directory)]

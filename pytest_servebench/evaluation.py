@@ -142,7 +142,7 @@ def _cell_name(case: CaseResult) -> str:
 
 
 def _compare(cell: _Cell) -> list[Compared]:
-    throughput = _contest(cell, "throughput", _throughput)
+    throughput = _contest(cell, "throughput", _throughput(cell))
     found = [_contest(cell, "p50", _estimate("p50")), _tail(cell), throughput]
     found.append(_contest(cell, "success_rate", _estimate("success_rate")))
     cpu = _contest(cell, "cpu", _with_margin(lambda case: case.resources.cpu_mean))
@@ -231,15 +231,20 @@ def _estimate(metric: str) -> _Reader:
     return read
 
 
-def _throughput(case: CaseResult) -> _Range | None:
-    """Return the throughput without the luck of the schedule, which all servers share."""
-    share = case.summary.estimates.get("throughput_share")
-    if case.summary.arrivals == 0:
-        return None
-    if share is None or share.value is None or share.low is None or share.high is None:
-        return _range(case.summary.estimates.get("throughput"))
-    scale = case.summary.achieved_rate
-    return _Range(share.value * scale, share.low * scale, share.high * scale)
+def _throughput(cell: _Cell) -> _Reader:
+    """Return a reader of the throughput: without the luck of the schedule, where all share one."""
+    every = [case.summary for cases in cell.values() for case in cases]
+    if len({summary.arrivals for summary in every}) > 1:
+        return _estimate("throughput")
+
+    def read(case: CaseResult) -> _Range | None:
+        share = case.summary.estimates.get("throughput_share")
+        if share is None or share.value is None or share.low is None or share.high is None:
+            return _range(case.summary.estimates.get("throughput"))
+        scale = case.summary.achieved_rate
+        return _Range(share.value * scale, share.low * scale, share.high * scale)
+
+    return read
 
 
 def _with_margin(read: Callable[[CaseResult], float | None]) -> _Reader:

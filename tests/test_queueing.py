@@ -92,7 +92,7 @@ def test_flows_balance(service_rate: float, load: float, servers: int, buffer_si
     assert queue.mean_number == pytest.approx(admitted * queue.mean_response, rel=1e-6)
     assert queue.mean_number <= servers + buffer_size
     larger = queueing.mmck(arrival_rate, service_rate, servers, servers + buffer_size + 1)
-    assert larger.blocking <= queue.blocking
+    assert larger.blocking <= queue.blocking * (1 + 1e-9)
     assert larger.mean_wait >= queue.mean_wait * (1 - 1e-9)
 
 

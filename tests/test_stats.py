@@ -144,6 +144,17 @@ def test_all_failed_is_certainly_infinite() -> None:
     assert (p50.value, p50.low, p50.high) == (None, None, None)
 
 
+def test_a_single_burst_of_failures_proves_less_than_as_many_scattered() -> None:
+    number, found = np.arange(1000), []
+    for failed in (number % 12 == 0, (number >= 400) & (number < 484)):
+        rows = records(number / 100, np.full(1000, 0.01), 10.0, failed)
+        found.append(summarize(rows, 100).estimates["p95"])
+    scattered, burst = found
+    assert (scattered.value, scattered.low) == (None, None)
+    assert burst.value is None
+    assert burst.low == pytest.approx(0.01)
+
+
 def test_dropped_is_not_an_error() -> None:
     lost = np.arange(50) < 5
     rows = records(np.arange(50) / 10, np.full(50, 0.01), 5.0, lost, Outcome.DROPPED)
@@ -243,18 +254,28 @@ def test_bursts_of_failures_widen_the_success_rate() -> None:
     assert widths[1] > 2 * widths[0]
 
 
-def test_block_length_follows_the_memory() -> None:
-    dice = np.random.default_rng(3)
-    noise = dice.normal(size=2000)
-    lengths = []
-    for memory in (0.0, 0.5, 0.9):
-        series = np.empty(2000)
-        last = 0.0
-        for i, one in enumerate(noise):
-            last = memory * last + one
-            series[i] = last
-        lengths.append(block_length(series))
-    assert lengths[0] <= 3 < lengths[1] < lengths[2]
+def autoregressive(memory: float, n: int, seed: int) -> Floats:
+    series, last = np.empty(n), 0.0
+    for i, one in enumerate(np.random.default_rng(seed).normal(size=n)):
+        last = memory * last + one
+        series[i] = last
+    return series
+
+
+@pytest.mark.parametrize("memory", [0.3, 0.6, 0.9])
+def test_block_length_of_autoregressive_series(memory: float) -> None:
+    # The exact optimum of Politis and White: G = 2 sum k r^k, long-run variance sum r^|k|.
+    n = 4000
+    lags = memory ** np.arange(1, 400) * np.arange(1, 400)
+    g, long_run = 2 * lags.sum(), (1 + memory) / (1 - memory)
+    best = (2 * g**2 / (4 / 3 * long_run**2) * n) ** (1 / 3)
+    lengths = [block_length(autoregressive(memory, n, seed)) for seed in range(20)]
+    assert np.median(lengths) == pytest.approx(1.5 * best, rel=0.25)
+
+
+def test_block_length_without_memory() -> None:
+    lengths = [block_length(autoregressive(0.0, 2000, seed)) for seed in range(20)]
+    assert np.median(lengths) <= 3
     assert block_length(np.ones(50)) == 1
     assert block_length(np.array([1.0])) == 1
 

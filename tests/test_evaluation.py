@@ -1,0 +1,305 @@
+"""Comparing servers: points where there is a difference, and none for noise."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_servebench.evaluation import Evaluation, evaluate
+from pytest_servebench.recommendation import Compared
+from pytest_servebench.results import CaseResult, Resources
+from tests.simulated import SEEN, UNSEEN, case, mm1_records, steady
+
+TORCHSERVE: dict[str, Any] = {
+    "kind": "torchserve",
+    "title": "TorchServe",
+    "implementation": "TorchServe 0.12.0",
+}
+EMBEDDED: dict[str, Any] = {
+    "kind": "tensorflow_serving",
+    "title": "TensorFlow Serving",
+    "implementation": "savedmodel-server 0.1.0 (TensorFlow 2.21.0)",
+}
+OTHER: dict[str, Any] = {"kind": "other", "title": "Other", "implementation": "other 1"}
+
+
+def cell(
+    server: dict[str, Any],
+    milliseconds: float,
+    rate: float = 10.0,
+    *,
+    n: int = 200,
+    failed: int = 0,
+    buffer_size: int = 50,
+    resources: Resources = SEEN,
+    seed: int = 0,
+) -> CaseResult:
+    """Return a case whose latencies vary by some 20 % around ``milliseconds``."""
+    latency = milliseconds / 1e3 * np.random.default_rng(seed).lognormal(0, 0.2, n)
+    return case(
+        steady(latency, rate, failed), rate, buffer_size=buffer_size, resources=resources, **server
+    )
+
+
+def point(evaluation: Evaluation, metric: str, rate: float = 10.0) -> Compared:
+    (found,) = [one for one in evaluation.points if (one.metric, one.rate) == (metric, rate)]
+    return found
+
+
+# -- points ---------------------------------------------------------------------------------------
+
+
+def test_the_faster_server_gets_the_points() -> None:
+    found = evaluate([cell(EMBEDDED, 10), cell(TORCHSERVE, 7, seed=1)])
+    assert point(found, "p50").winner == "torchserve"
+    assert point(found, "p95").winner == "torchserve"
+    assert point(found, "throughput").winner is None
+    assert point(found, "success_rate").winner is None
+    assert found.totals == {"tensorflow_serving": 0, "torchserve": 2}
+    assert found.undecided == 4
+    assert found.servers == {
+        "tensorflow_serving": "TensorFlow Serving",
+        "torchserve": "TorchServe",
+    }
+
+
+def test_noise_gives_no_points() -> None:
+    """Two runs of one server: none of many comparisons may have a winner more than rarely."""
+    won = decided = 0
+    for seed in range(60):
+        pair = [
+            case(mm1_records(50, 100, 400, 2 * seed + k), 50.0, **server)
+            for k, server in enumerate((EMBEDDED, TORCHSERVE))
+        ]
+        found = evaluate(pair)
+        won += sum(found.totals.values())
+        decided += len(found.points)
+    assert decided == 360
+    assert won <= 4
+
+
+def test_p99_is_compared_where_there_are_requests_enough() -> None:
+    many = evaluate([cell(EMBEDDED, 10, n=3000), cell(TORCHSERVE, 7, n=3000, seed=1)])
+    assert point(many, "p99").winner == "torchserve"
+    few = evaluate([cell(EMBEDDED, 10, n=15), cell(TORCHSERVE, 5, n=15, seed=1)])
+    assert point(few, "p95").winner is None
+    assert point(few, "p95").reason == "15 requests are too few for p95, which takes 130"
+    assert point(few, "p50").winner == "torchserve"
+
+
+def test_failing_fast_wins_nothing() -> None:
+    found = evaluate([cell(EMBEDDED, 10), cell(TORCHSERVE, 1, failed=160)])
+    assert point(found, "p50").winner == "tensorflow_serving"
+    assert point(found, "throughput").winner == "tensorflow_serving"
+    assert point(found, "success_rate").winner == "tensorflow_serving"
+    assert found.totals["torchserve"] == 0
+
+
+def test_less_cpu_for_less_work_is_no_point() -> None:
+    idle = dataclasses.replace(SEEN, cpu_mean=5.0)
+    found = evaluate([cell(EMBEDDED, 10), cell(TORCHSERVE, 10, failed=120, resources=idle)])
+    cpu = point(found, "cpu")
+    assert (cpu.winner, cpu.reason) == (None, "less CPU, but fewer requests answered")
+    fair = evaluate([cell(EMBEDDED, 10), cell(TORCHSERVE, 10, resources=idle)])
+    assert point(fair, "cpu").winner == "torchserve"
+
+
+@pytest.mark.parametrize(("factor", "wins"), [(1.0, False), (1.04, False), (1.06, True), (2, True)])
+def test_memory_needs_a_margin(factor: float, wins: bool) -> None:
+    assert SEEN.memory_peak is not None
+    more = dataclasses.replace(SEEN, memory_peak=SEEN.memory_peak * factor)
+    found = evaluate([cell(EMBEDDED, 10, resources=more), cell(TORCHSERVE, 10)])
+    assert point(found, "memory").winner == ("torchserve" if wins else None)
+
+
+def test_what_cannot_be_seen_gives_no_points() -> None:
+    found = evaluate([cell(EMBEDDED, 10, resources=UNSEEN), cell(TORCHSERVE, 10)])
+    for metric in ("cpu", "memory"):
+        assert point(found, metric).winner is None
+        assert point(found, metric).values["tensorflow_serving"] is None
+    assert "Not enough was measured to compare CPU and memory." in found.recommendations[0]
+
+
+def test_of_three_the_best_must_beat_both() -> None:
+    close = evaluate([cell(EMBEDDED, 7), cell(TORCHSERVE, 7.05, seed=1), cell(OTHER, 20, seed=2)])
+    assert point(close, "p50").winner is None
+    clear = evaluate([cell(EMBEDDED, 7), cell(TORCHSERVE, 12, seed=1), cell(OTHER, 20, seed=2)])
+    assert point(clear, "p50").winner == "tensorflow_serving"
+    assert "of TorchServe and" in clear.recommendations[0]
+
+
+def test_repeats_count_as_one_cell() -> None:
+    slow = [cell(EMBEDDED, ms, seed=k) for k, ms in enumerate((10, 11, 12))]
+    fast = [cell(TORCHSERVE, ms, seed=k) for k, ms in enumerate((6, 7, 8))]
+    found = evaluate([*slow, *fast])
+    assert point(found, "p50").winner == "torchserve"
+    # One repeat that was as slow as the other server: the difference is not repeatable.
+    found = evaluate([*slow, *fast, cell(TORCHSERVE, 11)])
+    assert point(found, "p50").winner is None
+
+
+# -- what takes part ------------------------------------------------------------------------------
+
+
+def test_invalid_cases_are_left_out_with_a_note() -> None:
+    late = dataclasses.replace(cell(TORCHSERVE, 1), invalid_reason="the generator was late")
+    found = evaluate([cell(EMBEDDED, 10), late])
+    assert found.points == ()
+    assert found.notes == (
+        "test_load[torchserve-rate10-buffer50] is left out: its measurement is invalid",
+        "rate 10, buffer 50: no valid case of TorchServe",
+    )
+    assert "nothing to compare" in found.recommendations[0]
+
+
+def test_a_single_server_has_nothing_to_win_against() -> None:
+    found = evaluate([cell(EMBEDDED, 10, rate) for rate in (1.0, 10.0)])
+    assert found.points == ()
+    assert found.totals == {"tensorflow_serving": 0}
+    assert found.recommendations == (
+        "Only TensorFlow Serving [savedmodel-server 0.1.0 (TensorFlow 2.21.0)] was measured: "
+        "there is nothing to compare.",
+    )
+
+
+def test_no_case_at_all() -> None:
+    found = evaluate([])
+    assert (found.points, found.totals, found.recommendations) == ((), {}, ())
+
+
+def test_cells_of_different_tests_do_not_meet() -> None:
+    one, other = cell(EMBEDDED, 10), cell(TORCHSERVE, 7)
+    other = dataclasses.replace(other, nodeid=other.nodeid.replace("test_load", "test_else"))
+    assert evaluate([one, other]).points == ()
+    small = dataclasses.replace(one, nodeid=one.nodeid.replace("]", "-small]"))
+    large = dataclasses.replace(one, nodeid=one.nodeid.replace("]", "-large]"))
+    rival = cell(TORCHSERVE, 7)
+    rival = dataclasses.replace(rival, nodeid=rival.nodeid.replace("]", "-small]"))
+    assert {frozenset(row.values) for row in evaluate([small, large, rival]).points} == {
+        frozenset({"tensorflow_serving", "torchserve"})
+    }
+
+
+# -- words ----------------------------------------------------------------------------------------
+
+
+def test_recommendations_for_low_and_for_high_load() -> None:
+    found = evaluate(
+        [
+            cell(EMBEDDED, 9.8, 1.0, n=100),
+            cell(EMBEDDED, 9.8, 5.0),
+            cell(EMBEDDED, 9.8),
+            cell(TORCHSERVE, 7.1, 1.0, n=100),
+            cell(TORCHSERVE, 12, 5.0),
+            cell(TORCHSERVE, 30),
+        ]
+    )
+    low, high = found.recommendations
+    assert low.startswith(
+        "Low load: At 1 request/s, TorchServe 0.12.0 (1 point) did better than "
+        "TensorFlow Serving [savedmodel-server 0.1.0 (TensorFlow 2.21.0)] (0). "
+        "TorchServe answered faster (p50 "
+    )
+    assert ", 28 % lower)" in low
+    assert "Not enough was measured to compare p95." in low
+    assert high.startswith("High load: At 10 requests/s, TensorFlow Serving [savedmodel-server")
+    assert "No difference beyond noise in throughput, success rate, CPU and memory." in high
+    for text in (low, high):
+        assert text.count("savedmodel-server") == 1
+        assert text.count("TorchServe 0.12.0") == 1
+
+
+def test_a_single_rate_has_one_recommendation() -> None:
+    (text,) = evaluate([cell(EMBEDDED, 10), cell(TORCHSERVE, 10)]).recommendations
+    assert text.startswith("At 10 requests/s, no choice between TensorFlow Serving [")
+
+
+def test_a_winner_with_one_buffer_alone_is_told_so() -> None:
+    found = evaluate(
+        [
+            cell(EMBEDDED, 10, buffer_size=5),
+            cell(EMBEDDED, 10, buffer_size=50),
+            cell(TORCHSERVE, 7, buffer_size=5),
+            cell(TORCHSERVE, 10, buffer_size=50),
+        ]
+    )
+    assert "TorchServe answered faster (only with buffer 5: p50" in found.recommendations[0]
+
+
+# -- what holds always ----------------------------------------------------------------------------
+
+
+@st.composite
+def any_cases(draw: st.DrawFn) -> list[CaseResult]:
+    """Return cases of two servers, in some of the cells one of them missing or invalid."""
+    found = []
+    for server in (EMBEDDED, TORCHSERVE):
+        for rate in (1.0, 20.0):
+            if not draw(st.booleans() | st.just(True)):
+                continue
+            one = cell(
+                server,
+                draw(st.sampled_from([1, 5, 50])),
+                rate,
+                n=draw(st.sampled_from([1, 15, 150])),
+                failed=draw(st.sampled_from([0, 0, 1])),
+                resources=draw(st.sampled_from([SEEN, UNSEEN, Resources(9.0, 9.0, 1e6, 2e6, 9.0)])),
+                seed=draw(st.integers(0, 3)),
+            )
+            reason = draw(st.sampled_from([None, None, None, "late"]))
+            found.append(dataclasses.replace(one, invalid_reason=reason))
+    return found
+
+
+def swapped(cases: Sequence[CaseResult]) -> list[CaseResult]:
+    """Return the cases with the two servers' names exchanged."""
+    names = {EMBEDDED["kind"]: TORCHSERVE, TORCHSERVE["kind"]: EMBEDDED}
+    found = []
+    for one in cases:
+        server = names[one.server.kind]
+        nodeid = one.nodeid.replace(one.server.kind, server["kind"])
+        info = dataclasses.replace(one.server, **server)
+        found.append(dataclasses.replace(one, server=info, nodeid=nodeid))
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(any_cases())
+def test_swapping_the_servers_swaps_the_points(cases: list[CaseResult]) -> None:
+    found, mirrored = evaluate(cases), evaluate(swapped(cases))
+    other = {"torchserve": "tensorflow_serving", "tensorflow_serving": "torchserve"}
+    assert {other[kind]: total for kind, total in found.totals.items()} == mirrored.totals
+    assert [(row.metric, row.rate, row.winner) for row in found.points] == [
+        (row.metric, row.rate, other.get(row.winner or "")) for row in mirrored.points
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(any_cases(), st.randoms())
+def test_the_order_of_cases_does_not_matter(cases: list[CaseResult], random: object) -> None:
+    shuffled = list(cases)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    found, other = evaluate(cases), evaluate(shuffled)
+    assert dict(found.totals) == dict(other.totals)
+    assert {(row.metric, row.rate, row.winner) for row in found.points} == {
+        (row.metric, row.rate, row.winner) for row in other.points
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(any_cases())
+def test_points_add_up_and_texts_are_whole(cases: list[CaseResult]) -> None:
+    found = evaluate(cases)
+    assert sum(found.totals.values()) + found.undecided == len(found.points)
+    for row in found.points:
+        assert (row.winner is None) == bool(row.reason)
+    for text in (*found.recommendations, *found.notes):
+        assert "None" not in text
+        assert "nan" not in text
+        assert "  " not in text

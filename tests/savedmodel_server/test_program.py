@@ -1,0 +1,348 @@
+"""The program: its flags, what it says when it cannot start, how it ends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_servebench.servers.savedmodel_server.flags import FlagError, HelpWanted, parse
+from pytest_servebench.servers.savedmodel_server.metrics import DEFAULT_PATH, read_config
+from pytest_servebench.servers.savedmodel_server.repository import RepositoryError, newest_version
+from tests.savedmodel_server.running import (
+    ANSWER_LIMIT,
+    MODULE,
+    Running,
+    environment,
+    free_port,
+    run_to_end,
+    running,
+)
+
+NEEDED = ("--rest_api_port=8501", "--model_base_path=/models/m")
+
+
+def test_flags_have_the_real_servers_defaults() -> None:
+    flags = parse(NEEDED)
+    assert (flags.rest_api_port, flags.model_base_path) == (8501, Path("/models/m"))
+    assert (flags.model_name, flags.rest_api_address) == ("default", "127.0.0.1")
+    assert flags.rest_api_timeout_in_ms == 30_000
+    assert flags.rest_api_num_threads >= 4
+    assert flags.tensorflow_intra_op_parallelism == flags.tensorflow_inter_op_parallelism == 0
+    assert flags.metrics is None
+    assert flags.ignored == ()
+
+
+def test_every_flag_of_the_launcher_is_taken() -> None:
+    flags = parse(
+        [
+            *NEEDED,
+            "--port=0",
+            "--grpc_socket_path=/run/grpc.sock",
+            "--model_name=fashion",
+            "--file_system_poll_wait_seconds=0",
+            "--max_num_load_retries=0",
+            "--tensorflow_intra_op_parallelism=1",
+            "--tensorflow_inter_op_parallelism=2",
+            "--rest_api_num_threads=16",
+            "--rest_api_timeout_in_ms=1000",
+            "--enable_batching=false",
+            "--rest_api_address=127.0.0.2",
+        ]
+    )
+    assert flags.model_name == "fashion"
+    assert flags.tensorflow_intra_op_parallelism == 1
+    assert flags.tensorflow_inter_op_parallelism == 2
+    assert (flags.rest_api_num_threads, flags.rest_api_timeout_in_ms) == (16, 1000)
+    assert flags.rest_api_address == "127.0.0.2"
+    assert flags.ignored == ("--port=0", "--grpc_socket_path=/run/grpc.sock")
+
+
+def test_session_parallelism_sets_what_is_not_set() -> None:
+    flags = parse(
+        [*NEEDED, "--tensorflow_session_parallelism=3", "--tensorflow_intra_op_parallelism=1"]
+    )
+    assert flags.tensorflow_intra_op_parallelism == 1
+    assert flags.tensorflow_inter_op_parallelism == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rest_api_port", "8501"], "--rest_api_port needs a value, written --rest_api_port="),
+        ([*NEEDED, "--nope=1"], "Unknown flag --nope=1"),
+        ([*NEEDED, "rest_api_num_threads=1"], "Unknown flag rest_api_num_threads=1"),
+        ([*NEEDED, "--rest_api_num_threads=many"], "=many is not a whole number"),
+        ([*NEEDED, "--rest_api_num_threads=0"], "=0 is not between 1 and 4096"),
+        ([*NEEDED, "--rest_api_port=65536"], "=65536 is not between 0 and 65535"),
+        (["--model_base_path=/m"], "Give --rest_api_port=PORT"),
+        (["--rest_api_port=0", "--model_base_path=/m"], "Give --rest_api_port=PORT"),
+        (["--rest_api_port=1"], "Give --model_base_path=DIR"),
+        ([*NEEDED, "--model_name=a/b"], "--model_name=a/b cannot stand in a path"),
+        ([*NEEDED, "--enable_batching"], "This server does not batch"),
+        ([*NEEDED, "--enable_batching=true"], "This server does not batch"),
+        ([*NEEDED, "--enable_batching=maybe"], "--enable_batching=maybe is neither true nor false"),
+        ([*NEEDED, "--batching_parameters_file=x"], "This server does not batch"),
+        ([*NEEDED, "--monitoring_config_file=/nope"], "cannot read /nope"),
+    ],
+)
+def test_flags_that_cannot_be_used(arguments: list[str], message: str) -> None:
+    with pytest.raises(FlagError) as raised:
+        parse(arguments)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("word", ["help", "version"])
+def test_help_needs_nothing_else(word: str) -> None:
+    with pytest.raises(HelpWanted, match=word):
+        parse([f"--{word}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("prometheus_config { enable: true }", DEFAULT_PATH),
+        ('prometheus_config: {\n  enable: true,  # on\n  path: "/metrics"\n}\n', "/metrics"),
+        ('prometheus_config { path: "" enable: true }', DEFAULT_PATH),
+        ("prometheus_config { enable: false }", None),
+        ("prometheus_config {}", None),
+    ],
+)
+def test_monitoring_configurations(tmp_path: Path, text: str, path: str | None) -> None:
+    file = tmp_path / "monitoring.config"
+    file.write_text(text)
+    metrics = read_config(file)
+    assert (metrics and metrics.path) == path
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "prometheus_config { enable: maybe }"])
+def test_malformed_monitoring_configurations(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "monitoring.config"
+    file.write_text(text)
+    with pytest.raises(ValueError, match="is not of the form"):
+        read_config(file)
+
+
+def saved_model(directory: Path) -> Path:
+    directory.mkdir(parents=True)
+    (directory / "saved_model.pb").touch()
+    return directory
+
+
+def test_the_newest_version_is_served(tmp_path: Path) -> None:
+    for version in ("2", "10", "0009"):
+        saved_model(tmp_path / version)
+    (tmp_path / "11.tmp").mkdir()
+    (tmp_path / "12").touch()
+    assert newest_version(tmp_path) == (10, tmp_path / "10")
+
+
+def test_base_paths_that_cannot_be_served(tmp_path: Path) -> None:
+    def refusal(path: Path) -> str:
+        with pytest.raises(RepositoryError) as raised:
+            newest_version(path)
+        assert str(path) in str(raised.value)
+        return str(raised.value)
+
+    assert "There is no model at" in refusal(tmp_path / "nope")
+    (tmp_path / "file").touch()
+    assert "is not a directory" in refusal(tmp_path / "file")
+    (tmp_path / "empty").mkdir()
+    assert "has no numbered version (found: nothing)" in refusal(tmp_path / "empty")
+    version = saved_model(tmp_path / "model" / "1")
+    assert f"Give its parent, --model_base_path={version.parent}" in refusal(version)
+    unnumbered = saved_model(tmp_path / "bare")
+    assert "Move it into a sub-directory called 1" in refusal(unnumbered)
+    (tmp_path / "hollow" / "3").mkdir(parents=True)
+    assert "has no saved_model.pb" in refusal(tmp_path / "hollow")
+
+
+def test_wrong_flags_end_it_with_2() -> None:
+    done = run_to_end(["--nope=1"])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("savedmodel-server: Unknown flag --nope=1")
+    assert done.stderr.count("\n") == 1
+
+
+def test_help_names_every_flag() -> None:
+    done = run_to_end(["--help"])
+    assert done.returncode == 0
+    for flag in ("--rest_api_port", "--rest_api_address", "--enable_batching", "--model_name"):
+        assert flag in done.stdout
+
+
+def test_without_tensorflow_it_says_how_to_get_it(tmp_path: Path) -> None:
+    saved_model(tmp_path / "1")
+    program = (
+        "import importlib.metadata as m, runpy, sys\n"
+        "def missing(name): raise m.PackageNotFoundError(name)\n"
+        "m.version = missing\n"
+        "sys.modules['tensorflow'] = None\n"
+        f"runpy.run_module({MODULE!r}, run_name='__main__')\n"
+    )
+    flags = [f"--rest_api_port={free_port()}", f"--model_base_path={tmp_path}"]
+    for arguments in (flags, ["--version"]):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=ANSWER_LIMIT,
+            env=environment(),
+            check=False,
+        )
+        assert done.returncode == 255
+        assert "TensorFlow is not installed" in done.stderr
+        assert "pip install 'pytest-servebench[tensorflow]'" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_importing_the_package_does_not_import_tensorflow() -> None:
+    program = (
+        f"import sys, {MODULE}.server, {MODULE}.__main__\nsys.exit('tensorflow' in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment())
+
+
+@pytest.mark.servers
+def test_version_names_tensorflow(models: Path) -> None:
+    done = run_to_end(["--version"])
+    assert done.returncode == 0
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("savedmodel-server 0.1.0 (TensorFlow 2.")
+
+
+def assert_refuses_to_start(flags: list[str], *words: str) -> None:
+    done = run_to_end(flags)
+    assert done.returncode == 255
+    assert done.stdout == ""
+    for word in words:
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.servers
+def test_models_that_cannot_be_served_end_it(models: Path, tmp_path: Path) -> None:
+    port = f"--rest_api_port={free_port()}"
+    missing = tmp_path / "nope"
+    assert_refuses_to_start([port, f"--model_base_path={missing}"], str(missing))
+    broken = saved_model(tmp_path / "broken" / "1")
+    (broken / "saved_model.pb").write_bytes(b"not a model")
+    assert_refuses_to_start([port, f"--model_base_path={broken.parent}"], str(broken), "Export")
+    # Its variables were lost on the way.
+    hollow = tmp_path / "hollow" / "1"
+    shutil.copytree(models / "fashion" / "1", hollow)
+    shutil.rmtree(hollow / "variables")
+    assert_refuses_to_start([port, f"--model_base_path={hollow.parent}"], str(hollow), "Export")
+
+
+@pytest.mark.servers
+def test_a_port_in_use_ends_it(models: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert_refuses_to_start(
+            [f"--rest_api_port={port}", f"--model_base_path={models / 'fashion'}"],
+            f"port {port} of 127.0.0.1",
+            "Address already in use",
+            "--rest_api_port",
+        )
+
+
+@pytest.mark.servers
+def test_an_address_of_another_machine_ends_it(models: Path) -> None:
+    flags = [f"--rest_api_port={free_port()}", f"--model_base_path={models / 'fashion'}"]
+    assert_refuses_to_start([*flags, "--rest_api_address=192.0.2.1"], "192.0.2.1")
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_end_it_quietly(models: Path, tmp_path: Path, number: signal.Signals) -> None:
+    with running(models / "fashion", tmp_path / "log", "--port=0") as server:
+        with server.connect():
+            server.process.send_signal(number)
+            assert server.process.wait(timeout=ANSWER_LIMIT) == 0
+        lines = server.log.read_text().splitlines()
+    assert "savedmodel-server" in lines[0]
+    assert any("--port=0 has no effect" in line for line in lines)
+    assert f"ready: http://127.0.0.1:{server.port}/v1/models/fashion, version 1" in lines[-2]
+    assert lines[-1].endswith(f"INFO ending on {number.name}")
+    # Nothing of TensorFlow's start, or of a traceback, is in between.
+    assert all(line[:2] == "20" and " INFO " in line for line in lines)
+
+
+@pytest.fixture(scope="module")
+def monitored(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    directory = tmp_path_factory.mktemp("monitored")
+    config = directory / "monitoring.config"
+    config.write_text("prometheus_config { enable: true }")
+    flag = f"--monitoring_config_file={config}"
+    with running(models / "mixed", directory / "log", flag, name="mixed") as server:
+        yield server
+
+
+def predict(server: Running, body: object) -> tuple[int, object]:
+    response = server.post("/v1/models/mixed:predict", json.dumps(body).encode())
+    return response.status, json.loads(response.body)
+
+
+@pytest.mark.servers
+def test_metrics_are_served(monitored: Running) -> None:
+    predict(monitored, {"signature_name": "flip", "instances": [[True, False]]})
+    page = monitored.get("/monitoring/prometheus/metrics")
+    assert (page.status, page.header("Content-Type")) == (200, "text/plain")
+    assert b':tensorflow:serving:request_count{model_name="mixed",status="OK"}' in page.body
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        (
+            {"signature_name": "add", "inputs": {"a": [[1, 2], [3, 4.5]], "b": [10, 20]}},
+            {"outputs": {"total": [13.0, 27.5], "twice": [20, 40]}},
+        ),
+        (
+            {"signature_name": "add", "instances": [{"a": [1, 2], "b": 10}]},
+            {"predictions": [{"total": 13.0, "twice": 20}]},
+        ),
+        (
+            {"signature_name": "strings", "instances": ["é", {"b64": "AAE="}]},
+            {
+                "predictions": [
+                    {"echo": "é", "echo_bytes": {"b64": "w6k="}, "length": 2},
+                    {"echo": "\0\1", "echo_bytes": {"b64": "AAE="}, "length": 2},
+                ]
+            },
+        ),
+        ({"signature_name": "flip", "inputs": [[True, False]]}, {"outputs": [[False, True]]}),
+        ({"signature_name": "same", "inputs": [0.1, 1e300]}, {"outputs": [0.1, 1e300]}),
+        ({"signature_name": "positive", "inputs": [[1], [2]]}, {"outputs": [[1.0], [2.0]]}),
+        ({"signature_name": "positive", "inputs": 3}, {"outputs": 3.0}),
+    ],
+)
+def test_signatures_of_many_kinds(mixed: Running, body: object, answer: object) -> None:
+    assert predict(mixed, body) == (200, answer)
+
+
+@pytest.mark.servers
+def test_errors_of_the_graph_are_the_clients(mixed: Running) -> None:
+    status, answer = predict(mixed, {"signature_name": "positive", "inputs": [-1]})
+    assert status == 400
+    assert "must not be negative" in str(answer)
+
+
+@pytest.mark.servers
+def test_a_model_without_a_default_signature_says_so(mixed: Running) -> None:
+    assert predict(mixed, {"inputs": [1]}) == (
+        400,
+        {"error": 'Serving signature name: "serving_default" not found in signature def'},
+    )
+    assert '"version": "7"' in mixed.get("/v1/models/mixed").body.decode()

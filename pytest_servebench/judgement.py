@@ -54,7 +54,6 @@ def judge_case(result: CaseResult, item: pytest.Item, settings: Settings) -> Cas
 
 def apply(result: CaseResult, item: pytest.Item, settings: Settings) -> None:
     """Let the test fail, warn or be skipped as the verdict and the user's policy say."""
-    __tracebackhide__ = True
     if result.verdict == "failed":
         pytest.fail(failure_message(result, result.clauses), pytrace=False)
     if result.verdict != "inconclusive":

@@ -149,7 +149,6 @@ def _kinds_of(items: list[pytest.Item]) -> Iterator[str]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Judge a case when its test has ended, record it, and only then let it fail."""
-    __tracebackhide__ = True
     try:
         outcome = yield
     finally:

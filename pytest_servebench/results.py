@@ -52,8 +52,9 @@ class Summary:
         achieved_rate: the rate the schedule really had.
         latency: done - arrival of the requests that succeeded.
         estimates: ``p50``, ``p90``, ``p95``, ``p99``, ``p999`` and ``mean`` of the latency in
-            which a failed request ranks as infinitely slow (an SLO's quantities), ``throughput``
-            and ``success_rate``, each with its interval.
+            which a failed request ranks as infinitely slow (an SLO's quantities), ``throughput``,
+            ``throughput_share`` (of the arrivals), ``success_rate``, ``drop_rate`` and
+            ``error_rate``, each with its interval.
         queue_wait: dequeued - enqueued.
         service_time: done - sent of the requests that succeeded.
         generator_lag: enqueued - arrival: the measuring device's own lateness.

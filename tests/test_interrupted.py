@@ -27,6 +27,13 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return condition()
 
 
+def command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it ended in the meantime
+        return ""
+
+
 def ports_of(processes: list[psutil.Process]) -> set[int]:
     ports = set()
     for process in processes:
@@ -58,7 +65,7 @@ def test_nothing_is_left(kind: str, signal_: signal.Signals, tmp_path: Path) -> 
 
     def generator_runs() -> bool:
         return any(
-            "pytest_servebench.load.generator" in " ".join(child.cmdline())
+            "pytest_servebench.load.generator" in command_line(child)
             for child in psutil.Process(run.pid).children(recursive=True)
         )
 
@@ -75,7 +82,7 @@ def test_nothing_is_left(kind: str, signal_: signal.Signals, tmp_path: Path) -> 
             run.send_signal(signal_)
         assert wait_until(
             lambda: not any(process.is_running() for process in family), GONE_WITHIN
-        ), [process.cmdline() for process in family if process.is_running()]
+        ), [command_line(process) for process in family if process.is_running()]
         assert wait_until(lambda: all(map(is_free, ports)), GONE_WITHIN)
         run.wait(30)
     finally:

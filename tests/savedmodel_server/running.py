@@ -97,7 +97,9 @@ def free_port() -> int:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+    inherited = os.environ.get("PYTHONPATH")
+    path = f"{inherited}{os.pathsep}{ROOT}" if inherited else str(ROOT)
+    return {**os.environ, "PYTHONPATH": path}
 
 
 def run_to_end(

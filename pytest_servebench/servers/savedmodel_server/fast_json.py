@@ -73,7 +73,7 @@ def decode_plain(body: bytes, signatures: Mapping[str, Signature]) -> PredictReq
 def _dense(body: bytes, signatures: Mapping[str, Signature]) -> PredictRequest:
     """Compare the brackets with those the shape must have; read what is between as one flat list.
 
-    So no list is made for every pixel, which halves the time. It is right because
+    So no list is made for every pixel, which saves up to half of the time. It is right because
 
     * brackets and commas alone, in order, are those of an array of that shape, so each stretch
       between two commas is opening brackets, then closing ones;

@@ -26,6 +26,8 @@ from pytest_servebench.servers.savedmodel_server.status import CODE_NAMES, ApiEr
 Array = npt.NDArray[Any]
 _DISTRIBUTIONS = ("tensorflow", "tensorflow-cpu", "tensorflow-intel", "tensorflow-macos")
 _WARM_UP_RUNS = 3
+# TensorFlow's Python puts this before the runtime's message, which is all that the real server has.
+_PYTHONS_HEADING = "Graph execution error:\n\n"
 
 _log = logging.getLogger(__name__)
 
@@ -150,7 +152,8 @@ class Model:
             return self._calls[signature](inputs)
         except self._error_type as error:
             code = CODE_NAMES.get(getattr(error, "error_code", 2), "UNKNOWN")
-            raise ApiError(str(getattr(error, "message", error)), code) from error
+            message = str(getattr(error, "message", error))
+            raise ApiError(message.removeprefix(_PYTHONS_HEADING), code) from error
 
     def warm_up(self) -> None:
         """Run each signature on zeros, so that no client waits for what TensorFlow does once."""
@@ -202,7 +205,7 @@ def _info(info: Any) -> TensorInfo:
 def _zeros(info: TensorInfo) -> Array | None:
     if info.dims is None or info.dtype.numpy is None:
         return None
-    shape = tuple(max(size, 1) if size < 0 else size for size in info.dims)
+    shape = tuple(1 if size < 0 else size for size in info.dims)
     if info.dtype is STRING:
         return np.full(shape, b"", dtype=object)
     return np.zeros(shape, dtype=info.dtype.numpy)

@@ -13,8 +13,8 @@ _log = logging.getLogger(__name__)
 class Workers:
     """A fixed number of threads that take jobs in order.
 
-    ``concurrent.futures`` would do, but its futures, made to be waited for by threads, cost more
-    per request than everything else that this server does outside of JSON and the model.
+    ``concurrent.futures`` would do, but nobody here waits for a future: a job itself hands its
+    result to the event loop.
     """
 
     def __init__(self, count: int) -> None:

@@ -67,9 +67,9 @@ def hide(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
 @pytest.mark.parametrize(
     ("kinds", "built"),
     [
-        ({"torchserve", "tensorflow_serving"}, {"torchserve", "tensorflow_serving"}),
-        (["torchserve"], {"torchserve"}),
-        (("tensorflow_serving",), {"tensorflow_serving", "reference"}),
+        ({"torchserve", "tensorflow_serving"}, {"torchserve", "tensorflow_serving", "onnx"}),
+        (["torchserve"], {"torchserve", "onnx"}),
+        (("tensorflow_serving",), {"tensorflow_serving", "reference", "onnx"}),
         ([], {"reference"}),
         (["a kind of somebody else"], {"reference"}),
     ],
@@ -79,12 +79,20 @@ def test_only_what_is_needed_is_built_and_once(
 ) -> None:
     model = packaging.package(weights, kinds)
     assert set(builds.built) == built
-    assert set(model.artifacts) == built - {"reference"}
+    assert set(model.artifacts) == built - {"reference", "onnx"}
     assert all(path.exists() for path in model.artifacts.values())
     assert model.inputs.shape == (64, 28, 28, 1)
     np.testing.assert_array_equal(model.outputs, LOGITS[:64])
     packaging.package(weights, kinds)
     assert len(builds.built) == len(built)
+
+
+def test_onnx_is_a_witness_only_where_it_is_installed(
+    builds: FakeBuilds, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide(monkeypatch, "onnx")
+    packaging.package(weights, ["torchserve"])
+    assert builds.built == ["torchserve"]
 
 
 def test_names_and_digest(builds: FakeBuilds, weights: Path) -> None:
@@ -109,7 +117,7 @@ def test_a_changed_artifact_is_built_again(builds: FakeBuilds, weights: Path) ->
     model = packaging.package(weights, ["torchserve"])
     model.artifacts["torchserve"].write_text("tampered with")
     packaging.package(weights, ["torchserve"])
-    assert builds.built == ["torchserve", "torchserve"]
+    assert sorted(builds.built) == ["onnx", "torchserve", "torchserve"]
     assert model.artifacts["torchserve"].read_text() == "torchserve"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import signal
 import sys
@@ -271,7 +272,10 @@ def test_a_second_server_does_not_hold_the_first_ones_pipe(start_child: StartChi
     first, second = start_child(SLEEP), start_child(SLEEP)
     pipe = os.fstat(first._supervisor.stdin.fileno()).st_ino  # type: ignore[union-attr]
     for pid in (second.pid, second._supervisor.pid, first.pid):
-        targets = [fd.readlink() for fd in Path(f"/proc/{pid}/fd").iterdir()]
+        targets = []
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed in the meantime
+                targets.append(fd.readlink())
         assert Path(f"pipe:[{pipe}]") not in targets
 
 

@@ -12,7 +12,6 @@ from pytest_servebench import benchmark_bridge, judgement
 from pytest_servebench.case_runner import Case, run_case
 from pytest_servebench.cases import marked_seconds
 from pytest_servebench.errors import OptionError, ServebenchError
-from pytest_servebench.load.records import RecordStore
 from pytest_servebench.model import ServedModel
 from pytest_servebench.progress import Progress
 from pytest_servebench.results import CaseResult
@@ -178,11 +177,7 @@ class PoissonLoad:
         progress = config.stash[PROGRESS]
         try:
             with progress.load() as show:
-
-                def watch(store: RecordStore) -> None:
-                    show(store)
-
-                result = run_case(case, server, session.describe(server), session.model(), watch)
+                result = run_case(case, server, session.describe(server), session.model(), show)
         except ServebenchError as error:
             _fail(error)
         result = session.save_records(result)

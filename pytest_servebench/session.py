@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import platform
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from pytest_servebench.errors import ModelError, OptionError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.model_loading import load_model
 from pytest_servebench.options import Settings
+from pytest_servebench.report.files import write_whole
 from pytest_servebench.results import SCHEMA_VERSION, CaseResult, Run, ServerInfo
 from pytest_servebench.servers.base import RunningServer, ServerKind
 
@@ -220,9 +220,7 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
     Raises:
         ValueError: a number is not finite, which JSON cannot say.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
 
 
 def machine_facts() -> dict[str, Any]:

@@ -38,8 +38,8 @@ class Connection(asyncio.Protocol):
     """Sends requests and reads answers until the connection is lost or closed."""
 
     __slots__ = (
-        "_awaiting", "_began", "_body", "_complete", "_head", "_headers_done", "_owner", "_parser",
-        "_size", "_surplus", "_transport",
+        "_awaiting", "_began", "_body", "_complete", "_head", "_headers_done", "_keep", "_owner",
+        "_parser", "_size", "_surplus", "_transport",
     )  # fmt: skip
 
     def __init__(self, owner: Owner) -> None:
@@ -54,6 +54,7 @@ class Connection(asyncio.Protocol):
         self._began = False
         self._headers_done = False
         self._complete = False
+        self._keep = False
         self._surplus = False
         self._head = b""
         self._body: list[bytes] = []
@@ -122,7 +123,7 @@ class Connection(asyncio.Protocol):
     def _take_answer(self) -> None:
         status = self._parser.get_status_code()
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        keep = self._parser.should_keep_alive() and not self._surplus
+        keep = self._keep and not self._surplus
         self._awaiting = False
         self._begin_answer()
         owner = self._owner
@@ -164,3 +165,5 @@ class Connection(asyncio.Protocol):
             self._began = True
         else:
             self._complete = True
+            # Asked here: the parser forgets the answer's head when this returns.
+            self._keep = self._parser.should_keep_alive()

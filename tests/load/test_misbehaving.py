@@ -123,6 +123,32 @@ def test_outcome(behaviour: Behaviour, outcome: str) -> None:
         assert_all(load(port), outcome)
 
 
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        pytest.param(OK, True, id="keep-alive"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+            True,
+            id="chunked",
+        ),
+        pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", True, id="no-content"),
+        pytest.param(OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n"), False, id="close"),
+    ],
+)
+def test_connections_are_kept_where_the_server_keeps_them(answer: bytes, kept: bool) -> None:
+    connections = []
+
+    def behave(link: socket.socket) -> None:
+        connections.append(link)
+        always(answer)(link)
+
+    with serving(behave) as port:
+        result = load(port)
+    assert_all(result, "ok")
+    assert (len(connections) <= 4) == kept
+
+
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -10,44 +10,65 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_servebench.errors import InvalidMeasurementError, ServebenchError
-    from pytest_servebench.fixtures import LoadedCase, PoissonLoad
+    from pytest_servebench.errors import (
+        BadResponseError,
+        InvalidMeasurementError,
+        ServebenchError,
+    )
     from pytest_servebench.judgement import InconclusiveWarning
+    from pytest_servebench.load.arrivals import Constant, Gamma, Poisson, Ramp, Steps, Trace
+    from pytest_servebench.load_fixture import LoadedCase, PoissonLoad
     from pytest_servebench.model import ServedModel
-    from pytest_servebench.protocols.base import HttpRequest, PredictionProtocol
+    from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
     from pytest_servebench.results import CaseResult
     from pytest_servebench.servers.base import RunningServer, ServerKind, ServerSettings
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BadResponseError",
     "CaseResult",
+    "Constant",
+    "Gamma",
+    "HttpAnswer",
     "HttpRequest",
     "InconclusiveWarning",
     "InvalidMeasurementError",
     "LoadedCase",
+    "Poisson",
     "PoissonLoad",
     "PredictionProtocol",
+    "Ramp",
     "RunningServer",
     "ServebenchError",
     "ServedModel",
     "ServerKind",
     "ServerSettings",
+    "Steps",
+    "Trace",
 ]
 
 _HOMES = {
+    "BadResponseError": "errors",
     "CaseResult": "results",
+    "Constant": "load.arrivals",
+    "Gamma": "load.arrivals",
+    "HttpAnswer": "protocols.base",
     "HttpRequest": "protocols.base",
     "InconclusiveWarning": "judgement",
     "InvalidMeasurementError": "errors",
-    "LoadedCase": "fixtures",
-    "PoissonLoad": "fixtures",
+    "LoadedCase": "load_fixture",
+    "Poisson": "load.arrivals",
+    "PoissonLoad": "load_fixture",
     "PredictionProtocol": "protocols.base",
+    "Ramp": "load.arrivals",
     "RunningServer": "servers.base",
     "ServebenchError": "errors",
     "ServedModel": "model",
     "ServerKind": "servers.base",
     "ServerSettings": "servers.base",
+    "Steps": "load.arrivals",
+    "Trace": "load.arrivals",
 }
 
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-import numpy as np
-
-from pytest_servebench.errors import BadResponseError
-from pytest_servebench.load.records import Outcome, Records, RecordStore
-from pytest_servebench.load.runner import LoadResult, invalid_reason, run_load
+from pytest_servebench.load.arrivals import ArrivalProcess
+from pytest_servebench.load.records import RecordStore
+from pytest_servebench.load.runner import run_load
 from pytest_servebench.load.spec import LoadSpec
-from pytest_servebench.model import ServedModel
+from pytest_servebench.load.target import Target
+from pytest_servebench.load.validity import invalid_reason
 from pytest_servebench.monitor import ResourceMonitor
-from pytest_servebench.protocols.base import HttpRequest
 from pytest_servebench.results import CaseResult, ServerInfo
 from pytest_servebench.servers.base import RunningServer
 from pytest_servebench.stats import summarize
+from pytest_servebench.traffic import Traffic, check_answers, request_bytes
 
 _ALIVE_INTERVAL = 0.2  # seconds between two looks at the server
 
@@ -38,9 +35,13 @@ class Case:
         warmup: seconds of requests that are not recorded.
         timeout: seconds until a sent request is given up.
         drain: seconds after the window in which started requests may still end.
+        arrivals: the process that the arrival times come from.
         seed: seed of the schedule.
         priority: scheduling of the generator.
         max_lag: lateness of the generator, seconds, beyond which the case is invalid.
+        samples: how many answers are looked into.
+        tls_verify: whether the certificate of a server over https must be valid.
+        tls_ca: file of certificates to trust in place of the system's.
     """
 
     name: str
@@ -52,16 +53,20 @@ class Case:
     warmup: float
     timeout: float
     drain: float
+    arrivals: ArrivalProcess
     seed: int
     priority: str
     max_lag: float
+    samples: int
+    tls_verify: bool
+    tls_ca: str | None
 
 
 def run_case(
     case: Case,
     server: RunningServer,
     info: ServerInfo,
-    model: ServedModel,
+    traffic: Traffic,
     watch: Callable[[RecordStore], None],
 ) -> CaseResult:
     """Load ``server`` as ``case`` says and return what came out, not yet judged.
@@ -70,29 +75,28 @@ def run_case(
         case: what to do.
         server: a running server.
         info: how reports show it.
-        model: gives the inputs, and the outputs to expect.
+        traffic: what to send, and how answers are judged.
         watch: called some twenty times a second with the live records.
 
     Raises:
         ServerDiedError: the server ended under the load.
         InvalidMeasurementError: the generator itself failed.
+        OptionError: the arrival process cannot fill the case's duration.
     """
-    address = urlsplit(server.base_url)
-    host, port = address.hostname or "127.0.0.1", address.port or 80
+    target = Target.parse(server.base_url, verify=case.tls_verify, ca_file=case.tls_ca)
     spec = LoadSpec(
-        host=host,
-        port=port,
-        requests=tuple(
-            request_bytes(server.protocol.request(one), f"{host}:{port}") for one in model.inputs
-        ),
+        target=target,
+        requests=tuple(request_bytes(one, target.authority) for one in traffic.requests),
         rate=case.rate,
         duration=case.duration,
         buffer_size=case.buffer_size,
         workers=case.workers,
+        arrivals=case.arrivals,
         seed=case.seed,
         warmup=case.warmup,
         timeout=case.timeout,
         drain=case.drain,
+        samples=case.samples,
         priority=case.priority,
     )
     next_look = 0.0
@@ -108,7 +112,7 @@ def run_case(
     with ResourceMonitor(server.pids) as monitor:
         load = run_load(spec, look)
     server.check_alive()
-    records = check_answers(load, server, model)
+    records, failures = check_answers(load, traffic)
     start = load.start / 1e9
     return CaseResult(
         name=case.name,
@@ -119,46 +123,13 @@ def run_case(
         duration=case.duration,
         workers=case.workers,
         seed=case.seed,
-        model=model.name,
-        weights_sha256=model.weights_sha256,
-        input_source=model.input_source,
-        summary=summarize(records, case.rate),
+        model=traffic.name,
+        weights_sha256=traffic.weights_sha256,
+        input_source=traffic.source,
+        failures=failures,
+        summary=summarize(records, case.arrivals.mean_rate(case.rate, case.duration)),
         resources=monitor.resources(start, start + case.duration),
         generator=load.generator,
-        invalid_reason=invalid_reason(records, case.max_lag),
+        invalid_reason=invalid_reason(records, load.generator, load.pauses, case.max_lag),
         records=records,
     )
-
-
-def request_bytes(request: HttpRequest, host: str) -> bytes:
-    """Return the whole HTTP/1.1 request for a server at ``host``."""
-    lines = [
-        f"{request.method} {request.path} HTTP/1.1",
-        f"Host: {host}",
-        *(f"{name}: {value}" for name, value in request.headers),
-        f"Content-Length: {len(request.body)}",
-    ]
-    return "\r\n".join((*lines, "", "")).encode("latin-1") + request.body
-
-
-def check_answers(load: LoadResult, server: RunningServer, model: ServedModel) -> Records:
-    """Return the records, with sampled answers that are not the model's as ``bad_response``.
-
-    A fast wrong answer is not a success.
-    """
-    outcome = load.records.outcome.copy()
-    for index, body in load.answers.items():
-        if outcome[index] != Outcome.OK:
-            continue
-        which = load.payloads[index]
-        try:
-            answer = server.protocol.read(body)
-        except BadResponseError:
-            outcome[index] = Outcome.BAD_RESPONSE
-            continue
-        expected = model.outputs[which]
-        if answer.shape != expected.shape or not np.allclose(
-            answer, expected, rtol=model.rtol, atol=model.atol
-        ):
-            outcome[index] = Outcome.BAD_RESPONSE
-    return dataclasses.replace(load.records, outcome=outcome)

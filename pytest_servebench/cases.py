@@ -18,6 +18,7 @@ _MARKER_KEYS: Final = (
     "duration",
     "warmup",
     "timeout",
+    "arrivals",
     "server",
     "rate",
     "buffer",
@@ -70,7 +71,7 @@ def check_marker(marker: pytest.Mark, nodeid: str) -> None:
     if unknown or marker.args:
         raise OptionError(
             f"{nodeid}: @pytest.mark.{MARKER} does not take "
-            f"{', '.join(unknown) or 'positional values'}; it takes {', '.join(_MARKER_KEYS[:5])}."
+            f"{', '.join(unknown) or 'positional values'}; it takes {', '.join(_MARKER_KEYS[:6])}."
         )
 
 
@@ -133,6 +134,12 @@ def mark(item: pytest.Item) -> None:
     if "buffer_size" in params:
         values["buffer"] = params["buffer_size"]
     item.add_marker(pytest.mark.servebench(**values))
+
+
+def marked_text(item: pytest.Item, key: str) -> str | None:
+    """Return a text from the test's marker; ``None`` where it says nothing."""
+    found = next((m.kwargs[key] for m in item.iter_markers(MARKER) if key in m.kwargs), None)
+    return None if found is None else str(found)
 
 
 def marked_seconds(item: pytest.Item, key: str, default: float) -> float:

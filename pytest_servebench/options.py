@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import pytest
 
 from pytest_servebench.errors import OptionError
+from pytest_servebench.load.arrivals import ArrivalProcess, parse_arrivals
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.slo import Clause, parse_slo
 
@@ -33,9 +34,11 @@ class Settings:
         warmup: seconds of closed-loop requests before each case.
         timeout: seconds until a sent request is given up.
         drain: seconds after the window in which started requests may still end.
+        arrivals: the process that the arrival times come from.
         seed: seed of the schedules.
         priority: scheduling of the generator.
         max_lag: lateness of the generator, seconds, beyond which a case is invalid.
+        check_answers: how many answers of each case are looked into.
         slos: clauses that every case must meet, beside those of its own marker.
         on_inconclusive: what becomes of a test whose SLOs cannot be decided.
         model: ``module:callable`` that gives the model; empty if none is configured.
@@ -53,9 +56,11 @@ class Settings:
     warmup: float
     timeout: float
     drain: float
+    arrivals: ArrivalProcess
     seed: int
     priority: str
     max_lag: float
+    check_answers: int
     slos: tuple[Clause, ...]
     on_inconclusive: InconclusivePolicy
     model: str
@@ -218,6 +223,14 @@ _OPTIONS: Final = (
         "SECONDS",
     ),
     _Option(
+        "arrivals",
+        "poisson",
+        str,
+        "how requests arrive: poisson, constant, gamma:BURSTINESS, steps:1,3,1, ramp:0.5,2, "
+        "trace:FILE, trace:FILE@recorded",
+        "PROCESS",
+    ),
+    _Option(
         "seed",
         "0",
         whole(0, what="a whole number, 0 or more"),
@@ -237,6 +250,13 @@ _OPTIONS: Final = (
         number(0, inclusive=False, what="milliseconds above 0, such as 10"),
         "lateness of the generator that makes a case invalid, milliseconds",
         "MS",
+    ),
+    _Option(
+        "check-answers",
+        "64",
+        whole(0, what="a number of answers, 0 or more"),
+        "answers of each case that are compared with what the model predicts",
+        "N",
     ),
     _Option(
         "on-inconclusive",
@@ -298,6 +318,10 @@ _OPTIONS: Final = (
         "URL",
     ),
     _Option("torchserve-model", "", str, "the model's name at TorchServe", "NAME"),
+    _Option(
+        "tls-verify", "true", truth, "whether an https server's certificate must be valid", "BOOL"
+    ),
+    _Option("tls-ca", "", str, "certificates (PEM) to trust in place of the system's", "FILE"),
 )
 
 
@@ -347,12 +371,31 @@ def read_settings(config: pytest.Config) -> Settings:
         tfserving_model=values.pop("tfserving_model") or None,
         torchserve_url=values.pop("torchserve_url") or None,
         torchserve_model=values.pop("torchserve_model") or None,
+        tls_verify=values.pop("tls_verify"),
+        tls_ca=_found(values.pop("tls_ca"), config),
         torchserve_token=os.environ.get(TOKEN_VARIABLE),
     )
     values["max_lag"] /= 1000
+    values["arrivals"] = _arrivals(values["arrivals"], config)
     values["results"] = config.rootpath / values["results"]
     assert set(values) | {"slos", "server"} == {item.name for item in fields(Settings)}
     return Settings(**values, slos=slos, server=server)
+
+
+def _arrivals(text: str, config: pytest.Config) -> ArrivalProcess:
+    given = config.getoption("--servebench-arrivals") is not None
+    directory = config.invocation_params.dir if given else config.rootpath
+    try:
+        return parse_arrivals(text, directory)
+    except ValueError as error:
+        source = "--servebench-arrivals" if given else "servebench_arrivals (ini)"
+        raise OptionError(f"{source}={text!r}: {error}.") from None
+
+
+def _found(text: str, config: pytest.Config) -> str | None:
+    given = config.getoption("--servebench-tls-ca") is not None
+    directory = config.invocation_params.dir if given else config.rootpath
+    return str(directory / text) if text else None
 
 
 def _path(text: str) -> Path | None:

@@ -12,21 +12,19 @@ import pytest
 from pytest_servebench import benchmark_bridge, cases, judgement, options
 from pytest_servebench.errors import ServebenchError
 from pytest_servebench.fixtures import (
-    LOAD,
-    PROGRESS,
-    SESSION,
     buffer_size,
     model_server,
     poisson_load,
     rate,
     served_model,
-    session_of,
     tensorflow_serving,
     torchserve,
 )
+from pytest_servebench.load_fixture import LOAD
 from pytest_servebench.progress import Progress
 from pytest_servebench.saving import save_run
 from pytest_servebench.session import ServebenchSession
+from pytest_servebench.state import PROGRESS, SESSION, session_of
 
 __all__ = [
     "buffer_size",

@@ -98,14 +98,32 @@ class Resources:
 
 @dataclass(frozen=True)
 class Generator:
-    """How the measuring device did.
+    """How the measuring device did, from the clock's start to the end of the drain.
+
+    What this system cannot tell is ``None``.
 
     Attributes:
         pacing: ``timerfd``, or the fallback's name.
         priority: scheduling of the generator's process.
         event_loop: ``uvloop`` or ``asyncio``.
-        cpu_seconds: CPU time that it took.
+        cpu_seconds: processor time that it took.
+        cpu_share: the same as a share of one processor.
+        waited_seconds: time in which it could run but had no processor.
         involuntary_switches: how often it was put off the processor.
+        throttled_seconds: time for which a CPU quota held its control group back.
+        suspended_seconds: time for which the machine was suspended.
+        stops: how often a signal stopped it.
+        longest_pause: how late it was at worst at its own regular looks at the deadlines, seconds.
+        steal: share of the machine's time that its host gave to others.
+        cpu_pressure: share of the time in which some process of the machine waited for a
+            processor (PSI); of others too, so that a busy server shows here.
+        memory_pressure: the same for memory.
+        io_pressure: the same for disks.
+        lag_idle_p99: p99 of the lag of arrivals that found a worker idle, seconds.
+        lag_busy_p99: the same of arrivals that found all workers busy.
+        unaccounted: arrivals that it never took up.
+        resent: requests that were sent again because the server had just closed a kept connection.
+        arrivals: the arrival process, such as ``"poisson"``.
         arrivals_plausible: whether the schedule passed the checks of its arrival process.
         dispersion: index of dispersion of the arrivals; 1 for Poisson.
         lag1: lag-1 correlation of the gaps; 0 for Poisson.
@@ -115,7 +133,22 @@ class Generator:
     priority: str
     event_loop: str
     cpu_seconds: float
+    cpu_share: float
+    waited_seconds: float | None
     involuntary_switches: int
+    throttled_seconds: float | None
+    suspended_seconds: float | None
+    stops: int
+    longest_pause: float
+    steal: float | None
+    cpu_pressure: float | None
+    memory_pressure: float | None
+    io_pressure: float | None
+    lag_idle_p99: float | None
+    lag_busy_p99: float | None
+    unaccounted: int
+    resent: int
+    arrivals: str
     arrivals_plausible: bool
     dispersion: float
     lag1: float
@@ -188,6 +221,7 @@ class CaseResult:
         model: the served model's name.
         weights_sha256: digest of its weights.
         input_source: where the inputs come from.
+        failures: why requests failed, such as ``"timeout: no answer in time"``, to how many did.
         summary: figures.
         resources: CPU and memory.
         generator: the measuring device.
@@ -209,6 +243,7 @@ class CaseResult:
     model: str
     weights_sha256: str
     input_source: str
+    failures: Mapping[str, int]
     summary: Summary
     resources: Resources
     generator: Generator

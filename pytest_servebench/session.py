@@ -124,11 +124,12 @@ class ServebenchSession:
 
     def describe(self, server: RunningServer) -> ServerInfo:
         """Return how reports show ``server``."""
-        kind, settings = self.kind(server.kind), self.settings.server
-        ours = not kind.attached(settings)
+        settings = self.settings.server
+        kind = self.kinds.get(server.kind)  # none for a URL that a test gave
+        ours = kind is not None and not kind.attached(settings)
         return ServerInfo(
             kind=server.kind,
-            title=kind.title,
+            title=kind.title if kind is not None else server.implementation,
             implementation=server.implementation,
             base_url=server.base_url,
             protocol=server.protocol.name,

@@ -87,8 +87,16 @@ def failure_message(result: CaseResult, clause_results: Sequence[ClauseResult]) 
             f"  {result.server.implementation} at {result.rate:g} requests/s for "
             f"{result.duration:g} s, buffer {result.buffer_size}: {summary.arrivals} requests "
             f"({', '.join(lost) or 'none'})",
+            *(f"  {text}" for text in failure_texts(result)),
         ]
     )
+
+
+def failure_texts(result: CaseResult, most: int = 5) -> list[str]:
+    """Return the commonest reasons for which requests failed, a line each."""
+    ranked = sorted(result.failures.items(), key=lambda one: -one[1])
+    lines = [f"{number} x {reason}" for reason, number in ranked[:most]]
+    return [*lines, f"and {len(ranked) - most} more kinds"] if len(ranked) > most else lines
 
 
 # -- one clause -----------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -82,12 +85,25 @@ def case(
         model="adder",
         weights_sha256="0" * 64,
         input_source="random numbers",
+        failures={},
         summary=summarize(rows, rate),
         resources=resources,
-        generator=Generator("timerfd", "normal", "uvloop", 0.1, 1, True, 1.0, 0.0),
+        generator=calm_generator(),
         verdict="invalid" if invalid_reason else "passed",
         invalid_reason=invalid_reason,
     )
+
+
+def calm_generator(**changes: Any) -> Generator:
+    """Return a measuring device to which nothing happened but ``changes``."""
+    calm = Generator(
+        pacing="timerfd", priority="normal", event_loop="uvloop", cpu_seconds=0.1, cpu_share=0.01,
+        waited_seconds=0.002, involuntary_switches=1, throttled_seconds=0.0, suspended_seconds=0.0,
+        stops=0, longest_pause=0.0004, steal=0.0, cpu_pressure=0.1, memory_pressure=0.0,
+        io_pressure=0.0, lag_idle_p99=6e-5, lag_busy_p99=7e-5, unaccounted=0, resent=0,
+        arrivals="poisson", arrivals_plausible=True, dispersion=1.0, lag1=0.0,
+    )  # fmt: skip
+    return dataclasses.replace(calm, **changes)
 
 
 def steady(latency: Floats, rate: float = 10.0, failed: int = 0) -> Records:

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench.load.arrivals import check_poisson, poisson_schedule, streams
+from pytest_servebench.load.arrivals import Poisson, streams
 
 seeds = st.integers(0, 2**31)
 
 
 def schedule(seed: int, rate: float, duration: float) -> npt.NDArray[np.int64]:
-    return poisson_schedule(rate, duration, streams(seed, rate)[0])
+    return Poisson().schedule(rate, duration, streams(seed, rate)[0])
 
 
 @settings(deadline=None)
@@ -53,7 +53,9 @@ def test_rate_and_spread_are_poissons_over_many_seeds() -> None:
 
 @pytest.mark.parametrize(("rate", "duration"), [(1, 60.0), (10, 15.0), (100, 15.0), (1000, 5.0)])
 def test_the_check_accepts_poisson_processes(rate: float, duration: float) -> None:
-    checks = [check_poisson(schedule(seed, rate, duration), rate, duration) for seed in range(100)]
+    checks = [
+        Poisson().check(schedule(seed, rate, duration), rate, duration) for seed in range(100)
+    ]
     # Each band holds 99 % at least.
     assert sum(abs(one.rate_z) <= 2.576 for one in checks) >= 96
     assert sum(
@@ -68,22 +70,22 @@ def test_the_check_refuses_what_is_not_poisson() -> None:
     duration, rate = 30.0, 100.0
     dice = np.random.default_rng(0)
     even = (np.arange(3000) * 1e7).astype(np.int64)
-    assert not check_poisson(even, rate, duration).plausible
+    assert not Poisson().check(even, rate, duration).plausible
     # One seed in every one of ten workers: all arrivals come in tens.
-    tens = np.repeat(poisson_schedule(10, duration, dice), 10)
-    assert check_poisson(tens, rate, duration).dispersion > 5
-    assert not check_poisson(tens, rate, duration).plausible
+    tens = np.repeat(Poisson().schedule(10, duration, dice), 10)
+    assert Poisson().check(tens, rate, duration).dispersion > 5
+    assert not Poisson().check(tens, rate, duration).plausible
     # Slow and fast seconds take turns: gaps by themselves look exponential enough.
-    busy = poisson_schedule(170, duration, dice)
-    quiet = poisson_schedule(30, duration, dice)
+    busy = Poisson().schedule(170, duration, dice)
+    quiet = Poisson().schedule(30, duration, dice)
     turns = np.sort(np.concatenate([busy[busy // 10**9 % 2 == 0], quiet[quiet // 10**9 % 2 == 1]]))
-    assert not check_poisson(turns, rate, duration).plausible
-    assert not check_poisson(poisson_schedule(120, duration, dice), rate, duration).plausible
+    assert not Poisson().check(turns, rate, duration).plausible
+    assert not Poisson().check(Poisson().schedule(120, duration, dice), rate, duration).plausible
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3])
 def test_the_check_takes_hardly_any_arrivals(number: int) -> None:
     times = np.arange(1, number + 1, dtype=np.int64) * 10**8
-    found = check_poisson(times, 1.0, 1.0)
+    found = Poisson().check(times, 1.0, 1.0)
     assert found.achieved_rate == number
     assert np.isfinite([found.rate_z, found.dispersion, found.lag1]).all()

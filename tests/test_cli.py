@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def test_missing_suite_is_named(
 
 def test_what_follows_goes_to_pytest(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_a="def test_a(): pass\ndef test_b(): pass")
-    result = pytester.run("pytest-servebench", "run", "--suite", "test_a.py", "--", "-k", "test_b")
+    program = Path(sysconfig.get_path("scripts"), "pytest-servebench")  # need not be on PATH
+    result = pytester.run(program, "run", "--suite", "test_a.py", "--", "-k", "test_b")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["*1 passed, 1 deselected*"])

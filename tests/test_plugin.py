@@ -54,7 +54,7 @@ def test_ids_name_server_rate_and_buffer(run_bench: RunBench) -> None:
 def test_selection_is_exact(run_bench: RunBench, selection: tuple[str, ...], number: int) -> None:
     result = run_bench(
         "--collect-only", "-q", "--servebench-rates=1,10,100,0.5",
-        "--servebench-buffer-sizes=5,50", *selection, inprocess=True,
+        "--servebench-buffer-sizes=5,50", *selection,
     )  # fmt: skip
     assert len(collected(result)) == number
 
@@ -66,8 +66,10 @@ def test_rewritten_keyword_is_shown(run_bench: RunBench) -> None:
 
 def test_a_run_is_saved_whole(run_bench: RunBench, pytester: pytest.Pytester) -> None:
     result = run_bench(
-        "--servebench-slo=p50<500ms", "--benchmark-json=bench.json", "--servebench-plots=true"
-    )
+        "--servebench-slo=p50<500ms", "--benchmark-json=bench.json", "--servebench-plots=true",
+        "--servebench-duration=0.5",  # so long that the memory is looked at
+        subprocess=True,
+    )  # fmt: skip
     result.assert_outcomes(passed=1)
     directory, run = saved(pytester)
     (case,) = run["servebench"]["cases"]
@@ -99,6 +101,7 @@ def test_broken_slo_fails_with_its_message_and_is_saved(
         "--servebench-slo=p50<0.01ms",
         "--servebench-slo=success_rate>=10%",
         "--benchmark-json=b.json",
+        subprocess=True,
     )
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(failed=1)
@@ -114,7 +117,7 @@ MARKED = """
 import pytest
 
 @pytest.mark.slo("p50<400ms", "drop_rate<50%")
-@pytest.mark.servebench(rates=[30], buffer_sizes=[3, 4], duration=0.4)
+@pytest.mark.servebench(rates=[60], buffer_sizes=[3, 4], duration=0.2)
 def test_load(model_server, poisson_load):
     case = poisson_load(model_server)
     case.check("mean<400ms")
@@ -127,8 +130,8 @@ def test_marker_sets_load_and_slos(run_bench: RunBench, pytester: pytest.Pyteste
     result.assert_outcomes(passed=2)
     _, run = saved(pytester)
     for case in run["servebench"]["cases"]:
-        assert case["rate"] == 30
-        assert case["duration"] == 0.4
+        assert case["rate"] == 60
+        assert case["duration"] == 0.2
         clauses = [clause["clause"] for clause in case["clauses"]]
         assert (
             clauses == ["mean<400ms", "p50<400ms", "drop_rate<50%", "p50<0.5s"] or len(clauses) == 4
@@ -225,7 +228,7 @@ def test_server_that_dies_ends_the_case_with_its_log(
 def test_bad_input_names_option_value_and_remedy(
     run_bench: RunBench, option: str, words: str
 ) -> None:
-    result = run_bench(f"--servebench-{option}", inprocess=True)
+    result = run_bench(f"--servebench-{option}")
     assert result.ret != 0
     text = result.stdout.str() + result.stderr.str()
     assert re.search(words.replace("*", "(.|\n)*").replace("(.|\n)(.|\n)", "(.|\n)"), text), text
@@ -235,7 +238,7 @@ def test_bad_input_names_option_value_and_remedy(
 
 def test_results_that_cannot_be_written(run_bench: RunBench, pytester: pytest.Pytester) -> None:
     (pytester.path / "taken").write_text("a file")
-    result = run_bench("--servebench-results=taken")
+    result = run_bench("--servebench-results=taken", subprocess=True)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--servebench-results=*taken*Give a directory*"])
 
@@ -260,7 +263,7 @@ def test_unknown_marker_keyword(run_bench: RunBench) -> None:
 
 
 def test_parallel_load_is_refused(run_bench: RunBench) -> None:
-    result = run_bench("-n", "2")
+    result = run_bench("-n", "2", subprocess=True)
     assert result.ret != 0
     assert "without -n" in result.stdout.str() + result.stderr.str()
 
@@ -299,7 +302,7 @@ def test_junit_has_the_verdict(run_bench: RunBench, pytester: pytest.Pytester) -
 
 
 def test_no_process_is_left(run_bench: RunBench) -> None:
-    run_bench().assert_outcomes(passed=1)
+    run_bench(subprocess=True).assert_outcomes(passed=1)
     left = [
         process.pid
         for process in psutil.process_iter(["cmdline"])

@@ -97,6 +97,7 @@ def pytest_servebench_server_kinds(config: pytest.Config) -> list[ToyKind]:
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one segment, or the body waits for a delayed ACK, 40 ms
     count = 0
 
     def do_POST(self) -> None:
@@ -119,8 +120,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128  # of the usual 5, connections opened at once are retried after 1 s
+
+
 def main() -> None:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
     print(server.server_port, flush=True)
     server.serve_forever()
 

@@ -1,16 +1,36 @@
-"""When requests arrive: the schedule, drawn from a seed, and its check after the run."""
+"""When requests arrive: processes that draw a schedule from a seed, before the run.
+
+Each process is frozen plain data. It draws its schedule from a generator that it is given, and
+tells after the run how a schedule of its own looks: see :mod:`.arrival_check`.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-# Two-sided 99.9 % of the normal distribution: with three figures a run, a good generator is
-# doubted in three runs of a thousand.
-_BAND = 3.2905
+from pytest_servebench.errors import OptionError
+from pytest_servebench.load.arrival_check import (
+    ArrivalCheck,
+    check_lattice,
+    check_nothing,
+    check_poisson,
+    check_renewal,
+)
+
+Times = npt.NDArray[np.int64]
+"""Arrival times in ns since the clock's start, ascending; shape ``(n,)``."""
+
+EXAMPLES: Final = (
+    "give poisson, constant, gamma:BURSTINESS (gamma:4), steps:FACTORS (steps:1,3,1), "
+    "ramp:FACTORS (ramp:0.5,2), trace:FILE or trace:FILE@recorded"
+)
 
 
 def streams(seed: int, rate: float) -> tuple[np.random.Generator, np.random.Generator]:
@@ -24,87 +44,336 @@ def streams(seed: int, rate: float) -> tuple[np.random.Generator, np.random.Gene
     return np.random.default_rng(arrivals), np.random.default_rng(payloads)
 
 
-def poisson_schedule(
-    rate: float, duration: float, generator: np.random.Generator
-) -> npt.NDArray[np.int64]:
-    """Return arrival times in ns, ascending, of a Poisson process in ``[0, duration)``.
+class ArrivalProcess(Protocol):
+    """A law by which requests arrive; ``str()`` gives its text for options and reports."""
 
-    Args:
-        rate: mean arrivals a second.
-        duration: length of the window in seconds.
-        generator: source of the exponential gaps.
-    """
+    def schedule(self, rate: float, duration: float, generator: np.random.Generator) -> Times:
+        """Return the arrivals in ``[0, duration)`` s at ``rate`` a second.
+
+        Raises:
+            OptionError: the process cannot give arrivals for the whole window.
+        """
+        ...
+
+    def mean_rate(self, rate: float, duration: float) -> float:
+        """Return the arrivals a second to expect over the window."""
+        ...
+
+    def check(self, times: Times, rate: float, duration: float) -> ArrivalCheck:
+        """Compare a schedule with what this process gives."""
+        ...
+
+
+def _renewals(draw: Any, rate: float, duration: float, spread: float) -> Times:
+    """Return the sums of gaps from ``draw(size)`` (s) that lie within the window."""
     expected = rate * duration
-    chunk = int(expected + 6 * math.sqrt(expected) + 16)
-    times = np.cumsum(generator.exponential(1 / rate, chunk))
+    chunk = int(expected + 6 * spread * math.sqrt(expected) + 16)
+    times = np.cumsum(draw(chunk))
     while times[-1] < duration:
-        more = np.cumsum(generator.exponential(1 / rate, chunk)) + times[-1]
-        times = np.concatenate([times, more])
+        times = np.concatenate([times, np.cumsum(draw(chunk)) + times[-1]])
     return (times[times < duration] * 1e9).astype(np.int64)
 
 
 @dataclass(frozen=True)
-class ArrivalCheck:
-    """Whether arrivals look Poisson, each figure with its 99.9 % band.
+class Poisson:
+    """Independent users: exponential gaps."""
+
+    def schedule(self, rate: float, duration: float, generator: np.random.Generator) -> Times:
+        """Return arrivals with exponential gaps."""
+        return _renewals(lambda size: generator.exponential(1 / rate, size), rate, duration, 1.0)
+
+    def mean_rate(self, rate: float, duration: float) -> float:
+        """Return ``rate``."""
+        return rate
+
+    def check(self, times: Times, rate: float, duration: float) -> ArrivalCheck:
+        """Test counts and gaps against a Poisson process."""
+        return check_poisson(times / 1e9, rate, duration)
+
+    def __str__(self) -> str:
+        return "poisson"
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A metronome: equal gaps, the first arrival when the clock starts."""
+
+    def schedule(self, rate: float, duration: float, generator: np.random.Generator) -> Times:
+        """Return i / rate for all i; ``generator`` is not asked."""
+        times = np.arange(math.ceil(rate * duration), dtype=np.float64) / rate
+        return (times[times < duration] * 1e9).astype(np.int64)
+
+    def mean_rate(self, rate: float, duration: float) -> float:
+        """Return ``rate``."""
+        return rate
+
+    def check(self, times: Times, rate: float, duration: float) -> ArrivalCheck:
+        """Test that all gaps are equal."""
+        return check_lattice(times, rate, duration)
+
+    def __str__(self) -> str:
+        return "constant"
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """Independent gaps from a gamma distribution: burstier or steadier than Poisson.
 
     Attributes:
-        achieved_rate: arrivals a second that the schedule really had.
-        rate_z: deviation of their number from rate x duration, in standard deviations.
-        dispersion: variance over mean of counts in equal bins; 1 for Poisson.
-        dispersion_band: where 99.9 % of Poisson processes lie.
-        lag1: correlation of neighbouring gaps; 0 for Poisson.
-        lag1_band: half-width of the band in which 99.9 % of Poisson processes lie.
+        burstiness: squared coefficient of variation of the gaps: 1 is Poisson, 4 comes in bursts,
+            0.25 is nearly regular. (Some tools call its reciprocal, the shape, burstiness.)
     """
 
-    achieved_rate: float
-    rate_z: float
-    dispersion: float
-    dispersion_band: tuple[float, float]
-    lag1: float
-    lag1_band: float
+    burstiness: float
 
-    @property
-    def plausible(self) -> bool:
-        """Tell whether every figure lies within its band."""
-        low, high = self.dispersion_band
-        return (
-            abs(self.rate_z) <= _BAND
-            and low <= self.dispersion <= high
-            and abs(self.lag1) <= self.lag1_band
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.burstiness) and 0.01 <= self.burstiness <= 100):
+            raise ValueError(f"gamma: burstiness {self.burstiness:g}; give 0.01 to 100")
+
+    def schedule(self, rate: float, duration: float, generator: np.random.Generator) -> Times:
+        """Return arrivals with gamma-distributed gaps of mean ``1 / rate``."""
+        shape = 1 / self.burstiness
+        return _renewals(
+            lambda size: generator.gamma(shape, 1 / (rate * shape), size),
+            rate, duration, math.sqrt(self.burstiness),
+        )  # fmt: skip
+
+    def mean_rate(self, rate: float, duration: float) -> float:
+        """Return ``rate``."""
+        return rate
+
+    def check(self, times: Times, rate: float, duration: float) -> ArrivalCheck:
+        """Test counts and gaps against a renewal process of this burstiness."""
+        return check_renewal(times / 1e9, rate, duration, self.burstiness)
+
+    def __str__(self) -> str:
+        return f"gamma:{self.burstiness:g}"
+
+
+class _Varying:
+    """A Poisson process whose rate changes over the window."""
+
+    factors: tuple[float, ...]
+
+    def _check_factors(self, word: str, least: int) -> None:
+        if len(self.factors) < least:
+            raise ValueError(f"{word}: give at least {least} factors of the rate")
+        if not all(math.isfinite(one) and one >= 0 for one in self.factors) or not any(
+            self.factors
+        ):
+            raise ValueError(f"{word}: factors of the rate are 0 or more, and not all 0")
+
+    def factor(self, share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the factor of the rate where ``share`` (0 to 1) of the window has passed."""
+        raise NotImplementedError
+
+    def integral(self, share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the integral of :meth:`factor` from 0 to ``share``."""
+        raise NotImplementedError
+
+    def schedule(self, rate: float, duration: float, generator: np.random.Generator) -> Times:
+        """Return arrivals by thinning a Poisson process of the highest rate.
+
+        P. A. W. Lewis, G. S. Shedler: Simulation of nonhomogeneous Poisson processes by thinning,
+        Naval Research Logistics 26 (1979).
+        """
+        peak = max(self.factors)
+        times = Poisson().schedule(rate * peak, duration, generator)
+        kept = generator.random(len(times)) * peak < self.factor(times / (duration * 1e9))
+        return times[kept]
+
+    def mean_rate(self, rate: float, duration: float) -> float:
+        """Return ``rate`` times the mean factor."""
+        return rate * float(self.integral(np.array([1.0]))[0])
+
+    def check(self, times: Times, rate: float, duration: float) -> ArrivalCheck:
+        """Test the schedule where time runs as fast as arrivals are expected.
+
+        On that scale it is a Poisson process of constant rate (time change theorem).
+        """
+        changed = self.integral(times / (duration * 1e9)) * duration
+        return check_poisson(
+            changed, rate, float(self.integral(np.array([1.0]))[0]) * duration, shown_over=duration
         )
 
 
-def check_poisson(times: npt.NDArray[np.int64], rate: float, duration: float) -> ArrivalCheck:
-    """Compare arrival times (ns, ascending) with a Poisson process of ``rate`` over ``duration`` s.
+@dataclass(frozen=True)
+class Steps(_Varying):
+    """A Poisson process whose rate jumps: equal parts of the window, each with its factor."""
 
-    Dispersion: in the index of dispersion test (Fisher), (k - 1) D is chi-squared with k - 1
-    degrees of freedom; its quantiles by Wilson and Hilferty's cube-root approximation.
-    Lag-1 correlation of n independent gaps is normal with mean 0, deviation 1/sqrt(n) (Bartlett).
+    factors: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        self._check_factors("steps", 1)
+
+    def factor(self, share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the factor of the step."""
+        steps = np.minimum((share * len(self.factors)).astype(int), len(self.factors) - 1)
+        factors: npt.NDArray[np.float64] = np.array(self.factors)[steps]
+        return factors
+
+    def integral(self, share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the integral of a step function."""
+        edges = np.linspace(0, 1, len(self.factors) + 1)
+        sums = np.concatenate([[0.0], np.cumsum(self.factors)]) / len(self.factors)
+        return np.interp(share, edges, sums)
+
+    def __str__(self) -> str:
+        return "steps:" + ",".join(f"{one:g}" for one in self.factors)
+
+
+@dataclass(frozen=True)
+class Ramp(_Varying):
+    """A Poisson process whose rate moves in straight lines through equally spaced factors."""
+
+    factors: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        self._check_factors("ramp", 2)
+
+    def factor(self, share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the factor on the line."""
+        return np.interp(share, np.linspace(0, 1, len(self.factors)), self.factors)
+
+    def integral(self, share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the integral of straight lines: a trapezium for each."""
+        factors = np.array(self.factors)
+        pieces = len(factors) - 1
+        sums = np.concatenate([[0.0], np.cumsum((factors[:-1] + factors[1:]) / 2)])
+        piece = np.minimum((share * pieces).astype(int), pieces - 1)
+        inside = share * pieces - piece
+        slope = factors[piece + 1] - factors[piece]
+        area: npt.NDArray[np.float64] = inside * factors[piece] + inside**2 * slope / 2
+        sums_here: npt.NDArray[np.float64] = sums[piece]
+        return (sums_here + area) / pieces
+
+    def __str__(self) -> str:
+        return "ramp:" + ",".join(f"{one:g}" for one in self.factors)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Recorded arrivals, replayed.
+
+    Attributes:
+        times: arrival times in seconds, ascending, the first at 0.
+        source: the file, for messages and reports.
+        as_recorded: whether to keep the recorded speed; else time is scaled to the case's rate.
     """
-    number = len(times)
-    expected = rate * duration
-    bins = max(2, min(1000, int(expected // 5)))
-    counts, _ = np.histogram(times, bins=bins, range=(0, duration * 1e9))
-    mean = counts.mean()
-    dispersion = float(counts.var(ddof=1) / mean) if mean > 0 else 0.0
-    gaps = np.diff(times).astype(np.float64)
-    lag1, lag1_band = 0.0, math.inf
-    if len(gaps) > 2 and gaps.std() > 0:
-        lag1 = float(np.corrcoef(gaps[:-1], gaps[1:])[0, 1])
-        lag1_band = _BAND / math.sqrt(len(gaps) - 1)
-    return ArrivalCheck(
-        achieved_rate=number / duration,
-        rate_z=(number - expected) / math.sqrt(expected),
-        dispersion=dispersion,
-        dispersion_band=(
-            _chi_squared_quantile(bins - 1, -_BAND) / (bins - 1),
-            _chi_squared_quantile(bins - 1, _BAND) / (bins - 1),
-        ),
-        lag1=lag1,
-        lag1_band=lag1_band,
-    )
+
+    times: tuple[float, ...]
+    source: str
+    as_recorded: bool = False
+
+    @classmethod
+    def read(cls, path: Path, *, as_recorded: bool = False) -> Trace:
+        """Read a text file with a time in seconds on each line.
+
+        Of several columns, separated by commas, the first counts; a heading, empty lines and lines
+        that begin with ``#`` do not. Times count from the first: they may be epoch seconds.
+
+        Raises:
+            ValueError: the file cannot be read, or is not such a file.
+        """
+        try:
+            lines = path.read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not a text file"
+            raise ValueError(f"the trace {path} cannot be read: {reason}") from None
+        times: list[float] = []
+        for number, line in enumerate(lines, 1):
+            text = line.split(",")[0].strip()
+            if not text or text.startswith("#"):
+                continue
+            try:
+                value = float(text)
+            except ValueError:
+                if number == 1:
+                    continue
+                value = math.nan
+            if not math.isfinite(value):
+                raise ValueError(f"{path}, line {number}: {text!r} is not a time in seconds")
+            if times and value < times[-1]:
+                raise ValueError(
+                    f"{path}, line {number}: {text} is earlier than the line before; sort the file"
+                )
+            times.append(value)
+        if len(times) < 2 or times[0] == times[-1]:
+            raise ValueError(f"{path}: a trace needs at least two different arrival times")
+        return cls(tuple(value - times[0] for value in times), str(path), as_recorded)
+
+    def _speed(self, rate: float) -> float:
+        """Return by how much time must be stretched."""
+        return 1.0 if self.as_recorded else self._recorded_rate() / rate
+
+    def _recorded_rate(self) -> float:
+        return (len(self.times) - 1) / self.times[-1]
+
+    def schedule(self, rate: float, duration: float, generator: np.random.Generator) -> Times:
+        """Return the recorded arrivals; ``generator`` is not asked."""
+        times = np.array(self.times) * self._speed(rate)
+        # The trace covers one mean gap after its last arrival too.
+        covered = float(times[-1]) * len(times) / (len(times) - 1)
+        if covered < duration * 0.999:
+            speed = "as recorded" if self.as_recorded else f"at {rate:g}/s"
+            raise OptionError(
+                f"the trace {self.source} ends after {covered:.3g} s {speed}, before the case's "
+                f"{duration:g} s: lower --servebench-duration, or give a longer trace."
+            )
+        return (times[times < duration] * 1e9).astype(np.int64)
+
+    def mean_rate(self, rate: float, duration: float) -> float:
+        """Return how many of the recorded arrivals come in the window, a second."""
+        return int(np.searchsorted(np.array(self.times) * self._speed(rate), duration)) / duration
+
+    def check(self, times: Times, rate: float, duration: float) -> ArrivalCheck:
+        """Describe the schedule; nothing is expected of a recording."""
+        return check_nothing(times, duration)
+
+    def __str__(self) -> str:
+        return f"trace:{self.source}" + ("@recorded" if self.as_recorded else "")
 
 
-def _chi_squared_quantile(degrees: int, z: float) -> float:
-    spread = 2 / (9 * degrees)
-    return float(degrees * max(0.0, 1 - spread + z * math.sqrt(spread)) ** 3)
+_KINDS: Final[dict[str, Callable[..., ArrivalProcess]]] = {
+    kind.__name__: kind for kind in (Poisson, Constant, Gamma, Steps, Ramp, Trace)
+}
+
+
+def arrivals_to_data(process: ArrivalProcess) -> dict[str, Any]:
+    """Return a process as plain data for JSON."""
+    return {"kind": type(process).__name__, **asdict(process)}  # type: ignore[call-overload]
+
+
+def arrivals_from_data(data: dict[str, Any]) -> ArrivalProcess:
+    """Return the process that :func:`arrivals_to_data` wrote."""
+    values = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+    }
+    return _KINDS[data["kind"]](**{name: values[name] for name in values if name != "kind"})
+
+
+def parse_arrivals(text: str, directory: Path = Path()) -> ArrivalProcess:
+    """Read a process such as ``"gamma:4"``; a trace's path is relative to ``directory``.
+
+    Raises:
+        ValueError: it is none; the message says what to give.
+    """
+    word, colon, rest = text.strip().partition(":")
+    if text.strip() == "poisson":
+        return Poisson()
+    if text.strip() == "constant":
+        return Constant()
+    if word == "trace" and rest:
+        name = rest.removesuffix("@recorded")
+        return Trace.read(directory / name, as_recorded=name != rest)
+    if word not in ("gamma", "steps", "ramp") or not colon:
+        raise ValueError(EXAMPLES)
+    try:
+        factors = tuple(float(part) for part in rest.split(","))
+    except ValueError:
+        raise ValueError(f"{rest!r} is not a list of numbers; {EXAMPLES}") from None
+    if word == "gamma":
+        if len(factors) != 1:
+            raise ValueError(EXAMPLES)
+        return Gamma(factors[0])
+    return Steps(factors) if word == "steps" else Ramp(factors)

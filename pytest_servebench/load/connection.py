@@ -9,7 +9,10 @@ from typing import Final, Protocol, cast
 
 import httptools
 
-_MAX_BODY: Final = 16 * 2**20
+MAX_HEAD: Final = 64 * 2**10
+"""Bytes of an answer's status line and headers, beyond which it is given up."""
+MAX_BODY: Final = 16 * 2**20
+"""Bytes of an answer's body, beyond which it is given up."""
 
 
 class Loss(enum.Enum):
@@ -30,7 +33,7 @@ class Owner(Protocol):
     def answered(self, status: int, body: bytes, keep: bool) -> None:
         """Take a whole answer; unless ``keep``, the connection ended with it."""
 
-    def lost(self, loss: Loss) -> None:
+    def lost(self, loss: Loss, reason: str) -> None:
         """Take it that the connection is gone without an answer; it reports nothing more."""
 
 
@@ -63,7 +66,11 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport = cast(asyncio.Transport, transport)
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        link = transport.get_extra_info("socket")
+        if link is not None and link.family in (socket.AF_INET, socket.AF_INET6):
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Nothing is held back for the end of the loop's turn: a request goes out when it is sent.
+        self._transport.set_write_buffer_limits(high=0)
 
     @property
     def closed(self) -> bool:
@@ -82,11 +89,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _lose(self, loss: Loss) -> None:
+    def _lose(self, loss: Loss, reason: str) -> None:
         owner = self._owner
         self.close()
         if owner is not None:
-            owner.lost(loss)
+            owner.lost(loss, reason)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the owner; an answer of HTTP/1.0 may end like this too."""
@@ -95,15 +102,18 @@ class Connection(asyncio.Protocol):
         if self._headers_done and exc is None and self._ends_with_connection():
             owner, self._owner = self._owner, None
             owner.answered(self._parser.get_status_code(), b"".join(self._body), keep=False)
+        elif self._began:
+            self._lose(Loss.BROKEN, f"{_how(exc)} in the middle of an answer")
         else:
-            self._lose(Loss.BROKEN if self._began else Loss.QUIET)
+            self._lose(Loss.QUIET, f"{_how(exc)} before an answer")
 
     def data_received(self, data: bytes) -> None:
         """Read a part of an answer."""
         if self._owner is None:
             return
         if not self._awaiting:
-            self._lose(Loss.QUIET)  # an answer that nobody asked for: out of step
+            # Out of step: what came might be taken for the answer to the next request.
+            self._lose(Loss.QUIET, "an answer that nobody had asked for")
             return
         if not self._began:
             self._began = True
@@ -112,22 +122,26 @@ class Connection(asyncio.Protocol):
             self._head += data
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self._complete:
-                self._lose(Loss.BROKEN)
+                self._lose(Loss.BROKEN, _what(error))
                 return
             self._surplus = True  # rubbish behind a good answer
         if self._complete:
             self._take_answer()
+        elif not self._headers_done and len(self._head) > MAX_HEAD:
+            self._lose(Loss.BROKEN, f"an answer whose headers exceed {MAX_HEAD} bytes")
 
     def _take_answer(self) -> None:
+        owner, transport = self._owner, self._transport
+        assert owner is not None
+        assert transport is not None
         status = self._parser.get_status_code()
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        keep = self._keep and not self._surplus
+        # Behind an early answer the rest of the request is still on its way out.
+        keep = self._keep and not self._surplus and not transport.get_write_buffer_size()
         self._awaiting = False
         self._begin_answer()
-        owner = self._owner
-        assert owner is not None
         if not keep:
             self.close()
         owner.answered(status, body, keep)
@@ -148,8 +162,8 @@ class Connection(asyncio.Protocol):
         if self._complete:
             return
         self._size += len(body)
-        if self._size > _MAX_BODY:
-            raise ValueError("the answer is too large")
+        if self._size > MAX_BODY:
+            raise ValueError(f"an answer whose body exceeds {MAX_BODY} bytes")
         self._body.append(body)
 
     def on_message_complete(self) -> None:
@@ -167,3 +181,15 @@ class Connection(asyncio.Protocol):
             self._complete = True
             # Asked here: the parser forgets the answer's head when this returns.
             self._keep = self._parser.should_keep_alive()
+
+
+def _how(error: Exception | None) -> str:
+    return "the server closed the connection" if error is None else f"the connection broke: {error}"
+
+
+def _what(error: Exception) -> str:
+    if isinstance(error, httptools.HttpParserUpgrade):
+        return "an answer that changes the protocol"
+    if isinstance(error.__context__, ValueError):
+        return str(error.__context__)
+    return f"an answer that is not HTTP: {error}"

@@ -8,15 +8,16 @@ too. With buffer B and W workers this is the queue of an M/G/W/K system, K = B +
 from __future__ import annotations
 
 import asyncio
-import resource
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Final
 
-from pytest_servebench.load.pacing import Pacer, make_pacer
+from pytest_servebench.load.device import Reading
+from pytest_servebench.load.pacing import make_pacer
 from pytest_servebench.load.records import Outcome, Phase, RecordStore
 from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.target import Dialer
 from pytest_servebench.load.worker import FREE, Worker
 
 _clock = time.monotonic_ns
@@ -25,6 +26,7 @@ _LEAD: Final = 20_000_000  # ns between the end of the preparations and the cloc
 _TICK: Final = 0.02  # seconds between looks at deadlines
 _WARMUP_TICK: Final = 0.005
 _KEPT_ERRORS: Final = 5
+_KEPT_REASONS: Final = 50
 
 
 class Engine:
@@ -44,8 +46,11 @@ class Engine:
         self.timeout = int(spec.timeout * _NS)
         self.answers: dict[int, bytes] = {}
         self.error_answers: dict[int, bytes] = {}
+        self.reasons: Counter[tuple[Outcome, str]] = Counter()
+        self.pauses: list[int] = []
+        self.resent = 0
         self.pacing = ""
-        self.usage_at_start = resource.getrusage(resource.RUSAGE_SELF)
+        self.before = self.after = Reading.take()
         self._spec = spec
         self._store = store
         self._requests = spec.requests
@@ -65,34 +70,47 @@ class Engine:
         self._ended = 0
         self._start = 0
         self._warming = False
-        self._pacer: Pacer | None = None
         self._loop = asyncio.get_running_loop()
         self._all: list[Worker] = []
 
     async def run(self) -> None:
         """Connect, warm up, make the load, and drain."""
-        address = (self._spec.host, self._spec.port)
-        self._all = [Worker(self, self._loop, address) for _ in range(self._spec.workers)]
+        dialer = Dialer(self._spec.target, self._loop)
+        await dialer.look_up()
+        self._all = [Worker(self, self._loop, dialer) for _ in range(self._spec.workers)]
         await self._warm_up()
         # A worker that has not got a connection by now is idle all the same: see Worker.
         self._idle = sorted(self._all, key=lambda worker: worker.connected)
-        self._pacer = make_pacer(self._loop, self._arrive)
-        self.usage_at_start = resource.getrusage(resource.RUSAGE_SELF)
-        self.pacing = self._pacer.name
+        pacer = make_pacer(self._loop, self._arrive)
+        self.pacing = pacer.name
+        self.before = Reading.take()
         self._start = _clock() + _LEAD
         self._store.start = self._start
         self._store.phase = Phase.RUNNING
         if len(self._arrivals):
-            self._pacer.wake_at(self._start + self._arrivals[0])
-        window_end = self._start + int(self._spec.duration * _NS)
-        last = window_end + int(self._spec.drain * _NS)
-        while (now := _clock()) < last and (now < window_end or self._ended < len(self._arrivals)):
-            await asyncio.sleep(min(_TICK, max((window_end - now) / _NS, 0.001)))
-            self._give_up_late()
-        self._pacer.close()
+            pacer.wake_at(self._start + self._arrivals[0])
+        await self._watch()
+        pacer.close()
+        self.after = Reading.take()
         for worker in self._all:
             worker.stop()
         self._store.phase = Phase.FINISHED
+
+    async def _watch(self) -> None:
+        """Give up late requests until the last has ended, or the drain.
+
+        The pauses between two looks tell, whatever the rate, whether this process could run.
+        """
+        window_end = self._start + int(self._spec.duration * _NS)
+        last = window_end + int(self._spec.drain * _NS)
+        now = _clock()
+        while now < last and (now < window_end or self._ended < len(self._arrivals)):
+            planned = min(_TICK, max((window_end - now) / _NS, 0.001))
+            await asyncio.sleep(planned)
+            woken = _clock()
+            self.pauses.append(woken - now - int(planned * _NS))
+            self._give_up_late()
+            now = _clock()
 
     async def _warm_up(self) -> None:
         """Keep every worker busy, closed-loop, for the warm-up's time; then let all end."""
@@ -121,8 +139,8 @@ class Engine:
 
     # -- arrivals ---------------------------------------------------------------------------
 
-    def _arrive(self) -> None:
-        """Take up every arrival whose time has come, and sleep until the next."""
+    def _arrive(self) -> int | None:
+        """Take up every arrival whose time has come; return when the next one comes."""
         arrivals, start = self._arrivals, self._start
         size = len(arrivals)
         index = self._next
@@ -140,8 +158,7 @@ class Engine:
             index += 1
             now = _clock() - start
         self._next = index
-        if index < size and self._pacer is not None:
-            self._pacer.wake_at(start + arrivals[index])
+        return start + arrivals[index] if index < size else None
 
     def _dispatch(self, worker: Worker, index: int, now: int) -> None:
         self._dequeued[index] = now
@@ -160,7 +177,7 @@ class Engine:
             self._first_byte[index] = _clock() - self._start
 
     def finished(
-        self, worker: Worker, index: int, outcome: Outcome, status: int, body: bytes
+        self, worker: Worker, index: int, outcome: Outcome, status: int, body: bytes, reason: str
     ) -> None:
         """Record the end of a request and give its worker the next one."""
         now = _clock() - self._start
@@ -174,12 +191,22 @@ class Engine:
         self._ended += 1
         if index in self._sampled:
             self.answers[index] = body
-        elif outcome is Outcome.HTTP_ERROR and len(self.error_answers) < _KEPT_ERRORS:
-            self.error_answers[index] = body
+        if outcome is not Outcome.OK:
+            self._note_failure(index, outcome, status, body, reason)
         if self._buffer:
             self._dispatch(worker, self._buffer.popleft(), now)
         else:
             self._make_idle(worker)
+
+    def _note_failure(
+        self, index: int, outcome: Outcome, status: int, body: bytes, reason: str
+    ) -> None:
+        """Keep why a request failed: kinds of failure, and some answers of HTTP errors."""
+        kind = (outcome, reason or f"status {status}")
+        if kind in self.reasons or len(self.reasons) < _KEPT_REASONS:
+            self.reasons[kind] += 1
+        if outcome is Outcome.HTTP_ERROR and len(self.error_answers) < _KEPT_ERRORS:
+            self.error_answers[index] = body
 
     def connected(self, worker: Worker) -> None:
         """Prefer an idle worker that has a connection again over those that have none."""

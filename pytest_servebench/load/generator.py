@@ -11,14 +11,14 @@ import asyncio
 import gc
 import json
 import os
-import resource
 import signal
 import sys
 from typing import IO
 
 import numpy as np
+import numpy.typing as npt
 
-from pytest_servebench.load.arrivals import poisson_schedule, streams
+from pytest_servebench.load.arrivals import streams
 from pytest_servebench.load.engine import Engine
 from pytest_servebench.load.pacing import end_with_parent, set_priority
 from pytest_servebench.load.records import RecordStore
@@ -26,16 +26,20 @@ from pytest_servebench.load.spec import LoadSpec
 
 
 def prepare(spec: LoadSpec, file: IO[bytes]) -> RecordStore:
-    """Write the schedule's records into an empty file."""
+    """Write the schedule's records into an empty file.
+
+    Raises:
+        OptionError: the arrival process cannot fill the window.
+    """
     arrivals, _ = streams(spec.seed, spec.rate)
-    schedule = poisson_schedule(spec.rate, spec.duration, arrivals)
+    schedule = spec.arrivals.schedule(spec.rate, spec.duration, arrivals)
     return RecordStore.create(file, schedule, int(spec.duration * 1e9))
 
 
-def payload_choice(spec: LoadSpec, size: int) -> list[int]:
-    """Return for each of ``size`` arrivals the index of its request."""
+def payload_choice(spec: LoadSpec, size: int) -> npt.NDArray[np.uint32]:
+    """Return for each of ``size`` arrivals the index of its request; shape ``(size,)``."""
     _, payloads = streams(spec.seed, spec.rate)
-    return [int(index) for index in payloads.integers(0, len(spec.requests), size)]
+    return payloads.integers(0, len(spec.requests), size, dtype=np.uint32)
 
 
 def sampled_arrivals(size: int, samples: int) -> set[int]:
@@ -55,7 +59,9 @@ def _event_loop() -> tuple[asyncio.AbstractEventLoop, str]:
 
 async def _run(spec: LoadSpec, store: RecordStore) -> Engine:
     size = len(store)
-    engine = Engine(spec, store, payload_choice(spec, size), sampled_arrivals(size, spec.samples))
+    # A view of the array: its items are found as fast as a list's, in a tenth of the memory.
+    payloads = payload_choice(spec, size).data
+    engine = Engine(spec, store, payloads, sampled_arrivals(size, spec.samples))
     # Everything made so far lives to the end: the collector need not look at it again, and a
     # collection in the middle of the run would be lateness.
     gc.collect()
@@ -76,13 +82,17 @@ def main(arguments: list[str]) -> int:
     priority = set_priority(spec.priority)
     loop, loop_name = _event_loop()
     engine = loop.run_until_complete(_run(spec, store))
-    before, after = engine.usage_at_start, resource.getrusage(resource.RUSAGE_SELF)
     outcome = {
         "pacing": engine.pacing,
         "priority": priority,
         "event_loop": loop_name,
-        "cpu_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-        "involuntary_switches": after.ru_nivcsw - before.ru_nivcsw,
+        "strain": engine.after.since(engine.before).to_dict(),
+        "pauses": engine.pauses,
+        "resent": engine.resent,
+        "reasons": [
+            [outcome.label, reason, number]
+            for (outcome, reason), number in engine.reasons.most_common()
+        ],
         "answers": {index: body.hex() for index, body in engine.answers.items()},
         "error_answers": {index: body.hex() for index, body in engine.error_answers.items()},
     }

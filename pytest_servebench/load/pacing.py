@@ -29,13 +29,17 @@ class _Itimerspec(ctypes.Structure):
     _fields_ = (("interval", _Timespec), ("value", _Timespec))
 
 
+Wake = Callable[[], int | None]
+"""Does what is due and returns the next time to wake up, in ns; ``None``: never again."""
+
+
 class Pacer(Protocol):
     """Calls back at absolute times of the monotonic clock, in ns; one pending time at most."""
 
     name: str
 
-    def wake_at(self, when: int) -> None:
-        """Call back at ``when``, in place of any time asked for before."""
+    def wake_at(self, when: int | None) -> None:
+        """Call back at ``when``, in place of any time asked for before; ``None``: never."""
         ...
 
     def close(self) -> None:
@@ -48,7 +52,7 @@ class TimerfdPacer:
 
     name = "timerfd"
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Wake) -> None:
         """Register with ``loop``; ``OSError`` or ``AttributeError`` where there is no timerfd."""
         # ctypes on every version: os.timerfd_create needs Python 3.13, and one path is enough.
         libc = ctypes.CDLL(None, use_errno=True)
@@ -58,29 +62,32 @@ class TimerfdPacer:
             raise OSError(ctypes.get_errno(), "timerfd_create failed")
         libc.prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
         self._spec = _Itimerspec()
+        self._value = self._spec.value
         self._reference = ctypes.byref(self._spec)
         self._loop = loop
-        self._callback = callback
+        self._wake = wake
         loop.add_reader(self._fd, self._expired)
 
     def _expired(self) -> None:
-        try:
-            os.read(self._fd, 8)
-        except BlockingIOError:
-            return  # re-armed between the wake-up and this call
-        self._callback()
+        # Setting the timer takes back its expiry too, so that it need not be read.
+        self.wake_at(self._wake())
 
-    def wake_at(self, when: int) -> None:
-        """Call back at ``when``, in place of any time asked for before."""
-        value = self._spec.value
-        # A time of zero would disarm the timer.
-        value.seconds, value.nanoseconds = divmod(max(when, 1), _NANOSECONDS)
+    def wake_at(self, when: int | None) -> None:
+        """Call back at ``when``, in place of any time asked for before; ``None``: never."""
+        value = self._value
+        if when is None:
+            value.seconds = value.nanoseconds = 0
+        else:
+            # A time of zero would disarm the timer.
+            value.seconds, value.nanoseconds = divmod(max(when, 1), _NANOSECONDS)
         self._settime(self._fd, _TFD_TIMER_ABSTIME, self._reference, None)
 
     def close(self) -> None:
         """Call back no more."""
-        self._loop.remove_reader(self._fd)
-        os.close(self._fd)
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
 
 
 class LoopPacer:
@@ -88,16 +95,20 @@ class LoopPacer:
 
     name = "event loop timers"
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Wake) -> None:
         """Use the timers of ``loop``."""
         self._loop = loop
-        self._callback = callback
+        self._wake = wake
         self._handle: asyncio.TimerHandle | None = None
 
-    def wake_at(self, when: int) -> None:
-        """Call back at ``when``, in place of any time asked for before."""
+    def _expired(self) -> None:
+        self.wake_at(self._wake())
+
+    def wake_at(self, when: int | None) -> None:
+        """Call back at ``when``, in place of any time asked for before; ``None``: never."""
         self.close()
-        self._handle = self._loop.call_at(when / _NANOSECONDS, self._callback)
+        if when is not None:
+            self._handle = self._loop.call_at(when / _NANOSECONDS, self._expired)
 
     def close(self) -> None:
         """Call back no more."""
@@ -106,12 +117,12 @@ class LoopPacer:
             self._handle = None
 
 
-def make_pacer(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> Pacer:
+def make_pacer(loop: asyncio.AbstractEventLoop, wake: Wake) -> Pacer:
     """Return the best pacer of this system."""
     try:
-        return TimerfdPacer(loop, callback)
+        return TimerfdPacer(loop, wake)
     except (AttributeError, OSError):
-        return LoopPacer(loop, callback)
+        return LoopPacer(loop, wake)
 
 
 def set_priority(wanted: str) -> str:

@@ -16,14 +16,11 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.errors import InvalidMeasurementError
-from pytest_servebench.load.arrivals import check_poisson
-from pytest_servebench.load.generator import (
-    payload_choice,
-    prepare,
-)
-from pytest_servebench.load.records import NEVER, Outcome, Phase, Records, RecordStore
+from pytest_servebench.errors import InvalidMeasurementError, OptionError
+from pytest_servebench.load.generator import payload_choice, prepare
+from pytest_servebench.load.records import Phase, Records, RecordStore
 from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.validity import lag_p99, unaccounted
 from pytest_servebench.results import Generator
 
 _POLL = 0.05
@@ -39,14 +36,18 @@ class LoadResult:
         payloads: for each arrival, the index of its request; shape ``(n,)``.
         answers: index of an arrival to the body of its answer, for a sample of those answered.
         error_answers: the same for the first few answers with an HTTP error.
+        failures: why requests failed, such as ``"timeout: no answer in time"``, to how many did.
+        pauses: how late the generator was at its looks at the deadlines, seconds; shape ``(k,)``.
         start: the clock's start on the system's monotonic clock, ns.
         generator: how the measuring device did.
     """
 
     records: Records
-    payloads: npt.NDArray[np.int64]
+    payloads: npt.NDArray[np.uint32]
     answers: Mapping[int, bytes]
     error_answers: Mapping[int, bytes]
+    failures: Mapping[str, int]
+    pauses: npt.NDArray[np.float64]
     start: int
     generator: Generator
 
@@ -60,15 +61,20 @@ def run_load(spec: LoadSpec, watch: Callable[[RecordStore], None] = lambda _: No
 
     Raises:
         InvalidMeasurementError: the generator itself failed.
+        OptionError: the arrival process cannot fill the window, or a certificate cannot be read.
     """
+    try:
+        spec.target.ssl_context()
+    except ValueError as error:
+        raise OptionError(f"--servebench-tls-ca={error}.") from None
     with (
         tempfile.TemporaryFile(dir=_memory()) as records,
         tempfile.TemporaryFile() as outcome,
     ):
         store = prepare(spec, records)
         try:
-            _run_child(spec, records, outcome, lambda: watch(store))
-            return _collect(spec, outcome, store)
+            stops = _run_child(spec, records, outcome, store, watch)
+            return _collect(spec, outcome, store, stops)
         finally:
             store.close()
 
@@ -80,8 +86,14 @@ def _memory() -> Path | None:
 
 
 def _run_child(
-    spec: LoadSpec, records: IO[bytes], outcome: IO[bytes], watch: Callable[[], None]
-) -> None:
+    spec: LoadSpec,
+    records: IO[bytes],
+    outcome: IO[bytes],
+    store: RecordStore,
+    watch: Callable[[RecordStore], None],
+) -> int:
+    """Return how often the generator was stopped by a signal while it made the load."""
+    stops = 0
     limit = spec.warmup + spec.timeout + spec.duration + spec.drain + _SLACK
     with tempfile.TemporaryFile() as text, tempfile.TemporaryFile() as log:
         text.write(spec.to_json().encode())
@@ -98,7 +110,9 @@ def _run_child(
                     child.wait(_POLL)
                     break
                 except subprocess.TimeoutExpired:
-                    watch()
+                    if _was_stopped(child.pid) and store.phase is Phase.RUNNING:
+                        stops += 1
+                    watch(store)
                 if time.monotonic() - began > limit:
                     raise InvalidMeasurementError(
                         f"the load generator did not end within {limit:.0f} s, its own bound; "
@@ -119,27 +133,58 @@ def _run_child(
         raise InvalidMeasurementError(
             f"the load generator ended with status {child.returncode}:\n{message[-4000:]}"
         )
+    return stops
 
 
-def _collect(spec: LoadSpec, outcome_file: IO[bytes], store: RecordStore) -> LoadResult:
+def _was_stopped(pid: int) -> bool:
+    """Tell whether a child was stopped, or goes on after a stop, since the last question."""
+    if not hasattr(os, "waitid"):
+        return False
+    try:
+        return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WCONTINUED | os.WNOHANG) is not None
+    except ChildProcessError:
+        return False
+
+
+def _collect(spec: LoadSpec, outcome_file: IO[bytes], store: RecordStore, stops: int) -> LoadResult:
     if store.phase is not Phase.FINISHED:
         raise InvalidMeasurementError(f"the load generator ended while {store.phase.name.lower()}")
     records = store.snapshot()
     outcome_file.seek(0)
     outcome: dict[str, Any] = json.load(outcome_file)
-    check = check_poisson(records.scheduled, spec.rate, spec.duration)
+    strain: dict[str, Any] = outcome["strain"]
+    check = spec.arrivals.check(records.scheduled, spec.rate, spec.duration)
+    lag_idle, lag_busy = lag_p99(records)
+    pauses = np.array(outcome["pauses"], dtype=np.float64) / 1e9
     return LoadResult(
         records=records,
-        payloads=np.array(payload_choice(spec, len(records)), dtype=np.int64),
+        payloads=payload_choice(spec, len(records)),
         answers=_bodies(outcome["answers"]),
         error_answers=_bodies(outcome["error_answers"]),
+        failures={f"{word}: {reason}": number for word, reason, number in outcome["reasons"]},
+        pauses=pauses,
         start=store.start,
         generator=Generator(
             pacing=outcome["pacing"],
             priority=outcome["priority"],
             event_loop=outcome["event_loop"],
-            cpu_seconds=outcome["cpu_seconds"],
-            involuntary_switches=outcome["involuntary_switches"],
+            cpu_seconds=strain["cpu"],
+            cpu_share=strain["cpu"] / strain["elapsed"],
+            waited_seconds=strain["waited"],
+            involuntary_switches=strain["involuntary_switches"],
+            throttled_seconds=strain["throttled"],
+            suspended_seconds=strain["suspended"],
+            stops=stops,
+            longest_pause=float(pauses.max(initial=0.0)),
+            steal=strain["steal"],
+            cpu_pressure=strain["cpu_pressure"],
+            memory_pressure=strain["memory_pressure"],
+            io_pressure=strain["io_pressure"],
+            lag_idle_p99=lag_idle,
+            lag_busy_p99=lag_busy,
+            unaccounted=unaccounted(records),
+            resent=outcome["resent"],
+            arrivals=str(spec.arrivals),
             arrivals_plausible=check.plausible,
             dispersion=check.dispersion,
             lag1=check.lag1,
@@ -149,37 +194,3 @@ def _collect(spec: LoadSpec, outcome_file: IO[bytes], store: RecordStore) -> Loa
 
 def _bodies(answers: Mapping[str, str]) -> dict[int, bytes]:
     return {int(index): bytes.fromhex(body) for index, body in answers.items()}
-
-
-def invalid_reason(records: Records, max_lag: float) -> str | None:
-    """Return why the measurement says nothing about the server, or ``None`` if it does.
-
-    Args:
-        records: the run's records.
-        max_lag: lateness in seconds of the generator that is tolerated.
-
-    Taking an arrival up never waits for the server, so that lateness here is the client's alone.
-    One stall is an accident that the latencies bear; a hundredth of the arrivals is not.
-    """
-    missing = int(np.count_nonzero(records.enqueued == NEVER))
-    if missing:
-        return (
-            f"{missing} of {len(records)} arrivals were never taken up: the load generator could "
-            "not keep up. Lower the rate, or give the generator a processor of its own "
-            "(--servebench-server-cpus leaves one free)."
-        )
-    lost = int(
-        np.count_nonzero((records.outcome == Outcome.OK) & (records.done < records.scheduled))
-    )
-    if lost:
-        return f"{lost} requests were done before they arrived: the system's clock is broken."
-    late = records.generator_lag() > max_lag
-    if late.sum() >= 2 and late.mean() > 0.01:
-        return (
-            f"{int(late.sum())} of {len(records)} arrivals were more than {max_lag * 1e3:g} ms "
-            f"late (worst {records.generator_lag().max() * 1e3:.1f} ms): the load generator did "
-            "not get the processor in time. Stop other work on this machine, leave the generator a "
-            "processor (--servebench-server-cpus), allow real-time priority, or raise "
-            "--servebench-max-lag."
-        )
-    return None

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+from pytest_servebench.load.arrivals import (
+    ArrivalProcess,
+    Poisson,
+    arrivals_from_data,
+    arrivals_to_data,
+)
+from pytest_servebench.load.target import Target
 
 
 @dataclass(frozen=True)
@@ -13,13 +21,13 @@ class LoadSpec:
     """One run of open-loop load against one server.
 
     Attributes:
-        host: address to connect to.
-        port: port to connect to.
+        target: where to connect.
         requests: complete HTTP/1.1 requests, from which each arrival takes one at random.
-        rate: mean arrivals a second.
+        rate: arrivals a second, as ``arrivals`` understands it.
         duration: length of the arrival window in seconds.
         buffer_size: requests that may wait while all workers are busy.
         workers: connections, each with one request at a time.
+        arrivals: the process that the arrival times come from.
         seed: seed of the arrivals and of the choice of requests.
         warmup: seconds of closed-loop requests before the clock starts; never recorded.
         timeout: seconds from sending until an unanswered request is given up.
@@ -28,13 +36,13 @@ class LoadSpec:
         priority: ``"auto"``, ``"realtime"`` or ``"normal"`` scheduling of the generator.
     """
 
-    host: str
-    port: int
+    target: Target
     requests: tuple[bytes, ...] = field(repr=False)
     rate: float
     duration: float
     buffer_size: int
     workers: int
+    arrivals: ArrivalProcess = field(default_factory=Poisson)
     seed: int = 0
     warmup: float = 1.0
     timeout: float = 30.0
@@ -45,6 +53,8 @@ class LoadSpec:
     def to_json(self) -> str:
         """Return the specification as JSON text."""
         data = {item.name: getattr(self, item.name) for item in fields(self)}
+        data["target"] = asdict(self.target)
+        data["arrivals"] = arrivals_to_data(self.arrivals)
         data["requests"] = [base64.b64encode(request).decode() for request in self.requests]
         return json.dumps(data)
 
@@ -52,5 +62,7 @@ class LoadSpec:
     def from_json(cls, text: str) -> LoadSpec:
         """Read what :meth:`to_json` wrote."""
         data: dict[str, Any] = json.loads(text)
+        data["target"] = Target(**data["target"])
+        data["arrivals"] = arrivals_from_data(data["arrivals"])
         data["requests"] = tuple(base64.b64decode(request) for request in data["requests"])
         return cls(**data)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_servebench.load.connection import Connection, Loss
 from pytest_servebench.load.records import Outcome
+from pytest_servebench.load.target import Dialer
 
 if TYPE_CHECKING:
     from pytest_servebench.load.engine import Engine
@@ -26,22 +27,22 @@ class Worker:
     """
 
     __slots__ = (
-        "_address", "_connecting", "_connection", "_engine", "_loop", "_payload", "_retry",
-        "_stopped", "deadline", "request",
+        "_connecting", "_connection", "_dialer", "_engine", "_loop", "_payload", "_resent",
+        "_retry", "_stopped", "_used", "deadline", "request",
     )  # fmt: skip
 
-    def __init__(
-        self, engine: Engine, loop: asyncio.AbstractEventLoop, address: tuple[str, int]
-    ) -> None:
-        """Work for ``engine``; begin to connect to ``address``."""
+    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop, dialer: Dialer) -> None:
+        """Work for ``engine``; begin to connect."""
         self._engine = engine
         self._loop = loop
-        self._address = address
+        self._dialer = dialer
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._payload = b""
         self._stopped = False
+        self._used = False
+        self._resent = False
         self.request = FREE
         self.deadline = 0
         self._connect()
@@ -55,6 +56,7 @@ class Worker:
         """Send ``payload`` as the request with index ``request``."""
         self.request = request
         self._payload = payload
+        self._resent = False
         self.deadline = _clock() + self._engine.timeout
         if self._connection is None:
             self._connect()
@@ -62,14 +64,16 @@ class Worker:
             self._write(self._connection)
 
     def _write(self, connection: Connection) -> None:
+        # Stamped first: where the server runs on this processor, writing lets it answer at once.
         self._engine.note_sent(self.request)
         connection.send(self._payload)
 
     def give_up(self) -> None:
         """End the request as timed out, with its connection."""
+        reason = "no connection in time" if self._connection is None else "no answer in time"
         self._drop_connection()
         self._connect()
-        self._finish(Outcome.TIMEOUT)
+        self._finish(Outcome.TIMEOUT, reason=reason)
 
     def stop(self) -> None:
         """Close for good."""
@@ -97,26 +101,27 @@ class Worker:
 
     async def _open(self) -> None:
         try:
-            _, connection = await self._loop.create_connection(
-                lambda: Connection(self), *self._address
-            )
+            connection = await self._dialer.open(lambda: Connection(self))
             if connection.closed:
-                raise ConnectionResetError
-        except OSError:
+                raise ConnectionResetError("the server closed the connection at once")
+        except OSError as error:
             self._connecting = None
             if self.request != FREE:
-                self._finish(Outcome.CONNECT_ERROR)
+                self._finish(Outcome.CONNECT_ERROR, reason=str(error) or type(error).__name__)
             return
         self._connecting = None
         self._connection = connection
+        self._used = False
         if self.request != FREE:
             self._write(connection)
         else:
             self._engine.connected(self)
 
-    def _finish(self, outcome: Outcome, status: int = 0, body: bytes = b"") -> None:
+    def _finish(
+        self, outcome: Outcome, status: int = 0, body: bytes = b"", reason: str = ""
+    ) -> None:
         request, self.request = self.request, FREE
-        self._engine.finished(self, request, outcome, status, body)
+        self._engine.finished(self, request, outcome, status, body, reason)
 
     # -- what the connection reports ----------------------------------------------------------
 
@@ -126,18 +131,28 @@ class Worker:
 
     def answered(self, status: int, body: bytes, keep: bool) -> None:
         """End the request."""
+        self._used = True
         if not keep:
             self._connection = None
             self._connect()
         self._finish(Outcome.OK if 200 <= status < 300 else Outcome.HTTP_ERROR, status, body)
 
-    def lost(self, loss: Loss) -> None:
+    def lost(self, loss: Loss, reason: str) -> None:
         """End the request that was under way; connect again."""
         if self._connection is None:
             return  # lost while it was being made, which is where that is dealt with
         self._connection = None
+        if self.request != FREE and loss is Loss.QUIET and self._used and not self._resent:
+            # The server closed a kept connection while the request was on its way there, as it
+            # may at any time: like any client, ask again over a new one (RFC 9112, 9.3.1).
+            self._resent = True
+            self._engine.resent += 1
+            self._connect()
+            return
         if self.request != FREE:
-            self._finish(Outcome.BAD_RESPONSE if loss is Loss.BROKEN else Outcome.CONNECT_ERROR)
+            broken = loss is Loss.BROKEN
+            outcome = Outcome.BAD_RESPONSE if broken else Outcome.CONNECT_ERROR
+            self._finish(outcome, reason=reason)
         else:
             self._engine.lost_idle(self)
         if self.request == FREE and not self._stopped:

@@ -27,6 +27,19 @@ class HttpRequest:
     body: bytes = field(default=b"", repr=False)
 
 
+@dataclass(frozen=True)
+class HttpAnswer:
+    """The answer to one request.
+
+    Attributes:
+        status: HTTP status.
+        body: the whole body.
+    """
+
+    status: int
+    body: bytes
+
+
 class PredictionProtocol(Protocol):
     """The language in which one server's predictions are asked for."""
 

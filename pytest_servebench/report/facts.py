@@ -147,8 +147,9 @@ def traffic_text(cases: Iterable[CaseResult]) -> str:
     seeds = distinct(str(case.seed) for case in known)
     seed = f"seed {seeds[0]}" if len(seeds) == 1 else counted(len(seeds), "seed")
     connections = span(case.workers for case in known)
+    processes = "/".join(distinct(clean(case.generator.arrivals) for case in known))
     return (
-        f"open-loop Poisson, {span(case.duration for case in known)} s a case, "
+        f"open-loop {processes}, {span(case.duration for case in known)} s a case, "
         f"{connections} {'connection' if connections == '1' else 'connections'}, {seed}"
     )
 
@@ -167,7 +168,8 @@ def generator_text(cases: Iterable[CaseResult]) -> str:
         parts.append(f"lag p99 {worst}{significant(max(lags) * 1e3)} ms")
     implausible = sum(not case.generator.arrivals_plausible for case in known)
     if implausible:
-        parts.append(f"arrivals NOT plausibly Poisson in {counted(implausible, 'case')}")
+        processes = "/".join(distinct(clean(case.generator.arrivals) for case in known))
+        parts.append(f"arrivals NOT plausibly {processes} in {counted(implausible, 'case')}")
     return ", ".join(part for part in parts if part)
 
 

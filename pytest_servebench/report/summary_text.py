@@ -26,6 +26,7 @@ from pytest_servebench.report.tables import plain_text
 from pytest_servebench.report.terminal import WIDTH, report_lines, title
 from pytest_servebench.report.text import clean, clip, display_width, wrapped
 from pytest_servebench.results import CaseResult, Distribution, Estimate, Run
+from pytest_servebench.slo import failure_texts
 
 _LABEL: Final = 18
 _INDENT: Final = 2
@@ -67,6 +68,8 @@ def case_text(case: CaseResult, name: str) -> list[str]:
     lines += _row("", settings_text(case.server))
     lines += _row("load", _load_text(case))
     lines += _row("outcomes", _outcomes_text(case))
+    for text in failure_texts(case):
+        lines += _row("", clean(text))
     lines += _row("success rate", _estimate_text(case, "success_rate", 100, " %"))
     lines += _row("throughput", _estimate_text(case, "throughput", 1, "/s"))
     lines += [""]
@@ -74,6 +77,8 @@ def case_text(case: CaseResult, name: str) -> list[str]:
     lines += [""]
     lines += _row("resources", _resources_text(case))
     lines += _row("generator", _generator_text(case))
+    lines += _row("  lateness", _lag_text(case))
+    lines += _row("  machine", _host_text(case))
     lines += _row("arrivals", _arrivals_text(case))
     if case.records_file:
         lines += _row("records", clean(case.records_file))
@@ -198,11 +203,44 @@ def _resources_text(case: CaseResult) -> str:
 
 def _generator_text(case: CaseResult) -> str:
     known = case.generator
-    return (
-        f"{clean(known.pacing)}, {clean(known.event_loop)}, {priority_text(case)}, "
-        f"{significant(known.cpu_seconds)} s of CPU, put off the processor "
-        f"{_times(known.involuntary_switches)}"
+    parts = [
+        clean(known.pacing),
+        clean(known.event_loop),
+        priority_text(case),
+        f"{significant(known.cpu_seconds)} s of CPU ({percent(known.cpu_share, 1)} % of one)",
+    ]
+    if known.waited_seconds is not None:
+        parts.append(f"waited {significant(known.waited_seconds * 1e3)} ms for a processor")
+    parts.append(f"put off the processor {_times(known.involuntary_switches)}")
+    if known.resent:
+        parts.append(f"{known.resent} requests sent again after the server closed a connection")
+    if known.throttled_seconds:
+        parts.append(f"held back by a quota for {significant(known.throttled_seconds)} s")
+    return ", ".join(parts)
+
+
+def _lag_text(case: CaseResult) -> str:
+    known = case.generator
+    found = (("idle", known.lag_idle_p99), ("busy", known.lag_busy_p99))
+    parts = [
+        f"p99 {significant(lag * 1e6)} µs where workers were {word}"
+        for word, lag in found
+        if lag is not None
+    ]
+    parts.append(f"longest pause {significant(known.longest_pause * 1e3)} ms")
+    return ", ".join(parts)
+
+
+def _host_text(case: CaseResult) -> str:
+    known = case.generator
+    found = (
+        ("stolen by its host", known.steal),
+        ("some process waiting for a processor", known.cpu_pressure),
+        ("for memory", known.memory_pressure),
+        ("for disks", known.io_pressure),
     )
+    parts = [f"{percent(share, 1)} % {word}" for word, share in found if share is not None]
+    return ", ".join(parts) or "unknown"
 
 
 def _times(number: int) -> str:
@@ -211,7 +249,8 @@ def _times(number: int) -> str:
 
 def _arrivals_text(case: CaseResult) -> str:
     known = case.generator
-    word = "plausibly Poisson" if known.arrivals_plausible else "NOT plausibly Poisson"
+    process = clean(known.arrivals)
+    word = f"plausibly {process}" if known.arrivals_plausible else f"NOT plausibly {process}"
     return (
         f"{word}: dispersion {known.dispersion:.2f} (Poisson: 1), lag-1 correlation of the gaps "
         f"{known.lag1:+.2f} (Poisson: 0)"

@@ -8,23 +8,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
+import numpy.typing as npt
+
 from pytest_servebench.errors import (
     BadResponseError,
     OptionError,
     ServerDiedError,
     ServerStartError,
 )
+from pytest_servebench.load.target import EXAMPLES, Target
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.base import PredictionProtocol
+from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
 from pytest_servebench.servers import ports, probe
+from pytest_servebench.servers.base import ServerSettings
 
+CA_OPTION = "--servebench-tls-ca"
 _CONNECT_LIMIT = 2.0  # seconds
 _LOOK_INTERVAL = 5.0  # seconds between two looks whether it still listens
 _FIRST_ANSWER_LIMIT = 30.0  # seconds; the server runs already, so it need not load anything
 
 
 @dataclass(frozen=True)
-class Target:
+class Attachment:
     """Where a running server is, and how to talk of it.
 
     Attributes:
@@ -41,7 +47,7 @@ class Target:
     url: str
     url_option: str
     name_option: str
-    explain: Callable[[probe.HttpAnswer], str | None] = lambda _: None
+    explain: Callable[[HttpAnswer], str | None] = lambda _: None
 
 
 @dataclass
@@ -51,7 +57,7 @@ class AttachedServer:
     Attributes:
         kind: name of its kind.
         implementation: what is known of the program, which is not its version.
-        base_url: scheme, host and port.
+        base_url: scheme and address.
         protocol: how predictions are asked for.
     """
 
@@ -82,8 +88,7 @@ class AttachedServer:
         now = time.monotonic()
         if now - self._seen < _LOOK_INTERVAL:
             return
-        url = urlsplit(self.base_url)
-        if not ports.accepts(url.hostname or "", url.port or 0, _CONNECT_LIMIT):
+        if not ports.accepts(Target.parse(self.base_url), _CONNECT_LIMIT):
             raise ServerDiedError(
                 f"{self.implementation} does not accept connections any more "
                 f"(tried for {_CONNECT_LIMIT:g} s)."
@@ -94,86 +99,119 @@ class AttachedServer:
         """Do nothing: who started the server stops it."""
 
 
-def checked_url(url: str, option: str) -> str:
-    """Return ``url`` as ``http://host:port``.
+def checked_target(url: str, option: str, *, verify: bool, ca_file: str | None) -> Target:
+    """Return where ``url`` points to.
 
     Raises:
-        OptionError: it is anything else.
+        OptionError: it is not the address of a server, or the certificates cannot be read.
     """
-    example = "give http://HOST:PORT, such as http://127.0.0.1:8501"
+    # A URL with a user may hold a password, which no message repeats.
+    shown = option if "@" in url else f"{option}={url}"
     try:
-        parts = urlsplit(url.strip())
-        port = parts.port
+        target = Target.parse(url, verify=verify, ca_file=ca_file)
     except ValueError as error:
-        raise OptionError(f"{option}={url}: {error}; {example}.") from None
-    if parts.username is not None or parts.password is not None:
-        # Not repeated: it may hold a password.
-        raise OptionError(f"{option}: a URL with a user or password is not supported; {example}.")
+        raise OptionError(f"{shown}: {error}.") from None
+    parts = urlsplit(url.strip())
     problem = None
-    if parts.scheme == "https":
-        problem = "TLS is not supported"
-    elif parts.scheme != "http":
-        problem = "the scheme is not http"
-    elif not parts.hostname:
-        problem = "the host is missing"
-    elif port is None:
-        problem = "the port is missing"
-    elif port == 0:
-        problem = "port 0 is no address"
-    elif parts.path not in ("", "/") or parts.query or parts.fragment:
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
         problem = "there is something after the port; the paths are the plugin's to choose"
+    elif parts.scheme == "http" and parts.port is None:
+        problem = "the port is missing"
     if problem:
-        raise OptionError(f"{option}={url}: {problem}; {example}.")
-    host = parts.hostname or ""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        raise OptionError(f"{shown}: {problem}; {EXAMPLES}.")
+    try:
+        target.ssl_context()
+    except ValueError as error:
+        raise OptionError(f"{CA_OPTION}={error}.") from None
+    return target
+
+
+class _AnyHttp:
+    """Stands for the protocol of a server of which nothing is known but its address."""
+
+    name = "HTTP"
+
+    def request(self, inputs: npt.NDArray[np.float32]) -> HttpRequest:  # noqa: ARG002
+        """Refuse: only the test knows what to send."""
+        raise OptionError(
+            "poisson_load(URL): only the test knows what to send there: "
+            "poisson_load(URL, requests=[HttpRequest(...)])."
+        )
+
+    def read(self, body: bytes) -> npt.NDArray[np.float32]:  # noqa: ARG002
+        """Refuse likewise."""
+        raise BadResponseError("nothing is known of this server's answers")
+
+
+def any_server(url: str, settings: ServerSettings) -> AttachedServer:
+    """Return the server at ``url``, whatever it serves; it is not asked anything yet.
+
+    Raises:
+        OptionError: the URL is none.
+    """
+    target = checked_target(
+        url, "poisson_load(URL)", verify=settings.tls_verify, ca_file=settings.tls_ca
+    )
+    return AttachedServer("http", f"server at {target.url}", target.url, _AnyHttp())
 
 
 def attach(
-    target: Target, protocol: PredictionProtocol, model: ServedModel, timeout: float
+    attachment: Attachment,
+    protocol: PredictionProtocol,
+    model: ServedModel,
+    settings: ServerSettings,
 ) -> AttachedServer:
     """Return a running server once it has answered ``model.inputs[0]`` correctly.
 
     Args:
-        target: where it is.
+        attachment: where it is.
         protocol: how predictions are asked for.
         model: what it must serve.
-        timeout: seconds for an answer; at most 30 are waited, as nothing must be loaded any more.
+        settings: how long to wait for an answer (at most 30 s, as nothing must be loaded any more),
+            and whose certificates to trust.
 
     Raises:
         OptionError: the URL is none.
         ServerStartError: it does not answer, or not with this model's prediction.
     """
-    base_url = checked_url(target.url, target.url_option)
-    where = f"{target.title} at {target.url_option}={base_url}"
+    target = checked_target(
+        attachment.url,
+        attachment.url_option,
+        verify=settings.tls_verify,
+        ca_file=settings.tls_ca,
+    )
+    where = f"{attachment.title} at {attachment.url_option}={target.url}"
     request = protocol.request(model.inputs[0])
     asked = f"{request.method} {request.path}"
     try:
-        answer = probe.ask(base_url, request, min(_FIRST_ANSWER_LIMIT, timeout))
+        answer = probe.ask(target, request, min(_FIRST_ANSWER_LIMIT, settings.start_timeout))
     except probe.NoAnswerError as error:
         raise ServerStartError(
             f"{where} does not answer {asked}: {error}. "
             "Is it running, and is this its port for predictions over HTTP?"
         ) from None
     if answer.status != 200:
-        reason = target.explain(answer) or _explain(answer, target)
-        raise ServerStartError(f"{where} refuses {asked}: {reason} Got {answer.describe()}.")
+        reason = attachment.explain(answer) or _explain(answer, attachment)
+        raise ServerStartError(f"{where} refuses {asked}: {reason} Got {probe.describe(answer)}.")
     try:
         wrong = probe.compare(protocol, model, answer.body)
     except BadResponseError as error:
         raise ServerStartError(
-            f"{where} does not answer {asked} with a prediction; is it {target.title}? {error}"
+            f"{where} does not answer {asked} with a prediction; is it {attachment.title}? {error}"
         ) from None
     if wrong is not None:
         raise ServerStartError(
             f"{where} answers {asked}, but not with what {model.name!r} predicts: {wrong}. "
             "Does it serve other weights, or expect other inputs?"
         )
-    return AttachedServer(target.kind, f"attached {target.title} at {base_url}", base_url, protocol)
+    return AttachedServer(
+        attachment.kind, f"attached {attachment.title} at {target.url}", target.url, protocol
+    )
 
 
-def _explain(answer: probe.HttpAnswer, target: Target) -> str:
+def _explain(answer: HttpAnswer, attachment: Attachment) -> str:
     if answer.body.lstrip()[:1] == b"<":
-        return f"it answers with a web page; is this {target.title}'s port for predictions?"
+        return f"it answers with a web page; is this {attachment.title}'s port for predictions?"
     if answer.status == 404:
-        return f"it offers no model by this name; {target.name_option} sets another name."
+        return f"it offers no model by this name; {attachment.name_option} sets another name."
     return "it cannot predict the model's first input."

@@ -27,6 +27,8 @@ class ServerSettings:
         torchserve_url: a TorchServe that already runs.
         tfserving_model: name by which TensorFlow Serving offers the model; ``None``: the model's.
         torchserve_model: name by which TorchServe offers the model; ``None``: the model's.
+        tls_verify: whether the certificate of an attached server (https) must be valid.
+        tls_ca: file of certificates to trust in place of the system's.
         torchserve_token: inference key of an attached TorchServe; never shown.
     """
 
@@ -41,6 +43,8 @@ class ServerSettings:
     torchserve_url: str | None = None
     tfserving_model: str | None = None
     torchserve_model: str | None = None
+    tls_verify: bool = True
+    tls_ca: str | None = None
     torchserve_token: str | None = field(default=None, repr=False)
 
 

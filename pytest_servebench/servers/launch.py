@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pytest_servebench.errors import BadResponseError, ServerStartError
+from pytest_servebench.load.target import Target
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import PredictionProtocol
 from pytest_servebench.servers import ports, probe
@@ -153,7 +154,7 @@ class Readiness:
                 it would be sent the server's keys.
         """
         # In this order: who accepted has been listening before it is looked for.
-        if not ports.accepts(ports.LOOPBACK, port, 1.0):
+        if not ports.accepts(Target(ports.LOOPBACK, port), 1.0):
             return False
         if ports.listens(self._process.pids(), port):
             return True
@@ -219,7 +220,7 @@ def wait_for_prediction(
         if answer.status == 200:
             body = answer.body
             return True, ""
-        seen = f"{request.method} {request.path}: {answer.describe()}"
+        seen = f"{request.method} {request.path}: {probe.describe(answer)}"
         refused_since = refused_since or time.monotonic()
         if time.monotonic() - refused_since > _REFUSALS:
             raise readiness.failure(f"it refuses to predict: {seen}")

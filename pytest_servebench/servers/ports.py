@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 import psutil
 
+from pytest_servebench.load.target import Target
+
 LOOPBACK = "127.0.0.1"
 
 
@@ -38,10 +40,15 @@ def listens(pids: Iterable[int], port: int) -> bool:
     return False
 
 
-def accepts(host: str, port: int, timeout: float) -> bool:
-    """Tell whether somebody accepts TCP connections there within ``timeout`` seconds."""
+def accepts(target: Target, timeout: float) -> bool:
+    """Tell whether somebody accepts connections there within ``timeout`` seconds."""
     try:
-        with socket.create_connection((host, port), timeout=timeout):
+        if target.unix_socket is not None:
+            with socket.socket(socket.AF_UNIX) as link:
+                link.settimeout(timeout)
+                link.connect(target.unix_socket)
+            return True
+        with socket.create_connection((target.host, target.port), timeout=timeout):
             return True
     except OSError:
         return False

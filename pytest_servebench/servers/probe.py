@@ -3,45 +3,32 @@
 from __future__ import annotations
 
 import http.client
-from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import numpy as np
 
+from pytest_servebench.load.target import Target
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.base import HttpRequest, PredictionProtocol
+from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
 from pytest_servebench.protocols.predictions import excerpt
-
-
-@dataclass(frozen=True)
-class HttpAnswer:
-    """The answer to one request.
-
-    Attributes:
-        status: HTTP status.
-        body: the whole body.
-    """
-
-    status: int
-    body: bytes
-
-    def describe(self) -> str:
-        """Return status and beginning of the body, for an error message."""
-        return f"status {self.status}: {excerpt(self.body)!r}"
 
 
 class NoAnswerError(Exception):
     """Nobody answered, or not in HTTP; the message says why."""
 
 
-def ask(base_url: str, request: HttpRequest, timeout: float) -> HttpAnswer:
-    """Send one request over a fresh connection, past any proxy.
+def describe(answer: HttpAnswer) -> str:
+    """Return an answer's status and the beginning of its body, for an error message."""
+    return f"status {answer.status}: {excerpt(answer.body)!r}"
+
+
+def ask(where: Target | str, request: HttpRequest, timeout: float) -> HttpAnswer:
+    """Send one request over a fresh connection, past any proxy, to a target or a URL.
 
     Raises:
         NoAnswerError: there is no connection, no answer within ``timeout`` seconds, or no HTTP.
     """
-    url = urlsplit(base_url)
-    connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=timeout)
+    target = Target.parse(where) if isinstance(where, str) else where
+    connection = target.http_connection(timeout)
     try:
         connection.request(
             request.method, request.path, body=request.body or None, headers=dict(request.headers)

@@ -15,7 +15,7 @@ import pytest_servebench
 from pytest_servebench.errors import ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
-from pytest_servebench.servers.attached import Target, attach
+from pytest_servebench.servers.attached import Attachment, attach
 from pytest_servebench.servers.base import RunningServer, ServerSettings
 from pytest_servebench.servers.environment import artifact, checked_name, environment
 from pytest_servebench.servers.launch import (
@@ -97,10 +97,10 @@ class TensorFlowServing:
         served = settings.tfserving_model or model.served_name(KIND)
         protocol = TensorFlowServingRest(served)
         if settings.tfserving_url:
-            target = Target(
+            attachment = Attachment(
                 KIND, self.title, settings.tfserving_url, URL_OPTION, "--servebench-tfserving-model"
             )
-            return attach(target, protocol, model, settings.start_timeout)
+            return attach(attachment, protocol, model, settings)
         checked_name(served)
         program = _find_program(settings)
         base_path = check_saved_model(artifact(model, KIND))

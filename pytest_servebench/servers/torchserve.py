@@ -14,10 +14,10 @@ from typing import Any
 
 from pytest_servebench.errors import OptionError, ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.base import HttpRequest
+from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.protocols.torchserve import TorchServeRest
 from pytest_servebench.servers import probe
-from pytest_servebench.servers.attached import Target, attach
+from pytest_servebench.servers.attached import Attachment, attach
 from pytest_servebench.servers.base import RunningServer, ServerSettings
 from pytest_servebench.servers.environment import (
     TOKEN_VARIABLE,
@@ -103,7 +103,7 @@ class TorchServe:
         served = settings.torchserve_model or model.served_name(KIND)
         if settings.torchserve_url:
             protocol = TorchServeRest(served, _checked_token(settings.torchserve_token))
-            target = Target(
+            attachment = Attachment(
                 KIND,
                 self.title,
                 settings.torchserve_url,
@@ -111,7 +111,7 @@ class TorchServe:
                 "--servebench-torchserve-model",
                 lambda answer: _explain(answer, protocol.token),
             )
-            return attach(target, protocol, model, settings.start_timeout)
+            return attach(attachment, protocol, model, settings)
         checked_name(served)
         installation = find_installation()
         archive = check_archive(artifact(model, KIND))
@@ -268,7 +268,7 @@ def _wait_for_workers(readiness: Readiness, port: int, served: str, key: str) ->
         except probe.NoAnswerError as error:
             return False, f"{request.method} {request.path}: {error}"
         if answer.status != 200:
-            return False, f"{request.method} {request.path}: {answer.describe()}"
+            return False, f"{request.method} {request.path}: {probe.describe(answer)}"
         states = _worker_states(answer.body)
         return bool(states) and set(states) == {"READY"}, f"workers {states}"
 
@@ -299,7 +299,7 @@ def _checked_token(token: str | None) -> str | None:
     return token
 
 
-def _explain(answer: probe.HttpAnswer, token: str | None) -> str | None:
+def _explain(answer: HttpAnswer, token: str | None) -> str | None:
     """Return what is behind a refusal of an attached server."""
     try:
         kind = json.loads(answer.body)["type"]

@@ -44,7 +44,7 @@ class KnownServer:
         heapq.heappush(self._busy, (now + int(seconds * 1e9), self._count, transport))
         self._pacer.wake_at(self._busy[0][0])
 
-    def _ended(self) -> None:
+    def _ended(self) -> int | None:
         while self._busy and self._busy[0][0] <= time.monotonic_ns():
             end, _, transport = heapq.heappop(self._busy)
             transport.write(_ANSWER)
@@ -52,8 +52,7 @@ class KnownServer:
                 self._begin(self._waiting.popleft(), end)
             else:
                 self._free += 1
-        if self._busy:
-            self._pacer.wake_at(self._busy[0][0])
+        return self._busy[0][0] if self._busy else None
 
 
 class Link(asyncio.Protocol):

@@ -18,6 +18,7 @@ from pytest_servebench import queueing
 from pytest_servebench.load.records import Outcome
 from pytest_servebench.load.runner import LoadResult, run_load
 from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.target import Target
 
 REQUEST = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n\r\n"
 StartKnown = Callable[[int, float, str], "subprocess.Popen[str]"]
@@ -46,7 +47,7 @@ def start_known() -> Iterator[StartKnown]:
 def load(process: subprocess.Popen[str], **changes: object) -> LoadResult:
     assert process.stdout is not None
     spec = {
-        "host": "127.0.0.1", "port": int(process.stdout.readline()), "requests": (REQUEST,),
+        "target": Target("127.0.0.1", int(process.stdout.readline())), "requests": (REQUEST,),
         "seed": 3, "warmup": 0.0, "timeout": 10.0, "drain": 5.0, **changes,
     }  # fmt: skip
     return run_load(LoadSpec(**spec))  # type: ignore[arg-type]

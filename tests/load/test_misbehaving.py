@@ -12,6 +12,7 @@ import pytest
 
 from pytest_servebench.load.runner import LoadResult, run_load
 from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.target import Target
 
 REQUEST = b"POST /p HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody"
 Behaviour = Callable[[socket.socket], None]
@@ -72,7 +73,7 @@ def always(answer: bytes, *, close: bool = False) -> Behaviour:
 
 def load(port: int, **changes: object) -> LoadResult:
     spec = {
-        "host": "127.0.0.1", "port": port, "requests": (REQUEST,), "rate": 60.0, "duration": 0.5,
+        "target": Target("127.0.0.1", port), "requests": (REQUEST,), "rate": 60.0, "duration": 0.5,
         "buffer_size": 100, "workers": 4, "seed": 1, "warmup": 0.0, "timeout": 5.0, "drain": 1.0,
         **changes,
     }  # fmt: skip

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -54,23 +55,37 @@ print("survived")
 """
 
 
+BOTH, TORCHSERVE = ("tensorflow_serving", "torchserve"), ("torchserve",)
+Build = Callable[[tuple[str, ...]], ServedModel]
+
+
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SERVEBENCH_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        patch.delenv("FASHION_MNIST_DIR", raising=False)
-        return fashion_mnist(["tensorflow_serving", "torchserve"])
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Build for some kinds of server, each part once for all tests here."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    def build(kinds: tuple[str, ...]) -> ServedModel:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SERVEBENCH_CACHE_DIR", str(cache))
+            patch.delenv("FASHION_MNIST_DIR", raising=False)
+            return fashion_mnist(kinds)
+
+    return build
 
 
-def test_outputs_are_those_of_the_weights(built: ServedModel) -> None:
+@pytest.mark.parametrize(
+    "kinds", [pytest.param(BOTH, marks=pytest.mark.servers), TORCHSERVE], ids="-".join
+)
+def test_outputs_are_those_of_the_weights(build: Build, kinds: tuple[str, ...]) -> None:
+    built = build(kinds)
     network = build_network(load_weights(WEIGHTS))
     np.testing.assert_array_equal(built.inputs, drawn_images(64))
     np.testing.assert_allclose(built.outputs, predict_torch(network, built.inputs), 1e-4, 1e-4)
     assert built.weights_sha256 == sha256_of(WEIGHTS)
 
 
-def test_the_archive_holds_what_torchserve_needs(built: ServedModel) -> None:
-    with zipfile.ZipFile(built.artifacts["torchserve"]) as archive:
+def test_the_archive_holds_what_torchserve_needs(build: Build) -> None:
+    with zipfile.ZipFile(build(TORCHSERVE).artifacts["torchserve"]) as archive:
         assert set(archive.namelist()) == {
             "MAR-INF/MANIFEST.json",
             "index_to_name.json",
@@ -79,9 +94,10 @@ def test_the_archive_holds_what_torchserve_needs(built: ServedModel) -> None:
         }
 
 
-def test_wrong_shapes_raise_and_do_not_abort(built: ServedModel, tmp_path: Path) -> None:
+@pytest.mark.servers
+def test_wrong_shapes_raise_and_do_not_abort(build: Build, tmp_path: Path) -> None:
     copy = tmp_path / "1"
-    shutil.copytree(built.artifacts["tensorflow_serving"] / "1", copy)
+    shutil.copytree(build(BOTH).artifacts["tensorflow_serving"] / "1", copy)
     done = subprocess.run(
         [sys.executable, "-c", FEED, copy], capture_output=True, text=True, check=False
     )

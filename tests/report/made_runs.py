@@ -10,19 +10,19 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.load.arrivals import check_poisson, poisson_schedule
+from pytest_servebench.load.arrivals import Poisson
 from pytest_servebench.load.records import NEVER, Outcome, Records
 from pytest_servebench.results import (
     CaseResult,
     ClauseResult,
     Distribution,
     Estimate,
-    Generator,
     Resources,
     Run,
     ServerInfo,
     Summary,
 )
+from tests.simulated import calm_generator
 
 TENSORFLOW_SERVING = ServerInfo(
     kind="tensorflow_serving",
@@ -72,7 +72,7 @@ def simulate(
         error_share: share of the requests that are answered with an HTTP error.
     """
     dice = np.random.default_rng([seed, round(rate * 1000)])
-    scheduled = poisson_schedule(rate, duration, dice)
+    scheduled = Poisson().schedule(rate, duration, dice)
     n = len(scheduled)
     lag = (dice.gamma(2.0, 20e3, n) + 15e3).astype(np.int64)
     sigma = 0.25
@@ -223,7 +223,7 @@ def case(
             cpu_mean=3 + 95 * load, cpu_peak=min(200, 12 + 120 * load),
             memory_mean=memory, memory_peak=memory * 1.04, host_cpu_mean=20 + 50 * load,
         )  # fmt: skip
-    check = check_poisson(records.scheduled, rate, duration)
+    check = Poisson().check(records.scheduled, rate, duration)
     judged = clauses(figures) if slo else ()
     words = {one.verdict for one in judged}
     verdict = next((w for w in ("failed", "inconclusive") if w in words), "passed")
@@ -240,10 +240,13 @@ def case(
         model="fashion_mnist",
         weights_sha256="3f2a91c07d4e" + "0" * 52,
         input_source="16 test images of Fashion-MNIST",
+        failures={},
         summary=figures,
         resources=resources,
-        generator=Generator("timerfd", "SCHED_FIFO 1", "uvloop", 0.21, 12, check.plausible,
-                            check.dispersion, check.lag1),
+        generator=calm_generator(
+            priority="SCHED_FIFO 1", cpu_seconds=0.21, involuntary_switches=12,
+            arrivals_plausible=check.plausible, dispersion=check.dispersion, lag1=check.lag1,
+        ),
         clauses=judged,
         verdict=verdict,  # type: ignore[arg-type]
         records=records,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sys
 import xml.etree.ElementTree as ET
@@ -40,6 +41,21 @@ def check(files: list[Path]) -> None:
             assert ET.parse(path).getroot().tag.endswith("svg")
 
 
+Drawn = Callable[[Callable[[], Run]], tuple[Path, list[Path]]]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
+    """Write a run's report, once for all tests here; give its directory and its files."""
+
+    @functools.cache
+    def write(make: Callable[[], Run]) -> tuple[Path, list[Path]]:
+        directory = tmp_path_factory.mktemp(make.__name__)
+        return directory, write_report(make(), directory)
+
+    return write
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -52,11 +68,11 @@ def check(files: list[Path]) -> None:
     ],
     ids=lambda make: make.__name__,
 )
-def test_all_plots_are_drawn(make: Callable[[], Run], tmp_path: Path) -> None:
-    files = draw_plots(make(), tmp_path)
+def test_all_plots_are_drawn(make: Callable[[], Run], drawn: Drawn) -> None:
+    directory, (_, *files) = drawn(make)
     assert {path.stem for path in files} == FIGURES
     assert {path.suffix for path in files} == {".png", ".svg"}
-    assert sorted((tmp_path / "plots").iterdir()) == sorted(files)
+    assert sorted((directory / "plots").iterdir()) == sorted(files)
     check(files)
 
 
@@ -71,9 +87,9 @@ def test_a_run_without_cases_has_no_plots(tmp_path: Path) -> None:
     assert draw_plots(run([]), tmp_path) == []
 
 
-def test_the_report_is_text_and_plots(tmp_path: Path) -> None:
-    files = write_report(made_runs.single_run(), tmp_path)
-    assert files[0] == tmp_path / SUMMARY_FILE
+def test_the_report_is_text_and_plots(drawn: Drawn) -> None:
+    directory, files = drawn(made_runs.single_run)
+    assert files[0] == directory / SUMMARY_FILE
     assert len(files) == 1 + 2 * len(FIGURES)
     assert all(path.is_file() for path in files)
 
@@ -87,13 +103,10 @@ def test_records_that_are_gone_or_damaged_are_said_to_be(tmp_path: Path) -> None
     check(draw_plots(run(cases), tmp_path))
 
 
-def test_the_users_own_style_changes_nothing(tmp_path: Path) -> None:
-    made = made_runs.no_arrivals_run()
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    plain = draw_plots(made, tmp_path / "a")
+def test_the_users_own_style_changes_nothing(drawn: Drawn, tmp_path: Path) -> None:
+    _, (_, *plain) = drawn(made_runs.no_arrivals_run)
     with mpl.rc_context({"axes.facecolor": "black", "font.size": 30, "figure.dpi": 10}):
-        styled = draw_plots(made, tmp_path / "b")
+        styled = draw_plots(made_runs.no_arrivals_run(), tmp_path)
         assert mpl.rcParams["font.size"] == 30  # and is as it was
     for one, other in zip(plain, styled, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name

@@ -184,7 +184,7 @@ def test_kinds_of_one_title_are_told_apart() -> None:
 def test_implausible_arrivals_are_said() -> None:
     one = case()
     generator = dataclasses.replace(one.generator, arrivals_plausible=False)
-    assert "NOT plausibly Poisson" in text_of(run([dataclasses.replace(one, generator=generator)]))
+    assert "NOT plausibly poisson" in text_of(run([dataclasses.replace(one, generator=generator)]))
 
 
 def test_invalid_cases_of_one_cause_are_told_together() -> None:

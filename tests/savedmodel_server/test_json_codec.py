@@ -257,8 +257,10 @@ documents = st.recursive(
         st.text(st.characters(exclude_categories=["Cs"])),
     ),
     lambda inner: st.one_of(
-        st.lists(inner), st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner)
+        st.lists(inner, max_size=5),
+        st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=5),
     ),
+    max_leaves=10,
 )
 
 

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from pytest_servebench.errors import OptionError, ServerDiedError, ServerStartError
+from pytest_servebench.load.target import Target
 from pytest_servebench.model import ServedModel
 from pytest_servebench.servers import builtin_kinds, collect_kinds
-from pytest_servebench.servers.attached import checked_url
+from pytest_servebench.servers.attached import checked_target
 from pytest_servebench.servers.base import RunningServer, ServerSettings
 from pytest_servebench.servers.ports import free_ports
 
@@ -214,25 +215,30 @@ def test_token_that_no_header_can_carry(attach: Attach, token: str) -> None:
     assert token not in str(caught.value)
 
 
+def checked(url: str, option: str) -> Target:
+    return checked_target(url, option, verify=True, ca_file=None)
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
         ("http://localhost:8501", "http://localhost:8501"),
         (" http://10.0.0.1:80/ ", "http://10.0.0.1:80"),
         ("HTTP://[::1]:8080", "http://[::1]:8080"),
+        ("https://models.example", "https://models.example:443"),
+        ("http+unix://%2Frun%2Fserver.sock", "http+unix://%2Frun%2Fserver.sock"),
     ],
 )
 def test_url(url: str, expected: str) -> None:
-    assert checked_url(url, "--url") == expected
+    assert checked(url, "--url").url == expected
 
 
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("127.0.0.1:8501", "the scheme is not http"),
-        ("localhost", "the scheme is not http"),
-        ("grpc://localhost:8500", "the scheme is not http"),
-        ("https://localhost:8501", "TLS is not supported"),
+        ("127.0.0.1:8501", "the scheme is neither http nor https"),
+        ("localhost", "the scheme is neither http nor https"),
+        ("grpc://localhost:8500", "the scheme is neither http nor https"),
         ("http://:8501", "the host is missing"),
         ("http://localhost", "the port is missing"),
         ("http://localhost:0", "port 0"),
@@ -245,14 +251,14 @@ def test_url(url: str, expected: str) -> None:
 )
 def test_url_that_is_none(url: str, reason: str) -> None:
     with pytest.raises(OptionError, match=reason) as caught:
-        checked_url(url, "--servebench-tfserving-url")
+        checked(url, "--servebench-tfserving-url")
     assert f"--servebench-tfserving-url={url}: " in str(caught.value)
-    assert "http://127.0.0.1:8501" in str(caught.value)
+    assert "give http://HOST:PORT" in str(caught.value)
 
 
 def test_url_with_a_password_is_not_repeated() -> None:
     with pytest.raises(OptionError, match="user or password") as caught:
-        checked_url("http://me:hunter2@localhost:80", "--url")
+        checked("http://me:hunter2@localhost:80", "--url")
     assert "hunter2" not in str(caught.value)
 
 

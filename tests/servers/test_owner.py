@@ -80,7 +80,16 @@ def assert_nothing_left(folder: Path, pids: list[int]) -> None:
         assert not Path((folder / name / "scratch").read_text()).exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGABRT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        *(
+            pytest.param(number, marks=pytest.mark.servers)
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGABRT)
+        ),
+    ],
+)
 def test_owner_killed(tmp_path: Path, number: signal.Signals) -> None:
     with owner(tmp_path, "up(); time.sleep(1000)") as (process, pids):
         process.send_signal(number)
@@ -88,6 +97,7 @@ def test_owner_killed(tmp_path: Path, number: signal.Signals) -> None:
         assert_nothing_left(tmp_path, pids)
 
 
+@pytest.mark.servers
 def test_owner_killed_with_a_long_grace(tmp_path: Path) -> None:
     with owner(tmp_path, "up(); time.sleep(1000)", grace=60.0) as (process, pids):
         process.kill()
@@ -95,6 +105,7 @@ def test_owner_killed_with_a_long_grace(tmp_path: Path) -> None:
         assert_nothing_left(tmp_path, pids)
 
 
+@pytest.mark.servers
 @pytest.mark.parametrize("way", ["os._exit(1)", "sys.exit(1)", "1 / 0", "os.abort()"])
 def test_owner_ends_without_stopping(tmp_path: Path, way: str) -> None:
     code = f"up()\nwhile not os.path.exists('go'): time.sleep(0.01)\n{way}"
@@ -104,6 +115,7 @@ def test_owner_ends_without_stopping(tmp_path: Path, way: str) -> None:
         assert_nothing_left(tmp_path, pids)
 
 
+@pytest.mark.servers
 def test_owner_killed_while_its_forked_child_lives_on(tmp_path: Path) -> None:
     """A fork without exec has the pipe too; it must not keep the servers alive."""
     code = "child = os.fork()\nif child: print(child, file=open('child', 'w')); up()\n"
@@ -118,6 +130,7 @@ def test_owner_killed_while_its_forked_child_lives_on(tmp_path: Path) -> None:
             os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.servers
 def test_owner_killed_while_it_stops_a_server(tmp_path: Path) -> None:
     """The long grace of an orderly stop does not hold once nobody waits for it."""
     code = "up(); started[0].stop()"
@@ -127,6 +140,7 @@ def test_owner_killed_while_it_stops_a_server(tmp_path: Path) -> None:
         assert_nothing_left(tmp_path, pids)
 
 
+@pytest.mark.servers
 def test_ctrl_c_leaves_the_server_to_the_teardown(tmp_path: Path) -> None:
     """SIGINT goes to the whole foreground process group, and so must miss the servers."""
     code = """
@@ -147,6 +161,7 @@ except KeyboardInterrupt:
         assert alive(pids) == []
 
 
+@pytest.mark.servers
 def test_ports_are_free_after_kill(tmp_path: Path, fake_binary: Path) -> None:
     (tmp_path / "model" / "1").mkdir(parents=True)
     (tmp_path / "model" / "1" / "saved_model.pb").touch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
+from pytest_servebench.load.target import Target
 from pytest_servebench.servers.ports import accepts, free_ports, listens
 
 from .conftest import StartChild
@@ -21,11 +22,11 @@ def test_listens_tells_whose_port_it_is(start_child: StartChild) -> None:
     child = start_child("import time; time.sleep(1000)")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert accepts("127.0.0.1", port, 5)
+        assert accepts(Target("127.0.0.1", port), 5)
         assert listens([child.pid, os.getpid()], port)
         assert not listens([child.pid], port)
     assert not listens([os.getpid()], port)
-    assert not accepts("127.0.0.1", port, 5)
+    assert not accepts(Target("127.0.0.1", port), 5)
 
 
 def test_a_process_that_is_gone_listens_nowhere() -> None:

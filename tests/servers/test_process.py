@@ -157,6 +157,7 @@ def test_a_launcher_that_leaves_its_server_behind(start_child: StartChild, tmp_p
     gone([int(written(tmp_path / "pid")[0])], 20)
 
 
+@pytest.mark.servers
 def test_the_supervisor_asked_to_end_ends_the_tree(start_child: StartChild, tmp_path: Path) -> None:
     process = start_child(STUBBORN)
     pids = [int(pid) for pid in written(tmp_path / "pids", lines=2)]
@@ -166,6 +167,7 @@ def test_the_supervisor_asked_to_end_ends_the_tree(start_child: StartChild, tmp_
     assert process.ending() == "killed by SIGKILL"
 
 
+@pytest.mark.servers
 def test_a_killed_supervisor_takes_the_server_with_it(
     start_child: StartChild, tmp_path: Path
 ) -> None:
@@ -256,6 +258,7 @@ def test_parents_are_the_same_from_ps(start_child: StartChild) -> None:
     assert supervisor._parents_from_ps()[process.pid] == expected
 
 
+@pytest.mark.servers
 def test_supervisor_uses_no_processor_while_it_waits(start_child: StartChild) -> None:
     process = start_child(SLEEP)
     parent = psutil.Process(process.pid).parent()

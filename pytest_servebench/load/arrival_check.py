@@ -1,0 +1,157 @@
+"""Whether arrivals look like the process that they were drawn from, tested after each run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+# Two-sided 99.9 % of the normal distribution: with three figures a run, a good generator is
+# doubted in three runs of a thousand.
+_BAND = 3.2905
+_ROUNDING = 2  # ns
+
+Seconds = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ArrivalCheck:
+    """Figures of a schedule, each with the band in which it is expected.
+
+    Attributes:
+        achieved_rate: arrivals a second that the schedule really had.
+        rate_z: deviation of their number from what is expected, in standard deviations.
+        dispersion: variance over mean of counts in equal bins; 1 for Poisson.
+        dispersion_band: where 99.9 % of such processes lie.
+        lag1: correlation of neighbouring gaps; 0 where gaps are independent.
+        lag1_band: half-width of the band in which 99.9 % of such processes lie.
+    """
+
+    achieved_rate: float
+    rate_z: float
+    dispersion: float
+    dispersion_band: tuple[float, float]
+    lag1: float
+    lag1_band: float
+
+    @property
+    def plausible(self) -> bool:
+        """Tell whether every figure lies within its band."""
+        low, high = self.dispersion_band
+        return (
+            abs(self.rate_z) <= _BAND
+            and low <= self.dispersion <= high
+            and abs(self.lag1) <= self.lag1_band
+        )
+
+
+def check_poisson(
+    times: Seconds,
+    rate: float,
+    duration: float,
+    *,
+    shown_over: float | None = None,
+    z: float = _BAND,
+) -> ArrivalCheck:
+    """Compare arrival times (s, ascending) with a Poisson process of ``rate`` over ``duration`` s.
+
+    Args:
+        times: shape ``(n,)``.
+        rate: arrivals a second.
+        duration: length of the window in seconds.
+        shown_over: the window that the achieved rate refers to, where time was changed.
+        z: half-width of the bands in standard deviations of a normal distribution.
+    """
+    return check_renewal(times, rate, duration, 1.0, shown_over=shown_over, z=z)
+
+
+def check_renewal(
+    times: Seconds,
+    rate: float,
+    duration: float,
+    burstiness: float,
+    *,
+    shown_over: float | None = None,
+    z: float = _BAND,
+) -> ArrivalCheck:
+    """Compare arrival times (s, ascending) with independent gaps of mean ``1 / rate``.
+
+    Counts: the number of renewals in a long time has ``burstiness`` times the variance of a Poisson
+    process (D. R. Cox: Renewal Theory, 1962, section 4.5), where ``burstiness`` is the squared
+    coefficient of variation of the gaps. Dispersion: in the index of dispersion test (Fisher),
+    (k - 1) D / burstiness is chi-squared with k - 1 degrees of freedom; its quantiles by Wilson and
+    Hilferty's cube-root approximation. Lag-1 correlation of n independent gaps is normal with mean
+    0, deviation 1/sqrt(n) (Bartlett).
+    """
+    number = len(times)
+    expected = rate * duration
+    # For gaps that are not exponential the law of the counts holds in long bins only.
+    in_a_bin = 5 if burstiness == 1 else 40 * max(1.0, burstiness)
+    bins = max(2, min(1000, int(expected // in_a_bin)))
+    counts, _ = np.histogram(times, bins=bins, range=(0, duration))
+    mean = counts.mean()
+    dispersion = float(counts.var(ddof=1) / mean) if mean > 0 else 0.0
+    lag1, lag1_band = _lag1(times, z)
+    long_enough = expected >= 2 * in_a_bin or burstiness == 1
+    return ArrivalCheck(
+        achieved_rate=number / (shown_over or duration),
+        rate_z=(number - expected) / math.sqrt(expected * max(burstiness, 1 / expected)),
+        dispersion=dispersion,
+        dispersion_band=(
+            burstiness * _chi_squared_quantile(bins - 1, -z) / (bins - 1),
+            burstiness * _chi_squared_quantile(bins - 1, z) / (bins - 1),
+        )
+        if long_enough
+        else (0.0, math.inf),
+        lag1=lag1,
+        # Heavy gaps are far from normal where there are few.
+        lag1_band=lag1_band if number > 20 * burstiness or burstiness == 1 else math.inf,
+    )
+
+
+def check_lattice(times: npt.NDArray[np.int64], rate: float, duration: float) -> ArrivalCheck:
+    """Compare arrival times (ns) with equal gaps of ``1 / rate``, to the ns."""
+    figures = check_nothing(times, duration)
+    even = np.arange(len(times)) * (1e9 / rate)
+    exact = len(times) == math.ceil(rate * duration - 1e-9) and (
+        len(times) == 0 or float(np.abs(times - even).max()) <= _ROUNDING
+    )
+    return ArrivalCheck(
+        achieved_rate=figures.achieved_rate,
+        rate_z=0.0 if exact else math.inf,
+        dispersion=figures.dispersion,
+        dispersion_band=(0.0, 1.0),  # counts in equal bins differ by one at most
+        lag1=figures.lag1,
+        lag1_band=math.inf,
+    )
+
+
+def check_nothing(times: npt.NDArray[np.int64], duration: float) -> ArrivalCheck:
+    """Return the figures of arrival times (ns) of which nothing is expected."""
+    number = len(times)
+    bins = max(2, min(1000, number // 5))
+    counts, _ = np.histogram(times / 1e9, bins=bins, range=(0, duration))
+    mean = counts.mean()
+    return ArrivalCheck(
+        achieved_rate=number / duration,
+        rate_z=0.0,
+        dispersion=float(counts.var(ddof=1) / mean) if mean > 0 else 0.0,
+        dispersion_band=(0.0, math.inf),
+        lag1=_lag1(times / 1e9, 0.0)[0],
+        lag1_band=math.inf,
+    )
+
+
+def _lag1(times: Seconds, z: float) -> tuple[float, float]:
+    gaps = np.diff(times)
+    # Gaps that differ by rounding alone have no correlation to speak of.
+    if len(gaps) <= 2 or gaps.std() <= _ROUNDING * 1e-9:
+        return 0.0, math.inf
+    return float(np.corrcoef(gaps[:-1], gaps[1:])[0, 1]), z / math.sqrt(len(gaps) - 1)
+
+
+def _chi_squared_quantile(degrees: int, z: float) -> float:
+    spread = 2 / (9 * degrees)
+    return float(degrees * max(0.0, 1 - spread + z * math.sqrt(spread)) ** 3)

@@ -1,0 +1,159 @@
+"""The measuring device looks at itself: what it and its machine went through during a run.
+
+Each figure is a difference of two readings of the system's counters, so that a run costs two looks.
+A counter that this system does not have is ``None``.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+_CGROUPS: Final = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Strain:
+    """What the generator's process and its machine went through between two instants.
+
+    Attributes:
+        elapsed: length of the time, seconds.
+        cpu: processor time of the generator, seconds.
+        waited: time in which the generator could run but had no processor, seconds.
+        involuntary_switches: how often it was put off the processor.
+        throttled: time for which a CPU quota held its control group back, seconds.
+        steal: share of the machine's time that its host gave to others.
+        cpu_pressure: share of the time in which some process waited for a processor (PSI).
+        memory_pressure: the same for memory.
+        io_pressure: the same for disks.
+        suspended: time for which the machine was suspended, seconds.
+    """
+
+    elapsed: float
+    cpu: float
+    waited: float | None
+    involuntary_switches: int
+    throttled: float | None
+    steal: float | None
+    cpu_pressure: float | None
+    memory_pressure: float | None
+    io_pressure: float | None
+    suspended: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Counters that only grow, all in seconds but the switches."""
+
+    monotonic: float
+    cpu: float
+    waited: float | None
+    involuntary_switches: int
+    throttled: float | None
+    steal: float | None
+    machine: float
+    cpu_pressure: float | None
+    memory_pressure: float | None
+    io_pressure: float | None
+    suspended: float | None
+
+    @classmethod
+    def take(cls) -> Reading:
+        """Read the counters of this process and of its machine."""
+        monotonic = time.monotonic()
+        machine = psutil.cpu_times()
+        return cls(
+            monotonic=monotonic,
+            cpu=time.process_time(),
+            waited=_run_delay(),
+            involuntary_switches=resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw,
+            throttled=_throttled(),
+            steal=getattr(machine, "steal", None),
+            # "guest" times are contained in "user" already.
+            machine=sum(machine)
+            - getattr(machine, "guest", 0.0)
+            - getattr(machine, "guest_nice", 0.0),
+            cpu_pressure=_pressure("cpu"),
+            memory_pressure=_pressure("memory"),
+            io_pressure=_pressure("io"),
+            suspended=_suspended(),
+        )
+
+    def since(self, before: Reading) -> Strain:
+        """Return what happened since an earlier reading."""
+        passed: dict[str, Any] = {}
+        for item in fields(self):
+            now, then = getattr(self, item.name), getattr(before, item.name)
+            passed[item.name] = None if now is None or then is None else now - then
+        elapsed, machine = passed.pop("monotonic"), passed.pop("machine")
+        for name in ("cpu_pressure", "memory_pressure", "io_pressure"):
+            if passed[name] is not None:
+                passed[name] /= max(elapsed, 1e-9)
+        if passed["steal"] is not None:
+            passed["steal"] /= max(machine, 1e-9)
+        return Strain(elapsed=elapsed, **passed)
+
+
+def _read(path: Path) -> str:
+    """Return a file's text; empty where it cannot be read."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _run_delay() -> float | None:
+    """Return how long this process's main thread waited on a run queue, which does all the work."""
+    parts = _read(Path("/proc/self/schedstat")).split()
+    return int(parts[1]) / 1e9 if len(parts) == 3 else None
+
+
+def _pressure(what: str) -> float | None:
+    for part in _read(Path("/proc/pressure") / what).split():
+        name, _, value = part.partition("=")
+        if name == "total":  # the first line's, "some": in microseconds
+            return int(value) / 1e6
+    return None
+
+
+def _suspended() -> float | None:
+    if sys.platform != "linux":
+        return None
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+
+
+def _throttled() -> float | None:
+    """Return for how long quotas held back this process's control group or one above it."""
+    found = None
+    for directory in _control_groups():
+        counters = dict(
+            line.split(" ", 1) for line in _read(directory / "cpu.stat").splitlines() if " " in line
+        )
+        if "throttled_usec" in counters:  # version 2
+            found = (found or 0.0) + int(counters["throttled_usec"]) / 1e6
+        elif "throttled_time" in counters:  # version 1
+            found = (found or 0.0) + int(counters["throttled_time"]) / 1e9
+    return found
+
+
+def _control_groups() -> Iterator[Path]:
+    """Yield the directories of the control groups that limit this process's time, inmost first."""
+    for line in _read(Path("/proc/self/cgroup")).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = _CGROUPS / ("cpu" if controllers else "")
+        group = Path(path.lstrip("/"))
+        for inner in (group, *group.parents) if group.parts else (group,):
+            yield root / inner

@@ -1,0 +1,182 @@
+"""Where requests go: TCP over IPv4 or IPv6, a Unix socket, and TLS on top of them."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar, cast
+from urllib.parse import unquote, urlsplit
+
+EXAMPLES: Final = (
+    "give http://HOST:PORT, https://HOST:PORT, http://[::1]:PORT "
+    "or http+unix://%2Fpath%2Fof%2Fsocket"
+)
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_P = TypeVar("_P", bound=asyncio.BaseProtocol)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The address of a server.
+
+    Attributes:
+        host: name or address; of a Unix socket, the name to send as ``Host``.
+        port: TCP port; 0 for a Unix socket.
+        unix_socket: path of a Unix socket, in place of host and port.
+        tls: whether to speak TLS.
+        verify: whether the server's certificate must be valid for ``host``.
+        ca_file: certificates (PEM) to trust in place of the system's.
+    """
+
+    host: str
+    port: int
+    unix_socket: str | None = None
+    tls: bool = False
+    verify: bool = True
+    ca_file: str | None = None
+
+    @classmethod
+    def parse(cls, url: str, *, verify: bool = True, ca_file: str | None = None) -> Target:
+        """Read scheme and address of a URL; its path is not looked at.
+
+        Raises:
+            ValueError: it is not the URL of a server; the message says why, and what to give.
+        """
+        try:
+            parts = urlsplit(url.strip())
+            port = parts.port
+        except ValueError as error:
+            raise ValueError(f"{error}; {EXAMPLES}") from None
+        if parts.username is not None or parts.password is not None:
+            raise ValueError(f"a URL with a user or password is not supported; {EXAMPLES}")
+        if parts.scheme == "http+unix":
+            if not (path := unquote(parts.netloc)):
+                raise ValueError(f"the socket's path is missing; {EXAMPLES}")
+            return cls(host="localhost", port=0, unix_socket=path)
+        if parts.scheme not in _DEFAULT_PORTS:
+            raise ValueError(f"the scheme is neither http nor https; {EXAMPLES}")
+        if not parts.hostname:
+            raise ValueError(f"the host is missing; {EXAMPLES}")
+        if port == 0:
+            raise ValueError(f"port 0 is no address; {EXAMPLES}")
+        return cls(
+            host=parts.hostname,
+            port=port or _DEFAULT_PORTS[parts.scheme],
+            tls=parts.scheme == "https",
+            verify=verify,
+            ca_file=ca_file,
+        )
+
+    @property
+    def url(self) -> str:
+        """Return the address as a URL without a path."""
+        if self.unix_socket is not None:
+            return "http+unix://" + self.unix_socket.replace("%", "%25").replace("/", "%2F")
+        return f"{'https' if self.tls else 'http'}://{self.authority}"
+
+    @property
+    def authority(self) -> str:
+        """Return what goes into the ``Host`` header."""
+        if self.unix_socket is not None:
+            return self.host
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """Return how to speak TLS; ``None`` without it.
+
+        Raises:
+            ValueError: the certificates to trust cannot be read.
+        """
+        if not self.tls:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ValueError(
+                f"{self.ca_file}: no certificates can be read from it ({error}); "
+                "give a file of certificates in PEM format"
+            ) from None
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    def http_connection(self, timeout: float) -> http.client.HTTPConnection:
+        """Return a plain blocking connection, for requests outside of any measurement."""
+        if self.unix_socket is not None:
+            return _UnixConnection(self.unix_socket, timeout)
+        if self.tls:
+            return http.client.HTTPSConnection(
+                self.host, self.port, timeout=timeout, context=self.ssl_context()
+            )
+        return http.client.HTTPConnection(self.host, self.port, timeout=timeout)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the path."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Dialer:
+    """Opens connections to one target; its name is looked up once, before the load."""
+
+    def __init__(self, target: Target, loop: asyncio.AbstractEventLoop) -> None:
+        """Prepare to open connections in ``loop``; ``ValueError`` for unusable certificates."""
+        self._target = target
+        self._loop = loop
+        self._ssl = target.ssl_context()
+        self._addresses: list[str] = []
+
+    async def look_up(self) -> None:
+        """Find the host's addresses; a host without any is met at every connection instead."""
+        if self._target.unix_socket is not None:
+            return
+        try:
+            found = await self._loop.getaddrinfo(
+                self._target.host, self._target.port, type=socket.SOCK_STREAM
+            )
+        except OSError:
+            self._addresses = [self._target.host]
+            return
+        self._addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+    async def open(self, make: Callable[[], _P]) -> _P:
+        """Return a new connection's protocol, made by ``make``.
+
+        Raises:
+            OSError: there is no connection at any of the addresses; TLS's errors are such too.
+        """
+        target = self._target
+        if target.unix_socket is not None:
+            path = str(Path(target.unix_socket))
+            return (await self._loop.create_unix_connection(make, path))[1]
+        name = target.host if self._ssl else None
+        last: OSError | None = None
+        for address in list(self._addresses):
+            try:
+                _, protocol = await self._loop.create_connection(
+                    make, address, target.port, ssl=self._ssl, server_hostname=name
+                )
+            except OSError as error:
+                last = error
+                continue
+            # The next connection tries first what worked.
+            self._addresses.remove(address)
+            self._addresses.insert(0, address)
+            return protocol
+        raise cast(OSError, last)

@@ -1,0 +1,135 @@
+"""The verdict of the measuring device on itself: does a run say anything about the server?
+
+Taking an arrival up never waits for the server: late arrivals are late because the generator could
+not run. Waiting for a busy worker is the server's doing, and is part of the latencies. Arrivals
+that come at random times meet the generator as the answers do, so that their lateness tells of
+the answers' too.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_servebench.load.records import NEVER, Outcome, Records
+from pytest_servebench.results import Generator
+
+_TOLERATED: Final = 0.01  # share of arrivals that may be late: a p99 is hardly moved by them
+_LONG: Final = 10  # one pause of so many times the tolerated lag is no accident any more
+_SUSPENDED: Final = 0.1  # seconds by which the clocks of a machine that never slept may differ
+_SATURATED: Final = 0.85  # share of a processor
+_REMEDY: Final = (
+    "stop other work on this machine, leave the generator a processor (--servebench-server-cpus), "
+    "or allow real-time priority"
+)
+
+
+def invalid_reason(
+    records: Records,
+    generator: Generator,
+    pauses: npt.NDArray[np.float64],
+    max_lag: float,
+) -> str | None:
+    """Return why a measurement says nothing about the server, or ``None`` if it does.
+
+    Args:
+        records: the run's records.
+        generator: how the measuring device did.
+        pauses: how late, in seconds, the generator was at each of its looks at the deadlines, some
+            fifty a second whatever the rate; shape ``(k,)``.
+        max_lag: lateness in seconds of the generator that is tolerated.
+    """
+    if generator.stops:
+        times = "once" if generator.stops == 1 else f"{generator.stops} times"
+        return (
+            f"the load generator was stopped by a signal {times} (SIGSTOP, or a debugger): "
+            "run the case again, and let it run."
+        )
+    if (generator.suspended_seconds or 0.0) > _SUSPENDED:
+        return (
+            f"the machine was suspended for {generator.suspended_seconds:.1f} s: "
+            "run the case again while it is awake."
+        )
+    if generator.unaccounted:
+        return (
+            f"{generator.unaccounted} of {len(records)} arrivals were never taken up: the load "
+            f"generator could not keep up ({_cause(generator, 0.0)}). Lower the rate, or {_REMEDY}."
+        )
+    lost = int(
+        np.count_nonzero((records.outcome == Outcome.OK) & (records.done < records.scheduled))
+    )
+    if lost:
+        return (
+            f"{lost} requests were done before they arrived: the system's monotonic clock is "
+            "broken. Look at /sys/devices/system/clocksource, and run the case again."
+        )
+    return _lateness(records.generator_lag(), pauses, generator, max_lag)
+
+
+def _lateness(
+    lag: npt.NDArray[np.float64],
+    pauses: npt.NDArray[np.float64],
+    generator: Generator,
+    max_lag: float,
+) -> str | None:
+    late, paused = lag > max_lag, pauses > max_lag
+    worst = float(max(lag.max(initial=0.0), pauses.max(initial=0.0)))
+    many = (late.sum() >= 2 and late.mean() > _TOLERATED) or (
+        paused.sum() >= 2 and paused.mean() > _TOLERATED
+    )
+    if not many and worst <= _LONG * max_lag:
+        return None
+    what = (
+        f"{int(late.sum())} of {len(lag)} arrivals were more than {max_lag * 1e3:g} ms late"
+        if late.any()
+        else f"it paused {int(paused.sum())} times for more than {max_lag * 1e3:g} ms"
+    )
+    missing = float(lag[late].sum() + pauses[paused].sum())
+    return (
+        f"the load generator did not get a processor in time: {what} (worst {worst * 1e3:.1f} ms); "
+        f"{_cause(generator, missing)}. Lower the rate, {_REMEDY}, or raise --servebench-max-lag."
+    )
+
+
+def _cause(generator: Generator, missing: float) -> str:
+    """Return the likeliest cause; ``missing`` s of lateness are to be explained."""
+    causes = []
+    if (generator.throttled_seconds or 0.0) > 0.01:
+        causes.append(
+            f"a CPU quota of its control group held it back for {generator.throttled_seconds:.2f} s"
+        )
+    if generator.cpu_share > _SATURATED:
+        causes.append(
+            f"it used {100 * generator.cpu_share:.0f} % of a processor, which is all that one "
+            "process can"
+        )
+    if (generator.steal or 0.0) > 0.02:
+        causes.append(
+            f"the machine's host gave {100 * (generator.steal or 0.0):.0f} % of it to others"
+        )
+    waited = generator.waited_seconds or 0.0
+    if waited > 0.01 and waited > 0.01 * missing:
+        causes.append(
+            f"it waited {waited:.2f} s for a processor that others held "
+            f"(priority: {generator.priority})"
+        )
+    return "; ".join(causes) or "the system's counters do not tell why"
+
+
+def unaccounted(records: Records) -> int:
+    """Return how many arrivals the generator never took up."""
+    return int(np.count_nonzero(records.enqueued == NEVER))
+
+
+def lag_p99(records: Records) -> tuple[float | None, float | None]:
+    """Return the lag's p99 in seconds where a worker was idle, and where all were busy."""
+    taken = records.enqueued != NEVER
+    lag = (records.enqueued - records.scheduled) / 1e9
+    idle = taken & (records.dequeued == records.enqueued)
+    return _p99(lag[idle]), _p99(lag[taken & ~idle])
+
+
+def _p99(values: npt.NDArray[np.float64]) -> float | None:
+    return float(np.percentile(values, 99)) if len(values) else None

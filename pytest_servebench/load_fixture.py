@@ -1,0 +1,178 @@
+"""What the ``poisson_load`` fixture gives: a load to send, and the case that came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_servebench import benchmark_bridge, judgement, traffic
+from pytest_servebench.case_runner import Case, run_case
+from pytest_servebench.cases import marked_seconds, marked_text
+from pytest_servebench.errors import OptionError, ServebenchError
+from pytest_servebench.load.arrivals import ArrivalProcess, parse_arrivals
+from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
+from pytest_servebench.results import CaseResult
+from pytest_servebench.servers.attached import any_server
+from pytest_servebench.servers.base import RunningServer
+from pytest_servebench.state import PROGRESS, fail, session_of
+from pytest_servebench.traffic import AnswerCheck, Traffic
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+
+class LoadedCase:
+    """What a load brought: its figures, and a way to demand more of them.
+
+    Attributes:
+        result: everything that was measured; see :class:`~pytest_servebench.results.CaseResult`.
+    """
+
+    def __init__(self, result: CaseResult) -> None:
+        """Hold a result that is not judged yet."""
+        self.result = result
+
+    def check(self, *expressions: str) -> None:
+        """Judge SLOs at once, such as ``"p99<50ms"``; the test fails where one is broken.
+
+        Raises:
+            SLOSyntaxError: an expression cannot be read.
+        """
+        __tracebackhide__ = True
+        self.result, message = judgement.judge_expressions(self.result, expressions)
+        if message:
+            pytest.fail(message, pytrace=False)
+
+    def __getattr__(self, name: str) -> object:
+        """Give the figures by their names: ``case.summary``, ``case.resources``, …"""
+        return getattr(self.result, name)
+
+
+class PoissonLoad:
+    """Sends open-loop load to a server: ``result = poisson_load(server)``."""
+
+    def __init__(
+        self,
+        request: pytest.FixtureRequest,
+        rate: float,
+        buffer_size: int,
+        benchmark: BenchmarkFixture,
+    ) -> None:
+        """Belong to one test."""
+        self._item: pytest.Item = request.node
+        self.benchmark = benchmark
+        self.rate = rate
+        self.buffer_size = buffer_size
+        self.case: LoadedCase | None = None
+
+    def __call__(
+        self,
+        server: RunningServer | str,
+        *,
+        requests: Sequence[HttpRequest] | None = None,
+        check: AnswerCheck | None = None,
+        arrivals: ArrivalProcess | str | None = None,
+    ) -> LoadedCase:
+        """Load ``server`` for this test's duration and return what came out.
+
+        The test's SLOs (of its marker and of ``--servebench-slo``) are judged when the test ends.
+
+        Args:
+            server: a running server, or the URL of one that serves anything over HTTP.
+            requests: what to send in place of predictions of the model; each arrival takes one at
+                random.
+            check: called after the load with a request and its 2xx answer, for a sample of them;
+                raises :class:`~pytest_servebench.errors.BadResponseError` where it is wrong.
+            arrivals: how requests arrive, such as ``"gamma:4"``; of ``--servebench-arrivals`` if
+                it is not given, which is a Poisson process if that is not given either.
+
+        Raises:
+            InvalidMeasurementError: the generator failed, so that the numbers say nothing.
+        """
+        __tracebackhide__ = True
+        if self.case is not None:
+            pytest.fail("poisson_load was called twice: one test is one case.", pytrace=False)
+        config = self._item.config
+        session = session_of(config)
+        try:
+            if isinstance(server, str):
+                server = any_server(server, session.settings.server)
+            sent = self._traffic(server, requests, check)
+            case = self._case(arrivals)
+            with config.stash[PROGRESS].load() as show:
+                result = run_case(case, server, session.describe(server), sent, show)
+        except ServebenchError as error:
+            fail(error)
+        result = session.save_records(result)
+        self.case = LoadedCase(result)
+        records = result.records
+        assert records is not None
+        config.hook.pytest_servebench_case_finished(config=config, result=result)
+        benchmark_bridge.record(self._item, self.benchmark, records.latency()[records.ok].tolist())
+        if result.invalid_reason:
+            self.case.result = dataclasses.replace(result, verdict="invalid")
+            judgement.raise_invalid(self.case.result)
+        return self.case
+
+    def _case(self, arrivals: ArrivalProcess | str | None) -> Case:
+        item = self._item
+        settings = session_of(item.config).settings
+        return Case(
+            name=item.name,
+            nodeid=item.nodeid,
+            rate=self.rate,
+            buffer_size=self.buffer_size,
+            duration=marked_seconds(item, "duration", settings.duration),
+            workers=settings.worker_threads,
+            warmup=marked_seconds(item, "warmup", settings.warmup),
+            timeout=marked_seconds(item, "timeout", settings.timeout),
+            drain=settings.drain,
+            arrivals=self._arrivals(arrivals) or settings.arrivals,
+            seed=settings.seed,
+            priority=settings.priority,
+            max_lag=settings.max_lag,
+            samples=settings.check_answers,
+            tls_verify=settings.server.tls_verify,
+            tls_ca=settings.server.tls_ca,
+        )
+
+    def _arrivals(self, given: ArrivalProcess | str | None) -> ArrivalProcess | None:
+        where = "poisson_load(arrivals=…)"
+        if given is None:
+            where = "@pytest.mark.servebench(arrivals=…)"
+            given = marked_text(self._item, "arrivals")
+        if not isinstance(given, str):
+            return given
+        try:
+            return parse_arrivals(given, self._item.path.parent)
+        except ValueError as error:
+            raise OptionError(f"{where}: {given!r}: {error}.") from None
+
+    def _traffic(
+        self,
+        server: RunningServer,
+        requests: Sequence[HttpRequest] | None,
+        check: AnswerCheck | None,
+    ) -> Traffic:
+        hook = self._item.config.hook
+        if requests is None:
+            requests = hook.pytest_servebench_requests(item=self._item, server=server)
+        if requests is not None:
+            sent = traffic.of_requests(requests)
+        else:
+            sent = traffic.of_model(session_of(self._item.config).model(), server.protocol)
+        if check is not None:
+            sent = sent.checked_by(check)
+
+        def ask_hooks(request: HttpRequest, answer: HttpAnswer) -> None:
+            hook.pytest_servebench_check_answer(
+                item=self._item, server=server, request=request, answer=answer
+            )
+
+        return sent.checked_by(ask_hooks)
+
+
+LOAD = pytest.StashKey[PoissonLoad]()

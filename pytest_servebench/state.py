@@ -1,0 +1,24 @@
+"""Where the plugin keeps its state in pytest, and how its errors end a test."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import pytest
+
+from pytest_servebench.errors import ServebenchError
+from pytest_servebench.progress import Progress
+from pytest_servebench.session import ServebenchSession
+
+SESSION = pytest.StashKey[ServebenchSession]()
+PROGRESS = pytest.StashKey[Progress]()
+
+
+def session_of(config: pytest.Config) -> ServebenchSession:
+    """Return the plugin's state of this pytest session."""
+    return config.stash[SESSION]
+
+
+def fail(error: ServebenchError) -> NoReturn:
+    """Fail with the message alone: it says what to do, and our own stack does not help."""
+    pytest.fail(f"{type(error).__name__}: {error}", pytrace=False)

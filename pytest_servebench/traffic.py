@@ -1,0 +1,141 @@
+"""What a case sends, and how its answers are judged: a model's predictions, or a user's own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pytest_servebench.errors import BadResponseError, OptionError
+from pytest_servebench.load.records import Outcome, Records
+from pytest_servebench.load.runner import LoadResult
+from pytest_servebench.model import ServedModel
+from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
+
+AnswerCheck = Callable[[HttpRequest, HttpAnswer], None]
+"""Raises ``BadResponseError`` (or ``AssertionError``) where an answer is wrong."""
+
+_RESERVED = {"host", "content-length", "transfer-encoding", "connection"}
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """The requests of one case.
+
+    Attributes:
+        requests: what is sent; each arrival takes one of them at random.
+        check: given a request's index and a 2xx answer to it; raises where the answer is wrong.
+        name: what is served, as reports name it.
+        weights_sha256: digest of the model's weights; empty where no model is known.
+        source: where the requests come from, in words.
+    """
+
+    requests: tuple[HttpRequest, ...] = field(repr=False)
+    check: Callable[[int, HttpAnswer], None]
+    name: str
+    weights_sha256: str
+    source: str
+
+    def checked_by(self, further: AnswerCheck) -> Traffic:
+        """Return the same traffic with one more check of its answers."""
+
+        def both(index: int, answer: HttpAnswer) -> None:
+            self.check(index, answer)
+            further(self.requests[index], answer)
+
+        return dataclasses.replace(self, check=both)
+
+
+def of_model(model: ServedModel, protocol: PredictionProtocol) -> Traffic:
+    """Return the traffic that asks for predictions of the model's inputs, and compares them."""
+
+    def check(index: int, answer: HttpAnswer) -> None:
+        outputs = protocol.read(answer.body)
+        expected = model.outputs[index]
+        if outputs.shape != expected.shape or not np.allclose(
+            outputs, expected, rtol=model.rtol, atol=model.atol
+        ):
+            raise BadResponseError("the prediction is not the model's")
+
+    return Traffic(
+        requests=tuple(protocol.request(one) for one in model.inputs),
+        check=check,
+        name=model.name,
+        weights_sha256=model.weights_sha256,
+        source=model.input_source,
+    )
+
+
+def of_requests(requests: Sequence[HttpRequest]) -> Traffic:
+    """Return the traffic of a user's own requests; any 2xx answer is right.
+
+    Raises:
+        OptionError: there are none, or one of them cannot be sent.
+    """
+    if not requests:
+        raise OptionError("requests=[]: give at least one HttpRequest.")
+    for request in requests:
+        if not isinstance(request, HttpRequest):
+            raise OptionError(f"requests: {request!r} is not an HttpRequest.")
+        _refuse_unsendable(request)
+    return Traffic(
+        requests=tuple(requests),
+        check=lambda _index, _answer: None,
+        name="own requests",
+        weights_sha256="",
+        source="requests of the test",
+    )
+
+
+def _refuse_unsendable(request: HttpRequest) -> None:
+    texts = (request.method, request.path, *(part for pair in request.headers for part in pair))
+    try:
+        broken = any(set(text) & set("\r\n\0") for text in texts)
+        "".join(texts).encode("latin-1")
+    except (TypeError, UnicodeEncodeError):
+        broken = True
+    if broken or not request.path.startswith("/") or set(request.method + request.path) & {" "}:
+        raise OptionError(
+            f"{request!r} cannot be sent: the path begins with '/' and has no spaces, and neither "
+            "it nor the headers have line breaks or characters beyond Latin-1; quote them."
+        )
+    taken = sorted(_RESERVED & {name.lower() for name, _ in request.headers} - {"host"})
+    if taken:
+        raise OptionError(
+            f"{request!r}: the header {taken[0]} is the load generator's own: leave it out."
+        )
+
+
+def request_bytes(request: HttpRequest, host: str) -> bytes:
+    """Return the whole HTTP/1.1 request for a server at ``host``."""
+    names = {name.lower() for name, _ in request.headers}
+    lines = [
+        f"{request.method} {request.path} HTTP/1.1",
+        *(() if "host" in names else (f"Host: {host}",)),
+        *(f"{name}: {value}" for name, value in request.headers),
+        f"Content-Length: {len(request.body)}",
+    ]
+    return "\r\n".join((*lines, "", "")).encode("latin-1") + request.body
+
+
+def check_answers(load: LoadResult, traffic: Traffic) -> tuple[Records, dict[str, int]]:
+    """Return the records, wrong ones of the sampled answers as ``bad_response``, and all failures.
+
+    A fast wrong answer is not a success.
+    """
+    outcome = load.records.outcome.copy()
+    failures: Counter[str] = Counter(load.failures)
+    for index, body in load.answers.items():
+        if outcome[index] != Outcome.OK:
+            continue
+        answer = HttpAnswer(int(load.records.status[index]), body)
+        try:
+            traffic.check(int(load.payloads[index]), answer)
+        except (BadResponseError, AssertionError) as error:
+            outcome[index] = Outcome.BAD_RESPONSE
+            reason = str(error).partition("\n")[0] or "the check of the answer failed"
+            failures[f"{Outcome.BAD_RESPONSE.label}: {reason}"] += 1
+    return dataclasses.replace(load.records, outcome=outcome), dict(failures)

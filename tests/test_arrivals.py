@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench.load.arrivals import Poisson, streams
+from pytest_servebench.errors import OptionError
+from pytest_servebench.load.arrivals import (
+    ArrivalProcess,
+    Constant,
+    Gamma,
+    Poisson,
+    Ramp,
+    Steps,
+    Trace,
+    arrivals_from_data,
+    arrivals_to_data,
+    parse_arrivals,
+    streams,
+)
 
 seeds = st.integers(0, 2**31)
 
@@ -81,6 +97,161 @@ def test_the_check_refuses_what_is_not_poisson() -> None:
     turns = np.sort(np.concatenate([busy[busy // 10**9 % 2 == 0], quiet[quiet // 10**9 % 2 == 1]]))
     assert not Poisson().check(turns, rate, duration).plausible
     assert not Poisson().check(Poisson().schedule(120, duration, dice), rate, duration).plausible
+
+
+# -- other processes ------------------------------------------------------------------------------
+
+PROCESSES: list[ArrivalProcess] = [
+    Poisson(), Constant(), Gamma(4.0), Gamma(0.25), Steps((1, 3, 1)), Steps((0, 1)), Ramp((0.5, 2)),
+    Ramp((0, 2, 0)),
+]  # fmt: skip
+processes = st.sampled_from(PROCESSES)
+
+
+@settings(deadline=None)
+@given(processes, seeds, st.floats(0.5, 500), st.floats(0.1, 10))
+def test_every_schedule_ascends_within_the_window_and_repeats(
+    process: ArrivalProcess, seed: int, rate: float, duration: float
+) -> None:
+    times = process.schedule(rate, duration, streams(seed, rate)[0])
+    assert times.dtype == np.int64
+    assert (np.diff(times) >= 0).all()
+    assert ((times >= 0) & (times < duration * 1e9)).all()
+    assert np.array_equal(times, process.schedule(rate, duration, streams(seed, rate)[0]))
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=str)
+def test_each_process_passes_its_own_check_and_has_its_mean_rate(process: ArrivalProcess) -> None:
+    rate, duration = 200.0, 20.0
+    schedules = [process.schedule(rate, duration, streams(i, rate)[0]) for i in range(60)]
+    passed = sum(process.check(times, rate, duration).plausible for times in schedules)
+    assert passed >= 57  # three bands of 99.9 %
+    expected = process.mean_rate(rate, duration) * duration
+    mean = np.mean([len(times) for times in schedules])
+    assert mean == pytest.approx(expected, abs=4 * np.sqrt(4 * expected / 60) + 1)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "taken_for"),
+    [
+        (Constant(), Poisson()), (Gamma(4.0), Poisson()), (Gamma(0.25), Poisson()),
+        (Steps((1, 3, 1)), Poisson()), (Ramp((0.1, 1.9)), Poisson()), (Poisson(), Constant()),
+        (Poisson(), Gamma(4.0)), (Poisson(), Gamma(0.25)), (Poisson(), Steps((1, 3, 1))),
+        (Ramp((0.1, 1.9)), Steps((1, 1))), (Gamma(4.0), Ramp((0.5, 1.5))),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_each_check_refuses_other_processes(
+    drawn: ArrivalProcess, taken_for: ArrivalProcess
+) -> None:
+    rate, duration = 200.0, 30.0
+    for seed in range(10):
+        times = drawn.schedule(rate, duration, streams(seed, rate)[0])
+        assert not taken_for.check(times, rate, duration).plausible
+
+
+def test_gaps_of_a_gamma_process_have_its_burstiness() -> None:
+    for burstiness in (0.25, 1.0, 4.0):
+        gaps = np.diff(Gamma(burstiness).schedule(100, 2000.0, streams(1, 100)[0])) / 1e9
+        assert gaps.mean() == pytest.approx(0.01, rel=0.02)
+        assert gaps.var() / gaps.mean() ** 2 == pytest.approx(burstiness, rel=0.1)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(0, 5), min_size=2, max_size=6).filter(any),
+    st.sampled_from([Steps, Ramp]),
+)
+def test_integrals_of_varying_rates_are_those_of_their_factors(
+    factors: list[float], kind: type[Steps] | type[Ramp]
+) -> None:
+    process = kind(tuple(factors))
+    grid = np.linspace(0, 1, 6001)
+    middle = (grid[1:] + grid[:-1]) / 2
+    sums = np.concatenate([[0], np.cumsum(process.factor(middle)) / 6000])
+    assert process.integral(grid) == pytest.approx(sums, abs=2e-3)
+
+
+def test_constant_gaps() -> None:
+    assert Constant().schedule(4, 1.0, streams(0, 4)[0]).tolist() == [0, 250e6, 500e6, 750e6]
+
+
+# -- traces ---------------------------------------------------------------------------------------
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_a_trace_is_replayed_as_recorded_or_at_the_cases_rate(tmp_path: Path) -> None:
+    file = written(tmp_path / "t.csv", "time,who\n1700000000.0,a\n# noon\n\n1700000000.5,b\n"
+                   "1700000002.0,a\n1700000003.0,c\n")  # fmt: skip
+    dice = streams(0, 1)[0]
+    recorded = Trace.read(file, as_recorded=True)
+    assert recorded.schedule(99, 3.5, dice).tolist() == [0, 5 * 10**8, 2 * 10**9, 3 * 10**9]
+    assert recorded.mean_rate(99, 4.0) == 1.0
+    # Three gaps in three seconds are one a second; at two a second all takes half the time.
+    faster = Trace.read(file)
+    assert faster.schedule(2, 1.75, dice).tolist() == [0, 25 * 10**7, 10**9, 15 * 10**8]
+    assert faster.check(faster.schedule(2, 1.75, dice), 2, 1.75).plausible
+
+
+def test_a_trace_that_is_too_short_for_the_window_is_refused(tmp_path: Path) -> None:
+    trace = Trace.read(written(tmp_path / "t", "0\n1\n2\n"), as_recorded=True)
+    with pytest.raises(OptionError, match=r"ends after 3 s as recorded, before the case's 9 s"):
+        trace.schedule(1, 9.0, streams(0, 1)[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "at least two different arrival times"),
+        ("1\n", "at least two different arrival times"),
+        ("1\n1\n", "at least two different arrival times"),
+        ("1\n2\nx\n", "line 3: 'x' is not a time"),
+        ("1\nnan\n", "line 2: 'nan' is not a time"),
+        ("2\n1\n", "line 2: 1 is earlier than the line before; sort the file"),
+    ],
+)
+def test_a_trace_that_cannot_be_used(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Trace.read(written(tmp_path / "t", text))
+
+
+def test_a_trace_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="none cannot be read: No such file"):
+        parse_arrivals("trace:none", tmp_path)
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="it is not a text file"):
+        parse_arrivals("trace:binary", tmp_path)
+
+
+# -- as text and as data --------------------------------------------------------------------------
+
+
+@given(processes)
+def test_processes_survive_text_and_json(process: ArrivalProcess) -> None:
+    assert parse_arrivals(str(process)) == process
+    assert arrivals_from_data(json.loads(json.dumps(arrivals_to_data(process)))) == process
+
+
+def test_traces_survive_json(tmp_path: Path) -> None:
+    file = written(tmp_path / "t", "0\n1.5\n")
+    trace = parse_arrivals("trace:t@recorded", tmp_path)
+    assert trace == Trace.read(file, as_recorded=True)
+    assert str(trace) == f"trace:{file}@recorded"
+    assert arrivals_from_data(json.loads(json.dumps(arrivals_to_data(trace)))) == trace
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "uniform", "poisson:2", "gamma", "gamma:", "gamma:x", "gamma:1,2", "gamma:0", "gamma:nan",
+     "gamma:-1", "steps:", "steps:1,,2", "steps:-1", "steps:0,0", "ramp:1", "ramp:inf,1", "trace:"],
+)  # fmt: skip
+def test_text_that_is_no_process(text: str) -> None:
+    with pytest.raises(ValueError, match=r"give|factors"):
+        parse_arrivals(text)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3])

@@ -76,23 +76,25 @@ def check_renewal(
     shown_over: float | None = None,
     z: float = _BAND,
 ) -> ArrivalCheck:
-    """Compare arrival times (s, ascending) with independent gaps of mean ``1 / rate``.
+    """Compare arrival times (s, ascending) with independent gamma gaps of mean ``1 / rate``.
 
     Counts: the number of renewals in a long time has ``burstiness`` times the variance of a Poisson
-    process (D. R. Cox: Renewal Theory, 1962, section 4.5), where ``burstiness`` is the squared
-    coefficient of variation of the gaps. Dispersion: in the index of dispersion test (Fisher),
-    (k - 1) D / burstiness is chi-squared with k - 1 degrees of freedom; its quantiles by Wilson and
+    process, where ``burstiness`` is the squared coefficient of variation c of the gaps; for a mean
+    of m in a bin its variance is c m + (1 - c^2) / 6, from the second and third moments of gamma
+    gaps (D. R. Cox: Renewal Theory, 1962, section 4.5). Dispersion: in the index of dispersion test (Fisher),
+    (k - 1) D / E[D] is chi-squared with k - 1 degrees of freedom; its quantiles by Wilson and
     Hilferty's cube-root approximation. Lag-1 correlation of n independent gaps is normal with mean
     0, deviation 1/sqrt(n) (Bartlett).
     """
     number = len(times)
     expected = rate * duration
     # For gaps that are not exponential the law of the counts holds in long bins only.
-    in_a_bin = 5 if burstiness == 1 else 40 * max(1.0, burstiness)
+    in_a_bin = 5 if burstiness == 1 else 10 * max(1.0, burstiness)
     bins = max(2, min(1000, int(expected // in_a_bin)))
     counts, _ = np.histogram(times, bins=bins, range=(0, duration))
     mean = counts.mean()
     dispersion = float(counts.var(ddof=1) / mean) if mean > 0 else 0.0
+    usual = burstiness + (1 - burstiness**2) / (6 * max(expected / bins, 1.0))
     lag1, lag1_band = _lag1(times, z)
     long_enough = expected >= 2 * in_a_bin or burstiness == 1
     return ArrivalCheck(
@@ -100,8 +102,8 @@ def check_renewal(
         rate_z=(number - expected) / math.sqrt(expected * max(burstiness, 1 / expected)),
         dispersion=dispersion,
         dispersion_band=(
-            burstiness * _chi_squared_quantile(bins - 1, -z) / (bins - 1),
-            burstiness * _chi_squared_quantile(bins - 1, z) / (bins - 1),
+            usual * _chi_squared_quantile(bins - 1, -z) / (bins - 1),
+            usual * _chi_squared_quantile(bins - 1, z) / (bins - 1),
         )
         if long_enough
         else (0.0, math.inf),

@@ -110,7 +110,7 @@ def _run_child(
                     child.wait(_POLL)
                     break
                 except subprocess.TimeoutExpired:
-                    if _was_stopped(child.pid) and store.phase is Phase.RUNNING:
+                    if _was_stopped(child.pid) and store.phase >= Phase.RUNNING:
                         stops += 1
                     watch(store)
                 if time.monotonic() - began > limit:

@@ -141,17 +141,18 @@ class Dialer:
         self._loop = loop
         self._ssl = target.ssl_context()
         self._addresses: list[str] = []
+        self._failure: OSError | None = None
 
     async def look_up(self) -> None:
-        """Find the host's addresses; a host without any is met at every connection instead."""
+        """Find the host's addresses; that there are none is met by every connection."""
         if self._target.unix_socket is not None:
             return
         try:
             found = await self._loop.getaddrinfo(
                 self._target.host, self._target.port, type=socket.SOCK_STREAM
             )
-        except OSError:
-            self._addresses = [self._target.host]
+        except OSError as error:
+            self._failure = OSError(f"{self._target.host}: {error.strerror or error}")
             return
         self._addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
 
@@ -166,7 +167,7 @@ class Dialer:
             path = str(Path(target.unix_socket))
             return (await self._loop.create_unix_connection(make, path))[1]
         name = target.host if self._ssl else None
-        last: OSError | None = None
+        last = self._failure
         for address in list(self._addresses):
             try:
                 _, protocol = await self._loop.create_connection(

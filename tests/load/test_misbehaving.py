@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from pytest_servebench.load.connection import MAX_BODY, MAX_HEAD
 from pytest_servebench.load.runner import LoadResult, run_load
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
@@ -19,9 +21,9 @@ Behaviour = Callable[[socket.socket], None]
 
 
 @contextmanager
-def serving(behaviour: Behaviour) -> Iterator[int]:
+def serving(behaviour: Behaviour, listener: socket.socket | None = None) -> Iterator[int]:
     """Run ``behaviour`` in a thread for each connection; give the port."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listener or socket.create_server(("127.0.0.1", 0))
     links: list[socket.socket] = []
 
     def handle(link: socket.socket) -> None:
@@ -43,7 +45,7 @@ def serving(behaviour: Behaviour) -> Iterator[int]:
 
     threading.Thread(target=accept, daemon=True).start()
     try:
-        yield listener.getsockname()[1]
+        yield 0 if listener.family == socket.AF_UNIX else listener.getsockname()[1]
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
@@ -67,6 +69,37 @@ def always(answer: bytes, *, close: bool = False) -> Behaviour:
             link.sendall(answer)
             if close:
                 return
+
+    return behave
+
+
+def half_closing(answer: bytes) -> Behaviour:
+    def behave(link: socket.socket) -> None:
+        read_request(link)
+        link.sendall(answer)
+        link.shutdown(socket.SHUT_WR)
+        link.recv(1)
+
+    return behave
+
+
+def resetting(answer: bytes) -> Behaviour:
+    def behave(link: socket.socket) -> None:
+        read_request(link)
+        link.sendall(answer)
+        time.sleep(0.01)
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    return behave
+
+
+def in_pieces(answer: bytes) -> Behaviour:
+    def behave(link: socket.socket) -> None:
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while True:
+            read_request(link)
+            for i in range(len(answer)):
+                link.sendall(answer[i : i + 1])
 
     return behave
 
@@ -117,6 +150,25 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
         ),
         pytest.param(always(b"", close=True), "connect_error", id="closes-without-answer"),
         pytest.param(lambda link: None, "connect_error", id="closes-at-once"),
+        pytest.param(half_closing(OK), "ok", id="half-closes-after-an-answer"),
+        pytest.param(half_closing(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"),
+                     "bad_response", id="half-closes-in-an-answer"),
+        pytest.param(half_closing(b""), "connect_error", id="half-closes-without-answer"),
+        pytest.param(resetting(b""), "connect_error", id="resets-without-answer"),
+        pytest.param(resetting(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"),
+                     "bad_response", id="resets-in-an-answer"),
+        pytest.param(always(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n"
+                            b"Connection: Upgrade\r\n\r\n"), "bad_response", id="upgrades"),
+        pytest.param(always(b"HTTP/1.1 200 OK\r\nX: " + b"x" * (MAX_HEAD + 9)),
+                     "bad_response", id="endless-headers"),
+        pytest.param(always(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{}"),
+                     "bad_response", id="nonsense-length"),
+        pytest.param(always(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+                     "bad_response", id="nonsense-chunk"),
+        pytest.param(always(b"HTTP/1.1 204 No Content\r\n\r\n"), "ok", id="no-content"),
+        pytest.param(always(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"),
+                     "http_error", id="redirect"),
+        pytest.param(in_pieces(OK), "ok", id="byte-by-byte"),
     ],
 )  # fmt: skip
 def test_outcome(behaviour: Behaviour, outcome: str) -> None:
@@ -161,6 +213,80 @@ def test_error_bodies_are_kept() -> None:
         result = load(port, samples=0)
     assert set(result.error_answers.values()) == {b"busy"}
     assert set(result.records.status.tolist()) == {503}
+
+
+def test_a_body_beyond_the_limit_is_given_up() -> None:
+    chunk = b"x" * 2**20
+
+    def behave(link: socket.socket) -> None:
+        read_request(link)
+        link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % 10**12)
+        while True:
+            link.sendall(chunk)
+
+    with serving(behave) as port:
+        result = load(port, rate=30.0)
+    assert_all(result, "bad_response")
+    assert list(result.failures) == [f"bad_response: an answer whose body exceeds {MAX_BODY} bytes"]
+
+
+def test_an_early_answer_ends_the_request_and_its_connection() -> None:
+    connections = []
+    body = b"x" * 8_000_000
+    request = b"POST /p HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8000000\r\n\r\n" + body
+
+    def behave(link: socket.socket) -> None:
+        connections.append(link)
+        link.recv(100)
+        link.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        time.sleep(1)  # and reads no more: the rest of the request is stuck on its way
+
+    with serving(behave) as port:
+        result = load(port, requests=(request,), rate=20.0, workers=20)
+    counts = result.records.counts()
+    assert counts["http_error"] == len(result.records)
+    assert len(connections) >= len(result.records)
+
+
+def test_a_kept_connection_that_closes_under_a_request_costs_nothing() -> None:
+    seen = []
+
+    def behave(link: socket.socket) -> None:
+        read_request(link)
+        link.sendall(OK)
+        read_request(link)  # the second request on a connection finds it closed
+        seen.append(link)
+
+    with serving(behave) as port:
+        result = load(port)
+    assert_all(result, "ok")
+    assert result.generator.resent == len(seen) > 0
+
+
+def test_a_request_is_sent_again_once_only() -> None:
+    answered = threading.Event()
+
+    def behave(link: socket.socket) -> None:
+        read_request(link)
+        if not answered.is_set():
+            answered.set()
+            link.sendall(OK)
+            read_request(link)
+
+    with serving(behave) as port:
+        result = load(port, workers=1)
+    counts = result.records.counts()
+    assert counts["ok"] == 1
+    assert counts["connect_error"] == len(result.records) - 1
+    assert result.generator.resent == 1
+
+
+def test_reasons_of_failures_are_counted() -> None:
+    with serving(always(b"SSH-2.0-OpenSSH\r\n\r\n")) as port:
+        result = load(port)
+    ((reason, number),) = result.failures.items()
+    assert reason.startswith("bad_response: an answer that is not HTTP")
+    assert number == len(result.records)
 
 
 def test_silent_server_times_out_and_the_connection_is_made_anew() -> None:

@@ -1,0 +1,156 @@
+"""TLS, IPv6 and Unix sockets: the same load over other roads."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.load.runner import LoadResult, run_load
+from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.target import Target
+from tests.load.test_misbehaving import OK, REQUEST, always, assert_all, serving
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for localhost that signs itself, with its key, in one file."""
+    directory = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost"],
+        cwd=directory, check=True, capture_output=True,
+    )  # fmt: skip
+    both = directory / "both.pem"
+    both.write_text((directory / "key.pem").read_text() + (directory / "cert.pem").read_text())
+    return both
+
+
+@pytest.fixture
+def tls_port(certificate: Path) -> Iterator[int]:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+
+    def behave(link: socket.socket) -> None:
+        with context.wrap_socket(link, server_side=True) as secured:
+            always(OK)(secured)
+
+    with serving(behave) as port:
+        yield port
+
+
+def load(target: Target, **changes: object) -> LoadResult:
+    spec = {
+        "target": target, "requests": (REQUEST,), "rate": 60.0, "duration": 0.5,
+        "buffer_size": 100, "workers": 2, "seed": 1, "warmup": 0.0, "timeout": 5.0, "drain": 1.0,
+        **changes,
+    }  # fmt: skip
+    return run_load(LoadSpec(**spec))  # type: ignore[arg-type]
+
+
+def test_tls_with_a_trusted_certificate(tls_port: int, certificate: Path) -> None:
+    target = Target.parse(f"https://localhost:{tls_port}", ca_file=str(certificate))
+    assert_all(load(target), "ok")
+
+
+def test_tls_refuses_a_certificate_that_nobody_vouches_for(tls_port: int) -> None:
+    result = load(Target.parse(f"https://localhost:{tls_port}"))
+    assert_all(result, "connect_error")
+    assert any("certificate verify failed" in reason for reason in result.failures)
+
+
+def test_tls_refuses_a_certificate_for_another_name(tls_port: int, certificate: Path) -> None:
+    result = load(Target.parse(f"https://127.0.0.1:{tls_port}", ca_file=str(certificate)))
+    assert_all(result, "connect_error")
+    assert any("IP address mismatch" in reason for reason in result.failures)
+
+
+def test_tls_without_verification(tls_port: int) -> None:
+    assert_all(load(Target.parse(f"https://127.0.0.1:{tls_port}", verify=False)), "ok")
+
+
+def test_tls_to_a_server_that_does_not_speak_it() -> None:
+    with serving(always(OK)) as port:
+        result = load(Target.parse(f"https://127.0.0.1:{port}"), timeout=0.3)
+    counts = result.records.counts()
+    # Each waits for the other, or either takes the other's bytes for nonsense.
+    assert counts["connect_error"] + counts["timeout"] == len(result.records)
+
+
+def test_unreadable_certificates_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    file = tmp_path / "empty.pem"
+    file.write_text("nothing")
+    with pytest.raises(OptionError, match=r"--servebench-tls-ca=.*empty.pem: no certificates"):
+        load(Target.parse("https://localhost:1", ca_file=str(file)))
+
+
+def test_ipv6() -> None:
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with serving(always(OK), listener) as port:
+        assert_all(load(Target.parse(f"http://[::1]:{port}")), "ok")
+
+
+def test_name_with_several_addresses_of_which_one_is_served() -> None:
+    with serving(always(OK)) as port:  # on 127.0.0.1 alone; localhost may be ::1 too
+        assert_all(load(Target.parse(f"http://localhost:{port}")), "ok")
+
+
+def test_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "server.sock"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    with serving(always(OK), listener):
+        target = Target(host="localhost", port=0, unix_socket=str(path))
+        assert_all(load(Target.parse(target.url)), "ok")
+
+
+def test_unix_socket_that_is_not_there(tmp_path: Path) -> None:
+    target = Target(host="localhost", port=0, unix_socket=str(tmp_path / "none.sock"))
+    result = load(target)
+    assert_all(result, "connect_error")
+    assert any("No such file" in reason for reason in result.failures)
+
+
+def test_name_that_does_not_exist() -> None:
+    result = load(Target.parse("http://nowhere.invalid:80"))
+    assert_all(result, "connect_error")
+    assert any("nowhere.invalid" in reason for reason in result.failures)
+
+
+@pytest.mark.parametrize(
+    ("url", "authority"),
+    [
+        ("http://127.0.0.1:8501", "127.0.0.1:8501"),
+        ("http://[::1]:80", "[::1]:80"),
+        ("https://models.example", "models.example:443"),
+        ("http+unix://%2Frun%2Fa%25b.sock", "localhost"),
+    ],
+)
+def test_url_and_host_header(url: str, authority: str) -> None:
+    target = Target.parse(url)
+    assert target.authority == authority
+    assert Target.parse(target.url) == target
+
+
+@pytest.mark.parametrize(
+    "url", ["", "localhost:1", "ftp://a:1", "http://:1", "http://a:0", "http+unix://", "http://[1"]
+)
+def test_url_that_is_none(url: str) -> None:
+    with pytest.raises(ValueError, match="give http://HOST:PORT"):
+        Target.parse(url)
+
+
+def test_password_in_a_url_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ValueError, match="user or password") as caught:
+        Target.parse("http://me:hunter2@localhost:80")
+    assert "hunter2" not in str(caught.value)

@@ -1,0 +1,249 @@
+"""The measuring device's verdict on itself: pure cases, and processes that are really held back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from pytest_servebench.load import device
+from pytest_servebench.load.device import Reading
+from pytest_servebench.load.records import NEVER, Outcome, Records, RecordStore
+from pytest_servebench.load.runner import LoadResult, run_load
+from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.target import Target
+from pytest_servebench.load.validity import invalid_reason, lag_p99
+from tests.load.test_misbehaving import OK, REQUEST, always, read_request, serving
+from tests.simulated import calm_generator
+
+MAX_LAG = 0.010
+NO_PAUSES = np.zeros(500)
+
+
+def records(lag_ms: list[float], wait_ms: float = 0.0) -> Records:
+    """Return requests 10 ms apart, taken up so late, that waited so long for a worker."""
+    n = len(lag_ms)
+    scheduled = np.arange(n, dtype=np.int64) * 10_000_000
+    enqueued = scheduled + (np.array(lag_ms) * 1e6).astype(np.int64)
+    dequeued = enqueued + int(wait_ms * 1e6)
+    done = dequeued + 1_000_000
+    return Records(
+        scheduled=scheduled, enqueued=enqueued, dequeued=dequeued, sent=dequeued, first_byte=done,
+        done=done, outcome=np.full(n, Outcome.OK, dtype=np.uint8),
+        status=np.full(n, 200, dtype=np.int16), window=n * 10_000_000,
+    )  # fmt: skip
+
+
+def test_punctual_generator_is_valid() -> None:
+    assert invalid_reason(records([0.1] * 500), calm_generator(), NO_PAUSES, MAX_LAG) is None
+
+
+def test_waiting_for_a_busy_server_is_valid_however_long() -> None:
+    slow = records([0.1] * 500, wait_ms=5000)
+    assert invalid_reason(slow, calm_generator(), NO_PAUSES, MAX_LAG) is None
+
+
+def test_one_accident_is_borne() -> None:
+    assert invalid_reason(records([0.1] * 499 + [30]), calm_generator(), NO_PAUSES, MAX_LAG) is None
+
+
+def test_few_late_arrivals_of_few_are_too_many() -> None:
+    found = invalid_reason(records([0.1] * 20 + [30] * 2), calm_generator(), NO_PAUSES, MAX_LAG)
+    assert found is not None
+    assert "2 of 22 arrivals were more than 10 ms late (worst 30.0 ms)" in found
+    assert "--servebench-max-lag" in found
+
+
+def test_one_long_pause_is_too_long() -> None:
+    found = invalid_reason(records([0.1] * 499 + [150]), calm_generator(), NO_PAUSES, MAX_LAG)
+    assert found is not None
+
+
+def test_pauses_tell_where_hardly_anything_arrives() -> None:
+    pauses = np.array([0.0001] * 480 + [0.05] * 20)
+    found = invalid_reason(records([0.1] * 3), calm_generator(), pauses, MAX_LAG)
+    assert found is not None
+    assert "it paused 20 times for more than 10 ms" in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"throttled_seconds": 1.5}, "a CPU quota of its control group held it back for 1.50 s"),
+        ({"cpu_share": 0.97}, "it used 97 % of a processor"),
+        ({"steal": 0.2}, "the machine's host gave 20 % of it to others"),
+        ({"waited_seconds": 3.0}, "it waited 3.00 s for a processor that others held"),
+        ({"waited_seconds": None}, "the system's counters do not tell why"),
+    ],
+)
+def test_the_cause_is_named(changes: dict[str, float | None], words: str) -> None:
+    late = records([20.0] * 500)
+    found = invalid_reason(late, calm_generator(**changes), NO_PAUSES, MAX_LAG)
+    assert found is not None
+    assert words in found
+    assert "Lower the rate" in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"stops": 1}, "was stopped by a signal once"),
+        ({"stops": 3}, "was stopped by a signal 3 times"),
+        ({"suspended_seconds": 12.0}, "the machine was suspended for 12.0 s"),
+        ({"unaccounted": 7}, "7 of 10 arrivals were never taken up"),
+    ],
+)
+def test_what_is_invalid_whatever_the_lag(changes: dict[str, float], words: str) -> None:
+    found = invalid_reason(records([0.1] * 10), calm_generator(**changes), NO_PAUSES, MAX_LAG)
+    assert found is not None
+    assert words in found
+
+
+def test_a_clock_that_runs_backwards_is_invalid() -> None:
+    good = records([0.1] * 10)
+    good.done[3] = good.scheduled[3] - 1
+    found = invalid_reason(good, calm_generator(), NO_PAUSES, MAX_LAG)
+    assert found is not None
+    assert "1 requests were done before they arrived" in found
+
+
+def test_lateness_while_idle_and_while_busy_are_told_apart() -> None:
+    idle, busy = records([1.0] * 100), records([9.0] * 100, wait_ms=1)
+    assert [round(lag, 6) if lag else lag for lag in lag_p99(idle)] == [0.001, None]
+    assert [round(lag, 6) if lag else lag for lag in lag_p99(busy)] == [None, 0.009]
+    idle.enqueued[:] = NEVER
+    assert lag_p99(idle) == (None, None)
+
+
+def test_readings_grow_and_give_shares() -> None:
+    before = Reading.take()
+    end = time.monotonic() + 0.2
+    while time.monotonic() < end:
+        pass
+    strain = Reading.take().since(before)
+    assert strain.elapsed >= 0.2
+    assert 0 < strain.cpu <= strain.elapsed * 1.5
+    for share in (strain.steal, strain.cpu_pressure, strain.memory_pressure, strain.io_pressure):
+        assert share is None or 0 <= share <= 1.5
+    assert strain.suspended is None or abs(strain.suspended) < 0.05
+
+
+def test_readings_do_without_what_a_system_lacks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(device, "_read", lambda path: "")
+    monkeypatch.setattr("sys.platform", "darwin")
+    strain = Reading.take().since(Reading.take())
+    unknown = {name for name, value in strain.to_dict().items() if value is None}
+    assert unknown >= {"waited", "throttled", "cpu_pressure", "suspended"}
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "seconds"),
+    [
+        ("0::/", {"cpu.stat": "usage_usec 1\nthrottled_usec 2500000\n"}, 2.5),
+        ("0::/a/b", {"a/b/cpu.stat": "throttled_usec 1000000\n",
+                     "a/cpu.stat": "throttled_usec 500000\n"}, 1.5),
+        ("4:memory:/x\n2:cpu,cpuacct:/x", {"cpu/x/cpu.stat": "throttled_time 3000000000\n"}, 3.0),
+        ("1:name=systemd:/", {}, None),
+    ],
+)  # fmt: skip
+def test_throttling_is_read_from_either_version_of_control_groups(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    groups: str,
+    files: dict[str, str],
+    seconds: float | None,
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    own = tmp_path / "own"
+    own.write_text(groups)
+    read = device._read
+    monkeypatch.setattr(device, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(
+        device, "_read", lambda path: read(own if path == Path("/proc/self/cgroup") else path)
+    )
+    assert device._throttled() == (None if seconds is None else pytest.approx(seconds))
+
+
+# -- really held back ---------------------------------------------------------------------------
+
+
+def load(port: int, watch: Callable[[RecordStore], None] = lambda _: None) -> LoadResult:
+    spec = LoadSpec(
+        target=Target("127.0.0.1", port), requests=(REQUEST,), rate=100.0, duration=1.5,
+        buffer_size=1000, workers=4, seed=1, warmup=0.0, drain=3.0,
+    )  # fmt: skip
+    return run_load(spec, watch)
+
+
+def generator_process() -> psutil.Process:
+    return next(
+        child
+        for child in psutil.Process().children()
+        if "pytest_servebench.load.generator" in " ".join(child.cmdline())
+    )
+
+
+def verdict(result: LoadResult) -> str | None:
+    return invalid_reason(result.records, result.generator, result.pauses, MAX_LAG)
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.3])
+def test_a_stopped_generator_is_invalid_however_short_the_stop(seconds: float) -> None:
+    stopped = threading.Event()
+
+    def stop(store: RecordStore) -> None:
+        if store.start != NEVER and not stopped.is_set():
+            stopped.set()
+            child = generator_process()
+            child.suspend()
+            time.sleep(seconds)
+            child.resume()
+
+    with serving(always(OK)) as port:
+        result = load(port, stop)
+    found = verdict(result)
+    assert found is not None
+    assert "was stopped by a signal once" in found
+    assert sum(result.records.counts().values()) == len(result.records)
+
+
+def test_a_server_that_answers_nothing_for_a_while_is_valid() -> None:
+    began = time.monotonic()
+
+    def freezing(link: socket.socket) -> None:
+        while True:
+            read_request(link)
+            if 0.5 < time.monotonic() - began < 1.2:
+                time.sleep(0.7)
+            link.sendall(OK)
+
+    with serving(freezing) as port:
+        result = load(port)
+    assert verdict(result) is None
+    assert result.records.latency().max() > 0.3
+
+
+def test_the_generator_ignores_ctrl_c() -> None:
+    # What becomes of a load on Ctrl-C is pytest's decision; see test_interrupted too.
+    interrupted = threading.Event()
+
+    def interrupt(store: RecordStore) -> None:
+        if store.start != NEVER and not interrupted.is_set():
+            interrupted.set()
+            os.kill(generator_process().pid, signal.SIGINT)
+
+    with serving(always(OK)) as port:
+        result = load(port, interrupt)
+    assert result.records.counts()["ok"] == len(result.records)

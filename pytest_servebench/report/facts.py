@@ -71,13 +71,17 @@ def headline(run: Run) -> list[tuple[str, str]]:
 def model_text(cases: Iterable[CaseResult]) -> str:
     """Return the model, its weights' digest and the inputs' source."""
     texts = distinct(
-        f"{clean(case.model)}, weights sha256 {clean(case.weights_sha256)[:DIGEST_LENGTH]}; "
-        f"inputs: {clean(case.input_source)}"
+        clean(case.model) + _digest_text(case) + f"; inputs: {clean(case.input_source)}"
         for case in cases
     )
     if len(texts) > 1:
         return f"NOT the same in all cases: {' / '.join(texts)}"
     return joined(texts)
+
+
+def _digest_text(case: CaseResult) -> str:
+    digest = clean(case.weights_sha256)[:DIGEST_LENGTH]
+    return f", weights sha256 {digest}" if digest else ""
 
 
 def server_text(title: str, server: ServerInfo, *, protocol: bool = True) -> str:

@@ -1,0 +1,244 @@
+"""A user's own requests, checks and arrivals, and servers of which only the URL is known."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.protocols.base import HttpRequest
+from pytest_servebench.traffic import of_requests, request_bytes
+from tests.conftest import RunBench
+from tests.load.test_misbehaving import serving
+
+
+def saved_case(path: Path) -> dict[str, Any]:
+    (file,) = path.glob("servebench_results/2*/run.json")
+    (case,) = json.loads(file.read_text())["servebench"]["cases"]
+    assert isinstance(case, dict)
+    return case
+
+
+@pytest.fixture
+def echo() -> Iterator[tuple[str, list[bytes]]]:
+    """A server that answers with what it was sent; its URL, and the requests it saw."""
+    seen: list[bytes] = []
+
+    def behave(link: socket.socket) -> None:
+        data = b""
+        while True:
+            while b"\r\n\r\n" not in data:
+                if not (part := link.recv(65536)):
+                    return
+                data += part
+            head, _, data = data.partition(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+            while len(data) < length:
+                data += link.recv(65536)
+            body, data = data[:length], data[length:]
+            seen.append(head + b"\r\n\r\n" + body)
+            link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (length, body))
+
+    with serving(behave) as port:
+        yield f"http://127.0.0.1:{port}", seen
+
+
+def test_own_requests_to_any_url(run_bench: RunBench, pytester: pytest.Pytester, echo: Any) -> None:
+    url, seen = echo
+    result = run_bench(
+        test=f"""
+        from pytest_servebench import HttpRequest
+
+        def test_load(poisson_load):
+            requests = [
+                HttpRequest("PUT", "/items/1?x=y", (("X-Key", "k"),), b"one"),
+                HttpRequest("POST", "/items", (), b"two"),
+            ]
+            def check(request, answer):
+                assert answer.body == request.body
+            case = poisson_load({url!r}, requests=requests, check=check)
+            assert case.result.summary.success_rate == 1
+        """
+    )
+    result.assert_outcomes(passed=1)
+    assert {one.split(b" HTTP")[0] for one in seen} == {b"PUT /items/1?x=y", b"POST /items"}
+    assert any(b"\r\nX-Key: k\r\n" in one and one.endswith(b"one") for one in seen)
+    case = saved_case(pytester.path)
+    assert case["server"]["base_url"] == url
+    assert case["model"] == "own requests"
+    assert case["failures"] == {}
+
+
+def test_an_answer_that_fails_its_check_is_a_bad_response(
+    run_bench: RunBench, pytester: pytest.Pytester, echo: Any
+) -> None:
+    url, _ = echo
+    result = run_bench(
+        "--servebench-slo=success_rate>=99%",
+        test=f"""
+        from pytest_servebench import BadResponseError, HttpRequest
+
+        def test_load(poisson_load):
+            def check(request, answer):
+                raise BadResponseError("not what I ordered")
+            poisson_load({url!r}, requests=[HttpRequest("POST", "/", body=b"x")], check=check)
+        """,
+    )
+    result.assert_outcomes(failed=1)
+    case = saved_case(pytester.path)
+    number = case["summary"]["outcomes"]["bad_response"]
+    assert number == case["summary"]["arrivals"]
+    assert case["failures"] == {"bad_response: not what I ordered": number}
+    result.stdout.fnmatch_lines([f"*{number} x bad_response: not what I ordered*"])
+
+
+def test_a_url_without_requests_says_what_is_missing(run_bench: RunBench, echo: Any) -> None:
+    result = run_bench(
+        test=f"""
+        def test_load(poisson_load):
+            poisson_load({echo[0]!r})
+        """
+    )
+    result.stdout.fnmatch_lines(["*poisson_load(URL, requests=*HttpRequest*"])
+
+
+def test_a_url_that_is_none(run_bench: RunBench) -> None:
+    result = run_bench(
+        test="""
+        def test_load(poisson_load):
+            poisson_load("localhost:80", requests=[])
+        """
+    )
+    result.stdout.fnmatch_lines(["*poisson_load(URL)=localhost:80: the scheme is neither*"])
+
+
+def test_hooks_give_requests_and_check_answers(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    result = run_bench(
+        conftest="""
+        from pytest_servebench import BadResponseError, HttpRequest
+
+        def pytest_servebench_requests(item, server):
+            if item.get_closest_marker("own"):
+                body = b'{"instances": [[1.5, 2, 3]]}'
+                return [HttpRequest("POST", "/v1/models/adder:predict", body=body)]
+
+        def pytest_servebench_check_answer(item, server, request, answer):
+            assert answer.status == 200
+            if b"6.5" not in answer.body and item.get_closest_marker("own"):
+                raise BadResponseError("1.5 + 2 + 3 is 6.5")
+        """,
+        test="""
+        import pytest
+
+        @pytest.mark.own
+        def test_own(model_server, poisson_load):
+            case = poisson_load(model_server)
+            assert case.result.model == "own requests"
+            case.check("success_rate>=100%")
+
+        def test_model(model_server, poisson_load):
+            case = poisson_load(model_server)
+            assert case.result.model == "adder"
+            case.check("success_rate>=100%")
+        """,
+    )
+    result.assert_outcomes(passed=2, warnings=1)
+
+
+@pytest.mark.parametrize("process", ["constant", "gamma:4", "steps:1,2", "ramp:0.5,2"])
+def test_arrivals_by_option(run_bench: RunBench, pytester: pytest.Pytester, process: str) -> None:
+    run_bench(f"--servebench-arrivals={process}").assert_outcomes(passed=1)
+    generator = saved_case(pytester.path)["generator"]
+    assert generator["arrivals"] == process
+    assert generator["arrivals_plausible"]
+
+
+def test_arrivals_by_marker_and_by_call(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+    (pytester.path / "morning.csv").write_text("".join(f"{i * 0.01}\n" for i in range(500)))
+    result = run_bench(
+        test="""
+        import pytest
+        from pytest_servebench import Gamma
+
+        @pytest.mark.servebench(arrivals="trace:morning.csv@recorded")
+        def test_marker(model_server, poisson_load):
+            case = poisson_load(model_server)
+            assert case.result.generator.arrivals.endswith("morning.csv@recorded")
+            assert case.result.summary.arrivals == 30
+            assert case.result.summary.offered_rate == pytest.approx(100)
+
+        def test_call(model_server, poisson_load):
+            case = poisson_load(model_server, arrivals=Gamma(4.0))
+            assert case.result.generator.arrivals == "gamma:4"
+        """
+    )
+    result.assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--servebench-arrivals=often"], "--servebench-arrivals='often': give poisson, constant"),
+        (["--servebench-arrivals=gamma:0"], "burstiness 0; give 0.01 to 100"),
+        (["--servebench-arrivals=trace:none.csv"], "none.csv cannot be read: No such file"),
+        (["--servebench-check-answers=-1"], "give a number of answers, 0 or more"),
+    ],
+)
+def test_bad_values(run_bench: RunBench, arguments: list[str], words: str) -> None:
+    result = run_bench(*arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert words in result.stderr.str()
+
+
+def test_a_trace_that_ends_before_the_case_is_an_error(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    (pytester.path / "short.csv").write_text("0\n0.1\n")
+    result = run_bench("--servebench-arrivals=trace:short.csv@recorded")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*short.csv ends after 0.2 s as recorded*--servebench-duration*"])
+
+
+# -- pure ---------------------------------------------------------------------------------------
+
+
+def test_request_bytes() -> None:
+    request = HttpRequest("POST", "/p", (("Accept", "*/*"),), b"body")
+    assert request_bytes(request, "h:1") == (
+        b"POST /p HTTP/1.1\r\nHost: h:1\r\nAccept: */*\r\nContent-Length: 4\r\n\r\nbody"
+    )
+    own_host = HttpRequest("GET", "/", (("host", "other"),))
+    assert request_bytes(own_host, "h:1") == (
+        b"GET / HTTP/1.1\r\nhost: other\r\nContent-Length: 0\r\n\r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        HttpRequest("GET", "no-slash"),
+        HttpRequest("GET", "/two words"),
+        HttpRequest("GET", "/x\r\nX-Evil: 1"),
+        HttpRequest("GET", "/", (("X", "a\nb"),)),
+        HttpRequest("GET", "/€"),
+        HttpRequest("G ET", "/"),
+        HttpRequest("GET", "/", (("Content-Length", "5"),)),
+        HttpRequest("GET", "/", (("Transfer-Encoding", "chunked"),)),
+        "GET /",
+    ],
+)
+def test_requests_that_cannot_be_sent(request_: Any) -> None:
+    with pytest.raises(OptionError):
+        of_requests([request_])
+
+
+def test_no_requests_at_all() -> None:
+    with pytest.raises(OptionError, match="give at least one HttpRequest"):
+        of_requests([])

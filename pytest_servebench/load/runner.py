@@ -105,14 +105,13 @@ def _run_child(
         )  # fmt: skip
         try:
             began = time.monotonic()
-            while True:
-                try:
-                    child.wait(_POLL)
-                    break
-                except subprocess.TimeoutExpired:
-                    if _was_stopped(child.pid) and store.phase >= Phase.RUNNING:
-                        stops += 1
-                    watch(store)
+            while child.poll() is None:
+                # One long sleep: waiting with a timeout wakes up again and again, and what this
+                # process takes of the processors, the server lacks.
+                time.sleep(_POLL)
+                if _was_stopped(child.pid) and store.phase >= Phase.RUNNING:
+                    stops += 1
+                watch(store)
                 if time.monotonic() - began > limit:
                     raise InvalidMeasurementError(
                         f"the load generator did not end within {limit:.0f} s, its own bound; "

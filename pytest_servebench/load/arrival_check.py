@@ -81,10 +81,10 @@ def check_renewal(
     Counts: the number of renewals in a long time has ``burstiness`` times the variance of a Poisson
     process, where ``burstiness`` is the squared coefficient of variation c of the gaps; for a mean
     of m in a bin its variance is c m + (1 - c^2) / 6, from the second and third moments of gamma
-    gaps (D. R. Cox: Renewal Theory, 1962, section 4.5). Dispersion: in the index of dispersion test (Fisher),
-    (k - 1) D / E[D] is chi-squared with k - 1 degrees of freedom; its quantiles by Wilson and
-    Hilferty's cube-root approximation. Lag-1 correlation of n independent gaps is normal with mean
-    0, deviation 1/sqrt(n) (Bartlett).
+    gaps (D. R. Cox: Renewal Theory, 1962, section 4.5). Dispersion: in the index of dispersion
+    test (Fisher), (k - 1) D / E[D] is chi-squared with k - 1 degrees of freedom; its quantiles by
+    Wilson and Hilferty's cube-root approximation. Lag-1 correlation of n independent gaps is normal
+    with mean 0, deviation 1/sqrt(n) (Bartlett).
     """
     number = len(times)
     expected = rate * duration

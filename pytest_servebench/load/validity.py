@@ -20,10 +20,6 @@ _TOLERATED: Final = 0.01  # share of arrivals that may be late: a p99 is hardly 
 _LONG: Final = 10  # one pause of so many times the tolerated lag is no accident any more
 _SUSPENDED: Final = 0.1  # seconds by which the clocks of a machine that never slept may differ
 _SATURATED: Final = 0.85  # share of a processor
-_REMEDY: Final = (
-    "stop other work on this machine, leave the generator a processor (--servebench-server-cpus), "
-    "or allow real-time priority"
-)
 
 
 def invalid_reason(
@@ -55,7 +51,7 @@ def invalid_reason(
     if generator.unaccounted:
         return (
             f"{generator.unaccounted} of {len(records)} arrivals were never taken up: the load "
-            f"generator could not keep up ({_cause(generator, 0.0)}). Lower the rate, or {_REMEDY}."
+            f"generator could not keep up ({_cause(generator, 0.0)}). {_remedy(generator)}."
         )
     lost = int(
         np.count_nonzero((records.outcome == Outcome.OK) & (records.done < records.scheduled))
@@ -89,7 +85,15 @@ def _lateness(
     missing = float(lag[late].sum() + pauses[paused].sum())
     return (
         f"the load generator did not get a processor in time: {what} (worst {worst * 1e3:.1f} ms); "
-        f"{_cause(generator, missing)}. Lower the rate, {_REMEDY}, or raise --servebench-max-lag."
+        f"{_cause(generator, missing)}. {_remedy(generator)}, or raise --servebench-max-lag."
+    )
+
+
+def _remedy(generator: Generator) -> str:
+    priority = "allow real-time priority, " if generator.priority == "normal" else ""
+    return (
+        "Stop other work on this machine, leave the generator a processor "
+        f"(--servebench-server-cpus), {priority}lower the rate"
     )
 
 

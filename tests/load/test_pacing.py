@@ -1,0 +1,111 @@
+"""Waking up at absolute times, with a timerfd and with the fallback."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from pytest_servebench.load import engine as engine_module
+from pytest_servebench.load import generator
+from pytest_servebench.load.engine import Engine
+from pytest_servebench.load.pacing import LoopPacer, TimerfdPacer, make_pacer, set_priority
+from pytest_servebench.load.runner import run_load
+from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.target import Target
+from tests.load.test_misbehaving import OK, REQUEST, always, serving
+
+SPEC = LoadSpec(
+    target=Target("127.0.0.1", 0), requests=(REQUEST,), rate=100.0, duration=0.3, buffer_size=50,
+    workers=4, warmup=0.0, drain=1.0,
+)  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="timerfd is Linux's")
+@pytest.mark.parametrize("kind", [TimerfdPacer, LoopPacer])
+def test_pacer_wakes_at_each_time_and_then_no_more(
+    kind: type[TimerfdPacer] | type[LoopPacer],
+) -> None:
+    async def run() -> list[int]:
+        start = time.monotonic_ns()
+        due = [start + delay * 1_000_000 for delay in (5, 10, 10, 40)]
+        woken = []
+
+        def wake() -> int | None:
+            now = time.monotonic_ns()
+            while due and due[0] <= now:
+                woken.append(now - due.pop(0))
+            return due[0] if due else None
+
+        pacer = kind(asyncio.get_running_loop(), wake)
+        pacer.wake_at(due[0])
+        await asyncio.sleep(0.2)
+        pacer.close()
+        pacer.close()  # closing twice is harmless
+        return woken
+
+    woken = asyncio.run(run())
+    assert len(woken) == 4
+    assert min(woken) >= 0  # never early
+
+
+def test_fallback_where_there_is_no_timerfd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: object())  # has no such function
+
+    async def run() -> str:
+        return make_pacer(asyncio.get_running_loop(), lambda: None).name
+
+    assert asyncio.run(run()) == "event loop timers"
+
+
+def test_the_engine_runs_on_asyncio_and_the_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "make_pacer", LoopPacer)
+    with serving(always(OK)) as port, tempfile.TemporaryFile() as file:
+        spec = dataclasses.replace(SPEC, target=Target("127.0.0.1", port))
+        store = generator.prepare(spec, file)
+
+        async def run() -> Engine:
+            engine = Engine(spec, store, [0] * len(store), set())
+            await engine.run()
+            return engine
+
+        made = asyncio.run(run())
+        records = store.snapshot()
+        store.close()
+    assert made.pacing == "event loop timers"
+    assert records.counts()["ok"] == len(records) > 10
+    assert (records.enqueued >= records.scheduled).all()
+
+
+def test_the_generator_runs_without_uvloop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "uvloop.py").write_text("raise ImportError('not here')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with serving(always(OK)) as port:
+        result = run_load(dataclasses.replace(SPEC, target=Target("127.0.0.1", port)))
+    assert result.generator.event_loop == "asyncio"
+    assert result.records.counts()["ok"] == len(result.records)
+
+
+def test_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(os, "sched_setscheduler", lambda *what: asked.append(what))
+    assert set_priority("normal") == "normal"
+    assert not asked
+    assert set_priority("auto") == set_priority("realtime") == "SCHED_FIFO 1"
+    assert [what[1] for what in asked] == [os.SCHED_FIFO] * 2
+
+
+def test_priority_that_the_system_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    assert set_priority("auto") == "normal"
+    with pytest.raises(PermissionError):
+        set_priority("realtime")

@@ -1,0 +1,1 @@
+"""Our load engine and its peers, side by side on one machine: ``python -m benchmarks``."""

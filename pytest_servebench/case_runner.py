@@ -76,7 +76,7 @@ def run_case(
         server: a running server.
         info: how reports show it.
         traffic: what to send, and how answers are judged.
-        watch: called some twenty times a second with the live records.
+        watch: called some ten times a second with the live records.
 
     Raises:
         ServerDiedError: the server ended under the load.

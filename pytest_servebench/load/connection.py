@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import enum
 import socket
+import time
 from typing import Final, Protocol, cast
 
 import httptools
 
+_clock = time.monotonic_ns
 MAX_HEAD: Final = 64 * 2**10
 """Bytes of an answer's status line and headers, beyond which it is given up."""
 MAX_BODY: Final = 16 * 2**20
@@ -27,14 +29,18 @@ class Loss(enum.Enum):
 class Owner(Protocol):
     """Who sends requests over a connection."""
 
-    def answer_began(self) -> None:
-        """Note the first byte of an answer."""
+    def answered(self, status: int, body: bytes, keep: bool, began: int, ended: int) -> None:
+        """Take a whole answer; unless ``keep``, the connection ended with it.
 
-    def answered(self, status: int, body: bytes, keep: bool) -> None:
-        """Take a whole answer; unless ``keep``, the connection ended with it."""
+        ``began`` and ``ended`` are when its first and its last bytes came, in ns of the monotonic
+        clock.
+        """
 
-    def lost(self, loss: Loss, reason: str) -> None:
-        """Take it that the connection is gone without an answer; it reports nothing more."""
+    def lost(self, loss: Loss, reason: str, began: int) -> None:
+        """Take it that the connection is gone without an answer; it reports nothing more.
+
+        ``began`` is when the first byte of one came, or 0.
+        """
 
 
 class Connection(asyncio.Protocol):
@@ -54,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._begin_answer()
 
     def _begin_answer(self) -> None:
-        self._began = False
+        self._began = 0
         self._headers_done = False
         self._complete = False
         self._keep = False
@@ -93,7 +99,7 @@ class Connection(asyncio.Protocol):
         owner = self._owner
         self.close()
         if owner is not None:
-            owner.lost(loss, reason)
+            owner.lost(loss, reason, self._began)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the owner; an answer of HTTP/1.0 may end like this too."""
@@ -101,7 +107,8 @@ class Connection(asyncio.Protocol):
             return
         if self._headers_done and exc is None and self._ends_with_connection():
             owner, self._owner = self._owner, None
-            owner.answered(self._parser.get_status_code(), b"".join(self._body), keep=False)
+            status = self._parser.get_status_code()
+            owner.answered(status, b"".join(self._body), False, self._began, _clock())
         elif self._began:
             self._lose(Loss.BROKEN, f"{_how(exc)} in the middle of an answer")
         else:
@@ -115,9 +122,9 @@ class Connection(asyncio.Protocol):
             # Out of step: what came might be taken for the answer to the next request.
             self._lose(Loss.QUIET, "an answer that nobody had asked for")
             return
+        now = _clock()  # before the parser: what it takes is not the server's
         if not self._began:
-            self._began = True
-            self._owner.answer_began()
+            self._began = now
         if not self._headers_done:
             self._head += data
         try:
@@ -128,11 +135,11 @@ class Connection(asyncio.Protocol):
                 return
             self._surplus = True  # rubbish behind a good answer
         if self._complete:
-            self._take_answer()
+            self._take_answer(now)
         elif not self._headers_done and len(self._head) > MAX_HEAD:
             self._lose(Loss.BROKEN, f"an answer whose headers exceed {MAX_HEAD} bytes")
 
-    def _take_answer(self) -> None:
+    def _take_answer(self, now: int) -> None:
         owner, transport = self._owner, self._transport
         assert owner is not None
         assert transport is not None
@@ -140,11 +147,12 @@ class Connection(asyncio.Protocol):
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         # Behind an early answer the rest of the request is still on its way out.
         keep = self._keep and not self._surplus and not transport.get_write_buffer_size()
+        began = self._began
         self._awaiting = False
         self._begin_answer()
         if not keep:
             self.close()
-        owner.answered(status, body, keep)
+        owner.answered(status, body, keep, began, now)
 
     def _ends_with_connection(self) -> bool:
         """Tell whether the answer is one whose end is the end of the connection (HTTP/1.0)."""
@@ -175,8 +183,9 @@ class Connection(asyncio.Protocol):
         if self._complete:
             self._surplus = True  # a second answer to one request
         elif self._parser.get_status_code() < 200:
+            began = self._began
             self._begin_answer()  # 100 Continue and the like: the answer proper follows
-            self._began = True
+            self._began = began
         else:
             self._complete = True
             # Asked here: the parser forgets the answer's head when this returns.

@@ -23,7 +23,8 @@ from pytest_servebench.load.worker import FREE, Worker
 _clock = time.monotonic_ns
 _NS: Final = 1_000_000_000
 _LEAD: Final = 20_000_000  # ns between the end of the preparations and the clock's start
-_TICK: Final = 0.02  # seconds between looks at deadlines
+_SHORTEST_TICK: Final = 0.005  # seconds between looks at deadlines
+_LONGEST_TICK: Final = 0.05
 _WARMUP_TICK: Final = 0.005
 _KEPT_ERRORS: Final = 5
 _KEPT_REASONS: Final = 50
@@ -43,7 +44,8 @@ class Engine:
             payloads: for each arrival, the index of its request in ``spec.requests``.
             sampled: indices of the arrivals whose answers are kept.
         """
-        self.timeout = int(spec.timeout * _NS)
+        self._timeout = int(spec.timeout * _NS)
+        self._tick = min(_LONGEST_TICK, max(_SHORTEST_TICK, spec.timeout / 20))
         self.answers: dict[int, bytes] = {}
         self.error_answers: dict[int, bytes] = {}
         self.reasons: Counter[tuple[Outcome, str]] = Counter()
@@ -105,7 +107,7 @@ class Engine:
         last = window_end + int(self._spec.drain * _NS)
         now = _clock()
         while now < last and (now < window_end or self._ended < len(self._arrivals)):
-            planned = min(_TICK, max((window_end - now) / _NS, 0.001))
+            planned = min(self._tick, max((window_end - now) / _NS, 0.001))
             await asyncio.sleep(planned)
             woken = _clock()
             self.pauses.append(woken - now - int(planned * _NS))
@@ -125,11 +127,15 @@ class Engine:
         self._warming = True
         self._warmup_end = end
         for number, worker in enumerate(self._all):
-            worker.send(number, self._requests[number % len(self._requests)])
+            self._send_warm_up(worker, number)
         while any(worker.request != FREE for worker in self._all):
             await asyncio.sleep(_WARMUP_TICK)
             self._give_up_late()
         self._warming = False
+
+    def _send_warm_up(self, worker: Worker, number: int) -> None:
+        request = self._requests[number % len(self._requests)]
+        worker.send(number, request, _clock() + self._timeout)
 
     def _give_up_late(self) -> None:
         now = _clock()
@@ -162,7 +168,8 @@ class Engine:
 
     def _dispatch(self, worker: Worker, index: int, now: int) -> None:
         self._dequeued[index] = now
-        worker.send(index, self._requests[self._payloads[index]])
+        deadline = self._start + now + self._timeout
+        worker.send(index, self._requests[self._payloads[index]], deadline)
 
     # -- what workers report ------------------------------------------------------------
 
@@ -171,21 +178,30 @@ class Engine:
         if not self._warming:
             self._sent[index] = _clock() - self._start
 
-    def note_first_byte(self, index: int) -> None:
-        """Stamp the first byte of an answer."""
-        if not self._warming:
-            self._first_byte[index] = _clock() - self._start
-
     def finished(
-        self, worker: Worker, index: int, outcome: Outcome, status: int, body: bytes, reason: str
+        self,
+        worker: Worker,
+        index: int,
+        outcome: Outcome,
+        status: int,
+        body: bytes,
+        began: int,
+        ended: int,
+        reason: str = "",
     ) -> None:
-        """Record the end of a request and give its worker the next one."""
-        now = _clock() - self._start
+        """Record the end of a request and give its worker the next one.
+
+        ``began`` and ``ended``: first byte of the answer (0: none) and end of the request, in ns of
+        the monotonic clock.
+        """
         if self._warming:
-            if now + self._start < self._warmup_end and outcome is Outcome.OK:
-                worker.send(index, self._requests[index % len(self._requests)])
+            if ended < self._warmup_end and outcome is Outcome.OK:
+                self._send_warm_up(worker, index)
             return
-        self._done[index] = now
+        start = self._start
+        if began:
+            self._first_byte[index] = began - start
+        self._done[index] = ended - start
         self._outcome[index] = outcome
         self._status[index] = status
         self._ended += 1
@@ -194,7 +210,7 @@ class Engine:
         if outcome is not Outcome.OK:
             self._note_failure(index, outcome, status, body, reason)
         if self._buffer:
-            self._dispatch(worker, self._buffer.popleft(), now)
+            self._dispatch(worker, self._buffer.popleft(), _clock() - start)
         else:
             self._make_idle(worker)
 

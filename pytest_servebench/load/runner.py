@@ -23,7 +23,7 @@ from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.validity import lag_p99, unaccounted
 from pytest_servebench.results import Generator
 
-_POLL = 0.05
+_POLL = 0.1  # seconds between two looks at the child
 _SLACK = 15.0  # seconds beyond its own bounds that the generator may take, to start and to end
 
 
@@ -57,7 +57,7 @@ def run_load(spec: LoadSpec, watch: Callable[[RecordStore], None] = lambda _: No
 
     Args:
         spec: what load to make.
-        watch: called some twenty times a second with the live records; an exception ends the load.
+        watch: called some ten times a second with the live records; an exception ends the load.
 
     Raises:
         InvalidMeasurementError: the generator itself failed.

@@ -34,7 +34,7 @@ def invalid_reason(
         records: the run's records.
         generator: how the measuring device did.
         pauses: how late, in seconds, the generator was at each of its looks at the deadlines, some
-            fifty a second whatever the rate; shape ``(k,)``.
+            twenty a second whatever the rate; shape ``(k,)``.
         max_lag: lateness in seconds of the generator that is tolerated.
     """
     if generator.stops:

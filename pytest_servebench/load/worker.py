@@ -52,12 +52,12 @@ class Worker:
         """Tell whether a request can be written at once."""
         return self._connection is not None
 
-    def send(self, request: int, payload: bytes) -> None:
-        """Send ``payload`` as the request with index ``request``."""
+    def send(self, request: int, payload: bytes, deadline: int) -> None:
+        """Send ``payload`` as request number ``request``, to be answered by ``deadline``."""
         self.request = request
         self._payload = payload
         self._resent = False
-        self.deadline = _clock() + self._engine.timeout
+        self.deadline = deadline
         if self._connection is None:
             self._connect()
         else:
@@ -73,7 +73,7 @@ class Worker:
         reason = "no connection in time" if self._connection is None else "no answer in time"
         self._drop_connection()
         self._connect()
-        self._finish(Outcome.TIMEOUT, reason=reason)
+        self._fail(Outcome.TIMEOUT, reason)
 
     def stop(self) -> None:
         """Close for good."""
@@ -107,7 +107,7 @@ class Worker:
         except OSError as error:
             self._connecting = None
             if self.request != FREE:
-                self._finish(Outcome.CONNECT_ERROR, reason=str(error) or type(error).__name__)
+                self._fail(Outcome.CONNECT_ERROR, str(error) or type(error).__name__)
             return
         self._connecting = None
         self._connection = connection
@@ -117,27 +117,23 @@ class Worker:
         else:
             self._engine.connected(self)
 
-    def _finish(
-        self, outcome: Outcome, status: int = 0, body: bytes = b"", reason: str = ""
-    ) -> None:
+    def _fail(self, outcome: Outcome, reason: str, began: int = 0) -> None:
         request, self.request = self.request, FREE
-        self._engine.finished(self, request, outcome, status, body, reason)
+        self._engine.finished(self, request, outcome, 0, b"", began, _clock(), reason)
 
     # -- what the connection reports ----------------------------------------------------------
 
-    def answer_began(self) -> None:
-        """Note the first byte of the answer."""
-        self._engine.note_first_byte(self.request)
-
-    def answered(self, status: int, body: bytes, keep: bool) -> None:
+    def answered(self, status: int, body: bytes, keep: bool, began: int, ended: int) -> None:
         """End the request."""
         self._used = True
         if not keep:
             self._connection = None
             self._connect()
-        self._finish(Outcome.OK if 200 <= status < 300 else Outcome.HTTP_ERROR, status, body)
+        outcome = Outcome.OK if 200 <= status < 300 else Outcome.HTTP_ERROR
+        request, self.request = self.request, FREE
+        self._engine.finished(self, request, outcome, status, body, began, ended)
 
-    def lost(self, loss: Loss, reason: str) -> None:
+    def lost(self, loss: Loss, reason: str, began: int) -> None:
         """End the request that was under way; connect again."""
         if self._connection is None:
             return  # lost while it was being made, which is where that is dealt with
@@ -152,7 +148,7 @@ class Worker:
         if self.request != FREE:
             broken = loss is Loss.BROKEN
             outcome = Outcome.BAD_RESPONSE if broken else Outcome.CONNECT_ERROR
-            self._finish(outcome, reason=reason)
+            self._fail(outcome, reason, began)
         else:
             self._engine.lost_idle(self)
         if self.request == FREE and not self._stopped:

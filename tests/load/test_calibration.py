@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from pytest_servebench import queueing
-from pytest_servebench.load.records import Outcome
+from pytest_servebench.load.records import NEVER, Outcome, RecordStore
 from pytest_servebench.load.runner import LoadResult, run_load
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
@@ -44,13 +43,17 @@ def start_known() -> Iterator[StartKnown]:
         process.wait()
 
 
-def load(process: subprocess.Popen[str], **changes: object) -> LoadResult:
+def load(
+    process: subprocess.Popen[str],
+    watch: Callable[[RecordStore], None] = lambda _: None,
+    **changes: object,
+) -> LoadResult:
     assert process.stdout is not None
     spec = {
         "target": Target("127.0.0.1", int(process.stdout.readline())), "requests": (REQUEST,),
         "seed": 3, "warmup": 0.0, "timeout": 10.0, "drain": 5.0, **changes,
     }  # fmt: skip
-    return run_load(LoadSpec(**spec))  # type: ignore[arg-type]
+    return run_load(LoadSpec(**spec), watch)  # type: ignore[arg-type]
 
 
 def mean_and_error(values: npt.NDArray[np.float64]) -> tuple[float, float]:
@@ -93,16 +96,17 @@ def test_md1_mean_wait(start_known: StartKnown) -> None:
 
 def test_waiting_for_a_frozen_server_is_in_the_latencies(start_known: StartKnown) -> None:
     process = start_known(4, 0.002, "fixed")
-    frozen = 1.0
-    timers = [
-        threading.Timer(1.0, os.kill, (process.pid, signal.SIGSTOP)),
-        threading.Timer(1.0 + frozen, os.kill, (process.pid, signal.SIGCONT)),
-    ]
-    assert process.stdout is not None
-    for timer in timers:
-        timer.start()
-    rate = 100.0
-    records = load(process, rate=rate, duration=3.0, buffer_size=500, workers=4).records
+    frozen, rate = 1.0, 100.0
+    events = [(1.0, signal.SIGSTOP), (1.0 + frozen, signal.SIGCONT)]
+
+    def freeze(store: RecordStore) -> None:
+        if store.start == NEVER:
+            return
+        while events and (left := store.start / 1e9 + events[0][0] - time.monotonic()) < 0.1:
+            time.sleep(max(0.0, left))
+            process.send_signal(events.pop(0)[1])
+
+    records = load(process, freeze, rate=rate, duration=3.0, buffer_size=500, workers=4).records
     latency = records.latency()
     assert records.counts()["ok"] == len(records)
     # Arrivals in the frozen second waited half of it on average, though most of them were sent

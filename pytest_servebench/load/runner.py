@@ -93,7 +93,7 @@ def _run_child(
     watch: Callable[[RecordStore], None],
 ) -> int:
     """Return how often the generator was stopped by a signal while it made the load."""
-    stops = 0
+    stops, stopped = 0, False
     limit = spec.warmup + spec.timeout + spec.duration + spec.drain + _SLACK
     with tempfile.TemporaryFile() as text, tempfile.TemporaryFile() as log:
         text.write(spec.to_json().encode())
@@ -109,8 +109,11 @@ def _run_child(
                 # One long sleep: waiting with a timeout wakes up again and again, and what this
                 # process takes of the processors, the server lacks.
                 time.sleep(_POLL)
-                if _was_stopped(child.pid) and store.phase >= Phase.RUNNING:
-                    stops += 1
+                if (change := _state_change(child.pid)) is not None:
+                    # Going on is the end of a stop that was seen, or tells of one too short for it.
+                    again, stopped = stopped, change == os.CLD_STOPPED
+                    if store.phase >= Phase.RUNNING and not (again and not stopped):
+                        stops += 1
                 watch(store)
                 if time.monotonic() - began > limit:
                     raise InvalidMeasurementError(
@@ -135,14 +138,15 @@ def _run_child(
     return stops
 
 
-def _was_stopped(pid: int) -> bool:
-    """Tell whether a child was stopped, or goes on after a stop, since the last question."""
+def _state_change(pid: int) -> int | None:
+    """Return how a child was last stopped or continued since the last question (``CLD_...``)."""
     if not hasattr(os, "waitid"):
-        return False
+        return None
     try:
-        return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WCONTINUED | os.WNOHANG) is not None
+        found = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WCONTINUED | os.WNOHANG)
     except ChildProcessError:
-        return False
+        return None
+    return None if found is None else found.si_code
 
 
 def _collect(spec: LoadSpec, outcome_file: IO[bytes], store: RecordStore, stops: int) -> LoadResult:

@@ -82,7 +82,8 @@ def _lateness(
         if late.any()
         else f"it paused {int(paused.sum())} times for more than {max_lag * 1e3:g} ms"
     )
-    missing = float(lag[late].sum() + pauses[paused].sum())
+    # Time in which it did not run: its pauses follow one another, and a late arrival lies in one.
+    missing = max(worst, float(pauses[paused].sum()))
     return (
         f"the load generator did not get a processor in time: {what} (worst {worst * 1e3:.1f} ms); "
         f"{_cause(generator, missing)}. {_remedy(generator)}, or raise --servebench-max-lag."
@@ -113,8 +114,9 @@ def _cause(generator: Generator, missing: float) -> str:
         causes.append(
             f"the machine's host gave {100 * (generator.steal or 0.0):.0f} % of it to others"
         )
-    waited = generator.waited_seconds or 0.0
-    if waited > 0.01 and waited > 0.01 * missing:
+    # On a run queue it stands while its group is held back too, when nobody else is to blame.
+    waited = (generator.waited_seconds or 0.0) - (generator.throttled_seconds or 0.0)
+    if waited > 0.01 and waited > 0.1 * missing:
         causes.append(
             f"it waited {waited:.2f} s for a processor that others held "
             f"(priority: {generator.priority})"

@@ -116,6 +116,55 @@ def parametrize(metafunc: pytest.Metafunc, settings: Settings) -> None:
             ids=[f"buffer{size}" for size in buffers],
             indirect=True,
         )
+    if "repeat" in names and settings.repeats > 1:
+        repeats = range(1, settings.repeats + 1)
+        metafunc.parametrize(
+            "repeat", repeats, ids=[f"repeat{number}" for number in repeats], indirect=True
+        )
+
+
+def in_order(items: Sequence[pytest.Item], *, interleave: bool) -> list[pytest.Item]:
+    """Return the tests with repeats spread over the time of the run.
+
+    All cases run once, then all of them again: what changes on the machine meanwhile is then seen
+    between the repeats. Without ``interleave`` this is so for each server, which is started once;
+    with it, for the whole run: the servers take turns in each cell, and the one that was first in
+    one repeat is last in the next. Tests without repeats, or of a single server, keep their places.
+    """
+    places = [place for place, item in enumerate(items) if "poisson_load" in _fixtures(item)]
+    servers = list(dict.fromkeys(_param(items[place], "model_server") for place in places))
+    cells = list(dict.fromkeys(_cell(items[place]) for place in places))
+
+    def key(place: int) -> tuple[int, ...]:
+        item = items[place]
+        repeat = int(_param(item, "repeat") or 1)
+        server, cell = servers.index(_param(item, "model_server")), cells.index(_cell(item))
+        if interleave:
+            return repeat, cell, server if repeat % 2 else -server
+        return server, repeat, cell
+
+    ordered = list(items)
+    for place, taken in zip(places, sorted(places, key=key), strict=True):
+        ordered[place] = items[taken]
+    return ordered
+
+
+def _fixtures(item: pytest.Item) -> Sequence[str]:
+    return getattr(item, "fixturenames", ())
+
+
+def _param(item: pytest.Item, name: str) -> Any:
+    callspec = getattr(item, "callspec", None)
+    return None if callspec is None else callspec.params.get(name)
+
+
+def _cell(item: pytest.Item) -> tuple[object, ...]:
+    """Return what all servers and repeats of one cell share."""
+    callspec = getattr(item, "callspec", None)
+    params = {} if callspec is None else callspec.params
+    shared = (repr(value) for name, value in params.items()
+              if name not in ("model_server", "repeat"))  # fmt: skip
+    return (item.nodeid.partition("[")[0], *shared)
 
 
 def mark(item: pytest.Item) -> None:

@@ -17,12 +17,14 @@ A failed request ranks as infinitely slow. Cases whose measurement is invalid do
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import mean, median, stdev
 from types import MappingProxyType
 from typing import Final
 
+from pytest_servebench.bootstrap import Z, few_blocks
 from pytest_servebench.recommendation import Compared, recommend
 from pytest_servebench.results import CaseResult, Estimate
 from pytest_servebench.slo import ENOUGH
@@ -32,6 +34,7 @@ MARGIN: Final = 0.05
 """By how much of the larger value CPU or memory must differ."""
 
 LARGER_IS_BETTER: Final = frozenset({"throughput", "success_rate"})
+_REPEAT: Final = re.compile(r"-repeat(\d+)-")
 _TAILS: Final = ("p99", "p95")  # the first for which there are requests enough
 
 
@@ -68,13 +71,15 @@ class _Range:
 
 _Cell = Mapping[str, Sequence[CaseResult]]  # kind to its cases: one, or one for each repeat
 _Reader = Callable[[CaseResult], _Range | None]
+_Contest = Callable[[_Cell, str, _Reader], Compared]
 
 
-def evaluate(cases: Sequence[CaseResult]) -> Evaluation:
+def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evaluation:
     """Compare the servers of a run, cell by cell.
 
     Repeats of a cell count as one: the median of their values, with a range that holds all of
-    their intervals.
+    their intervals. Where servers took turns, three repeats or more are compared pair by pair: see
+    :func:`_paired`.
     """
     notes = [
         f"{case.name} is left out: its measurement is invalid" for case in cases if _invalid(case)
@@ -89,7 +94,7 @@ def evaluate(cases: Sequence[CaseResult]) -> Evaluation:
     for (rate, buffer_size, _), cell in sorted(cells.items(), key=lambda item: item[0]):
         missing = [names[kind] for kind in names if kind not in cell]
         if len(cell) > 1:
-            points += _compare(cell)
+            points += _compare(cell, interleaved=interleaved)
         if len(names) > 1 and missing:
             notes.append(
                 f"rate {rate:g}, buffer {buffer_size}: no valid case of {', '.join(missing)}"
@@ -135,20 +140,27 @@ def _cell_name(case: CaseResult) -> str:
     """Return what a case shares with the same cell of another server: its id without the kind."""
     test, _, cell = case.nodeid.partition("[")
     parts = f"-{cell.removesuffix(']')}-".replace(f"-{case.server.kind}-", "-", 1)
-    return f"{test}[{parts.strip('-')}]"
+    return f"{test}[{_REPEAT.sub('-', parts).strip('-')}]"
+
+
+def repeat_of(case: CaseResult) -> int:
+    """Return the number of a case's repeat, as its id gives it; 1 where it has none."""
+    found = _REPEAT.search(f"-{case.nodeid.partition('[')[2].removesuffix(']')}-")
+    return int(found[1]) if found else 1
 
 
 # -- one cell -------------------------------------------------------------------------------------
 
 
-def _compare(cell: _Cell) -> list[Compared]:
-    throughput = _contest(cell, "throughput", _throughput(cell))
-    found = [_contest(cell, "p50", _estimate("p50")), _tail(cell), throughput]
-    found.append(_contest(cell, "success_rate", _estimate("success_rate")))
-    cpu = _contest(cell, "cpu", _with_margin(lambda case: case.resources.cpu_mean))
+def _compare(cell: _Cell, *, interleaved: bool) -> list[Compared]:
+    contest = _paired if interleaved and _in_pairs(cell) else _contest
+    throughput = contest(cell, "throughput", _throughput(cell))
+    found = [contest(cell, "p50", _estimate("p50")), _tail(cell, contest), throughput]
+    found.append(contest(cell, "success_rate", _estimate("success_rate")))
+    cpu = contest(cell, "cpu", _with_margin(lambda case: case.resources.cpu_mean))
     if cpu.winner is not None and throughput.winner not in (None, cpu.winner):
         cpu = _decided(cpu, None, "less CPU, but fewer requests answered")
-    memory = _contest(cell, "memory", _with_margin(lambda case: case.resources.memory_peak))
+    memory = contest(cell, "memory", _with_margin(lambda case: case.resources.memory_peak))
     return [*found, cpu, memory]
 
 
@@ -183,20 +195,61 @@ def _contest(cell: _Cell, metric: str, read: _Reader) -> Compared:
     return _decided(row, best, "")
 
 
+def _in_pairs(cell: _Cell) -> bool:
+    """Tell whether every server has the same repeats, three or more."""
+    repeats = [[repeat_of(case) for case in cases] for cases in cell.values()]
+    return all(sorted(one) == sorted(repeats[0]) for one in repeats) and len(repeats[0]) >= 3
+
+
+def _paired(cell: _Cell, metric: str, read: _Reader) -> Compared:
+    """Compare servers that took turns by one metric.
+
+    Two servers in one repeat met the machine at the same time, so that what is common to them
+    leaves the difference: the mean over the repeats, with Student's interval. Ratios are compared
+    (differences of logarithms), and differences of success rates.
+    """
+    row = _contest(cell, metric, read)
+    if any(value is None for value in row.values.values()):
+        return row
+    series: dict[str, list[float]] = {}
+    for kind, cases in cell.items():
+        ordered = sorted(cases, key=repeat_of)
+        series[kind] = [one.value for one in map(read, ordered) if one is not None]
+    sign = -1 if metric in LARGER_IS_BETTER else 1
+    best = min(series, key=lambda kind: sign * median(series[kind]))
+    for kind, values in series.items():
+        if kind != best and not _apart(metric, values, series[best], sign):
+            return _decided(row, None, "within noise")
+    if METRICS[metric] in ("cpu", "memory") and row.winner is None:
+        return row  # a difference beyond doubt, but too small to matter
+    return _decided(row, best, "")
+
+
+def _apart(metric: str, worse: Sequence[float], better: Sequence[float], sign: int) -> bool:
+    """Tell whether paired values differ beyond their noise."""
+    shares = metric == "success_rate"
+    if not shares and (min(*worse, *better) <= 0 or math.isinf(max(*worse, *better))):
+        return all(sign * one > sign * other for one, other in zip(worse, better, strict=True))
+    scale = (lambda value: value) if shares else math.log
+    gaps = [sign * (scale(one) - scale(other)) for one, other in zip(worse, better, strict=True)]
+    n = len(gaps)
+    return mean(gaps) > Z * few_blocks(n) * stdev(gaps) / math.sqrt(n)
+
+
 def _decided(row: Compared, winner: str | None, reason: str) -> Compared:
     return Compared(row.metric, row.rate, row.buffer_size, winner, row.values, reason)
 
 
-def _tail(cell: _Cell) -> Compared:
+def _tail(cell: _Cell, contest: _Contest) -> Compared:
     """Compare by the highest percentile that every server had requests enough for."""
     every = [case for cases in cell.values() for case in cases]
     fewest = min(case.summary.arrivals for case in every)
     for metric in _TAILS:
         bounded = any(one.high is not None for one in _estimates(every, metric))
         if fewest >= ENOUGH[metric] and (bounded or metric == _TAILS[-1]):
-            return _contest(cell, metric, _estimate(metric))
+            return contest(cell, metric, _estimate(metric))
     last = _TAILS[-1]
-    row = _contest(cell, last, _estimate(last))
+    row = contest(cell, last, _estimate(last))
     few = f"{fewest} requests are too few for {last}, which takes {ENOUGH[last]}"
     return _decided(row, None, few)
 

@@ -83,10 +83,17 @@ def buffer_size(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
+def repeat(request: pytest.FixtureRequest) -> int:
+    """Number of this run of the case, from 1 to ``--servebench-repeats``."""
+    return int(getattr(request, "param", 1))
+
+
+@pytest.fixture
 def poisson_load(
     request: pytest.FixtureRequest,
     rate: float,
     buffer_size: int,
+    repeat: int,
     benchmark: BenchmarkFixture,
 ) -> PoissonLoad:
     """Open-loop Poisson load at this case's rate and buffer size: ``poisson_load(server)``."""
@@ -97,6 +104,6 @@ def poisson_load(
                 "run load tests without -n, or with -n 0."
             )
         )
-    load = PoissonLoad(request, rate, buffer_size, benchmark)
+    load = PoissonLoad(request, rate, buffer_size, repeat, benchmark)
     request.node.stash[LOAD] = load
     return load

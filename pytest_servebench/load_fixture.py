@@ -59,6 +59,7 @@ class PoissonLoad:
         request: pytest.FixtureRequest,
         rate: float,
         buffer_size: int,
+        repeat: int,
         benchmark: BenchmarkFixture,
     ) -> None:
         """Belong to one test."""
@@ -66,6 +67,7 @@ class PoissonLoad:
         self.benchmark = benchmark
         self.rate = rate
         self.buffer_size = buffer_size
+        self.repeat = repeat
         self.case: LoadedCase | None = None
 
     def __call__(
@@ -131,7 +133,8 @@ class PoissonLoad:
             timeout=marked_seconds(item, "timeout", settings.timeout),
             drain=settings.drain,
             arrivals=self._arrivals(arrivals) or settings.arrivals,
-            seed=settings.seed,
+            # Other arrivals in each repeat, and the same ones for every server.
+            seed=settings.seed + self.repeat - 1,
             priority=settings.priority,
             max_lag=settings.max_lag,
             samples=settings.check_answers,

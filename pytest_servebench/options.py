@@ -35,7 +35,9 @@ class Settings:
         timeout: seconds until a sent request is given up.
         drain: seconds after the window in which started requests may still end.
         arrivals: the process that the arrival times come from.
-        seed: seed of the schedules.
+        seed: seed of the schedules; each repeat has the next one.
+        repeats: how often each case is run.
+        interleave: whether the servers take turns, case by case, all of them running.
         priority: scheduling of the generator.
         max_lag: lateness of the generator, seconds, beyond which a case is invalid.
         check_answers: how many answers of each case are looked into.
@@ -58,6 +60,8 @@ class Settings:
     drain: float
     arrivals: ArrivalProcess
     seed: int
+    repeats: int
+    interleave: bool
     priority: str
     max_lag: float
     check_answers: int
@@ -236,6 +240,21 @@ _OPTIONS: Final = (
         whole(0, what="a whole number, 0 or more"),
         "seed of the arrival schedules",
         "N",
+    ),
+    _Option(
+        "repeats",
+        "1",
+        whole(1, what="a number of repeats, 1 or more"),
+        "runs of each case, each with arrivals of its own",
+        "N",
+    ),
+    _Option(
+        "interleave",
+        "false",
+        truth,
+        "start all servers, and let them take turns under load, case by case: what changes on the "
+        "machine during the run then meets all of them",
+        flag=True,
     ),
     _Option(
         "priority",

@@ -16,6 +16,7 @@ from pytest_servebench.fixtures import (
     model_server,
     poisson_load,
     rate,
+    repeat,
     served_model,
     tensorflow_serving,
     torchserve,
@@ -31,6 +32,7 @@ __all__ = [
     "model_server",
     "poisson_load",
     "rate",
+    "repeat",
     "served_model",
     "tensorflow_serving",
     "torchserve",
@@ -120,6 +122,14 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         cases.mark(item)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Spread repeats over the run, after pytest has put tests of one server together."""
+    settings = session_of(config).settings
+    if settings.repeats > 1 or settings.interleave:
+        items[:] = cases.in_order(items, interleave=settings.interleave)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Refuse, before anything starts, what cannot be judged, saved or trusted."""
     loads = [item for item in session.items if "poisson_load" in getattr(item, "fixturenames", ())]
@@ -186,6 +196,7 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Save the run, also one that was interrupted."""
     state = session_of(session.config)
+    state.stop_kept()
     if state.results:
         with session.config.stash[PROGRESS].shown("saving the run and drawing its plots"):
             save_run(state)

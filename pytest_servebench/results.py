@@ -273,6 +273,7 @@ class Run:
         machine: facts about the machine (``cpu``, ``cores``, ``memory``, ``system``, ``python``).
         versions: package to version.
         cases: results in the order of running.
+        interleaved: whether the servers took turns, all of them running.
     """
 
     name: str
@@ -280,6 +281,7 @@ class Run:
     machine: Mapping[str, Any]
     versions: Mapping[str, str]
     cases: tuple[CaseResult, ...]
+    interleaved: bool = False
 
 
 def load_records(case: CaseResult, directory: Path) -> Records | None:

@@ -75,6 +75,8 @@ class ServebenchSession:
     def running(self, name: str) -> Iterator[RunningServer]:
         """Give a running server of a kind; several users share one, the last one out stops it.
 
+        Where servers take turns they go on running, until :meth:`stop_kept`.
+
         Raises:
             OptionError: there is no such kind.
             ServebenchError: the model or the server could not be had.
@@ -87,10 +89,17 @@ class ServebenchSession:
             yield server
         finally:
             server, users = self._running.pop(name)
-            if users > 1:
+            # Servers that take turns are needed again.
+            if users > 1 or self.settings.interleave:
                 self._running[name] = (server, users - 1)
             else:
                 server.stop()
+
+    def stop_kept(self) -> None:
+        """Stop the servers that were kept running to take turns."""
+        while self._running:
+            _, (server, _) = self._running.popitem()
+            server.stop()
 
     def _start(self, name: str) -> RunningServer:
         kind = self.kind(name)
@@ -195,6 +204,7 @@ class ServebenchSession:
             machine=machine_facts(),
             versions=installed_versions(),
             cases=tuple(self.results),
+            interleaved=self.settings.interleave,
         )
 
     def report(self) -> dict[str, Any]:
@@ -207,6 +217,7 @@ class ServebenchSession:
                 "started": run.started,
                 "machine": dict(run.machine),
                 "versions": dict(run.versions),
+                "interleaved": run.interleaved,
                 "cases": [case.to_dict() for case in run.cases],
             }
             self.config.hook.pytest_servebench_update_report(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from pytest_servebench.evaluation import Evaluation, evaluate
@@ -18,7 +18,7 @@ from pytest_servebench.report.tables import (
     row_line,
 )
 from pytest_servebench.report.text import counted, wrapped
-from pytest_servebench.results import CaseResult
+from pytest_servebench.results import Run
 
 _METRICS: Final = (
     ("p50", ("p50",)),
@@ -31,11 +31,11 @@ _METRICS: Final = (
 _NOBODY: Final = "-"
 
 
-def evaluation_lines(cases: Sequence[CaseResult], width: int) -> list[Line]:
+def evaluation_lines(run: Run, width: int) -> list[Line]:
     """Return the comparison of the run's servers; nothing where there is nothing to compare."""
-    if not cases:
+    if not run.cases:
         return []
-    evaluation = evaluate(cases)
+    evaluation = evaluate(run.cases, interleaved=run.interleaved)
     lines = [line("overall evaluation", bold=True)]
     if evaluation.points:
         lines += _table(evaluation, width)

@@ -60,7 +60,7 @@ def headline(run: Run) -> list[tuple[str, str]]:
         for number, (kind, server) in enumerate(known.items()):
             lines.append(("" if number else label, server_text(titles[kind], server)))
         lines.extend(("" if number else "fairness", text)
-                     for number, text in enumerate(fairness_texts(cases)))  # fmt: skip
+                     for number, text in enumerate(fairness_texts(run)))  # fmt: skip
     lines.append(("machine", machine_text(run.machine)))
     if cases:
         lines.append(("traffic", traffic_text(cases)))
@@ -93,13 +93,14 @@ def server_text(title: str, server: ServerInfo, *, protocol: bool = True) -> str
     return text if named else f"{title}: {text}"
 
 
-def fairness_texts(cases: Iterable[CaseResult]) -> list[str]:
+def fairness_texts(run: Run) -> list[str]:
     """Return under what restrictions the servers ran: one text if all are the same."""
-    known = servers(cases)
-    titles = server_titles(cases)
+    known = servers(run.cases)
+    titles = server_titles(run.cases)
     texts = {kind: settings_text(server) for kind, server in known.items()}
     if len(set(texts.values())) == 1:
-        each = "each server alone: " if len(texts) > 1 else ""
+        turns = "all running, one loaded at a time: " if run.interleaved else "each server alone: "
+        each = turns if len(texts) > 1 else ""
         return [each + next(iter(texts.values()))]
     return [
         "NOT the same for all servers",

@@ -73,7 +73,7 @@ def measured(run: Run) -> list[str]:
     paragraphs = [
         f"{_counts(run.cases)} Load: {traffic_text(run.cases)}. "
         f"Weights sha256 {' / '.join(digests) or 'not known'}. "
-        f"Servers: {'; '.join(fairness_texts(run.cases))}. "
+        f"Servers: {'; '.join(fairness_texts(run))}. "
         f"Machine: {machine_text(run.machine)}."
     ]
     invalid = with_verdict(run.cases, "invalid")

@@ -59,7 +59,7 @@ def report_lines(run: Run, *, width: int = WIDTH, unicode: bool = True) -> list[
     for block in (
         attention_lines(run.cases, width),
         table_lines(run, width, unicode=unicode),
-        evaluation_lines(run.cases, width),
+        evaluation_lines(run, width),
     ):
         if block:
             lines += [line(""), *block]

@@ -46,6 +46,7 @@ class Settings:
         model: ``module:callable`` that gives the model; empty if none is configured.
         results: directory that receives one directory a run.
         plots: whether the plots of a run are drawn.
+        markdown: file to which the report is added as Markdown; ``None`` for none.
         exact_keywords: whether ``-k rate10`` means rate 10 alone.
         server: how servers are started.
     """
@@ -70,6 +71,7 @@ class Settings:
     model: str
     results: Path
     plots: bool
+    markdown: Path | None
     exact_keywords: bool
     server: ServerSettings
 
@@ -293,6 +295,13 @@ _OPTIONS: Final = (
         "DIR",
     ),
     _Option("plots", "true", truth, "whether to draw the plots of a run", "BOOL"),
+    _Option(
+        "markdown",
+        "",
+        str,
+        "add the report as Markdown to this file, such as $GITHUB_STEP_SUMMARY",
+        "FILE",
+    ),
     _Option("exact-keywords", "true", truth, "whether -k rate10 means rate 10 alone", "BOOL"),
     _Option(
         "server-cpus",
@@ -395,6 +404,8 @@ def read_settings(config: pytest.Config) -> Settings:
         torchserve_token=os.environ.get(TOKEN_VARIABLE),
     )
     values["max_lag"] /= 1000
+    markdown = values["markdown"]
+    values["markdown"] = config.invocation_params.dir / markdown if markdown else None
     values["arrivals"] = _arrivals(values["arrivals"], config)
     values["results"] = config.rootpath / values["results"]
     assert set(values) | {"slos", "server"} == {item.name for item in fields(Settings)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -136,6 +137,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if not loads or session.config.option.collectonly:
         return
     state = session_of(session.config)
+    state.lines = {item.nodeid: (item.location[1] or 0) + 1 for item in loads}
     state.needed_kinds = frozenset(_kinds_of(session.items))
     try:
         for item in loads:
@@ -213,6 +215,11 @@ def pytest_terminal_summary(
 
         write_tables(terminalreporter, state.run())
         terminalreporter.write_line(f"servebench: results in {_shown_path(config, state)}")
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            from pytest_servebench.report.annotations import annotations  # noqa: PLC0415
+
+            for command in annotations(state.results, state.lines):
+                terminalreporter.write_line(command)
 
 
 def _shown_path(config: pytest.Config, state: ServebenchSession) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pytest_servebench import benchmark_bridge
 from pytest_servebench.report import write_report
+from pytest_servebench.report.markdown import markdown
 from pytest_servebench.session import ServebenchSession, write_json
 
 RUN_FILE = "run.json"
@@ -24,7 +25,11 @@ def save_run(session: ServebenchSession) -> Path:
     report = benchmark_bridge.report(session.config)
     report["servebench"] = session.report()
     write_json(directory / RUN_FILE, report)
-    write_report(session.run(), directory, plots=session.settings.plots)
+    run = session.run()
+    write_report(run, directory, plots=session.settings.plots)
+    if session.settings.markdown is not None:
+        with session.settings.markdown.open("a") as file:
+            file.write(markdown(run))
     latest = session.settings.results / "latest"
     partial = latest.with_name(f".latest-{directory.name}")
     try:

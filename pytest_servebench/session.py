@@ -39,6 +39,7 @@ class ServebenchSession:
         self.kinds: dict[str, ServerKind] = {}
         self.results: list[CaseResult] = []
         self.needed_kinds: frozenset[str] = frozenset()
+        self.lines: dict[str, int] = {}  # node id to the line of its test
         self.started = datetime.now().astimezone()
         self._model: ServedModel | None = None
         self._model_error: Exception | None = None

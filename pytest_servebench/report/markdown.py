@@ -1,0 +1,74 @@
+"""The report as Markdown: for the summary of a CI job, or a comment on a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from pytest_servebench.report.attention import reasons
+from pytest_servebench.report.case_table import COLUMNS, legend, server_rows
+from pytest_servebench.report.evaluation_block import evaluation_lines
+from pytest_servebench.report.facts import headline, server_titles
+from pytest_servebench.report.figures import groups
+from pytest_servebench.report.numbers import plain
+from pytest_servebench.report.tables import plain_text
+from pytest_servebench.report.terminal import title
+from pytest_servebench.report.text import clean
+from pytest_servebench.results import CaseResult, Run
+
+_WIDE: Final = 10_000  # Markdown wraps its lines by itself
+_SIGNS: Final = {"passed": "✅", "failed": "❌", "inconclusive": "❔", "invalid": "⚠️"}
+_WORSE_THAN_PASSED: Final = ("invalid", "failed", "inconclusive")
+
+
+def markdown(run: Run) -> str:
+    """Return the whole report: what is not good first, then a table for each rate."""
+    lines = [f"### {escaped(title(run))}", ""]
+    lines += _attention(run.cases)
+    titles = server_titles(run.cases)
+    for group in groups(run.cases):
+        lines += [f"**{escaped(group.test)}, rate {plain(group.rate)}/s**", ""]
+        headings = ["server", *(column.heading for column in COLUMNS)]
+        lines += table_head(headings, right=[False, *(column.right for column in COLUMNS)])
+        for server in server_rows(group.cases, titles, run.cases):
+            name = f"{server.title} ({server.implementation})"
+            for row in server.rows:
+                lines.append(table_row([name, *(cell.text.strip() for cell in row)]))
+                name = ""
+        lines.append("")
+    lines += [escaped(note) + "  " for note in legend(run.cases, COLUMNS)]
+    lines += ["", "<details><summary>Evaluation, servers and machine</summary>", "", "```text"]
+    lines += [plain_text(parts) for parts in evaluation_lines(run, 100)]
+    lines += ["", *(f"{label:<10}{text}" for label, text in headline(run)), "```", "", "</details>"]
+    return "\n".join([*lines, ""])
+
+
+def _attention(cases: Sequence[CaseResult]) -> list[str]:
+    found = [case for word in _WORSE_THAN_PASSED for case in cases if case.verdict == word]
+    lines = [
+        f"* {_SIGNS[case.verdict]} **{case.verdict}** `{clean(case.name)}`: {escaped(reason)}"
+        for case in found
+        for reason in reasons(case)
+    ]
+    if not lines and any(case.clauses for case in cases):
+        lines = [f"{_SIGNS['passed']} Every SLO is met."]
+    return [*lines, ""] if lines else []
+
+
+def table_head(headings: Sequence[str], right: Sequence[bool]) -> list[str]:
+    """Return the two lines that begin a table."""
+    marks = ["---:" if one else "---" for one in right]
+    return [table_row(headings), "| " + " | ".join(marks) + " |"]
+
+
+def table_row(cells: Iterable[str]) -> str:
+    """Return one line of a table."""
+    return "| " + " | ".join(escaped(cell) for cell in cells) + " |"
+
+
+def escaped(text: str) -> str:
+    """Return text that Markdown shows as it is, in one line."""
+    shown = clean(text).replace("\\", "\\\\")
+    for sign in "|*_`<>[]#":
+        shown = shown.replace(sign, f"\\{sign}")
+    return " ".join(shown.split())

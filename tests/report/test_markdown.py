@@ -1,0 +1,69 @@
+"""Markdown for the summary of a CI job, and annotations on a pull request."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_servebench.report.annotations import annotations
+from pytest_servebench.report.markdown import escaped, markdown
+from tests.conftest import RunBench
+from tests.report.made_runs import case, run
+
+
+def rows(text: str) -> list[list[str]]:
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.replace(r"\|", "¦").splitlines()
+        if line.startswith("|")
+    ]
+
+
+def test_every_table_has_rows_of_one_length_and_the_verdicts() -> None:
+    one = case()
+    broken = tuple(dataclasses.replace(clause, verdict="failed") for clause in one.clauses)
+    failed = dataclasses.replace(one, verdict="failed", clauses=broken)
+    text = markdown(run([case(), failed]))
+    found = rows(text)
+    assert len({len(row) for row in found}) == 1
+    assert "FAILED" in [cell for row in found for cell in row]
+    assert "❌ **failed**" in text
+    assert "savedmodel-server 0.1.0" in text  # a stand-in is never passed off as the real one
+    assert text.endswith("\n")
+
+
+@given(st.text(max_size=40))
+def test_no_text_breaks_out_of_its_cell(text: str) -> None:
+    shown = escaped(text)
+    assert "\n" not in shown
+    assert "|" not in shown.replace(r"\|", "")
+    assert "<" not in shown.replace(r"\<", "")
+
+
+def test_annotations_name_file_line_and_reason() -> None:
+    bad = dataclasses.replace(case(), verdict="invalid", invalid_reason="100 % busy,\nreally")
+    good = dataclasses.replace(case(), verdict="passed")
+    assert list(annotations([good], {})) == []
+    (text,) = annotations([bad], {bad.nodeid: 16})
+    assert text.startswith("::error file=bench_tests/test_serving.py,line=16,title=invalid%3A ")
+    assert text.endswith("::100 %25 busy, really")
+
+
+def test_annotations_and_markdown_of_a_real_run(
+    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    (pytester.path / "summary.md").write_text("before\n")
+    result = run_bench("--servebench-slo=p50<1us", "--servebench-markdown=summary.md")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["::error file=test_it.py,line=3,title=failed*::p50<1us: broken*"])
+    text = (pytester.path / "summary.md").read_text()
+    assert text.startswith("before\n### servebench: 1 case, Toy")
+
+
+def test_no_annotations_elsewhere(run_bench: RunBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    assert "::error" not in run_bench("--servebench-slo=p50<1us").stdout.str()

@@ -216,9 +216,9 @@ def pytest_terminal_summary(
         write_tables(terminalreporter, state.run())
         terminalreporter.write_line(f"servebench: results in {_shown_path(config, state)}")
         if os.environ.get("GITHUB_ACTIONS") == "true":
-            from pytest_servebench.report.annotations import annotations  # noqa: PLC0415
+            from pytest_servebench.report.annotations import workflow_commands  # noqa: PLC0415
 
-            for command in annotations(state.results, state.lines):
+            for command in workflow_commands(state.results, state.lines):
                 terminalreporter.write_line(command)
 
 

@@ -13,7 +13,7 @@ from pytest_servebench.results import CaseResult
 _LEVELS = {"failed": "error", "invalid": "error", "inconclusive": "warning"}
 
 
-def annotations(cases: Sequence[CaseResult], lines: Mapping[str, int]) -> Iterator[str]:
+def workflow_commands(cases: Sequence[CaseResult], lines: Mapping[str, int]) -> Iterator[str]:
     """Yield a workflow command for each case that is not simply good.
 
     Args:

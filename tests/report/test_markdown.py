@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench.report.annotations import annotations
+from pytest_servebench.report.annotations import workflow_commands
 from pytest_servebench.report.markdown import escaped, markdown
 from tests.conftest import RunBench
 from tests.report.made_runs import case, run
@@ -46,8 +46,8 @@ def test_no_text_breaks_out_of_its_cell(text: str) -> None:
 def test_annotations_name_file_line_and_reason() -> None:
     bad = dataclasses.replace(case(), verdict="invalid", invalid_reason="100 % busy,\nreally")
     good = dataclasses.replace(case(), verdict="passed")
-    assert list(annotations([good], {})) == []
-    (text,) = annotations([bad], {bad.nodeid: 16})
+    assert list(workflow_commands([good], {})) == []
+    (text,) = workflow_commands([bad], {bad.nodeid: 16})
     assert text.startswith("::error file=bench_tests/test_serving.py,line=16,title=invalid%3A ")
     assert text.endswith("::100 %25 busy, really")
 

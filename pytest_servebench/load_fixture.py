@@ -160,7 +160,7 @@ class PoissonLoad:
         requests: Sequence[HttpRequest] | None,
         check: AnswerCheck | None,
     ) -> Traffic:
-        hook = self._item.config.hook
+        hook = self._item.ihook  # of the conftest files that are for this test
         if requests is None:
             requests = hook.pytest_servebench_requests(item=self._item, server=server)
         if requests is not None:

@@ -400,7 +400,7 @@ def read_settings(config: pytest.Config) -> Settings:
         torchserve_url=values.pop("torchserve_url") or None,
         torchserve_model=values.pop("torchserve_model") or None,
         tls_verify=values.pop("tls_verify"),
-        tls_ca=_found(values.pop("tls_ca"), config),
+        tls_ca=_absolute(values.pop("tls_ca"), config),
         torchserve_token=os.environ.get(TOKEN_VARIABLE),
     )
     values["max_lag"] /= 1000
@@ -422,7 +422,7 @@ def _arrivals(text: str, config: pytest.Config) -> ArrivalProcess:
         raise OptionError(f"{source}={text!r}: {error}.") from None
 
 
-def _found(text: str, config: pytest.Config) -> str | None:
+def _absolute(text: str, config: pytest.Config) -> str | None:
     given = config.getoption("--servebench-tls-ca") is not None
     directory = config.invocation_params.dir if given else config.rootpath
     return str(directory / text) if text else None

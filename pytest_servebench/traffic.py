@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
 
 AnswerCheck = Callable[[HttpRequest, HttpAnswer], None]
-"""Raises ``BadResponseError`` (or ``AssertionError``) where an answer is wrong."""
+"""Raises where an answer is wrong: ``BadResponseError`` with the reason, or anything else."""
 
 _RESERVED = {"host", "content-length", "transfer-encoding", "connection"}
 
@@ -69,12 +69,13 @@ def of_model(model: ServedModel, protocol: PredictionProtocol) -> Traffic:
     )
 
 
-def of_requests(requests: Sequence[HttpRequest]) -> Traffic:
+def of_requests(requests: Iterable[HttpRequest]) -> Traffic:
     """Return the traffic of a user's own requests; any 2xx answer is right.
 
     Raises:
         OptionError: there are none, or one of them cannot be sent.
     """
+    requests = tuple(requests)
     if not requests:
         raise OptionError("requests=[]: give at least one HttpRequest.")
     for request in requests:
@@ -82,7 +83,7 @@ def of_requests(requests: Sequence[HttpRequest]) -> Traffic:
             raise OptionError(f"requests: {request!r} is not an HttpRequest.")
         _refuse_unsendable(request)
     return Traffic(
-        requests=tuple(requests),
+        requests=requests,
         check=lambda _index, _answer: None,
         name="own requests",
         weights_sha256="",
@@ -91,6 +92,20 @@ def of_requests(requests: Sequence[HttpRequest]) -> Traffic:
 
 
 def _refuse_unsendable(request: HttpRequest) -> None:
+    if not isinstance(request.body, bytes):
+        raise OptionError(
+            f"{request!r}: the body is of type {type(request.body).__name__}; give bytes, such as "
+            "text.encode()."
+        )
+    if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in request.headers):
+        raise OptionError(
+            f"{request!r}: headers are pairs, ((name, value), ...); of a dict: tuple(d.items())."
+        )
+    if request.method.upper() in ("HEAD", "CONNECT"):
+        raise OptionError(
+            f"{request!r}: answers to {request.method} have no body, which cannot be told from "
+            "one that is late; use GET or POST."
+        )
     texts = (request.method, request.path, *(part for pair in request.headers for part in pair))
     try:
         broken = any(set(text) & set("\r\n\0") for text in texts)
@@ -134,8 +149,12 @@ def check_answers(load: LoadResult, traffic: Traffic) -> tuple[Records, dict[str
         answer = HttpAnswer(int(load.records.status[index]), body)
         try:
             traffic.check(int(load.payloads[index]), answer)
-        except (BadResponseError, AssertionError) as error:
+        # Whatever it raises: an answer that a check cannot even read is no good one, and a load
+        # that is over must not be lost.
+        except Exception as error:
             outcome[index] = Outcome.BAD_RESPONSE
-            reason = str(error).partition("\n")[0] or "the check of the answer failed"
+            said = str(error).partition("\n")[0]
+            known = isinstance(error, (BadResponseError, AssertionError)) and said
+            reason = said if known else f"{type(error).__name__} in the check of the answer: {said}"
             failures[f"{Outcome.BAD_RESPONSE.label}: {reason}"] += 1
     return dataclasses.replace(load.records, outcome=outcome), dict(failures)

@@ -231,12 +231,19 @@ def test_request_bytes() -> None:
         HttpRequest("G ET", "/"),
         HttpRequest("GET", "/", (("Content-Length", "5"),)),
         HttpRequest("GET", "/", (("Transfer-Encoding", "chunked"),)),
+        HttpRequest("HEAD", "/"),
+        HttpRequest("POST", "/", (), "text"),  # type: ignore[arg-type]
+        HttpRequest("POST", "/", {"X": "a dict"}),  # type: ignore[arg-type]
         "GET /",
     ],
 )
 def test_requests_that_cannot_be_sent(request_: Any) -> None:
     with pytest.raises(OptionError):
         of_requests([request_])
+
+
+def test_requests_may_be_a_generator() -> None:
+    assert len(of_requests(HttpRequest("GET", f"/{i}") for i in range(3)).requests) == 3
 
 
 def test_no_requests_at_all() -> None:

@@ -99,7 +99,11 @@ def check_renewal(
     long_enough = expected >= 2 * in_a_bin or burstiness == 1
     return ArrivalCheck(
         achieved_rate=number / (shown_over or duration),
-        rate_z=(number - expected) / math.sqrt(expected * max(burstiness, 1 / expected)),
+        # Square roots of counts have the same deviation whatever the mean, and are nearly normal
+        # where there are few too (F. J. Anscombe, Biometrika 35, 1948).
+        rate_z=2
+        * (math.sqrt(number + 3 / 8) - math.sqrt(expected + 1 / 8))
+        / math.sqrt(burstiness),
         dispersion=dispersion,
         dispersion_band=(
             usual * _chi_squared_quantile(bins - 1, -z) / (bins - 1),

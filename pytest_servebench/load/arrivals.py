@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -64,11 +64,17 @@ class ArrivalProcess(Protocol):
         ...
 
 
-def _renewals(draw: Any, rate: float, duration: float, spread: float) -> Times:
-    """Return the sums of gaps from ``draw(size)`` (s) that lie within the window."""
+def _renewals(
+    draw: Callable[[int], npt.NDArray[np.float64]],
+    first: float,
+    rate: float,
+    duration: float,
+    spread: float,
+) -> Times:
+    """Return the arrivals within the window: the first (s), then gaps from ``draw(size)`` (s)."""
     expected = rate * duration
     chunk = int(expected + 6 * spread * math.sqrt(expected) + 16)
-    times = np.cumsum(draw(chunk))
+    times = np.cumsum(np.concatenate([[first], draw(chunk)]))
     while times[-1] < duration:
         times = np.concatenate([times, np.cumsum(draw(chunk)) + times[-1]])
     return (times[times < duration] * 1e9).astype(np.int64)
@@ -80,7 +86,10 @@ class Poisson:
 
     def schedule(self, rate: float, duration: float, generator: np.random.Generator) -> Times:
         """Return arrivals with exponential gaps."""
-        return _renewals(lambda size: generator.exponential(1 / rate, size), rate, duration, 1.0)
+        first = generator.exponential(1 / rate)
+        return _renewals(
+            lambda size: generator.exponential(1 / rate, size), first, rate, duration, 1.0
+        )
 
     def mean_rate(self, rate: float, duration: float) -> float:
         """Return ``rate``."""
@@ -100,8 +109,8 @@ class Constant:
 
     def schedule(self, rate: float, duration: float, generator: np.random.Generator) -> Times:
         """Return i / rate for all i; ``generator`` is not asked."""
-        times = np.arange(math.ceil(rate * duration), dtype=np.float64) / rate
-        return (times[times < duration] * 1e9).astype(np.int64)
+        number = math.ceil(rate * duration - 1e-9)
+        return (np.arange(number, dtype=np.float64) * (1e9 / rate)).astype(np.int64)
 
     def mean_rate(self, rate: float, duration: float) -> float:
         """Return ``rate``."""
@@ -131,10 +140,16 @@ class Gamma:
             raise ValueError(f"gamma: burstiness {self.burstiness:g}; give 0.01 to 100")
 
     def schedule(self, rate: float, duration: float, generator: np.random.Generator) -> Times:
-        """Return arrivals with gamma-distributed gaps of mean ``1 / rate``."""
+        """Return arrivals with gamma-distributed gaps of mean ``1 / rate``.
+
+        The clock starts anywhere in the gap that it finds, and finds long ones more often (D. R.
+        Cox: Renewal Theory, 1962, section 2.4): a start with a whole gap would begin with a burst.
+        """
         shape = 1 / self.burstiness
+        scale = 1 / (rate * shape)
         return _renewals(
-            lambda size: generator.gamma(shape, 1 / (rate * shape), size),
+            lambda size: generator.gamma(shape, scale, size),
+            float(generator.gamma(shape + 1, scale) * generator.random()),
             rate, duration, math.sqrt(self.burstiness),
         )  # fmt: skip
 
@@ -261,7 +276,7 @@ class Trace:
         as_recorded: whether to keep the recorded speed; else time is scaled to the case's rate.
     """
 
-    times: tuple[float, ...]
+    times: tuple[float, ...] = field(repr=False)
     source: str
     as_recorded: bool = False
 

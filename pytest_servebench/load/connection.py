@@ -55,7 +55,6 @@ class Connection(asyncio.Protocol):
         """Belong to ``owner``."""
         self._owner: Owner | None = owner
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
         self._awaiting = False
         self._begin_answer()
 
@@ -71,11 +70,13 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
+        self._parser = httptools.HttpResponseParser(self)
         self._transport = cast(asyncio.Transport, transport)
         link = transport.get_extra_info("socket")
         if link is not None and link.family in (socket.AF_INET, socket.AF_INET6):
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # Nothing is held back for the end of the loop's turn: a request goes out when it is sent.
+        # Without TLS, nothing is held back for the end of the loop's turn: a request goes out when
+        # it is sent.
         self._transport.set_write_buffer_limits(high=0)
 
     @property
@@ -103,8 +104,15 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the owner; an answer of HTTP/1.0 may end like this too."""
-        if self._owner is None:
-            return
+        if self._owner is not None:
+            self._end(exc)
+        # The parser and the transport refer to this object: while the collector is off, the ring
+        # would live to the end of the run.
+        del self._parser
+        self._transport = None
+
+    def _end(self, exc: Exception | None) -> None:
+        assert self._owner is not None
         if self._headers_done and exc is None and self._ends_with_connection():
             owner, self._owner = self._owner, None
             status = self._parser.get_status_code()
@@ -156,7 +164,7 @@ class Connection(asyncio.Protocol):
 
     def _ends_with_connection(self) -> bool:
         """Tell whether the answer is one whose end is the end of the connection (HTTP/1.0)."""
-        head = self._head.lower()
+        head = self._head.partition(b"\r\n\r\n")[0].lower()
         return b"content-length:" not in head and b"chunked" not in head
 
     # -- what the parser calls ----------------------------------------------------------------
@@ -183,9 +191,10 @@ class Connection(asyncio.Protocol):
         if self._complete:
             self._surplus = True  # a second answer to one request
         elif self._parser.get_status_code() < 200:
-            began = self._began
-            self._begin_answer()  # 100 Continue and the like: the answer proper follows
-            self._began = began
+            # 100 Continue and the like: the answer proper follows.
+            began, head = self._began, self._head.partition(b"\r\n\r\n")[2]
+            self._begin_answer()
+            self._began, self._head = began, head
         else:
             self._complete = True
             # Asked here: the parser forgets the answer's head when this returns.

@@ -26,6 +26,7 @@ _LEAD: Final = 20_000_000  # ns between the end of the preparations and the cloc
 _SHORTEST_TICK: Final = 0.005  # seconds between looks at deadlines
 _LONGEST_TICK: Final = 0.05
 _WARMUP_TICK: Final = 0.005
+_WARMUP_PAUSE: Final = 0.02  # seconds after a request of the warm-up that failed
 _KEPT_ERRORS: Final = 5
 _KEPT_REASONS: Final = 50
 
@@ -86,6 +87,7 @@ class Engine:
         pacer = make_pacer(self._loop, self._arrive)
         self.pacing = pacer.name
         self.before = Reading.take()
+        self.resent = 0  # those of the warm-up are nobody's business
         self._start = _clock() + _LEAD
         self._store.start = self._start
         self._store.phase = Phase.RUNNING
@@ -107,7 +109,8 @@ class Engine:
         last = window_end + int(self._spec.drain * _NS)
         now = _clock()
         while now < last and (now < window_end or self._ended < len(self._arrivals)):
-            planned = min(self._tick, max((window_end - now) / _NS, 0.001))
+            left = window_end - now
+            planned = self._tick if left <= 0 else min(self._tick, max(left / _NS, 0.001))
             await asyncio.sleep(planned)
             woken = _clock()
             self.pauses.append(woken - now - int(planned * _NS))
@@ -117,7 +120,6 @@ class Engine:
     async def _warm_up(self) -> None:
         """Keep every worker busy, closed-loop, for the warm-up's time; then let all end."""
         self._store.phase = Phase.WARMING_UP
-        end = _clock() + int(self._spec.warmup * _NS)
         # Even without a warm-up, connections are given a moment: the clock starts with them open.
         connect_by = _clock() + _NS
         while _clock() < connect_by and not all(worker.connected for worker in self._all):
@@ -125,15 +127,17 @@ class Engine:
         if self._spec.warmup <= 0:
             return
         self._warming = True
-        self._warmup_end = end
+        self._warmup_end = _clock() + int(self._spec.warmup * _NS)
         for number, worker in enumerate(self._all):
             self._send_warm_up(worker, number)
-        while any(worker.request != FREE for worker in self._all):
+        while _clock() < self._warmup_end or any(worker.request != FREE for worker in self._all):
             await asyncio.sleep(_WARMUP_TICK)
             self._give_up_late()
         self._warming = False
 
     def _send_warm_up(self, worker: Worker, number: int) -> None:
+        if not self._warming or worker.request != FREE or _clock() >= self._warmup_end:
+            return
         request = self._requests[number % len(self._requests)]
         worker.send(number, request, _clock() + self._timeout)
 
@@ -152,6 +156,7 @@ class Engine:
         index = self._next
         now = _clock() - start
         while index < size and arrivals[index] <= now:
+            self._next = index + 1
             self._enqueued[index] = now
             if self._idle:
                 self._dispatch(self._idle.pop(), index, now)
@@ -163,7 +168,6 @@ class Engine:
                 self._ended += 1
             index += 1
             now = _clock() - start
-        self._next = index
         return start + arrivals[index] if index < size else None
 
     def _dispatch(self, worker: Worker, index: int, now: int) -> None:
@@ -173,10 +177,12 @@ class Engine:
 
     # -- what workers report ------------------------------------------------------------
 
-    def note_sent(self, index: int) -> None:
-        """Stamp a request as written to its worker."""
+    def note_sent(self, index: int) -> int:
+        """Stamp a request as written; return the stamp, in ns of the monotonic clock."""
+        now = _clock()
         if not self._warming:
-            self._sent[index] = _clock() - self._start
+            self._sent[index] = now - self._start
+        return now
 
     def finished(
         self,
@@ -195,8 +201,11 @@ class Engine:
         the monotonic clock.
         """
         if self._warming:
-            if ended < self._warmup_end and outcome is Outcome.OK:
+            # A cold server may refuse its first requests; hammering it would not warm it sooner.
+            if outcome is Outcome.OK:
                 self._send_warm_up(worker, index)
+            else:
+                self._loop.call_later(_WARMUP_PAUSE, self._send_warm_up, worker, index)
             return
         start = self._start
         if began:
@@ -219,8 +228,9 @@ class Engine:
     ) -> None:
         """Keep why a request failed: kinds of failure, and some answers of HTTP errors."""
         kind = (outcome, reason or f"status {status}")
-        if kind in self.reasons or len(self.reasons) < _KEPT_REASONS:
-            self.reasons[kind] += 1
+        if kind not in self.reasons and len(self.reasons) >= _KEPT_REASONS:
+            kind = (outcome, "other reasons")
+        self.reasons[kind] += 1
         if outcome is Outcome.HTTP_ERROR and len(self.error_answers) < _KEPT_ERRORS:
             self.error_answers[index] = body
 

@@ -8,15 +8,15 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, TypeVar, cast
-from urllib.parse import unquote, urlsplit
+from typing import Final, TypeVar
+from urllib.parse import quote, unquote, urlsplit
 
 EXAMPLES: Final = (
     "give http://HOST:PORT, https://HOST:PORT, http://[::1]:PORT "
     "or http+unix://%2Fpath%2Fof%2Fsocket"
 )
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_NEXT_ADDRESS: Final = 1.0  # seconds for an address, where there are others
 _P = TypeVar("_P", bound=asyncio.BaseProtocol)
 
 
@@ -76,7 +76,7 @@ class Target:
     def url(self) -> str:
         """Return the address as a URL without a path."""
         if self.unix_socket is not None:
-            return "http+unix://" + self.unix_socket.replace("%", "%25").replace("/", "%2F")
+            return "http+unix://" + quote(self.unix_socket, safe="")
         return f"{'https' if self.tls else 'http'}://{self.authority}"
 
     @property
@@ -118,6 +118,17 @@ class Target:
         return http.client.HTTPConnection(self.host, self.port, timeout=timeout)
 
 
+def explained(error: Exception) -> str:
+    """Return what an error of a connection says, with the remedy where it is known."""
+    text = getattr(error, "verify_message", "") or getattr(error, "strerror", None) or str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"certificate verify failed: {text} (trust it by --servebench-tls-ca=FILE, or any by "
+            "--servebench-tls-verify=false)"
+        )
+    return str(text)
+
+
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
@@ -141,7 +152,7 @@ class Dialer:
         self._loop = loop
         self._ssl = target.ssl_context()
         self._addresses: list[str] = []
-        self._failure: OSError | None = None
+        self._failure = ""
 
     async def look_up(self) -> None:
         """Find the host's addresses; that there are none is met by every connection."""
@@ -151,8 +162,8 @@ class Dialer:
             found = await self._loop.getaddrinfo(
                 self._target.host, self._target.port, type=socket.SOCK_STREAM
             )
-        except OSError as error:
-            self._failure = OSError(f"{self._target.host}: {error.strerror or error}")
+        except (OSError, UnicodeError) as error:
+            self._failure = f"{self._target.host}: {getattr(error, 'strerror', None) or error}"
             return
         self._addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
 
@@ -164,20 +175,23 @@ class Dialer:
         """
         target = self._target
         if target.unix_socket is not None:
-            path = str(Path(target.unix_socket))
-            return (await self._loop.create_unix_connection(make, path))[1]
+            return (await self._loop.create_unix_connection(make, target.unix_socket))[1]
         name = target.host if self._ssl else None
-        last = self._failure
+        reason = self._failure
         for address in list(self._addresses):
+            opening = self._loop.create_connection(
+                make, address, target.port, ssl=self._ssl, server_hostname=name
+            )
+            # An address that swallows everything must not keep the next from being tried.
+            limit = _NEXT_ADDRESS if address != self._addresses[-1] else None
             try:
-                _, protocol = await self._loop.create_connection(
-                    make, address, target.port, ssl=self._ssl, server_hostname=name
-                )
-            except OSError as error:
-                last = error
+                _, protocol = await asyncio.wait_for(opening, limit)
+            except (OSError, TimeoutError) as error:
+                # As text: the exception would keep this call's frame alive.
+                reason = explained(error) or f"{address}: no connection within {limit:g} s"
                 continue
             # The next connection tries first what worked.
             self._addresses.remove(address)
             self._addresses.insert(0, address)
             return protocol
-        raise cast(OSError, last)
+        raise ConnectionError(reason)

@@ -53,12 +53,12 @@ def invalid_reason(
             f"{generator.unaccounted} of {len(records)} arrivals were never taken up: the load "
             f"generator could not keep up ({_cause(generator, 0.0)}). {_remedy(generator)}."
         )
-    lost = int(
+    backwards = int(
         np.count_nonzero((records.outcome == Outcome.OK) & (records.done < records.scheduled))
     )
-    if lost:
+    if backwards:
         return (
-            f"{lost} requests were done before they arrived: the system's monotonic clock is "
+            f"{backwards} requests were done before they arrived: the system's monotonic clock is "
             "broken. Look at /sys/devices/system/clocksource, and run the case again."
         )
     return _lateness(records.generator_lag(), pauses, generator, max_lag)

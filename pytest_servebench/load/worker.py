@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 _clock = time.monotonic_ns
 FREE: Final = -1
-_RECONNECT_PAUSE: Final = 0.02  # seconds, so that a server which closes at once is not hammered
+# Seconds between tries to connect, doubled each time: a server that closes or refuses connections
+# is not hammered, and one that is back is found again.
+_FIRST_PAUSE: Final = 0.02
+_LONGEST_PAUSE: Final = 1.0
+_RACE: Final = (
+    100_000_000  # ns after sending in which the server may be found to have closed before
+)
 
 
 class Worker:
@@ -27,8 +33,20 @@ class Worker:
     """
 
     __slots__ = (
-        "_connecting", "_connection", "_dialer", "_engine", "_loop", "_payload", "_resent",
-        "_retry", "_stopped", "_used", "deadline", "request",
+        "_connecting",
+        "_connection",
+        "_dialer",
+        "_engine",
+        "_loop",
+        "_pause",
+        "_payload",
+        "_resent",
+        "_retry",
+        "_stopped",
+        "_used",
+        "_written",
+        "deadline",
+        "request",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop, dialer: Dialer) -> None:
@@ -43,6 +61,8 @@ class Worker:
         self._stopped = False
         self._used = False
         self._resent = False
+        self._written = 0
+        self._pause = _FIRST_PAUSE
         self.request = FREE
         self.deadline = 0
         self._connect()
@@ -65,7 +85,7 @@ class Worker:
 
     def _write(self, connection: Connection) -> None:
         # Stamped first: where the server runs on this processor, writing lets it answer at once.
-        self._engine.note_sent(self.request)
+        self._written = self._engine.note_sent(self.request)
         connection.send(self._payload)
 
     def give_up(self) -> None:
@@ -99,6 +119,12 @@ class Worker:
         if self._connection is None and self._connecting is None and not self._stopped:
             self._connecting = self._loop.create_task(self._open())
 
+    def _connect_later(self) -> None:
+        if self._stopped or self.request != FREE or self._retry is not None:
+            return
+        self._retry = self._loop.call_later(self._pause, self._connect)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
     async def _open(self) -> None:
         try:
             connection = await self._dialer.open(lambda: Connection(self))
@@ -108,10 +134,11 @@ class Worker:
             self._connecting = None
             if self.request != FREE:
                 self._fail(Outcome.CONNECT_ERROR, str(error) or type(error).__name__)
+            self._connect_later()
             return
         self._connecting = None
         self._connection = connection
-        self._used = False
+        self._used = self.request == FREE  # it may be idle for long, as one that has been used
         if self.request != FREE:
             self._write(connection)
         else:
@@ -126,6 +153,7 @@ class Worker:
     def answered(self, status: int, body: bytes, keep: bool, began: int, ended: int) -> None:
         """End the request."""
         self._used = True
+        self._pause = _FIRST_PAUSE
         if not keep:
             self._connection = None
             self._connect()
@@ -138,9 +166,10 @@ class Worker:
         if self._connection is None:
             return  # lost while it was being made, which is where that is dealt with
         self._connection = None
-        if self.request != FREE and loss is Loss.QUIET and self._used and not self._resent:
+        crossed = self._used and _clock() - self._written < _RACE
+        if self.request != FREE and loss is Loss.QUIET and crossed and not self._resent:
             # The server closed a kept connection while the request was on its way there, as it
-            # may at any time: like any client, ask again over a new one (RFC 9112, 9.3.1).
+            # may at any time (RFC 9112, 9.3.1): it has not seen the request. Ask again.
             self._resent = True
             self._engine.resent += 1
             self._connect()
@@ -151,5 +180,4 @@ class Worker:
             self._fail(outcome, reason, began)
         else:
             self._engine.lost_idle(self)
-        if self.request == FREE and not self._stopped:
-            self._retry = self._loop.call_later(_RECONNECT_PAUSE, self._connect)
+        self._connect_later()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -90,7 +91,7 @@ class AttachedServer:
             return
         if not ports.accepts(Target.parse(self.base_url), _CONNECT_LIMIT):
             raise ServerDiedError(
-                f"{self.implementation} does not accept connections any more "
+                f"{self.implementation} does not accept connections "
                 f"(tried for {_CONNECT_LIMIT:g} s)."
             )
         self._seen = now
@@ -152,7 +153,10 @@ def any_server(url: str, settings: ServerSettings) -> AttachedServer:
     target = checked_target(
         url, "poisson_load(URL)", verify=settings.tls_verify, ca_file=settings.tls_ca
     )
-    return AttachedServer("http", f"server at {target.url}", target.url, _AnyHttp())
+    # Each URL is a kind of its own: two of them in one run are compared like two servers.
+    return AttachedServer(
+        target.url, f"server at {target.url}", target.url, _AnyHttp(), _seen=-math.inf
+    )
 
 
 def attach(

@@ -6,7 +6,7 @@ import http.client
 
 import numpy as np
 
-from pytest_servebench.load.target import Target
+from pytest_servebench.load.target import Target, explained
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
 from pytest_servebench.protocols.predictions import excerpt
@@ -38,7 +38,7 @@ def ask(where: Target | str, request: HttpRequest, timeout: float) -> HttpAnswer
     except TimeoutError:
         raise NoAnswerError(f"no answer within {timeout:.3g} s") from None
     except OSError as error:
-        raise NoAnswerError(error.strerror or str(error) or type(error).__name__) from None
+        raise NoAnswerError(explained(error) or type(error).__name__) from None
     except http.client.HTTPException as error:
         raise NoAnswerError(f"the answer is not HTTP ({type(error).__name__})") from None
     finally:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import socket
 import struct
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +14,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from pytest_servebench.load.connection import MAX_BODY, MAX_HEAD
+from pytest_servebench.load.connection import MAX_BODY, MAX_HEAD, Connection
+from pytest_servebench.load.engine import Engine
+from pytest_servebench.load.generator import prepare
 from pytest_servebench.load.runner import LoadResult, run_load
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
@@ -279,6 +284,104 @@ def test_a_request_is_sent_again_once_only() -> None:
     assert counts["ok"] == 1
     assert counts["connect_error"] == len(result.records) - 1
     assert result.generator.resent == 1
+
+
+def test_a_server_that_dies_over_a_request_has_failed_it() -> None:
+    def behave(link: socket.socket) -> None:
+        read_request(link)
+        link.sendall(OK)
+        read_request(link)
+        time.sleep(0.2)  # at work on it
+
+    with serving(behave) as port:
+        result = load(port, rate=20.0, duration=1.0)
+    assert result.records.counts()["connect_error"] > 0
+    assert result.generator.resent == 0
+
+
+def test_an_answer_cut_short_behind_a_continue_is_no_answer() -> None:
+    answer = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{}"
+    with serving(always(answer, close=True)) as port:
+        assert_all(load(port), "bad_response")
+
+
+def test_the_body_of_an_http_1_0_answer_is_not_taken_for_its_head() -> None:
+    with serving(always(b"HTTP/1.0 200 OK\r\n\r\ncontent-length: chunked", close=True)) as port:
+        assert_all(load(port), "ok")
+
+
+def test_a_cold_server_is_warmed_for_the_whole_time() -> None:
+    refused: list[float] = []
+
+    def behave(link: socket.socket) -> None:
+        while True:
+            read_request(link)
+            if len(refused) < 20:
+                refused.append(time.monotonic())
+                link.sendall(b"HTTP/1.1 503 Cold\r\nContent-Length: 0\r\n\r\n")
+            else:
+                link.sendall(OK)
+
+    with serving(behave) as port:
+        result = load(port, warmup=0.5)
+    assert_all(result, "ok")
+
+
+def test_a_server_that_refuses_surplus_connections_is_not_hammered() -> None:
+    connections = []
+
+    def behave(link: socket.socket) -> None:
+        connections.append(link)
+        if len(connections) > 1:
+            return
+        always(OK)(link)
+
+    with serving(behave) as port:
+        load(port, duration=1.0, rate=30.0, workers=10)
+    # Ten workers at 50 a second each would come back some 450 times.
+    assert len(connections) < 150
+
+
+def test_a_server_that_is_back_is_found_again_by_idle_workers() -> None:
+    began = time.monotonic()
+    accepted: list[float] = []
+
+    def behave(link: socket.socket) -> None:
+        accepted.append(time.monotonic())
+        if time.monotonic() - began < 1.5:
+            return
+        always(OK)(link)
+
+    with serving(behave) as port:
+        result = load(port, duration=3.5, rate=5.0, workers=4)
+    late = result.records.scheduled > 3e9
+    assert late.any()
+    assert result.records.ok[late].all()
+
+
+def test_closed_connections_leave_nothing_behind() -> None:
+    answer = OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n")
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(isinstance(one, Connection) for one in gc.get_objects())
+        with serving(always(answer, close=True)) as port, tempfile.TemporaryFile() as file:
+            spec = LoadSpec(
+                target=Target("127.0.0.1", port), requests=(REQUEST,), rate=200.0, duration=0.5,
+                buffer_size=100, workers=4, warmup=0.0, drain=1.0,
+            )  # fmt: skip
+            store = prepare(spec, file)
+
+            async def run() -> None:
+                await Engine(spec, store, [0] * len(store), set()).run()
+
+            asyncio.run(run())
+            assert store.snapshot().counts()["ok"] > 50
+            store.close()
+        left = sum(isinstance(one, Connection) for one in gc.get_objects()) - before
+    finally:
+        gc.enable()
+    assert left <= 8
 
 
 def test_reasons_of_failures_are_counted() -> None:

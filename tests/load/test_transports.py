@@ -134,6 +134,7 @@ def test_name_that_does_not_exist() -> None:
         ("http://[::1]:80", "[::1]:80"),
         ("https://models.example", "models.example:443"),
         ("http+unix://%2Frun%2Fa%25b.sock", "localhost"),
+        ("http+unix://%2Frun%2Fa%3Ab%40c%3F%23%5B.sock", "localhost"),
     ],
 )
 def test_url_and_host_header(url: str, authority: str) -> None:

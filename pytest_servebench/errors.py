@@ -48,3 +48,7 @@ class InvalidMeasurementError(ServebenchError):
 
 class SLOSyntaxError(OptionError):
     """An SLO expression cannot be read; the message points at the character."""
+
+
+class SavedRunError(ServebenchError):
+    """A saved run is missing, cannot be read, or is not what it should be."""

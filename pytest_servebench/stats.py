@@ -38,7 +38,16 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.bootstrap import TAIL, Floats, Resampled, Z, binned, few_blocks, resample
+from pytest_servebench.bootstrap import (
+    TAIL,
+    Blocks,
+    Floats,
+    Z,
+    binned,
+    degrees_of_freedom,
+    moving_blocks,
+    student,
+)
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.results import Distribution, Estimate, Summary
 
@@ -146,24 +155,25 @@ def _estimates(
     counts = binned(
         np.ones((completed := int(inside.sum()), 1)), records.done[inside], records.window, bins
     )
-    resampled = resample(np.column_stack([series, counts - counts.mean(axis=0)]))
+    blocks = moving_blocks(np.column_stack([series, counts - counts.mean(axis=0)]))
     found: dict[str, Estimate] = {}
     for index, (name, part) in enumerate(parts.items()):
         share = float(part.mean())
-        effective = _effective_number(n, share, resampled.variance(index) / n**2, resampled.blocks)
+        variance = float(blocks.variances[index]) / n**2
+        effective = _effective_number(n, share, variance, float(blocks.degrees[index]))
         if name in shares:
             found[name] = wilson_interval(share, effective)
         else:
             low, high = percentile_ranks(PERMILLES[name], n, effective)
             found[name] = _order_statistics(ordered, quantiles[name], low, high)
     if finite:
-        found["mean"] = _mean_interval(latency, resampled, len(columns) - 1)
+        found["mean"] = _mean_interval(latency, blocks, len(columns) - 1)
     else:
         # Some requests fail, and infinitely slow ones make any mean infinite.
         found["mean"] = Estimate(None, None, None)
-    spread = resampled.variance(-1) / completed if completed else 1.0
+    spread = float(blocks.variances[-1]) / completed if completed else 1.0
     found["throughput"] = poisson_interval(
-        completed, spread * few_blocks(resampled.blocks) ** 2, window
+        completed, spread * student(float(blocks.degrees[-1])) ** 2, window
     )
     return found
 
@@ -235,27 +245,29 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _mean_interval(latency: Floats, resampled: Resampled, column: int) -> Estimate:
+def _mean_interval(latency: Floats, blocks: Blocks, column: int) -> Estimate:
     n = len(latency)
     mean = float(latency.mean())
     if n < 2:
         return Estimate(mean, 0.0, None)
-    low, high = resampled.studentized(column)
+    low, high = blocks.studentized(column)
     return Estimate(mean, max(0.0, mean - high / n), mean - low / n)
 
 
-def _effective_number(n: int, share: float, variance: float, blocks: float) -> float:
+def _effective_number(n: int, share: float, variance: float, degrees: float) -> float:
     """Return how many independent requests would tell as much of the share, at most n.
 
     Args:
         n: number of requests.
         share: the share of them.
-        variance: of the share, by the bootstrap.
-        blocks: from how many blocks: a variance from few of them is itself uncertain.
+        variance: of the share, from blocks.
+        degrees: of freedom of this variance: it is itself uncertain. Independent requests have
+            some too, which the binomial limits for them know of; only what is lost beyond counts.
     """
     independent = share * (1 - share) / n
     if independent <= 0:
         return float(n)
     effective = n * min(1.0, independent / variance) if variance > 0 else float(n)
-    effective *= (few_blocks(n) / few_blocks(blocks)) ** 2
+    full = degrees_of_freedom(n, 1 / (share * (1 - share)) - 3)
+    effective *= (student(full) / student(degrees)) ** 2
     return min(float(n), max(_LEAST_EFFECTIVE, effective))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench import queueing
-from pytest_servebench.bootstrap import block_length, few_blocks
+from pytest_servebench.bootstrap import block_length, student
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.stats import (
     PERMILLES,
@@ -280,9 +280,9 @@ def test_block_length_without_memory() -> None:
     assert block_length(np.array([1.0])) == 1
 
 
-@pytest.mark.parametrize(("blocks", "quantile"), [(6, 2.571), (11, 2.228), (31, 2.042)])
-def test_few_blocks_is_students_quantile(blocks: int, quantile: float) -> None:
-    assert few_blocks(blocks) * 1.95996 == pytest.approx(quantile, rel=0.01)
+@pytest.mark.parametrize(("degrees", "quantile"), [(5, 2.571), (10, 2.228), (30, 2.042)])
+def test_student_is_students_quantile(degrees: int, quantile: float) -> None:
+    assert student(degrees) * 1.95996 == pytest.approx(quantile, rel=0.01)
 
 
 # -- how often intervals hold the truth -----------------------------------------------------------

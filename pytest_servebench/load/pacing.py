@@ -56,7 +56,8 @@ class TimerfdPacer:
         """Register with ``loop``; ``OSError`` or ``AttributeError`` where there is no timerfd."""
         # ctypes on every version: os.timerfd_create needs Python 3.13, and one path is enough.
         libc = ctypes.CDLL(None, use_errno=True)
-        self._settime = libc.timerfd_settime
+        # Without giving up the interpreter's lock, which a call this short only loses time with.
+        self._settime = ctypes.PyDLL(None).timerfd_settime
         self._fd = libc.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create failed")

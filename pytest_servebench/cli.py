@@ -1,18 +1,18 @@
-"""``pytest-servebench``: the suite with the parameters of a plain benchmark script."""
+"""The command line ``pytest-servebench``; its commands are in ``commands/``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-
-import pytest
+from typing import Final
 
 from pytest_servebench import __version__
+from pytest_servebench.commands import compare, list_runs, run
+from pytest_servebench.errors import ServebenchError
 
-_TFSERVING_PORT = 8501
-_TORCHSERVE_PORT = 8080
+USAGE_ERROR: Final = 2
+_COMMANDS: Final = {"run": run, "compare": compare, "list": list_runs}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -23,87 +23,23 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser(
-        "run",
-        help="run the suite in bench_tests/",
-        description="Run the suite in bench_tests/. What follows -- goes to pytest as it is, such "
-        "as: -- -k rate10 --servebench-slo 'p99<50ms'",
-    )
-    run.add_argument(
-        "--suite", default="bench_tests", metavar="PATH", help="tests to run (default: bench_tests)"
-    )
-    run.add_argument(
-        "--rates", nargs="+", metavar="R", help="requests per second (default: 1 5 10)"
-    )
-    run.add_argument(
-        "--buffer-sizes", nargs="+", metavar="B", help="requests that may wait (default: 10 50)"
-    )
-    run.add_argument("--duration", metavar="S", help="seconds of each case (default: 15)")
-    run.add_argument(
-        "--worker-threads", metavar="N", help="workers of the load generator (default: 10)"
-    )
-    run.add_argument(
-        "--tf-host",
-        metavar="HOST[:PORT]",
-        help="attach to a TensorFlow Serving that runs there (port 8501)",
-    )
-    run.add_argument(
-        "--ts-host",
-        metavar="HOST[:PORT]",
-        help="attach to a TorchServe that runs there (port 8080)",
-    )
-    run.add_argument("--tf-model", metavar="NAME", help="the model's name at TensorFlow Serving")
-    run.add_argument("--ts-model", metavar="NAME", help="the model's name at TorchServe")
-    only = run.add_mutually_exclusive_group()
-    only.add_argument("--tf-only", action="store_true", help="only load TensorFlow Serving")
-    only.add_argument("--ts-only", action="store_true", help="only load TorchServe")
-    return parser  # fmt: skip
-
-
-def pytest_arguments(options: argparse.Namespace, further: Sequence[str]) -> list[str]:
-    """Return what ``run`` asks pytest for; values are checked there, in one place."""
-    arguments = [options.suite]
-    for name in ("rates", "buffer_sizes"):
-        if (values := getattr(options, name)) is not None:
-            arguments.append(f"--servebench-{name.replace('_', '-')}={','.join(values)}")
-    for name, option in (
-        ("duration", "duration"),
-        ("worker_threads", "worker-threads"),
-        ("tf_model", "tfserving-model"),
-        ("ts_model", "torchserve-model"),
-    ):
-        if (value := getattr(options, name)) is not None:
-            arguments.append(f"--servebench-{option}={value}")
-    if options.tf_host is not None:
-        arguments.append(f"--servebench-tfserving-url={_url(options.tf_host, _TFSERVING_PORT)}")
-    if options.ts_host is not None:
-        arguments.append(f"--servebench-torchserve-url={_url(options.ts_host, _TORCHSERVE_PORT)}")
-    if options.tf_only:
-        arguments.append("--servebench-servers=tensorflow_serving")
-    if options.ts_only:
-        arguments.append("--servebench-servers=torchserve")
-    return [*arguments, *further]
-
-
-def _url(host: str, port: int) -> str:
-    if "//" in host:
-        return host
-    has_port = ":" in host.rpartition("]")[2]
-    return f"http://{host}" if has_port else f"http://{host}:{port}"
+    for command in _COMMANDS.values():
+        command.add_parser(commands)
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status; for ``run``, that of pytest."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    own, further = given, []
-    if "--" in given:
-        where = given.index("--")
-        own, further = given[:where], given[where + 1 :]
-    parser = build_parser()
-    options = parser.parse_args(own)
-    if not Path(options.suite.partition("::")[0]).exists():
-        parser.error(
-            f"--suite={options.suite!r}: there is no such file or directory here; run the command "
-            "in a checkout of the project, or give your own tests by --suite"
-        )
-    return int(pytest.main(pytest_arguments(options, further)))
+    own = list(sys.argv[1:] if arguments is None else arguments)
+    further: list[str] = []
+    if own[:1] == ["run"] and "--" in own:
+        where = own.index("--")
+        own, further = own[:where], own[where + 1 :]
+    options = build_parser().parse_args(own)
+    options.further = further
+    try:
+        status: int = _COMMANDS[options.command].run(options)
+    except ServebenchError as error:
+        print(f"pytest-servebench {options.command}: error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    return status

@@ -52,3 +52,7 @@ class SLOSyntaxError(OptionError):
 
 class SavedRunError(ServebenchError):
     """A saved run is missing, cannot be read, or is not what it should be."""
+
+
+class NoSuchRunError(SavedRunError):
+    """There is no saved run of this name."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from pytest_servebench.errors import InvalidMeasurementError
-from pytest_servebench.options import Settings
+from pytest_servebench.options import InconclusivePolicy, Settings
 from pytest_servebench.results import CaseResult
 from pytest_servebench.slo import Clause, failure_message, judge, overall, parse_slo
 
@@ -52,16 +52,16 @@ def judge_case(result: CaseResult, item: pytest.Item, settings: Settings) -> Cas
     return _judged(result, (*marked_slos(item), *settings.slos))
 
 
-def apply(result: CaseResult, item: pytest.Item, settings: Settings) -> None:
+def apply(result: CaseResult, item: pytest.Item, policy: InconclusivePolicy) -> None:
     """Let the test fail, warn or be skipped as the verdict and the user's policy say."""
     if result.verdict == "failed":
         pytest.fail(failure_message(result, result.clauses), pytrace=False)
     if result.verdict != "inconclusive":
         return
     message = failure_message(result, result.clauses)
-    if settings.on_inconclusive == "fail":
+    if policy == "fail":
         pytest.fail(message, pytrace=False)
-    if settings.on_inconclusive == "skip":
+    if policy == "skip":
         pytest.skip(message)
     undecided = (one.message for one in result.clauses if one.verdict == "inconclusive")
     item.warn(InconclusiveWarning("\n".join(undecided)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,12 +12,16 @@ from typing import Any, Final, Literal
 
 import pytest
 
+from pytest_servebench.comparability import ALLOWABLE
 from pytest_servebench.errors import OptionError
+from pytest_servebench.gates import Gate, parse_gates
 from pytest_servebench.load.arrivals import ArrivalProcess, parse_arrivals
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.slo import Clause, parse_slo
 
 TOKEN_VARIABLE: Final = "SERVEBENCH_TORCHSERVE_TOKEN"
+
+REGRESSION: Final = "--servebench-max-regression"
 
 InconclusivePolicy = Literal["warn", "fail", "skip"]
 
@@ -43,6 +48,11 @@ class Settings:
         check_answers: how many answers of each case are looked into.
         slos: clauses that every case must meet, beside those of its own marker.
         on_inconclusive: what becomes of a test whose SLOs cannot be decided.
+        baseline: saved run that cases are held to; empty for none.
+        gates: what may get worse by how much against the baseline.
+        baseline_allow: differences to the baseline that are allowed, by their names.
+        on_missing_baseline: what becomes of a case of which there is no baseline.
+        save: name under which this run is saved too; empty for none.
         model: ``module:callable`` that gives the model; empty if none is configured.
         results: directory that receives one directory a run.
         plots: whether the plots of a run are drawn.
@@ -68,6 +78,11 @@ class Settings:
     check_answers: int
     slos: tuple[Clause, ...]
     on_inconclusive: InconclusivePolicy
+    baseline: str
+    gates: tuple[Gate, ...]
+    baseline_allow: frozenset[str]
+    on_missing_baseline: InconclusivePolicy
+    save: str
     model: str
     results: Path
     plots: bool
@@ -132,6 +147,25 @@ def choice(*words: str) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def names(*words: str) -> Callable[[str], frozenset[str]]:
+    """Return a reader of comma-separated words out of ``words``; none is good too."""
+
+    def read(text: str) -> frozenset[str]:
+        given = frozenset(part.strip() for part in text.split(",") if part.strip())
+        if not given <= set(words):
+            raise ValueError(f"give some of {', '.join(words)}")
+        return given
+
+    return read
+
+
+def run_name(text: str) -> str:
+    """Read the name of a run: one that a directory can have."""
+    if text and (not re.fullmatch(r"[\w][\w.+-]*", text) or text == "latest"):
+        raise ValueError("give letters, digits, and . + - _ in between, and not latest")
+    return text
 
 
 def truth(text: str) -> bool:
@@ -286,6 +320,28 @@ _OPTIONS: Final = (
         "what to do with a test whose SLOs cannot be decided: warn, fail or skip",
         "WORD",
     ),
+    _Option(
+        "baseline",
+        "",
+        str,
+        "hold every case to the same case of this saved run: a file, a run's name, or latest",
+        "RUN",
+    ),
+    _Option(
+        "baseline-allow",
+        "",
+        names(*ALLOWABLE),
+        "differences to the baseline that are allowed: " + ", ".join(ALLOWABLE),
+        "LIST",
+    ),
+    _Option(
+        "on-missing-baseline",
+        "fail",
+        choice("warn", "fail", "skip"),
+        "what to do with a case that the baseline does not have: warn, fail or skip",
+        "WORD",
+    ),
+    _Option("save", "", run_name, "save this run under a name too, for a baseline", "NAME"),
     _Option("model", "", str, "module:callable that gives the model to serve", "NAME"),
     _Option(
         "results",
@@ -365,6 +421,11 @@ def add_options(parser: pytest.Parser) -> None:
             group.addoption(f"--servebench-{option.name}", default=None, metavar=option.metavar,
                             help=option.help + shown)  # fmt: skip
         parser.addini(option.ini, option.help + shown, type="string", default=option.default)
+    group.addoption("--servebench-max-regression", action="append", default=[], metavar="GATE",
+                    help="what may get worse by how much against the baseline, such as p99:10%%; "
+                    "may be repeated")  # fmt: skip
+    parser.addini("servebench_max_regression", "gates against the baseline, one a line",
+                  type="linelist", default=[])  # fmt: skip
     group.addoption("--servebench-slo", action="append", default=[], metavar="EXPR",
                     help="SLO of every case, such as 'p99<50ms'; may be repeated")  # fmt: skip
     parser.addini("servebench_slo", "SLOs of every case, one a line", type="linelist", default=[])
@@ -387,6 +448,11 @@ def read_settings(config: pytest.Config) -> Settings:
             raise OptionError(f"{source}={text!r}: {error}.") from None
     expressions = [*config.getini("servebench_slo"), *config.getoption("--servebench-slo")]
     slos = tuple(clause for expression in expressions for clause in parse_slo(expression))
+    regressions = [
+        *config.getini("servebench_max_regression"),
+        *config.getoption("--servebench-max-regression"),
+    ]
+    gates = tuple(gate for text in regressions for gate in parse_gates(text, REGRESSION))
     server = ServerSettings(
         cpus=values.pop("server_cpus"),
         threads=values.pop("server_threads"),
@@ -408,8 +474,8 @@ def read_settings(config: pytest.Config) -> Settings:
     values["markdown"] = config.invocation_params.dir / markdown if markdown else None
     values["arrivals"] = _arrivals(values["arrivals"], config)
     values["results"] = config.rootpath / values["results"]
-    assert set(values) | {"slos", "server"} == {item.name for item in fields(Settings)}
-    return Settings(**values, slos=slos, server=server)
+    assert set(values) | {"slos", "gates", "server"} == {item.name for item in fields(Settings)}
+    return Settings(**values, slos=slos, gates=gates, server=server)
 
 
 def _arrivals(text: str, config: pytest.Config) -> ArrivalProcess:

@@ -138,10 +138,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     state = session_of(session.config)
     state.lines = {item.nodeid: (item.location[1] or 0) + 1 for item in loads}
+    state.cases = len(loads)
     state.needed_kinds = frozenset(_kinds_of(session.items))
     try:
         for item in loads:
             judgement.marked_slos(item)
+        state.read_baseline()
         if not hasattr(session.config, "workerinput"):
             state.directory()
     except ServebenchError as error:
@@ -168,6 +170,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
             state = session_of(item.config)
             if case.result.verdict != "invalid":
                 case.result = judgement.judge_case(case.result, item, state.settings)
+                case.result = state.against_baseline(case.result)
             state.add(case.result)
             benchmark_bridge.attach(
                 load.benchmark, case.result.to_dict(), valid=case.result.verdict != "invalid"
@@ -175,7 +178,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
             for key, value in _properties(case.result):
                 item.user_properties.append((key, value))
     if case is not None and case.result.verdict != "invalid":
-        judgement.apply(case.result, item, session_of(item.config).settings)
+        state = session_of(item.config)
+        judgement.apply(case.result, item, state.policy(case.result))
     return outcome
 
 

@@ -30,13 +30,22 @@ def save_run(session: ServebenchSession) -> Path:
     if session.settings.markdown is not None:
         with session.settings.markdown.open("a") as file:
             file.write(markdown(run))
-    latest = session.settings.results / "latest"
-    partial = latest.with_name(f".latest-{directory.name}")
+    for name in filter(None, ("latest", session.settings.save)):
+        _point(session.settings.results / name, directory)
+    return directory
+
+
+def _point(link: Path, directory: Path) -> None:
+    """Let a name mean this run from now on."""
+    partial = link.with_name(f".{link.name}-{directory.name}")
     try:
         partial.symlink_to(directory.name)
-        partial.replace(latest)
-    except OSError:
-        partial.unlink(
-            missing_ok=True
-        )  # a file system without links: the run is saved all the same
-    return directory
+        partial.replace(link)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        if link.name == "latest":
+            return  # a file system without links: the run is saved all the same
+        raise OSError(
+            f"--servebench-save={link.name}: {link} cannot be made to point to the run "
+            f"({error.strerror}); the run itself is in {directory}"
+        ) from error

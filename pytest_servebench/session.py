@@ -15,10 +15,11 @@ from typing import Any
 import psutil
 import pytest
 
+from pytest_servebench.baseline import Baseline
 from pytest_servebench.errors import ModelError, OptionError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.model_loading import load_model
-from pytest_servebench.options import Settings
+from pytest_servebench.options import InconclusivePolicy, Settings
 from pytest_servebench.report.files import write_whole
 from pytest_servebench.results import SCHEMA_VERSION, CaseResult, Run, ServerInfo
 from pytest_servebench.servers.base import RunningServer, ServerKind
@@ -39,6 +40,8 @@ class ServebenchSession:
         self.kinds: dict[str, ServerKind] = {}
         self.results: list[CaseResult] = []
         self.needed_kinds: frozenset[str] = frozenset()
+        self.cases = 0  # how many this session has
+        self.baseline: Baseline | None = None
         self.lines: dict[str, int] = {}  # node id to the line of its test
         self.started = datetime.now().astimezone()
         self._model: ServedModel | None = None
@@ -147,6 +150,32 @@ class ServebenchSession:
             workers=settings.workers if ours else None,
             cpus=settings.cpus if ours else (),
         )
+
+    # -- the baseline -------------------------------------------------------------------------
+
+    def read_baseline(self) -> None:
+        """Read the run that cases are held to, if any.
+
+        Raises:
+            OptionError: options do not go together.
+            SavedRunError: the baseline is there and cannot be read.
+        """
+        self.baseline = Baseline.of(self.settings)
+
+    def against_baseline(self, result: CaseResult) -> CaseResult:
+        """Return a case with a clause for each gate; as it is where there is no baseline."""
+        if self.baseline is None:
+            return result
+        return self.baseline.judge(result, self.run(), among=self.cases)
+
+    def policy(self, result: CaseResult) -> InconclusivePolicy:
+        """Return what becomes of a case that is not decided."""
+        undecided = [one.clause for one in result.clauses if one.verdict == "inconclusive"]
+        baseline = self.baseline
+        if baseline is None or baseline.has(result):
+            return self.settings.on_inconclusive
+        alone = all(clause.endswith(f"against {baseline.name}") for clause in undecided)
+        return self.settings.on_missing_baseline if alone else self.settings.on_inconclusive
 
     # -- results ------------------------------------------------------------------------------
 

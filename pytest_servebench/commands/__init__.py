@@ -1,0 +1,1 @@
+"""The commands of ``pytest-servebench``: each module gives its parser and what it does."""

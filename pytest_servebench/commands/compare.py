@@ -1,0 +1,232 @@
+"""``pytest-servebench compare BASE NEW [NEW...]``: what got worse."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from _pytest._io import TerminalWriter
+
+from pytest_servebench.comparability import ALLOWABLE, Difference, differences
+from pytest_servebench.compare import Comparison, compare
+from pytest_servebench.errors import OptionError
+from pytest_servebench.gates import NAMES, Gate, parse_gates
+from pytest_servebench.report.comparison import (
+    comparison_lines,
+    comparison_markdown,
+    conclusion,
+)
+from pytest_servebench.report.comparison_formats import as_bmf, as_github_action_benchmark, as_json
+from pytest_servebench.report.files import write_whole
+from pytest_servebench.report.tables import Line, line
+from pytest_servebench.report.text import counted, shows_unicode, to_ascii, wrapped
+from pytest_servebench.results import Run
+from pytest_servebench.saved_runs import RESULTS, read_run
+
+NOTHING_WORSE: Final = 0
+WORSE: Final = 1
+NOT_COMPARABLE: Final = 2
+
+FORMATS: Final = ("table", "markdown", "json", "github-action-benchmark", "bmf")
+_WIDTH: Final = 100
+
+_DESCRIPTION: Final = """\
+Compare saved runs: what got worse beyond noise, and what cannot be told.
+
+A run is a run.json, its directory, a name in the results directory ("latest"),
+or any file of pytest-benchmark. Exit codes: 0 nothing got worse, 1 a gate
+failed (without --fail: p50, the tail, throughput or success got worse beyond
+doubt), 2 the runs cannot be compared."""
+
+
+@dataclass(frozen=True)
+class _Block:
+    """One NEW beside BASE; ``refused`` tells why they cannot be compared."""
+
+    comparison: Comparison
+    allowed: tuple[Difference, ...]
+    refused: tuple[Difference, ...]
+
+    @property
+    def status(self) -> int:
+        if self.refused:
+            return NOT_COMPARABLE
+        return WORSE if self.comparison.worse else NOTHING_WORSE
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "compare",
+        help="compare saved runs, and fail if something got worse",
+        description=_DESCRIPTION,
+        epilog="what can be allowed:\n"
+        + "\n".join(f"  {name:<16}{meaning}" for name, meaning in ALLOWABLE.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("base", metavar="BASE", help="the run before")
+    parser.add_argument("new", metavar="NEW", nargs="+", help="the run now; several: each alone")
+    parser.add_argument(
+        "--fail",
+        action="append",
+        default=[],
+        metavar="METRIC:N%",
+        help="fail if a metric got worse by more than N %% (percentage points for shares) and "
+        f"beyond doubt, such as p99:10%%; may be given several times; metrics: "
+        f"{', '.join(NAMES.values())}",
+    )
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="WHAT,...",
+        help="compare even so; see below",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        metavar="DIR",
+        help=f"where runs are looked for by name (default: {RESULTS})",
+    )
+    parser.add_argument("--all", action="store_true", help="show every metric")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="default: table")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write the format there, and the table to the terminal",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compare, write what was asked for, and return the exit code.
+
+    Raises:
+        ServebenchError: an option cannot be understood, a file cannot be read or written.
+    """
+    gates = _gates(options.fail)
+    allow = _allowed(options.allow)
+    base, *others = (
+        read_run(name, options.results, any_schema="schema" in allow)
+        for name in (options.base, *options.new)
+    )
+    blocks = [_compare(base, new, gates, allow) for new in others]
+    status = max(block.status for block in blocks)
+    _write(options, blocks, status)
+    return status
+
+
+def _gates(texts: Sequence[str]) -> list[Gate]:
+    gates = [gate for text in texts for gate in parse_gates(text)]
+    metrics = [gate.metric for gate in gates]
+    for gate in gates:
+        if metrics.count(gate.metric) > 1:
+            raise OptionError(f"--fail={gate}: {gate.metric} has several thresholds; give one")
+    return gates
+
+
+def _allowed(texts: Sequence[str]) -> frozenset[str]:
+    words = [word.strip() for text in texts for word in text.split(",")]
+    for word in words:
+        if word not in ALLOWABLE:
+            raise OptionError(f"--allow={word!r}: give some of {', '.join(ALLOWABLE)}")
+    return frozenset(words)
+
+
+def _compare(base: Run, new: Run, gates: Sequence[Gate], allow: frozenset[str]) -> _Block:
+    found = differences(base, new)
+    refused = [one for one in found if one.about not in allow]
+    comparison = compare(base, new, gates)
+    if not comparison.cases and not refused:
+        refused.append(Difference("unmatched", "the runs have no valid case in common"))
+    for result in comparison.gates:
+        if comparison.cases and not result.judged:
+            text = f"--fail={result.gate}: no case knows this metric on both sides; leave it out"
+            refused.append(Difference("gate", text))
+    return _Block(comparison, tuple(one for one in found if one.about in allow), tuple(refused))
+
+
+def _write(options: argparse.Namespace, blocks: Sequence[_Block], status: int) -> None:
+    text = _formatted(options, blocks, status)
+    if options.output is not None:
+        try:
+            write_whole(options.output, text.encode())
+        except OSError as error:
+            raise OptionError(
+                f"--output={str(options.output)!r}: cannot be written: {error.strerror}; give "
+                "a file in a directory that exists and can be written to"
+            ) from error
+    if options.output is not None or options.format == "table":
+        _print_lines(_lines(blocks, options.all))
+        return
+    sys.stdout.write(text if shows_unicode(sys.stdout) else to_ascii(text))
+    for block in blocks:
+        for parts in _refusal(block):
+            print("".join(part for part, _ in parts), file=sys.stderr)
+
+
+def _formatted(options: argparse.Namespace, blocks: Sequence[_Block], status: int) -> str:
+    compared = [block.comparison for block in blocks if not block.refused]
+    if options.format == "json":
+        return as_json([(b.comparison, b.allowed, b.refused) for b in blocks], status) + "\n"
+    if options.format == "github-action-benchmark":
+        return as_github_action_benchmark(compared) + "\n"
+    if options.format == "bmf":
+        return as_bmf(compared) + "\n"
+    if options.format == "markdown":
+        return "\n".join(
+            comparison_markdown(block.comparison, block.allowed, every=options.all)
+            if not block.refused
+            else "```text\n" + _plain(_refusal(block)) + "```\n"
+            for block in blocks
+        )
+    return _plain(_lines(blocks, options.all))
+
+
+def _lines(blocks: Sequence[_Block], every: bool) -> list[Line]:
+    lines: list[Line] = []
+    for number, block in enumerate(blocks):
+        lines += [line("")] if number else []
+        if block.refused:
+            lines += _refusal(block)
+            continue
+        lines += comparison_lines(block.comparison, block.allowed, width=_WIDTH, every=every)
+        worse = block.comparison.worse
+        lines.append(line(conclusion(block.comparison), bold=True, red=worse, green=not worse))
+    return lines
+
+
+def _refusal(block: _Block) -> list[Line]:
+    runs = (block.comparison.base, block.comparison.new)
+    names = " and ".join(" ".join(run.name.split()) for run in runs)
+    lines = [line(f"{names} cannot be compared:", bold=True, red=True)]
+    lines += [
+        line(text)
+        for one in block.refused
+        for text in wrapped(f"  {one.about}: ", one.text, _WIDTH)
+    ]
+    words = dict.fromkeys(one.about for one in block.refused if one.about in ALLOWABLE)
+    if words and block.comparison.cases:
+        cases = counted(len(block.comparison.cases), "case")
+        lines.append(line(f"To compare the {cases} that both have all the same, give "
+                          f"--allow {','.join(words)}"))  # fmt: skip
+    return lines
+
+
+def _plain(lines: Sequence[Line]) -> str:
+    return "".join("".join(text for text, _ in parts).rstrip() + "\n" for parts in lines)
+
+
+def _print_lines(lines: Sequence[Line]) -> None:
+    writer = TerminalWriter(sys.stdout)
+    unicode = shows_unicode(sys.stdout)
+    for parts in lines:
+        for number, (text, markup) in enumerate(parts):
+            shown = text.rstrip() if number == len(parts) - 1 else text
+            writer.write(shown if unicode else to_ascii(shown), **markup)
+        writer.line()

@@ -1,0 +1,306 @@
+"""``pytest-servebench plan``: how long and how often to run, before running."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.gates import NAMES
+from pytest_servebench.plan import MOST_REPEATS, POWER, CasePlan, Detectable, Needed, plan_case
+from pytest_servebench.report.text import wrapped
+from pytest_servebench.results import CaseResult
+from pytest_servebench.saved_runs import read_run
+from pytest_servebench.slo import parse_slo, quantity
+from pytest_servebench.slo_grammar import METRICS, Clause
+
+SHOWN: Final = 4
+"""Verdicts of a comparison on each case: p50, its tail, throughput and success rate."""
+
+_WIDTH: Final = 88
+_PERCENT = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*%\s*", re.ASCII)
+_Group = tuple[float, str, tuple[CaseResult, ...]]  # rate, name for people, repeats
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to those of the command line."""
+    parser = commands.add_parser(
+        "plan",
+        help="how long and how often to run for an SLO to be decided",
+        description="Tell how long a case must be for its SLO to be decided, passed or failed, in "
+        f"{POWER:.0%} of the runs, and the smallest changes that a comparison of two such runs "
+        "shows. Without --run this rests on the assumptions that the output names.",
+    )
+    parser.add_argument("--slo", required=True, metavar="SLO", help="such as 'p99<50ms'")
+    parser.add_argument(
+        "--rate", action="append", metavar="R",
+        help="requests per second; may be repeated (default: the rates of --run)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--run", dest="past", metavar="FILE_OR_DIR",
+        help="an earlier run, whose values and intervals take the place of assumptions",
+    )  # fmt: skip
+    parser.add_argument(
+        "--load", default="0.6", metavar="SHARE",
+        help="share of its time for which the server is busy (default: 0.6); with --run it counts "
+        "only where that had too few requests",
+    )  # fmt: skip
+    parser.add_argument(
+        "--margin", default="20%", metavar="PERCENT",
+        help="how far latencies are expected to be from their bounds (default: 20%%); with --run "
+        "they are where they were",
+    )  # fmt: skip
+    parser.add_argument(
+        "--repeats", default="1", metavar="N", help="runs of each side of a comparison (default: 1)"
+    )
+    parser.add_argument(
+        "--change", default="10%", metavar="PERCENT",
+        help="change that a comparison is to show (default: 10%%); of shares, points",
+    )  # fmt: skip
+    parser.add_argument(
+        "--format",
+        choices=("table", "json"),
+        default="table",
+        help="of the output",
+    )
+    parser.set_defaults(execute=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the plan and return 0.
+
+    Raises:
+        OptionError: an option has a value that cannot be used.
+        SavedRunError: the earlier run cannot be read.
+    """
+    clauses = parse_slo(options.slo)
+    load = _number("load", options.load, "0.6", most=1.0)
+    if load == 1:
+        raise OptionError(
+            "--load='1': the queue of a server that is always busy has no end; give less, such as "
+            "--load=0.9"
+        )
+    margin, change = (_percent(name, getattr(options, name)) for name in ("margin", "change"))
+    repeats = _repeats(options.repeats)
+    groups = _groups(options.rate, options.past)
+    statements = SHOWN * len(groups)
+    plans = [
+        plan_case(
+            clauses, rate, cases, case=name, load=load, margin=margin, repeats=repeats,
+            change=change, statements=statements,
+        )
+        for rate, name, cases in groups
+    ]  # fmt: skip
+    asked = {
+        "slo": options.slo, "load": load, "margin": margin, "repeats": repeats, "change": change,
+        "statements": statements, "power": POWER,
+    }  # fmt: skip
+    if options.format == "json":
+        print(json.dumps({"asked": asked, "plans": [_plain(one) for one in plans]}, indent=2))
+    else:
+        print("\n\n".join(_text(one, clauses, asked) for one in plans))
+    return 0
+
+
+def _plain(plan: CasePlan) -> dict[str, object]:
+    data = dataclasses.asdict(plan)
+    for part in (*data["needed"], *data["detectable"]):
+        for key, value in part.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                part[key] = None  # JSON has no infinity
+    return data
+
+
+# -- what was asked -------------------------------------------------------------------------------
+
+
+def _number(option: str, text: str, example: str, most: float = math.inf) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= most or math.isinf(value):
+        limit = f" and below {most:g}" if math.isfinite(most) else ""
+        raise OptionError(
+            f"--{option}={text!r}: a number above 0{limit}, such as --{option}={example}"
+        )
+    return value
+
+
+def _percent(option: str, text: str) -> float:
+    match = _PERCENT.fullmatch(text)
+    value = float(match[1]) / 100 if match else 0.0
+    if not 0 < value < math.inf:
+        raise OptionError(f"--{option}={text!r}: a percentage above 0, such as --{option}=10%")
+    return value
+
+
+def _repeats(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if not 1 <= value <= MOST_REPEATS:
+        raise OptionError(
+            f"--repeats={text!r}: a whole number from 1 to {MOST_REPEATS}, such as --repeats=5"
+        )
+    return value
+
+
+def _groups(rates: Sequence[str] | None, past: str | None) -> list[_Group]:
+    """Return what to plan for: the rates asked for, each with the cases of the run at this rate."""
+    wanted = [_number("rate", text, "10") for text in rates or ()]
+    if past is None:
+        if not wanted:
+            raise OptionError("--rate: give one, such as --rate=10, or an earlier run by --run")
+        return [(rate, "", ()) for rate in dict.fromkeys(wanted)]
+    cells = _cells(Path(past))
+    there = sorted({rate for rate, _, _ in cells})
+    for rate in wanted:
+        if rate not in there:
+            raise OptionError(
+                f"--rate={rate:g}: {past} has valid cases at {_listed(there)} requests/s only; "
+                f"choose among these, measure {rate:g}, or leave --run out"
+            )
+    return [cell for cell in cells if not wanted or cell[0] in wanted]
+
+
+def _cells(past: Path) -> list[_Group]:
+    """Return the valid cases of a saved run, repeats together.
+
+    Raises:
+        SavedRunError: it cannot be read.
+        OptionError: no case is valid.
+    """
+    groups: dict[tuple[float, str, str], list[CaseResult]] = {}
+    for case in read_run(past).cases:
+        if case.invalid_reason is None:
+            name = f"{case.server.title}, buffer {case.buffer_size}"
+            test = case.nodeid.partition("[")[0]
+            groups.setdefault((case.rate, name, test), []).append(case)
+    if not groups:
+        raise OptionError(
+            f"--run={str(past)!r}: none of its cases is valid; run them again, or leave --run out"
+        )
+    return [(rate, name, tuple(cases)) for (rate, name, _), cases in sorted(
+        groups.items(), key=lambda item: item[0])]  # fmt: skip
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+# -- words ----------------------------------------------------------------------------------------
+
+
+def _text(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any]) -> str:
+    title = f"{plan.rate:g} requests/s" + (f", {plan.case}" if plan.case else "")
+    rows = [_needed_row(one, clause) for one, clause in zip(plan.needed, clauses, strict=True)]
+    runs = "one run" if asked["repeats"] == 1 else f"{asked['repeats']} runs"
+    change = f"{100 * asked['change']:g} %"
+    shown = [
+        [NAMES.get(one.metric, one.metric), _change(one),
+         f"more than {MOST_REPEATS}" if one.repeats is None else str(one.repeats),
+         "measured" if one.measured else "assumed"]
+        for one in plan.detectable
+    ]  # fmt: skip
+    return "\n\n".join(
+        [
+            title,
+            _table(
+                ["to decide", "value", "away by", "queueing", "at least", "requests", "time"], rows
+            ),
+            _table(["change of", f"shown by {runs} each", f"runs for {change}", "spread"], shown),
+            "\n".join(_assumptions(plan, asked) + wrapped("", _advice(plan, asked), _WIDTH)),
+        ]
+    )
+
+
+def _needed_row(one: Needed, clause: Clause) -> list[str]:
+    if one.requests == 0:
+        return [one.clause, _value(one, clause), "-", "-", "-", "any", "any"]
+    share = METRICS[clause.metric] == "share" or clause.relative
+    away = _percentage(one.distance, share=share)
+    factor = "measured" if one.measured else f"x {one.inflation:.3g}"
+    ends = ["never", "never"]
+    if one.requests is not None and one.seconds is not None:
+        ends = [f"{one.requests:,}", _time(one.seconds)]
+    return [one.clause, _value(one, clause), away, factor, f"{one.least:,}", *ends]
+
+
+def _value(one: Needed, clause: Clause) -> str:
+    if one.value is None:
+        return "?"
+    return quantity("share" if clause.relative else clause.kind, one.value)
+
+
+def _change(one: Detectable) -> str:
+    if one.change >= 10:
+        return "over 1000 %"
+    return _percentage(one.change, share=METRICS[one.metric] == "share")
+
+
+def _percentage(value: float, *, share: bool) -> str:
+    text = f"{100 * value:.3g}" if value < 10 else f"{100 * min(value, 1e9):.0f}"
+    return f"{text} {'points' if share else '%'}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{math.ceil(seconds)} s"
+    if seconds < 7200:
+        return f"{math.ceil(seconds / 60)} min"
+    hours = seconds / 3600
+    return f"{hours:.3g} h" if hours < 1000 else f"{hours / 24:,.0f} days"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[column]) for line in (head, *rows)) for column in range(len(head))]
+    lines = []
+    for line in (head, *rows):
+        cells = [line[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        lines.append("  " + "  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _assumptions(plan: CasePlan, asked: Mapping[str, Any]) -> list[str]:
+    """Return what the plan rests on that nobody has measured."""
+    guessed = [one for one in plan.needed if not one.measured and one.requests != 0]
+    if not guessed and all(one.measured for one in plan.detectable):
+        return []
+    unknown = any(one.value is None for one in guessed)
+    distance = f", {100 * asked['margin']:g} % from their bounds (--margin)" if unknown else ""
+    text = (
+        f"exponential latencies{distance}, alike as in an M/M/1 queue that is busy for "
+        f"{100 * asked['load']:g} % of the time (--load); no request fails; runs differ by no more "
+        "than that."
+    )
+    return wrapped("Assumed: ", text, _WIDTH)
+
+
+def _advice(plan: CasePlan, asked: Mapping[str, Any]) -> str:
+    if all(one.requests == 0 for one in plan.needed):
+        return "Any length will do: each clause speaks of the run itself."
+    never = [one.clause for one in plan.needed if one.requests is None]
+    if never and plan.requests == 1:
+        return f"No length decides {', '.join(never)}: the value is at the bound; choose another."
+    seconds = math.ceil(plan.seconds)
+    latencies = [one for one in plan.detectable if METRICS[one.metric] == "latency"]
+    named = {NAMES.get(one.metric, one.metric): one for one in latencies}
+    judged = [name for name in named if any(one.clause.lower().startswith(name) for one in
+                                            plan.needed)]  # fmt: skip
+    compared = named[judged[-1]] if judged else latencies[0]
+    runs = f"more than {MOST_REPEATS}" if compared.repeats is None else f"{compared.repeats}"
+    sentence = (
+        f"Run it for {seconds} s (--servebench-duration={seconds}) to have {100 * POWER:.0f} of "
+        f"100 runs passed or failed, not inconclusive, and compare {runs} of each side to see "
+        f"{100 * asked['change']:g} % more {NAMES.get(compared.metric, compared.metric)}"
+    )
+    return f"{sentence}; no length decides {', '.join(never)}." if never else f"{sentence}."

@@ -1,0 +1,98 @@
+"""``pytest-servebench run``: the suite with the parameters of a plain benchmark script."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from pytest_servebench.errors import OptionError
+
+_TFSERVING_PORT = 8501
+_TORCHSERVE_PORT = 8080
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "run",
+        help="run the suite in bench_tests/",
+        description="Run the suite in bench_tests/. What follows -- goes to pytest as it is, such "
+        "as: -- -k rate10 --servebench-slo 'p99<50ms'",
+    )
+    parser.add_argument(
+        "--suite", default="bench_tests", metavar="PATH", help="tests to run (default: bench_tests)"
+    )
+    parser.add_argument(
+        "--rates", nargs="+", metavar="R", help="requests per second (default: 1 5 10)"
+    )
+    parser.add_argument(
+        "--buffer-sizes", nargs="+", metavar="B", help="requests that may wait (default: 10 50)"
+    )
+    parser.add_argument("--duration", metavar="S", help="seconds of each case (default: 15)")
+    parser.add_argument(
+        "--worker-threads", metavar="N", help="workers of the load generator (default: 10)"
+    )
+    parser.add_argument(
+        "--tf-host",
+        metavar="HOST[:PORT]",
+        help="attach to a TensorFlow Serving that runs there (port 8501)",
+    )
+    parser.add_argument(
+        "--ts-host",
+        metavar="HOST[:PORT]",
+        help="attach to a TorchServe that runs there (port 8080)",
+    )
+    parser.add_argument("--tf-model", metavar="NAME", help="the model's name at TensorFlow Serving")
+    parser.add_argument("--ts-model", metavar="NAME", help="the model's name at TorchServe")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--tf-only", action="store_true", help="only load TensorFlow Serving")
+    only.add_argument("--ts-only", action="store_true", help="only load TorchServe")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run pytest and return its exit status.
+
+    Raises:
+        OptionError: there is no such suite.
+    """
+    if not Path(options.suite.partition("::")[0]).exists():
+        raise OptionError(
+            f"--suite={options.suite!r}: there is no such file or directory here; run the command "
+            "in a checkout of the project, or give your own tests by --suite"
+        )
+    return int(pytest.main(pytest_arguments(options, options.further)))
+
+
+def pytest_arguments(options: argparse.Namespace, further: Sequence[str]) -> list[str]:
+    """Return what ``run`` asks pytest for; values are checked there, in one place."""
+    arguments = [options.suite]
+    for name in ("rates", "buffer_sizes"):
+        if (values := getattr(options, name)) is not None:
+            arguments.append(f"--servebench-{name.replace('_', '-')}={','.join(values)}")
+    for name, option in (
+        ("duration", "duration"),
+        ("worker_threads", "worker-threads"),
+        ("tf_model", "tfserving-model"),
+        ("ts_model", "torchserve-model"),
+    ):
+        if (value := getattr(options, name)) is not None:
+            arguments.append(f"--servebench-{option}={value}")
+    if options.tf_host is not None:
+        arguments.append(f"--servebench-tfserving-url={_url(options.tf_host, _TFSERVING_PORT)}")
+    if options.ts_host is not None:
+        arguments.append(f"--servebench-torchserve-url={_url(options.ts_host, _TORCHSERVE_PORT)}")
+    if options.tf_only:
+        arguments.append("--servebench-servers=tensorflow_serving")
+    if options.ts_only:
+        arguments.append("--servebench-servers=torchserve")
+    return [*arguments, *further]
+
+
+def _url(host: str, port: int) -> str:
+    if "//" in host:
+        return host
+    has_port = ":" in host.rpartition("]")[2]
+    return f"http://{host}" if has_port else f"http://{host}:{port}"

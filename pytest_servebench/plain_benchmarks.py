@@ -1,0 +1,124 @@
+"""Benchmarks of pytest-benchmark that no load was put on, as cases: little more than latencies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from pytest_servebench.bootstrap import Z
+from pytest_servebench.decoding import as_object, decode
+from pytest_servebench.load.records import Outcome, Records
+from pytest_servebench.results import (
+    CaseResult,
+    Distribution,
+    Estimate,
+    Generator,
+    Resources,
+    ServerInfo,
+    Summary,
+)
+from pytest_servebench.stats import PERMILLES, summarize
+
+_LATENCIES: Final = (*PERMILLES, "mean")
+_NOTHING: Final = Distribution(0, None, None, None, None, dict.fromkeys(PERMILLES))
+_NO_SERVER: Final = ServerInfo("", "", "", "", "", None, None, ())
+_NO_GENERATOR: Final = Generator(
+    pacing="", priority="", event_loop="", cpu_seconds=0.0, cpu_share=0.0, waited_seconds=None,
+    involuntary_switches=0, throttled_seconds=None, suspended_seconds=None, stops=0,
+    longest_pause=0.0, steal=None, cpu_pressure=None, memory_pressure=None, io_pressure=None,
+    lag_idle_p99=None, lag_busy_p99=None, unaccounted=0, resent=0, arrivals="",
+    arrivals_plausible=True, dispersion=1.0, lag1=0.0,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Names:
+    name: str
+    fullname: str
+
+
+@dataclass(frozen=True)
+class _Number:
+    rounds: int
+
+
+@dataclass(frozen=True)
+class _Moments:
+    mean: float
+    median: float
+    stddev: float
+    iqr: float
+
+
+@dataclass(frozen=True)
+class _Rounds:
+    data: list[float]
+
+
+def plain_case(entry: Mapping[str, Any], where: str) -> CaseResult:
+    """Return a benchmark's entry as a case.
+
+    From raw data (``--benchmark-json``, ``--benchmark-save-data``) come percentiles and mean; else
+    only median and mean, with the intervals of independent rounds. What is not known is empty, 0 or
+    ``None``.
+
+    Args:
+        entry: an item of ``benchmarks``.
+        where: how messages name it.
+
+    Raises:
+        ValueError: a field is missing or has a wrong value.
+    """
+    names = decode(_Names, entry, where)
+    stats = as_object(entry.get("stats"), f"{where}.stats")
+    rounds = decode(_Number, stats, f"{where}.stats").rounds
+    if rounds < 1:
+        raise ValueError(f"{where}.stats.rounds is {rounds}, not 1 or more")
+    data = stats.get("data")
+    estimates = _of_data(data, where) if data else _of_moments(stats, rounds, where)
+    return CaseResult(
+        name=names.name, nodeid=names.fullname, server=_NO_SERVER, rate=0.0, buffer_size=0,
+        duration=0.0, workers=0, seed=0, model="", weights_sha256="", input_source="", failures={},
+        summary=Summary(
+            arrivals=rounds, outcomes={"ok": rounds}, success_rate=1.0, throughput=0.0,
+            offered_rate=0.0, achieved_rate=0.0, latency=_NOTHING, estimates=estimates,
+            queue_wait=_NOTHING, service_time=_NOTHING, generator_lag=_NOTHING,
+        ),
+        resources=Resources(None, None, None, None, None), generator=_NO_GENERATOR,
+    )  # fmt: skip
+
+
+def _of_data(data: Any, where: str) -> dict[str, Estimate]:
+    """Return the figures of rounds that were run one after another, alike neighbours included."""
+    samples = np.array(decode(_Rounds, {"data": data}, f"{where}.stats").data)
+    done = np.cumsum(np.round(samples * 1e9)).astype(np.int64)
+    started = np.concatenate([[0], done[:-1]])
+    n = len(samples)
+    rows = Records(
+        started, started, started, started, done, done,
+        np.full(n, Outcome.OK, dtype=np.uint8), np.zeros(n, dtype=np.int16), int(done[-1]),
+    )  # fmt: skip
+    found = summarize(rows, 0.0).estimates
+    return {name: found[name] for name in _LATENCIES}
+
+
+def _of_moments(stats: Mapping[str, Any], rounds: int, where: str) -> dict[str, Estimate]:
+    known = decode(_Moments, stats, f"{where}.stats")
+    root = math.sqrt(rounds)
+    # Of a normal distribution with this interquartile range: its median is sqrt(pi / 2) times as
+    # uncertain as its mean (McGill, Tukey and Larsen 1978, The American Statistician 32:12).
+    deviation = known.iqr / 1.349
+    return {
+        "p50": _around(known.median, Z * math.sqrt(math.pi / 2) * deviation / root, rounds),
+        "mean": _around(known.mean, Z * known.stddev / root, rounds),
+    }
+
+
+def _around(value: float, half: float, rounds: int) -> Estimate:
+    if rounds < 3:  # nothing bounds what so few rounds tell
+        return Estimate(value, 0.0, None)
+    return Estimate(value, max(0.0, value - half), value + half)

@@ -1,0 +1,170 @@
+"""What a metric's interval is expected to be, from assumptions or from an earlier run.
+
+Everything rests on one figure for each metric: the variance v that a single request leaves, of the
+logarithm of a latency or of a throughput. n of them leave v / n.
+
+**Without a run** latencies are taken to be exponential, as in an M/M/1 queue: a percentile with the
+tail p has v = (1 - p) / (p ln(p)^2) for independent requests, and a mean has v = 1. That is
+multiplied by :func:`inflation`, as requests which wait in one queue are alike. No request is
+assumed to fail.
+
+**With a run** v comes from its measured intervals, whose width shrinks with the square root of the
+length; what varies from run to run, beyond these, comes from its repeats, where it has any.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, variance
+from types import MappingProxyType
+from typing import Final
+
+from pytest_servebench.bootstrap import Z
+from pytest_servebench.results import CaseResult, Estimate
+from pytest_servebench.slo import ENOUGH
+from pytest_servebench.stats import PERMILLES
+
+SHARES: Final[Mapping[str, float]] = MappingProxyType(
+    {"success_rate": 1.0, "drop_rate": 0.0, "error_rate": 0.0, "throughput_share": 1.0}
+)
+"""What shares are without a run: nothing fails."""
+
+# Intervals are wider than by the formulas: blocks tell the variance with some error of its own, for
+# which Student's quantile stands, and with a bias to the safe side. Seen on M/M/1 queues.
+CAUTION: Final = 1.3
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a metric before the run.
+
+    Attributes:
+        value: seconds, 1/s or a share; ``None`` where a latency was not measured.
+        variance: that one request leaves: of the logarithm of a latency or of a throughput; of a
+            share in units of the binomial variance.
+        inflation: how much of it, as a factor, is put down to queueing; 1 where it was measured.
+        least: requests below which there is no interval to decide anything by.
+        between: variance of the logarithm from run to run, beyond what requests leave; 0 where
+            there were no repeats to see it.
+        measured: whether ``variance`` comes from a run.
+    """
+
+    value: float | None
+    variance: float
+    inflation: float
+    least: int
+    between: float
+    measured: bool
+
+
+def inflation(load: float, tail: float | None = None) -> float:
+    """Return how many requests of an M/M/1 queue tell as much as one independent request.
+
+    The mean of n successive times in the system has, for large n, ((1 + ρ) / (1 - ρ))^2 times the
+    variance that independent ones would give it. (Blomqvist 1967, Skandinavisk Aktuarietidskrift
+    50:157, for waits: ρ(2 + 5ρ - 4ρ² + ρ³) / (1 - ρ)^4; a request's own service adds 1, and its
+    effect on those behind it 2ρ(2 - ρ) / (1 - ρ)^2. The times' own variance is 1 / (1 - ρ)^2.
+    Whitt 1989, Management Science 35:1341, plans simulations by the same.)
+
+    A percentile needs the share of requests beyond it. Of the inflation, less 1, it has the part
+    that the share of time beyond has in reflected Brownian motion: 1 + p ln(p) / (1 - p).
+
+    Args:
+        load: ρ, from 0 to below 1.
+        tail: p, the share of requests beyond the percentile; ``None`` for a mean.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    if not 0 <= load < 1:
+        raise ValueError(f"load={load}: from 0 to below 1")
+    if tail is not None and not 0 < tail < 1:
+        raise ValueError(f"tail={tail}: between 0 and 1")
+    beyond = ((1 + load) / (1 - load)) ** 2 - 1
+    part = 1.0 if tail is None else 1 + tail * math.log(tail) / (1 - tail)
+    return 1 + beyond * part
+
+
+def assumed(metric: str, rate: float, load: float) -> Known:
+    """Return what is assumed of a metric that was not measured.
+
+    Args:
+        metric: a latency's name, ``throughput`` or a share of requests.
+        rate: arrivals a second, all of which are answered.
+        load: of the server, from 0 to below 1.
+
+    Raises:
+        ValueError: the load is out of its range.
+    """
+    if metric in SHARES or metric == "throughput":
+        return Known(SHARES.get(metric, rate), 1.0, 1.0, 1, 0.0, measured=False)
+    if metric == "mean":
+        factor = inflation(load)
+        return Known(None, CAUTION * factor, factor, math.ceil(factor), 0.0, measured=False)
+    factor = inflation(load, tail_of(metric))
+    least = math.ceil(ENOUGH[metric] * factor)
+    return Known(None, CAUTION * _alone(metric) * factor, factor, least, 0.0, measured=False)
+
+
+def tail_of(metric: str) -> float:
+    """Return the share of requests beyond a percentile."""
+    return 1 - PERMILLES[metric] / 1000
+
+
+def _alone(metric: str) -> float:
+    """Return the relative variance of a percentile of independent, exponential latencies."""
+    tail = tail_of(metric)
+    return (1 - tail) / (tail * math.log(tail) ** 2)
+
+
+def measured(metric: str, cases: Sequence[CaseResult], load: float) -> Known | None:
+    """Return what repeats of one case tell of a metric; ``None`` if nothing.
+
+    Where the interval has no upper end there were too few requests for one: the value is taken
+    from the run, its variance from :func:`assumed`.
+    """
+    found = [(case.summary.estimates.get(metric), case.summary.arrivals) for case in cases]
+    known = [(one, n) for one, n in found if one is not None and one.value is not None and n]
+    if not known:
+        return None
+    guess = assumed(metric, cases[0].rate, load)
+    values = [float(one.value or 0.0) for one, _ in known]
+    if metric in SHARES:
+        each = [_share_variance(one, n) for one, n in known]
+        whole = [one for one in each if one is not None]
+        return replace(
+            guess, value=fmean(values), variance=fmean(whole) if whole else 1.0, measured=True
+        )
+    if min(values) <= 0:
+        return None
+    logs = [math.log(value) for value in values]
+    errors = [
+        ((max(math.log(one.high / value), math.log(value / one.low)) / Z) ** 2, n)
+        for (one, n), value in zip(known, values, strict=True)
+        if one.high is not None and one.low
+    ]
+    value = math.exp(fmean(logs))
+    if not errors:
+        return replace(guess, value=value)
+    single = fmean([error * n for error, n in errors])
+    between = variance(logs) - fmean([error for error, _ in errors]) if len(logs) > 1 else 0.0
+    least = 1
+    if metric in PERMILLES:
+        # So many had an interval with both ends; fewer may do.
+        enough = math.ceil(ENOUGH[metric] * max(1.0, single / _alone(metric)))
+        least = min(enough, *(n for _, n in errors), enough)
+    return Known(value, single, 1.0, least, max(0.0, between), measured=True)
+
+
+def _share_variance(one: Estimate, n: int) -> float | None:
+    """Return by how much the variance of a share exceeds the binomial one.
+
+    Wilson's ends solve (share - end)^2 = z^2 end (1 - end) / N for N effective requests.
+    """
+    assert one.value is not None
+    end = one.low if one.value >= 0.5 else one.high
+    if end is None or end in (0.0, 1.0, one.value):
+        return None
+    return max(1.0, n * (one.value - end) ** 2 / (Z**2 * end * (1 - end)))

@@ -1,0 +1,291 @@
+"""The comparison of two runs, for a terminal of 100 columns and as Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from pytest_servebench.comparability import Difference, key_text
+from pytest_servebench.compare import (
+    VERDICTS,
+    CaseComparison,
+    Change,
+    Comparison,
+    GateResult,
+    fails,
+)
+from pytest_servebench.gates import KINDS, LARGER_IS_BETTER, NAMES, Gate
+from pytest_servebench.report.facts import distinct
+from pytest_servebench.report.markdown import escaped, table_head, table_row
+from pytest_servebench.report.numbers import INFINITE, MISSING
+from pytest_servebench.report.tables import (
+    PLAIN,
+    Cell,
+    Column,
+    Line,
+    Markup,
+    heading_lines,
+    lay_out,
+    line,
+    row_line,
+)
+from pytest_servebench.report.text import clean, counted, joined, wrapped
+from pytest_servebench.results import Run
+from pytest_servebench.slo import quantity
+
+_COLUMNS: Final = (
+    Column("", right=False),
+    Column("base"),
+    Column("new"),
+    Column("change"),
+    Column("95 % interval"),
+    Column("verdict", right=False, shrinks=True),
+)
+_MARKUP: Final[Mapping[str, Markup]] = {
+    "worse": {"red": True, "bold": True},
+    "better": {"green": True},
+    "cannot tell": {"light": True},
+}
+_SIGNS: Final = {"worse": "❌", "better": "✅", "same": "", "cannot tell": "❔"}
+
+
+# -- words ----------------------------------------------------------------------------------------
+
+
+def percent_change(ratio: float) -> str:
+    """Return a ratio as a change, such as ``+16 %``; as a factor from ten on."""
+    if math.isnan(ratio):
+        return MISSING
+    if math.isinf(ratio):
+        return INFINITE
+    if ratio >= 10:
+        return f"×{ratio:.3g}" if ratio < 1e4 else f"×{ratio:.0e}"
+    return _signed(100 * (ratio - 1), 1 if abs(ratio - 1) < 0.0995 else 0) + " %"
+
+
+def point_change(difference: float) -> str:
+    """Return a difference of shares in percentage points, such as ``-0.25 pp``."""
+    if math.isnan(difference):
+        return MISSING
+    return _signed(100 * difference, 2 if abs(difference) < 0.00995 else 1) + " pp"
+
+
+def _signed(value: float, decimals: int) -> str:
+    text = f"{value:+.{decimals}f}"
+    return "0" if float(text) == 0 else text
+
+
+def change_text(metric: str, value: float) -> str:
+    """Return a change for people."""
+    return point_change(value) if KINDS[metric] == "share" else percent_change(value)
+
+
+def interval_text(change: Change) -> str:
+    """Return the 95 % interval of a change; CPU and memory have none, nor has what is not known."""
+    low, high = change.change.low, change.change.high
+    if not change.sampled or math.isinf(low) or (low <= 0 and math.isinf(high)):
+        return MISSING
+    return f"{change_text(change.metric, low)} to {change_text(change.metric, high)}"
+
+
+def worse_text(metric: str, amount: float) -> str:
+    """Return a change for the worse, from how much worse it is, such as ``-10 %``."""
+    if not math.isfinite(amount):
+        return INFINITE
+    signed = -amount if metric in LARGER_IS_BETTER else amount
+    return change_text(metric, signed if KINDS[metric] == "share" else 1 + signed)
+
+
+def labels(cases: Sequence[CaseComparison]) -> list[str]:
+    """Return what each case is called: the test's id, with its file where that is needed."""
+    short = [clean(case.key.test.rpartition("::")[2] if "[" not in case.key.test
+                   else case.key.test.partition("[")[0].rpartition("::")[2]
+                   + "[" + case.key.test.partition("[")[2]) for case in cases]  # fmt: skip
+    return short if len(set(short)) == len(short) else [key_text(case.key) for case in cases]
+
+
+def run_text(run: Run) -> str:
+    """Return a run's name, date and servers."""
+    programs = distinct(clean(case.server.implementation) for case in run.cases)
+    date = clean(run.started)[:16].replace("T", " ")
+    return ", ".join(part for part in (clean(run.name), date, *programs) if part)
+
+
+def verdict_text(change: Change, gates: Sequence[Gate]) -> str:
+    """Return a verdict with what explains it."""
+    broken = [str(gate) for gate in gates if gate.metric == change.metric and fails(gate, change)]
+    if broken:
+        return f"WORSE, fails {joined(broken)}"
+    if change.verdict == "cannot tell" and change.reason != "within noise":
+        return f"cannot tell: {change.reason}"
+    return "WORSE" if change.verdict == "worse" else change.verdict
+
+
+def gate_text(result: GateResult, names: Mapping[int, str]) -> str:
+    """Return what became of a gate, and what it could have seen."""
+    metric, number = result.gate.metric, len(result.judged)
+    if not number:
+        return "not judged: no case knows this metric on both sides"
+    if result.failed:
+        worst = max(result.failed, key=lambda case: case.changes[metric].worse_by)
+        change = change_text(metric, worst.changes[metric].change.value)
+        at = f": {change} in {names[id(worst)]}" if number > 1 else f": {change}"
+        return f"FAILED in {len(result.failed)} of {counted(number, 'case')}{at}"
+    seen = [case.changes[metric].detectable for case in result.judged]
+    blind = sum(not math.isfinite(one) or one >= 1e3 for one in seen)
+    finite = [one for one in seen if math.isfinite(one) and one < 1e3]
+    text = "kept"
+    if finite:
+        ends = distinct(worse_text(metric, one) for one in (min(finite), max(finite)))
+        text += f"; noise would hide a change of less than {' to '.join(ends)}"
+    if blind:
+        text += f"; {blind} of {counted(number, 'case')} cannot tell: too few requests"
+    return text
+
+
+# -- a terminal -----------------------------------------------------------------------------------
+
+
+def comparison_lines(
+    comparison: Comparison,
+    allowed: Sequence[Difference] = (),
+    *,
+    width: int = 100,
+    every: bool = False,
+) -> list[Line]:
+    """Return the comparison as lines of coloured parts.
+
+    Args:
+        comparison: what was found.
+        allowed: how the runs differ, which was allowed.
+        width: columns of the terminal.
+        every: whether to show all metrics.
+    """
+    lines = [
+        line(text)
+        for name, run in (("BASE", comparison.base), ("NEW", comparison.new))
+        for text in wrapped(f"{name:<6}", run_text(run), width)
+    ]
+    lines += [
+        line(text, yellow=True)
+        for one in allowed
+        for text in wrapped("allowed: ", f"{one.about}: {one.text}", width)
+    ]
+    lines += [line(""), *_table(comparison, width, every), line("")]
+    names = _names(comparison)
+    label = max((len(str(result.gate)) for result in comparison.gates), default=0) + 2
+    for result in comparison.gates:
+        color: Markup = {"red": True, "bold": True} if result.failed else PLAIN
+        lines += [
+            line(text, **color)
+            for text in wrapped(f"{result.gate!s:<{label}}", gate_text(result, names), width)
+        ]
+    return lines + [line(text) for note in notes(comparison, every) for text in
+                    wrapped("", note, width)]  # fmt: skip
+
+
+def _names(comparison: Comparison) -> dict[int, str]:
+    return {
+        id(case): name
+        for case, name in zip(comparison.cases, labels(comparison.cases), strict=True)
+    }
+
+
+def _metrics(case: CaseComparison, every: bool) -> Sequence[str]:
+    return list(case.changes) if every else case.shown
+
+
+def _table(comparison: Comparison, width: int, every: bool) -> list[Line]:
+    gates = [result.gate for result in comparison.gates]
+    rows = [
+        [_row(case.changes[metric], gates) for metric in _metrics(case, every)]
+        for case in comparison.cases
+    ]
+    layout = lay_out(_COLUMNS, [row for block in rows for row in block], width)
+    lines = heading_lines(_COLUMNS, layout)
+    for name, block in zip(labels(comparison.cases), rows, strict=True):
+        lines += [line(name, bold=True), *(row_line(_COLUMNS, row, layout) for row in block)]
+    return lines
+
+
+def _row(change: Change, gates: Sequence[Gate]) -> list[Cell]:
+    kind, markup = KINDS[change.metric], _MARKUP.get(change.verdict, PLAIN)
+    return [
+        Cell(f"  {NAMES[change.metric]}"),
+        Cell(quantity(kind, change.base)),
+        Cell(quantity(kind, change.new)),
+        Cell(change_text(change.metric, change.change.value)),
+        Cell(interval_text(change), {"light": True}),
+        Cell(verdict_text(change, gates), markup),
+    ]
+
+
+def notes(comparison: Comparison, every: bool = False) -> list[str]:
+    """Return how the verdicts came out, and what needs to be said of them."""
+    changes = [case.changes[metric] for case in comparison.cases for metric in case.shown]
+    counts = Counter(one.verdict for one in changes)
+    parts = [f"{counts[word]} {word}" for word in VERDICTS if counts[word]]
+    size = f"{counted(len(comparison.cases), 'case')}, {counted(len(changes), 'row')}"
+    found = [f"{size}{' of those that decide' if every else ''}: {', '.join(parts)}."]
+    unsure = any(_excludes_nothing(one) and one.verdict == "cannot tell" for one in changes)
+    if unsure and comparison.statements > 1:
+        found.append(
+            "An interval is that of its row alone. Worse and better are said where "
+            f"{comparison.statements} rows together leave no doubt, which takes more."
+        )
+    elif unsure:
+        found.append("Worse and better are said at the level of 99 %, which takes more than 95.")
+    if any(one.verdict == "cannot tell" for one in changes):
+        found.append("Cannot tell: longer or repeated runs (--servebench-repeats) would.")
+    if every and any(not one.sampled for case in comparison.cases for one in case.changes.values()):
+        found.append("CPU and memory differ where they do by 5 %: they have no interval.")
+    return found
+
+
+def _excludes_nothing(change: Change) -> bool:
+    neutral = 0.0 if KINDS[change.metric] == "share" else 1.0
+    return not change.change.low <= neutral <= change.change.high
+
+
+def conclusion(comparison: Comparison) -> str:
+    """Return the answer in one line."""
+    if comparison.gates:
+        failed = [str(one.gate) for one in comparison.gates if one.failed]
+        return f"FAILED: {joined(failed)}" if failed else "No gate failed."
+    cases = sum(case.verdict == "worse" for case in comparison.cases)
+    if cases:
+        return f"WORSE: {cases} of {counted(len(comparison.cases), 'case')}"
+    return "Nothing got worse beyond doubt."
+
+
+# -- Markdown -------------------------------------------------------------------------------------
+
+
+def comparison_markdown(
+    comparison: Comparison, allowed: Sequence[Difference] = (), *, every: bool = False
+) -> str:
+    """Return the comparison for a CI job's summary; arguments as of :func:`comparison_lines`."""
+    sign = _SIGNS["worse"] if comparison.worse else _SIGNS["better"]
+    lines = [f"### {sign} {escaped(conclusion(comparison))}", ""]
+    for name, run in (("BASE", comparison.base), ("NEW", comparison.new)):
+        lines.append(f"* {name}: {escaped(run_text(run))}")
+    lines += [f"* ⚠️ allowed: {one.about}: {escaped(one.text)}" for one in allowed]
+    names = _names(comparison)
+    for result in comparison.gates:
+        mark = _SIGNS["worse" if result.failed else "better" if result.judged else "cannot tell"]
+        lines.append(f"* {mark} `{result.gate}` {escaped(gate_text(result, names))}")
+    lines.append("")
+    headings = ("case", "metric", *(column.heading for column in _COLUMNS[1:]))
+    lines += table_head(headings, (False, False, *(column.right for column in _COLUMNS[1:])))
+    gates = [result.gate for result in comparison.gates]
+    for case in comparison.cases:
+        name = names[id(case)]
+        for metric in _metrics(case, every):
+            change = case.changes[metric]
+            cells = [cell.text.strip() for cell in _row(change, gates)]
+            cells[-1] = f"{_SIGNS[change.verdict]} {cells[-1]}".strip()
+            lines.append(table_row([name, *cells]))
+            name = ""
+    return "\n".join([*lines, "", *(escaped(note) + "  " for note in notes(comparison, every)), ""])

@@ -1,0 +1,199 @@
+"""Comparisons for other programs: JSON, github-action-benchmark and Bencher's BMF."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from pytest_servebench.comparability import Difference
+from pytest_servebench.compare import CaseComparison, Change, Comparison, fails
+from pytest_servebench.gates import KINDS, NAMES
+from pytest_servebench.ratios import Range
+from pytest_servebench.report.comparison import (
+    change_text,
+    conclusion,
+    interval_text,
+    labels,
+    verdict_text,
+)
+from pytest_servebench.report.numbers import MISSING
+from pytest_servebench.report.text import clean
+from pytest_servebench.results import CaseResult, Run
+from pytest_servebench.slo import quantity
+
+_UNITS: Final[Mapping[str, tuple[str, float]]] = {
+    "latency": ("ms", 1e3),
+    "throughput": ("req/s", 1.0),
+    "share": ("%", 100.0),
+    "cpu": ("%", 1.0),
+    "memory": ("MB", 1e-6),
+}
+_MEASURES: Final[Mapping[str, str]] = {
+    "latency": "ms", "throughput": "per_second", "share": "percent", "cpu": "percent",
+    "memory": "mb",
+}  # fmt: skip
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def as_json(
+    found: Sequence[tuple[Comparison, Sequence[Difference], Sequence[Difference]]], status: int
+) -> str:
+    """Return everything; ``null`` stands for infinite or unknown.
+
+    Args:
+        found: comparisons with the differences that were allowed and those that refuse them.
+        status: the exit code.
+    """
+    blocks = [_block(*one) for one in found]
+    return json.dumps({"exit_code": status, "comparisons": blocks}, indent=1, allow_nan=False)
+
+
+def _block(
+    comparison: Comparison, allowed: Sequence[Difference], refused: Sequence[Difference]
+) -> dict[str, Any]:
+    gates = [result.gate for result in comparison.gates]
+    return {
+        "base": _run(comparison.base),
+        "new": _run(comparison.new),
+        "conclusion": "cannot be compared" if refused else conclusion(comparison),
+        "refused": [{"about": one.about, "text": one.text} for one in refused],
+        "allowed": [{"about": one.about, "text": one.text} for one in allowed],
+        "gates": [
+            {
+                "metric": result.gate.metric,
+                "threshold": result.gate.threshold,
+                "failed": [case.key.test for case in result.failed],
+                "judged": len(result.judged),
+            }
+            for result in comparison.gates
+        ],
+        "cases": [
+            {
+                "test": case.key.test,
+                "server": case.key.kind,
+                "model": case.key.model,
+                "rate": case.key.rate,
+                "buffer_size": case.key.buffer_size,
+                "verdict": case.verdict,
+                "metrics": {
+                    metric: {
+                        "base": _number(change.base),
+                        "new": _number(change.new),
+                        "change": "difference" if KINDS[metric] == "share" else "ratio",
+                        "value": _number(change.change.value),
+                        **(_ends(change.change) if change.sampled else _ends(None)),
+                        "verdict": change.verdict,
+                        "reason": change.reason,
+                        "failed": any(
+                            gate.metric == metric and fails(gate, change) for gate in gates
+                        ),
+                    }
+                    for metric, change in case.changes.items()
+                },
+            }
+            for case in comparison.cases
+        ],
+    }
+
+
+def _run(run: Run) -> dict[str, Any]:
+    return {"name": run.name, "started": run.started, "machine": dict(run.machine)}
+
+
+def _ends(interval: Range | None) -> dict[str, float | None]:
+    if interval is None:
+        return {"low": None, "high": None}
+    return {"low": _number(interval.low), "high": _number(interval.high)}
+
+
+def as_github_action_benchmark(comparisons: Sequence[Comparison]) -> str:
+    """Return the new values as ``customSmallerIsBetter`` of github-action-benchmark.
+
+    Throughput is not among them, and success is turned into failure: smaller must be better.
+    Infinite values are left out, as JSON has none.
+    """
+    items = []
+    for name, case, change in _each(comparisons):
+        metric, value = change.metric, change.new
+        if metric == "throughput":
+            continue
+        unit, factor = _UNITS[KINDS[metric]]
+        ends = _interval_of_new(case, metric)
+        if metric == "success_rate":
+            metric, value, ends = "failed", 1 - value, ends and (1 - ends[1], 1 - ends[0])
+        if not math.isfinite(value):
+            continue
+        item: dict[str, Any] = {
+            "name": f"{name}: {NAMES.get(metric, metric)}",
+            "unit": unit,
+            "value": _rounded(factor * value),
+        }
+        if ends is not None and math.isfinite(ends[1]):
+            item["range"] = f"{_rounded(factor * ends[0])} to {_rounded(factor * ends[1])}"
+        item["extra"] = _extra(change)
+        items.append(item)
+    return json.dumps(items, indent=1, allow_nan=False)
+
+
+def as_bmf(comparisons: Sequence[Comparison]) -> str:
+    """Return the new values in Bencher's Metric Format; units are in the measures' names.
+
+    Infinite values are left out, as JSON has none.
+    """
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, case, change in _each(comparisons):
+        if not math.isfinite(change.new):
+            continue
+        kind = KINDS[change.metric]
+        factor = _UNITS[kind][1]
+        entry = {"value": _rounded(factor * change.new)}
+        ends = _interval_of_new(case, change.metric) or ()
+        for key, end in zip(("lower_value", "upper_value"), ends, strict=False):
+            if math.isfinite(end):
+                entry[key] = _rounded(factor * end)
+        found.setdefault(name, {})[f"{change.metric}_{_MEASURES[kind]}"] = entry
+    return json.dumps(found, indent=1, allow_nan=False)
+
+
+def _each(comparisons: Sequence[Comparison]) -> list[tuple[str, CaseComparison, Change]]:
+    several = len(comparisons) > 1
+    return [
+        (f"{clean(one.new.name)}: {name}" if several else name, case, change)
+        for one in comparisons
+        for name, case in zip(labels(one.cases), one.cases, strict=True)
+        for change in case.changes.values()
+    ]
+
+
+def _interval_of_new(case: CaseComparison, metric: str) -> tuple[float, float] | None:
+    """Return the interval of the new value; that of repeats holds all of theirs."""
+    found = [_estimate(one, metric) for one in case.pair.new]
+    known = [ends for ends in found if ends is not None]
+    return (min(k[0] for k in known), max(k[1] for k in known)) if known else None
+
+
+def _estimate(case: CaseResult, metric: str) -> tuple[float, float] | None:
+    estimate = case.summary.estimates.get(metric)
+    if estimate is None:
+        return None
+    low, high = (math.inf if end is None else end for end in (estimate.low, estimate.high))
+    return low, high
+
+
+def _extra(change: Change) -> str:
+    kind, interval = KINDS[change.metric], interval_text(change)
+    text = (
+        f"{NAMES[change.metric]} {quantity(kind, change.new)}, base {quantity(kind, change.base)}: "
+        f"{change_text(change.metric, change.change.value)}"
+    )
+    ends = "" if interval == MISSING else f" (95 % interval {interval})"
+    return f"{text}{ends}, {verdict_text(change, ())}"
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")

@@ -1,0 +1,134 @@
+"""The gate inside pytest: cases against a saved run."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from tests.conftest import RunBench
+
+GATE = "--servebench-max-regression"
+
+
+def save_baseline(run_bench: RunBench, name: str = "main", *arguments: str) -> None:
+    run_bench(f"--servebench-save={name}", "--servebench-rates=80", *arguments).assert_outcomes(
+        passed=1
+    )
+
+
+def gated(run_bench: RunBench, *arguments: str, baseline: str = "main") -> pytest.RunResult:
+    return run_bench(
+        f"--servebench-baseline={baseline}", "--servebench-rates=80", f"{GATE}=p50:50%", *arguments
+    )
+
+
+def test_a_slower_server_fails_its_test(
+    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_baseline(run_bench)
+    monkeypatch.setenv("TOY_DELAY", "0.02")
+    result = gated(run_bench, "--junitxml=junit.xml")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*p50:50% against main: broken: it got worse*95 % interval*"])
+    suite = ET.parse(pytester.path / "junit.xml").getroot().find("testsuite")
+    assert suite is not None
+    assert suite.get("failures") == "1"
+    run = json.loads((pytester.path / "servebench_results/latest/run.json").read_text())
+    (clause,) = run["servebench"]["cases"][0]["clauses"]
+    assert clause["verdict"] == "failed"
+    assert clause["clause"] == "p50:50% against main"
+
+
+def test_the_same_server_keeps_the_gate(run_bench: RunBench) -> None:
+    save_baseline(run_bench)
+    result = gated(run_bench, "--servebench-duration=1", "--servebench-baseline-allow=workload")
+    result.assert_outcomes(passed=1)
+
+
+def test_the_latest_run_and_a_file_can_be_the_baseline(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    save_baseline(run_bench)
+    gated(run_bench, baseline="latest").assert_outcomes(passed=1)
+    file = pytester.path / "servebench_results/main/run.json"
+    gated(run_bench, baseline=str(file)).assert_outcomes(passed=1)
+
+
+def test_a_name_moves_to_the_newest_run_that_was_saved_under_it(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    save_baseline(run_bench)
+    link = pytester.path / "servebench_results/main"
+    first = link.resolve()
+    save_baseline(run_bench)
+    assert link.resolve() != first
+    assert first.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("policy", "outcomes"),
+    [("fail", {"failed": 1}), ("warn", {"passed": 1, "warnings": 1}), ("skip", {"skipped": 1})],
+)
+def test_a_first_run_without_a_baseline_is_explicit(
+    run_bench: RunBench, policy: str, outcomes: dict[str, int]
+) -> None:
+    result = gated(run_bench, f"--servebench-on-missing-baseline={policy}", "-rs")
+    result.assert_outcomes(**outcomes)
+    result.stdout.fnmatch_lines(["*against main: no baseline: *--servebench-save=main*"])
+
+
+def test_a_case_that_the_baseline_lacks_is_loud(run_bench: RunBench) -> None:
+    save_baseline(run_bench)
+    result = run_bench("--servebench-baseline=main", f"{GATE}=p50:50%", "--servebench-rates=30")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*no baseline: it has no valid case*rate30*"])
+
+
+def test_another_workload_is_refused_unless_allowed(run_bench: RunBench) -> None:
+    save_baseline(run_bench)
+    other = ("--servebench-worker-threads=3",)
+    result = gated(run_bench, *other)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*cannot be compared: workload: *--servebench-baseline-allow=workload*"]
+    )
+    gated(run_bench, *other, "--servebench-baseline-allow=workload").assert_outcomes(passed=1)
+
+
+def test_repeats_are_held_to_their_own_repeats(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    run_bench(
+        "--servebench-save=main", "--servebench-rates=80", "--servebench-repeats=2"
+    ).assert_outcomes(passed=2)
+    gated(run_bench, "--servebench-repeats=2").assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([f"{GATE}=p99:10%"], "worse than what? Name a saved run"),
+        (["--servebench-baseline=main"], "say what may get worse by how much"),
+        (["--servebench-baseline=main", f"{GATE}=p98:10%"], f"{GATE}='p98:10%': no metric 'p98'"),
+        (["--servebench-baseline=main", f"{GATE}=p99"], "expected METRIC:NUMBER%"),
+        (["--servebench-save=a/b"], "--servebench-save='a/b': give letters, digits"),
+        (["--servebench-save=latest"], "and not latest"),
+        (["--servebench-baseline-allow=weather"], "give some of unmatched, machine"),
+        (["--servebench-on-missing-baseline=cry"], "give one of warn, fail, skip"),
+    ],
+)
+def test_bad_values(run_bench: RunBench, arguments: list[str], words: str) -> None:
+    result = run_bench(*arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert words in result.stderr.str()
+
+
+def test_a_baseline_that_cannot_be_read_ends_before_anything_starts(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    (pytester.path / "broken.json").write_text('{"servebench": {"cases": [')
+    result = gated(run_bench, baseline="broken.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "broken.json" in result.stderr.str()

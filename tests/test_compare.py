@@ -1,0 +1,611 @@
+"""Comparing runs: what holds always, examples, and how often identical queues are called worse."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_servebench import ratios
+from pytest_servebench.bootstrap import Z
+from pytest_servebench.comparability import differences, key_of, match
+from pytest_servebench.compare import TAIL, CaseComparison, compare, fails
+from pytest_servebench.errors import OptionError
+from pytest_servebench.gates import KINDS, Gate, parse_gates
+from pytest_servebench.ratios import Range, Sample
+from pytest_servebench.report.comparison import comparison_lines, percent_change, point_change
+from pytest_servebench.report.tables import plain_text
+from pytest_servebench.results import CaseResult, Estimate, Resources, Run, Summary
+from pytest_servebench.stats import wilson_interval
+from tests import saved
+from tests.simulated import steady
+
+SWAPPED = {"worse": "better", "better": "worse", "same": "same", "cannot tell": "cannot tell"}
+UNKNOWN = Estimate(None, None, None)
+
+
+def changed(summary: Summary, **estimates: Estimate) -> Summary:
+    return dataclasses.replace(summary, estimates={**summary.estimates, **estimates})
+
+
+def with_p99(value: float | None, low: float | None, high: float | None) -> CaseResult:
+    plain = saved.case()
+    return dataclasses.replace(
+        plain, summary=changed(plain.summary, p99=Estimate(value, low, high))
+    )
+
+
+def only(base: CaseResult, new: CaseResult, gates: Sequence[Gate] = ()) -> CaseComparison:
+    (found,) = compare(saved.run([base]), saved.run([new]), gates).cases
+    return found
+
+
+# -- what holds always ----------------------------------------------------------------------------
+
+SUMMARY = saved.case().summary
+times = st.floats(1e-5, 1e3)
+
+
+@st.composite
+def latencies(draw: st.DrawFn) -> Estimate:
+    """Return any percentile with its interval, those of failed requests included."""
+    low, value, high = sorted(draw(st.lists(times, min_size=3, max_size=3)))
+    return draw(
+        st.sampled_from(
+            [
+                Estimate(value, low, high),
+                Estimate(value, low, None),
+                Estimate(value, 0.0, None),
+                Estimate(None, low, None),
+                UNKNOWN,
+            ]
+        )
+    )
+
+
+@st.composite
+def cases(draw: st.DrawFn, repeat: int | None = None) -> CaseResult:
+    n = draw(st.integers(0, 2000))
+    found = {name: draw(latencies()) for name in ("p50", "p90", "p95", "p99", "p999", "mean")}
+    for name in ("success_rate", "drop_rate", "error_rate", "throughput_share"):
+        count = draw(st.integers(0, n))
+        found[name] = wilson_interval(count / n, n) if n else UNKNOWN
+    rate = draw(st.floats(0, 1e4))
+    found["throughput"] = Estimate(rate, rate * 0.9, rate * 1.1)
+    summary = dataclasses.replace(SUMMARY, arrivals=n, throughput=rate, estimates=found)
+    amounts = st.none() | st.floats(0, 1e10)
+    resources = Resources(draw(amounts), None, None, draw(amounts), None)
+    return saved.case(summary=summary, resources=resources, repeat=repeat)
+
+
+@settings(max_examples=200, deadline=None)
+@given(cases(), cases())
+def test_swapped_sides_swap_the_verdicts(base: CaseResult, new: CaseResult) -> None:
+    there, back = only(base, new), only(new, base)
+    assert list(there.changes) == list(back.changes)
+    for metric, change in there.changes.items():
+        other = back.changes[metric]
+        assert other.verdict == SWAPPED[change.verdict], metric
+        if math.isnan(change.change.value):
+            assert math.isnan(other.change.value)
+        elif KINDS[metric] == "share":
+            assert other.change.value == pytest.approx(-change.change.value)
+            assert other.change.low == pytest.approx(-change.change.high)
+        elif 0 < change.change.value < math.inf:
+            assert other.change.value == pytest.approx(1 / change.change.value)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases(), cases())
+def test_any_comparison_is_consistent_and_can_be_shown(base: CaseResult, new: CaseResult) -> None:
+    gates = parse_gates("p50:5%,p99:10%,success_rate:1%,throughput:5%")
+    found = compare(saved.run([base]), saved.run([new]), gates)
+    for change in found.cases[0].changes.values():
+        one = change.change
+        if not math.isnan(one.value):
+            assert one.low <= one.value * (1 + 1e-9) + 1e-9
+            assert one.value <= one.high * (1 + 1e-9) + 1e-9
+    for result in found.gates:
+        for case in result.failed:
+            assert case.changes[result.gate.metric].verdict == "worse"
+    for parts in comparison_lines(found, every=True):
+        assert "nan" not in plain_text(parts)
+        assert len(plain_text(parts)) <= 100
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(cases(), min_size=1, max_size=3))
+def test_a_run_is_never_worse_than_itself(runs: list[CaseResult]) -> None:
+    both = saved.run([dataclasses.replace(case, nodeid=f"a.py::test[{number}]")
+                      for number, case in enumerate(runs)])  # fmt: skip
+    found = compare(both, both, [Gate(metric, 0.0) for metric in KINDS])
+    assert not found.worse
+    for case in found.cases:
+        assert {change.verdict for change in case.changes.values()} <= {"same", "cannot tell"}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.randoms(use_true_random=False), st.integers(0, 5))
+def test_the_order_of_cases_does_not_matter(random: object, seed: int) -> None:
+    dice = np.random.default_rng(seed)
+    sides = []
+    for _ in range(2):
+        sides.append(
+            [
+                saved.case(
+                    steady(dice.uniform(0.01, 0.02, 40)), rate=rate, repeat=repeat, server=server
+                )
+                for server in ("toy", "torchserve")
+                for rate in (5.0, 10.0)
+                for repeat in (1, 2)
+            ]
+        )
+    ordered = compare(saved.run(sides[0]), saved.run(sides[1]))
+    for side in sides:
+        random.shuffle(side)  # type: ignore[attr-defined]
+    shuffled = compare(saved.run(sides[0]), saved.run(sides[1]))
+    assert [case.changes for case in ordered.cases] == [case.changes for case in shuffled.cases]
+
+
+# -- intervals ------------------------------------------------------------------------------------
+
+
+def test_shares_differ_as_newcombe_says() -> None:
+    # Newcombe (1998, Statistics in Medicine 17:873), table II, contrast (a): 56/70 - 48/80.
+    sides = [
+        Sample(range_of(wilson_interval(k / n, n)), share=True) for k, n in ((48, 80), (56, 70))
+    ]
+    found = ratios.difference([sides[0]], [sides[1]], 0.05)
+    assert found.value == pytest.approx(0.2)
+    assert found.low == pytest.approx(0.0524, abs=1e-4)
+    assert found.high == pytest.approx(0.3339, abs=1e-4)
+
+
+@given(st.integers(1, 5000), st.floats(0, 1))
+def test_wilson_at_another_level_is_that_of_the_same_requests(n: int, part: float) -> None:
+    share = round(part * n) / n
+    wider = Sample(range_of(wilson_interval(share, n)), share=True).at(2 * Z)
+    asked = wilson_interval(share, n / 4)
+    assert wider.low == pytest.approx(asked.low, abs=1e-6)
+    assert wider.high == pytest.approx(asked.high, abs=1e-6)
+
+
+@given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3), st.floats(1.001, 3), st.floats(1.001, 3))
+def test_ratio_of_lognormal_estimates(a: float, b: float, da: float, db: float) -> None:
+    # Where both intervals are symmetric on logarithms, MOVER is the textbook's.
+    base, new = Sample(Range(a, a / da, a * da)), Sample(Range(b, b / db, b * db))
+    found = ratios.ratio([base], [new], 0.05)
+    half = math.hypot(math.log(da), math.log(db))
+    assert found.value == pytest.approx(b / a)
+    assert found.low == pytest.approx(b / a * math.exp(-half))
+    assert found.high == pytest.approx(b / a * math.exp(half))
+
+
+@pytest.mark.parametrize(
+    ("tail", "degrees", "quantile"),
+    [
+        (0.05, 1, 12.706), (0.05, 2, 4.3027), (0.05, 3, 3.1824), (0.05, 9, 2.2622),
+        (0.01, 4, 4.6041), (0.001, 6, 5.9588), (0.0001, 8, 7.1200), (0.001, 30, 3.6460),
+    ],
+)  # fmt: skip
+def test_students_quantiles(tail: float, degrees: float, quantile: float) -> None:
+    assert ratios.student_quantile(tail, degrees) == pytest.approx(quantile, rel=2e-3)
+
+
+def test_welch_is_the_textbooks() -> None:
+    # Snedecor's data in Welch's form: means 20.6 and 22.1, 95 % half width by hand.
+    base, new = [27.5, 21.0, 19.0, 23.6, 17.0, 17.9], [27.1, 22.0, 20.8, 23.4, 23.4, 23.5]
+    half = ratios.welch(base, new, 0.05)
+    # SE = sqrt(15.69 / 6 + 4.24 / 6) = 1.822, 7.54 degrees of freedom, t = 2.331
+    assert half == pytest.approx(1.822 * 2.331, rel=2e-3)
+
+
+def range_of(estimate: Estimate) -> Range:
+    assert estimate.value is not None
+    assert estimate.low is not None
+    assert estimate.high is not None
+    return Range(estimate.value, estimate.low, estimate.high)
+
+
+# -- examples -------------------------------------------------------------------------------------
+
+
+def test_a_slower_server_is_worse_and_the_other_way_round_better() -> None:
+    base, new = saved.queue_run("base"), saved.queue_run("new", seed=2, slower=1.5)
+    found = {case.key.kind + f"{case.key.rate:g}": case for case in compare(base, new).cases}
+    assert found["torchserve10"].verdict == "worse"
+    assert found["torchserve40"].verdict == "worse"
+    assert found["toy10"].verdict != "worse"
+    p50 = found["torchserve10"].changes["p50"]
+    assert p50.change.low < 1.5 < p50.change.high
+    back = {case.key.kind: case for case in compare(new, base).cases}
+    assert back["torchserve"].changes["p50"].verdict == "better"
+
+
+def test_the_same_arrivals_make_throughput_sure() -> None:
+    base, new = saved.queue_run("base"), saved.queue_run("new", seed=2)
+    for case in compare(base, new).cases:
+        assert case.changes["throughput"].verdict == "same"
+        assert case.changes["success_rate"].verdict == "same"
+
+
+def test_success_is_compared_in_points() -> None:
+    base, new = saved.queue_run("base"), saved.queue_run("new", failed=0.05)
+    found = next(case for case in compare(base, new).cases if case.key.kind == "torchserve")
+    change = found.changes["success_rate"]
+    assert change.verdict == "worse"
+    assert change.worse_by == pytest.approx(0.05, abs=0.015)
+    assert fails(Gate("success_rate", 0.01), change)
+    assert not fails(Gate("success_rate", 0.10), change)
+
+
+INFINITE = (None, None, None)
+FINITE = (0.02, 0.015, 0.03)
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "verdict", "reason"),
+    [
+        (FINITE, INFINITE, "worse", ""),
+        (INFINITE, FINITE, "better", ""),
+        (INFINITE, INFINITE, "cannot tell", "infinite on both sides"),
+        (FINITE, (None, 0.05, None), "worse", ""),
+        # One failed request more can make a percentile infinite: only the interval proves it.
+        (FINITE, (None, 0.02, None), "cannot tell", "requests failed"),
+        ((0.02, 0.015, None), INFINITE, "cannot tell", "too few requests"),
+        ((0.02, 0.015, None), (0.2, 0.15, 0.3), "cannot tell", "too few requests"),
+        (FINITE, (0.2, 0.15, None), "worse", ""),
+    ],
+)
+def test_infinite_percentiles(
+    base: tuple[float | None, ...], new: tuple[float | None, ...], verdict: str, reason: str
+) -> None:
+    change = only(with_p99(*base), with_p99(*new)).changes["p99"]
+    assert (change.verdict, change.reason) == (verdict, reason)
+    assert fails(Gate("p99", 0.1), change) == (verdict == "worse")
+
+
+def test_one_failed_request_does_not_make_the_mean_worse() -> None:
+    plain = saved.case()
+    failed = dataclasses.replace(plain, summary=changed(plain.summary, mean=UNKNOWN))
+    assert only(plain, failed).changes["mean"].verdict == "cannot tell"
+
+
+def test_no_requests_have_no_latency() -> None:
+    empty = saved.case(steady(np.empty(0)), rate=50.0, duration=1.0)
+    assert "p50" not in only(empty, saved.case()).changes
+
+
+@pytest.mark.parametrize(
+    ("cpu", "memory", "verdicts"),
+    [
+        (55.0, 520e6, ("same", "same")),
+        (57.0, 600e6, ("same", "worse")),
+        (40.0, 520e6, ("better", "same")),
+    ],
+)
+def test_cpu_and_memory_differ_by_a_margin(
+    cpu: float, memory: float, verdicts: tuple[str, str]
+) -> None:
+    new = saved.case(resources=Resources(cpu, None, None, memory, None))
+    found = only(saved.case(), new)
+    assert (found.changes["cpu"].verdict, found.changes["memory"].verdict) == verdicts
+    assert "cpu" not in found.shown
+
+
+def test_unseen_processes_have_no_cpu() -> None:
+    new = saved.case(resources=Resources(None, None, None, None, None))
+    assert "cpu" not in only(saved.case(), new).changes
+    found = compare(saved.run([saved.case()]), saved.run([new]), [Gate("cpu", 0.1)])
+    assert found.gates[0].judged == ()
+
+
+def test_a_change_within_the_gates_threshold_is_the_same() -> None:
+    new = with_p99(0.0205, 0.0200, 0.0210)
+    base = with_p99(0.0200, 0.0195, 0.0205)
+    assert only(base, new).changes["p99"].verdict == "same"  # 10 %, unless a gate says otherwise
+    assert only(base, new, [Gate("p99", 0.01)]).changes["p99"].verdict == "cannot tell"
+
+
+def test_the_more_is_compared_the_more_it_takes() -> None:
+    base, new = with_p99(0.0200, 0.0190, 0.0210), with_p99(0.0225, 0.0214, 0.0236)
+    alone = compare(saved.run([base]), saved.run([new]), [Gate("p99", 0.05)])
+    assert alone.worse
+
+    def many(case: CaseResult) -> Run:
+        return saved.run([dataclasses.replace(case, nodeid=f"a.py::t[{i}]") for i in range(40)])
+
+    assert not compare(many(base), many(new), [Gate("p99", 0.05)]).worse
+
+
+def test_the_tail_is_the_highest_percentile_that_both_resolve() -> None:
+    def shown(number: float) -> tuple[str, ...]:
+        rows = saved.queue("M/M/1", 0.1, np.random.default_rng(3), number=number)
+        return only(saved.case(rows), saved.case(rows)).shown
+
+    assert shown(2000)[1] == "p99"
+    assert shown(300)[1] == "p95"
+
+
+# -- repeats --------------------------------------------------------------------------------------
+
+
+def repeated(values: Sequence[float], spread: float = 1.02) -> Run:
+    made = []
+    for number, value in enumerate(values, start=1):
+        p50 = Estimate(value, value / spread, value * spread)
+        made.append(saved.case(repeat=number, summary=changed(SUMMARY, p50=p50)))
+    return saved.run(made)
+
+
+def test_repeats_are_one_case() -> None:
+    (found,) = compare(repeated([0.01, 0.011, 0.012]), repeated([0.01, 0.011, 0.012])).cases
+    assert len(found.pair.base) == 3
+    assert found.key.test == "test_it.py::test_load[torchserve-rate50-buffer50]"
+    assert found.changes["p50"].base == pytest.approx((0.01 * 0.011 * 0.012) ** (1 / 3))
+
+
+def test_what_varies_from_run_to_run_counts() -> None:
+    # Each run is sure of itself, but they differ by more than the change.
+    base, new = [0.010, 0.014, 0.009], [0.012, 0.016, 0.011]
+    wide = compare(repeated(base), repeated(new)).cases[0].changes["p50"]
+    assert wide.verdict == "cannot tell"
+    assert wide.change.low < 0.8
+    # Runs alike, each unsure: the runs' own intervals are the wider ones.
+    alike = compare(repeated([0.01] * 3, 1.2), repeated([0.01] * 3, 1.2)).cases[0].changes["p50"]
+    half = math.sqrt(2 / 3) * math.log(1.2)
+    assert alike.change.high == pytest.approx(math.exp(half))
+
+
+def test_repeats_find_a_change() -> None:
+    base = repeated([0.0100, 0.0101, 0.0099, 0.0100, 0.0102])
+    new = repeated([0.0120, 0.0122, 0.0121, 0.0119, 0.0120])
+    assert compare(base, new, [Gate("p50", 0.05)]).worse
+    assert not compare(new, base, [Gate("p50", 0.05)]).worse
+
+
+def test_repeats_decide_where_each_run_is_too_short() -> None:
+    def short(values: Sequence[float]) -> Run:
+        return saved.run([
+            saved.case(repeat=i, summary=changed(SUMMARY, p99=Estimate(value, 0.0, None)))
+            for i, value in enumerate(values, start=1)
+        ])  # fmt: skip
+
+    found = compare(short([0.02, 0.021, 0.0205, 0.02]), short([0.04, 0.041, 0.0405, 0.04]))
+    assert found.cases[0].changes["p99"].verdict == "worse"
+
+
+# -- what belongs together ------------------------------------------------------------------------
+
+
+def test_a_key_has_no_repeat() -> None:
+    assert key_of(saved.case(repeat=2)) == key_of(saved.case(repeat=1)) == key_of(saved.case())
+    assert key_of(saved.case(rate=5.0)) != key_of(saved.case())
+
+
+def texts(base: Run, new: Run) -> list[tuple[str, str]]:
+    return [(one.about, one.text) for one in differences(base, new)]
+
+
+def test_equal_runs_do_not_differ() -> None:
+    base = saved.queue_run()
+    assert texts(base, saved.queue_run("new", seed=2)) == []
+
+
+def test_a_case_on_one_side() -> None:
+    both, extra = saved.case(), saved.case(rate=5.0)
+    assert texts(saved.run([both, extra]), saved.run([both])) == [
+        (
+            "unmatched",
+            "test_it.py::test_load[torchserve-rate5-buffer50] (model adder): only in BASE",
+        )
+    ]
+    renamed = dataclasses.replace(both, nodeid="test_it.py::test_other[x]")
+    assert [about for about, _ in texts(saved.run([both]), saved.run([renamed]))] == [
+        "unmatched", "unmatched",
+    ]  # fmt: skip
+
+
+def test_an_invalid_case_is_said_and_not_compared() -> None:
+    broken = dataclasses.replace(saved.case(), verdict="invalid", invalid_reason="41 late")
+    assert match(saved.run([saved.case()]), saved.run([broken])) == ()
+    ((about, text),) = texts(saved.run([saved.case()]), saved.run([broken]))
+    assert about == "unmatched"
+    assert text.endswith("its measurement in NEW is invalid: 41 late")
+
+
+@pytest.mark.parametrize(
+    ("change", "about", "text"),
+    [
+        ({"seed": 7}, "workload", "seed 0 in BASE, seed 7 in NEW"),
+        ({"duration": 60.0}, "workload", "2 s in BASE, 60 s in NEW"),
+        (
+            {"workers": 1},
+            "workload",
+            "10 connections of the generator in BASE, 1 connection of the generator in NEW",
+        ),
+        (
+            {"input_source": "images"},
+            "workload",
+            "inputs random numbers in BASE, inputs images in NEW",
+        ),
+        (
+            {"weights_sha256": "1" * 64},
+            "weights",
+            "sha256 000000000000 in BASE, sha256 111111111111 in NEW",
+        ),
+    ],
+)
+def test_another_workload_or_other_weights(
+    change: dict[str, object], about: str, text: str
+) -> None:
+    new = dataclasses.replace(saved.case(), **change)  # type: ignore[arg-type]
+    assert texts(saved.run([saved.case()]), saved.run([new])) == [(about, text)]
+
+
+@pytest.mark.parametrize(
+    ("change", "about", "text"),
+    [
+        (
+            {"implementation": "TorchServe 2"},
+            "implementation",
+            "TorchServe 1.0 in BASE, TorchServe 2 in NEW",
+        ),
+        ({"threads": 4}, "workload", "server threads 1 in BASE, server threads 4 in NEW"),
+        ({"cpus": (0, 1)}, "workload", "server CPUs 0 in BASE, server CPUs 0-1 in NEW"),
+    ],
+)  # fmt: skip
+def test_another_server(change: dict[str, object], about: str, text: str) -> None:
+    case = saved.case()
+    server = dataclasses.replace(case.server, **change)  # type: ignore[arg-type]
+    assert texts(saved.run([case]), saved.run([dataclasses.replace(case, server=server)])) == [
+        (about, text)
+    ]
+
+
+def test_other_arrivals_are_another_workload() -> None:
+    case = saved.case()
+    bursts = dataclasses.replace(case.generator, arrivals="gamma:4")
+    assert texts(saved.run([case]), saved.run([dataclasses.replace(case, generator=bursts)])) == [
+        ("workload", "poisson arrivals in BASE, gamma:4 arrivals in NEW")
+    ]
+    assert texts(saved.run([case]), saved.run([case], interleaved=True))[0][0] == "workload"
+
+
+def test_another_machine() -> None:
+    other = {**saved.MACHINE, "cores": 8}
+    assert texts(saved.run([saved.case()]), saved.run([saved.case()], machine=other)) == [
+        (
+            "machine",
+            "AMD EPYC 7B13, 2 processors, Linux 6.1.0 in BASE, "
+            "AMD EPYC 7B13, 8 processors, Linux 6.1.0 in NEW",
+        )
+    ]
+
+
+def test_differences_of_many_cases_are_one_line() -> None:
+    base = saved.queue_run()
+    new = dataclasses.replace(
+        base, cases=tuple(dataclasses.replace(case, seed=1) for case in base.cases)
+    )
+    assert texts(base, new) == [("workload", "seed 0 in BASE, seed 1 in NEW (4 cases)")]
+
+
+# -- gates and words ------------------------------------------------------------------------------
+
+
+def test_gates_are_read() -> None:
+    assert parse_gates(" p99.9 : 12.5 % , SUCCESS_RATE:1%") == (
+        Gate("p999", 0.125), Gate("success_rate", 0.01),
+    )  # fmt: skip
+    assert str(Gate("p999", 0.125)) == "p99.9:12.5%"
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("p99", "METRIC:NUMBER%"),
+        ("", "METRIC:NUMBER%"),
+        ("p99:10", "METRIC:NUMBER%"),
+        ("p99:-1%", "METRIC:NUMBER%"),
+        ("p99:10ms", "METRIC:NUMBER%"),
+        ("p98:10%", "did you mean p9"),
+        ("max:10%", "no metric 'max'"),
+        ("throughput:100%", "cannot get worse by 100 %"),
+        ("success_rate:200%", "cannot get worse by 100 %"),
+    ],
+)
+def test_bad_gates_are_explained(text: str, part: str) -> None:
+    with pytest.raises(OptionError, match="--fail=") as error:
+        parse_gates(text)
+    assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [
+        (1.0, "0 %"), (1.004, "+0.4 %"), (1.16, "+16 %"), (0.5, "-50 %"), (9.99, "+899 %"),
+        (12.34, "×12.3"), (1e7, "×1e+07"), (math.inf, "∞"), (math.nan, "-"), (0.99996, "0 %"),
+    ],
+)  # fmt: skip
+def test_ratios_in_words(ratio: float, text: str) -> None:
+    assert percent_change(ratio) == text
+
+
+def test_points_in_words() -> None:
+    assert [point_change(value) for value in (0.0, -0.0025, 0.053, math.nan)] == [
+        "0 pp", "-0.25 pp", "+5.3 pp", "-",
+    ]  # fmt: skip
+
+
+# -- false alarms and power -----------------------------------------------------------------------
+
+LOADS = (0.3, 0.5, 0.7, 0.8)
+GATES = (Gate("p99", 0.10), Gate("p50", 0.05))
+
+
+def pair_of_runs(kind: str, load: float, seed: int, slower: float = 1.0, number: float = 1000
+                 ) -> tuple[Run, Run]:  # fmt: skip
+    dice = np.random.default_rng([seed, round(100 * load), *kind.encode()])
+    sides = [
+        saved.run([saved.case(saved.queue(kind, load, dice, slower=factor, number=number))])
+        for factor in (1.0, slower)
+    ]
+    return sides[0], sides[1]
+
+
+def alarms(pairs: int, loads: Sequence[float] = LOADS) -> dict[str, int]:
+    """Return how often each gate failed on identical queues, each gate being the only one."""
+    count = dict.fromkeys((gate.metric for gate in GATES), 0)
+    kinds = list(saved.SERVICES)
+    for seed in range(pairs):
+        kind, load = kinds[seed % len(kinds)], loads[seed // len(kinds) % len(loads)]
+        base, new = pair_of_runs(kind, load, seed)
+        for gate in GATES:
+            count[gate.metric] += compare(base, new, [gate]).worse
+    return count
+
+
+def test_identical_queues_are_seldom_called_worse() -> None:
+    """The arrivals are drawn anew for each side, which runs of one seed would share."""
+    assert TAIL == 0.01
+    assert max(alarms(300).values()) <= 3
+
+
+@pytest.mark.servers
+def test_identical_queues_are_seldom_called_worse_in_the_long_run() -> None:
+    assert max(alarms(6000).values()) <= 60
+
+
+@pytest.mark.servers
+def test_many_cases_at_once_are_seldom_called_worse() -> None:
+    kinds = list(saved.SERVICES)
+    failed = 0
+    for seed in range(300):
+        sides: list[list[CaseResult]] = [[], []]
+        for number in range(12):
+            runs = pair_of_runs(kinds[number % 3], LOADS[number // 3], 12 * seed + number)
+            for side, run in zip(sides, runs, strict=True):
+                side.append(dataclasses.replace(run.cases[0], nodeid=f"a.py::t[{number}]"))
+        failed += compare(saved.run(sides[0]), saved.run(sides[1]), GATES).worse
+    assert failed <= 6
+
+
+@pytest.mark.parametrize(
+    ("load", "slower", "gate", "least"),
+    [
+        (0.3, 1.25, Gate("p50", 0.05), 0.6),
+        (0.3, 1.5, Gate("p50", 0.05), 0.95),
+        (0.1, 1.5, Gate("p99", 0.10), 0.6),
+        (0.1, 2.0, Gate("p99", 0.10), 0.9),
+    ],
+)
+def test_slower_servers_are_found(load: float, slower: float, gate: Gate, least: float) -> None:
+    found = [compare(*pair_of_runs("M/M/1", load, seed, slower), [gate]).worse
+             for seed in range(60)]  # fmt: skip
+    assert np.mean(found) >= least

@@ -41,12 +41,14 @@ def test_a_slower_server_fails_its_test(
     assert clause["clause"] == "p50:50% against main"
 
 
+@pytest.mark.servers
 def test_the_same_server_keeps_the_gate(run_bench: RunBench) -> None:
     save_baseline(run_bench)
     result = gated(run_bench, "--servebench-duration=1", "--servebench-baseline-allow=workload")
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.servers
 def test_the_latest_run_and_a_file_can_be_the_baseline(
     run_bench: RunBench, pytester: pytest.Pytester
 ) -> None:
@@ -56,6 +58,7 @@ def test_the_latest_run_and_a_file_can_be_the_baseline(
     gated(run_bench, baseline=str(file)).assert_outcomes(passed=1)
 
 
+@pytest.mark.servers
 def test_a_name_moves_to_the_newest_run_that_was_saved_under_it(
     run_bench: RunBench, pytester: pytest.Pytester
 ) -> None:
@@ -86,6 +89,7 @@ def test_a_case_that_the_baseline_lacks_is_loud(run_bench: RunBench) -> None:
     result.stdout.fnmatch_lines(["*no baseline: it has no valid case*rate30*"])
 
 
+@pytest.mark.servers
 def test_another_workload_is_refused_unless_allowed(run_bench: RunBench) -> None:
     save_baseline(run_bench)
     other = ("--servebench-worker-threads=3",)
@@ -97,6 +101,7 @@ def test_another_workload_is_refused_unless_allowed(run_bench: RunBench) -> None
     gated(run_bench, *other, "--servebench-baseline-allow=workload").assert_outcomes(passed=1)
 
 
+@pytest.mark.servers
 def test_repeats_are_held_to_their_own_repeats(
     run_bench: RunBench, pytester: pytest.Pytester
 ) -> None:

@@ -65,6 +65,7 @@ def test_other_tests_keep_their_places(run_bench: RunBench) -> None:
     assert lines[-1].endswith("test_last")
 
 
+@pytest.mark.servers
 def test_interleaved_servers_are_started_once_and_stopped(
     run_bench: RunBench, pytester: pytest.Pytester
 ) -> None:

@@ -122,7 +122,7 @@ class Engine:
         self._store.phase = Phase.WARMING_UP
         # Even without a warm-up, connections are given a moment: the clock starts with them open.
         connect_by = _clock() + _NS
-        while _clock() < connect_by and not all(worker.connected for worker in self._all):
+        while _clock() < connect_by and not all(worker.settled for worker in self._all):
             await asyncio.sleep(_WARMUP_TICK)
         if self._spec.warmup <= 0:
             return

@@ -72,6 +72,11 @@ class Worker:
         """Tell whether a request can be written at once."""
         return self._connection is not None
 
+    @property
+    def settled(self) -> bool:
+        """Tell whether it has a connection, or was refused one."""
+        return self._connecting is None
+
     def send(self, request: int, payload: bytes, deadline: int) -> None:
         """Send ``payload`` as request number ``request``, to be answered by ``deadline``."""
         self.request = request

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from pytest_servebench.errors import OptionError
-from pytest_servebench.load.runner import LoadResult, run_load
+from pytest_servebench.load.runner import run_load
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
+from tests.load.in_process import Made, make_load
 from tests.load.test_misbehaving import OK, REQUEST, always, assert_all, serving
 
 
@@ -45,13 +46,13 @@ def tls_port(certificate: Path) -> Iterator[int]:
         yield port
 
 
-def load(target: Target, **changes: object) -> LoadResult:
+def load(target: Target, **changes: object) -> Made:
     spec = {
-        "target": target, "requests": (REQUEST,), "rate": 60.0, "duration": 0.5,
+        "target": target, "requests": (REQUEST,), "rate": 120.0, "duration": 0.25,
         "buffer_size": 100, "workers": 2, "seed": 1, "warmup": 0.0, "timeout": 5.0, "drain": 1.0,
         **changes,
     }  # fmt: skip
-    return run_load(LoadSpec(**spec))  # type: ignore[arg-type]
+    return make_load(LoadSpec(**spec))  # type: ignore[arg-type]
 
 
 def test_tls_with_a_trusted_certificate(tls_port: int, certificate: Path) -> None:
@@ -87,7 +88,12 @@ def test_unreadable_certificates_are_refused_before_anything_starts(tmp_path: Pa
     file = tmp_path / "empty.pem"
     file.write_text("nothing")
     with pytest.raises(OptionError, match=r"--servebench-tls-ca=.*empty.pem: no certificates"):
-        load(Target.parse("https://localhost:1", ca_file=str(file)))
+        run_load(
+            LoadSpec(
+                target=Target.parse("https://localhost:1", ca_file=str(file)),
+                requests=(REQUEST,), rate=1.0, duration=1.0, buffer_size=1, workers=1,
+            )
+        )  # fmt: skip
 
 
 def test_ipv6() -> None:

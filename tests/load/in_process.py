@@ -1,0 +1,46 @@
+"""The engine in this process: without the half second that a process of its own takes to start."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import uvloop
+
+from pytest_servebench.load.engine import Engine
+from pytest_servebench.load.generator import payload_choice, prepare, sampled_arrivals
+from pytest_servebench.load.records import Records
+from pytest_servebench.load.spec import LoadSpec
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an engine left behind; see LoadResult."""
+
+    records: Records
+    payloads: npt.NDArray[np.uint32]
+    answers: Mapping[int, bytes]
+    error_answers: Mapping[int, bytes]
+    failures: Mapping[str, int]
+    resent: int
+
+
+def make_load(spec: LoadSpec) -> Made:
+    with tempfile.TemporaryFile() as file:
+        store = prepare(spec, file)
+        payloads = payload_choice(spec, len(store))
+
+        async def run() -> Engine:
+            sampled = sampled_arrivals(len(store), spec.samples)
+            engine = Engine(spec, store, payloads.data, sampled)
+            await engine.run()
+            return engine
+
+        engine = uvloop.run(run())
+        records = store.snapshot()
+        store.close()
+    failures = {f"{outcome.label}: {why}": n for (outcome, why), n in engine.reasons.items()}
+    return Made(records, payloads, engine.answers, engine.error_answers, failures, engine.resent)

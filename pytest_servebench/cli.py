@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
 
 from pytest_servebench import __version__
-from pytest_servebench.commands import compare, list_runs, run
+from pytest_servebench.commands import compare, list_runs, plan, run
 from pytest_servebench.errors import ServebenchError
 
 USAGE_ERROR: Final = 2
-_COMMANDS: Final = {"run": run, "compare": compare, "list": list_runs}
+BROKEN_PIPE: Final = 141  # as a shell says of a program that SIGPIPE ended
+_COMMANDS: Final = {"run": run, "compare": compare, "list": list_runs, "plan": plan}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -39,7 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.further = further
     try:
         status: int = _COMMANDS[options.command].run(options)
+        sys.stdout.flush()
     except ServebenchError as error:
         print(f"pytest-servebench {options.command}: error: {error}", file=sys.stderr)
         return USAGE_ERROR
+    except BrokenPipeError:
+        # Whoever read the output, such as head, has enough. Python would complain once more when it
+        # flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     return status

@@ -14,7 +14,7 @@ from typing import Any, Final
 from pytest_servebench.evaluation import repeat_of
 from pytest_servebench.report.facts import DIGEST_LENGTH, cpu_set
 from pytest_servebench.report.numbers import plain
-from pytest_servebench.report.text import clean, counted
+from pytest_servebench.report.text import clean, counted, joined
 from pytest_servebench.results import CaseResult, Run
 
 ALLOWABLE: Final[Mapping[str, str]] = MappingProxyType(
@@ -30,9 +30,9 @@ ALLOWABLE: Final[Mapping[str, str]] = MappingProxyType(
 """What can be allowed, and what it means."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Key:
-    """What two cases must share to be compared; ordered as reports show them.
+    """What two cases must share to be compared.
 
     Attributes:
         test: the test's id without its repeat.
@@ -43,10 +43,10 @@ class Key:
     """
 
     test: str
-    rate: float
     kind: str
-    buffer_size: int
     model: str
+    rate: float
+    buffer_size: int
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def key_of(case: CaseResult) -> Key:
     repeat = f"repeat{repeat_of(case)}"
     shown = "-".join(part for part in parts if part != repeat)
     nodeid = f"{test}[{shown}]" if bracket else test
-    return Key(nodeid, case.rate, case.server.kind, case.buffer_size, case.model)
+    return Key(nodeid, case.server.kind, case.model, case.rate, case.buffer_size)
 
 
 def match(base: Run, new: Run) -> tuple[Pair, ...]:
@@ -87,7 +87,7 @@ def match(base: Run, new: Run) -> tuple[Pair, ...]:
     Cases whose measurement is invalid have no figures, and so take no part.
     """
     sides = (_by_key(base), _by_key(new))
-    return tuple(Pair(key, sides[0][key], sides[1][key]) for key in sorted(sides[0])
+    return tuple(Pair(key, sides[0][key], sides[1][key]) for key in sorted(sides[0], key=_order)
                  if key in sides[1])  # fmt: skip
 
 
@@ -116,6 +116,12 @@ def differences(base: Run, new: Run) -> tuple[Difference, ...]:
     return tuple(found)
 
 
+def _order(key: Key) -> tuple[str, float, str, int, str, str]:
+    """Sort as reports show cases: by test function, rate, server and buffer."""
+    function = key.test.partition("[")[0]
+    return function, key.rate, key.kind, key.buffer_size, key.test, key.model
+
+
 def _by_key(run: Run) -> dict[Key, tuple[CaseResult, ...]]:
     found: dict[Key, list[CaseResult]] = {}
     for case in run.cases:
@@ -135,23 +141,20 @@ def is_invalid(case: CaseResult) -> bool:
 
 def _unmatched(base: Run, new: Run) -> list[Difference]:
     sides = {"BASE": base, "NEW": new}
+    invalid: dict[str, list[str]] = {}
+    for side, run in sides.items():
+        for case in filter(is_invalid, run.cases):
+            reason = f": {clean(case.invalid_reason)}" if case.invalid_reason else ""
+            text = f"{clean(case.nodeid)}: its measurement is invalid in {{}}{reason}"
+            invalid.setdefault(text, []).append(side)
+    found = [text.replace("{}", joined(where), 1) for text, where in invalid.items()]
     valid = {side: _by_key(run) for side, run in sides.items()}
-    found = [
-        Difference(
-            "unmatched",
-            f"{clean(case.nodeid)}: its measurement in {side} is invalid"
-            + (f": {clean(case.invalid_reason)}" if case.invalid_reason else ""),
-        )
-        for side, run in sides.items()
-        for case in run.cases
-        if is_invalid(case)
-    ]
     for side, other in (("BASE", "NEW"), ("NEW", "BASE")):
-        named = {key_of(case) for case in sides[other].cases if is_invalid(case)}
-        for key in sorted(valid[side]):
-            if key not in valid[other] and key not in named:
-                found.append(Difference("unmatched", f"{key_text(key)}: only in {side}"))
-    return found
+        said = {key_of(case) for case in sides[other].cases if is_invalid(case)}
+        for key in sorted(valid[side], key=_order):
+            if key not in valid[other] and key not in said:
+                found.append(f"{key_text(key)}: only in {side}")
+    return [Difference("unmatched", text) for text in found]
 
 
 def key_text(key: Key) -> str:

@@ -60,20 +60,18 @@ def parse_gates(text: str, option: str = "--fail") -> tuple[Gate, ...]:
 
 
 def _gate(text: str, option: str) -> Gate:
-    metrics = ", ".join(NAMES.values())
+    metrics = f"metrics: {', '.join(NAMES.values())}"
     match = _GATE.fullmatch(text)
     if match is None:
         raise OptionError(
-            f"{option}={text.strip()!r}: expected METRIC:NUMBER%, such as p99:10%; metrics: {metrics}"
+            f"{option}={text.strip()!r}: expected METRIC:NUMBER%, such as p99:10%; {metrics}"
         )
     word = match[1].lower()
     metric = _BY_NAME.get(word)
     if metric is None:
         close = difflib.get_close_matches(word, _BY_NAME, n=1)
         guess = f"did you mean {close[0]}? " if close else ""
-        raise OptionError(
-            f"{option}={text.strip()!r}: no metric {word!r}; {guess}metrics: {metrics}"
-        )
+        raise OptionError(f"{option}={text.strip()!r}: no metric {word!r}; {guess}{metrics}")
     threshold = float(match[2]) / 100
     if threshold >= 1 and (metric in LARGER_IS_BETTER or KINDS[metric] == "share"):
         raise OptionError(

@@ -85,20 +85,25 @@ def exp(value: float) -> float:
     return math.exp(value) if value < 700 else math.inf
 
 
-def ratio(base: Sequence[Sample], new: Sequence[Sample], tail: float) -> Range:
+def ratio(
+    base: Sequence[Sample], new: Sequence[Sample], tail: float, caution: float = 1.0
+) -> Range:
     """Return new / base with its interval.
 
     Args:
         base: a sample for each run, one at least.
         new: the same.
         tail: probability of the truth outside of the interval, such as 0.05.
+        caution: by how much more than that asks for MOVER's interval is widened.
     """
-    return _change(base, new, tail, log).through(exp)
+    return _change(base, new, tail, caution, log).through(exp)
 
 
-def difference(base: Sequence[Sample], new: Sequence[Sample], tail: float) -> Range:
+def difference(
+    base: Sequence[Sample], new: Sequence[Sample], tail: float, caution: float = 1.0
+) -> Range:
     """Return new - base with its interval; arguments as for :func:`ratio`."""
-    return _change(base, new, tail, lambda value: value)
+    return _change(base, new, tail, caution, lambda value: value)
 
 
 def geometric_mean(values: Sequence[float]) -> float:
@@ -115,10 +120,11 @@ def _change(
     base: Sequence[Sample],
     new: Sequence[Sample],
     tail: float,
+    caution: float,
     scale: Callable[[float], float],
 ) -> Range:
     z = NORMAL.inv_cdf(1 - tail / 2)
-    sides = [[one.at(z).through(scale) for one in side] for side in (base, new)]
+    sides = [[one.at(z * caution).through(scale) for one in side] for side in (base, new)]
     found = mover(_together(sides[0]), _together(sides[1]))
     values = [[one.value for one in side] for side in sides]
     if min(map(len, values)) < 2 or not all(map(math.isfinite, values[0] + values[1])):

@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 from pytest_servebench.decoding import as_object, decode
 from pytest_servebench.errors import NoSuchRunError, SavedRunError
 from pytest_servebench.plain_benchmarks import plain_case
+from pytest_servebench.report.text import clean
 from pytest_servebench.results import SCHEMA_VERSION, CaseResult, Run
 
 RUN_FILE: Final = "run.json"
@@ -186,4 +187,4 @@ def from_dict(data: Mapping[str, Any], where: str = "case") -> CaseResult:
 
 
 def _refuse(path: Path, problem: str) -> NoReturn:
-    raise SavedRunError(f"{str(path)!r}: {problem}.")
+    raise SavedRunError(f"{str(path)!r}: {clean(problem)}.")

@@ -7,9 +7,8 @@ from pathlib import Path
 from pytest_servebench import benchmark_bridge
 from pytest_servebench.report import write_report
 from pytest_servebench.report.markdown import markdown
+from pytest_servebench.saved_runs import RUN_FILE
 from pytest_servebench.session import ServebenchSession, write_json
-
-RUN_FILE = "run.json"
 
 
 def save_run(session: ServebenchSession) -> Path:

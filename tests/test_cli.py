@@ -1,11 +1,29 @@
+"""The command line: ``run``, ``compare`` and ``list`` as their users meet them."""
+
 from __future__ import annotations
 
+import dataclasses
+import json
+import re
+import subprocess
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pytest_servebench.cli import build_parser, main, pytest_arguments
+from pytest_servebench.cli import build_parser, main
+from pytest_servebench.commands.run import pytest_arguments
+from pytest_servebench.saved_runs import run_files
+from tests import saved
+from tests.conftest import RunBench
+from tests.simulated import UNSEEN
+
+PROGRAM = Path(sysconfig.get_path("scripts"), "pytest-servebench")  # need not be on PATH
+
+
+# -- run ------------------------------------------------------------------------------------------
 
 
 def arguments(*command: str) -> list[str]:
@@ -51,15 +69,296 @@ def test_missing_suite_is_named(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as stop:
-        main(["run"])
-    assert stop.value.code == 2
+    assert main(["run"]) == 2
     assert "--suite='bench_tests'" in capsys.readouterr().err
 
 
 def test_what_follows_goes_to_pytest(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_a="def test_a(): pass\ndef test_b(): pass")
-    program = Path(sysconfig.get_path("scripts"), "pytest-servebench")  # need not be on PATH
-    result = pytester.run(program, "run", "--suite", "test_a.py", "--", "-k", "test_b")
+    result = pytester.run(PROGRAM, "run", "--suite", "test_a.py", "--", "-k", "test_b")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["*1 passed, 1 deselected*"])
+
+
+# -- compare --------------------------------------------------------------------------------------
+
+Outcome = tuple[int, str, str]
+Compare = Callable[..., Outcome]
+
+BASE = saved.queue_run("base")
+AGAIN = saved.queue_run("again", seed=2)
+SLOWER = saved.queue_run("slower", seed=3, slower=1.5)
+FAILING = saved.queue_run("failing", seed=4, failed=0.05)
+
+
+@pytest.fixture
+def compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Compare:
+    """Run the command on some saved runs; return exit code, output and errors."""
+    for run in (BASE, AGAIN, SLOWER, FAILING):
+        saved.save(run, tmp_path)
+
+    def command(*given: str) -> Outcome:
+        status = main(["compare", *given, "--results", str(tmp_path)])
+        return status, *capsys.readouterr()
+
+    return command
+
+
+def test_exit_codes_of_the_real_command(tmp_path: Path) -> None:
+    for run in (BASE, AGAIN, SLOWER):
+        saved.save(run, tmp_path / "servebench_results")
+
+    def command(*given: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [PROGRAM, "compare", *given], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    fine = command("base", "again", "--fail", "p99:10%", "--fail", "success_rate:1%")
+    assert (fine.returncode, fine.stderr) == (0, "")
+    assert fine.stdout.splitlines()[-1] == "No gate failed."
+    worse = command("base", "slower", "--fail", "p50:10%")
+    assert worse.returncode == 1
+    assert "p50:10%  FAILED in 2 of 4 cases: +" in worse.stdout
+    missing = command("base", "missing")
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert missing.stderr.startswith("pytest-servebench compare: error: 'missing': there is no")
+
+
+def test_nothing_worse(compare: Compare) -> None:
+    status, out, err = compare("base", "again")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1] == "Nothing got worse beyond doubt."
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_without_gates_anything_beyond_doubt_counts(compare: Compare) -> None:
+    status, out, _ = compare("base", "slower")
+    assert status == 1
+    assert out.splitlines()[-1] == "WORSE: 2 of 4 cases"
+    assert re.search(
+        r"^  p50 +[\d.]+ ms +[\d.]+ ms +\+\d+ % +\+\d+ % to \+\d+ %  WORSE$", out, re.M
+    )
+    assert compare("slower", "base")[0] == 0
+
+
+def test_a_gate_that_is_kept_says_what_noise_hides(compare: Compare) -> None:
+    status, out, _ = compare("base", "again", "--fail", "p50:5%")
+    assert status == 0
+    assert re.search(r"^p50:5%  kept; noise would hide a change of less than \+", out, re.M)
+
+
+def test_a_gate_lets_smaller_changes_pass(compare: Compare) -> None:
+    status, out, _ = compare("base", "slower", "--fail", "p50:200%")
+    assert status == 0
+    assert out.splitlines()[-1] == "No gate failed; something got worse in 2 of 4 cases."
+    assert compare("base", "failing", "--fail", "success_rate:10%")[0] == 0
+    assert compare("base", "failing", "--fail", "success_rate:10%,error_rate:1%")[0] == 1
+
+
+def test_several_new_runs_are_a_block_each(compare: Compare) -> None:
+    status, out, _ = compare("base", "again", "slower", "--fail", "p50:5%")
+    assert status == 1
+    assert out.count("BASE  base") == 2
+    assert out.index("No gate failed.") < out.index("FAILED: p50:5%")
+
+
+def test_all_metrics(compare: Compare) -> None:
+    assert "  memory " not in compare("base", "again")[1]
+    every = compare("base", "again", "--all")[1]
+    assert every.count("  memory ") == 4
+    assert "they have no interval" in every
+
+
+def test_runs_of_others_are_refused_unless_allowed(tmp_path: Path, compare: Compare) -> None:
+    cases = tuple(dataclasses.replace(case, seed=5) for case in BASE.cases[1:])
+    other = dataclasses.replace(
+        BASE, name="other", cases=cases, machine={**saved.MACHINE, "cpu": "Xeon"}
+    )
+    saved.save(other, tmp_path)
+    status, out, _ = compare("base", "other")
+    assert status == 2
+    assert out.splitlines()[0] == "base and other cannot be compared:"
+    assert re.findall(r"^  (\w+): ", out, re.M) == ["unmatched", "machine", "workload"]
+    assert "AMD EPYC 7B13, 2 processors, Linux 6.1.0 in BASE, Xeon, 2 proc" in " ".join(out.split())
+    assert "--allow unmatched,machine,workload" in out
+    assert compare("base", "other", "--allow", "unmatched,machine")[0] == 2
+    status, out, _ = compare("base", "other", "--allow=unmatched,machine", "--allow=workload")
+    assert status == 0
+    assert "allowed: workload: seed 0 in BASE, seed 5 in NEW (3 cases)" in out
+
+
+def test_nothing_in_common_cannot_be_allowed(tmp_path: Path, compare: Compare) -> None:
+    saved.save(saved.run([saved.case(rate=7.0)], "elsewhere"), tmp_path)
+    status, out, _ = compare("base", "elsewhere", "--allow", "unmatched,workload")
+    assert status == 2
+    assert "no valid case in common" in out
+
+
+def test_an_invalid_case_is_not_passed_over(tmp_path: Path, compare: Compare) -> None:
+    broken = dataclasses.replace(AGAIN.cases[0], verdict="invalid", invalid_reason="41 late")
+    saved.save(
+        dataclasses.replace(AGAIN, name="broken", cases=(broken, *AGAIN.cases[1:])), tmp_path
+    )
+    status, out, _ = compare("base", "broken")
+    assert status == 2
+    assert "its measurement is invalid in NEW: 41 late" in " ".join(out.split())
+    status, out, _ = compare("base", "broken", "--allow", "unmatched")
+    assert status == 0
+    assert "is invalid in NEW: 41 late" in " ".join(out.split())
+    assert "3 cases, " in out
+
+
+def test_a_gate_on_what_nobody_knows_is_refused(tmp_path: Path, compare: Compare) -> None:
+    cases = tuple(dataclasses.replace(case, resources=UNSEEN) for case in BASE.cases)
+    saved.save(dataclasses.replace(BASE, name="unseen", cases=cases), tmp_path)
+    status, out, _ = compare("base", "unseen", "--fail", "memory:10%")
+    assert status == 2
+    assert "--fail=memory:10%: no case knows this metric" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--fail", "p99"], "--fail='p99': expected METRIC:NUMBER%"),
+        (["--fail", "p99:5%", "--fail", "p99:10%"], "p99 has several thresholds"),
+        (["--allow", "everything"], "--allow='everything': give some of unmatched, machine"),
+        (["--output", "missing/file"], "--output='missing/file': cannot be written"),
+    ],
+)
+def test_bad_options_are_named(compare: Compare, options: list[str], part: str) -> None:
+    status, _, err = compare("base", "again", *options)
+    assert status == 2
+    assert part in err
+
+
+def test_json(compare: Compare) -> None:
+    status, out, _ = compare("base", "failing", "--format", "json", "--fail", "p99:10%")
+    data = json.loads(out, parse_constant=pytest.fail)
+    assert data["exit_code"] == status == 1
+    (block,) = data["comparisons"]
+    assert block["base"]["name"] == "base"
+    assert block["gates"][0]["metric"] == "p99"
+    case = next(one for one in block["cases"] if one["server"] == "torchserve")
+    assert case["metrics"]["p99"]["new"] is None  # infinite
+    assert case["metrics"]["p99"]["failed"]
+    share = case["metrics"]["success_rate"]
+    assert share["change"] == "difference"
+    assert share["low"] < share["value"] < share["high"] < 0
+
+
+def test_github_action_benchmark(compare: Compare) -> None:
+    items = json.loads(compare("base", "failing", "--format", "github-action-benchmark")[1])
+    assert all(set(item) <= {"name", "unit", "value", "range", "extra"} for item in items)
+    by_name = {item["name"]: item for item in items}
+    item = by_name["test_load[toy-rate10-buffer50]: p50"]
+    assert item["unit"] == "ms"
+    assert item["value"] == pytest.approx(3.6, rel=0.2)
+    assert re.fullmatch(r"[\d.]+ to [\d.]+", item["range"])
+    assert "base " in item["extra"]
+    failed = by_name["test_load[torchserve-rate10-buffer50]: failed"]
+    assert failed["value"] == pytest.approx(5, abs=1.5)
+    assert "test_load[torchserve-rate10-buffer50]: p99" not in by_name  # infinite
+    assert not any("throughput" in name for name in by_name)  # larger is better
+
+
+def test_bmf(compare: Compare) -> None:
+    found: dict[str, dict[str, dict[str, Any]]]
+    found = json.loads(compare("base", "again", "slower", "--format", "bmf")[1])
+    assert len(found) == 8
+    measures = found["again: test_load[toy-rate10-buffer50]"]
+    assert set(measures["p50_ms"]) == {"value", "lower_value", "upper_value"}
+    assert measures["p50_ms"]["lower_value"] < measures["p50_ms"]["value"]
+    assert measures["memory_mb"] == {"value": 520.0}
+    assert measures["success_rate_percent"]["value"] == 100
+
+
+def test_markdown(compare: Compare) -> None:
+    out = compare("base", "slower", "--format", "markdown", "--fail", "p50:10%")[1]
+    assert out.startswith("### ❌ FAILED: p50:10%\n")
+    rows = [text for text in out.splitlines() if text.startswith("|")]
+    assert {text.replace("\\|", "").count("|") for text in rows} == {8}
+
+
+def test_output_goes_to_a_file_and_the_table_to_the_terminal(
+    compare: Compare, tmp_path: Path
+) -> None:
+    file = tmp_path / "out.json"
+    _, out, _ = compare("base", "again", "--format", "json", "--output", str(file))
+    assert json.loads(file.read_text())["exit_code"] == 0
+    assert out.startswith("BASE  base")
+
+
+def test_runs_that_pytest_saved_are_compared(
+    run_bench: RunBench, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        run_bench("--servebench-repeats=2")
+    results = pytester.path / "servebench_results"
+    first, second = (path.parent.name for path in run_files(results))
+    capsys.readouterr()
+    # What so few requests tell is chance, but the runs must be found to be alike.
+    assert main(["compare", first, second, "--results", str(results)]) != 2
+    out = capsys.readouterr().out
+    assert "\ntest_load[toy-rate40-buffer10]  2 repeats\n" in out
+    assert "1 case, 4 rows: " in out
+
+
+def test_plain_benchmarks_are_compared(tmp_path: Path, compare: Compare) -> None:
+    for name, factor in (("old", 1.0), ("new", 1.5)):
+        data = [factor * (0.010 + 0.0001 * (i * 37 % 100)) for i in range(500)]
+        entry = {
+            "name": "test_a",
+            "fullname": "b.py::test_a",
+            "stats": {"rounds": 500, "data": data},
+        }
+        (tmp_path / f"{name}.json").write_text(json.dumps({"benchmarks": [entry]}))
+    old, new = str(tmp_path / "old.json"), str(tmp_path / "new.json")
+    status, out, _ = compare(old, new, "--fail", "p50:10%")
+    assert status == 1
+    assert "test_a" in out
+    assert compare(new, old)[0] == 0
+
+
+def test_ascii_terminals_are_respected(tmp_path: Path) -> None:
+    for run in (BASE, FAILING):
+        saved.save(run, tmp_path)
+    done = subprocess.run(
+        [PROGRAM, "compare", "base", "failing", "--results", tmp_path],
+        env={"PYTHONIOENCODING": "ascii"}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert b"inf" in done.stdout
+
+
+def test_a_reader_may_leave(tmp_path: Path) -> None:
+    for run in (BASE, AGAIN):
+        saved.save(run, tmp_path)
+    command = f"{PROGRAM} compare base again --all --format json --results {tmp_path} | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("{\n", "")
+
+
+# -- list -----------------------------------------------------------------------------------------
+
+
+def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    failed = dataclasses.replace(BASE.cases[0], verdict="failed")
+    saved.save(dataclasses.replace(BASE, cases=(failed, *BASE.cases[1:])), tmp_path)
+    saved.save(SLOWER, tmp_path)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "run.json").touch()
+    (tmp_path / "latest").symlink_to("slower")
+    assert main(["list", "--results", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.split(r"  +", lines[1]) == [
+        "base", "2025-03-01 10:15", "4", "3", "1", "-", "-", "Toy and TorchServe",
+    ]  # fmt: skip
+    assert lines[2].startswith("slower (latest)  ")
+    assert "is empty" in lines[3]
+
+
+def test_list_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--results", str(tmp_path)]) == 0
+    assert "holds no saved runs" in capsys.readouterr().out
+    assert main(["list", "--results", str(tmp_path / "missing")]) == 2
+    assert "--results" in capsys.readouterr().err

@@ -75,10 +75,10 @@ def cases(draw: st.DrawFn, repeat: int | None = None) -> CaseResult:
     for name in ("success_rate", "drop_rate", "error_rate", "throughput_share"):
         count = draw(st.integers(0, n))
         found[name] = wilson_interval(count / n, n) if n else UNKNOWN
-    rate = draw(st.floats(0, 1e4))
+    rate = draw(st.just(0.0) | st.floats(1e-3, 1e4))
     found["throughput"] = Estimate(rate, rate * 0.9, rate * 1.1)
     summary = dataclasses.replace(SUMMARY, arrivals=n, throughput=rate, estimates=found)
-    amounts = st.none() | st.floats(0, 1e10)
+    amounts = st.none() | st.just(0.0) | st.floats(1e-3, 1e10)
     resources = Resources(draw(amounts), None, None, draw(amounts), None)
     return saved.case(summary=summary, resources=resources, repeat=repeat)
 
@@ -198,11 +198,15 @@ def test_students_quantiles(tail: float, degrees: float, quantile: float) -> Non
 
 
 def test_welch_is_the_textbooks() -> None:
-    # Snedecor's data in Welch's form: means 20.6 and 22.1, 95 % half width by hand.
-    base, new = [27.5, 21.0, 19.0, 23.6, 17.0, 17.9], [27.1, 22.0, 20.8, 23.4, 23.4, 23.5]
-    half = ratios.welch(base, new, 0.05)
-    # SE = sqrt(15.69 / 6 + 4.24 / 6) = 1.822, 7.54 degrees of freedom, t = 2.331
-    assert half == pytest.approx(1.822 * 2.331, rel=2e-3)
+    # Equal variances of 2.5 and five values: a standard error of 1 and 8 degrees of freedom.
+    assert ratios.welch([1, 2, 3, 4, 5], [11, 12, 13, 14, 15], 0.05) == pytest.approx(
+        2.306, abs=1e-3
+    )
+    # A side that does not vary adds nothing: 4 degrees of freedom.
+    assert ratios.welch([1, 2, 3, 4, 5], [7, 7, 7], 0.05) == pytest.approx(
+        2.7764 * math.sqrt(0.5), abs=1e-3
+    )
+    assert ratios.welch([1, 1], [2, 2], 0.05) == 0
 
 
 def range_of(estimate: Estimate) -> Range:
@@ -411,12 +415,27 @@ def test_a_case_on_one_side() -> None:
     ]  # fmt: skip
 
 
+def test_cases_are_in_the_order_of_their_rates() -> None:
+    cases = [saved.case(rate=rate, server=server) for rate in (100.0, 5.0, 20.0)
+             for server in ("torchserve", "toy")]  # fmt: skip
+    pairs = match(saved.run(cases), saved.run(cases[::-1]))
+    assert [(pair.key.rate, pair.key.kind) for pair in pairs] == [
+        (rate, kind) for rate in (5.0, 20.0, 100.0) for kind in ("torchserve", "toy")
+    ]
+
+
+def test_invalid_on_both_sides_is_one_line() -> None:
+    broken = dataclasses.replace(saved.case(), verdict="invalid", invalid_reason="41 {late}")
+    ((_, text),) = texts(saved.run([broken]), saved.run([broken]))
+    assert text.endswith(": its measurement is invalid in BASE and NEW: 41 {late}")
+
+
 def test_an_invalid_case_is_said_and_not_compared() -> None:
     broken = dataclasses.replace(saved.case(), verdict="invalid", invalid_reason="41 late")
     assert match(saved.run([saved.case()]), saved.run([broken])) == ()
     ((about, text),) = texts(saved.run([saved.case()]), saved.run([broken]))
     assert about == "unmatched"
-    assert text.endswith("its measurement in NEW is invalid: 41 late")
+    assert text.endswith("its measurement is invalid in NEW: 41 late")
 
 
 @pytest.mark.parametrize(
@@ -579,7 +598,7 @@ def test_identical_queues_are_seldom_called_worse() -> None:
 
 @pytest.mark.servers
 def test_identical_queues_are_seldom_called_worse_in_the_long_run() -> None:
-    assert max(alarms(6000).values()) <= 60
+    assert max(alarms(6000).values()) <= 30
 
 
 @pytest.mark.servers
@@ -593,19 +612,21 @@ def test_many_cases_at_once_are_seldom_called_worse() -> None:
             for side, run in zip(sides, runs, strict=True):
                 side.append(dataclasses.replace(run.cases[0], nodeid=f"a.py::t[{number}]"))
         failed += compare(saved.run(sides[0]), saved.run(sides[1]), GATES).worse
-    assert failed <= 6
+    assert failed <= 4
 
 
 @pytest.mark.parametrize(
-    ("load", "slower", "gate", "least"),
+    ("load", "number", "slower", "gate", "least"),
     [
-        (0.3, 1.25, Gate("p50", 0.05), 0.6),
-        (0.3, 1.5, Gate("p50", 0.05), 0.95),
-        (0.1, 1.5, Gate("p99", 0.10), 0.6),
-        (0.1, 2.0, Gate("p99", 0.10), 0.9),
+        (0.3, 1000, 1.25, Gate("p50", 0.05), 0.6),
+        (0.3, 1000, 1.5, Gate("p50", 0.05), 0.95),
+        (0.1, 1000, 1.5, Gate("p99", 0.10), 0.4),
+        (0.1, 3000, 1.5, Gate("p99", 0.10), 0.9),
     ],
 )
-def test_slower_servers_are_found(load: float, slower: float, gate: Gate, least: float) -> None:
-    found = [compare(*pair_of_runs("M/M/1", load, seed, slower), [gate]).worse
+def test_slower_servers_are_found(
+    load: float, number: int, slower: float, gate: Gate, least: float
+) -> None:
+    found = [compare(*pair_of_runs("M/M/1", load, seed, slower, number), [gate]).worse
              for seed in range(60)]  # fmt: skip
     assert np.mean(found) >= least

@@ -23,7 +23,7 @@ from pytest_servebench.report.comparison import (
 from pytest_servebench.report.comparison_formats import as_bmf, as_github_action_benchmark, as_json
 from pytest_servebench.report.files import write_whole
 from pytest_servebench.report.tables import Line, line
-from pytest_servebench.report.text import counted, shows_unicode, to_ascii, wrapped
+from pytest_servebench.report.text import clean, counted, shows_unicode, to_ascii, wrapped
 from pytest_servebench.results import Run
 from pytest_servebench.saved_runs import RESULTS, read_run
 
@@ -69,7 +69,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("base", metavar="BASE", help="the run before")
-    parser.add_argument("new", metavar="NEW", nargs="+", help="the run now; several: each alone")
+    parser.add_argument("new", metavar="NEW", nargs="+", help="the run now; of several each alone")
     parser.add_argument(
         "--fail",
         action="append",
@@ -94,7 +94,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help=f"where runs are looked for by name (default: {RESULTS})",
     )
     parser.add_argument("--all", action="store_true", help="show every metric")
-    parser.add_argument("--format", choices=FORMATS, default="table", help="default: table")
+    parser.add_argument(
+        "--format", choices=FORMATS, default="table", help="of the output (default: table)"
+    )
     parser.add_argument(
         "--output",
         type=Path,
@@ -166,7 +168,7 @@ def _write(options: argparse.Namespace, blocks: Sequence[_Block], status: int) -
         return
     sys.stdout.write(text if shows_unicode(sys.stdout) else to_ascii(text))
     for block in blocks:
-        for parts in _refusal(block):
+        for parts in _refusal(block) if block.refused else ():
             print("".join(part for part, _ in parts), file=sys.stderr)
 
 
@@ -203,7 +205,7 @@ def _lines(blocks: Sequence[_Block], every: bool) -> list[Line]:
 
 def _refusal(block: _Block) -> list[Line]:
     runs = (block.comparison.base, block.comparison.new)
-    names = " and ".join(" ".join(run.name.split()) for run in runs)
+    names = " and ".join(clean(run.name) for run in runs)
     lines = [line(f"{names} cannot be compared:", bold=True, red=True)]
     lines += [
         line(text)

@@ -22,15 +22,15 @@ from pytest_servebench.report.text import clean, joined
 from pytest_servebench.results import Run
 from pytest_servebench.saved_runs import LATEST, RESULTS, read_run, run_files
 
+_VERDICTS: Final = ("passed", "failed", "inconclusive", "invalid")
 _COLUMNS: Final = (
     Column("run", right=False),
-    Column("date", right=False, expendable=1),
+    Column("date", right=False),
     Column("cases"),
-    Column("verdicts", right=False),
-    Column("servers", right=False, shrinks=True),
+    *(Column(word) for word in _VERDICTS),
+    Column("servers", right=False),
 )
-_WIDTH: Final = 100
-_ORDER: Final = ("invalid", "failed", "inconclusive", "passed")
+_ANY_WIDTH: Final = 10_000  # the last column may go on in the next line
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -76,17 +76,16 @@ def run(options: argparse.Namespace) -> int:
 
 def _row(run: Run, *, is_latest: bool) -> list[Cell]:
     counts = Counter(case.verdict for case in run.cases)
-    verdicts = ", ".join(f"{counts[word]} {word}" for word in _ORDER if counts[word])
     return [
         Cell(clean(run.name) + (" (latest)" if is_latest else "")),
         Cell(clean(run.started)[:16].replace("T", " ")),
         Cell(str(len(run.cases))),
-        Cell(verdicts),
+        *(Cell(str(counts[word] or "-")) for word in _VERDICTS),
         Cell(joined(server_titles(run.cases).values())),
     ]
 
 
 def _table(rows: Sequence[list[Cell]]) -> list[str]:
-    layout = lay_out(_COLUMNS, rows, _WIDTH)
+    layout = lay_out(_COLUMNS, rows, _ANY_WIDTH)
     lines = [*heading_lines(_COLUMNS, layout), *(row_line(_COLUMNS, row, layout) for row in rows)]
     return [plain_text(parts) for parts in lines]

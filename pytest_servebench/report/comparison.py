@@ -31,7 +31,7 @@ from pytest_servebench.report.tables import (
     line,
     row_line,
 )
-from pytest_servebench.report.text import clean, counted, joined, wrapped
+from pytest_servebench.report.text import clean, clip, counted, joined, wrapped
 from pytest_servebench.results import Run
 from pytest_servebench.slo import quantity
 
@@ -130,9 +130,13 @@ def gate_text(result: GateResult, names: Mapping[int, str]) -> str:
         return "not judged: no case knows this metric on both sides"
     if result.failed:
         worst = max(result.failed, key=lambda case: case.changes[metric].worse_by)
-        change = change_text(metric, worst.changes[metric].change.value)
-        at = f": {change} in {names[id(worst)]}" if number > 1 else f": {change}"
-        return f"FAILED in {len(result.failed)} of {counted(number, 'case')}{at}"
+        change, kind = worst.changes[metric], KINDS[metric]
+        values = f"{quantity(kind, change.base)} to {quantity(kind, change.new)}"
+        where = f" in {names[id(worst)]}" if number > 1 else ""
+        return (
+            f"FAILED in {len(result.failed)} of {counted(number, 'case')}: "
+            f"{change_text(metric, change.change.value)}{where} ({values})"
+        )
     seen = [case.changes[metric].detectable for case in result.judged]
     blind = sum(not math.isfinite(one) or one >= 1e3 for one in seen)
     finite = [one for one in seen if math.isfinite(one) and one < 1e3]
@@ -205,9 +209,19 @@ def _table(comparison: Comparison, width: int, every: bool) -> list[Line]:
     ]
     layout = lay_out(_COLUMNS, [row for block in rows for row in block], width)
     lines = heading_lines(_COLUMNS, layout)
-    for name, block in zip(labels(comparison.cases), rows, strict=True):
-        lines += [line(name, bold=True), *(row_line(_COLUMNS, row, layout) for row in block)]
+    for case, name, block in zip(comparison.cases, labels(comparison.cases), rows, strict=True):
+        shown = clip(name, width - len(_repeats(case)))
+        lines.append(((shown, {"bold": True}), (_repeats(case), {"light": True})))
+        lines += [row_line(_COLUMNS, row, layout) for row in block]
     return lines
+
+
+def _repeats(case: CaseComparison) -> str:
+    numbers = (len(case.pair.base), len(case.pair.new))
+    if max(numbers) == 1:
+        return ""
+    texts = distinct(map(str, numbers))
+    return f"  {' and '.join(texts)} repeats"
 
 
 def _row(change: Change, gates: Sequence[Gate]) -> list[Cell]:
@@ -251,13 +265,14 @@ def _excludes_nothing(change: Change) -> bool:
 
 def conclusion(comparison: Comparison) -> str:
     """Return the answer in one line."""
+    cases = sum(case.verdict == "worse" for case in comparison.cases)
+    of_all = f"{cases} of {counted(len(comparison.cases), 'case')}"
     if comparison.gates:
         failed = [str(one.gate) for one in comparison.gates if one.failed]
-        return f"FAILED: {joined(failed)}" if failed else "No gate failed."
-    cases = sum(case.verdict == "worse" for case in comparison.cases)
-    if cases:
-        return f"WORSE: {cases} of {counted(len(comparison.cases), 'case')}"
-    return "Nothing got worse beyond doubt."
+        if failed:
+            return f"FAILED: {joined(failed)}"
+        return f"No gate failed; something got worse in {of_all}." if cases else "No gate failed."
+    return f"WORSE: {of_all}" if cases else "Nothing got worse beyond doubt."
 
 
 # -- Markdown -------------------------------------------------------------------------------------

@@ -1,0 +1,270 @@
+"""Reading saved runs: what was written comes back, and what cannot be read is told in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_servebench.errors import SavedRunError
+from pytest_servebench.results import ClauseResult
+from pytest_servebench.saved_runs import find_run, from_dict, read_run, run_files
+from tests import saved
+from tests.conftest import RunBench
+from tests.simulated import SEEN
+
+RUN = saved.queue_run("made", rates=[20.0], number=200)
+
+
+def refused(path: Path | str, results: Path = Path("none")) -> str:
+    """Return the one message with which a file is refused."""
+    with pytest.raises(SavedRunError) as error:
+        read_run(path, results)
+    message = str(error.value)
+    assert "\n" not in message
+    assert str(path) in message
+    assert message.endswith(".")
+    return message
+
+
+def written(directory: Path, content: str | bytes) -> Path:
+    path = directory / "run.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+# -- what comes back ------------------------------------------------------------------------------
+
+
+def test_a_case_comes_back_as_it_was() -> None:
+    clause = ClauseResult("p50<1s", "p50", 1.0, 0.01, None, None, "passed", "met")
+    resources = dataclasses.replace(SEEN, series={"time": [0.0, 1.0], "cpu": [1.0, 2.0]})
+    case = saved.case(clauses=(clause,), resources=resources, failures={"timeout": 3})
+    assert from_dict(json.loads(json.dumps(case.to_dict()))) == case
+
+
+def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
+    assert read_run(saved.save(RUN, tmp_path)) == RUN
+
+
+def test_what_hooks_add_is_ignored(tmp_path: Path) -> None:
+    data = saved.plain(RUN)
+    data["servebench"]["commit"] = "1f2e"
+    data["servebench"]["cases"][0]["note"] = {"by": "a hook"}
+    data["servebench"]["cases"][0]["server"]["rack"] = 7
+    assert read_run(written(tmp_path, json.dumps(data))) == RUN
+
+
+def test_a_run_that_pytest_saved(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+    run_bench("--servebench-slo=p50<1s", "--benchmark-json=bench.json")
+    results = pytester.path / "servebench_results"
+    run = read_run("latest", results)
+    assert [case.verdict for case in run.cases] == ["passed"]
+    assert run == read_run(results / run.name / "run.json")
+    # The file of pytest-benchmark holds all that ours does.
+    assert read_run(pytester.path / "bench.json").cases == run.cases
+
+
+def test_the_sample_run_stays_readable() -> None:
+    data = json.loads((saved.SAMPLE / "run.json").read_text())
+    schema = resources.files("pytest_servebench").joinpath("schema/run-1.schema.json").read_text()
+    jsonschema.validate(data["servebench"], json.loads(schema))
+    run = read_run(saved.SAMPLE)
+    assert [case.server.kind for case in run.cases] == ["toy", "torchserve"]
+    p50 = run.cases[0].summary.estimates["p50"]
+    assert p50.value is not None
+    assert p50.value == pytest.approx(0.00433, rel=0.1)
+
+
+# -- where runs are found -------------------------------------------------------------------------
+
+
+def test_every_way_to_name_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    results = Path("servebench_results")
+    saved.save(dataclasses.replace(RUN, name="20250101-000000"), results)
+    newest = saved.save(dataclasses.replace(RUN, name="20250201-000000"), results)
+    (results / "unfinished").mkdir()
+    # Without "latest", as on a file system without links, the newest name is meant.
+    assert find_run(results) == newest
+    (results / "latest").symlink_to("20250101-000000")
+    for name in (
+        "20250101-000000",
+        "latest",
+        results,
+        results / "latest",
+        "20250101-000000/run.json",
+    ):
+        assert read_run(name).name == "20250101-000000"
+    assert read_run("20250201-000000", results).name == "20250201-000000"
+    assert [path.parent.name for path in run_files(results)] == [
+        "20250101-000000",
+        "20250201-000000",
+    ]
+
+
+def test_missing(tmp_path: Path) -> None:
+    assert "no such file or directory, and no run of this name in none/" in refused("20250101")
+    assert "pytest-servebench list" in refused(tmp_path / "missing.json")
+    assert "holds no run.json" in refused(tmp_path)
+    (tmp_path / "latest").symlink_to("gone")
+    assert "no such file" in refused("latest", tmp_path)
+    with pytest.raises(SavedRunError, match="--results"):
+        run_files(tmp_path / "missing")
+
+
+# -- what cannot be read --------------------------------------------------------------------------
+
+
+def edited(change: Callable[[dict[str, Any]], object]) -> str:
+    data = saved.plain(RUN)
+    change(data)
+    return json.dumps(data)
+
+
+def first(data: dict[str, Any]) -> dict[str, Any]:
+    case: dict[str, Any] = data["servebench"]["cases"][0]
+    return case
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("", "is empty"),
+        (" \n", "is empty"),
+        ("run: 1", "is not JSON: Expecting value in line 1"),
+        (b"\x93NUMPY\x01\xff", "not even text"),
+        ("[]", "no saved run"),
+        ("7", "no saved run"),
+        ("{}", "neither 'servebench' nor 'benchmarks'"),
+        ("[" * 100_000, "is not JSON"),
+        (json.dumps(saved.plain(RUN))[:5000], "was cut off in line 1"),
+        ('{"servebench": NaN}', "the number NaN"),
+        ('{"servebench": {"schema_version": 1, "cases": [Infinity]}}', "the number Infinity"),
+        ('{"servebench": []}', "servebench is [], not an object"),
+        (edited(lambda data: data["servebench"].update(cases=[])), "holds no cases"),
+        ('{"benchmarks": []}', "holds no cases"),
+        (edited(lambda data: data["servebench"].update(schema_version=2)), "schema_version 2"),
+        (edited(lambda data: data["servebench"].pop("schema_version")), "schema_version None"),
+        (edited(lambda data: data["servebench"].pop("machine")), "servebench.machine is missing"),
+        (edited(lambda data: data["servebench"].update(cases={})), "cases is {}, not a list"),
+        (
+            edited(lambda data: first(data).update(rate="fast")),
+            "servebench.cases[0].rate is 'fast', not a number",
+        ),
+        (
+            edited(lambda data: first(data)["summary"]["estimates"].update(p50=3)),
+            "cases[0].summary.estimates.p50 is 3, not an object",
+        ),
+        (edited(lambda data: first(data).update(seed=True)), "seed is True, not a whole number"),
+        (
+            edited(lambda data: first(data).update(verdict="fine")),
+            "verdict is 'fine', not 'passed'",
+        ),
+        (
+            edited(lambda data: first(data).pop("summary")),
+            "servebench.cases[0].summary is missing",
+        ),
+        (
+            json.dumps(saved.plain(RUN)).replace("40e6", "1").replace("55.0", "1e999"),
+            "not a finite",
+        ),
+    ],
+)
+def test_what_cannot_be_read(content: str | bytes, part: str, tmp_path: Path) -> None:
+    assert part in refused(written(tmp_path, content))
+
+
+def test_a_file_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    path = written(tmp_path, "{}")
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    assert "Permission denied" in refused(path)
+
+
+def test_another_schema_can_be_tried(tmp_path: Path) -> None:
+    path = written(tmp_path, edited(lambda data: data["servebench"].update(schema_version=2)))
+    assert "--allow schema" in refused(path)
+    assert read_run(path, any_schema=True) == RUN
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_any_damage_is_one_error(tmp_path: Path, data: st.DataObject) -> None:
+    text = json.dumps(saved.plain(RUN))
+    at = data.draw(st.integers(0, len(text) - 1))
+    length = data.draw(st.integers(0, 300))
+    filling = data.draw(
+        st.sampled_from(["", "null", "-1", "{}", "[]", '"x"', "NaN", "1e999", "\0"])
+    )
+    damaged = written(tmp_path, text[:at] + filling + text[at + length :])
+    try:
+        read_run(damaged)
+    except SavedRunError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+
+
+# -- pytest-benchmark's own -----------------------------------------------------------------------
+
+
+def benchmarks(**stats: Any) -> str:
+    known = {"mean": 0.02, "median": 0.019, "stddev": 0.004, "iqr": 0.005, "rounds": 100}
+    entry = {"name": "test_a", "fullname": "b.py::test_a", "extra_info": {}, "stats": known | stats}
+    machine = {
+        "system": "Linux", "release": "6.1.0", "python_version": "3.11.7",
+        "cpu": {"brand_raw": "AMD EPYC 7B13", "count": 2},
+    }  # fmt: skip
+    data = {"benchmarks": [entry], "datetime": "2025-03-01T10:15:00", "machine_info": machine}
+    return json.dumps(data)
+
+
+def test_a_plain_benchmark_has_median_and_mean(tmp_path: Path) -> None:
+    run = read_run(written(tmp_path, benchmarks()))
+    assert (run.name, run.started) == ("run", "2025-03-01T10:15:00")
+    assert {name: run.machine[name] for name in ("cpu", "cores", "system")} == {
+        name: saved.MACHINE[name] for name in ("cpu", "cores", "system")
+    }
+    (case,) = run.cases
+    assert (case.nodeid, case.server.kind, case.rate) == ("b.py::test_a", "", 0)
+    estimates = case.summary.estimates
+    assert set(estimates) == {"p50", "mean"}
+    mean, median = estimates["mean"], estimates["p50"]
+    assert mean.low == pytest.approx(0.02 - 1.96 * 0.004 / 10, abs=1e-6)
+    assert median.value == 0.019
+    assert median.high == pytest.approx(0.019 + 1.96 * 1.2533 * 0.005 / 1.349 / 10, abs=1e-6)
+
+
+def test_a_plain_benchmark_with_data_has_percentiles(tmp_path: Path) -> None:
+    data = [0.010 + 0.0001 * (i * 37 % 100) for i in range(100)]
+    (case,) = read_run(written(tmp_path, benchmarks(data=data))).cases
+    estimates = case.summary.estimates
+    assert set(estimates) == {"p50", "p90", "p95", "p99", "p999", "mean"}
+    assert estimates["p90"].value == pytest.approx(0.0189)
+    assert estimates["p99"].high is None
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (benchmarks(median=None), "benchmarks[0].stats.median is None, not a number"),
+        (benchmarks(data=[0.1, "x"]), "benchmarks[0].stats.data[1] is 'x'"),
+        (benchmarks(rounds=0), "rounds is 0"),
+        ('{"benchmarks": [{"name": "a", "fullname": "a"}]}', "benchmarks[0].stats is None"),
+        ('{"benchmarks": [7]}', "benchmarks[0] is 7, not an object"),
+        ('{"benchmarks": [{}]}', "benchmarks[0].name is missing"),
+    ],
+)
+def test_bad_plain_benchmarks(content: str, part: str, tmp_path: Path) -> None:
+    assert part in refused(written(tmp_path, content))

@@ -21,7 +21,7 @@ from typing import Final
 
 from pytest_servebench import compare
 from pytest_servebench.bootstrap import Z
-from pytest_servebench.precision import CAUTION, SHARES, Known, assumed, measured, tail_of
+from pytest_servebench.precision import SHARES, Known, assumed, caution, measured, tail_of
 from pytest_servebench.ratios import NORMAL, student_quantile
 from pytest_servebench.results import CaseResult
 from pytest_servebench.slo_grammar import METRICS, Clause
@@ -126,8 +126,8 @@ def needed(clause: Clause, known: Known | None, rate: float, margin: float) -> N
         if known.measured or clause.metric not in PERMILLES:
             number = known.variance * (_REACH / math.log1p(distance)) ** 2 if distance else math.inf
         else:
-            alone = _percentile(tail_of(clause.metric), distance)
-            number = CAUTION * known.inflation * alone
+            number = known.inflation * _percentile(tail_of(clause.metric), distance)
+        number *= caution(clause.metric, known, number)
     requests = None if math.isinf(number) else max(known.least, math.ceil(number - 1e-9))
     return Needed(
         str(clause),
@@ -182,11 +182,13 @@ def detectable(
 ) -> float:
     """Return the smallest change that ``compare`` shows with 95 % power.
 
-    The change must be as many standard errors of the difference of two sides as the normal
-    distribution's quantile at the level of a comparison, and that of the power. With repeats the
-    first is Student's: what differs from run to run is then estimated from few. For shares the
-    difference is that of their arcsines (Cohen 1988, Statistical Power Analysis, chapter 6), which
-    are as sure near 1 as elsewhere.
+    The interval of the change is made there from those of both sides, or from what differs between
+    repeats, whichever is wider: see :mod:`pytest_servebench.ratios`. The change must exceed it by
+    z' standard errors. With repeats the width is uncertain too, which by Johnson and Welch (1940,
+    Biometrika 31:362) makes z' the sqrt(1 + t^2 / 2f)-fold for Student's quantile t of f degrees.
+
+    For shares the difference is that of their arcsines (Cohen 1988, Statistical Power Analysis,
+    chapter 6), which are as sure near 1 as elsewhere.
 
     Args:
         metric: what changes.
@@ -196,14 +198,20 @@ def detectable(
         statements: how many verdicts share the level: see :mod:`pytest_servebench.compare`.
 
     Returns:
-        A relative change, such as 0.1 for 10 % more; of shares the difference.
+        A relative change, such as 0.1 for 10 % more; of shares the difference. Infinite where
+        the interval has no upper limit, which no change can exceed.
     """
     tail = compare.TAIL / statements
-    certain = (
-        student_quantile(tail, 2 * repeats - 2) if repeats > 1 else NORMAL.inv_cdf(1 - tail / 2)
-    )
-    side = (known.variance / requests + known.between) / repeats
-    change = (certain + _POWER) * math.sqrt(2 * side)
+    error = math.sqrt(2 * (known.variance / requests + known.between) / repeats)
+    wide = NORMAL.inv_cdf(1 - tail / 2) / Z * _interval(metric, known, requests, repeats)
+    change = wide + _POWER * error
+    if repeats > 1:
+        # Welch's degrees come from two estimated variances, whose own variance makes them fewer
+        # than 2 (repeats - 1): their moments in Satterthwaite's formula.
+        scatter = 2 / (repeats - 1)
+        degrees = (repeats - 1) * (2 + scatter) / (1 + scatter)
+        t = student_quantile(tail, degrees)
+        change = max(change, (t + _POWER * math.sqrt(1 + t * t / (2 * degrees))) * error)
     if metric in SHARES:
         share = 1.0 if known.value is None else known.value
         angle = math.asin(math.sqrt(share))
@@ -211,6 +219,24 @@ def detectable(
         moved = angle - change / 2 if share >= 0.5 else angle + change / 2
         return abs(share - math.sin(min(max(moved, 0.0), math.pi / 2)) ** 2)
     return math.expm1(change) if change < 700 else math.inf
+
+
+def _interval(metric: str, known: Known, requests: int, repeats: int) -> float:
+    """Return half the 95 % interval of the difference of two sides' means, on logarithms.
+
+    That of a percentile is longer above than below, and a change is shown against the upper part
+    of the smaller side. It lies where limits of the share beyond put it (exponential latencies).
+    """
+    number = requests / caution(metric, known, requests)
+    if known.measured or metric not in PERMILLES:
+        return Z * math.sqrt(2 * known.variance / number / repeats)
+    tail = tail_of(metric)
+    half = Z * math.sqrt(tail * (1 - tail) * known.inflation / number)
+    if half >= min(tail, 1 - tail):
+        return math.inf
+    above = math.log(math.log(tail - half) / math.log(tail))
+    below = math.log(math.log(tail) / math.log(tail + half))
+    return math.hypot(above, below) / math.sqrt(repeats)
 
 
 def repeats_for(

@@ -31,9 +31,12 @@ SHARES: Final[Mapping[str, float]] = MappingProxyType(
 )
 """What shares are without a run: nothing fails."""
 
-# Intervals are wider than by the formulas: blocks tell the variance with some error of its own, for
-# which Student's quantile stands, and with a bias to the safe side. Seen on M/M/1 queues.
-CAUTION: Final = 1.3
+_MEAN_TAIL: Final = 0.05  # what a mean of exponential latencies is as unsure as
+
+# What the intervals of simulated M/M/1 queues have shown: the bias to the safe side that they are
+# given, and how far beyond that their widths scatter.
+_BIAS: Final = 1.25
+_SCATTER: Final = 3.0
 
 
 @dataclass(frozen=True)
@@ -102,10 +105,23 @@ def assumed(metric: str, rate: float, load: float) -> Known:
         return Known(SHARES.get(metric, rate), 1.0, 1.0, 1, 0.0, measured=False)
     if metric == "mean":
         factor = inflation(load)
-        return Known(None, CAUTION * factor, factor, math.ceil(factor), 0.0, measured=False)
+        return Known(None, factor, factor, math.ceil(factor), 0.0, measured=False)
     factor = inflation(load, tail_of(metric))
     least = math.ceil(ENOUGH[metric] * factor)
-    return Known(None, CAUTION * _alone(metric) * factor, factor, least, 0.0, measured=False)
+    return Known(None, _alone(metric) * factor, factor, least, 0.0, measured=False)
+
+
+def caution(metric: str, known: Known, requests: float) -> float:
+    """Return by how much more than its expectation an interval's squared width may be, as a factor.
+
+    The variance of a percentile is known from what lies beyond it. With k independent events there
+    its own relative error is of the order of 1 / sqrt(k), and intervals allow for it. Measured
+    intervals have it in them.
+    """
+    if known.measured or metric in SHARES or metric == "throughput":
+        return 1.0
+    tail = _MEAN_TAIL if metric == "mean" else min(tail_of(metric), 1 - tail_of(metric))
+    return _BIAS + _SCATTER / math.sqrt(max(1.0, tail * requests / known.inflation))
 
 
 def tail_of(metric: str) -> float:
@@ -154,7 +170,7 @@ def measured(metric: str, cases: Sequence[CaseResult], load: float) -> Known | N
     if metric in PERMILLES:
         # So many had an interval with both ends; fewer may do.
         enough = math.ceil(ENOUGH[metric] * max(1.0, single / _alone(metric)))
-        least = min(enough, *(n for _, n in errors), enough)
+        least = min([enough, *(n for _, n in errors)])
     return Known(value, single, 1.0, least, max(0.0, between), measured=True)
 
 

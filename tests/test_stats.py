@@ -13,7 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench import queueing
-from pytest_servebench.bootstrap import block_length, student
+from pytest_servebench.bootstrap import (
+    block_length,
+    degrees_of_freedom,
+    moving_blocks,
+    student,
+)
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.stats import (
     PERMILLES,
@@ -117,9 +122,11 @@ def test_the_same_records_give_the_same_intervals() -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(1e-3, 1e2), min_size=2, max_size=40), st.floats(0.01, 100))
 def test_intervals_have_no_unit(values: list[float], factor: float) -> None:
-    # Milliseconds or seconds: ranks stay where they are.
-    plain = summarize(steady(np.array(values)), 10).estimates["p50"]
-    scaled = summarize(steady(np.array(values) * factor), 10).estimates["p50"]
+    # Milliseconds or seconds: ranks stay where they are. The window is long beside any of them, as
+    # what is done inside of it has a part in the length of blocks.
+    rate = 1e-5
+    plain = summarize(steady(np.array(values), rate), rate).estimates["p50"]
+    scaled = summarize(steady(np.array(values) * factor, rate), rate).estimates["p50"]
     assert scaled.value == pytest.approx(up(plain.value) * factor, abs=2e-9, rel=1e-6)
     if plain.high is not None and scaled.high is not None:
         assert scaled.high == pytest.approx(plain.high * factor, abs=2e-9, rel=1e-6)
@@ -283,6 +290,42 @@ def test_block_length_without_memory() -> None:
 @pytest.mark.parametrize(("degrees", "quantile"), [(5, 2.571), (10, 2.228), (30, 2.042)])
 def test_student_is_students_quantile(degrees: int, quantile: float) -> None:
     assert student(degrees) * 1.95996 == pytest.approx(quantile, rel=0.01)
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.6, 0.9])
+def test_blocks_tell_the_variance_of_a_sum(memory: float) -> None:
+    # That of n values of an autoregressive series is about n / (1 - memory)^2.
+    n = 2000
+    found = [
+        float(moving_blocks(autoregressive(memory, n, seed)[:, None]).variances[0])
+        for seed in range(40)
+    ]
+    truth = n / (1 - memory) ** 2
+    assert np.mean(found) == pytest.approx(truth, rel=0.15)
+    assert np.mean(found) > 0.98 * truth  # what bias there is, is to the safe side
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=4, max_size=60), st.floats(0.01, 100))
+def test_variances_of_blocks_have_no_unit(values: list[float], factor: float) -> None:
+    plain = moving_blocks(np.array(values)[:, None])
+    scaled = moving_blocks(np.array(values)[:, None] * factor)
+    assert plain.variances[0] >= 0
+    assert scaled.variances[0] == pytest.approx(plain.variances[0] * factor**2, rel=1e-3, abs=1e-6)
+
+
+@given(st.floats(3, 1e6))
+def test_degrees_of_freedom_of_normal_values(number: float) -> None:
+    assert degrees_of_freedom(number, 3.0) == pytest.approx(number - 1)
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e9))
+def test_degrees_of_freedom_stay_within_bounds(number: float, kurtosis: float) -> None:
+    assert 1 <= degrees_of_freedom(number, kurtosis) <= max(1.0, number - 1)
+
+
+def test_one_event_has_one_degree_of_freedom_or_two() -> None:
+    # A single block of n that is unlike the others: its kurtosis is about n.
+    assert 1 <= degrees_of_freedom(100, 100.0) < 2.1
 
 
 # -- how often intervals hold the truth -----------------------------------------------------------

@@ -12,6 +12,7 @@ from benchmarks.parts import (
     cost,
     detector,
     fidelity,
+    intervals,
     lag,
     latency,
     memory,
@@ -26,5 +27,8 @@ PARTS: Final[Sequence[Part]] = (
     fidelity,
     calibration,
     detector,
+    intervals,
 )
+BESIDE_PEERS: Final = frozenset(part.NAME for part in (cost, lag, latency, capacity, memory))
+"""Parts that measure peers too, against nginx."""
 BY_NAME: Final = {part.NAME: part for part in PARTS}

@@ -80,12 +80,7 @@ def run(options: argparse.Namespace) -> int:
         SavedRunError: the earlier run cannot be read.
     """
     clauses = parse_slo(options.slo)
-    load = _number("load", options.load, "0.6", most=1.0)
-    if load == 1:
-        raise OptionError(
-            "--load='1': the queue of a server that is always busy has no end; give less, such as "
-            "--load=0.9"
-        )
+    load = _number("load", options.load, "0.6", below=1.0)
     margin, change = (_percent(name, getattr(options, name)) for name in ("margin", "change"))
     repeats = _repeats(options.repeats)
     groups = _groups(options.rate, options.past)
@@ -120,13 +115,13 @@ def _plain(plan: CasePlan) -> dict[str, object]:
 # -- what was asked -------------------------------------------------------------------------------
 
 
-def _number(option: str, text: str, example: str, most: float = math.inf) -> float:
+def _number(option: str, text: str, example: str, below: float = math.inf) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 < value <= most or math.isinf(value):
-        limit = f" and below {most:g}" if math.isfinite(most) else ""
+    if not 0 < value < below:
+        limit = f" and below {below:g}" if math.isfinite(below) else ""
         raise OptionError(
             f"--{option}={text!r}: a number above 0{limit}, such as --{option}={example}"
         )
@@ -184,12 +179,15 @@ def _cells(past: Path) -> list[_Group]:
             name = f"{case.server.title}, buffer {case.buffer_size}"
             test = case.nodeid.partition("[")[0]
             groups.setdefault((case.rate, name, test), []).append(case)
+    several = len({test for _, _, test in groups}) > 1
     if not groups:
         raise OptionError(
             f"--run={str(past)!r}: none of its cases is valid; run them again, or leave --run out"
         )
-    return [(rate, name, tuple(cases)) for (rate, name, _), cases in sorted(
-        groups.items(), key=lambda item: item[0])]  # fmt: skip
+    return [
+        (rate, f"{name}, {test}" if several else name, tuple(cases))
+        for (rate, name, test), cases in sorted(groups.items(), key=lambda item: item[0])
+    ]
 
 
 def _listed(values: Sequence[float]) -> str:
@@ -217,7 +215,9 @@ def _text(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any]) -
                 ["to decide", "value", "away by", "queueing", "at least", "requests", "time"], rows
             ),
             _table(["change of", f"shown by {runs} each", f"runs for {change}", "spread"], shown),
-            "\n".join(_assumptions(plan, asked) + wrapped("", _advice(plan, asked), _WIDTH)),
+            "\n".join(
+                _assumptions(plan, asked) + wrapped("", _advice(plan, clauses, asked), _WIDTH)
+            ),
         ]
     )
 
@@ -241,8 +241,8 @@ def _value(one: Needed, clause: Clause) -> str:
 
 
 def _change(one: Detectable) -> str:
-    if one.change >= 10:
-        return "over 1000 %"
+    if math.isinf(one.change):
+        return "none"
     return _percentage(one.change, share=METRICS[one.metric] == "share")
 
 
@@ -279,24 +279,26 @@ def _assumptions(plan: CasePlan, asked: Mapping[str, Any]) -> list[str]:
     distance = f", {100 * asked['margin']:g} % from their bounds (--margin)" if unknown else ""
     text = (
         f"exponential latencies{distance}, alike as in an M/M/1 queue that is busy for "
-        f"{100 * asked['load']:g} % of the time (--load); no request fails; runs differ by no more "
-        "than that."
+        f"{100 * asked['load']:g} % of the time (--load)"
     )
-    return wrapped("Assumed: ", text, _WIDTH)
+    if not plan.case:
+        text += "; no request fails; runs differ by no more than that"
+    else:
+        text += ", where the run had too few requests to tell"
+    return wrapped("Assumed: ", f"{text}.", _WIDTH)
 
 
-def _advice(plan: CasePlan, asked: Mapping[str, Any]) -> str:
+def _advice(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any]) -> str:
     if all(one.requests == 0 for one in plan.needed):
         return "Any length will do: each clause speaks of the run itself."
     never = [one.clause for one in plan.needed if one.requests is None]
     if never and plan.requests == 1:
         return f"No length decides {', '.join(never)}: the value is at the bound; choose another."
     seconds = math.ceil(plan.seconds)
+    # The SLO's own latency, the highest of several; the median where it has none.
+    metrics = {clause.metric for clause in clauses}
     latencies = [one for one in plan.detectable if METRICS[one.metric] == "latency"]
-    named = {NAMES.get(one.metric, one.metric): one for one in latencies}
-    judged = [name for name in named if any(one.clause.lower().startswith(name) for one in
-                                            plan.needed)]  # fmt: skip
-    compared = named[judged[-1]] if judged else latencies[0]
+    compared = ([one for one in latencies if one.metric in metrics] or latencies[:1])[-1]
     runs = f"more than {MOST_REPEATS}" if compared.repeats is None else f"{compared.repeats}"
     sentence = (
         f"Run it for {seconds} s (--servebench-duration={seconds}) to have {100 * POWER:.0f} of "

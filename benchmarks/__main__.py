@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from benchmarks import machine, report
-from benchmarks.parts.registry import BESIDE_PEERS
+from benchmarks.parts.registry import AGAINST_NGINX
 from benchmarks.parts.registry import BY_NAME as PARTS
 from benchmarks.peers.registry import BY_NAME as PEERS
 from benchmarks.peers.registry import left_out
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     """Measure and report."""
     options = parse(arguments)
     if not options.report_only:
-        if nginx.executable() is None and set(options.parts) & BESIDE_PEERS:
+        if nginx.executable() is None and set(options.parts) & AGAINST_NGINX:
             say("nginx is not installed, and is what all peers are measured against: "
                 "apt-get install nginx-light")  # fmt: skip
             return 1

@@ -16,6 +16,7 @@ from benchmarks.parts import (
     lag,
     latency,
     memory,
+    profile,
 )
 
 PARTS: Final[Sequence[Part]] = (
@@ -24,11 +25,14 @@ PARTS: Final[Sequence[Part]] = (
     latency,
     capacity,
     memory,
+    profile,
     fidelity,
     calibration,
     detector,
     intervals,
 )
-BESIDE_PEERS: Final = frozenset(part.NAME for part in (cost, lag, latency, capacity, memory))
-"""Parts that measure peers too, against nginx."""
+AGAINST_NGINX: Final = frozenset(
+    part.NAME for part in (cost, lag, latency, capacity, memory, profile)
+)
+"""Parts that need nginx."""
 BY_NAME: Final = {part.NAME: part for part in PARTS}

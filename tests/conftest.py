@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,12 @@ def test_load(model_server, poisson_load):
 """
 
 RunBench = Callable[..., pytest.RunResult]
+
+
+def pytest_configure() -> None:
+    # A shell that runs this in the background has it ignore Ctrl-C, and all its children inherit
+    # that: tests that send it would wait for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -155,7 +155,7 @@ except KeyboardInterrupt:
 """
     with owner(tmp_path, code) as (process, pids):
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait() == 0
+        assert process.wait(60) == 0
         assert written(tmp_path / "endings") == ["[None, None]"]
         assert (tmp_path / "down").exists()
         assert alive(pids) == []

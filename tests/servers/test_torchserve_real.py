@@ -176,7 +176,7 @@ def test_attached(
     gone(pids, 20)
     with pytest.raises(ServerDiedError, match=r"TorchServe 0\.12\.0 ended: killed by SIGKILL"):
         server.check_alive()
-    with pytest.raises(ServerDiedError, match="does not accept connections any more"):
+    with pytest.raises(ServerDiedError, match="does not accept connections"):
         attached.check_alive()
 
 

@@ -2,58 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from benchmarks.targets import known
 from pytest_servebench import queueing
 from pytest_servebench.load.records import NEVER, Outcome, RecordStore
-from pytest_servebench.load.runner import LoadResult, run_load
-from pytest_servebench.load.spec import LoadSpec
-from pytest_servebench.load.target import Target
+from pytest_servebench.load.runner import LoadResult
 
-REQUEST = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n\r\n"
-StartKnown = Callable[[int, float, str], "subprocess.Popen[str]"]
+StartKnown = Callable[[int, str], known.Known]
 
 
 @pytest.fixture
-def start_known() -> Iterator[StartKnown]:
-    started = []
-
-    def start(slots: int, mean: float, law: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("known_server.py")),
-             str(slots), str(mean), law, "7"],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.send_signal(signal.SIGCONT)
-        process.kill()
-        process.wait()
+def start_known(tmp_path: Path) -> Iterator[StartKnown]:
+    with ExitStack() as stack:
+        yield lambda slots, law: stack.enter_context(known.serve(tmp_path, slots, law, seed=7))
 
 
 def load(
-    process: subprocess.Popen[str],
+    server: known.Known,
     watch: Callable[[RecordStore], None] = lambda _: None,
     **changes: object,
 ) -> LoadResult:
-    assert process.stdout is not None
-    spec = {
-        "target": Target("127.0.0.1", int(process.stdout.readline())), "requests": (REQUEST,),
-        "seed": 3, "warmup": 0.0, "timeout": 10.0, "drain": 5.0, **changes,
-    }  # fmt: skip
-    return run_load(LoadSpec(**spec), watch)  # type: ignore[arg-type]
+    return server.load(watch, seed=3, timeout=10.0, drain=5.0, **changes)
 
 
 def mean_and_error(values: npt.NDArray[np.float64]) -> tuple[float, float]:
@@ -66,7 +45,7 @@ def mean_and_error(values: npt.NDArray[np.float64]) -> tuple[float, float]:
 def test_mmck_drop_rate_and_mean_wait(start_known: StartKnown) -> None:
     mean, workers, buffer_size, rate = 0.005, 2, 4, 360.0
     records = load(
-        start_known(workers, mean, "exponential"),
+        start_known(workers, f"exponential:{mean}"),
         rate=rate, duration=25.0, buffer_size=buffer_size, workers=workers,
     ).records  # fmt: skip
     exact = queueing.mmck(rate, 1 / mean, workers, workers + buffer_size)
@@ -83,7 +62,7 @@ def test_mmck_drop_rate_and_mean_wait(start_known: StartKnown) -> None:
 def test_md1_mean_wait(start_known: StartKnown) -> None:
     mean, rate = 0.004, 150.0
     records = load(
-        start_known(1, mean, "fixed"),
+        start_known(1, f"fixed:{mean}"),
         rate=rate, duration=25.0, buffer_size=1000, workers=1,
     ).records  # fmt: skip
     assert records.counts()["ok"] == len(records)
@@ -95,7 +74,7 @@ def test_md1_mean_wait(start_known: StartKnown) -> None:
 
 
 def test_waiting_for_a_frozen_server_is_in_the_latencies(start_known: StartKnown) -> None:
-    process = start_known(4, 0.002, "fixed")
+    server = start_known(4, "fixed:0.002")
     frozen, rate = 1.0, 100.0
     events = [(1.0, signal.SIGSTOP), (1.0 + frozen, signal.SIGCONT)]
 
@@ -104,9 +83,9 @@ def test_waiting_for_a_frozen_server_is_in_the_latencies(start_known: StartKnown
             return
         while events and (left := store.start / 1e9 + events[0][0] - time.monotonic()) < 0.1:
             time.sleep(max(0.0, left))
-            process.send_signal(events.pop(0)[1])
+            os.kill(server.pid, events.pop(0)[1])
 
-    records = load(process, freeze, rate=rate, duration=3.0, buffer_size=500, workers=4).records
+    records = load(server, freeze, rate=rate, duration=3.0, buffer_size=500, workers=4).records
     latency = records.latency()
     assert records.counts()["ok"] == len(records)
     # Arrivals in the frozen second waited half of it on average, though most of them were sent

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import socket
 import struct
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +13,6 @@ from contextlib import contextmanager
 import pytest
 
 from pytest_servebench.load.connection import MAX_BODY, MAX_HEAD, Connection
-from pytest_servebench.load.engine import Engine
-from pytest_servebench.load.generator import prepare
 from pytest_servebench.load.runner import LoadResult
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
@@ -367,19 +363,9 @@ def test_closed_connections_leave_nothing_behind() -> None:
     gc.disable()
     try:
         before = sum(isinstance(one, Connection) for one in gc.get_objects())
-        with serving(always(answer, close=True)) as port, tempfile.TemporaryFile() as file:
-            spec = LoadSpec(
-                target=Target("127.0.0.1", port), requests=(REQUEST,), rate=200.0, duration=0.5,
-                buffer_size=100, workers=4, warmup=0.0, drain=1.0,
-            )  # fmt: skip
-            store = prepare(spec, file)
-
-            async def run() -> None:
-                await Engine(spec, store, [0] * len(store), set()).run()
-
-            asyncio.run(run())
-            assert store.snapshot().counts()["ok"] > 50
-            store.close()
+        with serving(always(answer, close=True)) as port:
+            made = load(port, rate=200.0, duration=0.5)
+        assert made.records.counts()["ok"] > 50
         left = sum(isinstance(one, Connection) for one in gc.get_objects()) - before
     finally:
         gc.enable()

@@ -189,8 +189,3 @@ def student(degrees: float) -> float:
     second = (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96
     third = (3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z) / 384
     return 1 + (first / degrees + second / degrees**2 + third / degrees**3) / Z
-
-
-def few_blocks(blocks: float) -> float:
-    """Return :func:`student` of a variance from so many normal values: blocks, or repeats."""
-    return student(blocks - 1)

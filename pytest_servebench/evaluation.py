@@ -24,7 +24,8 @@ from statistics import mean, median, stdev
 from types import MappingProxyType
 from typing import Final
 
-from pytest_servebench.bootstrap import Z, few_blocks
+from pytest_servebench.bootstrap import Z, student
+from pytest_servebench.gates import LARGER_IS_BETTER
 from pytest_servebench.recommendation import Compared, recommend
 from pytest_servebench.results import CaseResult, Estimate
 from pytest_servebench.slo import ENOUGH
@@ -33,7 +34,6 @@ from pytest_servebench.slo_grammar import METRICS
 MARGIN: Final = 0.05
 """By how much of the larger value CPU or memory must differ."""
 
-LARGER_IS_BETTER: Final = frozenset({"throughput", "success_rate"})
 _REPEAT: Final = re.compile(r"-repeat(\d+)-")
 _TAILS: Final = ("p99", "p95")  # the first for which there are requests enough
 
@@ -233,7 +233,7 @@ def _apart(metric: str, worse: Sequence[float], better: Sequence[float], sign: i
     scale = (lambda value: value) if shares else math.log
     gaps = [sign * (scale(one) - scale(other)) for one, other in zip(worse, better, strict=True)]
     n = len(gaps)
-    return mean(gaps) > Z * few_blocks(n) * stdev(gaps) / math.sqrt(n)
+    return mean(gaps) > Z * student(n - 1) * stdev(gaps) / math.sqrt(n)
 
 
 def _decided(row: Compared, winner: str | None, reason: str) -> Compared:

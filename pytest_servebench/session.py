@@ -8,6 +8,7 @@ import platform
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -231,11 +232,20 @@ class ServebenchSession:
         return Run(
             name=self.directory().name,
             started=self.started.isoformat(timespec="seconds"),
-            machine=machine_facts(),
-            versions=installed_versions(),
+            machine=self._machine,
+            versions=self._versions,
             cases=tuple(self.results),
             interleaved=self.settings.interleave,
         )
+
+    @cached_property
+    def _machine(self) -> dict[str, Any]:
+        return machine_facts()
+
+    @cached_property
+    def _versions(self) -> dict[str, str]:
+        # Read from the packages' files, and asked for after every case that has a baseline.
+        return installed_versions()
 
     def report(self) -> dict[str, Any]:
         """Return what goes under ``servebench`` in the JSON, once changed by the hooks."""

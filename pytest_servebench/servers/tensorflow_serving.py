@@ -28,6 +28,7 @@ from pytest_servebench.servers.launch import (
 )
 from pytest_servebench.servers.logs import FatalLine
 from pytest_servebench.servers.process import ServerProcess
+from pytest_servebench.servers.savedmodel_server.repository import is_saved_model
 
 KIND = "tensorflow_serving"
 BINARY = "tensorflow_model_server"
@@ -187,7 +188,7 @@ def check_saved_model(base_path: Path) -> Path:
         raise ServerStartError(f"There is no model at {base_path}. {wanted}.")
     if not base_path.is_dir():
         raise ServerStartError(f"{base_path} is not a directory. {wanted}.")
-    if _is_saved_model(base_path):
+    if is_saved_model(base_path):
         remedy = (
             f"give its parent, {base_path.parent}"
             if base_path.name.isdecimal()
@@ -198,15 +199,11 @@ def check_saved_model(base_path: Path) -> Path:
     if not versions:
         found = ", ".join(sorted(p.name for p in base_path.iterdir())[:10]) or "nothing"
         raise ServerStartError(f"{base_path} has no numbered version (found: {found}). {wanted}.")
-    if not _is_saved_model(versions[-1]):
+    if not is_saved_model(versions[-1]):
         raise ServerStartError(
             f"{versions[-1]}, the newest version in {base_path}, has no saved_model.pb. {wanted}."
         )
     return base_path
-
-
-def _is_saved_model(path: Path) -> bool:
-    return any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt"))
 
 
 def _number(path: Path) -> int:

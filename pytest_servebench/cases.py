@@ -9,7 +9,8 @@ from typing import Any, Final
 import pytest
 
 from pytest_servebench.errors import OptionError
-from pytest_servebench.options import Settings, number, whole
+from pytest_servebench.option_values import number, whole
+from pytest_servebench.options import Settings
 
 MARKER: Final = "servebench"
 _MARKER_KEYS: Final = (

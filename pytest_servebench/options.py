@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +14,16 @@ from pytest_servebench.comparability import ALLOWABLE
 from pytest_servebench.errors import OptionError
 from pytest_servebench.gates import Gate, parse_gates
 from pytest_servebench.load.arrivals import ArrivalProcess, parse_arrivals
+from pytest_servebench.option_values import (
+    choice,
+    names,
+    number,
+    processors,
+    run_name,
+    several,
+    truth,
+    whole,
+)
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.slo import Clause, parse_slo
 
@@ -89,118 +97,6 @@ class Settings:
     markdown: Path | None
     exact_keywords: bool
     server: ServerSettings
-
-
-# -- one value ------------------------------------------------------------------------------------
-
-
-def number(low: float, *, inclusive: bool, what: str) -> Callable[[str], float]:
-    """Return a reader of finite numbers above (or from) ``low``."""
-
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise ValueError(f"not a number; give {what}") from None
-        if not math.isfinite(value) or value < low or (value == low and not inclusive):
-            raise ValueError(f"give {what}")
-        return value
-
-    return read
-
-
-def whole(low: int, *, what: str) -> Callable[[str], int]:
-    """Return a reader of whole numbers from ``low``."""
-
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise ValueError(f"not a whole number; give {what}") from None
-        if value < low:
-            raise ValueError(f"give {what}")
-        return value
-
-    return read
-
-
-def several(read: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
-    """Return a reader of comma-separated lists without repetitions."""
-
-    def read_list(text: str) -> tuple[Any, ...]:
-        values = tuple(read(part.strip()) for part in text.split(",") if part.strip())
-        if not values:
-            raise ValueError("the list is empty; give at least one value")
-        if len(set(values)) != len(values):
-            raise ValueError("a value occurs twice; give each once")
-        return values
-
-    return read_list
-
-
-def choice(*words: str) -> Callable[[str], str]:
-    """Return a reader of one word out of ``words``."""
-
-    def read(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"give one of {', '.join(words)}")
-        return text
-
-    return read
-
-
-def names(*words: str) -> Callable[[str], frozenset[str]]:
-    """Return a reader of comma-separated words out of ``words``; none is good too."""
-
-    def read(text: str) -> frozenset[str]:
-        given = frozenset(part.strip() for part in text.split(",") if part.strip())
-        if not given <= set(words):
-            raise ValueError(f"give some of {', '.join(words)}")
-        return given
-
-    return read
-
-
-def run_name(text: str) -> str:
-    """Read the name of a run: one that a directory can have."""
-    if text and (not re.fullmatch(r"[\w][\w.+-]*", text) or text == "latest"):
-        raise ValueError("give letters, digits, and . + - _ in between, and not latest")
-    return text
-
-
-def truth(text: str) -> bool:
-    """Read an ini file's boolean."""
-    if text.lower() in ("1", "true", "yes", "on"):
-        return True
-    if text.lower() in ("0", "false", "no", "off", ""):
-        return False
-    raise ValueError("give true or false")
-
-
-def processors(text: str) -> tuple[int, ...]:
-    """Read a set of processors such as ``0,2-3``; empty for all that this process may use."""
-    allowed = _allowed_processors()
-    if not text.strip():
-        return tuple(sorted(allowed))
-    wanted: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        try:
-            wanted.update(range(int(first), int(last if dash else first) + 1))
-        except ValueError:
-            raise ValueError("give numbers and ranges such as 0,2-3") from None
-    if not wanted or not wanted <= allowed:
-        raise ValueError(f"give some of the processors {sorted(allowed)} that this process may use")
-    return tuple(sorted(wanted))
-
-
-def _allowed_processors() -> set[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
-
-
-# -- all options ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -466,7 +362,7 @@ def read_settings(config: pytest.Config) -> Settings:
         torchserve_url=values.pop("torchserve_url") or None,
         torchserve_model=values.pop("torchserve_model") or None,
         tls_verify=values.pop("tls_verify"),
-        tls_ca=_absolute(values.pop("tls_ca"), config),
+        tls_ca=_absolute("tls-ca", values.pop("tls_ca"), config),
         torchserve_token=os.environ.get(TOKEN_VARIABLE),
     )
     values["max_lag"] /= 1000
@@ -479,19 +375,22 @@ def read_settings(config: pytest.Config) -> Settings:
 
 
 def _arrivals(text: str, config: pytest.Config) -> ArrivalProcess:
-    given = config.getoption("--servebench-arrivals") is not None
-    directory = config.invocation_params.dir if given else config.rootpath
     try:
-        return parse_arrivals(text, directory)
+        return parse_arrivals(text, _directory("arrivals", config))
     except ValueError as error:
+        given = config.getoption("--servebench-arrivals") is not None
         source = "--servebench-arrivals" if given else "servebench_arrivals (ini)"
         raise OptionError(f"{source}={text!r}: {error}.") from None
 
 
-def _absolute(text: str, config: pytest.Config) -> str | None:
-    given = config.getoption("--servebench-tls-ca") is not None
-    directory = config.invocation_params.dir if given else config.rootpath
-    return str(directory / text) if text else None
+def _absolute(name: str, text: str, config: pytest.Config) -> str | None:
+    return str(_directory(name, config) / text) if text else None
+
+
+def _directory(name: str, config: pytest.Config) -> Path:
+    """Return what a path is relative to: the user's directory, or for an ini key the root."""
+    given = config.getoption(f"--servebench-{name}") is not None
+    return config.invocation_params.dir if given else config.rootpath
 
 
 def _path(text: str) -> Path | None:

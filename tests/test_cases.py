@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.cases import exact_keywords, rate_id
-from pytest_servebench.options import processors, several, whole
+from pytest_servebench.option_values import processors, several, whole
 
 
 def selects(keyword: str, name: str) -> bool:

@@ -1,0 +1,118 @@
+"""Readers of single values: from the text of an option, an ini key or a marker to what it means.
+
+Each raises ``ValueError`` with what to give instead; who calls names the option and the value.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+
+def number(low: float, *, inclusive: bool, what: str) -> Callable[[str], float]:
+    """Return a reader of finite numbers above (or from) ``low``."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(f"not a number; give {what}") from None
+        if not math.isfinite(value) or value < low or (value == low and not inclusive):
+            raise ValueError(f"give {what}")
+        return value
+
+    return read
+
+
+def whole(low: int, *, what: str) -> Callable[[str], int]:
+    """Return a reader of whole numbers from ``low``."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ValueError(f"not a whole number; give {what}") from None
+        if value < low:
+            raise ValueError(f"give {what}")
+        return value
+
+    return read
+
+
+def several(read: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    """Return a reader of comma-separated lists without repetitions."""
+
+    def read_list(text: str) -> tuple[Any, ...]:
+        values = tuple(read(part.strip()) for part in text.split(",") if part.strip())
+        if not values:
+            raise ValueError("the list is empty; give at least one value")
+        if len(set(values)) != len(values):
+            raise ValueError("a value occurs twice; give each once")
+        return values
+
+    return read_list
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """Return a reader of one word out of ``words``."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"give one of {', '.join(words)}")
+        return text
+
+    return read
+
+
+def names(*words: str) -> Callable[[str], frozenset[str]]:
+    """Return a reader of comma-separated words out of ``words``; none is good too."""
+
+    def read(text: str) -> frozenset[str]:
+        given = frozenset(part.strip() for part in text.split(",") if part.strip())
+        if not given <= set(words):
+            raise ValueError(f"give some of {', '.join(words)}")
+        return given
+
+    return read
+
+
+def run_name(text: str) -> str:
+    """Read the name of a run: one that a directory can have."""
+    if text and (not re.fullmatch(r"[\w][\w.+-]*", text) or text == "latest"):
+        raise ValueError("give letters, digits, and . + - _ in between, and not latest")
+    return text
+
+
+def truth(text: str) -> bool:
+    """Read an ini file's boolean."""
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off", ""):
+        return False
+    raise ValueError("give true or false")
+
+
+def processors(text: str) -> tuple[int, ...]:
+    """Read a set of processors such as ``0,2-3``; empty for all that this process may use."""
+    allowed = _allowed_processors()
+    if not text.strip():
+        return tuple(sorted(allowed))
+    wanted: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        try:
+            wanted.update(range(int(first), int(last if dash else first) + 1))
+        except ValueError:
+            raise ValueError("give numbers and ranges such as 0,2-3") from None
+    if not wanted or not wanted <= allowed:
+        raise ValueError(f"give some of the processors {sorted(allowed)} that this process may use")
+    return tuple(sorted(wanted))
+
+
+def _allowed_processors() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))

@@ -67,7 +67,7 @@ def test_rewritten_keyword_is_shown(run_bench: RunBench) -> None:
 def test_a_run_is_saved_whole(run_bench: RunBench, pytester: pytest.Pytester) -> None:
     result = run_bench(
         "--servebench-slo=p50<500ms", "--benchmark-json=bench.json", "--servebench-plots=true",
-        "--servebench-duration=0.5",  # so long that the memory is looked at
+        "--servebench-duration=1",  # so long that the memory is looked at
         subprocess=True,
     )  # fmt: skip
     result.assert_outcomes(passed=1)

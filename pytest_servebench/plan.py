@@ -15,6 +15,7 @@ percentiles that were not measured, which ask what share lies beyond the bound.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -34,6 +35,7 @@ COMPARED: Final = ("p50", "p90", "p99", "mean", "throughput", "success_rate")
 """Metrics whose smallest detectable changes are always told."""
 
 MOST_REPEATS: Final = 100
+MOST_REQUESTS: Final = 10**9
 
 _POWER: Final = NORMAL.inv_cdf(POWER)
 _REACH: Final = Z + _POWER
@@ -71,13 +73,18 @@ class Detectable:
     Attributes:
         metric: one of :data:`COMPARED`, or of the SLO.
         change: relative; of shares, the difference.
-        repeats: runs of either side with which the asked change is shown; ``None`` if more than
-            :data:`MOST_REPEATS` or if runs differ too much.
+        requests: of one run of either side with which the asked change is shown; ``None`` if more
+            than :data:`MOST_REQUESTS` or if runs differ too much.
+        seconds: for so many requests, on average.
+        repeats: runs of the planned length of either side, with which it is shown; ``None`` if more
+            than :data:`MOST_REPEATS` or if runs differ too much.
         measured: see :class:`~pytest_servebench.precision.Known`.
     """
 
     metric: str
     change: float
+    requests: int | None
+    seconds: float | None
     repeats: int | None
     measured: bool
 
@@ -187,6 +194,9 @@ def detectable(
     z' standard errors. With repeats the width is uncertain too, which by Johnson and Welch (1940,
     Biometrika 31:362) makes z' the sqrt(1 + t^2 / 2f)-fold for Student's quantile t of f degrees.
 
+    Where intervals may have no upper end, one run of a side shows no change of a percentile, and
+    repeats show it with the caution of :data:`~pytest_servebench.compare.CAUTION`.
+
     For shares the difference is that of their arcsines (Cohen 1988, Statistical Power Analysis,
     chapter 6), which are as sure near 1 as elsewhere.
 
@@ -201,9 +211,13 @@ def detectable(
         A relative change, such as 0.1 for 10 % more; of shares the difference. Infinite where
         the interval has no upper limit, which no change can exceed.
     """
+    if repeats == 1 and requests < known.clear:
+        return math.inf
     tail = compare.TAIL / statements
     error = math.sqrt(2 * (known.variance / requests + known.between) / repeats)
     wide = NORMAL.inv_cdf(1 - tail / 2) / Z * _interval(metric, known, requests, repeats)
+    if requests < known.clear:
+        wide *= compare.CAUTION
     change = wide + _POWER * error
     if repeats > 1:
         # Welch's degrees come from two estimated variances, whose own variance makes them fewer
@@ -237,6 +251,24 @@ def _interval(metric: str, known: Known, requests: int, repeats: int) -> float:
     above = math.log(math.log(tail - half) / math.log(tail))
     below = math.log(math.log(tail) / math.log(tail + half))
     return math.hypot(above, below) / math.sqrt(repeats)
+
+
+def requests_for(metric: str, known: Known, change: float, statements: int = 1) -> int | None:
+    """Return how many requests one run of each side takes to show a change; ``None`` if too many.
+
+    What varies from run to run beyond its requests cannot be seen by one run of a side, and limits
+    what any length shows.
+    """
+
+    def shown(requests: int) -> bool:
+        return detectable(metric, known, requests, 1, statements) <= change
+
+    low = high = known.clear
+    while not shown(high):
+        low, high = high, 2 * high
+        if high > MOST_REQUESTS:
+            return None
+    return bisect_left(range(high + 1), True, low, high, key=shown)
 
 
 def repeats_for(
@@ -300,6 +332,8 @@ def plan_case(
             Detectable(
                 metric,
                 detectable(metric, about, requests, repeats, statements),
+                alone := requests_for(metric, about, change, statements),
+                None if alone is None else alone / rate,
                 repeats_for(metric, about, requests, change, statements),
                 about.measured,
             )

@@ -9,7 +9,9 @@ multiplied by :func:`inflation`, as requests which wait in one queue are alike. 
 assumed to fail.
 
 **With a run** v comes from its measured intervals, whose width shrinks with the square root of the
-length; what varies from run to run, beyond these, comes from its repeats, where it has any.
+length, but is not taken to be less than the distance to the percentiles beside allows: a median
+that most requests share exactly has an interval without any width, and fewer requests would give it
+one. What varies from run to run, beyond these, comes from its repeats, where it has any.
 """
 
 from __future__ import annotations
@@ -34,9 +36,11 @@ SHARES: Final[Mapping[str, float]] = MappingProxyType(
 _MEAN_TAIL: Final = 0.05  # what a mean of exponential latencies is as unsure as
 
 # What the intervals of simulated M/M/1 queues have shown: the bias to the safe side that they are
-# given, and how far beyond that their widths scatter.
+# given, and how far beyond that their widths scatter. With the least requests that resolve a
+# percentile, a fifth or more of its intervals have no upper end; with thrice as many, none in 100.
 _BIAS: Final = 1.25
 _SCATTER: Final = 3.0
+_CLEAR: Final = 3
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Known:
             share in units of the binomial variance.
         inflation: how much of it, as a factor, is put down to queueing; 1 where it was measured.
         least: requests below which there is no interval to decide anything by.
+        clear: requests from which nearly every interval has both ends; 1 for other than
+            percentiles.
         between: variance of the logarithm from run to run, beyond what requests leave; 0 where
             there were no repeats to see it.
         measured: whether ``variance`` comes from a run.
@@ -58,6 +64,7 @@ class Known:
     variance: float
     inflation: float
     least: int
+    clear: int
     between: float
     measured: bool
 
@@ -102,13 +109,14 @@ def assumed(metric: str, rate: float, load: float) -> Known:
         ValueError: the load is out of its range.
     """
     if metric in SHARES or metric == "throughput":
-        return Known(SHARES.get(metric, rate), 1.0, 1.0, 1, 0.0, measured=False)
+        return Known(SHARES.get(metric, rate), 1.0, 1.0, 1, 1, 0.0, measured=False)
     if metric == "mean":
         factor = inflation(load)
-        return Known(None, factor, factor, math.ceil(factor), 0.0, measured=False)
+        return Known(None, factor, factor, math.ceil(factor), 1, 0.0, measured=False)
     factor = inflation(load, tail_of(metric))
     least = math.ceil(ENOUGH[metric] * factor)
-    return Known(None, _alone(metric) * factor, factor, least, 0.0, measured=False)
+    variance = _alone(metric) * factor
+    return Known(None, variance, factor, least, _CLEAR * least, 0.0, measured=False)
 
 
 def caution(metric: str, known: Known, requests: float) -> float:
@@ -165,13 +173,34 @@ def measured(metric: str, cases: Sequence[CaseResult], load: float) -> Known | N
     if not errors:
         return replace(guess, value=value)
     single = fmean([error * n for error, n in errors])
+    if metric in PERMILLES:
+        single = max(single, fmean([_beside(metric, case) for case in cases]))
     between = variance(logs) - fmean([error for error, _ in errors]) if len(logs) > 1 else 0.0
-    least = 1
+    least = clear = 1
     if metric in PERMILLES:
         # So many had an interval with both ends; fewer may do.
         enough = math.ceil(ENOUGH[metric] * max(1.0, single / _alone(metric)))
         least = min([enough, *(n for _, n in errors)])
-    return Known(value, single, 1.0, least, max(0.0, between), measured=True)
+        clear = _CLEAR * enough
+    return Known(value, single, 1.0, least, clear, max(0.0, between), measured=True)
+
+
+def _beside(metric: str, case: CaseResult) -> float:
+    """Return the variance of a percentile's logarithm if the curve to those beside it is straight.
+
+    Straight as the logarithm of time over that of the tail p: the tail of independent requests has
+    the relative variance (1 - p) / p.
+    """
+    names = sorted(PERMILLES, key=PERMILLES.__getitem__)
+    where, tail = names.index(metric), tail_of(metric)
+    curve = {name: case.summary.estimates.get(name) for name in names}
+    here = curve[metric]
+    slopes = [0.0]
+    for name in names[max(0, where - 1) : where + 2]:
+        other = curve[name]
+        if name != metric and here and here.value and other and other.value:
+            slopes.append(abs(math.log(other.value / here.value) / math.log(tail_of(name) / tail)))
+    return max(slopes) ** 2 * (1 - tail) / tail
 
 
 def _share_variance(one: Estimate, n: int) -> float | None:

@@ -27,6 +27,7 @@ from pytest_servebench.plan import (
     needed,
     plan_case,
     repeats_for,
+    requests_for,
 )
 from pytest_servebench.precision import Known, assumed, caution, inflation, measured, tail_of
 from pytest_servebench.results import CaseResult, Run, VerdictWord
@@ -185,6 +186,28 @@ def test_the_repeats_asked_for_are_the_fewest(
     assert all(detectable(metric, known, number, fewer) > change for fewer in range(1, repeats))
 
 
+@given(st.sampled_from(COMPARED), loads, st.floats(0.01, 0.5))
+def test_the_requests_asked_for_are_the_fewest(metric: str, load: float, change: float) -> None:
+    known = assumed(metric, 10, load)
+    requests = requests_for(metric, known, change)
+    assume(requests is not None)  # a p99 at a high load may take more than anybody waits for
+    assert requests is not None
+    assert detectable(metric, known, requests) <= change
+    assert requests == known.clear or detectable(metric, known, requests - 1) > change
+
+
+def test_runs_that_differ_by_more_take_no_length() -> None:
+    known = dataclasses.replace(assumed("p50", 10, 0.3), between=0.1**2)
+    assert requests_for("p50", known, 0.1) is None
+
+
+@given(st.sampled_from(["p50", "p90", "p99"]), loads)
+def test_one_run_without_an_upper_limit_shows_nothing(metric: str, load: float) -> None:
+    known = assumed(metric, 10, load)
+    assert math.isinf(detectable(metric, known, known.clear - 1))
+    assert math.isfinite(detectable(metric, known, 100 * known.clear))
+
+
 @given(st.integers(1, 50), st.integers(1, 50))
 def test_more_statements_ask_for_more(one: int, other: int) -> None:
     few, many = sorted((one, other))
@@ -213,6 +236,18 @@ def test_a_measured_queue_is_as_unsure_as_the_formula_says(metric: str) -> None:
     assert 0.6 < found.variance / (guess.variance * caution(metric, guess, 20_000)) < 2.5
     # Simulated runs differ by nothing but what their requests leave.
     assert found.between <= 0.01
+
+
+def test_an_interval_without_any_width_is_no_promise_for_shorter_runs() -> None:
+    # Most requests take exactly 0.1 s, and the others up to ten times as long.
+    dice = np.random.default_rng(1)
+    latency = np.where(dice.random(2000) < 0.7, 0.1, dice.uniform(0.1, 1.0, 2000))
+    exact = case(steady(latency))
+    estimate = exact.summary.estimates["p50"]
+    assert estimate.low == estimate.value == estimate.high
+    found = measured("p50", [exact], 0.6)
+    assert found is not None
+    assert found.variance > 0.1
 
 
 def test_a_measured_value_gives_the_distance() -> None:
@@ -274,7 +309,7 @@ def test_any_knowledge_gives_a_plan(
 ) -> None:
     assume(abs(bound - 1) > 1e-6)
     (clause,) = parse_slo(f"p99<{value * bound:.12f}s")
-    known = Known(value, variance, 1.0, least, 0.0, measured=True)
+    known = Known(value, variance, 1.0, least, 3 * least, 0.0, measured=True)
     found = needed(clause, known, 10, 0.2)
     assert found.requests is not None
     assert found.requests >= least
@@ -347,6 +382,13 @@ def write_run(path: Path, cases: Sequence[CaseResult]) -> Path:
     }  # fmt: skip
     path.write_text(json.dumps({"servebench": run}))
     return path
+
+
+def test_every_slo_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert plan("--slo", "p99<50ms", "--slo", "p50<20ms,cpu<50%", "--rate", "9") == 0
+    text = capsys.readouterr().out
+    for clause in ("p99<50ms", "p50<20ms", "cpu<50%"):
+        assert clause in text
 
 
 def test_output_without_a_run(capsys: pytest.CaptureFixture[str]) -> None:

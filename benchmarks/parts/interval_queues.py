@@ -75,17 +75,19 @@ def _normal(values: Seconds) -> Seconds:
     return np.array([0.5 * math.erfc(-one) for one in scaled.tolist()])
 
 
-def simulate(law: Law, load: float, number: int, seed: int) -> Records:
+def simulate(law: Law, load: float, number: int, seed: int, slower: float = 1.0) -> Records:
     """Return the records of about ``number`` requests to a queue in its steady state.
+
+    Services take ``slower`` times as long as the load says.
 
     The n-th request is done at the largest of arrival k + all services from k to n, over k <= n:
     Lindley's recursion as a running maximum.
     """
     dice = np.random.default_rng(seed)
-    settle, window = max(400.0, 60 / (1 - load) ** 2), number / load
+    settle, window = max(400.0, 60 / (1 - load * slower) ** 2), number / load
     size = int(1.1 * (window + settle) * load + 6 * math.sqrt(number)) + 60
     arrivals = np.cumsum(dice.exponential(1 / load, size))
-    work = np.cumsum(served := services(law, size, dice))
+    work = np.cumsum(served := services(law, size, dice) * slower)
     done = np.maximum.accumulate(arrivals - (work - served)) + work
     chosen = (arrivals >= settle) & (arrivals < settle + window)
     return as_records(arrivals[chosen] - settle, (done - arrivals)[chosen], window)

@@ -12,6 +12,7 @@ from benchmarks.parts import (
     cost,
     detector,
     fidelity,
+    gates,
     intervals,
     lag,
     latency,
@@ -30,6 +31,7 @@ PARTS: Final[Sequence[Part]] = (
     calibration,
     detector,
     intervals,
+    gates,
 )
 AGAINST_NGINX: Final = frozenset(
     part.NAME for part in (cost, lag, latency, capacity, memory, profile)

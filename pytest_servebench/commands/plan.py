@@ -37,7 +37,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         f"{POWER:.0%} of the runs, and the smallest changes that a comparison of two such runs "
         "shows. Without --run this rests on the assumptions that the output names.",
     )
-    parser.add_argument("--slo", required=True, metavar="SLO", help="such as 'p99<50ms'")
+    parser.add_argument(
+        "--slo", action="append", required=True, metavar="SLO",
+        help="such as 'p99<50ms'; may be repeated",
+    )  # fmt: skip
     parser.add_argument(
         "--rate", action="append", metavar="R",
         help="requests per second; may be repeated (default: the rates of --run)",
@@ -79,7 +82,8 @@ def run(options: argparse.Namespace) -> int:
         OptionError: an option has a value that cannot be used.
         SavedRunError: the earlier run cannot be read.
     """
-    clauses = parse_slo(options.slo)
+    slo = ", ".join(options.slo)
+    clauses = tuple(clause for text in options.slo for clause in parse_slo(text))
     load = _number("load", options.load, "0.6", below=1.0)
     margin, change = (_percent(name, getattr(options, name)) for name in ("margin", "change"))
     repeats = _repeats(options.repeats)
@@ -93,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
         for rate, name, cases in groups
     ]  # fmt: skip
     asked = {
-        "slo": options.slo, "load": load, "margin": margin, "repeats": repeats, "change": change,
+        "slo": slo, "load": load, "margin": margin, "repeats": repeats, "change": change,
         "statements": statements, "power": POWER,
     }  # fmt: skip
     if options.format == "json":
@@ -203,9 +207,9 @@ def _text(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any]) -
     runs = "one run" if asked["repeats"] == 1 else f"{asked['repeats']} runs"
     change = f"{100 * asked['change']:g} %"
     shown = [
-        [NAMES.get(one.metric, one.metric), _change(one),
-         f"more than {MOST_REPEATS}" if one.repeats is None else str(one.repeats),
-         "measured" if one.measured else "assumed"]
+        [NAMES.get(one.metric, one.metric), "measured" if one.measured else "assumed",
+         _change(one), _length(one),
+         f"> {MOST_REPEATS}" if one.repeats is None else f"{one.repeats}"]
         for one in plan.detectable
     ]  # fmt: skip
     return "\n\n".join(
@@ -214,7 +218,16 @@ def _text(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any]) -
             _table(
                 ["to decide", "value", "away by", "queueing", "at least", "requests", "time"], rows
             ),
-            _table(["change of", f"shown by {runs} each", f"runs for {change}", "spread"], shown),
+            _table(
+                [
+                    "change of",
+                    "spread",
+                    f"shown by {runs} each",
+                    f"{change}: one run each of",
+                    f"or {_time(plan.seconds)} x",
+                ],
+                shown,
+            ),
             "\n".join(
                 _assumptions(plan, asked) + wrapped("", _advice(plan, clauses, asked), _WIDTH)
             ),
@@ -244,6 +257,12 @@ def _change(one: Detectable) -> str:
     if math.isinf(one.change):
         return "none"
     return _percentage(one.change, share=METRICS[one.metric] == "share")
+
+
+def _length(one: Detectable) -> str:
+    if one.requests is None or one.seconds is None:
+        return "no length"
+    return f"{one.requests:,} ({_time(one.seconds)})"
 
 
 def _percentage(value: float, *, share: bool) -> str:
@@ -288,6 +307,17 @@ def _assumptions(plan: CasePlan, asked: Mapping[str, Any]) -> list[str]:
     return wrapped("Assumed: ", f"{text}.", _WIDTH)
 
 
+def _sides(one: Detectable) -> str:
+    """Return which runs of each side to compare; one alone, unless that is no use."""
+    several = f"{one.repeats} of each side" if one.repeats is not None else ""
+    if one.seconds is None:
+        return several or f"more than {MOST_REPEATS} of each side: runs differ too much"
+    if one.repeats == 1:
+        return several
+    seconds = math.ceil(one.seconds)
+    return " or ".join(filter(None, [several, f"one of {seconds} s of each side"]))
+
+
 def _advice(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any]) -> str:
     if all(one.requests == 0 for one in plan.needed):
         return "Any length will do: each clause speaks of the run itself."
@@ -299,10 +329,9 @@ def _advice(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any])
     metrics = {clause.metric for clause in clauses}
     latencies = [one for one in plan.detectable if METRICS[one.metric] == "latency"]
     compared = ([one for one in latencies if one.metric in metrics] or latencies[:1])[-1]
-    runs = f"more than {MOST_REPEATS}" if compared.repeats is None else f"{compared.repeats}"
     sentence = (
         f"Run it for {seconds} s (--servebench-duration={seconds}) to have {100 * POWER:.0f} of "
-        f"100 runs passed or failed, not inconclusive, and compare {runs} of each side to see "
-        f"{100 * asked['change']:g} % more {NAMES.get(compared.metric, compared.metric)}"
+        f"100 runs passed or failed, not inconclusive. To see {100 * asked['change']:g} % more "
+        f"{NAMES.get(compared.metric, compared.metric)}, compare {_sides(compared)}"
     )
     return f"{sentence}; no length decides {', '.join(never)}." if never else f"{sentence}."

@@ -15,7 +15,7 @@ from pytest_servebench.evaluation import repeat_of
 from pytest_servebench.report.facts import DIGEST_LENGTH, cpu_set
 from pytest_servebench.report.numbers import plain
 from pytest_servebench.report.text import clean, counted, joined
-from pytest_servebench.results import CaseResult, Run
+from pytest_servebench.results import SCHEMA_VERSION, CaseResult, Run
 
 ALLOWABLE: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -93,7 +93,7 @@ def match(base: Run, new: Run) -> tuple[Pair, ...]:
 
 def differences(base: Run, new: Run) -> tuple[Difference, ...]:
     """Return all that makes the runs no equals, each in one line with what both sides have."""
-    found = [*_unmatched(base, new), *_machines(base, new)]
+    found = [*_unmatched(base, new), *_machines(base, new), *_schemas(base, new)]
     pairs = match(base, new)
     for about, readers in _FACTS.items():
         for read in readers:
@@ -172,6 +172,14 @@ def _machines(base: Run, new: Run) -> list[Difference]:
         return []
     texts = [_machine_text(run.machine) for run in (base, new)]
     return [Difference("machine", f"{texts[0]} in BASE, {texts[1]} in NEW")]
+
+
+def _schemas(base: Run, new: Run) -> list[Difference]:
+    versions = (base.schema_version, new.schema_version)
+    if set(versions) == {SCHEMA_VERSION}:
+        return []
+    text = f"version {versions[0]} in BASE, {versions[1]} in NEW; this is read as {SCHEMA_VERSION}"
+    return [Difference("schema", text)]
 
 
 def _machine_text(machine: Mapping[str, Any]) -> str:

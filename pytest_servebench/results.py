@@ -274,6 +274,7 @@ class Run:
         versions: package to version.
         cases: results in the order of running.
         interleaved: whether the servers took turns, all of them running.
+        schema_version: of the file that it was read from.
     """
 
     name: str
@@ -282,6 +283,7 @@ class Run:
     versions: Mapping[str, str]
     cases: tuple[CaseResult, ...]
     interleaved: bool = False
+    schema_version: int = SCHEMA_VERSION
 
 
 def load_records(case: CaseResult, directory: Path) -> Records | None:

@@ -114,7 +114,8 @@ def _run(path: Path, data: Any, *, any_schema: bool) -> Run:
     if "servebench" in data:
         report = as_object(data["servebench"], "servebench")
         _check_schema(path, report, any_schema)
-        run = decode(Run, {**report, "name": report.get("run")}, "servebench")
+        about = {"name": report.get("run"), "schema_version": report.get("schema_version", 0)}
+        run = decode(Run, {**report, **about}, "servebench")
     elif isinstance(data.get("benchmarks"), list):
         run = _of_benchmarks(path, data, any_schema=any_schema)
     else:

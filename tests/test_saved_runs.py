@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pytest_servebench.comparability import differences
 from pytest_servebench.errors import SavedRunError
 from pytest_servebench.results import ClauseResult
 from pytest_servebench.saved_runs import find_run, from_dict, read_run, run_files
@@ -195,7 +196,11 @@ def test_a_file_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_another_schema_can_be_tried(tmp_path: Path) -> None:
     path = written(tmp_path, edited(lambda data: data["servebench"].update(schema_version=2)))
     assert "--allow schema" in refused(path)
-    assert read_run(path, any_schema=True) == RUN
+    other = read_run(path, any_schema=True)
+    assert other == dataclasses.replace(RUN, schema_version=2)
+    (difference,) = differences(RUN, other)
+    assert difference.about == "schema"
+    assert "version 1 in BASE, 2 in NEW" in difference.text
 
 
 @settings(

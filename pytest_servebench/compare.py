@@ -15,6 +15,11 @@ Intervals are less sure in the tails. A calm run has a low p99, and an interval 
 at once; the run beside it then often has so few independent requests that its p99 has no upper
 limit at all. Where a side has none, intervals must be :data:`CAUTION` times as far away.
 
+The machine itself may have been slower in one of the runs (:mod:`pytest_servebench.machine_speed`).
+Latency and CPU can then have changed by that much without the server's doing, or by less. Their
+intervals hold both the change as it is and the change less that of the machine, so that neither a
+slow hour nor a fast one decides.
+
 On identical pairs of simulated queues (M/M/1, M/D/1 and M/G/1 at loads from 0.3 to 0.8, 1,000
 requests), whose intervals hold the truth less often than they promise, gates such as ``p99:10%``
 and ``p50:5%`` then give false alarms in fewer than 1 % of the pairs, and in about 1 % of the runs
@@ -33,6 +38,7 @@ from pytest_servebench import ratios
 from pytest_servebench.comparability import Key, Pair, match
 from pytest_servebench.evaluation import MARGIN
 from pytest_servebench.gates import KINDS, LARGER_IS_BETTER, Gate
+from pytest_servebench.machine_speed import same_generator, slowdown
 from pytest_servebench.ratios import Range, Sample
 from pytest_servebench.results import CaseResult, Estimate, Run
 from pytest_servebench.slo import ENOUGH
@@ -70,6 +76,8 @@ class Change:
         sampled: whether the intervals are of sampling.
         verdict: worse, better, same or cannot tell.
         reason: why it cannot be told, else empty.
+        slowdown: how many times as long the machine took in NEW, which the intervals allow for; 1
+            where it does not matter to the metric.
     """
 
     metric: str
@@ -80,11 +88,18 @@ class Change:
     sampled: bool
     verdict: Verdict
     reason: str
+    slowdown: float = 1.0
 
     @property
     def worse_by(self) -> float:
         """Return the change for the worse, a fraction of the base or a difference of shares."""
         return _worse_by(self.metric, self.change.value)
+
+    @property
+    def surely_worse_by(self) -> float:
+        """Return the change for the worse, less what the machine's speed may have done to it."""
+        value = self.change.value
+        return min(_worse_by(self.metric, one) for one in (value, value / self.slowdown))
 
     @property
     def worst_by(self) -> float:
@@ -110,6 +125,7 @@ class CaseComparison:
         key: what both share.
         pair: the cases.
         changes: metric to its change, in the order of reports.
+        slowdown: how many times as long the machine took in NEW; 1 where that is not known.
         shown: the metrics that matter: p50, a tail that was resolved, throughput, success rate and
             those of the gates.
         verdict: the worst of the shown ones.
@@ -118,6 +134,7 @@ class CaseComparison:
     key: Key
     pair: Pair
     changes: Mapping[str, Change]
+    slowdown: float
     shown: tuple[str, ...]
     verdict: Verdict
 
@@ -176,7 +193,10 @@ def compare(
     gated = {gate.metric: gate.threshold for gate in gates}
     judged = len(gated) if gates else len(_shown(()))
     statements = max(1, judged * (among or len(pairs)))
-    cases = tuple(_compare(pair, gated, TAIL / statements) for pair in pairs)
+    speed = slowdown if same_generator(base, new) else lambda *_: 1.0
+    cases = tuple(
+        _compare(pair, gated, TAIL / statements, speed(pair.base, pair.new)) for pair in pairs
+    )
     results = tuple(_judge(gate, cases) for gate in gates)
     worse = (
         any(result.failed for result in results)
@@ -194,23 +214,28 @@ def _judge(gate: Gate, cases: Sequence[CaseComparison]) -> GateResult:
 
 def fails(gate: Gate, change: Change) -> bool:
     """Tell whether a change for the worse exceeds the threshold, and noise as well."""
-    return change.worse_by > gate.threshold and _beyond_doubt(change.metric, change.strict) > 0
+    return (
+        change.surely_worse_by > gate.threshold and _beyond_doubt(change.metric, change.strict) > 0
+    )
 
 
 # -- one case -------------------------------------------------------------------------------------
 
 
-def _compare(pair: Pair, gated: Mapping[str, float], tail: float) -> CaseComparison:
+def _compare(pair: Pair, gated: Mapping[str, float], tail: float, slower: float) -> CaseComparison:
     changes = {}
     for metric in KINDS:
         sides = [_samples(metric, cases, pair) for cases in (pair.base, pair.new)]
         if all(sides):
             margin = gated.get(metric, SAME[metric])
-            changes[metric] = _change(metric, pair, sides[0], sides[1], margin, tail)
+            matters = KINDS[metric] in ("latency", "cpu")
+            changes[metric] = _change(
+                metric, pair, sides[0], sides[1], margin, tail, slower if matters else 1.0
+            )
     shown = tuple(metric for metric in changes if metric in _shown(pair.every) or metric in gated)
     words = {changes[metric].verdict for metric in shown}
     verdict = next((word for word in VERDICTS if word in words), VERDICTS[1])
-    return CaseComparison(pair.key, pair, MappingProxyType(changes), shown, verdict)
+    return CaseComparison(pair.key, pair, MappingProxyType(changes), slower, shown, verdict)
 
 
 def _shown(cases: Collection[CaseResult]) -> tuple[str, ...]:
@@ -233,14 +258,16 @@ def _change(
     new: Sequence[Sample],
     margin: float,
     tail: float,
+    slower: float,
 ) -> Change:
     share = KINDS[metric] == "share"
     between = ratios.difference if share else ratios.ratio
-    change = between(base, new, 0.05)
     some_open = any(sample.range.open for sample in (*base, *new))
-    strict = between(base, new, tail, CAUTION if some_open else 1.0)
+    alone = between(base, new, 0.05), between(base, new, tail, CAUTION if some_open else 1.0)
+    unmoved = _verdict(metric, *alone, margin)
+    change, strict = (_whatever_the_speed(one, slower) for one in alone)
     verdict = _verdict(metric, change, strict, margin)
-    if verdict == "cannot tell" and not base[0].sampled:
+    if unmoved == "cannot tell" and not base[0].sampled:
         verdict = "same"  # less than the margin by which they must differ
     average = ratios.arithmetic_mean if share else ratios.geometric_mean
     values = [average([sample.range.value for sample in side]) for side in (base, new)]
@@ -249,8 +276,16 @@ def _change(
         values = [ratios.geometric_mean(side) for side in rates]
     return Change(
         metric, values[0], values[1], change, strict, base[0].sampled, verdict,
-        _reason((*base, *new)) if verdict == "cannot tell" else "",
+        _reason((*base, *new), slower, verdict != unmoved) if verdict == "cannot tell" else "",
+        slower,
     )  # fmt: skip
+
+
+def _whatever_the_speed(change: Range, slower: float) -> Range:
+    """Return the interval that holds the change as it is, and less that of the machine."""
+    return Range(
+        change.value, min(change.low, change.low / slower), max(change.high, change.high / slower)
+    )
 
 
 def _verdict(metric: str, change: Range, strict: Range, margin: float) -> Verdict:
@@ -280,7 +315,10 @@ def _worse_by(metric: str, value: float) -> float:
     return -change if metric in LARGER_IS_BETTER else change
 
 
-def _reason(samples: Sequence[Sample]) -> str:
+def _reason(samples: Sequence[Sample], slower: float, machine: bool) -> str:
+    if machine:
+        word, factor = ("slower", slower) if slower > 1 else ("faster", 1 / slower)
+        return f"the machine was {100 * (factor - 1):.0f} % {word} in NEW"
     infinite = [math.isinf(sample.range.value) for sample in samples]
     if all(infinite):
         return "infinite on both sides"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from pytest_servebench.report.tables import plain_text
 from pytest_servebench.results import CaseResult, Estimate, Resources, Run, Summary
 from pytest_servebench.stats import wilson_interval
 from tests import saved
-from tests.simulated import steady
+from tests.simulated import calm_generator, steady
 
 SWAPPED = {"worse": "better", "better": "worse", "same": "same", "cannot tell": "cannot tell"}
 UNKNOWN = Estimate(None, None, None)
@@ -630,3 +631,76 @@ def test_slower_servers_are_found(
     found = [compare(*pair_of_runs("M/M/1", load, seed, slower, number), [gate]).worse
              for seed in range(60)]  # fmt: skip
     assert np.mean(found) >= least
+
+
+# -- the machine's speed --------------------------------------------------------------------------
+
+
+def at_speed(factor: float, p50: float, *, cpu: float = 50.0, **changes: Any) -> CaseResult:
+    """Return a case on a machine that takes ``factor`` times as long; p50 within 2 %, seconds."""
+    found = changed(SUMMARY, p50=Estimate(p50, 0.98 * p50, 1.02 * p50))
+    generator = calm_generator(cpu_seconds=0.01 * factor, **changes)
+    return saved.case(
+        summary=found, resources=Resources(cpu, None, None, 1e8, None), generator=generator
+    )
+
+
+GATE = Gate("p50", 0.05)
+
+
+def test_what_a_slower_machine_explains_is_not_the_servers() -> None:
+    base, new = at_speed(1.0, 0.010), at_speed(1.25, 0.0125, cpu=62.5)
+    found = only(base, new, [GATE])
+    assert found.slowdown == pytest.approx(1.25)
+    assert not compare(saved.run([base]), saved.run([new]), [GATE]).worse
+    for metric in ("p50", "cpu"):
+        change = found.changes[metric]
+        assert change.change.value == pytest.approx(1.25)  # shown as it was
+        assert change.verdict == "cannot tell"
+        assert change.reason == "the machine was 25 % slower in NEW"
+    assert found.changes["memory"].slowdown == 1
+    back = only(new, base)
+    assert back.changes["p50"].reason == "the machine was 25 % faster in NEW"
+
+
+def test_more_than_the_machine_explains_is_worse() -> None:
+    base, new = at_speed(1.0, 0.010), at_speed(1.25, 0.0150)
+    change = only(base, new, [GATE]).changes["p50"]
+    assert change.verdict == "worse"
+    assert change.surely_worse_by == pytest.approx(0.2)
+    assert fails(GATE, change)
+    assert not fails(Gate("p50", 0.3), change)
+
+
+def test_a_faster_machine_hides_no_change() -> None:
+    # The server became slower by as much as the machine became faster.
+    change = only(at_speed(1.0, 0.010), at_speed(0.8, 0.010), [GATE]).changes["p50"]
+    assert change.verdict == "cannot tell"
+    assert "25 % faster in NEW" in change.reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "versions"),
+    [
+        ({"pacing": "event loop"}, {}),
+        ({"priority": "SCHED_FIFO 1"}, {}),
+        ({}, {"pytest-servebench": "9.9"}),
+    ],
+)
+def test_another_generator_measures_no_machine(
+    changes: Mapping[str, Any], versions: Mapping[str, str]
+) -> None:
+    base, new = at_speed(1.0, 0.010), at_speed(1.25, 0.0125, **changes)
+    of_new = saved.run([new], versions={"pytest-servebench": "0.1.0", **versions})
+    (case,) = compare(saved.run([base]), of_new, [GATE]).cases
+    assert case.slowdown == 1
+    assert case.changes["p50"].verdict == "worse"
+
+
+def test_the_machines_speed_is_said() -> None:
+    runs = [saved.run([at_speed(factor, 0.010)]) for factor in (1.0, 1.25)]
+    text = "\n".join(map(plain_text, comparison_lines(compare(runs[0], runs[1]))))
+    assert "1.25 times the processor time a request" in text.replace("\n", " ")
+    assert "processor time" not in "".join(
+        map(plain_text, comparison_lines(compare(runs[0], runs[0])))
+    )

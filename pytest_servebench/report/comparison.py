@@ -48,6 +48,7 @@ _MARKUP: Final[Mapping[str, Markup]] = {
     "better": {"green": True},
     "cannot tell": {"light": True},
 }
+_SPEED_SHOWN: Final = 0.05
 _SIGNS: Final = {"worse": "❌", "better": "✅", "same": "", "cannot tell": "❔"}
 
 
@@ -253,9 +254,23 @@ def notes(comparison: Comparison, every: bool = False) -> list[str]:
         found.append("Worse and better are said at the level of 99 %, which takes more than 95.")
     if any(one.verdict == "cannot tell" for one in changes):
         found.append("Cannot tell: longer or repeated runs (--servebench-repeats) would.")
+    if moved := _speeds(comparison):
+        found.append(moved)
     if every and any(not one.sampled for case in comparison.cases for one in case.changes.values()):
         found.append("CPU and memory differ where they do by 5 %: they have no interval.")
     return found
+
+
+def _speeds(comparison: Comparison) -> str:
+    """Return how the machine's own speed changed, where it did by a figure that matters."""
+    factors = [case.slowdown for case in comparison.cases]
+    if not any(abs(math.log(one)) > math.log1p(_SPEED_SHOWN) for one in factors):
+        return ""
+    ends = " to ".join(distinct(f"{one:.3g}" for one in (min(factors), max(factors))))
+    return (
+        f"The machine's speed differed: in NEW the generator's own work took {ends} times the "
+        "processor time a request. Intervals of latency and CPU allow for that."
+    )
 
 
 def _excludes_nothing(change: Change) -> bool:

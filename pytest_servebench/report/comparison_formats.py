@@ -80,6 +80,7 @@ def _block(
                 "rate": case.key.rate,
                 "buffer_size": case.key.buffer_size,
                 "verdict": case.verdict,
+                "machine_slowdown": case.slowdown,
                 "metrics": {
                     metric: {
                         "base": _number(change.base),

@@ -7,6 +7,8 @@ neither PyTorch nor TensorFlow.
 
 from __future__ import annotations
 
+import collections
+import logging
 import os
 import subprocess
 import sys
@@ -17,6 +19,9 @@ from model_build.files import cache_directory
 from model_build.packaging import WEIGHTS, package
 from pytest_servebench.errors import ModelError
 from pytest_servebench.model import ServedModel
+
+_TAIL = 10  # lines of a training's messages that go into an error
+_log = logging.getLogger(__name__)
 
 EPOCHS_VARIABLE = "SERVEBENCH_TRAIN_EPOCHS"
 """Environment variable with the number of epochs for :func:`fashion_mnist_retrained`."""
@@ -58,16 +63,28 @@ def _train() -> Path:
     command = [sys.executable, "-m", "model_build.train", "--output", str(weights)]
     if epochs:
         command += ["--epochs", epochs]
-    # In a process of its own, as builds are; its progress bar goes to this process's stderr.
-    done = subprocess.run(
+    # In a process of its own, as builds are.
+    with subprocess.Popen(
         command,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)])},
         stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    if done.returncode != 0:
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    ) as training:
+        assert training.stderr is not None
+        tail = collections.deque[str](maxlen=_TAIL)
+        try:
+            for line in training.stderr:
+                print(line, end="", file=sys.stderr)
+                _log.info("%s", line.strip())
+                tail.append(line)
+        except BaseException:
+            training.kill()
+            raise
+    if training.returncode != 0:
         raise ModelError(
-            f"training ended with status {done.returncode}; its messages are above (pytest shows "
-            f"them with -s). '{' '.join(command[1:])}' runs it by itself."
+            f"training ended with status {training.returncode}; "
+            f"'{' '.join(command[1:])}' runs it by itself. It said:\n{''.join(tail)}"
         )
     return weights

@@ -15,6 +15,7 @@ from model_build.child import LOGITS
 from model_build.images import sample_images
 from model_build.packaging import PARITY_IMAGES, WEIGHTS, build_parts, compare
 from pytest_servebench.errors import ModelError
+from pytest_servebench.report.live import status_line
 
 FORMATS = ("torchserve", "tensorflow_serving", "onnx")
 
@@ -43,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         images, source = sample_images(PARITY_IMAGES)
-        entries = build_parts(arguments.weights, arguments.only or FORMATS, images)
+        with status_line("building the model"):
+            entries = build_parts(arguments.weights, arguments.only or FORMATS, images)
         logits = compare(entries)
     except ModelError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -19,6 +19,7 @@ import requests
 
 from model_build.architecture import CLASS_NAMES, IMAGE_SIZE
 from model_build.files import atomic_writer, cache_directory
+from model_build.progress import progress_bar
 from pytest_servebench.errors import ModelError
 
 OFFICIAL_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
@@ -148,15 +149,12 @@ def fetch(split: SplitName, url: str = OFFICIAL_URL, timeout: float = 30.0) -> P
 
 
 def _download(url: str, path: Path, timeout: float) -> None:
-    # Only training and this need a progress bar; reading images must work without tqdm.
-    from tqdm import tqdm  # noqa: PLC0415
-
     size = FILES[path.name].size
     try:
         with (
             requests.get(url, stream=True, timeout=timeout) as response,
             atomic_writer(path) as file,
-            tqdm(total=size, unit="B", unit_scale=True, desc=path.name) as progress,
+            progress_bar(total=size, unit="B", unit_scale=True, desc=path.name) as progress,
         ):
             response.raise_for_status()
             content = bytearray()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import itertools
 import logging
 import platform
 import time
@@ -121,25 +122,31 @@ def build_parts(
         **_versions(),
     }
 
-    def entry_of(part: str) -> Path:
-        entry = root / f"{part}-{key_of({**common, 'part': part})}"
-        if finished_entry(entry):
-            return entry
-        _log.info("building the %s part of the model ...", part)
+    entries = {part: root / f"{part}-{key_of({**common, 'part': part})}" for part in parts}
+    missing = [part for part in parts if not finished_entry(entries[part])]
+    finished = itertools.count(1)
+
+    def build(part: str) -> None:
         start = time.monotonic()
         try:
-            get_or_build(entry, lambda directory: run_child(part, weights, images, directory))
+            get_or_build(
+                entries[part], lambda directory: run_child(part, weights, images, directory)
+            )
         except OSError as error:
             raise ModelError(
                 f"cannot build in the cache directory {root}: {error}. Make room there or make it "
                 f"writable, or name another with SERVEBENCH_CACHE_DIR."
             ) from error
-        _log.info("built %s in %.1f s", part, time.monotonic() - start)
-        return entry
+        seconds, number = time.monotonic() - start, next(finished)
+        _log.info("built %s in %.1f s (%d of %d)", part, seconds, number, len(missing))
 
+    if missing:
+        _log.info("building %s ...", ", ".join(missing))
     # Each thread does nothing but wait for its child process.
-    with ThreadPoolExecutor(max_workers=max(1, len(parts))) as pool:
-        return dict(zip(parts, pool.map(entry_of, parts), strict=True))
+    with ThreadPoolExecutor(max_workers=max(1, len(missing))) as pool:
+        for _ in pool.map(build, missing):
+            pass  # raises what a build has raised
+    return entries
 
 
 def compare(entries: Mapping[str, Path]) -> dict[str, npt.NDArray[np.float32]]:

@@ -17,6 +17,7 @@ from model_build.network import MobileNetV2
 from model_build.weights import Weights, save_weights
 from pytest_servebench.errors import ModelError
 
+INTERRUPTED = 130  # as a shell says of a program that Ctrl-C ended
 _DEFAULTS = training.Recipe()
 
 
@@ -173,6 +174,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ModelError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on after the last whole epoch", file=sys.stderr)
+        return INTERRUPTED
     print(f"test accuracy {result.accuracy:.2%}; weights in {arguments.output}")
     return 0
 

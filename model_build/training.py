@@ -12,12 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
-from tqdm import tqdm
 
 from model_build.architecture import CLASS_NAMES, DEFAULT_WIDTH
 from model_build.dataset import Split
 from model_build.files import write_atomically
 from model_build.network import MobileNetV2
+from model_build.progress import progress_bar
 from pytest_servebench.errors import ModelError
 
 _EVALUATION_BATCH = 500
@@ -102,7 +102,8 @@ def train(recipe: Recipe, data: Split, checkpoint: Path) -> MobileNetV2:
         torch.manual_seed(recipe.seed * 100_003 + epoch + 1)
         network.train()
         order = torch.randperm(len(images)).split(recipe.batch_size)
-        with tqdm(order, desc=f"epoch {epoch + 1}/{recipe.epochs}", unit="batch") as progress:
+        what = f"epoch {epoch + 1}/{recipe.epochs}"
+        with progress_bar(order, desc=what, unit="batch") as progress:
             mean_loss = 0.0
             for number, chosen in enumerate(progress, start=1):
                 loss = functional.cross_entropy(network(augmented(images[chosen])), labels[chosen])

@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def served_model(pytestconfig: pytest.Config) -> ServedModel:
     """The model that ``servebench_model`` names, packaged for the servers of this session."""
-    with pytestconfig.stash[PROGRESS].shown("preparing the model"):
+    session = session_of(pytestconfig)
+    package = session.settings.model.partition(":")[0].partition(".")[0]
+    with pytestconfig.stash[PROGRESS].shown("preparing the model", logger=package):
         try:
-            return session_of(pytestconfig).model()
+            return session.model()
         except ServebenchError as error:
             fail(error)
 
 
 def _running(config: pytest.Config, kind: str) -> Iterator[RunningServer]:
     progress = config.stash[PROGRESS]
-    context = session_of(config).running(kind)
+    context = session_of(config).servers.running(kind)
     with progress.shown(f"starting {kind}"):
         try:
             server = context.__enter__()

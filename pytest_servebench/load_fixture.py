@@ -14,6 +14,7 @@ from pytest_servebench.cases import marked_seconds, marked_text
 from pytest_servebench.errors import OptionError, ServebenchError
 from pytest_servebench.load.arrivals import ArrivalProcess, parse_arrivals
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
+from pytest_servebench.report.facts import cell_name
 from pytest_servebench.results import CaseResult
 from pytest_servebench.servers.attached import any_server
 from pytest_servebench.servers.base import RunningServer
@@ -104,7 +105,8 @@ class PoissonLoad:
                 server = any_server(server, session.settings.server)
             sent = self._traffic(server, requests, check)
             case = self._case(arrivals)
-            with config.stash[PROGRESS].load() as show:
+            name, number = cell_name(self._item.name), session.number(self._item.nodeid)
+            with config.stash[PROGRESS].load(name, number) as show:
                 result = run_case(case, server, session.describe(server), sent, show)
         except ServebenchError as error:
             fail(error)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 
 from pytest_servebench.load.records import Phase, RecordStore
-from pytest_servebench.report.live import LiveLine, live_line
+from pytest_servebench.report.live import LiveLine, Status
+from pytest_servebench.report.live_load import live_line
 
 _INTERVAL = 0.25  # seconds between two drawings of the live line
 
@@ -28,58 +28,56 @@ class Progress:
             reporter = self._config.pluginmanager.get_plugin("terminalreporter")
             if reporter is None or self._config.get_verbosity() < 0:
                 return None
+            capture = self._config.pluginmanager.get_plugin("capturemanager")
             # Under capture, the terminal does not look like one.
-            with self._uncaptured():
+            with capture.global_and_fixture_disabled() if capture else nullcontext():
                 self._line = LiveLine(reporter._tw._file, enabled=True)
         return self._line if self._line.enabled else None
 
+    def close(self) -> None:
+        """Take the live line away for good."""
+        if self._line is not None:
+            self._line.close()
+
     @contextmanager
-    def _uncaptured(self) -> Iterator[None]:
-        capture = self._config.pluginmanager.get_plugin("capturemanager")
-        if capture is None:
-            yield
-        else:
-            with capture.global_and_fixture_disabled():
-                yield
+    def shown(self, what: str, *, logger: str = "") -> Iterator[None]:
+        """Show ``what`` and for how long already while the body runs.
 
-    def clear(self) -> None:
-        """Take the live line away."""
-        if self._line is not None and self._line.enabled:
-            with self._uncaptured():
-                self._line.clear()
-
-    def _write(self, text: str) -> None:
+        Args:
+            what: what is done.
+            logger: name of a logger whose messages tell how far it is.
+        """
         line = self._live_line()
-        if line is not None:
-            with self._uncaptured():
-                line.update(text)
-
-    @contextmanager
-    def shown(self, what: str) -> Iterator[None]:
-        """Show ``what`` while the body runs."""
-        self._write(f"{what} …")
-        try:
+        if line is None:
             yield
-        finally:
-            self.clear()
+            return
+        with Status(line).shown(what, logger=logger):
+            yield
 
     @contextmanager
-    def load(self) -> Iterator[Callable[[RecordStore], None]]:
-        """Show how a load goes on; the body calls what it is given with the live records."""
+    def load(self, name: str, number: str) -> Iterator[Callable[[RecordStore], None]]:
+        """Show how a load goes on; the body calls what it is given with the live records.
+
+        Args:
+            name: the case.
+            number: which one of how many.
+        """
         last = 0.0
+        line = self._live_line()
 
         def show(store: RecordStore) -> None:
             nonlocal last
-            if self._live_line() is None or time.monotonic() - last < _INTERVAL:
+            if line is None or time.monotonic() - last < _INTERVAL:
                 return
             last = time.monotonic()
-            if store.phase is not Phase.RUNNING:
-                self._write("warming up …")
+            if store.phase < Phase.RUNNING:
+                line.update(" · ".join(filter(None, ("warming up …", number, name))))
                 return
-            width = shutil.get_terminal_size().columns
-            self._write(live_line(store.snapshot(), time.monotonic_ns() - store.start, width))
+            now = time.monotonic_ns() - store.start
+            line.update(live_line(store.snapshot(), now, line.width, number=number, name=name))
 
         try:
             yield show
         finally:
-            self.clear()
+            if line is not None:
+                line.clear()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import cached_property
 from importlib import metadata
@@ -22,8 +21,9 @@ from pytest_servebench.model import ServedModel
 from pytest_servebench.model_loading import load_model
 from pytest_servebench.options import InconclusivePolicy, Settings
 from pytest_servebench.report.files import write_whole
-from pytest_servebench.results import SCHEMA_VERSION, CaseResult, Run, ServerInfo
+from pytest_servebench.results import CaseResult, Run, ServerInfo
 from pytest_servebench.servers.base import RunningServer, ServerKind
+from pytest_servebench.servers.shared import SharedServers
 
 _VERSIONED = (
     "pytest-servebench", "pytest", "pytest-benchmark", "numpy", "uvloop", "httptools",
@@ -39,6 +39,8 @@ class ServebenchSession:
         self.config = config
         self.settings = settings
         self.kinds: dict[str, ServerKind] = {}
+        # Servers that take turns are needed again.
+        self.servers = SharedServers(self._start, keep=settings.interleave)
         self.results: list[CaseResult] = []
         self.needed_kinds: frozenset[str] = frozenset()
         self.cases = 0  # how many this session has
@@ -47,7 +49,6 @@ class ServebenchSession:
         self.started = datetime.now().astimezone()
         self._model: ServedModel | None = None
         self._model_error: Exception | None = None
-        self._running: dict[str, tuple[RunningServer, int]] = {}
         self._directory: Path | None = None
         self._report: dict[str, Any] | None = None
 
@@ -75,36 +76,6 @@ class ServebenchSession:
         return self._model
 
     # -- servers ------------------------------------------------------------------------------
-
-    @contextmanager
-    def running(self, name: str) -> Iterator[RunningServer]:
-        """Give a running server of a kind; several users share one, the last one out stops it.
-
-        Where servers take turns they go on running, until :meth:`stop_kept`.
-
-        Raises:
-            OptionError: there is no such kind.
-            ServebenchError: the model or the server could not be had.
-        """
-        server, users = self._running.get(name, (None, 0))
-        if server is None:
-            server = self._start(name)
-        self._running[name] = (server, users + 1)
-        try:
-            yield server
-        finally:
-            server, users = self._running.pop(name)
-            # Servers that take turns are needed again.
-            if users > 1 or self.settings.interleave:
-                self._running[name] = (server, users - 1)
-            else:
-                server.stop()
-
-    def stop_kept(self) -> None:
-        """Stop the servers that were kept running to take turns."""
-        while self._running:
-            _, (server, _) = self._running.popitem()
-            server.stop()
 
     def _start(self, name: str) -> RunningServer:
         kind = self.kind(name)
@@ -209,6 +180,11 @@ class ServebenchSession:
             self._directory = parent / name
         return self._directory
 
+    def number(self, nodeid: str) -> str:
+        """Return which case of how many a test is, such as ``3/12``; empty if that is not known."""
+        ids = list(self.lines)
+        return f"{1 + ids.index(nodeid)}/{self.cases}" if nodeid in self.lines else ""
+
     def add(self, result: CaseResult) -> None:
         """Keep a judged result."""
         self.results.append(result)
@@ -250,16 +226,7 @@ class ServebenchSession:
     def report(self) -> dict[str, Any]:
         """Return what goes under ``servebench`` in the JSON, once changed by the hooks."""
         if self._report is None:
-            run = self.run()
-            self._report = {
-                "schema_version": SCHEMA_VERSION,
-                "run": run.name,
-                "started": run.started,
-                "machine": dict(run.machine),
-                "versions": dict(run.versions),
-                "interleaved": run.interleaved,
-                "cases": [case.to_dict() for case in run.cases],
-            }
+            self._report = self.run().to_dict()
             self.config.hook.pytest_servebench_update_report(
                 config=self.config, report=self._report
             )

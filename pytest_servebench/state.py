@@ -21,4 +21,5 @@ def session_of(config: pytest.Config) -> ServebenchSession:
 
 def fail(error: ServebenchError) -> NoReturn:
     """Fail with the message alone: it says what to do, and our own stack does not help."""
-    pytest.fail(f"{type(error).__name__}: {error}", pytrace=False)
+    # "from None": the error itself would be shown above the same words again.
+    raise pytest.fail.Exception(f"{type(error).__name__}: {error}", pytrace=False) from None

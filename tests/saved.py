@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.load.records import Records
-from pytest_servebench.results import SCHEMA_VERSION, CaseResult, Resources, Run, Summary
+from pytest_servebench.results import CaseResult, Resources, Run, Summary
 from tests import simulated
 
 SAMPLE = Path(__file__).parent / "data" / "sample-run"
@@ -146,16 +146,7 @@ def queue_run(
 
 def plain(saved: Run) -> dict[str, Any]:
     """Return what stands in the run's file."""
-    report = {
-        "schema_version": SCHEMA_VERSION,
-        "run": saved.name,
-        "started": saved.started,
-        "machine": dict(saved.machine),
-        "versions": dict(saved.versions),
-        "interleaved": saved.interleaved,
-        "cases": [case.to_dict() for case in saved.cases],
-    }
-    return {"benchmarks": [], "servebench": report}
+    return {"benchmarks": [], "servebench": saved.to_dict()}
 
 
 def save(saved: Run, results: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pytest_servebench.errors import SavedRunError
-from pytest_servebench.report.facts import server_titles
+from pytest_servebench.report.facts import run_date, server_titles
 from pytest_servebench.report.tables import (
     Cell,
     Column,
@@ -29,6 +29,7 @@ _COLUMNS: Final = (
     Column("cases"),
     *(Column(word) for word in _VERDICTS),
     Column("servers", right=False),
+    Column("also named", right=False),
 )
 _ANY_WIDTH: Final = 10_000  # the last column may go on in the next line
 
@@ -57,31 +58,45 @@ def run(options: argparse.Namespace) -> int:
     if not files:
         print(f"{options.results}/ holds no saved runs.")
         return 0
-    latest = (options.results / LATEST).resolve().name
-    rows, broken = [], []
+    names = _names(files)
+    runs, broken = [], []
     for path in files:
+        if path.parent.is_symlink() and path.parent.resolve() in names:
+            continue  # another name of a run that has its own line
         try:
-            run = read_run(path)
+            runs.append((path.parent, read_run(path)))
         except SavedRunError as error:
             broken.append(str(error))
-        else:
-            rows.append(_row(run, is_latest=path.parent.name == latest))
-    if rows:
-        for text in _table(rows):
+    runs.sort(key=lambda one: (one[1].started, one[0].name))
+    if runs:
+        for text in _table([_row(path, names.get(path.resolve(), []), run) for path, run in runs]):
             print(text)
     for problem in broken:
         print(f"cannot be read: {problem}")
     return 0
 
 
-def _row(run: Run, *, is_latest: bool) -> list[Cell]:
+def _names(files: Sequence[Path]) -> dict[Path, list[str]]:
+    """Return the directory of each run with the names that --servebench-save gave it."""
+    found: dict[Path, list[str]] = {
+        path.parent.resolve(): [] for path in files if not path.parent.is_symlink()
+    }
+    results = files[0].parent.parent
+    for link in (*(path.parent for path in files), results / LATEST):
+        if link.is_symlink() and link.resolve() in found:
+            found[link.resolve()].append(link.name)
+    return found
+
+
+def _row(path: Path, names: Sequence[str], run: Run) -> list[Cell]:
     counts = Counter(case.verdict for case in run.cases)
     return [
-        Cell(clean(run.name) + (" (latest)" if is_latest else "")),
-        Cell(clean(run.started)[:16].replace("T", " ")),
+        Cell(clean(path.name)),
+        Cell(run_date(run)),
         Cell(str(len(run.cases))),
         *(Cell(str(counts[word] or "-")) for word in _VERDICTS),
         Cell(joined(server_titles(run.cases).values())),
+        Cell(clean(", ".join(names))),
     ]
 
 

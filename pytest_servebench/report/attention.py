@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from pytest_servebench.report.facts import cell_name
 from pytest_servebench.report.figures import with_verdict
 from pytest_servebench.report.tables import Line, Markup, line
 from pytest_servebench.report.text import clean, counted, wrapped
@@ -12,7 +13,7 @@ from pytest_servebench.results import CaseResult, VerdictWord
 
 _SHOWN: Final = 6  # cases of one verdict that are listed; a terminal is no place for hundreds
 
-_BLOCKS: Final[tuple[tuple[VerdictWord, str, Markup], ...]] = (
+BLOCKS: Final[tuple[tuple[VerdictWord, str, Markup], ...]] = (
     ("invalid", "INVALID: the measuring device failed; these numbers say nothing about the server",
      {"red": True, "bold": True}),
     ("failed", "FAILED: the SLO is broken", {"red": True, "bold": True}),
@@ -34,7 +35,7 @@ def attention_lines(cases: Sequence[CaseResult], width: int) -> list[Line]:
     They are told by what they have in common: pytest shows the message of each one by itself.
     """
     lines: list[Line] = []
-    for verdict, heading, markup in _BLOCKS:
+    for verdict, heading, markup in BLOCKS:
         found = with_verdict(cases, verdict)
         if not found:
             continue
@@ -42,8 +43,8 @@ def attention_lines(cases: Sequence[CaseResult], width: int) -> list[Line]:
         lines += [line(text, **markup) for text in wrapped("", f"{heading} ({share})", width)]
         alike: dict[str, list[str]] = {}
         for case in found:
-            for cause in _causes(case):
-                alike.setdefault(cause, []).append(_cell(case))
+            for cause in causes(case):
+                alike.setdefault(cause, []).append(cell_name(case.name))
         for cause, names in alike.items():
             shown = ", ".join(names[:_SHOWN])
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -53,13 +54,8 @@ def attention_lines(cases: Sequence[CaseResult], width: int) -> list[Line]:
     return lines
 
 
-def _causes(case: CaseResult) -> list[str]:
+def causes(case: CaseResult) -> list[str]:
+    """Return what cases of one verdict may have in common: reasons, or the clauses in question."""
     if case.verdict == "invalid":
         return reasons(case)
     return [clean(one.clause) for one in case.clauses if one.verdict == case.verdict]
-
-
-def _cell(case: CaseResult) -> str:
-    """Return the case's id inside its test, such as ``torchserve-rate10-buffer50``."""
-    name = clean(case.name)
-    return name.partition("[")[2].removesuffix("]") or name

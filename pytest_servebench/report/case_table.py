@@ -26,17 +26,17 @@ from pytest_servebench.results import CaseResult, Summary
 COLUMNS: Final = (
     Column("", right=False, shrinks=True),
     Column("verdict", right=False),
-    Column("requests"),
-    Column("ok %"),
-    Column("ok/s", expendable=2),
+    Column("requests", expendable=2),
+    Column("ok %", expendable=1),
+    Column("ok/s", expendable=4),
     Column("p50"),
-    Column("p95", expendable=1),
+    Column("p95", expendable=3),
     Column("p99"),
-    Column("wait", expendable=4),
-    Column("CPU %", expendable=5),
-    Column("MB", expendable=6),
-    Column("dropped", expendable=3),
-    Column("errors", expendable=3),
+    Column("wait", expendable=6),
+    Column("CPU %", expendable=7),
+    Column("MB", expendable=8),
+    Column("dropped", expendable=5),
+    Column("errors", expendable=5),
 )
 _FIRST_PERCENTILE: Final = 5
 

@@ -36,6 +36,12 @@ def test_name(case: CaseResult) -> str:
     return clean(case.name.partition("[")[0])
 
 
+def cell_name(name: str) -> str:
+    """Return a case's id inside its test, such as ``torchserve-rate10-buffer50``."""
+    text = clean(name)
+    return text.partition("[")[2].removesuffix("]") or text
+
+
 def distinct(values: Iterable[str]) -> list[str]:
     """Return the different ones among ``values``, in their order."""
     return list(dict.fromkeys(value for value in values if value))
@@ -46,6 +52,11 @@ def span(values: Iterable[float]) -> str:
     numbers = list(values)
     low, high = min(numbers), max(numbers)
     return plain(low) if low == high else f"{plain(low)} to {plain(high)}"
+
+
+def run_date(run: Run) -> str:
+    """Return when the run began, to the minute; empty where that is not known."""
+    return clean(run.started)[:16].replace("T", " ")
 
 
 def headline(run: Run) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from pytest_servebench.report.facts import (
     distinct,
     fairness_texts,
     machine_text,
+    run_date,
     server_text,
     server_titles,
     servers,
@@ -74,12 +75,20 @@ def measured(run: Run) -> list[str]:
         f"{_counts(run.cases)} Load: {traffic_text(run.cases)}. "
         f"Weights sha256 {' / '.join(digests) or 'not known'}. "
         f"Servers: {'; '.join(fairness_texts(run))}. "
-        f"Machine: {machine_text(run.machine)}."
+        f"Machine: {machine_text(run.machine)}. {_origin(run)}."
     ]
     invalid = with_verdict(run.cases, "invalid")
     if invalid:
         paragraphs.append(f"Left out, as the measurement is invalid: {case_names(invalid)}.")
     return paragraphs
+
+
+def _origin(run: Run) -> str:
+    """Return where the figures come from: the run, its date and the program that measured."""
+    parts = [f"Run {clean(run.name)}", run_date(run)]
+    if version := run.versions.get("pytest-servebench"):
+        parts.append(f"pytest-servebench {clean(version)}")
+    return ", ".join(part for part in parts if part)
 
 
 def case_names(cases: Sequence[CaseResult]) -> str:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from pytest_servebench.report.numbers import plain
+from pytest_servebench.report.plot_frame import GREY
 from pytest_servebench.report.plot_scales import scale_logarithmic
 from pytest_servebench.report.plot_series import Series
 
@@ -58,7 +59,10 @@ def draw_distributions(
             _draw(ax, series, values)
         if index % columns == 0:
             ax.set_ylabel("latency, ms (log scale)")
-        ax.set_xlabel("percentile of all requests")
+        ax.set_xlabel("requests that are no slower, %")
+        if panel and not any(np.isfinite(values).any() for _, values in panel):
+            ax.text(0.5, 0.5, "no request succeeded", transform=ax.transAxes, ha="center",
+                    va="center", color=GREY)  # fmt: skip
     if panels:
         scale_logarithmic(panels[0], finite, (1.0, 1000.0))
 
@@ -78,11 +82,20 @@ def _scale_shares(ax: Axes, longest: int) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
 
 
+def _marked(slower: npt.NDArray[np.float64]) -> list[int]:
+    """Return where the server's marker stands: at the axis' percentiles, and at the end."""
+    if not len(slower):
+        return []
+    shares = [share for share, _ in _SHARES[1:] if slower[-1] <= share]
+    return sorted({*(int(np.argmax(slower <= share)) for share in shares), len(slower) - 1})
+
+
 def _draw(ax: Axes, series: Series, values: npt.NDArray[np.float64]) -> None:
     slower, latency = percentile_curve(values)
     # Narrow dashes over a broad line: where two buffer sizes make no difference, both are seen.
     width = 2.4 if series.line == "-" else 1.3
-    ax.plot(slower, latency, color=series.colour, linestyle=series.line, linewidth=width)
+    ax.plot(slower, latency, color=series.colour, linestyle=series.line, linewidth=width,
+            marker=series.marker, markersize=4.5, markevery=_marked(slower))  # fmt: skip
     failed = len(values) - int(np.isfinite(values).sum())
     if not failed:
         return

@@ -18,8 +18,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 
 from pytest_servebench.report.files import write_whole
-from pytest_servebench.report.plot_series import Series, buffer_label, line_of, marker_of
-from pytest_servebench.report.text import clean, clip
+from pytest_servebench.report.plot_series import Series, buffer_label, line_of, tinted
+from pytest_servebench.report.text import abridged, clean, clip
 
 DPI: Final = 150
 GREY: Final = "#595959"
@@ -50,7 +50,9 @@ STYLE: Final[dict[str, Any]] = {
     "ytick.minor.visible": False,
     "lines.linewidth": 1.6,
     "lines.markersize": 5.5,
+    "svg.fonttype": "none",  # text that can be searched, copied and edited
     "svg.hashsalt": "servebench",
+    "text.parse_math": False,  # a name with dollars in it is no formula
 }
 
 
@@ -66,8 +68,8 @@ def drawing() -> Iterator[None]:
 
 
 def shown(text: object, longest: int = 400) -> str:
-    """Return ``text`` as matplotlib is to show it: as it is, not as mathematics."""
-    return clip(clean(text), longest).replace("$", r"\$")
+    """Return ``text`` as one line that is not endless."""
+    return clip(clean(text), longest)
 
 
 class Frame:
@@ -98,7 +100,6 @@ class Frame:
         self._canvas = FigureCanvasAgg(self.figure)
         inner = width - 2 * _MARGIN
         handles = [*legend_handles(series), *further]
-        handles = [(handle, clip(clean(label), _LONGEST_LABEL)) for handle, label in handles]
         columns = self._legend_columns([label for _, label in handles], inner)
         legend_rows = math.ceil(len(handles) / columns)
         paragraphs = [line for text in caption for line in self.wrap(text, _CAPTION, inner)]
@@ -248,15 +249,16 @@ def legend_handles(series: Sequence[Series]) -> list[tuple[Line2D, str]]:
             (Line2D([], [], color=one.colour, linestyle=one.line, marker=one.marker), one.label)
             for one in series
         ]
-    by_kind = {one.title: one.server_colour for one in series}
+    by_kind = {one.kind: one for one in series}
     sizes = sorted({one.buffer_size for one in series})
     return [
-        *((Line2D([], [], color=colour, linewidth=3), title) for title, colour in by_kind.items()),
         *(
-            (
-                Line2D([], [], color=GREY, linestyle=line_of(i), marker=marker_of(i)),
-                buffer_label(size),
-            )
+            (Line2D([], [], color=one.server_colour, marker=one.marker, linestyle=""),
+             abridged(one.title, _LONGEST_LABEL))
+            for one in by_kind.values()
+        ),
+        *(
+            (Line2D([], [], color=tinted(GREY, i), linestyle=line_of(i)), buffer_label(size))
             for i, size in enumerate(sizes)
         ),
-    ]
+    ]  # fmt: skip

@@ -22,6 +22,7 @@ _STEPS: Final = (
 _LOG_FROM: Final = 15.0  # highest rate / lowest, beyond which the low ones would lie on each other
 _SMALLEST_SPAN: Final = 5.0  # of a logarithmic axis: less would make noise look like a difference
 _FEW: Final = 8  # rates of which some have no tick rather than that round numbers replace them
+_MARGIN: Final = 0.065  # of the width: beside the lowest and the highest rate, at least
 _CHARACTER: Final = 0.085  # inches that a character of a tick's label takes, with its share of air
 
 
@@ -40,23 +41,26 @@ def closest(rates: Iterable[float], width: float) -> float:
     return 0.86 * width * min(gaps) / (place(known[-1]) - place(known[0]))
 
 
-def scale_rates(ax: Axes, rates: Iterable[float], width: float) -> None:
+def scale_rates(ax: Axes, rates: Iterable[float], width: float, room: float = 0.0) -> None:
     """Give the x axis the rates as its ticks, or where they are too many, round numbers.
 
     Args:
         ax: the axes.
         rates: requests/s, at least one.
         width: of the axes in inches.
+        room: inches that curves need on either side of a rate.
     """
     known = sorted(set(rates))
     low, high = known[0], known[-1]
     logarithmic = logarithmic_rates(known)
+    margin = min(max(_MARGIN * width, room), 0.4 * width)
+    share = margin / (width - 2 * margin)  # of what the rates themselves take
     if logarithmic:
         ax.set_xscale("log")
-        edge = (high / low) ** 0.07
+        edge = (high / low) ** share
         limits = low / edge, high * edge
     else:
-        edge = 0.08 * (high - low) or 0.5 * high
+        edge = share * (high - low) or 0.5 * high
         limits = low - edge, high + edge
     ax.set_xlim(limits)
     position = math.log if logarithmic else float

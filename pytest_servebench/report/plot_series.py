@@ -8,19 +8,25 @@ from typing import Final
 
 from pytest_servebench.report.facts import server_titles
 from pytest_servebench.report.numbers import plain
+from pytest_servebench.report.text import abridged
 from pytest_servebench.results import CaseResult
 
-# Okabe and Ito's colours, which people with any kind of colour vision tell apart.
-_COLOURS: Final = {"tensorflow_serving": "#D55E00", "torchserve": "#0072B2"}
-_OTHER_COLOURS: Final = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_KINDS: Final = ("tensorflow_serving", "torchserve")  # they look the same in every run
 
-# Dash patterns in line widths; a marker as well, for a line may be too short to show its pattern.
-_LINES: Final = ("-", (0, (4, 1.6)), (0, (1.2, 1.4)), (0, (5, 1.4, 1.2, 1.4)))
-_MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+# A server has a colour, and a marker that tells it from others in grey. Okabe and Ito's colours,
+# which people with any kind of colour vision tell apart; but black, which outlines broken SLOs.
+_COLOURS: Final = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#661100")
+_MARKERS: Final = ("o", "s", "D", "v", "P", "X", "<", ">")  # "^" stands for what is infinite
 
-# How far a buffer's colour is mixed with white (or, negative, with black): where two curves lie on
-# each other, the dashes of the upper one would not be seen in the very same colour.
+# A buffer size has a dash pattern (in line widths), and how far the server's colour is mixed with
+# white (or, negative, with black): where two curves lie on each other, the dashes of the upper one
+# would not be seen in the very same colour, and a single point shows no dashes at all.
+_LINES: Final = (
+    "-", (0, (4, 1.6)), (0, (1.2, 1.4)), (0, (5, 1.4, 1.2, 1.4)), (0, (8, 2, 1.2, 2, 1.2, 2)),
+)  # fmt: skip
 _TINTS: Final = (0.0, 0.42, -0.38, 0.62)
+
+_LONGEST_TITLE: Final = 40  # characters of a server's name in the legend
 
 LineStyle = str | tuple[int, tuple[float, ...]]
 
@@ -36,7 +42,7 @@ class Series:
         colour: by the server, in a shade by the buffer size.
         server_colour: by the server alone.
         line: by the buffer size.
-        marker: by the buffer size.
+        marker: by the server.
         cases: at most one for each rate, unless cases were repeated; rates ascending.
     """
 
@@ -51,8 +57,8 @@ class Series:
 
     @property
     def label(self) -> str:
-        """Return the curve's name."""
-        return f"{self.title}, {buffer_label(self.buffer_size)}"
+        """Return the curve's name; of a long one, its middle is missing, not its end."""
+        return f"{abridged(self.title, _LONGEST_TITLE)}, {buffer_label(self.buffer_size)}"
 
 
 def buffer_label(size: int) -> str:
@@ -62,20 +68,22 @@ def buffer_label(size: int) -> str:
 
 def colours(kinds: Iterable[str]) -> dict[str, str]:
     """Return a colour for each kind: always the same for the kinds of this package."""
-    others = sorted(set(kinds) - _COLOURS.keys())
-    return _COLOURS | {
-        kind: _OTHER_COLOURS[index % len(_OTHER_COLOURS)] for index, kind in enumerate(others)
-    }
+    return _each(kinds, _COLOURS)
+
+
+def markers(kinds: Iterable[str]) -> dict[str, str]:
+    """Return a marker for each kind: always the same for the kinds of this package."""
+    return _each(kinds, _MARKERS)
+
+
+def _each(kinds: Iterable[str], looks: Sequence[str]) -> dict[str, str]:
+    known = (*_KINDS, *sorted(set(kinds) - set(_KINDS)))
+    return {kind: looks[index % len(looks)] for index, kind in enumerate(known)}
 
 
 def line_of(index: int) -> LineStyle:
     """Return the line of the buffer size number ``index``."""
     return _LINES[index % len(_LINES)]
-
-
-def marker_of(index: int) -> str:
-    """Return the marker of the buffer size number ``index``."""
-    return _MARKERS[index % len(_MARKERS)]
 
 
 def tinted(colour: str, index: int) -> str:
@@ -87,8 +95,14 @@ def tinted(colour: str, index: int) -> str:
 
 
 def make_series(cases: Sequence[CaseResult], palette: Mapping[str, str]) -> list[Series]:
-    """Return a curve for each kind and buffer size, without the cases that are invalid."""
+    """Return a curve for each kind and buffer size, without the cases that are invalid.
+
+    Args:
+        cases: what to show.
+        palette: a colour for each kind of the whole run; see :func:`colours`.
+    """
     titles = server_titles(cases)
+    marks = markers(palette)
     sizes = sorted({case.buffer_size for case in cases})
     series = []
     for kind, title in titles.items():
@@ -104,7 +118,7 @@ def make_series(cases: Sequence[CaseResult], palette: Mapping[str, str]) -> list
                         colour=tinted(palette[kind], index),
                         server_colour=palette[kind],
                         line=line_of(index),
-                        marker=marker_of(index),
+                        marker=marks[kind],
                         cases=tuple(sorted(valid, key=lambda case: case.rate)),
                     )
                 )

@@ -27,7 +27,9 @@ from pytest_servebench.report.plot_series import Series
 from pytest_servebench.results import CaseResult
 
 _APART: Final = 7.0  # points between curves at one rate, so that equal ones can both be seen
+_MARKER: Final = 5.5  # points: a marker's size
 _SMALLEST: Final = 0.45  # of the markers' usual size, where curves and rates crowd
+_LABEL_ROOM: Final = 11.0  # points that an SLO's label needs above its line
 _TOP: Final = 0.965  # height of what has no number, in parts of the axis
 _UP = Outline(
     [(0, 0), (0, 1), (-0.16, 0.72), (0, 1), (0.16, 0.72)],
@@ -144,7 +146,12 @@ def draw_sweep(
     if not rates:
         _nothing(ax, "no valid case")
         return
-    scale_rates(ax, rates, width)
+    # Beside the ideal line, a step to the side looks like a step upwards.
+    apart = _APART / 2 if metric is THROUGHPUT else _APART
+    step = min(apart, 0.5 * 72 * closest(rates, width) / len(series))
+    size = min(1.0, max(_SMALLEST, 0.3 + step / 4))
+    broad = step * (len(series) - 1)
+    scale_rates(ax, rates, width, (broad / 2 + _MARKER) / 72)
     points = [
         (one, [(case, point) for case in one.cases if (point := metric.point(case)) is not None])
         for one in series
@@ -154,17 +161,12 @@ def draw_sweep(
         _nothing(ax, metric.absent)
         return
     if metric is THROUGHPUT:
-        _ideal(ax, series, rates)
+        _ideal(ax, series, rates, broad)
     cases = [case for one in series for case in one.cases]
     every = [point for one in alike or (metric,) for case in cases if (point := one.point(case))]
     _scale(ax, metric, every, rates)
-    # Beside the ideal line, a step to the side looks like a step upwards.
-    apart = _APART / 2 if metric is THROUGHPUT else _APART
-    step = min(apart, 0.5 * 72 * closest(rates, width) / len(points))
-    size = min(1.0, max(_SMALLEST, 0.3 + step / 4))
     for index, (one, pairs) in enumerate(points):
-        aside = step * (index - (len(points) - 1) / 2)
-        _Pen(ax, metric, one, aside, size).draw(pairs)
+        _Pen(ax, metric, one, step * index - broad / 2, size).draw(pairs)
     _bounds(ax, metric, cases)
 
 
@@ -239,12 +241,12 @@ class _Pen:
             [y],
             linestyle="",
             marker=marker,
-            markersize=(7 if infinite else 5.5) * self._size,
+            markersize=(7 if infinite else _MARKER) * self._size,
             markerfacecolor="white" if hollow else self._series.colour,
             markeredgecolor=outline,
             markeredgewidth=1.2 * self._size,
             transform=self._edge if infinite else self._data,
-            clip_on=not infinite,
+            clip_on=False,  # a marker on the axis is shown whole
             zorder=4 if infinite else 3,
         )
 
@@ -267,13 +269,14 @@ class _Pen:
                       marker="_", markersize=4 * self._size, **look)  # fmt: skip
 
 
-def _ideal(ax: Axes, series: Sequence[Series], rates: Sequence[float]) -> None:
+def _ideal(ax: Axes, series: Sequence[Series], rates: Sequence[float], broad: float) -> None:
     ends = ax.get_xlim()
     ax.plot(ends, ends, color="#9a9a9a", linewidth=1.0, linestyle="-", zorder=1.5)
     achieved = {case.rate: case.summary.achieved_rate for one in series for case in one.cases}
     known = sorted(set(rates))
-    ax.plot(known, [achieved[rate] for rate in known], linestyle="", marker="_", markersize=16,
-            markeredgewidth=1.4, color="#9a9a9a", zorder=1.6)  # fmt: skip
+    # Broad enough to be seen behind the markers.
+    ax.plot(known, [achieved[rate] for rate in known], linestyle="", marker="_",
+            markersize=broad + 16, markeredgewidth=1.4, color="#9a9a9a", zorder=1.6)  # fmt: skip
 
 
 def ideal_handles() -> list[tuple[Line2D, str]]:
@@ -301,11 +304,19 @@ def _bounds(ax: Axes, metric: Metric, cases: Iterable[CaseResult]) -> None:
     inside = {text: bound for text, bound in bounds.items() if low < bound < high}
     if len(inside) > 2:
         return  # so many lines would hide the curves
-    for text, bound in inside.items():
+    top = ax.transAxes.transform((0, 1))[1]
+    for text, bound in sorted(inside.items(), key=lambda one: -one[1]):
         ax.axhline(bound, color=GREY, linewidth=0.9, linestyle=(0, (6, 3)), zorder=1.7)
-        # At the left: there, latencies are low and the bound is seldom reached.
+        height = ax.transData.transform((1, bound))[1]
+        above = (top - height) * 72 / ax.figure.dpi > _LABEL_ROOM
+        top = height
+        # At the left: there, latencies are low and the bound is seldom reached. Over the curves,
+        # which may pass here all the same.
         ax.annotate(f"SLO {shown(text, 40)}", (0.01, bound), xycoords=ax.get_yaxis_transform(),
-                    xytext=(0, 2), textcoords="offset points", size=7, color=GREY)  # fmt: skip
+                    xytext=(0, 2 if above else -2), textcoords="offset points", size=7, color=GREY,
+                    va="bottom" if above else "top", zorder=5,
+                    bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
+                    )  # fmt: skip
 
 
 def _nothing(ax: Axes, why: str) -> None:

@@ -26,11 +26,12 @@ from pytest_servebench.report.plot_sweep import (
     ideal_handles,
     latency,
 )
-from pytest_servebench.report.text import counted, joined
+from pytest_servebench.report.text import abridged, counted, joined
 from pytest_servebench.results import CaseResult, Run, load_records
 
 PLOTS: Final = "plots"
 _MOST_PANELS: Final = 12  # of a figure; what is smaller cannot be read
+_LONGEST_NAMES: Final = 70  # characters of all servers' names in a heading
 _NARROW, _MIDDLE, _WIDE = 7.2, 8.2, 11.0  # widths of figures in inches
 
 
@@ -65,6 +66,14 @@ def _safe(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:80] or "test"
 
 
+def _names(titles: Sequence[str]) -> str:
+    """Return the servers' names for a heading of one line."""
+    together = joined(titles)
+    if len(together) <= _LONGEST_NAMES or len(titles) < 2:
+        return abridged(together, _LONGEST_NAMES)
+    return counted(len(titles), "server")
+
+
 class _Drawing:
     """The plots of one test function's cases."""
 
@@ -74,7 +83,7 @@ class _Drawing:
         self._directory = directory
         self._target = target
         self._series = make_series(run.cases, palette)
-        self._names = joined(server_titles(run.cases).values())
+        self._names = _names(list(server_titles(run.cases).values()))
 
     def draw(self) -> list[Path]:
         """Draw all figures; return their files."""
@@ -82,7 +91,7 @@ class _Drawing:
         everything = (percentiles[0], percentiles[2], THROUGHPUT, SUCCESS, CPU, MEMORY)
         processes = "of the server's processes against offered rate"
         return [
-            *self._sweeps("overview", f"{self._names} under open-loop Poisson load", everything),
+            *self._sweeps("overview", f"{self._names} under open-loop load", everything),
             *self._sweeps("latency", "Latency against offered rate", percentiles, alike=True),
             *self._sweeps("throughput", "Throughput against offered rate", (THROUGHPUT,)),
             *self._sweeps("success_rate", "Success rate against offered rate", (SUCCESS,)),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pytest_servebench.report.attention import attention_lines
+from pytest_servebench.report.case_details import case_text
 from pytest_servebench.report.case_table import COLUMNS, ServerRows, legend, server_rows
 from pytest_servebench.report.evaluation_block import evaluation_lines
 from pytest_servebench.report.facts import headline, server_titles
@@ -34,10 +35,10 @@ from pytest_servebench.report.text import (
 from pytest_servebench.results import Run
 
 if TYPE_CHECKING:
-    import pytest
+    from _pytest._io import TerminalWriter
 
 WIDTH: Final = 100
-_NARROWEST: Final = 60
+_NARROWEST: Final = 40
 _LABEL_WIDTH: Final = 10
 
 
@@ -47,23 +48,49 @@ def title(run: Run) -> str:
     return f"servebench: {counted(len(run.cases), 'case')}" + (f", {names}" if names else "")
 
 
-def report_lines(run: Run, *, width: int = WIDTH, unicode: bool = True) -> list[Line]:
+def report_lines(
+    run: Run,
+    *,
+    width: int = WIDTH,
+    unicode: bool = True,
+    verbosity: int = 0,
+    evaluated: bool = True,
+) -> list[Line]:
     """Return the report as lines of coloured parts, none wider than ``width``.
 
     Args:
         run: what to report.
         width: columns of the terminal.
         unicode: whether the terminal shows more than ASCII.
+        verbosity: pytest's: below 0 what is not good and the tables alone, above 0 also everything
+            that is known of each case.
+        evaluated: whether to say which server did better.
     """
-    lines = headline_lines(run, width)
+    quiet = verbosity < 0
+    lines: list[Line] = []
     for block in (
+        [] if quiet else headline_lines(run, width),
+        detail_lines(run, width) if verbosity > 0 else [],
         attention_lines(run.cases, width),
-        table_lines(run, width, unicode=unicode),
-        evaluation_lines(run, width),
+        table_lines(run, width, unicode=unicode, explained=not quiet),
+        evaluation_lines(run, width) if evaluated and not quiet else [],
     ):
         if block:
-            lines += [line(""), *block]
+            lines += [line(""), *block] if lines else block
+        while lines and not plain_text(lines[-1]):
+            lines.pop()
     return [_fitting(parts, width, unicode=unicode) for parts in lines]
+
+
+def detail_lines(run: Run, width: int) -> list[Line]:
+    """Return everything that is known of each case, in the tables' order."""
+    titles = server_titles(run.cases)
+    cases = [case for group in groups(run.cases) for case in group.cases]
+    return [
+        line(text)
+        for case in cases
+        for text in [*case_text(case, titles[case.server.kind], width), ""]
+    ]
 
 
 def headline_lines(run: Run, width: int) -> list[Line]:
@@ -75,8 +102,8 @@ def headline_lines(run: Run, width: int) -> list[Line]:
     ]
 
 
-def table_lines(run: Run, width: int, *, unicode: bool) -> list[Line]:
-    """Return one table for each rate, and what their marks mean."""
+def table_lines(run: Run, width: int, *, unicode: bool, explained: bool = True) -> list[Line]:
+    """Return one table for each rate and, if they are to be explained, what their marks mean."""
     parts = groups(run.cases)
     if not parts:
         return []
@@ -97,6 +124,8 @@ def table_lines(run: Run, width: int, *, unicode: bool) -> list[Line]:
             )
             lines += [row_line(COLUMNS, row, layout) for row in one.rows]
         lines.append(line(""))
+    if not explained:
+        return lines
     shown = [COLUMNS[index] for index, _ in layout.columns]
     return lines + [
         line(text, light=True)
@@ -130,23 +159,25 @@ def _fitting(parts: Line, width: int, *, unicode: bool) -> Line:
             shown = to_ascii(shown.replace("…", "."))[:room]
         kept.append((shown, markup))
         room -= display_width(shown)
-    return tuple(kept)
+    while kept and not (text := kept[-1][0].rstrip()):
+        kept.pop()
+    return (*kept[:-1], (text, kept[-1][1])) if kept else line("")
 
 
-def write_tables(reporter: pytest.TerminalReporter, run: Run) -> None:
-    """Write the report with pytest's own terminal writer."""
-    writer = reporter._tw
+def write_tables(
+    writer: TerminalWriter, run: Run, verbosity: int = 0, *, evaluated: bool = True
+) -> None:
+    """Write the report with a heading; arguments are as of :func:`report_lines`."""
     stream = writer._file
-    terminal = stream.isatty()
     unicode = shows_unicode(stream)
     # A file or a CI log has no width: what it says is the 80 columns of an unknown terminal.
-    width = max(_NARROWEST, min(WIDTH, writer.fullwidth)) if terminal else WIDTH
+    width = max(_NARROWEST, min(WIDTH, writer.fullwidth)) if stream.isatty() else WIDTH
     heading = clip(title(run), width - 10)
-    reporter.write_sep("=", heading if unicode else to_ascii(heading))
-    for parts in report_lines(run, width=width, unicode=unicode):
-        if not plain_text(parts):
-            writer.line()
-            continue
-        for text, markup in parts:
-            writer.write(text, **markup)
+    writer.sep("=", heading if unicode else to_ascii(heading))
+    for parts in report_lines(
+        run, width=width, unicode=unicode, verbosity=verbosity, evaluated=evaluated
+    ):
+        if plain_text(parts):
+            for text, markup in parts:
+                writer.write(text, **markup)
         writer.line()

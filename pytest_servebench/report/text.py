@@ -21,6 +21,8 @@ _ASCII: Final = str.maketrans(
         "→": "->",
         "└": "`",
         "λ": "rate",
+        "█": "#",
+        "░": ".",
     }
 )
 
@@ -49,7 +51,7 @@ def to_ascii(text: str) -> str:
 def shows_unicode(stream: TextIO) -> bool:
     """Tell whether ``stream`` can take the characters that reports use beyond ASCII."""
     try:
-        "…·∞≥└".encode(getattr(stream, "encoding", None) or "ascii")
+        "…·∞≥└█░".encode(getattr(stream, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):
         return False
     return True
@@ -81,6 +83,15 @@ def clip(text: str, width: int) -> str:
             break
         kept.append(character)
     return "".join(kept).rstrip() + "…"
+
+
+def abridged(text: str, width: int) -> str:
+    """Return ``text`` in at most ``width`` columns, with ``…`` where its middle is missing."""
+    if display_width(text) <= width:
+        return text
+    start = clip(text, (width + 1) // 2).removesuffix("…")
+    end = clip(text[::-1], width - display_width(start)).removesuffix("…")[::-1]
+    return f"{start}…{end}"
 
 
 def pad(text: str, width: int, *, right: bool = False) -> str:

@@ -164,6 +164,20 @@ def test_tensorflow_alone_is_enough(
         packaging.package(weights, [])
 
 
+def test_it_says_what_is_built_and_how_much_of_it_is_done(
+    builds: FakeBuilds, weights: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "model_build"):
+        packaging.build_parts(weights, ["torchserve", "onnx"], drawn_images(256))
+    first, *others = caplog.messages
+    assert first == "building torchserve, onnx ..."
+    assert [one.partition(" (")[2] for one in others] == ["1 of 2)", "2 of 2)"]
+    caplog.clear()
+    with caplog.at_level("INFO", "model_build"):
+        packaging.build_parts(weights, ["torchserve", "onnx"], drawn_images(256))
+    assert caplog.messages == []
+
+
 def test_missing_weights_name_the_remedy(builds: FakeBuilds, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no weights at .*model_build.train"):
         packaging.package(tmp_path / "absent", ["torchserve"])
@@ -195,11 +209,22 @@ def test_a_bad_number_of_epochs_is_refused(monkeypatch: pytest.MonkeyPatch, epoc
         model_build.fashion_mnist_retrained([])
 
 
-def test_a_failed_training_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_training_is_an_error(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setenv("SERVEBENCH_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("FASHION_MNIST_DIR", str(tmp_path / "absent"))
-    with pytest.raises(ModelError, match="training ended with status 1"):
+    with (
+        caplog.at_level("INFO", "model_build"),
+        pytest.raises(ModelError, match=r"(?s)training ended with status 1.*cannot read"),
+    ):
         model_build.fashion_mnist_retrained([])
+    # What it says is there while it runs, for whoever watches.
+    assert "cannot read" in caplog.text
+    assert "cannot read" in capsys.readouterr().err
 
 
 def test_importing_loads_no_framework() -> None:

@@ -106,6 +106,30 @@ def test_the_command_writes_weights_and_card(
     assert f"python -m model_build.train --output {weights}" in card.read_text()
 
 
+def test_training_tells_how_far_it_is_in_lines_where_there_is_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training.train(replace(RECIPE, epochs=2), small_split(), tmp_path / "checkpoint")
+    told = capsys.readouterr().err
+    assert "epoch 1/2: 100%" in told
+    assert "epoch 2/2: 100%" in told
+    assert "3/3 [" in told
+    assert "loss=" in told
+    assert all(line.isprintable() for line in told.splitlines())
+    assert told.isascii()
+
+
+def test_an_interrupted_training_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dataset, "load", interrupted)
+    assert train.main(["--output", str(tmp_path / "w")]) == 130
+    assert "goes on after the last whole epoch" in capsys.readouterr().err
+
+
 def test_a_missing_data_set_is_a_message(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,16 +1,26 @@
 from __future__ import annotations
 
+import fcntl
 import io
 import os
+import re
+import select
+import struct
+import termios
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyte
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.load.records import NEVER, Outcome, Records
-from pytest_servebench.report.live import LiveLine, live_line
+from pytest_servebench.report.live import LiveLine, Status, duration
+from pytest_servebench.report.live_load import live_line
 from pytest_servebench.report.text import display_width
 from tests.report.made_runs import simulate
 
@@ -36,7 +46,7 @@ def overload() -> Records:
 
 def test_it_tells_how_far_the_case_is(overload: Records) -> None:
     line = live_line(seen_at(overload, 4 * SECOND), 4 * SECOND, 100)
-    assert line.startswith("6 s left")
+    assert line.startswith("███░░░░░ 6 s left")
     now = seen_at(overload, 4 * SECOND)
     assert f"sent {(now.sent != NEVER).sum()}" in line
     assert f"dropped {(now.outcome == Outcome.DROPPED).sum()}" in line
@@ -51,7 +61,7 @@ def test_before_the_first_answer_there_is_no_percentile(overload: Records) -> No
 
 
 def test_after_the_window_it_drains(overload: Records) -> None:
-    assert live_line(overload, 12 * SECOND, 100).startswith("draining 2 s")
+    assert live_line(overload, 12 * SECOND, 100).startswith("████████ draining 2 s")
 
 
 def test_errors_are_told(overload: Records) -> None:
@@ -62,7 +72,23 @@ def test_errors_are_told(overload: Records) -> None:
 
 def test_no_arrivals_at_all() -> None:
     nothing = simulate(0.001, 1.0, 10, service=0.001)
-    assert live_line(nothing, 0, 100).startswith("1 s left")
+    assert live_line(nothing, 0, 100).startswith("░░░░░░░░ 1 s left")
+
+
+def test_it_tells_which_case_it_is(overload: Records) -> None:
+    line = live_line(overload, 0, 140, number="3/12", name="toy-rate5\x1b[2J")
+    assert " · 3/12 · " in line
+    assert line.endswith("toy-rate5?[2J")
+
+
+def test_a_narrow_window_keeps_the_time_the_trouble_and_the_place(overload: Records) -> None:
+    line = live_line(seen_at(overload, 4 * SECOND), 4 * SECOND, 40, number="3/12", name="toy")
+    assert re.fullmatch(r"6 s left · dropped \d+ · 3/12.*", line)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.9, "0 s"), (119.9, "119 s"), (200, "3 min 20 s")])
+def test_durations_are_for_people(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 @settings(max_examples=50, deadline=None)
@@ -84,72 +110,27 @@ class Terminal(io.StringIO):
 
 
 class Screen:
-    """As much of a terminal as the live line uses, some rows high."""
+    """What a terminal shows of a text, some rows high."""
 
     def __init__(self, rows: int = 5) -> None:
-        self.rows = [""] * rows
-        self.row = self.column = 0
-        self._saved = (0, 0)
+        self._screen = pyte.Screen(80, rows)
 
     def feed(self, text: str) -> Screen:
-        rest = text
-        while rest:
-            for code, move in (
-                ("\x1bD", self._down_scrolling),
-                ("\x1b[A", lambda: self._to(self.row - 1, self.column)),
-                ("\x1b[B", lambda: self._to(self.row + 1, self.column)),
-                ("\x1b7", self._save),
-                ("\x1b8", lambda: self._to(*self._saved)),
-                ("\x1b[K", self._erase_line),
-                ("\x1b[J", self._erase_below),
-                ("\r", lambda: self._to(self.row, 0)),
-                ("\n", self._new_line),
-            ):
-                if rest.startswith(code):
-                    move()
-                    rest = rest[len(code) :]
-                    break
-            else:
-                self._put(rest[0])
-                rest = rest[1:]
+        pyte.Stream(self._screen).feed(text.replace("\n", "\r\n"))
         return self
 
-    def _put(self, character: str) -> None:
-        assert character.isprintable(), repr(character)
-        line = self.rows[self.row].ljust(self.column)
-        self.rows[self.row] = line[: self.column] + character + line[self.column + 1 :]
-        self.column += 1
-
-    def _to(self, row: int, column: int) -> None:
-        self.row, self.column = min(max(row, 0), len(self.rows) - 1), column
-
-    def _save(self) -> None:
-        self._saved = (self.row, self.column)
-
-    def _down_scrolling(self) -> None:
-        if self.row == len(self.rows) - 1:
-            self.rows = [*self.rows[1:], ""]
-        else:
-            self.row += 1
-
-    def _new_line(self) -> None:
-        self._down_scrolling()
-        self.column = 0
-
-    def _erase_line(self) -> None:
-        self.rows[self.row] = self.rows[self.row][: self.column]
-
-    def _erase_below(self) -> None:
-        self._erase_line()
-        self.rows[self.row + 1 :] = [""] * (len(self.rows) - self.row - 1)
+    @property
+    def rows(self) -> list[str]:
+        return [row.rstrip() for row in self._screen.display]
 
     def text(self) -> str:
-        return "\n".join(row.rstrip() for row in self.rows).rstrip()
+        return "\n".join(self.rows).rstrip()
 
 
 @pytest.fixture(autouse=True)
 def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("COLUMNS", "60")
 
 
@@ -195,12 +176,14 @@ def test_clearing_what_is_not_shown_writes_nothing() -> None:
 
 
 def test_nothing_is_written_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    for stream, enabled, term in (
-        (io.StringIO(), True, "xterm"),
-        (Terminal(), False, "xterm"),
-        (Terminal(), True, "dumb"),
+    for stream, enabled, term, ci in (
+        (io.StringIO(), True, "xterm", ""),
+        (Terminal(), False, "xterm", ""),
+        (Terminal(), True, "dumb", ""),
+        (Terminal(), True, "xterm", "true"),
     ):
         monkeypatch.setenv("TERM", term)
+        monkeypatch.setenv("CI", ci)
         line = LiveLine(stream, enabled=enabled)
         line.update("text")
         line.clear()
@@ -241,12 +224,121 @@ def test_a_closed_stream_is_no_terminal(tmp_path: Path) -> None:
     assert not LiveLine(stream, enabled=True).enabled
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
-def test_a_real_terminal_is_seen_as_one() -> None:
-    controller, terminal = os.openpty()
-    with os.fdopen(terminal, "w") as stream:
-        line = LiveLine(stream, enabled=True)
-        assert line.enabled
+# -- at a real terminal -----------------------------------------------------------------------
+
+
+class PseudoTerminal:
+    """A stream that is a terminal, and what was written to it by whatever way."""
+
+    def __init__(self) -> None:
+        self._controller, terminal = os.openpty()
+        self.stream = os.fdopen(terminal, "w")
+        self._seen = b""
+
+    def resize(self, columns: int) -> None:
+        size = struct.pack("HHHH", 24, columns, 0, 0)
+        fcntl.ioctl(self._controller, termios.TIOCSWINSZ, size)
+
+    def text(self) -> str:
+        while select.select([self._controller], [], [], 0)[0]:
+            self._seen += os.read(self._controller, 65536)
+        return self._seen.decode()
+
+    def wait_for(self, text: str) -> None:
+        end = time.monotonic() + 30
+        while text not in self.text() and time.monotonic() < end:
+            time.sleep(0.01)
+        assert text in self.text()
+
+    def screen(self) -> Screen:
+        return Screen().feed(self.text().replace("\r\n", "\n"))
+
+
+@pytest.fixture
+def terminal() -> Iterator[PseudoTerminal]:
+    made = PseudoTerminal()
+    with made.stream:
+        yield made
+    os.close(made._controller)
+
+
+@pytest.fixture
+def line(terminal: PseudoTerminal) -> Iterator[LiveLine]:
+    made = LiveLine(terminal.stream, enabled=True)
+    yield made
+    made.close()
+
+
+def test_it_fits_a_window_that_was_resized(terminal: PseudoTerminal, line: LiveLine) -> None:
+    terminal.resize(50)
+    assert line.width == 50
+    line.update("x" * 100)
+    assert terminal.screen().rows[1] == "x" * 48 + "…"
+    terminal.resize(20)
+    line._last = -1.0
+    line.update("y" * 100)
+    assert terminal.screen().rows[1] == "y" * 18 + "…"
+    assert "x" not in terminal.screen().text()
+
+
+def test_a_window_without_a_size_has_one_all_the_same(
+    line: LiveLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "77")
+    assert line.width == 77
+
+
+def test_what_others_write_finds_the_line_gone(terminal: PseudoTerminal, line: LiveLine) -> None:
+    print("test_it.py ", end="", file=terminal.stream, flush=True)
+    for number in (1, 2):
+        line._last = -1.0
+        line.update("a rather long line about what goes on")
+        assert "a rather long line" in terminal.screen().text()
+        print(f"said {number}", file=terminal.stream)
+        assert "a rather long line" not in terminal.screen().text()
+    line.clear()
+    assert terminal.screen().text() == "test_it.py said 1\nsaid 2"
+    line.close()
+    assert "write" not in vars(terminal.stream)  # which is as it was
+
+
+def test_it_is_written_past_whatever_is_captured(
+    terminal: PseudoTerminal, line: LiveLine, tmp_path: Path
+) -> None:
+    with (tmp_path / "captured").open("w") as file:
+        os.dup2(file.fileno(), terminal.stream.fileno())
         line.update("hello")
-    assert b"hello" in os.read(controller, 1000)
-    os.close(controller)
+    assert "hello" in terminal.text()
+    assert (tmp_path / "captured").read_text() == ""
+
+
+def test_a_closed_line_writes_nothing(terminal: PseudoTerminal, line: LiveLine) -> None:
+    line.update("text")
+    line.close()
+    line.close()
+    assert terminal.screen().text() == ""
+    line.update("text")
+    assert terminal.screen().text() == ""
+
+
+def test_a_status_tells_how_long_it_has_been_and_what_is_new(
+    terminal: PseudoTerminal, line: LiveLine
+) -> None:
+    status = Status(line)
+    with status.shown("starting toy"):
+        assert terminal.screen().rows[1] == "starting toy …"
+        status.tell("loading its model")
+        terminal.wait_for("starting toy … 1 s · loading its model")
+    assert terminal.screen().text() == ""
+    written = terminal.text()
+    assert "servebench-status" not in {thread.name for thread in threading.enumerate()}
+    with status.shown("starting another"):
+        assert "starting another …" in terminal.text().removeprefix(written)
+        assert "loading" not in terminal.text().removeprefix(written)
+
+
+def test_a_status_without_a_terminal_is_silent() -> None:
+    stream = io.StringIO()
+    with Status(LiveLine(stream, enabled=True)).shown("starting toy"):
+        pass
+    assert stream.getvalue() == ""

@@ -7,19 +7,23 @@ import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from pytest_servebench.report import SUMMARY_FILE, write_report
 from pytest_servebench.report.plot_distribution import percentile_curve
-from pytest_servebench.report.plot_frame import shown
+from pytest_servebench.report.plot_frame import Frame
 from pytest_servebench.report.plot_scales import nice_ticks
 from pytest_servebench.report.plot_series import colours, make_series
 from pytest_servebench.report.plots import draw_plots
-from pytest_servebench.results import Run
+from pytest_servebench.results import ClauseResult, Run
 from tests.report import made_runs
 from tests.report.made_runs import OTHER, TENSORFLOW_SERVING, TORCHSERVE, case, invalid, run
 
@@ -41,17 +45,35 @@ def check(files: list[Path]) -> None:
             assert ET.parse(path).getroot().tag.endswith("svg")
 
 
-Drawn = Callable[[Callable[[], Run]], tuple[Path, list[Path]]]
+class Drawing(NamedTuple):
+    directory: Path
+    files: list[Path]
+    figures: dict[Path, Figure]  # by the path of its files, without their suffix
+
+
+Drawn = Callable[[Callable[[], Run]], Drawing]
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
-    """Write a run's report, once for all tests here; give its directory and its files."""
+    """Write a run's report, once for all tests here."""
 
     @functools.cache
-    def write(make: Callable[[], Run]) -> tuple[Path, list[Path]]:
+    def write(make: Callable[[], Run]) -> Drawing:
         directory = tmp_path_factory.mktemp(make.__name__)
-        return directory, write_report(make(), directory)
+        figures = {}
+        save = Frame.save
+
+        def keep(frame: Frame, path: Path) -> list[Path]:
+            files = save(frame, path)
+            frame.figure.canvas.draw()  # where the texts stand in the PNG, not in the SVG
+            figures[path] = frame.figure
+            return files
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Frame, "save", keep)
+            files = write_report(make(), directory, page=False)
+        return Drawing(directory, files, figures)
 
     return write
 
@@ -69,7 +91,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     ids=lambda make: make.__name__,
 )
 def test_all_plots_are_drawn(make: Callable[[], Run], drawn: Drawn) -> None:
-    directory, (_, *files) = drawn(make)
+    directory, (_, *files), _ = drawn(make)
     assert {path.stem for path in files} == FIGURES
     assert {path.suffix for path in files} == {".png", ".svg"}
     assert sorted((directory / "plots").iterdir()) == sorted(files)
@@ -88,7 +110,7 @@ def test_a_run_without_cases_has_no_plots(tmp_path: Path) -> None:
 
 
 def test_the_report_is_text_and_plots(drawn: Drawn) -> None:
-    directory, files = drawn(made_runs.single_run)
+    directory, files, _ = drawn(made_runs.single_run)
     assert files[0] == directory / SUMMARY_FILE
     assert len(files) == 1 + 2 * len(FIGURES)
     assert all(path.is_file() for path in files)
@@ -104,7 +126,7 @@ def test_records_that_are_gone_or_damaged_are_said_to_be(tmp_path: Path) -> None
 
 
 def test_the_users_own_style_changes_nothing(drawn: Drawn, tmp_path: Path) -> None:
-    _, (_, *plain) = drawn(made_runs.no_arrivals_run)
+    _, (_, *plain), _ = drawn(made_runs.no_arrivals_run)
     with mpl.rc_context({"axes.facecolor": "black", "font.size": 30, "figure.dpi": 10}):
         styled = draw_plots(made_runs.no_arrivals_run(), tmp_path)
         assert mpl.rcParams["font.size"] == 30  # and is as it was
@@ -177,5 +199,154 @@ def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None
     assert 3 <= len(ticks) <= 10
 
 
-def test_dollars_are_shown() -> None:
-    assert shown("a$b\n$c") == r"a\$b \$c"
+# -- what stands in the figures ---------------------------------------------------------------
+
+HOSTILE = r"a$b_c$ <d> & e^{f} \frac \$ %s"
+LONG = "The Model Inference Server With An Extraordinarily Long Name And A Fallback"
+UNITS = ("ms", "/s", "%", "MB")
+
+
+def three_by_four_by_three() -> Run:
+    return run(
+        [
+            case(server, rate, size, duration=4.0)
+            for server in (TENSORFLOW_SERVING, TORCHSERVE, OTHER)
+            for rate in (5.0, 20.0, 50.0, 120.0)
+            for size in (0, 10, 50)
+        ]
+    )
+
+
+def strangely_named() -> Run:
+    servers = [
+        dataclasses.replace(OTHER, title=HOSTILE, implementation=f"{HOSTILE} 1.0"),
+        dataclasses.replace(OTHER, kind="b", title=LONG, implementation=f"{LONG} 1.0 " * 3),
+    ]
+    return run(
+        [case(one, rate, size) for one in servers for rate in (5.0, 20.0) for size in (0, 9)]
+    )
+
+
+def two_bounds_close_together() -> Run:
+    one = case(rate=40.0, slo=False)
+    bounds = [
+        ClauseResult(f"p50<{bound * 1e3:g}ms", "p50", bound, 0.006, 0.005, 0.007, "passed", "")
+        for bound in (0.0095, 0.01)
+    ]
+    return run([dataclasses.replace(one, clauses=tuple(bounds))])
+
+
+MADE: tuple[Callable[[], Run], ...] = (
+    made_runs.overloaded_run,
+    made_runs.single_run,
+    made_runs.one_rate_run,
+    made_runs.nothing_ok_run,
+    made_runs.no_arrivals_run,
+    made_runs.attached_run,
+    made_runs.all_invalid_run,
+    three_by_four_by_three,
+    strangely_named,
+    two_bounds_close_together,
+)
+each_run = pytest.mark.parametrize("make", MADE, ids=lambda make: make.__name__)
+
+
+def texts(figure: Figure) -> list[tuple[str, Bbox]]:
+    """Return what stands in a figure, and where, but for ticks that lie outside their axis."""
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    axes: list[Any] = [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]
+    hidden = {
+        label
+        for axis in axes
+        for tick in set(axis.get_major_ticks()) - set(axis._update_ticks())
+        for label in (tick.label1, tick.label2)
+    }
+    return [
+        (one.get_text(), one.get_window_extent(renderer))
+        for one in figure.findobj(Text)
+        if one.get_visible() and one.get_text().strip() and one not in hidden
+    ]
+
+
+@each_run
+def test_no_text_covers_another_or_is_cut_off(make: Callable[[], Run], drawn: Drawn) -> None:
+    for path, figure in drawn(make).figures.items():
+        found = texts(figure)
+        assert len(found) > 5
+        for index, (text, box) in enumerate(found):
+            assert figure.bbox.padded(1).contains(box.x0, box.y0), (path.name, text)
+            assert figure.bbox.padded(1).contains(box.x1, box.y1), (path.name, text)
+            for other, its_box in found[:index]:
+                both = Bbox.intersection(box, its_box)
+                covered = both is not None and min(both.width, both.height) > 1
+                assert not covered, (path.name, text, other)
+
+
+@each_run
+def test_every_axis_has_a_unit(make: Callable[[], Run], drawn: Drawn) -> None:
+    for path, figure in drawn(make).figures.items():
+        for ax in figure.axes:
+            assert any(unit in ax.get_xlabel() for unit in UNITS), path.name
+            shared = ax.get_shared_y_axes().get_siblings(ax)
+            assert any(unit in one.get_ylabel() for one in shared for unit in UNITS), (
+                path.name
+            )  # of panels side by side with the same axis, the first one names it
+
+
+@each_run
+def test_a_figure_says_by_itself_what_it_shows(make: Callable[[], Run], drawn: Drawn) -> None:
+    made = make()
+    for figure in drawn(make).figures.values():
+        text = " ".join(one for one, _ in texts(figure)).replace("  ", " ")
+        for needed in ("n = ", "AMD EPYC 7B13", "2025-03-01 10:15", "pytest-servebench 0.1.0"):
+            assert needed in text
+        for one in made.cases:
+            assert " ".join(one.server.implementation.split()) in text
+
+
+@each_run
+def test_svg_holds_names_as_text(make: Callable[[], Run], drawn: Drawn) -> None:
+    made = make()
+    for path in drawn(make).figures:
+        assert path.with_suffix(".png").is_file()
+        root = ET.parse(path.with_suffix(".svg")).getroot()
+        text = " ".join("".join(one.itertext()) for one in root.iter() if one.tag.endswith("text"))
+        for one in made.cases:
+            assert one.server.title in text
+
+
+def test_files_do_not_depend_on_the_time(
+    drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")  # which matplotlib would take for the date
+    for again in draw_plots(made_runs.single_run(), tmp_path):
+        (first,) = (p for p in drawn(made_runs.single_run).figures if p.name == again.stem)
+        assert again.read_bytes() == first.with_suffix(again.suffix).read_bytes()
+        assert b"<dc:date>" not in again.read_bytes()
+
+
+def test_servers_are_told_apart_without_colours() -> None:
+    made = three_by_four_by_three()
+    series = make_series(made.cases, colours(one.server.kind for one in made.cases))
+    looks = {
+        one.kind: {other.marker for other in series if other.kind == one.kind} for one in series
+    }
+    assert all(len(marks) == 1 for marks in looks.values())
+    assert len(set().union(*looks.values())) == 3
+    for one in series:
+        lines = [other.line for other in series if other.kind == one.kind]
+        assert len(set(lines)) == len(lines)
+
+
+def test_servers_with_long_names_keep_their_buffers() -> None:
+    made = strangely_named()
+    series = make_series(made.cases, colours(one.server.kind for one in made.cases))
+    labels = [one.label for one in series]
+    assert len(set(labels)) == 4
+    assert all(label.endswith(("buffer 0", "buffer 9")) for label in labels)
+
+
+def test_a_run_in_which_nothing_succeeded_says_so(drawn: Drawn) -> None:
+    figures = drawn(made_runs.nothing_ok_run).figures
+    (figure,) = (figures[path] for path in figures if path.name == "latency_distribution")
+    assert [text for text, _ in texts(figure)].count("no request succeeded") == 2

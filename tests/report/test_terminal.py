@@ -49,12 +49,13 @@ def check_lines(lines: list[Line], width: int) -> None:
 
 
 @pytest.mark.parametrize("make", RUNS, ids=lambda make: make.__name__)
-@pytest.mark.parametrize("width", [60, 80, 100])
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
 @pytest.mark.parametrize("unicode", [True, False])
+@pytest.mark.parametrize("verbosity", [-1, 0, 1])
 def test_no_line_is_wider_than_the_terminal(
-    make: Callable[[], Run], width: int, unicode: bool
+    make: Callable[[], Run], width: int, unicode: bool, verbosity: int
 ) -> None:
-    lines = report_lines(make(), width=width, unicode=unicode)
+    lines = report_lines(make(), width=width, unicode=unicode, verbosity=verbosity)
     check_lines(lines, width)
     if not unicode:
         assert all(plain_text(one).isascii() for one in lines)
@@ -163,6 +164,42 @@ def test_a_narrow_terminal_keeps_the_verdict_and_the_tail() -> None:
     assert "too narrow" in text
 
 
+def test_a_terminal_of_forty_columns_keeps_what_decides() -> None:
+    text = text_of(made_runs.overloaded_run(), 40)
+    row = next(line for line in text.splitlines() if line.startswith("rate 100/s"))
+    assert row.split()[2:] == ["verdict", "p50", "p99"]
+
+
+def test_quiet_is_what_is_not_good_and_the_tables() -> None:
+    made = made_runs.overloaded_run()
+    lines = report_lines(made, verbosity=-1)
+    text = "\n".join(map(plain_text, lines))
+    assert text.startswith("INVALID")
+    for part in ("rate 100/s", "FAILED", "savedmodel-server 0.1.0", "verdict"):
+        assert part in text
+    for part in ("AMD EPYC", "waiting included", "overall evaluation"):
+        assert part not in text
+    assert len(lines) < len(report_lines(made))
+
+
+def test_verbose_tells_everything_of_each_case() -> None:
+    made = made_runs.overloaded_run()
+    text = "\n".join(plain_text(one) for one in report_lines(made, verbosity=1))
+    for one in made.cases:
+        assert f"\n{one.nodeid}\n" in text
+        for clause in one.clauses:
+            assert clause.message.partition(":")[2][:30] in text
+    for part in ("queue wait", "service time", "generator lag", "longest pause", "http_error"):
+        assert text.count(part) >= len(made.cases)
+    assert text.index("queue wait") < text.index("rate 100/s")  # the tables stay in sight
+    assert text.endswith(text_of(made)[-500:])
+
+
+def test_a_part_of_a_run_is_not_evaluated() -> None:
+    lines = report_lines(made_runs.default_run(), evaluated=False)
+    assert "overall evaluation" not in "\n".join(map(plain_text, lines))
+
+
 def test_repeats_are_told_apart() -> None:
     text = text_of(run([case(), case(seed=2)]))
     assert "buffer 10 #2" in text
@@ -201,9 +238,12 @@ class Encoded(io.TextIOWrapper):
 
 
 class FakeWriter:
-    def __init__(self, stream: io.TextIOWrapper, columns: int) -> None:
-        self._file = stream
+    def __init__(self, encoding: str, columns: int = 80) -> None:
+        self._file = Encoded(encoding)
         self.fullwidth = columns
+
+    def sep(self, sign: str, title: str) -> None:
+        self.line(f"{sign} {title} {sign}")
 
     def write(self, text: str, **markup: bool) -> None:
         self._file.write(text)
@@ -212,28 +252,19 @@ class FakeWriter:
         self._file.write(text + "\n")
 
 
-class FakeReporter:
-    def __init__(self, encoding: str, columns: int = 80) -> None:
-        self.stream = Encoded(encoding)
-        self._tw = FakeWriter(self.stream, columns)
-
-    def write_sep(self, sign: str, title: str) -> None:
-        self._tw.line(f"{sign} {title} {sign}")
-
-
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_any_encoding_can_be_written_to(encoding: str) -> None:
-    reporter = FakeReporter(encoding)
-    write_tables(reporter, made_runs.overloaded_run())  # type: ignore[arg-type]
-    write_tables(reporter, made_runs.hostile_run())  # type: ignore[arg-type]
-    reporter.stream.flush()
+    writer = FakeWriter(encoding)
+    write_tables(writer, made_runs.overloaded_run(), 1)  # type: ignore[arg-type]
+    write_tables(writer, made_runs.hostile_run(), 1)  # type: ignore[arg-type]
+    writer._file.flush()
 
 
 def test_a_log_file_gets_all_columns() -> None:
-    reporter = FakeReporter("utf-8", columns=80)
-    write_tables(reporter, made_runs.default_run())  # type: ignore[arg-type]
-    reporter.stream.seek(0)
-    assert "errors" in reporter.stream.read()
+    writer = FakeWriter("utf-8", columns=80)
+    write_tables(writer, made_runs.default_run())  # type: ignore[arg-type]
+    writer._file.seek(0)
+    assert "errors" in writer._file.read()
 
 
 # -- results that nobody would think of -------------------------------------------------------
@@ -314,9 +345,9 @@ SLOW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthChe
 
 
 @SLOW
-@given(ANY_RUN, st.integers(60, 100), st.booleans())
+@given(ANY_RUN, st.integers(40, 100), st.booleans())
 def test_any_result_fits(made: Run, width: int, unicode: bool) -> None:
-    check_lines(report_lines(made, width=width, unicode=unicode), width)
+    check_lines(report_lines(made, width=width, unicode=unicode, verbosity=1), width)
 
 
 def test_evaluation_gives_points_and_advice() -> None:

@@ -1,0 +1,37 @@
+"""How far something is that takes minutes: a bar at a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+_INTERVAL = 5.0  # seconds between two lines in a log
+
+
+class _Lines(io.TextIOBase):
+    """Turns what would be written over itself into lines: a log has no cursor to send back."""
+
+    def write(self, text: str) -> int:
+        if line := text.strip():
+            print(line, file=sys.stderr, flush=True)
+        return len(text)
+
+
+def progress_bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
+    """Return a bar of tqdm on standard error; arguments are tqdm's."""
+    # Only training and fetching need it; reading images must work without tqdm.
+    from tqdm import tqdm  # noqa: PLC0415
+
+    look: dict[str, Any] = (
+        {"dynamic_ncols": True}
+        if sys.stderr.isatty()
+        else {"file": _Lines(), "mininterval": _INTERVAL, "ascii": True}
+    )
+    make: Any = tqdm
+    bar: tqdm[Any] = make(iterable, **look, **options)
+    return bar

@@ -1,0 +1,99 @@
+"""``pytest-servebench show RUN``: a saved run, as its session's end showed it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Final
+
+from _pytest._io import TerminalWriter
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.report.markdown import markdown
+from pytest_servebench.report.terminal import write_tables
+from pytest_servebench.report.text import clean, shows_unicode, to_ascii
+from pytest_servebench.results import Run
+from pytest_servebench.saved_runs import LATEST, RESULTS, find_run, read_run
+
+FORMATS: Final = ("table", "markdown", "json")
+_MOST_NAMES: Final = 20  # of cases in an error
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "show",
+        help="show a saved run again",
+        description="Show the tables, verdicts and evaluation of a saved run, as the end of its "
+        "session did.",
+    )
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        nargs="?",
+        default=LATEST,
+        help="a run.json, a run's directory, a name in the results directory, or any file of "
+        f"pytest-benchmark (default: {LATEST})",
+    )
+    parser.add_argument(
+        "--case",
+        metavar="TEXT",
+        help="only the cases whose names contain TEXT, with everything that is known of them",
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="everything that is known of each case"
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        metavar="DIR",
+        help=f"where runs are looked for by name (default: {RESULTS})",
+    )
+    parser.add_argument(
+        "--format", choices=FORMATS, default="table", help="of the output (default: table)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the run and return 0.
+
+    Raises:
+        SavedRunError: there is no such run, or it cannot be read.
+        OptionError: no case has such a name.
+    """
+    path = find_run(options.run, options.results)
+    whole = read_run(path)
+    part = _part(whole, options.case)
+    if options.format == "table":
+        verbosity = int(options.verbose or options.case is not None)
+        # Who won where is a matter of all cases.
+        write_tables(TerminalWriter(sys.stdout), part, verbosity, evaluated=part == whole)
+        print(f"servebench: results in {clean(path.parent)}")
+        return 0
+    text = markdown(part) if options.format == "markdown" else _json(part)
+    sys.stdout.write(text if shows_unicode(sys.stdout) else to_ascii(text))
+    return 0
+
+
+def _part(saved: Run, text: str | None) -> Run:
+    """Return the run with those cases whose names contain ``text``, in any case of letters."""
+    if text is None:
+        return saved
+    found = tuple(case for case in saved.cases if text.casefold() in case.name.casefold())
+    if found:
+        return dataclasses.replace(saved, cases=found)
+    names = [f"\n  {clean(case.name)}" for case in saved.cases[:_MOST_NAMES]]
+    left = len(saved.cases) - len(names)
+    more = f"\n  and {left} more" if left else ""
+    raise OptionError(
+        f"--case={text!r}: no case of {clean(saved.name)} has this in its name; there are"
+        f"{''.join(names)}{more}"
+    )
+
+
+def _json(saved: Run) -> str:
+    return json.dumps(saved.to_dict(), indent=1, allow_nan=False) + "\n"

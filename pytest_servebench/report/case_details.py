@@ -1,0 +1,258 @@
+"""Everything that is known of one case, for a person."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from pytest_servebench.report.facts import priority_text, server_text, settings_text
+from pytest_servebench.report.figures import NAMES, interval, percentile
+from pytest_servebench.report.numbers import (
+    INFINITE,
+    MISSING,
+    compact,
+    megabytes,
+    percent,
+    plain,
+    significant,
+)
+from pytest_servebench.report.tables import (
+    Cell,
+    Column,
+    heading_lines,
+    lay_out,
+    plain_text,
+    row_line,
+)
+from pytest_servebench.report.text import clean, wrapped
+from pytest_servebench.results import CaseResult, Distribution, Estimate
+from pytest_servebench.slo import failure_texts
+
+_LABEL: Final = 18
+_INDENT: Final = 2
+_LATENCY: Final = (
+    Column("  ms", right=False, shrinks=True),
+    Column("n", expendable=3),
+    Column("mean", expendable=4),
+    Column("min", expendable=5),
+    Column("p50"),
+    Column("p90", expendable=2),
+    Column("p95", expendable=1),
+    Column("p99"),
+    Column("p99.9", expendable=6),
+    Column("max", expendable=3),
+)
+
+
+def case_text(case: CaseResult, name: str, width: int) -> list[str]:
+    """Return everything that is known of one case, in lines of at most ``width`` columns.
+
+    Args:
+        case: the case.
+        name: its server's.
+        width: columns of the terminal.
+    """
+
+    def row(label: str, text: str) -> list[str]:
+        return wrapped(f"{label:<{_LABEL}}", text, width, indent=_INDENT)
+
+    lines = wrapped("", clean(case.nodeid) or clean(case.name), width)
+    lines += row("verdict", _verdict_text(case))
+    for clause in case.clauses:
+        lines += row(f"  {clause.verdict}", clean(clause.message))
+    lines += row("server", f"{server_text(name, case.server)}; {clean(case.server.base_url)}")
+    lines += row("", settings_text(case.server))
+    lines += row("load", _load_text(case))
+    lines += row("outcomes", _outcomes_text(case))
+    for text in failure_texts(case):
+        lines += row("", clean(text))
+    lines += row("success rate", _estimate_text(case, "success_rate", 100, " %"))
+    lines += row("throughput", _estimate_text(case, "throughput", 1, "/s"))
+    lines += ["", *_latency_table(case, width), ""]
+    lines += row("resources", _resources_text(case))
+    lines += row("generator", _generator_text(case))
+    lines += row("  lateness", _lag_text(case))
+    lines += row("  machine", _host_text(case))
+    lines += row("arrivals", _arrivals_text(case))
+    if case.records_file:
+        lines += row("records", clean(case.records_file))
+    return lines
+
+
+def case_facts(case: CaseResult) -> list[tuple[str, str]]:
+    """Return labels and texts of what is known of a case beside its verdict and latencies."""
+    return [
+        ("load", _load_text(case)),
+        ("outcomes", _outcomes_text(case)),
+        ("success rate", _estimate_text(case, "success_rate", 100, " %")),
+        ("throughput", _estimate_text(case, "throughput", 1, "/s")),
+        ("resources", _resources_text(case)),
+        ("generator", _generator_text(case)),
+        ("lateness", _lag_text(case)),
+        ("machine", _host_text(case)),
+        ("arrivals", _arrivals_text(case)),
+    ]
+
+
+def _verdict_text(case: CaseResult) -> str:
+    if case.verdict == "invalid":
+        reason = clean(case.invalid_reason or "no reason is recorded")
+        return f"INVALID, so that the figures say nothing about the server: {reason}"
+    if not case.clauses:
+        return f"{case.verdict} (no SLO was set)"
+    return case.verdict.upper() if case.verdict == "failed" else case.verdict
+
+
+def _load_text(case: CaseResult) -> str:
+    return (
+        f"rate {plain(case.rate)}/s offered, {significant(case.summary.achieved_rate)}/s in the "
+        f"schedule, for {plain(case.duration)} s; buffer {plain(case.buffer_size)}, "
+        f"{case.workers} connections, seed {case.seed}"
+    )
+
+
+def _outcomes_text(case: CaseResult) -> str:
+    parts = [f"{number} {clean(word)}" for word, number in case.summary.outcomes.items()]
+    return f"{case.summary.arrivals} arrivals: {', '.join(parts)}"
+
+
+def _estimate_text(case: CaseResult, name: str, scale: float, unit: str) -> str:
+    estimate = case.summary.estimates.get(name)
+    measured = case.summary.success_rate if name == "success_rate" else case.summary.throughput
+    value = percent(measured, 2) if name == "success_rate" else significant(measured)
+    ends = interval(estimate)
+    if ends is None:
+        return f"{value}{unit}"
+    low, high = (significant(end * scale) for end in ends)
+    return f"{value}{unit}, 95 % interval {low} to {high}{unit}"
+
+
+def _latency_table(case: CaseResult, width: int) -> list[str]:
+    summary = case.summary
+    estimates = summary.estimates
+    every = [percentile(summary, name) for name in NAMES]
+    mean = estimates.get("mean", Estimate(None, None, None))
+    infinite_mean = math.inf if summary.latency.n < summary.arrivals else None
+    values = [one.value for one in every]
+    marks = [one.value is not None and not one.resolved for one in every]
+    texts = [
+        [
+            "latency, all requests",
+            compact(summary.arrivals, 0),
+            _ms(mean.value if mean.value is not None else infinite_mean),
+            "",
+            *(
+                f"({_ms(value)})" if mark else _ms(value)
+                for value, mark in zip(values, marks, strict=True)
+            ),
+            "",
+        ]
+    ]
+    if summary.arrivals:
+        for heading, end in (("  from", 0), ("  to", 1)):
+            ends = [interval(estimates.get(name)) for name in ("mean", *NAMES)]
+            known = [MISSING if pair is None else _ms(pair[end]) for pair in ends]
+            texts.append([f"{heading} (95 % interval)", "", known[0], "", *known[1:], ""])
+    for label, distribution in (
+        ("latency of successes", summary.latency),
+        ("queue wait", summary.queue_wait),
+        ("service time", summary.service_time),
+        ("generator lag", summary.generator_lag),
+    ):
+        texts.append([label, *_distribution_cells(distribution)])
+    rows = [[Cell(f"  {first}"), *map(Cell, rest)] for first, *rest in texts]
+    layout = lay_out(_LATENCY, rows, width)
+    lines = heading_lines(_LATENCY, layout) + [row_line(_LATENCY, row, layout) for row in rows]
+    notes = []
+    if any(marks):
+        notes.append("(x): too few requests to tell this percentile")
+    if infinite_mean:
+        notes.append(f"all requests: a failed one ranks as infinitely slow ({INFINITE})")
+    found = [plain_text(parts) for parts in lines]
+    return found + [text for note in notes for text in wrapped("", note, width, indent=_INDENT)]
+
+
+def _distribution_cells(values: Distribution) -> list[str]:
+    percentiles = (values.percentiles.get(name) for name in NAMES)
+    return [
+        compact(values.n, 0),
+        *(_ms(value) for value in (values.mean, values.min, *percentiles, values.max)),
+    ]
+
+
+def _ms(seconds: float | None) -> str:
+    if seconds is None:
+        return MISSING
+    return significant(max(seconds, 0.0) * 1e3)
+
+
+def _resources_text(case: CaseResult) -> str:
+    known = case.resources
+    if known.cpu_mean is None and known.memory_peak is None:
+        parts = ["the server's processor time and memory cannot be seen"]
+    else:
+        parts = [
+            f"CPU mean {compact(known.cpu_mean)} %, peak {compact(known.cpu_peak)} % "
+            "of one processor",
+            f"memory mean {compact(megabytes(known.memory_mean), 0)} MB, "
+            f"peak {compact(megabytes(known.memory_peak), 0)} MB",
+        ]
+    if known.host_cpu_mean is not None:
+        parts.append(f"whole machine {compact(known.host_cpu_mean)} % busy")
+    return "; ".join(parts)
+
+
+def _generator_text(case: CaseResult) -> str:
+    known = case.generator
+    parts = [
+        clean(known.pacing),
+        clean(known.event_loop),
+        priority_text(case),
+        f"{significant(known.cpu_seconds)} s of CPU ({percent(known.cpu_share, 1)} % of one)",
+    ]
+    if known.waited_seconds is not None:
+        parts.append(f"waited {significant(known.waited_seconds * 1e3)} ms for a processor")
+    parts.append(f"put off the processor {_times(known.involuntary_switches)}")
+    if known.resent:
+        parts.append(f"{known.resent} requests sent again after the server closed a connection")
+    if known.throttled_seconds:
+        parts.append(f"held back by a quota for {significant(known.throttled_seconds)} s")
+    return ", ".join(parts)
+
+
+def _lag_text(case: CaseResult) -> str:
+    known = case.generator
+    found = (("idle", known.lag_idle_p99), ("busy", known.lag_busy_p99))
+    parts = [
+        f"p99 {significant(lag * 1e6)} µs where workers were {word}"
+        for word, lag in found
+        if lag is not None
+    ]
+    parts.append(f"longest pause {significant(known.longest_pause * 1e3)} ms")
+    return ", ".join(parts)
+
+
+def _host_text(case: CaseResult) -> str:
+    known = case.generator
+    found = (
+        ("stolen by its host", known.steal),
+        ("some process waiting for a processor", known.cpu_pressure),
+        ("for memory", known.memory_pressure),
+        ("for disks", known.io_pressure),
+    )
+    parts = [f"{percent(share, 1)} % {word}" for word, share in found if share is not None]
+    return ", ".join(parts) or "unknown"
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
+
+
+def _arrivals_text(case: CaseResult) -> str:
+    known = case.generator
+    process = clean(known.arrivals)
+    word = f"plausibly {process}" if known.arrivals_plausible else f"NOT plausibly {process}"
+    return (
+        f"{word}: dispersion {known.dispersion:.2f} (Poisson: 1), lag-1 correlation of the gaps "
+        f"{known.lag1:+.2f} (Poisson: 0)"
+    )

@@ -1,0 +1,103 @@
+"""Runs a command at a pseudo-terminal, and tells what its user sees there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyte
+
+_LIMIT = 100.0  # seconds for a command
+_HISTORY = 10_000  # lines
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What came of a command.
+
+    Attributes:
+        status: its exit status.
+        output: all that it wrote, byte by byte.
+        lines: what stands on the terminal at the end, from its first line on.
+    """
+
+    status: int
+    output: bytes
+    lines: list[str]
+
+    @property
+    def text(self) -> str:
+        """Return the terminal's lines as one text."""
+        return "\n".join(self.lines)
+
+
+def run_at_terminal(
+    command: Sequence[str],
+    cwd: Path,
+    env: Mapping[str, str],
+    *,
+    columns: int = 100,
+    rows: int = 24,
+    resize: tuple[bytes, int] | None = None,
+) -> Seen:
+    """Run ``command`` with a terminal as its standard streams.
+
+    Args:
+        command: program and arguments.
+        cwd: working directory.
+        env: environment.
+        columns: width of the terminal.
+        rows: its height.
+        resize: once it has written this, the terminal gets this many columns.
+    """
+    screen = pyte.HistoryScreen(columns, rows, history=_HISTORY)
+    stream = pyte.ByteStream(screen)
+    controller, terminal = os.openpty()
+    _set_size(controller, columns, rows)
+    process = subprocess.Popen(
+        command, cwd=cwd, env=dict(env), stdin=terminal, stdout=terminal, stderr=terminal,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(terminal)
+    output = b""
+    try:
+        for chunk in iter(_reader(controller, time.monotonic() + _LIMIT), b""):
+            output += chunk
+            stream.feed(chunk)
+            if resize is not None and resize[0] in output:
+                _set_size(controller, resize[1], rows)
+                screen.resize(rows, resize[1])
+                resize = None
+        status = process.wait(_LIMIT)
+    finally:
+        os.close(controller)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    gone = ["".join(row[column].data for column in range(columns)) for row in screen.history.top]
+    return Seen(status, output, [line.rstrip() for line in (*gone, *screen.display)])
+
+
+def _set_size(controller: int, columns: int, rows: int) -> None:
+    fcntl.ioctl(controller, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def _reader(controller: int, deadline: float) -> Callable[[], bytes]:
+    def read() -> bytes:
+        left = max(0.0, deadline - time.monotonic())
+        if not select.select([controller], [], [], left)[0]:
+            return b""
+        try:
+            return os.read(controller, 65536)
+        except OSError:  # so Linux says that nobody has the terminal open any more
+            return b""
+
+    return read

@@ -1,0 +1,127 @@
+"""``pytest-servebench show``: a saved run, as its session's end showed it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_servebench.cli import main
+from pytest_servebench.report.markdown import markdown
+from pytest_servebench.saved_runs import read_run
+from tests import saved
+from tests.at_terminal import run_at_terminal
+from tests.conftest import ROOT, RunBench
+from tests.report import made_runs
+
+RUN = made_runs.overloaded_run()
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("results")
+    path = saved.save(RUN, directory)
+    (directory / "latest").symlink_to(path.parent.name)
+    return directory
+
+
+Capture = pytest.CaptureFixture[str]
+
+
+def report_of(text: str) -> list[str]:
+    """Return the lines from the heading to the name of the directory of the results."""
+    lines = text.splitlines()
+    start = next(number for number, line in enumerate(lines) if "= servebench: " in line)
+    end = next(n for n, line in enumerate(lines) if line.startswith("servebench: results in "))
+    return lines[start:end]
+
+
+def test_it_is_what_the_session_showed(
+    run_bench: RunBench, pytester: pytest.Pytester, capsys: Capture
+) -> None:
+    shown = run_bench("--servebench-rates=40,60", "--servebench-slo=p50<0.01ms")
+    capsys.readouterr()
+    assert main(["show"]) == 0  # the latest
+    text = capsys.readouterr().out
+    assert report_of(text) == report_of(shown.stdout.str())
+    assert "FAILED: the SLO is broken (2 of 2 cases)" in text
+    assert "overall evaluation" in text
+    run_bench("-v", "--servebench-rates=40")
+    session = report_of(capsys.readouterr().out)
+    assert main(["show", "-v"]) == 0
+    assert report_of(capsys.readouterr().out) == session
+
+
+@pytest.mark.parametrize("name", ["latest", RUN.name, "file", "directory", "results"])
+def test_a_run_has_many_names(results: Path, capsys: Capture, name: str) -> None:
+    given = {
+        "file": str(results / RUN.name / "run.json"),
+        "directory": str(results / RUN.name),
+        "results": str(results),
+    }
+    assert main(["show", given.get(name, name), "--results", str(results)]) == 0
+    text = capsys.readouterr().out
+    assert text.count("rate 200/s") == 1
+    assert text.rstrip().rpartition("results in ")[2].startswith(str(results))
+
+
+def test_a_case_is_shown_with_all_that_is_known_of_it(results: Path, capsys: Capture) -> None:
+    assert main(["show", "--results", str(results), "--case", "TorchServe-rate100-"]) == 0
+    text = capsys.readouterr().out
+    for size in (10, 50):
+        assert (
+            f"\nbench_tests/test_serving.py::test_serving[torchserve-rate100-buffer{size}]" in text
+        )
+    for part in ("p99<50ms", "queue wait", "http_error", "longest pause", "95 % interval"):
+        assert text.count(part) >= 2
+    for part in ("tensorflow_serving", "rate 200/s", "overall evaluation"):
+        assert part not in text
+
+
+def test_a_name_that_no_case_has_is_an_error(results: Path, capsys: Capture) -> None:
+    assert main(["show", "--results", str(results), "--case", "rate7"]) == 2
+    error = capsys.readouterr().err
+    assert "--case='rate7'" in error
+    assert "\n  test_serving[torchserve-rate200-buffer50]" in error
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "no such file"), ("", "is empty"), ("{", "cut off"), ("[]", "no saved run")],
+)
+def test_what_cannot_be_shown_is_an_error(
+    tmp_path: Path, capsys: Capture, content: str | None, words: str
+) -> None:
+    path = tmp_path / "run.json"
+    if content is not None:
+        path.write_text(content)
+    assert main(["show", str(path)]) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.out == ""
+
+
+def test_json_and_markdown(results: Path, capsys: Capture) -> None:
+    run = read_run(results / "latest")
+    assert main(["show", "--results", str(results), "--format", "markdown"]) == 0
+    assert capsys.readouterr().out == markdown(run)
+    assert main(["show", "--results", str(results), "--format=json", "--case=torchserve"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["run"] == RUN.name
+    assert {case["server"]["kind"] for case in data["cases"]} == {"torchserve"}
+    assert len(data["cases"]) == 8
+
+
+@pytest.mark.parametrize("columns", [60, 100, 150])
+def test_it_fits_the_terminal(results: Path, columns: int) -> None:
+    program = "import sys; from pytest_servebench.cli import main; sys.exit(main(['show', '.']))"
+    environment = {**os.environ, "TERM": "xterm", "PYTHONPATH": str(ROOT)}
+    environment.pop("COLUMNS", None)
+    seen = run_at_terminal([sys.executable, "-c", program], results, environment, columns=columns)
+    assert seen.status == 0
+    row = next(line for line in seen.lines if line.startswith("rate 100/s"))
+    assert ("errors" in row) == (columns >= 100)
+    assert any(line.startswith("  buffer 10") and "FAILED" in line for line in seen.lines)

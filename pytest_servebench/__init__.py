@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
     from pytest_servebench.results import CaseResult
     from pytest_servebench.servers.base import RunningServer, ServerKind, ServerSettings
+    from pytest_servebench.servers.shared import ServerRestartedWarning
 
 __version__ = "0.1.0"
 
@@ -43,6 +44,7 @@ __all__ = [
     "ServebenchError",
     "ServedModel",
     "ServerKind",
+    "ServerRestartedWarning",
     "ServerSettings",
     "Steps",
     "Trace",
@@ -66,6 +68,7 @@ _HOMES = {
     "ServebenchError": "errors",
     "ServedModel": "model",
     "ServerKind": "servers.base",
+    "ServerRestartedWarning": "servers.shared",
     "ServerSettings": "servers.base",
     "Steps": "load.arrivals",
     "Trace": "load.arrivals",

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from pytest_servebench import __version__
-from pytest_servebench.commands import compare, list_runs, plan, run
+from pytest_servebench.commands import compare, list_runs, plan, report, run, show
 from pytest_servebench.errors import ServebenchError
 
 USAGE_ERROR: Final = 2
 BROKEN_PIPE: Final = 141  # as a shell says of a program that SIGPIPE ended
-_COMMANDS: Final = {"run": run, "compare": compare, "list": list_runs, "plan": plan}
+_COMMANDS: Final = {
+    "run": run, "show": show, "report": report, "compare": compare, "list": list_runs, "plan": plan,
+}  # fmt: skip
 
 
 def build_parser() -> argparse.ArgumentParser:

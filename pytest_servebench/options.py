@@ -63,6 +63,7 @@ class Settings:
         save: name under which this run is saved too; empty for none.
         model: ``module:callable`` that gives the model; empty if none is configured.
         results: directory that receives one directory a run.
+        page: whether the page of a run is made.
         plots: whether the plots of a run are drawn.
         markdown: file to which the report is added as Markdown; ``None`` for none.
         exact_keywords: whether ``-k rate10`` means rate 10 alone.
@@ -93,6 +94,7 @@ class Settings:
     save: str
     model: str
     results: Path
+    page: bool
     plots: bool
     markdown: Path | None
     exact_keywords: bool
@@ -240,12 +242,9 @@ _OPTIONS: Final = (
     _Option("save", "", run_name, "save this run under a name too, for a baseline", "NAME"),
     _Option("model", "", str, "module:callable that gives the model to serve", "NAME"),
     _Option(
-        "results",
-        "servebench_results",
-        Path,
-        "directory for the results, one directory a run",
-        "DIR",
+        "results", "servebench_results", Path, "directory for the results, one in it a run", "DIR"
     ),
+    _Option("page", "true", truth, "whether to make the page of a run, report.html", "BOOL"),
     _Option("plots", "true", truth, "whether to draw the plots of a run", "BOOL"),
     _Option(
         "markdown",

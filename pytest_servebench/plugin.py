@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,9 +25,11 @@ from pytest_servebench.fixtures import (
 )
 from pytest_servebench.load_fixture import LOAD
 from pytest_servebench.progress import Progress
+from pytest_servebench.report import PAGE_FILE
 from pytest_servebench.saving import save_run
+from pytest_servebench.servers.shared import ServerRestartedWarning
 from pytest_servebench.session import ServebenchSession
-from pytest_servebench.state import PROGRESS, SESSION, session_of
+from pytest_servebench.state import PROGRESS, SESSION, fail, session_of
 
 __all__ = [
     "buffer_size",
@@ -158,6 +161,23 @@ def _kinds_of(items: list[pytest.Item]) -> Iterator[str]:
         yield from {"tensorflow_serving", "torchserve"} & set(getattr(item, "fixturenames", ()))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Start a server anew that a case before this one has lost."""
+    state = session_of(item.config)
+    for kind in set(_kinds_of([item])):
+        death = state.servers.death(kind)
+        if death is None or state.kind(kind).attached(state.settings.server):
+            continue
+        with item.config.stash[PROGRESS].shown(f"starting {kind} again"):
+            try:
+                state.servers.revive(kind, death)
+            except ServebenchError as error:
+                fail(error)
+        reason = str(death).partition("\n")[0]
+        item.warn(ServerRestartedWarning(f"{kind} was started again for this test: {reason}"))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Judge a case when its test has ended, record it, and only then let it fail."""
@@ -202,9 +222,9 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Save the run, also one that was interrupted."""
     state = session_of(session.config)
-    state.stop_kept()
+    state.servers.stop_all()
     if state.results:
-        with session.config.stash[PROGRESS].shown("saving the run and drawing its plots"):
+        with session.config.stash[PROGRESS].shown("saving the run, its plots and its page"):
             save_run(state)
 
 
@@ -217,8 +237,11 @@ def pytest_terminal_summary(
     if state.results:
         from pytest_servebench.report.terminal import write_tables  # noqa: PLC0415
 
-        write_tables(terminalreporter, state.run())
-        terminalreporter.write_line(f"servebench: results in {_shown_path(config, state)}")
+        write_tables(terminalreporter._tw, state.run(), config.get_verbosity())
+        shown = _shown_path(config, state)
+        terminalreporter.write_line(f"servebench: results in {shown}")
+        if state.settings.page:
+            terminalreporter.write_line(f"servebench: page {shown / PAGE_FILE}")
         if os.environ.get("GITHUB_ACTIONS") == "true":
             from pytest_servebench.report.annotations import workflow_commands  # noqa: PLC0415
 
@@ -226,15 +249,15 @@ def pytest_terminal_summary(
                 terminalreporter.write_line(command)
 
 
-def _shown_path(config: pytest.Config, state: ServebenchSession) -> str:
+def _shown_path(config: pytest.Config, state: ServebenchSession) -> Path:
     try:
-        return str(state.directory().relative_to(config.invocation_params.dir))
+        return state.directory().relative_to(config.invocation_params.dir)
     except ValueError:
-        return str(state.directory())
+        return state.directory()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave no half-written live line behind."""
     if PROGRESS in config.stash:
-        config.stash[PROGRESS].clear()
+        config.stash[PROGRESS].close()
     sys.stdout.flush()

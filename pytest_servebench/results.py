@@ -285,6 +285,18 @@ class Run:
     interleaved: bool = False
     schema_version: int = SCHEMA_VERSION
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the run as plain data for JSON, without the records."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "run": self.name,
+            "started": self.started,
+            "machine": dict(self.machine),
+            "versions": dict(self.versions),
+            "interleaved": self.interleaved,
+            "cases": [case.to_dict() for case in self.cases],
+        }
+
 
 def load_records(case: CaseResult, directory: Path) -> Records | None:
     """Return the case's records, from memory or from the run's directory; ``None`` if not there."""

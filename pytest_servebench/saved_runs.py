@@ -38,6 +38,17 @@ def read_run(name: str | Path, results: Path = RESULTS, *, any_schema: bool = Fa
         _refuse(path, f"{error}. Was it changed, or saved by another version? Run the suite again")
 
 
+def read_report(path: Path) -> Mapping[str, Any]:
+    """Return what stands under ``servebench`` in a file, also what hooks have added.
+
+    Raises:
+        SavedRunError: the file cannot be read.
+    """
+    data = _load(path)
+    report = data.get("servebench") if isinstance(data, Mapping) else None
+    return report if isinstance(report, Mapping) else {}
+
+
 def find_run(name: str | Path, results: Path = RESULTS) -> Path:
     """Return the file of a saved run; arguments and errors as for :func:`read_run`."""
     for path in (Path(name), results / name):

@@ -12,7 +12,7 @@ from pytest_servebench.session import ServebenchSession, write_json
 
 
 def save_run(session: ServebenchSession) -> Path:
-    """Write JSON, summary text and plots into the run's directory, and return it.
+    """Write JSON, summary text, plots and page into the run's directory, and return it.
 
     The records and the servers' logs are there already: they are written as they come.
 
@@ -25,12 +25,15 @@ def save_run(session: ServebenchSession) -> Path:
     report["servebench"] = session.report()
     write_json(directory / RUN_FILE, report)
     run = session.run()
-    write_report(run, directory, plots=session.settings.plots)
-    if session.settings.markdown is not None:
-        with session.settings.markdown.open("a") as file:
+    settings = session.settings
+    write_report(
+        run, directory, plots=settings.plots, page=settings.page, report=report["servebench"]
+    )
+    if settings.markdown is not None:
+        with settings.markdown.open("a") as file:
             file.write(markdown(run))
-    for name in filter(None, ("latest", session.settings.save)):
-        _point(session.settings.results / name, directory)
+    for name in filter(None, ("latest", settings.save)):
+        _point(settings.results / name, directory)
     return directory
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,10 @@ def pytest_configure() -> None:
     # A shell that runs this in the background has it ignore Ctrl-C, and all its children inherit
     # that: tests that send it would wait for ever.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Nor are runs of pytest within a test workers of the run that this one may be a worker of.
+    os.environ.pop("PYTEST_XDIST_WORKER", None)
+    # The tests start Python a hundred times: let only the first compile what all of them import.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture
@@ -47,6 +52,7 @@ def run_bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run
         servebench_duration = 0.3
         servebench_warmup = 0.1
         servebench_plots = false
+        servebench_page = false
         """,
     )
 

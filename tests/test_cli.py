@@ -353,8 +353,27 @@ def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert re.split(r"  +", lines[1]) == [
         "base", "2025-03-01 10:15", "4", "3", "1", "-", "-", "Toy and TorchServe",
     ]  # fmt: skip
-    assert lines[2].startswith("slower (latest)  ")
+    assert lines[2].startswith("slower  ")
+    assert lines[2].endswith("  latest")
     assert "is empty" in lines[3]
+    assert len(lines) == 4
+
+
+def test_list_names_a_run_once_and_all_its_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(30, 0, -1):
+        started = f"2025-03-{number:02d}T10:15:00+01:00"
+        name = "first" if number == 1 else f"run-{number:02d}"
+        saved.save(dataclasses.replace(BASE, name=name, started=started), tmp_path)
+    for link, target in (("latest", "run-30"), ("main", "run-30"), ("v1", "first"), ("gone", "x")):
+        (tmp_path / link).symlink_to(target)
+    assert main(["list", "--results", str(tmp_path)]) == 0
+    _, *lines = capsys.readouterr().out.splitlines()
+    names = [line.split()[0] for line in lines]
+    assert names == ["first", *(f"run-{number:02d}" for number in range(2, 31))]  # by their dates
+    assert lines[0].endswith("  v1")
+    assert lines[-1].endswith("  main, latest")
 
 
 def test_list_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

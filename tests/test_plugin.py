@@ -139,9 +139,10 @@ def test_marker_sets_load_and_slos(run_bench: RunBench, pytester: pytest.Pyteste
 
 
 def test_check_fails_the_test(run_bench: RunBench) -> None:
-    result = run_bench(test=MARKED.replace("mean<400ms", "mean<1us"))
+    # Of a few requests, one that took long makes a mean's interval wide, but not the median's.
+    result = run_bench(test=MARKED.replace("mean<400ms", "p50<1us"))
     result.assert_outcomes(failed=2)
-    result.stdout.fnmatch_lines(["*mean<1*s*"])
+    result.stdout.fnmatch_lines(["*p50<1us*"])
 
 
 @pytest.mark.parametrize(
@@ -262,12 +263,6 @@ def test_unknown_marker_keyword(run_bench: RunBench) -> None:
     assert "rats" in result.stdout.str() + result.stderr.str()
 
 
-def test_parallel_load_is_refused(run_bench: RunBench) -> None:
-    result = run_bench("-n", "2", subprocess=True)
-    assert result.ret != 0
-    assert "without -n" in result.stdout.str() + result.stderr.str()
-
-
 def test_the_plugin_stays_out_of_other_runs(pytester: pytest.Pytester) -> None:
     """Importing it loads no framework, and a run without cases makes no directory."""
     pytester.makepyfile("def test_nothing(): pass")
@@ -301,11 +296,16 @@ def test_junit_has_the_verdict(run_bench: RunBench, pytester: pytest.Pytester) -
     assert 'failures="1"' in text
 
 
-def test_no_process_is_left(run_bench: RunBench) -> None:
-    run_bench(subprocess=True).assert_outcomes(passed=1)
-    left = [
-        process.pid
-        for process in psutil.process_iter(["cmdline"])
-        if "tests/toy.py" in " ".join(process.info["cmdline"] or ()) and process.pid != os.getpid()
-    ]
-    assert left == []
+def test_no_process_is_left(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+    test = TEST_FILE + "    print('SERVER', *model_server.pids())\n"
+    result = run_bench("-s", subprocess=True, test=test)
+    result.assert_outcomes(passed=1)
+    (server,) = re.findall(r"SERVER (\d+)$", result.stdout.str(), re.MULTILINE)
+    assert not psutil.pid_exists(int(server))
+    # All that a run starts is in its directory, and no other run on this machine is.
+    left = {
+        process.pid: process.info["cmdline"]
+        for process in psutil.process_iter(["cwd", "cmdline"])
+        if process.info["cwd"] == str(pytester.path) and process.pid != os.getpid()
+    }
+    assert left == {}

@@ -73,20 +73,24 @@ def test_interleaved_servers_are_started_once_and_stopped(
         "--servebench-servers=toy,toy2", "--servebench-repeats=3", "--servebench-interleave",
         conftest="""
         import psutil
+        from tests.toy import PROGRAM
+
         pids = {}
 
+        def toys():
+            children = psutil.Process().children(True)
+            return tuple(sorted(p.pid for p in children if str(PROGRAM) in p.cmdline()))
+
         def pytest_servebench_case_finished(config, result):
-            running = [p.pid for p in psutil.Process().children(True) if "tests.toy" in p.cmdline()]
-            pids.setdefault(result.server.kind, []).append(sorted(running))
+            pids.setdefault(result.server.kind, []).append(toys())
 
         def pytest_unconfigure(config):
-            seen = {str(one) for some in pids.values() for one in some[1:]}
-            left = [p for p in psutil.Process().children(True) if "tests.toy" in p.cmdline()]
-            print(f"SEEN {len(seen)} LEFT {len(left)}")
+            seen = {one for some in pids.values() for one in some[1:]}
+            print("SEEN", *map(len, seen), "LEFT", len(toys()))
         """,
     )  # fmt: skip
     result.assert_outcomes(passed=6)
-    assert "SEEN 1 LEFT 0" in result.stdout.str()  # both ran from the second case on
+    assert "SEEN 2 LEFT 0" in result.stdout.str()  # both ran from the second case on
     result.stdout.fnmatch_lines(["*all running, one loaded at a time*", "*buffer 10 #3*"])
     (file,) = pytester.path.glob("servebench_results/2*/run.json")
     run = json.loads(file.read_text())["servebench"]

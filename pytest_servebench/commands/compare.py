@@ -25,7 +25,7 @@ from pytest_servebench.report.files import write_whole
 from pytest_servebench.report.tables import Line, line
 from pytest_servebench.report.text import clean, counted, shows_unicode, to_ascii, wrapped
 from pytest_servebench.results import Run
-from pytest_servebench.saved_runs import RESULTS, read_run
+from pytest_servebench.saved_runs import RESULTS, find_run, read_run
 
 NOTHING_WORSE: Final = 0
 WORSE: Final = 1
@@ -103,6 +103,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="FILE",
         help="write the format there, and the table to the terminal",
     )
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write the comparison as a page for a browser too"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -113,14 +116,23 @@ def run(options: argparse.Namespace) -> int:
     """
     gates = _gates(options.fail)
     allow = _allowed(options.allow)
-    base, *others = (
-        read_run(name, options.results, any_schema="schema" in allow)
-        for name in (options.base, *options.new)
-    )
+    files = [find_run(name, options.results) for name in (options.base, *options.new)]
+    base, *others = (read_run(path, any_schema="schema" in allow) for path in files)
     blocks = [_compare(base, new, gates, allow) for new in others]
     status = max(block.status for block in blocks)
+    if options.html is not None:
+        _write_page(options.html, blocks, [path.parent for path in files])
     _write(options, blocks, status)
     return status
+
+
+def _write_page(path: Path, blocks: Sequence[_Block], directories: Sequence[Path]) -> None:
+    # Drawing is slow to import, and a comparison in the terminal does without it.
+    from pytest_servebench.report.page import comparison_page  # noqa: PLC0415
+
+    found = [(block.comparison, block.allowed, block.refused) for block in blocks]
+    text = comparison_page(found, directories[0], directories[1:])
+    _write_file("--html", path, text)
 
 
 def _gates(texts: Sequence[str]) -> list[Gate]:
@@ -156,13 +168,7 @@ def _compare(base: Run, new: Run, gates: Sequence[Gate], allow: frozenset[str]) 
 def _write(options: argparse.Namespace, blocks: Sequence[_Block], status: int) -> None:
     text = _formatted(options, blocks, status)
     if options.output is not None:
-        try:
-            write_whole(options.output, text.encode())
-        except OSError as error:
-            raise OptionError(
-                f"--output={str(options.output)!r}: cannot be written: {error.strerror}; give "
-                "a file in a directory that exists and can be written to"
-            ) from error
+        _write_file("--output", options.output, text)
     if options.output is not None or options.format == "table":
         _print_lines(_lines(blocks, options.all))
         return
@@ -170,6 +176,16 @@ def _write(options: argparse.Namespace, blocks: Sequence[_Block], status: int) -
     for block in blocks:
         for parts in _refusal(block) if block.refused else ():
             print("".join(part for part, _ in parts), file=sys.stderr)
+
+
+def _write_file(option: str, path: Path, text: str) -> None:
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise OptionError(
+            f"{option}={str(path)!r}: cannot be written: {error.strerror}; give a file in a "
+            "directory that exists and can be written to"
+        ) from error
 
 
 def _formatted(options: argparse.Namespace, blocks: Sequence[_Block], status: int) -> str:

@@ -1,4 +1,4 @@
-"""What people read: tables in the terminal, a summary as text, plots.
+"""What people read: tables in the terminal, a summary as text, plots, a page.
 
 Everything here is a pure function of a run. Nothing is imported before it is needed: the live line
 must not cost matplotlib.
@@ -6,19 +6,35 @@ must not cost matplotlib.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_servebench.results import Run
 
 SUMMARY_FILE = "metrics_summary.txt"
+PAGE_FILE = "report.html"
 
 
-def write_report(run: Run, directory: Path, *, plots: bool = True) -> list[Path]:
-    """Write the summary text and, if wanted, the plots into the run's directory; return the files.
+def write_report(
+    run: Run,
+    directory: Path,
+    *,
+    plots: bool = True,
+    page: bool = True,
+    report: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Write the summary text and what else is wanted into the run's directory; return the files.
 
     Each file is written whole or not at all.
+
+    Args:
+        run: what was measured.
+        directory: the run's own, in which records and logs are looked for.
+        plots: whether to draw the plots.
+        page: whether to make the page.
+        report: the run as it stands in its JSON, with what hooks have added to it.
 
     Raises:
         OSError: a file cannot be written.
@@ -28,8 +44,13 @@ def write_report(run: Run, directory: Path, *, plots: bool = True) -> list[Path]
 
     summary = directory / SUMMARY_FILE
     write_whole(summary, summary_text(run).encode())
-    if not plots:
-        return [summary]
-    from pytest_servebench.report.plots import draw_plots  # noqa: PLC0415
+    written = [summary]
+    if plots:
+        from pytest_servebench.report.plots import draw_plots  # noqa: PLC0415
 
-    return [summary, *draw_plots(run, directory)]
+        written += draw_plots(run, directory)
+    if page:
+        from pytest_servebench.report.page import write_page  # noqa: PLC0415
+
+        written.append(write_page(run, directory, report))
+    return written

@@ -20,7 +20,7 @@ from pytest_servebench.report.tables import (
 from pytest_servebench.report.text import counted, wrapped
 from pytest_servebench.results import Run
 
-_METRICS: Final = (
+METRICS: Final = (
     ("p50", ("p50",)),
     ("tail", ("p99", "p95")),
     ("ok/s", ("throughput",)),
@@ -58,10 +58,10 @@ def evaluation_lines(run: Run, width: int) -> list[Line]:
 
 
 def _table(evaluation: Evaluation, width: int) -> list[Line]:
-    names = _short_names(evaluation.servers)
+    names = short_names(evaluation.servers)
     columns = [
         Column("point to", right=False),
-        *(Column(heading, right=False, shrinks=True) for heading, _ in _METRICS),
+        *(Column(heading, right=False, shrinks=True) for heading, _ in METRICS),
     ]
     cells: dict[tuple[float, int], list[Compared]] = {}
     for point in evaluation.points:
@@ -69,7 +69,7 @@ def _table(evaluation: Evaluation, width: int) -> list[Line]:
     rows = []
     for (rate, buffer_size), points in cells.items():
         row = [Cell(f"rate {plain(rate)}, buffer {buffer_size}")]
-        for _, metrics in _METRICS:
+        for _, metrics in METRICS:
             winners = {names[p.winner] for p in points if p.metric in metrics and p.winner}
             row.append(Cell(", ".join(sorted(winners)) or _NOBODY))
         rows.append(row)
@@ -80,7 +80,7 @@ def _table(evaluation: Evaluation, width: int) -> list[Line]:
     ]
 
 
-def _short_names(titles: Mapping[str, str]) -> dict[str, str]:
+def short_names(titles: Mapping[str, str]) -> dict[str, str]:
     """Return the first word of each title where that tells the servers apart."""
     first = {kind: title.split()[0] for kind, title in titles.items() if title.split()}
     return first if len(set(first.values())) == len(titles) else dict(titles)

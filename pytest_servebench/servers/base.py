@@ -63,7 +63,7 @@ class RunningServer(Protocol):
 
     @property
     def base_url(self) -> str:
-        """Return scheme, host and port: ``"http://127.0.0.1:8501"``."""
+        """Return scheme, host and port, such as ``"http://127.0.0.1:8501"``."""
         ...
 
     @property

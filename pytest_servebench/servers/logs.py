@@ -61,7 +61,7 @@ def tail(paths: Sequence[Path], secrets: Sequence[str] = ()) -> str:
     """Return the last lines of each log, indented below its path, without ``secrets``."""
     parts = []
     for path in paths:
-        lines = _last_lines(path)
+        lines = last_lines(path)
         if lines is None:
             parts.append(f"{path}: no such file")
         elif not lines:
@@ -92,7 +92,8 @@ def scrub(paths: Iterable[Path], secrets: Sequence[str]) -> None:
             path.write_bytes(clean)
 
 
-def _last_lines(path: Path) -> list[str] | None:
+def last_lines(path: Path) -> list[str] | None:
+    """Return the last lines of a log, ``None`` where it cannot be read."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

@@ -1,0 +1,73 @@
+"""``pytest-servebench report RUN``: the page, the plots and the summary of a saved run again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Final
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.report import write_report
+from pytest_servebench.report.text import clean
+from pytest_servebench.saved_runs import LATEST, RESULTS, RUN_FILE, find_run, read_report, read_run
+
+_DESCRIPTION: Final = """\
+Make the page, the plots and the summary of a saved run again, from its files:
+run.json, records/ and servers/. What is missing is named on the page. With
+--output the page alone is made, and the run's directory stays as it is."""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "report",
+        help="make the page, plots and summary of a saved run again",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        nargs="?",
+        default=LATEST,
+        help="a run.json, a run's directory, a name in the results directory, or any file of "
+        f"pytest-benchmark, of which the page alone is made, beside it (default: {LATEST})",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the page there")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        metavar="DIR",
+        help=f"where runs are looked for by name (default: {RESULTS})",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the files, print the page's path and return 0.
+
+    Raises:
+        SavedRunError: there is no such run, or it cannot be read.
+        OptionError: a file cannot be written.
+    """
+    # Drawing is slow to import, and no other command needs it.
+    from pytest_servebench.report.page import write_page  # noqa: PLC0415
+
+    path = find_run(options.run, options.results)
+    saved, report = read_run(path), read_report(path)
+    output: Path | None = options.output
+    if output is None and path.name != RUN_FILE:
+        output = path.with_suffix(".html")
+    try:
+        if output is not None:
+            page = write_page(saved, path.parent, report, output)
+        else:
+            page = write_report(saved, path.parent, report=report)[-1]
+    except OSError as error:
+        where = str(output) if output is not None else str(path.parent)
+        raise OptionError(
+            f"{where!r}: cannot be written to: {error.strerror}; give a file in a directory that "
+            "exists and can be written to by --output"
+        ) from error
+    print(clean(page))
+    return 0

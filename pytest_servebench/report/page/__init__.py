@@ -1,0 +1,67 @@
+"""``report.html``: one file that tells someone who was not there what a run found out.
+
+It loads nothing, and all of it can be read without JavaScript. The same run gives the same page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_servebench import __version__
+from pytest_servebench.report import PAGE_FILE
+from pytest_servebench.report.files import write_whole
+from pytest_servebench.report.page.added import added_to_cases, added_to_run
+from pytest_servebench.report.page.cases import FIGURE_HEADINGS, HEADINGS
+from pytest_servebench.report.page.comparison import Found, blocks, names_of
+from pytest_servebench.report.page.content import content
+from pytest_servebench.report.page.rendering import render
+from pytest_servebench.results import Run
+
+
+def page(run: Run, directory: Path, report: Mapping[str, Any] | None = None) -> str:
+    """Return the run's page.
+
+    Args:
+        run: what was measured.
+        directory: of the run: records and servers' logs are looked for there; what is not there is
+            named on the page.
+        report: the run as it stands in its JSON, for what hooks have added to it.
+    """
+    known = report or {}
+    found = content(run, directory, added_to_run(known), added_to_cases(known))
+    return render(
+        "report.html.jinja", page=found, page_headings=HEADINGS, figure_headings=FIGURE_HEADINGS
+    )
+
+
+def comparison_page(found: Sequence[Found], base: Path, news: Sequence[Path]) -> str:
+    """Return the page of a comparison.
+
+    Args:
+        found: BASE beside each NEW, with the differences that were allowed and that refuse.
+        base: directory of the run before: records are looked for there; without them there are
+            intervals alone.
+        news: directories of the runs now.
+    """
+    runs = [found[0][0].base, *(comparison.new for comparison, _, _ in found)]
+    return render(
+        "comparison.html.jinja",
+        title=names_of(runs),
+        blocks=blocks(found, base, news),
+        version=__version__,
+    )
+
+
+def write_page(
+    run: Run, directory: Path, report: Mapping[str, Any] | None = None, output: Path | None = None
+) -> Path:
+    """Write the page into the run's directory, or to ``output``; return its path.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = output or directory / PAGE_FILE
+    write_whole(path, page(run, directory, report).encode())
+    return path

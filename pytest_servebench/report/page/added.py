@@ -1,0 +1,37 @@
+"""What hooks have added to a run's JSON: the page shows it, whatever it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pytest_servebench.report.text import clean
+from pytest_servebench.results import CaseResult, Run
+
+_LONGEST: Final = 400
+_RUN_FIELDS: Final = {one.name for one in dataclasses.fields(Run)} | {"run"}
+_CASE_FIELDS: Final = {one.name for one in dataclasses.fields(CaseResult)} | {"schema_version"}
+
+
+def added_to_run(report: Mapping[str, Any]) -> dict[str, str]:
+    """Return what stands in a run's report beside its own fields, as texts."""
+    return _others(report, _RUN_FIELDS)
+
+
+def added_to_cases(report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the same of each case, in their order."""
+    cases = report.get("cases")
+    if not isinstance(cases, list):
+        return []
+    return [_others(case, _CASE_FIELDS) if isinstance(case, Mapping) else {} for case in cases]
+
+
+def _others(data: Mapping[str, Any], known: set[str]) -> dict[str, str]:
+    return {clean(key): _text(value) for key, value in data.items() if key not in known}
+
+
+def _text(value: Any) -> str:
+    text = clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

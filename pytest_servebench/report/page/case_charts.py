@@ -1,0 +1,361 @@
+"""What happened in one case, drawn over its time and by percentiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from pytest_servebench.load.records import NEVER, Outcome, Records
+from pytest_servebench.report.figures import NAMES, SHARES, percentile
+from pytest_servebench.report.numbers import significant
+from pytest_servebench.report.page import axes
+from pytest_servebench.report.page.chart import Chart, Key
+from pytest_servebench.report.page.thinning import curve, in_flight, slice_means, thinned
+from pytest_servebench.report.text import clean, counted
+from pytest_servebench.results import CaseResult
+
+_SLICES: Final = 240  # of the window at most, for lines over time
+_MEANS: Final = 48
+_BINS: Final = 40
+_CURVE: Final = 300  # points of a percentile curve at most
+_BOUND_REACH: Final = 30.0  # an SLO's bound so many times beyond the data is not drawn
+_TIME: Final = "seconds since the start"
+
+
+def case_charts(
+    case: CaseResult, records: Records | None, cores: int | None, points: int
+) -> list[Chart]:
+    """Return the drawings of a case; without records, those that need none.
+
+    Args:
+        case: its figures.
+        records: what happened to each request.
+        cores: processors of the machine, if known.
+        points: about how many requests a drawing may show one by one.
+    """
+    charts = []
+    if records is not None and len(records):
+        charts.append(_latency(case, records, points))
+    charts.append(_percentiles(case, records, points))
+    if records is not None and len(records):
+        charts += [
+            _histogram(case, records),
+            _where_time_went(case, records),
+            _in_flight(case, records, points),
+            _flow(case, records),
+        ]
+    charts += [_cpu(case, cores), _memory(case)]
+    if records is not None and len(records):
+        charts.append(_lag(case, records, points))
+    return charts
+
+
+def _window(case: CaseResult) -> axes.Axis:
+    return axes.linear(0.0, case.duration, 6)
+
+
+def _latency_bounds(case: CaseResult, highest: float) -> list[tuple[float, str]]:
+    """Return the bounds of latency SLOs in ms that are near what was measured."""
+    return [
+        (1e3 * one.bound, clean(one.clause))
+        for one in case.clauses
+        if one.metric in (*NAMES, "mean", "max")
+        and 0 < 1e3 * one.bound <= _BOUND_REACH * max(highest, 1e-9)
+    ]
+
+
+def _latency(case: CaseResult, records: Records, points: int) -> Chart:
+    ok = records.ok
+    arrival = records.scheduled / 1e9
+    latency = 1e3 * records.latency()
+    dropped = np.equal(records.outcome, Outcome.DROPPED)
+    failed = ~ok & ~dropped
+    shown = np.flatnonzero(ok)[thinned(arrival[ok], latency[ok], points)]
+    highest = float(latency[ok].max()) if ok.any() else 0.0
+    bounds = _latency_bounds(case, highest) if ok.any() else []
+    ends = [float(latency[ok].min()), highest] if ok.any() else []
+    kinds = [(dropped, "drop", "dropped: the buffer was full"), (failed, "error", "failed")]
+    lanes = [(which, shape, text) for which, shape, text in kinds if which.any()]
+    numbers = ", ".join(
+        f"{number} {word}" for word, number in case.summary.outcomes.items() if number
+    )
+    chart = Chart(
+        "Latency of each request, ms",
+        f"Latency of {len(records)} requests by their arrival on a logarithmic scale: {numbers}; "
+        f"the slowest success took {significant(highest)} ms.",
+        _window(case),
+        axes.logarithmic([*ends, *(value for value, _ in bounds)]),
+        f"arrival, {_TIME}",
+        lanes=len(lanes),
+    )
+    chart.dots(arrival[shown], latency[shown], "dot")
+    chart.legend.append(Key("dot", "success"))
+    for lane, (which, shape, text) in enumerate(lanes):
+        chart.glyphs(arrival[which], lane, shape, f"{shape}-mark")
+        chart.legend.append(Key(shape, f"{text} ({int(which.sum())})"))
+    chart.bounds(bounds)
+    if len(shown) < int(ok.sum()):
+        chart.note = (
+            f"{len(shown)} of {int(ok.sum())} successes are drawn: the slowest and the fastest of "
+            "each moment, and an even choice of the others"
+        )
+        chart.note += "; all that failed." if lanes else "."
+    if not ok.any():
+        chart.note = "No request succeeded."
+    return chart
+
+
+def _percentiles(case: CaseResult, records: Records | None, points: int) -> Chart:
+    summary = case.summary
+    names = [name for name in NAMES if name in summary.estimates]
+    known = {name: percentile(summary, name) for name in names}
+    x: list[float] = []
+    low: list[float] = []
+    high: list[float] = []
+    for name, one in known.items():
+        if one.value is not None and one.low is not None and one.high is not None:
+            x.append(1 - SHARES[name])
+            low.append(1e3 * one.low)
+            high.append(1e3 * one.high)
+    if records is not None:
+        shares, latencies = curve(np.sort(1e3 * records.latency()), min(_CURVE, points))
+    else:
+        found = [(1 - SHARES[name], 1e3 * one.value) for name, one in known.items()
+                 if one.value is not None and math.isfinite(one.value)]  # fmt: skip
+        shares = np.array([share for share, _ in found])
+        latencies = np.array([value for _, value in found])
+    highest = float(latencies.max()) if len(latencies) else 0.0
+    bounds = [
+        (1 - SHARES[one.metric], 1e3 * one.bound, clean(one.clause))
+        for one in case.clauses
+        if one.metric in SHARES and 0 < 1e3 * one.bound <= _BOUND_REACH * max(highest, 1e-9)
+    ]
+    values = [
+        *(latencies[[0, -1]].tolist() if len(latencies) else ()),
+        *(value for _, value, _ in bounds),
+        *(end for end in (*low, *high) if 0 < end < math.inf),
+    ]
+    words = ", ".join(
+        f"{NAMES[name]} {significant(1e3 * one.value)}"
+        + ("" if one.resolved else " (too few requests to tell)")
+        for name, one in known.items()
+        if one.value is not None
+    )
+    chart = Chart(
+        "Latency by percentile, ms",
+        f"Percentiles of the latency in ms, failed requests ranking as infinitely slow: {words}.",
+        axes.slower(summary.arrivals),
+        axes.logarithmic(values),
+        "share of requests that are no slower",
+    )
+    inside = [index for index, share in enumerate(x) if chart.x.holds(share)]
+    chart.area(
+        [x[index] for index in inside],
+        [low[index] for index in inside],
+        [min(high[index], chart.y.last) for index in inside],
+        "band",
+    )
+    chart.line(shares, latencies, "line")
+    if records is None:
+        for a, b in zip(chart.px(shares).tolist(), chart.py(latencies).tolist(), strict=True):
+            chart.marker(a, b, "o", "mark", 7)
+    for share, value, _ in bounds:
+        if chart.x.holds(share) and chart.y.holds(value):
+            place, height = int(chart.px([share])[0]), int(chart.py([value])[0])
+            chart.marker(place, height, "v", "bound-mark", 10)
+    chart.legend = [Key("line", "measured"), Key("band", "95 % interval at p50 … p99.9, joined")]
+    if bounds:
+        chart.legend.append(Key("bound-mark", "bound of an SLO"))
+    notes = []
+    if any(one.value is not None and one.high == math.inf for one in known.values()):
+        notes.append("Where the band reaches the upper edge, nothing bounds the percentile.")
+    failed = summary.arrivals - summary.latency.n
+    if failed:
+        text = "rank" if failed > 1 else "ranks"
+        notes.append(f"{counted(failed, 'failed request')} {text} as infinitely slow: the curve "
+                     "ends before.")  # fmt: skip
+    chart.note = " ".join(notes)
+    return chart
+
+
+def _histogram(case: CaseResult, records: Records) -> Chart:
+    latency = 1e3 * records.latency()[records.ok]
+    latency = latency[latency > 0]
+    known = case.summary.latency
+    middle = None if known.mean is None else 1e3 * known.mean
+    x = axes.logarithmic([float(latency.min()), float(latency.max())] if len(latency) else [])
+    edges = np.geomspace(x.first, x.last, _BINS + 1)
+    share = 100 * np.histogram(latency, edges)[0] / max(len(latency), 1)
+    chart = Chart(
+        "Distribution of latency, % of successes",
+        f"Histogram of {len(latency)} successes on a logarithmic scale; mean "
+        f"{significant(middle)} ms.",
+        x,
+        axes.from_zero(share.tolist()),
+        "latency, ms",
+    )
+    some = share > 0
+    chart.bars(edges[:-1][some], edges[1:][some], np.zeros(int(some.sum())), share[some], "bar")
+    if not len(latency):
+        chart.message = "No request succeeded."
+    return chart
+
+
+def _where_time_went(case: CaseResult, records: Records) -> Chart:
+    ok = records.ok & (records.dequeued != NEVER) & (records.sent != NEVER)
+    arrival = records.scheduled[ok] / 1e9
+    wait = (records.dequeued[ok] - records.enqueued[ok]) / 1e6
+    service = (records.done[ok] - records.sent[ok]) / 1e6
+    slices = int(np.clip(len(arrival) // 3, 6, _MEANS))
+    ends = np.linspace(0.0, case.duration, slices + 1)
+    waited, served = slice_means(arrival, wait, ends), slice_means(arrival, service, ends)
+    full = np.isfinite(served)
+    start, end = ends[:-1][full], ends[1:][full]
+    served, total = served[full], (served + waited)[full]
+    mean_wait = float(wait.mean()) if len(wait) else 0.0
+    mean_service = float(service.mean()) if len(service) else 0.0
+    chart = Chart(
+        "Queue wait and service time, ms",
+        f"Means over time of successes: {significant(mean_service)} ms at the server, "
+        f"{significant(mean_wait)} ms in the buffer before.",
+        _window(case),
+        axes.from_zero(total.tolist()),
+        f"arrival, {_TIME}; means of {significant(case.duration / slices)} s",
+    )
+    gap = 0.12 * (case.duration / slices)
+    chart.bars(start + gap, end - gap, np.zeros(len(served)), served, "bar")
+    chart.bars(start + gap, end - gap, served, total, "bar-wait")
+    chart.legend = [
+        Key("bar", f"at the server (mean {significant(mean_service)} ms)"),
+        Key("bar-wait", f"waiting in the buffer (mean {significant(mean_wait)} ms)"),
+    ]
+    return chart
+
+
+def _in_flight(case: CaseResult, records: Records, points: int) -> Chart:
+    time, inside, worked = in_flight(records, min(_SLICES, points // 2))
+    most = int(inside.max())
+    capacity = case.workers + case.buffer_size
+    chart = Chart(
+        "Requests in flight",
+        f"Requests that waited or were worked on at once, over time: at most {most}; "
+        f"{case.workers} connections and {case.buffer_size} places in the buffer.",
+        _window(case),
+        axes.from_zero([most], least=1.0, whole=True),
+        _TIME,
+    )
+    chart.steps(time, inside, "line-wait")
+    chart.steps(time, worked, "line")
+    limits = [(float(case.workers), f"{case.workers} connections"),
+              (float(capacity), f"with buffer {capacity}")]  # fmt: skip
+    chart.bounds([(value, text) for value, text in limits if value <= 1.3 * most], "limit")
+    chart.legend = [
+        Key("line", "at the server"), Key("line-wait", "and waiting in the buffer"),
+    ]  # fmt: skip
+    return chart
+
+
+def _flow(case: CaseResult, records: Records) -> Chart:
+    ok = records.ok
+    slices = int(np.clip(len(records) // 8, 5, _MEANS))
+    ends = np.linspace(0.0, case.duration, slices + 1)
+    width = case.duration / slices
+    came = np.histogram(records.scheduled / 1e9, ends)[0] / width
+    went = np.histogram(records.done[ok] / 1e9, ends)[0] / width
+    chart = Chart(
+        "Arrivals and successes, 1/s",
+        f"Arrivals a second and successes a second over time: in all "
+        f"{significant(case.summary.achieved_rate)} arrivals/s and "
+        f"{significant(case.summary.throughput)} successes/s.",
+        _window(case),
+        axes.from_zero([*came.tolist(), *went.tolist()]),
+        f"{_TIME}; means of {significant(width)} s",
+    )
+    chart.steps(ends[:-1], came, "line-host")
+    chart.steps(ends[:-1], went, "line")
+    chart.legend = [Key("line-host", "arrivals"), Key("line", "successes")]
+    return chart
+
+
+def _cpu(case: CaseResult, cores: int | None) -> Chart:
+    series, known = case.resources.series, case.resources
+    time, used = series.get("time", []), series.get("cpu", [])
+    host = series.get("host_cpu", [])
+    machine = [value * cores for value in host] if cores and len(host) == len(time) else []
+    described = (
+        f"mean {significant(known.cpu_mean)} %, peak {significant(known.cpu_peak)} %"
+        if known.cpu_mean is not None else "not visible"
+    )  # fmt: skip
+    chart = Chart(
+        "CPU, % of one processor",
+        f"CPU of the server's processes over time: {described}.",
+        _window(case),
+        axes.from_zero([*used, *machine, known.cpu_peak or 0.0], least=1.0),
+        _TIME,
+    )
+    if known.cpu_mean is None:
+        chart.message = "Not visible: the server's processes are not ours."
+    elif not time:
+        chart.message = f"No samples were kept; {described}."
+    else:
+        chart.line(time, machine, "line-host")
+        chart.line(time, used, "line")
+        chart.legend = [Key("line", "server")]
+        if machine:
+            chart.legend.append(Key("line-host", "whole machine"))
+    return chart
+
+
+def _memory(case: CaseResult) -> Chart:
+    series, known = case.resources.series, case.resources
+    time = series.get("time", [])
+    used = [value / 1e6 for value in series.get("memory", [])]
+    described = (
+        f"mean {significant(known.memory_mean / 1e6)} MB, "
+        f"peak {significant((known.memory_peak or 0.0) / 1e6)} MB"
+        if known.memory_mean is not None else "not visible"
+    )  # fmt: skip
+    chart = Chart(
+        "Memory, MB resident",
+        f"Resident memory of the server's processes over time: {described}.",
+        _window(case),
+        axes.from_zero(used, least=1.0),
+        _TIME,
+    )
+    if known.memory_mean is None:
+        chart.message = "Not visible: the server's processes are not ours."
+    elif not time:
+        chart.message = f"No samples were kept; {described}."
+    else:
+        chart.area(time, [0.0] * len(time), used, "band")
+        chart.line(time, used, "line")
+        chart.legend = [Key("line", "server")]
+    return chart
+
+
+def _lag(case: CaseResult, records: Records, points: int) -> Chart:
+    taken = records.enqueued != NEVER
+    arrival = records.scheduled[taken] / 1e9
+    lag = np.maximum((records.enqueued[taken] - records.scheduled[taken]) / 1e6, 1e-3)
+    shown = thinned(arrival, lag, points // 2)
+    p99 = case.summary.generator_lag.percentiles.get("p99")
+    worst = float(lag.max()) if len(lag) else 0.0
+    chart = Chart(
+        "Lag of the load generator, ms",
+        f"How late the generator took arrivals up, over time: p99 "
+        f"{significant(None if p99 is None else 1e3 * p99)} ms, at worst {significant(worst)} ms.",
+        _window(case),
+        axes.logarithmic(_ends(lag)),
+        f"arrival, {_TIME}",
+        css="of-generator",
+    )
+    chart.dots(arrival[shown], lag[shown], "dot")
+    chart.legend = [Key("dot", "taken up late by so much: our own error, not the server's")]
+    return chart
+
+
+def _ends(values: axes.Floats) -> Sequence[float]:
+    return [float(values.min()), float(values.max())] if len(values) else []

@@ -1,0 +1,377 @@
+"""What the page says of each case: a row of the table, a cell of the matrix, a drill-down."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pytest_servebench.report.attention import reasons
+from pytest_servebench.report.case_details import case_facts
+from pytest_servebench.report.case_table import verdict_cell
+from pytest_servebench.report.facts import cell_name, server_text, settings_text, test_name
+from pytest_servebench.report.figures import NAMES, dropped, errors, interval, percentile
+from pytest_servebench.report.numbers import (
+    MISSING,
+    compact,
+    megabytes,
+    percent,
+    plain,
+    significant,
+)
+from pytest_servebench.report.page.axes import Axis, linear, logarithmic
+from pytest_servebench.report.page.chart import Chart
+from pytest_servebench.report.text import clean
+from pytest_servebench.results import CaseResult, ClauseResult, Distribution
+from pytest_servebench.servers.logs import last_lines
+from pytest_servebench.slo import failure_texts, quantity
+from pytest_servebench.slo_grammar import METRICS
+
+_BAR: Final = 240  # width of a clause's drawing
+_LOG_LINES: Final = 20
+_LONGEST_LINE: Final = 240
+_WORSE: Final = ("failed", "invalid")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a table.
+
+    Attributes:
+        text: as it is shown.
+        sort: by what it is sorted; infinite where it is, empty where it is not known.
+        css: classes, such as ``doubtful``.
+        title: what a mark means.
+    """
+
+    text: str
+    sort: str = ""
+    css: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class ClauseView:
+    """One SLO clause, with places of its drawing.
+
+    Attributes:
+        clause: as judged.
+        bound: for people.
+        value: for people.
+        interval: for people, empty if there is none.
+        low: place of the interval's lower end, ``None`` if there is none.
+        high: place of its upper end.
+        open: whether the interval has no upper end.
+        place: place of the value.
+        infinite: whether the value has none, as it is infinite.
+        bound_place: place of the bound.
+        message: one line.
+    """
+
+    clause: ClauseResult
+    name: str
+    bound: str
+    value: str
+    interval: str
+    low: int | None
+    high: int | None
+    open: bool
+    place: int | None
+    infinite: bool
+    bound_place: int
+    message: str
+
+
+@dataclass(frozen=True)
+class LogTail:
+    """The last lines of a server's log."""
+
+    name: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CaseView:
+    """Everything that the page shows of one case."""
+
+    anchor: str
+    name: str
+    label: str
+    test: str
+    function: str
+    kind: str
+    css: str
+    server: str
+    implementation: str
+    settings: str
+    rate: str
+    buffer: str
+    repeat: int
+    verdict: str
+    verdict_text: str
+    reasons: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    p50: Figure
+    tail: tuple[str, Figure]
+    clauses: tuple[ClauseView, ...]
+    table: tuple[tuple[str, tuple[Figure, ...]], ...]
+    facts: tuple[tuple[str, str], ...]
+    failures: tuple[str, ...]
+    charts: tuple[Chart, ...]
+    missing: str
+    logs: tuple[LogTail, ...]
+    added: tuple[tuple[str, str], ...]
+
+    @property
+    def cell(self) -> str:
+        """Return rate and buffer in a few words."""
+        return f"{self.rate}/s, buffer {self.buffer}" + (f" #{self.repeat}" if self.repeat else "")
+
+
+def anchors(cases: Sequence[CaseResult]) -> list[str]:
+    """Return the anchor of each case: made of its name, the same in every page of the run."""
+    seen: Counter[str] = Counter()
+    found = []
+    for case in cases:
+        word = re.sub(r"[^A-Za-z0-9_.]+", "-", cell_name(case.name)).strip("-")[:80] or "case"
+        seen[word] += 1
+        found.append(f"case-{word}" + (f"-{seen[word]}" if seen[word] > 1 else ""))
+    return found
+
+
+# -- the table of cases ---------------------------------------------------------------------------
+
+HEADINGS: Final = (
+    ("requests", "Arrivals in the schedule"),
+    ("ok %", "Share of the arrivals that succeeded"),
+    ("ok/s", "Throughput: successes a second inside the window"),
+    ("p50 ms", "Median latency, a failed request counting as infinitely slow"),
+    ("p95 ms", "95th percentile of the latency"),
+    ("p99 ms", "99th percentile of the latency"),
+    ("wait p95 ms", "95th percentile of the time in the buffer"),
+    ("CPU %", "Mean CPU of the server's processes, percent of one processor"),
+    ("MB", "Peak resident memory of the server's processes"),
+    ("dropped", "Arrivals that found the buffer full"),
+    ("errors", "Requests that were taken and failed"),
+)
+
+
+def figures(case: CaseResult) -> tuple[Figure, ...]:
+    """Return a figure for each of :data:`HEADINGS`."""
+    summary, resources = case.summary, case.resources
+    lost, failed = dropped(summary), errors(summary)
+    return (
+        _figure(summary.arrivals, compact(summary.arrivals, 0)),
+        _figure(summary.success_rate, percent(summary.success_rate),
+                "bad" if summary.success_rate < 1 else ""),
+        _figure(summary.throughput, significant(summary.throughput)),
+        *(latency_figure(case, name) for name in ("p50", "p95", "p99")),
+        _milliseconds(summary.queue_wait.percentiles.get("p95")),
+        _figure(resources.cpu_mean, compact(resources.cpu_mean)),
+        _figure(resources.memory_peak, compact(megabytes(resources.memory_peak), 0)),
+        _figure(lost, compact(lost, 0), "bad" if lost else ""),
+        _figure(failed, compact(failed, 0), "bad" if failed else ""),
+    )  # fmt: skip
+
+
+def _figure(value: float | None, text: str, css: str = "") -> Figure:
+    return Figure(text, "" if value is None else repr(float(value)), css)
+
+
+def _milliseconds(seconds: float | None) -> Figure:
+    if seconds is None:
+        return Figure(MISSING)
+    return _figure(seconds, significant(max(seconds, 0.0) * 1e3))
+
+
+def latency_figure(case: CaseResult, name: str) -> Figure:
+    """Return a percentile; in brackets where there are too few requests to tell it."""
+    known = percentile(case.summary, name)
+    if known.value is None:
+        return Figure(MISSING)
+    text = significant(known.value * 1e3)
+    if math.isinf(known.value):
+        return Figure(text, "inf", "bad", "so many requests failed that it is infinite")
+    if known.resolved:
+        return _figure(known.value, text)
+    return Figure(f"({text})", repr(known.value), "doubtful", "too few requests to tell")
+
+
+# -- the drill-down -------------------------------------------------------------------------------
+
+FIGURE_HEADINGS: Final = ("n", "mean", "min", "p50", "p90", "p95", "p99", "p99.9", "max")
+
+
+def figure_table(case: CaseResult) -> tuple[tuple[str, tuple[Figure, ...]], ...]:
+    """Return a row in ms for each quantity."""
+    summary = case.summary
+    mean = summary.estimates.get("mean")
+    failed = summary.latency.n < summary.arrivals
+    unknown = Figure("")
+    first = (
+        _figure(summary.arrivals, compact(summary.arrivals, 0)),
+        Figure("∞", "inf", "bad") if failed else _milliseconds(mean.value if mean else None),
+        unknown,
+        *(latency_figure(case, name) for name in NAMES),
+        unknown,
+    )
+    ends = [interval(summary.estimates.get(name)) for name in ("mean", *NAMES)]
+    texts = [
+        Figure("" if pair is None else "–".join(_end(end) for end in pair), css="ends")
+        for pair in ends
+    ]
+    second = (unknown, texts[0], unknown, *texts[1:], unknown)
+    rows = [("latency, all requests", first), ("95 % interval", second)]
+    rows += [
+        (label, _distribution(values))
+        for label, values in (
+            ("latency of successes", summary.latency),
+            ("queue wait", summary.queue_wait),
+            ("service time", summary.service_time),
+            ("generator lag", summary.generator_lag),
+        )
+    ]
+    return tuple(rows)
+
+
+def _end(seconds: float) -> str:
+    return significant(max(seconds, 0.0) * 1e3)
+
+
+def _distribution(values: Distribution) -> tuple[Figure, ...]:
+    numbers = [values.mean, values.min, *(values.percentiles.get(name) for name in NAMES)]
+    return (
+        _figure(values.n, compact(values.n, 0)),
+        *(_milliseconds(value) for value in (*numbers, values.max)),
+    )
+
+
+def clause_view(one: ClauseResult) -> ClauseView:
+    """Return a clause with its drawing, whose scale holds bound, value and interval."""
+    kind = METRICS.get(one.metric, "latency")
+    value = one.value
+    infinite = value is None and kind == "latency"
+    known = [x for x in (one.bound, value, one.low, one.high) if x is not None]
+    axis = _clause_axis(kind, known)
+    low = high = None
+    is_open = one.low is not None and one.high is None
+    text = ""
+    if one.low is not None:
+        low = _place(axis, one.low)
+        high = _BAR if one.high is None else _place(axis, one.high)
+        upper = "∞" if one.high is None else quantity(kind, one.high)
+        text = f"{quantity(kind, one.low)} to {upper}"
+    return ClauseView(
+        clause=one,
+        name=clean(one.clause),
+        bound=quantity(kind, one.bound),
+        value="∞" if infinite else MISSING if value is None else quantity(kind, value),
+        interval=text,
+        low=low,
+        high=high,
+        open=is_open,
+        place=None if value is None else _place(axis, value),
+        infinite=infinite,
+        bound_place=_place(axis, one.bound),
+        message=clean(one.message),
+    )
+
+
+def _clause_axis(kind: str, known: Sequence[float]) -> Axis:
+    if kind == "latency" and min(known) > 0:
+        axis = logarithmic(known)
+        return Axis(axis.first, axis.last, (), logarithmic=True)
+    low, high = min(known), max(known)
+    edge = 0.12 * (high - low) or 0.12 * abs(high) or 1.0
+    return linear(low - edge, high + edge)
+
+
+def _place(axis: Axis, value: float) -> int:
+    return round(float(axis.place([value])[0]) * _BAR)
+
+
+def log_tails(kind: str, directory: Path) -> list[LogTail]:
+    """Return how the logs of a kind's servers end; none where they are missing or empty."""
+    try:
+        found = sorted(
+            path
+            for one in (directory / "servers").iterdir()
+            if one.name == kind or re.fullmatch(re.escape(kind) + r"-\d+", one.name)
+            for path in one.rglob("*.log")
+        )
+    except OSError:
+        return []
+    tails = []
+    for path in found:
+        lines = last_lines(path) or []
+        if lines:
+            shown = tuple(_log_line(line) for line in lines[-_LOG_LINES:])
+            tails.append(LogTail(path.relative_to(directory).as_posix(), shown))
+    return tails
+
+
+def _log_line(line: str) -> str:
+    shown = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in line.rstrip())
+    return shown if len(shown) <= _LONGEST_LINE else shown[:_LONGEST_LINE] + "…"
+
+
+def case_view(
+    case: CaseResult,
+    anchor: str,
+    *,
+    repeat: int,
+    title: str,
+    css: str,
+    charts: Sequence[Chart],
+    missing: str,
+    added: Mapping[str, str],
+    directory: Path,
+) -> CaseView:
+    """Return everything that the page shows of a case.
+
+    Args:
+        case: its figures.
+        anchor: under which it is found.
+        repeat: which of the cases of its cell it is, 0 if there is one alone.
+        title: the server's name.
+        css: class with the curve's colour.
+        charts: its drawings.
+        missing: why there are no records, if so.
+        added: what hooks have added.
+        directory: of the run, for the logs.
+    """
+    tail = "p99" if percentile(case.summary, "p99").resolved else "p95"
+    told = case.verdict in _WORSE or case.verdict == "inconclusive"
+    return CaseView(
+        anchor=anchor,
+        name=clean(case.name),
+        label=cell_name(case.name),
+        test=clean(case.nodeid) or clean(case.name),
+        function=test_name(case),
+        kind=case.server.kind,
+        css=css,
+        server=title,
+        implementation=server_text(title, case.server),
+        settings=settings_text(case.server),
+        rate=plain(case.rate),
+        buffer=plain(case.buffer_size),
+        repeat=repeat,
+        verdict="none" if case.verdict == "passed" and not case.clauses else case.verdict,
+        verdict_text=verdict_cell(case).text.lower().replace("slo", "SLO"),
+        reasons=tuple(reasons(case)) if told else (),
+        figures=figures(case),
+        p50=latency_figure(case, "p50"),
+        tail=(tail, latency_figure(case, tail)),
+        clauses=tuple(clause_view(one) for one in case.clauses),
+        table=figure_table(case),
+        facts=tuple(case_facts(case)),
+        failures=tuple(clean(text) for text in failure_texts(case, most=12)),
+        charts=tuple(charts),
+        missing=missing,
+        logs=tuple(log_tails(case.server.kind, directory)) if case.verdict in _WORSE else (),
+        added=tuple(added.items()),
+    )

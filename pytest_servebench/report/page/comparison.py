@@ -1,0 +1,362 @@
+"""What the page of a comparison says: what got slower first, then each metric, then each case."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pytest_servebench.comparability import ALLOWABLE, Difference
+from pytest_servebench.compare import (
+    SAME,
+    VERDICTS,
+    CaseComparison,
+    Change,
+    Comparison,
+    Verdict,
+    fails,
+)
+from pytest_servebench.gates import KINDS, LARGER_IS_BETTER, NAMES, Gate
+from pytest_servebench.report.comparison import (
+    change_text,
+    conclusion,
+    gate_text,
+    interval_text,
+    labels,
+    notes,
+    run_text,
+    verdict_text,
+    worse_text,
+)
+from pytest_servebench.report.facts import cell_name
+from pytest_servebench.report.page import axes
+from pytest_servebench.report.page.chart import Chart
+from pytest_servebench.report.page.comparison_charts import overlay
+from pytest_servebench.report.text import clean, counted, joined
+from pytest_servebench.results import Run
+from pytest_servebench.slo import quantity
+
+Found = tuple[Comparison, Sequence[Difference], Sequence[Difference]]
+"""A comparison, the differences that were allowed, and those that refuse it."""
+
+_BAR: Final = 300  # width of a change's drawing
+_FARTHEST: Final = math.log(4)  # of a ratio's scale: what is beyond is shown by an arrow
+_CSS: Final[Mapping[Verdict, str]] = {
+    "worse": "worse", "cannot tell": "unsure", "same": "same", "better": "better",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A change on the scale of its metric: places from 0 to the width of the drawing.
+
+    Attributes:
+        place: of the value, ``None`` if it is not known.
+        low: lower end of the interval, ``None`` if there is none.
+        high: upper end.
+        open_low: whether the interval goes on beyond the scale.
+        open_high: the same at the other end.
+    """
+
+    place: int | None
+    low: int | None
+    high: int | None
+    open_low: bool
+    open_high: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of one case."""
+
+    case: str
+    anchor: str
+    base: str
+    new: str
+    change: str
+    sort: str
+    interval: str
+    verdict: str
+    css: str
+    bar: Bar
+
+
+@dataclass(frozen=True)
+class MetricView:
+    """One metric in all cases.
+
+    Attributes:
+        name: of the metric.
+        rows: a row for each case.
+        limits: places of the threshold, or of the margin within which figures are the same.
+        meaning: what the limits are.
+        smaller: whether smaller is better.
+        decides: whether verdicts hang on it.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    limits: tuple[int, ...]
+    meaning: str
+    smaller: bool
+    decides: bool
+
+
+@dataclass(frozen=True)
+class PairView:
+    """One case on both sides."""
+
+    anchor: str
+    name: str
+    verdict: Verdict
+    css: str
+    text: str
+    repeats: str
+    chart: Chart
+
+
+@dataclass(frozen=True)
+class Block:
+    """BASE beside one NEW."""
+
+    number: int
+    base: str
+    new: str
+    name: str
+    conclusion: str
+    css: str
+    refused: tuple[tuple[str, str], ...]
+    remedy: str
+    allowed: tuple[tuple[str, str], ...]
+    gates: tuple[tuple[str, str, str], ...]
+    counts: tuple[tuple[str, str], ...]
+    cases: tuple[PairView, ...]
+    metrics: tuple[MetricView, ...]
+    notes: tuple[str, ...]
+
+
+def blocks(found: Sequence[Found], base: Path, news: Sequence[Path]) -> list[Block]:
+    """Return what the page says.
+
+    Args:
+        found: the comparisons.
+        base: directory of the run before, in which records are looked for.
+        news: the same of the runs now.
+    """
+    return [
+        _block(number, one, base, new)
+        for number, (one, new) in enumerate(zip(found, news, strict=True), 1)
+    ]
+
+
+def _block(number: int, found: Found, base: Path, new: Path) -> Block:
+    comparison, allowed, refused = found
+    names = dict(zip(map(id, comparison.cases), _names(comparison.cases), strict=True))
+    gates = [result.gate for result in comparison.gates]
+    ordered = sorted(comparison.cases, key=lambda case: VERDICTS.index(case.verdict))
+    anchors = {id(case): f"pair-{number}-{index}" for index, case in enumerate(ordered, 1)}
+    shown = [] if refused else ordered
+    changes = [case.changes[metric] for case in shown for metric in case.shown]
+    return Block(
+        number=number,
+        base=run_text(comparison.base),
+        new=run_text(comparison.new),
+        name=clean(comparison.new.name),
+        conclusion="These runs cannot be compared." if refused else conclusion(comparison),
+        css="refused" if refused else "worse" if comparison.worse else "better",
+        refused=_texts(refused),
+        remedy=_remedy(comparison, refused),
+        allowed=_texts(allowed),
+        gates=() if refused else tuple(
+            (str(one.gate), "failed" if one.failed else "passed" if one.judged else "unsure",
+             gate_text(one, names))
+            for one in comparison.gates
+        ),
+        counts=_counts(changes),
+        cases=tuple(_pair(case, names[id(case)], anchors[id(case)], gates, base, new)
+                    for case in shown),
+        metrics=tuple(_metrics(shown, names, anchors, gates)),
+        notes=() if refused else tuple(notes(comparison, every=True)),
+    )  # fmt: skip
+
+
+def _names(cases: Sequence[CaseComparison]) -> list[str]:
+    """Return what each case is called: its cell alone where that tells them apart."""
+    known = labels(cases)
+    cells = [cell_name(name) for name in known]
+    return cells if len(set(cells)) == len(cells) else known
+
+
+def _texts(found: Sequence[Difference]) -> tuple[tuple[str, str], ...]:
+    return tuple((one.about, clean(one.text)) for one in found)
+
+
+def _remedy(comparison: Comparison, refused: Sequence[Difference]) -> str:
+    words = dict.fromkeys(one.about for one in refused if one.about in ALLOWABLE)
+    if not words or not comparison.cases:
+        return ""
+    return (
+        f"To compare the {counted(len(comparison.cases), 'case')} that both have all the same: "
+        f"--allow {','.join(words)}"
+    )
+
+
+def _counts(changes: Sequence[Change]) -> tuple[tuple[str, str], ...]:
+    number = Counter(one.verdict for one in changes)
+    return tuple((_CSS[word], f"{number[word]} {word}") for word in VERDICTS if number[word])
+
+
+# -- each case ------------------------------------------------------------------------------------
+
+
+def _pair(
+    case: CaseComparison, name: str, anchor: str, gates: Sequence[Gate], base: Path, new: Path
+) -> PairView:
+    numbers = (len(case.pair.base), len(case.pair.new))
+    repeats = f"{numbers[0]} and {numbers[1]} repeats" if max(numbers) > 1 else ""
+    return PairView(
+        anchor=anchor,
+        name=name,
+        verdict=case.verdict,
+        css=_CSS[case.verdict],
+        text=_gist(case, gates),
+        repeats=repeats,
+        chart=overlay(case, base, new),
+    )
+
+
+def _gist(case: CaseComparison, gates: Sequence[Gate]) -> str:
+    """Return the metrics that gave the case its verdict, with their changes."""
+    found = [case.changes[metric] for metric in case.shown]
+    deciding = [one for one in found if one.verdict == case.verdict]
+    broken = [one for one in found if any(g.metric == one.metric and fails(g, one) for g in gates)]
+    return joined(
+        f"{NAMES[one.metric]} {change_text(one.metric, one.change.value)}"
+        for one in dict.fromkeys((*broken, *deciding))
+    )
+
+
+# -- each metric ----------------------------------------------------------------------------------
+
+
+def _metrics(
+    cases: Sequence[CaseComparison],
+    names: Mapping[int, str],
+    anchors: Mapping[int, str],
+    gates: Sequence[Gate],
+) -> list[MetricView]:
+    found = []
+    for metric in KINDS:
+        members = [case for case in cases if metric in case.changes]
+        if members:
+            found.append(_metric(metric, members, names, anchors, gates))
+    return sorted(found, key=lambda one: not one.decides)
+
+
+def _metric(
+    metric: str,
+    cases: Sequence[CaseComparison],
+    names: Mapping[int, str],
+    anchors: Mapping[int, str],
+    gates: Sequence[Gate],
+) -> MetricView:
+    gate = next((one for one in gates if one.metric == metric), None)
+    margin = gate.threshold if gate else SAME[metric]
+    smaller = metric not in LARGER_IS_BETTER
+    axis = _scale([case.changes[metric] for case in cases], margin)
+    worse = worse_text(metric, margin)
+    better = worse_text(metric, -margin)
+    limits: tuple[int, ...] = (_at(axis, metric, margin if smaller else -margin),)
+    meaning = f"dashed: the gate's threshold, {worse}"
+    if gate is None:
+        limits = (_at(axis, metric, -margin), _at(axis, metric, margin))
+        ends = (better, worse) if smaller else (worse, better)
+        meaning = f"dashed: the margin within which figures are the same, {' to '.join(ends)}"
+    return MetricView(
+        name=NAMES[metric],
+        rows=tuple(
+            _row(case, metric, names[id(case)], anchors[id(case)], gates, axis) for case in cases
+        ),
+        limits=limits,
+        meaning=meaning,
+        smaller=smaller,
+        decides=any(metric in case.shown for case in cases),
+    )
+
+
+def _height(metric: str, value: float) -> float:
+    """Return where a change is on its scale: logarithms of ratios, differences of shares."""
+    if KINDS[metric] == "share":
+        return value
+    return math.log(value) if value > 0 else -math.inf
+
+
+def _at(axis: axes.Axis, metric: str, margin: float) -> int:
+    return _place(axis, _height(metric, margin if KINDS[metric] == "share" else 1 + margin))
+
+
+def _place(axis: axes.Axis, value: float) -> int:
+    return round(float(axis.place([value])[0]) * _BAR)
+
+
+def _scale(changes: Sequence[Change], margin: float) -> axes.Axis:
+    """Return a scale with no change in its middle."""
+    ends = [
+        abs(_height(one.metric, value))
+        for one in changes
+        for value in (one.change.value, one.change.low, one.change.high)
+    ]
+    finite = [end for end in ends if math.isfinite(end)]
+    reach = 1.1 * min(_FARTHEST, max([*finite, 2 * margin]))
+    return axes.Axis(-reach, reach, ())
+
+
+def _row(
+    case: CaseComparison,
+    metric: str,
+    name: str,
+    anchor: str,
+    gates: Sequence[Gate],
+    axis: axes.Axis,
+) -> Row:
+    change = case.changes[metric]
+    kind = KINDS[metric]
+    worse = change.worse_by
+    broken = any(gate.metric == metric and fails(gate, change) for gate in gates)
+    return Row(
+        case=name,
+        anchor=anchor,
+        base=quantity(kind, change.base),
+        new=quantity(kind, change.new),
+        change=change_text(metric, change.change.value),
+        sort="inf" if worse == math.inf else "" if math.isnan(worse) else repr(worse),
+        interval=interval_text(change),
+        verdict=verdict_text(change, gates).lower(),
+        css="worse" if broken else _CSS[change.verdict],
+        bar=_bar(change, axis),
+    )
+
+
+def _bar(change: Change, axis: axes.Axis) -> Bar:
+    metric = change.metric
+    value = _height(metric, change.change.value)
+    place = None if math.isnan(value) else _place(axis, value)
+    ends = [_height(metric, end) for end in (change.change.low, change.change.high)]
+    if not change.sampled or any(math.isnan(end) for end in ends):
+        return Bar(place, None, None, open_low=False, open_high=False)
+    return Bar(
+        place,
+        _place(axis, ends[0]),
+        _place(axis, ends[1]),
+        open_low=ends[0] < axis.first,
+        open_high=ends[1] > axis.last,
+    )
+
+
+def names_of(runs: Sequence[Run]) -> str:
+    """Return the heading's names."""
+    base, *others = (clean(run.name) for run in runs)
+    return f"{joined(others)} against {base}"

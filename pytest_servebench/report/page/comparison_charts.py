@@ -1,0 +1,90 @@
+"""Both sides of a comparison in one drawing."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from pytest_servebench.compare import CaseComparison
+from pytest_servebench.gates import NAMES
+from pytest_servebench.report.figures import SHARES, percentile
+from pytest_servebench.report.numbers import significant
+from pytest_servebench.report.page import axes
+from pytest_servebench.report.page.chart import Chart, Key
+from pytest_servebench.report.page.thinning import curve
+from pytest_servebench.results import CaseResult, load_records
+
+
+def overlay(case: CaseComparison, base: Path, new: Path) -> Chart:
+    """Return the percentile curves of both sides, one for each repeat.
+
+    Args:
+        case: what was compared.
+        base: directory of the run before, in which records are looked for.
+        new: the same of the run now.
+    """
+    sides = [
+        (word, css, [(one, *_curve(one, where)) for one in cases])
+        for word, css, cases, where in (
+            ("BASE", "of-base", case.pair.base, base),
+            ("NEW", "of-new", case.pair.new, new),
+        )
+    ]
+    every = [values for _, _, curves in sides for _, _, values, _ in curves if len(values)]
+    ends = [float(end) for values in every for end in (values[0], values[-1])]
+    number = max((one.summary.arrivals for one in case.pair.every), default=1)
+    chart = Chart(
+        "Latency by percentile, ms",
+        _overlay_words(case),
+        axes.slower(number),
+        axes.logarithmic(ends),
+        "share of requests that are no slower",
+    )
+    whole = True
+    for word, css, curves in sides:
+        for one, shares, values, recorded in curves:
+            _interval_bars(chart, one, css)
+            chart.line(shares, values, f"line {css}")
+            whole = whole and recorded
+        chart.legend.append(Key("line", word, css))
+    chart.note = "Upright lines: 95 % intervals."
+    if not whole:
+        chart.note += " Where records are missing, known percentiles are joined."
+    return chart
+
+
+def _curve(case: CaseResult, directory: Path) -> tuple[axes.Floats, axes.Floats, bool]:
+    """Return a case's percentile curve in ms, and whether it is that of its records."""
+    try:
+        records = load_records(case, directory)
+    except (ValueError, OSError):
+        records = None
+    if records is not None:
+        return (*curve(np.sort(1e3 * records.latency())), True)
+    known = [(1 - share, percentile(case.summary, name).value) for name, share in SHARES.items()]
+    found = [(share, 1e3 * value) for share, value in known
+             if value is not None and math.isfinite(value)]  # fmt: skip
+    return np.array([share for share, _ in found]), np.array([ms for _, ms in found]), False
+
+
+def _interval_bars(chart: Chart, case: CaseResult, css: str) -> None:
+    aside = 3 if css == "of-new" else -3
+    for name, share in SHARES.items():
+        known = percentile(case.summary, name)
+        if known.low is None or known.high is None or not chart.x.holds(1 - share):
+            continue
+        place = int(chart.px([1 - share])[0]) + aside
+        low, high = chart.py([1e3 * known.low, min(1e3 * known.high, chart.y.last)]).tolist()
+        chart.trace([(place, low), (place, high)], f"whisker {css}")
+
+
+def _overlay_words(case: CaseComparison) -> str:
+    texts = [
+        f"{NAMES[name]} {significant(1e3 * change.base)} in BASE and "
+        f"{significant(1e3 * change.new)} in NEW"
+        for name, change in case.changes.items()
+        if name in SHARES
+    ]
+    return f"Percentiles of the latency in ms: {'; '.join(texts)}."

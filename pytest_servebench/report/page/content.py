@@ -1,0 +1,359 @@
+"""What the page of a run says, worked out for its template."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pytest_servebench.evaluation import evaluate
+from pytest_servebench.load.records import Records
+from pytest_servebench.report.attention import BLOCKS, causes
+from pytest_servebench.report.facts import (
+    headline,
+    run_date,
+    server_titles,
+    servers,
+    settings_text,
+    test_name,
+)
+from pytest_servebench.report.figures import groups, with_verdict
+from pytest_servebench.report.numbers import plain
+from pytest_servebench.report.page.answer import answer
+from pytest_servebench.report.page.case_charts import case_charts
+from pytest_servebench.report.page.cases import CaseView, anchors, case_view
+from pytest_servebench.report.page.chart import Chart
+from pytest_servebench.report.page.points import EvaluationView, evaluation_view
+from pytest_servebench.report.page.sweep_charts import sweep_charts
+from pytest_servebench.report.page.theme import Shade, shade
+from pytest_servebench.report.plot_series import colours, make_series, tinted
+from pytest_servebench.report.text import abridged, clean, counted, joined
+from pytest_servebench.results import CaseResult, Run, ServerInfo, load_records
+
+_VERDICTS: Final = ("invalid", "failed", "inconclusive", "passed", "none")
+_WORDS: Final = {"none": "without an SLO"}
+_ADVICE: Final = {
+    "invalid": "Free the machine, or lower the rate, and run these cases again.",
+    "failed": "Open the case: it shows when requests were slow or lost, and what the server had "
+    "to say.",
+    "inconclusive": "Measure longer (--servebench-duration) or repeat (--servebench-repeats); each "
+    "case says how much would do.",
+}
+_MOST_POINTS: Final = 2500  # requests drawn one by one in a drawing
+_FEWEST_POINTS: Final = 150
+_LONGEST_TITLE: Final = 120  # characters
+_ALL_POINTS: Final = 30_000  # in all drawings of one kind together, which bounds the file's size
+
+
+@dataclass(frozen=True)
+class ServerView:
+    """One server of the run."""
+
+    title: str
+    implementation: str
+    settings: str
+    css: str
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Cases that are not simply good, told by what they have in common.
+
+    Attributes:
+        verdict: that all of them have.
+        heading: what it means.
+        share: how many of the run's cases they are.
+        causes: each with its cases, by the server's name.
+        advice: what to do.
+    """
+
+    verdict: str
+    heading: str
+    share: str
+    causes: tuple[tuple[str, Mapping[str, Sequence[CaseView]]], ...]
+    advice: str
+
+
+@dataclass(frozen=True)
+class MatrixRow:
+    """One server's cells."""
+
+    server: ServerView
+    cells: tuple[tuple[CaseView, ...], ...]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The cases of one test function by rate and buffer.
+
+    Attributes:
+        test: the function's name.
+        rates: each with the number of its columns.
+        buffers: heading of each column.
+        rows: one for each server.
+    """
+
+    test: str
+    rates: tuple[tuple[str, int], ...]
+    buffers: tuple[str, ...]
+    rows: tuple[MatrixRow, ...]
+
+
+@dataclass(frozen=True)
+class SweepView:
+    """The drawings over all cases of one test function."""
+
+    test: str
+    charts: tuple[Chart, ...]
+    legend: tuple[tuple[str, str, int], ...]
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything that the template of a run's page needs."""
+
+    title: str
+    name: str
+    date: str
+    answer: tuple[str, ...]
+    counts: tuple[tuple[str, int, str], ...]
+    attention: tuple[Attention, ...]
+    servers: tuple[ServerView, ...]
+    facts: tuple[tuple[str, str], ...]
+    versions: tuple[tuple[str, str], ...]
+    added: tuple[tuple[str, str], ...]
+    shades: Mapping[str, Shade]
+    matrices: tuple[Matrix, ...]
+    cases: tuple[CaseView, ...]
+    choices: Mapping[str, tuple[tuple[str, str], ...]]
+    several_tests: bool
+    evaluation: EvaluationView | None
+    sweeps: tuple[SweepView, ...]
+    missing: str
+
+
+def content(
+    run: Run,
+    directory: Path,
+    added: Mapping[str, str],
+    added_to_cases: Sequence[Mapping[str, str]],
+) -> Content:
+    """Return what the page says.
+
+    Args:
+        run: what was measured.
+        directory: of the run: records and logs are looked for there.
+        added: what hooks have added to the run.
+        added_to_cases: the same of each case.
+    """
+    palette = colours(case.server.kind for case in run.cases)
+    titles = server_titles(run.cases)
+    classes, shades = _looks(run.cases, palette)
+    views = _case_views(run, directory, titles, classes, added_to_cases)
+    by_id = {id(case): view for case, view in zip(run.cases, views, strict=True)}
+    ordered = [case for group in groups(run.cases) for case in group.cases]
+    shown = tuple(by_id[id(case)] for case in ordered)
+    tests = list(dict.fromkeys(test_name(case) for case in run.cases))
+    known = {
+        kind: ServerView(titles[kind], _program(server), settings_text(server),
+                         classes[kind, None])
+        for kind, server in servers(run.cases).items()
+    }  # fmt: skip
+    evaluation = evaluate(run.cases, interleaved=run.interleaved)
+    unread = [view for view in shown if view.missing]
+    return Content(
+        title=abridged(joined(titles.values()), _LONGEST_TITLE) or "pytest-servebench",
+        name=clean(run.name),
+        date=run_date(run),
+        answer=tuple(answer(run.cases, evaluation)),
+        counts=_counts(shown),
+        attention=tuple(_attention(run.cases, by_id)),
+        servers=tuple(known.values()),
+        facts=tuple((label, text) for label, text in _facts(run)),
+        versions=tuple((clean(name), clean(text)) for name, text in run.versions.items()),
+        added=tuple(added.items()),
+        shades=shades,
+        matrices=tuple(_matrix(run.cases, test, known, by_id) for test in tests),
+        cases=shown,
+        choices=_choices(shown),
+        several_tests=len(tests) > 1,
+        evaluation=evaluation_view(evaluation),
+        sweeps=tuple(_sweep(run.cases, test, palette, classes) for test in tests),
+        missing=_missing(unread, len(shown)),
+    )
+
+
+def _program(server: ServerInfo) -> str:
+    return f"{clean(server.implementation)}, {clean(server.protocol)}"
+
+
+_Classes = dict[tuple[str, int | None], str]
+
+
+def _looks(
+    cases: Sequence[CaseResult], palette: Mapping[str, str]
+) -> tuple[_Classes, dict[str, Shade]]:
+    """Return kind and buffer to a CSS class, and the class to its colours."""
+    sizes = sorted({case.buffer_size for case in cases})
+    classes: _Classes = {}
+    found: dict[str, Shade] = {}
+    for number, kind in enumerate(dict.fromkeys(case.server.kind for case in cases)):
+        classes[kind, None] = f"k{number}"
+        found[f"k{number}"] = shade(palette[kind])
+        for index, size in enumerate(sizes):
+            classes[kind, size] = f"k{number}b{index}"
+            found[f"k{number}b{index}"] = shade(tinted(palette[kind], index))
+    return classes, found
+
+
+def _case_views(
+    run: Run,
+    directory: Path,
+    titles: Mapping[str, str],
+    classes: _Classes,
+    added: Sequence[Mapping[str, str]],
+) -> list[CaseView]:
+    cores = run.machine.get("cores")
+    points = min(_MOST_POINTS, max(_FEWEST_POINTS, _ALL_POINTS // max(len(run.cases), 1)))
+    alike = Counter(map(_cell, run.cases))
+    seen: Counter[tuple[str, str, float, int]] = Counter()
+    views = []
+    for index, (case, anchor) in enumerate(zip(run.cases, anchors(run.cases), strict=True)):
+        records, missing = _records(case, directory)
+        cell = _cell(case)
+        seen[cell] += 1
+        charts = case_charts(case, records, cores if isinstance(cores, int) else None, points)
+        views.append(
+            case_view(
+                case,
+                anchor,
+                repeat=seen[cell] if alike[cell] > 1 else 0,
+                title=titles[case.server.kind],
+                css=classes[case.server.kind, None],
+                charts=charts,
+                missing=missing,
+                added=added[index] if index < len(added) else {},
+                directory=directory,
+            )
+        )
+    return views
+
+
+def _cell(case: CaseResult) -> tuple[str, str, float, int]:
+    return case.nodeid.partition("[")[0], case.server.kind, case.rate, case.buffer_size
+
+
+def _records(case: CaseResult, directory: Path) -> tuple[Records | None, str]:
+    """Return a case's records, or why there are none."""
+    try:
+        records = load_records(case, directory)
+    except (ValueError, OSError):
+        return None, f"{clean(case.records_file)} cannot be read: it is damaged"
+    if records is not None:
+        return records, ""
+    name = clean(case.records_file)
+    return None, f"{name} is missing" if name else "none were saved"
+
+
+def _missing(unread: Sequence[CaseView], number: int) -> str:
+    if not unread:
+        return ""
+    share = "all cases" if len(unread) == number else f"{len(unread)} of {counted(number, 'case')}"
+    return (
+        f"Records of single requests are not there for {share}: drawings over time are left out. "
+        "Figures, intervals and verdicts are those of the run."
+    )
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    """Return the headline without the servers, which have a place of their own."""
+    found = []
+    last = ""
+    for label, text in headline(run):
+        last = label or last
+        if last not in ("server", "servers"):
+            found.append((label, text))
+    return found
+
+
+def _counts(cases: Sequence[CaseView]) -> tuple[tuple[str, int, str], ...]:
+    number = Counter(case.verdict for case in cases)
+    return tuple((word, number[word], _WORDS.get(word, word)) for word in _VERDICTS if number[word])
+
+
+def _attention(cases: Sequence[CaseResult], views: Mapping[int, CaseView]) -> list[Attention]:
+    found = []
+    for verdict, heading, _ in BLOCKS:
+        members = with_verdict(cases, verdict)
+        if not members:
+            continue
+        alike: dict[str, dict[str, list[CaseView]]] = {}
+        for case in members:
+            view = views[id(case)]
+            for cause in causes(case):
+                alike.setdefault(cause, {}).setdefault(view.server, []).append(view)
+        found.append(
+            Attention(
+                verdict,
+                heading.partition(": ")[2],
+                f"{len(members)} of {counted(len(cases), 'case')}",
+                tuple(alike.items()),
+                _ADVICE[verdict],
+            )
+        )
+    return found
+
+
+def _matrix(
+    cases: Sequence[CaseResult],
+    test: str,
+    known: Mapping[str, ServerView],
+    views: Mapping[int, CaseView],
+) -> Matrix:
+    own = [case for case in cases if test_name(case) == test]
+    cells: dict[tuple[float, int], dict[str, list[CaseView]]] = {}
+    for case in own:
+        cell = cells.setdefault((case.rate, case.buffer_size), {})
+        cell.setdefault(case.server.kind, []).append(views[id(case)])
+    columns = sorted(cells)
+    number = Counter(rate for rate, _ in columns)
+    kinds = dict.fromkeys(case.server.kind for case in own)
+    return Matrix(
+        test,
+        tuple((plain(rate), width) for rate, width in sorted(number.items())),
+        tuple(plain(size) for _, size in columns),
+        tuple(
+            MatrixRow(known[kind], tuple(tuple(cells[key].get(kind, ())) for key in columns))
+            for kind in kinds
+        ),
+    )
+
+
+def _choices(cases: Sequence[CaseView]) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Return what can be chosen from: attribute to values and their names."""
+    found = {
+        "server": dict.fromkeys((case.css, case.server) for case in cases),
+        "rate": dict.fromkeys((case.rate, f"{case.rate}/s") for case in cases),
+        "buffer": dict.fromkeys((case.buffer, case.buffer) for case in cases),
+        "verdict": dict.fromkeys((case.verdict, case.verdict_text) for case in cases),
+    }
+    return {name: tuple(values) for name, values in found.items()}
+
+
+def _sweep(
+    cases: Sequence[CaseResult], test: str, palette: Mapping[str, str], classes: _Classes
+) -> SweepView:
+    own = [case for case in cases if test_name(case) == test]
+    series = make_series(own, palette)
+    sizes = sorted({one.buffer_size for one in series})
+    names = {(one.kind, one.buffer_size): classes[one.kind, one.buffer_size] for one in series}
+    return SweepView(
+        test,
+        tuple(sweep_charts(series, names)),
+        tuple(
+            (names[one.kind, one.buffer_size], one.label, sizes.index(one.buffer_size) % 4)
+            for one in series
+        ),
+    )

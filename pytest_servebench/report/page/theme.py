@@ -1,0 +1,67 @@
+"""Colours of servers and buffers for both themes: those of the plots, where they can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+LIGHT: Final = "#ffffff"
+DARK: Final = "#161b22"
+LEAST: Final = 3.0
+"""WCAG 2.1, 1.4.11: contrast of what must be seen to understand a graphic."""
+
+_ON_DARK: Final = 4.5  # thin lines fade there
+_STEP: Final = 0.08
+
+
+@dataclass(frozen=True)
+class Shade:
+    """One colour in both themes."""
+
+    light: str
+    dark: str
+
+
+def shade(colour: str) -> Shade:
+    """Return ``#rrggbb`` as it is where it stands out enough, else darker or lighter."""
+    return Shade(
+        _legible(colour, LIGHT, "#000000", LEAST), _legible(colour, DARK, "#ffffff", _ON_DARK)
+    )
+
+
+def shades(palette: Mapping[str, str]) -> dict[str, Shade]:
+    """Return the shades of each kind's colour."""
+    return {kind: shade(colour) for kind, colour in palette.items()}
+
+
+def contrast(colour: str, other: str) -> float:
+    """Return the contrast of two colours as WCAG defines it, 1 to 21."""
+    first, second = sorted((_luminance(colour), _luminance(other)))
+    return (second + 0.05) / (first + 0.05)
+
+
+def _legible(colour: str, ground: str, towards: str, least: float) -> str:
+    share = 0.0
+    mixed = colour.lower()
+    while contrast(mixed, ground) < least and share < 1:
+        share += _STEP
+        mixed = _mixed(colour, towards, share)
+    return mixed
+
+
+def _channels(colour: str) -> Sequence[int]:
+    return [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
+
+
+def _mixed(colour: str, other: str, share: float) -> str:
+    pairs = zip(_channels(colour), _channels(other), strict=True)
+    return "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in pairs)
+
+
+def _luminance(colour: str) -> float:
+    def linear(channel: float) -> float:
+        return channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
+
+    red, green, blue = (linear(one / 255) for one in _channels(colour))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

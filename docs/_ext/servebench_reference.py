@@ -1,0 +1,268 @@
+"""Parts of the reference that are made from the code when the site is built.
+
+``{servebench-options} NAME...``
+    the named options, or without names all that no directive before it has named;
+``{servebench-fixtures}``
+    the fixtures;
+``{servebench-schema}``
+    the JSON Schema of a saved run, one table for each kind of object.
+
+An option or ini key that a page mentions (``--servebench-rates``, ``servebench_rates``) links to
+its description; one that does not exist is a warning.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Final
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.transforms import SphinxTransform
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.typing import ExtensionMetadata
+
+import pytest_servebench
+from pytest_servebench import fixtures
+from pytest_servebench.options import add_options
+
+PREFIX: Final = "--servebench-"
+_OPTION: Final = re.compile(r"--servebench-[a-z0-9-]+")
+_INI: Final = re.compile(r"servebench_[a-z0-9_]+")
+_SPECIAL: Final = re.compile(r"([\\`*_<>\[\]|$#])")
+
+
+# -- options --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Option:
+    """One option of the plugin, as pytest's parser was told of it.
+
+    Attributes:
+        name: with its dashes.
+        metavar: word for the value; empty for a flag.
+        help: what it does, without the default.
+        repeatable: whether it may be given several times.
+        default: as text; empty if there is none.
+    """
+
+    name: str
+    metavar: str
+    help: str
+    repeatable: bool
+    default: str = ""
+
+    @property
+    def ini(self) -> str:
+        """Return the name of the ini twin."""
+        return self.name.removeprefix("--").replace("-", "_")
+
+
+class Recorder:
+    """Stands for pytest's parser, and keeps what it is told."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self.options: dict[str, Option] = {}
+        self.inis: set[str] = set()
+
+    def getgroup(self, *_: object) -> Recorder:
+        """Return itself: one group holds all."""
+        return self
+
+    def addoption(self, name: str, **given: Any) -> None:
+        """Keep an option."""
+        text = re.sub(r" \(default: [^()]*\)$", "", given["help"]).replace("%%", "%")
+        self.options[name] = Option(
+            name, given.get("metavar", ""), text, given.get("action") == "append"
+        )
+
+    def addini(self, name: str, *_: object, default: object = "", **__: object) -> None:
+        """Keep an ini key; it has the default of its option."""
+        self.inis.add(name)
+        for option in self.options.values():
+            if option.ini == name:
+                option.default = str(default or "")
+
+
+def recorded_options() -> dict[str, Option]:
+    """Return every option by its name, in the order of ``--help``.
+
+    Raises:
+        ValueError: an option has no ini twin, or an ini key no option.
+    """
+    recorder = Recorder()
+    add_options(recorder)  # type: ignore[arg-type]
+    if alone := {option.ini for option in recorder.options.values()} ^ recorder.inis:
+        raise ValueError(f"without a twin: {', '.join(sorted(alone))}")
+    return recorder.options
+
+
+class OptionsDirective(SphinxDirective):
+    """The options that are named, or all that were not named before."""
+
+    optional_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        """Return one description for each option."""
+        options = recorded_options()
+        placed = self.env.current_document.setdefault("servebench_placed", set[str]())
+        assert placed is not None
+        if self.arguments:
+            names = [PREFIX + name for name in self.arguments[0].split()]
+        else:
+            names = [name for name in options if name not in placed]
+        placed.update(names)
+        if missing := [name for name in names if name not in options]:
+            raise self.error(f"there is no option {', '.join(missing)}")
+        return self.parse_text_to_nodes("\n".join(map(_described, map(options.get, names))))
+
+
+def _described(option: Option | None) -> str:
+    assert option is not None
+    facts = [f"ini key `{option.ini}`" + (", one a line" if option.repeatable else "")]
+    if option.repeatable:
+        facts.append("may be repeated")
+    elif not option.metavar:
+        facts.append("off by default")
+    elif option.default:
+        facts.append(f"default `{option.default}`")
+    head = option.name + (f"={option.metavar}" if option.metavar else "")
+    text = _SPECIAL.sub(r"\\\1", option.help.removesuffix("; may be repeated"))
+    if ":" not in text.partition(" ")[0]:
+        text = text[:1].upper() + text[1:]
+    return f":::{{option}} {head}\n{text}.\n\n{'; '.join(facts)}\n:::\n"
+
+
+class OptionLinks(SphinxTransform):
+    """Make options and ini keys in running text links to their descriptions."""
+
+    default_priority = 210
+
+    def apply(self, **_: object) -> None:
+        """Wrap each such literal in a reference."""
+        inis = {option.ini: option.name for option in recorded_options().values()}
+        for literal in list(self.document.findall(nodes.literal)):
+            text = literal.astext()
+            name = (
+                text
+                if _OPTION.match(text)
+                else inis.get(text, text if _INI.fullmatch(text) else "")
+            )
+            if not name or isinstance(literal.parent, (nodes.reference, addnodes.pending_xref)):
+                continue
+            match = _OPTION.match(name)
+            reference = addnodes.pending_xref(
+                "", refdomain="std", reftype="option", refexplicit=True, refwarn=True,
+                reftarget=match[0] if match else name, refdoc=self.env.docname,
+            )  # fmt: skip
+            literal.replace_self(reference)
+            reference.append(literal)
+
+
+# -- fixtures -------------------------------------------------------------------------------------
+
+
+class FixturesDirective(SphinxDirective):
+    """Every fixture, with its scope and its docstring."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return one description for each fixture."""
+        return self.parse_text_to_nodes("\n".join(
+            f":::{{py:data}} {name}\n:no-index:\n\n{_markdown(fixture.__doc__)}\n\n"
+            f"Scope: {fixture._fixture_function_marker.scope}.\n:::\n"
+            for name, fixture in vars(fixtures).items()
+            if hasattr(fixture, "_fixture_function_marker")
+        ))  # fmt: skip
+
+
+def _markdown(text: str) -> str:
+    return text.replace("``", "`")
+
+
+# -- the JSON -------------------------------------------------------------------------------------
+
+
+class SchemaDirective(SphinxDirective):
+    """The JSON Schema of saved runs: one section with a table for each kind of object."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the sections."""
+        path = files(pytest_servebench) / "schema" / "run-1.schema.json"
+        schema = json.loads(path.read_text(encoding="utf-8"))
+        kinds = {"run": schema} | schema["$defs"]
+        parts = [
+            f"(json-{name})=\n## `{name}`\n\n{kind.get('description', '')}\n\n{_rows(kind)}"
+            for name, kind in kinds.items()
+        ]
+        return self.parse_text_to_nodes("\n\n".join(parts), allow_section_headings=True)
+
+
+def _rows(kind: Mapping[str, Any]) -> str:
+    if "enum" in kind:
+        return f"One of {', '.join(f'`{word}`' for word in kind['enum'])}."
+    required = kind.get("required", ())
+    lines = ["| property | type | meaning |", "| --- | --- | --- |"]
+    for name, value in _flat(kind.get("properties", {})):
+        always = "" if "." in name or name in required else " (may be missing)"
+        lines.append(f"| `{name}` | {_type(value)} | {value.get('description', '')}{always} |")
+    return "\n".join(lines)
+
+
+def _flat(properties: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Mapping[str, Any]]]:
+    """Return properties with those of the objects in them, by their paths."""
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    for name, value in properties.items():
+        found.append((prefix + name, value))
+        found += _flat(value.get("properties", {}), f"{prefix}{name}.")
+    return found
+
+
+def _type(value: Mapping[str, Any]) -> str:
+    if "$ref" in value:
+        name = value["$ref"].rpartition("/")[2]
+        return f"[{name}](#json-{name})"
+    if "const" in value:
+        return f"`{value['const']}`"
+    if value.get("type") == "array":
+        return f"list of {_type(value['items'])}"
+    if isinstance(value.get("additionalProperties"), dict):
+        return f"object of {_type(value['additionalProperties'])}"
+    kinds = value["type"] if isinstance(value["type"], list) else [value["type"]]
+    return " or ".join(kinds)
+
+
+# -- names ----------------------------------------------------------------------------------------
+
+
+def public_reference(
+    app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, content: nodes.TextElement
+) -> nodes.reference | None:
+    """Resolve the home of a public name, such as ``model.ServedModel``, to the public name."""
+    name = node.get("reftarget", "").rpartition(".")[2]
+    if node.get("refdomain") != "py" or name not in pytest_servebench.__all__:
+        return None
+    target = f"pytest_servebench.{name}"
+    if target == node["reftarget"]:
+        return None
+    return env.domains["py"].resolve_xref(
+        env, node["refdoc"], app.builder, "obj", target, node, content
+    )
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    """Register all of it."""
+    app.add_directive("servebench-options", OptionsDirective)
+    app.add_directive("servebench-fixtures", FixturesDirective)
+    app.add_directive("servebench-schema", SchemaDirective)
+    app.add_transform(OptionLinks)
+    app.connect("missing-reference", public_reference)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,188 @@
+"""Every example file that the documentation shows is one that pytest takes, and most are run."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_servebench import ServedModel
+from pytest_servebench.model_loading import load_model
+from tests.conftest import ROOT
+from tests.docs.pages import DOCS, PAGES, Block, blocks, yaml
+
+TUTORIAL = DOCS / "tutorial.md"
+PORT = "8765"  # of the examples' server
+SHORT = (
+    "-p", "no:hypothesispytest", "-p", "no:cacheprovider", "--servebench-duration=0.3",
+    "--servebench-warmup=0.1", "--servebench-plots=false", "--servebench-page=false",
+)  # fmt: skip
+
+_PYTHON = [block for page in PAGES for block in blocks(page, "python")]
+_WITH_TESTS = {
+    page for page in PAGES if any("def test_" in block.text for block in blocks(page, "python"))
+}
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as link:
+        link.bind(("127.0.0.1", 0))
+        return int(link.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    """Return when somebody listens on the port."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            assert time.monotonic() < deadline, "the examples' server does not start"
+            time.sleep(0.02)
+        else:
+            return
+
+
+def write_files(page: Path, directory: Path, port: int | None = None) -> list[str]:
+    """Write the files that a page shows; return the names of those with tests."""
+    tests = []
+    for number, block in enumerate(blocks(page, "python", "ini")):
+        name = block.file or f"test_example{number}.py"
+        path = directory / Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.text if port is None else block.text.replace(PORT, str(port)))
+        if "def test_" in block.text and name not in tests:
+            tests.append(name)
+    return tests
+
+
+@contextmanager
+def example_server(directory: Path) -> Iterator[int]:
+    """Run the tutorial's server; give its port."""
+    port = free_port()
+    (source,) = (block for block in blocks(TUTORIAL, "python") if block.file == "server.py")
+    path = directory / "server.py"
+    path.write_text(source.text.replace(PORT, str(port)))
+    process = subprocess.Popen([sys.executable, str(path), "1"])
+    try:
+        wait_for(port)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("block", _PYTHON, ids=lambda block: block.where)
+def test_python_is_python(block: Block) -> None:
+    compile(block.text, block.where, "exec")
+
+
+def test_there_are_examples() -> None:
+    assert len(_PYTHON) > 12
+    assert {"README.md", "tutorial.md", "own-server.md"} <= {page.name for page in _WITH_TESTS}
+
+
+@pytest.mark.parametrize("page", sorted(_WITH_TESTS), ids=lambda page: page.name)
+def test_examples_are_collected(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, page: Path
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    names = write_files(page, pytester.path)
+    result = pytester.runpytest_inprocess("--collect-only", "-q", *SHORT, *names)
+    assert result.ret == pytest.ExitCode.OK, result.outlines
+    for name in names:
+        assert any(line.startswith(f"{name}::") for line in result.outlines), name
+
+
+def test_a_kind_of_server_of_ones_own(pytester: pytest.Pytester) -> None:
+    write_files(DOCS / "howto" / "own-server.md", pytester.path)
+    result = pytester.runpytest_inprocess(*SHORT)
+    result.assert_outcomes(passed=1, warnings=1)  # 9 requests are too few to decide its SLO
+    result.stdout.fnmatch_lines(["Adder  adder 1.0", "*buffer 10 inconclusive*9 100.0*"])
+
+
+@pytest.mark.parametrize("name", ["attach.md", "arrivals.md", "own-requests.md"])
+def test_requests_to_any_server(pytester: pytest.Pytester, tmp_path: Path, name: str) -> None:
+    with example_server(tmp_path) as port:
+        tests = write_files(DOCS / "howto" / name, pytester.path, port)
+        result = pytester.runpytest_inprocess(
+            "--servebench-rates=30", "--servebench-buffer-sizes=10", *SHORT, *tests
+        )
+    assert result.ret == pytest.ExitCode.OK, result.outlines
+    assert result.parseoutcomes()["passed"] >= 1
+
+
+def test_a_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files(DOCS / "howto" / "own-model.md", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "exported").mkdir()
+    for name in ("inputs", "outputs"):
+        np.save(tmp_path / "exported" / f"{name}.npy", np.zeros((3, 2), np.float32))
+    model = load_model("my_package.serving:model", ["torchserve"])
+    assert isinstance(model, ServedModel)
+    assert model.artifacts == {"torchserve": Path("exported/sentiment.mar")}
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_package"]:
+        del sys.modules[name]
+
+
+def test_hooks_are_called(pytester: pytest.Pytester, tmp_path: Path) -> None:
+    with example_server(tmp_path) as port:
+        tests = write_files(DOCS / "howto" / "own-requests.md", pytester.path, port)
+        write_files(DOCS / "reference" / "hooks.md", pytester.path)  # another conftest
+        result = pytester.runpytest_inprocess(
+            "--servebench-rates=30", "--servebench-buffer-sizes=10", "-s", *SHORT, *tests
+        )
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*too few requests for an interval of p99*"])
+    (file,) = pytester.path.glob("servebench_results/2*/run.json")
+    assert json.loads(file.read_text())["servebench"]["commit"]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [block for page in PAGES for block in blocks(page, "ini")],
+    ids=lambda block: block.where,
+)
+def test_ini_keys_exist(block: Block, pytestconfig: pytest.Config) -> None:
+    config = configparser.ConfigParser()
+    config.read_string(block.text)
+    assert config.sections() == ["pytest"]
+    for key in config["pytest"]:
+        pytestconfig.getini(key)  # of one that does not exist: ValueError
+
+
+@pytest.mark.parametrize(
+    "block",
+    [block for page in PAGES for block in blocks(page, "yaml")],
+    ids=lambda block: block.where,
+)
+def test_workflows_are_yaml(block: Block) -> None:
+    data = yaml.safe_load(block.text)
+    steps = data if isinstance(data, list) else next(
+        job.get("steps") or job["script"] for job in data.get("jobs", data).values()
+    )  # fmt: skip
+    assert steps
+    for step in steps:
+        assert isinstance(step, str) or {"run", "uses"} & set(step)
+
+
+def test_the_project_s_own_workflow_is_what_the_page_shows() -> None:
+    """It is included, so that it cannot differ; the tests of commands read the file itself."""
+    text = (DOCS / "howto" / "ci.md").read_text()
+    assert "```{literalinclude} ../../.github/workflows/ci.yml\n" in text
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    assert "\n  gate:\n" in workflow
+    assert "tox -e tests" in workflow
+    assert os.linesep == "\n"

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks import plotting
-from benchmarks.parts import Bar, Part
-from benchmarks.parts.registry import PARTS
+from benchmarks.parts import Part
+from benchmarks.parts.registry import AGAINST_NGINX, PARTS
 from benchmarks.peers.registry import PEERS
 from benchmarks.settings import FIGURES, RESULTS
 
+_BARS = ["part", "figure", "measured", "asked", "verdict"]
+_REACHED = "What was to be reached"
+_OVERVIEW = "Overview"
 _VERDICT = {True: "reached", False: "**not reached**", None: "cannot tell"}
 
 
@@ -45,33 +48,56 @@ def overview() -> str:
     return plotting.table(["peer", *columns], rows)
 
 
-def bars() -> str:
-    """Return the table of what was to be reached."""
-    found: list[Bar] = [bar for part, kept in _kept() for bar in part.bars(kept["data"])]
-    rows = [[bar.what, bar.figure, bar.limit, _VERDICT[bar.reached]] for bar in found]
-    return plotting.table(["figure", "measured", "asked", "verdict"], rows)
+def bars(old: str = "") -> str:
+    """Return the table of what was to be reached; parts without figures keep their old rows."""
+    kept = {part.NAME: kept for part, kept in _kept()}
+    rows: list[str] = []
+    for part in PARTS:
+        if part.NAME in kept:
+            found = part.bars(kept[part.NAME]["data"])
+            cells = [
+                [part.NAME, bar.what, bar.figure, bar.limit, _VERDICT[bar.reached]] for bar in found
+            ]
+            rows += plotting.table(_BARS, cells).splitlines()[2:]
+        else:
+            rows += [row for row in old.splitlines() if row.startswith(f"| {part.NAME} |")]
+    return "\n".join([plotting.table(_BARS, []), *rows])
 
 
 def write() -> None:
-    """Write RESULTS.md and the plots."""
-    parts = _kept()
+    """Write RESULTS.md and the plots; what was not measured anew stays as it was."""
+    parts = {part.NAME: (part, kept) for part, kept in _kept()}
     if not parts:
         raise FileNotFoundError("nothing has been measured: run without --report-only")
+    old = _sections(RESULTS.read_text()) if RESULTS.exists() else {}
     texts = [
         "# Our load engine and its peers",
         "Every figure is the median of its runs, with the lowest and the highest in brackets. "
         "Peers run in alternating order, another one first in each round. Written by "
         "`python -m benchmarks`; verdicts are computed from the figures.",
-        "## What was to be reached",
-        bars(),
-        "## Overview",
-        overview(),
-        _absent(parts),
+        f"## {_REACHED}",
+        bars(old.get(_REACHED, "")),
+        f"## {_OVERVIEW}",
     ]
-    for part, kept in parts:
-        texts += [f"## {part.TITLE}", part.section(kept["data"]), _circumstances(kept["about"])]
-    texts += ["## The machine", _machine(parts)]
+    # The table of peers has a column from each of these parts.
+    if parts.keys() >= AGAINST_NGINX or _OVERVIEW not in old:
+        texts += [overview(), _absent([*parts.values()])]
+    else:
+        texts.append(old[_OVERVIEW])
+    for part in PARTS:
+        if part.NAME in parts:
+            kept = parts[part.NAME][1]
+            texts += [f"## {part.TITLE}", part.section(kept["data"]), _circumstances(kept["about"])]
+        elif part.TITLE in old:
+            texts += [f"## {part.TITLE}", old[part.TITLE]]
+    texts += ["## The machine", _machine([*parts.values()])]
     RESULTS.write_text("\n\n".join(text for text in texts if text) + "\n")
+
+
+def _sections(text: str) -> dict[str, str]:
+    """Return what stands under each heading of the second level."""
+    parts = (part.partition("\n") for part in text.split("\n## ")[1:])
+    return {title: body.strip() for title, _, body in parts}
 
 
 def _absent(parts: list[tuple[Part, dict[str, Any]]]) -> str:

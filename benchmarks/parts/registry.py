@@ -17,6 +17,7 @@ from benchmarks.parts import (
     lag,
     latency,
     memory,
+    page,
     profile,
 )
 
@@ -32,6 +33,7 @@ PARTS: Final[Sequence[Part]] = (
     detector,
     intervals,
     gates,
+    page,
 )
 AGAINST_NGINX: Final = frozenset(
     part.NAME for part in (cost, lag, latency, capacity, memory, profile)

@@ -1,0 +1,99 @@
+"""How long ``report.html`` takes to make, and how large it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import plotting, stats
+from benchmarks.parts import Bar, Data
+from benchmarks.rounds import say
+from benchmarks.settings import Settings
+from pytest_servebench.results import Run
+from tests import saved
+from tests.pages import busy_run
+
+NAME = "page"
+TITLE = "The page"
+EACH: Final = (20, 200, 6000)
+"""Requests in each of the twelve cases; the last are 72,000 together."""
+LONGEST: Final = 5.0
+_PROGRAM: Final = "import sys; from pytest_servebench.cli import main; sys.exit(main())"
+LARGEST: Final = 3e6
+
+
+def run(settings: Settings) -> Data:
+    """Make the page of saved runs by the command, as its user would."""
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="servebench-page-") as scratch:
+        for number in EACH:
+            path = _save(busy_run(number), Path(scratch) / str(number))
+            for repeat in range(settings.repeats):
+                one = _made(path)
+                say(NAME, number, repeat, one)
+                rows.append({"each": number, **one})
+    return {"rows": rows}
+
+
+def _save(made: Run, results: Path) -> Path:
+    cases = []
+    for index, case in enumerate(made.cases):
+        name = f"records/{index}.npz"
+        assert case.records is not None
+        target = results / made.name / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        case.records.save(target)
+        cases.append(dataclasses.replace(case, records_file=name))
+    return saved.save(dataclasses.replace(made, cases=tuple(cases)), results)
+
+
+def _made(path: Path) -> dict[str, Any]:
+    output = path.with_name("page.html")
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-c", _PROGRAM, "report", path, "--output", output],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    return {"seconds": time.perf_counter() - start, "bytes": output.stat().st_size}
+
+
+def _of(data: Data, number: int, key: str) -> list[float]:
+    return [float(row[key]) for row in data["rows"] if row["each"] == number]
+
+
+def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
+    """Return nothing: peers make no such page."""
+    del data
+    return {}
+
+
+def bars(data: Data) -> Sequence[Bar]:
+    """Hold the page of 72,000 requests against time and size."""
+    number = max(EACH)
+    what = f"page of {12 * number:,} requests in 12 cases"
+    seconds, size = max(_of(data, number, "seconds")), max(_of(data, number, "bytes"))
+    return [
+        Bar(f"{what}: time of `pytest-servebench report`, the slowest", f"{seconds:.2f} s",
+            f"< {LONGEST:g} s", seconds < LONGEST),
+        Bar(f"{what}: size", f"{size / 1e6:.2f} MB", f"< {LARGEST / 1e6:g} MB", size < LARGEST),
+    ]  # fmt: skip
+
+
+def section(data: Data) -> str:
+    """Return the table."""
+    rows = [
+        [f"{12 * number:,}", stats.text(stats.spread(_of(data, number, "seconds")), "{:.2f}"),
+         f"{max(_of(data, number, 'bytes')) / 1e6:.2f}"]
+        for number in EACH
+    ]  # fmt: skip
+    return "\n\n".join([
+        "`pytest-servebench report RUN --output FILE`, from the start of the program to its end: "
+        "reading run and records, drawing, and writing.",
+        plotting.table(["requests in 12 cases", "time, s", "size, MB"], rows),
+    ])  # fmt: skip

@@ -26,7 +26,9 @@ def pytest_configure() -> None:
     # that: tests that send it would wait for ever.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Nor are runs of pytest within a test workers of the run that this one may be a worker of.
-    os.environ.pop("PYTEST_XDIST_WORKER", None)
+    if os.environ.pop("PYTEST_XDIST_WORKER", None):
+        # The other processors are for the other workers: PyTorch's threads would wait in loops.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     # The tests start Python a hundred times: let only the first compile what all of them import.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Final
 
@@ -52,4 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except Exception:
+        # Python's own status would be 1, which says that something got worse.
+        sys.stdout.flush()
+        traceback.print_exc()
+        return USAGE_ERROR
     return status

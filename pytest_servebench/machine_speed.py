@@ -4,9 +4,11 @@ A virtual machine shares its processors with neighbours that nobody sees: no ste
 all work takes half as long again for some minutes. Two runs of one server then differ by more than
 either's interval, and a gate raises an alarm at the weather.
 
-The generator does the same work for the same requests in every run. The processor time that a
-request costs it therefore measures the machine, at the very time of the load: over 60 sessions
-against one server its logarithm went with that of the median latency at a correlation of 0.94.
+The generator does the same work for the same requests and answers in every run. The processor time
+that a request costs it therefore measures the machine, at the very time of the load: over 60
+sessions against one server its logarithm went with that of the median latency at a correlation of
+0.94. Where the answers are larger, connections are not kept or requests fail, its work is another,
+and says nothing of the machine.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from pytest_servebench.results import CaseResult, Run
+
+_ALIKE: Final = 0.02
+"""By how much the answers' bytes, connections and successes of a request may differ."""
 
 _CODE: Final = ("pytest-servebench", "uvloop", "httptools")  # whose time it is
 
@@ -38,7 +43,7 @@ def slowdown(base: Sequence[CaseResult], new: Sequence[CaseResult]) -> float:
         Above 1 where NEW had the slower machine; 1 where that cannot be told, because the work was
         another or not measured.
     """
-    if _work(base) != _work(new):
+    if _work(base) != _work(new) or not _same_answers(base, new):
         return 1.0
     costs = [_cost(side) for side in (base, new)]
     return costs[1] / costs[0] if min(costs) > 0 and all(map(math.isfinite, costs)) else 1.0
@@ -52,6 +57,26 @@ def _work(cases: Sequence[CaseResult]) -> set[tuple[object, ...]]:
         )
         for case in cases
     }  # fmt: skip
+
+
+def _same_answers(base: Sequence[CaseResult], new: Sequence[CaseResult]) -> bool:
+    sides = [_answers(base), _answers(new)]
+    if None in sides:
+        return False
+    return all(
+        abs(a - b) <= _ALIKE * max(1.0, a, b) for a, b in zip(*filter(None, sides), strict=True)
+    )
+
+
+def _answers(cases: Sequence[CaseResult]) -> tuple[float, ...] | None:
+    """Return bytes, connections and successes of a request; ``None`` where one is not known."""
+    received = [case.generator.received_bytes for case in cases]
+    opened = [case.generator.reconnections for case in cases]
+    arrivals = sum(case.summary.arrivals for case in cases)
+    if None in received or None in opened or not arrivals:
+        return None
+    ok = sum(case.summary.outcomes.get("ok", 0) for case in cases)
+    return tuple(sum(filter(None, counts)) / arrivals for counts in (received, opened, [ok]))
 
 
 def _cost(cases: Sequence[CaseResult]) -> float:

@@ -175,6 +175,11 @@ def measured(metric: str, cases: Sequence[CaseResult], load: float) -> Known | N
     single = fmean([error * n for error, n in errors])
     if metric in PERMILLES:
         single = max(single, fmean([_beside(metric, case) for case in cases]))
+        # The run may have been a calm one: with k independent events beyond the percentile its
+        # variance is itself unsure by the order of 1 / sqrt(k).
+        beyond = min(tail_of(metric), 1 - tail_of(metric)) * sum(n for _, n in errors)
+        events = beyond * min(1.0, _alone(metric) / single) if single else beyond
+        single *= 1 + 1 / math.sqrt(max(1.0, events))
     between = variance(logs) - fmean([error for error, _ in errors]) if len(logs) > 1 else 0.0
     least = clear = 1
     if metric in PERMILLES:

@@ -127,6 +127,8 @@ class Generator:
         arrivals_plausible: whether the schedule passed the checks of its arrival process.
         dispersion: index of dispersion of the arrivals; 1 for Poisson.
         lag1: lag-1 correlation of the gaps; 0 for Poisson.
+        reconnections: connections that it opened after the clock's start; ``None`` in older files.
+        received_bytes: of the answers' bodies; ``None`` in older files.
     """
 
     pacing: str
@@ -152,6 +154,8 @@ class Generator:
     arrivals_plausible: bool
     dispersion: float
     lag1: float
+    reconnections: int | None = None
+    received_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -264,6 +268,25 @@ class CaseResult:
 
 
 @dataclass(frozen=True)
+class ServerDeath:
+    """A server that ended while tests needed it.
+
+    Attributes:
+        kind: such as ``"torchserve"``.
+        implementation: program and version.
+        test: node id of the test in which, or before which, it was found to have ended.
+        reason: one line, such as with which status it ended.
+        log_file: its log, relative to the run's directory; empty if there is none.
+    """
+
+    kind: str
+    implementation: str
+    test: str
+    reason: str
+    log_file: str
+
+
+@dataclass(frozen=True)
 class Run:
     """All cases of one run, with what they share.
 
@@ -274,6 +297,9 @@ class Run:
         versions: package to version.
         cases: results in the order of running.
         interleaved: whether the servers took turns, all of them running.
+        deaths: servers that ended while tests needed them, in the order of that.
+        not_measured: cases that were selected and have no result: their server died, they were
+            skipped, or the session ended before.
         schema_version: of the file that it was read from.
     """
 
@@ -283,6 +309,8 @@ class Run:
     versions: Mapping[str, str]
     cases: tuple[CaseResult, ...]
     interleaved: bool = False
+    deaths: tuple[ServerDeath, ...] = ()
+    not_measured: int = 0
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -294,6 +322,8 @@ class Run:
             "machine": dict(self.machine),
             "versions": dict(self.versions),
             "interleaved": self.interleaved,
+            "deaths": [dataclasses.asdict(death) for death in self.deaths],
+            "not_measured": self.not_measured,
             "cases": [case.to_dict() for case in self.cases],
         }
 

@@ -88,7 +88,7 @@ def case(
         failures={},
         summary=summarize(rows, rate),
         resources=resources,
-        generator=calm_generator(cpu_seconds=1e-4 * len(rows)),
+        generator=calm_generator(cpu_seconds=1e-4 * len(rows), received_bytes=100 * len(rows)),
         verdict="invalid" if invalid_reason else "passed",
         invalid_reason=invalid_reason,
     )
@@ -101,7 +101,8 @@ def calm_generator(**changes: Any) -> Generator:
         waited_seconds=0.002, involuntary_switches=1, throttled_seconds=0.0, suspended_seconds=0.0,
         stops=0, longest_pause=0.0004, steal=0.0, cpu_pressure=0.1, memory_pressure=0.0,
         io_pressure=0.0, lag_idle_p99=6e-5, lag_busy_p99=7e-5, unaccounted=0, resent=0,
-        arrivals="poisson", arrivals_plausible=True, dispersion=1.0, lag1=0.0,
+        arrivals="poisson", arrivals_plausible=True, dispersion=1.0, lag1=0.0, reconnections=0,
+        received_bytes=0,
     )  # fmt: skip
     return dataclasses.replace(calm, **changes)
 

@@ -124,6 +124,28 @@ def test_exit_codes_of_the_real_command(tmp_path: Path) -> None:
     assert missing.stderr.startswith("pytest-servebench compare: error: 'missing': there is no")
 
 
+def test_a_page_that_cannot_be_written_loses_no_comparison(
+    compare: Compare, tmp_path: Path
+) -> None:
+    status, out, err = compare("base", "again", "--html", str(tmp_path / "no" / "page.html"))
+    assert status == 2
+    assert out.splitlines()[-1] == "Nothing got worse beyond doubt."
+    assert "--html=" in err
+
+
+def test_an_error_of_the_program_is_no_regression(
+    compare: Compare, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(*_: object) -> str:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("pytest_servebench.report.page.comparison_page", broken)
+    status, out, err = compare("base", "again", "--html", str(tmp_path / "page.html"))
+    assert status == 2
+    assert out.splitlines()[-1] == "Nothing got worse beyond doubt."
+    assert "ZeroDivisionError" in err
+
+
 def test_nothing_worse(compare: Compare) -> None:
     status, out, err = compare("base", "again")
     assert (status, err) == (0, "")

@@ -685,6 +685,9 @@ def test_a_faster_machine_hides_no_change() -> None:
         ({"pacing": "event loop"}, {}),
         ({"priority": "SCHED_FIFO 1"}, {}),
         ({}, {"pytest-servebench": "9.9"}),
+        ({"received_bytes": 10**6}, {}),
+        ({"received_bytes": None}, {}),
+        ({"reconnections": 100}, {}),
     ],
 )
 def test_another_generator_measures_no_machine(

@@ -250,6 +250,13 @@ def test_an_interval_without_any_width_is_no_promise_for_shorter_runs() -> None:
     assert found.variance > 0.1
 
 
+def test_latencies_that_are_all_alike_give_a_plan() -> None:
+    found = measured("p50", [case(steady(np.full(100, 0.01)))], 0.6)
+    assert found is not None
+    assert found.variance == 0
+    assert detectable("p50", found, found.clear) == 0
+
+
 def test_a_measured_value_gives_the_distance() -> None:
     (clause,) = parse_slo("p50<1s")
     value = queueing.mm1_response_percentile(5, 20, 0.5)

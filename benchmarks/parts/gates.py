@@ -43,7 +43,7 @@ FOUND_PAIRS: Final = 100
 FOUND_LOADS: Final = (0.1, 0.3, 0.6)
 PILOT: Final = 5000
 """Requests of the earlier run that a plan rests on, where it rests on one."""
-_LONGEST: Final = 400_000
+_LONGEST: Final = 2_000_000
 
 REAL_PAIRS: Final = 30
 REAL_RATE: Final = 50

@@ -120,9 +120,9 @@ def run(options: argparse.Namespace) -> int:
     base, *others = (read_run(path, any_schema="schema" in allow) for path in files)
     blocks = [_compare(base, new, gates, allow) for new in others]
     status = max(block.status for block in blocks)
+    _write(options, blocks, status)
     if options.html is not None:
         _write_page(options.html, blocks, [path.parent for path in files])
-    _write(options, blocks, status)
     return status
 
 

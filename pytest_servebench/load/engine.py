@@ -52,6 +52,8 @@ class Engine:
         self.reasons: Counter[tuple[Outcome, str]] = Counter()
         self.pauses: list[int] = []
         self.resent = 0
+        self.connections = 0
+        self.received = 0
         self.pacing = ""
         self.before = self.after = Reading.take()
         self._spec = spec
@@ -87,7 +89,8 @@ class Engine:
         pacer = make_pacer(self._loop, self._arrive)
         self.pacing = pacer.name
         self.before = Reading.take()
-        self.resent = 0  # those of the warm-up are nobody's business
+        # What happened in the warm-up is nobody's business.
+        self.resent = self.connections = self.received = 0
         self._start = _clock() + _LEAD
         self._store.start = self._start
         self._store.phase = Phase.RUNNING

@@ -89,6 +89,8 @@ def main(arguments: list[str]) -> int:
         "strain": engine.after.since(engine.before).to_dict(),
         "pauses": engine.pauses,
         "resent": engine.resent,
+        "reconnections": engine.connections,
+        "received_bytes": engine.received,
         "reasons": [
             [outcome.label, reason, number]
             for (outcome, reason), number in engine.reasons.most_common()

@@ -191,6 +191,8 @@ def _collect(spec: LoadSpec, outcome_file: IO[bytes], store: RecordStore, stops:
             arrivals_plausible=check.plausible,
             dispersion=check.dispersion,
             lag1=check.lag1,
+            reconnections=outcome["reconnections"],
+            received_bytes=outcome["received_bytes"],
         ),
     )
 

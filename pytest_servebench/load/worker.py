@@ -143,6 +143,7 @@ class Worker:
             return
         self._connecting = None
         self._connection = connection
+        self._engine.connections += 1
         self._used = self.request == FREE  # it may be idle for long, as one that has been used
         if self.request != FREE:
             self._write(connection)
@@ -159,6 +160,7 @@ class Worker:
         """End the request."""
         self._used = True
         self._pause = _FIRST_PAUSE
+        self._engine.received += len(body)
         if not keep:
             self._connection = None
             self._connect()

@@ -215,6 +215,8 @@ def _generator_text(case: CaseResult) -> str:
     parts.append(f"put off the processor {_times(known.involuntary_switches)}")
     if known.resent:
         parts.append(f"{known.resent} requests sent again after the server closed a connection")
+    if known.reconnections:
+        parts.append(f"{known.reconnections} connections opened anew")
     if known.throttled_seconds:
         parts.append(f"held back by a quota for {significant(known.throttled_seconds)} s")
     return ", ".join(parts)

@@ -26,6 +26,8 @@ class Made:
     error_answers: Mapping[int, bytes]
     failures: Mapping[str, int]
     resent: int
+    connections: int
+    received: int
 
 
 def make_load(spec: LoadSpec) -> Made:
@@ -43,4 +45,7 @@ def make_load(spec: LoadSpec) -> Made:
         records = store.snapshot()
         store.close()
     failures = {f"{outcome.label}: {why}": n for (outcome, why), n in engine.reasons.items()}
-    return Made(records, payloads, engine.answers, engine.error_answers, failures, engine.resent)
+    return Made(
+        records, payloads, engine.answers, engine.error_answers, failures, engine.resent,
+        engine.connections, engine.received,
+    )  # fmt: skip

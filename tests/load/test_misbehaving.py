@@ -203,6 +203,8 @@ def test_connections_are_kept_where_the_server_keeps_them(answer: bytes, kept: b
         result = load(port)
     assert_all(result, "ok")
     assert (len(connections) <= 4) == kept
+    assert result.connections == 0 if kept else result.connections >= len(result.records) - 4
+    assert result.received == sum(map(len, result.answers.values()))
 
 
 def test_nobody_listens() -> None:

@@ -16,6 +16,7 @@ A failed request ranks as infinitely slow. Cases whose measurement is invalid do
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,8 @@ from typing import Final
 
 from pytest_servebench.bootstrap import Z, student
 from pytest_servebench.gates import LARGER_IS_BETTER
+from pytest_servebench.node_ids import cell_of, function_of
+from pytest_servebench.plain_benchmarks import is_plain
 from pytest_servebench.recommendation import Compared, recommend
 from pytest_servebench.results import CaseResult, Estimate
 from pytest_servebench.slo import ENOUGH
@@ -77,10 +80,11 @@ _Contest = Callable[[_Cell, str, _Reader], Compared]
 def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evaluation:
     """Compare the servers of a run, cell by cell.
 
-    Repeats of a cell count as one: the median of their values, with a range that holds all of
-    their intervals. Where servers took turns, three repeats or more are compared pair by pair: see
-    :func:`_paired`.
+    Benchmarks without load do not take part. Repeats of a cell count as one: the median of their
+    values, with a range that holds all of their intervals. Where servers took turns, three repeats
+    or more are compared pair by pair: see :func:`_paired`.
     """
+    cases = [case for case in cases if not is_plain(case)]
     notes = [
         f"{case.name} is left out: its measurement is invalid" for case in cases if _invalid(case)
     ]
@@ -88,7 +92,7 @@ def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evalu
     names = _titles(cases)
     cells: dict[tuple[float, int, str], dict[str, list[CaseResult]]] = {}
     for case in valid:
-        key = (case.rate, case.buffer_size, _cell_name(case))
+        key = (case.rate, case.buffer_size, cell_id(case))
         cells.setdefault(key, {}).setdefault(case.server.kind, []).append(case)
     points: list[Compared] = []
     for (rate, buffer_size, _), cell in sorted(cells.items(), key=lambda item: item[0]):
@@ -136,16 +140,15 @@ def _full_names(cases: Sequence[CaseResult], titles: Mapping[str, str]) -> dict[
     return full
 
 
-def _cell_name(case: CaseResult) -> str:
+def cell_id(case: CaseResult) -> str:
     """Return what a case shares with the same cell of another server: its id without the kind."""
-    test, _, cell = case.nodeid.partition("[")
-    parts = f"-{cell.removesuffix(']')}-".replace(f"-{case.server.kind}-", "-", 1)
-    return f"{test}[{_REPEAT.sub('-', parts).strip('-')}]"
+    parts = f"-{cell_of(case.nodeid)}-".replace(f"-{case.server.kind}-", "-", 1)
+    return f"{function_of(case.nodeid)}[{_REPEAT.sub('-', parts).strip('-')}]"
 
 
 def repeat_of(case: CaseResult) -> int:
     """Return the number of a case's repeat, as its id gives it; 1 where it has none."""
-    found = _REPEAT.search(f"-{case.nodeid.partition('[')[2].removesuffix(']')}-")
+    found = _REPEAT.search(f"-{cell_of(case.nodeid)}-")
     return int(found[1]) if found else 1
 
 
@@ -169,6 +172,7 @@ def _contest(cell: _Cell, metric: str, read: _Reader) -> Compared:
     ranges = {kind: _together([read(case) for case in cases]) for kind, cases in cell.items()}
     some = next(iter(cell.values()))[0]
     row = Compared(
+        cell=cell_id(some),
         metric=metric,
         rate=some.rate,
         buffer_size=some.buffer_size,
@@ -237,7 +241,7 @@ def _apart(metric: str, worse: Sequence[float], better: Sequence[float], sign: i
 
 
 def _decided(row: Compared, winner: str | None, reason: str) -> Compared:
-    return Compared(row.metric, row.rate, row.buffer_size, winner, row.values, reason)
+    return dataclasses.replace(row, winner=winner, reason=reason)
 
 
 def _tail(cell: _Cell, contest: _Contest) -> Compared:

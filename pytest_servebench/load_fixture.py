@@ -16,8 +16,10 @@ from pytest_servebench.load.arrivals import ArrivalProcess, parse_arrivals
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.report.facts import cell_name
 from pytest_servebench.results import CaseResult
+from pytest_servebench.revival import revive
 from pytest_servebench.servers.attached import any_server
 from pytest_servebench.servers.base import RunningServer
+from pytest_servebench.servers.shared import SharedServer
 from pytest_servebench.state import PROGRESS, fail, session_of
 from pytest_servebench.traffic import AnswerCheck, Traffic
 
@@ -100,6 +102,8 @@ class PoissonLoad:
             pytest.fail("poisson_load was called twice: one test is one case.", pytrace=False)
         config = self._item.config
         session = session_of(config)
+        if isinstance(server, SharedServer):  # one that the test got without naming its fixture
+            revive(self._item, server.kind)
         try:
             if isinstance(server, str):
                 server = any_server(server, session.settings.server)

@@ -101,9 +101,11 @@ class ResourceMonitor:
         steps = np.diff(times)
         load = 100 * np.diff(used) / steps
         host_load = 100 * np.diff(busy[inside]) / np.maximum(np.diff(total[inside]), 1e-9)
+        mean = float(100 * spent / (end - start))
         return Resources(
-            cpu_mean=float(100 * spent / (end - start)),
-            cpu_peak=float(load.max()),
+            cpu_mean=mean,
+            # In a short window much lies before the first sample in it and after the last one.
+            cpu_peak=max(float(load.max()), mean),
             memory_mean=float(memory[inside].mean()),
             memory_peak=float(memory[inside].max()),
             host_cpu_mean=float(host),

@@ -25,7 +25,7 @@ from pytest_servebench.stats import PERMILLES, summarize
 
 _LATENCIES: Final = (*PERMILLES, "mean")
 _NOTHING: Final = Distribution(0, None, None, None, None, dict.fromkeys(PERMILLES))
-_NO_SERVER: Final = ServerInfo("", "", "", "", "", None, None, ())
+_NO_SERVER: Final = ServerInfo("", "no server", "", "", "", None, None, ())
 _NO_GENERATOR: Final = Generator(
     pacing="", priority="", event_loop="", cpu_seconds=0.0, cpu_share=0.0, waited_seconds=None,
     involuntary_switches=0, throttled_seconds=None, suspended_seconds=None, stops=0,
@@ -90,6 +90,11 @@ def plain_case(entry: Mapping[str, Any], where: str) -> CaseResult:
         ),
         resources=Resources(None, None, None, None, None), generator=_NO_GENERATOR,
     )  # fmt: skip
+
+
+def is_plain(case: CaseResult) -> bool:
+    """Tell whether a case is such a benchmark: nothing is known of server, load and generator."""
+    return case.server == _NO_SERVER
 
 
 def _of_data(data: Any, where: str) -> dict[str, Estimate]:

@@ -26,10 +26,10 @@ from pytest_servebench.fixtures import (
 from pytest_servebench.load_fixture import LOAD
 from pytest_servebench.progress import Progress
 from pytest_servebench.report import PAGE_FILE
+from pytest_servebench.revival import revive
 from pytest_servebench.saving import save_run
-from pytest_servebench.servers.shared import ServerRestartedWarning
 from pytest_servebench.session import ServebenchSession
-from pytest_servebench.state import PROGRESS, SESSION, fail, session_of
+from pytest_servebench.state import PROGRESS, SESSION, session_of
 
 __all__ = [
     "buffer_size",
@@ -164,18 +164,9 @@ def _kinds_of(items: list[pytest.Item]) -> Iterator[str]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Start a server anew that a case before this one has lost."""
-    state = session_of(item.config)
+    session_of(item.config).note_deaths(item.nodeid)
     for kind in set(_kinds_of([item])):
-        death = state.servers.death(kind)
-        if death is None or state.kind(kind).attached(state.settings.server):
-            continue
-        with item.config.stash[PROGRESS].shown(f"starting {kind} again"):
-            try:
-                state.servers.revive(kind, death)
-            except ServebenchError as error:
-                fail(error)
-        reason = str(death).partition("\n")[0]
-        item.warn(ServerRestartedWarning(f"{kind} was started again for this test: {reason}"))
+        revive(item, kind)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -184,10 +175,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     try:
         outcome = yield
     finally:
+        state = session_of(item.config)
         load = item.stash.get(LOAD, None)
         case = load.case if load is not None else None
         if load is not None and case is not None:
-            state = session_of(item.config)
             if case.result.verdict != "invalid":
                 case.result = judgement.judge_case(case.result, item, state.settings)
                 case.result = state.against_baseline(case.result)
@@ -197,8 +188,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
             )
             for key, value in _properties(case.result):
                 item.user_properties.append((key, value))
+        state.note_deaths(item.nodeid)
     if case is not None and case.result.verdict != "invalid":
-        state = session_of(item.config)
         judgement.apply(case.result, item, state.policy(case.result))
     return outcome
 
@@ -225,7 +216,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     state.servers.stop_all()
     if state.results:
         with session.config.stash[PROGRESS].shown("saving the run, its plots and its page"):
-            save_run(state)
+            found = save_run(state)
+        if not found and session.exitstatus == pytest.ExitCode.OK:
+            # A job that holds later runs to this one must not go on as if it were there.
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(trylast=True)
@@ -238,22 +232,28 @@ def pytest_terminal_summary(
         from pytest_servebench.report.terminal import write_tables  # noqa: PLC0415
 
         write_tables(terminalreporter._tw, state.run(), config.get_verbosity())
-        shown = _shown_path(config, state)
+        shown = _shown(config, state.directory())
         terminalreporter.write_line(f"servebench: results in {shown}")
-        if state.settings.page:
+        if (state.directory() / PAGE_FILE).is_file():
             terminalreporter.write_line(f"servebench: page {shown / PAGE_FILE}")
+        for trouble in state.troubles:
+            terminalreporter.write_line(f"servebench: {trouble}", yellow=True, bold=True)
         if os.environ.get("GITHUB_ACTIONS") == "true":
             from pytest_servebench.report.annotations import workflow_commands  # noqa: PLC0415
 
             for command in workflow_commands(state.results, state.lines):
                 terminalreporter.write_line(command)
+    elif state.cases and (logs := state.server_logs()):
+        terminalreporter.write_line(
+            f"servebench: no case was measured; the servers' logs are in {_shown(config, logs)}"
+        )
 
 
-def _shown_path(config: pytest.Config, state: ServebenchSession) -> Path:
+def _shown(config: pytest.Config, path: Path) -> Path:
     try:
-        return state.directory().relative_to(config.invocation_params.dir)
+        return path.relative_to(config.invocation_params.dir)
     except ValueError:
-        return state.directory()
+        return path
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -9,10 +9,8 @@ from contextlib import contextmanager, nullcontext
 import pytest
 
 from pytest_servebench.load.records import Phase, RecordStore
-from pytest_servebench.report.live import LiveLine, Status
+from pytest_servebench.report.live import INTERVAL, LiveLine, Status
 from pytest_servebench.report.live_load import live_line
-
-_INTERVAL = 0.25  # seconds between two drawings of the live line
 
 
 class Progress:
@@ -67,7 +65,7 @@ class Progress:
 
         def show(store: RecordStore) -> None:
             nonlocal last
-            if line is None or time.monotonic() - last < _INTERVAL:
+            if line is None or time.monotonic() - last < INTERVAL:
                 return
             last = time.monotonic()
             if store.phase < Phase.RUNNING:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from pytest_servebench.node_ids import cell_of, function_of, short_labels
 from pytest_servebench.slo import quantity
 from pytest_servebench.slo_grammar import METRICS
 
@@ -17,6 +19,8 @@ class Compared:
     """One metric in one cell: who did better.
 
     Attributes:
+        cell: id of the test without server and repeat, such as
+            ``test_it.py::test_load[rate10-buffer50]``.
         metric: ``p50``, ``p99`` or ``p95``, ``throughput``, ``success_rate``, ``cpu`` (mean) or
             ``memory`` (peak).
         rate: offered arrivals a second.
@@ -27,6 +31,7 @@ class Compared:
         reason: why nobody gets the point.
     """
 
+    cell: str
     metric: str
     rate: float
     buffer_size: int
@@ -75,6 +80,27 @@ def recommend(
     )
 
 
+def cell_names(points: Sequence[Compared]) -> dict[str, tuple[str, str]]:
+    """Return the id of each cell to its test and to its place, in the points' order.
+
+    The test is empty where all cells are of one test function. The place is the buffer, with the
+    whole of the cell's id where others of the same test and rate have the same buffer: parameters
+    of the user's own tell them apart.
+    """
+    tests = short_labels(function_of(point.cell) for point in points)
+    cells = {point.cell: point for point in points}
+    places = Counter(
+        (function_of(cell), point.rate, point.buffer_size) for cell, point in cells.items()
+    )
+    found = {}
+    for cell, point in cells.items():
+        test = function_of(cell)
+        alone = places[test, point.rate, point.buffer_size] == 1
+        place = f"buffer {point.buffer_size}" + ("" if alone else f" ({cell_of(cell)})")
+        found[cell] = (tests[test] if len(tests) > 1 else "", place)
+    return found
+
+
 def _text(
     heading: str,
     rate: float,
@@ -83,6 +109,7 @@ def _text(
     full_names: Mapping[str, str],
 ) -> str:
     here = [point for point in points if point.rate == rate]
+    cells = cell_names(here)
     compared = [kind for kind in titles if any(kind in point.values for point in here)]
     won: dict[str, list[str]] = {kind: [] for kind in compared}
     alike: list[str] = []
@@ -91,7 +118,7 @@ def _text(
         rows = [point for point in here if point.metric == metric]
         winners = list(dict.fromkeys(point.winner for point in rows if point.winner is not None))
         for kind in winners:
-            won[kind].append(_praise(kind, rows, titles))
+            won[kind].append(_praise(kind, rows, titles, cells))
         if not winners:
             decidable = any(None not in row.values.values() for row in rows)
             few = all("too few" in row.reason for row in rows)
@@ -128,7 +155,12 @@ def _choice(
     return f"{start} {names} ({most} {unit}) did better than {_joined(others)}."
 
 
-def _praise(kind: str, rows: Sequence[Compared], titles: Mapping[str, str]) -> str:
+def _praise(
+    kind: str,
+    rows: Sequence[Compared],
+    titles: Mapping[str, str],
+    cells: Mapping[str, tuple[str, str]],
+) -> str:
     """Return what the server did better, with the figures of the first cell in which it did."""
     mine = [row for row in rows if row.winner == kind]
     row = mine[0]
@@ -139,14 +171,26 @@ def _praise(kind: str, rows: Sequence[Compared], titles: Mapping[str, str]) -> s
     several = len(rivals) > 1
     where = ""
     if len(rows) > 1:
-        buffers = [f"{one.buffer_size}" for one in (mine if len(mine) < len(rows) else mine[:1])]
-        where = f"{'only ' if len(mine) < len(rows) else ''}with buffer {_joined(buffers)}: "
+        some = len(mine) < len(rows)
+        where = f"{'only ' if some else ''}{_places(mine if some else mine[:1], cells)}: "
     against = _joined(
         [_shown(row.metric, one) + (f" of {titles[other]}" if several else "")
          for other, one in rivals.items()]
     )  # fmt: skip
     change = "" if several else _difference(row.metric, value, next(iter(rivals.values())))
     return f"{words} ({where}{label} {_shown(row.metric, value)} against {against}{change})"
+
+
+def _places(rows: Sequence[Compared], cells: Mapping[str, tuple[str, str]]) -> str:
+    """Return such as ``with buffer 10 and 50``, test by test where there are several."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        test, place = cells[row.cell]
+        found.setdefault(test, []).append(place.removeprefix("buffer "))
+    return _joined(
+        [f"{f'in {test} ' if test else ''}with buffer {_joined(places)}"
+         for test, places in found.items()]
+    )  # fmt: skip
 
 
 def _shown(metric: str, value: float) -> str:

@@ -80,7 +80,7 @@ class Resources:
     Attributes:
         cpu_mean: CPU time of the server's process tree / length of the window, from cumulative
             times, in percent of one processor.
-        cpu_peak: highest between two samples.
+        cpu_peak: highest between two samples; never below the mean.
         memory_mean: mean resident memory of the tree, bytes.
         memory_peak: highest resident memory of the tree, bytes.
         host_cpu_mean: mean of all processors of the machine, percent of the whole machine.

@@ -2,43 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_servebench import benchmark_bridge
-from pytest_servebench.report import write_report
+from pytest_servebench.report import PAGE_FILE, SUMMARY_FILE, write_summary
 from pytest_servebench.report.markdown import markdown
+from pytest_servebench.report.text import clean
 from pytest_servebench.saved_runs import RUN_FILE
 from pytest_servebench.session import ServebenchSession, write_json
 
 
-def save_run(session: ServebenchSession) -> Path:
-    """Write JSON, summary text, plots and page into the run's directory, and return it.
+def save_run(session: ServebenchSession) -> bool:
+    """Write JSON, summary text, plots and page into the run's directory.
 
-    The records and the servers' logs are there already: they are written as they come.
+    The records and the servers' logs are there already: they are written as they come. What cannot
+    be written costs nothing else, and becomes a line of ``session.troubles``.
 
-    Raises:
-        OSError: a file cannot be written.
-        ValueError: a hook put a number into the report that JSON cannot say.
+    Returns:
+        Whether later runs find this one: its JSON is there, and has the name that was asked for.
     """
     directory = session.directory()
-    report = benchmark_bridge.report(session.config)
-    report["servebench"] = session.report()
-    write_json(directory / RUN_FILE, report)
-    run = session.run()
     settings = session.settings
-    write_report(
-        run, directory, plots=settings.plots, page=settings.page, report=report["servebench"]
-    )
+    with _attempt(session, RUN_FILE):
+        report = benchmark_bridge.report(session.config)
+        report["servebench"] = session.report()
+        write_json(directory / RUN_FILE, report)
+    if not session.troubles:
+        for name in filter(None, ("latest", settings.save)):
+            with _attempt(session, f"the name {name}"):
+                _point(settings.results / name, directory)
+    found = not session.troubles
+
+    run = session.run()
+    again = f"pytest-servebench report {directory} makes it again"
+    with _attempt(session, SUMMARY_FILE, again):
+        write_summary(run, directory)
+    if settings.plots:
+        with _attempt(session, "plots", again):
+            from pytest_servebench.report.plots import draw_plots  # noqa: PLC0415 - matplotlib
+
+            draw_plots(run, directory)
+    if settings.page:
+        with _attempt(session, PAGE_FILE, again):
+            from pytest_servebench.report.page import write_page  # noqa: PLC0415 - jinja2
+
+            write_page(run, directory, session.report())
     if settings.markdown is not None:
-        with settings.markdown.open("a") as file:
+        remedy = "give a file in a directory that exists and can be written to"
+        with (
+            _attempt(session, f"--servebench-markdown={settings.markdown}", remedy),
+            settings.markdown.open("a") as file,
+        ):
             file.write(markdown(run))
-    for name in filter(None, ("latest", settings.save)):
-        _point(settings.results / name, directory)
-    return directory
+    return found
+
+
+@contextmanager
+def _attempt(session: ServebenchSession, what: str, remedy: str = "") -> Iterator[None]:
+    """Have what goes wrong in the body told at the end of the session, and nothing else."""
+    try:
+        yield
+    except Exception as error:
+        text = f"{what} could not be written: {type(error).__name__}: {error}"
+        session.troubles.append(clean(f"{text}; {remedy}" if remedy else text))
 
 
 def _point(link: Path, directory: Path) -> None:
-    """Let a name mean this run from now on."""
+    """Let a name mean this run from now on.
+
+    Raises:
+        OSError: it cannot be made to, and is not ``latest``, which not every file system can have.
+    """
     partial = link.with_name(f".{link.name}-{directory.name}")
     try:
         partial.symlink_to(directory.name)
@@ -46,7 +82,7 @@ def _point(link: Path, directory: Path) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         if link.name == "latest":
-            return  # a file system without links: the run is saved all the same
+            return
         raise OSError(
             f"--servebench-save={link.name}: {link} cannot be made to point to the run "
             f"({error.strerror}); the run itself is in {directory}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import platform
 from collections.abc import Collection, Mapping
 from datetime import datetime
@@ -21,7 +22,7 @@ from pytest_servebench.model import ServedModel
 from pytest_servebench.model_loading import load_model
 from pytest_servebench.options import InconclusivePolicy, Settings
 from pytest_servebench.report.files import write_whole
-from pytest_servebench.results import CaseResult, Run, ServerInfo
+from pytest_servebench.results import CaseResult, Run, ServerDeath, ServerInfo
 from pytest_servebench.servers.base import RunningServer, ServerKind
 from pytest_servebench.servers.shared import SharedServers
 
@@ -42,6 +43,8 @@ class ServebenchSession:
         # Servers that take turns are needed again.
         self.servers = SharedServers(self._start, keep=settings.interleave)
         self.results: list[CaseResult] = []
+        self.deaths: list[ServerDeath] = []
+        self.troubles: list[str] = []  # what could not be saved, a line each
         self.needed_kinds: frozenset[str] = frozenset()
         self.cases = 0  # how many this session has
         self.baseline: Baseline | None = None
@@ -85,11 +88,12 @@ class ServebenchSession:
                 f"the model {model.name!r} is not packaged for {name}; it is for "
                 f"{', '.join(sorted(model.artifacts)) or 'none'}"
             )
-        directory = self.directory() / "servers" / name
+        # Further starts lie within the kind's own directory: another kind may be called toy-2.
+        directory = first = self.directory() / "servers" / name
         attempt = 1
         while directory.exists():
             attempt += 1
-            directory = directory.with_name(f"{name}-{attempt}")
+            directory = first / str(attempt)
         directory.mkdir(parents=True)
         return kind.start(model, self.settings.server, directory)
 
@@ -122,6 +126,23 @@ class ServebenchSession:
             workers=settings.workers if ours else None,
             cpus=settings.cpus if ours else (),
         )
+
+    def note_deaths(self, test: str) -> None:
+        """Keep in mind which servers have ended, as found in the test of this node id."""
+        for server in self.servers.new_deaths():
+            self.deaths.append(
+                ServerDeath(
+                    kind=server.kind,
+                    implementation=server.implementation,
+                    test=test,
+                    reason=str(server.lost).partition("\n")[0],
+                    log_file=self._relative(server.log_files[0]) if server.log_files else "",
+                )
+            )
+
+    def _relative(self, path: Path) -> str:
+        directory = self.directory().absolute()
+        return Path(os.path.relpath(path.absolute(), directory)).as_posix()
 
     # -- the baseline -------------------------------------------------------------------------
 
@@ -180,6 +201,12 @@ class ServebenchSession:
             self._directory = parent / name
         return self._directory
 
+    def server_logs(self) -> Path | None:
+        """Return the directory of the servers' logs; ``None`` where no server was started."""
+        if self._directory is None or not (self._directory / "servers").is_dir():
+            return None
+        return self._directory / "servers"
+
     def number(self, nodeid: str) -> str:
         """Return which case of how many a test is, such as ``3/12``; empty if that is not known."""
         ids = list(self.lines)
@@ -212,6 +239,8 @@ class ServebenchSession:
             versions=self._versions,
             cases=tuple(self.results),
             interleaved=self.settings.interleave,
+            deaths=tuple(self.deaths),
+            not_measured=max(0, self.cases - len(self.results)),  # a test may run more than once
         )
 
     @cached_property

@@ -6,10 +6,12 @@ import dataclasses
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pytest_servebench.load.records import Outcome
+from pytest_servebench.plain_benchmarks import plain_case
 from pytest_servebench.report.page import write_page
 from pytest_servebench.results import CaseResult, Resources, Run
 from tests import saved, simulated
@@ -120,3 +122,14 @@ def seen(case: CaseResult) -> Resources:
             "host_cpu": (40 + 10 * wave).tolist(),
         },
     )
+
+
+def plain_entry(name: str = "test_sort") -> dict[str, Any]:
+    """Return what pytest-benchmark saves of a benchmark with its data."""
+    data = [1e-3 + 1e-5 * (number % 7) for number in range(200)]
+    return {"name": name, "fullname": f"b.py::{name}", "stats": {"rounds": 200, "data": data}}
+
+
+def plain_run() -> Run:
+    names = ("test_sort", "test_fill[1]", "test_fill[2]")
+    return saved.run([plain_case(plain_entry(name), "x") for name in names])

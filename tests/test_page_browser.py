@@ -16,7 +16,7 @@ from pytest_servebench.gates import parse_gates
 from pytest_servebench.report.page import comparison_page, write_page
 from pytest_servebench.results import ClauseResult, Run
 from tests import saved
-from tests.pages import busy_run
+from tests.pages import busy_run, plain_run
 from tests.report import made_runs
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -33,7 +33,7 @@ FLAGS = [
 ]  # fmt: skip
 WIDTHS = (1440, 800, 390)
 THEMES = ("light", "dark")
-PAGES = ("report", "calm", "hostile", "comparison")
+PAGES = ("report", "calm", "hostile", "comparison", "unjudged", "plain")
 
 pytestmark = [
     pytest.mark.browser,
@@ -62,6 +62,17 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         calm, cases=tuple(dataclasses.replace(case, clauses=(clause,)) for case in calm.cases)
     )
     write_page(calm, directory, output=written["calm"])
+    several = tuple(  # of three tests, without an SLO
+        dataclasses.replace(
+            case, name=f"{test.rpartition('::')[2]}[{index}]", nodeid=f"test_it.py::{test}[{index}]"
+        )
+        for index, case in enumerate(busy_run(100).cases[:8])
+        for test in ("test_load", "TestWithALongName::test_load", "test_other")
+    )
+    written["unjudged"] = directory / "unjudged.html"
+    write_page(saved.run(several), directory, output=written["unjudged"])
+    written["plain"] = directory / "plain.html"
+    write_page(plain_run(), directory, output=written["plain"])
     written["hostile"] = directory / "hostile.html"
     write_page(made_runs.hostile_run(), directory, output=written["hostile"])
     written["comparison"] = directory / "comparison.html"
@@ -186,6 +197,13 @@ def test_columns_sort_in_both_directions_and_back(visit: Any) -> None:
     head.get_by_role("button").click()
     assert head.get_attribute("aria-sort") is None
     assert _column(page, number) == first
+
+
+def test_a_badge_takes_one_line_whatever_the_verdict(visit: Any) -> None:
+    page = visit("unjudged").page
+    assert page.locator(".verdict.none:visible").count() > 0
+    heights = [one.bounding_box()["height"] for one in page.locator(".verdict:visible").all()]
+    assert max(heights) < 40
 
 
 def test_filters_hide_rows_and_drill_downs_and_tell_how_many_are_left(visit: Any) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from pytest_servebench.errors import ServerDiedError
-from pytest_servebench.servers.shared import MOST_DEATHS, SharedServers
+from pytest_servebench.errors import ServerDiedError, ServerStartError
+from pytest_servebench.results import ServerDeath
+from pytest_servebench.saved_runs import read_run
+from pytest_servebench.servers.shared import MOST_DEATHS, SharedServer, SharedServers
 from tests.conftest import RunBench
 
 KILLING_TEST = """
@@ -39,6 +43,11 @@ def restarts(result: pytest.RunResult) -> int:
     return result.stdout.str().count("ServerRestartedWarning: toy was started again")
 
 
+def logs(pytester: pytest.Pytester) -> list[str]:
+    (servers,) = pytester.path.glob("servebench_results/2*/servers")
+    return sorted(path.relative_to(servers).as_posix() for path in servers.rglob("*.log"))
+
+
 def test_the_next_case_gets_a_new_server(run_bench: RunBench, pytester: pytest.Pytester) -> None:
     result = run_bench("--servebench-rates=40,50,60", test=killing(40, starts=2))
     result.assert_outcomes(passed=4)
@@ -46,8 +55,18 @@ def test_the_next_case_gets_a_new_server(run_bench: RunBench, pytester: pytest.P
     result.stdout.fnmatch_lines(
         ["*test_load?toy-rate50-buffer10?", "*toy was started again for this test: *status -9*"]
     )
-    logs = sorted(path.name for path in pytester.path.glob("servebench_results/2*/servers/*"))
-    assert logs == ["toy", "toy-2"]  # the dead one's log is still there
+    assert logs(pytester) == ["toy/2/toy.log", "toy/toy.log"]  # the dead one's is still there
+    run = read_run("latest", pytester.path / "servebench_results")
+    (death,) = run.deaths
+    assert death == ServerDeath(
+        kind="toy",
+        implementation="toy 1.0",
+        test="test_it.py::test_load[toy-rate40-buffer10]",
+        reason="the toy server ended with status -9; its log ends:",
+        log_file="servers/toy/toy.log",
+    )
+    assert run.not_measured == 0
+    result.stdout.fnmatch_lines(["toy 1.0 died: the toy server ended with status -9*"])
 
 
 def test_without_a_next_case_nothing_is_started(
@@ -55,7 +74,34 @@ def test_without_a_next_case_nothing_is_started(
 ) -> None:
     result = run_bench("--servebench-rates=40,50", test=killing(50, starts=1))
     result.assert_outcomes(passed=3)
-    assert len(list(pytester.path.glob("servebench_results/2*/servers/*"))) == 1
+    assert logs(pytester) == ["toy/toy.log"]
+
+
+def test_a_server_that_was_asked_for_within_the_test_is_started_again(run_bench: RunBench) -> None:
+    # The toy server under the name that the fixture asks for.
+    conftest = """
+from pytest_servebench.state import session_of
+from tests.toy import ToyKind
+
+def pytest_runtest_setup(item):
+    session = session_of(item.config)
+    session.kinds["torchserve"] = ToyKind("torchserve")
+    session.model().artifacts["torchserve"] = __file__
+"""
+    test = """
+import os, signal
+
+def test_load(request, poisson_load, rate):
+    server = request.getfixturevalue("torchserve")
+    poisson_load(server)
+    if rate == 40:
+        (pid,) = server.pids()
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+"""
+    result = run_bench("--servebench-rates=40,50", test=test, conftest=conftest)
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*torchserve was started again for this test: *status -9*"])
 
 
 def test_servers_that_take_turns_are_started_again_too(run_bench: RunBench) -> None:
@@ -83,7 +129,33 @@ def test_a_server_that_dies_over_and_over_is_given_up(
         ]
     )
     assert result.stdout.str().count("ended 3 times") == 5 - MOST_DEATHS
-    assert len(list(pytester.path.glob("servebench_results/2*/servers/*"))) == MOST_DEATHS
+    assert len(logs(pytester)) == MOST_DEATHS
+    result.stdout.fnmatch_lines(
+        ["servebench: no case was measured; the servers' logs are in servebench_results/2*/servers"]
+    )
+
+
+def test_cases_that_a_death_costs_are_counted(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    test = """
+import os, signal
+
+def test_load(model_server, poisson_load, rate):
+    if rate > 40:
+        os.kill(*model_server.pids(), signal.SIGKILL)
+    poisson_load(model_server)
+"""
+    result = run_bench("--servebench-rates=40,50,60,70,80", test=test)
+    result.assert_outcomes(passed=1, failed=3, errors=1)
+    run = read_run("latest", pytester.path / "servebench_results")
+    assert [death.log_file for death in run.deaths] == [
+        "servers/toy/toy.log", "servers/toy/2/toy.log", "servers/toy/3/toy.log",
+    ]  # fmt: skip
+    assert run.not_measured == 4
+    result.stdout.fnmatch_lines(
+        ["toy 1.0 died 3 times: the toy server ended with status -9*", "not measured: 4 selected*"]
+    )
 
 
 class Fragile:
@@ -112,17 +184,83 @@ def test_deaths_are_counted_over_the_session_and_each_kind_for_itself() -> None:
     for turn in range(1, MOST_DEATHS + 1):
         # Each turn as where other servers' cases come in between: the fixture is made anew.
         with servers.running("a") as a, servers.running("b") as b:
-            assert servers.death("a") is None
+            assert servers.new_deaths() == []
             started[-2].dead = True  # the one of kind a
-            death = servers.death("a")
-            assert death is not None
+            assert servers.new_deaths() == [a]
+            assert servers.new_deaths() == []  # it is known
+            assert servers.death("a") is not None
             assert servers.death("b") is None
             if turn < MOST_DEATHS:
-                servers.revive("a", death)
+                servers.revive("a")
                 assert a.current is started[-1]
                 assert b.current is started[-2]
+                assert servers.death("a") is None
             else:
                 with pytest.raises(ServerDiedError, match=r"3 times.*not started again"):
-                    servers.revive("a", death)
+                    servers.revive("a")
     assert all(one.stopped for one in started)
     assert servers.death("a") is None  # nobody holds it
+
+
+def test_a_start_that_fails_is_no_death() -> None:
+    one = Fragile()
+    starts: Iterator[Any] = iter([one])
+
+    def start(kind: str) -> Any:
+        try:
+            return next(starts)
+        except StopIteration:
+            raise ServerStartError("no port is free") from None
+
+    servers = SharedServers(start, keep=False)
+    with servers.running("a"):
+        one.dead = True
+        for _ in range(MOST_DEATHS - 1):
+            servers.new_deaths()
+            with pytest.raises(ServerStartError):
+                servers.revive("a")
+        servers.new_deaths()
+        with pytest.raises(ServerDiedError) as given_up:
+            servers.revive("a")
+    assert str(given_up.value) == (
+        "fragile 1.0 ended 1 time, could not be started again 2 times in this session and is not "
+        "started again. The last time: no port is free"
+    )
+
+
+def test_servers_may_be_stopped_before_those_who_hold_them_let_go() -> None:
+    one: Any = Fragile()
+    servers = SharedServers(lambda kind: one, keep=False)
+    with servers.running("a"):
+        servers.stop_all()
+        assert one.stopped
+
+
+def test_a_server_that_tests_hold_can_be_copied() -> None:
+    server = SharedServer(Fragile())  # type: ignore[arg-type]
+    assert copy.copy(server) == server
+    assert server.stopped == 0  # what only this kind has is still found
+    with pytest.raises(AttributeError, match="current"):
+        _ = SharedServer.__new__(SharedServer).current
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+@pytest.mark.parametrize("how", ["raise KeyboardInterrupt", "pytest.exit('enough')"])
+def test_a_session_that_is_interrupted_keeps_its_tables(
+    run_bench: RunBench, interleaved: bool, how: str
+) -> None:
+    result = run_bench(
+        "--servebench-rates=40,50", *(["--servebench-interleave"] if interleaved else []),
+        test=f"""
+import pytest
+
+def test_load(model_server, poisson_load, rate):
+    if rate == 50:
+        {how}
+    poisson_load(model_server)
+""",
+        subprocess=True,
+    )  # fmt: skip
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+    result.stdout.fnmatch_lines(["rate 40/s*", "servebench: results in *"])

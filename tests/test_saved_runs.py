@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pytest_servebench.comparability import differences
 from pytest_servebench.errors import SavedRunError
-from pytest_servebench.results import ClauseResult
+from pytest_servebench.results import ClauseResult, ServerDeath
 from pytest_servebench.saved_runs import find_run, from_dict, read_run, run_files
 from tests import saved
 from tests.conftest import RunBench
@@ -54,6 +54,15 @@ def test_a_case_comes_back_as_it_was() -> None:
 
 def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
     assert read_run(saved.save(RUN, tmp_path)) == RUN
+
+
+def test_deaths_come_back_and_older_files_know_of_none(tmp_path: Path) -> None:
+    died = ServerDeath("toy", "Toy 1.0", "a.py::test_a", "it ended", "servers/toy/toy.log")
+    run = dataclasses.replace(RUN, deaths=(died,), not_measured=3)
+    data = saved.plain(run)
+    assert read_run(written(tmp_path, json.dumps(data))) == run
+    del data["servebench"]["deaths"], data["servebench"]["not_measured"]
+    assert read_run(written(tmp_path, json.dumps(data))) == RUN
 
 
 def test_what_hooks_add_is_ignored(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def test_schema_is_a_schema() -> None:
         ("resources", results.Resources, set()),
         ("generator", results.Generator, set()),
         ("clause", results.ClauseResult, set()),
+        ("death", results.ServerDeath, set()),
     ],
 )
 def test_schema_names_every_field(definition: str, kind: type[Any], more: set[str]) -> None:

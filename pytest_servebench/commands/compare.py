@@ -19,11 +19,12 @@ from pytest_servebench.report.comparison import (
     comparison_lines,
     comparison_markdown,
     conclusion,
+    remedy,
 )
 from pytest_servebench.report.comparison_formats import as_bmf, as_github_action_benchmark, as_json
 from pytest_servebench.report.files import write_whole
 from pytest_servebench.report.tables import Line, line
-from pytest_servebench.report.text import clean, counted, shows_unicode, to_ascii, wrapped
+from pytest_servebench.report.text import clean, shows_unicode, to_ascii, wrapped
 from pytest_servebench.results import Run
 from pytest_servebench.saved_runs import RESULTS, find_run, read_run
 
@@ -228,11 +229,8 @@ def _refusal(block: _Block) -> list[Line]:
         for one in block.refused
         for text in wrapped(f"  {one.about}: ", one.text, _WIDTH)
     ]
-    words = dict.fromkeys(one.about for one in block.refused if one.about in ALLOWABLE)
-    if words and block.comparison.cases:
-        cases = counted(len(block.comparison.cases), "case")
-        lines.append(line(f"To compare the {cases} that both have all the same, give "
-                          f"--allow {','.join(words)}"))  # fmt: skip
+    if text := remedy(block.comparison, block.refused):
+        lines.append(line(text))
     return lines
 
 

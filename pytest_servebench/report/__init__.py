@@ -39,12 +39,7 @@ def write_report(
     Raises:
         OSError: a file cannot be written.
     """
-    from pytest_servebench.report.files import write_whole  # noqa: PLC0415
-    from pytest_servebench.report.summary_text import summary_text  # noqa: PLC0415
-
-    summary = directory / SUMMARY_FILE
-    write_whole(summary, summary_text(run).encode())
-    written = [summary]
+    written = [write_summary(run, directory)]
     if plots:
         from pytest_servebench.report.plots import draw_plots  # noqa: PLC0415
 
@@ -54,3 +49,13 @@ def write_report(
 
         written.append(write_page(run, directory, report))
     return written
+
+
+def write_summary(run: Run, directory: Path) -> Path:
+    """Write the summary text alone; see :func:`write_report`."""
+    from pytest_servebench.report.files import write_whole  # noqa: PLC0415
+    from pytest_servebench.report.summary_text import summary_text  # noqa: PLC0415
+
+    path = directory / SUMMARY_FILE
+    write_whole(path, summary_text(run).encode())
+    return path

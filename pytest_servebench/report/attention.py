@@ -1,17 +1,17 @@
-"""What a reader must see before any number: invalid, failed and undecided cases."""
+"""What a reader must see before any number: dead servers, invalid, failed and undecided cases."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
-from pytest_servebench.report.facts import cell_name
+from pytest_servebench.report.facts import cell_name, test_id, test_labels
 from pytest_servebench.report.figures import with_verdict
 from pytest_servebench.report.tables import Line, Markup, line
 from pytest_servebench.report.text import clean, counted, wrapped
-from pytest_servebench.results import CaseResult, VerdictWord
+from pytest_servebench.results import CaseResult, Run, ServerDeath, VerdictWord
 
-_SHOWN: Final = 6  # cases of one verdict that are listed; a terminal is no place for hundreds
+_SHOWN: Final = 6  # cases of one cause that are listed; a terminal is no place for hundreds
 
 BLOCKS: Final[tuple[tuple[VerdictWord, str, Markup], ...]] = (
     ("invalid", "INVALID: the measuring device failed; these numbers say nothing about the server",
@@ -29,12 +29,47 @@ def reasons(case: CaseResult) -> list[str]:
     return [clean(one.message) for one in case.clauses if one.verdict == case.verdict]
 
 
-def attention_lines(cases: Sequence[CaseResult], width: int) -> list[Line]:
-    """Return the cases that are not simply good, the worst first; nothing where all passed.
+def server_troubles(run: Run) -> list[str]:
+    """Return what became of servers and of cases without a result, a sentence each.
 
-    They are told by what they have in common: pytest shows the message of each one by itself.
+    Deaths of one kind for one reason are told together.
     """
-    lines: list[Line] = []
+    alike: dict[tuple[str, str], list[ServerDeath]] = {}
+    for death in run.deaths:
+        alike.setdefault((death.kind, clean(death.reason)), []).append(death)
+    texts = []
+    for (_, reason), deaths in alike.items():
+        tests = _some([cell_name(death.test) for death in deaths])
+        logs = _some([clean(death.log_file) for death in deaths if death.log_file])
+        times = f" {len(deaths)} times" if len(deaths) > 1 else ""
+        texts.append(
+            f"{clean(deaths[0].implementation)} died{times}: {reason.rstrip('.:')}; found in "
+            + tests + (f"; {'logs' if len(deaths) > 1 else 'log'}: {logs}" if logs else "")
+        )  # fmt: skip
+    if run.not_measured:
+        # Without the number of all: a part of a run's cases may be shown.
+        texts.append(f"not measured: {counted(run.not_measured, 'selected case')}")
+    return texts
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def attention_lines(run: Run, width: int) -> list[Line]:
+    """Return what is not simply good, the worst first; nothing where all passed.
+
+    Cases are told by what they have in common: pytest shows the message of each one by itself.
+    """
+    cases = run.cases
+    labels = test_labels(cases)
+    several = len(labels) > 1
+    # Cases may have been skipped, or the session ended, on purpose.
+    markup: Markup = {"red": True, "bold": True} if run.deaths else {"yellow": True}
+    lines = [
+        line(one, **markup) for text in server_troubles(run) for one in wrapped("", text, width)
+    ]
     for verdict, heading, markup in BLOCKS:
         found = with_verdict(cases, verdict)
         if not found:
@@ -44,12 +79,13 @@ def attention_lines(cases: Sequence[CaseResult], width: int) -> list[Line]:
         alike: dict[str, list[str]] = {}
         for case in found:
             for cause in causes(case):
-                alike.setdefault(cause, []).append(cell_name(case.name))
+                name = cell_name(case.name)
+                if several:
+                    name = f"{labels[test_id(case)]}[{name}]"
+                alike.setdefault(cause, []).append(name)
         for cause, names in alike.items():
-            shown = ", ".join(names[:_SHOWN])
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             everywhere = len(names) == len(cases) > 1
-            text = f"{cause.rstrip('.')}: " + ("all cases" if everywhere else shown + more)
+            text = f"{cause.rstrip('.')}: " + ("all cases" if everywhere else _some(names))
             lines += [line(one) for one in wrapped("", text, width, indent=2)]
     return lines
 

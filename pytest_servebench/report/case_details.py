@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
+from pytest_servebench.plain_benchmarks import is_plain
 from pytest_servebench.report.facts import priority_text, server_text, settings_text
-from pytest_servebench.report.figures import NAMES, interval, percentile
+from pytest_servebench.report.figures import NAMES, failed, interval, latency_table
 from pytest_servebench.report.numbers import (
     INFINITE,
     MISSING,
@@ -24,8 +24,8 @@ from pytest_servebench.report.tables import (
     plain_text,
     row_line,
 )
-from pytest_servebench.report.text import clean, wrapped
-from pytest_servebench.results import CaseResult, Distribution, Estimate
+from pytest_servebench.report.text import clean, counted, wrapped
+from pytest_servebench.results import CaseResult, Distribution
 from pytest_servebench.slo import failure_texts
 
 _LABEL: Final = 18
@@ -57,6 +57,10 @@ def case_text(case: CaseResult, name: str, width: int) -> list[str]:
         return wrapped(f"{label:<{_LABEL}}", text, width, indent=_INDENT)
 
     lines = wrapped("", clean(case.nodeid) or clean(case.name), width)
+    if is_plain(case):
+        for label, text in case_facts(case):
+            lines += row(label, text)
+        return [*lines, "", *_latency_table(case, width)]
     lines += row("verdict", _verdict_text(case))
     for clause in case.clauses:
         lines += row(f"  {clause.verdict}", clean(clause.message))
@@ -81,6 +85,9 @@ def case_text(case: CaseResult, name: str, width: int) -> list[str]:
 
 def case_facts(case: CaseResult) -> list[tuple[str, str]]:
     """Return labels and texts of what is known of a case beside its verdict and latencies."""
+    if is_plain(case):
+        rounds = counted(case.summary.arrivals, "round")
+        return [("measured", f"{rounds} of a benchmark, without a server and without load")]
     return [
         ("load", _load_text(case)),
         ("outcomes", _outcomes_text(case)),
@@ -128,45 +135,27 @@ def _estimate_text(case: CaseResult, name: str, scale: float, unit: str) -> str:
 
 
 def _latency_table(case: CaseResult, width: int) -> list[str]:
-    summary = case.summary
-    estimates = summary.estimates
-    every = [percentile(summary, name) for name in NAMES]
-    mean = estimates.get("mean", Estimate(None, None, None))
-    infinite_mean = math.inf if summary.latency.n < summary.arrivals else None
-    values = [one.value for one in every]
-    marks = [one.value is not None and not one.resolved for one in every]
-    texts = [
-        [
-            "latency, all requests",
-            compact(summary.arrivals, 0),
-            _ms(mean.value if mean.value is not None else infinite_mean),
-            "",
-            *(
-                f"({_ms(value)})" if mark else _ms(value)
-                for value, mark in zip(values, marks, strict=True)
-            ),
-            "",
-        ]
+    table = latency_table(case)
+    every = table.all_requests.values()
+    known = [
+        _ms(one.value) if one.resolved or one.value is None else f"({_ms(one.value)})"
+        for one in every
     ]
-    if summary.arrivals:
+    texts = [["latency, all requests", compact(table.n, 0), known[0], "", *known[1:], ""]]
+    if table.intervals:
         for heading, end in (("  from", 0), ("  to", 1)):
-            ends = [interval(estimates.get(name)) for name in ("mean", *NAMES)]
-            known = [MISSING if pair is None else _ms(pair[end]) for pair in ends]
-            texts.append([f"{heading} (95 % interval)", "", known[0], "", *known[1:], ""])
-    for label, distribution in (
-        ("latency of successes", summary.latency),
-        ("queue wait", summary.queue_wait),
-        ("service time", summary.service_time),
-        ("generator lag", summary.generator_lag),
-    ):
-        texts.append([label, *_distribution_cells(distribution)])
+            ends = [
+                MISSING if pair is None else _ms(pair[end]) for pair in table.intervals.values()
+            ]
+            texts.append([f"{heading} (95 % interval)", "", ends[0], "", *ends[1:], ""])
+    texts += [[label, *_distribution_cells(values)] for label, values in table.parts]
     rows = [[Cell(f"  {first}"), *map(Cell, rest)] for first, *rest in texts]
     layout = lay_out(_LATENCY, rows, width)
     lines = heading_lines(_LATENCY, layout) + [row_line(_LATENCY, row, layout) for row in rows]
     notes = []
-    if any(marks):
+    if any(one.value is not None and not one.resolved for one in every):
         notes.append("(x): too few requests to tell this percentile")
-    if infinite_mean:
+    if failed(case.summary):
         notes.append(f"all requests: a failed one ranks as infinitely slow ({INFINITE})")
     found = [plain_text(parts) for parts in lines]
     return found + [text for note in notes for text in wrapped("", note, width, indent=_INDENT)]

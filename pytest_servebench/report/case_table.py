@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_servebench.report.figures import dropped, errors, percentile
+from pytest_servebench.plain_benchmarks import is_plain
+from pytest_servebench.report.figures import dropped, errors, failed, percentile
 from pytest_servebench.report.numbers import (
     INFINITE,
     MISSING,
@@ -93,8 +94,10 @@ def server_rows(
         seen[server.kind, case.buffer_size] += 1
         repeat = seen[server.kind, case.buffer_size]
         label = f"  buffer {plain(case.buffer_size)}" + (f" #{repeat}" if repeat > 1 else "")
+        if is_plain(case):
+            label = f"  {clean(case.name)}"
         block.rows.append(_case_row(case, label, show))
-        if 0 < summary.latency.n < summary.arrivals:
+        if 0 < failed(summary) < summary.arrivals:
             block.rows.append(_successes_row(summary, show))
     return list(found.values())
 
@@ -104,19 +107,20 @@ _Formats = Mapping[str, Callable[[float | None], str]]
 
 def _case_row(case: CaseResult, label: str, show: _Formats) -> list[Cell]:
     summary, resources = case.summary, case.resources
-    lost, failed = dropped(summary), errors(summary)
+    lost, wrong = dropped(summary), errors(summary)
+    throughput = None if is_plain(case) else summary.throughput
     return [
         Cell(label),
         verdict_cell(case),
         Cell(compact(summary.arrivals, 0)),
         Cell(percent(summary.success_rate), _BAD if summary.success_rate < 1 else PLAIN),
-        Cell(show["throughput"](summary.throughput)),
+        Cell(show["throughput"](throughput)),
         *(_percentile_cell(summary, name, show[name]) for name in _NAMED),
         Cell(show["wait"](milliseconds(summary.queue_wait.percentiles.get("p95")))),
         Cell(compact(resources.cpu_mean)),
         Cell(compact(megabytes(resources.memory_peak), 0)),
         Cell(compact(lost, 0), _BAD if lost else PLAIN),
-        Cell(compact(failed, 0), _BAD if failed else PLAIN),
+        Cell(compact(wrong, 0), _BAD if wrong else PLAIN),
     ]
 
 
@@ -162,8 +166,11 @@ def legend(cases: Sequence[CaseResult], shown: Sequence[Column]) -> list[str]:
     """Return what needs to be said about the tables, and only that."""
     summaries = [case.summary for case in cases]
     headings = {column.heading for column in shown}
-    notes = ["p50 to p99: ms from the scheduled arrival to the whole answer, waiting included."]
-    if any(summary.latency.n < summary.arrivals for summary in summaries):
+    if all(map(is_plain, cases)):
+        notes = ["p50 to p99: ms that a round took."]
+    else:
+        notes = ["p50 to p99: ms from the scheduled arrival to the whole answer, waiting included."]
+    if any(map(failed, summaries)):
         notes.append(
             "A failed request ranks as infinitely slow (∞); in the row below, the requests that "
             "succeeded."
@@ -173,6 +180,8 @@ def legend(cases: Sequence[CaseResult], shown: Sequence[Column]) -> list[str]:
         notes.append(
             "(x): too few requests to tell this percentile; x is about the slowest that was seen."
         )
+    if all(map(is_plain, cases)):
+        return notes
     parts = [
         text
         for heading, text in (

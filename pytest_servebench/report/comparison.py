@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pytest_servebench.comparability import Difference, key_text
+from pytest_servebench.comparability import ALLOWABLE, Difference, key_text
 from pytest_servebench.compare import (
     VERDICTS,
     CaseComparison,
@@ -291,6 +291,17 @@ def conclusion(comparison: Comparison) -> str:
 
 
 # -- Markdown -------------------------------------------------------------------------------------
+
+
+def remedy(comparison: Comparison, refused: Sequence[Difference]) -> str:
+    """Return how runs that are no equals can be compared all the same; empty if they cannot."""
+    words = dict.fromkeys(one.about for one in refused if one.about in ALLOWABLE)
+    if not words or not comparison.cases:
+        return ""
+    return (
+        f"To compare the {counted(len(comparison.cases), 'case')} that both have all the same, "
+        f"give --allow {','.join(words)}"
+    )
 
 
 def comparison_markdown(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from pytest_servebench.evaluation import Evaluation, evaluate
-from pytest_servebench.recommendation import Compared
+from pytest_servebench.recommendation import Compared, cell_names
 from pytest_servebench.report.numbers import plain
 from pytest_servebench.report.tables import (
     Cell,
@@ -17,7 +17,7 @@ from pytest_servebench.report.tables import (
     line,
     row_line,
 )
-from pytest_servebench.report.text import counted, wrapped
+from pytest_servebench.report.text import clean, counted, wrapped
 from pytest_servebench.results import Run
 
 METRICS: Final = (
@@ -33,9 +33,9 @@ _NOBODY: Final = "-"
 
 def evaluation_lines(run: Run, width: int) -> list[Line]:
     """Return the comparison of the run's servers; nothing where there is nothing to compare."""
-    if not run.cases:
-        return []
     evaluation = evaluate(run.cases, interleaved=run.interleaved)
+    if not evaluation.servers:
+        return []
     lines = [line("overall evaluation", bold=True)]
     if evaluation.points:
         lines += _table(evaluation, width)
@@ -63,21 +63,40 @@ def _table(evaluation: Evaluation, width: int) -> list[Line]:
         Column("point to", right=False),
         *(Column(heading, right=False, shrinks=True) for heading, _ in METRICS),
     ]
-    cells: dict[tuple[float, int], list[Compared]] = {}
-    for point in evaluation.points:
-        cells.setdefault((point.rate, point.buffer_size), []).append(point)
-    rows = []
-    for (rate, buffer_size), points in cells.items():
-        row = [Cell(f"rate {plain(rate)}, buffer {buffer_size}")]
-        for _, metrics in METRICS:
-            winners = {names[p.winner] for p in points if p.metric in metrics and p.winner}
-            row.append(Cell(", ".join(sorted(winners)) or _NOBODY))
-        rows.append(row)
+    rows = [
+        [Cell(label), *(Cell(winner or _NOBODY) for winner in winners)]
+        for label, winners in cell_winners(evaluation, names)
+    ]
     layout = lay_out(columns, rows, width)
     return [
         *heading_lines(columns, layout),
         *(row_line(columns, row, layout) for row in rows),
     ]
+
+
+def cell_winners(
+    evaluation: Evaluation, names: Mapping[str, str]
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Return each cell's name, and who gets its points: a text for each of :data:`METRICS`.
+
+    Args:
+        evaluation: the run's.
+        names: kind to the server's name.
+    """
+    cells: dict[str, list[Compared]] = {}
+    for point in evaluation.points:
+        cells.setdefault(point.cell, []).append(point)
+    known = cell_names(evaluation.points)
+    found = []
+    for cell, points in cells.items():
+        test, place = known[cell]
+        label = f"{f'{test}, ' if test else ''}rate {plain(points[0].rate)}, {place}"
+        winners = tuple(
+            ", ".join(names[p.winner] for p in points if p.metric in metrics and p.winner)
+            for _, metrics in METRICS
+        )
+        found.append((clean(label), winners))
+    return found
 
 
 def short_names(titles: Mapping[str, str]) -> dict[str, str]:

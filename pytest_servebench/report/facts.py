@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 
-from pytest_servebench.report.numbers import compact, plain, significant
+from pytest_servebench.node_ids import function_of, short_labels
+from pytest_servebench.plain_benchmarks import is_plain
+from pytest_servebench.report.numbers import plain, significant
 from pytest_servebench.report.text import clean, counted, joined
 from pytest_servebench.results import CaseResult, Run, ServerInfo
 
@@ -31,9 +34,14 @@ def servers(cases: Iterable[CaseResult]) -> dict[str, ServerInfo]:
     return found
 
 
-def test_name(case: CaseResult) -> str:
-    """Return the name of the test function, without the cell's id."""
-    return clean(case.name.partition("[")[0])
+def test_id(case: CaseResult) -> str:
+    """Return the id of the test function, by which cases of different tests are kept apart."""
+    return function_of(case.nodeid or case.name)
+
+
+def test_labels(cases: Iterable[CaseResult]) -> dict[str, str]:
+    """Return the id of each test function to the shortest name that tells it from the others."""
+    return {test: clean(label) for test, label in short_labels(map(test_id, cases)).items()}
 
 
 def cell_name(name: str) -> str:
@@ -61,7 +69,8 @@ def run_date(run: Run) -> str:
 
 def headline(run: Run) -> list[tuple[str, str]]:
     """Return labels and texts; an empty label goes on with the one before."""
-    cases = run.cases
+    cases = [case for case in run.cases if not is_plain(case)]
+    loaded = dataclasses.replace(run, cases=tuple(cases))
     lines: list[tuple[str, str]] = []
     if cases:
         lines.append(("model", model_text(cases)))
@@ -71,11 +80,13 @@ def headline(run: Run) -> list[tuple[str, str]]:
         for number, (kind, server) in enumerate(known.items()):
             lines.append(("" if number else label, server_text(titles[kind], server)))
         lines.extend(("" if number else "fairness", text)
-                     for number, text in enumerate(fairness_texts(run)))  # fmt: skip
+                     for number, text in enumerate(fairness_texts(loaded)))  # fmt: skip
     lines.append(("machine", machine_text(run.machine)))
     if cases:
         lines.append(("traffic", traffic_text(cases)))
         lines.append(("generator", generator_text(cases)))
+    if others := len(run.cases) - len(cases):
+        lines.append(("no load", f"{counted(others, 'benchmark')} without a server"))
     return lines
 
 
@@ -197,8 +208,3 @@ def priority_text(case: CaseResult) -> str:
 def lag_p99(case: CaseResult) -> float | None:
     """Return the 99th percentile of the generator's lateness in seconds."""
     return case.summary.generator_lag.percentiles.get("p99")
-
-
-def memory_text(size: float | None) -> str:
-    """Return bytes in MB."""
-    return "not known" if size is None else f"{compact(size / 1e6, 0)} MB"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_servebench.report.facts import test_name
-from pytest_servebench.results import CaseResult, Estimate, Summary
+from pytest_servebench.plain_benchmarks import is_plain
+from pytest_servebench.report.facts import test_id, test_labels
+from pytest_servebench.report.numbers import plain
+from pytest_servebench.results import CaseResult, Distribution, Estimate, Summary
 
 SHARES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 """Percentiles as reports name them, to the share of requests that is no slower."""
@@ -61,6 +63,11 @@ def interval(estimate: Estimate | None) -> tuple[float, float] | None:
     return low, math.inf if estimate.high is None else estimate.high
 
 
+def failed(summary: Summary) -> int:
+    """Return the arrivals that did not succeed: they rank as infinitely slow."""
+    return sum(summary.outcomes.values()) - summary.outcomes.get("ok", 0)
+
+
 def dropped(summary: Summary) -> int:
     """Return the arrivals that found the buffer full."""
     return summary.outcomes.get("dropped", 0)
@@ -68,7 +75,46 @@ def dropped(summary: Summary) -> int:
 
 def errors(summary: Summary) -> int:
     """Return the arrivals that were taken but did not succeed."""
-    return sum(summary.outcomes.values()) - summary.outcomes.get("ok", 0) - dropped(summary)
+    return failed(summary) - dropped(summary)
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """What is known of a case's times, in seconds.
+
+    Attributes:
+        n: arrivals.
+        all_requests: mean and percentiles in which a failed request ranks as infinitely slow, by
+            the names ``mean`` and of :data:`NAMES`.
+        intervals: their 95 % intervals, infinite where open; empty where there were no requests.
+        parts: further quantities, with what they are called.
+    """
+
+    n: int
+    all_requests: Mapping[str, Percentile]
+    intervals: Mapping[str, tuple[float, float] | None]
+    parts: tuple[tuple[str, Distribution], ...]
+
+
+def latency_table(case: CaseResult) -> LatencyTable:
+    """Return the figures from which the tables of one case's times are made."""
+    summary = case.summary
+    known = summary.estimates.get("mean")
+    low, high = interval(known) or (None, None)
+    value = None if known is None else known.value
+    mean = Percentile(math.inf if failed(summary) else value, low, high, resolved=True)
+    names = ("mean", *NAMES)
+    return LatencyTable(
+        summary.arrivals,
+        {"mean": mean, **{name: percentile(summary, name) for name in NAMES}},
+        {name: interval(summary.estimates.get(name)) for name in names} if summary.arrivals else {},
+        () if is_plain(case) else (
+            ("latency of successes", summary.latency),
+            ("queue wait", summary.queue_wait),
+            ("service time", summary.service_time),
+            ("generator lag", summary.generator_lag),
+        ),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,7 +122,7 @@ class Group:
     """Cases that are shown together: one test function at one rate.
 
     Attributes:
-        test: the test function's name.
+        test: the shortest name that tells the test function from the others.
         rate: offered arrivals a second.
         cases: ordered by server, then by buffer size, repeats in the order of running.
     """
@@ -85,30 +131,30 @@ class Group:
     rate: float
     cases: tuple[CaseResult, ...]
 
+    @property
+    def load(self) -> str:
+        """Return such as ``rate 10/s``."""
+        return "no load" if all(map(is_plain, self.cases)) else f"rate {plain(self.rate)}/s"
+
 
 def groups(cases: Sequence[CaseResult]) -> list[Group]:
     """Return the cases by test function and rate, rates ascending."""
     kinds = list(dict.fromkeys(case.server.kind for case in cases))
-    tests = list(dict.fromkeys(_test(case) for case in cases))
+    labels = test_labels(cases)
+    tests = list(labels)
     ordered = sorted(
         cases,
         key=lambda case: (
-            tests.index(_test(case)),
+            tests.index(test_id(case)),
             case.rate,
             kinds.index(case.server.kind),
             case.buffer_size,
         ),
     )
-    found: dict[tuple[tuple[str, str], float], list[CaseResult]] = {}
+    found: dict[tuple[str, float], list[CaseResult]] = {}
     for case in ordered:
-        found.setdefault((_test(case), case.rate), []).append(case)
-    return [
-        Group(test_name(members[0]), rate, tuple(members)) for (_, rate), members in found.items()
-    ]
-
-
-def _test(case: CaseResult) -> tuple[str, str]:
-    return case.nodeid.partition("::")[0], test_name(case)
+        found.setdefault((test_id(case), case.rate), []).append(case)
+    return [Group(labels[test], rate, tuple(members)) for (test, rate), members in found.items()]
 
 
 def with_verdict(cases: Iterable[CaseResult], verdict: str) -> list[CaseResult]:

@@ -15,7 +15,7 @@ from typing import Final, TextIO
 
 from pytest_servebench.report.text import clean, clip, shows_unicode, to_ascii
 
-_INTERVAL: Final = 0.25  # seconds: more often, nobody can read
+INTERVAL: Final = 0.25  # seconds between two updates: more often, nobody can read
 
 _LINE_BELOW: Final = "\x1bD\x1b[A"  # scrolls where the cursor stands on the last line
 _SAVE: Final = "\x1b7"
@@ -29,8 +29,9 @@ class LiveLine:
 
     pytest leaves the cursor behind the file's name and its dots; whatever is written there would
     wipe them out. The line therefore stands on the next row, and the cursor goes back after each
-    update to where pytest left it. Whoever else writes to the stream finds the line gone: a log
-    message, or a test that prints with ``-s``.
+    update to where pytest left it. Whoever else writes to the stream, or to standard output or
+    error at the same terminal, finds the line gone: a log message, or a test that prints with
+    ``-s``.
 
     The line may be updated from several threads.
     """
@@ -46,11 +47,11 @@ class LiveLine:
                 made while it does not; afterwards that is of no concern.
             enabled: whether to write.
         """
-        self._others = stream
+        self._others: list[TextIO] = []
         self._unicode = shows_unicode(stream)
         self._lock = threading.RLock()
         self._shown: tuple[str, int] | None = None
-        self._last = -_INTERVAL
+        self._last = -INTERVAL
         self.enabled = (
             enabled
             and _is_terminal(stream)
@@ -59,7 +60,8 @@ class LiveLine:
         )
         self._stream = _duplicate(stream) if self.enabled else stream
         if self._stream is not stream:
-            self._give_way()
+            for other in _at_terminal_of(stream):
+                self._give_way(other)
 
     @property
     def width(self) -> int:
@@ -73,7 +75,7 @@ class LiveLine:
     def update(self, text: str) -> None:
         """Show ``text`` in place of what is shown; too soon after the last time, do nothing."""
         with self._lock:
-            if not self.enabled or time.monotonic() - self._last < _INTERVAL:
+            if not self.enabled or time.monotonic() - self._last < INTERVAL:
                 return
             # The last column stays free: many terminals wrap as soon as it is written.
             width = self.width - 1
@@ -91,27 +93,30 @@ class LiveLine:
             if self._shown:
                 self._write(f"{_SAVE}{_DOWN}{_ERASE_BELOW}{_RESTORE}")
                 self._shown = None
-            self._last = -_INTERVAL
+            self._last = -INTERVAL
 
     def close(self) -> None:
         """Take the line away for good; harmless when called twice."""
         with self._lock:
             self.clear()
             self.enabled = False
-            if self._stream is not self._others:
-                vars(self._others).pop("write", None)
+            if self._others:
+                for other in self._others:
+                    vars(other).pop("write", None)
+                self._others = []
                 self._stream.close()
 
-    def _give_way(self) -> None:
+    def _give_way(self, other: TextIO) -> None:
         """Have the line cleared before others write to their stream, until it is closed."""
-        write = self._others.write
+        write = other.write
 
         def after_clearing(text: str) -> int:
             with self._lock:  # or the line could come back in between
                 self.clear()
                 return write(text)
 
-        vars(self._others)["write"] = after_clearing
+        vars(other)["write"] = after_clearing
+        self._others.append(other)
 
     def _write(self, text: str) -> bool:
         try:
@@ -156,7 +161,7 @@ class Status:
         self._line.update(f"{what} …")
 
         def tick() -> None:
-            while not over.wait(_INTERVAL):
+            while not over.wait(INTERVAL):
                 seconds = time.monotonic() - start
                 with self._lock:
                     news = self._news
@@ -223,6 +228,21 @@ def _duplicate(stream: TextIO) -> TextIO:
     except (OSError, io.UnsupportedOperation):
         return stream
     return open(descriptor, "w", encoding=stream.encoding, errors="replace", newline="")  # noqa: PTH123 - closed by close()
+
+
+def _at_terminal_of(stream: TextIO) -> list[TextIO]:
+    """Return ``stream`` and those of the standard streams that lead to the same terminal."""
+    found = [stream]
+    for other in (sys.stdout, sys.stderr):
+        if any(other is one for one in found) or not hasattr(other, "__dict__"):
+            continue
+        try:
+            same = os.path.sameopenfile(stream.fileno(), other.fileno())
+        except (OSError, ValueError):  # without a file, or closed
+            continue
+        if same:
+            found.append(other)
+    return found
 
 
 def _is_terminal(stream: TextIO) -> bool:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from pytest_servebench.report.attention import reasons
+from pytest_servebench.report.attention import reasons, server_troubles
 from pytest_servebench.report.case_table import COLUMNS, legend, server_rows
 from pytest_servebench.report.evaluation_block import evaluation_lines
 from pytest_servebench.report.facts import headline, server_titles
 from pytest_servebench.report.figures import groups
-from pytest_servebench.report.numbers import plain
 from pytest_servebench.report.tables import plain_text
 from pytest_servebench.report.terminal import title
 from pytest_servebench.report.text import clean
-from pytest_servebench.results import CaseResult, Run
+from pytest_servebench.results import Run
 
 _WIDE: Final = 10_000  # Markdown wraps its lines by itself
 _SIGNS: Final = {"passed": "✅", "failed": "❌", "inconclusive": "❔", "invalid": "⚠️"}
@@ -24,10 +23,10 @@ _WORSE_THAN_PASSED: Final = ("invalid", "failed", "inconclusive")
 def markdown(run: Run) -> str:
     """Return the whole report: what is not good first, then a table for each rate."""
     lines = [f"### {escaped(title(run))}", ""]
-    lines += _attention(run.cases)
+    lines += _attention(run)
     titles = server_titles(run.cases)
     for group in groups(run.cases):
-        lines += [f"**{escaped(group.test)}, rate {plain(group.rate)}/s**", ""]
+        lines += [f"**{escaped(group.test)}, {group.load}**", ""]
         headings = ["server", *(column.heading for column in COLUMNS)]
         lines += table_head(headings, right=[False, *(column.right for column in COLUMNS)])
         for server in server_rows(group.cases, titles, run.cases):
@@ -43,9 +42,11 @@ def markdown(run: Run) -> str:
     return "\n".join([*lines, ""])
 
 
-def _attention(cases: Sequence[CaseResult]) -> list[str]:
+def _attention(run: Run) -> list[str]:
+    cases = run.cases
     found = [case for word in _WORSE_THAN_PASSED for case in cases if case.verdict == word]
-    lines = [
+    lines = [f"* {_SIGNS['failed']} {escaped(text)}" for text in server_troubles(run)]
+    lines += [
         f"* {_SIGNS[case.verdict]} **{case.verdict}** `{clean(case.name)}`: {escaped(reason)}"
         for case in found
         for reason in reasons(case)

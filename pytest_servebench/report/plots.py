@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from pytest_servebench.load.records import Records
-from pytest_servebench.report.facts import server_titles, test_name
+from pytest_servebench.report.facts import server_titles, test_id, test_labels
 from pytest_servebench.report.plot_captions import case_names, marks, measured, subtitle
 from pytest_servebench.report.plot_distribution import Curve, draw_distributions
 from pytest_servebench.report.plot_frame import Frame, drawing
@@ -26,8 +26,9 @@ from pytest_servebench.report.plot_sweep import (
     ideal_handles,
     latency,
 )
+from pytest_servebench.report.records import read_records
 from pytest_servebench.report.text import abridged, counted, joined
-from pytest_servebench.results import CaseResult, Run, load_records
+from pytest_servebench.results import CaseResult, Run
 
 PLOTS: Final = "plots"
 _MOST_PANELS: Final = 12  # of a figure; what is smaller cannot be read
@@ -47,15 +48,18 @@ def draw_plots(run: Run, directory: Path) -> list[Path]:
     Raises:
         OSError: a file cannot be written.
     """
-    tests = list(dict.fromkeys(test_name(case) for case in run.cases))
+    tests = test_labels(run.cases)
     palette = colours(case.server.kind for case in run.cases)
     files = []
+    taken: Counter[str] = Counter()
     with drawing():
-        for name in tests:
-            cases = tuple(case for case in run.cases if test_name(case) == name)
+        for test, name in tests.items():
+            cases = tuple(case for case in run.cases if test_id(case) == test)
             target = directory / PLOTS
             if len(tests) > 1:
-                target /= _safe(name)
+                word = _safe(name)
+                taken[word] += 1
+                target /= word + (f"-{taken[word]}" if taken[word] > 1 else "")
             target.mkdir(parents=True, exist_ok=True)
             part = dataclasses.replace(run, cases=cases)
             files += _Drawing(part, directory, target, palette).draw()
@@ -172,18 +176,12 @@ class _Drawing:
             for case in one.cases:
                 if case.rate not in rates:
                     continue
-                records = self._records(case)
+                records, _ = read_records(case, self._directory)
                 if records is None:
                     missing.append(case)
                 else:
                     panels[rates.index(case.rate)].append((one, 1e3 * records.latency()))
         return panels, missing
-
-    def _records(self, case: CaseResult) -> Records | None:
-        try:
-            return load_records(case, self._directory)
-        except ValueError:
-            return None  # a damaged file; the caption says that the case is left out
 
 
 def _columns(panels: int) -> int:

@@ -12,7 +12,6 @@ from pytest_servebench.report.case_table import COLUMNS, ServerRows, legend, ser
 from pytest_servebench.report.evaluation_block import evaluation_lines
 from pytest_servebench.report.facts import headline, server_titles
 from pytest_servebench.report.figures import groups
-from pytest_servebench.report.numbers import plain
 from pytest_servebench.report.tables import (
     Cell,
     Line,
@@ -71,7 +70,7 @@ def report_lines(
     for block in (
         [] if quiet else headline_lines(run, width),
         detail_lines(run, width) if verbosity > 0 else [],
-        attention_lines(run.cases, width),
+        attention_lines(run, width),
         table_lines(run, width, unicode=unicode, explained=not quiet),
         evaluation_lines(run, width) if evaluated and not quiet else [],
     ):
@@ -116,7 +115,7 @@ def table_lines(run: Run, width: int, *, unicode: bool, explained: bool = True) 
     lines: list[Line] = []
     for group, servers in zip(parts, blocks, strict=True):
         name = f"{group.test}, " if several else ""
-        heading = Cell(f"{name}rate {plain(group.rate)}/s", {"bold": True, "cyan": True})
+        heading = Cell(f"{name}{group.load}", {"bold": True, "cyan": True})
         lines += headed(heading, COLUMNS, layout)
         for one in servers:
             lines.append(
@@ -142,10 +141,6 @@ def _ascii(servers: Sequence[ServerRows]) -> list[ServerRows]:
         )
         for one in servers
     ]
-
-
-def _ascii_cell(cell: Cell) -> Cell:
-    return replace(cell, text=to_ascii(cell.text))
 
 
 def _fitting(parts: Line, width: int, *, unicode: bool) -> Line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from typing import Final
 
 from pytest_servebench.errors import ServerDiedError
 from pytest_servebench.protocols.base import PredictionProtocol
+from pytest_servebench.report.text import counted
 from pytest_servebench.servers.base import RunningServer
 
-MOST_DEATHS: Final = 3  # of one kind in one session, after which it is not started again
+# Of one kind in one session, failed new starts among them, after which it is not started again.
+MOST_DEATHS: Final = 3
 
 
 class ServerRestartedWarning(UserWarning):
@@ -26,10 +29,12 @@ class SharedServer:
     Attributes:
         current: the server that runs now, or that ran last.
         users: fixtures that hold it.
+        lost: how the current one was found to have ended; ``None`` before that.
     """
 
     current: RunningServer
     users: int = 0
+    lost: ServerDiedError | None = None
 
     @property
     def kind(self) -> str:
@@ -74,6 +79,9 @@ class SharedServer:
 
     def __getattr__(self, name: str) -> object:
         """Give what only this kind of server has."""
+        # Copying asks for special methods, and before there is a current server.
+        if name == "current" or name.startswith("__"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self.current, name)
 
 
@@ -89,7 +97,9 @@ class SharedServers:
         self._start = start
         self._keep = keep
         self._servers: dict[str, SharedServer] = {}
-        self._deaths: dict[str, int] = {}
+        self._deaths = Counter[str]()
+        self._failed_starts = Counter[str]()
+        self._last_trouble: dict[str, Exception] = {}
 
     @contextmanager
     def running(self, kind: str) -> Iterator[SharedServer]:
@@ -107,37 +117,57 @@ class SharedServers:
         finally:
             server.users -= 1
             if not server.users and not self._keep:
-                del self._servers[kind]
+                # A session that is interrupted stops all servers before their fixtures end.
+                if self._servers.get(kind) is server:
+                    del self._servers[kind]
                 server.stop()
 
-    def death(self, kind: str) -> ServerDiedError | None:
-        """Return how a server that tests hold has ended; ``None`` while it runs."""
-        server = self._servers.get(kind)
-        if server is None:
-            return None
-        try:
-            server.check_alive()
-        except ServerDiedError as error:
-            return error
-        return None
+    def new_deaths(self) -> list[SharedServer]:
+        """Return the servers that tests hold and that have ended, each death once."""
+        found = []
+        for kind, server in self._servers.items():
+            if server.lost is not None:
+                continue
+            try:
+                server.check_alive()
+            except ServerDiedError as error:
+                server.lost = self._last_trouble[kind] = error
+                self._deaths[kind] += 1
+                found.append(server)
+        return found
 
-    def revive(self, kind: str, death: ServerDiedError) -> None:
+    def death(self, kind: str) -> ServerDiedError | None:
+        """Return the death of a server that :meth:`new_deaths` has found; ``None`` if it runs."""
+        server = self._servers.get(kind)
+        return server.lost if server is not None else None
+
+    def revive(self, kind: str) -> None:
         """Start a server anew that has died; whoever holds it holds the new one.
 
         Raises:
-            ServerDiedError: it has died too often; with the tail of its last log.
+            ServerDiedError: it could not be kept running too often; with how it ended at last.
             ServebenchError: it could not be started.
         """
         server = self._servers[kind]
-        # One that was given up stays dead, and is found so before each further case.
-        deaths = self._deaths[kind] = min(self._deaths.get(kind, 0) + 1, MOST_DEATHS)
-        if deaths == MOST_DEATHS:
+        if self._deaths[kind] + self._failed_starts[kind] >= MOST_DEATHS:
             raise ServerDiedError(
-                f"{server.implementation} ended {deaths} times in this session and is not started "
-                f"again. The last time: {death}"
+                f"{server.implementation} {self._history(kind)} in this session and is not started "
+                f"again. The last time: {self._last_trouble[kind]}"
             )
         server.stop()  # what a process leaves behind when it dies: children, directories
-        server.current = self._start(kind)
+        try:
+            server.current = self._start(kind)
+        except Exception as error:
+            self._failed_starts[kind] += 1
+            self._last_trouble[kind] = error
+            raise
+        server.lost = None
+
+    def _history(self, kind: str) -> str:
+        text = f"ended {counted(self._deaths[kind], 'time')}"
+        if failed := self._failed_starts[kind]:
+            text += f", could not be started again {counted(failed, 'time')}"
+        return text
 
     def stop_all(self) -> None:
         """Stop every server that runs still."""

@@ -6,6 +6,7 @@ import os
 import re
 import select
 import struct
+import sys
 import termios
 import threading
 import time
@@ -300,6 +301,27 @@ def test_what_others_write_finds_the_line_gone(terminal: PseudoTerminal, line: L
     assert terminal.screen().text() == "test_it.py said 1\nsaid 2"
     line.close()
     assert "write" not in vars(terminal.stream)  # which is as it was
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_the_standard_streams_find_the_line_gone(
+    terminal: PseudoTerminal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    with (
+        os.fdopen(os.dup(terminal.stream.fileno()), "w") as here,
+        (tmp_path / "file").open("w") as elsewhere,
+    ):
+        for stream in ("stdout", "stderr"):
+            monkeypatch.setattr(sys, stream, here if stream == name else elsewhere)
+        line = LiveLine(terminal.stream, enabled=True)
+        line.update("a rather long line about what goes on")
+        print("said on it", file=elsewhere)
+        assert "a rather long line" in terminal.screen().text()
+        print("a log message", file=here, flush=True)
+        assert terminal.screen().text() == "a log message"
+        line.close()
+        assert "write" not in vars(here)
+        monkeypatch.undo()
 
 
 def test_it_is_written_past_whatever_is_captured(

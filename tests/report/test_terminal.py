@@ -9,6 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pytest_servebench.report.attention import attention_lines
+from pytest_servebench.report.markdown import markdown
+from pytest_servebench.report.summary_text import summary_text
 from pytest_servebench.report.tables import Line, plain_text
 from pytest_servebench.report.terminal import report_lines, write_tables
 from pytest_servebench.report.text import display_width
@@ -19,6 +22,7 @@ from pytest_servebench.results import (
     Generator,
     Resources,
     Run,
+    ServerDeath,
     ServerInfo,
     Summary,
 )
@@ -140,6 +144,27 @@ def test_nothing_is_said_about_verdicts_where_all_is_well() -> None:
     text = text_of(run([case(rate=100.0, duration=60.0)]))
     assert "INVALID" not in text
     assert "inconclusive" not in text
+
+
+def test_dead_servers_and_what_they_cost_come_first() -> None:
+    died = ServerDeath("toy", "Toy 1.0", "a.py::test_a[toy-rate5]", "it ended: 3", "servers/toy/a")
+    again = dataclasses.replace(died, test="a.py::test_a[toy-rate9]", log_file="servers/toy/2/a")
+    other = ServerDeath("far", "Far", "a.py::test_b", "refuses\x1b[2J", "")
+    made = dataclasses.replace(
+        made_runs.overloaded_run(), deaths=(died, other, again), not_measured=2
+    )
+    assert plain_text(attention_lines(made, 200)[0]) == (
+        "Toy 1.0 died 2 times: it ended: 3; found in toy-rate5, toy-rate9; logs: servers/toy/a, "
+        "servers/toy/2/a"
+    )
+    assert (
+        plain_text(attention_lines(made, 200)[1]) == "Far died: refuses?[2J; found in a.py::test_b"
+    )
+    assert plain_text(attention_lines(made, 200)[2]) == "not measured: 2 selected cases"
+    text = text_of(made)
+    assert text.index("Toy 1.0 died") < text.index("INVALID: the measuring device failed")
+    assert "Toy 1.0 died" in summary_text(made)
+    assert r"Toy 1.0 died 2 times" in markdown(made)
 
 
 def test_success_is_100_only_where_nothing_failed() -> None:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pytest_servebench.evaluation import Evaluation
-from pytest_servebench.recommendation import Compared
+from pytest_servebench.evaluation import Evaluation, cell_id
+from pytest_servebench.recommendation import Compared, cell_names
 from pytest_servebench.report.facts import distinct, server_titles
 from pytest_servebench.report.figures import percentile
 from pytest_servebench.report.numbers import plain
@@ -23,7 +23,7 @@ _NOUNS: Final[Mapping[str, str]] = {
 
 
 def answer(cases: Sequence[CaseResult], evaluation: Evaluation) -> list[str]:
-    """Return one or two sentences."""
+    """Return one or two sentences; more where several servers have no cell in common."""
     valid = [case for case in cases if case.verdict != "invalid"]
     if not cases:
         return ["Nothing was measured."]
@@ -31,7 +31,14 @@ def answer(cases: Sequence[CaseResult], evaluation: Evaluation) -> list[str]:
         return ["No measurement is valid: nothing can be said about the servers."]
     rates = sorted({point.rate for point in evaluation.points})
     if not rates:
-        return [text for kind in server_titles(valid) for text in _alone(kind, valid)][:2]
+        kinds = list(server_titles(valid))
+        if len(kinds) == 1:
+            return list(_one(kinds[0], valid))
+        return [
+            "No two servers have a valid measurement in the same cell, so that none can be "
+            "preferred.",
+            *(" ".join(_one(kind, valid)) for kind in kinds),
+        ]
     return [_choice(rate, evaluation, valid) for rate in dict.fromkeys((rates[0], rates[-1]))]
 
 
@@ -76,8 +83,9 @@ def _evidence(
         _value(point, kind, valid, "") + (f" of {names[kind]}" if len(others) > 1 else "")
         for kind in others
     ]
-    several = len({one.buffer_size for one in here}) > 1
-    where = f"with buffer {plain(point.buffer_size)}, " if several else ""
+    cells = cell_names(here)
+    test, place = cells[point.cell]
+    where = f"{f'in {clean(test)} ' if test else ''}with {clean(place)}, " if len(cells) > 1 else ""
     noun = _NOUNS.get(point.metric, point.metric)
     return f"{where}{noun} {_value(point, best, valid)} against {joined(texts)}"
 
@@ -91,8 +99,7 @@ def _value(
     unit = METRICS[point.metric]
     found = [
         case for case in valid
-        if case.server.kind == kind and case.rate == point.rate
-        and case.buffer_size == point.buffer_size
+        if case.server.kind == kind and cell_id(case) == point.cell
     ]  # fmt: skip
     text = quantity(unit, value)
     if len(found) != 1:
@@ -119,23 +126,27 @@ def _broken(best: str, rate: float, valid: Sequence[CaseResult]) -> str:
 # -- one server -----------------------------------------------------------------------------------
 
 
-def _alone(kind: str, valid: Sequence[CaseResult]) -> list[str]:
+def _one(kind: str, valid: Sequence[CaseResult]) -> tuple[str, str]:
+    """Return how far one server kept its SLOs, and its latencies at the highest rate."""
     mine = [case for case in valid if case.server.kind == kind]
-    title = server_titles(valid)[kind]
+    titles = server_titles(valid)
+    title = titles[kind]
     rates = sorted({case.rate for case in mine})
     highest = [case for case in mine if case.rate == rates[-1]]
-    measured = f"At {_rate(rates[-1])}{', the highest rate' if len(rates) > 1 else ''}: "
-    texts = [f"{name} {_latency(highest[0], name)}" for name in ("p50", "p99")]
+    number = f" ({counted(len(highest), 'case')})" if len(highest) > 1 else ""
+    measured = f"At {_rate(rates[-1])}{', the highest rate' if len(rates) > 1 else ''}{number}: "
+    texts = [f"{name} {_latencies(highest, name)}" for name in ("p50", "p99")]
     second = f"{measured}{', '.join(texts)}."
     if not any(case.clauses for case in mine):
-        return [f"{title} was measured alone, without an SLO.", second]
+        alone = "alone, " if len(titles) == 1 else ""
+        return f"{title} was measured {alone}without an SLO.", second
     kept = [rate for rate in rates if all(c.verdict == "passed" for c in mine if c.rate == rate)]
     reach = 0
     while reach < len(rates) and rates[reach] in kept:
         reach += 1
     if reach == len(rates):
         until = "at" if len(rates) == 1 else "at all rates up to"
-        return [f"{title} kept every SLO {until} {_rate(rates[-1])}.", second]
+        return f"{title} kept every SLO {until} {_rate(rates[-1])}.", second
     first = rates[reach]
     there = [case for case in mine if case.rate == first]
     failed = distinct(
@@ -144,23 +155,36 @@ def _alone(kind: str, valid: Sequence[CaseResult]) -> list[str]:
     undecided = distinct(
         clean(one.clause) for case in there for one in case.clauses if one.verdict == "inconclusive"
     )
-    before = f"kept every SLO up to {_rate(rates[reach - 1])}; " if reach else ""
     what = f"broke {joined(failed)}" if failed else f"could not be judged on {joined(undecided)}"
-    return [f"{title} {before}{'at' if reach else 'already at'} {_rate(first)} it {what}."
-            if reach else f"{title} {what} at {_rate(first)}.", second]  # fmt: skip
+    if not reach:
+        return f"{title} {what} at {_rate(first)}.", second
+    kept_until = f"kept every SLO up to {_rate(rates[reach - 1])}"
+    return f"{title} {kept_until}; at {_rate(first)} it {what}.", second
 
 
-def _latency(case: CaseResult, name: str) -> str:
-    known = percentile(case.summary, name)
-    if known.value is None:
-        return "not known"
-    if not known.resolved:
-        return "cannot be told from so few requests"
-    if math.isinf(known.value):
+def _latencies(cases: Sequence[CaseResult], name: str) -> str:
+    """Return a percentile of one case with its interval, or from the lowest to the highest."""
+    known = [percentile(case.summary, name) for case in cases]
+    values = [one.value for one in known if one.value is not None and one.resolved]
+    if not values:
+        few = any(one.value is not None for one in known)
+        return "cannot be told from so few requests" if few else "not known"
+    low, high = min(values), max(values)
+    if math.isinf(low):
         return "infinite, as too many requests failed"
-    return quantity("latency", known.value) + _ends(
-        name, case.summary.estimates.get(name), "95 % interval "
-    )
+    if len(cases) == 1:
+        estimate = cases[0].summary.estimates.get(name)
+        return quantity("latency", low) + _ends(name, estimate, "95 % interval ")
+    left = len(cases) - len(values)
+    untold = f" (not known, or too few requests to tell, in {left})" if left else ""
+    return f"{_span(low, high)}{untold}"
+
+
+def _span(low: float, high: float) -> str:
+    first, last = quantity("latency", low), quantity("latency", high)
+    if math.isinf(high):
+        return f"{first} to infinite, as too many requests failed"
+    return first if first == last else f"{first} to {last}"
 
 
 def _rate(rate: float) -> str:

@@ -96,7 +96,7 @@ def rates(known: Iterable[float], most: int = 7) -> Axis:
         edge = (high / low) ** 0.08
         first, last = low / edge, high * edge
     else:
-        edge = 0.1 * (high - low) or 0.5 * high
+        edge = 0.1 * (high - low) or 0.5 * high or 0.5
         first, last = low - edge, high + edge
     bare = Axis(first, last, (), logarithmic=is_log)
     places = bare.place(values)

@@ -9,18 +9,19 @@ from typing import Final
 import numpy as np
 
 from pytest_servebench.load.records import NEVER, Outcome, Records
-from pytest_servebench.report.figures import NAMES, SHARES, percentile
+from pytest_servebench.plain_benchmarks import is_plain
+from pytest_servebench.report.figures import NAMES, SHARES, failed, percentile
 from pytest_servebench.report.numbers import significant
 from pytest_servebench.report.page import axes
 from pytest_servebench.report.page.chart import Chart, Key
-from pytest_servebench.report.page.thinning import curve, in_flight, slice_means, thinned
+from pytest_servebench.report.page.percentile_curves import percentile_curve
+from pytest_servebench.report.page.thinning import in_flight, slice_means, thinned
 from pytest_servebench.report.text import clean, counted
-from pytest_servebench.results import CaseResult
+from pytest_servebench.results import CaseResult, Summary
 
 _SLICES: Final = 240  # of the window at most, for lines over time
 _MEANS: Final = 48
 _BINS: Final = 40
-_CURVE: Final = 300  # points of a percentile curve at most
 _BOUND_REACH: Final = 30.0  # an SLO's bound so many times beyond the data is not drawn
 _TIME: Final = "seconds since the start"
 
@@ -47,7 +48,8 @@ def case_charts(
             _in_flight(case, records, points),
             _flow(case, records),
         ]
-    charts += [_cpu(case, cores), _memory(case)]
+    if not is_plain(case):
+        charts += [_cpu(case, cores), _memory(case)]
     if records is not None and len(records):
         charts.append(_lag(case, records, points))
     return charts
@@ -72,27 +74,28 @@ def _latency(case: CaseResult, records: Records, points: int) -> Chart:
     arrival = records.scheduled / 1e9
     latency = 1e3 * records.latency()
     dropped = np.equal(records.outcome, Outcome.DROPPED)
-    failed = ~ok & ~dropped
+    lost = ~ok & ~dropped
     shown = np.flatnonzero(ok)[thinned(arrival[ok], latency[ok], points)]
     highest = float(latency[ok].max()) if ok.any() else 0.0
     bounds = _latency_bounds(case, highest) if ok.any() else []
     ends = [float(latency[ok].min()), highest] if ok.any() else []
-    kinds = [(dropped, "drop", "dropped: the buffer was full"), (failed, "error", "failed")]
+    kinds = [(dropped, "drop", "dropped: the buffer was full"), (lost, "error", "failed")]
     lanes = [(which, shape, text) for which, shape, text in kinds if which.any()]
     numbers = ", ".join(
         f"{number} {word}" for word, number in case.summary.outcomes.items() if number
     )
     chart = Chart(
         "Latency of each request, ms",
-        f"Latency of {len(records)} requests by their arrival on a logarithmic scale: {numbers}; "
-        f"the slowest success took {significant(highest)} ms.",
+        f"Latency of {len(records)} requests by their arrival on a logarithmic scale: {numbers}"
+        + (f"; the slowest success took {significant(highest)} ms." if ok.any() else "."),
         _window(case),
         axes.logarithmic([*ends, *(value for value, _ in bounds)]),
         f"arrival, {_TIME}",
         lanes=len(lanes),
     )
     chart.dots(arrival[shown], latency[shown], "dot")
-    chart.legend.append(Key("dot", "success"))
+    if ok.any():
+        chart.legend.append(Key("dot", "success"))
     for lane, (which, shape, text) in enumerate(lanes):
         chart.glyphs(arrival[which], lane, shape, f"{shape}-mark")
         chart.legend.append(Key(shape, f"{text} ({int(which.sum())})"))
@@ -112,21 +115,14 @@ def _percentiles(case: CaseResult, records: Records | None, points: int) -> Char
     summary = case.summary
     names = [name for name in NAMES if name in summary.estimates]
     known = {name: percentile(summary, name) for name in names}
-    x: list[float] = []
-    low: list[float] = []
-    high: list[float] = []
-    for name, one in known.items():
-        if one.value is not None and one.low is not None and one.high is not None:
-            x.append(1 - SHARES[name])
-            low.append(1e3 * one.low)
-            high.append(1e3 * one.high)
-    if records is not None:
-        shares, latencies = curve(np.sort(1e3 * records.latency()), min(_CURVE, points))
-    else:
-        found = [(1 - SHARES[name], 1e3 * one.value) for name, one in known.items()
-                 if one.value is not None and math.isfinite(one.value)]  # fmt: skip
-        shares = np.array([share for share, _ in found])
-        latencies = np.array([value for _, value in found])
+    axis = axes.slower(summary.arrivals)
+    band = [
+        (1 - SHARES[name], 1e3 * one.low, 1e3 * one.high)
+        for name, one in known.items()
+        if one.value is not None and one.low is not None and one.high is not None
+        and axis.holds(1 - SHARES[name])
+    ]  # fmt: skip
+    shares, latencies = percentile_curve(case, records, points)
     highest = float(latencies.max()) if len(latencies) else 0.0
     bounds = [
         (1 - SHARES[one.metric], 1e3 * one.bound, clean(one.clause))
@@ -136,7 +132,7 @@ def _percentiles(case: CaseResult, records: Records | None, points: int) -> Char
     values = [
         *(latencies[[0, -1]].tolist() if len(latencies) else ()),
         *(value for _, value, _ in bounds),
-        *(end for end in (*low, *high) if 0 < end < math.inf),
+        *(end for _, low, high in band for end in (low, high) if 0 < end < math.inf),
     ]
     words = ", ".join(
         f"{NAMES[name]} {significant(1e3 * one.value)}"
@@ -144,18 +140,22 @@ def _percentiles(case: CaseResult, records: Records | None, points: int) -> Char
         for name, one in known.items()
         if one.value is not None
     )
+    lost = failed(summary)
+    ranks = ", failed requests ranking as infinitely slow" if lost else ""
     chart = Chart(
         "Latency by percentile, ms",
-        f"Percentiles of the latency in ms, failed requests ranking as infinitely slow: {words}.",
-        axes.slower(summary.arrivals),
+        f"Percentiles of the latency in ms{ranks}: {words}.",
+        axis,
         axes.logarithmic(values),
         "share of requests that are no slower",
     )
-    inside = [index for index, share in enumerate(x) if chart.x.holds(share)]
+    if not len(latencies) and not band:
+        chart.message = _no_curve(summary)
+        return chart
     chart.area(
-        [x[index] for index in inside],
-        [low[index] for index in inside],
-        [min(high[index], chart.y.last) for index in inside],
+        [share for share, _, _ in band],
+        [low for _, low, _ in band],
+        [min(high, chart.y.last) for _, _, high in band],
         "band",
     )
     chart.line(shares, latencies, "line")
@@ -166,19 +166,29 @@ def _percentiles(case: CaseResult, records: Records | None, points: int) -> Char
         if chart.x.holds(share) and chart.y.holds(value):
             place, height = int(chart.px([share])[0]), int(chart.py([value])[0])
             chart.marker(place, height, "v", "bound-mark", 10)
-    chart.legend = [Key("line", "measured"), Key("band", "95 % interval at p50 … p99.9, joined")]
+    if len(latencies):
+        chart.legend.append(Key("line", "measured"))
+    if len(band) > 1:  # one alone has no width
+        chart.legend.append(Key("band", "95 % interval at p50 … p99.9, joined"))
     if bounds:
         chart.legend.append(Key("bound-mark", "bound of an SLO"))
     notes = []
-    if any(one.value is not None and one.high == math.inf for one in known.values()):
+    if len(band) > 1 and any(high == math.inf for _, _, high in band):
         notes.append("Where the band reaches the upper edge, nothing bounds the percentile.")
-    failed = summary.arrivals - summary.latency.n
-    if failed:
-        text = "rank" if failed > 1 else "ranks"
-        notes.append(f"{counted(failed, 'failed request')} {text} as infinitely slow: the curve "
+    if lost:
+        text = "rank" if lost > 1 else "ranks"
+        notes.append(f"{counted(lost, 'failed request')} {text} as infinitely slow: the curve "
                      "ends before.")  # fmt: skip
     chart.note = " ".join(notes)
     return chart
+
+
+def _no_curve(summary: Summary) -> str:
+    if not summary.arrivals:
+        return "No request came in."
+    if failed(summary) == summary.arrivals:
+        return "No request succeeded."
+    return "So many requests failed that no percentile is known to be finite."
 
 
 def _histogram(case: CaseResult, records: Records) -> Chart:
@@ -215,8 +225,8 @@ def _where_time_went(case: CaseResult, records: Records) -> Chart:
     full = np.isfinite(served)
     start, end = ends[:-1][full], ends[1:][full]
     served, total = served[full], (served + waited)[full]
-    mean_wait = float(wait.mean()) if len(wait) else 0.0
-    mean_service = float(service.mean()) if len(service) else 0.0
+    mean_wait = float(wait.mean()) if len(wait) else None
+    mean_service = float(service.mean()) if len(service) else None
     chart = Chart(
         "Queue wait and service time, ms",
         f"Means over time of successes: {significant(mean_service)} ms at the server, "
@@ -225,6 +235,9 @@ def _where_time_went(case: CaseResult, records: Records) -> Chart:
         axes.from_zero(total.tolist()),
         f"arrival, {_TIME}; means of {significant(case.duration / slices)} s",
     )
+    if not len(arrival):
+        chart.message = "No request succeeded."
+        return chart
     gap = 0.12 * (case.duration / slices)
     chart.bars(start + gap, end - gap, np.zeros(len(served)), served, "bar")
     chart.bars(start + gap, end - gap, served, total, "bar-wait")
@@ -301,7 +314,8 @@ def _cpu(case: CaseResult, cores: int | None) -> Chart:
     elif not time:
         chart.message = f"No samples were kept; {described}."
     else:
-        chart.line(time, machine, "line-host")
+        if machine:
+            chart.line(time, machine, "line-host")
         chart.line(time, used, "line")
         chart.legend = [Key("line", "server")]
         if machine:

@@ -10,11 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pytest_servebench.plain_benchmarks import is_plain
 from pytest_servebench.report.attention import reasons
 from pytest_servebench.report.case_details import case_facts
 from pytest_servebench.report.case_table import verdict_cell
-from pytest_servebench.report.facts import cell_name, server_text, settings_text, test_name
-from pytest_servebench.report.figures import NAMES, dropped, errors, interval, percentile
+from pytest_servebench.report.facts import cell_name, server_text, settings_text
+from pytest_servebench.report.figures import (
+    NAMES,
+    Percentile,
+    dropped,
+    errors,
+    latency_table,
+    percentile,
+)
 from pytest_servebench.report.numbers import (
     MISSING,
     compact,
@@ -101,13 +109,10 @@ class CaseView:
     anchor: str
     name: str
     label: str
-    test: str
     function: str
     kind: str
     css: str
     server: str
-    implementation: str
-    settings: str
     rate: str
     buffer: str
     repeat: int
@@ -125,6 +130,16 @@ class CaseView:
     missing: str
     logs: tuple[LogTail, ...]
     added: tuple[tuple[str, str], ...]
+
+    @property
+    def has_load(self) -> bool:
+        """Tell whether it is no plain benchmark."""
+        return self.rate != MISSING
+
+    @property
+    def heading(self) -> str:
+        """Return the server with its cell, or of a benchmark without load, its name."""
+        return self.name if not self.has_load else f"{self.server}, {self.cell}"
 
     @property
     def cell(self) -> str:
@@ -164,11 +179,12 @@ def figures(case: CaseResult) -> tuple[Figure, ...]:
     """Return a figure for each of :data:`HEADINGS`."""
     summary, resources = case.summary, case.resources
     lost, failed = dropped(summary), errors(summary)
+    throughput = None if is_plain(case) else summary.throughput
     return (
         _figure(summary.arrivals, compact(summary.arrivals, 0)),
         _figure(summary.success_rate, percent(summary.success_rate),
                 "bad" if summary.success_rate < 1 else ""),
-        _figure(summary.throughput, significant(summary.throughput)),
+        _figure(throughput, significant(throughput)),
         *(latency_figure(case, name) for name in ("p50", "p95", "p99")),
         _milliseconds(summary.queue_wait.percentiles.get("p95")),
         _figure(resources.cpu_mean, compact(resources.cpu_mean)),
@@ -190,10 +206,13 @@ def _milliseconds(seconds: float | None) -> Figure:
 
 def latency_figure(case: CaseResult, name: str) -> Figure:
     """Return a percentile; in brackets where there are too few requests to tell it."""
-    known = percentile(case.summary, name)
+    return _known_figure(percentile(case.summary, name))
+
+
+def _known_figure(known: Percentile) -> Figure:
     if known.value is None:
         return Figure(MISSING)
-    text = significant(known.value * 1e3)
+    text = significant(max(known.value, 0.0) * 1e3)
     if math.isinf(known.value):
         return Figure(text, "inf", "bad", "so many requests failed that it is infinite")
     if known.resolved:
@@ -208,33 +227,20 @@ FIGURE_HEADINGS: Final = ("n", "mean", "min", "p50", "p90", "p95", "p99", "p99.9
 
 def figure_table(case: CaseResult) -> tuple[tuple[str, tuple[Figure, ...]], ...]:
     """Return a row in ms for each quantity."""
-    summary = case.summary
-    mean = summary.estimates.get("mean")
-    failed = summary.latency.n < summary.arrivals
+    table = latency_table(case)
     unknown = Figure("")
+    every = [_known_figure(one) for one in table.all_requests.values()]
     first = (
-        _figure(summary.arrivals, compact(summary.arrivals, 0)),
-        Figure("∞", "inf", "bad") if failed else _milliseconds(mean.value if mean else None),
-        unknown,
-        *(latency_figure(case, name) for name in NAMES),
-        unknown,
-    )
-    ends = [interval(summary.estimates.get(name)) for name in ("mean", *NAMES)]
-    texts = [
-        Figure("" if pair is None else "–".join(_end(end) for end in pair), css="ends")
-        for pair in ends
-    ]
-    second = (unknown, texts[0], unknown, *texts[1:], unknown)
-    rows = [("latency, all requests", first), ("95 % interval", second)]
-    rows += [
-        (label, _distribution(values))
-        for label, values in (
-            ("latency of successes", summary.latency),
-            ("queue wait", summary.queue_wait),
-            ("service time", summary.service_time),
-            ("generator lag", summary.generator_lag),
-        )
-    ]
+        _figure(table.n, compact(table.n, 0)), every[0], unknown, *every[1:], unknown
+    )  # fmt: skip
+    rows = [("latency, all requests", first)]
+    if table.intervals:
+        ends = [
+            Figure("" if pair is None else "–".join(_end(end) for end in pair), css="ends")
+            for pair in table.intervals.values()
+        ]
+        rows.append(("95 % interval", (unknown, ends[0], unknown, *ends[1:], unknown)))
+    rows += [(label, _distribution(values)) for label, values in table.parts]
     return tuple(rows)
 
 
@@ -295,14 +301,14 @@ def _place(axis: Axis, value: float) -> int:
 
 
 def log_tails(kind: str, directory: Path) -> list[LogTail]:
-    """Return how the logs of a kind's servers end; none where they are missing or empty."""
+    """Return how the logs of a kind's servers end, the first server's first.
+
+    There are none where they are missing or empty.
+    """
     try:
-        found = sorted(
-            path
-            for one in (directory / "servers").iterdir()
-            if one.name == kind or re.fullmatch(re.escape(kind) + r"-\d+", one.name)
-            for path in one.rglob("*.log")
-        )
+        # The kind comes from a file: its name must be an entry of the directory, not a way out.
+        own = [one for one in (directory / "servers").iterdir() if one.name == kind]
+        found = sorted((path for one in own for path in one.rglob("*.log")), key=_start)
     except OSError:
         return []
     tails = []
@@ -314,9 +320,23 @@ def log_tails(kind: str, directory: Path) -> list[LogTail]:
     return tails
 
 
+def _start(path: Path) -> tuple[int, Path]:
+    """Return by which start of its server a log was written: further ones have a directory each."""
+    name = path.parent.name
+    return (int(name) if name.isdecimal() else 1), path
+
+
 def _log_line(line: str) -> str:
     shown = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in line.rstrip())
     return shown if len(shown) <= _LONGEST_LINE else shown[:_LONGEST_LINE] + "…"
+
+
+def _facts(case: CaseResult, title: str) -> tuple[tuple[str, str], ...]:
+    facts = [("test", clean(case.nodeid) or clean(case.name))]
+    if not is_plain(case):
+        facts.append(("server", server_text(title, case.server)))
+        facts.append(("settings", settings_text(case.server)))
+    return (*facts, *case_facts(case))
 
 
 def case_view(
@@ -324,6 +344,7 @@ def case_view(
     anchor: str,
     *,
     repeat: int,
+    function: str,
     title: str,
     css: str,
     charts: Sequence[Chart],
@@ -337,6 +358,7 @@ def case_view(
         case: its figures.
         anchor: under which it is found.
         repeat: which of the cases of its cell it is, 0 if there is one alone.
+        function: name of the test function.
         title: the server's name.
         css: class with the curve's colour.
         charts: its drawings.
@@ -350,15 +372,12 @@ def case_view(
         anchor=anchor,
         name=clean(case.name),
         label=cell_name(case.name),
-        test=clean(case.nodeid) or clean(case.name),
-        function=test_name(case),
+        function=function,
         kind=case.server.kind,
         css=css,
         server=title,
-        implementation=server_text(title, case.server),
-        settings=settings_text(case.server),
-        rate=plain(case.rate),
-        buffer=plain(case.buffer_size),
+        rate=MISSING if is_plain(case) else plain(case.rate),
+        buffer=MISSING if is_plain(case) else plain(case.buffer_size),
         repeat=repeat,
         verdict="none" if case.verdict == "passed" and not case.clauses else case.verdict,
         verdict_text=verdict_cell(case).text.lower().replace("slo", "SLO"),
@@ -368,7 +387,7 @@ def case_view(
         tail=(tail, latency_figure(case, tail)),
         clauses=tuple(clause_view(one) for one in case.clauses),
         table=figure_table(case),
-        facts=tuple(case_facts(case)),
+        facts=_facts(case, title),
         failures=tuple(clean(text) for text in failure_texts(case, most=12)),
         charts=tuple(charts),
         missing=missing,

@@ -146,9 +146,15 @@ class Chart:
             self.paths.append(Path("".join(f"M{a} {b}h0" for a, b in places.tolist()), css))
 
     def line(self, x: Sequence[float] | Floats, y: Sequence[float] | Floats, css: str) -> None:
-        """Draw a line from point to point."""
+        """Draw a line from point to point; a point that is alone is drawn as such.
+
+        Raises:
+            ValueError: there are not as many heights as places.
+        """
+        _check_lengths(x, y)
         if len(x):
-            self.paths.append(Path("M" + _joined(self.px(x), self.py(y)), css))
+            alone = "h0" if len(x) == 1 else ""
+            self.paths.append(Path("M" + _joined(self.px(x), self.py(y)) + alone, css))
 
     def trace(self, places: Sequence[tuple[int, int]], css: str) -> None:
         """Draw a line through places, which may be beside their values."""
@@ -164,7 +170,12 @@ class Chart:
 
     def area(self, x: Sequence[float], low: Sequence[float], high: Sequence[float],
              css: str) -> None:  # fmt: skip
-        """Fill what is between two lines."""
+        """Fill what is between two lines.
+
+        Raises:
+            ValueError: there are not as many heights as places.
+        """
+        _check_lengths(x, low, high)
         if len(x):
             there = _joined(self.px(x), self.py(high))
             back = _joined(self.px(x)[::-1], self.py(low)[::-1])
@@ -221,6 +232,12 @@ class Chart:
             if all(abs(y - other) >= _LABEL_HEIGHT for other in taken):
                 taken.append(y)
                 self.labels.append(Label(self.right - 4, y, text, "end halo"))
+
+
+def _check_lengths(x: Sequence[float] | Floats, *heights: Sequence[float] | Floats) -> None:
+    for y in heights:
+        if len(y) != len(x):
+            raise ValueError(f"{len(y)} heights for {len(x)} places of a drawing")
 
 
 def _joined(x: Ints, y: Ints) -> str:

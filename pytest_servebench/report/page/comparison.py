@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pytest_servebench.comparability import ALLOWABLE, Difference
+from pytest_servebench.comparability import Difference
 from pytest_servebench.compare import (
     SAME,
     VERDICTS,
@@ -27,6 +27,7 @@ from pytest_servebench.report.comparison import (
     interval_text,
     labels,
     notes,
+    remedy,
     run_text,
     verdict_text,
     worse_text,
@@ -35,7 +36,7 @@ from pytest_servebench.report.facts import cell_name
 from pytest_servebench.report.page import axes
 from pytest_servebench.report.page.chart import Chart
 from pytest_servebench.report.page.comparison_charts import overlay
-from pytest_servebench.report.text import clean, counted, joined
+from pytest_servebench.report.text import clean, joined
 from pytest_servebench.results import Run
 from pytest_servebench.slo import quantity
 
@@ -168,7 +169,7 @@ def _block(number: int, found: Found, base: Path, new: Path) -> Block:
         conclusion="These runs cannot be compared." if refused else conclusion(comparison),
         css="refused" if refused else "worse" if comparison.worse else "better",
         refused=_texts(refused),
-        remedy=_remedy(comparison, refused),
+        remedy=remedy(comparison, refused),
         allowed=_texts(allowed),
         gates=() if refused else tuple(
             (str(one.gate), "failed" if one.failed else "passed" if one.judged else "unsure",
@@ -192,16 +193,6 @@ def _names(cases: Sequence[CaseComparison]) -> list[str]:
 
 def _texts(found: Sequence[Difference]) -> tuple[tuple[str, str], ...]:
     return tuple((one.about, clean(one.text)) for one in found)
-
-
-def _remedy(comparison: Comparison, refused: Sequence[Difference]) -> str:
-    words = dict.fromkeys(one.about for one in refused if one.about in ALLOWABLE)
-    if not words or not comparison.cases:
-        return ""
-    return (
-        f"To compare the {counted(len(comparison.cases), 'case')} that both have all the same: "
-        f"--allow {','.join(words)}"
-    )
 
 
 def _counts(changes: Sequence[Change]) -> tuple[tuple[str, str], ...]:

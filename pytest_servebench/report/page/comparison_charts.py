@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from pytest_servebench.compare import CaseComparison
 from pytest_servebench.gates import NAMES
@@ -13,8 +11,12 @@ from pytest_servebench.report.figures import SHARES, percentile
 from pytest_servebench.report.numbers import significant
 from pytest_servebench.report.page import axes
 from pytest_servebench.report.page.chart import Chart, Key
-from pytest_servebench.report.page.thinning import curve
-from pytest_servebench.results import CaseResult, load_records
+from pytest_servebench.report.page.percentile_curves import percentile_curve
+from pytest_servebench.report.records import read_records
+from pytest_servebench.results import CaseResult
+
+_Curve = tuple[CaseResult, axes.Floats, axes.Floats, bool]
+"""A case, shares and latencies, and whether they are those of its records."""
 
 
 def overlay(case: CaseComparison, base: Path, new: Path) -> Chart:
@@ -25,8 +27,13 @@ def overlay(case: CaseComparison, base: Path, new: Path) -> Chart:
         base: directory of the run before, in which records are looked for.
         new: the same of the run now.
     """
+
+    def curves_of(cases: Sequence[CaseResult], where: Path) -> list[_Curve]:
+        read = ((one, read_records(one, where)[0]) for one in cases)
+        return [(one, *percentile_curve(one, rows), rows is not None) for one, rows in read]
+
     sides = [
-        (word, css, [(one, *_curve(one, where)) for one in cases])
+        (word, css, curves_of(cases, where))
         for word, css, cases, where in (
             ("BASE", "of-base", case.pair.base, base),
             ("NEW", "of-new", case.pair.new, new),
@@ -53,20 +60,6 @@ def overlay(case: CaseComparison, base: Path, new: Path) -> Chart:
     if not whole:
         chart.note += " Where records are missing, known percentiles are joined."
     return chart
-
-
-def _curve(case: CaseResult, directory: Path) -> tuple[axes.Floats, axes.Floats, bool]:
-    """Return a case's percentile curve in ms, and whether it is that of its records."""
-    try:
-        records = load_records(case, directory)
-    except (ValueError, OSError):
-        records = None
-    if records is not None:
-        return (*curve(np.sort(1e3 * records.latency())), True)
-    known = [(1 - share, percentile(case.summary, name).value) for name, share in SHARES.items()]
-    found = [(share, 1e3 * value) for share, value in known
-             if value is not None and math.isfinite(value)]  # fmt: skip
-    return np.array([share for share, _ in found]), np.array([ms for _, ms in found]), False
 
 
 def _interval_bars(chart: Chart, case: CaseResult, css: str) -> None:

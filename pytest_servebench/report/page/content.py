@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Final
 
 from pytest_servebench.evaluation import evaluate
-from pytest_servebench.load.records import Records
-from pytest_servebench.report.attention import BLOCKS, causes
+from pytest_servebench.plain_benchmarks import is_plain
+from pytest_servebench.report.attention import BLOCKS, causes, server_troubles
 from pytest_servebench.report.facts import (
     headline,
     run_date,
     server_titles,
     servers,
     settings_text,
-    test_name,
+    test_id,
+    test_labels,
 )
 from pytest_servebench.report.figures import groups, with_verdict
 from pytest_servebench.report.numbers import plain
@@ -29,8 +30,9 @@ from pytest_servebench.report.page.points import EvaluationView, evaluation_view
 from pytest_servebench.report.page.sweep_charts import sweep_charts
 from pytest_servebench.report.page.theme import Shade, shade
 from pytest_servebench.report.plot_series import colours, make_series, tinted
+from pytest_servebench.report.records import read_records
 from pytest_servebench.report.text import abridged, clean, counted, joined
-from pytest_servebench.results import CaseResult, Run, ServerInfo, load_records
+from pytest_servebench.results import CaseResult, Run, ServerInfo
 
 _VERDICTS: Final = ("invalid", "failed", "inconclusive", "passed", "none")
 _WORDS: Final = {"none": "without an SLO"}
@@ -89,7 +91,7 @@ class Matrix:
     """The cases of one test function by rate and buffer.
 
     Attributes:
-        test: the function's name.
+        test: the function's name, the shortest that tells it from the others.
         rates: each with the number of its columns.
         buffers: heading of each column.
         rows: one for each server.
@@ -119,6 +121,7 @@ class Content:
     date: str
     answer: tuple[str, ...]
     counts: tuple[tuple[str, int, str], ...]
+    troubles: tuple[str, ...]
     attention: tuple[Attention, ...]
     servers: tuple[ServerView, ...]
     facts: tuple[tuple[str, str], ...]
@@ -155,34 +158,47 @@ def content(
     by_id = {id(case): view for case, view in zip(run.cases, views, strict=True)}
     ordered = [case for group in groups(run.cases) for case in group.cases]
     shown = tuple(by_id[id(case)] for case in ordered)
-    tests = list(dict.fromkeys(test_name(case) for case in run.cases))
+    tests: dict[str, tuple[str, list[CaseResult]]] = {
+        test: (label, []) for test, label in test_labels(run.cases).items()
+    }
+    loaded = [case for case in run.cases if not is_plain(case)]
+    for case in loaded:
+        tests[test_id(case)][1].append(case)
+    swept = [(label, own) for label, own in tests.values() if own]
     known = {
         kind: ServerView(titles[kind], _program(server), settings_text(server),
                          classes[kind, None])
-        for kind, server in servers(run.cases).items()
+        for kind, server in servers(loaded).items()
     }  # fmt: skip
     evaluation = evaluate(run.cases, interleaved=run.interleaved)
     unread = [view for view in shown if view.missing]
     return Content(
-        title=abridged(joined(titles.values()), _LONGEST_TITLE) or "pytest-servebench",
+        title=_title(run.cases, titles),
         name=clean(run.name),
         date=run_date(run),
-        answer=tuple(answer(run.cases, evaluation)),
+        answer=() if run.cases and not loaded else tuple(answer(loaded, evaluation)),
         counts=_counts(shown),
+        troubles=tuple(server_troubles(run)),
         attention=tuple(_attention(run.cases, by_id)),
         servers=tuple(known.values()),
         facts=tuple((label, text) for label, text in _facts(run)),
         versions=tuple((clean(name), clean(text)) for name, text in run.versions.items()),
         added=tuple(added.items()),
         shades=shades,
-        matrices=tuple(_matrix(run.cases, test, known, by_id) for test in tests),
+        matrices=tuple(_matrix(label, own, known, by_id) for label, own in swept),
         cases=shown,
         choices=_choices(shown),
         several_tests=len(tests) > 1,
         evaluation=evaluation_view(evaluation),
-        sweeps=tuple(_sweep(run.cases, test, palette, classes) for test in tests),
+        sweeps=tuple(_sweep(label, own, palette, classes) for label, own in swept),
         missing=_missing(unread, len(shown)),
     )
+
+
+def _title(cases: Sequence[CaseResult], titles: Mapping[str, str]) -> str:
+    if cases and all(map(is_plain, cases)):
+        return "Benchmarks"
+    return abridged(joined(titles.values()), _LONGEST_TITLE) or "pytest-servebench"
 
 
 def _program(server: ServerInfo) -> str:
@@ -217,11 +233,12 @@ def _case_views(
 ) -> list[CaseView]:
     cores = run.machine.get("cores")
     points = min(_MOST_POINTS, max(_FEWEST_POINTS, _ALL_POINTS // max(len(run.cases), 1)))
+    tests = test_labels(run.cases)
     alike = Counter(map(_cell, run.cases))
     seen: Counter[tuple[str, str, float, int]] = Counter()
     views = []
     for index, (case, anchor) in enumerate(zip(run.cases, anchors(run.cases), strict=True)):
-        records, missing = _records(case, directory)
+        records, missing = (None, "") if is_plain(case) else read_records(case, directory)
         cell = _cell(case)
         seen[cell] += 1
         charts = case_charts(case, records, cores if isinstance(cores, int) else None, points)
@@ -230,6 +247,7 @@ def _case_views(
                 case,
                 anchor,
                 repeat=seen[cell] if alike[cell] > 1 else 0,
+                function=tests[test_id(case)],
                 title=titles[case.server.kind],
                 css=classes[case.server.kind, None],
                 charts=charts,
@@ -242,19 +260,8 @@ def _case_views(
 
 
 def _cell(case: CaseResult) -> tuple[str, str, float, int]:
-    return case.nodeid.partition("[")[0], case.server.kind, case.rate, case.buffer_size
-
-
-def _records(case: CaseResult, directory: Path) -> tuple[Records | None, str]:
-    """Return a case's records, or why there are none."""
-    try:
-        records = load_records(case, directory)
-    except (ValueError, OSError):
-        return None, f"{clean(case.records_file)} cannot be read: it is damaged"
-    if records is not None:
-        return records, ""
-    name = clean(case.records_file)
-    return None, f"{name} is missing" if name else "none were saved"
+    test = case.nodeid if is_plain(case) else test_id(case)
+    return test, case.server.kind, case.rate, case.buffer_size
 
 
 def _missing(unread: Sequence[CaseView], number: int) -> str:
@@ -307,12 +314,11 @@ def _attention(cases: Sequence[CaseResult], views: Mapping[int, CaseView]) -> li
 
 
 def _matrix(
-    cases: Sequence[CaseResult],
     test: str,
+    own: Sequence[CaseResult],
     known: Mapping[str, ServerView],
     views: Mapping[int, CaseView],
 ) -> Matrix:
-    own = [case for case in cases if test_name(case) == test]
     cells: dict[tuple[float, int], dict[str, list[CaseView]]] = {}
     for case in own:
         cell = cells.setdefault((case.rate, case.buffer_size), {})
@@ -339,13 +345,12 @@ def _choices(cases: Sequence[CaseView]) -> dict[str, tuple[tuple[str, str], ...]
         "buffer": dict.fromkeys((case.buffer, case.buffer) for case in cases),
         "verdict": dict.fromkeys((case.verdict, case.verdict_text) for case in cases),
     }
-    return {name: tuple(values) for name, values in found.items()}
+    return {name: tuple(values) for name, values in found.items() if len(values) > 1}
 
 
 def _sweep(
-    cases: Sequence[CaseResult], test: str, palette: Mapping[str, str], classes: _Classes
+    test: str, own: Sequence[CaseResult], palette: Mapping[str, str], classes: _Classes
 ) -> SweepView:
-    own = [case for case in cases if test_name(case) == test]
     series = make_series(own, palette)
     sizes = sorted({one.buffer_size for one in series})
     names = {(one.kind, one.buffer_size): classes[one.kind, one.buffer_size] for one in series}

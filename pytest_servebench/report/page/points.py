@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_servebench.evaluation import Evaluation
-from pytest_servebench.recommendation import Compared
-from pytest_servebench.report.evaluation_block import METRICS, short_names
-from pytest_servebench.report.numbers import plain
+from pytest_servebench.report.evaluation_block import METRICS, cell_winners, short_names
 from pytest_servebench.report.text import clean, counted
 
 
@@ -27,17 +25,10 @@ def evaluation_view(evaluation: Evaluation) -> EvaluationView | None:
     if not evaluation.servers:
         return None
     names = short_names(evaluation.servers)
-    cells: dict[tuple[float, int], list[Compared]] = {}
-    for point in evaluation.points:
-        cells.setdefault((point.rate, point.buffer_size), []).append(point)
-    rows = []
-    for (rate, size), points in cells.items():
-        row = []
-        for _, metrics in METRICS:
-            here = [point for point in points if point.metric in metrics]
-            winners = {names[point.winner] for point in here if point.winner}
-            row.append(", ".join(clean(name) for name in sorted(winners)))
-        rows.append((f"rate {plain(rate)}, buffer {size}", tuple(row)))
+    rows = [
+        (label, tuple(clean(winner) for winner in winners))
+        for label, winners in cell_winners(evaluation, names)
+    ]
     totals = ", ".join(
         f"{clean(evaluation.servers[kind])} {counted(number, 'point')}"
         for kind, number in evaluation.totals.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,11 +28,6 @@ def shade(colour: str) -> Shade:
     return Shade(
         _legible(colour, LIGHT, "#000000", LEAST), _legible(colour, DARK, "#ffffff", _ON_DARK)
     )
-
-
-def shades(palette: Mapping[str, str]) -> dict[str, Shade]:
-    """Return the shades of each kind's colour."""
-    return {kind: shade(colour) for kind, colour in palette.items()}
 
 
 def contrast(colour: str, other: str) -> float:

@@ -1,0 +1,48 @@
+"""What a test's node id says: which test function it is of, and which cell of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+
+def function_of(nodeid: str) -> str:
+    """Return the id of the test function, such as ``dir/test_it.py::TestC::test_load``."""
+    return _parts(nodeid)[0]
+
+
+def cell_of(nodeid: str) -> str:
+    """Return what stands in brackets, such as ``torchserve-rate10-buffer50``; empty without."""
+    return _parts(nodeid)[1].removesuffix("]")
+
+
+def short_labels(functions: Iterable[str]) -> dict[str, str]:
+    """Return the shortest end of each function's id that is the end of no other one's.
+
+    ``test_load`` where there is one of this name; else with its class, its file and as many
+    directories as it takes.
+    """
+    known = list(dict.fromkeys(functions))
+    return {one: _label(one, [other for other in known if other != one]) for one in known}
+
+
+def _parts(nodeid: str) -> tuple[str, str]:
+    # The names of directories may hold brackets too.
+    path, separator, rest = nodeid.partition("::")
+    if not separator:
+        path, rest = "", nodeid
+    function, _, cell = rest.partition("[")
+    return path + separator + function, cell
+
+
+def _label(function: str, others: Iterable[str]) -> str:
+    starts = [one.end() for one in re.finditer("::|/", function)]
+    for start in reversed(starts):
+        if not any(_ends_with(other, function[start:]) for other in others):
+            return function[start:]
+    return function
+
+
+def _ends_with(function: str, label: str) -> bool:
+    """Tell whether ``label`` is the whole of the last parts of ``function``."""
+    return function == label or function.endswith((f"::{label}", f"/{label}"))

@@ -1,0 +1,53 @@
+"""Records for drawings: what cannot be read is named, and ends no report."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from pytest_servebench.report.page.percentile_curves import percentile_curve
+from pytest_servebench.report.plots import draw_plots
+from pytest_servebench.report.records import read_records
+from tests.report import made_runs
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "none were saved"),
+        ("records/1.npz", "records/1.npz is missing"),
+        ("damaged.npz", "damaged.npz cannot be read: it is damaged"),
+        ("x" * 300, f"{'x' * 300} cannot be read: File name too long"),
+    ],
+)
+def test_what_cannot_be_read_has_a_reason(name: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "damaged.npz").write_bytes(b"no zip file")
+    case = dataclasses.replace(made_runs.case(), records=None, records_file=name)
+    assert read_records(case, tmp_path) == (None, reason)
+    draw_plots(made_runs.run([case]), tmp_path)
+    assert (tmp_path / "plots" / "latency_distribution.svg").is_file()
+
+
+def test_records_are_those_in_memory_or_in_the_directory(tmp_path: Path) -> None:
+    case = made_runs.case()
+    records = case.records
+    assert records is not None
+    assert read_records(case, tmp_path) == (records, "")
+    records.save(tmp_path / "1.npz")
+    case = dataclasses.replace(case, records=None, records_file="1.npz")
+    found, reason = read_records(case, tmp_path)
+    assert found is not None
+    assert reason == ""
+    assert found.latency().tolist() == records.latency().tolist()
+
+
+def test_without_records_the_known_percentiles_are_the_curve() -> None:
+    case = made_runs.case(rate=100.0)
+    shares, latencies = percentile_curve(case, None)
+    assert shares.round(3).tolist() == [0.5, 0.1, 0.05, 0.01, 0.001]
+    values = [case.summary.estimates[name].value for name in ("p50", "p90", "p95", "p99", "p999")]
+    assert latencies.tolist() == [1e3 * value for value in values if value is not None]
+    every, _ = percentile_curve(case, case.records)
+    assert 5 < len(every) <= 310

@@ -1,0 +1,40 @@
+"""What a node id says of its test."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_servebench.node_ids import cell_of, function_of, short_labels
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "function", "cell"),
+    [
+        ("test_it.py::test_a[toy-rate5]", "test_it.py::test_a", "toy-rate5"),
+        ("a[1]/test_it.py::TestC::test_a[x::y[0]]", "a[1]/test_it.py::TestC::test_a", "x::y[0]"),
+        ("test_it.py::test_a", "test_it.py::test_a", ""),
+        ("test_a[toy]", "test_a", "toy"),
+        ("", "", ""),
+    ],
+)
+def test_an_id_has_a_function_and_a_cell(nodeid: str, function: str, cell: str) -> None:
+    assert function_of(nodeid) == function
+    assert cell_of(nodeid) == cell
+
+
+@pytest.mark.parametrize(
+    ("functions", "labels"),
+    [
+        (["t.py::test_a"], ["test_a"]),
+        (["t.py::test_a", "t.py::test_b"], ["test_a", "test_b"]),
+        (["t.py::test_a", "t.py::TestC::test_a", "t.py::test_b"],
+         ["t.py::test_a", "TestC::test_a", "test_b"]),
+        (["x/t.py::test_a", "x/u.py::test_a"], ["t.py::test_a", "u.py::test_a"]),
+        (["t.py::test_a", "x/t.py::test_a"], ["t.py::test_a", "x/t.py::test_a"]),
+        (["y/x/t.py::test_a", "z/x/t.py::test_a"], ["y/x/t.py::test_a", "z/x/t.py::test_a"]),
+        (["t.py::test_a", "t.py::more_test_a"], ["test_a", "more_test_a"]),
+    ],
+)  # fmt: skip
+def test_a_label_is_the_shortest_that_tells(functions: list[str], labels: list[str]) -> None:
+    assert list(short_labels(functions).values()) == labels
+    assert list(short_labels(functions[::-1]).values()) == labels[::-1]

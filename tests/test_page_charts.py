@@ -1,0 +1,163 @@
+"""What the page's drawings hold, and how large they make it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_servebench.load.records import NEVER, Outcome, Records
+from pytest_servebench.report.page.axes import linear, rates
+from pytest_servebench.report.page.case_charts import case_charts
+from pytest_servebench.report.page.chart import Chart
+from pytest_servebench.report.page.theme import DARK, LEAST, LIGHT, contrast, shade
+from pytest_servebench.report.page.thinning import in_flight, thinned
+from pytest_servebench.report.plot_series import colours, tinted
+from pytest_servebench.results import CaseResult
+from tests import saved, simulated
+from tests.pages import busy_run, check, page_text
+from tests.report import made_runs
+from tests.simulated import steady
+
+
+def test_72000_requests_make_less_than_3_mb(tmp_path: Path) -> None:
+    run = busy_run(6000)
+    assert sum(case.summary.arrivals for case in run.cases) > 70_000
+    text = page_text(run, tmp_path)
+    check(text)
+    assert len(text.encode()) < 3e6
+
+
+def test_hundreds_of_cases_share_the_drawings_points(tmp_path: Path) -> None:
+    run = busy_run(1500)
+    many = tuple(
+        dataclasses.replace(
+            case, name=f"test_{index}[{case.name}]", nodeid=f"it.py::test_{index}[{case.name}]"
+        )
+        for index in range(20)
+        for case in run.cases
+    )
+    few = len(page_text(run, tmp_path)) / len(run.cases)
+    assert len(page_text(dataclasses.replace(run, cases=many), tmp_path)) / len(many) < 0.7 * few
+
+
+def test_thinned_points_keep_the_slowest_and_the_fastest() -> None:
+    dice = np.random.default_rng(1)
+    time, value = np.sort(dice.random(50_000)), dice.lognormal(size=50_000)
+    chosen = thinned(time, value, 1000)
+    assert len(chosen) <= 1100
+    assert value[chosen].max() == value.max()
+    assert value[chosen].min() == value.min()
+    for part in np.array_split(np.arange(50_000), 20):
+        assert value[part].max() in value[chosen]
+    assert np.median(value[chosen]) == pytest.approx(np.median(value), rel=0.1)
+
+
+def test_few_points_are_all_drawn() -> None:
+    values = np.arange(10.0)
+    assert thinned(values, values, 10).tolist() == list(range(10))
+
+
+def test_in_flight_counts_what_was_inside() -> None:
+    def column(*values: int) -> Any:
+        return np.array(values, dtype=np.int64)
+
+    ok, lost, late = Outcome.OK, Outcome.DROPPED, Outcome.UNFINISHED
+    records = Records(
+        scheduled=column(0, 10, 20, 30), enqueued=column(0, 10, 20, 30),
+        dequeued=column(0, 25, NEVER, NEVER), sent=column(0, 25, NEVER, NEVER),
+        first_byte=column(24, 39, NEVER, NEVER), done=column(25, 40, 20, NEVER),
+        outcome=np.array([ok, ok, lost, late], dtype=np.uint8),
+        status=np.zeros(4, dtype=np.int16), window=50,
+    )  # fmt: skip
+    time, inside, worked = in_flight(records, 5)
+    assert (time * 1e9).round().tolist() == [0, 10, 20, 30, 40]
+    assert inside.tolist() == [1, 2, 2, 2, 1]
+    assert worked.tolist() == [1, 1, 1, 1, 0]
+
+
+def test_colours_stand_out_in_both_themes() -> None:
+    palette = colours(["toy", "a", "b", "c", "d"])
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    for colour in palette.values():
+        for number in range(4):
+            found = shade(tinted(colour, number))
+            assert contrast(found.light, LIGHT) >= LEAST
+            assert contrast(found.dark, DARK) >= LEAST
+    assert shade(palette["torchserve"]).light == palette["torchserve"].lower()
+
+
+# -- what a drawing says of little ----------------------------------------------------------------
+
+
+def titled(case: CaseResult, cores: int | None = 2) -> dict[str, Chart]:
+    return {one.title: one for one in case_charts(case, case.records, cores, 1000)}
+
+
+def test_the_machine_is_left_out_where_its_processors_are_not_known(tmp_path: Path) -> None:
+    run = busy_run(300)
+    title = "CPU, % of one processor"
+    for cores, curves in ((2, {"line", "line-host"}), (None, {"line"})):
+        chart = titled(run.cases[0], cores)[title]
+        assert {one.css for one in chart.paths} == curves
+        assert {one.shape for one in chart.legend} == curves
+    unknown = dataclasses.replace(run, machine={"cpu": "AMD EPYC 7B13"})
+    assert title in check(page_text(unknown, tmp_path)).text
+
+
+def test_a_drawing_refuses_other_numbers_of_places_and_heights() -> None:
+    chart = Chart("a", "b", linear(0.0, 1.0), linear(0.0, 1.0))
+    with pytest.raises(ValueError, match="0 heights for 2 places"):
+        chart.line([0.0, 1.0], [], "line")
+    with pytest.raises(ValueError, match="1 heights for 2 places"):
+        chart.area([0.0, 1.0], [0.0, 0.0], [1.0], "band")
+
+
+def test_a_sample_that_is_alone_is_drawn_as_a_point() -> None:
+    series = {"time": [0.5], "cpu": [40.0], "memory": [5e8], "host_cpu": [30.0]}
+    case = saved.case(resources=dataclasses.replace(simulated.SEEN, series=series))
+    for title in ("CPU, % of one processor", "Memory, MB resident"):
+        lines = [one.d for one in titled(case)[title].paths if one.css.startswith("line")]
+        assert lines
+        assert all(one.endswith("h0") for one in lines)
+
+
+def test_nothing_is_said_of_successes_where_there_are_none() -> None:
+    (case,) = made_runs.nothing_ok_run().cases[:1]
+    assert case.summary.outcomes.get("ok", 0) == 0
+    charts = titled(case)
+    latency = charts["Latency of each request, ms"]
+    assert "slowest success" not in latency.description
+    assert "dot" not in [one.shape for one in latency.legend]
+    assert latency.note == "No request succeeded."
+    assert charts["Queue wait and service time, ms"].message == "No request succeeded."
+    assert "0 ms" not in charts["Queue wait and service time, ms"].description
+    percentiles = charts["Latency by percentile, ms"]
+    assert percentiles.message == "No request succeeded."
+
+
+def test_there_is_no_band_in_the_legend_where_all_percentiles_are_infinite() -> None:
+    rows = steady(np.full(20, 0.01), 50.0, failed=19)
+    case = saved.case(rows)
+    title = "Latency by percentile, ms"
+    joined = titled(case)[title]
+    assert joined.message == "So many requests failed that no percentile is known to be finite."
+    chart = titled(dataclasses.replace(case, records=rows))[title]
+    assert [one.shape for one in chart.legend] == ["line"]
+    assert "band" not in {one.css for one in chart.paths}
+    assert chart.note == "19 failed requests rank as infinitely slow: the curve ends before."
+
+
+def test_there_is_a_band_in_the_legend_where_there_is_one_in_the_drawing() -> None:
+    chart = titled(busy_run(300).cases[0])["Latency by percentile, ms"]
+    assert "band" in {one.css for one in chart.paths}
+    assert [one.shape for one in chart.legend[:2]] == ["line", "band"]
+
+
+def test_an_axis_of_rates_has_a_length_also_at_zero() -> None:
+    axis = rates([0.0])
+    assert axis.first < axis.last
+    assert axis.place([0.0]).tolist() == [0.5]

@@ -1,0 +1,142 @@
+"""Cases of different tests are no repeats of each other, wherever they are shown."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_servebench.evaluation import evaluate
+from pytest_servebench.report.page.answer import answer
+from pytest_servebench.report.page.points import evaluation_view
+from pytest_servebench.report.plots import draw_plots
+from pytest_servebench.report.tables import plain_text
+from pytest_servebench.report.terminal import report_lines
+from pytest_servebench.results import CaseResult, Run
+from tests import saved
+from tests.pages import check, page_text
+from tests.simulated import SEEN, steady
+
+TESTS = ("test_it.py::test_a", "test_it.py::TestC::test_a", "test_it.py::test_b")
+LABELS = ("test_it.py::test_a", "TestC::test_a", "test_b")
+
+
+def measured(test: str, server: str, milliseconds: float, cell: str = "") -> CaseResult:
+    """Return a case of a test, of which slower ones take more CPU."""
+    dice = np.random.default_rng([len(test), server == "toy"])
+    rows = steady(milliseconds / 1e3 * dice.lognormal(0, 0.2, 400), 50.0)
+    resources = dataclasses.replace(SEEN, cpu_mean=milliseconds)
+    case = saved.case(rows, server=server, resources=resources)
+    cell = f"[{server}-rate50-buffer50{cell}]"
+    return dataclasses.replace(
+        case, name=test.rsplit("::", maxsplit=1)[-1] + cell, nodeid=test + cell
+    )
+
+
+def three_tests() -> Run:
+    """Return a run in which TorchServe is faster in all tests but the second."""
+    return saved.run([
+        measured(test, server, milliseconds)
+        for test, both in zip(TESTS, ((5, 8), (8, 5), (5, 8)), strict=True)
+        for server, milliseconds in zip(("torchserve", "toy"), both, strict=True)
+    ])  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return three_tests()
+
+
+def test_the_evaluation_has_a_row_for_each_test(run: Run) -> None:
+    evaluation = evaluate(run.cases)
+    view = evaluation_view(evaluation)
+    assert view is not None
+    winners = {label: row[0] for label, row in view.rows}
+    assert winners == {
+        f"{LABELS[0]}, rate 50, buffer 50": "TorchServe",
+        f"{LABELS[1]}, rate 50, buffer 50": "Toy",
+        f"{LABELS[2]}, rate 50, buffer 50": "TorchServe",
+    }
+    (advice,) = evaluation.recommendations
+    assert "(only in TestC::test_a with buffer 50: p50" in advice
+    only = "only in test_it.py::test_a with buffer 50 and in test_b with buffer 50: p50"
+    assert only in advice
+
+
+def test_parameters_of_ones_own_are_told_where_nothing_else_tells_cells_apart() -> None:
+    cases = [
+        measured(TESTS[0], server, milliseconds, f"-{word}")
+        for word in ("small", "large")
+        for server, milliseconds in (("torchserve", 5), ("toy", 8))
+    ]
+    view = evaluation_view(evaluate(cases))
+    assert view is not None
+    assert [label for label, _ in view.rows] == [
+        "rate 50, buffer 50 (rate50-buffer50-large)", "rate 50, buffer 50 (rate50-buffer50-small)",
+    ]  # fmt: skip
+
+
+def test_the_answer_is_of_one_test_and_names_it(run: Run) -> None:
+    (text,) = answer(run.cases, evaluate(run.cases))
+    assert "in test_it.py::test_a with buffer 50, p50" in text
+    assert "repeat" not in text
+    assert "95 % interval" in text
+    cases = [
+        dataclasses.replace(one, name=f"x-repeat{number}]",
+                            nodeid=one.nodeid.replace("]", f"-repeat{number}]"))
+        for one in run.cases[:2] for number in (1, 2)
+    ]  # fmt: skip
+    (text,) = answer(cases, evaluate(cases))
+    assert "(median of 2 repeats)" in text
+
+
+def test_the_page_shows_each_test_alone(run: Run, tmp_path: Path) -> None:
+    text = page_text(run, tmp_path)
+    check(text)
+    assert re.findall(r"<h3>([^<]+)</h3>", text)[:3] == list(LABELS)
+    assert "50/s, buffer 50 #" not in text
+    for cell in re.findall(r"<td>(<a class=\"cell\".*?)</td>", text):
+        assert cell.count("<a ") == 1
+    for label in LABELS:
+        assert f'aria-label="Cases by rate and buffer, {label}"' in text
+        assert f"{label} · p50" in text
+
+
+def test_what_needs_attention_names_the_test(run: Run, tmp_path: Path) -> None:
+    case = dataclasses.replace(run.cases[2], verdict="invalid", invalid_reason="late")
+    text = page_text(
+        dataclasses.replace(run, cases=(*run.cases[:2], case, *run.cases[3:])), tmp_path
+    )
+    assert ">TestC::test_a, 50/s, buffer 50</a>" in text
+
+
+def test_equal_names_in_two_files_are_told_apart(tmp_path: Path) -> None:
+    cases = [
+        measured(test, "torchserve", 5.0 + number)
+        for number, test in enumerate(("test_x.py::test_a", "test_y.py::test_a"))
+    ]
+    text = page_text(saved.run(cases), tmp_path)
+    check(text)
+    assert re.findall(r"<h3>([^<]+)</h3>", text)[:2] == ["test_x.py::test_a", "test_y.py::test_a"]
+    # One curve through one case each, in the drawings of either test.
+    swept = re.findall(r"against the offered rate\. TorchServe, buffer 50: ([^<]*)\.<", text)
+    assert len(swept) == 18
+    assert all(values.count(" at 50/s") == 1 for values in swept)
+
+
+def test_the_terminal_has_a_table_for_each_test(run: Run) -> None:
+    text = "\n".join(map(plain_text, report_lines(run)))
+    assert "#2" not in text
+    for label in LABELS:
+        assert f"\n{label}, rate 50/s" in text
+
+
+def test_each_test_has_plots_of_its_own(tmp_path: Path) -> None:
+    long = "test_" + "x" * 90
+    cases = [measured(f"test_it.py::{name}", "toy", 5.0) for name in (f"{long}1", f"{long}2")]
+    files = draw_plots(saved.run(cases), tmp_path)
+    assert len(set(files)) == len(files)
+    assert len({path.parent for path in files}) == 2

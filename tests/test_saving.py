@@ -1,0 +1,87 @@
+"""What cannot be saved at a session's end is told, and costs nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import RunBench
+
+FAILING = """
+import pytest_servebench.report.page
+import pytest_servebench.report.plots
+import pytest_servebench.saving
+
+def fails(*_):
+    raise {error}
+
+pytest_servebench.{what} = fails
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "told", "written"),
+    [
+        ("report.page.write_page", "ValueError('no such colour')",
+         "report.html could not be written: ValueError: no such colour", "metrics_summary.txt"),
+        ("report.page.write_page", "OSError(28, 'No space left on device')",
+         "report.html could not be written: OSError: *No space left on device", "run.json"),
+        ("report.plots.draw_plots", "ValueError('no such font')",
+         "plots could not be written: ValueError: no such font", "report.html"),
+        ("saving.write_summary", "ValueError('no such word')",
+         "metrics_summary.txt could not be written: ValueError: no such word", "report.html"),
+    ],
+)  # fmt: skip
+def test_one_file_that_fails_costs_no_other(
+    run_bench: RunBench, pytester: pytest.Pytester, what: str, error: str, told: str, written: str
+) -> None:
+    result = run_bench(
+        "--servebench-page=true", "--servebench-save=main", "--junitxml=junit.xml",
+        *(["--servebench-plots=true"] if "plots" in what else []),
+        conftest=FAILING.format(what=what, error=error), subprocess=True,
+    )  # fmt: skip
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        ["rate 40/s*", "servebench: results in *",
+         f"servebench: {told}*; pytest-servebench report *servebench_results/2* makes it again"]
+    )  # fmt: skip
+    results = pytester.path / "servebench_results"
+    for name in ("latest", "main"):
+        assert (results / name / written).is_file()
+    assert (pytester.path / "junit.xml").is_file()
+    page = (results / "latest/report.html").is_file()
+    assert ("servebench: page " in result.stdout.str()) == page == ("page" not in what)
+
+
+def test_markdown_that_cannot_be_written(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+    result = run_bench("--servebench-markdown=nowhere/x.md")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        ["rate 40/s*", "servebench: results in *",
+         "servebench: --servebench-markdown=*x.md could not be written: *No such file*; give *"]
+    )  # fmt: skip
+    assert (pytester.path / "servebench_results/latest/metrics_summary.txt").is_file()
+
+
+def test_a_name_that_cannot_be_given_fails_the_session(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    (pytester.path / "servebench_results/main").mkdir(parents=True)
+    result = run_bench("--servebench-save=main")
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["servebench: *--servebench-save=main: *the run itself is in *"])
+    assert (pytester.path / "servebench_results/latest").readlink().name.startswith("2")
+
+
+def test_a_report_that_is_no_json_fails_the_session(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    conftest = """
+def pytest_servebench_update_report(config, report):
+    report["cost"] = float("nan")
+"""
+    result = run_bench(conftest=conftest)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["rate 40/s*", "servebench: run.json could not be written: *"])
+    (directory,) = (pytester.path / "servebench_results").iterdir()  # nor is there a "latest"
+    assert (directory / "metrics_summary.txt").is_file()

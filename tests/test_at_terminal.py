@@ -44,6 +44,9 @@ COMMAND = (sys.executable, "-m", "pytest", "-p", "tests.toy", "-p", "no:hypothes
 AtTerminal = Callable[..., Seen]
 
 
+pytestmark = pytest.mark.servers
+
+
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     (tmp_path / "pytest.ini").write_text(INI)

@@ -37,6 +37,7 @@ PAGES = ("report", "calm", "hostile", "comparison", "unjudged", "plain")
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.servers,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome"),
 ]
 

@@ -99,6 +99,7 @@ def follow(shell: Shell, command: str, wanted: list[str]) -> None:
     pytest.fail(f"$ {command}\ndoes not print\n{missing}\nbut\n" + "\n".join(printed))
 
 
+@pytest.mark.servers
 def test_the_tutorial(shell: Shell, tmp_path: Path, port: int) -> None:
     ran = []
     for block in steps():

@@ -112,7 +112,8 @@ def run_case(
     with ResourceMonitor(server.pids) as monitor:
         load = run_load(spec, look)
     server.check_alive()
-    records, failures = check_answers(load, traffic)
+    checked = check_answers(load, traffic)
+    records = checked.records
     start = load.start / 1e9
     return CaseResult(
         name=case.name,
@@ -126,10 +127,12 @@ def run_case(
         model=traffic.name,
         weights_sha256=traffic.weights_sha256,
         input_source=traffic.source,
-        failures=failures,
+        failures=checked.failures,
         summary=summarize(records, case.arrivals.mean_rate(case.rate, case.duration)),
         resources=monitor.resources(start, start + case.duration),
         generator=load.generator,
         invalid_reason=invalid_reason(records, load.generator, load.pauses, case.max_lag),
+        answers_checked=checked.answers,
+        answers_wrong=checked.wrong,
         records=records,
     )

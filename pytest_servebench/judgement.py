@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
+from pytest_servebench.answers import judge_answers
 from pytest_servebench.errors import InvalidMeasurementError
 from pytest_servebench.options import InconclusivePolicy, Settings
 from pytest_servebench.results import CaseResult
@@ -49,7 +50,11 @@ def judge_expressions(
 
 def judge_case(result: CaseResult, item: pytest.Item, settings: Settings) -> CaseResult:
     """Return the result judged by the test's own SLOs and by those of all cases."""
-    return _judged(result, (*marked_slos(item), *settings.slos))
+    judged = _judged(result, (*marked_slos(item), *settings.slos))
+    if (answers := judge_answers(judged)) is None:
+        return judged
+    everything = (*judged.clauses, answers)
+    return dataclasses.replace(judged, clauses=everything, verdict=overall(everything))
 
 
 def apply(result: CaseResult, item: pytest.Item, policy: InconclusivePolicy) -> None:

@@ -160,12 +160,13 @@ class Generator:
 
 @dataclass(frozen=True)
 class ClauseResult:
-    """One SLO clause, judged.
+    """One SLO clause, or one gate against an earlier run, judged.
 
     Attributes:
-        clause: as it was written, such as ``"p99<50ms"``.
+        clause: as it was written, such as ``"p99<50ms"`` or ``"p99:10% against main"``.
         metric: ``"p99"``, ``"success_rate"``, …
-        bound: in seconds, percent of a processor, bytes, 1/s or as a fraction.
+        bound: in seconds, percent of a processor, bytes, 1/s or as a fraction; of a gate, the
+            fraction of the earlier value (of shares, the difference) that it may get worse by.
         value: what was measured, ``None`` for infinite or unknown.
         low: lower end of the value's 95 % interval, ``None`` if there is none or it is infinite.
         high: upper end.
@@ -181,6 +182,11 @@ class ClauseResult:
     high: float | None
     verdict: VerdictWord
     message: str
+
+    @property
+    def is_gate(self) -> bool:
+        """Tell whether this is a gate, whose bound is a change and not a value of the metric."""
+        return ":" in self.clause  # no SLO can be written with one
 
 
 @dataclass(frozen=True)
@@ -232,6 +238,8 @@ class CaseResult:
         clauses: the SLO clauses, judged; empty before judgement and without SLOs.
         verdict: the worst of the clauses; ``"passed"`` without SLOs.
         invalid_reason: why the measurement is invalid, if it is.
+        answers_checked: answers that were looked into.
+        answers_wrong: those of them that were not right; they count as ``bad_response``.
         records_file: name of the records' file inside the run's directory.
         records: the records themselves, where they are loaded; not part of the JSON.
     """
@@ -254,6 +262,8 @@ class CaseResult:
     clauses: tuple[ClauseResult, ...] = ()
     verdict: VerdictWord = "passed"
     invalid_reason: str | None = None
+    answers_checked: int = 0
+    answers_wrong: int = 0
     records_file: str = ""
     records: Records | None = field(default=None, repr=False, compare=False)
 

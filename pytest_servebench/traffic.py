@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,7 @@ from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, Prediction
 AnswerCheck = Callable[[HttpRequest, HttpAnswer], None]
 """Raises where an answer is wrong: ``BadResponseError`` with the reason, or anything else."""
 
+_GIVE_A_LIST = 'give a list of HttpRequest, such as [HttpRequest("POST", "/predict", body=b"...")]'
 _RESERVED = {"host", "content-length", "transfer-encoding", "connection"}
 
 
@@ -73,14 +74,19 @@ def of_requests(requests: Iterable[HttpRequest]) -> Traffic:
     """Return the traffic of a user's own requests; any 2xx answer is right.
 
     Raises:
-        OptionError: there are none, or one of them cannot be sent.
+        OptionError: they are no list of requests, there are none, or one of them cannot be sent.
     """
+    if isinstance(requests, (str, bytes, Mapping)) or not isinstance(requests, Iterable):
+        raise OptionError(f"requests={reprlib.repr(requests)}: {_GIVE_A_LIST}.")
     requests = tuple(requests)
     if not requests:
         raise OptionError("requests=[]: give at least one HttpRequest.")
-    for request in requests:
+    for number, request in enumerate(requests):
         if not isinstance(request, HttpRequest):
-            raise OptionError(f"requests: {request!r} is not an HttpRequest.")
+            raise OptionError(
+                f"requests=: item {number} is {reprlib.repr(request)}, which is no HttpRequest; "
+                f"{_GIVE_A_LIST}."
+            )
         _refuse_unsendable(request)
     return Traffic(
         requests=requests,
@@ -136,25 +142,43 @@ def request_bytes(request: HttpRequest, host: str) -> bytes:
     return "\r\n".join((*lines, "", "")).encode("latin-1") + request.body
 
 
-def check_answers(load: LoadResult, traffic: Traffic) -> tuple[Records, dict[str, int]]:
-    """Return the records, wrong ones of the sampled answers as ``bad_response``, and all failures.
+@dataclass(frozen=True)
+class Checked:
+    """A load whose answers were looked into.
 
-    A fast wrong answer is not a success.
+    Attributes:
+        records: with wrong answers as ``bad_response``: a fast wrong answer is no success.
+        failures: why requests failed, to how many did.
+        answers: successes that were looked into.
+        wrong: those of them that were not right.
     """
+
+    records: Records
+    failures: Mapping[str, int]
+    answers: int
+    wrong: int
+
+
+def check_answers(load: LoadResult, traffic: Traffic) -> Checked:
+    """Look into the sampled answers."""
+    checked = wrong = 0
     outcome = load.records.outcome.copy()
     failures: Counter[str] = Counter(load.failures)
     for index, body in load.answers.items():
         if outcome[index] != Outcome.OK:
             continue
+        checked += 1
         answer = HttpAnswer(int(load.records.status[index]), body)
         try:
             traffic.check(int(load.payloads[index]), answer)
         # Whatever it raises: an answer that a check cannot even read is no good one, and a load
         # that is over must not be lost.
         except Exception as error:
+            wrong += 1
             outcome[index] = Outcome.BAD_RESPONSE
             said = str(error).partition("\n")[0]
             known = isinstance(error, (BadResponseError, AssertionError)) and said
             reason = said if known else f"{type(error).__name__} in the check of the answer: {said}"
             failures[f"{Outcome.BAD_RESPONSE.label}: {reason}"] += 1
-    return dataclasses.replace(load.records, outcome=outcome), dict(failures)
+    records = dataclasses.replace(load.records, outcome=outcome)
+    return Checked(records, dict(failures), checked, wrong)

@@ -97,6 +97,46 @@ def test_an_answer_that_fails_its_check_is_a_bad_response(
     result.stdout.fnmatch_lines([f"*{number} x bad_response: not what I ordered*"])
 
 
+@pytest.mark.parametrize(
+    ("slo", "wrong", "word"),
+    [
+        ((), "True", "broken"),  # nothing but wrong answers
+        (("--servebench-slo=success_rate>=60%",), "True", "broken"),
+        (("--servebench-slo=success_rate>=10%",), "next(turn) % 2", "met"),
+        ((), "next(turn) % 2", "inconclusive"),
+    ],
+)
+def test_wrong_answers_speak_for_those_that_were_not_checked(
+    run_bench: RunBench,
+    pytester: pytest.Pytester,
+    echo: Any,
+    slo: tuple[str, ...],
+    wrong: str,
+    word: str,
+) -> None:
+    url, _ = echo
+    result = run_bench(
+        *slo, "--servebench-rates=200", "--servebench-check-answers=12",
+        test=f"""
+        import itertools
+        from pytest_servebench import HttpRequest
+
+        turn = itertools.count()
+
+        def test_load(poisson_load):
+            def check(request, answer):
+                assert not ({wrong}), "not what I ordered"
+            poisson_load({url!r}, requests=[HttpRequest("POST", "/", body=b"x")], check=check)
+        """,
+    )  # fmt: skip
+    outcome = {"broken": "failed", "met": "passed", "inconclusive": "passed"}[word]
+    result.assert_outcomes(**{outcome: 1}, warnings=int(word == "inconclusive"))
+    (clause,) = (one for one in saved_case(pytester.path)["clauses"] if "right" in one["clause"])
+    assert clause["message"].startswith(f"right answers: {word}: ")
+    assert " of the 12 that were checked are wrong" in clause["message"]
+    assert f"{saved_case(pytester.path)['answers_checked']}" == "12"
+
+
 def test_a_url_without_requests_says_what_is_missing(run_bench: RunBench, echo: Any) -> None:
     result = run_bench(
         test=f"""

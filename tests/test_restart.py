@@ -128,7 +128,8 @@ def test_a_server_that_dies_over_and_over_is_given_up(
             "*giving up*",  # the end of its log
         ]
     )
-    assert result.stdout.str().count("ended 3 times") == 5 - MOST_DEATHS
+    messages = result.stdout.str().partition("short test summary")[0]  # some CI shows all of them twice
+    assert messages.count("ended 3 times") == 5 - MOST_DEATHS
     assert len(logs(pytester)) == MOST_DEATHS
     result.stdout.fnmatch_lines(
         ["servebench: no case was measured; the servers' logs are in servebench_results/2*/servers"]

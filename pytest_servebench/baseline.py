@@ -16,6 +16,7 @@ from pytest_servebench.compare import Change, compare, fails
 from pytest_servebench.errors import NoSuchRunError, OptionError
 from pytest_servebench.evaluation import repeat_of
 from pytest_servebench.gates import KINDS, Gate
+from pytest_servebench.option_values import run_name
 from pytest_servebench.options import Settings
 from pytest_servebench.report.comparison import change_text
 from pytest_servebench.results import CaseResult, ClauseResult, Run, VerdictWord
@@ -50,7 +51,8 @@ class Baseline:
         """Return what the settings ask for; ``None`` where they ask for no baseline.
 
         Raises:
-            OptionError: there is a baseline without gates, or gates without a baseline.
+            OptionError: there is a baseline without gates, or gates without a baseline, or there
+                is no such run and no case may go without.
             SavedRunError: the file is there and cannot be read.
         """
         if not settings.baseline:
@@ -70,6 +72,9 @@ class Baseline:
             run = read_run(settings.baseline, settings.results)
         except NoSuchRunError as error:
             missing = str(error)
+            if settings.on_missing_baseline == "fail":
+                # Known before anything is measured: no case could pass.
+                raise OptionError(f"{_OPTION}={missing} {_remedies(settings.baseline)}") from None
         return cls(
             settings.baseline,
             run,
@@ -155,8 +160,7 @@ class Baseline:
         return self._clause(
             gate,
             verdict,
-            f"no baseline: {why} Save one by --servebench-save={self.name}; "
-            "--servebench-on-missing-baseline=warn lets the first run pass.",
+            f"no baseline: {why} {_remedies(self.name)}",
         )
 
     def _refused(self, gate: Gate, refused: Sequence[Difference]) -> ClauseResult:
@@ -186,6 +190,17 @@ class Baseline:
             verdict=verdict,
             message=f"{clause}: {text}",
         )
+
+
+def _remedies(name: str) -> str:
+    try:
+        run_name(name)
+    except ValueError:  # a path, or latest: nothing can be saved under it
+        name = "NAME"
+    return (
+        f"Save one by --servebench-save={name}; "
+        "--servebench-on-missing-baseline=warn lets the first run pass."
+    )
 
 
 def _size(gate: Gate, change: float) -> str:

@@ -61,6 +61,14 @@ def attach(benchmark: BenchmarkFixture, result: dict[str, Any], *, valid: bool) 
         benchmark.has_error = True
 
 
+def excuse(benchmark: BenchmarkFixture) -> None:
+    """Let a benchmark go unused without a warning: its test has failed, which says enough.
+
+    To be called once pytest-benchmark has seen the test's report, from which it sets the same.
+    """
+    benchmark.skipped = True
+
+
 def report(config: pytest.Config) -> dict[str, Any]:
     """Return the session's benchmarks in pytest-benchmark's own JSON format."""
     session = config._benchmarksession  # type: ignore[attr-defined]

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 import pytest
 
+from pytest_servebench import judgement
 from pytest_servebench.errors import OptionError
+from pytest_servebench.node_ids import function_of
 from pytest_servebench.option_values import number, whole
 from pytest_servebench.options import Settings
 
@@ -62,7 +64,7 @@ def _of_marker(
     return default
 
 
-def check_marker(marker: pytest.Mark, nodeid: str) -> None:
+def check_marker(marker: pytest.Mark) -> None:
     """Refuse keywords that the marker does not have.
 
     Raises:
@@ -71,16 +73,39 @@ def check_marker(marker: pytest.Mark, nodeid: str) -> None:
     unknown = sorted(set(marker.kwargs) - set(_MARKER_KEYS))
     if unknown or marker.args:
         raise OptionError(
-            f"{nodeid}: @pytest.mark.{MARKER} does not take "
+            f"@pytest.mark.{MARKER} does not take "
             f"{', '.join(unknown) or 'positional values'}; it takes {', '.join(_MARKER_KEYS[:6])}."
         )
 
 
+def wrong_slos(items: Iterable[pytest.Item]) -> list[str]:
+    """Return what is wrong with ``slo`` markers, once for all the cases of a test."""
+    found: dict[str, None] = {}
+    for item in items:
+        try:
+            _check_slo_values(item)
+            judgement.marked_slos(item)
+        except OptionError as error:
+            found[f"{function_of(item.nodeid)}: @pytest.mark.slo: {error}"] = None
+    return list(found)
+
+
+def _check_slo_values(item: pytest.Item) -> None:
+    for marker in item.iter_markers("slo"):
+        if marker.kwargs or not all(isinstance(one, str) for one in marker.args):
+            given = marker.kwargs or marker.args
+            raise OptionError(f'{given!r}: give texts, such as "p99<50ms".')
+
+
 def parametrize(metafunc: pytest.Metafunc, settings: Settings) -> None:
-    """Make a test that uses ``poisson_load`` or ``model_server`` one test for each cell."""
+    """Make a test that uses ``poisson_load`` or ``model_server`` one test for each cell.
+
+    Raises:
+        OptionError: a ``servebench`` marker has a keyword or value that cannot be used.
+    """
     markers = list(metafunc.definition.iter_markers(MARKER))
     for marker in markers:
-        check_marker(marker, metafunc.definition.nodeid)
+        check_marker(marker)
     own = {
         name.strip()
         for marker in metafunc.definition.iter_markers("parametrize")

@@ -99,6 +99,8 @@ def poisson_load(
     benchmark: BenchmarkFixture,
 ) -> PoissonLoad:
     """Open-loop Poisson load at this case's rate and buffer size: ``poisson_load(server)``."""
+    load = PoissonLoad(request, rate, buffer_size, repeat, benchmark)
+    request.node.stash[LOAD] = load
     if hasattr(request.config, "workerinput"):
         fail(
             OptionError(
@@ -106,6 +108,4 @@ def poisson_load(
                 "run load tests without -n, or with -n 0."
             )
         )
-    load = PoissonLoad(request, rate, buffer_size, repeat, benchmark)
-    request.node.stash[LOAD] = load
     return load

@@ -79,4 +79,4 @@ def raise_invalid(result: CaseResult) -> None:
         InvalidMeasurementError: always.
     """
     __tracebackhide__ = True
-    raise InvalidMeasurementError(f"{result.name}: {result.invalid_reason}")
+    raise InvalidMeasurementError(result.invalid_reason)

@@ -17,7 +17,7 @@ from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.report.facts import cell_name
 from pytest_servebench.results import CaseResult
 from pytest_servebench.revival import revive
-from pytest_servebench.servers.attached import any_server
+from pytest_servebench.servers.attached import AnyHttp, any_server
 from pytest_servebench.servers.base import RunningServer
 from pytest_servebench.servers.shared import SharedServer
 from pytest_servebench.state import PROGRESS, fail, session_of
@@ -172,6 +172,8 @@ class PoissonLoad:
         if requests is not None:
             sent = traffic.of_requests(requests)
         else:
+            if isinstance(server.protocol, AnyHttp):
+                server.protocol.refuse()  # before a model is loaded that would not help
             sent = traffic.of_model(session_of(self._item.config).model(), server.protocol)
         if check is not None:
             sent = sent.checked_by(check)

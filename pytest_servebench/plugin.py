@@ -113,10 +113,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test of each cell."""
     if not {"poisson_load", "model_server"} & set(metafunc.fixturenames):
         return
+    state = session_of(metafunc.config)
     try:
-        cases.parametrize(metafunc, session_of(metafunc.config).settings)
+        cases.parametrize(metafunc, state.settings)
     except ServebenchError as error:
-        raise pytest.UsageError(str(error)) from None
+        # Raised from here, pytest would show it as an error of the module, with its own stack.
+        state.wrong_markers.append(f"{metafunc.definition.nodeid}: {error}")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -136,16 +138,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Refuse, before anything starts, what cannot be judged, saved or trusted."""
+    state = session_of(session.config)
     loads = [item for item in session.items if "poisson_load" in getattr(item, "fixturenames", ())]
+    wrong = [*state.wrong_markers, *cases.wrong_slos(loads)]
+    if wrong:
+        raise pytest.UsageError("\n".join(wrong))
     if not loads or session.config.option.collectonly:
         return
-    state = session_of(session.config)
     state.lines = {item.nodeid: (item.location[1] or 0) + 1 for item in loads}
     state.cases = len(loads)
     state.needed_kinds = frozenset(_kinds_of(session.items))
     try:
-        for item in loads:
-            judgement.marked_slos(item)
         state.read_baseline()
         if not hasattr(session.config, "workerinput"):
             state.directory()
@@ -192,6 +195,16 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     if case is not None and case.result.verdict != "invalid":
         judgement.apply(case.result, item, state.policy(case.result))
     return outcome
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Keep pytest-benchmark from a warning that its fixture was not used, where a test failed."""
+    report = yield
+    load = item.stash.get(LOAD, None)
+    if load is not None and not report.passed:
+        benchmark_bridge.excuse(load.benchmark)
+    return report
 
 
 def _properties(result: Any) -> Iterator[tuple[str, object]]:

@@ -48,6 +48,7 @@ class ServebenchSession:
         self.needed_kinds: frozenset[str] = frozenset()
         self.cases = 0  # how many this session has
         self.baseline: Baseline | None = None
+        self.wrong_markers: list[str] = []  # what is wrong with each, after its test's node id
         self.lines: dict[str, int] = {}  # node id to the line of its test
         self.started = datetime.now().astimezone()
         self._model: ServedModel | None = None

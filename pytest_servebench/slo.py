@@ -65,7 +65,10 @@ def overall(clause_results: Sequence[ClauseResult]) -> VerdictWord:
 
 
 def failure_message(result: CaseResult, clause_results: Sequence[ClauseResult]) -> str:
-    """Return a text of several lines on every clause, the broken ones first."""
+    """Return a text of several lines on every clause, the broken ones first.
+
+    The first line alone stands in pytest's short summary, after the test's id.
+    """
     order: dict[VerdictWord, str] = {
         "invalid": "invalid",
         "failed": "broken",
@@ -82,8 +85,8 @@ def failure_message(result: CaseResult, clause_results: Sequence[ClauseResult]) 
     ranked = sorted(clause_results, key=lambda one: list(order).index(one.verdict))
     return "\n".join(
         [
-            f"{result.name}: SLO: {', '.join(counts) or 'no clauses'}",
-            *(f"  {one.message}" for one in ranked),
+            *(one.message for one in ranked),
+            f"{result.name}: {', '.join(counts) or 'no clauses'}",
             f"  {result.server.implementation} at {result.rate:g} requests/s for "
             f"{result.duration:g} s, buffer {result.buffer_size}: {summary.arrivals} requests "
             f"({', '.join(lost) or 'none'})",

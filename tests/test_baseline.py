@@ -31,7 +31,12 @@ def test_a_slower_server_fails_its_test(
     monkeypatch.setenv("TOY_DELAY", "0.02")
     result = gated(run_bench, "--junitxml=junit.xml")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["*p50:50% against main: broken: it got worse*95 % interval*"])
+    result.stdout.fnmatch_lines(
+        [
+            "*p50:50% against main: broken: it got worse*95 % interval*",
+            "FAILED *::test_load* - Failed: p50:*",
+        ]
+    )
     suite = ET.parse(pytester.path / "junit.xml").getroot().find("testsuite")
     assert suite is not None
     assert suite.get("failures") == "1"
@@ -70,9 +75,23 @@ def test_a_name_moves_to_the_newest_run_that_was_saved_under_it(
     assert first.is_dir()
 
 
+def test_a_baseline_that_is_not_there_ends_before_anything_starts(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    result = gated(run_bench, baseline="nope")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            "ERROR: --servebench-baseline='nope': there is no such file*Save one by "
+            "--servebench-save=nope; --servebench-on-missing-baseline=warn lets the first run pass."
+        ]
+    )
+    assert not (pytester.path / "servebench_results").exists()
+
+
 @pytest.mark.parametrize(
     ("policy", "outcomes"),
-    [("fail", {"failed": 1}), ("warn", {"passed": 1, "warnings": 1}), ("skip", {"skipped": 1})],
+    [("warn", {"passed": 1, "warnings": 1}), ("skip", {"skipped": 1})],
 )
 def test_a_first_run_without_a_baseline_is_explicit(
     run_bench: RunBench, policy: str, outcomes: dict[str, int]

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_servebench.errors import OptionError
 from pytest_servebench.protocols.base import HttpRequest
+from pytest_servebench.servers.ports import free_ports
 from pytest_servebench.traffic import of_requests, request_bytes
 from tests.conftest import RunBench
 from tests.load.test_misbehaving import serving
@@ -147,6 +148,53 @@ def test_a_url_without_requests_says_what_is_missing(run_bench: RunBench, echo: 
     result.stdout.fnmatch_lines(["*poisson_load(URL, requests=*HttpRequest*"])
 
 
+def test_a_url_without_requests_asks_for_no_model(run_bench: RunBench, echo: Any) -> None:
+    result = run_bench(
+        "--servebench-model=",
+        test=f"""
+        def test_load(poisson_load):
+            poisson_load({echo[0]!r})
+        """,
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*poisson_load(URL, requests=*HttpRequest*hook pytest_servebench_requests*"]
+    )
+    result.stdout.no_fnmatch_line("*give module:callable*")
+
+
+def test_a_url_with_a_path_says_where_the_path_belongs(run_bench: RunBench) -> None:
+    result = run_bench(
+        test="""
+        from pytest_servebench import HttpRequest
+
+        def test_load(poisson_load):
+            poisson_load("http://127.0.0.1:8000/predict", requests=[HttpRequest("POST", "/")])
+        """
+    )
+    result.stdout.fnmatch_lines(
+        ["*something after the port; put the path into the requests: *POST?, ?/predict?, ...)*"]
+    )
+    result.stdout.no_fnmatch_line("*the plugin's to choose*")
+
+
+def test_a_url_where_nobody_listens(run_bench: RunBench) -> None:
+    url = f"http://127.0.0.1:{free_ports(1)[0]}"
+    result = run_bench(
+        test=f"""
+        from pytest_servebench import HttpRequest
+
+        def test_load(poisson_load):
+            poisson_load({url!r}, requests=[HttpRequest("POST", "/")])
+        """
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [f"*ServerStartError: server at {url} *: connection refused (tried for 0* s). Is it *"]
+    )
+    result.stdout.no_fnmatch_line("*ServerDiedError*")
+
+
 def test_a_url_that_is_none(run_bench: RunBench) -> None:
     result = run_bench(
         test="""
@@ -280,6 +328,24 @@ def test_request_bytes() -> None:
 def test_requests_that_cannot_be_sent(request_: Any) -> None:
     with pytest.raises(OptionError):
         of_requests([request_])
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (HttpRequest("POST", "/predict"), "requests=HttpRequest("),
+        (b"body", "requests=b'body': "),
+        ("GET /", "requests='GET /': "),
+        ({"/": b"body"}, "requests={'/': b'body'}: "),
+        (7, "requests=7: "),
+        ([HttpRequest("GET", "/"), "GET /"], "requests=: item 1 is 'GET /', which is no"),
+    ],
+)
+def test_requests_that_are_no_list_of_requests(given: Any, shown: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        of_requests(given)
+    assert str(caught.value).startswith(shown)
+    assert "give a list of HttpRequest, such as [HttpRequest(" in str(caught.value)
 
 
 def test_requests_may_be_a_generator() -> None:

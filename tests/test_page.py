@@ -15,8 +15,8 @@ import pytest
 
 from pytest_servebench.cli import main
 from pytest_servebench.report.case_details import case_text
-from pytest_servebench.report.page.cases import anchors, figure_table
-from pytest_servebench.results import Run, ServerDeath
+from pytest_servebench.report.page.cases import anchors, clause_view, figure_table
+from pytest_servebench.results import ClauseResult, Run, ServerDeath
 from tests import saved
 from tests.conftest import RunBench
 from tests.pages import busy_run, check, page_text, plain_run
@@ -109,6 +109,47 @@ def test_clauses_have_bound_value_interval_and_verdict(tmp_path: Path) -> None:
         assert one.message in text
     assert "50 ms" in text
     assert "∞" in text
+
+
+def gated_run() -> Run:
+    """Return two rates whose p50 has a gate, beside their SLOs."""
+    text = "p50:20% against main"
+    figures = "15.4 ms against 5.3 ms: +190 % (95 % interval +148 % to +191 %)"
+    gate = ClauseResult(
+        text, "p50", 0.2, 0.0154, None, None, "failed", f"{text}: broken: it got worse: {figures}"
+    )
+    cases = [made_runs.case(made_runs.TORCHSERVE, rate, slo=False) for rate in (20.0, 100.0)]
+    return made_runs.run(
+        [dataclasses.replace(one, clauses=(gate,), verdict="failed") for one in cases]
+    )
+
+
+def test_a_gate_is_shown_as_a_change_and_not_as_a_latency(tmp_path: Path) -> None:
+    html = check(page_text(gated_run(), tmp_path))
+    assert "+20 %" in html.text
+    assert "15.4 ms against 5.3 ms: +190 % (95 % interval +148 % to +191 %)" in html.text
+    assert "200 ms" not in html.text
+    shapes = [name for text in html.attributes("class") for name in text.split()]
+    assert "line" in shapes  # drawings there are, without a bound
+    assert not {"bound", "bound-mark", "limit-at"} & set(shapes)
+
+
+@pytest.mark.parametrize(
+    ("metric", "text", "bound"),
+    [
+        ("p999", "p99.9:12.5% against main", "+12.5 %"),
+        ("throughput", "throughput:5% against main", "-5 %"),
+        ("success_rate", "success_rate:2% against main", "-2 points"),
+        ("unheard_of", "unheard_of:2% against main", "+2 %"),
+    ],
+)
+def test_a_gates_bound_is_what_it_allows(metric: str, text: str, bound: str) -> None:
+    allowed = float(text.partition(":")[2].partition("%")[0]) / 100
+    why = "no baseline: it has no valid case"
+    shown = clause_view(
+        ClauseResult(text, metric, allowed, None, None, None, "failed", f"{text}: {why}")
+    )
+    assert (shown.bound, shown.value, shown.comparison) == (bound, "-", why)
 
 
 def test_a_failed_case_quotes_its_servers_log(tmp_path: Path) -> None:

@@ -105,7 +105,9 @@ def test_broken_slo_fails_with_its_message_and_is_saved(
     )
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*p50<0.01ms*", "*success_rate>=10%*"])
+    result.stdout.fnmatch_lines(
+        ["p50<0.01ms: broken: *", "success_rate>=10%: met: *", "FAILED * - Failed: p50<0.01ms: b*"]
+    )
     _, run = saved(pytester)
     (case,) = run["servebench"]["cases"]
     assert case["verdict"] == "failed"
@@ -255,12 +257,40 @@ def test_two_loads_in_one_test_are_refused(run_bench: RunBench) -> None:
     result.stdout.fnmatch_lines(["*one test is one case*"])
 
 
-def test_unknown_marker_keyword(run_bench: RunBench) -> None:
-    result = run_bench(
-        test="import pytest\n\n@pytest.mark.servebench(rats=[1])\n" + TEST_FILE.split("\n\n")[1]
-    )
-    assert result.ret != 0
-    assert "rats" in result.stdout.str() + result.stderr.str()
+@pytest.mark.parametrize(
+    ("marker", "words"),
+    [
+        ("servebench(rats=[1])", "does not take rats; it takes rates,"),
+        ("servebench(rates=[0])", "(rates=[0]): give requests per second above 0"),
+        ("slo('p99<50mss')", "p99 has no unit 'mss'"),
+        ("slo(50)", ": (50,): give texts, such as"),
+        ("slo(p99='50ms')", ": {'p99': '50ms'}: give texts, such as"),
+    ],
+)
+def test_a_wrong_marker_is_one_usage_error_that_names_the_test(
+    run_bench: RunBench, pytester: pytest.Pytester, marker: str, words: str
+) -> None:
+    test = f"import pytest\n\n@pytest.mark.{marker}\n" + TEST_FILE.split("\n\n")[1]
+    result = run_bench("--servebench-rates=40,80", test=test)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    name = marker.partition("(")[0]
+    (line,) = [one for one in result.stderr.lines if "@pytest.mark." in one]
+    assert line.startswith(f"ERROR: test_it.py::test_load: @pytest.mark.{name}")
+    assert words in line
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+    assert "ERROR collecting" not in result.stdout.str()
+    assert not (pytester.path / "servebench_results").exists()
+
+
+@pytest.mark.parametrize(
+    ("fails", "warned"), [("raise RuntimeError('early')", False), ("pass", True)]
+)
+def test_a_test_that_fails_before_its_load_is_not_told_so_twice(
+    run_bench: RunBench, fails: str, warned: bool
+) -> None:
+    result = run_bench(test=f"def test_load(poisson_load):\n    {fails}\n")
+    result.assert_outcomes(**{"passed" if warned else "failed": 1}, warnings=int(warned))
+    assert ("Benchmark fixture was not used" in result.stdout.str()) is warned
 
 
 def test_the_plugin_stays_out_of_other_runs(pytester: pytest.Pytester) -> None:

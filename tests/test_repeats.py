@@ -9,7 +9,7 @@ import pytest
 
 from pytest_servebench.evaluation import evaluate, repeat_of
 from pytest_servebench.results import CaseResult
-from tests.conftest import RunBench
+from tests.conftest import ROOT, RunBench
 from tests.test_evaluation import EMBEDDED, TORCHSERVE, cell
 
 
@@ -32,6 +32,8 @@ def test_repeats_are_spread_over_the_time_of_each_server(run_bench: RunBench) ->
         for repeat in (1, 2)
         for rate in (10, 20)
     ]
+    guide = (ROOT / "docs" / "howto" / "repeats.md").read_text()
+    assert f"[{names(result)[0].replace('toy', 'tensorflow_serving')}]" in guide
 
 
 def test_interleaved_servers_take_turns_and_change_who_is_first(run_bench: RunBench) -> None:

@@ -128,7 +128,9 @@ def test_a_server_that_dies_over_and_over_is_given_up(
             "*giving up*",  # the end of its log
         ]
     )
-    messages = result.stdout.str().partition("short test summary")[0]  # some CI shows all of them twice
+    messages = result.stdout.str().partition("short test summary")[
+        0
+    ]  # some CI shows all of them twice
     assert messages.count("ended 3 times") == 5 - MOST_DEATHS
     assert len(logs(pytester)) == MOST_DEATHS
     result.stdout.fnmatch_lines(

@@ -154,7 +154,9 @@ def _latency_table(case: CaseResult, width: int) -> list[str]:
     lines = heading_lines(_LATENCY, layout) + [row_line(_LATENCY, row, layout) for row in rows]
     notes = []
     if any(one.value is not None and not one.resolved for one in every):
-        notes.append("(x): too few requests to tell this percentile")
+        notes.append(
+            "(x): too few independent requests to tell this percentile; the truth may be far higher"
+        )
     if failed(case.summary):
         notes.append(f"all requests: a failed one ranks as infinitely slow ({INFINITE})")
     found = [plain_text(parts) for parts in lines]

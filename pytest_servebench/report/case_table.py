@@ -178,7 +178,8 @@ def legend(cases: Sequence[CaseResult], shown: Sequence[Column]) -> list[str]:
     known = [percentile(summary, name) for summary in summaries for name in _NAMED]
     if any(one.value not in (None, math.inf) and not one.resolved for one in known):
         notes.append(
-            "(x): too few requests to tell this percentile; x is about the slowest that was seen."
+            "(x): too few independent requests to tell this percentile; the truth may be far "
+            "higher."
         )
     if all(map(is_plain, cases)):
         return notes

@@ -57,11 +57,17 @@ def marks(cases: Sequence[CaseResult], metrics: Sequence[Metric], curves: int) -
         )
     if any(one.value is not None and not one.resolved for one in known):
         notes.append(
-            "Hollow, with an arrow: too few requests to tell the percentile; it may be far higher."
+            "Hollow, with an arrow: too few independent requests to tell this percentile; the "
+            "truth may be far higher."
         )
     slos = {metric.slo for metric in metrics}
-    if any(c.metric in slos and c.verdict == "failed" for case in valid for c in case.clauses):
-        notes.append("Black outline: the SLO is broken.")
+    broken = [
+        clause for case in valid for clause in case.clauses
+        if clause.metric in slos and clause.verdict == "failed"
+    ]  # fmt: skip
+    if broken:
+        kinds = sorted({"the gate" if one.is_gate else "the SLO" for one in broken})
+        notes.append(f"Black outline: {' or '.join(kinds)} is broken.")
     unseen = [case for case in valid if case.resources.cpu_mean is None]
     if unseen and resources:
         notes.append(f"CPU and memory cannot be seen: {', '.join(server_titles(unseen).values())}.")

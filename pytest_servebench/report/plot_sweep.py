@@ -296,7 +296,7 @@ def _bounds(ax: Axes, metric: Metric, cases: Iterable[CaseResult]) -> None:
     clauses: dict[str, set[float]] = {}
     for case in cases:
         for clause in case.clauses:
-            if clause.metric == metric.slo:
+            if clause.metric == metric.slo and not clause.is_gate:
                 clauses.setdefault(clause.clause, set()).add(clause.bound * metric.bound)
     low, high = ax.get_ylim()
     # A bound that differs from case to case, such as a share of the rate, is no line.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -84,24 +85,38 @@ class AttachedServer:
         work for the server.
 
         Raises:
-            ServerDiedError: nobody does.
+            ServerDiedError: nobody does any more.
+            ServerStartError: nobody does, and nobody has been seen to.
         """
-        now = time.monotonic()
-        if now - self._seen < _LOOK_INTERVAL:
+        begun = time.monotonic()
+        if begun - self._seen < _LOOK_INTERVAL:
             return
-        if not ports.accepts(Target.parse(self.base_url), _CONNECT_LIMIT):
-            raise ServerDiedError(
-                f"{self.implementation} does not accept connections "
-                f"(tried for {_CONNECT_LIMIT:g} s)."
-            )
+        refusal = ports.refusal(Target.parse(self.base_url), _CONNECT_LIMIT)
+        now = time.monotonic()
+        if refusal is not None:
+            found = f"does not accept connections: {refusal} (tried for {now - begun:.1g} s)."
+            if self._seen == -math.inf:
+                raise ServerStartError(
+                    f"{self.implementation} {found} Is it running, and is this its address?"
+                )
+            raise ServerDiedError(f"{self.implementation} {found}")
         self._seen = now
 
     def stop(self) -> None:
         """Do nothing: who started the server stops it."""
 
 
-def checked_target(url: str, option: str, *, verify: bool, ca_file: str | None) -> Target:
+def checked_target(
+    url: str, option: str, *, verify: bool, ca_file: str | None, own_requests: bool = False
+) -> Target:
     """Return where ``url`` points to.
+
+    Args:
+        url: what the user gave.
+        option: what the user gave it by.
+        verify: whether its certificate must be valid.
+        ca_file: certificates to trust in place of the system's.
+        own_requests: whether the paths are the test's to choose, not the plugin's.
 
     Raises:
         OptionError: it is not the address of a server, or the certificates cannot be read.
@@ -115,7 +130,11 @@ def checked_target(url: str, option: str, *, verify: bool, ca_file: str | None) 
     parts = urlsplit(url.strip())
     problem = None
     if parts.path not in ("", "/") or parts.query or parts.fragment:
-        problem = "there is something after the port; the paths are the plugin's to choose"
+        problem = "there is something after the port; " + (
+            f'put the path into the requests: HttpRequest("POST", "{parts.path or "/"}", ...)'
+            if own_requests
+            else "the paths are the plugin's to choose"
+        )
     elif parts.scheme == "http" and parts.port is None:
         problem = "the port is missing"
     if problem:
@@ -127,17 +146,28 @@ def checked_target(url: str, option: str, *, verify: bool, ca_file: str | None) 
     return target
 
 
-class _AnyHttp:
+class AnyHttp:
     """Stands for the protocol of a server of which nothing is known but its address."""
 
     name = "HTTP"
 
+    def refuse(self) -> NoReturn:
+        """Say what a test gives in place of predictions of the model.
+
+        Raises:
+            OptionError: always.
+        """
+        raise OptionError(
+            "poisson_load(URL): only the test knows what to send there: poisson_load(URL, "
+            'requests=[HttpRequest("POST", "/predict", body=b"...")]), or return such a list from '
+            "the hook pytest_servebench_requests. A server of the model (servebench_model) is "
+            "given by --servebench-tfserving-url or --servebench-torchserve-url, and loaded by "
+            "poisson_load(model_server)."
+        )
+
     def request(self, inputs: npt.NDArray[np.float32]) -> HttpRequest:  # noqa: ARG002
         """Refuse: only the test knows what to send."""
-        raise OptionError(
-            "poisson_load(URL): only the test knows what to send there: "
-            "poisson_load(URL, requests=[HttpRequest(...)])."
-        )
+        self.refuse()
 
     def read(self, body: bytes) -> npt.NDArray[np.float32]:  # noqa: ARG002
         """Refuse likewise."""
@@ -151,11 +181,15 @@ def any_server(url: str, settings: ServerSettings) -> AttachedServer:
         OptionError: the URL is none.
     """
     target = checked_target(
-        url, "poisson_load(URL)", verify=settings.tls_verify, ca_file=settings.tls_ca
+        url,
+        "poisson_load(URL)",
+        verify=settings.tls_verify,
+        ca_file=settings.tls_ca,
+        own_requests=True,
     )
     # Each URL is a kind of its own: two of them in one run are compared like two servers.
     return AttachedServer(
-        target.url, f"server at {target.url}", target.url, _AnyHttp(), _seen=-math.inf
+        target.url, f"server at {target.url}", target.url, AnyHttp(), _seen=-math.inf
     )
 
 

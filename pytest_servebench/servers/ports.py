@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import psutil
 
-from pytest_servebench.load.target import Target
+from pytest_servebench.load.target import Target, explained
 
 LOOPBACK = "127.0.0.1"
 
@@ -42,13 +42,18 @@ def listens(pids: Iterable[int], port: int) -> bool:
 
 def accepts(target: Target, timeout: float) -> bool:
     """Tell whether somebody accepts connections there within ``timeout`` seconds."""
+    return refusal(target, timeout) is None
+
+
+def refusal(target: Target, timeout: float) -> str | None:
+    """Return why no connection is accepted there within ``timeout`` seconds; ``None`` if one is."""
     try:
         if target.unix_socket is not None:
             with socket.socket(socket.AF_UNIX) as link:
                 link.settimeout(timeout)
                 link.connect(target.unix_socket)
-            return True
+            return None
         with socket.create_connection((target.host, target.port), timeout=timeout):
-            return True
-    except OSError:
-        return False
+            return None
+    except OSError as error:
+        return explained(error).lower()

@@ -49,6 +49,7 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "bench_tests", pytester.path / "bench_tests")
     pytester.makepyfile(
         test_sentiment=(ROOT / "bench_tests" / "test_serving.py").read_text(),
+        test_chat="def test_chat(poisson_load): pass",
     )
     run = json.loads(_SAMPLE.read_text())
     for case in run["servebench"]["cases"]:

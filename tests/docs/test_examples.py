@@ -123,6 +123,22 @@ def test_requests_to_any_server(pytester: pytest.Pytester, tmp_path: Path, name:
     assert result.parseoutcomes()["passed"] >= 1
 
 
+def test_the_readme_loads_anything_that_speaks_http(
+    pytester: pytest.Pytester, tmp_path: Path
+) -> None:
+    (block,) = (
+        one for one in _PYTHON if one.page == ROOT / "README.md" and "check=check" in one.text
+    )
+    with example_server(tmp_path) as port:
+        # The tutorial's server stands in for one that chats.
+        text = block.text.replace(":8000", f":{port}").replace('b"choices"', 'b"class"')
+        (pytester.path / str(block.file)).write_text(text)
+        result = pytester.runpytest_inprocess(
+            "--servebench-rates=30", "--servebench-buffer-sizes=10", *SHORT, str(block.file)
+        )
+    result.assert_outcomes(passed=1)
+
+
 def test_a_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_files(DOCS / "howto" / "own-model.md", tmp_path)
     monkeypatch.chdir(tmp_path)

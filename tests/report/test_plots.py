@@ -315,6 +315,27 @@ def test_svg_holds_names_as_text(make: Callable[[], Run], drawn: Drawn) -> None:
             assert one.server.title in text
 
 
+@pytest.mark.parametrize(
+    ("clause", "is_drawn", "caption"),
+    [
+        ("p50<10ms", True, "Black outline: the SLO is broken."),
+        ("p50:1% against main", False, "Black outline: the gate is broken."),
+    ],
+)
+def test_an_slos_bound_is_drawn_and_a_gates_is_not(
+    clause: str, is_drawn: bool, caption: str, drawn: Drawn
+) -> None:
+    def make() -> Run:
+        judged = ClauseResult(clause, "p50", 0.01, 0.012, None, None, "failed", "")
+        return run([dataclasses.replace(case(rate=40.0, slo=False), clauses=(judged,))])
+
+    drawing = drawn(make)
+    (latency,) = (figure for path, figure in drawing.figures.items() if path.name == "latency")
+    shown = " ".join(" ".join(text for text, _ in texts(latency)).split())
+    assert (f"SLO {clause}" in shown) is is_drawn
+    assert caption in shown
+
+
 def test_files_do_not_depend_on_the_time(
     drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -176,7 +176,7 @@ def _latencies(cases: Sequence[CaseResult], name: str) -> str:
         estimate = cases[0].summary.estimates.get(name)
         return quantity("latency", low) + _ends(name, estimate, "95 % interval ")
     left = len(cases) - len(values)
-    untold = f" (not known, or too few requests to tell, in {left})" if left else ""
+    untold = f" (not known, or too few independent requests to tell, in {left})" if left else ""
     return f"{_span(low, high)}{untold}"
 
 

@@ -64,7 +64,8 @@ def _latency_bounds(case: CaseResult, highest: float) -> list[tuple[float, str]]
     return [
         (1e3 * one.bound, clean(one.clause))
         for one in case.clauses
-        if one.metric in (*NAMES, "mean", "max")
+        if not one.is_gate
+        and one.metric in (*NAMES, "mean", "max")
         and 0 < 1e3 * one.bound <= _BOUND_REACH * max(highest, 1e-9)
     ]
 
@@ -127,7 +128,9 @@ def _percentiles(case: CaseResult, records: Records | None, points: int) -> Char
     bounds = [
         (1 - SHARES[one.metric], 1e3 * one.bound, clean(one.clause))
         for one in case.clauses
-        if one.metric in SHARES and 0 < 1e3 * one.bound <= _BOUND_REACH * max(highest, 1e-9)
+        if not one.is_gate
+        and one.metric in SHARES
+        and 0 < 1e3 * one.bound <= _BOUND_REACH * max(highest, 1e-9)
     ]
     values = [
         *(latencies[[0, -1]].tolist() if len(latencies) else ()),
@@ -136,7 +139,7 @@ def _percentiles(case: CaseResult, records: Records | None, points: int) -> Char
     ]
     words = ", ".join(
         f"{NAMES[name]} {significant(1e3 * one.value)}"
-        + ("" if one.resolved else " (too few requests to tell)")
+        + ("" if one.resolved else " (too few independent requests to tell)")
         for name, one in known.items()
         if one.value is not None
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pytest_servebench.gates import KINDS, LARGER_IS_BETTER
 from pytest_servebench.plain_benchmarks import is_plain
 from pytest_servebench.report.attention import reasons
 from pytest_servebench.report.case_details import case_facts
@@ -64,7 +65,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class ClauseView:
-    """One SLO clause, with places of its drawing.
+    """One SLO clause, with places of its drawing, or one gate, with a text in its place.
 
     Attributes:
         clause: as judged.
@@ -78,6 +79,7 @@ class ClauseView:
         infinite: whether the value has none, as it is infinite.
         bound_place: place of the bound.
         message: one line.
+        comparison: of a gate, what its message says of the earlier run; else empty.
     """
 
     clause: ClauseResult
@@ -92,6 +94,7 @@ class ClauseView:
     infinite: bool
     bound_place: int
     message: str
+    comparison: str = ""
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,7 @@ def _milliseconds(seconds: float | None) -> Figure:
 
 
 def latency_figure(case: CaseResult, name: str) -> Figure:
-    """Return a percentile; in brackets where there are too few requests to tell it."""
+    """Return a percentile; in brackets where too few independent requests tell it."""
     return _known_figure(percentile(case.summary, name))
 
 
@@ -217,7 +220,8 @@ def _known_figure(known: Percentile) -> Figure:
         return Figure(text, "inf", "bad", "so many requests failed that it is infinite")
     if known.resolved:
         return _figure(known.value, text)
-    return Figure(f"({text})", repr(known.value), "doubtful", "too few requests to tell")
+    title = "too few independent requests to tell; the truth may be far higher"
+    return Figure(f"({text})", repr(known.value), "doubtful", title)
 
 
 # -- the drill-down -------------------------------------------------------------------------------
@@ -258,6 +262,8 @@ def _distribution(values: Distribution) -> tuple[Figure, ...]:
 
 def clause_view(one: ClauseResult) -> ClauseView:
     """Return a clause with its drawing, whose scale holds bound, value and interval."""
+    if one.is_gate:
+        return _gate_view(one)
     kind = METRICS.get(one.metric, "latency")
     value = one.value
     infinite = value is None and kind == "latency"
@@ -285,6 +291,30 @@ def clause_view(one: ClauseResult) -> ClauseView:
         bound_place=_place(axis, one.bound),
         message=clean(one.message),
     )
+
+
+def _gate_view(one: ClauseResult) -> ClauseView:
+    """Return a gate: its bound is a change, so that no scale holds both bound and value."""
+    known = one.metric in KINDS
+    sign = "-" if one.metric in LARGER_IS_BETTER else "+"
+    unit = "points" if known and KINDS[one.metric] == "share" else "%"
+    message = clean(one.message)
+    return ClauseView(
+        clause=one,
+        name=clean(one.clause),
+        bound=f"{sign}{100 * one.bound:g} {unit}",
+        value=quantity(KINDS[one.metric], one.value) if known and one.value is not None
+        else MISSING,
+        interval="",
+        low=None,
+        high=None,
+        open=False,
+        place=None,
+        infinite=False,
+        bound_place=0,
+        message=message,
+        comparison=message.removeprefix(f"{clean(one.clause)}: "),
+    )  # fmt: skip
 
 
 def _clause_axis(kind: str, known: Sequence[float]) -> Axis:

@@ -140,7 +140,7 @@ def _bounds(metric: Metric, series: Sequence[Series]) -> list[tuple[float, str]]
     for one in series:
         for case in one.cases:
             for clause in case.clauses:
-                if clause.metric == metric.slo:
+                if clause.metric == metric.slo and not clause.is_gate:
                     found.setdefault(clean(clause.clause), set()).add(clause.bound * metric.bound)
     return [(known.pop(), text) for text, known in found.items() if len(known) == 1]
 

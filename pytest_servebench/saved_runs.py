@@ -31,22 +31,18 @@ def read_run(name: str | Path, results: Path = RESULTS, *, any_schema: bool = Fa
         SavedRunError: there is no such run, or it cannot be read.
     """
     path = find_run(name, results)
-    data = _load(path)
-    try:
-        return _run(path, data, any_schema=any_schema)
-    except ValueError as error:
-        _refuse(path, f"{error}. Was it changed, or saved by another version? Run the suite again")
+    return _checked(path, _load(path), any_schema=any_schema)
 
 
-def read_report(path: Path) -> Mapping[str, Any]:
-    """Return what stands under ``servebench`` in a file, also what hooks have added.
+def read_run_and_report(path: Path) -> tuple[Run, Mapping[str, Any]]:
+    """Return the run of a file, and what stands there of it, also what hooks have added.
 
     Raises:
-        SavedRunError: the file cannot be read.
+        SavedRunError: it cannot be read.
     """
     data = _load(path)
-    report = data.get("servebench") if isinstance(data, Mapping) else None
-    return report if isinstance(report, Mapping) else {}
+    run = _checked(path, data)
+    return run, data.get("servebench") or {}
 
 
 def find_run(name: str | Path, results: Path = RESULTS) -> Path:
@@ -117,6 +113,13 @@ def _load(path: Path) -> Any:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"it holds the number {name}, which JSON does not have")
+
+
+def _checked(path: Path, data: Any, *, any_schema: bool = False) -> Run:
+    try:
+        return _run(path, data, any_schema=any_schema)
+    except ValueError as error:
+        _refuse(path, f"{error}. Was it changed, or saved by another version? Run the suite again")
 
 
 def _run(path: Path, data: Any, *, any_schema: bool) -> Run:

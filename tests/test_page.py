@@ -15,7 +15,8 @@ import pytest
 
 from pytest_servebench.cli import main
 from pytest_servebench.report.case_details import case_text
-from pytest_servebench.report.page.cases import anchors, clause_view, figure_table
+from pytest_servebench.report.page.cases import anchors, figure_table
+from pytest_servebench.report.page.clauses import clause_view
 from pytest_servebench.results import ClauseResult, Run, ServerDeath
 from tests import saved
 from tests.conftest import RunBench

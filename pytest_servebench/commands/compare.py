@@ -11,6 +11,7 @@ from typing import Final
 
 from _pytest._io import TerminalWriter
 
+from pytest_servebench.commands.arguments import add_results
 from pytest_servebench.comparability import ALLOWABLE, Difference, differences
 from pytest_servebench.compare import Comparison, compare
 from pytest_servebench.errors import OptionError
@@ -23,10 +24,10 @@ from pytest_servebench.report.comparison import (
 )
 from pytest_servebench.report.comparison_formats import as_bmf, as_github_action_benchmark, as_json
 from pytest_servebench.report.files import write_whole
-from pytest_servebench.report.tables import Line, line
+from pytest_servebench.report.tables import Line, line, plain_text
 from pytest_servebench.report.text import clean, shows_unicode, to_ascii, wrapped
 from pytest_servebench.results import Run
-from pytest_servebench.saved_runs import RESULTS, find_run, read_run
+from pytest_servebench.saved_runs import find_run, read_run
 
 NOTHING_WORSE: Final = 0
 WORSE: Final = 1
@@ -87,13 +88,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="WHAT,...",
         help="compare even so; see below",
     )
-    parser.add_argument(
-        "--results",
-        type=Path,
-        default=RESULTS,
-        metavar="DIR",
-        help=f"where runs are looked for by name (default: {RESULTS})",
-    )
+    add_results(parser)
     parser.add_argument("--all", action="store_true", help="show every metric")
     parser.add_argument(
         "--format", choices=FORMATS, default="table", help="of the output (default: table)"
@@ -176,7 +171,7 @@ def _write(options: argparse.Namespace, blocks: Sequence[_Block], status: int) -
     sys.stdout.write(text if shows_unicode(sys.stdout) else to_ascii(text))
     for block in blocks:
         for parts in _refusal(block) if block.refused else ():
-            print("".join(part for part, _ in parts), file=sys.stderr)
+            print(plain_text(parts), file=sys.stderr)
 
 
 def _write_file(option: str, path: Path, text: str) -> None:
@@ -235,7 +230,7 @@ def _refusal(block: _Block) -> list[Line]:
 
 
 def _plain(lines: Sequence[Line]) -> str:
-    return "".join("".join(text for text, _ in parts).rstrip() + "\n" for parts in lines)
+    return "".join(plain_text(parts) + "\n" for parts in lines)
 
 
 def _print_lines(lines: Sequence[Line]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from pytest_servebench.commands.arguments import add_results
 from pytest_servebench.errors import SavedRunError
 from pytest_servebench.report.facts import run_date, server_titles
 from pytest_servebench.report.tables import (
@@ -20,7 +21,7 @@ from pytest_servebench.report.tables import (
 )
 from pytest_servebench.report.text import clean, joined
 from pytest_servebench.results import Run
-from pytest_servebench.saved_runs import LATEST, RESULTS, read_run, run_files
+from pytest_servebench.saved_runs import LATEST, read_run, run_files
 
 _VERDICTS: Final = ("passed", "failed", "inconclusive", "invalid")
 _COLUMNS: Final = (
@@ -39,13 +40,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "list", help="list saved runs", description="List saved runs, the latest last."
     )
-    parser.add_argument(
-        "--results",
-        type=Path,
-        default=RESULTS,
-        metavar="DIR",
-        help=f"directory of results (default: {RESULTS})",
-    )
+    add_results(parser, "directory of results")
 
 
 def run(options: argparse.Namespace) -> int:

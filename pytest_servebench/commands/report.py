@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Final
 
+from pytest_servebench.commands.arguments import add_results, add_run
 from pytest_servebench.errors import OptionError
 from pytest_servebench.report import write_report
 from pytest_servebench.report.text import clean
-from pytest_servebench.saved_runs import LATEST, RESULTS, RUN_FILE, find_run, read_report, read_run
+from pytest_servebench.saved_runs import RUN_FILE, find_run, read_run_and_report
 
 _DESCRIPTION: Final = """\
 Make the page, the plots and the summary of a saved run again, from its files:
@@ -25,22 +26,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "run",
-        metavar="RUN",
-        nargs="?",
-        default=LATEST,
-        help="a run.json, a run's directory, a name in the results directory, or any file of "
-        f"pytest-benchmark, of which the page alone is made, beside it (default: {LATEST})",
-    )
+    add_run(parser, ", of which the page alone is made, beside it")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the page there")
-    parser.add_argument(
-        "--results",
-        type=Path,
-        default=RESULTS,
-        metavar="DIR",
-        help=f"where runs are looked for by name (default: {RESULTS})",
-    )
+    add_results(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -54,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     from pytest_servebench.report.page import write_page  # noqa: PLC0415
 
     path = find_run(options.run, options.results)
-    saved, report = read_run(path), read_report(path)
+    saved, report = read_run_and_report(path)
     output: Path | None = options.output
     if output is None and path.name != RUN_FILE:
         output = path.with_suffix(".html")

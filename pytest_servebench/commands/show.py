@@ -6,17 +6,17 @@ import argparse
 import dataclasses
 import json
 import sys
-from pathlib import Path
 from typing import Final
 
 from _pytest._io import TerminalWriter
 
+from pytest_servebench.commands.arguments import add_results, add_run
 from pytest_servebench.errors import OptionError
 from pytest_servebench.report.markdown import markdown
 from pytest_servebench.report.terminal import write_tables
 from pytest_servebench.report.text import clean, shows_unicode, to_ascii
 from pytest_servebench.results import Run
-from pytest_servebench.saved_runs import LATEST, RESULTS, find_run, read_run
+from pytest_servebench.saved_runs import find_run, read_run
 
 FORMATS: Final = ("table", "markdown", "json")
 _MOST_NAMES: Final = 20  # of cases in an error
@@ -30,14 +30,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Show the tables, verdicts and evaluation of a saved run, as the end of its "
         "session did.",
     )
-    parser.add_argument(
-        "run",
-        metavar="RUN",
-        nargs="?",
-        default=LATEST,
-        help="a run.json, a run's directory, a name in the results directory, or any file of "
-        f"pytest-benchmark (default: {LATEST})",
-    )
+    add_run(parser)
     parser.add_argument(
         "--case",
         metavar="TEXT",
@@ -46,13 +39,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="everything that is known of each case"
     )
-    parser.add_argument(
-        "--results",
-        type=Path,
-        default=RESULTS,
-        metavar="DIR",
-        help=f"where runs are looked for by name (default: {RESULTS})",
-    )
+    add_results(parser)
     parser.add_argument(
         "--format", choices=FORMATS, default="table", help="of the output (default: table)"
     )

@@ -296,6 +296,13 @@ def _flow(case: CaseResult, records: Records) -> Chart:
     return chart
 
 
+def _no_samples(mean: float | None, time: Sequence[float], described: str) -> str:
+    """Return why there is nothing to draw of a resource; empty if there is."""
+    if mean is None:
+        return "Not visible: the server's processes are not ours."
+    return "" if time else f"No samples were kept; {described}."
+
+
 def _cpu(case: CaseResult, cores: int | None) -> Chart:
     series, known = case.resources.series, case.resources
     time, used = series.get("time", []), series.get("cpu", [])
@@ -312,11 +319,8 @@ def _cpu(case: CaseResult, cores: int | None) -> Chart:
         axes.from_zero([*used, *machine, known.cpu_peak or 0.0], least=1.0),
         _TIME,
     )
-    if known.cpu_mean is None:
-        chart.message = "Not visible: the server's processes are not ours."
-    elif not time:
-        chart.message = f"No samples were kept; {described}."
-    else:
+    chart.message = _no_samples(known.cpu_mean, time, described)
+    if not chart.message:
         if machine:
             chart.line(time, machine, "line-host")
         chart.line(time, used, "line")
@@ -342,11 +346,8 @@ def _memory(case: CaseResult) -> Chart:
         axes.from_zero(used, least=1.0),
         _TIME,
     )
-    if known.memory_mean is None:
-        chart.message = "Not visible: the server's processes are not ours."
-    elif not time:
-        chart.message = f"No samples were kept; {described}."
-    else:
+    chart.message = _no_samples(known.memory_mean, time, described)
+    if not chart.message:
         chart.area(time, [0.0] * len(time), used, "band")
         chart.line(time, used, "line")
         chart.legend = [Key("line", "server")]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pytest_servebench.gates import KINDS, LARGER_IS_BETTER
 from pytest_servebench.plain_benchmarks import is_plain
 from pytest_servebench.report.attention import reasons
 from pytest_servebench.report.case_details import case_facts
@@ -32,17 +31,13 @@ from pytest_servebench.report.numbers import (
     plain,
     significant,
 )
-from pytest_servebench.report.page.axes import Axis, linear, logarithmic
 from pytest_servebench.report.page.chart import Chart
+from pytest_servebench.report.page.clauses import ClauseView, clause_view
+from pytest_servebench.report.page.log_tails import LogTail, log_tails
 from pytest_servebench.report.text import clean
-from pytest_servebench.results import CaseResult, ClauseResult, Distribution
-from pytest_servebench.servers.logs import last_lines
-from pytest_servebench.slo import failure_texts, quantity
-from pytest_servebench.slo_grammar import METRICS
+from pytest_servebench.results import CaseResult, Distribution
+from pytest_servebench.slo import failure_texts
 
-_BAR: Final = 240  # width of a clause's drawing
-_LOG_LINES: Final = 20
-_LONGEST_LINE: Final = 240
 _WORSE: Final = ("failed", "invalid")
 
 
@@ -61,48 +56,6 @@ class Figure:
     sort: str = ""
     css: str = ""
     title: str = ""
-
-
-@dataclass(frozen=True)
-class ClauseView:
-    """One SLO clause, with places of its drawing, or one gate, with a text in its place.
-
-    Attributes:
-        clause: as judged.
-        bound: for people.
-        value: for people.
-        interval: for people, empty if there is none.
-        low: place of the interval's lower end, ``None`` if there is none.
-        high: place of its upper end.
-        open: whether the interval has no upper end.
-        place: place of the value.
-        infinite: whether the value has none, as it is infinite.
-        bound_place: place of the bound.
-        message: one line.
-        comparison: of a gate, what its message says of the earlier run; else empty.
-    """
-
-    clause: ClauseResult
-    name: str
-    bound: str
-    value: str
-    interval: str
-    low: int | None
-    high: int | None
-    open: bool
-    place: int | None
-    infinite: bool
-    bound_place: int
-    message: str
-    comparison: str = ""
-
-
-@dataclass(frozen=True)
-class LogTail:
-    """The last lines of a server's log."""
-
-    name: str
-    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -258,107 +211,6 @@ def _distribution(values: Distribution) -> tuple[Figure, ...]:
         _figure(values.n, compact(values.n, 0)),
         *(_milliseconds(value) for value in (*numbers, values.max)),
     )
-
-
-def clause_view(one: ClauseResult) -> ClauseView:
-    """Return a clause with its drawing, whose scale holds bound, value and interval."""
-    if one.is_gate:
-        return _gate_view(one)
-    kind = METRICS.get(one.metric, "latency")
-    value = one.value
-    infinite = value is None and kind == "latency"
-    known = [x for x in (one.bound, value, one.low, one.high) if x is not None]
-    axis = _clause_axis(kind, known)
-    low = high = None
-    is_open = one.low is not None and one.high is None
-    text = ""
-    if one.low is not None:
-        low = _place(axis, one.low)
-        high = _BAR if one.high is None else _place(axis, one.high)
-        upper = "∞" if one.high is None else quantity(kind, one.high)
-        text = f"{quantity(kind, one.low)} to {upper}"
-    return ClauseView(
-        clause=one,
-        name=clean(one.clause),
-        bound=quantity(kind, one.bound),
-        value="∞" if infinite else MISSING if value is None else quantity(kind, value),
-        interval=text,
-        low=low,
-        high=high,
-        open=is_open,
-        place=None if value is None else _place(axis, value),
-        infinite=infinite,
-        bound_place=_place(axis, one.bound),
-        message=clean(one.message),
-    )
-
-
-def _gate_view(one: ClauseResult) -> ClauseView:
-    """Return a gate: its bound is a change, so that no scale holds both bound and value."""
-    known = one.metric in KINDS
-    sign = "-" if one.metric in LARGER_IS_BETTER else "+"
-    unit = "points" if known and KINDS[one.metric] == "share" else "%"
-    message = clean(one.message)
-    return ClauseView(
-        clause=one,
-        name=clean(one.clause),
-        bound=f"{sign}{100 * one.bound:g} {unit}",
-        value=quantity(KINDS[one.metric], one.value) if known and one.value is not None
-        else MISSING,
-        interval="",
-        low=None,
-        high=None,
-        open=False,
-        place=None,
-        infinite=False,
-        bound_place=0,
-        message=message,
-        comparison=message.removeprefix(f"{clean(one.clause)}: "),
-    )  # fmt: skip
-
-
-def _clause_axis(kind: str, known: Sequence[float]) -> Axis:
-    if kind == "latency" and min(known) > 0:
-        axis = logarithmic(known)
-        return Axis(axis.first, axis.last, (), logarithmic=True)
-    low, high = min(known), max(known)
-    edge = 0.12 * (high - low) or 0.12 * abs(high) or 1.0
-    return linear(low - edge, high + edge)
-
-
-def _place(axis: Axis, value: float) -> int:
-    return round(float(axis.place([value])[0]) * _BAR)
-
-
-def log_tails(kind: str, directory: Path) -> list[LogTail]:
-    """Return how the logs of a kind's servers end, the first server's first.
-
-    There are none where they are missing or empty.
-    """
-    try:
-        # The kind comes from a file: its name must be an entry of the directory, not a way out.
-        own = [one for one in (directory / "servers").iterdir() if one.name == kind]
-        found = sorted((path for one in own for path in one.rglob("*.log")), key=_start)
-    except OSError:
-        return []
-    tails = []
-    for path in found:
-        lines = last_lines(path) or []
-        if lines:
-            shown = tuple(_log_line(line) for line in lines[-_LOG_LINES:])
-            tails.append(LogTail(path.relative_to(directory).as_posix(), shown))
-    return tails
-
-
-def _start(path: Path) -> tuple[int, Path]:
-    """Return by which start of its server a log was written: further ones have a directory each."""
-    name = path.parent.name
-    return (int(name) if name.isdecimal() else 1), path
-
-
-def _log_line(line: str) -> str:
-    shown = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in line.rstrip())
-    return shown if len(shown) <= _LONGEST_LINE else shown[:_LONGEST_LINE] + "…"
 
 
 def _facts(case: CaseResult, title: str) -> tuple[tuple[str, str], ...]:

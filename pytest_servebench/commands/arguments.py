@@ -1,0 +1,33 @@
+"""Arguments that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pytest_servebench.saved_runs import LATEST, RESULTS
+
+
+def add_run(parser: argparse.ArgumentParser, extra: str = "") -> None:
+    """Add RUN, a saved run; ``extra`` is said of files of pytest-benchmark."""
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        nargs="?",
+        default=LATEST,
+        help="a run.json, a run's directory, a name in the results directory, or any file of "
+        f"pytest-benchmark{extra} (default: {LATEST})",
+    )
+
+
+def add_results(
+    parser: argparse.ArgumentParser, meaning: str = "where runs are looked for by name"
+) -> None:
+    """Add ``--results``."""
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        metavar="DIR",
+        help=f"{meaning} (default: {RESULTS})",
+    )

@@ -1,0 +1,121 @@
+"""What the page says of each clause and gate, in words and in the drawing of a clause."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pytest_servebench.gates import KINDS, LARGER_IS_BETTER
+from pytest_servebench.report.numbers import MISSING
+from pytest_servebench.report.page.axes import Axis, linear, logarithmic
+from pytest_servebench.report.text import clean
+from pytest_servebench.results import ClauseResult
+from pytest_servebench.slo import quantity
+from pytest_servebench.slo_grammar import METRICS
+
+_BAR: Final = 240  # width of a clause's drawing
+
+
+@dataclass(frozen=True)
+class ClauseView:
+    """One SLO clause, with places of its drawing, or one gate, with a text in its place.
+
+    Attributes:
+        clause: as judged.
+        bound: for people.
+        value: for people.
+        interval: for people, empty if there is none.
+        low: place of the interval's lower end, ``None`` if there is none.
+        high: place of its upper end.
+        open: whether the interval has no upper end.
+        place: place of the value.
+        infinite: whether the value has none, as it is infinite.
+        bound_place: place of the bound.
+        message: one line.
+        comparison: of a gate, what its message says of the earlier run; else empty.
+    """
+
+    clause: ClauseResult
+    name: str
+    bound: str
+    value: str
+    interval: str
+    low: int | None
+    high: int | None
+    open: bool
+    place: int | None
+    infinite: bool
+    bound_place: int
+    message: str
+    comparison: str = ""
+
+
+def clause_view(one: ClauseResult) -> ClauseView:
+    """Return a clause with its drawing, whose scale holds bound, value and interval."""
+    if one.is_gate:
+        return _gate_view(one)
+    kind = METRICS.get(one.metric, "latency")
+    value = one.value
+    infinite = value is None and kind == "latency"
+    known = [x for x in (one.bound, value, one.low, one.high) if x is not None]
+    axis = _clause_axis(kind, known)
+    low = high = None
+    is_open = one.low is not None and one.high is None
+    text = ""
+    if one.low is not None:
+        low = _place(axis, one.low)
+        high = _BAR if one.high is None else _place(axis, one.high)
+        upper = "∞" if one.high is None else quantity(kind, one.high)
+        text = f"{quantity(kind, one.low)} to {upper}"
+    return ClauseView(
+        clause=one,
+        name=clean(one.clause),
+        bound=quantity(kind, one.bound),
+        value="∞" if infinite else MISSING if value is None else quantity(kind, value),
+        interval=text,
+        low=low,
+        high=high,
+        open=is_open,
+        place=None if value is None else _place(axis, value),
+        infinite=infinite,
+        bound_place=_place(axis, one.bound),
+        message=clean(one.message),
+    )
+
+
+def _gate_view(one: ClauseResult) -> ClauseView:
+    """Return a gate: its bound is a change, so that no scale holds both bound and value."""
+    known = one.metric in KINDS
+    sign = "-" if one.metric in LARGER_IS_BETTER else "+"
+    unit = "points" if known and KINDS[one.metric] == "share" else "%"
+    message = clean(one.message)
+    return ClauseView(
+        clause=one,
+        name=clean(one.clause),
+        bound=f"{sign}{100 * one.bound:g} {unit}",
+        value=quantity(KINDS[one.metric], one.value) if known and one.value is not None
+        else MISSING,
+        interval="",
+        low=None,
+        high=None,
+        open=False,
+        place=None,
+        infinite=False,
+        bound_place=0,
+        message=message,
+        comparison=message.removeprefix(f"{clean(one.clause)}: "),
+    )  # fmt: skip
+
+
+def _clause_axis(kind: str, known: Sequence[float]) -> Axis:
+    if kind == "latency" and min(known) > 0:
+        axis = logarithmic(known)
+        return Axis(axis.first, axis.last, (), logarithmic=True)
+    low, high = min(known), max(known)
+    edge = 0.12 * (high - low) or 0.12 * abs(high) or 1.0
+    return linear(low - edge, high + edge)
+
+
+def _place(axis: Axis, value: float) -> int:
+    return round(float(axis.place([value])[0]) * _BAR)

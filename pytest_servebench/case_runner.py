@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pytest_servebench.cpu_interval import cpu_estimate
 from pytest_servebench.load.arrivals import ArrivalProcess
-from pytest_servebench.load.records import RecordStore
+from pytest_servebench.load.records import NEVER, RecordStore
 from pytest_servebench.load.runner import run_load
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
@@ -106,6 +108,8 @@ def run_case(
         if (now := time.monotonic()) >= next_look:
             next_look = now + _ALIVE_INTERVAL
             server.check_alive()
+        if (start := store.start) != NEVER:
+            monitor.expect(start / 1e9, start / 1e9 + case.duration)
         watch(store)
 
     server.check_alive()
@@ -115,6 +119,10 @@ def run_case(
     checked = check_answers(load, traffic)
     records = checked.records
     start = load.start / 1e9
+    summary = summarize(records, case.arrivals.mean_rate(case.rate, case.duration))
+    resources = monitor.resources(start, start + case.duration)
+    if (cpu := cpu_estimate(resources, records)) is not None:
+        summary = dataclasses.replace(summary, estimates={**summary.estimates, "cpu": cpu})
     return CaseResult(
         name=case.name,
         nodeid=case.nodeid,
@@ -128,8 +136,8 @@ def run_case(
         weights_sha256=traffic.weights_sha256,
         input_source=traffic.source,
         failures=checked.failures,
-        summary=summarize(records, case.arrivals.mean_rate(case.rate, case.duration)),
-        resources=monitor.resources(start, start + case.duration),
+        summary=summary,
+        resources=resources,
         generator=load.generator,
         invalid_reason=invalid_reason(records, load.generator, load.pauses, case.max_lag),
         answers_checked=checked.answers,

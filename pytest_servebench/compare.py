@@ -2,8 +2,8 @@
 
 **Changes.** Each metric's change is the ratio new / base, or the difference of two shares, with a
 95 % interval (:mod:`pytest_servebench.ratios`). Throughput is compared without the luck of the
-schedule where both sides had the same arrivals. CPU and memory are one figure a run, with no
-interval of sampling: they differ where they do by 5 %, as in the evaluation of one run.
+schedule where both sides had the same arrivals. Memory is one figure a run, with no interval of
+sampling: it differs where it does by 5 %, as in the evaluation of one run.
 
 **Verdicts.** A comparison makes dozens of statements at once, and one in twenty 95 % intervals
 misses the truth. *worse* and *better* are therefore said at a stricter level: 1 % for all
@@ -29,18 +29,18 @@ of twelve such cases: see ``tests/test_compare.py``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
 from pytest_servebench import ratios
 from pytest_servebench.comparability import Key, Pair, match
-from pytest_servebench.evaluation import MARGIN
 from pytest_servebench.gates import KINDS, LARGER_IS_BETTER, Gate
 from pytest_servebench.machine_speed import same_generator, slowdown
 from pytest_servebench.ratios import Range, Sample
-from pytest_servebench.results import CaseResult, Estimate, Run
+from pytest_servebench.results import CaseResult, Run
+from pytest_servebench.samples import samples
 from pytest_servebench.slo import ENOUGH
 
 Verdict = Literal["worse", "cannot tell", "same", "better"]
@@ -225,7 +225,7 @@ def fails(gate: Gate, change: Change) -> bool:
 def _compare(pair: Pair, gated: Mapping[str, float], tail: float, slower: float) -> CaseComparison:
     changes = {}
     for metric in KINDS:
-        sides = [_samples(metric, cases, pair) for cases in (pair.base, pair.new)]
+        sides = [samples(metric, cases, pair) for cases in (pair.base, pair.new)]
         if all(sides):
             margin = gated.get(metric, SAME[metric])
             matters = KINDS[metric] in ("latency", "cpu")
@@ -267,7 +267,8 @@ def _change(
     unmoved = _verdict(metric, *alone, margin)
     change, strict = (_whatever_the_speed(one, slower) for one in alone)
     verdict = _verdict(metric, change, strict, margin)
-    if unmoved == "cannot tell" and not base[0].sampled:
+    sampled = [sample.sampled for sample in (*base, *new)]
+    if unmoved == "cannot tell" and not any(sampled):
         verdict = "same"  # less than the margin by which they must differ
     average = ratios.arithmetic_mean if share else ratios.geometric_mean
     values = [average([sample.range.value for sample in side]) for side in (base, new)]
@@ -275,7 +276,7 @@ def _change(
         rates = [[case.summary.throughput for case in side] for side in (pair.base, pair.new)]
         values = [ratios.geometric_mean(side) for side in rates]
     return Change(
-        metric, values[0], values[1], change, strict, base[0].sampled, verdict,
+        metric, values[0], values[1], change, strict, all(sampled), verdict,
         _reason((*base, *new), slower, verdict != unmoved) if verdict == "cannot tell" else "",
         slower,
     )  # fmt: skip
@@ -325,72 +326,3 @@ def _reason(samples: Sequence[Sample], slower: float, machine: bool) -> str:
     if any(sample.range.open for sample in samples):
         return "too few requests"
     return "requests failed" if any(infinite) else "within noise"
-
-
-# -- what a run says of a metric ------------------------------------------------------------------
-
-
-def _samples(metric: str, cases: Sequence[CaseResult], pair: Pair) -> list[Sample]:
-    """Return what each of the cases says, nothing where one does not know."""
-    if metric == "throughput" and _arrivals(pair.base) == _arrivals(pair.new):
-        # The same arrivals: the share of them that was answered in time tells more.
-        return _read("throughput_share", cases) or _read(metric, cases)
-    return _read(metric, cases)
-
-
-def _read(metric: str, cases: Sequence[CaseResult]) -> list[Sample]:
-    found = [_READERS.get(metric, _latency)(metric, case) for case in cases]
-    known = [one for one in found if one is not None]
-    return known if len(known) == len(found) else []
-
-
-def _arrivals(cases: Sequence[CaseResult]) -> list[tuple[int, int]]:
-    return [(case.seed, case.summary.arrivals) for case in cases]
-
-
-def _latency(metric: str, case: CaseResult) -> Sample | None:
-    estimate = case.summary.estimates.get(metric)
-    if estimate is None or case.summary.arrivals == 0:
-        return None
-    if metric == "mean" and estimate.value is None:
-        # One failed request makes a mean infinite, and may be chance.
-        return Sample(Range(math.inf, 0.0, math.inf))
-    return Sample(_range(estimate))
-
-
-def _share(metric: str, case: CaseResult) -> Sample | None:
-    estimate = case.summary.estimates.get(metric)
-    if estimate is None or estimate.value is None:
-        return None
-    return Sample(_range(estimate), share=True)
-
-
-def _throughput(metric: str, case: CaseResult) -> Sample | None:
-    estimate = case.summary.estimates.get(metric)
-    return None if estimate is None or estimate.value is None else Sample(_range(estimate))
-
-
-def _resource(metric: str, case: CaseResult) -> Sample | None:
-    resources = case.resources
-    value = resources.cpu_mean if metric == "cpu" else resources.memory_peak
-    if value is None:
-        return None
-    # Such that the ratio of two of them excludes 1 where they differ by the margin.
-    half = (1 - MARGIN) ** math.sqrt(0.5)
-    return Sample(Range(value, value * half, value / half), sampled=False)
-
-
-_READERS: Final[Mapping[str, Callable[[str, CaseResult], Sample | None]]] = {
-    "throughput": _throughput,
-    "throughput_share": _share,
-    "success_rate": _share,
-    "drop_rate": _share,
-    "error_rate": _share,
-    "cpu": _resource,
-    "memory": _resource,
-}
-
-
-def _range(estimate: Estimate) -> Range:
-    ends = (estimate.value, estimate.low, estimate.high)
-    return Range(*(math.inf if one is None else one for one in ends))

@@ -3,13 +3,13 @@
 Every cell (a test at one rate and one buffer size) gives one point for each metric to the server
 that did better than every other by more than the noise:
 
-* latencies, throughput and success rate: the 95 % intervals have nothing in common. This is
+* latencies, throughput, success rate and CPU: the 95 % intervals have nothing in common. This is
   stricter than an interval of the difference without zero, on purpose: a run makes dozens of such
   comparisons, and at one in twenty some would always come out for nothing.
-* CPU and memory have no sampling interval, as each is one figure of the whole run. They must
-  differ by 5 %, a convention: less is moved by whatever else runs on the machine, and decides
-  nothing. A point for less CPU needs a throughput that is not worse, since work that is not done
-  takes no CPU.
+* CPU and memory must differ by 5 % besides, a convention: less is moved by whatever else runs on
+  the machine, and decides nothing. Memory has no sampling interval, as it is one figure of the
+  whole run. A point for less CPU needs a throughput that is not worse, since work that is not
+  done takes no CPU.
 
 A failed request ranks as infinitely slow. Cases whose measurement is invalid do not take part.
 """
@@ -38,6 +38,7 @@ MARGIN: Final = 0.05
 """By how much of the larger value CPU or memory must differ."""
 
 _REPEAT: Final = re.compile(r"-repeat(\d+)-")
+_SMALL: Final = f"less than {MARGIN:.0%} apart"
 _TAILS: Final = ("p99", "p95")  # the first for which there are requests enough
 
 
@@ -160,10 +161,10 @@ def _compare(cell: _Cell, *, interleaved: bool) -> list[Compared]:
     throughput = contest(cell, "throughput", _throughput(cell))
     found = [contest(cell, "p50", _estimate("p50")), _tail(cell, contest), throughput]
     found.append(contest(cell, "success_rate", _estimate("success_rate")))
-    cpu = contest(cell, "cpu", _with_margin(lambda case: case.resources.cpu_mean))
+    cpu = contest(cell, "cpu", _cpu)
     if cpu.winner is not None and throughput.winner not in (None, cpu.winner):
         cpu = _decided(cpu, None, "less CPU, but fewer requests answered")
-    memory = contest(cell, "memory", _with_margin(lambda case: case.resources.memory_peak))
+    memory = contest(cell, "memory", _memory)
     return [*found, cpu, memory]
 
 
@@ -192,11 +193,14 @@ def _contest(cell: _Cell, metric: str, read: _Reader) -> Compared:
             known[best].low > one.high if metric in LARGER_IS_BETTER else known[best].high < one.low
         )
         if not apart:
-            margin = METRICS[metric] in ("cpu", "memory")
-            return _decided(
-                row, None, f"less than {MARGIN:.0%} apart" if margin else "within noise"
-            )
+            small = _too_small(metric, known[best].value, one.value)
+            return _decided(row, None, _SMALL if small else "within noise")
     return _decided(row, best, "")
+
+
+def _too_small(metric: str, best: float, other: float) -> bool:
+    """Tell whether a difference decides nothing even where it is beyond doubt."""
+    return METRICS[metric] in ("cpu", "memory") and best >= other * (1 - MARGIN)
 
 
 def _in_pairs(cell: _Cell) -> bool:
@@ -224,8 +228,8 @@ def _paired(cell: _Cell, metric: str, read: _Reader) -> Compared:
     for kind, values in series.items():
         if kind != best and not _apart(metric, values, series[best], sign):
             return _decided(row, None, "within noise")
-    if METRICS[metric] in ("cpu", "memory") and row.winner is None:
-        return row  # a difference beyond doubt, but too small to matter
+        if kind != best and _too_small(metric, median(series[best]), median(values)):
+            return _decided(row, None, _SMALL)
     return _decided(row, best, "")
 
 
@@ -304,12 +308,21 @@ def _throughput(cell: _Cell) -> _Reader:
     return read
 
 
-def _with_margin(read: Callable[[CaseResult], float | None]) -> _Reader:
-    """Return a reader whose ranges part where the values differ by :data:`MARGIN`."""
+def _memory(case: CaseResult) -> _Range | None:
+    value = case.resources.memory_peak
+    return None if value is None else _with_margin(_Range(value, value, value))
+
+
+def _cpu(case: CaseResult) -> _Range | None:
+    value = case.resources.cpu_mean
+    if value is None:
+        return None
+    # Runs that were saved by an earlier version have no interval.
+    known = _range(case.summary.estimates.get("cpu"))
+    return _with_margin(known or _Range(value, value, value))
+
+
+def _with_margin(one: _Range) -> _Range:
+    """Return a range that parts from others only where the values differ by :data:`MARGIN`."""
     half = math.sqrt(1 - MARGIN)
-
-    def read_range(case: CaseResult) -> _Range | None:
-        value = read(case)
-        return None if value is None else _Range(value, value * half, value / half)
-
-    return read_range
+    return _Range(one.value, min(one.low, one.value * half), max(one.high, one.value / half))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from pytest_servebench.results import Resources
 
 _INTERVAL: Final = 0.25  # seconds between samples
 _RESCAN: Final = 8  # samples between two looks for new processes, which cost most
+_LATE: Final = 0.05  # seconds after its end in which a sample still belongs to a window
 
 
 class ResourceMonitor:
@@ -23,6 +26,9 @@ class ResourceMonitor:
     CPU comes from cumulative times, so that nothing between two samples is missed; a process that
     ends keeps the time that it had when it was last seen. Memory is the sum of the resident sets:
     pages that processes share are counted for each.
+
+    The window's two ends get a sample each, see :meth:`expect`: just before it, the warm-up has
+    kept the server as busy as it can be, and what it took must not count.
     """
 
     def __init__(self, pids: Callable[[], list[int]]) -> None:
@@ -31,7 +37,9 @@ class ResourceMonitor:
         self._processes: dict[int, psutil.Process] = {}
         self._cpu: dict[int, float] = {}
         self._samples: list[tuple[float, float, float, float, float]] = []
-        self._stop = threading.Event()
+        self._window: tuple[float, float] | None = None
+        self._stopped = False
+        self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._watch, name="servebench-monitor", daemon=True)
 
     def __enter__(self) -> ResourceMonitor:
@@ -44,8 +52,17 @@ class ResourceMonitor:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop.set()
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
         self._thread.join()
+
+    def expect(self, start: float, end: float) -> None:
+        """Take samples at both ends of a window, in seconds of the monotonic clock."""
+        if self._window != (start, end):
+            with self._changed:
+                self._window = (start, end)
+                self._changed.notify()
 
     def _watch(self) -> None:
         count = 0
@@ -54,9 +71,20 @@ class ResourceMonitor:
                 self._rescan()
             self._sample()
             count += 1
-            if self._stop.wait(_INTERVAL):
+            if self._wait():
                 self._sample()
                 return
+
+    def _wait(self) -> bool:
+        """Wait until it is time for the next sample; tell whether it is the last one."""
+        last = time.monotonic()
+        with self._changed:
+            while not self._stopped:
+                left = _due(last, self._window) - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(left)
+        return True
 
     def _rescan(self) -> None:
         for pid in self._pids():
@@ -71,12 +99,10 @@ class ResourceMonitor:
         for pid, process in list(self._processes.items()):
             try:
                 with process.oneshot():
-                    times = process.cpu_times()
+                    self._cpu[pid] = _cpu_seconds(process)
                     memory += process.memory_info().rss
             except psutil.Error:
                 del self._processes[pid]
-                continue
-            self._cpu[pid] = times.user + times.system
         host = psutil.cpu_times()
         idle = host.idle + getattr(host, "iowait", 0.0)
         # "guest" times are contained in "user" already.
@@ -93,26 +119,51 @@ class ResourceMonitor:
         when, cpu, memory, busy, total = samples.T
         window = np.interp([start, end], when, total)
         host = 100 * np.diff(np.interp([start, end], when, busy))[0] / max(np.diff(window)[0], 1e-9)
-        inside = (when > start) & (when < end)
+        inside = (when >= start) & (when <= end + _LATE)
         if not self._cpu or inside.sum() < 2:
             return Resources(None, None, None, None, float(host))
         spent = np.diff(np.interp([start, end], when, cpu))[0]
         times, used = when[inside], cpu[inside]
         steps = np.diff(times)
         load = 100 * np.diff(used) / steps
+        whole = load[steps > _INTERVAL / 2]  # CPU time comes in bursts: a short step tells nothing
         host_load = 100 * np.diff(busy[inside]) / np.maximum(np.diff(total[inside]), 1e-9)
         mean = float(100 * spent / (end - start))
         return Resources(
             cpu_mean=mean,
             # In a short window much lies before the first sample in it and after the last one.
-            cpu_peak=max(float(load.max()), mean),
+            cpu_peak=max(float(whole.max(initial=0.0)), mean),
             memory_mean=float(memory[inside].mean()),
             memory_peak=float(memory[inside].max()),
             host_cpu_mean=float(host),
             series={
                 "time": [round(float(value), 3) for value in times[1:] - start],
-                "cpu": [round(float(value), 1) for value in load],
+                "cpu": [round(float(value), 2) for value in load],
                 "memory": [float(value) for value in memory[inside][1:]],
                 "host_cpu": [round(float(value), 1) for value in host_load],
             },
         )
+
+
+def _due(last: float, window: tuple[float, float] | None) -> float:
+    """Return when the sample after ``last`` is due: every interval, and at the window's ends."""
+    if window is None:
+        return last + _INTERVAL
+    start, end = window
+    interval = (end - start) / max(1, math.ceil((end - start) / _INTERVAL))
+    # After a late sample, the one that is due at once is left out: its step would be too short.
+    passed = math.floor((last - start) / interval + 0.5)
+    return min([start + (passed + 1) * interval, *(time for time in window if time > last)])
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    """Return the CPU time of a process, of all its threads, also of those that have ended."""
+    if sys.platform == "linux":
+        # Its own clock, as of clock_getcpuclockid(3), has nanoseconds. What /proc gives has steps
+        # of 10 ms, which is all that a small server takes for a few requests.
+        try:
+            return time.clock_gettime(~process.pid << 3 | 2)
+        except OSError:
+            pass  # it has ended, or a system call filter forbids it
+    times = process.cpu_times()
+    return float(times.user + times.system)

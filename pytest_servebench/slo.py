@@ -3,8 +3,7 @@
 The language is in :mod:`pytest_servebench.slo_grammar`. A clause is *passed* if the whole 95 %
 interval of what was measured meets it, *failed* if none of it does, and *inconclusive* else.
 
-* ``max``, ``cpu`` and ``memory`` tell what was seen in this run. They have no interval, and are
-  judged by their values.
+* ``max``, ``cpu`` and ``memory`` tell what was seen in this run, and are judged by their values.
 * ``success_rate>=100%`` and ``error_rate<=0`` can be shown for no server by any number of requests:
   they are judged as statements about this run.
 * ``throughput>=95%`` compares the successes inside the window with the arrivals that the schedule

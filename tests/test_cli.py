@@ -188,7 +188,7 @@ def test_all_metrics(compare: Compare) -> None:
     assert "  memory " not in compare("base", "again")[1]
     every = compare("base", "again", "--all")[1]
     assert every.count("  memory ") == 4
-    assert "they have no interval" in every
+    assert "No interval: cpu and memory." in every
 
 
 def test_runs_of_others_are_refused_unless_allowed(tmp_path: Path, compare: Compare) -> None:

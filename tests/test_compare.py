@@ -303,6 +303,19 @@ def test_cpu_and_memory_differ_by_a_margin(
     assert "cpu" not in found.shown
 
 
+@pytest.mark.parametrize(("half", "verdict"), [(0.01, "worse"), (0.25, "cannot tell")])
+def test_cpu_is_compared_by_its_interval(half: float, verdict: str) -> None:
+    def taking(cpu: float) -> CaseResult:
+        one = saved.case(resources=Resources(cpu, None, None, 1e9, None))
+        ends = Estimate(cpu, cpu * (1 - half), cpu * (1 + half))
+        return dataclasses.replace(one, summary=changed(one.summary, cpu=ends))
+
+    change = only(taking(20.0), taking(24.0)).changes["cpu"]
+    assert change.sampled
+    assert change.verdict == verdict
+    assert (change.base, change.new) == pytest.approx((20.0, 24.0))
+
+
 def test_unseen_processes_have_no_cpu() -> None:
     new = saved.case(resources=Resources(None, None, None, None, None))
     assert "cpu" not in only(saved.case(), new).changes

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pytest_servebench.evaluation import Evaluation, evaluate
 from pytest_servebench.recommendation import Compared
-from pytest_servebench.results import CaseResult, Resources
+from pytest_servebench.results import CaseResult, Estimate, Resources
 from tests.simulated import SEEN, UNSEEN, case, mm1_records, steady
 
 TORCHSERVE: dict[str, Any] = {
@@ -116,6 +116,28 @@ def test_memory_needs_a_margin(factor: float, wins: bool) -> None:
     more = dataclasses.replace(SEEN, memory_peak=SEEN.memory_peak * factor)
     found = evaluate([cell(EMBEDDED, 10, resources=more), cell(TORCHSERVE, 10)])
     assert point(found, "memory").winner == ("torchserve" if wins else None)
+
+
+@pytest.mark.parametrize(
+    ("factor", "half", "reason"),
+    [
+        (0.5, 0.1, ""),
+        (0.5, 0.4, "within noise"),
+        (0.96, 0.001, "less than 5% apart"),
+        (0.94, 0.001, ""),
+    ],
+)
+def test_cpu_must_differ_beyond_its_interval_and_by_a_margin(
+    factor: float, half: float, reason: str
+) -> None:
+    def taking(server: dict[str, Any], cpu: float) -> CaseResult:
+        one = cell(server, 10, resources=dataclasses.replace(SEEN, cpu_mean=cpu))
+        ends = Estimate(cpu, cpu * (1 - half), cpu * (1 + half))
+        known = {**one.summary.estimates, "cpu": ends}
+        return dataclasses.replace(one, summary=dataclasses.replace(one.summary, estimates=known))
+
+    found = point(evaluate([taking(EMBEDDED, 20.0), taking(TORCHSERVE, 20.0 * factor)]), "cpu")
+    assert (found.winner, found.reason) == (None if reason else "torchserve", reason)
 
 
 def test_what_cannot_be_seen_gives_no_points() -> None:

@@ -22,7 +22,7 @@ from pytest_servebench.load.worker import FREE, Worker
 
 _clock = time.monotonic_ns
 _NS: Final = 1_000_000_000
-_LEAD: Final = 20_000_000  # ns between the end of the preparations and the clock's start
+_LEAD: Final = 50_000_000  # ns from the preparations to the clock's start, for all to get ready
 _SHORTEST_TICK: Final = 0.005  # seconds between looks at deadlines
 _LONGEST_TICK: Final = 0.05
 _WARMUP_TICK: Final = 0.005

@@ -24,6 +24,7 @@ from pytest_servebench.load.validity import lag_p99, unaccounted
 from pytest_servebench.results import Generator
 
 _POLL = 0.1  # seconds between two looks at the child
+_QUICK_POLL = 0.01  # the same until the clock starts: the lead before it must be seen in time
 _SLACK = 15.0  # seconds beyond its own bounds that the generator may take, to start and to end
 
 
@@ -108,7 +109,7 @@ def _run_child(
             while child.poll() is None:
                 # One long sleep: waiting with a timeout wakes up again and again, and what this
                 # process takes of the processors, the server lacks.
-                time.sleep(_POLL)
+                time.sleep(_POLL if store.phase >= Phase.RUNNING else _QUICK_POLL)
                 if (change := _state_change(child.pid)) is not None:
                     # Going on is the end of a stop that was seen, or tells of one too short for it.
                     again, stopped = stopped, change == os.CLD_STOPPED

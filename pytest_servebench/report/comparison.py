@@ -84,7 +84,7 @@ def change_text(metric: str, value: float) -> str:
 
 
 def interval_text(change: Change) -> str:
-    """Return the 95 % interval of a change; CPU and memory have none, nor has what is not known."""
+    """Return the 95 % interval of a change; memory has none, nor has what is not known."""
     low, high = change.change.low, change.change.high
     if not change.sampled or math.isinf(low) or (low <= 0 and math.isinf(high)):
         return MISSING
@@ -256,8 +256,9 @@ def notes(comparison: Comparison, every: bool = False) -> list[str]:
         found.append("Cannot tell: longer or repeated runs (--servebench-repeats) would.")
     if moved := _speeds(comparison):
         found.append(moved)
-    if every and any(not one.sampled for case in comparison.cases for one in case.changes.values()):
-        found.append("CPU and memory differ where they do by 5 %: they have no interval.")
+    changes_of_all = [one for case in comparison.cases for one in case.changes.values()]
+    if every and (without := distinct(one.metric for one in changes_of_all if not one.sampled)):
+        found.append(f"No interval: {joined(without)}. Such a figure differs where it does by 5 %.")
     return found
 
 

@@ -42,10 +42,10 @@ def marks(cases: Sequence[CaseResult], metrics: Sequence[Metric], curves: int) -
     valid = [case for case in cases if case.verdict != "invalid"]
     resources = [metric for metric in metrics if metric in (CPU, MEMORY)]
     notes = []
-    if len(resources) < len(metrics):
+    if valid and list(metrics) != [MEMORY]:
         notes.append("Bars: 95 % intervals.")
-    if resources:
-        notes.append("CPU and memory: marker at the mean, line up to the peak.")
+    if valid and resources:
+        notes.append("CPU and memory: markers at the mean, dashes at the highest sample.")
     if curves > 1:
         notes.append("Curves stand side by side at each rate, so that equal ones can all be seen.")
     names = [metric.slo for metric in metrics if metric.scale == "log"]

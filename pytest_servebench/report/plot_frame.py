@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -190,7 +191,9 @@ class Frame:
         space = self._measure("n n", size) - self._measure("nn", size)
         lines: list[list[str]] = [[]]
         used = 0.0
-        for word in self._parts(clean(text).split(" "), size, width):
+        # A version stays with its name, a number with its word.
+        words = re.split(r" (?!\d)", clean(text))
+        for word in self._parts(words, size, width):
             length = self._measure(word, size)
             if lines[-1] and used + space + length > width:
                 lines.append([])

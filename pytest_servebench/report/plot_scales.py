@@ -115,6 +115,7 @@ def scale_linear(ax: Axes, values: Iterable[float]) -> None:
     """Let the y axis begin at zero and end above the highest of ``values``."""
     highest = max((value for value in values if math.isfinite(value)), default=0.0)
     ax.set_ylim(0, 1.12 * highest or 1.0)
+    ax.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
 
 
 def scale_percent(ax: Axes, lowest: float) -> None:

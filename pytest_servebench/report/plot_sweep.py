@@ -46,12 +46,14 @@ class Point:
         low: lower end of the bar, if there is one.
         high: upper end; infinite where it is open.
         resolved: whether there were enough requests; otherwise the marker is hollow.
+        peak: the highest value of a moment, marked by a dash.
     """
 
     value: float
     low: float | None = None
     high: float | None = None
     resolved: bool = True
+    peak: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,24 +97,25 @@ def _throughput(case: CaseResult) -> Point:
     return Point(case.summary.throughput, low, high)
 
 
-def _success(case: CaseResult) -> Point:
+def _success(case: CaseResult) -> Point | None:
+    if not case.summary.arrivals:
+        return None
     ends = interval(case.summary.estimates.get("success_rate"))
     low, high = (None, None) if ends is None else (100 * ends[0], 100 * ends[1])
     return Point(100 * case.summary.success_rate, low, high)
 
 
 def _cpu(case: CaseResult) -> Point | None:
-    return _mean_to_peak(case.resources.cpu_mean, case.resources.cpu_peak, 1.0)
+    mean, peak = case.resources.cpu_mean, case.resources.cpu_peak
+    low, high = interval(case.summary.estimates.get("cpu")) or (None, None)
+    return None if mean is None else Point(mean, low, high, peak=peak)
 
 
 def _memory(case: CaseResult) -> Point | None:
-    return _mean_to_peak(case.resources.memory_mean, case.resources.memory_peak, 1e-6)
-
-
-def _mean_to_peak(mean: float | None, peak: float | None, factor: float) -> Point | None:
+    mean, peak = case.resources.memory_mean, case.resources.memory_peak
     if mean is None:
         return None
-    return Point(mean * factor, mean * factor, None if peak is None else peak * factor)
+    return Point(mean / 1e6, peak=None if peak is None else peak / 1e6)
 
 
 _UNSEEN = "not visible: the server was attached"
@@ -175,7 +178,7 @@ def _scale(ax: Axes, metric: Metric, points: Iterable[Point], rates: Sequence[fl
     ends = [
         end
         for point in known
-        for end in (point.value, point.low, point.high)
+        for end in (point.value, point.low, point.high, point.peak)
         if end is not None and math.isfinite(end)
     ]
     if metric.scale == "log":
@@ -251,13 +254,16 @@ class _Pen:
         )
 
     def _bar(self, x: float, point: Point) -> None:
-        if point.low is None:
-            return
         look: dict[str, Any] = {
             "color": self._series.colour,
             "transform": self._data,
             "zorder": 2.5,
         }
+        if point.peak is not None:
+            self._ax.plot([x], [point.peak], linestyle="", marker="_", markeredgewidth=1.6,
+                          markersize=6 * self._size, **look)  # fmt: skip
+        if point.low is None:
+            return
         value = max(point.value, self._lowest)
         high = value if point.high is None else min(point.high, self._highest)
         if point.high == math.inf:

@@ -223,6 +223,9 @@ def case(
             cpu_mean=3 + 95 * load, cpu_peak=min(200, 12 + 120 * load),
             memory_mean=memory, memory_peak=memory * 1.04, host_cpu_mean=20 + 50 * load,
         )  # fmt: skip
+        cpu = 3 + 95 * load
+        known = {**figures.estimates, "cpu": Estimate(cpu, 0.9 * cpu, 1.1 * cpu)}
+        figures = dataclasses.replace(figures, estimates=known)
     check = Poisson().check(records.scheduled, rate, duration)
     judged = clauses(figures) if slo else ()
     words = {one.verdict for one in judged}

@@ -1,0 +1,86 @@
+"""What each of two runs says of a metric, before they are compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from pytest_servebench.comparability import Pair
+from pytest_servebench.evaluation import MARGIN
+from pytest_servebench.ratios import Range, Sample
+from pytest_servebench.results import CaseResult, Estimate
+
+
+def samples(metric: str, cases: Sequence[CaseResult], pair: Pair) -> list[Sample]:
+    """Return what each of the cases says, nothing where one does not know."""
+    if metric == "throughput" and _arrivals(pair.base) == _arrivals(pair.new):
+        # The same arrivals: the share of them that was answered in time tells more.
+        return _read("throughput_share", cases) or _read(metric, cases)
+    return _read(metric, cases)
+
+
+def _read(metric: str, cases: Sequence[CaseResult]) -> list[Sample]:
+    found = [_READERS.get(metric, _latency)(metric, case) for case in cases]
+    known = [one for one in found if one is not None]
+    return known if len(known) == len(found) else []
+
+
+def _arrivals(cases: Sequence[CaseResult]) -> list[tuple[int, int]]:
+    return [(case.seed, case.summary.arrivals) for case in cases]
+
+
+def _latency(metric: str, case: CaseResult) -> Sample | None:
+    estimate = case.summary.estimates.get(metric)
+    if estimate is None or case.summary.arrivals == 0:
+        return None
+    if metric == "mean" and estimate.value is None:
+        # One failed request makes a mean infinite, and may be chance.
+        return Sample(Range(math.inf, 0.0, math.inf))
+    return Sample(_range(estimate))
+
+
+def _share(metric: str, case: CaseResult) -> Sample | None:
+    estimate = case.summary.estimates.get(metric)
+    if estimate is None or estimate.value is None:
+        return None
+    return Sample(_range(estimate), share=True)
+
+
+def _throughput(metric: str, case: CaseResult) -> Sample | None:
+    estimate = case.summary.estimates.get(metric)
+    return None if estimate is None or estimate.value is None else Sample(_range(estimate))
+
+
+def _cpu(metric: str, case: CaseResult) -> Sample | None:
+    # Runs that were saved by an earlier version have no interval.
+    estimate = case.summary.estimates.get(metric)
+    return _by_margin(case.resources.cpu_mean) if estimate is None else Sample(_range(estimate))
+
+
+def _memory(_: str, case: CaseResult) -> Sample | None:
+    return _by_margin(case.resources.memory_peak)
+
+
+def _by_margin(value: float | None) -> Sample | None:
+    if value is None:
+        return None
+    # Such that the ratio of two of them excludes 1 where they differ by the margin.
+    half = (1 - MARGIN) ** math.sqrt(0.5)
+    return Sample(Range(value, value * half, value / half), sampled=False)
+
+
+_READERS: Final[Mapping[str, Callable[[str, CaseResult], Sample | None]]] = {
+    "throughput": _throughput,
+    "throughput_share": _share,
+    "success_rate": _share,
+    "drop_rate": _share,
+    "error_rate": _share,
+    "cpu": _cpu,
+    "memory": _memory,
+}
+
+
+def _range(estimate: Estimate) -> Range:
+    ends = (estimate.value, estimate.low, estimate.high)
+    return Range(*(math.inf if one is None else one for one in ends))

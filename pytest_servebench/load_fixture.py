@@ -19,6 +19,7 @@ from pytest_servebench.results import CaseResult
 from pytest_servebench.revival import revive
 from pytest_servebench.servers.attached import AnyHttp, any_server
 from pytest_servebench.servers.base import RunningServer
+from pytest_servebench.servers.logs import line_counts
 from pytest_servebench.servers.shared import SharedServer
 from pytest_servebench.state import PROGRESS, fail, session_of
 from pytest_servebench.traffic import AnswerCheck, Traffic
@@ -80,6 +81,7 @@ class PoissonLoad:
         requests: Sequence[HttpRequest] | None = None,
         check: AnswerCheck | None = None,
         arrivals: ArrivalProcess | str | None = None,
+        name: str | None = None,
     ) -> LoadedCase:
         """Load ``server`` for this test's duration and return what came out.
 
@@ -93,6 +95,8 @@ class PoissonLoad:
                 raises :class:`~pytest_servebench.errors.BadResponseError` where it is wrong.
             arrivals: how requests arrive, such as ``"gamma:4"``; of ``--servebench-arrivals`` if
                 it is not given, which is a Poisson process if that is not given either.
+            name: of a server that is given by URL, for tables, plots and saved runs. Servers of one
+                name are one server, also to a comparison with a run at another address.
 
         Raises:
             InvalidMeasurementError: the generator failed, so that the numbers say nothing.
@@ -106,15 +110,22 @@ class PoissonLoad:
             revive(self._item, server.kind)
         try:
             if isinstance(server, str):
-                server = any_server(server, session.settings.server)
+                server = any_server(server, session.settings.server, name, session.kinds)
+            elif name is not None:
+                raise OptionError(
+                    f"poisson_load(server, name={name!r}): {server.kind} has a name; leave it out, "
+                    "it is for a server that is given by URL."
+                )
             sent = self._traffic(server, requests, check)
             case = self._case(arrivals)
-            name, number = cell_name(self._item.name), session.number(self._item.nodeid)
-            with config.stash[PROGRESS].load(name, number) as show:
+            cell, number = cell_name(self._item.name), session.number(self._item.nodeid)
+            logged = line_counts(server.log_files)
+            with config.stash[PROGRESS].load(cell, number) as show:
                 result = run_case(case, server, session.describe(server), sent, show)
         except ServebenchError as error:
             fail(error)
         result = session.save_records(result)
+        result = dataclasses.replace(result, logs=session.log_parts(logged))
         self.case = LoadedCase(result)
         records = result.records
         assert records is not None

@@ -16,6 +16,17 @@ def cell_of(nodeid: str) -> str:
     return _parts(nodeid)[1].removesuffix("]")
 
 
+def without(cell: str, parts: Iterable[str]) -> str:
+    """Return what is left of a cell when each of ``parts`` is taken out once, where it is there.
+
+    Parts are between dashes: ``8`` is left of ``8-torchserve-rate10`` without its server and rate.
+    """
+    left = f"-{cell}-"
+    for part in parts:
+        left = left.replace(f"-{part}-", "-", 1)
+    return left.strip("-")
+
+
 def short_labels(functions: Iterable[str]) -> dict[str, str]:
     """Return the shortest end of each function's id that is the end of no other one's.
 

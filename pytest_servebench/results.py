@@ -215,6 +215,21 @@ class ServerInfo:
 
 
 @dataclass(frozen=True)
+class LogPart:
+    """What a server's log gained while a case ran.
+
+    Attributes:
+        file: the log, relative to the run's directory.
+        before: lines that it had.
+        added: lines that came.
+    """
+
+    file: str
+    before: int
+    added: int
+
+
+@dataclass(frozen=True)
 class CaseResult:
     """The result of one case.
 
@@ -240,6 +255,7 @@ class CaseResult:
         invalid_reason: why the measurement is invalid, if it is.
         answers_checked: answers that were looked into.
         answers_wrong: those of them that were not right; they count as ``bad_response``.
+        logs: what the server's logs gained meanwhile.
         records_file: name of the records' file inside the run's directory.
         records: the records themselves, where they are loaded; not part of the JSON.
     """
@@ -264,6 +280,7 @@ class CaseResult:
     invalid_reason: str | None = None
     answers_checked: int = 0
     answers_wrong: int = 0
+    logs: tuple[LogPart, ...] = ()
     records_file: str = ""
     records: Records | None = field(default=None, repr=False, compare=False)
 
@@ -274,6 +291,7 @@ class CaseResult:
         data["schema_version"] = SCHEMA_VERSION
         data["server"]["cpus"] = list(self.server.cpus)
         data["clauses"] = list(data["clauses"])
+        data["logs"] = list(data["logs"])
         return data
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import platform
+import shutil
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import cached_property
@@ -22,8 +23,9 @@ from pytest_servebench.model import ServedModel
 from pytest_servebench.model_loading import load_model
 from pytest_servebench.options import InconclusivePolicy, Settings
 from pytest_servebench.report.files import write_whole
-from pytest_servebench.results import CaseResult, Run, ServerDeath, ServerInfo
+from pytest_servebench.results import CaseResult, LogPart, Run, ServerDeath, ServerInfo
 from pytest_servebench.servers.base import RunningServer, ServerKind
+from pytest_servebench.servers.logs import line_counts
 from pytest_servebench.servers.shared import SharedServers
 
 _VERSIONED = (
@@ -49,7 +51,8 @@ class ServebenchSession:
         self.cases = 0  # how many this session has
         self.baseline: Baseline | None = None
         self.wrong_markers: list[str] = []  # what is wrong with each, after its test's node id
-        self.lines: dict[str, int] = {}  # node id to the line of its test
+        self.deselected: list[pytest.Item] = []  # cases that -k, -m or --deselect have left out
+        self.lines: dict[str, int] = {}  # node id to the line of its test, in their order
         self.started = datetime.now().astimezone()
         self._model: ServedModel | None = None
         self._model_error: Exception | None = None
@@ -202,6 +205,15 @@ class ServebenchSession:
             self._directory = parent / name
         return self._directory
 
+    def discard_empty_directory(self) -> None:
+        """Remove this run's directory if nothing has been written into it."""
+        directory = self._directory
+        if directory is None or any(
+            path.is_file() and path.stat().st_size for path in directory.rglob("*")
+        ):
+            return
+        shutil.rmtree(directory, ignore_errors=True)
+
     def server_logs(self) -> Path | None:
         """Return the directory of the servers' logs; ``None`` where no server was started."""
         if self._directory is None or not (self._directory / "servers").is_dir():
@@ -230,6 +242,13 @@ class ServebenchSession:
         if result.records is not None:
             result.records.save(path)
         return dataclasses.replace(result, records_file=f"records/{path.name}")
+
+    def log_parts(self, before: Mapping[Path, int]) -> tuple[LogPart, ...]:
+        """Return what logs have gained since they had so many lines."""
+        return tuple(
+            LogPart(self._relative(path), before[path], max(0, now - before[path]))
+            for path, now in line_counts(before).items()
+        )
 
     def run(self) -> Run:
         """Return the run so far."""

@@ -11,6 +11,7 @@
   while (walker.nextNode()) {
     const node = walker.currentNode, element = node.parentElement;
     if (!node.data.trim() || element.closest("title, desc, script, style, select, .hidden-text, .skip")) continue;
+    if (getComputedStyle(element).clipPath !== "none") continue;  /* for screen readers alone */
     if (!element.checkVisibility({ checkVisibilityCSS: true, contentVisibilityAuto: true })) continue;
     const range = document.createRange();
     range.selectNodeContents(node);

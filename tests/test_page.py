@@ -17,7 +17,7 @@ from pytest_servebench.cli import main
 from pytest_servebench.report.case_details import case_text
 from pytest_servebench.report.page.cases import anchors, figure_table
 from pytest_servebench.report.page.clauses import clause_view
-from pytest_servebench.results import ClauseResult, Run, ServerDeath
+from pytest_servebench.results import ClauseResult, LogPart, Run, ServerDeath
 from tests import saved
 from tests.conftest import RunBench
 from tests.pages import busy_run, check, page_text, plain_run
@@ -63,9 +63,18 @@ def test_servers_that_died_stand_before_the_answer(tmp_path: Path) -> None:
         "toy", "Toy 1.0", "test_it.py::test_load[toy-rate5]", "<b>killed</b>", "servers/toy/a.log"
     )
     run = saved.run([saved.case()], deaths=(death,), not_measured=2)
+    for name in ("a.log", "b.log"):
+        path = tmp_path / "servers" / "toy" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"first of {name}\n" + "more\n" * 30 + f"<i>last of {name}</i>\n")
     text = check(page_text(run, tmp_path)).text
+    assert text.index("<i>last of a.log</i>") < text.index("What was measured")
+    assert "first of a.log" not in text
+    assert "b.log" not in text
     told = "Toy 1.0 died: <b>killed</b>; found in toy-rate5; log: servers/toy/a.log"
-    assert text.index(told) < text.index("Which server for which load?")
+    answered = text.index("How fast does TorchServe answer?")
+    assert text.index(told) < answered
+    assert text.index("But Toy 1.0 died once under test", answered) < text.index("Each case")
     assert "not measured: 2 selected cases" in text
 
 
@@ -173,6 +182,29 @@ def test_a_failed_case_quotes_its_servers_log(tmp_path: Path) -> None:
     assert "no server" not in text
     calm = made_runs.case(made_runs.TORCHSERVE, slo=False)
     assert "out of memory" not in page_text(made_runs.run([calm]), tmp_path)
+
+
+def test_a_failed_case_quotes_what_was_logged_while_it_ran(tmp_path: Path) -> None:
+    (tmp_path / "servers").mkdir()
+    lines = [f"<line {number}>" for number in range(1, 101)]
+    (tmp_path / "servers" / "a.log").write_text("\n".join(lines) + "\n")
+    (tmp_path / "servers" / "b.log").write_text("quiet\n")
+    (tmp_path / "secret.log").write_text("<out of the directory>\n" * 9)
+
+    def page(*parts: LogPart) -> str:
+        case = dataclasses.replace(made_runs.case(rate=100.0, error_share=0.5), logs=parts)
+        return check(page_text(made_runs.run([case]), tmp_path)).text
+
+    silent = LogPart("servers/b.log", 1, 0)
+    text = page(LogPart("servers/a.log", 40, 30), silent, LogPart("servers/gone.log", 0, 5))
+    assert "servers/a.log: lines 51 to 70, written while this case ran" in text
+    assert "<line 51>" in text
+    assert "<line 70>" in text
+    for absent in ("<line 50>", "<line 71>", "b.log", "gone.log"):
+        assert absent not in text
+    assert "servers/b.log: nothing was written while this case ran" in page(silent)
+    for outside in ("secret.log", "../secret.log", "servers/../secret.log", "/etc/passwd"):
+        assert "of the directory" not in page(LogPart(outside, 0, 5))
 
 
 # -- what is missing ------------------------------------------------------------------------------

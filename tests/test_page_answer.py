@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
+import pytest
 
 from pytest_servebench.evaluation import evaluate
-from pytest_servebench.report.page.answer import answer
-from pytest_servebench.results import CaseResult, ClauseResult, Run
+from pytest_servebench.report.page.answer import answer, question
+from pytest_servebench.results import CaseResult, ClauseResult, Run, ServerDeath, VerdictWord
 from tests import saved
 from tests.report import made_runs
 from tests.simulated import steady
 
 
 def sentences(run: Run) -> list[str]:
-    return answer(run.cases, evaluate(run.cases))
+    return answer(run.cases, evaluate(run.cases), run.deaths)
+
+
+def judged(rate: float, verdict: VerdictWord) -> CaseResult:
+    """Return a case of TorchServe with one SLO."""
+    word: VerdictWord = "passed" if verdict == "invalid" else verdict
+    clause = ClauseResult("p99<50ms", "p99", 0.05, 0.02, 0.01, 0.03, word, "")
+    return saved.case(rate=rate, clauses=(clause,), verdict=verdict)
+
+
+def death(kind: str, test: str = "test_load[x]") -> ServerDeath:
+    return ServerDeath(kind, f"{kind} 1.0", test, "ended with status 137", "")
 
 
 def test_the_answer_names_the_better_server_with_its_uncertainty() -> None:
     low, high = sentences(made_runs.overloaded_run())
-    assert low.startswith("At 10 requests/s, TensorFlow Serving did better than TorchServe (")
+    start = r"At 10 requests/s, TensorFlow Serving did better in \d+ of 12 comparisons"
+    assert re.match(start + ", TorchServe in 0: with buffer 10, ", low)
     assert re.search(r"p50 [\d.]+ ms \(95 % interval [\d.]+ ms to [\d.]+ ms\) against", low)
     assert high.startswith("At 200 requests/s")
     assert "but it broke its SLO in 2 of 2 cases" in high
@@ -36,10 +48,6 @@ def test_the_answer_does_not_choose_within_noise() -> None:
 
 
 def test_the_answer_for_one_server_tells_how_far_it_kept_its_slo() -> None:
-    def judged(rate: float, verdict: Any) -> CaseResult:
-        clause = ClauseResult("p99<50ms", "p99", 0.05, 0.02, 0.01, 0.03, verdict, "")
-        return saved.case(rate=rate, clauses=(clause,), verdict=verdict)
-
     kept = [judged(10, "passed"), judged(20, "passed")]
     broken = judged(40, "failed")
     assert sentences(saved.run(kept))[0] == (
@@ -50,9 +58,83 @@ def test_the_answer_for_one_server_tells_how_far_it_kept_its_slo() -> None:
     )
     assert sentences(saved.run([broken]))[0] == "TorchServe broke p99<50ms at 40 requests/s."
     assert sentences(made_runs.all_invalid_run()) == [
-        "No measurement is valid: nothing can be said about the servers."
+        "No measurement is valid: nothing can be said about the server."
     ]
     assert sentences(saved.run([])) == ["Nothing was measured."]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "told"),
+    [
+        (
+            {1: "inconclusive", 5: "passed", 10: "passed"},
+            "kept every SLO from 5 requests/s on; at 1 request/s it could not be judged on "
+            "p99<50ms",
+        ),
+        (
+            {1: "passed", 5: "inconclusive", 10: "failed", 20: "failed"},
+            "kept every SLO at 1 request/s; from 10 requests/s on it broke p99<50ms; at "
+            "5 requests/s it could not be judged on p99<50ms",
+        ),
+        (
+            {1: "failed", 5: "passed", 10: "passed", 20: "failed"},
+            "kept every SLO from 5 to 10 requests/s; at 1 and 20 requests/s it broke p99<50ms",
+        ),
+        ({1: "passed", 5: "invalid", 10: "passed"}, "kept every SLO at 1 and 10 requests/s"),
+        ({1: "failed", 5: "failed"}, "broke p99<50ms at all rates up to 5 requests/s"),
+    ],
+)
+def test_the_answer_for_one_server_leaves_no_rate_out(
+    verdicts: dict[float, VerdictWord], told: str
+) -> None:
+    cases = [judged(rate, verdict) for rate, verdict in verdicts.items()]
+    assert sentences(saved.run(cases))[0] == f"TorchServe {told}."
+
+
+def test_the_answer_tells_for_each_slo_where_it_was_broken() -> None:
+    bounds = {"p99<50ms": 0.05, "p50<9ms": 0.009}
+    broken = {5: (), 10: ("p99<50ms",), 20: ("p99<50ms", "p50<9ms")}
+    cases = []
+    for rate, slos in broken.items():
+        clauses = tuple(
+            ClauseResult(text, text[:3], bound, 0.02, 0.01, 0.03,
+                         "failed" if text in slos else "passed", "")
+            for text, bound in bounds.items()
+        )  # fmt: skip
+        cases.append(saved.case(rate=rate, clauses=clauses, verdict="failed" if slos else "passed"))
+    assert sentences(saved.run(cases))[0] == (
+        "TorchServe kept every SLO at 5 requests/s; from 10 requests/s on it broke p99<50ms; at "
+        "20 requests/s it broke p50<9ms."
+    )
+
+
+def test_the_question_is_one_that_the_run_can_answer() -> None:
+    both = [saved.case(), saved.case(server="toy")]
+    assert question(both) == "Which server for which load?"
+    assert question(both[:1]) == "How fast does TorchServe answer?"
+    assert question([judged(5, "passed")]) == "Does TorchServe keep its SLOs?"
+    several = [judged(5, "passed"), judged(10, "failed")]
+    assert question(several) == "Up to which rate does TorchServe keep its SLOs?"
+
+
+def test_the_answer_tells_of_servers_that_died() -> None:
+    cases = [saved.case(), saved.case(server="toy")]
+    dead = (death("toy"), death("other"), death("toy"))
+    *_, last = sentences(saved.run(cases, deaths=dead))
+    assert (
+        last
+        == "But Toy died 2 times and other 1.0 died once under test: no figure here counts that."
+    )
+    assert sentences(saved.run([], deaths=dead[:1])) == [
+        "Nothing was measured.", "toy 1.0 died once under test: no figure here counts that.",
+    ]  # fmt: skip
+
+
+def test_what_is_the_same_of_median_and_tail_is_said_once() -> None:
+    _, text = sentences(made_runs.nothing_ok_run())
+    assert text == (
+        "At 20 requests/s, the highest rate: p50 and p99 infinite, as too many requests failed."
+    )
 
 
 def test_the_answer_gives_the_range_of_several_cases_at_the_highest_rate() -> None:

@@ -277,6 +277,31 @@ def test_paper_shows_every_case(visit: Any) -> None:
     assert page.locator("details.case[open]").count() == 0
 
 
+def test_a_phone_shows_the_latencies_of_all_cases_without_scrolling(visit: Any) -> None:
+    page = visit(width=390).page
+    frame = page.locator("#cases .scroll").bounding_box()
+    for heading in ("p50 ms", "p95 ms", "p99 ms"):
+        box = page.locator("table.cases th", has_text=heading).first.bounding_box()
+        assert box["x"] + box["width"] <= frame["x"] + frame["width"] + 1
+    row = page.locator("table.cases tbody tr").first
+    assert row.locator("th").inner_text().endswith("10/s, buffer 10")
+    assert not row.locator("td.wide").first.is_visible()
+    assert row.locator(".verdict").bounding_box()["width"] < 40
+
+
+def test_paper_is_light_and_its_texts_do_not_overlap(visit: Any) -> None:
+    page = visit(width=1040, theme="dark").page
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate(TROUBLE) == []
+    colours = page.evaluate(
+        "[...document.querySelectorAll('details.case')].map("
+        "(one) => getComputedStyle(one).borderLeftColor)"
+    )
+    assert len(set(colours)) == 2  # as many as servers
+
+
 def test_everything_can_be_read_without_scripts(browser: Any, pages: dict[str, Path]) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
@@ -293,7 +318,7 @@ def test_a_comparison_is_sorted_by_its_changes(visit: Any) -> None:
     page = visit("comparison").page
     table = page.locator("table.forests").first
     table.locator("th button", has_text="change").click()
-    sorts = [row.get_attribute("data-sort") for row in table.locator("td:nth-child(3)").all()]
+    sorts = [row.get_attribute("data-sort") for row in table.locator("td:nth-child(2)").all()]
     values = [float(text or "nan") for text in sorts]
     assert values == sorted(values)
     link = table.locator("tbody a").first

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,15 @@ import numpy as np
 import pytest
 
 from pytest_servebench.load.records import NEVER, Outcome, Records
-from pytest_servebench.report.page.axes import linear, rates
+from pytest_servebench.report.page.axes import grouped, linear, rates, slower
 from pytest_servebench.report.page.case_charts import case_charts
-from pytest_servebench.report.page.chart import Chart
+from pytest_servebench.report.page.cases import figure_table
+from pytest_servebench.report.page.chart import WIDTH, Chart
+from pytest_servebench.report.page.sweep_charts import sweep_charts
 from pytest_servebench.report.page.theme import DARK, LEAST, LIGHT, contrast, shade
 from pytest_servebench.report.page.thinning import in_flight, thinned
-from pytest_servebench.report.plot_series import colours, tinted
-from pytest_servebench.results import CaseResult
+from pytest_servebench.report.plot_series import colours, make_series, tinted
+from pytest_servebench.results import CaseResult, ClauseResult
 from tests import saved, simulated
 from tests.pages import busy_run, check, page_text
 from tests.report import made_runs
@@ -161,3 +165,89 @@ def test_an_axis_of_rates_has_a_length_also_at_zero() -> None:
     axis = rates([0.0])
     assert axis.first < axis.last
     assert axis.place([0.0]).tolist() == [0.5]
+
+
+def test_many_rates_have_round_ticks() -> None:
+    few = rates([1.1, 2.2, 70.7])
+    assert [text for _, text in few.ticks] == ["1.1", "2.2", "70.7"]
+    many = rates([round(5 * 1.15**step, 1) for step in range(30)])
+    assert [text for _, text in many.ticks] == ["10", "30", "100", "300"]
+
+
+def test_thousands_stand_apart_from_five_digits_on() -> None:
+    texts = ["1000", "24000", "144951.5", "0.000012345", "-100000", "1.5M"]
+    assert [grouped(text) for text in texts] == [
+        "1000", "24\u202f000", "144\u202f951.5", "0.000012345", "-100\u202f000", "1.5M",
+    ]  # fmt: skip
+    assert [text for _, text in linear(0, 30_000, 3).ticks] == [
+        "0", "10\u202f000", "20\u202f000", "30\u202f000",
+    ]  # fmt: skip
+
+
+def test_ticks_that_have_no_room_have_no_label() -> None:
+    chart = Chart("", "", slower(72_000), linear(0, 1))
+    assert chart.x.ticks[-1][1] == "p99.999"
+    shown = chart.x_ticks
+    assert [text for _, text, _ in shown][:5] == ["0", "p50", "p90", "p99", "p99.9"]
+    ends = [
+        (place - 14 * len(text) / (1 if anchor == "end" else 2),
+         place + (0 if anchor == "end" else 14 * len(text) / 2))
+        for place, text, anchor in shown
+    ]  # fmt: skip
+    assert all(first[1] <= second[0] for first, second in itertools.pairwise(ends))
+    assert ends[-1][1] <= WIDTH
+
+
+def swept(*cases: CaseResult) -> dict[str, Chart]:
+    palette = colours(case.server.kind for case in cases)
+    classes = {(case.server.kind, case.buffer_size): "k0b0" for case in cases}
+    charts = sweep_charts(make_series(cases, palette), classes)
+    return {chart.title.partition(",")[0]: chart for chart in charts}
+
+
+def points(chart: Chart, css: str) -> list[tuple[int, int]]:
+    (path,) = [one.d for one in chart.paths if one.css.split()[0] == css]
+    return [(int(a), int(b)) for a, b in re.findall(r"(\d+) (\d+)", path)]
+
+
+@pytest.mark.parametrize("offered", [(10.0, 20.0), (2.0, 2000.0, 24000.0)])
+def test_all_that_is_offered_is_right_on_any_axis(offered: tuple[float, ...]) -> None:
+    chart = swept(*(saved.case(rate=rate) for rate in offered))["Throughput"]
+    drawn = points(chart, "ideal")
+    places, heights = [x for x, _ in drawn], [y for _, y in drawn]
+    for rate in offered:
+        (x,), (y,) = chart.px([rate]), chart.py([rate])
+        assert np.interp(x, places, heights) == pytest.approx(y, abs=3)
+
+
+def test_the_highest_sample_is_a_dash_of_its_own() -> None:
+    chart = swept(saved.case())["CPU"]
+    (top,) = chart.py([simulated.SEEN.cpu_peak or 0.0])
+    dashes = [one.d for one in chart.paths if one.css.startswith("whisker")]
+    assert any(re.fullmatch(rf"M\d+ {top}L\d+ {top}", d) for d in dashes)
+
+
+def test_bounds_far_from_what_was_measured_are_told_and_not_drawn() -> None:
+    clauses = tuple(
+        ClauseResult(text, "p50", bound, 0.012, None, None, "passed", "")
+        for text, bound in (("p50<9s", 9.0), ("p50<15ms", 0.015), ("p50<1us", 1e-6))
+    )
+    rows = steady(np.linspace(0.008, 0.02, 100), 50.0)
+    case = saved.case(rows, clauses=clauses)
+    for chart in case_charts(case, rows, 2, 1000)[:2]:
+        assert (
+            "Too far above to be drawn: p50<9s. Too far below to be drawn: p50<1us." in chart.note
+        )
+        assert chart.y.first > 1
+        assert chart.y.last < 100
+    assert [one.text for one in case_charts(case, rows, 2, 1000)[0].labels] == ["p50<15ms"]
+
+
+def test_a_case_without_a_success_has_no_axis_of_latencies() -> None:
+    case = made_runs.nothing_ok_run().cases[0]
+    chart = case_charts(case, case.records, 2, 1000)[0]
+    assert chart.y_ticks == []
+    assert chart.height < 200
+    assert chart.bottom > chart.top
+    assert [one.shape for one in chart.legend] == ["error"]
+    assert not [label for label, _ in figure_table(case) if label == "95 % interval"]

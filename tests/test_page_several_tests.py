@@ -12,6 +12,7 @@ import pytest
 from pytest_servebench.evaluation import evaluate
 from pytest_servebench.report.page.answer import answer
 from pytest_servebench.report.page.points import evaluation_view
+from pytest_servebench.report.page.variants import variants
 from pytest_servebench.report.plots import draw_plots
 from pytest_servebench.report.tables import plain_text
 from pytest_servebench.report.terminal import report_lines
@@ -103,6 +104,34 @@ def test_the_page_shows_each_test_alone(run: Run, tmp_path: Path) -> None:
     for label in LABELS:
         assert f'aria-label="Cases by rate and buffer, {label}"' in text
         assert f"{label} · p50" in text
+
+
+def test_the_page_tells_cases_apart_by_parameters_of_ones_own(tmp_path: Path) -> None:
+    cases = [
+        measured(TESTS[0], server, milliseconds, cell)
+        for cell in ("-1", "-8-repeat1", "-8-repeat2")
+        for server, milliseconds in (("torchserve", 5), ("toy", 8))
+    ]
+    text = page_text(saved.run(cases), tmp_path)
+    check(text)
+    assert re.findall(r"<h3>([^<]+)</h3>", text)[:2] == ["test_a[1]", "test_a[8]"]
+    assert "test_a[1] · p50" in text
+    rows = re.findall(
+        r'<a href="#case-[^"]+">(Toy[^<]*)<.*?<td class="left wide">([^<]+)</td>', text
+    )
+    assert rows == [("Toy", "test_a[1]"), ("Toy #1", "test_a[8]"), ("Toy #2", "test_a[8]")]
+    (sentence,) = answer(cases, evaluate(cases))
+    assert "in test_a[1] with buffer 50, p50" in sentence
+
+
+def test_parameters_of_ones_own_are_no_names_where_the_rate_tells_as_much(tmp_path: Path) -> None:
+    # A test that gives its own rates has no "rate10" in its id.
+    cases = [
+        dataclasses.replace(measured(TESTS[0], "toy", 5), nodeid=f"{TESTS[0]}[toy-{rate}-50]",
+                            rate=float(rate))
+        for rate in (10, 20)
+    ]  # fmt: skip
+    assert variants(cases) == ["test_a", "test_a"]
 
 
 def test_what_needs_attention_names_the_test(run: Run, tmp_path: Path) -> None:

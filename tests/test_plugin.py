@@ -94,6 +94,22 @@ def test_a_run_is_saved_whole(run_bench: RunBench, pytester: pytest.Pytester) ->
     assert run["benchmarks"][0]["extra_info"]["servebench"]["schema_version"] == 1
 
 
+def test_a_case_tells_which_lines_its_servers_log_gained(
+    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_FAULT", "errors")
+    result = run_bench("--servebench-rates=20,40", "--servebench-slo=success_rate>=50%")
+    result.assert_outcomes(failed=2)
+    directory, run = saved(pytester)
+    first, second = ([dict(part) for part in one["logs"]] for one in run["servebench"]["cases"])
+    assert [part["file"] for part in first] == [part["file"] for part in second]
+    (log,) = (directory / part["file"] for part in first)
+    lines = log.read_text().splitlines()
+    assert first[0]["added"] >= run["servebench"]["cases"][0]["summary"]["arrivals"] > 0
+    assert second[0]["before"] >= first[0]["before"] + first[0]["added"]
+    assert len(lines) >= second[0]["before"] + second[0]["added"]
+
+
 def test_broken_slo_fails_with_its_message_and_is_saved(
     run_bench: RunBench, pytester: pytest.Pytester
 ) -> None:

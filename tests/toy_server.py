@@ -26,6 +26,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if fault == "dies" and Handler.count > 20:
             print("toy server: giving up", file=sys.stderr, flush=True)
             os._exit(3)
+        if fault == "errors":
+            print("toy server: out of order", file=sys.stderr, flush=True)
         result = [[sum(row) + (fault == "wrong")] for row in body["instances"]]
         answer = json.dumps({"predictions": result}).encode()
         self.send_response(503 if fault == "errors" else 200)

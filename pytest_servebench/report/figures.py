@@ -9,7 +9,7 @@ from typing import Final
 
 from pytest_servebench.plain_benchmarks import is_plain
 from pytest_servebench.report.facts import test_id, test_labels
-from pytest_servebench.report.numbers import plain
+from pytest_servebench.report.numbers import plain, significant
 from pytest_servebench.results import CaseResult, Distribution, Estimate, Summary
 
 SHARES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
@@ -61,6 +61,16 @@ def interval(estimate: Estimate | None) -> tuple[float, float] | None:
         return None
     low = -math.inf if estimate.low is None else estimate.low
     return low, math.inf if estimate.high is None else estimate.high
+
+
+def cpu_text(case: CaseResult) -> str:
+    """Return the mean CPU of a case with its interval, and its peak; of processes that are seen."""
+    known = case.resources
+    ends = interval(case.summary.estimates.get("cpu"))
+    text = f"mean {significant(known.cpu_mean)} %"
+    if ends is not None and math.isfinite(ends[1]):
+        text += f" (95 % interval {significant(ends[0])} to {significant(ends[1])} %)"
+    return f"{text}, peak {significant(known.cpu_peak)} %"
 
 
 def failed(summary: Summary) -> int:

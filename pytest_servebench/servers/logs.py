@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +91,16 @@ def scrub(paths: Iterable[Path], secrets: Sequence[str]) -> None:
             clean = clean.replace(secret.encode(), HIDDEN.encode())
         if clean != content:
             path.write_bytes(clean)
+
+
+def line_counts(paths: Iterable[Path]) -> dict[Path, int]:
+    """Return how many lines each log has; none where it cannot be read."""
+    counts = dict.fromkeys(paths, 0)
+    for path in counts:
+        with suppress(OSError), path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                counts[path] += chunk.count(b"\n")
+    return counts
 
 
 def last_lines(path: Path) -> list[str] | None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pytest_servebench.servers.logs import TAIL_LINES, FatalLine, LogWatch, redact, scrub, tail
+from pytest_servebench.servers.logs import (
+    TAIL_LINES,
+    FatalLine,
+    LogWatch,
+    line_counts,
+    redact,
+    scrub,
+    tail,
+)
 
 
 def test_new_lines_wait_for_the_end_of_a_line(tmp_path: Path) -> None:
@@ -25,6 +33,13 @@ def test_new_lines_of_several_logs_and_any_bytes(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(b"two\n")
     watch = LogWatch([tmp_path / "a", tmp_path / "b"])
     assert list(watch.new_lines()) == ["caf\ufffd", "two"]
+
+
+def test_lines_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"caf\xe9\r\n\nand more")
+    (tmp_path / "b").write_bytes(b"x" * 3_000_000 + b"\n")
+    paths = [tmp_path / name for name in ("a", "b", "missing")]
+    assert line_counts(paths) == dict(zip(paths, (2, 1, 0), strict=True))
 
 
 def test_first_fatal_line(tmp_path: Path) -> None:

@@ -1,45 +1,88 @@
-"""The run's question, answered in a sentence or two: which server for which load, how surely."""
+"""The run's question, and its answer in a sentence or two: which server for which load, or how
+far the only one keeps its SLOs, how surely.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pytest_servebench.evaluation import Evaluation, cell_id
-from pytest_servebench.recommendation import Compared, cell_names
-from pytest_servebench.report.facts import distinct, server_titles
+from pytest_servebench.recommendation import Compared
+from pytest_servebench.report.facts import server_titles
 from pytest_servebench.report.figures import percentile
 from pytest_servebench.report.numbers import plain
-from pytest_servebench.report.text import clean, counted, joined
-from pytest_servebench.results import CaseResult, Estimate
+from pytest_servebench.report.page.variants import variants
+from pytest_servebench.report.text import abridged, clean, counted, joined
+from pytest_servebench.results import CaseResult, Estimate, ServerDeath
 from pytest_servebench.slo import quantity
 from pytest_servebench.slo_grammar import METRICS
 
 _EVIDENCE: Final = ("p50", "p99", "p95", "throughput", "success_rate", "cpu", "memory")
+_LONGEST_TITLE: Final = 60  # characters
 _NOUNS: Final[Mapping[str, str]] = {
     "success_rate": "success rate", "cpu": "mean CPU", "memory": "peak memory",
 }  # fmt: skip
 
 
-def answer(cases: Sequence[CaseResult], evaluation: Evaluation) -> list[str]:
-    """Return one or two sentences; more where several servers have no cell in common."""
+def question(cases: Sequence[CaseResult]) -> str:
+    """Return what a run of these cases can answer."""
+    titles = list(server_titles(cases).values())
+    if len(titles) != 1:
+        return "Which server for which load?"
+    title = abridged(titles[0], _LONGEST_TITLE)
+    if not any(case.clauses for case in cases):
+        return f"How fast does {title} answer?"
+    several = len({case.rate for case in cases}) > 1
+    return f"{'Up to which rate does' if several else 'Does'} {title} keep its SLOs?"
+
+
+def answer(
+    cases: Sequence[CaseResult], evaluation: Evaluation, deaths: Sequence[ServerDeath] = ()
+) -> list[str]:
+    """Return one or two sentences; more where servers died, or have no cell in common.
+
+    Args:
+        cases: of the run, those under load.
+        evaluation: of these cases.
+        deaths: servers that ended while tests needed them.
+    """
+    texts = _measured(cases, evaluation)
+    return [*texts, _died(cases, deaths)] if deaths else texts
+
+
+def _measured(cases: Sequence[CaseResult], evaluation: Evaluation) -> list[str]:
     valid = [case for case in cases if case.verdict != "invalid"]
     if not cases:
         return ["Nothing was measured."]
     if not valid:
-        return ["No measurement is valid: nothing can be said about the servers."]
+        servers = "the servers" if len(server_titles(cases)) > 1 else "the server"
+        return [f"No measurement is valid: nothing can be said about {servers}."]
     rates = sorted({point.rate for point in evaluation.points})
     if not rates:
         kinds = list(server_titles(valid))
         if len(kinds) == 1:
-            return list(_one(kinds[0], valid))
+            return list(_one(kinds[0], cases))
         return [
             "No two servers have a valid measurement in the same cell, so that none can be "
             "preferred.",
-            *(" ".join(_one(kind, valid)) for kind in kinds),
+            *(" ".join(_one(kind, cases)) for kind in kinds),
         ]
     return [_choice(rate, evaluation, valid) for rate in dict.fromkeys((rates[0], rates[-1]))]
+
+
+def _died(cases: Sequence[CaseResult], deaths: Sequence[ServerDeath]) -> str:
+    """Return which servers died how often: a server without figures may have none for that."""
+    titles = server_titles(cases)
+    names = {one.kind: titles.get(one.kind) or clean(one.implementation) for one in deaths}
+    numbers = Counter(one.kind for one in deaths)
+    texts = [
+        f"{names[kind]} died {'once' if number == 1 else f'{number} times'}"
+        for kind, number in numbers.items()
+    ]
+    return f"{'But ' if cases else ''}{joined(texts)} under test: no figure here counts that."
 
 
 # -- several servers ------------------------------------------------------------------------------
@@ -60,15 +103,14 @@ def _choice(rate: float, evaluation: Evaluation, valid: Sequence[CaseResult]) ->
     if len(ahead) > 1:
         return (
             f"{start}, no choice between {joined(names[kind] for kind in ahead)} follows: each did "
-            f"better in {counted(most, 'comparison')} of {len(here)}."
+            f"better in {most} of {counted(len(here), 'comparison')}."
         )
     best = ahead[0]
     others = [kind for kind in kinds if kind != best]
-    score = ", ".join(str(totals[kind]) for kind in others)
+    score = joined(f"{names[kind]} in {totals[kind]}" for kind in others)
     return (
-        f"{start}, {names[best]} did better than {joined(names[kind] for kind in others)} "
-        f"({counted(most, 'point')} to {score}): {_evidence(best, here, valid, names)}"
-        f"{_broken(best, rate, valid)}."
+        f"{start}, {names[best]} did better in {most} of {counted(len(here), 'comparison')}, "
+        f"{score}: {_evidence(best, here, valid, names)}{_broken(best, rate, valid)}."
     )
 
 
@@ -83,11 +125,20 @@ def _evidence(
         _value(point, kind, valid, "") + (f" of {names[kind]}" if len(others) > 1 else "")
         for kind in others
     ]
-    cells = cell_names(here)
-    test, place = cells[point.cell]
-    where = f"{f'in {clean(test)} ' if test else ''}with {clean(place)}, " if len(cells) > 1 else ""
+    where = _place(point, here, valid)
     noun = _NOUNS.get(point.metric, point.metric)
     return f"{where}{noun} {_value(point, best, valid)} against {joined(texts)}"
+
+
+def _place(point: Compared, here: Sequence[Compared], valid: Sequence[CaseResult]) -> str:
+    """Return in which of several cells the comparison was made; empty where there is one."""
+    cells = {one.cell for one in here}
+    if len(cells) == 1:
+        return ""
+    cases = [case for case in valid if cell_id(case) in cells]
+    tests = dict(zip(map(cell_id, cases), variants(cases), strict=True))
+    test = f"in {tests[point.cell]} " if len(set(tests.values())) > 1 else ""
+    return f"{test}with buffer {point.buffer_size}, "
 
 
 def _value(
@@ -126,40 +177,65 @@ def _broken(best: str, rate: float, valid: Sequence[CaseResult]) -> str:
 # -- one server -----------------------------------------------------------------------------------
 
 
-def _one(kind: str, valid: Sequence[CaseResult]) -> tuple[str, str]:
+def _one(kind: str, cases: Sequence[CaseResult]) -> tuple[str, str]:
     """Return how far one server kept its SLOs, and its latencies at the highest rate."""
-    mine = [case for case in valid if case.server.kind == kind]
-    titles = server_titles(valid)
+    every = [case for case in cases if case.server.kind == kind]
+    mine = [case for case in every if case.verdict != "invalid"]
+    titles = server_titles(cases)
     title = titles[kind]
     rates = sorted({case.rate for case in mine})
     highest = [case for case in mine if case.rate == rates[-1]]
     number = f" ({counted(len(highest), 'case')})" if len(highest) > 1 else ""
     measured = f"At {_rate(rates[-1])}{', the highest rate' if len(rates) > 1 else ''}{number}: "
-    texts = [f"{name} {_latencies(highest, name)}" for name in ("p50", "p99")]
-    second = f"{measured}{', '.join(texts)}."
-    if not any(case.clauses for case in mine):
+    median, tail = (_latencies(highest, name) for name in ("p50", "p99"))
+    told = f"p50 and p99 {tail}" if median == tail else f"p50 {median}, p99 {tail}"
+    second = f"{measured}{told}."
+    judged = [case for case in mine if case.clauses]
+    if not judged:
         alone = "alone, " if len(titles) == 1 else ""
         return f"{title} was measured {alone}without an SLO.", second
-    kept = [rate for rate in rates if all(c.verdict == "passed" for c in mine if c.rate == rate)]
-    reach = 0
-    while reach < len(rates) and rates[reach] in kept:
-        reach += 1
-    if reach == len(rates):
-        until = "at" if len(rates) == 1 else "at all rates up to"
-        return f"{title} kept every SLO {until} {_rate(rates[-1])}.", second
-    first = rates[reach]
-    there = [case for case in mine if case.rate == first]
-    failed = distinct(
-        clean(one.clause) for case in there for one in case.clauses if one.verdict == "failed"
-    )
-    undecided = distinct(
-        clean(one.clause) for case in there for one in case.clauses if one.verdict == "inconclusive"
-    )
-    what = f"broke {joined(failed)}" if failed else f"could not be judged on {joined(undecided)}"
-    if not reach:
-        return f"{title} {what} at {_rate(first)}.", second
-    kept_until = f"kept every SLO up to {_rate(rates[reach - 1])}"
-    return f"{title} {kept_until}; at {_rate(first)} it {what}.", second
+    return f"{title} {_kept(judged, sorted({case.rate for case in every}))}.", second
+
+
+def _kept(cases: Sequence[CaseResult], rates: Sequence[float]) -> str:
+    """Return at which of all ``rates`` SLOs were kept, broken and undecided."""
+    worst = {
+        rate: next((word for word in ("failed", "inconclusive") if word in words), "passed")
+        for rate in rates
+        if (words := {case.verdict for case in cases if case.rate == rate})
+    }
+    parts = []
+    if kept := [rate for rate in worst if worst[rate] == "passed"]:
+        parts.append(f"kept every SLO {_at(kept, rates)}")
+    for word, verb in (("failed", "broke"), ("inconclusive", "could not be judged on")):
+        places: dict[str, set[float]] = {}
+        found = [(case.rate, one) for case in cases for one in case.clauses
+                 if worst[case.rate] == word == one.verdict]  # fmt: skip
+        for rate, one in found:
+            places.setdefault(clean(one.clause), set()).add(rate)
+        alike: dict[str, list[str]] = {}
+        for clause, there in places.items():
+            alike.setdefault(_at(sorted(there), rates), []).append(clause)
+        for where, clauses in alike.items():
+            what = f"{verb} {joined(clauses)}"
+            parts.append(f"{where} it {what}" if parts else f"{what} {where}")
+    return "; ".join(parts)
+
+
+def _at(some: Sequence[float], rates: Sequence[float]) -> str:
+    """Return where ``some`` of all ``rates`` are; both ascend."""
+    if len(some) == 1:
+        return f"at {_rate(some[0])}"
+    if some == rates:
+        return f"at all rates up to {_rate(some[-1])}"
+    start = rates.index(some[0])
+    if some == rates[start : start + len(some)]:
+        if not start:
+            return f"up to {_rate(some[-1])}"
+        if some[-1] == rates[-1]:
+            return f"from {_rate(some[0])} on"
+        return f"from {plain(some[0])} to {_rate(some[-1])}"
+    return f"at {joined(map(plain, some))} requests/s"
 
 
 def _latencies(cases: Sequence[CaseResult], name: str) -> str:

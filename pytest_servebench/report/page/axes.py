@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +18,7 @@ from pytest_servebench.report.plot_scales import logarithmic_rates, nice_ticks
 Floats = npt.NDArray[np.float64]
 
 _SMALLEST_SPAN: Final = 5.0  # of a logarithmic axis: less would make noise look like a difference
+_FEW: Final = 8  # rates of which some have no tick rather than that round numbers replace them
 _PERCENTILES: Final = ((0.5, "p50"), (0.1, "p90"), (0.01, "p99"), (1e-3, "p99.9"),
                        (1e-4, "p99.99"), (1e-5, "p99.999"))  # fmt: skip
 
@@ -53,6 +55,13 @@ class Axis:
         return min(self.first, self.last) <= value <= max(self.first, self.last)
 
 
+def grouped(text: str) -> str:
+    """Return a number's text with narrow spaces between its thousands, from five digits on."""
+    return re.sub(
+        r"(?<![\d.])\d{5,}", lambda found: f"{int(found[0]):,}".replace(",", "\u202f"), text
+    )
+
+
 def linear(low: float, high: float, most: int = 5, *, whole: bool = False) -> Axis:
     """Return an axis from ``low`` to ``high`` with about ``most`` ticks, ``whole`` numbers only."""
     found = MaxNLocator(most, steps=[1, 2, 5, 10], integer=whole).tick_values(low, high)
@@ -77,7 +86,7 @@ def logarithmic(values: Iterable[float], fallback: tuple[float, float] = (1.0, 1
     ticks = nice_ticks(low, high)
     while len(ticks) > 6:
         ticks = ticks[::-2][::-1]
-    return Axis(low, high, tuple((tick, plain(tick)) for tick in ticks), logarithmic=True)
+    return Axis(low, high, tuple((tick, grouped(plain(tick))) for tick in ticks), logarithmic=True)
 
 
 def percents(lowest: float) -> Axis:
@@ -88,7 +97,7 @@ def percents(lowest: float) -> Axis:
 
 
 def rates(known: Iterable[float], most: int = 7) -> Axis:
-    """Return an axis for offered rates, with those themselves as ticks where they have room."""
+    """Return an axis for offered rates: those themselves are ticks, of many the round numbers."""
     values = sorted(set(known))
     low, high = values[0], values[-1]
     is_log = logarithmic_rates(values)
@@ -104,8 +113,10 @@ def rates(known: Iterable[float], most: int = 7) -> Axis:
     for index in range(len(values) - 1, -1, -1):
         if not kept or places[kept[-1]] - places[index] >= 1 / most:
             kept.append(index)
-    ticks = tuple((values[index], plain(values[index])) for index in reversed(kept))
-    return Axis(first, last, ticks, logarithmic=is_log)
+    shown = [values[index] for index in reversed(kept)]
+    if is_log and len(shown) < len(values) > _FEW:
+        shown = nice_ticks(first, last)
+    return Axis(first, last, tuple((one, grouped(plain(one))) for one in shown), logarithmic=is_log)
 
 
 def slower(number: int) -> Axis:
@@ -117,4 +128,4 @@ def slower(number: int) -> Axis:
 
 def _round_text(value: float, span: float) -> str:
     text = plain(round(value, max(0, 3 - math.floor(math.log10(span)))) if span > 0 else value)
-    return "0" if text == "-0" else text
+    return "0" if text == "-0" else grouped(text)

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 import numpy as np
 
 from pytest_servebench.load.records import NEVER, Outcome, Records
 from pytest_servebench.plain_benchmarks import is_plain
-from pytest_servebench.report.figures import NAMES, SHARES, failed, percentile
+from pytest_servebench.report.figures import NAMES, SHARES, cpu_text, failed, percentile
 from pytest_servebench.report.numbers import significant
 from pytest_servebench.report.page import axes
 from pytest_servebench.report.page.chart import Chart, Key
 from pytest_servebench.report.page.percentile_curves import percentile_curve
 from pytest_servebench.report.page.thinning import in_flight, slice_means, thinned
-from pytest_servebench.report.text import clean, counted
-from pytest_servebench.results import CaseResult, Summary
+from pytest_servebench.report.text import clean, counted, joined
+from pytest_servebench.results import CaseResult, ClauseResult, Summary
 
 _SLICES: Final = 240  # of the window at most, for lines over time
 _MEANS: Final = 48
 _BINS: Final = 40
-_BOUND_REACH: Final = 30.0  # an SLO's bound so many times beyond the data is not drawn
+_BOUND_REACH: Final = 10.0  # an SLO's bound so many times beyond the data would squeeze it
+_STRIP: Final = 160  # height of a drawing without a vertical axis
 _TIME: Final = "seconds since the start"
 
 
@@ -59,15 +60,28 @@ def _window(case: CaseResult) -> axes.Axis:
     return axes.linear(0.0, case.duration, 6)
 
 
-def _latency_bounds(case: CaseResult, highest: float) -> list[tuple[float, str]]:
-    """Return the bounds of latency SLOs in ms that are near what was measured."""
-    return [
-        (1e3 * one.bound, clean(one.clause))
-        for one in case.clauses
-        if not one.is_gate
-        and one.metric in (*NAMES, "mean", "max")
-        and 0 < 1e3 * one.bound <= _BOUND_REACH * max(highest, 1e-9)
+def _near(
+    case: CaseResult, metrics: Container[str], lowest: float, highest: float
+) -> tuple[list[ClauseResult], str]:
+    """Return the SLOs whose bounds are near what was measured, and what to say of the others.
+
+    Args:
+        case: with its clauses.
+        metrics: those that the drawing shows.
+        lowest: of what was measured, ms.
+        highest: of the same.
+    """
+    clauses = [one for one in case.clauses if not one.is_gate and one.metric in metrics]
+    reach = lowest / _BOUND_REACH, highest * _BOUND_REACH
+    near = [one for one in clauses if reach[0] <= 1e3 * one.bound <= reach[1]]
+    above = [clean(one.clause) for one in clauses if 1e3 * one.bound > reach[1]]
+    below = [clean(one.clause) for one in clauses if 1e3 * one.bound < reach[0]]
+    notes = [
+        f"Too far {side} to be drawn: {joined(texts)}."
+        for side, texts in (("above", above), ("below", below))
+        if texts
     ]
+    return near, " ".join(notes)
 
 
 def _latency(case: CaseResult, records: Records, points: int) -> Chart:
@@ -78,8 +92,9 @@ def _latency(case: CaseResult, records: Records, points: int) -> Chart:
     lost = ~ok & ~dropped
     shown = np.flatnonzero(ok)[thinned(arrival[ok], latency[ok], points)]
     highest = float(latency[ok].max()) if ok.any() else 0.0
-    bounds = _latency_bounds(case, highest) if ok.any() else []
     ends = [float(latency[ok].min()), highest] if ok.any() else []
+    near, far = _near(case, (*NAMES, "mean", "max"), *ends) if ends else ([], "")
+    bounds = [(1e3 * one.bound, clean(one.clause)) for one in near]
     kinds = [(dropped, "drop", "dropped: the buffer was full"), (lost, "error", "failed")]
     lanes = [(which, shape, text) for which, shape, text in kinds if which.any()]
     numbers = ", ".join(
@@ -106,9 +121,12 @@ def _latency(case: CaseResult, records: Records, points: int) -> Chart:
             f"{len(shown)} of {int(ok.sum())} successes are drawn: the slowest and the fastest of "
             "each moment, and an even choice of the others"
         )
-        chart.note += "; all that failed." if lanes else "."
+        chart.note += "; all that failed. " if lanes else ". "
+    chart.note += far
     if not ok.any():
         chart.note = "No request succeeded."
+        chart.y = axes.Axis(0.0, 1.0, ())
+        chart.height = _STRIP
     return chart
 
 
@@ -124,17 +142,12 @@ def _percentiles(case: CaseResult, records: Records | None, points: int) -> Char
         and axis.holds(1 - SHARES[name])
     ]  # fmt: skip
     shares, latencies = percentile_curve(case, records, points)
-    highest = float(latencies.max()) if len(latencies) else 0.0
-    bounds = [
-        (1 - SHARES[one.metric], 1e3 * one.bound, clean(one.clause))
-        for one in case.clauses
-        if not one.is_gate
-        and one.metric in SHARES
-        and 0 < 1e3 * one.bound <= _BOUND_REACH * max(highest, 1e-9)
-    ]
+    ends = latencies[[0, -1]].tolist() if len(latencies) else []
+    near, far = _near(case, SHARES, *ends) if ends else ([], "")
+    bounds = [(1 - SHARES[one.metric], 1e3 * one.bound) for one in near]
     values = [
-        *(latencies[[0, -1]].tolist() if len(latencies) else ()),
-        *(value for _, value, _ in bounds),
+        *ends,
+        *(value for _, value in bounds),
         *(end for _, low, high in band for end in (low, high) if 0 < end < math.inf),
     ]
     words = ", ".join(
@@ -165,7 +178,7 @@ def _percentiles(case: CaseResult, records: Records | None, points: int) -> Char
     if records is None:
         for a, b in zip(chart.px(shares).tolist(), chart.py(latencies).tolist(), strict=True):
             chart.marker(a, b, "o", "mark", 7)
-    for share, value, _ in bounds:
+    for share, value in bounds:
         if chart.x.holds(share) and chart.y.holds(value):
             place, height = int(chart.px([share])[0]), int(chart.py([value])[0])
             chart.marker(place, height, "v", "bound-mark", 10)
@@ -182,7 +195,7 @@ def _percentiles(case: CaseResult, records: Records | None, points: int) -> Char
         text = "rank" if lost > 1 else "ranks"
         notes.append(f"{counted(lost, 'failed request')} {text} as infinitely slow: the curve "
                      "ends before.")  # fmt: skip
-    chart.note = " ".join(notes)
+    chart.note = " ".join([*notes, far] if far else notes)
     return chart
 
 
@@ -266,7 +279,7 @@ def _in_flight(case: CaseResult, records: Records, points: int) -> Chart:
     chart.steps(time, inside, "line-wait")
     chart.steps(time, worked, "line")
     limits = [(float(case.workers), f"{case.workers} connections"),
-              (float(capacity), f"with buffer {capacity}")]  # fmt: skip
+              (float(capacity), f"buffer full at {capacity}")]  # fmt: skip
     chart.bounds([(value, text) for value, text in limits if value <= 1.3 * most], "limit")
     chart.legend = [
         Key("line", "at the server"), Key("line-wait", "and waiting in the buffer"),
@@ -290,8 +303,8 @@ def _flow(case: CaseResult, records: Records) -> Chart:
         axes.from_zero([*came.tolist(), *went.tolist()]),
         f"{_TIME}; means of {significant(width)} s",
     )
-    chart.steps(ends[:-1], came, "line-host")
     chart.steps(ends[:-1], went, "line")
+    chart.steps(ends[:-1], came, "line-host")  # its gaps show what is below
     chart.legend = [Key("line-host", "arrivals"), Key("line", "successes")]
     return chart
 
@@ -308,10 +321,7 @@ def _cpu(case: CaseResult, cores: int | None) -> Chart:
     time, used = series.get("time", []), series.get("cpu", [])
     host = series.get("host_cpu", [])
     machine = [value * cores for value in host] if cores and len(host) == len(time) else []
-    described = (
-        f"mean {significant(known.cpu_mean)} %, peak {significant(known.cpu_peak)} %"
-        if known.cpu_mean is not None else "not visible"
-    )  # fmt: skip
+    described = cpu_text(case) if known.cpu_mean is not None else "not visible"
     chart = Chart(
         "CPU, % of one processor",
         f"CPU of the server's processes over time: {described}.",
@@ -324,6 +334,7 @@ def _cpu(case: CaseResult, cores: int | None) -> Chart:
         if machine:
             chart.line(time, machine, "line-host")
         chart.line(time, used, "line")
+        chart.note = f"{described[:1].upper()}{described[1:]}."
         chart.legend = [Key("line", "server")]
         if machine:
             chart.legend.append(Key("line-host", "whole machine"))
@@ -349,6 +360,7 @@ def _memory(case: CaseResult) -> Chart:
     chart.message = _no_samples(known.memory_mean, time, described)
     if not chart.message:
         chart.area(time, [0.0] * len(time), used, "band")
+        chart.note = f"{described[:1].upper()}{described[1:]}."
         chart.line(time, used, "line")
         chart.legend = [Key("line", "server")]
     return chart

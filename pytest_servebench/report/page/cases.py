@@ -31,9 +31,10 @@ from pytest_servebench.report.numbers import (
     plain,
     significant,
 )
+from pytest_servebench.report.page.axes import grouped
 from pytest_servebench.report.page.chart import Chart
 from pytest_servebench.report.page.clauses import ClauseView, clause_view
-from pytest_servebench.report.page.log_tails import LogTail, log_tails
+from pytest_servebench.report.page.log_tails import LogTail, case_logs
 from pytest_servebench.report.text import clean
 from pytest_servebench.results import CaseResult, Distribution
 from pytest_servebench.slo import failure_texts
@@ -116,13 +117,13 @@ def anchors(cases: Sequence[CaseResult]) -> list[str]:
 
 # -- the table of cases ---------------------------------------------------------------------------
 
-HEADINGS: Final = (
-    ("requests", "Arrivals in the schedule"),
-    ("ok %", "Share of the arrivals that succeeded"),
-    ("ok/s", "Throughput: successes a second inside the window"),
+HEADINGS: Final = (  # what decides comes first: a phone shows no more without scrolling
     ("p50 ms", "Median latency, a failed request counting as infinitely slow"),
     ("p95 ms", "95th percentile of the latency"),
     ("p99 ms", "99th percentile of the latency"),
+    ("ok %", "Share of the arrivals that succeeded"),
+    ("ok/s", "Throughput: successes a second inside the window"),
+    ("requests", "Arrivals in the schedule"),
     ("wait p95 ms", "95th percentile of the time in the buffer"),
     ("CPU %", "Mean CPU of the server's processes, percent of one processor"),
     ("MB", "Peak resident memory of the server's processes"),
@@ -137,11 +138,11 @@ def figures(case: CaseResult) -> tuple[Figure, ...]:
     lost, failed = dropped(summary), errors(summary)
     throughput = None if is_plain(case) else summary.throughput
     return (
-        _figure(summary.arrivals, compact(summary.arrivals, 0)),
+        *(latency_figure(case, name) for name in ("p50", "p95", "p99")),
         _figure(summary.success_rate, percent(summary.success_rate),
                 "bad" if summary.success_rate < 1 else ""),
         _figure(throughput, significant(throughput)),
-        *(latency_figure(case, name) for name in ("p50", "p95", "p99")),
+        _figure(summary.arrivals, compact(summary.arrivals, 0)),
         _milliseconds(summary.queue_wait.percentiles.get("p95")),
         _figure(resources.cpu_mean, compact(resources.cpu_mean)),
         _figure(resources.memory_peak, compact(megabytes(resources.memory_peak), 0)),
@@ -151,7 +152,7 @@ def figures(case: CaseResult) -> tuple[Figure, ...]:
 
 
 def _figure(value: float | None, text: str, css: str = "") -> Figure:
-    return Figure(text, "" if value is None else repr(float(value)), css)
+    return Figure(grouped(text), "" if value is None else repr(float(value)), css)
 
 
 def _milliseconds(seconds: float | None) -> Figure:
@@ -174,7 +175,7 @@ def _known_figure(known: Percentile) -> Figure:
     if known.resolved:
         return _figure(known.value, text)
     title = "too few independent requests to tell; the truth may be far higher"
-    return Figure(f"({text})", repr(known.value), "doubtful", title)
+    return Figure(f"({grouped(text)})", repr(known.value), "doubtful", title)
 
 
 # -- the drill-down -------------------------------------------------------------------------------
@@ -191,7 +192,7 @@ def figure_table(case: CaseResult) -> tuple[tuple[str, tuple[Figure, ...]], ...]
         _figure(table.n, compact(table.n, 0)), every[0], unknown, *every[1:], unknown
     )  # fmt: skip
     rows = [("latency, all requests", first)]
-    if table.intervals:
+    if any(pair is not None for pair in table.intervals.values()):
         ends = [
             Figure("" if pair is None else "–".join(_end(end) for end in pair), css="ends")
             for pair in table.intervals.values()
@@ -202,7 +203,7 @@ def figure_table(case: CaseResult) -> tuple[tuple[str, tuple[Figure, ...]], ...]
 
 
 def _end(seconds: float) -> str:
-    return significant(max(seconds, 0.0) * 1e3)
+    return grouped(significant(max(seconds, 0.0) * 1e3))
 
 
 def _distribution(values: Distribution) -> tuple[Figure, ...]:
@@ -240,7 +241,7 @@ def case_view(
         case: its figures.
         anchor: under which it is found.
         repeat: which of the cases of its cell it is, 0 if there is one alone.
-        function: name of the test function.
+        function: name of the test.
         title: the server's name.
         css: class with the curve's colour.
         charts: its drawings.
@@ -273,6 +274,6 @@ def case_view(
         failures=tuple(clean(text) for text in failure_texts(case, most=12)),
         charts=tuple(charts),
         missing=missing,
-        logs=tuple(log_tails(case.server.kind, directory)) if case.verdict in _WORSE else (),
+        logs=tuple(case_logs(case, directory)) if case.verdict in _WORSE else (),
         added=tuple(added.items()),
     )

@@ -17,7 +17,7 @@ from pytest_servebench.report.page.axes import Axis, Floats
 WIDTH: Final = 760
 HEIGHT: Final = 420
 _LETTER: Final = 14  # width of a digit
-_BOTTOM: Final = 62  # room for the ticks and the label of the x axis
+_BOTTOM: Final = 66  # room for the ticks and the label of the x axis
 _RIGHT: Final = 26
 _TOP: Final = 16
 _LANE: Final = 30  # height of the lane for requests that failed
@@ -123,12 +123,17 @@ class Chart:
 
     @property
     def x_ticks(self) -> list[tuple[int, str, Literal["start", "middle", "end"]]]:
-        """Return place, label and anchor of the horizontal axis' ticks."""
+        """Return place, label and anchor of the horizontal axis' ticks, as far as there is room."""
         found: list[tuple[int, str, Literal["start", "middle", "end"]]] = []
+        taken = -self.width
         for value, text in self.x.ticks:
             place = int(self.px([value])[0])
             half = _LETTER * len(text) // 2
             over = place + half > self.width - 4
+            start = place - (2 * half if over else half)
+            if start < taken:
+                continue
+            taken = start + 2 * half + _LETTER // 2
             found.append((place, text, "end" if over else "middle"))
         return found
 

@@ -17,18 +17,18 @@ from pytest_servebench.report.facts import (
     server_titles,
     servers,
     settings_text,
-    test_id,
-    test_labels,
 )
 from pytest_servebench.report.figures import groups, with_verdict
 from pytest_servebench.report.numbers import plain
-from pytest_servebench.report.page.answer import answer
+from pytest_servebench.report.page.answer import answer, question
 from pytest_servebench.report.page.case_charts import case_charts
 from pytest_servebench.report.page.cases import CaseView, anchors, case_view
 from pytest_servebench.report.page.chart import Chart
+from pytest_servebench.report.page.log_tails import LogTail, death_logs
 from pytest_servebench.report.page.points import EvaluationView, evaluation_view
 from pytest_servebench.report.page.sweep_charts import sweep_charts
 from pytest_servebench.report.page.theme import Shade, shade
+from pytest_servebench.report.page.variants import variants
 from pytest_servebench.report.plot_series import colours, make_series, tinted
 from pytest_servebench.report.records import read_records
 from pytest_servebench.report.text import abridged, clean, counted, joined
@@ -88,10 +88,10 @@ class MatrixRow:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The cases of one test function by rate and buffer.
+    """The cases of one test by rate and buffer.
 
     Attributes:
-        test: the function's name, the shortest that tells it from the others.
+        test: its name, as :func:`variants` gives it.
         rates: each with the number of its columns.
         buffers: heading of each column.
         rows: one for each server.
@@ -105,7 +105,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class SweepView:
-    """The drawings over all cases of one test function."""
+    """The drawings over all cases of one test."""
 
     test: str
     charts: tuple[Chart, ...]
@@ -119,9 +119,11 @@ class Content:
     title: str
     name: str
     date: str
+    question: str
     answer: tuple[str, ...]
     counts: tuple[tuple[str, int, str], ...]
     troubles: tuple[str, ...]
+    death_logs: tuple[LogTail, ...]
     attention: tuple[Attention, ...]
     servers: tuple[ServerView, ...]
     facts: tuple[tuple[str, str], ...]
@@ -154,17 +156,15 @@ def content(
     palette = colours(case.server.kind for case in run.cases)
     titles = server_titles(run.cases)
     classes, shades = _looks(run.cases, palette)
-    views = _case_views(run, directory, titles, classes, added_to_cases)
+    names = variants(run.cases)
+    views = _case_views(run, directory, names, titles, classes, added_to_cases)
     by_id = {id(case): view for case, view in zip(run.cases, views, strict=True)}
     ordered = [case for group in groups(run.cases) for case in group.cases]
     shown = tuple(by_id[id(case)] for case in ordered)
-    tests: dict[str, tuple[str, list[CaseResult]]] = {
-        test: (label, []) for test, label in test_labels(run.cases).items()
-    }
     loaded = [case for case in run.cases if not is_plain(case)]
+    tests: dict[str, list[CaseResult]] = {}
     for case in loaded:
-        tests[test_id(case)][1].append(case)
-    swept = [(label, own) for label, own in tests.values() if own]
+        tests.setdefault(by_id[id(case)].function, []).append(case)
     known = {
         kind: ServerView(titles[kind], _program(server), settings_text(server),
                          classes[kind, None])
@@ -176,21 +176,23 @@ def content(
         title=_title(run.cases, titles),
         name=clean(run.name),
         date=run_date(run),
-        answer=() if run.cases and not loaded else tuple(answer(loaded, evaluation)),
+        question=question(loaded),
+        answer=() if run.cases and not loaded else tuple(answer(loaded, evaluation, run.deaths)),
         counts=_counts(shown),
         troubles=tuple(server_troubles(run)),
+        death_logs=tuple(death_logs(run.deaths, directory)),
         attention=tuple(_attention(run.cases, by_id)),
         servers=tuple(known.values()),
         facts=tuple((label, text) for label, text in _facts(run)),
         versions=tuple((clean(name), clean(text)) for name, text in run.versions.items()),
         added=tuple(added.items()),
         shades=shades,
-        matrices=tuple(_matrix(label, own, known, by_id) for label, own in swept),
+        matrices=tuple(_matrix(name, own, known, by_id) for name, own in tests.items()),
         cases=shown,
         choices=_choices(shown),
-        several_tests=len(tests) > 1,
+        several_tests=len(set(names)) > 1,
         evaluation=evaluation_view(evaluation),
-        sweeps=tuple(_sweep(label, own, palette, classes) for label, own in swept),
+        sweeps=tuple(_sweep(name, own, palette, classes) for name, own in tests.items()),
         missing=_missing(unread, len(shown)),
     )
 
@@ -227,19 +229,23 @@ def _looks(
 def _case_views(
     run: Run,
     directory: Path,
+    names: Sequence[str],
     titles: Mapping[str, str],
     classes: _Classes,
     added: Sequence[Mapping[str, str]],
 ) -> list[CaseView]:
     cores = run.machine.get("cores")
     points = min(_MOST_POINTS, max(_FEWEST_POINTS, _ALL_POINTS // max(len(run.cases), 1)))
-    tests = test_labels(run.cases)
-    alike = Counter(map(_cell, run.cases))
+    cells = [
+        (case.nodeid if is_plain(case) else name, case.server.kind, case.rate, case.buffer_size)
+        for case, name in zip(run.cases, names, strict=True)
+    ]
+    alike = Counter(cells)
     seen: Counter[tuple[str, str, float, int]] = Counter()
     views = []
     for index, (case, anchor) in enumerate(zip(run.cases, anchors(run.cases), strict=True)):
         records, missing = (None, "") if is_plain(case) else read_records(case, directory)
-        cell = _cell(case)
+        cell = cells[index]
         seen[cell] += 1
         charts = case_charts(case, records, cores if isinstance(cores, int) else None, points)
         views.append(
@@ -247,7 +253,7 @@ def _case_views(
                 case,
                 anchor,
                 repeat=seen[cell] if alike[cell] > 1 else 0,
-                function=tests[test_id(case)],
+                function=names[index],
                 title=titles[case.server.kind],
                 css=classes[case.server.kind, None],
                 charts=charts,
@@ -257,11 +263,6 @@ def _case_views(
             )
         )
     return views
-
-
-def _cell(case: CaseResult) -> tuple[str, str, float, int]:
-    test = case.nodeid if is_plain(case) else test_id(case)
-    return test, case.server.kind, case.rate, case.buffer_size
 
 
 def _missing(unread: Sequence[CaseView], number: int) -> str:

@@ -1,11 +1,14 @@
-"""How the logs of a case's server end."""
+"""What servers wrote into their logs: during a case, and before they died."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from pytest_servebench.results import CaseResult, ServerDeath
 from pytest_servebench.servers.logs import last_lines
 
 _LOG_LINES: Final = 20
@@ -14,17 +17,41 @@ _LONGEST_LINE: Final = 240
 
 @dataclass(frozen=True)
 class LogTail:
-    """The last lines of a server's log."""
+    """Some lines of a server's log, and which they are."""
 
     name: str
     lines: tuple[str, ...]
+    which: str = "its last lines at the end of the run"
 
 
-def log_tails(kind: str, directory: Path) -> list[LogTail]:
-    """Return how the logs of a kind's servers end, the first server's first.
+def case_logs(case: CaseResult, directory: Path) -> list[LogTail]:
+    """Return the last lines that the server's logs gained while the case ran.
 
-    There are none where they are missing or empty.
+    A run that does not know which these are, as of an earlier version, has the logs' ends. There
+    are none where the logs are missing.
     """
+    if not case.logs:
+        return _log_tails(case.server.kind, directory)
+    servers = (directory / "servers").resolve()
+    found = []
+    for part in case.logs:
+        path = (directory / part.file).resolve()
+        # The name comes from a file: it must be an entry of the directory, not a way out.
+        if not (path.is_relative_to(servers) and path.is_file()):
+            continue
+        first = part.before + max(0, part.added - _LOG_LINES)
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+            lines = tuple(islice(map(_log_line, file), first, part.before + part.added))
+        last = part.before + part.added
+        which = f"lines {first + 1} to {last}, written while this case ran"
+        found.append(LogTail(part.file, lines, which))
+    written = [one for one in found if one.lines]
+    silent = "nothing was written while this case ran"
+    return written or [LogTail(one.name, (), silent) for one in found[:1]]
+
+
+def _log_tails(kind: str, directory: Path) -> list[LogTail]:
+    """Return how the logs of a kind's servers end, the first server's first."""
     try:
         # The kind comes from a file: its name must be an entry of the directory, not a way out.
         own = [one for one in (directory / "servers").iterdir() if one.name == kind]
@@ -38,6 +65,17 @@ def log_tails(kind: str, directory: Path) -> list[LogTail]:
             shown = tuple(_log_line(line) for line in lines[-_LOG_LINES:])
             tails.append(LogTail(path.relative_to(directory).as_posix(), shown))
     return tails
+
+
+def death_logs(deaths: Iterable[ServerDeath], directory: Path) -> list[LogTail]:
+    """Return how the logs of servers that died end, which is the moment of their death."""
+    files: dict[str, set[str]] = {}
+    for death in deaths:
+        files.setdefault(death.kind, set()).add(death.log_file)
+    return [
+        tail for kind, own in files.items() for tail in _log_tails(kind, directory)
+        if tail.name in own
+    ]  # fmt: skip
 
 
 def _start(path: Path) -> tuple[int, Path]:

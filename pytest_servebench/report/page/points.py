@@ -21,8 +21,8 @@ class EvaluationView:
 
 
 def evaluation_view(evaluation: Evaluation) -> EvaluationView | None:
-    """Return the table and its texts; ``None`` where nothing was measured."""
-    if not evaluation.servers:
+    """Return the table and its texts; ``None`` where fewer than two servers were measured."""
+    if len(evaluation.servers) < 2:
         return None
     names = short_names(evaluation.servers)
     rows = [

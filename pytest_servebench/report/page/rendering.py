@@ -35,7 +35,8 @@ def render(template: str, **values: Any) -> str:
 
 
 def _tight(text: str) -> str:
-    """Return ``text`` with its numbers kept in one line with their units."""
+    """Return ``text`` with its numbers kept in one line with their names and units."""
+    text = re.sub(r"(?<=\bp\d\d) (?=\d)", "\u00a0", text)
     return re.sub(r"(?<=\d) (?=(?:%|[mµ]?s|[MG]B)(?!\w))", "\u00a0", text)
 
 

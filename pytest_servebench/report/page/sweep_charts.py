@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Final
 
+import numpy as np
+
 from pytest_servebench.report.facts import lag_p99
 from pytest_servebench.report.numbers import plain, significant
 from pytest_servebench.report.page import axes
@@ -76,8 +78,11 @@ def _sweep(
         chart.message = metric.absent
         return chart
     if metric is THROUGHPUT:
-        ends = [chart.x.first, chart.x.last]
-        chart.line([max(ends[0], 1e-9), ends[1]], [max(ends[0], 0), ends[1]], "ideal")
+        # Many points: on a logarithmic axis a straight line would not be what is offered.
+        space = np.geomspace if chart.x.logarithmic else np.linspace
+        most = min(chart.x.last, chart.y.last)
+        offered = space(max(chart.x.first, 0.0), most, 60 if chart.x.logarithmic else 2)
+        chart.line(offered, offered, "ideal")
         chart.legend.append(Key("ideal", "all that is offered"))
     chart.bounds(_bounds(metric, series))
     sizes = sorted({one.buffer_size for one in series})
@@ -92,7 +97,7 @@ def _sweep(
 
 
 def _axis(metric: Metric, points: Sequence[Point], rates: Sequence[float]) -> axes.Axis:
-    ends = [end for one in points for end in (one.value, one.low, one.high)
+    ends = [end for one in points for end in (one.value, one.low, one.high, one.peak)
             if end is not None and math.isfinite(end)]  # fmt: skip
     if metric.scale == "log":
         return axes.logarithmic(ends)
@@ -129,7 +134,11 @@ def _draw(
         if point.low is not None:
             end = point.value if point.high is None else point.high
             low, high = chart.py([point.low, end]).tolist()
-            chart.trace([(place, low), (place, high)], f"whisker {css}")
+            is_open = " open" if math.isinf(end) else ""
+            chart.trace([(place, low), (place, high)], f"whisker{is_open} {css}")
+        if point.peak is not None:
+            top = int(chart.py([point.peak])[0])
+            chart.trace([(place - size, top), (place + size, top)], f"whisker {css}")
         hollow = "" if point.resolved else " hollow"
         chart.marker(place, height, series.marker, f"mark{hollow} {css}", size)
 

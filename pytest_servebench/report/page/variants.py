@@ -1,0 +1,46 @@
+"""Tests as the page keeps them apart: by their function, and by the user's own parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from pytest_servebench.cases import rate_id
+from pytest_servebench.evaluation import repeat_of
+from pytest_servebench.node_ids import cell_of, without
+from pytest_servebench.plain_benchmarks import is_plain
+from pytest_servebench.report.facts import test_id, test_labels
+from pytest_servebench.report.text import abridged, clean
+from pytest_servebench.results import CaseResult
+
+_LONGEST: Final = 60  # characters of parameters
+
+
+def variants(cases: Sequence[CaseResult]) -> list[str]:
+    """Return the name of each case's test, in their order.
+
+    It is the shortest name of the test function that tells it from the others, and in brackets
+    the parameters of the user's own, where those alone tell cases of one server, rate and buffer
+    apart: ``test_load[8]``.
+    """
+    labels = test_labels(cases)
+    own = [_own(case) for case in cases]
+    found: dict[tuple[str, float, int], set[str]] = {}
+    for case, text in zip(cases, own, strict=True):
+        found.setdefault((test_id(case), case.rate, case.buffer_size), set()).add(text)
+    parted = {test for (test, _, _), texts in found.items() if len(texts) > 1}
+    return [
+        labels[test_id(case)] + (f"[{text}]" if text and test_id(case) in parted else "")
+        for case, text in zip(cases, own, strict=True)
+    ]
+
+
+def _own(case: CaseResult) -> str:
+    """Return the parameters of the user's own as they stand in the node id."""
+    if is_plain(case):
+        return ""
+    ours = (
+        case.server.kind, rate_id(case.rate), f"buffer{case.buffer_size}",
+        f"repeat{repeat_of(case)}",
+    )  # fmt: skip
+    return abridged(clean(without(cell_of(case.nodeid or case.name), ours)), _LONGEST)

@@ -8,12 +8,19 @@ is replaced by one that replays them, so that ``--benchmark-json``, ``--benchmar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 _TIMER = pytest.StashKey["ReplayTimer"]()
+
+ORDER: Final = "servebench_order"
+"""Column by which the table of a session of loads is sorted."""
+
+# Of some 100 columns of a terminal, the names take half, and each figure with its factor 20. The
+# operations a second are the reciprocal of the mean latency, which of an open-loop load is no rate.
+_COLUMNS: Final = ("median", "max", "rounds")
 
 
 class ReplayTimer:
@@ -67,6 +74,26 @@ def excuse(benchmark: BenchmarkFixture) -> None:
     To be called once pytest-benchmark has seen the test's report, from which it sets the same.
     """
     benchmark.skipped = True
+
+
+def narrow_table(config: pytest.Config) -> None:
+    """Have the session's table show what is known of loads, in the order of the tests.
+
+    What the user has asked for is left as it is. To be called where every benchmark of the session
+    is a load.
+    """
+    default_sort = "min"  # of pytest-benchmark, which does not tell whether it was asked for
+    if config.getoption("benchmark_columns") or config.getoption("benchmark_sort") != default_sort:
+        return
+    session = config._benchmarksession  # type: ignore[attr-defined]
+    session.columns, session.sort = list(_COLUMNS), ORDER
+
+
+def put_in_order(benchmarks: Sequence[dict[str, Any]], nodeids: Sequence[str]) -> None:
+    """Give each benchmark of the table its place among the tests."""
+    places = {nodeid: place for place, nodeid in enumerate(nodeids)}
+    for one in benchmarks:
+        one[ORDER] = places.get(one["fullname"], len(places))
 
 
 def report(config: pytest.Config) -> dict[str, Any]:

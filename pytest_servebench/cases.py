@@ -12,7 +12,7 @@ from pytest_servebench import judgement
 from pytest_servebench.errors import OptionError
 from pytest_servebench.node_ids import function_of
 from pytest_servebench.option_values import number, whole
-from pytest_servebench.options import Settings
+from pytest_servebench.options import SECONDS, SECONDS_OR_NONE, Settings
 
 MARKER: Final = "servebench"
 _MARKER_KEYS: Final = (
@@ -32,6 +32,9 @@ _KEYWORD: Final = re.compile(
 )
 
 
+_SIZE: Final = re.compile(r"(?:rate|buffer)\s*=?\s*\d", re.IGNORECASE)
+
+
 def exact_keywords(expression: str) -> str:
     """Return a ``-k`` expression in which ``rate10`` selects rate 10 and not rate 100.
 
@@ -39,6 +42,25 @@ def exact_keywords(expression: str) -> str:
     ``-`` or ``]``.
     """
     return _KEYWORD.sub(r"(\1\2- or \1\2])", expression)
+
+
+def names_a_size(expression: str) -> bool:
+    """Tell whether a ``-k`` or ``-m`` expression asks for a rate or a buffer size."""
+    return _SIZE.search(expression) is not None
+
+
+def offered(items: Iterable[pytest.Item]) -> str:
+    """Return which rates and buffer sizes there are among ``items``, and what changes them."""
+    parts = []
+    for name, word, option in (
+        ("rate", "rates", "--servebench-rates"),
+        ("buffer_size", "buffer sizes", "--servebench-buffer-sizes"),
+    ):
+        given = {_param(item, name) for item in items}  # of a test's own, anything
+        values = sorted(value for value in given if isinstance(value, (int, float)))
+        if values:
+            parts.append(f"{word} {', '.join(f'{value:g}' for value in values)} ({option})")
+    return ", ".join(parts)
 
 
 def rate_id(rate: float) -> str:
@@ -157,7 +179,7 @@ def in_order(items: Sequence[pytest.Item], *, interleave: bool) -> list[pytest.I
     with it, for the whole run: the servers take turns in each cell, and the one that was first in
     one repeat is last in the next. Tests without repeats, or of a single server, keep their places.
     """
-    places = [place for place, item in enumerate(items) if "poisson_load" in _fixtures(item)]
+    places = [place for place, item in enumerate(items) if "poisson_load" in fixtures_of(item)]
     servers = list(dict.fromkeys(_param(items[place], "model_server") for place in places))
     cells = list(dict.fromkeys(_cell(items[place]) for place in places))
 
@@ -175,8 +197,14 @@ def in_order(items: Sequence[pytest.Item], *, interleave: bool) -> list[pytest.I
     return ordered
 
 
-def _fixtures(item: pytest.Item) -> Sequence[str]:
+def fixtures_of(item: pytest.Item) -> Sequence[str]:
+    """Return the names of a test's fixtures; none for what is no Python function."""
     return getattr(item, "fixturenames", ())
+
+
+def loads(items: Iterable[pytest.Item]) -> list[pytest.Item]:
+    """Return the tests that put load on a server."""
+    return [item for item in items if "poisson_load" in fixtures_of(item)]
 
 
 def _param(item: pytest.Item, name: str) -> Any:
@@ -219,5 +247,5 @@ def marked_text(item: pytest.Item, key: str) -> str | None:
 
 def marked_seconds(item: pytest.Item, key: str, default: float) -> float:
     """Return a number of seconds from the test's marker, or the default."""
-    read = number(0, inclusive=key == "warmup", what="a number of seconds")
+    read = SECONDS_OR_NONE if key == "warmup" else SECONDS
     return float(_of_marker(item.iter_markers(MARKER), key, read, [default])[0])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_servebench.errors import OptionError, ServebenchError
+from pytest_servebench.errors import ServebenchError
 from pytest_servebench.load_fixture import LOAD, PoissonLoad
 from pytest_servebench.model import ServedModel
 from pytest_servebench.servers.base import RunningServer
@@ -101,11 +101,4 @@ def poisson_load(
     """Open-loop Poisson load at this case's rate and buffer size: ``poisson_load(server)``."""
     load = PoissonLoad(request, rate, buffer_size, repeat, benchmark)
     request.node.stash[LOAD] = load
-    if hasattr(request.config, "workerinput"):
-        fail(
-            OptionError(
-                "-n: servers that are loaded at the same time make each other's numbers wrong; "
-                "run load tests without -n, or with -n 0."
-            )
-        )
     return load

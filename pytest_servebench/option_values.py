@@ -9,7 +9,10 @@ import math
 import os
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
+
+UNITS: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+"""Units of time spans, in seconds."""
 
 
 def number(low: float, *, inclusive: bool, what: str) -> Callable[[str], float]:
@@ -23,6 +26,28 @@ def number(low: float, *, inclusive: bool, what: str) -> Callable[[str], float]:
         if not math.isfinite(value) or value < low or (value == low and not inclusive):
             raise ValueError(f"give {what}")
         return value
+
+    return read
+
+
+def time_span(unit: str, *, inclusive: bool, what: str) -> Callable[[str], float]:
+    """Return a reader of time spans above (or from) 0, such as ``15`` or ``500ms``.
+
+    Args:
+        unit: of numbers that name none, and of what the reader returns: one of ``UNITS``.
+        inclusive: whether 0 is a value too.
+        what: what to give in place of a wrong value.
+    """
+    units = ", ".join(UNITS)
+    read_number = number(0, inclusive=inclusive, what=f"{what}, or with a unit ({units})")
+
+    def read(text: str) -> float:
+        found = re.fullmatch(rf"\s*(.*?)\s*({'|'.join(UNITS)})?\s*", text, re.DOTALL)
+        assert found is not None
+        span = read_number(found[1])
+        if found[2] in (None, unit):
+            return span
+        return read_number(str(span * UNITS[found[2]] / UNITS[unit]))  # which may be infinite now
 
     return read
 

@@ -21,6 +21,7 @@ from pytest_servebench.option_values import (
     processors,
     run_name,
     several,
+    time_span,
     truth,
     whole,
 )
@@ -117,8 +118,8 @@ class _Option:
         return "servebench_" + self.name.replace("-", "_")
 
 
-_SECONDS = number(0, inclusive=False, what="seconds above 0, such as 15")
-_SECONDS_OR_NONE = number(0, inclusive=True, what="seconds, 0 or more")
+SECONDS: Final = time_span("s", inclusive=False, what="seconds above 0, such as 15")
+SECONDS_OR_NONE: Final = time_span("s", inclusive=True, what="seconds, 0 or more")
 _OPTIONS: Final = (
     _Option(
         "servers", "tensorflow_serving,torchserve", several(str), "kinds of server to load", "LIST"
@@ -137,7 +138,7 @@ _OPTIONS: Final = (
         "requests that may wait while all workers are busy",
         "LIST",
     ),
-    _Option("duration", "15", _SECONDS, "seconds of arrivals in each case", "SECONDS"),
+    _Option("duration", "15", SECONDS, "seconds of arrivals in each case", "SECONDS"),
     _Option(
         "worker-threads",
         "10",
@@ -148,15 +149,15 @@ _OPTIONS: Final = (
     _Option(
         "warmup",
         "1",
-        _SECONDS_OR_NONE,
+        SECONDS_OR_NONE,
         "seconds of requests before each case, not recorded",
         "SECONDS",
     ),
-    _Option("timeout", "30", _SECONDS, "seconds until a sent request is given up", "SECONDS"),
+    _Option("timeout", "30", SECONDS, "seconds until a sent request is given up", "SECONDS"),
     _Option(
         "drain",
         "10",
-        _SECONDS_OR_NONE,
+        SECONDS_OR_NONE,
         "seconds after the arrivals in which requests may still end",
         "SECONDS",
     ),
@@ -200,7 +201,7 @@ _OPTIONS: Final = (
     _Option(
         "max-lag",
         "10",
-        number(0, inclusive=False, what="milliseconds above 0, such as 10"),
+        time_span("ms", inclusive=False, what="milliseconds above 0, such as 10"),
         "lateness of the generator that makes a case invalid, milliseconds",
         "MS",
     ),
@@ -275,8 +276,8 @@ _OPTIONS: Final = (
         "predictions that a server computes at once",
         "N",
     ),
-    _Option("start-timeout", "120", _SECONDS, "seconds until a server must be ready", "SECONDS"),
-    _Option("stop-grace", "3", _SECONDS_OR_NONE, "seconds between SIGTERM and SIGKILL", "SECONDS"),
+    _Option("start-timeout", "120", SECONDS, "seconds until a server must be ready", "SECONDS"),
+    _Option("stop-grace", "3", SECONDS_OR_NONE, "seconds between SIGTERM and SIGKILL", "SECONDS"),
     _Option(
         "tfserving-binary", "", str, "the tensorflow_model_server to run; default: on PATH", "FILE"
     ),

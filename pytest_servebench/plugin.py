@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,11 @@ __all__ = [
 ]
 
 _REWRITTEN = pytest.StashKey[tuple[str, str]]()
+_REFUSAL = "servebench_refusal"  # of a worker of pytest-xdist, sent to its controller
+_NO_WORKERS = (
+    "-n: servers that are loaded at the same time make each other's numbers wrong. Run load tests "
+    "without -n, or with -n 0; -m 'not servebench' leaves them out."
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -123,9 +128,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Give each case the timer that replays its latencies, and the marker that selects it."""
-    if "poisson_load" in getattr(item, "fixturenames", ()):
+    if "poisson_load" in cases.fixtures_of(item):
         benchmark_bridge.prepare_item(item)
         cases.mark(item)
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Keep in mind which cases there would have been."""
+    for item in items:
+        session_of(item.config).deselected.extend(cases.loads([item]))
 
 
 @pytest.hookimpl(trylast=True)
@@ -136,24 +147,42 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = cases.in_order(items, interleave=settings.interleave)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Refuse, before anything starts, what cannot be judged, saved or trusted."""
-    state = session_of(session.config)
-    loads = [item for item in session.items if "poisson_load" in getattr(item, "fixturenames", ())]
+    config = session.config
+    state = session_of(config)
+    loads = cases.loads(session.items)
+    if loads:
+        state.deselected.clear()  # only who selects no case at all is told which there are
     wrong = [*state.wrong_markers, *cases.wrong_slos(loads)]
+    if loads and hasattr(config, "workerinput"):
+        # An error here would seem to be a crash of pytest-xdist's worker: its controller raises it.
+        config.workeroutput[_REFUSAL] = "\n".join(wrong) or _NO_WORKERS  # type: ignore[attr-defined]
+        session.items.clear()
+        return
     if wrong:
         raise pytest.UsageError("\n".join(wrong))
-    if not loads or session.config.option.collectonly:
+    if not loads or config.option.collectonly:
         return
     state.lines = {item.nodeid: (item.location[1] or 0) + 1 for item in loads}
     state.cases = len(loads)
     state.needed_kinds = frozenset(_kinds_of(session.items))
+    benchmarks = [item for item in session.items if "benchmark" in cases.fixtures_of(item)]
+    if len(benchmarks) == len(loads):  # each load is one
+        benchmark_bridge.narrow_table(config)
     try:
         state.read_baseline()
-        if not hasattr(session.config, "workerinput"):
-            state.directory()
+        state.directory()
     except ServebenchError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Say once what all workers of pytest-xdist have refused."""
+    if refusal := getattr(node, "workeroutput", {}).get(_REFUSAL):
+        raise pytest.UsageError(refusal)
 
 
 def _kinds_of(items: list[pytest.Item]) -> Iterator[str]:
@@ -161,7 +190,7 @@ def _kinds_of(items: list[pytest.Item]) -> Iterator[str]:
         callspec = getattr(item, "callspec", None)
         if callspec is not None and "model_server" in callspec.params:
             yield str(callspec.params["model_server"])
-        yield from {"tensorflow_serving", "torchserve"} & set(getattr(item, "fixturenames", ()))
+        yield from {"tensorflow_serving", "torchserve"} & set(cases.fixtures_of(item))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -215,6 +244,27 @@ def _properties(result: Any) -> Iterator[tuple[str, object]]:
         yield f"servebench.{name}", result.summary.estimates[name].value
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_benchmark_group_stats(
+    config: pytest.Config, benchmarks: list[dict[str, Any]]
+) -> Generator[None, Any, Any]:
+    """Have the table show loads in the order of their tests."""
+    if lines := session_of(config).lines:
+        benchmark_bridge.put_in_order(benchmarks, list(lines))
+    return (yield)
+
+
+def pytest_benchmark_scale_unit(
+    config: pytest.Config, unit: str, benchmarks: Any, best: Any, worst: Any, sort: str
+) -> Any:
+    """Choose the table's unit by a latency, where the table is sorted by something else."""
+    if sort != benchmark_bridge.ORDER:
+        return None
+    return config.hook.pytest_benchmark_scale_unit(
+        config=config, unit=unit, benchmarks=benchmarks, best=best, worst=worst, sort="median"
+    )
+
+
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     """Put the run beside pytest-benchmark's own data; called twice where two files are written."""
     state = session_of(config)
@@ -233,6 +283,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         if not found and session.exitstatus == pytest.ExitCode.OK:
             # A job that holds later runs to this one must not go on as if it were there.
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    else:
+        state.discard_empty_directory()
 
 
 @pytest.hookimpl(trylast=True)
@@ -256,10 +308,23 @@ def pytest_terminal_summary(
 
             for command in workflow_commands(state.results, state.lines):
                 terminalreporter.write_line(command)
+    elif state.deselected and (asked := _asked(config)):
+        terminalreporter.write_line(
+            f"servebench: no case for {asked}; there are {cases.offered(state.deselected)}"
+        )
     elif state.cases and (logs := state.server_logs()):
         terminalreporter.write_line(
             f"servebench: no case was measured; the servers' logs are in {_shown(config, logs)}"
         )
+
+
+def _asked(config: pytest.Config) -> str:
+    """Return the option that asks for a rate or buffer size, as given; empty where none does."""
+    keyword, _ = config.stash.get(_REWRITTEN, (config.option.keyword, ""))
+    for option, text in (("-k", keyword), ("-m", config.option.markexpr)):
+        if cases.names_a_size(text):
+            return f"{option} {text!r}"
+    return ""
 
 
 def _shown(config: pytest.Config, path: Path) -> Path:

@@ -77,6 +77,17 @@ def run_files(results: Path) -> list[Path]:
         ) from error
 
 
+def directories_without_run(results: Path) -> list[Path]:
+    """Return the directories of sessions that have left logs or records and no run, by name."""
+    return sorted(
+        one
+        for one in results.iterdir()
+        if not one.is_symlink()
+        and not (one / RUN_FILE).exists()
+        and ((one / "servers").is_dir() or (one / "records").is_dir())
+    )
+
+
 def _in_directory(directory: Path) -> Path:
     for path in (directory / RUN_FILE, directory / LATEST / RUN_FILE):
         if path.is_file():

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.cases import exact_keywords, rate_id
-from pytest_servebench.option_values import processors, several, whole
+from pytest_servebench.option_values import processors, several, time_span, whole
+from pytest_servebench.options import SECONDS, SECONDS_OR_NONE
 
 
 def selects(keyword: str, name: str) -> bool:
@@ -62,6 +63,30 @@ def test_lists() -> None:
         read("1,01")
     with pytest.raises(ValueError, match="empty"):
         read(" , ")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("10", 10), ("10s", 10), ("0.5 s", 0.5), ("250ms", 0.25), ("2min", 120), ("1.5h", 5400)],
+)
+def test_times_have_units(text: str, seconds: float) -> None:
+    assert SECONDS(text) == seconds
+
+
+def test_a_number_without_a_unit_has_the_reader_s_own() -> None:
+    read = time_span("ms", inclusive=False, what="milliseconds")
+    assert [read(text) for text in ("10", "10ms", "10s")] == [10, 10, 10_000]
+
+
+@pytest.mark.parametrize("text", ["", "s", "10m", "10 sec", "0s", "-1s", "nan", "infs", "1e308h"])
+def test_times_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r"give seconds above 0.*\(ms, s, min, h\)"):
+        SECONDS(text)
+
+
+@given(st.floats(0, 1e9))
+def test_a_time_without_a_unit_is_the_number_itself(seconds: float) -> None:
+    assert SECONDS_OR_NONE(repr(seconds)) == SECONDS_OR_NONE(f"{seconds!r}s") == seconds
 
 
 def test_processors() -> None:

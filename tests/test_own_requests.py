@@ -14,7 +14,7 @@ from pytest_servebench.errors import OptionError
 from pytest_servebench.protocols.base import HttpRequest
 from pytest_servebench.servers.ports import free_ports
 from pytest_servebench.traffic import of_requests, request_bytes
-from tests.conftest import RunBench
+from tests.conftest import TEST_FILE, RunBench
 from tests.load.test_misbehaving import serving
 
 
@@ -73,6 +73,50 @@ def test_own_requests_to_any_url(run_bench: RunBench, pytester: pytest.Pytester,
     assert case["server"]["base_url"] == url
     assert case["model"] == "own requests"
     assert case["failures"] == {}
+
+
+NAMED = """
+import pytest
+from pytest_servebench import HttpRequest
+
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_load(poisson_load, name):
+    poisson_load({url!r}, requests=[HttpRequest("POST", "/")], name=name)
+"""
+
+
+def test_servers_by_url_have_names_and_are_compared(
+    run_bench: RunBench, pytester: pytest.Pytester, echo: Any
+) -> None:
+    url, _ = echo
+    result = run_bench(test=NAMED.format(url=url))
+    result.assert_outcomes(passed=2)
+    text = result.stdout.str()
+    for name in ("one", "two"):
+        assert f"{name} at {url}, HTTP" in text
+        assert result.stdout.lines.count(name) == 1  # in the table
+    assert "rate 40, buffer 10" in text.partition("overall evaluation")[2]
+    (file,) = pytester.path.glob("servebench_results/2*/run.json")
+    servers = [case["server"] for case in json.loads(file.read_text())["servebench"]["cases"]]
+    assert [(one["title"], one["kind"], one["base_url"]) for one in servers] == [
+        ("one", "one", url),
+        ("two", "two", url),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("'http://127.0.0.1:1', name=' '", "(URL, name=' '): this is no name; give one"),
+        ("'http://127.0.0.1:1', name='toy'", "(URL, name='toy'): a kind of server has this name"),
+        ("model_server, name='x'", "(server, name='x'): toy has a name; leave it out"),
+    ],
+)
+def test_names_that_cannot_be(run_bench: RunBench, call: str, words: str) -> None:
+    test = TEST_FILE.replace("poisson_load(model_server)", f"poisson_load({call})")
+    result = run_bench(test=test)
+    result.assert_outcomes(failed=1)
+    assert f"OptionError: poisson_load{words}" in result.stdout.str()
 
 
 def test_an_answer_that_fails_its_check_is_a_bad_response(
@@ -193,6 +237,15 @@ def test_a_url_where_nobody_listens(run_bench: RunBench) -> None:
         [f"*ServerStartError: server at {url} *: connection refused (tried for 0* s). Is it *"]
     )
     result.stdout.no_fnmatch_line("*ServerDiedError*")
+    named = run_bench(
+        test=f"""
+        from pytest_servebench import HttpRequest
+
+        def test_load(poisson_load):
+            poisson_load({url!r}, requests=[HttpRequest("POST", "/")], name="mine")
+        """
+    )
+    named.stdout.fnmatch_lines([f"*ServerStartError: mine at {url} *: connection refused*"])
 
 
 def test_a_url_that_is_none(run_bench: RunBench) -> None:

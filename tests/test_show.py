@@ -32,8 +32,11 @@ Capture = pytest.CaptureFixture[str]
 
 
 def report_of(text: str) -> list[str]:
-    """Return the lines from the heading to the name of the directory of the results."""
-    lines = text.splitlines()
+    """Return the lines from the heading to the name of the directory of the results.
+
+    But for the name of the run, which the session's directory tells.
+    """
+    lines = [line for line in text.splitlines() if not line.startswith("run  ")]
     start = next(number for number, line in enumerate(lines) if "= servebench: " in line)
     end = next(n for n, line in enumerate(lines) if line.startswith("servebench: results in "))
     return lines[start:end]
@@ -48,7 +51,9 @@ def test_it_is_what_the_session_showed(
     text = capsys.readouterr().out
     assert report_of(text) == report_of(shown.stdout.str())
     assert "FAILED: the SLO is broken (2 of 2 cases)" in text
-    assert "overall evaluation" in text
+    (run,) = {path.resolve().name for path in (pytester.path / "servebench_results").iterdir()}
+    date = f"{run[:4]}-{run[4:6]}-{run[6:8]} {run[9:11]}:{run[11:13]}"
+    assert f"run       {run}, {date}" in text.splitlines()
     run_bench("-v", "--servebench-rates=40")
     session = report_of(capsys.readouterr().out)
     assert main(["show", "-v"]) == 0

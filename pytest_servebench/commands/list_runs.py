@@ -21,7 +21,13 @@ from pytest_servebench.report.tables import (
 )
 from pytest_servebench.report.text import clean, joined
 from pytest_servebench.results import Run
-from pytest_servebench.saved_runs import LATEST, read_run, run_files
+from pytest_servebench.saved_runs import (
+    LATEST,
+    RUN_FILE,
+    directories_without_run,
+    read_run,
+    run_files,
+)
 
 _VERDICTS: Final = ("passed", "failed", "inconclusive", "invalid")
 _COLUMNS: Final = (
@@ -52,7 +58,6 @@ def run(options: argparse.Namespace) -> int:
     files = run_files(options.results)
     if not files:
         print(f"{options.results}/ holds no saved runs.")
-        return 0
     names = _names(files)
     runs, broken = [], []
     for path in files:
@@ -68,11 +73,18 @@ def run(options: argparse.Namespace) -> int:
             print(text)
     for problem in broken:
         print(f"cannot be read: {problem}")
+    for directory in directories_without_run(options.results):
+        print(
+            f"{clean(directory)}/ holds no {RUN_FILE}: its session measured nothing, was killed, "
+            "or has not ended"
+        )
     return 0
 
 
 def _names(files: Sequence[Path]) -> dict[Path, list[str]]:
     """Return the directory of each run with the names that --servebench-save gave it."""
+    if not files:
+        return {}
     found: dict[Path, list[str]] = {
         path.parent.resolve(): [] for path in files if not path.parent.is_symlink()
     }

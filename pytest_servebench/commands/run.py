@@ -31,7 +31,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--buffer-sizes", nargs="+", metavar="B", help="requests that may wait (default: 10 50)"
     )
-    parser.add_argument("--duration", metavar="S", help="seconds of each case (default: 15)")
+    parser.add_argument(
+        "--duration", metavar="S", help="seconds of each case, or such as 2min (default: 15)"
+    )
     parser.add_argument(
         "--worker-threads", metavar="N", help="workers of the load generator (default: 10)"
     )

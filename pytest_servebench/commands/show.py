@@ -58,7 +58,9 @@ def run(options: argparse.Namespace) -> int:
     if options.format == "table":
         verbosity = int(options.verbose or options.case is not None)
         # Who won where is a matter of all cases.
-        write_tables(TerminalWriter(sys.stdout), part, verbosity, evaluated=part == whole)
+        write_tables(
+            TerminalWriter(sys.stdout), part, verbosity, evaluated=part == whole, named=True
+        )
         print(f"servebench: results in {clean(path.parent)}")
         return 0
     text = markdown(part) if options.format == "markdown" else _json(part)

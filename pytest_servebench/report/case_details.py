@@ -6,7 +6,7 @@ from typing import Final
 
 from pytest_servebench.plain_benchmarks import is_plain
 from pytest_servebench.report.facts import priority_text, server_text, settings_text
-from pytest_servebench.report.figures import NAMES, failed, interval, latency_table
+from pytest_servebench.report.figures import NAMES, cpu_text, failed, interval, latency_table
 from pytest_servebench.report.numbers import (
     INFINITE,
     MISSING,
@@ -64,7 +64,8 @@ def case_text(case: CaseResult, name: str, width: int) -> list[str]:
     lines += row("verdict", _verdict_text(case))
     for clause in case.clauses:
         lines += row(f"  {clause.verdict}", clean(clause.message))
-    lines += row("server", f"{server_text(name, case.server)}; {clean(case.server.base_url)}")
+    server, url = server_text(name, case.server), clean(case.server.base_url)
+    lines += row("server", server if url in server else f"{server}; {url}")
     lines += row("", settings_text(case.server))
     lines += row("load", _load_text(case))
     lines += row("outcomes", _outcomes_text(case))
@@ -183,8 +184,7 @@ def _resources_text(case: CaseResult) -> str:
         parts = ["the server's processor time and memory cannot be seen"]
     else:
         parts = [
-            f"CPU mean {compact(known.cpu_mean)} %, peak {compact(known.cpu_peak)} % "
-            "of one processor",
+            f"CPU {cpu_text(case)} of one processor",
             f"memory mean {compact(megabytes(known.memory_mean), 0)} MB, "
             f"peak {compact(megabytes(known.memory_peak), 0)} MB",
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +47,7 @@ _VERDICTS: Final[Mapping[str, Markup]] = {
     "invalid": {"red": True, "bold": True},
 }
 _NAMED: Final = ("p50", "p95", "p99")
+_SUCCESSES: Final = "  └ successes"
 _BAD: Final[Markup] = {"red": True}
 _FAINT: Final[Markup] = {"light": True}
 
@@ -136,7 +136,7 @@ def _percentile_cell(summary: Summary, name: str, show: Callable[[float | None],
 
 def _successes_row(summary: Summary, show: _Formats) -> list[Cell]:
     row = [Cell("", _FAINT)] * len(COLUMNS)
-    row[0] = Cell("  └ successes", _FAINT)
+    row[0] = Cell(_SUCCESSES, _FAINT)
     row[2] = Cell(compact(summary.latency.n, 0), _FAINT)
     for offset, name in enumerate(_NAMED):
         value = milliseconds(summary.latency.percentiles.get(name))
@@ -162,21 +162,35 @@ def _writer(decimals: int) -> Callable[[float | None], str]:
     return lambda value: compact(value, decimals)
 
 
-def legend(cases: Sequence[CaseResult], shown: Sequence[Column]) -> list[str]:
-    """Return what needs to be said about the tables, and only that."""
-    summaries = [case.summary for case in cases]
+def legend(
+    cases: Sequence[CaseResult], rows: Sequence[Sequence[Cell]], shown: Sequence[Column]
+) -> list[str]:
+    """Return what needs to be said about the tables, and only that.
+
+    Args:
+        cases: what was measured.
+        rows: all rows of the tables.
+        shown: those of :data:`COLUMNS` for which there is room.
+    """
     headings = {column.heading for column in shown}
+    percentiles = {
+        row[_FIRST_PERCENTILE + offset].text
+        for offset, name in enumerate(_NAMED)
+        for row in rows
+        if name in headings
+    }
     if all(map(is_plain, cases)):
         notes = ["p50 to p99: ms that a round took."]
     else:
         notes = ["p50 to p99: ms from the scheduled arrival to the whole answer, waiting included."]
-    if any(map(failed, summaries)):
+    if any(failed(case.summary) for case in cases):
+        sign = f" ({INFINITE})" if INFINITE in percentiles else ""
+        alone = any(row[0].text == _SUCCESSES for row in rows)
         notes.append(
-            "A failed request ranks as infinitely slow (∞); in the row below, the requests that "
-            "succeeded."
+            f"A failed request ranks as infinitely slow{sign}"
+            + ("; in the row below, the requests that succeeded." if alone else ".")
         )
-    known = [percentile(summary, name) for summary in summaries for name in _NAMED]
-    if any(one.value not in (None, math.inf) and not one.resolved for one in known):
+    if any(text.startswith("(") for text in percentiles):
         notes.append(
             "(x): too few independent requests to tell this percentile; the truth may be far "
             "higher."

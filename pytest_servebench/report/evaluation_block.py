@@ -32,15 +32,16 @@ _NOBODY: Final = "-"
 
 
 def evaluation_lines(run: Run, width: int) -> list[Line]:
-    """Return the comparison of the run's servers; nothing where there is nothing to compare."""
+    """Return the comparison of the run's servers; nothing where there are not several."""
     evaluation = evaluate(run.cases, interleaved=run.interleaved)
-    if not evaluation.servers:
+    if len(evaluation.servers) < 2:
         return []
     lines = [line("overall evaluation", bold=True)]
     if evaluation.points:
-        lines += _table(evaluation, width)
+        table, titles = _table(evaluation, width)
+        lines += table
         totals = ", ".join(
-            f"{evaluation.servers[kind]} {counted(number, 'point')}"
+            f"{titles[kind]} {counted(number, 'point')}"
             for kind, number in evaluation.totals.items()
         )
         lines += [
@@ -57,21 +58,29 @@ def evaluation_lines(run: Run, width: int) -> list[Line]:
     return lines
 
 
-def _table(evaluation: Evaluation, width: int) -> list[Line]:
-    names = short_names(evaluation.servers)
+def _table(evaluation: Evaluation, width: int) -> tuple[list[Line], Mapping[str, str]]:
+    """Return the table, and each kind's title with the number that it has where names are long."""
+    titles = evaluation.servers
+    numbers = {kind: f"#{number}" for number, kind in enumerate(titles, 1)}
     columns = [
         Column("point to", right=False),
-        *(Column(heading, right=False, shrinks=True) for heading, _ in METRICS),
+        *(
+            Column(heading, right=False, expendable=place)
+            for place, (heading, _) in enumerate(METRICS, 1)
+        ),
     ]
-    rows = [
-        [Cell(label), *(Cell(winner or _NOBODY) for winner in winners)]
-        for label, winners in cell_winners(evaluation, names)
-    ]
-    layout = lay_out(columns, rows, width)
-    return [
-        *heading_lines(columns, layout),
-        *(row_line(columns, row, layout) for row in rows),
-    ]
+    for names in (short_names(titles), numbers):
+        rows = [
+            [Cell(label), *(Cell(winner or _NOBODY) for winner in winners)]
+            for label, winners in cell_winners(evaluation, names)
+        ]
+        layout = lay_out(columns, rows, width)
+        if len(layout.columns) == len(columns):
+            break
+    lines = [*heading_lines(columns, layout), *(row_line(columns, row, layout) for row in rows)]
+    if names is numbers:
+        titles = {kind: f"{numbers[kind]} {title}" for kind, title in titles.items()}
+    return lines, titles
 
 
 def cell_winners(

@@ -110,6 +110,10 @@ def server_text(title: str, server: ServerInfo, *, protocol: bool = True) -> str
     """Return a server's name with program, version and protocol."""
     text = clean(server.implementation)
     if protocol:
+        # Who an attached server is, its address tells.
+        attached = server.threads is None and server.workers is None
+        url = clean(server.base_url)
+        text += f" at {url}" if attached and url not in text else ""
         text += f", {clean(server.protocol)}"
     named = text.casefold().startswith(title.casefold())
     return text if named else f"{title}: {text}"

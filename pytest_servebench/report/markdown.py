@@ -10,7 +10,7 @@ from pytest_servebench.report.case_table import COLUMNS, legend, server_rows
 from pytest_servebench.report.evaluation_block import evaluation_lines
 from pytest_servebench.report.facts import headline, server_titles
 from pytest_servebench.report.figures import groups
-from pytest_servebench.report.tables import plain_text
+from pytest_servebench.report.tables import Cell, plain_text
 from pytest_servebench.report.terminal import title
 from pytest_servebench.report.text import clean
 from pytest_servebench.results import Run
@@ -25,20 +25,25 @@ def markdown(run: Run) -> str:
     lines = [f"### {escaped(title(run))}", ""]
     lines += _attention(run)
     titles = server_titles(run.cases)
+    rows: list[list[Cell]] = []
     for group in groups(run.cases):
         lines += [f"**{escaped(group.test)}, {group.load}**", ""]
         headings = ["server", *(column.heading for column in COLUMNS)]
         lines += table_head(headings, right=[False, *(column.right for column in COLUMNS)])
         for server in server_rows(group.cases, titles, run.cases):
             name = f"{server.title} ({server.implementation})"
+            rows += server.rows
             for row in server.rows:
                 lines.append(table_row([name, *(cell.text.strip() for cell in row)]))
                 name = ""
         lines.append("")
-    lines += [escaped(note) + "  " for note in legend(run.cases, COLUMNS)]
-    lines += ["", "<details><summary>Evaluation, servers and machine</summary>", "", "```text"]
-    lines += [plain_text(parts) for parts in evaluation_lines(run, 100)]
-    lines += ["", *(f"{label:<10}{text}" for label, text in headline(run)), "```", "", "</details>"]
+    lines += [escaped(note) + "  " for note in legend(run.cases, rows, COLUMNS)]
+    evaluation = [plain_text(parts) for parts in evaluation_lines(run, 100)]
+    name = "Evaluation, servers and machine" if evaluation else "Server and machine"
+    facts = [f"{label:<10}{text}" for label, text in headline(run)]
+    text = [*evaluation, "", *facts] if evaluation else facts
+    lines += ["", f"<details><summary>{name}</summary>", "", "```text", *text, "```"]
+    lines += ["", "</details>"]
     return "\n".join([*lines, ""])
 
 

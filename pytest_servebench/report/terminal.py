@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -10,7 +11,7 @@ from pytest_servebench.report.attention import attention_lines
 from pytest_servebench.report.case_details import case_text
 from pytest_servebench.report.case_table import COLUMNS, ServerRows, legend, server_rows
 from pytest_servebench.report.evaluation_block import evaluation_lines
-from pytest_servebench.report.facts import headline, server_titles
+from pytest_servebench.report.facts import headline, run_date, server_titles
 from pytest_servebench.report.figures import groups
 from pytest_servebench.report.tables import (
     Cell,
@@ -23,6 +24,7 @@ from pytest_servebench.report.tables import (
     row_line,
 )
 from pytest_servebench.report.text import (
+    clean,
     clip,
     counted,
     display_width,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 WIDTH: Final = 100
 _NARROWEST: Final = 40
 _LABEL_WIDTH: Final = 10
+_LEGEND_HANG: Final = 2
 
 
 def title(run: Run) -> str:
@@ -54,6 +57,7 @@ def report_lines(
     unicode: bool = True,
     verbosity: int = 0,
     evaluated: bool = True,
+    named: bool = False,
 ) -> list[Line]:
     """Return the report as lines of coloured parts, none wider than ``width``.
 
@@ -64,11 +68,12 @@ def report_lines(
         verbosity: pytest's: below 0 what is not good and the tables alone, above 0 also everything
             that is known of each case.
         evaluated: whether to say which server did better.
+        named: whether to name the run and its date.
     """
     quiet = verbosity < 0
     lines: list[Line] = []
     for block in (
-        [] if quiet else headline_lines(run, width),
+        [] if quiet else headline_lines(run, width, named=named),
         detail_lines(run, width) if verbosity > 0 else [],
         attention_lines(run, width),
         table_lines(run, width, unicode=unicode, explained=not quiet),
@@ -92,11 +97,12 @@ def detail_lines(run: Run, width: int) -> list[Line]:
     ]
 
 
-def headline_lines(run: Run, width: int) -> list[Line]:
-    """Return what was measured, with what, and where."""
+def headline_lines(run: Run, width: int, *, named: bool = False) -> list[Line]:
+    """Return what was measured, with what, and where; ``named``, also in which run and when."""
+    name = ", ".join(part for part in (clean(run.name), run_date(run)) if part)
     return [
         line(text)
-        for label, content in headline(run)
+        for label, content in [*([("run", name)] if named else []), *headline(run)]
         for text in wrapped(label.ljust(_LABEL_WIDTH), content, width)
     ]
 
@@ -109,18 +115,18 @@ def table_lines(run: Run, width: int, *, unicode: bool, explained: bool = True) 
     titles = server_titles(run.cases)
     several = len({group.test for group in parts}) > 1
     blocks = [server_rows(group.cases, titles, run.cases) for group in parts]
+    signs = [row for group in blocks for one in group for row in one.rows]
     if not unicode:
         blocks = [_ascii(servers) for servers in blocks]
-    layout = lay_out(COLUMNS, [row for group in blocks for one in group for row in one.rows], width)
+    rows = [row for group in blocks for one in group for row in one.rows]
+    layout = lay_out(COLUMNS, rows, width)
     lines: list[Line] = []
     for group, servers in zip(parts, blocks, strict=True):
         name = f"{group.test}, " if several else ""
         heading = Cell(f"{name}{group.load}", {"bold": True, "cyan": True})
         lines += headed(heading, COLUMNS, layout)
         for one in servers:
-            lines.append(
-                ((one.title, {"bold": True}), (f"  {one.implementation}", {"light": True}))
-            )
+            lines += _server_lines(one, width)
             lines += [row_line(COLUMNS, row, layout) for row in one.rows]
         lines.append(line(""))
     if not explained:
@@ -128,9 +134,20 @@ def table_lines(run: Run, width: int, *, unicode: bool, explained: bool = True) 
     shown = [COLUMNS[index] for index, _ in layout.columns]
     return lines + [
         line(text, light=True)
-        for note in legend(run.cases, shown)
-        for text in wrapped("", note, width)
+        for note in legend(run.cases, signs, shown)
+        for text in wrapped("", note, width, hang=_LEGEND_HANG)
     ]
+
+
+def _server_lines(server: ServerRows, width: int) -> list[Line]:
+    """Return who was measured: on one line where there is room, and nothing twice."""
+    title: Part = (server.title, {"bold": True})
+    if server.implementation == server.title:
+        return [(title,)]
+    if display_width(f"{server.title}  {server.implementation}") <= width:
+        return [(title, (f"  {server.implementation}", {"light": True}))]
+    below = wrapped("", server.implementation, width, indent=2)
+    return [(title,), *(line(text, light=True) for text in below)]
 
 
 def _ascii(servers: Sequence[ServerRows]) -> list[ServerRows]:
@@ -160,17 +177,31 @@ def _fitting(parts: Line, width: int, *, unicode: bool) -> Line:
 
 
 def write_tables(
-    writer: TerminalWriter, run: Run, verbosity: int = 0, *, evaluated: bool = True
+    writer: TerminalWriter,
+    run: Run,
+    verbosity: int = 0,
+    *,
+    evaluated: bool = True,
+    named: bool = False,
 ) -> None:
-    """Write the report with a heading; arguments are as of :func:`report_lines`."""
+    """Write the report with a heading.
+
+    Args:
+        writer: pytest's.
+        run: what to report.
+        verbosity: as of :func:`report_lines`.
+        evaluated: likewise.
+        named: likewise.
+    """
     stream = writer._file
     unicode = shows_unicode(stream)
     # A file or a CI log has no width: what it says is the 80 columns of an unknown terminal.
-    width = max(_NARROWEST, min(WIDTH, writer.fullwidth)) if stream.isatty() else WIDTH
+    known = stream.isatty() or os.environ.get("COLUMNS")
+    width = max(_NARROWEST, min(WIDTH, writer.fullwidth)) if known else WIDTH
     heading = clip(title(run), width - 10)
     writer.sep("=", heading if unicode else to_ascii(heading))
     for parts in report_lines(
-        run, width=width, unicode=unicode, verbosity=verbosity, evaluated=evaluated
+        run, width=width, unicode=unicode, verbosity=verbosity, evaluated=evaluated, named=named
     ):
         if plain_text(parts):
             for text, markup in parts:

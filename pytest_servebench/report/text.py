@@ -100,15 +100,26 @@ def pad(text: str, width: int, *, right: bool = False) -> str:
     return space + text if right else text + space
 
 
-def wrapped(label: str, text: str, width: int, *, indent: int = 0) -> list[str]:
-    """Return a label and its text in lines of at most ``width`` columns."""
+def wrapped(
+    label: str, text: str, width: int, *, indent: int = 0, hang: int | None = None
+) -> list[str]:
+    """Return a label and its text in lines of at most ``width`` columns.
+
+    Args:
+        label: what begins the first line.
+        text: what follows.
+        width: of the terminal.
+        indent: spaces before the label.
+        hang: spaces before each further line; by default they stand below the text's beginning.
+    """
     first = " " * indent + label
-    hang = " " * (display_width(first) if display_width(first) <= width // 3 else indent + 2)
+    if hang is None:
+        hang = display_width(first) if display_width(first) <= width // 3 else indent + 2
     lines = textwrap.wrap(
         clean(text),
         width,
         initial_indent=first,
-        subsequent_indent=hang,
+        subsequent_indent=" " * hang,
         break_on_hyphens=False,
     )
     return [clip(line, width) for line in lines] or [clip(first.rstrip(), width)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -22,6 +22,7 @@ from pytest_servebench.errors import (
 from pytest_servebench.load.target import EXAMPLES, Target
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
+from pytest_servebench.report.text import clean
 from pytest_servebench.servers import ports, probe
 from pytest_servebench.servers.base import ServerSettings
 
@@ -94,12 +95,12 @@ class AttachedServer:
         refusal = ports.refusal(Target.parse(self.base_url), _CONNECT_LIMIT)
         now = time.monotonic()
         if refusal is not None:
+            known = self.base_url in self.implementation
+            where = self.implementation + ("" if known else f" at {self.base_url}")
             found = f"does not accept connections: {refusal} (tried for {now - begun:.1g} s)."
             if self._seen == -math.inf:
-                raise ServerStartError(
-                    f"{self.implementation} {found} Is it running, and is this its address?"
-                )
-            raise ServerDiedError(f"{self.implementation} {found}")
+                raise ServerStartError(f"{where} {found} Is it running, and is this its address?")
+            raise ServerDiedError(f"{where} {found}")
         self._seen = now
 
     def stop(self) -> None:
@@ -174,12 +175,26 @@ class AnyHttp:
         raise BadResponseError("nothing is known of this server's answers")
 
 
-def any_server(url: str, settings: ServerSettings) -> AttachedServer:
+def any_server(
+    url: str, settings: ServerSettings, name: str | None = None, taken: Collection[str] = ()
+) -> AttachedServer:
     """Return the server at ``url``, whatever it serves; it is not asked anything yet.
 
+    Args:
+        url: where it is.
+        settings: whose certificates to trust.
+        name: what reports call it; by default, what its URL says.
+        taken: names that it cannot have: those of kinds of server.
+
     Raises:
-        OptionError: the URL is none.
+        OptionError: the URL is none, or the name cannot be used.
     """
+    given = "" if name is None else clean(name)
+    if name is not None and (not given or given in taken):
+        problem = "a kind of server has this name" if given else "this is no name"
+        raise OptionError(
+            f'poisson_load(URL, name={name!r}): {problem}; give one such as "my server".'
+        )
     target = checked_target(
         url,
         "poisson_load(URL)",
@@ -187,9 +202,14 @@ def any_server(url: str, settings: ServerSettings) -> AttachedServer:
         ca_file=settings.tls_ca,
         own_requests=True,
     )
-    # Each URL is a kind of its own: two of them in one run are compared like two servers.
+    # Each URL is a kind of its own: two of them in one run are compared like two servers. A name
+    # takes the place of the URL, so that a later run at another address is of the same server.
     return AttachedServer(
-        target.url, f"server at {target.url}", target.url, AnyHttp(), _seen=-math.inf
+        given or target.url,
+        given or f"server at {target.url}",
+        target.url,
+        AnyHttp(),
+        _seen=-math.inf,
     )
 
 

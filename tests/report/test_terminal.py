@@ -27,7 +27,7 @@ from pytest_servebench.results import (
     Summary,
 )
 from tests.report import made_runs
-from tests.report.made_runs import TENSORFLOW_SERVING, TORCHSERVE, case, invalid, run
+from tests.report.made_runs import OTHER, TENSORFLOW_SERVING, TORCHSERVE, case, invalid, run
 
 RUNS: tuple[Callable[[], Run], ...] = (
     made_runs.default_run,
@@ -98,6 +98,24 @@ def test_each_table_names_the_implementations() -> None:
     assert "savedmodel-server 0.1.0" in evaluation
 
 
+def test_an_implementation_that_is_too_long_goes_on_below() -> None:
+    lines = text_of(made_runs.default_run(), 60).splitlines()
+    place = lines.index("TensorFlow Serving")
+    assert lines[place + 1] == "  savedmodel-server 0.1.0 (TensorFlow 2.21.0)"
+
+
+def test_a_server_that_is_named_by_its_address_is_named_once() -> None:
+    url = "http://127.0.0.1:8000"
+    server = replace(OTHER, kind=url, title=f"server at {url}", implementation=f"server at {url}",
+                     base_url=url, threads=None, workers=None)  # fmt: skip
+    text = text_of(run([case(server)]))
+    assert text.count(f"server at {url}") == 2  # once among the facts, once in the table
+    named = replace(server, kind="mine", title="mine", implementation="mine")
+    lines = text_of(run([case(named)])).splitlines()
+    assert f"server    mine at {url}, Other REST" in lines
+    assert "mine" in lines
+
+
 def test_unequal_settings_are_said_to_be_unequal() -> None:
     other = dataclasses.replace(TORCHSERVE, threads=2)
     text = text_of(run([case(TENSORFLOW_SERVING), case(other)]))
@@ -131,6 +149,25 @@ def test_a_failed_request_is_infinitely_slow_and_the_successes_stand_below() -> 
     assert "∞" in row
     assert "∞" not in successes
     assert "infinitely slow" in text
+
+
+def test_the_legend_explains_what_is_there_alone() -> None:
+    nothing = text_of(made_runs.nothing_ok_run())
+    assert "(x)" not in nothing
+    assert "infinitely slow (∞)." in nothing
+    assert "in the row below" not in nothing
+    fine = text_of(run([case(rate=100.0, duration=60.0)]))
+    assert "(x)" not in fine
+    assert "infinitely" not in fine
+    assert "(x)" in text_of(made_runs.single_run())
+
+
+@pytest.mark.parametrize("share", [0.001, 0.2])
+def test_the_sign_of_infinity_is_explained_where_it_is(share: float) -> None:
+    text = text_of(run([case(rate=100.0, duration=60.0, error_share=share)]))
+    table, _, legend = text.partition("p50 to p99: ")
+    assert "in the row below" in legend
+    assert ("∞" in table) == ("(∞)" in legend) == (share > 0.01)
 
 
 def test_verdicts_that_are_not_good_come_before_the_numbers() -> None:
@@ -286,11 +323,28 @@ def test_any_encoding_can_be_written_to(encoding: str) -> None:
     writer._file.flush()
 
 
-def test_a_log_file_gets_all_columns() -> None:
+def test_a_log_file_gets_all_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     writer = FakeWriter("utf-8", columns=80)
     write_tables(writer, made_runs.default_run())  # type: ignore[arg-type]
     writer._file.seek(0)
     assert "errors" in writer._file.read()
+
+
+def test_who_gives_a_width_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    writer = FakeWriter("utf-8", columns=60)
+    write_tables(writer, made_runs.default_run())  # type: ignore[arg-type]
+    writer._file.seek(0)
+    assert max(map(display_width, writer._file.read().splitlines())) <= 60
+
+
+@pytest.mark.parametrize("started", ["2026-11-24T18:47:44+00:00", ""])
+def test_a_run_can_be_named_with_its_date(started: str) -> None:
+    made = replace(made_runs.single_run(), name="main", started=started)
+    first, *others = map(plain_text, report_lines(made, named=True))
+    assert first == "run       main" + (", 2026-11-24 18:47" if started else "")
+    assert others == text_of(made).splitlines()
 
 
 # -- results that nobody would think of -------------------------------------------------------
@@ -384,8 +438,26 @@ def test_evaluation_gives_points_and_advice() -> None:
     assert all(len(text) <= 100 for text in evaluation.splitlines())
 
 
-def test_one_server_has_no_points() -> None:
+def test_one_server_is_compared_with_nothing() -> None:
     made = made_runs.default_run()
     alone = [case for case in made.cases if case.server.kind == "torchserve"]
-    _, _, evaluation = text_of(replace(made, cases=tuple(alone))).partition("overall evaluation")
-    assert "points" not in evaluation
+    text = text_of(replace(made, cases=tuple(alone)))
+    assert "evaluation" not in text
+    assert "compare" not in text
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_narrow_evaluation_numbers_the_servers(width: int) -> None:
+    made = made_runs.overloaded_run()
+    _, _, evaluation = text_of(made, width).partition("overall evaluation")
+    heading, *rows = evaluation.splitlines()[1:]
+    assert heading.split() == ["point", "to", "p50", "tail", "ok/s", "ok", "%", "CPU", "memory"]
+    row = next(one for one in rows if one.startswith("rate 100, buffer 10"))
+    assert set(row.split()[4:]) == {"#1", "-"}
+    assert "points  #1 TensorFlow Serving 30 points, #2 TorchServe 0" in evaluation
+    assert "…" not in evaluation
+
+
+def test_a_wide_evaluation_names_the_servers() -> None:
+    _, _, evaluation = text_of(made_runs.overloaded_run()).partition("overall evaluation")
+    assert "#" not in evaluation

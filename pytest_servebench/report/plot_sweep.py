@@ -30,6 +30,7 @@ _APART: Final = 7.0  # points between curves at one rate, so that equal ones can
 _MARKER: Final = 5.5  # points: a marker's size
 _SMALLEST: Final = 0.45  # of the markers' usual size, where curves and rates crowd
 _LABEL_ROOM: Final = 11.0  # points that an SLO's label needs above its line
+_LOWEST: Final = 3.0  # part of its value down to which an interval is shown on a logarithmic axis
 _TOP: Final = 0.965  # height of what has no number, in parts of the axis
 _UP = Outline(
     [(0, 0), (0, 1), (-0.16, 0.72), (0, 1), (0.16, 0.72)],
@@ -121,7 +122,10 @@ def _memory(case: CaseResult) -> Point | None:
 _UNSEEN = "not visible: the server was attached"
 THROUGHPUT: Final = Metric("Throughput", "successes/s", _throughput, "throughput", "linear", 1.0)
 SUCCESS: Final = Metric("Success rate", "% of arrivals", _success, "success_rate", "percent", 100.0)
-CPU: Final = Metric("CPU, mean and peak", "% of one processor", _cpu, "cpu", "linear", 1.0, _UNSEEN)
+# Peaks of a moment are many times the mean: on a linear axis they would press the means flat.
+CPU: Final = Metric(
+    "CPU, mean and peak", "% of one processor (log scale)", _cpu, "cpu", "log", 1.0, _UNSEEN
+)
 MEMORY: Final = Metric(
     "Memory, mean and peak", "MB resident", _memory, "memory", "linear", 1e-6, _UNSEEN
 )
@@ -173,14 +177,21 @@ def draw_sweep(
     _bounds(ax, metric, cases)
 
 
-def _scale(ax: Axes, metric: Metric, points: Iterable[Point], rates: Sequence[float]) -> None:
-    known = list(points)
-    ends = [
+def scale_ends(metric: Metric, points: Iterable[Point]) -> list[float]:
+    """Return the finite values that a metric's axis must hold."""
+    return [
         end
-        for point in known
+        for point in points
         for end in (point.value, point.low, point.high, point.peak)
-        if end is not None and math.isfinite(end)
+        if end is not None
+        and math.isfinite(end)
+        # On a logarithmic axis, an interval that begins near zero would take all of the room.
+        and not (metric.scale == "log" and end < point.value / _LOWEST)
     ]
+
+
+def _scale(ax: Axes, metric: Metric, points: Iterable[Point], rates: Sequence[float]) -> None:
+    ends = scale_ends(metric, points)
     if metric.scale == "log":
         scale_logarithmic(ax, ends, (1.0, 1000.0))
     elif metric.scale == "percent":

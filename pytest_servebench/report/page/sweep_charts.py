@@ -22,6 +22,7 @@ from pytest_servebench.report.plot_sweep import (
     Metric,
     Point,
     latency,
+    scale_ends,
 )
 from pytest_servebench.report.text import clean
 from pytest_servebench.results import CaseResult
@@ -97,8 +98,7 @@ def _sweep(
 
 
 def _axis(metric: Metric, points: Sequence[Point], rates: Sequence[float]) -> axes.Axis:
-    ends = [end for one in points for end in (one.value, one.low, one.high, one.peak)
-            if end is not None and math.isfinite(end)]  # fmt: skip
+    ends = scale_ends(metric, points)
     if metric.scale == "log":
         return axes.logarithmic(ends)
     if metric.scale == "percent":

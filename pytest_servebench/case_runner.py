@@ -78,7 +78,7 @@ def run_case(
         server: a running server.
         info: how reports show it.
         traffic: what to send, and how answers are judged.
-        watch: called some ten times a second with the live records.
+        watch: called with the live records, as by :func:`~pytest_servebench.load.runner.run_load`.
 
     Raises:
         ServerDiedError: the server ended under the load.
@@ -105,11 +105,11 @@ def run_case(
 
     def look(store: RecordStore) -> None:
         nonlocal next_look
+        if (start := store.start) != NEVER:
+            monitor.expect(start / 1e9, start / 1e9 + case.duration)
         if (now := time.monotonic()) >= next_look:
             next_look = now + _ALIVE_INTERVAL
             server.check_alive()
-        if (start := store.start) != NEVER:
-            monitor.expect(start / 1e9, start / 1e9 + case.duration)
         watch(store)
 
     server.check_alive()

@@ -275,11 +275,11 @@ def _change(
     if metric == "throughput":  # it may be compared by its share of the arrivals
         rates = [[case.summary.throughput for case in side] for side in (pair.base, pair.new)]
         values = [ratios.geometric_mean(side) for side in rates]
+    undecided = verdict == "cannot tell"
+    reason = _reason(metric, (*base, *new), slower, verdict != unmoved) if undecided else ""
     return Change(
-        metric, values[0], values[1], change, strict, all(sampled), verdict,
-        _reason((*base, *new), slower, verdict != unmoved) if verdict == "cannot tell" else "",
-        slower,
-    )  # fmt: skip
+        metric, values[0], values[1], change, strict, all(sampled), verdict, reason, slower
+    )
 
 
 def _whatever_the_speed(change: Range, slower: float) -> Range:
@@ -316,7 +316,7 @@ def _worse_by(metric: str, value: float) -> float:
     return -change if metric in LARGER_IS_BETTER else change
 
 
-def _reason(samples: Sequence[Sample], slower: float, machine: bool) -> str:
+def _reason(metric: str, samples: Sequence[Sample], slower: float, machine: bool) -> str:
     if machine:
         word, factor = ("slower", slower) if slower > 1 else ("faster", 1 / slower)
         return f"the machine was {100 * (factor - 1):.0f} % {word} in NEW"
@@ -324,5 +324,5 @@ def _reason(samples: Sequence[Sample], slower: float, machine: bool) -> str:
     if all(infinite):
         return "infinite on both sides"
     if any(sample.range.open for sample in samples):
-        return "too few requests"
+        return "too short a window" if metric == "cpu" else "too few requests"
     return "requests failed" if any(infinite) else "within noise"

@@ -192,9 +192,10 @@ def _contest(cell: _Cell, metric: str, read: _Reader) -> Compared:
         apart = (
             known[best].low > one.high if metric in LARGER_IS_BETTER else known[best].high < one.low
         )
+        if _too_small(metric, known[best].value, one.value):
+            return _decided(row, None, _SMALL)
         if not apart:
-            small = _too_small(metric, known[best].value, one.value)
-            return _decided(row, None, _SMALL if small else "within noise")
+            return _decided(row, None, "within noise")
     return _decided(row, best, "")
 
 
@@ -310,7 +311,7 @@ def _throughput(cell: _Cell) -> _Reader:
 
 def _memory(case: CaseResult) -> _Range | None:
     value = case.resources.memory_peak
-    return None if value is None else _with_margin(_Range(value, value, value))
+    return None if value is None else _Range(value, value, value)
 
 
 def _cpu(case: CaseResult) -> _Range | None:
@@ -319,10 +320,4 @@ def _cpu(case: CaseResult) -> _Range | None:
         return None
     # Runs that were saved by an earlier version have no interval.
     known = _range(case.summary.estimates.get("cpu"))
-    return _with_margin(known or _Range(value, value, value))
-
-
-def _with_margin(one: _Range) -> _Range:
-    """Return a range that parts from others only where the values differ by :data:`MARGIN`."""
-    half = math.sqrt(1 - MARGIN)
-    return _Range(one.value, min(one.low, one.value * half), max(one.high, one.value / half))
+    return known or _Range(value, value, value)

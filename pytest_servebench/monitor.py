@@ -11,13 +11,17 @@ from types import TracebackType
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import psutil
 
 from pytest_servebench.results import Resources
 
 _INTERVAL: Final = 0.25  # seconds between samples
 _RESCAN: Final = 8  # samples between two looks for new processes, which cost most
-_LATE: Final = 0.05  # seconds after its end in which a sample still belongs to a window
+_LATE: Final = 0.05  # seconds after an end of the window in which a sample still stands for it
+
+
+Times = npt.NDArray[np.float64]
 
 
 class ResourceMonitor:
@@ -38,7 +42,7 @@ class ResourceMonitor:
         self._cpu: dict[int, float] = {}
         self._samples: list[tuple[float, float, float, float, float]] = []
         self._window: tuple[float, float] | None = None
-        self._stopped = False
+        self._stopped = self._expected = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._watch, name="servebench-monitor", daemon=True)
 
@@ -62,29 +66,36 @@ class ResourceMonitor:
         if self._window != (start, end):
             with self._changed:
                 self._window = (start, end)
+                self._expected = True
                 self._changed.notify()
 
     def _watch(self) -> None:
+        self._rescan()
         count = 0
-        while True:
-            if count % _RESCAN == 0:
-                self._rescan()
+        while not self._stopped:
             self._sample()
             count += 1
-            if self._wait():
-                self._sample()
-                return
+            if self._wait() or count % _RESCAN == 0:
+                self._rescan()  # after a sample, which must not be late for it
+        self._sample()
 
     def _wait(self) -> bool:
-        """Wait until it is time for the next sample; tell whether it is the last one."""
+        """Wait until it is time for the next sample, or for the end.
+
+        Return at once, and tell so, when a window is expected: its processes must be known by its
+        start, or what they did before would count.
+        """
         last = time.monotonic()
         with self._changed:
             while not self._stopped:
+                if self._expected:
+                    self._expected = False
+                    return True
                 left = _due(last, self._window) - time.monotonic()
                 if left <= 0:
                     return False
                 self._changed.wait(left)
-        return True
+        return False
 
     def _rescan(self) -> None:
         for pid in self._pids():
@@ -119,20 +130,19 @@ class ResourceMonitor:
         when, cpu, memory, busy, total = samples.T
         window = np.interp([start, end], when, total)
         host = 100 * np.diff(np.interp([start, end], when, busy))[0] / max(np.diff(window)[0], 1e-9)
-        inside = (when >= start) & (when <= end + _LATE)
-        if not self._cpu or inside.sum() < 2:
+        first, last = _sampled(when, start), _sampled(when, end)
+        inside = _whole_steps(when, first, last)
+        if not self._cpu or len(inside) < 2:
             return Resources(None, None, None, None, float(host))
-        spent = np.diff(np.interp([start, end], when, cpu))[0]
+        spent = np.diff(np.interp([first, last], when, cpu))[0]
         times, used = when[inside], cpu[inside]
-        steps = np.diff(times)
-        load = 100 * np.diff(used) / steps
-        whole = load[steps > _INTERVAL / 2]  # CPU time comes in bursts: a short step tells nothing
+        load = 100 * np.diff(used) / np.diff(times)
         host_load = 100 * np.diff(busy[inside]) / np.maximum(np.diff(total[inside]), 1e-9)
-        mean = float(100 * spent / (end - start))
+        mean = float(100 * spent / (last - first))
         return Resources(
             cpu_mean=mean,
             # In a short window much lies before the first sample in it and after the last one.
-            cpu_peak=max(float(whole.max(initial=0.0)), mean),
+            cpu_peak=max(float(load.max()), mean),
             memory_mean=float(memory[inside].mean()),
             memory_peak=float(memory[inside].max()),
             host_cpu_mean=float(host),
@@ -143,6 +153,24 @@ class ResourceMonitor:
                 "host_cpu": [round(float(value), 1) for value in host_load],
             },
         )
+
+
+def _sampled(when: Times, time: float) -> float:
+    """Return when the sample was taken that stands for an end of the window; ``time`` if none."""
+    later = when[when >= time]
+    return float(later[0]) if len(later) and later[0] <= time + _LATE else time
+
+
+def _whole_steps(when: Times, first: float, last: float) -> list[int]:
+    """Return which samples between two times to use: of a step too short, CPU tells nothing."""
+    inside = np.flatnonzero((when >= first) & (when <= last)).tolist()
+    kept = inside[:1]
+    for index in inside[1:]:
+        if when[index] - when[kept[-1]] >= _INTERVAL / 2:
+            kept.append(index)
+    if inside and kept[-1] != inside[-1]:  # the last sample ends the step before
+        kept[1 if len(kept) == 1 else -1 :] = inside[-1:]
+    return kept
 
 
 def _due(last: float, window: tuple[float, float] | None) -> float:

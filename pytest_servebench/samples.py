@@ -6,18 +6,24 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from pytest_servebench.bootstrap import Z
 from pytest_servebench.comparability import Pair
 from pytest_servebench.evaluation import MARGIN
-from pytest_servebench.ratios import Range, Sample
+from pytest_servebench.ratios import Range, Sample, exp, log
 from pytest_servebench.results import CaseResult, Estimate
 
 
 def samples(metric: str, cases: Sequence[CaseResult], pair: Pair) -> list[Sample]:
     """Return what each of the cases says, nothing where one does not know."""
-    if metric == "throughput" and _arrivals(pair.base) == _arrivals(pair.new):
+    same = _arrivals(pair.base) == _arrivals(pair.new)
+    if metric == "throughput" and same:
         # The same arrivals: the share of them that was answered in time tells more.
         return _read("throughput_share", cases) or _read(metric, cases)
-    return _read(metric, cases)
+    found = _read(metric, cases)
+    if metric == "cpu" and not same:
+        numbers = [case.summary.arrivals for case in cases]
+        return [_with_luck(*one) for one in zip(found, numbers, strict=False)]
+    return found
 
 
 def _read(metric: str, cases: Sequence[CaseResult]) -> list[Sample]:
@@ -56,6 +62,19 @@ def _cpu(metric: str, case: CaseResult) -> Sample | None:
     # Runs that were saved by an earlier version have no interval.
     estimate = case.summary.estimates.get(metric)
     return _by_margin(case.resources.cpu_mean) if estimate is None else Sample(_range(estimate))
+
+
+def _with_luck(sample: Sample, arrivals: int) -> Sample:
+    """Return a sample of CPU for any arrivals: its interval is for those that came.
+
+    Their number is a Poisson variable, and CPU goes with it.
+    """
+    known = sample.range
+    luck = Z / math.sqrt(arrivals) if arrivals else math.inf
+    low = math.hypot(log(known.value) - log(known.low), luck) if known.low > 0 else math.inf
+    high = math.hypot(log(known.high) - log(known.value), luck) if known.value > 0 else math.inf
+    wider = Range(known.value, known.value * exp(-low), known.value * exp(high))
+    return Sample(wider, sampled=sample.sampled)
 
 
 def _memory(_: str, case: CaseResult) -> Sample | None:

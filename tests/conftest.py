@@ -22,9 +22,10 @@ RunBench = Callable[..., pytest.RunResult]
 
 
 def pytest_configure() -> None:
-    # A shell that runs this in the background has it ignore Ctrl-C, and all its children inherit
-    # that: tests that send it would wait for ever.
+    # A shell that runs this in the background has it ignore Ctrl-C, and nohup a hangup; all its
+    # children inherit that: tests that send them would wait for ever.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # Nor are runs of pytest within a test workers of the run that this one may be a worker of.
     if os.environ.pop("PYTEST_XDIST_WORKER", None):
         # The other processors are for the other workers: PyTorch's threads would wait in loops.

@@ -316,6 +316,38 @@ def test_cpu_is_compared_by_its_interval(half: float, verdict: str) -> None:
     assert (change.base, change.new) == pytest.approx((20.0, 24.0))
 
 
+def test_cpu_of_other_arrivals_needs_more() -> None:
+    def taking(cpu: float, seed: int = 0) -> CaseResult:
+        one = saved.case(resources=Resources(cpu, None, None, 1e9, None))
+        known = changed(one.summary, cpu=Estimate(cpu, cpu * 0.99, cpu * 1.01))
+        return dataclasses.replace(one, summary=known, seed=seed)
+
+    arrivals = taking(1.0).summary.arrivals
+    factor = 1 + 3 / math.sqrt(arrivals)
+    assert only(taking(20.0), taking(20.0 * factor)).changes["cpu"].verdict == "worse"
+    other = only(taking(20.0), taking(20.0 * factor, seed=1)).changes["cpu"]
+    assert other.verdict == "cannot tell"
+    assert other.change.low < 1 < other.change.high
+
+
+def test_cpu_of_a_short_window_cannot_be_told() -> None:
+    def taking(cpu: float) -> CaseResult:
+        one = saved.case(resources=Resources(cpu, None, None, 1e9, None))
+        return dataclasses.replace(one, summary=changed(one.summary, cpu=Estimate(cpu, 0.0, None)))
+
+    change = only(taking(20.0), taking(60.0)).changes["cpu"]
+    assert (change.verdict, change.reason) == ("cannot tell", "too short a window")
+
+
+def test_a_run_of_an_earlier_version_has_no_interval_of_cpu() -> None:
+    old = saved.case(resources=Resources(20.0, None, None, 1e9, None))
+    new = saved.case(resources=Resources(24.0, None, None, 1e9, None))
+    new = dataclasses.replace(new, summary=changed(new.summary, cpu=Estimate(24.0, 23.0, 25.0)))
+    change = only(old, new).changes["cpu"]
+    assert not change.sampled
+    assert change.verdict == "worse"
+
+
 def test_unseen_processes_have_no_cpu() -> None:
     new = saved.case(resources=Resources(None, None, None, None, None))
     assert "cpu" not in only(saved.case(), new).changes

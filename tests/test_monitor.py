@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 import time
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench.monitor import ResourceMonitor, _due
+from pytest_servebench.monitor import ResourceMonitor, _cpu_seconds, _due
 
 
 def test_the_peak_is_never_below_the_mean() -> None:
@@ -48,34 +48,66 @@ def test_samples_are_regular_and_leave_out_no_end_of_the_window(
     assert due - last >= interval / 2 - 1e-9 or due in window
 
 
-_BUSY_THEN_IDLE = """
-import sys, time
-print("up", flush=True)
-sys.stdin.readline()
-until = time.process_time() + 0.4
-while time.process_time() < until:
-    pass
-print("idle", flush=True)
-sys.stdin.readline()
-"""
+def watched(*samples: tuple[float, float]) -> ResourceMonitor:
+    """Return a monitor that has taken these samples: time and CPU time in seconds."""
+    monitor = ResourceMonitor(list)
+    monitor._cpu = {7: samples[-1][1]}
+    monitor._samples = [(when, cpu, 1e6, 2 * when, 4 * when) for when, cpu in samples]
+    return monitor
 
 
-def test_work_before_the_window_does_not_count() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", _BUSY_THEN_IDLE],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-    ) as process:  # fmt: skip
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdout.readline()
-        with ResourceMonitor(lambda: [process.pid]) as monitor:
-            print(file=process.stdin, flush=True)
-            process.stdout.readline()
-            start = time.monotonic() + 0.05
-            monitor.expect(start, start + 1.0)
-            time.sleep(1.1)
-        print(file=process.stdin, flush=True)
-    seen = monitor.resources(start, start + 1.0)
-    assert seen.cpu_mean is not None
-    assert seen.cpu_mean < 1.0  # percent; without a sample at the start, some 3 to 6
-    assert seen.series["time"] == pytest.approx([0.25, 0.5, 0.75, 1.0], abs=0.1)
+def test_work_before_the_sample_at_the_start_does_not_count() -> None:
+    monitor = watched((0.8, 0.0), (1.001, 0.19), (1.25, 0.19), (1.501, 0.24), (1.6, 0.3))
+    seen = monitor.resources(1.0, 1.5)
+    assert seen.cpu_mean == pytest.approx(100 * 0.05 / 0.5)
+    assert seen.series["time"] == [0.25, 0.501]
+    assert seen.series["cpu"] == pytest.approx([0.0, 100 * 0.05 / 0.251], abs=0.01)
+
+
+def test_a_sample_soon_after_the_end_is_none_of_the_windows() -> None:
+    monitor = watched((1.0, 0.0), (1.25, 0.0), (1.5, 0.0), (1.52, 0.02))
+    seen = monitor.resources(1.0, 1.5)
+    assert seen.series["cpu"] == [0.0, 0.0]
+    assert seen.cpu_peak == seen.cpu_mean == 0.0
+
+
+def test_steps_that_are_too_short_are_put_together() -> None:
+    # The second sample was late, so that the next one came at once; and so was the last but one.
+    monitor = watched((1.0, 0.0), (1.49, 0.1), (1.5, 0.11), (1.75, 0.11), (1.99, 0.2), (2.0, 0.21))
+    seen = monitor.resources(1.0, 2.0)
+    assert seen.series["time"] == [0.49, 0.75, 1.0]
+    assert seen.series["cpu"] == pytest.approx(
+        [100 * 0.1 / 0.49, 100 * 0.01 / 0.26, 100 * 0.1 / 0.25], abs=0.01
+    )
+    assert seen.cpu_mean == pytest.approx(21.0)
+
+
+def test_a_window_of_one_step() -> None:
+    seen = watched((1.0, 0.0), (1.04, 0.01), (1.1, 0.02)).resources(1.0, 1.1)
+    assert seen.series["time"] == [0.1]
+    assert seen.cpu_mean == pytest.approx(20.0)
+
+
+def test_what_a_process_did_before_it_was_expected_does_not_count() -> None:
+    known: list[int] = []
+    with ResourceMonitor(lambda: known) as monitor:
+        while not monitor._samples:
+            time.sleep(0.01)
+        known.append(os.getpid())  # a process that starts during the warm-up
+        monitor.expect(start := time.monotonic() + 0.05, start + 0.3)
+        while time.monotonic() < start + 0.3:
+            time.sleep(0.01)
+    at_start = next(cpu for when, cpu, *_ in monitor._samples if when >= start)
+    assert at_start > 0.1  # what this process has taken so far
+
+
+def test_cpu_times_where_the_clock_of_a_process_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def forbidden(_: int) -> float:
+        raise PermissionError
+
+    own = psutil.Process()
+    exact = _cpu_seconds(own)
+    monkeypatch.setattr(time, "clock_gettime", forbidden)
+    assert _cpu_seconds(own) == pytest.approx(exact, rel=0.2)

@@ -58,7 +58,8 @@ def run_load(spec: LoadSpec, watch: Callable[[RecordStore], None] = lambda _: No
 
     Args:
         spec: what load to make.
-        watch: called some ten times a second with the live records; an exception ends the load.
+        watch: called with the live records some ten times a second, and ten times as often until
+            the clock starts; an exception ends the load.
 
     Raises:
         InvalidMeasurementError: the generator itself failed.
@@ -107,8 +108,8 @@ def _run_child(
         try:
             began = time.monotonic()
             while child.poll() is None:
-                # One long sleep: waiting with a timeout wakes up again and again, and what this
-                # process takes of the processors, the server lacks.
+                # Long sleeps under load: waiting with a timeout wakes up again and again, and what
+                # this process takes of the processors, the server lacks.
                 time.sleep(_POLL if store.phase >= Phase.RUNNING else _QUICK_POLL)
                 if (change := _state_change(child.pid)) is not None:
                     # Going on is the end of a stop that was seen, or tells of one too short for it.

@@ -29,6 +29,7 @@ from pytest_servebench.bootstrap import Z, student
 from pytest_servebench.gates import LARGER_IS_BETTER
 from pytest_servebench.node_ids import cell_of, function_of
 from pytest_servebench.plain_benchmarks import is_plain
+from pytest_servebench.ratios import Range
 from pytest_servebench.recommendation import Compared, recommend
 from pytest_servebench.results import CaseResult, Estimate
 from pytest_servebench.slo import ENOUGH
@@ -64,17 +65,8 @@ class Evaluation:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Range:
-    """A value with the range in which it may be; infinities are infinities."""
-
-    value: float
-    low: float
-    high: float
-
-
 _Cell = Mapping[str, Sequence[CaseResult]]  # kind to its cases: one, or one for each repeat
-_Reader = Callable[[CaseResult], _Range | None]
+_Reader = Callable[[CaseResult], Range | None]
 _Contest = Callable[[_Cell, str, _Reader], Compared]
 
 
@@ -268,27 +260,25 @@ def _estimates(cases: Sequence[CaseResult], metric: str) -> list[Estimate]:
     return [one for one in found if one is not None]
 
 
-def _together(repeats: Sequence[_Range | None]) -> _Range | None:
+def _together(repeats: Sequence[Range | None]) -> Range | None:
     known = [one for one in repeats if one is not None]
     if not known or len(known) < len(repeats):
         return None
-    return _Range(
+    return Range(
         median(one.value for one in known),
         min(one.low for one in known),
         max(one.high for one in known),
     )
 
 
-def _range(estimate: Estimate | None) -> _Range | None:
-    if estimate is None:
-        return None
-    ends = (estimate.value, estimate.low, estimate.high)
-    return _Range(*(math.inf if one is None else one for one in ends))
+def _known(case: CaseResult, metric: str) -> Range | None:
+    estimate = case.summary.estimates.get(metric)
+    return None if estimate is None else Range.of(estimate)
 
 
 def _estimate(metric: str) -> _Reader:
-    def read(case: CaseResult) -> _Range | None:
-        return _range(case.summary.estimates.get(metric)) if case.summary.arrivals else None
+    def read(case: CaseResult) -> Range | None:
+        return _known(case, metric) if case.summary.arrivals else None
 
     return read
 
@@ -299,25 +289,24 @@ def _throughput(cell: _Cell) -> _Reader:
     if len({summary.arrivals for summary in every}) > 1:
         return _estimate("throughput")
 
-    def read(case: CaseResult) -> _Range | None:
+    def read(case: CaseResult) -> Range | None:
         share = case.summary.estimates.get("throughput_share")
         if share is None or share.value is None or share.low is None or share.high is None:
-            return _range(case.summary.estimates.get("throughput"))
+            return _known(case, "throughput")
         scale = case.summary.achieved_rate
-        return _Range(share.value * scale, share.low * scale, share.high * scale)
+        return Range(share.value * scale, share.low * scale, share.high * scale)
 
     return read
 
 
-def _memory(case: CaseResult) -> _Range | None:
+def _memory(case: CaseResult) -> Range | None:
     value = case.resources.memory_peak
-    return None if value is None else _Range(value, value, value)
+    return None if value is None else Range(value, value, value)
 
 
-def _cpu(case: CaseResult) -> _Range | None:
+def _cpu(case: CaseResult) -> Range | None:
     value = case.resources.cpu_mean
     if value is None:
         return None
     # Runs that were saved by an earlier version have no interval.
-    known = _range(case.summary.estimates.get("cpu"))
-    return known or _Range(value, value, value)
+    return _known(case, "cpu") or Range(value, value, value)

@@ -24,6 +24,7 @@ from statistics import NormalDist, variance
 from typing import Final
 
 from pytest_servebench.bootstrap import Z
+from pytest_servebench.results import Estimate
 from pytest_servebench.stats import wilson_interval
 
 NORMAL: Final = NormalDist()
@@ -36,6 +37,12 @@ class Range:
     value: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> Range:
+        """Return an estimate in which what it leaves out is infinite."""
+        ends = (estimate.value, estimate.low, estimate.high)
+        return cls(*(math.inf if one is None else one for one in ends))
 
     @property
     def open(self) -> bool:

@@ -10,7 +10,7 @@ from pytest_servebench.bootstrap import Z
 from pytest_servebench.comparability import Pair
 from pytest_servebench.evaluation import MARGIN
 from pytest_servebench.ratios import Range, Sample, exp, log
-from pytest_servebench.results import CaseResult, Estimate
+from pytest_servebench.results import CaseResult
 
 
 def samples(metric: str, cases: Sequence[CaseResult], pair: Pair) -> list[Sample]:
@@ -43,25 +43,25 @@ def _latency(metric: str, case: CaseResult) -> Sample | None:
     if metric == "mean" and estimate.value is None:
         # One failed request makes a mean infinite, and may be chance.
         return Sample(Range(math.inf, 0.0, math.inf))
-    return Sample(_range(estimate))
+    return Sample(Range.of(estimate))
 
 
 def _share(metric: str, case: CaseResult) -> Sample | None:
     estimate = case.summary.estimates.get(metric)
     if estimate is None or estimate.value is None:
         return None
-    return Sample(_range(estimate), share=True)
+    return Sample(Range.of(estimate), share=True)
 
 
 def _throughput(metric: str, case: CaseResult) -> Sample | None:
     estimate = case.summary.estimates.get(metric)
-    return None if estimate is None or estimate.value is None else Sample(_range(estimate))
+    return None if estimate is None or estimate.value is None else Sample(Range.of(estimate))
 
 
 def _cpu(metric: str, case: CaseResult) -> Sample | None:
     # Runs that were saved by an earlier version have no interval.
     estimate = case.summary.estimates.get(metric)
-    return _by_margin(case.resources.cpu_mean) if estimate is None else Sample(_range(estimate))
+    return _by_margin(case.resources.cpu_mean) if estimate is None else Sample(Range.of(estimate))
 
 
 def _with_luck(sample: Sample, arrivals: int) -> Sample:
@@ -98,8 +98,3 @@ _READERS: Final[Mapping[str, Callable[[str, CaseResult], Sample | None]]] = {
     "cpu": _cpu,
     "memory": _memory,
 }
-
-
-def _range(estimate: Estimate) -> Range:
-    ends = (estimate.value, estimate.low, estimate.high)
-    return Range(*(math.inf if one is None else one for one in ends))

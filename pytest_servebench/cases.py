@@ -30,9 +30,7 @@ _MARKER_KEYS: Final = (
 _KEYWORD: Final = re.compile(
     r"(?<![\w.\-\[])(rate|buffer)(\d+(?:\.\d+)?)(?![\w.\-\]])", re.IGNORECASE
 )
-
-
-_SIZE: Final = re.compile(r"(?:rate|buffer)\s*=?\s*\d", re.IGNORECASE)
+_SIZE: Final = re.compile(r"\b(?:rate|buffer)\s*=?\s*\d", re.IGNORECASE)
 
 
 def exact_keywords(expression: str) -> str:
@@ -49,18 +47,43 @@ def names_a_size(expression: str) -> bool:
     return _SIZE.search(expression) is not None
 
 
-def offered(items: Iterable[pytest.Item]) -> str:
-    """Return which rates and buffer sizes there are among ``items``, and what changes them."""
+def offered(items: Sequence[pytest.Item]) -> str:
+    """Return which rates and buffer sizes there are among ``items``, and what each is given by."""
     parts = []
-    for name, word, option in (
-        ("rate", "rates", "--servebench-rates"),
-        ("buffer_size", "buffer sizes", "--servebench-buffer-sizes"),
+    for name, word, key, option in (
+        ("rate", "rates", "rates", "--servebench-rates"),
+        ("buffer_size", "buffer sizes", "buffer_sizes", "--servebench-buffer-sizes"),
     ):
-        given = {_param(item, name) for item in items}  # of a test's own, anything
-        values = sorted(value for value in given if isinstance(value, (int, float)))
-        if values:
-            parts.append(f"{word} {', '.join(f'{value:g}' for value in values)} ({option})")
+        found: dict[str, set[float]] = {}
+        for item in items:
+            value = _param(item, name)
+            if isinstance(value, (int, float)):  # of a test's own, it may be anything
+                found.setdefault(_given_by(item, name, key, option), set()).add(value)
+        texts = [
+            f"{', '.join(f'{value:g}' for value in sorted(values))} ({giver})"
+            for giver, values in found.items()
+        ]
+        if texts:
+            parts.append(f"{word} {', '.join(texts)}")
     return ", ".join(parts)
+
+
+def _given_by(item: pytest.Item, name: str, key: str, option: str) -> str:
+    """Return what a test has its rate or buffer size from: only there can another be given."""
+    if name in _own_parameters(item):
+        return "@pytest.mark.parametrize"
+    if any(key in marker.kwargs for marker in item.iter_markers(MARKER)):
+        return f"@pytest.mark.{MARKER}"
+    return option
+
+
+def _own_parameters(node: pytest.Item) -> set[str]:
+    """Return the names that a test's ``parametrize`` markers give values to."""
+    names: set[str] = set()
+    for marker in node.iter_markers("parametrize"):
+        given = marker.args[0] if marker.args else marker.kwargs["argnames"]
+        names |= {name.strip() for name in (given.split(",") if isinstance(given, str) else given)}
+    return names
 
 
 def rate_id(rate: float) -> str:
@@ -128,14 +151,7 @@ def parametrize(metafunc: pytest.Metafunc, settings: Settings) -> None:
     markers = list(metafunc.definition.iter_markers(MARKER))
     for marker in markers:
         check_marker(marker)
-    own = {
-        name.strip()
-        for marker in metafunc.definition.iter_markers("parametrize")
-        for name in (
-            marker.args[0].split(",") if isinstance(marker.args[0], str) else marker.args[0]
-        )
-    }
-    names = set(metafunc.fixturenames) - own
+    names = set(metafunc.fixturenames) - _own_parameters(metafunc.definition)
     if "model_server" in names:
         metafunc.parametrize(
             "model_server",

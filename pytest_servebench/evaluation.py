@@ -27,7 +27,7 @@ from typing import Final
 
 from pytest_servebench.bootstrap import Z, student
 from pytest_servebench.gates import LARGER_IS_BETTER
-from pytest_servebench.node_ids import cell_of, function_of
+from pytest_servebench.node_ids import cell_of, function_of, without
 from pytest_servebench.plain_benchmarks import is_plain
 from pytest_servebench.ratios import Range
 from pytest_servebench.recommendation import Compared, recommend
@@ -135,7 +135,7 @@ def _full_names(cases: Sequence[CaseResult], titles: Mapping[str, str]) -> dict[
 
 def cell_id(case: CaseResult) -> str:
     """Return what a case shares with the same cell of another server: its id without the kind."""
-    parts = f"-{cell_of(case.nodeid)}-".replace(f"-{case.server.kind}-", "-", 1)
+    parts = f"-{without(cell_of(case.nodeid), [case.server.kind])}-"
     return f"{function_of(case.nodeid)}[{_REPEAT.sub('-', parts).strip('-')}]"
 
 

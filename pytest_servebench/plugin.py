@@ -156,7 +156,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if loads:
         state.deselected.clear()  # only who selects no case at all is told which there are
     wrong = [*state.wrong_markers, *cases.wrong_slos(loads)]
-    if loads and hasattr(config, "workerinput"):
+    if (loads or wrong) and hasattr(config, "workerinput"):
         # An error here would seem to be a crash of pytest-xdist's worker: its controller raises it.
         config.workeroutput[_REFUSAL] = "\n".join(wrong) or _NO_WORKERS  # type: ignore[attr-defined]
         session.items.clear()
@@ -254,6 +254,7 @@ def pytest_benchmark_group_stats(
     return (yield)
 
 
+@pytest.hookimpl(tryfirst=True)  # the first answer is taken, and pytest-benchmark always has one
 def pytest_benchmark_scale_unit(
     config: pytest.Config, unit: str, benchmarks: Any, best: Any, worst: Any, sort: str
 ) -> Any:

@@ -209,6 +209,18 @@ def test_cells_of_different_tests_do_not_meet() -> None:
     }
 
 
+def test_servers_meet_whose_names_pytest_escapes() -> None:
+    cases = []
+    for name, milliseconds in (("altes Gerät", 10), ("neues Gerät", 7)):
+        server = {"kind": name, "title": name, "implementation": name}
+        escaped = name.replace("ä", r"\xe4")
+        nodeid = f"test_it.py::test_load[{escaped}-rate10-buffer50]"
+        cases.append(dataclasses.replace(cell(server, milliseconds), nodeid=nodeid))
+    found = evaluate(cases)
+    assert point(found, "p50").winner == "neues Gerät"
+    assert found.notes == ()
+
+
 # -- words ----------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_servebench.node_ids import cell_of, function_of, short_labels
+from pytest_servebench.node_ids import cell_of, function_of, short_labels, without
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,19 @@ def test_an_id_has_a_function_and_a_cell(nodeid: str, function: str, cell: str) 
 def test_a_label_is_the_shortest_that_tells(functions: list[str], labels: list[str]) -> None:
     assert list(short_labels(functions).values()) == labels
     assert list(short_labels(functions[::-1]).values()) == labels[::-1]
+
+
+@pytest.mark.parametrize(
+    ("cell", "part", "left"),
+    [
+        ("8-toy-rate10", "toy", "8-rate10"),
+        ("8-toy2-rate10", "toy", "8-toy2-rate10"),
+        ("toy-toy", "toy", "toy"),
+        (r"altes Ger\xe4t-rate10", "altes Gerät", "rate10"),
+        ("altes Gerät-rate10", "altes Gerät", "rate10"),
+        (" old   engine-rate10", "old engine", "rate10"),
+        ("a+b-rate10", "a+b", "rate10"),
+    ],
+)
+def test_a_part_is_taken_out_however_the_id_spells_it(cell: str, part: str, left: str) -> None:
+    assert without(cell, [part]) == left

@@ -205,6 +205,11 @@ def test_a_failed_case_quotes_what_was_logged_while_it_ran(tmp_path: Path) -> No
     assert "servers/b.log: nothing was written while this case ran" in page(silent)
     for outside in ("secret.log", "../secret.log", "servers/../secret.log", "/etc/passwd"):
         assert "of the directory" not in page(LogPart(outside, 0, 5))
+    for damaged in (
+        LogPart("servers/a.log", -5, 10), LogPart("servers/a.log", 0, 10**30),
+        LogPart("servers/\0", 0, 5), LogPart("servers/" + "a" * 300, 0, 5),
+    ):  # fmt: skip
+        assert "<line" not in page(damaged)
 
 
 # -- what is missing ------------------------------------------------------------------------------

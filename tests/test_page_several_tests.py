@@ -134,6 +134,14 @@ def test_parameters_of_ones_own_are_no_names_where_the_rate_tells_as_much(tmp_pa
     assert variants(cases) == ["test_a", "test_a"]
 
 
+def test_long_parameters_of_ones_own_that_look_the_same_are_different_tests() -> None:
+    start, end = "x" * 40, "y" * 40
+    cases = [measured(TESTS[0], "toy", 5, f"-{start}{middle}{end}") for middle in "abb"]
+    first, second, again = variants(cases)
+    assert "…" in first
+    assert second == again == first.removesuffix("]") + " (2)]"
+
+
 def test_what_needs_attention_names_the_test(run: Run, tmp_path: Path) -> None:
     case = dataclasses.replace(run.cases[2], verdict="invalid", invalid_reason="late")
     text = page_text(

@@ -40,6 +40,14 @@ def test_the_benchmark_table_of_loads_is_narrow_and_in_the_order_of_the_tests(
     ]
 
 
+def test_the_benchmark_table_has_the_same_unit_where_the_plugin_is_loaded_first(
+    run_bench: RunBench,
+) -> None:
+    result = run_bench("-p", "servebench")
+    result.assert_outcomes(passed=1)
+    assert benchmark_table(result)[0].startswith("Name (time in ms)")
+
+
 @pytest.mark.parametrize(
     ("arguments", "further", "columns"),
     [
@@ -79,10 +87,20 @@ def test_a_rate_that_selects_nothing_says_which_there_are(
 def test_a_test_s_own_sizes_are_named_if_they_are_numbers(run_bench: RunBench) -> None:
     test = "import pytest\n\n@pytest.mark.parametrize('rate', ['slow', 7.5, 30])\n"
     result = run_bench("-k", "rate9", test=test + TEST_FILE.split("\n\n")[1])
-    result.stdout.fnmatch_lines(["*; there are rates 7.5, 30 (*), buffer sizes 10 (*)"])
+    result.stdout.fnmatch_lines(["*; there are rates 7.5, 30 (@pytest.mark.parametrize), *"])
 
 
-@pytest.mark.parametrize("keyword", ["nosuch", "rate40", "not rate40"])
+def test_only_what_would_change_the_sizes_is_named(run_bench: RunBench) -> None:
+    marked = TEST_FILE.replace("\n\ndef", "\n\n@pytest.mark.servebench(rates=[5])\ndef")
+    test = marked + TEST_FILE.split("\n\n")[1].replace("test_load", "test_other")
+    result = run_bench("-k", "rate9", "--servebench-rates=10", test=test)
+    assert (
+        "servebench: no case for -k 'rate9'; there are rates 5 (@pytest.mark.servebench), "
+        "10 (--servebench-rates), buffer sizes 10 (--servebench-buffer-sizes)"
+    ) in result.stdout.lines
+
+
+@pytest.mark.parametrize("keyword", ["nosuch", "rate40", "not rate40", "generate10"])
 def test_other_selections_say_nothing_of_rates(run_bench: RunBench, keyword: str) -> None:
     result = run_bench("--servebench-rates=40,5", "--collect-only", "-k", keyword)
     result.stdout.no_fnmatch_line("*there are rates*")
@@ -110,6 +128,17 @@ def test_several_processes_are_told_of_wrong_markers(run_bench: RunBench) -> Non
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     (line,) = [one for one in result.stderr.lines if "5mss" in one and one.startswith("ERROR")]
     assert "test_it.py::test_load: @pytest.mark.slo" in line
+
+
+def test_several_processes_are_told_of_wrong_markers_of_tests_that_are_left_out(
+    run_bench: RunBench,
+) -> None:
+    marked = TEST_FILE.replace("\n\ndef", "\n\n@pytest.mark.servebench(rates='x')\ndef")
+    result = run_bench("-n", "2", "-m", "not servebench", test=marked, subprocess=True)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = [one for one in result.stderr.lines if "rates='x'" in one]
+    assert line.startswith("ERROR: test_it.py::test_load: @pytest.mark.servebench")
+    assert "INTERNALERROR" not in result.stdout.str()
 
 
 def test_a_time_has_a_unit_in_option_and_marker(

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from pytest_servebench.results import CaseResult, ServerDeath
+from pytest_servebench.results import CaseResult, LogPart, ServerDeath
 from pytest_servebench.servers.logs import last_lines
 
 _LOG_LINES: Final = 20
@@ -32,22 +32,27 @@ def case_logs(case: CaseResult, directory: Path) -> list[LogTail]:
     """
     if not case.logs:
         return _log_tails(case.server.kind, directory)
-    servers = (directory / "servers").resolve()
-    found = []
-    for part in case.logs:
-        path = (directory / part.file).resolve()
-        # The name comes from a file: it must be an entry of the directory, not a way out.
-        if not (path.is_relative_to(servers) and path.is_file()):
-            continue
-        first = part.before + max(0, part.added - _LOG_LINES)
-        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-            lines = tuple(islice(map(_log_line, file), first, part.before + part.added))
-        last = part.before + part.added
-        which = f"lines {first + 1} to {last}, written while this case ran"
-        found.append(LogTail(part.file, lines, which))
+    tails = [_part_tail(part, directory) for part in case.logs]
+    found = [tail for tail in tails if tail is not None]
     written = [one for one in found if one.lines]
     silent = "nothing was written while this case ran"
     return written or [LogTail(one.name, (), silent) for one in found[:1]]
+
+
+def _part_tail(part: LogPart, directory: Path) -> LogTail | None:
+    """Return the last lines of a log's part; ``None`` where there is no such log or part."""
+    last = part.before + part.added
+    first = part.before + max(0, part.added - _LOG_LINES)
+    try:
+        path = (directory / part.file).resolve()
+        # The name comes from a file: it must be an entry of the directory, not a way out.
+        if not (path.is_relative_to((directory / "servers").resolve()) and path.is_file()):
+            return None
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+            lines = tuple(islice(map(_log_line, file), first, last))
+    except (OSError, ValueError):  # the latter where it is no name or no count of lines
+        return None
+    return LogTail(part.file, lines, f"lines {first + 1} to {last}, written while this case ran")
 
 
 def _log_tails(kind: str, directory: Path) -> list[LogTail]:

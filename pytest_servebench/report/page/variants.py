@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,8 +21,8 @@ def variants(cases: Sequence[CaseResult]) -> list[str]:
     """Return the name of each case's test, in their order.
 
     It is the shortest name of the test function that tells it from the others, and in brackets
-    the parameters of the user's own, where those alone tell cases of one server, rate and buffer
-    apart: ``test_load[8]``.
+    the parameters of the user's own, where those alone tell cases of one rate and buffer apart:
+    ``test_load[8]``. Long ones are abridged, and numbered where they then look the same.
     """
     labels = test_labels(cases)
     own = [_own(case) for case in cases]
@@ -29,10 +30,22 @@ def variants(cases: Sequence[CaseResult]) -> list[str]:
     for case, text in zip(cases, own, strict=True):
         found.setdefault((test_id(case), case.rate, case.buffer_size), set()).add(text)
     parted = {test for (test, _, _), texts in found.items() if len(texts) > 1}
+    shown = _shown(own)
     return [
-        labels[test_id(case)] + (f"[{text}]" if text and test_id(case) in parted else "")
+        labels[test_id(case)] + (f"[{shown[text]}]" if text and test_id(case) in parted else "")
         for case, text in zip(cases, own, strict=True)
     ]
+
+
+def _shown(texts: Sequence[str]) -> dict[str, str]:
+    """Return each text to one that is safe and short, and no other one's."""
+    found: dict[str, str] = {}
+    alike: Counter[str] = Counter()
+    for text in dict.fromkeys(texts):
+        short = abridged(clean(text), _LONGEST)
+        alike[short] += 1
+        found[text] = short if alike[short] == 1 else f"{short} ({alike[short]})"
+    return found
 
 
 def _own(case: CaseResult) -> str:
@@ -43,4 +56,4 @@ def _own(case: CaseResult) -> str:
         case.server.kind, rate_id(case.rate), f"buffer{case.buffer_size}",
         f"repeat{repeat_of(case)}",
     )  # fmt: skip
-    return abridged(clean(without(cell_of(case.nodeid or case.name), ours)), _LONGEST)
+    return without(cell_of(case.nodeid or case.name), ours)

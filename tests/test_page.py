@@ -344,3 +344,13 @@ def test_importing_the_plugin_costs_no_templates() -> None:
         "sys.exit('jinja2' in sys.modules or 'matplotlib' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_named_server_by_url_shows_its_address(tmp_path: Path) -> None:
+    case = made_runs.case(attached=True)
+    info = dataclasses.replace(case.server, implementation="chat", base_url="http://127.0.0.1:8000")
+    named = dataclasses.replace(
+        case, server=dataclasses.replace(info, threads=None, workers=None, title="chat")
+    )
+    text = check(page_text(made_runs.run([named]), tmp_path)).text
+    assert "chat at http://127.0.0.1:8000, TensorFlow Serving REST" in " ".join(text.split())

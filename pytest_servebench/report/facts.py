@@ -108,15 +108,19 @@ def _digest_text(case: CaseResult) -> str:
 
 def server_text(title: str, server: ServerInfo, *, protocol: bool = True) -> str:
     """Return a server's name with program, version and protocol."""
-    text = clean(server.implementation)
-    if protocol:
-        # Who an attached server is, its address tells.
-        attached = server.threads is None and server.workers is None
-        url = clean(server.base_url)
-        text += f" at {url}" if attached and url not in text else ""
-        text += f", {clean(server.protocol)}"
+    text = program_text(server) if protocol else clean(server.implementation)
     named = text.casefold().startswith(title.casefold())
     return text if named else f"{title}: {text}"
+
+
+def program_text(server: ServerInfo) -> str:
+    """Return a server's program, version and protocol."""
+    text = clean(server.implementation)
+    # Who an attached server is, its address tells.
+    attached = server.threads is None and server.workers is None
+    url = clean(server.base_url)
+    text += f" at {url}" if attached and url not in text else ""
+    return f"{text}, {clean(server.protocol)}"
 
 
 def fairness_texts(run: Run) -> list[str]:

@@ -13,6 +13,7 @@ from pytest_servebench.plain_benchmarks import is_plain
 from pytest_servebench.report.attention import BLOCKS, causes, server_troubles
 from pytest_servebench.report.facts import (
     headline,
+    program_text,
     run_date,
     server_titles,
     servers,
@@ -32,7 +33,7 @@ from pytest_servebench.report.page.variants import variants
 from pytest_servebench.report.plot_series import colours, make_series, tinted
 from pytest_servebench.report.records import read_records
 from pytest_servebench.report.text import abridged, clean, counted, joined
-from pytest_servebench.results import CaseResult, Run, ServerInfo
+from pytest_servebench.results import CaseResult, Run
 
 _VERDICTS: Final = ("invalid", "failed", "inconclusive", "passed", "none")
 _WORDS: Final = {"none": "without an SLO"}
@@ -166,7 +167,7 @@ def content(
     for case in loaded:
         tests.setdefault(by_id[id(case)].function, []).append(case)
     known = {
-        kind: ServerView(titles[kind], _program(server), settings_text(server),
+        kind: ServerView(titles[kind], program_text(server), settings_text(server),
                          classes[kind, None])
         for kind, server in servers(loaded).items()
     }  # fmt: skip
@@ -201,10 +202,6 @@ def _title(cases: Sequence[CaseResult], titles: Mapping[str, str]) -> str:
     if cases and all(map(is_plain, cases)):
         return "Benchmarks"
     return abridged(joined(titles.values()), _LONGEST_TITLE) or "pytest-servebench"
-
-
-def _program(server: ServerInfo) -> str:
-    return f"{clean(server.implementation)}, {clean(server.protocol)}"
 
 
 _Classes = dict[tuple[str, int | None], str]

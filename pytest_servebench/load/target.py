@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import socket
 import ssl
 from collections.abc import Callable
@@ -107,16 +106,6 @@ class Target:
             context.verify_mode = ssl.CERT_NONE
         return context
 
-    def http_connection(self, timeout: float) -> http.client.HTTPConnection:
-        """Return a plain blocking connection, for requests outside of any measurement."""
-        if self.unix_socket is not None:
-            return _UnixConnection(self.unix_socket, timeout)
-        if self.tls:
-            return http.client.HTTPSConnection(
-                self.host, self.port, timeout=timeout, context=self.ssl_context()
-            )
-        return http.client.HTTPConnection(self.host, self.port, timeout=timeout)
-
 
 def explained(error: Exception) -> str:
     """Return what an error of a connection says, with the remedy where it is known."""
@@ -127,20 +116,6 @@ def explained(error: Exception) -> str:
             "--servebench-tls-verify=false)"
         )
     return str(text)
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the path."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
 
 
 class Dialer:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-import http.client
+from typing import Final
 
 import numpy as np
 
-from pytest_servebench.load.target import Target, explained
+from pytest_servebench.load.target import Target
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
 from pytest_servebench.protocols.predictions import excerpt
 
+MOST_BYTES: Final = 16 * 2**20
+
 
 class NoAnswerError(Exception):
-    """Nobody answered, or not in HTTP; the message says why."""
+    """Nobody answered, or not in HTTP; the message says why.
+
+    Attributes:
+        final: whether asking again is in vain, as this is not the address of such a server.
+    """
+
+    def __init__(self, message: str, *, final: bool = False) -> None:
+        """Say why, and whether it will stay so."""
+        super().__init__(message)
+        self.final = final
 
 
 def describe(answer: HttpAnswer) -> str:
@@ -21,28 +32,25 @@ def describe(answer: HttpAnswer) -> str:
     return f"status {answer.status}: {excerpt(answer.body)!r}"
 
 
-def ask(where: Target | str, request: HttpRequest, timeout: float) -> HttpAnswer:
+def ask(
+    where: Target | str, request: HttpRequest, timeout: float, *, most: int = MOST_BYTES
+) -> HttpAnswer:
     """Send one request over a fresh connection, past any proxy, to a target or a URL.
 
+    Args:
+        where: the server.
+        request: what to send.
+        timeout: seconds for all of it: names, connection, handshake, headers and body.
+        most: bytes that the body may have.
+
     Raises:
-        NoAnswerError: there is no connection, no answer within ``timeout`` seconds, or no HTTP.
+        NoAnswerError: there is no connection, no whole answer in time, too much of it, or no HTTP.
     """
+    # Imported here, as the plugin is loaded in every pytest run of its user.
+    from pytest_servebench.servers import http_client  # noqa: PLC0415
+
     target = Target.parse(where) if isinstance(where, str) else where
-    connection = target.http_connection(timeout)
-    try:
-        connection.request(
-            request.method, request.path, body=request.body or None, headers=dict(request.headers)
-        )
-        response = connection.getresponse()
-        return HttpAnswer(response.status, response.read())
-    except TimeoutError:
-        raise NoAnswerError(f"no answer within {timeout:.3g} s") from None
-    except OSError as error:
-        raise NoAnswerError(explained(error) or type(error).__name__) from None
-    except http.client.HTTPException as error:
-        raise NoAnswerError(f"the answer is not HTTP ({type(error).__name__})") from None
-    finally:
-        connection.close()
+    return http_client.ask(target, request, timeout, most=most)
 
 
 def compare(protocol: PredictionProtocol, model: ServedModel, body: bytes) -> str | None:

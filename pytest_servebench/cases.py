@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import pytest
@@ -13,6 +14,7 @@ from pytest_servebench.errors import OptionError
 from pytest_servebench.node_ids import function_of
 from pytest_servebench.option_values import number, whole
 from pytest_servebench.options import SECONDS, SECONDS_OR_NONE, Settings
+from pytest_servebench.own_fixtures import is_ours
 
 MARKER: Final = "servebench"
 _MARKER_KEYS: Final = (
@@ -27,10 +29,16 @@ _MARKER_KEYS: Final = (
     "buffer",
 )
 
-_KEYWORD: Final = re.compile(
-    r"(?<![\w.\-\[])(rate|buffer)(\d+(?:\.\d+)?)(?![\w.\-\]])", re.IGNORECASE
-)
+_SIZE_WORD: Final = r"(rate|buffer)(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
+# What pytest takes for one word of a -k expression, so that only a whole one is a size.
+_WORD: Final = r"[\w:+\-.\[\]\\/]"
+_KEYWORD: Final = re.compile(rf"(?<!{_WORD}){_SIZE_WORD}(?!{_WORD})", re.IGNORECASE)
 _SIZE: Final = re.compile(r"\b(?:rate|buffer)\s*=?\s*\d", re.IGNORECASE)
+_IN_NAME: Final = re.compile(rf"{_SIZE_WORD}(?![\d.])", re.IGNORECASE)
+
+# A keyword of load tests alone while -k is applied. It must be a part of no word that anyone
+# writes, as pytest looks for parts of words; a letter (of phonetics), as it takes no other signs.
+_LOAD_KEYWORD: Final = "\u02ad"
 
 
 def exact_keywords(expression: str) -> str:
@@ -40,6 +48,55 @@ def exact_keywords(expression: str) -> str:
     ``-`` or ``]``.
     """
     return _KEYWORD.sub(r"(\1\2- or \1\2])", expression)
+
+
+@contextmanager
+def exact_selection(config: pytest.Config, items: Sequence[pytest.Item]) -> Iterator[None]:
+    """Have ``-k`` select load tests among ``items`` exactly, and other tests as pytest does.
+
+    Only within the context: the user's expression is what everybody else sees.
+
+    Raises:
+        pytest.UsageError: the expression cannot be read.
+    """
+    given = config.option.keyword
+    exact = exact_keywords(given)
+    measured = loads(items)
+    if exact == given or not measured:
+        yield
+        return
+    added = {item: _extra_keywords(item) - item.extra_keyword_matches for item in measured}
+    for item, words in added.items():
+        item.extra_keyword_matches |= words
+    config.option.keyword = (
+        f"({_LOAD_KEYWORD} and ({exact})) or (not {_LOAD_KEYWORD} and ({given}))"
+    )
+    try:
+        yield
+    except pytest.UsageError:
+        config.option.keyword = given  # its error must show what the user wrote, and the place
+        if (marks := config.pluginmanager.get_plugin("mark")) is not None:
+            marks.pytest_collection_modifyitems(items=list(items), config=config)
+        raise
+    finally:
+        config.option.keyword = given
+        for item, words in added.items():
+            item.extra_keyword_matches -= words
+
+
+def _extra_keywords(item: pytest.Item) -> set[str]:
+    """Return what marks a load test, and the sizes in all of its keywords but the cell.
+
+    ``-k rate10`` finds ``test_rate10_alone[toy-rate5]`` too: a name goes on where a cell would end.
+    """
+    nodes = [node for node in item.listchain() if not isinstance(node, pytest.Session)]
+    if isinstance(nodes[0], pytest.Directory):
+        del nodes[0]  # the root is no keyword to pytest either
+    names = {node.name.partition("[")[0] for node in nodes} | item.listextrakeywords()
+    names |= {marker.name for marker in item.iter_markers()}
+    names |= set(getattr(getattr(item, "function", None), "__dict__", ()))
+    sizes = (found[0] for name in names for found in _IN_NAME.finditer(name))
+    return {_LOAD_KEYWORD, *(f"{size}-" for size in sizes)}
 
 
 def names_a_size(expression: str) -> bool:
@@ -195,7 +252,7 @@ def in_order(items: Sequence[pytest.Item], *, interleave: bool) -> list[pytest.I
     with it, for the whole run: the servers take turns in each cell, and the one that was first in
     one repeat is last in the next. Tests without repeats, or of a single server, keep their places.
     """
-    places = [place for place, item in enumerate(items) if "poisson_load" in fixtures_of(item)]
+    places = [place for place, item in enumerate(items) if is_load(item)]
     servers = list(dict.fromkeys(_param(items[place], "model_server") for place in places))
     cells = list(dict.fromkeys(_cell(items[place]) for place in places))
 
@@ -220,7 +277,12 @@ def fixtures_of(item: pytest.Item) -> Sequence[str]:
 
 def loads(items: Iterable[pytest.Item]) -> list[pytest.Item]:
     """Return the tests that put load on a server."""
-    return [item for item in items if "poisson_load" in fixtures_of(item)]
+    return [item for item in items if is_load(item)]
+
+
+def is_load(item: pytest.Item) -> bool:
+    """Tell whether a test puts load on a server, by the plugin's own fixture."""
+    return "poisson_load" in fixtures_of(item) and is_ours(item, "poisson_load")
 
 
 def _param(item: pytest.Item, name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,6 @@ __all__ = [
     "torchserve",
 ]
 
-_REWRITTEN = pytest.StashKey[tuple[str, str]]()
 _REFUSAL = "servebench_refusal"  # of a worker of pytest-xdist, sent to its controller
 _NO_WORKERS = (
     "-n: servers that are loaded at the same time make each other's numbers wrong. Run load tests "
@@ -64,7 +64,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Read the settings; make ``-k rate10`` exact before pytest compiles it."""
+    """Read the settings, and register the markers."""
     config.addinivalue_line(
         "markers",
         "slo(*expressions): what a case must meet, such as 'p99<50ms' or 'success_rate>=99%'",
@@ -80,20 +80,16 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
     config.stash[SESSION] = ServebenchSession(config, settings)
     config.stash[PROGRESS] = Progress(config)
-    if settings.exact_keywords and config.option.keyword:
-        exact = cases.exact_keywords(config.option.keyword)
-        if exact != config.option.keyword:
-            config.stash[_REWRITTEN] = (config.option.keyword, exact)
-            config.option.keyword = exact
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say what was made of ``-k``."""
-    if _REWRITTEN not in config.stash:
+    """Say what ``-k`` means for load tests."""
+    given = config.option.keyword
+    exact = cases.exact_keywords(given)
+    if exact == given or not session_of(config).settings.exact_keywords:
         return []
-    given, exact = config.stash[_REWRITTEN]
     return [
-        f"servebench: -k {given!r} taken as {exact!r} "
+        f"servebench: -k {given!r} taken as {exact!r} for load tests "
         "(--servebench-exact-keywords=false to turn off)"
     ]
 
@@ -128,7 +124,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Give each case the timer that replays its latencies, and the marker that selects it."""
-    if "poisson_load" in cases.fixtures_of(item):
+    if cases.is_load(item):
         benchmark_bridge.prepare_item(item)
         cases.mark(item)
 
@@ -139,12 +135,18 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
         session_of(item.config).deselected.extend(cases.loads([item]))
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Spread repeats over the run, after pytest has put tests of one server together."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, Any, Any]:
+    """Make ``-k rate10`` exact; spread repeats, after pytest has put a server's tests together."""
     settings = session_of(config).settings
+    exact = cases.exact_selection(config, items) if settings.exact_keywords else nullcontext()
+    with exact:
+        outcome = yield
     if settings.repeats > 1 or settings.interleave:
         items[:] = cases.in_order(items, interleave=settings.interleave)
+    return outcome
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -321,8 +323,7 @@ def pytest_terminal_summary(
 
 def _asked(config: pytest.Config) -> str:
     """Return the option that asks for a rate or buffer size, as given; empty where none does."""
-    keyword, _ = config.stash.get(_REWRITTEN, (config.option.keyword, ""))
-    for option, text in (("-k", keyword), ("-m", config.option.markexpr)):
+    for option, text in (("-k", config.option.keyword), ("-m", config.option.markexpr)):
         if cases.names_a_size(text):
             return f"{option} {text!r}"
     return ""

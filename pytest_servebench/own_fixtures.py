@@ -1,0 +1,41 @@
+"""Whose fixture a test gets: names such as ``rate`` are common, and a user may have such fixtures.
+
+pytest says so in no public way; what is asked of its private data stands here alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+
+_MODULE: Final = "pytest_servebench.fixtures"
+
+
+def is_ours(node: pytest.Item | pytest.Metafunc, name: str) -> bool:
+    """Tell whether a test gets this plugin's fixture of a name, and not one of the user's own.
+
+    It gets the plugin's also by a fixture of the user's own that asks for the one of its own name.
+    """
+    for definition in reversed(_definitions(node, name)):
+        if definition.func.__module__ == _MODULE:
+            return True
+        if name not in definition.argnames:
+            return False
+    return False
+
+
+def wrapper_of(node: pytest.Item, name: str) -> str:
+    """Return where a user's own fixture of a plugin's name is; empty where there is none."""
+    definitions = _definitions(node, name)
+    if not definitions or definitions[-1].func.__module__ == _MODULE:
+        return ""
+    func = definitions[-1].func
+    return f"{func.__module__}.{func.__qualname__}"
+
+
+def _definitions(node: pytest.Item | pytest.Metafunc, name: str) -> list[Any]:
+    """Return the fixtures of a name that a test's own closure has, the closest one last."""
+    holder = node.definition if isinstance(node, pytest.Metafunc) else node
+    info = getattr(holder, "_fixtureinfo", None)
+    return list(info.name2fixturedefs.get(name, ())) if info is not None else []

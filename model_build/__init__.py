@@ -19,6 +19,7 @@ from model_build.files import cache_directory
 from model_build.packaging import WEIGHTS, package
 from pytest_servebench.errors import ModelError
 from pytest_servebench.model import ServedModel
+from pytest_servebench.python_child import python_child
 
 _TAIL = 10  # lines of a training's messages that go into an error
 _log = logging.getLogger(__name__)
@@ -59,14 +60,12 @@ def _train() -> Path:
     if epochs and not (epochs.isdecimal() and int(epochs) > 0):
         raise ModelError(f"{EPOCHS_VARIABLE} must be a whole number above 0, not {epochs!r}")
     weights = cache_directory() / "training" / f"epochs-{epochs or 'default'}.safetensors"
-    root = str(Path(__file__).resolve().parents[1])
-    command = [sys.executable, "-m", "model_build.train", "--output", str(weights)]
-    if epochs:
-        command += ["--epochs", epochs]
+    arguments = ["--output", str(weights), *(("--epochs", epochs) if epochs else ())]
+    command, told = python_child("model_build.train", *arguments)
     # In a process of its own, as builds are.
     with subprocess.Popen(
         command,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)])},
+        env={**os.environ, **told},
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -85,6 +84,7 @@ def _train() -> Path:
     if training.returncode != 0:
         raise ModelError(
             f"training ended with status {training.returncode}; "
-            f"'{' '.join(command[1:])}' runs it by itself. It said:\n{''.join(tail)}"
+            f"'python -m model_build.train {' '.join(arguments)}' runs it by itself. "
+            f"It said:\n{''.join(tail)}"
         )
     return weights

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.errors import ModelError
+from pytest_servebench.python_child import python_child
 
 Floats = npt.NDArray[np.float32]
 
@@ -27,7 +28,6 @@ LOGITS = "logits.npz"
 
 SERVED_NAME = "fashion"
 _TAIL = 3000  # characters of stderr that go into an error
-_ROOT = Path(__file__).resolve().parents[1]
 
 
 def build(part: str, weights: Path, images: Path, directory: Path) -> None:
@@ -48,13 +48,13 @@ def run_child(part: str, weights: Path, images: Floats, into: Path) -> None:
     Raises:
         ModelError: the child failed; the message is the child's own, or the end of its output.
     """
-    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+    command, told = python_child("model_build.child", part)
     with tempfile.TemporaryDirectory() as scratch:
         images_file = Path(scratch) / "images.npy"
         np.save(images_file, images)
         done = subprocess.run(
-            [sys.executable, "-m", "model_build.child", part, weights, images_file, into],
-            env={**os.environ, "PYTHONPATH": path},
+            [*command, weights, images_file, into],
+            env={**os.environ, **told},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -21,11 +20,14 @@ from pytest_servebench.load.generator import payload_choice, prepare
 from pytest_servebench.load.records import Phase, Records, RecordStore
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.validity import lag_p99, unaccounted
+from pytest_servebench.python_child import python_child
 from pytest_servebench.results import Generator
 
 _POLL = 0.1  # seconds between two looks at the child
 _QUICK_POLL = 0.01  # the same until the clock starts: the lead before it must be seen in time
 _SLACK = 15.0  # seconds beyond its own bounds that the generator may take, to start and to end
+# Its one thread does all the work: those of NumPy's library would only take memory.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,17 @@ def _run_child(
     with tempfile.TemporaryFile() as text, tempfile.TemporaryFile() as log:
         text.write(spec.to_json().encode())
         text.seek(0)
+        command, told = python_child(
+            f"{__package__}.generator", str(os.getpid()), str(records.fileno())
+        )
         child = subprocess.Popen(
-            [sys.executable, "-m", __package__ + ".generator",
-             str(os.getpid()), str(records.fileno())],
-            stdin=text, stdout=outcome, stderr=log, pass_fds=[records.fileno()],
-        )  # fmt: skip
+            command,
+            stdin=text,
+            stdout=outcome,
+            stderr=log,
+            pass_fds=[records.fileno()],
+            env={**os.environ, **_ONE_THREAD, **told},
+        )
         try:
             began = time.monotonic()
             while child.poll() is None:

@@ -8,13 +8,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest_servebench
 from pytest_servebench.errors import ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
+from pytest_servebench.python_child import python_child
 from pytest_servebench.servers.attached import Attachment, attach
 from pytest_servebench.servers.base import RunningServer, ServerSettings
 from pytest_servebench.servers.environment import artifact, checked_name, environment
@@ -68,7 +69,7 @@ class _Program:
 
     command: tuple[str, ...]
     implementation: str
-    python_path: str | None = None
+    environment: Mapping[str, str]
 
 
 class TensorFlowServing:
@@ -130,14 +131,13 @@ def _start(
     run_dir: Path,
     port: int,
 ) -> RunningServer:
-    extra = {"PYTHONPATH": program.python_path} if program.python_path else {}
     with launching() as launch:
         launch.process = ServerProcess(
             [*program.command, *_flags(base_path, launch.scratch, protocol, settings, port)],
             cpus=settings.cpus,
             stop_grace=settings.stop_grace,
             cwd=launch.scratch,
-            env=environment(settings, extra),
+            env=environment(settings, program.environment),
             # Errors of the start go to standard output, everything else to standard error.
             log=run_dir / "server.log",
             stdout_log=run_dir / "server.stdout.log",
@@ -250,27 +250,22 @@ def _not_executable(binary: Path) -> str | None:
 
 
 def _real(binary: str) -> _Program:
-    output = _version_output([binary], None)
+    output = _version_output([binary], {})
     match = re.search(r"TensorFlow ModelServer: (\d+(?:\.\d+)+)", output)
     # A released binary calls itself 2.19.0-rc0+dev.sha.…: what is released is 2.19.0.
     version = match[1] if match else "of unknown version"
-    return _Program((binary,), f"{BINARY} {version}")
+    return _Program((binary,), f"{BINARY} {version}", {})
 
 
 def _embedded() -> _Program:
-    command = (sys.executable, "-m", _EMBEDDED)
-    # The server's working directory is another one, so a source tree must be named.
-    root = str(Path(pytest_servebench.__file__).parent.parent)
-    inherited = os.environ.get("PYTHONPATH")
-    path = f"{root}{os.pathsep}{inherited}" if inherited else root
-    lines = _version_output(command, path).splitlines()
+    command, told = python_child(_EMBEDDED)
+    lines = _version_output(command, told).splitlines()
     implementation = lines[0].strip() if lines else "savedmodel-server of unknown version"
-    return _Program(command, implementation, path)
+    return _Program(tuple(command), implementation, told)
 
 
-def _version_output(command: list[str] | tuple[str, ...], python_path: str | None) -> str:
+def _version_output(command: Sequence[str], extra: Mapping[str, str]) -> str:
     """Return what ``--version`` prints, or nothing: the start itself will show what is wrong."""
-    extra = {"PYTHONPATH": python_path} if python_path else {}
     try:
         return subprocess.run(
             [*command, "--version"],

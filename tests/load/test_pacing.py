@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_servebench import python_child
 from pytest_servebench.load import engine as engine_module
 from pytest_servebench.load import generator
 from pytest_servebench.load.engine import Engine
@@ -85,7 +86,8 @@ def test_the_engine_runs_on_asyncio_and_the_fallback(monkeypatch: pytest.MonkeyP
 
 def test_the_generator_runs_without_uvloop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "uvloop.py").write_text("raise ImportError('not here')\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    path = [str(tmp_path), *python_child.package_path("pytest_servebench")]
+    monkeypatch.setattr(python_child, "package_path", lambda _: path)
     with serving(always(OK)) as port:
         result = run_load(dataclasses.replace(SPEC, target=Target("127.0.0.1", port)))
     assert result.generator.event_loop == "asyncio"

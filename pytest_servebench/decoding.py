@@ -6,6 +6,7 @@ import dataclasses
 import math
 import types
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -30,15 +31,26 @@ def decode(kind: type[T], data: object, where: str = "") -> T:
         ValueError: a field is missing or has a wrong value; the message names it.
     """
     given = as_object(data, where)
-    hints = get_type_hints(kind)
     values = {}
-    for one in dataclasses.fields(kind):  # type: ignore[arg-type]
-        path = f"{where}.{one.name}" if where else one.name
-        if one.name in given:
-            values[one.name] = _value(hints[one.name], given[one.name], path)
-        elif one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING:
-            raise ValueError(f"{path} is missing")
+    for name, (hint, required) in _fields(kind).items():  # type: ignore[arg-type]
+        if name in given:
+            values[name] = _value(hint, given[name], f"{where}.{name}" if where else name)
+        elif required:
+            raise ValueError(f"{where}.{name} is missing" if where else f"{name} is missing")
     return kind(**values)
+
+
+@cache
+def _fields(kind: Any) -> Mapping[str, tuple[Any, bool]]:
+    """Return the type of each field, and whether it must be given: slow to look up."""
+    hints = get_type_hints(kind)
+    return {
+        one.name: (
+            hints[one.name],
+            one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING,
+        )
+        for one in dataclasses.fields(kind)
+    }
 
 
 def as_object(data: object, where: str) -> Mapping[str, Any]:

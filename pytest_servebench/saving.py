@@ -10,7 +10,8 @@ from pytest_servebench import benchmark_bridge
 from pytest_servebench.report import PAGE_FILE, SUMMARY_FILE, write_summary
 from pytest_servebench.report.markdown import markdown
 from pytest_servebench.report.text import clean
-from pytest_servebench.saved_runs import RUN_FILE
+from pytest_servebench.run_json import RUN_FILE
+from pytest_servebench.run_names import LATEST, give_name
 from pytest_servebench.session import ServebenchSession, write_json
 
 
@@ -29,12 +30,7 @@ def save_run(session: ServebenchSession) -> bool:
         report = benchmark_bridge.report(session.config)
         report["servebench"] = session.report()
         write_json(directory / RUN_FILE, report)
-    if not session.troubles:
-        for name in filter(None, ("latest", settings.save)):
-            with _attempt(session, f"the name {name}"):
-                _point(settings.results / name, directory)
-    found = not session.troubles
-
+    found = not session.troubles and _named(session, directory)
     run = session.run()
     again = f"pytest-servebench report {directory} makes it again"
     with _attempt(session, SUMMARY_FILE, again):
@@ -69,21 +65,33 @@ def _attempt(session: ServebenchSession, what: str, remedy: str = "") -> Iterato
         session.troubles.append(clean(f"{text}; {remedy}" if remedy else text))
 
 
-def _point(link: Path, directory: Path) -> None:
-    """Let a name mean this run from now on.
+def _named(session: ServebenchSession, directory: Path) -> bool:
+    """Let ``latest`` and the name that was asked for mean this run; tell whether the latter does.
 
-    Raises:
-        OSError: it cannot be made to, and is not ``latest``, which not every file system can have.
+    Nothing but people depends on ``latest``: the last run is found without it, as not every file
+    system has links.
     """
-    partial = link.with_name(f".{link.name}-{directory.name}")
+    results, name = session.settings.results, session.settings.save
+    _attempt_name(session, results / LATEST, directory, needed=(results / LATEST).exists())
+    return not name or _attempt_name(session, results / name, directory)
+
+
+def _attempt_name(
+    session: ServebenchSession, link: Path, directory: Path, *, needed: bool = True
+) -> bool:
     try:
-        partial.symlink_to(directory.name)
-        partial.replace(link)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        if link.name == "latest":
-            return
-        raise OSError(
-            f"--servebench-save={link.name}: {link} cannot be made to point to the run "
-            f"({error.strerror}); the run itself is in {directory}"
-        ) from error
+        moved = give_name(link, directory)
+    except Exception as error:
+        option = "" if link.name == LATEST else f"--servebench-save={link.name}: "
+        reason = getattr(error, "strerror", None) or error
+        if needed:
+            session.troubles.append(
+                clean(
+                    f"{option}{link} cannot be made to point to the run: {reason}; move what is "
+                    f"there out of the way; the run itself is in {directory}"
+                )
+            )
+        return False
+    if moved:
+        session.troubles.append(clean(moved))
+    return True

@@ -254,7 +254,7 @@ class ServebenchSession:
         """Return the run so far."""
         return Run(
             name=self.directory().name,
-            started=self.started.isoformat(timespec="seconds"),
+            started=self.started.isoformat(timespec="milliseconds"),
             machine=self._machine,
             versions=self._versions,
             cases=tuple(self.results),

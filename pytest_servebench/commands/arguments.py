@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pytest_servebench.saved_runs import LATEST, RESULTS
+from pytest_servebench.run_names import LATEST, RESULTS
 
 
 def add_run(parser: argparse.ArgumentParser, extra: str = "") -> None:

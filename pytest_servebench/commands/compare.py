@@ -27,7 +27,8 @@ from pytest_servebench.report.files import write_whole
 from pytest_servebench.report.tables import Line, line, plain_text
 from pytest_servebench.report.text import clean, shows_unicode, to_ascii, wrapped
 from pytest_servebench.results import Run
-from pytest_servebench.saved_runs import find_run, read_run
+from pytest_servebench.run_json import read_file
+from pytest_servebench.run_names import find_run
 
 NOTHING_WORSE: Final = 0
 WORSE: Final = 1
@@ -113,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
     gates = _gates(options.fail)
     allow = _allowed(options.allow)
     files = [find_run(name, options.results) for name in (options.base, *options.new)]
-    base, *others = (read_run(path, any_schema="schema" in allow) for path in files)
+    base, *others = (read_file(path, any_schema="schema" in allow)[0] for path in files)
     blocks = [_compare(base, new, gates, allow) for new in others]
     status = max(block.status for block in blocks)
     _write(options, blocks, status)

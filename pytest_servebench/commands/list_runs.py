@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from pytest_servebench.commands.arguments import add_results
-from pytest_servebench.errors import SavedRunError
-from pytest_servebench.report.facts import run_date, server_titles
+from pytest_servebench.report.facts import date_text, server_titles
 from pytest_servebench.report.tables import (
     Cell,
     Column,
@@ -20,14 +18,8 @@ from pytest_servebench.report.tables import (
     row_line,
 )
 from pytest_servebench.report.text import clean, joined
-from pytest_servebench.results import Run
-from pytest_servebench.saved_runs import (
-    LATEST,
-    RUN_FILE,
-    directories_without_run,
-    read_run,
-    run_files,
-)
+from pytest_servebench.run_json import RUN_FILE, Heading
+from pytest_servebench.run_names import LATEST, SavedRun, directories_without_run, runs_in
 
 _VERDICTS: Final = ("passed", "failed", "inconclusive", "invalid")
 _COLUMNS: Final = (
@@ -55,24 +47,15 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         SavedRunError: the directory cannot be read.
     """
-    files = run_files(options.results)
-    if not files:
+    runs = runs_in(options.results)
+    if not runs:
         print(f"{options.results}/ holds no saved runs.")
-    names = _names(files)
-    runs, broken = [], []
-    for path in files:
-        if path.parent.is_symlink() and path.parent.resolve() in names:
-            continue  # another name of a run that has its own line
-        try:
-            runs.append((path.parent, read_run(path)))
-        except SavedRunError as error:
-            broken.append(str(error))
-    runs.sort(key=lambda one: (one[1].started, one[0].name))
-    if runs:
-        for text in _table([_row(path, names.get(path.resolve(), []), run) for path, run in runs]):
-            print(text)
-    for problem in broken:
-        print(f"cannot be read: {problem}")
+    rows = [_row(one, one.heading, last=one == runs[-1]) for one in runs if one.heading is not None]
+    for text in _table(rows) if rows else ():
+        print(text)
+    for one in runs:
+        if one.problem:
+            print(f"cannot be read: {one.problem}")
     for directory in directories_without_run(options.results):
         print(
             f"{clean(directory)}/ holds no {RUN_FILE}: its session measured nothing, was killed, "
@@ -81,28 +64,15 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _names(files: Sequence[Path]) -> dict[Path, list[str]]:
-    """Return the directory of each run with the names that --servebench-save gave it."""
-    if not files:
-        return {}
-    found: dict[Path, list[str]] = {
-        path.parent.resolve(): [] for path in files if not path.parent.is_symlink()
-    }
-    results = files[0].parent.parent
-    for link in (*(path.parent for path in files), results / LATEST):
-        if link.is_symlink() and link.resolve() in found:
-            found[link.resolve()].append(link.name)
-    return found
-
-
-def _row(path: Path, names: Sequence[str], run: Run) -> list[Cell]:
-    counts = Counter(case.verdict for case in run.cases)
+def _row(saved: SavedRun, heading: Heading, *, last: bool) -> list[Cell]:
+    counts = Counter(case.verdict for case in heading.cases)
+    names = [*saved.names, *([LATEST] if last else [])]
     return [
-        Cell(clean(path.name)),
-        Cell(run_date(run)),
-        Cell(str(len(run.cases))),
+        Cell(clean(saved.path.parent.name)),
+        Cell(date_text(heading.started)),
+        Cell(str(len(heading.cases))),
         *(Cell(str(counts[word] or "-")) for word in _VERDICTS),
-        Cell(joined(server_titles(run.cases).values())),
+        Cell(joined(server_titles(heading.cases).values())),
         Cell(clean(", ".join(names))),
     ]
 

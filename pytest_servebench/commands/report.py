@@ -10,7 +10,8 @@ from pytest_servebench.commands.arguments import add_results, add_run
 from pytest_servebench.errors import OptionError
 from pytest_servebench.report import write_report
 from pytest_servebench.report.text import clean
-from pytest_servebench.saved_runs import RUN_FILE, find_run, read_run_and_report
+from pytest_servebench.run_json import RUN_FILE, read_file
+from pytest_servebench.run_names import find_run
 
 _DESCRIPTION: Final = """\
 Make the page, the plots and the summary of a saved run again, from its files:
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     from pytest_servebench.report.page import write_page  # noqa: PLC0415
 
     path = find_run(options.run, options.results)
-    saved, report = read_run_and_report(path)
+    saved, report = read_file(path)
     output: Path | None = options.output
     if output is None and path.name != RUN_FILE:
         output = path.with_suffix(".html")

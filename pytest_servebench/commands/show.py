@@ -16,7 +16,8 @@ from pytest_servebench.report.markdown import markdown
 from pytest_servebench.report.terminal import write_tables
 from pytest_servebench.report.text import clean, shows_unicode, to_ascii
 from pytest_servebench.results import Run
-from pytest_servebench.saved_runs import find_run, read_run
+from pytest_servebench.run_json import read_file
+from pytest_servebench.run_names import find_run
 
 FORMATS: Final = ("table", "markdown", "json")
 _MOST_NAMES: Final = 20  # of cases in an error
@@ -53,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         OptionError: no case has such a name.
     """
     path = find_run(options.run, options.results)
-    whole = read_run(path)
+    whole, _ = read_file(path)
     part = _part(whole, options.case)
     if options.format == "table":
         verbosity = int(options.verbose or options.case is not None)

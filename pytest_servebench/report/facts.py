@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from pytest_servebench.node_ids import function_of, short_labels
 from pytest_servebench.plain_benchmarks import is_plain
@@ -14,7 +15,12 @@ from pytest_servebench.results import CaseResult, Run, ServerInfo
 DIGEST_LENGTH = 12
 
 
-def server_titles(cases: Iterable[CaseResult]) -> dict[str, str]:
+class _HasServer(Protocol):
+    @property
+    def server(self) -> ServerInfo: ...
+
+
+def server_titles(cases: Iterable[_HasServer]) -> dict[str, str]:
     """Return kind to title, in the order of running; titles that two kinds share name the kind."""
     titles: dict[str, str] = {}
     for case in cases:
@@ -64,7 +70,12 @@ def span(values: Iterable[float]) -> str:
 
 def run_date(run: Run) -> str:
     """Return when the run began, to the minute; empty where that is not known."""
-    return clean(run.started)[:16].replace("T", " ")
+    return date_text(run.started)
+
+
+def date_text(started: str) -> str:
+    """Return ISO 8601 text to the minute, as it is written: in the time of its own offset."""
+    return clean(started)[:16].replace("T", " ")
 
 
 def headline(run: Run) -> list[tuple[str, str]]:

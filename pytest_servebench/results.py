@@ -129,6 +129,8 @@ class Generator:
         lag1: lag-1 correlation of the gaps; 0 for Poisson.
         reconnections: connections that it opened after the clock's start; ``None`` in older files.
         received_bytes: of the answers' bodies; ``None`` in older files.
+        own_failures: connections that it could not open because of a limit of this machine, such as
+            ``"EMFILE"``, to how many.
     """
 
     pacing: str
@@ -156,6 +158,7 @@ class Generator:
     lag1: float
     reconnections: int | None = None
     received_bytes: int | None = None
+    own_failures: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

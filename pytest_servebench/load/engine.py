@@ -16,6 +16,7 @@ from typing import Final
 from pytest_servebench.load.device import Reading
 from pytest_servebench.load.pacing import make_pacer
 from pytest_servebench.load.records import Outcome, Phase, RecordStore
+from pytest_servebench.load.room import Room
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Dialer
 from pytest_servebench.load.worker import FREE, Worker
@@ -26,6 +27,7 @@ _LEAD: Final = 50_000_000  # ns from the preparations to the clock's start, for 
 _SHORTEST_TICK: Final = 0.005  # seconds between looks at deadlines
 _LONGEST_TICK: Final = 0.05
 _WARMUP_TICK: Final = 0.005
+_CAUTIOUS_SHARE: Final = 0.25  # of the warm-up, until all workers are busy in it
 _WARMUP_PAUSE: Final = 0.02  # seconds after a request of the warm-up that failed
 _KEPT_ERRORS: Final = 5
 _KEPT_REASONS: Final = 50
@@ -51,8 +53,10 @@ class Engine:
         self.error_answers: dict[int, bytes] = {}
         self.reasons: Counter[tuple[Outcome, str]] = Counter()
         self.pauses: list[int] = []
+        self.own_failures: Counter[str] = Counter()
         self.resent = 0
         self.connections = 0
+        self.opening = 0
         self.received = 0
         self.pacing = ""
         self.before = self.after = Reading.take()
@@ -62,7 +66,9 @@ class Engine:
         self._payloads = payloads
         self._sampled = sampled
         self._buffer: deque[int] = deque()
-        self._idle: list[Worker] = []
+        self._room = Room()
+        # Last in, first out: a worker used a moment ago is warm. Those unconnected come last.
+        self._idle: deque[Worker] = deque()
         self._arrivals = store.column("scheduled")
         self._enqueued = store.column("enqueued")
         self._dequeued = store.column("dequeued")
@@ -75,22 +81,27 @@ class Engine:
         self._ended = 0
         self._start = 0
         self._warming = False
+        self._warmup_end = 0
+        self._warmed_up = 0
+        self._width = 0
         self._loop = asyncio.get_running_loop()
         self._all: list[Worker] = []
 
     async def run(self) -> None:
-        """Connect, warm up, make the load, and drain."""
+        """Warm up, make the load, and drain."""
         dialer = Dialer(self._spec.target, self._loop)
         await dialer.look_up()
-        self._all = [Worker(self, self._loop, dialer) for _ in range(self._spec.workers)]
-        await self._warm_up()
-        # A worker that has not got a connection by now is idle all the same: see Worker.
-        self._idle = sorted(self._all, key=lambda worker: worker.connected)
+        self._all = [Worker(self, self._loop, dialer, self._room)
+                     for _ in range(self._spec.workers)]  # fmt: skip
+        self._idle.extend(self._all)
+        if self._spec.warmup > 0:
+            await self._warm_up()
         pacer = make_pacer(self._loop, self._arrive)
         self.pacing = pacer.name
         self.before = Reading.take()
         # What happened in the warm-up is nobody's business.
         self.resent = self.connections = self.received = 0
+        self.own_failures.clear()
         self._start = _clock() + _LEAD
         self._store.start = self._start
         self._store.phase = Phase.RUNNING
@@ -117,38 +128,64 @@ class Engine:
             await asyncio.sleep(planned)
             woken = _clock()
             self.pauses.append(woken - now - int(planned * _NS))
-            self._give_up_late()
+            self._look_after()
             now = _clock()
 
     async def _warm_up(self) -> None:
-        """Keep every worker busy, closed-loop, for the warm-up's time; then let all end."""
+        """Keep the workers busy, closed-loop, for the warm-up's time; then let all end.
+
+        This opens the connections that the load will find. Each of them is used: one that is only
+        opened may take the place of one that asks something.
+        """
         self._store.phase = Phase.WARMING_UP
-        # Even without a warm-up, connections are given a moment: the clock starts with them open.
-        connect_by = _clock() + _NS
-        while _clock() < connect_by and not all(worker.settled for worker in self._all):
-            await asyncio.sleep(_WARMUP_TICK)
-        if self._spec.warmup <= 0:
-            return
         self._warming = True
-        self._warmup_end = _clock() + int(self._spec.warmup * _NS)
-        for number, worker in enumerate(self._all):
-            self._send_warm_up(worker, number)
-        while _clock() < self._warmup_end or any(worker.request != FREE for worker in self._all):
+        began = _clock()
+        whole = int(self._spec.warmup * _NS)
+        self._warmup_end = began + whole
+        while (now := _clock()) < self._warmup_end or len(self._idle) < len(self._all):
+            if now < self._warmup_end:
+                self._width = self._warm_up_width(now - began, whole)
+                while self._idle and len(self._all) - len(self._idle) < self._width:
+                    self._send_warm_up(self._idle.pop())
+            else:
+                # A connection that has not come about by now has warmed nothing.
+                for worker in self._all:
+                    if worker.connecting:
+                        worker.withdraw()
+                        self._idle.appendleft(worker)
             await asyncio.sleep(_WARMUP_TICK)
-            self._give_up_late()
+            self._look_after()
         self._warming = False
 
-    def _send_warm_up(self, worker: Worker, number: int) -> None:
-        if not self._warming or worker.request != FREE or _clock() >= self._warmup_end:
-            return
+    def _warm_up_width(self, elapsed: int, whole: int) -> int:
+        """Return how many workers are busy in the warm-up: all, unless the server has less room.
+
+        While that is not known, there are ever twice as many as it was seen to serve, for a time.
+        """
+        room = self._room
+        if room.limited:
+            return room.held
+        if room.keeps_none or elapsed > whole * _CAUTIOUS_SHARE:
+            return len(self._all)
+        return 2 * room.held or 1
+
+    def _send_warm_up(self, worker: Worker) -> None:
+        number = self._warmed_up = self._warmed_up + 1
         request = self._requests[number % len(self._requests)]
         worker.send(number, request, _clock() + self._timeout)
 
-    def _give_up_late(self) -> None:
+    def _look_after(self) -> None:
+        """Give up late requests, and connections in whose place another one waits."""
         now = _clock()
         for worker in self._all:
             if worker.request != FREE and worker.deadline < now:
                 worker.give_up()
+        if not self._room.all_known and self._room.wanted(now):
+            # The one that has lain idle for the longest.
+            unused = next((worker for worker in self._idle if worker.connected), None)
+            if unused is not None:
+                unused.make_room(now)
+                self.lost_idle(unused)
 
     # -- arrivals ---------------------------------------------------------------------------
 
@@ -204,11 +241,7 @@ class Engine:
         the monotonic clock.
         """
         if self._warming:
-            # A cold server may refuse its first requests; hammering it would not warm it sooner.
-            if outcome is Outcome.OK:
-                self._send_warm_up(worker, index)
-            else:
-                self._loop.call_later(_WARMUP_PAUSE, self._send_warm_up, worker, index)
+            self._warmed(worker, outcome)
             return
         start = self._start
         if began:
@@ -221,10 +254,34 @@ class Engine:
             self.answers[index] = body
         if outcome is not Outcome.OK:
             self._note_failure(index, outcome, status, body, reason)
+        if self.opening and worker.connected:
+            worker = self._take_over(worker)
         if self._buffer:
             self._dispatch(worker, self._buffer.popleft(), _clock() - start)
         else:
             self._make_idle(worker)
+
+    def _warmed(self, worker: Worker, outcome: Outcome) -> None:
+        """Go on warming up after one request of that has ended."""
+        if outcome is not Outcome.OK:
+            # A cold server may refuse its first requests; hammering it would not warm it sooner.
+            self._loop.call_later(_WARMUP_PAUSE, self._make_idle, worker)
+        elif _clock() < self._warmup_end and len(self._all) - len(self._idle) <= self._width:
+            self._send_warm_up(worker)
+        else:
+            self._make_idle(worker)
+
+    def _take_over(self, worker: Worker) -> Worker:
+        """Send the oldest request that waits for a connection over that of a worker just freed.
+
+        Returns the worker that is free then.
+        """
+        waiting = [other for other in self._all if other.takes_any]
+        if not waiting:
+            return worker
+        oldest = min(waiting, key=lambda other: other.deadline)
+        worker.take_over(oldest)
+        return oldest
 
     def _note_failure(
         self, index: int, outcome: Outcome, status: int, body: bytes, reason: str
@@ -237,21 +294,19 @@ class Engine:
         if outcome is Outcome.HTTP_ERROR and len(self.error_answers) < _KEPT_ERRORS:
             self.error_answers[index] = body
 
-    def connected(self, worker: Worker) -> None:
-        """Prefer an idle worker that has a connection again over those that have none."""
-        if worker in self._idle:
-            self._idle.remove(worker)
-            self._idle.append(worker)
+    def own_failure(self, name: str) -> None:
+        """Count connections that failed by a limit of this machine."""
+        self.own_failures[name] += 1
 
     def lost_idle(self, worker: Worker) -> None:
         """Use an idle worker that lost its connection after those that have one."""
         if worker in self._idle:
             self._idle.remove(worker)
-            self._idle.insert(0, worker)
+            self._idle.appendleft(worker)
 
     def _make_idle(self, worker: Worker) -> None:
-        # Last in, first out: a worker used a moment ago is warm. Those unconnected go last.
         if worker.connected:
             self._idle.append(worker)
         else:
-            self._idle.insert(0, worker)
+            worker.withdraw()
+            self._idle.appendleft(worker)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from pytest_servebench.load.arrivals import streams
 from pytest_servebench.load.engine import Engine
+from pytest_servebench.load.limits import raise_open_files
 from pytest_servebench.load.pacing import end_with_parent, set_priority
 from pytest_servebench.load.records import RecordStore
 from pytest_servebench.load.spec import LoadSpec
@@ -79,6 +80,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     spec = LoadSpec.from_json(sys.stdin.read())
     store = RecordStore(records)
+    raise_open_files(spec.workers)
     priority = set_priority(spec.priority)
     loop, loop_name = _event_loop()
     engine = loop.run_until_complete(_run(spec, store))
@@ -88,6 +90,7 @@ def main(arguments: list[str]) -> int:
         "event_loop": loop_name,
         "strain": engine.after.since(engine.before).to_dict(),
         "pauses": engine.pauses,
+        "own_failures": dict(engine.own_failures),
         "resent": engine.resent,
         "reconnections": engine.connections,
         "received_bytes": engine.received,

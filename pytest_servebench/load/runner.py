@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from pytest_servebench.errors import InvalidMeasurementError, OptionError
 from pytest_servebench.load.generator import payload_choice, prepare
+from pytest_servebench.load.limits import check_open_files
 from pytest_servebench.load.records import Phase, Records, RecordStore
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.validity import lag_p99, unaccounted
@@ -65,8 +66,10 @@ def run_load(spec: LoadSpec, watch: Callable[[RecordStore], None] = lambda _: No
 
     Raises:
         InvalidMeasurementError: the generator itself failed.
-        OptionError: the arrival process cannot fill the window, or a certificate cannot be read.
+        OptionError: the arrival process cannot fill the window, a certificate cannot be read, or
+            the system does not allow as many connections.
     """
+    check_open_files(spec.workers)
     try:
         spec.target.ssl_context()
     except ValueError as error:
@@ -203,6 +206,7 @@ def _collect(spec: LoadSpec, outcome_file: IO[bytes], store: RecordStore, stops:
             lag1=check.lag1,
             reconnections=outcome["reconnections"],
             received_bytes=outcome["received_bytes"],
+            own_failures=outcome["own_failures"],
         ),
     )
 

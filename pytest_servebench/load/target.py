@@ -146,13 +146,14 @@ class Dialer:
         """Return a new connection's protocol, made by ``make``.
 
         Raises:
-            OSError: there is no connection at any of the addresses; TLS's errors are such too.
+            OSError: there is no connection at any of the addresses; TLS's errors are such too. Its
+                ``errno`` is that of the last of them.
         """
         target = self._target
         if target.unix_socket is not None:
             return (await self._loop.create_unix_connection(make, target.unix_socket))[1]
         name = target.host if self._ssl else None
-        reason = self._failure
+        failure = ConnectionError(self._failure)
         for address in list(self._addresses):
             opening = self._loop.create_connection(
                 make, address, target.port, ssl=self._ssl, server_hostname=name
@@ -163,10 +164,13 @@ class Dialer:
                 _, protocol = await asyncio.wait_for(opening, limit)
             except (OSError, TimeoutError) as error:
                 # As text: the exception would keep this call's frame alive.
-                reason = explained(error) or f"{address}: no connection within {limit:g} s"
+                failure = ConnectionError(
+                    explained(error) or f"{address}: no connection within {limit:g} s"
+                )
+                failure.errno = getattr(error, "errno", None)
                 continue
             # The next connection tries first what worked.
             self._addresses.remove(address)
             self._addresses.insert(0, address)
             return protocol
-        raise ConnectionError(reason)
+        raise failure

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from pytest_servebench.load.limits import exhausted
 from pytest_servebench.load.records import NEVER, Outcome, Records
 from pytest_servebench.results import Generator
 
@@ -48,6 +49,8 @@ def invalid_reason(
             f"the machine was suspended for {generator.suspended_seconds:.1f} s: "
             "run the case again while it is awake."
         )
+    if (reason := exhausted(generator.own_failures)) is not None:
+        return reason
     if generator.unaccounted:
         return (
             f"{generator.unaccounted} of {len(records)} arrivals were never taken up: the load "

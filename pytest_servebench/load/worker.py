@@ -1,71 +1,98 @@
-"""A worker: one connection at a time, made anew when it is lost, and one request at a time."""
+"""A worker: one connection at a time, opened when a request needs it, and one request at a time."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from pytest_servebench.load.connection import Connection, Loss
+from pytest_servebench.load.limits import own_limit
 from pytest_servebench.load.records import Outcome
-from pytest_servebench.load.target import Dialer
-
-if TYPE_CHECKING:
-    from pytest_servebench.load.engine import Engine
+from pytest_servebench.load.room import Room
+from pytest_servebench.load.target import Dialer, explained
 
 _clock = time.monotonic_ns
 FREE: Final = -1
-# Seconds between tries to connect, doubled each time: a server that closes or refuses connections
-# is not hammered, and one that is back is found again.
-_FIRST_PAUSE: Final = 0.02
-_LONGEST_PAUSE: Final = 1.0
 _RACE: Final = (
     100_000_000  # ns after sending in which the server may be found to have closed before
 )
+
+
+class Owner(Protocol):
+    """Who gives requests to workers."""
+
+    connections: int
+    opening: int
+    received: int
+    resent: int
+
+    def note_sent(self, index: int) -> int:
+        """Stamp a request as written; return the stamp, in ns of the monotonic clock."""
+
+    def own_failure(self, name: str) -> None:
+        """Take it that a connection failed by a limit of this machine, such as ``"EMFILE"``."""
+
+    def lost_idle(self, worker: Worker) -> None:
+        """Take it that an idle worker has no connection any more."""
+
+    def finished(
+        self,
+        worker: Worker,
+        index: int,
+        outcome: Outcome,
+        status: int,
+        body: bytes,
+        began: int,
+        ended: int,
+        reason: str = "",
+    ) -> None:
+        """Take the end of a worker's request.
+
+        ``began`` and ``ended``: first byte of the answer (0: none) and end of the request, in ns of
+        the monotonic clock.
+        """
 
 
 class Worker:
     """Idle, or carrying the request with index :attr:`request`.
 
     A worker without a connection is idle too: a request given to it connects first, so that a
-    server which cannot be reached costs that request (``connect_error``) and no other. An idle
-    worker connects again by itself, off the path of the others.
+    server which cannot be reached costs that request (``connect_error``) and no other. Nothing is
+    connected without a request: a server may have no place for a connection that asks nothing.
     """
 
     __slots__ = (
-        "_connecting",
         "_connection",
         "_dialer",
-        "_engine",
         "_loop",
-        "_pause",
+        "_opening",
+        "_owner",
         "_payload",
         "_resent",
-        "_retry",
-        "_stopped",
+        "_room",
         "_used",
         "_written",
         "deadline",
         "request",
     )  # fmt: skip
 
-    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop, dialer: Dialer) -> None:
-        """Work for ``engine``; begin to connect."""
-        self._engine = engine
+    def __init__(
+        self, owner: Owner, loop: asyncio.AbstractEventLoop, dialer: Dialer, room: Room
+    ) -> None:
+        """Work for ``owner``; ``room`` is what is known of the server's connections."""
+        self._owner = owner
         self._loop = loop
         self._dialer = dialer
+        self._room = room
         self._connection: Connection | None = None
-        self._connecting: asyncio.Task[None] | None = None
-        self._retry: asyncio.TimerHandle | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._payload = b""
-        self._stopped = False
         self._used = False
         self._resent = False
         self._written = 0
-        self._pause = _FIRST_PAUSE
         self.request = FREE
         self.deadline = 0
-        self._connect()
 
     @property
     def connected(self) -> bool:
@@ -73,9 +100,16 @@ class Worker:
         return self._connection is not None
 
     @property
-    def settled(self) -> bool:
-        """Tell whether it has a connection, or was refused one."""
-        return self._connecting is None
+    def connecting(self) -> bool:
+        """Tell whether its request waits for a connection."""
+        return self._opening is not None and self.request != FREE
+
+    @property
+    def takes_any(self) -> bool:
+        """Tell whether that request may go over a kept connection as well: its second try may not,
+        which could meet with what the first one met with.
+        """
+        return self.connecting and not self._resent
 
     def send(self, request: int, payload: bytes, deadline: int) -> None:
         """Send ``payload`` as request number ``request``, to be answered by ``deadline``."""
@@ -90,101 +124,126 @@ class Worker:
 
     def _write(self, connection: Connection) -> None:
         # Stamped first: where the server runs on this processor, writing lets it answer at once.
-        self._written = self._engine.note_sent(self.request)
+        self._written = self._owner.note_sent(self.request)
+        if not self._used:
+            self._room.sent_first(connection, self._written)
         connection.send(self._payload)
+
+    def take_over(self, other: Worker) -> None:
+        """Send the request for which ``other`` is still connecting; ``other`` goes on with that."""
+        assert self._connection is not None
+        assert other._connection is None
+        self.request, other.request = other.request, FREE
+        self._payload = other._payload
+        self._resent = other._resent
+        self.deadline = other.deadline
+        self._write(self._connection)
+
+    def withdraw(self) -> None:
+        """Forget a request that has not been sent yet, and the connection that it waits for."""
+        self.request = FREE
+        self._end_connection()
+
+    def make_room(self, now: int) -> None:
+        """End a connection that lies idle: another one waits for its place at the server."""
+        self._end_connection()
+        self._room.made(now)
 
     def give_up(self) -> None:
         """End the request as timed out, with its connection."""
         reason = "no connection in time" if self._connection is None else "no answer in time"
-        self._drop_connection()
-        self._connect()
+        self._end_connection()
         self._fail(Outcome.TIMEOUT, reason)
 
     def stop(self) -> None:
         """Close for good."""
-        self._stopped = True
         self.request = FREE
-        self._drop_connection()
+        self._end_connection()
 
-    def _drop_connection(self) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        if self._connecting is not None:
-            self._connecting.cancel()
-            self._connecting = None
+    def _end_connection(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+            self._owner.opening -= 1
         if self._connection is not None:
+            self._room.ended(self._connection)
             self._connection.close()
             self._connection = None
 
     def _connect(self) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        if self._connection is None and self._connecting is None and not self._stopped:
-            self._connecting = self._loop.create_task(self._open())
-
-    def _connect_later(self) -> None:
-        if self._stopped or self.request != FREE or self._retry is not None:
-            return
-        self._retry = self._loop.call_later(self._pause, self._connect)
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        if self._opening is None:
+            self._owner.opening += 1
+            self._opening = self._loop.create_task(self._open())
 
     async def _open(self) -> None:
+        opening = self._opening
         try:
             connection = await self._dialer.open(lambda: Connection(self))
             if connection.closed:
                 raise ConnectionResetError("the server closed the connection at once")
         except OSError as error:
-            self._connecting = None
-            if self.request != FREE:
-                self._fail(Outcome.CONNECT_ERROR, str(error) or type(error).__name__)
-            self._connect_later()
+            if opening is self._opening:
+                self._could_not_open(error)
             return
-        self._connecting = None
+        if opening is not self._opening:  # it came too late, as the call that was to end it
+            connection.close()
+            return
+        self._opening = None
+        self._owner.opening -= 1
+        self._owner.connections += 1
         self._connection = connection
-        self._engine.connections += 1
-        self._used = self.request == FREE  # it may be idle for long, as one that has been used
-        if self.request != FREE:
-            self._write(connection)
-        else:
-            self._engine.connected(self)
+        self._used = False
+        self._write(connection)
+
+    def _could_not_open(self, error: OSError) -> None:
+        self._opening = None
+        self._owner.opening -= 1
+        if (name := own_limit(error)) is not None:
+            self._owner.own_failure(name)
+        self._fail(Outcome.CONNECT_ERROR, explained(error) or type(error).__name__)
 
     def _fail(self, outcome: Outcome, reason: str, began: int = 0) -> None:
         request, self.request = self.request, FREE
-        self._engine.finished(self, request, outcome, 0, b"", began, _clock(), reason)
+        self._owner.finished(self, request, outcome, 0, b"", began, _clock(), reason)
 
     # -- what the connection reports ----------------------------------------------------------
 
     def answered(self, status: int, body: bytes, keep: bool, began: int, ended: int) -> None:
         """End the request."""
+        if not keep or not self._used or not self._room.all_known:
+            self._settle(keep, ended)
         self._used = True
-        self._pause = _FIRST_PAUSE
-        self._engine.received += len(body)
-        if not keep:
-            self._connection = None
-            self._connect()
+        self._owner.received += len(body)
         outcome = Outcome.OK if 200 <= status < 300 else Outcome.HTTP_ERROR
         request, self.request = self.request, FREE
-        self._engine.finished(self, request, outcome, status, body, began, ended)
+        self._owner.finished(self, request, outcome, status, body, began, ended)
+
+    def _settle(self, keep: bool, now: int) -> None:
+        """Decide whether the connection stays, where that is not clear from the start."""
+        connection, room = self._connection, self._room
+        assert connection is not None
+        room.answered(connection, self._written, keep, now)
+        if not keep:
+            self._connection = None
+        elif room.wanted(now):
+            self.make_room(now)
 
     def lost(self, loss: Loss, reason: str, began: int) -> None:
-        """End the request that was under way; connect again."""
+        """End the request that was under way."""
         if self._connection is None:
             return  # lost while it was being made, which is where that is dealt with
+        self._room.ended(self._connection)
         self._connection = None
+        if self.request == FREE:
+            self._owner.lost_idle(self)
+            return
         crossed = self._used and _clock() - self._written < _RACE
-        if self.request != FREE and loss is Loss.QUIET and crossed and not self._resent:
+        if loss is Loss.QUIET and crossed and not self._resent:
             # The server closed a kept connection while the request was on its way there, as it
             # may at any time (RFC 9112, 9.3.1): it has not seen the request. Ask again.
             self._resent = True
-            self._engine.resent += 1
+            self._owner.resent += 1
             self._connect()
             return
-        if self.request != FREE:
-            broken = loss is Loss.BROKEN
-            outcome = Outcome.BAD_RESPONSE if broken else Outcome.CONNECT_ERROR
-            self._fail(outcome, reason, began)
-        else:
-            self._engine.lost_idle(self)
-        self._connect_later()
+        broken = loss is Loss.BROKEN
+        self._fail(Outcome.BAD_RESPONSE if broken else Outcome.CONNECT_ERROR, reason, began)

@@ -28,6 +28,7 @@ class Made:
     resent: int
     connections: int
     received: int
+    own_failures: Mapping[str, int]
 
 
 def make_load(spec: LoadSpec) -> Made:
@@ -47,5 +48,5 @@ def make_load(spec: LoadSpec) -> Made:
     failures = {f"{outcome.label}: {why}": n for (outcome, why), n in engine.reasons.items()}
     return Made(
         records, payloads, engine.answers, engine.error_answers, failures, engine.resent,
-        engine.connections, engine.received,
+        engine.connections, engine.received, engine.own_failures,
     )  # fmt: skip

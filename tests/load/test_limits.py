@@ -1,0 +1,108 @@
+"""What this machine has too little of is no fault of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import resource
+
+import numpy as np
+import pytest
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.load import limits
+from pytest_servebench.load.connection import Connection
+from pytest_servebench.load.target import Dialer, Target
+from pytest_servebench.load.validity import invalid_reason
+from tests.load.test_misbehaving import assert_all, load
+from tests.simulated import calm_generator, steady
+
+
+@pytest.fixture
+def allowed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """What this process may have, soft and hard; what it asks for is added."""
+    found = [(256, 1024)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: found[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, both: found.append(both))
+    return found
+
+
+@pytest.mark.parametrize(("workers", "soft"), [(10, 256), (300, 364), (5000, 1024)])
+def test_the_generator_asks_for_the_files_it_needs(
+    allowed: list[tuple[int, int]], workers: int, soft: int
+) -> None:
+    limits.raise_open_files(workers)
+    assert allowed[-1] == (soft, 1024)
+
+
+def test_more_connections_than_the_system_allows_files_are_refused(
+    allowed: list[tuple[int, int]],
+) -> None:
+    limits.check_open_files(900)
+    with pytest.raises(OptionError, match=r"--servebench-worker-threads=1000: .*1,024.*give 960"):
+        limits.check_open_files(1000)
+    allowed.append((256, resource.RLIM_INFINITY))
+    limits.check_open_files(1000)
+
+
+@pytest.mark.parametrize("name", ["EMFILE", "ENFILE", "EADDRNOTAVAIL", "ENOBUFS", "ENOMEM"])
+def test_a_limit_of_this_machine_makes_the_case_invalid(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Loop:
+        async def create_connection(self, *_: object, **__: object) -> None:
+            number = getattr(errno, name)
+            raise OSError(number, "no more")
+
+    opened = Dialer.open
+
+    async def refuse(self: Dialer, make: object) -> Connection:
+        self._loop = Loop()  # type: ignore[assignment]
+        return await opened(self, make)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Dialer, "open", refuse)
+    result = load(1)
+    assert_all(result, "connect_error")
+    assert result.own_failures == {name: len(result.records)}
+    generator = calm_generator(own_failures=result.own_failures)
+    reason = invalid_reason(result.records, generator, np.zeros(0), 0.01)
+    assert reason is not None
+    assert name in reason
+    assert str(len(result.records)) in reason
+
+
+def test_a_refusal_is_the_servers_own() -> None:
+    result = load(1)
+    assert_all(result, "connect_error")
+    assert result.own_failures == {}
+    assert limits.exhausted({}) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("EMFILE", "ulimit -n"), ("EADDRNOTAVAIL", "ip_local_port_range")]
+)
+def test_the_commonest_limit_has_its_remedy(name: str, remedy: str) -> None:
+    reason = limits.exhausted({name: 3, "ENOMEM": 1})
+    assert reason is not None
+    assert remedy in reason
+    assert "4 connections" in reason
+
+
+def test_limits_come_before_lateness() -> None:
+    late = steady(np.full(20, 0.01))
+    generator = calm_generator(own_failures={"EMFILE": 1}, unaccounted=3)
+    reason = invalid_reason(late, generator, np.full(5, 1.0), 0.01)
+    assert reason is not None
+    assert "EMFILE" in reason
+
+
+def test_a_dialer_tells_the_errors_number_whatever_the_address() -> None:
+    async def dial() -> OSError:
+        loop = asyncio.get_running_loop()
+        dialer = Dialer(Target("localhost", 1), loop)
+        await dialer.look_up()
+        with pytest.raises(OSError) as caught:  # noqa: PT011 - its number is what is looked at
+            await dialer.open(asyncio.Protocol)
+        return caught.value
+
+    assert asyncio.run(dial()).errno == errno.ECONNREFUSED

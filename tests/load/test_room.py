@@ -1,0 +1,231 @@
+"""Servers that serve a connection until it ends, and only so many at once, are not starved."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_servebench.load.room import Room
+from tests.load.in_process import Made
+from tests.load.test_misbehaving import OK, Behaviour, assert_all, load, read_request
+
+CLOSING = OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n")
+MS = 1_000_000
+
+
+@contextmanager
+def serving_at_once(places: int, behaviour: Behaviour, backlog: int = 128) -> Iterator[int]:
+    """Serve ``places`` connections at once, each until it ends; give the port."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
+
+    def serve() -> None:
+        while True:
+            try:
+                link, _ = listener.accept()
+            except OSError:
+                return
+            with link, suppress(OSError):
+                behaviour(link)
+
+    threads = [threading.Thread(target=serve, daemon=True) for _ in range(places)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for thread in threads:
+            thread.join(5)
+            assert not thread.is_alive()
+
+
+def slow(seconds: float, answer: bytes = OK, *, close: bool = False) -> Behaviour:
+    def behave(link: socket.socket) -> None:
+        while True:
+            read_request(link)
+            time.sleep(seconds)
+            link.sendall(answer)
+            if close:
+                return
+
+    return behave
+
+
+def median(result: Made) -> float:
+    return float(np.median(result.records.latency()))
+
+
+@pytest.mark.parametrize("places", [1, 3])
+@pytest.mark.parametrize("warmup", [0.0, 0.3])
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        pytest.param(slow(0.004), id="keeps-connections"),
+        pytest.param(slow(0.004, CLOSING, close=True), id="closes-connections"),
+        pytest.param(slow(0.004, close=True), id="closes-without-saying"),
+    ],
+)
+def test_a_server_of_few_places_answers_everybody(
+    behaviour: Behaviour, warmup: float, places: int
+) -> None:
+    with serving_at_once(places, behaviour) as port:
+        result = load(port, rate=60.0, duration=0.8, workers=10, warmup=warmup, timeout=3.0)
+    assert_all(result, "ok")
+    # Where idle connections take the places, half of all requests wait for ends of connections.
+    assert median(result) < 0.25
+
+
+def test_more_than_a_server_of_one_place_can_do_is_served_in_turn() -> None:
+    with serving_at_once(1, slow(0.01)) as port:
+        result = load(port, rate=300.0, duration=0.5, workers=8, buffer_size=1000, drain=5.0,
+                      timeout=3.0)  # fmt: skip
+    assert_all(result, "ok")
+
+
+def test_a_warm_up_longer_than_the_timeout_does_not_spoil_the_run() -> None:
+    with serving_at_once(1, slow(0.004), backlog=2) as port:
+        began = time.monotonic()
+        result = load(port, rate=20.0, duration=0.5, workers=10, warmup=0.6, timeout=0.4)
+        took = time.monotonic() - began
+    assert result.records.ok.mean() > 0.8
+    assert took < 10
+
+
+def test_no_connection_is_opened_that_carries_no_request() -> None:
+    asked: list[bool] = []
+
+    def behave(link: socket.socket) -> None:
+        number = len(asked)
+        asked.append(False)
+        read_request(link)
+        asked[number] = True
+        link.sendall(CLOSING)
+
+    with serving_at_once(20, behave) as port:
+        load(port, rate=60.0, duration=0.4, workers=10)
+    assert asked
+    assert all(asked)
+
+
+def test_what_the_load_needs_is_open_when_the_clock_starts() -> None:
+    with serving_at_once(12, slow(0.03)) as port:
+        result = load(port, rate=150.0, duration=0.6, workers=12, warmup=0.5)
+    assert_all(result, "ok")
+    assert result.connections == 0
+
+
+def test_a_request_that_still_connects_takes_a_connection_that_is_free() -> None:
+    """The server accepts one connection, and lets no other one come about."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=0)
+    port = listener.getsockname()[1]
+    links = []
+
+    def serve() -> None:
+        link, _ = listener.accept()
+        # What else wants to connect waits for room in the backlog, which this one fills.
+        links.append(socket.create_connection(("127.0.0.1", port)))
+        with link, suppress(OSError):
+            slow(0.002)(link)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        result = load(port, rate=100.0, duration=0.4, workers=6, timeout=4.0)
+    finally:
+        for link in links:
+            link.close()
+        listener.close()
+    assert_all(result, "ok")
+    assert result.records.latency().max() < 0.9  # the kernel tries again to connect after 1 s
+
+
+# -- what is concluded from answers ---------------------------------------------------------------
+
+
+@given(places=st.integers(1, 6), others=st.integers(1, 6), service=st.integers(1, 400))
+def test_room_is_found_and_made(places: int, others: int, service: int) -> None:
+    """A server of so many places, to which more connections come than it has places."""
+    room, now = Room(), 0
+    for one in range(places):
+        room.sent_first(one, now)
+    now += service * MS
+    for one in range(places):
+        room.answered(one, 0, True, now)
+    assert (room.held, room.limited) == (places, False)
+    waiting = list(range(places, places + others))
+    for one in waiting:
+        room.sent_first(one, now)
+    assert not room.wanted(now)
+    sent = now
+    now += 10 * service * MS + 100 * MS
+    kept = list(range(places))
+    while room.wanted(now):
+        room.ended(kept.pop())
+        room.made(now)
+        one = waiting.pop(0)
+        now += service * MS // 2
+        room.answered(one, sent, True, now)
+        kept.append(one)
+    assert waiting == []
+    assert room.all_known
+    assert (room.held, room.limited) == (places, True)
+
+
+@given(slowness=st.lists(st.integers(1, 60_000), min_size=2, max_size=12))
+def test_a_server_that_serves_all_at_once_is_never_taken_for_a_limited_one(
+    slowness: list[int],
+) -> None:
+    room = Room()
+    for one in range(len(slowness)):
+        room.sent_first(one, 0)
+    for now, one in sorted((took * MS, one) for one, took in enumerate(slowness)):
+        room.answered(one, 0, True, now)
+    assert (room.held, room.limited) == (len(slowness), False)
+
+
+def test_a_server_is_believed_when_it_serves_more_than_it_was_thought_to() -> None:
+    room = Room()
+    room.sent_first("a", 0)
+    room.answered("a", 0, True, MS)
+    room.sent_first("b", 2 * MS)
+    assert room.wanted(500 * MS)
+    room.ended("a")
+    room.made(500 * MS)
+    room.answered("b", 2 * MS, True, 501 * MS)
+    assert room.limited
+    room.sent_first("c", 502 * MS)
+    assert room.wanted(502 * MS)
+    room.answered("c", 502 * MS, True, 503 * MS)  # while b was open
+    assert (room.held, room.limited) == (2, False)
+
+
+def test_room_that_helps_nobody_is_made_ever_more_seldom() -> None:
+    room = Room()
+    room.sent_first("a", 0)
+    room.answered("a", 0, True, MS)
+    room.sent_first("b", 0)
+    made = 0
+    for now in range(0, 30_000 * MS, 5 * MS):
+        if room.wanted(now):
+            made += 1
+            room.made(now)
+    assert 3 < made < 12
+    assert not room.limited
+
+
+def test_a_server_that_ends_every_connection_keeps_none() -> None:
+    room = Room()
+    assert not room.keeps_none
+    room.sent_first("a", 0)
+    room.answered("a", 0, False, MS)
+    assert room.keeps_none
+    assert room.all_known

@@ -33,6 +33,13 @@ _SIZE_WORD: Final = r"(rate|buffer)(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
 # What pytest takes for one word of a -k expression, so that only a whole one is a size.
 _WORD: Final = r"[\w:+\-.\[\]\\/]"
 _KEYWORD: Final = re.compile(rf"(?<!{_WORD}){_SIZE_WORD}(?!{_WORD})", re.IGNORECASE)
+_FIXTURES: Final = (
+    "poisson_load",
+    "model_server",
+    "served_model",
+    "tensorflow_serving",
+    "torchserve",
+)
 _SIZE: Final = re.compile(r"\b(?:rate|buffer)\s*=?\s*\d", re.IGNORECASE)
 _IN_NAME: Final = re.compile(rf"{_SIZE_WORD}(?![\d.])", re.IGNORECASE)
 
@@ -282,7 +289,16 @@ def loads(items: Iterable[pytest.Item]) -> list[pytest.Item]:
 
 def is_load(item: pytest.Item) -> bool:
     """Tell whether a test puts load on a server, by the plugin's own fixture."""
-    return "poisson_load" in fixtures_of(item) and is_ours(item, "poisson_load")
+    return _has(item, "poisson_load")
+
+
+def _has(item: pytest.Item, name: str) -> bool:
+    return name in fixtures_of(item) and is_ours(item, name)
+
+
+def served(items: Iterable[pytest.Item]) -> list[pytest.Item]:
+    """Return the tests that need a setting of the plugin: loads, and those that have a server."""
+    return [item for item in items if any(_has(item, name) for name in _FIXTURES)]
 
 
 def _param(item: pytest.Item, name: str) -> Any:

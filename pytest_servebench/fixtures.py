@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 def served_model(pytestconfig: pytest.Config) -> ServedModel:
     """The model that ``servebench_model`` names, packaged for the servers of this session."""
     session = session_of(pytestconfig)
-    package = session.settings.model.partition(":")[0].partition(".")[0]
-    with pytestconfig.stash[PROGRESS].shown("preparing the model", logger=package):
-        try:
+    try:
+        package = session.settings.model.partition(":")[0].partition(".")[0]
+        with pytestconfig.stash[PROGRESS].shown("preparing the model", logger=package):
             return session.model()
-        except ServebenchError as error:
-            fail(error)
+    except ServebenchError as error:
+        fail(error)
 
 
 def _running(config: pytest.Config, kind: str) -> Iterator[RunningServer]:

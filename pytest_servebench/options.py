@@ -1,19 +1,17 @@
-"""The command line and its ini twins, read once into one frozen settings object."""
+"""The options, each with its ini twin, and the frozen settings object that they are read into."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import pytest
 
 from pytest_servebench.comparability import ALLOWABLE
-from pytest_servebench.errors import OptionError
 from pytest_servebench.gates import Gate, parse_gates
-from pytest_servebench.load.arrivals import ArrivalProcess, parse_arrivals
+from pytest_servebench.load.arrivals import ArrivalProcess
 from pytest_servebench.option_values import (
     choice,
     names,
@@ -29,8 +27,6 @@ from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.slo import Clause, parse_slo
 
 TOKEN_VARIABLE: Final = "SERVEBENCH_TORCHSERVE_TOKEN"
-
-REGRESSION: Final = "--servebench-max-regression"
 
 InconclusivePolicy = Literal["warn", "fail", "skip"]
 
@@ -103,8 +99,19 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class _Option:
-    """One option: ``--servebench-<name>`` and, with underscores, its ini twin."""
+class Option:
+    """One option: ``--servebench-<name>`` and, with underscores, its ini twin.
+
+    Attributes:
+        name: without the prefix.
+        default: as text.
+        read: from a text to the value; raises ``ValueError`` with what to give instead.
+        help: what it does.
+        metavar: word for the value.
+        flag: whether it takes no value on the command line.
+        many: whether its text is a comma-separated list, and a list of TOML one too.
+        repeatable: whether it adds up: given several times, one a line of the ini key, or a list.
+    """
 
     name: str
     default: str
@@ -112,56 +119,71 @@ class _Option:
     help: str
     metavar: str = "VALUE"
     flag: bool = False
+    many: bool = False
+    repeatable: bool = False
+
+    @property
+    def long(self) -> str:
+        """Return its name on the command line."""
+        return f"--servebench-{self.name}"
 
     @property
     def ini(self) -> str:
+        """Return its name in the ini file."""
         return "servebench_" + self.name.replace("-", "_")
 
 
 SECONDS: Final = time_span("s", inclusive=False, what="seconds above 0, such as 15")
 SECONDS_OR_NONE: Final = time_span("s", inclusive=True, what="seconds, 0 or more")
-_OPTIONS: Final = (
-    _Option(
-        "servers", "tensorflow_serving,torchserve", several(str), "kinds of server to load", "LIST"
+OPTIONS: Final = (
+    Option(
+        "servers",
+        "tensorflow_serving,torchserve",
+        several(str),
+        "kinds of server to load",
+        "LIST",
+        many=True,
     ),
-    _Option(
+    Option(
         "rates",
         "1,5,10",
         several(number(0, inclusive=False, what="requests per second above 0, such as 10")),
         "offered rates, requests per second",
         "LIST",
+        many=True,
     ),
-    _Option(
+    Option(
         "buffer-sizes",
         "10,50",
         several(whole(0, what="a number of requests, 0 or more")),
         "requests that may wait while all workers are busy",
         "LIST",
+        many=True,
     ),
-    _Option("duration", "15", SECONDS, "seconds of arrivals in each case", "SECONDS"),
-    _Option(
+    Option("duration", "15", SECONDS, "seconds of arrivals in each case", "SECONDS"),
+    Option(
         "worker-threads",
         "10",
         whole(1, what="a number of workers, 1 or more"),
         "workers of the generator: connections, each with one request at a time",
         "N",
     ),
-    _Option(
+    Option(
         "warmup",
         "1",
         SECONDS_OR_NONE,
         "seconds of requests before each case, not recorded",
         "SECONDS",
     ),
-    _Option("timeout", "30", SECONDS, "seconds until a sent request is given up", "SECONDS"),
-    _Option(
+    Option("timeout", "30", SECONDS, "seconds until a sent request is given up", "SECONDS"),
+    Option(
         "drain",
         "10",
         SECONDS_OR_NONE,
         "seconds after the arrivals in which requests may still end",
         "SECONDS",
     ),
-    _Option(
+    Option(
         "arrivals",
         "poisson",
         str,
@@ -169,21 +191,21 @@ _OPTIONS: Final = (
         "trace:FILE, trace:FILE@recorded",
         "PROCESS",
     ),
-    _Option(
+    Option(
         "seed",
         "0",
         whole(0, what="a whole number, 0 or more"),
         "seed of the arrival schedules",
         "N",
     ),
-    _Option(
+    Option(
         "repeats",
         "1",
         whole(1, what="a number of repeats, 1 or more"),
         "runs of each case, each with arrivals of its own",
         "N",
     ),
-    _Option(
+    Option(
         "interleave",
         "false",
         truth,
@@ -191,207 +213,146 @@ _OPTIONS: Final = (
         "machine during the run then meets all of them",
         flag=True,
     ),
-    _Option(
+    Option(
         "priority",
         "auto",
         choice("auto", "realtime", "normal"),
         "scheduling of the generator: auto, realtime or normal",
         "WORD",
     ),
-    _Option(
+    Option(
         "max-lag",
         "10",
         time_span("ms", inclusive=False, what="milliseconds above 0, such as 10"),
         "lateness of the generator that makes a case invalid, milliseconds",
         "MS",
     ),
-    _Option(
+    Option(
         "check-answers",
         "64",
         whole(0, what="a number of answers, 0 or more"),
         "answers of each case that are compared with what the model predicts",
         "N",
     ),
-    _Option(
+    Option(
         "on-inconclusive",
         "warn",
         choice("warn", "fail", "skip"),
         "what to do with a test whose SLOs cannot be decided: warn, fail or skip",
         "WORD",
     ),
-    _Option(
+    Option(
         "baseline",
         "",
         str,
         "hold every case to the same case of this saved run: a file, a run's name, or latest",
         "RUN",
     ),
-    _Option(
+    Option(
         "baseline-allow",
         "",
         names(*ALLOWABLE),
         "differences to the baseline that are allowed: " + ", ".join(ALLOWABLE),
         "LIST",
+        many=True,
     ),
-    _Option(
+    Option(
         "on-missing-baseline",
         "fail",
         choice("warn", "fail", "skip"),
         "what to do with a case that the baseline does not have: warn, fail or skip",
         "WORD",
     ),
-    _Option("save", "", run_name, "save this run under a name too, for a baseline", "NAME"),
-    _Option("model", "", str, "module:callable that gives the model to serve", "NAME"),
-    _Option(
+    Option("save", "", run_name, "save this run under a name too, for a baseline", "NAME"),
+    Option("model", "", str, "module:callable that gives the model to serve", "NAME"),
+    Option(
         "results", "servebench_results", Path, "directory for the results, one in it a run", "DIR"
     ),
-    _Option("page", "true", truth, "whether to make the page of a run, report.html", "BOOL"),
-    _Option("plots", "true", truth, "whether to draw the plots of a run", "BOOL"),
-    _Option(
+    Option("page", "true", truth, "whether to make the page of a run, report.html", "BOOL"),
+    Option("plots", "true", truth, "whether to draw the plots of a run", "BOOL"),
+    Option(
         "markdown",
         "",
         str,
         "add the report as Markdown to this file, such as $GITHUB_STEP_SUMMARY",
         "FILE",
     ),
-    _Option("exact-keywords", "true", truth, "whether -k rate10 means rate 10 alone", "BOOL"),
-    _Option(
+    Option("exact-keywords", "true", truth, "whether -k rate10 means rate 10 alone", "BOOL"),
+    Option(
         "server-cpus",
         "",
         processors,
         "processors for the servers, such as 0,2-3; default all",
         "LIST",
+        many=True,
     ),
-    _Option(
+    Option(
         "server-threads",
         "1",
         whole(1, what="a number of threads, 1 or more"),
         "threads of the servers within one operation of the model",
         "N",
     ),
-    _Option(
+    Option(
         "server-workers",
         "1",
         whole(1, what="a number of workers, 1 or more"),
         "predictions that a server computes at once",
         "N",
     ),
-    _Option("start-timeout", "120", SECONDS, "seconds until a server must be ready", "SECONDS"),
-    _Option("stop-grace", "3", SECONDS_OR_NONE, "seconds between SIGTERM and SIGKILL", "SECONDS"),
-    _Option(
+    Option("start-timeout", "120", SECONDS, "seconds until a server must be ready", "SECONDS"),
+    Option("stop-grace", "3", SECONDS_OR_NONE, "seconds between SIGTERM and SIGKILL", "SECONDS"),
+    Option(
         "tfserving-binary", "", str, "the tensorflow_model_server to run; default: on PATH", "FILE"
     ),
-    _Option(
+    Option(
         "require-real",
         "false",
         truth,
         "never fall back to the embedded TensorFlow server",
         flag=True,
     ),
-    _Option("tfserving-url", "", str, "attach to this TensorFlow Serving: http://host:port", "URL"),
-    _Option("tfserving-model", "", str, "the model's name at TensorFlow Serving", "NAME"),
-    _Option(
+    Option("tfserving-url", "", str, "attach to this TensorFlow Serving: http://host:port", "URL"),
+    Option("tfserving-model", "", str, "the model's name at TensorFlow Serving", "NAME"),
+    Option(
         "torchserve-url",
         "",
         str,
         f"attach to this TorchServe: http://host:port; its inference key in ${TOKEN_VARIABLE}",
         "URL",
     ),
-    _Option("torchserve-model", "", str, "the model's name at TorchServe", "NAME"),
-    _Option(
+    Option("torchserve-model", "", str, "the model's name at TorchServe", "NAME"),
+    Option(
         "tls-verify", "true", truth, "whether an https server's certificate must be valid", "BOOL"
     ),
-    _Option("tls-ca", "", str, "certificates (PEM) to trust in place of the system's", "FILE"),
+    Option("tls-ca", "", str, "certificates (PEM) to trust in place of the system's", "FILE"),
+    Option(
+        "max-regression",
+        "",
+        lambda text: parse_gates(text, "GATE"),
+        "what may get worse by how much against the baseline, such as p99:10%%",
+        "GATE",
+        repeatable=True,
+    ),
+    Option("slo", "", parse_slo, "SLO of every case, such as 'p99<50ms'", "EXPR", repeatable=True),
 )
 
 
 def add_options(parser: pytest.Parser) -> None:
     """Register every option with its ini twin."""
     group = parser.getgroup("servebench", "serving performance tests")
-    for option in _OPTIONS:
+    for option in OPTIONS:
         shown = f" (default: {option.default})" if option.default and not option.flag else ""
+        text = option.help + shown
+        if option.repeatable:
+            group.addoption(option.long, action="append", default=[], metavar=option.metavar,
+                            help=f"{text}; may be repeated")  # fmt: skip
+            parser.addini(option.ini, f"{text}; one a line", type="linelist", default=[])
+            continue
         if option.flag:
-            group.addoption(f"--servebench-{option.name}", action="store_const", const="true",
-                            default=None, help=option.help)  # fmt: skip
+            group.addoption(
+                option.long, action="store_const", const="true", default=None, help=text
+            )
         else:
-            group.addoption(f"--servebench-{option.name}", default=None, metavar=option.metavar,
-                            help=option.help + shown)  # fmt: skip
-        parser.addini(option.ini, option.help + shown, type="string", default=option.default)
-    group.addoption("--servebench-max-regression", action="append", default=[], metavar="GATE",
-                    help="what may get worse by how much against the baseline, such as p99:10%%; "
-                    "may be repeated")  # fmt: skip
-    parser.addini("servebench_max_regression", "gates against the baseline, one a line",
-                  type="linelist", default=[])  # fmt: skip
-    group.addoption("--servebench-slo", action="append", default=[], metavar="EXPR",
-                    help="SLO of every case, such as 'p99<50ms'; may be repeated")  # fmt: skip
-    parser.addini("servebench_slo", "SLOs of every case, one a line", type="linelist", default=[])
-
-
-def read_settings(config: pytest.Config) -> Settings:
-    """Return the settings of this session.
-
-    Raises:
-        OptionError: a value cannot be used; the message names the option, the value and the remedy.
-    """
-    values: dict[str, Any] = {}
-    for option in _OPTIONS:
-        given = config.getoption(f"--servebench-{option.name}")
-        source = f"--servebench-{option.name}" if given is not None else f"{option.ini} (ini)"
-        text = str(given) if given is not None else str(config.getini(option.ini))
-        try:
-            values[option.name.replace("-", "_")] = option.read(text)
-        except ValueError as error:
-            raise OptionError(f"{source}={text!r}: {error}.") from None
-    expressions = [*config.getini("servebench_slo"), *config.getoption("--servebench-slo")]
-    slos = tuple(clause for expression in expressions for clause in parse_slo(expression))
-    regressions = [
-        *config.getini("servebench_max_regression"),
-        *config.getoption("--servebench-max-regression"),
-    ]
-    gates = tuple(gate for text in regressions for gate in parse_gates(text, REGRESSION))
-    server = ServerSettings(
-        cpus=values.pop("server_cpus"),
-        threads=values.pop("server_threads"),
-        workers=values.pop("server_workers"),
-        start_timeout=values.pop("start_timeout"),
-        stop_grace=values.pop("stop_grace"),
-        tfserving_binary=_path(values.pop("tfserving_binary")),
-        require_real=values.pop("require_real"),
-        tfserving_url=values.pop("tfserving_url") or None,
-        tfserving_model=values.pop("tfserving_model") or None,
-        torchserve_url=values.pop("torchserve_url") or None,
-        torchserve_model=values.pop("torchserve_model") or None,
-        tls_verify=values.pop("tls_verify"),
-        tls_ca=_absolute("tls-ca", values.pop("tls_ca"), config),
-        torchserve_token=os.environ.get(TOKEN_VARIABLE),
-    )
-    values["max_lag"] /= 1000
-    markdown = values["markdown"]
-    values["markdown"] = config.invocation_params.dir / markdown if markdown else None
-    values["arrivals"] = _arrivals(values["arrivals"], config)
-    values["results"] = config.rootpath / values["results"]
-    assert set(values) | {"slos", "gates", "server"} == {item.name for item in fields(Settings)}
-    return Settings(**values, slos=slos, gates=gates, server=server)
-
-
-def _arrivals(text: str, config: pytest.Config) -> ArrivalProcess:
-    try:
-        return parse_arrivals(text, _directory("arrivals", config))
-    except ValueError as error:
-        given = config.getoption("--servebench-arrivals") is not None
-        source = "--servebench-arrivals" if given else "servebench_arrivals (ini)"
-        raise OptionError(f"{source}={text!r}: {error}.") from None
-
-
-def _absolute(name: str, text: str, config: pytest.Config) -> str | None:
-    return str(_directory(name, config) / text) if text else None
-
-
-def _directory(name: str, config: pytest.Config) -> Path:
-    """Return what a path is relative to: the user's directory, or for an ini key the root."""
-    given = config.getoption(f"--servebench-{name}") is not None
-    return config.invocation_params.dir if given else config.rootpath
-
-
-def _path(text: str) -> Path | None:
-    return Path(text) if text else None
+            group.addoption(option.long, default=None, metavar=option.metavar, help=text)
+        parser.addini(option.ini, text, type="string", default=option.default)

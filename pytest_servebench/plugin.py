@@ -13,7 +13,7 @@ import pytest
 
 # Before anything else is imported from the package, so that asserts in it are rewritten too.
 from pytest_servebench import benchmark_bridge, cases, judgement, options
-from pytest_servebench.errors import ServebenchError
+from pytest_servebench.errors import OptionError, ServebenchError
 from pytest_servebench.fixtures import (
     buffer_size,
     model_server,
@@ -25,6 +25,7 @@ from pytest_servebench.fixtures import (
     torchserve,
 )
 from pytest_servebench.load_fixture import LOAD
+from pytest_servebench.option_reading import read_option
 from pytest_servebench.progress import Progress
 from pytest_servebench.report import PAGE_FILE
 from pytest_servebench.revival import revive
@@ -64,7 +65,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Read the settings, and register the markers."""
+    """Keep the state of this session, and register the markers."""
     config.addinivalue_line(
         "markers",
         "slo(*expressions): what a case must meet, such as 'p99<50ms' or 'success_rate>=99%'",
@@ -74,19 +75,22 @@ def pytest_configure(config: pytest.Config) -> None:
         "servebench(rates, buffer_sizes, duration, warmup, timeout): a test's own load; select "
         "cases by -m 'servebench(rate=10)'",
     )
-    try:
-        settings = options.read_settings(config)
-    except ServebenchError as error:
-        raise pytest.UsageError(str(error)) from None
-    config.stash[SESSION] = ServebenchSession(config, settings)
+    config.stash[SESSION] = ServebenchSession(config)
     config.stash[PROGRESS] = Progress(config)
+
+
+def _exact(config: pytest.Config) -> bool:
+    try:
+        return bool(read_option(config, "exact-keywords"))
+    except OptionError:
+        return True  # and is told of where there are loads
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say what ``-k`` means for load tests."""
     given = config.option.keyword
     exact = cases.exact_keywords(given)
-    if exact == given or not session_of(config).settings.exact_keywords:
+    if exact == given or not _exact(config):
         return []
     return [
         f"servebench: -k {given!r} taken as {exact!r} for load tests "
@@ -94,27 +98,13 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     ]
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Collect the server kinds, the plugin's own and those of others."""
-    # Imported late: most pytest runs of a user's machine load no server.
-    from pytest_servebench.servers import builtin_kinds, collect_kinds  # noqa: PLC0415
-
-    config = session.config
-    state = session_of(config)
-    groups = config.hook.pytest_servebench_server_kinds(config=config)
-    try:
-        state.kinds = collect_kinds([builtin_kinds(), *groups])
-        for name in state.settings.servers:
-            state.kind(name)
-    except ServebenchError as error:
-        raise pytest.UsageError(str(error)) from None
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test of each cell."""
     if not {"poisson_load", "model_server"} & set(metafunc.fixturenames):
         return
     state = session_of(metafunc.config)
+    if state.wrong_options:
+        return  # told when all is collected, if any such test is to run
     try:
         cases.parametrize(metafunc, state.settings)
     except ServebenchError as error:
@@ -140,10 +130,13 @@ def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Generator[None, Any, Any]:
     """Make ``-k rate10`` exact; spread repeats, after pytest has put a server's tests together."""
-    settings = session_of(config).settings
-    exact = cases.exact_selection(config, items) if settings.exact_keywords else nullcontext()
+    exact = cases.exact_selection(config, items) if _exact(config) else nullcontext()
     with exact:
         outcome = yield
+    state = session_of(config)
+    if not cases.loads(items) or state.wrong_options:
+        return outcome
+    settings = state.settings
     if settings.repeats > 1 or settings.interleave:
         items[:] = cases.in_order(items, interleave=settings.interleave)
     return outcome
@@ -157,7 +150,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     loads = cases.loads(session.items)
     if loads:
         state.deselected.clear()  # only who selects no case at all is told which there are
+    state.needed_kinds = frozenset(_kinds_of(session.items))
     wrong = [*state.wrong_markers, *cases.wrong_slos(loads)]
+    if cases.served(session.items) or (not session.items and state.deselected):
+        wrong = [*(state.wrong_options or state.wrong_kinds()), *wrong]
+    if _only_lists(config):
+        state.not_told = wrong  # such a session is for seeing what there is
+        return
     if (loads or wrong) and hasattr(config, "workerinput"):
         # An error here would seem to be a crash of pytest-xdist's worker: its controller raises it.
         config.workeroutput[_REFUSAL] = "\n".join(wrong) or _NO_WORKERS  # type: ignore[attr-defined]
@@ -165,11 +164,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     if wrong:
         raise pytest.UsageError("\n".join(wrong))
-    if not loads or config.option.collectonly:
+    if not loads:
         return
     state.lines = {item.nodeid: (item.location[1] or 0) + 1 for item in loads}
     state.cases = len(loads)
-    state.needed_kinds = frozenset(_kinds_of(session.items))
     benchmarks = [item for item in session.items if "benchmark" in cases.fixtures_of(item)]
     if len(benchmarks) == len(loads):  # each load is one
         benchmark_bridge.narrow_table(config)
@@ -178,6 +176,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         state.directory()
     except ServebenchError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def _only_lists(config: pytest.Config) -> bool:
+    """Tell whether no test is to run: the session lists tests, or the fixtures that they use."""
+    option = config.option
+    return bool(option.collectonly or option.showfixtures or option.show_fixtures_per_test)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -296,6 +300,8 @@ def pytest_terminal_summary(
 ) -> None:
     """Show the run's tables and where its files are."""
     state = session_of(config)
+    for line in state.not_told:
+        terminalreporter.write_line(f"servebench: {line}", yellow=True, bold=True)
     if state.results:
         from pytest_servebench.report.terminal import write_tables  # noqa: PLC0415
 

@@ -21,9 +21,11 @@ from pytest_servebench.baseline import Baseline
 from pytest_servebench.errors import ModelError, OptionError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.model_loading import load_model
+from pytest_servebench.option_reading import read_settings
 from pytest_servebench.options import InconclusivePolicy, Settings
 from pytest_servebench.report.files import write_whole
 from pytest_servebench.results import CaseResult, LogPart, Run, ServerDeath, ServerInfo
+from pytest_servebench.servers import builtin_kinds, collect_kinds
 from pytest_servebench.servers.base import RunningServer, ServerKind
 from pytest_servebench.servers.logs import line_counts
 from pytest_servebench.servers.shared import SharedServers
@@ -37,19 +39,18 @@ _VERSIONED = (
 class ServebenchSession:
     """Lives in ``config.stash``; everything in it is made when it is first needed."""
 
-    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+    def __init__(self, config: pytest.Config) -> None:
         """Belong to a pytest session."""
         self.config = config
-        self.settings = settings
-        self.kinds: dict[str, ServerKind] = {}
         # Servers that take turns are needed again.
-        self.servers = SharedServers(self._start, keep=settings.interleave)
+        self.servers = SharedServers(self._start, keep=lambda: self.settings.interleave)
         self.results: list[CaseResult] = []
         self.deaths: list[ServerDeath] = []
         self.troubles: list[str] = []  # what could not be saved, a line each
         self.needed_kinds: frozenset[str] = frozenset()
         self.cases = 0  # how many this session has
         self.baseline: Baseline | None = None
+        self.not_told: list[str] = []  # what would have been a usage error, had tests been to run
         self.wrong_markers: list[str] = []  # what is wrong with each, after its test's node id
         self.deselected: list[pytest.Item] = []  # cases that -k, -m or --deselect have left out
         self.lines: dict[str, int] = {}  # node id to the line of its test, in their order
@@ -58,6 +59,57 @@ class ServebenchSession:
         self._model_error: Exception | None = None
         self._directory: Path | None = None
         self._report: dict[str, Any] | None = None
+
+    # -- what the user wants ------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """The options, read at the first use: they are not judged in a session without loads.
+
+        Raises:
+            OptionError: a value cannot be used.
+        """
+        if isinstance(self._options, OptionError):
+            raise self._options
+        return self._options
+
+    @property
+    def wrong_options(self) -> list[str]:
+        """What is wrong with the options; empty where there are settings."""
+        return [str(self._options)] if isinstance(self._options, OptionError) else []
+
+    @cached_property
+    def _options(self) -> Settings | OptionError:
+        try:
+            return read_settings(self.config)
+        except OptionError as error:
+            return error
+
+    @cached_property
+    def kinds(self) -> dict[str, ServerKind]:
+        """The server kinds by their names: the plugin's own and those of others.
+
+        Not to be asked for before the collection has ended: any ``conftest.py`` may bring one.
+
+        Raises:
+            OptionError: a kind is there twice.
+        """
+        groups = self.config.hook.pytest_servebench_server_kinds(config=self.config)
+        return collect_kinds([builtin_kinds(), *groups])
+
+    def wrong_kinds(self) -> list[str]:
+        """Return what is wrong with the server kinds that are needed or asked for in so many words.
+
+        A kind that the configuration names may come from a ``conftest.py`` beside other tests.
+        """
+        asked_for = self.config.getoption("--servebench-servers") is not None
+        try:
+            for name in self.settings.servers:
+                if asked_for or name in self.needed_kinds:
+                    self.kind(name)
+        except OptionError as error:
+            return [str(error)]
+        return []
 
     # -- the model ----------------------------------------------------------------------------
 

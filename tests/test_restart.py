@@ -183,7 +183,7 @@ def test_deaths_are_counted_over_the_session_and_each_kind_for_itself() -> None:
         started.append(Fragile())
         return started[-1]
 
-    servers = SharedServers(start, keep=False)
+    servers = SharedServers(start, keep=lambda: False)
     for turn in range(1, MOST_DEATHS + 1):
         # Each turn as where other servers' cases come in between: the fixture is made anew.
         with servers.running("a") as a, servers.running("b") as b:
@@ -215,7 +215,7 @@ def test_a_start_that_fails_is_no_death() -> None:
         except StopIteration:
             raise ServerStartError("no port is free") from None
 
-    servers = SharedServers(start, keep=False)
+    servers = SharedServers(start, keep=lambda: False)
     with servers.running("a"):
         one.dead = True
         for _ in range(MOST_DEATHS - 1):
@@ -233,7 +233,7 @@ def test_a_start_that_fails_is_no_death() -> None:
 
 def test_servers_may_be_stopped_before_those_who_hold_them_let_go() -> None:
     one: Any = Fragile()
-    servers = SharedServers(lambda kind: one, keep=False)
+    servers = SharedServers(lambda kind: one, keep=lambda: False)
     with servers.running("a"):
         servers.stop_all()
         assert one.stopped

@@ -90,10 +90,10 @@ class SharedServers:
 
     Args:
         start: starts a server of the kind that it is given.
-        keep: whether servers go on running when nobody uses them, until :meth:`stop_all`.
+        keep: tells whether servers go on running when nobody uses them, until :meth:`stop_all`.
     """
 
-    def __init__(self, start: Callable[[str], RunningServer], *, keep: bool) -> None:
+    def __init__(self, start: Callable[[str], RunningServer], *, keep: Callable[[], bool]) -> None:
         self._start = start
         self._keep = keep
         self._servers: dict[str, SharedServer] = {}
@@ -116,7 +116,7 @@ class SharedServers:
             yield server
         finally:
             server.users -= 1
-            if not server.users and not self._keep:
+            if not server.users and not self._keep():
                 # A session that is interrupted stops all servers before their fixtures end.
                 if self._servers.get(kind) is server:
                     del self._servers[kind]

@@ -1,0 +1,212 @@
+"""Options in every form in which a configuration can write them, and when they are judged."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.option_reading import _read, read_settings
+from pytest_servebench.options import OPTIONS, Option
+from tests.conftest import RunBench
+
+NATIVE = pytest.mark.skipif(pytest.version_tuple < (9,), reason="pytest 9 reads such tables")
+TABLES = [
+    pytest.param("pytest.toml", "[pytest]", marks=NATIVE),
+    pytest.param("pyproject.toml", "[tool.pytest]", marks=NATIVE),
+    ("pyproject.toml", "[tool.pytest.ini_options]"),
+]
+
+UNIT = "def test_unit(): pass\n"
+VALUES = st.recursive(
+    st.one_of(
+        st.text(), st.integers(), st.floats(), st.booleans(), st.dates(), st.datetimes(), st.times()
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@pytest.mark.parametrize(("file", "table"), TABLES)
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        ("servebench_rates = [20, 0.5, '3']", "rates", (20.0, 0.5, 3.0)),
+        ("servebench_rates = 7", "rates", (7.0,)),
+        ("servebench_rates = ['1,2', '3']", "rates", (1.0, 2.0, 3.0)),
+        ("servebench_buffer_sizes = [0]", "buffer_sizes", (0,)),
+        ("servebench_servers = ['a', 'b']", "servers", ("a", "b")),
+        ("servebench_duration = 2.5", "duration", 2.5),
+        ("servebench_timeout = '300ms'", "timeout", 0.3),
+        ("servebench_plots = false", "plots", False),
+        ("servebench_page = 0", "page", False),
+        ("servebench_interleave = true", "interleave", True),
+        ("servebench_baseline_allow = ['machine', 'schema']", "baseline_allow",
+         frozenset(("machine", "schema"))),
+        ("servebench_baseline_allow = []", "baseline_allow", frozenset()),
+        ("servebench_save = 12", "save", "12"),
+    ],
+)  # fmt: skip
+def test_values_may_have_the_types_of_toml(
+    pytester: pytest.Pytester, file: str, table: str, line: str, name: str, value: object
+) -> None:
+    (pytester.path / file).write_text(f"{table}\n{line}\n")
+    assert getattr(read_settings(pytester.parseconfig()), name) == value
+
+
+@pytest.mark.parametrize(("file", "table"), TABLES)
+@pytest.mark.parametrize("slos", ["['p50<1s', 'p99<2s']", "'p50<1s'", "'''\np50<1s\np99<2s'''"])
+def test_what_adds_up_is_a_list_or_lines(
+    pytester: pytest.Pytester, file: str, table: str, slos: str
+) -> None:
+    (pytester.path / file).write_text(f"{table}\nservebench_slo = {slos}\n")
+    config = pytester.parseconfig("--servebench-slo=drop_rate<5%")
+    assert [str(slo) for slo in read_settings(config).slos] == [
+        "p50<1s", *(["p99<2s"] if "p99" in slos else []), "drop_rate<5%"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "table"), TABLES)
+@pytest.mark.parametrize(
+    ("line", "facts"),
+    [
+        ("servebench_duration = [3, 4]", ("servebench_duration", "[3, 4]", "one value")),
+        ("servebench_rates = [[1], [2]]", ("servebench_rates", "[[1], [2]]", "a number")),
+        ("servebench_rates = [1, -2]", ("servebench_rates", "[1, -2]", "above 0")),
+        ("servebench_page = 'maybe'", ("servebench_page", "'maybe'", "true or false")),
+        ("servebench_rates = true", ("servebench_rates", "rue", "such as 10")),
+        ("servebench_slo = [5]", ("servebench_slo", "'5'")),
+    ],
+)
+def test_a_value_of_the_configuration_that_cannot_be_used(
+    pytester: pytest.Pytester, file: str, table: str, line: str, facts: tuple[str, ...]
+) -> None:
+    (pytester.path / file).write_text(f"{table}\n{line}\n")
+    with pytest.raises(OptionError) as raised:
+        read_settings(pytester.parseconfig())
+    for fact in facts:
+        assert fact in str(raised.value)
+
+
+@pytest.mark.parametrize(("file", "table"), TABLES)
+def test_the_command_line_comes_before_types_of_toml(
+    pytester: pytest.Pytester, file: str, table: str
+) -> None:
+    (pytester.path / file).write_text(f"{table}\nservebench_rates = [1]\nservebench_seed = 5\n")
+    config = pytester.parseconfig("--servebench-rates=2", "-o", "servebench_seed=6")
+    settings = read_settings(config)
+    assert (settings.rates, settings.seed) == ((2.0,), 6)
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+@given(value=VALUES)
+def test_no_value_of_toml_is_more_than_a_wrong_option(option: Option, value: Any) -> None:
+    refused = ""
+    try:
+        _read(option, option.ini, value)
+    except OptionError as error:
+        refused = str(error)
+    assert not refused or option.ini in refused
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_defaults_mean_the_same_as_text_and_in_toml(option: Option) -> None:
+    if option.repeatable:
+        assert _read(option, option.ini, []) == ()
+        return
+    meant = _read(option, option.ini, option.default)
+    if option.many:
+        assert _read(option, option.ini, option.default.split(",")) == meant
+    if option.default in ("true", "false") or option.default.isdigit():
+        native = tomllib.loads(f"value = {option.default}")["value"]
+        assert _read(option, option.ini, native) == meant
+
+
+# -- judged where there are loads -----------------------------------------------------------------
+
+BAD = {
+    "servers": "nosuch",
+    "rates": "ten",
+    "buffer_sizes": "-1",
+    "server_cpus": "0-9999",
+    "arrivals": "trace:not-there.csv",
+    "slo": "p50<<3",
+    "max_regression": "speed:5%",
+    "exact_keywords": "perhaps",
+    "priority": "high",
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_sessions_without_loads_do_not_mind_settings_of_loads(
+    pytester: pytest.Pytester, name: str
+) -> None:
+    pytester.makepyfile(
+        test_unit=UNIT, test_it="def test_load(model_server, poisson_load): raise ValueError"
+    )
+    pytester.makeini(f"[pytest]\nservebench_{name} = {BAD[name]}\n")
+    given_too = f"--servebench-{name.replace('_', '-')}={BAD[name]}"
+    for arguments in (["test_unit.py"], ["-m", "not servebench"], [given_too, "-k", "unit"]):
+        result = pytester.runpytest_inprocess("-p", "no:hypothesispytest", *arguments)
+        assert result.ret == pytest.ExitCode.OK
+        assert result.parseoutcomes()["passed"] == 1
+    refused = pytester.runpytest_inprocess("-p", "no:hypothesispytest")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in refused.stderr.lines if line.startswith("ERROR")]
+    assert BAD[name] in line
+    assert not (pytester.path / "servebench_results").exists()
+
+
+@pytest.mark.parametrize(
+    "listing",
+    ["--collect-only", "--fixtures", "--fixtures-per-test", "--markers", "--help", "--version"],
+)
+def test_what_lists_works_with_wrong_options_and_tells_them(
+    run_bench: RunBench, listing: str
+) -> None:
+    result = run_bench(listing, "--servebench-rates=ten", test="def test_x(poisson_load): pass")
+    assert result.ret == 0
+    assert "INTERNALERROR" not in result.stdout.str()
+    if "-" in listing[2:]:
+        result.stdout.fnmatch_lines(["*--servebench-rates='ten'*"])
+
+
+def test_a_selection_that_wrong_options_leave_empty_names_them(run_bench: RunBench) -> None:
+    result = run_bench("-k", "rate10", "--servebench-rates=10,x")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--servebench-rates='10,x'*"])
+
+
+KIND = """
+from tests.toy import ToyKind
+
+def pytest_servebench_server_kinds(config):
+    return [ToyKind("lower")]
+"""
+
+
+def test_a_kind_may_come_from_a_conftest_below_the_root(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    for folder in ("bench", "unit", "urls"):
+        pytester.mkdir(folder)
+    (pytester.path / "bench" / "conftest.py").write_text(KIND)
+    (pytester.path / "bench" / "test_b.py").write_text(
+        "def test_it(model_server): assert model_server.implementation == 'toy 1.0'\n"
+    )
+    (pytester.path / "unit" / "test_u.py").write_text(UNIT)
+    (pytester.path / "urls" / "test_url.py").write_text("def test_url(rate, repeat): pass\n")
+    ini = "servebench_servers=lower"
+    run_bench("-o", ini, "unit", test="").assert_outcomes(passed=1)
+    run_bench("--servebench-servers=lower", "bench", "unit", test="").assert_outcomes(
+        passed=1, skipped=1
+    )
+    pytester.path.joinpath("bench", "conftest.py").unlink()
+    for arguments in (["-o", ini], ["--servebench-servers=lower"]):
+        refused = run_bench(*arguments, "bench", test="")
+        assert refused.ret == pytest.ExitCode.USAGE_ERROR
+        refused.stderr.fnmatch_lines(["*unknown server kind 'lower'*"])

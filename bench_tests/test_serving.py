@@ -11,6 +11,6 @@ import pytest
 from pytest_servebench import PoissonLoad, RunningServer
 
 
-@pytest.mark.slo("p50<100ms", "success_rate>=90%")
+@pytest.mark.slo("p50<100ms", "success_rate>=100%")
 def test_serving(model_server: RunningServer, poisson_load: PoissonLoad) -> None:
     poisson_load(model_server)

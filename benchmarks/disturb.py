@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from benchmarks.processes import usable_cores
+
 _ROOT: Final = Path("/sys/fs/cgroup")
 _PERIOD: Final = 100_000  # µs
 _HOG: Final = """
@@ -139,7 +141,7 @@ def hog_processors(begin: int, seconds: float) -> None:
     end = begin + int(seconds * 1e9)
     hogs = [
         subprocess.Popen([sys.executable, "-S", "-c", _HOG, str(core), str(begin), str(end)])
-        for core in sorted(os.sched_getaffinity(0))
+        for core in usable_cores()
     ]
     for hog in hogs:
         hog.wait()

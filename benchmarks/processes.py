@@ -125,11 +125,16 @@ def peak_memory(pid: int) -> dict[int, Memory]:
     return peaks
 
 
+def usable_cores() -> list[int]:
+    """Return the processors that this process may run on."""
+    return sorted(os.sched_getaffinity(0))
+
+
 @contextmanager
 def busy_loops(directory: Path) -> Iterator[None]:
     """Keep every core busy with an ordinary process (nice 0) that never sleeps."""
     with ExitStack() as stack:
-        for core in sorted(os.sched_getaffinity(0)):
+        for core in usable_cores():
             stack.enter_context(
                 running(
                     [sys.executable, "-c", "while True: pass"],

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_servebench.comparability import Difference, differences, key_of, match
-from pytest_servebench.compare import Change, compare, fails
+from pytest_servebench.compare import Change, compare, gate_verdict
 from pytest_servebench.errors import NoSuchRunError, OptionError
 from pytest_servebench.evaluation import repeat_of
 from pytest_servebench.gates import KINDS, Gate
@@ -141,17 +141,14 @@ class Baseline:
             change_text(gate.metric, end) for end in (change.change.low, change.change.high)
         )
         figures = f"{new} against {base}: {by} (95 % interval {low} to {high})"
-        verdict: VerdictWord
-        if fails(gate, change):
-            verdict, word = "failed", "broken: it got worse, beyond the threshold and the noise"
-        elif change.verdict in ("same", "better") or change.worst_by <= gate.threshold:
-            verdict, word = "passed", "met"
-        else:
-            verdict = "inconclusive"
-            word = (
-                f"inconclusive: {change.reason or 'within noise'}; from "
-                f"{_size(gate, change.detectable)} on it would have been told"
-            )
+        verdict = gate_verdict(gate, change)
+        word = {
+            "failed": "broken: it got worse, beyond the threshold and the noise",
+            "passed": "met",
+            "inconclusive": f"inconclusive: {change.reason or 'within noise'}; from "
+            f"{_size(gate, change.detectable)} on it would have been told",
+            "invalid": "invalid: the load generator's own lateness decides it",
+        }[verdict]
         return self._clause(gate, verdict, f"{word}: {figures}", change)
 
     def _without_partner(self, gate: Gate, case: CaseResult) -> ClauseResult:

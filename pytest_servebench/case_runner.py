@@ -40,7 +40,7 @@ class Case:
         arrivals: the process that the arrival times come from.
         seed: seed of the schedule.
         priority: scheduling of the generator.
-        max_lag: lateness of the generator, seconds, beyond which the case is invalid.
+        max_lag: lateness of the generator, seconds, beyond which an arrival is late.
         samples: how many answers are looked into.
         tls_verify: whether the certificate of a server over https must be valid.
         tls_ca: file of certificates to trust in place of the system's.
@@ -119,7 +119,8 @@ def run_case(
     checked = check_answers(load, traffic)
     records = checked.records
     start = load.start / 1e9
-    summary = summarize(records, case.arrivals.mean_rate(case.rate, case.duration))
+    offered = case.arrivals.mean_rate(case.rate, case.duration)
+    summary = summarize(records, offered, case.max_lag)
     resources = monitor.resources(start, start + case.duration)
     if (cpu := cpu_estimate(resources, records)) is not None:
         summary = dataclasses.replace(summary, estimates={**summary.estimates, "cpu": cpu})

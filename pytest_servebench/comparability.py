@@ -125,7 +125,7 @@ def _order(key: Key) -> tuple[str, float, str, int, str, str]:
 def _by_key(run: Run) -> dict[Key, tuple[CaseResult, ...]]:
     found: dict[Key, list[CaseResult]] = {}
     for case in run.cases:
-        if not is_invalid(case):
+        if case.measured:
             found.setdefault(key_of(case), []).append(case)
     return {key: tuple(sorted(cases, key=_by_repeat)) for key, cases in found.items()}
 
@@ -134,23 +134,18 @@ def _by_repeat(case: CaseResult) -> tuple[int, str]:
     return repeat_of(case), case.records_file
 
 
-def is_invalid(case: CaseResult) -> bool:
-    """Tell whether the measuring device failed."""
-    return case.verdict == "invalid" or case.invalid_reason is not None
-
-
 def _unmatched(base: Run, new: Run) -> list[Difference]:
     sides = {"BASE": base, "NEW": new}
     invalid: dict[str, list[str]] = {}
     for side, run in sides.items():
-        for case in filter(is_invalid, run.cases):
+        for case in (one for one in run.cases if not one.measured):
             reason = f": {clean(case.invalid_reason)}" if case.invalid_reason else ""
             text = f"{clean(case.nodeid)}: its measurement is invalid in {{}}{reason}"
             invalid.setdefault(text, []).append(side)
     found = [text.replace("{}", joined(where), 1) for text, where in invalid.items()]
     valid = {side: _by_key(run) for side, run in sides.items()}
     for side, other in (("BASE", "NEW"), ("NEW", "BASE")):
-        said = {key_of(case) for case in sides[other].cases if is_invalid(case)}
+        said = {key_of(case) for case in sides[other].cases if not case.measured}
         for key in sorted(valid[side], key=_order):
             if key not in valid[other] and key not in said:
                 found.append(f"{key_text(key)}: only in {side}")

@@ -20,6 +20,9 @@ Latency and CPU can then have changed by that much without the server's doing, o
 intervals hold both the change as it is and the change less that of the machine, so that neither a
 slow hour nor a fast one decides.
 
+The generator may have been late in one of the runs. Every comparison is made twice, with the
+latencies as measured and with the generator's lag taken off, and is told only where both say so.
+
 On identical pairs of simulated queues (M/M/1, M/D/1 and M/G/1 at loads from 0.3 to 0.8, 1,000
 requests), whose intervals hold the truth less often than they promise, gates such as ``p99:10%``
 and ``p50:5%`` then give false alarms in fewer than 1 % of the pairs, and in about 1 % of the runs
@@ -28,6 +31,7 @@ of twelve such cases: see ``tests/test_compare.py``.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +43,7 @@ from pytest_servebench.comparability import Key, Pair, match
 from pytest_servebench.gates import KINDS, LARGER_IS_BETTER, Gate
 from pytest_servebench.machine_speed import same_generator, slowdown
 from pytest_servebench.ratios import Range, Sample
-from pytest_servebench.results import CaseResult, Run
+from pytest_servebench.results import CaseResult, Run, VerdictWord
 from pytest_servebench.samples import samples
 from pytest_servebench.slo import ENOUGH
 
@@ -78,6 +82,8 @@ class Change:
         reason: why it cannot be told, else empty.
         slowdown: how many times as long the machine took in NEW, which the intervals allow for; 1
             where it does not matter to the metric.
+        variants: the change as measured, and the same with the generator's lag taken off, where
+            these are not the same; the intervals above hold both.
     """
 
     metric: str
@@ -89,6 +95,7 @@ class Change:
     verdict: Verdict
     reason: str
     slowdown: float = 1.0
+    variants: tuple[Change, ...] = ()
 
     @property
     def worse_by(self) -> float:
@@ -97,9 +104,16 @@ class Change:
 
     @property
     def surely_worse_by(self) -> float:
-        """Return the change for the worse, less what the machine's speed may have done to it."""
-        value = self.change.value
-        return min(_worse_by(self.metric, one) for one in (value, value / self.slowdown))
+        """Return the change for the worse, less what lateness and the machine may have done to it.
+
+        Neither the generator's lateness nor the machine's speed may be taken for the server's.
+        """
+        values = [one.change.value for one in self.variants or (self,)]
+        return min(
+            _worse_by(self.metric, one)
+            for value in values
+            for one in (value, value / self.slowdown)
+        )
 
     @property
     def worst_by(self) -> float:
@@ -219,19 +233,32 @@ def fails(gate: Gate, change: Change) -> bool:
     )
 
 
+def gate_verdict(gate: Gate, change: Change) -> VerdictWord:
+    """Return what became of a gate; invalid where the generator's lateness decides it."""
+    words = {_gate_verdict(gate, one) for one in change.variants or (change,)}
+    return words.pop() if len(words) == 1 else "invalid"
+
+
+def _gate_verdict(gate: Gate, change: Change) -> VerdictWord:
+    if fails(gate, change):
+        return "failed"
+    good = change.verdict in ("same", "better") or change.worst_by <= gate.threshold
+    return "passed" if good else "inconclusive"
+
+
 # -- one case -------------------------------------------------------------------------------------
 
 
 def _compare(pair: Pair, gated: Mapping[str, float], tail: float, slower: float) -> CaseComparison:
+    late = any(case.summary.without_lag for case in pair.every)
+    pairs = [pair, _punctual(pair)] if late else [pair]
     changes = {}
     for metric in KINDS:
-        sides = [samples(metric, cases, pair) for cases in (pair.base, pair.new)]
-        if all(sides):
-            margin = gated.get(metric, SAME[metric])
-            matters = KINDS[metric] in ("latency", "cpu")
-            changes[metric] = _change(
-                metric, pair, sides[0], sides[1], margin, tail, slower if matters else 1.0
-            )
+        margin = gated.get(metric, SAME[metric])
+        speed = slower if KINDS[metric] in ("latency", "cpu") else 1.0
+        found = [_change(metric, one, margin, tail, speed) for one in pairs]
+        if known := [one for one in found if one is not None]:
+            changes[metric] = _either_way(known)
     shown = tuple(metric for metric in changes if metric in _shown(pair.every) or metric in gated)
     words = {changes[metric].verdict for metric in shown}
     verdict = next((word for word in VERDICTS if word in words), VERDICTS[1])
@@ -251,15 +278,36 @@ def _open(case: CaseResult, metric: str) -> bool:
     return estimate is not None and estimate.value is not None and estimate.high is None
 
 
-def _change(
-    metric: str,
-    pair: Pair,
-    base: Sequence[Sample],
-    new: Sequence[Sample],
-    margin: float,
-    tail: float,
-    slower: float,
-) -> Change:
+def _punctual(pair: Pair) -> Pair:
+    base, new = (tuple(case.without_lag() for case in side) for side in (pair.base, pair.new))
+    return Pair(pair.key, base, new)
+
+
+def _either_way(changes: Sequence[Change]) -> Change:
+    """Return what can be told of a change whatever lateness did to it, first as measured."""
+    first = changes[0]
+    if all(one == first for one in changes):
+        return first
+    agreed = all(one.verdict == first.verdict for one in changes)
+    return dataclasses.replace(
+        first,
+        change=_hull([one.change for one in changes]),
+        strict=_hull([one.strict for one in changes]),
+        verdict=first.verdict if agreed else "cannot tell",
+        reason=first.reason if agreed else "the generator's own lateness decides it",
+        variants=tuple(changes),
+    )
+
+
+def _hull(ranges: Sequence[Range]) -> Range:
+    return Range(ranges[0].value, min(one.low for one in ranges), max(one.high for one in ranges))
+
+
+def _change(metric: str, pair: Pair, margin: float, tail: float, slower: float) -> Change | None:
+    """Return the change of a metric; ``None`` where a side does not know it."""
+    base, new = (samples(metric, cases, pair) for cases in (pair.base, pair.new))
+    if not base or not new:
+        return None
     share = KINDS[metric] == "share"
     between = ratios.difference if share else ratios.ratio
     some_open = any(sample.range.open for sample in (*base, *new))

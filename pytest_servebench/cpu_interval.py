@@ -21,8 +21,9 @@ from typing import Final
 import numpy as np
 
 from pytest_servebench.bootstrap import Z, moving_blocks, student
+from pytest_servebench.estimates import Estimate
 from pytest_servebench.load.records import NEVER, Records
-from pytest_servebench.results import Estimate, Resources
+from pytest_servebench.results import Resources
 
 _FEWEST: Final = 8  # samples from which a variance is taken
 

@@ -11,6 +11,9 @@ that did better than every other by more than the noise:
   whole run. A point for less CPU needs a throughput that is not worse, since work that is not
   done takes no CPU.
 
+Each comparison is made twice, with the latencies as measured and with the generator's own lag taken
+off: there is a point only where both give it to the same server.
+
 A failed request ranks as infinitely slow. Cases whose measurement is invalid do not take part.
 """
 
@@ -26,12 +29,13 @@ from types import MappingProxyType
 from typing import Final
 
 from pytest_servebench.bootstrap import Z, student
+from pytest_servebench.estimates import Estimate
 from pytest_servebench.gates import LARGER_IS_BETTER
 from pytest_servebench.node_ids import cell_of, function_of, without
 from pytest_servebench.plain_benchmarks import is_plain
 from pytest_servebench.ratios import Range
 from pytest_servebench.recommendation import Compared, recommend
-from pytest_servebench.results import CaseResult, Estimate
+from pytest_servebench.results import CaseResult
 from pytest_servebench.slo import ENOUGH
 from pytest_servebench.slo_grammar import METRICS
 
@@ -79,9 +83,11 @@ def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evalu
     """
     cases = [case for case in cases if not is_plain(case)]
     notes = [
-        f"{case.name} is left out: its measurement is invalid" for case in cases if _invalid(case)
+        f"{case.name} is left out: its measurement is invalid"
+        for case in cases
+        if not case.measured
     ]
-    valid = [case for case in cases if not _invalid(case)]
+    valid = [case for case in cases if case.measured]
     names = _titles(cases)
     cells: dict[tuple[float, int, str], dict[str, list[CaseResult]]] = {}
     for case in valid:
@@ -91,7 +97,7 @@ def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evalu
     for (rate, buffer_size, _), cell in sorted(cells.items(), key=lambda item: item[0]):
         missing = [names[kind] for kind in names if kind not in cell]
         if len(cell) > 1:
-            points += _compare(cell, interleaved=interleaved)
+            points += _either_way(cell, interleaved=interleaved)
         if len(names) > 1 and missing:
             notes.append(
                 f"rate {rate:g}, buffer {buffer_size}: no valid case of {', '.join(missing)}"
@@ -105,10 +111,6 @@ def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evalu
         recommendations=recommend(points, names, _full_names(cases, names)),
         notes=tuple(notes),
     )
-
-
-def _invalid(case: CaseResult) -> bool:
-    return case.verdict == "invalid" or case.invalid_reason is not None
 
 
 def _titles(cases: Sequence[CaseResult]) -> dict[str, str]:
@@ -146,6 +148,22 @@ def repeat_of(case: CaseResult) -> int:
 
 
 # -- one cell -------------------------------------------------------------------------------------
+
+
+def _either_way(cell: _Cell, *, interleaved: bool) -> list[Compared]:
+    """Compare the servers as measured, and give no point that the generator's lag decides."""
+    measured = _compare(cell, interleaved=interleaved)
+    if not any(case.summary.without_lag for cases in cell.values() for case in cases):
+        return measured
+    unlagged = {kind: [case.without_lag() for case in cases] for kind, cases in cell.items()}
+    return [
+        point
+        if point.winner == punctual.winner
+        else _decided(point, None, "the generator's own lateness decides it")
+        for point, punctual in zip(
+            measured, _compare(unlagged, interleaved=interleaved), strict=True
+        )
+    ]
 
 
 def _compare(cell: _Cell, *, interleaved: bool) -> list[Compared]:

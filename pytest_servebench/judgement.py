@@ -57,10 +57,25 @@ def judge_case(result: CaseResult, item: pytest.Item, settings: Settings) -> Cas
     return dataclasses.replace(judged, clauses=everything, verdict=overall(everything))
 
 
+def spoilt(result: CaseResult) -> str | None:
+    """Return why a judged result is worth another measurement, or ``None`` if it stands."""
+    if result.invalid_reason is not None:
+        return result.invalid_reason
+    undecided = [one.message for one in result.clauses if one.verdict == "invalid"]
+    return "; ".join(undecided) or None
+
+
 def apply(result: CaseResult, item: pytest.Item, policy: InconclusivePolicy) -> None:
-    """Let the test fail, warn or be skipped as the verdict and the user's policy say."""
+    """Let the test fail, warn or be skipped as the verdict and the user's policy say.
+
+    Raises:
+        InvalidMeasurementError: the generator's lateness decides a clause.
+    """
+    __tracebackhide__ = True
     if result.verdict == "failed":
         pytest.fail(failure_message(result, result.clauses), pytrace=False)
+    if result.verdict == "invalid":
+        raise InvalidMeasurementError(failure_message(result, result.clauses))
     if result.verdict != "inconclusive":
         return
     message = failure_message(result, result.clauses)
@@ -70,6 +85,19 @@ def apply(result: CaseResult, item: pytest.Item, policy: InconclusivePolicy) -> 
         pytest.skip(message)
     undecided = (one.message for one in result.clauses if one.verdict == "inconclusive")
     item.warn(InconclusiveWarning("\n".join(undecided)))
+
+
+def raise_undecided(result: CaseResult, expressions: Sequence[str]) -> None:
+    """Raise where the generator's lateness decides one of these SLOs, which are judged already.
+
+    Raises:
+        InvalidMeasurementError: it does.
+    """
+    __tracebackhide__ = True
+    asked = {str(clause) for text in expressions for clause in parse_slo(text)}
+    found = [one for one in result.clauses if one.clause in asked and one.verdict == "invalid"]
+    if found:
+        raise InvalidMeasurementError(failure_message(result, found))
 
 
 def raise_invalid(result: CaseResult) -> None:

@@ -11,11 +11,11 @@ import pytest
 from pytest_servebench import benchmark_bridge, judgement, traffic
 from pytest_servebench.case_runner import Case, run_case
 from pytest_servebench.cases import marked_seconds, marked_text
-from pytest_servebench.errors import OptionError, ServebenchError
+from pytest_servebench.errors import InvalidMeasurementError, OptionError, ServebenchError
 from pytest_servebench.load.arrivals import ArrivalProcess, parse_arrivals
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
-from pytest_servebench.report.facts import cell_name
-from pytest_servebench.results import CaseResult
+from pytest_servebench.report.facts import attempt_name, cell_name
+from pytest_servebench.results import Attempt, CaseResult
 from pytest_servebench.revival import revive
 from pytest_servebench.servers.attached import AnyHttp, any_server
 from pytest_servebench.servers.base import RunningServer
@@ -43,12 +43,14 @@ class LoadedCase:
         """Judge SLOs at once, such as ``"p99<50ms"``; the test fails where one is broken.
 
         Raises:
+            InvalidMeasurementError: the generator's own lateness decides one.
             SLOSyntaxError: an expression cannot be read.
         """
         __tracebackhide__ = True
         self.result, message = judgement.judge_expressions(self.result, expressions)
         if message:
             pytest.fail(message, pytrace=False)
+        judgement.raise_undecided(self.result, expressions)
 
     def __getattr__(self, name: str) -> object:
         """Give the figures by their names: ``case.summary``, ``case.resources``, …"""
@@ -118,14 +120,9 @@ class PoissonLoad:
                 )
             sent = self._traffic(server, requests, check)
             case = self._case(arrivals)
-            cell, number = cell_name(self._item.name), session.number(self._item.nodeid)
-            logged = line_counts(server.log_files)
-            with config.stash[PROGRESS].load(cell, number) as show:
-                result = run_case(case, server, session.describe(server), sent, show)
+            result = self._measured(case, server, sent)
         except ServebenchError as error:
             fail(error)
-        result = session.save_records(result)
-        result = dataclasses.replace(result, logs=session.log_parts(logged))
         self.case = LoadedCase(result)
         records = result.records
         assert records is not None
@@ -135,6 +132,39 @@ class PoissonLoad:
             self.case.result = dataclasses.replace(result, verdict="invalid")
             judgement.raise_invalid(self.case.result)
         return self.case
+
+    def _measured(self, case: Case, server: RunningServer, sent: Traffic) -> CaseResult:
+        """Return the first measurement that noise has not spoiled, or the last one that may be."""
+        session = session_of(self._item.config)
+        info, show = session.describe(server), self._item.config.stash[PROGRESS]
+        cell, number = cell_name(self._item.name), session.number(self._item.nodeid)
+        spoilt: list[Attempt] = []
+        while True:
+            logged = line_counts(server.log_files)
+            name = f"{cell}, {attempt_name(len(spoilt) + 1)}" if spoilt else cell
+            last = len(spoilt) >= session.settings.retries
+            try:
+                with show.load(name, number) as watch:
+                    result = run_case(case, server, info, sent, watch)
+            except InvalidMeasurementError as error:
+                if last:
+                    raise
+                spoilt.append(Attempt(str(error)))
+                continue
+            result = session.save_records(result)
+            reason = judgement.spoilt(self._judged(result))
+            if reason is None or last:
+                logs = session.log_parts(logged)
+                return dataclasses.replace(result, attempts=tuple(spoilt), logs=logs)
+            spoilt.append(Attempt(reason, result.records_file))
+
+    def _judged(self, result: CaseResult) -> CaseResult:
+        """Return the result as it would be judged if the test ended now."""
+        if not result.measured:
+            return result
+        session = session_of(self._item.config)
+        judged = judgement.judge_case(result, self._item, session.settings)
+        return session.against_baseline(judged)
 
     def _case(self, arrivals: ArrivalProcess | str | None) -> Case:
         item = self._item

@@ -49,7 +49,8 @@ class Settings:
         repeats: how often each case is run.
         interleave: whether the servers take turns, case by case, all of them running.
         priority: scheduling of the generator.
-        max_lag: lateness of the generator, seconds, beyond which a case is invalid.
+        max_lag: lateness of the generator, seconds, beyond which an arrival is late.
+        retries: how often a case is measured again whose measurement is invalid.
         check_answers: how many answers of each case are looked into.
         slos: clauses that every case must meet, beside those of its own marker.
         on_inconclusive: what becomes of a test whose SLOs cannot be decided.
@@ -81,6 +82,7 @@ class Settings:
     interleave: bool
     priority: str
     max_lag: float
+    retries: int
     check_answers: int
     slos: tuple[Clause, ...]
     on_inconclusive: InconclusivePolicy
@@ -224,8 +226,16 @@ OPTIONS: Final = (
         "max-lag",
         "10",
         time_span("ms", inclusive=False, what="milliseconds above 0, such as 10"),
-        "lateness of the generator that makes a case invalid, milliseconds",
+        "lateness of the generator, milliseconds, beyond which an arrival is late; a case with a "
+        "tenth of its arrivals late is invalid",
         "MS",
+    ),
+    Option(
+        "retries",
+        "2",
+        whole(0, what="a number of further measurements, 0 or more"),
+        "how often a case is measured again where the measurement is invalid",
+        "N",
     ),
     Option(
         "check-answers",

@@ -11,16 +11,9 @@ import numpy as np
 
 from pytest_servebench.bootstrap import Z
 from pytest_servebench.decoding import as_object, decode
+from pytest_servebench.estimates import Distribution, Estimate, Summary
 from pytest_servebench.load.records import Outcome, Records
-from pytest_servebench.results import (
-    CaseResult,
-    Distribution,
-    Estimate,
-    Generator,
-    Resources,
-    ServerInfo,
-    Summary,
-)
+from pytest_servebench.results import CaseResult, Generator, Resources, ServerInfo
 from pytest_servebench.stats import PERMILLES, summarize
 
 _LATENCIES: Final = (*PERMILLES, "mean")

@@ -217,17 +217,17 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         load = item.stash.get(LOAD, None)
         case = load.case if load is not None else None
         if load is not None and case is not None:
-            if case.result.verdict != "invalid":
+            if case.result.measured:
                 case.result = judgement.judge_case(case.result, item, state.settings)
                 case.result = state.against_baseline(case.result)
             state.add(case.result)
             benchmark_bridge.attach(
-                load.benchmark, case.result.to_dict(), valid=case.result.verdict != "invalid"
+                load.benchmark, case.result.to_dict(), valid=case.result.measured
             )
             for key, value in _properties(case.result):
                 item.user_properties.append((key, value))
         state.note_deaths(item.nodeid)
-    if case is not None and case.result.verdict != "invalid":
+    if case is not None and case.result.measured:
         judgement.apply(case.result, item, state.policy(case.result))
     return outcome
 

@@ -24,7 +24,8 @@ from types import MappingProxyType
 from typing import Final
 
 from pytest_servebench.bootstrap import Z
-from pytest_servebench.results import CaseResult, Estimate
+from pytest_servebench.estimates import Estimate
+from pytest_servebench.results import CaseResult
 from pytest_servebench.slo import ENOUGH
 from pytest_servebench.stats import PERMILLES
 

@@ -24,7 +24,7 @@ from statistics import NormalDist, variance
 from typing import Final
 
 from pytest_servebench.bootstrap import Z
-from pytest_servebench.results import Estimate
+from pytest_servebench.estimates import Estimate
 from pytest_servebench.stats import wilson_interval
 
 NORMAL: Final = NormalDist()

@@ -11,66 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pytest_servebench.estimates import Summary
 from pytest_servebench.load.records import Records
 
 SCHEMA_VERSION = 1
 
 VerdictWord = Literal["passed", "failed", "inconclusive", "invalid"]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its 95 % interval; ``None`` stands for infinite, as JSON has no infinity."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """Moments and percentiles of n values in seconds; all ``None`` where there are no values."""
-
-    n: int
-    mean: float | None
-    min: float | None
-    max: float | None
-    stddev: float | None
-    percentiles: Mapping[str, float | None]  # "p50", "p90", "p95", "p99", "p999"
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The figures of one case, computed from its records after the run.
-
-    Attributes:
-        arrivals: requests that the schedule asked for.
-        outcomes: number of arrivals for each outcome; they add up to ``arrivals``.
-        success_rate: ok / arrivals.
-        throughput: ok completions inside the arrival window / length of the window.
-        offered_rate: the rate asked for.
-        achieved_rate: the rate the schedule really had.
-        latency: done - arrival of the requests that succeeded.
-        estimates: ``p50``, ``p90``, ``p95``, ``p99``, ``p999`` and ``mean`` of the latency in
-            which a failed request ranks as infinitely slow (an SLO's quantities), ``throughput``,
-            ``throughput_share`` (of the arrivals), ``success_rate``, ``drop_rate`` and
-            ``error_rate``, each with its interval; ``cpu`` where the server's processes are seen.
-        queue_wait: dequeued - enqueued.
-        service_time: done - sent of the requests that succeeded.
-        generator_lag: enqueued - arrival: the measuring device's own lateness.
-    """
-
-    arrivals: int
-    outcomes: Mapping[str, int]
-    success_rate: float
-    throughput: float
-    offered_rate: float
-    achieved_rate: float
-    latency: Distribution
-    estimates: Mapping[str, Estimate]
-    queue_wait: Distribution
-    service_time: Distribution
-    generator_lag: Distribution
 
 
 @dataclass(frozen=True)
@@ -233,6 +179,19 @@ class LogPart:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """A measurement that noise spoiled, and that was made again.
+
+    Attributes:
+        reason: why it, or a clause of it, is invalid.
+        records_file: name of its records' file inside the run's directory; empty if there is none.
+    """
+
+    reason: str
+    records_file: str = ""
+
+
+@dataclass(frozen=True)
 class CaseResult:
     """The result of one case.
 
@@ -254,8 +213,9 @@ class CaseResult:
         resources: CPU and memory.
         generator: the measuring device.
         clauses: the SLO clauses, judged; empty before judgement and without SLOs.
-        verdict: the worst of the clauses; ``"passed"`` without SLOs.
-        invalid_reason: why the measurement is invalid, if it is.
+        verdict: of the clauses: failed if one is, else the worst; ``"passed"`` without SLOs.
+        invalid_reason: why the whole measurement is invalid, if it is.
+        attempts: earlier measurements of the same load that were invalid.
         answers_checked: answers that were looked into.
         answers_wrong: those of them that were not right; they count as ``bad_response``.
         logs: what the server's logs gained meanwhile.
@@ -281,11 +241,24 @@ class CaseResult:
     clauses: tuple[ClauseResult, ...] = ()
     verdict: VerdictWord = "passed"
     invalid_reason: str | None = None
+    attempts: tuple[Attempt, ...] = ()
     answers_checked: int = 0
     answers_wrong: int = 0
     logs: tuple[LogPart, ...] = ()
     records_file: str = ""
     records: Records | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def measured(self) -> bool:
+        """Tell whether the figures say something about the server.
+
+        The verdict can be ``"invalid"`` all the same, where lateness decides a clause.
+        """
+        return self.invalid_reason is None
+
+    def without_lag(self) -> CaseResult:
+        """Return the result as it would be, at best, had the generator never been late."""
+        return dataclasses.replace(self, summary=self.summary.punctual())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain data for JSON, without the records."""
@@ -295,6 +268,7 @@ class CaseResult:
         data["server"]["cpus"] = list(self.server.cpus)
         data["clauses"] = list(data["clauses"])
         data["logs"] = list(data["logs"])
+        data["attempts"] = list(data["attempts"])
         return data
 
 

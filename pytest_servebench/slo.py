@@ -9,17 +9,23 @@ interval of what was measured meets it, *failed* if none of it does, and *inconc
 * ``throughput>=95%`` compares the successes inside the window with the arrivals that the schedule
   really had, so that the luck of the schedule (10 arrivals/s for 15 s are 150 give or take 24) is
   not taken for the server's.
+
+Every clause is judged twice: with the latencies as measured, from the schedule, and with the
+generator's own lag taken off each of them. Where both say the same, lateness has done nothing to
+the verdict; where they do not, the clause is *invalid*, and no other is touched by that.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from pytest_servebench.results import CaseResult, ClauseResult, Estimate, VerdictWord
+from pytest_servebench.estimates import Estimate
+from pytest_servebench.results import CaseResult, ClauseResult, VerdictWord
 from pytest_servebench.slo_grammar import Clause, Kind, parse_slo
 from pytest_servebench.stats import wilson_interval
 
@@ -57,9 +63,12 @@ def judge(clauses: Sequence[Clause], result: CaseResult) -> tuple[ClauseResult, 
 
 
 def overall(clause_results: Sequence[ClauseResult]) -> VerdictWord:
-    """Return the worst verdict: failed, then inconclusive, then passed (also without clauses)."""
+    """Return the verdict on a case; passed without clauses.
+
+    What is failed beyond the doubt of lateness is failed, whatever cannot be said of the rest.
+    """
     words = {one.verdict for one in clause_results}
-    order: tuple[VerdictWord, ...] = ("invalid", "failed", "inconclusive")
+    order: tuple[VerdictWord, ...] = ("failed", "invalid", "inconclusive")
     return next((word for word in order if word in words), "passed")
 
 
@@ -69,8 +78,8 @@ def failure_message(result: CaseResult, clause_results: Sequence[ClauseResult]) 
     The first line alone stands in pytest's short summary, after the test's id.
     """
     order: dict[VerdictWord, str] = {
-        "invalid": "invalid",
         "failed": "broken",
+        "invalid": "invalid",
         "inconclusive": "inconclusive",
         "passed": "met",
     }
@@ -105,6 +114,31 @@ def failure_texts(result: CaseResult, most: int = 5) -> list[str]:
 
 
 def _judge_one(clause: Clause, result: CaseResult) -> ClauseResult:
+    found = _judge_figures(clause, result)
+    if not result.summary.without_lag:
+        return found
+    unlagged = result.without_lag()
+    punctual = _judge_figures(clause, unlagged)
+    if punctual.verdict == found.verdict:
+        return found
+    return dataclasses.replace(
+        found,
+        verdict="invalid",
+        message=f"{clause}: {lateness_decides(result)}: "
+        f"{_known(clause, _measure(clause, result), result)} as measured ({found.verdict}), "
+        f"{_known(clause, _measure(clause, unlagged), unlagged)} without its lag "
+        f"({punctual.verdict}); the bound {quantity(clause.kind, found.bound)}",
+    )
+
+
+def lateness_decides(result: CaseResult) -> str:
+    """Return that a clause hangs on the generator's own lateness, and how late it was."""
+    lag = result.summary.generator_lag
+    worst = quantity("latency", lag.max or 0.0)
+    return f"invalid: the load generator's own lateness (up to {worst}) decides it"
+
+
+def _judge_figures(clause: Clause, result: CaseResult) -> ClauseResult:
     measured = _measure(clause, result)
     bound = clause.bound * result.summary.achieved_rate if clause.relative else clause.bound
     verdict = _verdict(clause, bound, measured)
@@ -138,8 +172,8 @@ def _measure(clause: Clause, result: CaseResult) -> _Measured:
     if summary.arrivals == 0 and metric != "throughput":
         return _Measured(None, unknown="no request arrived in the window")
     if metric == "max":
-        every = summary.outcomes.get("ok", 0) == summary.arrivals
         longest = summary.latency.max
+        every = summary.success_rate == 1
         return _Measured(longest if every and longest is not None else math.inf)
     if clause.relative:
         return _share_of_load(result)

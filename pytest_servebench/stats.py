@@ -55,8 +55,8 @@ from pytest_servebench.bootstrap import (
     moving_blocks,
     student,
 )
+from pytest_servebench.estimates import Distribution, Estimate, Summary
 from pytest_servebench.load.records import Outcome, Records
-from pytest_servebench.results import Distribution, Estimate, Summary
 
 PERMILLES: Final[Mapping[str, int]] = MappingProxyType(
     {"p50": 500, "p90": 900, "p95": 950, "p99": 990, "p999": 999}
@@ -96,7 +96,7 @@ def nearest_rank(permille: int, n: int) -> int:
     return max(1, -(-permille * n // 1000))
 
 
-def summarize(records: Records, offered_rate: float) -> Summary:
+def summarize(records: Records, offered_rate: float, max_lag: float = math.inf) -> Summary:
     """Return the figures of a case, each estimate with its 95 % interval.
 
     Besides the estimates that :class:`Summary` names there are ``drop_rate`` and ``error_rate``
@@ -107,6 +107,7 @@ def summarize(records: Records, offered_rate: float) -> Summary:
     Args:
         records: what happened to each request.
         offered_rate: the rate asked for, 1/s.
+        max_lag: lateness of the generator, seconds, beyond which an arrival is late.
     """
     n = len(records)
     window = records.window / 1e9
@@ -114,6 +115,7 @@ def summarize(records: Records, offered_rate: float) -> Summary:
     ok = records.ok
     inside = ok & (records.done <= records.window)
     completed = int(inside.sum())
+    estimates = _estimates(records, latency, inside)
     return Summary(
         arrivals=n,
         outcomes=records.counts(),
@@ -122,11 +124,28 @@ def summarize(records: Records, offered_rate: float) -> Summary:
         offered_rate=float(offered_rate),
         achieved_rate=n / window if window > 0 else 0.0,
         latency=distribution(latency[ok]),
-        estimates=_estimates(records, latency, inside),
+        estimates=estimates,
         queue_wait=distribution(records.queue_wait()),
         service_time=distribution(records.service_time()),
         generator_lag=distribution(records.generator_lag()),
+        without_lag=_without_lag(records, max_lag, estimates),
     )
+
+
+def _without_lag(
+    records: Records, max_lag: float, estimates: Mapping[str, Estimate]
+) -> dict[str, Estimate]:
+    """Return what comes out otherwise if the generator's lag is taken off the latencies."""
+    punctual = records.without_lag(max_lag)
+    if np.array_equal(punctual.done, records.done):
+        return {}
+    latency = punctual.latency()
+    inside = punctual.ok & (punctual.done <= punctual.window)
+    unlagged = _estimates(punctual, latency, inside)
+    longest = _finite(float(latency.max()))
+    return {"max": Estimate(longest, None, None)} | {
+        name: estimate for name, estimate in unlagged.items() if estimate != estimates[name]
+    }
 
 
 def _estimates(

@@ -17,11 +17,12 @@ from pytest_servebench.bootstrap import Z
 from pytest_servebench.comparability import differences, key_of, match
 from pytest_servebench.compare import TAIL, CaseComparison, compare, fails
 from pytest_servebench.errors import OptionError
+from pytest_servebench.estimates import Estimate, Summary
 from pytest_servebench.gates import KINDS, Gate, parse_gates
 from pytest_servebench.ratios import Range, Sample
 from pytest_servebench.report.comparison import comparison_lines, percent_change, point_change
 from pytest_servebench.report.tables import plain_text
-from pytest_servebench.results import CaseResult, Estimate, Resources, Run, Summary
+from pytest_servebench.results import CaseResult, Resources, Run
 from pytest_servebench.stats import wilson_interval
 from tests import saved
 from tests.simulated import calm_generator, steady

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from pytest_servebench.cpu_interval import cpu_estimate
+from pytest_servebench.estimates import Estimate
 from pytest_servebench.load.records import NEVER, Outcome, Records
-from pytest_servebench.results import Estimate, Resources
+from pytest_servebench.results import Resources
 from tests import simulated
 from tests.simulated import Floats
 

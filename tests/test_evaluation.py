@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_servebench.estimates import Estimate
 from pytest_servebench.evaluation import Evaluation, evaluate
 from pytest_servebench.recommendation import Compared
-from pytest_servebench.results import CaseResult, Estimate, Resources
+from pytest_servebench.results import CaseResult, Resources
 from tests.simulated import SEEN, UNSEEN, case, mm1_records, steady
 
 TORCHSERVE: dict[str, Any] = {

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from pytest_servebench import results
+from pytest_servebench import estimates, results
 from tests.conftest import RunBench
 from tests.test_plugin import saved
 
@@ -28,9 +28,9 @@ def test_schema_is_a_schema() -> None:
     [
         ("case", results.CaseResult, {"schema_version"}),
         ("server", results.ServerInfo, set()),
-        ("summary", results.Summary, set()),
-        ("estimate", results.Estimate, set()),
-        ("distribution", results.Distribution, set()),
+        ("summary", estimates.Summary, set()),
+        ("estimate", estimates.Estimate, set()),
+        ("distribution", estimates.Distribution, set()),
         ("resources", results.Resources, set()),
         ("generator", results.Generator, set()),
         ("clause", results.ClauseResult, set()),

@@ -21,8 +21,8 @@ from benchmarks.parts.interval_queues import (
 )
 from benchmarks.rounds import say
 from benchmarks.settings import Settings
+from pytest_servebench.estimates import Estimate
 from pytest_servebench.precision import inflation, tail_of
-from pytest_servebench.results import Estimate
 from pytest_servebench.slo import ENOUGH
 from pytest_servebench.stats import PERMILLES, summarize
 

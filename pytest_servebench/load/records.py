@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import mmap
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Final, Literal, cast
 
@@ -107,6 +107,36 @@ class Records:
         """Return enqueued - scheduled in seconds of the arrivals that were taken up."""
         taken = self.enqueued != NEVER
         return _seconds(self.enqueued[taken] - self.scheduled[taken])
+
+    def without_lag(self, tolerated: float) -> Records:
+        """Return what the server would have shown, at best, to a generator that was never late.
+
+        Each request is done earlier by its own lag. Late arrivals come in a bunch, which may fill
+        the buffer: each arrival that was more than ``tolerated`` seconds late can have cost one
+        drop at most until a worker is idle again, and that one counts as answered at once.
+        """
+        lag = np.where(self.enqueued == NEVER, 0, self.enqueued - self.scheduled)
+        done = np.where(self.done == NEVER, NEVER, self.done - lag)
+        spared = self._dropped_by_bunches(lag > tolerated * 1e9)
+        outcome = self.outcome.copy()
+        outcome[spared] = Outcome.OK
+        done[spared] = self.scheduled[spared]
+        return replace(self, done=done, outcome=outcome)
+
+    def _dropped_by_bunches(self, late: npt.NDArray[np.bool_]) -> list[int]:
+        dropped = np.equal(self.outcome, Outcome.DROPPED)
+        if not late.any() or not dropped.any():
+            return []
+        idle = ~late & (self.enqueued != NEVER) & (self.enqueued == self.dequeued)
+        spared, bunched = [], 0
+        for index in np.flatnonzero(late | dropped | idle).tolist():
+            if idle[index]:
+                bunched = 0
+            bunched += int(late[index])
+            if dropped[index] and bunched:
+                bunched -= 1
+                spared.append(index)
+        return spared
 
     def counts(self) -> dict[str, int]:
         """Return the number of arrivals for each outcome's label; they add up to n."""

@@ -3,28 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from pytest_servebench.report.facts import cell_name, test_id, test_labels
-from pytest_servebench.report.figures import with_verdict
 from pytest_servebench.report.tables import Line, Markup, line
 from pytest_servebench.report.text import clean, counted, wrapped
 from pytest_servebench.results import CaseResult, Run, ServerDeath, VerdictWord
 
 _SHOWN: Final = 6  # cases of one cause that are listed; a terminal is no place for hundreds
 
-BLOCKS: Final[tuple[tuple[VerdictWord, str, Markup], ...]] = (
-    ("invalid", "INVALID: the measuring device failed; these numbers say nothing about the server",
-     {"red": True, "bold": True}),
-    ("failed", "FAILED: the SLO is broken", {"red": True, "bold": True}),
-    ("inconclusive", "inconclusive: the SLO cannot be decided by what was measured",
+_RED: Final[Markup] = {"red": True, "bold": True}
+_BLOCKS: Final[tuple[tuple[VerdictWord, bool, str, Markup], ...]] = (
+    ("invalid", False,
+     "INVALID: the measuring device failed; these numbers say nothing about the server", _RED),
+    ("failed", True, "FAILED: the SLO is broken", _RED),
+    ("invalid", True,
+     "INVALID: the load generator's own lateness decides the SLO; the other figures hold", _RED),
+    ("inconclusive", True, "inconclusive: the SLO cannot be decided by what was measured",
      {"yellow": True}),
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Block:
+    """Cases that need attention for the same reason.
+
+    Attributes:
+        verdict: of all of them.
+        heading: what that means.
+        markup: how a terminal shows it.
+        cases: the cases.
+    """
+
+    verdict: VerdictWord
+    heading: str
+    markup: Markup
+    cases: tuple[CaseResult, ...]
+
+
+def blocks(cases: Sequence[CaseResult]) -> list[Block]:
+    """Return the cases that are not simply good, the worst first."""
+    found = [
+        Block(verdict, heading, markup, tuple(
+            case for case in cases if case.verdict == verdict and case.measured == measured
+        ))
+        for verdict, measured, heading, markup in _BLOCKS
+    ]  # fmt: skip
+    return [block for block in found if block.cases]
+
+
 def reasons(case: CaseResult) -> list[str]:
     """Return why the case has its verdict, a line each."""
-    if case.verdict == "invalid":
+    if not case.measured:
         return [clean(case.invalid_reason or "no reason is recorded")]
     return [clean(one.message) for one in case.clauses if one.verdict == case.verdict]
 
@@ -70,14 +101,12 @@ def attention_lines(run: Run, width: int) -> list[Line]:
     lines = [
         line(one, **markup) for text in server_troubles(run) for one in wrapped("", text, width)
     ]
-    for verdict, heading, markup in BLOCKS:
-        found = with_verdict(cases, verdict)
-        if not found:
-            continue
-        share = f"{len(found)} of {counted(len(cases), 'case')}"
-        lines += [line(text, **markup) for text in wrapped("", f"{heading} ({share})", width)]
+    for block in blocks(cases):
+        share = f"{len(block.cases)} of {counted(len(cases), 'case')}"
+        heading = wrapped("", f"{block.heading} ({share})", width)
+        lines += [line(text, **block.markup) for text in heading]
         alike: dict[str, list[str]] = {}
-        for case in found:
+        for case in block.cases:
             for cause in causes(case):
                 name = cell_name(case.name)
                 if several:
@@ -92,6 +121,6 @@ def attention_lines(run: Run, width: int) -> list[Line]:
 
 def causes(case: CaseResult) -> list[str]:
     """Return what cases of one verdict may have in common: reasons, or the clauses in question."""
-    if case.verdict == "invalid":
+    if not case.measured:
         return reasons(case)
     return [clean(one.clause) for one in case.clauses if one.verdict == case.verdict]

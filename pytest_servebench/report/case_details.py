@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from pytest_servebench.estimates import Distribution
 from pytest_servebench.plain_benchmarks import is_plain
-from pytest_servebench.report.facts import priority_text, server_text, settings_text
+from pytest_servebench.report.facts import attempt_name, priority_text, server_text, settings_text
 from pytest_servebench.report.figures import NAMES, cpu_text, failed, interval, latency_table
 from pytest_servebench.report.numbers import (
     INFINITE,
@@ -25,7 +26,7 @@ from pytest_servebench.report.tables import (
     row_line,
 )
 from pytest_servebench.report.text import clean, counted, wrapped
-from pytest_servebench.results import CaseResult, Distribution
+from pytest_servebench.results import CaseResult
 from pytest_servebench.slo import failure_texts
 
 _LABEL: Final = 18
@@ -62,6 +63,8 @@ def case_text(case: CaseResult, name: str, width: int) -> list[str]:
             lines += row(label, text)
         return [*lines, "", *_latency_table(case, width)]
     lines += row("verdict", _verdict_text(case))
+    for label, text in attempt_facts(case):
+        lines += row(f"  {label}", text)
     for clause in case.clauses:
         lines += row(f"  {clause.verdict}", clean(clause.message))
     server, url = server_text(name, case.server), clean(case.server.base_url)
@@ -102,13 +105,20 @@ def case_facts(case: CaseResult) -> list[tuple[str, str]]:
     ]
 
 
+def attempt_facts(case: CaseResult) -> list[tuple[str, str]]:
+    """Return what spoiled each measurement before the one that counts."""
+    return [
+        (attempt_name(number), clean(one.reason)) for number, one in enumerate(case.attempts, 1)
+    ]
+
+
 def _verdict_text(case: CaseResult) -> str:
-    if case.verdict == "invalid":
+    if not case.measured:
         reason = clean(case.invalid_reason or "no reason is recorded")
         return f"INVALID, so that the figures say nothing about the server: {reason}"
     if not case.clauses:
         return f"{case.verdict} (no SLO was set)"
-    return case.verdict.upper() if case.verdict == "failed" else case.verdict
+    return case.verdict.upper() if case.verdict in ("failed", "invalid") else case.verdict
 
 
 def _load_text(case: CaseResult) -> str:

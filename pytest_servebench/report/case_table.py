@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pytest_servebench.estimates import Summary
 from pytest_servebench.plain_benchmarks import is_plain
+from pytest_servebench.report.facts import attempt_name
 from pytest_servebench.report.figures import dropped, errors, failed, percentile
 from pytest_servebench.report.numbers import (
     INFINITE,
@@ -21,7 +23,7 @@ from pytest_servebench.report.numbers import (
 )
 from pytest_servebench.report.tables import PLAIN, Cell, Column, Markup
 from pytest_servebench.report.text import clean
-from pytest_servebench.results import CaseResult, Summary
+from pytest_servebench.results import CaseResult
 
 COLUMNS: Final = (
     Column("", right=False, shrinks=True),
@@ -81,7 +83,8 @@ def server_rows(
     """Return the rows of ``cases``, formatted alike in all tables of the whole ``run``.
 
     A case with failed requests gets a second row: percentiles of the requests that succeeded,
-    beside those in which the failed ones rank as infinitely slow.
+    beside those in which the failed ones rank as infinitely slow. One that was measured again gets
+    a row that says so.
     """
     show = _formats(run)
     found: dict[str, ServerRows] = {}
@@ -97,6 +100,8 @@ def server_rows(
         if is_plain(case):
             label = f"  {clean(case.name)}"
         block.rows.append(_case_row(case, label, show))
+        if case.attempts:
+            block.rows.append(_note_row(f"  └ {attempt_name(len(case.attempts) + 1)}"))
         if 0 < failed(summary) < summary.arrivals:
             block.rows.append(_successes_row(summary, show))
     return list(found.values())
@@ -134,9 +139,12 @@ def _percentile_cell(summary: Summary, name: str, show: Callable[[float | None],
     return Cell(f"({text})", _FAINT)
 
 
+def _note_row(text: str) -> list[Cell]:
+    return [Cell(text, _FAINT), *[Cell("", _FAINT)] * (len(COLUMNS) - 1)]
+
+
 def _successes_row(summary: Summary, show: _Formats) -> list[Cell]:
-    row = [Cell("", _FAINT)] * len(COLUMNS)
-    row[0] = Cell(_SUCCESSES, _FAINT)
+    row = _note_row(_SUCCESSES)
     row[2] = Cell(compact(summary.latency.n, 0), _FAINT)
     for offset, name in enumerate(_NAMED):
         value = milliseconds(summary.latency.percentiles.get(name))
@@ -194,6 +202,10 @@ def legend(
         notes.append(
             "(x): too few independent requests to tell this percentile; the truth may be far "
             "higher."
+        )
+    if any(case.attempts for case in cases):
+        notes.append(
+            "second attempt: the one before was invalid, as metrics_summary.txt and the page tell."
         )
     if all(map(is_plain, cases)):
         return notes

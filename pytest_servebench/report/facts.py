@@ -56,6 +56,12 @@ def cell_name(name: str) -> str:
     return text.partition("[")[2].removesuffix("]") or text
 
 
+def attempt_name(number: int) -> str:
+    """Return which attempt it was, such as ``second attempt``."""
+    words = {1: "first attempt", 2: "second attempt", 3: "third attempt"}
+    return words.get(number, f"attempt {number}")
+
+
 def distinct(values: Iterable[str]) -> list[str]:
     """Return the different ones among ``values``, in their order."""
     return list(dict.fromkeys(value for value in values if value))

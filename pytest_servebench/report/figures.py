@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pytest_servebench.estimates import Distribution, Estimate, Summary
 from pytest_servebench.plain_benchmarks import is_plain
 from pytest_servebench.report.facts import test_id, test_labels
 from pytest_servebench.report.numbers import plain, significant
-from pytest_servebench.results import CaseResult, Distribution, Estimate, Summary
+from pytest_servebench.results import CaseResult
 
 SHARES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 """Percentiles as reports name them, to the share of requests that is no slower."""
@@ -165,8 +166,3 @@ def groups(cases: Sequence[CaseResult]) -> list[Group]:
     for case in ordered:
         found.setdefault((test_id(case), case.rate), []).append(case)
     return [Group(labels[test], rate, tuple(members)) for (test, rate), members in found.items()]
-
-
-def with_verdict(cases: Iterable[CaseResult], verdict: str) -> list[CaseResult]:
-    """Return the cases with one verdict."""
-    return [case for case in cases if case.verdict == verdict]

@@ -17,7 +17,7 @@ from pytest_servebench.report.facts import (
     servers,
     traffic_text,
 )
-from pytest_servebench.report.figures import NAMES, percentile, with_verdict
+from pytest_servebench.report.figures import NAMES, percentile
 from pytest_servebench.report.numbers import plain
 from pytest_servebench.report.plot_sweep import CPU, MEMORY, Metric
 from pytest_servebench.report.text import clean
@@ -39,7 +39,7 @@ def subtitle(cases: Sequence[CaseResult]) -> str:
 
 def marks(cases: Sequence[CaseResult], metrics: Sequence[Metric], curves: int) -> str:
     """Return what the marks mean that are really there."""
-    valid = [case for case in cases if case.verdict != "invalid"]
+    valid = [case for case in cases if case.measured]
     resources = [metric for metric in metrics if metric in (CPU, MEMORY)]
     notes = []
     if valid and list(metrics) != [MEMORY]:
@@ -83,7 +83,7 @@ def measured(run: Run) -> list[str]:
         f"Servers: {'; '.join(fairness_texts(run))}. "
         f"Machine: {machine_text(run.machine)}. {_origin(run)}."
     ]
-    invalid = with_verdict(run.cases, "invalid")
+    invalid = [case for case in run.cases if not case.measured]
     if invalid:
         paragraphs.append(f"Left out, as the measurement is invalid: {case_names(invalid)}.")
     return paragraphs
@@ -107,7 +107,7 @@ def case_names(cases: Sequence[CaseResult]) -> str:
 def _counts(cases: Iterable[CaseResult]) -> str:
     numbers: dict[float, set[int]] = {}
     for case in cases:
-        if case.verdict != "invalid":
+        if case.measured:
             numbers.setdefault(case.rate, set()).add(case.summary.arrivals)
     every = [number for known in numbers.values() for number in known]
     if not every:

@@ -109,7 +109,7 @@ def make_series(cases: Sequence[CaseResult], palette: Mapping[str, str]) -> list
         for index, size in enumerate(sizes):
             own = [c for c in cases if c.server.kind == kind and c.buffer_size == size]
             if own:
-                valid = [case for case in own if case.verdict != "invalid"]
+                valid = [case for case in own if case.measured]
                 series.append(
                     Series(
                         kind=kind,

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from pytest_servebench.estimates import Estimate
 from pytest_servebench.evaluation import Evaluation, cell_id
 from pytest_servebench.recommendation import Compared
 from pytest_servebench.report.facts import server_titles
@@ -16,7 +17,7 @@ from pytest_servebench.report.figures import percentile
 from pytest_servebench.report.numbers import plain
 from pytest_servebench.report.page.variants import variants
 from pytest_servebench.report.text import abridged, clean, counted, joined
-from pytest_servebench.results import CaseResult, Estimate, ServerDeath
+from pytest_servebench.results import CaseResult, ServerDeath
 from pytest_servebench.slo import quantity
 from pytest_servebench.slo_grammar import METRICS
 
@@ -54,7 +55,7 @@ def answer(
 
 
 def _measured(cases: Sequence[CaseResult], evaluation: Evaluation) -> list[str]:
-    valid = [case for case in cases if case.verdict != "invalid"]
+    valid = [case for case in cases if case.measured]
     if not cases:
         return ["Nothing was measured."]
     if not valid:
@@ -180,7 +181,7 @@ def _broken(best: str, rate: float, valid: Sequence[CaseResult]) -> str:
 def _one(kind: str, cases: Sequence[CaseResult]) -> tuple[str, str]:
     """Return how far one server kept its SLOs, and its latencies at the highest rate."""
     every = [case for case in cases if case.server.kind == kind]
-    mine = [case for case in every if case.verdict != "invalid"]
+    mine = [case for case in every if case.measured]
     titles = server_titles(cases)
     title = titles[kind]
     rates = sorted({case.rate for case in mine})

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pytest_servebench.estimates import Distribution
 from pytest_servebench.plain_benchmarks import is_plain
 from pytest_servebench.report.attention import reasons
-from pytest_servebench.report.case_details import case_facts
+from pytest_servebench.report.case_details import attempt_facts, case_facts
 from pytest_servebench.report.case_table import verdict_cell
-from pytest_servebench.report.facts import cell_name, server_text, settings_text
+from pytest_servebench.report.facts import attempt_name, cell_name, server_text, settings_text
 from pytest_servebench.report.figures import (
     NAMES,
     Percentile,
@@ -36,7 +37,7 @@ from pytest_servebench.report.page.chart import Chart
 from pytest_servebench.report.page.clauses import ClauseView, clause_view
 from pytest_servebench.report.page.log_tails import LogTail, case_logs
 from pytest_servebench.report.text import clean
-from pytest_servebench.results import CaseResult, Distribution
+from pytest_servebench.results import CaseResult
 from pytest_servebench.slo import failure_texts
 
 _WORSE: Final = ("failed", "invalid")
@@ -87,6 +88,7 @@ class CaseView:
     missing: str
     logs: tuple[LogTail, ...]
     added: tuple[tuple[str, str], ...]
+    measured: bool
 
     @property
     def has_load(self) -> bool:
@@ -219,7 +221,11 @@ def _facts(case: CaseResult, title: str) -> tuple[tuple[str, str], ...]:
     if not is_plain(case):
         facts.append(("server", server_text(title, case.server)))
         facts.append(("settings", settings_text(case.server)))
-    return (*facts, *case_facts(case))
+    return (*facts, *attempt_facts(case), *case_facts(case))
+
+
+def _attempt(case: CaseResult) -> str:
+    return f", {attempt_name(len(case.attempts) + 1)}" if case.attempts else ""
 
 
 def case_view(
@@ -263,7 +269,7 @@ def case_view(
         buffer=MISSING if is_plain(case) else plain(case.buffer_size),
         repeat=repeat,
         verdict="none" if case.verdict == "passed" and not case.clauses else case.verdict,
-        verdict_text=verdict_cell(case).text.lower().replace("slo", "SLO"),
+        verdict_text=verdict_cell(case).text.lower().replace("slo", "SLO") + _attempt(case),
         reasons=tuple(reasons(case)) if told else (),
         figures=figures(case),
         p50=latency_figure(case, "p50"),
@@ -276,4 +282,5 @@ def case_view(
         missing=missing,
         logs=tuple(case_logs(case, directory)) if case.verdict in _WORSE else (),
         added=tuple(added.items()),
+        measured=case.measured,
     )

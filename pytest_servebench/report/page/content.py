@@ -10,7 +10,7 @@ from typing import Final
 
 from pytest_servebench.evaluation import evaluate
 from pytest_servebench.plain_benchmarks import is_plain
-from pytest_servebench.report.attention import BLOCKS, causes, server_troubles
+from pytest_servebench.report.attention import blocks, causes, server_troubles
 from pytest_servebench.report.facts import (
     headline,
     program_text,
@@ -19,7 +19,7 @@ from pytest_servebench.report.facts import (
     servers,
     settings_text,
 )
-from pytest_servebench.report.figures import groups, with_verdict
+from pytest_servebench.report.figures import groups
 from pytest_servebench.report.numbers import plain
 from pytest_servebench.report.page.answer import answer, question
 from pytest_servebench.report.page.case_charts import case_charts
@@ -290,22 +290,19 @@ def _counts(cases: Sequence[CaseView]) -> tuple[tuple[str, int, str], ...]:
 
 def _attention(cases: Sequence[CaseResult], views: Mapping[int, CaseView]) -> list[Attention]:
     found = []
-    for verdict, heading, _ in BLOCKS:
-        members = with_verdict(cases, verdict)
-        if not members:
-            continue
+    for block in blocks(cases):
         alike: dict[str, dict[str, list[CaseView]]] = {}
-        for case in members:
+        for case in block.cases:
             view = views[id(case)]
             for cause in causes(case):
                 alike.setdefault(cause, {}).setdefault(view.server, []).append(view)
         found.append(
             Attention(
-                verdict,
-                heading.partition(": ")[2],
-                f"{len(members)} of {counted(len(cases), 'case')}",
+                block.verdict,
+                block.heading.partition(": ")[2],
+                f"{len(block.cases)} of {counted(len(cases), 'case')}",
                 tuple(alike.items()),
-                _ADVICE[verdict],
+                _ADVICE[block.verdict],
             )
         )
     return found

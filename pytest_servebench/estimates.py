@@ -1,0 +1,86 @@
+"""The figures of one case, and how far each can be trusted: plain data.
+
+All durations are seconds, rates are per second, shares are fractions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval; ``None`` stands for infinite, as JSON has no infinity."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Moments and percentiles of n values in seconds; all ``None`` where there are no values."""
+
+    n: int
+    mean: float | None
+    min: float | None
+    max: float | None
+    stddev: float | None
+    percentiles: Mapping[str, float | None]  # "p50", "p90", "p95", "p99", "p999"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of one case, computed from its records after the run.
+
+    Attributes:
+        arrivals: requests that the schedule asked for.
+        outcomes: number of arrivals for each outcome; they add up to ``arrivals``.
+        success_rate: ok / arrivals.
+        throughput: ok completions inside the arrival window / length of the window.
+        offered_rate: the rate asked for.
+        achieved_rate: the rate the schedule really had.
+        latency: done - arrival of the requests that succeeded.
+        estimates: ``p50``, ``p90``, ``p95``, ``p99``, ``p999`` and ``mean`` of the latency in
+            which a failed request ranks as infinitely slow (an SLO's quantities), ``throughput``,
+            ``throughput_share`` (of the arrivals), ``success_rate``, ``drop_rate`` and
+            ``error_rate``, each with its interval; ``cpu`` where the server's processes are seen.
+        queue_wait: dequeued - enqueued.
+        service_time: done - sent of the requests that succeeded.
+        generator_lag: enqueued - arrival: the measuring device's own lateness.
+        without_lag: those of the estimates that come out otherwise if the generator's lag is taken
+            off each latency, and what was dropped behind late arrivals is taken for answered; and
+            ``max``, the longest latency. Empty where that is not known.
+    """
+
+    arrivals: int
+    outcomes: Mapping[str, int]
+    success_rate: float
+    throughput: float
+    offered_rate: float
+    achieved_rate: float
+    latency: Distribution
+    estimates: Mapping[str, Estimate]
+    queue_wait: Distribution
+    service_time: Distribution
+    generator_lag: Distribution
+    without_lag: Mapping[str, Estimate] = field(default_factory=dict)
+
+    def punctual(self) -> Summary:
+        """Return the figures as they would be, at best, had the generator never been late."""
+        unlagged = dict(self.without_lag)
+        longest = unlagged.pop("max", None)
+        latency = self.latency if longest is None else replace(self.latency, max=longest.value)
+        estimates = {**self.estimates, **unlagged}
+        answered, rate = (
+            known.value if (known := unlagged.get(name)) is not None else None
+            for name in ("success_rate", "throughput")
+        )
+        return replace(
+            self,
+            latency=latency,
+            estimates=estimates,
+            success_rate=self.success_rate if answered is None else answered,
+            throughput=self.throughput if rate is None else rate,
+        )

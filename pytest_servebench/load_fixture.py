@@ -19,6 +19,7 @@ from pytest_servebench.results import Attempt, CaseResult
 from pytest_servebench.revival import revive
 from pytest_servebench.servers.attached import AnyHttp, any_server
 from pytest_servebench.servers.base import RunningServer
+from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.logs import line_counts
 from pytest_servebench.servers.shared import SharedServer
 from pytest_servebench.state import PROGRESS, fail, session_of
@@ -215,6 +216,7 @@ class PoissonLoad:
         else:
             if isinstance(server.protocol, AnyHttp):
                 server.protocol.refuse()  # before a model is loaded that would not help
+            check_mismatch(server)
             sent = traffic.of_model(session_of(self._item.config).model(), server.protocol)
         if check is not None:
             sent = sent.checked_by(check)

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+
+def _nothing() -> npt.NDArray[Any]:
+    return np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -19,10 +24,13 @@ class ServedModel:
         artifacts: server kind (``"tensorflow_serving"``, ``"torchserve"``, …) to what that kind
             serves: a directory of numbered SavedModel versions, or a ``.mar`` file. A kind
             without an artifact is skipped with that reason.
-        inputs: sample inputs, one request each; float array of shape ``(n, *input_shape)``.
+        inputs: sample inputs, one request each; array of shape ``(n, *input_shape)``. Floats,
+            whole numbers, booleans, text and bytes are sent as what they are. None, where tests
+            send requests of their own.
         outputs: what the model itself predicts for ``inputs``; shape ``(n, *output_shape)``.
         rtol: relative tolerance within which an answer must agree with ``outputs``.
-        atol: absolute tolerance within which an answer must agree with ``outputs``.
+        atol: absolute tolerance within which an answer must agree with ``outputs``; whole numbers,
+            booleans and text must be the same.
         input_source: where the inputs come from, in words for the report.
         weights_sha256: digest of the weights; two runs with different digests are not compared.
         served_names: server kind to the name under which that server offers the model;
@@ -31,8 +39,8 @@ class ServedModel:
 
     name: str
     artifacts: Mapping[str, Path]
-    inputs: npt.NDArray[np.float32]
-    outputs: npt.NDArray[np.float32]
+    inputs: npt.NDArray[Any] = field(default_factory=_nothing)
+    outputs: npt.NDArray[Any] = field(default_factory=_nothing)
     rtol: float = 1e-4
     atol: float = 1e-4
     input_source: str = "sample inputs of the model"

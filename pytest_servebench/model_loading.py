@@ -42,9 +42,9 @@ def load_model(name: str, kinds: Collection[str]) -> ServedModel:
         raise ModelError(
             f"{source}: the callable returned {type(model).__name__}, not a ServedModel."
         )
-    if len(model.inputs) == 0 or len(model.inputs) != len(model.outputs):
+    if len(model.inputs) != len(model.outputs):
         raise ModelError(
             f"{source}: the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; "
-            "give at least one input, and the expected output of each."
+            "give the expected output of each input."
         )
     return model

@@ -8,13 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from pytest_servebench.errors import BadResponseError, OptionError
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.load.runner import LoadResult
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
+from pytest_servebench.protocols.predictions import disagreement
 
 AnswerCheck = Callable[[HttpRequest, HttpAnswer], None]
 """Raises where an answer is wrong: ``BadResponseError`` with the reason, or anything else."""
@@ -56,12 +55,15 @@ def of_model(model: ServedModel, protocol: PredictionProtocol) -> Traffic:
 
     def check(index: int, answer: HttpAnswer) -> None:
         outputs = protocol.read(answer.body)
-        expected = model.outputs[index]
-        if outputs.shape != expected.shape or not np.allclose(
-            outputs, expected, rtol=model.rtol, atol=model.atol
-        ):
+        if disagreement(outputs, model.outputs[index], rtol=model.rtol, atol=model.atol):
             raise BadResponseError("the prediction is not the model's")
 
+    if not len(model.inputs):
+        raise OptionError(
+            f"The model {model.name!r} has no inputs (ServedModel.inputs) to ask predictions of: "
+            "give some and the outputs to expect, or send requests of your own: "
+            "poisson_load(server, requests=[HttpRequest(...)])."
+        )
     return Traffic(
         requests=tuple(protocol.request(one) for one in model.inputs),
         check=check,

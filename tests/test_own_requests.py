@@ -224,26 +224,31 @@ def test_a_url_with_a_path_says_where_the_path_belongs(run_bench: RunBench) -> N
 
 def test_a_url_where_nobody_listens(run_bench: RunBench) -> None:
     url = f"http://127.0.0.1:{free_ports(1)[0]}"
+    brief = "--servebench-start-timeout=0.3"
     result = run_bench(
+        brief,
         test=f"""
         from pytest_servebench import HttpRequest
 
         def test_load(poisson_load):
             poisson_load({url!r}, requests=[HttpRequest("POST", "/")])
-        """
+        """,
     )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        [f"*ServerStartError: server at {url} *: connection refused (tried for 0* s). Is it *"]
+        [
+            f"*ServerStartError: server at {url} *: connection refused (tried for 0* s, {brief}). Is it *"
+        ]
     )
     result.stdout.no_fnmatch_line("*ServerDiedError*")
     named = run_bench(
+        brief,
         test=f"""
         from pytest_servebench import HttpRequest
 
         def test_load(poisson_load):
             poisson_load({url!r}, requests=[HttpRequest("POST", "/")], name="mine")
-        """
+        """,
     )
     named.stdout.fnmatch_lines([f"*ServerStartError: mine at {url} *: connection refused*"])
 

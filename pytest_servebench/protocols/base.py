@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
 
@@ -48,11 +47,11 @@ class PredictionProtocol(Protocol):
         """Return the protocol's name, as reports show it."""
         ...
 
-    def request(self, inputs: npt.NDArray[np.float32]) -> HttpRequest:
+    def request(self, inputs: npt.NDArray[Any]) -> HttpRequest:
         """Return the request for a prediction of one input of shape ``input_shape``."""
         ...
 
-    def read(self, body: bytes) -> npt.NDArray[np.float32]:
+    def read(self, body: bytes) -> npt.NDArray[Any]:
         """Return the outputs of one input, of shape ``output_shape``, from a status-200 body.
 
         Raises:

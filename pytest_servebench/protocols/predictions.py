@@ -5,7 +5,10 @@ One function writes the body for every server, so that none is sent other bytes 
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -14,34 +17,84 @@ import numpy.typing as npt
 from pytest_servebench.errors import BadResponseError, ModelError
 
 _EXCERPT = 200  # characters of a bad body that go into the error
-_BITS = np.uint32
+_BITS = {4: np.uint32, 8: np.uint64}
+Array = npt.NDArray[Any]
 
 
-def instances_body(inputs: npt.NDArray[np.float32]) -> bytes:
+def instances_body(inputs: npt.ArrayLike) -> bytes:
     """Return ``{"instances": [inputs]}`` as compact JSON, the same bytes for the same input.
 
-    Each number is the shortest one that reads back as the same float32, with a decimal point or
-    an exponent, so that a handler which builds a tensor from an all-zero image gets floats too.
+    Whole numbers, booleans and text stay what they are; bytes go as ``{"b64": "..."}``. A number
+    with a fraction is the shortest one that reads back as the same float32 (or float64, if it is
+    one), with a decimal point or an exponent, so that a handler which builds a tensor from an
+    all-zero image gets floats too.
 
     Raises:
-        ModelError: the input has a number for which JSON has no word, or no numbers at all.
+        ModelError: the input has something for which JSON has no word, or nothing at all.
     """
-    array = np.ascontiguousarray(inputs, dtype=np.float32)
+    array = _as_array(inputs)
     if array.size == 0:
-        raise ModelError(f"An input of shape {np.shape(inputs)} has no numbers to send.")
-    if not np.isfinite(array).all():
-        raise ModelError("An input holds NaN or infinity, for which JSON has no word.")
-    # By bit pattern, as np.unique calls 0.0 and -0.0 the same. Images have few distinct values.
-    bits, places = np.unique(array.reshape(-1).view(_BITS), return_inverse=True)
-    words = [str(value) for value in bits.view(np.float32)]
-    parts = [words[place] for place in places.reshape(-1).tolist()]
-    for size in reversed(np.shape(inputs)):
+        raise ModelError(f"An input of shape {array.shape} has no numbers to send.")
+    parts = _words(array)
+    for size in reversed(array.shape):
         parts = [f"[{','.join(parts[i : i + size])}]" for i in range(0, len(parts), size)]
     return f'{{"instances":[{parts[0]}]}}'.encode("ascii")
 
 
-def read_predictions(body: bytes) -> npt.NDArray[np.float32]:
+def _as_array(inputs: npt.ArrayLike) -> Array:
+    if isinstance(inputs, (str, bytes)):  # of which NumPy drops trailing NULs
+        return np.array([inputs], dtype=object).reshape(())
+    array = np.ascontiguousarray(inputs) if np.ndim(inputs) else np.asarray(inputs)
+    if array.dtype.name in ("float16", "bfloat16", "longdouble", "float128"):
+        # As float32 they read back exactly, as what they are and as float32 too.
+        return array.astype(np.float32 if array.dtype.itemsize == 2 else np.float64)
+    return array
+
+
+def _words(array: Array) -> list[str]:
+    """Return each element as JSON."""
+    kind = array.dtype.kind
+    flat = array.reshape(-1)
+    if kind == "f":
+        if not np.isfinite(array).all():
+            raise ModelError("An input holds NaN or infinity, for which JSON has no word.")
+        # By bit pattern, as np.unique calls 0.0 and -0.0 the same. Images have few distinct values.
+        bits, places = np.unique(flat.view(_BITS[array.dtype.itemsize]), return_inverse=True)
+        words = [str(value) for value in bits.view(array.dtype)]
+        return [words[place] for place in places.reshape(-1).tolist()]
+    if kind in "iubUSO":
+        return [_word(value) for value in flat.tolist()]
+    raise ModelError(
+        f"An input is of type {array.dtype}, for which JSON has no word: give numbers, booleans, "
+        "text or bytes."
+    )
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bytes):
+        return json.dumps({"b64": base64.b64encode(value).decode("ascii")}, separators=(",", ":"))
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ModelError("An input holds NaN or infinity, for which JSON has no word.")
+    if not isinstance(value, (str, bool, int, float)):
+        raise ModelError(
+            f"An input holds a {type(value).__name__}, for which JSON has no word: give numbers, "
+            "booleans, text or bytes."
+        )
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ModelError(f"An input holds text that UTF-8 cannot say: {error}.") from None
+    return json.dumps(value)
+
+
+def read_predictions(body: bytes) -> Array:
     """Return the outputs of one input from ``{"predictions": [outputs]}``.
+
+    Whole numbers come as int64 (uint64 or Python's integers where they are larger), other numbers
+    as float64, booleans as such, text and bytes as an array of ``str`` or ``bytes``.
 
     Raises:
         BadResponseError: the body is anything else; the message holds its beginning.
@@ -61,16 +114,113 @@ def read_predictions(body: bytes) -> npt.NDArray[np.float32]:
         raise _bad('has "predictions" that are not a list', body)
     if len(predictions) != 1:
         raise _bad(f"has {len(predictions)} predictions for one input", body)
-    if isinstance(predictions[0], dict):
+    if isinstance(predictions[0], dict) and not _is_binary(predictions[0]):
         names = ", ".join(map(repr, predictions[0]))
         raise _bad(f"has several named outputs ({names}); the model must have one", body)
+    return _outputs(predictions[0], body)
+
+
+def _outputs(prediction: Any, body: bytes) -> Array:
+    # As objects first: NumPy would turn [true, 1.5] into numbers and ["a", 1] into text.
+    objects = np.asarray(prediction, dtype=object)
+    if any(map(_is_binary, objects.flat)):
+        places = objects.reshape(-1)
+        places[:] = [_binary(each, body) if _is_binary(each) else each for each in places]
+    types = set(map(type, objects.flat))
+    if list in types:
+        raise _bad("has ragged predictions", body)
+    if types <= {int}:
+        return _whole(objects) if types else objects.astype(np.float64)
+    if types <= {int, float}:
+        try:
+            return objects.astype(np.float64)
+        except OverflowError:
+            raise _bad("has numbers beyond any float", body) from None
+    if types == {bool}:
+        return objects.astype(np.bool_)
+    if types <= {str, bytes}:
+        return objects
+    raise _bad("has predictions that are not all numbers, all booleans or all text", body)
+
+
+def _whole(objects: Array) -> Array:
+    for dtype in (np.int64, np.uint64):
+        with contextlib.suppress(OverflowError):
+            return objects.astype(dtype)
+    return objects
+
+
+def _is_binary(value: object) -> bool:
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+
+
+def _binary(value: dict[str, str], body: bytes) -> bytes:
     try:
-        outputs = np.asarray(predictions[0])
+        return base64.b64decode(value["b64"], validate=True)
     except ValueError:
-        raise _bad("has ragged predictions", body) from None
-    if outputs.dtype.kind not in "iuf":
-        raise _bad("has predictions that are not all numbers", body)
-    return outputs.astype(np.float32)
+        raise _bad('has a "b64" that is not base64', body) from None
+
+
+def disagreement(got: Array, expected: npt.ArrayLike, *, rtol: float, atol: float) -> str | None:
+    """Return what tells a prediction from the model's own; ``None`` where they agree.
+
+    Whole numbers, booleans and text must be the same. Where one side has fractions, the
+    tolerances hold, and NaN agrees with NaN; the answer is first rounded to the model's type.
+    """
+    want = np.asarray(expected)
+    if want.dtype.name == "bfloat16":
+        want = want.astype(np.float32)
+    if got.shape != want.shape:
+        return f"its prediction has shape {got.shape}, the model's has {want.shape}"
+    sorts = _sort(got), _sort(want)
+    if sorts[0] != sorts[1]:
+        return f"its prediction is of {sorts[0]}, the model's of {sorts[1]}"
+    if "f" not in (got.dtype.kind, want.dtype.kind):
+        left, right = (list(map(_comparable, each.reshape(-1).tolist())) for each in (got, want))
+        places = [n for n, pair in enumerate(zip(left, right, strict=True)) if pair[0] != pair[1]]
+        if not places:
+            return None
+        return (
+            f"{len(places)} of {want.size} values of its prediction differ from the model's; "
+            f"the first: got {_shown(left[places[0]])}, "
+            f"expected {_shown(right[places[0]])}"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        rounded = got.astype(want.dtype) if want.dtype.kind == "f" else got
+        one, other = rounded.astype(np.float64), want.astype(np.float64)
+        if np.allclose(one, other, rtol=rtol, atol=atol, equal_nan=True):
+            return None
+        worst = float(np.nanmax(np.abs(one - other))) if one.size else 0.0
+    return (
+        f"its prediction differs from the model's by up to {worst:.3g} "
+        f"(allowed: rtol={rtol:g}, atol={atol:g}); got {_short(got)}, expected {_short(want)}"
+    )
+
+
+def _sort(array: Array) -> str:
+    if array.dtype.kind == "b":
+        return "booleans"
+    if array.dtype.kind in "US":
+        return "text"
+    if array.dtype.kind == "O":
+        types = set(map(type, array.flat))
+        if types <= {str, bytes}:
+            return "text"
+        return "booleans" if types == {bool} else "numbers"
+    return "numbers"
+
+
+def _comparable(value: object) -> object:
+    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+
+
+def _short(values: Array) -> str:
+    return np.array2string(values, precision=4, threshold=12, separator=", ").replace("\n", "")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}…"
 
 
 def excerpt(body: bytes) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.protocols.base import HttpRequest
 from pytest_servebench.protocols.predictions import instances_body, read_predictions
+
+_CHOSEN = re.compile(r"(?:/?v1/models/)?(?P<name>.+?)(?P<choice>/versions/\d+|/labels/[^/:]+|)")
 
 
 @dataclass(frozen=True)
@@ -17,26 +20,46 @@ class TensorFlowServingRest:
     """``POST /v1/models/NAME:predict``.
 
     Attributes:
-        model_name: the name under which the server offers the model.
+        model_name: the name under which the server offers the model; a version or label may follow,
+            as in the server's own paths: ``NAME/versions/3`` or ``NAME/labels/canary``.
     """
 
     model_name: str
+
+    @property
+    def plain_name(self) -> str:
+        """Return the model's name without version or label."""
+        return self._parts()[0]
+
+    @property
+    def path(self) -> str:
+        """Return the path of the model, or of its version or label."""
+        name, choice = self._parts()
+        return f"/v1/models/{quote(name, safe='')}{quote(choice)}"
+
+    def _parts(self) -> tuple[str, str]:
+        found = _CHOSEN.fullmatch(self.model_name)
+        return (found["name"], found["choice"]) if found else (self.model_name, "")
 
     @property
     def name(self) -> str:
         """Return the protocol's name, as reports show it."""
         return "TensorFlow Serving REST"
 
-    def request(self, inputs: npt.NDArray[np.float32]) -> HttpRequest:
+    def request(self, inputs: npt.NDArray[Any]) -> HttpRequest:
         """Return the request for a prediction of one input."""
         return HttpRequest(
             "POST",
-            f"/v1/models/{quote(self.model_name, safe='')}:predict",
+            f"{self.path}:predict",
             (("Content-Type", "application/json"),),
             instances_body(inputs),
         )
 
-    def read(self, body: bytes) -> npt.NDArray[np.float32]:
+    def status_request(self) -> HttpRequest:
+        """Return the question which versions of the model are loaded."""
+        return HttpRequest("GET", self.path)
+
+    def read(self, body: bytes) -> npt.NDArray[Any]:
         """Return the outputs of one input from a status-200 body.
 
         Raises:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.protocols.base import HttpRequest
@@ -29,7 +29,7 @@ class TorchServeRest:
         """Return the protocol's name, as reports show it."""
         return "TorchServe REST"
 
-    def request(self, inputs: npt.NDArray[np.float32]) -> HttpRequest:
+    def request(self, inputs: npt.NDArray[Any]) -> HttpRequest:
         """Return the request for a prediction of one input."""
         headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"),)
         if self.token is not None:
@@ -41,7 +41,7 @@ class TorchServeRest:
             instances_body(inputs),
         )
 
-    def read(self, body: bytes) -> npt.NDArray[np.float32]:
+    def read(self, body: bytes) -> npt.NDArray[Any]:
         """Return the outputs of one input from a status-200 body.
 
         Raises:

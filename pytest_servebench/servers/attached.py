@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.errors import (
@@ -21,15 +20,23 @@ from pytest_servebench.errors import (
 )
 from pytest_servebench.load.target import EXAMPLES, Target
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
+from pytest_servebench.protocols.base import HttpRequest, PredictionProtocol
 from pytest_servebench.report.text import clean
-from pytest_servebench.servers import ports, probe
+from pytest_servebench.servers import ports
 from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.first_prediction import (
+    OWN_REQUESTS,
+    FirstPrediction,
+    Judge,
+    RefusedError,
+)
 
 CA_OPTION = "--servebench-tls-ca"
+TIMEOUT_OPTION = "--servebench-start-timeout"
 _CONNECT_LIMIT = 2.0  # seconds
 _LOOK_INTERVAL = 5.0  # seconds between two looks whether it still listens
-_FIRST_ANSWER_LIMIT = 30.0  # seconds; the server runs already, so it need not load anything
+_HINT = "Is it running, and is this its port for predictions over HTTP?"
+_PAUSE = 0.1  # seconds between two tries
 
 
 @dataclass(frozen=True)
@@ -41,16 +48,14 @@ class Attachment:
         title: that kind's name for people.
         url: where it is.
         url_option: the option that said so.
-        name_option: the option that says by which name it offers the model.
-        explain: names what is behind a refusal, where the kind has an own one.
+        judge: knows what its refusals mean.
     """
 
     kind: str
     title: str
     url: str
     url_option: str
-    name_option: str
-    explain: Callable[[HttpAnswer], str | None] = lambda _: None
+    judge: Judge
 
 
 @dataclass
@@ -62,12 +67,16 @@ class AttachedServer:
         implementation: what is known of the program, which is not its version.
         base_url: scheme and address.
         protocol: how predictions are asked for.
+        mismatch: what is wrong with its prediction of the model's input; empty if it is right.
+        patience: seconds for which a server that nobody has seen yet is waited for.
     """
 
     kind: str
     implementation: str
     base_url: str
     protocol: PredictionProtocol
+    mismatch: str = ""
+    patience: float = 0.0
     _seen: float = field(default_factory=time.monotonic, repr=False, compare=False)
 
     @property
@@ -92,16 +101,25 @@ class AttachedServer:
         begun = time.monotonic()
         if begun - self._seen < _LOOK_INTERVAL:
             return
-        refusal = ports.refusal(Target.parse(self.base_url), _CONNECT_LIMIT)
+        target = Target.parse(self.base_url)
+        never_seen = self._seen == -math.inf
+        while refusal := ports.refusal(target, _CONNECT_LIMIT):
+            if not never_seen or time.monotonic() - begun > self.patience:
+                break
+            time.sleep(_PAUSE)
         now = time.monotonic()
-        if refusal is not None:
-            known = self.base_url in self.implementation
-            where = self.implementation + ("" if known else f" at {self.base_url}")
-            found = f"does not accept connections: {refusal} (tried for {now - begun:.1g} s)."
-            if self._seen == -math.inf:
-                raise ServerStartError(f"{where} {found} Is it running, and is this its address?")
-            raise ServerDiedError(f"{where} {found}")
-        self._seen = now
+        if refusal is None:
+            self._seen = now
+            return
+        known = self.base_url in self.implementation
+        where = self.implementation + ("" if known else f" at {self.base_url}")
+        found = f"does not accept connections: {refusal} (tried for {now - begun:.3g} s"
+        if never_seen:
+            raise ServerStartError(
+                f"{where} {found}, {TIMEOUT_OPTION}={self.patience:g}). "
+                "Is it running, and is this its address?"
+            )
+        raise ServerDiedError(f"{where} {found}).")
 
     def stop(self) -> None:
         """Do nothing: who started the server stops it."""
@@ -166,11 +184,11 @@ class AnyHttp:
             "poisson_load(model_server)."
         )
 
-    def request(self, inputs: npt.NDArray[np.float32]) -> HttpRequest:  # noqa: ARG002
+    def request(self, inputs: npt.NDArray[Any]) -> HttpRequest:  # noqa: ARG002
         """Refuse: only the test knows what to send."""
         self.refuse()
 
-    def read(self, body: bytes) -> npt.NDArray[np.float32]:  # noqa: ARG002
+    def read(self, body: bytes) -> npt.NDArray[Any]:  # noqa: ARG002
         """Refuse likewise."""
         raise BadResponseError("nothing is known of this server's answers")
 
@@ -209,6 +227,7 @@ def any_server(
         given or f"server at {target.url}",
         target.url,
         AnyHttp(),
+        patience=settings.start_timeout,
         _seen=-math.inf,
     )
 
@@ -219,18 +238,17 @@ def attach(
     model: ServedModel,
     settings: ServerSettings,
 ) -> AttachedServer:
-    """Return a running server once it has answered ``model.inputs[0]`` correctly.
+    """Return a running server once it answers ``model.inputs[0]``, or says that it serves.
 
     Args:
         attachment: where it is.
         protocol: how predictions are asked for.
         model: what it must serve.
-        settings: how long to wait for an answer (at most 30 s, as nothing must be loaded any more),
-            and whose certificates to trust.
+        settings: how long to wait for it, and whose certificates to trust.
 
     Raises:
         OptionError: the URL is none.
-        ServerStartError: it does not answer, or not with this model's prediction.
+        ServerStartError: it does not answer in time, or refuses for good.
     """
     target = checked_target(
         attachment.url,
@@ -239,37 +257,28 @@ def attach(
         ca_file=settings.tls_ca,
     )
     where = f"{attachment.title} at {attachment.url_option}={target.url}"
-    request = protocol.request(model.inputs[0])
-    asked = f"{request.method} {request.path}"
-    try:
-        answer = probe.ask(target, request, min(_FIRST_ANSWER_LIMIT, settings.start_timeout))
-    except probe.NoAnswerError as error:
-        raise ServerStartError(
-            f"{where} does not answer {asked}: {error}. "
-            "Is it running, and is this its port for predictions over HTTP?"
-        ) from None
-    if answer.status != 200:
-        reason = attachment.explain(answer) or _explain(answer, attachment)
-        raise ServerStartError(f"{where} refuses {asked}: {reason} Got {probe.describe(answer)}.")
-    try:
-        wrong = probe.compare(protocol, model, answer.body)
-    except BadResponseError as error:
-        raise ServerStartError(
-            f"{where} does not answer {asked} with a prediction; is it {attachment.title}? {error}"
-        ) from None
-    if wrong is not None:
-        raise ServerStartError(
-            f"{where} answers {asked}, but not with what {model.name!r} predicts: {wrong}. "
-            "Does it serve other weights, or expect other inputs?"
-        )
+    first = FirstPrediction(target, protocol, model, attachment.judge)
+    begun = time.monotonic()
+    while True:
+        left = settings.start_timeout - (time.monotonic() - begun)
+        try:
+            done, seen = first.attempt(max(left, _PAUSE))
+        except RefusedError as error:
+            hint = "" if error.http else f" {_HINT}"
+            raise ServerStartError(f"{where} {error}.{hint}") from None
+        if done:
+            break
+        if time.monotonic() - begun >= settings.start_timeout:
+            raise ServerStartError(
+                f"{where} {seen}. Waited for {TIMEOUT_OPTION}={settings.start_timeout:g} s. {_HINT}"
+            )
+        time.sleep(_PAUSE)
     return AttachedServer(
-        attachment.kind, f"attached {attachment.title} at {target.url}", target.url, protocol
+        attachment.kind,
+        f"attached {attachment.title} at {target.url}",
+        target.url,
+        protocol,
+        mismatch=f"{where} {first.problem.rstrip('.')}. {OWN_REQUESTS}" if first.problem else "",
+        patience=settings.start_timeout,
+        _seen=time.monotonic() if first.asked else -math.inf,
     )
-
-
-def _explain(answer: HttpAnswer, attachment: Attachment) -> str:
-    if answer.body.lstrip()[:1] == b"<":
-        return f"it answers with a web page; is this {attachment.title}'s port for predictions?"
-    if answer.status == 404:
-        return f"it offers no model by this name; {attachment.name_option} sets another name."
-    return "it cannot predict the model's first input."

@@ -10,18 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pytest_servebench.errors import BadResponseError, ServerStartError
+from pytest_servebench.errors import ServerStartError
 from pytest_servebench.load.target import Target
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import PredictionProtocol
-from pytest_servebench.servers import ports, probe
+from pytest_servebench.servers import ports
+from pytest_servebench.servers.first_prediction import (
+    OWN_REQUESTS,
+    FirstPrediction,
+    Judge,
+    RefusedError,
+)
 from pytest_servebench.servers.logs import FatalLine, LogWatch
 from pytest_servebench.servers.process import ServerProcess, scratch_directory
 
 PORT_ATTEMPTS = 4
 _PAUSE = 0.05  # seconds between two looks
-_REFUSALS = 5.0  # seconds for which a server that is up may answer with errors
-_LONGEST_ANSWER = 60.0  # seconds
 _SETTLE = 1.0  # seconds that a log is given at most to finish what it was saying
 _QUIET = 0.3  # seconds without a new line after which it has finished
 T = TypeVar("T")
@@ -41,6 +45,7 @@ class StartedServer:
         base_url: scheme, host and port.
         protocol: how predictions are asked for.
         process: its process tree.
+        mismatch: what is wrong with its prediction of the model's input; empty if it is right.
     """
 
     kind: str
@@ -48,6 +53,7 @@ class StartedServer:
     base_url: str
     protocol: PredictionProtocol
     process: ServerProcess
+    mismatch: str = ""
 
     @property
     def log_files(self) -> Sequence[Path]:
@@ -164,10 +170,14 @@ class Readiness:
         """Return the error to raise: the reason, the command, and the tail of the log."""
         return ServerStartError(self._message(reason))
 
+    def mismatch(self, problem: str) -> str:
+        """Return what to say of a server that is ready, and serves something else."""
+        return f"{self._title} {problem.rstrip('.')}.\n{OWN_REQUESTS}\n{self._process.log_tail()}"
+
     def _message(self, reason: str) -> str:
         waited = time.monotonic() - self._start
         return (
-            f"{self._title} did not become ready: {reason}.\n"
+            f"{self._title} did not become ready: {reason.rstrip('.')}.\n"
             f"Waited {waited:.1f} s (--servebench-start-timeout={self._timeout:g}). "
             f"Command: {' '.join(self._process.command)}\n{self._process.log_tail()}"
         )
@@ -197,42 +207,30 @@ def wait_for_prediction(
     port: int,
     protocol: PredictionProtocol,
     model: ServedModel,
-) -> None:
-    """Wait until the server itself answers ``model.inputs[0]``, and check the answer.
+    judge: Judge,
+) -> str:
+    """Wait until the server itself answers ``model.inputs[0]``, or says that it serves.
+
+    Returns:
+        what is wrong with its prediction, as an error; empty if it is right.
 
     Raises:
         PortClashError: another program answers.
-        ServerStartError: the server does not in time, or its answer is wrong.
+        ServerStartError: the server does not answer in time, or refuses for good.
     """
-    base_url = url(port)
-    request = protocol.request(model.inputs[0])
-    body = b""
-    refused_since: float | None = None
+    first = FirstPrediction(Target.parse(url(port)), protocol, model, judge)
 
     def attempt(left: float) -> tuple[bool, str]:
-        nonlocal body, refused_since
         if not readiness.listens(port):
             return False, f"nobody listens on port {port}"
         try:
-            answer = probe.ask(base_url, request, min(left, _LONGEST_ANSWER))
-        except probe.NoAnswerError as error:
-            return False, f"{request.method} {request.path}: {error}"
-        if answer.status == 200:
-            body = answer.body
-            return True, ""
-        seen = f"{request.method} {request.path}: {probe.describe(answer)}"
-        refused_since = refused_since or time.monotonic()
-        if time.monotonic() - refused_since > _REFUSALS:
-            raise readiness.failure(f"it refuses to predict: {seen}")
-        return False, seen
+            return first.attempt(left)
+        except RefusedError as error:
+            raise readiness.failure(f"it {error}") from None
 
-    readiness.wait_for(f"a prediction from {base_url}{request.path}", attempt)
-    try:
-        wrong = probe.compare(protocol, model, body)
-    except BadResponseError as error:
-        raise readiness.failure(f"its first answer is no prediction. {error}") from None
-    if wrong is not None:
-        raise readiness.failure(f"it answers, but not with what {model.name} predicts: {wrong}")
+    path = first.asked.partition(" ")[2]
+    readiness.wait_for(f"a prediction from {url(port)}{path}", attempt)
+    return readiness.mismatch(first.problem) if first.problem else ""
 
 
 def with_fresh_ports(count: int, start: Callable[[list[int]], T]) -> T:

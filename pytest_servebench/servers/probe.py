@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from pytest_servebench.load.target import Target
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
-from pytest_servebench.protocols.predictions import excerpt
+from pytest_servebench.protocols.predictions import disagreement, excerpt
 
 MOST_BYTES: Final = 16 * 2**20
 
@@ -60,19 +58,4 @@ def compare(protocol: PredictionProtocol, model: ServedModel, body: bytes) -> st
         BadResponseError: the body is not a prediction at all.
     """
     got = protocol.read(body)
-    expected = np.asarray(model.outputs[0])
-    if got.shape != expected.shape:
-        return f"its prediction has shape {got.shape}, the model's has {expected.shape}"
-    if np.allclose(got, expected, rtol=model.rtol, atol=model.atol):
-        return None
-    with np.errstate(invalid="ignore"):
-        worst = float(np.max(np.abs(got - expected)))
-    return (
-        f"its prediction differs from the model's by up to {worst:.3g} "
-        f"(allowed: rtol={model.rtol:g}, atol={model.atol:g}); "
-        f"got {_short(got)}, expected {_short(expected)}"
-    )
-
-
-def _short(values: np.typing.NDArray[np.float32]) -> str:
-    return np.array2string(values, precision=4, threshold=12, separator=", ").replace("\n", "")
+    return disagreement(got, model.outputs[0], rtol=model.rtol, atol=model.atol)

@@ -11,14 +11,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from pytest_servebench.errors import ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
+from pytest_servebench.protocols.base import HttpAnswer
 from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
 from pytest_servebench.python_child import python_child
 from pytest_servebench.servers.attached import Attachment, attach
 from pytest_servebench.servers.base import RunningServer, ServerSettings
 from pytest_servebench.servers.environment import artifact, checked_name, environment
+from pytest_servebench.servers.first_prediction import Ask, Judge, Refusal, by_status, read_json
 from pytest_servebench.servers.launch import (
     Readiness,
     StartedServer,
@@ -28,6 +31,7 @@ from pytest_servebench.servers.launch import (
     with_fresh_ports,
 )
 from pytest_servebench.servers.logs import FatalLine
+from pytest_servebench.servers.probe import NoAnswerError
 from pytest_servebench.servers.process import ServerProcess
 from pytest_servebench.servers.savedmodel_server.repository import is_saved_model
 
@@ -60,6 +64,12 @@ FATAL = (
         re.compile(r"Could not find base path|No versions of servable \S+ found under base path"),
         "it found no model, and would wait for one for ever",
     ),
+)
+
+_MODEL_URL = re.compile(
+    r"(?P<address>[a-z+]+://[^/?#]+)/v1/models/(?P<model>[^/:?#]+(?:/(?:versions|labels)/[^/:?#]+)?)"
+    r"(?:/|:predict)?",
+    re.IGNORECASE,
 )
 
 
@@ -96,14 +106,14 @@ class TensorFlowServing:
             ServerUnavailableError: there is no program to run.
             ServerStartError: it did not become ready; nothing of it is left running.
         """
-        served = settings.tfserving_model or model.served_name(KIND)
-        protocol = TensorFlowServingRest(served)
-        if settings.tfserving_url:
-            attachment = Attachment(
-                KIND, self.title, settings.tfserving_url, URL_OPTION, "--servebench-tfserving-model"
-            )
+        address, named = _address_and_model(settings.tfserving_url or "")
+        protocol = TensorFlowServingRest(
+            settings.tfserving_model or named or model.served_name(KIND)
+        )
+        if address:
+            attachment = Attachment(KIND, self.title, address, URL_OPTION, _judge_by(protocol))
             return attach(attachment, protocol, model, settings)
-        checked_name(served)
+        checked_name(protocol.plain_name)
         program = _find_program(settings)
         base_path = check_saved_model(artifact(model, KIND))
 
@@ -145,8 +155,45 @@ def _start(
         )
         title = program.implementation
         readiness = Readiness(title, launch.process, settings.start_timeout, FATAL)
-        wait_for_prediction(readiness, port, protocol, model)
-        return StartedServer(KIND, title, url(port), protocol, launch.process)
+        mismatch = wait_for_prediction(readiness, port, protocol, model, _judge_by(protocol))
+        return StartedServer(KIND, title, url(port), protocol, launch.process, mismatch)
+
+
+def _address_and_model(url: str) -> tuple[str, str]:
+    """Return the address in a URL, and the model that its path names, in the server's own form."""
+    found = _MODEL_URL.fullmatch(url.strip())
+    return (found["address"], unquote(found["model"])) if found else (url, "")
+
+
+def _judge_by(protocol: TensorFlowServingRest) -> Judge:
+    """Return what knows the server's refusals: it says which versions of a model it has loaded."""
+
+    def judge(answer: HttpAnswer, ask: Ask) -> Refusal:
+        plain = by_status(answer, TensorFlowServing().title, "--servebench-tfserving-model")
+        if not plain.loading and answer.status != 404:
+            return plain
+        try:
+            states = _states(ask(protocol.status_request()))
+        except NoAnswerError:
+            return plain
+        if "AVAILABLE" in states and answer.status != 404:
+            return Refusal("the model is loaded, and does not take its first input.", serving=True)
+        if states and states <= {"START", "LOADING"}:
+            return Refusal("it is loading the model.", loading=True)
+        if states and states <= {"UNLOADING", "END"}:
+            return Refusal("it could not load the model, or has unloaded it; see its log.")
+        return plain
+
+    return judge
+
+
+def _states(answer: HttpAnswer) -> set[str]:
+    """Return the states of a model's versions, as the server tells them; empty if it does not."""
+    said = read_json(answer.body)
+    try:
+        return {str(version["state"]) for version in said["model_version_status"]}
+    except (KeyError, TypeError):
+        return set()
 
 
 def _flags(
@@ -162,7 +209,7 @@ def _flags(
         # --port=0 alone is refused, and without it 8500 is opened on all addresses.
         "--port=0",
         f"--grpc_socket_path={scratch / 'grpc.sock'}",
-        f"--model_name={protocol.model_name}",
+        f"--model_name={protocol.plain_name}",
         f"--model_base_path={base_path}",
         # Look for versions once, not every second during the measurement.
         "--file_system_poll_wait_seconds=0",

@@ -25,6 +25,7 @@ from pytest_servebench.servers.environment import (
     checked_name,
     environment,
 )
+from pytest_servebench.servers.first_prediction import Ask, Judge, Refusal, by_status, read_json
 from pytest_servebench.servers.java import find_java
 from pytest_servebench.servers.launch import (
     Readiness,
@@ -108,8 +109,7 @@ class TorchServe:
                 self.title,
                 settings.torchserve_url,
                 URL_OPTION,
-                "--servebench-torchserve-model",
-                lambda answer: _explain(answer, protocol.token),
+                _judge_by(protocol),
             )
             return attach(attachment, protocol, model, settings)
         checked_name(served)
@@ -228,8 +228,8 @@ def _start(
         launch.process.secrets += keys.values()
         _wait_for_workers(readiness, ports[1], served, keys["management"])
         protocol = TorchServeRest(served, keys["inference"])
-        wait_for_prediction(readiness, ports[0], protocol, model)
-        return StartedServer(KIND, title, url(ports[0]), protocol, launch.process)
+        mismatch = wait_for_prediction(readiness, ports[0], protocol, model, _judge_by(protocol))
+        return StartedServer(KIND, title, url(ports[0]), protocol, launch.process, mismatch)
 
 
 def _environment(settings: ServerSettings) -> dict[str, str]:
@@ -299,21 +299,26 @@ def _checked_token(token: str | None) -> str | None:
     return token
 
 
-def _explain(answer: HttpAnswer, token: str | None) -> str | None:
-    """Return what is behind a refusal of an attached server."""
-    try:
-        kind = json.loads(answer.body)["type"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    if kind == "InvalidKeyException":
-        state = "wrong or expired" if token else "not set"
-        return (
-            f"it wants its inference key, and {TOKEN_VARIABLE} is {state}: set it to the key of "
-            '"inference" in the key_file.json of the server\'s working directory (new after each '
-            "start; expires after 60 minutes unless token_expiration_min says otherwise)."
-        )
-    if kind == "ServiceUnavailableException":
-        return "it has no worker for the model, or its queue is full."
-    if kind == "InternalServerException":
-        return 'its handler failed; does it take {"instances": […]}? See the server\'s log.'
-    return None
+def _judge_by(protocol: TorchServeRest) -> Judge:
+    """Return what knows the server's refusals, whose statuses say less than their types."""
+
+    def judge(answer: HttpAnswer, _: Ask) -> Refusal:
+        said = read_json(answer.body)
+        kind = said.get("type") if isinstance(said, dict) else None
+        if kind == "InvalidKeyException":
+            state = "wrong or expired" if protocol.token else "not set"
+            return Refusal(
+                f"it wants its inference key, and {TOKEN_VARIABLE} is {state}: set it to the key "
+                'of "inference" in the key_file.json of the server\'s working directory (new after '
+                "each start; expires after 60 minutes unless token_expiration_min says otherwise)."
+            )
+        if kind == "ServiceUnavailableException":
+            return Refusal("it has no worker for the model, or its queue is full.", loading=True)
+        if kind == "InternalServerException":
+            return Refusal(
+                'its handler failed; does it take {"instances": […]}? See the server\'s log.',
+                serving=True,
+            )
+        return by_status(answer, TorchServe().title, "--servebench-torchserve-model")
+
+    return judge

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+from typing import Any
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -14,7 +16,11 @@ from hypothesis import strategies as st
 
 from pytest_servebench.errors import BadResponseError, ModelError
 from pytest_servebench.protocols.base import PredictionProtocol
-from pytest_servebench.protocols.predictions import instances_body
+from pytest_servebench.protocols.predictions import (
+    disagreement,
+    instances_body,
+    read_predictions,
+)
 from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
 from pytest_servebench.protocols.torchserve import TorchServeRest
 
@@ -118,8 +124,8 @@ def test_the_token_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
 )
 def test_reads_a_prediction(protocol: PredictionProtocol, body: bytes, expected: object) -> None:
     outputs = protocol.read(body)
-    assert outputs.dtype == np.float32
-    np.testing.assert_array_equal(outputs, np.asarray(expected, np.float32))
+    np.testing.assert_array_equal(outputs, np.asarray(expected))
+    assert disagreement(outputs, np.asarray(expected, np.float32), rtol=0, atol=0) is None
 
 
 def test_reads_nan_which_tensorflow_serving_writes() -> None:
@@ -147,9 +153,12 @@ def test_reads_nan_which_tensorflow_serving_writes() -> None:
         (b'{"predictions": []}', "0 predictions for one input"),
         (b'{"predictions": [[1.0], [2.0]]}', "2 predictions for one input"),
         (b'{"predictions": [[[1.0], [1.0, 2.0]]]}', "ragged"),
-        (b'{"predictions": [["1.0"]]}', "not all numbers"),
+        (b'{"predictions": [["1.0", 1.0]]}', "not all numbers"),
         (b'{"predictions": [[1.0, null]]}', "not all numbers"),
-        (b'{"predictions": [[true, false]]}', "not all numbers"),
+        (b'{"predictions": [[true, 0.5]]}', "not all numbers"),
+        (b'{"predictions": [[{"b64": "AA=="}, 0.5]]}', "not all numbers"),
+        (b'{"predictions": [[{"b64": "not base64!"}]]}', "not base64"),
+        (b'{"predictions": [[1.5, 1%s]]}' % (400 * b"0"), "beyond any float"),
         (b'{"predictions": [{"logits": [1.0], "classes": [1]}]}', "named outputs .'logits', 'cla"),
     ],
 )
@@ -175,3 +184,134 @@ def test_a_long_body_is_quoted_from_its_beginning() -> None:
     assert "start x" in str(caught.value)
     assert "got 100006 bytes" in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+whole = hnp.integer_dtypes(endianness="=") | hnp.unsigned_integer_dtypes(endianness="=")
+exact_arrays = hnp.arrays(
+    st.one_of(whole, st.just(np.dtype(np.bool_))), hnp.array_shapes(min_dims=0, max_side=4)
+)
+texts = st.lists(st.text(st.characters(exclude_categories=["Cs"])) | st.binary(), min_size=1)
+
+
+def echoed(body: bytes) -> npt.NDArray[Any]:
+    """Return the input of a body as a server that gives back what it got would answer it."""
+    return read_predictions(json.dumps({"predictions": json.loads(body)["instances"]}).encode())
+
+
+@given(exact_arrays)
+def test_whole_numbers_and_booleans_stay_what_they_are(inputs: npt.NDArray[Any]) -> None:
+    back = echoed(instances_body(inputs))
+    assert back.astype(inputs.dtype).tobytes() == inputs.tobytes()
+    assert (back.dtype.kind == "b") == (inputs.dtype.kind == "b")
+    assert disagreement(back, inputs, rtol=0.1, atol=0.1) is None
+
+
+@pytest.mark.parametrize("number", [16777217, 2**53 + 1, -(2**63), 2**64 - 1])
+def test_whole_numbers_that_no_float_can_say(number: int) -> None:
+    inputs = np.array([number, 1], np.uint64 if number > 0 else np.int64)
+    assert f"[{number},1]" in instances_body(inputs).decode()
+    back = echoed(instances_body(inputs))
+    assert back.tolist() == [number, 1]
+    other = number - 1 if number > 0 else number + 1
+    near = np.array([other, 1], inputs.dtype)
+    words = disagreement(back, near, rtol=0.1, atol=10)
+    assert words is not None
+    assert str(number) in words
+    assert str(other) in words
+
+
+@given(texts)
+def test_text_and_bytes_stay_what_they_are(values: list[str | bytes]) -> None:
+    inputs = np.array(values, dtype=object)
+    back = echoed(instances_body(inputs))
+    assert back.tolist() == values
+    assert disagreement(back, inputs, rtol=0, atol=0) is None
+    assert disagreement(back, np.array(["other", *values[1:]], object), rtol=9, atol=9)
+
+
+def test_text_of_a_fixed_length() -> None:
+    assert instances_body(np.array(["abc", "é"])) == b'{"instances":[["abc","\\u00e9"]]}'
+    assert instances_body(np.array([b"\xff\x00"])[0]) == b'{"instances":[{"b64":"/w=="}]}'
+    assert instances_body(b"\xff\x00") == b'{"instances":[{"b64":"/wA="}]}'
+    assert instances_body("a") == b'{"instances":["a"]}'
+
+
+@given(hnp.arrays(np.float64, 3, elements=st.floats(allow_nan=False, allow_infinity=False)))
+def test_doubles_stay_what_they_are(inputs: npt.NDArray[np.float64]) -> None:
+    back = echoed(instances_body(inputs))
+    assert back.tobytes() == inputs.tobytes()
+
+
+@given(
+    hnp.arrays(np.float16, 3, elements=st.floats(width=16, allow_nan=False, allow_infinity=False))
+)
+def test_halves_read_back_as_halves_and_as_floats(inputs: npt.NDArray[np.float16]) -> None:
+    back = echoed(instances_body(inputs))
+    assert back.astype(np.float16).tobytes() == inputs.tobytes()
+    assert back.astype(np.float32).tobytes() == inputs.astype(np.float32).tobytes()
+    assert disagreement(back, inputs, rtol=0, atol=0) is None
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.array([1 + 2j]),
+        np.array(["2026-01-01"], "datetime64[D]"),
+        np.array([None]),
+        np.array([object()]),
+        np.array(["\ud800"], object),
+        np.array([1, float("nan")], object),
+        np.zeros(1, [("a", "f4")]),
+    ],
+    ids=lambda bad: str(bad.dtype),
+)
+def test_what_json_has_no_word_for(bad: npt.NDArray[Any]) -> None:
+    with pytest.raises(ModelError, match=r"has no word|cannot say"):
+        instances_body(bad)
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "words"),
+    [
+        ([1, 2], [1, 3], "1 of 2 .*got 2, expected 3"),
+        ([True, False], [True, True], "1 of 2"),
+        ([True], [1.0], "of booleans, the model's of numbers"),
+        ([1], ["1"], "of numbers, the model's of text"),
+        (["a"], ["b"], "got b'a', expected b'b'"),
+        ([1.5], [1], "by up to 0.5"),
+        ([np.nan, 1.0], [np.nan, 2.0], "by up to 1"),
+        ([1.0], [[1.0]], "shape"),
+    ],
+)
+def test_disagreement(got: list[object], expected: list[object], words: str) -> None:
+    body = json.dumps({"predictions": [got]}).encode()
+    said = disagreement(read_predictions(body), np.array(expected), rtol=1e-4, atol=1e-4)
+    assert said is not None
+    assert re.search(words, said)
+
+
+@pytest.mark.parametrize(
+    ("got", "expected"),
+    [([3.0], [3]), ([3], [3.0]), ([np.nan], [np.nan]), ([0.1], [np.float32(0.1)]), (["a"], [b"a"])],
+)
+def test_agreement(got: list[object], expected: list[object]) -> None:
+    body = json.dumps({"predictions": [got]}).encode()
+    assert disagreement(read_predictions(body), np.array(expected), rtol=0, atol=0) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "plain"),
+    [
+        ("fashion/versions/3", "/v1/models/fashion/versions/3", "fashion"),
+        ("fashion/labels/canary", "/v1/models/fashion/labels/canary", "fashion"),
+        ("/v1/models/fashion/versions/12", "/v1/models/fashion/versions/12", "fashion"),
+        ("fashion/versions/latest", "/v1/models/fashion%2Fversions%2Flatest",
+         "fashion/versions/latest"),
+        ("a b", "/v1/models/a%20b", "a b"),
+    ],
+)  # fmt: skip
+def test_a_version_or_label_of_a_model(name: str, path: str, plain: str) -> None:
+    protocol = TensorFlowServingRest(name)
+    assert protocol.request(np.zeros(1)).path == f"{path}:predict"
+    assert protocol.status_request().path == path
+    assert protocol.plain_name == plain

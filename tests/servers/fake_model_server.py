@@ -40,7 +40,26 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
+    def do_GET(self) -> None:
+        if MODE in ("loading-without-word", "gateway"):
+            self.send_error(502)
+            return
+        state = "LOADING" if self.loading() else "AVAILABLE"
+        answer = json.dumps({"model_version_status": [{"version": "1", "state": state}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def loading(self) -> bool:
+        return MODE == "loading-for-ever" or (
+            MODE.startswith(("loading", "gateway")) and Handler.predictions < 4
+        )
+
     def answer(self, instances: list[Any]) -> tuple[int, bytes]:
+        if self.loading():
+            status = {"loading": 404, "gateway": 502, "loading-without-word": 400}.get(MODE, 503)
+            return status, b"<html>not yet</html>"
         if MODE == "refuses":
             return 400, b'{ "error": "Expecting tensor size: 784 but got: 4" }'
         if MODE == "web-page":

@@ -6,21 +6,24 @@ import dataclasses
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pytest_servebench.errors import OptionError, ServerDiedError, ServerStartError
 from pytest_servebench.load.target import Target
 from pytest_servebench.model import ServedModel
 from pytest_servebench.servers import builtin_kinds, collect_kinds
-from pytest_servebench.servers.attached import checked_target
+from pytest_servebench.servers.attached import any_server, checked_target
 from pytest_servebench.servers.base import RunningServer, ServerSettings
+from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.ports import free_ports
+from tests.load.test_misbehaving import serving
 
 KINDS = collect_kinds([builtin_kinds()])
 RIGHT = b'{"predictions": [[6.5, 4.0]]}'
@@ -66,7 +69,9 @@ def attach(model: ServedModel, settings: ServerSettings, run_dir: Path) -> Attac
         option = {"tensorflow_serving": "tfserving_url", "torchserve": "torchserve_url"}[kind]
         changed = dataclasses.replace(settings, **{option: url}, **changes)  # type: ignore[arg-type]
         assert KINDS[kind].attached(changed)
-        return KINDS[kind].start(dataclasses.replace(model, artifacts={}), changed, run_dir)
+        server = KINDS[kind].start(dataclasses.replace(model, artifacts={}), changed, run_dir)
+        check_mismatch(server)  # as each load of the model's inputs does
+        return server
 
     return attach
 
@@ -116,6 +121,14 @@ def test_names_of_the_model(attach: Attach) -> None:
     ]
 
 
+@pytest.mark.parametrize("choice", ["", "/versions/7", "/labels/canary", "/versions/7:predict"])
+def test_a_url_that_names_the_model(attach: Attach, choice: str) -> None:
+    with answering(200, RIGHT) as (url, requests):
+        server = attach("tensorflow_serving", f"{url}/v1/models/my%20model{choice}")
+        assert server.base_url == url
+    assert requests == [(f"/v1/models/my%20model{choice.partition(':')[0]}:predict", None)]
+
+
 @both
 @pytest.mark.parametrize(
     ("status", "body", "reason"),
@@ -141,7 +154,7 @@ def test_refuses(
         answering(status, body) as (url, _),
         pytest.raises(ServerStartError, match=reason) as caught,
     ):
-        attach(kind, url)
+        attach(kind, url, start_timeout=0.3 if status in (400, 503) else 30)
     assert str(caught.value).startswith(f"{title} at {option}url={url} ")
     if "no model by this name" in reason:
         assert f"{option}model" in str(caught.value)
@@ -150,9 +163,12 @@ def test_refuses(
 @both
 def test_nobody_answers(attach: Attach, kind: str, title: str, option: str) -> None:
     url = f"http://127.0.0.1:{free_ports(1)[0]}"
-    expected = f"{title} at {option}url={url} does not answer POST .*: Connection refused.*running"
+    expected = (
+        f"{title} at {option}url={url} does not answer POST .*: Connection refused"
+        r".*--servebench-start-timeout=0\.3 .*running"
+    )
     with pytest.raises(ServerStartError, match=expected):
-        attach(kind, url)
+        attach(kind, url, start_timeout=0.3)
 
 
 def test_accepts_and_never_answers(attach: Attach) -> None:
@@ -160,6 +176,140 @@ def test_accepts_and_never_answers(attach: Attach) -> None:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(ServerStartError, match=r"no answer within 0\.3 s"):
             attach("torchserve", url, start_timeout=0.3)
+
+
+@contextmanager
+def answering_in_turn(
+    answers: Sequence[tuple[int, bytes]], states: Iterable[str] = ()
+) -> Iterator[str]:
+    """Serve one answer after the other, the last for ever; ``states`` of the model likewise."""
+    turns, told = iter(answers), iter(states)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.say(*next(turns, answers[-1]))
+
+        def do_GET(self) -> None:
+            state = next(told, None)
+            versions = [{"version": "1", "state": state}]
+            text = json.dumps({"model_version_status": versions} if state else {"error": "no"})
+            self.say(200 if state else 404, text.encode())
+
+        def say(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+NOT_FOUND = b'{"error": "Servable not found for request: Latest(tiny)"}'
+NO_WORKER = b'{"code": 503, "type": "ServiceUnavailableException", "message": "no worker"}'
+
+
+@pytest.mark.parametrize(
+    ("kind", "answers", "states"),
+    [
+        ("tensorflow_serving", [(404, NOT_FOUND)] * 3, ["START", "LOADING", "LOADING"]),
+        ("tensorflow_serving", [(400, b"not yet"), (503, b""), (400, b"not yet")], []),
+        ("tensorflow_serving", [(503, b"")], ["LOADING"]),
+        ("torchserve", [(503, NO_WORKER)] * 3, []),
+        ("torchserve", [(400, b"warming up"), (502, b"<html>Bad Gateway</html>"), (500, b"")], []),
+    ],
+)
+def test_a_model_that_loads_is_waited_for(
+    attach: Attach, kind: str, answers: list[tuple[int, bytes]], states: list[str]
+) -> None:
+    with answering_in_turn([*answers, (200, RIGHT)], states) as url:
+        attach(kind, url)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "states", "words"),
+    [
+        ("tensorflow_serving", 404, ["LOADING", "AVAILABLE"], "no model by this name.*404"),
+        ("tensorflow_serving", 400, ["AVAILABLE"], "is loaded, and does not take.*400.*requests="),
+        ("tensorflow_serving", 503, ["START", "END"], "could not load the model.*503"),
+        ("tensorflow_serving", 401, ["LOADING"], "authorization.*401"),
+        ("torchserve", 403, [], "authorization.*403"),
+        ("torchserve", 405, [], "405"),
+    ],
+)
+def test_a_final_answer_ends_the_waiting(
+    attach: Attach, kind: str, status: int, states: list[str], words: str
+) -> None:
+    with (
+        answering_in_turn([(status, b"what it says")], states) as url,
+        pytest.raises(ServerStartError, match=f"{words}.*what it says|{words}") as caught,
+    ):
+        attach(kind, url, start_timeout=600)
+    assert str(status) in str(caught.value)
+
+
+@pytest.mark.parametrize("by_url", [True, False])
+def test_a_server_that_is_not_up_yet_is_waited_for(
+    attach: Attach, settings: ServerSettings, monkeypatch: pytest.MonkeyPatch, by_url: bool
+) -> None:
+    port = free_ports(1)[0]
+    url = f"http://127.0.0.1:{port}"
+    pauses: list[float] = []
+    with ExitStack() as stack:
+
+        def pause(seconds: float) -> None:
+            """Start the server while it is waited for."""
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                listener = socket.create_server(("127.0.0.1", port))
+                answer = HEAD % len(RIGHT) + RIGHT
+                stack.enter_context(serving(lambda link: answer_once(link, answer), listener))
+
+        monkeypatch.setattr("pytest_servebench.servers.attached.time.sleep", pause)
+        if by_url:
+            any_server(url, settings).check_alive()
+        else:
+            attach("torchserve", url)
+    assert len(pauses) == 3
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+
+
+def answer_once(link: socket.socket, answer: bytes) -> None:
+    while not link.recv(65536).endswith(b"}"):
+        pass
+    link.sendall(answer)
+
+
+def test_a_url_that_nobody_listens_at(settings: ServerSettings) -> None:
+    url = f"http://127.0.0.1:{free_ports(1)[0]}"
+    server = any_server(url, dataclasses.replace(settings, start_timeout=0.2))
+    with pytest.raises(ServerStartError, match=r"refused.*--servebench-start-timeout=0\.2") as no:
+        server.check_alive()
+    assert url in str(no.value)
+
+
+def test_a_model_without_inputs_is_for_own_requests(
+    model: ServedModel, settings: ServerSettings, run_dir: Path
+) -> None:
+    nothing = np.zeros((0, 1), np.float32)
+    with answering(500, b"never asked") as (url, requests):
+        changed = dataclasses.replace(settings, torchserve_url=url)
+        bare = dataclasses.replace(model, inputs=nothing, outputs=nothing)
+        server = KINDS["torchserve"].start(bare, changed, run_dir)
+        check_mismatch(server)
+        server.check_alive()
+    assert requests == []
 
 
 def test_is_not_http(attach: Attach) -> None:
@@ -205,7 +355,7 @@ def test_key_is_refused(attach: Attach, token: str | None, state: str) -> None:
 def test_two_kinds_of_503(attach: Attach, kind: str, words: str) -> None:
     body = json.dumps({"code": 503, "type": kind, "message": "…"}).encode()
     with answering(503, body) as (url, _), pytest.raises(ServerStartError, match=words):
-        attach("torchserve", url)
+        attach("torchserve", url, start_timeout=0.3)
 
 
 @pytest.mark.parametrize("token", ["two words", "line\r\nX-Evil: 1", "schlüssel"])

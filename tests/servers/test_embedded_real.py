@@ -18,6 +18,7 @@ from pytest_servebench.errors import ServerStartError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.servers import ports, probe
 from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
 
 from .conftest import HERE, INPUTS, OUTPUTS
@@ -112,12 +113,15 @@ def test_broken_model(embedded: ServerSettings, run_dir: Path, tmp_path: Path) -
 
 
 def test_other_inputs_than_it_was_built_for(
-    tiny: ServedModel, embedded: ServerSettings, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: ServedModel, embedded: ServerSettings, run_dir: Path
 ) -> None:
-    monkeypatch.setattr("pytest_servebench.servers.launch._REFUSALS", 0.3)
     flat = dataclasses.replace(tiny, inputs=np.zeros((1, 4), np.float32))
-    with pytest.raises(ServerStartError, match=r"refuses to predict: POST .* status 400"):
-        TensorFlowServing().start(flat, embedded, run_dir)
+    server = TensorFlowServing().start(flat, embedded, run_dir)
+    try:
+        with pytest.raises(ServerStartError, match=r"refuses POST .* status 400"):
+            check_mismatch(server)
+    finally:
+        server.stop()
 
 
 def test_owner_killed(saved_model: Path, tmp_path: Path, embedded: ServerSettings) -> None:
@@ -127,6 +131,7 @@ from pathlib import Path
 import numpy as np
 from pytest_servebench.model import ServedModel
 from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
 
 model = ServedModel("tiny", {{"tensorflow_serving": Path({str(saved_model)!r})}},

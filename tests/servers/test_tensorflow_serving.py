@@ -24,6 +24,7 @@ from pytest_servebench.errors import ServerDiedError, ServerStartError, ServerUn
 from pytest_servebench.model import ServedModel
 from pytest_servebench.servers import launch, ports, probe
 from pytest_servebench.servers.base import RunningServer, ServerSettings
+from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.tensorflow_serving import TensorFlowServing, check_saved_model
 
 from .conftest import make_program
@@ -44,10 +45,14 @@ def start(
     """Start the stand-in in a mode; it is stopped at the end."""
     monkeypatch.setenv("FAKE_TFS_STATE", str(tmp_path))
 
-    def start(mode: str = "ok", **changes: object) -> RunningServer:
+    def start(
+        mode: str = "ok", *, without_inputs: bool = False, **changes: object
+    ) -> RunningServer:
         monkeypatch.setenv("FAKE_TFS", mode)
         changed = dataclasses.replace(settings, **changes)  # type: ignore[arg-type]
-        server = TensorFlowServing().start(model, changed, run_dir)
+        nothing = np.zeros((0, 1), np.float32)
+        served = dataclasses.replace(model, inputs=nothing, outputs=nothing)
+        server = TensorFlowServing().start(served if without_inputs else model, changed, run_dir)
         request.addfinalizer(server.stop)
         return server
 
@@ -130,9 +135,6 @@ def test_relative_paths(
         ("aborts", r"killed by SIGABRT.*oneDNN check failed"),
         ("bad-flags", r"it refused to start.*Failed to start server\. Error: INVALID_ARGUMENT"),
         ("background", r"exit status 0 \(did it go into the background"),
-        ("wrong-answer", r"answers, but not with what tiny predicts.*differs.*by up to 1 .*7\.5"),
-        ("wrong-shape", r"its prediction has shape \(3,\), the model's has \(2,\)"),
-        ("web-page", r"its first answer is no prediction.*is not JSON.*<html>Welcome"),
     ],
 )
 def test_fails_at_once(
@@ -148,10 +150,40 @@ def test_fails_at_once(
     nothing_left()
 
 
-def test_gives_up_on_refusals(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "_REFUSALS", 0.2)
-    with pytest.raises(ServerStartError, match=r"refuses to predict.*status 400.*size: 784"):
-        start("refuses")
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [
+        ("wrong-answer", r"answers .*, but not with what 'tiny' predicts.*by up to 1 .*7\.5"),
+        ("wrong-shape", r"its prediction has shape \(3,\), the model's has \(2,\)"),
+        ("web-page", r"not answer .* with a prediction.*is not JSON.*<html>Welcome"),
+        ("refuses", r"refuses POST .*status 400.*size: 784"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_told_to_loads_of_its_inputs(
+    start: Start, mode: str, reason: str
+) -> None:
+    server = start(mode)
+    with pytest.raises(ServerStartError) as caught:
+        check_mismatch(server)
+    message = str(caught.value)
+    assert re.search(reason, message, re.DOTALL), message
+    assert message.startswith("tensorflow_model_server 2.19.0 ")
+    assert "server.log" in message
+    assert "requests=[" in message
+
+
+@pytest.mark.parametrize("mode", ["loading", "loading-without-word", "gateway"])
+def test_a_model_that_loads_is_waited_for(start: Start, mode: str) -> None:
+    check_mismatch(start(mode))
+
+
+def test_a_model_that_loads_for_too_long(start: Start) -> None:
+    with pytest.raises(ServerStartError, match=r"gave up after 1\.5 s.*loading the model.*503"):
+        start("loading-for-ever", start_timeout=1.5)
+
+
+def test_a_model_without_inputs_is_ready_when_its_port_is(start: Start) -> None:
+    check_mismatch(start("refuses", without_inputs=True))
 
 
 @pytest.mark.parametrize(

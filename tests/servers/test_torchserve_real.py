@@ -22,6 +22,7 @@ from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.torchserve import TorchServeRest
 from pytest_servebench.servers import ports, probe
 from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.launch import StartedServer
 from pytest_servebench.servers.torchserve import TorchServe
 
@@ -189,6 +190,7 @@ from pathlib import Path
 import numpy as np
 from pytest_servebench.model import ServedModel
 from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.torchserve import TorchServe
 
 model = ServedModel("tiny", {{"torchserve": Path("tiny.mar")}},
@@ -225,21 +227,31 @@ time.sleep(1000)
             "(?s)load the mod.*weights are broken",
         ),
         ("os._exit(3)", "pass", "failed to load the model, and would be started again for ever"),
-        ("pass", "raise ValueError('no such key')", "(?s)refuses to predict.*503.*no such key"),
-        ("pass", "os._exit(3)", "refuses to predict.*status 500.*Worker died"),
-        ("pass", "return [{'predictions': [[6.5, 5.0]]}]", "not with what tiny predicts"),
-        ("pass", "return [[6.5, 4.0]]", r"first answer is no prediction.*is a JSON list"),
     ],
-    ids=["import", "load", "exit", "predict", "exit-in-predict", "wrong", "no-predictions"],
+    ids=["import", "load", "exit"],
 )
-def test_model_that_does_not_work(
-    start: Start, initialize: str, handle: str, reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pytest_servebench.servers.launch._REFUSALS", 0.3)
+def test_model_that_does_not_work(start: Start, initialize: str, handle: str, reason: str) -> None:
     before = set(psutil.Process().children(recursive=True))
     with pytest.raises(ServerStartError, match=reason):
         start(initialize, handle)
     assert set(psutil.Process().children(recursive=True)) <= before
+
+
+@pytest.mark.parametrize(
+    ("handle", "reason"),
+    [
+        ("raise ValueError('no such key')", "(?s)handler failed.*503.*no such key"),
+        ("os._exit(3)", "handler failed.*status 500.*Worker died"),
+        ("return [{'predictions': [[6.5, 5.0]]}]", "not with what 'tiny' predicts"),
+        ("return [[6.5, 4.0]]", r"not answer .* with a prediction.*is a JSON list"),
+    ],
+    ids=["predict", "exit-in-predict", "wrong", "no-predictions"],
+)
+def test_a_handler_of_its_own_is_for_own_requests(start: Start, handle: str, reason: str) -> None:
+    server = start(handle=handle)
+    with pytest.raises(ServerStartError, match=reason) as caught:
+        check_mismatch(server)
+    assert "requests=[" in str(caught.value)
 
 
 def test_worker_that_lacks_yaml(

@@ -1,0 +1,172 @@
+"""The first prediction of a server: waited for while it loads, and compared with the model's own.
+
+A server may serve requests of a test's own though it does not take the model's, such as a handler
+that reads pictures. So what is wrong with a prediction of a server that says it is ready is kept,
+and raised by the first load that would send the model's inputs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pytest_servebench.errors import BadResponseError, ModelError, ServerStartError
+from pytest_servebench.load.target import Target
+from pytest_servebench.model import ServedModel
+from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
+from pytest_servebench.servers import probe
+
+LONGEST_ANSWER: Final = 60.0  # seconds for one try
+_QUESTION_LIMIT: Final = 10.0  # seconds for the server's word on its state
+OWN_REQUESTS: Final = (
+    "A server that takes other requests is loaded by requests of the test's own: "
+    'poisson_load(server, requests=[HttpRequest("POST", "/path", body=b"...")]).'
+)
+# What servers answer that are up before their model is, and gateways before their server is.
+_LOADING: Final = frozenset({400, 408, 425, 429, 500, 502, 503, 504})
+
+Ask = Callable[[HttpRequest], HttpAnswer]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What an answer other than a prediction says.
+
+    Attributes:
+        reason: what is behind it, as a sentence.
+        loading: whether it may be another one in a moment.
+        serving: whether the server says that it serves the model all the same.
+    """
+
+    reason: str
+    loading: bool = False
+    serving: bool = False
+
+
+Judge = Callable[[HttpAnswer, Ask], Refusal]
+
+
+def by_status(answer: HttpAnswer, title: str, name_option: str) -> Refusal:
+    """Return what can be said of a refusal by its status alone.
+
+    Args:
+        answer: with a status other than 200.
+        title: the kind's name for people.
+        name_option: the option that says by which name the server offers the model.
+    """
+    loading = answer.status in _LOADING
+    if answer.body.lstrip()[:1] == b"<" and not loading:
+        return Refusal(f"it answers with a web page; is this {title}'s port for predictions?")
+    if answer.status == 404:
+        return Refusal(f"it offers no model by this name; {name_option} sets another name.")
+    if answer.status in (401, 403):
+        return Refusal("it wants an authorization that it was not given.")
+    return Refusal("it cannot predict the model's first input.", loading)
+
+
+class RefusedError(Exception):
+    """Waiting for a prediction is in vain; the message says why.
+
+    Attributes:
+        http: whether the server has at least answered in HTTP.
+    """
+
+    def __init__(self, message: str, *, http: bool) -> None:
+        """Say why, and whether there was an answer."""
+        super().__init__(message)
+        self.http = http
+
+
+class FirstPrediction:
+    """Asks one server for the first prediction.
+
+    Attributes:
+        asked: method and path, for messages.
+        problem: what is wrong with the prediction of a server that serves; empty if it is right.
+    """
+
+    def __init__(
+        self, target: Target, protocol: PredictionProtocol, model: ServedModel, judge: Judge
+    ) -> None:
+        """Ask ``target``; ``judge`` knows what its refusals mean."""
+        self._target = target
+        self._protocol = protocol
+        self._model = model
+        self._judge = judge
+        self._request: HttpRequest | None = None
+        self.problem = ""
+        self.asked = ""
+        if not len(model.inputs):
+            return  # only requests of the tests' own are sent
+        try:
+            self._request = protocol.request(model.inputs[0])
+        except ModelError as error:
+            self.problem = f"its first input cannot be sent: {error}"
+        else:
+            self.asked = f"{self._request.method} {self._request.path}"
+
+    def attempt(self, left: float) -> tuple[bool, str]:
+        """Ask once; return whether there is no more to wait for, and what was seen.
+
+        Args:
+            left: seconds for it.
+
+        Raises:
+            RefusedError: waiting is in vain.
+        """
+        if self._request is None:
+            return True, ""
+        limit = min(left, LONGEST_ANSWER)
+        try:
+            answer = probe.ask(self._target, self._request, limit)
+        except probe.NoAnswerError as error:
+            if error.final:
+                raise RefusedError(f"does not answer {self.asked}: {error}", http=False) from None
+            return False, f"does not answer {self.asked}: {error}"
+        if answer.status == 200:
+            self.problem = self._wrong(answer)
+            return True, ""
+        refusal = self._judge(answer, self._ask)
+        seen = f"refuses {self.asked}: {refusal.reason} Got {probe.describe(answer)}"
+        if refusal.serving:
+            self.problem = seen
+        elif not refusal.loading:
+            raise RefusedError(seen, http=True)
+        return refusal.serving, seen
+
+    def _ask(self, request: HttpRequest) -> HttpAnswer:
+        return probe.ask(self._target, request, _QUESTION_LIMIT)
+
+    def _wrong(self, answer: HttpAnswer) -> str:
+        try:
+            wrong = probe.compare(self._protocol, self._model, answer.body)
+        except BadResponseError as error:
+            return f"does not answer {self.asked} with a prediction. {error}"
+        if wrong is None:
+            return ""
+        return (
+            f"answers {self.asked}, but not with what {self._model.name!r} predicts: {wrong}. "
+            "Does it serve other weights, or expect other inputs?"
+        )
+
+
+def check_mismatch(server: object) -> None:
+    """Return if a server was not found unfit for the model's own inputs.
+
+    Raises:
+        ServerStartError: it was, when it was started or attached to.
+    """
+    # Servers of kinds that others have written need not have looked.
+    mismatch = getattr(server, "mismatch", "")
+    if mismatch:
+        raise ServerStartError(mismatch)
+
+
+def read_json(body: bytes) -> Any:
+    """Return what a body says in JSON; ``None`` where it does not."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None

@@ -77,6 +77,9 @@ class Generator:
         received_bytes: of the answers' bodies; ``None`` in older files.
         own_failures: connections that it could not open because of a limit of this machine, such as
             ``"EMFILE"``, to how many.
+        all_workers_busy: share of the arrival window in which all workers were busy.
+        too_few_workers: whether that made requests wait or drop, though the server could have
+            answered more at once.
     """
 
     pacing: str
@@ -105,6 +108,8 @@ class Generator:
     reconnections: int | None = None
     received_bytes: int | None = None
     own_failures: Mapping[str, int] = field(default_factory=dict)
+    all_workers_busy: float | None = None
+    too_few_workers: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from pytest_servebench.errors import InvalidMeasurementError, OptionError
 from pytest_servebench.load.generator import payload_choice, prepare
 from pytest_servebench.load.limits import check_open_files
+from pytest_servebench.load.occupancy import occupancy
 from pytest_servebench.load.records import Phase, Records, RecordStore
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.validity import lag_p99, unaccounted
@@ -171,6 +172,7 @@ def _collect(spec: LoadSpec, outcome_file: IO[bytes], store: RecordStore, stops:
     strain: dict[str, Any] = outcome["strain"]
     check = spec.arrivals.check(records.scheduled, spec.rate, spec.duration)
     lag_idle, lag_busy = lag_p99(records)
+    workers = occupancy(records, spec.workers)
     pauses = np.array(outcome["pauses"], dtype=np.float64) / 1e9
     return LoadResult(
         records=records,
@@ -207,6 +209,8 @@ def _collect(spec: LoadSpec, outcome_file: IO[bytes], store: RecordStore, stops:
             reconnections=outcome["reconnections"],
             received_bytes=outcome["received_bytes"],
             own_failures=outcome["own_failures"],
+            all_workers_busy=workers.all_busy,
+            too_few_workers=workers.too_few,
         ),
     )
 

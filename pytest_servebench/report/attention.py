@@ -10,6 +10,7 @@ from pytest_servebench.report.facts import cell_name, test_id, test_labels
 from pytest_servebench.report.tables import Line, Markup, line
 from pytest_servebench.report.text import clean, counted, wrapped
 from pytest_servebench.results import CaseResult, Run, ServerDeath, VerdictWord
+from pytest_servebench.slo import workers_texts
 
 _SHOWN: Final = 6  # cases of one cause that are listed; a terminal is no place for hundreds
 
@@ -77,6 +78,12 @@ def server_troubles(run: Run) -> list[str]:
             f"{clean(deaths[0].implementation)} died{times}: {reason.rstrip('.:')}; found in "
             + tests + (f"; {'logs' if len(deaths) > 1 else 'log'}: {logs}" if logs else "")
         )  # fmt: skip
+    hurried: dict[str, list[str]] = {}
+    for case in run.cases:
+        if case.summary.outcomes.get("dropped") or case.verdict != "passed":
+            for text in workers_texts(case):
+                hurried.setdefault(text, []).append(cell_name(case.name))
+    texts += [f"{text}: {_some(names)}" for text, names in hurried.items()]
     if run.not_measured:
         # Without the number of all: a part of a run's cases may be shown.
         texts.append(f"not measured: {counted(run.not_measured, 'selected case')}")

@@ -1,0 +1,82 @@
+"""Were there enough workers? What waits while all are busy, waits for us or for the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_servebench.load.records import NEVER, Outcome, Records
+
+_MOSTLY: Final = 0.5  # share of the time
+_NOTABLE: Final = 0.1  # of the time that the server takes
+_GROWTH: Final = 0.25  # a server that is at its end takes n times as long for n times as many
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """How busy the workers of one run were.
+
+    Attributes:
+        all_busy: share of the arrival window in which all of them were.
+        too_few: whether that made requests wait or drop though the server could have answered
+            more at once: it took no longer for many than for few.
+    """
+
+    all_busy: float
+    too_few: bool
+
+
+def occupancy(records: Records, workers: int) -> Occupancy:
+    """Return how busy so many workers were."""
+    all_busy = _all_busy(records, workers)
+    if all_busy < _MOSTLY or not _waited(records):
+        return Occupancy(all_busy, too_few=False)
+    return Occupancy(all_busy, too_few=workers == 1 or _takes_more(records, workers))
+
+
+def _all_busy(records: Records, workers: int) -> float:
+    taken = records.dequeued != NEVER
+    begin = records.dequeued[taken]
+    done = records.done[taken]
+    end = np.where(done == NEVER, records.window, done)
+    times = np.concatenate([begin, end])
+    steps = np.concatenate([np.ones(len(begin), np.int64), np.full(len(end), -1, np.int64)])
+    # At one and the same time, whoever ends makes way for who begins.
+    order = np.lexsort((steps, times))
+    times = np.clip(times[order], 0, records.window)
+    busy = np.cumsum(steps[order])[:-1] >= workers
+    return float(np.diff(times)[busy].sum() / records.window)
+
+
+def _waited(records: Records) -> bool:
+    if (records.outcome == Outcome.DROPPED).any():
+        return True
+    service = records.service_time()
+    return len(service) > 0 and bool(records.queue_wait().mean() > _NOTABLE * service.mean())
+
+
+def _takes_more(records: Records, workers: int) -> bool:
+    """Tell whether the server answers as fast when all workers ask as when few do."""
+    under_way = _under_way(records)
+    ok = records.ok
+    few, all_ask = ok & (under_way <= workers / 2), ok & (under_way >= workers)
+    if not few.any() or not all_ask.any():
+        return False  # nothing tells
+    took = records.done - records.sent
+    growth = np.median(took[all_ask]) / np.median(took[few])
+    more = under_way[all_ask].mean() / under_way[few].mean()
+    return bool(growth < more**_GROWTH)
+
+
+def _under_way(records: Records) -> npt.NDArray[np.int64]:
+    """Return how many requests were at the server when each was sent, with itself."""
+    sent = records.sent != NEVER
+    begun = np.sort(records.sent[sent])
+    done = records.done[sent]
+    ended = np.sort(done[done != NEVER])
+    return np.searchsorted(begun, records.sent, "right") - np.searchsorted(
+        ended, records.sent, "right"
+    )

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_servebench.comparability import Difference, differences, key_of, match
+from pytest_servebench.comparability import Difference, differences, key_of, match, near, notes
 from pytest_servebench.compare import Change, compare, gate_verdict
 from pytest_servebench.errors import NoSuchRunError, OptionError
 from pytest_servebench.evaluation import repeat_of
@@ -131,7 +131,12 @@ class Baseline:
                 clauses.append(self._clause(gate, "inconclusive", f"inconclusive: {why}"))
             else:
                 clauses.append(self._of_change(gate, change))
-        return clauses
+        # What may explain a change matters where there is one.
+        said = "".join(f" {note}" for note in notes(base, new))
+        return [
+            one if one.verdict == "passed" else dataclasses.replace(one, message=one.message + said)
+            for one in clauses
+        ]
 
     def _of_change(self, gate: Gate, change: Change) -> ClauseResult:
         kind = KINDS[gate.metric]
@@ -153,6 +158,8 @@ class Baseline:
 
     def _without_partner(self, gate: Gate, case: CaseResult) -> ClauseResult:
         why = self.missing or f"it has no valid case {key_of(case).test}"
+        if self.run is not None and (nearest := near(case, self.run.cases)):
+            why += f"; {nearest}."
         verdict: VerdictWord = "failed" if self.on_missing == "fail" else "inconclusive"
         return self._clause(
             gate,

@@ -15,10 +15,11 @@ from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.validity import invalid_reason
 from pytest_servebench.monitor import ResourceMonitor
-from pytest_servebench.results import CaseResult, ServerInfo
+from pytest_servebench.results import CaseResult, ServerInfo, Workload
 from pytest_servebench.servers.base import RunningServer
 from pytest_servebench.stats import summarize
 from pytest_servebench.traffic import Traffic, check_answers, request_bytes
+from pytest_servebench.workload import schedule_digest
 
 _ALIVE_INTERVAL = 0.2  # seconds between two looks at the server
 
@@ -143,5 +144,12 @@ def run_case(
         invalid_reason=invalid_reason(records, load.generator, load.pauses, case.max_lag),
         answers_checked=checked.answers,
         answers_wrong=checked.wrong,
+        workload=Workload(
+            schedule_sha256=schedule_digest(records.scheduled, load.payloads),
+            requests_sha256=traffic.digest,
+            timeout=case.timeout,
+            warmup=case.warmup,
+            drain=case.drain,
+        ),
         records=records,
     )

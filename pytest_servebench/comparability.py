@@ -6,25 +6,31 @@ a :class:`Difference`, by a name under which it can be allowed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import dataclasses
+import difflib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, Final
 
 from pytest_servebench.evaluation import repeat_of
+from pytest_servebench.plain_benchmarks import is_plain
 from pytest_servebench.report.facts import DIGEST_LENGTH, cpu_set
 from pytest_servebench.report.numbers import plain
 from pytest_servebench.report.text import clean, counted, joined
-from pytest_servebench.results import SCHEMA_VERSION, CaseResult, Run
+from pytest_servebench.results import SCHEMA_VERSION, CaseResult, Run, Workload
 
+_CLOSE: Final = 3  # tests that are offered in place of one
 ALLOWABLE: Final[Mapping[str, str]] = MappingProxyType(
     {
         "unmatched": "a case has no partner, or one whose measurement is invalid",
-        "machine": "processors or system are others",
+        "machine": "processors, memory or system are others",
         "implementation": "the server is another program or version",
         "weights": "the model has other weights",
         "schema": "a file is of another version of the schema",
-        "workload": "seed, duration, workers, arrivals, threads or inputs are others",
+        "workload": "arrivals, requests, times, connections, threads or inputs are others",
     }
 )
 """What can be allowed, and what it means."""
@@ -95,25 +101,47 @@ def differences(base: Run, new: Run) -> tuple[Difference, ...]:
     """Return all that makes the runs no equals, each in one line with what both sides have."""
     found = [*_unmatched(base, new), *_machines(base, new), *_schemas(base, new)]
     pairs = match(base, new)
-    for about, readers in _FACTS.items():
-        for read in readers:
-            seen: dict[str, int] = {}
-            for pair in pairs:
-                old, now = _values(pair.base, read), _values(pair.new, read)
-                if old != now:
-                    text = f"{old} in BASE, {now} in NEW"
-                    seen[text] = seen.get(text, 0) + 1
-            found += [
-                Difference(
-                    about, text + (f" ({counted(number, 'case')})" if len(pairs) > 1 else "")
-                )
-                for text, number in seen.items()
-            ]
+    seen = Counter(one for pair in pairs for one in _of_pair(pair))
+    for about in _FACTS:
+        found += [
+            Difference(about, text + (f" ({counted(number, 'case')})" if len(pairs) > 1 else ""))
+            for (word, text), number in seen.items()
+            if word == about
+        ]
     if base.interleaved != new.interleaved:
         ways = {True: "servers took turns", False: "one server after the other"}
         texts = f"{ways[base.interleaved]} in BASE, {ways[new.interleaved]} in NEW"
         found.append(Difference("workload", texts))
     return tuple(found)
+
+
+def _of_pair(pair: Pair) -> Iterator[tuple[str, str]]:
+    """Yield how two cases differ, and the word by which that can be allowed."""
+    for about, readers in _FACTS.items():
+        for read in readers:
+            old, now = _values(pair.base, read), _values(pair.new, read)
+            if None not in (old, now) and old != now:
+                yield about, f"{old} in BASE, {now} in NEW"
+    if text := _other_arrivals(pair):
+        yield "workload", text
+
+
+def _other_arrivals(pair: Pair) -> str:
+    """Return how the arrivals differ: by their schedules, or where these are not known by name."""
+    names = [_values(side, _arrivals) for side in (pair.base, pair.new)]
+    plans = [_values(side, _schedule) for side in (pair.base, pair.new)]
+    if None not in plans:
+        if plans[0] == plans[1]:
+            return ""
+        if names[0] == names[1]:
+            # Another seed or duration has other arrivals, and is told already.
+            alike = _setting(pair.base) == _setting(pair.new)
+            return f"{names[0]}, {plans[0]} in BASE, {plans[1]} in NEW" if alike else ""
+    return "" if names[0] == names[1] else f"{names[0]} in BASE, {names[1]} in NEW"
+
+
+def _setting(cases: Iterable[CaseResult]) -> list[tuple[object, ...]]:
+    return [(case.seed, case.duration) for case in cases]
 
 
 def _order(key: Key) -> tuple[str, float, str, int, str, str]:
@@ -148,8 +176,33 @@ def _unmatched(base: Run, new: Run) -> list[Difference]:
         said = {key_of(case) for case in sides[other].cases if not case.measured}
         for key in sorted(valid[side], key=_order):
             if key not in valid[other] and key not in said:
-                found.append(f"{key_text(key)}: only in {side}")
+                nearest = near(valid[side][key][0], sides[other].cases)
+                found.append(
+                    f"{key_text(key)}: only in {side}"
+                    + (f"; in {other}, {nearest}" if nearest and side == "NEW" else "")
+                )
     return [Difference("unmatched", text) for text in found]
+
+
+def near(case: CaseResult, others: Iterable[CaseResult]) -> str:
+    """Return what there is instead of a case, and how they become one; empty without any."""
+    own = key_of(case)
+    keys = {key_of(other): other for other in others}
+    moved = [
+        other.server for key, other in keys.items()
+        if dataclasses.replace(key, kind=own.kind) == own and key != own
+    ]  # fmt: skip
+    if moved:
+        text = f"the same test is of {joined([clean(one.kind) for one in moved])}"
+        if any(server.kind == server.base_url for server in (case.server, *moved)):
+            text += (
+                ". A server by URL is known by its address, unless it has a name: save both runs "
+                'with poisson_load(URL, name="…")'
+            )
+        return text
+    tests = dict.fromkeys(key.test for key in keys if key.test != own.test)
+    close = difflib.get_close_matches(own.test, tests, _CLOSE, 0.5)
+    return f"the closest tests are {joined([clean(one) for one in close])}" if close else ""
 
 
 def key_text(key: Key) -> str:
@@ -159,14 +212,36 @@ def key_text(key: Key) -> str:
 
 
 def _machines(base: Run, new: Run) -> list[Difference]:
-    names = ("cpu", "cores", "system")
-    known = [
-        name for name in names if base.machine.get(name) is not None and name in new.machine
-    ]  # a plain file may not say
-    if all(base.machine[name] == new.machine[name] for name in known):
+    sides = [base.machine.get("memory"), new.machine.get("memory")]
+    memory = [side for side in sides if isinstance(side, int) and side > 0]
+    other_memory = len(memory) == 2 and max(memory) / min(memory) > _MEMORY
+    alike = not other_memory
+    for name, read in _MACHINE.items():
+        old, now = (read(run.machine.get(name)) for run in (base, new))
+        alike = alike and (old == now or not old or not now)  # a plain file may not say
+    if alike:
         return []
-    texts = [_machine_text(run.machine) for run in (base, new)]
+    texts = [_machine_text(run.machine, memory=other_memory) for run in (base, new)]
     return [Difference("machine", f"{texts[0]} in BASE, {texts[1]} in NEW")]
+
+
+def notes(base: Run, new: Run) -> tuple[str, ...]:
+    """Return what keeps no comparison from being made, and may explain its outcome, a line each."""
+    found = []
+    releases = [clean(run.machine.get("system", "")).partition(" ")[2] for run in (base, new)]
+    if all(releases) and releases[0] != releases[1]:
+        found.append(f"The system's release was {releases[0]} in BASE and is {releases[1]} in NEW.")
+    unknown = [
+        side
+        for side, run in (("BASE", base), ("NEW", new))
+        if any(case.workload is None and not is_plain(case) for case in run.cases)
+    ]
+    if unknown and any(case.workload is not None for case in (*base.cases, *new.cases)):
+        found.append(
+            "Whether schedule, requests, timeout and warm-up were the same is not known: "
+            f"{joined(unknown)} does not say. Save it anew to know."
+        )
+    return tuple(found)
 
 
 def _schemas(base: Run, new: Run) -> list[Difference]:
@@ -177,15 +252,33 @@ def _schemas(base: Run, new: Run) -> list[Difference]:
     return [Difference("schema", text)]
 
 
-def _machine_text(machine: Mapping[str, Any]) -> str:
+def _machine_text(machine: Mapping[str, Any], *, memory: bool) -> str:
     cores = machine.get("cores")
-    parts = [machine.get("cpu"), counted(cores, "processor") if isinstance(cores, int) else cores]
+    parts = [
+        machine.get("cpu"),
+        counted(cores, "processor") if isinstance(cores, int) else cores,
+        f"{machine['memory'] / 2**30:.3g} GiB" if memory else None,
+    ]
     return ", ".join(clean(part) for part in (*parts, machine.get("system")) if part)
 
 
-def _values(cases: Iterable[CaseResult], read: Callable[[CaseResult], str]) -> str:
+_MEMORY: Final = 1.1
+"""How many times as much memory is that of another machine: kernels differ in what they keep."""
+
+_MACHINE: Final[Mapping[str, Callable[[Any], object]]] = {
+    "cpu": lambda cpu: clean(cpu or ""),
+    "cores": lambda cores: cores,
+    "system": lambda system: clean(system or "").partition(" ")[0],  # without its release
+}
+"""What is compared of machines, and what of it: none of it where nothing is known."""
+
+
+def _values(cases: Iterable[CaseResult], read: Callable[[CaseResult], str | None]) -> str | None:
+    """Return what is read of some cases; ``None`` where one of them does not know."""
+    found = [read(case) for case in cases]
+    known = [one for one in found if one is not None]
     # In the order of the repeats, each of which has a seed of its own.
-    return ", ".join(dict.fromkeys(map(read, cases)))
+    return ", ".join(dict.fromkeys(known)) if len(known) == len(found) else None
 
 
 def _duration(case: CaseResult) -> str:
@@ -196,17 +289,36 @@ def _digest(case: CaseResult) -> str:
     return f"sha256 {clean(case.weights_sha256)[:DIGEST_LENGTH] or 'not known'}"
 
 
-_FACTS: Final[Mapping[str, Sequence[Callable[[CaseResult], str]]]] = {
+def _arrivals(case: CaseResult) -> str:
+    # Earlier versions told where a trace lay.
+    word, trace, path = clean(case.generator.arrivals).partition("trace:")
+    return f"{word}{trace}{PurePath(path).name} arrivals"
+
+
+def _schedule(case: CaseResult) -> str | None:
+    if case.workload is None:
+        return None
+    return f"schedule sha256 {clean(case.workload.schedule_sha256)[:DIGEST_LENGTH]}"
+
+
+def _sent(read: Callable[[Workload], str]) -> Callable[[CaseResult], str | None]:
+    return lambda case: None if case.workload is None else read(case.workload)
+
+
+_FACTS: Final[Mapping[str, Sequence[Callable[[CaseResult], str | None]]]] = {
     "implementation": [lambda case: clean(case.server.implementation)],
     "weights": [_digest],
     "workload": [
         lambda case: f"seed {case.seed}",
         _duration,
         lambda case: f"{counted(case.workers, 'connection')} of the generator",
-        lambda case: f"{clean(case.generator.arrivals)} arrivals",
         lambda case: f"server threads {case.server.threads}",
         lambda case: f"server workers {case.server.workers}",
         lambda case: f"server CPUs {cpu_set(case.server.cpus) or 'any'}",
         lambda case: f"inputs {clean(case.input_source)}",
+        _sent(lambda sent: f"requests sha256 {clean(sent.requests_sha256)[:DIGEST_LENGTH]}"),
+        _sent(lambda sent: f"timeout {plain(sent.timeout)} s"),
+        _sent(lambda sent: f"warm-up {plain(sent.warmup)} s"),
+        _sent(lambda sent: f"drain {plain(sent.drain)} s"),
     ],
 }

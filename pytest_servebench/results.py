@@ -197,6 +197,25 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class Workload:
+    """What was sent, and how; a comparison needs the same on both sides.
+
+    Attributes:
+        schedule_sha256: of when each request came, and which it was.
+        requests_sha256: of the requests, without the server's address and secrets.
+        timeout: seconds until a sent request was given up.
+        warmup: seconds of requests that were not recorded.
+        drain: seconds after the window in which started requests could still end.
+    """
+
+    schedule_sha256: str
+    requests_sha256: str
+    timeout: float
+    warmup: float
+    drain: float
+
+
+@dataclass(frozen=True)
 class CaseResult:
     """The result of one case.
 
@@ -225,6 +244,7 @@ class CaseResult:
         answers_wrong: those of them that were not right; they count as ``bad_response``.
         logs: what the server's logs gained meanwhile.
         records_file: name of the records' file inside the run's directory.
+        workload: what was sent; ``None`` in older files.
         records: the records themselves, where they are loaded; not part of the JSON.
     """
 
@@ -251,6 +271,7 @@ class CaseResult:
     answers_wrong: int = 0
     logs: tuple[LogPart, ...] = ()
     records_file: str = ""
+    workload: Workload | None = None
     records: Records | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -13,17 +13,25 @@ from pytest_servebench.decoding import as_object, decode
 from pytest_servebench.errors import SavedRunError
 from pytest_servebench.plain_benchmarks import plain_case
 from pytest_servebench.report.text import clean
-from pytest_servebench.results import SCHEMA_VERSION, CaseResult, Run, ServerInfo, VerdictWord
+from pytest_servebench.results import SCHEMA_VERSION, CaseResult, Run, VerdictWord
 
 _T = TypeVar("_T")
 RUN_FILE: Final = "run.json"
 
 
 @dataclass(frozen=True)
+class ServerHeading:
+    """What a list of runs tells of a server."""
+
+    kind: str
+    title: str
+
+
+@dataclass(frozen=True)
 class CaseHeading:
     """What a list of runs tells of a case."""
 
-    server: ServerInfo
+    server: ServerHeading
     verdict: VerdictWord = "passed"
 
 
@@ -73,7 +81,10 @@ def read_heading(path: Path) -> tuple[Heading, bytes]:
 def _heading(path: Path, data: Any) -> Heading:
     if not (isinstance(data, Mapping) and "servebench" in data):
         run = _run(path, data, any_schema=False)
-        cases = tuple(CaseHeading(case.server, case.verdict) for case in run.cases)
+        cases = tuple(
+            CaseHeading(ServerHeading(case.server.kind, case.server.title), case.verdict)
+            for case in run.cases
+        )
         return Heading(run.name, run.started, cases)
     report = as_object(data["servebench"], "servebench")
     _check_schema(path, report, any_schema=False)

@@ -15,7 +15,7 @@ from pytest_servebench.results import CaseResult
 
 def samples(metric: str, cases: Sequence[CaseResult], pair: Pair) -> list[Sample]:
     """Return what each of the cases says, nothing where one does not know."""
-    same = _arrivals(pair.base) == _arrivals(pair.new)
+    same = _same_arrivals(pair)
     if metric == "throughput" and same:
         # The same arrivals: the share of them that was answered in time tells more.
         return _read("throughput_share", cases) or _read(metric, cases)
@@ -32,8 +32,16 @@ def _read(metric: str, cases: Sequence[CaseResult]) -> list[Sample]:
     return known if len(known) == len(found) else []
 
 
-def _arrivals(cases: Sequence[CaseResult]) -> list[tuple[int, int]]:
-    return [(case.seed, case.summary.arrivals) for case in cases]
+def _same_arrivals(pair: Pair) -> bool:
+    if any(case.workload is None for case in pair.every):  # of an earlier version
+        sides = [[(case.seed, case.summary.arrivals) for case in side]
+                 for side in (pair.base, pair.new)]  # fmt: skip
+        return sides[0] == sides[1]
+    base, new = (
+        [case.workload and case.workload.schedule_sha256 for case in side]
+        for side in (pair.base, pair.new)
+    )
+    return base == new
 
 
 def _latency(metric: str, case: CaseResult) -> Sample | None:

@@ -14,6 +14,7 @@ from pytest_servebench.load.runner import LoadResult
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
 from pytest_servebench.protocols.predictions import disagreement
+from pytest_servebench.workload import requests_digest
 
 AnswerCheck = Callable[[HttpRequest, HttpAnswer], None]
 """Raises where an answer is wrong: ``BadResponseError`` with the reason, or anything else."""
@@ -32,6 +33,7 @@ class Traffic:
         name: what is served, as reports name it.
         weights_sha256: digest of the model's weights; empty where no model is known.
         source: where the requests come from, in words.
+        digest: of the requests, as a comparison knows them by.
     """
 
     requests: tuple[HttpRequest, ...] = field(repr=False)
@@ -39,6 +41,7 @@ class Traffic:
     name: str
     weights_sha256: str
     source: str
+    digest: str
 
     def checked_by(self, further: AnswerCheck) -> Traffic:
         """Return the same traffic with one more check of its answers."""
@@ -64,12 +67,14 @@ def of_model(model: ServedModel, protocol: PredictionProtocol) -> Traffic:
             "give some and the outputs to expect, or send requests of your own: "
             "poisson_load(server, requests=[HttpRequest(...)])."
         )
+    requests = tuple(protocol.request(one) for one in model.inputs)
     return Traffic(
-        requests=tuple(protocol.request(one) for one in model.inputs),
+        requests=requests,
         check=check,
         name=model.name,
         weights_sha256=model.weights_sha256,
         source=model.input_source,
+        digest=requests_digest(requests, paths=False),
     )
 
 
@@ -97,6 +102,7 @@ def of_requests(requests: Iterable[HttpRequest]) -> Traffic:
         name="own requests",
         weights_sha256="",
         source="requests of the test",
+        digest=requests_digest(requests),
     )
 
 

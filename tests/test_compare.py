@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pytest_servebench import ratios
 from pytest_servebench.bootstrap import Z
-from pytest_servebench.comparability import differences, key_of, match
+from pytest_servebench.comparability import differences, key_of, match, near, notes
 from pytest_servebench.compare import TAIL, CaseComparison, compare, fails
 from pytest_servebench.errors import OptionError
 from pytest_servebench.estimates import Estimate, Summary
@@ -22,7 +22,7 @@ from pytest_servebench.gates import KINDS, Gate, parse_gates
 from pytest_servebench.ratios import Range, Sample
 from pytest_servebench.report.comparison import comparison_lines, percent_change, point_change
 from pytest_servebench.report.tables import plain_text
-from pytest_servebench.results import CaseResult, Resources, Run
+from pytest_servebench.results import CaseResult, Resources, Run, Workload
 from pytest_servebench.stats import wilson_interval
 from tests import saved
 from tests.simulated import calm_generator, steady
@@ -552,6 +552,115 @@ def test_another_machine() -> None:
             "AMD EPYC 7B13, 8 processors, Linux 6.1.0 in NEW",
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"system": "Linux 6.8.0-48-generic"}, True),
+        ({"system": "Darwin 6.1.0"}, False),
+        ({"memory": 8 * 2**30 - 40 * 2**20}, True),  # the kernel keeps a little more
+        ({"memory": 16 * 2**30}, False),
+        ({"cpu": " AMD  EPYC 7B13 "}, True),
+        ({"cpu": "AMD EPYC 9B14"}, False),
+        ({"memory": None}, True),
+        ({"cpu": None, "memory": "much"}, True),  # not known
+    ],
+)
+def test_what_makes_another_machine(changes: dict[str, Any], same: bool) -> None:
+    base = saved.run([saved.case()])
+    new = saved.run([saved.case()], machine={**saved.MACHINE, **changes})
+    for sides in ((base, new), (new, base)):
+        assert [one.about for one in differences(*sides)] == ([] if same else ["machine"])
+    said = " ".join(notes(base, new))
+    assert ("6.8.0-48-generic" in said) == ("6.8.0-48-generic" in str(changes))
+
+
+SENT = Workload("a1" * 32, "b2" * 32, 30.0, 1.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"schedule_sha256": "c3" * 32}, ("poisson", "a1a1a1", "c3c3c3")),
+        ({"requests_sha256": "d4" * 32}, ("requests", "b2b2b2", "d4d4d4")),
+        ({"timeout": 5.0}, ("timeout 30 s", "timeout 5 s")),
+        ({"warmup": 0.0}, ("warm-up 1 s", "warm-up 0 s")),
+        ({"drain": 2.5}, ("drain 10 s", "drain 2.5 s")),
+    ],
+)
+def test_another_load_is_another_workload(changes: dict[str, Any], words: tuple[str, ...]) -> None:
+    base, new = (
+        saved.run([saved.case(workload=sent)])
+        for sent in (SENT, dataclasses.replace(SENT, **changes))
+    )
+    ((about, text),) = texts(base, new)
+    assert about == "workload"
+    assert all(word in text for word in words)
+    assert notes(base, new) == ()
+
+
+def test_a_renamed_trace_is_the_same_workload_and_a_changed_one_is_not() -> None:
+    def run(name: str, digest: str) -> Run:
+        generator = dataclasses.replace(saved.case().generator, arrivals=f"trace:{name}@recorded")
+        sent = dataclasses.replace(SENT, schedule_sha256=digest)
+        return saved.run([saved.case(generator=generator, workload=sent)])
+
+    assert texts(run("/a/monday.csv", "1" * 64), run("tuesday.csv", "1" * 64)) == []
+    ((about, text),) = texts(run("monday.csv", "1" * 64), run("monday.csv", "2" * 64))
+    assert about == "workload"
+    assert "trace:monday.csv@recorded" in text
+    # An earlier version knew the path alone.
+    old = dataclasses.replace(run("/a/b/monday.csv", "").cases[0], workload=None)
+    assert texts(saved.run([old]), run("monday.csv", "2" * 64)) == []
+    assert texts(saved.run([old]), run("tuesday.csv", "2" * 64))[0][0] == "workload"
+
+
+def test_another_seed_is_told_once() -> None:
+    other = dataclasses.replace(SENT, schedule_sha256="9" * 64)
+    assert texts(
+        saved.run([saved.case(workload=SENT)]), saved.run([saved.case(workload=other, seed=7)])
+    ) == [("workload", "seed 0 in BASE, seed 7 in NEW")]
+
+
+def test_what_an_earlier_version_did_not_save_is_said_to_be_unknown() -> None:
+    old, new = saved.run([saved.case()]), saved.run([saved.case(workload=SENT)])
+    assert texts(old, new) == []
+    for sides, word in (((old, new), "BASE"), ((new, old), "NEW")):
+        (said,) = notes(*sides)
+        assert "not known" in said
+        assert f" {word} " in said
+    assert notes(old, old) == ()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "words"),
+    [
+        (("http://127.0.0.1:4001", "http://127.0.0.1:4002"), ("http://127.0.0.1:4001", "name=")),
+        (("triton", "http://127.0.0.1:4002"), ("triton", "name=")),
+        (("triton", "vllm"), ("triton",)),
+    ],
+)
+def test_a_server_elsewhere_is_named(kinds: tuple[str, str], words: tuple[str, ...]) -> None:
+    def case(kind: str) -> CaseResult:
+        made = saved.case(name="test_it", nodeid="a.py::test_it")
+        url = kind if "://" in kind else "http://127.0.0.1:1"
+        server = dataclasses.replace(made.server, kind=kind, base_url=url)
+        return dataclasses.replace(made, server=server)
+
+    text = near(case(kinds[1]), [case(kinds[0])])
+    assert all(word in text for word in words)
+    assert ("name=" in text) == ("name=" in words)
+    ((_, first), (_, second)) = texts(saved.run([case(kinds[0])]), saved.run([case(kinds[1])]))
+    assert [kinds[0] in one for one in (first, second)] == [False, True]
+
+
+def test_a_renamed_test_is_offered_the_closest() -> None:
+    others = [saved.case(name=name, nodeid=f"a.py::{name}")
+              for name in ("test_classify", "test_rank", "test_embed")]  # fmt: skip
+    text = near(saved.case(name="test_clasify", nodeid="a.py::test_clasify"), others)
+    assert text.index("test_classify") < text.index("test_embed")  # the closest first
+    assert near(saved.case(name="zzz", nodeid="zzz"), others) == ""
 
 
 def test_differences_of_many_cases_are_one_line() -> None:

@@ -33,6 +33,7 @@ def test_schema_is_a_schema() -> None:
         ("distribution", estimates.Distribution, set()),
         ("resources", results.Resources, set()),
         ("generator", results.Generator, set()),
+        ("workload", results.Workload, set()),
         ("clause", results.ClauseResult, set()),
         ("death", results.ServerDeath, set()),
     ],

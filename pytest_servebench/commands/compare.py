@@ -12,7 +12,7 @@ from typing import Final
 from _pytest._io import TerminalWriter
 
 from pytest_servebench.commands.arguments import add_results
-from pytest_servebench.comparability import ALLOWABLE, Difference, differences
+from pytest_servebench.comparability import ALLOWABLE, Difference, differences, notes
 from pytest_servebench.compare import Comparison, compare
 from pytest_servebench.errors import OptionError
 from pytest_servebench.gates import NAMES, Gate, parse_gates
@@ -225,6 +225,7 @@ def _refusal(block: _Block) -> list[Line]:
         for one in block.refused
         for text in wrapped(f"  {one.about}: ", one.text, _WIDTH)
     ]
+    lines += [line(text) for note in notes(*runs) for text in wrapped("  ", note, _WIDTH)]
     if text := remedy(block.comparison, block.refused):
         lines.append(line(text))
     return lines

@@ -346,7 +346,8 @@ class Trace:
         return check_nothing(times, duration)
 
     def __str__(self) -> str:
-        return f"trace:{self.source}" + ("@recorded" if self.as_recorded else "")
+        # Without its directory, which is another on each machine, and nobody's business.
+        return f"trace:{Path(self.source).name}" + ("@recorded" if self.as_recorded else "")
 
 
 _KINDS: Final[dict[str, Callable[..., ArrivalProcess]]] = {

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from pytest_servebench import comparability
 from pytest_servebench.comparability import ALLOWABLE, Difference, key_text
 from pytest_servebench.compare import (
     VERDICTS,
@@ -256,6 +257,7 @@ def notes(comparison: Comparison, every: bool = False) -> list[str]:
         found.append("Cannot tell: longer or repeated runs (--servebench-repeats) would.")
     if moved := _speeds(comparison):
         found.append(moved)
+    found += comparability.notes(comparison.base, comparison.new)
     changes_of_all = [one for case in comparison.cases for one in case.changes.values()]
     if every and (without := distinct(one.metric for one in changes_of_all if not one.sampled)):
         found.append(f"No interval: {joined(without)}. Such a figure differs where it does by 5 %.")

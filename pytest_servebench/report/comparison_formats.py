@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pytest_servebench.comparability import Difference
+from pytest_servebench.comparability import Difference, notes
 from pytest_servebench.compare import CaseComparison, Change, Comparison, fails
 from pytest_servebench.gates import KINDS, NAMES
 from pytest_servebench.ratios import Range
@@ -63,6 +63,7 @@ def _block(
         "conclusion": "cannot be compared" if refused else conclusion(comparison),
         "refused": [{"about": one.about, "text": one.text} for one in refused],
         "allowed": [{"about": one.about, "text": one.text} for one in allowed],
+        "notes": list(notes(comparison.base, comparison.new)),
         "gates": [
             {
                 "metric": result.gate.metric,

@@ -15,9 +15,17 @@ from pytest_servebench.results import CaseResult, Run, ServerInfo
 DIGEST_LENGTH = 12
 
 
+class _Titled(Protocol):
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+
 class _HasServer(Protocol):
     @property
-    def server(self) -> ServerInfo: ...
+    def server(self) -> _Titled: ...
 
 
 def server_titles(cases: Iterable[_HasServer]) -> dict[str, str]:

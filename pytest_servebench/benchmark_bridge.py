@@ -68,6 +68,15 @@ def attach(benchmark: BenchmarkFixture, result: dict[str, Any], *, valid: bool) 
         benchmark.has_error = True
 
 
+def forget(config: pytest.Config, nodeid: str, *, but: BenchmarkFixture | None) -> None:
+    """Take out the entries of a test's earlier attempts: of all but this one."""
+    session = config._benchmarksession  # type: ignore[attr-defined]
+    kept = None if but is None else but.stats
+    session.benchmarks[:] = [
+        entry for entry in session.benchmarks if entry is kept or entry.fullname != nodeid
+    ]
+
+
 def excuse(benchmark: BenchmarkFixture) -> None:
     """Let a benchmark go unused without a warning: its test has failed, which says enough.
 

@@ -76,6 +76,7 @@ class PoissonLoad:
         self.buffer_size = buffer_size
         self.repeat = repeat
         self.case: LoadedCase | None = None
+        self.settled = False  # whether the case is judged and recorded
 
     def __call__(
         self,
@@ -229,4 +230,4 @@ class PoissonLoad:
         return sent.checked_by(ask_hooks)
 
 
-LOAD = pytest.StashKey[PoissonLoad]()
+LOAD = pytest.StashKey[PoissonLoad | None]()

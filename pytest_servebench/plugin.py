@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 # Before anything else is imported from the package, so that asserts in it are rewritten too.
-from pytest_servebench import benchmark_bridge, cases, judgement, options
+from pytest_servebench import benchmark_bridge, cases, conclusion, options
 from pytest_servebench.errors import OptionError, ServebenchError
 from pytest_servebench.fixtures import (
     buffer_size,
@@ -75,7 +75,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "servebench(rates, buffer_sizes, duration, warmup, timeout): a test's own load; select "
         "cases by -m 'servebench(rate=10)'",
     )
-    config.stash[SESSION] = ServebenchSession(config)
+    state = config.stash[SESSION] = ServebenchSession(config)
+    config.pluginmanager.register(conclusion.Outcomes(state), "servebench-outcomes")
     config.stash[PROGRESS] = Progress(config)
 
 
@@ -167,6 +168,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if not loads:
         return
     state.lines = {item.nodeid: (item.location[1] or 0) + 1 for item in loads}
+    state.files = {item.nodeid: item.path for item in loads}
     state.cases = len(loads)
     benchmarks = [item for item in session.items if "benchmark" in cases.fixtures_of(item)]
     if len(benchmarks) == len(loads):  # each load is one
@@ -199,12 +201,18 @@ def _kinds_of(items: list[pytest.Item]) -> Iterator[str]:
         yield from {"tensorflow_serving", "torchserve"} & set(cases.fixtures_of(item))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     """Start a server anew that a case before this one has lost."""
+    conclusion.begin_attempt(item)
     session_of(item.config).note_deaths(item.nodeid)
     for kind in set(_kinds_of([item])):
         revive(item, kind)
+    try:
+        return (yield)
+    except BaseException:
+        conclusion.settle(item)  # a fixture may have made the load, and another one has failed
+        raise
 
 
 @pytest.hookimpl(wrapper=True)
@@ -212,23 +220,26 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Judge a case when its test has ended, record it, and only then let it fail."""
     try:
         outcome = yield
+    except BaseException:
+        conclusion.settle(item)
+        raise
     finally:
-        state = session_of(item.config)
-        load = item.stash.get(LOAD, None)
-        case = load.case if load is not None else None
-        if load is not None and case is not None:
-            if case.result.measured:
-                case.result = judgement.judge_case(case.result, item, state.settings)
-                case.result = state.against_baseline(case.result)
-            state.add(case.result)
-            benchmark_bridge.attach(
-                load.benchmark, case.result.to_dict(), valid=case.result.measured
-            )
-            for key, value in _properties(case.result):
-                item.user_properties.append((key, value))
-        state.note_deaths(item.nodeid)
-    if case is not None and case.result.measured:
-        judgement.apply(case.result, item, state.policy(case.result))
+        session_of(item.config).note_deaths(item.nodeid)
+    conclusion.decide(item)
+    return outcome
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Judge a case that a fixture has made at its end; have the last attempt alone count."""
+    try:
+        outcome = yield
+    except BaseException:
+        conclusion.settle(item)
+        raise
+    finally:
+        conclusion.end_attempt(item)
+    conclusion.decide(item)
     return outcome
 
 
@@ -240,14 +251,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     if load is not None and not report.passed:
         benchmark_bridge.excuse(load.benchmark)
     return report
-
-
-def _properties(result: Any) -> Iterator[tuple[str, object]]:
-    """Yield the figures that JUnit XML shows."""
-    yield "servebench.verdict", result.verdict
-    yield "servebench.implementation", result.server.implementation
-    for name in ("p50", "p99", "throughput", "success_rate"):
-        yield f"servebench.{name}", result.summary.estimates[name].value
 
 
 @pytest.hookimpl(wrapper=True)
@@ -313,9 +316,16 @@ def pytest_terminal_summary(
         for trouble in state.troubles:
             terminalreporter.write_line(f"servebench: {trouble}", yellow=True, bold=True)
         if os.environ.get("GITHUB_ACTIONS") == "true":
-            from pytest_servebench.report.annotations import workflow_commands  # noqa: PLC0415
+            from pytest_servebench.report.annotations import (  # noqa: PLC0415
+                repository_path,
+                workflow_commands,
+            )
 
-            for command in workflow_commands(state.results, state.lines):
+            files = {
+                nodeid: repository_path(path, config.rootpath)
+                for nodeid, path in state.files.items()
+            }
+            for command in workflow_commands(state.results, state.lines, files):
                 terminalreporter.write_line(command)
     elif state.deselected and (asked := _asked(config)):
         terminalreporter.write_line(

@@ -17,6 +17,7 @@ from pytest_servebench.load.records import Records
 SCHEMA_VERSION = 1
 
 VerdictWord = Literal["passed", "failed", "inconclusive", "invalid"]
+TestOutcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
 
 
 @dataclass(frozen=True)
@@ -240,6 +241,9 @@ class CaseResult:
         verdict: of the clauses: failed if one is, else the worst; ``"passed"`` without SLOs.
         invalid_reason: why the whole measurement is invalid, if it is.
         attempts: earlier measurements of the same load that were invalid.
+        test_outcome: what pytest made of the test, which may differ from the verdict: a test that
+            is expected to fail is ``"xfailed"`` by a failed SLO, and one may fail by an assertion
+            of its own. ``"error"``: in setup or teardown. ``None`` where the session ended before.
         answers_checked: answers that were looked into.
         answers_wrong: those of them that were not right; they count as ``bad_response``.
         logs: what the server's logs gained meanwhile.
@@ -267,6 +271,7 @@ class CaseResult:
     verdict: VerdictWord = "passed"
     invalid_reason: str | None = None
     attempts: tuple[Attempt, ...] = ()
+    test_outcome: TestOutcome | None = None
     answers_checked: int = 0
     answers_wrong: int = 0
     logs: tuple[LogPart, ...] = ()

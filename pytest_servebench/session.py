@@ -23,6 +23,7 @@ from pytest_servebench.model import ServedModel
 from pytest_servebench.model_loading import load_model
 from pytest_servebench.option_reading import read_settings
 from pytest_servebench.options import InconclusivePolicy, Settings
+from pytest_servebench.recorded import RecordedCases
 from pytest_servebench.report.files import write_whole
 from pytest_servebench.results import CaseResult, LogPart, Run, ServerDeath, ServerInfo
 from pytest_servebench.servers import builtin_kinds, collect_kinds
@@ -44,7 +45,8 @@ class ServebenchSession:
         self.config = config
         # Servers that take turns are needed again.
         self.servers = SharedServers(self._start, keep=lambda: self.settings.interleave)
-        self.results: list[CaseResult] = []
+        self.recorded = RecordedCases(self.directory)
+        self.results = self.recorded.results
         self.deaths: list[ServerDeath] = []
         self.troubles: list[str] = []  # what could not be saved, a line each
         self.needed_kinds: frozenset[str] = frozenset()
@@ -54,6 +56,7 @@ class ServebenchSession:
         self.wrong_markers: list[str] = []  # what is wrong with each, after its test's node id
         self.deselected: list[pytest.Item] = []  # cases that -k, -m or --deselect have left out
         self.lines: dict[str, int] = {}  # node id to the line of its test, in their order
+        self.files: dict[str, Path] = {}  # node id to the file of its test
         self.started = datetime.now().astimezone()
         self._model: ServedModel | None = None
         self._model_error: Exception | None = None
@@ -276,10 +279,6 @@ class ServebenchSession:
         """Return which case of how many a test is, such as ``3/12``; empty if that is not known."""
         ids = list(self.lines)
         return f"{1 + ids.index(nodeid)}/{self.cases}" if nodeid in self.lines else ""
-
-    def add(self, result: CaseResult) -> None:
-        """Keep a judged result."""
-        self.results.append(result)
 
     def save_records(self, result: CaseResult) -> CaseResult:
         """Write the result's records at once, before anything can go wrong, and name their file."""

@@ -5,30 +5,66 @@ https://docs.github.com/actions/reference/workflow-commands-for-github-actions
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from pytest_servebench.report.attention import reasons
+from pytest_servebench.report.figures import standing
 from pytest_servebench.results import CaseResult
 
-_LEVELS = {"failed": "error", "invalid": "error", "inconclusive": "warning"}
+_BY_VERDICT = {"failed": "error", "invalid": "error", "inconclusive": "warning"}
 
 
-def workflow_commands(cases: Sequence[CaseResult], lines: Mapping[str, int]) -> Iterator[str]:
-    """Yield a workflow command for each case that is not simply good.
+def workflow_commands(
+    cases: Sequence[CaseResult],
+    lines: Mapping[str, int],
+    files: Mapping[str, str] | None = None,
+) -> Iterator[str]:
+    """Yield a workflow command for each case whose test pytest failed or warned of.
 
     Args:
         cases: results.
         lines: node id to the line of its test, from 1; one that is missing is left out.
+        files: node id to the file of its test, as the repository names it; that of the node id
+            where one is missing.
     """
     for case in cases:
-        if case.verdict not in _LEVELS:
+        if not (level := _level(case)):
             continue
-        place = [f"file={_property(case.nodeid.partition('::')[0])}"]
+        file = (files or {}).get(case.nodeid) or case.nodeid.partition("::")[0]
+        place = [f"file={_property(file)}"]
         if case.nodeid in lines:
             place.append(f"line={lines[case.nodeid]}")
-        place.append(f"title={_property(f'{case.verdict}: {case.name}')}")
+        word = standing(case).replace("-", " ")
+        place.append(f"title={_property(f'{word}: {case.name}')}")
         message = _message("\n".join(reasons(case)))
-        yield f"::{_LEVELS[case.verdict]} {','.join(place)}::{message}"
+        yield f"::{level} {','.join(place)}::{message}"
+
+
+def repository_path(path: Path, root: Path) -> str:
+    """Return a file's path as the repository has it, which is what GitHub looks for.
+
+    Args:
+        path: the file.
+        root: what it is relative to where it is not in the job's checkout.
+    """
+    for base in (os.environ.get("GITHUB_WORKSPACE"), root):
+        if base:
+            try:
+                return path.resolve().relative_to(Path(base).resolve()).as_posix()
+            except ValueError:
+                continue
+    return path.as_posix()
+
+
+def _level(case: CaseResult) -> str:
+    """Return the level of a case's remark, empty for none: what pytest did not fail is no error."""
+    if case.test_outcome in ("failed", "error"):
+        return "error"
+    if case.test_outcome in ("passed", "xpassed"):
+        return "warning" if case.verdict == "inconclusive" else ""
+    return "" if case.test_outcome else _BY_VERDICT.get(case.verdict, "")
 
 
 def _message(text: str) -> str:

@@ -7,22 +7,27 @@ from dataclasses import dataclass
 from typing import Final
 
 from pytest_servebench.report.facts import cell_name, test_id, test_labels
+from pytest_servebench.report.figures import Standing, standing
 from pytest_servebench.report.tables import Line, Markup, line
 from pytest_servebench.report.text import clean, counted, wrapped
-from pytest_servebench.results import CaseResult, Run, ServerDeath, VerdictWord
+from pytest_servebench.results import CaseResult, Run, ServerDeath
 from pytest_servebench.slo import workers_texts
 
 _SHOWN: Final = 6  # cases of one cause that are listed; a terminal is no place for hundreds
 
 _RED: Final[Markup] = {"red": True, "bold": True}
-_BLOCKS: Final[tuple[tuple[VerdictWord, bool, str, Markup], ...]] = (
+_BLOCKS: Final[tuple[tuple[Standing, bool, str, Markup], ...]] = (
     ("invalid", False,
      "INVALID: the measuring device failed; these numbers say nothing about the server", _RED),
     ("failed", True, "FAILED: the SLO is broken", _RED),
     ("invalid", True,
      "INVALID: the load generator's own lateness decides the SLO; the other figures hold", _RED),
+    ("test-failed", True,
+     "test failed: the load met what was asked of it, and the test failed by itself", _RED),
     ("inconclusive", True, "inconclusive: the SLO cannot be decided by what was measured",
      {"yellow": True}),
+    ("excused", True, "excused: the SLO is broken, and pytest did not fail the test, as it was "
+     "expected to fail or skipped itself", {"yellow": True}),
 )  # fmt: skip
 
 
@@ -31,13 +36,13 @@ class Block:
     """Cases that need attention for the same reason.
 
     Attributes:
-        verdict: of all of them.
+        standing: of all of them.
         heading: what that means.
         markup: how a terminal shows it.
         cases: the cases.
     """
 
-    verdict: VerdictWord
+    standing: Standing
     heading: str
     markup: Markup
     cases: tuple[CaseResult, ...]
@@ -46,16 +51,24 @@ class Block:
 def blocks(cases: Sequence[CaseResult]) -> list[Block]:
     """Return the cases that are not simply good, the worst first."""
     found = [
-        Block(verdict, heading, markup, tuple(
-            case for case in cases if case.verdict == verdict and case.measured == measured
+        Block(where, heading, markup, tuple(
+            case for case in cases if standing(case) == where and case.measured == measured
         ))
-        for verdict, measured, heading, markup in _BLOCKS
+        for where, measured, heading, markup in _BLOCKS
     ]  # fmt: skip
     return [block for block in found if block.cases]
 
 
+_OWN_FAILURES: Final = (
+    "pytest failed the test for something else than its load, which was good",
+    "the test had an error in its setup or teardown, beside a load that was good",
+)
+
+
 def reasons(case: CaseResult) -> list[str]:
-    """Return why the case has its verdict, a line each."""
+    """Return why the case stands where it does, a line each."""
+    if standing(case) == "test-failed":
+        return [_OWN_FAILURES[case.test_outcome == "error"]]
     if not case.measured:
         return [clean(case.invalid_reason or "no reason is recorded")]
     return [clean(one.message) for one in case.clauses if one.verdict == case.verdict]
@@ -128,6 +141,6 @@ def attention_lines(run: Run, width: int) -> list[Line]:
 
 def causes(case: CaseResult) -> list[str]:
     """Return what cases of one verdict may have in common: reasons, or the clauses in question."""
-    if not case.measured:
+    if not case.measured or standing(case) == "test-failed":
         return reasons(case)
     return [clean(one.clause) for one in case.clauses if one.verdict == case.verdict]

@@ -6,6 +6,7 @@ from typing import Final
 
 from pytest_servebench.estimates import Distribution
 from pytest_servebench.plain_benchmarks import is_plain
+from pytest_servebench.report.case_table import verdict_cell
 from pytest_servebench.report.facts import attempt_name, priority_text, server_text, settings_text
 from pytest_servebench.report.figures import NAMES, cpu_text, failed, interval, latency_table
 from pytest_servebench.report.numbers import (
@@ -116,9 +117,8 @@ def _verdict_text(case: CaseResult) -> str:
     if not case.measured:
         reason = clean(case.invalid_reason or "no reason is recorded")
         return f"INVALID, so that the figures say nothing about the server: {reason}"
-    if not case.clauses:
-        return f"{case.verdict} (no SLO was set)"
-    return case.verdict.upper() if case.verdict in ("failed", "invalid") else case.verdict
+    text = verdict_cell(case).text
+    return "passed (no SLO was set)" if text == "no SLO" else text
 
 
 def _load_text(case: CaseResult) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 from pytest_servebench.estimates import Summary
 from pytest_servebench.plain_benchmarks import is_plain
 from pytest_servebench.report.facts import attempt_name
-from pytest_servebench.report.figures import dropped, errors, failed, percentile
+from pytest_servebench.report.figures import Standing, dropped, errors, failed, percentile, standing
 from pytest_servebench.report.numbers import (
     INFINITE,
     MISSING,
@@ -42,9 +42,11 @@ COLUMNS: Final = (
 )
 _FIRST_PERCENTILE: Final = 5
 
-_VERDICTS: Final[Mapping[str, Markup]] = {
+_VERDICTS: Final[Mapping[Standing, Markup]] = {
     "passed": {"green": True},
     "failed": {"red": True, "bold": True},
+    "test-failed": {"red": True, "bold": True},
+    "excused": {"yellow": True},
     "inconclusive": {"yellow": True},
     "invalid": {"red": True, "bold": True},
 }
@@ -56,10 +58,15 @@ _FAINT: Final[Markup] = {"light": True}
 
 def verdict_cell(case: CaseResult) -> Cell:
     """Return the verdict; what is not good is also told from the rest without colours."""
-    word = case.verdict.upper() if case.verdict in ("failed", "invalid") else case.verdict
-    if case.verdict == "passed" and not case.clauses:
-        return Cell("no SLO", PLAIN)
-    return Cell(word, _VERDICTS.get(case.verdict, PLAIN))
+    where = standing(case)
+    word: str = "no SLO" if case.verdict == "passed" and not case.clauses else case.verdict
+    if where == "excused":
+        word = f"{word}, {case.test_outcome}"
+    elif where == "test-failed":
+        word = f"{word}, test failed"
+    elif where in ("failed", "invalid"):
+        word = word.upper()
+    return Cell(word, PLAIN if word == "no SLO" else _VERDICTS[where])
 
 
 @dataclass(frozen=True)

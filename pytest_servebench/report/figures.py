@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from pytest_servebench.estimates import Distribution, Estimate, Summary
 from pytest_servebench.plain_benchmarks import is_plain
@@ -15,6 +15,8 @@ from pytest_servebench.results import CaseResult
 
 SHARES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 """Percentiles as reports name them, to the share of requests that is no slower."""
+
+Standing = Literal["passed", "failed", "inconclusive", "invalid", "excused", "test-failed"]
 
 NAMES: Final = {"p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p999": "p99.9"}
 
@@ -166,3 +168,12 @@ def groups(cases: Sequence[CaseResult]) -> list[Group]:
     for case in ordered:
         found.setdefault((test_id(case), case.rate), []).append(case)
     return [Group(labels[test], rate, tuple(members)) for (test, rate), members in found.items()]
+
+
+def standing(case: CaseResult) -> Standing:
+    """Return where a case stands, by its verdict and by what pytest made of its test."""
+    if case.verdict == "failed" and case.test_outcome in ("skipped", "xfailed"):
+        return "excused"
+    if case.verdict == "passed" and case.test_outcome in ("failed", "error"):
+        return "test-failed"
+    return case.verdict

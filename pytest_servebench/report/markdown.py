@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from pytest_servebench.report.attention import reasons, server_troubles
 from pytest_servebench.report.case_table import COLUMNS, legend, server_rows
 from pytest_servebench.report.evaluation_block import evaluation_lines
 from pytest_servebench.report.facts import headline, server_titles
-from pytest_servebench.report.figures import groups
+from pytest_servebench.report.figures import Standing, groups, standing
 from pytest_servebench.report.tables import Cell, plain_text
 from pytest_servebench.report.terminal import title
 from pytest_servebench.report.text import clean
 from pytest_servebench.results import Run
 
 _WIDE: Final = 10_000  # Markdown wraps its lines by itself
-_SIGNS: Final = {"passed": "✅", "failed": "❌", "inconclusive": "❔", "invalid": "⚠️"}
-_WORSE_THAN_PASSED: Final = ("invalid", "failed", "inconclusive")
+_SIGNS: Final[Mapping[Standing, str]] = {
+    "invalid": "⚠️", "failed": "❌", "test-failed": "❌", "inconclusive": "❔", "excused": "➖",
+    "passed": "✅",
+}  # fmt: skip
 
 
 def markdown(run: Run) -> str:
@@ -49,11 +51,13 @@ def markdown(run: Run) -> str:
 
 def _attention(run: Run) -> list[str]:
     cases = run.cases
-    found = [case for word in _WORSE_THAN_PASSED for case in cases if case.verdict == word]
+    found = [
+        (word, case) for word in _SIGNS for case in cases if standing(case) == word != "passed"
+    ]
     lines = [f"* {_SIGNS['failed']} {escaped(text)}" for text in server_troubles(run)]
     lines += [
-        f"* {_SIGNS[case.verdict]} **{case.verdict}** `{clean(case.name)}`: {escaped(reason)}"
-        for case in found
+        f"* {_SIGNS[word]} **{word.replace('-', ' ')}** `{clean(case.name)}`: {escaped(reason)}"
+        for word, case in found
         for reason in reasons(case)
     ]
     if not lines and any(case.clauses for case in cases):

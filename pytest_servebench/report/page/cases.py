@@ -23,6 +23,7 @@ from pytest_servebench.report.figures import (
     errors,
     latency_table,
     percentile,
+    standing,
 )
 from pytest_servebench.report.numbers import (
     MISSING,
@@ -256,7 +257,8 @@ def case_view(
         directory: of the run, for the logs.
     """
     tail = "p99" if percentile(case.summary, "p99").resolved else "p95"
-    told = case.verdict in _WORSE or case.verdict == "inconclusive"
+    where = standing(case)
+    told = where != "passed"
     return CaseView(
         anchor=anchor,
         name=clean(case.name),
@@ -268,7 +270,7 @@ def case_view(
         rate=MISSING if is_plain(case) else plain(case.rate),
         buffer=MISSING if is_plain(case) else plain(case.buffer_size),
         repeat=repeat,
-        verdict="none" if case.verdict == "passed" and not case.clauses else case.verdict,
+        verdict="none" if where == "passed" and not case.clauses else where,
         verdict_text=verdict_cell(case).text.lower().replace("slo", "SLO") + _attempt(case),
         reasons=tuple(reasons(case)) if told else (),
         figures=figures(case),

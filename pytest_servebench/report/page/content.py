@@ -35,12 +35,16 @@ from pytest_servebench.report.records import read_records
 from pytest_servebench.report.text import abridged, clean, counted, joined
 from pytest_servebench.results import CaseResult, Run
 
-_VERDICTS: Final = ("invalid", "failed", "inconclusive", "passed", "none")
-_WORDS: Final = {"none": "without an SLO"}
+_VERDICTS: Final = (
+    "invalid", "failed", "test-failed", "inconclusive", "excused", "passed", "none"
+)  # fmt: skip
+_WORDS: Final = {"none": "without an SLO", "test-failed": "failed in the test itself"}
 _ADVICE: Final = {
     "invalid": "Free the machine, or lower the rate, and run these cases again.",
     "failed": "Open the case: it shows when requests were slow or lost, and what the server had "
     "to say.",
+    "test-failed": "pytest's own output says what went wrong in the test.",
+    "excused": "Nothing to do, unless they should be good: the marker or the test says why not.",
     "inconclusive": "Measure longer (--servebench-duration) or repeat (--servebench-repeats); each "
     "case says how much would do.",
 }
@@ -298,11 +302,11 @@ def _attention(cases: Sequence[CaseResult], views: Mapping[int, CaseView]) -> li
                 alike.setdefault(cause, {}).setdefault(view.server, []).append(view)
         found.append(
             Attention(
-                block.verdict,
+                block.standing,
                 block.heading.partition(": ")[2],
                 f"{len(block.cases)} of {counted(len(cases), 'case')}",
                 tuple(alike.items()),
-                _ADVICE[block.verdict],
+                _ADVICE[block.standing],
             )
         )
     return found

@@ -1,0 +1,119 @@
+"""What becomes of a load: judged and recorded when its test has ended, and then its test's fate.
+
+A test may run more than once, as plugins that repeat failed tests have it: the last attempt is the
+one that counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from pytest_servebench import benchmark_bridge, judgement
+from pytest_servebench.load_fixture import LOAD
+from pytest_servebench.results import CaseResult, TestOutcome
+from pytest_servebench.session import ServebenchSession
+from pytest_servebench.state import session_of
+
+_PROPERTIES = "servebench."
+
+
+def begin_attempt(item: pytest.Item) -> None:
+    """Forget the load of an earlier attempt; its result stays until this attempt has ended."""
+    item.stash[LOAD] = None
+    session_of(item.config).recorded.outdate(item.nodeid)
+
+
+def settle(item: pytest.Item) -> CaseResult | None:
+    """Judge and record the load that a test has made since it was last asked for.
+
+    Returns:
+        its result, if there is one whose verdict the test must bear.
+    """
+    load = item.stash.get(LOAD, None)
+    if load is None or load.case is None or load.settled:
+        return None
+    load.settled = True
+    state = session_of(item.config)
+    case = load.case
+    valid = case.result.measured
+    if valid:
+        case.result = judgement.judge_case(case.result, item, state.settings)
+        case.result = state.against_baseline(case.result)
+    benchmark_bridge.forget(item.config, item.nodeid, but=load.benchmark)
+    benchmark_bridge.attach(load.benchmark, state.recorded.add(case.result), valid=valid)
+    item.user_properties[:] = [
+        *_without_ours(item.user_properties), *_properties(case.result)
+    ]  # fmt: skip
+    return case.result if valid else None
+
+
+def decide(item: pytest.Item) -> None:
+    """Let the test fail, warn or be skipped as its load deserves.
+
+    To be called when a phase of the test has ended, and nothing has gone wrong in it.
+    """
+    __tracebackhide__ = True
+    if (result := settle(item)) is not None:
+        judgement.apply(result, item, session_of(item.config).policy(result))
+
+
+def end_attempt(item: pytest.Item) -> None:
+    """Forget the result of an earlier attempt if this one, which counts, has made no load."""
+    if session_of(item.config).recorded.forget_outdated(item.nodeid):
+        benchmark_bridge.forget(item.config, item.nodeid, but=None)
+        item.user_properties[:] = _without_ours(item.user_properties)
+
+
+class Outcomes:
+    """A plugin of one session: keeps with each result what pytest makes of its test."""
+
+    def __init__(self, state: ServebenchSession) -> None:
+        """Belong to a session, which the hook is not told."""
+        self._state = state
+        self._repeated: set[str] = set()  # node ids whose present attempt does not count
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take note of a phase's report, before JUnit XML has it."""
+        if not (report.passed or report.failed or report.skipped):
+            self._repeated.add(report.nodeid)
+        elif report.when != "teardown":
+            self._repeated.discard(report.nodeid)
+        if report.nodeid in self._repeated:
+            report.user_properties = _without_ours(report.user_properties)
+        elif (result := self._state.recorded.of(report.nodeid)) is not None:
+            outcome = outcome_of(report, result.test_outcome)
+            if outcome != result.test_outcome:
+                self._state.recorded.note_outcome(result, outcome)
+
+
+def outcome_of(report: pytest.TestReport, before: TestOutcome | None) -> TestOutcome | None:
+    """Return what pytest makes of a test, by the report of a phase and what was known before.
+
+    Reports of attempts that do not count, which other plugins call ``rerun`` or the like, say
+    nothing.
+    """
+    expected = hasattr(report, "wasxfail")
+    if report.when == "teardown":
+        return "error" if report.failed and before != "failed" else before
+    if report.failed:
+        return "failed" if report.when == "call" else "error"
+    if report.skipped:
+        return "xfailed" if expected else "skipped"
+    if report.passed and report.when == "call":
+        return "xpassed" if expected else "passed"
+    return before
+
+
+def _without_ours(properties: Iterable[tuple[str, object]]) -> list[tuple[str, object]]:
+    return [pair for pair in properties if not pair[0].startswith(_PROPERTIES)]
+
+
+def _properties(result: CaseResult) -> Iterator[tuple[str, object]]:
+    """Yield the figures that JUnit XML shows."""
+    yield f"{_PROPERTIES}verdict", result.verdict
+    yield f"{_PROPERTIES}implementation", result.server.implementation
+    for name in ("p50", "p99", "throughput", "success_rate"):
+        yield f"{_PROPERTIES}{name}", result.summary.estimates[name].value

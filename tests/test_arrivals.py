@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -225,6 +226,139 @@ def test_a_trace_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="it is not a text file"):
         parse_arrivals("trace:binary", tmp_path)
+
+
+# -- the files that people have -------------------------------------------------------------------
+
+GAPS = (0.0, 0.25, 0.75, 2.0)  # seconds since the first
+
+AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
+2023-11-16 18:17:03.9799600,4808,10
+2023-11-16 18:17:04.2299600,3180,8
+2023-11-16 18:17:04.7299600,110,27
+2023-11-16 18:17:05.9799600,7433,14
+"""
+MOONCAKE = "\n".join(
+    json.dumps({"timestamp": 1000 * gap, "input_length": 9, "output_length": 2, "hash_ids": [1]})
+    for gap in GAPS
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix"),
+    [
+        (AZURE, ""),
+        (AZURE.replace("\n", "\r\n").encode("utf-8-sig"), ""),
+        (AZURE.replace(",", "\t").encode("utf-16"), ""),
+        (AZURE.replace("TIMESTAMP,ContextTokens", "ContextTokens,when"), "@column=1"),
+        (MOONCAKE, ""),
+        ("Timestamp,Model,Request tokens\n5,x,1\n5.25,GPT-4,2\n5.75,GPT-4,3\n7,GPT-4,3\n", ""),
+        ("\ufeff0.0\n0.25\n0.75\n2.0\n", ""),
+        ("zeit;n\n0,0;1\n0,25;1\n0,75;1\n2,0;1\n", "@column=zeit"),
+        ("id,arrival_ms\n1,100\n2,350\n3,850\n4,2100\n", ""),
+        ("id,time (ms)\n1,100\n2,350\n3,850\n4,2100\n", ""),
+        ("id\tarrivalTimeMs\n1\t100\n2\t350\n3\t850\n4\t2100\n", ""),
+        ("0\n250\n750\n2000\n", "@unit=ms"),
+        ("0\n250\n750\n2000\n", "@recorded@unit=ms"),
+        ("1700000000000\n1700000000250\n1700000000750\n1700000002000\n", ""),
+        ("1700000000000000000\n1700000000250000000\n1700000000750000000\n1700000002000000000", ""),
+        ("1700000000.5\n1700000000.75\n1700000001.25\n1700000002.5\n", ""),
+        ('"2026-01-31T09:30:00+01:00","a\nb"\n"2026-01-31T08:30:00.25Z",x\n'
+         '"2026-01-31T08:30:00.750Z",x\n"2026-01-31T09:30:02+01:00",x\n', ""),
+        ('{"id": 1, "at": "2026-01-31T09:30:00"}\n{"id": 2, "at": "2026-01-31T09:30:00.250"}\n'
+         '{"id": 3, "at": "2026-01-31T09:30:00.75"}\n\n{"id": 4, "at": "2026-01-31T09:30:02"}\n',
+         "@column=at"),
+        ("[0.0, 0.25, 0.75, 2.0]", ""),
+        ('[{"ts": 0.0}, {"ts": 0.25}, {"ts": 0.75}, {"ts": 2.0}]', ""),
+    ],
+)  # fmt: skip
+def test_a_trace_as_it_comes(tmp_path: Path, content: str | bytes, suffix: str) -> None:
+    file = tmp_path / "a@trace.csv"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    suffix = suffix if "recorded" in suffix else suffix + "@recorded"
+    trace = parse_arrivals(f"trace:{file.name}{suffix}", tmp_path)
+    assert isinstance(trace, Trace)
+    assert trace.times == pytest.approx(GAPS, abs=1e-6)
+    assert str(trace) == "trace:a@trace.csv@recorded"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 3\n", "git lfs pull"),
+        ("/annex/objects/MD5-1\n", "git annex get"),
+        (b"\x1f\x8b\x08rest", "gunzip"),
+        (b"PAR1rest", "CSV"),
+        ("# nothing\n", "is empty"),
+        ("id,tokens\n1,2\n2,3\n", "'id', 'tokens'.*@column="),
+        ('{"id": 1, "tokens": 2}\n{"id": 2, "tokens": 2}', "'id', 'tokens'.*@column="),
+        ('{"ts": 1}\n{"tokens": 2}', "line 2: has no field 'ts'"),
+        ('{"ts": 1}\n{"ts": true}', "line 2: 'True' is not a time"),
+        ('{"ts": 1}\n{"ts": 2', "JSON lines"),
+        ("[" * 100_000, "JSON"),
+        ("time,n\n1,2\n,3\n", "line 3: '' is not a time"),
+        ("n,time\n1,2\n1\n", "line 3: has no column 2"),
+        ("0\n-1\n", "line 2: -1 is negative"),
+        ("0\n1e999\n", "line 2: '1e999' is not a time"),
+        ("2026-01-31 10:00\n2026-01-31 09:00\n", "line 2: .* is earlier"),
+        ("2026-01-31 10:00\n2026-01-31 10:00:01Z\n", "some have none"),
+        ("2026-01-31 10:00\n5\n", "some are numbers"),
+        ("01/31/2026 10:00\n01/31/2026 10:01\n", "ISO 8601"),
+        # Seconds or milliseconds?
+        ("0\n103\n250\n", "@unit=ms"),
+        ("0\n12.5\n250.75\n", "@unit=ms"),
+        (b"0\n1\0\n2\n", "not a text file"),
+    ],
+)
+def test_a_trace_that_says_what_is_wrong(tmp_path: Path, content: str | bytes, words: str) -> None:
+    (tmp_path / "t").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=words):
+        parse_arrivals("trace:t@recorded", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "words"),
+    [
+        ("@unit=min", "give one of s, ms"),
+        ("@column=when", "'time', 'n'"),
+        ("@column=3", "no column"),
+    ],
+)
+def test_wrong_words_after_a_trace(tmp_path: Path, suffix: str, words: str) -> None:
+    written(tmp_path / "t", "time,n\n0,1\n1,1\n")
+    with pytest.raises(ValueError, match=words):
+        parse_arrivals(f"trace:t{suffix}", tmp_path)
+
+
+def test_the_unit_does_not_matter_where_time_is_scaled(tmp_path: Path) -> None:
+    written(tmp_path / "t", "0\n250\n750\n2000\n")
+    dice = streams(0, 1)[0]
+    schedules = [
+        parse_arrivals(f"trace:t{suffix}", tmp_path).schedule(3, 1.0, dice).tolist()
+        for suffix in ("", "@unit=ms")
+    ]
+    assert schedules[0] == schedules[1] == [0, 125_000_000, 375_000_000]
+
+
+def test_a_single_arrival_in_the_window_is_refused(tmp_path: Path) -> None:
+    written(tmp_path / "t", "0\n103\n250\n")
+    trace = parse_arrivals("trace:t@unit=s@recorded", tmp_path)
+    with pytest.raises(OptionError, match=r"single arrival.*103 s.*@unit=ms"):
+        trace.schedule(1, 10.0, streams(0, 1)[0])
+
+
+@settings(deadline=None)
+@given(st.one_of(st.text(), st.text(alphabet='0123456789.,;-:T\n\t"{}[] @e')))
+def test_any_text_is_a_trace_or_an_error(tmp_path_factory: Any, text: str) -> None:
+    file = tmp_path_factory.getbasetemp() / "any"
+    file.write_bytes(text.encode("utf-8", "replace"))
+    try:
+        times = Trace.read(file, as_recorded=True).times
+    except ValueError as error:
+        assert str(file) in str(error)  # noqa: PT017
+    else:
+        assert times[0] == 0
+        assert list(times) == sorted(times)
 
 
 # -- as text and as data --------------------------------------------------------------------------

@@ -7,6 +7,7 @@ tells after the run how a schedule of its own looks: see :mod:`.arrival_check`.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,13 +24,15 @@ from pytest_servebench.load.arrival_check import (
     check_poisson,
     check_renewal,
 )
+from pytest_servebench.load.trace_file import UNITS, read_times
 
 Times = npt.NDArray[np.int64]
 """Arrival times in ns since the clock's start, ascending; shape ``(n,)``."""
 
 EXAMPLES: Final = (
     "give poisson, constant, gamma:BURSTINESS (gamma:4), steps:FACTORS (steps:1,3,1), "
-    "ramp:FACTORS (ramp:0.5,2), trace:FILE or trace:FILE@recorded"
+    "ramp:FACTORS (ramp:0.5,2), trace:FILE or trace:FILE@recorded, with @column=NAME and "
+    "@unit=ms where the file does not tell"
 )
 
 
@@ -281,41 +284,16 @@ class Trace:
     as_recorded: bool = False
 
     @classmethod
-    def read(cls, path: Path, *, as_recorded: bool = False) -> Trace:
-        """Read a text file with a time in seconds on each line.
-
-        Of several columns, separated by commas, the first counts; a heading, empty lines and lines
-        that begin with ``#`` do not. Times count from the first: they may be epoch seconds.
+    def read(
+        cls, path: Path, *, as_recorded: bool = False, unit: str = "", column: str = ""
+    ) -> Trace:
+        """Read a file of arrival times; see :func:`.trace_file.read_times`.
 
         Raises:
             ValueError: the file cannot be read, or is not such a file.
         """
-        try:
-            lines = path.read_text().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not a text file"
-            raise ValueError(f"the trace {path} cannot be read: {reason}") from None
-        times: list[float] = []
-        for number, line in enumerate(lines, 1):
-            text = line.split(",")[0].strip()
-            if not text or text.startswith("#"):
-                continue
-            try:
-                value = float(text)
-            except ValueError:
-                if number == 1:
-                    continue
-                value = math.nan
-            if not math.isfinite(value):
-                raise ValueError(f"{path}, line {number}: {text!r} is not a time in seconds")
-            if times and value < times[-1]:
-                raise ValueError(
-                    f"{path}, line {number}: {text} is earlier than the line before; sort the file"
-                )
-            times.append(value)
-        if len(times) < 2 or times[0] == times[-1]:
-            raise ValueError(f"{path}: a trace needs at least two different arrival times")
-        return cls(tuple(value - times[0] for value in times), str(path), as_recorded)
+        times = read_times(path, unit=unit, column=column, any_unit=not as_recorded)
+        return cls(times, str(path), as_recorded)
 
     def _speed(self, rate: float) -> float:
         """Return by how much time must be stretched."""
@@ -335,7 +313,14 @@ class Trace:
                 f"the trace {self.source} ends after {covered:.3g} s {speed}, before the case's "
                 f"{duration:g} s: lower --servebench-duration, or give a longer trace."
             )
-        return (times[times < duration] * 1e9).astype(np.int64)
+        inside = times[times < duration]
+        if self.as_recorded and len(inside) < 2:
+            raise OptionError(
+                f"the trace {self.source} has a single arrival in the case's {duration:g} s as "
+                f"recorded, and the next after {times[times >= duration][0]:.4g} s: raise "
+                "--servebench-duration, or say another unit of its times, such as @unit=ms."
+            )
+        return (inside * 1e9).astype(np.int64)
 
     def mean_rate(self, rate: float, duration: float) -> float:
         """Return how many of the recorded arrivals come in the window, a second."""
@@ -380,8 +365,7 @@ def parse_arrivals(text: str, directory: Path = Path()) -> ArrivalProcess:
     if text.strip() == "constant":
         return Constant()
     if word == "trace" and rest:
-        name = rest.removesuffix("@recorded")
-        return Trace.read(directory / name, as_recorded=name != rest)
+        return _parse_trace(rest, directory)
     if word not in ("gamma", "steps", "ramp") or not colon:
         raise ValueError(EXAMPLES)
     try:
@@ -393,3 +377,19 @@ def parse_arrivals(text: str, directory: Path = Path()) -> ArrivalProcess:
             raise ValueError(EXAMPLES)
         return Gamma(factors[0])
     return Steps(factors) if word == "steps" else Ramp(factors)
+
+
+_SUFFIX: Final = re.compile(r"@(?:(recorded)|unit=(\w+)|column=([^@]+))$")
+
+
+def _parse_trace(text: str, directory: Path) -> Trace:
+    recorded, unit, column = "", "", ""
+    while found := _SUFFIX.search(text):  # a file's name may have @ in it
+        recorded = recorded or found[1] or ""
+        unit, column = unit or found[2] or "", column or found[3] or ""
+        text = text[: found.start()]
+    if unit and unit not in UNITS:
+        raise ValueError(f"@unit={unit}: give one of {', '.join(UNITS)}")
+    return Trace.read(
+        directory / text, as_recorded=bool(recorded), unit=unit, column=column.strip()
+    )

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_servebench import benchmark_bridge
 from pytest_servebench.errors import ServebenchError
 from pytest_servebench.load_fixture import LOAD, PoissonLoad
 from pytest_servebench.model import ServedModel
 from pytest_servebench.servers.base import RunningServer
 from pytest_servebench.state import PROGRESS, fail, session_of
-
-if TYPE_CHECKING:
-    from pytest_benchmark.fixture import BenchmarkFixture
 
 
 @pytest.fixture(scope="session")
@@ -96,9 +93,8 @@ def poisson_load(
     rate: float,
     buffer_size: int,
     repeat: int,
-    benchmark: BenchmarkFixture,
 ) -> PoissonLoad:
     """Open-loop Poisson load at this case's rate and buffer size: ``poisson_load(server)``."""
-    load = PoissonLoad(request, rate, buffer_size, repeat, benchmark)
+    load = PoissonLoad(request, rate, buffer_size, repeat, benchmark_bridge.fixture_of(request))
     request.node.stash[LOAD] = load
     return load

@@ -67,7 +67,7 @@ class PoissonLoad:
         rate: float,
         buffer_size: int,
         repeat: int,
-        benchmark: BenchmarkFixture,
+        benchmark: BenchmarkFixture | None,
     ) -> None:
         """Belong to one test."""
         self._item: pytest.Item = request.node

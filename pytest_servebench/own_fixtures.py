@@ -5,6 +5,7 @@ pytest says so in no public way; what is asked of its private data stands here a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pytest
@@ -17,8 +18,21 @@ def is_ours(node: pytest.Item | pytest.Metafunc, name: str) -> bool:
 
     It gets the plugin's also by a fixture of the user's own that asks for the one of its own name.
     """
-    for definition in reversed(_definitions(node, name)):
-        if definition.func.__module__ == _MODULE:
+    return _is_from(_MODULE, _definitions(node, name), name)
+
+
+def is_available(item: pytest.Item, name: str, module: str) -> bool:
+    """Tell whether a test that asks for a fixture gets the one that ``module`` defines.
+
+    The test need not have named it; a fixture that asks for the one of its own name counts as that.
+    """
+    manager = item.session._fixturemanager
+    return _is_from(module, manager.getfixturedefs(name, item) or (), name)
+
+
+def _is_from(module: str, definitions: Sequence[Any], name: str) -> bool:
+    for definition in reversed(definitions):
+        if definition.func.__module__ == module:
             return True
         if name not in definition.argnames:
             return False

@@ -132,7 +132,7 @@ def pytest_collection_modifyitems(
 ) -> Generator[None, Any, Any]:
     """Make ``-k rate10`` exact; spread repeats, after pytest has put a server's tests together."""
     exact = cases.exact_selection(config, items) if _exact(config) else nullcontext()
-    with exact:
+    with exact, benchmark_bridge.counted_as_benchmarks(cases.loads(items)):
         outcome = yield
     state = session_of(config)
     if not cases.loads(items) or state.wrong_options:
@@ -171,13 +171,25 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     state.files = {item.nodeid: item.path for item in loads}
     state.cases = len(loads)
     benchmarks = [item for item in session.items if "benchmark" in cases.fixtures_of(item)]
-    if len(benchmarks) == len(loads):  # each load is one
+    if len(benchmarks) == len(loads) and all(map(benchmark_bridge.is_on, loads)):
         benchmark_bridge.narrow_table(config)
     try:
         state.read_baseline()
         state.directory()
     except ServebenchError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def pytest_report_collectionfinish(
+    config: pytest.Config, items: Sequence[pytest.Item]
+) -> list[str]:
+    """Say once what loads do without."""
+    if all(map(benchmark_bridge.is_on, cases.loads(items))) or _only_lists(config):
+        return []
+    return [
+        "servebench: load tests do not get pytest-benchmark's fixture here: its own table and "
+        "files are without them, all else is as always"
+    ]
 
 
 def _only_lists(config: pytest.Config) -> bool:
@@ -246,14 +258,15 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     """Keep pytest-benchmark from a warning that its fixture was not used, where a test failed."""
-    report = yield
+    with benchmark_bridge.others_hidden(item):
+        report = yield
     load = item.stash.get(LOAD, None)
-    if load is not None and not report.passed:
+    if load is not None and not (report.passed and load.case is None):
         benchmark_bridge.excuse(load.benchmark)
     return report
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, optionalhook=True)
 def pytest_benchmark_group_stats(
     config: pytest.Config, benchmarks: list[dict[str, Any]]
 ) -> Generator[None, Any, Any]:
@@ -263,7 +276,8 @@ def pytest_benchmark_group_stats(
     return (yield)
 
 
-@pytest.hookimpl(tryfirst=True)  # the first answer is taken, and pytest-benchmark always has one
+# The first answer is taken, and pytest-benchmark always has one.
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
 def pytest_benchmark_scale_unit(
     config: pytest.Config, unit: str, benchmarks: Any, best: Any, worst: Any, sort: str
 ) -> Any:
@@ -275,6 +289,7 @@ def pytest_benchmark_scale_unit(
     )
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     """Put the run beside pytest-benchmark's own data; called twice where two files are written."""
     state = session_of(config)

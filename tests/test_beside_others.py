@@ -1,0 +1,133 @@
+"""The plugin beside what else a session may have: other plugins, switches, fixtures, warnings."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_servebench.saved_runs import read_run
+from tests.conftest import TEST_FILE, RunBench
+
+UNIT = "\ndef test_unit():\n    pass\n"
+
+OWN_FIXTURE = """
+import pytest
+
+@pytest.fixture
+def benchmark(request):
+    assert "poisson_load" not in request.fixturenames, "nobody asked for it"
+    return "a user's own"
+"""
+
+# What a plugin does that takes the place of pytest-benchmark for a session.
+TAKEN_PLACE = """
+import pytest
+
+def taken():
+    raise RuntimeError("nobody asked for it")
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session):
+    if hasattr(pytest, "register_fixture"):  # since 9.1
+        pytest.register_fixture(name="benchmark", func=taken, node=session)
+    else:
+        session._fixturemanager._register_fixture(name="benchmark", func=taken, nodeid="")
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    items[:] = [item for item in items if "benchmark" in item.fixturenames]
+"""
+
+
+def verdicts(pytester: pytest.Pytester) -> list[str]:
+    return [case.verdict for case in read_run("latest", pytester.path / "servebench_results").cases]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "conftest"),
+    [
+        (["-p", "no:benchmark", "--strict-markers"], ""),
+        (["-p", "no:benchmark"], OWN_FIXTURE),
+        ([], OWN_FIXTURE),
+        (["--benchmark-only"], OWN_FIXTURE),
+        ([], TAKEN_PLACE),
+    ],
+    ids=["off", "off, own fixture", "own fixture", "only benchmarks", "another plugin"],
+)
+def test_loads_do_without_pytest_benchmark_s_fixture(
+    run_bench: RunBench, pytester: pytest.Pytester, arguments: list[str], conftest: str
+) -> None:
+    result = run_bench(*arguments, "-W", "error", conftest=conftest)
+    result.assert_outcomes(passed=1)
+    assert result.stdout.str().count("do not get pytest-benchmark's fixture") == 1
+    assert verdicts(pytester) == ["passed"]
+
+
+@pytest.mark.parametrize("further", [(), ("-p", "pytest_benchmark.plugin")])
+def test_loads_without_plugins_that_load_themselves(
+    run_bench: RunBench,
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    further: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    result = run_bench(
+        "-p", "pytest_servebench.plugin", *further, test=TEST_FILE + UNIT, subprocess=True
+    )
+    result.assert_outcomes(passed=2)
+    assert verdicts(pytester) == ["passed"]
+    assert ("do not get pytest-benchmark" in result.stdout.str()) is (not further)
+
+
+@pytest.mark.parametrize("arguments", [(), ("-p", "no:benchmark"), ("--benchmark-disable",)])
+def test_a_user_s_own_benchmark_fixture_is_a_fixture_like_others(
+    run_bench: RunBench, arguments: tuple[str, ...]
+) -> None:
+    test = 'def test_own(benchmark): assert benchmark == "a user\'s own"\n'
+    result = run_bench(*arguments, "-W", "error", test=test, conftest=OWN_FIXTURE)
+    result.assert_outcomes(passed=1)
+
+
+def test_a_user_s_fixture_that_extends_pytest_benchmark_s_still_records(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    conftest = """
+        import pytest
+
+        @pytest.fixture
+        def benchmark(benchmark):
+            benchmark.group = "served"
+            return benchmark
+    """
+    run_bench("--benchmark-json=b.json", conftest=conftest).assert_outcomes(passed=1)
+    (entry,) = pytester.path.joinpath("b.json").read_text().split('"group": ')[1:]
+    assert entry.startswith('"served"')
+
+
+@pytest.mark.parametrize(
+    ("switch", "outcomes"),
+    [
+        ("--benchmark-skip", {"skipped": 1, "passed": 1}),
+        ("--benchmark-only", {"skipped": 1, "passed": 1}),
+        ("--benchmark-disable", {"passed": 2}),
+    ],
+)
+def test_switches_of_pytest_benchmark_hold_for_loads(
+    run_bench: RunBench, pytester: pytest.Pytester, switch: str, outcomes: dict[str, int]
+) -> None:
+    result = run_bench(switch, "-W", "error", test=TEST_FILE + UNIT)
+    result.assert_outcomes(**outcomes)
+    assert (pytester.path / "servebench_results" / "latest").exists() is (
+        switch != "--benchmark-skip"
+    )
+
+
+def test_a_test_may_use_its_benchmark_for_something_else(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    test = """
+def test_load(model_server, poisson_load, benchmark):
+    assert benchmark(lambda: 3) == 3
+    poisson_load(model_server)
+"""
+    run_bench(test=test).assert_outcomes(passed=1)
+    assert verdicts(pytester) == ["passed"]

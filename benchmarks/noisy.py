@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -61,7 +61,12 @@ def _nothing(directory: Path) -> Iterator[None]:
 
 
 _SUMMARY: Final = re.compile(r"\b(passed|failed|errors?)\b.* in [\d.]+s")
-_NOISES: Final = {"realtime": realtime_bursts, "busy": busy_loops, "none": _nothing}
+NOISES: Final[Mapping[str, Callable[[Path], AbstractContextManager[None]]]] = {
+    "realtime": realtime_bursts,
+    "busy": busy_loops,
+    "none": _nothing,
+}
+"""By name, what makes the machine noisy until the end of a block."""
 
 
 def _run(command: Sequence[str]) -> tuple[int, str, int]:
@@ -83,14 +88,14 @@ def _run(command: Sequence[str]) -> tuple[int, str, int]:
 def main(arguments: Sequence[str]) -> int:
     """Run the command so many times, and say how each ended."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.noisy", description=__doc__)
-    parser.add_argument("how", choices=list(_NOISES))
+    parser.add_argument("how", choices=list(NOISES))
     parser.add_argument("--times", type=int, default=10, help="runs (default 10)")
     parser.add_argument("command", nargs="+", help="what to run, after --")
     options = parser.parse_args(arguments)
     if options.how == "realtime" and not realtime_allowed():
         parser.error("realtime: this user may not have real-time priority (CAP_SYS_NICE)")
     good = 0
-    with tempfile.TemporaryDirectory() as directory, _NOISES[options.how](Path(directory)):
+    with tempfile.TemporaryDirectory() as directory, NOISES[options.how](Path(directory)):
         for number in range(1, options.times + 1):
             began = time.monotonic()
             status, last, again = _run(options.command)

@@ -17,6 +17,7 @@ from benchmarks.parts import (
     lag,
     latency,
     memory,
+    noise,
     page,
     profile,
 )
@@ -31,6 +32,7 @@ PARTS: Final[Sequence[Part]] = (
     fidelity,
     calibration,
     detector,
+    noise,
     intervals,
     gates,
     page,

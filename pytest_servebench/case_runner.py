@@ -13,6 +13,7 @@ from pytest_servebench.load.records import NEVER, RecordStore
 from pytest_servebench.load.runner import run_load
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
+from pytest_servebench.load.tls import Tls
 from pytest_servebench.load.validity import invalid_reason
 from pytest_servebench.monitor import ResourceMonitor
 from pytest_servebench.results import CaseResult, ServerInfo, Workload
@@ -43,8 +44,7 @@ class Case:
         priority: scheduling of the generator.
         max_lag: lateness of the generator, seconds, beyond which an arrival is late.
         samples: how many answers are looked into.
-        tls_verify: whether the certificate of a server over https must be valid.
-        tls_ca: file of certificates to trust in place of the system's.
+        tls: how TLS is spoken with a server over https.
     """
 
     name: str
@@ -61,8 +61,7 @@ class Case:
     priority: str
     max_lag: float
     samples: int
-    tls_verify: bool
-    tls_ca: str | None
+    tls: Tls
 
 
 def run_case(
@@ -86,10 +85,10 @@ def run_case(
         InvalidMeasurementError: the generator itself failed.
         OptionError: the arrival process cannot fill the case's duration.
     """
-    target = Target.parse(server.base_url, verify=case.tls_verify, ca_file=case.tls_ca)
+    target = Target.parse(server.base_url, case.tls)
     spec = LoadSpec(
         target=target,
-        requests=tuple(request_bytes(one, target.authority) for one in traffic.requests),
+        requests=tuple(request_bytes(one, target) for one in traffic.requests),
         rate=case.rate,
         duration=case.duration,
         buffer_size=case.buffer_size,

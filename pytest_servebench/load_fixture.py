@@ -18,7 +18,7 @@ from pytest_servebench.report.facts import attempt_name, cell_name
 from pytest_servebench.results import Attempt, CaseResult
 from pytest_servebench.revival import revive
 from pytest_servebench.servers.attached import AnyHttp, any_server
-from pytest_servebench.servers.base import RunningServer
+from pytest_servebench.servers.base import RunningServer, is_running_server
 from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.logs import line_counts
 from pytest_servebench.servers.shared import SharedServer
@@ -80,7 +80,7 @@ class PoissonLoad:
 
     def __call__(
         self,
-        server: RunningServer | str,
+        server: object,
         *,
         requests: Sequence[HttpRequest] | None = None,
         check: AnswerCheck | None = None,
@@ -92,7 +92,9 @@ class PoissonLoad:
         The test's SLOs (of its marker and of ``--servebench-slo``) are judged when the test ends.
 
         Args:
-            server: a running server, or the URL of one that serves anything over HTTP.
+            server: a running server, or the URL of one that serves anything over HTTP: a text, or
+                an object whose text is a URL, of yarl, furl, httpx or another library. A path in it
+                comes before the paths of the requests.
             requests: what to send in place of predictions of the model; each arrival takes one at
                 random.
             check: called after the load with a request and its 2xx answer, for a sample of them;
@@ -113,7 +115,7 @@ class PoissonLoad:
         if isinstance(server, SharedServer):  # one that the test got without naming its fixture
             revive(self._item, server.kind)
         try:
-            if isinstance(server, str):
+            if not is_running_server(server):
                 server = any_server(server, session.settings.server, name, session.kinds)
             elif name is not None:
                 raise OptionError(
@@ -187,8 +189,7 @@ class PoissonLoad:
             priority=settings.priority,
             max_lag=settings.max_lag,
             samples=settings.check_answers,
-            tls_verify=settings.server.tls_verify,
-            tls_ca=settings.server.tls_ca,
+            tls=settings.server.tls,
         )
 
     def _arrivals(self, given: ArrivalProcess | str | None) -> ArrivalProcess | None:

@@ -18,6 +18,7 @@ import pytest
 
 from pytest_servebench.errors import OptionError
 from pytest_servebench.load.arrivals import ArrivalProcess, parse_arrivals
+from pytest_servebench.load.tls import Tls
 from pytest_servebench.options import OPTIONS, TOKEN_VARIABLE, Option, Settings
 from pytest_servebench.servers.base import ServerSettings
 
@@ -43,8 +44,13 @@ def read_settings(config: pytest.Config) -> Settings:
         tfserving_model=values.pop("tfserving_model") or None,
         torchserve_url=values.pop("torchserve_url") or None,
         torchserve_model=values.pop("torchserve_model") or None,
-        tls_verify=values.pop("tls_verify"),
-        tls_ca=_absolute("tls-ca", values.pop("tls_ca"), config),
+        tls=Tls(
+            verify=values.pop("tls_verify"),
+            ca_file=_absolute("tls-ca", values.pop("tls_ca"), config),
+            server_name=values.pop("tls_server_name") or None,
+            cert_file=_absolute("tls-cert", values.pop("tls_cert"), config),
+            key_file=_absolute("tls-key", values.pop("tls_key"), config),
+        ),
         torchserve_token=os.environ.get(TOKEN_VARIABLE),
     )
     values["max_lag"] /= 1000

@@ -111,6 +111,13 @@ def run_name(text: str) -> str:
     return text
 
 
+def server_name(text: str) -> str:
+    """Read the name of a host, or an address; empty for none."""
+    if text and (not re.fullmatch(r"[A-Za-z0-9_.:-]+", text) or text.startswith(".")):
+        raise ValueError("give a host's name, such as models.example")
+    return text
+
+
 def truth(text: str) -> bool:
     """Read an ini file's boolean."""
     if text.lower() in ("1", "true", "yes", "on"):

@@ -18,6 +18,7 @@ from pytest_servebench.option_values import (
     number,
     processors,
     run_name,
+    server_name,
     several,
     time_span,
     truth,
@@ -336,6 +337,15 @@ OPTIONS: Final = (
         "tls-verify", "true", truth, "whether an https server's certificate must be valid", "BOOL"
     ),
     Option("tls-ca", "", str, "certificates (PEM) to trust in place of the system's", "FILE"),
+    Option(
+        "tls-server-name",
+        "",
+        server_name,
+        "name for which an https server's certificate must be valid, if not its address",
+        "NAME",
+    ),
+    Option("tls-cert", "", str, "certificate (PEM) to show to https servers", "FILE"),
+    Option("tls-key", "", str, "its key (PEM), if it is not in the same file", "FILE"),
     Option(
         "max-regression",
         "",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pytest_servebench.errors import BadResponseError, OptionError
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.load.runner import LoadResult
+from pytest_servebench.load.target import Target
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
 from pytest_servebench.protocols.predictions import disagreement
@@ -127,7 +128,7 @@ def _refuse_unsendable(request: HttpRequest) -> None:
         "".join(texts).encode("latin-1")
     except (TypeError, UnicodeEncodeError):
         broken = True
-    if broken or not request.path.startswith("/") or set(request.method + request.path) & {" "}:
+    if broken or request.path[:1] not in ("", "/") or set(request.method + request.path) & {" "}:
         raise OptionError(
             f"{request!r} cannot be sent: the path begins with '/' and has no spaces, and neither "
             "it nor the headers have line breaks or characters beyond Latin-1; quote them."
@@ -139,12 +140,12 @@ def _refuse_unsendable(request: HttpRequest) -> None:
         )
 
 
-def request_bytes(request: HttpRequest, host: str) -> bytes:
-    """Return the whole HTTP/1.1 request for a server at ``host``."""
+def request_bytes(request: HttpRequest, target: Target) -> bytes:
+    """Return the whole HTTP/1.1 request for the server at ``target``."""
     names = {name.lower() for name, _ in request.headers}
     lines = [
-        f"{request.method} {request.path} HTTP/1.1",
-        *(() if "host" in names else (f"Host: {host}",)),
+        f"{request.method} {target.full_path(request.path)} HTTP/1.1",
+        *(() if "host" in names else (f"Host: {target.authority}",)),
         *(f"{name}: {value}" for name, value in request.headers),
         f"Content-Length: {len(request.body)}",
     ]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_servebench.errors import OptionError
+from pytest_servebench.load.target import Target
 from pytest_servebench.protocols.base import HttpRequest
 from pytest_servebench.servers.ports import free_ports
 from pytest_servebench.traffic import of_requests, request_bytes
@@ -207,19 +208,57 @@ def test_a_url_without_requests_asks_for_no_model(run_bench: RunBench, echo: Any
     result.stdout.no_fnmatch_line("*give module:callable*")
 
 
-def test_a_url_with_a_path_says_where_the_path_belongs(run_bench: RunBench) -> None:
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ("{url!r} + '/api/'", "/api"),
+        ("Url({url!r} + '/api/v%31')", "/api/v%31"),
+        ("urllib.parse.urlsplit({url!r} + '/api')", "/api"),
+        ("Url({url!r})", ""),
+    ],
+)
+def test_a_url_of_any_library_with_a_path_that_requests_are_below(
+    run_bench: RunBench, pytester: pytest.Pytester, echo: Any, given: str, path: str
+) -> None:
+    url, seen = echo
     result = run_bench(
-        test="""
+        test=f"""
+        import urllib.parse
+
+        from pytest_servebench import HttpRequest
+
+        class Url:  # as yarl's, furl's, httpx's
+            def __init__(self, text):
+                self.text = text
+
+            def __str__(self):
+                return self.text
+
+        def test_load(poisson_load):
+            requests = [HttpRequest("GET", path) for path in ("/items?x=y", "/", "")]
+            poisson_load({given.format(url=url)}, requests=requests)
+        """
+    )
+    result.assert_outcomes(passed=1)
+    asked = {one.split(b" ")[1].decode() for one in seen}
+    assert asked == {f"{path}/items?x=y", f"{path}/", path or "/"}
+    assert saved_case(pytester.path)["server"]["base_url"] == url + path
+
+
+@pytest.mark.parametrize("given", ["object()", "b'http://127.0.0.1:1'", "None", "Path('/a')"])
+def test_what_is_neither_a_server_nor_a_url_is_refused(run_bench: RunBench, given: str) -> None:
+    result = run_bench(
+        test=f"""
+        from pathlib import Path
+
         from pytest_servebench import HttpRequest
 
         def test_load(poisson_load):
-            poisson_load("http://127.0.0.1:8000/predict", requests=[HttpRequest("POST", "/")])
+            poisson_load({given}, requests=[HttpRequest("GET", "/")])
         """
     )
-    result.stdout.fnmatch_lines(
-        ["*something after the port; put the path into the requests: *POST?, ?/predict?, ...)*"]
-    )
-    result.stdout.no_fnmatch_line("*the plugin's to choose*")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*OptionError: poisson_load(*neither a running server nor a URL*"])
 
 
 def test_a_url_where_nobody_listens(run_bench: RunBench) -> None:
@@ -355,13 +394,15 @@ def test_a_trace_that_ends_before_the_case_is_an_error(
 
 def test_request_bytes() -> None:
     request = HttpRequest("POST", "/p", (("Accept", "*/*"),), b"body")
-    assert request_bytes(request, "h:1") == (
+    assert request_bytes(request, Target("h", 1)) == (
         b"POST /p HTTP/1.1\r\nHost: h:1\r\nAccept: */*\r\nContent-Length: 4\r\n\r\nbody"
     )
     own_host = HttpRequest("GET", "/", (("host", "other"),))
-    assert request_bytes(own_host, "h:1") == (
+    assert request_bytes(own_host, Target("h", 1)) == (
         b"GET / HTTP/1.1\r\nhost: other\r\nContent-Length: 0\r\n\r\n"
     )
+    below = request_bytes(HttpRequest("GET", "/x?y"), Target("h", 1, path="/a/b"))
+    assert below.startswith(b"GET /a/b/x?y HTTP/1.1\r\nHost: h:1\r\n")
 
 
 @pytest.mark.parametrize(

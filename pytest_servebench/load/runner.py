@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.errors import InvalidMeasurementError, OptionError
+from pytest_servebench.errors import InvalidMeasurementError
 from pytest_servebench.load.generator import payload_choice, prepare
 from pytest_servebench.load.limits import check_open_files
 from pytest_servebench.load.occupancy import occupancy
@@ -71,10 +71,8 @@ def run_load(spec: LoadSpec, watch: Callable[[RecordStore], None] = lambda _: No
             the system does not allow as many connections.
     """
     check_open_files(spec.workers)
-    try:
-        spec.target.ssl_context()
-    except ValueError as error:
-        raise OptionError(f"--servebench-tls-ca={error}.") from None
+    if spec.target.tls is not None:
+        spec.target.tls.context()
     with (
         tempfile.TemporaryFile(dir=_memory()) as records,
         tempfile.TemporaryFile() as outcome,

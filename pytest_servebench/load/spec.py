@@ -14,6 +14,7 @@ from pytest_servebench.load.arrivals import (
     arrivals_to_data,
 )
 from pytest_servebench.load.target import Target
+from pytest_servebench.load.tls import Tls
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class LoadSpec:
     def from_json(cls, text: str) -> LoadSpec:
         """Read what :meth:`to_json` wrote."""
         data: dict[str, Any] = json.loads(text)
-        data["target"] = Target(**data["target"])
+        tls = data["target"]["tls"]
+        data["target"] = Target(**{**data["target"], "tls": Tls(**tls) if tls else None})
         data["arrivals"] = arrivals_from_data(data["arrivals"])
         data["requests"] = tuple(base64.b64decode(request) for request in data["requests"])
         return cls(**data)

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
+from pytest_servebench.load.tls import Tls
+
 EXAMPLES: Final = (
     "give http://HOST:PORT, https://HOST:PORT, http://[::1]:PORT "
     "or http+unix://%2Fpath%2Fof%2Fsocket"
 )
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _NEXT_ADDRESS: Final = 1.0  # seconds for an address, where there are others
+_VERIFIED: Final = Tls()
 _P = TypeVar("_P", bound=asyncio.BaseProtocol)
 
 
@@ -27,21 +30,20 @@ class Target:
         host: name or address; of a Unix socket, the name to send as ``Host``.
         port: TCP port; 0 for a Unix socket.
         unix_socket: path of a Unix socket, in place of host and port.
-        tls: whether to speak TLS.
-        verify: whether the server's certificate must be valid for ``host``.
-        ca_file: certificates (PEM) to trust in place of the system's.
+        path: what comes before the path of each request, such as ``"/api"``; without a slash at
+            its end.
+        tls: how to speak TLS; ``None``: not at all.
     """
 
     host: str
     port: int
     unix_socket: str | None = None
-    tls: bool = False
-    verify: bool = True
-    ca_file: str | None = None
+    path: str = ""
+    tls: Tls | None = None
 
     @classmethod
-    def parse(cls, url: str, *, verify: bool = True, ca_file: str | None = None) -> Target:
-        """Read scheme and address of a URL; its path is not looked at.
+    def parse(cls, url: str, tls: Tls = _VERIFIED) -> Target:
+        """Read scheme, address and path of a URL; ``tls`` is for one of ``https``.
 
         Raises:
             ValueError: it is not the URL of a server; the message says why, and what to give.
@@ -53,10 +55,18 @@ class Target:
             raise ValueError(f"{error}; {EXAMPLES}") from None
         if parts.username is not None or parts.password is not None:
             raise ValueError(f"a URL with a user or password is not supported; {EXAMPLES}")
+        if parts.query or parts.fragment:
+            raise ValueError(
+                "there is a query or fragment behind the address, which belongs into the requests: "
+                f'HttpRequest("GET", "/path?query"); {EXAMPLES}'
+            )
+        path = parts.path.rstrip("/")
+        if not path.isascii() or not path.isprintable() or " " in path:
+            raise ValueError(f"its path is not quoted, as {quote(path)!r} would be; {EXAMPLES}")
         if parts.scheme == "http+unix":
-            if not (path := unquote(parts.netloc)):
+            if not (link := unquote(parts.netloc)):
                 raise ValueError(f"the socket's path is missing; {EXAMPLES}")
-            return cls(host="localhost", port=0, unix_socket=path)
+            return cls(host="localhost", port=0, unix_socket=link, path=path)
         if parts.scheme not in _DEFAULT_PORTS:
             raise ValueError(f"the scheme is neither http nor https; {EXAMPLES}")
         if not parts.hostname:
@@ -66,17 +76,16 @@ class Target:
         return cls(
             host=parts.hostname,
             port=port or _DEFAULT_PORTS[parts.scheme],
-            tls=parts.scheme == "https",
-            verify=verify,
-            ca_file=ca_file,
+            path=path,
+            tls=tls if parts.scheme == "https" else None,
         )
 
     @property
     def url(self) -> str:
-        """Return the address as a URL without a path."""
+        """Return the address as a URL, with what comes before the path of each request."""
         if self.unix_socket is not None:
-            return "http+unix://" + quote(self.unix_socket, safe="")
-        return f"{'https' if self.tls else 'http'}://{self.authority}"
+            return "http+unix://" + quote(self.unix_socket, safe="") + self.path
+        return f"{'http' if self.tls is None else 'https'}://{self.authority}{self.path}"
 
     @property
     def authority(self) -> str:
@@ -86,25 +95,14 @@ class Target:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
-    def ssl_context(self) -> ssl.SSLContext | None:
-        """Return how to speak TLS; ``None`` without it.
+    @property
+    def tls_name(self) -> str | None:
+        """Return the name for which the server's certificate must be valid; none without TLS."""
+        return None if self.tls is None else self.tls.server_name or self.host
 
-        Raises:
-            ValueError: the certificates to trust cannot be read.
-        """
-        if not self.tls:
-            return None
-        try:
-            context = ssl.create_default_context(cafile=self.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ValueError(
-                f"{self.ca_file}: no certificates can be read from it ({error}); "
-                "give a file of certificates in PEM format"
-            ) from None
-        if not self.verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
+    def full_path(self, path: str) -> str:
+        """Return the whole path of a request for ``path``, which may be empty."""
+        return self.path + path or "/"
 
 
 def explained(error: Exception) -> str:
@@ -113,7 +111,8 @@ def explained(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             f"certificate verify failed: {text} (trust it by --servebench-tls-ca=FILE, or any by "
-            "--servebench-tls-verify=false)"
+            "--servebench-tls-verify=false; if it is for another name: "
+            "--servebench-tls-server-name=NAME)"
         )
     return str(text)
 
@@ -122,10 +121,10 @@ class Dialer:
     """Opens connections to one target; its name is looked up once, before the load."""
 
     def __init__(self, target: Target, loop: asyncio.AbstractEventLoop) -> None:
-        """Prepare to open connections in ``loop``; ``ValueError`` for unusable certificates."""
+        """Prepare to open connections in ``loop``; ``OptionError`` for unusable certificates."""
         self._target = target
         self._loop = loop
-        self._ssl = target.ssl_context()
+        self._ssl = None if target.tls is None else target.tls.context()
         self._addresses: list[str] = []
         self._failure = ""
 
@@ -152,7 +151,7 @@ class Dialer:
         target = self._target
         if target.unix_socket is not None:
             return (await self._loop.create_unix_connection(make, target.unix_socket))[1]
-        name = target.host if self._ssl else None
+        name = target.tls_name
         failure = ConnectionError(self._failure)
         for address in list(self._addresses):
             opening = self._loop.create_connection(

@@ -14,7 +14,8 @@ class HttpRequest:
 
     Attributes:
         method: ``"POST"``, ``"GET"``, …
-        path: path on the server, beginning with ``/``.
+        path: path on the server, beginning with ``/``; a path of the server's URL comes before it,
+            and empty it is just that.
         headers: names and values beyond ``Host`` and ``Content-Length``; left out of the
             representation, as they may hold a key.
         body: the bytes to send.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from typing import Any, Final, NoReturn
+from urllib.parse import ParseResult, SplitResult, urlsplit
 
 import numpy.typing as npt
 
@@ -19,6 +20,7 @@ from pytest_servebench.errors import (
     ServerStartError,
 )
 from pytest_servebench.load.target import EXAMPLES, Target
+from pytest_servebench.load.tls import Tls
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpRequest, PredictionProtocol
 from pytest_servebench.report.text import clean
@@ -31,8 +33,8 @@ from pytest_servebench.servers.first_prediction import (
     RefusedError,
 )
 
-CA_OPTION = "--servebench-tls-ca"
 TIMEOUT_OPTION = "--servebench-start-timeout"
+_URL: Final = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
 _CONNECT_LIMIT = 2.0  # seconds
 _LOOK_INTERVAL = 5.0  # seconds between two looks whether it still listens
 _HINT = "Is it running, and is this its port for predictions over HTTP?"
@@ -125,43 +127,29 @@ class AttachedServer:
         """Do nothing: who started the server stops it."""
 
 
-def checked_target(
-    url: str, option: str, *, verify: bool, ca_file: str | None, own_requests: bool = False
-) -> Target:
+def checked_target(url: str, option: str, tls: Tls, *, port_needed: bool = True) -> Target:
     """Return where ``url`` points to.
 
     Args:
         url: what the user gave.
         option: what the user gave it by.
-        verify: whether its certificate must be valid.
-        ca_file: certificates to trust in place of the system's.
-        own_requests: whether the paths are the test's to choose, not the plugin's.
+        tls: how TLS is spoken with it.
+        port_needed: whether ``http`` wants a port: forgetting it is commoner than port 80.
 
     Raises:
         OptionError: it is not the address of a server, or the certificates cannot be read.
     """
-    # A URL with a user may hold a password, which no message repeats.
-    shown = option if "@" in url else f"{option}={url}"
+    # A URL with a user or a query may hold a secret, which no message repeats.
+    shown = option if set("@?#") & set(url) else f"{option}={url}"
     try:
-        target = Target.parse(url, verify=verify, ca_file=ca_file)
+        target = Target.parse(url, tls)
     except ValueError as error:
         raise OptionError(f"{shown}: {error}.") from None
     parts = urlsplit(url.strip())
-    problem = None
-    if parts.path not in ("", "/") or parts.query or parts.fragment:
-        problem = "there is something after the port; " + (
-            f'put the path into the requests: HttpRequest("POST", "{parts.path or "/"}", ...)'
-            if own_requests
-            else "the paths are the plugin's to choose"
-        )
-    elif parts.scheme == "http" and parts.port is None:
-        problem = "the port is missing"
-    if problem:
-        raise OptionError(f"{shown}: {problem}; {EXAMPLES}.")
-    try:
-        target.ssl_context()
-    except ValueError as error:
-        raise OptionError(f"{CA_OPTION}={error}.") from None
+    if port_needed and parts.scheme == "http" and parts.port is None:
+        raise OptionError(f"{shown}: the port is missing; {EXAMPLES}.")
+    if target.tls is not None:
+        target.tls.context()
     return target
 
 
@@ -194,12 +182,12 @@ class AnyHttp:
 
 
 def any_server(
-    url: str, settings: ServerSettings, name: str | None = None, taken: Collection[str] = ()
+    url: object, settings: ServerSettings, name: str | None = None, taken: Collection[str] = ()
 ) -> AttachedServer:
     """Return the server at ``url``, whatever it serves; it is not asked anything yet.
 
     Args:
-        url: where it is.
+        url: where it is: a text, or an object of any library whose text is a URL.
         settings: whose certificates to trust.
         name: what reports call it; by default, what its URL says.
         taken: names that it cannot have: those of kinds of server.
@@ -213,13 +201,8 @@ def any_server(
         raise OptionError(
             f'poisson_load(URL, name={name!r}): {problem}; give one such as "my server".'
         )
-    target = checked_target(
-        url,
-        "poisson_load(URL)",
-        verify=settings.tls_verify,
-        ca_file=settings.tls_ca,
-        own_requests=True,
-    )
+    text, written = _text_of(url)
+    target = checked_target(text, "poisson_load(URL)", settings.tls, port_needed=written)
     # Each URL is a kind of its own: two of them in one run are compared like two servers. A name
     # takes the place of the URL, so that a later run at another address is of the same server.
     return AttachedServer(
@@ -230,6 +213,34 @@ def any_server(
         patience=settings.start_timeout,
         _seen=-math.inf,
     )
+
+
+def _text_of(url: object) -> tuple[str, bool]:
+    """Return a URL as text, and whether somebody wrote it so, whole.
+
+    Raises:
+        OptionError: it is neither a URL nor a running server.
+    """
+    if isinstance(url, str):
+        return url, True
+    text = url.geturl() if isinstance(url, (ParseResult, SplitResult)) else str(url)
+    if not _URL.match(text):
+        raise OptionError(
+            f"poisson_load({type(url).__name__} object): this is neither a running server nor a "
+            "URL; give the fixture model_server, or where a server is: "
+            f'poisson_load("http://127.0.0.1:8000", requests=[...]); {EXAMPLES}.'
+        )
+    return text, False
+
+
+def _refuse_whole_url(attachment: Attachment, target: Target, path: str) -> None:
+    """Refuse a base path that holds what comes behind it already, such as ``/predictions/x``."""
+    beginning = path.rpartition("/")[0]
+    if f"{beginning}/" in f"{target.path.partition(':')[0]}/":
+        raise OptionError(
+            f"{attachment.url_option}={target.url}: {beginning} is added to the address; give "
+            f"{target.url.partition(beginning)[0]}."
+        )
 
 
 def attach(
@@ -250,12 +261,9 @@ def attach(
         OptionError: the URL is none.
         ServerStartError: it does not answer in time, or refuses for good.
     """
-    target = checked_target(
-        attachment.url,
-        attachment.url_option,
-        verify=settings.tls_verify,
-        ca_file=settings.tls_ca,
-    )
+    target = checked_target(attachment.url, attachment.url_option, settings.tls)
+    if len(model.inputs):
+        _refuse_whole_url(attachment, target, protocol.request(model.inputs[0]).path)
     where = f"{attachment.title} at {attachment.url_option}={target.url}"
     first = FirstPrediction(target, protocol, model, attachment.judge)
     begun = time.monotonic()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
+from pytest_servebench.load.tls import Tls
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import PredictionProtocol
 
@@ -27,8 +28,7 @@ class ServerSettings:
         torchserve_url: a TorchServe that already runs.
         tfserving_model: name by which TensorFlow Serving offers the model; ``None``: the model's.
         torchserve_model: name by which TorchServe offers the model; ``None``: the model's.
-        tls_verify: whether the certificate of an attached server (https) must be valid.
-        tls_ca: file of certificates to trust in place of the system's.
+        tls: how TLS is spoken with an attached server (https).
         torchserve_token: inference key of an attached TorchServe; never shown.
     """
 
@@ -43,8 +43,7 @@ class ServerSettings:
     torchserve_url: str | None = None
     tfserving_model: str | None = None
     torchserve_model: str | None = None
-    tls_verify: bool = True
-    tls_ca: str | None = None
+    tls: Tls = field(default_factory=Tls)
     torchserve_token: str | None = field(default=None, repr=False)
 
 
@@ -91,6 +90,11 @@ class RunningServer(Protocol):
     def stop(self) -> None:
         """End the whole process tree and wait for it; harmless when called twice."""
         ...
+
+
+def is_running_server(given: object) -> TypeGuard[RunningServer]:
+    """Tell whether this is a running server, and not for example the URL of one."""
+    return callable(getattr(given, "check_alive", None)) and callable(getattr(given, "pids", None))
 
 
 class ServerKind(Protocol):

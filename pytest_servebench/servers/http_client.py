@@ -107,7 +107,8 @@ class _Exchange:
             headers=dict(request.headers),
             data=request.body or None,
         ).prepare()
-        prepared.url = f"{scheme}://{target.authority}{request.path}"  # as it is, not normalised
+        path = target.full_path(request.path)
+        prepared.url = f"{scheme}://{target.authority}{path}"  # as it is, not normalised
         with requests.Session() as session:
             session.trust_env = False  # no proxy, no .netrc, no certificates of the environment
             session.mount(f"{scheme}://", _Adapter(target, self._watch))
@@ -115,7 +116,7 @@ class _Exchange:
                 prepared,
                 stream=True,
                 timeout=self._timeout,
-                verify=target.verify,
+                verify=target.tls is None or target.tls.verify,
                 allow_redirects=False,
             ) as response:
                 parts = []
@@ -188,7 +189,7 @@ class _Adapter(HTTPAdapter):
 
 
 def _pool(target: Target, watch: Callable[[socket.socket], None]) -> urllib3.HTTPConnectionPool:
-    if target.tls:
+    if target.tls is not None:
 
         class Secured(HTTPSConnection):
             def _new_conn(self) -> socket.socket:
@@ -203,8 +204,9 @@ def _pool(target: Target, watch: Callable[[socket.socket], None]) -> urllib3.HTT
         secure = urllib3.HTTPSConnectionPool(
             target.host,
             target.port,
-            ssl_context=target.ssl_context(),
-            cert_reqs="CERT_REQUIRED" if target.verify else "CERT_NONE",
+            ssl_context=target.tls.context(),
+            server_hostname=target.tls_name,
+            cert_reqs="CERT_REQUIRED" if target.tls.verify else "CERT_NONE",
         )
         secure.ConnectionCls = Secured
         return secure

@@ -67,7 +67,7 @@ FATAL = (
 )
 
 _MODEL_URL = re.compile(
-    r"(?P<address>[a-z+]+://[^/?#]+)/v1/models/(?P<model>[^/:?#]+(?:/(?:versions|labels)/[^/:?#]+)?)"
+    r"(?P<address>[a-z+]+://[^/?#]+(?:/[^?#]+?)?)/v1/models/(?P<model>[^/:?#]+(?:/(?:versions|labels)/[^/:?#]+)?)"
     r"(?:/|:predict)?",
     re.IGNORECASE,
 )

@@ -14,6 +14,9 @@ from pytest_servebench.errors import OptionError
 from pytest_servebench.load.runner import run_load
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
+from pytest_servebench.load.tls import Tls
+from pytest_servebench.protocols.base import HttpRequest
+from pytest_servebench.servers.probe import ask
 from tests.load.in_process import Made, make_load
 from tests.load.test_misbehaving import OK, REQUEST, always, assert_all, serving
 
@@ -56,7 +59,7 @@ def load(target: Target, **changes: object) -> Made:
 
 
 def test_tls_with_a_trusted_certificate(tls_port: int, certificate: Path) -> None:
-    target = Target.parse(f"https://localhost:{tls_port}", ca_file=str(certificate))
+    target = Target.parse(f"https://localhost:{tls_port}", Tls(ca_file=str(certificate)))
     assert_all(load(target), "ok")
 
 
@@ -67,13 +70,85 @@ def test_tls_refuses_a_certificate_that_nobody_vouches_for(tls_port: int) -> Non
 
 
 def test_tls_refuses_a_certificate_for_another_name(tls_port: int, certificate: Path) -> None:
-    result = load(Target.parse(f"https://127.0.0.1:{tls_port}", ca_file=str(certificate)))
+    result = load(Target.parse(f"https://127.0.0.1:{tls_port}", Tls(ca_file=str(certificate))))
     assert_all(result, "connect_error")
     assert any("IP address mismatch" in reason for reason in result.failures)
 
 
+def test_tls_by_a_name_other_than_the_address(tls_port: int, certificate: Path) -> None:
+    tls = Tls(ca_file=str(certificate), server_name="localhost")
+    assert_all(load(Target.parse(f"https://127.0.0.1:{tls_port}", tls)), "ok")
+    other = Tls(ca_file=str(certificate), server_name="elsewhere.example")
+    result = load(Target.parse(f"https://localhost:{tls_port}", other))
+    assert_all(result, "connect_error")
+    assert any("elsewhere.example" in reason for reason in result.failures)
+    assert any("--servebench-tls-server-name" in reason for reason in result.failures)
+
+
+@pytest.fixture
+def asking_port(certificate: Path) -> Iterator[int]:
+    """A server that wants a certificate of its clients."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificate))
+    context.load_cert_chain(certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def behave(link: socket.socket) -> None:
+        with context.wrap_socket(link, server_side=True) as secured:
+            always(OK)(secured)
+
+    with serving(behave) as port:
+        yield port
+
+
+def test_tls_with_a_certificate_of_the_client(asking_port: int, certificate: Path) -> None:
+    url, key = f"https://localhost:{asking_port}", certificate.with_name("key.pem")
+    for shown in (
+        Tls(ca_file=str(certificate), cert_file=str(certificate)),  # which holds its key
+        Tls(ca_file=str(certificate), cert_file=str(certificate.with_name("cert.pem")),
+            key_file=str(key)),
+    ):  # fmt: skip
+        assert_all(load(Target.parse(url, shown)), "ok")
+        assert ask(Target.parse(url, shown), HttpRequest("POST", "/p", body=b"x" * 9), 10)
+    result = load(Target.parse(url, Tls(ca_file=str(certificate))))
+    assert result.records.counts()["ok"] == 0
+
+
+@pytest.mark.parametrize(
+    ("cert", "key", "words"),
+    [
+        ("none.pem", None, r"--servebench-tls-cert=.*none.pem: .*PEM"),
+        ("cert.pem", None, r"--servebench-tls-cert=.*cert.pem: .*--servebench-tls-key"),
+        ("cert.pem", "cert.pem", r"--servebench-tls-key=.*cert.pem: .*PEM"),
+        ("cert.pem", "locked.pem", r"--servebench-tls-key=.*locked.pem: the key has a password"),
+        (None, "key.pem", r"--servebench-tls-key=.*key.pem: .*--servebench-tls-cert"),
+    ],
+)
+def test_certificates_of_the_client_that_cannot_be_used(
+    certificate: Path, cert: str | None, key: str | None, words: str
+) -> None:
+    locked = certificate.with_name("locked.pem")
+    if key == locked.name and not locked.exists():
+        subprocess.run(["openssl", "pkey", "-in", "key.pem", "-aes128", "-passout", "pass:secret",
+                        "-out", locked], cwd=certificate.parent, check=True)  # fmt: skip
+    files = {
+        name: str(certificate.with_name(file)) if file else None
+        for name, file in (("cert_file", cert), ("key_file", key))
+    }
+    with pytest.raises(OptionError, match=words):
+        Tls(**files).context()  # type: ignore[arg-type]
+
+
+def test_what_tls_is_told_survives_the_way_to_the_generator() -> None:
+    tls = Tls(verify=False, ca_file="a", server_name="b", cert_file="c", key_file="d")
+    spec = LoadSpec(
+        target=Target.parse("https://h/p", tls), requests=(REQUEST,), rate=1.0, duration=1.0,
+        buffer_size=1, workers=1,
+    )  # fmt: skip
+    assert LoadSpec.from_json(spec.to_json()) == spec
+
+
 def test_tls_without_verification(tls_port: int) -> None:
-    assert_all(load(Target.parse(f"https://127.0.0.1:{tls_port}", verify=False)), "ok")
+    assert_all(load(Target.parse(f"https://127.0.0.1:{tls_port}", Tls(verify=False))), "ok")
 
 
 def test_tls_to_a_server_that_does_not_speak_it() -> None:
@@ -90,7 +165,7 @@ def test_unreadable_certificates_are_refused_before_anything_starts(tmp_path: Pa
     with pytest.raises(OptionError, match=r"--servebench-tls-ca=.*empty.pem: no certificates"):
         run_load(
             LoadSpec(
-                target=Target.parse("https://localhost:1", ca_file=str(file)),
+                target=Target.parse("https://localhost:1", Tls(ca_file=str(file))),
                 requests=(REQUEST,), rate=1.0, duration=1.0, buffer_size=1, workers=1,
             )
         )  # fmt: skip
@@ -139,7 +214,9 @@ def test_name_that_does_not_exist() -> None:
         ("http://127.0.0.1:8501", "127.0.0.1:8501"),
         ("http://[::1]:80", "[::1]:80"),
         ("https://models.example", "models.example:443"),
+        ("http://127.0.0.1:8501/api/v2", "127.0.0.1:8501"),
         ("http+unix://%2Frun%2Fa%25b.sock", "localhost"),
+        ("http+unix://%2Frun%2Fa.sock/api", "localhost"),
         ("http+unix://%2Frun%2Fa%3Ab%40c%3F%23%5B.sock", "localhost"),
     ],
 )

@@ -17,6 +17,7 @@ import pytest
 
 from pytest_servebench.errors import OptionError, ServerDiedError, ServerStartError
 from pytest_servebench.load.target import Target
+from pytest_servebench.load.tls import Tls
 from pytest_servebench.model import ServedModel
 from pytest_servebench.servers import builtin_kinds, collect_kinds
 from pytest_servebench.servers.attached import any_server, checked_target
@@ -366,7 +367,7 @@ def test_token_that_no_header_can_carry(attach: Attach, token: str) -> None:
 
 
 def checked(url: str, option: str) -> Target:
-    return checked_target(url, option, verify=True, ca_file=None)
+    return checked_target(url, option, Tls())
 
 
 @pytest.mark.parametrize(
@@ -377,6 +378,8 @@ def checked(url: str, option: str) -> Target:
         ("HTTP://[::1]:8080", "http://[::1]:8080"),
         ("https://models.example", "https://models.example:443"),
         ("http+unix://%2Frun%2Fserver.sock", "http+unix://%2Frun%2Fserver.sock"),
+        ("http://localhost:8501/serving/", "http://localhost:8501/serving"),
+        ("https://models.example/a/b", "https://models.example:443/a/b"),
     ],
 )
 def test_url(url: str, expected: str) -> None:
@@ -394,8 +397,8 @@ def test_url(url: str, expected: str) -> None:
         ("http://localhost:0", "port 0"),
         ("http://localhost:99999", "(?i)port out of range"),
         ("http://localhost:http", "(?i)port could not be cast"),
-        ("http://localhost:8501/v1/models/x", "something after the port"),
-        ("http://localhost:8501?x=1", "something after the port"),
+        ("http://localhost:8501/a b", "not quoted"),
+        ("http://localhost:8501/größe", "not quoted"),
         ("http://[::1:8501", "(?i)invalid IPv6"),
     ],
 )
@@ -404,6 +407,26 @@ def test_url_that_is_none(url: str, reason: str) -> None:
         checked(url, "--servebench-tfserving-url")
     assert f"--servebench-tfserving-url={url}: " in str(caught.value)
     assert "give http://HOST:PORT" in str(caught.value)
+
+
+def test_a_path_comes_before_those_of_the_protocol(attach: Attach) -> None:
+    with answering(200, RIGHT) as (url, requests):
+        server = attach("tensorflow_serving", f"{url}/gateway/tf/")
+        assert server.base_url == f"{url}/gateway/tf"
+    assert {path for path, _ in requests} == {"/gateway/tf/v1/models/tiny:predict"}
+
+
+def test_a_url_of_predictions_is_told_what_is_enough(attach: Attach) -> None:
+    with pytest.raises(OptionError, match=r"--servebench-torchserve-url=.*give http://h:1/a") as no:
+        attach("torchserve", "http://h:1/a/predictions/adder")
+    assert "/predictions is added" in str(no.value)
+
+
+@pytest.mark.parametrize("tail", ["?key=hunter2", "/a?key=hunter2", "#hunter2"])
+def test_url_with_a_query_is_refused_and_not_repeated(tail: str) -> None:
+    with pytest.raises(OptionError, match="query or fragment") as caught:
+        checked(f"http://localhost:80{tail}", "--url")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_url_with_a_password_is_not_repeated() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pytest_servebench.load.target import Target
+from pytest_servebench.load.tls import Tls
 from pytest_servebench.protocols.base import HttpRequest
 from pytest_servebench.servers.ports import free_ports
 from pytest_servebench.servers.probe import NoAnswerError, ask
@@ -175,10 +176,13 @@ def test_unix_socket(tmp_path: Path) -> None:
 
 def test_tls(tls_port: int, certificate: Path) -> None:
     url = f"https://localhost:{tls_port}"
-    assert ask(Target.parse(url, ca_file=str(certificate)), GET, 10).status == 200
-    assert ask(Target.parse(f"https://127.0.0.1:{tls_port}", verify=False), GET, 10).status == 200
+    assert ask(Target.parse(url, Tls(ca_file=str(certificate))), GET, 10).status == 200
+    anybody = Target.parse(f"https://127.0.0.1:{tls_port}", Tls(verify=False))
+    assert ask(anybody, GET, 10).status == 200
+    named = Tls(ca_file=str(certificate), server_name="localhost")
+    assert ask(Target.parse(f"https://127.0.0.1:{tls_port}", named), GET, 10).status == 200
     with pytest.raises(NoAnswerError, match=r"verify failed.*--servebench-tls-ca") as no:
         ask(url, GET, 10)
     assert no.value.final
     with pytest.raises(NoAnswerError, match="certificate verify failed"):
-        ask(Target.parse(f"https://127.0.0.1:{tls_port}", ca_file=str(certificate)), GET, 10)
+        ask(Target.parse(f"https://127.0.0.1:{tls_port}", Tls(ca_file=str(certificate))), GET, 10)

@@ -241,6 +241,8 @@ def notes(base: Run, new: Run) -> tuple[str, ...]:
             "Whether schedule, requests, timeout and warm-up were the same is not known: "
             f"{joined(unknown)} does not say. Save it anew to know."
         )
+    for side, run in (("BASE", base), ("NEW", new)):
+        found += [f"{side}: {clean(one)}." for one in run.left_out]
     return tuple(found)
 
 

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from pytest_servebench.bootstrap import Z
 from pytest_servebench.decoding import as_object, decode
 from pytest_servebench.estimates import Distribution, Estimate, Summary
 from pytest_servebench.load.records import Outcome, Records
+from pytest_servebench.report.text import clean
 from pytest_servebench.results import CaseResult, Generator, Resources, ServerInfo
 from pytest_servebench.stats import PERMILLES, summarize
 
+_LONGEST: Final = 1e6  # seconds of a round, such that nanoseconds of all rounds can be added
 _LATENCIES: Final = (*PERMILLES, "mean")
 _NOTHING: Final = Distribution(0, None, None, None, None, dict.fromkeys(PERMILLES))
 _NO_SERVER: Final = ServerInfo("", "no server", "", "", "", None, None, ())
@@ -47,11 +50,6 @@ class _Moments:
     iqr: float
 
 
-@dataclass(frozen=True)
-class _Rounds:
-    data: list[float]
-
-
 def plain_case(entry: Mapping[str, Any], where: str) -> CaseResult:
     """Return a benchmark's entry as a case.
 
@@ -71,8 +69,9 @@ def plain_case(entry: Mapping[str, Any], where: str) -> CaseResult:
     rounds = decode(_Number, stats, f"{where}.stats").rounds
     if rounds < 1:
         raise ValueError(f"{where}.stats.rounds is {rounds}, not 1 or more")
-    data = stats.get("data")
-    estimates = _of_data(data, where) if data else _of_moments(stats, rounds, where)
+    samples = np.array([one for one in _rounds(stats) if _is_time(one)], dtype=np.float64)
+    estimates = _of_data(samples) if len(samples) else _of_moments(stats, rounds, where)
+    rounds = len(samples) or rounds
     return CaseResult(
         name=names.name, nodeid=names.fullname, server=_NO_SERVER, rate=0.0, buffer_size=0,
         duration=0.0, workers=0, seed=0, model="", weights_sha256="", input_source="", failures={},
@@ -85,14 +84,43 @@ def plain_case(entry: Mapping[str, Any], where: str) -> CaseResult:
     )  # fmt: skip
 
 
+def left_out(entry: Mapping[str, Any], where: str) -> str:
+    """Return what of the data of such a benchmark is not in its figures; empty where all is.
+
+    Tools that pack files cut data, and write text in place of what is missing.
+    """
+    stats = entry["stats"]
+    data = _rounds(stats)
+    odd = [one for one in data if not _is_time(one)]
+    about = f"{where} ({clean(entry['name'])})"
+    if odd:
+        return (
+            f"{about}: {len(odd)} of {len(data)} rounds are no times, such as "
+            f"{clean(repr(odd[0]))[:40]}, and are left out"
+        )
+    if data and len(data) < stats["rounds"]:
+        return f"{about}: its data has only {len(data)} of {stats['rounds']} rounds"
+    return ""
+
+
 def is_plain(case: CaseResult) -> bool:
     """Tell whether a case is such a benchmark: nothing is known of server, load and generator."""
     return case.server == _NO_SERVER
 
 
-def _of_data(data: Any, where: str) -> dict[str, Estimate]:
+def _rounds(stats: Mapping[str, Any]) -> list[Any]:
+    data = stats.get("data")
+    return data if isinstance(data, list) else []
+
+
+def _is_time(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value <= _LONGEST  # NaN is not
+
+
+def _of_data(samples: npt.NDArray[np.float64]) -> dict[str, Estimate]:
     """Return the figures of rounds that were run one after another, alike neighbours included."""
-    samples = np.array(decode(_Rounds, {"data": data}, f"{where}.stats").data)
     done = np.cumsum(np.round(samples * 1e9)).astype(np.int64)
     started = np.concatenate([[0], done[:-1]])
     n = len(samples)

@@ -337,6 +337,7 @@ class Run:
         not_measured: cases that were selected and have no result: their server died, they were
             skipped, or the session ended before.
         schema_version: of the file that it was read from.
+        left_out: what the file has that could not be read, a line each; not part of the JSON.
     """
 
     name: str
@@ -348,6 +349,7 @@ class Run:
     deaths: tuple[ServerDeath, ...] = ()
     not_measured: int = 0
     schema_version: int = SCHEMA_VERSION
+    left_out: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run as plain data for JSON, without the records."""

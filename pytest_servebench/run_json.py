@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 from pytest_servebench.decoding import as_object, decode
 from pytest_servebench.errors import SavedRunError
-from pytest_servebench.plain_benchmarks import plain_case
+from pytest_servebench.plain_benchmarks import left_out, plain_case
 from pytest_servebench.report.text import clean
 from pytest_servebench.results import SCHEMA_VERSION, CaseResult, Run, VerdictWord
 
@@ -179,22 +179,32 @@ def _check_schema(path: Path, data: Mapping[str, Any], any_schema: bool) -> None
 def _of_benchmarks(path: Path, data: Mapping[str, Any], *, any_schema: bool) -> Run:
     """Return what a file of pytest-benchmark says: all of our own cases, little of any others."""
     cases: list[CaseResult] = []
+    missing: list[str] = []
+    unread: list[str] = []
     for index, one in enumerate(data["benchmarks"]):
         where = f"benchmarks[{index}]"
-        entry = as_object(one, where)
-        extra = entry.get("extra_info")
+        extra = one.get("extra_info") if isinstance(one, Mapping) else None
         own = extra.get("servebench") if isinstance(extra, Mapping) else None
         if isinstance(own, Mapping):
             _check_schema(path, own, any_schema)
             cases.append(from_dict(own, f"{where}.extra_info.servebench"))
-        else:
-            cases.append(plain_case(entry, where))
+            continue
+        try:
+            cases.append(plain_case(as_object(one, where), where))
+        except ValueError as error:
+            unread.append(str(error))
+            continue
+        missing += filter(None, [left_out(one, where)])
+    if unread and not cases:
+        raise ValueError(unread[0])
+    missing += [f"{problem}: this benchmark is left out" for problem in unread]
     return Run(
         name=path.stem,
         started=str(data.get("datetime", "")),
         machine=_machine(data.get("machine_info")),
         versions={},
         cases=tuple(cases),
+        left_out=tuple(missing),
     )
 
 
@@ -210,7 +220,7 @@ def _machine(info: Any) -> dict[str, Any]:
         "system": f"{info.get('system', '')} {info.get('release', '')}".strip(),
         "python": info.get("python_version"),
     }
-    return {name: fact for name, fact in facts.items() if fact}
+    return {name: fact for name, fact in facts.items() if fact and isinstance(fact, str | int)}
 
 
 def from_dict(data: Mapping[str, Any], where: str = "case") -> CaseResult:

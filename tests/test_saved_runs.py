@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench.comparability import differences
+from pytest_servebench.cli import main
+from pytest_servebench.comparability import differences, notes
 from pytest_servebench.errors import SavedRunError
 from pytest_servebench.results import ClauseResult, ServerDeath
 from pytest_servebench.run_json import from_dict
@@ -271,11 +273,55 @@ def test_a_plain_benchmark_with_data_has_percentiles(tmp_path: Path) -> None:
     assert estimates["p99"].high is None
 
 
+@pytest.mark.parametrize("odd", ["… 40 rounds more", None, True, [1.0], -0.5, 1e300, float("nan")])
+def test_rounds_that_are_no_times_are_left_out_and_said(odd: object, tmp_path: Path) -> None:
+    data = [0.010, 0.011, odd, 0.012]
+    run = read_run(written(tmp_path, benchmarks(data=data, rounds=44, ops=math.inf)))
+    assert run.cases[0].summary.arrivals == 3
+    assert run.cases[0].summary.estimates["p50"].value == pytest.approx(0.011)
+    (said,) = run.left_out
+    assert "benchmarks[0] (test_a): 1 of 4 rounds" in said
+    assert said in " ".join(notes(run, RUN))
+
+
+def test_data_without_any_time_leaves_the_moments(tmp_path: Path) -> None:
+    run = read_run(written(tmp_path, benchmarks(data=["cut"])))
+    assert set(run.cases[0].summary.estimates) == {"p50", "mean"}
+    assert "1 of 1 rounds" in run.left_out[0]
+    run = read_run(written(tmp_path, benchmarks(data=[0.02])))
+    assert "only 1 of 100 rounds" in run.left_out[0]
+
+
+def test_a_benchmark_that_cannot_be_read_costs_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = json.loads(benchmarks())
+    broken = json.loads(benchmarks(mean=float("nan")))["benchmarks"][0]
+    data["benchmarks"] += [broken, {"name": "test_b", "fullname": "b.py::test_b", "stats": None}]
+    path = written(tmp_path, json.dumps(data))
+    run = read_run(path)
+    assert len(run.cases) == 1
+    first, second = run.left_out
+    assert "benchmarks[1].stats.mean" in first
+    assert "benchmarks[2].stats" in second
+    for command in ("show", "report"):
+        assert main([command, str(path)]) == 0
+        said = capsys.readouterr().err
+        assert first in said
+        assert second in said
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+def test_files_of_other_encodings(encoding: str, tmp_path: Path) -> None:
+    for content in (benchmarks(), json.dumps(saved.plain(RUN))):
+        run = read_run(written(tmp_path, content))
+        assert read_run(written(tmp_path, content.encode(encoding))) == run
+
+
 @pytest.mark.parametrize(
     ("content", "part"),
     [
         (benchmarks(median=None), "benchmarks[0].stats.median is None, not a number"),
-        (benchmarks(data=[0.1, "x"]), "benchmarks[0].stats.data[1] is 'x'"),
         (benchmarks(rounds=0), "rounds is 0"),
         ('{"benchmarks": [{"name": "a", "fullname": "a"}]}', "benchmarks[0].stats is None"),
         ('{"benchmarks": [7]}', "benchmarks[0] is 7, not an object"),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
+from pytest_servebench.report.text import clean
+from pytest_servebench.results import Run
 from pytest_servebench.run_names import LATEST, RESULTS
 
 
@@ -31,3 +34,9 @@ def add_results(
         metavar="DIR",
         help=f"{meaning} (default: {RESULTS})",
     )
+
+
+def say_left_out(path: Path, saved: Run) -> None:
+    """Say what a file has that could not be read: on stderr, since JSON may go to stdout."""
+    for one in saved.left_out:
+        print(f"{clean(path)}: {clean(one)}", file=sys.stderr)

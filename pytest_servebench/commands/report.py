@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from pytest_servebench.commands.arguments import add_results, add_run
+from pytest_servebench.commands.arguments import add_results, add_run, say_left_out
 from pytest_servebench.errors import OptionError
 from pytest_servebench.report import write_report
 from pytest_servebench.report.text import clean
@@ -44,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
 
     path = find_run(options.run, options.results)
     saved, report = read_file(path)
+    say_left_out(path, saved)
     output: Path | None = options.output
     if output is None and path.name != RUN_FILE:
         output = path.with_suffix(".html")

@@ -10,7 +10,7 @@ from typing import Final
 
 from _pytest._io import TerminalWriter
 
-from pytest_servebench.commands.arguments import add_results, add_run
+from pytest_servebench.commands.arguments import add_results, add_run, say_left_out
 from pytest_servebench.errors import OptionError
 from pytest_servebench.report.markdown import markdown
 from pytest_servebench.report.terminal import write_tables
@@ -55,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
     """
     path = find_run(options.run, options.results)
     whole, _ = read_file(path)
+    say_left_out(path, whole)
     part = _part(whole, options.case)
     if options.format == "table":
         verbosity = int(options.verbose or options.case is not None)

@@ -151,7 +151,9 @@ def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 def _of_rows(
     path: Path, rows: Sequence[tuple[int, list[str]]], column: str, delimiter: str
 ) -> _Column:
-    line, first = rows[0]
+    if not rows:
+        return _Column(())
+    first = rows[0][1]
     names = [] if any(_is_time(cell) for cell in first) else first
     if len(names) == 1 and len(rows) > 1 and not any(map(_is_time, rows[1][1])):
         names = []  # not a heading, but text

@@ -92,7 +92,8 @@ class Baseline:
             machine: this session's run, for its machine; its cases are not looked at.
             among: gates of the whole session: the more are judged, the stricter each must be.
         """
-        new = dataclasses.replace(machine, cases=(case,))
+        # The session itself goes on still, which is nothing against the case.
+        new = dataclasses.replace(machine, cases=(case,), finished=True)
         base = self._partner(case)
         if base is None:
             clauses = [self._without_partner(gate, case) for gate in self.gates]

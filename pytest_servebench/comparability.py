@@ -30,6 +30,7 @@ ALLOWABLE: Final[Mapping[str, str]] = MappingProxyType(
         "implementation": "the server is another program or version",
         "weights": "the model has other weights",
         "schema": "a file is of another version of the schema",
+        "unfinished": "a session did not come to its end, or runs still",
         "workload": "arrivals, requests, times, connections, threads or inputs are others",
     }
 )
@@ -99,7 +100,12 @@ def match(base: Run, new: Run) -> tuple[Pair, ...]:
 
 def differences(base: Run, new: Run) -> tuple[Difference, ...]:
     """Return all that makes the runs no equals, each in one line with what both sides have."""
-    found = [*_unmatched(base, new), *_machines(base, new), *_schemas(base, new)]
+    found = [
+        *_unfinished(base, new),
+        *_unmatched(base, new),
+        *_machines(base, new),
+        *_schemas(base, new),
+    ]
     pairs = match(base, new)
     seen = Counter(one for pair in pairs for one in _of_pair(pair))
     for about in _FACTS:
@@ -160,6 +166,18 @@ def _by_key(run: Run) -> dict[Key, tuple[CaseResult, ...]]:
 
 def _by_repeat(case: CaseResult) -> tuple[int, str]:
     return repeat_of(case), case.records_file
+
+
+def _unfinished(base: Run, new: Run) -> list[Difference]:
+    return [
+        Difference(
+            "unfinished",
+            f"{side} did not come to its end, or runs still; "
+            f"{counted(run.not_measured, 'selected case')} not measured",
+        )
+        for side, run in (("BASE", base), ("NEW", new))
+        if not run.finished
+    ]
 
 
 def _unmatched(base: Run, new: Run) -> list[Difference]:

@@ -13,6 +13,7 @@ import pytest
 from pytest_servebench import benchmark_bridge, judgement
 from pytest_servebench.load_fixture import LOAD
 from pytest_servebench.results import CaseResult, TestOutcome
+from pytest_servebench.saving import keep
 from pytest_servebench.session import ServebenchSession
 from pytest_servebench.state import session_of
 
@@ -43,6 +44,7 @@ def settle(item: pytest.Item) -> CaseResult | None:
         case.result = state.against_baseline(case.result)
     benchmark_bridge.forget(item.config, item.nodeid, but=load.benchmark)
     benchmark_bridge.attach(load.benchmark, state.recorded.add(case.result), valid=valid)
+    keep(state)
     item.user_properties[:] = [
         *_without_ours(item.user_properties), *_properties(case.result)
     ]  # fmt: skip
@@ -87,6 +89,7 @@ class Outcomes:
             outcome = outcome_of(report, result.test_outcome)
             if outcome != result.test_outcome:
                 self._state.recorded.note_outcome(result, outcome)
+                keep(self._state)
 
 
 def outcome_of(report: pytest.TestReport, before: TestOutcome | None) -> TestOutcome | None:

@@ -56,3 +56,13 @@ class SavedRunError(ServebenchError):
 
 class NoSuchRunError(SavedRunError):
     """There is no saved run of this name."""
+
+
+def described(error: BaseException) -> str:
+    """Return an error's type and text; of one that cannot even be told, its type."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:
+        return name
+    return f"{name}: {text}" if text else name

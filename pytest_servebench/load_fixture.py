@@ -130,10 +130,12 @@ class PoissonLoad:
         self.case = LoadedCase(result)
         records = result.records
         assert records is not None
-        config.hook.pytest_servebench_case_finished(config=config, result=result)
         benchmark_bridge.record(self._item, self.benchmark, records.latency()[records.ok].tolist())
         if result.invalid_reason:
             self.case.result = dataclasses.replace(result, verdict="invalid")
+        # Last: what others' hooks raise may fail the test, and costs nothing that was measured.
+        config.hook.pytest_servebench_case_finished(config=config, result=result)
+        if result.invalid_reason:
             judgement.raise_invalid(self.case.result)
         return self.case
 

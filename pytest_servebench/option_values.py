@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+from pytest_servebench.files import LONGEST_NAME
+
 UNITS: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 """Units of time spans, in seconds."""
 
@@ -108,6 +110,8 @@ def run_name(text: str) -> str:
     """Read the name of a run: one that a directory can have."""
     if text and (not re.fullmatch(r"[\w][\w.+-]*", text) or text == "latest"):
         raise ValueError("give letters, digits, and . + - _ in between, and not latest")
+    if len(os.fsencode(text)) > LONGEST_NAME:
+        raise ValueError(f"it is too long for a directory: give at most {LONGEST_NAME} bytes")
     return text
 
 

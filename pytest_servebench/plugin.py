@@ -13,7 +13,7 @@ import pytest
 
 # Before anything else is imported from the package, so that asserts in it are rewritten too.
 from pytest_servebench import benchmark_bridge, cases, conclusion, options
-from pytest_servebench.errors import OptionError, ServebenchError
+from pytest_servebench.errors import OptionError, ServebenchError, described
 from pytest_servebench.fixtures import (
     buffer_size,
     model_server,
@@ -24,12 +24,13 @@ from pytest_servebench.fixtures import (
     tensorflow_serving,
     torchserve,
 )
+from pytest_servebench.json_text import plain
 from pytest_servebench.load_fixture import LOAD
 from pytest_servebench.option_reading import read_option
 from pytest_servebench.progress import Progress
 from pytest_servebench.report import PAGE_FILE
 from pytest_servebench.revival import revive
-from pytest_servebench.saving import save_run
+from pytest_servebench.saving import save_json, write_reports
 from pytest_servebench.session import ServebenchSession
 from pytest_servebench.state import PROGRESS, SESSION, session_of
 
@@ -44,6 +45,10 @@ __all__ = [
     "torchserve",
 ]
 
+# How a session ends that was neither interrupted nor broken off by an error of pytest's own.
+_ENDED = (
+    pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED,
+)  # fmt: skip
 _REFUSAL = "servebench_refusal"  # of a worker of pytest-xdist, sent to its controller
 _NO_WORKERS = (
     "-n: servers that are loaded at the same time make each other's numbers wrong. Run load tests "
@@ -178,6 +183,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         state.directory()
     except ServebenchError as error:
         raise pytest.UsageError(str(error)) from None
+    state.orderly_end.install()
 
 
 def pytest_report_collectionfinish(
@@ -289,27 +295,42 @@ def pytest_benchmark_scale_unit(
     )
 
 
-@pytest.hookimpl(optionalhook=True)
+@pytest.hookimpl(optionalhook=True, trylast=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     """Put the run beside pytest-benchmark's own data; called twice where two files are written."""
     state = session_of(config)
     if state.results:
         output_json["servebench"] = state.report()
+        # Its own encoder writes NaN, which is no JSON, and fails on keys that are no texts.
+        output_json.update(plain(output_json))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Save the run, also one that was interrupted."""
     state = session_of(session.config)
-    state.servers.stop_all()
-    if state.results:
-        with session.config.stash[PROGRESS].shown("saving the run, its plots and its page"):
-            found = save_run(state)
-        if not found and session.exitstatus == pytest.ExitCode.OK:
-            # A job that holds later runs to this one must not go on as if it were there.
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    else:
-        state.discard_empty_directory()
+    state.finished = session.exitstatus in _ENDED
+    found = True
+    try:
+        if state.results:
+            found = save_json(state)
+        with state.attempt("a server", failure="could not be stopped"):
+            state.servers.stop_all()
+        if state.results:
+            with session.config.stash[PROGRESS].shown("saving the run, its plots and its page"):
+                write_reports(state)
+        else:
+            state.discard_empty_directory()
+    except KeyboardInterrupt as error:
+        # The second one, or one that came late: what is done is done, and the servers' supervisors
+        # see to these when this process ends.
+        state.troubles.append(f"interrupted while it was saved: {described(error)}")
+        session.exitstatus = pytest.ExitCode.INTERRUPTED
+    if not found and session.exitstatus == pytest.ExitCode.OK:
+        # A job that holds later runs to this one must not go on as if it were there.
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if (status := state.orderly_end.status) is not None:
+        session.exitstatus = status
 
 
 @pytest.hookimpl(trylast=True)
@@ -369,6 +390,8 @@ def _shown(config: pytest.Config, path: Path) -> Path:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave no half-written live line behind."""
+    if SESSION in config.stash:
+        config.stash[SESSION].orderly_end.uninstall()
     if PROGRESS in config.stash:
         config.stash[PROGRESS].close()
     sys.stdout.flush()

@@ -336,6 +336,8 @@ class Run:
         deaths: servers that ended while tests needed them, in the order of that.
         not_measured: cases that were selected and have no result: their server died, they were
             skipped, or the session ended before.
+        finished: whether the session came to its own end; not where it was interrupted or killed,
+            nor while it runs.
         schema_version: of the file that it was read from.
         left_out: what the file has that could not be read, a line each; not part of the JSON.
     """
@@ -348,12 +350,13 @@ class Run:
     interleaved: bool = False
     deaths: tuple[ServerDeath, ...] = ()
     not_measured: int = 0
+    finished: bool = True
     schema_version: int = SCHEMA_VERSION
     left_out: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the run as plain data for JSON, without the records."""
-        return {
+    def to_dict(self, *, cases: bool = True) -> dict[str, Any]:
+        """Return the run as plain data for JSON, without the records; ``cases`` may be left out."""
+        data: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "run": self.name,
             "started": self.started,
@@ -362,8 +365,11 @@ class Run:
             "interleaved": self.interleaved,
             "deaths": [dataclasses.asdict(death) for death in self.deaths],
             "not_measured": self.not_measured,
-            "cases": [case.to_dict() for case in self.cases],
+            "finished": self.finished,
         }
+        if cases:
+            data["cases"] = [case.to_dict() for case in self.cases]
+        return data
 
 
 def load_records(case: CaseResult, directory: Path) -> Records | None:

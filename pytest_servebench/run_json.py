@@ -43,11 +43,15 @@ class Heading:
         run: its name.
         started: when, ISO 8601.
         cases: in the order of running.
+        finished: whether its session came to its own end.
+        not_measured: cases that were selected and have no result.
     """
 
     run: str
     started: str
     cases: tuple[CaseHeading, ...]
+    finished: bool = True
+    not_measured: int = 0
 
 
 def read_file(path: Path, *, any_schema: bool = False) -> tuple[Run, Mapping[str, Any]]:

@@ -2,67 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from pytest_servebench import benchmark_bridge
+from pytest_servebench.files import write_whole
+from pytest_servebench.json_text import to_json
 from pytest_servebench.report import PAGE_FILE, SUMMARY_FILE, write_summary
 from pytest_servebench.report.markdown import markdown
 from pytest_servebench.report.text import clean
 from pytest_servebench.run_json import RUN_FILE
 from pytest_servebench.run_names import LATEST, give_name
-from pytest_servebench.session import ServebenchSession, write_json
+from pytest_servebench.session import ServebenchSession
+
+_MAKE_AGAIN: Final = "pytest-servebench report {} makes it again"
 
 
-def save_run(session: ServebenchSession) -> bool:
-    """Write JSON, summary text, plots and page into the run's directory.
+def keep(session: ServebenchSession) -> None:
+    """Bring the run's JSON up to date after a case, so that no end of the session can lose it."""
+    with session.attempt(RUN_FILE):
+        directory = session.directory()
+        directory.mkdir(parents=True, exist_ok=True)
+        session.run_file.write(session.run(), directory)
 
-    The records and the servers' logs are there already: they are written as they come. What cannot
-    be written costs nothing else, and becomes a line of ``session.troubles``.
+
+def save_json(session: ServebenchSession) -> bool:
+    """Write the whole JSON, and give the run its names.
+
+    What cannot be written costs nothing else, and becomes a line of ``session.troubles``.
 
     Returns:
         Whether later runs find this one: its JSON is there, and has the name that was asked for.
     """
+    keep(session)  # pytest-benchmark may take seconds for what it knows of the machine
     directory = session.directory()
-    settings = session.settings
-    with _attempt(session, RUN_FILE):
+    found = False
+    with session.attempt(RUN_FILE):
         report = benchmark_bridge.report(session.config)
         report["servebench"] = session.report()
-        write_json(directory / RUN_FILE, report)
-    found = not session.troubles and _named(session, directory)
-    run = session.run()
-    again = f"pytest-servebench report {directory} makes it again"
-    with _attempt(session, SUMMARY_FILE, again):
+        write_whole(directory / RUN_FILE, f"{to_json(report)}\n".encode(), sync=True)
+        found = True
+    return found and _named(session, directory)
+
+
+def write_reports(session: ServebenchSession) -> None:
+    """Write summary text, plots, page and Markdown into the run's directory.
+
+    Records and servers' logs are there already: they are written as they come. What cannot be
+    written costs nothing else, and becomes a line of ``session.troubles``. A session that was
+    interrupted is to end soon: it draws nothing.
+    """
+    directory, settings, run = session.directory(), session.settings, session.run()
+    again = _MAKE_AGAIN.format(directory)
+    with session.attempt(SUMMARY_FILE, again):
         write_summary(run, directory)
-    if settings.plots:
-        with _attempt(session, "plots", again):
+    if settings.plots and session.finished:
+        with session.attempt("plots", again):
             from pytest_servebench.report.plots import draw_plots  # noqa: PLC0415 - matplotlib
 
             draw_plots(run, directory)
-    if settings.page:
-        with _attempt(session, PAGE_FILE, again):
+    if settings.page and session.finished:
+        with session.attempt(PAGE_FILE, again):
             from pytest_servebench.report.page import write_page  # noqa: PLC0415 - jinja2
 
             write_page(run, directory, session.report())
     if settings.markdown is not None:
         remedy = "give a file in a directory that exists and can be written to"
-        with (
-            _attempt(session, f"--servebench-markdown={settings.markdown}", remedy),
-            settings.markdown.open("a") as file,
-        ):
-            file.write(markdown(run))
-    return found
+        with session.attempt(f"--servebench-markdown={settings.markdown}", remedy):
+            _append(settings.markdown, markdown(run))
+    if (settings.plots or settings.page) and not session.finished:
+        session.troubles.append(
+            f"no plots and no page, as the session did not come to its end; "
+            f"pytest-servebench report {clean(directory)} makes them"
+        )
 
 
-@contextmanager
-def _attempt(session: ServebenchSession, what: str, remedy: str = "") -> Iterator[None]:
-    """Have what goes wrong in the body told at the end of the session, and nothing else."""
-    try:
-        yield
-    except Exception as error:
-        text = f"{what} could not be written: {type(error).__name__}: {error}"
-        session.troubles.append(clean(f"{text}; {remedy}" if remedy else text))
+def _append(path: Path, text: str) -> None:
+    """Add a text to a file, such as the summary of a CI job, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if path.exists() and not path.is_file():  # /dev/stdout
+        with path.open("a") as stream:
+            stream.write(text)
+        return
+    with path.open("ab") as file:
+        before = file.tell()
+        try:
+            file.write(text.encode("utf-8", "backslashreplace"))
+            file.flush()
+        except BaseException:
+            file.truncate(before)
+            raise
 
 
 def _named(session: ServebenchSession, directory: Path) -> bool:
@@ -73,6 +105,12 @@ def _named(session: ServebenchSession, directory: Path) -> bool:
     """
     results, name = session.settings.results, session.settings.save
     _attempt_name(session, results / LATEST, directory, needed=(results / LATEST).exists())
+    if name and not session.finished:
+        session.troubles.append(
+            f"--servebench-save={name}: not given, as the session did not come to its end; the run "
+            f"itself is in {clean(directory)}"
+        )
+        return False
     return not name or _attempt_name(session, results / name, directory)
 
 

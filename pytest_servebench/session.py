@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import platform
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from pytest_servebench.baseline import Baseline
-from pytest_servebench.errors import ModelError, OptionError
+from pytest_servebench.decoding import decode
+from pytest_servebench.errors import ModelError, OptionError, ServerStartError, described
+from pytest_servebench.files import file_name
+from pytest_servebench.json_text import plain
+from pytest_servebench.machine import installed_versions, machine_facts
 from pytest_servebench.model import ServedModel
 from pytest_servebench.model_loading import load_model
 from pytest_servebench.option_reading import read_settings
 from pytest_servebench.options import InconclusivePolicy, Settings
+from pytest_servebench.orderly_end import OrderlyEnd
 from pytest_servebench.recorded import RecordedCases
-from pytest_servebench.report.files import write_whole
+from pytest_servebench.report.text import clean
 from pytest_servebench.results import CaseResult, LogPart, Run, ServerDeath, ServerInfo
+from pytest_servebench.run_file import GrowingRunFile
 from pytest_servebench.servers import builtin_kinds, collect_kinds
 from pytest_servebench.servers.base import RunningServer, ServerKind
 from pytest_servebench.servers.logs import line_counts
 from pytest_servebench.servers.shared import SharedServers
 
-_VERSIONED = (
-    "pytest-servebench", "pytest", "pytest-benchmark", "numpy", "uvloop", "httptools",
-    "tensorflow-cpu", "tensorflow", "torch", "torchserve",
-)  # fmt: skip
+# What a hook of a user's may raise: pytest's own outcomes are no exceptions to Python.
+_FAILURES = (Exception, SystemExit, pytest.fail.Exception, pytest.skip.Exception)
 
 
 class ServebenchSession:
@@ -49,6 +50,9 @@ class ServebenchSession:
         self.results = self.recorded.results
         self.deaths: list[ServerDeath] = []
         self.troubles: list[str] = []  # what could not be saved, a line each
+        self.finished = False  # whether the session has come to its own end
+        self.orderly_end = OrderlyEnd()
+        self.run_file = GrowingRunFile()
         self.needed_kinds: frozenset[str] = frozenset()
         self.cases = 0  # how many this session has
         self.baseline: Baseline | None = None
@@ -148,12 +152,19 @@ class ServebenchSession:
                 f"{', '.join(sorted(model.artifacts)) or 'none'}"
             )
         # Further starts lie within the kind's own directory: another kind may be called toy-2.
-        directory = first = self.directory() / "servers" / name
+        directory = first = self.directory() / "servers" / file_name(name)
         attempt = 1
         while directory.exists():
             attempt += 1
             directory = first / str(attempt)
-        directory.mkdir(parents=True)
+        try:
+            directory.mkdir(parents=True)
+        except OSError as error:
+            raise ServerStartError(
+                f"{name} was not started: its logs cannot be written to {directory}: "
+                f"{error.strerror}. Make room there or make it writable, or give another directory "
+                "by --servebench-results."
+            ) from error
         return kind.start(model, self.settings.server, directory)
 
     def kind(self, name: str) -> ServerKind:
@@ -281,18 +292,35 @@ class ServebenchSession:
         return f"{1 + ids.index(nodeid)}/{self.cases}" if nodeid in self.lines else ""
 
     def save_records(self, result: CaseResult) -> CaseResult:
-        """Write the result's records at once, before anything can go wrong, and name their file."""
-        safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in result.name).strip("_")
-        name = f"records/{safe}.npz"
-        path = self.directory() / name
-        path.parent.mkdir(exist_ok=True)
-        number = 1
-        while path.exists():
-            number += 1
-            path = path.with_name(f"{safe}-{number}.npz")
-        if result.records is not None:
-            result.records.save(path)
-        return dataclasses.replace(result, records_file=f"records/{path.name}")
+        """Write the result's records at once, before anything can go wrong, and name their file.
+
+        Where they cannot be written, the result names none, and a trouble says why.
+        """
+        safe = file_name(result.name)
+        path = self.directory() / "records" / f"{safe}.npz"
+        with self.attempt(f"the records of {result.name}", "its figures are kept"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            number = 1
+            while path.exists():
+                number += 1
+                path = path.with_name(f"{safe}-{number}.npz")
+            if result.records is not None:
+                result.records.save(path)
+            return dataclasses.replace(result, records_file=f"records/{path.name}")
+        return result
+
+    @contextmanager
+    def attempt(
+        self, what: str, remedy: str = "", *, failure: str = "could not be written"
+    ) -> Iterator[None]:
+        """Have what goes wrong in the body told at the end of the session, and nothing else."""
+        try:
+            yield
+        except _FAILURES as error:
+            text = f"{what} {failure}: {described(error)}"
+            trouble = clean(f"{text}; {remedy}" if remedy else text)
+            if trouble not in self.troubles:  # what is written after each case may fail each time
+                self.troubles.append(trouble)
 
     def log_parts(self, before: Mapping[Path, int]) -> tuple[LogPart, ...]:
         """Return what logs have gained since they had so many lines."""
@@ -312,6 +340,7 @@ class ServebenchSession:
             interleaved=self.settings.interleave,
             deaths=tuple(self.deaths),
             not_measured=max(0, self.cases - len(self.results)),  # a test may run more than once
+            finished=self.finished,
         )
 
     @cached_property
@@ -324,49 +353,21 @@ class ServebenchSession:
         return installed_versions()
 
     def report(self) -> dict[str, Any]:
-        """Return what goes under ``servebench`` in the JSON, once changed by the hooks."""
+        """Return what goes under ``servebench`` in the JSON, once changed by the hooks.
+
+        A hook that fails, or that leaves something that is no run any more, is a trouble.
+        """
         if self._report is None:
-            self._report = self.run().to_dict()
-            self.config.hook.pytest_servebench_update_report(
-                config=self.config, report=self._report
-            )
+            own = self._report = self.run().to_dict()
+            changed = self.run().to_dict()
+            hook = "pytest_servebench_update_report"
+            with self.attempt(f"{hook}:", failure="it failed"):
+                self.config.hook.pytest_servebench_update_report(config=self.config, report=changed)
+            changed = plain(changed)
+            with self.attempt(
+                f"{hook}:", "the run is saved without its changes", failure="what it left is no run"
+            ):
+                decode(Run, {**changed, "name": changed["run"]})
+                own = changed
+            self._report = own
         return self._report
-
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write JSON whole or not at all.
-
-    Raises:
-        ValueError: a number is not finite, which JSON cannot say.
-    """
-    write_whole(path, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
-
-
-def machine_facts() -> dict[str, Any]:
-    """Return what a reader must know of this machine to judge the numbers."""
-    cpu = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                cpu = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass
-    return {
-        "cpu": cpu,
-        "cores": psutil.cpu_count() or 1,
-        "memory": psutil.virtual_memory().total,
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-    }
-
-
-def installed_versions(packages: Collection[str] = _VERSIONED) -> dict[str, str]:
-    """Return the versions of those of ``packages`` that are installed."""
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions

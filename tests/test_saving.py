@@ -73,14 +73,20 @@ def test_a_name_that_cannot_be_given_fails_the_session(
     assert (pytester.path / "servebench_results/latest").readlink().name.startswith("2")
 
 
-def test_a_report_that_is_no_json_fails_the_session(
+def test_a_run_that_cannot_be_saved_fails_the_session(
     run_bench: RunBench, pytester: pytest.Pytester
 ) -> None:
     conftest = """
-def pytest_servebench_update_report(config, report):
-    report["cost"] = float("nan")
+import pytest_servebench.run_file
+import pytest_servebench.saving
+
+def full(*_, **__):
+    raise OSError(28, "No space left on device")
+
+pytest_servebench.saving.write_whole = full
+pytest_servebench.run_file.whole_file = full
 """
-    result = run_bench(conftest=conftest)
+    result = run_bench(conftest=conftest, subprocess=True)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["rate 40/s*", "servebench: run.json could not be written: *"])
     (directory,) = (pytester.path / "servebench_results").iterdir()  # nor is there a "latest"

@@ -15,6 +15,7 @@ from pytest_servebench.commands.arguments import add_results
 from pytest_servebench.comparability import ALLOWABLE, Difference, differences, notes
 from pytest_servebench.compare import Comparison, compare
 from pytest_servebench.errors import OptionError
+from pytest_servebench.files import write_whole
 from pytest_servebench.gates import NAMES, Gate, parse_gates
 from pytest_servebench.report.comparison import (
     comparison_lines,
@@ -23,7 +24,6 @@ from pytest_servebench.report.comparison import (
     remedy,
 )
 from pytest_servebench.report.comparison_formats import as_bmf, as_github_action_benchmark, as_json
-from pytest_servebench.report.files import write_whole
 from pytest_servebench.report.tables import Line, line, plain_text
 from pytest_servebench.report.text import clean, shows_unicode, to_ascii, wrapped
 from pytest_servebench.results import Run

@@ -17,7 +17,7 @@ from pytest_servebench.report.tables import (
     plain_text,
     row_line,
 )
-from pytest_servebench.report.text import clean, joined
+from pytest_servebench.report.text import clean, counted, joined
 from pytest_servebench.run_json import RUN_FILE, Heading
 from pytest_servebench.run_names import LATEST, SavedRun, directories_without_run, runs_in
 
@@ -53,6 +53,14 @@ def run(options: argparse.Namespace) -> int:
     rows = [_row(one, one.heading, last=one == runs[-1]) for one in runs if one.heading is not None]
     for text in _table(rows) if rows else ():
         print(text)
+    for one in runs:
+        if one.heading is not None and not one.heading.finished:
+            # Its row alone would look like that of a small whole run.
+            print(
+                f"{clean(one.path.parent.name)}: not finished: its session was interrupted or "
+                f"killed, or runs still; {counted(one.heading.not_measured, 'selected case')} "
+                "not measured"
+            )
     for one in runs:
         if one.problem:
             print(f"cannot be read: {one.problem}")

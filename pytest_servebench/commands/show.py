@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 from typing import Final
 
@@ -12,6 +11,7 @@ from _pytest._io import TerminalWriter
 
 from pytest_servebench.commands.arguments import add_results, add_run, say_left_out
 from pytest_servebench.errors import OptionError
+from pytest_servebench.json_text import to_json
 from pytest_servebench.report.markdown import markdown
 from pytest_servebench.report.terminal import write_tables
 from pytest_servebench.report.text import clean, shows_unicode, to_ascii
@@ -87,4 +87,4 @@ def _part(saved: Run, text: str | None) -> Run:
 
 
 def _json(saved: Run) -> str:
-    return json.dumps(saved.to_dict(), indent=1, allow_nan=False) + "\n"
+    return to_json(saved.to_dict()) + "\n"

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import enum
 import mmap
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Final, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
+
+from pytest_servebench.files import whole_file
 
 NEVER: Final = -1
 """The time stamp of something that did not happen."""
@@ -144,12 +145,14 @@ class Records:
         return {outcome.label: int(number[outcome]) for outcome in Outcome}
 
     def save(self, path: Path) -> None:
-        """Write the records to ``path`` (``.npz``), whole or not at all."""
+        """Write the records to ``path`` (``.npz``), whole or not at all.
+
+        Raises:
+            OSError: they cannot be written; nothing is left behind.
+        """
         columns = {name: getattr(self, name) for name in (*TIME_COLUMNS, "outcome", "status")}
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        with partial.open("wb") as file:
+        with whole_file(path) as file:
             np.savez_compressed(file, window=np.int64(self.window), **columns)
-        partial.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Records:

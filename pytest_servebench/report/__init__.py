@@ -53,7 +53,7 @@ def write_report(
 
 def write_summary(run: Run, directory: Path) -> Path:
     """Write the summary text alone; see :func:`write_report`."""
-    from pytest_servebench.report.files import write_whole  # noqa: PLC0415
+    from pytest_servebench.files import write_whole  # noqa: PLC0415
     from pytest_servebench.report.summary_text import summary_text  # noqa: PLC0415
 
     path = directory / SUMMARY_FILE

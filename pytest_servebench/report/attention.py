@@ -97,6 +97,11 @@ def server_troubles(run: Run) -> list[str]:
             for text in workers_texts(case):
                 hurried.setdefault(text, []).append(cell_name(case.name))
     texts += [f"{text}: {_some(names)}" for text, names in hurried.items()]
+    if not run.finished:
+        texts.append(
+            "not finished: the session was interrupted or killed, or runs still; what it measured "
+            "until then is here"
+        )
     if run.not_measured:
         # Without the number of all: a part of a run's cases may be shown.
         texts.append(f"not measured: {counted(run.not_measured, 'selected case')}")

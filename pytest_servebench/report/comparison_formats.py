@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -10,6 +9,7 @@ from typing import Any, Final
 from pytest_servebench.comparability import Difference, notes
 from pytest_servebench.compare import CaseComparison, Change, Comparison, fails
 from pytest_servebench.gates import KINDS, NAMES
+from pytest_servebench.json_text import to_json
 from pytest_servebench.ratios import Range
 from pytest_servebench.report.comparison import (
     change_text,
@@ -50,7 +50,7 @@ def as_json(
         status: the exit code.
     """
     blocks = [_block(*one) for one in found]
-    return json.dumps({"exit_code": status, "comparisons": blocks}, indent=1, allow_nan=False)
+    return to_json({"exit_code": status, "comparisons": blocks})
 
 
 def _block(
@@ -139,7 +139,7 @@ def as_github_action_benchmark(comparisons: Sequence[Comparison]) -> str:
             item["range"] = f"{_rounded(factor * ends[0])} to {_rounded(factor * ends[1])}"
         item["extra"] = _extra(change)
         items.append(item)
-    return json.dumps(items, indent=1, allow_nan=False)
+    return to_json(items)
 
 
 def as_bmf(comparisons: Sequence[Comparison]) -> str:
@@ -159,7 +159,7 @@ def as_bmf(comparisons: Sequence[Comparison]) -> str:
             if math.isfinite(end):
                 entry[key] = _rounded(factor * end)
         found.setdefault(name, {})[f"{change.metric}_{_MEASURES[kind]}"] = entry
-    return json.dumps(found, indent=1, allow_nan=False)
+    return to_json(found)
 
 
 def _each(comparisons: Sequence[Comparison]) -> list[tuple[str, CaseComparison, Change]]:

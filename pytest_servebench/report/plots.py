@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from pytest_servebench.files import file_name
 from pytest_servebench.report.facts import server_titles, test_id, test_labels
 from pytest_servebench.report.plot_captions import case_names, marks, measured, subtitle
 from pytest_servebench.report.plot_distribution import Curve, draw_distributions
@@ -32,6 +33,7 @@ from pytest_servebench.results import CaseResult, Run
 
 PLOTS: Final = "plots"
 _MOST_PANELS: Final = 12  # of a figure; what is smaller cannot be read
+_LONGEST_FOLDER: Final = 80  # bytes of a test's directory
 _LONGEST_NAMES: Final = 70  # characters of all servers' names in a heading
 _NARROW, _MIDDLE, _WIDE = 7.2, 8.2, 11.0  # widths of figures in inches
 
@@ -57,17 +59,13 @@ def draw_plots(run: Run, directory: Path) -> list[Path]:
             cases = tuple(case for case in run.cases if test_id(case) == test)
             target = directory / PLOTS
             if len(tests) > 1:
-                word = _safe(name)
+                word = file_name(name, _LONGEST_FOLDER)
                 taken[word] += 1
                 target /= word + (f"-{taken[word]}" if taken[word] > 1 else "")
             target.mkdir(parents=True, exist_ok=True)
             part = dataclasses.replace(run, cases=cases)
             files += _Drawing(part, directory, target, palette).draw()
     return files
-
-
-def _safe(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:80] or "test"
 
 
 def _names(titles: Sequence[str]) -> str:

@@ -116,10 +116,10 @@ class SharedServers:
             yield server
         finally:
             server.users -= 1
-            if not server.users and not self._keep():
-                # A session that is interrupted stops all servers before their fixtures end.
-                if self._servers.get(kind) is server:
-                    del self._servers[kind]
+            # A session that is interrupted stops all servers before their fixtures end.
+            ours = self._servers.get(kind) is server
+            if not server.users and not self._keep() and ours:
+                del self._servers[kind]
                 server.stop()
 
     def new_deaths(self) -> list[SharedServer]:
@@ -170,7 +170,17 @@ class SharedServers:
         return text
 
     def stop_all(self) -> None:
-        """Stop every server that runs still."""
+        """Stop every server that runs still; one that cannot be stopped keeps none of the others.
+
+        Raises:
+            Exception: what the first such server has raised.
+        """
+        failure: Exception | None = None
         while self._servers:
             _, server = self._servers.popitem()
-            server.stop()
+            try:
+                server.stop()
+            except Exception as error:  # of a kind of the user's own
+                failure = failure or error
+        if failure is not None:
+            raise failure

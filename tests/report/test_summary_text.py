@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
+from pytest_servebench.files import write_whole
 from pytest_servebench.load.records import Outcome
-from pytest_servebench.report.files import write_whole
 from pytest_servebench.report.summary_text import summary_text
 from pytest_servebench.report.text import display_width
 from pytest_servebench.results import Run

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_servebench import __version__
+from pytest_servebench.files import write_whole
 from pytest_servebench.report import PAGE_FILE
-from pytest_servebench.report.files import write_whole
 from pytest_servebench.report.page.added import added_to_cases, added_to_run
 from pytest_servebench.report.page.cases import FIGURE_HEADINGS, HEADINGS
 from pytest_servebench.report.page.comparison import Found, blocks, names_of

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from pytest_servebench.files import file_name
 from pytest_servebench.results import CaseResult, LogPart, ServerDeath
 from pytest_servebench.servers.logs import last_lines
 
@@ -59,7 +60,7 @@ def _log_tails(kind: str, directory: Path) -> list[LogTail]:
     """Return how the logs of a kind's servers end, the first server's first."""
     try:
         # The kind comes from a file: its name must be an entry of the directory, not a way out.
-        own = [one for one in (directory / "servers").iterdir() if one.name == kind]
+        own = [one for one in (directory / "servers").iterdir() if one.name == file_name(kind)]
         found = sorted((path for one in own for path in one.rglob("*.log")), key=_start)
     except OSError:
         return []

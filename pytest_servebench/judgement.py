@@ -10,6 +10,7 @@ import pytest
 from pytest_servebench.answers import judge_answers
 from pytest_servebench.errors import InvalidMeasurementError
 from pytest_servebench.options import InconclusivePolicy, Settings
+from pytest_servebench.own_warnings import warn
 from pytest_servebench.results import CaseResult
 from pytest_servebench.slo import Clause, failure_message, judge, overall, parse_slo
 
@@ -84,7 +85,7 @@ def apply(result: CaseResult, item: pytest.Item, policy: InconclusivePolicy) -> 
     if policy == "skip":
         pytest.skip(message)
     undecided = (one.message for one in result.clauses if one.verdict == "inconclusive")
-    item.warn(InconclusiveWarning("\n".join(undecided)))
+    warn(item, InconclusiveWarning("\n".join(undecided)))
 
 
 def raise_undecided(result: CaseResult, expressions: Sequence[str]) -> None:

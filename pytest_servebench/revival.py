@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_servebench.errors import ServebenchError
+from pytest_servebench.own_warnings import tell
 from pytest_servebench.servers.shared import ServerRestartedWarning
 from pytest_servebench.state import PROGRESS, fail, session_of
 
@@ -24,4 +25,4 @@ def revive(item: pytest.Item, kind: str) -> None:
         except ServebenchError as error:
             fail(error)
     reason = str(death).partition("\n")[0]
-    item.warn(ServerRestartedWarning(f"{kind} was started again for this test: {reason}"))
+    tell(item, ServerRestartedWarning(f"{kind} was started again for this test: {reason}"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from pytest_servebench.saved_runs import read_run
@@ -131,3 +133,65 @@ def test_load(model_server, poisson_load, benchmark):
 """
     run_bench(test=test).assert_outcomes(passed=1)
     assert verdicts(pytester) == ["passed"]
+
+
+# -- warnings that are errors ---------------------------------------------------------------------
+
+KILLS = """
+import os, signal
+
+def test_1_kills(model_server, poisson_load):
+    poisson_load(model_server)
+    (pid,) = model_server.pids()
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+def test_2_healthy(model_server, poisson_load):
+    poisson_load(model_server)
+"""
+
+
+@pytest.mark.parametrize("how", [["-W", "error"], ["-o", "filterwarnings=error"]])
+def test_a_new_start_stays_a_warning_where_warnings_are_errors(
+    run_bench: RunBench, pytester: pytest.Pytester, how: list[str]
+) -> None:
+    result = run_bench(*how, test=KILLS)
+    result.assert_outcomes(passed=2, warnings=1)
+    result.stdout.fnmatch_lines(["*toy was started again for this test*"])
+    assert verdicts(pytester) == ["passed", "passed"]
+
+
+def test_an_undecided_case_fails_in_one_sentence_where_warnings_are_errors(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    result = run_bench("-W", "error", "--servebench-slo=p99.9<10s", "--junitxml=j.xml")
+    result.assert_outcomes(failed=1)
+    text = result.stdout.str()
+    assert "InconclusiveWarning: p99.9<10s" in text
+    assert "pytest_servebench/" not in text
+    assert "INTERNALERROR" not in text
+    (case,) = read_run("latest", pytester.path / "servebench_results").cases
+    assert (case.verdict, case.test_outcome) == ("inconclusive", "failed")
+    assert 'failures="1"' in (pytester.path / "j.xml").read_text()
+
+
+def test_a_warning_may_be_left_out(run_bench: RunBench) -> None:
+    ignored = "ignore::pytest_servebench.judgement.InconclusiveWarning"
+    result = run_bench("-W", "error", "-W", ignored, "--servebench-slo=p99.9<10s")
+    result.assert_outcomes(passed=1, warnings=0)
+
+
+@pytest.mark.parametrize("load", [False, True])
+def test_nothing_is_left_open_and_nothing_warned_of(
+    pytester: pytest.Pytester, run_bench: RunBench, load: bool
+) -> None:
+    """As ``python -X dev -W error -m pytest``: an unclosed file would be told at the end."""
+    run_bench("--version")  # for the files
+    pytester.makepyfile(test_it=TEST_FILE + UNIT if load else UNIT)
+    result = pytester.run(
+        sys.executable, "-X", "dev", "-W", "error", "-m", "pytest", "-p", "tests.toy",
+        "--servebench-plots=true", "--servebench-page=true",
+    )  # fmt: skip
+    result.assert_outcomes(passed=1 + load)
+    assert "could not be written" not in result.stdout.str()
+    assert "Warning" not in result.stdout.str() + result.stderr.str()

@@ -68,6 +68,8 @@ class ToyServer:
     def stop(self) -> None:
         self._process.kill()
         self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
 
 class ToyKind:

@@ -373,8 +373,31 @@ class Run:
 
 
 def load_records(case: CaseResult, directory: Path) -> Records | None:
-    """Return the case's records, from memory or from the run's directory; ``None`` if not there."""
+    """Return the case's records, from memory or from the run's directory; ``None`` if not there.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged, or its name leads out of the directory.
+    """
     if case.records is not None:
         return case.records
-    path = directory / case.records_file
-    return Records.load(path) if case.records_file and path.is_file() else None
+    if not case.records_file:
+        return None
+    path = inside(directory, case.records_file)
+    return Records.load(path, case.summary.arrivals) if path.is_file() else None
+
+
+def inside(directory: Path, name: str) -> Path:
+    """Return the path of a file in a run's directory, whose name a file has given.
+
+    Raises:
+        ValueError: it leads out of the directory.
+    """
+    path = directory / name
+    try:
+        is_inside = path.resolve().is_relative_to(directory.resolve())
+    except RuntimeError:  # a loop of links
+        is_inside = False
+    if not is_inside:
+        raise ValueError(f"{name!r} leads out of {directory}")
+    return path

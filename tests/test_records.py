@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import tempfile
+import tracemalloc
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,6 +124,76 @@ def test_a_file_without_all_columns_is_refused(tmp_path: Path) -> None:
     np.savez_compressed(path, scheduled=np.zeros(3))
     with pytest.raises(ValueError, match="not a records file"):
         Records.load(path)
+
+
+def columns(rows: Records, **changes: Any) -> dict[str, Any]:
+    return {**{one.name: getattr(rows, one.name) for one in dataclasses.fields(rows)}, **changes}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"done": np.zeros(3, dtype=np.int64)},
+        {"done": np.zeros((2, 2), dtype=np.int64)},
+        {"done": np.int64(7)},
+        {"window": np.zeros(4, dtype=np.int64)},
+        {"scheduled": np.zeros(4)},
+        {"status": np.zeros(4, dtype=np.int64)},
+        {"outcome": np.array(["ok"] * 4)},
+        {"outcome": np.array([None] * 4)},  # pickled
+        {"outcome": np.full(4, 200, dtype=np.uint8)},
+    ],
+)
+def test_columns_of_another_kind_are_refused(
+    tmp_path: Path, rows: Records, change: dict[str, Any]
+) -> None:
+    path = tmp_path / "case.npz"
+    four: Any = {name: np.resize(value, 4) if np.ndim(value) else value
+            for name, value in columns(rows).items()}  # fmt: skip
+    np.savez(path, **four)
+    assert len(Records.load(path)) == 4
+    changed: Any = {**four, **change}
+    np.savez(path, **changed)
+    with pytest.raises(ValueError, match="not a records file"):
+        Records.load(path)
+
+
+def test_records_of_another_case_are_refused(tmp_path: Path, rows: Records) -> None:
+    path = tmp_path / "case.npz"
+    rows.save(path)
+    assert len(Records.load(path, len(rows))) == len(rows)
+    with pytest.raises(ValueError, match=f"{len(rows)} records of {len(rows) + 1} arrivals"):
+        Records.load(path, len(rows) + 1)
+
+
+def header(count: int, kind: str) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": kind, "fortran_order": False, "shape": (count,)}
+    )
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_bomb_is_not_unpacked(tmp_path: Path, rows: Records, whole: bool) -> None:
+    path = tmp_path / "case.npz"
+    count, block = 4_000_000, bytes(1_000_000)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, value in columns(rows).items():
+            kind = np.asarray(value).dtype.str
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                file.write(header(count if name == "scheduled" else 10**15, kind))
+                for _ in range(32 if name == "scheduled" and whole else 1):
+                    file.write(block)
+    assert path.stat().st_size < 1_000_000
+    tracemalloc.start()
+    try:
+        for arrivals in (None, 100):
+            with pytest.raises(ValueError, match="not a records file"):
+                Records.load(path, arrivals)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_missing_file_is_told_from_a_bad_one(tmp_path: Path) -> None:

@@ -16,11 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.files import whole_file
+from pytest_servebench.load.records_file import read_columns
 
 NEVER: Final = -1
 """The time stamp of something that did not happen."""
 
 TIME_COLUMNS: Final = ("scheduled", "enqueued", "dequeued", "sent", "first_byte", "done")
+_FILE_COLUMNS: Final = {
+    **dict.fromkeys(TIME_COLUMNS, (np.int64, 1)),
+    "outcome": (np.uint8, 1), "status": (np.int16, 1), "window": (np.int64, 0),
+}  # fmt: skip
 BYTES_PER_RECORD: Final = 8 * len(TIME_COLUMNS) + 2 + 1
 _HEADER_FIELDS: Final = 4  # number of records, phase, clock start, length of the window
 _HEADER_BYTES: Final = 8 * _HEADER_FIELDS
@@ -155,20 +160,22 @@ class Records:
             np.savez_compressed(file, window=np.int64(self.window), **columns)
 
     @classmethod
-    def load(cls, path: Path) -> Records:
+    def load(cls, path: Path, arrivals: int | None = None) -> Records:
         """Read records that :meth:`save` wrote.
 
+        Args:
+            path: the file.
+            arrivals: how many records there must be, where that is known.
+
         Raises:
-            ValueError: the file is truncated or not such a file.
+            OSError: the file cannot be read.
+            ValueError: it is truncated, or not such a file, or has other records.
         """
-        try:
-            with np.load(path) as file:
-                columns = {name: file[name] for name in (*TIME_COLUMNS, "outcome", "status")}
-                return cls(**columns, window=int(file["window"]))
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            raise ValueError(f"{path}: not a records file: {error}") from error
+        columns = read_columns(path, _FILE_COLUMNS, arrivals)
+        window = int(columns.pop("window"))
+        if (columns["outcome"] >= len(Outcome)).any():
+            raise ValueError(f"{path}: not a records file: an outcome is none")
+        return cls(**columns, window=window)
 
 
 class RecordStore:

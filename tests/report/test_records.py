@@ -30,6 +30,29 @@ def test_what_cannot_be_read_has_a_reason(name: str, reason: str, tmp_path: Path
     assert (tmp_path / "plots" / "latency_distribution.svg").is_file()
 
 
+@pytest.mark.parametrize("way", ["absolute", "..", "link", "linked directory", "loop"])
+def test_records_that_lie_elsewhere_are_not_read(way: str, tmp_path: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    run.mkdir()
+    case = made_runs.case()
+    assert case.records is not None
+    case.records.save(elsewhere / "1.npz")
+    (run / "link.npz").symlink_to(elsewhere / "1.npz")
+    (run / "records").symlink_to(elsewhere)
+    (run / "loop.npz").symlink_to("loop.npz")
+    names = {
+        "absolute": str(elsewhere / "1.npz"), "..": "../elsewhere/1.npz", "link": "link.npz",
+        "linked directory": "records/1.npz", "loop": "loop.npz",
+    }  # fmt: skip
+    case = dataclasses.replace(case, records=None, records_file=names[way])
+    assert read_records(case, run) == (None, f"{names[way]} cannot be read: it is damaged")
+    # A directory of results may be a link itself.
+    (tmp_path / "mounted").symlink_to(elsewhere)
+    case = dataclasses.replace(case, records_file="1.npz")
+    assert read_records(case, tmp_path / "mounted")[1] == ""
+
+
 def test_records_are_those_in_memory_or_in_the_directory(tmp_path: Path) -> None:
     case = made_runs.case()
     records = case.records

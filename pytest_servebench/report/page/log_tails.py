@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from pytest_servebench.files import file_name
-from pytest_servebench.results import CaseResult, LogPart, ServerDeath
+from pytest_servebench.report.text import clean
+from pytest_servebench.results import CaseResult, LogPart, ServerDeath, inside
 from pytest_servebench.servers.logs import last_lines
 
 _LOG_LINES: Final = 20
@@ -23,6 +24,7 @@ class LogTail:
     name: str
     lines: tuple[str, ...]
     which: str = "its last lines at the end of the run"
+    told: bool = False  # also where there are no lines
 
 
 def case_logs(case: CaseResult, directory: Path) -> list[LogTail]:
@@ -35,7 +37,7 @@ def case_logs(case: CaseResult, directory: Path) -> list[LogTail]:
         return _log_tails(case.server.kind, directory)
     tails = [_part_tail(part, directory) for part in case.logs]
     found = [tail for tail in tails if tail is not None]
-    written = [one for one in found if one.lines]
+    written = [one for one in found if one.lines or one.told]
     silent = "nothing was written while this case ran"
     return written or [LogTail(one.name, (), silent) for one in found[:1]]
 
@@ -47,11 +49,18 @@ def _part_tail(part: LogPart, directory: Path) -> LogTail | None:
     try:
         path = (directory / part.file).resolve()
         # The name comes from a file: it must be an entry of the directory, not a way out.
-        if not (path.is_relative_to((directory / "servers").resolve()) and path.is_file()):
+        if not path.is_relative_to((directory / "servers").resolve()):
+            which = "not shown: the run is damaged, this leads out of its servers/"
+            return LogTail(clean(part.file), (), which, told=True)
+        if not path.is_file():
             return None
         with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
             lines = tuple(islice(map(_log_line, file), first, last))
-    except (OSError, ValueError):  # the latter where it is no name or no count of lines
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ):  # a loop of links, or the latter where it is no name or no count of lines
         return None
     return LogTail(part.file, lines, f"lines {first + 1} to {last}, written while this case ran")
 
@@ -61,7 +70,9 @@ def _log_tails(kind: str, directory: Path) -> list[LogTail]:
     try:
         # The kind comes from a file: its name must be an entry of the directory, not a way out.
         own = [one for one in (directory / "servers").iterdir() if one.name == file_name(kind)]
-        found = sorted((path for one in own for path in one.rglob("*.log")), key=_start)
+        logs = (path for one in own for path in one.rglob("*.log"))
+        # Neither must a link be: the directory may be of any origin.
+        found = sorted((path for path in logs if _is_inside(directory, path)), key=_start)
     except OSError:
         return []
     tails = []
@@ -71,6 +82,13 @@ def _log_tails(kind: str, directory: Path) -> list[LogTail]:
             shown = tuple(_log_line(line) for line in lines[-_LOG_LINES:])
             tails.append(LogTail(path.relative_to(directory).as_posix(), shown))
     return tails
+
+
+def _is_inside(directory: Path, path: Path) -> bool:
+    try:
+        return inside(directory, str(path.relative_to(directory))).is_file()
+    except ValueError:
+        return False
 
 
 def death_logs(deaths: Iterable[ServerDeath], directory: Path) -> list[LogTail]:

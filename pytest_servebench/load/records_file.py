@@ -1,0 +1,86 @@
+"""Read columns from a NumPy archive that anyone may have written.
+
+Its directory and its headers are looked at first: an archive of a few kilobytes can hold columns of
+many gigabytes.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+_SHARE: Final = 0.5  # of the machine's memory that columns may take
+
+
+def read_columns(
+    path: Path, types: Mapping[str, tuple[npt.DTypeLike, int]], rows: int | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns of an archive (``.npz``).
+
+    Args:
+        path: the archive.
+        types: for each column its type and its number of dimensions, 0 or 1.
+        rows: how long columns are, where that is known.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no such archive, its columns are not of these types or of one length, or
+            the memory is not enough for them.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            lengths = {}
+            for name, (kind, dimensions) in types.items():
+                shape = _shape(archive, name, np.dtype(kind), dimensions)
+                lengths[name] = shape[0] if shape else None
+            _check_lengths({one for one in lengths.values() if one is not None}, rows)
+            return {name: _array(archive, name) for name in types}
+    except OSError:
+        raise
+    except Exception as error:  # whatever a broken archive brings about in zipfile or NumPy
+        raise ValueError(f"{path}: not a records file: {error}") from error
+
+
+def _check_lengths(lengths: set[int], rows: int | None) -> None:
+    if len(lengths) > 1:
+        raise ValueError("its columns are not equally long")
+    if rows is not None and lengths != {rows}:
+        raise ValueError(f"it has {lengths.pop()} records of {rows} arrivals")
+
+
+def _shape(
+    archive: zipfile.ZipFile, name: str, kind: np.dtype[Any], dimensions: int
+) -> tuple[int, ...]:
+    """Return a column's shape once all that its header claims is found true."""
+    entry = archive.getinfo(f"{name}.npy")
+    with archive.open(entry) as file:
+        shape, dtype = _header(file)
+        size = file.tell() + dtype.itemsize * int(np.prod(shape, dtype=object))
+    if dtype != kind or len(shape) != dimensions:
+        raise ValueError(f"{name} is {dtype} of shape {shape}")
+    if size != entry.file_size:
+        raise ValueError(f"{name} has {entry.file_size} bytes, and needs {size}")
+    if size > _SHARE * psutil.virtual_memory().total:
+        raise ValueError(f"{name} would take {size} bytes of memory")
+    return shape
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else (
+        np.lib.format.read_array_header_2_0
+    )  # fmt: skip
+    shape, _, dtype = read(file)
+    return shape, dtype
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
+    with archive.open(f"{name}.npy") as file:
+        found: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return found

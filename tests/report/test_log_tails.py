@@ -1,0 +1,45 @@
+"""Logs on the page: those of the run, whatever its file and its directory claim."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from pytest_servebench.report.page.log_tails import case_logs
+from pytest_servebench.results import LogPart
+from tests.report import made_runs
+
+
+@pytest.mark.parametrize(
+    "name", ["{elsewhere}/secret.log", "../elsewhere/secret.log", "servers/toy/link.log",
+             "servers/toy/loop.log", "run.json"],
+)  # fmt: skip
+def test_a_log_that_lies_elsewhere_is_named_and_not_shown(name: str, tmp_path: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    (run / "servers/toy").mkdir(parents=True)
+    elsewhere.mkdir()
+    (elsewhere / "secret.log").write_text("a secret\n")
+    (run / "run.json").write_text("a secret\n")
+    (run / "servers/toy/link.log").symlink_to(elsewhere / "secret.log")
+    (run / "servers/toy/loop.log").symlink_to("loop.log")
+    (run / "servers/toy/toy.log").write_text("ready\nserved\n")
+    name = name.format(elsewhere=elsewhere)
+    logs = (LogPart("servers/toy/toy.log", 0, 2), LogPart(name, 0, 1))
+    case = dataclasses.replace(made_runs.case(), logs=logs)
+    own, *others = case_logs(case, run)
+    assert own.lines == ("ready", "served")
+    assert "a secret" not in str(others)
+    assert [one.name for one in others] == ([] if "loop" in name else [name])
+
+
+def test_linked_logs_are_not_among_a_kinds_logs(tmp_path: Path) -> None:
+    own = tmp_path / "servers/toy"
+    own.mkdir(parents=True)
+    (tmp_path / "secret").write_text("a secret\n")
+    (own / "toy.log").write_text("ready\n")
+    case = made_runs.case()
+    case = dataclasses.replace(case, server=dataclasses.replace(case.server, kind="toy"), logs=())
+    (own / "other.log").symlink_to("../../../outside")
+    assert [tail.lines for tail in case_logs(case, tmp_path)] == [("ready",)]

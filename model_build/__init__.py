@@ -7,10 +7,8 @@ neither PyTorch nor TensorFlow.
 
 from __future__ import annotations
 
-import collections
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -20,6 +18,8 @@ from model_build.packaging import WEIGHTS, package
 from pytest_servebench.errors import ModelError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.python_child import python_child
+from pytest_servebench.servers.process import scratch_directory
+from pytest_servebench.servers.program import run_program
 
 _TAIL = 10  # lines of a training's messages that go into an error
 _log = logging.getLogger(__name__)
@@ -55,6 +55,11 @@ def fashion_mnist_retrained(kinds: Collection[str]) -> ServedModel:
     return package(_train(), kinds)
 
 
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
+    _log.info("%s", line.strip())
+
+
 def _train() -> Path:
     epochs = os.environ.get(EPOCHS_VARIABLE, "")
     if epochs and not (epochs.isdecimal() and int(epochs) > 0):
@@ -63,28 +68,14 @@ def _train() -> Path:
     arguments = ["--output", str(weights), *(("--epochs", epochs) if epochs else ())]
     command, told = python_child("model_build.train", *arguments)
     # In a process of its own, as builds are.
-    with subprocess.Popen(
-        command,
-        env={**os.environ, **told},
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    ) as training:
-        assert training.stderr is not None
-        tail = collections.deque[str](maxlen=_TAIL)
-        try:
-            for line in training.stderr:
-                print(line, end="", file=sys.stderr)
-                _log.info("%s", line.strip())
-                tail.append(line)
-        except BaseException:
-            training.kill()
-            raise
-    if training.returncode != 0:
+    training = run_program(
+        command, env={**os.environ, **told}, scratch=scratch_directory(), on_line=_tell
+    )
+    if training.status != 0:
+        tail = "\n".join(training.errors.splitlines()[-_TAIL:])
         raise ModelError(
-            f"training ended with status {training.returncode}; "
+            f"training ended with {training.how.removeprefix('exit ')}; "
             f"'python -m model_build.train {' '.join(arguments)}' runs it by itself. "
-            f"It said:\n{''.join(tail)}"
+            f"It said:\n{tail}"
         )
     return weights

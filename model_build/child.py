@@ -7,9 +7,8 @@ stand beside the measurement; and a framework that aborts must not take pytest w
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,8 @@ import numpy.typing as npt
 
 from pytest_servebench.errors import ModelError
 from pytest_servebench.python_child import python_child
+from pytest_servebench.servers.process import scratch_directory
+from pytest_servebench.servers.program import run_program
 
 Floats = npt.NDArray[np.float32]
 
@@ -36,7 +37,9 @@ def build(part: str, weights: Path, images: Path, directory: Path) -> None:
     np.savez(directory / LOGITS, allow_pickle=False, **logits)
 
 
-def run_child(part: str, weights: Path, images: Floats, into: Path) -> None:
+def run_child(
+    part: str, weights: Path, images: Floats, into: Path, stop: threading.Event | None = None
+) -> None:
     """Build ``part`` in a child process.
 
     Args:
@@ -44,28 +47,24 @@ def run_child(part: str, weights: Path, images: Floats, into: Path) -> None:
         weights: safetensors file.
         images: float32 of shape ``(n, 28, 28, 1)`` whose logits are wanted.
         into: directory to fill.
+        stop: ends the child early once it is set.
 
     Raises:
+        StoppedError: ``stop`` was set.
         ModelError: the child failed; the message is the child's own, or the end of its output.
     """
     command, told = python_child("model_build.child", part)
-    with tempfile.TemporaryDirectory() as scratch:
-        images_file = Path(scratch) / "images.npy"
-        np.save(images_file, images)
-        done = subprocess.run(
-            [*command, weights, images_file, into],
-            env={**os.environ, **told},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    if done.returncode == FAILED:
-        raise ModelError(done.stderr.strip().rpartition("\n")[2])
-    if done.returncode != 0:
-        how = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
-        output = (done.stdout + done.stderr)[-_TAIL:]
+    scratch = scratch_directory()
+    images_file = scratch / "images.npy"
+    np.save(images_file, images)
+    done = run_program(
+        [*command, *map(str, (weights, images_file, into))],
+        env={**os.environ, **told}, scratch=scratch, stop=stop,
+    )  # fmt: skip
+    if done.status == FAILED:
+        raise ModelError(done.errors.strip().rpartition("\n")[2])
+    if done.status != 0:
+        how, output = done.how.removeprefix("exit "), (done.output + done.errors)[-_TAIL:]
         raise ModelError(f"building the model's {part} part ended with {how}:\n{output}")
 
 

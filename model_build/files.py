@@ -5,13 +5,18 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from pytest_servebench.files import whole_file
+from pytest_servebench.servers.program import StoppedError
+
 _CHUNK = 1 << 20
+_PAUSE = 0.05  # seconds between two tries to get a lock
 
 
 def cache_directory() -> Path:
@@ -44,18 +49,9 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     new one, never a half.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp gives 0600, which would lock out a server's own user
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole_file(path, sync=True) as file:
+        yield file
+        os.fchmod(file.fileno(), 0o644)  # a server may run as another user
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -65,15 +61,29 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def exclusive_lock(path: Path) -> Iterator[None]:
+def exclusive_lock(path: Path, stop: threading.Event | None = None) -> Iterator[None]:
     """Hold a lock between processes for the length of the block.
+
+    Args:
+        path: the lock's file.
+        stop: ends the wait for the lock once it is set.
+
+    Raises:
+        StoppedError: ``stop`` was set.
 
     The kernel lets go of the lock when its holder dies, however it dies. The file itself stays:
     removing it would let a third process lock another file of the same name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if stop is not None and stop.is_set():
+                    raise StoppedError(str(path)) from None
+                time.sleep(_PAUSE)
         try:
             yield
         finally:

@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 import logging
 import platform
+import threading
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -125,12 +126,15 @@ def build_parts(
     entries = {part: root / f"{part}-{key_of({**common, 'part': part})}" for part in parts}
     missing = [part for part in parts if not finished_entry(entries[part])]
     finished = itertools.count(1)
+    stop = threading.Event()
 
     def build(part: str) -> None:
         start = time.monotonic()
         try:
             get_or_build(
-                entries[part], lambda directory: run_child(part, weights, images, directory)
+                entries[part],
+                lambda directory: run_child(part, weights, images, directory, stop),
+                stop,
             )
         except OSError as error:
             raise ModelError(
@@ -144,8 +148,14 @@ def build_parts(
         _log.info("building %s ...", ", ".join(missing))
     # Each thread does nothing but wait for its child process.
     with ThreadPoolExecutor(max_workers=max(1, len(missing))) as pool:
-        for _ in pool.map(build, missing):
-            pass  # raises what a build has raised
+        try:
+            for _ in pool.map(build, missing):
+                pass  # raises what a build has raised
+        except Exception:
+            raise  # the other builds go on to their ends, and are there the next time
+        except BaseException:
+            stop.set()  # Ctrl-C: or leaving the pool would wait for them
+            raise
     return entries
 
 

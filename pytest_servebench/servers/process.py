@@ -33,7 +33,7 @@ _MARK = "SERVEBENCH_SERVER"  # environment variable by which stray descendants a
 _SOCKET_PATH_LIMIT = (
     60  # of the 108 bytes that a Unix socket's path may have, the directory's share
 )
-_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 _alive: weakref.WeakSet[ServerProcess] = weakref.WeakSet()
 
@@ -60,6 +60,7 @@ class ServerProcess:
             both are emptied first.
         stdout_log: file for standard output.
         scratch: directory that is removed when the tree has ended, even after SIGKILL of pytest.
+        linger: whether ``scratch`` stays until :meth:`stop` where the command ends by itself.
 
     Raises:
         ServerStartError: the command could not be run.
@@ -76,6 +77,7 @@ class ServerProcess:
         log: Path,
         stdout_log: Path | None = None,
         scratch: Path | None = None,
+        linger: bool = False,
     ) -> None:
         self.command = list(command)
         # Absolute, as the supervisor works in another directory than pytest.
@@ -100,13 +102,14 @@ class ServerProcess:
             "orphan_grace": min(stop_grace, ORPHAN_GRACE),
             "stdout": stdout_log and str(stdout_log.absolute()),
             "scratch": scratch and str(scratch.absolute()),
+            "linger": linger,
         }
         for path in self.log_files:
             path.write_bytes(b"")  # a fatal line of an earlier attempt is not this one's
         with log.open("ab") as log_file:
             # The write end of standard input's pipe is closed on exec, so no other child gets it.
             self._supervisor = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_SUPERVISOR), json.dumps(spec)],
+                [sys.executable, "-I", "-S", str(SUPERVISOR), json.dumps(spec)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log_file,
@@ -151,6 +154,11 @@ class ServerProcess:
             if over and not self._stopped:
                 return "its supervisor was killed"
         return None
+
+    @property
+    def exit_status(self) -> int | None:
+        """Return the exit status that :meth:`ending` has told of; negative for a signal."""
+        return self._exit
 
     def check_alive(self, title: str) -> None:
         """Return if the command runs.

@@ -3,10 +3,12 @@
 Run as a file (``python -I -S supervisor.py SPEC``), so that it imports the standard library alone
 and starts in a few hundredths of a second. It is no part of the importable interface.
 
-``SPEC`` is a JSON object: ``command`` (list), ``cpus`` (list, may be empty), ``owner`` (process id
-of pytest), ``stop_grace`` and ``orphan_grace`` (seconds from SIGTERM to SIGKILL when asked to stop
-and when the owner is gone), ``stdout`` (file for the server's standard output; null: where its
-standard error goes), ``scratch`` (directory to remove at the end, or null).
+``SPEC`` is a JSON object: ``command`` (list; empty: there is only a directory to remove), ``cpus``
+(list, may be empty), ``owner`` (process id of pytest), ``stop_grace`` and ``orphan_grace`` (seconds
+from SIGTERM to SIGKILL when asked to stop and when the owner is gone), ``stdout`` (file for the
+server's standard output; null: where its standard error goes), ``scratch`` (directory to remove at
+the end, or null), ``linger`` (whether to wait for the owner's word where the command has ended by
+itself).
 
 * Standard input is a pipe whose only writer is pytest. A byte means "stop"; its end means that
   pytest is gone, however it went: returned, crashed, or killed by SIGKILL.
@@ -115,6 +117,7 @@ class Supervisor:
         self._orphan_grace: float = spec["orphan_grace"]  # type: ignore[assignment]
         self._stdout: str | None = spec["stdout"]  # type: ignore[assignment]
         self._scratch: str | None = spec["scratch"]  # type: ignore[assignment]
+        self._linger: bool = spec["linger"]  # type: ignore[assignment]
         self._server = 0
         self._exited = False
         self._stop_signal = False
@@ -125,7 +128,7 @@ class Supervisor:
         if LINUX:
             _prctl(PR_SET_CHILD_SUBREAPER, 1)
         try:
-            if self._start():
+            if not self._command or self._start():
                 self._end_tree(self._wait(wake))
         finally:
             if self._scratch:
@@ -189,7 +192,7 @@ class Supervisor:
             ready = select.select(watched, [], [], 5.0)[0]
             self._drain(wake)
             self._reap()
-            if self._exited or self._stop_signal:
+            if (self._exited and not self._linger) or self._stop_signal:
                 return self._orphan_grace
             if 0 in ready:
                 return self._stop_grace if os.read(0, 1) else self._orphan_grace

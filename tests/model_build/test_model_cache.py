@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_build.cache import finished_entry, get_or_build, key_of
-from model_build.files import atomic_writer, cache_directory
+from model_build.files import atomic_writer, cache_directory, exclusive_lock
+from pytest_servebench.servers.program import StoppedError
+from tests.servers.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,9 +64,28 @@ def test_a_killed_build_is_not_taken_for_finished(tmp_path: Path) -> None:
     killed.send_signal(signal.SIGKILL)
     killed.wait(10)
     assert finished_entry(entry) is None
+    until(lambda: not list(tmp_path.glob(".*")), 5, "the end of what was half built")
     assert start_build(entry, log, 0).wait(20) == 0
     assert (entry / "second").read_text() == "2"
     assert list(tmp_path.glob(".entry.*")) == []
+
+
+def test_what_no_guard_could_remove_goes_with_the_next_build(tmp_path: Path) -> None:
+    """Of any entry, but for those that are being built right now."""
+    for name in ("old", "busy"):
+        (tmp_path / f"{name}.lock").touch()
+        (tmp_path / f".{name}.abcd1234" / "deep").mkdir(parents=True)
+    (tmp_path / ".entry.abcd1234").mkdir()
+    with exclusive_lock(tmp_path / "busy.lock"):
+        get_or_build(tmp_path / "entry", simple_build)
+    assert [path.name for path in tmp_path.glob(".*")] == [".busy.abcd1234"]
+
+
+def test_a_wait_for_anothers_build_can_be_ended(tmp_path: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    with exclusive_lock(tmp_path / "entry.lock"), pytest.raises(StoppedError):
+        get_or_build(tmp_path / "entry", simple_build, stop)
 
 
 def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class FakeBuilds:
             "onnx": {"ONNX": LOGITS},
         }
 
-    def __call__(self, part: str, weights: Path, images: Any, into: Path) -> None:
+    def __call__(self, part: str, weights: Path, images: Any, into: Path, stop: Any) -> None:
         assert images.shape == (256, 28, 28, 1)
         self.built.append(part)
         artifact = into / packaging.ARTIFACTS.get(part, "file")

@@ -1,0 +1,122 @@
+"""A program that runs to its own end, such as a build, under the same supervision as servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_servebench.servers.logs import LogWatch
+from pytest_servebench.servers.process import ORPHAN_GRACE, SUPERVISOR, ServerProcess
+
+_PAUSE = 0.05  # seconds between two looks
+_TAIL = 32_768  # bytes of each stream that are kept
+
+
+class StoppedError(Exception):
+    """A program was stopped before its end, because nobody waits for it any more."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended.
+
+    Attributes:
+        how: in words, such as ``"exit status 1"``.
+        status: its exit status, negative for a signal; ``None`` where it is not known.
+        errors: the end of what it wrote to standard error.
+        output: the same of standard output.
+    """
+
+    how: str
+    status: int | None
+    errors: str
+    output: str
+
+
+def run_program(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    scratch: Path,
+    stop: threading.Event | None = None,
+    on_line: Callable[[str], None] = lambda _: None,
+) -> Ended:
+    """Run a program to its end; it and all that it starts end with this process, however it ends.
+
+    Args:
+        command: program and arguments.
+        env: its environment; its temporary files go into ``scratch``.
+        scratch: a directory that it may use, which is removed in the end.
+        stop: ends it early once it is set.
+        on_line: called with each line of its standard error.
+
+    Raises:
+        ServerStartError: it could not be run.
+        StoppedError: ``stop`` was set.
+    """
+    errors, output = scratch / "errors.log", scratch / "output.log"
+    process = ServerProcess(
+        command, cpus=(), stop_grace=ORPHAN_GRACE, cwd=Path.cwd(),
+        env={**env, "TMPDIR": str(scratch)}, log=errors, stdout_log=output, scratch=scratch,
+        linger=True,
+    )  # fmt: skip
+    watch = LogWatch([errors])
+    try:
+        while (how := process.ending()) is None:
+            for line in watch.new_lines():
+                on_line(line)
+            if stop is None:
+                time.sleep(_PAUSE)
+            elif stop.wait(_PAUSE):
+                raise StoppedError(command[0])
+        for line in watch.new_lines():
+            on_line(line)
+        return Ended(how, process.exit_status, _end_of(errors), _end_of(output))
+    finally:
+        process.stop()
+
+
+def _end_of(path: Path) -> str:
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+        return file.read().decode("utf-8", "replace")
+
+
+@contextmanager
+def removed_with_us(parent: Path, prefix: str) -> Iterator[Path]:
+    """Give a new directory that is gone after the block, also where this process is killed in it.
+
+    It may be moved away before that.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    directory = parent / f"{prefix}{secrets.token_hex(4)}"
+    spec = {
+        "command": [], "cpus": [], "owner": os.getpid(), "stop_grace": 0.0, "orphan_grace": 0.0,
+        "stdout": None, "scratch": str(directory.absolute()), "linger": True,
+    }  # fmt: skip
+    # Before the directory is made: a kill in between would leave it.
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", str(SUPERVISOR), json.dumps(spec)],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0, start_new_session=True,
+    ) as guard:  # fmt: skip
+        try:
+            directory.mkdir()
+            yield directory
+        finally:
+            assert guard.stdin is not None
+            with suppress(OSError):  # somebody has killed it
+                guard.stdin.write(b"s")
+            guard.wait()
+            shutil.rmtree(directory, ignore_errors=True)

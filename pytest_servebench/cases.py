@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -12,22 +12,14 @@ import pytest
 from pytest_servebench import judgement
 from pytest_servebench.errors import OptionError
 from pytest_servebench.node_ids import function_of
-from pytest_servebench.option_values import number, whole
+from pytest_servebench.option_values import BUFFER_SIZE, RATE, distinct, number_of
 from pytest_servebench.options import SECONDS, SECONDS_OR_NONE, Settings
-from pytest_servebench.own_fixtures import is_ours
+from pytest_servebench.own_fixtures import is_ours, parametrized
 
 MARKER: Final = "servebench"
-_MARKER_KEYS: Final = (
-    "rates",
-    "buffer_sizes",
-    "duration",
-    "warmup",
-    "timeout",
-    "arrivals",
-    "server",
-    "rate",
-    "buffer",
-)
+_MARKER_KEYS: Final = ("rates", "buffer_sizes", "duration", "warmup", "timeout", "arrivals")
+_MANY: Final = {"rates": RATE, "buffer_sizes": BUFFER_SIZE}  # keys of several values
+_OWN_MARK = pytest.StashKey[pytest.Mark]()  # the marker of a case that this plugin has added
 
 _SIZE_WORD: Final = r"(rate|buffer)(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
 # What pytest takes for one word of a -k expression, so that only a whole one is a size.
@@ -134,14 +126,14 @@ def offered(items: Sequence[pytest.Item]) -> str:
 
 def _given_by(item: pytest.Item, name: str, key: str, option: str) -> str:
     """Return what a test has its rate or buffer size from: only there can another be given."""
-    if name in _own_parameters(item):
+    if name in given_by(item):
         return "@pytest.mark.parametrize"
     if any(key in marker.kwargs for marker in item.iter_markers(MARKER)):
         return f"@pytest.mark.{MARKER}"
     return option
 
 
-def _own_parameters(node: pytest.Item) -> set[str]:
+def given_by(node: pytest.Item) -> set[str]:
     """Return the names that a test's ``parametrize`` markers give values to."""
     names: set[str] = set()
     for marker in node.iter_markers("parametrize"):
@@ -163,14 +155,21 @@ def _of_marker(
         if key not in marker.kwargs:
             continue
         given = marker.kwargs[key]
-        values = list(given) if isinstance(given, (list, tuple)) else [given]
-        if not values:
-            raise OptionError(f"@pytest.mark.{MARKER}({key}={given!r}): give at least one value.")
+        several = key in _MANY and isinstance(given, Iterable) and not isinstance(given, str)
         try:
-            return [read(str(value)) for value in values]
+            return distinct([number_of(read, one) for one in (given if several else [given])])
         except ValueError as error:
             raise OptionError(f"@pytest.mark.{MARKER}({key}={given!r}): {error}.") from None
     return default
+
+
+def given_by_marker(item: pytest.Item, key: str, default: Sequence[Any]) -> Sequence[Any]:
+    """Return the rates or buffer sizes that a test's closest marker gives, or the default.
+
+    Raises:
+        OptionError: one cannot be used.
+    """
+    return _of_marker(item.iter_markers(MARKER), key, _MANY[key], default)
 
 
 def check_marker(marker: pytest.Mark) -> None:
@@ -183,8 +182,27 @@ def check_marker(marker: pytest.Mark) -> None:
     if unknown or marker.args:
         raise OptionError(
             f"@pytest.mark.{MARKER} does not take "
-            f"{', '.join(unknown) or 'positional values'}; it takes {', '.join(_MARKER_KEYS[:6])}."
+            f"{', '.join(unknown) or 'positional values'}; it takes {', '.join(_MARKER_KEYS)}."
         )
+
+
+def check_markers(item: pytest.Item) -> None:
+    """Refuse what a test's ``servebench`` markers do not have, or have in a place without effect.
+
+    Raises:
+        OptionError: a marker cannot be used; or gives rates to a single one of a test's parameters.
+    """
+    single = getattr(getattr(item, "callspec", None), "marks", ())
+    for marker in item.iter_markers(MARKER):
+        if marker is item.stash.get(_OWN_MARK, None):
+            continue
+        check_marker(marker)
+        if (many := sorted(set(marker.kwargs) & set(_MANY))) and marker in single:
+            raise OptionError(
+                f"{item.nodeid}: @pytest.mark.{MARKER}({many[0]}=…) in pytest.param comes too late "
+                "to make tests of it. Mark the test, or parametrize "
+                f"{'rate' if many[0] == 'rates' else 'buffer_size'} as well."
+            )
 
 
 def wrong_slos(items: Iterable[pytest.Item]) -> list[str]:
@@ -215,7 +233,10 @@ def parametrize(metafunc: pytest.Metafunc, settings: Settings) -> None:
     markers = list(metafunc.definition.iter_markers(MARKER))
     for marker in markers:
         check_marker(marker)
-    names = set(metafunc.fixturenames) - _own_parameters(metafunc.definition)
+    given = given_by(metafunc.definition) | parametrized(metafunc)
+    names = {
+        name for name in metafunc.fixturenames if name not in given and is_ours(metafunc, name)
+    }
     if "model_server" in names:
         metafunc.parametrize(
             "model_server",
@@ -227,8 +248,7 @@ def parametrize(metafunc: pytest.Metafunc, settings: Settings) -> None:
     if "poisson_load" not in names:
         return
     if "rate" in names:
-        read_rate = number(0, inclusive=False, what="requests per second above 0, such as 10")
-        rates = _of_marker(markers, "rates", read_rate, settings.rates)
+        rates = _of_marker(markers, "rates", RATE, settings.rates)
         metafunc.parametrize(
             "rate",
             rates,
@@ -236,8 +256,7 @@ def parametrize(metafunc: pytest.Metafunc, settings: Settings) -> None:
             indirect=True,
         )
     if "buffer_size" in names:
-        read_buffer = whole(0, what="a number of requests, 0 or more")
-        buffers = _of_marker(markers, "buffer_sizes", read_buffer, settings.buffer_sizes)
+        buffers = _of_marker(markers, "buffer_sizes", BUFFER_SIZE, settings.buffer_sizes)
         metafunc.parametrize(
             "buffer_size",
             buffers,
@@ -260,13 +279,14 @@ def in_order(items: Sequence[pytest.Item], *, interleave: bool) -> list[pytest.I
     one repeat is last in the next. Tests without repeats, or of a single server, keep their places.
     """
     places = [place for place, item in enumerate(items) if is_load(item)]
-    servers = list(dict.fromkeys(_param(items[place], "model_server") for place in places))
+    servers = list(dict.fromkeys(repr(_param(items[place], "model_server")) for place in places))
     cells = list(dict.fromkeys(_cell(items[place]) for place in places))
 
     def key(place: int) -> tuple[int, ...]:
         item = items[place]
-        repeat = int(_param(item, "repeat") or 1)
-        server, cell = servers.index(_param(item, "model_server")), cells.index(_cell(item))
+        repeat = int(_param(item, "repeat") or 1) if is_ours(item, "repeat") else 1
+        server = servers.index(repr(_param(item, "model_server")))
+        cell = cells.index(_cell(item))
         if interleave:
             return repeat, cell, server if repeat % 2 else -server
         return server, repeat, cell
@@ -289,28 +309,32 @@ def loads(items: Iterable[pytest.Item]) -> list[pytest.Item]:
 
 def is_load(item: pytest.Item) -> bool:
     """Tell whether a test puts load on a server, by the plugin's own fixture."""
-    return _has(item, "poisson_load")
+    return has(item, "poisson_load")
 
 
-def _has(item: pytest.Item, name: str) -> bool:
+def has(item: pytest.Item, name: str) -> bool:
+    """Tell whether a test names the plugin's own fixture of this name."""
     return name in fixtures_of(item) and is_ours(item, name)
 
 
 def served(items: Iterable[pytest.Item]) -> list[pytest.Item]:
     """Return the tests that need a setting of the plugin: loads, and those that have a server."""
-    return [item for item in items if any(_has(item, name) for name in _FIXTURES)]
+    return [item for item in items if any(has(item, name) for name in _FIXTURES)]
+
+
+def params_of(item: pytest.Item) -> Mapping[str, Any]:
+    """Return the parameters that pytest has made a test of."""
+    callspec = getattr(item, "callspec", None)
+    return {} if callspec is None else callspec.params
 
 
 def _param(item: pytest.Item, name: str) -> Any:
-    callspec = getattr(item, "callspec", None)
-    return None if callspec is None else callspec.params.get(name)
+    return params_of(item).get(name)
 
 
 def _cell(item: pytest.Item) -> tuple[object, ...]:
     """Return what all servers and repeats of one cell share."""
-    callspec = getattr(item, "callspec", None)
-    params = {} if callspec is None else callspec.params
-    shared = (repr(value) for name, value in params.items()
+    shared = (repr(value) for name, value in params_of(item).items()
               if name not in ("model_server", "repeat"))  # fmt: skip
     return (item.nodeid.partition("[")[0], *shared)
 
@@ -321,16 +345,18 @@ def mark(item: pytest.Item) -> None:
     One marker for all of the cell: pytest compares the values of one marker at a time, and knows
     whole numbers and strings only.
     """
-    callspec = getattr(item, "callspec", None)
-    params: dict[str, Any] = callspec.params if callspec is not None else {}
+    params = params_of(item)
     values: dict[str, Any] = {}
-    if "model_server" in params:
-        values["server"] = params["model_server"]
-    if isinstance(rate := params.get("rate"), (int, float)):
-        values["rate"] = int(rate) if rate == int(rate) else str(rate)
-    if "buffer_size" in params:
-        values["buffer"] = params["buffer_size"]
-    item.add_marker(pytest.mark.servebench(**values))
+    if isinstance(server := params.get("model_server"), str):
+        values["server"] = server
+    for name, key, read in (("rate", "rate", RATE), ("buffer_size", "buffer", BUFFER_SIZE)):
+        try:
+            value = number_of(read, params[name])
+        except (KeyError, ValueError):
+            continue  # the test is told when it runs, if it has such a value
+        values[key] = int(value) if value == int(value) else str(value)
+    item.add_marker(added := pytest.mark.servebench(**values))
+    item.stash[_OWN_MARK] = added.mark
 
 
 def marked_text(item: pytest.Item, key: str) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pytest_servebench import benchmark_bridge
+from pytest_servebench.cells import cell_of, checked, join, only
 from pytest_servebench.errors import ServebenchError
 from pytest_servebench.load_fixture import LOAD, PoissonLoad
 from pytest_servebench.model import ServedModel
@@ -17,23 +18,31 @@ from pytest_servebench.state import PROGRESS, fail, session_of
 @pytest.fixture(scope="session")
 def served_model(pytestconfig: pytest.Config) -> ServedModel:
     """The model that ``servebench_model`` names, packaged for the servers of this session."""
-    session = session_of(pytestconfig)
     try:
-        package = session.settings.model.partition(":")[0].partition(".")[0]
-        with pytestconfig.stash[PROGRESS].shown("preparing the model", logger=package):
-            return session.model()
+        return _prepared_model(pytestconfig)
     except ServebenchError as error:
         fail(error)
 
 
+def _prepared_model(config: pytest.Config) -> ServedModel:
+    session = session_of(config)
+    package = session.settings.model.partition(":")[0].partition(".")[0]
+    with config.stash[PROGRESS].shown("preparing the model", logger=package):
+        return session.model()
+
+
 def _running(config: pytest.Config, kind: str) -> Iterator[RunningServer]:
     progress = config.stash[PROGRESS]
-    context = session_of(config).servers.running(kind)
-    with progress.shown(f"starting {kind}"):
-        try:
+    session = session_of(config)
+    session.need(kind)
+    context = session.servers.running(kind)
+    try:
+        # Not by the fixture: one of its name may be the user's own, and something else.
+        _prepared_model(config)
+        with progress.shown(f"starting {kind}"):
             server = context.__enter__()
-        except ServebenchError as error:
-            fail(error)
+    except ServebenchError as error:
+        fail(error)
     try:
         yield server
     finally:
@@ -42,19 +51,13 @@ def _running(config: pytest.Config, kind: str) -> Iterator[RunningServer]:
 
 
 @pytest.fixture(scope="session")
-def tensorflow_serving(
-    pytestconfig: pytest.Config,
-    served_model: ServedModel,  # noqa: ARG001 - prepared first
-) -> Iterator[RunningServer]:
+def tensorflow_serving(pytestconfig: pytest.Config) -> Iterator[RunningServer]:
     """A running TensorFlow Serving (or the embedded server in its place) with the model."""
     yield from _running(pytestconfig, "tensorflow_serving")
 
 
 @pytest.fixture(scope="session")
-def torchserve(
-    pytestconfig: pytest.Config,
-    served_model: ServedModel,  # noqa: ARG001 - prepared first
-) -> Iterator[RunningServer]:
+def torchserve(pytestconfig: pytest.Config) -> Iterator[RunningServer]:
     """A running TorchServe with the model."""
     yield from _running(pytestconfig, "torchserve")
 
@@ -63,22 +66,32 @@ def torchserve(
 def model_server(
     request: pytest.FixtureRequest,
     pytestconfig: pytest.Config,
-    served_model: ServedModel,  # noqa: ARG001 - prepared first
 ) -> Iterator[RunningServer]:
     """Each of the chosen servers in turn, with the model."""
-    yield from _running(pytestconfig, request.param)
+    try:
+        kind = only(request, "model_server")
+    except ServebenchError as error:
+        fail(error)
+    yield from _running(pytestconfig, str(kind))
+
+
+def _value(request: pytest.FixtureRequest, name: str) -> float | int:
+    try:
+        return checked(request.node, name, only(request, name))
+    except ServebenchError as error:
+        fail(error)
 
 
 @pytest.fixture
 def rate(request: pytest.FixtureRequest) -> float:
     """Offered arrivals a second: one of ``--servebench-rates``."""
-    return float(request.param)
+    return float(_value(request, "rate"))
 
 
 @pytest.fixture
 def buffer_size(request: pytest.FixtureRequest) -> int:
     """Requests that may wait while all workers are busy: one of ``--servebench-buffer-sizes``."""
-    return int(request.param)
+    return int(_value(request, "buffer_size"))
 
 
 @pytest.fixture
@@ -95,6 +108,12 @@ def poisson_load(
     repeat: int,
 ) -> PoissonLoad:
     """Open-loop Poisson load at this case's rate and buffer size: ``poisson_load(server)``."""
-    load = PoissonLoad(request, rate, buffer_size, repeat, benchmark_bridge.fixture_of(request))
+    try:
+        join(request.node)
+        cell = cell_of(request.node, rate, buffer_size, repeat)
+    except ServebenchError as error:
+        fail(error)
+    benchmark = benchmark_bridge.fixture_of(request)
+    load = PoissonLoad(request, cell.rate, cell.buffer_size, cell.repeat, benchmark)
     request.node.stash[LOAD] = load
     return load

@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from numbers import Integral, Real
 from typing import Any, Final
 
 from pytest_servebench.files import LONGEST_NAME
@@ -69,18 +71,44 @@ def whole(low: int, *, what: str) -> Callable[[str], int]:
     return read
 
 
+RATE: Final = number(0, inclusive=False, what="requests per second above 0, such as 10")
+BUFFER_SIZE: Final = whole(0, what="a number of requests, 0 or more")
+
+
+def number_of(read: Callable[[str], Any], value: object) -> Any:
+    """Return what ``read`` makes of a value that Python code gives, of a marker or a fixture.
+
+    Texts are read as an option's; numbers of all kinds are numbers, and whole ones are whole
+    however they are written. ``True`` is no number.
+    """
+    if isinstance(value, str):
+        return read(value)
+    if type(value).__name__ in ("bool", "bool_") or not isinstance(value, (Real, Decimal)):
+        return read(f"({value!r})")  # which is not read, and so tells what to give
+    try:
+        plain = float(value)
+    except (ValueError, OverflowError):
+        return read(f"({value!r})")
+    found = read(str(int(plain)) if plain.is_integer() else repr(plain))
+    return int(found) if isinstance(value, Integral) else found
+
+
 def several(read: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
     """Return a reader of comma-separated lists without repetitions."""
 
     def read_list(text: str) -> tuple[Any, ...]:
-        values = tuple(read(part.strip()) for part in text.split(",") if part.strip())
-        if not values:
-            raise ValueError("the list is empty; give at least one value")
-        if len(set(values)) != len(values):
-            raise ValueError("a value occurs twice; give each once")
-        return values
+        return distinct([read(part.strip()) for part in text.split(",") if part.strip()])
 
     return read_list
+
+
+def distinct(values: Sequence[Any]) -> tuple[Any, ...]:
+    """Return values of which there must be one at least, and each once."""
+    if not values:
+        raise ValueError("the list is empty; give at least one value")
+    if len(set(values)) != len(values):
+        raise ValueError("a value occurs twice; give each once")
+    return tuple(values)
 
 
 def choice(*words: str) -> Callable[[str], str]:

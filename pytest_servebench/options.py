@@ -13,9 +13,10 @@ from pytest_servebench.comparability import ALLOWABLE
 from pytest_servebench.gates import Gate, parse_gates
 from pytest_servebench.load.arrivals import ArrivalProcess
 from pytest_servebench.option_values import (
+    BUFFER_SIZE,
+    RATE,
     choice,
     names,
-    number,
     processors,
     run_name,
     server_name,
@@ -150,7 +151,7 @@ OPTIONS: Final = (
     Option(
         "rates",
         "1,5,10",
-        several(number(0, inclusive=False, what="requests per second above 0, such as 10")),
+        several(RATE),
         "offered rates, requests per second",
         "LIST",
         many=True,
@@ -158,7 +159,7 @@ OPTIONS: Final = (
     Option(
         "buffer-sizes",
         "10,50",
-        several(whole(0, what="a number of requests, 0 or more")),
+        several(BUFFER_SIZE),
         "requests that may wait while all workers are busy",
         "LIST",
         many=True,

@@ -41,11 +41,17 @@ def _is_from(module: str, definitions: Sequence[Any], name: str) -> bool:
 
 def wrapper_of(node: pytest.Item, name: str) -> str:
     """Return where a user's own fixture of a plugin's name is; empty where there is none."""
-    definitions = _definitions(node, name)
-    if not definitions or definitions[-1].func.__module__ == _MODULE:
+    definitions = node.session._fixturemanager.getfixturedefs(name, node) or ()
+    func = definitions[-1].func if definitions else None
+    # What stands for a parameter that is no fixture is pytest's own.
+    if func is None or func.__module__ == _MODULE or func.__module__.startswith("_pytest"):
         return ""
-    func = definitions[-1].func
     return f"{func.__module__}.{func.__qualname__}"
+
+
+def parametrized(metafunc: pytest.Metafunc) -> set[str]:
+    """Return the names that hooks before this one have given values to."""
+    return {name for call in metafunc._calls for name in call.params}
 
 
 def _definitions(node: pytest.Item | pytest.Metafunc, name: str) -> list[Any]:

@@ -13,6 +13,7 @@ import pytest
 
 # Before anything else is imported from the package, so that asserts in it are rewritten too.
 from pytest_servebench import benchmark_bridge, cases, conclusion, options
+from pytest_servebench.cells import NO_WORKERS
 from pytest_servebench.errors import OptionError, ServebenchError, described
 from pytest_servebench.fixtures import (
     buffer_size,
@@ -27,12 +28,13 @@ from pytest_servebench.fixtures import (
 from pytest_servebench.json_text import plain
 from pytest_servebench.load_fixture import LOAD
 from pytest_servebench.option_reading import read_option
+from pytest_servebench.own_fixtures import wrapper_of
 from pytest_servebench.progress import Progress
 from pytest_servebench.report import PAGE_FILE
 from pytest_servebench.revival import revive
 from pytest_servebench.saving import save_json, write_reports
 from pytest_servebench.session import ServebenchSession
-from pytest_servebench.state import PROGRESS, SESSION, session_of
+from pytest_servebench.state import PROGRESS, SESSION, fail, session_of
 
 __all__ = [
     "buffer_size",
@@ -50,10 +52,6 @@ _ENDED = (
     pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED,
 )  # fmt: skip
 _REFUSAL = "servebench_refusal"  # of a worker of pytest-xdist, sent to its controller
-_NO_WORKERS = (
-    "-n: servers that are loaded at the same time make each other's numbers wrong. Run load tests "
-    "without -n, or with -n 0; -m 'not servebench' leaves them out."
-)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -165,16 +163,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     if (loads or wrong) and hasattr(config, "workerinput"):
         # An error here would seem to be a crash of pytest-xdist's worker: its controller raises it.
-        config.workeroutput[_REFUSAL] = "\n".join(wrong) or _NO_WORKERS  # type: ignore[attr-defined]
+        config.workeroutput[_REFUSAL] = "\n".join(wrong) or NO_WORKERS  # type: ignore[attr-defined]
         session.items.clear()
         return
     if wrong:
         raise pytest.UsageError("\n".join(wrong))
     if not loads:
         return
-    state.lines = {item.nodeid: (item.location[1] or 0) + 1 for item in loads}
-    state.files = {item.nodeid: item.path for item in loads}
-    state.cases = len(loads)
+    for item in loads:
+        state.expect(item)
     benchmarks = [item for item in session.items if "benchmark" in cases.fixtures_of(item)]
     if len(benchmarks) == len(loads) and all(map(benchmark_bridge.is_on, loads)):
         benchmark_bridge.narrow_table(config)
@@ -213,24 +210,24 @@ def pytest_testnodedown(node: Any) -> None:
 
 def _kinds_of(items: list[pytest.Item]) -> Iterator[str]:
     for item in items:
-        callspec = getattr(item, "callspec", None)
-        if callspec is not None and "model_server" in callspec.params:
-            yield str(callspec.params["model_server"])
-        yield from {"tensorflow_serving", "torchserve"} & set(cases.fixtures_of(item))
+        params = cases.params_of(item)
+        if cases.has(item, "model_server") and "model_server" in params:
+            yield str(params["model_server"])
+        yield from (kind for kind in ("tensorflow_serving", "torchserve") if cases.has(item, kind))
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
     """Start a server anew that a case before this one has lost."""
     conclusion.begin_attempt(item)
     session_of(item.config).note_deaths(item.nodeid)
-    for kind in set(_kinds_of([item])):
+    kinds = set(_kinds_of([item]))
+    if kinds and (own := wrapper_of(item, "served_model")):
+        fail(OptionError(f"{own} hides the fixture 'served_model', and servers get their model by "
+                         "servebench_model=module:callable alone: give the model there, and the "
+                         "fixture another name."))  # fmt: skip
+    for kind in kinds:
         revive(item, kind)
-    try:
-        return (yield)
-    except BaseException:
-        conclusion.settle(item)  # a fixture may have made the load, and another one has failed
-        raise
 
 
 @pytest.hookimpl(wrapper=True)
@@ -249,7 +246,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Judge a case that a fixture has made at its end; have the last attempt alone count."""
+    """Judge a case that a fixture has made, at its end or where another one's setup has failed.
+
+    Have the last attempt alone count.
+    """
+    conclusion.settle(item)
     try:
         outcome = yield
     except BaseException:
@@ -262,8 +263,15 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Keep pytest-benchmark from a warning that its fixture was not used, where a test failed."""
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, Any, Any]:
+    """Keep pytest-benchmark from a warning that its fixture was not used, where a test failed.
+
+    Before pytest tells of a setup that has failed, record a load that was made in it.
+    """
+    if call.when == "setup" and call.excinfo is not None:
+        conclusion.settle(item)
     with benchmark_bridge.others_hidden(item):
         report = yield
     load = item.stash.get(LOAD, None)

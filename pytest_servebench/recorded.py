@@ -61,6 +61,7 @@ class RecordedCases:
         self._entries.pop(nodeid, None)
         for old in [one for one in self.results if one.nodeid == nodeid]:
             self.results.remove(old)
-            if old.records_file:
-                with suppress(OSError):  # a file too many costs no case
-                    (self._directory() / old.records_file).unlink()
+            for file in (old.records_file, *(attempt.records_file for attempt in old.attempts)):
+                if file:
+                    with suppress(OSError):  # a file too many costs no case
+                        (self._directory() / file).unlink()

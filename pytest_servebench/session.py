@@ -141,6 +141,13 @@ class ServebenchSession:
                 raise
         return self._model
 
+    def need(self, kind: str) -> None:
+        """Have the model packaged for a kind that a test asks for only as it runs."""
+        if kind not in self.needed_kinds:
+            self.needed_kinds |= {kind}
+            if self._model is not None and kind not in self._model.artifacts:
+                self._model = None  # to be packaged for one kind more; what is built is kept
+
     # -- servers ------------------------------------------------------------------------------
 
     def _start(self, name: str) -> RunningServer:
@@ -285,6 +292,12 @@ class ServebenchSession:
         if self._directory is None or not (self._directory / "servers").is_dir():
             return None
         return self._directory / "servers"
+
+    def expect(self, item: pytest.Item) -> None:
+        """Count a test among the cases of this session."""
+        self.lines[item.nodeid] = (item.location[1] or 0) + 1
+        self.files[item.nodeid] = item.path
+        self.cases += 1
 
     def number(self, nodeid: str) -> str:
         """Return which case of how many a test is, such as ``3/12``; empty if that is not known."""

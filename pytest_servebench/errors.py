@@ -5,9 +5,30 @@ Each message names the option or file, the value, and the remedy.
 
 from __future__ import annotations
 
+from pytest_servebench.report.text import harmless
+
 
 class ServebenchError(Exception):
-    """Base class of every error that this plugin raises on purpose."""
+    """Base class of every error that this plugin raises on purpose.
+
+    Its text may quote a server: it shows no secrets, and nothing that a terminal would obey.
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        """Keep what is said, harmless to show."""
+        super().__init__(*map(_harmless, arguments))
+
+
+class ServebenchWarning(UserWarning):
+    """Base class of every warning of this plugin; what is said of errors holds for its text too."""
+
+    def __init__(self, *arguments: object) -> None:
+        """Keep what is said, harmless to show."""
+        super().__init__(*map(_harmless, arguments))
+
+
+def _harmless(argument: object) -> object:
+    return harmless(argument) if isinstance(argument, str) else argument
 
 
 class OptionError(ServebenchError):

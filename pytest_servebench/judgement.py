@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from pytest_servebench.answers import judge_answers
-from pytest_servebench.errors import InvalidMeasurementError
+from pytest_servebench.errors import InvalidMeasurementError, ServebenchWarning
 from pytest_servebench.options import InconclusivePolicy, Settings
 from pytest_servebench.own_warnings import warn
 from pytest_servebench.results import CaseResult
 from pytest_servebench.slo import Clause, failure_message, judge, overall, parse_slo
 
 
-class InconclusiveWarning(UserWarning):
+class InconclusiveWarning(ServebenchWarning):
     """An SLO could not be decided by what was measured."""
 
 

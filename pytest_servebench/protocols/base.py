@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy.typing as npt
+
+from pytest_servebench.redaction import hide_headers, hide_url, redact
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,19 @@ class HttpRequest:
     path: str
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: bytes = field(default=b"", repr=False)
+
+    def __post_init__(self) -> None:
+        """Learn of the keys in headers and path, so that no text shows them."""
+        # Whatever it is, it is refused in words of our own when it is to be sent.
+        pairs = self.headers.items() if isinstance(self.headers, Mapping) else self.headers
+        if isinstance(pairs, Iterable):
+            hide_headers(each for each in pairs if isinstance(each, tuple) and len(each) == 2)
+        if isinstance(self.path, str):
+            hide_url(self.path)
+
+    def __repr__(self) -> str:
+        """Return method and path, without keys."""
+        return f"HttpRequest(method={self.method!r}, path={redact(repr(self.path))})"
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.errors import BadResponseError, ModelError
+from pytest_servebench.redaction import redact
 
 _EXCERPT = 200  # characters of a bad body that go into the error
+_LOOKED_INTO = 16_384  # bytes of it that are looked into
 _BITS = {4: np.uint32, 8: np.uint64}
 Array = npt.NDArray[Any]
 
@@ -225,7 +227,9 @@ def _shown(value: object) -> str:
 
 def excerpt(body: bytes) -> str:
     """Return the beginning of a body, on one line, for an error message."""
-    text = " ".join(body[: 4 * _EXCERPT].decode("utf-8", "replace").split())
+    # Without secrets before it is cut: a part of one would not be known any more.
+    text = redact(body[:_LOOKED_INTO].decode("utf-8", "replace"))
+    text = " ".join(text.split())
     return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}…"
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import unicodedata
 from collections.abc import Iterable
 from typing import Final, TextIO
 
+from pytest_servebench.redaction import redact
+
+# What GitHub and Azure take for a command in the output of a job: "::error::" and "##[error]".
+_COMMANDS: Final = re.compile(r"(?<!\S)::|##\[|##vso\[")
 _ASCII: Final = str.maketrans(
     {
         "…": "...",
@@ -31,16 +36,35 @@ def clean(text: object) -> str:
     """Return ``text`` as one line of printable characters, its white space collapsed.
 
     Names and messages come from servers, options and hooks: a control character in one of them
-    could move the cursor or hide a result.
+    could move the cursor or hide a result, a workflow command could be obeyed, and a server that
+    echoes what it is sent could show a key.
     """
+    line = " ".join(_printable(redact(str(text))).split())
+    return _COMMANDS.sub(_spelled_out, line)
+
+
+def harmless(text: object) -> str:
+    """Return ``text`` as it is but for what a terminal or a CI would obey, and for secrets.
+
+    For messages of several lines; :func:`clean` is for one.
+    """
+    lines = redact(str(text)).split("\n")
+    return "\n".join(_COMMANDS.sub(_spelled_out, _printable(line)) for line in lines)
+
+
+def _printable(line: str) -> str:
+    if line.isascii() and line.isprintable():
+        return line
     # Not only ASCII control characters: str.isprintable() also refuses bidirectional overrides and
     # lone surrogates, which no stream can encode.
-    return " ".join(
-        "".join(
-            " " if character.isspace() else character if character.isprintable() else "?"
-            for character in str(text)
-        ).split()
+    return "".join(
+        " " if character.isspace() else character if character.isprintable() else "?"
+        for character in line
     )
+
+
+def _spelled_out(command: re.Match[str]) -> str:
+    return f"{command[0][:-1]} {command[0][-1]}"
 
 
 def to_ascii(text: str) -> str:
@@ -122,6 +146,8 @@ def wrapped(
         subsequent_indent=" " * hang,
         break_on_hyphens=False,
     )
+    # A word that was broken may go on with what looks like a command.
+    lines = [_COMMANDS.sub(_spelled_out, line) for line in lines]
     return [clip(line, width) for line in lines] or [clip(first.rstrip(), width)]
 
 

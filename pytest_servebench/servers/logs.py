@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_servebench.redaction import anything_hidden, redact_bytes
+from pytest_servebench.report.text import harmless
+
 TAIL_LINES = 30
 _TAIL_BYTES = 32_768
 _LONGEST_LINE = 400
-HIDDEN = "[key hidden]"
+_PART = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,8 @@ class LogWatch:
         return None
 
 
-def tail(paths: Sequence[Path], secrets: Sequence[str] = ()) -> str:
-    """Return the last lines of each log, indented below its path, without ``secrets``."""
+def tail(paths: Sequence[Path]) -> str:
+    """Return the last lines of each log, indented below its path, without secrets."""
     parts = []
     for path in paths:
         lines = last_lines(path)
@@ -68,29 +73,28 @@ def tail(paths: Sequence[Path], secrets: Sequence[str] = ()) -> str:
         elif not lines:
             parts.append(f"{path}: empty")
         else:
-            quoted = "\n".join(f"  | {line[:_LONGEST_LINE]}" for line in lines)
-            parts.append(f"{path}, last lines:\n{redact(quoted, secrets)}")
+            quoted = "\n".join(f"  | {harmless(line)[:_LONGEST_LINE]}" for line in lines)
+            parts.append(f"{path}, last lines:\n{quoted}")
     return "\n".join(parts)
 
 
-def redact(text: str, secrets: Sequence[str]) -> str:
-    """Return ``text`` with each secret replaced."""
-    for secret in secrets:
-        text = text.replace(secret, HIDDEN)
-    return text
-
-
-def scrub(paths: Iterable[Path], secrets: Sequence[str]) -> None:
+def scrub(paths: Iterable[Path]) -> None:
     """Replace secrets in files that are kept, should the server or its model have logged them."""
     for path in paths:
-        if not secrets or not path.is_file():
-            continue
-        content = path.read_bytes()
-        clean = content
-        for secret in secrets:
-            clean = clean.replace(secret.encode(), HIDDEN.encode())
-        if clean != content:
-            path.write_bytes(clean)
+        with suppress(OSError):
+            if any(redact_bytes(part) != part for part in _parts(path)):
+                with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+                    file.writelines(map(redact_bytes, _parts(path)))
+                shutil.copymode(path, file.name)
+                os.replace(file.name, path)
+
+
+def _parts(path: Path) -> Iterator[bytes]:
+    """Yield a file's lines, or parts of lines that have no end: a log may have gigabytes."""
+    if path.is_file() and anything_hidden():
+        with path.open("rb") as file:
+            while part := file.readline(_PART):
+                yield part
 
 
 def line_counts(paths: Iterable[Path]) -> dict[Path, int]:
@@ -109,6 +113,9 @@ def last_lines(path: Path) -> list[str] | None:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL_BYTES))
-            return file.read().decode("utf-8", "replace").rstrip().splitlines()[-TAIL_LINES:]
+            lines = file.read().decode("utf-8", "replace").rstrip().splitlines()
+            # The first one may have lost its beginning, of which a secret may be a part.
+            whole = lines[1:] if size > _TAIL_BYTES and len(lines) > 1 else lines
+            return whole[-TAIL_LINES:]
     except OSError:
         return None

@@ -82,7 +82,6 @@ class ServerProcess:
         self.command = list(command)
         # Absolute, as the supervisor works in another directory than pytest.
         self.log_files = [path.absolute() for path in (log, stdout_log) if path is not None]
-        self.secrets: list[str] = []
         self._stop_grace = stop_grace
         self._scratch = scratch
         self._mark = token.token_hex(8)
@@ -172,7 +171,7 @@ class ServerProcess:
 
     def log_tail(self) -> str:
         """Return the last lines of the logs, without secrets."""
-        return logs.tail(self.log_files, self.secrets)
+        return logs.tail(self.log_files)
 
     def stop(self) -> None:
         """End the whole tree and wait for it; harmless when called twice."""
@@ -196,7 +195,7 @@ class ServerProcess:
             self._sweep()
         if self._supervisor.stdout is not None:
             self._supervisor.stdout.close()
-        logs.scrub(self.log_files, self.secrets)
+        logs.scrub(self.log_files)
 
     def _await_start(self) -> None:
         deadline = time.monotonic() + _START_LIMIT

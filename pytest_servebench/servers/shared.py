@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pytest_servebench.errors import ServerDiedError
+from pytest_servebench.errors import ServebenchWarning, ServerDiedError
 from pytest_servebench.protocols.base import PredictionProtocol
 from pytest_servebench.report.text import counted
 from pytest_servebench.servers.base import RunningServer
@@ -18,7 +18,7 @@ from pytest_servebench.servers.base import RunningServer
 MOST_DEATHS: Final = 3
 
 
-class ServerRestartedWarning(UserWarning):
+class ServerRestartedWarning(ServebenchWarning):
     """A server had died, and was started again for this test."""
 
 

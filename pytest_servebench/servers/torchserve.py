@@ -16,6 +16,7 @@ from pytest_servebench.errors import OptionError, ServerStartError, ServerUnavai
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.protocols.torchserve import TorchServeRest
+from pytest_servebench.redaction import hide
 from pytest_servebench.servers import probe
 from pytest_servebench.servers.attached import Attachment, attach
 from pytest_servebench.servers.base import RunningServer, ServerSettings
@@ -225,7 +226,8 @@ def _start(
         )
         readiness = Readiness(title, launch.process, settings.start_timeout, FATAL)
         keys = _wait_for_keys(readiness, launch.scratch / "key_file.json")
-        launch.process.secrets += keys.values()
+        for key in keys.values():
+            hide(key)
         _wait_for_workers(readiness, ports[1], served, keys["management"])
         protocol = TorchServeRest(served, keys["inference"])
         mismatch = wait_for_prediction(readiness, ports[0], protocol, model, _judge_by(protocol))

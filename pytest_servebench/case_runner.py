@@ -86,9 +86,11 @@ def run_case(
         OptionError: the arrival process cannot fill the case's duration.
     """
     target = Target.parse(server.base_url, case.tls)
+    # A protocol of others need not know of any.
+    authorization = getattr(server.protocol, "authorization", ())
     spec = LoadSpec(
         target=target,
-        requests=tuple(request_bytes(one, target) for one in traffic.requests),
+        requests=tuple(request_bytes(one, target, authorization) for one in traffic.requests),
         rate=case.rate,
         duration=case.duration,
         buffer_size=case.buffer_size,

@@ -20,6 +20,7 @@ from pytest_servebench.errors import OptionError
 from pytest_servebench.load.arrivals import ArrivalProcess, parse_arrivals
 from pytest_servebench.load.tls import Tls
 from pytest_servebench.options import OPTIONS, TOKEN_VARIABLE, Option, Settings
+from pytest_servebench.redaction import hide
 from pytest_servebench.servers.base import ServerSettings
 
 _BY_NAME: Final = {option.name: option for option in OPTIONS}
@@ -51,7 +52,7 @@ def read_settings(config: pytest.Config) -> Settings:
             cert_file=_absolute("tls-cert", values.pop("tls_cert"), config),
             key_file=_absolute("tls-key", values.pop("tls_key"), config),
         ),
-        torchserve_token=os.environ.get(TOKEN_VARIABLE),
+        torchserve_token=_token(),
     )
     values["max_lag"] /= 1000
     markdown = values["markdown"]
@@ -164,3 +165,9 @@ def _directory(name: str, config: pytest.Config) -> Path:
 
 def _path(text: str) -> Path | None:
     return Path(text) if text else None
+
+
+def _token() -> str | None:
+    token = os.environ.get(TOKEN_VARIABLE)
+    hide(token)
+    return token

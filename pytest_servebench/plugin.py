@@ -30,6 +30,7 @@ from pytest_servebench.load_fixture import LOAD
 from pytest_servebench.option_reading import read_option
 from pytest_servebench.own_fixtures import wrapper_of
 from pytest_servebench.progress import Progress
+from pytest_servebench.pytest_reports import make_harmless
 from pytest_servebench.report import PAGE_FILE
 from pytest_servebench.revival import revive
 from pytest_servebench.saving import save_json, write_reports
@@ -266,7 +267,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, Any, Any]:
-    """Keep pytest-benchmark from a warning that its fixture was not used, where a test failed.
+    """Show no secrets; keep pytest-benchmark from warning of its fixture where a test failed.
 
     Before pytest tells of a setup that has failed, record a load that was made in it.
     """
@@ -277,6 +278,7 @@ def pytest_runtest_makereport(
     load = item.stash.get(LOAD, None)
     if load is not None and not (report.passed and load.case is None):
         benchmark_bridge.excuse(load.benchmark)
+    make_harmless(report, loaded=cases.is_load(item))
     return report
 
 

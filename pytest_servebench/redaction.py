@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 HIDDEN: Final = "[key hidden]"
 _SHORTEST: Final = 4  # characters; shorter values are parts of any text
@@ -33,6 +33,7 @@ _NAMES: Final = re.compile(
     re.IGNORECASE,
 )
 _GUESSED: Final = re.compile(
+    r"(?:^|[^a-z]|api|auth|access|secret|private|refresh|id)"
     r"(?:auth\w*|token|secret|passw\w*|cookie|credentials?|session(?:[-_]?id)?|signature|sig|key)$",
     re.IGNORECASE,
 )
@@ -54,6 +55,7 @@ def hide(secret: str | None, *, shortest: int = _SHORTEST) -> None:
     raw = secret.encode("utf-8", "surrogateescape")
     forms = {
         secret,
+        quote(raw),
         quote(raw, safe=""),
         quote_plus(raw),
         base64.b64encode(raw).decode().rstrip("="),
@@ -95,10 +97,11 @@ def hide_url(url: str) -> None:
         return
     user, _, password = parts.netloc.rpartition("@")[0].partition(":")
     hide(password or user)
-    for name, value in parse_qsl(parts.query):
-        if _GUESSED.search(name):
-            hide(value, shortest=_SHORTEST if _NAMES.fullmatch(name) else _SHORTEST_GUESSED)
-            hide(quote(value))
+    for part in parts.query.split("&"):
+        name, _, value = part.partition("=")
+        if (certain := _NAMES.fullmatch(unquote(name))) or _GUESSED.search(unquote(name)):
+            for form in (value, unquote(value)):
+                hide(form, shortest=_SHORTEST if certain else _SHORTEST_GUESSED)
 
 
 def redact(text: str) -> str:
@@ -146,14 +149,19 @@ def anything_hidden() -> bool:
 def _without_parts(text: str, secret: str) -> str:
     """Replace beginnings and ends of a secret, as long as they go on."""
     start, end = secret[:_CUT], secret[-_CUT:]
-    while start not in HIDDEN and (at := text.find(start)) >= 0:
+    while _telling(start) and (at := text.find(start)) >= 0:
         stop = at + _CUT
         while stop < len(text) and stop - at < len(secret) and text[stop] == secret[stop - at]:
             stop += 1
         text = text[:at] + HIDDEN + text[stop:]
-    while end not in HIDDEN and (at := text.find(end)) >= 0:
+    while _telling(end) and (at := text.find(end)) >= 0:
         first, stop = at, at + _CUT
         while first and stop - first < len(secret) and text[first - 1] == secret[first - stop - 1]:
             first -= 1
         text = text[:first] + HIDDEN + text[stop:]
     return text
+
+
+def _telling(part: str) -> bool:
+    """Tell whether a part of a secret stands for it: eight zeros stand in any report."""
+    return len(set(part)) >= _CUT // 2 and part not in HIDDEN

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_servebench.errors import BadResponseError, OptionError
@@ -15,6 +15,7 @@ from pytest_servebench.load.target import Target
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
 from pytest_servebench.protocols.predictions import disagreement
+from pytest_servebench.report.text import clean
 from pytest_servebench.workload import requests_digest
 
 AnswerCheck = Callable[[HttpRequest, HttpAnswer], None]
@@ -140,13 +141,22 @@ def _refuse_unsendable(request: HttpRequest) -> None:
         )
 
 
-def request_bytes(request: HttpRequest, target: Target) -> bytes:
-    """Return the whole HTTP/1.1 request for the server at ``target``."""
+def request_bytes(
+    request: HttpRequest, target: Target, authorization: Sequence[tuple[str, str]] = ()
+) -> bytes:
+    """Return the whole HTTP/1.1 request for the server at ``target``.
+
+    Args:
+        request: what to ask.
+        target: where; its address is the ``Host``, unless the request has one of its own.
+        authorization: headers that the server wants of every request, likewise.
+    """
     names = {name.lower() for name, _ in request.headers}
     lines = [
         f"{request.method} {target.full_path(request.path)} HTTP/1.1",
         *(() if "host" in names else (f"Host: {target.authority}",)),
         *(f"{name}: {value}" for name, value in request.headers),
+        *(f"{name}: {value}" for name, value in authorization if name.lower() not in names),
         f"Content-Length: {len(request.body)}",
     ]
     return "\r\n".join((*lines, "", "")).encode("latin-1") + request.body
@@ -191,4 +201,7 @@ def check_answers(load: LoadResult, traffic: Traffic) -> Checked:
             reason = said if known else f"{type(error).__name__} in the check of the answer: {said}"
             failures[f"{Outcome.BAD_RESPONSE.label}: {reason}"] += 1
     records = dataclasses.replace(load.records, outcome=outcome)
-    return Checked(records, dict(failures), checked, wrong)
+    shown: Counter[str] = Counter()  # keys and control characters may have told some apart
+    for reason, number in failures.items():
+        shown[clean(reason)] += number
+    return Checked(records, dict(shown), checked, wrong)

@@ -29,15 +29,17 @@ class TorchServeRest:
         """Return the protocol's name, as reports show it."""
         return "TorchServe REST"
 
+    @property
+    def authorization(self) -> tuple[tuple[str, str], ...]:
+        """Return the headers that the server wants of every request."""
+        return (("Authorization", f"Bearer {self.token}"),) if self.token is not None else ()
+
     def request(self, inputs: npt.NDArray[Any]) -> HttpRequest:
         """Return the request for a prediction of one input."""
-        headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"),)
-        if self.token is not None:
-            headers += (("Authorization", f"Bearer {self.token}"),)
         return HttpRequest(
             "POST",
             f"/predictions/{quote(self.model_name, safe='')}",
-            headers,
+            (("Content-Type", "application/json"), *self.authorization),
             instances_body(inputs),
         )
 

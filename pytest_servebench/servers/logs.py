@@ -86,7 +86,7 @@ def scrub(paths: Iterable[Path]) -> None:
                 with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
                     file.writelines(map(redact_bytes, _parts(path)))
                 shutil.copymode(path, file.name)
-                os.replace(file.name, path)
+                Path(file.name).replace(path)
 
 
 def _parts(path: Path) -> Iterator[bytes]:

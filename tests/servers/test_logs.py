@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pytest_servebench.redaction import hide
 from pytest_servebench.servers.logs import (
     TAIL_LINES,
     FatalLine,
     LogWatch,
     line_counts,
-    redact,
     scrub,
     tail,
 )
@@ -64,9 +64,20 @@ def test_tail_of_one_endless_line_is_short(tmp_path: Path) -> None:
     assert len(tail([tmp_path / "log"])) < 1000
 
 
+def test_terminals_do_not_obey_a_log(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("\x1b[2J\x07 fine\rover\n::error::made up\n")
+    text = tail([tmp_path / "log"])
+    assert "?[2J? fine" in text
+    assert not {"\x1b", "\x07", "\r"} & set(text)
+    assert "  | : :error::made up" in text
+
+
 def test_secrets(tmp_path: Path) -> None:
-    (tmp_path / "log").write_bytes(b"\xff key=abc, abc\n")
-    assert redact("key=abc", ["abc"]) == "key=[key hidden]"
-    assert "abc" not in tail([tmp_path / "log"], ["abc"])
-    scrub([tmp_path / "log", tmp_path / "missing"], ["abc"])
+    hide("q7-XvPz")
+    (tmp_path / "log").write_bytes(b"\xff key=q7-XvPz, q7-XvPz\n")
+    (tmp_path / "log").chmod(0o640)
+    assert "q7-XvPz" not in tail([tmp_path / "log"])
+    scrub([tmp_path / "log", tmp_path / "missing"])
     assert (tmp_path / "log").read_bytes() == b"\xff key=[key hidden], [key hidden]\n"
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]

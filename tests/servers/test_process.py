@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from pytest_servebench.errors import ServerDiedError, ServerStartError
+from pytest_servebench.redaction import hide
 from pytest_servebench.servers import supervisor
 from pytest_servebench.servers.process import ServerProcess, scratch_directory
 
@@ -244,7 +245,7 @@ def test_scratch_has_room_for_a_socket(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_secrets_stay_out_of_errors_and_kept_logs(start_child: StartChild) -> None:
     process = start_child(f"print('Bearer cKjqMB8i')\n{SLEEP}")
-    process.secrets.append("cKjqMB8i")
+    hide("cKjqMB8i")
     until(lambda: "Bearer" in process.log_tail())
     assert "Bearer [key hidden]" in process.log_tail()
     process.stop()

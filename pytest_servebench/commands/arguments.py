@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pytest_servebench.report.text import clean
 from pytest_servebench.results import Run
+from pytest_servebench.results_directory import find_results
 from pytest_servebench.run_names import LATEST, RESULTS
 
 
@@ -30,10 +31,24 @@ def add_results(
     parser.add_argument(
         "--results",
         type=Path,
-        default=RESULTS,
         metavar="DIR",
-        help=f"{meaning} (default: {RESULTS})",
+        help=f"{meaning} (default: that of the ini key servebench_results, or the closest "
+        f"{RESULTS} upwards)",
     )
+
+
+def results_of(options: argparse.Namespace) -> Path:
+    """Return the directory of results; where several could be meant, say which one is.
+
+    Raises:
+        OptionError: the settings of pytest cannot be read.
+    """
+    if options.results is not None:
+        return Path(options.results)
+    found, others = find_results(Path.cwd())
+    if others:
+        print(f"pytest-servebench: {others}", file=sys.stderr)
+    return found
 
 
 def say_left_out(path: Path, saved: Run) -> None:

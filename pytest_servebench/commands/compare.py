@@ -11,7 +11,7 @@ from typing import Final
 
 from _pytest._io import TerminalWriter
 
-from pytest_servebench.commands.arguments import add_results
+from pytest_servebench.commands.arguments import add_results, results_of
 from pytest_servebench.comparability import ALLOWABLE, Difference, differences, notes
 from pytest_servebench.compare import Comparison, compare
 from pytest_servebench.errors import OptionError
@@ -113,7 +113,8 @@ def run(options: argparse.Namespace) -> int:
     """
     gates = _gates(options.fail)
     allow = _allowed(options.allow)
-    files = [find_run(name, options.results) for name in (options.base, *options.new)]
+    results = results_of(options)
+    files = [find_run(name, results) for name in (options.base, *options.new)]
     base, *others = (read_file(path, any_schema="schema" in allow)[0] for path in files)
     blocks = [_compare(base, new, gates, allow) for new in others]
     status = max(block.status for block in blocks)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from pytest_servebench.commands.arguments import add_results
+from pytest_servebench.commands.arguments import add_results, results_of
 from pytest_servebench.report.facts import date_text, server_titles
 from pytest_servebench.report.tables import (
     Cell,
@@ -47,9 +47,10 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         SavedRunError: the directory cannot be read.
     """
-    runs = runs_in(options.results)
+    results = results_of(options)
+    runs = runs_in(results)
     if not runs:
-        print(f"{options.results}/ holds no saved runs.")
+        print(f"{results}/ holds no saved runs.")
     rows = [_row(one, one.heading, last=one == runs[-1]) for one in runs if one.heading is not None]
     for text in _table(rows) if rows else ():
         print(text)
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     for one in runs:
         if one.problem:
             print(f"cannot be read: {one.problem}")
-    for directory in directories_without_run(options.results):
+    for directory in directories_without_run(results):
         print(
             f"{clean(directory)}/ holds no {RUN_FILE}: its session measured nothing, was killed, "
             "or has not ended"

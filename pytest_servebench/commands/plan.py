@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from pytest_servebench.commands.arguments import add_results, results_of, say_left_out
 from pytest_servebench.errors import OptionError
 from pytest_servebench.gates import NAMES
 from pytest_servebench.plan import MOST_REPEATS, POWER, CasePlan, Detectable, Needed, plan_case
 from pytest_servebench.report.text import wrapped
 from pytest_servebench.results import CaseResult
-from pytest_servebench.saved_runs import read_run
+from pytest_servebench.run_json import read_file
+from pytest_servebench.run_names import find_run
 from pytest_servebench.slo import parse_slo, quantity
 from pytest_servebench.slo_grammar import METRICS, Clause
 
@@ -46,7 +48,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="requests per second; may be repeated (default: the rates of --run)",
     )  # fmt: skip
     parser.add_argument(
-        "--run", dest="past", metavar="FILE_OR_DIR",
+        "--run", dest="past", metavar="RUN",
         help="an earlier run, whose values and intervals take the place of assumptions",
     )  # fmt: skip
     parser.add_argument(
@@ -66,6 +68,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--change", default="10%", metavar="PERCENT",
         help="change that a comparison is to show (default: 10%%); of shares, points",
     )  # fmt: skip
+    add_results(parser, "where --run is looked for by name")
     parser.add_argument(
         "--format",
         choices=("table", "json"),
@@ -87,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
     load = _number("load", options.load, "0.6", below=1.0)
     margin, change = (_percent(name, getattr(options, name)) for name in ("margin", "change"))
     repeats = _repeats(options.repeats)
-    groups = _groups(options.rate, options.past)
+    groups = _groups(options.rate, _past(options))
     statements = SHOWN * len(groups)
     plans = [
         plan_case(
@@ -152,14 +155,18 @@ def _repeats(text: str) -> int:
     return value
 
 
-def _groups(rates: Sequence[str] | None, past: str | None) -> list[_Group]:
+def _past(options: argparse.Namespace) -> Path | None:
+    return None if options.past is None else find_run(options.past, results_of(options))
+
+
+def _groups(rates: Sequence[str] | None, past: Path | None) -> list[_Group]:
     """Return what to plan for: the rates asked for, each with the cases of the run at this rate."""
     wanted = [_number("rate", text, "10") for text in rates or ()]
     if past is None:
         if not wanted:
             raise OptionError("--rate: give one, such as --rate=10, or an earlier run by --run")
         return [(rate, "", ()) for rate in dict.fromkeys(wanted)]
-    cells = _cells(Path(past))
+    cells = _cells(past)
     there = sorted({rate for rate, _, _ in cells})
     for rate in wanted:
         if rate not in there:
@@ -178,7 +185,9 @@ def _cells(past: Path) -> list[_Group]:
         OptionError: no case is valid.
     """
     groups: dict[tuple[float, str, str], list[CaseResult]] = {}
-    for case in read_run(past).cases:
+    saved, _ = read_file(past)
+    say_left_out(past, saved)
+    for case in saved.cases:
         if case.invalid_reason is None:
             name = f"{case.server.title}, buffer {case.buffer_size}"
             test = case.nodeid.partition("[")[0]

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from pytest_servebench.commands.arguments import add_results, add_run, say_left_out
+from pytest_servebench.commands.arguments import add_results, add_run, results_of, say_left_out
 from pytest_servebench.errors import OptionError
 from pytest_servebench.report import write_report
 from pytest_servebench.report.text import clean
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     # Drawing is slow to import, and no other command needs it.
     from pytest_servebench.report.page import write_page  # noqa: PLC0415
 
-    path = find_run(options.run, options.results)
+    path = find_run(options.run, results_of(options))
     saved, report = read_file(path)
     say_left_out(path, saved)
     output: Path | None = options.output

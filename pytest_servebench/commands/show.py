@@ -9,7 +9,7 @@ from typing import Final
 
 from _pytest._io import TerminalWriter
 
-from pytest_servebench.commands.arguments import add_results, add_run, say_left_out
+from pytest_servebench.commands.arguments import add_results, add_run, results_of, say_left_out
 from pytest_servebench.errors import OptionError
 from pytest_servebench.json_text import to_json
 from pytest_servebench.report.markdown import markdown
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
         SavedRunError: there is no such run, or it cannot be read.
         OptionError: no case has such a name.
     """
-    path = find_run(options.run, options.results)
+    path = find_run(options.run, results_of(options))
     whole, _ = read_file(path)
     say_left_out(path, whole)
     part = _part(whole, options.case)

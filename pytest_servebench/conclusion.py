@@ -12,6 +12,7 @@ import pytest
 
 from pytest_servebench import benchmark_bridge, judgement
 from pytest_servebench.load_fixture import LOAD
+from pytest_servebench.report.text import clean
 from pytest_servebench.results import CaseResult, TestOutcome
 from pytest_servebench.saving import keep
 from pytest_servebench.session import ServebenchSession
@@ -117,6 +118,6 @@ def _without_ours(properties: Iterable[tuple[str, object]]) -> list[tuple[str, o
 def _properties(result: CaseResult) -> Iterator[tuple[str, object]]:
     """Yield the figures that JUnit XML shows."""
     yield f"{_PROPERTIES}verdict", result.verdict
-    yield f"{_PROPERTIES}implementation", result.server.implementation
+    yield f"{_PROPERTIES}implementation", clean(result.server.implementation)
     for name in ("p50", "p99", "throughput", "success_rate"):
         yield f"{_PROPERTIES}{name}", result.summary.estimates[name].value

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import singledispatch
 from typing import Any, Final
 
+from pytest_servebench.redaction import redact
+
 _DEEPEST: Final = 100  # levels; json itself gives up at some thousand
 _LONGEST: Final = 1000  # bytes, and characters of the texts of foreign objects
 _LARGEST_INT: Final = 2**1023  # beyond it, readers make infinity of it, or refuse it
@@ -106,7 +108,7 @@ def _mapping(value: Mapping[object, object], above: tuple[int, ...]) -> dict[str
 @_converted.register(memoryview)
 def _bytes(value: bytes, _: object) -> str:
     content = bytes(value)
-    text = content[:_LONGEST].decode("utf-8", "backslashreplace")
+    text = redact(content[:_LONGEST].decode("utf-8", "backslashreplace"))
     return text if len(content) <= _LONGEST else f"{text}… ({len(content)} bytes)"
 
 
@@ -158,7 +160,8 @@ def _order(value: Any) -> tuple[str, Any]:
 
 
 def _text(text: str) -> str:
-    """Return the text; half a character (a surrogate), which no file can hold, is written out."""
+    """Return the text without secrets, and with halves of characters (surrogates) written out."""
+    text = redact(text)
     try:
         text.encode()
     except UnicodeEncodeError:

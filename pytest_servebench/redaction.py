@@ -11,9 +11,9 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 HIDDEN: Final = "[key hidden]"
@@ -115,19 +115,6 @@ def redact(text: str) -> str:
         if len(secret) >= _SHORTEST_CUT:
             text = _without_parts(text, secret)
     return text
-
-
-def redacted(value: Any) -> Any:
-    """Return plain data with each of its texts redacted, the names in it included."""
-    if not _known:
-        return value
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, Mapping):
-        return {redacted(key): redacted(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [redacted(each) for each in value]
-    return value
 
 
 def redact_bytes(content: bytes) -> bytes:

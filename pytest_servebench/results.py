@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from pytest_servebench.estimates import Summary
 from pytest_servebench.load.records import Records
-from pytest_servebench.redaction import redacted
 
 SCHEMA_VERSION = 1
 
@@ -301,7 +300,7 @@ class CaseResult:
         data["clauses"] = list(data["clauses"])
         data["logs"] = list(data["logs"])
         data["attempts"] = list(data["attempts"])
-        return dict(redacted(data))
+        return data
 
 
 @dataclass(frozen=True)
@@ -368,7 +367,6 @@ class Run:
             "not_measured": self.not_measured,
             "finished": self.finished,
         }
-        data = dict(redacted(data))
         if cases:
             data["cases"] = [case.to_dict() for case in self.cases]
         return data

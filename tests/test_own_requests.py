@@ -13,6 +13,7 @@ import pytest
 from pytest_servebench.errors import OptionError
 from pytest_servebench.load.target import Target
 from pytest_servebench.protocols.base import HttpRequest
+from pytest_servebench.protocols.torchserve import TorchServeRest
 from pytest_servebench.servers.ports import free_ports
 from pytest_servebench.traffic import of_requests, request_bytes
 from tests.conftest import TEST_FILE, RunBench
@@ -390,6 +391,18 @@ def test_a_trace_that_ends_before_the_case_is_an_error(
 
 
 # -- pure ---------------------------------------------------------------------------------------
+
+
+def test_a_server_gets_the_key_that_it_wants_of_every_request() -> None:
+    key = TorchServeRest("m", "k3y-of-the-server").authorization
+    target = Target("h", 1)
+    bare = HttpRequest("POST", "/p", (("X-A", "b"),))
+    assert b"\r\nAuthorization: Bearer k3y-of-the-server\r\n" in request_bytes(bare, target, key)
+    own = HttpRequest("POST", "/p", (("authorization", "Bearer of-the-test"),))
+    sent = request_bytes(own, target, key)
+    assert sent.lower().count(b"authorization:") == 1
+    assert b"of-the-test" in sent
+    assert TorchServeRest("m").authorization == ()
 
 
 def test_request_bytes() -> None:

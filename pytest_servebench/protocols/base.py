@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import ItemsView, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -33,7 +33,7 @@ class HttpRequest:
         """Learn of the keys in headers and path, so that no text shows them."""
         # Whatever it is, it is refused in words of our own when it is to be sent.
         pairs = self.headers.items() if isinstance(self.headers, Mapping) else self.headers
-        if isinstance(pairs, Iterable):
+        if isinstance(pairs, (tuple, list, ItemsView)):
             hide_headers(each for each in pairs if isinstance(each, tuple) and len(each) == 2)
         if isinstance(self.path, str):
             hide_url(self.path)

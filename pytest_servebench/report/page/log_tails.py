@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pytest_servebench.files import file_name
-from pytest_servebench.report.text import clean
+from pytest_servebench.report.text import clean, harmless
 from pytest_servebench.results import CaseResult, LogPart, ServerDeath, inside
 from pytest_servebench.servers.logs import last_lines
 
@@ -109,5 +109,5 @@ def _start(path: Path) -> tuple[int, Path]:
 
 
 def _log_line(line: str) -> str:
-    shown = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in line.rstrip())
+    shown = harmless(line).rstrip()
     return shown if len(shown) <= _LONGEST_LINE else shown[:_LONGEST_LINE] + "…"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         InvalidMeasurementError,
         ServebenchError,
     )
-    from pytest_servebench.judgement import InconclusiveWarning
+    from pytest_servebench.judgement import FailedRequestsWarning, InconclusiveWarning
     from pytest_servebench.load.arrivals import Constant, Gamma, Poisson, Ramp, Steps, Trace
     from pytest_servebench.load_fixture import LoadedCase, PoissonLoad
     from pytest_servebench.model import ServedModel
@@ -30,6 +30,7 @@ __all__ = [
     "BadResponseError",
     "CaseResult",
     "Constant",
+    "FailedRequestsWarning",
     "Gamma",
     "HttpAnswer",
     "HttpRequest",
@@ -54,6 +55,7 @@ _HOMES = {
     "BadResponseError": "errors",
     "CaseResult": "results",
     "Constant": "load.arrivals",
+    "FailedRequestsWarning": "judgement",
     "Gamma": "load.arrivals",
     "HttpAnswer": "protocols.base",
     "HttpRequest": "protocols.base",

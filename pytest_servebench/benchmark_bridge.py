@@ -162,7 +162,7 @@ def forget(config: pytest.Config, nodeid: str, *, but: BenchmarkFixture | None) 
 
 
 def excuse(benchmark: BenchmarkFixture | None) -> None:
-    """Let a benchmark go unused without a warning: its test has failed, which says enough.
+    """Let a benchmark go unused without a warning: nothing may have been measured.
 
     To be called once pytest-benchmark has seen the test's report, from which it sets the same.
     """

@@ -82,8 +82,8 @@ def run_case(
 
     Raises:
         ServerDiedError: the server ended under the load.
-        InvalidMeasurementError: the generator itself failed.
-        OptionError: the arrival process cannot fill the case's duration.
+        InvalidMeasurementError: the generator failed before its clock started.
+        OptionError: as :func:`~pytest_servebench.load.runner.run_load`.
     """
     target = Target.parse(server.base_url, case.tls)
     # A protocol of others need not know of any.
@@ -142,7 +142,8 @@ def run_case(
         summary=summary,
         resources=resources,
         generator=load.generator,
-        invalid_reason=invalid_reason(records, load.generator, load.pauses, case.max_lag),
+        invalid_reason=load.failure
+        or invalid_reason(records, load.generator, load.pauses, case.max_lag),
         answers_checked=checked.answers,
         answers_wrong=checked.wrong,
         workload=Workload(

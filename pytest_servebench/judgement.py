@@ -13,10 +13,15 @@ from pytest_servebench.options import InconclusivePolicy, Settings
 from pytest_servebench.own_warnings import warn
 from pytest_servebench.results import CaseResult
 from pytest_servebench.slo import Clause, failure_message, judge, overall, parse_slo
+from pytest_servebench.successes import judge_successes, unasked_failures
 
 
 class InconclusiveWarning(ServebenchWarning):
     """An SLO could not be decided by what was measured."""
+
+
+class FailedRequestsWarning(UserWarning):
+    """Some requests failed, and no SLO says how many may."""
 
 
 def marked_slos(item: pytest.Item) -> tuple[Clause, ...]:
@@ -52,9 +57,8 @@ def judge_expressions(
 def judge_case(result: CaseResult, item: pytest.Item, settings: Settings) -> CaseResult:
     """Return the result judged by the test's own SLOs and by those of all cases."""
     judged = _judged(result, (*marked_slos(item), *settings.slos))
-    if (answers := judge_answers(judged)) is None:
-        return judged
-    everything = (*judged.clauses, answers)
+    further = [one for one in (judge_answers(judged), judge_successes(judged)) if one is not None]
+    everything = (*judged.clauses, *further)
     return dataclasses.replace(judged, clauses=everything, verdict=overall(everything))
 
 
@@ -77,6 +81,8 @@ def apply(result: CaseResult, item: pytest.Item, policy: InconclusivePolicy) -> 
         pytest.fail(failure_message(result, result.clauses), pytrace=False)
     if result.verdict == "invalid":
         raise InvalidMeasurementError(failure_message(result, result.clauses))
+    if (failed := unasked_failures(result)) is not None:
+        item.warn(FailedRequestsWarning(failed))
     if result.verdict != "inconclusive":
         return
     message = failure_message(result, result.clauses)

@@ -268,7 +268,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, Any, Any]:
-    """Show no secrets; keep pytest-benchmark from warning of its fixture where a test failed.
+    """Show no secrets; keep pytest-benchmark from warning of its fixture.
 
     Before pytest tells of a setup that has failed, record a load that was made in it.
     """

@@ -7,8 +7,12 @@ import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
+
+import pytest
 
 from pytest_servebench.errors import BadResponseError, OptionError
+from pytest_servebench.foreign_code import first_line, signals_noticed
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.load.runner import LoadResult
 from pytest_servebench.load.target import Target
@@ -23,6 +27,7 @@ AnswerCheck = Callable[[HttpRequest, HttpAnswer], None]
 
 _GIVE_A_LIST = 'give a list of HttpRequest, such as [HttpRequest("POST", "/predict", body=b"...")]'
 _RESERVED = {"host", "content-length", "transfer-encoding", "connection"}
+_KEPT_REASONS: Final = 50  # a check may word each wrong answer differently
 
 
 @dataclass(frozen=True)
@@ -189,19 +194,37 @@ def check_answers(load: LoadResult, traffic: Traffic) -> Checked:
             continue
         checked += 1
         answer = HttpAnswer(int(load.records.status[index]), body)
-        try:
-            traffic.check(int(load.payloads[index]), answer)
-        # Whatever it raises: an answer that a check cannot even read is no good one, and a load
-        # that is over must not be lost.
-        except Exception as error:
+        if (reason := _wrong(traffic, int(load.payloads[index]), answer)) is not None:
             wrong += 1
             outcome[index] = Outcome.BAD_RESPONSE
-            said = str(error).partition("\n")[0]
-            known = isinstance(error, (BadResponseError, AssertionError)) and said
-            reason = said if known else f"{type(error).__name__} in the check of the answer: {said}"
-            failures[f"{Outcome.BAD_RESPONSE.label}: {reason}"] += 1
+            text = f"{Outcome.BAD_RESPONSE.label}: {reason}"
+            if text not in failures and wrong > _KEPT_REASONS:
+                text = f"{Outcome.BAD_RESPONSE.label}: other reasons"
+            failures[text] += 1
     records = dataclasses.replace(load.records, outcome=outcome)
     shown: Counter[str] = Counter()  # keys and control characters may have told some apart
     for reason, number in failures.items():
         shown[clean(reason)] += number
     return Checked(records, dict(shown), checked, wrong)
+
+
+def _wrong(traffic: Traffic, index: int, answer: HttpAnswer) -> str | None:
+    """Return why an answer to the request with this index is wrong, or ``None`` if it is right.
+
+    Whatever a check raises: an answer that it cannot even read is no good one, and a load that is
+    over must not be lost. Only what comes from outside of it, such as Ctrl-C, ends the session.
+    """
+    with signals_noticed() as interrupts:
+        try:
+            traffic.check(index, answer)
+        except pytest.exit.Exception:
+            raise
+        except BaseException as error:
+            if interrupts:
+                raise interrupts[0] from None
+            known = isinstance(error, (BadResponseError, AssertionError))
+            said = first_line(error)
+            if known and said:
+                return said
+            return f"{type(error).__name__} in the check of the answer: {said}"
+    return None

@@ -42,9 +42,17 @@ def streams(seed: int, rate: float) -> tuple[np.random.Generator, np.random.Gene
     They depend on the seed and the rate alone, so that every server and every buffer size meets the
     same arrivals: differences between two cases are the servers', not the dice's.
     """
-    root = np.random.SeedSequence([seed, round(rate * 1_000_000)])
-    arrivals, payloads = root.spawn(2)
+    arrivals, payloads, _ = _roots(seed, rate)
     return np.random.default_rng(arrivals), np.random.default_rng(payloads)
+
+
+def sample_stream(seed: int, rate: float) -> np.random.Generator:
+    """Return a generator for which answers are looked into, independent of both."""
+    return np.random.default_rng(_roots(seed, rate)[2])
+
+
+def _roots(seed: int, rate: float) -> list[np.random.SeedSequence]:
+    return np.random.SeedSequence([seed, round(rate * 1_000_000)]).spawn(3)
 
 
 class ArrivalProcess(Protocol):

@@ -136,7 +136,7 @@ def _suspended() -> float | None:
 def _throttled() -> float | None:
     """Return for how long quotas held back this process's control group or one above it."""
     found = None
-    for directory in _control_groups():
+    for directory in control_groups("cpu"):
         counters = dict(
             line.split(" ", 1) for line in _read(directory / "cpu.stat").splitlines() if " " in line
         )
@@ -147,13 +147,17 @@ def _throttled() -> float | None:
     return found
 
 
-def _control_groups() -> Iterator[Path]:
-    """Yield the directories of the control groups that limit this process's time, inmost first."""
+def control_groups(controller: str) -> Iterator[Path]:
+    """Yield the directories of the control groups that limit this process, inmost first.
+
+    Args:
+        controller: what they limit: ``"cpu"`` or ``"memory"``.
+    """
     for line in _read(Path("/proc/self/cgroup")).splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        root = _CGROUPS / ("cpu" if controllers else "")
+        root = _CGROUPS / (controller if controllers else "")
         group = Path(path.lstrip("/"))
         for inner in (group, *group.parents) if group.parts else (group,):
             yield root / inner

@@ -13,28 +13,45 @@ import json
 import os
 import signal
 import sys
-from typing import IO
+import traceback
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.load.arrivals import streams
+from pytest_servebench.errors import OptionError
+from pytest_servebench.load.arrivals import Times, sample_stream, streams
 from pytest_servebench.load.engine import Engine
 from pytest_servebench.load.limits import raise_open_files
 from pytest_servebench.load.pacing import end_with_parent, set_priority
 from pytest_servebench.load.records import RecordStore
 from pytest_servebench.load.spec import LoadSpec
 
+NO_PRIORITY: Final = 77
+"""Exit status: the system refuses the priority that was asked for."""
+NO_MEMORY: Final = 78
+"""Exit status: there is no memory."""
+# Answers that are drawn from one stretch of the run. Of many short stretches, some would hold one
+# arrival only, and which ones these are would again be a pattern.
+_STRATUM: Final = 8
 
-def prepare(spec: LoadSpec, file: IO[bytes]) -> RecordStore:
-    """Write the schedule's records into an empty file.
+
+def schedule(spec: LoadSpec) -> Times:
+    """Return the arrivals, in ns since the clock's start.
 
     Raises:
-        OptionError: the arrival process cannot fill the window.
+        OptionError: the arrival process cannot fill the window, or nothing arrives in it.
     """
-    arrivals, _ = streams(spec.seed, spec.rate)
-    schedule = spec.arrivals.schedule(spec.rate, spec.duration, arrivals)
-    return RecordStore.create(file, schedule, int(spec.duration * 1e9))
+    randomness, _ = streams(spec.seed, spec.rate)
+    times = spec.arrivals.schedule(spec.rate, spec.duration, randomness)
+    if not len(times):
+        expected = spec.arrivals.mean_rate(spec.rate, spec.duration) * spec.duration
+        raise OptionError(
+            f"no request arrives: {spec.rate:g}/s for {spec.duration:g} s, arrivals "
+            f"{spec.arrivals}, make {expected:.2g} on average, and none with the seed {spec.seed}. "
+            "Raise --servebench-rates or --servebench-duration."
+        )
+    return times
 
 
 def payload_choice(spec: LoadSpec, size: int) -> npt.NDArray[np.uint32]:
@@ -43,11 +60,22 @@ def payload_choice(spec: LoadSpec, size: int) -> npt.NDArray[np.uint32]:
     return payloads.integers(0, len(spec.requests), size, dtype=np.uint32)
 
 
-def sampled_arrivals(size: int, samples: int) -> set[int]:
-    """Return the indices of the arrivals whose answers are kept: spread over the whole run."""
-    if size == 0 or samples == 0:
+def sampled_arrivals(size: int, samples: int, randomness: np.random.Generator) -> set[int]:
+    """Return the indices of the arrivals whose answers are kept: spread over the whole run.
+
+    In each stretch of the run some are drawn at random, all with the same chance. A sample at equal
+    distances would see all or none of what every third answer has.
+    """
+    samples = min(samples, size)
+    if samples <= 0:
         return set()
-    return {int(index) for index in np.linspace(0, size - 1, min(samples, size))}
+    strata = -(-samples // _STRATUM)
+    numbers = [len(part) for part in np.array_split(np.arange(samples), strata)]
+    return {
+        int(index)
+        for part, number in zip(np.array_split(np.arange(size), strata), numbers, strict=True)
+        for index in randomness.choice(part, number, replace=False)
+    }
 
 
 def _event_loop() -> tuple[asyncio.AbstractEventLoop, str]:
@@ -62,7 +90,8 @@ async def _run(spec: LoadSpec, store: RecordStore) -> Engine:
     size = len(store)
     # A view of the array: its items are found as fast as a list's, in a tenth of the memory.
     payloads = payload_choice(spec, size).data
-    engine = Engine(spec, store, payloads, sampled_arrivals(size, spec.samples))
+    sampled = sampled_arrivals(size, spec.samples, sample_stream(spec.seed, spec.rate))
+    engine = Engine(spec, store, payloads, sampled)
     # Everything made so far lives to the end: the collector need not look at it again, and a
     # collection in the middle of the run would be lateness.
     gc.collect()
@@ -73,15 +102,28 @@ async def _run(spec: LoadSpec, store: RecordStore) -> Engine:
 
 
 def main(arguments: list[str]) -> int:
-    """Make the load that the specification asks for."""
+    """Make the load that the specification asks for; return the exit status."""
     parent, records = map(int, arguments)
     end_with_parent(parent)
-    # Ctrl-C goes to the whole process group: what becomes of the load is pytest's decision.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C goes to the whole process group, as may others: what becomes of the load is pytest's
+    # decision, with which this process ends.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        return _make_load(records)
+    except MemoryError:
+        traceback.print_exc()
+        return NO_MEMORY
+
+
+def _make_load(records: int) -> int:
     spec = LoadSpec.from_json(sys.stdin.read())
     store = RecordStore(records)
     raise_open_files(spec.workers)
-    priority = set_priority(spec.priority)
+    try:
+        priority = set_priority(spec.priority)
+    except PermissionError:
+        return NO_PRIORITY
     loop, loop_name = _event_loop()
     engine = loop.run_until_complete(_run(spec, store))
     outcome = {

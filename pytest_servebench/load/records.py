@@ -7,6 +7,7 @@ the pytest process can look at them at any time, and nothing is lost if either o
 from __future__ import annotations
 
 import enum
+import errno
 import mmap
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ _FILE_COLUMNS: Final = {
 BYTES_PER_RECORD: Final = 8 * len(TIME_COLUMNS) + 2 + 1
 _HEADER_FIELDS: Final = 4  # number of records, phase, clock start, length of the window
 _HEADER_BYTES: Final = 8 * _HEADER_FIELDS
+_BLOCK: Final = 2**20
 
 
 class Outcome(enum.IntEnum):
@@ -55,6 +57,10 @@ class Phase(enum.IntEnum):
     WARMING_UP = 1
     RUNNING = 2
     FINISHED = 3
+
+
+_DTYPES: Final = {"q": np.int64, "h": np.int16, "B": np.uint8}
+_NOTHING_YET: Final = {"status": 0, "outcome": Outcome.UNFINISHED}  # the others are times
 
 
 def _seconds(nanoseconds: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -200,15 +206,48 @@ class RecordStore:
 
     @classmethod
     def create(cls, file: IO[bytes], scheduled: npt.NDArray[np.int64], window: int) -> RecordStore:
-        """Fill an empty file for a schedule (ns) of n arrivals, of which nothing has happened."""
-        size = len(scheduled)
-        file.write(np.array([size, Phase.PREPARING, NEVER, window], dtype=np.int64).tobytes())
-        file.write(scheduled.astype(np.int64).tobytes())
-        file.write(np.full(size * (len(TIME_COLUMNS) - 1), NEVER, dtype=np.int64).tobytes())
-        file.write(np.zeros(size, dtype=np.int16).tobytes())
-        file.write(np.full(size, Outcome.UNFINISHED, dtype=np.uint8).tobytes())
-        file.flush()
-        return cls(file.fileno())
+        """Fill an empty file for a schedule (ns) of n arrivals, of which nothing has happened.
+
+        Raises:
+            OSError: there is no room for it.
+        """
+        cls.reserve(file, cls.size_for(len(scheduled)))
+        os.pwrite(
+            file.fileno(),
+            np.array([len(scheduled), Phase.PREPARING, NEVER, window], dtype=np.int64).tobytes(),
+            0,
+        )
+        store = cls(file.fileno())
+        for name, view in store._columns.items():
+            start = scheduled if name == "scheduled" else _NOTHING_YET.get(name, NEVER)
+            np.frombuffer(view, dtype=_DTYPES[view.format])[:] = start
+        return store
+
+    @staticmethod
+    def size_for(arrivals: int) -> int:
+        """Return the length in bytes of a file with so many records."""
+        return _HEADER_BYTES + BYTES_PER_RECORD * arrivals
+
+    @staticmethod
+    def reserve(file: IO[bytes], size: int) -> None:
+        """Make an empty file that long, and sure that each of its bytes has its place.
+
+        Writing to a mapping that has none ends the process by SIGBUS.
+
+        Raises:
+            OSError: there is no room.
+        """
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except AttributeError:  # macOS
+            pass
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise
+        else:
+            return
+        for offset in range(0, size, _BLOCK):
+            os.pwrite(file.fileno(), bytes(min(_BLOCK, size - offset)), offset)
 
     def __len__(self) -> int:
         return int(self._header[0])
@@ -238,9 +277,7 @@ class RecordStore:
     def snapshot(self) -> Records:
         """Return a copy of the records as they are now."""
         columns = {
-            name: np.frombuffer(
-                view, dtype={"q": np.int64, "h": np.int16, "B": np.uint8}[view.format]
-            ).copy()
+            name: np.frombuffer(view, dtype=_DTYPES[view.format]).copy()
             for name, view in self._columns.items()
         }
         return Records(**columns, window=int(self._header[3]))

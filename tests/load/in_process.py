@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import uvloop
 
+from pytest_servebench.load.arrivals import sample_stream
 from pytest_servebench.load.engine import Engine
-from pytest_servebench.load.generator import payload_choice, prepare, sampled_arrivals
-from pytest_servebench.load.records import Records
+from pytest_servebench.load.generator import payload_choice, sampled_arrivals, schedule
+from pytest_servebench.load.records import Records, RecordStore
 from pytest_servebench.load.spec import LoadSpec
 
 
@@ -33,11 +34,13 @@ class Made:
 
 def make_load(spec: LoadSpec) -> Made:
     with tempfile.TemporaryFile() as file:
-        store = prepare(spec, file)
+        store = RecordStore.create(file, schedule(spec), int(spec.duration * 1e9))
         payloads = payload_choice(spec, len(store))
 
         async def run() -> Engine:
-            sampled = sampled_arrivals(len(store), spec.samples)
+            sampled = sampled_arrivals(
+                len(store), spec.samples, sample_stream(spec.seed, spec.rate)
+            )
             engine = Engine(spec, store, payloads.data, sampled)
             await engine.run()
             return engine

@@ -17,6 +17,7 @@ from pytest_servebench.load import engine as engine_module
 from pytest_servebench.load import generator
 from pytest_servebench.load.engine import Engine
 from pytest_servebench.load.pacing import LoopPacer, TimerfdPacer, make_pacer, set_priority
+from pytest_servebench.load.records import RecordStore
 from pytest_servebench.load.runner import run_load
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
@@ -69,7 +70,8 @@ def test_the_engine_runs_on_asyncio_and_the_fallback(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(engine_module, "make_pacer", LoopPacer)
     with serving(always(OK)) as port, tempfile.TemporaryFile() as file:
         spec = dataclasses.replace(SPEC, target=Target("127.0.0.1", port))
-        store = generator.prepare(spec, file)
+        times = generator.schedule(spec)
+        store = RecordStore.create(file, times, int(spec.duration * 1e9))
 
         async def run() -> Engine:
             engine = Engine(spec, store, [0] * len(store), set())

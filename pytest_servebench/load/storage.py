@@ -1,0 +1,115 @@
+"""Room for a load's records: how much it will take, and where there is that much.
+
+Looked at before the load: what the system gives and cannot keep ends a process without a word, by
+SIGBUS where a file system in memory is full, or by the system's killer where the memory is.
+"""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final
+
+import psutil
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.load.device import control_groups
+from pytest_servebench.load.records import BYTES_PER_RECORD, RecordStore
+from pytest_servebench.load.spec import LoadSpec
+
+_MEMORY: Final = Path("/dev/shm")
+# For each arrival, of this process while it works out the figures; measured with two million.
+_WORKING_BYTES: Final = 350
+# Of a file system in memory: servers need it too, and PyTorch's workers end where it is full.
+_SHARE: Final = 0.5
+_REMEDY: Final = "Lower --servebench-rates or --servebench-duration"
+
+
+def check_memory(spec: LoadSpec) -> None:
+    """Return if there is memory for the load of ``spec``.
+
+    Raises:
+        OptionError: there is not; says how much it needs, and which options lower that.
+    """
+    arrivals = spec.arrivals.mean_rate(spec.rate, spec.duration) * spec.duration
+    needed = arrivals * (BYTES_PER_RECORD + _WORKING_BYTES)
+    available, whose = min(_limits())
+    if needed > available:
+        raise OptionError(
+            f"{_described(spec)}: some {arrivals:,.0f} requests, for whose records "
+            f"{_size(needed)} of memory are needed; {whose} leaves {_size(available)}. {_REMEDY}."
+        )
+
+
+def records_file(spec: LoadSpec, arrivals: int) -> IO[bytes]:
+    """Return a file without a name that has room for the records of so many arrivals.
+
+    It is in memory where there is room, as a disk's write-back would delay the generator; else in
+    the directory for temporary files.
+
+    Raises:
+        OptionError: there is no room in either; says how much it takes.
+    """
+    size = RecordStore.size_for(arrivals)
+    problems: list[str] = []
+    for place in (_MEMORY, Path(tempfile.gettempdir())):
+        try:
+            free = shutil.disk_usage(place).free
+            if size > (_SHARE * free if place == _MEMORY else free):
+                problems.append(f"{place} has {_size(free)}")
+                continue
+            file = tempfile.TemporaryFile(dir=place)  # noqa: SIM115 - the caller closes it
+            try:
+                RecordStore.reserve(file, size)
+            except OSError:
+                file.close()
+                raise
+        except OSError as error:
+            problems.append(f"{place}: {error.strerror}")
+            continue
+        return file
+    raise OptionError(
+        f"{_described(spec)}: {arrivals:,} requests, for whose records {_size(size)} are needed; "
+        f"{', '.join(problems)}. {_REMEDY}, or set TMPDIR to a directory with room."
+    )
+
+
+def _described(spec: LoadSpec) -> str:
+    return f"{spec.rate:g} requests/s for {spec.duration:g} s"
+
+
+def _size(number: float) -> str:
+    value, unit = (number / 1e9, "GB") if number >= 1e9 else (number / 1e6, "MB")
+    return f"{max(0.0, value):.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"
+
+
+def _limits() -> Iterator[tuple[float, str]]:
+    """Yield each limit on memory: what is left of it in bytes, and whose it is."""
+    yield psutil.virtual_memory().available, "this machine"
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        yield limit - psutil.Process().memory_info().vms, "the limit of this process (ulimit -v)"
+    for group in control_groups("memory"):
+        if (left := _left_of_group(group)) is not None:
+            yield left, "the memory limit of this control group or container"
+
+
+def _left_of_group(group: Path) -> float | None:
+    """Return what a control group's limit leaves, in bytes; ``None`` where it has none."""
+    for limit, usage, cache in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            most = int((group / limit).read_text())
+            used = int((group / usage).read_text())
+            lines = (group / "memory.stat").read_text().split("\n")
+        except (OSError, ValueError):  # not there, or "max"
+            continue
+        # Cached files go as soon as somebody wants their place.
+        cached = next((int(one.split()[1]) for one in lines if one.startswith(f"{cache} ")), 0)
+        return most - used + cached
+    return None

@@ -118,6 +118,7 @@ def test_a_case_whose_generator_was_killed_is_saved_as_invalid(
 
     options = (
         "--servebench-duration=60", "--servebench-warmup=0", "--servebench-page=true",
+        "--servebench-retries=0",
     )  # fmt: skip
     with serving(behave) as port:
         result = run_bench(*options, test=TEST.format(port=port))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import errno
 import mmap
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Final, Literal, cast

@@ -20,7 +20,6 @@ from pytest_servebench.revival import revive
 from pytest_servebench.servers.attached import AnyHttp, any_server
 from pytest_servebench.servers.base import RunningServer, is_running_server
 from pytest_servebench.servers.first_prediction import check_mismatch
-from pytest_servebench.servers.logs import line_counts
 from pytest_servebench.servers.shared import SharedServer
 from pytest_servebench.state import PROGRESS, fail, session_of
 from pytest_servebench.traffic import AnswerCheck, Traffic
@@ -146,7 +145,7 @@ class PoissonLoad:
         cell, number = cell_name(self._item.name), session.number(self._item.nodeid)
         spoilt: list[Attempt] = []
         while True:
-            logged = line_counts(server.log_files)
+            logged = session.log_lines.of(server.log_files)
             name = f"{cell}, {attempt_name(len(spoilt) + 1)}" if spoilt else cell
             last = len(spoilt) >= session.settings.retries
             try:

@@ -31,7 +31,7 @@ from pytest_servebench.results import CaseResult, LogPart, Run, ServerDeath, Ser
 from pytest_servebench.run_file import GrowingRunFile
 from pytest_servebench.servers import builtin_kinds, collect_kinds
 from pytest_servebench.servers.base import RunningServer, ServerKind
-from pytest_servebench.servers.logs import line_counts
+from pytest_servebench.servers.logs import LineCounts
 from pytest_servebench.servers.shared import SharedServers
 
 # What a hook of a user's may raise: pytest's own outcomes are no exceptions to Python.
@@ -53,6 +53,7 @@ class ServebenchSession:
         self.finished = False  # whether the session has come to its own end
         self.orderly_end = OrderlyEnd()
         self.run_file = GrowingRunFile()
+        self.log_lines = LineCounts()
         self.needed_kinds: frozenset[str] = frozenset()
         self.cases = 0  # how many this session has
         self.baseline: Baseline | None = None
@@ -339,7 +340,7 @@ class ServebenchSession:
         """Return what logs have gained since they had so many lines."""
         return tuple(
             LogPart(self._relative(path), before[path], max(0, now - before[path]))
-            for path, now in line_counts(before).items()
+            for path, now in self.log_lines.of(before).items()
         )
 
     def run(self) -> Run:

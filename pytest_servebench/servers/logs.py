@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from pytest_servebench.files import whole_file
 from pytest_servebench.redaction import anything_hidden, redact_bytes
 from pytest_servebench.report.text import harmless
 
 TAIL_LINES = 30
 _TAIL_BYTES = 32_768
 _LONGEST_LINE = 400
-_PART = 1 << 20  # bytes
+_BLOCK = 1 << 20  # bytes that are in memory at once: a log may have gigabytes
+_LONGEST_READ = 4096  # bytes of a line that are kept
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,20 @@ class LogWatch:
 
     def new_lines(self) -> Iterator[str]:
         """Yield the lines that were completed since the last call."""
-        for path, offset in self._offsets.items():
+        for path in self._offsets:
             try:
-                with path.open("rb") as file:
-                    file.seek(offset)
-                    added = file.read()
+                file = path.open("rb")
             except FileNotFoundError:
                 continue
-            complete = added[: added.rfind(b"\n") + 1]
-            self._offsets[path] = offset + len(complete)
-            yield from complete.decode("utf-8", "replace").splitlines()
+            with file:
+                while block := _block(file, self._offsets[path]):
+                    complete = block[: block.rfind(b"\n") + 1]
+                    if not complete and len(block) == _BLOCK:
+                        complete = block  # a line without end is told in parts
+                    if not complete:
+                        break
+                    self._offsets[path] += len(complete)
+                    yield from complete.decode("utf-8", "replace").splitlines()
 
     def first_fatal(self, fatal: Sequence[FatalLine]) -> tuple[FatalLine, str] | None:
         """Return the first fatal line that was added, with its text."""
@@ -83,28 +88,88 @@ def scrub(paths: Iterable[Path]) -> None:
     for path in paths:
         with suppress(OSError):
             if any(redact_bytes(part) != part for part in _parts(path)):
-                with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+                with whole_file(path) as file:
                     file.writelines(map(redact_bytes, _parts(path)))
-                shutil.copymode(path, file.name)
-                Path(file.name).replace(path)
+                    os.fchmod(file.fileno(), path.stat().st_mode)
 
 
 def _parts(path: Path) -> Iterator[bytes]:
     """Yield a file's lines, or parts of lines that have no end: a log may have gigabytes."""
     if path.is_file() and anything_hidden():
         with path.open("rb") as file:
-            while part := file.readline(_PART):
+            while part := file.readline(_BLOCK):
                 yield part
 
 
-def line_counts(paths: Iterable[Path]) -> dict[Path, int]:
-    """Return how many lines each log has; none where it cannot be read."""
-    counts = dict.fromkeys(paths, 0)
-    for path in counts:
-        with suppress(OSError), path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                counts[path] += chunk.count(b"\n")
-    return counts
+class LineCounts:
+    """Counts the lines of logs that grow: what was counted once is not read again."""
+
+    def __init__(self) -> None:
+        """Have counted nothing yet."""
+        self._known: dict[Path, tuple[int, int]] = {}  # bytes that were read, lines in them
+
+    def of(self, paths: Iterable[Path]) -> dict[Path, int]:
+        """Return how many lines each log has; none where it cannot be read."""
+        return {path: self._count(path) for path in paths}
+
+    def _count(self, path: Path) -> int:
+        offset, lines = self._known.get(path, (0, 0))
+        try:
+            with path.open("rb") as file:
+                end = file.seek(0, os.SEEK_END)  # its writer may be faster than this reader
+                if end < offset:  # it was begun anew
+                    offset = lines = 0
+                while offset < end and (block := _block(file, offset)):
+                    offset += len(block)
+                    lines += block.count(b"\n")
+        except OSError:
+            return 0
+        self._known[path] = offset, lines
+        return lines
+
+
+def lines_between(path: Path, first: int, last: int) -> list[str]:
+    """Return the lines of a log from ``first`` up to ``last``, counted from 0, long ones cut.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    found: list[str] = []
+    with path.open("rb") as file:
+        if not _skip_lines(file, first):
+            return found
+        for _ in range(first, last):
+            line = file.readline(_LONGEST_READ)
+            if not line:
+                break
+            found.append(line.decode("utf-8", "replace"))
+            while line and not line.endswith(b"\n"):
+                line = file.readline(_BLOCK)
+    return found
+
+
+def _skip_lines(file: IO[bytes], number: int) -> bool:
+    """Go to the beginning of a line; tell whether the file has as many."""
+    offset = 0
+    while number > 0:
+        block = _block(file, offset)
+        if not block:
+            return False
+        lines = block.count(b"\n")
+        if lines >= number:
+            place = -1
+            for _ in range(number):
+                place = block.index(b"\n", place + 1)
+            file.seek(offset + place + 1)
+            return True
+        number -= lines
+        offset += len(block)
+    return True
+
+
+def _block(file: IO[bytes], offset: int) -> bytes:
+    file.seek(offset)
+    return file.read(_BLOCK)
 
 
 def last_lines(path: Path) -> list[str] | None:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import re
+import resource
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from pytest_servebench.redaction import hide
+from pytest_servebench.servers import logs
 from pytest_servebench.servers.logs import (
     TAIL_LINES,
     FatalLine,
+    LineCounts,
     LogWatch,
-    line_counts,
+    lines_between,
     scrub,
     tail,
 )
@@ -39,7 +50,67 @@ def test_lines_are_counted(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"caf\xe9\r\n\nand more")
     (tmp_path / "b").write_bytes(b"x" * 3_000_000 + b"\n")
     paths = [tmp_path / name for name in ("a", "b", "missing")]
-    assert line_counts(paths) == dict(zip(paths, (2, 1, 0), strict=True))
+    counts = LineCounts()
+    for _ in range(2):
+        assert counts.of(paths) == dict(zip(paths, (2, 1, 0), strict=True))
+    with (tmp_path / "a").open("a") as file:
+        file.write(" of it\nlast\n")
+    assert counts.of(paths[:1]) == {paths[0]: 4}
+    (tmp_path / "a").write_text("begun anew\n")
+    assert counts.of(paths[:1]) == {paths[0]: 1}
+
+
+@pytest.fixture
+def huge(tmp_path: Path) -> Path:
+    """Return a long log, which takes no room on the disk: one line without end, and a last one."""
+    path = tmp_path / "huge"
+    with path.open("wb") as file:
+        file.write(b"first\n")
+        file.seek(100 << 20)
+        file.write(b"\nlast abc\n")
+    return path
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """Have this process get no more than 40 MB beyond what it has."""
+    old = resource.getrlimit(resource.RLIMIT_AS)
+    now = psutil.Process().memory_info().vms
+    resource.setrlimit(resource.RLIMIT_AS, (now + (40 << 20), old[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, old)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+@pytest.mark.usefixtures("little_memory")
+def test_a_long_log_is_never_in_memory(huge: Path) -> None:
+    assert LineCounts().of([huge]) == {huge: 3}
+    assert [line[-10:] for line in lines_between(huge, 0, 5)] == [
+        "first\n",
+        "\0" * 10,
+        "last abc\n",
+    ]
+    assert lines_between(huge, 2, 3) == ["last abc\n"]
+    assert lines_between(huge, 4, 5) == []
+    seen = [line for line in LogWatch([huge]).new_lines() if line.strip("\0")]
+    assert seen == ["first", "last abc"]
+    assert tail([huge]).endswith("last abc")
+
+
+@given(
+    st.text("ab\n", max_size=60),
+    st.integers(1, 9),
+    st.integers(0, 12),
+    st.integers(0, 12),
+)
+def test_blocks_of_any_size_are_as_one(text: str, block: int, first: int, number: int) -> None:
+    lines = text.splitlines(keepends=True)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logs, "_BLOCK", block)
+        path = Path(folder) / "log"
+        path.write_text(text)
+        assert LineCounts().of([path]) == {path: text.count("\n")}
+        assert lines_between(path, first, first + number) == lines[first : first + number]
 
 
 def test_first_fatal_line(tmp_path: Path) -> None:

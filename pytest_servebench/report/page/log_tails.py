@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from pytest_servebench.files import file_name
 from pytest_servebench.report.text import clean, harmless
 from pytest_servebench.results import CaseResult, LogPart, ServerDeath, inside
-from pytest_servebench.servers.logs import last_lines
+from pytest_servebench.servers.logs import last_lines, lines_between
 
 _LOG_LINES: Final = 20
 _LONGEST_LINE: Final = 240
@@ -54,8 +53,7 @@ def _part_tail(part: LogPart, directory: Path) -> LogTail | None:
             return LogTail(clean(part.file), (), which, told=True)
         if not path.is_file():
             return None
-        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-            lines = tuple(islice(map(_log_line, file), first, last))
+        lines = tuple(map(_log_line, lines_between(path, first, last)))
     except (
         OSError,
         ValueError,

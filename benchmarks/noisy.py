@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from benchmarks.processes import busy_loops, realtime_allowed, running, usable_cores
+from benchmarks.processes import busy_loops, prepare_child, realtime_allowed, running, usable_cores
 
 PRIORITY: Final = 50
 """Of ``SCHED_FIFO``; the generator has 1."""
@@ -74,6 +74,7 @@ def _run(command: Sequence[str]) -> tuple[int, str, int]:
     ended = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, errors="replace", check=False,
+        preexec_fn=prepare_child,
     )  # fmt: skip
     lines = [line for line in ended.stdout.splitlines() if line.strip()]
     again = sum("└" in line and "attempt" in line for line in lines)

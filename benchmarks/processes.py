@@ -20,7 +20,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _CPUCLOCK_SCHED: Final = 2  # the kernel's name for a process's clock in nanoseconds
 
 
-def _prepare_child(cpus: Sequence[int] | None) -> None:
+def prepare_child(cpus: Sequence[int] | None = None) -> None:
+    """Have a new process end when this one ends, and run on some processors alone."""
     # The child ends with the benchmarks, however those end: nothing may go on loading the machine.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if cpus:
@@ -46,7 +47,7 @@ def running(
             stderr=subprocess.STDOUT,
             cwd=work or directory,
             env={**os.environ, **(environment or {})},
-            preexec_fn=lambda: _prepare_child(cpus),  # noqa: PLW1509 - there are no threads here
+            preexec_fn=lambda: prepare_child(cpus),  # noqa: PLW1509 - there are no threads here
         )
     try:
         yield process

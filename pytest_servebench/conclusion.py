@@ -52,13 +52,30 @@ def settle(item: pytest.Item) -> CaseResult | None:
     return case.result if valid else None
 
 
+def running(item: pytest.Item) -> bool:
+    """Tell whether a load is being made in some thread."""
+    load = item.stash.get(LOAD, None)
+    return load is not None and load.turn.taken
+
+
+def end_load(item: pytest.Item) -> None:
+    """End a load that still runs in some thread; the test fails then."""
+    if running(item) and (load := item.stash[LOAD]) is not None:
+        load.turn.end()
+
+
 def decide(item: pytest.Item) -> None:
     """Let the test fail, warn or be skipped as its load deserves.
 
     To be called when a phase of the test has ended, and nothing has gone wrong in it.
     """
     __tracebackhide__ = True
-    if (result := settle(item)) is not None:
+    result = settle(item)
+    load = item.stash.get(LOAD, None)
+    if load is not None and load.turn.refusal is not None:
+        refusal, load.turn.refusal = load.turn.refusal, None
+        pytest.fail(refusal, pytrace=False)
+    if result is not None:
         judgement.apply(result, item, session_of(item.config).policy(result))
 
 

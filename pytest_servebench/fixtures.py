@@ -106,7 +106,7 @@ def poisson_load(
     rate: float,
     buffer_size: int,
     repeat: int,
-) -> PoissonLoad:
+) -> Iterator[PoissonLoad]:
     """Open-loop Poisson load at this case's rate and buffer size: ``poisson_load(server)``."""
     try:
         join(request.node)
@@ -116,4 +116,5 @@ def poisson_load(
     benchmark = benchmark_bridge.fixture_of(request)
     load = PoissonLoad(request, cell.rate, cell.buffer_size, cell.repeat, benchmark)
     request.node.stash[LOAD] = load
-    return load
+    yield load
+    load.turn.end()

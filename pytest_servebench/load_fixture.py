@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_servebench import benchmark_bridge, judgement, traffic
+from pytest_servebench import benchmark_bridge, event_loops, judgement, traffic
 from pytest_servebench.case_runner import Case, run_case
 from pytest_servebench.cases import marked_seconds, marked_text
 from pytest_servebench.errors import InvalidMeasurementError, OptionError, ServebenchError
 from pytest_servebench.load.arrivals import ArrivalProcess, parse_arrivals
+from pytest_servebench.load.target import Target
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.report.facts import attempt_name, cell_name
 from pytest_servebench.results import Attempt, CaseResult
@@ -23,6 +24,7 @@ from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.shared import SharedServer
 from pytest_servebench.state import PROGRESS, fail, session_of
 from pytest_servebench.traffic import AnswerCheck, Traffic
+from pytest_servebench.turns import Turn
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
@@ -76,6 +78,7 @@ class PoissonLoad:
         self.repeat = repeat
         self.case: LoadedCase | None = None
         self.settled = False  # whether the case is judged and recorded
+        self.turn = Turn()
 
     def __call__(
         self,
@@ -105,7 +108,21 @@ class PoissonLoad:
 
         Raises:
             InvalidMeasurementError: the generator failed, so that the numbers say nothing.
+            OptionError: an argument cannot be used, or the server is in the event loop that calls.
+                Both are told as a failure of the test.
         """
+        __tracebackhide__ = True
+        with self.turn.take():
+            return self._load(server, requests, check, arrivals, name)
+
+    def _load(
+        self,
+        server: object,
+        requests: Sequence[HttpRequest] | None,
+        check: AnswerCheck | None,
+        arrivals: ArrivalProcess | str | None,
+        name: str | None,
+    ) -> LoadedCase:
         __tracebackhide__ = True
         if self.case is not None:
             pytest.fail("poisson_load was called twice: one test is one case.", pytrace=False)
@@ -121,11 +138,14 @@ class PoissonLoad:
                     f"poisson_load(server, name={name!r}): {server.kind} has a name; leave it out, "
                     "it is for a server that is given by URL."
                 )
+            if (why := event_loops.blocked(Target.parse(server.base_url))) is not None:
+                raise OptionError(why)
             sent = self._traffic(server, requests, check)
             case = self._case(arrivals)
             result = self._measured(case, server, sent)
         except ServebenchError as error:
             fail(error)
+        self.turn.go_on()
         self.case = LoadedCase(result)
         records = result.records
         assert records is not None
@@ -150,7 +170,7 @@ class PoissonLoad:
             last = len(spoilt) >= session.settings.retries
             try:
                 with show.load(name, number) as watch:
-                    result = run_case(case, server, info, sent, watch)
+                    result = run_case(case, server, info, sent, self.turn.watching(watch))
             except InvalidMeasurementError as error:
                 if last:
                     raise

@@ -235,12 +235,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Judge a case when its test has ended, record it, and only then let it fail."""
+    of_fixture = conclusion.running(item)  # which may wait for it when it ends
     try:
         outcome = yield
     except BaseException:
         conclusion.settle(item)
         raise
     finally:
+        if not of_fixture:
+            conclusion.end_load(item)
         session_of(item.config).note_deaths(item.nodeid)
     conclusion.decide(item)
     return outcome

@@ -1,0 +1,198 @@
+"""Loads from threads and event loops: one at a time, awaited, of servers that can answer."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pytest_servebench import event_loops
+from pytest_servebench.load.target import Target
+from tests.conftest import RunBench
+from tests.test_own_requests import saved_case
+
+IN_A_LOOP = """
+import asyncio
+from pytest_servebench import HttpRequest
+
+REQUESTS = [HttpRequest("GET", "/")]
+
+async def answer(reader, writer):
+    while await reader.readuntil(b"\\r\\n\\r\\n"):
+        writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok")
+
+async def served(load):
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        return await load(f"http://127.0.0.1:{port}")
+
+def test_load(poisson_load):
+    async def load(url):
+        {call}
+    asyncio.run(served(load))
+"""
+
+
+def test_a_server_in_the_calling_loop_is_refused(run_bench: RunBench) -> None:
+    call = "poisson_load(url, requests=REQUESTS, name='mine')"
+    result = run_bench(test=IN_A_LOOP.replace("{call}", call))
+    result.assert_outcomes(failed=1)
+    text = result.stdout.str()
+    assert "asyncio.to_thread(poisson_load" in text
+    assert "event loop" in text
+
+
+def test_the_remedy_works(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+    call = "await asyncio.to_thread(poisson_load, url, requests=REQUESTS, name='mine')"
+    result = run_bench(test=IN_A_LOOP.replace("{call}", call))
+    result.assert_outcomes(passed=1)
+    assert saved_case(pytester.path)["summary"]["success_rate"] == 1
+
+
+@pytest.mark.parametrize("broken", ["p50<1us", "success_rate<=10%"])
+def test_verdicts_reach_the_test_from_a_thread(run_bench: RunBench, broken: str) -> None:
+    call = "await asyncio.to_thread(poisson_load, url, requests=REQUESTS, name='mine')"
+    result = run_bench(
+        f"--servebench-slo={broken}", "--servebench-rates=400",
+        test=IN_A_LOOP.replace("{call}", call),
+    )  # fmt: skip
+    result.assert_outcomes(failed=1)
+    assert f"{broken}: broken" in result.stdout.str()
+
+
+def test_a_loop_that_the_server_is_not_in_is_no_trouble(run_bench: RunBench) -> None:
+    """Such as a notebook's, which runs whatever is called from it."""
+    result = run_bench(
+        test="""
+        import asyncio
+
+        def test_load(model_server, poisson_load):
+            async def load():
+                poisson_load(model_server)
+            asyncio.run(load())
+        """
+    )
+    result.assert_outcomes(passed=1)
+
+
+TWO = """
+import threading, time
+
+def test_load(model_server, poisson_load):
+    def second():
+        while not poisson_load.turn.taken:
+            time.sleep(0.001)
+        try:
+            poisson_load(model_server)
+        except BaseException as error:
+            told.append(error)
+    told = []
+    thread = threading.Thread(target=second)
+    thread.start()
+    poisson_load(model_server)
+    thread.join()
+    assert len(told) == 1
+"""
+
+
+def test_two_loads_at_once_are_refused(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+    result = run_bench(test=TWO)
+    result.assert_outcomes(failed=1)
+    assert "while another load of this test was running" in result.stdout.str()
+    saved_case(pytester.path)  # the first one, whole
+
+
+LEFT = """
+import threading, time
+import pytest
+
+def begun(target):
+    thread = threading.Thread(target=target)
+    thread.start()
+    return thread
+
+{rest}
+"""
+BODY = """
+@pytest.mark.servebench(duration=60)
+def test_load(model_server, poisson_load):
+    begun(lambda: poisson_load(model_server))
+    while not poisson_load.turn.taken:
+        time.sleep(0.001)
+
+def test_next(model_server):
+    assert threading.active_count() <= THREADS
+"""
+FIXTURE = """
+@pytest.fixture
+def loaded(model_server, poisson_load):
+    thread = begun(lambda: poisson_load(model_server))
+    while not poisson_load.turn.taken:
+        time.sleep(0.001)
+    yield
+    thread.join()
+
+def test_load(loaded):
+    pass
+"""
+
+
+def test_a_load_that_its_test_does_not_wait_for_is_ended(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    test = LEFT.format(rest=BODY).replace("THREADS", str(threading.active_count()))
+    result = run_bench(test=test)
+    result.assert_outcomes(failed=1, passed=1, warnings=None)
+    assert "in a thread of its own" in result.stdout.str()
+    assert not list(pytester.path.glob("servebench_results/2*/run.json"))
+    children = psutil.Process().children(recursive=True)
+    assert not [one for one in children if "pytest_servebench.load.generator" in one.cmdline()]
+
+
+def test_a_fixture_may_wait_for_its_load_when_it_ends(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    run_bench(test=LEFT.format(rest=FIXTURE)).assert_outcomes(passed=1)
+    assert saved_case(pytester.path)["verdict"] == "passed"
+
+
+# -- pure ---------------------------------------------------------------------------------------
+
+
+def test_sockets_of_this_process(tmp_path: Path) -> None:
+    async def answer(*_: object) -> None:
+        pass
+
+    async def run() -> None:
+        path = str(tmp_path / "socket")
+        unix = await asyncio.start_unix_server(answer, path)
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        assert "asyncio.to_thread" in (event_loops.blocked(Target("localhost", port)) or "")
+        assert event_loops.blocked(Target("localhost", 0, unix_socket=path))
+        assert not event_loops.blocked(Target("localhost", 0, unix_socket=path + "2"))
+        server.close()
+        unix.close()
+        await server.wait_closed()
+        assert not event_loops.blocked(Target("localhost", port))
+
+    asyncio.run(run())
+    assert event_loops.running_loop() is None
+
+
+def test_trio(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lowlevel:
+        @staticmethod
+        def in_trio_run() -> bool:
+            return True
+
+    class Trio:
+        lowlevel = Lowlevel
+
+    monkeypatch.setitem(sys.modules, "trio", Trio)
+    monkeypatch.setattr(event_loops, "_listens", lambda _: True)
+    assert "trio.to_thread" in (event_loops.blocked(Target("h", 1)) or "")

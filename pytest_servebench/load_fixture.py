@@ -18,7 +18,7 @@ from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.report.facts import attempt_name, cell_name
 from pytest_servebench.results import Attempt, CaseResult
 from pytest_servebench.revival import revive
-from pytest_servebench.servers.attached import AnyHttp, any_server
+from pytest_servebench.servers.attached import AnyHttp, AttachedServer, any_server
 from pytest_servebench.servers.base import RunningServer, is_running_server
 from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.shared import SharedServer
@@ -142,6 +142,8 @@ class PoissonLoad:
                 raise OptionError(why)
             sent = self._traffic(server, requests, check)
             case = self._case(arrivals)
+            if isinstance(server, AttachedServer) and case.warmup > 0:  # which sends it anyway
+                server.await_loaded(sent.requests[0], session.settings.server.tls)
             result = self._measured(case, server, sent)
         except ServebenchError as error:
             fail(error)

@@ -24,7 +24,7 @@ from pytest_servebench.load.tls import Tls
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpRequest, PredictionProtocol
 from pytest_servebench.report.text import clean
-from pytest_servebench.servers import ports
+from pytest_servebench.servers import ports, probe
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.first_prediction import (
     OWN_REQUESTS,
@@ -35,6 +35,8 @@ from pytest_servebench.servers.first_prediction import (
 
 TIMEOUT_OPTION = "--servebench-start-timeout"
 _URL: Final = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
+_LOOK_LIMIT = 2.0  # seconds for an answer to a request of the test's own
+_NOT_READY = (502, 503, 504)  # said by servers that load, and by gateways to servers that start
 _CONNECT_LIMIT = 2.0  # seconds
 _LOOK_INTERVAL = 5.0  # seconds between two looks whether it still listens
 _HINT = "Is it running, and is this its port for predictions over HTTP?"
@@ -122,6 +124,31 @@ class AttachedServer:
                 "Is it running, and is this its address?"
             )
         raise ServerDiedError(f"{where} {found}).")
+
+    def await_loaded(self, request: HttpRequest, tls: Tls) -> None:
+        """Wait while a server that nobody has seen yet says that it is not ready for ``request``.
+
+        Raises:
+            ServerStartError: it is not up, or not ready, when ``patience`` is over.
+        """
+        if self._seen != -math.inf:
+            return
+        begun = time.monotonic()
+        self.check_alive()
+        target = Target.parse(self.base_url, tls)
+        while True:
+            try:
+                answer = probe.ask(target, request, _LOOK_LIMIT)
+            except probe.NoAnswerError:
+                return  # it may take longer; what is wrong, the load will tell
+            if answer.status not in _NOT_READY:
+                return
+            if time.monotonic() - begun > self.patience:
+                raise ServerStartError(
+                    f"{self.implementation} is not ready for {request.method} {request.path}: got "
+                    f"{probe.describe(answer)}. Waited for {TIMEOUT_OPTION}={self.patience:g} s."
+                )
+            time.sleep(_PAUSE)
 
     def stop(self) -> None:
         """Do nothing: who started the server stops it."""

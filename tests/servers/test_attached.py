@@ -19,7 +19,8 @@ from pytest_servebench.errors import OptionError, ServerDiedError, ServerStartEr
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.tls import Tls
 from pytest_servebench.model import ServedModel
-from pytest_servebench.servers import builtin_kinds, collect_kinds
+from pytest_servebench.protocols.base import HttpRequest
+from pytest_servebench.servers import builtin_kinds, collect_kinds, probe
 from pytest_servebench.servers.attached import any_server, checked_target
 from pytest_servebench.servers.base import RunningServer, ServerSettings
 from pytest_servebench.servers.first_prediction import check_mismatch
@@ -290,6 +291,32 @@ def answer_once(link: socket.socket, answer: bytes) -> None:
     while not link.recv(65536).endswith(b"}"):
         pass
     link.sendall(answer)
+
+
+POST = HttpRequest("POST", "/p", body=b"{}")
+
+
+def test_own_requests_wait_for_a_server_that_loads(settings: ServerSettings) -> None:
+    with answering_in_turn([(503, b"loading"), (502, b""), (200, b"ok"), (503, b"late")]) as url:
+        server = any_server(url, settings)
+        server.await_loaded(POST, Tls())
+        server.await_loaded(POST, Tls())  # not asked again
+        assert probe.ask(url, POST, 10).body == b"late"
+
+
+def test_own_requests_to_a_server_that_is_never_ready(settings: ServerSettings) -> None:
+    with answering_in_turn([(503, b"no GPU")]) as url:
+        server = any_server(url, dataclasses.replace(settings, start_timeout=0.2))
+        with pytest.raises(ServerStartError, match=r"503.*no GPU.*start-timeout=0\.2"):
+            server.await_loaded(POST, Tls())
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 500])
+def test_own_requests_that_are_refused_are_the_loads_to_tell(
+    settings: ServerSettings, status: int
+) -> None:
+    with answering_in_turn([(status, b"no")]) as url:
+        any_server(url, settings).await_loaded(POST, Tls())
 
 
 def test_a_url_that_nobody_listens_at(settings: ServerSettings) -> None:

@@ -162,7 +162,31 @@ def _run(path: Path, data: Any, *, any_schema: bool) -> Run:
             "file of --benchmark-json",
         )
     _refuse_empty(path, run.cases)
+    for index, case in enumerate(run.cases):
+        _check_figures(case, f"cases[{index}]")
     return run
+
+
+def _check_figures(case: CaseResult, where: str) -> None:
+    """Refuse figures that no run can have, on which everything that is made of them would break."""
+    summary, series = case.summary, case.resources.series
+    for name, value in (
+        ("rate", case.rate),
+        ("duration", case.duration),
+        ("buffer_size", case.buffer_size),
+        ("workers", case.workers),
+        *((f"summary.outcomes.{word}", number) for word, number in summary.outcomes.items()),
+    ):
+        if value < 0:
+            raise ValueError(f"{where}.{name} is {value}, which is below 0")
+    if sum(summary.outcomes.values()) != summary.arrivals:
+        raise ValueError(
+            f"{where}.summary.outcomes do not add up to its {summary.arrivals} arrivals"
+        )
+    if series and "time" not in series:
+        raise ValueError(f"{where}.resources.series.time is missing")
+    if len({len(column) for column in series.values()}) > 1:
+        raise ValueError(f"{where}.resources.series has columns that are not equally long")
 
 
 def _refuse_empty(path: Path, cases: Sequence[object]) -> None:

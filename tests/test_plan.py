@@ -491,6 +491,14 @@ def test_a_run_without_a_valid_case_is_named(tmp_path: Path) -> None:
         plan("--slo", "p99<1s", "--run", str(path))
 
 
+def test_benchmarks_without_load_cannot_be_planned(tmp_path: Path) -> None:
+    stats = {"rounds": 3, "data": [0.1, 0.2, 0.3]}
+    path = tmp_path / "plain.json"
+    path.write_text(json.dumps({"benchmarks": [{"name": "a", "fullname": "a", "stats": stats}]}))
+    with pytest.raises(OptionError, match=r"plain\.json.*valid"):
+        plan("--slo", "p50<1s", "--run", str(path))
+
+
 def test_other_errors_are_those_of_their_modules(tmp_path: Path) -> None:
     with pytest.raises(SLOSyntaxError, match="there is no metric"):
         plan("--slo", "p98<1s", "--rate", "9")

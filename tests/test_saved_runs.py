@@ -183,6 +183,19 @@ def first(data: dict[str, Any]) -> dict[str, Any]:
             edited(lambda data: first(data).update(verdict="fine")),
             "verdict is 'fine', not 'passed'",
         ),
+        (edited(lambda data: first(data).update(rate=-1)), "cases[0].rate is -1.0"),
+        (
+            edited(lambda data: first(data)["summary"]["outcomes"].update(ok=1)),
+            "cases[0].summary.outcomes do not add up",
+        ),
+        (
+            edited(lambda data: first(data)["resources"].update(series={"time": [1], "cpu": []})),
+            "cases[0].resources.series",
+        ),
+        (
+            edited(lambda data: first(data)["resources"].update(series={"cpu": [1]})),
+            "cases[0].resources.series.time is missing",
+        ),
         (
             edited(lambda data: first(data).pop("summary")),
             "servebench.cases[0].summary is missing",
@@ -304,8 +317,9 @@ def test_a_benchmark_that_cannot_be_read_costs_no_other(
     first, second = run.left_out
     assert "benchmarks[1].stats.mean" in first
     assert "benchmarks[2].stats" in second
-    for command in ("show", "report"):
-        assert main([command, str(path)]) == 0
+    page = str(tmp_path / "page.html")
+    for command in (["show", str(path)], ["report", str(path), "--output", page]):
+        assert main(command) == 0
         said = capsys.readouterr().err
         assert first in said
         assert second in said

@@ -188,7 +188,7 @@ def _cells(past: Path) -> list[_Group]:
     saved, _ = read_file(past)
     say_left_out(past, saved)
     for case in saved.cases:
-        if case.invalid_reason is None:
+        if case.invalid_reason is None and case.rate > 0:  # others had no load
             name = f"{case.server.title}, buffer {case.buffer_size}"
             test = case.nodeid.partition("[")[0]
             groups.setdefault((case.rate, name, test), []).append(case)

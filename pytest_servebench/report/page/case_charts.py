@@ -310,11 +310,11 @@ def _flow(case: CaseResult, records: Records) -> Chart:
     return chart
 
 
-def _no_samples(mean: float | None, time: Sequence[float], described: str) -> str:
+def _no_samples(mean: float | None, samples: Sequence[float], described: str) -> str:
     """Return why there is nothing to draw of a resource; empty if there is."""
     if mean is None:
         return "Not visible: the server's processes are not ours."
-    return "" if time else f"No samples were kept; {described}."
+    return "" if samples else f"No samples were kept; {described}."
 
 
 def _cpu(case: CaseResult, cores: int | None) -> Chart:
@@ -330,7 +330,7 @@ def _cpu(case: CaseResult, cores: int | None) -> Chart:
         axes.from_zero([*used, *machine, known.cpu_peak or 0.0], least=1.0),
         _TIME,
     )
-    chart.message = _no_samples(known.cpu_mean, time, described)
+    chart.message = _no_samples(known.cpu_mean, used, described)
     if not chart.message:
         if machine:
             chart.line(time, machine, "line-host")
@@ -358,7 +358,7 @@ def _memory(case: CaseResult) -> Chart:
         axes.from_zero(used, least=1.0),
         _TIME,
     )
-    chart.message = _no_samples(known.memory_mean, time, described)
+    chart.message = _no_samples(known.memory_mean, used, described)
     if not chart.message:
         chart.area(time, [0.0] * len(time), used, "band")
         chart.note = f"{described[:1].upper()}{described[1:]}."

@@ -82,7 +82,7 @@ def apply(result: CaseResult, item: pytest.Item, policy: InconclusivePolicy) -> 
     if result.verdict == "invalid":
         raise InvalidMeasurementError(failure_message(result, result.clauses))
     if (failed := unasked_failures(result)) is not None:
-        item.warn(FailedRequestsWarning(failed))
+        warn(item, FailedRequestsWarning(failed))
     if result.verdict != "inconclusive":
         return
     message = failure_message(result, result.clauses)

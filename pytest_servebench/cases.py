@@ -322,6 +322,15 @@ def served(items: Iterable[pytest.Item]) -> list[pytest.Item]:
     return [item for item in items if any(has(item, name) for name in _FIXTURES)]
 
 
+def kinds_of(items: Iterable[pytest.Item]) -> Iterator[str]:
+    """Yield the kinds of server that tests name: by a fixture of a kind, or as their parameter."""
+    for item in items:
+        params = params_of(item)
+        if has(item, "model_server") and "model_server" in params:
+            yield str(params["model_server"])
+        yield from (kind for kind in ("tensorflow_serving", "torchserve") if has(item, kind))
+
+
 def params_of(item: pytest.Item) -> Mapping[str, Any]:
     """Return the parameters that pytest has made a test of."""
     callspec = getattr(item, "callspec", None)

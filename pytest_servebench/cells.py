@@ -65,6 +65,7 @@ def join(item: pytest.Item) -> None:
     if state.baseline is None:
         state.read_baseline()
     state.directory()
+    state.orderly_end.install()
     state.expect(item)
     mark(item)
 

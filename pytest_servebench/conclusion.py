@@ -83,6 +83,7 @@ def end_attempt(item: pytest.Item) -> None:
     """Forget the result of an earlier attempt if this one, which counts, has made no load."""
     if session_of(item.config).recorded.forget_outdated(item.nodeid):
         benchmark_bridge.forget(item.config, item.nodeid, but=None)
+        keep(session_of(item.config))
         item.user_properties[:] = _without_ours(item.user_properties)
 
 

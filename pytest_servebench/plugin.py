@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     loads = cases.loads(session.items)
     if loads:
         state.deselected.clear()  # only who selects no case at all is told which there are
-    state.needed_kinds = frozenset(_kinds_of(session.items))
+    state.needed_kinds = frozenset(cases.kinds_of(session.items))
     wrong = [*state.wrong_markers, *cases.wrong_slos(loads)]
     if cases.served(session.items) or (not session.items and state.deselected):
         wrong = [*(state.wrong_options or state.wrong_kinds()), *wrong]
@@ -210,20 +210,12 @@ def pytest_testnodedown(node: Any) -> None:
         raise pytest.UsageError(refusal)
 
 
-def _kinds_of(items: list[pytest.Item]) -> Iterator[str]:
-    for item in items:
-        params = cases.params_of(item)
-        if cases.has(item, "model_server") and "model_server" in params:
-            yield str(params["model_server"])
-        yield from (kind for kind in ("tensorflow_serving", "torchserve") if cases.has(item, kind))
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Start a server anew that a case before this one has lost."""
     conclusion.begin_attempt(item)
     session_of(item.config).note_deaths(item.nodeid)
-    kinds = set(_kinds_of([item]))
+    kinds = set(cases.kinds_of([item]))
     if kinds and (own := wrapper_of(item, "served_model")):
         fail(OptionError(f"{own} hides the fixture 'served_model', and servers get their model by "
                          "servebench_model=module:callable alone: give the model there, and the "

@@ -19,8 +19,14 @@ _MAKE_AGAIN: Final = "pytest-servebench report {} makes it again"
 
 
 def keep(session: ServebenchSession) -> None:
-    """Bring the run's JSON up to date after a case, so that no end of the session can lose it."""
+    """Bring the run's JSON up to date after a case, so that no end of the session can lose it.
+
+    Where no result counts any more there is none.
+    """
     with session.attempt(RUN_FILE):
+        if not session.results:
+            (session.directory() / RUN_FILE).unlink(missing_ok=True)
+            return
         directory = session.directory()
         directory.mkdir(parents=True, exist_ok=True)
         session.run_file.write(session.run(), directory)

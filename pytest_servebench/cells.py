@@ -156,8 +156,8 @@ def only(request: pytest.FixtureRequest, name: str) -> Any:
         return values[0]
     shown = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
     raise OptionError(
-        f"the fixture {name!r} has several values here ({shown}), and pytest cannot make one test "
-        f"of each, as it learns too late that this test uses it. Give one value by {marked}"
+        f"{name}: there are several values ({shown}), and pytest cannot make one test of each, as "
+        f"it learns too late that this test uses {name}. Give one value by {marked}"
         f"{option}=…, or name {'model_server' if not key else 'poisson_load'} among the arguments "
         "of a test function or in its @pytest.mark.usefixtures."
     )

@@ -69,7 +69,11 @@ class Baseline:
             )
         run, missing = None, ""
         try:
-            run = read_run(settings.baseline, settings.results)
+            run = read_run(
+                settings.baseline,
+                settings.results,
+                any_schema="schema" in settings.baseline_allow,
+            )
         except NoSuchRunError as error:
             missing = str(error)
             if settings.on_missing_baseline == "fail":

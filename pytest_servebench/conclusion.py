@@ -98,8 +98,9 @@ class Outcomes:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take note of a phase's report, before JUnit XML has it."""
-        if not (report.passed or report.failed or report.skipped):
-            self._repeated.add(report.nodeid)
+        outcome_counts = report.passed or report.failed or report.skipped
+        if not outcome_counts or (report.when == "setup" and report.passed):
+            self._repeated.add(report.nodeid)  # until its call is told, which may never be
         elif report.when != "teardown":
             self._repeated.discard(report.nodeid)
         if report.nodeid in self._repeated:

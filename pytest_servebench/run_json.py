@@ -200,7 +200,8 @@ def _check_schema(path: Path, data: Mapping[str, Any], any_schema: bool) -> None
         _refuse(
             path,
             f"has schema_version {version!r}, and this pytest-servebench reads {SCHEMA_VERSION}. "
-            "Use the version that saved it, or try with --allow schema",
+            "Use the version that saved it. A comparison may try it: by --allow schema of "
+            "'pytest-servebench compare', or by --servebench-baseline-allow=schema",
         )
 
 

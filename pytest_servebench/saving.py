@@ -59,7 +59,8 @@ def write_reports(session: ServebenchSession) -> None:
     interrupted is to end soon: it draws nothing.
     """
     directory, settings, run = session.directory(), session.settings, session.run()
-    again = _MAKE_AGAIN.format(directory)
+    readable = (directory / RUN_FILE).is_file()  # else nothing can be made of it
+    again = _MAKE_AGAIN.format(clean(directory)) if readable else ""
     with session.attempt(SUMMARY_FILE, again):
         write_summary(run, directory)
     if settings.plots and session.finished:
@@ -77,9 +78,9 @@ def write_reports(session: ServebenchSession) -> None:
         with session.attempt(f"--servebench-markdown={settings.markdown}", remedy):
             _append(settings.markdown, markdown(run))
     if (settings.plots or settings.page) and not session.finished:
+        makes = f"; pytest-servebench report {clean(directory)} makes them" if readable else ""
         session.troubles.append(
-            f"no plots and no page, as the session did not come to its end; "
-            f"pytest-servebench report {clean(directory)} makes them"
+            f"no plots and no page, as the session did not come to its end{makes}"
         )
 
 

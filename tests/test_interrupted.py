@@ -1,7 +1,9 @@
-"""What is left of a real run that is killed or interrupted in the middle of a case: nothing."""
+"""What is left of a run that is killed or interrupted, at any stage of it: nothing."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -13,6 +15,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from pytest_servebench.saved_runs import read_run
+from tests.interrupted_suite import BEFORE_ANY_CASE, STAGES
 
 ROOT = Path(__file__).parent.parent
 GONE_WITHIN = 5.0  # seconds
@@ -45,9 +50,102 @@ def ports_of(processes: list[psutil.Process]) -> set[int]:
     return ports
 
 
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+SUITE = """
+import os, pathlib, pytest
+
+def test_first(model_server, poisson_load):
+    poisson_load(model_server)
+
+@pytest.mark.servebench(duration=60 if os.environ["STAGE"] == "load" else 0.3)
+def test_second(model_server, poisson_load, slow_end):
+    pathlib.Path("second").touch()
+    poisson_load(model_server)
+"""
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize(
+    ("signal_", "times", "stage"),
+    [
+        *itertools.product((signal.SIGKILL, signal.SIGTERM, signal.SIGINT), (1,), STAGES),
+        (signal.SIGHUP, 1, "load"),
+        *itertools.product((signal.SIGTERM, signal.SIGINT), (2,), ("build", "load", "saving")),
+    ],
+)
+def test_every_stage(signal_: signal.Signals, times: int, stage: str, tmp_path: Path) -> None:
+    """No process, port or file is left, and every case that had ended is in a readable run.json."""
+    temporary, reached = tmp_path / "tmp", tmp_path / "reached"
+    temporary.mkdir()
+    (tmp_path / "test_it.py").write_text(SUITE)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    with (tmp_path / "output").open("wb") as output:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-p", "tests.interrupted_suite", "test_it.py",
+             "--servebench-model=tests.interrupted_suite:model", "--servebench-servers=toy",
+             "--servebench-rates=40", "--servebench-buffer-sizes=10", "--servebench-duration=0.3",
+             "--servebench-warmup=0.1", "--servebench-max-lag=60", "--servebench-plots=false",
+             "-p", "no:cacheprovider", "-p", "no:hypothesispytest"],
+            cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary), "STAGE": stage,
+                 "REACHED": str(reached), "STUBBORN": "1" if times == 2 else ""},
+        )  # fmt: skip
+    family: list[psutil.Process] = []
+    try:
+        assert wait_until(lambda: run.poll() is not None or reached.exists(), 60)
+        assert run.poll() is None, (tmp_path / "output").read_text()
+        family = psutil.Process(run.pid).children(recursive=True)
+        ports = ports_of(family)
+        assert ports or stage in ("build", "saving", "page")
+        run.send_signal(signal_)
+        if times == 2:
+            stops = tmp_path / "reached-stop"  # at the last stages that is behind it
+            wait_until(lambda: run.poll() is not None or stops.exists(), 2)
+            with contextlib.suppress(ProcessLookupError):
+                run.send_signal(signal_)
+        run.wait(30)
+        assert wait_until(lambda: not any(map(lives, family)), GONE_WITHIN), [
+            command_line(process) for process in family if lives(process)
+        ]
+        assert wait_until(lambda: not list(temporary.iterdir()), GONE_WITHIN)
+        assert all(map(is_free, ports))
+        hidden = {path.name for path in tmp_path.rglob(".*")}
+        assert hidden <= {".benchmarks"}  # pytest-benchmark's own
+        if times == 1 and signal_ in (signal.SIGTERM, signal.SIGHUP):
+            assert run.returncode == 128 + signal_
+    finally:
+        for process in filter(lives, family):
+            process.kill()
+        run.kill()
+        run.wait()
+    runs = [
+        path for path in tmp_path.glob("servebench_results/*/run.json")
+        if not path.parent.is_symlink()
+    ]  # fmt: skip
+    if stage in BEFORE_ANY_CASE:
+        assert runs == []
+        return
+    found = read_run(runs[0])
+    names = [case.name.partition("[")[0] for case in found.cases]
+    if stage in ("load", "answers"):
+        assert names == ["test_first"]
+    elif stage == "finished" and signal_ is signal.SIGKILL:
+        assert names == ["test_first"]  # the other's test had not ended
+    else:
+        assert names == ["test_first", "test_second"]
+    if stage not in ("saving", "page"):
+        assert not found.finished
 
 
 @pytest.mark.servers

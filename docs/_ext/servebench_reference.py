@@ -230,14 +230,15 @@ def _type(value: Mapping[str, Any]) -> str:
     if "$ref" in value:
         name = value["$ref"].rpartition("/")[2]
         return f"[{name}](#json-{name})"
-    if "const" in value:
-        return f"`{value['const']}`"
+    if choices := value.get("oneOf"):
+        return " or ".join(map(_type, choices))
     if value.get("type") == "array":
         return f"list of {_type(value['items'])}"
     if isinstance(value.get("additionalProperties"), dict):
         return f"object of {_type(value['additionalProperties'])}"
-    kinds = value["type"] if isinstance(value["type"], list) else [value["type"]]
-    return " or ".join(kinds)
+    words = [f"`{json.dumps(word)}`" for word in value.get("enum", [value.get("const")])]
+    kinds = value.get("type", words)
+    return kinds if isinstance(kinds, str) else " or ".join(kinds)
 
 
 # -- names ----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pytest_servebench.cpu_interval import cpu_estimate
 from pytest_servebench.load.arrivals import ArrivalProcess
+from pytest_servebench.load.connection import Terms
 from pytest_servebench.load.records import NEVER, RecordStore
 from pytest_servebench.load.runner import run_load
 from pytest_servebench.load.spec import LoadSpec
@@ -45,6 +46,7 @@ class Case:
         max_lag: lateness of the generator, seconds, beyond which an arrival is late.
         samples: how many answers are looked into.
         tls: how TLS is spoken with a server over https.
+        terms: what holds for every connection.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Case:
     max_lag: float
     samples: int
     tls: Tls
+    terms: Terms
 
 
 def run_case(
@@ -90,7 +93,10 @@ def run_case(
     authorization = getattr(server.protocol, "authorization", ())
     spec = LoadSpec(
         target=target,
-        requests=tuple(request_bytes(one, target, authorization) for one in traffic.requests),
+        requests=tuple(
+            request_bytes(one, target, authorization, keep=case.terms.keep)
+            for one in traffic.requests
+        ),
         rate=case.rate,
         duration=case.duration,
         buffer_size=case.buffer_size,
@@ -102,6 +108,7 @@ def run_case(
         drain=case.drain,
         samples=case.samples,
         priority=case.priority,
+        terms=case.terms,
     )
     next_look = 0.0
 
@@ -152,6 +159,7 @@ def run_case(
             timeout=case.timeout,
             warmup=case.warmup,
             drain=case.drain,
+            keep_alive=case.terms.keep,
         ),
         records=records,
     )

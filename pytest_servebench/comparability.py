@@ -340,5 +340,6 @@ _FACTS: Final[Mapping[str, Sequence[Callable[[CaseResult], str | None]]]] = {
         _sent(lambda sent: f"timeout {plain(sent.timeout)} s"),
         _sent(lambda sent: f"warm-up {plain(sent.warmup)} s"),
         _sent(lambda sent: f"drain {plain(sent.drain)} s"),
+        _sent(lambda sent: f"connections {'kept' if sent.keep_alive else 'anew for each request'}"),
     ],
 }

@@ -13,6 +13,7 @@ from pytest_servebench.case_runner import Case, run_case
 from pytest_servebench.cases import marked_seconds, marked_text
 from pytest_servebench.errors import InvalidMeasurementError, OptionError, ServebenchError
 from pytest_servebench.load.arrivals import ArrivalProcess, parse_arrivals
+from pytest_servebench.load.connection import Terms
 from pytest_servebench.load.target import Target
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.report.facts import attempt_name, cell_name
@@ -213,6 +214,7 @@ class PoissonLoad:
             max_lag=settings.max_lag,
             samples=settings.check_answers,
             tls=settings.server.tls,
+            terms=Terms(settings.keep_alive, settings.max_headers, settings.server.max_body),
         )
 
     def _arrivals(self, given: ArrivalProcess | str | None) -> ArrivalProcess | None:

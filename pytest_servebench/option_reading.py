@@ -52,6 +52,7 @@ def read_settings(config: pytest.Config) -> Settings:
             cert_file=_absolute("tls-cert", values.pop("tls_cert"), config),
             key_file=_absolute("tls-key", values.pop("tls_key"), config),
         ),
+        max_body=values.pop("max_body"),
         torchserve_token=_token(),
     )
     values["max_lag"] /= 1000

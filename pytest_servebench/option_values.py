@@ -19,6 +19,12 @@ UNITS: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 """Units of time spans, in seconds."""
 
 
+SIZES: Final = {
+    "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
+}  # fmt: skip
+"""Units of sizes, in bytes."""
+
+
 def number(low: float, *, inclusive: bool, what: str) -> Callable[[str], float]:
     """Return a reader of finite numbers above (or from) ``low``."""
 
@@ -91,6 +97,22 @@ def number_of(read: Callable[[str], Any], value: object) -> Any:
         return read(f"({value!r})")
     found = read(str(int(plain)) if plain.is_integer() else repr(plain))
     return int(found) if isinstance(value, Integral) else found
+
+
+def size(what: str) -> Callable[[str], int]:
+    """Return a reader of sizes above 0 in bytes, such as ``1000`` or ``16MiB``."""
+    read_number = number(0, inclusive=False, what=f"{what} (units: {', '.join(SIZES)})")
+
+    def read(text: str) -> int:
+        found = re.fullmatch(r"\s*(.*?)\s*([a-z]*)\s*", text, re.IGNORECASE | re.DOTALL)
+        assert found is not None
+        units = {unit.lower(): factor for unit, factor in SIZES.items()}
+        # A unit that is none makes no number either.
+        factor = units.get(found[2].lower())
+        value = read_number(found[1] if factor else text) * (factor or 1)
+        return max(1, int(value))
+
+    return read
 
 
 def several(read: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:

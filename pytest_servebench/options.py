@@ -21,6 +21,7 @@ from pytest_servebench.option_values import (
     run_name,
     server_name,
     several,
+    size,
     time_span,
     truth,
     whole,
@@ -51,6 +52,8 @@ class Settings:
         repeats: how often each case is run.
         interleave: whether the servers take turns, case by case, all of them running.
         priority: scheduling of the generator.
+        keep_alive: whether connections are kept, where the server keeps them.
+        max_headers: bytes that an answer's status line and headers may have.
         max_lag: lateness of the generator, seconds, beyond which an arrival is late.
         retries: how often a case is measured again whose measurement is invalid.
         check_answers: how many answers of each case are looked into.
@@ -83,6 +86,8 @@ class Settings:
     repeats: int
     interleave: bool
     priority: str
+    keep_alive: bool
+    max_headers: int
     max_lag: float
     retries: int
     check_answers: int
@@ -223,6 +228,27 @@ OPTIONS: Final = (
         choice("auto", "realtime", "normal"),
         "scheduling of the generator: auto, realtime or normal",
         "WORD",
+    ),
+    Option(
+        "keep-alive",
+        "true",
+        truth,
+        "whether connections are kept for the next request; false: a new one for each",
+        "BOOL",
+    ),
+    Option(
+        "max-body",
+        "16MiB",
+        size("a size above 0, such as 16MiB"),
+        "size of an answer's body beyond which it is given up",
+        "SIZE",
+    ),
+    Option(
+        "max-headers",
+        "64KiB",
+        size("a size above 0, such as 64KiB"),
+        "size of an answer's headers beyond which it is given up",
+        "SIZE",
     ),
     Option(
         "max-lag",

@@ -207,6 +207,7 @@ class Workload:
         timeout: seconds until a sent request was given up.
         warmup: seconds of requests that were not recorded.
         drain: seconds after the window in which started requests could still end.
+        keep_alive: whether connections were kept, where the server kept them.
     """
 
     schedule_sha256: str
@@ -214,6 +215,7 @@ class Workload:
     timeout: float
     warmup: float
     drain: float
+    keep_alive: bool = True
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.load.runner import LoadResult
 from pytest_servebench.load.target import Target
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
+from pytest_servebench.protocols.base import Headers, HttpAnswer, HttpRequest, PredictionProtocol
 from pytest_servebench.protocols.predictions import disagreement
 from pytest_servebench.report.text import clean
 from pytest_servebench.workload import requests_digest
@@ -147,7 +147,11 @@ def _refuse_unsendable(request: HttpRequest) -> None:
 
 
 def request_bytes(
-    request: HttpRequest, target: Target, authorization: Sequence[tuple[str, str]] = ()
+    request: HttpRequest,
+    target: Target,
+    authorization: Sequence[tuple[str, str]] = (),
+    *,
+    keep: bool = True,
 ) -> bytes:
     """Return the whole HTTP/1.1 request for the server at ``target``.
 
@@ -155,6 +159,7 @@ def request_bytes(
         request: what to ask.
         target: where; its address is the ``Host``, unless the request has one of its own.
         authorization: headers that the server wants of every request, likewise.
+        keep: whether other requests may come over its connection.
     """
     names = {name.lower() for name, _ in request.headers}
     lines = [
@@ -163,6 +168,7 @@ def request_bytes(
         *(f"{name}: {value}" for name, value in request.headers),
         *(f"{name}: {value}" for name, value in authorization if name.lower() not in names),
         f"Content-Length: {len(request.body)}",
+        *(() if keep else ("Connection: close",)),
     ]
     return "\r\n".join((*lines, "", "")).encode("latin-1") + request.body
 
@@ -193,7 +199,8 @@ def check_answers(load: LoadResult, traffic: Traffic) -> Checked:
         if outcome[index] != Outcome.OK:
             continue
         checked += 1
-        answer = HttpAnswer(int(load.records.status[index]), body)
+        headers = Headers.of_head(load.heads.get(index, b""))
+        answer = HttpAnswer(int(load.records.status[index]), body, headers)
         if (reason := _wrong(traffic, int(load.payloads[index]), answer)) is not None:
             wrong += 1
             outcome[index] = Outcome.BAD_RESPONSE

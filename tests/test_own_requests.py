@@ -246,6 +246,71 @@ def test_a_url_of_any_library_with_a_path_that_requests_are_below(
     assert saved_case(pytester.path)["server"]["base_url"] == url + path
 
 
+def test_checks_see_the_headers_of_answers(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+    answer = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nSet-Cookie: a\r\nset-cookie: b\r\n"
+        b"X-Long: one\r\n two\r\nContent-Length: 2\r\n\r\n{}"
+    )
+
+    def behave(link: socket.socket) -> None:
+        while link.recv(65536):
+            link.sendall(answer)
+
+    with serving(behave) as port:
+        result = run_bench(
+            test=f"""
+            from pytest_servebench import HttpRequest
+
+            def test_load(poisson_load):
+                def check(request, answer):
+                    assert answer.headers["content-type"] == "application/json"
+                    assert answer.headers.get("SET-COOKIE") == "a, b"
+                    assert answer.headers.pairs[1:3] == (("Set-Cookie", "a"), ("set-cookie", "b"))
+                    assert dict(answer.headers)["X-Long"] == "one two"
+                    assert "x-other" not in answer.headers
+                requests = [HttpRequest("GET", "/")]
+                poisson_load("http://127.0.0.1:{port}", requests=requests, check=check)
+            """
+        )
+    result.assert_outcomes(passed=1)
+    assert saved_case(pytester.path)["answers_wrong"] == 0
+    assert saved_case(pytester.path)["answers_checked"] > 0
+
+
+def test_a_new_connection_for_each_request_is_asked_for(
+    run_bench: RunBench, pytester: pytest.Pytester, echo: Any
+) -> None:
+    url, seen = echo
+    test = f"""
+    from pytest_servebench import HttpRequest
+
+    def test_load(poisson_load):
+        poisson_load({url!r}, requests=[HttpRequest("GET", "/")])
+    """
+    run_bench("--servebench-keep-alive=false", test=test).assert_outcomes(passed=1)
+    assert all(b"\r\nConnection: close\r\n" in one for one in seen)
+    case = saved_case(pytester.path)
+    assert case["generator"]["reconnections"] == case["summary"]["arrivals"]
+    assert case["workload"]["keep_alive"] is False
+
+
+def test_answers_beyond_a_limit_of_the_user(
+    run_bench: RunBench, pytester: pytest.Pytester, echo: Any
+) -> None:
+    run_bench(
+        "--override-ini=servebench_max_body=1kB",
+        test=f"""
+        from pytest_servebench import HttpRequest
+
+        def test_load(poisson_load):
+            poisson_load({echo[0]!r}, requests=[HttpRequest("POST", "/", body=b"x" * 1001)])
+        """,
+    )
+    (reason,) = saved_case(pytester.path)["failures"]
+    assert "1000 bytes" in reason
+    assert "--servebench-max-body" in reason
+
+
 @pytest.mark.parametrize("given", ["object()", "b'http://127.0.0.1:1'", "None", "Path('/a')"])
 def test_what_is_neither_a_server_nor_a_url_is_refused(run_bench: RunBench, given: str) -> None:
     result = run_bench(

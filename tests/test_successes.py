@@ -156,7 +156,7 @@ def checked(check: Callable[[HttpRequest, HttpAnswer], None], answers: int = 3) 
     )  # fmt: skip
     load = LoadResult(
         records=records, payloads=np.zeros(n, np.uint32),
-        answers=dict.fromkeys(range(answers), b""), error_answers={}, failures={},
+        answers=dict.fromkeys(range(answers), b""), heads={}, error_answers={}, failures={},
         pauses=np.zeros(0), start=0, generator=None,  # type: ignore[arg-type]
     )  # fmt: skip
     return check_answers(load, of_requests([HttpRequest("GET", "/")]).checked_by(check))

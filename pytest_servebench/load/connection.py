@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import re
 import socket
 import time
+from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
 import httptools
 
 _clock = time.monotonic_ns
-MAX_HEAD: Final = 64 * 2**10
-"""Bytes of an answer's status line and headers, beyond which it is given up."""
-MAX_BODY: Final = 16 * 2**20
-"""Bytes of an answer's body, beyond which it is given up."""
+_CODING: Final = re.compile(
+    rb"^transfer-encoding[ \t]*:(.*(?:\n[ \t].*)*)", re.MULTILINE
+)  # with lines that continue it
+_LENGTH: Final = re.compile(rb"^content-length[ \t]*:", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What holds for every connection of a run.
+
+    Attributes:
+        keep: whether it is kept after an answer, if the server keeps it.
+        max_headers: bytes of an answer's status line and headers, beyond which it is given up.
+        max_body: bytes of an answer's body, beyond which it is given up.
+    """
+
+    keep: bool = True
+    max_headers: int = 64 * 2**10
+    max_body: int = 16 * 2**20
 
 
 class Loss(enum.Enum):
@@ -29,11 +46,13 @@ class Loss(enum.Enum):
 class Owner(Protocol):
     """Who sends requests over a connection."""
 
-    def answered(self, status: int, body: bytes, keep: bool, began: int, ended: int) -> None:
+    def answered(
+        self, status: int, head: bytes, body: bytes, keep: bool, began: int, ended: int
+    ) -> None:
         """Take a whole answer; unless ``keep``, the connection ended with it.
 
-        ``began`` and ``ended`` are when its first and its last bytes came, in ns of the monotonic
-        clock.
+        ``head`` is its status line and headers. ``began`` and ``ended`` are when its first and its
+        last bytes came, in ns of the monotonic clock.
         """
 
     def lost(self, loss: Loss, reason: str, began: int) -> None:
@@ -47,13 +66,14 @@ class Connection(asyncio.Protocol):
     """Sends requests and reads answers until the connection is lost or closed."""
 
     __slots__ = (
-        "_awaiting", "_began", "_body", "_complete", "_head", "_headers_done", "_keep", "_owner",
-        "_parser", "_size", "_surplus", "_transport",
+        "_awaiting", "_began", "_body", "_complete", "_data", "_head", "_headers_done", "_keep",
+        "_owner", "_parser", "_size", "_surplus", "_terms", "_transport",
     )  # fmt: skip
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, terms: Terms) -> None:
         """Belong to ``owner``."""
         self._owner: Owner | None = owner
+        self._terms = terms
         self._transport: asyncio.Transport | None = None
         self._awaiting = False
         self._begin_answer()
@@ -64,6 +84,7 @@ class Connection(asyncio.Protocol):
         self._complete = False
         self._keep = False
         self._surplus = False
+        self._data = b""  # what has come, until the head is whole
         self._head = b""
         self._body: list[bytes] = []
         self._size = 0
@@ -71,6 +92,13 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._parser = httptools.HttpResponseParser(self)
+        # What clients take from servers as they are; see _refuse_ambiguity for what they do not.
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True,  # continued lines
+            lenient_optional_cr_before_lf=True,
+            lenient_chunked_length=True,
+            lenient_spaces_after_chunk_size=True,
+        )
         self._transport = cast(asyncio.Transport, transport)
         link = transport.get_extra_info("socket")
         if link is not None and link.family in (socket.AF_INET, socket.AF_INET6):
@@ -116,7 +144,8 @@ class Connection(asyncio.Protocol):
         if self._headers_done and exc is None and self._ends_with_connection():
             owner, self._owner = self._owner, None
             status = self._parser.get_status_code()
-            owner.answered(status, b"".join(self._body), False, self._began, _clock())
+            body = b"".join(self._body)
+            owner.answered(status, self._head, body, False, self._began, _clock())
         elif self._began:
             self._lose(Loss.BROKEN, f"{_how(exc)} in the middle of an answer")
         else:
@@ -134,7 +163,7 @@ class Connection(asyncio.Protocol):
         if not self._began:
             self._began = now
         if not self._headers_done:
-            self._head += data
+            self._data += data
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -144,8 +173,8 @@ class Connection(asyncio.Protocol):
             self._surplus = True  # rubbish behind a good answer
         if self._complete:
             self._take_answer(now)
-        elif not self._headers_done and len(self._head) > MAX_HEAD:
-            self._lose(Loss.BROKEN, f"an answer whose headers exceed {MAX_HEAD} bytes")
+        elif not self._headers_done and len(self._data) > self._terms.max_headers:
+            self._lose(Loss.BROKEN, _too_long("headers", self._terms.max_headers))
 
     def _take_answer(self, now: int) -> None:
         owner, transport = self._owner, self._transport
@@ -155,31 +184,53 @@ class Connection(asyncio.Protocol):
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         # Behind an early answer the rest of the request is still on its way out.
         keep = self._keep and not self._surplus and not transport.get_write_buffer_size()
-        began = self._began
+        began, head = self._began, self._head
         self._awaiting = False
         self._begin_answer()
         if not keep:
             self.close()
-        owner.answered(status, body, keep, began, now)
+        owner.answered(status, head, body, keep, began, now)
 
     def _ends_with_connection(self) -> bool:
         """Tell whether the answer is one whose end is the end of the connection (HTTP/1.0)."""
-        head = self._head.partition(b"\r\n\r\n")[0].lower()
-        return b"content-length:" not in head and b"chunked" not in head
+        head = self._head.lower()
+        return not _LENGTH.search(head) and b"chunked" not in head
 
     # -- what the parser calls ----------------------------------------------------------------
 
     def on_headers_complete(self) -> None:
         """Note that the head is whole."""
         self._headers_done = True
+        self._head, _, self._data = _divided(self._data)
+        if len(self._head) > self._terms.max_headers:
+            raise ValueError(_too_long("headers", self._terms.max_headers))
+        head = self._head.lower()
+        if b"\0" in head or b"transfer-encoding" in head:
+            self._refuse_ambiguity(head)
+
+    def _refuse_ambiguity(self, head: bytes) -> None:
+        """Raise ``ValueError`` for an answer of which another reader might see another end."""
+        if b"\0" in head:
+            raise ValueError("an answer with a null byte in its headers")
+        codings = _CODING.findall(head)
+        if any(b"\n" in coding.strip() for coding in codings):
+            raise ValueError("an answer whose Transfer-Encoding is more than one line")
+        if not _LENGTH.search(head):
+            return
+        if [coding.strip() for coding in codings] != [b"chunked"]:
+            raise ValueError(
+                "an answer with a Content-Length and a Transfer-Encoding that is not chunked"
+            )
+        # Chunked counts (RFC 9112, 6.3); but it is the last answer of a server that says both.
+        self._surplus = True
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body."""
         if self._complete:
             return
         self._size += len(body)
-        if self._size > MAX_BODY:
-            raise ValueError(f"an answer whose body exceeds {MAX_BODY} bytes")
+        if self._size > self._terms.max_body:
+            raise ValueError(_too_long("body", self._terms.max_body))
         self._body.append(body)
 
     def on_message_complete(self) -> None:
@@ -192,13 +243,26 @@ class Connection(asyncio.Protocol):
             self._surplus = True  # a second answer to one request
         elif self._parser.get_status_code() < 200:
             # 100 Continue and the like: the answer proper follows.
-            began, head = self._began, self._head.partition(b"\r\n\r\n")[2]
+            began, data = self._began, self._data
             self._begin_answer()
-            self._began, self._head = began, head
+            self._began, self._data = began, data
         else:
             self._complete = True
             # Asked here: the parser forgets the answer's head when this returns.
-            self._keep = self._parser.should_keep_alive()
+            self._keep = self._terms.keep and self._parser.should_keep_alive()
+
+
+def _divided(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return head, empty line and the rest of an answer; line ends may lack their CR."""
+    data = data.lstrip(b"\r\n")
+    end = data.find(b"\n\r\n")
+    bare = data.find(b"\n\n", 0, end if end >= 0 else len(data))
+    return data.partition(b"\n\n" if bare >= 0 else b"\n\r\n")
+
+
+def _too_long(part: str, most: int) -> str:
+    verb = "exceed" if part.endswith("s") else "exceeds"
+    return f"an answer whose {part} {verb} {most} bytes (--servebench-max-{part})"
 
 
 def _how(error: Exception | None) -> str:

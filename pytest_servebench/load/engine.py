@@ -8,6 +8,7 @@ too. With buffer B and W workers this is the queue of an M/G/W/K system, K = B +
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ _CAUTIOUS_SHARE: Final = 0.25  # of the warm-up, until all workers are busy in i
 _WARMUP_PAUSE: Final = 0.02  # seconds after a request of the warm-up that failed
 _KEPT_ERRORS: Final = 5
 _KEPT_REASONS: Final = 50
+_LOCATION: Final = re.compile(rb"^location[ \t]*:(.*)", re.IGNORECASE | re.MULTILINE)
+_LONGEST_AIM: Final = 200
 
 
 class Engine:
@@ -51,6 +54,7 @@ class Engine:
         self._tick = min(_LONGEST_TICK, max(_SHORTEST_TICK, spec.timeout / 20))
         self.answers: dict[int, bytes] = {}
         self.error_answers: dict[int, bytes] = {}
+        self.heads: dict[int, bytes] = {}
         self.reasons: Counter[tuple[Outcome, str]] = Counter()
         self.pauses: list[int] = []
         self.own_failures: Counter[str] = Counter()
@@ -91,7 +95,7 @@ class Engine:
         """Warm up, make the load, and drain."""
         dialer = Dialer(self._spec.target, self._loop)
         await dialer.look_up()
-        self._all = [Worker(self, self._loop, dialer, self._room)
+        self._all = [Worker(self, self._loop, dialer, self._room, self._spec.terms)
                      for _ in range(self._spec.workers)]  # fmt: skip
         self._idle.extend(self._all)
         if self._spec.warmup > 0:
@@ -230,6 +234,7 @@ class Engine:
         index: int,
         outcome: Outcome,
         status: int,
+        head: bytes,
         body: bytes,
         began: int,
         ended: int,
@@ -252,8 +257,9 @@ class Engine:
         self._ended += 1
         if index in self._sampled:
             self.answers[index] = body
+            self.heads[index] = head
         if outcome is not Outcome.OK:
-            self._note_failure(index, outcome, status, body, reason)
+            self._note_failure(index, outcome, status, head, body, reason)
         if self.opening and worker.connected:
             worker = self._take_over(worker)
         if self._buffer:
@@ -284,15 +290,16 @@ class Engine:
         return oldest
 
     def _note_failure(
-        self, index: int, outcome: Outcome, status: int, body: bytes, reason: str
+        self, index: int, outcome: Outcome, status: int, head: bytes, body: bytes, reason: str
     ) -> None:
         """Keep why a request failed: kinds of failure, and some answers of HTTP errors."""
-        kind = (outcome, reason or f"status {status}")
+        kind = (outcome, reason or _refusal(status, head))
         if kind not in self.reasons and len(self.reasons) >= _KEPT_REASONS:
             kind = (outcome, "other reasons")
         self.reasons[kind] += 1
         if outcome is Outcome.HTTP_ERROR and len(self.error_answers) < _KEPT_ERRORS:
             self.error_answers[index] = body
+            self.heads[index] = head
 
     def own_failure(self, name: str) -> None:
         """Count connections that failed by a limit of this machine."""
@@ -310,3 +317,12 @@ class Engine:
         else:
             worker.withdraw()
             self._idle.appendleft(worker)
+
+
+def _refusal(status: int, head: bytes) -> str:
+    """Return what an answer without success says by its head: a redirect's aim too."""
+    aim = _LOCATION.search(head) if 300 <= status < 400 else None
+    if aim is None:
+        return f"status {status}"
+    text = aim[1].decode("latin-1").strip()
+    return f"status {status}, Location: {text[:_LONGEST_AIM]}{'…' * (len(text) > _LONGEST_AIM)}"

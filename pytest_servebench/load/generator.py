@@ -140,6 +140,7 @@ def _make_load(records: int) -> int:
             [outcome.label, reason, number]
             for (outcome, reason), number in engine.reasons.most_common()
         ],
+        "heads": {index: head.hex() for index, head in engine.heads.items()},
         "answers": {index: body.hex() for index, body in engine.answers.items()},
         "error_answers": {index: body.hex() for index, body in engine.error_answers.items()},
     }

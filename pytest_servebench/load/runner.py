@@ -30,6 +30,7 @@ class LoadResult:
     Attributes:
         records: one record for each arrival.
         payloads: for each arrival, the index of its request; shape ``(n,)``.
+        heads: status line and headers of the answers in the following two.
         answers: index of an arrival to the body of its answer, for a sample of those answered.
         error_answers: the same for the first few answers with an HTTP error.
         failures: why requests failed, such as ``"timeout: no answer in time"``, to how many did.
@@ -42,6 +43,7 @@ class LoadResult:
 
     records: Records
     payloads: npt.NDArray[np.uint32]
+    heads: Mapping[int, bytes]
     answers: Mapping[int, bytes]
     error_answers: Mapping[int, bytes]
     failures: Mapping[str, int]
@@ -92,6 +94,7 @@ def _collect(spec: LoadSpec, store: RecordStore, ending: Ending) -> LoadResult:
     return LoadResult(
         records=records,
         payloads=payload_choice(spec, len(records)),
+        heads=_bodies(outcome["heads"]),
         answers=_bodies(outcome["answers"]),
         error_answers=_bodies(outcome["error_answers"]),
         failures={f"{word}: {reason}": number for word, reason, number in outcome["reasons"]},
@@ -149,6 +152,7 @@ def _unknown(ending: Ending, elapsed: float) -> Mapping[str, Any]:
         "reconnections": None,
         "received_bytes": None,
         "reasons": [],
+        "heads": {},
         "answers": {},
         "error_answers": {},
     }

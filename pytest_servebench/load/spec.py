@@ -13,6 +13,7 @@ from pytest_servebench.load.arrivals import (
     arrivals_from_data,
     arrivals_to_data,
 )
+from pytest_servebench.load.connection import Terms
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.tls import Tls
 
@@ -35,6 +36,7 @@ class LoadSpec:
         drain: seconds after the window in which started requests may still end.
         samples: number of answers whose bodies are kept for checking.
         priority: ``"auto"``, ``"realtime"`` or ``"normal"`` scheduling of the generator.
+        terms: what holds for every connection.
     """
 
     target: Target
@@ -50,12 +52,14 @@ class LoadSpec:
     drain: float = 10.0
     samples: int = 64
     priority: str = "auto"
+    terms: Terms = field(default_factory=Terms)
 
     def to_json(self) -> str:
         """Return the specification as JSON text."""
         data = {item.name: getattr(self, item.name) for item in fields(self)}
         data["target"] = asdict(self.target)
         data["arrivals"] = arrivals_to_data(self.arrivals)
+        data["terms"] = asdict(self.terms)
         data["requests"] = [base64.b64encode(request).decode() for request in self.requests]
         return json.dumps(data)
 
@@ -66,5 +70,6 @@ class LoadSpec:
         tls = data["target"]["tls"]
         data["target"] = Target(**{**data["target"], "tls": Tls(**tls) if tls else None})
         data["arrivals"] = arrivals_from_data(data["arrivals"])
+        data["terms"] = Terms(**data["terms"])
         data["requests"] = tuple(base64.b64decode(request) for request in data["requests"])
         return cls(**data)

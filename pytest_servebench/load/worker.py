@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Final, Protocol
 
-from pytest_servebench.load.connection import Connection, Loss
+from pytest_servebench.load.connection import Connection, Loss, Terms
 from pytest_servebench.load.limits import own_limit
 from pytest_servebench.load.records import Outcome
 from pytest_servebench.load.room import Room
@@ -42,6 +42,7 @@ class Owner(Protocol):
         index: int,
         outcome: Outcome,
         status: int,
+        head: bytes,
         body: bytes,
         began: int,
         ended: int,
@@ -71,6 +72,7 @@ class Worker:
         "_payload",
         "_resent",
         "_room",
+        "_terms",
         "_used",
         "_written",
         "deadline",
@@ -78,13 +80,19 @@ class Worker:
     )  # fmt: skip
 
     def __init__(
-        self, owner: Owner, loop: asyncio.AbstractEventLoop, dialer: Dialer, room: Room
+        self,
+        owner: Owner,
+        loop: asyncio.AbstractEventLoop,
+        dialer: Dialer,
+        room: Room,
+        terms: Terms,
     ) -> None:
         """Work for ``owner``; ``room`` is what is known of the server's connections."""
         self._owner = owner
         self._loop = loop
         self._dialer = dialer
         self._room = room
+        self._terms = terms
         self._connection: Connection | None = None
         self._opening: asyncio.Task[None] | None = None
         self._payload = b""
@@ -178,7 +186,7 @@ class Worker:
     async def _open(self) -> None:
         opening = self._opening
         try:
-            connection = await self._dialer.open(lambda: Connection(self))
+            connection = await self._dialer.open(lambda: Connection(self, self._terms))
             if connection.closed:
                 raise ConnectionResetError("the server closed the connection at once")
         except OSError as error:
@@ -204,11 +212,13 @@ class Worker:
 
     def _fail(self, outcome: Outcome, reason: str, began: int = 0) -> None:
         request, self.request = self.request, FREE
-        self._owner.finished(self, request, outcome, 0, b"", began, _clock(), reason)
+        self._owner.finished(self, request, outcome, 0, b"", b"", began, _clock(), reason)
 
     # -- what the connection reports ----------------------------------------------------------
 
-    def answered(self, status: int, body: bytes, keep: bool, began: int, ended: int) -> None:
+    def answered(
+        self, status: int, head: bytes, body: bytes, keep: bool, began: int, ended: int
+    ) -> None:
         """End the request."""
         if not keep or not self._used or not self._room.all_known:
             self._settle(keep, ended)
@@ -216,7 +226,7 @@ class Worker:
         self._owner.received += len(body)
         outcome = Outcome.OK if 200 <= status < 300 else Outcome.HTTP_ERROR
         request, self.request = self.request, FREE
-        self._owner.finished(self, request, outcome, status, body, began, ended)
+        self._owner.finished(self, request, outcome, status, head, body, began, ended)
 
     def _settle(self, keep: bool, now: int) -> None:
         """Decide whether the connection stays, where that is not clear from the start."""

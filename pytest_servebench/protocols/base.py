@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Mapping
+import re
+from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -43,6 +44,41 @@ class HttpRequest:
         return f"HttpRequest(method={self.method!r}, path={redact(repr(self.path))})"
 
 
+class Headers(Mapping[str, str]):
+    """The headers of an answer, by name; the case of a name does not matter.
+
+    The values of a name that occurs several times are joined by ``", "``; :attr:`pairs` has them
+    one by one, as they came.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Hold names and values."""
+        self.pairs = tuple(pairs)
+        self._found: dict[str, tuple[str, str]] = {}
+        for name, value in self.pairs:
+            first, before = self._found.get(name.lower(), (name, None))
+            self._found[name.lower()] = (first, value if before is None else f"{before}, {value}")
+
+    @classmethod
+    def of_head(cls, head: bytes) -> Headers:
+        """Read status line and headers; a line that is continued becomes one."""
+        text = re.sub(r"\r?\n[ \t]+", " ", head.decode("latin-1"))
+        lines = (line.partition(":") for line in text.splitlines()[1:])
+        return cls((name.strip(), value.strip()) for name, colon, value in lines if colon)
+
+    def __getitem__(self, name: str) -> str:
+        return self._found[name.lower()][1]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self._found.values())
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __repr__(self) -> str:
+        return f"Headers({self.pairs!r})"
+
+
 @dataclass(frozen=True)
 class HttpAnswer:
     """The answer to one request.
@@ -50,10 +86,12 @@ class HttpAnswer:
     Attributes:
         status: HTTP status.
         body: the whole body.
+        headers: of the answer, by their names in any case: ``answer.headers["content-type"]``.
     """
 
     status: int
     body: bytes
+    headers: Headers = field(default_factory=lambda: Headers(()), repr=False)
 
 
 class PredictionProtocol(Protocol):

@@ -292,7 +292,7 @@ def attach(
     if len(model.inputs):
         _refuse_whole_url(attachment, target, protocol.request(model.inputs[0]).path)
     where = f"{attachment.title} at {attachment.url_option}={target.url}"
-    first = FirstPrediction(target, protocol, model, attachment.judge)
+    first = FirstPrediction(target, protocol, model, attachment.judge, settings.max_body)
     begun = time.monotonic()
     while True:
         left = settings.start_timeout - (time.monotonic() - begun)

@@ -29,6 +29,7 @@ class ServerSettings:
         tfserving_model: name by which TensorFlow Serving offers the model; ``None``: the model's.
         torchserve_model: name by which TorchServe offers the model; ``None``: the model's.
         tls: how TLS is spoken with an attached server (https).
+        max_body: bytes that an answer's body may have.
         torchserve_token: inference key of an attached TorchServe; never shown.
     """
 
@@ -44,6 +45,7 @@ class ServerSettings:
     tfserving_model: str | None = None
     torchserve_model: str | None = None
     tls: Tls = field(default_factory=Tls)
+    max_body: int = 16 * 2**20
     torchserve_token: str | None = field(default=None, repr=False)
 
 

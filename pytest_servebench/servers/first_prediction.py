@@ -88,9 +88,15 @@ class FirstPrediction:
     """
 
     def __init__(
-        self, target: Target, protocol: PredictionProtocol, model: ServedModel, judge: Judge
+        self,
+        target: Target,
+        protocol: PredictionProtocol,
+        model: ServedModel,
+        judge: Judge,
+        most: int = probe.MOST_BYTES,
     ) -> None:
-        """Ask ``target``; ``judge`` knows what its refusals mean."""
+        """Ask ``target``; ``judge`` knows what its refusals mean, ``most`` is an answer's size."""
+        self._most = most
         self._target = target
         self._protocol = protocol
         self._model = model
@@ -120,7 +126,7 @@ class FirstPrediction:
             return True, ""
         limit = min(left, LONGEST_ANSWER)
         try:
-            answer = probe.ask(self._target, self._request, limit)
+            answer = probe.ask(self._target, self._request, limit, most=self._most)
         except probe.NoAnswerError as error:
             if error.final:
                 raise RefusedError(f"does not answer {self.asked}: {error}", http=False) from None

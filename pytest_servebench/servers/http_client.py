@@ -21,7 +21,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from pytest_servebench.load.target import Target, explained
-from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
+from pytest_servebench.protocols.base import Headers, HttpAnswer, HttpRequest
 from pytest_servebench.servers.probe import NoAnswerError
 
 _CHUNK: Final = 65_536
@@ -127,7 +127,9 @@ class _Exchange:
                             f"its answer is longer than {self._most:,} bytes", final=True
                         )
                     parts.append(part)
-                return HttpAnswer(response.status_code, b"".join(parts))
+                return HttpAnswer(
+                    response.status_code, b"".join(parts), Headers(response.raw.headers.items())
+                )
 
     def _watch(self, link: socket.socket) -> None:
         # A copy of the descriptor, as TLS takes the original for itself.

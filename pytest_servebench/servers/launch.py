@@ -208,8 +208,11 @@ def wait_for_prediction(
     protocol: PredictionProtocol,
     model: ServedModel,
     judge: Judge,
+    most: int,
 ) -> str:
     """Wait until the server itself answers ``model.inputs[0]``, or says that it serves.
+
+    ``most`` is how many bytes the answer's body may have.
 
     Returns:
         what is wrong with its prediction, as an error; empty if it is right.
@@ -218,7 +221,7 @@ def wait_for_prediction(
         PortClashError: another program answers.
         ServerStartError: the server does not answer in time, or refuses for good.
     """
-    first = FirstPrediction(Target.parse(url(port)), protocol, model, judge)
+    first = FirstPrediction(Target.parse(url(port)), protocol, model, judge, most)
 
     def attempt(left: float) -> tuple[bool, str]:
         if not readiness.listens(port):

@@ -155,7 +155,9 @@ def _start(
         )
         title = program.implementation
         readiness = Readiness(title, launch.process, settings.start_timeout, FATAL)
-        mismatch = wait_for_prediction(readiness, port, protocol, model, _judge_by(protocol))
+        mismatch = wait_for_prediction(
+            readiness, port, protocol, model, _judge_by(protocol), settings.max_body
+        )
         return StartedServer(KIND, title, url(port), protocol, launch.process, mismatch)
 
 

@@ -230,7 +230,9 @@ def _start(
             hide(key)
         _wait_for_workers(readiness, ports[1], served, keys["management"])
         protocol = TorchServeRest(served, keys["inference"])
-        mismatch = wait_for_prediction(readiness, ports[0], protocol, model, _judge_by(protocol))
+        mismatch = wait_for_prediction(
+            readiness, ports[0], protocol, model, _judge_by(protocol), settings.max_body
+        )
         return StartedServer(KIND, title, url(ports[0]), protocol, launch.process, mismatch)
 
 

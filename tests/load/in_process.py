@@ -29,6 +29,7 @@ class Made:
     resent: int
     connections: int
     received: int
+    heads: Mapping[int, bytes]
     own_failures: Mapping[str, int]
 
 
@@ -51,5 +52,5 @@ def make_load(spec: LoadSpec) -> Made:
     failures = {f"{outcome.label}: {why}": n for (outcome, why), n in engine.reasons.items()}
     return Made(
         records, payloads, engine.answers, engine.error_answers, failures, engine.resent,
-        engine.connections, engine.received, engine.own_failures,
+        engine.connections, engine.received, engine.heads, engine.own_failures,
     )  # fmt: skip

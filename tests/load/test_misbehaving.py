@@ -12,12 +12,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from pytest_servebench.load.connection import MAX_BODY, MAX_HEAD, Connection
+from pytest_servebench.load.connection import Connection, Terms
 from pytest_servebench.load.runner import LoadResult
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
 from tests.load.in_process import Made, make_load
 
+MAX_HEAD = Terms().max_headers
 REQUEST = b"POST /p HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody"
 Behaviour = Callable[[socket.socket], None]
 
@@ -207,6 +208,16 @@ def test_connections_are_kept_where_the_server_keeps_them(answer: bytes, kept: b
     assert result.received == sum(map(len, result.answers.values()))
 
 
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+def test_where_a_redirect_leads_is_told(end: bytes) -> None:
+    lines = (b"HTTP/1.1 308 Moved", b"location:  /v2/" + b"x" * 300, b"Content-Length: 0", b"", b"")
+    with serving(always(end.join(lines))) as port:
+        (reason,) = load(port).failures
+    assert "308" in reason
+    assert "/v2/xxx" in reason
+    assert len(reason) < 300
+
+
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -230,9 +241,101 @@ def test_a_body_beyond_the_limit_is_given_up() -> None:
             link.sendall(chunk)
 
     with serving(behave) as port:
-        result = load(port, rate=60.0)
+        result = load(port, rate=60.0, terms=Terms(max_body=2**20 + 5))
     assert_all(result, "bad_response")
-    assert list(result.failures) == [f"bad_response: an answer whose body exceeds {MAX_BODY} bytes"]
+    (reason,) = result.failures
+    assert "body exceeds 1048581 bytes" in reason
+    assert "--servebench-max-body" in reason
+
+
+@pytest.mark.parametrize(("size", "outcome"), [(1000, "ok"), (1001, "bad_response")])
+def test_limits_of_an_answers_size_are_those_that_were_given(size: int, outcome: str) -> None:
+    body = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (size, b"x" * size)
+    with serving(always(body)) as port:
+        assert_all(load(port, terms=Terms(max_body=1000)), outcome)
+    start, end = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: ", b"\r"
+    head = start + b"x" * (size - len(start) - len(end)) + end + b"\n\r\n{}"
+    with serving(always(head)) as port:
+        assert_all(load(port, terms=Terms(max_headers=1000)), outcome)
+
+
+CHUNKED = b"2\r\n{}\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"HTTP/1.1 200 OK\nContent-Length: 2\nX: y\n\n{}", id="bare-lf"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 2\nX: y\r\n\n{}", id="mixed-ends"),
+        pytest.param(b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n" + CHUNKED, id="lf-chunked"),
+        pytest.param(b"HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\nContent-Length: 2\n\n{}",
+                     id="lf-continue-first"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX: y\r\n z\r\n\tz\r\nContent-Length: 2\r\n\r\n{}",
+                     id="continued-line"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length:\r\n 2\r\nX: y\r\n\r\n{}",
+                     id="length-on-a-continued-line"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n"
+                     b"2  \r\n{}\r\n0\r\n\r\n", id="space-behind-a-chunks-size"),
+    ],
+)  # fmt: skip
+def test_answers_that_every_client_takes(answer: bytes, whole: bool) -> None:
+    with serving((always if whole else in_pieces)(answer)) as port:
+        result = load(port, rate=60.0, workers=2, samples=1000, warmup=0.1)
+    assert_all(result, "ok")
+    assert set(result.answers.values()) == {b"{}"}
+    assert result.connections == 0
+
+
+@pytest.mark.parametrize("length", [1, 2, 99])
+def test_chunked_together_with_a_length_is_chunked_and_ends_its_connection(length: int) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nTransfer-Encoding: Chunked\r\n\r\n" % length
+    with serving(always(head + CHUNKED)) as port:
+        result = load(port, samples=1000)
+    assert_all(result, "ok")
+    assert set(result.answers.values()) == {b"{}"}
+    assert result.connections == len(result.records)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Transfer-Encoding: identity\r\nContent-Length: 2\r\n",
+        b"Content-Length: 2\r\nTransfer-Encoding: xchunked\r\n",
+        b"Content-Length: 2\r\nTransfer-Encoding: chunked, gzip\r\n",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\nContent-Length: 2\r\n",
+        b"Transfer-Encoding: chu\r\n nked\r\nContent-Length: 2\r\n",
+        b"Transfer-Encoding: gzip,\r\n chunked\r\n",
+        b"Content-Length: 2\r\nContent-Length: 3\r\n",
+        b"Content-Length: 2\r\n 3\r\n",
+        b"X: a\x00b\r\nContent-Length: 2\r\n",
+        b"X: a\rContent-Length: 9\r\nContent-Length: 2\r\n",
+    ],
+)
+def test_answers_that_two_readers_may_read_differently_are_refused(head: bytes) -> None:
+    with serving(always(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n{}")) as port:
+        result = load(port, timeout=2.0)
+    assert_all(result, "bad_response")
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.2])
+def test_a_new_connection_for_each_request(warmup: float) -> None:
+    asked: list[int] = []
+
+    def behave(link: socket.socket) -> None:
+        asked.append(0)
+        number = len(asked) - 1
+        while True:
+            read_request(link)
+            asked[number] += 1
+            link.sendall(OK)
+
+    with serving(behave) as port:
+        result = load(port, terms=Terms(keep=False), warmup=warmup)
+    assert_all(result, "ok")
+    assert result.connections == len(result.records)
+    assert set(asked) <= {0, 1}  # none for one that the warm-up's end came before
+    assert sum(asked) >= len(result.records)
 
 
 def test_an_early_answer_ends_the_request_and_its_connection() -> None:

@@ -99,20 +99,16 @@ def number_of(read: Callable[[str], Any], value: object) -> Any:
     return int(found) if isinstance(value, Integral) else found
 
 
-def size(what: str) -> Callable[[str], int]:
-    """Return a reader of sizes above 0 in bytes, such as ``1000`` or ``16MiB``."""
-    read_number = number(0, inclusive=False, what=f"{what} (units: {', '.join(SIZES)})")
-
-    def read(text: str) -> int:
-        found = re.fullmatch(r"\s*(.*?)\s*([a-z]*)\s*", text, re.IGNORECASE | re.DOTALL)
-        assert found is not None
-        units = {unit.lower(): factor for unit, factor in SIZES.items()}
-        # A unit that is none makes no number either.
-        factor = units.get(found[2].lower())
-        value = read_number(found[1] if factor else text) * (factor or 1)
-        return max(1, int(value))
-
-    return read
+def size(text: str) -> int:
+    """Read a size above 0 in bytes, such as ``1000`` or ``16MiB``."""
+    found = re.fullmatch(r"\s*(.*?)\s*([a-z]*)\s*", text, re.IGNORECASE | re.DOTALL)
+    assert found is not None
+    units = {unit.lower(): factor for unit, factor in SIZES.items()}
+    factor = units.get(found[2].lower())
+    what = f"bytes above 0, or a size such as 16MiB (units: {', '.join(SIZES)})"
+    read = number(0, inclusive=False, what=what)
+    # A unit that is none makes no number either; and the size may be infinite after all.
+    return max(1, int(read(str(read(found[1] if factor else text) * (factor or 1)))))
 
 
 def several(read: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:

@@ -236,20 +236,8 @@ OPTIONS: Final = (
         "whether connections are kept for the next request; false: a new one for each",
         "BOOL",
     ),
-    Option(
-        "max-body",
-        "16MiB",
-        size("a size above 0, such as 16MiB"),
-        "size of an answer's body beyond which it is given up",
-        "SIZE",
-    ),
-    Option(
-        "max-headers",
-        "64KiB",
-        size("a size above 0, such as 64KiB"),
-        "size of an answer's headers beyond which it is given up",
-        "SIZE",
-    ),
+    Option("max-body", "16MiB", size, "size that an answer's body may have", "SIZE"),
+    Option("max-headers", "64KiB", size, "size that an answer's headers may have", "SIZE"),
     Option(
         "max-lag",
         "10",

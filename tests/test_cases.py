@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.cases import exact_keywords, rate_id
-from pytest_servebench.option_values import processors, several, time_span, whole
+from pytest_servebench.option_values import processors, several, size, time_span, whole
 from pytest_servebench.options import SECONDS, SECONDS_OR_NONE
 
 
@@ -76,6 +76,20 @@ def test_times_have_units(text: str, seconds: float) -> None:
 def test_a_number_without_a_unit_has_the_reader_s_own() -> None:
     read = time_span("ms", inclusive=False, what="milliseconds")
     assert [read(text) for text in ("10", "10ms", "10s")] == [10, 10, 10_000]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1000", 1000), ("16MiB", 2**24), (" 1 kB ", 1000), ("0.5mib", 2**19), ("0.1", 1)],
+)
+def test_sizes_have_units(text: str, number: int) -> None:
+    assert size(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "5x", "MiB", "inf", "nan", "1e300GiB", "1 0"])
+def test_sizes_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match="16MiB"):
+        size(text)
 
 
 @pytest.mark.parametrize("text", ["", "s", "10m", "10 sec", "0s", "-1s", "nan", "infs", "1e308h"])

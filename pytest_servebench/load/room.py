@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
-_LEAST_PATIENCE: Final = 20_000_000  # ns
+_LEAST_PATIENCE: Final = 100_000_000  # ns; a busy machine holds a server up for tens of ms
 _PATIENCE: Final = 3  # mean service times
 _SMOOTHING: Final = 1 / 8
 

@@ -284,7 +284,7 @@ def test_answers_that_every_client_takes(answer: bytes, whole: bool) -> None:
         result = load(port, rate=60.0, workers=2, samples=1000, warmup=0.1)
     assert_all(result, "ok")
     assert set(result.answers.values()) == {b"{}"}
-    assert result.connections == 0
+    assert result.connections < len(result.records) / 2  # they are kept
 
 
 @pytest.mark.parametrize("length", [1, 2, 99])

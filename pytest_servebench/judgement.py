@@ -20,7 +20,7 @@ class InconclusiveWarning(ServebenchWarning):
     """An SLO could not be decided by what was measured."""
 
 
-class FailedRequestsWarning(UserWarning):
+class FailedRequestsWarning(ServebenchWarning):
     """Some requests failed, and no SLO says how many may."""
 
 

@@ -172,7 +172,7 @@ def _judge_by(protocol: TensorFlowServingRest) -> Judge:
 
     def judge(answer: HttpAnswer, ask: Ask) -> Refusal:
         plain = by_status(answer, TensorFlowServing().title, "--servebench-tfserving-model")
-        if not plain.loading and answer.status != 404:
+        if answer.status in (401, 403):
             return plain
         try:
             states = _states(ask(protocol.status_request()))

@@ -241,6 +241,7 @@ def test_a_model_that_loads_is_waited_for(
     ("kind", "status", "states", "words"),
     [
         ("tensorflow_serving", 404, ["LOADING", "AVAILABLE"], "no model by this name.*404"),
+        ("tensorflow_serving", 501, ["AVAILABLE"], "is loaded, and does not take.*501"),
         ("tensorflow_serving", 400, ["AVAILABLE"], "is loaded, and does not take.*400.*requests="),
         ("tensorflow_serving", 503, ["START", "END"], "could not load the model.*503"),
         ("tensorflow_serving", 401, ["LOADING"], "authorization.*401"),

@@ -195,3 +195,40 @@ def test_nothing_is_left_open_and_nothing_warned_of(
     result.assert_outcomes(passed=1 + load)
     assert "could not be written" not in result.stdout.str()
     assert "Warning" not in result.stdout.str() + result.stderr.str()
+
+
+# -- switches of pytest ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        "-p no:terminal --junitxml=j.xml",
+        "-qq --no-header --no-summary",
+        "-p no:capture -p no:logging -p no:warnings -p no:junitxml",
+        "--import-mode=importlib -p no:skipping -p no:cacheprovider --capture=tee-sys",
+        "-p no:benchmark -p no:terminal -p no:unittest -p no:doctest -p no:tmpdir",
+    ],
+)
+def test_a_load_needs_none_of_pytest_s_own_plugins(
+    run_bench: RunBench, pytester: pytest.Pytester, switches: str
+) -> None:
+    result = run_bench(*switches.split(), test=TEST_FILE + UNIT)
+    assert result.ret == pytest.ExitCode.OK
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+    assert verdicts(pytester) == ["passed"]
+
+
+@pytest.mark.parametrize("switches", ["--setup-plan", "--collect-only", "--fixtures-per-test"])
+def test_what_runs_no_test_leaves_nothing(
+    run_bench: RunBench, pytester: pytest.Pytester, switches: str
+) -> None:
+    result = run_bench(*switches.split(), "-W", "error", test=TEST_FILE + UNIT)
+    assert result.ret == pytest.ExitCode.OK
+    assert not list(pytester.path.glob("servebench_results/*"))
+
+
+def test_workers_of_xdist_run_tests_that_are_no_loads(run_bench: RunBench) -> None:
+    arguments = ("-n", "2", "-m", "not servebench", "--servebench-rates=ten", "-W", "error")
+    result = run_bench(*arguments, test=TEST_FILE + UNIT, subprocess=True)
+    result.assert_outcomes(passed=1)

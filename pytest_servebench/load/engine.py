@@ -168,7 +168,7 @@ class Engine:
         """
         room = self._room
         if room.limited:
-            return room.held
+            return min(room.held + 1, len(self._all))  # one more, to see whether that is right
         if room.keeps_none or elapsed > whole * _CAUTIOUS_SHARE:
             return len(self._all)
         return 2 * room.held or 1
@@ -184,7 +184,7 @@ class Engine:
         for worker in self._all:
             if worker.request != FREE and worker.deadline < now:
                 worker.give_up()
-        if not self._room.all_known and self._room.wanted(now):
+        if not self._room.all_known and self._room.wanted(now, idle=True):
             # The one that has lain idle for the longest.
             unused = next((worker for worker in self._idle if worker.connected), None)
             if unused is not None:

@@ -15,6 +15,8 @@ from typing import Final
 _LEAST_PATIENCE: Final = 100_000_000  # ns; a busy machine holds a server up for tens of ms
 _PATIENCE: Final = 3  # mean service times
 _SMOOTHING: Final = 1 / 8
+_OVERTAKEN: Final = 2  # times; once may be the order in which a server that was held up goes on
+_CONFIRMATIONS: Final = 2  # one may be chance
 
 
 @dataclass
@@ -23,6 +25,8 @@ class _Waiting:
 
     sent: int
     patient_until: int
+    overtaken_at: int
+    overtaken: int = 0  # times, one after the other, by a request that was sent later
 
 
 class Room:
@@ -36,8 +40,8 @@ class Room:
     All times are in ns of the monotonic clock.
     """
 
-    __slots__ = ("_answered", "_answers", "_made", "_patience", "_service", "_waiting",
-                 "held", "limited")  # fmt: skip
+    __slots__ = ("_answered", "_answers", "_confirmed", "_made", "_patience", "_service",
+                 "_waiting", "held", "limited")  # fmt: skip
 
     def __init__(self) -> None:
         """Know nothing yet."""
@@ -49,6 +53,7 @@ class Room:
         self._patience = _LEAST_PATIENCE
         self._made = 0
         self._answers = 0
+        self._confirmed = 0
 
     @property
     def all_known(self) -> bool:
@@ -62,7 +67,7 @@ class Room:
 
     def sent_first(self, connection: Hashable, now: int) -> None:
         """Take it that a new connection's first request was sent."""
-        self._waiting[connection] = _Waiting(now, now + self._patience)
+        self._waiting[connection] = _Waiting(now, now + self._patience, now)
 
     def answered(self, connection: Hashable, sent: int, keep: bool, now: int) -> None:
         """Take it that a connection's request was answered; unless ``keep``, it has ended.
@@ -77,28 +82,39 @@ class Room:
         self._patience = max(_LEAST_PATIENCE, int(_PATIENCE * self._service))
         waiting = self._waiting.pop(connection, None)
         if waiting is None:
+            oldest = next(iter(self._waiting.values()), None)
+            if oldest is not None and sent > oldest.overtaken_at:
+                oldest.overtaken += 1
+                oldest.overtaken_at = now
             if not keep:
                 self._answered.discard(connection)
             return
         # Answered as soon as there was room, after a long wait: that was what it waited for.
         if self._made - waiting.sent >= before and now - self._made <= before:
-            self.limited = True
+            self._confirmed += 1
+            self.limited = self._confirmed >= _CONFIRMATIONS
         if keep:
             self._answered.add(connection)
             if len(self._answered) > self.held:
                 self.held = len(self._answered)
                 self.limited = False
+                self._confirmed = 0
 
     def ended(self, connection: Hashable) -> None:
         """Take it that a connection ended."""
         self._waiting.pop(connection, None)
         self._answered.discard(connection)
 
-    def wanted(self, now: int) -> bool:
-        """Tell whether a kept connection should end now, in favour of one that waits."""
+    def wanted(self, now: int, *, idle: bool) -> bool:
+        """Tell whether a kept connection should end now, in favour of one that waits.
+
+        ``idle``: whether it has not just been answered, but lies idle.
+        """
         if not self._waiting or len(self._waiting) + len(self._answered) <= self.held:
             return False
-        return self.limited or now >= next(iter(self._waiting.values())).patient_until
+        oldest = next(iter(self._waiting.values()))
+        late = now >= oldest.patient_until and (idle or oldest.overtaken >= _OVERTAKEN)
+        return self.limited or late
 
     def made(self, now: int) -> None:
         """Take it that a kept connection was ended because room was :meth:`wanted`."""

@@ -235,7 +235,7 @@ class Worker:
         room.answered(connection, self._written, keep, now)
         if not keep:
             self._connection = None
-        elif room.wanted(now):
+        elif room.wanted(now, idle=False):
             self.make_room(now)
 
     def lost(self, loss: Loss, reason: str, began: int) -> None:

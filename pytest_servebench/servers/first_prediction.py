@@ -16,6 +16,7 @@ from pytest_servebench.errors import BadResponseError, ModelError, ServerStartEr
 from pytest_servebench.load.target import Target
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
+from pytest_servebench.report.text import clean
 from pytest_servebench.servers import probe
 
 LONGEST_ANSWER: Final = 60.0  # seconds for one try
@@ -61,6 +62,9 @@ def by_status(answer: HttpAnswer, title: str, name_option: str) -> Refusal:
         return Refusal(f"it answers with a web page; is this {title}'s port for predictions?")
     if answer.status == 404:
         return Refusal(f"it offers no model by this name; {name_option} sets another name.")
+    if 300 <= answer.status < 400:
+        place = clean(answer.headers.get("location", "another place"))
+        return Refusal(f"it redirects to {place}; give the address of the server itself.")
     if answer.status in (401, 403):
         return Refusal("it wants an authorization that it was not given.")
     return Refusal("it cannot predict the model's first input.", loading)

@@ -124,7 +124,9 @@ class _Exchange:
                     self._received += len(part)
                     if self._received > self._most:
                         raise NoAnswerError(
-                            f"its answer is longer than {self._most:,} bytes", final=True
+                            f"its answer is longer than {self._most:,} bytes; "
+                            "--servebench-max-body=SIZE allows more",
+                            final=True,
                         )
                     parts.append(part)
                 return HttpAnswer(

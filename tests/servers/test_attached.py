@@ -260,6 +260,15 @@ def test_a_final_answer_ends_the_waiting(
     assert str(status) in str(caught.value)
 
 
+def test_a_redirect_is_final_and_says_where_to(attach: Attach) -> None:
+    moved = b"HTTP/1.1 307 Moved\r\nLocation: https://h/v1\r\nContent-Length: 0\r\n\r\n"
+    with (
+        serving(lambda link: answer_once(link, moved)) as port,
+        pytest.raises(ServerStartError, match=r"redirects to https://h/v1.*status 307"),
+    ):
+        attach("torchserve", f"http://127.0.0.1:{port}", start_timeout=600)
+
+
 @pytest.mark.parametrize("by_url", [True, False])
 def test_a_server_that_is_not_up_yet_is_waited_for(
     attach: Attach, settings: ServerSettings, monkeypatch: pytest.MonkeyPatch, by_url: bool

@@ -98,7 +98,9 @@ def test_time_is_up(parts: Callable[[], Iterator[bytes]]) -> None:
 )
 def test_too_long(parts: Iterator[bytes]) -> None:
     with no_thread_is_left(), serving(sending(parts)) as port:
-        with pytest.raises(NoAnswerError, match="longer than 300,000 bytes") as caught:
+        with pytest.raises(
+            NoAnswerError, match=r"longer than 300,000 bytes.*--servebench-max-body"
+        ) as caught:
             ask(f"http://127.0.0.1:{port}", GET, 30, most=300_000)
         assert caught.value.final
 

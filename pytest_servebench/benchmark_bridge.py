@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from pytest_servebench.own_fixtures import is_available
+from pytest_servebench.python_child import untraced
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
@@ -198,13 +199,15 @@ def report(config: pytest.Config) -> dict[str, Any]:
     session = getattr(config, "_benchmarksession", None)
     if session is None:
         return {"benchmarks": []}
+    with untraced():  # it asks for the processor by "python -m cpuinfo"
+        machine = session.get_machine_info()
     commit = config.hook.pytest_benchmark_generate_commit_info(config=config)
     config.hook.pytest_benchmark_update_commit_info(config=config, commit_info=commit)
     result: dict[str, Any] = config.hook.pytest_benchmark_generate_json(
         config=config,
         benchmarks=[entry for entry in session.benchmarks if entry],
         include_data=False,
-        machine_info=session.get_machine_info(),
+        machine_info=machine,
         commit_info=commit,
     )
     return result

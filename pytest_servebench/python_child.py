@@ -13,9 +13,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 _VARIABLE = "SERVEBENCH_PYTHON"
+_TRACERS = re.compile(
+    r"COVERAGE_PROCESS_\w+|COV_CORE_\w+"
+    r"|PYTHON(TRACEMALLOC|PROFILEIMPORTTIME|DEVMODE|INSPECT|ASYNCIODEBUG|MALLOCSTATS)"
+)
 _NEEDED = ("pytest_servebench", "numpy", "httptools", "psutil")
 
 
@@ -48,6 +55,32 @@ def package_path(module: str) -> list[str]:
     # An empty or relative entry means the working directory of the moment.
     found += [entry for entry in sys.path if os.path.isabs(entry)]  # noqa: PTH117
     return list(dict.fromkeys(found))
+
+
+def without_tracers(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what of an environment leads no tracer into a Python program.
+
+    For those that are not started by :func:`python_child`: other libraries', and a server's own.
+    """
+    return {name: value for name, value in environment.items() if not _TRACERS.fullmatch(name)}
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Keep tracers, and files in the working directory, out of what other libraries start.
+
+    Coverage would leave a file of its own for each such process.
+    """
+    whole = dict(os.environ)
+    kept = without_tracers(whole)
+    try:
+        for name in whole.keys() - kept.keys():
+            del os.environ[name]
+        os.environ["PYTHONSAFEPATH"] = "1"
+        yield
+    finally:
+        os.environ.pop("PYTHONSAFEPATH")
+        os.environ.update(whole)
 
 
 def _main() -> None:

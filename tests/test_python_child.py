@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_servebench.python_child import package_path, python_child
+from pytest_servebench.python_child import package_path, python_child, untraced, without_tracers
 
 PROBE = """
 import asyncio, json, sys, tracemalloc, types
@@ -110,3 +110,21 @@ def test_the_working_directory_of_the_moment_is_no_place_for_packages(
     path = package_path("pytest_servebench")
     assert all(os.path.isabs(entry) for entry in path)  # noqa: PTH117
     assert path.index(str(Path(np.__file__).parents[1])) < path.index(str(tmp_path))
+
+
+def test_other_libraries_children_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COVERAGE_PROCESS_CONFIG", ":data:…")
+    monkeypatch.setenv("COV_CORE_SOURCE", ".")
+    monkeypatch.setenv("PYTHONPATH", "/theirs")
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    before = dict(os.environ)
+    with untraced():
+        assert not [name for name in os.environ if name.startswith("COV")]
+        assert os.environ["PYTHONPATH"] == "/theirs"
+        assert os.environ["PYTHONSAFEPATH"]
+    assert dict(os.environ) == before
+
+
+def test_variables_that_are_no_tracers_stay() -> None:
+    theirs = {"PYTHONPATH": "a", "PYTHONMALLOC": "malloc", "COVER": "b", "PYTHONUTF8": "1"}
+    assert without_tracers({**theirs, "PYTHONTRACEMALLOC": "25"}) == theirs

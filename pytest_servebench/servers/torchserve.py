@@ -16,6 +16,7 @@ from pytest_servebench.errors import OptionError, ServerStartError, ServerUnavai
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.protocols.torchserve import TorchServeRest
+from pytest_servebench.python_child import without_tracers
 from pytest_servebench.redaction import hide
 from pytest_servebench.servers import probe
 from pytest_servebench.servers.attached import Attachment, attach
@@ -237,7 +238,7 @@ def _start(
 
 
 def _environment(settings: ServerSettings) -> dict[str, str]:
-    inherited = environment(settings, {})
+    inherited = without_tracers(environment(settings, {}))  # which would be its slowness
     return {key: value for key, value in inherited.items() if not _OVERRIDES.fullmatch(key)}
 
 

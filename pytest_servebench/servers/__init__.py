@@ -30,10 +30,16 @@ def collect_kinds(groups: Iterable[Iterable[ServerKind]]) -> dict[str, ServerKin
         groups: what :func:`builtin_kinds` and the hook ``pytest_servebench_server_kinds`` return.
 
     Raises:
-        OptionError: two kinds have one name.
+        OptionError: two kinds have one name, or what a hook returned is no list.
     """
     kinds: dict[str, ServerKind] = {}
-    for kind in (kind for group in groups for kind in group):
+    lists = list(groups)
+    for group in lists:
+        if not isinstance(group, Iterable):
+            raise OptionError(
+                f"A hook pytest_servebench_server_kinds returned {group!r}: return a list of kinds."
+            )
+    for kind in (kind for group in lists for kind in group):
         taken = kinds.setdefault(kind.name, kind)
         if taken is not kind:
             raise OptionError(

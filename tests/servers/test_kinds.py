@@ -59,3 +59,11 @@ def test_package_alone_imports_nothing_heavy() -> None:
         "sys.exit('psutil' in sys.modules or 'numpy' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=HERE.parent.parent, check=True)
+
+
+def test_a_hook_that_returns_a_kind_alone() -> None:
+    with pytest.raises(OptionError) as caught:
+        collect_kinds([builtin_kinds(), TensorFlowServing()])  # type: ignore[list-item]
+    message = str(caught.value)
+    assert "pytest_servebench_server_kinds" in message
+    assert "list" in message

@@ -15,7 +15,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,7 @@ LATEST: Final = "latest"
 RESULTS: Final = Path("servebench_results")
 _CLOSE: Final = 3  # names that an error offers
 _NAME: Final = re.compile(r"\w[\w.+-]*")  # of a directory
+_ZONES: Final = timedelta(hours=26)  # between the clocks of the farthest time zones
 _STAMP: Final = re.compile(r"\d{8}-\d{6}")  # of a run's directory, in local time
 
 
@@ -104,13 +105,35 @@ def _run_at(path: Path) -> Path | None:
 
 
 def _newest(results: Path) -> Path | None:
-    if not results.is_dir() or not (runs := runs_in(results)):
+    if not results.is_dir() or not (runs := _runs(_recent(_directories(results)))):
         return None
     if runs[-1].problem:
         raise SavedRunError(
             f"{str(results / LATEST)!r}: the last run cannot be read: {runs[-1].problem}"
         )
     return runs[-1].path
+
+
+def _recent(directories: Sequence[Path]) -> list[Path]:
+    """Return those that can hold the last run, so that not all of thousands need be read.
+
+    A run's own directory is called by the local time at which it began: those that are called by
+    more than a day less than another cannot be later. What other ones hold, their names do not say.
+    """
+    stamps = {one: _stamp(one.name) for one in directories}
+    known = [stamp for stamp in stamps.values() if stamp is not None]
+    least = max(known) - _ZONES if known else datetime.min
+    return [one for one, stamp in stamps.items() if stamp is None or stamp >= least]
+
+
+def _stamp(name: str) -> datetime | None:
+    """Return the local time that a run's own directory is called by; ``None`` for other names."""
+    if not (found := _STAMP.match(name)):
+        return None
+    try:
+        return datetime.strptime(found[0], "%Y%m%d-%H%M%S")
+    except ValueError:
+        return None
 
 
 def _offer(name: str, results: Path) -> str:
@@ -138,9 +161,14 @@ def runs_in(results: Path) -> list[SavedRun]:
     Raises:
         SavedRunError: the directory cannot be read.
     """
+    return _runs(_directories(results))
+
+
+def _runs(directories: Sequence[Path]) -> list[SavedRun]:
     entries: dict[Path, list[Path]] = {}  # by where links lead
-    for one in _directories(results):
-        real = one.resolve() if one.is_symlink() else one.parent.resolve() / one.name
+    parent = directories[0].parent.resolve() if directories else Path()
+    for one in directories:
+        real = one.resolve() if one.is_symlink() else parent / one.name
         entries.setdefault(real, []).append(one)
     found: dict[object, tuple[Heading | None, str, list[Path]]] = {}  # copies have one digest
     for real, paths in entries.items():
@@ -184,12 +212,11 @@ def _instant(run: SavedRun) -> float:
     """Return when a run began, seconds since the epoch; of a broken file as its name tells."""
     if run.heading is not None:
         return instant(run.heading.started)
-    if stamp := _STAMP.match(run.path.parent.name):
-        try:
-            return datetime.strptime(stamp[0], "%Y%m%d-%H%M%S").astimezone().timestamp()
-        except (ValueError, OverflowError, OSError):
-            pass
-    return -math.inf
+    try:
+        stamp = _stamp(run.path.parent.name)
+        return -math.inf if stamp is None else stamp.astimezone().timestamp()
+    except (ValueError, OverflowError, OSError):
+        return -math.inf
 
 
 def instant(started: str) -> float:

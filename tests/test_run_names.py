@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pytest_servebench.cli import main
 from pytest_servebench.errors import NoSuchRunError, SavedRunError
 from pytest_servebench.run_names import find_run, give_name, instant, runs_in
+from pytest_servebench.saved_runs import read_run
 from tests import saved
 
 RUN = saved.queue_run("made", rates=[20.0], number=200)
@@ -92,6 +93,29 @@ def test_runs_are_in_the_order_of_time_and_not_of_text(tmp_path: Path) -> None:
 def test_any_text_is_an_instant_or_none(time: datetime, text: str) -> None:
     assert instant(time.isoformat()) == pytest.approx(time.timestamp(), abs=60)  # old offsets
     assert instant(text) < math.inf
+
+
+def test_the_last_run_is_found_without_reading_all(tmp_path: Path) -> None:
+    for day in range(10, 28):
+        save(tmp_path, f"202610{day}-120000", f"2026-10-{day}T12:00:00+00:00")
+    (tmp_path / "20261012-120000/run.json").write_text("not looked at")
+    assert find_run("latest", tmp_path).parent.name == "20261027-120000"
+    # A time zone in which it is tomorrow already, and names that say nothing.
+    save(tmp_path, "20261028-130000", "2026-10-28T13:00:00+14:00")
+    save(tmp_path, "20261027-233000", "2026-10-27T23:30:00-11:00")
+    assert find_run("latest", tmp_path).parent.name == "20261027-233000"
+    save(tmp_path, "nightly", "2026-10-30T12:00:00+00:00")
+    save(tmp_path, "20269999-120000", "2026-10-29T12:00:00+00:00")
+    assert find_run("latest", tmp_path).parent.name == "nightly"
+
+
+def test_the_last_run_may_be_of_another_version(tmp_path: Path) -> None:
+    path = save(tmp_path, "20261028-130000", "2026-10-28T13:00:00+14:00") / "run.json"
+    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    assert find_run("latest", tmp_path) == path
+    with pytest.raises(SavedRunError, match="--allow schema"):
+        read_run("latest", tmp_path)
+    assert read_run("latest", tmp_path, any_schema=True).name == "20261028-130000"
 
 
 def test_a_last_run_that_cannot_be_read_is_told(results: Path) -> None:

@@ -20,6 +20,7 @@ from benchmarks.parts import (
     noise,
     page,
     profile,
+    runs,
 )
 
 PARTS: Final[Sequence[Part]] = (
@@ -36,6 +37,7 @@ PARTS: Final[Sequence[Part]] = (
     intervals,
     gates,
     page,
+    runs,
 )
 AGAINST_NGINX: Final = frozenset(
     part.NAME for part in (cost, lag, latency, capacity, memory, profile)

@@ -6,15 +6,43 @@ on the spot, with nothing stopped and nothing saved.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 import threading
+import time
+from pathlib import Path
 from typing import Final
+
+import psutil
+
+_PR_SET_PDEATHSIG: Final = 1  # of Linux
+# Seconds within which a second signal is the first one: to the process, its group, by its parent.
+_ONE_MEANT: Final = 0.5
 
 # The terminal's own SIGINT is pytest's already.
 _SIGNALS: Final = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
+
+
+def _started_by_tox() -> bool:
+    """Tell whether this process is a command of tox, which does not end those when it is killed.
+
+    Of any other parent, such as a shell, the end means nothing: ``nohup`` is for that.
+    """
+    if sys.platform != "linux" or "TOX_ENV_NAME" not in os.environ:
+        return False
+    try:
+        command = psutil.Process(os.getppid()).cmdline()
+    except psutil.Error:
+        return False
+    return any(Path(word).name == "tox" for word in command[:3])
+
+
+def _ask_for_signal_at_parents_end(number: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 class Terminated(KeyboardInterrupt):
@@ -31,6 +59,7 @@ class OrderlyEnd:
     def __init__(self) -> None:
         """Leave all signals as they are."""
         self._received: int | None = None
+        self._since = 0.0
 
     @property
     def status(self) -> int | None:
@@ -47,6 +76,8 @@ class OrderlyEnd:
         for number in _SIGNALS:
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, self._end)
+        if signal.getsignal(signal.SIGTERM) == self._end and _started_by_tox():
+            _ask_for_signal_at_parents_end(signal.SIGTERM)
 
     def uninstall(self) -> None:
         """Give the signals their default meaning back, but for those that others took over."""
@@ -54,12 +85,16 @@ class OrderlyEnd:
             return
         for number in _SIGNALS:
             if signal.getsignal(number) == self._end:
+                if number == signal.SIGTERM and _started_by_tox():
+                    _ask_for_signal_at_parents_end(0)
                 signal.signal(number, signal.SIG_DFL)
 
     def _end(self, number: int, _: object) -> None:
+        now = time.monotonic()
         if self._received is not None:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+            if now - self._since > _ONE_MEANT:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
             return
-        self._received = number
+        self._received, self._since = number, now
         raise Terminated(f"{signal.Signals(number).name}: the session was asked to end")

@@ -49,10 +49,6 @@ __all__ = [
     "torchserve",
 ]
 
-# How a session ends that was neither interrupted nor broken off by an error of pytest's own.
-_ENDED = (
-    pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED,
-)  # fmt: skip
 _REFUSAL = "servebench_refusal"  # of a worker of pytest-xdist, sent to its controller
 
 
@@ -311,11 +307,24 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
         output_json.update(plain(output_json))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, Any, Any]:
+    """Keep in mind whether the tests came to their own end, or to that of ``--maxfail``."""
+    # By the exit status it cannot be told: a second Ctrl-C comes before pytest has set it.
+    state = session_of(session.config)
+    try:
+        result = yield
+    except session.Failed:
+        state.finished = True
+        raise
+    state.finished = True
+    return result
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Save the run, also one that was interrupted."""
     state = session_of(session.config)
-    state.finished = session.exitstatus in _ENDED
     found = True
     try:
         if state.results:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonschema
+import psutil
 import pytest
 
 from pytest_servebench.cli import main
 from tests import saved
 from tests.conftest import RunBench
+from tests.servers.waiting import gone, until
 from tests.test_schema import SCHEMA
 
 # The second of two cases ends the session in some way.
@@ -148,7 +153,10 @@ def test_load(model_server, poisson_load):
 from conftest import SEEN
 """
     conftest = """
+import os
 import signal
+import subprocess
+import sys
 SEEN = []
 signal.signal(signal.SIGTERM, lambda number, frame: SEEN.append(number))
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -298,3 +306,40 @@ def test_an_unfinished_run_is_not_taken_for_a_whole_one(
     listed = capsys.readouterr().out
     assert "part: not finished" in listed
     assert "whole: not finished" not in listed
+
+
+@pytest.mark.servers
+@pytest.mark.skipif(sys.platform != "linux", reason="the signal is Linux's")
+def test_the_end_of_tox_ends_its_session(pytester: pytest.Pytester, run_bench: RunBench) -> None:
+    """It does not end its commands where it is killed itself."""
+    run_bench("--collect-only", "-q")  # writes the files
+    pytester.makepyfile(
+        test_it="""
+import pathlib, signal
+
+def test_first(model_server, poisson_load):
+    poisson_load(model_server)
+
+def test_second(model_server, poisson_load):
+    pathlib.Path("reached").touch()
+    signal.pause()
+"""
+    )
+    tox = pytester.path / "tox"
+    tox.write_text(
+        "import subprocess, sys\n"
+        "subprocess.run([sys.executable, '-m', 'pytest', '-p', 'tests.toy', 'test_it.py',"
+        " '--servebench-max-lag=60', '-p', 'no:hypothesispytest'])"
+    )  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, tox], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
+        env={**os.environ, "TOX_ENV_NAME": "bench"},
+    ) as parent:  # fmt: skip
+        until(lambda: parent.poll() is not None or (pytester.path / "reached").exists(), 60)
+        family = [one.pid for one in psutil.Process(parent.pid).children(recursive=True)]
+        parent.kill()
+        parent.wait()
+        gone(family, 20)
+    _, run = only_run(pytester.path)
+    assert len(run["servebench"]["cases"]) == 1
+    assert not run["servebench"]["finished"]

@@ -129,7 +129,7 @@ def run_case(
     records = checked.records
     start = load.start / 1e9
     offered = case.arrivals.mean_rate(case.rate, case.duration)
-    summary = summarize(records, offered, case.max_lag)
+    summary = summarize(records, offered, case.max_lag, load.unread)
     resources = monitor.resources(start, start + case.duration)
     if (cpu := cpu_estimate(resources, records)) is not None:
         summary = dataclasses.replace(summary, estimates={**summary.estimates, "cpu": cpu})

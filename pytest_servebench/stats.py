@@ -96,7 +96,12 @@ def nearest_rank(permille: int, n: int) -> int:
     return max(1, -(-permille * n // 1000))
 
 
-def summarize(records: Records, offered_rate: float, max_lag: float = math.inf) -> Summary:
+def summarize(
+    records: Records,
+    offered_rate: float,
+    max_lag: float = math.inf,
+    unread: Mapping[int, float] = MappingProxyType({}),
+) -> Summary:
     """Return the figures of a case, each estimate with its 95 % interval.
 
     Besides the estimates that :class:`Summary` names there are ``drop_rate`` and ``error_rate``
@@ -108,6 +113,7 @@ def summarize(records: Records, offered_rate: float, max_lag: float = math.inf) 
         records: what happened to each request.
         offered_rate: the rate asked for, 1/s.
         max_lag: lateness of the generator, seconds, beyond which an arrival is late.
+        unread: index of an arrival to the seconds for which its answer had lain unread.
     """
     n = len(records)
     window = records.window / 1e9
@@ -128,15 +134,14 @@ def summarize(records: Records, offered_rate: float, max_lag: float = math.inf) 
         queue_wait=distribution(records.queue_wait()),
         service_time=distribution(records.service_time()),
         generator_lag=distribution(records.generator_lag()),
-        without_lag=_without_lag(records, max_lag, estimates),
+        without_lag=_without_lag(records, records.without_lag(max_lag, unread), estimates),
     )
 
 
 def _without_lag(
-    records: Records, max_lag: float, estimates: Mapping[str, Estimate]
+    records: Records, punctual: Records, estimates: Mapping[str, Estimate]
 ) -> dict[str, Estimate]:
     """Return what comes out otherwise if the generator's lag is taken off the latencies."""
-    punctual = records.without_lag(max_lag)
     if np.array_equal(punctual.done, records.done):
         return {}
     latency = punctual.latency()

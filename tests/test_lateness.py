@@ -133,6 +133,18 @@ def test_without_lag_is_a_bound(requests: list[tuple[int, int, Outcome, bool]]) 
     assert len(punctual) == len(rows)
 
 
+def test_answers_that_lay_unread_are_the_generators_lateness() -> None:
+    # One answer in twenty lies unread for 50 ms, though every arrival was taken up in time.
+    lying = np.flatnonzero(some_late(2000, 0.05, 0.05) == 0.05)
+    rows = dataclasses.replace(STEADY, done=STEADY.done.copy())
+    rows.done[lying] += 50_000_000
+    unread = dict.fromkeys(lying.tolist(), 0.05)
+    result = dataclasses.replace(case(rows, 100.0), summary=summarize(rows, 100, MAX_LAG, unread))
+    assert verdicts(result, "p99<30ms", "p50<30ms", "p99<1ms") == ["invalid", "passed", "failed"]
+    longer = rows.without_lag(MAX_LAG, {0: 1e9})
+    assert longer.done[0] == rows.sent[0]  # no answer is older than its request
+
+
 def run_of(*cases: CaseResult) -> Run:
     machine = {"cpu": "x", "cores": 2, "memory": 1, "system": "Linux 6", "python": "3.11"}
     return Run("run", "2026-01-01T00:00:00+00:00", machine, {}, cases)

@@ -12,6 +12,8 @@ from typing import Final, Protocol, cast
 
 import httptools
 
+from pytest_servebench.load.tcp_info import unread_ns
+
 _clock = time.monotonic_ns
 _CODING: Final = re.compile(
     rb"^transfer-encoding[ \t]*:(.*(?:\n[ \t].*)*)", re.MULTILINE
@@ -54,6 +56,12 @@ class Owner(Protocol):
         ``head`` is its status line and headers. ``began`` and ``ended`` are when its first and its
         last bytes came, in ns of the monotonic clock.
         """
+
+    def woken(self, now: int) -> bool:
+        """Tell whether this process may have slept, or been kept from running, until ``now``."""
+
+    def lay_unread(self, nanoseconds: int) -> None:
+        """Take it that the answer that is given next had lain unread for so long."""
 
     def lost(self, loss: Loss, reason: str, began: int) -> None:
         """Take it that the connection is gone without an answer; it reports nothing more.
@@ -160,6 +168,7 @@ class Connection(asyncio.Protocol):
             self._lose(Loss.QUIET, "an answer that nobody had asked for")
             return
         now = _clock()  # before the parser: what it takes is not the server's
+        woken = self._owner.woken(now)
         if not self._began:
             self._began = now
         if not self._headers_done:
@@ -172,14 +181,17 @@ class Connection(asyncio.Protocol):
                 return
             self._surplus = True  # rubbish behind a good answer
         if self._complete:
-            self._take_answer(now)
+            self._take_answer(now, woken)
         elif not self._headers_done and len(self._data) > self._terms.max_headers:
             self._lose(Loss.BROKEN, _too_long("headers", self._terms.max_headers))
 
-    def _take_answer(self, now: int) -> None:
+    def _take_answer(self, now: int, woken: bool) -> None:
         owner, transport = self._owner, self._transport
         assert owner is not None
         assert transport is not None
+        # Only then is the kernel asked, which takes some µs.
+        if woken and (unread := unread_ns(transport.get_extra_info("socket"))):
+            owner.lay_unread(unread)
         status = self._parser.get_status_code()
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         # Behind an early answer the rest of the request is still on its way out.

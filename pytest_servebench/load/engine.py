@@ -27,6 +27,7 @@ _NS: Final = 1_000_000_000
 _LEAD: Final = 50_000_000  # ns from the preparations to the clock's start, for all to get ready
 _SHORTEST_TICK: Final = 0.005  # seconds between looks at deadlines
 _LONGEST_TICK: Final = 0.05
+_NAP: Final = 1_000_000  # ns without a sign of life, in which this process may not have run
 _WARMUP_TICK: Final = 0.005
 _CAUTIOUS_SHARE: Final = 0.25  # of the warm-up, until all workers are busy in it
 _WARMUP_PAUSE: Final = 0.02  # seconds after a request of the warm-up that failed
@@ -57,6 +58,8 @@ class Engine:
         self.heads: dict[int, bytes] = {}
         self.reasons: Counter[tuple[Outcome, str]] = Counter()
         self.pauses: list[int] = []
+        self.unread: dict[int, int] = {}  # arrival to ns for which its answer had lain unread
+        self._awake = self._in_doubt = 0
         self.own_failures: Counter[str] = Counter()
         self.resent = 0
         self.connections = 0
@@ -131,7 +134,12 @@ class Engine:
             planned = self._tick if left <= 0 else min(self._tick, max(left / _NS, 0.001))
             await asyncio.sleep(planned)
             woken = _clock()
-            self.pauses.append(woken - now - int(planned * _NS))
+            pause = woken - now - int(planned * _NS)
+            self.pauses.append(pause)
+            if self.woken(woken) and pause > _NAP:
+                # What has come meanwhile is read first: it is not late by the server's doing.
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
             self._look_after()
             now = _clock()
 
@@ -199,6 +207,7 @@ class Engine:
         size = len(arrivals)
         index = self._next
         now = _clock() - start
+        self.woken(start + now)
         while index < size and arrivals[index] <= now:
             self._next = index + 1
             self._enqueued[index] = now
@@ -220,6 +229,19 @@ class Engine:
         worker.send(index, self._requests[self._payloads[index]], deadline)
 
     # -- what workers report ------------------------------------------------------------
+
+    def woken(self, now: int) -> bool:
+        """Tell whether this process may have slept, or been kept from running, until ``now``."""
+        # What has gathered meanwhile takes its time to be read.
+        if (nap := now - self._awake) > _NAP:
+            self._in_doubt = now + nap
+        self._awake = now
+        return now <= self._in_doubt
+
+    def lay_unread(self, index: int, nanoseconds: int) -> None:
+        """Note for how long the answer to a request had lain unread."""
+        if not self._warming:
+            self.unread[index] = nanoseconds
 
     def note_sent(self, index: int) -> int:
         """Stamp a request as written; return the stamp, in ns of the monotonic clock."""

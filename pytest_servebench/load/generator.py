@@ -132,6 +132,7 @@ def _make_load(records: int) -> int:
         "event_loop": loop_name,
         "strain": engine.after.since(engine.before).to_dict(),
         "pauses": engine.pauses,
+        "unread": engine.unread,
         "own_failures": dict(engine.own_failures),
         "resent": engine.resent,
         "reconnections": engine.connections,

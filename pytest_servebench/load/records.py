@@ -10,8 +10,10 @@ import enum
 import errno
 import mmap
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Final, Literal, cast
 
 import numpy as np
@@ -121,15 +123,21 @@ class Records:
         taken = self.enqueued != NEVER
         return _seconds(self.enqueued[taken] - self.scheduled[taken])
 
-    def without_lag(self, tolerated: float) -> Records:
+    def without_lag(
+        self, tolerated: float, unread: Mapping[int, float] = MappingProxyType({})
+    ) -> Records:
         """Return what the server would have shown, at best, to a generator that was never late.
 
-        Each request is done earlier by its own lag. Late arrivals come in a bunch, which may fill
+        Each request is done earlier by its own lag, and by the seconds for which its answer had
+        lain ``unread``, but never before it was sent. Late arrivals come in a bunch, which may fill
         the buffer: each arrival that was more than ``tolerated`` seconds late can have cost one
         drop at most until a worker is idle again, and that one counts as answered at once.
         """
         lag = np.where(self.enqueued == NEVER, 0, self.enqueued - self.scheduled)
-        done = np.where(self.done == NEVER, NEVER, self.done - lag)
+        read = self.done.copy()
+        for index, seconds in unread.items():
+            read[index] = max(read[index] - int(seconds * 1e9), self.sent[index])
+        done = np.where(self.done == NEVER, NEVER, read - lag)
         spared = self._dropped_by_bunches(lag > tolerated * 1e9)
         outcome = self.outcome.copy()
         outcome[spared] = Outcome.OK

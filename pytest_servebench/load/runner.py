@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,8 @@ class LoadResult:
         generator: how the measuring device did.
         failure: why the load was not made to its end, if it was not; the records tell what had
             happened until then.
+        unread: index of an arrival to the seconds for which its answer had lain unread, as the
+            kernel tells; only where that was long.
     """
 
     records: Records
@@ -51,6 +53,7 @@ class LoadResult:
     start: int
     generator: Generator
     failure: str | None = None
+    unread: Mapping[int, float] = field(default_factory=dict)
 
 
 def run_load(spec: LoadSpec, watch: Callable[[RecordStore], None] = lambda _: None) -> LoadResult:
@@ -99,6 +102,7 @@ def _collect(spec: LoadSpec, store: RecordStore, ending: Ending) -> LoadResult:
         error_answers=_bodies(outcome["error_answers"]),
         failures={f"{word}: {reason}": number for word, reason, number in outcome["reasons"]},
         pauses=pauses,
+        unread={int(index): time / 1e9 for index, time in outcome["unread"].items()},
         start=store.start,
         generator=Generator(
             pacing=outcome["pacing"],
@@ -147,6 +151,7 @@ def _unknown(ending: Ending, elapsed: float) -> Mapping[str, Any]:
             "involuntary_switches": ending.involuntary_switches,
         },
         "pauses": [],
+        "unread": {},
         "own_failures": {},
         "resent": 0,
         "reconnections": None,

@@ -30,6 +30,12 @@ class Owner(Protocol):
     def note_sent(self, index: int) -> int:
         """Stamp a request as written; return the stamp, in ns of the monotonic clock."""
 
+    def woken(self, now: int) -> bool:
+        """Tell whether this process may have slept, or been kept from running, until ``now``."""
+
+    def lay_unread(self, index: int, nanoseconds: int) -> None:
+        """Take it that the answer to a request had lain unread for so long."""
+
     def own_failure(self, name: str) -> None:
         """Take it that a connection failed by a limit of this machine, such as ``"EMFILE"``."""
 
@@ -227,6 +233,14 @@ class Worker:
         outcome = Outcome.OK if 200 <= status < 300 else Outcome.HTTP_ERROR
         request, self.request = self.request, FREE
         self._owner.finished(self, request, outcome, status, head, body, began, ended)
+
+    def woken(self, now: int) -> bool:
+        """Tell whether this process may have slept, or been kept from running, until ``now``."""
+        return self._owner.woken(now)
+
+    def lay_unread(self, nanoseconds: int) -> None:
+        """Note for how long the answer, which is given next, had lain unread."""
+        self._owner.lay_unread(self.request, nanoseconds)
 
     def _settle(self, keep: bool, now: int) -> None:
         """Decide whether the connection stays, where that is not clear from the start."""

@@ -90,11 +90,11 @@ def number_of(read: Callable[[str], Any], value: object) -> Any:
     if isinstance(value, str):
         return read(value)
     if type(value).__name__ in ("bool", "bool_") or not isinstance(value, (Real, Decimal)):
-        return read(f"({value!r})")  # which is not read, and so tells what to give
+        return read("?")  # which is not read, and so tells what to give
     try:
         plain = float(value)
     except (ValueError, OverflowError):
-        return read(f"({value!r})")
+        return read("?")
     found = read(str(int(plain)) if plain.is_integer() else repr(plain))
     return int(found) if isinstance(value, Integral) else found
 

@@ -88,18 +88,6 @@ def _exact(config: pytest.Config) -> bool:
         return True  # and is told of where there are loads
 
 
-def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say what ``-k`` means for load tests."""
-    given = config.option.keyword
-    exact = cases.exact_keywords(given)
-    if exact == given or not _exact(config):
-        return []
-    return [
-        f"servebench: -k {given!r} taken as {exact!r} for load tests "
-        "(--servebench-exact-keywords=false to turn off)"
-    ]
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test of each cell."""
     if not {"poisson_load", "model_server"} & set(metafunc.fixturenames):
@@ -184,13 +172,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_report_collectionfinish(
     config: pytest.Config, items: Sequence[pytest.Item]
 ) -> list[str]:
-    """Say once what loads do without."""
-    if all(map(benchmark_bridge.is_on, cases.loads(items))) or _only_lists(config):
-        return []
-    return [
-        "servebench: load tests do not get pytest-benchmark's fixture here: its own table and "
-        "files are without them, all else is as always"
-    ]
+    """Say once what ``-k`` means for loads, and what they do without."""
+    loads, lines = cases.loads(items), []
+    given = config.option.keyword
+    exact = cases.exact_keywords(given)
+    if loads and exact != given and _exact(config) and config.get_verbosity() >= 0:
+        lines.append(
+            f"servebench: -k {given!r} taken as {exact!r} for load tests "
+            "(--servebench-exact-keywords=false to turn off)"
+        )
+    if not all(map(benchmark_bridge.is_on, loads)) and not _only_lists(config):
+        lines.append(
+            "servebench: load tests do not get pytest-benchmark's fixture here: its own table and "
+            "files are without them, all else is as always"
+        )
+    return lines
 
 
 def _only_lists(config: pytest.Config) -> bool:

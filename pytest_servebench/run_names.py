@@ -150,7 +150,7 @@ def _directories(results: Path) -> list[Path]:
         found = [Path(one.path) for one in os.scandir(results) if one.is_dir()]
     except OSError as error:
         raise SavedRunError(
-            f"{str(results)!r}: {error.strerror}. Give a directory of results that can be read."
+            f"{str(results)!r}: {error.strerror}. Give the directory of results by --results."
         ) from error
     return sorted(one for one in found if (one / RUN_FILE).is_file())
 

@@ -120,6 +120,15 @@ def test_a_wrong_expression_is_shown_as_it_was_written(run_bench: RunBench) -> N
     result.stderr.fnmatch_lines(["*Wrong expression passed to '-k': rate10 rate20: at column 8*"])
 
 
+def test_what_it_means_is_said_of_load_tests_alone(run_bench: RunBench) -> None:
+    taken = "servebench: -k 'rate10' taken as*"
+    unit = "def test_rate10(): pass"
+    run_bench("-k", "rate10", test=unit).stdout.no_fnmatch_line(taken)
+    options = ("--collect-only", "-k", "rate10", "--servebench-rates=10")
+    run_bench(*options).stdout.fnmatch_lines([taken])
+    run_bench(*options, "-q").stdout.no_fnmatch_line(taken)
+
+
 def test_unit_tests_are_shared_out_as_ever(run_bench: RunBench) -> None:
     pytest.importorskip("xdist")
     test = "def test_rate100(): pass\ndef test_rate10(): pass\ndef test_other(): pass"

@@ -11,8 +11,9 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from typing import Final
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
@@ -37,7 +38,42 @@ _GUESSED: Final = re.compile(
     r"(?:auth\w*|token|secret|passw\w*|cookie|credentials?|session(?:[-_]?id)?|signature|sig|key)$",
     re.IGNORECASE,
 )
-_known: dict[str, None] = {}  # every form of every secret, the longest first
+_FEW: Final = 100  # secrets that are simply looked for, one after the other
+
+
+class _Secrets:
+    """Every form of every secret that is known."""
+
+    def __init__(self) -> None:
+        self.forms: set[str] = set()
+        self._by_part: dict[str, set[str]] = {}  # the first and the last characters of each
+        self._short: set[str] = set()
+        self._in_order: list[str] | None = None
+
+    def add(self, forms: Iterable[str]) -> None:
+        """Learn of some."""
+        self._in_order = None
+        for form in forms:
+            self.forms.add(form)
+            if len(form) < _CUT:
+                self._short.add(form)
+            for part in (form[:_CUT], form[-_CUT:]):
+                self._by_part.setdefault(part, set()).add(form)
+
+    def within(self, text: str) -> Sequence[str]:
+        """Return those that may stand in ``text``, the longest first."""
+        if len(self.forms) <= _FEW:
+            if self._in_order is None:
+                self._in_order = sorted(self.forms, key=len, reverse=True)
+            return self._in_order
+        # Each request of a load may have a key of its own: then the text is what is gone through.
+        found = set(self._short)
+        for place in range(len(text) - _CUT + 1):
+            found |= self._by_part.get(text[place : place + _CUT], set())
+        return sorted(found, key=len, reverse=True)
+
+
+_secrets = _Secrets()
 
 
 def hide(secret: str | None, *, shortest: int = _SHORTEST) -> None:
@@ -48,12 +84,12 @@ def hide(secret: str | None, *, shortest: int = _SHORTEST) -> None:
         shortest: of fewer characters it is not taken for one.
     """
     secret = (secret or "").strip()
-    if len(secret) < shortest or secret in _known or secret.lower() in _NO_SECRETS:
+    if len(secret) < shortest or secret in _secrets.forms or secret.lower() in _NO_SECRETS:
         return
     if secret in HIDDEN:  # replacing it would go on for ever
         return
     raw = secret.encode("utf-8", "surrogateescape")
-    forms = {
+    forms = (
         secret,
         quote(raw),
         quote(raw, safe=""),
@@ -62,10 +98,8 @@ def hide(secret: str | None, *, shortest: int = _SHORTEST) -> None:
         base64.urlsafe_b64encode(raw).decode().rstrip("="),
         json.dumps(secret)[1:-1],
         repr(secret)[1:-1],
-    }
-    both = sorted({*_known, *forms}, key=len, reverse=True)
-    _known.clear()
-    _known.update(dict.fromkeys(both))
+    )
+    _secrets.add(forms)
 
 
 def hide_headers(headers: Iterable[tuple[str, str]]) -> None:
@@ -106,20 +140,21 @@ def hide_url(url: str) -> None:
 
 def redact(text: str) -> str:
     """Return ``text`` with each secret replaced, and what is left of one that was cut off."""
-    for secret in _known:
-        if len(secret) < _WITHIN_WORDS:
-            if secret in text:
-                text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
-            continue
-        text = text.replace(secret, HIDDEN)
-        if len(secret) >= _SHORTEST_CUT:
-            text = _without_parts(text, secret)
-    return text
+    secrets = _secrets.within(text)
+    for secret in secrets:  # all of them whole, before any of them in part
+        if len(secret) >= _WITHIN_WORDS:
+            text = text.replace(secret, HIDDEN)
+        elif secret in text:
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
+    long = [secret for secret in secrets if len(secret) >= _SHORTEST_CUT]
+    text = _without_starts(text, long)
+    # The end of one is the start of its mirror image.
+    return _without_starts(text[::-1], [secret[::-1] for secret in long], HIDDEN[::-1])[::-1]
 
 
 def redact_bytes(content: bytes) -> bytes:
     """Return the content of a file with each secret replaced."""
-    for secret in _known:
+    for secret in _secrets.within(content.decode("utf-8", "surrogateescape")):
         form = secret.encode("utf-8", "surrogateescape")
         if len(secret) >= _WITHIN_WORDS:
             content = content.replace(form, HIDDEN.encode())
@@ -130,25 +165,25 @@ def redact_bytes(content: bytes) -> bytes:
 
 def anything_hidden() -> bool:
     """Tell whether any secret is known."""
-    return bool(_known)
+    return bool(_secrets.forms)
 
 
-def _without_parts(text: str, secret: str) -> str:
-    """Replace beginnings and ends of a secret, as long as they go on."""
-    start, end = secret[:_CUT], secret[-_CUT:]
-    while _telling(start) and (at := text.find(start)) >= 0:
-        stop = at + _CUT
-        while stop < len(text) and stop - at < len(secret) and text[stop] == secret[stop - at]:
-            stop += 1
-        text = text[:at] + HIDDEN + text[stop:]
-    while _telling(end) and (at := text.find(end)) >= 0:
-        first, stop = at, at + _CUT
-        while first and stop - first < len(secret) and text[first - 1] == secret[first - stop - 1]:
-            first -= 1
-        text = text[:first] + HIDDEN + text[stop:]
+def _without_starts(text: str, secrets: Iterable[str], hidden: str = HIDDEN) -> str:
+    """Replace what secrets begin with, as far as it goes on: a text may have been cut off."""
+    alike: dict[str, list[str]] = {}
+    for secret in secrets:
+        alike.setdefault(secret[:_CUT], []).append(secret)
+    for start, group in alike.items():
+        # Eight zeros stand in any report.
+        if len(set(start)) < _CUT // 2 or start in hidden:
+            continue
+        while (place := text.find(start)) >= 0:
+            rest = text[place:]
+            length = max(_shared(rest, secret) for secret in group)
+            text = text[:place] + hidden + rest[length:]
     return text
 
 
-def _telling(part: str) -> bool:
-    """Tell whether a part of a secret stands for it: eight zeros stand in any report."""
-    return len(set(part)) >= _CUT // 2 and part not in HIDDEN
+def _shared(one: str, other: str) -> int:
+    """Return with how many same characters two texts begin."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

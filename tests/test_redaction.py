@@ -20,7 +20,7 @@ from pytest_servebench.errors import BadResponseError, OptionError, ServebenchWa
 from pytest_servebench.json_text import to_json
 from pytest_servebench.protocols.base import HttpRequest
 from pytest_servebench.protocols.predictions import excerpt
-from pytest_servebench.redaction import HIDDEN, hide, redact, redact_bytes
+from pytest_servebench.redaction import HIDDEN, _Secrets, hide, redact, redact_bytes
 from pytest_servebench.report.text import clean, harmless, wrapped
 from tests.conftest import RunBench
 
@@ -28,7 +28,7 @@ from tests.conftest import RunBench
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Know of no secrets of other tests, and leave none to them."""
-    monkeypatch.setattr("pytest_servebench.redaction._known", {})
+    monkeypatch.setattr("pytest_servebench.redaction._secrets", _Secrets())
 
 
 secrets = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=9, max_size=40)
@@ -103,6 +103,23 @@ def test_short_ones_are_words_of_their_own() -> None:
     hide("r7q")
     hide("r7qx")
     assert redact("r7q r7qx r7qxy") == f"r7q {HIDDEN} r7qxy"
+
+
+def test_secrets_that_begin_or_end_alike() -> None:
+    for secret in ("sk-live-AbCdEf12", "sk-live-XyZzY934", "1234-same-end", "5678-same-end"):
+        hide(secret)
+    shown = redact("sk-live-XyZzY934 sk-live-XyZ… sk-live-AbCdEf12 5678-same-end 8-same-end")
+    assert shown == f"{HIDDEN} {HIDDEN}… {HIDDEN} {HIDDEN} {HIDDEN}"
+
+
+def test_thousands_of_secrets() -> None:
+    """Each request of a load may have its own."""
+    for number in range(2000):
+        hide(f"tok-{number:06}-Qx")
+    text = " ".join(f"tok-{number:06}-Qx" for number in range(0, 2000, 400)) + " tok-001999"
+    assert redact(text) == " ".join([HIDDEN] * 6)
+    assert redact("nothing here") == "nothing here"
+    assert b"tok-" not in redact_bytes(text[:-11].encode())
 
 
 def test_a_body_is_cut_after_it_was_redacted() -> None:

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -32,6 +33,9 @@ def pytest_configure() -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     # The tests start Python a hundred times: let only the first compile what all of them import.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # How long an example takes is the machine's affair.
+    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture

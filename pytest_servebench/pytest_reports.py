@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from pytest_servebench.redaction import anything_hidden, redact
-from pytest_servebench.report.text import harmless
+from pytest_servebench.report.text import harmless, unobeyed
 
 _DEEPEST: Final = 12  # levels of pytest's own objects
 
@@ -26,7 +26,8 @@ def make_harmless(report: pytest.TestReport, *, loaded: bool) -> None:
     if report.longrepr:
         report.longrepr = _mended(report.longrepr, harmless if loaded else redact, 0)
     # Captured output is the test's own, and may have its colours.
-    report.sections = [(name, redact(text)) for name, text in report.sections]
+    mend = unobeyed if loaded else str
+    report.sections = [(name, mend(redact(text))) for name, text in report.sections]
 
 
 def _mended(value: Any, mend: Callable[[str], str], level: int) -> Any:

@@ -112,7 +112,10 @@ def hide_headers(headers: Iterable[tuple[str, str]]) -> None:
         shortest = _SHORTEST if certain else _SHORTEST_GUESSED
         if "cookie" in name.lower():
             for part in value.split(";"):
-                hide(part.partition("=")[2] or part, shortest=shortest)
+                crumb = part.partition("=")[2] or part
+                # A language or a theme, say, are in cookies too.
+                if not (crumb.strip().isalpha() and crumb.islower() and len(crumb) < _SHORTEST_CUT):
+                    hide(crumb, shortest=shortest)
             continue
         scheme, _, credentials = value.strip().partition(" ")
         if credentials and scheme.lower() == "basic":

@@ -91,7 +91,12 @@ def test_keys_in_a_path(path: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("Authorization", "Bearer test"), ("Content-Type", "application/json"), ("X-Token", "ab")],
+    [
+        ("Authorization", "Bearer test"),
+        ("Content-Type", "application/json"),
+        ("X-Token", "ab"),
+        ("Cookie", "theme=json; lang=application"),
+    ],
 )
 def test_what_is_no_secret(name: str, value: str) -> None:
     HttpRequest("POST", "/keys?monkey=banana-bread", ((name, value),))
@@ -208,6 +213,7 @@ def test_a_server_that_echoes_its_headers(
                            ("X-Api-Key", "second" + os.environ["SECRET"][::-1]))
                 case = poisson_load({url!r}, requests=[HttpRequest("POST", "/p", headers)],
                                     check=check)
+                print("::error::printed by the test,", headers)
                 first = next(iter(case.result.failures))
                 assert first == headers
             """,

@@ -52,6 +52,11 @@ def harmless(text: object) -> str:
     return "\n".join(_COMMANDS.sub(_spelled_out, _printable(line)) for line in lines)
 
 
+def unobeyed(text: str) -> str:
+    """Return ``text`` with its colours and without what a CI would take for a command."""
+    return "\n".join(_COMMANDS.sub(_spelled_out, line) for line in text.split("\n"))
+
+
 def _printable(line: str) -> str:
     if line.isascii() and line.isprintable():
         return line

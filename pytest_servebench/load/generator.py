@@ -23,7 +23,7 @@ from pytest_servebench.errors import OptionError
 from pytest_servebench.load.arrivals import Times, sample_stream, streams
 from pytest_servebench.load.engine import Engine
 from pytest_servebench.load.limits import raise_open_files
-from pytest_servebench.load.pacing import end_with_parent, set_priority
+from pytest_servebench.load.pacing import end_with_parent, set_priority, stop_tracers
 from pytest_servebench.load.records import RecordStore
 from pytest_servebench.load.spec import LoadSpec
 
@@ -105,6 +105,7 @@ def main(arguments: list[str]) -> int:
     """Make the load that the specification asks for; return the exit status."""
     parent, records = map(int, arguments)
     end_with_parent(parent)
+    stop_tracers()
     # Ctrl-C goes to the whole process group, as may others: what becomes of the load is pytest's
     # decision, with which this process ends.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -12,7 +12,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_TIMERSLACK: Final = 29
@@ -154,3 +154,17 @@ def end_with_parent(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
     if os.getppid() != parent:  # it ended before the call
         sys.exit(1)
+
+
+def stop_tracers() -> None:
+    """Turn off what traces or profiles this process.
+
+    A debugger that follows children gets into the command that starts them. What it takes would be
+    lateness, and seem to be a slower machine.
+    """
+    sys.settrace(None)
+    sys.setprofile(None)
+    monitoring: Any = getattr(sys, "monitoring", None)  # of Python 3.12
+    for tool in range(6) if monitoring is not None else ():
+        if monitoring.get_tool(tool) is not None:
+            monitoring.set_events(tool, monitoring.events.NO_EVENTS)

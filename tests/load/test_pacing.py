@@ -16,7 +16,13 @@ from pytest_servebench import python_child
 from pytest_servebench.load import engine as engine_module
 from pytest_servebench.load import generator
 from pytest_servebench.load.engine import Engine
-from pytest_servebench.load.pacing import LoopPacer, TimerfdPacer, make_pacer, set_priority
+from pytest_servebench.load.pacing import (
+    LoopPacer,
+    TimerfdPacer,
+    make_pacer,
+    set_priority,
+    stop_tracers,
+)
 from pytest_servebench.load.records import RecordStore
 from pytest_servebench.load.runner import run_load
 from pytest_servebench.load.spec import LoadSpec
@@ -113,3 +119,15 @@ def test_priority_that_the_system_refuses(monkeypatch: pytest.MonkeyPatch) -> No
     assert set_priority("auto") == "normal"
     with pytest.raises(PermissionError):
         set_priority("realtime")
+
+
+def test_tracers_are_stopped() -> None:
+    before = sys.gettrace(), sys.getprofile()
+    try:
+        sys.settrace(lambda *_: None)
+        sys.setprofile(lambda *_: None)
+        stop_tracers()
+        assert (sys.gettrace(), sys.getprofile()) == (None, None)
+    finally:
+        sys.settrace(before[0])
+        sys.setprofile(before[1])

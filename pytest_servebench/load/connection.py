@@ -49,12 +49,12 @@ class Owner(Protocol):
     """Who sends requests over a connection."""
 
     def answered(
-        self, status: int, head: bytes, body: bytes, keep: bool, began: int, ended: int
+        self, status: int, beginning: bytes, body: bytes, keep: bool, began: int, ended: int
     ) -> None:
         """Take a whole answer; unless ``keep``, the connection ended with it.
 
-        ``head`` is its status line and headers. ``began`` and ``ended`` are when its first and its
-        last bytes came, in ns of the monotonic clock.
+        ``beginning`` has its head, and may have more; see :func:`head_of`. ``began`` and ``ended``
+        are when its first and its last bytes came, in ns of the monotonic clock.
         """
 
     def woken(self, now: int) -> bool:
@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
     """Sends requests and reads answers until the connection is lost or closed."""
 
     __slots__ = (
-        "_awaiting", "_began", "_body", "_complete", "_data", "_head", "_headers_done", "_keep",
+        "_awaiting", "_began", "_body", "_complete", "_data", "_headers_done", "_keep", "_lenient",
         "_owner", "_parser", "_size", "_surplus", "_terms", "_transport",
     )  # fmt: skip
 
@@ -93,20 +93,13 @@ class Connection(asyncio.Protocol):
         self._keep = False
         self._surplus = False
         self._data = b""  # what has come, until the head is whole
-        self._head = b""
         self._body: list[bytes] = []
         self._size = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._parser = httptools.HttpResponseParser(self)
-        # What clients take from servers as they are; see _refuse_ambiguity for what they do not.
-        self._parser.set_dangerous_leniencies(
-            lenient_headers=True,  # continued lines
-            lenient_optional_cr_before_lf=True,
-            lenient_chunked_length=True,
-            lenient_spaces_after_chunk_size=True,
-        )
+        self._lenient = False
         self._transport = cast(asyncio.Transport, transport)
         link = transport.get_extra_info("socket")
         if link is not None and link.family in (socket.AF_INET, socket.AF_INET6):
@@ -153,7 +146,7 @@ class Connection(asyncio.Protocol):
             owner, self._owner = self._owner, None
             status = self._parser.get_status_code()
             body = b"".join(self._body)
-            owner.answered(status, self._head, body, False, self._began, _clock())
+            owner.answered(status, self._data, body, False, self._began, _clock())
         elif self._began:
             self._lose(Loss.BROKEN, f"{_how(exc)} in the middle of an answer")
         else:
@@ -174,7 +167,7 @@ class Connection(asyncio.Protocol):
         if not self._headers_done:
             self._data += data
         try:
-            self._parser.feed_data(data)
+            self._read(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self._complete:
                 self._lose(Loss.BROKEN, _what(error))
@@ -184,6 +177,25 @@ class Connection(asyncio.Protocol):
             self._take_answer(now, woken)
         elif not self._headers_done and len(self._data) > self._terms.max_headers:
             self._lose(Loss.BROKEN, _too_long("headers", self._terms.max_headers))
+
+    def _read(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            if self._headers_done or self._lenient:
+                raise
+        else:
+            return
+        # Not by the book. Once more as clients read it, who take servers as they are: at first,
+        # this would cost every answer a look for what _refuse_ambiguity refuses.
+        self._lenient = True
+        self._parser = httptools.HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True,  # continued lines
+            lenient_optional_cr_before_lf=True,
+            lenient_chunked_length=True,
+        )
+        self._parser.feed_data(self._data)
 
     def _take_answer(self, now: int, woken: bool) -> None:
         owner, transport = self._owner, self._transport
@@ -196,16 +208,16 @@ class Connection(asyncio.Protocol):
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         # Behind an early answer the rest of the request is still on its way out.
         keep = self._keep and not self._surplus and not transport.get_write_buffer_size()
-        began, head = self._began, self._head
+        began, beginning = self._began, self._data
         self._awaiting = False
         self._begin_answer()
         if not keep:
             self.close()
-        owner.answered(status, head, body, keep, began, now)
+        owner.answered(status, beginning, body, keep, began, now)
 
     def _ends_with_connection(self) -> bool:
         """Tell whether the answer is one whose end is the end of the connection (HTTP/1.0)."""
-        head = self._head.lower()
+        head = head_of(self._data).lower()
         return not _LENGTH.search(head) and b"chunked" not in head
 
     # -- what the parser calls ----------------------------------------------------------------
@@ -213,21 +225,21 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Note that the head is whole."""
         self._headers_done = True
-        self._head, _, self._data = _divided(self._data)
-        if len(self._head) > self._terms.max_headers:
-            raise ValueError(_too_long("headers", self._terms.max_headers))
-        head = self._head.lower()
-        if b"\0" in head or b"transfer-encoding" in head:
-            self._refuse_ambiguity(head)
+        most = self._terms.max_headers
+        if len(self._data) > most and len(head_of(self._data)) > most:
+            raise ValueError(_too_long("headers", most))
+        if self._lenient:
+            self._refuse_ambiguity()
 
-    def _refuse_ambiguity(self, head: bytes) -> None:
+    def _refuse_ambiguity(self) -> None:
         """Raise ``ValueError`` for an answer of which another reader might see another end."""
+        head = head_of(self._data).lower()
         if b"\0" in head:
             raise ValueError("an answer with a null byte in its headers")
         codings = _CODING.findall(head)
         if any(b"\n" in coding.strip() for coding in codings):
             raise ValueError("an answer whose Transfer-Encoding is more than one line")
-        if not _LENGTH.search(head):
+        if not codings or not _LENGTH.search(head):
             return
         if [coding.strip() for coding in codings] != [b"chunked"]:
             raise ValueError(
@@ -255,13 +267,18 @@ class Connection(asyncio.Protocol):
             self._surplus = True  # a second answer to one request
         elif self._parser.get_status_code() < 200:
             # 100 Continue and the like: the answer proper follows.
-            began, data = self._began, self._data
+            began, data = self._began, _divided(self._data)[2]
             self._begin_answer()
             self._began, self._data = began, data
         else:
             self._complete = True
             # Asked here: the parser forgets the answer's head when this returns.
             self._keep = self._terms.keep and self._parser.should_keep_alive()
+
+
+def head_of(beginning: bytes) -> bytes:
+    """Return status line and headers out of the beginning of an answer."""
+    return _divided(beginning)[0]
 
 
 def _divided(data: bytes) -> tuple[bytes, bytes, bytes]:

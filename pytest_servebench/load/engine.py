@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Final
 
+from pytest_servebench.load.connection import head_of
 from pytest_servebench.load.device import Reading
 from pytest_servebench.load.pacing import make_pacer
 from pytest_servebench.load.records import Outcome, Phase, RecordStore
@@ -256,7 +257,7 @@ class Engine:
         index: int,
         outcome: Outcome,
         status: int,
-        head: bytes,
+        beginning: bytes,
         body: bytes,
         began: int,
         ended: int,
@@ -279,9 +280,9 @@ class Engine:
         self._ended += 1
         if index in self._sampled:
             self.answers[index] = body
-            self.heads[index] = head
+            self.heads[index] = head_of(beginning)
         if outcome is not Outcome.OK:
-            self._note_failure(index, outcome, status, head, body, reason)
+            self._note_failure(index, outcome, status, beginning, body, reason)
         if self.opening and worker.connected:
             worker = self._take_over(worker)
         if self._buffer:
@@ -312,16 +313,16 @@ class Engine:
         return oldest
 
     def _note_failure(
-        self, index: int, outcome: Outcome, status: int, head: bytes, body: bytes, reason: str
+        self, index: int, outcome: Outcome, status: int, beginning: bytes, body: bytes, reason: str
     ) -> None:
         """Keep why a request failed: kinds of failure, and some answers of HTTP errors."""
-        kind = (outcome, reason or _refusal(status, head))
+        kind = (outcome, reason or _refusal(status, head_of(beginning)))
         if kind not in self.reasons and len(self.reasons) >= _KEPT_REASONS:
             kind = (outcome, "other reasons")
         self.reasons[kind] += 1
         if outcome is Outcome.HTTP_ERROR and len(self.error_answers) < _KEPT_ERRORS:
             self.error_answers[index] = body
-            self.heads[index] = head
+            self.heads[index] = head_of(beginning)
 
     def own_failure(self, name: str) -> None:
         """Count connections that failed by a limit of this machine."""

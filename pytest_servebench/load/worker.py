@@ -48,7 +48,7 @@ class Owner(Protocol):
         index: int,
         outcome: Outcome,
         status: int,
-        head: bytes,
+        beginning: bytes,
         body: bytes,
         began: int,
         ended: int,
@@ -223,7 +223,7 @@ class Worker:
     # -- what the connection reports ----------------------------------------------------------
 
     def answered(
-        self, status: int, head: bytes, body: bytes, keep: bool, began: int, ended: int
+        self, status: int, beginning: bytes, body: bytes, keep: bool, began: int, ended: int
     ) -> None:
         """End the request."""
         if not keep or not self._used or not self._room.all_known:
@@ -232,7 +232,7 @@ class Worker:
         self._owner.received += len(body)
         outcome = Outcome.OK if 200 <= status < 300 else Outcome.HTTP_ERROR
         request, self.request = self.request, FREE
-        self._owner.finished(self, request, outcome, status, head, body, began, ended)
+        self._owner.finished(self, request, outcome, status, beginning, body, began, ended)
 
     def woken(self, now: int) -> bool:
         """Tell whether this process may have slept, or been kept from running, until ``now``."""

@@ -275,8 +275,6 @@ CHUNKED = b"2\r\n{}\r\n0\r\n\r\n"
                      id="continued-line"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length:\r\n 2\r\nX: y\r\n\r\n{}",
                      id="length-on-a-continued-line"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n"
-                     b"2  \r\n{}\r\n0\r\n\r\n", id="space-behind-a-chunks-size"),
     ],
 )  # fmt: skip
 def test_answers_that_every_client_takes(answer: bytes, whole: bool) -> None:
@@ -316,6 +314,7 @@ def test_answers_that_two_readers_may_read_differently_are_refused(head: bytes) 
     with serving(always(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n{}")) as port:
         result = load(port, timeout=2.0)
     assert_all(result, "bad_response")
+    assert not any("callback" in reason for reason in result.failures)
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.2])

@@ -201,7 +201,7 @@ def _one(kind: str, cases: Sequence[CaseResult]) -> tuple[str, str]:
 def _kept(cases: Sequence[CaseResult], rates: Sequence[float]) -> str:
     """Return at which of all ``rates`` SLOs were kept, broken and undecided."""
     worst = {
-        rate: next((word for word in ("failed", "inconclusive") if word in words), "passed")
+        rate: next((w for w in ("failed", "invalid", "inconclusive") if w in words), "passed")
         for rate in rates
         if (words := {case.verdict for case in cases if case.rate == rate})
     }
@@ -220,7 +220,7 @@ def _kept(cases: Sequence[CaseResult], rates: Sequence[float]) -> str:
         for where, clauses in alike.items():
             what = f"{verb} {joined(clauses)}"
             parts.append(f"{where} it {what}" if parts else f"{what} {where}")
-    return "; ".join(parts)
+    return "; ".join(parts) or "could not be judged: the generator's own lateness decides its SLOs"
 
 
 def _at(some: Sequence[float], rates: Sequence[float]) -> str:

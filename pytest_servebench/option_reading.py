@@ -111,7 +111,10 @@ def _texts(option: Option, value: object) -> list[str]:
             raise ValueError("give one value, and no list")
         return [",".join(texts)]
     text = _text(value)
-    return [line for line in text.splitlines() if line.strip()] if option.repeatable else [text]
+    lines = [line for line in text.splitlines() if line.strip()]
+    if option.repeatable:
+        return lines
+    return [",".join(lines)] if option.many else [text]
 
 
 def _text(value: object) -> str:

@@ -58,6 +58,12 @@ def test_values_may_have_the_types_of_toml(
     assert getattr(read_settings(pytester.parseconfig()), name) == value
 
 
+def test_a_list_may_have_a_line_for_each_value(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nservebench_rates =\n  3\n  4, 5\nservebench_server_cpus =\n  0\n")
+    settings = read_settings(pytester.parseconfig())
+    assert (settings.rates, settings.server.cpus) == ((3.0, 4.0, 5.0), (0,))
+
+
 @pytest.mark.parametrize(("file", "table"), TABLES)
 @pytest.mark.parametrize("slos", ["['p50<1s', 'p99<2s']", "'p50<1s'", "'''\np50<1s\np99<2s'''"])
 def test_what_adds_up_is_a_list_or_lines(

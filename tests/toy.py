@@ -85,7 +85,11 @@ class ToyKind:
         log = run_dir / "toy.log"
         with log.open("w") as errors:
             process = subprocess.Popen(
-                [sys.executable, PROGRAM], stdout=subprocess.PIPE, stderr=errors, text=True
+                [sys.executable, PROGRAM, "--until-input-ends"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
             )
         return ToyServer(self.name, process, log)
 

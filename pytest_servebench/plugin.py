@@ -33,8 +33,7 @@ from pytest_servebench.progress import Progress
 from pytest_servebench.pytest_reports import make_harmless
 from pytest_servebench.report import PAGE_FILE
 from pytest_servebench.revival import revive
-from pytest_servebench.saving import save_json, write_reports
-from pytest_servebench.servers.logs import scrub
+from pytest_servebench.saving import end_run
 from pytest_servebench.session import ServebenchSession
 from pytest_servebench.state import PROGRESS, SESSION, fail, session_of
 
@@ -323,17 +322,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     state = session_of(session.config)
     found = True
     try:
-        if state.results:
-            found = save_json(state)
-        with state.attempt("a server", failure="could not be stopped"):
-            state.servers.stop_all()
-        if logs := state.server_logs():
-            scrub(logs.rglob("*.log"))  # those of kinds that are not ours too
-        if state.results:
-            with session.config.stash[PROGRESS].shown("saving the run, its plots and its page"):
-                write_reports(state)
-        else:
-            state.discard_empty_directory()
+        found = end_run(state, session.config.stash[PROGRESS])
     except KeyboardInterrupt as error:
         # The second one, or one that came late: what is done is done, and the servers' supervisors
         # see to these when this process ends.

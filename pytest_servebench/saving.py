@@ -8,11 +8,13 @@ from typing import Final
 from pytest_servebench import benchmark_bridge
 from pytest_servebench.files import write_whole
 from pytest_servebench.json_text import to_json
+from pytest_servebench.progress import Progress
 from pytest_servebench.report import PAGE_FILE, SUMMARY_FILE, write_summary
 from pytest_servebench.report.markdown import markdown
 from pytest_servebench.report.text import clean
 from pytest_servebench.run_json import RUN_FILE
 from pytest_servebench.run_names import LATEST, give_name
+from pytest_servebench.servers.logs import scrub
 from pytest_servebench.session import ServebenchSession
 
 _MAKE_AGAIN: Final = "pytest-servebench report {} makes it again"
@@ -30,6 +32,26 @@ def keep(session: ServebenchSession) -> None:
         directory = session.directory()
         directory.mkdir(parents=True, exist_ok=True)
         session.run_file.write(session.run(), directory)
+
+
+def end_run(session: ServebenchSession, progress: Progress) -> bool:
+    """Save the run and stop its servers; neither keeps the other from being done.
+
+    Returns:
+        Whether later runs find this one, where there is one; see :func:`save_json`.
+    """
+    found = save_json(session) if session.results else True
+    with session.attempt("a server", failure="could not be stopped"):
+        session.servers.stop_all()
+    if logs := session.server_logs():
+        with session.attempt("the servers' logs without keys"):
+            scrub(logs.rglob("*.log"))  # those of kinds that are not ours too
+    if session.results:
+        with progress.shown("saving the run, its plots and its page"):
+            write_reports(session)
+    else:
+        session.discard_empty_directory()
+    return found
 
 
 def save_json(session: ServebenchSession) -> bool:

@@ -271,7 +271,7 @@ class ServebenchSession:
                         if not parent.is_dir():
                             raise
                         number += 1
-            except OSError as error:
+            except (OSError, ValueError) as error:  # a null byte is no name
                 raise OptionError(
                     f"--servebench-results={str(parent)!r}: cannot be written to: {error}. "
                     "Give a directory that can."

@@ -47,7 +47,7 @@ class HttpRequest:
 class Headers(Mapping[str, str]):
     """The headers of an answer, by name; the case of a name does not matter.
 
-    The values of a name that occurs several times are joined by ``", "``; :attr:`pairs` has them
+    The values of a name that occurs several times are joined by ``", "``; ``pairs`` has them
     one by one, as they came.
     """
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from pytest_servebench.errors import OptionError
 from pytest_servebench.slo_grammar import METRICS, Kind
 
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
@@ -50,31 +49,29 @@ class Gate:
         return f"{NAMES[self.metric]}:{100 * self.threshold:g}%"
 
 
-def parse_gates(text: str, option: str = "--fail") -> tuple[Gate, ...]:
-    """Return the gates of an expression, one at least; ``option`` is where it was given.
+def parse_gates(text: str) -> tuple[Gate, ...]:
+    """Return the gates of an expression, one at least.
 
     Raises:
-        OptionError: it cannot be read; the message names the part, and what was expected.
+        ValueError: it cannot be read; the message says what was expected, and of several parts,
+            which one it is.
     """
-    return tuple(_gate(part, option) for part in text.split(","))
+    return tuple(_gate(part, several="," in text) for part in text.split(","))
 
 
-def _gate(text: str, option: str) -> Gate:
+def _gate(text: str, *, several: bool) -> Gate:
+    where = f"{text.strip()!r}: " if several else ""
     metrics = f"metrics: {', '.join(NAMES.values())}"
     match = _GATE.fullmatch(text)
     if match is None:
-        raise OptionError(
-            f"{option}={text.strip()!r}: expected METRIC:NUMBER%, such as p99:10%; {metrics}"
-        )
+        raise ValueError(f"{where}expected METRIC:NUMBER%, such as p99:10%; {metrics}")
     word = match[1].lower()
     metric = _BY_NAME.get(word)
     if metric is None:
         close = difflib.get_close_matches(word, _BY_NAME, n=1)
         guess = f"did you mean {close[0]}? " if close else ""
-        raise OptionError(f"{option}={text.strip()!r}: no metric {word!r}; {guess}{metrics}")
+        raise ValueError(f"{where}no metric {word!r}; {guess}{metrics}")
     threshold = float(match[2]) / 100
     if threshold >= 1 and (metric in LARGER_IS_BETTER or KINDS[metric] == "share"):
-        raise OptionError(
-            f"{option}={text.strip()!r}: {word} cannot get worse by 100 % or more; give less"
-        )
+        raise ValueError(f"{where}{word} cannot get worse by 100 % or more; give less")
     return Gate(metric, threshold)

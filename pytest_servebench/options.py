@@ -364,7 +364,7 @@ OPTIONS: Final = (
     Option(
         "max-regression",
         "",
-        lambda text: parse_gates(text, "GATE"),
+        parse_gates,
         "what may get worse by how much against the baseline, such as p99:10%%",
         "GATE",
         repeatable=True,

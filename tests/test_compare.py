@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,6 @@ from pytest_servebench import ratios
 from pytest_servebench.bootstrap import Z
 from pytest_servebench.comparability import differences, key_of, match, near, notes
 from pytest_servebench.compare import TAIL, CaseComparison, compare, fails
-from pytest_servebench.errors import OptionError
 from pytest_servebench.estimates import Estimate, Summary
 from pytest_servebench.gates import KINDS, Gate, parse_gates
 from pytest_servebench.ratios import Range, Sample
@@ -696,9 +696,11 @@ def test_gates_are_read() -> None:
     ],
 )
 def test_bad_gates_are_explained(text: str, part: str) -> None:
-    with pytest.raises(OptionError, match="--fail=") as error:
+    with pytest.raises(ValueError, match="") as error:
         parse_gates(text)
     assert part in str(error.value)
+    with pytest.raises(ValueError, match=re.escape(repr(text))):  # which of several
+        parse_gates(f"p50:1%,{text}")
 
 
 @pytest.mark.parametrize(

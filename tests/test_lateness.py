@@ -34,7 +34,7 @@ def late(rows: Records, lag: Seconds) -> Records:
     return dataclasses.replace(
         rows,
         enqueued=rows.scheduled + shift, dequeued=rows.scheduled + shift,
-        sent=rows.scheduled + shift, done=rows.done + shift,
+        sent=rows.scheduled + shift, done=rows.done + shift, outcome=rows.outcome.copy(),
     )  # fmt: skip
 
 

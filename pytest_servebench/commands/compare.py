@@ -134,7 +134,12 @@ def _write_page(path: Path, blocks: Sequence[_Block], directories: Sequence[Path
 
 
 def _gates(texts: Sequence[str]) -> list[Gate]:
-    gates = [gate for text in texts for gate in parse_gates(text)]
+    gates: list[Gate] = []
+    for text in texts:
+        try:
+            gates += parse_gates(text)
+        except ValueError as error:
+            raise OptionError(f"--fail={text!r}: {error}.") from None
     metrics = [gate.metric for gate in gates]
     for gate in gates:
         if metrics.count(gate.metric) > 1:

@@ -290,8 +290,8 @@ def _divided(data: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def _too_long(part: str, most: int) -> str:
-    verb = "exceed" if part.endswith("s") else "exceeds"
-    return f"an answer whose {part} {verb} {most} bytes (--servebench-max-{part})"
+    option = {"body": "--servebench-max-body", "headers": "--servebench-max-headers"}[part]
+    return f"an answer with more than {most} bytes of {part} ({option})"
 
 
 def _how(error: Exception | None) -> str:

@@ -244,7 +244,7 @@ def test_a_body_beyond_the_limit_is_given_up() -> None:
         result = load(port, rate=60.0, terms=Terms(max_body=2**20 + 5))
     assert_all(result, "bad_response")
     (reason,) = result.failures
-    assert "body exceeds 1048581 bytes" in reason
+    assert "more than 1048581 bytes of body" in reason
     assert "--servebench-max-body" in reason
 
 

@@ -696,9 +696,8 @@ def test_gates_are_read() -> None:
     ],
 )
 def test_bad_gates_are_explained(text: str, part: str) -> None:
-    with pytest.raises(ValueError, match="") as error:
+    with pytest.raises(ValueError, match=re.escape(part)):
         parse_gates(text)
-    assert part in str(error.value)
     with pytest.raises(ValueError, match=re.escape(repr(text))):  # which of several
         parse_gates(f"p50:1%,{text}")
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and names that every file system takes."""
+"""Files written whole or not at all, names that every file system takes, paths that stay inside."""
 
 from __future__ import annotations
 
@@ -90,3 +90,19 @@ def write_whole(path: Path, content: bytes, *, sync: bool = False) -> None:
     """
     with whole_file(path, sync=sync) as file:
         file.write(content)
+
+
+def inside(directory: Path, name: str) -> Path:
+    """Return the path of a file in a run's directory, whose name a file has given.
+
+    Raises:
+        ValueError: it leads out of the directory.
+    """
+    path = directory / name
+    try:
+        is_inside = path.resolve().is_relative_to(directory.resolve())
+    except RuntimeError:  # a loop of links
+        is_inside = False
+    if not is_inside:
+        raise ValueError(f"{name!r} leads out of {directory}")
+    return path

@@ -12,7 +12,8 @@ from pytest_servebench import benchmark_bridge, event_loops, judgement, traffic
 from pytest_servebench.case_runner import Case, run_case
 from pytest_servebench.cases import marked_seconds, marked_text
 from pytest_servebench.errors import InvalidMeasurementError, OptionError, ServebenchError
-from pytest_servebench.load.arrivals import ArrivalProcess, parse_arrivals
+from pytest_servebench.load.arrival_forms import parse_arrivals
+from pytest_servebench.load.arrivals import ArrivalProcess
 from pytest_servebench.load.connection import Terms
 from pytest_servebench.load.target import Target
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest

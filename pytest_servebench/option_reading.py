@@ -17,7 +17,8 @@ from typing import Any, Final
 import pytest
 
 from pytest_servebench.errors import OptionError
-from pytest_servebench.load.arrivals import ArrivalProcess, parse_arrivals
+from pytest_servebench.load.arrival_forms import parse_arrivals
+from pytest_servebench.load.arrivals import ArrivalProcess
 from pytest_servebench.load.tls import Tls
 from pytest_servebench.options import OPTIONS, TOKEN_VARIABLE, Option, Settings
 from pytest_servebench.redaction import hide

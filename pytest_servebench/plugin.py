@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 # Before anything else is imported from the package, so that asserts in it are rewritten too.
-from pytest_servebench import benchmark_bridge, cases, conclusion, options
+from pytest_servebench import benchmark_bridge, cases, closing_lines, conclusion, options
 from pytest_servebench.cells import NO_WORKERS
 from pytest_servebench.errors import OptionError, ServebenchError, described
 from pytest_servebench.fixtures import (
@@ -31,7 +29,6 @@ from pytest_servebench.option_reading import read_option
 from pytest_servebench.own_fixtures import wrapper_of
 from pytest_servebench.progress import Progress
 from pytest_servebench.pytest_reports import make_harmless
-from pytest_servebench.report import PAGE_FILE
 from pytest_servebench.revival import revive
 from pytest_servebench.saving import end_run
 from pytest_servebench.session import ServebenchSession
@@ -340,54 +337,7 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Show the run's tables and where its files are."""
-    state = session_of(config)
-    for line in state.not_told:
-        terminalreporter.write_line(f"servebench: {line}", yellow=True, bold=True)
-    if state.results:
-        from pytest_servebench.report.terminal import write_tables  # noqa: PLC0415
-
-        write_tables(terminalreporter._tw, state.run(), config.get_verbosity())
-        shown = _shown(config, state.directory())
-        terminalreporter.write_line(f"servebench: results in {shown}")
-        if (state.directory() / PAGE_FILE).is_file():
-            terminalreporter.write_line(f"servebench: page {shown / PAGE_FILE}")
-        for trouble in state.troubles:
-            terminalreporter.write_line(f"servebench: {trouble}", yellow=True, bold=True)
-        if os.environ.get("GITHUB_ACTIONS") == "true":
-            from pytest_servebench.report.annotations import (  # noqa: PLC0415
-                repository_path,
-                workflow_commands,
-            )
-
-            files = {
-                nodeid: repository_path(path, config.rootpath)
-                for nodeid, path in state.files.items()
-            }
-            for command in workflow_commands(state.results, state.lines, files):
-                terminalreporter.write_line(command)
-    elif state.deselected and (asked := _asked(config)):
-        terminalreporter.write_line(
-            f"servebench: no case for {asked}; there are {cases.offered(state.deselected)}"
-        )
-    elif state.cases and (logs := state.server_logs()):
-        terminalreporter.write_line(
-            f"servebench: no case was measured; the servers' logs are in {_shown(config, logs)}"
-        )
-
-
-def _asked(config: pytest.Config) -> str:
-    """Return the option that asks for a rate or buffer size, as given; empty where none does."""
-    for option, text in (("-k", config.option.keyword), ("-m", config.option.markexpr)):
-        if cases.names_a_size(text):
-            return f"{option} {text!r}"
-    return ""
-
-
-def _shown(config: pytest.Config, path: Path) -> Path:
-    try:
-        return path.relative_to(config.invocation_params.dir)
-    except ValueError:
-        return path
+    closing_lines.write(terminalreporter, config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from pytest_servebench.estimates import Summary
@@ -372,34 +371,3 @@ class Run:
         if cases:
             data["cases"] = [case.to_dict() for case in self.cases]
         return data
-
-
-def load_records(case: CaseResult, directory: Path) -> Records | None:
-    """Return the case's records, from memory or from the run's directory; ``None`` if not there.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is damaged, or its name leads out of the directory.
-    """
-    if case.records is not None:
-        return case.records
-    if not case.records_file:
-        return None
-    path = inside(directory, case.records_file)
-    return Records.load(path, case.summary.arrivals) if path.is_file() else None
-
-
-def inside(directory: Path, name: str) -> Path:
-    """Return the path of a file in a run's directory, whose name a file has given.
-
-    Raises:
-        ValueError: it leads out of the directory.
-    """
-    path = directory / name
-    try:
-        is_inside = path.resolve().is_relative_to(directory.resolve())
-    except RuntimeError:  # a loop of links
-        is_inside = False
-    if not is_inside:
-        raise ValueError(f"{name!r} leads out of {directory}")
-    return path

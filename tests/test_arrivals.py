@@ -13,6 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import OptionError
+from pytest_servebench.load.arrival_forms import (
+    arrivals_from_data,
+    arrivals_to_data,
+    parse_arrivals,
+)
 from pytest_servebench.load.arrivals import (
     ArrivalProcess,
     Constant,
@@ -21,9 +26,6 @@ from pytest_servebench.load.arrivals import (
     Ramp,
     Steps,
     Trace,
-    arrivals_from_data,
-    arrivals_to_data,
-    parse_arrivals,
     streams,
 )
 

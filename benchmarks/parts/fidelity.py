@@ -15,7 +15,8 @@ from benchmarks.rounds import say
 from benchmarks.settings import Settings
 from benchmarks.targets import known
 from pytest_servebench.load.arrival_check import check_poisson
-from pytest_servebench.load.arrivals import Poisson, parse_arrivals, streams
+from pytest_servebench.load.arrival_forms import parse_arrivals
+from pytest_servebench.load.arrivals import Poisson, streams
 
 NAME = "fidelity"
 TITLE = "Fidelity of the arrivals"

@@ -7,11 +7,10 @@ tells after the run how a schedule of its own looks: see :mod:`.arrival_check`.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,16 +23,10 @@ from pytest_servebench.load.arrival_check import (
     check_poisson,
     check_renewal,
 )
-from pytest_servebench.load.trace_file import UNITS, read_times
+from pytest_servebench.load.trace_file import read_times
 
 Times = npt.NDArray[np.int64]
 """Arrival times in ns since the clock's start, ascending; shape ``(n,)``."""
-
-EXAMPLES: Final = (
-    "give poisson, constant, gamma:BURSTINESS (gamma:4), steps:FACTORS (steps:1,3,1), "
-    "ramp:FACTORS (ramp:0.5,2), trace:FILE or trace:FILE@recorded, with @column=NAME and "
-    "@unit=ms where the file does not tell"
-)
 
 
 def streams(seed: int, rate: float) -> tuple[np.random.Generator, np.random.Generator]:
@@ -341,63 +334,3 @@ class Trace:
     def __str__(self) -> str:
         # Without its directory, which is another on each machine, and nobody's business.
         return f"trace:{Path(self.source).name}" + ("@recorded" if self.as_recorded else "")
-
-
-_KINDS: Final[dict[str, Callable[..., ArrivalProcess]]] = {
-    kind.__name__: kind for kind in (Poisson, Constant, Gamma, Steps, Ramp, Trace)
-}
-
-
-def arrivals_to_data(process: ArrivalProcess) -> dict[str, Any]:
-    """Return a process as plain data for JSON."""
-    return {"kind": type(process).__name__, **asdict(process)}  # type: ignore[call-overload]
-
-
-def arrivals_from_data(data: dict[str, Any]) -> ArrivalProcess:
-    """Return the process that :func:`arrivals_to_data` wrote."""
-    values = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
-    }
-    return _KINDS[data["kind"]](**{name: values[name] for name in values if name != "kind"})
-
-
-def parse_arrivals(text: str, directory: Path = Path()) -> ArrivalProcess:
-    """Read a process such as ``"gamma:4"``; a trace's path is relative to ``directory``.
-
-    Raises:
-        ValueError: it is none; the message says what to give.
-    """
-    word, colon, rest = text.strip().partition(":")
-    if text.strip() == "poisson":
-        return Poisson()
-    if text.strip() == "constant":
-        return Constant()
-    if word == "trace" and rest:
-        return _parse_trace(rest, directory)
-    if word not in ("gamma", "steps", "ramp") or not colon:
-        raise ValueError(EXAMPLES)
-    try:
-        factors = tuple(float(part) for part in rest.split(","))
-    except ValueError:
-        raise ValueError(f"{rest!r} is not a list of numbers; {EXAMPLES}") from None
-    if word == "gamma":
-        if len(factors) != 1:
-            raise ValueError(EXAMPLES)
-        return Gamma(factors[0])
-    return Steps(factors) if word == "steps" else Ramp(factors)
-
-
-_SUFFIX: Final = re.compile(r"@(?:(recorded)|unit=(\w+)|column=([^@]+))$")
-
-
-def _parse_trace(text: str, directory: Path) -> Trace:
-    recorded, unit, column = "", "", ""
-    while found := _SUFFIX.search(text):  # a file's name may have @ in it
-        recorded = recorded or found[1] or ""
-        unit, column = unit or found[2] or "", column or found[3] or ""
-        text = text[: found.start()]
-    if unit and unit not in UNITS:
-        raise ValueError(f"@unit={unit}: give one of {', '.join(UNITS)}")
-    return Trace.read(
-        directory / text, as_recorded=bool(recorded), unit=unit, column=column.strip()
-    )

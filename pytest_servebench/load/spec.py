@@ -7,12 +7,8 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from pytest_servebench.load.arrivals import (
-    ArrivalProcess,
-    Poisson,
-    arrivals_from_data,
-    arrivals_to_data,
-)
+from pytest_servebench.load.arrival_forms import arrivals_from_data, arrivals_to_data
+from pytest_servebench.load.arrivals import ArrivalProcess, Poisson
 from pytest_servebench.load.connection import Terms
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.tls import Tls

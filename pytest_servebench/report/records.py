@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pytest_servebench.files import inside
 from pytest_servebench.load.records import Records
 from pytest_servebench.report.text import clean
-from pytest_servebench.results import CaseResult, load_records
+from pytest_servebench.results import CaseResult
 
 
 def read_records(case: CaseResult, directory: Path) -> tuple[Records | None, str]:
@@ -18,7 +19,7 @@ def read_records(case: CaseResult, directory: Path) -> tuple[Records | None, str
     """
     name = clean(case.records_file)
     try:
-        records = load_records(case, directory)
+        records = _load(case, directory)
     except ValueError:
         return None, f"{name} cannot be read: it is damaged"
     except OSError as error:
@@ -26,3 +27,18 @@ def read_records(case: CaseResult, directory: Path) -> tuple[Records | None, str
     if records is not None:
         return records, ""
     return None, f"{name} is missing" if name else "none were saved"
+
+
+def _load(case: CaseResult, directory: Path) -> Records | None:
+    """Return the case's records, from memory or from the run's directory; ``None`` if not there.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged, or its name leads out of the directory.
+    """
+    if case.records is not None:
+        return case.records
+    if not case.records_file:
+        return None
+    path = inside(directory, case.records_file)
+    return Records.load(path, case.summary.arrivals) if path.is_file() else None

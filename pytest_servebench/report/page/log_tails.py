@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pytest_servebench.files import file_name
+from pytest_servebench.files import file_name, inside
 from pytest_servebench.report.text import clean, harmless
-from pytest_servebench.results import CaseResult, LogPart, ServerDeath, inside
+from pytest_servebench.results import CaseResult, LogPart, ServerDeath
 from pytest_servebench.servers.logs import last_lines, lines_between
 
 _LOG_LINES: Final = 20

@@ -63,9 +63,15 @@ def judge_case(result: CaseResult, item: pytest.Item, settings: Settings) -> Cas
 
 
 def spoilt(result: CaseResult) -> str | None:
-    """Return why a judged result is worth another measurement, or ``None`` if it stands."""
+    """Return why a judged result is worth another measurement, or ``None`` if it stands.
+
+    A clause that is broken beyond the doubt of lateness stands, and the case with it: another
+    measurement could only give it a second chance.
+    """
     if result.invalid_reason is not None:
         return result.invalid_reason
+    if result.verdict == "failed":
+        return None
     undecided = [one.message for one in result.clauses if one.verdict == "invalid"]
     return "; ".join(undecided) or None
 

@@ -278,6 +278,21 @@ def test_a_clause_that_stays_undecided_ends_as_an_error(
     assert {one["clause"]: one["verdict"] for one in found["clauses"]}["p50<1us"] == "invalid"
 
 
+def test_what_is_broken_whatever_lateness_did_gets_no_second_chance(
+    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = Noise(monkeypatch, spoils=1, how="clause")
+    result = run_bench("--servebench-slo=p50<1us", "--servebench-slo=p99<1us")
+    result.assert_outcomes(failed=1)
+    assert len(noise.seeds) == 1
+    (found,) = saved(pytester)[1]["servebench"]["cases"]
+    assert found["verdict"] == "failed"
+    assert {one["clause"]: one["verdict"] for one in found["clauses"]} == {
+        "p50<1us": "invalid",
+        "p99<1us": "failed",
+    }
+
+
 def test_a_check_in_the_test_that_lateness_decides_is_an_error(
     run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

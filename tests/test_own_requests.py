@@ -150,6 +150,8 @@ def test_an_answer_that_fails_its_check_is_a_bad_response(
         ((), "True", "broken"),  # nothing but wrong answers
         (("--servebench-slo=success_rate>=60%",), "True", "broken"),
         (("--servebench-slo=success_rate>=10%",), "next(turn) % 2", "met"),
+        (("--servebench-slo=error_rate<=40%",), "True", "broken"),
+        (("--servebench-slo=error_rate<=90%",), "next(turn) % 2", "met"),
         ((), "next(turn) % 2", "inconclusive"),
     ],
 )

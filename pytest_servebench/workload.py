@@ -18,11 +18,15 @@ import numpy.typing as npt
 from pytest_servebench.protocols.base import HttpRequest
 
 _NOT_COMPARED: Final = re.compile(
-    r"auth|token|secret|passw|cookie|credential|session|signature|\bsig\b|\bkey\b|apikey"  # secrets
+    r"auth(?!ors?\b)|token(?!s|iz)|secret|passw|cookie|credential|session|signature"  # secrets
+    r"|\bsig\b|\bkey\b|apikey"
     r"|\bhost\b|request-?id|correlation-?id|trace|\bb3\b|\bdate\b",  # where, and which one
     re.IGNORECASE,
 )
-"""Names of headers and parameters whose values may be others in each run of one workload."""
+"""Names of headers and parameters whose values may be others in each run of one workload.
+
+Not so ``max_tokens``, which says how much work a request is.
+"""
 
 
 def schedule_digest(scheduled: npt.NDArray[np.int64], choice: npt.NDArray[np.uint32]) -> str:

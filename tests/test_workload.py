@@ -52,6 +52,14 @@ def test_secrets_and_what_each_run_has_of_its_own_do_not_count(name: str) -> Non
     assert requests_digest(paths[:1]) == requests_digest(paths[1:])
 
 
+@pytest.mark.parametrize("name", ["max_tokens", "X-Max-Tokens", "tokenizer", "author"])
+def test_what_only_sounds_like_a_secret_counts(name: str) -> None:
+    one, other = (requests_digest([with_header(name, value)]) for value in ("16", "512"))
+    assert one != other
+    one, other = (requests_digest([HttpRequest("GET", f"/x?{name}={n}")]) for n in (16, 512))
+    assert one != other
+
+
 def test_the_path_of_a_prediction_is_an_address() -> None:
     moved = HttpRequest("POST", "/v2/predict", REQUEST.headers, REQUEST.body)
     assert requests_digest([moved], paths=False) == requests_digest([REQUEST], paths=False)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
+from pytest_servebench.load.limits import own_limit
 from pytest_servebench.load.tls import Tls
 
 EXAMPLES: Final = (
@@ -127,6 +128,7 @@ class Dialer:
         self._ssl = None if target.tls is None else target.tls.context()
         self._addresses: list[str] = []
         self._failure = ""
+        self._worked = ""  # the address of the last connection
 
     async def look_up(self) -> None:
         """Find the host's addresses; that there are none is met by every connection."""
@@ -145,14 +147,16 @@ class Dialer:
         """Return a new connection's protocol, made by ``make``.
 
         Raises:
-            OSError: there is no connection at any of the addresses; TLS's errors are such too. Its
-                ``errno`` is that of the last of them.
+            OSError: there is no connection at any of the addresses; TLS's errors are such too. It
+                is that of the address that has worked before, if any: another one, such as ``::1``
+                where there is no IPv6, says nothing of the server. Else it is of the last address
+                that this machine could try.
         """
         target = self._target
         if target.unix_socket is not None:
             return (await self._loop.create_unix_connection(make, target.unix_socket))[1]
         name = target.tls_name
-        failure = ConnectionError(self._failure)
+        failures: dict[str, OSError] = {}
         for address in list(self._addresses):
             opening = self._loop.create_connection(
                 make, address, target.port, ssl=self._ssl, server_hostname=name
@@ -163,13 +167,23 @@ class Dialer:
                 _, protocol = await asyncio.wait_for(opening, limit)
             except (OSError, TimeoutError) as error:
                 # As text: the exception would keep this call's frame alive.
-                failure = ConnectionError(
+                failures[address] = ConnectionError(
                     explained(error) or f"{address}: no connection within {limit:g} s"
                 )
-                failure.errno = getattr(error, "errno", None)
+                failures[address].errno = getattr(error, "errno", None)
                 continue
             # The next connection tries first what worked.
             self._addresses.remove(address)
             self._addresses.insert(0, address)
+            self._worked = address
             return protocol
-        raise failure
+        try:
+            raise self._most_telling(failures)
+        finally:
+            failures.clear()  # the error has this frame, and would live as long as itself
+
+    def _most_telling(self, failures: Mapping[str, OSError]) -> OSError:
+        if self._worked in failures:
+            return failures[self._worked]
+        tried = [one for one in failures.values() if own_limit(one) is None]
+        return (tried or [*failures.values()] or [ConnectionError(self._failure)])[-1]

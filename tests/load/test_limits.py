@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import resource
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -106,3 +107,55 @@ def test_a_dialer_tells_the_errors_number_whatever_the_address() -> None:
         return caught.value
 
     assert asyncio.run(dial()).errno == errno.ECONNREFUSED
+
+
+class Addresses:
+    """An event loop with some addresses, each of which may fail by an error's number."""
+
+    def __init__(self, **failures: int) -> None:
+        self.failures = failures
+
+    async def getaddrinfo(self, *_: object, **__: object) -> list[tuple[object, ...]]:
+        return [(2, 1, 6, "", (address, 80)) for address in self.failures]
+
+    async def create_connection(
+        self, make: Callable[[], object], address: str, *_: object, **__: object
+    ) -> tuple[None, object]:
+        if number := self.failures[address]:
+            raise OSError(number, address)
+        return None, make()
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        # Without IPv6, its address cannot be had, whatever the server does.
+        ({"v4": 0, "v6": 0}, {"v4": "ECONNREFUSED", "v6": "EADDRNOTAVAIL"}, "ECONNREFUSED"),
+        ({"v6": "EADDRNOTAVAIL", "v4": 0}, {"v6": "EADDRNOTAVAIL", "v4": "ECONNREFUSED"},
+         "ECONNREFUSED"),
+        # The server listens on one address alone, for which no ports are left.
+        ({"v6": "ECONNREFUSED", "v4": 0}, {"v6": "ECONNREFUSED", "v4": "EADDRNOTAVAIL"},
+         "EADDRNOTAVAIL"),
+        (None, {"v4": "ECONNREFUSED", "v6": "EADDRNOTAVAIL"}, "ECONNREFUSED"),
+        (None, {"v4": "EMFILE", "v6": "EMFILE"}, "EMFILE"),
+    ],
+)  # fmt: skip
+def test_of_several_addresses_the_one_that_is_the_servers_tells(
+    before: dict[str, str | int] | None, now: dict[str, str | int], told: str
+) -> None:
+    def numbers(failures: dict[str, str | int]) -> dict[str, int]:
+        return {name: getattr(errno, one) if isinstance(one, str) else one
+                for name, one in failures.items()}  # fmt: skip
+
+    async def dial() -> OSError:
+        loop = Addresses(**numbers(before or now))
+        dialer = Dialer(Target("server", 80), loop)  # type: ignore[arg-type]
+        await dialer.look_up()
+        if before:
+            await dialer.open(asyncio.Protocol)
+            loop.failures = numbers(now)
+        with pytest.raises(OSError) as caught:  # noqa: PT011 - its number is what is looked at
+            await dialer.open(asyncio.Protocol)
+        return caught.value
+
+    assert errno.errorcode[asyncio.run(dial()).errno or 0] == told

@@ -271,6 +271,10 @@ MOONCAKE = "\n".join(
          '{"id": 3, "at": "2026-01-31T09:30:00.75"}\n\n{"id": 4, "at": "2026-01-31T09:30:02"}\n',
          "@column=at"),
         ("[0.0, 0.25, 0.75, 2.0]", ""),
+        ("0.0,17\n0.25,19\n0.75,18\n2.0,17\n", ""),
+        ("1,0.0\n2,0.25\n3,0.75\n4,2.0\n", "@column=2"),
+        ("ts\n1700000000000000000\n1700000000250000000\n1700000000750000000\n1700000002000000000",
+         ""),
         ('[{"ts": 0.0}, {"ts": 0.25}, {"ts": 0.75}, {"ts": 2.0}]', ""),
     ],
 )  # fmt: skip
@@ -306,7 +310,14 @@ def test_a_trace_as_it_comes(tmp_path: Path, content: str | bytes, suffix: str) 
         ("2026-01-31 10:00\n2026-01-31 10:00:01Z\n", "some have none"),
         ("2026-01-31 10:00\n5\n", "some are numbers"),
         ("01/31/2026 10:00\n01/31/2026 10:01\n", "ISO 8601"),
+        # The number of a line, or the time? Two columns, or a decimal comma?
+        ("1,0.0\n2,0.25\n3,0.75\n", "@column=1"),
+        ("0,03\n0,51\n1,02\n", "decimals with a point"),
+        ("time\n0,03\n0,51\n", "line 2: .* decimals with a point"),
+        ("2026-01-31 10:00:00,030 GET /\n2026-01-31 10:00:00,060 GET /\n", "with a point"),
         # Seconds or milliseconds?
+        ("ts\n0\n103\n250\n", "@unit=ms"),
+        ("times\n0\n103\n250\n", "@unit=ms"),
         ("0\n103\n250\n", "@unit=ms"),
         ("0\n12.5\n250.75\n", "@unit=ms"),
         (b"0\n1\0\n2\n", "not a text file"),

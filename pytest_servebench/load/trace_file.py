@@ -36,11 +36,13 @@ _BOMS: Final = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff"
 _TIME_NAMES: Final = ("timestamp", "time", "arrival_time", "arrival", "arrived_at", "ts")
 _LIKE_TIME: Final = re.compile(r"time|arriv|stamp|\bts\b", re.IGNORECASE)
 _UNIT_IN_NAME: Final = re.compile(
-    r"(?:[\W_]|(?<=[a-z])(?=[A-Z]))"
+    r"(?:[\W_]|(?-i:(?<=[a-z])(?=[A-Z])))"
     r"(s|secs?|seconds?|ms|msecs?|millis|milliseconds?|us|µs|micros|microseconds?|ns|nanos"
     r"|nanoseconds?)[\W_]*$",
     re.IGNORECASE,
 )
+_WHOLE_SECONDS: Final = re.compile(r":\d\d$")
+_MILLISECONDS: Final = re.compile(r"\d{3}(?!\d)")  # what follows the comma in the times of logs
 _WORDS: Final = {"s": "s", "micro": "us", "m": "ms", "u": "us", "µ": "us", "n": "ns"}
 _FORMATS: Final = (
     # Public traces whose files do not tell the unit, by names that only they have.
@@ -158,10 +160,17 @@ def _of_rows(
     if len(names) == 1 and len(rows) > 1 and not any(map(_is_time, rows[1][1])):
         names = []  # not a heading, but text
     place = _place(path, names, len(first), column)
+    if not names and not column:
+        _refuse_unnamed(path, [row for _, row in rows])
     cells = []
     for line, row in rows[1:] if names else rows:
         if place >= len(row):
             raise ValueError(f"{path}, line {line}: has no column {place + 1}")
+        if len(names) == 1 and len(row) > 1:
+            raise ValueError(
+                f"{path}, line {line}: has {len(row)} columns where the heading has one; write "
+                "decimals with a point, or separate the columns by ';'"
+            )
         # A comma can be a decimal one where it separates nothing.
         cells.append((line, row[place].replace(",", ".") if delimiter == ";" else row[place]))
     name = names[place] if names else ""
@@ -179,6 +188,26 @@ def _place(path: Path, names: Sequence[str], width: int, column: str) -> int:
     if len(names) < 2:
         return 0  # the only one, or the first where there is no heading
     return names.index(_time_name(path, names))
+
+
+def _refuse_unnamed(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    """Raise ``ValueError`` if the first of several columns may be a number of the line, or a part.
+
+    A comma may be meant as a decimal one, in numbers and in the times of logs.
+    """
+    if not all(len(row) > 1 for row in rows):
+        return
+    if all(row[0].isdecimal() for row in rows):
+        doubtful = any(all(map(_is_time, column)) for column in zip(*(row[1:] for row in rows)))  # noqa: B905
+    else:
+        doubtful = all(_WHOLE_SECONDS.search(row[0]) for row in rows) and all(
+            _MILLISECONDS.match(row[1]) for row in rows
+        )
+    if doubtful:
+        raise ValueError(
+            f"{path}: {_columns((), min(map(len, rows)))}, and the first may not be the time: name "
+            "it by @column=1 or another number; or write decimals with a point"
+        )
 
 
 def _time_name(path: Path, names: Sequence[str]) -> str:

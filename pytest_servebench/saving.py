@@ -44,7 +44,8 @@ def end_run(session: ServebenchSession, progress: Progress) -> bool:
     with session.attempt("a server", failure="could not be stopped"):
         session.servers.stop_all()
     if logs := session.server_logs():
-        with session.attempt("the servers' logs without keys"):
+        remedy = "look for keys in them before you pass them on"
+        with session.attempt("the servers' logs without keys", remedy):
             scrub(logs.rglob("*.log"))  # those of kinds that are not ours too
     if session.results:
         with progress.shown("saving the run, its plots and its page"):

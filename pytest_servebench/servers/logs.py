@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -84,13 +83,24 @@ def tail(paths: Sequence[Path]) -> str:
 
 
 def scrub(paths: Iterable[Path]) -> None:
-    """Replace secrets in files that are kept, should the server or its model have logged them."""
+    """Replace secrets in files that are kept, should the server or its model have logged them.
+
+    Raises:
+        OSError: one cannot be read or written again, and may hold secrets; the others hold none.
+    """
+    failure: OSError | None = None
     for path in paths:
-        with suppress(OSError):
+        try:
             if any(redact_bytes(part) != part for part in _parts(path)):
                 with whole_file(path) as file:
                     file.writelines(map(redact_bytes, _parts(path)))
                     os.fchmod(file.fileno(), path.stat().st_mode)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 def _parts(path: Path) -> Iterator[bytes]:

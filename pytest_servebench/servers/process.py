@@ -195,7 +195,8 @@ class ServerProcess:
             self._sweep()
         if self._supervisor.stdout is not None:
             self._supervisor.stdout.close()
-        logs.scrub(self.log_files)
+        with contextlib.suppress(OSError):  # the end of the session tries again, and tells
+            logs.scrub(self.log_files)
 
     def _await_start(self) -> None:
         deadline = time.monotonic() + _START_LIMIT

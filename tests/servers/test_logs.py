@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import resource
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_servebench.files import whole_file
 from pytest_servebench.redaction import hide
 from pytest_servebench.servers import logs
 from pytest_servebench.servers.logs import (
@@ -152,3 +155,21 @@ def test_secrets(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_bytes() == b"\xff key=[key hidden], [key hidden]\n"
     assert (tmp_path / "log").stat().st_mode & 0o777 == 0o640
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+def test_a_log_that_keeps_its_keys_is_told_and_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide("q7-XvPz-9f31")
+    for name in "ab":
+        (tmp_path / name).write_bytes(b"key=q7-XvPz-9f31\n")
+
+    def full(path: Path, **_: object) -> Any:
+        if path.name == "a":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole_file(path)
+
+    monkeypatch.setattr("pytest_servebench.servers.logs.whole_file", full)
+    with pytest.raises(OSError, match="No space"):
+        scrub([tmp_path / "a", tmp_path / "b"])
+    assert (tmp_path / "b").read_bytes() == b"key=[key hidden]\n"

@@ -10,9 +10,10 @@ interval of what was measured meets it, *failed* if none of it does, and *inconc
   really had, so that the luck of the schedule (10 arrivals/s for 15 s are 150 give or take 24) is
   not taken for the server's.
 
-Every clause is judged twice: with the latencies as measured, from the schedule, and with the
-generator's own lag taken off each of them. Where both say the same, lateness has done nothing to
-the verdict; where they do not, the clause is *invalid*, and no other is touched by that.
+Every clause is judged twice: with the latencies as measured, from the schedule, and with all that
+the generator's own lag may have added taken off each of them. Where both say the same, lateness has
+done nothing to the verdict; where they do not, the clause is *invalid*, and no other is touched by
+that.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from pytest_servebench.results import CaseResult, Run
 from pytest_servebench.slo import judge, overall, parse_slo
 from pytest_servebench.stats import summarize
 from tests.conftest import RunBench
-from tests.simulated import case, steady
+from tests.simulated import case, steady, waits
 from tests.test_plugin import saved
 
 MAX_LAG = 0.010
@@ -99,6 +99,43 @@ def test_what_is_dropped_behind_a_bunch_is_not_blamed_on_the_server() -> None:
     assert verdicts(result, "success_rate>=50%") == ["passed"]
 
 
+def queue_behind_pauses(service: float, pauses: int, pause: float, seed: int) -> Records:
+    """Return a minute of a server with one place at 60/s; the generator pauses now and then."""
+    dice = np.random.default_rng(seed)
+    arrivals = np.cumsum(dice.exponential(1 / 60, 5000))
+    arrivals = arrivals[arrivals < 60]
+    enqueued = arrivals.copy()
+    for begin in np.linspace(1, 58, pauses):
+        enqueued[(arrivals >= begin) & (arrivals < begin + pause)] = begin + pause
+    services = service * dice.uniform(0.8, 1.2, len(arrivals))
+    sent = enqueued + waits(enqueued, services)
+    rows = steady(np.full(len(arrivals), service), 60.0)
+    whole = [(each * 1e9).astype(np.int64) for each in (arrivals, enqueued, sent, sent + services)]
+    scheduled, taken, begun, done = whole
+    return dataclasses.replace(
+        rows, window=60_000_000_000, scheduled=scheduled, enqueued=taken, dequeued=begun,
+        sent=begun, first_byte=done, done=done,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_waits_behind_a_bunch_is_not_blamed_on_the_server(seed: int) -> None:
+    punctual = measured(queue_behind_pauses(0.008, 1, 0.0, seed), 60.0)
+    assert verdicts(punctual, "p99<150ms", "p95<80ms") == ["passed", "passed"]
+    # One arrival in twenty is late, and the last of each bunch by little: but they all wait.
+    result = measured(queue_behind_pauses(0.008, 12, 0.3, seed), 60.0)
+    assert verdicts(result, "p99<150ms", "p95<80ms") == ["invalid", "invalid"]
+    assert verdicts(result, "p50<100ms", "p50<5ms") == ["passed", "failed"]
+
+
+@pytest.mark.parametrize(("pauses", "pause"), [(200, 0.015), (10, 0.2)])
+def test_a_slow_server_is_failed_though_much_waits_behind_bunches(
+    pauses: int, pause: float
+) -> None:
+    result = measured(queue_behind_pauses(0.012, pauses, pause, 0), 60.0)
+    assert verdicts(result, "p50<10ms", "mean<10ms") == ["failed", "failed"]
+
+
 def test_drops_of_an_overloaded_server_are_its_own() -> None:
     # One late arrival can have cost one drop: not the thousand that follow.
     rows = late(STEADY, np.where(np.arange(2000) == 100, 0.05, 1e-4))
@@ -126,7 +163,9 @@ def test_without_lag_is_a_bound(requests: list[tuple[int, int, Outcome, bool]]) 
     punctual = rows.without_lag(MAX_LAG)
     assert (punctual.latency() <= rows.latency()).all()
     both = rows.ok & punctual.ok
-    assert punctual.latency()[both] == pytest.approx((latency / 1e3)[both])
+    # Of what a request waited behind others that were late, nobody knows the share.
+    assert (punctual.latency()[both] <= (latency / 1e3)[both] + 1e-9).all()
+    assert (punctual.latency()[both] >= min(latency[both], default=0) / 1e3 - 1e-9).all()
     spared = punctual.ok & ~rows.ok
     assert (rows.outcome[spared] == Outcome.DROPPED).all()
     assert spared.sum() <= (lag / 1e3 > MAX_LAG).sum()
@@ -193,6 +232,10 @@ def test_no_point_is_given_by_lateness() -> None:
 # -- measured again -------------------------------------------------------------------------------
 
 
+CALM = "--servebench-max-lag=5000"
+"""The noise of the machine that tests run on is not theirs."""
+
+
 class Noise:
     """Spoils the first few measurements."""
 
@@ -219,7 +262,7 @@ def test_what_noise_spoiled_is_measured_again(
     run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise = Noise(monkeypatch, spoils=1)
-    result = run_bench("--servebench-slo=p50<5s", "--servebench-page=true")
+    result = run_bench(CALM, "--servebench-slo=p50<5s", "--servebench-page=true")
     result.assert_outcomes(passed=1)
     assert len(noise.seeds) == 2
     assert len(set(noise.seeds)) == 1  # the same schedule
@@ -241,7 +284,7 @@ def test_the_last_attempt_counts(
     run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, retries: int
 ) -> None:
     noise = Noise(monkeypatch, spoils=9)
-    result = run_bench(f"--servebench-retries={retries}")
+    result = run_bench(CALM, f"--servebench-retries={retries}")
     result.assert_outcomes(failed=1)
     assert len(noise.seeds) == retries + 1
     result.stdout.fnmatch_lines([f"*InvalidMeasurementError: *noise {retries + 1}*"])
@@ -256,7 +299,7 @@ def test_a_clause_that_lateness_decides_is_measured_again(
 ) -> None:
     noise = Noise(monkeypatch, spoils=2, how="clause")
     # As measured the SLO is broken; without lag, it would have been met twice.
-    result = run_bench("--servebench-slo=p50<1us")
+    result = run_bench(CALM, "--servebench-slo=p50<1us")
     result.assert_outcomes(failed=1)
     assert len(noise.seeds) == 3
     (found,) = saved(pytester)[1]["servebench"]["cases"]
@@ -269,7 +312,7 @@ def test_a_clause_that_stays_undecided_ends_as_an_error(
     run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Noise(monkeypatch, spoils=9, how="clause")
-    result = run_bench("--servebench-slo=p50<1us", "--servebench-slo=p99<5s")
+    result = run_bench(CALM, "--servebench-slo=p50<1us", "--servebench-slo=p99<5s")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*InvalidMeasurementError*p50<1us*"])
     (found,) = saved(pytester)[1]["servebench"]["cases"]
@@ -282,7 +325,7 @@ def test_what_is_broken_whatever_lateness_did_gets_no_second_chance(
     run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise = Noise(monkeypatch, spoils=1, how="clause")
-    result = run_bench("--servebench-slo=p50<1us", "--servebench-slo=p99<1us")
+    result = run_bench(CALM, "--servebench-slo=p50<1us", "--servebench-slo=p99<1us")
     result.assert_outcomes(failed=1)
     assert len(noise.seeds) == 1
     (found,) = saved(pytester)[1]["servebench"]["cases"]
@@ -298,10 +341,11 @@ def test_a_check_in_the_test_that_lateness_decides_is_an_error(
 ) -> None:
     Noise(monkeypatch, spoils=9, how="clause")
     result = run_bench(
+        CALM,
         test="""
         def test_load(model_server, poisson_load):
             poisson_load(model_server).check("p50<1us")
-    """
+    """,
     )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*InvalidMeasurementError*p50<1us*"])

@@ -128,21 +128,45 @@ class Records:
     ) -> Records:
         """Return what the server would have shown, at best, to a generator that was never late.
 
-        Each request is done earlier by its own lag, and by the seconds for which its answer had
-        lain ``unread``, but never before it was sent. Late arrivals come in a bunch, which may fill
-        the buffer: each arrival that was more than ``tolerated`` seconds late can have cost one
-        drop at most until a worker is idle again, and that one counts as answered at once.
+        Each request is done earlier by the seconds for which its answer had lain ``unread``, but
+        never before it was sent; and by the largest lag of those that it may have waited behind,
+        its own among them, but not faster than the fastest: a queue whose arrivals come earlier by
+        so much is done with each of them earlier by so much at most.
+
+        Late arrivals come in a bunch, which may fill the buffer, too: each arrival that was more
+        than ``tolerated`` seconds late can have cost one drop at most until a worker is idle again,
+        and that one counts as answered at once.
         """
         lag = np.where(self.enqueued == NEVER, 0, self.enqueued - self.scheduled)
         read = self.done.copy()
         for index, seconds in unread.items():
             read[index] = max(read[index] - int(seconds * 1e9), self.sent[index])
-        done = np.where(self.done == NEVER, NEVER, read - lag)
+        fastest = (read - self.sent)[self.ok].min() if self.ok.any() else 0
+        ahead = np.maximum(read - self._lag_ahead(lag), self.scheduled + fastest)
+        done = np.where(self.done == NEVER, NEVER, np.minimum(read - lag, ahead))
         spared = self._dropped_by_bunches(lag > tolerated * 1e9)
         outcome = self.outcome.copy()
         outcome[spared] = Outcome.OK
         done[spared] = self.scheduled[spared]
         return replace(self, done=done, outcome=outcome)
+
+    def _lag_ahead(self, lag: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the largest lag of the arrivals that may still have been in a request's way.
+
+        A bunch is over when an arrival finds no more requests under way than half of all do: from
+        there on, the server is as busy as ever.
+        """
+        if not len(self):
+            return lag
+        taken = self.enqueued != NEVER
+        ended = np.sort(self.done[taken & (self.done != NEVER)])
+        before = np.cumsum(taken) - taken
+        under_way = before - np.searchsorted(ended, self.enqueued, "right")
+        usual = under_way <= np.median(under_way[taken]) if taken.any() else taken
+        # A running maximum that begins anew with each: in steps that no lag can reach.
+        steps = np.cumsum(usual) * (lag.max() + 1)
+        largest: npt.NDArray[np.int64] = np.maximum.accumulate(steps + lag) - steps
+        return largest
 
     def _dropped_by_bunches(self, late: npt.NDArray[np.bool_]) -> list[int]:
         dropped = np.equal(self.outcome, Outcome.DROPPED)

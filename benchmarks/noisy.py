@@ -80,9 +80,7 @@ def _run(command: Sequence[str]) -> tuple[int, str, int]:
     again = sum("└" in line and "attempt" in line for line in lines)
     if ended.returncode:
         print(ended.stdout, flush=True)
-    summaries = [
-        line for line in lines if " in " in line and ("passed" in line or "failed" in line)
-    ]
+    summaries = [line for line in lines if _SUMMARY.search(line)]
     return ended.returncode, (summaries or lines or ["no output"])[-1].strip("= "), again
 
 

@@ -72,7 +72,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Difference:
-    """Why two runs are no equals: a key of :data:`ALLOWABLE`, and one line for people."""
+    """Why two runs are not comparable: a key of :data:`ALLOWABLE`, and one line for people."""
 
     about: str
     text: str
@@ -99,7 +99,7 @@ def match(base: Run, new: Run) -> tuple[Pair, ...]:
 
 
 def differences(base: Run, new: Run) -> tuple[Difference, ...]:
-    """Return all that makes the runs no equals, each in one line with what both sides have."""
+    """Return all that makes the runs differ, each in one line with what both sides have."""
     found = [
         *_unfinished(base, new),
         *_unmatched(base, new),

@@ -184,6 +184,23 @@ def test_a_session_that_is_interrupted_before_its_first_case_leaves_no_directory
     assert list((pytester.path / "servebench_results").iterdir()) == []
 
 
+def test_what_went_wrong_is_told_without_any_case_too(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        import pytest
+        from pytest_servebench.state import session_of
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_sessionfinish(session):
+            def stop_all():
+                raise RuntimeError("it hangs")
+            session_of(session.config).servers.stop_all = stop_all
+        """
+    )
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    result.stdout.fnmatch_lines(["servebench: a server could not be stopped: *it hangs*"])
+
+
 def test_what_a_session_without_cases_leaves_is_listed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

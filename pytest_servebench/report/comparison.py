@@ -297,7 +297,7 @@ def conclusion(comparison: Comparison) -> str:
 
 
 def remedy(comparison: Comparison, refused: Sequence[Difference]) -> str:
-    """Return how runs that are no equals can be compared all the same; empty if they cannot."""
+    """Return how runs that differ can be compared all the same; empty if they cannot."""
     words = dict.fromkeys(one.about for one in refused if one.about in ALLOWABLE)
     if not words or not comparison.cases:
         return ""

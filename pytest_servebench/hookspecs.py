@@ -32,10 +32,11 @@ def pytest_servebench_requests(
 @pytest.hookspec
 def pytest_servebench_check_answer(
     item: pytest.Item, server: RunningServer, request: HttpRequest, answer: HttpAnswer
-) -> None:
+) -> bool | None:
     """Raise ``BadResponseError`` where a 2xx answer is wrong; called after the load, for a sample.
 
-    It comes on top of the comparison with the model's predictions.
+    Returning ``False`` says so too, without a reason. It comes on top of the
+    comparison with the model's predictions.
     """
 
 

@@ -102,7 +102,8 @@ class PoissonLoad:
             requests: what to send in place of predictions of the model; each arrival takes one at
                 random.
             check: called after the load with a request and its 2xx answer, for a sample of them;
-                raises :class:`~pytest_servebench.errors.BadResponseError` where it is wrong.
+                raises :class:`~pytest_servebench.errors.BadResponseError` where it is wrong, or
+                returns ``False``.
             arrivals: how requests arrive, such as ``"gamma:4"``; of ``--servebench-arrivals`` if
                 it is not given, which is a Poisson process if that is not given either.
             name: of a server that is given by URL, for tables, plots and saved runs. Servers of one
@@ -250,9 +251,10 @@ class PoissonLoad:
             sent = sent.checked_by(check)
 
         def ask_hooks(request: HttpRequest, answer: HttpAnswer) -> None:
-            hook.pytest_servebench_check_answer(
+            for returned in hook.pytest_servebench_check_answer(
                 item=self._item, server=server, request=request, answer=answer
-            )
+            ):
+                traffic.heed(returned)
 
         return sent.checked_by(ask_hooks)
 

@@ -11,7 +11,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import takewhile
 from typing import Final
@@ -128,17 +128,33 @@ def hide_headers(headers: Iterable[tuple[str, str]]) -> None:
 
 def hide_url(url: str) -> None:
     """Hide the password and the keys in a URL or in the path of a request."""
+    for secret, shortest in _of_url(url):
+        hide(secret, shortest=shortest)
+        hide(unquote(secret), shortest=shortest)
+
+
+def without_keys(url: str) -> str:
+    """Return a URL that a server gave without the password and the keys in it."""
+    for secret, shortest in _of_url(url):
+        if len(secret) >= shortest:
+            url = url.replace(secret, HIDDEN)
+    return url
+
+
+def _of_url(url: str) -> Iterator[tuple[str, int]]:
+    """Yield what is a secret in a URL as it stands there, if it has so many characters."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return
     user, _, password = parts.netloc.rpartition("@")[0].partition(":")
-    hide(password or user)
-    for part in parts.query.split("&"):
+    yield password or user, _SHORTEST
+    for part in (*parts.query.split("&"), *parts.fragment.split("&")):
         name, _, value = part.partition("=")
-        if (certain := _NAMES.fullmatch(unquote(name))) or _GUESSED.search(unquote(name)):
-            for form in (value, unquote(value)):
-                hide(form, shortest=_SHORTEST if certain else _SHORTEST_GUESSED)
+        if _NAMES.fullmatch(unquote(name)):
+            yield value, _SHORTEST
+        elif _GUESSED.search(unquote(name)):
+            yield value, _SHORTEST_GUESSED
 
 
 def redact(text: str) -> str:

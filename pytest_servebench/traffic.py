@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,10 +23,14 @@ from pytest_servebench.protocols.predictions import disagreement
 from pytest_servebench.report.text import clean
 from pytest_servebench.workload import requests_digest
 
-AnswerCheck = Callable[[HttpRequest, HttpAnswer], None]
-"""Raises where an answer is wrong: ``BadResponseError`` with the reason, or anything else."""
+AnswerCheck = Callable[[HttpRequest, HttpAnswer], bool | None]
+"""Raises where an answer is wrong: ``BadResponseError`` with the reason, or anything else.
+
+It may also return ``False``.
+"""
 
 _GIVE_A_LIST = 'give a list of HttpRequest, such as [HttpRequest("POST", "/predict", body=b"...")]'
+_BOOLEANS: Final = ("bool", "bool_")  # Python's own and NumPy's
 _RESERVED = {"host", "content-length", "transfer-encoding", "connection"}
 _KEPT_REASONS: Final = 50  # a check may word each wrong answer differently
 
@@ -55,9 +60,26 @@ class Traffic:
 
         def both(index: int, answer: HttpAnswer) -> None:
             self.check(index, answer)
-            further(self.requests[index], answer)
+            heed(further(self.requests[index], answer))
 
         return dataclasses.replace(self, check=both)
+
+
+def heed(returned: object) -> None:
+    """Take what a check of an answer returned: nothing, if it is content.
+
+    Raises:
+        BadResponseError: it says that the answer is wrong, or it has not run.
+    """
+    if type(returned).__name__ in _BOOLEANS and not returned:
+        raise BadResponseError("the check returned False")
+    if inspect.isawaitable(returned) or inspect.isgenerator(returned):
+        if inspect.iscoroutine(returned):
+            returned.close()  # or Python warns of it, at any time
+        raise BadResponseError(
+            f"the check returned a {type(returned).__name__}, and has not run: make it a plain "
+            "function, without async and yield"
+        )
 
 
 def of_model(model: ServedModel, protocol: PredictionProtocol) -> Traffic:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pytest_servebench.errors import OptionError
+from pytest_servebench.errors import BadResponseError, OptionError
 from pytest_servebench.load.target import Target
-from pytest_servebench.protocols.base import HttpRequest
+from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.protocols.torchserve import TorchServeRest
 from pytest_servebench.servers.ports import free_ports
 from pytest_servebench.traffic import of_requests, request_bytes
@@ -142,6 +142,46 @@ def test_an_answer_that_fails_its_check_is_a_bad_response(
     assert number == case["summary"]["arrivals"]
     assert case["failures"] == {"bad_response: not what I ordered": number}
     result.stdout.fnmatch_lines([f"*{number} x bad_response: not what I ordered*"])
+
+
+@pytest.mark.parametrize(
+    ("check", "words"),
+    [
+        ("async def check(*_): raise BadResponseError", "coroutine, and has not run"),
+        ("def check(*_): yield", "generator, and has not run"),
+        ("def check(*_): return False", "the check returned False"),
+        ("import numpy\n\ndef check(*_): return numpy.zeros(2).any()", "returned False"),
+        ("def check(*_): return True", ""),
+    ],
+)
+def test_a_check_that_does_not_raise(check: str, words: str) -> None:
+    space: dict[str, Any] = {"BadResponseError": BadResponseError}
+    exec(check, space)
+    answer = HttpAnswer(200, b"")
+    checked = of_requests([HttpRequest("GET", "/")]).checked_by(space["check"])
+    if not words:
+        checked.check(0, answer)
+        return
+    with pytest.raises(BadResponseError, match=words):
+        checked.check(0, answer)
+
+
+def test_a_hook_that_says_false(run_bench: RunBench, echo: Any) -> None:
+    url, _ = echo
+    result = run_bench(
+        conftest="""
+        def pytest_servebench_check_answer(answer):
+            return b"?" in answer.body
+        """,
+        test=f"""
+        from pytest_servebench import HttpRequest
+
+        def test_load(poisson_load):
+            poisson_load({url!r}, requests=[HttpRequest("POST", "/", body=b"x")])
+        """,
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*x bad_response: the check returned False*"])
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from pytest_servebench.errors import BadResponseError, OptionError, ServebenchWa
 from pytest_servebench.json_text import to_json
 from pytest_servebench.protocols.base import HttpRequest
 from pytest_servebench.protocols.predictions import excerpt
-from pytest_servebench.redaction import HIDDEN, _Secrets, hide, redact, redact_bytes
+from pytest_servebench.redaction import HIDDEN, _Secrets, hide, redact, redact_bytes, without_keys
 from pytest_servebench.report.text import clean, harmless, wrapped
 from tests.conftest import RunBench
 
@@ -87,6 +87,19 @@ def test_keys_in_a_path(path: str) -> None:
     with pytest.raises(OptionError) as caught:
         raise OptionError(f"{request!r} of {path} cannot be sent.")
     assert "QQwwEE" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://me:pa55@h/new?token=QQwwEE&a=1", f"https://me:{HIDDEN}@h/new?token={HIDDEN}&a=1"),
+        ("/login?next=/p#access_token=QQwwEEQQ", f"/login?next=/p#access_token={HIDDEN}"),
+        ("/login?lang=en#top", "/login?lang=en#top"),
+        ("http://[", "http://["),
+    ],
+)
+def test_keys_in_a_url_that_a_server_gave(url: str, shown: str) -> None:
+    assert without_keys(url) == shown
 
 
 @pytest.mark.parametrize(

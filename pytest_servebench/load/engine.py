@@ -22,6 +22,7 @@ from pytest_servebench.load.room import Room
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Dialer
 from pytest_servebench.load.worker import FREE, Worker
+from pytest_servebench.redaction import without_keys
 
 _clock = time.monotonic_ns
 _NS: Final = 1_000_000_000
@@ -347,5 +348,5 @@ def _refusal(status: int, head: bytes) -> str:
     aim = _LOCATION.search(head) if 300 <= status < 400 else None
     if aim is None:
         return f"status {status}"
-    text = aim[1].decode("latin-1").strip()
+    text = without_keys(aim[1].decode("latin-1").strip())
     return f"status {status}, Location: {text[:_LONGEST_AIM]}{'…' * (len(text) > _LONGEST_AIM)}"

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import psutil
 
+from pytest_servebench.load.limits import own_limit
 from pytest_servebench.load.target import Target, explained
 
 LOOPBACK = "127.0.0.1"
@@ -42,11 +43,18 @@ def listens(pids: Iterable[int], port: int) -> bool:
 
 def accepts(target: Target, timeout: float) -> bool:
     """Tell whether somebody accepts connections there within ``timeout`` seconds."""
-    return refusal(target, timeout) is None
+    try:
+        return refusal(target, timeout) is None
+    except OSError:
+        return False
 
 
 def refusal(target: Target, timeout: float) -> str | None:
-    """Return why no connection is accepted there within ``timeout`` seconds; ``None`` if one is."""
+    """Return why no connection is accepted there within ``timeout`` seconds; ``None`` if one is.
+
+    Raises:
+        OSError: a limit of this machine is in the way, so that nothing is known of the server.
+    """
     try:
         if target.unix_socket is not None:
             with socket.socket(socket.AF_UNIX) as link:
@@ -56,4 +64,6 @@ def refusal(target: Target, timeout: float) -> str | None:
         with socket.create_connection((target.host, target.port), timeout=timeout):
             return None
     except OSError as error:
+        if own_limit(error) is not None:
+            raise
         return explained(error).lower()

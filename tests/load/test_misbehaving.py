@@ -180,6 +180,16 @@ def test_outcome(behaviour: Behaviour, outcome: str) -> None:
         assert_all(load(port), outcome)
 
 
+def test_where_a_redirect_leads_is_told_without_its_keys() -> None:
+    answer = OK.replace(b"200 OK\r\n", b"307 Moved\r\nLocation: /new?token=QQwwEE&a=1\r\n")
+    with serving(always(answer)) as port:
+        made = load(port)
+    (reason,) = made.failures
+    assert "QQwwEE" not in reason
+    assert "/new?token=" in reason
+    assert "&a=1" in reason
+
+
 @pytest.mark.parametrize(
     ("answer", "kept"),
     [

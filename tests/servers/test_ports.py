@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import os
 import socket
 
+import pytest
+
 from pytest_servebench.load.target import Target
-from pytest_servebench.servers.ports import accepts, free_ports, listens
+from pytest_servebench.servers.attached import AnyHttp, AttachedServer
+from pytest_servebench.servers.ports import accepts, free_ports, listens, refusal
 
 from .conftest import StartChild
 
@@ -27,6 +32,18 @@ def test_listens_tells_whose_port_it_is(start_child: StartChild) -> None:
         assert not listens([child.pid], port)
     assert not listens([os.getpid()], port)
     assert not accepts(Target("127.0.0.1", port), 5)
+
+
+def test_a_limit_of_this_machine_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_port(*_: object, **__: object) -> socket.socket:
+        raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+
+    monkeypatch.setattr(socket, "create_connection", no_port)
+    target = Target("127.0.0.1", 80)
+    with pytest.raises(OSError, match="Cannot assign"):
+        refusal(target, 5)
+    assert not accepts(target, 5)
+    AttachedServer("s", "s", target.url, AnyHttp(), _seen=-math.inf).check_alive()
 
 
 def test_a_process_that_is_gone_listens_nowhere() -> None:

@@ -10,6 +10,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+# Runs of pytest within a test ask for it by -p: it may have been imported for another test.
+pytest.register_assert_rewrite("tests.toy")
+
 ROOT = Path(__file__).parent.parent
 
 TEST_FILE = """

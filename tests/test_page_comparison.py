@@ -30,7 +30,7 @@ def compared(tmp_path: Path, *arguments: str, records: bool = True) -> tuple[int
                 case["records_file"] = f"records/{index}.npz"
                 rows = saved.queue(
                     "M/M/1", case["rate"] * 0.005, np.random.default_rng(index), number=1500,
-                    service=0.005, slower=slower,
+                    service=0.005, slower=slower, arrivals=7,
                 )  # fmt: skip
                 rows.save(path.parent / "records" / f"{index}.npz")
             path.write_text(json.dumps(data))

@@ -43,6 +43,8 @@ def case_logs(case: CaseResult, directory: Path) -> list[LogTail]:
 
 def _part_tail(part: LogPart, directory: Path) -> LogTail | None:
     """Return the last lines of a log's part; ``None`` where there is no such log or part."""
+    if part.before < 0 or part.added < 0:
+        return None
     last = part.before + part.added
     first = part.before + max(0, part.added - _LOG_LINES)
     try:

@@ -169,6 +169,7 @@ class PoissonLoad:
         info, show = session.describe(server), self._item.config.stash[PROGRESS]
         cell, number = cell_name(self._item.name), session.number(self._item.nodeid)
         spoilt: list[Attempt] = []
+        earlier: CaseResult | None = None
         while True:
             logged = session.log_lines.of(server.log_files)
             name = f"{cell}, {attempt_name(len(spoilt) + 1)}" if spoilt else cell
@@ -177,6 +178,11 @@ class PoissonLoad:
                 with show.load(name, number) as watch:
                     result = run_case(case, server, info, sent, self.turn.watching(watch))
             except InvalidMeasurementError as error:
+                if last and earlier is not None:
+                    # What was measured before is kept with its case, which is as invalid.
+                    return dataclasses.replace(
+                        earlier, invalid_reason=str(error), attempts=tuple(spoilt)
+                    )
                 if last:
                     raise
                 spoilt.append(Attempt(str(error)))
@@ -187,6 +193,7 @@ class PoissonLoad:
                 logs = session.log_parts(logged)
                 return dataclasses.replace(result, attempts=tuple(spoilt), logs=logs)
             spoilt.append(Attempt(reason, result.records_file))
+            earlier = result
 
     def _judged(self, result: CaseResult) -> CaseResult:
         """Return the result as it would be judged if the test ended now."""

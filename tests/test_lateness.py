@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pytest_servebench.baseline import Baseline
 from pytest_servebench.case_runner import run_case
 from pytest_servebench.compare import compare
+from pytest_servebench.errors import InvalidMeasurementError
 from pytest_servebench.evaluation import evaluate
 from pytest_servebench.gates import parse_gates
 from pytest_servebench.load.records import NEVER, Outcome, Records
@@ -355,3 +356,23 @@ def test_retries_must_be_a_whole_number(run_bench: RunBench) -> None:
     result = run_bench("--servebench-retries=-1")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--servebench-retries='-1'*0 or more*"])
+
+
+def test_attempts_are_kept_where_the_last_one_does_not_even_begin(
+    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = iter([None, InvalidMeasurementError("no start"), InvalidMeasurementError("again")])
+
+    def failing(load: Any, *arguments: Any) -> CaseResult:
+        if (error := next(attempts)) is not None:
+            raise error
+        return dataclasses.replace(run_case(load, *arguments), invalid_reason="noise")
+
+    monkeypatch.setattr("pytest_servebench.load_fixture.run_case", failing)
+    run_bench().assert_outcomes(failed=1)
+    directory, run = saved(pytester)
+    (found,) = run["servebench"]["cases"]
+    assert found["verdict"] == "invalid"
+    assert found["invalid_reason"] == "again"
+    assert [one["reason"] for one in found["attempts"]] == ["noise", "no start"]
+    assert (directory / found["attempts"][0]["records_file"]).is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -231,7 +232,14 @@ class PoissonLoad:
         if given is None:
             where = "@pytest.mark.servebench(arrivals=…)"
             given = marked_text(self._item, "arrivals")
+        if given is None:
+            return None
         if not isinstance(given, str):
+            if not all(hasattr(given, name) for name in ("schedule", "mean_rate", "check")):
+                raise OptionError(
+                    f"{where}: {reprlib.repr(given)} is no arrival process; give a text such as "
+                    '"gamma:4", or an object such as pytest_servebench.Gamma(4).'
+                )
             return given
         try:
             return parse_arrivals(given, self._item.path.parent)

@@ -166,6 +166,20 @@ def test_a_check_that_does_not_raise(check: str, words: str) -> None:
         checked.check(0, answer)
 
 
+def test_arrivals_that_are_none(run_bench: RunBench, echo: Any) -> None:
+    url, _ = echo
+    result = run_bench(
+        test=f"""
+        from pytest_servebench import HttpRequest
+
+        def test_load(poisson_load):
+            poisson_load({url!r}, requests=[HttpRequest("POST", "/", body=b"x")], arrivals=5)
+        """,
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*OptionError: poisson_load(arrivals=*5 is no arrival process*"])
+
+
 def test_a_hook_that_says_false(run_bench: RunBench, echo: Any) -> None:
     url, _ = echo
     result = run_bench(

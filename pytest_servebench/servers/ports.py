@@ -67,3 +67,5 @@ def refusal(target: Target, timeout: float) -> str | None:
         if own_limit(error) is not None:
             raise
         return explained(error).lower()
+    except UnicodeError:  # of the codec for names
+        return f"{target.host!r} cannot be a host's name"

@@ -46,5 +46,9 @@ def test_a_limit_of_this_machine_is_no_refusal(monkeypatch: pytest.MonkeyPatch) 
     AttachedServer("s", "s", target.url, AnyHttp(), _seen=-math.inf).check_alive()
 
 
+def test_a_name_that_no_host_can_have() -> None:
+    assert "name" in str(refusal(Target("a" * 64, 80), 5))
+
+
 def test_a_process_that_is_gone_listens_nowhere() -> None:
     assert not listens([2**22 + 1], 80)

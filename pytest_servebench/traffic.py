@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -113,7 +113,8 @@ def of_requests(requests: Iterable[HttpRequest]) -> Traffic:
     Raises:
         OptionError: they are no list of requests, there are none, or one of them cannot be sent.
     """
-    if isinstance(requests, (str, bytes, Mapping)) or not isinstance(requests, Iterable):
+    # The order of a set is another in each session, and so would be what is sent.
+    if isinstance(requests, (str, bytes, Mapping, Set)) or not isinstance(requests, Iterable):
         raise OptionError(f"requests={reprlib.repr(requests)}: {_GIVE_A_LIST}.")
     requests = tuple(requests)
     if not requests:

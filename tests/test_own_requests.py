@@ -569,6 +569,7 @@ def test_requests_that_cannot_be_sent(request_: Any) -> None:
         ("GET /", "requests='GET /': "),
         ({"/": b"body"}, "requests={'/': b'body'}: "),
         (7, "requests=7: "),
+        ({HttpRequest("GET", "/")}, "requests={HttpRequest("),
         ([HttpRequest("GET", "/"), "GET /"], "requests=: item 1 is 'GET /', which is no"),
     ],
 )

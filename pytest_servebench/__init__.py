@@ -15,7 +15,11 @@ if TYPE_CHECKING:
         InvalidMeasurementError,
         ServebenchError,
     )
-    from pytest_servebench.judgement import FailedRequestsWarning, InconclusiveWarning
+    from pytest_servebench.judgement import (
+        FailedRequestsWarning,
+        InconclusiveWarning,
+        NoLoadWarning,
+    )
     from pytest_servebench.load.arrivals import Constant, Gamma, Poisson, Ramp, Steps, Trace
     from pytest_servebench.load_fixture import LoadedCase, PoissonLoad
     from pytest_servebench.model import ServedModel
@@ -37,6 +41,7 @@ __all__ = [
     "InconclusiveWarning",
     "InvalidMeasurementError",
     "LoadedCase",
+    "NoLoadWarning",
     "Poisson",
     "PoissonLoad",
     "PredictionProtocol",
@@ -62,6 +67,7 @@ _HOMES = {
     "InconclusiveWarning": "judgement",
     "InvalidMeasurementError": "errors",
     "LoadedCase": "load_fixture",
+    "NoLoadWarning": "judgement",
     "Poisson": "load.arrivals",
     "PoissonLoad": "load_fixture",
     "PredictionProtocol": "protocols.base",

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from pytest_servebench import benchmark_bridge, judgement
+from pytest_servebench.judgement import NoLoadWarning
 from pytest_servebench.load_fixture import LOAD
+from pytest_servebench.own_warnings import warn
 from pytest_servebench.report.text import clean
 from pytest_servebench.results import CaseResult, TestOutcome
 from pytest_servebench.saving import keep
@@ -77,6 +79,14 @@ def decide(item: pytest.Item) -> None:
         pytest.fail(refusal, pytrace=False)
     if result is not None:
         judgement.apply(result, item, session_of(item.config).policy(result))
+
+
+def tell_unused(item: pytest.Item) -> None:
+    """Warn of a test that has passed and, though it asks for a load, has made none."""
+    load = item.stash.get(LOAD, None)
+    if load is not None and load.passed and load.case is None:
+        warn(item, NoLoadWarning("poisson_load made no load: nothing was measured. Call it, or "
+                                 "leave it out of the test's arguments."))  # fmt: skip
 
 
 def end_attempt(item: pytest.Item) -> None:

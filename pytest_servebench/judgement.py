@@ -24,6 +24,10 @@ class FailedRequestsWarning(ServebenchWarning):
     """Some requests failed, and no SLO says how many may."""
 
 
+class NoLoadWarning(ServebenchWarning):
+    """A test asks for a load and has made none."""
+
+
 def marked_slos(item: pytest.Item) -> tuple[Clause, ...]:
     """Return the clauses of the test's ``slo`` markers.
 

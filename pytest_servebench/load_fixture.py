@@ -80,6 +80,7 @@ class PoissonLoad:
         self.buffer_size = buffer_size
         self.repeat = repeat
         self.case: LoadedCase | None = None
+        self.passed = False  # whether the test function, without regard to the case, has
         self.settled = False  # whether the case is judged and recorded
         self.turn = Turn()
 

@@ -244,6 +244,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     finally:
         conclusion.end_attempt(item)
     conclusion.decide(item)
+    conclusion.tell_unused(item)
     return outcome
 
 
@@ -260,8 +261,10 @@ def pytest_runtest_makereport(
     with benchmark_bridge.others_hidden(item):
         report = yield
     load = item.stash.get(LOAD, None)
-    if load is not None and not (report.passed and load.case is None):
+    if load is not None:
         benchmark_bridge.excuse(load.benchmark)
+        if report.when == "call":
+            load.passed = report.passed
     make_harmless(report, loaded=cases.is_load(item))
     return report
 

@@ -179,6 +179,8 @@ class Connection(asyncio.Protocol):
             self._lose(Loss.BROKEN, _too_long("headers", self._terms.max_headers))
 
     def _read(self, data: bytes) -> None:
+        if self._lenient and not self._headers_done:
+            data = _with_one_length(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
@@ -195,7 +197,7 @@ class Connection(asyncio.Protocol):
             lenient_optional_cr_before_lf=True,
             lenient_chunked_length=True,
         )
-        self._parser.feed_data(self._data)
+        self._parser.feed_data(_with_one_length(self._data))
 
     def _take_answer(self, now: int, woken: bool) -> None:
         owner, transport = self._owner, self._transport
@@ -279,6 +281,17 @@ class Connection(asyncio.Protocol):
 def head_of(beginning: bytes) -> bytes:
     """Return status line and headers out of the beginning of an answer."""
     return _divided(beginning)[0]
+
+
+def _with_one_length(beginning: bytes) -> bytes:
+    """Return the beginning of an answer without repeats of the same length (RFC 9110, 8.6)."""
+    head, gap, rest = _divided(beginning)
+    lines: dict[bytes, bytes] = {}
+    for number, line in enumerate(head.split(b"\n")):
+        name, _, value = line.partition(b":")
+        length = name.strip().lower() == b"content-length"
+        lines.setdefault(value.strip() if length else b"\n%d" % number, line)
+    return b"\n".join(lines.values()) + gap + rest
 
 
 def _divided(data: bytes) -> tuple[bytes, bytes, bytes]:

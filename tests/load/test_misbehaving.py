@@ -277,6 +277,10 @@ CHUNKED = b"2\r\n{}\r\n0\r\n\r\n"
     "answer",
     [
         pytest.param(b"HTTP/1.1 200 OK\nContent-Length: 2\nX: y\n\n{}", id="bare-lf"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: 2\r\ncontent-length:  2\r\n\r\n{}",
+            id="same-length-twice",
+        ),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 2\nX: y\r\n\n{}", id="mixed-ends"),
         pytest.param(b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n" + CHUNKED, id="lf-chunked"),
         pytest.param(b"HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\nContent-Length: 2\n\n{}",

@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_awaiting", "_began", "_body", "_complete", "_data", "_headers_done", "_keep", "_lenient",
-        "_owner", "_parser", "_size", "_surplus", "_terms", "_transport",
+        "_owner", "_parser", "_size", "_surplus", "_terms", "_transport", "_unread",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, terms: Terms) -> None:
@@ -92,6 +92,7 @@ class Connection(asyncio.Protocol):
         self._complete = False
         self._keep = False
         self._surplus = False
+        self._unread = b""
         self._data = b""  # what has come, until the head is whole
         self._body: list[bytes] = []
         self._size = 0
@@ -180,7 +181,8 @@ class Connection(asyncio.Protocol):
 
     def _read(self, data: bytes) -> None:
         if self._lenient and not self._headers_done:
-            data = _with_one_length(data)
+            self._read_head(data)
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
@@ -197,7 +199,14 @@ class Connection(asyncio.Protocol):
             lenient_optional_cr_before_lf=True,
             lenient_chunked_length=True,
         )
-        self._parser.feed_data(_with_one_length(self._data))
+        self._read_head(self._data)
+
+    def _read_head(self, data: bytes) -> None:
+        """Read an answer that may repeat its length: only once its head is whole."""
+        self._unread += data
+        if (whole := _with_one_length(self._unread)) is not None:
+            self._unread = b""
+            self._parser.feed_data(whole)
 
     def _take_answer(self, now: int, woken: bool) -> None:
         owner, transport = self._owner, self._transport
@@ -283,15 +292,21 @@ def head_of(beginning: bytes) -> bytes:
     return _divided(beginning)[0]
 
 
-def _with_one_length(beginning: bytes) -> bytes:
-    """Return the beginning of an answer without repeats of the same length (RFC 9110, 8.6)."""
+def _with_one_length(beginning: bytes) -> bytes | None:
+    """Return the beginning of an answer without repeats of the same length (RFC 9110, 8.6).
+
+    ``None`` where the head is not whole.
+    """
     head, gap, rest = _divided(beginning)
+    if not gap:
+        return None
     lines: dict[bytes, bytes] = {}
     for number, line in enumerate(head.split(b"\n")):
         name, _, value = line.partition(b":")
         length = name.strip().lower() == b"content-length"
         lines.setdefault(value.strip() if length else b"\n%d" % number, line)
-    return b"\n".join(lines.values()) + gap + rest
+    before = beginning[: len(beginning) - len(beginning.lstrip(b"\r\n"))]
+    return before + b"\n".join(lines.values()) + gap + rest
 
 
 def _divided(data: bytes) -> tuple[bytes, bytes, bytes]:

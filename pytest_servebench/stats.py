@@ -39,6 +39,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -121,7 +122,8 @@ def summarize(
     ok = records.ok
     inside = ok & (records.done <= records.window)
     completed = int(inside.sum())
-    estimates = _estimates(records, latency, inside)
+    estimates, precision = _estimates(records, latency, inside)
+    punctual = records.without_lag(max_lag, unread)
     return Summary(
         arrivals=n,
         outcomes=records.counts(),
@@ -134,49 +136,71 @@ def summarize(
         queue_wait=distribution(records.queue_wait()),
         service_time=distribution(records.service_time()),
         generator_lag=distribution(records.generator_lag()),
-        without_lag=_without_lag(records, records.without_lag(max_lag, unread), estimates),
+        without_lag={}
+        if np.array_equal(punctual.done, records.done)
+        else _without_lag(punctual, estimates, precision),
     )
 
 
+@dataclass(frozen=True)
+class _Precision:
+    """What the intervals of one case rest on.
+
+    Attributes:
+        effective: estimate to the number of independent requests that tell as much.
+        dispersion: of the completions: variance of their number over its mean.
+    """
+
+    effective: Mapping[str, float]
+    dispersion: float
+
+
 def _without_lag(
-    records: Records, punctual: Records, estimates: Mapping[str, Estimate]
+    punctual: Records, estimates: Mapping[str, Estimate], precision: _Precision
 ) -> dict[str, Estimate]:
-    """Return what comes out otherwise if the generator's lag is taken off the latencies."""
-    if np.array_equal(punctual.done, records.done):
-        return {}
+    """Return what comes out otherwise if the generator's lag is taken off the latencies.
+
+    The intervals are no less sure than those of what was measured: to take something off each
+    latency must not widen them.
+    """
     latency = punctual.latency()
     inside = punctual.ok & (punctual.done <= punctual.window)
-    unlagged = _estimates(punctual, latency, inside)
+    alone, own = _estimates(punctual, latency, inside)
+    effective = {
+        name: max(number, own.effective[name]) for name, number in precision.effective.items()
+    }
+    surer = _Precision(effective, min(precision.dispersion, own.dispersion))
+    found = _intervals(punctual, latency, inside, surer)
+    found["mean"], measured = alone["mean"], estimates["mean"]
+    if measured.value is not None and measured.low is not None:
+        found["mean"] = _moved(measured, float(latency.mean()) - measured.value)
     longest = _finite(float(latency.max()))
     return {"max": Estimate(longest, None, None)} | {
-        name: estimate for name, estimate in unlagged.items() if estimate != estimates[name]
+        name: estimate for name, estimate in found.items() if estimate != estimates[name]
     }
+
+
+def _moved(estimate: Estimate, by: float) -> Estimate:
+    ends = (estimate.value, estimate.low, estimate.high)
+    return Estimate(*(None if end is None else max(0.0, end + by) for end in ends))
 
 
 def _estimates(
     records: Records, latency: Floats, inside: npt.NDArray[np.bool_]
-) -> dict[str, Estimate]:
+) -> tuple[dict[str, Estimate], _Precision]:
     n = len(records)
-    window = records.window / 1e9
     if n == 0:
         unknown = Estimate(None, None, None)
         names = (*PERMILLES, "mean", "success_rate", "drop_rate", "error_rate", "throughput_share")
-        empty = dict.fromkeys(names, unknown)
-        return {**empty, "throughput": poisson_interval(0, 1.0, window)}
+        rate = poisson_interval(0, 1.0, records.window / 1e9)
+        return {**dict.fromkeys(names, unknown), "throughput": rate}, _Precision({}, 1.0)
     ordered = np.sort(latency)
-    quantiles = {
-        name: float(ordered[nearest_rank(permille, n) - 1]) for name, permille in PERMILLES.items()
-    }
-    dropped = np.equal(records.outcome, Outcome.DROPPED)
-    shares = {
-        "success_rate": records.ok,
-        "drop_rate": dropped,
-        "error_rate": ~records.ok & ~dropped,
-        "throughput_share": inside,
-    }
     # One column for each estimate: what each request adds to the error of the estimate.
     largest = np.finfo(np.float64).max  # where a percentile is infinite: which requests failed
-    parts = {name: latency <= min(value, largest) for name, value in quantiles.items()} | shares
+    parts = {
+        name: latency <= min(float(ordered[nearest_rank(permille, n) - 1]), largest)
+        for name, permille in PERMILLES.items()
+    } | _shares(records, inside)
     finite = bool(np.isfinite(ordered[-1]))
     columns = [part - part.mean() for part in parts.values()]
     if finite:
@@ -187,24 +211,51 @@ def _estimates(
         np.ones((completed := int(inside.sum()), 1)), records.done[inside], records.window, bins
     )
     blocks = moving_blocks(np.column_stack([series, counts - counts.mean(axis=0)]))
-    found: dict[str, Estimate] = {}
-    for index, (name, part) in enumerate(parts.items()):
-        share = float(part.mean())
-        variance = float(blocks.variances[index]) / n**2
-        effective = _effective_number(n, share, variance, float(blocks.degrees[index]))
-        if name in shares:
-            found[name] = wilson_interval(share, effective)
-        else:
-            low, high = percentile_ranks(PERMILLES[name], n, effective)
-            found[name] = _order_statistics(ordered, quantiles[name], low, high)
+    effective = {
+        name: _effective_number(
+            n,
+            float(part.mean()),
+            float(blocks.variances[index]) / n**2,
+            float(blocks.degrees[index]),
+        )
+        for index, (name, part) in enumerate(parts.items())
+    }
+    spread = float(blocks.variances[-1]) / completed if completed else 1.0
+    precision = _Precision(effective, spread * student(float(blocks.degrees[-1])) ** 2)
+    found = _intervals(records, latency, inside, precision)
     if finite:
         found["mean"] = _mean_interval(latency, blocks, len(columns) - 1)
-    else:
-        # Some requests fail, and infinitely slow ones make any mean infinite.
-        found["mean"] = Estimate(None, None, None)
-    spread = float(blocks.variances[-1]) / completed if completed else 1.0
+    return found, precision
+
+
+def _shares(records: Records, inside: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return which of the requests each share counts."""
+    dropped = np.equal(records.outcome, Outcome.DROPPED)
+    return {
+        "success_rate": records.ok,
+        "drop_rate": dropped,
+        "error_rate": ~records.ok & ~dropped,
+        "throughput_share": inside,
+    }
+
+
+def _intervals(
+    records: Records, latency: Floats, inside: npt.NDArray[np.bool_], precision: _Precision
+) -> dict[str, Estimate]:
+    """Return each estimate with the interval that follows from how sure it is."""
+    n = len(records)
+    ordered = np.sort(latency)
+    found: dict[str, Estimate] = {}
+    for name, permille in PERMILLES.items():
+        low, high = percentile_ranks(permille, n, precision.effective[name])
+        value = float(ordered[nearest_rank(permille, n) - 1])
+        found[name] = _order_statistics(ordered, value, low, high)
+    for name, part in _shares(records, inside).items():
+        found[name] = wilson_interval(float(part.mean()), precision.effective[name])
+    # Where some requests fail, infinitely slow ones make any mean infinite.
+    found["mean"] = Estimate(None, None, None)
     found["throughput"] = poisson_interval(
-        completed, spread * student(float(blocks.degrees[-1])) ** 2, window
+        int(inside.sum()), precision.dispersion, records.window / 1e9
     )
     return found
 

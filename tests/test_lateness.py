@@ -185,6 +185,24 @@ def test_answers_that_lay_unread_are_the_generators_lateness() -> None:
     assert longer.done[0] == rows.sent[0]  # no answer is older than its request
 
 
+@given(st.integers(0, 99), st.sampled_from([5.0, 40.0, 400.0]), st.floats(0.0, 0.2))
+def test_what_is_met_with_the_lag_is_met_without(seed: int, memory: float, share: float) -> None:
+    """To take something off each latency widens no interval, however alike neighbours are."""
+    dice = np.random.default_rng(seed)
+    wave = np.sin(np.arange(300) / memory + dice.uniform(0, 6))
+    latency = np.exp(wave + 0.3 * dice.standard_normal(300)) / 200
+    lag = np.where(dice.random(300) < share, dice.uniform(0, 0.015, 300), 1e-4)
+    summary = summarize(late(steady(latency, 20.0), lag), 20.0, MAX_LAG)
+    for name in ("p50", "p90", "p95", "p99", "mean"):
+        before, after = summary.estimates[name], summary.punctual().estimates[name]
+        assert after.value is not None
+        assert before.value is not None
+        assert after.value <= before.value + 1e-12
+        if before.high is not None:
+            assert after.high is not None
+            assert after.high <= before.high + 1e-12
+
+
 def run_of(*cases: CaseResult) -> Run:
     machine = {"cpu": "x", "cores": 2, "memory": 1, "system": "Linux 6", "python": "3.11"}
     return Run("run", "2026-01-01T00:00:00+00:00", machine, {}, cases)

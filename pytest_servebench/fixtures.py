@@ -114,6 +114,7 @@ def poisson_load(
     except ServebenchError as error:
         fail(error)
     benchmark = benchmark_bridge.fixture_of(request)
+    benchmark_bridge.excuse(benchmark)  # where Ctrl-C leaves no report, it may end unused
     load = PoissonLoad(request, cell.rate, cell.buffer_size, cell.repeat, benchmark)
     request.node.stash[LOAD] = load
     yield load

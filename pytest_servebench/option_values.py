@@ -112,10 +112,10 @@ def size(text: str) -> int:
 
 
 def several(read: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
-    """Return a reader of comma-separated lists without repetitions."""
+    """Return a reader of lists without repetitions, divided by commas or white space."""
 
     def read_list(text: str) -> tuple[Any, ...]:
-        return distinct([read(part.strip()) for part in text.split(",") if part.strip()])
+        return distinct([read(part) for part in text.replace(",", " ").split()])
 
     return read_list
 

@@ -26,6 +26,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pytest_servebench.estimates import Estimate
+from pytest_servebench.hints import hints
 from pytest_servebench.results import CaseResult, ClauseResult, VerdictWord
 from pytest_servebench.slo_grammar import Clause, Kind, parse_slo
 from pytest_servebench.stats import wilson_interval
@@ -100,7 +101,7 @@ def failure_message(result: CaseResult, clause_results: Sequence[ClauseResult]) 
             f"{result.duration:g} s, buffer {result.buffer_size}: {summary.arrivals} requests "
             f"({', '.join(lost) or 'none'})",
             *(f"  {text}" for text in failure_texts(result)),
-            *(f"  {text}" for text in workers_texts(result)),
+            *(f"  {text}" for text in hints(result)),
         ]
     )
 
@@ -110,20 +111,6 @@ def failure_texts(result: CaseResult, most: int = 5) -> list[str]:
     ranked = sorted(result.failures.items(), key=lambda one: -one[1])
     lines = [f"{number} x {reason}" for reason, number in ranked[:most]]
     return [*lines, f"and {len(ranked) - most} more kinds"] if len(ranked) > most else lines
-
-
-def workers_texts(result: CaseResult) -> list[str]:
-    """Return that there were too few workers, and the remedy; nothing where there were enough."""
-    known = result.generator
-    if not known.too_few_workers or known.all_workers_busy is None:
-        return []
-    were = "was" if result.workers == 1 else "were"
-    why = "" if result.workers == 1 else ", and the server answers as fast when all of them ask"
-    return [
-        f"{result.workers} of {result.workers} workers {were} busy "
-        f"{100 * known.all_workers_busy:.0f} % of the time{why}: "
-        "raise --servebench-worker-threads"
-    ]
 
 
 # -- one clause -----------------------------------------------------------------------------------

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pytest_servebench.hints import hints
 from pytest_servebench.report.facts import cell_name, test_id, test_labels
 from pytest_servebench.report.figures import Standing, standing
 from pytest_servebench.report.tables import Line, Markup, line
 from pytest_servebench.report.text import clean, counted, wrapped
 from pytest_servebench.results import CaseResult, Run, ServerDeath
-from pytest_servebench.slo import workers_texts
 
 _SHOWN: Final = 6  # cases of one cause that are listed; a terminal is no place for hundreds
 
@@ -94,7 +94,7 @@ def server_troubles(run: Run) -> list[str]:
     hurried: dict[str, list[str]] = {}
     for case in run.cases:
         if case.summary.outcomes.get("dropped") or case.verdict != "passed":
-            for text in workers_texts(case):
+            for text in hints(case):
                 hurried.setdefault(text, []).append(cell_name(case.name))
     texts += [f"{text}: {_some(names)}" for text, names in hurried.items()]
     if not run.finished:

@@ -1,0 +1,42 @@
+"""What is said of a bad result besides the server."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from pytest_servebench.hints import hints
+from pytest_servebench.report.attention import server_troubles
+from pytest_servebench.slo import failure_message
+from tests.saved import run
+from tests.simulated import SEEN, UNSEEN, case, steady
+
+CALM = case(steady(np.full(100, 0.005)))
+
+
+@pytest.mark.parametrize(
+    ("host", "server", "said"),
+    [
+        (100.0, 20.0, "hardly with this server"),
+        (97.0, None, "if not by this server"),
+        (97.0, 150.0, ""),  # by the server itself
+        (80.0, 20.0, ""),
+        (None, 20.0, ""),
+    ],
+)
+def test_a_machine_that_others_had_is_told(
+    host: float | None, server: float | None, said: str
+) -> None:
+    known = UNSEEN if server is None else dataclasses.replace(SEEN, cpu_mean=server)
+    resources = dataclasses.replace(known, host_cpu_mean=host)
+    result = dataclasses.replace(CALM, resources=resources, verdict="failed")
+    found = hints(result)
+    assert bool(found) is bool(said)
+    assert said in "".join(found)
+    assert all("measure again" in text for text in found)
+    assert all(text in failure_message(result, ()) for text in found)
+    assert len(server_troubles(run([result, result]))) == len(found)  # together
+    passed = dataclasses.replace(result, verdict="passed")
+    assert server_troubles(run([passed])) == []

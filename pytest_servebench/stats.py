@@ -171,6 +171,8 @@ def _without_lag(
     }
     surer = _Precision(effective, min(precision.dispersion, own.dispersion))
     found = _intervals(punctual, latency, inside, surer)
+    for name in PERMILLES:  # ranks are whole numbers: more requests may round to a higher one
+        found[name] = _no_higher(found[name], estimates[name])
     found["mean"], measured = alone["mean"], estimates["mean"]
     if measured.value is not None and measured.low is not None:
         found["mean"] = _moved(measured, float(latency.mean()) - measured.value)
@@ -178,6 +180,12 @@ def _without_lag(
     return {"max": Estimate(longest, None, None)} | {
         name: estimate for name, estimate in found.items() if estimate != estimates[name]
     }
+
+
+def _no_higher(estimate: Estimate, than: Estimate) -> Estimate:
+    if than.high is None or (estimate.high is not None and estimate.high <= than.high):
+        return estimate
+    return Estimate(estimate.value, estimate.low, than.high)
 
 
 def _moved(estimate: Estimate, by: float) -> Estimate:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_servebench.baseline import Baseline
@@ -186,6 +186,7 @@ def test_answers_that_lay_unread_are_the_generators_lateness() -> None:
 
 
 @given(st.integers(0, 99), st.sampled_from([5.0, 40.0, 400.0]), st.floats(0.0, 0.2))
+@example(98, 5.0, 0.0078125)
 def test_what_is_met_with_the_lag_is_met_without(seed: int, memory: float, share: float) -> None:
     """To take something off each latency widens no interval, however alike neighbours are."""
     dice = np.random.default_rng(seed)

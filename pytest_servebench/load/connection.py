@@ -186,7 +186,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
-            if self._headers_done or self._lenient:
+            if self._headers_done or self._lenient or not _is_http(self._data):
                 raise
         else:
             return
@@ -290,6 +290,11 @@ class Connection(asyncio.Protocol):
 def head_of(beginning: bytes) -> bytes:
     """Return status line and headers out of the beginning of an answer."""
     return _divided(beginning)[0]
+
+
+def _is_http(beginning: bytes) -> bool:
+    """Tell whether an answer may be one of HTTP/1, whatever is wrong with it."""
+    return b"HTTP/".startswith(beginning.lstrip(b"\r\n")[:5])
 
 
 def _with_one_length(beginning: bytes) -> bytes | None:

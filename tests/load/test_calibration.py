@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.targets import known
 from pytest_servebench import queueing
-from pytest_servebench.load.records import NEVER, Outcome, RecordStore
+from pytest_servebench.load.records import NEVER, Outcome, Records, RecordStore
 from pytest_servebench.load.runner import LoadResult
 
 StartKnown = Callable[[int, str], known.Known]
@@ -35,6 +35,18 @@ def load(
     return server.load(watch, seed=3, timeout=10.0, drain=5.0, **changes)
 
 
+def undisturbed(measure: Callable[[], Records], service: float) -> Records:
+    """Return the first of three measurements in which the server was as fast as it was told.
+
+    Where others have the processors, its services take longer than the queue's law says.
+    """
+    for _ in range(3):
+        records = measure()
+        if records.service_time().mean() < 1.1 * service:
+            break
+    return records
+
+
 def mean_and_error(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     """Return the mean and its standard error by batch means, which neighbours' likeness needs."""
     batches = np.array([batch.mean() for batch in np.array_split(values, 25)])
@@ -44,10 +56,13 @@ def mean_and_error(values: npt.NDArray[np.float64]) -> tuple[float, float]:
 @pytest.mark.servers
 def test_mmck_drop_rate_and_mean_wait(start_known: StartKnown) -> None:
     mean, workers, buffer_size, rate = 0.005, 2, 4, 360.0
-    records = load(
-        start_known(workers, f"exponential:{mean}"),
-        rate=rate, duration=25.0, buffer_size=buffer_size, workers=workers,
-    ).records  # fmt: skip
+    server = start_known(workers, f"exponential:{mean}")
+    records = undisturbed(
+        lambda: (
+            load(server, rate=rate, duration=25.0, buffer_size=buffer_size, workers=workers).records
+        ),
+        mean,
+    )
     exact = queueing.mmck(rate, 1 / mean, workers, workers + buffer_size)
     dropped, error = mean_and_error((records.outcome == Outcome.DROPPED).astype(float))
     assert dropped == pytest.approx(exact.blocking, abs=4 * error)
@@ -61,10 +76,10 @@ def test_mmck_drop_rate_and_mean_wait(start_known: StartKnown) -> None:
 @pytest.mark.servers
 def test_md1_mean_wait(start_known: StartKnown) -> None:
     mean, rate = 0.004, 150.0
-    records = load(
-        start_known(1, f"fixed:{mean}"),
-        rate=rate, duration=25.0, buffer_size=1000, workers=1,
-    ).records  # fmt: skip
+    server = start_known(1, f"fixed:{mean}")
+    records = undisturbed(
+        lambda: load(server, rate=rate, duration=25.0, buffer_size=1000, workers=1).records, mean
+    )
     assert records.counts()["ok"] == len(records)
     wait, error = mean_and_error(records.queue_wait())
     # The service that the queue really had: the drawn one and the way there and back.

@@ -204,9 +204,14 @@ class Connection(asyncio.Protocol):
     def _read_head(self, data: bytes) -> None:
         """Read an answer that may repeat its length: only once its head is whole."""
         self._unread += data
-        if (whole := _with_one_length(self._unread)) is not None:
-            self._unread = b""
-            self._parser.feed_data(whole)
+        if (parts := _with_one_length(self._unread)) is None:
+            return
+        head, rest = parts
+        self._unread = b""
+        self._parser.feed_data(head)
+        # Not in one with the head: after that of a 100 Continue, the rest is a head again.
+        if rest:
+            self._read(rest)
 
     def _take_answer(self, now: int, woken: bool) -> None:
         owner, transport = self._owner, self._transport
@@ -297,8 +302,8 @@ def _is_http(beginning: bytes) -> bool:
     return b"HTTP/".startswith(beginning.lstrip(b"\r\n")[:5])
 
 
-def _with_one_length(beginning: bytes) -> bytes | None:
-    """Return the beginning of an answer without repeats of the same length (RFC 9110, 8.6).
+def _with_one_length(beginning: bytes) -> tuple[bytes, bytes] | None:
+    """Return an answer's head without repeats of the same length (RFC 9110, 8.6), and the rest.
 
     ``None`` where the head is not whole.
     """
@@ -311,7 +316,7 @@ def _with_one_length(beginning: bytes) -> bytes | None:
         length = name.strip().lower() == b"content-length"
         lines.setdefault(value.strip() if length else b"\n%d" % number, line)
     before = beginning[: len(beginning) - len(beginning.lstrip(b"\r\n"))]
-    return before + b"\n".join(lines.values()) + gap + rest
+    return before + b"\n".join(lines.values()) + gap, rest
 
 
 def _divided(data: bytes) -> tuple[bytes, bytes, bytes]:

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from pytest_servebench.files import whole_file
 from pytest_servebench.servers.program import StoppedError
+from pytest_servebench.system.files import whole_file
 
 _CHUNK = 1 << 20
 _PAUSE = 0.05  # seconds between two tries to get a lock

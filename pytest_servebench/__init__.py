@@ -9,26 +9,27 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from pytest_servebench._version import __version__
+
 if TYPE_CHECKING:
     from pytest_servebench.errors import (
         BadResponseError,
         InvalidMeasurementError,
         ServebenchError,
     )
-    from pytest_servebench.judgement import (
+    from pytest_servebench.load.arrivals import Constant, Gamma, Poisson, Ramp, Steps, Trace
+    from pytest_servebench.model import ServedModel
+    from pytest_servebench.plugin.judgement import (
         FailedRequestsWarning,
         InconclusiveWarning,
         NoLoadWarning,
     )
-    from pytest_servebench.load.arrivals import Constant, Gamma, Poisson, Ramp, Steps, Trace
-    from pytest_servebench.load_fixture import LoadedCase, PoissonLoad
-    from pytest_servebench.model import ServedModel
+    from pytest_servebench.plugin.load_fixture import LoadedCase, PoissonLoad
     from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
-    from pytest_servebench.results import CaseResult
+    from pytest_servebench.runs.results import CaseResult
     from pytest_servebench.servers.base import RunningServer, ServerKind, ServerSettings
     from pytest_servebench.servers.shared import ServerRestartedWarning
 
-__version__ = "0.1.0"
 
 __all__ = [
     "BadResponseError",
@@ -54,22 +55,23 @@ __all__ = [
     "ServerSettings",
     "Steps",
     "Trace",
+    "__version__",
 ]
 
 _HOMES = {
     "BadResponseError": "errors",
-    "CaseResult": "results",
+    "CaseResult": "runs.results",
     "Constant": "load.arrivals",
-    "FailedRequestsWarning": "judgement",
+    "FailedRequestsWarning": "plugin.judgement",
     "Gamma": "load.arrivals",
     "HttpAnswer": "protocols.base",
     "HttpRequest": "protocols.base",
-    "InconclusiveWarning": "judgement",
+    "InconclusiveWarning": "plugin.judgement",
     "InvalidMeasurementError": "errors",
-    "LoadedCase": "load_fixture",
-    "NoLoadWarning": "judgement",
+    "LoadedCase": "plugin.load_fixture",
+    "NoLoadWarning": "plugin.judgement",
     "Poisson": "load.arrivals",
-    "PoissonLoad": "load_fixture",
+    "PoissonLoad": "plugin.load_fixture",
     "PredictionProtocol": "protocols.base",
     "Ramp": "load.arrivals",
     "RunningServer": "servers.base",

@@ -5,7 +5,7 @@ Each message names the option or file, the value, and the remedy.
 
 from __future__ import annotations
 
-from pytest_servebench.report.text import harmless
+from pytest_servebench.text.safe import harmless
 
 
 class ServebenchError(Exception):

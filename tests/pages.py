@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from pytest_servebench.load.records import Outcome
-from pytest_servebench.plain_benchmarks import plain_case
 from pytest_servebench.report.page import write_page
-from pytest_servebench.results import CaseResult, Resources, Run
+from pytest_servebench.runs.plain_benchmarks import plain_case
+from pytest_servebench.runs.results import CaseResult, Resources, Run
 from tests import saved, simulated
 
 VOID = {"meta", "link", "br", "input", "img"}

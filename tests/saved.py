@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.estimates import Summary
 from pytest_servebench.load.records import Records
-from pytest_servebench.results import CaseResult, Resources, Run
+from pytest_servebench.runs.results import CaseResult, Resources, Run
+from pytest_servebench.stats.estimates import Summary
 from tests import simulated
 
 SAMPLE = Path(__file__).parent / "data" / "sample-run"

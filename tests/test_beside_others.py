@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pytest_servebench.saved_runs import read_run
+from pytest_servebench.runs.saved_runs import read_run
 from tests.conftest import TEST_FILE, RunBench
 
 UNIT = "\ndef test_unit():\n    pass\n"
@@ -176,7 +176,7 @@ def test_an_undecided_case_fails_in_one_sentence_where_warnings_are_errors(
 
 
 def test_a_warning_may_be_left_out(run_bench: RunBench) -> None:
-    ignored = "ignore::pytest_servebench.judgement.InconclusiveWarning"
+    ignored = "ignore::pytest_servebench.plugin.judgement.InconclusiveWarning"
     result = run_bench("-W", "error", "-W", ignored, "--servebench-slo=p99.9<10s")
     result.assert_outcomes(passed=1, warnings=0)
 

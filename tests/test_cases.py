@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench.cases import exact_keywords, rate_id
-from pytest_servebench.option_values import processors, several, size, time_span, whole
-from pytest_servebench.options import SECONDS, SECONDS_OR_NONE
+from pytest_servebench.plugin.cases import exact_keywords, rate_id
+from pytest_servebench.plugin.option_values import processors, several, size, time_span, whole
+from pytest_servebench.plugin.options import SECONDS, SECONDS_OR_NONE
 
 
 def selects(keyword: str, name: str) -> bool:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from pytest_servebench.cli import build_parser, main
+from pytest_servebench.commands.cli import build_parser, main
 from pytest_servebench.commands.run import pytest_arguments
-from pytest_servebench.run_names import runs_in
+from pytest_servebench.runs.run_names import runs_in
 from tests import saved
 from tests.conftest import RunBench
 from tests.simulated import UNSEEN

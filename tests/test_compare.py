@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench import ratios
-from pytest_servebench.bootstrap import Z
-from pytest_servebench.comparability import differences, key_of, match, near, notes
-from pytest_servebench.compare import TAIL, CaseComparison, compare, fails
-from pytest_servebench.estimates import Estimate, Summary
-from pytest_servebench.gates import KINDS, Gate, parse_gates
-from pytest_servebench.ratios import Range, Sample
+from pytest_servebench.analysis.comparability import differences, key_of, match, near, notes
+from pytest_servebench.analysis.compare import TAIL, CaseComparison, compare, fails
+from pytest_servebench.objectives.gates import KINDS, Gate, parse_gates
 from pytest_servebench.report.comparison import comparison_lines, percent_change, point_change
-from pytest_servebench.report.tables import plain_text
-from pytest_servebench.results import CaseResult, Resources, Run, Workload
-from pytest_servebench.stats import wilson_interval
+from pytest_servebench.runs.results import CaseResult, Resources, Run, Workload
+from pytest_servebench.stats import ratios
+from pytest_servebench.stats.bootstrap import Z
+from pytest_servebench.stats.estimates import Estimate, Summary
+from pytest_servebench.stats.ratios import Range, Sample
+from pytest_servebench.stats.summary import wilson_interval
+from pytest_servebench.text.tables import plain_text
 from tests import saved
 from tests.simulated import calm_generator, steady
 

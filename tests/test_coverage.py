@@ -17,8 +17,8 @@ from benchmarks.parts.interval_queues import (
     percentile,
     simulate,
 )
-from pytest_servebench import queueing
-from pytest_servebench.stats import summarize
+from pytest_servebench.stats import queueing
+from pytest_servebench.stats.summary import summarize
 
 REPLICATIONS = 100
 # The worst queue has 93 %: of 100 of its intervals fewer than 84 would hold it once in 1,000 times.

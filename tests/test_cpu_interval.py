@@ -8,10 +8,10 @@ import math
 import numpy as np
 import pytest
 
-from pytest_servebench.cpu_interval import cpu_estimate
-from pytest_servebench.estimates import Estimate
 from pytest_servebench.load.records import NEVER, Outcome, Records
-from pytest_servebench.results import Resources
+from pytest_servebench.measure.cpu_interval import cpu_estimate
+from pytest_servebench.runs.results import Resources
+from pytest_servebench.stats.estimates import Estimate
 from tests import simulated
 from tests.simulated import Floats
 

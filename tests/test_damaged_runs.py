@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench.cli import main
-from pytest_servebench.results import (
+from pytest_servebench.commands.cli import main
+from pytest_servebench.runs.results import (
     Attempt,
     ClauseResult,
     LogPart,

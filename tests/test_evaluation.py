@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench.estimates import Estimate
-from pytest_servebench.evaluation import Evaluation, evaluate
-from pytest_servebench.recommendation import Compared
-from pytest_servebench.results import CaseResult, Resources
+from pytest_servebench.analysis.evaluation import Evaluation, evaluate
+from pytest_servebench.analysis.recommendation import Compared
+from pytest_servebench.runs.results import CaseResult, Resources
+from pytest_servebench.stats.estimates import Estimate
 from tests.simulated import SEEN, UNSEEN, case, mm1_records, steady
 
 TORCHSERVE: dict[str, Any] = {

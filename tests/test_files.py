@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench import run_file
-from pytest_servebench.files import LONGEST_NAME, file_name, whole_file, write_whole
-from pytest_servebench.results import CaseResult
-from pytest_servebench.saved_runs import read_run
+from pytest_servebench.runs import run_file
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.runs.saved_runs import read_run
+from pytest_servebench.system.files import LONGEST_NAME, file_name, whole_file, write_whole
 from tests import saved
 
 
@@ -79,7 +79,7 @@ def test_a_system_without_links_of_descriptors(
 def test_a_killed_writer_leaves_nothing(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from pytest_servebench.files import whole_file\n"
+        "from pytest_servebench.system.files import whole_file\n"
         "with whole_file(Path(sys.argv[1])) as file:\n"
         "    file.write(b'x' * 100_000); print('half', flush=True); time.sleep(60)"
     )

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pytest_servebench.hints import hints
+from pytest_servebench.objectives.hints import hints
+from pytest_servebench.objectives.slo import failure_message
 from pytest_servebench.report.attention import server_troubles
-from pytest_servebench.slo import failure_message
 from tests.saved import run
 from tests.simulated import SEEN, UNSEEN, case, steady
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pytest_servebench.saved_runs import read_run
+from pytest_servebench.runs.saved_runs import read_run
 from tests.interrupted_suite import BEFORE_ANY_CASE, STAGES
 
 ROOT = Path(__file__).parent.parent

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench import HttpRequest
-from pytest_servebench.json_text import plain, to_json
+from pytest_servebench.text.json_text import plain, to_json
 
 
 class Level(enum.Enum):

@@ -16,7 +16,7 @@ import jsonschema
 import psutil
 import pytest
 
-from pytest_servebench.cli import main
+from pytest_servebench.commands.cli import main
 from tests import saved
 from tests.conftest import RunBench
 from tests.servers.waiting import gone, until

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytest_servebench.baseline import Baseline
-from pytest_servebench.case_runner import run_case
-from pytest_servebench.compare import compare
+from pytest_servebench.analysis.compare import compare
+from pytest_servebench.analysis.evaluation import evaluate
 from pytest_servebench.errors import InvalidMeasurementError
-from pytest_servebench.evaluation import evaluate
-from pytest_servebench.gates import parse_gates
 from pytest_servebench.load.records import NEVER, Outcome, Records
-from pytest_servebench.results import CaseResult, Run
-from pytest_servebench.slo import judge, overall, parse_slo
-from pytest_servebench.stats import summarize
+from pytest_servebench.measure.case_runner import run_case
+from pytest_servebench.objectives.gates import parse_gates
+from pytest_servebench.objectives.slo import judge, overall, parse_slo
+from pytest_servebench.plugin.baseline import Baseline
+from pytest_servebench.runs.results import CaseResult, Run
+from pytest_servebench.stats.summary import summarize
 from tests.conftest import RunBench
 from tests.simulated import case, steady, waits
 from tests.test_plugin import saved
@@ -275,7 +275,7 @@ class Noise:
             spoilt = dataclasses.replace(summary, without_lag=instant)
             return dataclasses.replace(result, summary=spoilt)
 
-        monkeypatch.setattr("pytest_servebench.load_fixture.run_case", noisy)
+        monkeypatch.setattr("pytest_servebench.plugin.load_fixture.run_case", noisy)
 
 
 def test_what_noise_spoiled_is_measured_again(
@@ -387,7 +387,7 @@ def test_attempts_are_kept_where_the_last_one_does_not_even_begin(
             raise error
         return dataclasses.replace(run_case(load, *arguments), invalid_reason="noise")
 
-    monkeypatch.setattr("pytest_servebench.load_fixture.run_case", failing)
+    monkeypatch.setattr("pytest_servebench.plugin.load_fixture.run_case", failing)
     run_bench().assert_outcomes(failed=1)
     directory, run = saved(pytester)
     (found,) = run["servebench"]["cases"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench.monitor import ResourceMonitor, _cpu_seconds, _due
+from pytest_servebench.measure.monitor import ResourceMonitor, _cpu_seconds, _due
 
 
 def test_the_peak_is_never_below_the_mean() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_servebench.node_ids import cell_of, function_of, short_labels, without
+from pytest_servebench.runs.node_ids import cell_of, function_of, short_labels, without
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import OptionError
-from pytest_servebench.option_reading import _read, read_settings
-from pytest_servebench.options import OPTIONS, Option
+from pytest_servebench.plugin.option_reading import _read, read_settings
+from pytest_servebench.plugin.options import OPTIONS, Option
 from tests.conftest import RunBench
 
 NATIVE = pytest.mark.skipif(pytest.version_tuple < (9,), reason="pytest 9 reads such tables")

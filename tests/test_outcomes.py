@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_servebench.conclusion import outcome_of
+from pytest_servebench.plugin.conclusion import outcome_of
 from tests.conftest import RunBench
 from tests.test_plugin import saved
 

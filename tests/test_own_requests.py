@@ -12,10 +12,10 @@ import pytest
 
 from pytest_servebench.errors import BadResponseError, OptionError
 from pytest_servebench.load.target import Target
+from pytest_servebench.measure.traffic import of_requests, request_bytes
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.protocols.torchserve import TorchServeRest
 from pytest_servebench.servers.ports import free_ports
-from pytest_servebench.traffic import of_requests, request_bytes
 from tests.conftest import TEST_FILE, RunBench
 from tests.load.test_misbehaving import serving
 

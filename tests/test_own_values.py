@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench.option_values import BUFFER_SIZE, RATE, number_of
+from pytest_servebench.plugin.option_values import BUFFER_SIZE, RATE, number_of
 from tests.conftest import RunBench
 from tests.test_plugin import saved
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_servebench.cli import main
+from pytest_servebench.commands.cli import main
 from pytest_servebench.report.case_details import case_text
 from pytest_servebench.report.page.cases import anchors, figure_table
 from pytest_servebench.report.page.clauses import clause_view
-from pytest_servebench.results import ClauseResult, LogPart, Run, ServerDeath
+from pytest_servebench.runs.results import ClauseResult, LogPart, Run, ServerDeath
 from tests import saved
 from tests.conftest import RunBench
 from tests.pages import busy_run, check, page_text, plain_run
@@ -340,7 +340,8 @@ def test_a_file_of_pytest_benchmark_gets_a_page_beside_it(tmp_path: Path) -> Non
 
 def test_importing_the_plugin_costs_no_templates() -> None:
     code = (
-        "import sys, pytest_servebench.plugin, pytest_servebench.cli, pytest_servebench.report; "
+        "import sys, pytest_servebench.plugin, pytest_servebench.commands.cli, "
+        "pytest_servebench.report; "
         "sys.exit('jinja2' in sys.modules or 'matplotlib' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from pytest_servebench.evaluation import evaluate
+from pytest_servebench.analysis.evaluation import evaluate
 from pytest_servebench.report.page.answer import answer, question
-from pytest_servebench.results import CaseResult, ClauseResult, Run, ServerDeath, VerdictWord
+from pytest_servebench.runs.results import CaseResult, ClauseResult, Run, ServerDeath, VerdictWord
 from tests import saved
 from tests.report import made_runs
 from tests.simulated import steady

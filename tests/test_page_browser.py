@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from pytest_servebench.comparability import Difference
-from pytest_servebench.compare import compare
-from pytest_servebench.gates import parse_gates
+from pytest_servebench.analysis.comparability import Difference
+from pytest_servebench.analysis.compare import compare
+from pytest_servebench.objectives.gates import parse_gates
 from pytest_servebench.report.page import comparison_page, write_page
-from pytest_servebench.results import ClauseResult, Run
+from pytest_servebench.runs.results import ClauseResult, Run
 from tests import saved
 from tests.pages import busy_run, plain_run
 from tests.report import made_runs

@@ -20,7 +20,7 @@ from pytest_servebench.report.page.sweep_charts import sweep_charts
 from pytest_servebench.report.page.theme import DARK, LEAST, LIGHT, contrast, shade
 from pytest_servebench.report.page.thinning import in_flight, thinned
 from pytest_servebench.report.plot_series import colours, make_series, tinted
-from pytest_servebench.results import CaseResult, ClauseResult
+from pytest_servebench.runs.results import CaseResult, ClauseResult
 from tests import saved, simulated
 from tests.pages import busy_run, check, page_text
 from tests.report import made_runs

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_servebench.cli import main
-from pytest_servebench.compare import compare
-from pytest_servebench.gates import parse_gates
+from pytest_servebench.analysis.compare import compare
+from pytest_servebench.commands.cli import main
+from pytest_servebench.objectives.gates import parse_gates
 from pytest_servebench.report.page import comparison_page
 from tests import saved
 from tests.pages import check

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from pytest_servebench.comparability import differences
-from pytest_servebench.compare import compare
+from pytest_servebench.analysis.comparability import differences
+from pytest_servebench.analysis.compare import compare
 from pytest_servebench.report.page import comparison_page, page
-from pytest_servebench.results import CaseResult, ClauseResult
+from pytest_servebench.runs.results import CaseResult, ClauseResult
 from tests.pages import check
 from tests.report import made_runs
 

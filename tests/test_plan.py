@@ -15,11 +15,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pytest_servebench import queueing
-from pytest_servebench.commands import plan as command
-from pytest_servebench.compare import compare
-from pytest_servebench.errors import OptionError, SavedRunError, SLOSyntaxError
-from pytest_servebench.plan import (
+from pytest_servebench.analysis.compare import compare
+from pytest_servebench.analysis.plan import (
     COMPARED,
     MOST_REPEATS,
     Needed,
@@ -29,10 +26,20 @@ from pytest_servebench.plan import (
     repeats_for,
     requests_for,
 )
-from pytest_servebench.precision import Known, assumed, caution, inflation, measured, tail_of
-from pytest_servebench.results import CaseResult, Run, VerdictWord
-from pytest_servebench.slo import judge, parse_slo
-from pytest_servebench.stats import PERMILLES
+from pytest_servebench.analysis.precision import (
+    Known,
+    assumed,
+    caution,
+    inflation,
+    measured,
+    tail_of,
+)
+from pytest_servebench.commands import plan as command
+from pytest_servebench.errors import OptionError, SavedRunError, SLOSyntaxError
+from pytest_servebench.objectives.slo import judge, parse_slo
+from pytest_servebench.runs.results import CaseResult, Run, VerdictWord
+from pytest_servebench.stats import queueing
+from pytest_servebench.stats.summary import PERMILLES
 from tests.simulated import case, mm1_records, records, steady, waits
 
 LATENCIES = ("p50", "p90", "p95", "p99", "p999", "mean")

@@ -11,7 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_servebench.python_child import package_path, python_child, untraced, without_tracers
+from pytest_servebench.system.python_child import (
+    package_path,
+    python_child,
+    untraced,
+    without_tracers,
+)
 
 PROBE = """
 import asyncio, json, sys, tracemalloc, types

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.parts import queue_formulas as queues
-from pytest_servebench import queueing
+from pytest_servebench.stats import queueing
 
 SHARES = (0.5, 0.9, 0.99)
 

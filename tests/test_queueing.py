@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench import queueing
+from pytest_servebench.stats import queueing
 from tests.simulated import waits
 
 Floats = npt.NDArray[np.float64]

@@ -17,18 +17,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import BadResponseError, OptionError, ServebenchWarning
-from pytest_servebench.json_text import to_json
 from pytest_servebench.protocols.base import HttpRequest
 from pytest_servebench.protocols.predictions import excerpt
-from pytest_servebench.redaction import HIDDEN, _Secrets, hide, redact, redact_bytes, without_keys
-from pytest_servebench.report.text import clean, harmless, wrapped
+from pytest_servebench.text.json_text import to_json
+from pytest_servebench.text.redaction import (
+    HIDDEN,
+    _Secrets,
+    hide,
+    redact,
+    redact_bytes,
+    without_keys,
+)
+from pytest_servebench.text.safe import clean, harmless, wrapped
 from tests.conftest import RunBench
 
 
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Know of no secrets of other tests, and leave none to them."""
-    monkeypatch.setattr("pytest_servebench.redaction._secrets", _Secrets())
+    monkeypatch.setattr("pytest_servebench.text.redaction._secrets", _Secrets())
 
 
 secrets = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=9, max_size=40)

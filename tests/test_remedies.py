@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pytest_servebench
-from pytest_servebench.cli import build_parser, main
+from pytest_servebench.commands.cli import build_parser, main
 from tests.conftest import RunBench
 from tests.test_plugin import saved
 

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from pytest_servebench.evaluation import evaluate, repeat_of
-from pytest_servebench.results import CaseResult
+from pytest_servebench.analysis.evaluation import evaluate, repeat_of
+from pytest_servebench.runs.results import CaseResult
 from tests.conftest import ROOT, RunBench
 from tests.test_evaluation import EMBEDDED, TORCHSERVE, cell
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pytest_servebench.errors import ServerDiedError, ServerStartError
-from pytest_servebench.results import ServerDeath
-from pytest_servebench.saved_runs import read_run
+from pytest_servebench.runs.results import ServerDeath
+from pytest_servebench.runs.saved_runs import read_run
 from pytest_servebench.servers.shared import MOST_DEATHS, SharedServer, SharedServers
 from tests.conftest import RunBench
 
@@ -80,7 +80,7 @@ def test_without_a_next_case_nothing_is_started(
 def test_a_server_that_was_asked_for_within_the_test_is_started_again(run_bench: RunBench) -> None:
     # The toy server under the name that the fixture asks for.
     conftest = """
-from pytest_servebench.state import session_of
+from pytest_servebench.plugin.state import session_of
 from tests.toy import ToyKind
 
 def pytest_runtest_setup(item):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_servebench.cli import main
-from pytest_servebench.results_directory import find_results
+from pytest_servebench.commands.cli import main
+from pytest_servebench.commands.results_directory import find_results
 from tests import saved
 
 RUN = saved.queue_run("main", rates=[20.0], number=200)

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench.cli import main
-from pytest_servebench.comparability import differences, notes
+from pytest_servebench.analysis.comparability import differences, notes
+from pytest_servebench.commands.cli import main
 from pytest_servebench.errors import SavedRunError
-from pytest_servebench.results import ClauseResult, ServerDeath
-from pytest_servebench.run_json import from_dict
-from pytest_servebench.run_names import find_run, runs_in
-from pytest_servebench.saved_runs import read_run
+from pytest_servebench.runs.results import ClauseResult, ServerDeath
+from pytest_servebench.runs.run_json import from_dict
+from pytest_servebench.runs.run_names import find_run, runs_in
+from pytest_servebench.runs.saved_runs import read_run
 from tests import saved
 from tests.conftest import RunBench
 from tests.simulated import SEEN

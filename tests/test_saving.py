@@ -9,7 +9,7 @@ from tests.conftest import RunBench
 FAILING = """
 import pytest_servebench.report.page
 import pytest_servebench.report.plots
-import pytest_servebench.saving
+import pytest_servebench.plugin.saving
 
 def fails(*_):
     raise {error}
@@ -27,7 +27,7 @@ pytest_servebench.{what} = fails
          "report.html could not be written: OSError: *No space left on device", "run.json"),
         ("report.plots.draw_plots", "ValueError('no such font')",
          "plots could not be written: ValueError: no such font", "report.html"),
-        ("saving.write_summary", "ValueError('no such word')",
+        ("plugin.saving.write_summary", "ValueError('no such word')",
          "metrics_summary.txt could not be written: ValueError: no such word", "report.html"),
     ],
 )  # fmt: skip
@@ -77,14 +77,14 @@ def test_a_run_that_cannot_be_saved_fails_the_session(
     run_bench: RunBench, pytester: pytest.Pytester
 ) -> None:
     conftest = """
-import pytest_servebench.run_file
-import pytest_servebench.saving
+import pytest_servebench.runs.run_file
+import pytest_servebench.plugin.saving
 
 def full(*_, **__):
     raise OSError(28, "No space left on device")
 
-pytest_servebench.saving.write_whole = full
-pytest_servebench.run_file.whole_file = full
+pytest_servebench.plugin.saving.write_whole = full
+pytest_servebench.runs.run_file.whole_file = full
 """
     result = run_bench(conftest=conftest, subprocess=True)
     assert result.ret == pytest.ExitCode.TESTS_FAILED

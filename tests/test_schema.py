@@ -10,7 +10,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from pytest_servebench import estimates, results
+from pytest_servebench.runs import results
+from pytest_servebench.stats import estimates
 from tests.conftest import RunBench
 from tests.test_plugin import saved
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_servebench.cli import main
+from pytest_servebench.commands.cli import main
 from tests.conftest import TEST_FILE, RunBench
 
 WIDE = ("StdDev", "IQR", "Outliers", "OPS", "Iterations")
@@ -188,7 +188,7 @@ def test_what_went_wrong_is_told_without_any_case_too(pytester: pytest.Pytester)
     pytester.makeconftest(
         """
         import pytest
-        from pytest_servebench.state import session_of
+        from pytest_servebench.plugin.state import session_of
 
         @pytest.hookimpl(tryfirst=True)
         def pytest_sessionfinish(session):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_servebench.cli import main
+from pytest_servebench.commands.cli import main
 from pytest_servebench.report.markdown import markdown
-from pytest_servebench.saved_runs import read_run
+from pytest_servebench.runs.saved_runs import read_run
 from tests import saved
 from tests.at_terminal import run_at_terminal
 from tests.conftest import ROOT, RunBench
@@ -122,7 +122,9 @@ def test_json_and_markdown(results: Path, capsys: Capture) -> None:
 
 @pytest.mark.parametrize("columns", [60, 100, 150])
 def test_it_fits_the_terminal(results: Path, columns: int) -> None:
-    program = "import sys; from pytest_servebench.cli import main; sys.exit(main(['show', '.']))"
+    program = (
+        "import sys; from pytest_servebench.commands.cli import main; sys.exit(main(['show', '.']))"
+    )
     environment = {**os.environ, "TERM": "xterm", "PYTHONPATH": str(ROOT)}
     environment.pop("COLUMNS", None)
     seen = run_at_terminal([sys.executable, "-c", program], results, environment, columns=columns)

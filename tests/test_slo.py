@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from pytest_servebench.errors import SLOSyntaxError
 from pytest_servebench.load.records import Outcome
-from pytest_servebench.results import CaseResult, ClauseResult
-from pytest_servebench.slo import failure_message, judge, overall, parse_slo
-from pytest_servebench.slo_grammar import METRICS, Clause
+from pytest_servebench.objectives.slo import failure_message, judge, overall, parse_slo
+from pytest_servebench.objectives.slo_grammar import METRICS, Clause
+from pytest_servebench.runs.results import CaseResult, ClauseResult
 from tests.simulated import UNSEEN, case, mm1_records, records, steady
 
 FIFTEEN = case(steady(np.linspace(0.004, 0.006, 15), 1.0), 1.0)

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench import queueing
-from pytest_servebench.bootstrap import (
+from pytest_servebench.load.records import Outcome, Records
+from pytest_servebench.stats import queueing
+from pytest_servebench.stats.bootstrap import (
     block_length,
     degrees_of_freedom,
     moving_blocks,
     student,
 )
-from pytest_servebench.load.records import Outcome, Records
-from pytest_servebench.stats import (
+from pytest_servebench.stats.summary import (
     PERMILLES,
     distribution,
     nearest_rank,

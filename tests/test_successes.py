@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_servebench.foreign_code import first_line
 from pytest_servebench.load.records import Records
 from pytest_servebench.load.runner import LoadResult
+from pytest_servebench.measure.foreign_code import first_line
+from pytest_servebench.measure.traffic import check_answers, of_requests
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
-from pytest_servebench.traffic import check_answers, of_requests
 from tests.conftest import RunBench
 from tests.load.test_misbehaving import Behaviour, serving
 from tests.test_own_requests import saved_case

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pytest_servebench import event_loops
 from pytest_servebench.load.target import Target
+from pytest_servebench.plugin import event_loops
 from tests.conftest import RunBench
 from tests.test_own_requests import saved_case
 

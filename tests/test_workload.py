@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.load.arrivals import Poisson, streams
+from pytest_servebench.measure.workload import requests_digest, schedule_digest
 from pytest_servebench.protocols.base import HttpRequest
-from pytest_servebench.workload import requests_digest, schedule_digest
 from tests.conftest import RunBench
 
 REQUEST = HttpRequest(

@@ -18,14 +18,14 @@ from benchmarks.parts import Bar, Data
 from benchmarks.parts.interval_queues import LAWS, Law, simulate
 from benchmarks.rounds import say
 from benchmarks.settings import ROOT, Settings
-from pytest_servebench import cli
+from pytest_servebench.analysis.compare import compare
+from pytest_servebench.analysis.plan import requests_for
+from pytest_servebench.analysis.precision import Known, assumed, measured
+from pytest_servebench.commands import cli
 from pytest_servebench.commands.plan import SHOWN
-from pytest_servebench.compare import compare
-from pytest_servebench.gates import Gate, parse_gates
-from pytest_servebench.plan import requests_for
-from pytest_servebench.precision import Known, assumed, measured
-from pytest_servebench.results import Run
-from pytest_servebench.saved_runs import read_run
+from pytest_servebench.objectives.gates import Gate, parse_gates
+from pytest_servebench.runs.results import Run
+from pytest_servebench.runs.saved_runs import read_run
 from tests.simulated import case
 
 NAME = "gates"
@@ -84,8 +84,8 @@ def same(law: Law, load: float, pairs: int) -> dict[str, Any]:
 def slower(law: Law, load: float, text: str, pairs: int, planned: str) -> dict[str, Any]:
     """Return how often a gate finds that services take 1.2 times as long.
 
-    The length of each pair is what :mod:`pytest_servebench.plan` gives for this change, from what
-    a run of :data:`PILOT` requests tells, another for each pair, or from its assumptions.
+    The length of each pair is what :mod:`pytest_servebench.analysis.plan` gives for this change,
+    from what a run of :data:`PILOT` requests tells, another for each pair, or from its assumptions.
     """
     (gate,) = parse_gates(text)
     lengths, found, left_out = [], 0, 0

@@ -13,8 +13,8 @@ import numpy as np
 
 from benchmarks.parts import queue_formulas as queues
 from benchmarks.parts.queue_formulas import Seconds
-from pytest_servebench import queueing
 from pytest_servebench.load.records import Outcome, Records
+from pytest_servebench.stats import queueing
 
 Law = Literal["M/M/1", "M/D/1", "M/G/1"]
 LAWS: Final[tuple[Law, ...]] = ("M/M/1", "M/D/1", "M/G/1")

@@ -21,10 +21,10 @@ from benchmarks.parts.interval_queues import (
 )
 from benchmarks.rounds import say
 from benchmarks.settings import Settings
-from pytest_servebench.estimates import Estimate
-from pytest_servebench.precision import inflation, tail_of
-from pytest_servebench.slo import ENOUGH
-from pytest_servebench.stats import PERMILLES, summarize
+from pytest_servebench.analysis.precision import inflation, tail_of
+from pytest_servebench.objectives.slo import ENOUGH
+from pytest_servebench.stats.estimates import Estimate
+from pytest_servebench.stats.summary import PERMILLES, summarize
 
 NAME = "intervals"
 TITLE = "Intervals: how often they hold the truth"
@@ -177,7 +177,8 @@ def section(data: Data) -> str:
         "2.5 %) and above it (*failed*). *Open* intervals have no upper limit: no bound can be "
         "shown to be kept, and the verdict on any that is not already broken is *inconclusive*. "
         "A star marks fewer requests than MLPerf's minimum, times the inflation by queueing "
-        "(`pytest_servebench.precision.inflation`): too few by theory. Where most requests need "
+        "(`pytest_servebench.analysis.precision.inflation`): too few by theory. Where most "
+        "requests need "
         "not wait for a service that is always the same, the median is that service, and no bar "
         "is held against intervals that can only be right.",
         plotting.table(

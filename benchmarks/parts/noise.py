@@ -16,8 +16,8 @@ from benchmarks.rounds import say
 from benchmarks.settings import Settings
 from benchmarks.targets import known
 from pytest_servebench.load.validity import invalid_reason
-from pytest_servebench.slo import judge, overall, parse_slo
-from pytest_servebench.stats import summarize
+from pytest_servebench.objectives.slo import judge, overall, parse_slo
+from pytest_servebench.stats.summary import summarize
 from tests.simulated import case
 
 NAME = "noise"

@@ -15,7 +15,7 @@ from benchmarks import plotting, stats
 from benchmarks.parts import Bar, Data
 from benchmarks.rounds import say
 from benchmarks.settings import Settings
-from pytest_servebench.results import Run
+from pytest_servebench.runs.results import Run
 from tests import saved
 from tests.pages import busy_run
 
@@ -24,7 +24,7 @@ TITLE = "The page"
 EACH: Final = (20, 200, 6000)
 """Requests in each of the twelve cases; the last are 72,000 together."""
 LONGEST: Final = 5.0
-_PROGRAM: Final = "import sys; from pytest_servebench.cli import main; sys.exit(main())"
+_PROGRAM: Final = "import sys; from pytest_servebench.commands.cli import main; sys.exit(main())"
 LARGEST: Final = 3e6
 
 

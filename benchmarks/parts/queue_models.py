@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.parts import queue_formulas as queues
-from pytest_servebench import queueing
+from pytest_servebench.stats import queueing
 
 Seconds = queues.Seconds
 _PLENTY: Final = 2_000

@@ -22,7 +22,7 @@ NAME = "list"
 TITLE = "Saved runs"
 NUMBERS: Final = (100, 10_000)
 LONGEST: Final = 5.0
-_PROGRAM: Final = "import sys; from pytest_servebench.cli import main; sys.exit(main())"
+_PROGRAM: Final = "import sys; from pytest_servebench.commands.cli import main; sys.exit(main())"
 _COMMANDS: Final = ("list", "show")
 
 

@@ -29,8 +29,8 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
 import pytest_servebench
-from pytest_servebench import fixtures
-from pytest_servebench.options import add_options
+from pytest_servebench.plugin import fixtures
+from pytest_servebench.plugin.options import add_options
 
 PREFIX: Final = "--servebench-"
 _OPTION: Final = re.compile(r"--servebench-[a-z0-9-]+")

@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from pytest_servebench.report.text import clean
-from pytest_servebench.results import Run
-from pytest_servebench.results_directory import find_results
-from pytest_servebench.run_names import LATEST, RESULTS
+from pytest_servebench.commands.results_directory import find_results
+from pytest_servebench.runs.results import Run
+from pytest_servebench.runs.run_names import LATEST, RESULTS
+from pytest_servebench.text.safe import clean
 
 
 def add_run(parser: argparse.ArgumentParser, extra: str = "") -> None:

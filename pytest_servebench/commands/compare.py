@@ -11,12 +11,11 @@ from typing import Final
 
 from _pytest._io import TerminalWriter
 
+from pytest_servebench.analysis.comparability import ALLOWABLE, Difference, differences, notes
+from pytest_servebench.analysis.compare import Comparison, compare
 from pytest_servebench.commands.arguments import add_results, results_of
-from pytest_servebench.comparability import ALLOWABLE, Difference, differences, notes
-from pytest_servebench.compare import Comparison, compare
 from pytest_servebench.errors import OptionError
-from pytest_servebench.files import write_whole
-from pytest_servebench.gates import NAMES, Gate, parse_gates
+from pytest_servebench.objectives.gates import NAMES, Gate, parse_gates
 from pytest_servebench.report.comparison import (
     comparison_lines,
     comparison_markdown,
@@ -24,11 +23,12 @@ from pytest_servebench.report.comparison import (
     remedy,
 )
 from pytest_servebench.report.comparison_formats import as_bmf, as_github_action_benchmark, as_json
-from pytest_servebench.report.tables import Line, line, plain_text
-from pytest_servebench.report.text import clean, shows_unicode, to_ascii, wrapped
-from pytest_servebench.results import Run
-from pytest_servebench.run_json import read_file
-from pytest_servebench.run_names import find_run
+from pytest_servebench.runs.results import Run
+from pytest_servebench.runs.run_json import read_file
+from pytest_servebench.runs.run_names import find_run
+from pytest_servebench.system.files import write_whole
+from pytest_servebench.text.safe import clean, shows_unicode, to_ascii, wrapped
+from pytest_servebench.text.tables import Line, line, plain_text
 
 NOTHING_WORSE: Final = 0
 WORSE: Final = 1

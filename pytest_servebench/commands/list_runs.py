@@ -9,7 +9,10 @@ from typing import Final
 
 from pytest_servebench.commands.arguments import add_results, results_of
 from pytest_servebench.report.facts import date_text, server_titles
-from pytest_servebench.report.tables import (
+from pytest_servebench.runs.run_json import RUN_FILE, Heading
+from pytest_servebench.runs.run_names import LATEST, SavedRun, directories_without_run, runs_in
+from pytest_servebench.text.safe import clean, counted, joined
+from pytest_servebench.text.tables import (
     Cell,
     Column,
     heading_lines,
@@ -17,9 +20,6 @@ from pytest_servebench.report.tables import (
     plain_text,
     row_line,
 )
-from pytest_servebench.report.text import clean, counted, joined
-from pytest_servebench.run_json import RUN_FILE, Heading
-from pytest_servebench.run_names import LATEST, SavedRun, directories_without_run, runs_in
 
 _VERDICTS: Final = ("passed", "failed", "inconclusive", "invalid")
 _COLUMNS: Final = (

@@ -11,16 +11,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from pytest_servebench.analysis.plan import (
+    MOST_REPEATS,
+    POWER,
+    CasePlan,
+    Detectable,
+    Needed,
+    plan_case,
+)
 from pytest_servebench.commands.arguments import add_results, results_of, say_left_out
 from pytest_servebench.errors import OptionError
-from pytest_servebench.gates import NAMES
-from pytest_servebench.plan import MOST_REPEATS, POWER, CasePlan, Detectable, Needed, plan_case
-from pytest_servebench.report.text import wrapped
-from pytest_servebench.results import CaseResult
-from pytest_servebench.run_json import read_file
-from pytest_servebench.run_names import find_run
-from pytest_servebench.slo import parse_slo, quantity
-from pytest_servebench.slo_grammar import METRICS, Clause
+from pytest_servebench.objectives.gates import NAMES
+from pytest_servebench.objectives.slo import parse_slo, quantity
+from pytest_servebench.objectives.slo_grammar import METRICS, Clause
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.runs.run_json import read_file
+from pytest_servebench.runs.run_names import find_run
+from pytest_servebench.text.safe import wrapped
 
 SHOWN: Final = 4
 """Verdicts of a comparison on each case: p50, its tail, throughput and success rate."""

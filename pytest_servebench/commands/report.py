@@ -9,9 +9,9 @@ from typing import Final
 from pytest_servebench.commands.arguments import add_results, add_run, results_of, say_left_out
 from pytest_servebench.errors import OptionError
 from pytest_servebench.report import write_report
-from pytest_servebench.report.text import clean
-from pytest_servebench.run_json import RUN_FILE, read_file
-from pytest_servebench.run_names import find_run
+from pytest_servebench.runs.run_json import RUN_FILE, read_file
+from pytest_servebench.runs.run_names import find_run
+from pytest_servebench.text.safe import clean
 
 _DESCRIPTION: Final = """\
 Make the page, the plots and the summary of a saved run again, from its files:

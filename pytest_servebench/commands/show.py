@@ -11,13 +11,13 @@ from _pytest._io import TerminalWriter
 
 from pytest_servebench.commands.arguments import add_results, add_run, results_of, say_left_out
 from pytest_servebench.errors import OptionError
-from pytest_servebench.json_text import to_json
 from pytest_servebench.report.markdown import markdown
 from pytest_servebench.report.terminal import write_tables
-from pytest_servebench.report.text import clean, shows_unicode, to_ascii
-from pytest_servebench.results import Run
-from pytest_servebench.run_json import read_file
-from pytest_servebench.run_names import find_run
+from pytest_servebench.runs.results import Run
+from pytest_servebench.runs.run_json import read_file
+from pytest_servebench.runs.run_names import find_run
+from pytest_servebench.text.json_text import to_json
+from pytest_servebench.text.safe import clean, shows_unicode, to_ascii
 
 FORMATS: Final = ("table", "markdown", "json")
 _MOST_NAMES: Final = 20  # of cases in an error

@@ -22,7 +22,7 @@ from pytest_servebench.errors import InvalidMeasurementError
 from pytest_servebench.load.generator import NO_MEMORY, NO_PRIORITY
 from pytest_servebench.load.records import Phase, RecordStore
 from pytest_servebench.load.spec import LoadSpec
-from pytest_servebench.python_child import python_child
+from pytest_servebench.system.python_child import python_child
 
 _POLL: Final = 0.1  # seconds between two looks at the child
 # The same until the clock starts: the lead before it must be seen in time.

@@ -22,7 +22,7 @@ from pytest_servebench.load.room import Room
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Dialer
 from pytest_servebench.load.worker import FREE, Worker
-from pytest_servebench.redaction import without_keys
+from pytest_servebench.text.redaction import without_keys
 
 _clock = time.monotonic_ns
 _NS: Final = 1_000_000_000

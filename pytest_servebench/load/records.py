@@ -19,8 +19,8 @@ from typing import IO, Final, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.files import whole_file
 from pytest_servebench.load.records_file import read_columns
+from pytest_servebench.system.files import whole_file
 
 NEVER: Final = -1
 """The time stamp of something that did not happen."""

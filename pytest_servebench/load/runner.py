@@ -20,7 +20,7 @@ from pytest_servebench.load.records import NEVER, Records, RecordStore
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.storage import check_memory, records_file
 from pytest_servebench.load.validity import lag_p99, unaccounted
-from pytest_servebench.results import Generator
+from pytest_servebench.runs.results import Generator
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ Taking an arrival up never waits for the server: late arrivals are late because 
 not run. Waiting for a busy worker is the server's doing, and is part of the latencies.
 
 What lateness did to the latencies is known, request by request, and is told clause by clause
-(:mod:`pytest_servebench.slo`). A whole run is worth nothing only where the traffic was not the one
-that was asked for. What was held back comes in a bunch when the generator runs again: a server
-meets other traffic, whatever is taken off its latencies afterwards. With fewer than a tenth of the
-arrivals late, the median of all lies between the 44th and the 56th percentile of those on time.
+(:mod:`pytest_servebench.objectives.slo`). A whole run is worth nothing only where the traffic was
+not the one that was asked for. What was held back comes in a bunch when the generator runs again: a
+server meets other traffic, whatever is taken off its latencies afterwards. With fewer than a tenth
+of the arrivals late, the median of all lies between the 44th and the 56th percentile of those on
+time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from pytest_servebench.load.limits import exhausted
 from pytest_servebench.load.records import NEVER, Outcome, Records
-from pytest_servebench.results import Generator
+from pytest_servebench.runs.results import Generator
 
 MOST_LATE: Final = 0.1
 """Share of the arrivals beyond which late ones make it another traffic than that asked for."""

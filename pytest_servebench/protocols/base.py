@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from pytest_servebench.redaction import hide_headers, hide_url, redact
+from pytest_servebench.text.redaction import hide_headers, hide_url, redact
 
 
 @dataclass(frozen=True)

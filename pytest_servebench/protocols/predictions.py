@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.errors import BadResponseError, ModelError
-from pytest_servebench.redaction import redact
+from pytest_servebench.text.redaction import redact
 
 _EXCERPT = 200  # characters of a bad body that go into the error
 _LOOKED_INTO = 16_384  # bytes of it that are looked into

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_servebench.results import Run
+    from pytest_servebench.runs.results import Run
 
 SUMMARY_FILE = "metrics_summary.txt"
 PAGE_FILE = "report.html"
@@ -53,8 +53,8 @@ def write_report(
 
 def write_summary(run: Run, directory: Path) -> Path:
     """Write the summary text alone; see :func:`write_report`."""
-    from pytest_servebench.files import write_whole  # noqa: PLC0415
     from pytest_servebench.report.summary_text import summary_text  # noqa: PLC0415
+    from pytest_servebench.system.files import write_whole  # noqa: PLC0415
 
     path = directory / SUMMARY_FILE
     write_whole(path, summary_text(run).encode())

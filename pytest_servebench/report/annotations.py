@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pytest_servebench.report.attention import reasons
 from pytest_servebench.report.figures import standing
-from pytest_servebench.results import CaseResult
+from pytest_servebench.runs.results import CaseResult
 
 _BY_VERDICT = {"failed": "error", "invalid": "error", "inconclusive": "warning"}
 

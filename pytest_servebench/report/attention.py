@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_servebench.hints import hints
+from pytest_servebench.objectives.hints import hints
 from pytest_servebench.report.facts import cell_name, test_id, test_labels
 from pytest_servebench.report.figures import Standing, standing
-from pytest_servebench.report.tables import Line, Markup, line
-from pytest_servebench.report.text import clean, counted, wrapped
-from pytest_servebench.results import CaseResult, Run, ServerDeath
+from pytest_servebench.runs.results import CaseResult, Run, ServerDeath
+from pytest_servebench.text.safe import clean, counted, wrapped
+from pytest_servebench.text.tables import Line, Markup, line
 
 _SHOWN: Final = 6  # cases of one cause that are listed; a terminal is no place for hundreds
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from pytest_servebench.estimates import Distribution
-from pytest_servebench.plain_benchmarks import is_plain
+from pytest_servebench.objectives.slo import failure_texts
 from pytest_servebench.report.case_table import verdict_cell
 from pytest_servebench.report.facts import attempt_name, priority_text, server_text, settings_text
 from pytest_servebench.report.figures import NAMES, cpu_text, failed, interval, latency_table
-from pytest_servebench.report.numbers import (
+from pytest_servebench.runs.plain_benchmarks import is_plain
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.stats.estimates import Distribution
+from pytest_servebench.text.numbers import (
     INFINITE,
     MISSING,
     compact,
@@ -18,7 +20,8 @@ from pytest_servebench.report.numbers import (
     plain,
     significant,
 )
-from pytest_servebench.report.tables import (
+from pytest_servebench.text.safe import clean, counted, wrapped
+from pytest_servebench.text.tables import (
     Cell,
     Column,
     heading_lines,
@@ -26,9 +29,6 @@ from pytest_servebench.report.tables import (
     plain_text,
     row_line,
 )
-from pytest_servebench.report.text import clean, counted, wrapped
-from pytest_servebench.results import CaseResult
-from pytest_servebench.slo import failure_texts
 
 _LABEL: Final = 18
 _INDENT: Final = 2

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_servebench.estimates import Summary
-from pytest_servebench.plain_benchmarks import is_plain
 from pytest_servebench.report.facts import attempt_name
 from pytest_servebench.report.figures import Standing, dropped, errors, failed, percentile, standing
-from pytest_servebench.report.numbers import (
+from pytest_servebench.runs.plain_benchmarks import is_plain
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.stats.estimates import Summary
+from pytest_servebench.text.numbers import (
     INFINITE,
     MISSING,
     compact,
@@ -21,9 +22,8 @@ from pytest_servebench.report.numbers import (
     percent,
     plain,
 )
-from pytest_servebench.report.tables import PLAIN, Cell, Column, Markup
-from pytest_servebench.report.text import clean
-from pytest_servebench.results import CaseResult
+from pytest_servebench.text.safe import clean
+from pytest_servebench.text.tables import PLAIN, Cell, Column, Markup
 
 COLUMNS: Final = (
     Column("", right=False, shrinks=True),

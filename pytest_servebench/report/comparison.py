@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pytest_servebench import comparability
-from pytest_servebench.comparability import ALLOWABLE, Difference, key_text
-from pytest_servebench.compare import (
+from pytest_servebench.analysis import comparability
+from pytest_servebench.analysis.comparability import ALLOWABLE, Difference, key_text
+from pytest_servebench.analysis.compare import (
     VERDICTS,
     CaseComparison,
     Change,
@@ -17,11 +17,14 @@ from pytest_servebench.compare import (
     GateResult,
     fails,
 )
-from pytest_servebench.gates import KINDS, LARGER_IS_BETTER, NAMES, Gate
+from pytest_servebench.objectives.gates import KINDS, LARGER_IS_BETTER, NAMES, Gate
+from pytest_servebench.objectives.slo import quantity
 from pytest_servebench.report.facts import distinct
 from pytest_servebench.report.markdown import escaped, table_head, table_row
-from pytest_servebench.report.numbers import INFINITE, MISSING
-from pytest_servebench.report.tables import (
+from pytest_servebench.runs.results import Run
+from pytest_servebench.text.numbers import INFINITE, MISSING
+from pytest_servebench.text.safe import clean, clip, counted, joined, wrapped
+from pytest_servebench.text.tables import (
     PLAIN,
     Cell,
     Column,
@@ -32,9 +35,6 @@ from pytest_servebench.report.tables import (
     line,
     row_line,
 )
-from pytest_servebench.report.text import clean, clip, counted, joined, wrapped
-from pytest_servebench.results import Run
-from pytest_servebench.slo import quantity
 
 _COLUMNS: Final = (
     Column("", right=False),

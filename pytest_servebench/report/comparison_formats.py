@@ -6,11 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pytest_servebench.comparability import Difference, notes
-from pytest_servebench.compare import CaseComparison, Change, Comparison, fails
-from pytest_servebench.gates import KINDS, NAMES
-from pytest_servebench.json_text import to_json
-from pytest_servebench.ratios import Range
+from pytest_servebench.analysis.comparability import Difference, notes
+from pytest_servebench.analysis.compare import CaseComparison, Change, Comparison, fails
+from pytest_servebench.objectives.gates import KINDS, NAMES
+from pytest_servebench.objectives.slo import quantity
 from pytest_servebench.report.comparison import (
     change_text,
     conclusion,
@@ -18,10 +17,11 @@ from pytest_servebench.report.comparison import (
     labels,
     verdict_text,
 )
-from pytest_servebench.report.numbers import MISSING
-from pytest_servebench.report.text import clean
-from pytest_servebench.results import CaseResult, Run
-from pytest_servebench.slo import quantity
+from pytest_servebench.runs.results import CaseResult, Run
+from pytest_servebench.stats.ratios import Range
+from pytest_servebench.text.json_text import to_json
+from pytest_servebench.text.numbers import MISSING
+from pytest_servebench.text.safe import clean
 
 _UNITS: Final[Mapping[str, tuple[str, float]]] = {
     "latency": ("ms", 1e3),

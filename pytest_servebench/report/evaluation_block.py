@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pytest_servebench.evaluation import Evaluation, evaluate
-from pytest_servebench.recommendation import Compared, cell_names
-from pytest_servebench.report.numbers import plain
-from pytest_servebench.report.tables import (
+from pytest_servebench.analysis.evaluation import Evaluation, evaluate
+from pytest_servebench.analysis.recommendation import Compared, cell_names
+from pytest_servebench.runs.results import Run
+from pytest_servebench.text.numbers import plain
+from pytest_servebench.text.safe import clean, counted, wrapped
+from pytest_servebench.text.tables import (
     Cell,
     Column,
     Line,
@@ -17,8 +19,6 @@ from pytest_servebench.report.tables import (
     line,
     row_line,
 )
-from pytest_servebench.report.text import clean, counted, wrapped
-from pytest_servebench.results import Run
 
 METRICS: Final = (
     ("p50", ("p50",)),

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from pytest_servebench.node_ids import function_of, short_labels
-from pytest_servebench.plain_benchmarks import is_plain
-from pytest_servebench.report.numbers import plain, significant
-from pytest_servebench.report.text import clean, counted, joined
-from pytest_servebench.results import CaseResult, Run, ServerInfo
+from pytest_servebench.runs.node_ids import function_of, short_labels
+from pytest_servebench.runs.plain_benchmarks import is_plain
+from pytest_servebench.runs.results import CaseResult, Run, ServerInfo
+from pytest_servebench.text.numbers import plain, significant
+from pytest_servebench.text.safe import clean, counted, joined
 
 DIGEST_LENGTH = 12
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from pytest_servebench.estimates import Distribution, Estimate, Summary
-from pytest_servebench.plain_benchmarks import is_plain
 from pytest_servebench.report.facts import test_id, test_labels
-from pytest_servebench.report.numbers import plain, significant
-from pytest_servebench.results import CaseResult
+from pytest_servebench.runs.plain_benchmarks import is_plain
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
+from pytest_servebench.text.numbers import plain, significant
 
 SHARES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 """Percentiles as reports name them, to the share of requests that is no slower."""

@@ -10,10 +10,10 @@ from pytest_servebench.report.case_table import COLUMNS, legend, server_rows
 from pytest_servebench.report.evaluation_block import evaluation_lines
 from pytest_servebench.report.facts import headline, server_titles
 from pytest_servebench.report.figures import Standing, groups, standing
-from pytest_servebench.report.tables import Cell, plain_text
 from pytest_servebench.report.terminal import title
-from pytest_servebench.report.text import clean
-from pytest_servebench.results import Run
+from pytest_servebench.runs.results import Run
+from pytest_servebench.text.safe import clean
+from pytest_servebench.text.tables import Cell, plain_text
 
 _WIDE: Final = 10_000  # Markdown wraps its lines by itself
 _SIGNS: Final[Mapping[Standing, str]] = {

@@ -18,10 +18,10 @@ from pytest_servebench.report.facts import (
     traffic_text,
 )
 from pytest_servebench.report.figures import NAMES, percentile
-from pytest_servebench.report.numbers import plain
 from pytest_servebench.report.plot_sweep import CPU, MEMORY, Metric
-from pytest_servebench.report.text import clean
-from pytest_servebench.results import CaseResult, Run
+from pytest_servebench.runs.results import CaseResult, Run
+from pytest_servebench.text.numbers import plain
+from pytest_servebench.text.safe import clean
 
 _MOST_NAMES: Final = 4
 _MOST_COUNTS: Final = 8

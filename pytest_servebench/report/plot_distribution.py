@@ -10,10 +10,10 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from pytest_servebench.report.numbers import plain
 from pytest_servebench.report.plot_frame import GREY
 from pytest_servebench.report.plot_scales import scale_logarithmic
 from pytest_servebench.report.plot_series import Series
+from pytest_servebench.text.numbers import plain
 
 Curve = tuple[Series, npt.NDArray[np.float64]]
 """A series and the latencies of one of its cases in ms, infinite where a request failed."""

@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 
-from pytest_servebench.files import write_whole
 from pytest_servebench.report.plot_series import Series, buffer_label, line_of, tinted
-from pytest_servebench.report.text import abridged, clean, clip
+from pytest_servebench.system.files import write_whole
+from pytest_servebench.text.safe import abridged, clean, clip
 
 DPI: Final = 150
 GREY: Final = "#595959"

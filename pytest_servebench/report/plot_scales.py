@@ -10,7 +10,7 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
-from pytest_servebench.report.numbers import plain
+from pytest_servebench.text.numbers import plain
 
 _STEPS: Final = (
     (1.0,),

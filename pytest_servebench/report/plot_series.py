@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from pytest_servebench.report.facts import server_titles
-from pytest_servebench.report.numbers import plain
-from pytest_servebench.report.text import abridged
-from pytest_servebench.results import CaseResult
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.text.numbers import plain
+from pytest_servebench.text.safe import abridged
 
 _KINDS: Final = ("tensorflow_serving", "torchserve")  # they look the same in every run
 

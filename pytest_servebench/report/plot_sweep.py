@@ -24,7 +24,7 @@ from pytest_servebench.report.plot_scales import (
     scale_rates,
 )
 from pytest_servebench.report.plot_series import Series
-from pytest_servebench.results import CaseResult
+from pytest_servebench.runs.results import CaseResult
 
 _APART: Final = 7.0  # points between curves at one rate, so that equal ones can both be seen
 _MARKER: Final = 5.5  # points: a marker's size

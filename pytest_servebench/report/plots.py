@@ -11,7 +11,6 @@ from typing import Final
 
 import numpy as np
 
-from pytest_servebench.files import file_name
 from pytest_servebench.report.facts import server_titles, test_id, test_labels
 from pytest_servebench.report.plot_captions import case_names, marks, measured, subtitle
 from pytest_servebench.report.plot_distribution import Curve, draw_distributions
@@ -28,8 +27,9 @@ from pytest_servebench.report.plot_sweep import (
     latency,
 )
 from pytest_servebench.report.records import read_records
-from pytest_servebench.report.text import abridged, counted, joined
-from pytest_servebench.results import CaseResult, Run
+from pytest_servebench.runs.results import CaseResult, Run
+from pytest_servebench.system.files import file_name
+from pytest_servebench.text.safe import abridged, counted, joined
 
 PLOTS: Final = "plots"
 _MOST_PANELS: Final = 12  # of a figure; what is smaller cannot be read

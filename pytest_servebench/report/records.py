@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_servebench.files import inside
 from pytest_servebench.load.records import Records
-from pytest_servebench.report.text import clean
-from pytest_servebench.results import CaseResult
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.system.files import inside
+from pytest_servebench.text.safe import clean
 
 
 def read_records(case: CaseResult, directory: Path) -> tuple[Records | None, str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from pytest_servebench.report.tables import plain_text
 from pytest_servebench.report.terminal import WIDTH, detail_lines, report_lines, title
-from pytest_servebench.report.text import clean, clip, display_width, wrapped
-from pytest_servebench.results import Run
+from pytest_servebench.runs.results import Run
+from pytest_servebench.text.safe import clean, clip, display_width, wrapped
+from pytest_servebench.text.tables import plain_text
 
 _LABEL: Final = 18
 

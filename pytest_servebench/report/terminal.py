@@ -13,17 +13,8 @@ from pytest_servebench.report.case_table import COLUMNS, ServerRows, legend, ser
 from pytest_servebench.report.evaluation_block import evaluation_lines
 from pytest_servebench.report.facts import headline, run_date, server_titles
 from pytest_servebench.report.figures import groups
-from pytest_servebench.report.tables import (
-    Cell,
-    Line,
-    Part,
-    headed,
-    lay_out,
-    line,
-    plain_text,
-    row_line,
-)
-from pytest_servebench.report.text import (
+from pytest_servebench.runs.results import Run
+from pytest_servebench.text.safe import (
     clean,
     clip,
     counted,
@@ -33,7 +24,16 @@ from pytest_servebench.report.text import (
     to_ascii,
     wrapped,
 )
-from pytest_servebench.results import Run
+from pytest_servebench.text.tables import (
+    Cell,
+    Line,
+    Part,
+    headed,
+    lay_out,
+    line,
+    plain_text,
+    row_line,
+)
 
 if TYPE_CHECKING:
     from _pytest._io import TerminalWriter

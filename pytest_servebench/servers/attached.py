@@ -23,7 +23,6 @@ from pytest_servebench.load.target import EXAMPLES, Target
 from pytest_servebench.load.tls import Tls
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpRequest, PredictionProtocol
-from pytest_servebench.report.text import clean
 from pytest_servebench.servers import ports, probe
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.first_prediction import (
@@ -32,6 +31,7 @@ from pytest_servebench.servers.first_prediction import (
     Judge,
     RefusedError,
 )
+from pytest_servebench.text.safe import clean
 
 TIMEOUT_OPTION = "--servebench-start-timeout"
 _URL: Final = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")

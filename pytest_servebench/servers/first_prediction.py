@@ -16,8 +16,8 @@ from pytest_servebench.errors import BadResponseError, ModelError, ServerStartEr
 from pytest_servebench.load.target import Target
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
-from pytest_servebench.report.text import clean
 from pytest_servebench.servers import probe
+from pytest_servebench.text.safe import clean
 
 LONGEST_ANSWER: Final = 60.0  # seconds for one try
 _QUESTION_LIMIT: Final = 10.0  # seconds for the server's word on its state

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pytest_servebench.files import whole_file
-from pytest_servebench.redaction import anything_hidden, redact_bytes
-from pytest_servebench.report.text import harmless
+from pytest_servebench.system.files import whole_file
+from pytest_servebench.text.redaction import anything_hidden, redact_bytes
+from pytest_servebench.text.safe import harmless
 
 TAIL_LINES = 30
 _TAIL_BYTES = 32_768

@@ -11,8 +11,8 @@ from typing import Final
 
 from pytest_servebench.errors import ServebenchWarning, ServerDiedError
 from pytest_servebench.protocols.base import PredictionProtocol
-from pytest_servebench.report.text import counted
 from pytest_servebench.servers.base import RunningServer
+from pytest_servebench.text.safe import counted
 
 # Of one kind in one session, failed new starts among them, after which it is not started again.
 MOST_DEATHS: Final = 3

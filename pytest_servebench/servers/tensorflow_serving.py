@@ -17,7 +17,6 @@ from pytest_servebench.errors import ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer
 from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
-from pytest_servebench.python_child import python_child
 from pytest_servebench.servers.attached import Attachment, attach
 from pytest_servebench.servers.base import RunningServer, ServerSettings
 from pytest_servebench.servers.environment import artifact, checked_name, environment
@@ -34,6 +33,7 @@ from pytest_servebench.servers.logs import FatalLine
 from pytest_servebench.servers.probe import NoAnswerError
 from pytest_servebench.servers.process import ServerProcess
 from pytest_servebench.servers.savedmodel_server.repository import is_saved_model
+from pytest_servebench.system.python_child import python_child
 
 KIND = "tensorflow_serving"
 BINARY = "tensorflow_model_server"

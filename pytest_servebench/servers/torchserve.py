@@ -16,8 +16,6 @@ from pytest_servebench.errors import OptionError, ServerStartError, ServerUnavai
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.protocols.torchserve import TorchServeRest
-from pytest_servebench.python_child import without_tracers
-from pytest_servebench.redaction import hide
 from pytest_servebench.servers import probe
 from pytest_servebench.servers.attached import Attachment, attach
 from pytest_servebench.servers.base import RunningServer, ServerSettings
@@ -40,6 +38,8 @@ from pytest_servebench.servers.launch import (
 from pytest_servebench.servers.logs import FatalLine
 from pytest_servebench.servers.process import ServerProcess
 from pytest_servebench.servers.torchserve_config import config_properties, log_configuration
+from pytest_servebench.system.python_child import without_tracers
+from pytest_servebench.text.redaction import hide
 
 KIND = "torchserve"
 URL_OPTION = "--servebench-torchserve-url"

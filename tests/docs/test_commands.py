@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_servebench import cli
+from pytest_servebench.commands import cli
 from tests.conftest import ROOT
 from tests.docs.pages import (
     DOCS,

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from pytest_servebench import ServedModel
-from pytest_servebench.model_loading import load_model
+from pytest_servebench.plugin.model_loading import load_model
 from tests.conftest import ROOT
 from tests.docs.pages import DOCS, PAGES, Block, blocks, yaml
 

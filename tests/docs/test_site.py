@@ -15,10 +15,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import pytest_servebench
-from pytest_servebench import fixtures, hookspecs
-from pytest_servebench.cli import BROKEN_PIPE, USAGE_ERROR
 from pytest_servebench.commands import compare
+from pytest_servebench.commands.cli import BROKEN_PIPE, USAGE_ERROR
 from pytest_servebench.load.records import Outcome
+from pytest_servebench.plugin import fixtures, hookspecs
 from tests.conftest import ROOT
 from tests.docs.pages import DOCS, PAGES, README, blocks, inline, tokens
 
@@ -122,7 +122,7 @@ def test_every_public_name_is_in_the_reference(html: dict[Path, Html], site: Pat
     ids = html[site / "reference" / "api.html"].ids
     assert {f"pytest_servebench.{name}" for name in pytest_servebench.__all__} <= ids
     hooks = {name for name in vars(hookspecs) if name.startswith("pytest_servebench_")}
-    assert {f"pytest_servebench.hookspecs.{name}" for name in hooks} <= html[
+    assert {f"pytest_servebench.plugin.hookspecs.{name}" for name in hooks} <= html[
         site / "reference" / "hooks.html"
     ].ids
 

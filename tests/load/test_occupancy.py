@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from pytest_servebench.load.occupancy import occupancy
 from pytest_servebench.load.records import NEVER, Outcome, Records
+from pytest_servebench.objectives.slo import failure_message
 from pytest_servebench.report.attention import server_troubles
-from pytest_servebench.results import Run
-from pytest_servebench.slo import failure_message
+from pytest_servebench.runs.results import Run
 from tests.simulated import calm_generator, case
 
 S = 1_000_000_000

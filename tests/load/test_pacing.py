@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from pytest_servebench import python_child
 from pytest_servebench.load import engine as engine_module
 from pytest_servebench.load import generator
 from pytest_servebench.load.engine import Engine
@@ -27,6 +26,7 @@ from pytest_servebench.load.records import RecordStore
 from pytest_servebench.load.runner import run_load
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
+from pytest_servebench.system import python_child
 from tests.load.test_misbehaving import OK, REQUEST, always, serving
 
 SPEC = LoadSpec(

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.estimates import Distribution, Estimate, Summary
 from pytest_servebench.load.arrivals import Poisson
 from pytest_servebench.load.records import NEVER, Outcome, Records
-from pytest_servebench.results import CaseResult, ClauseResult, Resources, Run, ServerInfo
+from pytest_servebench.runs.results import CaseResult, ClauseResult, Resources, Run, ServerInfo
+from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
 from tests.simulated import calm_generator
 
 TENSORFLOW_SERVING = ServerInfo(

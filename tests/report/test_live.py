@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.load.records import NEVER, Outcome, Records
-from pytest_servebench.report.live import LiveLine, Status, duration
-from pytest_servebench.report.live_load import live_line
-from pytest_servebench.report.text import display_width
+from pytest_servebench.plugin.live_load import live_line
+from pytest_servebench.text.live import LiveLine, Status, duration
+from pytest_servebench.text.safe import display_width
 from tests.report.made_runs import simulate
 
 SECOND = 1_000_000_000

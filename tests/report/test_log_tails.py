@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_servebench.report.page.log_tails import case_logs
-from pytest_servebench.results import LogPart
+from pytest_servebench.runs.results import LogPart
 from tests.report import made_runs
 
 

@@ -23,7 +23,7 @@ from pytest_servebench.report.plot_frame import Frame
 from pytest_servebench.report.plot_scales import nice_ticks
 from pytest_servebench.report.plot_series import colours, make_series
 from pytest_servebench.report.plots import draw_plots
-from pytest_servebench.results import ClauseResult, Run
+from pytest_servebench.runs.results import ClauseResult, Run
 from tests.report import made_runs
 from tests.report.made_runs import OTHER, TENSORFLOW_SERVING, TORCHSERVE, case, invalid, run
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from pytest_servebench.files import write_whole
 from pytest_servebench.load.records import Outcome
 from pytest_servebench.report.summary_text import summary_text
-from pytest_servebench.report.text import display_width
-from pytest_servebench.results import Run
+from pytest_servebench.runs.results import Run
+from pytest_servebench.system.files import write_whole
+from pytest_servebench.text.safe import display_width
 from tests.report import made_runs
 from tests.report.test_terminal import ANY_RUN, RUNS, SLOW
 

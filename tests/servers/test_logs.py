@@ -16,8 +16,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench.files import whole_file
-from pytest_servebench.redaction import hide
 from pytest_servebench.servers import logs
 from pytest_servebench.servers.logs import (
     TAIL_LINES,
@@ -28,6 +26,8 @@ from pytest_servebench.servers.logs import (
     scrub,
     tail,
 )
+from pytest_servebench.system.files import whole_file
+from pytest_servebench.text.redaction import hide
 
 
 def test_new_lines_wait_for_the_end_of_a_line(tmp_path: Path) -> None:

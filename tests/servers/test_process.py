@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from pytest_servebench.errors import ServerDiedError, ServerStartError
-from pytest_servebench.redaction import hide
 from pytest_servebench.servers import supervisor
 from pytest_servebench.servers.process import ServerProcess, scratch_directory
+from pytest_servebench.text.redaction import hide
 
 from .conftest import StartChild, make_program
 from .waiting import alive, gone, until, written

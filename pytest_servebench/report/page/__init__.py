@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_servebench import __version__
-from pytest_servebench.files import write_whole
+from pytest_servebench._version import __version__
 from pytest_servebench.report import PAGE_FILE
 from pytest_servebench.report.page.added import added_to_cases, added_to_run
 from pytest_servebench.report.page.cases import FIGURE_HEADINGS, HEADINGS
 from pytest_servebench.report.page.comparison import Found, blocks, names_of
 from pytest_servebench.report.page.content import content
 from pytest_servebench.report.page.rendering import render
-from pytest_servebench.results import Run
+from pytest_servebench.runs.results import Run
+from pytest_servebench.system.files import write_whole
 
 
 def page(run: Run, directory: Path, report: Mapping[str, Any] | None = None) -> str:

@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pytest_servebench.report.text import clean
-from pytest_servebench.results import CaseResult, Run
+from pytest_servebench.runs.results import CaseResult, Run
+from pytest_servebench.text.safe import clean
 
 _LONGEST: Final = 400
 _RUN_FIELDS: Final = {one.name for one in dataclasses.fields(Run)} | {"run"}

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.ticker import MaxNLocator
 
-from pytest_servebench.report.numbers import plain
 from pytest_servebench.report.plot_scales import logarithmic_rates, nice_ticks
+from pytest_servebench.text.numbers import plain
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,17 +8,17 @@ from typing import Final
 
 import numpy as np
 
-from pytest_servebench.estimates import Summary
 from pytest_servebench.load.records import NEVER, Outcome, Records
-from pytest_servebench.plain_benchmarks import is_plain
 from pytest_servebench.report.figures import NAMES, SHARES, cpu_text, failed, percentile
-from pytest_servebench.report.numbers import significant
 from pytest_servebench.report.page import axes
 from pytest_servebench.report.page.chart import Chart, Key
 from pytest_servebench.report.page.percentile_curves import percentile_curve
 from pytest_servebench.report.page.thinning import in_flight, slice_means, thinned
-from pytest_servebench.report.text import clean, counted, joined
-from pytest_servebench.results import CaseResult, ClauseResult
+from pytest_servebench.runs.plain_benchmarks import is_plain
+from pytest_servebench.runs.results import CaseResult, ClauseResult
+from pytest_servebench.stats.estimates import Summary
+from pytest_servebench.text.numbers import significant
+from pytest_servebench.text.safe import clean, counted, joined
 
 _SLICES: Final = 240  # of the window at most, for lines over time
 _MEANS: Final = 48

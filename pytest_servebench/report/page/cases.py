@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pytest_servebench.estimates import Distribution
-from pytest_servebench.plain_benchmarks import is_plain
+from pytest_servebench.objectives.slo import failure_texts
 from pytest_servebench.report.attention import reasons
 from pytest_servebench.report.case_details import attempt_facts, case_facts
 from pytest_servebench.report.case_table import verdict_cell
@@ -25,7 +24,14 @@ from pytest_servebench.report.figures import (
     percentile,
     standing,
 )
-from pytest_servebench.report.numbers import (
+from pytest_servebench.report.page.axes import grouped
+from pytest_servebench.report.page.chart import Chart
+from pytest_servebench.report.page.clauses import ClauseView, clause_view
+from pytest_servebench.report.page.log_tails import LogTail, case_logs
+from pytest_servebench.runs.plain_benchmarks import is_plain
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.stats.estimates import Distribution
+from pytest_servebench.text.numbers import (
     MISSING,
     compact,
     megabytes,
@@ -33,13 +39,7 @@ from pytest_servebench.report.numbers import (
     plain,
     significant,
 )
-from pytest_servebench.report.page.axes import grouped
-from pytest_servebench.report.page.chart import Chart
-from pytest_servebench.report.page.clauses import ClauseView, clause_view
-from pytest_servebench.report.page.log_tails import LogTail, case_logs
-from pytest_servebench.report.text import clean
-from pytest_servebench.results import CaseResult
-from pytest_servebench.slo import failure_texts
+from pytest_servebench.text.safe import clean
 
 _WORSE: Final = ("failed", "invalid")
 

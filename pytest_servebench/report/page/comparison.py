@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pytest_servebench.comparability import Difference
-from pytest_servebench.compare import (
+from pytest_servebench.analysis.comparability import Difference
+from pytest_servebench.analysis.compare import (
     SAME,
     VERDICTS,
     CaseComparison,
@@ -19,7 +19,8 @@ from pytest_servebench.compare import (
     Verdict,
     fails,
 )
-from pytest_servebench.gates import KINDS, LARGER_IS_BETTER, NAMES, Gate
+from pytest_servebench.objectives.gates import KINDS, LARGER_IS_BETTER, NAMES, Gate
+from pytest_servebench.objectives.slo import quantity
 from pytest_servebench.report.comparison import (
     change_text,
     conclusion,
@@ -36,9 +37,8 @@ from pytest_servebench.report.facts import cell_name
 from pytest_servebench.report.page import axes
 from pytest_servebench.report.page.chart import Chart
 from pytest_servebench.report.page.comparison_charts import overlay
-from pytest_servebench.report.text import clean, joined
-from pytest_servebench.results import Run
-from pytest_servebench.slo import quantity
+from pytest_servebench.runs.results import Run
+from pytest_servebench.text.safe import clean, joined
 
 Found = tuple[Comparison, Sequence[Difference], Sequence[Difference]]
 """A comparison, the differences that were allowed, and those that refuse it."""

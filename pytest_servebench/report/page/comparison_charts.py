@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_servebench.compare import CaseComparison
-from pytest_servebench.gates import NAMES
+from pytest_servebench.analysis.compare import CaseComparison
+from pytest_servebench.objectives.gates import NAMES
 from pytest_servebench.report.figures import SHARES, percentile
-from pytest_servebench.report.numbers import significant
 from pytest_servebench.report.page import axes
 from pytest_servebench.report.page.chart import Chart, Key
 from pytest_servebench.report.page.percentile_curves import percentile_curve
 from pytest_servebench.report.records import read_records
-from pytest_servebench.results import CaseResult
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.text.numbers import significant
 
 _Curve = tuple[CaseResult, axes.Floats, axes.Floats, bool]
 """A case, shares and latencies, and whether they are those of its records."""

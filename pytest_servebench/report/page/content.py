@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pytest_servebench.evaluation import evaluate
-from pytest_servebench.plain_benchmarks import is_plain
+from pytest_servebench.analysis.evaluation import evaluate
 from pytest_servebench.report.attention import blocks, causes, server_troubles
 from pytest_servebench.report.facts import (
     headline,
@@ -20,7 +19,6 @@ from pytest_servebench.report.facts import (
     settings_text,
 )
 from pytest_servebench.report.figures import groups
-from pytest_servebench.report.numbers import plain
 from pytest_servebench.report.page.answer import answer, question
 from pytest_servebench.report.page.case_charts import case_charts
 from pytest_servebench.report.page.cases import CaseView, anchors, case_view
@@ -32,8 +30,10 @@ from pytest_servebench.report.page.theme import Shade, shade
 from pytest_servebench.report.page.variants import variants
 from pytest_servebench.report.plot_series import colours, make_series, tinted
 from pytest_servebench.report.records import read_records
-from pytest_servebench.report.text import abridged, clean, counted, joined
-from pytest_servebench.results import CaseResult, Run
+from pytest_servebench.runs.plain_benchmarks import is_plain
+from pytest_servebench.runs.results import CaseResult, Run
+from pytest_servebench.text.numbers import plain
+from pytest_servebench.text.safe import abridged, clean, counted, joined
 
 _VERDICTS: Final = (
     "invalid", "failed", "test-failed", "inconclusive", "excused", "passed", "none"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pytest_servebench.files import file_name, inside
-from pytest_servebench.report.text import clean, harmless
-from pytest_servebench.results import CaseResult, LogPart, ServerDeath
+from pytest_servebench.runs.results import CaseResult, LogPart, ServerDeath
 from pytest_servebench.servers.logs import last_lines, lines_between
+from pytest_servebench.system.files import file_name, inside
+from pytest_servebench.text.safe import clean, harmless
 
 _LOG_LINES: Final = 20
 _LONGEST_LINE: Final = 240

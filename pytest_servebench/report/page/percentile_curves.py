@@ -10,7 +10,7 @@ from pytest_servebench.load.records import Records
 from pytest_servebench.report.figures import SHARES, percentile
 from pytest_servebench.report.page.axes import Floats
 from pytest_servebench.report.page.thinning import curve
-from pytest_servebench.results import CaseResult
+from pytest_servebench.runs.results import CaseResult
 
 _POINTS = 300  # at most
 

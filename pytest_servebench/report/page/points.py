@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_servebench.evaluation import Evaluation
+from pytest_servebench.analysis.evaluation import Evaluation
 from pytest_servebench.report.evaluation_block import METRICS, cell_winners, short_names
-from pytest_servebench.report.text import clean, counted
+from pytest_servebench.text.safe import clean, counted
 
 
 @dataclass(frozen=True)

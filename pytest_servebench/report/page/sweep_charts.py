@@ -10,7 +10,6 @@ from typing import Final
 import numpy as np
 
 from pytest_servebench.report.facts import lag_p99
-from pytest_servebench.report.numbers import plain, significant
 from pytest_servebench.report.page import axes
 from pytest_servebench.report.page.chart import Chart, Key
 from pytest_servebench.report.plot_series import Series
@@ -24,8 +23,9 @@ from pytest_servebench.report.plot_sweep import (
     latency,
     scale_ends,
 )
-from pytest_servebench.report.text import clean
-from pytest_servebench.results import CaseResult
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.text.numbers import plain, significant
+from pytest_servebench.text.safe import clean
 
 
 def _p95_wait(case: CaseResult) -> Point | None:

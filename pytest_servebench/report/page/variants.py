@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from pytest_servebench.cases import rate_id
-from pytest_servebench.evaluation import repeat_of
-from pytest_servebench.node_ids import cell_of, without
-from pytest_servebench.plain_benchmarks import is_plain
+from pytest_servebench.analysis.evaluation import repeat_of
+from pytest_servebench.plugin.cases import rate_id
 from pytest_servebench.report.facts import test_id, test_labels
-from pytest_servebench.report.text import abridged, clean
-from pytest_servebench.results import CaseResult
+from pytest_servebench.runs.node_ids import cell_of, without
+from pytest_servebench.runs.plain_benchmarks import is_plain
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.text.safe import abridged, clean
 
 _LONGEST: Final = 60  # characters of parameters
 

@@ -1,0 +1,345 @@
+"""Which cases of two runs belong together, and whether the runs can be compared at all.
+
+A comparison says something of the servers only where everything else was the same. What was not is
+a :class:`Difference`, by a name under which it can be allowed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from types import MappingProxyType
+from typing import Any, Final
+
+from pytest_servebench.analysis.evaluation import repeat_of
+from pytest_servebench.report.facts import DIGEST_LENGTH, cpu_set
+from pytest_servebench.runs.plain_benchmarks import is_plain
+from pytest_servebench.runs.results import SCHEMA_VERSION, CaseResult, Run, Workload
+from pytest_servebench.text.numbers import plain
+from pytest_servebench.text.safe import clean, counted, joined
+
+_CLOSE: Final = 3  # tests that are offered in place of one
+ALLOWABLE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "unmatched": "a case has no partner, or one whose measurement is invalid",
+        "machine": "processors, memory or system are others",
+        "implementation": "the server is another program or version",
+        "weights": "the model has other weights",
+        "schema": "a file is of another version of the schema",
+        "unfinished": "a session did not come to its end, or runs still",
+        "workload": "arrivals, requests, times, connections, threads or inputs are others",
+    }
+)
+"""What can be allowed, and what it means."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What two cases must share to be compared.
+
+    Attributes:
+        test: the test's id without its repeat.
+        kind: of the server.
+        model: its name.
+        rate: offered arrivals a second.
+        buffer_size: requests that could wait.
+    """
+
+    test: str
+    kind: str
+    model: str
+    rate: float
+    buffer_size: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The cases of one key on both sides: one, or one for each repeat, in order."""
+
+    key: Key
+    base: tuple[CaseResult, ...]
+    new: tuple[CaseResult, ...]
+
+    @property
+    def every(self) -> tuple[CaseResult, ...]:
+        """Return the cases of both sides."""
+        return self.base + self.new
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Why two runs are not comparable: a key of :data:`ALLOWABLE`, and one line for people."""
+
+    about: str
+    text: str
+
+
+def key_of(case: CaseResult) -> Key:
+    """Return what a case is found by in another run."""
+    test, bracket, cell = case.nodeid.partition("[")
+    parts = cell.removesuffix("]").split("-")
+    repeat = f"repeat{repeat_of(case)}"
+    shown = "-".join(part for part in parts if part != repeat)
+    nodeid = f"{test}[{shown}]" if bracket else test
+    return Key(nodeid, case.server.kind, case.model, case.rate, case.buffer_size)
+
+
+def match(base: Run, new: Run) -> tuple[Pair, ...]:
+    """Return the cases that both runs have, in an order that does not depend on the files'.
+
+    Cases whose measurement is invalid have no figures, and so take no part.
+    """
+    sides = (_by_key(base), _by_key(new))
+    return tuple(Pair(key, sides[0][key], sides[1][key]) for key in sorted(sides[0], key=_order)
+                 if key in sides[1])  # fmt: skip
+
+
+def differences(base: Run, new: Run) -> tuple[Difference, ...]:
+    """Return all that makes the runs differ, each in one line with what both sides have."""
+    found = [
+        *_unfinished(base, new),
+        *_unmatched(base, new),
+        *_machines(base, new),
+        *_schemas(base, new),
+    ]
+    pairs = match(base, new)
+    seen = Counter(one for pair in pairs for one in _of_pair(pair))
+    for about in _FACTS:
+        found += [
+            Difference(about, text + (f" ({counted(number, 'case')})" if len(pairs) > 1 else ""))
+            for (word, text), number in seen.items()
+            if word == about
+        ]
+    if base.interleaved != new.interleaved:
+        ways = {True: "servers took turns", False: "one server after the other"}
+        texts = f"{ways[base.interleaved]} in BASE, {ways[new.interleaved]} in NEW"
+        found.append(Difference("workload", texts))
+    return tuple(found)
+
+
+def _of_pair(pair: Pair) -> Iterator[tuple[str, str]]:
+    """Yield how two cases differ, and the word by which that can be allowed."""
+    for about, readers in _FACTS.items():
+        for read in readers:
+            old, now = _values(pair.base, read), _values(pair.new, read)
+            if None not in (old, now) and old != now:
+                yield about, f"{old} in BASE, {now} in NEW"
+    if text := _other_arrivals(pair):
+        yield "workload", text
+
+
+def _other_arrivals(pair: Pair) -> str:
+    """Return how the arrivals differ: by their schedules, or where these are not known by name."""
+    names = [_values(side, _arrivals) for side in (pair.base, pair.new)]
+    plans = [_values(side, _schedule) for side in (pair.base, pair.new)]
+    if None not in plans:
+        if plans[0] == plans[1]:
+            return ""
+        if names[0] == names[1]:
+            # Another seed or duration has other arrivals, and is told already.
+            alike = _setting(pair.base) == _setting(pair.new)
+            return f"{names[0]}, {plans[0]} in BASE, {plans[1]} in NEW" if alike else ""
+    return "" if names[0] == names[1] else f"{names[0]} in BASE, {names[1]} in NEW"
+
+
+def _setting(cases: Iterable[CaseResult]) -> list[tuple[object, ...]]:
+    return [(case.seed, case.duration) for case in cases]
+
+
+def _order(key: Key) -> tuple[str, float, str, int, str, str]:
+    """Sort as reports show cases: by test function, rate, server and buffer."""
+    function = key.test.partition("[")[0]
+    return function, key.rate, key.kind, key.buffer_size, key.test, key.model
+
+
+def _by_key(run: Run) -> dict[Key, tuple[CaseResult, ...]]:
+    found: dict[Key, list[CaseResult]] = {}
+    for case in run.cases:
+        if case.measured:
+            found.setdefault(key_of(case), []).append(case)
+    return {key: tuple(sorted(cases, key=_by_repeat)) for key, cases in found.items()}
+
+
+def _by_repeat(case: CaseResult) -> tuple[int, str]:
+    return repeat_of(case), case.records_file
+
+
+def _unfinished(base: Run, new: Run) -> list[Difference]:
+    return [
+        Difference(
+            "unfinished",
+            f"{side} did not come to its end, or runs still; "
+            f"{counted(run.not_measured, 'selected case')} not measured",
+        )
+        for side, run in (("BASE", base), ("NEW", new))
+        if not run.finished
+    ]
+
+
+def _unmatched(base: Run, new: Run) -> list[Difference]:
+    sides = {"BASE": base, "NEW": new}
+    invalid: dict[str, list[str]] = {}
+    for side, run in sides.items():
+        for case in (one for one in run.cases if not one.measured):
+            reason = f": {clean(case.invalid_reason)}" if case.invalid_reason else ""
+            text = f"{clean(case.nodeid)}: its measurement is invalid in {{}}{reason}"
+            invalid.setdefault(text, []).append(side)
+    found = [text.replace("{}", joined(where), 1) for text, where in invalid.items()]
+    valid = {side: _by_key(run) for side, run in sides.items()}
+    for side, other in (("BASE", "NEW"), ("NEW", "BASE")):
+        said = {key_of(case) for case in sides[other].cases if not case.measured}
+        for key in sorted(valid[side], key=_order):
+            if key not in valid[other] and key not in said:
+                nearest = near(valid[side][key][0], sides[other].cases)
+                found.append(
+                    f"{key_text(key)}: only in {side}"
+                    + (f"; in {other}, {nearest}" if nearest and side == "NEW" else "")
+                )
+    return [Difference("unmatched", text) for text in found]
+
+
+def near(case: CaseResult, others: Iterable[CaseResult]) -> str:
+    """Return what there is instead of a case, and how they become one; empty without any."""
+    own = key_of(case)
+    keys = {key_of(other): other for other in others}
+    moved = [
+        other.server for key, other in keys.items()
+        if dataclasses.replace(key, kind=own.kind) == own and key != own
+    ]  # fmt: skip
+    if moved:
+        text = f"the same test is of {joined([clean(one.kind) for one in moved])}"
+        if any(server.kind == server.base_url for server in (case.server, *moved)):
+            text += (
+                ". A server by URL is known by its address, unless it has a name: save both runs "
+                'with poisson_load(URL, name="…")'
+            )
+        return text
+    tests = dict.fromkeys(key.test for key in keys if key.test != own.test)
+    close = difflib.get_close_matches(own.test, tests, _CLOSE, 0.5)
+    return f"the closest tests are {joined([clean(one) for one in close])}" if close else ""
+
+
+def key_text(key: Key) -> str:
+    """Return a key for people: what the test's id does not say follows it."""
+    model = f" (model {clean(key.model)})" if key.model else ""
+    return f"{clean(key.test)}{model}"
+
+
+def _machines(base: Run, new: Run) -> list[Difference]:
+    sides = [base.machine.get("memory"), new.machine.get("memory")]
+    memory = [side for side in sides if isinstance(side, int) and side > 0]
+    other_memory = len(memory) == 2 and max(memory) / min(memory) > _MEMORY
+    alike = not other_memory
+    for name, read in _MACHINE.items():
+        old, now = (read(run.machine.get(name)) for run in (base, new))
+        alike = alike and (old == now or not old or not now)  # a plain file may not say
+    if alike:
+        return []
+    texts = [_machine_text(run.machine, memory=other_memory) for run in (base, new)]
+    return [Difference("machine", f"{texts[0]} in BASE, {texts[1]} in NEW")]
+
+
+def notes(base: Run, new: Run) -> tuple[str, ...]:
+    """Return what keeps no comparison from being made, and may explain its outcome, a line each."""
+    found = []
+    releases = [clean(run.machine.get("system", "")).partition(" ")[2] for run in (base, new)]
+    if all(releases) and releases[0] != releases[1]:
+        found.append(f"The system's release was {releases[0]} in BASE and is {releases[1]} in NEW.")
+    unknown = [
+        side
+        for side, run in (("BASE", base), ("NEW", new))
+        if any(case.workload is None and not is_plain(case) for case in run.cases)
+    ]
+    if unknown and any(case.workload is not None for case in (*base.cases, *new.cases)):
+        found.append(
+            "Whether schedule, requests, timeout and warm-up were the same is not known: "
+            f"{joined(unknown)} does not say. Save it anew to know."
+        )
+    for side, run in (("BASE", base), ("NEW", new)):
+        found += [f"{side}: {clean(one)}." for one in run.left_out]
+    return tuple(found)
+
+
+def _schemas(base: Run, new: Run) -> list[Difference]:
+    versions = (base.schema_version, new.schema_version)
+    if set(versions) == {SCHEMA_VERSION}:
+        return []
+    text = f"version {versions[0]} in BASE, {versions[1]} in NEW; this is read as {SCHEMA_VERSION}"
+    return [Difference("schema", text)]
+
+
+def _machine_text(machine: Mapping[str, Any], *, memory: bool) -> str:
+    cores = machine.get("cores")
+    parts = [
+        machine.get("cpu"),
+        counted(cores, "processor") if isinstance(cores, int) else cores,
+        f"{machine['memory'] / 2**30:.3g} GiB" if memory else None,
+    ]
+    return ", ".join(clean(part) for part in (*parts, machine.get("system")) if part)
+
+
+_MEMORY: Final = 1.1
+"""How many times as much memory is that of another machine: kernels differ in what they keep."""
+
+_MACHINE: Final[Mapping[str, Callable[[Any], object]]] = {
+    "cpu": lambda cpu: clean(cpu or ""),
+    "cores": lambda cores: cores,
+    "system": lambda system: clean(system or "").partition(" ")[0],  # without its release
+}
+"""What is compared of machines, and what of it: none of it where nothing is known."""
+
+
+def _values(cases: Iterable[CaseResult], read: Callable[[CaseResult], str | None]) -> str | None:
+    """Return what is read of some cases; ``None`` where one of them does not know."""
+    found = [read(case) for case in cases]
+    known = [one for one in found if one is not None]
+    # In the order of the repeats, each of which has a seed of its own.
+    return ", ".join(dict.fromkeys(known)) if len(known) == len(found) else None
+
+
+def _duration(case: CaseResult) -> str:
+    return f"{plain(case.duration)} s"
+
+
+def _digest(case: CaseResult) -> str:
+    return f"sha256 {clean(case.weights_sha256)[:DIGEST_LENGTH] or 'not known'}"
+
+
+def _arrivals(case: CaseResult) -> str:
+    # Earlier versions told where a trace lay.
+    word, trace, path = clean(case.generator.arrivals).partition("trace:")
+    return f"{word}{trace}{PurePath(path).name} arrivals"
+
+
+def _schedule(case: CaseResult) -> str | None:
+    if case.workload is None:
+        return None
+    return f"schedule sha256 {clean(case.workload.schedule_sha256)[:DIGEST_LENGTH]}"
+
+
+def _sent(read: Callable[[Workload], str]) -> Callable[[CaseResult], str | None]:
+    return lambda case: None if case.workload is None else read(case.workload)
+
+
+_FACTS: Final[Mapping[str, Sequence[Callable[[CaseResult], str | None]]]] = {
+    "implementation": [lambda case: clean(case.server.implementation)],
+    "weights": [_digest],
+    "workload": [
+        lambda case: f"seed {case.seed}",
+        _duration,
+        lambda case: f"{counted(case.workers, 'connection')} of the generator",
+        lambda case: f"server threads {case.server.threads}",
+        lambda case: f"server workers {case.server.workers}",
+        lambda case: f"server CPUs {cpu_set(case.server.cpus) or 'any'}",
+        lambda case: f"inputs {clean(case.input_source)}",
+        _sent(lambda sent: f"requests sha256 {clean(sent.requests_sha256)[:DIGEST_LENGTH]}"),
+        _sent(lambda sent: f"timeout {plain(sent.timeout)} s"),
+        _sent(lambda sent: f"warm-up {plain(sent.warmup)} s"),
+        _sent(lambda sent: f"drain {plain(sent.drain)} s"),
+        _sent(lambda sent: f"connections {'kept' if sent.keep_alive else 'anew for each request'}"),
+    ],
+}

@@ -1,0 +1,330 @@
+"""Which server did better, and where that cannot be told.
+
+Every cell (a test at one rate and one buffer size) gives one point for each metric to the server
+that did better than every other by more than the noise:
+
+* latencies, throughput, success rate and CPU: the 95 % intervals have nothing in common. This is
+  stricter than an interval of the difference without zero, on purpose: a run makes dozens of such
+  comparisons, and at one in twenty some would always come out for nothing.
+* CPU and memory must differ by 5 % besides, a convention: less is moved by whatever else runs on
+  the machine, and decides nothing. Memory has no sampling interval, as it is one figure of the
+  whole run. A point for less CPU needs a throughput that is not worse, since work that is not
+  done takes no CPU.
+
+Each comparison is made twice, with the latencies as measured and with the generator's own lag taken
+off: there is a point only where both give it to the same server.
+
+A failed request ranks as infinitely slow. Cases whose measurement is invalid do not take part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, median, stdev
+from types import MappingProxyType
+from typing import Final
+
+from pytest_servebench.analysis.recommendation import Compared, recommend
+from pytest_servebench.objectives.gates import LARGER_IS_BETTER
+from pytest_servebench.objectives.slo import ENOUGH
+from pytest_servebench.objectives.slo_grammar import METRICS
+from pytest_servebench.runs.node_ids import cell_of, function_of, without
+from pytest_servebench.runs.plain_benchmarks import is_plain
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.stats.bootstrap import Z, student
+from pytest_servebench.stats.estimates import Estimate
+from pytest_servebench.stats.ratios import Range
+
+MARGIN: Final = 0.05
+"""By how much of the larger value CPU or memory must differ."""
+
+_REPEAT: Final = re.compile(r"-repeat(\d+)-")
+_SMALL: Final = f"less than {MARGIN:.0%} apart"
+_TAILS: Final = ("p99", "p95")  # the first for which there are requests enough
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The comparison of a run's servers.
+
+    Attributes:
+        servers: kind to title, in the order of running.
+        points: every cell's metrics.
+        totals: points of each kind.
+        undecided: comparisons without a winner.
+        recommendations: one text for the lowest rate and one for the highest; one in all if there
+            is a single rate or a single server.
+        notes: what was left out, and why.
+    """
+
+    servers: Mapping[str, str]
+    points: tuple[Compared, ...]
+    totals: Mapping[str, int]
+    undecided: int
+    recommendations: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+_Cell = Mapping[str, Sequence[CaseResult]]  # kind to its cases: one, or one for each repeat
+_Reader = Callable[[CaseResult], Range | None]
+_Contest = Callable[[_Cell, str, _Reader], Compared]
+
+
+def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evaluation:
+    """Compare the servers of a run, cell by cell.
+
+    Benchmarks without load do not take part. Repeats of a cell count as one: the median of their
+    values, with a range that holds all of their intervals. Where servers took turns, three repeats
+    or more are compared pair by pair: see :func:`_paired`.
+    """
+    cases = [case for case in cases if not is_plain(case)]
+    notes = [
+        f"{case.name} is left out: its measurement is invalid"
+        for case in cases
+        if not case.measured
+    ]
+    valid = [case for case in cases if case.measured]
+    names = _titles(cases)
+    cells: dict[tuple[float, int, str], dict[str, list[CaseResult]]] = {}
+    for case in valid:
+        key = (case.rate, case.buffer_size, cell_id(case))
+        cells.setdefault(key, {}).setdefault(case.server.kind, []).append(case)
+    points: list[Compared] = []
+    for (rate, buffer_size, _), cell in sorted(cells.items(), key=lambda item: item[0]):
+        missing = [names[kind] for kind in names if kind not in cell]
+        if len(cell) > 1:
+            points += _either_way(cell, interleaved=interleaved)
+        if len(names) > 1 and missing:
+            notes.append(
+                f"rate {rate:g}, buffer {buffer_size}: no valid case of {', '.join(missing)}"
+            )
+    totals = {kind: sum(point.winner == kind for point in points) for kind in names}
+    return Evaluation(
+        servers=MappingProxyType(names),
+        points=tuple(points),
+        totals=MappingProxyType(totals),
+        undecided=sum(point.winner is None for point in points),
+        recommendations=recommend(points, names, _full_names(cases, names)),
+        notes=tuple(notes),
+    )
+
+
+def _titles(cases: Sequence[CaseResult]) -> dict[str, str]:
+    titles: dict[str, str] = {}
+    for case in cases:
+        titles.setdefault(case.server.kind, case.server.title or case.server.kind)
+    shared = list(titles.values())
+    return {
+        kind: title if shared.count(title) == 1 else f"{title} ({kind})"
+        for kind, title in titles.items()
+    }
+
+
+def _full_names(cases: Sequence[CaseResult], titles: Mapping[str, str]) -> dict[str, str]:
+    """Return kind to title and implementation: a stand-in is never passed off as the real one."""
+    full = dict(titles)
+    for case in cases:
+        kind, implementation = case.server.kind, case.server.implementation
+        if full[kind] == titles[kind] and implementation:
+            named = implementation.startswith(titles[kind])
+            full[kind] = implementation if named else f"{titles[kind]} [{implementation}]"
+    return full
+
+
+def cell_id(case: CaseResult) -> str:
+    """Return what a case shares with the same cell of another server: its id without the kind."""
+    parts = f"-{without(cell_of(case.nodeid), [case.server.kind])}-"
+    return f"{function_of(case.nodeid)}[{_REPEAT.sub('-', parts).strip('-')}]"
+
+
+def repeat_of(case: CaseResult) -> int:
+    """Return the number of a case's repeat, as its id gives it; 1 where it has none."""
+    found = _REPEAT.search(f"-{cell_of(case.nodeid)}-")
+    return int(found[1]) if found else 1
+
+
+# -- one cell -------------------------------------------------------------------------------------
+
+
+def _either_way(cell: _Cell, *, interleaved: bool) -> list[Compared]:
+    """Compare the servers as measured, and give no point that the generator's lag decides."""
+    measured = _compare(cell, interleaved=interleaved)
+    if not any(case.summary.without_lag for cases in cell.values() for case in cases):
+        return measured
+    unlagged = {kind: [case.without_lag() for case in cases] for kind, cases in cell.items()}
+    return [
+        point
+        if point.winner == punctual.winner
+        else _decided(point, None, "the generator's own lateness decides it")
+        for point, punctual in zip(
+            measured, _compare(unlagged, interleaved=interleaved), strict=True
+        )
+    ]
+
+
+def _compare(cell: _Cell, *, interleaved: bool) -> list[Compared]:
+    contest = _paired if interleaved and _in_pairs(cell) else _contest
+    throughput = contest(cell, "throughput", _throughput(cell))
+    found = [contest(cell, "p50", _estimate("p50")), _tail(cell, contest), throughput]
+    found.append(contest(cell, "success_rate", _estimate("success_rate")))
+    cpu = contest(cell, "cpu", _cpu)
+    if cpu.winner is not None and throughput.winner not in (None, cpu.winner):
+        cpu = _decided(cpu, None, "less CPU, but fewer requests answered")
+    memory = contest(cell, "memory", _memory)
+    return [*found, cpu, memory]
+
+
+def _contest(cell: _Cell, metric: str, read: _Reader) -> Compared:
+    """Compare the servers by one metric."""
+    ranges = {kind: _together([read(case) for case in cases]) for kind, cases in cell.items()}
+    some = next(iter(cell.values()))[0]
+    row = Compared(
+        cell=cell_id(some),
+        metric=metric,
+        rate=some.rate,
+        buffer_size=some.buffer_size,
+        winner=None,
+        values={kind: None if one is None else one.value for kind, one in ranges.items()},
+        reason="",
+    )
+    known = {kind: one for kind, one in ranges.items() if one is not None}
+    if len(known) < len(ranges):
+        return _decided(row, None, "not known of every server")
+    sign = -1 if metric in LARGER_IS_BETTER else 1
+    best = min(known, key=lambda kind: sign * known[kind].value)
+    for kind, one in known.items():
+        if kind == best:
+            continue
+        apart = (
+            known[best].low > one.high if metric in LARGER_IS_BETTER else known[best].high < one.low
+        )
+        if _too_small(metric, known[best].value, one.value):
+            return _decided(row, None, _SMALL)
+        if not apart:
+            return _decided(row, None, "within noise")
+    return _decided(row, best, "")
+
+
+def _too_small(metric: str, best: float, other: float) -> bool:
+    """Tell whether a difference decides nothing even where it is beyond doubt."""
+    return METRICS[metric] in ("cpu", "memory") and best >= other * (1 - MARGIN)
+
+
+def _in_pairs(cell: _Cell) -> bool:
+    """Tell whether every server has the same repeats, three or more."""
+    repeats = [[repeat_of(case) for case in cases] for cases in cell.values()]
+    return all(sorted(one) == sorted(repeats[0]) for one in repeats) and len(repeats[0]) >= 3
+
+
+def _paired(cell: _Cell, metric: str, read: _Reader) -> Compared:
+    """Compare servers that took turns by one metric.
+
+    Two servers in one repeat met the machine at the same time, so that what is common to them
+    leaves the difference: the mean over the repeats, with Student's interval. Ratios are compared
+    (differences of logarithms), and differences of success rates.
+    """
+    row = _contest(cell, metric, read)
+    if any(value is None for value in row.values.values()):
+        return row
+    series: dict[str, list[float]] = {}
+    for kind, cases in cell.items():
+        ordered = sorted(cases, key=repeat_of)
+        series[kind] = [one.value for one in map(read, ordered) if one is not None]
+    sign = -1 if metric in LARGER_IS_BETTER else 1
+    best = min(series, key=lambda kind: sign * median(series[kind]))
+    for kind, values in series.items():
+        if kind != best and not _apart(metric, values, series[best], sign):
+            return _decided(row, None, "within noise")
+        if kind != best and _too_small(metric, median(series[best]), median(values)):
+            return _decided(row, None, _SMALL)
+    return _decided(row, best, "")
+
+
+def _apart(metric: str, worse: Sequence[float], better: Sequence[float], sign: int) -> bool:
+    """Tell whether paired values differ beyond their noise."""
+    shares = metric == "success_rate"
+    if not shares and (min(*worse, *better) <= 0 or math.isinf(max(*worse, *better))):
+        return all(sign * one > sign * other for one, other in zip(worse, better, strict=True))
+    scale = (lambda value: value) if shares else math.log
+    gaps = [sign * (scale(one) - scale(other)) for one, other in zip(worse, better, strict=True)]
+    n = len(gaps)
+    return mean(gaps) > Z * student(n - 1) * stdev(gaps) / math.sqrt(n)
+
+
+def _decided(row: Compared, winner: str | None, reason: str) -> Compared:
+    return dataclasses.replace(row, winner=winner, reason=reason)
+
+
+def _tail(cell: _Cell, contest: _Contest) -> Compared:
+    """Compare by the highest percentile that every server had requests enough for."""
+    every = [case for cases in cell.values() for case in cases]
+    fewest = min(case.summary.arrivals for case in every)
+    for metric in _TAILS:
+        bounded = any(one.high is not None for one in _estimates(every, metric))
+        if fewest >= ENOUGH[metric] and (bounded or metric == _TAILS[-1]):
+            return contest(cell, metric, _estimate(metric))
+    last = _TAILS[-1]
+    row = contest(cell, last, _estimate(last))
+    few = f"{fewest} requests are too few for {last}, which takes {ENOUGH[last]}"
+    return _decided(row, None, few)
+
+
+def _estimates(cases: Sequence[CaseResult], metric: str) -> list[Estimate]:
+    found = [case.summary.estimates.get(metric) for case in cases]
+    return [one for one in found if one is not None]
+
+
+def _together(repeats: Sequence[Range | None]) -> Range | None:
+    known = [one for one in repeats if one is not None]
+    if not known or len(known) < len(repeats):
+        return None
+    return Range(
+        median(one.value for one in known),
+        min(one.low for one in known),
+        max(one.high for one in known),
+    )
+
+
+def _known(case: CaseResult, metric: str) -> Range | None:
+    estimate = case.summary.estimates.get(metric)
+    return None if estimate is None else Range.of(estimate)
+
+
+def _estimate(metric: str) -> _Reader:
+    def read(case: CaseResult) -> Range | None:
+        return _known(case, metric) if case.summary.arrivals else None
+
+    return read
+
+
+def _throughput(cell: _Cell) -> _Reader:
+    """Return a reader of the throughput: without the luck of the schedule, where all share one."""
+    every = [case.summary for cases in cell.values() for case in cases]
+    if len({summary.arrivals for summary in every}) > 1:
+        return _estimate("throughput")
+
+    def read(case: CaseResult) -> Range | None:
+        share = case.summary.estimates.get("throughput_share")
+        if share is None or share.value is None or share.low is None or share.high is None:
+            return _known(case, "throughput")
+        scale = case.summary.achieved_rate
+        return Range(share.value * scale, share.low * scale, share.high * scale)
+
+    return read
+
+
+def _memory(case: CaseResult) -> Range | None:
+    value = case.resources.memory_peak
+    return None if value is None else Range(value, value, value)
+
+
+def _cpu(case: CaseResult) -> Range | None:
+    value = case.resources.cpu_mean
+    if value is None:
+        return None
+    # Runs that were saved by an earlier version have no interval.
+    return _known(case, "cpu") or Range(value, value, value)

@@ -1,0 +1,343 @@
+"""How long a test must be to decide its SLO, and what a comparison of two such runs can show.
+
+A verdict takes that the whole 95 % interval lies on one side of the bound. For it to do so in 95 %
+of the runs (the *power*) the value must be z + z' = 1.960 + 1.645 standard errors away: with the
+variance v that a single request leaves (:mod:`pytest_servebench.analysis.precision`) that takes
+
+    n = v ((z + z') / distance)^2
+
+requests, with variance and distance on logarithms. For shares of requests it is the usual formula
+for one proportion (Fleiss, Levin and Paik, Statistical Methods for Rates and Proportions, 3rd ed.
+2003, section 2.5), which for a share of 1 is Wilson's interval turned round; so it is for
+percentiles that were not measured, which ask what share lies beyond the bound.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pytest_servebench.analysis import compare
+from pytest_servebench.analysis.precision import SHARES, Known, assumed, caution, measured, tail_of
+from pytest_servebench.objectives.slo_grammar import METRICS, Clause
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.stats.bootstrap import Z
+from pytest_servebench.stats.ratios import NORMAL, student_quantile
+from pytest_servebench.stats.summary import PERMILLES
+
+POWER: Final = 0.95
+"""In how many of the runs the plan is to be right."""
+
+COMPARED: Final = ("p50", "p90", "p99", "mean", "throughput", "success_rate")
+"""Metrics whose smallest detectable changes are always told."""
+
+MOST_REPEATS: Final = 100
+MOST_REQUESTS: Final = 10**9
+
+_POWER: Final = NORMAL.inv_cdf(POWER)
+_REACH: Final = Z + _POWER
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What a clause takes.
+
+    Attributes:
+        clause: as it was written.
+        value: what the metric is expected to be; ``None`` where only the distance is assumed.
+        distance: from the bound, relative to the nearer of both; of shares, the difference.
+        inflation: see :class:`~pytest_servebench.analysis.precision.Known`.
+        measured: see :class:`~pytest_servebench.analysis.precision.Known`.
+        least: see :class:`~pytest_servebench.analysis.precision.Known`.
+        requests: to decide; 0 where any number does, ``None`` where none does.
+        seconds: for so many requests, on average.
+    """
+
+    clause: str
+    value: float | None
+    distance: float
+    inflation: float
+    measured: bool
+    least: int
+    requests: int | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Detectable:
+    """The smallest change of a metric that a comparison shows.
+
+    Attributes:
+        metric: one of :data:`COMPARED`, or of the SLO.
+        change: relative; of shares, the difference.
+        requests: of one run of either side with which the asked change is shown; ``None`` if more
+            than :data:`MOST_REQUESTS` or if runs differ too much.
+        seconds: for so many requests, on average.
+        repeats: runs of the planned length of either side, with which it is shown; ``None`` if more
+            than :data:`MOST_REPEATS` or if runs differ too much.
+        measured: see :class:`~pytest_servebench.analysis.precision.Known`.
+    """
+
+    metric: str
+    change: float
+    requests: int | None
+    seconds: float | None
+    repeats: int | None
+    measured: bool
+
+
+@dataclass(frozen=True)
+class CasePlan:
+    """The plan for one cell.
+
+    Attributes:
+        rate: arrivals a second.
+        case: which server and buffer of the run; empty without one.
+        needed: for each clause.
+        requests: that decide every clause that can be decided.
+        seconds: the same.
+        detectable: by comparing two sides of ``repeats`` runs of that length.
+    """
+
+    rate: float
+    case: str
+    needed: tuple[Needed, ...]
+    requests: int
+    seconds: float
+    detectable: tuple[Detectable, ...]
+
+
+# -- one clause -----------------------------------------------------------------------------------
+
+
+def needed(clause: Clause, known: Known | None, rate: float, margin: float) -> Needed:
+    """Return what it takes to decide a clause.
+
+    Args:
+        clause: the clause.
+        known: of its metric; ``None`` for one without an interval, which any run decides.
+        rate: arrivals a second.
+        margin: how far from its bound, relatively, a latency of unknown value is expected.
+    """
+    if known is None or _of_one_run(clause):
+        return Needed(str(clause), known.value if known else None, 0.0, 1.0, False, 0, 0, 0.0)
+    if clause.metric in SHARES or clause.relative:
+        assert known.value is not None
+        distance = abs(known.value - clause.bound)
+        number = known.variance * _one_proportion(known.value, clause.bound)
+    else:
+        distance = margin if known.value is None else _distance(known.value, clause.bound)
+        if known.measured or clause.metric not in PERMILLES:
+            number = known.variance * (_REACH / math.log1p(distance)) ** 2 if distance else math.inf
+        else:
+            number = known.inflation * _percentile(tail_of(clause.metric), distance)
+        number *= caution(clause.metric, known, number)
+    requests = None if math.isinf(number) else max(known.least, math.ceil(number - 1e-9))
+    return Needed(
+        str(clause),
+        known.value,
+        distance,
+        known.inflation,
+        known.measured,
+        known.least,
+        requests,
+        None if requests is None else requests / rate,
+    )
+
+
+def _of_one_run(clause: Clause) -> bool:
+    """Tell whether the clause is a statement about the run alone, see :mod:`.slo`."""
+    if clause.relative:
+        return clause.bound == 1 and clause.operator == ">="
+    return clause.kind == "share" and (clause.operator, clause.bound) in ((">=", 1.0), ("<=", 0.0))
+
+
+def _distance(value: float, bound: float) -> float:
+    if bound <= 0 or value <= 0:
+        return math.inf
+    return max(value, bound) / min(value, bound) - 1
+
+
+def _percentile(tail: float, distance: float) -> float:
+    """Return how many independent requests tell a percentile from a bound on either side of it.
+
+    Of exponential latencies, a share tail^(1 + d) is beyond a bound that is d larger than the
+    percentile. Whether it is less than the tail is a question of one proportion. To tell that a
+    tail is shorter takes more requests than that it is longer: the worse of both counts.
+    """
+    if distance <= 0:
+        return math.inf
+    sides = (tail ** (1 + distance), tail ** (1 / (1 + distance)))
+    return max(_one_proportion(side, tail) for side in sides)
+
+
+def _one_proportion(share: float, bound: float) -> float:
+    if share == bound:
+        return math.inf
+    spread = Z * math.sqrt(bound * (1 - bound)) + _POWER * math.sqrt(share * (1 - share))
+    return (spread / (share - bound)) ** 2
+
+
+# -- comparisons ----------------------------------------------------------------------------------
+
+
+def detectable(
+    metric: str, known: Known, requests: int, repeats: int = 1, statements: int = 1
+) -> float:
+    """Return the smallest change that ``compare`` shows with 95 % power.
+
+    The interval of the change is made there from those of both sides, or from what differs between
+    repeats, whichever is wider: see :mod:`pytest_servebench.stats.ratios`. The change must exceed
+    it by z' standard errors. With repeats the width is uncertain too, which by Johnson and Welch
+    (1940, Biometrika 31:362) makes z' the sqrt(1 + t^2 / 2f)-fold for Student's quantile t of f
+    degrees.
+
+    Where intervals may have no upper end, one run of a side shows no change of a percentile, and
+    repeats show it with the caution of :data:`~pytest_servebench.analysis.compare.CAUTION`.
+
+    For shares the difference is that of their arcsines (Cohen 1988, Statistical Power Analysis,
+    chapter 6), which are as sure near 1 as elsewhere.
+
+    Args:
+        metric: what changes.
+        known: of it.
+        requests: of each run.
+        repeats: runs of each side.
+        statements: how many verdicts share the level: see
+            :mod:`pytest_servebench.analysis.compare`.
+
+    Returns:
+        A relative change, such as 0.1 for 10 % more; of shares the difference. Infinite where
+        the interval has no upper limit, which no change can exceed.
+    """
+    if repeats == 1 and requests < known.clear:
+        return math.inf
+    tail = compare.TAIL / statements
+    error = math.sqrt(2 * (known.variance / requests + known.between) / repeats)
+    wide = NORMAL.inv_cdf(1 - tail / 2) / Z * _interval(metric, known, requests, repeats)
+    if requests < known.clear:
+        wide *= compare.CAUTION
+    change = wide + _POWER * error
+    if repeats > 1:
+        # Welch's degrees come from two estimated variances, whose own variance makes them fewer
+        # than 2 (repeats - 1): their moments in Satterthwaite's formula.
+        scatter = 2 / (repeats - 1)
+        degrees = (repeats - 1) * (2 + scatter) / (1 + scatter)
+        t = student_quantile(tail, degrees)
+        change = max(change, (t + _POWER * math.sqrt(1 + t * t / (2 * degrees))) * error)
+    if metric in SHARES:
+        share = 1.0 if known.value is None else known.value
+        angle = math.asin(math.sqrt(share))
+        # Away from the nearer end: a share of 1 can only fall.
+        moved = angle - change / 2 if share >= 0.5 else angle + change / 2
+        return abs(share - math.sin(min(max(moved, 0.0), math.pi / 2)) ** 2)
+    return math.expm1(change) if change < 700 else math.inf
+
+
+def _interval(metric: str, known: Known, requests: int, repeats: int) -> float:
+    """Return half the 95 % interval of the difference of two sides' means, on logarithms.
+
+    That of a percentile is longer above than below, and a change is shown against the upper part
+    of the smaller side. It lies where limits of the share beyond put it (exponential latencies).
+    """
+    number = requests / caution(metric, known, requests)
+    if known.measured or metric not in PERMILLES:
+        return Z * math.sqrt(2 * known.variance / number / repeats)
+    tail = tail_of(metric)
+    half = Z * math.sqrt(tail * (1 - tail) * known.inflation / number)
+    if half >= min(tail, 1 - tail):
+        return math.inf
+    above = math.log(math.log(tail - half) / math.log(tail))
+    below = math.log(math.log(tail) / math.log(tail + half))
+    return math.hypot(above, below) / math.sqrt(repeats)
+
+
+def requests_for(metric: str, known: Known, change: float, statements: int = 1) -> int | None:
+    """Return how many requests one run of each side takes to show a change; ``None`` if too many.
+
+    What varies from run to run beyond its requests cannot be seen by one run of a side, and limits
+    what any length shows.
+    """
+
+    def shown(requests: int) -> bool:
+        return detectable(metric, known, requests, 1, statements) <= change
+
+    low = high = known.clear
+    while not shown(high):
+        low, high = high, 2 * high
+        if high > MOST_REQUESTS:
+            return None
+    return bisect_left(range(high + 1), True, low, high, key=shown)
+
+
+def repeats_for(
+    metric: str, known: Known, requests: int, change: float, statements: int = 1
+) -> int | None:
+    """Return how many runs of each side show a change; ``None`` if too many."""
+    for repeats in range(1, MOST_REPEATS + 1):
+        if detectable(metric, known, requests, repeats, statements) <= change:
+            return repeats
+    return None
+
+
+# -- all of it ------------------------------------------------------------------------------------
+
+
+def plan_case(
+    clauses: Sequence[Clause],
+    rate: float,
+    cases: Sequence[CaseResult] = (),
+    *,
+    case: str = "",
+    load: float = 0.6,
+    margin: float = 0.2,
+    repeats: int = 1,
+    change: float = 0.1,
+    statements: int = 1,
+) -> CasePlan:
+    """Return the plan for one rate.
+
+    Args:
+        clauses: of the SLO, one at least.
+        rate: arrivals a second, above 0.
+        cases: repeats of one case in an earlier run at this rate; empty without one.
+        case: its name for people.
+        load: of the server, from 0 to below 1, where the run does not tell how alike requests are.
+        margin: relative distance of latencies from their bounds, where the run does not tell.
+        repeats: runs of each side of a comparison.
+        change: that a comparison is to show.
+        statements: verdicts of the comparison, which share its level.
+
+    Raises:
+        ValueError: the load is out of its range.
+    """
+
+    def known(metric: str) -> Known:
+        found = measured(metric, cases, load) if cases else None
+        return found or assumed(metric, rate, load)
+
+    def of(clause: Clause) -> Known | None:
+        if METRICS[clause.metric] in ("cpu", "memory") or clause.metric == "max":
+            return None
+        return known("throughput_share" if clause.relative else clause.metric)
+
+    wanted = tuple(needed(clause, of(clause), rate, margin) for clause in clauses)
+    requests = max([1, *(one.requests for one in wanted if one.requests is not None)])
+    named = {clause.metric for clause in clauses}
+    changes = []
+    for metric in (one for one in METRICS if one in COMPARED or one in named & {*PERMILLES}):
+        about = known(metric)
+        changes.append(
+            Detectable(
+                metric,
+                detectable(metric, about, requests, repeats, statements),
+                alone := requests_for(metric, about, change, statements),
+                None if alone is None else alone / rate,
+                repeats_for(metric, about, requests, change, statements),
+                about.measured,
+            )
+        )
+    return CasePlan(rate, case, wanted, requests, requests / rate, tuple(changes))

@@ -1,0 +1,79 @@
+"""Where the results of this project are, seen from any of its directories."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from _pytest.config.findpaths import locate_config
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.runs.run_names import RESULTS
+
+_OPTION: Final = "--servebench-results"
+_INI: Final = "servebench_results"
+
+
+def find_results(here: Path) -> tuple[Path, str]:
+    """Return the directory of results that is meant, and what to say of others.
+
+    That of pytest's settings, as it would read them here, if it is there; else
+    the closest ``servebench_results/`` from here upwards.
+
+    Args:
+        here: an absolute path.
+
+    Returns:
+        The directory, relative to ``here``; where there is none, ``servebench_results``. And what
+        another directory could have been meant, if one could.
+
+    Raises:
+        OptionError: pytest's settings cannot be read.
+    """
+    root, value = _ini(here)
+    set_there = root / value if root is not None and value else None
+    close = [one / RESULTS for one in (here, *here.parents) if (one / RESULTS).is_dir()]
+    found = [set_there, *close] if set_there is not None and set_there.is_dir() else close
+    if not found:
+        return (_shown(set_there, here) if set_there is not None else RESULTS), ""
+    # What lies above the project's root is another project's.
+    others = [
+        one for one in close if not one.samefile(found[0]) and (root is None or _is_in(one, root))
+    ]
+    chosen = _shown(found[0], here)
+    if not others:
+        return chosen, ""
+    return chosen, f"{chosen}/ is taken; give {_shown(others[0], here)}/ by --results if meant"
+
+
+def _ini(here: Path) -> tuple[Path | None, str]:
+    """Return pytest's root directory as far as its settings tell it, and the key's value."""
+    try:
+        # Its fields are (root directory, file, settings) in all versions, and more in later ones.
+        root, _, settings = locate_config(here, [here])[:3]
+        options = [*_words(settings, "addopts"), *shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))]
+    except Exception as error:  # pytest's own errors are of several kinds
+        raise OptionError(f"the settings of pytest cannot be read: {error}") from error
+    for place, option in enumerate(options):
+        name, equals, given = option.partition("=")
+        if name == _OPTION and (equals or options[place + 1 :]):
+            return root, given if equals else options[place + 1]
+    value = settings.get(_INI, "")
+    return root, str(getattr(value, "value", value))
+
+
+def _words(settings: Mapping[str, object], key: str) -> list[str]:
+    value = settings.get(key, "")
+    value = getattr(value, "value", value)
+    return [str(one) for one in value] if isinstance(value, list) else shlex.split(str(value))
+
+
+def _is_in(path: Path, directory: Path) -> bool:
+    return path.resolve().is_relative_to(directory.resolve())
+
+
+def _shown(path: Path, here: Path) -> Path:
+    return Path(os.path.relpath(path, here))

@@ -1,0 +1,1 @@
+"""One case from its traffic to its result."""

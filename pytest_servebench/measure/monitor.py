@@ -1,0 +1,197 @@
+"""CPU and memory of a server's process tree, and of its host, while a case runs."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+from pytest_servebench.runs.results import Resources
+
+_INTERVAL: Final = 0.25  # seconds between samples
+_RESCAN: Final = 8  # samples between two looks for new processes, which cost most
+_LATE: Final = 0.05  # seconds after an end of the window in which a sample still stands for it
+
+
+Times = npt.NDArray[np.float64]
+
+
+class ResourceMonitor:
+    """Samples a process tree from a thread of its own, between enter and exit.
+
+    CPU comes from cumulative times, so that nothing between two samples is missed; a process that
+    ends keeps the time that it had when it was last seen. Memory is the sum of the resident sets:
+    pages that processes share are counted for each.
+
+    The window's two ends get a sample each, see :meth:`expect`: just before it, the warm-up has
+    kept the server as busy as it can be, and what it took must not count.
+    """
+
+    def __init__(self, pids: Callable[[], list[int]]) -> None:
+        """Watch the processes that ``pids`` names; none at all where it names none."""
+        self._pids = pids
+        self._processes: dict[int, psutil.Process] = {}
+        self._cpu: dict[int, float] = {}
+        self._samples: list[tuple[float, float, float, float, float]] = []
+        self._window: tuple[float, float] | None = None
+        self._stopped = self._expected = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._watch, name="servebench-monitor", daemon=True)
+
+    def __enter__(self) -> ResourceMonitor:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        self._thread.join()
+
+    def expect(self, start: float, end: float) -> None:
+        """Take samples at both ends of a window, in seconds of the monotonic clock."""
+        if self._window != (start, end):
+            with self._changed:
+                self._window = (start, end)
+                self._expected = True
+                self._changed.notify()
+
+    def _watch(self) -> None:
+        self._rescan()
+        count = 0
+        while not self._stopped:
+            self._sample()
+            count += 1
+            if self._wait() or count % _RESCAN == 0:
+                self._rescan()  # after a sample, which must not be late for it
+        self._sample()
+
+    def _wait(self) -> bool:
+        """Wait until it is time for the next sample, or for the end.
+
+        Return at once, and tell so, when a window is expected: its processes must be known by its
+        start, or what they did before would count.
+        """
+        last = time.monotonic()
+        with self._changed:
+            while not self._stopped:
+                if self._expected:
+                    self._expected = False
+                    return True
+                left = _due(last, self._window) - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(left)
+        return False
+
+    def _rescan(self) -> None:
+        for pid in self._pids():
+            if pid not in self._processes:
+                try:
+                    self._processes[pid] = psutil.Process(pid)
+                except psutil.NoSuchProcess:
+                    continue
+
+    def _sample(self) -> None:
+        memory = 0
+        for pid, process in list(self._processes.items()):
+            try:
+                with process.oneshot():
+                    self._cpu[pid] = _cpu_seconds(process)
+                    memory += process.memory_info().rss
+            except psutil.Error:
+                del self._processes[pid]
+        host = psutil.cpu_times()
+        idle = host.idle + getattr(host, "iowait", 0.0)
+        # "guest" times are contained in "user" already.
+        total = sum(host) - getattr(host, "guest", 0.0) - getattr(host, "guest_nice", 0.0)
+        self._samples.append(
+            (time.monotonic(), sum(self._cpu.values()), float(memory), total - idle, total)
+        )
+
+    def resources(self, start: float, end: float) -> Resources:
+        """Return what was used between two times of the monotonic clock, in seconds."""
+        samples = np.array(self._samples)
+        if len(samples) < 2:
+            return Resources(None, None, None, None, None)
+        when, cpu, memory, busy, total = samples.T
+        window = np.interp([start, end], when, total)
+        host = 100 * np.diff(np.interp([start, end], when, busy))[0] / max(np.diff(window)[0], 1e-9)
+        first, last = _sampled(when, start), _sampled(when, end)
+        inside = _whole_steps(when, first, last)
+        if not self._cpu or len(inside) < 2:
+            return Resources(None, None, None, None, float(host))
+        spent = np.diff(np.interp([first, last], when, cpu))[0]
+        times, used = when[inside], cpu[inside]
+        load = 100 * np.diff(used) / np.diff(times)
+        host_load = 100 * np.diff(busy[inside]) / np.maximum(np.diff(total[inside]), 1e-9)
+        mean = float(100 * spent / (last - first))
+        return Resources(
+            cpu_mean=mean,
+            # In a short window much lies before the first sample in it and after the last one.
+            cpu_peak=max(float(load.max()), mean),
+            memory_mean=float(memory[inside].mean()),
+            memory_peak=float(memory[inside].max()),
+            host_cpu_mean=float(host),
+            series={
+                "time": [round(float(value), 3) for value in times[1:] - start],
+                "cpu": [round(float(value), 2) for value in load],
+                "memory": [float(value) for value in memory[inside][1:]],
+                "host_cpu": [round(float(value), 1) for value in host_load],
+            },
+        )
+
+
+def _sampled(when: Times, time: float) -> float:
+    """Return when the sample was taken that stands for an end of the window; ``time`` if none."""
+    later = when[when >= time]
+    return float(later[0]) if len(later) and later[0] <= time + _LATE else time
+
+
+def _whole_steps(when: Times, first: float, last: float) -> list[int]:
+    """Return which samples between two times to use: of a step too short, CPU tells nothing."""
+    inside = np.flatnonzero((when >= first) & (when <= last)).tolist()
+    kept = inside[:1]
+    for index in inside[1:]:
+        if when[index] - when[kept[-1]] >= _INTERVAL / 2:
+            kept.append(index)
+    if inside and kept[-1] != inside[-1]:  # the last sample ends the step before
+        kept[1 if len(kept) == 1 else -1 :] = inside[-1:]
+    return kept
+
+
+def _due(last: float, window: tuple[float, float] | None) -> float:
+    """Return when the sample after ``last`` is due: every interval, and at the window's ends."""
+    if window is None:
+        return last + _INTERVAL
+    start, end = window
+    interval = (end - start) / max(1, math.ceil((end - start) / _INTERVAL))
+    # After a late sample, the one that is due at once is left out: its step would be too short.
+    passed = math.floor((last - start) / interval + 0.5)
+    return min([start + (passed + 1) * interval, *(time for time in window if time > last)])
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    """Return the CPU time of a process, of all its threads, also of those that have ended."""
+    if sys.platform == "linux":
+        # Its own clock, as of clock_getcpuclockid(3), has nanoseconds. What /proc gives has steps
+        # of 10 ms, which is all that a small server takes for a few requests.
+        try:
+            return time.clock_gettime(~process.pid << 3 | 2)
+        except OSError:
+            pass  # it has ended, or a system call filter forbids it
+    times = process.cpu_times()
+    return float(times.user + times.system)

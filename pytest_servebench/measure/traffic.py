@@ -1,0 +1,260 @@
+"""What a case sends, and how its answers are judged: a model's predictions, or a user's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import reprlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Final
+
+import pytest
+
+from pytest_servebench.errors import BadResponseError, OptionError
+from pytest_servebench.load.records import Outcome, Records
+from pytest_servebench.load.runner import LoadResult
+from pytest_servebench.load.target import Target
+from pytest_servebench.measure.foreign_code import first_line, signals_noticed
+from pytest_servebench.measure.workload import requests_digest
+from pytest_servebench.model import ServedModel
+from pytest_servebench.protocols.base import Headers, HttpAnswer, HttpRequest, PredictionProtocol
+from pytest_servebench.protocols.predictions import disagreement
+from pytest_servebench.text.safe import clean
+
+AnswerCheck = Callable[[HttpRequest, HttpAnswer], bool | None]
+"""Raises where an answer is wrong: ``BadResponseError`` with the reason, or anything else.
+
+It may also return ``False``.
+"""
+
+_GIVE_A_LIST = 'give a list of HttpRequest, such as [HttpRequest("POST", "/predict", body=b"...")]'
+_BOOLEANS: Final = ("bool", "bool_")  # Python's own and NumPy's
+_RESERVED = {"host", "content-length", "transfer-encoding", "connection"}
+_KEPT_REASONS: Final = 50  # a check may word each wrong answer differently
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """The requests of one case.
+
+    Attributes:
+        requests: what is sent; each arrival takes one of them at random.
+        check: given a request's index and a 2xx answer to it; raises where the answer is wrong.
+        name: what is served, as reports name it.
+        weights_sha256: digest of the model's weights; empty where no model is known.
+        source: where the requests come from, in words.
+        digest: of the requests, as a comparison knows them by.
+    """
+
+    requests: tuple[HttpRequest, ...] = field(repr=False)
+    check: Callable[[int, HttpAnswer], None]
+    name: str
+    weights_sha256: str
+    source: str
+    digest: str
+
+    def checked_by(self, further: AnswerCheck) -> Traffic:
+        """Return the same traffic with one more check of its answers."""
+
+        def both(index: int, answer: HttpAnswer) -> None:
+            self.check(index, answer)
+            heed(further(self.requests[index], answer))
+
+        return dataclasses.replace(self, check=both)
+
+
+def heed(returned: object) -> None:
+    """Take what a check of an answer returned: nothing, if it is content.
+
+    Raises:
+        BadResponseError: it says that the answer is wrong, or it has not run.
+    """
+    if type(returned).__name__ in _BOOLEANS and not returned:
+        raise BadResponseError("the check returned False")
+    if inspect.isawaitable(returned) or inspect.isgenerator(returned):
+        if inspect.iscoroutine(returned):
+            returned.close()  # or Python warns of it, at any time
+        raise BadResponseError(
+            f"the check returned a {type(returned).__name__}, and has not run: make it a plain "
+            "function, without async and yield"
+        )
+
+
+def of_model(model: ServedModel, protocol: PredictionProtocol) -> Traffic:
+    """Return the traffic that asks for predictions of the model's inputs, and compares them."""
+
+    def check(index: int, answer: HttpAnswer) -> None:
+        outputs = protocol.read(answer.body)
+        if disagreement(outputs, model.outputs[index], rtol=model.rtol, atol=model.atol):
+            raise BadResponseError("the prediction is not the model's")
+
+    if not len(model.inputs):
+        raise OptionError(
+            f"The model {model.name!r} has no inputs (ServedModel.inputs) to ask predictions of: "
+            "give some and the outputs to expect, or send requests of your own: "
+            "poisson_load(server, requests=[HttpRequest(...)])."
+        )
+    requests = tuple(protocol.request(one) for one in model.inputs)
+    return Traffic(
+        requests=requests,
+        check=check,
+        name=model.name,
+        weights_sha256=model.weights_sha256,
+        source=model.input_source,
+        digest=requests_digest(requests, paths=False),
+    )
+
+
+def of_requests(requests: Iterable[HttpRequest]) -> Traffic:
+    """Return the traffic of a user's own requests; any 2xx answer is right.
+
+    Raises:
+        OptionError: they are no list of requests, there are none, or one of them cannot be sent.
+    """
+    # The order of a set is another in each session, and so would be what is sent.
+    if isinstance(requests, (str, bytes, Mapping, Set)) or not isinstance(requests, Iterable):
+        raise OptionError(f"requests={reprlib.repr(requests)}: {_GIVE_A_LIST}.")
+    requests = tuple(requests)
+    if not requests:
+        raise OptionError("requests=[]: give at least one HttpRequest.")
+    for number, request in enumerate(requests):
+        if not isinstance(request, HttpRequest):
+            raise OptionError(
+                f"requests=: item {number} is {reprlib.repr(request)}, which is no HttpRequest; "
+                f"{_GIVE_A_LIST}."
+            )
+        _refuse_unsendable(request)
+    return Traffic(
+        requests=requests,
+        check=lambda _index, _answer: None,
+        name="own requests",
+        weights_sha256="",
+        source="requests of the test",
+        digest=requests_digest(requests),
+    )
+
+
+def _refuse_unsendable(request: HttpRequest) -> None:
+    if not isinstance(request.body, bytes):
+        raise OptionError(
+            f"{request!r}: the body is of type {type(request.body).__name__}; give bytes, such as "
+            "text.encode()."
+        )
+    if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in request.headers):
+        raise OptionError(
+            f"{request!r}: headers are pairs, ((name, value), ...); of a dict: tuple(d.items())."
+        )
+    if request.method.upper() in ("HEAD", "CONNECT"):
+        raise OptionError(
+            f"{request!r}: answers to {request.method} have no body, which cannot be told from "
+            "one that is late; use GET or POST."
+        )
+    texts = (request.method, request.path, *(part for pair in request.headers for part in pair))
+    try:
+        broken = any(set(text) & set("\r\n\0") for text in texts)
+        "".join(texts).encode("latin-1")
+    except (TypeError, UnicodeEncodeError):
+        broken = True
+    if broken or request.path[:1] not in ("", "/") or set(request.method + request.path) & {" "}:
+        raise OptionError(
+            f"{request!r} cannot be sent: the path begins with '/' and has no spaces, and neither "
+            "it nor the headers have line breaks or characters beyond Latin-1; quote them."
+        )
+    taken = sorted(_RESERVED & {name.lower() for name, _ in request.headers} - {"host"})
+    if taken:
+        raise OptionError(
+            f"{request!r}: the header {taken[0]} is the load generator's own: leave it out."
+        )
+
+
+def request_bytes(
+    request: HttpRequest,
+    target: Target,
+    authorization: Sequence[tuple[str, str]] = (),
+    *,
+    keep: bool = True,
+) -> bytes:
+    """Return the whole HTTP/1.1 request for the server at ``target``.
+
+    Args:
+        request: what to ask.
+        target: where; its address is the ``Host``, unless the request has one of its own.
+        authorization: headers that the server wants of every request, likewise.
+        keep: whether other requests may come over its connection.
+    """
+    names = {name.lower() for name, _ in request.headers}
+    lines = [
+        f"{request.method} {target.full_path(request.path)} HTTP/1.1",
+        *(() if "host" in names else (f"Host: {target.authority}",)),
+        *(f"{name}: {value}" for name, value in request.headers),
+        *(f"{name}: {value}" for name, value in authorization if name.lower() not in names),
+        f"Content-Length: {len(request.body)}",
+        *(() if keep else ("Connection: close",)),
+    ]
+    return "\r\n".join((*lines, "", "")).encode("latin-1") + request.body
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A load whose answers were looked into.
+
+    Attributes:
+        records: with wrong answers as ``bad_response``: a fast wrong answer is no success.
+        failures: why requests failed, to how many did.
+        answers: successes that were looked into.
+        wrong: those of them that were not right.
+    """
+
+    records: Records
+    failures: Mapping[str, int]
+    answers: int
+    wrong: int
+
+
+def check_answers(load: LoadResult, traffic: Traffic) -> Checked:
+    """Look into the sampled answers."""
+    checked = wrong = 0
+    outcome = load.records.outcome.copy()
+    failures: Counter[str] = Counter(load.failures)
+    for index, body in load.answers.items():
+        if outcome[index] != Outcome.OK:
+            continue
+        checked += 1
+        headers = Headers.of_head(load.heads.get(index, b""))
+        answer = HttpAnswer(int(load.records.status[index]), body, headers)
+        if (reason := _wrong(traffic, int(load.payloads[index]), answer)) is not None:
+            wrong += 1
+            outcome[index] = Outcome.BAD_RESPONSE
+            text = f"{Outcome.BAD_RESPONSE.label}: {reason}"
+            if text not in failures and wrong > _KEPT_REASONS:
+                text = f"{Outcome.BAD_RESPONSE.label}: other reasons"
+            failures[text] += 1
+    records = dataclasses.replace(load.records, outcome=outcome)
+    shown: Counter[str] = Counter()  # keys and control characters may have told some apart
+    for reason, number in failures.items():
+        shown[clean(reason)] += number
+    return Checked(records, dict(shown), checked, wrong)
+
+
+def _wrong(traffic: Traffic, index: int, answer: HttpAnswer) -> str | None:
+    """Return why an answer to the request with this index is wrong, or ``None`` if it is right.
+
+    Whatever a check raises: an answer that it cannot even read is no good one, and a load that is
+    over must not be lost. Only what comes from outside of it, such as Ctrl-C, ends the session.
+    """
+    with signals_noticed() as interrupts:
+        try:
+            traffic.check(index, answer)
+        except pytest.exit.Exception:
+            raise
+        except BaseException as error:
+            if interrupts:
+                raise interrupts[0] from None
+            known = isinstance(error, (BadResponseError, AssertionError))
+            said = first_line(error)
+            if known and said:
+                return said
+            return f"{type(error).__name__} in the check of the answer: {said}"
+    return None

@@ -1,0 +1,1 @@
+"""The language of SLOs and gates, and their verdicts."""

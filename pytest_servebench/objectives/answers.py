@@ -1,0 +1,73 @@
+"""Whether the answers were right, where only some of them were looked into.
+
+A wrong answer among those that were checked is a ``bad_response``, and no success. What it says of
+the answers that nobody looked into is a clause of its own: the share that is right, with Wilson's
+interval, must be what the SLOs ask of the success rate or of the error rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from pytest_servebench.objectives.slo_grammar import parse_slo
+from pytest_servebench.runs.results import CaseResult, ClauseResult, VerdictWord
+from pytest_servebench.stats.summary import wilson_interval
+
+CLAUSE: Final = "right answers"
+
+
+def judge_answers(result: CaseResult) -> ClauseResult | None:
+    """Return a clause on the answers that were not checked; ``None`` where nothing is doubtful.
+
+    Args:
+        result: with its SLOs judged. The strictest of those that say how many requests must
+            succeed, or may fail, is the bound; without one, answers that are all wrong are failure,
+            and some are doubt.
+    """
+    checked, wrong = result.answers_checked, result.answers_wrong
+    others = result.summary.outcomes.get("ok", 0) - (checked - wrong)
+    if not wrong or others <= 0:
+        return None
+    right = wilson_interval(1 - wrong / checked, checked)
+    assert right.low is not None
+    assert right.high is not None
+    bounds = list(_least_shares(result))
+    bound = max(bounds, default=1.0)
+    verdict: VerdictWord
+    if right.high < bound and (bounds or wrong == checked):
+        verdict, word = "failed", "broken"
+    elif right.low >= bound:
+        verdict, word = "passed", "met"
+    else:
+        verdict, word = "inconclusive", "inconclusive"
+    message = (
+        f"{CLAUSE}: {word}: {wrong:,} of the {checked:,} that were checked are wrong, and "
+        f"{others:,} others count as successes unchecked; {100 * right.low:.3g} to "
+        f"{100 * right.high:.3g} % of all are right (95 % interval)"
+    )
+    if bounds:
+        message += f", and the SLO asks for {100 * bound:g} %"
+    return ClauseResult(
+        clause=CLAUSE,
+        metric="success_rate",
+        bound=bound,
+        value=right.value,
+        low=right.low,
+        high=right.high,
+        verdict=verdict,
+        message=f"{message}. --servebench-check-answers={checked + others} checks all.",
+    )
+
+
+def _least_shares(result: CaseResult) -> Iterator[float]:
+    """Yield the shares of right answers that the SLOs ask for."""
+    for one in result.clauses:
+        if one.is_gate:
+            continue
+        for clause in parse_slo(one.clause):
+            at_least = clause.operator in (">", ">=")
+            if clause.metric == "success_rate" and at_least:
+                yield clause.bound
+            elif clause.metric == "error_rate" and not at_least:
+                yield 1 - clause.bound

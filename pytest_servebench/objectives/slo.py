@@ -1,0 +1,372 @@
+"""Service-level objectives: judging a case's figures by their intervals.
+
+The language is in :mod:`pytest_servebench.objectives.slo_grammar`. A clause is *passed* if the
+whole 95 % interval of what was measured meets it, *failed* if none of it does, and *inconclusive*
+else.
+
+* ``max``, ``cpu`` and ``memory`` tell what was seen in this run, and are judged by their values.
+* ``success_rate>=100%`` and ``error_rate<=0`` can be shown for no server by any number of requests:
+  they are judged as statements about this run.
+* ``throughput>=95%`` compares the successes inside the window with the arrivals that the schedule
+  really had, so that the luck of the schedule (10 arrivals/s for 15 s are 150 give or take 24) is
+  not taken for the server's.
+
+Every clause is judged twice: with the latencies as measured, from the schedule, and with all that
+the generator's own lag may have added taken off each of them. Where both say the same, lateness has
+done nothing to the verdict; where they do not, the clause is *invalid*, and no other is touched by
+that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from pytest_servebench.objectives.hints import hints
+from pytest_servebench.objectives.slo_grammar import Clause, Kind, parse_slo
+from pytest_servebench.runs.results import CaseResult, ClauseResult, VerdictWord
+from pytest_servebench.stats.estimates import Estimate
+from pytest_servebench.stats.summary import wilson_interval
+
+__all__ = ["Clause", "failure_message", "judge", "overall", "parse_slo"]
+
+ENOUGH: Final[Mapping[str, int]] = MappingProxyType(
+    {"p50": 20, "p90": 64, "p95": 130, "p99": 662, "p999": 6636}
+)
+"""Requests that resolve a percentile: MLPerf LoadGen's minima for 99 % confidence."""
+
+_Z2: Final = 3.841  # square of the normal distribution's two-sided 95 % quantile
+_FAR: Final = 100  # a run so many times as long is no advice
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A metric's value and interval; infinities are infinities here.
+
+    Attributes:
+        value: what was measured; ``None`` if it cannot be known.
+        low: lower end of the interval; ``None`` where there is no interval.
+        high: upper end.
+        unknown: why it cannot be known.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    unknown: str = ""
+
+
+def judge(clauses: Sequence[Clause], result: CaseResult) -> tuple[ClauseResult, ...]:
+    """Return the verdict on each clause, in their order."""
+    return tuple(_judge_one(clause, result) for clause in clauses)
+
+
+def overall(clause_results: Sequence[ClauseResult]) -> VerdictWord:
+    """Return the verdict on a case; passed without clauses.
+
+    What is failed beyond the doubt of lateness is failed, whatever cannot be said of the rest.
+    """
+    words = {one.verdict for one in clause_results}
+    order: tuple[VerdictWord, ...] = ("failed", "invalid", "inconclusive")
+    return next((word for word in order if word in words), "passed")
+
+
+def failure_message(result: CaseResult, clause_results: Sequence[ClauseResult]) -> str:
+    """Return a text of several lines on every clause, the broken ones first.
+
+    The first line alone stands in pytest's short summary, after the test's id.
+    """
+    order: dict[VerdictWord, str] = {
+        "failed": "broken",
+        "invalid": "invalid",
+        "inconclusive": "inconclusive",
+        "passed": "met",
+    }
+    counts = [
+        f"{number} {word}"
+        for verdict, word in order.items()
+        if (number := sum(one.verdict == verdict for one in clause_results))
+    ]
+    summary = result.summary
+    lost = [f"{number} {word}" for word, number in summary.outcomes.items() if number]
+    ranked = sorted(clause_results, key=lambda one: list(order).index(one.verdict))
+    return "\n".join(
+        [
+            *(one.message for one in ranked),
+            f"{result.name}: {', '.join(counts) or 'no clauses'}",
+            f"  {result.server.implementation} at {result.rate:g} requests/s for "
+            f"{result.duration:g} s, buffer {result.buffer_size}: {summary.arrivals} requests "
+            f"({', '.join(lost) or 'none'})",
+            *(f"  {text}" for text in failure_texts(result)),
+            *(f"  {text}" for text in hints(result)),
+        ]
+    )
+
+
+def failure_texts(result: CaseResult, most: int = 5) -> list[str]:
+    """Return the commonest reasons for which requests failed, a line each."""
+    ranked = sorted(result.failures.items(), key=lambda one: -one[1])
+    lines = [f"{number} x {reason}" for reason, number in ranked[:most]]
+    return [*lines, f"and {len(ranked) - most} more kinds"] if len(ranked) > most else lines
+
+
+# -- one clause -----------------------------------------------------------------------------------
+
+
+def _judge_one(clause: Clause, result: CaseResult) -> ClauseResult:
+    found = _judge_figures(clause, result)
+    if not result.summary.without_lag:
+        return found
+    unlagged = result.without_lag()
+    punctual = _judge_figures(clause, unlagged)
+    if punctual.verdict == found.verdict:
+        return found
+    return dataclasses.replace(
+        found,
+        verdict="invalid",
+        message=f"{clause}: {lateness_decides(result)}: "
+        f"{_known(clause, _measure(clause, result), result)} as measured ({found.verdict}), "
+        f"{_known(clause, _measure(clause, unlagged), unlagged)} without its lag "
+        f"({punctual.verdict}); the bound {quantity(clause.kind, found.bound)}",
+    )
+
+
+def lateness_decides(result: CaseResult) -> str:
+    """Return that a clause hangs on the generator's own lateness, and how late it was."""
+    lag = result.summary.generator_lag
+    worst = quantity("latency", lag.max or 0.0)
+    return f"invalid: the load generator's own lateness (up to {worst}) decides it"
+
+
+def _judge_figures(clause: Clause, result: CaseResult) -> ClauseResult:
+    measured = _measure(clause, result)
+    bound = clause.bound * result.summary.achieved_rate if clause.relative else clause.bound
+    verdict = _verdict(clause, bound, measured)
+    return ClauseResult(
+        clause=str(clause),
+        metric=clause.metric,
+        bound=bound,
+        value=_finite(measured.value),
+        low=_finite(measured.low),
+        high=_finite(measured.high),
+        verdict=verdict,
+        message=f"{clause}: {_words(clause, bound, measured, verdict, result)}",
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _measure(clause: Clause, result: CaseResult) -> _Measured:
+    metric, summary = clause.metric, result.summary
+    if clause.kind in ("cpu", "memory"):
+        seen = {
+            "cpu": result.resources.cpu_mean,
+            "cpu_peak": result.resources.cpu_peak,
+            "memory": result.resources.memory_peak,
+            "memory_mean": result.resources.memory_mean,
+        }[metric]
+        why = "" if seen is not None else "the server's processes cannot be seen from here"
+        return _Measured(seen, unknown=why)
+    if summary.arrivals == 0 and metric != "throughput":
+        return _Measured(None, unknown="no request arrived in the window")
+    if metric == "max":
+        longest = summary.latency.max
+        every = summary.success_rate == 1
+        return _Measured(longest if every and longest is not None else math.inf)
+    if clause.relative:
+        return _share_of_load(result)
+    estimate = summary.estimates.get(metric) or _share(metric, result)
+    if estimate is None:
+        return _Measured(None, unknown="it was not measured")
+    value, low, high = (
+        math.inf if one is None else one for one in (estimate.value, estimate.low, estimate.high)
+    )
+    return _Measured(value, low, high)
+
+
+def _share(metric: str, result: CaseResult) -> Estimate | None:
+    """Return a share of the outcomes for results that have no estimate of it."""
+    summary = result.summary
+    dropped = summary.outcomes.get("dropped", 0) / summary.arrivals
+    known = {
+        "success_rate": summary.success_rate,
+        "drop_rate": dropped,
+        "error_rate": max(0.0, 1 - summary.success_rate - dropped),
+    }
+    return wilson_interval(known[metric], summary.arrivals) if metric in known else None
+
+
+def _share_of_load(result: CaseResult) -> _Measured:
+    summary = result.summary
+    if summary.arrivals == 0:
+        return _Measured(None, unknown="no request arrived in the window")
+    scale = summary.achieved_rate
+    share = summary.estimates.get("throughput_share")
+    if share is None or share.value is None or share.low is None or share.high is None:
+        share = wilson_interval(min(1.0, summary.throughput / scale), summary.arrivals)
+        assert share.value is not None
+        assert share.low is not None
+        assert share.high is not None
+    return _Measured(share.value * scale, share.low * scale, share.high * scale)
+
+
+def _meets(clause: Clause, bound: float, value: float) -> bool:
+    return {
+        "<": value < bound,
+        "<=": value <= bound,
+        ">": value > bound,
+        ">=": value >= bound,
+    }[clause.operator]
+
+
+def _of_this_run(clause: Clause, bound: float) -> bool:
+    """Tell whether the clause says something of this run that no sample can show of a server."""
+    if clause.kind == "share":
+        return (clause.operator == "<=" and bound == 0) or (clause.operator == ">=" and bound == 1)
+    return clause.relative and clause.operator == ">=" and clause.bound == 1
+
+
+def _verdict(clause: Clause, bound: float, measured: _Measured) -> VerdictWord:
+    if measured.value is None:
+        return "inconclusive"
+    if measured.low is None or measured.high is None or _of_this_run(clause, bound):
+        return "passed" if _meets(clause, bound, measured.value) else "failed"
+    ends = (_meets(clause, bound, measured.low), _meets(clause, bound, measured.high))
+    if ends == (True, True):
+        return "passed"
+    return "failed" if ends == (False, False) else "inconclusive"
+
+
+# -- words ----------------------------------------------------------------------------------------
+
+_SCALES: Final[Mapping[Kind, Callable[[float], tuple[float, str]]]] = MappingProxyType(
+    {
+        "latency": lambda size: (
+            (1e6, " µs") if size < 1e-3 else (1e3, " ms") if size < 1 else (1.0, " s")
+        ),
+        "throughput": lambda size: (1.0, "/s"),  # noqa: ARG005
+        "share": lambda size: (100.0, " %"),  # noqa: ARG005
+        "cpu": lambda size: (1.0, " %"),  # noqa: ARG005
+        "memory": lambda size: (1e-9, " GB") if size >= 1e9 else (1e-6, " MB"),
+    }
+)
+
+
+def quantity(kind: Kind, value: float, digits: int = 3) -> str:
+    """Return a value with a unit for people, such as ``12.3 ms``."""
+    if math.isinf(value):
+        return "infinite"
+    factor, unit = _SCALES[kind](abs(value))
+    return f"{_significant(value * factor, digits)}{unit}"
+
+
+def _significant(value: float, digits: int) -> str:
+    if value == 0:
+        return "0"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    text = f"{value:.{max(0, min(decimals, 9))}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _words(
+    clause: Clause, bound: float, measured: _Measured, verdict: VerdictWord, result: CaseResult
+) -> str:
+    if measured.value is None:
+        return f"inconclusive: {measured.unknown}"
+    known = _known(clause, measured, result)
+    against = f"the bound {quantity(clause.kind, bound)}"
+    if clause.relative:
+        against += f" ({100 * clause.bound:g} % of the schedule's arrivals)"
+    gap = abs(measured.value - bound)
+    distance = f"by {_gap(clause.kind, gap)}{_relative(gap, bound)}"
+    if verdict == "failed":
+        if math.isinf(measured.value):
+            failed = result.summary.arrivals - result.summary.outcomes.get("ok", 0)
+            return (
+                f"broken: {known}: {failed} of {result.summary.arrivals} requests failed, "
+                f"which counts as infinitely slow; {against}"
+            )
+        return f"broken: {known} misses {against} {distance}"
+    if verdict == "passed":
+        return f"met: {known} keeps {against} {distance}"
+    return f"inconclusive: {known}; {against}: {_why(clause, bound, measured, result)}"
+
+
+def _gap(kind: Kind, gap: float) -> str:
+    # The difference of two percentages is in percentage points.
+    if kind in ("share", "cpu"):
+        return f"{quantity(kind, gap).removesuffix(' %')} points"
+    return quantity(kind, gap)
+
+
+def _relative(gap: float, bound: float) -> str:
+    if bound == 0 or math.isinf(gap):
+        return ""
+    if gap > 10 * bound:
+        times = min(gap / bound, 1e9)
+        return f" ({'over ' if times == 1e9 else ''}{_significant(times, 3)} times the bound)"
+    return f" ({_significant(100 * gap / bound, 3)} %)"
+
+
+def _known(clause: Clause, measured: _Measured, result: CaseResult) -> str:
+    assert measured.value is not None
+    value = quantity(clause.kind, measured.value)
+    if clause.kind in ("cpu", "memory"):
+        return value
+    number = result.summary.arrivals
+    requests = f"{number} request{'' if number == 1 else 's'}"
+    if measured.low is None or measured.high is None:
+        return f"{value} ({requests})"
+    if math.isinf(measured.low):
+        return f"{value} ({requests})"
+    ends = f"{quantity(clause.kind, measured.low)} to {quantity(clause.kind, measured.high)}"
+    return f"{value} (95 % interval {ends}; {requests})"
+
+
+def _why(clause: Clause, bound: float, measured: _Measured, result: CaseResult) -> str:
+    """Return why the clause cannot be decided, and what would decide it."""
+    number, needed = result.summary.arrivals, ENOUGH.get(clause.metric, 0)
+    name = "p99.9" if clause.metric == "p999" else clause.metric
+    assert measured.value is not None
+    assert measured.low is not None
+    assert measured.high is not None
+    if number < needed and math.isinf(measured.high):
+        return (
+            f"{number} requests are too few for {name}, which takes {needed}: "
+            f"{_seconds(needed / result.rate)} at {result.rate:g}/s"
+        )
+    if (clause.kind == "share" or clause.relative) and _meets(clause, bound, measured.value):
+        # Wilson's interval of a share of k/k = 1 ends at n / (n + z^2).
+        room = 1 - clause.bound if clause.operator in (">", ">=") else clause.bound
+        least = math.ceil(_Z2 * (1 - room) / room) if room > 1e-9 else 0
+        if number < least:
+            return (
+                f"{number} requests are too few to show it; {least} without a miss would: "
+                f"{_seconds(least / result.rate)} at {result.rate:g}/s"
+            )
+    text = "the interval holds the bound"
+    reach = measured.high if bound > measured.value else measured.low
+    gap, width = abs(bound - measured.value), abs(reach - measured.value)
+    # Intervals shrink with the square root of the run's length.
+    ratio = width / gap if gap > 0 and math.isfinite(width) else math.inf
+    times = ratio * ratio
+    if times <= _FAR:
+        longer = math.ceil(10 * max(times, 1.1)) / 10
+        return f"{text}; about {_seconds(longer * result.duration)} instead of " \
+            f"{_seconds(result.duration)} would settle it"  # fmt: skip
+    if math.isinf(measured.value):
+        failed = number - result.summary.outcomes.get("ok", 0)
+        return f"{text}; {failed} of {number} requests failed, which counts as infinitely slow"
+    if math.isinf(width):
+        return f"{text}; neighbouring requests are so alike that this takes a longer run"
+    return f"{text}, and the value is too near to it for a longer run to settle it"
+
+
+def _seconds(value: float) -> str:
+    return f"{_significant(value, 3) if value < 100 else round(value)} s"

@@ -1,0 +1,105 @@
+"""Whether anything succeeded, where no SLO asks for it.
+
+A wrong path, a missing key or a redirect is answered fast: without this, the test of a server that
+has done nothing would be green.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+
+from pytest_servebench.load.records import Outcome
+from pytest_servebench.objectives.answers import CLAUSE as RIGHT_ANSWERS
+from pytest_servebench.objectives.slo import failure_texts
+from pytest_servebench.runs.results import CaseResult, ClauseResult
+
+CLAUSE: Final = "at least one success"
+
+_REDIRECT: Final = "redirects are not followed: ask for the place that it leads to"
+_KEY: Final = 'send what it wants, such as HttpRequest(…, headers=(("Authorization", "…"),))'
+_HINTS: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        **dict.fromkeys((301, 302, 303, 307, 308), _REDIRECT),
+        **dict.fromkeys((401, 403), _KEY),
+        **dict.fromkeys((404, 405), "are path and method right?"),
+        429: "it refuses so many requests",
+    }
+)
+# Of these, an SLO on the success or error rate decides; what was dropped tells of the load.
+_FAILURES: Final = tuple(
+    outcome.label for outcome in Outcome if outcome not in (Outcome.OK, Outcome.DROPPED)
+)
+
+
+def judge_successes(result: CaseResult) -> ClauseResult | None:
+    """Return a broken clause where no request succeeded, and no SLO is on that; else ``None``.
+
+    Args:
+        result: with its SLOs judged.
+    """
+    arrivals = result.summary.arrivals
+    if result.summary.outcomes.get(Outcome.OK.label, 0) or _asked(result):
+        return None
+    return ClauseResult(
+        clause=CLAUSE,
+        metric="success_rate",
+        bound=1 / max(1, arrivals),
+        value=0.0,
+        low=None,
+        high=None,
+        verdict="failed",
+        message=f"{CLAUSE}: broken: none of {arrivals:,} requests succeeded: {_reasons(result)}",
+    )
+
+
+def unasked_failures(result: CaseResult) -> str | None:
+    """Return what to warn of: requests that failed beside others, with no SLO on how many may."""
+    outcomes = result.summary.outcomes
+    failed = sum(outcomes.get(label, 0) for label in _FAILURES)
+    if any(one.clause == RIGHT_ANSWERS for one in result.clauses):
+        failed -= result.answers_wrong  # of which that clause speaks
+    if not failed or not outcomes.get(Outcome.OK.label, 0) or _asked(result):
+        return None
+    return (
+        f"{failed:,} of {result.summary.arrivals:,} requests failed: {_reasons(result)}. No SLO "
+        "says how many may: success_rate>=99% would (@pytest.mark.slo, --servebench-slo)"
+    )
+
+
+def _asked(result: CaseResult) -> bool:
+    return any(
+        one.metric in ("success_rate", "error_rate")
+        and one.clause not in (CLAUSE, RIGHT_ANSWERS)
+        and not one.is_gate
+        for one in result.clauses
+    )
+
+
+def _reasons(result: CaseResult) -> str:
+    outcomes = result.summary.outcomes
+    texts = failure_texts(result, 3)
+    for label in (Outcome.DROPPED.label, Outcome.UNFINISHED.label):
+        if number := outcomes.get(label, 0):
+            texts.append(f"{number} x {label}")
+    return "; ".join([*texts, *_meaning(result)])
+
+
+def _meaning(result: CaseResult) -> list[str]:
+    """Return what the commonest error status means, and what to do about it."""
+    if result.records is None:
+        return []
+    statuses = result.records.status[result.records.outcome == Outcome.HTTP_ERROR]
+    if not len(statuses):
+        return []
+    values, numbers = np.unique(statuses, return_counts=True)
+    status = int(values[numbers.argmax()])
+    try:
+        words = f"{status} is {HTTPStatus(status).phrase}"
+    except ValueError:  # not a registered one
+        return []
+    return [f"{words}: {_HINTS[status]}" if status in _HINTS else words]

@@ -1,0 +1,224 @@
+"""The gate inside pytest: a case against the same case of a saved run.
+
+What became of each gate is a clause of the case, beside those of its SLOs: message, JUnit XML, JSON
+and exit status follow from that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_servebench.analysis.comparability import (
+    Difference,
+    differences,
+    key_of,
+    match,
+    near,
+    notes,
+)
+from pytest_servebench.analysis.compare import Change, compare, gate_verdict
+from pytest_servebench.analysis.evaluation import repeat_of
+from pytest_servebench.errors import NoSuchRunError, OptionError
+from pytest_servebench.objectives.gates import KINDS, Gate
+from pytest_servebench.objectives.slo import overall, quantity
+from pytest_servebench.plugin.option_values import run_name
+from pytest_servebench.plugin.options import Settings
+from pytest_servebench.report.comparison import change_text
+from pytest_servebench.runs.results import CaseResult, ClauseResult, Run, VerdictWord
+from pytest_servebench.runs.saved_runs import read_run
+
+_OPTION = "--servebench-baseline"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A saved run that the cases of this session are held to.
+
+    Attributes:
+        name: what the user called it.
+        run: the run; ``None`` where there is none yet.
+        missing: why there is none.
+        gates: what may get worse by how much.
+        allow: differences that are allowed, by their names.
+        on_missing: what becomes of a case without a partner: ``fail``, ``warn`` or ``skip``.
+    """
+
+    name: str
+    run: Run | None
+    missing: str
+    gates: Sequence[Gate]
+    allow: frozenset[str]
+    on_missing: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> Baseline | None:
+        """Return what the settings ask for; ``None`` where they ask for no baseline.
+
+        Raises:
+            OptionError: there is a baseline without gates, or gates without a baseline, or there
+                is no such run and no case may go without.
+            SavedRunError: the file is there and cannot be read.
+        """
+        if not settings.baseline:
+            if settings.gates:
+                raise OptionError(
+                    f"--servebench-max-regression={settings.gates[0]}: worse than what? Name a "
+                    f"saved run by {_OPTION}=FILE, a run's name, or latest."
+                )
+            return None
+        if not settings.gates:
+            raise OptionError(
+                f"{_OPTION}={settings.baseline}: say what may get worse by how much, such as "
+                "--servebench-max-regression=p99:10%."
+            )
+        run, missing = None, ""
+        try:
+            run = read_run(
+                settings.baseline,
+                settings.results,
+                any_schema="schema" in settings.baseline_allow,
+            )
+        except NoSuchRunError as error:
+            missing = str(error)
+            if settings.on_missing_baseline == "fail":
+                # Known before anything is measured: no case could pass.
+                raise OptionError(f"{_OPTION}={missing} {_remedies(settings.baseline)}") from None
+        return cls(
+            settings.baseline,
+            run,
+            missing,
+            settings.gates,
+            settings.baseline_allow,
+            settings.on_missing_baseline,
+        )
+
+    def judge(self, case: CaseResult, machine: Run, among: int) -> CaseResult:
+        """Return the case with a clause for each gate.
+
+        Args:
+            case: a case that is judged by its SLOs already.
+            machine: this session's run, for its machine; its cases are not looked at.
+            among: gates of the whole session: the more are judged, the stricter each must be.
+        """
+        # The session itself goes on still, which is nothing against the case.
+        new = dataclasses.replace(machine, cases=(case,), finished=True)
+        base = self._partner(case)
+        if base is None:
+            clauses = [self._without_partner(gate, case) for gate in self.gates]
+        else:
+            refused = [one for one in differences(base, new) if one.about not in self.allow]
+            clauses = (
+                [self._refused(gate, refused) for gate in self.gates]
+                if refused
+                else self._compared(base, new, among)
+            )
+        everything = (*case.clauses, *clauses)
+        return dataclasses.replace(case, clauses=everything, verdict=overall(everything))
+
+    def has(self, case: CaseResult) -> bool:
+        """Tell whether there is a valid case to hold ``case`` to."""
+        return self._partner(case) is not None
+
+    def _partner(self, case: CaseResult) -> Run | None:
+        """Return the baseline with the cases alone that belong to ``case``."""
+        if self.run is None:
+            return None
+        found = [one for one in self.run.cases if key_of(one) == key_of(case)]
+        # Each repeat has arrivals of its own, and so a partner of its own.
+        same = [one for one in found if repeat_of(one) == repeat_of(case)]
+        chosen = dataclasses.replace(self.run, cases=tuple(same or found))
+        return chosen if match(chosen, dataclasses.replace(chosen, cases=(case,))) else None
+
+    def _compared(self, base: Run, new: Run, among: int) -> list[ClauseResult]:
+        comparison = compare(base, new, self.gates, among=among)
+        (pair,) = comparison.cases
+        clauses = []
+        for gate in self.gates:
+            change = pair.changes.get(gate.metric)
+            if change is None:
+                why = f"{gate.metric} is not known on both sides"
+                clauses.append(self._clause(gate, "inconclusive", f"inconclusive: {why}"))
+            else:
+                clauses.append(self._of_change(gate, change))
+        # What may explain a change matters where there is one.
+        said = "".join(f" {note}" for note in notes(base, new))
+        return [
+            one if one.verdict == "passed" else dataclasses.replace(one, message=one.message + said)
+            for one in clauses
+        ]
+
+    def _of_change(self, gate: Gate, change: Change) -> ClauseResult:
+        kind = KINDS[gate.metric]
+        new, base = quantity(kind, change.new), quantity(kind, change.base)
+        by = change_text(gate.metric, change.change.value)
+        low, high = (
+            change_text(gate.metric, end) for end in (change.change.low, change.change.high)
+        )
+        figures = f"{new} against {base}: {by} (95 % interval {low} to {high})"
+        verdict = gate_verdict(gate, change)
+        word = {
+            "failed": "broken: it got worse, beyond the threshold and the noise",
+            "passed": "met",
+            "inconclusive": f"inconclusive: {change.reason or 'within noise'}; from "
+            f"{_size(gate, change.detectable)} on it would have been told",
+            "invalid": "invalid: the load generator's own lateness decides it",
+        }[verdict]
+        return self._clause(gate, verdict, f"{word}: {figures}", change)
+
+    def _without_partner(self, gate: Gate, case: CaseResult) -> ClauseResult:
+        why = self.missing or f"it has no valid case {key_of(case).test}"
+        if self.run is not None and (nearest := near(case, self.run.cases)):
+            why += f"; {nearest}."
+        verdict: VerdictWord = "failed" if self.on_missing == "fail" else "inconclusive"
+        return self._clause(
+            gate,
+            verdict,
+            f"no baseline: {why} {_remedies(self.name)}",
+        )
+
+    def _refused(self, gate: Gate, refused: Sequence[Difference]) -> ClauseResult:
+        texts = "; ".join(f"{one.about}: {one.text}" for one in refused)
+        names = ",".join(dict.fromkeys(one.about for one in refused))
+        return self._clause(
+            gate,
+            "failed",
+            f"cannot be compared: {texts}. Save a new baseline, or allow it by "
+            f"--servebench-baseline-allow={names}.",
+        )
+
+    def _clause(
+        self, gate: Gate, verdict: VerdictWord, text: str, change: Change | None = None
+    ) -> ClauseResult:
+        clause = f"{gate} against {self.name}"
+        bound, value = gate.threshold, None
+        if change is not None:
+            value = change.new if math.isfinite(change.new) else None
+        return ClauseResult(
+            clause=clause,
+            metric=gate.metric,
+            bound=bound,
+            value=value,
+            low=None,
+            high=None,
+            verdict=verdict,
+            message=f"{clause}: {text}",
+        )
+
+
+def _remedies(name: str) -> str:
+    try:
+        run_name(name)
+    except ValueError:  # a path, or latest: nothing can be saved under it
+        name = "NAME"
+    return (
+        f"Save one by --servebench-save={name}; "
+        "--servebench-on-missing-baseline=warn lets the first run pass."
+    )
+
+
+def _size(gate: Gate, change: float) -> str:
+    unit = " points" if KINDS[gate.metric] == "share" else " %"
+    return f"{100 * change:.3g}{unit}" if math.isfinite(change) else "no size"

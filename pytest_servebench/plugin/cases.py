@@ -1,0 +1,380 @@
+"""Cases: the parametrization over servers, rates and buffer sizes, their ids, and exact ``-k``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pytest
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.plugin import judgement
+from pytest_servebench.plugin.option_values import BUFFER_SIZE, RATE, distinct, number_of
+from pytest_servebench.plugin.options import SECONDS, SECONDS_OR_NONE, Settings
+from pytest_servebench.plugin.own_fixtures import is_ours, parametrized
+from pytest_servebench.runs.node_ids import function_of
+
+MARKER: Final = "servebench"
+_MARKER_KEYS: Final = ("rates", "buffer_sizes", "duration", "warmup", "timeout", "arrivals")
+_MANY: Final = {"rates": RATE, "buffer_sizes": BUFFER_SIZE}  # keys of several values
+_OWN_MARK = pytest.StashKey[pytest.Mark]()  # the marker of a case that this plugin has added
+
+_SIZE_WORD: Final = r"(rate|buffer)(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
+# What pytest takes for one word of a -k expression, so that only a whole one is a size.
+_WORD: Final = r"[\w:+\-.\[\]\\/]"
+_KEYWORD: Final = re.compile(rf"(?<!{_WORD}){_SIZE_WORD}(?!{_WORD})", re.IGNORECASE)
+_FIXTURES: Final = (
+    "poisson_load",
+    "model_server",
+    "served_model",
+    "tensorflow_serving",
+    "torchserve",
+)
+_SIZE: Final = re.compile(r"\b(?:rate|buffer)\s*=?\s*\d", re.IGNORECASE)
+_IN_NAME: Final = re.compile(rf"{_SIZE_WORD}(?![\d.])", re.IGNORECASE)
+
+# A keyword of load tests alone while -k is applied. It must be a part of no word that anyone
+# writes, as pytest looks for parts of words; a letter (of phonetics), as it takes no other signs.
+_LOAD_KEYWORD: Final = "\u02ad"
+
+
+def exact_keywords(expression: str) -> str:
+    """Return a ``-k`` expression in which ``rate10`` selects rate 10 and not rate 100.
+
+    pytest matches substrings; within an id such as ``[torchserve-rate10-buffer50]`` a value ends at
+    ``-`` or ``]``.
+    """
+    return _KEYWORD.sub(r"(\1\2- or \1\2])", expression)
+
+
+@contextmanager
+def exact_selection(config: pytest.Config, items: Sequence[pytest.Item]) -> Iterator[None]:
+    """Have ``-k`` select load tests among ``items`` exactly, and other tests as pytest does.
+
+    Only within the context: the user's expression is what everybody else sees.
+
+    Raises:
+        pytest.UsageError: the expression cannot be read.
+    """
+    given = config.option.keyword
+    exact = exact_keywords(given)
+    measured = loads(items)
+    if exact == given or not measured:
+        yield
+        return
+    added = {item: _extra_keywords(item) - item.extra_keyword_matches for item in measured}
+    for item, words in added.items():
+        item.extra_keyword_matches |= words
+    config.option.keyword = (
+        f"({_LOAD_KEYWORD} and ({exact})) or (not {_LOAD_KEYWORD} and ({given}))"
+    )
+    try:
+        yield
+    except pytest.UsageError:
+        config.option.keyword = given  # its error must show what the user wrote, and the place
+        if (marks := config.pluginmanager.get_plugin("mark")) is not None:
+            marks.pytest_collection_modifyitems(items=list(items), config=config)
+        raise
+    finally:
+        config.option.keyword = given
+        for item, words in added.items():
+            item.extra_keyword_matches -= words
+
+
+def _extra_keywords(item: pytest.Item) -> set[str]:
+    """Return what marks a load test, and the sizes in all of its keywords but the cell.
+
+    ``-k rate10`` finds ``test_rate10_alone[toy-rate5]`` too: a name goes on where a cell would end.
+    """
+    nodes = [node for node in item.listchain() if not isinstance(node, pytest.Session)]
+    if isinstance(nodes[0], pytest.Directory):
+        del nodes[0]  # the root is no keyword to pytest either
+    names = {node.name.partition("[")[0] for node in nodes} | item.listextrakeywords()
+    names |= {marker.name for marker in item.iter_markers()}
+    names |= set(getattr(getattr(item, "function", None), "__dict__", ()))
+    sizes = (found[0] for name in names for found in _IN_NAME.finditer(name))
+    return {_LOAD_KEYWORD, *(f"{size}-" for size in sizes)}
+
+
+def names_a_size(expression: str) -> bool:
+    """Tell whether a ``-k`` or ``-m`` expression asks for a rate or a buffer size."""
+    return _SIZE.search(expression) is not None
+
+
+def offered(items: Sequence[pytest.Item]) -> str:
+    """Return which rates and buffer sizes there are among ``items``, and what each is given by."""
+    parts = []
+    for name, word, key, option in (
+        ("rate", "rates", "rates", "--servebench-rates"),
+        ("buffer_size", "buffer sizes", "buffer_sizes", "--servebench-buffer-sizes"),
+    ):
+        found: dict[str, set[float]] = {}
+        for item in items:
+            value = _param(item, name)
+            if isinstance(value, (int, float)):  # of a test's own, it may be anything
+                found.setdefault(_given_by(item, name, key, option), set()).add(value)
+        texts = [
+            f"{', '.join(f'{value:g}' for value in sorted(values))} ({giver})"
+            for giver, values in found.items()
+        ]
+        if texts:
+            parts.append(f"{word} {', '.join(texts)}")
+    return ", ".join(parts)
+
+
+def _given_by(item: pytest.Item, name: str, key: str, option: str) -> str:
+    """Return what a test has its rate or buffer size from: only there can another be given."""
+    if name in given_by(item):
+        return "@pytest.mark.parametrize"
+    if any(key in marker.kwargs for marker in item.iter_markers(MARKER)):
+        return f"@pytest.mark.{MARKER}"
+    return option
+
+
+def given_by(node: pytest.Item) -> set[str]:
+    """Return the names that a test's ``parametrize`` markers give values to."""
+    names: set[str] = set()
+    for marker in node.iter_markers("parametrize"):
+        given = marker.args[0] if marker.args else marker.kwargs["argnames"]
+        names |= {name.strip() for name in (given.split(",") if isinstance(given, str) else given)}
+    return names
+
+
+def rate_id(rate: float) -> str:
+    """Return a rate's part of the id, such as ``rate10`` or ``rate0.5``."""
+    return f"rate{rate:g}" if rate == float(f"{rate:g}") else f"rate{rate!r}"
+
+
+def _of_marker(
+    markers: Iterable[pytest.Mark], key: str, read: Any, default: Sequence[Any]
+) -> Sequence[Any]:
+    """Return what the closest marker says for ``key``, each value checked like an option's."""
+    for marker in markers:
+        if key not in marker.kwargs:
+            continue
+        given = marker.kwargs[key]
+        several = key in _MANY and isinstance(given, Iterable) and not isinstance(given, str)
+        try:
+            return distinct([number_of(read, one) for one in (given if several else [given])])
+        except ValueError as error:
+            raise OptionError(f"@pytest.mark.{MARKER}({key}={given!r}): {error}.") from None
+    return default
+
+
+def given_by_marker(item: pytest.Item, key: str, default: Sequence[Any]) -> Sequence[Any]:
+    """Return the rates or buffer sizes that a test's closest marker gives, or the default.
+
+    Raises:
+        OptionError: one cannot be used.
+    """
+    return _of_marker(item.iter_markers(MARKER), key, _MANY[key], default)
+
+
+def check_marker(marker: pytest.Mark) -> None:
+    """Refuse keywords that the marker does not have.
+
+    Raises:
+        OptionError: a keyword is unknown.
+    """
+    unknown = sorted(set(marker.kwargs) - set(_MARKER_KEYS))
+    if unknown or marker.args:
+        raise OptionError(
+            f"@pytest.mark.{MARKER} does not take "
+            f"{', '.join(unknown) or 'positional values'}; it takes {', '.join(_MARKER_KEYS)}."
+        )
+
+
+def check_markers(item: pytest.Item) -> None:
+    """Refuse what a test's ``servebench`` markers do not have, or have in a place without effect.
+
+    Raises:
+        OptionError: a marker cannot be used; or gives rates to a single one of a test's parameters.
+    """
+    single = getattr(getattr(item, "callspec", None), "marks", ())
+    for marker in item.iter_markers(MARKER):
+        if marker is item.stash.get(_OWN_MARK, None):
+            continue
+        check_marker(marker)
+        if (many := sorted(set(marker.kwargs) & set(_MANY))) and marker in single:
+            raise OptionError(
+                f"{item.nodeid}: @pytest.mark.{MARKER}({many[0]}=…) in pytest.param comes too late "
+                "to make tests of it. Mark the test, or parametrize "
+                f"{'rate' if many[0] == 'rates' else 'buffer_size'} as well."
+            )
+
+
+def wrong_slos(items: Iterable[pytest.Item]) -> list[str]:
+    """Return what is wrong with ``slo`` markers, once for all the cases of a test."""
+    found: dict[str, None] = {}
+    for item in items:
+        try:
+            _check_slo_values(item)
+            judgement.marked_slos(item)
+        except OptionError as error:
+            found[f"{function_of(item.nodeid)}: @pytest.mark.slo: {error}"] = None
+    return list(found)
+
+
+def _check_slo_values(item: pytest.Item) -> None:
+    for marker in item.iter_markers("slo"):
+        if marker.kwargs or not all(isinstance(one, str) for one in marker.args):
+            given = marker.kwargs or marker.args
+            raise OptionError(f'{given!r}: give texts, such as "p99<50ms".')
+
+
+def parametrize(metafunc: pytest.Metafunc, settings: Settings) -> None:
+    """Make a test that uses ``poisson_load`` or ``model_server`` one test for each cell.
+
+    Raises:
+        OptionError: a ``servebench`` marker has a keyword or value that cannot be used.
+    """
+    markers = list(metafunc.definition.iter_markers(MARKER))
+    for marker in markers:
+        check_marker(marker)
+    given = given_by(metafunc.definition) | parametrized(metafunc)
+    names = {
+        name for name in metafunc.fixturenames if name not in given and is_ours(metafunc, name)
+    }
+    if "model_server" in names:
+        metafunc.parametrize(
+            "model_server",
+            list(settings.servers),
+            ids=list(settings.servers),
+            indirect=True,
+            scope="session",
+        )
+    if "poisson_load" not in names:
+        return
+    if "rate" in names:
+        rates = _of_marker(markers, "rates", RATE, settings.rates)
+        metafunc.parametrize(
+            "rate",
+            rates,
+            ids=[rate_id(rate) for rate in rates],
+            indirect=True,
+        )
+    if "buffer_size" in names:
+        buffers = _of_marker(markers, "buffer_sizes", BUFFER_SIZE, settings.buffer_sizes)
+        metafunc.parametrize(
+            "buffer_size",
+            buffers,
+            ids=[f"buffer{size}" for size in buffers],
+            indirect=True,
+        )
+    if "repeat" in names and settings.repeats > 1:
+        repeats = range(1, settings.repeats + 1)
+        metafunc.parametrize(
+            "repeat", repeats, ids=[f"repeat{number}" for number in repeats], indirect=True
+        )
+
+
+def in_order(items: Sequence[pytest.Item], *, interleave: bool) -> list[pytest.Item]:
+    """Return the tests with repeats spread over the time of the run.
+
+    All cases run once, then all of them again: what changes on the machine meanwhile is then seen
+    between the repeats. Without ``interleave`` this is so for each server, which is started once;
+    with it, for the whole run: the servers take turns in each cell, and the one that was first in
+    one repeat is last in the next. Tests without repeats, or of a single server, keep their places.
+    """
+    places = [place for place, item in enumerate(items) if is_load(item)]
+    servers = list(dict.fromkeys(repr(_param(items[place], "model_server")) for place in places))
+    cells = list(dict.fromkeys(_cell(items[place]) for place in places))
+
+    def key(place: int) -> tuple[int, ...]:
+        item = items[place]
+        repeat = int(_param(item, "repeat") or 1) if is_ours(item, "repeat") else 1
+        server = servers.index(repr(_param(item, "model_server")))
+        cell = cells.index(_cell(item))
+        if interleave:
+            return repeat, cell, server if repeat % 2 else -server
+        return server, repeat, cell
+
+    ordered = list(items)
+    for place, taken in zip(places, sorted(places, key=key), strict=True):
+        ordered[place] = items[taken]
+    return ordered
+
+
+def fixtures_of(item: pytest.Item) -> Sequence[str]:
+    """Return the names of a test's fixtures; none for what is no Python function."""
+    return getattr(item, "fixturenames", ())
+
+
+def loads(items: Iterable[pytest.Item]) -> list[pytest.Item]:
+    """Return the tests that put load on a server."""
+    return [item for item in items if is_load(item)]
+
+
+def is_load(item: pytest.Item) -> bool:
+    """Tell whether a test puts load on a server, by the plugin's own fixture."""
+    return has(item, "poisson_load")
+
+
+def has(item: pytest.Item, name: str) -> bool:
+    """Tell whether a test names the plugin's own fixture of this name."""
+    return name in fixtures_of(item) and is_ours(item, name)
+
+
+def served(items: Iterable[pytest.Item]) -> list[pytest.Item]:
+    """Return the tests that need a setting of the plugin: loads, and those that have a server."""
+    return [item for item in items if any(has(item, name) for name in _FIXTURES)]
+
+
+def kinds_of(items: Iterable[pytest.Item]) -> Iterator[str]:
+    """Yield the kinds of server that tests name: by a fixture of a kind, or as their parameter."""
+    for item in items:
+        params = params_of(item)
+        if has(item, "model_server") and "model_server" in params:
+            yield str(params["model_server"])
+        yield from (kind for kind in ("tensorflow_serving", "torchserve") if has(item, kind))
+
+
+def params_of(item: pytest.Item) -> Mapping[str, Any]:
+    """Return the parameters that pytest has made a test of."""
+    callspec = getattr(item, "callspec", None)
+    return {} if callspec is None else callspec.params
+
+
+def _param(item: pytest.Item, name: str) -> Any:
+    return params_of(item).get(name)
+
+
+def _cell(item: pytest.Item) -> tuple[object, ...]:
+    """Return what all servers and repeats of one cell share."""
+    shared = (repr(value) for name, value in params_of(item).items()
+              if name not in ("model_server", "repeat"))  # fmt: skip
+    return (item.nodeid.partition("[")[0], *shared)
+
+
+def mark(item: pytest.Item) -> None:
+    """Add the marker by which ``-m 'servebench(rate=10, buffer=50)'`` selects.
+
+    One marker for all of the cell: pytest compares the values of one marker at a time, and knows
+    whole numbers and strings only.
+    """
+    params = params_of(item)
+    values: dict[str, Any] = {}
+    if isinstance(server := params.get("model_server"), str):
+        values["server"] = server
+    for name, key, read in (("rate", "rate", RATE), ("buffer_size", "buffer", BUFFER_SIZE)):
+        try:
+            value = number_of(read, params[name])
+        except (KeyError, ValueError):
+            continue  # the test is told when it runs, if it has such a value
+        values[key] = int(value) if value == int(value) else str(value)
+    item.add_marker(added := pytest.mark.servebench(**values))
+    item.stash[_OWN_MARK] = added.mark
+
+
+def marked_text(item: pytest.Item, key: str) -> str | None:
+    """Return a text from the test's marker; ``None`` where it says nothing."""
+    found = next((m.kwargs[key] for m in item.iter_markers(MARKER) if key in m.kwargs), None)
+    return None if found is None else str(found)
+
+
+def marked_seconds(item: pytest.Item, key: str, default: float) -> float:
+    """Return a number of seconds from the test's marker, or the default."""
+    read = SECONDS_OR_NONE if key == "warmup" else SECONDS
+    return float(_of_marker(item.iter_markers(MARKER), key, read, [default])[0])

@@ -1,0 +1,152 @@
+"""What becomes of a load: judged and recorded when its test has ended, and then its test's fate.
+
+A test may run more than once, as plugins that repeat failed tests have it: the last attempt is the
+one that counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from pytest_servebench.plugin import benchmark_bridge, judgement
+from pytest_servebench.plugin.judgement import NoLoadWarning
+from pytest_servebench.plugin.load_fixture import LOAD
+from pytest_servebench.plugin.own_warnings import warn
+from pytest_servebench.plugin.saving import keep
+from pytest_servebench.plugin.session import ServebenchSession
+from pytest_servebench.plugin.state import session_of
+from pytest_servebench.runs.results import CaseResult, TestOutcome
+from pytest_servebench.text.safe import clean
+
+_PROPERTIES = "servebench."
+
+
+def begin_attempt(item: pytest.Item) -> None:
+    """Forget the load of an earlier attempt; its result stays until this attempt has ended."""
+    item.stash[LOAD] = None
+    session_of(item.config).recorded.outdate(item.nodeid)
+
+
+def settle(item: pytest.Item) -> CaseResult | None:
+    """Judge and record the load that a test has made since it was last asked for.
+
+    Returns:
+        its result, if there is one whose verdict the test must bear.
+    """
+    load = item.stash.get(LOAD, None)
+    if load is None or load.case is None or load.settled:
+        return None
+    load.settled = True
+    state = session_of(item.config)
+    case = load.case
+    valid = case.result.measured
+    if valid:
+        case.result = judgement.judge_case(case.result, item, state.settings)
+        case.result = state.against_baseline(case.result)
+    benchmark_bridge.forget(item.config, item.nodeid, but=load.benchmark)
+    benchmark_bridge.attach(load.benchmark, state.recorded.add(case.result), valid=valid)
+    keep(state)
+    item.user_properties[:] = [
+        *_without_ours(item.user_properties), *_properties(case.result)
+    ]  # fmt: skip
+    return case.result if valid else None
+
+
+def running(item: pytest.Item) -> bool:
+    """Tell whether a load is being made in some thread."""
+    load = item.stash.get(LOAD, None)
+    return load is not None and load.turn.taken
+
+
+def end_load(item: pytest.Item) -> None:
+    """End a load that still runs in some thread; the test fails then."""
+    if running(item) and (load := item.stash[LOAD]) is not None:
+        load.turn.end()
+
+
+def decide(item: pytest.Item) -> None:
+    """Let the test fail, warn or be skipped as its load deserves.
+
+    To be called when a phase of the test has ended, and nothing has gone wrong in it.
+    """
+    __tracebackhide__ = True
+    result = settle(item)
+    load = item.stash.get(LOAD, None)
+    if load is not None and load.turn.refusal is not None:
+        refusal, load.turn.refusal = load.turn.refusal, None
+        pytest.fail(refusal, pytrace=False)
+    if result is not None:
+        judgement.apply(result, item, session_of(item.config).policy(result))
+
+
+def tell_unused(item: pytest.Item) -> None:
+    """Warn of a test that has passed and, though it asks for a load, has made none."""
+    load = item.stash.get(LOAD, None)
+    if load is not None and load.passed and load.case is None:
+        warn(item, NoLoadWarning("poisson_load made no load: nothing was measured. Call it, or "
+                                 "leave it out of the test's arguments."))  # fmt: skip
+
+
+def end_attempt(item: pytest.Item) -> None:
+    """Forget the result of an earlier attempt if this one, which counts, has made no load."""
+    if session_of(item.config).recorded.forget_outdated(item.nodeid):
+        benchmark_bridge.forget(item.config, item.nodeid, but=None)
+        keep(session_of(item.config))
+        item.user_properties[:] = _without_ours(item.user_properties)
+
+
+class Outcomes:
+    """A plugin of one session: keeps with each result what pytest makes of its test."""
+
+    def __init__(self, state: ServebenchSession) -> None:
+        """Belong to a session, which the hook is not told."""
+        self._state = state
+        self._repeated: set[str] = set()  # node ids whose present attempt does not count
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take note of a phase's report, before JUnit XML has it."""
+        outcome_counts = report.passed or report.failed or report.skipped
+        if not outcome_counts or (report.when == "setup" and report.passed):
+            self._repeated.add(report.nodeid)  # until its call is told, which may never be
+        elif report.when != "teardown":
+            self._repeated.discard(report.nodeid)
+        if report.nodeid in self._repeated:
+            report.user_properties = _without_ours(report.user_properties)
+        elif (result := self._state.recorded.of(report.nodeid)) is not None:
+            outcome = outcome_of(report, result.test_outcome)
+            if outcome != result.test_outcome:
+                self._state.recorded.note_outcome(result, outcome)
+                keep(self._state)
+
+
+def outcome_of(report: pytest.TestReport, before: TestOutcome | None) -> TestOutcome | None:
+    """Return what pytest makes of a test, by the report of a phase and what was known before.
+
+    Reports of attempts that do not count, which other plugins call ``rerun`` or the like, say
+    nothing.
+    """
+    expected = hasattr(report, "wasxfail")
+    if report.when == "teardown":
+        return "error" if report.failed and before != "failed" else before
+    if report.failed:
+        return "failed" if report.when == "call" else "error"
+    if report.skipped:
+        return "xfailed" if expected else "skipped"
+    if report.passed and report.when == "call":
+        return "xpassed" if expected else "passed"
+    return before
+
+
+def _without_ours(properties: Iterable[tuple[str, object]]) -> list[tuple[str, object]]:
+    return [pair for pair in properties if not pair[0].startswith(_PROPERTIES)]
+
+
+def _properties(result: CaseResult) -> Iterator[tuple[str, object]]:
+    """Yield the figures that JUnit XML shows."""
+    yield f"{_PROPERTIES}verdict", result.verdict
+    yield f"{_PROPERTIES}implementation", clean(result.server.implementation)
+    for name in ("p50", "p99", "throughput", "success_rate"):
+        yield f"{_PROPERTIES}{name}", result.summary.estimates[name].value

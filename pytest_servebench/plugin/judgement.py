@@ -1,0 +1,127 @@
+"""From a result and its SLOs to the fate of a test."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import pytest
+
+from pytest_servebench.errors import InvalidMeasurementError, ServebenchWarning
+from pytest_servebench.objectives.answers import judge_answers
+from pytest_servebench.objectives.slo import Clause, failure_message, judge, overall, parse_slo
+from pytest_servebench.objectives.successes import judge_successes, unasked_failures
+from pytest_servebench.plugin.options import InconclusivePolicy, Settings
+from pytest_servebench.plugin.own_warnings import warn
+from pytest_servebench.runs.results import CaseResult
+
+
+class InconclusiveWarning(ServebenchWarning):
+    """An SLO could not be decided by what was measured."""
+
+
+class FailedRequestsWarning(ServebenchWarning):
+    """Some requests failed, and no SLO says how many may."""
+
+
+class NoLoadWarning(ServebenchWarning):
+    """A test asks for a load and has made none."""
+
+
+def marked_slos(item: pytest.Item) -> tuple[Clause, ...]:
+    """Return the clauses of the test's ``slo`` markers.
+
+    Raises:
+        SLOSyntaxError: an expression cannot be read.
+    """
+    return tuple(
+        clause
+        for marker in item.iter_markers("slo")
+        for expression in marker.args
+        for clause in parse_slo(expression)
+    )
+
+
+def _judged(result: CaseResult, clauses: Iterable[Clause]) -> CaseResult:
+    """Return the result with further clauses judged; none is judged twice."""
+    known = {clause.clause for clause in result.clauses}
+    fresh = tuple(clause for clause in clauses if str(clause) not in known)
+    everything = (*result.clauses, *judge(fresh, result))
+    return dataclasses.replace(result, clauses=everything, verdict=overall(everything))
+
+
+def judge_expressions(
+    result: CaseResult, expressions: Sequence[str]
+) -> tuple[CaseResult, str | None]:
+    """Judge SLO expressions; return the judged result, and a message if one of them is broken."""
+    judged = _judged(result, [clause for text in expressions for clause in parse_slo(text)])
+    return judged, failure_message(judged, judged.clauses) if judged.verdict == "failed" else None
+
+
+def judge_case(result: CaseResult, item: pytest.Item, settings: Settings) -> CaseResult:
+    """Return the result judged by the test's own SLOs and by those of all cases."""
+    judged = _judged(result, (*marked_slos(item), *settings.slos))
+    further = [one for one in (judge_answers(judged), judge_successes(judged)) if one is not None]
+    everything = (*judged.clauses, *further)
+    return dataclasses.replace(judged, clauses=everything, verdict=overall(everything))
+
+
+def spoilt(result: CaseResult) -> str | None:
+    """Return why a judged result is worth another measurement, or ``None`` if it stands.
+
+    A clause that is broken beyond the doubt of lateness stands, and the case with it: another
+    measurement could only give it a second chance.
+    """
+    if result.invalid_reason is not None:
+        return result.invalid_reason
+    if result.verdict == "failed":
+        return None
+    undecided = [one.message for one in result.clauses if one.verdict == "invalid"]
+    return "; ".join(undecided) or None
+
+
+def apply(result: CaseResult, item: pytest.Item, policy: InconclusivePolicy) -> None:
+    """Let the test fail, warn or be skipped as the verdict and the user's policy say.
+
+    Raises:
+        InvalidMeasurementError: the generator's lateness decides a clause.
+    """
+    __tracebackhide__ = True
+    if result.verdict == "failed":
+        pytest.fail(failure_message(result, result.clauses), pytrace=False)
+    if result.verdict == "invalid":
+        raise InvalidMeasurementError(failure_message(result, result.clauses))
+    if (failed := unasked_failures(result)) is not None:
+        warn(item, FailedRequestsWarning(failed))
+    if result.verdict != "inconclusive":
+        return
+    message = failure_message(result, result.clauses)
+    if policy == "fail":
+        pytest.fail(message, pytrace=False)
+    if policy == "skip":
+        pytest.skip(message)
+    undecided = (one.message for one in result.clauses if one.verdict == "inconclusive")
+    warn(item, InconclusiveWarning("\n".join(undecided)))
+
+
+def raise_undecided(result: CaseResult, expressions: Sequence[str]) -> None:
+    """Raise where the generator's lateness decides one of these SLOs, which are judged already.
+
+    Raises:
+        InvalidMeasurementError: it does.
+    """
+    __tracebackhide__ = True
+    asked = {str(clause) for text in expressions for clause in parse_slo(text)}
+    found = [one for one in result.clauses if one.clause in asked and one.verdict == "invalid"]
+    if found:
+        raise InvalidMeasurementError(failure_message(result, found))
+
+
+def raise_invalid(result: CaseResult) -> None:
+    """Raise for a measurement that says nothing about the server.
+
+    Raises:
+        InvalidMeasurementError: always.
+    """
+    __tracebackhide__ = True
+    raise InvalidMeasurementError(result.invalid_reason)

@@ -1,0 +1,280 @@
+"""What the ``poisson_load`` fixture gives: a load to send, and the case that came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import reprlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_servebench.errors import InvalidMeasurementError, OptionError, ServebenchError
+from pytest_servebench.load.arrival_forms import parse_arrivals
+from pytest_servebench.load.arrivals import ArrivalProcess
+from pytest_servebench.load.connection import Terms
+from pytest_servebench.load.target import Target
+from pytest_servebench.measure import traffic
+from pytest_servebench.measure.case_runner import Case, run_case
+from pytest_servebench.measure.traffic import AnswerCheck, Traffic
+from pytest_servebench.plugin import benchmark_bridge, event_loops, judgement
+from pytest_servebench.plugin.cases import marked_seconds, marked_text
+from pytest_servebench.plugin.revival import revive
+from pytest_servebench.plugin.state import PROGRESS, fail, session_of
+from pytest_servebench.plugin.turns import Turn
+from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
+from pytest_servebench.report.facts import attempt_name, cell_name
+from pytest_servebench.runs.results import Attempt, CaseResult
+from pytest_servebench.servers.attached import AnyHttp, AttachedServer, any_server
+from pytest_servebench.servers.base import RunningServer, is_running_server
+from pytest_servebench.servers.first_prediction import check_mismatch
+from pytest_servebench.servers.shared import SharedServer
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+
+class LoadedCase:
+    """What a load brought: its figures, and a way to demand more of them.
+
+    Attributes:
+        result: everything that was measured; see
+            :class:`~pytest_servebench.runs.results.CaseResult`.
+    """
+
+    def __init__(self, result: CaseResult) -> None:
+        """Hold a result that is not judged yet."""
+        self.result = result
+
+    def check(self, *expressions: str) -> None:
+        """Judge SLOs at once, such as ``"p99<50ms"``; the test fails where one is broken.
+
+        Raises:
+            InvalidMeasurementError: the generator's own lateness decides one.
+            SLOSyntaxError: an expression cannot be read.
+        """
+        __tracebackhide__ = True
+        self.result, message = judgement.judge_expressions(self.result, expressions)
+        if message:
+            pytest.fail(message, pytrace=False)
+        judgement.raise_undecided(self.result, expressions)
+
+    def __getattr__(self, name: str) -> object:
+        """Give the figures by their names: ``case.summary``, ``case.resources``, …"""
+        return getattr(self.result, name)
+
+
+class PoissonLoad:
+    """Sends open-loop load to a server: ``result = poisson_load(server)``."""
+
+    def __init__(
+        self,
+        request: pytest.FixtureRequest,
+        rate: float,
+        buffer_size: int,
+        repeat: int,
+        benchmark: BenchmarkFixture | None,
+    ) -> None:
+        """Belong to one test."""
+        self._item: pytest.Item = request.node
+        self.benchmark = benchmark
+        self.rate = rate
+        self.buffer_size = buffer_size
+        self.repeat = repeat
+        self.case: LoadedCase | None = None
+        self.passed = False  # whether the test function, without regard to the case, has
+        self.settled = False  # whether the case is judged and recorded
+        self.turn = Turn()
+
+    def __call__(
+        self,
+        server: object,
+        *,
+        requests: Sequence[HttpRequest] | None = None,
+        check: AnswerCheck | None = None,
+        arrivals: ArrivalProcess | str | None = None,
+        name: str | None = None,
+    ) -> LoadedCase:
+        """Load ``server`` for this test's duration and return what came out.
+
+        The test's SLOs (of its marker and of ``--servebench-slo``) are judged when the test ends.
+
+        Args:
+            server: a running server, or the URL of one that serves anything over HTTP: a text, or
+                an object whose text is a URL, of yarl, furl, httpx or another library. A path in it
+                comes before the paths of the requests.
+            requests: what to send in place of predictions of the model; each arrival takes one at
+                random.
+            check: called after the load with a request and its 2xx answer, for a sample of them;
+                raises :class:`~pytest_servebench.errors.BadResponseError` where it is wrong, or
+                returns ``False``.
+            arrivals: how requests arrive, such as ``"gamma:4"``; of ``--servebench-arrivals`` if
+                it is not given, which is a Poisson process if that is not given either.
+            name: of a server that is given by URL, for tables, plots and saved runs. Servers of one
+                name are one server, also to a comparison with a run at another address.
+
+        Raises:
+            InvalidMeasurementError: the generator failed, so that the numbers say nothing.
+            OptionError: an argument cannot be used, or the server is in the event loop that calls.
+                Both are told as a failure of the test.
+        """
+        __tracebackhide__ = True
+        with self.turn.take():
+            return self._load(server, requests, check, arrivals, name)
+
+    def _load(
+        self,
+        server: object,
+        requests: Sequence[HttpRequest] | None,
+        check: AnswerCheck | None,
+        arrivals: ArrivalProcess | str | None,
+        name: str | None,
+    ) -> LoadedCase:
+        __tracebackhide__ = True
+        if self.case is not None:
+            pytest.fail("poisson_load was called twice: one test is one case.", pytrace=False)
+        config = self._item.config
+        session = session_of(config)
+        if isinstance(server, SharedServer):  # one that the test got without naming its fixture
+            revive(self._item, server.kind)
+        try:
+            if not is_running_server(server):
+                server = any_server(server, session.settings.server, name, session.kinds)
+            elif name is not None:
+                raise OptionError(
+                    f"poisson_load(server, name={name!r}): {server.kind} has a name; leave it out, "
+                    "it is for a server that is given by URL."
+                )
+            if (why := event_loops.blocked(Target.parse(server.base_url))) is not None:
+                raise OptionError(why)
+            sent = self._traffic(server, requests, check)
+            case = self._case(arrivals)
+            if isinstance(server, AttachedServer) and case.warmup > 0:  # which sends it anyway
+                server.await_loaded(sent.requests[0], session.settings.server.tls)
+            result = self._measured(case, server, sent)
+        except ServebenchError as error:
+            fail(error)
+        self.turn.go_on()
+        self.case = LoadedCase(result)
+        records = result.records
+        assert records is not None
+        benchmark_bridge.record(self._item, self.benchmark, records.latency()[records.ok].tolist())
+        if result.invalid_reason:
+            self.case.result = dataclasses.replace(result, verdict="invalid")
+        # Last: what others' hooks raise may fail the test, and costs nothing that was measured.
+        config.hook.pytest_servebench_case_finished(config=config, result=result)
+        if result.invalid_reason:
+            judgement.raise_invalid(self.case.result)
+        return self.case
+
+    def _measured(self, case: Case, server: RunningServer, sent: Traffic) -> CaseResult:
+        """Return the first measurement that noise has not spoiled, or the last one that may be."""
+        session = session_of(self._item.config)
+        info, show = session.describe(server), self._item.config.stash[PROGRESS]
+        cell, number = cell_name(self._item.name), session.number(self._item.nodeid)
+        spoilt: list[Attempt] = []
+        earlier: CaseResult | None = None
+        while True:
+            logged = session.log_lines.of(server.log_files)
+            name = f"{cell}, {attempt_name(len(spoilt) + 1)}" if spoilt else cell
+            last = len(spoilt) >= session.settings.retries
+            try:
+                with show.load(name, number) as watch:
+                    result = run_case(case, server, info, sent, self.turn.watching(watch))
+            except InvalidMeasurementError as error:
+                if last and earlier is not None:
+                    # What was measured before is kept with its case, which is as invalid.
+                    return dataclasses.replace(
+                        earlier, invalid_reason=str(error), attempts=tuple(spoilt)
+                    )
+                if last:
+                    raise
+                spoilt.append(Attempt(str(error)))
+                continue
+            result = session.save_records(result)
+            reason = judgement.spoilt(self._judged(result))
+            if reason is None or last:
+                logs = session.log_parts(logged)
+                return dataclasses.replace(result, attempts=tuple(spoilt), logs=logs)
+            spoilt.append(Attempt(reason, result.records_file))
+            earlier = result
+
+    def _judged(self, result: CaseResult) -> CaseResult:
+        """Return the result as it would be judged if the test ended now."""
+        if not result.measured:
+            return result
+        session = session_of(self._item.config)
+        judged = judgement.judge_case(result, self._item, session.settings)
+        return session.against_baseline(judged)
+
+    def _case(self, arrivals: ArrivalProcess | str | None) -> Case:
+        item = self._item
+        settings = session_of(item.config).settings
+        return Case(
+            name=item.name,
+            nodeid=item.nodeid,
+            rate=self.rate,
+            buffer_size=self.buffer_size,
+            duration=marked_seconds(item, "duration", settings.duration),
+            workers=settings.worker_threads,
+            warmup=marked_seconds(item, "warmup", settings.warmup),
+            timeout=marked_seconds(item, "timeout", settings.timeout),
+            drain=settings.drain,
+            arrivals=self._arrivals(arrivals) or settings.arrivals,
+            # Other arrivals in each repeat, and the same ones for every server.
+            seed=settings.seed + self.repeat - 1,
+            priority=settings.priority,
+            max_lag=settings.max_lag,
+            samples=settings.check_answers,
+            tls=settings.server.tls,
+            terms=Terms(settings.keep_alive, settings.max_headers, settings.server.max_body),
+        )
+
+    def _arrivals(self, given: ArrivalProcess | str | None) -> ArrivalProcess | None:
+        where = "poisson_load(arrivals=…)"
+        if given is None:
+            where = "@pytest.mark.servebench(arrivals=…)"
+            given = marked_text(self._item, "arrivals")
+        if given is None:
+            return None
+        if not isinstance(given, str):
+            if not all(hasattr(given, name) for name in ("schedule", "mean_rate", "check")):
+                raise OptionError(
+                    f"{where}: {reprlib.repr(given)} is no arrival process; give a text such as "
+                    '"gamma:4", or an object such as pytest_servebench.Gamma(4).'
+                )
+            return given
+        try:
+            return parse_arrivals(given, self._item.path.parent)
+        except ValueError as error:
+            raise OptionError(f"{where}: {given!r}: {error}.") from None
+
+    def _traffic(
+        self,
+        server: RunningServer,
+        requests: Sequence[HttpRequest] | None,
+        check: AnswerCheck | None,
+    ) -> Traffic:
+        hook = self._item.ihook  # of the conftest files that are for this test
+        if requests is None:
+            requests = hook.pytest_servebench_requests(item=self._item, server=server)
+        if requests is not None:
+            sent = traffic.of_requests(requests)
+        else:
+            if isinstance(server.protocol, AnyHttp):
+                server.protocol.refuse()  # before a model is loaded that would not help
+            check_mismatch(server)
+            sent = traffic.of_model(session_of(self._item.config).model(), server.protocol)
+        if check is not None:
+            sent = sent.checked_by(check)
+
+        def ask_hooks(request: HttpRequest, answer: HttpAnswer) -> None:
+            for returned in hook.pytest_servebench_check_answer(
+                item=self._item, server=server, request=request, answer=answer
+            ):
+                traffic.heed(returned)
+
+        return sent.checked_by(ask_hooks)
+
+
+LOAD = pytest.StashKey[PoissonLoad | None]()

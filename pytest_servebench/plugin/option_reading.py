@@ -1,0 +1,178 @@
+"""From the command line and the configuration file to the settings of a session.
+
+pytest's own reading of its configuration expects one type of each key, and ends the session where
+another was written. Here, whatever a user may write is taken as what it means: ``3``, ``"3"``,
+``[20, 50]`` and ``"20,50"``, in ini files, TOML's native types and ``--override-ini`` alike.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+import warnings
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.load.arrival_forms import parse_arrivals
+from pytest_servebench.load.arrivals import ArrivalProcess
+from pytest_servebench.load.tls import Tls
+from pytest_servebench.plugin.options import OPTIONS, TOKEN_VARIABLE, Option, Settings
+from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.text.redaction import hide
+
+_BY_NAME: Final = {option.name: option for option in OPTIONS}
+
+
+def read_settings(config: pytest.Config) -> Settings:
+    """Return the settings of this session.
+
+    Raises:
+        OptionError: a value cannot be used; the message names the option, the value and the remedy.
+    """
+    values = {name.replace("-", "_"): read_option(config, name) for name in _BY_NAME}
+    server = ServerSettings(
+        cpus=values.pop("server_cpus"),
+        threads=values.pop("server_threads"),
+        workers=values.pop("server_workers"),
+        start_timeout=values.pop("start_timeout"),
+        stop_grace=values.pop("stop_grace"),
+        tfserving_binary=_path(values.pop("tfserving_binary")),
+        require_real=values.pop("require_real"),
+        tfserving_url=values.pop("tfserving_url") or None,
+        tfserving_model=values.pop("tfserving_model") or None,
+        torchserve_url=values.pop("torchserve_url") or None,
+        torchserve_model=values.pop("torchserve_model") or None,
+        tls=Tls(
+            verify=values.pop("tls_verify"),
+            ca_file=_absolute("tls-ca", values.pop("tls_ca"), config),
+            server_name=values.pop("tls_server_name") or None,
+            cert_file=_absolute("tls-cert", values.pop("tls_cert"), config),
+            key_file=_absolute("tls-key", values.pop("tls_key"), config),
+        ),
+        max_body=values.pop("max_body"),
+        torchserve_token=_token(),
+    )
+    values["max_lag"] /= 1000
+    markdown = values["markdown"]
+    values["markdown"] = config.invocation_params.dir / markdown if markdown else None
+    values["arrivals"] = _arrivals(values["arrivals"], config)
+    values["results"] = config.rootpath / values["results"]
+    values["slos"], values["gates"] = values.pop("slo"), values.pop("max_regression")
+    assert set(values) | {"server"} == {item.name for item in fields(Settings)}
+    return Settings(**values, server=server)
+
+
+def read_option(config: pytest.Config, name: str) -> Any:
+    """Return the value of one option, read and checked.
+
+    Args:
+        config: of the session.
+        name: of the option, without its prefix.
+
+    Raises:
+        OptionError: it cannot be used; the message names the option, the value and the remedy.
+    """
+    option = _BY_NAME[name]
+    given = config.getoption(option.long)
+    if option.repeatable:
+        written = _read(option, f"{option.ini} (ini)", _configured(config, option.ini))
+        return sum((_read(option, option.long, text) for text in given), written)
+    if given is not None:
+        return _read(option, option.long, given)
+    return _read(option, f"{option.ini} (ini)", _configured(config, option.ini))
+
+
+def _read(option: Option, source: str, value: object) -> Any:
+    try:
+        texts = _texts(option, value)
+        if option.repeatable:
+            return tuple(part for text in texts for part in option.read(text))
+        return option.read(texts[0])
+    except ValueError as error:
+        raise OptionError(f"{source}={value!r}: {error}.") from None
+    except OptionError as error:  # of a language of its own, with its own last line
+        raise type(error)(f"{source}: {error}") from None
+
+
+def _texts(option: Option, value: object) -> list[str]:
+    """Return a value as the command line would have it: one text, of a repeatable option many.
+
+    Raises:
+        ValueError: no option takes such a value, or this one takes no list.
+    """
+    if isinstance(value, list):
+        texts = [_text(one) for one in value]
+        if option.repeatable:
+            return texts
+        if not option.many:
+            raise ValueError("give one value, and no list")
+        return [",".join(texts)]
+    text = _text(value)
+    lines = [line for line in text.splitlines() if line.strip()]
+    if option.repeatable:
+        return lines
+    return [",".join(lines)] if option.many else [text]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise ValueError(
+        f"{type(value).__name__} is no type of an option; give a text in quotes, a number, true or "
+        "false"
+    )
+
+
+def _configured(config: pytest.Config, key: str) -> object:
+    """Return what the configuration says for a key, in the type that it is written in."""
+    try:
+        # A list where pytest has been told of a text is given back by some of its versions, with a
+        # warning by others; of a type that TOML tells, most versions refuse all but one.
+        with warnings.catch_warnings(action="ignore", category=pytest.PytestWarning):
+            return config.getini(key)
+    except (TypeError, pytest.UsageError):
+        return _native(config, key)
+
+
+def _native(config: pytest.Config, key: str) -> object:
+    """Return a value of a TOML file as TOML has it."""
+    assert config.inipath is not None
+    document = tomllib.loads(config.inipath.read_text(encoding="utf-8"))
+    tool = document.get("tool", {}).get("pytest", {})
+    tables = (document.get("pytest", {}), tool, tool.get("ini_options", {}))
+    return next(table[key] for table in tables if key in table)
+
+
+def _arrivals(text: str, config: pytest.Config) -> ArrivalProcess:
+    try:
+        return parse_arrivals(text, _directory("arrivals", config))
+    except ValueError as error:
+        given = config.getoption("--servebench-arrivals") is not None
+        source = "--servebench-arrivals" if given else "servebench_arrivals (ini)"
+        raise OptionError(f"{source}={text!r}: {error}.") from None
+
+
+def _absolute(name: str, text: str, config: pytest.Config) -> str | None:
+    return str(_directory(name, config) / text) if text else None
+
+
+def _directory(name: str, config: pytest.Config) -> Path:
+    """Return what a path is relative to: the user's directory, or for an ini key the root."""
+    given = config.getoption(f"--servebench-{name}") is not None
+    return config.invocation_params.dir if given else config.rootpath
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+def _token() -> str | None:
+    token = os.environ.get(TOKEN_VARIABLE)
+    hide(token)
+    return token

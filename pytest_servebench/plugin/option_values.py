@@ -1,0 +1,200 @@
+"""Readers of single values: from the text of an option, an ini key or a marker to what it means.
+
+Each raises ``ValueError`` with what to give instead; who calls names the option and the value.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from numbers import Integral, Real
+from typing import Any, Final
+
+from pytest_servebench.system.files import LONGEST_NAME
+
+UNITS: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+"""Units of time spans, in seconds."""
+
+
+SIZES: Final = {
+    "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
+}  # fmt: skip
+"""Units of sizes, in bytes."""
+
+
+def number(low: float, *, inclusive: bool, what: str) -> Callable[[str], float]:
+    """Return a reader of finite numbers above (or from) ``low``."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(f"not a number; give {what}") from None
+        if not math.isfinite(value) or value < low or (value == low and not inclusive):
+            raise ValueError(f"give {what}")
+        return value
+
+    return read
+
+
+def time_span(unit: str, *, inclusive: bool, what: str) -> Callable[[str], float]:
+    """Return a reader of time spans above (or from) 0, such as ``15`` or ``500ms``.
+
+    Args:
+        unit: of numbers that name none, and of what the reader returns: one of ``UNITS``.
+        inclusive: whether 0 is a value too.
+        what: what to give in place of a wrong value.
+    """
+    units = ", ".join(UNITS)
+    read_number = number(0, inclusive=inclusive, what=f"{what}, or with a unit ({units})")
+
+    def read(text: str) -> float:
+        found = re.fullmatch(rf"\s*(.*?)\s*({'|'.join(UNITS)})?\s*", text, re.DOTALL)
+        assert found is not None
+        span = read_number(found[1])
+        if found[2] in (None, unit):
+            return span
+        return read_number(str(span * UNITS[found[2]] / UNITS[unit]))  # which may be infinite now
+
+    return read
+
+
+def whole(low: int, *, what: str) -> Callable[[str], int]:
+    """Return a reader of whole numbers from ``low``."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ValueError(f"not a whole number; give {what}") from None
+        if value < low:
+            raise ValueError(f"give {what}")
+        return value
+
+    return read
+
+
+RATE: Final = number(0, inclusive=False, what="requests per second above 0, such as 10")
+BUFFER_SIZE: Final = whole(0, what="a number of requests, 0 or more")
+
+
+def number_of(read: Callable[[str], Any], value: object) -> Any:
+    """Return what ``read`` makes of a value that Python code gives, of a marker or a fixture.
+
+    Texts are read as an option's; numbers of all kinds are numbers, and whole ones are whole
+    however they are written. ``True`` is no number.
+    """
+    if isinstance(value, str):
+        return read(value)
+    if type(value).__name__ in ("bool", "bool_") or not isinstance(value, (Real, Decimal)):
+        return read("?")  # which is not read, and so tells what to give
+    try:
+        plain = float(value)
+    except (ValueError, OverflowError):
+        return read("?")
+    found = read(str(int(plain)) if plain.is_integer() else repr(plain))
+    return int(found) if isinstance(value, Integral) else found
+
+
+def size(text: str) -> int:
+    """Read a size above 0 in bytes, such as ``1000`` or ``16MiB``."""
+    found = re.fullmatch(r"\s*(.*?)\s*([a-z]*)\s*", text, re.IGNORECASE | re.DOTALL)
+    assert found is not None
+    units = {unit.lower(): factor for unit, factor in SIZES.items()}
+    factor = units.get(found[2].lower())
+    what = f"bytes above 0, or a size such as 16MiB (units: {', '.join(SIZES)})"
+    read = number(0, inclusive=False, what=what)
+    # A unit that is none makes no number either; and the size may be infinite after all.
+    return max(1, int(read(str(read(found[1] if factor else text) * (factor or 1)))))
+
+
+def several(read: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    """Return a reader of lists without repetitions, divided by commas or white space."""
+
+    def read_list(text: str) -> tuple[Any, ...]:
+        return distinct([read(part) for part in text.replace(",", " ").split()])
+
+    return read_list
+
+
+def distinct(values: Sequence[Any]) -> tuple[Any, ...]:
+    """Return values of which there must be one at least, and each once."""
+    if not values:
+        raise ValueError("the list is empty; give at least one value")
+    if len(set(values)) != len(values):
+        raise ValueError("a value occurs twice; give each once")
+    return tuple(values)
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """Return a reader of one word out of ``words``."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"give one of {', '.join(words)}")
+        return text
+
+    return read
+
+
+def names(*words: str) -> Callable[[str], frozenset[str]]:
+    """Return a reader of comma-separated words out of ``words``; none is good too."""
+
+    def read(text: str) -> frozenset[str]:
+        given = frozenset(part.strip() for part in text.split(",") if part.strip())
+        if not given <= set(words):
+            raise ValueError(f"give some of {', '.join(words)}")
+        return given
+
+    return read
+
+
+def run_name(text: str) -> str:
+    """Read the name of a run: one that a directory can have."""
+    if text and (not re.fullmatch(r"[\w][\w.+-]*", text) or text == "latest"):
+        raise ValueError("give letters, digits, and . + - _ in between, and not latest")
+    if len(os.fsencode(text)) > LONGEST_NAME:
+        raise ValueError(f"it is too long for a directory: give at most {LONGEST_NAME} bytes")
+    return text
+
+
+def server_name(text: str) -> str:
+    """Read the name of a host, or an address; empty for none."""
+    if text and (not re.fullmatch(r"[A-Za-z0-9_.:-]+", text) or text.startswith(".")):
+        raise ValueError("give a host's name, such as models.example")
+    return text
+
+
+def truth(text: str) -> bool:
+    """Read an ini file's boolean."""
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off", ""):
+        return False
+    raise ValueError("give true or false")
+
+
+def processors(text: str) -> tuple[int, ...]:
+    """Read a set of processors such as ``0,2-3``; empty for all that this process may use."""
+    allowed = _allowed_processors()
+    if not text.strip():
+        return tuple(sorted(allowed))
+    wanted: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        try:
+            wanted.update(range(int(first), int(last if dash else first) + 1))
+        except ValueError:
+            raise ValueError("give numbers and ranges such as 0,2-3") from None
+    if not wanted or not wanted <= allowed:
+        raise ValueError(f"give some of the processors {sorted(allowed)} that this process may use")
+    return tuple(sorted(wanted))
+
+
+def _allowed_processors() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))

@@ -1,0 +1,393 @@
+"""The options, each with its ini twin, and the frozen settings object that they are read into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import pytest
+
+from pytest_servebench.analysis.comparability import ALLOWABLE
+from pytest_servebench.load.arrivals import ArrivalProcess
+from pytest_servebench.objectives.gates import Gate, parse_gates
+from pytest_servebench.objectives.slo import Clause, parse_slo
+from pytest_servebench.plugin.option_values import (
+    BUFFER_SIZE,
+    RATE,
+    choice,
+    names,
+    processors,
+    run_name,
+    server_name,
+    several,
+    size,
+    time_span,
+    truth,
+    whole,
+)
+from pytest_servebench.servers.base import ServerSettings
+
+TOKEN_VARIABLE: Final = "SERVEBENCH_TORCHSERVE_TOKEN"
+
+InconclusivePolicy = Literal["warn", "fail", "skip"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every choice of the user, checked.
+
+    Attributes:
+        servers: names of the kinds to load, in order.
+        rates: offered arrivals a second, each a case.
+        buffer_sizes: requests that may wait, each a case.
+        duration: length of a case's arrival window, seconds.
+        worker_threads: connections of the generator, each with one request at a time.
+        warmup: seconds of closed-loop requests before each case.
+        timeout: seconds until a sent request is given up.
+        drain: seconds after the window in which started requests may still end.
+        arrivals: the process that the arrival times come from.
+        seed: seed of the schedules; each repeat has the next one.
+        repeats: how often each case is run.
+        interleave: whether the servers take turns, case by case, all of them running.
+        priority: scheduling of the generator.
+        keep_alive: whether connections are kept, where the server keeps them.
+        max_headers: bytes that an answer's status line and headers may have.
+        max_lag: lateness of the generator, seconds, beyond which an arrival is late.
+        retries: how often a case is measured again whose measurement is invalid.
+        check_answers: how many answers of each case are looked into.
+        slos: clauses that every case must meet, beside those of its own marker.
+        on_inconclusive: what becomes of a test whose SLOs cannot be decided.
+        baseline: saved run that cases are held to; empty for none.
+        gates: what may get worse by how much against the baseline.
+        baseline_allow: differences to the baseline that are allowed, by their names.
+        on_missing_baseline: what becomes of a case of which there is no baseline.
+        save: name under which this run is saved too; empty for none.
+        model: ``module:callable`` that gives the model; empty if none is configured.
+        results: directory that receives one directory a run.
+        page: whether the page of a run is made.
+        plots: whether the plots of a run are drawn.
+        markdown: file to which the report is added as Markdown; ``None`` for none.
+        exact_keywords: whether ``-k rate10`` means rate 10 alone.
+        server: how servers are started.
+    """
+
+    servers: tuple[str, ...]
+    rates: tuple[float, ...]
+    buffer_sizes: tuple[int, ...]
+    duration: float
+    worker_threads: int
+    warmup: float
+    timeout: float
+    drain: float
+    arrivals: ArrivalProcess
+    seed: int
+    repeats: int
+    interleave: bool
+    priority: str
+    keep_alive: bool
+    max_headers: int
+    max_lag: float
+    retries: int
+    check_answers: int
+    slos: tuple[Clause, ...]
+    on_inconclusive: InconclusivePolicy
+    baseline: str
+    gates: tuple[Gate, ...]
+    baseline_allow: frozenset[str]
+    on_missing_baseline: InconclusivePolicy
+    save: str
+    model: str
+    results: Path
+    page: bool
+    plots: bool
+    markdown: Path | None
+    exact_keywords: bool
+    server: ServerSettings
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: ``--servebench-<name>`` and, with underscores, its ini twin.
+
+    Attributes:
+        name: without the prefix.
+        default: as text.
+        read: from a text to the value; raises ``ValueError`` with what to give instead.
+        help: what it does.
+        metavar: word for the value.
+        flag: whether it takes no value on the command line.
+        many: whether its text is a comma-separated list, and a list of TOML one too.
+        repeatable: whether it adds up: given several times, one a line of the ini key, or a list.
+    """
+
+    name: str
+    default: str
+    read: Callable[[str], Any]
+    help: str
+    metavar: str = "VALUE"
+    flag: bool = False
+    many: bool = False
+    repeatable: bool = False
+
+    @property
+    def long(self) -> str:
+        """Return its name on the command line."""
+        return f"--servebench-{self.name}"
+
+    @property
+    def ini(self) -> str:
+        """Return its name in the ini file."""
+        return "servebench_" + self.name.replace("-", "_")
+
+
+SECONDS: Final = time_span("s", inclusive=False, what="seconds above 0, such as 15")
+SECONDS_OR_NONE: Final = time_span("s", inclusive=True, what="seconds, 0 or more")
+OPTIONS: Final = (
+    Option(
+        "servers",
+        "tensorflow_serving,torchserve",
+        several(str),
+        "kinds of server to load",
+        "LIST",
+        many=True,
+    ),
+    Option(
+        "rates",
+        "1,5,10",
+        several(RATE),
+        "offered rates, requests per second",
+        "LIST",
+        many=True,
+    ),
+    Option(
+        "buffer-sizes",
+        "10,50",
+        several(BUFFER_SIZE),
+        "requests that may wait while all workers are busy",
+        "LIST",
+        many=True,
+    ),
+    Option("duration", "15", SECONDS, "seconds of arrivals in each case", "SECONDS"),
+    Option(
+        "worker-threads",
+        "10",
+        whole(1, what="a number of workers, 1 or more"),
+        "workers of the generator: connections, each with one request at a time",
+        "N",
+    ),
+    Option(
+        "warmup",
+        "1",
+        SECONDS_OR_NONE,
+        "seconds of requests before each case, not recorded",
+        "SECONDS",
+    ),
+    Option("timeout", "30", SECONDS, "seconds until a sent request is given up", "SECONDS"),
+    Option(
+        "drain",
+        "10",
+        SECONDS_OR_NONE,
+        "seconds after the arrivals in which requests may still end",
+        "SECONDS",
+    ),
+    Option(
+        "arrivals",
+        "poisson",
+        str,
+        "how requests arrive: poisson, constant, gamma:BURSTINESS, steps:1,3,1, ramp:0.5,2, "
+        "trace:FILE, trace:FILE@recorded",
+        "PROCESS",
+    ),
+    Option(
+        "seed",
+        "0",
+        whole(0, what="a whole number, 0 or more"),
+        "seed of the arrival schedules",
+        "N",
+    ),
+    Option(
+        "repeats",
+        "1",
+        whole(1, what="a number of repeats, 1 or more"),
+        "runs of each case, each with arrivals of its own",
+        "N",
+    ),
+    Option(
+        "interleave",
+        "false",
+        truth,
+        "start all servers, and let them take turns under load, case by case: what changes on the "
+        "machine during the run then meets all of them",
+        flag=True,
+    ),
+    Option(
+        "priority",
+        "auto",
+        choice("auto", "realtime", "normal"),
+        "scheduling of the generator: auto, realtime or normal",
+        "WORD",
+    ),
+    Option(
+        "keep-alive",
+        "true",
+        truth,
+        "whether connections are kept for the next request; false: a new one for each",
+        "BOOL",
+    ),
+    Option("max-body", "16MiB", size, "size that an answer's body may have", "SIZE"),
+    Option("max-headers", "64KiB", size, "size that an answer's headers may have", "SIZE"),
+    Option(
+        "max-lag",
+        "10",
+        time_span("ms", inclusive=False, what="milliseconds above 0, such as 10"),
+        "lateness of the generator, milliseconds, beyond which an arrival is late; a case with a "
+        "tenth of its arrivals late is invalid",
+        "MS",
+    ),
+    Option(
+        "retries",
+        "2",
+        whole(0, what="a number of further measurements, 0 or more"),
+        "how often a case is measured again where the measurement is invalid",
+        "N",
+    ),
+    Option(
+        "check-answers",
+        "64",
+        whole(0, what="a number of answers, 0 or more"),
+        "answers of each case that are compared with what the model predicts",
+        "N",
+    ),
+    Option(
+        "on-inconclusive",
+        "warn",
+        choice("warn", "fail", "skip"),
+        "what to do with a test whose SLOs cannot be decided: warn, fail or skip",
+        "WORD",
+    ),
+    Option(
+        "baseline",
+        "",
+        str,
+        "hold every case to the same case of this saved run: a file, a run's name, or latest",
+        "RUN",
+    ),
+    Option(
+        "baseline-allow",
+        "",
+        names(*ALLOWABLE),
+        "differences to the baseline that are allowed: " + ", ".join(ALLOWABLE),
+        "LIST",
+        many=True,
+    ),
+    Option(
+        "on-missing-baseline",
+        "fail",
+        choice("warn", "fail", "skip"),
+        "what to do with a case that the baseline does not have: warn, fail or skip",
+        "WORD",
+    ),
+    Option("save", "", run_name, "save this run under a name too, for a baseline", "NAME"),
+    Option("model", "", str, "module:callable that gives the model to serve", "NAME"),
+    Option(
+        "results", "servebench_results", Path, "directory for the results, one in it a run", "DIR"
+    ),
+    Option("page", "true", truth, "whether to make the page of a run, report.html", "BOOL"),
+    Option("plots", "true", truth, "whether to draw the plots of a run", "BOOL"),
+    Option(
+        "markdown",
+        "",
+        str,
+        "add the report as Markdown to this file, such as $GITHUB_STEP_SUMMARY",
+        "FILE",
+    ),
+    Option("exact-keywords", "true", truth, "whether -k rate10 means rate 10 alone", "BOOL"),
+    Option(
+        "server-cpus",
+        "",
+        processors,
+        "processors for the servers, such as 0,2-3; default all",
+        "LIST",
+        many=True,
+    ),
+    Option(
+        "server-threads",
+        "1",
+        whole(1, what="a number of threads, 1 or more"),
+        "threads of the servers within one operation of the model",
+        "N",
+    ),
+    Option(
+        "server-workers",
+        "1",
+        whole(1, what="a number of workers, 1 or more"),
+        "predictions that a server computes at once",
+        "N",
+    ),
+    Option("start-timeout", "120", SECONDS, "seconds until a server must be ready", "SECONDS"),
+    Option("stop-grace", "3", SECONDS_OR_NONE, "seconds between SIGTERM and SIGKILL", "SECONDS"),
+    Option(
+        "tfserving-binary", "", str, "the tensorflow_model_server to run; default: on PATH", "FILE"
+    ),
+    Option(
+        "require-real",
+        "false",
+        truth,
+        "never fall back to the embedded TensorFlow server",
+        flag=True,
+    ),
+    Option("tfserving-url", "", str, "attach to this TensorFlow Serving: http://host:port", "URL"),
+    Option("tfserving-model", "", str, "the model's name at TensorFlow Serving", "NAME"),
+    Option(
+        "torchserve-url",
+        "",
+        str,
+        f"attach to this TorchServe: http://host:port; its inference key in ${TOKEN_VARIABLE}",
+        "URL",
+    ),
+    Option("torchserve-model", "", str, "the model's name at TorchServe", "NAME"),
+    Option(
+        "tls-verify", "true", truth, "whether an https server's certificate must be valid", "BOOL"
+    ),
+    Option("tls-ca", "", str, "certificates (PEM) to trust in place of the system's", "FILE"),
+    Option(
+        "tls-server-name",
+        "",
+        server_name,
+        "name for which an https server's certificate must be valid, if not its address",
+        "NAME",
+    ),
+    Option("tls-cert", "", str, "certificate (PEM) to show to https servers", "FILE"),
+    Option("tls-key", "", str, "its key (PEM), if it is not in the same file", "FILE"),
+    Option(
+        "max-regression",
+        "",
+        parse_gates,
+        "what may get worse by how much against the baseline, such as p99:10%%",
+        "GATE",
+        repeatable=True,
+    ),
+    Option("slo", "", parse_slo, "SLO of every case, such as 'p99<50ms'", "EXPR", repeatable=True),
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register every option with its ini twin."""
+    group = parser.getgroup("servebench", "serving performance tests")
+    for option in OPTIONS:
+        shown = f" (default: {option.default})" if option.default and not option.flag else ""
+        text = option.help + shown
+        if option.repeatable:
+            group.addoption(option.long, action="append", default=[], metavar=option.metavar,
+                            help=f"{text}; may be repeated")  # fmt: skip
+            parser.addini(option.ini, f"{text}; one a line", type="linelist", default=[])
+            continue
+        if option.flag:
+            group.addoption(
+                option.long, action="store_const", const="true", default=None, help=text
+            )
+        else:
+            group.addoption(option.long, default=None, metavar=option.metavar, help=text)
+        parser.addini(option.ini, text, type="string", default=option.default)

@@ -1,0 +1,81 @@
+"""What the user sees while it happens: a live line for each case, words for what takes its time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+
+import pytest
+
+from pytest_servebench.load.records import Phase, RecordStore
+from pytest_servebench.plugin.live_load import live_line
+from pytest_servebench.text.live import INTERVAL, LiveLine, Status
+
+
+class Progress:
+    """Writes to the terminal past pytest's capture, and only where there is a terminal."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        """Belong to a session; the terminal is looked for at the first use."""
+        self._config = config
+        self._line: LiveLine | None = None
+
+    def _live_line(self) -> LiveLine | None:
+        if self._line is None:
+            reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+            if reporter is None or self._config.get_verbosity() < 0:
+                return None
+            capture = self._config.pluginmanager.get_plugin("capturemanager")
+            # Under capture, the terminal does not look like one.
+            with capture.global_and_fixture_disabled() if capture else nullcontext():
+                self._line = LiveLine(reporter._tw._file, enabled=True)
+        return self._line if self._line.enabled else None
+
+    def close(self) -> None:
+        """Take the live line away for good."""
+        if self._line is not None:
+            self._line.close()
+
+    @contextmanager
+    def shown(self, what: str, *, logger: str = "") -> Iterator[None]:
+        """Show ``what`` and for how long already while the body runs.
+
+        Args:
+            what: what is done.
+            logger: name of a logger whose messages tell how far it is.
+        """
+        line = self._live_line()
+        if line is None:
+            yield
+            return
+        with Status(line).shown(what, logger=logger):
+            yield
+
+    @contextmanager
+    def load(self, name: str, number: str) -> Iterator[Callable[[RecordStore], None]]:
+        """Show how a load goes on; the body calls what it is given with the live records.
+
+        Args:
+            name: the case.
+            number: which one of how many.
+        """
+        last = 0.0
+        line = self._live_line()
+
+        def show(store: RecordStore) -> None:
+            nonlocal last
+            if line is None or time.monotonic() - last < INTERVAL:
+                return
+            last = time.monotonic()
+            if store.phase < Phase.RUNNING:
+                line.update(" · ".join(filter(None, ("warming up …", number, name))))
+                return
+            now = time.monotonic_ns() - store.start
+            line.update(live_line(store.snapshot(), now, line.width, number=number, name=name))
+
+        try:
+            yield show
+        finally:
+            if line is not None:
+                line.clear()

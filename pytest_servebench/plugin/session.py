@@ -1,0 +1,387 @@
+"""What one pytest session holds: settings, model, running servers, results, their directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_servebench.errors import ModelError, OptionError, ServerStartError, described
+from pytest_servebench.model import ServedModel
+from pytest_servebench.plugin.baseline import Baseline
+from pytest_servebench.plugin.model_loading import load_model
+from pytest_servebench.plugin.option_reading import read_settings
+from pytest_servebench.plugin.options import InconclusivePolicy, Settings
+from pytest_servebench.plugin.orderly_end import OrderlyEnd
+from pytest_servebench.plugin.recorded import RecordedCases
+from pytest_servebench.runs.decoding import decode
+from pytest_servebench.runs.machine import installed_versions, machine_facts
+from pytest_servebench.runs.results import CaseResult, LogPart, Run, ServerDeath, ServerInfo
+from pytest_servebench.runs.run_file import GrowingRunFile
+from pytest_servebench.servers import builtin_kinds, collect_kinds
+from pytest_servebench.servers.base import RunningServer, ServerKind
+from pytest_servebench.servers.logs import LineCounts
+from pytest_servebench.servers.shared import SharedServers
+from pytest_servebench.system.files import file_name
+from pytest_servebench.text.json_text import plain
+from pytest_servebench.text.safe import clean
+
+# What a hook of a user's may raise: pytest's own outcomes are no exceptions to Python.
+_FAILURES = (Exception, SystemExit, pytest.fail.Exception, pytest.skip.Exception)
+
+
+class ServebenchSession:
+    """Lives in ``config.stash``; everything in it is made when it is first needed."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        """Belong to a pytest session."""
+        self.config = config
+        # Servers that take turns are needed again.
+        self.servers = SharedServers(self._start, keep=lambda: self.settings.interleave)
+        self.recorded = RecordedCases(self.directory)
+        self.results = self.recorded.results
+        self.deaths: list[ServerDeath] = []
+        self.troubles: list[str] = []  # what could not be saved, a line each
+        self.finished = False  # whether the session has come to its own end
+        self.orderly_end = OrderlyEnd()
+        self.run_file = GrowingRunFile()
+        self.log_lines = LineCounts()
+        self.needed_kinds: frozenset[str] = frozenset()
+        self.cases = 0  # how many this session has
+        self.baseline: Baseline | None = None
+        self.not_told: list[str] = []  # what would have been a usage error, had tests been to run
+        self.wrong_markers: list[str] = []  # what is wrong with each, after its test's node id
+        self.deselected: list[pytest.Item] = []  # cases that -k, -m or --deselect have left out
+        self.lines: dict[str, int] = {}  # node id to the line of its test, in their order
+        self.files: dict[str, Path] = {}  # node id to the file of its test
+        self.started = datetime.now().astimezone()
+        self._model: ServedModel | None = None
+        self._model_error: Exception | None = None
+        self._directory: Path | None = None
+        self._report: dict[str, Any] | None = None
+
+    # -- what the user wants ------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """The options, read at the first use: they are not judged in a session without loads.
+
+        Raises:
+            OptionError: a value cannot be used.
+        """
+        if isinstance(self._options, OptionError):
+            raise self._options
+        return self._options
+
+    @property
+    def wrong_options(self) -> list[str]:
+        """What is wrong with the options; empty where there are settings."""
+        return [str(self._options)] if isinstance(self._options, OptionError) else []
+
+    @cached_property
+    def _options(self) -> Settings | OptionError:
+        try:
+            return read_settings(self.config)
+        except OptionError as error:
+            return error
+
+    @cached_property
+    def kinds(self) -> dict[str, ServerKind]:
+        """The server kinds by their names: the plugin's own and those of others.
+
+        Not to be asked for before the collection has ended: any ``conftest.py`` may bring one.
+
+        Raises:
+            OptionError: a kind is there twice.
+        """
+        groups = self.config.hook.pytest_servebench_server_kinds(config=self.config)
+        return collect_kinds([builtin_kinds(), *groups])
+
+    def wrong_kinds(self) -> list[str]:
+        """Return what is wrong with the server kinds that are needed or asked for in so many words.
+
+        A kind that the configuration names may come from a ``conftest.py`` beside other tests.
+        """
+        asked_for = self.config.getoption("--servebench-servers") is not None
+        try:
+            for name in self.settings.servers:
+                if asked_for or name in self.needed_kinds:
+                    self.kind(name)
+        except OptionError as error:
+            return [str(error)]
+        return []
+
+    # -- the model ----------------------------------------------------------------------------
+
+    def model(self) -> ServedModel:
+        """Return the model to serve, packaged for the kinds that this session starts.
+
+        Raises:
+            ServebenchError: see :func:`~pytest_servebench.plugin.model_loading.load_model`.
+        """
+        if self._model_error is not None:
+            raise self._model_error
+        if self._model is None:
+            starting = {
+                name
+                for name in self.needed_kinds
+                if name in self.kinds and not self.kinds[name].attached(self.settings.server)
+            }
+            try:
+                self._model = load_model(self.settings.model, starting)
+            except (ModelError, OptionError) as error:
+                self._model_error = error  # building again for each case would fail again
+                raise
+        return self._model
+
+    def need(self, kind: str) -> None:
+        """Have the model packaged for a kind that a test asks for only as it runs."""
+        if kind not in self.needed_kinds:
+            self.needed_kinds |= {kind}
+            if self._model is not None and kind not in self._model.artifacts:
+                self._model = None  # to be packaged for one kind more; what is built is kept
+
+    # -- servers ------------------------------------------------------------------------------
+
+    def _start(self, name: str) -> RunningServer:
+        kind = self.kind(name)
+        model = self.model()
+        if name not in model.artifacts and not kind.attached(self.settings.server):
+            pytest.skip(
+                f"the model {model.name!r} is not packaged for {name}; it is for "
+                f"{', '.join(sorted(model.artifacts)) or 'none'}"
+            )
+        # Further starts lie within the kind's own directory: another kind may be called toy-2.
+        directory = first = self.directory() / "servers" / file_name(name)
+        attempt = 1
+        while directory.exists():
+            attempt += 1
+            directory = first / str(attempt)
+        try:
+            directory.mkdir(parents=True)
+        except OSError as error:
+            raise ServerStartError(
+                f"{name} was not started: its logs cannot be written to {directory}: "
+                f"{error.strerror}. Make room there or make it writable, or give another directory "
+                "by --servebench-results."
+            ) from error
+        return kind.start(model, self.settings.server, directory)
+
+    def kind(self, name: str) -> ServerKind:
+        """Return the kind called ``name``.
+
+        Raises:
+            OptionError: there is none.
+        """
+        try:
+            return self.kinds[name]
+        except KeyError:
+            raise OptionError(
+                f"--servebench-servers: unknown server kind {name!r}; there are "
+                f"{', '.join(self.kinds)}."
+            ) from None
+
+    def describe(self, server: RunningServer) -> ServerInfo:
+        """Return how reports show ``server``."""
+        settings = self.settings.server
+        kind = self.kinds.get(server.kind)  # none for a URL that a test gave
+        ours = kind is not None and not kind.attached(settings)
+        return ServerInfo(
+            kind=server.kind,
+            title=kind.title if kind is not None else server.implementation,
+            implementation=server.implementation,
+            base_url=server.base_url,
+            protocol=server.protocol.name,
+            threads=settings.threads if ours else None,
+            workers=settings.workers if ours else None,
+            cpus=settings.cpus if ours else (),
+        )
+
+    def note_deaths(self, test: str) -> None:
+        """Keep in mind which servers have ended, as found in the test of this node id."""
+        for server in self.servers.new_deaths():
+            self.deaths.append(
+                ServerDeath(
+                    kind=server.kind,
+                    implementation=server.implementation,
+                    test=test,
+                    reason=str(server.lost).partition("\n")[0],
+                    log_file=self._relative(server.log_files[0]) if server.log_files else "",
+                )
+            )
+
+    def _relative(self, path: Path) -> str:
+        directory = self.directory().absolute()
+        return Path(os.path.relpath(path.absolute(), directory)).as_posix()
+
+    # -- the baseline -------------------------------------------------------------------------
+
+    def read_baseline(self) -> None:
+        """Read the run that cases are held to, if any.
+
+        Raises:
+            OptionError: options do not go together.
+            SavedRunError: the baseline is there and cannot be read.
+        """
+        self.baseline = Baseline.of(self.settings)
+
+    def against_baseline(self, result: CaseResult) -> CaseResult:
+        """Return a case with a clause for each gate; as it is where there is no baseline."""
+        if self.baseline is None:
+            return result
+        return self.baseline.judge(result, self.run(), among=self.cases)
+
+    def policy(self, result: CaseResult) -> InconclusivePolicy:
+        """Return what becomes of a case that is not decided."""
+        undecided = [one.clause for one in result.clauses if one.verdict == "inconclusive"]
+        baseline = self.baseline
+        if baseline is None or baseline.has(result):
+            return self.settings.on_inconclusive
+        alone = all(clause.endswith(f"against {baseline.name}") for clause in undecided)
+        return self.settings.on_missing_baseline if alone else self.settings.on_inconclusive
+
+    # -- results ------------------------------------------------------------------------------
+
+    def directory(self) -> Path:
+        """Return this run's own directory, made at the first call.
+
+        Raises:
+            OptionError: it cannot be made or written to.
+        """
+        if self._directory is None:
+            stamp = self.started.strftime("%Y%m%d-%H%M%S")
+            parent = self.settings.results
+            try:
+                parent.mkdir(parents=True, exist_ok=True)
+                number = 1
+                while True:
+                    name = stamp if number == 1 else f"{stamp}-{number}"
+                    try:
+                        (parent / name).mkdir()
+                        break
+                    except FileExistsError:
+                        if not parent.is_dir():
+                            raise
+                        number += 1
+            except (OSError, ValueError) as error:  # a null byte is no name
+                raise OptionError(
+                    f"--servebench-results={str(parent)!r}: cannot be written to: {error}. "
+                    "Give a directory that can."
+                ) from error
+            self._directory = parent / name
+        return self._directory
+
+    def discard_empty_directory(self) -> None:
+        """Remove this run's directory if nothing has been written into it."""
+        directory = self._directory
+        if directory is None or any(
+            path.is_file() and path.stat().st_size for path in directory.rglob("*")
+        ):
+            return
+        shutil.rmtree(directory, ignore_errors=True)
+
+    def server_logs(self) -> Path | None:
+        """Return the directory of the servers' logs; ``None`` where no server was started."""
+        if self._directory is None or not (self._directory / "servers").is_dir():
+            return None
+        return self._directory / "servers"
+
+    def expect(self, item: pytest.Item) -> None:
+        """Count a test among the cases of this session."""
+        self.lines[item.nodeid] = (item.location[1] or 0) + 1
+        self.files[item.nodeid] = item.path
+        self.cases += 1
+
+    def number(self, nodeid: str) -> str:
+        """Return which case of how many a test is, such as ``3/12``; empty if that is not known."""
+        ids = list(self.lines)
+        return f"{1 + ids.index(nodeid)}/{self.cases}" if nodeid in self.lines else ""
+
+    def save_records(self, result: CaseResult) -> CaseResult:
+        """Write the result's records at once, before anything can go wrong, and name their file.
+
+        Where they cannot be written, the result names none, and a trouble says why.
+        """
+        safe = file_name(result.name)
+        path = self.directory() / "records" / f"{safe}.npz"
+        with self.attempt(f"the records of {result.name}", "its figures are kept"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            number = 1
+            while path.exists():
+                number += 1
+                path = path.with_name(f"{safe}-{number}.npz")
+            if result.records is not None:
+                result.records.save(path)
+            return dataclasses.replace(result, records_file=f"records/{path.name}")
+        return result
+
+    @contextmanager
+    def attempt(
+        self, what: str, remedy: str = "", *, failure: str = "could not be written"
+    ) -> Iterator[None]:
+        """Have what goes wrong in the body told at the end of the session, and nothing else."""
+        try:
+            yield
+        except _FAILURES as error:
+            text = f"{what} {failure}: {described(error)}"
+            trouble = clean(f"{text}; {remedy}" if remedy else text)
+            if trouble not in self.troubles:  # what is written after each case may fail each time
+                self.troubles.append(trouble)
+
+    def log_parts(self, before: Mapping[Path, int]) -> tuple[LogPart, ...]:
+        """Return what logs have gained since they had so many lines."""
+        return tuple(
+            LogPart(self._relative(path), before[path], max(0, now - before[path]))
+            for path, now in self.log_lines.of(before).items()
+        )
+
+    def run(self) -> Run:
+        """Return the run so far."""
+        return Run(
+            name=self.directory().name,
+            started=self.started.isoformat(timespec="milliseconds"),
+            machine=self._machine,
+            versions=self._versions,
+            cases=tuple(self.results),
+            interleaved=self.settings.interleave,
+            deaths=tuple(self.deaths),
+            not_measured=max(0, self.cases - len(self.results)),  # a test may run more than once
+            finished=self.finished,
+        )
+
+    @cached_property
+    def _machine(self) -> dict[str, Any]:
+        return machine_facts()
+
+    @cached_property
+    def _versions(self) -> dict[str, str]:
+        # Read from the packages' files, and asked for after every case that has a baseline.
+        return installed_versions()
+
+    def report(self) -> dict[str, Any]:
+        """Return what goes under ``servebench`` in the JSON, once changed by the hooks.
+
+        A hook that fails, or that leaves something that is no run any more, is a trouble.
+        """
+        if self._report is None:
+            own = self._report = self.run().to_dict()
+            changed = self.run().to_dict()
+            hook = "pytest_servebench_update_report"
+            with self.attempt(f"{hook}:", failure="it failed"):
+                self.config.hook.pytest_servebench_update_report(config=self.config, report=changed)
+            changed = plain(changed)
+            with self.attempt(
+                f"{hook}:", "the run is saved without its changes", failure="what it left is no run"
+            ):
+                decode(Run, {**changed, "name": changed["run"]})
+                own = changed
+            self._report = own
+        return self._report

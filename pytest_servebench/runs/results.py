@@ -1,0 +1,373 @@
+"""What a run found out: plain data, which is saved as JSON and read back by reports and compare.
+
+All durations are seconds, rates are per second, memory is bytes, CPU is percent of one processor.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pytest_servebench.load.records import Records
+from pytest_servebench.stats.estimates import Summary
+
+SCHEMA_VERSION = 1
+
+VerdictWord = Literal["passed", "failed", "inconclusive", "invalid"]
+TestOutcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """CPU and memory over the arrival window; ``None`` where they cannot be seen.
+
+    Attributes:
+        cpu_mean: CPU time of the server's process tree / length of the window, from cumulative
+            times, in percent of one processor.
+        cpu_peak: highest between two samples; never below the mean.
+        memory_mean: mean resident memory of the tree, bytes.
+        memory_peak: highest resident memory of the tree, bytes.
+        host_cpu_mean: mean of all processors of the machine, percent of the whole machine.
+        series: the samples: columns ``time`` (s since the clock's start), ``cpu``, ``memory``,
+            ``host_cpu``.
+    """
+
+    cpu_mean: float | None
+    cpu_peak: float | None
+    memory_mean: float | None
+    memory_peak: float | None
+    host_cpu_mean: float | None
+    series: Mapping[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Generator:
+    """How the measuring device did, from the clock's start to the end of the drain.
+
+    What this system cannot tell is ``None``.
+
+    Attributes:
+        pacing: ``timerfd``, or the fallback's name.
+        priority: scheduling of the generator's process.
+        event_loop: ``uvloop`` or ``asyncio``.
+        cpu_seconds: processor time that it took.
+        cpu_share: the same as a share of one processor.
+        waited_seconds: time in which it could run but had no processor.
+        involuntary_switches: how often it was put off the processor.
+        throttled_seconds: time for which a CPU quota held its control group back.
+        suspended_seconds: time for which the machine was suspended.
+        stops: how often a signal stopped it.
+        longest_pause: how late it was at worst at its own regular looks at the deadlines, seconds.
+        steal: share of the machine's time that its host gave to others.
+        cpu_pressure: share of the time in which some process of the machine waited for a
+            processor (PSI); of others too, so that a busy server shows here.
+        memory_pressure: the same for memory.
+        io_pressure: the same for disks.
+        lag_idle_p99: p99 of the lag of arrivals that found a worker idle, seconds.
+        lag_busy_p99: the same of arrivals that found all workers busy.
+        unaccounted: arrivals that it never took up.
+        resent: requests that were sent again because the server had just closed a kept connection.
+        arrivals: the arrival process, such as ``"poisson"``.
+        arrivals_plausible: whether the schedule passed the checks of its arrival process.
+        dispersion: index of dispersion of the arrivals; 1 for Poisson.
+        lag1: lag-1 correlation of the gaps; 0 for Poisson.
+        reconnections: connections that it opened after the clock's start; ``None`` in older files.
+        received_bytes: of the answers' bodies; ``None`` in older files.
+        own_failures: connections that it could not open because of a limit of this machine, such as
+            ``"EMFILE"``, to how many.
+        all_workers_busy: share of the arrival window in which all workers were busy.
+        too_few_workers: whether that made requests wait or drop, though the server could have
+            answered more at once.
+    """
+
+    pacing: str
+    priority: str
+    event_loop: str
+    cpu_seconds: float
+    cpu_share: float
+    waited_seconds: float | None
+    involuntary_switches: int
+    throttled_seconds: float | None
+    suspended_seconds: float | None
+    stops: int
+    longest_pause: float
+    steal: float | None
+    cpu_pressure: float | None
+    memory_pressure: float | None
+    io_pressure: float | None
+    lag_idle_p99: float | None
+    lag_busy_p99: float | None
+    unaccounted: int
+    resent: int
+    arrivals: str
+    arrivals_plausible: bool
+    dispersion: float
+    lag1: float
+    reconnections: int | None = None
+    received_bytes: int | None = None
+    own_failures: Mapping[str, int] = field(default_factory=dict)
+    all_workers_busy: float | None = None
+    too_few_workers: bool = False
+
+
+@dataclass(frozen=True)
+class ClauseResult:
+    """One SLO clause, or one gate against an earlier run, judged.
+
+    Attributes:
+        clause: as it was written, such as ``"p99<50ms"`` or ``"p99:10% against main"``.
+        metric: ``"p99"``, ``"success_rate"``, …
+        bound: in seconds, percent of a processor, bytes, 1/s or as a fraction; of a gate, the
+            fraction of the earlier value (of shares, the difference) that it may get worse by.
+        value: what was measured, ``None`` for infinite or unknown.
+        low: lower end of the value's 95 % interval, ``None`` if there is none or it is infinite.
+        high: upper end.
+        verdict: passed, failed or inconclusive.
+        message: one line for people.
+    """
+
+    clause: str
+    metric: str
+    bound: float
+    value: float | None
+    low: float | None
+    high: float | None
+    verdict: VerdictWord
+    message: str
+
+    @property
+    def is_gate(self) -> bool:
+        """Tell whether this is a gate, whose bound is a change and not a value of the metric."""
+        return ":" in self.clause  # no SLO can be written with one
+
+
+@dataclass(frozen=True)
+class ServerInfo:
+    """What was measured.
+
+    Attributes:
+        kind: such as ``"torchserve"``.
+        title: such as ``"TorchServe"``.
+        implementation: program and version.
+        base_url: where it listened.
+        protocol: how predictions were asked for.
+        threads: intra-op threads; ``None`` for an attached server.
+        workers: predictions at once; ``None`` for an attached server.
+        cpus: processors it may run on; empty for an attached server.
+    """
+
+    kind: str
+    title: str
+    implementation: str
+    base_url: str
+    protocol: str
+    threads: int | None
+    workers: int | None
+    cpus: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LogPart:
+    """What a server's log gained while a case ran.
+
+    Attributes:
+        file: the log, relative to the run's directory.
+        before: lines that it had.
+        added: lines that came.
+    """
+
+    file: str
+    before: int
+    added: int
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A measurement that noise spoiled, and that was made again.
+
+    Attributes:
+        reason: why it, or a clause of it, is invalid.
+        records_file: name of its records' file inside the run's directory; empty if there is none.
+    """
+
+    reason: str
+    records_file: str = ""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What was sent, and how; a comparison needs the same on both sides.
+
+    Attributes:
+        schedule_sha256: of when each request came, and which it was.
+        requests_sha256: of the requests, without the server's address and secrets.
+        timeout: seconds until a sent request was given up.
+        warmup: seconds of requests that were not recorded.
+        drain: seconds after the window in which started requests could still end.
+        keep_alive: whether connections were kept, where the server kept them.
+    """
+
+    schedule_sha256: str
+    requests_sha256: str
+    timeout: float
+    warmup: float
+    drain: float
+    keep_alive: bool = True
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """The result of one case.
+
+    Attributes:
+        name: the test's id inside its module, such as
+            ``"test_load[tensorflow_serving-rate10-buffer50]"``.
+        nodeid: the test's node id.
+        server: what was loaded.
+        rate: offered arrivals a second.
+        buffer_size: requests that could wait.
+        duration: length of the arrival window, seconds.
+        workers: connections of the generator.
+        seed: seed of the schedule.
+        model: the served model's name.
+        weights_sha256: digest of its weights.
+        input_source: where the inputs come from.
+        failures: why requests failed, such as ``"timeout: no answer in time"``, to how many did.
+        summary: figures.
+        resources: CPU and memory.
+        generator: the measuring device.
+        clauses: the SLO clauses, judged; empty before judgement and without SLOs.
+        verdict: of the clauses: failed if one is, else the worst; ``"passed"`` without SLOs.
+        invalid_reason: why the whole measurement is invalid, if it is.
+        attempts: earlier measurements of the same load that were invalid.
+        test_outcome: what pytest made of the test, which may differ from the verdict: a test that
+            is expected to fail is ``"xfailed"`` by a failed SLO, and one may fail by an assertion
+            of its own. ``"error"``: in setup or teardown. ``None`` where the session ended before.
+        answers_checked: answers that were looked into.
+        answers_wrong: those of them that were not right; they count as ``bad_response``.
+        logs: what the server's logs gained meanwhile.
+        records_file: name of the records' file inside the run's directory.
+        workload: what was sent; ``None`` in older files.
+        records: the records themselves, where they are loaded; not part of the JSON.
+    """
+
+    name: str
+    nodeid: str
+    server: ServerInfo
+    rate: float
+    buffer_size: int
+    duration: float
+    workers: int
+    seed: int
+    model: str
+    weights_sha256: str
+    input_source: str
+    failures: Mapping[str, int]
+    summary: Summary
+    resources: Resources
+    generator: Generator
+    clauses: tuple[ClauseResult, ...] = ()
+    verdict: VerdictWord = "passed"
+    invalid_reason: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    test_outcome: TestOutcome | None = None
+    answers_checked: int = 0
+    answers_wrong: int = 0
+    logs: tuple[LogPart, ...] = ()
+    records_file: str = ""
+    workload: Workload | None = None
+    records: Records | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def measured(self) -> bool:
+        """Tell whether the figures say something about the server.
+
+        The verdict can be ``"invalid"`` all the same, where lateness decides a clause.
+        """
+        return self.invalid_reason is None
+
+    def without_lag(self) -> CaseResult:
+        """Return the result as it would be, at best, had the generator never been late."""
+        return dataclasses.replace(self, summary=self.summary.punctual())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain data for JSON, without the records."""
+        data = dataclasses.asdict(dataclasses.replace(self, records=None))
+        del data["records"]
+        data["schema_version"] = SCHEMA_VERSION
+        data["server"]["cpus"] = list(self.server.cpus)
+        data["clauses"] = list(data["clauses"])
+        data["logs"] = list(data["logs"])
+        data["attempts"] = list(data["attempts"])
+        return data
+
+
+@dataclass(frozen=True)
+class ServerDeath:
+    """A server that ended while tests needed it.
+
+    Attributes:
+        kind: such as ``"torchserve"``.
+        implementation: program and version.
+        test: node id of the test in which, or before which, it was found to have ended.
+        reason: one line, such as with which status it ended.
+        log_file: its log, relative to the run's directory; empty if there is none.
+    """
+
+    kind: str
+    implementation: str
+    test: str
+    reason: str
+    log_file: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """All cases of one run, with what they share.
+
+    Attributes:
+        name: the run's directory name.
+        started: local time with offset, ISO 8601.
+        machine: facts about the machine (``cpu``, ``cores``, ``memory``, ``system``, ``python``).
+        versions: package to version.
+        cases: results in the order of running.
+        interleaved: whether the servers took turns, all of them running.
+        deaths: servers that ended while tests needed them, in the order of that.
+        not_measured: cases that were selected and have no result: their server died, they were
+            skipped, or the session ended before.
+        finished: whether the session came to its own end; not where it was interrupted or killed,
+            nor while it runs.
+        schema_version: of the file that it was read from.
+        left_out: what the file has that could not be read, a line each; not part of the JSON.
+    """
+
+    name: str
+    started: str
+    machine: Mapping[str, Any]
+    versions: Mapping[str, str]
+    cases: tuple[CaseResult, ...]
+    interleaved: bool = False
+    deaths: tuple[ServerDeath, ...] = ()
+    not_measured: int = 0
+    finished: bool = True
+    schema_version: int = SCHEMA_VERSION
+    left_out: tuple[str, ...] = ()
+
+    def to_dict(self, *, cases: bool = True) -> dict[str, Any]:
+        """Return the run as plain data for JSON, without the records; ``cases`` may be left out."""
+        data: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "run": self.name,
+            "started": self.started,
+            "machine": dict(self.machine),
+            "versions": dict(self.versions),
+            "interleaved": self.interleaved,
+            "deaths": [dataclasses.asdict(death) for death in self.deaths],
+            "not_measured": self.not_measured,
+            "finished": self.finished,
+        }
+        if cases:
+            data["cases"] = [case.to_dict() for case in self.cases]
+        return data

@@ -1,0 +1,266 @@
+"""The files of saved runs: our own ``run.json``, or any file of pytest-benchmark."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+from pytest_servebench.errors import SavedRunError
+from pytest_servebench.runs.decoding import as_object, decode
+from pytest_servebench.runs.plain_benchmarks import left_out, plain_case
+from pytest_servebench.runs.results import SCHEMA_VERSION, CaseResult, Run, VerdictWord
+from pytest_servebench.text.safe import clean
+
+_T = TypeVar("_T")
+RUN_FILE: Final = "run.json"
+
+
+@dataclass(frozen=True)
+class ServerHeading:
+    """What a list of runs tells of a server."""
+
+    kind: str
+    title: str
+
+
+@dataclass(frozen=True)
+class CaseHeading:
+    """What a list of runs tells of a case."""
+
+    server: ServerHeading
+    verdict: VerdictWord = "passed"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What a saved run is found and listed by; its figures are not looked at.
+
+    Attributes:
+        run: its name.
+        started: when, ISO 8601.
+        cases: in the order of running.
+        finished: whether its session came to its own end.
+        not_measured: cases that were selected and have no result.
+    """
+
+    run: str
+    started: str
+    cases: tuple[CaseHeading, ...]
+    finished: bool = True
+    not_measured: int = 0
+
+
+def read_file(path: Path, *, any_schema: bool = False) -> tuple[Run, Mapping[str, Any]]:
+    """Return the run of a file, and what stands there of it, also what hooks have added.
+
+    Args:
+        path: the file.
+        any_schema: whether to try a file of another version of the schema.
+
+    Raises:
+        SavedRunError: it cannot be read.
+    """
+    data = _load(path, _bytes(path))
+    run = _checked(path, lambda: _run(path, data, any_schema=any_schema))
+    return run, data.get("servebench") or {}
+
+
+def read_heading(path: Path) -> tuple[Heading, bytes]:
+    """Return what a run is listed by, and a digest by which copies of its file are known.
+
+    Raises:
+        SavedRunError: the file is no saved run.
+    """
+    content = _bytes(path)
+    data = _load(path, content)
+    heading = _checked(path, lambda: _heading(path, data))
+    # A copy of another system may have other ends of lines.
+    return heading, hashlib.sha1(content.translate(None, b"\r"), usedforsecurity=False).digest()
+
+
+def _heading(path: Path, data: Any) -> Heading:
+    if not (isinstance(data, Mapping) and "servebench" in data):
+        run = _run(path, data, any_schema=False)
+        cases = tuple(
+            CaseHeading(ServerHeading(case.server.kind, case.server.title), case.verdict)
+            for case in run.cases
+        )
+        return Heading(run.name, run.started, cases)
+    report = as_object(data["servebench"], "servebench")
+    heading = decode(Heading, report, "servebench")
+    _refuse_empty(path, heading.cases)
+    return heading
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        _refuse(path, f"{error.strerror}. Give a file that can be read")
+
+
+def _load(path: Path, content: bytes) -> Any:
+    constants: list[str] = []
+
+    def constant(name: str) -> float:
+        constants.append(name)
+        return float(name)
+
+    try:
+        text = content.decode(json.detect_encoding(content))  # of UTF-8, UTF-16 and UTF-32
+    except UnicodeDecodeError:
+        _refuse(path, "is not JSON: it is not even text. Give a run.json")
+    if not text.strip():
+        _refuse(path, "is empty. Run the suite again, or give another file")
+    try:
+        data = json.loads(text, parse_constant=constant)
+    except json.JSONDecodeError as error:
+        if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string"):
+            _refuse(
+                path, f"was cut off in line {error.lineno}. Copy it again, or run the suite again"
+            )
+        _refuse(path, f"is not JSON: {error.msg} in line {error.lineno}. Give a run.json")
+    except (ValueError, RecursionError) as error:
+        _refuse(path, f"is not JSON: {error}. Give a run.json")
+
+    # pytest-benchmark writes them: what is not looked at may hold any.
+    if constants and isinstance(data, Mapping) and "servebench" in data:
+        _refuse(
+            path,
+            f"is not JSON: it holds the number {constants[0]}, which JSON does not have. "
+            "Give a run.json",
+        )
+    return data
+
+
+def _checked(path: Path, read: Callable[[], _T]) -> _T:
+    try:
+        return read()
+    except ValueError as error:
+        _refuse(path, f"{error}. Was it changed, or saved by another version? Run the suite again")
+
+
+def _run(path: Path, data: Any, *, any_schema: bool) -> Run:
+    if not isinstance(data, Mapping):
+        _refuse(path, "is JSON, but no saved run. Give a run.json")
+    if "servebench" in data:
+        report = as_object(data["servebench"], "servebench")
+        _check_schema(path, report, any_schema)
+        about = {"name": report.get("run"), "schema_version": report.get("schema_version", 0)}
+        run = decode(Run, {**report, **about}, "servebench")
+    elif isinstance(data.get("benchmarks"), list):
+        run = _of_benchmarks(path, data, any_schema=any_schema)
+    else:
+        _refuse(
+            path,
+            "has neither 'servebench' nor 'benchmarks': it is no saved run. Give a run.json, or a "
+            "file of --benchmark-json",
+        )
+    _refuse_empty(path, run.cases)
+    for index, case in enumerate(run.cases):
+        _check_figures(case, f"cases[{index}]")
+    return run
+
+
+def _check_figures(case: CaseResult, where: str) -> None:
+    """Refuse figures that no run can have, on which everything that is made of them would break."""
+    summary, series = case.summary, case.resources.series
+    for name, value in (
+        ("rate", case.rate),
+        ("duration", case.duration),
+        ("buffer_size", case.buffer_size),
+        ("workers", case.workers),
+        *((f"summary.outcomes.{word}", number) for word, number in summary.outcomes.items()),
+    ):
+        if value < 0:
+            raise ValueError(f"{where}.{name} is {value}, which is below 0")
+    if sum(summary.outcomes.values()) != summary.arrivals:
+        raise ValueError(
+            f"{where}.summary.outcomes do not add up to its {summary.arrivals} arrivals"
+        )
+    if series and "time" not in series:
+        raise ValueError(f"{where}.resources.series.time is missing")
+    if len({len(column) for column in series.values()}) > 1:
+        raise ValueError(f"{where}.resources.series has columns that are not equally long")
+
+
+def _refuse_empty(path: Path, cases: Sequence[object]) -> None:
+    if not cases:
+        _refuse(path, "holds no cases: nothing was measured. Run the suite again")
+
+
+def _check_schema(path: Path, data: Mapping[str, Any], any_schema: bool) -> None:
+    version = data.get("schema_version")
+    if version != SCHEMA_VERSION and not any_schema:
+        _refuse(
+            path,
+            f"has schema_version {version!r}, and this pytest-servebench reads {SCHEMA_VERSION}. "
+            "Use the version that saved it. A comparison may try it: by --allow schema of "
+            "'pytest-servebench compare', or by --servebench-baseline-allow=schema",
+        )
+
+
+def _of_benchmarks(path: Path, data: Mapping[str, Any], *, any_schema: bool) -> Run:
+    """Return what a file of pytest-benchmark says: all of our own cases, little of any others."""
+    cases: list[CaseResult] = []
+    missing: list[str] = []
+    unread: list[str] = []
+    for index, one in enumerate(data["benchmarks"]):
+        where = f"benchmarks[{index}]"
+        extra = one.get("extra_info") if isinstance(one, Mapping) else None
+        own = extra.get("servebench") if isinstance(extra, Mapping) else None
+        if isinstance(own, Mapping):
+            _check_schema(path, own, any_schema)
+            cases.append(from_dict(own, f"{where}.extra_info.servebench"))
+            continue
+        try:
+            cases.append(plain_case(as_object(one, where), where))
+        except ValueError as error:
+            unread.append(str(error))
+            continue
+        missing += filter(None, [left_out(one, where)])
+    if unread and not cases:
+        raise ValueError(unread[0])
+    missing += [f"{problem}: this benchmark is left out" for problem in unread]
+    return Run(
+        name=path.stem,
+        started=str(data.get("datetime", "")),
+        machine=_machine(data.get("machine_info")),
+        versions={},
+        cases=tuple(cases),
+        left_out=tuple(missing),
+    )
+
+
+def _machine(info: Any) -> dict[str, Any]:
+    """Return the facts that our own runs have, as far as pytest-benchmark knows them."""
+    if not isinstance(info, Mapping):
+        return {}
+    known = info.get("cpu")
+    cpu = known if isinstance(known, Mapping) else {}
+    facts = {
+        "cpu": cpu.get("brand_raw"),
+        "cores": cpu.get("count"),
+        "system": f"{info.get('system', '')} {info.get('release', '')}".strip(),
+        "python": info.get("python_version"),
+    }
+    return {name: fact for name, fact in facts.items() if fact and isinstance(fact, str | int)}
+
+
+def from_dict(data: Mapping[str, Any], where: str = "case") -> CaseResult:
+    """Return the case that :meth:`~pytest_servebench.runs.results.CaseResult.to_dict` gave.
+
+    What hooks have added to it is left out.
+
+    Raises:
+        ValueError: a field is missing or has a wrong value.
+    """
+    return decode(CaseResult, {key: data[key] for key in data if key != "records"}, where)
+
+
+def _refuse(path: Path, problem: str) -> NoReturn:
+    raise SavedRunError(f"{str(path)!r}: {clean(problem)}.")

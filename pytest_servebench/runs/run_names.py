@@ -1,0 +1,299 @@
+"""Which saved run is meant: by a file, a directory, a name, or ``latest``.
+
+Directories of results are copied, packed and unpacked by stores of artifacts, which make
+directories of links. So ``latest`` is the run that began last by its own file, never what an entry
+of that name holds; and two directories with the same file are one run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import math
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from pytest_servebench.errors import NoSuchRunError, SavedRunError
+from pytest_servebench.runs.run_json import RUN_FILE, Heading, read_heading
+from pytest_servebench.text.safe import clean
+
+LATEST: Final = "latest"
+RESULTS: Final = Path("servebench_results")
+_CLOSE: Final = 3  # names that an error offers
+_NAME: Final = re.compile(r"\w[\w.+-]*")  # of a directory
+_ZONES: Final = timedelta(hours=26)  # between the clocks of the farthest time zones
+_STAMP: Final = re.compile(r"\d{8}-\d{6}")  # of a run's directory, in local time
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A run in a directory of results.
+
+    Attributes:
+        path: its file.
+        names: other entries of the directory that are this run, links to it and copies, but for
+            ``latest``.
+        heading: what it is listed by; ``None`` where its file cannot be read.
+        problem: why it cannot be read.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    heading: Heading | None
+    problem: str
+
+    @property
+    def order(self) -> tuple[float, list[str | int]]:
+        """Return by what runs are in the order of time: their instants, then their names."""
+        return _instant(self), _natural(self.path.parent.name)
+
+
+def find_run(name: str | Path, results: Path = RESULTS) -> Path:
+    """Return the file of a saved run.
+
+    Args:
+        name: a file, a run's directory, a directory of results (its latest run is meant), or the
+            name of a run in ``results``, ``latest`` included. What has no ``/`` in it is a name
+            first: a directory beside the tests may be called like a run.
+        results: where runs are looked for by their names.
+
+    Raises:
+        NoSuchRunError: there is none.
+        SavedRunError: it is not clear which one is meant, or the latest run cannot be read.
+    """
+    named, beside = results / name, Path(name)
+    is_name = not set(str(name)) & {os.sep, os.altsep}
+    if not is_name:
+        found = _run_at(beside) or _run_at(named)
+    elif (found := _run_at(named)) is None:
+        found = _run_at(beside)
+    elif (beside / RUN_FILE).is_file() and _run_at(beside) != found:
+        raise SavedRunError(
+            f"{str(name)!r}: is a run in {results}/ and a run's directory here. "
+            f"Give {os.curdir}{os.sep}{name} or {named}."
+        )
+    if found is not None:
+        return found
+    if not is_name and beside.is_dir():
+        raise SavedRunError(
+            f"{str(beside)!r}: holds no {RUN_FILE}, and no directory of it does: the run did not "
+            "end, or this is no directory of results. Give another."
+        )
+    raise NoSuchRunError(
+        f"{str(name)!r}: there is no such file or directory, and no run of this name in "
+        f"{results}/{_offer(str(name), results)}. Give a run.json, a run's directory or a run's "
+        "name; 'pytest-servebench list' shows those that there are."
+    )
+
+
+def _run_at(path: Path) -> Path | None:
+    """Return the file of the run at a path; ``None`` where none is."""
+    # What is called latest may be the copy of an earlier run.
+    if path.name == LATEST and (newest := _newest(path.parent)) is not None:
+        return newest
+    if path.is_file():
+        return path
+    if (path / RUN_FILE).is_file():
+        return path / RUN_FILE
+    return _newest(path)
+
+
+def _newest(results: Path) -> Path | None:
+    if not results.is_dir() or not (runs := _runs(_recent(_directories(results)))):
+        return None
+    if runs[-1].problem:
+        raise SavedRunError(
+            f"{str(results / LATEST)!r}: the last run cannot be read: {runs[-1].problem}"
+        )
+    return runs[-1].path
+
+
+def _recent(directories: Sequence[Path]) -> list[Path]:
+    """Return those that can hold the last run, so that not all of thousands need be read.
+
+    A run's own directory is called by the local time at which it began: those that are called by
+    more than a day less than another cannot be later. What other ones hold, their names do not say.
+    """
+    stamps = {one: _stamp(one.name) for one in directories}
+    known = [stamp for stamp in stamps.values() if stamp is not None]
+    least = max(known) - _ZONES if known else datetime.min
+    return [one for one, stamp in stamps.items() if stamp is None or stamp >= least]
+
+
+def _stamp(name: str) -> datetime | None:
+    """Return the local time that a run's own directory is called by; ``None`` for other names."""
+    if not (found := _STAMP.match(name)):
+        return None
+    try:
+        return datetime.strptime(found[0], "%Y%m%d-%H%M%S")
+    except ValueError:
+        return None
+
+
+def _offer(name: str, results: Path) -> str:
+    try:
+        names = [one.name for one in _directories(results)]
+    except SavedRunError:
+        return ""
+    close = difflib.get_close_matches(name, names, _CLOSE)
+    return f", where there is {', '.join(map(clean, close))}" if close else ""
+
+
+def _directories(results: Path) -> list[Path]:
+    try:
+        found = [Path(one.path) for one in os.scandir(results) if one.is_dir()]
+    except OSError as error:
+        raise SavedRunError(
+            f"{str(results)!r}: {error.strerror}. Give the directory of results by --results."
+        ) from error
+    return sorted(one for one in found if (one / RUN_FILE).is_file())
+
+
+def runs_in(results: Path) -> list[SavedRun]:
+    """Return the runs in a directory of results in the order of time, each of them once.
+
+    Raises:
+        SavedRunError: the directory cannot be read.
+    """
+    return _runs(_directories(results))
+
+
+def _runs(directories: Sequence[Path]) -> list[SavedRun]:
+    entries: dict[Path, list[Path]] = {}  # by where links lead
+    parent = directories[0].parent.resolve() if directories else Path()
+    for one in directories:
+        real = one.resolve() if one.is_symlink() else parent / one.name
+        entries.setdefault(real, []).append(one)
+    found: dict[object, tuple[Heading | None, str, list[Path]]] = {}  # copies have one digest
+    for real, paths in entries.items():
+        key: object = real
+        heading, problem = None, ""
+        try:
+            heading, key = read_heading(paths[0] / RUN_FILE)
+        except SavedRunError as error:
+            problem = str(error)
+        found.setdefault(key, (heading, problem, []))[2].extend(paths)
+    return sorted(
+        (_saved_run(heading, problem, paths) for heading, problem, paths in found.values()),
+        key=lambda one: one.order,
+    )
+
+
+def _saved_run(heading: Heading | None, problem: str, paths: Sequence[Path]) -> SavedRun:
+    own = min(paths, key=lambda one: _rank(one, heading))
+    names = sorted(one.name for one in paths if one != own and one.name != LATEST)
+    return SavedRun(own / RUN_FILE, tuple(names), heading, problem)
+
+
+def _rank(path: Path, heading: Heading | None) -> tuple[bool, bool, bool, str]:
+    """Return by which of several directories a run goes: the one that it was written into."""
+    own = heading is not None and path.name == heading.run
+    return not own, path.is_symlink(), path.name == LATEST, path.name
+
+
+def directories_without_run(results: Path) -> list[Path]:
+    """Return the directories of sessions that have left logs or records and no run, by name."""
+    return sorted(
+        one
+        for one in results.iterdir()
+        if not one.is_symlink()
+        and not (one / RUN_FILE).exists()
+        and ((one / "servers").is_dir() or (one / "records").is_dir())
+    )
+
+
+def _instant(run: SavedRun) -> float:
+    """Return when a run began, seconds since the epoch; of a broken file as its name tells."""
+    if run.heading is not None:
+        return instant(run.heading.started)
+    try:
+        stamp = _stamp(run.path.parent.name)
+        return -math.inf if stamp is None else stamp.astimezone().timestamp()
+    except (ValueError, OverflowError, OSError):
+        return -math.inf
+
+
+def instant(started: str) -> float:
+    """Return the instant that ISO 8601 text means, seconds since the epoch; -inf for no such text.
+
+    Without an offset it is UTC, as pytest-benchmark writes it.
+    """
+    try:
+        time = datetime.fromisoformat(started)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return -math.inf
+
+
+def _natural(name: str) -> list[str | int]:
+    # Every other part is of digits, so that numbers are compared with numbers alone.
+    parts = re.split(r"([0-9]+)", name)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
+
+
+# -- giving names ---------------------------------------------------------------------------------
+
+
+def give_name(link: Path, directory: Path) -> str:
+    """Let ``link`` mean the run in ``directory``, which is beside it, from now on.
+
+    A directory in its place is the copy of a run that was a link once. It becomes that run where
+    this is not there; else it goes, if every file of it is there.
+
+    Returns:
+        What became of a directory that was in its place and could not go; else nothing.
+
+    Raises:
+        OSError: the name cannot be given.
+    """
+    moved = _make_room(link) if link.is_dir() and not link.is_symlink() else ""
+    partial = link.with_name(f".{link.name}-{directory.name}")
+    try:
+        partial.symlink_to(directory.name)
+        partial.replace(link)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    return moved
+
+
+def _make_room(copy: Path) -> str:
+    try:
+        heading, _ = read_heading(copy / RUN_FILE)
+    except SavedRunError as error:  # it is not ours to move
+        reason = "it is a directory without a run"
+        raise IsADirectoryError(errno.EISDIR, reason, str(copy)) from error
+    if _NAME.fullmatch(heading.run) and heading.run not in (LATEST, copy.name):
+        own = copy.with_name(heading.run)
+        if not own.exists():
+            copy.rename(own)
+            return ""
+        if _holds(own, copy):
+            shutil.rmtree(copy)
+            return ""
+    number = 1
+    while (aside := copy.with_name(f"{copy.name}.{number}")).exists():
+        number += 1
+    copy.rename(aside)
+    return f"{copy} was a directory with a run that is nowhere else: it is {aside} now"
+
+
+def _holds(original: Path, copy: Path) -> bool:
+    """Tell whether each file of ``copy`` is in ``original`` too."""
+    files: Sequence[Path] = [one for one in copy.rglob("*") if not one.is_dir()]
+    return all(_same(original / one.relative_to(copy), one) for one in files)
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        if one.name == RUN_FILE:
+            return one.read_bytes() == other.read_bytes()
+        return one.stat().st_size == other.stat().st_size
+    except OSError:
+        return False

@@ -1,0 +1,252 @@
+"""By how much a figure changed between two runs, with an interval.
+
+Each side brings a value with its 95 % interval; the interval of the difference is made from these
+by MOVER, the method of variance estimates recovery (Donner and Zou 2012, Statistical Methods in
+Medical Research 21:347): with distances d from each value to the ends of its interval,
+
+    low  = (new - base) - sqrt(d_low(new)^2 + d_high(base)^2)
+    high = (new - base) + sqrt(d_high(new)^2 + d_low(base)^2)
+
+which keeps intervals that are longer on one side as they are. On logarithms it gives an interval of
+the ratio; for two shares with Wilson's intervals it is Newcombe's (1998, Statistics in Medicine
+17:873, method 10).
+
+Where both sides were repeated, what varies from run to run is seen too. Welch's t (1947, Biometrika
+34:28) gives an interval from the runs' values alone, and the wider of both is taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, variance
+from typing import Final
+
+from pytest_servebench.stats.bootstrap import Z
+from pytest_servebench.stats.estimates import Estimate
+from pytest_servebench.stats.summary import wilson_interval
+
+NORMAL: Final = NormalDist()
+
+
+@dataclass(frozen=True)
+class Range:
+    """A value and an interval around it; infinities are infinities, NaN is not known."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> Range:
+        """Return an estimate in which what it leaves out is infinite."""
+        ends = (estimate.value, estimate.low, estimate.high)
+        return cls(*(math.inf if one is None else one for one in ends))
+
+    @property
+    def open(self) -> bool:
+        """Tell whether a finite value has no upper limit: too few requests to have one."""
+        return math.isfinite(self.value) and math.isinf(self.high)
+
+    def through(self, function: Callable[[float], float]) -> Range:
+        """Return value and ends through a rising function."""
+        return Range(function(self.value), function(self.low), function(self.high))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one run says of one metric.
+
+    Attributes:
+        range: the value with its 95 % interval.
+        share: whether it is a share of requests, with Wilson's interval.
+        sampled: whether the interval is one of sampling, which grows with the level; else it is a
+            convention.
+    """
+
+    range: Range
+    share: bool = False
+    sampled: bool = True
+
+    def at(self, z: float) -> Range:
+        """Return the interval of another level, from normal quantile 1.96 to ``z``.
+
+        Wilson's interval at another level is that of another number of requests; any other is
+        scaled on logarithms.
+        """
+        if not self.sampled:
+            return self.range
+        if self.share:
+            return _wilson_at(self.range, z)
+        return _scaled(self.range, z / Z)
+
+
+def log(value: float) -> float:
+    """Return the natural logarithm; that of 0 is minus infinity."""
+    return math.log(value) if value > 0 else -math.inf
+
+
+def exp(value: float) -> float:
+    """Return e to the power of a value, infinite where it is too large."""
+    return math.exp(value) if value < 700 else math.inf
+
+
+def ratio(
+    base: Sequence[Sample], new: Sequence[Sample], tail: float, caution: float = 1.0
+) -> Range:
+    """Return new / base with its interval.
+
+    Args:
+        base: a sample for each run, one at least.
+        new: the same.
+        tail: probability of the truth outside of the interval, such as 0.05.
+        caution: by how much more than that asks for MOVER's interval is widened.
+    """
+    return _change(base, new, tail, caution, log).through(exp)
+
+
+def difference(
+    base: Sequence[Sample], new: Sequence[Sample], tail: float, caution: float = 1.0
+) -> Range:
+    """Return new - base with its interval; arguments as for :func:`ratio`."""
+    return _change(base, new, tail, caution, lambda value: value)
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Return the value that has the mean logarithm."""
+    return exp(arithmetic_mean([log(value) for value in values]))
+
+
+def arithmetic_mean(values: Sequence[float]) -> float:
+    """Return the mean, also of infinities; NaN for those of both signs."""
+    return sum(values) / len(values)
+
+
+def _change(
+    base: Sequence[Sample],
+    new: Sequence[Sample],
+    tail: float,
+    caution: float,
+    scale: Callable[[float], float],
+) -> Range:
+    z = NORMAL.inv_cdf(1 - tail / 2)
+    sides = [[one.at(z * caution).through(scale) for one in side] for side in (base, new)]
+    found = mover(_together(sides[0]), _together(sides[1]))
+    values = [[one.value for one in side] for side in sides]
+    if min(map(len, values)) < 2 or not all(map(math.isfinite, values[0] + values[1])):
+        return found
+    half = welch(values[0], values[1], tail)
+    # No limit at all: each run alone had too few requests, and says nothing of the spread.
+    low = half if math.isinf(found.low) else max(half, found.value - found.low)
+    high = half if math.isinf(found.high) else max(half, found.high - found.value)
+    return Range(found.value, found.value - low, found.value + high)
+
+
+def mover(base: Range, new: Range) -> Range:
+    """Return new - base with its interval; see the module.
+
+    Where a value is infinite there are no distances. Then no more is said than what both intervals
+    say together: the difference lies between those of their far ends.
+    """
+    value = new.value - base.value
+    if not (math.isfinite(base.value) and math.isfinite(new.value)):
+        low, high = new.low - base.high, new.high - base.low
+        return Range(
+            value, -math.inf if math.isnan(low) else low, math.inf if math.isnan(high) else high
+        )
+    return Range(
+        value,
+        value - math.hypot(new.value - new.low, base.high - base.value),
+        value + math.hypot(new.high - new.value, base.value - base.low),
+    )
+
+
+def welch(base: Sequence[float], new: Sequence[float], tail: float) -> float:
+    """Return half the width of Welch's interval of a difference of means; two values a side."""
+    parts = [variance(side) / len(side) for side in (base, new)]
+    total = sum(parts)
+    if total == 0:
+        return 0.0
+    degrees = total**2 / sum(
+        part**2 / (len(side) - 1) for part, side in zip(parts, (base, new), strict=True)
+    )
+    return student_quantile(tail, degrees) * math.sqrt(total)
+
+
+def student_quantile(tail: float, degrees: float) -> float:
+    """Return the two-sided quantile of Student's t, to three digits or better.
+
+    Hill (1970), Algorithm 396, Communications of the ACM 13:619.
+
+    Args:
+        tail: probability beyond the quantile on both sides together.
+        degrees: of freedom, 1 or more, whole or not.
+    """
+    if degrees < 1.5:
+        return 1 / math.tan(tail * math.pi / 2)
+    if degrees == 2:
+        return math.sqrt(2 / (tail * (2 - tail)) - 2)
+    n = degrees
+    a = 1 / (n - 0.5)
+    b = 48 / a**2
+    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
+    d = ((94.5 / (b + c) - 3) / b + 1) * math.sqrt(a * math.pi / 2) * n
+    y = (d * tail) ** (2 / n)
+    if y > 0.05 + a:
+        x = NORMAL.inv_cdf(tail / 2)
+        y = x * x
+        if n < 5:
+            c += 0.3 * (n - 4.5) * (x + 0.6)
+        c += (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b
+        y = (((((0.4 * y + 6.3) * y + 36) * y + 94.5) / c - y - 3) / b + 1) * x
+        y = math.expm1(a * y * y)
+    else:
+        y = ((1 / (((n + 6) / (n * y) - 0.089 * d - 0.822) * (n + 2) * 3) + 0.5 / (n + 4)) * y - 1
+             ) * (n + 1) / (n + 2) + 1 / y  # fmt: skip
+    return math.sqrt(n * y)
+
+
+def _together(ranges: Sequence[Range]) -> Range:
+    """Return the mean of independent values with its interval."""
+    n = len(ranges)
+    value = arithmetic_mean([one.value for one in ranges])
+    if not math.isfinite(value):
+        return Range(
+            value,
+            arithmetic_mean([r.low for r in ranges]),
+            arithmetic_mean([r.high for r in ranges]),
+        )
+    return Range(
+        value,
+        value - math.hypot(*(one.value - one.low for one in ranges)) / n,
+        value + math.hypot(*(one.high - one.value for one in ranges)) / n,
+    )
+
+
+def _scaled(one: Range, factor: float) -> Range:
+    """Return the range with its distances on logarithms made longer."""
+    value, low, high = log(one.value), log(one.low), log(one.high)
+    if not math.isfinite(value):
+        return one
+    return Range(
+        one.value, exp(value - factor * (value - low)), exp(value + factor * (high - value))
+    )
+
+
+def _wilson_at(one: Range, z: float) -> Range:
+    """Return Wilson's interval of another level, from that of 95 %.
+
+    Its half width h solves h^2 (1 + w)^2 = p (1 - p) w + w^2 / 4 with w = z^2 / n: the square
+    equation gives w, and with it n.
+    """
+    half = (one.high - one.low) / 2
+    if not 0 < half < 0.5:
+        return one
+    a, b, c = half**2 - 0.25, 2 * half**2 - one.value * (1 - one.value), half**2
+    weight = (-b - math.sqrt(max(0.0, b * b - 4 * a * c))) / (2 * a)
+    wider = wilson_interval(one.value, Z**2 / weight * (Z / z) ** 2)
+    assert wider.value is not None
+    assert wider.low is not None
+    assert wider.high is not None
+    return Range(wider.value, wider.low, wider.high)

@@ -1,0 +1,1 @@
+"""Strings, numbers, tables and the live line: safe to show anywhere."""

@@ -1,0 +1,177 @@
+"""Any value of Python's as JSON: what users put beside our own figures must never cost a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import fractions
+import json
+import math
+import os
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from functools import singledispatch
+from typing import Any, Final
+
+from pytest_servebench.text.redaction import redact
+
+_DEEPEST: Final = 100  # levels; json itself gives up at some thousand
+_LONGEST: Final = 1000  # bytes, and characters of the texts of foreign objects
+_LARGEST_INT: Final = 2**1023  # beyond it, readers make infinity of it, or refuse it
+
+
+def to_json(value: object, *, indent: int | None = 1) -> str:
+    """Return ``value`` as JSON text, whatever it is; see :func:`plain`."""
+    return json.dumps(plain(value), indent=indent, allow_nan=False)
+
+
+def plain(value: object) -> Any:
+    """Return ``value`` as JSON has it: numbers, texts, booleans, null, lists and objects.
+
+    What JSON does not have becomes what comes closest: a dataclass an object, a set a list in
+    order, an array its elements, an enumeration's member its name, a date its ISO 8601 text, and a
+    number that is not finite the text ``"nan"``, ``"inf"`` or ``"-inf"``: null would be another
+    value. Of anything else there is its ``repr()``. Nothing is raised, whatever it does.
+    """
+    return _plain(value, ())
+
+
+def _plain(value: object, above: tuple[int, ...]) -> Any:
+    if id(value) in above or len(above) >= _DEEPEST:
+        return _shown(value)
+    try:
+        return _converted(value, (*above, id(value)))
+    except Exception:  # of a foreign object's own methods
+        return _shown(value)
+
+
+@singledispatch
+def _converted(value: object, above: tuple[int, ...]) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        # What is left out of repr() is left out here: it is long, or a secret.
+        fields = (one.name for one in dataclasses.fields(value) if one.repr)
+        return _object(((name, getattr(value, name)) for name in fields), above)
+    # Arrays, and the scalars of NumPy, tensors, and series have this in common.
+    to_list: Callable[[], object] | None = getattr(value, "tolist", None)
+    if callable(to_list) and not isinstance(value, type):
+        return _plain(to_list(), above)
+    return _shown(value)
+
+
+@_converted.register(type(None))
+@_converted.register(bool)
+def _as_it_is(value: object, _: object) -> object:
+    return value
+
+
+@_converted.register
+def _integer(value: int, _: object) -> int | str:
+    number = int.__int__(value)
+    return number if -_LARGEST_INT < number < _LARGEST_INT else hex(number)
+
+
+@_converted.register
+def _real(value: float, _: object) -> float | str:
+    number = float.__float__(value)
+    return number if math.isfinite(number) else repr(number)
+
+
+@_converted.register
+def _string(value: str, _: object) -> str:
+    return _text(str.__str__(value))
+
+
+@_converted.register(list)
+@_converted.register(tuple)
+@_converted.register(deque)
+def _sequence(value: Iterable[object], above: tuple[int, ...]) -> list[Any]:
+    return [_plain(one, above) for one in value]
+
+
+@_converted.register(set)
+@_converted.register(frozenset)
+def _set(value: Iterable[object], above: tuple[int, ...]) -> list[Any]:
+    # In an order that is the same in each run, which that of hashes is not.
+    return sorted((_plain(one, above) for one in value), key=_order)
+
+
+@_converted.register(Mapping)
+def _mapping(value: Mapping[object, object], above: tuple[int, ...]) -> dict[str, Any]:
+    return _object(value.items(), above)
+
+
+@_converted.register(bytes)
+@_converted.register(bytearray)
+@_converted.register(memoryview)
+def _bytes(value: bytes, _: object) -> str:
+    content = bytes(value)
+    text = redact(content[:_LONGEST].decode("utf-8", "backslashreplace"))
+    return text if len(content) <= _LONGEST else f"{text}… ({len(content)} bytes)"
+
+
+@_converted.register
+def _member(value: enum.Enum, _: object) -> str:
+    return _text(f"{type(value).__name__}.{value.name}")
+
+
+@_converted.register(datetime.date)
+@_converted.register(datetime.time)
+def _date(value: datetime.date | datetime.time, _: object) -> str:
+    return value.isoformat()
+
+
+@_converted.register
+def _period(value: datetime.timedelta, _: object) -> float:
+    return value.total_seconds()
+
+
+@_converted.register(os.PathLike)
+def _path(value: os.PathLike[Any], _: object) -> str:
+    return _text(os.fsdecode(value))
+
+
+@_converted.register(decimal.Decimal)
+@_converted.register(fractions.Fraction)
+@_converted.register(complex)
+@_converted.register(uuid.UUID)
+def _spelled(value: object, _: object) -> str:
+    return str(value)
+
+
+def _object(items: Iterable[tuple[object, object]], above: tuple[int, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in items:
+        name = _plain(key, above)
+        if not isinstance(name, str):
+            name = json.dumps(name)
+        while name in found:  # 1 and "1" are two keys
+            name += "'"
+        found[name] = _plain(value, above)
+    return found
+
+
+def _order(value: Any) -> tuple[str, Any]:
+    if isinstance(value, int | float):
+        return "", value
+    return type(value).__name__, json.dumps(value)
+
+
+def _text(text: str) -> str:
+    """Return the text without secrets, and with halves of characters (surrogates) written out."""
+    text = redact(text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
+
+
+def _shown(value: object) -> str:
+    try:
+        text = _text(repr(value))
+    except Exception:
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

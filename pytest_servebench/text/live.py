@@ -1,0 +1,252 @@
+"""A line in the terminal about what goes on now, gone without a trace when it is over."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Final, TextIO
+
+from pytest_servebench.text.safe import clean, clip, shows_unicode, to_ascii
+
+INTERVAL: Final = 0.25  # seconds between two updates: more often, nobody can read
+
+_LINE_BELOW: Final = "\x1bD\x1b[A"  # scrolls where the cursor stands on the last line
+_SAVE: Final = "\x1b7"
+_RESTORE: Final = "\x1b8"
+_DOWN: Final = "\x1b[B\r"
+_ERASE_BELOW: Final = "\x1b[J"  # from the cursor on: also what a narrowed window has wrapped
+
+
+class LiveLine:
+    """A line below the cursor, rewritten in place, and gone without a trace when it is cleared.
+
+    pytest leaves the cursor behind the file's name and its dots; whatever is written there would
+    wipe them out. The line therefore stands on the next row, and the cursor goes back after each
+    update to where pytest left it. Whoever else writes to the stream, or to standard output or
+    error at the same terminal, finds the line gone: a log message, or a test that prints with
+    ``-s``.
+
+    The line may be updated from several threads.
+    """
+
+    def __init__(self, stream: TextIO, enabled: bool) -> None:
+        """Write to the terminal behind ``stream``.
+
+        Never anything at all unless ``enabled``, and there is a terminal that understands it and
+        somebody in front of it: no ``TERM=dumb``, no ``CI``.
+
+        Args:
+            stream: what others write to. Where pytest captures file descriptors, the line must be
+                made while it does not; afterwards that is of no concern.
+            enabled: whether to write.
+        """
+        self._others: list[TextIO] = []
+        self._unicode = shows_unicode(stream)
+        self._lock = threading.RLock()
+        self._shown: tuple[str, int] | None = None
+        self._last = -INTERVAL
+        self.enabled = (
+            enabled
+            and _is_terminal(stream)
+            and os.environ.get("TERM") != "dumb"
+            and not os.environ.get("CI")
+        )
+        self._stream = _duplicate(stream) if self.enabled else stream
+        if self._stream is not stream:
+            for other in _at_terminal_of(stream):
+                self._give_way(other)
+
+    @property
+    def width(self) -> int:
+        """Return the columns of the terminal as it is now."""
+        try:
+            columns = os.get_terminal_size(self._stream.fileno()).columns
+        except (OSError, ValueError):
+            columns = 0
+        return columns or shutil.get_terminal_size().columns
+
+    def update(self, text: str) -> None:
+        """Show ``text`` in place of what is shown; too soon after the last time, do nothing."""
+        with self._lock:
+            if not self.enabled or time.monotonic() - self._last < INTERVAL:
+                return
+            # The last column stays free: many terminals wrap as soon as it is written.
+            width = self.width - 1
+            text = clip(clean(text), width) if self._unicode else to_ascii(clean(text))[:width]
+            if self._shown == (text, width):
+                return
+            room = "" if self._shown else _LINE_BELOW
+            if self._write(f"{room}{_SAVE}{_DOWN}{text}{_ERASE_BELOW}{_RESTORE}"):
+                self._shown = text, width
+                self._last = time.monotonic()
+
+    def clear(self) -> None:
+        """Take the line away; the next update comes at once."""
+        with self._lock:
+            if self._shown:
+                self._write(f"{_SAVE}{_DOWN}{_ERASE_BELOW}{_RESTORE}")
+                self._shown = None
+            self._last = -INTERVAL
+
+    def close(self) -> None:
+        """Take the line away for good; harmless when called twice."""
+        with self._lock:
+            self.clear()
+            self.enabled = False
+            if self._others:
+                for other in self._others:
+                    vars(other).pop("write", None)
+                self._others = []
+                self._stream.close()
+
+    def _give_way(self, other: TextIO) -> None:
+        """Have the line cleared before others write to their stream, until it is closed."""
+        write = other.write
+
+        def after_clearing(text: str) -> int:
+            with self._lock:  # or the line could come back in between
+                self.clear()
+                return write(text)
+
+        vars(other)["write"] = after_clearing
+        self._others.append(other)
+
+    def _write(self, text: str) -> bool:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            # The terminal went away, or the stream was closed. The run is worth more than the line.
+            self.enabled = False
+            return False
+        return True
+
+
+class Status:
+    """Says on a live line what takes its time, and for how long."""
+
+    def __init__(self, line: LiveLine) -> None:
+        """Show on ``line``."""
+        self._line = line
+        self._lock = threading.Lock()
+        self._news = ""
+
+    def tell(self, news: str) -> None:
+        """Say what happens within what is shown; may be called from any thread."""
+        with self._lock:
+            self._news = news
+
+    @contextmanager
+    def shown(self, what: str, *, logger: str = "") -> Iterator[None]:
+        """Show ``what``, the seconds since, and what was told meanwhile, while the body runs.
+
+        Args:
+            what: what is done.
+            logger: name of a logger whose messages, at INFO and above, tell how far it is.
+        """
+        if not self._line.enabled:
+            yield
+            return
+        self.tell("")
+        start = time.monotonic()
+        over = threading.Event()
+        self._line.clear()
+        self._line.update(f"{what} …")
+
+        def tick() -> None:
+            while not over.wait(INTERVAL):
+                seconds = time.monotonic() - start
+                with self._lock:
+                    news = self._news
+                # A bare text is quiet; seconds are of interest where there are many.
+                parts = [f"{what} …", *([duration(seconds)] if seconds >= 1 else [])]
+                self._line.update(" ".join(parts) + (f" · {news}" if news else ""))
+
+        ticker = threading.Thread(target=tick, name="servebench-status", daemon=True)
+        ticker.start()
+        try:
+            with self._told_by(logger) if logger else nullcontext():
+                yield
+        finally:
+            over.set()
+            ticker.join()
+            self._line.clear()
+
+    @contextmanager
+    def _told_by(self, name: str) -> Iterator[None]:
+        tell = self.tell
+
+        class Teller(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                tell(record.getMessage())
+
+        logger, handler = logging.getLogger(name), Teller(logging.INFO)
+        level = logger.level
+        logger.addHandler(handler)
+        if not logger.isEnabledFor(logging.INFO):
+            logger.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+            logger.removeHandler(handler)
+
+
+@contextmanager
+def status_line(what: str) -> Iterator[None]:
+    """Show on standard error, for programs of their own, what :meth:`Status.shown` shows."""
+    line = LiveLine(sys.stderr, enabled=True)
+    try:
+        with Status(line).shown(what):
+            yield
+    finally:
+        line.close()
+
+
+def duration(seconds: float) -> str:
+    """Return whole seconds for people, such as ``75 s`` or ``3 min 20 s``."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes >= 2 else f"{int(seconds)} s"
+
+
+def _duplicate(stream: TextIO) -> TextIO:
+    """Return an own way to the terminal: past any capture, and told apart from what others write.
+
+    A stream without a file stays what it is.
+    """
+    if not hasattr(stream, "__dict__"):
+        return stream
+    try:
+        descriptor = os.dup(stream.fileno())
+    except (OSError, io.UnsupportedOperation):
+        return stream
+    return open(descriptor, "w", encoding=stream.encoding, errors="replace", newline="")  # noqa: PTH123 - closed by close()
+
+
+def _at_terminal_of(stream: TextIO) -> list[TextIO]:
+    """Return ``stream`` and those of the standard streams that lead to the same terminal."""
+    found = [stream]
+    for other in (sys.stdout, sys.stderr):
+        if any(other is one for one in found) or not hasattr(other, "__dict__"):
+            continue
+        try:
+            same = os.path.sameopenfile(stream.fileno(), other.fileno())
+        except (OSError, ValueError):  # without a file, or closed
+            continue
+        if same:
+            found.append(other)
+    return found
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except ValueError:  # closed
+        return False

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pytest_servebench.load.device import Generator
 from pytest_servebench.load.records import Outcome, Records
-from pytest_servebench.runs.results import CaseResult, Generator, Resources, ServerInfo
+from pytest_servebench.runs.results import CaseResult, Resources, ServerInfo
 from pytest_servebench.stats.summary import summarize
 
 Floats = npt.NDArray[np.float64]

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench.plugin.cases import exact_keywords, rate_id
+from pytest_servebench.plugin.cases import exact_keywords
 from pytest_servebench.plugin.option_values import processors, several, size, time_span, whole
 from pytest_servebench.plugin.options import SECONDS, SECONDS_OR_NONE
+from pytest_servebench.runs.node_ids import rate_id
 
 
 def selects(keyword: str, name: str) -> bool:

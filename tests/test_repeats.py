@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from pytest_servebench.analysis.evaluation import evaluate, repeat_of
+from pytest_servebench.analysis.evaluation import evaluate
+from pytest_servebench.runs.node_ids import repeat_of
 from pytest_servebench.runs.results import CaseResult
 from tests.conftest import ROOT, RunBench
 from tests.test_evaluation import EMBEDDED, TORCHSERVE, cell

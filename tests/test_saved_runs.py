@@ -89,7 +89,7 @@ def test_a_run_that_pytest_saved(run_bench: RunBench, pytester: pytest.Pytester)
 
 def test_the_sample_run_stays_readable() -> None:
     data = json.loads((saved.SAMPLE / "run.json").read_text())
-    schema = resources.files("pytest_servebench").joinpath("schema/run-1.schema.json").read_text()
+    schema = resources.files("pytest_servebench.runs").joinpath("run-1.schema.json").read_text()
     jsonschema.validate(data["servebench"], json.loads(schema))
     run = read_run(saved.SAMPLE)
     assert [case.server.kind for case in run.cases] == ["toy", "torchserve"]

@@ -10,13 +10,14 @@ from typing import Any
 import jsonschema
 import pytest
 
+from pytest_servebench.load import device
 from pytest_servebench.runs import results
 from pytest_servebench.stats import estimates
 from tests.conftest import RunBench
 from tests.test_plugin import saved
 
 SCHEMA: dict[str, Any] = json.loads(
-    resources.files("pytest_servebench").joinpath("schema/run-1.schema.json").read_text()
+    resources.files("pytest_servebench.runs").joinpath("run-1.schema.json").read_text()
 )
 
 
@@ -33,7 +34,7 @@ def test_schema_is_a_schema() -> None:
         ("estimate", estimates.Estimate, set()),
         ("distribution", estimates.Distribution, set()),
         ("resources", results.Resources, set()),
-        ("generator", results.Generator, set()),
+        ("generator", device.Generator, set()),
         ("workload", results.Workload, set()),
         ("clause", results.ClauseResult, set()),
         ("death", results.ServerDeath, set()),

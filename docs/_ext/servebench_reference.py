@@ -196,7 +196,7 @@ class SchemaDirective(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the sections."""
-        path = files(pytest_servebench) / "schema" / "run-1.schema.json"
+        path = files("pytest_servebench.runs") / "run-1.schema.json"
         schema = json.loads(path.read_text(encoding="utf-8"))
         kinds = {"run": schema} | schema["$defs"]
         parts = [

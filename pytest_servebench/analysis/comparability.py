@@ -15,11 +15,10 @@ from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, Final
 
-from pytest_servebench.analysis.evaluation import repeat_of
-from pytest_servebench.report.facts import DIGEST_LENGTH, cpu_set
+from pytest_servebench.runs.node_ids import repeat_of
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import SCHEMA_VERSION, CaseResult, Run, Workload
-from pytest_servebench.text.numbers import plain
+from pytest_servebench.text.numbers import DIGEST_LENGTH, cpu_set, plain
 from pytest_servebench.text.safe import clean, counted, joined
 
 _CLOSE: Final = 3  # tests that are offered in place of one

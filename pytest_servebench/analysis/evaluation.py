@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median, stdev
@@ -32,7 +31,7 @@ from pytest_servebench.analysis.recommendation import Compared, recommend
 from pytest_servebench.objectives.gates import LARGER_IS_BETTER
 from pytest_servebench.objectives.slo import ENOUGH
 from pytest_servebench.objectives.slo_grammar import METRICS
-from pytest_servebench.runs.node_ids import cell_of, function_of, without
+from pytest_servebench.runs.node_ids import cell_id, repeat_of
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.bootstrap import Z, student
@@ -42,7 +41,6 @@ from pytest_servebench.stats.ratios import Range
 MARGIN: Final = 0.05
 """By how much of the larger value CPU or memory must differ."""
 
-_REPEAT: Final = re.compile(r"-repeat(\d+)-")
 _SMALL: Final = f"less than {MARGIN:.0%} apart"
 _TAILS: Final = ("p99", "p95")  # the first for which there are requests enough
 
@@ -133,18 +131,6 @@ def _full_names(cases: Sequence[CaseResult], titles: Mapping[str, str]) -> dict[
             named = implementation.startswith(titles[kind])
             full[kind] = implementation if named else f"{titles[kind]} [{implementation}]"
     return full
-
-
-def cell_id(case: CaseResult) -> str:
-    """Return what a case shares with the same cell of another server: its id without the kind."""
-    parts = f"-{without(cell_of(case.nodeid), [case.server.kind])}-"
-    return f"{function_of(case.nodeid)}[{_REPEAT.sub('-', parts).strip('-')}]"
-
-
-def repeat_of(case: CaseResult) -> int:
-    """Return the number of a case's repeat, as its id gives it; 1 where it has none."""
-    found = _REPEAT.search(f"-{cell_of(case.nodeid)}-")
-    return int(found[1]) if found else 1
 
 
 # -- one cell -------------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from pytest_servebench.objectives.slo import quantity
 from pytest_servebench.objectives.slo_grammar import METRICS
 from pytest_servebench.runs.node_ids import cell_of, function_of, short_labels
+from pytest_servebench.text.quantity import quantity
 
 
 @dataclass(frozen=True)

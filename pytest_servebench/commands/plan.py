@@ -22,11 +22,12 @@ from pytest_servebench.analysis.plan import (
 from pytest_servebench.commands.arguments import add_results, results_of, say_left_out
 from pytest_servebench.errors import OptionError
 from pytest_servebench.objectives.gates import NAMES
-from pytest_servebench.objectives.slo import parse_slo, quantity
+from pytest_servebench.objectives.slo import parse_slo
 from pytest_servebench.objectives.slo_grammar import METRICS, Clause
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.runs.run_json import read_file
 from pytest_servebench.runs.run_names import find_run
+from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import wrapped
 
 SHOWN: Final = 4

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pytest_servebench.errors import InvalidMeasurementError
 from pytest_servebench.load.child import Ending, run_child
-from pytest_servebench.load.device import Strain
+from pytest_servebench.load.device import Generator, Strain
 from pytest_servebench.load.generator import payload_choice, schedule
 from pytest_servebench.load.limits import check_open_files
 from pytest_servebench.load.occupancy import occupancy
@@ -20,7 +20,6 @@ from pytest_servebench.load.records import NEVER, Records, RecordStore
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.storage import check_memory, records_file
 from pytest_servebench.load.validity import lag_p99, unaccounted
-from pytest_servebench.runs.results import Generator
 
 
 @dataclass(frozen=True)

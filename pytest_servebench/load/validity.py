@@ -18,9 +18,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from pytest_servebench.load.device import Generator
 from pytest_servebench.load.limits import exhausted
 from pytest_servebench.load.records import NEVER, Outcome, Records
-from pytest_servebench.runs.results import Generator
 
 MOST_LATE: Final = 0.1
 """Share of the arrivals beyond which late ones make it another traffic than that asked for."""

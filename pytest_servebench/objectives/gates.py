@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from pytest_servebench.objectives.slo_grammar import METRICS, Kind
+from pytest_servebench.objectives.slo_grammar import METRICS
+from pytest_servebench.text.quantity import Kind
 
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
     {name: kind for name, kind in METRICS.items() if name not in ("max", "cpu_peak", "memory_mean")}

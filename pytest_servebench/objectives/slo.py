@@ -21,16 +21,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from pytest_servebench.objectives.hints import hints
-from pytest_servebench.objectives.slo_grammar import Clause, Kind, parse_slo
+from pytest_servebench.objectives.slo_grammar import Clause, parse_slo
 from pytest_servebench.runs.results import CaseResult, ClauseResult, VerdictWord
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.summary import wilson_interval
+from pytest_servebench.text.quantity import Kind, quantity, trimmed
 
 __all__ = ["Clause", "failure_message", "judge", "overall", "parse_slo"]
 
@@ -245,34 +246,6 @@ def _verdict(clause: Clause, bound: float, measured: _Measured) -> VerdictWord:
 
 # -- words ----------------------------------------------------------------------------------------
 
-_SCALES: Final[Mapping[Kind, Callable[[float], tuple[float, str]]]] = MappingProxyType(
-    {
-        "latency": lambda size: (
-            (1e6, " µs") if size < 1e-3 else (1e3, " ms") if size < 1 else (1.0, " s")
-        ),
-        "throughput": lambda size: (1.0, "/s"),  # noqa: ARG005
-        "share": lambda size: (100.0, " %"),  # noqa: ARG005
-        "cpu": lambda size: (1.0, " %"),  # noqa: ARG005
-        "memory": lambda size: (1e-9, " GB") if size >= 1e9 else (1e-6, " MB"),
-    }
-)
-
-
-def quantity(kind: Kind, value: float, digits: int = 3) -> str:
-    """Return a value with a unit for people, such as ``12.3 ms``."""
-    if math.isinf(value):
-        return "infinite"
-    factor, unit = _SCALES[kind](abs(value))
-    return f"{_significant(value * factor, digits)}{unit}"
-
-
-def _significant(value: float, digits: int) -> str:
-    if value == 0:
-        return "0"
-    decimals = digits - 1 - math.floor(math.log10(abs(value)))
-    text = f"{value:.{max(0, min(decimals, 9))}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
 
 def _words(
     clause: Clause, bound: float, measured: _Measured, verdict: VerdictWord, result: CaseResult
@@ -310,8 +283,8 @@ def _relative(gap: float, bound: float) -> str:
         return ""
     if gap > 10 * bound:
         times = min(gap / bound, 1e9)
-        return f" ({'over ' if times == 1e9 else ''}{_significant(times, 3)} times the bound)"
-    return f" ({_significant(100 * gap / bound, 3)} %)"
+        return f" ({'over ' if times == 1e9 else ''}{trimmed(times, 3)} times the bound)"
+    return f" ({trimmed(100 * gap / bound, 3)} %)"
 
 
 def _known(clause: Clause, measured: _Measured, result: CaseResult) -> str:
@@ -369,4 +342,4 @@ def _why(clause: Clause, bound: float, measured: _Measured, result: CaseResult) 
 
 
 def _seconds(value: float) -> str:
-    return f"{_significant(value, 3) if value < 100 else round(value)} s"
+    return f"{trimmed(value, 3) if value < 100 else round(value)} s"

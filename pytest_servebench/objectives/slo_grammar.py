@@ -33,9 +33,9 @@ from types import MappingProxyType
 from typing import Final, Literal, NoReturn, cast
 
 from pytest_servebench.errors import SLOSyntaxError
+from pytest_servebench.text.quantity import Kind
 
 Operator = Literal["<", "<=", ">", ">="]
-Kind = Literal["latency", "throughput", "share", "cpu", "memory"]
 
 METRICS: Final[Mapping[str, Kind]] = MappingProxyType(
     {

@@ -20,15 +20,16 @@ from pytest_servebench.analysis.comparability import (
     notes,
 )
 from pytest_servebench.analysis.compare import Change, compare, gate_verdict
-from pytest_servebench.analysis.evaluation import repeat_of
 from pytest_servebench.errors import NoSuchRunError, OptionError
 from pytest_servebench.objectives.gates import KINDS, Gate
-from pytest_servebench.objectives.slo import overall, quantity
+from pytest_servebench.objectives.slo import overall
 from pytest_servebench.plugin.option_values import run_name
 from pytest_servebench.plugin.options import Settings
 from pytest_servebench.report.comparison import change_text
+from pytest_servebench.runs.node_ids import repeat_of
 from pytest_servebench.runs.results import CaseResult, ClauseResult, Run, VerdictWord
 from pytest_servebench.runs.saved_runs import read_run
+from pytest_servebench.text.quantity import quantity
 
 _OPTION = "--servebench-baseline"
 

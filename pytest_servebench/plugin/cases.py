@@ -14,7 +14,7 @@ from pytest_servebench.plugin import judgement
 from pytest_servebench.plugin.option_values import BUFFER_SIZE, RATE, distinct, number_of
 from pytest_servebench.plugin.options import SECONDS, SECONDS_OR_NONE, Settings
 from pytest_servebench.plugin.own_fixtures import is_ours, parametrized
-from pytest_servebench.runs.node_ids import function_of
+from pytest_servebench.runs.node_ids import function_of, rate_id
 
 MARKER: Final = "servebench"
 _MARKER_KEYS: Final = ("rates", "buffer_sizes", "duration", "warmup", "timeout", "arrivals")
@@ -140,11 +140,6 @@ def given_by(node: pytest.Item) -> set[str]:
         given = marker.args[0] if marker.args else marker.kwargs["argnames"]
         names |= {name.strip() for name in (given.split(",") if isinstance(given, str) else given)}
     return names
-
-
-def rate_id(rate: float) -> str:
-    """Return a rate's part of the id, such as ``rate10`` or ``rate0.5``."""
-    return f"rate{rate:g}" if rate == float(f"{rate:g}") else f"rate{rate!r}"
 
 
 def _of_marker(

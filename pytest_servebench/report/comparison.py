@@ -18,11 +18,11 @@ from pytest_servebench.analysis.compare import (
     fails,
 )
 from pytest_servebench.objectives.gates import KINDS, LARGER_IS_BETTER, NAMES, Gate
-from pytest_servebench.objectives.slo import quantity
 from pytest_servebench.report.facts import distinct
 from pytest_servebench.report.markdown import escaped, table_head, table_row
 from pytest_servebench.runs.results import Run
 from pytest_servebench.text.numbers import INFINITE, MISSING
+from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import clean, clip, counted, joined, wrapped
 from pytest_servebench.text.tables import (
     PLAIN,

@@ -9,7 +9,6 @@ from typing import Any, Final
 from pytest_servebench.analysis.comparability import Difference, notes
 from pytest_servebench.analysis.compare import CaseComparison, Change, Comparison, fails
 from pytest_servebench.objectives.gates import KINDS, NAMES
-from pytest_servebench.objectives.slo import quantity
 from pytest_servebench.report.comparison import (
     change_text,
     conclusion,
@@ -21,6 +20,7 @@ from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.stats.ratios import Range
 from pytest_servebench.text.json_text import to_json
 from pytest_servebench.text.numbers import MISSING
+from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import clean
 
 _UNITS: Final[Mapping[str, tuple[str, float]]] = {

@@ -9,10 +9,8 @@ from typing import Protocol
 from pytest_servebench.runs.node_ids import function_of, short_labels
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult, Run, ServerInfo
-from pytest_servebench.text.numbers import plain, significant
+from pytest_servebench.text.numbers import DIGEST_LENGTH, cpu_set, plain, significant
 from pytest_servebench.text.safe import clean, counted, joined
-
-DIGEST_LENGTH = 12
 
 
 class _Titled(Protocol):
@@ -173,17 +171,6 @@ def settings_text(server: ServerInfo) -> str:
     if server.workers is not None:
         parts.append(counted(server.workers, "worker"))
     return ", ".join(parts)
-
-
-def cpu_set(cpus: Iterable[int]) -> str:
-    """Return processors as ranges, such as ``0-3,6``."""
-    ranges: list[list[int]] = []
-    for cpu in sorted(set(cpus)):
-        if ranges and cpu == ranges[-1][1] + 1:
-            ranges[-1][1] = cpu
-        else:
-            ranges.append([cpu, cpu])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges)
 
 
 def machine_text(machine: Mapping[str, object]) -> str:

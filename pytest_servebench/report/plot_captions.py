@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from pytest_servebench.report.facts import (
-    DIGEST_LENGTH,
     distinct,
     fairness_texts,
     machine_text,
@@ -20,7 +19,7 @@ from pytest_servebench.report.facts import (
 from pytest_servebench.report.figures import NAMES, percentile
 from pytest_servebench.report.plot_sweep import CPU, MEMORY, Metric
 from pytest_servebench.runs.results import CaseResult, Run
-from pytest_servebench.text.numbers import plain
+from pytest_servebench.text.numbers import DIGEST_LENGTH, plain
 from pytest_servebench.text.safe import clean
 
 _MOST_NAMES: Final = 4

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Final
+
+from pytest_servebench.runs.results import CaseResult
+
+_REPEAT: Final = re.compile(r"-repeat(\d+)-")
 
 
 def function_of(nodeid: str) -> str:
@@ -65,3 +70,20 @@ def _label(function: str, others: Iterable[str]) -> str:
 def _ends_with(function: str, label: str) -> bool:
     """Tell whether ``label`` is the whole of the last parts of ``function``."""
     return function == label or function.endswith((f"::{label}", f"/{label}"))
+
+
+def rate_id(rate: float) -> str:
+    """Return a rate's part of the id, such as ``rate10`` or ``rate0.5``."""
+    return f"rate{rate:g}" if rate == float(f"{rate:g}") else f"rate{rate!r}"
+
+
+def cell_id(case: CaseResult) -> str:
+    """Return what a case shares with the same cell of another server: its id without the kind."""
+    parts = f"-{without(cell_of(case.nodeid), [case.server.kind])}-"
+    return f"{function_of(case.nodeid)}[{_REPEAT.sub('-', parts).strip('-')}]"
+
+
+def repeat_of(case: CaseResult) -> int:
+    """Return the number of a case's repeat, as its id gives it; 1 where it has none."""
+    found = _REPEAT.search(f"-{cell_of(case.nodeid)}-")
+    return int(found[1]) if found else 1

@@ -10,9 +10,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pytest_servebench.load.device import Generator
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.runs.decoding import as_object, decode
-from pytest_servebench.runs.results import CaseResult, Generator, Resources, ServerInfo
+from pytest_servebench.runs.results import CaseResult, Resources, ServerInfo
 from pytest_servebench.stats.bootstrap import Z
 from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
 from pytest_servebench.stats.summary import PERMILLES, summarize

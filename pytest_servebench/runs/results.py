@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pytest_servebench.load.device import Generator
 from pytest_servebench.load.records import Records
 from pytest_servebench.stats.estimates import Summary
 
@@ -40,76 +41,6 @@ class Resources:
     memory_peak: float | None
     host_cpu_mean: float | None
     series: Mapping[str, list[float]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Generator:
-    """How the measuring device did, from the clock's start to the end of the drain.
-
-    What this system cannot tell is ``None``.
-
-    Attributes:
-        pacing: ``timerfd``, or the fallback's name.
-        priority: scheduling of the generator's process.
-        event_loop: ``uvloop`` or ``asyncio``.
-        cpu_seconds: processor time that it took.
-        cpu_share: the same as a share of one processor.
-        waited_seconds: time in which it could run but had no processor.
-        involuntary_switches: how often it was put off the processor.
-        throttled_seconds: time for which a CPU quota held its control group back.
-        suspended_seconds: time for which the machine was suspended.
-        stops: how often a signal stopped it.
-        longest_pause: how late it was at worst at its own regular looks at the deadlines, seconds.
-        steal: share of the machine's time that its host gave to others.
-        cpu_pressure: share of the time in which some process of the machine waited for a
-            processor (PSI); of others too, so that a busy server shows here.
-        memory_pressure: the same for memory.
-        io_pressure: the same for disks.
-        lag_idle_p99: p99 of the lag of arrivals that found a worker idle, seconds.
-        lag_busy_p99: the same of arrivals that found all workers busy.
-        unaccounted: arrivals that it never took up.
-        resent: requests that were sent again because the server had just closed a kept connection.
-        arrivals: the arrival process, such as ``"poisson"``.
-        arrivals_plausible: whether the schedule passed the checks of its arrival process.
-        dispersion: index of dispersion of the arrivals; 1 for Poisson.
-        lag1: lag-1 correlation of the gaps; 0 for Poisson.
-        reconnections: connections that it opened after the clock's start; ``None`` in older files.
-        received_bytes: of the answers' bodies; ``None`` in older files.
-        own_failures: connections that it could not open because of a limit of this machine, such as
-            ``"EMFILE"``, to how many.
-        all_workers_busy: share of the arrival window in which all workers were busy.
-        too_few_workers: whether that made requests wait or drop, though the server could have
-            answered more at once.
-    """
-
-    pacing: str
-    priority: str
-    event_loop: str
-    cpu_seconds: float
-    cpu_share: float
-    waited_seconds: float | None
-    involuntary_switches: int
-    throttled_seconds: float | None
-    suspended_seconds: float | None
-    stops: int
-    longest_pause: float
-    steal: float | None
-    cpu_pressure: float | None
-    memory_pressure: float | None
-    io_pressure: float | None
-    lag_idle_p99: float | None
-    lag_busy_p99: float | None
-    unaccounted: int
-    resent: int
-    arrivals: str
-    arrivals_plausible: bool
-    dispersion: float
-    lag1: float
-    reconnections: int | None = None
-    received_bytes: int | None = None
-    own_failures: Mapping[str, int] = field(default_factory=dict)
-    all_workers_busy: float | None = None
-    too_few_workers: bool = False
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from pytest_servebench.servers.first_prediction import (
     Judge,
     RefusedError,
 )
+from pytest_servebench.servers.no_answer import NoAnswerError
 from pytest_servebench.text.safe import clean
 
 TIMEOUT_OPTION = "--servebench-start-timeout"
@@ -142,7 +143,7 @@ class AttachedServer:
         while True:
             try:
                 answer = probe.ask(target, request, _LOOK_LIMIT)
-            except probe.NoAnswerError:
+            except NoAnswerError:
                 return  # it may take longer; what is wrong, the load will tell
             if answer.status not in _NOT_READY:
                 return

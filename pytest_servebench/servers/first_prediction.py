@@ -17,6 +17,7 @@ from pytest_servebench.load.target import Target
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
 from pytest_servebench.servers import probe
+from pytest_servebench.servers.no_answer import NoAnswerError
 from pytest_servebench.text.safe import clean
 
 LONGEST_ANSWER: Final = 60.0  # seconds for one try
@@ -131,7 +132,7 @@ class FirstPrediction:
         limit = min(left, LONGEST_ANSWER)
         try:
             answer = probe.ask(self._target, self._request, limit, most=self._most)
-        except probe.NoAnswerError as error:
+        except NoAnswerError as error:
             if error.final:
                 raise RefusedError(f"does not answer {self.asked}: {error}", http=False) from None
             return False, f"does not answer {self.asked}: {error}"

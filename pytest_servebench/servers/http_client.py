@@ -22,7 +22,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from pytest_servebench.load.target import Target, explained
 from pytest_servebench.protocols.base import Headers, HttpAnswer, HttpRequest
-from pytest_servebench.servers.probe import NoAnswerError
+from pytest_servebench.servers.no_answer import NoAnswerError
 
 _CHUNK: Final = 65_536
 _FAREWELL: Final = 1.0  # seconds for the thread to notice that its connection is gone

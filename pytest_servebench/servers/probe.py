@@ -12,19 +12,6 @@ from pytest_servebench.protocols.predictions import disagreement, excerpt
 MOST_BYTES: Final = 16 * 2**20
 
 
-class NoAnswerError(Exception):
-    """Nobody answered, or not in HTTP; the message says why.
-
-    Attributes:
-        final: whether asking again is in vain, as this is not the address of such a server.
-    """
-
-    def __init__(self, message: str, *, final: bool = False) -> None:
-        """Say why, and whether it will stay so."""
-        super().__init__(message)
-        self.final = final
-
-
 def describe(answer: HttpAnswer) -> str:
     """Return an answer's status and the beginning of its body, for an error message."""
     return f"status {answer.status}: {excerpt(answer.body)!r}"

@@ -30,7 +30,7 @@ from pytest_servebench.servers.launch import (
     with_fresh_ports,
 )
 from pytest_servebench.servers.logs import FatalLine
-from pytest_servebench.servers.probe import NoAnswerError
+from pytest_servebench.servers.no_answer import NoAnswerError
 from pytest_servebench.servers.process import ServerProcess
 from pytest_servebench.servers.savedmodel_server.repository import is_saved_model
 from pytest_servebench.system.python_child import python_child

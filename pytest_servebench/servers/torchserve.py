@@ -36,6 +36,7 @@ from pytest_servebench.servers.launch import (
     with_fresh_ports,
 )
 from pytest_servebench.servers.logs import FatalLine
+from pytest_servebench.servers.no_answer import NoAnswerError
 from pytest_servebench.servers.process import ServerProcess
 from pytest_servebench.servers.torchserve_config import config_properties, log_configuration
 from pytest_servebench.system.python_child import without_tracers
@@ -270,7 +271,7 @@ def _wait_for_workers(readiness: Readiness, port: int, served: str, key: str) ->
             return False, f"nobody listens on its management port {port}"
         try:
             answer = probe.ask(url(port), request, min(left, 10.0))
-        except probe.NoAnswerError as error:
+        except NoAnswerError as error:
             return False, f"{request.method} {request.path}: {error}"
         if answer.status != 200:
             return False, f"{request.method} {request.path}: {probe.describe(answer)}"

@@ -73,3 +73,17 @@ def percent(fraction: float | None, digits: int = 1) -> str:
 def plain(value: float) -> str:
     """Return a setting as it was given: ``10`` for 10.0, ``0.5`` for 0.5."""
     return f"{value:g}" if abs(value) < _MILLION else compact(value)
+
+
+DIGEST_LENGTH = 12
+
+
+def cpu_set(cpus: Iterable[int]) -> str:
+    """Return processors as ranges, such as ``0-3,6``."""
+    ranges: list[list[int]] = []
+    for cpu in sorted(set(cpus)):
+        if ranges and cpu == ranges[-1][1] + 1:
+            ranges[-1][1] = cpu
+        else:
+            ranges.append([cpu, cpu])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges)

@@ -136,7 +136,7 @@ def test_every_fixture_is_in_the_reference(site: Path) -> None:
 
 
 def test_every_kind_of_object_in_the_schema_has_a_table(html: dict[Path, Html], site: Path) -> None:
-    path = Path(inspect.getfile(pytest_servebench)).parent / "schema" / "run-1.schema.json"
+    path = Path(inspect.getfile(pytest_servebench)).parent / "runs" / "run-1.schema.json"
     kinds = json.loads(path.read_text())["$defs"]
     assert {f"json-{name}" for name in ("run", *kinds)} <= html[
         site / "reference" / "json.html"

@@ -9,18 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pytest_servebench.load.device import Generator
 from pytest_servebench.report.attention import attention_lines
 from pytest_servebench.report.markdown import markdown
 from pytest_servebench.report.summary_text import summary_text
 from pytest_servebench.report.terminal import report_lines, write_tables
-from pytest_servebench.runs.results import (
-    CaseResult,
-    Generator,
-    Resources,
-    Run,
-    ServerDeath,
-    ServerInfo,
-)
+from pytest_servebench.runs.results import CaseResult, Resources, Run, ServerDeath, ServerInfo
 from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
 from pytest_servebench.text.safe import display_width
 from pytest_servebench.text.tables import Line, plain_text

@@ -25,6 +25,7 @@ from pytest_servebench.model import ServedModel
 from pytest_servebench.servers import launch, ports, probe
 from pytest_servebench.servers.base import RunningServer, ServerSettings
 from pytest_servebench.servers.first_prediction import check_mismatch
+from pytest_servebench.servers.no_answer import NoAnswerError
 from pytest_servebench.servers.tensorflow_serving import TensorFlowServing, check_saved_model
 
 from .conftest import make_program
@@ -238,7 +239,7 @@ def test_a_chatty_server_is_not_blocked_by_its_log(start: Start) -> None:
 
 def test_dies_under_load(start: Start, model: ServedModel) -> None:
     server = start("aborts-later")
-    with pytest.raises(probe.NoAnswerError):
+    with pytest.raises(NoAnswerError):
         probe.ask(server.base_url, server.protocol.request(model.inputs[0]), 10)
 
     def died() -> bool:

@@ -9,16 +9,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pytest_servebench.analysis.evaluation import Evaluation, cell_id
+from pytest_servebench.analysis.evaluation import Evaluation
 from pytest_servebench.analysis.recommendation import Compared
-from pytest_servebench.objectives.slo import quantity
 from pytest_servebench.objectives.slo_grammar import METRICS
 from pytest_servebench.report.facts import server_titles
 from pytest_servebench.report.figures import percentile
 from pytest_servebench.report.page.variants import variants
+from pytest_servebench.runs.node_ids import cell_id
 from pytest_servebench.runs.results import CaseResult, ServerDeath
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.text.numbers import plain
+from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import abridged, clean, counted, joined
 
 _EVIDENCE: Final = ("p50", "p99", "p95", "throughput", "success_rate", "cpu", "memory")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from pytest_servebench.objectives.gates import KINDS, LARGER_IS_BETTER
-from pytest_servebench.objectives.slo import quantity
 from pytest_servebench.objectives.slo_grammar import METRICS
 from pytest_servebench.report.page.axes import Axis, linear, logarithmic
 from pytest_servebench.runs.results import ClauseResult
 from pytest_servebench.text.numbers import MISSING
+from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import clean
 
 _BAR: Final = 240  # width of a clause's drawing

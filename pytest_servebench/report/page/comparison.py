@@ -20,7 +20,6 @@ from pytest_servebench.analysis.compare import (
     fails,
 )
 from pytest_servebench.objectives.gates import KINDS, LARGER_IS_BETTER, NAMES, Gate
-from pytest_servebench.objectives.slo import quantity
 from pytest_servebench.report.comparison import (
     change_text,
     conclusion,
@@ -38,6 +37,7 @@ from pytest_servebench.report.page import axes
 from pytest_servebench.report.page.chart import Chart
 from pytest_servebench.report.page.comparison_charts import overlay
 from pytest_servebench.runs.results import Run
+from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import clean, joined
 
 Found = tuple[Comparison, Sequence[Difference], Sequence[Difference]]

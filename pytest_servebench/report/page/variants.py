@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from pytest_servebench.analysis.evaluation import repeat_of
-from pytest_servebench.plugin.cases import rate_id
 from pytest_servebench.report.facts import test_id, test_labels
-from pytest_servebench.runs.node_ids import cell_of, without
+from pytest_servebench.runs.node_ids import cell_of, rate_id, repeat_of, without
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.text.safe import abridged, clean

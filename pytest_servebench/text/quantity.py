@@ -1,0 +1,39 @@
+"""Values with their units, for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final, Literal
+
+Kind = Literal["latency", "throughput", "share", "cpu", "memory"]
+
+_SCALES: Final[Mapping[Kind, Callable[[float], tuple[float, str]]]] = MappingProxyType(
+    {
+        "latency": lambda size: (
+            (1e6, " µs") if size < 1e-3 else (1e3, " ms") if size < 1 else (1.0, " s")
+        ),
+        "throughput": lambda size: (1.0, "/s"),  # noqa: ARG005
+        "share": lambda size: (100.0, " %"),  # noqa: ARG005
+        "cpu": lambda size: (1.0, " %"),  # noqa: ARG005
+        "memory": lambda size: (1e-9, " GB") if size >= 1e9 else (1e-6, " MB"),
+    }
+)
+
+
+def quantity(kind: Kind, value: float, digits: int = 3) -> str:
+    """Return a value with a unit for people, such as ``12.3 ms``."""
+    if math.isinf(value):
+        return "infinite"
+    factor, unit = _SCALES[kind](abs(value))
+    return f"{trimmed(value * factor, digits)}{unit}"
+
+
+def trimmed(value: float, digits: int = 3) -> str:
+    """Return ``value`` with at most ``digits`` significant digits, and no zeros at its end."""
+    if value == 0:
+        return "0"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    text = f"{value:.{max(0, min(decimals, 9))}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

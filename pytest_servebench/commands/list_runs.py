@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Final
 
 from pytest_servebench.commands.arguments import add_results, results_of
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     runs = runs_in(results)
     if not runs:
         print(f"{results}/ holds no saved runs.")
-    rows = [_row(one, one.heading, last=one == runs[-1]) for one in runs if one.heading is not None]
+    rows = [_row(one, one.heading, last=one is runs[-1]) for one in runs if one.heading is not None]
     for text in _table(rows) if rows else ():
         print(text)
     for one in runs:
@@ -74,19 +74,20 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _row(saved: SavedRun, heading: Heading, *, last: bool) -> list[Cell]:
-    counts = Counter(case.verdict for case in heading.cases)
+    verdicts = [case.verdict for case in heading.cases]
     names = [*saved.names, *([LATEST] if last else [])]
     return [
         Cell(clean(saved.path.parent.name)),
         Cell(date_text(heading.started)),
         Cell(str(len(heading.cases))),
-        *(Cell(str(counts[word] or "-")) for word in _VERDICTS),
+        *(Cell(str(verdicts.count(word) or "-")) for word in _VERDICTS),
         Cell(joined(server_titles(heading.cases).values())),
         Cell(clean(", ".join(names))),
     ]
 
 
-def _table(rows: Sequence[list[Cell]]) -> list[str]:
+def _table(rows: Sequence[list[Cell]]) -> Iterable[str]:
     layout = lay_out(_COLUMNS, rows, _ANY_WIDTH)
-    lines = [*heading_lines(_COLUMNS, layout), *(row_line(_COLUMNS, row, layout) for row in rows)]
-    return [plain_text(parts) for parts in lines]
+    headings = heading_lines(_COLUMNS, layout)
+    lines = chain(headings, (row_line(_COLUMNS, row, layout) for row in rows))
+    return map(plain_text, lines)

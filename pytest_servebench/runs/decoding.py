@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -31,26 +31,28 @@ def decode(kind: type[T], data: object, where: str = "") -> T:
         ValueError: a field is missing or has a wrong value; the message names it.
     """
     given = as_object(data, where)
+    before = f"{where}." if where else ""
     values = {}
-    for name, (hint, required) in _fields(kind).items():  # type: ignore[arg-type]
+    for name, read, required in _fields(kind):  # type: ignore[arg-type]
         if name in given:
-            values[name] = _value(hint, given[name], f"{where}.{name}" if where else name)
+            values[name] = read(given[name], before + name)
         elif required:
-            raise ValueError(f"{where}.{name} is missing" if where else f"{name} is missing")
+            raise ValueError(f"{before}{name} is missing")
     return kind(**values)
 
 
 @cache
-def _fields(kind: Any) -> Mapping[str, tuple[Any, bool]]:
-    """Return the type of each field, and whether it must be given: slow to look up."""
+def _fields(kind: Any) -> Sequence[tuple[str, Callable[[Any, str], Any], bool]]:
+    """Return each field's name, what reads its values, and whether it must be given."""
     hints = get_type_hints(kind)
-    return {
-        one.name: (
-            hints[one.name],
+    return [
+        (
+            one.name,
+            _reader(hints[one.name]),
             one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING,
         )
         for one in dataclasses.fields(kind)
-    }
+    ]
 
 
 def as_object(data: object, where: str) -> Mapping[str, Any]:
@@ -64,27 +66,44 @@ def as_object(data: object, where: str) -> Mapping[str, Any]:
     return data
 
 
-def _value(hint: Any, data: Any, where: str) -> Any:
+@cache
+def _reader(hint: Any) -> Callable[[Any, str], Any]:
+    """Return what reads values of a type, given where they stand: types are slow to look at."""
+    read: Callable[..., Any] = partial(_scalar, hint)
+    origin, arguments = get_origin(hint), get_args(hint)
     if dataclasses.is_dataclass(hint):
         assert isinstance(hint, type)
-        return decode(hint, data, where)
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return _one_of(arguments, data, where)
-    if origin in (Union, types.UnionType):
+        read = partial(decode, hint)
+    elif origin is Literal:
+        read = partial(_one_of, arguments)
+    elif origin in (Union, types.UnionType):
         (other,) = (one for one in arguments if one is not type(None))
-        return None if data is None else _value(other, data, where)
-    if origin in (tuple, list):
-        if not isinstance(data, list):
-            raise _wrong(where, "a list", data)
-        items = [_value(arguments[0], one, f"{where}[{i}]") for i, one in enumerate(data)]
-        return tuple(items) if origin is tuple else items
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return {
-            key: _value(arguments[1], one, f"{where}.{key}")
-            for key, one in as_object(data, where).items()
-        }
-    return data if hint is Any else _scalar(hint, data, where)
+        read = partial(_optional, _reader(other))
+    elif origin in (tuple, list):
+        read = partial(_items, origin, _reader(arguments[0]))
+    elif isinstance(origin, type) and issubclass(origin, Mapping):
+        read = partial(_mapping, _reader(arguments[1]))
+    elif hint is Any:
+        read = _anything
+    return read
+
+
+def _anything(data: Any, _: str) -> Any:
+    return data
+
+
+def _optional(read: Callable[[Any, str], Any], data: Any, where: str) -> Any:
+    return None if data is None else read(data, where)
+
+
+def _items(kind: type, read: Callable[[Any, str], Any], data: Any, where: str) -> Any:
+    if not isinstance(data, list):
+        raise _wrong(where, "a list", data)
+    return kind([read(one, f"{where}[{index}]") for index, one in enumerate(data)])
+
+
+def _mapping(read: Callable[[Any, str], Any], data: Any, where: str) -> Mapping[str, Any]:
+    return {key: read(one, f"{where}.{key}") for key, one in as_object(data, where).items()}
 
 
 def _one_of(choices: Sequence[Any], data: Any, where: str) -> Any:

@@ -31,7 +31,7 @@ _ZONES: Final = timedelta(hours=26)  # between the clocks of the farthest time z
 _STAMP: Final = re.compile(r"\d{8}-\d{6}")  # of a run's directory, in local time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SavedRun:
     """A run in a directory of results.
 
@@ -147,12 +147,12 @@ def _offer(name: str, results: Path) -> str:
 
 def _directories(results: Path) -> list[Path]:
     try:
-        found = [Path(one.path) for one in os.scandir(results) if one.is_dir()]
+        found = sorted((one.name, one.path) for one in os.scandir(results) if one.is_dir())
     except OSError as error:
         raise SavedRunError(
             f"{str(results)!r}: {error.strerror}. Give the directory of results by --results."
         ) from error
-    return sorted(one for one in found if (one / RUN_FILE).is_file())
+    return [one for _, path in found if ((one := Path(path)) / RUN_FILE).is_file()]
 
 
 def runs_in(results: Path) -> list[SavedRun]:
@@ -186,7 +186,7 @@ def _runs(directories: Sequence[Path]) -> list[SavedRun]:
 
 
 def _saved_run(heading: Heading | None, problem: str, paths: Sequence[Path]) -> SavedRun:
-    own = min(paths, key=lambda one: _rank(one, heading))
+    own = min(paths, key=lambda one: _rank(one, heading)) if len(paths) > 1 else paths[0]
     names = sorted(one.name for one in paths if one != own and one.name != LATEST)
     return SavedRun(own / RUN_FILE, tuple(names), heading, problem)
 
@@ -201,9 +201,9 @@ def directories_without_run(results: Path) -> list[Path]:
     """Return the directories of sessions that have left logs or records and no run, by name."""
     return sorted(
         one
-        for one in results.iterdir()
-        if not one.is_symlink()
-        and not (one / RUN_FILE).exists()
+        for entry in os.scandir(results)
+        if not entry.is_symlink()
+        and not ((one := Path(entry.path)) / RUN_FILE).exists()
         and ((one / "servers").is_dir() or (one / "records").is_dir())
     )
 

@@ -159,7 +159,8 @@ def _of_url(url: str) -> Iterator[tuple[str, int]]:
 
 def redact(text: str) -> str:
     """Return ``text`` with each secret replaced, and what is left of one that was cut off."""
-    secrets = _secrets.within(text)
+    if not (secrets := _secrets.within(text)):
+        return text
     for secret in secrets:  # all of them whole, before any of them in part
         if len(secret) >= _WITHIN_WORDS:
             text = text.replace(secret, HIDDEN)

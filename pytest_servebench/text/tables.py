@@ -17,12 +17,12 @@ PLAIN: Markup = {}
 SHORTEST_NAME = 13  # of a column that shrinks
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """A text and how it is coloured."""
 
     text: str
-    markup: Markup = field(default_factory=dict)
+    markup: Markup = field(default_factory=lambda: PLAIN)  # one for all
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import Final
 
@@ -41,6 +43,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_results(parser, "directory of results")
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Collect no garbage: thousands of runs set the collector off as often, and make no cycles."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_uncollected()
 def run(options: argparse.Namespace) -> int:
     """Print one line for each run; one that cannot be read says why.
 

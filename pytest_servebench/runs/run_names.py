@@ -186,8 +186,8 @@ def _runs(directories: Sequence[Path]) -> list[SavedRun]:
 
 
 def _saved_run(heading: Heading | None, problem: str, paths: Sequence[Path]) -> SavedRun:
-    own = min(paths, key=lambda one: _rank(one, heading)) if len(paths) > 1 else paths[0]
-    names = sorted(one.name for one in paths if one != own and one.name != LATEST)
+    own, *others = sorted(paths, key=lambda one: _rank(one, heading)) if len(paths) > 1 else paths
+    names = sorted(one.name for one in others if one.name != LATEST)
     return SavedRun(own / RUN_FILE, tuple(names), heading, problem)
 
 

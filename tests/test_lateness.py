@@ -262,9 +262,9 @@ class Noise:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, spoils: int, how: str = "all") -> None:
         self.seeds: list[int] = []
 
-        def noisy(load: Any, *arguments: Any) -> CaseResult:
-            self.seeds.append(load.seed)
-            result = run_case(load, *arguments)
+        def noisy(case: Any, *arguments: Any) -> CaseResult:
+            self.seeds.append(case.load.seed)
+            result = run_case(case, *arguments)
             if len(self.seeds) > spoils:
                 return result
             if how == "all":

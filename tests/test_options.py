@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -40,8 +41,8 @@ VALUES = st.recursive(
         ("servebench_rates = ['1,2', '3']", "rates", (1.0, 2.0, 3.0)),
         ("servebench_buffer_sizes = [0]", "buffer_sizes", (0,)),
         ("servebench_servers = ['a', 'b']", "servers", ("a", "b")),
-        ("servebench_duration = 2.5", "duration", 2.5),
-        ("servebench_timeout = '300ms'", "timeout", 0.3),
+        ("servebench_duration = 2.5", "load.duration", 2.5),
+        ("servebench_timeout = '300ms'", "load.timeout", 0.3),
         ("servebench_plots = false", "plots", False),
         ("servebench_page = 0", "page", False),
         ("servebench_interleave = true", "interleave", True),
@@ -55,7 +56,7 @@ def test_values_may_have_the_types_of_toml(
     pytester: pytest.Pytester, file: str, table: str, line: str, name: str, value: object
 ) -> None:
     (pytester.path / file).write_text(f"{table}\n{line}\n")
-    assert getattr(read_settings(pytester.parseconfig()), name) == value
+    assert attrgetter(name)(read_settings(pytester.parseconfig())) == value
 
 
 def test_a_list_may_have_a_line_for_each_value(pytester: pytest.Pytester) -> None:
@@ -105,7 +106,7 @@ def test_the_command_line_comes_before_types_of_toml(
     (pytester.path / file).write_text(f"{table}\nservebench_rates = [1]\nservebench_seed = 5\n")
     config = pytester.parseconfig("--servebench-rates=2", "-o", "servebench_seed=6")
     settings = read_settings(config)
-    assert (settings.rates, settings.seed) == ((2.0,), 6)
+    assert (settings.rates, settings.load.seed) == ((2.0,), 6)
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)

@@ -26,12 +26,12 @@ class Terms:
     """What holds for every connection of a run.
 
     Attributes:
-        keep: whether it is kept after an answer, if the server keeps it.
+        keep_alive: whether it is kept after an answer, if the server keeps it.
         max_headers: bytes of an answer's status line and headers, beyond which it is given up.
         max_body: bytes of an answer's body, beyond which it is given up.
     """
 
-    keep: bool = True
+    keep_alive: bool = True
     max_headers: int = 64 * 2**10
     max_body: int = 16 * 2**20
 
@@ -289,7 +289,7 @@ class Connection(asyncio.Protocol):
         else:
             self._complete = True
             # Asked here: the parser forgets the answer's head when this returns.
-            self._keep = self._terms.keep and self._parser.should_keep_alive()
+            self._keep = self._terms.keep_alive and self._parser.should_keep_alive()
 
 
 def head_of(beginning: bytes) -> bytes:

@@ -55,6 +55,10 @@ class LoadResult:
     unread: Mapping[int, float] = field(default_factory=dict)
 
 
+Runner = Callable[[LoadSpec, Callable[[RecordStore], None]], LoadResult]
+"""Makes a load, and calls back with its live records; see :func:`run_load`."""
+
+
 def run_load(spec: LoadSpec, watch: Callable[[RecordStore], None] = lambda _: None) -> LoadResult:
     """Make the load of ``spec`` from a child process and wait for its end.
 

@@ -14,16 +14,12 @@ from pytest_servebench.load.target import Target
 from pytest_servebench.load.tls import Tls
 
 
-@dataclass(frozen=True)
-class LoadSpec:
-    """One run of open-loop load against one server.
+@dataclass(frozen=True, kw_only=True)
+class LoadSettings:
+    """What a user sets for the loads of all cases.
 
     Attributes:
-        target: where to connect.
-        requests: complete HTTP/1.1 requests, from which each arrival takes one at random.
-        rate: arrivals a second, as ``arrivals`` understands it.
         duration: length of the arrival window in seconds.
-        buffer_size: requests that may wait while all workers are busy.
         workers: connections, each with one request at a time.
         arrivals: the process that the arrival times come from.
         seed: seed of the arrivals and of the choice of requests.
@@ -35,11 +31,7 @@ class LoadSpec:
         terms: what holds for every connection.
     """
 
-    target: Target
-    requests: tuple[bytes, ...] = field(repr=False)
-    rate: float
     duration: float
-    buffer_size: int
     workers: int
     arrivals: ArrivalProcess = field(default_factory=Poisson)
     seed: int = 0
@@ -49,6 +41,28 @@ class LoadSpec:
     samples: int = 64
     priority: str = "auto"
     terms: Terms = field(default_factory=Terms)
+
+    def shared_with(self, kind: type[Any]) -> dict[str, Any]:
+        """Return the values of the fields that a dataclass has of the same names."""
+        names = {item.name for item in fields(kind)} & {item.name for item in fields(self)}
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadSpec(LoadSettings):
+    """One run of open-loop load against one server.
+
+    Attributes:
+        target: where to connect.
+        requests: complete HTTP/1.1 requests, from which each arrival takes one at random.
+        rate: arrivals a second, as ``arrivals`` understands it.
+        buffer_size: requests that may wait while all workers are busy.
+    """
+
+    target: Target
+    requests: tuple[bytes, ...] = field(repr=False)
+    rate: float
+    buffer_size: int
 
     def to_json(self) -> str:
         """Return the specification as JSON text."""

@@ -55,6 +55,16 @@ class Traffic:
     source: str
     digest: str
 
+    def prepared(
+        self, protocol: PredictionProtocol, target: Target, *, keep_alive: bool
+    ) -> tuple[bytes, ...]:
+        """Return what goes over the connection for each of the requests."""
+        # A protocol of others need not know of any.
+        authorization = getattr(protocol, "authorization", ())
+        return tuple(
+            request_bytes(one, target, authorization, keep=keep_alive) for one in self.requests
+        )
+
     def checked_by(self, further: AnswerCheck) -> Traffic:
         """Return the same traffic with one more check of its answers."""
 

@@ -12,7 +12,7 @@ import pytest
 from pytest_servebench.errors import InvalidMeasurementError, OptionError, ServebenchError
 from pytest_servebench.load.arrival_forms import parse_arrivals
 from pytest_servebench.load.arrivals import ArrivalProcess
-from pytest_servebench.load.connection import Terms
+from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
 from pytest_servebench.measure import traffic
 from pytest_servebench.measure.case_runner import Case, run_case
@@ -145,11 +145,12 @@ class PoissonLoad:
                     f"poisson_load(server, name={name!r}): {server.kind} has a name; leave it out, "
                     "it is for a server that is given by URL."
                 )
-            if (why := event_loops.blocked(Target.parse(server.base_url))) is not None:
+            target = Target.parse(server.base_url, session.settings.server.tls)
+            if (why := event_loops.blocked(target)) is not None:
                 raise OptionError(why)
             sent = self._traffic(server, requests, check)
-            case = self._case(arrivals)
-            if isinstance(server, AttachedServer) and case.warmup > 0:  # which sends it anyway
+            case = self._case(server, target, sent, arrivals)
+            if isinstance(server, AttachedServer) and case.load.warmup > 0:  # which sends it anyway
                 server.await_loaded(sent.requests[0], session.settings.server.tls)
             result = self._measured(case, server, sent)
         except ServebenchError as error:
@@ -207,28 +208,33 @@ class PoissonLoad:
         judged = judgement.judge_case(result, self._item, session.settings)
         return session.against_baseline(judged)
 
-    def _case(self, arrivals: ArrivalProcess | str | None) -> Case:
+    def _case(
+        self,
+        server: RunningServer,
+        target: Target,
+        sent: Traffic,
+        arrivals: ArrivalProcess | str | None,
+    ) -> Case:
         item = self._item
         settings = session_of(item.config).settings
-        return Case(
-            name=item.name,
-            nodeid=item.nodeid,
+        load = settings.load
+        load = dataclasses.replace(
+            load,
+            duration=marked_seconds(item, "duration", load.duration),
+            warmup=marked_seconds(item, "warmup", load.warmup),
+            timeout=marked_seconds(item, "timeout", load.timeout),
+            arrivals=self._arrivals(arrivals) or load.arrivals,
+            # Other arrivals in each repeat, and the same ones for every server.
+            seed=load.seed + self.repeat - 1,
+        )
+        spec = LoadSpec(
+            **load.shared_with(LoadSpec),
+            target=target,
+            requests=sent.prepared(server.protocol, target, keep_alive=load.terms.keep_alive),
             rate=self.rate,
             buffer_size=self.buffer_size,
-            duration=marked_seconds(item, "duration", settings.duration),
-            workers=settings.worker_threads,
-            warmup=marked_seconds(item, "warmup", settings.warmup),
-            timeout=marked_seconds(item, "timeout", settings.timeout),
-            drain=settings.drain,
-            arrivals=self._arrivals(arrivals) or settings.arrivals,
-            # Other arrivals in each repeat, and the same ones for every server.
-            seed=settings.seed + self.repeat - 1,
-            priority=settings.priority,
-            max_lag=settings.max_lag,
-            samples=settings.check_answers,
-            tls=settings.server.tls,
-            terms=Terms(settings.keep_alive, settings.max_headers, settings.server.max_body),
         )
+        return Case(item.name, item.nodeid, spec, settings.max_lag)
 
     def _arrivals(self, given: ArrivalProcess | str | None) -> ArrivalProcess | None:
         where = "poisson_load(arrivals=…)"

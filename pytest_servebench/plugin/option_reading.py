@@ -19,6 +19,8 @@ import pytest
 from pytest_servebench.errors import OptionError
 from pytest_servebench.load.arrival_forms import parse_arrivals
 from pytest_servebench.load.arrivals import ArrivalProcess
+from pytest_servebench.load.connection import Terms
+from pytest_servebench.load.spec import LoadSettings
 from pytest_servebench.load.tls import Tls
 from pytest_servebench.plugin.options import OPTIONS, TOKEN_VARIABLE, Option, Settings
 from pytest_servebench.servers.base import ServerSettings
@@ -56,14 +58,19 @@ def read_settings(config: pytest.Config) -> Settings:
         max_body=values.pop("max_body"),
         torchserve_token=_token(),
     )
+    terms = Terms(values.pop("keep_alive"), values.pop("max_headers"), server.max_body)
+    workers, samples = values.pop("worker_threads"), values.pop("check_answers")
+    values["arrivals"] = _arrivals(values["arrivals"], config)
+    names = [item.name for item in fields(LoadSettings) if item.name in values]
+    load = LoadSettings(
+        workers=workers, samples=samples, terms=terms, **{name: values.pop(name) for name in names}
+    )
     values["max_lag"] /= 1000
     markdown = values["markdown"]
     values["markdown"] = config.invocation_params.dir / markdown if markdown else None
-    values["arrivals"] = _arrivals(values["arrivals"], config)
     values["results"] = config.rootpath / values["results"]
     values["slos"], values["gates"] = values.pop("slo"), values.pop("max_regression")
-    assert set(values) | {"server"} == {item.name for item in fields(Settings)}
-    return Settings(**values, server=server)
+    return Settings(**values, load=load, server=server)
 
 
 def read_option(config: pytest.Config, name: str) -> Any:

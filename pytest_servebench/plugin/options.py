@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import pytest
 
 from pytest_servebench.analysis.comparability import ALLOWABLE
-from pytest_servebench.load.arrivals import ArrivalProcess
+from pytest_servebench.load.spec import LoadSettings
 from pytest_servebench.objectives.gates import Gate, parse_gates
 from pytest_servebench.objectives.slo import Clause, parse_slo
 from pytest_servebench.plugin.option_values import (
@@ -42,21 +42,11 @@ class Settings:
         servers: names of the kinds to load, in order.
         rates: offered arrivals a second, each a case.
         buffer_sizes: requests that may wait, each a case.
-        duration: length of a case's arrival window, seconds.
-        worker_threads: connections of the generator, each with one request at a time.
-        warmup: seconds of closed-loop requests before each case.
-        timeout: seconds until a sent request is given up.
-        drain: seconds after the window in which started requests may still end.
-        arrivals: the process that the arrival times come from.
-        seed: seed of the schedules; each repeat has the next one.
+        load: what holds for the loads of all cases; each repeat has the next seed.
         repeats: how often each case is run.
         interleave: whether the servers take turns, case by case, all of them running.
-        priority: scheduling of the generator.
-        keep_alive: whether connections are kept, where the server keeps them.
-        max_headers: bytes that an answer's status line and headers may have.
         max_lag: lateness of the generator, seconds, beyond which an arrival is late.
         retries: how often a case is measured again whose measurement is invalid.
-        check_answers: how many answers of each case are looked into.
         slos: clauses that every case must meet, beside those of its own marker.
         on_inconclusive: what becomes of a test whose SLOs cannot be decided.
         baseline: saved run that cases are held to; empty for none.
@@ -76,21 +66,11 @@ class Settings:
     servers: tuple[str, ...]
     rates: tuple[float, ...]
     buffer_sizes: tuple[int, ...]
-    duration: float
-    worker_threads: int
-    warmup: float
-    timeout: float
-    drain: float
-    arrivals: ArrivalProcess
-    seed: int
+    load: LoadSettings
     repeats: int
     interleave: bool
-    priority: str
-    keep_alive: bool
-    max_headers: int
     max_lag: float
     retries: int
-    check_answers: int
     slos: tuple[Clause, ...]
     on_inconclusive: InconclusivePolicy
     baseline: str

@@ -344,7 +344,7 @@ def test_a_new_connection_for_each_request(warmup: float) -> None:
             link.sendall(OK)
 
     with serving(behave) as port:
-        result = load(port, terms=Terms(keep=False), warmup=warmup)
+        result = load(port, terms=Terms(keep_alive=False), warmup=warmup)
     assert_all(result, "ok")
     assert result.connections == len(result.records)
     assert set(asked) <= {0, 1}  # none for one that the warm-up's end came before

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from pytest_servebench._version import __version__
+from pytest_servebench._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from pytest_servebench.errors import (
@@ -55,7 +55,6 @@ __all__ = [
     "ServerSettings",
     "Steps",
     "Trace",
-    "__version__",
 ]
 
 _HOMES = {

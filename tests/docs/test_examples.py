@@ -128,20 +128,15 @@ def test_requests_to_any_server(pytester: pytest.Pytester, tmp_path: Path, name:
     assert result.parseoutcomes()["passed"] >= 1
 
 
-def test_the_readme_loads_anything_that_speaks_http(
-    pytester: pytest.Pytester, tmp_path: Path
-) -> None:
-    (block,) = (
-        one for one in _PYTHON if one.page == ROOT / "README.md" and "check=check" in one.text
-    )
+def test_the_readmes_first_test(pytester: pytest.Pytester, tmp_path: Path) -> None:
+    (block,) = (one for one in _PYTHON if one.page == ROOT / "README.md" and "PROMPTS" in one.text)
     with example_server(tmp_path) as port:
-        # The tutorial's server stands in for one that chats.
-        text = block.text.replace(":8000", f":{port}").replace('b"choices"', 'b"class"')
+        # The tutorial's server stands in for one that chats, and two seconds for two minutes.
+        text = block.text.replace(":8000", f":{port}").replace("rates=[2, 5]", "rates=[20]")
+        text = text.replace("duration=60", "duration=2")
         (pytester.path / str(block.file)).write_text(text)
-        result = pytester.runpytest_inprocess(
-            "--servebench-rates=30", "--servebench-buffer-sizes=10", *SHORT, str(block.file)
-        )
-    result.assert_outcomes(passed=1)
+        result = pytester.runpytest_inprocess(*SHORT, str(block.file))
+    assert result.parseoutcomes()["passed"] == 1, result.outlines
 
 
 def test_a_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

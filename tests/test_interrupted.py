@@ -18,6 +18,7 @@ import pytest
 
 from pytest_servebench.runs.saved_runs import read_run
 from tests.interrupted_suite import BEFORE_ANY_CASE, STAGES
+from tests.processes import GENERATOR, command_line
 
 ROOT = Path(__file__).parent.parent
 GONE_WITHIN = 5.0  # seconds
@@ -30,13 +31,6 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
             return True
         time.sleep(0.05)
     return condition()
-
-
-def command_line(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:  # it ended in the meantime
-        return ""
 
 
 def ports_of(processes: list[psutil.Process]) -> set[int]:
@@ -163,7 +157,7 @@ def test_nothing_is_left(kind: str, signal_: signal.Signals, tmp_path: Path) -> 
 
     def generator_runs() -> bool:
         return any(
-            "pytest_servebench.load.generator" in command_line(child)
+            GENERATOR in command_line(child)
             for child in psutil.Process(run.pid).children(recursive=True)
         )
 

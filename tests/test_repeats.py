@@ -75,14 +75,13 @@ def test_interleaved_servers_are_started_once_and_stopped(
     result = run_bench(
         "--servebench-servers=toy,toy2", "--servebench-repeats=3", "--servebench-interleave",
         conftest="""
-        import psutil
+        from tests.processes import children_with
         from tests.toy import PROGRAM
 
         pids = {}
 
         def toys():
-            children = psutil.Process().children(True)
-            return tuple(sorted(p.pid for p in children if str(PROGRAM) in p.cmdline()))
+            return tuple(sorted(toy.pid for toy in children_with(str(PROGRAM))))
 
         def pytest_servebench_case_finished(config, result):
             pids.setdefault(result.server.kind, []).append(toys())

@@ -7,12 +7,12 @@ import sys
 import threading
 from pathlib import Path
 
-import psutil
 import pytest
 
 from pytest_servebench.load.target import Target
 from pytest_servebench.plugin import event_loops
 from tests.conftest import RunBench
+from tests.processes import GENERATOR, children_with
 from tests.test_own_requests import saved_case
 
 IN_A_LOOP = """
@@ -149,8 +149,7 @@ def test_a_load_that_its_test_does_not_wait_for_is_ended(
     result.assert_outcomes(failed=1, passed=1, warnings=None)
     assert "in a thread of its own" in result.stdout.str()
     assert not list(pytester.path.glob("servebench_results/2*/run.json"))
-    children = psutil.Process().children(recursive=True)
-    assert not [one for one in children if "pytest_servebench.load.generator" in one.cmdline()]
+    assert not children_with(GENERATOR)
 
 
 def test_a_fixture_may_wait_for_its_load_when_it_ends(

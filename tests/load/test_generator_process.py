@@ -30,6 +30,7 @@ from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
 from tests.conftest import RunBench
 from tests.load.test_misbehaving import OK, REQUEST, always, serving
+from tests.processes import GENERATOR, children_with
 
 SPEC = LoadSpec(
     target=Target("127.0.0.1", 9), requests=(REQUEST,), rate=200.0, duration=60.0, buffer_size=50,
@@ -39,13 +40,8 @@ SPEC = LoadSpec(
 
 def generator() -> psutil.Process:
     """Return the one child of this process that makes load."""
-    found = [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if "pytest_servebench.load.generator" in process.cmdline()
-    ]
-    assert len(found) == 1
-    return found[0]
+    (process,) = children_with(GENERATOR)
+    return process
 
 
 def killing(number: signal.Signals, after: int) -> Callable[[RecordStore], None]:

@@ -23,6 +23,7 @@ from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.validity import invalid_reason, lag_p99
 from tests.load.test_misbehaving import OK, REQUEST, always, read_request, serving
+from tests.processes import GENERATOR, children_with
 from tests.simulated import calm_generator
 
 MAX_LAG = 0.010
@@ -197,11 +198,7 @@ def load(port: int, watch: Callable[[RecordStore], None] = lambda _: None) -> Lo
 
 
 def generator_process() -> psutil.Process:
-    return next(
-        child
-        for child in psutil.Process().children()
-        if "pytest_servebench.load.generator" in " ".join(child.cmdline())
-    )
+    return children_with(GENERATOR)[0]
 
 
 def verdict(result: LoadResult) -> str | None:

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_servebench.errors import BadResponseError, OptionError
 from pytest_servebench.load.target import Target
-from pytest_servebench.measure.traffic import of_requests, request_bytes
+from pytest_servebench.measure.traffic import of_requests
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.protocols.torchserve import TorchServeRest
 from pytest_servebench.servers.ports import free_ports
@@ -518,24 +518,24 @@ def test_a_server_gets_the_key_that_it_wants_of_every_request() -> None:
     key = TorchServeRest("m", "k3y-of-the-server").authorization
     target = Target("h", 1)
     bare = HttpRequest("POST", "/p", (("X-A", "b"),))
-    assert b"\r\nAuthorization: Bearer k3y-of-the-server\r\n" in request_bytes(bare, target, key)
+    assert b"\r\nAuthorization: Bearer k3y-of-the-server\r\n" in bare.prepared(target, key)
     own = HttpRequest("POST", "/p", (("authorization", "Bearer of-the-test"),))
-    sent = request_bytes(own, target, key)
+    sent = own.prepared(target, key)
     assert sent.lower().count(b"authorization:") == 1
     assert b"of-the-test" in sent
     assert TorchServeRest("m").authorization == ()
 
 
-def test_request_bytes() -> None:
+def test_a_prepared_request() -> None:
     request = HttpRequest("POST", "/p", (("Accept", "*/*"),), b"body")
-    assert request_bytes(request, Target("h", 1)) == (
+    assert request.prepared(Target("h", 1)) == (
         b"POST /p HTTP/1.1\r\nHost: h:1\r\nAccept: */*\r\nContent-Length: 4\r\n\r\nbody"
     )
     own_host = HttpRequest("GET", "/", (("host", "other"),))
-    assert request_bytes(own_host, Target("h", 1)) == (
+    assert own_host.prepared(Target("h", 1)) == (
         b"GET / HTTP/1.1\r\nhost: other\r\nContent-Length: 0\r\n\r\n"
     )
-    below = request_bytes(HttpRequest("GET", "/x?y"), Target("h", 1, path="/a/b"))
+    below = HttpRequest("GET", "/x?y").prepared(Target("h", 1, path="/a/b"))
     assert below.startswith(b"GET /a/b/x?y HTTP/1.1\r\nHost: h:1\r\n")
 
 

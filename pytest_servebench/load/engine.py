@@ -8,21 +8,19 @@ too. With buffer B and W workers this is the queue of an M/G/W/K system, K = B +
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Final
 
-from pytest_servebench.load.connection import head_of
 from pytest_servebench.load.device import Reading
 from pytest_servebench.load.pacing import make_pacer
 from pytest_servebench.load.records import Outcome, Phase, RecordStore
 from pytest_servebench.load.room import Room
 from pytest_servebench.load.spec import LoadSpec
-from pytest_servebench.load.target import Dialer
+from pytest_servebench.load.transports import transport_factory
+from pytest_servebench.load.transports.base import Completion
 from pytest_servebench.load.worker import FREE, Worker
-from pytest_servebench.text.redaction import without_keys
 
 _clock = time.monotonic_ns
 _NS: Final = 1_000_000_000
@@ -35,8 +33,6 @@ _CAUTIOUS_SHARE: Final = 0.25  # of the warm-up, until all workers are busy in i
 _WARMUP_PAUSE: Final = 0.02  # seconds after a request of the warm-up that failed
 _KEPT_ERRORS: Final = 5
 _KEPT_REASONS: Final = 50
-_LOCATION: Final = re.compile(rb"^location[ \t]*:(.*)", re.IGNORECASE | re.MULTILINE)
-_LONGEST_AIM: Final = 200
 
 
 class Engine:
@@ -94,13 +90,14 @@ class Engine:
         self._warmed_up = 0
         self._width = 0
         self._loop = asyncio.get_running_loop()
+        make = transport_factory(spec.transport)
+        self._transport = make(spec.target, spec.terms, self._loop, self.woken)
         self._all: list[Worker] = []
 
     async def run(self) -> None:
         """Warm up, make the load, and drain."""
-        dialer = Dialer(self._spec.target, self._loop)
-        await dialer.look_up()
-        self._all = [Worker(self, self._loop, dialer, self._room, self._spec.terms)
+        await self._transport.prepare()
+        self._all = [Worker(self, self._loop, self._transport, self._room)
                      for _ in range(self._spec.workers)]  # fmt: skip
         self._idle.extend(self._all)
         if self._spec.warmup > 0:
@@ -240,11 +237,6 @@ class Engine:
         self._awake = now
         return now <= self._in_doubt
 
-    def lay_unread(self, index: int, nanoseconds: int) -> None:
-        """Note for how long the answer to a request had lain unread."""
-        if not self._warming:
-            self.unread[index] = nanoseconds
-
     def note_sent(self, index: int) -> int:
         """Stamp a request as written; return the stamp, in ns of the monotonic clock."""
         now = _clock()
@@ -252,38 +244,27 @@ class Engine:
             self._sent[index] = now - self._start
         return now
 
-    def finished(
-        self,
-        worker: Worker,
-        index: int,
-        outcome: Outcome,
-        status: int,
-        beginning: bytes,
-        body: bytes,
-        began: int,
-        ended: int,
-        reason: str = "",
-    ) -> None:
-        """Record the end of a request and give its worker the next one.
-
-        ``began`` and ``ended``: first byte of the answer (0: none) and end of the request, in ns of
-        the monotonic clock.
-        """
+    def finished(self, worker: Worker, index: int, completion: Completion) -> None:
+        """Record the end of a request and give its worker the next one."""
+        outcome = completion.outcome
         if self._warming:
             self._warmed(worker, outcome)
             return
         start = self._start
-        if began:
-            self._first_byte[index] = began - start
-        self._done[index] = ended - start
+        if completion.began:
+            self._first_byte[index] = completion.began - start
+        self._done[index] = completion.ended - start
         self._outcome[index] = outcome
-        self._status[index] = status
+        self._status[index] = completion.status
         self._ended += 1
+        self.received += len(completion.body)
+        if completion.unread:
+            self.unread[index] = completion.unread
         if index in self._sampled:
-            self.answers[index] = body
-            self.heads[index] = head_of(beginning)
+            self.answers[index] = completion.body
+            self.heads[index] = self._transport.head(completion.head)
         if outcome is not Outcome.OK:
-            self._note_failure(index, outcome, status, beginning, body, reason)
+            self._note_failure(index, completion)
         if self.opening and worker.connected:
             worker = self._take_over(worker)
         if self._buffer:
@@ -313,17 +294,15 @@ class Engine:
         worker.take_over(oldest)
         return oldest
 
-    def _note_failure(
-        self, index: int, outcome: Outcome, status: int, beginning: bytes, body: bytes, reason: str
-    ) -> None:
-        """Keep why a request failed: kinds of failure, and some answers of HTTP errors."""
-        kind = (outcome, reason or _refusal(status, head_of(beginning)))
+    def _note_failure(self, index: int, completion: Completion) -> None:
+        """Keep why a request failed: kinds of failure, and some answers that say so."""
+        kind = (completion.outcome, completion.reason)
         if kind not in self.reasons and len(self.reasons) >= _KEPT_REASONS:
-            kind = (outcome, "other reasons")
+            kind = (completion.outcome, "other reasons")
         self.reasons[kind] += 1
-        if outcome is Outcome.HTTP_ERROR and len(self.error_answers) < _KEPT_ERRORS:
-            self.error_answers[index] = body
-            self.heads[index] = head_of(beginning)
+        if completion.status and len(self.error_answers) < _KEPT_ERRORS:
+            self.error_answers[index] = completion.body
+            self.heads[index] = self._transport.head(completion.head)
 
     def own_failure(self, name: str) -> None:
         """Count connections that failed by a limit of this machine."""
@@ -341,12 +320,3 @@ class Engine:
         else:
             worker.withdraw()
             self._idle.appendleft(worker)
-
-
-def _refusal(status: int, head: bytes) -> str:
-    """Return what an answer without success says by its head: a redirect's aim too."""
-    aim = _LOCATION.search(head) if 300 <= status < 400 else None
-    if aim is None:
-        return f"status {status}"
-    text = without_keys(aim[1].decode("latin-1").strip())
-    return f"status {status}, Location: {text[:_LONGEST_AIM]}{'…' * (len(text) > _LONGEST_AIM)}"

@@ -9,9 +9,9 @@ from typing import Any
 
 from pytest_servebench.load.arrival_forms import arrivals_from_data, arrivals_to_data
 from pytest_servebench.load.arrivals import ArrivalProcess, Poisson
-from pytest_servebench.load.connection import Terms
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.tls import Tls
+from pytest_servebench.load.transports.base import Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class LoadSettings:
         drain: seconds after the window in which started requests may still end.
         samples: number of answers whose bodies are kept for checking.
         priority: ``"auto"``, ``"realtime"`` or ``"normal"`` scheduling of the generator.
-        terms: what holds for every connection.
+        terms: what holds for every channel.
     """
 
     duration: float
@@ -54,15 +54,18 @@ class LoadSpec(LoadSettings):
 
     Attributes:
         target: where to connect.
-        requests: complete HTTP/1.1 requests, from which each arrival takes one at random.
+        requests: as the transport sends them; each arrival takes one of them at random.
         rate: arrivals a second, as ``arrivals`` understands it.
         buffer_size: requests that may wait while all workers are busy.
+        transport: name of what carries the requests; see
+            :data:`pytest_servebench.load.transports.TRANSPORTS`.
     """
 
     target: Target
     requests: tuple[bytes, ...] = field(repr=False)
     rate: float
     buffer_size: int
+    transport: str = "http/1.1"
 
     def to_json(self) -> str:
         """Return the specification as JSON text."""

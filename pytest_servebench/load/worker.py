@@ -1,4 +1,4 @@
-"""A worker: one connection at a time, opened when a request needs it, and one request at a time."""
+"""A worker: one channel at a time, opened when a request needs it, and one request at a time."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import asyncio
 import time
 from typing import Final, Protocol
 
-from pytest_servebench.load.connection import Connection, Loss, Terms
 from pytest_servebench.load.limits import own_limit
 from pytest_servebench.load.records import Outcome
 from pytest_servebench.load.room import Room
-from pytest_servebench.load.target import Dialer, explained
+from pytest_servebench.load.target import explained
+from pytest_servebench.load.transports.base import Channel, Completion, Loss, Transport
 
 _clock = time.monotonic_ns
 FREE: Final = -1
-_RACE: Final = (
-    100_000_000  # ns after sending in which the server may be found to have closed before
-)
 
 
 class Owner(Protocol):
@@ -24,17 +21,10 @@ class Owner(Protocol):
 
     connections: int
     opening: int
-    received: int
     resent: int
 
     def note_sent(self, index: int) -> int:
         """Stamp a request as written; return the stamp, in ns of the monotonic clock."""
-
-    def woken(self, now: int) -> bool:
-        """Tell whether this process may have slept, or been kept from running, until ``now``."""
-
-    def lay_unread(self, index: int, nanoseconds: int) -> None:
-        """Take it that the answer to a request had lain unread for so long."""
 
     def own_failure(self, name: str) -> None:
         """Take it that a connection failed by a limit of this machine, such as ``"EMFILE"``."""
@@ -42,23 +32,8 @@ class Owner(Protocol):
     def lost_idle(self, worker: Worker) -> None:
         """Take it that an idle worker has no connection any more."""
 
-    def finished(
-        self,
-        worker: Worker,
-        index: int,
-        outcome: Outcome,
-        status: int,
-        beginning: bytes,
-        body: bytes,
-        began: int,
-        ended: int,
-        reason: str = "",
-    ) -> None:
-        """Take the end of a worker's request.
-
-        ``began`` and ``ended``: first byte of the answer (0: none) and end of the request, in ns of
-        the monotonic clock.
-        """
+    def finished(self, worker: Worker, index: int, completion: Completion) -> None:
+        """Take the end of a worker's request."""
 
 
 class Worker:
@@ -70,15 +45,14 @@ class Worker:
     """
 
     __slots__ = (
-        "_connection",
-        "_dialer",
+        "_channel",
         "_loop",
         "_opening",
         "_owner",
         "_payload",
         "_resent",
         "_room",
-        "_terms",
+        "_transport",
         "_used",
         "_written",
         "deadline",
@@ -89,17 +63,15 @@ class Worker:
         self,
         owner: Owner,
         loop: asyncio.AbstractEventLoop,
-        dialer: Dialer,
+        transport: Transport,
         room: Room,
-        terms: Terms,
     ) -> None:
         """Work for ``owner``; ``room`` is what is known of the server's connections."""
         self._owner = owner
         self._loop = loop
-        self._dialer = dialer
+        self._transport = transport
         self._room = room
-        self._terms = terms
-        self._connection: Connection | None = None
+        self._channel: Channel | None = None
         self._opening: asyncio.Task[None] | None = None
         self._payload = b""
         self._used = False
@@ -111,7 +83,7 @@ class Worker:
     @property
     def connected(self) -> bool:
         """Tell whether a request can be written at once."""
-        return self._connection is not None
+        return self._channel is not None
 
     @property
     def connecting(self) -> bool:
@@ -131,27 +103,27 @@ class Worker:
         self._payload = payload
         self._resent = False
         self.deadline = deadline
-        if self._connection is None:
+        if self._channel is None:
             self._connect()
         else:
-            self._write(self._connection)
+            self._write(self._channel)
 
-    def _write(self, connection: Connection) -> None:
+    def _write(self, channel: Channel) -> None:
         # Stamped first: where the server runs on this processor, writing lets it answer at once.
         self._written = self._owner.note_sent(self.request)
         if not self._used:
-            self._room.sent_first(connection, self._written)
-        connection.send(self._payload)
+            self._room.sent_first(channel, self._written)
+        channel.send(self._payload, self._written)
 
     def take_over(self, other: Worker) -> None:
         """Send the request for which ``other`` is still connecting; ``other`` goes on with that."""
-        assert self._connection is not None
-        assert other._connection is None
+        assert self._channel is not None
+        assert other._channel is None
         self.request, other.request = other.request, FREE
         self._payload = other._payload
         self._resent = other._resent
         self.deadline = other.deadline
-        self._write(self._connection)
+        self._write(self._channel)
 
     def withdraw(self) -> None:
         """Forget a request that has not been sent yet, and the connection that it waits for."""
@@ -165,7 +137,7 @@ class Worker:
 
     def give_up(self) -> None:
         """End the request as timed out, with its connection."""
-        reason = "no connection in time" if self._connection is None else "no answer in time"
+        reason = "no connection in time" if self._channel is None else "no answer in time"
         self._end_connection()
         self._fail(Outcome.TIMEOUT, reason)
 
@@ -179,10 +151,10 @@ class Worker:
             self._opening.cancel()
             self._opening = None
             self._owner.opening -= 1
-        if self._connection is not None:
-            self._room.ended(self._connection)
-            self._connection.close()
-            self._connection = None
+        if self._channel is not None:
+            self._room.ended(self._channel)
+            self._channel.close()
+            self._channel = None
 
     def _connect(self) -> None:
         if self._opening is None:
@@ -192,22 +164,20 @@ class Worker:
     async def _open(self) -> None:
         opening = self._opening
         try:
-            connection = await self._dialer.open(lambda: Connection(self, self._terms))
-            if connection.closed:
-                raise ConnectionResetError("the server closed the connection at once")
+            channel = await self._transport.open(self)
         except OSError as error:
             if opening is self._opening:
                 self._could_not_open(error)
             return
         if opening is not self._opening:  # it came too late, as the call that was to end it
-            connection.close()
+            channel.close()
             return
         self._opening = None
         self._owner.opening -= 1
         self._owner.connections += 1
-        self._connection = connection
+        self._channel = channel
         self._used = False
-        self._write(connection)
+        self._write(channel)
 
     def _could_not_open(self, error: OSError) -> None:
         self._opening = None
@@ -218,53 +188,39 @@ class Worker:
 
     def _fail(self, outcome: Outcome, reason: str, began: int = 0) -> None:
         request, self.request = self.request, FREE
-        self._owner.finished(self, request, outcome, 0, b"", b"", began, _clock(), reason)
+        self._owner.finished(self, request, Completion(outcome, began, _clock(), reason=reason))
 
-    # -- what the connection reports ----------------------------------------------------------
+    # -- what the channel reports -------------------------------------------------------------
 
-    def answered(
-        self, status: int, beginning: bytes, body: bytes, keep: bool, began: int, ended: int
-    ) -> None:
+    def answered(self, completion: Completion) -> None:
         """End the request."""
+        keep = completion.keep
         if not keep or not self._used or not self._room.all_known:
-            self._settle(keep, ended)
+            self._settle(keep, completion.ended)
         self._used = True
-        self._owner.received += len(body)
-        outcome = Outcome.OK if 200 <= status < 300 else Outcome.HTTP_ERROR
         request, self.request = self.request, FREE
-        self._owner.finished(self, request, outcome, status, beginning, body, began, ended)
-
-    def woken(self, now: int) -> bool:
-        """Tell whether this process may have slept, or been kept from running, until ``now``."""
-        return self._owner.woken(now)
-
-    def lay_unread(self, nanoseconds: int) -> None:
-        """Note for how long the answer, which is given next, had lain unread."""
-        self._owner.lay_unread(self.request, nanoseconds)
+        self._owner.finished(self, request, completion)
 
     def _settle(self, keep: bool, now: int) -> None:
-        """Decide whether the connection stays, where that is not clear from the start."""
-        connection, room = self._connection, self._room
-        assert connection is not None
-        room.answered(connection, self._written, keep, now)
+        """Decide whether the channel stays, where that is not clear from the start."""
+        channel, room = self._channel, self._room
+        assert channel is not None
+        room.answered(channel, self._written, keep, now)
         if not keep:
-            self._connection = None
+            self._channel = None
         elif room.wanted(now, idle=False):
             self.make_room(now)
 
     def lost(self, loss: Loss, reason: str, began: int) -> None:
         """End the request that was under way."""
-        if self._connection is None:
+        if self._channel is None:
             return  # lost while it was being made, which is where that is dealt with
-        self._room.ended(self._connection)
-        self._connection = None
+        self._room.ended(self._channel)
+        self._channel = None
         if self.request == FREE:
             self._owner.lost_idle(self)
             return
-        crossed = self._used and _clock() - self._written < _RACE
-        if loss is Loss.QUIET and crossed and not self._resent:
-            # The server closed a kept connection while the request was on its way there, as it
-            # may at any time (RFC 9112, 9.3.1): it has not seen the request. Ask again.
+        if loss is Loss.UNSEEN and not self._resent:
             self._resent = True
             self._owner.resent += 1
             self._connect()

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +19,7 @@ from pytest_servebench.load.target import Target
 from pytest_servebench.measure.foreign_code import first_line, signals_noticed
 from pytest_servebench.measure.workload import requests_digest
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.base import Headers, HttpAnswer, HttpRequest, PredictionProtocol
+from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
 from pytest_servebench.protocols.predictions import disagreement
 from pytest_servebench.text.safe import clean
 
@@ -55,14 +55,19 @@ class Traffic:
     source: str
     digest: str
 
+    @property
+    def transport(self) -> str:
+        """Return the name of what carries the requests."""
+        return self.requests[0].transport
+
     def prepared(
         self, protocol: PredictionProtocol, target: Target, *, keep_alive: bool
     ) -> tuple[bytes, ...]:
-        """Return what goes over the connection for each of the requests."""
+        """Return each request as its transport sends it."""
         # A protocol of others need not know of any.
         authorization = getattr(protocol, "authorization", ())
         return tuple(
-            request_bytes(one, target, authorization, keep=keep_alive) for one in self.requests
+            one.prepared(target, authorization, keep_alive=keep_alive) for one in self.requests
         )
 
     def checked_by(self, further: AnswerCheck) -> Traffic:
@@ -179,33 +184,6 @@ def _refuse_unsendable(request: HttpRequest) -> None:
         )
 
 
-def request_bytes(
-    request: HttpRequest,
-    target: Target,
-    authorization: Sequence[tuple[str, str]] = (),
-    *,
-    keep: bool = True,
-) -> bytes:
-    """Return the whole HTTP/1.1 request for the server at ``target``.
-
-    Args:
-        request: what to ask.
-        target: where; its address is the ``Host``, unless the request has one of its own.
-        authorization: headers that the server wants of every request, likewise.
-        keep: whether other requests may come over its connection.
-    """
-    names = {name.lower() for name, _ in request.headers}
-    lines = [
-        f"{request.method} {target.full_path(request.path)} HTTP/1.1",
-        *(() if "host" in names else (f"Host: {target.authority}",)),
-        *(f"{name}: {value}" for name, value in request.headers),
-        *(f"{name}: {value}" for name, value in authorization if name.lower() not in names),
-        f"Content-Length: {len(request.body)}",
-        *(() if keep else ("Connection: close",)),
-    ]
-    return "\r\n".join((*lines, "", "")).encode("latin-1") + request.body
-
-
 @dataclass(frozen=True)
 class Checked:
     """A load whose answers were looked into.
@@ -232,9 +210,10 @@ def check_answers(load: LoadResult, traffic: Traffic) -> Checked:
         if outcome[index] != Outcome.OK:
             continue
         checked += 1
-        headers = Headers.of_head(load.heads.get(index, b""))
-        answer = HttpAnswer(int(load.records.status[index]), body, headers)
-        if (reason := _wrong(traffic, int(load.payloads[index]), answer)) is not None:
+        request = int(load.payloads[index])
+        status, head = int(load.records.status[index]), load.heads.get(index, b"")
+        answer = traffic.requests[request].answer(status, head, body)
+        if (reason := _wrong(traffic, request, answer)) is not None:
             wrong += 1
             outcome[index] = Outcome.BAD_RESPONSE
             text = f"{Outcome.BAD_RESPONSE.label}: {reason}"

@@ -233,6 +233,7 @@ class PoissonLoad:
             requests=sent.prepared(server.protocol, target, keep_alive=load.terms.keep_alive),
             rate=self.rate,
             buffer_size=self.buffer_size,
+            transport=sent.transport,
         )
         return Case(item.name, item.nodeid, spec, settings.max_lag)
 

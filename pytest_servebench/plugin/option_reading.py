@@ -19,9 +19,9 @@ import pytest
 from pytest_servebench.errors import OptionError
 from pytest_servebench.load.arrival_forms import parse_arrivals
 from pytest_servebench.load.arrivals import ArrivalProcess
-from pytest_servebench.load.connection import Terms
 from pytest_servebench.load.spec import LoadSettings
 from pytest_servebench.load.tls import Tls
+from pytest_servebench.load.transports.base import Terms
 from pytest_servebench.plugin.options import OPTIONS, TOKEN_VARIABLE, Option, Settings
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.text.redaction import hide

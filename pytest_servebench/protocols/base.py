@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import ItemsView, Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy.typing as npt
 
 from pytest_servebench.text.redaction import hide_headers, hide_url, redact
+
+if TYPE_CHECKING:
+    from pytest_servebench.load.target import Target
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class HttpRequest:
             representation, as they may hold a key.
         body: the bytes to send.
     """
+
+    transport: ClassVar[str] = "http/1.1"
 
     method: str
     path: str
@@ -42,6 +47,35 @@ class HttpRequest:
     def __repr__(self) -> str:
         """Return method and path, without keys."""
         return f"HttpRequest(method={self.method!r}, path={redact(repr(self.path))})"
+
+    def prepared(
+        self,
+        target: Target,
+        authorization: Sequence[tuple[str, str]] = (),
+        *,
+        keep_alive: bool = True,
+    ) -> bytes:
+        """Return the request as its transport sends it to the server at ``target``.
+
+        Args:
+            target: its address is the ``Host``, unless the request has one of its own.
+            authorization: headers that the server wants of every request, likewise.
+            keep_alive: whether other requests may come over its connection.
+        """
+        names = {name.lower() for name, _ in self.headers}
+        lines = [
+            f"{self.method} {target.full_path(self.path)} HTTP/1.1",
+            *(() if "host" in names else (f"Host: {target.authority}",)),
+            *(f"{name}: {value}" for name, value in self.headers),
+            *(f"{name}: {value}" for name, value in authorization if name.lower() not in names),
+            f"Content-Length: {len(self.body)}",
+            *(() if keep_alive else ("Connection: close",)),
+        ]
+        return "\r\n".join((*lines, "", "")).encode("latin-1") + self.body
+
+    def answer(self, status: int, head: bytes, body: bytes) -> HttpAnswer:
+        """Return the answer that its transport brought, from status line and headers, and body."""
+        return HttpAnswer(status, body, Headers.of_head(head))
 
 
 class Headers(Mapping[str, str]):

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench.load.connection import Connection, Loss, Terms
+from pytest_servebench.load.transports.base import Completion, Loss, Terms
+from pytest_servebench.load.transports.http1 import Connection
 
 ANSWERS = {
     "by-the-book": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
@@ -47,15 +48,8 @@ class Reader:
         self.answers: list[tuple[int, bytes, bool]] = []
         self.losses: list[str] = []
 
-    def answered(
-        self, status: int, beginning: bytes, body: bytes, keep: bool, began: int, ended: int
-    ) -> None:
-        self.answers.append((status, body, keep))
-
-    def woken(self, now: int) -> bool:
-        return False
-
-    def lay_unread(self, nanoseconds: int) -> None: ...
+    def answered(self, completion: Completion) -> None:
+        self.answers.append((completion.status, completion.body, completion.keep))
 
     def lost(self, loss: Loss, reason: str, began: int) -> None:
         self.losses.append(reason)
@@ -65,11 +59,11 @@ class Reader:
 @given(cuts=st.lists(st.integers(1, 120), max_size=8))
 def test_two_answers_over_one_connection(answer: bytes, cuts: list[int]) -> None:
     reader = Reader()
-    connection = Connection(reader, Terms())
+    connection = Connection(reader, Terms(), lambda _: False)
     connection.connection_made(cast(asyncio.Transport, Link()))
     edges = [0, *sorted({cut % len(answer) for cut in cuts} - {0}), len(answer)]
     for _ in range(2):
-        connection.send(b"")
+        connection.send(b"", 0)
         for start, end in pairwise(edges):
             connection.data_received(answer[start:end])
     assert reader.losses == []

@@ -12,8 +12,8 @@ import pytest
 
 from pytest_servebench.errors import OptionError
 from pytest_servebench.load import limits
-from pytest_servebench.load.connection import Connection
 from pytest_servebench.load.target import Dialer, Target
+from pytest_servebench.load.transports.http1 import Connection
 from pytest_servebench.load.validity import invalid_reason
 from tests.load.test_misbehaving import assert_all, load
 from tests.simulated import calm_generator, steady

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from pytest_servebench.load.connection import Connection, Terms
 from pytest_servebench.load.runner import LoadResult
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
+from pytest_servebench.load.transports.base import Terms
+from pytest_servebench.load.transports.http1 import Connection
 from tests.load.in_process import Made, make_load
 
 MAX_HEAD = Terms().max_headers

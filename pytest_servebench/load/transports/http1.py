@@ -1,87 +1,81 @@
-"""One HTTP/1.1 connection: it carries one request at a time, and reads its answer."""
+"""HTTP/1.1: a connection carries one request at a time, and reads its answer."""
 
 from __future__ import annotations
 
 import asyncio
-import enum
 import re
 import socket
 import time
-from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from collections.abc import Callable
+from typing import Final, cast
 
 import httptools
 
+from pytest_servebench.load.records import Outcome
+from pytest_servebench.load.target import Dialer, Target
 from pytest_servebench.load.tcp_info import unread_ns
+from pytest_servebench.load.transports.base import Caller, Completion, Loss, Terms
+from pytest_servebench.text.redaction import without_keys
 
 _clock = time.monotonic_ns
 _CODING: Final = re.compile(
     rb"^transfer-encoding[ \t]*:(.*(?:\n[ \t].*)*)", re.MULTILINE
 )  # with lines that continue it
 _LENGTH: Final = re.compile(rb"^content-length[ \t]*:", re.MULTILINE)
+_LOCATION: Final = re.compile(rb"^location[ \t]*:(.*)", re.IGNORECASE | re.MULTILINE)
+_LONGEST_AIM: Final = 200
+_RACE: Final = (
+    100_000_000  # ns after sending in which the server may be found to have closed before
+)
 
 
-@dataclass(frozen=True)
-class Terms:
-    """What holds for every connection of a run.
+class Http1:
+    """Each channel is a connection of its own."""
 
-    Attributes:
-        keep_alive: whether it is kept after an answer, if the server keeps it.
-        max_headers: bytes of an answer's status line and headers, beyond which it is given up.
-        max_body: bytes of an answer's body, beyond which it is given up.
-    """
-
-    keep_alive: bool = True
-    max_headers: int = 64 * 2**10
-    max_body: int = 16 * 2**20
-
-
-class Loss(enum.Enum):
-    """How a connection ended."""
-
-    QUIET = enum.auto()
-    """Before the first byte of an answer, or between two requests."""
-    BROKEN = enum.auto()
-    """In the middle of an answer, or by something that is not HTTP."""
-
-
-class Owner(Protocol):
-    """Who sends requests over a connection."""
-
-    def answered(
-        self, status: int, beginning: bytes, body: bytes, keep: bool, began: int, ended: int
+    def __init__(
+        self,
+        target: Target,
+        terms: Terms,
+        loop: asyncio.AbstractEventLoop,
+        woken: Callable[[int], bool],
     ) -> None:
-        """Take a whole answer; unless ``keep``, the connection ended with it.
+        """Open connections to ``target``; ``OptionError`` for unusable certificates."""
+        self._dialer = Dialer(target, loop)
+        self._terms = terms
+        self._woken = woken
 
-        ``beginning`` has its head, and may have more; see :func:`head_of`. ``began`` and ``ended``
-        are when its first and its last bytes came, in ns of the monotonic clock.
-        """
+    async def prepare(self) -> None:
+        """Look the server's name up."""
+        await self._dialer.look_up()
 
-    def woken(self, now: int) -> bool:
-        """Tell whether this process may have slept, or been kept from running, until ``now``."""
+    async def open(self, caller: Caller) -> Connection:
+        """Return a new connection."""
+        connection = await self._dialer.open(lambda: Connection(caller, self._terms, self._woken))
+        if connection.closed:
+            raise ConnectionResetError("the server closed the connection at once")
+        return connection
 
-    def lay_unread(self, nanoseconds: int) -> None:
-        """Take it that the answer that is given next had lain unread for so long."""
-
-    def lost(self, loss: Loss, reason: str, began: int) -> None:
-        """Take it that the connection is gone without an answer; it reports nothing more.
-
-        ``began`` is when the first byte of one came, or 0.
-        """
+    def head(self, head: bytes) -> bytes:
+        """Return status line and headers."""
+        return head_of(head)
 
 
 class Connection(asyncio.Protocol):
     """Sends requests and reads answers until the connection is lost or closed."""
 
     __slots__ = (
-        "_awaiting", "_began", "_body", "_complete", "_data", "_headers_done", "_keep", "_lenient",
-        "_owner", "_parser", "_size", "_surplus", "_terms", "_transport", "_unread",
+        "_awaiting", "_began", "_body", "_caller", "_complete", "_data", "_headers_done", "_keep",
+        "_lenient", "_parser", "_sent", "_size", "_surplus", "_terms", "_transport", "_unread",
+        "_used", "_woken",
     )  # fmt: skip
 
-    def __init__(self, owner: Owner, terms: Terms) -> None:
-        """Belong to ``owner``."""
-        self._owner: Owner | None = owner
+    def __init__(self, caller: Caller, terms: Terms, woken: Callable[[int], bool]) -> None:
+        """Belong to ``caller``."""
+        self._caller: Caller | None = caller
         self._terms = terms
+        self._woken = woken
+        self._sent = 0
+        self._used = False  # whether a request was answered over it
         self._transport: asyncio.Transport | None = None
         self._awaiting = False
         self._begin_answer()
@@ -112,29 +106,30 @@ class Connection(asyncio.Protocol):
     @property
     def closed(self) -> bool:
         """Tell whether nothing can be sent any more."""
-        return self._owner is None
+        return self._caller is None
 
-    def send(self, request: bytes) -> None:
-        """Write a request; the answer goes to the owner."""
+    def send(self, request: bytes, now: int) -> None:
+        """Write a request; the answer goes to the caller."""
         assert self._transport is not None
         self._awaiting = True
+        self._sent = now
         self._transport.write(request)
 
     def close(self) -> None:
         """Close at once; what still comes over the connection belongs to nobody."""
-        self._owner = None
+        self._caller = None
         if self._transport is not None:
             self._transport.abort()
 
     def _lose(self, loss: Loss, reason: str) -> None:
-        owner = self._owner
+        caller = self._caller
         self.close()
-        if owner is not None:
-            owner.lost(loss, reason, self._began)
+        if caller is not None:
+            caller.lost(loss, reason, self._began)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the owner; an answer of HTTP/1.0 may end like this too."""
-        if self._owner is not None:
+        """Tell the caller; an answer of HTTP/1.0 may end like this too."""
+        if self._caller is not None:
             self._end(exc)
         # The parser and the transport refer to this object: while the collector is off, the ring
         # would live to the end of the run.
@@ -142,27 +137,39 @@ class Connection(asyncio.Protocol):
         self._transport = None
 
     def _end(self, exc: Exception | None) -> None:
-        assert self._owner is not None
+        assert self._caller is not None
         if self._headers_done and exc is None and self._ends_with_connection():
-            owner, self._owner = self._owner, None
-            status = self._parser.get_status_code()
-            body = b"".join(self._body)
-            owner.answered(status, self._data, body, False, self._began, _clock())
+            caller, self._caller = self._caller, None
+            caller.answered(self._completion(_clock(), keep=False))
         elif self._began:
             self._lose(Loss.BROKEN, f"{_how(exc)} in the middle of an answer")
         else:
-            self._lose(Loss.QUIET, f"{_how(exc)} before an answer")
+            # A server may close a kept connection while a request is on its way there, at any time
+            # (RFC 9112, 9.3.1): it has not seen the request.
+            crossed = self._used and self._awaiting and _clock() - self._sent < _RACE
+            loss = Loss.UNSEEN if crossed else Loss.QUIET
+            self._lose(loss, f"{_how(exc)} before an answer")
+
+    def _completion(self, now: int, *, keep: bool) -> Completion:
+        status = self._parser.get_status_code()
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        if 200 <= status < 300:
+            return Completion(Outcome.OK, self._began, now, status, self._data, body, keep)
+        reason = _refusal(status, head_of(self._data))
+        return Completion(
+            Outcome.HTTP_ERROR, self._began, now, status, self._data, body, keep, reason
+        )
 
     def data_received(self, data: bytes) -> None:
         """Read a part of an answer."""
-        if self._owner is None:
+        if self._caller is None:
             return
         if not self._awaiting:
             # Out of step: what came might be taken for the answer to the next request.
             self._lose(Loss.QUIET, "an answer that nobody had asked for")
             return
         now = _clock()  # before the parser: what it takes is not the server's
-        woken = self._owner.woken(now)
+        woken = self._woken(now)
         if not self._began:
             self._began = now
         if not self._headers_done:
@@ -214,22 +221,20 @@ class Connection(asyncio.Protocol):
             self._read(rest)
 
     def _take_answer(self, now: int, woken: bool) -> None:
-        owner, transport = self._owner, self._transport
-        assert owner is not None
+        caller, transport = self._caller, self._transport
+        assert caller is not None
         assert transport is not None
-        # Only then is the kernel asked, which takes some µs.
-        if woken and (unread := unread_ns(transport.get_extra_info("socket"))):
-            owner.lay_unread(unread)
-        status = self._parser.get_status_code()
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         # Behind an early answer the rest of the request is still on its way out.
         keep = self._keep and not self._surplus and not transport.get_write_buffer_size()
-        began, beginning = self._began, self._data
+        completion = self._completion(now, keep=keep)
+        if woken:  # only then is the kernel asked, which takes some µs
+            completion.unread = unread_ns(transport.get_extra_info("socket"))
         self._awaiting = False
+        self._used = True
         self._begin_answer()
         if not keep:
             self.close()
-        owner.answered(status, beginning, body, keep, began, now)
+        caller.answered(completion)
 
     def _ends_with_connection(self) -> bool:
         """Tell whether the answer is one whose end is the end of the connection (HTTP/1.0)."""
@@ -330,6 +335,15 @@ def _divided(data: bytes) -> tuple[bytes, bytes, bytes]:
 def _too_long(part: str, most: int) -> str:
     option = {"body": "--servebench-max-body", "headers": "--servebench-max-headers"}[part]
     return f"an answer with more than {most} bytes of {part} ({option})"
+
+
+def _refusal(status: int, head: bytes) -> str:
+    """Return what an answer without success says by its head: a redirect's aim too."""
+    aim = _LOCATION.search(head) if 300 <= status < 400 else None
+    if aim is None:
+        return f"status {status}"
+    text = without_keys(aim[1].decode("latin-1").strip())
+    return f"status {status}, Location: {text[:_LONGEST_AIM]}{'…' * (len(text) > _LONGEST_AIM)}"
 
 
 def _how(error: Exception | None) -> str:

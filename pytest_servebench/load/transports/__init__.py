@@ -1,0 +1,17 @@
+"""How requests travel: each transport is one module, and known to the engine by its name alone."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final, cast
+
+from pytest_servebench.load.transports.base import TransportFactory
+
+TRANSPORTS: Final = {"http/1.1": "pytest_servebench.load.transports.http1:Http1"}
+"""Name to factory, as ``module:name``: imported only where it makes a load."""
+
+
+def transport_factory(name: str) -> TransportFactory:
+    """Return the factory of a transport: one of :data:`TRANSPORTS`, or any as ``module:name``."""
+    module, _, factory = TRANSPORTS.get(name, name).partition(":")
+    return cast(TransportFactory, getattr(import_module(module), factory))

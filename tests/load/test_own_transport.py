@@ -1,0 +1,129 @@
+"""A second transport is one module and its name: the engine knows nothing of either."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from pytest_servebench.load.runner import run_load
+from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.target import Target
+from pytest_servebench.load.transports import TRANSPORTS
+from tests.load.echo_transport import FRAME
+from tests.load.in_process import make_load
+
+ECHO = "tests.load.echo_transport:Echo"
+
+
+class Server:
+    """Echoes frames after 20 to 60 ms: out of order. ``!`` is refused, and ``?`` ends the link."""
+
+    def __init__(self) -> None:
+        self.port = self.connections = self.at_once = self.most_at_once = 0
+        self._loop = asyncio.new_event_loop()
+        self._end = asyncio.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(10)
+
+    async def _run(self) -> None:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._end.wait()
+        server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        dice, tasks = random.Random(1), set()
+        try:
+            while True:
+                number, length = FRAME.unpack(await reader.readexactly(FRAME.size))
+                payload = await reader.readexactly(length)
+                if payload == b"?" and self.connections == 1:
+                    writer.transport.abort()
+                    return
+                wait = dice.uniform(0.02, 0.06)
+                tasks.add(asyncio.ensure_future(self._answer(writer, number, payload, wait)))
+        except asyncio.IncompleteReadError:
+            pass
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _answer(
+        self, writer: asyncio.StreamWriter, number: int, payload: bytes, wait: float
+    ) -> None:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(wait)
+        self.at_once -= 1
+        status = b"\x01" if payload == b"!" else b"\x00"
+        writer.write(FRAME.pack(number, 1 + len(payload)) + status + payload)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    server.start()
+    yield server
+    server.stop()
+
+
+def spec_for(server: Server, *requests: bytes, transport: str = "echo") -> LoadSpec:
+    return LoadSpec(
+        target=Target("127.0.0.1", server.port), requests=requests, rate=100.0, duration=0.5,
+        buffer_size=50, workers=8, seed=2, warmup=0.0, timeout=5.0, drain=2.0,
+        transport=transport,
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TRANSPORTS, "echo", ECHO)
+
+
+def test_channels_may_share_one_connection(server: Server) -> None:
+    requests = (b"a", b"bc" * 5000, b"")
+    made = make_load(spec_for(server, *requests))
+    assert made.records.ok.all()
+    assert server.connections == 1
+    assert server.most_at_once > 2
+    asked = {index: requests[made.payloads[index]] for index in made.answers}
+    assert len(asked) >= 20
+    assert made.answers == asked
+    assert set(made.heads.values()) == {b"RAW"}
+    assert made.received == sum(len(requests[number]) for number in made.payloads)
+
+
+def test_the_transport_says_what_is_a_success(server: Server) -> None:
+    made = make_load(spec_for(server, b"a", b"!"))
+    refused = [requests == 1 for requests in made.payloads]
+    assert (~made.records.ok).tolist() == refused
+    assert made.records.status.tolist() == [int(one) for one in refused]
+    assert made.failures == {"http_error: echo status 1": sum(refused)}
+    assert set(made.error_answers.values()) == {b"!"}
+
+
+def test_what_a_lost_link_carried_goes_over_the_next(server: Server) -> None:
+    made = make_load(spec_for(server, *[b"a"] * 9, b"?"))
+    assert made.records.ok.all()
+    assert server.connections == 2
+    assert made.resent >= 1
+
+
+def test_the_process_of_the_load_finds_it(server: Server) -> None:
+    load = run_load(spec_for(server, b"abc", transport=ECHO))
+    assert load.records.ok.all()
+    assert set(load.answers.values()) == {b"abc"}

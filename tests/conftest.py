@@ -10,6 +10,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+# pytester forgets what a run of pytest within a test has imported, and NumPy cannot come twice.
+import pytest_servebench.plugin.fixture_values
+import pytest_servebench.plugin.load_hooks  # noqa: F401
+
 # Runs of pytest within a test ask for it by -p: it may have been imported for another test.
 pytest.register_assert_rewrite("tests.toy")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -308,19 +307,6 @@ def test_a_test_that_fails_before_its_load_is_not_told_so_twice(
     result.assert_outcomes(**{"passed" if warned else "failed": 1}, warnings=int(warned))
     assert "Benchmark fixture was not used" not in result.stdout.str()
     assert ("NoLoadWarning: poisson_load made no load" in result.stdout.str()) is warned
-
-
-def test_the_plugin_stays_out_of_other_runs(pytester: pytest.Pytester) -> None:
-    """Importing it loads no framework, and a run without cases makes no directory."""
-    pytester.makepyfile("def test_nothing(): pass")
-    result = pytester.runpytest_subprocess()
-    result.assert_outcomes(passed=1)
-    assert not (pytester.path / "servebench_results").exists()
-    code = (
-        "import sys, pytest_servebench.plugin; "
-        "print([m for m in ('torch', 'tensorflow', 'matplotlib') if m in sys.modules])"
-    )
-    assert pytester.run(sys.executable, "-c", code).outlines == ["[]"]
 
 
 def test_benchmarks_disabled(run_bench: RunBench, pytester: pytest.Pytester) -> None:

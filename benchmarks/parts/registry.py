@@ -21,6 +21,7 @@ from benchmarks.parts import (
     page,
     profile,
     runs,
+    startup,
 )
 
 PARTS: Final[Sequence[Part]] = (
@@ -38,6 +39,7 @@ PARTS: Final[Sequence[Part]] = (
     gates,
     page,
     runs,
+    startup,
 )
 AGAINST_NGINX: Final = frozenset(
     part.NAME for part in (cost, lag, latency, capacity, memory, profile)

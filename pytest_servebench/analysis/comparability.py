@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from types import MappingProxyType
 from typing import Any, Final
 
 from pytest_servebench.runs.node_ids import repeat_of
@@ -22,18 +21,6 @@ from pytest_servebench.text.numbers import DIGEST_LENGTH, cpu_set, plain
 from pytest_servebench.text.safe import clean, counted, joined
 
 _CLOSE: Final = 3  # tests that are offered in place of one
-ALLOWABLE: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "unmatched": "a case has no partner, or one whose measurement is invalid",
-        "machine": "processors, memory or system are others",
-        "implementation": "the server is another program or version",
-        "weights": "the model has other weights",
-        "schema": "a file is of another version of the schema",
-        "unfinished": "a session did not come to its end, or runs still",
-        "workload": "arrivals, requests, times, connections, threads or inputs are others",
-    }
-)
-"""What can be allowed, and what it means."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +58,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Difference:
-    """Why two runs are not comparable: a key of :data:`ALLOWABLE`, and one line for people."""
+    """Why two runs are not comparable: a key of ``ALLOWABLE``, and one line for people."""
 
     about: str
     text: str

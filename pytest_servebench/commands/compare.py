@@ -11,7 +11,8 @@ from typing import Final
 
 from _pytest._io import TerminalWriter
 
-from pytest_servebench.analysis.comparability import ALLOWABLE, Difference, differences, notes
+from pytest_servebench.analysis.allowable import ALLOWABLE
+from pytest_servebench.analysis.comparability import Difference, differences, notes
 from pytest_servebench.analysis.compare import Comparison, compare
 from pytest_servebench.commands.arguments import add_results, results_of
 from pytest_servebench.errors import OptionError

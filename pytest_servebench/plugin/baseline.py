@@ -24,7 +24,7 @@ from pytest_servebench.errors import NoSuchRunError, OptionError
 from pytest_servebench.objectives.gates import KINDS, Gate
 from pytest_servebench.objectives.slo import overall
 from pytest_servebench.plugin.option_values import run_name
-from pytest_servebench.plugin.options import Settings
+from pytest_servebench.plugin.settings import Settings
 from pytest_servebench.report.comparison import change_text
 from pytest_servebench.runs.node_ids import repeat_of
 from pytest_servebench.runs.results import CaseResult, ClauseResult, Run, VerdictWord

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from pytest_servebench.plugin.own_fixtures import is_available
-from pytest_servebench.system.python_child import untraced
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
@@ -115,7 +114,7 @@ def others_hidden(item: pytest.Item) -> Iterator[None]:
     if value is None or not hasattr(item.config, "_benchmarksession"):
         yield
         return
-    from pytest_benchmark.fixture import BenchmarkFixture  # noqa: PLC0415 - if it is there at all
+    from pytest_benchmark.fixture import BenchmarkFixture  # if it is there at all
 
     if isinstance(value, BenchmarkFixture):
         yield
@@ -199,6 +198,8 @@ def report(config: pytest.Config) -> dict[str, Any]:
     session = getattr(config, "_benchmarksession", None)
     if session is None:
         return {"benchmarks": []}
+    from pytest_servebench.system.python_child import untraced
+
     with untraced():  # it asks for the processor by "python -m cpuinfo"
         machine = session.get_machine_info()
     commit = config.hook.pytest_benchmark_generate_commit_info(config=config)

@@ -12,8 +12,9 @@ import pytest
 from pytest_servebench.errors import OptionError
 from pytest_servebench.plugin import judgement
 from pytest_servebench.plugin.option_values import BUFFER_SIZE, RATE, distinct, number_of
-from pytest_servebench.plugin.options import SECONDS, SECONDS_OR_NONE, Settings
-from pytest_servebench.plugin.own_fixtures import is_ours, parametrized
+from pytest_servebench.plugin.options import SECONDS, SECONDS_OR_NONE
+from pytest_servebench.plugin.own_fixtures import has, is_ours, needs_settings, parametrized
+from pytest_servebench.plugin.settings import Settings
 from pytest_servebench.runs.node_ids import function_of, rate_id
 
 MARKER: Final = "servebench"
@@ -25,13 +26,6 @@ _SIZE_WORD: Final = r"(rate|buffer)(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
 # What pytest takes for one word of a -k expression, so that only a whole one is a size.
 _WORD: Final = r"[\w:+\-.\[\]\\/]"
 _KEYWORD: Final = re.compile(rf"(?<!{_WORD}){_SIZE_WORD}(?!{_WORD})", re.IGNORECASE)
-_FIXTURES: Final = (
-    "poisson_load",
-    "model_server",
-    "served_model",
-    "tensorflow_serving",
-    "torchserve",
-)
 _SIZE: Final = re.compile(r"\b(?:rate|buffer)\s*=?\s*\d", re.IGNORECASE)
 _IN_NAME: Final = re.compile(rf"{_SIZE_WORD}(?![\d.])", re.IGNORECASE)
 
@@ -292,11 +286,6 @@ def in_order(items: Sequence[pytest.Item], *, interleave: bool) -> list[pytest.I
     return ordered
 
 
-def fixtures_of(item: pytest.Item) -> Sequence[str]:
-    """Return the names of a test's fixtures; none for what is no Python function."""
-    return getattr(item, "fixturenames", ())
-
-
 def loads(items: Iterable[pytest.Item]) -> list[pytest.Item]:
     """Return the tests that put load on a server."""
     return [item for item in items if is_load(item)]
@@ -307,14 +296,9 @@ def is_load(item: pytest.Item) -> bool:
     return has(item, "poisson_load")
 
 
-def has(item: pytest.Item, name: str) -> bool:
-    """Tell whether a test names the plugin's own fixture of this name."""
-    return name in fixtures_of(item) and is_ours(item, name)
-
-
 def served(items: Iterable[pytest.Item]) -> list[pytest.Item]:
     """Return the tests that need a setting of the plugin: loads, and those that have a server."""
-    return [item for item in items if any(has(item, name) for name in _FIXTURES)]
+    return [item for item in items if needs_settings(item)]
 
 
 def kinds_of(items: Iterable[pytest.Item]) -> Iterator[str]:

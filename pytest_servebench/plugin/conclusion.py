@@ -6,11 +6,14 @@ one that counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any
 
 import pytest
 
 from pytest_servebench.plugin import benchmark_bridge, judgement
+from pytest_servebench.plugin.cases import is_load
+from pytest_servebench.plugin.harmless_reports import make_harmless
 from pytest_servebench.plugin.judgement import NoLoadWarning
 from pytest_servebench.plugin.load_fixture import LOAD
 from pytest_servebench.plugin.own_warnings import warn
@@ -60,10 +63,57 @@ def running(item: pytest.Item) -> bool:
     return load is not None and load.turn.taken
 
 
-def end_load(item: pytest.Item) -> None:
-    """End a load that still runs in some thread; the test fails then."""
-    if running(item) and (load := item.stash[LOAD]) is not None:
-        load.turn.end()
+def end_call(item: pytest.Item, *, failed: bool, with_fixture: bool) -> None:
+    """Conclude the load of a test whose function has ended.
+
+    Args:
+        item: the test.
+        failed: whether it has failed already, so that the load cannot let it fail.
+        with_fixture: whether the load was made in a thread of a fixture, which may wait for it at
+            its own end; others are stopped.
+    """
+    __tracebackhide__ = True
+    try:
+        if failed:
+            settle(item)
+    finally:
+        if not with_fixture and running(item) and (load := item.stash[LOAD]) is not None:
+            load.turn.end()
+        session_of(item.config).note_deaths(item.nodeid)
+    if not failed:
+        decide(item)
+
+
+def around_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Conclude a load that a fixture has made, and have the last attempt alone count."""
+    settle(item)
+    try:
+        outcome = yield
+    except BaseException:
+        settle(item)
+        raise
+    finally:
+        end_attempt(item)
+    decide(item)
+    tell_unused(item)
+    return outcome
+
+
+def around_report(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Show no secrets; keep pytest-benchmark from warning of its fixture.
+
+    Before pytest tells of a setup that has failed, record a load that was made in it.
+    """
+    if call.when == "setup" and call.excinfo is not None:
+        settle(item)
+    report = yield
+    load = item.stash.get(LOAD, None)
+    if load is not None:
+        benchmark_bridge.excuse(load.benchmark)
+        if report.when == "call":
+            load.passed = report.passed
+    make_harmless(report, loaded=is_load(item))
+    return report
 
 
 def decide(item: pytest.Item) -> None:

@@ -3,95 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_servebench.errors import ServebenchError
-from pytest_servebench.model import ServedModel
-from pytest_servebench.plugin import benchmark_bridge
-from pytest_servebench.plugin.cells import cell_of, checked, join, only
-from pytest_servebench.plugin.load_fixture import LOAD, PoissonLoad
-from pytest_servebench.plugin.state import PROGRESS, fail, session_of
-from pytest_servebench.servers.base import RunningServer
+if TYPE_CHECKING:
+    from pytest_servebench.model import ServedModel
+    from pytest_servebench.plugin.load_fixture import PoissonLoad
+    from pytest_servebench.servers.base import RunningServer
 
 
 @pytest.fixture(scope="session")
 def served_model(pytestconfig: pytest.Config) -> ServedModel:
     """The model that ``servebench_model`` names, packaged for the servers of this session."""
-    try:
-        return _prepared_model(pytestconfig)
-    except ServebenchError as error:
-        fail(error)
+    from pytest_servebench.plugin import fixture_values
 
-
-def _prepared_model(config: pytest.Config) -> ServedModel:
-    session = session_of(config)
-    package = session.settings.model.partition(":")[0].partition(".")[0]
-    with config.stash[PROGRESS].shown("preparing the model", logger=package):
-        return session.model()
-
-
-def _running(config: pytest.Config, kind: str) -> Iterator[RunningServer]:
-    progress = config.stash[PROGRESS]
-    session = session_of(config)
-    session.need(kind)
-    context = session.servers.running(kind)
-    try:
-        # Not by the fixture: one of its name may be the user's own, and something else.
-        _prepared_model(config)
-        with progress.shown(f"starting {kind}"):
-            server = context.__enter__()
-    except ServebenchError as error:
-        fail(error)
-    try:
-        yield server
-    finally:
-        with progress.shown(f"stopping {kind}"):
-            context.__exit__(None, None, None)
+    return fixture_values.model(pytestconfig)
 
 
 @pytest.fixture(scope="session")
 def tensorflow_serving(pytestconfig: pytest.Config) -> Iterator[RunningServer]:
     """A running TensorFlow Serving (or the embedded server in its place) with the model."""
-    yield from _running(pytestconfig, "tensorflow_serving")
+    from pytest_servebench.plugin import fixture_values
+
+    yield from fixture_values.running(pytestconfig, "tensorflow_serving")
 
 
 @pytest.fixture(scope="session")
 def torchserve(pytestconfig: pytest.Config) -> Iterator[RunningServer]:
     """A running TorchServe with the model."""
-    yield from _running(pytestconfig, "torchserve")
+    from pytest_servebench.plugin import fixture_values
+
+    yield from fixture_values.running(pytestconfig, "torchserve")
 
 
 @pytest.fixture(scope="session")
-def model_server(
-    request: pytest.FixtureRequest,
-    pytestconfig: pytest.Config,
-) -> Iterator[RunningServer]:
+def model_server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     """Each of the chosen servers in turn, with the model."""
-    try:
-        kind = only(request, "model_server")
-    except ServebenchError as error:
-        fail(error)
-    yield from _running(pytestconfig, str(kind))
+    from pytest_servebench.plugin import fixture_values
 
-
-def _value(request: pytest.FixtureRequest, name: str) -> float | int:
-    try:
-        return checked(request.node, name, only(request, name))
-    except ServebenchError as error:
-        fail(error)
+    yield from fixture_values.any_running(request)
 
 
 @pytest.fixture
 def rate(request: pytest.FixtureRequest) -> float:
     """Offered arrivals a second: one of ``--servebench-rates``."""
-    return float(_value(request, "rate"))
+    from pytest_servebench.plugin import fixture_values
+
+    return float(fixture_values.value(request, "rate"))
 
 
 @pytest.fixture
 def buffer_size(request: pytest.FixtureRequest) -> int:
     """Requests that may wait while all workers are busy: one of ``--servebench-buffer-sizes``."""
-    return int(_value(request, "buffer_size"))
+    from pytest_servebench.plugin import fixture_values
+
+    return int(fixture_values.value(request, "buffer_size"))
 
 
 @pytest.fixture
@@ -108,14 +75,6 @@ def poisson_load(
     repeat: int,
 ) -> Iterator[PoissonLoad]:
     """Open-loop Poisson load at this case's rate and buffer size: ``poisson_load(server)``."""
-    try:
-        join(request.node)
-        cell = cell_of(request.node, rate, buffer_size, repeat)
-    except ServebenchError as error:
-        fail(error)
-    benchmark = benchmark_bridge.fixture_of(request)
-    benchmark_bridge.excuse(benchmark)  # where Ctrl-C leaves no report, it may end unused
-    load = PoissonLoad(request, cell.rate, cell.buffer_size, cell.repeat, benchmark)
-    request.node.stash[LOAD] = load
-    yield load
-    load.turn.end()
+    from pytest_servebench.plugin import fixture_values
+
+    yield from fixture_values.load(request, rate, buffer_size, repeat)

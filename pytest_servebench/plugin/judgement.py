@@ -11,8 +11,8 @@ from pytest_servebench.errors import InvalidMeasurementError, ServebenchWarning
 from pytest_servebench.objectives.answers import judge_answers
 from pytest_servebench.objectives.slo import Clause, failure_message, judge, overall, parse_slo
 from pytest_servebench.objectives.successes import judge_successes, unasked_failures
-from pytest_servebench.plugin.options import InconclusivePolicy, Settings
 from pytest_servebench.plugin.own_warnings import warn
+from pytest_servebench.plugin.settings import InconclusivePolicy, Settings
 from pytest_servebench.runs.results import CaseResult
 
 

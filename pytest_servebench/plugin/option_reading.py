@@ -22,7 +22,8 @@ from pytest_servebench.load.arrivals import ArrivalProcess
 from pytest_servebench.load.spec import LoadSettings
 from pytest_servebench.load.tls import Tls
 from pytest_servebench.load.transports.base import Terms
-from pytest_servebench.plugin.options import OPTIONS, TOKEN_VARIABLE, Option, Settings
+from pytest_servebench.plugin.options import OPTIONS, TOKEN_VARIABLE, Option
+from pytest_servebench.plugin.settings import Settings
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.text.redaction import hide
 

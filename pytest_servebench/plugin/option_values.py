@@ -13,8 +13,6 @@ from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any, Final
 
-from pytest_servebench.system.files import LONGEST_NAME
-
 UNITS: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 """Units of time spans, in seconds."""
 
@@ -154,6 +152,8 @@ def names(*words: str) -> Callable[[str], frozenset[str]]:
 
 def run_name(text: str) -> str:
     """Read the name of a run: one that a directory can have."""
+    from pytest_servebench.system.files import LONGEST_NAME
+
     if text and (not re.fullmatch(r"[\w][\w.+-]*", text) or text == "latest"):
         raise ValueError("give letters, digits, and . + - _ in between, and not latest")
     if len(os.fsencode(text)) > LONGEST_NAME:

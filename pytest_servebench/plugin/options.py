@@ -1,18 +1,18 @@
-"""The options, each with its ini twin, and the frozen settings object that they are read into."""
+"""The options, each with its ini twin: what every session of pytest is told of.
+
+The languages of SLOs and gates are read in sessions with loads alone, and imported there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from pytest_servebench.analysis.comparability import ALLOWABLE
-from pytest_servebench.load.spec import LoadSettings
-from pytest_servebench.objectives.gates import Gate, parse_gates
-from pytest_servebench.objectives.slo import Clause, parse_slo
+from pytest_servebench.analysis.allowable import ALLOWABLE
 from pytest_servebench.plugin.option_values import (
     BUFFER_SIZE,
     RATE,
@@ -27,64 +27,12 @@ from pytest_servebench.plugin.option_values import (
     truth,
     whole,
 )
-from pytest_servebench.servers.base import ServerSettings
+
+if TYPE_CHECKING:
+    from pytest_servebench.objectives.gates import Gate
+    from pytest_servebench.objectives.slo import Clause
 
 TOKEN_VARIABLE: Final = "SERVEBENCH_TORCHSERVE_TOKEN"
-
-InconclusivePolicy = Literal["warn", "fail", "skip"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Every choice of the user, checked.
-
-    Attributes:
-        servers: names of the kinds to load, in order.
-        rates: offered arrivals a second, each a case.
-        buffer_sizes: requests that may wait, each a case.
-        load: what holds for the loads of all cases; each repeat has the next seed.
-        repeats: how often each case is run.
-        interleave: whether the servers take turns, case by case, all of them running.
-        max_lag: lateness of the generator, seconds, beyond which an arrival is late.
-        retries: how often a case is measured again whose measurement is invalid.
-        slos: clauses that every case must meet, beside those of its own marker.
-        on_inconclusive: what becomes of a test whose SLOs cannot be decided.
-        baseline: saved run that cases are held to; empty for none.
-        gates: what may get worse by how much against the baseline.
-        baseline_allow: differences to the baseline that are allowed, by their names.
-        on_missing_baseline: what becomes of a case of which there is no baseline.
-        save: name under which this run is saved too; empty for none.
-        model: ``module:callable`` that gives the model; empty if none is configured.
-        results: directory that receives one directory a run.
-        page: whether the page of a run is made.
-        plots: whether the plots of a run are drawn.
-        markdown: file to which the report is added as Markdown; ``None`` for none.
-        exact_keywords: whether ``-k rate10`` means rate 10 alone.
-        server: how servers are started.
-    """
-
-    servers: tuple[str, ...]
-    rates: tuple[float, ...]
-    buffer_sizes: tuple[int, ...]
-    load: LoadSettings
-    repeats: int
-    interleave: bool
-    max_lag: float
-    retries: int
-    slos: tuple[Clause, ...]
-    on_inconclusive: InconclusivePolicy
-    baseline: str
-    gates: tuple[Gate, ...]
-    baseline_allow: frozenset[str]
-    on_missing_baseline: InconclusivePolicy
-    save: str
-    model: str
-    results: Path
-    page: bool
-    plots: bool
-    markdown: Path | None
-    exact_keywords: bool
-    server: ServerSettings
 
 
 @dataclass(frozen=True)
@@ -120,6 +68,18 @@ class Option:
     def ini(self) -> str:
         """Return its name in the ini file."""
         return "servebench_" + self.name.replace("-", "_")
+
+
+def _gates(text: str) -> tuple[Gate, ...]:
+    from pytest_servebench.objectives.gates import parse_gates
+
+    return parse_gates(text)
+
+
+def _slo(text: str) -> tuple[Clause, ...]:
+    from pytest_servebench.objectives.slo import parse_slo
+
+    return parse_slo(text)
 
 
 SECONDS: Final = time_span("s", inclusive=False, what="seconds above 0, such as 15")
@@ -344,12 +304,12 @@ OPTIONS: Final = (
     Option(
         "max-regression",
         "",
-        parse_gates,
+        _gates,
         "what may get worse by how much against the baseline, such as p99:10%%",
         "GATE",
         repeatable=True,
     ),
-    Option("slo", "", parse_slo, "SLO of every case, such as 'p99<50ms'", "EXPR", repeatable=True),
+    Option("slo", "", _slo, "SLO of every case, such as 'p99<50ms'", "EXPR", repeatable=True),
 )
 
 

@@ -11,6 +11,9 @@ from typing import Any, Final
 import pytest
 
 _MODULE: Final = "pytest_servebench.plugin.fixtures"
+_NEEDING_SETTINGS: Final = frozenset(
+    ("poisson_load", "model_server", "served_model", "tensorflow_serving", "torchserve")
+)
 
 
 def is_ours(node: pytest.Item | pytest.Metafunc, name: str) -> bool:
@@ -19,6 +22,21 @@ def is_ours(node: pytest.Item | pytest.Metafunc, name: str) -> bool:
     It gets the plugin's also by a fixture of the user's own that asks for the one of its own name.
     """
     return _is_from(_MODULE, _definitions(node, name), name)
+
+
+def fixtures_of(item: pytest.Item) -> Sequence[str]:
+    """Return the names of a test's fixtures; none for what is no Python function."""
+    return getattr(item, "fixturenames", ())
+
+
+def has(item: pytest.Item, name: str) -> bool:
+    """Tell whether a test names the plugin's own fixture of this name."""
+    return name in fixtures_of(item) and is_ours(item, name)
+
+
+def needs_settings(item: pytest.Item) -> bool:
+    """Tell whether a test needs a setting of the plugin: it loads a server, or has one."""
+    return any(is_ours(item, name) for name in _NEEDING_SETTINGS.intersection(fixtures_of(item)))
 
 
 def is_available(item: pytest.Item, name: str, module: str) -> bool:

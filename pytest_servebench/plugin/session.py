@@ -19,9 +19,9 @@ from pytest_servebench.model import ServedModel
 from pytest_servebench.plugin.baseline import Baseline
 from pytest_servebench.plugin.model_loading import load_model
 from pytest_servebench.plugin.option_reading import read_settings
-from pytest_servebench.plugin.options import InconclusivePolicy, Settings
 from pytest_servebench.plugin.orderly_end import OrderlyEnd
 from pytest_servebench.plugin.recorded import RecordedCases
+from pytest_servebench.plugin.settings import InconclusivePolicy, Settings
 from pytest_servebench.runs.decoding import decode
 from pytest_servebench.runs.machine import installed_versions, machine_facts
 from pytest_servebench.runs.results import CaseResult, LogPart, Run, ServerDeath, ServerInfo

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pytest_servebench.analysis import comparability
-from pytest_servebench.analysis.comparability import ALLOWABLE, Difference, key_text
+from pytest_servebench.analysis.allowable import ALLOWABLE
+from pytest_servebench.analysis.comparability import Difference, key_text
 from pytest_servebench.analysis.compare import (
     VERDICTS,
     CaseComparison,

@@ -1,0 +1,84 @@
+"""What the fixtures give; imported when a test asks for the first of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pytest_servebench.errors import ServebenchError
+from pytest_servebench.model import ServedModel
+from pytest_servebench.plugin import benchmark_bridge
+from pytest_servebench.plugin.cells import cell_of, checked, join, only
+from pytest_servebench.plugin.load_fixture import LOAD, PoissonLoad
+from pytest_servebench.plugin.state import PROGRESS, fail, session_of
+from pytest_servebench.servers.base import RunningServer
+
+
+def model(config: pytest.Config) -> ServedModel:
+    """Return the configured model, packaged for the servers of this session."""
+    try:
+        return _prepared_model(config)
+    except ServebenchError as error:
+        fail(error)
+
+
+def _prepared_model(config: pytest.Config) -> ServedModel:
+    session = session_of(config)
+    package = session.settings.model.partition(":")[0].partition(".")[0]
+    with config.stash[PROGRESS].shown("preparing the model", logger=package):
+        return session.model()
+
+
+def running(config: pytest.Config, kind: str) -> Iterator[RunningServer]:
+    """Yield the server of a kind while it runs with the model."""
+    session = session_of(config)
+    progress = config.stash[PROGRESS]
+    session.need(kind)
+    context = session.servers.running(kind)
+    try:
+        # Not by the fixture: one of its name may be the user's own, and something else.
+        _prepared_model(config)
+        with progress.shown(f"starting {kind}"):
+            server = context.__enter__()
+    except ServebenchError as error:
+        fail(error)
+    try:
+        yield server
+    finally:
+        with progress.shown(f"stopping {kind}"):
+            context.__exit__(None, None, None)
+
+
+def any_running(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
+    """Yield the server of the kind that a test has as its parameter."""
+    try:
+        kind = only(request, "model_server")
+    except ServebenchError as error:
+        fail(error)
+    yield from running(request.config, str(kind))
+
+
+def value(request: pytest.FixtureRequest, name: str) -> float | int:
+    """Return the checked rate or buffer size of a test."""
+    try:
+        return checked(request.node, name, only(request, name))
+    except ServebenchError as error:
+        fail(error)
+
+
+def load(
+    request: pytest.FixtureRequest, rate: float, buffer_size: int, repeat: int
+) -> Iterator[PoissonLoad]:
+    """Give a test its load, which ends with the test."""
+    try:
+        join(request.node)
+        cell = cell_of(request.node, rate, buffer_size, repeat)
+    except ServebenchError as error:
+        fail(error)
+    benchmark = benchmark_bridge.fixture_of(request)
+    benchmark_bridge.excuse(benchmark)  # where Ctrl-C leaves no report, it may end unused
+    load = PoissonLoad(request, cell.rate, cell.buffer_size, cell.repeat, benchmark)
+    request.node.stash[LOAD] = load
+    yield load
+    load.turn.end()

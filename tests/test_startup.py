@@ -1,0 +1,85 @@
+"""What a session of pytest without loads pays for the plugin that is installed beside it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from textwrap import dedent
+
+import pytest
+
+from tests.conftest import RunBench
+from tests.test_own_requests import saved_case
+
+OURS = {
+    "pytest_servebench",
+    "pytest_servebench._version",
+    "pytest_servebench.analysis",
+    "pytest_servebench.analysis.allowable",
+    "pytest_servebench.plugin",
+    "pytest_servebench.plugin.benchmark_bridge",
+    "pytest_servebench.plugin.fixtures",
+    "pytest_servebench.plugin.hooks",
+    "pytest_servebench.plugin.hookspecs",
+    "pytest_servebench.plugin.option_values",
+    "pytest_servebench.plugin.options",
+    "pytest_servebench.plugin.own_fixtures",
+    "pytest_servebench.plugin.state",
+}
+CONFTEST = """
+import json, sys
+
+def pytest_unconfigure():
+    with open("modules.json", "w") as file:
+        json.dump(sorted(sys.modules), file)
+"""
+
+
+def _loaded(pytester: pytest.Pytester, *arguments: str) -> set[str]:
+    """Return the modules that a session of one trivial test has imported at its end."""
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile("def test_nothing(): pass")
+    result = pytester.runpytest_subprocess("-p", "no:hypothesispytest", *arguments)
+    result.assert_outcomes(passed=1)
+    return set(json.loads((pytester.path / "modules.json").read_text()))
+
+
+def test_a_session_without_loads_imports_next_to_nothing(pytester: pytest.Pytester) -> None:
+    with_plugin, without = _loaded(pytester), _loaded(pytester, "-p", "no:servebench")
+    added = with_plugin - without
+    ours = {name for name in added if name.partition(".")[0] == "pytest_servebench"}
+    assert ours == OURS
+    others = {name.partition(".")[0] for name in added - ours}
+    assert others <= sys.stdlib_module_names, "no NumPy, psutil, uvloop, jinja2 and the like"
+    assert not others & {"asyncio", "ssl", "decimal", "email", "urllib"}
+    assert not (pytester.path / "servebench_results").exists()
+
+
+def test_the_package_alone_imports_nothing() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import pytest_servebench; "
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert set(result.stdout.split()) - sys.stdlib_module_names == {"pytest_servebench"}
+
+
+def test_the_first_load_may_turn_up_while_a_test_runs(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    """The hook around the test is under way then, and judges the load all the same."""
+    test = """
+        import pytest
+
+        @pytest.mark.slo("p50<1us")
+        def test_it(request):
+            server = request.getfixturevalue("model_server")
+            request.getfixturevalue("poisson_load")(server)
+    """
+    result = run_bench("--servebench-rates=400", test=dedent(test), subprocess=True)
+    result.assert_outcomes(failed=1)
+    assert "p50" in result.stdout.str()
+    assert saved_case(pytester.path)["test_outcome"] == "failed"

@@ -123,7 +123,9 @@ def summarize(
     ok = records.ok
     inside = ok & (records.done <= records.window)
     completed = int(inside.sum())
-    estimates, precision = _estimates(records, latency, inside)
+    precision = _precision(records, latency, inside)
+    estimates = _intervals(records, latency, inside, precision)
+    estimates["mean"] = _mean(latency, precision.blocks)
     punctual = records.without_lag(max_lag, unread)
     return Summary(
         arrivals=n,
@@ -150,10 +152,14 @@ class _Precision:
     Attributes:
         effective: estimate to the number of independent requests that tell as much.
         dispersion: of the completions: variance of their number over its mean.
+        blocks: of what each request adds to the error of the estimates: the last column is that of
+            the completions, and the one before that of the mean, where all latencies are finite.
+            ``None`` where there are no requests.
     """
 
     effective: Mapping[str, float]
     dispersion: float
+    blocks: Blocks | None
 
 
 def _without_lag(
@@ -166,17 +172,20 @@ def _without_lag(
     """
     latency = punctual.latency()
     inside = punctual.ok & (punctual.done <= punctual.window)
-    alone, own = _estimates(punctual, latency, inside)
+    own = _precision(punctual, latency, inside)
     effective = {
         name: max(number, own.effective[name]) for name, number in precision.effective.items()
     }
-    surer = _Precision(effective, min(precision.dispersion, own.dispersion))
+    surer = _Precision(effective, min(precision.dispersion, own.dispersion), own.blocks)
     found = _intervals(punctual, latency, inside, surer)
     for name in PERMILLES:  # ranks are whole numbers: more requests may round to a higher one
         found[name] = _no_higher(found[name], estimates[name])
-    found["mean"], measured = alone["mean"], estimates["mean"]
-    if measured.value is not None and measured.low is not None:
-        found["mean"] = _moved(measured, float(latency.mean()) - measured.value)
+    measured = estimates["mean"]
+    found["mean"] = (
+        _mean(latency, own.blocks)
+        if measured.value is None
+        else _moved(measured, float(latency.mean()) - measured.value)
+    )
     longest = _finite(float(latency.max()))
     return {"max": Estimate(longest, None, None)} | {
         name: estimate for name, estimate in found.items() if estimate != estimates[name]
@@ -194,15 +203,10 @@ def _moved(estimate: Estimate, by: float) -> Estimate:
     return Estimate(*(None if end is None else max(0.0, end + by) for end in ends))
 
 
-def _estimates(
-    records: Records, latency: Floats, inside: npt.NDArray[np.bool_]
-) -> tuple[dict[str, Estimate], _Precision]:
+def _precision(records: Records, latency: Floats, inside: npt.NDArray[np.bool_]) -> _Precision:
     n = len(records)
     if n == 0:
-        unknown = Estimate(None, None, None)
-        names = (*PERMILLES, "mean", "success_rate", "drop_rate", "error_rate", "throughput_share")
-        rate = poisson_interval(0, 1.0, records.window / 1e9)
-        return {**dict.fromkeys(names, unknown), "throughput": rate}, _Precision({}, 1.0)
+        return _Precision({}, 1.0, None)
     ordered = np.sort(latency)
     # One column for each estimate: what each request adds to the error of the estimate.
     largest = np.finfo(np.float64).max  # where a percentile is infinite: which requests failed
@@ -210,9 +214,8 @@ def _estimates(
         name: latency <= min(float(ordered[nearest_rank(permille, n) - 1]), largest)
         for name, permille in PERMILLES.items()
     } | _shares(records, inside)
-    finite = bool(np.isfinite(ordered[-1]))
     columns = [part - part.mean() for part in parts.values()]
-    if finite:
+    if np.isfinite(ordered[-1]):
         columns.append(latency - latency.mean())
     bins = min(max(n, _FEWEST_BINS), _MOST_BINS)
     series = binned(np.column_stack(columns), records.scheduled, records.window, bins)
@@ -230,11 +233,7 @@ def _estimates(
         for index, (name, part) in enumerate(parts.items())
     }
     spread = float(blocks.variances[-1]) / completed if completed else 1.0
-    precision = _Precision(effective, spread * student(float(blocks.degrees[-1])) ** 2)
-    found = _intervals(records, latency, inside, precision)
-    if finite:
-        found["mean"] = _mean_interval(latency, blocks, len(columns) - 1)
-    return found, precision
+    return _Precision(effective, spread * student(float(blocks.degrees[-1])) ** 2, blocks)
 
 
 def _shares(records: Records, inside: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.bool_]]:
@@ -251,8 +250,13 @@ def _shares(records: Records, inside: npt.NDArray[np.bool_]) -> dict[str, npt.ND
 def _intervals(
     records: Records, latency: Floats, inside: npt.NDArray[np.bool_], precision: _Precision
 ) -> dict[str, Estimate]:
-    """Return each estimate with the interval that follows from how sure it is."""
+    """Return each estimate but the mean, with the interval that follows from how sure it is."""
+    completed = int(inside.sum())
+    rate = poisson_interval(completed, precision.dispersion, records.window / 1e9)
     n = len(records)
+    if n == 0:
+        names = (*PERMILLES, *_shares(records, inside))
+        return {**dict.fromkeys(names, Estimate(None, None, None)), "throughput": rate}
     ordered = np.sort(latency)
     found: dict[str, Estimate] = {}
     for name, permille in PERMILLES.items():
@@ -261,12 +265,7 @@ def _intervals(
         found[name] = _order_statistics(ordered, value, low, high)
     for name, part in _shares(records, inside).items():
         found[name] = wilson_interval(float(part.mean()), precision.effective[name])
-    # Where some requests fail, infinitely slow ones make any mean infinite.
-    found["mean"] = Estimate(None, None, None)
-    found["throughput"] = poisson_interval(
-        int(inside.sum()), precision.dispersion, records.window / 1e9
-    )
-    return found
+    return {**found, "throughput": rate}
 
 
 # -- intervals ------------------------------------------------------------------------------------
@@ -336,8 +335,12 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _mean_interval(latency: Floats, blocks: Blocks, column: int) -> Estimate:
+def _mean(latency: Floats, blocks: Blocks | None) -> Estimate:
     n = len(latency)
+    # Where some requests fail, infinitely slow ones make any mean infinite.
+    if blocks is None or not np.isfinite(latency).all():
+        return Estimate(None, None, None)
+    column = -2  # of the blocks: the last but one
     mean = float(latency.mean())
     if n < 2:
         return Estimate(mean, 0.0, None)

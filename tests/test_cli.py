@@ -373,7 +373,7 @@ def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--results", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert re.split(r"  +", lines[1]) == [
-        "base", "2025-03-01 10:15", "4", "3", "1", "-", "-", "Toy and TorchServe",
+        "base", "2025-03-01 10:15", "4", "-", "1", "-", "-", "3", "Toy and TorchServe",
     ]  # fmt: skip
     assert lines[2].startswith("slower  ")
     assert lines[2].endswith("  latest")

@@ -12,9 +12,9 @@ import pytest
 from pytest_servebench.analysis.evaluation import evaluate
 from pytest_servebench.report.page.answer import answer
 from pytest_servebench.report.page.points import evaluation_view
-from pytest_servebench.report.page.variants import variants
 from pytest_servebench.report.plots import draw_plots
 from pytest_servebench.report.terminal import report_lines
+from pytest_servebench.report.variants import variants
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.text.tables import plain_text
 from tests import saved

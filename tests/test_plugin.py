@@ -266,12 +266,6 @@ def test_kind_without_an_artifact_is_skipped(run_bench: RunBench) -> None:
     result.assert_outcomes(skipped=1, passed=1)
 
 
-def test_two_loads_in_one_test_are_refused(run_bench: RunBench) -> None:
-    result = run_bench(test=TEST_FILE + "    poisson_load(model_server)\n")
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*one test is one case*"])
-
-
 @pytest.mark.parametrize(
     ("marker", "words"),
     [

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Final
 
-from pytest_servebench.runs.node_ids import repeat_of
+from pytest_servebench.runs.node_ids import labelled, repeat_of
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import SCHEMA_VERSION, CaseResult, Run, Workload
 from pytest_servebench.text.numbers import DIGEST_LENGTH, cpu_set, plain
@@ -28,7 +28,7 @@ class Key:
     """What two cases must share to be compared.
 
     Attributes:
-        test: the test's id without its repeat.
+        test: the test's id without its repeat, and the label of one of several cases.
         kind: of the server.
         model: its name.
         rate: offered arrivals a second.
@@ -71,7 +71,9 @@ def key_of(case: CaseResult) -> Key:
     repeat = f"repeat{repeat_of(case)}"
     shown = "-".join(part for part in parts if part != repeat)
     nodeid = f"{test}[{shown}]" if bracket else test
-    return Key(nodeid, case.server.kind, case.model, case.rate, case.buffer_size)
+    return Key(
+        labelled(nodeid, case.label), case.server.kind, case.model, case.rate, case.buffer_size
+    )
 
 
 def match(base: Run, new: Run) -> tuple[Pair, ...]:
@@ -172,7 +174,8 @@ def _unmatched(base: Run, new: Run) -> list[Difference]:
     for side, run in sides.items():
         for case in (one for one in run.cases if not one.measured):
             reason = f": {clean(case.invalid_reason)}" if case.invalid_reason else ""
-            text = f"{clean(case.nodeid)}: its measurement is invalid in {{}}{reason}"
+            name = clean(labelled(case.nodeid, case.label))
+            text = f"{name}: its measurement is invalid in {{}}{reason}"
             invalid.setdefault(text, []).append(side)
     found = [text.replace("{}", joined(where), 1) for text, where in invalid.items()]
     valid = {side: _by_key(run) for side, run in sides.items()}

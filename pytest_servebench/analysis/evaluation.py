@@ -92,11 +92,14 @@ def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evalu
         key = (case.rate, case.buffer_size, cell_id(case))
         cells.setdefault(key, {}).setdefault(case.server.kind, []).append(case)
     points: list[Compared] = []
+    # Servers that have no cell in common are one server under several names, or different tests.
+    everyone = {(cell_id(case), case.server.kind) for case in cases}
+    compared = len(everyone) > len({cell for cell, _ in everyone})
     for (rate, buffer_size, _), cell in sorted(cells.items(), key=lambda item: item[0]):
         missing = [names[kind] for kind in names if kind not in cell]
         if len(cell) > 1:
             points += _either_way(cell, interleaved=interleaved)
-        if len(names) > 1 and missing:
+        if missing and compared:
             notes.append(
                 f"rate {rate:g}, buffer {buffer_size}: no valid case of {', '.join(missing)}"
             )
@@ -107,7 +110,7 @@ def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evalu
         totals=MappingProxyType(totals),
         undecided=sum(point.winner is None for point in points),
         recommendations=recommend(points, names, _full_names(cases, names)),
-        notes=tuple(notes),
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 

@@ -23,7 +23,7 @@ from pytest_servebench.text.tables import (
     row_line,
 )
 
-_VERDICTS: Final = ("passed", "failed", "inconclusive", "invalid")
+_VERDICTS: Final = ("passed", "failed", "inconclusive", "invalid", "no SLO")
 _COLUMNS: Final = (
     Column("run", right=False),
     Column("date", right=False),
@@ -89,7 +89,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _row(saved: SavedRun, heading: Heading, *, last: bool) -> list[Cell]:
-    verdicts = [case.verdict for case in heading.cases]
+    verdicts = [
+        "no SLO" if case.verdict == "passed" and not case.clauses else case.verdict
+        for case in heading.cases
+    ]
     names = [*saved.names, *([LATEST] if last else [])]
     return [
         Cell(clean(saved.path.parent.name)),

@@ -24,6 +24,7 @@ from pytest_servebench.errors import OptionError
 from pytest_servebench.objectives.gates import NAMES
 from pytest_servebench.objectives.slo import parse_slo
 from pytest_servebench.objectives.slo_grammar import METRICS, Clause
+from pytest_servebench.runs.node_ids import function_of, labelled
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.runs.run_json import read_file
 from pytest_servebench.runs.run_names import find_run
@@ -198,7 +199,7 @@ def _cells(past: Path) -> list[_Group]:
     for case in saved.cases:
         if case.invalid_reason is None and case.rate > 0:  # others had no load
             name = f"{case.server.title}, buffer {case.buffer_size}"
-            test = case.nodeid.partition("[")[0]
+            test = labelled(function_of(case.nodeid), case.label)
             groups.setdefault((case.rate, name, test), []).append(case)
     several = len({test for _, _, test in groups}) > 1
     if not groups:

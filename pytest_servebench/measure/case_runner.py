@@ -37,6 +37,7 @@ class Case:
     nodeid: str
     load: LoadSpec
     max_lag: float
+    label: str = ""
 
 
 def run_case(
@@ -90,6 +91,7 @@ def run_case(
         **spec.shared_with(CaseResult),
         name=case.name,
         nodeid=case.nodeid,
+        label=case.label,
         server=info,
         model=traffic.name,
         weights_sha256=traffic.weights_sha256,

@@ -76,6 +76,12 @@ def overall(clause_results: Sequence[ClauseResult]) -> VerdictWord:
     return next((word for word in order if word in words), "passed")
 
 
+def clause_messages(result: CaseResult, clauses: Sequence[ClauseResult]) -> list[str]:
+    """Return what is told of a case's clauses; a label says of which of its test's cases."""
+    of = f"{result.label}: " if result.label else ""
+    return [f"{of}{one.message}" for one in clauses]
+
+
 def failure_message(result: CaseResult, clause_results: Sequence[ClauseResult]) -> str:
     """Return a text of several lines on every clause, the broken ones first.
 
@@ -97,7 +103,7 @@ def failure_message(result: CaseResult, clause_results: Sequence[ClauseResult]) 
     ranked = sorted(clause_results, key=lambda one: list(order).index(one.verdict))
     return "\n".join(
         [
-            *(one.message for one in ranked),
+            *clause_messages(result, ranked),
             f"{result.name}: {', '.join(counts) or 'no clauses'}",
             f"  {result.server.implementation} at {result.rate:g} requests/s for "
             f"{result.duration:g} s, buffer {result.buffer_size}: {summary.arrivals} requests "

@@ -1,4 +1,4 @@
-"""What becomes of a load: judged and recorded when its test has ended, and then its test's fate.
+"""What becomes of loads: judged and recorded when their test has ended, and then the test's fate.
 
 A test may run more than once, as plugins that repeat failed tests have it: the last attempt is the
 one that counts.
@@ -27,34 +27,35 @@ _PROPERTIES = "servebench."
 
 
 def begin_attempt(item: pytest.Item) -> None:
-    """Forget the load of an earlier attempt; its result stays until this attempt has ended."""
+    """Forget the loads of an earlier attempt; their results stay until this attempt has some."""
     item.stash[LOAD] = None
     session_of(item.config).recorded.outdate(item.nodeid)
 
 
-def settle(item: pytest.Item) -> CaseResult | None:
-    """Judge and record the load that a test has made since it was last asked for.
+def settle(item: pytest.Item) -> list[CaseResult]:
+    """Judge and record the loads that a test has made since it was last asked for.
 
     Returns:
-        its result, if there is one whose verdict the test must bear.
+        the results whose verdicts the test must bear.
     """
     load = item.stash.get(LOAD, None)
-    if load is None or load.case is None or load.settled:
-        return None
-    load.settled = True
+    if load is None or load.settled == len(load.cases):
+        return []
+    fresh = load.cases[load.settled :]
     state = session_of(item.config)
-    case = load.case
-    valid = case.result.measured
-    if valid:
-        case.result = judgement.judge_case(case.result, item, state.settings)
-        case.result = state.against_baseline(case.result)
-    benchmark_bridge.forget(item.config, item.nodeid, but=load.benchmark)
-    benchmark_bridge.attach(load.benchmark, state.recorded.add(case.result), valid=valid)
+    for case in fresh:
+        case.result = load.judged(case.result)
+        entry = state.recorded.add(case.result)
+        if case is load.cases[0]:
+            benchmark_bridge.forget(item.config, item.nodeid, but=load.benchmark)
+            benchmark_bridge.attach(load.benchmark, entry, valid=case.result.measured)
+    load.settled = len(load.cases)
     keep(state)
     item.user_properties[:] = [
-        *_without_ours(item.user_properties), *_properties(case.result)
-    ]  # fmt: skip
-    return case.result if valid else None
+        *_without_ours(item.user_properties),
+        *(pair for one in state.recorded.of(item.nodeid) for pair in _properties(one)),
+    ]
+    return [case.result for case in fresh if case.result.measured]
 
 
 def running(item: pytest.Item) -> bool:
@@ -117,30 +118,29 @@ def around_report(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[N
 
 
 def decide(item: pytest.Item) -> None:
-    """Let the test fail, warn or be skipped as its load deserves.
+    """Let the test fail, warn or be skipped as its loads deserve.
 
     To be called when a phase of the test has ended, and nothing has gone wrong in it.
     """
     __tracebackhide__ = True
-    result = settle(item)
+    results = settle(item)
     load = item.stash.get(LOAD, None)
     if load is not None and load.turn.refusal is not None:
         refusal, load.turn.refusal = load.turn.refusal, None
         pytest.fail(refusal, pytrace=False)
-    if result is not None:
-        judgement.apply(result, item, session_of(item.config).policy(result))
+    judgement.apply(results, item, session_of(item.config).policy)
 
 
 def tell_unused(item: pytest.Item) -> None:
     """Warn of a test that has passed and, though it asks for a load, has made none."""
     load = item.stash.get(LOAD, None)
-    if load is not None and load.passed and load.case is None:
+    if load is not None and load.passed and not load.cases:
         warn(item, NoLoadWarning("poisson_load made no load: nothing was measured. Call it, or "
                                  "leave it out of the test's arguments."))  # fmt: skip
 
 
 def end_attempt(item: pytest.Item) -> None:
-    """Forget the result of an earlier attempt if this one, which counts, has made no load."""
+    """Forget the results of an earlier attempt if this one, which counts, has made no load."""
     if session_of(item.config).recorded.forget_outdated(item.nodeid):
         benchmark_bridge.forget(item.config, item.nodeid, but=None)
         keep(session_of(item.config))
@@ -165,11 +165,13 @@ class Outcomes:
             self._repeated.discard(report.nodeid)
         if report.nodeid in self._repeated:
             report.user_properties = _without_ours(report.user_properties)
-        elif (result := self._state.recorded.of(report.nodeid)) is not None:
+            return
+        known = self._state.recorded.of(report.nodeid)
+        for result in known:
             outcome = outcome_of(report, result.test_outcome)
-            if outcome != result.test_outcome:
-                self._state.recorded.note_outcome(result, outcome)
-                keep(self._state)
+            self._state.recorded.note_outcome(result, outcome)
+        if known != self._state.recorded.of(report.nodeid):
+            keep(self._state)
 
 
 def outcome_of(report: pytest.TestReport, before: TestOutcome | None) -> TestOutcome | None:
@@ -195,8 +197,9 @@ def _without_ours(properties: Iterable[tuple[str, object]]) -> list[tuple[str, o
 
 
 def _properties(result: CaseResult) -> Iterator[tuple[str, object]]:
-    """Yield the figures that JUnit XML shows."""
-    yield f"{_PROPERTIES}verdict", result.verdict
-    yield f"{_PROPERTIES}implementation", clean(result.server.implementation)
+    """Yield the figures that JUnit XML shows, under the label of a case that has one."""
+    prefix = f"{_PROPERTIES}{result.label}." if result.label else _PROPERTIES
+    yield f"{prefix}verdict", result.verdict
+    yield f"{prefix}implementation", clean(result.server.implementation)
     for name in ("p50", "p99", "throughput", "success_rate"):
-        yield f"{_PROPERTIES}{name}", result.summary.estimates[name].value
+        yield f"{prefix}{name}", result.summary.estimates[name].value

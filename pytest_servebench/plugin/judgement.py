@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 
 from pytest_servebench.errors import InvalidMeasurementError, ServebenchWarning
 from pytest_servebench.objectives.answers import judge_answers
-from pytest_servebench.objectives.slo import Clause, failure_message, judge, overall, parse_slo
+from pytest_servebench.objectives.slo import (
+    Clause,
+    clause_messages,
+    failure_message,
+    judge,
+    overall,
+    parse_slo,
+)
 from pytest_servebench.objectives.successes import judge_successes, unasked_failures
 from pytest_servebench.plugin.own_warnings import warn
 from pytest_servebench.plugin.settings import InconclusivePolicy, Settings
@@ -80,28 +87,42 @@ def spoilt(result: CaseResult) -> str | None:
     return "; ".join(undecided) or None
 
 
-def apply(result: CaseResult, item: pytest.Item, policy: InconclusivePolicy) -> None:
-    """Let the test fail, warn or be skipped as the verdict and the user's policy say.
+def apply(
+    results: Sequence[CaseResult],
+    item: pytest.Item,
+    policy: Callable[[CaseResult], InconclusivePolicy],
+) -> None:
+    """Let the test fail, warn or be skipped as the verdicts and the user's policy say.
+
+    Args:
+        results: of the test's loads.
+        item: the test.
+        policy: tells what becomes of a case that is not decided.
 
     Raises:
         InvalidMeasurementError: the generator's lateness decides a clause.
     """
     __tracebackhide__ = True
-    if result.verdict == "failed":
-        pytest.fail(failure_message(result, result.clauses), pytrace=False)
-    if result.verdict == "invalid":
-        raise InvalidMeasurementError(failure_message(result, result.clauses))
-    if (failed := unasked_failures(result)) is not None:
-        warn(item, FailedRequestsWarning(failed))
-    if result.verdict != "inconclusive":
-        return
-    message = failure_message(result, result.clauses)
-    if policy == "fail":
-        pytest.fail(message, pytrace=False)
-    if policy == "skip":
-        pytest.skip(message)
-    undecided = (one.message for one in result.clauses if one.verdict == "inconclusive")
-    warn(item, InconclusiveWarning("\n".join(undecided)))
+    if failed := [one for one in results if one.verdict == "failed"]:
+        pytest.fail(_messages(failed), pytrace=False)
+    if invalid := [one for one in results if one.verdict == "invalid"]:
+        raise InvalidMeasurementError(_messages(invalid))
+    for result in results:
+        if (lost := unasked_failures(result)) is not None:
+            warn(item, FailedRequestsWarning(lost))
+    undecided = [(one, policy(one)) for one in results if one.verdict == "inconclusive"]
+    if failed := [one for one, fate in undecided if fate == "fail"]:
+        pytest.fail(_messages(failed), pytrace=False)
+    for result, fate in undecided:
+        if fate == "warn":
+            told = [one for one in result.clauses if one.verdict == "inconclusive"]
+            warn(item, InconclusiveWarning("\n".join(clause_messages(result, told))))
+    if skipped := [one for one, fate in undecided if fate == "skip"]:
+        pytest.skip(_messages(skipped))
+
+
+def _messages(results: Iterable[CaseResult]) -> str:
+    return "\n".join(failure_message(one, one.clauses) for one in results)
 
 
 def raise_undecided(result: CaseResult, expressions: Sequence[str]) -> None:

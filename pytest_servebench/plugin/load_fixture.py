@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import reprlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, count
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -19,11 +21,15 @@ from pytest_servebench.measure.case_runner import Case, run_case
 from pytest_servebench.measure.traffic import AnswerCheck, Traffic
 from pytest_servebench.plugin import benchmark_bridge, event_loops, judgement
 from pytest_servebench.plugin.cases import marked_seconds, marked_text
+from pytest_servebench.plugin.option_values import BUFFER_SIZE, RATE, number_of
+from pytest_servebench.plugin.options import SECONDS
 from pytest_servebench.plugin.revival import revive
+from pytest_servebench.plugin.saving import keep
 from pytest_servebench.plugin.state import PROGRESS, fail, session_of
 from pytest_servebench.plugin.turns import Turn
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.report.facts import attempt_name, cell_name
+from pytest_servebench.runs.node_ids import labelled, rate_id
 from pytest_servebench.runs.results import Attempt, CaseResult
 from pytest_servebench.servers.attached import AnyHttp, AttachedServer, any_server
 from pytest_servebench.servers.base import RunningServer, is_running_server
@@ -32,6 +38,12 @@ from pytest_servebench.servers.shared import SharedServer
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
+
+
+_OWN: Final[Mapping[str, Callable[[str], float]]] = {
+    "rate": RATE, "buffer_size": BUFFER_SIZE, "duration": SECONDS,
+}  # fmt: skip
+_LABEL: Final = re.compile(r"[\w.+-]+")
 
 
 class LoadedCase:
@@ -81,9 +93,9 @@ class PoissonLoad:
         self.rate = rate
         self.buffer_size = buffer_size
         self.repeat = repeat
-        self.case: LoadedCase | None = None
-        self.passed = False  # whether the test function, without regard to the case, has
-        self.settled = False  # whether the case is judged and recorded
+        self.cases: list[LoadedCase] = []  # one for each load, in their order
+        self.passed = False  # whether the test function, without regard to the cases, has
+        self.settled = 0  # how many of the cases have had their last judgement
         self.turn = Turn()
 
     def __call__(
@@ -94,10 +106,16 @@ class PoissonLoad:
         check: AnswerCheck | None = None,
         arrivals: ArrivalProcess | str | None = None,
         name: str | None = None,
+        rate: float | None = None,
+        buffer_size: int | None = None,
+        duration: float | None = None,
+        label: str | None = None,
     ) -> LoadedCase:
         """Load ``server`` for this test's duration and return what came out.
 
-        The test's SLOs (of its marker and of ``--servebench-slo``) are judged when the test ends.
+        A test may load several times, one load after the other: each is a case of its own. The
+        test's SLOs (of its marker and of ``--servebench-slo``) are judged of every case when the
+        test ends.
 
         Args:
             server: a running server, or the URL of one that serves anything over HTTP: a text, or
@@ -112,6 +130,12 @@ class PoissonLoad:
                 it is not given, which is a Poisson process if that is not given either.
             name: of a server that is given by URL, for tables, plots and saved runs. Servers of one
                 name are one server, also to a comparison with a run at another address.
+            rate: arrivals a second of this load, if not the test's own.
+            buffer_size: requests that may wait in this load, if not the test's own.
+            duration: seconds of this load, if not the test's own.
+            label: what tells this case from the test's others, by which another run finds it again:
+                letters, digits and ``._+-``. Without it, that is what is not the test's own
+                (``rate80``), and a number where cases would have the same (``2``, ``rate80-2``).
 
         Raises:
             InvalidMeasurementError: the generator failed, so that the numbers say nothing.
@@ -120,7 +144,9 @@ class PoissonLoad:
         """
         __tracebackhide__ = True
         with self.turn.take():
-            return self._load(server, requests, check, arrivals, name)
+            own = {"rate": rate, "buffer_size": buffer_size, "duration": duration}
+            given = {key: value for key, value in own.items() if value is not None}
+            return self._load(server, requests, check, arrivals, name, given, label)
 
     def _load(
         self,
@@ -129,10 +155,10 @@ class PoissonLoad:
         check: AnswerCheck | None,
         arrivals: ArrivalProcess | str | None,
         name: str | None,
+        given: Mapping[str, object],
+        label: str | None,
     ) -> LoadedCase:
         __tracebackhide__ = True
-        if self.case is not None:
-            pytest.fail("poisson_load was called twice: one test is one case.", pytrace=False)
         config = self._item.config
         session = session_of(config)
         if isinstance(server, SharedServer):  # one that the test got without naming its fixture
@@ -149,30 +175,37 @@ class PoissonLoad:
             if (why := event_loops.blocked(target)) is not None:
                 raise OptionError(why)
             sent = self._traffic(server, requests, check)
-            case = self._case(server, target, sent, arrivals)
+            own = {key: _number(key, value) for key, value in given.items()}
+            case = self._case(server, target, sent, arrivals, own, label)
             if isinstance(server, AttachedServer) and case.load.warmup > 0:  # which sends it anyway
                 server.await_loaded(sent.requests[0], session.settings.server.tls)
             result = self._measured(case, server, sent)
         except ServebenchError as error:
             fail(error)
         self.turn.go_on()
-        self.case = LoadedCase(result)
+        if result.invalid_reason:
+            result = dataclasses.replace(result, verdict="invalid")
+        loaded = LoadedCase(result)
         records = result.records
         assert records is not None
-        benchmark_bridge.record(self._item, self.benchmark, records.latency()[records.ok].tolist())
-        if result.invalid_reason:
-            self.case.result = dataclasses.replace(result, verdict="invalid")
+        if not self.cases:  # a benchmark holds one load, and is called like the test
+            latencies = records.latency()[records.ok].tolist()
+            benchmark_bridge.record(self._item, self.benchmark, latencies)
+        self.cases.append(loaded)
+        # What the test does next may take long, and another load may end the session.
+        session.recorded.add(self.judged(result))
+        keep(session)
         # Last: what others' hooks raise may fail the test, and costs nothing that was measured.
         config.hook.pytest_servebench_case_finished(config=config, result=result)
         if result.invalid_reason:
-            judgement.raise_invalid(self.case.result)
-        return self.case
+            judgement.raise_invalid(result)
+        return loaded
 
     def _measured(self, case: Case, server: RunningServer, sent: Traffic) -> CaseResult:
         """Return the first measurement that noise has not spoiled, or the last one that may be."""
         session = session_of(self._item.config)
         info, show = session.describe(server), self._item.config.stash[PROGRESS]
-        cell, number = cell_name(self._item.name), session.number(self._item.nodeid)
+        cell, number = cell_name(case.name), session.number(case.nodeid)
         spoilt: list[Attempt] = []
         earlier: CaseResult | None = None
         while True:
@@ -193,14 +226,14 @@ class PoissonLoad:
                 spoilt.append(Attempt(str(error)))
                 continue
             result = session.save_records(result)
-            reason = judgement.spoilt(self._judged(result))
+            reason = judgement.spoilt(self.judged(result))
             if reason is None or last:
                 logs = session.log_parts(logged)
                 return dataclasses.replace(result, attempts=tuple(spoilt), logs=logs)
             spoilt.append(Attempt(reason, result.records_file))
             earlier = result
 
-    def _judged(self, result: CaseResult) -> CaseResult:
+    def judged(self, result: CaseResult) -> CaseResult:
         """Return the result as it would be judged if the test ended now."""
         if not result.measured:
             return result
@@ -214,13 +247,15 @@ class PoissonLoad:
         target: Target,
         sent: Traffic,
         arrivals: ArrivalProcess | str | None,
+        own: Mapping[str, float],
+        label: str | None,
     ) -> Case:
         item = self._item
         settings = session_of(item.config).settings
         load = settings.load
         load = dataclasses.replace(
             load,
-            duration=marked_seconds(item, "duration", load.duration),
+            duration=own.get("duration") or marked_seconds(item, "duration", load.duration),
             warmup=marked_seconds(item, "warmup", load.warmup),
             timeout=marked_seconds(item, "timeout", load.timeout),
             arrivals=self._arrivals(arrivals) or load.arrivals,
@@ -231,11 +266,28 @@ class PoissonLoad:
             **load.shared_with(LoadSpec),
             target=target,
             requests=sent.prepared(server.protocol, target, keep_alive=load.terms.keep_alive),
-            rate=self.rate,
-            buffer_size=self.buffer_size,
+            rate=own.get("rate", self.rate),
+            buffer_size=int(own.get("buffer_size", self.buffer_size)),
             transport=sent.transport,
         )
-        return Case(item.name, item.nodeid, spec, settings.max_lag)
+        label = self._label(spec, label)
+        return Case(labelled(item.name, label), item.nodeid, spec, settings.max_lag, label)
+
+    def _label(self, load: LoadSpec, given: str | None) -> str:
+        """Return what tells a case from those that the test has had so far."""
+        parts = []
+        if load.rate != self.rate:
+            parts.append(rate_id(load.rate))
+        if load.buffer_size != self.buffer_size:
+            parts.append(f"buffer{load.buffer_size}")
+        if given is not None and not _LABEL.fullmatch(given):
+            raise OptionError(
+                f"poisson_load(label={given!r}): give letters, digits and the signs ._+- alone."
+            )
+        label = given or "-".join(parts)
+        taken = {one.result.label for one in self.cases}
+        numbered = (f"{label}-{number}" if label else f"{number}" for number in count(2))
+        return next(one for one in chain([label], numbered) if one not in taken)
 
     def _arrivals(self, given: ArrivalProcess | str | None) -> ArrivalProcess | None:
         where = "poisson_load(arrivals=…)"
@@ -282,6 +334,13 @@ class PoissonLoad:
                 traffic.heed(returned)
 
         return sent.checked_by(ask_hooks)
+
+
+def _number(name: str, value: object) -> float:
+    try:
+        return float(number_of(_OWN[name], value))
+    except ValueError as error:
+        raise OptionError(f"poisson_load({name}={value!r}): {error}.") from None
 
 
 LOAD = pytest.StashKey[PoissonLoad | None]()

@@ -55,7 +55,7 @@ class ServebenchSession:
         self.run_file = GrowingRunFile()
         self.log_lines = LineCounts()
         self.needed_kinds: frozenset[str] = frozenset()
-        self.cases = 0  # how many this session has
+        self.cases = 0  # how many tests with a load this session has
         self.baseline: Baseline | None = None
         self.not_told: list[str] = []  # what would have been a usage error, had tests been to run
         self.wrong_markers: list[str] = []  # what is wrong with each, after its test's node id
@@ -237,7 +237,10 @@ class ServebenchSession:
         """Return a case with a clause for each gate; as it is where there is no baseline."""
         if self.baseline is None:
             return result
-        return self.baseline.judge(result, self.run(), among=self.cases)
+        tests = {one.nodeid for one in self.results} | {result.nodeid}
+        cases = {(one.nodeid, one.label) for one in self.results} | {(result.nodeid, result.label)}
+        more = len(cases) - len(tests)  # than one of a test
+        return self.baseline.judge(result, self.run(), among=self.cases + more)
 
     def policy(self, result: CaseResult) -> InconclusivePolicy:
         """Return what becomes of a case that is not decided."""
@@ -353,7 +356,7 @@ class ServebenchSession:
             cases=tuple(self.results),
             interleaved=self.settings.interleave,
             deaths=tuple(self.deaths),
-            not_measured=max(0, self.cases - len(self.results)),  # a test may run more than once
+            not_measured=max(0, self.cases - len({one.nodeid for one in self.results})),
             finished=self.finished,
         )
 

@@ -15,7 +15,7 @@ _PATIENCE: Final = 10.0  # seconds for a load to end that is told to
 _FAREWELL: Final = 0.2  # seconds for its thread to end
 _AT_ONCE: Final = (
     "poisson_load was called while another load of this test was running: the two would make each "
-    "other's numbers wrong. One test is one case: parametrize the test, or write another."
+    "other's numbers wrong. Make the second load after the first has ended."
 )
 _LEFT: Final = (
     "poisson_load was still running in a thread of its own when its test ended, and was stopped: "

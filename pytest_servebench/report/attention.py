@@ -60,7 +60,7 @@ def blocks(cases: Sequence[CaseResult]) -> list[Block]:
 
 
 _OWN_FAILURES: Final = (
-    "pytest failed the test for something else than its load, which was good",
+    "pytest failed the test for something else than this load, which was good",
     "the test had an error in its setup or teardown, beside a load that was good",
 )
 

@@ -8,6 +8,7 @@ from pytest_servebench.objectives.slo import failure_texts
 from pytest_servebench.report.case_table import verdict_cell
 from pytest_servebench.report.facts import attempt_name, priority_text, server_text, settings_text
 from pytest_servebench.report.figures import NAMES, cpu_text, failed, interval, latency_table
+from pytest_servebench.runs.node_ids import labelled
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.estimates import Distribution
@@ -33,7 +34,7 @@ from pytest_servebench.text.tables import (
 _LABEL: Final = 18
 _INDENT: Final = 2
 _LATENCY: Final = (
-    Column("  ms", right=False, shrinks=True),
+    Column("  ms", right=False, shrinks=13),
     Column("n", expendable=3),
     Column("mean", expendable=4),
     Column("min", expendable=5),
@@ -58,7 +59,7 @@ def case_text(case: CaseResult, name: str, width: int) -> list[str]:
     def row(label: str, text: str) -> list[str]:
         return wrapped(f"{label:<{_LABEL}}", text, width, indent=_INDENT)
 
-    lines = wrapped("", clean(case.nodeid) or clean(case.name), width)
+    lines = wrapped("", clean(labelled(case.nodeid, case.label) or case.name), width)
     if is_plain(case):
         for label, text in case_facts(case):
             lines += row(label, text)

@@ -9,6 +9,7 @@ from typing import Final
 
 from pytest_servebench.report.facts import attempt_name
 from pytest_servebench.report.figures import Standing, dropped, errors, failed, percentile, standing
+from pytest_servebench.report.variants import own_names
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.estimates import Summary
@@ -26,7 +27,7 @@ from pytest_servebench.text.safe import clean
 from pytest_servebench.text.tables import PLAIN, Cell, Column, Markup
 
 COLUMNS: Final = (
-    Column("", right=False, shrinks=True),
+    Column("", right=False, shrinks=24),
     Column("verdict", right=False),
     Column("requests", expendable=2),
     Column("ok %", expendable=1),
@@ -95,15 +96,16 @@ def server_rows(
     """
     show = _formats(run)
     found: dict[str, ServerRows] = {}
-    seen: Counter[tuple[str, int]] = Counter()
-    for case in cases:
+    seen: Counter[tuple[str, int, str]] = Counter()
+    own = own_names(cases)
+    for case, name in zip(cases, own, strict=True):
         server, summary = case.server, case.summary
         block = found.setdefault(
             server.kind, ServerRows(titles[server.kind], clean(server.implementation), [])
         )
-        seen[server.kind, case.buffer_size] += 1
-        repeat = seen[server.kind, case.buffer_size]
-        label = f"  buffer {plain(case.buffer_size)}" + (f" #{repeat}" if repeat > 1 else "")
+        seen[server.kind, case.buffer_size, name] += 1
+        repeat = seen[server.kind, case.buffer_size, name]
+        label = f"  buffer {plain(case.buffer_size)}{name}" + (f" #{repeat}" if repeat > 1 else "")
         if is_plain(case):
             label = f"  {clean(case.name)}"
         block.rows.append(_case_row(case, label, show))

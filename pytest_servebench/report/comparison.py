@@ -43,7 +43,7 @@ _COLUMNS: Final = (
     Column("new"),
     Column("change"),
     Column("95 % interval"),
-    Column("verdict", right=False, shrinks=True),
+    Column("verdict", right=False, shrinks=13),
 )
 _MARKUP: Final[Mapping[str, Markup]] = {
     "worse": {"red": True, "bold": True},

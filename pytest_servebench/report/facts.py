@@ -57,9 +57,10 @@ def test_labels(cases: Iterable[CaseResult]) -> dict[str, str]:
 
 
 def cell_name(name: str) -> str:
-    """Return a case's id inside its test, such as ``torchserve-rate10-buffer50``."""
+    """Return a case's id inside its test: ``torchserve-rate10-buffer50``, ``::`` and its label."""
     text = clean(name)
-    return text.partition("[")[2].removesuffix("]") or text
+    cell, _, label = text.partition("[")[2].rpartition("]")
+    return cell + label or text
 
 
 def attempt_name(number: int) -> str:

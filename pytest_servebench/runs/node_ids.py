@@ -18,7 +18,12 @@ def function_of(nodeid: str) -> str:
 
 def cell_of(nodeid: str) -> str:
     """Return what stands in brackets, such as ``torchserve-rate10-buffer50``; empty without."""
-    return _parts(nodeid)[1].removesuffix("]")
+    return _parts(nodeid)[1]
+
+
+def labelled(name: str, label: str) -> str:
+    """Return a case's id: ``test_it[toy-rate10]::warm``; without a label, its test's."""
+    return f"{name}::{label}" if label else name
 
 
 def without(cell: str, parts: Iterable[str]) -> str:
@@ -55,8 +60,9 @@ def _parts(nodeid: str) -> tuple[str, str]:
     path, separator, rest = nodeid.partition("::")
     if not separator:
         path, rest = "", nodeid
-    function, _, cell = rest.partition("[")
-    return path + separator + function, cell
+    function, _, rest = rest.partition("[")
+    cell, bracket, _ = rest.rpartition("]")  # the label of a case may follow
+    return path + separator + function, cell if bracket else rest
 
 
 def _label(function: str, others: Iterable[str]) -> str:
@@ -80,7 +86,8 @@ def rate_id(rate: float) -> str:
 def cell_id(case: CaseResult) -> str:
     """Return what a case shares with the same cell of another server: its id without the kind."""
     parts = f"-{without(cell_of(case.nodeid), [case.server.kind])}-"
-    return f"{function_of(case.nodeid)}[{_REPEAT.sub('-', parts).strip('-')}]"
+    cell = f"{function_of(case.nodeid)}[{_REPEAT.sub('-', parts).strip('-')}]"
+    return labelled(cell, case.label)
 
 
 def repeat_of(case: CaseResult) -> int:

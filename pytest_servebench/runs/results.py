@@ -154,7 +154,7 @@ class CaseResult:
 
     Attributes:
         name: the test's id inside its module, such as
-            ``"test_load[tensorflow_serving-rate10-buffer50]"``.
+            ``"test_load[tensorflow_serving-rate10-buffer50]"``, and ``::`` with the label.
         nodeid: the test's node id.
         server: what was loaded.
         rate: offered arrivals a second.
@@ -181,6 +181,8 @@ class CaseResult:
         logs: what the server's logs gained meanwhile.
         records_file: name of the records' file inside the run's directory.
         workload: what was sent; ``None`` in older files.
+        label: which of several loads of its test it is, such as ``"rate80"`` of one at a rate of
+            its own; empty for the test's own.
         records: the records themselves, where they are loaded; not part of the JSON.
     """
 
@@ -209,6 +211,7 @@ class CaseResult:
     logs: tuple[LogPart, ...] = ()
     records_file: str = ""
     workload: Workload | None = None
+    label: str = ""
     records: Records | None = field(default=None, repr=False, compare=False)
 
     @property

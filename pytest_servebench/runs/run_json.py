@@ -43,6 +43,7 @@ class CaseHeading:
 
     server: ServerHeading
     verdict: VerdictWord = "passed"
+    clauses: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,9 @@ def _heading(path: Path, data: Any) -> Heading:
     if not (isinstance(data, Mapping) and "servebench" in data):
         run = _run(path, data, any_schema=False)
         cases = tuple(
-            CaseHeading(ServerHeading(case.server.kind, case.server.title), case.verdict)
+            CaseHeading(
+                ServerHeading(case.server.kind, case.server.title), case.verdict, case.clauses
+            )
             for case in run.cases
         )
         return Heading(run.name, run.started, cases)

@@ -14,7 +14,6 @@ Part = tuple[str, Markup]
 Line = tuple[Part, ...]
 
 PLAIN: Markup = {}
-SHORTEST_NAME = 13  # of a column that shrinks
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +33,14 @@ class Column:
         unit: second line.
         right: whether its cells stand to the right, as numbers do.
         expendable: what is left out first where the width is too small: the highest; 0 stays.
-        shrinks: whether its texts may be cut off.
+        shrinks: to what width its texts may be cut off; 0 for not at all.
     """
 
     heading: str
     unit: str = ""
     right: bool = True
     expendable: int = 0
-    shrinks: bool = False
+    shrinks: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,8 @@ def lay_out(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], width: in
                 return layout
         excess = layout.width - width
         for index in shown:
-            if columns[index].shrinks and widths[index] > SHORTEST_NAME:
-                cut = min(excess, widths[index] - SHORTEST_NAME)
+            if 0 < columns[index].shrinks < widths[index]:
+                cut = min(excess, widths[index] - columns[index].shrinks)
                 excess -= cut
                 if excess <= 0:
                     narrower = tuple(

@@ -14,7 +14,7 @@ from pytest_servebench.analysis.recommendation import Compared
 from pytest_servebench.objectives.slo_grammar import METRICS
 from pytest_servebench.report.facts import server_titles
 from pytest_servebench.report.figures import percentile
-from pytest_servebench.report.page.variants import variants
+from pytest_servebench.report.variants import variants
 from pytest_servebench.runs.node_ids import cell_id
 from pytest_servebench.runs.results import CaseResult, ServerDeath
 from pytest_servebench.stats.estimates import Estimate

@@ -28,6 +28,7 @@ from pytest_servebench.report.page.axes import grouped
 from pytest_servebench.report.page.chart import Chart
 from pytest_servebench.report.page.clauses import ClauseView, clause_view
 from pytest_servebench.report.page.log_tails import LogTail, case_logs
+from pytest_servebench.runs.node_ids import labelled
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.estimates import Distribution
@@ -218,7 +219,7 @@ def _distribution(values: Distribution) -> tuple[Figure, ...]:
 
 
 def _facts(case: CaseResult, title: str) -> tuple[tuple[str, str], ...]:
-    facts = [("test", clean(case.nodeid) or clean(case.name))]
+    facts = [("test", clean(labelled(case.nodeid, case.label) or case.name))]
     if not is_plain(case):
         facts.append(("server", server_text(title, case.server)))
         facts.append(("settings", settings_text(case.server)))

@@ -1,0 +1,78 @@
+"""Tests as reports keep them apart: by their function, and by the user's own parameters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from pytest_servebench.report.facts import test_id, test_labels
+from pytest_servebench.runs.node_ids import cell_of, labelled, rate_id, repeat_of, without
+from pytest_servebench.runs.plain_benchmarks import is_plain
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.text.safe import abridged, clean
+
+_LONGEST: Final = 60  # characters of parameters
+
+
+def variants(cases: Sequence[CaseResult]) -> list[str]:
+    """Return the name of each case's test, in their order.
+
+    It is the shortest name of the test function that tells it from the others; and where those
+    alone tell cases of one rate and buffer apart, in brackets the parameters of the user's own, and
+    the label of one of a test's several loads: ``test_load[8]::warm``.
+    """
+    labels = test_labels(cases)
+    names = own_names(cases)
+    return [labels[test_id(case)] + own for case, own in zip(cases, names, strict=True)]
+
+
+def own_names(cases: Sequence[CaseResult]) -> list[str]:
+    """Return what tells each case from others of its test, as :func:`variants`: ``[8]::warm``.
+
+    Long parameters are abridged, and numbered where they then look the same.
+    """
+    parameters = [_own_parameters(case) for case in cases]
+    shown = _shown(parameters)
+    brackets = [f"[{shown[text]}]" if text else "" for text in parameters]
+    parts = zip(
+        _parted(cases, brackets), _parted(cases, [_own_label(case) for case in cases]), strict=True
+    )
+    return [labelled(bracket, label) for bracket, label in parts]
+
+
+def _parted(cases: Sequence[CaseResult], texts: Sequence[str]) -> list[str]:
+    """Return those texts that tell cases of one rate and buffer apart, and nothing for the rest."""
+    cells: dict[tuple[str, float, int], set[str]] = {}
+    for case, text in zip(cases, texts, strict=True):
+        cells.setdefault((test_id(case), case.rate, case.buffer_size), set()).add(text)
+    tests = {test for (test, _, _), found in cells.items() if len(found) > 1}
+    return [text if test_id(case) in tests else "" for case, text in zip(cases, texts, strict=True)]
+
+
+def _shown(texts: Sequence[str]) -> dict[str, str]:
+    """Return each text to one that is safe and short, and no other one's."""
+    found: dict[str, str] = {}
+    alike: Counter[str] = Counter()
+    for text in dict.fromkeys(texts):
+        short = abridged(clean(text), _LONGEST)
+        alike[short] += 1
+        found[text] = short if alike[short] == 1 else f"{short} ({alike[short]})"
+    return found
+
+
+def _own_parameters(case: CaseResult) -> str:
+    """Return what the id of a case's test says beside server, rate, buffer size and repeat."""
+    if is_plain(case):
+        return ""
+    ours = (case.server.kind, *_sizes(case), f"repeat{repeat_of(case)}")
+    return without(cell_of(case.nodeid or case.name), ours)
+
+
+def _own_label(case: CaseResult) -> str:
+    """Return what a case's label says beside rate and buffer size."""
+    return clean(without(case.label, _sizes(case)))
+
+
+def _sizes(case: CaseResult) -> tuple[str, str]:
+    return rate_id(case.rate), f"buffer{case.buffer_size}"

@@ -32,13 +32,13 @@ import os, pathlib, signal, sys
 from tests import toy_server
 if os.environ.get("STUBBORN"):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-answer = toy_server.Handler.do_POST
-def told(self):
+answer = toy_server.Handler.answer
+def told(self, body):
     if pathlib.Path("second").exists():
         pathlib.Path(os.environ["REACHED"]).touch()
-    answer(self)
+    answer(self, body)
 if os.environ["STAGE"] == "load":
-    toy_server.Handler.do_POST = told
+    toy_server.Handler.answer = told
 toy_server.main()
 """
 _BUILD = """

@@ -86,7 +86,7 @@ class ToyKind:
         log = run_dir / "toy.log"
         with log.open("w") as errors:
             process = subprocess.Popen(
-                [sys.executable, PROGRAM, "--until-input-ends"],
+                [sys.executable, "-I", "-S", PROGRAM, "--until-input-ends"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import re
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
@@ -98,7 +99,7 @@ class Frame:
         """
         width, height = size
         self.figure = Figure(figsize=size, dpi=DPI)
-        self._canvas = FigureCanvasAgg(self.figure)
+        FigureCanvasAgg(self.figure)
         inner = width - 2 * _MARGIN
         handles = [*legend_handles(series), *further]
         columns = self._legend_columns([label for _, label in handles], inner)
@@ -188,13 +189,13 @@ class Frame:
 
     def wrap(self, text: str, size: float, width: float) -> list[str]:
         """Return ``text`` in lines of at most ``width`` inches at a font size in points."""
-        space = self._measure("n n", size) - self._measure("nn", size)
+        space = _width("n n", size) - _width("nn", size)
         lines: list[list[str]] = [[]]
         used = 0.0
         # A version stays with its name, a number with its word.
         words = re.split(r" (?!\d)", clean(text))
         for word in self._parts(words, size, width):
-            length = self._measure(word, size)
+            length = _width(word, size)
             if lines[-1] and used + space + length > width:
                 lines.append([])
             used = length if not lines[-1] else used + space + length
@@ -204,21 +205,15 @@ class Frame:
     def _parts(self, words: Sequence[str], size: float, width: float) -> Iterator[str]:
         """Yield the words, those in pieces that are longer than a whole line."""
         for word in words:
-            length = self._measure(word, size)
+            length = _width(word, size)
             pieces = math.ceil(length / width) + (length > width)
             step = max(1, len(word) // max(pieces, 1)) if pieces > 1 else max(len(word), 1)
             yield from (word[start : start + step] for start in range(0, len(word), step))
 
-    def _measure(self, text: str, size: float) -> float:
-        font = FontProperties(size=size)
-        renderer = self._canvas.get_renderer()
-        width: float = renderer.get_text_width_height_descent(text, font, ismath=False)[0]
-        return width / DPI
-
     def _legend_columns(self, labels: Sequence[str], width: float) -> int:
         if not labels:
             return 1
-        widths = [_HANDLE + self._measure(clean(label), _LEGEND) for label in labels]
+        widths = [_HANDLE + _width(clean(label), _LEGEND) for label in labels]
         for columns in range(len(widths), 1, -1):
             # Columns are filled one after the other, from the top down.
             rows = math.ceil(len(widths) / columns)
@@ -238,6 +233,19 @@ class Frame:
             ha="left",
             **more,
         )
+
+
+@functools.cache
+def _renderer() -> RendererAgg:
+    return RendererAgg(1, 1, DPI)
+
+
+@functools.lru_cache(maxsize=10_000)  # the figures of a run have most of their words in common
+def _width(text: str, size: float) -> float:
+    """Return how broad a text is, inches."""
+    font = FontProperties(size=size)
+    width: float = _renderer().get_text_width_height_descent(text, font, ismath=False)[0]
+    return width / DPI
 
 
 def _points(size: float) -> float:

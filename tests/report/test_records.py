@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -13,21 +14,27 @@ from pytest_servebench.report.records import read_records
 from tests.report import made_runs
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("", "none were saved"),
-        ("records/1.npz", "records/1.npz is missing"),
-        ("damaged.npz", "damaged.npz cannot be read: it is damaged"),
-        ("x" * 300, f"{'x' * 300} cannot be read: File name too long"),
-    ],
-)
-def test_what_cannot_be_read_has_a_reason(name: str, reason: str, tmp_path: Path) -> None:
+def test_what_cannot_be_read_has_a_reason_and_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "damaged.npz").write_bytes(b"no zip file")
-    case = dataclasses.replace(made_runs.case(), records=None, records_file=name)
-    assert read_records(case, tmp_path) == (None, reason)
-    draw_plots(made_runs.run([case]), tmp_path)
-    assert (tmp_path / "plots" / "latency_distribution.svg").is_file()
+    reasons = {
+        "": "none were saved",
+        "records/1.npz": "records/1.npz is missing",
+        "damaged.npz": "damaged.npz cannot be read: it is damaged",
+        "x" * 300: f"{'x' * 300} cannot be read: File name too long",
+    }
+    cases = [
+        dataclasses.replace(made_runs.case(rate=5.0 * i), records=None, records_file=name)
+        for i, name in enumerate(reasons, start=1)
+    ]
+    assert [read_records(case, tmp_path) for case in cases] == [
+        (None, reason) for reason in reasons.values()
+    ]
+    draw_plots(made_runs.run(cases), tmp_path)
+    caption = " ".join(
+        ET.parse(tmp_path / "plots" / "latency_distribution.svg").getroot().itertext()
+    )
+    left_out = " ".join(caption.split()).partition("Left out")[2]
+    assert all(f"{case.rate:g}/s" in left_out for case in cases)
 
 
 @pytest.mark.parametrize("way", ["absolute", "..", "link", "linked directory", "loop"])

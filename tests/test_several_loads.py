@@ -92,7 +92,8 @@ def test_each_load_is_a_case_everywhere(
     assert main(["show", str(directory), "--case", "::warm"]) == 0
     assert "test_it[toy-rate40-buffer10]::warm" in capsys.readouterr().out
     assert main(["compare", str(directory), str(directory), "--format=json"]) == 0
-    compared = {case["test"] for case in json.loads(capsys.readouterr().out)["cases"]}
+    (block,) = json.loads(capsys.readouterr().out)["comparisons"]
+    compared = {case["test"] for case in block["cases"]}
     assert compared == {f"test_it.py::{case['name']}" for case in cases}
 
 

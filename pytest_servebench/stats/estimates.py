@@ -11,7 +11,13 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval; ``None`` stands for infinite, as JSON has no infinity."""
+    """A value with its 95 % interval; ``None`` stands for infinite, as JSON has no infinity.
+
+    Attributes:
+        value: what was measured.
+        low: lower end of the interval.
+        high: upper end.
+    """
 
     value: float | None
     low: float | None
@@ -20,14 +26,23 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Moments and percentiles of n values in seconds; all ``None`` where there are no values."""
+    """Moments and percentiles of n values in seconds; all ``None`` where there are no values.
+
+    Attributes:
+        n: number of values.
+        mean: arithmetic mean.
+        min: least.
+        max: greatest.
+        stddev: standard deviation.
+        percentiles: ``p50``, ``p90``, ``p95``, ``p99`` and ``p999`` (99.9 %).
+    """
 
     n: int
     mean: float | None
     min: float | None
     max: float | None
     stddev: float | None
-    percentiles: Mapping[str, float | None]  # "p50", "p90", "p95", "p99", "p999"
+    percentiles: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)

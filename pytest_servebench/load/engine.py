@@ -23,6 +23,7 @@ from pytest_servebench.load.transports.base import Completion
 from pytest_servebench.load.worker import FREE, Worker
 
 _clock = time.monotonic_ns
+_OK: Final = Outcome.OK  # a member of an enumeration takes long to look up
 _NS: Final = 1_000_000_000
 _LEAD: Final = 50_000_000  # ns from the preparations to the clock's start, for all to get ready
 _SHORTEST_TICK: Final = 0.005  # seconds between looks at deadlines
@@ -263,7 +264,7 @@ class Engine:
         if index in self._sampled:
             self.answers[index] = completion.body
             self.heads[index] = self._transport.head(completion.head)
-        if outcome is not Outcome.OK:
+        if outcome is not _OK:
             self._note_failure(index, completion)
         if self.opening and worker.connected:
             worker = self._take_over(worker)

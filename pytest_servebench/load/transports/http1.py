@@ -18,6 +18,7 @@ from pytest_servebench.load.transports.base import Caller, Completion, Loss, Ter
 from pytest_servebench.text.redaction import without_keys
 
 _clock = time.monotonic_ns
+_OK: Final = Outcome.OK  # a member of an enumeration takes long to look up
 _CODING: Final = re.compile(
     rb"^transfer-encoding[ \t]*:(.*(?:\n[ \t].*)*)", re.MULTILINE
 )  # with lines that continue it
@@ -65,8 +66,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_awaiting", "_began", "_body", "_caller", "_complete", "_data", "_headers_done", "_keep",
-        "_lenient", "_parser", "_sent", "_size", "_surplus", "_terms", "_transport", "_unread",
-        "_used", "_woken",
+        "_lenient", "_parser", "_sent", "_size", "_status", "_surplus", "_terms", "_transport",
+        "_unread", "_used", "_woken",
     )  # fmt: skip
 
     def __init__(self, caller: Caller, terms: Terms, woken: Callable[[int], bool]) -> None:
@@ -74,7 +75,7 @@ class Connection(asyncio.Protocol):
         self._caller: Caller | None = caller
         self._terms = terms
         self._woken = woken
-        self._sent = 0
+        self._sent = self._status = 0
         self._used = False  # whether a request was answered over it
         self._transport: asyncio.Transport | None = None
         self._awaiting = False
@@ -139,8 +140,7 @@ class Connection(asyncio.Protocol):
     def _end(self, exc: Exception | None) -> None:
         assert self._caller is not None
         if self._headers_done and exc is None and self._ends_with_connection():
-            caller, self._caller = self._caller, None
-            caller.answered(self._completion(_clock(), keep=False))
+            self._take_answer(_clock(), False)
         elif self._began:
             self._lose(Loss.BROKEN, f"{_how(exc)} in the middle of an answer")
         else:
@@ -149,16 +149,6 @@ class Connection(asyncio.Protocol):
             crossed = self._used and self._awaiting and _clock() - self._sent < _RACE
             loss = Loss.UNSEEN if crossed else Loss.QUIET
             self._lose(loss, f"{_how(exc)} before an answer")
-
-    def _completion(self, now: int, *, keep: bool) -> Completion:
-        status = self._parser.get_status_code()
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        if 200 <= status < 300:
-            return Completion(Outcome.OK, self._began, now, status, self._data, body, keep)
-        reason = _refusal(status, head_of(self._data))
-        return Completion(
-            Outcome.HTTP_ERROR, self._began, now, status, self._data, body, keep, reason
-        )
 
     def data_received(self, data: bytes) -> None:
         """Read a part of an answer."""
@@ -226,7 +216,12 @@ class Connection(asyncio.Protocol):
         assert transport is not None
         # Behind an early answer the rest of the request is still on its way out.
         keep = self._keep and not self._surplus and not transport.get_write_buffer_size()
-        completion = self._completion(now, keep=keep)
+        status, head = self._status, self._data
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        completion = Completion(_OK, self._began, now, status, head, body, keep)
+        if not 200 <= status < 300:
+            completion.outcome = Outcome.HTTP_ERROR
+            completion.reason = _refusal(status, head_of(head))
         if woken:  # only then is the kernel asked, which takes some µs
             completion.unread = unread_ns(transport.get_extra_info("socket"))
         self._awaiting = False
@@ -246,6 +241,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Note that the head is whole."""
         self._headers_done = True
+        self._status = self._parser.get_status_code()
         most = self._terms.max_headers
         if len(self._data) > most and len(head_of(self._data)) > most:
             raise ValueError(_too_long("headers", most))
@@ -286,7 +282,7 @@ class Connection(asyncio.Protocol):
         """
         if self._complete:
             self._surplus = True  # a second answer to one request
-        elif self._parser.get_status_code() < 200:
+        elif self._status < 200:
             # 100 Continue and the like: the answer proper follows.
             began, data = self._began, _divided(self._data)[2]
             self._begin_answer()

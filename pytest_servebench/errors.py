@@ -68,7 +68,7 @@ class InvalidMeasurementError(ServebenchError):
 
 
 class SLOSyntaxError(OptionError):
-    """An SLO expression cannot be read; the message points at the character."""
+    """An SLO or a gate cannot be read; the message points at the character."""
 
 
 class SavedRunError(ServebenchError):

@@ -241,7 +241,7 @@ def test_a_gate_on_what_nobody_knows_is_refused(tmp_path: Path, compare: Compare
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        (["--fail", "p99"], "--fail='p99': expected METRIC:NUMBER%"),
+        (["--fail", "p99"], "--fail: gate 'p99': expected METRIC:NUMBER%"),
         (["--fail", "p99:5%", "--fail", "p99:10%"], "p99 has several thresholds"),
         (["--allow", "everything"], "--allow='everything': give some of unmatched, machine"),
         (["--output", "missing/file"], "--output='missing/file': cannot be written"),

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from pytest_servebench.analysis.comparability import differences, key_of, match, near, notes
 from pytest_servebench.analysis.compare import TAIL, CaseComparison, compare, fails
-from pytest_servebench.objectives.gates import KINDS, Gate, parse_gates
+from pytest_servebench.errors import SLOSyntaxError
+from pytest_servebench.metrics import COMPARED, METRICS
+from pytest_servebench.objectives.gates import Gate, parse_gates
 from pytest_servebench.report.comparison import comparison_lines, percent_change, point_change
 from pytest_servebench.runs.results import CaseResult, Resources, Run, Workload
 from pytest_servebench.stats import ratios
@@ -95,7 +97,7 @@ def test_swapped_sides_swap_the_verdicts(base: CaseResult, new: CaseResult) -> N
         assert other.verdict == SWAPPED[change.verdict], metric
         if math.isnan(change.change.value):
             assert math.isnan(other.change.value)
-        elif KINDS[metric] == "share":
+        elif METRICS[metric].is_share:
             assert other.change.value == pytest.approx(-change.change.value)
             assert other.change.low == pytest.approx(-change.change.high)
         elif 0 < change.change.value < math.inf:
@@ -125,7 +127,7 @@ def test_any_comparison_is_consistent_and_can_be_shown(base: CaseResult, new: Ca
 def test_a_run_is_never_worse_than_itself(runs: list[CaseResult]) -> None:
     both = saved.run([dataclasses.replace(case, nodeid=f"a.py::test[{number}]")
                       for number, case in enumerate(runs)])  # fmt: skip
-    found = compare(both, both, [Gate(metric, 0.0) for metric in KINDS])
+    found = compare(both, both, [Gate(metric, 0.0) for metric in COMPARED])
     assert not found.worse
     for case in found.cases:
         assert {change.verdict for change in case.changes.values()} <= {"same", "cannot tell"}
@@ -675,31 +677,33 @@ def test_differences_of_many_cases_are_one_line() -> None:
 
 
 def test_gates_are_read() -> None:
-    assert parse_gates(" p99.9 : 12.5 % , SUCCESS_RATE:1%") == (
-        Gate("p999", 0.125), Gate("success_rate", 0.01),
+    assert parse_gates(" p99.9 : 12.5 % , SUCCESS_RATE:1% and memory_peak:5%") == (
+        Gate("p999", 0.125), Gate("success_rate", 0.01), Gate("memory", 0.05),
     )  # fmt: skip
     assert str(Gate("p999", 0.125)) == "p99.9:12.5%"
 
 
 @pytest.mark.parametrize(
-    ("text", "part"),
+    ("text", "column", "part"),
     [
-        ("p99", "METRIC:NUMBER%"),
-        ("", "METRIC:NUMBER%"),
-        ("p99:10", "METRIC:NUMBER%"),
-        ("p99:-1%", "METRIC:NUMBER%"),
-        ("p99:10ms", "METRIC:NUMBER%"),
-        ("p98:10%", "did you mean p9"),
-        ("max:10%", "no metric 'max'"),
-        ("throughput:100%", "cannot get worse by 100 %"),
-        ("success_rate:200%", "cannot get worse by 100 %"),
+        ("p99", 3, "METRIC:NUMBER%"),
+        ("", 0, "expected a metric"),
+        ("p99:10", 6, "METRIC:NUMBER%"),
+        ("p99:-1%", 4, "METRIC:NUMBER%"),
+        ("p99:10ms", 6, "METRIC:NUMBER%"),
+        ("p99:1e999%", 4, "too large"),
+        ("p98:10%", 0, "did you mean p9"),
+        ("max:10%", 0, "runs are not compared by max"),
+        ("throughput:100%", 11, "cannot get worse by 100 %"),
+        ("success_rate:200%", 13, "cannot get worse by 100 %"),
     ],
 )
-def test_bad_gates_are_explained(text: str, part: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(part)):
-        parse_gates(text)
-    with pytest.raises(ValueError, match=re.escape(repr(text))):  # which of several
-        parse_gates(f"p50:1%,{text}")
+def test_bad_gates_are_explained(text: str, column: int, part: str) -> None:
+    for before in ("", "p50:1%,", "p50:1% and "):
+        with pytest.raises(SLOSyntaxError, match=re.escape(part)) as caught:
+            parse_gates(before + text)
+        caret = str(caught.value).split("\n")[2]
+        assert caret == "  " + " " * (len(before) + column) + "^"
 
 
 @pytest.mark.parametrize(

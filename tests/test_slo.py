@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from pytest_servebench.errors import SLOSyntaxError
 from pytest_servebench.load.records import Outcome
+from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.slo import failure_message, judge, overall, parse_slo
-from pytest_servebench.objectives.slo_grammar import METRICS, Clause
+from pytest_servebench.objectives.slo_grammar import Clause
 from pytest_servebench.runs.results import CaseResult, ClauseResult
 from tests.simulated import UNSEEN, case, mm1_records, records, steady
 
@@ -131,8 +132,8 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 @st.composite
 def any_clause(draw: st.DrawFn) -> Clause:
     metric = draw(st.sampled_from(sorted(METRICS)))
-    highest = 1.0 if METRICS[metric] == "share" else 1e12
-    relative = METRICS[metric] == "throughput" and draw(st.booleans())
+    highest = 1.0 if METRICS[metric].kind == "share" else 1e12
+    relative = METRICS[metric].kind == "throughput" and draw(st.booleans())
     bound = draw(st.floats(0, highest))
     operator = draw(st.sampled_from(["<", "<=", ">", ">="]))
     return Clause(metric, operator, bound, relative)  # type: ignore[arg-type]

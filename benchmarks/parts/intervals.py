@@ -22,7 +22,7 @@ from benchmarks.parts.interval_queues import (
 from benchmarks.rounds import say
 from benchmarks.settings import Settings
 from pytest_servebench.analysis.precision import inflation, tail_of
-from pytest_servebench.objectives.slo import ENOUGH
+from pytest_servebench.metrics import METRICS as REGISTRY
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.summary import PERMILLES, summarize
 
@@ -109,7 +109,7 @@ def coverage(one: Mapping[str, Any], counts: Mapping[str, int]) -> float:
 
 def too_few(load: float, number: int, metric: str) -> bool:
     """Tell whether so many requests of an M/M/1 queue are too few for a percentile."""
-    return number < ENOUGH[metric] * inflation(load, tail_of(metric))
+    return number < REGISTRY[metric].enough * inflation(load, tail_of(metric))
 
 
 def columns(data: Data) -> Mapping[str, Mapping[str, str]]:

@@ -42,8 +42,8 @@ from typing import Final, Literal
 from pytest_servebench.analysis.comparability import Key, Pair, match
 from pytest_servebench.analysis.machine_speed import same_generator, slowdown
 from pytest_servebench.analysis.samples import samples
-from pytest_servebench.objectives.gates import KINDS, LARGER_IS_BETTER, Gate
-from pytest_servebench.objectives.slo import ENOUGH
+from pytest_servebench.metrics import COMPARED, METRICS, POINTS, Metric
+from pytest_servebench.objectives.gates import Gate
 from pytest_servebench.runs.results import CaseResult, Run, VerdictWord
 from pytest_servebench.stats import ratios
 from pytest_servebench.stats.ratios import Range, Sample
@@ -61,19 +61,13 @@ CAUTION: Final = 1.5
 
 _ROUNDING: Final = 1e-12
 
-SAME: Final[Mapping[str, float]] = MappingProxyType(
-    {name: 0.01 if kind == "share" else 0.05 for name, kind in KINDS.items()}
-    | dict.fromkeys(("p90", "p95", "p99", "p999"), 0.10)
-)
-"""Margins within which figures are the same, unless a gate gives another."""
-
 
 @dataclass(frozen=True)
 class Change:
     """How one metric of one case changed.
 
     Attributes:
-        metric: a key of :data:`~pytest_servebench.objectives.gates.KINDS`.
+        metric: a key of :data:`~pytest_servebench.metrics.COMPARED`.
         base: its value before; of repeats, their mean (for ratios the geometric one).
         new: its value now.
         change: new / base, or new - base for shares, with its 95 % interval.
@@ -124,9 +118,9 @@ class Change:
     @property
     def detectable(self) -> float:
         """Return from which change for the worse on this pair would have told it from noise."""
-        smaller = self.metric not in LARGER_IS_BETTER
+        smaller = not METRICS[self.metric].larger_is_better
         value, end = self.change.value, self.strict.low if smaller else self.strict.high
-        if KINDS[self.metric] == "share":
+        if METRICS[self.metric].is_share:
             return abs(value - end)
         distance = abs(ratios.log(value) - ratios.log(end))
         return ratios.exp(distance) - 1 if smaller else 1 - ratios.exp(-distance)
@@ -230,7 +224,8 @@ def _judge(gate: Gate, cases: Sequence[CaseComparison]) -> GateResult:
 def fails(gate: Gate, change: Change) -> bool:
     """Tell whether a change for the worse exceeds the threshold, and noise as well."""
     return (
-        change.surely_worse_by > gate.threshold and _beyond_doubt(change.metric, change.strict) > 0
+        change.surely_worse_by > gate.threshold
+        and _beyond_doubt(METRICS[change.metric], change.strict) > 0
     )
 
 
@@ -254,12 +249,13 @@ def _compare(pair: Pair, gated: Mapping[str, float], tail: float, slower: float)
     late = any(case.summary.without_lag for case in pair.every)
     pairs = [pair, _punctual(pair)] if late else [pair]
     changes = {}
-    for metric in KINDS:
-        margin = gated.get(metric, SAME[metric])
-        speed = slower if KINDS[metric] in ("latency", "cpu") else 1.0
+    for name, metric in COMPARED.items():
+        assert metric.same is not None
+        margin = gated.get(name, metric.same)
+        speed = slower if metric.goes_with_the_machine else 1.0
         found = [_change(metric, one, margin, tail, speed) for one in pairs]
         if known := [one for one in found if one is not None]:
-            changes[metric] = _either_way(known)
+            changes[name] = _either_way(known)
     shown = tuple(metric for metric in changes if metric in _shown(pair.every) or metric in gated)
     words = {changes[metric].verdict for metric in shown}
     verdict = next((word for word in VERDICTS if word in words), VERDICTS[1])
@@ -268,15 +264,20 @@ def _compare(pair: Pair, gated: Mapping[str, float], tail: float, slower: float)
 
 def _shown(cases: Collection[CaseResult]) -> tuple[str, ...]:
     """Return the metrics that matter; the tail is the highest percentile that is resolved."""
-    resolved = cases and all(
-        case.summary.arrivals >= ENOUGH["p99"] and not _open(case, "p99") for case in cases
+    found = []
+    for *better, last in POINTS.values():
+        if not last.of_server:
+            resolved = (one for one in better if cases and all(_resolves(c, one) for c in cases))
+            found.append(next(resolved, last).name)
+    return tuple(found)
+
+
+def _resolves(case: CaseResult, metric: Metric) -> bool:
+    reading = metric.read(case)
+    is_open = (
+        reading.value is not None and math.isfinite(reading.value) and reading.high == math.inf
     )
-    return ("p50", "p99" if resolved else "p95", "throughput", "success_rate")
-
-
-def _open(case: CaseResult, metric: str) -> bool:
-    estimate = case.summary.estimates.get(metric)
-    return estimate is not None and estimate.value is not None and estimate.high is None
+    return case.summary.arrivals >= metric.enough and not is_open
 
 
 def _punctual(pair: Pair) -> Pair:
@@ -304,13 +305,12 @@ def _hull(ranges: Sequence[Range]) -> Range:
     return Range(ranges[0].value, min(one.low for one in ranges), max(one.high for one in ranges))
 
 
-def _change(metric: str, pair: Pair, margin: float, tail: float, slower: float) -> Change | None:
+def _change(metric: Metric, pair: Pair, margin: float, tail: float, slower: float) -> Change | None:
     """Return the change of a metric; ``None`` where a side does not know it."""
     base, new = (samples(metric, cases, pair) for cases in (pair.base, pair.new))
     if not base or not new:
         return None
-    share = KINDS[metric] == "share"
-    between = ratios.difference if share else ratios.ratio
+    between = ratios.difference if metric.is_share else ratios.ratio
     some_open = any(sample.range.open for sample in (*base, *new))
     alone = between(base, new, 0.05), between(base, new, tail, CAUTION if some_open else 1.0)
     unmoved = _verdict(metric, *alone, margin)
@@ -319,15 +319,15 @@ def _change(metric: str, pair: Pair, margin: float, tail: float, slower: float) 
     sampled = [sample.sampled for sample in (*base, *new)]
     if unmoved == "cannot tell" and not any(sampled):
         verdict = "same"  # less than the margin by which they must differ
-    average = ratios.arithmetic_mean if share else ratios.geometric_mean
+    average = ratios.arithmetic_mean if metric.is_share else ratios.geometric_mean
     values = [average([sample.range.value for sample in side]) for side in (base, new)]
-    if metric == "throughput":  # it may be compared by its share of the arrivals
+    if metric.share_of_load:  # it may be compared by its share of the arrivals
         rates = [[case.summary.throughput for case in side] for side in (pair.base, pair.new)]
         values = [ratios.geometric_mean(side) for side in rates]
     undecided = verdict == "cannot tell"
     reason = _reason(metric, (*base, *new), slower, verdict != unmoved) if undecided else ""
     return Change(
-        metric, values[0], values[1], change, strict, all(sampled), verdict, reason, slower
+        metric.name, values[0], values[1], change, strict, all(sampled), verdict, reason, slower
     )
 
 
@@ -338,34 +338,34 @@ def _whatever_the_speed(change: Range, slower: float) -> Range:
     )
 
 
-def _verdict(metric: str, change: Range, strict: Range, margin: float) -> Verdict:
+def _verdict(metric: Metric, change: Range, strict: Range, margin: float) -> Verdict:
     if math.isnan(change.value):
         return "cannot tell"
-    within = margin if KINDS[metric] == "share" else math.log1p(margin)
-    scale = (lambda value: value) if KINDS[metric] == "share" else ratios.log
+    within = margin if metric.is_share else math.log1p(margin)
+    scale = (lambda value: value) if metric.is_share else ratios.log
     if abs(scale(change.low)) <= within and abs(scale(change.high)) <= within:
         return "same"
     side = _beyond_doubt(metric, strict)
     return "worse" if side > 0 else "better" if side < 0 else "cannot tell"
 
 
-def _beyond_doubt(metric: str, strict: Range) -> int:
+def _beyond_doubt(metric: Metric, strict: Range) -> int:
     """Return 1 where the whole interval is for the worse, -1 for the better, else 0."""
     neutral = _neutral(metric)
     side = (strict.low > neutral + _ROUNDING) - (strict.high < neutral - _ROUNDING)
-    return -side if metric in LARGER_IS_BETTER else side
+    return -side if metric.larger_is_better else side
 
 
-def _neutral(metric: str) -> float:
-    return 0.0 if KINDS[metric] == "share" else 1.0
+def _neutral(metric: Metric) -> float:
+    return 0.0 if metric.is_share else 1.0
 
 
-def _worse_by(metric: str, value: float) -> float:
-    change = value - _neutral(metric)
-    return -change if metric in LARGER_IS_BETTER else change
+def _worse_by(name: str, value: float) -> float:
+    change = value - _neutral(METRICS[name])
+    return -change if METRICS[name].larger_is_better else change
 
 
-def _reason(metric: str, samples: Sequence[Sample], slower: float, machine: bool) -> str:
+def _reason(metric: Metric, samples: Sequence[Sample], slower: float, machine: bool) -> str:
     if machine:
         word, factor = ("slower", slower) if slower > 1 else ("faster", 1 / slower)
         return f"the machine was {100 * (factor - 1):.0f} % {word} in NEW"
@@ -373,5 +373,5 @@ def _reason(metric: str, samples: Sequence[Sample], slower: float, machine: bool
     if all(infinite):
         return "infinite on both sides"
     if any(sample.range.open for sample in samples):
-        return "too short a window" if metric == "cpu" else "too few requests"
+        return "too short a window" if metric.of_server else "too few requests"
     return "requests failed" if any(infinite) else "within noise"

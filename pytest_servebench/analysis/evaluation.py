@@ -28,21 +28,17 @@ from types import MappingProxyType
 from typing import Final
 
 from pytest_servebench.analysis.recommendation import Compared, recommend
-from pytest_servebench.objectives.gates import LARGER_IS_BETTER
-from pytest_servebench.objectives.slo import ENOUGH
-from pytest_servebench.objectives.slo_grammar import METRICS
+from pytest_servebench.metrics import METRICS, POINTS, Metric
 from pytest_servebench.runs.node_ids import cell_id, repeat_of
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.bootstrap import Z, student
-from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.ratios import Range
 
 MARGIN: Final = 0.05
 """By how much of the larger value CPU or memory must differ."""
 
 _SMALL: Final = f"less than {MARGIN:.0%} apart"
-_TAILS: Final = ("p99", "p95")  # the first for which there are requests enough
 
 
 @dataclass(frozen=True)
@@ -68,8 +64,7 @@ class Evaluation:
 
 
 _Cell = Mapping[str, Sequence[CaseResult]]  # kind to its cases: one, or one for each repeat
-_Reader = Callable[[CaseResult], Range | None]
-_Contest = Callable[[_Cell, str, _Reader], Compared]
+_Contest = Callable[[_Cell, Metric], Compared]
 
 
 def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evaluation:
@@ -157,23 +152,24 @@ def _either_way(cell: _Cell, *, interleaved: bool) -> list[Compared]:
 
 def _compare(cell: _Cell, *, interleaved: bool) -> list[Compared]:
     contest = _paired if interleaved and _in_pairs(cell) else _contest
-    throughput = contest(cell, "throughput", _throughput(cell))
-    found = [contest(cell, "p50", _estimate("p50")), _tail(cell, contest), throughput]
-    found.append(contest(cell, "success_rate", _estimate("success_rate")))
-    cpu = contest(cell, "cpu", _cpu)
-    if cpu.winner is not None and throughput.winner not in (None, cpu.winner):
-        cpu = _decided(cpu, None, "less CPU, but fewer requests answered")
-    memory = contest(cell, "memory", _memory)
-    return [*found, cpu, memory]
+    found = {row.metric: row for row in (_resolved(cell, one, contest) for one in POINTS.values())}
+    for name, row in found.items():
+        point = METRICS[name].point
+        if row.winner is not None and point is not None and point.unless_worse is not None:
+            other, reason = point.unless_worse
+            if found[other].winner not in (None, row.winner):
+                found[name] = _decided(row, None, reason)
+    return list(found.values())
 
 
-def _contest(cell: _Cell, metric: str, read: _Reader) -> Compared:
+def _contest(cell: _Cell, metric: Metric) -> Compared:
     """Compare the servers by one metric."""
+    read = _reader(cell, metric)
     ranges = {kind: _together([read(case) for case in cases]) for kind, cases in cell.items()}
     some = next(iter(cell.values()))[0]
     row = Compared(
         cell=cell_id(some),
-        metric=metric,
+        metric=metric.name,
         rate=some.rate,
         buffer_size=some.buffer_size,
         winner=None,
@@ -183,13 +179,13 @@ def _contest(cell: _Cell, metric: str, read: _Reader) -> Compared:
     known = {kind: one for kind, one in ranges.items() if one is not None}
     if len(known) < len(ranges):
         return _decided(row, None, "not known of every server")
-    sign = -1 if metric in LARGER_IS_BETTER else 1
+    sign = -1 if metric.larger_is_better else 1
     best = min(known, key=lambda kind: sign * known[kind].value)
     for kind, one in known.items():
         if kind == best:
             continue
         apart = (
-            known[best].low > one.high if metric in LARGER_IS_BETTER else known[best].high < one.low
+            known[best].low > one.high if metric.larger_is_better else known[best].high < one.low
         )
         if _too_small(metric, known[best].value, one.value):
             return _decided(row, None, _SMALL)
@@ -198,9 +194,9 @@ def _contest(cell: _Cell, metric: str, read: _Reader) -> Compared:
     return _decided(row, best, "")
 
 
-def _too_small(metric: str, best: float, other: float) -> bool:
+def _too_small(metric: Metric, best: float, other: float) -> bool:
     """Tell whether a difference decides nothing even where it is beyond doubt."""
-    return METRICS[metric] in ("cpu", "memory") and best >= other * (1 - MARGIN)
+    return metric.of_server and best >= other * (1 - MARGIN)
 
 
 def _in_pairs(cell: _Cell) -> bool:
@@ -209,21 +205,22 @@ def _in_pairs(cell: _Cell) -> bool:
     return all(sorted(one) == sorted(repeats[0]) for one in repeats) and len(repeats[0]) >= 3
 
 
-def _paired(cell: _Cell, metric: str, read: _Reader) -> Compared:
+def _paired(cell: _Cell, metric: Metric) -> Compared:
     """Compare servers that took turns by one metric.
 
     Two servers in one repeat met the machine at the same time, so that what is common to them
     leaves the difference: the mean over the repeats, with Student's interval. Ratios are compared
     (differences of logarithms), and differences of success rates.
     """
-    row = _contest(cell, metric, read)
+    row = _contest(cell, metric)
+    read = _reader(cell, metric)
     if any(value is None for value in row.values.values()):
         return row
     series: dict[str, list[float]] = {}
     for kind, cases in cell.items():
         ordered = sorted(cases, key=repeat_of)
         series[kind] = [one.value for one in map(read, ordered) if one is not None]
-    sign = -1 if metric in LARGER_IS_BETTER else 1
+    sign = -1 if metric.larger_is_better else 1
     best = min(series, key=lambda kind: sign * median(series[kind]))
     for kind, values in series.items():
         if kind != best and not _apart(metric, values, series[best], sign):
@@ -233,9 +230,9 @@ def _paired(cell: _Cell, metric: str, read: _Reader) -> Compared:
     return _decided(row, best, "")
 
 
-def _apart(metric: str, worse: Sequence[float], better: Sequence[float], sign: int) -> bool:
+def _apart(metric: Metric, worse: Sequence[float], better: Sequence[float], sign: int) -> bool:
     """Tell whether paired values differ beyond their noise."""
-    shares = metric == "success_rate"
+    shares = metric.is_share
     if not shares and (min(*worse, *better) <= 0 or math.isinf(max(*worse, *better))):
         return all(sign * one > sign * other for one, other in zip(worse, better, strict=True))
     scale = (lambda value: value) if shares else math.log
@@ -244,27 +241,25 @@ def _apart(metric: str, worse: Sequence[float], better: Sequence[float], sign: i
     return mean(gaps) > Z * student(n - 1) * stdev(gaps) / math.sqrt(n)
 
 
-def _decided(row: Compared, winner: str | None, reason: str) -> Compared:
-    return dataclasses.replace(row, winner=winner, reason=reason)
+def _decided(row: Compared, winner: str | None, reason: str, *, too_few: bool = False) -> Compared:
+    return dataclasses.replace(row, winner=winner, reason=reason, too_few=too_few)
 
 
-def _tail(cell: _Cell, contest: _Contest) -> Compared:
-    """Compare by the highest percentile that every server had requests enough for."""
+def _resolved(cell: _Cell, metrics: Sequence[Metric], contest: _Contest) -> Compared:
+    """Compare by the first of the metrics that every server had requests enough for."""
     every = [case for cases in cell.values() for case in cases]
     fewest = min(case.summary.arrivals for case in every)
-    for metric in _TAILS:
-        bounded = any(one.high is not None for one in _estimates(every, metric))
-        if fewest >= ENOUGH[metric] and (bounded or metric == _TAILS[-1]):
-            return contest(cell, metric, _estimate(metric))
-    last = _TAILS[-1]
-    row = contest(cell, last, _estimate(last))
-    few = f"{fewest} requests are too few for {last}, which takes {ENOUGH[last]}"
-    return _decided(row, None, few)
-
-
-def _estimates(cases: Sequence[CaseResult], metric: str) -> list[Estimate]:
-    found = [case.summary.estimates.get(metric) for case in cases]
-    return [one for one in found if one is not None]
+    last = metrics[-1]
+    if len(metrics) == 1:
+        return contest(cell, last)
+    for metric in metrics:
+        ends = [case.summary.estimates.get(metric.name) for case in every]
+        bounded = any(one is not None and one.high is not None for one in ends)
+        if fewest >= metric.enough and (bounded or metric is last):
+            return contest(cell, metric)
+    row = contest(cell, last)
+    few = f"{fewest} requests are too few for {last.written}, which takes {last.enough}"
+    return _decided(row, None, few, too_few=True)
 
 
 def _together(repeats: Sequence[Range | None]) -> Range | None:
@@ -278,42 +273,20 @@ def _together(repeats: Sequence[Range | None]) -> Range | None:
     )
 
 
-def _known(case: CaseResult, metric: str) -> Range | None:
-    estimate = case.summary.estimates.get(metric)
-    return None if estimate is None else Range.of(estimate)
-
-
-def _estimate(metric: str) -> _Reader:
-    def read(case: CaseResult) -> Range | None:
-        return _known(case, metric) if case.summary.arrivals else None
-
-    return read
-
-
-def _throughput(cell: _Cell) -> _Reader:
-    """Return a reader of the throughput: without the luck of the schedule, where all share one."""
+def _reader(cell: _Cell, metric: Metric) -> Callable[[CaseResult], Range | None]:
+    """Return a reader of the metric: without the luck of the schedule, where all share one."""
     every = [case.summary for cases in cell.values() for case in cases]
-    if len({summary.arrivals for summary in every}) > 1:
-        return _estimate("throughput")
+    alike = len({summary.arrivals for summary in every}) == 1
 
     def read(case: CaseResult) -> Range | None:
-        share = case.summary.estimates.get("throughput_share")
-        if share is None or share.value is None or share.low is None or share.high is None:
-            return _known(case, "throughput")
-        scale = case.summary.achieved_rate
-        return Range(share.value * scale, share.low * scale, share.high * scale)
+        share = case.summary.estimates.get(metric.share_of_load) if alike else None
+        if share is not None and None not in (share.value, share.low, share.high):
+            scale = case.summary.achieved_rate
+            return Range.of(share).through(lambda value: value * scale)
+        reading = metric.read(case)
+        if reading.value is None:
+            return None
+        low, high = (reading.value if end is None else end for end in (reading.low, reading.high))
+        return Range(reading.value, low, high)
 
     return read
-
-
-def _memory(case: CaseResult) -> Range | None:
-    value = case.resources.memory_peak
-    return None if value is None else Range(value, value, value)
-
-
-def _cpu(case: CaseResult) -> Range | None:
-    value = case.resources.cpu_mean
-    if value is None:
-        return None
-    # Runs that were saved by an earlier version have no interval.
-    return _known(case, "cpu") or Range(value, value, value)

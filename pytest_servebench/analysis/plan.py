@@ -21,17 +21,25 @@ from dataclasses import dataclass
 from typing import Final
 
 from pytest_servebench.analysis import compare
-from pytest_servebench.analysis.precision import SHARES, Known, assumed, caution, measured, tail_of
-from pytest_servebench.objectives.slo_grammar import METRICS, Clause
+from pytest_servebench.analysis.precision import (
+    SHARES,
+    Known,
+    assumed,
+    caution,
+    is_percentile,
+    measured,
+    tail_of,
+)
+from pytest_servebench.metrics import METRICS, standing_in
+from pytest_servebench.objectives.slo_grammar import Clause
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.bootstrap import Z
 from pytest_servebench.stats.ratios import NORMAL, student_quantile
-from pytest_servebench.stats.summary import PERMILLES
 
 POWER: Final = 0.95
 """In how many of the runs the plan is to be right."""
 
-COMPARED: Final = ("p50", "p90", "p99", "mean", "throughput", "success_rate")
+COMPARED: Final = tuple(one.name for one in standing_in("plan"))
 """Metrics whose smallest detectable changes are always told."""
 
 MOST_REPEATS: Final = 100
@@ -130,7 +138,7 @@ def needed(clause: Clause, known: Known | None, rate: float, margin: float) -> N
         number = known.variance * _one_proportion(known.value, clause.bound)
     else:
         distance = margin if known.value is None else _distance(known.value, clause.bound)
-        if known.measured or clause.metric not in PERMILLES:
+        if known.measured or not is_percentile(clause.metric):
             number = known.variance * (_REACH / math.log1p(distance)) ** 2 if distance else math.inf
         else:
             number = known.inflation * _percentile(tail_of(clause.metric), distance)
@@ -244,7 +252,7 @@ def _interval(metric: str, known: Known, requests: int, repeats: int) -> float:
     of the smaller side. It lies where limits of the share beyond put it (exponential latencies).
     """
     number = requests / caution(metric, known, requests)
-    if known.measured or metric not in PERMILLES:
+    if known.measured or not is_percentile(metric):
         return Z * math.sqrt(2 * known.variance / number / repeats)
     tail = tail_of(metric)
     half = Z * math.sqrt(tail * (1 - tail) * known.inflation / number)
@@ -320,7 +328,7 @@ def plan_case(
         return found or assumed(metric, rate, load)
 
     def of(clause: Clause) -> Known | None:
-        if METRICS[clause.metric] in ("cpu", "memory") or clause.metric == "max":
+        if METRICS[clause.metric].of_run:
             return None
         return known("throughput_share" if clause.relative else clause.metric)
 
@@ -328,7 +336,10 @@ def plan_case(
     requests = max([1, *(one.requests for one in wanted if one.requests is not None)])
     named = {clause.metric for clause in clauses}
     changes = []
-    for metric in (one for one in METRICS if one in COMPARED or one in named & {*PERMILLES}):
+    for metric, one in METRICS.items():
+        of_slo = metric in named and one.times is not None and not one.of_run
+        if metric not in COMPARED and not of_slo:
+            continue
         about = known(metric)
         changes.append(
             Detectable(

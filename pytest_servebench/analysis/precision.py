@@ -23,14 +23,14 @@ from statistics import fmean, variance
 from types import MappingProxyType
 from typing import Final
 
-from pytest_servebench.objectives.slo import ENOUGH
+from pytest_servebench.metrics import METRICS, percentiles_of
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.bootstrap import Z
 from pytest_servebench.stats.estimates import Estimate
-from pytest_servebench.stats.summary import PERMILLES
 
 SHARES: Final[Mapping[str, float]] = MappingProxyType(
-    {"success_rate": 1.0, "drop_rate": 0.0, "error_rate": 0.0, "throughput_share": 1.0}
+    {one.name: float(one.larger_is_better) for one in METRICS.values() if one.is_share}
+    | {one.share_of_load: 1.0 for one in METRICS.values() if one.share_of_load}
 )
 """What shares are without a run: nothing fails."""
 
@@ -102,20 +102,20 @@ def assumed(metric: str, rate: float, load: float) -> Known:
     """Return what is assumed of a metric that was not measured.
 
     Args:
-        metric: a latency's name, ``throughput`` or a share of requests.
+        metric: a statistic of times, the throughput or a share of requests.
         rate: arrivals a second, all of which are answered.
         load: of the server, from 0 to below 1.
 
     Raises:
         ValueError: the load is out of its range.
     """
-    if metric in SHARES or metric == "throughput":
+    if not _of_times(metric):
         return Known(SHARES.get(metric, rate), 1.0, 1.0, 1, 1, 0.0, measured=False)
-    if metric == "mean":
+    if METRICS[metric].is_mean:
         factor = inflation(load)
         return Known(None, factor, factor, math.ceil(factor), 1, 0.0, measured=False)
     factor = inflation(load, tail_of(metric))
-    least = math.ceil(ENOUGH[metric] * factor)
+    least = math.ceil(METRICS[metric].enough * factor)
     variance = _alone(metric) * factor
     return Known(None, variance, factor, least, _CLEAR * least, 0.0, measured=False)
 
@@ -127,15 +127,26 @@ def caution(metric: str, known: Known, requests: float) -> float:
     its own relative error is of the order of 1 / sqrt(k), and intervals allow for it. Measured
     intervals have it in them.
     """
-    if known.measured or metric in SHARES or metric == "throughput":
+    if known.measured or not _of_times(metric):
         return 1.0
-    tail = _MEAN_TAIL if metric == "mean" else min(tail_of(metric), 1 - tail_of(metric))
+    tail = _MEAN_TAIL if METRICS[metric].is_mean else min(tail_of(metric), 1 - tail_of(metric))
     return _BIAS + _SCATTER / math.sqrt(max(1.0, tail * requests / known.inflation))
 
 
 def tail_of(metric: str) -> float:
     """Return the share of requests beyond a percentile."""
-    return 1 - PERMILLES[metric] / 1000
+    permille = METRICS[metric].permille
+    assert permille is not None
+    return 1 - permille / 1000
+
+
+def is_percentile(metric: str) -> bool:
+    """Tell whether an estimate of this name is a percentile."""
+    return metric in METRICS and METRICS[metric].permille is not None
+
+
+def _of_times(metric: str) -> bool:
+    return metric in METRICS and METRICS[metric].times is not None
 
 
 def _alone(metric: str) -> float:
@@ -174,7 +185,7 @@ def measured(metric: str, cases: Sequence[CaseResult], load: float) -> Known | N
     if not errors:
         return replace(guess, value=value)
     single = fmean([error * n for error, n in errors])
-    if metric in PERMILLES:
+    if is_percentile(metric):
         single = max(single, fmean([_beside(metric, case) for case in cases]))
         # The run may have been a calm one: with k independent events beyond the percentile its
         # variance is itself unsure by the order of 1 / sqrt(k).
@@ -183,9 +194,9 @@ def measured(metric: str, cases: Sequence[CaseResult], load: float) -> Known | N
         single *= 1 + 1 / math.sqrt(max(1.0, events))
     between = variance(logs) - fmean([error for error, _ in errors]) if len(logs) > 1 else 0.0
     least = clear = 1
-    if metric in PERMILLES:
+    if is_percentile(metric):
         # So many had an interval with both ends; fewer may do.
-        enough = math.ceil(ENOUGH[metric] * max(1.0, single / _alone(metric)))
+        enough = math.ceil(METRICS[metric].enough * max(1.0, single / _alone(metric)))
         least = min([enough, *(n for _, n in errors)])
         clear = _CLEAR * enough
     return Known(value, single, 1.0, least, clear, max(0.0, between), measured=True)
@@ -197,7 +208,9 @@ def _beside(metric: str, case: CaseResult) -> float:
     Straight as the logarithm of time over that of the tail p: the tail of independent requests has
     the relative variance (1 - p) / p.
     """
-    names = sorted(PERMILLES, key=PERMILLES.__getitem__)
+    times = METRICS[metric].times
+    assert times is not None
+    names = [one.name for one in percentiles_of(times)]
     where, tail = names.index(metric), tail_of(metric)
     curve = {name: case.summary.estimates.get(name) for name in names}
     here = curve[metric]

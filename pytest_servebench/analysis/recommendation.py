@@ -6,10 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Final
 
-from pytest_servebench.objectives.slo_grammar import METRICS
+from pytest_servebench.metrics import METRICS
 from pytest_servebench.runs.node_ids import cell_of, function_of, short_labels
 from pytest_servebench.text.quantity import quantity
 
@@ -21,14 +19,14 @@ class Compared:
     Attributes:
         cell: id of the test without server and repeat, such as
             ``test_it.py::test_load[rate10-buffer50]``.
-        metric: ``p50``, ``p99`` or ``p95``, ``throughput``, ``success_rate``, ``cpu`` (mean) or
-            ``memory`` (peak).
+        metric: one of :data:`~pytest_servebench.metrics.POINTS`.
         rate: offered arrivals a second.
         buffer_size: requests that could wait.
         winner: kind of the server that gets the point; ``None`` if nobody does.
         values: kind to value, in seconds, 1/s, as a fraction, in percent of a processor, in bytes;
             infinite where too many requests failed, ``None`` where it is not known.
         reason: why nobody gets the point.
+        too_few: whether it is that there were too few requests.
     """
 
     cell: str
@@ -38,22 +36,7 @@ class Compared:
     winner: str | None
     values: Mapping[str, float | None]
     reason: str
-
-
-_PRAISE: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
-    {
-        "p50": ("answered faster", "p50"),
-        "p99": ("had shorter tails", "p99"),
-        "p95": ("had shorter tails", "p95"),
-        "throughput": ("answered more requests", "throughput"),
-        "success_rate": ("failed fewer requests", "success rate"),
-        "cpu": ("took less CPU", "mean"),
-        "memory": ("took less memory", "peak"),
-    }
-)
-_NOUNS: Final[Mapping[str, str]] = MappingProxyType(
-    {"success_rate": "success rate", "cpu": "CPU", "memory": "memory"}
-)
+    too_few: bool = False
 
 
 def recommend(
@@ -121,9 +104,8 @@ def _text(
             won[kind].append(_praise(kind, rows, titles, cells))
         if not winners:
             decidable = any(None not in row.values.values() for row in rows)
-            few = all("too few" in row.reason for row in rows)
-            noun = _NOUNS.get(metric, metric)
-            (alike if decidable and not few else unknown).append(noun)
+            few = all(row.too_few for row in rows)
+            (alike if decidable and not few else unknown).append(METRICS[metric].title)
     return heading + " ".join(
         [
             _choice(rate, here, compared, full_names),
@@ -164,7 +146,10 @@ def _praise(
     """Return what the server did better, with the figures of the first cell in which it did."""
     mine = [row for row in rows if row.winner == kind]
     row = mine[0]
-    words, label = _PRAISE[row.metric]
+    metric = METRICS[row.metric]
+    point = metric.point
+    assert point is not None
+    label = point.statistic or metric.title
     value = row.values[kind]
     rivals = {other: one for other, one in row.values.items() if other != kind and one is not None}
     assert value is not None
@@ -178,7 +163,7 @@ def _praise(
          for other, one in rivals.items()]
     )  # fmt: skip
     change = "" if several else _difference(row.metric, value, next(iter(rivals.values())))
-    return f"{words} ({where}{label} {_shown(row.metric, value)} against {against}{change})"
+    return f"{point.praise} ({where}{label} {_shown(row.metric, value)} against {against}{change})"
 
 
 def _places(rows: Sequence[Compared], cells: Mapping[str, tuple[str, str]]) -> str:
@@ -194,12 +179,12 @@ def _places(rows: Sequence[Compared], cells: Mapping[str, tuple[str, str]]) -> s
 
 
 def _shown(metric: str, value: float) -> str:
-    return quantity(METRICS[metric], value)
+    return quantity(METRICS[metric].kind, value)
 
 
 def _difference(metric: str, value: float, other: float) -> str:
     finite = math.isfinite(value) and math.isfinite(other)
-    if not finite or other == 0 or metric == "success_rate":
+    if not finite or other == 0 or METRICS[metric].is_share:
         return ""
     change = value / other - 1
     if change > 1:

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Sequence
 
 from pytest_servebench.analysis.comparability import Pair
 from pytest_servebench.analysis.evaluation import MARGIN
+from pytest_servebench.metrics import Metric
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.bootstrap import Z
 from pytest_servebench.stats.ratios import Range, Sample, exp, log
 
 
-def samples(metric: str, cases: Sequence[CaseResult], pair: Pair) -> list[Sample]:
+def samples(metric: Metric, cases: Sequence[CaseResult], pair: Pair) -> list[Sample]:
     """Return what each of the cases says, nothing where one does not know."""
     same = _same_arrivals(pair)
-    if metric == "throughput" and same:
+    if metric.share_of_load and same:
         # The same arrivals: the share of them that was answered in time tells more.
-        return _read("throughput_share", cases) or _read(metric, cases)
-    found = _read(metric, cases)
-    if metric == "cpu" and not same:
+        shares = [case.summary.estimates.get(metric.share_of_load) for case in cases]
+        known = [one for one in shares if one is not None and one.value is not None]
+        if len(known) == len(shares):
+            return [Sample(Range.of(one), share=True) for one in known]
+    found = [one for one in (_sample(metric, case) for case in cases) if one is not None]
+    if len(found) < len(cases):
+        return []
+    if metric.kind == "cpu" and not same:
         numbers = [case.summary.arrivals for case in cases]
-        return [_with_luck(*one) for one in zip(found, numbers, strict=False)]
+        return [_with_luck(*one) for one in zip(found, numbers, strict=True)]
     return found
-
-
-def _read(metric: str, cases: Sequence[CaseResult]) -> list[Sample]:
-    found = [_READERS.get(metric, _latency)(metric, case) for case in cases]
-    known = [one for one in found if one is not None]
-    return known if len(known) == len(found) else []
 
 
 def _same_arrivals(pair: Pair) -> bool:
@@ -44,32 +43,16 @@ def _same_arrivals(pair: Pair) -> bool:
     return base == new
 
 
-def _latency(metric: str, case: CaseResult) -> Sample | None:
-    estimate = case.summary.estimates.get(metric)
-    if estimate is None or case.summary.arrivals == 0:
+def _sample(metric: Metric, case: CaseResult) -> Sample | None:
+    reading = metric.read(case)
+    if reading.value is None:
         return None
-    if metric == "mean" and estimate.value is None:
+    if reading.low is None or reading.high is None:
+        return _by_margin(reading.value)
+    if metric.is_mean and math.isinf(reading.value):
         # One failed request makes a mean infinite, and may be chance.
         return Sample(Range(math.inf, 0.0, math.inf))
-    return Sample(Range.of(estimate))
-
-
-def _share(metric: str, case: CaseResult) -> Sample | None:
-    estimate = case.summary.estimates.get(metric)
-    if estimate is None or estimate.value is None:
-        return None
-    return Sample(Range.of(estimate), share=True)
-
-
-def _throughput(metric: str, case: CaseResult) -> Sample | None:
-    estimate = case.summary.estimates.get(metric)
-    return None if estimate is None or estimate.value is None else Sample(Range.of(estimate))
-
-
-def _cpu(metric: str, case: CaseResult) -> Sample | None:
-    # Runs that were saved by an earlier version have no interval.
-    estimate = case.summary.estimates.get(metric)
-    return _by_margin(case.resources.cpu_mean) if estimate is None else Sample(Range.of(estimate))
+    return Sample(Range(reading.value, reading.low, reading.high), share=metric.is_share)
 
 
 def _with_luck(sample: Sample, arrivals: int) -> Sample:
@@ -85,24 +68,7 @@ def _with_luck(sample: Sample, arrivals: int) -> Sample:
     return Sample(wider, sampled=sample.sampled)
 
 
-def _memory(_: str, case: CaseResult) -> Sample | None:
-    return _by_margin(case.resources.memory_peak)
-
-
-def _by_margin(value: float | None) -> Sample | None:
-    if value is None:
-        return None
+def _by_margin(value: float) -> Sample:
     # Such that the ratio of two of them excludes 1 where they differ by the margin.
     half = (1 - MARGIN) ** math.sqrt(0.5)
     return Sample(Range(value, value * half, value / half), sampled=False)
-
-
-_READERS: Final[Mapping[str, Callable[[str, CaseResult], Sample | None]]] = {
-    "throughput": _throughput,
-    "throughput_share": _share,
-    "success_rate": _share,
-    "drop_rate": _share,
-    "error_rate": _share,
-    "cpu": _cpu,
-    "memory": _memory,
-}

@@ -16,7 +16,8 @@ from pytest_servebench.analysis.comparability import Difference, differences, no
 from pytest_servebench.analysis.compare import Comparison, compare
 from pytest_servebench.commands.arguments import add_results, results_of
 from pytest_servebench.errors import OptionError
-from pytest_servebench.objectives.gates import NAMES, Gate, parse_gates
+from pytest_servebench.metrics import COMPARED, METRICS
+from pytest_servebench.objectives.gates import Gate, parse_gates
 from pytest_servebench.report.comparison import (
     comparison_lines,
     comparison_markdown,
@@ -81,7 +82,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="METRIC:N%",
         help="fail if a metric got worse by more than N %% (percentage points for shares) and "
         f"beyond doubt, such as p99:10%%; may be given several times; metrics: "
-        f"{', '.join(NAMES.values())}",
+        f"{', '.join(one.written for one in COMPARED.values())}",
     )
     parser.add_argument(
         "--allow",
@@ -139,12 +140,14 @@ def _gates(texts: Sequence[str]) -> list[Gate]:
     for text in texts:
         try:
             gates += parse_gates(text)
-        except ValueError as error:
-            raise OptionError(f"--fail={text!r}: {error}.") from None
+        except OptionError as error:
+            raise type(error)(f"--fail: {error}") from None
     metrics = [gate.metric for gate in gates]
     for gate in gates:
         if metrics.count(gate.metric) > 1:
-            raise OptionError(f"--fail={gate}: {gate.metric} has several thresholds; give one")
+            raise OptionError(
+                f"--fail={gate}: {METRICS[gate.metric].written} has several thresholds; give one"
+            )
     return gates
 
 

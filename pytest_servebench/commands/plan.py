@@ -21,9 +21,9 @@ from pytest_servebench.analysis.plan import (
 )
 from pytest_servebench.commands.arguments import add_results, results_of, say_left_out
 from pytest_servebench.errors import OptionError
-from pytest_servebench.objectives.gates import NAMES
+from pytest_servebench.metrics import METRICS, POINTS
 from pytest_servebench.objectives.slo import parse_slo
-from pytest_servebench.objectives.slo_grammar import METRICS, Clause
+from pytest_servebench.objectives.slo_grammar import Clause
 from pytest_servebench.runs.node_ids import function_of, labelled
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.runs.run_json import read_file
@@ -31,7 +31,7 @@ from pytest_servebench.runs.run_names import find_run
 from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import wrapped
 
-SHOWN: Final = 4
+SHOWN: Final = sum(not metrics[-1].of_server for metrics in POINTS.values())
 """Verdicts of a comparison on each case: p50, its tail, throughput and success rate."""
 
 _WIDTH: Final = 88
@@ -225,7 +225,7 @@ def _text(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any]) -
     runs = "one run" if asked["repeats"] == 1 else f"{asked['repeats']} runs"
     change = f"{100 * asked['change']:g} %"
     shown = [
-        [NAMES.get(one.metric, one.metric), "measured" if one.measured else "assumed",
+        [METRICS[one.metric].written, "measured" if one.measured else "assumed",
          _change(one), _length(one),
          f"> {MOST_REPEATS}" if one.repeats is None else f"{one.repeats}"]
         for one in plan.detectable
@@ -256,7 +256,7 @@ def _text(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any]) -
 def _needed_row(one: Needed, clause: Clause) -> list[str]:
     if one.requests == 0:
         return [one.clause, _value(one, clause), "-", "-", "-", "any", "any"]
-    share = METRICS[clause.metric] == "share" or clause.relative
+    share = METRICS[clause.metric].is_share or clause.relative
     away = _percentage(one.distance, share=share)
     factor = "measured" if one.measured else f"x {one.inflation:.3g}"
     ends = ["never", "never"]
@@ -274,7 +274,7 @@ def _value(one: Needed, clause: Clause) -> str:
 def _change(one: Detectable) -> str:
     if math.isinf(one.change):
         return "none"
-    return _percentage(one.change, share=METRICS[one.metric] == "share")
+    return _percentage(one.change, share=METRICS[one.metric].is_share)
 
 
 def _length(one: Detectable) -> str:
@@ -345,11 +345,11 @@ def _advice(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any])
     seconds = math.ceil(plan.seconds)
     # The SLO's own latency, the highest of several; the median where it has none.
     metrics = {clause.metric for clause in clauses}
-    latencies = [one for one in plan.detectable if METRICS[one.metric] == "latency"]
+    latencies = [one for one in plan.detectable if METRICS[one.metric].times]
     compared = ([one for one in latencies if one.metric in metrics] or latencies[:1])[-1]
     sentence = (
         f"Run it for {seconds} s (--servebench-duration={seconds}) to have {100 * POWER:.0f} of "
         f"100 runs passed or failed, not inconclusive. To see {100 * asked['change']:g} % more "
-        f"{NAMES.get(compared.metric, compared.metric)}, compare {_sides(compared)}"
+        f"{METRICS[compared.metric].written}, compare {_sides(compared)}"
     )
     return f"{sentence}; no length decides {', '.join(never)}." if never else f"{sentence}."

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from pytest_servebench.metrics import ERROR_RATE, SUCCESS_RATE
 from pytest_servebench.objectives.slo_grammar import parse_slo
 from pytest_servebench.runs.results import CaseResult, ClauseResult, VerdictWord
 from pytest_servebench.stats.summary import wilson_interval
@@ -50,7 +51,7 @@ def judge_answers(result: CaseResult) -> ClauseResult | None:
         message += f", and the SLO asks for {100 * bound:g} %"
     return ClauseResult(
         clause=CLAUSE,
-        metric="success_rate",
+        metric=SUCCESS_RATE.name,
         bound=bound,
         value=right.value,
         low=right.low,
@@ -67,7 +68,7 @@ def _least_shares(result: CaseResult) -> Iterator[float]:
             continue
         for clause in parse_slo(one.clause):
             at_least = clause.operator in (">", ">=")
-            if clause.metric == "success_rate" and at_least:
+            if clause.metric == SUCCESS_RATE.name and at_least:
                 yield clause.bound
-            elif clause.metric == "error_rate" and not at_least:
+            elif clause.metric == ERROR_RATE.name and not at_least:
                 yield 1 - clause.bound

@@ -2,7 +2,7 @@
 
 ::
 
-    expression = gate { "," gate }
+    expression = gate { ("," | "and") gate }
     gate       = metric ":" number "%"
 
 A percentage of the base's value; for shares of requests (``success_rate``, ``drop_rate``,
@@ -11,27 +11,17 @@ A percentage of the base's value; for shares of requests (``success_rate``, ``dr
 
 from __future__ import annotations
 
-import difflib
+import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
-from pytest_servebench.objectives.slo_grammar import METRICS
-from pytest_servebench.text.quantity import Kind
+from pytest_servebench.metrics import COMPARED, METRICS
+from pytest_servebench.objectives.reader import Reader
 
-KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
-    {name: kind for name, kind in METRICS.items() if name not in ("max", "cpu_peak", "memory_mean")}
-)
-"""Metrics that runs are compared by, in the order of reports. A maximum is compared by no gate:
-the longest run has the longest."""
-
-LARGER_IS_BETTER: Final = frozenset({"throughput", "success_rate"})
-NAMES: Final = MappingProxyType({name: name for name in KINDS} | {"p999": "p99.9"})
-
-_GATE: Final = re.compile(r"\s*([A-Za-z_][\w.]*)\s*:\s*(\d+(?:\.\d*)?|\.\d+)\s*%\s*", re.ASCII)
-_BY_NAME: Final = {shown: name for name, shown in NAMES.items()} | {name: name for name in KINDS}
+_COLON: Final = re.compile(":")
+_PERCENT: Final = re.compile("%")
+_SHAPE: Final = "expected METRIC:NUMBER%, such as p99:10%"
 
 
 @dataclass(frozen=True)
@@ -39,7 +29,7 @@ class Gate:
     """What one metric may get worse by.
 
     Attributes:
-        metric: a key of :data:`KINDS`.
+        metric: a key of :data:`~pytest_servebench.metrics.COMPARED`.
         threshold: a fraction of the base's value, or a difference of shares.
     """
 
@@ -47,32 +37,32 @@ class Gate:
     threshold: float
 
     def __str__(self) -> str:
-        return f"{NAMES[self.metric]}:{100 * self.threshold:g}%"
+        return f"{METRICS[self.metric].written}:{100 * self.threshold:g}%"
 
 
 def parse_gates(text: str) -> tuple[Gate, ...]:
     """Return the gates of an expression, one at least.
 
     Raises:
-        ValueError: it cannot be read; the message says what was expected, and of several parts,
-            which one it is.
+        SLOSyntaxError: it cannot be read; the message shows where, and what was expected.
     """
-    return tuple(_gate(part, several="," in text) for part in text.split(","))
+    return _Reader("gate", text, tuple(COMPARED.values())).clauses()
 
 
-def _gate(text: str, *, several: bool) -> Gate:
-    where = f"{text.strip()!r}: " if several else ""
-    metrics = f"metrics: {', '.join(NAMES.values())}"
-    match = _GATE.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{where}expected METRIC:NUMBER%, such as p99:10%; {metrics}")
-    word = match[1].lower()
-    metric = _BY_NAME.get(word)
-    if metric is None:
-        close = difflib.get_close_matches(word, _BY_NAME, n=1)
-        guess = f"did you mean {close[0]}? " if close else ""
-        raise ValueError(f"{where}no metric {word!r}; {guess}{metrics}")
-    threshold = float(match[2]) / 100
-    if threshold >= 1 and (metric in LARGER_IS_BETTER or KINDS[metric] == "share"):
-        raise ValueError(f"{where}{word} cannot get worse by 100 % or more; give less")
-    return Gate(metric, threshold)
+class _Reader(Reader[Gate]):
+    """Reads gates."""
+
+    def clause(self) -> Gate:
+        metric = self.metric()
+        if self.take(_COLON) is None:
+            self.refuse(_SHAPE)
+        number = self.number(_SHAPE)
+        at = self.at - len(number)
+        if self.take(_PERCENT) is None:
+            self.refuse(_SHAPE)
+        threshold = float(number) / 100
+        if threshold >= 1 and (metric.larger_is_better or metric.is_share):
+            self.refuse(f"{metric.written} cannot get worse by 100 % or more; give less", at)
+        if math.isinf(threshold):
+            self.refuse("the number is too large", at)
+        return Gate(metric.name, threshold)

@@ -21,11 +21,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Final
 
+from pytest_servebench.metrics import METRICS, Metric, Reading
 from pytest_servebench.objectives.hints import hints
 from pytest_servebench.objectives.slo_grammar import Clause, parse_slo
 from pytest_servebench.runs.results import CaseResult, ClauseResult, VerdictWord
@@ -35,30 +34,8 @@ from pytest_servebench.text.quantity import Kind, quantity, trimmed
 
 __all__ = ["Clause", "failure_message", "judge", "overall", "parse_slo"]
 
-ENOUGH: Final[Mapping[str, int]] = MappingProxyType(
-    {"p50": 20, "p90": 64, "p95": 130, "p99": 662, "p999": 6636}
-)
-"""Requests that resolve a percentile: MLPerf LoadGen's minima for 99 % confidence."""
-
 _Z2: Final = 3.841  # square of the normal distribution's two-sided 95 % quantile
 _FAR: Final = 100  # a run so many times as long is no advice
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """A metric's value and interval; infinities are infinities here.
-
-    Attributes:
-        value: what was measured; ``None`` if it cannot be known.
-        low: lower end of the interval; ``None`` where there is no interval.
-        high: upper end.
-        unknown: why it cannot be known.
-    """
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    unknown: str = ""
 
 
 def judge(clauses: Sequence[Clause], result: CaseResult) -> tuple[ClauseResult, ...]:
@@ -145,7 +122,7 @@ def _judge_one(clause: Clause, result: CaseResult) -> ClauseResult:
 def lateness_decides(result: CaseResult) -> str:
     """Return that a clause hangs on the generator's own lateness, and how late it was."""
     lag = result.summary.generator_lag
-    worst = quantity("latency", lag.max or 0.0)
+    worst = quantity("time", lag.max or 0.0)
     return f"invalid: the load generator's own lateness (up to {worst}) decides it"
 
 
@@ -169,58 +146,35 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _measure(clause: Clause, result: CaseResult) -> _Measured:
-    metric, summary = clause.metric, result.summary
-    if clause.kind in ("cpu", "memory"):
-        seen = {
-            "cpu": result.resources.cpu_mean,
-            "cpu_peak": result.resources.cpu_peak,
-            "memory": result.resources.memory_peak,
-            "memory_mean": result.resources.memory_mean,
-        }[metric]
-        why = "" if seen is not None else "the server's processes cannot be seen from here"
-        return _Measured(seen, unknown=why)
-    if summary.arrivals == 0 and metric != "throughput":
-        return _Measured(None, unknown="no request arrived in the window")
-    if metric == "max":
-        longest = summary.latency.max
-        every = summary.success_rate == 1
-        return _Measured(longest if every and longest is not None else math.inf)
+def _measure(clause: Clause, result: CaseResult) -> Reading:
+    metric, summary = METRICS[clause.metric], result.summary
     if clause.relative:
-        return _share_of_load(result)
-    estimate = summary.estimates.get(metric) or _share(metric, result)
-    if estimate is None:
-        return _Measured(None, unknown="it was not measured")
-    value, low, high = (
-        math.inf if one is None else one for one in (estimate.value, estimate.low, estimate.high)
-    )
-    return _Measured(value, low, high)
+        return _share_of_load(metric, result)
+    reading = metric.read(result)
+    if metric.of_run:
+        return dataclasses.replace(reading, low=None, high=None)
+    if reading.value is None and metric.outcomes and summary.arrivals:  # no estimate of the share
+        counted = sum(summary.outcomes.get(word, 0) for word in metric.outcomes)
+        return _reading(wilson_interval(counted / summary.arrivals, summary.arrivals))
+    return reading
 
 
-def _share(metric: str, result: CaseResult) -> Estimate | None:
-    """Return a share of the outcomes for results that have no estimate of it."""
-    summary = result.summary
-    dropped = summary.outcomes.get("dropped", 0) / summary.arrivals
-    known = {
-        "success_rate": summary.success_rate,
-        "drop_rate": dropped,
-        "error_rate": max(0.0, 1 - summary.success_rate - dropped),
-    }
-    return wilson_interval(known[metric], summary.arrivals) if metric in known else None
-
-
-def _share_of_load(result: CaseResult) -> _Measured:
+def _share_of_load(metric: Metric, result: CaseResult) -> Reading:
     summary = result.summary
     if summary.arrivals == 0:
-        return _Measured(None, unknown="no request arrived in the window")
-    scale = summary.achieved_rate
-    share = summary.estimates.get("throughput_share")
-    if share is None or share.value is None or share.low is None or share.high is None:
-        share = wilson_interval(min(1.0, summary.throughput / scale), summary.arrivals)
-        assert share.value is not None
-        assert share.low is not None
-        assert share.high is not None
-    return _Measured(share.value * scale, share.low * scale, share.high * scale)
+        return Reading(None, unknown="no request arrived in the window")
+    share = summary.estimates.get(metric.share_of_load)
+    if share is None or None in (share.value, share.low, share.high):
+        kept = min(1.0, summary.throughput / summary.achieved_rate)
+        share = wilson_interval(kept, summary.arrivals)
+    return _reading(share, summary.achieved_rate)
+
+
+def _reading(share: Estimate, scale: float = 1.0) -> Reading:
+    assert share.value is not None
+    assert share.low is not None
+    assert share.high is not None
+    return Reading(share.value * scale, share.low * scale, share.high * scale)
 
 
 def _meets(clause: Clause, bound: float, value: float) -> bool:
@@ -239,7 +193,7 @@ def _of_this_run(clause: Clause, bound: float) -> bool:
     return clause.relative and clause.operator == ">=" and clause.bound == 1
 
 
-def _verdict(clause: Clause, bound: float, measured: _Measured) -> VerdictWord:
+def _verdict(clause: Clause, bound: float, measured: Reading) -> VerdictWord:
     if measured.value is None:
         return "inconclusive"
     if measured.low is None or measured.high is None or _of_this_run(clause, bound):
@@ -254,7 +208,7 @@ def _verdict(clause: Clause, bound: float, measured: _Measured) -> VerdictWord:
 
 
 def _words(
-    clause: Clause, bound: float, measured: _Measured, verdict: VerdictWord, result: CaseResult
+    clause: Clause, bound: float, measured: Reading, verdict: VerdictWord, result: CaseResult
 ) -> str:
     if measured.value is None:
         return f"inconclusive: {measured.unknown}"
@@ -293,10 +247,10 @@ def _relative(gap: float, bound: float) -> str:
     return f" ({trimmed(100 * gap / bound, 3)} %)"
 
 
-def _known(clause: Clause, measured: _Measured, result: CaseResult) -> str:
+def _known(clause: Clause, measured: Reading, result: CaseResult) -> str:
     assert measured.value is not None
     value = quantity(clause.kind, measured.value)
-    if clause.kind in ("cpu", "memory"):
+    if METRICS[clause.metric].of_server:
         return value
     number = result.summary.arrivals
     requests = f"{number} request{'' if number == 1 else 's'}"
@@ -308,16 +262,16 @@ def _known(clause: Clause, measured: _Measured, result: CaseResult) -> str:
     return f"{value} (95 % interval {ends}; {requests})"
 
 
-def _why(clause: Clause, bound: float, measured: _Measured, result: CaseResult) -> str:
+def _why(clause: Clause, bound: float, measured: Reading, result: CaseResult) -> str:
     """Return why the clause cannot be decided, and what would decide it."""
-    number, needed = result.summary.arrivals, ENOUGH.get(clause.metric, 0)
-    name = "p99.9" if clause.metric == "p999" else clause.metric
+    number, metric = result.summary.arrivals, METRICS[clause.metric]
+    needed = metric.enough
     assert measured.value is not None
     assert measured.low is not None
     assert measured.high is not None
     if number < needed and math.isinf(measured.high):
         return (
-            f"{number} requests are too few for {name}, which takes {needed}: "
+            f"{number} requests are too few for {metric.written}, which takes {needed}: "
             f"{_seconds(needed / result.rate)} at {result.rate:g}/s"
         )
     if (clause.kind == "share" or clause.relative) and _meets(clause, bound, measured.value):

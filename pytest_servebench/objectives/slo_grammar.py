@@ -5,69 +5,31 @@
     expression = clause { ("," | "and") clause }
     clause     = metric ("<" | "<=" | ">" | ">=") number [unit]
 
-=============================================  ====================================================
-metric                                         unit
-=============================================  ====================================================
-p50, p90, p95, p99, p99.9, mean, max           us, µs, ms or s; needed. A failed request is
-                                               infinitely slow
-throughput                                     /s, req/s, rps or none; or % of the offered load
-success_rate, drop_rate, error_rate            %, or none for a fraction. Errors are the arrivals
-                                               that were neither dropped nor succeeded
-cpu (mean over the window), cpu_peak           % of one processor; needed
-memory (peak resident memory), memory_mean     B, kB, MB, GB (powers of 1000), KiB, MiB, GiB (of
-                                               1024); needed
-=============================================  ====================================================
-
-Upper and lower case are one. Spaces may stand anywhere between the parts.
+The metrics are those of :mod:`pytest_servebench.metrics`. Times, CPU and memory need a unit; a
+share without one is a fraction. Upper and lower case are one. Spaces may stand anywhere between the
+parts.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Final, Literal, NoReturn, cast
+from typing import Final, Literal, cast
 
-from pytest_servebench.errors import SLOSyntaxError
+from pytest_servebench.metrics import METRICS, Metric
+from pytest_servebench.objectives.reader import AND, Reader, clean
 from pytest_servebench.text.quantity import Kind
 
 Operator = Literal["<", "<=", ">", ">="]
 
-METRICS: Final[Mapping[str, Kind]] = MappingProxyType(
-    {
-        "p50": "latency",
-        "p90": "latency",
-        "p95": "latency",
-        "p99": "latency",
-        "p999": "latency",
-        "mean": "latency",
-        "max": "latency",
-        "throughput": "throughput",
-        "success_rate": "share",
-        "drop_rate": "share",
-        "error_rate": "share",
-        "cpu": "cpu",
-        "cpu_peak": "cpu",
-        "memory": "memory",
-        "memory_mean": "memory",
-    }
-)
-"""Metrics by the names that results use, and what they measure."""
-
-_WRITTEN: Final = MappingProxyType({"p999": "p99.9"})
-_ALIASES: Final = MappingProxyType(
-    {"p99.9": "p999", "cpu_mean": "cpu", "memory_peak": "memory"} | {name: name for name in METRICS}
-)
-_SHOWN: Final = [_WRITTEN.get(name, name) for name in METRICS]
-
 _RELATIVE: Final = "%"
 _UNITS: Final[Mapping[Kind, Mapping[str, Decimal]]] = MappingProxyType(
     {
-        "latency": {
+        "time": {
             "us": Decimal("1e-6"),
             "µs": Decimal("1e-6"),  # micro sign
             "μs": Decimal("1e-6"),  # Greek mu
@@ -95,9 +57,9 @@ _UNITS: Final[Mapping[Kind, Mapping[str, Decimal]]] = MappingProxyType(
         },
     }
 )
-_HINTS: Final[Mapping[Kind, str]] = MappingProxyType(
+UNITS: Final[Mapping[Kind, str]] = MappingProxyType(
     {
-        "latency": "us, µs, ms or s",
+        "time": "us, µs, ms or s",
         "throughput": "/s, req/s, rps, or % of the offered load",
         "share": "% or, for a fraction, none",
         "cpu": "% (of one processor)",
@@ -105,11 +67,9 @@ _HINTS: Final[Mapping[Kind, str]] = MappingProxyType(
     }
 )
 
-_SPACE: Final = re.compile(r"\s*")
-_METRIC: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[0-9]+)?")
+"""The units of each kind, for people."""
+
 _OPERATOR: Final = re.compile(r"[<>]=?(?![<>=])")
-_NUMBER: Final = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3}(?![0-9]))?")
-_AND: Final = re.compile(r"and(?![A-Za-z0-9_])", re.IGNORECASE)
 _UNIT: Final = re.compile(r"%|[A-Za-zµμ]*(?:/\s*[A-Za-zµμ]+)?")
 
 
@@ -121,7 +81,7 @@ class Clause:
     which :func:`parse_slo` reads back as an equal clause.
 
     Attributes:
-        metric: a key of :data:`METRICS`, such as ``"p999"``.
+        metric: a key of :data:`~pytest_servebench.metrics.METRICS`, such as ``"p999"``.
         operator: ``<``, ``<=``, ``>`` or ``>=``.
         bound: in seconds, 1/s, percent of a processor, bytes, or as a fraction.
         relative: whether the bound of a throughput is a fraction of the offered load.
@@ -137,16 +97,16 @@ class Clause:
     @property
     def kind(self) -> Kind:
         """Return what the metric measures."""
-        return METRICS[self.metric]
+        return METRICS[self.metric].kind
 
     def __str__(self) -> str:
         if self.text:
             return self.text
-        unit = {"latency": "s", "throughput": "/s", "share": "", "cpu": "%", "memory": "B"}
+        unit = {"time": "s", "throughput": "/s", "share": "", "cpu": "%", "memory": "B"}
         bound = Decimal(repr(self.bound))
         shown = bound / _UNITS["throughput"][_RELATIVE] if self.relative else bound
         ending = _RELATIVE if self.relative else unit[self.kind]
-        return f"{_WRITTEN.get(self.metric, self.metric)}{self.operator}{shown}{ending}"
+        return f"{METRICS[self.metric].written}{self.operator}{shown}{ending}"
 
 
 def parse_slo(text: str) -> tuple[Clause, ...]:
@@ -155,115 +115,48 @@ def parse_slo(text: str) -> tuple[Clause, ...]:
     Raises:
         SLOSyntaxError: it cannot be read; the message shows where, and what was expected.
     """
-    reader = _Reader(text)
-    clauses = [reader.clause()]
-    while reader.separator():
-        clauses.append(reader.clause())
-    return tuple(clauses)
+    return _Reader("SLO", text, tuple(METRICS.values())).clauses()
 
 
-class _Reader:
-    """Reads an expression from left to right."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._at = 0
-
-    def _skip(self) -> None:
-        match = _SPACE.match(self._text, self._at)
-        assert match is not None
-        self._at = match.end()
-
-    def _take(self, pattern: re.Pattern[str]) -> str | None:
-        self._skip()
-        match = pattern.match(self._text, self._at)
-        if match is None:
-            return None
-        self._at = match.end()
-        return match[0]
-
-    def separator(self) -> bool:
-        """Read what stands between two clauses; tell whether anything does."""
-        self._skip()
-        if self._at == len(self._text):
-            return False
-        if self._text[self._at] == ",":
-            self._at += 1
-            return True
-        if self._take(_AND) is None:
-            self._refuse("expected ',' or 'and' and another clause, or the end")
-        return True
+class _Reader(Reader[Clause]):
+    """Reads the clauses of an SLO."""
 
     def clause(self) -> Clause:
-        self._skip()
-        start = self._at
-        metric = self._metric()
-        operator = self._take(_OPERATOR)
+        self.skip()
+        start = self.at
+        metric = self.metric()
+        operator = self.take(_OPERATOR)
         if operator is None:
-            self._refuse("expected one of < <= > >=")
-        number = self._take(_NUMBER)
-        if number is None:
-            self._refuse(f"expected a number, 0 or more; units of {self._name(metric)}: "
-                         f"{_HINTS[METRICS[metric]]}")  # fmt: skip
+            self.refuse("expected one of < <= > >=")
+        number = self.number(f"units of {metric.written}: {UNITS[metric.kind]}")
         bound, relative = self._bound(metric, number)
         return Clause(
-            metric, cast(Operator, operator), bound, relative,
-            text="".join(self._text[start : self._at].split()),
+            metric.name, cast(Operator, operator), bound, relative,
+            text="".join(self.text[start : self.at].split()),
         )  # fmt: skip
 
-    def _metric(self) -> str:
-        self._skip()
-        start = self._at
-        word = self._take(_METRIC)
-        if word is None:
-            self._refuse("expected a metric")
-        known = _ALIASES.get(word.lower())
-        if known is None:
-            close = difflib.get_close_matches(word.lower(), list(_ALIASES), n=1)
-            guess = f"; did you mean {_WRITTEN.get(close[0], close[0])}?" if close else ""
-            self._refuse(f"there is no metric '{self._clean(word)}'{guess}", start)
-        return known
-
-    def _bound(self, metric: str, number: str) -> tuple[float, bool]:
-        kind = METRICS[metric]
-        end_of_number = self._at
+    def _bound(self, metric: Metric, number: str) -> tuple[float, bool]:
+        kind = metric.kind
+        end_of_number = self.at
         start = end_of_number - len(number)
-        self._skip()
-        unit_at = self._at
+        self.skip()
+        unit_at = self.at
         unit = ""
-        if _AND.match(self._text, self._at) is None:
-            unit = self._take(_UNIT) or ""
+        if AND.match(self.text, self.at) is None:
+            unit = self.take(_UNIT) or ""
         if not unit:
-            self._at = unit_at = end_of_number
+            self.at = unit_at = end_of_number
         factor = _UNITS[kind].get("".join(unit.split()).lower())
         if factor is None and not unit:
-            example = {"latency": f"{number}ms or {number}s", "cpu": f"{number}%"}
-            self._refuse(f"give a unit: {example.get(kind, f'{number}MB or {number}MiB')}", unit_at)
+            example = {"time": f"{number}ms or {number}s", "cpu": f"{number}%"}
+            self.refuse(f"give a unit: {example.get(kind, f'{number}MB or {number}MiB')}", unit_at)
         if factor is None:
-            self._refuse(f"{self._name(metric)} has no unit '{self._clean(unit)}'; "
-                         f"expected {_HINTS[kind]}", unit_at)  # fmt: skip
+            self.refuse(f"{metric.written} has no unit '{clean(unit)}'; "
+                        f"expected {UNITS[kind]}", unit_at)  # fmt: skip
         bound = float(Decimal(number) * factor)
         if not math.isfinite(bound):
-            self._refuse("the number is too large", start)
+            self.refuse("the number is too large", start)
         if kind == "share" and bound > 1:
             percent = f"{number}% or {float(number) / 100:g}" if not unit else "at most 100%"
-            self._refuse(f"a share of requests is at most 1; give {percent}", start)
+            self.refuse(f"a share of requests is at most 1; give {percent}", start)
         return bound, kind == "throughput" and unit == _RELATIVE
-
-    @staticmethod
-    def _name(metric: str) -> str:
-        return _WRITTEN.get(metric, metric)
-
-    @staticmethod
-    def _clean(text: str) -> str:
-        """Replace what would break a line, one character by one."""
-        return "".join(one if one.isprintable() else "?" for one in text)
-
-    def _refuse(self, problem: str, at: int | None = None) -> NoReturn:
-        text = self._clean(self._text)
-        raise SLOSyntaxError(
-            f"SLO '{text}': {problem}\n"
-            f"  {text}\n"
-            f"  {' ' * (self._at if at is None else at)}^\n"
-            f"Metrics: {', '.join(_SHOWN)}."
-        )

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from pytest_servebench.load.records import Outcome
+from pytest_servebench.metrics import ERROR_RATE, SUCCESS_RATE
 from pytest_servebench.objectives.answers import CLAUSE as RIGHT_ANSWERS
 from pytest_servebench.objectives.slo import failure_texts
 from pytest_servebench.runs.results import CaseResult, ClauseResult
@@ -47,7 +48,7 @@ def judge_successes(result: CaseResult) -> ClauseResult | None:
         return None
     return ClauseResult(
         clause=CLAUSE,
-        metric="success_rate",
+        metric=SUCCESS_RATE.name,
         bound=1 / max(1, arrivals),
         value=0.0,
         low=None,
@@ -73,7 +74,7 @@ def unasked_failures(result: CaseResult) -> str | None:
 
 def _asked(result: CaseResult) -> bool:
     return any(
-        one.metric in ("success_rate", "error_rate")
+        one.metric in (SUCCESS_RATE.name, ERROR_RATE.name)
         and one.clause not in (CLAUSE, RIGHT_ANSWERS)
         and not one.is_gate
         for one in result.clauses

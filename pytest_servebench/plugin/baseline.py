@@ -21,7 +21,8 @@ from pytest_servebench.analysis.comparability import (
 )
 from pytest_servebench.analysis.compare import Change, compare, gate_verdict
 from pytest_servebench.errors import NoSuchRunError, OptionError
-from pytest_servebench.objectives.gates import KINDS, Gate
+from pytest_servebench.metrics import METRICS
+from pytest_servebench.objectives.gates import Gate
 from pytest_servebench.objectives.slo import overall
 from pytest_servebench.plugin.option_values import run_name
 from pytest_servebench.plugin.settings import Settings
@@ -152,7 +153,7 @@ class Baseline:
         ]
 
     def _of_change(self, gate: Gate, change: Change) -> ClauseResult:
-        kind = KINDS[gate.metric]
+        kind = METRICS[gate.metric].kind
         new, base = quantity(kind, change.new), quantity(kind, change.base)
         by = change_text(gate.metric, change.change.value)
         low, high = (
@@ -221,5 +222,5 @@ def _remedies(name: str) -> str:
 
 
 def _size(gate: Gate, change: float) -> str:
-    unit = " points" if KINDS[gate.metric] == "share" else " %"
+    unit = " points" if METRICS[gate.metric].is_share else " %"
     return f"{100 * change:.3g}{unit}" if math.isfinite(change) else "no size"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pytest_servebench.metrics import standing_in
 from pytest_servebench.plugin import benchmark_bridge, judgement
 from pytest_servebench.plugin.cases import is_load
 from pytest_servebench.plugin.harmless_reports import make_harmless
@@ -201,5 +202,5 @@ def _properties(result: CaseResult) -> Iterator[tuple[str, object]]:
     prefix = f"{_PROPERTIES}{result.label}." if result.label else _PROPERTIES
     yield f"{prefix}verdict", result.verdict
     yield f"{prefix}implementation", clean(result.server.implementation)
-    for name in ("p50", "p99", "throughput", "success_rate"):
-        yield f"{prefix}{name}", result.summary.estimates[name].value
+    for metric in standing_in("junit"):
+        yield f"{prefix}{metric.name}", result.summary.estimates[metric.name].value

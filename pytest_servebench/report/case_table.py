@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pytest_servebench.metrics import standing_in
 from pytest_servebench.report.facts import attempt_name
 from pytest_servebench.report.figures import Standing, dropped, errors, failed, percentile, standing
 from pytest_servebench.report.variants import own_names
@@ -32,9 +33,10 @@ COLUMNS: Final = (
     Column("requests", expendable=2),
     Column("ok %", expendable=1),
     Column("ok/s", expendable=4),
-    Column("p50"),
-    Column("p95", expendable=3),
-    Column("p99"),
+    *(
+        Column(one.written, expendable=0 if "overview" in one.places else 3)
+        for one in standing_in("table")
+    ),
     Column("wait", expendable=6),
     Column("CPU %", expendable=7),
     Column("MB", expendable=8),
@@ -51,7 +53,7 @@ _VERDICTS: Final[Mapping[Standing, Markup]] = {
     "inconclusive": {"yellow": True},
     "invalid": {"red": True, "bold": True},
 }
-_NAMED: Final = ("p50", "p95", "p99")
+_NAMED: Final = tuple(one.name for one in standing_in("table"))
 _SUCCESSES: Final = "  └ successes"
 _BAD: Final[Markup] = {"red": True}
 _FAINT: Final[Markup] = {"light": True}

@@ -18,7 +18,8 @@ from pytest_servebench.analysis.compare import (
     GateResult,
     fails,
 )
-from pytest_servebench.objectives.gates import KINDS, LARGER_IS_BETTER, NAMES, Gate
+from pytest_servebench.metrics import METRICS
+from pytest_servebench.objectives.gates import Gate
 from pytest_servebench.report.facts import distinct
 from pytest_servebench.report.markdown import escaped, table_head, table_row
 from pytest_servebench.runs.results import Run
@@ -82,7 +83,7 @@ def _signed(value: float, decimals: int) -> str:
 
 def change_text(metric: str, value: float) -> str:
     """Return a change for people."""
-    return point_change(value) if KINDS[metric] == "share" else percent_change(value)
+    return point_change(value) if METRICS[metric].is_share else percent_change(value)
 
 
 def interval_text(change: Change) -> str:
@@ -97,8 +98,8 @@ def worse_text(metric: str, amount: float) -> str:
     """Return a change for the worse, from how much worse it is, such as ``-10 %``."""
     if not math.isfinite(amount):
         return INFINITE
-    signed = -amount if metric in LARGER_IS_BETTER else amount
-    return change_text(metric, signed if KINDS[metric] == "share" else 1 + signed)
+    signed = -amount if METRICS[metric].larger_is_better else amount
+    return change_text(metric, signed if METRICS[metric].is_share else 1 + signed)
 
 
 def labels(cases: Sequence[CaseComparison]) -> list[str]:
@@ -133,7 +134,7 @@ def gate_text(result: GateResult, names: Mapping[int, str]) -> str:
         return "not judged: no case knows this metric on both sides"
     if result.failed:
         worst = max(result.failed, key=lambda case: case.changes[metric].worse_by)
-        change, kind = worst.changes[metric], KINDS[metric]
+        change, kind = worst.changes[metric], METRICS[metric].kind
         values = f"{quantity(kind, change.base)} to {quantity(kind, change.new)}"
         where = f" in {names[id(worst)]}" if number > 1 else ""
         return (
@@ -228,11 +229,11 @@ def _repeats(case: CaseComparison) -> str:
 
 
 def _row(change: Change, gates: Sequence[Gate]) -> list[Cell]:
-    kind, markup = KINDS[change.metric], _MARKUP.get(change.verdict, PLAIN)
+    metric, markup = METRICS[change.metric], _MARKUP.get(change.verdict, PLAIN)
     return [
-        Cell(f"  {NAMES[change.metric]}"),
-        Cell(quantity(kind, change.base)),
-        Cell(quantity(kind, change.new)),
+        Cell(f"  {metric.written}"),
+        Cell(quantity(metric.kind, change.base)),
+        Cell(quantity(metric.kind, change.new)),
         Cell(change_text(change.metric, change.change.value)),
         Cell(interval_text(change), {"light": True}),
         Cell(verdict_text(change, gates), markup),
@@ -278,7 +279,7 @@ def _speeds(comparison: Comparison) -> str:
 
 
 def _excludes_nothing(change: Change) -> bool:
-    neutral = 0.0 if KINDS[change.metric] == "share" else 1.0
+    neutral = 0.0 if METRICS[change.metric].is_share else 1.0
     return not change.change.low <= neutral <= change.change.high
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pytest_servebench.analysis.comparability import Difference, notes
 from pytest_servebench.analysis.compare import CaseComparison, Change, Comparison, fails
-from pytest_servebench.objectives.gates import KINDS, NAMES
+from pytest_servebench.metrics import METRICS
 from pytest_servebench.report.comparison import (
     change_text,
     conclusion,
@@ -20,18 +20,18 @@ from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.stats.ratios import Range
 from pytest_servebench.text.json_text import to_json
 from pytest_servebench.text.numbers import MISSING
-from pytest_servebench.text.quantity import quantity
+from pytest_servebench.text.quantity import Kind, quantity
 from pytest_servebench.text.safe import clean
 
-_UNITS: Final[Mapping[str, tuple[str, float]]] = {
-    "latency": ("ms", 1e3),
+_UNITS: Final[Mapping[Kind, tuple[str, float]]] = {
+    "time": ("ms", 1e3),
     "throughput": ("req/s", 1.0),
     "share": ("%", 100.0),
     "cpu": ("%", 1.0),
     "memory": ("MB", 1e-6),
 }
-_MEASURES: Final[Mapping[str, str]] = {
-    "latency": "ms", "throughput": "per_second", "share": "percent", "cpu": "percent",
+_MEASURES: Final[Mapping[Kind, str]] = {
+    "time": "ms", "throughput": "per_second", "share": "percent", "cpu": "percent",
     "memory": "mb",
 }  # fmt: skip
 
@@ -86,7 +86,7 @@ def _block(
                     metric: {
                         "base": _number(change.base),
                         "new": _number(change.new),
-                        "change": "difference" if KINDS[metric] == "share" else "ratio",
+                        "change": "difference" if METRICS[metric].is_share else "ratio",
                         "value": _number(change.change.value),
                         **(_ends(change.change) if change.sampled else _ends(None)),
                         "verdict": change.verdict,
@@ -121,17 +121,18 @@ def as_github_action_benchmark(comparisons: Sequence[Comparison]) -> str:
     """
     items = []
     for name, case, change in _each(comparisons):
-        metric, value = change.metric, change.new
-        if metric == "throughput":
-            continue
-        unit, factor = _UNITS[KINDS[metric]]
-        ends = _interval_of_new(case, metric)
-        if metric == "success_rate":
-            metric, value, ends = "failed", 1 - value, ends and (1 - ends[1], 1 - ends[0])
+        metric, value = METRICS[change.metric], change.new
+        shown = metric.written
+        unit, factor = _UNITS[metric.kind]
+        ends = _interval_of_new(case, metric.name)
+        if metric.larger_is_better:
+            if not metric.complement:
+                continue
+            shown, value, ends = metric.complement, 1 - value, ends and (1 - ends[1], 1 - ends[0])
         if not math.isfinite(value):
             continue
         item: dict[str, Any] = {
-            "name": f"{name}: {NAMES.get(metric, metric)}",
+            "name": f"{name}: {shown}",
             "unit": unit,
             "value": _rounded(factor * value),
         }
@@ -151,7 +152,7 @@ def as_bmf(comparisons: Sequence[Comparison]) -> str:
     for name, case, change in _each(comparisons):
         if not math.isfinite(change.new):
             continue
-        kind = KINDS[change.metric]
+        kind = METRICS[change.metric].kind
         factor = _UNITS[kind][1]
         entry = {"value": _rounded(factor * change.new)}
         ends = _interval_of_new(case, change.metric) or ()
@@ -188,11 +189,9 @@ def _estimate(case: CaseResult, metric: str) -> tuple[float, float] | None:
 
 
 def _extra(change: Change) -> str:
-    kind, interval = KINDS[change.metric], interval_text(change)
-    text = (
-        f"{NAMES[change.metric]} {quantity(kind, change.new)}, base {quantity(kind, change.base)}: "
-        f"{change_text(change.metric, change.change.value)}"
-    )
+    metric, interval = METRICS[change.metric], interval_text(change)
+    new, base = (quantity(metric.kind, value) for value in (change.new, change.base))
+    text = f"{metric.written} {new}, base {base}: {change_text(change.metric, change.change.value)}"
     ends = "" if interval == MISSING else f" (95 % interval {interval})"
     return f"{text}{ends}, {verdict_text(change, ())}"
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from pytest_servebench.analysis.evaluation import Evaluation, evaluate
 from pytest_servebench.analysis.recommendation import Compared, cell_names
+from pytest_servebench.metrics import METRICS, POINTS
 from pytest_servebench.runs.results import Run
 from pytest_servebench.text.numbers import plain
 from pytest_servebench.text.safe import clean, counted, wrapped
@@ -20,14 +21,6 @@ from pytest_servebench.text.tables import (
     row_line,
 )
 
-METRICS: Final = (
-    ("p50", ("p50",)),
-    ("tail", ("p99", "p95")),
-    ("ok/s", ("throughput",)),
-    ("ok %", ("success_rate",)),
-    ("CPU", ("cpu",)),
-    ("memory", ("memory",)),
-)
 _NOBODY: Final = "-"
 
 
@@ -66,7 +59,7 @@ def _table(evaluation: Evaluation, width: int) -> tuple[list[Line], Mapping[str,
         Column("point to", right=False),
         *(
             Column(heading, right=False, expendable=place)
-            for place, (heading, _) in enumerate(METRICS, 1)
+            for place, heading in enumerate(POINTS, 1)
         ),
     ]
     for names in (short_names(titles), numbers):
@@ -86,7 +79,7 @@ def _table(evaluation: Evaluation, width: int) -> tuple[list[Line], Mapping[str,
 def cell_winners(
     evaluation: Evaluation, names: Mapping[str, str]
 ) -> list[tuple[str, tuple[str, ...]]]:
-    """Return each cell's name, and who gets its points: a text for each of :data:`METRICS`.
+    """Return each cell's name, and who gets its points: a text for each heading of them.
 
     Args:
         evaluation: the run's.
@@ -101,8 +94,8 @@ def cell_winners(
         test, place = known[cell]
         label = f"{f'{test}, ' if test else ''}rate {plain(points[0].rate)}, {place}"
         winners = tuple(
-            ", ".join(names[p.winner] for p in points if p.metric in metrics and p.winner)
-            for _, metrics in METRICS
+            ", ".join(names[p.winner] for p in points if METRICS[p.metric] in metrics and p.winner)
+            for metrics in POINTS.values()
         )
         found.append((clean(label), winners))
     return found

@@ -7,18 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from pytest_servebench.metrics import LATENCY, METRICS, percentiles_of
 from pytest_servebench.report.facts import test_id, test_labels
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
 from pytest_servebench.text.numbers import plain, significant
 
-SHARES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
-"""Percentiles as reports name them, to the share of requests that is no slower."""
-
 Standing = Literal["passed", "failed", "inconclusive", "invalid", "excused", "test-failed"]
 
-NAMES: Final = {"p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p999": "p99.9"}
+NAMES: Final = {one.name: one.written for one in percentiles_of(LATENCY)}
+"""Percentiles of the latency, to what people call them."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Percentile:
 
 
 def percentile(summary: Summary, name: str) -> Percentile:
-    """Return a percentile of the latency, and whether the requests were enough for it.
+    """Return a percentile, and whether the requests were enough for it.
 
     They were not where it is their maximum (p99 of 15 requests), or where nothing bounds it from
     above: the interval has no upper end although the value has a number.
@@ -49,13 +48,25 @@ def percentile(summary: Summary, name: str) -> Percentile:
     estimate = summary.estimates[name]
     if estimate.value is None:
         return Percentile(math.inf, estimate.low, math.inf, resolved=True)
-    enough = summary.arrivals * (1 - SHARES[name]) > 1 - 1e-9
+    enough = summary.arrivals * (1 - share_of(name)) > 1 - 1e-9
     return Percentile(
         estimate.value,
         estimate.low,
         math.inf if estimate.high is None else estimate.high,
         resolved=enough and estimate.high is not None,
     )
+
+
+def is_percentile(name: str) -> bool:
+    """Tell whether this is the name of a percentile."""
+    return name in METRICS and METRICS[name].permille is not None
+
+
+def share_of(name: str) -> float:
+    """Return the share of requests that is no slower than a percentile."""
+    permille = METRICS[name].permille
+    assert permille is not None
+    return permille / 1000
 
 
 def interval(estimate: Estimate | None) -> tuple[float, float] | None:

@@ -16,7 +16,7 @@ from pytest_servebench.report.facts import (
     servers,
     traffic_text,
 )
-from pytest_servebench.report.figures import NAMES, percentile
+from pytest_servebench.report.figures import is_percentile, percentile
 from pytest_servebench.report.plot_sweep import CPU, MEMORY, Metric
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.text.numbers import DIGEST_LENGTH, plain
@@ -47,7 +47,7 @@ def marks(cases: Sequence[CaseResult], metrics: Sequence[Metric], curves: int) -
         notes.append("CPU and memory: markers at the mean, dashes at the highest sample.")
     if curves > 1:
         notes.append("Curves stand side by side at each rate, so that equal ones can all be seen.")
-    names = [metric.slo for metric in metrics if metric.slo in NAMES]
+    names = [metric.slo for metric in metrics if is_percentile(metric.slo)]
     known = [percentile(case.summary, name) for case in valid for name in names]
     if any(one.value == math.inf for one in known):
         notes.append(

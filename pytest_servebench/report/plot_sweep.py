@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.path import Path as Outline
 from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
-from pytest_servebench.report.figures import NAMES, interval, percentile
+from pytest_servebench import metrics
+from pytest_servebench.report.figures import interval, percentile
 from pytest_servebench.report.plot_frame import GREY, shown
 from pytest_servebench.report.plot_scales import (
     closest,
@@ -80,17 +81,21 @@ class Metric:
     absent: str = "no requests"
 
 
-def latency(name: str) -> Metric:
-    """Return the metric of a latency percentile."""
+def percentile_panel(metric: metrics.Metric) -> Metric:
+    """Return the panel of a percentile."""
+    assert metric.times is not None
+    title = f"{metric.times.title} {metric.written.removeprefix(metric.times.prefix)}"
 
     def point(case: CaseResult) -> Point | None:
-        known = percentile(case.summary, name)
+        known = percentile(case.summary, metric.name)
         if known.value is None:
             return None
         low, high = (None if end is None else end * 1e3 for end in (known.low, known.high))
         return Point(known.value * 1e3, low, high, known.resolved)
 
-    return Metric(f"Latency {NAMES[name]}", "ms (log scale)", point, name, "log", 1e3)
+    return Metric(
+        f"{title[:1].upper()}{title[1:]}", "ms (log scale)", point, metric.name, "log", 1e3
+    )
 
 
 def _throughput(case: CaseResult) -> Point:

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from pytest_servebench.metrics import LATENCY, TIMES, Times, standing_in
 from pytest_servebench.report.facts import server_titles, test_id, test_labels
 from pytest_servebench.report.plot_captions import case_names, marks, measured, subtitle
 from pytest_servebench.report.plot_distribution import Curve, draw_distributions
@@ -24,7 +25,7 @@ from pytest_servebench.report.plot_sweep import (
     Metric,
     draw_sweep,
     ideal_handles,
-    latency,
+    percentile_panel,
 )
 from pytest_servebench.report.records import read_records
 from pytest_servebench.runs.results import CaseResult, Run
@@ -89,18 +90,27 @@ class _Drawing:
 
     def draw(self) -> list[Path]:
         """Draw all figures; return their files."""
-        percentiles = (latency("p50"), latency("p95"), latency("p99"))
-        everything = (percentiles[0], percentiles[2], THROUGHPUT, SUCCESS, CPU, MEMORY)
+        everything = (*map(percentile_panel, standing_in("overview")),
+                      THROUGHPUT, SUCCESS, CPU, MEMORY)  # fmt: skip
         processes = "of the server's processes against offered rate"
         return [
             *self._sweeps("overview", f"{self._names} under open-loop load", everything),
-            *self._sweeps("latency", "Latency against offered rate", percentiles, alike=True),
+            *(path for times in TIMES for path in self._percentiles(times)),
             *self._sweeps("throughput", "Throughput against offered rate", (THROUGHPUT,)),
             *self._sweeps("success_rate", "Success rate against offered rate", (SUCCESS,)),
             *self._sweeps("cpu", f"CPU {processes}", (CPU,)),
             *self._sweeps("memory", f"Memory {processes}", (MEMORY,)),
             *self._distribution(),
         ]
+
+    def _percentiles(self, times: Times) -> list[Path]:
+        """Draw a panel for each of the percentiles; none where no case has them."""
+        shown = [one for one in standing_in("charts") if one.times is times]
+        cases = [case for one in self._series for case in one.cases]
+        if times is not LATENCY and all(one.read(c).value is None for one in shown for c in cases):
+            return []
+        title = f"{times.title[:1].upper()}{times.title[1:]} against offered rate"
+        return self._sweeps(times.name, title, [*map(percentile_panel, shown)], alike=True)
 
     def _sweeps(
         self, name: str, title: str, metrics: Sequence[Metric], *, alike: bool = False

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pytest_servebench.load.device import Generator
 from pytest_servebench.load.records import Outcome, Records
+from pytest_servebench.metrics import LATENCY, statistics_of
 from pytest_servebench.runs.decoding import as_object, decode
 from pytest_servebench.runs.results import CaseResult, Resources, ServerInfo
 from pytest_servebench.stats.bootstrap import Z
@@ -20,7 +21,7 @@ from pytest_servebench.stats.summary import PERMILLES, summarize
 from pytest_servebench.text.safe import clean
 
 _LONGEST: Final = 1e6  # seconds of a round, such that nanoseconds of all rounds can be added
-_LATENCIES: Final = (*PERMILLES, "mean")
+_LATENCIES: Final = tuple(one.name for one in statistics_of(LATENCY))
 _NOTHING: Final = Distribution(0, None, None, None, None, dict.fromkeys(PERMILLES))
 _NO_SERVER: Final = ServerInfo("", "no server", "", "", "", None, None, ())
 _NO_GENERATOR: Final = Generator(

@@ -48,6 +48,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.load.records import Outcome, Records
+from pytest_servebench.metrics import STATISTICS
 from pytest_servebench.stats.bootstrap import (
     TAIL,
     Blocks,
@@ -61,7 +62,7 @@ from pytest_servebench.stats.bootstrap import (
 from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
 
 PERMILLES: Final[Mapping[str, int]] = MappingProxyType(
-    {"p50": 500, "p90": 900, "p95": 950, "p99": 990, "p999": 999}
+    {one.name: one.permille for one in STATISTICS if one.permille is not None}
 )
 """Percentiles by name, in thousandths: ranks are exact in whole numbers."""
 

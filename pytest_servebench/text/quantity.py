@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
-Kind = Literal["latency", "throughput", "share", "cpu", "memory"]
+Kind = Literal["time", "throughput", "share", "cpu", "memory"]
 
 _SCALES: Final[Mapping[Kind, Callable[[float], tuple[float, str]]]] = MappingProxyType(
     {
-        "latency": lambda size: (
+        "time": lambda size: (
             (1e6, " µs") if size < 1e-3 else (1e3, " ms") if size < 1 else (1.0, " s")
         ),
         "throughput": lambda size: (1.0, "/s"),  # noqa: ARG005

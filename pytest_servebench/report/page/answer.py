@@ -11,7 +11,7 @@ from typing import Final
 
 from pytest_servebench.analysis.evaluation import Evaluation
 from pytest_servebench.analysis.recommendation import Compared
-from pytest_servebench.objectives.slo_grammar import METRICS
+from pytest_servebench.metrics import METRICS, POINTS, standing_in
 from pytest_servebench.report.facts import server_titles
 from pytest_servebench.report.figures import percentile
 from pytest_servebench.report.variants import variants
@@ -22,11 +22,8 @@ from pytest_servebench.text.numbers import plain
 from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import abridged, clean, counted, joined
 
-_EVIDENCE: Final = ("p50", "p99", "p95", "throughput", "success_rate", "cpu", "memory")
+_EVIDENCE: Final = [one.name for metrics in POINTS.values() for one in metrics]
 _LONGEST_TITLE: Final = 60  # characters
-_NOUNS: Final[Mapping[str, str]] = {
-    "success_rate": "success rate", "cpu": "mean CPU", "memory": "peak memory",
-}  # fmt: skip
 
 
 def question(cases: Sequence[CaseResult]) -> str:
@@ -128,7 +125,8 @@ def _evidence(
         for kind in others
     ]
     where = _place(point, here, valid)
-    noun = _NOUNS.get(point.metric, point.metric)
+    metric = METRICS[point.metric]
+    noun = f"{metric.point.statistic if metric.point else ''} {metric.title}".strip()
     return f"{where}{noun} {_value(point, best, valid)} against {joined(texts)}"
 
 
@@ -149,7 +147,7 @@ def _value(
     value = point.values.get(kind)
     if value is None:
         return "not known"
-    unit = METRICS[point.metric]
+    unit = METRICS[point.metric].kind
     found = [
         case for case in valid
         if case.server.kind == kind and cell_id(case) == point.cell
@@ -163,7 +161,7 @@ def _value(
 def _ends(metric: str, estimate: Estimate | None, named: str) -> str:
     if estimate is None or estimate.low is None:
         return ""
-    unit = METRICS[metric]
+    unit = METRICS[metric].kind
     high = math.inf if estimate.high is None else estimate.high
     return f" ({named}{quantity(unit, estimate.low)} to {quantity(unit, high)})"
 
@@ -189,8 +187,13 @@ def _one(kind: str, cases: Sequence[CaseResult]) -> tuple[str, str]:
     highest = [case for case in mine if case.rate == rates[-1]]
     number = f" ({counted(len(highest), 'case')})" if len(highest) > 1 else ""
     measured = f"At {_rate(rates[-1])}{', the highest rate' if len(rates) > 1 else ''}{number}: "
-    median, tail = (_latencies(highest, name) for name in ("p50", "p99"))
-    told = f"p50 and p99 {tail}" if median == tail else f"p50 {median}, p99 {tail}"
+    median, tail = (_latencies(highest, one.name) for one in standing_in("overview"))
+    names = [one.written for one in standing_in("overview")]
+    told = (
+        f"{' and '.join(names)} {tail}"
+        if median == tail
+        else f"{names[0]} {median}, {names[1]} {tail}"
+    )
     second = f"{measured}{told}."
     judged = [case for case in mine if case.clauses]
     if not judged:
@@ -252,14 +255,14 @@ def _latencies(cases: Sequence[CaseResult], name: str) -> str:
         return "infinite, as too many requests failed"
     if len(cases) == 1:
         estimate = cases[0].summary.estimates.get(name)
-        return quantity("latency", low) + _ends(name, estimate, "95 % interval ")
+        return quantity("time", low) + _ends(name, estimate, "95 % interval ")
     left = len(cases) - len(values)
     untold = f" (not known, or too few independent requests to tell, in {left})" if left else ""
     return f"{_span(low, high)}{untold}"
 
 
 def _span(low: float, high: float) -> str:
-    first, last = quantity("latency", low), quantity("latency", high)
+    first, last = quantity("time", low), quantity("time", high)
     if math.isinf(high):
         return f"{first} to infinite, as too many requests failed"
     return first if first == last else f"{first} to {last}"

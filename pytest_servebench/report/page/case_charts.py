@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 
 from pytest_servebench.load.records import NEVER, Outcome, Records
-from pytest_servebench.report.figures import NAMES, SHARES, cpu_text, failed, percentile
+from pytest_servebench.metrics import LATENCY, METRICS
+from pytest_servebench.report.figures import NAMES, cpu_text, failed, percentile, share_of
 from pytest_servebench.report.page import axes
 from pytest_servebench.report.page.chart import Chart, Key
 from pytest_servebench.report.page.percentile_curves import percentile_curve
@@ -23,6 +24,7 @@ from pytest_servebench.text.safe import clean, counted, joined
 _SLICES: Final = 240  # of the window at most, for lines over time
 _MEANS: Final = 48
 _BINS: Final = 40
+_LATENCIES: Final = frozenset(one.name for one in METRICS.values() if one.times is LATENCY)
 _BOUND_REACH: Final = 10.0  # an SLO's bound so many times beyond the data would squeeze it
 _STRIP: Final = 160  # height of a drawing without a vertical axis
 _TIME: Final = "seconds since the start"
@@ -94,7 +96,7 @@ def _latency(case: CaseResult, records: Records, points: int) -> Chart:
     shown = np.flatnonzero(ok)[thinned(arrival[ok], latency[ok], points)]
     highest = float(latency[ok].max()) if ok.any() else 0.0
     ends = [float(latency[ok].min()), highest] if ok.any() else []
-    near, far = _near(case, (*NAMES, "mean", "max"), *ends) if ends else ([], "")
+    near, far = _near(case, _LATENCIES, *ends) if ends else ([], "")
     bounds = [(1e3 * one.bound, clean(one.clause)) for one in near]
     kinds = [(dropped, "drop", "dropped: the buffer was full"), (lost, "error", "failed")]
     lanes = [(which, shape, text) for which, shape, text in kinds if which.any()]
@@ -137,15 +139,15 @@ def _percentiles(case: CaseResult, records: Records | None, points: int) -> Char
     known = {name: percentile(summary, name) for name in names}
     axis = axes.slower(summary.arrivals)
     band = [
-        (1 - SHARES[name], 1e3 * one.low, 1e3 * one.high)
+        (1 - share_of(name), 1e3 * one.low, 1e3 * one.high)
         for name, one in known.items()
         if one.value is not None and one.low is not None and one.high is not None
-        and axis.holds(1 - SHARES[name])
+        and axis.holds(1 - share_of(name))
     ]  # fmt: skip
     shares, latencies = percentile_curve(case, records, points)
     ends = latencies[[0, -1]].tolist() if len(latencies) else []
-    near, far = _near(case, SHARES, *ends) if ends else ([], "")
-    bounds = [(1 - SHARES[one.metric], 1e3 * one.bound) for one in near]
+    near, far = _near(case, NAMES, *ends) if ends else ([], "")
+    bounds = [(1 - share_of(one.metric), 1e3 * one.bound) for one in near]
     values = [
         *ends,
         *(value for _, value in bounds),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pytest_servebench.metrics import POINTS, standing_in
 from pytest_servebench.objectives.slo import failure_texts
 from pytest_servebench.report.attention import reasons
 from pytest_servebench.report.case_details import attempt_facts, case_facts
@@ -122,9 +123,13 @@ def anchors(cases: Sequence[CaseResult]) -> list[str]:
 # -- the table of cases ---------------------------------------------------------------------------
 
 HEADINGS: Final = (  # what decides comes first: a phone shows no more without scrolling
-    ("p50 ms", "Median latency, a failed request counting as infinitely slow"),
-    ("p95 ms", "95th percentile of the latency"),
-    ("p99 ms", "99th percentile of the latency"),
+    *(
+        (
+            f"{one.written} ms",
+            f"{one.written} of the latency, a failed request counting as infinitely slow",
+        )
+        for one in standing_in("table")
+    ),
     ("ok %", "Share of the arrivals that succeeded"),
     ("ok/s", "Throughput: successes a second inside the window"),
     ("requests", "Arrivals in the schedule"),
@@ -142,7 +147,7 @@ def figures(case: CaseResult) -> tuple[Figure, ...]:
     lost, failed = dropped(summary), errors(summary)
     throughput = None if is_plain(case) else summary.throughput
     return (
-        *(latency_figure(case, name) for name in ("p50", "p95", "p99")),
+        *(latency_figure(case, one.name) for one in standing_in("table")),
         _figure(summary.success_rate, percent(summary.success_rate),
                 "bad" if summary.success_rate < 1 else ""),
         _figure(throughput, significant(throughput)),
@@ -184,7 +189,7 @@ def _known_figure(known: Percentile) -> Figure:
 
 # -- the drill-down -------------------------------------------------------------------------------
 
-FIGURE_HEADINGS: Final = ("n", "mean", "min", "p50", "p90", "p95", "p99", "p99.9", "max")
+FIGURE_HEADINGS: Final = ("n", "mean", "min", *NAMES.values(), "max")
 
 
 def figure_table(case: CaseResult) -> tuple[tuple[str, tuple[Figure, ...]], ...]:
@@ -257,7 +262,9 @@ def case_view(
         added: what hooks have added.
         directory: of the run, for the logs.
     """
-    tail = "p99" if percentile(case.summary, "p99").resolved else "p95"
+    (median,), (*better, last) = POINTS["p50"], POINTS["tail"]
+    resolved = (one for one in better if percentile(case.summary, one.name).resolved)
+    tail = next(resolved, last)
     where = standing(case)
     told = where != "passed"
     return CaseView(
@@ -275,8 +282,8 @@ def case_view(
         verdict_text=verdict_cell(case).text.lower().replace("slo", "SLO") + _attempt(case),
         reasons=tuple(reasons(case)) if told else (),
         figures=figures(case),
-        p50=latency_figure(case, "p50"),
-        tail=(tail, latency_figure(case, tail)),
+        p50=latency_figure(case, median.name),
+        tail=(tail.written, latency_figure(case, tail.name)),
         clauses=tuple(clause_view(one) for one in case.clauses),
         table=figure_table(case),
         facts=_facts(case, title),

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_servebench.objectives.gates import KINDS, LARGER_IS_BETTER
-from pytest_servebench.objectives.slo_grammar import METRICS
+from pytest_servebench.metrics import METRICS
 from pytest_servebench.report.page.axes import Axis, linear, logarithmic
 from pytest_servebench.runs.results import ClauseResult
 from pytest_servebench.text.numbers import MISSING
-from pytest_servebench.text.quantity import quantity
+from pytest_servebench.text.quantity import Kind, quantity
 from pytest_servebench.text.safe import clean
 
 _BAR: Final = 240  # width of a clause's drawing
@@ -55,9 +54,10 @@ def clause_view(one: ClauseResult) -> ClauseView:
     """Return a clause with its drawing, whose scale holds bound, value and interval."""
     if one.is_gate:
         return _gate_view(one)
-    kind = METRICS.get(one.metric, "latency")
+    known_metric = METRICS.get(one.metric)
+    kind: Kind = known_metric.kind if known_metric else "time"
     value = one.value
-    infinite = value is None and kind == "latency"
+    infinite = value is None and kind == "time"
     known = [x for x in (one.bound, value, one.low, one.high) if x is not None]
     axis = _clause_axis(kind, known)
     low = high = None
@@ -86,16 +86,15 @@ def clause_view(one: ClauseResult) -> ClauseView:
 
 def _gate_view(one: ClauseResult) -> ClauseView:
     """Return a gate: its bound is a change, so that no scale holds both bound and value."""
-    known = one.metric in KINDS
-    sign = "-" if one.metric in LARGER_IS_BETTER else "+"
-    unit = "points" if known and KINDS[one.metric] == "share" else "%"
+    metric = METRICS.get(one.metric)
+    sign = "-" if metric and metric.larger_is_better else "+"
+    unit = "points" if metric and metric.is_share else "%"
     message = clean(one.message)
     return ClauseView(
         clause=one,
         name=clean(one.clause),
         bound=f"{sign}{100 * one.bound:g} {unit}",
-        value=quantity(KINDS[one.metric], one.value) if known and one.value is not None
-        else MISSING,
+        value=quantity(metric.kind, one.value) if metric and one.value is not None else MISSING,
         interval="",
         low=None,
         high=None,
@@ -105,11 +104,11 @@ def _gate_view(one: ClauseResult) -> ClauseView:
         bound_place=0,
         message=message,
         comparison=message.removeprefix(f"{clean(one.clause)}: "),
-    )  # fmt: skip
+    )
 
 
-def _clause_axis(kind: str, known: Sequence[float]) -> Axis:
-    if kind == "latency" and min(known) > 0:
+def _clause_axis(kind: Kind, known: Sequence[float]) -> Axis:
+    if kind == "time" and min(known) > 0:
         axis = logarithmic(known)
         return Axis(axis.first, axis.last, (), logarithmic=True)
     low, high = min(known), max(known)

@@ -11,7 +11,6 @@ from typing import Final
 
 from pytest_servebench.analysis.comparability import Difference
 from pytest_servebench.analysis.compare import (
-    SAME,
     VERDICTS,
     CaseComparison,
     Change,
@@ -19,7 +18,8 @@ from pytest_servebench.analysis.compare import (
     Verdict,
     fails,
 )
-from pytest_servebench.objectives.gates import KINDS, LARGER_IS_BETTER, NAMES, Gate
+from pytest_servebench.metrics import COMPARED, METRICS
+from pytest_servebench.objectives.gates import Gate
 from pytest_servebench.report.comparison import (
     change_text,
     conclusion,
@@ -225,7 +225,7 @@ def _gist(case: CaseComparison, gates: Sequence[Gate]) -> str:
     deciding = [one for one in found if one.verdict == case.verdict]
     broken = [one for one in found if any(g.metric == one.metric and fails(g, one) for g in gates)]
     return joined(
-        f"{NAMES[one.metric]} {change_text(one.metric, one.change.value)}"
+        f"{METRICS[one.metric].written} {change_text(one.metric, one.change.value)}"
         for one in dict.fromkeys((*broken, *deciding))
     )
 
@@ -240,7 +240,7 @@ def _metrics(
     gates: Sequence[Gate],
 ) -> list[MetricView]:
     found = []
-    for metric in KINDS:
+    for metric in COMPARED:
         members = [case for case in cases if metric in case.changes]
         if members:
             found.append(_metric(metric, members, names, anchors, gates))
@@ -255,8 +255,8 @@ def _metric(
     gates: Sequence[Gate],
 ) -> MetricView:
     gate = next((one for one in gates if one.metric == metric), None)
-    margin = gate.threshold if gate else SAME[metric]
-    smaller = metric not in LARGER_IS_BETTER
+    margin = gate.threshold if gate else METRICS[metric].same or 0.0
+    smaller = not METRICS[metric].larger_is_better
     axis = _scale([case.changes[metric] for case in cases], margin)
     worse = worse_text(metric, margin)
     better = worse_text(metric, -margin)
@@ -267,7 +267,7 @@ def _metric(
         ends = (better, worse) if smaller else (worse, better)
         meaning = f"dashed: the margin within which figures are the same, {' to '.join(ends)}"
     return MetricView(
-        name=NAMES[metric],
+        name=METRICS[metric].written,
         rows=tuple(
             _row(case, metric, names[id(case)], anchors[id(case)], gates, axis) for case in cases
         ),
@@ -280,13 +280,13 @@ def _metric(
 
 def _height(metric: str, value: float) -> float:
     """Return where a change is on its scale: logarithms of ratios, differences of shares."""
-    if KINDS[metric] == "share":
+    if METRICS[metric].is_share:
         return value
     return math.log(value) if value > 0 else -math.inf
 
 
 def _at(axis: axes.Axis, metric: str, margin: float) -> int:
-    return _place(axis, _height(metric, margin if KINDS[metric] == "share" else 1 + margin))
+    return _place(axis, _height(metric, margin if METRICS[metric].is_share else 1 + margin))
 
 
 def _place(axis: axes.Axis, value: float) -> int:
@@ -314,7 +314,7 @@ def _row(
     axis: axes.Axis,
 ) -> Row:
     change = case.changes[metric]
-    kind = KINDS[metric]
+    kind = METRICS[metric].kind
     worse = change.worse_by
     broken = any(gate.metric == metric and fails(gate, change) for gate in gates)
     return Row(

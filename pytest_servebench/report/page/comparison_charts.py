@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_servebench.analysis.compare import CaseComparison
-from pytest_servebench.objectives.gates import NAMES
-from pytest_servebench.report.figures import SHARES, percentile
+from pytest_servebench.report.figures import NAMES, percentile, share_of
 from pytest_servebench.report.page import axes
 from pytest_servebench.report.page.chart import Chart, Key
 from pytest_servebench.report.page.percentile_curves import percentile_curve
@@ -64,7 +63,8 @@ def overlay(case: CaseComparison, base: Path, new: Path) -> Chart:
 
 def _interval_bars(chart: Chart, case: CaseResult, css: str) -> None:
     aside = 3 if css == "of-new" else -3
-    for name, share in SHARES.items():
+    for name in NAMES:
+        share = share_of(name)
         known = percentile(case.summary, name)
         if known.low is None or known.high is None or not chart.x.holds(1 - share):
             continue
@@ -78,6 +78,6 @@ def _overlay_words(case: CaseComparison) -> str:
         f"{NAMES[name]} {significant(1e3 * change.base)} in BASE and "
         f"{significant(1e3 * change.new)} in NEW"
         for name, change in case.changes.items()
-        if name in SHARES
+        if name in NAMES
     ]
     return f"Percentiles of the latency in ms: {'; '.join(texts)}."

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from pytest_servebench.load.records import Records
-from pytest_servebench.report.figures import SHARES, percentile
+from pytest_servebench.report.figures import NAMES, percentile, share_of
 from pytest_servebench.report.page.axes import Floats
 from pytest_servebench.report.page.thinning import curve
 from pytest_servebench.runs.results import CaseResult
@@ -27,7 +27,7 @@ def percentile_curve(
     """
     if records is not None:
         return curve(np.sort(1e3 * records.latency()), min(_POINTS, most))
-    known = [(1 - share, percentile(case.summary, name).value) for name, share in SHARES.items()]
+    known = [(1 - share_of(name), percentile(case.summary, name).value) for name in NAMES]
     found = [(share, 1e3 * value) for share, value in known
              if value is not None and math.isfinite(value)]  # fmt: skip
     return np.array([share for share, _ in found]), np.array([ms for _, ms in found])

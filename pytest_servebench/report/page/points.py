@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_servebench.analysis.evaluation import Evaluation
-from pytest_servebench.report.evaluation_block import METRICS, cell_winners, short_names
+from pytest_servebench.metrics import POINTS
+from pytest_servebench.report.evaluation_block import cell_winners, short_names
 from pytest_servebench.text.safe import clean, counted
 
 
@@ -34,7 +35,7 @@ def evaluation_view(evaluation: Evaluation) -> EvaluationView | None:
         for kind, number in evaluation.totals.items()
     )
     return EvaluationView(
-        tuple(heading for heading, _ in METRICS),
+        tuple(POINTS),
         tuple(rows),
         f"{totals}; no point in {evaluation.undecided} of {len(evaluation.points)} comparisons: "
         "the difference may be noise, or is not known."

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from pytest_servebench.metrics import standing_in
 from pytest_servebench.report.facts import lag_p99
 from pytest_servebench.report.page import axes
 from pytest_servebench.report.page.chart import Chart, Key
@@ -20,7 +21,7 @@ from pytest_servebench.report.plot_sweep import (
     THROUGHPUT,
     Metric,
     Point,
-    latency,
+    percentile_panel,
     scale_ends,
 )
 from pytest_servebench.runs.results import CaseResult
@@ -39,7 +40,7 @@ def _lag(case: CaseResult) -> Point | None:
 
 
 METRICS: Final = (
-    latency("p50"), latency("p95"), latency("p99"), THROUGHPUT, SUCCESS,
+    *map(percentile_panel, standing_in("charts")), THROUGHPUT, SUCCESS,
     Metric("Queue wait p95", "ms", _p95_wait, "wait", "linear", 1e3),
     CPU, MEMORY,
     Metric("Generator lag p99 (our own error)", "ms", _lag, "lag", "linear", 1e3),

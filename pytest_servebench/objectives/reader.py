@@ -1,0 +1,114 @@
+"""What the languages of SLOs and gates share: metrics, numbers, and clauses in a row."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from typing import Final, Generic, NoReturn, TypeVar
+
+from pytest_servebench.errors import SLOSyntaxError
+from pytest_servebench.metrics import METRICS, Metric
+
+_T = TypeVar("_T")
+
+_SPACE: Final = re.compile(r"\s*")
+_METRIC: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)?(?:\.[0-9]+)?")
+_NUMBER: Final = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3}(?![0-9]))?")
+AND: Final = re.compile(r"and(?![A-Za-z0-9_])", re.IGNORECASE)
+
+
+class Reader(ABC, Generic[_T]):
+    """Reads an expression from left to right.
+
+    Args:
+        language: what messages call the expression.
+        text: the expression.
+        metrics: those that it may name.
+    """
+
+    def __init__(self, language: str, text: str, metrics: Collection[Metric]) -> None:
+        self._language = language
+        self._metrics = metrics
+        self.text = text
+        self.at = 0
+
+    @abstractmethod
+    def clause(self) -> _T:
+        """Read the next clause."""
+
+    def clauses(self) -> tuple[_T, ...]:
+        """Read all clauses, one at least."""
+        found = [self.clause()]
+        while self._separator():
+            found.append(self.clause())
+        return tuple(found)
+
+    def skip(self) -> None:
+        """Go past spaces."""
+        match = _SPACE.match(self.text, self.at)
+        assert match is not None
+        self.at = match.end()
+
+    def take(self, pattern: re.Pattern[str]) -> str | None:
+        """Return what comes next, behind spaces; ``None`` if it is something else."""
+        self.skip()
+        match = pattern.match(self.text, self.at)
+        if match is None:
+            return None
+        self.at = match.end()
+        return match[0]
+
+    def metric(self) -> Metric:
+        """Read the name of a metric."""
+        self.skip()
+        start = self.at
+        word = self.take(_METRIC)
+        if word is None:
+            self.refuse("expected a metric")
+        names = {
+            name: one for one in self._metrics for name in (one.written, one.name, *one.aliases)
+        }
+        found = names.get(word.lower())
+        if found is None:
+            close = difflib.get_close_matches(word.lower(), list(names), n=1)
+            guess = f"; did you mean {names[close[0]].written}?" if close else ""
+            if word.lower() in METRICS:
+                self.refuse(f"runs are not compared by {word}{guess}", start)
+            self.refuse(f"there is no metric '{clean(word)}'{guess}", start)
+        return found
+
+    def number(self, hint: str) -> str:
+        """Read a number; ``hint`` tells what follows it."""
+        found = self.take(_NUMBER)
+        if found is None:
+            self.refuse(f"expected a number, 0 or more; {hint}")
+        return found
+
+    def _separator(self) -> bool:
+        """Read what stands between two clauses; tell whether anything does."""
+        self.skip()
+        if self.at == len(self.text):
+            return False
+        if self.text[self.at] == ",":
+            self.at += 1
+            return True
+        if self.take(AND) is None:
+            self.refuse("expected ',' or 'and' and another clause, or the end")
+        return True
+
+    def refuse(self, problem: str, at: int | None = None) -> NoReturn:
+        """Raise :class:`~pytest_servebench.errors.SLOSyntaxError` that points at a character."""
+        text = clean(self.text)
+        raise SLOSyntaxError(
+            f"{self._language} '{text}': {problem}\n"
+            f"  {text}\n"
+            f"  {' ' * (self.at if at is None else at)}^\n"
+            f"Metrics: {', '.join(one.written for one in self._metrics)}."
+        )
+
+
+def clean(text: str) -> str:
+    """Replace what would break a line, one character by one."""
+    return "".join(one if one.isprintable() else "?" for one in text)

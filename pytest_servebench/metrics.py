@@ -104,12 +104,14 @@ class Times:
     Attributes:
         name: of the quantity, in file names too.
         title: in words.
+        meaning: the same with what it is, for the reference.
         until: column of the records that has the instant.
         prefix: of its metrics' names.
     """
 
     name: str
     title: str
+    meaning: str
     until: str
     prefix: str = ""
 
@@ -141,6 +143,7 @@ class Metric:
         name: in results, such as ``p999``.
         written: in SLOs, gates and reports, such as ``p99.9``.
         title: in a sentence, such as ``success rate``.
+        meaning: what it is, for the reference.
         kind: of its values, which has their units.
         read: value and interval of a case.
         aliases: other ways to write it.
@@ -164,6 +167,7 @@ class Metric:
     name: str
     written: str
     title: str
+    meaning: str
     kind: Kind
     read: Callable[[Measured], Reading] = field(repr=False, compare=False)
     aliases: tuple[str, ...] = ()
@@ -276,6 +280,7 @@ def _statistics(
             name := times.prefix + one.name,
             times.prefix + one.written,
             times.prefix + one.written,
+            f"{one.written} of the {times.meaning}",
             "time",
             _estimate(name),
             times=times,
@@ -289,7 +294,9 @@ def _statistics(
     )
 
 
-LATENCY: Final = Times("latency", "latency", "done")
+LATENCY: Final = Times(
+    "latency", "latency", "latency: from the scheduled arrival to the whole answer", "done"
+)
 TIMES: Final[tuple[Times, ...]] = (LATENCY,)
 """What times are summarized: latency first."""
 
@@ -308,44 +315,54 @@ _ALL: Final = (
             "p95": Point("tail", _TAIL),
         },
     ),
-    Metric("max", "max", "max", "time", _longest, times=LATENCY, of_run=True),
+    Metric(
+        "max", "max", "max", "longest latency", "time",
+        _longest, times=LATENCY, of_run=True,
+    ),
     *itertools.chain.from_iterable(map(_statistics, TIMES[1:])),
     Metric(
-        "throughput", "throughput", "throughput", "throughput",
+        "throughput", "throughput", "throughput",
+        "successes a second inside the window", "throughput",
         _estimate("throughput", of_requests=False), larger_is_better=True, same=0.05,
         share_of_load="throughput_share", places=frozenset({"plan", "junit"}),
         point=Point("ok/s", "answered more requests"),
     ),
     Metric(
-        "success_rate", "success_rate", "success rate", "share", _estimate("success_rate"),
-        larger_is_better=True, same=0.01, outcomes=("ok",), complement="failed",
-        places=frozenset({"plan", "junit"}),
+        "success_rate", "success_rate", "success rate",
+        "share of the arrivals that succeeded", "share",
+        _estimate("success_rate"), larger_is_better=True, same=0.01, outcomes=("ok",),
+        complement="failed", places=frozenset({"plan", "junit"}),
         point=Point("ok %", "failed fewer requests"),
     ),
     Metric(
-        "drop_rate", "drop_rate", "drop rate", "share", _estimate("drop_rate"), same=0.01,
-        outcomes=("dropped",),
+        "drop_rate", "drop_rate", "drop rate",
+        "share of the arrivals that found the buffer full", "share",
+        _estimate("drop_rate"), same=0.01, outcomes=("dropped",),
     ),
     Metric(
-        "error_rate", "error_rate", "error rate", "share", _estimate("error_rate"), same=0.01,
+        "error_rate", "error_rate", "error rate",
+        "share of the arrivals that were taken and did not succeed", "share",
+        _estimate("error_rate"), same=0.01,
         outcomes=("timeout", "connect_error", "http_error", "bad_response", "unfinished"),
     ),
     Metric(
-        "cpu", "cpu", "CPU", "cpu", _seen(lambda one: one.cpu_mean, "cpu"), of_run=True,
-        aliases=("cpu_mean",), same=0.05,
+        "cpu", "cpu", "CPU", "mean CPU of the server's processes over the window", "cpu",
+        _seen(lambda one: one.cpu_mean, "cpu"), of_run=True, aliases=("cpu_mean",), same=0.05,
         point=Point("CPU", "took less CPU", "mean", ("throughput", _FEWER)),
     ),
     Metric(
-        "cpu_peak", "cpu_peak", "peak CPU", "cpu", _seen(lambda one: one.cpu_peak), of_run=True
+        "cpu_peak", "cpu_peak", "peak CPU", "highest CPU between two samples", "cpu",
+        _seen(lambda one: one.cpu_peak), of_run=True,
     ),
     Metric(
-        "memory", "memory", "memory", "memory", _seen(lambda one: one.memory_peak),
-        of_run=True, aliases=("memory_peak",), same=0.05,
+        "memory", "memory", "memory", "peak resident memory of the server's processes", "memory",
+        _seen(lambda one: one.memory_peak), of_run=True, aliases=("memory_peak",), same=0.05,
         point=Point("memory", "took less memory", "peak"),
     ),
     Metric(
-        "memory_mean", "memory_mean", "mean memory", "memory", _seen(lambda one: one.memory_mean),
-        of_run=True,
+        "memory_mean", "memory_mean", "mean memory",
+        "mean resident memory of the server's processes", "memory",
+        _seen(lambda one: one.memory_mean), of_run=True,
     ),
 )  # fmt: skip
 

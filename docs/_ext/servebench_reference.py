@@ -4,6 +4,8 @@
     the named options, or without names all that no directive before it has named;
 ``{servebench-fixtures}``
     the fixtures;
+``{servebench-metrics}``
+    the metrics, with their units and what they stand in;
 ``{servebench-schema}``
     the JSON Schema of a saved run, one table for each kind of object.
 
@@ -29,6 +31,8 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
 import pytest_servebench
+from pytest_servebench.metrics import METRICS
+from pytest_servebench.objectives.slo_grammar import UNITS
 from pytest_servebench.plugin import fixtures
 from pytest_servebench.plugin.options import add_options
 
@@ -188,6 +192,23 @@ def _markdown(text: str) -> str:
     return text.replace("``", "`")
 
 
+# -- metrics --------------------------------------------------------------------------------------
+
+
+class MetricsDirective(SphinxDirective):
+    """A table of the metrics, in the order of reports."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        lines = ["| metric | what | unit | requests | gates |", "| --- | --- | --- | --- | --- |"]
+        for one in METRICS.values():
+            names = " or ".join(f"`{name}`" for name in (one.written, *one.aliases))
+            enough = f"{one.enough:,}" if one.enough else "any number"
+            gate = "no" if one.same is None else "yes"
+            lines.append(f"| {names} | {one.meaning} | {UNITS[one.kind]} | {enough} | {gate} |")
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
 # -- the JSON -------------------------------------------------------------------------------------
 
 
@@ -263,6 +284,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     """Register all of it."""
     app.add_directive("servebench-options", OptionsDirective)
     app.add_directive("servebench-fixtures", FixturesDirective)
+    app.add_directive("servebench-metrics", MetricsDirective)
     app.add_directive("servebench-schema", SchemaDirective)
     app.add_transform(OptionLinks)
     app.connect("missing-reference", public_reference)

@@ -36,7 +36,7 @@ class _Estimate(Protocol):
     def high(self) -> float | None: ...
 
 
-class _Spread(Protocol):
+class _Distribution(Protocol):
     @property
     def max(self) -> float | None: ...
 
@@ -47,7 +47,7 @@ class _Figures(Protocol):
     @property
     def success_rate(self) -> float: ...
     @property
-    def latency(self) -> _Spread: ...
+    def latency(self) -> _Distribution: ...
     @property
     def estimates(self) -> Mapping[str, _Estimate]: ...
 
@@ -63,16 +63,13 @@ class _Resources(Protocol):
     def memory_peak(self) -> float | None: ...
 
 
-class Measured(Protocol):
+class _Case(Protocol):
     """What metrics are read from: a case's result."""
 
     @property
-    def summary(self) -> _Figures:
-        """Return the figures of its requests."""
-
+    def summary(self) -> _Figures: ...
     @property
-    def resources(self) -> _Resources:
-        """Return what its server used."""
+    def resources(self) -> _Resources: ...
 
 
 @dataclass(frozen=True)
@@ -169,7 +166,7 @@ class Metric:
     title: str
     meaning: str
     kind: Kind
-    read: Callable[[Measured], Reading] = field(repr=False, compare=False)
+    read: Callable[[_Case], Reading] = field(repr=False, compare=False)
     aliases: tuple[str, ...] = ()
     larger_is_better: bool = False
     times: Times | None = None
@@ -209,10 +206,10 @@ def _ended(end: float | None) -> float:
     return math.inf if end is None else end
 
 
-def _estimate(name: str, *, of_requests: bool = True) -> Callable[[Measured], Reading]:
+def _estimate(name: str, *, of_requests: bool = True) -> Callable[[_Case], Reading]:
     """Return a reader of an estimate; what it leaves out is infinite."""
 
-    def read(case: Measured) -> Reading:
+    def read(case: _Case) -> Reading:
         if of_requests and not case.summary.arrivals:
             return Reading(None, unknown="no request arrived in the window")
         found = case.summary.estimates.get(name)
@@ -223,7 +220,7 @@ def _estimate(name: str, *, of_requests: bool = True) -> Callable[[Measured], Re
     return read
 
 
-def _longest(case: Measured) -> Reading:
+def _longest(case: _Case) -> Reading:
     if not case.summary.arrivals:
         return Reading(None, unknown="no request arrived in the window")
     longest = case.summary.latency.max
@@ -233,10 +230,10 @@ def _longest(case: Measured) -> Reading:
 
 def _seen(
     value: Callable[[_Resources], float | None], estimate: str = ""
-) -> Callable[[Measured], Reading]:
+) -> Callable[[_Case], Reading]:
     """Return a reader of what the monitor saw, with the interval of an estimate if it has one."""
 
-    def read(case: Measured) -> Reading:
+    def read(case: _Case) -> Reading:
         seen = value(case.resources)
         if seen is None:
             return Reading(None, unknown="the server's processes cannot be seen from here")
@@ -255,17 +252,16 @@ class _Statistic:
     permille: int | None
     enough: int
     same: float
-    places: frozenset[Place]
+    places: tuple[Place, ...] = ()
 
 
-_CHARTS: Final[frozenset[Place]] = frozenset({"charts"})
 STATISTICS: Final = (
-    _Statistic("p50", "p50", 500, 20, 0.05, _CHARTS),
-    _Statistic("p90", "p90", 900, 64, 0.10, frozenset()),
-    _Statistic("p95", "p95", 950, 130, 0.10, _CHARTS),
-    _Statistic("p99", "p99", 990, 662, 0.10, _CHARTS),
-    _Statistic("p999", "p99.9", 999, 6636, 0.10, frozenset()),
-    _Statistic("mean", "mean", None, 0, 0.05, frozenset()),
+    _Statistic("p50", "p50", 500, 20, 0.05, ("charts",)),
+    _Statistic("p90", "p90", 900, 64, 0.10),
+    _Statistic("p95", "p95", 950, 130, 0.10, ("charts",)),
+    _Statistic("p99", "p99", 990, 662, 0.10, ("charts",)),
+    _Statistic("p999", "p99.9", 999, 6636, 0.10),
+    _Statistic("mean", "mean", None, 0, 0.05),
 )
 
 
@@ -287,7 +283,7 @@ def _statistics(
             permille=one.permille,
             enough=one.enough,
             same=one.same,
-            places=one.places.union(places.get(one.name, ())),
+            places=frozenset((*one.places, *places.get(one.name, ()))),
             point=points.get(one.name),
         )
         for one in STATISTICS
@@ -315,10 +311,7 @@ _ALL: Final = (
             "p95": Point("tail", _TAIL),
         },
     ),
-    Metric(
-        "max", "max", "max", "longest latency", "time",
-        _longest, times=LATENCY, of_run=True,
-    ),
+    Metric("max", "max", "max", "longest latency", "time", _longest, times=LATENCY, of_run=True),
     *itertools.chain.from_iterable(map(_statistics, TIMES[1:])),
     Metric(
         "throughput", "throughput", "throughput",
@@ -328,20 +321,17 @@ _ALL: Final = (
         point=Point("ok/s", "answered more requests"),
     ),
     Metric(
-        "success_rate", "success_rate", "success rate",
-        "share of the arrivals that succeeded", "share",
+        "success_rate", "success_rate", "success rate", "share of arrivals that succeeded", "share",
         _estimate("success_rate"), larger_is_better=True, same=0.01, outcomes=("ok",),
         complement="failed", places=frozenset({"plan", "junit"}),
         point=Point("ok %", "failed fewer requests"),
     ),
     Metric(
-        "drop_rate", "drop_rate", "drop rate",
-        "share of the arrivals that found the buffer full", "share",
+        "drop_rate", "drop_rate", "drop rate", "share that found the buffer full", "share",
         _estimate("drop_rate"), same=0.01, outcomes=("dropped",),
     ),
     Metric(
-        "error_rate", "error_rate", "error rate",
-        "share of the arrivals that were taken and did not succeed", "share",
+        "error_rate", "error_rate", "error rate", "share that was taken and failed", "share",
         _estimate("error_rate"), same=0.01,
         outcomes=("timeout", "connect_error", "http_error", "bad_response", "unfinished"),
     ),
@@ -360,8 +350,7 @@ _ALL: Final = (
         point=Point("memory", "took less memory", "peak"),
     ),
     Metric(
-        "memory_mean", "memory_mean", "mean memory",
-        "mean resident memory of the server's processes", "memory",
+        "memory_mean", "memory_mean", "mean memory", "mean resident memory", "memory",
         _seen(lambda one: one.memory_mean), of_run=True,
     ),
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -739,12 +740,12 @@ def pair_of_runs(kind: str, load: float, seed: int, slower: float = 1.0, number:
     return sides[0], sides[1]
 
 
-def alarms(pairs: int, loads: Sequence[float] = LOADS) -> dict[str, int]:
+def alarms(pairs: int) -> dict[str, int]:
     """Return how often each gate failed on identical queues, each gate being the only one."""
     count = dict.fromkeys((gate.metric for gate in GATES), 0)
     kinds = list(saved.SERVICES)
     for seed in range(pairs):
-        kind, load = kinds[seed % len(kinds)], loads[seed // len(kinds) % len(loads)]
+        kind, load = kinds[seed % len(kinds)], LOADS[seed // len(kinds) % len(LOADS)]
         base, new = pair_of_runs(kind, load, seed)
         for gate in GATES:
             count[gate.metric] += compare(base, new, [gate]).worse
@@ -759,21 +760,21 @@ def test_identical_queues_are_seldom_called_worse() -> None:
 
 @pytest.mark.servers
 def test_identical_queues_are_seldom_called_worse_in_the_long_run() -> None:
-    assert max(alarms(6000).values()) <= 30
+    """Neither with each gate as the only one, nor with both of twelve cases at once.
 
-
-@pytest.mark.servers
-def test_many_cases_at_once_are_seldom_called_worse() -> None:
-    kinds = list(saved.SERVICES)
-    failed = 0
+    A gate that fails 1 in 100 pairs is found out 99.9 times in 100, one of 0.75 in 100 95 times.
+    """
+    kinds, alone, together = list(saved.SERVICES), Counter[str](), 0
     for seed in range(300):
         sides: list[list[CaseResult]] = [[], []]
         for number in range(12):
             runs = pair_of_runs(kinds[number % 3], LOADS[number // 3], 12 * seed + number)
+            alone.update(gate.metric for gate in GATES if compare(*runs, [gate]).worse)
             for side, run in zip(sides, runs, strict=True):
                 side.append(dataclasses.replace(run.cases[0], nodeid=f"a.py::t[{number}]"))
-        failed += compare(saved.run(sides[0]), saved.run(sides[1]), GATES).worse
-    assert failed <= 4
+        together += compare(saved.run(sides[0]), saved.run(sides[1]), GATES).worse
+    assert max(alone.values()) <= 18
+    assert together <= 4
 
 
 @pytest.mark.parametrize(

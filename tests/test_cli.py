@@ -37,7 +37,8 @@ def test_parameters_become_pytest_options() -> None:
     ) == [
         "bench_tests", "--servebench-rates=1,5,10", "--servebench-buffer-sizes=10,50",
         "--servebench-duration=15", "--servebench-worker-threads=10",
-        "--servebench-tfserving-model=M", "--servebench-torchserve-model=N",
+        "--servebench-server-option=tensorflow_serving.model=M",
+        "--servebench-server-option=torchserve.model=N",
         "--servebench-servers=tensorflow_serving",
     ]  # fmt: skip
 
@@ -53,11 +54,13 @@ def test_parameters_become_pytest_options() -> None:
     ],
 )
 def test_hosts_become_urls(host: str, url: str) -> None:
-    assert f"--servebench-tfserving-url={url}" in arguments("--tf-host", host)
+    assert f"--servebench-server-option=tensorflow_serving.url={url}" in arguments(
+        "--tf-host", host
+    )
 
 
 def test_ts_host_has_torchserves_port() -> None:
-    assert "--servebench-torchserve-url=http://h:8080" in arguments("--ts-host", "h")
+    assert "--servebench-server-option=torchserve.url=http://h:8080" in arguments("--ts-host", "h")
 
 
 def test_only_one_server_can_be_the_only_one() -> None:

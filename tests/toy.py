@@ -75,12 +75,10 @@ class ToyServer:
 
 class ToyKind:
     title = "Toy"
+    attached = False
 
     def __init__(self, name: str) -> None:
         self.name = name
-
-    def attached(self, settings: ServerSettings) -> bool:
-        return False
 
     def start(self, model: ServedModel, settings: ServerSettings, run_dir: Path) -> RunningServer:
         log = run_dir / "toy.log"

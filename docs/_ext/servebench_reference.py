@@ -2,6 +2,8 @@
 
 ``{servebench-options} NAME...``
     the named options, or without names all that no directive before it has named;
+``{servebench-kind-options}``
+    the options of the kinds of server;
 ``{servebench-fixtures}``
     the fixtures;
 ``{servebench-metrics}``
@@ -35,11 +37,14 @@ from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.slo_grammar import UNITS
 from pytest_servebench.plugin import fixtures
 from pytest_servebench.plugin.options import add_options
+from pytest_servebench.servers import builtin_kinds
+from pytest_servebench.servers.kind_options import options_of, variable
 
 PREFIX: Final = "--servebench-"
 _OPTION: Final = re.compile(r"--servebench-[a-z0-9-]+")
 _INI: Final = re.compile(r"servebench_[a-z0-9_]+")
 _SPECIAL: Final = re.compile(r"([\\`*_<>\[\]|$#])")
+_ESCAPED: Final = r"\\\1"
 
 
 # -- options --------------------------------------------------------------------------------------
@@ -140,10 +145,28 @@ def _described(option: Option | None) -> str:
     elif option.default:
         facts.append(f"default `{option.default}`")
     head = option.name + (f"={option.metavar}" if option.metavar else "")
-    text = _SPECIAL.sub(r"\\\1", option.help.removesuffix("; may be repeated"))
+    text = _SPECIAL.sub(_ESCAPED, option.help.removesuffix("; may be repeated"))
     if ":" not in text.partition(" ")[0]:
         text = text[:1].upper() + text[1:]
     return f":::{{option}} {head}\n{text}.\n\n{'; '.join(facts)}\n:::\n"
+
+
+class KindOptionsDirective(SphinxDirective):
+    """The options of each kind of server, in a table."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        lines = ["| option | default | meaning |", "| --- | --- | --- |"]
+        for kind in builtin_kinds():
+            for name, option in options_of(kind).items():
+                key = f"`{kind.name}.{name}`"
+                if option.secret:
+                    key = f"`${variable(kind.name, name)}` (environment)"
+                default = (
+                    f"`{str(option.default).lower()}`" if option.default not in ("", None) else ""
+                )
+                lines.append(f"| {key} | {default} | {_SPECIAL.sub(_ESCAPED, option.help)} |")
+        return self.parse_text_to_nodes("\n".join(lines))
 
 
 class OptionLinks(SphinxTransform):
@@ -283,6 +306,7 @@ def public_reference(
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Register all of it."""
     app.add_directive("servebench-options", OptionsDirective)
+    app.add_directive("servebench-kind-options", KindOptionsDirective)
     app.add_directive("servebench-fixtures", FixturesDirective)
     app.add_directive("servebench-metrics", MetricsDirective)
     app.add_directive("servebench-schema", SchemaDirective)

@@ -77,15 +77,17 @@ def pytest_arguments(options: argparse.Namespace, further: Sequence[str]) -> lis
     for name, option in (
         ("duration", "duration"),
         ("worker_threads", "worker-threads"),
-        ("tf_model", "tfserving-model"),
-        ("ts_model", "torchserve-model"),
+        ("tf_model", "server-option=tensorflow_serving.model"),
+        ("ts_model", "server-option=torchserve.model"),
     ):
         if (value := getattr(options, name)) is not None:
             arguments.append(f"--servebench-{option}={value}")
     if options.tf_host is not None:
-        arguments.append(f"--servebench-tfserving-url={_url(options.tf_host, _TFSERVING_PORT)}")
+        url = _url(options.tf_host, _TFSERVING_PORT)
+        arguments.append(f"--servebench-server-option=tensorflow_serving.url={url}")
     if options.ts_host is not None:
-        arguments.append(f"--servebench-torchserve-url={_url(options.ts_host, _TORCHSERVE_PORT)}")
+        url = _url(options.ts_host, _TORCHSERVE_PORT)
+        arguments.append(f"--servebench-server-option=torchserve.url={url}")
     if options.tf_only:
         arguments.append("--servebench-servers=tensorflow_serving")
     if options.ts_only:

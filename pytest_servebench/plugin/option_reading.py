@@ -7,10 +7,10 @@ another was written. Here, whatever a user may write is taken as what it means: 
 
 from __future__ import annotations
 
-import os
 import tomllib
 import warnings
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,10 +22,10 @@ from pytest_servebench.load.arrivals import ArrivalProcess
 from pytest_servebench.load.spec import LoadSettings
 from pytest_servebench.load.tls import Tls
 from pytest_servebench.load.transports.base import Terms
-from pytest_servebench.plugin.options import OPTIONS, TOKEN_VARIABLE, Option
+from pytest_servebench.plugin.option_values import KindValue
+from pytest_servebench.plugin.options import OPTIONS, Option
 from pytest_servebench.plugin.settings import Settings
 from pytest_servebench.servers.base import ServerSettings
-from pytest_servebench.text.redaction import hide
 
 _BY_NAME: Final = {option.name: option for option in OPTIONS}
 
@@ -37,18 +37,13 @@ def read_settings(config: pytest.Config) -> Settings:
         OptionError: a value cannot be used; the message names the option, the value and the remedy.
     """
     values = {name.replace("-", "_"): read_option(config, name) for name in _BY_NAME}
+    del values["server_option"]
     server = ServerSettings(
         cpus=values.pop("server_cpus"),
         threads=values.pop("server_threads"),
         workers=values.pop("server_workers"),
         start_timeout=values.pop("start_timeout"),
         stop_grace=values.pop("stop_grace"),
-        tfserving_binary=_path(values.pop("tfserving_binary")),
-        require_real=values.pop("require_real"),
-        tfserving_url=values.pop("tfserving_url") or None,
-        tfserving_model=values.pop("tfserving_model") or None,
-        torchserve_url=values.pop("torchserve_url") or None,
-        torchserve_model=values.pop("torchserve_model") or None,
         tls=Tls(
             verify=values.pop("tls_verify"),
             ca_file=_absolute("tls-ca", values.pop("tls_ca"), config),
@@ -57,7 +52,6 @@ def read_settings(config: pytest.Config) -> Settings:
             key_file=_absolute("tls-key", values.pop("tls_key"), config),
         ),
         max_body=values.pop("max_body"),
-        torchserve_token=_token(),
     )
     terms = Terms(values.pop("keep_alive"), values.pop("max_headers"), server.max_body)
     workers, samples = values.pop("worker_threads"), values.pop("check_answers")
@@ -70,6 +64,7 @@ def read_settings(config: pytest.Config) -> Settings:
     markdown = values["markdown"]
     values["markdown"] = config.invocation_params.dir / markdown if markdown else None
     values["results"] = config.rootpath / values["results"]
+    values["kind_values"] = tuple(_kind_values(config))
     values["slos"], values["gates"] = values.pop("slo"), values.pop("max_regression")
     return Settings(**values, load=load, server=server)
 
@@ -85,13 +80,30 @@ def read_option(config: pytest.Config, name: str) -> Any:
         OptionError: it cannot be used; the message names the option, the value and the remedy.
     """
     option = _BY_NAME[name]
+    given = list(_given(config, option))
+    if not option.repeatable:
+        source, _, value = given[-1]
+        return _read(option, source, value)
+    return sum((_read(option, source, value) for source, _, value in given), ())
+
+
+def _given(config: pytest.Config, option: Option) -> Iterator[tuple[str, Path, object]]:
+    """Yield what is given for an option: by what, where a path in it begins, and the value.
+
+    The command line comes last, which overrules the configuration, or adds to it.
+    """
+    yield f"{option.ini} (ini)", config.rootpath, _configured(config, option.ini)
     given = config.getoption(option.long)
-    if option.repeatable:
-        written = _read(option, f"{option.ini} (ini)", _configured(config, option.ini))
-        return sum((_read(option, option.long, text) for text in given), written)
-    if given is not None:
-        return _read(option, option.long, given)
-    return _read(option, f"{option.ini} (ini)", _configured(config, option.ini))
+    for value in given if option.repeatable else [given]:
+        if value is not None:
+            yield option.long, config.invocation_params.dir, value
+
+
+def _kind_values(config: pytest.Config) -> Iterator[KindValue]:
+    option = _BY_NAME["server-option"]
+    for source, directory, value in _given(config, option):
+        for each in _read(option, source, value):
+            yield replace(each, source=source, directory=directory)
 
 
 def _read(option: Option, source: str, value: object) -> Any:
@@ -174,13 +186,3 @@ def _directory(name: str, config: pytest.Config) -> Path:
     """Return what a path is relative to: the user's directory, or for an ini key the root."""
     given = config.getoption(f"--servebench-{name}") is not None
     return config.invocation_params.dir if given else config.rootpath
-
-
-def _path(text: str) -> Path | None:
-    return Path(text) if text else None
-
-
-def _token() -> str | None:
-    token = os.environ.get(TOKEN_VARIABLE)
-    hide(token)
-    return token

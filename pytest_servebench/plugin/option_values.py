@@ -9,8 +9,10 @@ import math
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, Final
 
 UNITS: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
@@ -21,6 +23,8 @@ SIZES: Final = {
     "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
 }  # fmt: skip
 """Units of sizes, in bytes."""
+
+_KIND_VALUE: Final = re.compile(r"\s*([^\s.=]+)\.([^\s=]+)\s*=\s*(.*?)\s*", re.DOTALL)
 
 
 def number(low: float, *, inclusive: bool, what: str) -> Callable[[str], float]:
@@ -198,3 +202,35 @@ def _allowed_processors() -> set[int]:
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))
+
+
+@dataclass(frozen=True)
+class KindValue:
+    """What a user gave for one option of a kind.
+
+    Attributes:
+        kind: the kind's name, as given.
+        key: the option's, with underscores.
+        text: the value.
+        source: option or ini key by which it was given.
+        directory: what a path is relative to.
+    """
+
+    kind: str
+    key: str
+    text: str
+    source: str = ""
+    directory: Path = Path()
+
+    @property
+    def given(self) -> str:
+        """Return how it was given, for messages."""
+        return f"{self.source}={self.kind}.{self.key}"
+
+
+def read_kind_value(text: str) -> tuple[KindValue]:
+    """Read ``KIND.KEY=VALUE``."""
+    found = _KIND_VALUE.fullmatch(text)
+    if found is None:
+        raise ValueError("give KIND.KEY=VALUE, such as torchserve.url=http://HOST:PORT")
+    return (KindValue(found[1], found[2].replace("-", "_"), found[3]),)

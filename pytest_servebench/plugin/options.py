@@ -19,6 +19,7 @@ from pytest_servebench.plugin.option_values import (
     choice,
     names,
     processors,
+    read_kind_value,
     run_name,
     server_name,
     several,
@@ -31,8 +32,6 @@ from pytest_servebench.plugin.option_values import (
 if TYPE_CHECKING:
     from pytest_servebench.objectives.gates import Gate
     from pytest_servebench.objectives.slo import Clause
-
-TOKEN_VARIABLE: Final = "SERVEBENCH_TORCHSERVE_TOKEN"
 
 
 @dataclass(frozen=True)
@@ -269,25 +268,14 @@ OPTIONS: Final = (
     Option("start-timeout", "120", SECONDS, "seconds until a server must be ready", "SECONDS"),
     Option("stop-grace", "3", SECONDS_OR_NONE, "seconds between SIGTERM and SIGKILL", "SECONDS"),
     Option(
-        "tfserving-binary", "", str, "the tensorflow_model_server to run; default: on PATH", "FILE"
-    ),
-    Option(
-        "require-real",
-        "false",
-        truth,
-        "never fall back to the embedded TensorFlow server",
-        flag=True,
-    ),
-    Option("tfserving-url", "", str, "attach to this TensorFlow Serving: http://host:port", "URL"),
-    Option("tfserving-model", "", str, "the model's name at TensorFlow Serving", "NAME"),
-    Option(
-        "torchserve-url",
+        "server-option",
         "",
-        str,
-        f"attach to this TorchServe: http://host:port; its inference key in ${TOKEN_VARIABLE}",
-        "URL",
+        read_kind_value,
+        "an option of one kind of server, such as torchserve.url=http://HOST:PORT; torchserve has "
+        "url, model; tensorflow_serving has binary, require_real, url, model",
+        "KIND.KEY=VALUE",
+        repeatable=True,
     ),
-    Option("torchserve-model", "", str, "the model's name at TorchServe", "NAME"),
     Option(
         "tls-verify", "true", truth, "whether an https server's certificate must be valid", "BOOL"
     ),

@@ -17,7 +17,7 @@ def revive(item: pytest.Item, kind: str) -> None:
     """
     session = session_of(item.config)
     death = session.servers.death(kind)
-    if death is None or session.kind(kind).attached(session.settings.server):
+    if death is None or session.kind(kind).attached:
         return
     with item.config.stash[PROGRESS].shown(f"starting {kind} again"):
         try:

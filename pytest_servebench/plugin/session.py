@@ -17,6 +17,7 @@ import pytest
 from pytest_servebench.errors import ModelError, OptionError, ServerStartError, described
 from pytest_servebench.model import ServedModel
 from pytest_servebench.plugin.baseline import Baseline
+from pytest_servebench.plugin.kind_values import with_options
 from pytest_servebench.plugin.model_loading import load_model
 from pytest_servebench.plugin.option_reading import read_settings
 from pytest_servebench.plugin.orderly_end import OrderlyEnd
@@ -100,20 +101,21 @@ class ServebenchSession:
         Not to be asked for before the collection has ended: any ``conftest.py`` may bring one.
 
         Raises:
-            OptionError: a kind is there twice.
+            OptionError: a kind is there twice, or an option of one cannot be used.
         """
         groups = self.config.hook.pytest_servebench_server_kinds(config=self.config)
-        return collect_kinds([builtin_kinds(), *groups])
+        return with_options(collect_kinds([builtin_kinds(), *groups]), self.settings.kind_values)
 
     def wrong_kinds(self) -> list[str]:
-        """Return what is wrong with the server kinds that are needed or asked for in so many words.
+        """Return what is wrong with kinds' options, and which kinds that are wanted are not there.
 
         A kind that the configuration names may come from a ``conftest.py`` beside other tests.
         """
         asked_for = self.config.getoption("--servebench-servers") is not None
         try:
+            kinds = self.kinds
             for name in self.settings.servers:
-                if asked_for or name in self.needed_kinds:
+                if name not in kinds and (asked_for or name in self.needed_kinds):
                     self.kind(name)
         except OptionError as error:
             return [str(error)]
@@ -133,7 +135,7 @@ class ServebenchSession:
             starting = {
                 name
                 for name in self.needed_kinds
-                if name in self.kinds and not self.kinds[name].attached(self.settings.server)
+                if name in self.kinds and not self.kinds[name].attached
             }
             try:
                 self._model = load_model(self.settings.model, starting)
@@ -154,7 +156,7 @@ class ServebenchSession:
     def _start(self, name: str) -> RunningServer:
         kind = self.kind(name)
         model = self.model()
-        if name not in model.artifacts and not kind.attached(self.settings.server):
+        if name not in model.artifacts and not kind.attached:
             pytest.skip(
                 f"the model {model.name!r} is not packaged for {name}; it is for "
                 f"{', '.join(sorted(model.artifacts)) or 'none'}"
@@ -193,7 +195,7 @@ class ServebenchSession:
         """Return how reports show ``server``."""
         settings = self.settings.server
         kind = self.kinds.get(server.kind)  # none for a URL that a test gave
-        ours = kind is not None and not kind.attached(settings)
+        ours = kind is not None and not kind.attached
         return ServerInfo(
             kind=server.kind,
             title=kind.title if kind is not None else server.implementation,

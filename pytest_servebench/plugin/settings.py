@@ -9,6 +9,7 @@ from typing import Literal
 from pytest_servebench.load.spec import LoadSettings
 from pytest_servebench.objectives.gates import Gate
 from pytest_servebench.objectives.slo import Clause
+from pytest_servebench.plugin.option_values import KindValue
 from pytest_servebench.servers.base import ServerSettings
 
 InconclusivePolicy = Literal["warn", "fail", "skip"]
@@ -41,6 +42,7 @@ class Settings:
         markdown: file to which the report is added as Markdown; ``None`` for none.
         exact_keywords: whether ``-k rate10`` means rate 10 alone.
         server: how servers are started.
+        kind_values: options of single kinds of server, as they were given.
     """
 
     servers: tuple[str, ...]
@@ -65,3 +67,4 @@ class Settings:
     markdown: Path | None
     exact_keywords: bool
     server: ServerSettings
+    kind_values: tuple[KindValue, ...]

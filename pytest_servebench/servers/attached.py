@@ -24,13 +24,14 @@ from pytest_servebench.load.tls import Tls
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpRequest, PredictionProtocol
 from pytest_servebench.servers import ports, probe
-from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.base import ServerKind, ServerSettings
 from pytest_servebench.servers.first_prediction import (
     OWN_REQUESTS,
     FirstPrediction,
     Judge,
     RefusedError,
 )
+from pytest_servebench.servers.kind_options import OPTION, spelled
 from pytest_servebench.servers.no_answer import NoAnswerError
 from pytest_servebench.text.safe import clean
 
@@ -42,25 +43,6 @@ _CONNECT_LIMIT = 2.0  # seconds
 _LOOK_INTERVAL = 5.0  # seconds between two looks whether it still listens
 _HINT = "Is it running, and is this its port for predictions over HTTP?"
 _PAUSE = 0.1  # seconds between two tries
-
-
-@dataclass(frozen=True)
-class Attachment:
-    """Where a running server is, and how to talk of it.
-
-    Attributes:
-        kind: name of its kind.
-        title: that kind's name for people.
-        url: where it is.
-        url_option: the option that said so.
-        judge: knows what its refusals mean.
-    """
-
-    kind: str
-    title: str
-    url: str
-    url_option: str
-    judge: Judge
 
 
 @dataclass
@@ -199,8 +181,8 @@ class AnyHttp:
             "poisson_load(URL): only the test knows what to send there: poisson_load(URL, "
             'requests=[HttpRequest("POST", "/predict", body=b"...")]), or return such a list from '
             "the hook pytest_servebench_requests. A server of the model (servebench_model) is "
-            "given by --servebench-tfserving-url or --servebench-torchserve-url, and loaded by "
-            "poisson_load(model_server)."
+            f"given by {OPTION}=KIND.url=URL, such as {spelled('torchserve', 'url')}="
+            "http://HOST:PORT, and loaded by poisson_load(model_server)."
         )
 
     def request(self, inputs: npt.NDArray[Any]) -> HttpRequest:  # noqa: ARG002
@@ -264,39 +246,44 @@ def _text_of(url: object) -> tuple[str, bool]:
     return text, False
 
 
-def _refuse_whole_url(attachment: Attachment, target: Target, path: str) -> None:
+def _refuse_whole_url(option: str, target: Target, path: str) -> None:
     """Refuse a base path that holds what comes behind it already, such as ``/predictions/x``."""
     beginning = path.rpartition("/")[0]
     if f"{beginning}/" in f"{target.path.partition(':')[0]}/":
         raise OptionError(
-            f"{attachment.url_option}={target.url}: {beginning} is added to the address; give "
+            f"{option}={target.url}: {beginning} is added to the address; give "
             f"{target.url.partition(beginning)[0]}."
         )
 
 
 def attach(
-    attachment: Attachment,
+    kind: ServerKind,
+    url: str,
     protocol: PredictionProtocol,
     model: ServedModel,
     settings: ServerSettings,
+    judge: Judge | None = None,
 ) -> AttachedServer:
     """Return a running server once it answers ``model.inputs[0]``, or says that it serves.
 
     Args:
-        attachment: where it is.
+        kind: whose server it is; its option ``url`` says where.
+        url: where it is.
         protocol: how predictions are asked for.
         model: what it must serve.
         settings: how long to wait for it, and whose certificates to trust.
+        judge: knows what its refusals mean; by default, their statuses.
 
     Raises:
         OptionError: the URL is none.
         ServerStartError: it does not answer in time, or refuses for good.
     """
-    target = checked_target(attachment.url, attachment.url_option, settings.tls)
+    option = spelled(kind.name, "url")
+    target = checked_target(url, option, settings.tls)
     if len(model.inputs):
-        _refuse_whole_url(attachment, target, protocol.request(model.inputs[0]).path)
-    where = f"{attachment.title} at {attachment.url_option}={target.url}"
-    first = FirstPrediction(target, protocol, model, attachment.judge, settings.max_body)
+        _refuse_whole_url(option, target, protocol.request(model.inputs[0]).path)
+    where = f"{kind.title} at {option}={target.url}"
+    first = FirstPrediction(target, protocol, model, kind, judge, settings.max_body)
     begun = time.monotonic()
     while True:
         left = settings.start_timeout - (time.monotonic() - begun)
@@ -313,8 +300,8 @@ def attach(
             )
         time.sleep(_PAUSE)
     return AttachedServer(
-        attachment.kind,
-        f"attached {attachment.title} at {target.url}",
+        kind.name,
+        f"attached {kind.title} at {target.url}",
         target.url,
         protocol,
         mismatch=f"{where} {first.problem.rstrip('.')}. {OWN_REQUESTS}" if first.problem else "",

@@ -22,15 +22,8 @@ class ServerSettings:
         workers: predictions that the server computes at once.
         start_timeout: seconds until a server must answer its first prediction.
         stop_grace: seconds between SIGTERM and SIGKILL.
-        tfserving_binary: the ``tensorflow_model_server`` to run; ``None`` looks on ``PATH``.
-        require_real: never fall back to the embedded TensorFlow server.
-        tfserving_url: a TensorFlow Serving that already runs (``http://host:port``).
-        torchserve_url: a TorchServe that already runs.
-        tfserving_model: name by which TensorFlow Serving offers the model; ``None``: the model's.
-        torchserve_model: name by which TorchServe offers the model; ``None``: the model's.
         tls: how TLS is spoken with an attached server (https).
         max_body: bytes that an answer's body may have.
-        torchserve_token: inference key of an attached TorchServe; never shown.
     """
 
     cpus: tuple[int, ...]
@@ -38,15 +31,8 @@ class ServerSettings:
     workers: int = 1
     start_timeout: float = 120.0
     stop_grace: float = 3.0
-    tfserving_binary: Path | None = None
-    require_real: bool = False
-    tfserving_url: str | None = None
-    torchserve_url: str | None = None
-    tfserving_model: str | None = None
-    torchserve_model: str | None = None
     tls: Tls = field(default_factory=Tls)
     max_body: int = 16 * 2**20
-    torchserve_token: str | None = field(default=None, repr=False)
 
 
 class RunningServer(Protocol):
@@ -100,7 +86,11 @@ def is_running_server(given: object) -> TypeGuard[RunningServer]:
 
 
 class ServerKind(Protocol):
-    """One kind of server, registered by ``pytest_servebench_server_kinds``."""
+    """One kind of server, registered by ``pytest_servebench_server_kinds``.
+
+    A kind with options of its own is a frozen dataclass, whose fields they are; see
+    :func:`~pytest_servebench.servers.kit.option`.
+    """
 
     @property
     def name(self) -> str:
@@ -112,8 +102,9 @@ class ServerKind(Protocol):
         """Return the name for people, such as ``"TorchServe"``."""
         ...
 
-    def attached(self, settings: ServerSettings) -> bool:
-        """Tell whether ``settings`` name a running server of this kind; it needs no artifact."""
+    @property
+    def attached(self) -> bool:
+        """Tell whether its options name a server that already runs; that needs no artifact."""
         ...
 
     def start(self, model: ServedModel, settings: ServerSettings, run_dir: Path) -> RunningServer:

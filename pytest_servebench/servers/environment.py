@@ -10,18 +10,29 @@ from pathlib import Path
 from pytest_servebench.errors import ServerStartError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.system.python_child import without_tracers
 
-TOKEN_VARIABLE = "SERVEBENCH_TORCHSERVE_TOKEN"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_OURS = "SERVEBENCH_"  # keys of attached servers among them
 # Thread pools of OpenMP, MKL and OpenBLAS take all processors unless they are told otherwise.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def environment(settings: ServerSettings, extra: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a server: this process's, the thread counts, and ``extra``."""
-    inherited = {key: value for key, value in os.environ.items() if key != TOKEN_VARIABLE}
+def environment(settings: ServerSettings, extra: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the environment of a server.
+
+    It is this process's, without what would trace a Python server (which would be its slowness)
+    and without our own variables, with the thread counts, and with ``extra``, whose ``None`` means
+    that the server does not get the variable.
+    """
+    inherited = {
+        name: value
+        for name, value in without_tracers(os.environ).items()
+        if not name.startswith(_OURS)
+    }
     threads = dict.fromkeys(_THREAD_VARIABLES, str(settings.threads))
-    return {**inherited, **threads, **extra}
+    whole = {**inherited, **threads, **extra}
+    return {name: value for name, value in whole.items() if value is not None}
 
 
 def artifact(model: ServedModel, kind: str) -> Path:

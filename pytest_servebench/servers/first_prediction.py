@@ -17,6 +17,8 @@ from pytest_servebench.load.target import Target
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
 from pytest_servebench.servers import probe
+from pytest_servebench.servers.base import ServerKind
+from pytest_servebench.servers.kind_options import options_of, spelled
 from pytest_servebench.servers.no_answer import NoAnswerError
 from pytest_servebench.text.safe import clean
 
@@ -26,8 +28,8 @@ OWN_REQUESTS: Final = (
     "A server that takes other requests is loaded by requests of the test's own: "
     'poisson_load(server, requests=[HttpRequest("POST", "/path", body=b"...")]).'
 )
-# What servers answer that are up before their model is, and gateways before their server is.
-_LOADING: Final = frozenset({400, 408, 425, 429, 500, 502, 503, 504})
+LOADING: Final = frozenset({400, 408, 425, 429, 500, 502, 503, 504})
+"""What servers answer that are up before their model is, and gateways before their server is."""
 
 Ask = Callable[[HttpRequest], HttpAnswer]
 
@@ -50,19 +52,22 @@ class Refusal:
 Judge = Callable[[HttpAnswer, Ask], Refusal]
 
 
-def by_status(answer: HttpAnswer, title: str, name_option: str) -> Refusal:
+def by_status(answer: HttpAnswer, kind: ServerKind) -> Refusal:
     """Return what can be said of a refusal by its status alone.
 
     Args:
         answer: with a status other than 200.
-        title: the kind's name for people.
-        name_option: the option that says by which name the server offers the model.
+        kind: of the server; its option ``model``, if it has one, says by which name the server
+            offers the model.
     """
-    loading = answer.status in _LOADING
+    loading = answer.status in LOADING
     if answer.body.lstrip()[:1] == b"<" and not loading:
-        return Refusal(f"it answers with a web page; is this {title}'s port for predictions?")
+        return Refusal(f"it answers with a web page; is this {kind.title}'s port for predictions?")
     if answer.status == 404:
-        return Refusal(f"it offers no model by this name; {name_option} sets another name.")
+        if "model" not in options_of(kind):
+            return Refusal("it has nothing at this path.")
+        option = spelled(kind.name, "model")
+        return Refusal(f"it offers no model by this name; {option}=NAME sets another name.")
     if 300 <= answer.status < 400:
         place = clean(answer.headers.get("location", "another place"))
         return Refusal(f"it redirects to {place}; give the address of the server itself.")
@@ -97,15 +102,16 @@ class FirstPrediction:
         target: Target,
         protocol: PredictionProtocol,
         model: ServedModel,
-        judge: Judge,
-        most: int = probe.MOST_BYTES,
+        kind: ServerKind,
+        judge: Judge | None,
+        most: int,
     ) -> None:
         """Ask ``target``; ``judge`` knows what its refusals mean, ``most`` is an answer's size."""
         self._most = most
         self._target = target
         self._protocol = protocol
         self._model = model
-        self._judge = judge
+        self._judge = judge or (lambda answer, _: by_status(answer, kind))
         self._request: HttpRequest | None = None
         self.problem = ""
         self.asked = ""

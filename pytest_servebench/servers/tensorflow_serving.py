@@ -17,52 +17,46 @@ from pytest_servebench.errors import ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer
 from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
-from pytest_servebench.servers.attached import Attachment, attach
+from pytest_servebench.servers.attached import attach
 from pytest_servebench.servers.base import RunningServer, ServerSettings
-from pytest_servebench.servers.environment import artifact, checked_name, environment
+from pytest_servebench.servers.environment import artifact, checked_name
 from pytest_servebench.servers.first_prediction import Ask, Judge, Refusal, by_status, read_json
-from pytest_servebench.servers.launch import (
-    Readiness,
-    StartedServer,
-    launching,
-    url,
-    wait_for_prediction,
-    with_fresh_ports,
-)
+from pytest_servebench.servers.kind_options import option, spelled
+from pytest_servebench.servers.launch import Program, launch
 from pytest_servebench.servers.logs import FatalLine
 from pytest_servebench.servers.no_answer import NoAnswerError
-from pytest_servebench.servers.process import ServerProcess
+from pytest_servebench.servers.readiness import Place
 from pytest_servebench.servers.savedmodel_server.repository import is_saved_model
 from pytest_servebench.system.python_child import python_child
 
 KIND = "tensorflow_serving"
 BINARY = "tensorflow_model_server"
-BINARY_OPTION = "--servebench-tfserving-binary"
-URL_OPTION = "--servebench-tfserving-url"
+BINARY_OPTION = spelled(KIND, "binary")
+REAL_OPTION = spelled(KIND, "require_real")
 _EMBEDDED = "pytest_servebench.servers.savedmodel_server"
 _VERSION_LIMIT = 60.0  # seconds for PROGRAM --version
 _GET_ONE = (
     "install the Debian package tensorflow-model-server or take the program out of the container "
     f"image tensorflow/serving, and name it with {BINARY_OPTION}=PATH; or attach to a server that "
-    f"runs elsewhere with {URL_OPTION}=http://HOST:PORT"
+    f"runs elsewhere with {spelled(KIND, 'url')}=http://HOST:PORT"
 )
 
 FATAL = (
     FatalLine(
         # The real server goes on without its REST API, and whoever has the port would answer.
         re.compile(r"Failed to start HTTP Server"),
-        "its REST port was taken by another program",
+        "another program took its REST port",
         port_clash=True,
     ),
     FatalLine(
         re.compile(r"Address already in use|EADDRINUSE"),
-        "a port of its was taken by another program",
+        "another program took one of its ports",
         port_clash=True,
     ),
     FatalLine(re.compile(r"Failed to start server\. Error"), "it refused to start"),
     FatalLine(
         re.compile(r"Could not find base path|No versions of servable \S+ found under base path"),
-        "it found no model, and would wait for one for ever",
+        "it found no model, and waits for one without end",
     ),
 )
 
@@ -82,8 +76,16 @@ class _Program:
     environment: Mapping[str, str]
 
 
+@dataclass(frozen=True)
 class TensorFlowServing:
     """Serves a SavedModel over TensorFlow Serving's REST API."""
+
+    binary: Path | None = option(
+        None, f"the {BINARY} to run; by default, the one on PATH", metavar="FILE"
+    )
+    require_real: bool = option(False, "never fall back to the embedded server")
+    url: str = option("", "attach to this TensorFlow Serving", metavar="URL")
+    model: str = option("", "the model's name at TensorFlow Serving", metavar="NAME")
 
     @property
     def name(self) -> str:
@@ -95,9 +97,10 @@ class TensorFlowServing:
         """Return the name for people."""
         return "TensorFlow Serving"
 
-    def attached(self, settings: ServerSettings) -> bool:
-        """Tell whether ``settings`` name a running server of this kind."""
-        return bool(settings.tfserving_url)
+    @property
+    def attached(self) -> bool:
+        """Tell whether its options name a server that already runs."""
+        return bool(self.url)
 
     def start(self, model: ServedModel, settings: ServerSettings, run_dir: Path) -> RunningServer:
         """Start or attach to a server, and return when it has answered a prediction correctly.
@@ -106,87 +109,82 @@ class TensorFlowServing:
             ServerUnavailableError: there is no program to run.
             ServerStartError: it did not become ready; nothing of it is left running.
         """
-        address, named = _address_and_model(settings.tfserving_url or "")
-        protocol = TensorFlowServingRest(
-            settings.tfserving_model or named or model.served_name(KIND)
-        )
+        address, named = _address_and_model(self.url)
+        protocol = TensorFlowServingRest(self.model or named or model.served_name(KIND))
+        judge = self._judge_by(protocol)
         if address:
-            attachment = Attachment(KIND, self.title, address, URL_OPTION, _judge_by(protocol))
-            return attach(attachment, protocol, model, settings)
+            return attach(self, address, protocol, model, settings, judge)
         checked_name(protocol.plain_name)
-        program = _find_program(settings)
+        found = self._find_program()
         base_path = check_saved_model(artifact(model, KIND))
+        program = Program(
+            implementation=found.implementation,
+            command=lambda place: [
+                *found.command, *_flags(base_path, protocol, settings, place)
+            ],
+            protocol=protocol,
+            environment=found.environment,
+            fatal=FATAL,
+            judge=judge,
+            two_logs=True,  # errors of the start are on standard output, all others are not
+        )  # fmt: skip
+        return launch(self, program, model, settings, run_dir)
 
-        def start(ports: list[int]) -> RunningServer:
-            return _start(
-                program,
-                base_path=base_path,
-                protocol=protocol,
-                model=model,
-                settings=settings,
-                run_dir=run_dir,
-                port=ports[0],
+    def _judge_by(self, protocol: TensorFlowServingRest) -> Judge:
+        """Return what asks the server which versions of its model it has loaded."""
+
+        def judge(answer: HttpAnswer, ask: Ask) -> Refusal:
+            plain = by_status(answer, self)
+            if answer.status in (401, 403):
+                return plain
+            try:
+                states = _states(ask(protocol.status_request()))
+            except NoAnswerError:
+                return plain
+            if "AVAILABLE" in states and answer.status != 404:
+                reason = "the model is loaded, and does not take its first input."
+                return Refusal(reason, serving=True)
+            if states and states <= {"START", "LOADING"}:
+                return Refusal("it is loading the model.", loading=True)
+            if states and states <= {"UNLOADING", "END"}:
+                return Refusal("it could not load the model, or has unloaded it; see its log.")
+            return plain
+
+        return judge
+
+    def _find_program(self) -> _Program:
+        if self.binary is not None:
+            problem = _not_executable(self.binary)
+            if problem:
+                raise ServerUnavailableError(
+                    f"{BINARY_OPTION}={self.binary}: {problem}. Name an executable {BINARY}, or "
+                    "leave the option out to use the one on PATH or the embedded server."
+                )
+            return _real(str(self.binary.absolute()))
+        on_path = shutil.which(BINARY)
+        if on_path is not None:
+            return _real(on_path)
+        if self.require_real:
+            raise ServerUnavailableError(
+                f"TensorFlow Serving itself is required ({REAL_OPTION}=true), but {BINARY_OPTION} "
+                f"is not given and there is no {BINARY} on PATH ({os.environ.get('PATH', '')}). "
+                f"Remedy: {_GET_ONE}."
             )
-
-        return with_fresh_ports(1, start)
-
-
-def _start(
-    program: _Program,
-    *,
-    base_path: Path,
-    protocol: TensorFlowServingRest,
-    model: ServedModel,
-    settings: ServerSettings,
-    run_dir: Path,
-    port: int,
-) -> RunningServer:
-    with launching() as launch:
-        launch.process = ServerProcess(
-            [*program.command, *_flags(base_path, launch.scratch, protocol, settings, port)],
-            cpus=settings.cpus,
-            stop_grace=settings.stop_grace,
-            cwd=launch.scratch,
-            env=environment(settings, program.environment),
-            # Errors of the start go to standard output, everything else to standard error.
-            log=run_dir / "server.log",
-            stdout_log=run_dir / "server.stdout.log",
-            scratch=launch.scratch,
-        )
-        title = program.implementation
-        readiness = Readiness(title, launch.process, settings.start_timeout, FATAL)
-        mismatch = wait_for_prediction(
-            readiness, port, protocol, model, _judge_by(protocol), settings.max_body
-        )
-        return StartedServer(KIND, title, url(port), protocol, launch.process, mismatch)
+        if importlib.util.find_spec("tensorflow") is None:
+            raise ServerUnavailableError(
+                "TensorFlow Serving cannot run here. Checked:\n"
+                f"  {BINARY_OPTION}: not given\n"
+                f"  {BINARY} on PATH: not found\n"
+                f"  the embedded server: TensorFlow is not installed for {sys.executable}\n"
+                f"Remedy: pip install 'pytest-servebench[tensorflow]'; or {_GET_ONE}."
+            )
+        return _embedded()
 
 
 def _address_and_model(url: str) -> tuple[str, str]:
     """Return the address in a URL, and the model that its path names, in the server's own form."""
     found = _MODEL_URL.fullmatch(url.strip())
     return (found["address"], unquote(found["model"])) if found else (url, "")
-
-
-def _judge_by(protocol: TensorFlowServingRest) -> Judge:
-    """Return what knows the server's refusals: it says which versions of a model it has loaded."""
-
-    def judge(answer: HttpAnswer, ask: Ask) -> Refusal:
-        plain = by_status(answer, TensorFlowServing().title, "--servebench-tfserving-model")
-        if answer.status in (401, 403):
-            return plain
-        try:
-            states = _states(ask(protocol.status_request()))
-        except NoAnswerError:
-            return plain
-        if "AVAILABLE" in states and answer.status != 404:
-            return Refusal("the model is loaded, and does not take its first input.", serving=True)
-        if states and states <= {"START", "LOADING"}:
-            return Refusal("it is loading the model.", loading=True)
-        if states and states <= {"UNLOADING", "END"}:
-            return Refusal("it could not load the model, or has unloaded it; see its log.")
-        return plain
-
-    return judge
 
 
 def _states(answer: HttpAnswer) -> set[str]:
@@ -199,18 +197,14 @@ def _states(answer: HttpAnswer) -> set[str]:
 
 
 def _flags(
-    base_path: Path,
-    scratch: Path,
-    protocol: TensorFlowServingRest,
-    settings: ServerSettings,
-    port: int,
+    base_path: Path, protocol: TensorFlowServingRest, settings: ServerSettings, place: Place
 ) -> list[str]:
     """Return the arguments, always as --a=b: a flag given as "--a b" is silently lost."""
     return [
-        f"--rest_api_port={port}",
+        f"--rest_api_port={place.port}",
         # --port=0 alone is refused, and without it 8500 is opened on all addresses.
         "--port=0",
-        f"--grpc_socket_path={scratch / 'grpc.sock'}",
+        f"--grpc_socket_path={place.scratch / 'grpc.sock'}",
         f"--model_name={protocol.plain_name}",
         f"--model_base_path={base_path}",
         # Look for versions once, not every second during the measurement.
@@ -257,37 +251,6 @@ def check_saved_model(base_path: Path) -> Path:
 
 def _number(path: Path) -> int:
     return int(path.name)
-
-
-def _find_program(settings: ServerSettings) -> _Program:
-    if settings.tfserving_binary is not None:
-        binary = settings.tfserving_binary
-        problem = _not_executable(binary)
-        if problem:
-            raise ServerUnavailableError(
-                f"{BINARY_OPTION}={binary}: {problem}. Name an executable {BINARY}, or leave the "
-                f"option out to use the one on PATH or the embedded server."
-            )
-        return _real(str(binary.absolute()))
-    on_path = shutil.which(BINARY)
-    if on_path is not None:
-        return _real(on_path)
-    if settings.require_real:
-        raise ServerUnavailableError(
-            f"TensorFlow Serving itself is required (--servebench-require-real), but "
-            f"{BINARY_OPTION} is not given and there is no {BINARY} on PATH "
-            f"({os.environ.get('PATH', '')}). "
-            f"Remedy: {_GET_ONE}."
-        )
-    if importlib.util.find_spec("tensorflow") is None:
-        raise ServerUnavailableError(
-            "TensorFlow Serving cannot run here. Checked:\n"
-            f"  {BINARY_OPTION}: not given\n"
-            f"  {BINARY} on PATH: not found\n"
-            f"  the embedded server: TensorFlow is not installed for {sys.executable}\n"
-            f"Remedy: pip install 'pytest-servebench[tensorflow]'; or {_GET_ONE}."
-        )
-    return _embedded()
 
 
 def _not_executable(binary: Path) -> str | None:

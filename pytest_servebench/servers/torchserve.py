@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import sys
 import zipfile
@@ -16,34 +17,20 @@ from pytest_servebench.errors import OptionError, ServerStartError, ServerUnavai
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.protocols.torchserve import TorchServeRest
-from pytest_servebench.servers import probe
-from pytest_servebench.servers.attached import Attachment, attach
+from pytest_servebench.servers.attached import attach
 from pytest_servebench.servers.base import RunningServer, ServerSettings
-from pytest_servebench.servers.environment import (
-    TOKEN_VARIABLE,
-    artifact,
-    checked_name,
-    environment,
-)
-from pytest_servebench.servers.first_prediction import Ask, Judge, Refusal, by_status, read_json
+from pytest_servebench.servers.environment import artifact, checked_name
+from pytest_servebench.servers.first_prediction import Ask, Refusal, by_status, read_json
 from pytest_servebench.servers.java import find_java
-from pytest_servebench.servers.launch import (
-    Readiness,
-    StartedServer,
-    launching,
-    url,
-    wait_for_prediction,
-    with_fresh_ports,
-)
+from pytest_servebench.servers.kind_options import option, variable
+from pytest_servebench.servers.launch import Program, launch
 from pytest_servebench.servers.logs import FatalLine
-from pytest_servebench.servers.no_answer import NoAnswerError
-from pytest_servebench.servers.process import ServerProcess
+from pytest_servebench.servers.readiness import Place, Readiness
 from pytest_servebench.servers.torchserve_config import config_properties, log_configuration
-from pytest_servebench.system.python_child import without_tracers
 from pytest_servebench.text.redaction import hide
 
 KIND = "torchserve"
-URL_OPTION = "--servebench-torchserve-url"
+TOKEN_VARIABLE = variable(KIND, "token")
 _EXTRA = "pip install 'pytest-servebench[torchserve]'"
 # The wheel of TorchServe forgets to declare pyyaml, without which every worker dies at import.
 _PACKAGES = {"ts": "torchserve", "torch": "torch", "yaml": "pyyaml"}
@@ -54,16 +41,16 @@ _OVERRIDES = re.compile(r"TS_\w+|LOG_LOCATION|METRICS_LOCATION|TEMP")
 FATAL = (
     FatalLine(
         re.compile(r"BindException|Address already in use|Failed to bind"),
-        "one of its ports was taken by another program",
+        "another program took one of its ports",
         port_clash=True,
     ),
     FatalLine(
         re.compile(r" - ModuleNotFoundError: "),
-        "its worker lacks a Python package, and would be started again for ever",
+        "its worker lacks a Python package, and keeps being restarted",
     ),
     FatalLine(
         re.compile(r"Backend worker process died|Load model failed|Worker died"),
-        "its worker failed to load the model, and would be started again for ever",
+        "its worker cannot load the model, and keeps being restarted",
     ),
     FatalLine(
         re.compile(r"Failed to load (initial )?model|Unable to load"), "it could not load the model"
@@ -80,8 +67,15 @@ class _Installation:
     version: str
 
 
+@dataclass(frozen=True)
 class TorchServe:
     """Serves a ``.mar`` archive over TorchServe's inference API."""
+
+    url: str = option(
+        "", f"attach to this TorchServe; its inference key in ${TOKEN_VARIABLE}", metavar="URL"
+    )
+    model: str = option("", "the model's name at TorchServe", metavar="NAME")
+    token: str = option("", "inference key of an attached TorchServe", secret=True)
 
     @property
     def name(self) -> str:
@@ -93,9 +87,10 @@ class TorchServe:
         """Return the name for people."""
         return "TorchServe"
 
-    def attached(self, settings: ServerSettings) -> bool:
-        """Tell whether ``settings`` name a running server of this kind."""
-        return bool(settings.torchserve_url)
+    @property
+    def attached(self) -> bool:
+        """Tell whether its options name a server that already runs."""
+        return bool(self.url)
 
     def start(self, model: ServedModel, settings: ServerSettings, run_dir: Path) -> RunningServer:
         """Start or attach to a server, and return when it has answered a prediction correctly.
@@ -104,33 +99,43 @@ class TorchServe:
             ServerUnavailableError: Java or a Python package is missing.
             ServerStartError: it did not become ready; nothing of it is left running.
         """
-        served = settings.torchserve_model or model.served_name(KIND)
-        if settings.torchserve_url:
-            protocol = TorchServeRest(served, _checked_token(settings.torchserve_token))
-            attachment = Attachment(
-                KIND,
-                self.title,
-                settings.torchserve_url,
-                URL_OPTION,
-                _judge_by(protocol),
-            )
-            return attach(attachment, protocol, model, settings)
+        served = self.model or model.served_name(KIND)
+        if self.url:
+            protocol = TorchServeRest(served, _checked_token(self.token))
+            return attach(self, self.url, protocol, model, settings, self._judge)
         checked_name(served)
         installation = find_installation()
         archive = check_archive(artifact(model, KIND))
+        program = Program(
+            implementation=f"TorchServe {installation.version}",
+            command=lambda place: _command(installation, archive, served, settings, place),
+            protocol=lambda readiness: _protocol(readiness, served),
+            ports=_PORTS,
+            environment=dict.fromkeys(filter(_OVERRIDES.fullmatch, os.environ)),
+            fatal=FATAL,
+            judge=self._judge,
+        )
+        return launch(self, program, model, settings, run_dir)
 
-        def start(ports: list[int]) -> RunningServer:
-            return _start(
-                installation,
-                archive=archive,
-                served=served,
-                model=model,
-                settings=settings,
-                run_dir=run_dir,
-                ports=ports,
+    def _judge(self, answer: HttpAnswer, _: Ask) -> Refusal:
+        """Judge by the types of the server's refusals, which say more than their statuses."""
+        said = read_json(answer.body)
+        kind = said.get("type") if isinstance(said, dict) else None
+        if kind == "InvalidKeyException":
+            state = "wrong or expired" if self.token else "not set"
+            return Refusal(
+                f"it wants its inference key, and {TOKEN_VARIABLE} is {state}: set it to the key "
+                'of "inference" in the key_file.json of the server\'s working directory (new after '
+                "each start; expires after 60 minutes unless token_expiration_min says otherwise)."
             )
-
-        return with_fresh_ports(_PORTS, start)
+        if kind == "ServiceUnavailableException":
+            return Refusal("it has no worker for the model, or its queue is full.", loading=True)
+        if kind == "InternalServerException":
+            return Refusal(
+                'its handler failed; does it take {"instances": […]}? See the server\'s log.',
+                serving=True,
+            )
+        return by_status(answer, self)
 
 
 def find_installation() -> _Installation:
@@ -181,66 +186,59 @@ def check_archive(path: Path) -> Path:
     return path
 
 
-def _start(
+def _command(
     installation: _Installation,
-    *,
     archive: Path,
     served: str,
-    model: ServedModel,
     settings: ServerSettings,
-    run_dir: Path,
-    ports: list[int],
-) -> RunningServer:
-    title = f"TorchServe {installation.version}"
-    # TorchServe writes its keys to its working directory. That of the run is kept, and uploaded
-    # by many a CI; this one is private and goes with the server.
-    with launching() as launch:
-        config = run_dir.absolute() / "config.properties"
-        config.write_text(config_properties(settings, ports), encoding="utf-8")
-        log_config = run_dir.absolute() / "log4j2.xml"
-        log_config.write_text(log_configuration(), encoding="utf-8")
-        store, temporary = launch.scratch / "store", launch.scratch / "tmp"
-        store.mkdir()
-        temporary.mkdir()
-        (store / f"{served}.mar").symlink_to(archive)
-        launch.process = ServerProcess(
-            [
-                str(installation.java),
-                # Its default is a quarter of the machine's memory, whatever it needs.
-                "-Xmx1g",
-                f"-Dmodel_server_home={installation.home}",
-                f"-Djava.io.tmpdir={temporary}",
-                f"-Dlog4j.configurationFile={log_config.as_uri()}",
-                *("-cp", f"{installation.home / 'ts' / 'frontend'}/*"),
-                "org.pytorch.serve.ModelServer",
-                *("--python", sys.executable),
-                *("-f", str(config)),
-                *("-s", str(store)),
-                "-ncs",
-                *("-m", f"{served}={served}.mar"),
-            ],
-            cpus=settings.cpus,
-            stop_grace=settings.stop_grace,
-            cwd=launch.scratch,
-            env=_environment(settings),
-            log=run_dir / "server.log",
-            scratch=launch.scratch,
-        )
-        readiness = Readiness(title, launch.process, settings.start_timeout, FATAL)
-        keys = _wait_for_keys(readiness, launch.scratch / "key_file.json")
-        for key in keys.values():
-            hide(key)
-        _wait_for_workers(readiness, ports[1], served, keys["management"])
-        protocol = TorchServeRest(served, keys["inference"])
-        mismatch = wait_for_prediction(
-            readiness, ports[0], protocol, model, _judge_by(protocol), settings.max_body
-        )
-        return StartedServer(KIND, title, url(ports[0]), protocol, launch.process, mismatch)
+    place: Place,
+) -> list[str]:
+    """Write the configuration, and return what to run.
+
+    TorchServe writes its keys to its working directory, which is private and goes with the server;
+    the run's directory is kept, and uploaded by many a CI.
+    """
+    config = place.run_dir / "config.properties"
+    config.write_text(config_properties(settings, place.ports), encoding="utf-8")
+    log_config = place.run_dir / "log4j2.xml"
+    log_config.write_text(log_configuration(), encoding="utf-8")
+    store, temporary = place.scratch / "store", place.scratch / "tmp"
+    store.mkdir()
+    temporary.mkdir()
+    (store / f"{served}.mar").symlink_to(archive)
+    return [
+        str(installation.java),
+        # Its default is a quarter of the machine's memory, whatever it needs.
+        "-Xmx1g",
+        f"-Dmodel_server_home={installation.home}",
+        f"-Djava.io.tmpdir={temporary}",
+        f"-Dlog4j.configurationFile={log_config.as_uri()}",
+        *("-cp", f"{installation.home / 'ts' / 'frontend'}/*"),
+        "org.pytorch.serve.ModelServer",
+        *("--python", sys.executable),
+        *("-f", str(config)),
+        *("-s", str(store)),
+        "-ncs",
+        *("-m", f"{served}={served}.mar"),
+    ]
 
 
-def _environment(settings: ServerSettings) -> dict[str, str]:
-    inherited = without_tracers(environment(settings, {}))  # which would be its slowness
-    return {key: value for key, value in inherited.items() if not _OVERRIDES.fullmatch(key)}
+def _protocol(readiness: Readiness, served: str) -> TorchServeRest:
+    """Return how to ask once every worker of the model is ready.
+
+    ``/ping`` says "Healthy" long before.
+    """
+    keys = _wait_for_keys(readiness, readiness.place.scratch / "key_file.json")
+    for key in keys.values():
+        hide(key)
+    headers = (("Authorization", f"Bearer {keys['management']}"),)
+    readiness.wait_for_answer(
+        f"every worker of {served!r} to be READY",
+        HttpRequest("GET", f"/models/{served}", headers),
+        _workers_are_ready,
+        port=readiness.place.ports[1],
+    )
+    return TorchServeRest(served, keys["inference"])
 
 
 def _wait_for_keys(readiness: Readiness, path: Path) -> dict[str, str]:
@@ -262,34 +260,16 @@ def _wait_for_keys(readiness: Readiness, path: Path) -> dict[str, str]:
     return keys
 
 
-def _wait_for_workers(readiness: Readiness, port: int, served: str, key: str) -> None:
-    """Wait until every worker of the model is ready; /ping says "Healthy" long before."""
-    request = HttpRequest("GET", f"/models/{served}", (("Authorization", f"Bearer {key}"),))
-
-    def attempt(left: float) -> tuple[bool, str]:
-        if not readiness.listens(port):
-            return False, f"nobody listens on its management port {port}"
-        try:
-            answer = probe.ask(url(port), request, min(left, 10.0))
-        except NoAnswerError as error:
-            return False, f"{request.method} {request.path}: {error}"
-        if answer.status != 200:
-            return False, f"{request.method} {request.path}: {probe.describe(answer)}"
-        states = _worker_states(answer.body)
-        return bool(states) and set(states) == {"READY"}, f"workers {states}"
-
-    readiness.wait_for(f"every worker of {served!r} to be READY", attempt)
-
-
-def _worker_states(body: bytes) -> list[str]:
+def _workers_are_ready(answer: HttpAnswer) -> bool:
     try:
-        versions: list[dict[str, Any]] = json.loads(body)
-        return [str(worker["status"]) for version in versions for worker in version["workers"]]
+        versions: list[dict[str, Any]] = json.loads(answer.body)
+        states = {worker["status"] for version in versions for worker in version["workers"]}
     except (ValueError, KeyError, TypeError):
-        return []
+        return False
+    return answer.status == 200 and states == {"READY"}
 
 
-def _checked_token(token: str | None) -> str | None:
+def _checked_token(token: str) -> str | None:
     """Return a token that can be sent in a header.
 
     Raises:
@@ -303,28 +283,3 @@ def _checked_token(token: str | None) -> str | None:
             'to the "key" of "inference" in the server\'s key_file.json, and to nothing else.'
         )
     return token
-
-
-def _judge_by(protocol: TorchServeRest) -> Judge:
-    """Return what knows the server's refusals, whose statuses say less than their types."""
-
-    def judge(answer: HttpAnswer, _: Ask) -> Refusal:
-        said = read_json(answer.body)
-        kind = said.get("type") if isinstance(said, dict) else None
-        if kind == "InvalidKeyException":
-            state = "wrong or expired" if protocol.token else "not set"
-            return Refusal(
-                f"it wants its inference key, and {TOKEN_VARIABLE} is {state}: set it to the key "
-                'of "inference" in the key_file.json of the server\'s working directory (new after '
-                "each start; expires after 60 minutes unless token_expiration_min says otherwise)."
-            )
-        if kind == "ServiceUnavailableException":
-            return Refusal("it has no worker for the model, or its queue is full.", loading=True)
-        if kind == "InternalServerException":
-            return Refusal(
-                'its handler failed; does it take {"instances": […]}? See the server\'s log.',
-                serving=True,
-            )
-        return by_status(answer, TorchServe().title, "--servebench-torchserve-model")
-
-    return judge

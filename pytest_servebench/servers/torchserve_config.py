@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.ports import LOOPBACK
@@ -38,7 +39,7 @@ _LOG4J2 = """\
 """
 
 
-def config_properties(settings: ServerSettings, ports: list[int]) -> str:
+def config_properties(settings: ServerSettings, ports: Sequence[int]) -> str:
     """Return the text of ``config.properties``.
 
     Args:

@@ -53,8 +53,8 @@ def fake_binary(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def settings(cpus: tuple[int, ...], fake_binary: Path) -> ServerSettings:
-    return ServerSettings(cpus=cpus, start_timeout=30, stop_grace=1.0, tfserving_binary=fake_binary)
+def settings(cpus: tuple[int, ...]) -> ServerSettings:
+    return ServerSettings(cpus=cpus, start_timeout=30, stop_grace=1.0)
 
 
 StartChild = Callable[..., ServerProcess]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -20,14 +20,19 @@ from pytest_servebench.load.target import Target
 from pytest_servebench.load.tls import Tls
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpRequest
-from pytest_servebench.servers import builtin_kinds, collect_kinds, probe
+from pytest_servebench.servers import probe
 from pytest_servebench.servers.attached import any_server, checked_target
-from pytest_servebench.servers.base import RunningServer, ServerSettings
+from pytest_servebench.servers.base import RunningServer, ServerKind, ServerSettings
 from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.ports import free_ports
+from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
+from pytest_servebench.servers.torchserve import TorchServe
 from tests.load.test_misbehaving import serving
 
-KINDS = collect_kinds([builtin_kinds()])
+KINDS: Final[dict[str, Callable[..., ServerKind]]] = {
+    "tensorflow_serving": TensorFlowServing,
+    "torchserve": TorchServe,
+}
 RIGHT = b'{"predictions": [[6.5, 4.0]]}'
 BAD_KEY = b"""{
   "code": 400, "type": "InvalidKeyException",
@@ -68,10 +73,11 @@ Attach = Callable[..., RunningServer]
 @pytest.fixture
 def attach(model: ServedModel, settings: ServerSettings, run_dir: Path) -> Attach:
     def attach(kind: str, url: str, **changes: object) -> RunningServer:
-        option = {"tensorflow_serving": "tfserving_url", "torchserve": "torchserve_url"}[kind]
-        changed = dataclasses.replace(settings, **{option: url}, **changes)  # type: ignore[arg-type]
-        assert KINDS[kind].attached(changed)
-        server = KINDS[kind].start(dataclasses.replace(model, artifacts={}), changed, run_dir)
+        options = {name: changes.pop(name) for name in ("model", "token") if name in changes}
+        chosen = KINDS[kind](url=url, **options)
+        changed = dataclasses.replace(settings, **changes)  # type: ignore[arg-type]
+        assert chosen.attached
+        server = chosen.start(dataclasses.replace(model, artifacts={}), changed, run_dir)
         check_mismatch(server)  # as each load of the model's inputs does
         return server
 
@@ -81,8 +87,12 @@ def attach(model: ServedModel, settings: ServerSettings, run_dir: Path) -> Attac
 both = pytest.mark.parametrize(
     ("kind", "title", "option"),
     [
-        ("tensorflow_serving", "TensorFlow Serving", "--servebench-tfserving-"),
-        ("torchserve", "TorchServe", "--servebench-torchserve-"),
+        (
+            "tensorflow_serving",
+            "TensorFlow Serving",
+            "--servebench-server-option=tensorflow_serving.",
+        ),
+        ("torchserve", "TorchServe", "--servebench-server-option=torchserve."),
     ],
 )
 
@@ -107,15 +117,15 @@ def test_attaches(
         server.check_alive()
 
 
-def test_not_attached_without_url(settings: ServerSettings) -> None:
-    assert not any(kind.attached(settings) for kind in KINDS.values())
+def test_not_attached_without_url() -> None:
+    assert not any(kind().attached for kind in KINDS.values())
 
 
 def test_names_of_the_model(attach: Attach) -> None:
     with answering(200, RIGHT) as (url, requests):
         attach("tensorflow_serving", url)
-        attach("tensorflow_serving", url, tfserving_model="other")
-        attach("torchserve", url, torchserve_model="other", torchserve_token=TOKEN)
+        attach("tensorflow_serving", url, model="other")
+        attach("torchserve", url, model="other", token=TOKEN)
     assert requests == [
         ("/v1/models/tiny:predict", None),
         ("/v1/models/other:predict", None),
@@ -342,9 +352,8 @@ def test_a_model_without_inputs_is_for_own_requests(
 ) -> None:
     nothing = np.zeros((0, 1), np.float32)
     with answering(500, b"never asked") as (url, requests):
-        changed = dataclasses.replace(settings, torchserve_url=url)
         bare = dataclasses.replace(model, inputs=nothing, outputs=nothing)
-        server = KINDS["torchserve"].start(bare, changed, run_dir)
+        server = TorchServe(url=url).start(bare, settings, run_dir)
         check_mismatch(server)
         server.check_alive()
     assert requests == []
@@ -372,11 +381,11 @@ def test_name_that_does_not_resolve(attach: Attach) -> None:
         attach("torchserve", "http://no-such-host.invalid:80")
 
 
-@pytest.mark.parametrize(("token", "state"), [(None, "not set"), (TOKEN, "wrong or expired")])
-def test_key_is_refused(attach: Attach, token: str | None, state: str) -> None:
+@pytest.mark.parametrize(("token", "state"), [("", "not set"), (TOKEN, "wrong or expired")])
+def test_key_is_refused(attach: Attach, token: str, state: str) -> None:
     """TorchServe says 400, not 401."""
     with answering(400, BAD_KEY) as (url, _), pytest.raises(ServerStartError) as caught:
-        attach("torchserve", url, torchserve_token=token)
+        attach("torchserve", url, token=token)
     message = str(caught.value)
     assert f"SERVEBENCH_TORCHSERVE_TOKEN is {state}" in message
     assert "key_file.json" in message
@@ -399,7 +408,7 @@ def test_two_kinds_of_503(attach: Attach, kind: str, words: str) -> None:
 @pytest.mark.parametrize("token", ["two words", "line\r\nX-Evil: 1", "schlüssel"])
 def test_token_that_no_header_can_carry(attach: Attach, token: str) -> None:
     with pytest.raises(OptionError, match="SERVEBENCH_TORCHSERVE_TOKEN holds") as caught:
-        attach("torchserve", "http://127.0.0.1:1", torchserve_token=token)
+        attach("torchserve", "http://127.0.0.1:1", token=token)
     assert token not in str(caught.value)
 
 
@@ -441,8 +450,8 @@ def test_url(url: str, expected: str) -> None:
 )
 def test_url_that_is_none(url: str, reason: str) -> None:
     with pytest.raises(OptionError, match=reason) as caught:
-        checked(url, "--servebench-tfserving-url")
-    assert f"--servebench-tfserving-url={url}: " in str(caught.value)
+        checked(url, "--servebench-server-option=torchserve.url")
+    assert f"--servebench-server-option=torchserve.url={url}: " in str(caught.value)
     assert "give http://HOST:PORT" in str(caught.value)
 
 
@@ -454,7 +463,7 @@ def test_a_path_comes_before_those_of_the_protocol(attach: Attach) -> None:
 
 
 def test_a_url_of_predictions_is_told_what_is_enough(attach: Attach) -> None:
-    with pytest.raises(OptionError, match=r"--servebench-torchserve-url=.*give http://h:1/a") as no:
+    with pytest.raises(OptionError, match=r"torchserve\.url=.*give http://h:1/a") as no:
         attach("torchserve", "http://h:1/a/predictions/adder")
     assert "/predictions is added" in str(no.value)
 

@@ -170,15 +170,15 @@ import os, tempfile, time
 from pathlib import Path
 import numpy as np
 from pytest_servebench.model import ServedModel
-from pytest_servebench.servers import builtin_kinds
 from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
 
 model = ServedModel(
     "tiny", {{"tensorflow_serving": Path("model").absolute()}},
     np.array([[1.0, 2.0]], np.float32), np.array([[3.0, 2.0]], np.float32))
-settings = ServerSettings(cpus=(), tfserving_binary=Path({str(fake_binary)!r}))
+kind = TensorFlowServing(binary=Path({str(fake_binary)!r}))
 servers = [
-    builtin_kinds()[0].start(model, settings, Path(tempfile.mkdtemp(dir="."))) for _ in range(2)]
+    kind.start(model, ServerSettings(cpus=()), Path(tempfile.mkdtemp(dir="."))) for _ in range(2)]
 print(*(server.base_url for server in servers), file=open("urls.tmp", "w"), flush=True)
 os.rename("urls.tmp", "urls")
 time.sleep(1000)

@@ -38,6 +38,7 @@ Start = Callable[..., RunningServer]
 def start(
     model: ServedModel,
     settings: ServerSettings,
+    fake_binary: Path,
     run_dir: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -47,13 +48,18 @@ def start(
     monkeypatch.setenv("FAKE_TFS_STATE", str(tmp_path))
 
     def start(
-        mode: str = "ok", *, without_inputs: bool = False, **changes: object
+        mode: str = "ok",
+        *,
+        kind: TensorFlowServing | None = None,
+        without_inputs: bool = False,
+        **changes: object,
     ) -> RunningServer:
         monkeypatch.setenv("FAKE_TFS", mode)
         changed = dataclasses.replace(settings, **changes)  # type: ignore[arg-type]
+        kind = kind or TensorFlowServing(binary=fake_binary)
         nothing = np.zeros((0, 1), np.float32)
         served = dataclasses.replace(model, inputs=nothing, outputs=nothing)
-        server = TensorFlowServing().start(served if without_inputs else model, changed, run_dir)
+        server = kind.start(served if without_inputs else model, changed, run_dir)
         request.addfinalizer(server.stop)
         return server
 
@@ -119,13 +125,16 @@ def test_environment(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_relative_paths(
-    model: ServedModel, settings: ServerSettings, monkeypatch: pytest.MonkeyPatch
+    model: ServedModel,
+    settings: ServerSettings,
+    fake_binary: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     base = model.artifacts["tensorflow_serving"].parent
     monkeypatch.chdir(base)
     (base / "r").mkdir()
     relative = dataclasses.replace(model, artifacts={"tensorflow_serving": Path("saved_model")})
-    TensorFlowServing().start(relative, settings, Path("r")).stop()
+    TensorFlowServing(binary=fake_binary).start(relative, settings, Path("r")).stop()
     assert (base / "r" / "server.log").exists()
 
 
@@ -299,11 +308,11 @@ def test_model_directory_that_the_server_would_wait_for(
 
 
 def test_model_without_artifact(
-    model: ServedModel, settings: ServerSettings, run_dir: Path
+    model: ServedModel, settings: ServerSettings, fake_binary: Path, run_dir: Path
 ) -> None:
     other = dataclasses.replace(model, artifacts={"torchserve": Path("x.mar")})
     with pytest.raises(ServerStartError, match=r"no artifact for tensorflow_serving.*torchserve"):
-        TensorFlowServing().start(other, settings, run_dir)
+        TensorFlowServing(binary=fake_binary).start(other, settings, run_dir)
 
 
 def test_model_name_that_is_none(
@@ -326,33 +335,33 @@ def test_binary_that_cannot_be_run(
     start: Start, tmp_path: Path, make: Callable[[Path], Path], reason: str
 ) -> None:
     binary = make(tmp_path)
-    expected = re.escape(f"--servebench-tfserving-binary={binary}: {reason}. Name an executable")
+    expected = re.escape(f"tensorflow_serving.binary={binary}: {reason}. Name an executable")
     with pytest.raises(ServerUnavailableError, match=expected):
-        start(tfserving_binary=binary)
+        start(kind=TensorFlowServing(binary=binary))
 
 
 def test_binary_that_is_another_program(start: Start, tmp_path: Path) -> None:
     other = make_program(tmp_path / "other", "#!/bin/sh\necho usage: other >&2\nexit 2\n")
     with pytest.raises(ServerStartError, match=r"of unknown version.*exit status 2"):
-        start(tfserving_binary=other)
+        start(kind=TensorFlowServing(binary=other))
 
 
 def test_binary_from_path(start: Start, fake_binary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(fake_binary.parent), prepend=os.pathsep)
-    server = start(tfserving_binary=None, require_real=True)
+    server = start(kind=TensorFlowServing(require_real=True))
     assert server.implementation == "tensorflow_model_server 2.19.0"
 
 
 def test_real_binary_required_but_not_there(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ServerUnavailableError) as caught:
-        start(tfserving_binary=None, require_real=True)
+        start(kind=TensorFlowServing(require_real=True))
     for part in (
-        "--servebench-require-real",
-        "--servebench-tfserving-binary is not given",
+        "--servebench-server-option=tensorflow_serving.require_real=true",
+        "--servebench-server-option=tensorflow_serving.binary is not given",
         "PATH (/nowhere)",
         "tensorflow-model-server",
-        "--servebench-tfserving-url=",
+        "--servebench-server-option=tensorflow_serving.url=",
     ):
         assert part in str(caught.value)
 
@@ -366,9 +375,9 @@ def test_neither_binary_nor_tensorflow(start: Start, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(importlib.util, "find_spec", without_tensorflow)
     with pytest.raises(ServerUnavailableError) as caught:
-        start(tfserving_binary=None)
+        start(kind=TensorFlowServing())
     for part in (
-        "--servebench-tfserving-binary: not given",
+        "--servebench-server-option=tensorflow_serving.binary: not given",
         "tensorflow_model_server on PATH: not found",
         f"TensorFlow is not installed for {sys.executable}",
         "pip install 'pytest-servebench[tensorflow]'",

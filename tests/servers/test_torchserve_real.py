@@ -157,17 +157,18 @@ def test_attached(
     monkeypatch.setattr("pytest_servebench.servers.attached._LOOK_INTERVAL", 0)
     server = start()
     assert isinstance(server.protocol, TorchServeRest)
-    settings = ServerSettings(cpus=(), torchserve_url=server.base_url)
+    settings = ServerSettings(cpus=())
+    kind = TorchServe(url=server.base_url)
     for token, name, reason in (
-        (None, None, "SERVEBENCH_TORCHSERVE_TOKEN is not set"),
-        ("wrongkey", None, "SERVEBENCH_TORCHSERVE_TOKEN is wrong or expired"),
-        (server.protocol.token, "other", "offers no model by this name; --servebench-torchserve-m"),
+        ("", "", "SERVEBENCH_TORCHSERVE_TOKEN is not set"),
+        ("wrongkey", "", "SERVEBENCH_TORCHSERVE_TOKEN is wrong or expired"),
+        (server.protocol.token, "other", "offers no model by this name; --.*torchserve.model"),
     ):
-        changed = dataclasses.replace(settings, torchserve_token=token, torchserve_model=name)
+        changed = dataclasses.replace(kind, token=token or "", model=name)
         with pytest.raises(ServerStartError, match=reason):
-            TorchServe().start(model, changed, run_dir)
-    right = dataclasses.replace(settings, torchserve_token=server.protocol.token)
-    attached = TorchServe().start(model, right, run_dir)
+            changed.start(model, settings, run_dir)
+    right = dataclasses.replace(kind, token=server.protocol.token or "")
+    attached = right.start(model, settings, run_dir)
     attached.check_alive()
 
     # The JVM ends: the end of the log tells, and its worker does not stay.
@@ -225,7 +226,7 @@ time.sleep(1000)
             "pass",
             "(?s)load the mod.*weights are broken",
         ),
-        ("os._exit(3)", "pass", "failed to load the model, and would be started again for ever"),
+        ("os._exit(3)", "pass", "its worker cannot load the model"),
     ],
     ids=["import", "load", "exit"],
 )

@@ -1,0 +1,116 @@
+"""From ``KIND.KEY=VALUE`` to kinds of server that have their options."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import types
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.plugin.option_values import KindValue, choice, number, truth, whole
+from pytest_servebench.servers.base import ServerKind
+from pytest_servebench.servers.kind_options import KindOption, options_of, variable
+from pytest_servebench.text.redaction import hide
+
+
+def with_options(
+    kinds: Mapping[str, ServerKind], values: Iterable[KindValue]
+) -> dict[str, ServerKind]:
+    """Return the kinds with the options that users and the environment give.
+
+    An ini file may speak of a kind that comes from a ``conftest.py`` beside other tests: that is
+    no error, unless its name looks like that of a kind which is there.
+
+    Raises:
+        OptionError: there is no such kind or option, or the value cannot be used.
+    """
+    read: dict[str, dict[str, Any]] = {name: _secrets(kind) for name, kind in kinds.items()}
+    for value in values:
+        kind = kinds.get(value.kind)
+        if kind is None:
+            if value.source.startswith("--") or _closest(value.kind, kinds):
+                raise OptionError(
+                    f"{value.given}: unknown server kind {value.kind!r}"
+                    f"{_meant(value.kind, kinds)}; there are {', '.join(kinds)}."
+                )
+            continue
+        read[value.kind][value.key] = _read(kind, value)
+    return {
+        name: dataclasses.replace(kind, **read[name]) if read[name] else kind  # type: ignore[type-var]
+        for name, kind in kinds.items()
+    }
+
+
+def _secrets(kind: ServerKind) -> dict[str, str]:
+    found = {}
+    for name, option in options_of(kind).items():
+        secret = os.environ.get(variable(kind.name, name)) if option.secret else None
+        if secret:
+            hide(secret)
+            found[name] = secret
+    return found
+
+
+def _read(kind: ServerKind, value: KindValue) -> object:
+    options = options_of(kind)
+    option = options.get(value.key)
+    if option is None:
+        settable = {name: each for name, each in options.items() if not each.secret}
+        there_are = ", ".join(f"{name} ({each.help})" for name, each in settable.items())
+        raise OptionError(
+            f"{value.given}: {kind.name} has no option {value.key!r}{_meant(value.key, settable)}; "
+            f"it has {there_are or 'none'}."
+        )
+    if option.secret:
+        hide(value.text)
+        raise OptionError(
+            f"{value.given}: a secret is not given on a command line or in a file; set the "
+            f"environment variable {variable(kind.name, value.key)}."
+        )
+    try:
+        return _reader(option, value.directory)(value.text)
+    except ValueError as error:
+        raise OptionError(f"{value.given}={value.text}: {error}.") from None
+
+
+def _reader(option: KindOption, directory: Path) -> Callable[[str], object]:
+    if option.read is not None:
+        return option.read
+    choices = (option.type,)
+    if get_origin(option.type) in (Union, types.UnionType):
+        choices = get_args(option.type)
+    (wanted,) = (each for each in choices if each is not types.NoneType)
+    if get_origin(wanted) is Literal:
+        return choice(*get_args(wanted))
+    readers: dict[type, Callable[[str], object]] = {
+        str: str,
+        bool: truth,
+        int: whole(0, what="a whole number, 0 or more"),
+        float: number(0, inclusive=True, what="a number, 0 or more"),
+        Path: lambda text: _path(text, directory),
+    }
+    if wanted not in readers:
+        raise OptionError(
+            f"The option {option.name!r} of a server kind is of type {wanted!r}, which cannot be "
+            "read from a text: give option(read=...) a function that does."
+        )
+    return readers[wanted]
+
+
+def _path(text: str, directory: Path) -> Path:
+    if not text:
+        raise ValueError("give a path")
+    return directory / Path(text).expanduser()
+
+
+def _closest(word: str, known: Iterable[str]) -> str:
+    return next(iter(difflib.get_close_matches(word, list(known), n=1)), "")
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    close = _closest(word, known)
+    return f", did you mean {close!r}?" if close else ""

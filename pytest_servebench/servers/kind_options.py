@@ -1,0 +1,92 @@
+"""The options of one kind of server: fields of the kind, which is a frozen dataclass for them.
+
+Users set them by ``--servebench-server-option KIND.KEY=VALUE``; who reads that makes a copy of the
+kind with these values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from typing import Any, Final, TypeVar, get_type_hints
+
+OPTION: Final = "--servebench-server-option"
+"""Sets an option of a kind on the command line."""
+
+_METADATA: Final = "servebench"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class KindOption:
+    """One option of a kind.
+
+    Attributes:
+        name: of the field.
+        help: what it does.
+        metavar: word for the value.
+        default: of the field.
+        type: of the field, such as ``str`` or ``Path | None``.
+        secret: whether it comes from the environment alone, and is never shown.
+        read: from a text to the value; ``None``: by the field's type.
+    """
+
+    name: str
+    help: str
+    metavar: str
+    default: object
+    type: Any
+    secret: bool
+    read: Callable[[str], object] | None
+
+
+def option(
+    default: T,
+    help: str,
+    *,
+    metavar: str = "",
+    secret: bool = False,
+    read: Callable[[str], T] | None = None,
+) -> T:
+    """Make a field of a kind an option that users can set.
+
+    Args:
+        default: its value where nobody sets it.
+        help: what it does, in words that follow its name.
+        metavar: word for the value; by default, by the type.
+        secret: whether it is read from the environment (``SERVEBENCH_KIND_KEY``), so that no
+            command line, log or report shows it.
+        read: from a text to the value; raises ``ValueError`` with what to give instead. By
+            default, the field's type tells: ``str``, ``int``, ``float``, ``bool``, ``Path``, a
+            ``Literal`` of words, or one of these or ``None``.
+    """
+    told = {"help": help, "metavar": metavar, "secret": secret, "read": read}
+    made: T = field(default=default, repr=not secret, metadata={_METADATA: told})
+    return made
+
+
+def options_of(kind: object) -> dict[str, KindOption]:
+    """Return the options of a kind by name; a kind that is no dataclass has none."""
+    if not is_dataclass(kind):
+        return {}
+    types = get_type_hints(kind if isinstance(kind, type) else type(kind))
+    return {
+        each.name: KindOption(
+            name=each.name, default=each.default, type=types[each.name], **each.metadata[_METADATA]
+        )
+        for each in _declared(fields(kind))
+    }
+
+
+def _declared(all_fields: tuple[Field[Any], ...]) -> list[Field[Any]]:
+    return [each for each in all_fields if _METADATA in each.metadata]
+
+
+def spelled(kind: str, key: str) -> str:
+    """Return an option of a kind as the command line has it, up to its value."""
+    return f"{OPTION}={kind}.{key}"
+
+
+def variable(kind: str, key: str) -> str:
+    """Return the environment variable that a secret option is read from."""
+    return f"SERVEBENCH_{kind}_{key}".upper()

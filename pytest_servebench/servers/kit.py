@@ -1,0 +1,35 @@
+"""What a kind of server of your own is made of: ``from pytest_servebench.servers import kit``.
+
+A kind that starts its server by :func:`launch` keeps every promise of the plugin's own kinds.
+"""
+
+from __future__ import annotations
+
+from pytest_servebench.servers.attached import AttachedServer, attach
+from pytest_servebench.servers.environment import artifact, checked_name
+from pytest_servebench.servers.first_prediction import Ask, Judge, Refusal, by_status
+from pytest_servebench.servers.interpreter import Interpreter
+from pytest_servebench.servers.kind_options import option
+from pytest_servebench.servers.launch import Program, StartedServer, launch
+from pytest_servebench.servers.logs import FatalLine
+from pytest_servebench.servers.readiness import Place, Readiness, url
+
+__all__ = [
+    "Ask",
+    "AttachedServer",
+    "FatalLine",
+    "Interpreter",
+    "Judge",
+    "Place",
+    "Program",
+    "Readiness",
+    "Refusal",
+    "StartedServer",
+    "artifact",
+    "attach",
+    "by_status",
+    "checked_name",
+    "launch",
+    "option",
+    "url",
+]

@@ -1,0 +1,235 @@
+"""Waiting until a process serves its model, or until that is in vain."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_servebench.errors import ServerStartError
+from pytest_servebench.load.target import Target
+from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
+from pytest_servebench.servers import ports, probe
+from pytest_servebench.servers.first_prediction import (
+    LOADING,
+    OWN_REQUESTS,
+    FirstPrediction,
+    RefusedError,
+)
+from pytest_servebench.servers.logs import FatalLine, LogWatch
+from pytest_servebench.servers.no_answer import NoAnswerError
+from pytest_servebench.servers.process import ServerProcess
+
+_PAUSE = 0.05  # seconds between two looks
+_SETTLE = 1.0  # seconds that a log is given at most to finish what it was saying
+_QUIET = 0.3  # seconds without a new line after which it has finished
+_LONGEST_ANSWER = 10.0  # seconds for one look at its state
+
+
+class PortClashError(ServerStartError):
+    """Another program took a port between its choice and its use."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one start of a server takes place; another attempt has other ports.
+
+    Attributes:
+        ports: free on 127.0.0.1, as many as the program wants; predictions go to the first.
+        scratch: the server's working directory; private, with a path that is short enough for
+            Unix sockets, and removed when the server has ended.
+        run_dir: for configuration and logs, which are kept with the results.
+    """
+
+    ports: tuple[int, ...]
+    scratch: Path
+    run_dir: Path
+
+    @property
+    def port(self) -> int:
+        """Return the port for predictions."""
+        return self.ports[0]
+
+
+class Readiness:
+    """Waits until a process serves its model.
+
+    Args:
+        title: the server's name, for errors.
+        process: what was started; stopping it after an error is the caller's part.
+        place: where it was started.
+        timeout: seconds from now until the server must be ready.
+        fatal: lines in its log after which waiting is in vain.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        process: ServerProcess,
+        place: Place,
+        timeout: float,
+        fatal: Sequence[FatalLine] = (),
+    ) -> None:
+        self.place = place
+        self._title = title
+        self._process = process
+        self._timeout = timeout
+        self._start = time.monotonic()
+        self._fatal = fatal
+        self._watch = LogWatch(process.log_files)
+
+    def wait_for(self, what: str, attempt: Callable[[float], tuple[bool, str]]) -> None:
+        """Call ``attempt`` until it succeeds.
+
+        Args:
+            what: what is waited for, in words that follow "waiting for".
+            attempt: given the seconds that are left; returns whether it succeeded, and what it
+                saw, for the error.
+
+        Raises:
+            PortClashError: the log says that a port is taken.
+            ServerStartError: the process ended, the log says that it is in vain, or time is up.
+        """
+        seen = "nothing"
+        while True:
+            # In this order: what the log says explains an end better than an exit status does.
+            ending = self._process.ending()
+            self._look_at_log()
+            if ending is not None:
+                raise self.failure(f"it ended ({ending}) while waiting for {what}")
+            left = self._timeout - (time.monotonic() - self._start)
+            if left <= 0:
+                raise self.failure(
+                    f"gave up after {self._timeout:g} s of waiting for {what}; last seen: {seen}"
+                )
+            done, seen = attempt(left)
+            if done:
+                return
+            time.sleep(_PAUSE)
+
+    def wait_for_answer(
+        self,
+        what: str,
+        request: HttpRequest,
+        judge: Callable[[HttpAnswer], bool],
+        *,
+        port: int | None = None,
+    ) -> None:
+        """Send a request until its answer is the right one, also while there is none.
+
+        Args:
+            what: what is waited for, in words that follow "waiting for".
+            request: asks the server for its state.
+            judge: tells whether an answer says that the server is ready.
+            port: where to; by default, the port for predictions.
+
+        Raises:
+            PortClashError: another program answers.
+            ServerStartError: as :meth:`wait_for`.
+        """
+        port = self.place.port if port is None else port
+        asked = f"{request.method} {request.path}"
+
+        def attempt(left: float) -> tuple[bool, str]:
+            if not self.listens(port):
+                return False, f"nobody listens on port {port}"
+            try:
+                answer = probe.ask(url(port), request, min(left, _LONGEST_ANSWER))
+            except NoAnswerError as error:
+                return False, f"{asked}: {error}"
+            return judge(answer), f"{asked}: {probe.describe(answer)}"
+
+        self.wait_for(what, attempt)
+
+    def wait_for_path(self, path: str) -> None:
+        """Ask for a path until the answer is 2xx, also while it is one of a server that loads.
+
+        Raises:
+            PortClashError: another program answers.
+            ServerStartError: as :meth:`wait_for`; or the answer is final, such as 404.
+        """
+
+        def judge(answer: HttpAnswer) -> bool:
+            if 200 <= answer.status < 300:
+                return True
+            if answer.status in LOADING:
+                return False
+            raise self.failure(
+                f"it answers GET {path} with {probe.describe(answer)}; is this the path that tells "
+                "whether it is ready?"
+            )
+
+        self.wait_for_answer(f"GET {path} to succeed", HttpRequest("GET", path), judge)
+
+    def wait_for_prediction(self, first: FirstPrediction) -> str:
+        """Wait until the server itself predicts, or says that it serves.
+
+        Returns:
+            what is wrong with its prediction, as an error; empty if it is right.
+
+        Raises:
+            PortClashError: another program answers.
+            ServerStartError: the server does not answer in time, or refuses for good.
+        """
+        port = self.place.port
+
+        def attempt(left: float) -> tuple[bool, str]:
+            if not self.listens(port):
+                return False, f"nobody listens on port {port}"
+            try:
+                return first.attempt(left)
+            except RefusedError as error:
+                raise self.failure(f"it {error}") from None
+
+        path = first.asked.partition(" ")[2]
+        self.wait_for(f"a prediction from {url(port)}{path}", attempt)
+        if not first.problem:
+            return ""
+        problem = first.problem.rstrip(".")
+        return f"{self._title} {problem}.\n{OWN_REQUESTS}\n{self._process.log_tail()}"
+
+    def listens(self, port: int) -> bool:
+        """Tell whether the process listens on ``port`` yet.
+
+        Raises:
+            PortClashError: another program does. Its answers would be taken for the server's, and
+                it would be sent the server's keys.
+        """
+        # In this order: who accepted has been listening before it is looked for.
+        if not ports.accepts(Target(ports.LOOPBACK, port), 1.0):
+            return False
+        if ports.listens(self._process.pids(), port):
+            return True
+        raise PortClashError(self._message(f"another program listens on its port {port}"))
+
+    def failure(self, reason: str) -> ServerStartError:
+        """Return the error to raise: the reason, the command, and the tail of the log."""
+        return ServerStartError(self._message(reason))
+
+    def _message(self, reason: str) -> str:
+        waited = time.monotonic() - self._start
+        return (
+            f"{self._title} did not become ready: {reason.rstrip('.')}.\n"
+            f"Waited {waited:.1f} s (--servebench-start-timeout={self._timeout:g}). "
+            f"Command: {' '.join(self._process.command)}\n{self._process.log_tail()}"
+        )
+
+    def _look_at_log(self) -> None:
+        hit = self._watch.first_fatal(self._fatal)
+        if hit is None:
+            return
+        fatal, line = hit
+        # The rest of a traceback is worth a moment.
+        quiet_since = start = time.monotonic()
+        while (now := time.monotonic()) - start < _SETTLE and now - quiet_since < _QUIET:
+            time.sleep(_PAUSE)
+            if any(self._watch.new_lines()):
+                quiet_since = now
+        message = self._message(f"{fatal.meaning} (its log: {line!r})")
+        raise (PortClashError if fatal.port_clash else ServerStartError)(message)
+
+
+def url(port: int) -> str:
+    """Return the address of a server that was started here."""
+    return f"http://{ports.LOOPBACK}:{port}"

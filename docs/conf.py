@@ -38,7 +38,8 @@ napoleon_google_docstring = True
 add_module_names = False
 # What other projects document is not linked: the site is built without a network.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(?!pytest_servebench)(collections|pathlib|typing|np|npt|numpy|_?pytest)\..*"),
+    (r"py:.*", r"(?!pytest_servebench)(collections|pathlib|re|typing|np|npt|numpy|_?pytest)\..*"),
+    (r"py:class", r"pytest_servebench\..*\.T"),  # a type variable
     (
         r"py:.*",
         r"Path|Any|Sequence|Mapping|Callable|Iterable|Iterator|Literal|Protocol|NDArray|BenchmarkFixture",

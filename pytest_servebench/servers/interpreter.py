@@ -26,7 +26,7 @@ class Interpreter:
             environment nothing leads back to this process's packages.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, path: str | Path | None = None) -> None:
         """Take the Python of another environment, such as ``envs/x/bin/python``.
 
         Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,7 +41,7 @@ class Program:
     """
 
     implementation: str
-    command: Callable[[Place], Sequence[str | os.PathLike[str]]]
+    command: Callable[[Place], Sequence[str | Path]]
     protocol: PredictionProtocol | Callable[[Readiness], PredictionProtocol]
     ports: int = 1
     ready: str = ""
@@ -138,7 +137,7 @@ def _start(
     title = program.implementation
     try:
         process = ServerProcess(
-            [os.fspath(word) for word in program.command(place)],
+            [str(word) for word in program.command(place)],
             cpus=settings.cpus,
             stop_grace=settings.stop_grace,
             cwd=place.scratch,

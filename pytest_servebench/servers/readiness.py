@@ -88,8 +88,8 @@ class Readiness:
                 saw, for the error.
 
         Raises:
-            PortClashError: the log says that a port is taken.
-            ServerStartError: the process ended, the log says that it is in vain, or time is up.
+            ServerStartError: the process ended, the log says that it is in vain or that another
+                program took a port, or time is up.
         """
         seen = "nothing"
         while True:
@@ -125,8 +125,7 @@ class Readiness:
             port: where to; by default, the port for predictions.
 
         Raises:
-            PortClashError: another program answers.
-            ServerStartError: as :meth:`wait_for`.
+            ServerStartError: as :meth:`wait_for`; or another program answers.
         """
         port = self.place.port if port is None else port
         asked = f"{request.method} {request.path}"
@@ -146,8 +145,7 @@ class Readiness:
         """Ask for a path until the answer is 2xx, also while it is one of a server that loads.
 
         Raises:
-            PortClashError: another program answers.
-            ServerStartError: as :meth:`wait_for`; or the answer is final, such as 404.
+            ServerStartError: as :meth:`wait_for_answer`; or the answer is final, such as 404.
         """
 
         def judge(answer: HttpAnswer) -> bool:
@@ -169,8 +167,8 @@ class Readiness:
             what is wrong with its prediction, as an error; empty if it is right.
 
         Raises:
-            PortClashError: another program answers.
-            ServerStartError: the server does not answer in time, or refuses for good.
+            ServerStartError: the server does not answer in time, or refuses for good; or another
+                program answers.
         """
         port = self.place.port
 
@@ -193,8 +191,8 @@ class Readiness:
         """Tell whether the process listens on ``port`` yet.
 
         Raises:
-            PortClashError: another program does. Its answers would be taken for the server's, and
-                it would be sent the server's keys.
+            ServerStartError: another program does. Its answers would be taken for the server's,
+                and it would be sent the server's keys.
         """
         # In this order: who accepted has been listening before it is looked for.
         if not ports.accepts(Target(ports.LOOPBACK, port), 1.0):

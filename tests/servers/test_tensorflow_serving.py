@@ -226,7 +226,7 @@ def test_taken_ports_are_not_tried_for_ever(
     start: Start, nothing_left: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launch, "PORT_ATTEMPTS", 2)
-    with pytest.raises(ServerStartError, match=r"(?s)After 2 attempts.*REST port was taken"):
+    with pytest.raises(ServerStartError, match=r"(?s)After 2 attempts.*took its REST port"):
         start("always-clashes")
     nothing_left()
 

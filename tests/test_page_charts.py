@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from pytest_servebench.load.records import NEVER, Outcome, Records
-from pytest_servebench.report.page.axes import grouped, linear, rates, slower
+from pytest_servebench.report.axes import grouped, linear, rates, slower
 from pytest_servebench.report.page.case_charts import case_charts
 from pytest_servebench.report.page.cases import figure_table
 from pytest_servebench.report.page.chart import WIDTH, Chart
 from pytest_servebench.report.page.sweep_charts import sweep_charts
 from pytest_servebench.report.page.theme import DARK, LEAST, LIGHT, contrast, shade
 from pytest_servebench.report.page.thinning import in_flight, thinned
-from pytest_servebench.report.plot_series import colours, make_series, tinted
+from pytest_servebench.report.series import colours, make_series, tinted
 from pytest_servebench.runs.results import CaseResult, ClauseResult
 from tests import saved, simulated
 from tests.pages import busy_run, check, page_text

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -18,8 +18,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from pytest_servebench.report.plot_series import Series, buffer_label, line_of, tinted
+from pytest_servebench.report.axes import Axis
+from pytest_servebench.report.series import Series, buffer_label, line_of, tinted
 from pytest_servebench.system.files import write_whole
 from pytest_servebench.text.safe import abridged, clean, clip
 
@@ -72,6 +74,17 @@ def drawing() -> Iterator[None]:
 def shown(text: object, longest: int = 400) -> str:
     """Return ``text`` as one line that is not endless."""
     return clip(clean(text), longest)
+
+
+def scale(ax: Axes, which: Literal["x", "y"], axis: Axis, label: str) -> None:
+    """Give axes the limits, ticks and label of one of their two axes."""
+    ends = (axis.first, axis.last)
+    kind = "log" if axis.logarithmic else "linear"
+    ax.set(**{f"{which}scale": kind, f"{which}lim": ends, f"{which}label": label})
+    target = ax.xaxis if which == "x" else ax.yaxis
+    target.set_major_locator(FixedLocator([tick for tick, _ in axis.ticks]))
+    target.set_major_formatter(FixedFormatter([text for _, text in axis.ticks]))
+    target.set_minor_locator(NullLocator())
 
 
 class Frame:

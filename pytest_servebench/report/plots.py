@@ -12,22 +12,21 @@ from typing import Final
 import numpy as np
 
 from pytest_servebench.metrics import LATENCY, TIMES, Times, standing_in
+from pytest_servebench.report.captions import case_names, marks, measured, subtitle
 from pytest_servebench.report.facts import server_titles, test_id, test_labels
-from pytest_servebench.report.plot_captions import case_names, marks, measured, subtitle
-from pytest_servebench.report.plot_distribution import Curve, draw_distributions
+from pytest_servebench.report.plot_distribution import Latencies, draw_distributions
 from pytest_servebench.report.plot_frame import Frame, drawing
-from pytest_servebench.report.plot_series import colours, make_series
-from pytest_servebench.report.plot_sweep import (
+from pytest_servebench.report.plot_sweep import draw_sweep, ideal_handles
+from pytest_servebench.report.records import read_records
+from pytest_servebench.report.series import colours, make_series
+from pytest_servebench.report.sweep import (
     CPU,
     MEMORY,
     SUCCESS,
     THROUGHPUT,
-    Metric,
-    draw_sweep,
-    ideal_handles,
+    Panel,
     percentile_panel,
 )
-from pytest_servebench.report.records import read_records
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.system.files import file_name
 from pytest_servebench.text.safe import abridged, counted, joined
@@ -113,7 +112,7 @@ class _Drawing:
         return self._sweeps(times.name, title, [*map(percentile_panel, shown)], alike=True)
 
     def _sweeps(
-        self, name: str, title: str, metrics: Sequence[Metric], *, alike: bool = False
+        self, name: str, title: str, metrics: Sequence[Panel], *, alike: bool = False
     ) -> list[Path]:
         """Draw a panel for each metric; ``alike`` gives them the same y axis."""
         columns = min(len(metrics), 3)
@@ -177,8 +176,8 @@ class _Drawing:
         draw_distributions(panels[: len(shown)], shown, curves, columns)
         return frame.save(self._target / "latency_distribution")
 
-    def _curves(self, rates: Sequence[float]) -> tuple[list[list[Curve]], list[CaseResult]]:
-        panels: list[list[Curve]] = [[] for _ in rates]
+    def _curves(self, rates: Sequence[float]) -> tuple[list[list[Latencies]], list[CaseResult]]:
+        panels: list[list[Latencies]] = [[] for _ in rates]
         missing = []
         for one in self._series:
             for case in one.cases:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_servebench.report.page.percentile_curves import percentile_curve
+from pytest_servebench.report.percentile_curves import percentile_curve
 from pytest_servebench.report.plots import draw_plots
 from pytest_servebench.report.records import read_records
 from tests.report import made_runs

@@ -10,11 +10,11 @@ import numpy as np
 
 from pytest_servebench.load.records import NEVER, Outcome, Records
 from pytest_servebench.metrics import LATENCY, METRICS
+from pytest_servebench.report import axes
 from pytest_servebench.report.figures import NAMES, cpu_text, failed, percentile, share_of
-from pytest_servebench.report.page import axes
 from pytest_servebench.report.page.chart import Chart, Key
-from pytest_servebench.report.page.percentile_curves import percentile_curve
 from pytest_servebench.report.page.thinning import in_flight, slice_means, thinned
+from pytest_servebench.report.percentile_curves import percentile_curve
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult, ClauseResult
 from pytest_servebench.stats.estimates import Summary
@@ -166,7 +166,7 @@ def _percentiles(case: CaseResult, records: Records | None, points: int) -> Char
         f"Percentiles of the latency in ms{ranks}: {words}.",
         axis,
         axes.logarithmic(values),
-        "share of requests that are no slower",
+        axes.PERCENTILE,
     )
     if not len(latencies) and not band:
         chart.message = _no_curve(summary)

@@ -13,6 +13,7 @@ from typing import Final
 from pytest_servebench.metrics import POINTS, standing_in
 from pytest_servebench.objectives.slo import failure_texts
 from pytest_servebench.report.attention import reasons
+from pytest_servebench.report.axes import grouped
 from pytest_servebench.report.case_details import attempt_facts, case_facts
 from pytest_servebench.report.case_table import verdict_cell
 from pytest_servebench.report.facts import attempt_name, cell_name, server_text, settings_text
@@ -25,7 +26,6 @@ from pytest_servebench.report.figures import (
     percentile,
     standing,
 )
-from pytest_servebench.report.page.axes import grouped
 from pytest_servebench.report.page.chart import Chart
 from pytest_servebench.report.page.clauses import ClauseView, clause_view
 from pytest_servebench.report.page.log_tails import LogTail, case_logs

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.report.page.axes import Axis, Floats
+from pytest_servebench.report.axes import Axis, Floats
 
 WIDTH: Final = 760
 HEIGHT: Final = 420

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pytest_servebench.metrics import METRICS
-from pytest_servebench.report.page.axes import Axis, linear, logarithmic
+from pytest_servebench.report.axes import Axis, linear, logarithmic
 from pytest_servebench.runs.results import ClauseResult
 from pytest_servebench.text.numbers import MISSING
 from pytest_servebench.text.quantity import Kind, quantity

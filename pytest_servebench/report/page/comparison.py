@@ -20,6 +20,7 @@ from pytest_servebench.analysis.compare import (
 )
 from pytest_servebench.metrics import COMPARED, METRICS
 from pytest_servebench.objectives.gates import Gate
+from pytest_servebench.report import axes
 from pytest_servebench.report.comparison import (
     change_text,
     conclusion,
@@ -33,7 +34,6 @@ from pytest_servebench.report.comparison import (
     worse_text,
 )
 from pytest_servebench.report.facts import cell_name
-from pytest_servebench.report.page import axes
 from pytest_servebench.report.page.chart import Chart
 from pytest_servebench.report.page.comparison_charts import overlay
 from pytest_servebench.runs.results import Run

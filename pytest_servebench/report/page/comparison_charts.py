@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_servebench.analysis.compare import CaseComparison
+from pytest_servebench.report import axes
 from pytest_servebench.report.figures import NAMES, percentile, share_of
-from pytest_servebench.report.page import axes
 from pytest_servebench.report.page.chart import Chart, Key
-from pytest_servebench.report.page.percentile_curves import percentile_curve
+from pytest_servebench.report.percentile_curves import percentile_curve
 from pytest_servebench.report.records import read_records
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.text.numbers import significant
@@ -46,7 +46,7 @@ def overlay(case: CaseComparison, base: Path, new: Path) -> Chart:
         _overlay_words(case),
         axes.slower(number),
         axes.logarithmic(ends),
-        "share of requests that are no slower",
+        axes.PERCENTILE,
     )
     whole = True
     for word, css, curves in sides:

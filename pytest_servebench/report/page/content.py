@@ -27,8 +27,8 @@ from pytest_servebench.report.page.log_tails import LogTail, death_logs
 from pytest_servebench.report.page.points import EvaluationView, evaluation_view
 from pytest_servebench.report.page.sweep_charts import sweep_charts
 from pytest_servebench.report.page.theme import Shade, shade
-from pytest_servebench.report.plot_series import colours, make_series, tinted
 from pytest_servebench.report.records import read_records
+from pytest_servebench.report.series import colours, make_series, tinted
 from pytest_servebench.report.variants import variants
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult, Run

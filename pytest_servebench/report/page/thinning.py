@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.load.records import NEVER, Outcome, Records
-from pytest_servebench.report.page.axes import Floats
+from pytest_servebench.report.axes import Floats
 
 _SLOWEST: Final = 0.25  # of the points that are drawn are the slowest of their slice of time
 
@@ -30,24 +30,6 @@ def thinned(time: Floats, value: Floats, most: int) -> npt.NDArray[np.int64]:
     stops = np.append(starts[1:], n) - 1
     rest = order[:: max(1, round(n / (most - 2 * slices)))]
     return np.unique(np.concatenate([order[starts], order[stops], rest]))
-
-
-def curve(ordered: Floats, most: int = 300) -> tuple[Floats, Floats]:
-    """Return the share of requests that are slower, and the latency, for a percentile curve.
-
-    Args:
-        ordered: latencies, ascending; infinite ones, of failed requests, come last and are left
-            out. Of many, those are left out that lie close on a logarithmic axis: the tail is
-            whole.
-        most: about how many points the curve may have.
-    """
-    n = len(ordered)
-    number = int(np.isfinite(ordered).sum())
-    index = np.arange(number)
-    if number > most:
-        tail = n - np.unique(np.geomspace(1, n, most).astype(np.int64))
-        index = np.unique(tail[tail < number])
-    return (n - index - 0.5) / max(n, 1), ordered[index]
 
 
 def in_flight(records: Records, slices: int) -> tuple[Floats, Floats, Floats]:

@@ -17,7 +17,7 @@ from pytest_servebench.report.facts import (
     traffic_text,
 )
 from pytest_servebench.report.figures import is_percentile, percentile
-from pytest_servebench.report.plot_sweep import CPU, MEMORY, Metric
+from pytest_servebench.report.sweep import CPU, MEMORY, Panel
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.text.numbers import DIGEST_LENGTH, plain
 from pytest_servebench.text.safe import clean
@@ -36,18 +36,18 @@ def subtitle(cases: Sequence[CaseResult]) -> str:
     return f"{' / '.join(models)} on {', '.join(implementations)}"
 
 
-def marks(cases: Sequence[CaseResult], metrics: Sequence[Metric], curves: int) -> str:
+def marks(cases: Sequence[CaseResult], panels: Sequence[Panel], curves: int) -> str:
     """Return what the marks mean that are really there."""
     valid = [case for case in cases if case.measured]
-    resources = [metric for metric in metrics if metric in (CPU, MEMORY)]
+    resources = [panel for panel in panels if panel in (CPU, MEMORY)]
     notes = []
-    if valid and list(metrics) != [MEMORY]:
+    if valid and list(panels) != [MEMORY]:
         notes.append("Bars: 95 % intervals.")
     if valid and resources:
         notes.append("CPU and memory: markers at the mean, dashes at the highest sample.")
     if curves > 1:
         notes.append("Curves stand side by side at each rate, so that equal ones can all be seen.")
-    names = [metric.slo for metric in metrics if is_percentile(metric.slo)]
+    names = [panel.metric for panel in panels if is_percentile(panel.metric)]
     known = [percentile(case.summary, name) for case in valid for name in names]
     if any(one.value == math.inf for one in known):
         notes.append(
@@ -59,10 +59,10 @@ def marks(cases: Sequence[CaseResult], metrics: Sequence[Metric], curves: int) -
             "Hollow, with an arrow: too few independent requests to tell this percentile; the "
             "truth may be far higher."
         )
-    slos = {metric.slo for metric in metrics}
+    drawn = {panel.metric for panel in panels}
     broken = [
         clause for case in valid for clause in case.clauses
-        if clause.metric in slos and clause.verdict == "failed"
+        if clause.metric in drawn and clause.verdict == "failed"
     ]  # fmt: skip
     if broken:
         kinds = sorted({"the gate" if one.is_gate else "the SLO" for one in broken})

@@ -1,0 +1,52 @@
+"""The percentile curve of a case: from its records, or joined from the figures of the run."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pytest_servebench.load.records import Records
+from pytest_servebench.report.axes import Floats
+from pytest_servebench.report.figures import NAMES, percentile, share_of
+from pytest_servebench.runs.results import CaseResult
+
+_POINTS = 300  # at most
+
+
+def percentile_curve(
+    case: CaseResult, records: Records | None, most: int = _POINTS
+) -> tuple[Floats, Floats]:
+    """Return the share of requests that are slower, and the latency in ms as far as it is finite.
+
+    Args:
+        case: its figures.
+        records: what happened to each request; without them the known percentiles are the curve.
+        most: about how many points it may have; never more than 300.
+    """
+    if records is not None:
+        return curve(1e3 * records.latency(), min(_POINTS, most))
+    joined = [
+        (1 - share_of(name), 1e3 * value)
+        for name in NAMES
+        if (value := percentile(case.summary, name).value) is not None and math.isfinite(value)
+    ]
+    return np.array([share for share, _ in joined]), np.array([ms for _, ms in joined])
+
+
+def curve(latencies: Floats, most: int = _POINTS) -> tuple[Floats, Floats]:
+    """Return the share of requests that are slower, and the latency.
+
+    Args:
+        latencies: infinite where a request failed: those rank as the slowest and are left out. Of
+            many, those are left out that lie close on a logarithmic axis: the tail is whole.
+        most: about how many points the curve may have.
+    """
+    ordered = np.sort(latencies)
+    n = len(ordered)
+    finite = int(np.isfinite(ordered).sum())
+    index = np.arange(finite)
+    if finite > most:
+        tail = n - np.unique(np.geomspace(1, n, most).astype(np.int64))
+        index = np.unique(tail[tail < finite])
+    return (n - index - 0.5) / max(n, 1), ordered[index]

@@ -1,0 +1,250 @@
+"""A metric against the offered rate, as page and plots draw it: points, intervals and scales."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final, Literal
+
+from pytest_servebench import metrics
+from pytest_servebench.metrics import standing_in
+from pytest_servebench.report import axes
+from pytest_servebench.report.facts import lag_p99
+from pytest_servebench.report.figures import interval, percentile
+from pytest_servebench.report.series import Series
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.text.numbers import milliseconds
+from pytest_servebench.text.safe import clean
+
+X_LABEL: Final = "offered rate, requests/s"
+_LOWEST: Final = 3.0  # part of its value down to which an interval is shown on a logarithmic axis
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is drawn of one case.
+
+    Attributes:
+        value: in the axis' unit; infinite where it has no number.
+        low: lower end of the bar, if there is one.
+        high: upper end; infinite where it is open.
+        resolved: whether there were enough requests; otherwise the marker is hollow.
+        peak: the highest value of a moment, marked by a dash.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    resolved: bool = True
+    peak: float | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A metric as it is drawn against the rate.
+
+    Attributes:
+        title: the chart's heading.
+        unit: of its values.
+        point: what to draw of a case, ``None`` where there is nothing to see.
+        metric: its name in SLO clauses; empty where there can be none.
+        scale: of the vertical axis; ``"rate"`` is like that of the offered rates.
+        bound: factor from the unit of an SLO's bound to that of the axis.
+        absent: what to say where there is nothing to see.
+    """
+
+    title: str
+    unit: str
+    point: Callable[[CaseResult], Point | None]
+    metric: str
+    scale: Literal["log", "linear", "percent", "rate"]
+    bound: float = 1.0
+    absent: str = "no requests"
+
+
+def percentile_panel(metric: metrics.Metric) -> Panel:
+    """Return the panel of a percentile."""
+    assert metric.times is not None
+    title = f"{metric.times.title} {metric.written.removeprefix(metric.times.prefix)}"
+
+    def point(case: CaseResult) -> Point | None:
+        found = percentile(case.summary, metric.name)
+        if found.value is None:
+            return None
+        return Point(found.value * 1e3, milliseconds(found.low), milliseconds(found.high),
+                     found.resolved)  # fmt: skip
+
+    return Panel(f"{title[:1].upper()}{title[1:]}", "ms", point, metric.name, "log", 1e3)
+
+
+def _throughput(case: CaseResult) -> Point:
+    low, high = interval(case.summary.estimates.get("throughput")) or (None, None)
+    return Point(case.summary.throughput, low, high)
+
+
+def _success(case: CaseResult) -> Point | None:
+    if not case.summary.arrivals:
+        return None
+    ends = interval(case.summary.estimates.get("success_rate"))
+    low, high = (None, None) if ends is None else (100 * ends[0], 100 * ends[1])
+    return Point(100 * case.summary.success_rate, low, high)
+
+
+def _wait(case: CaseResult) -> Point | None:
+    value = case.summary.queue_wait.percentiles.get("p95")
+    return None if value is None else Point(1e3 * value)
+
+
+def _cpu(case: CaseResult) -> Point | None:
+    mean, peak = case.resources.cpu_mean, case.resources.cpu_peak
+    low, high = interval(case.summary.estimates.get("cpu")) or (None, None)
+    return None if mean is None else Point(mean, low, high, peak=peak)
+
+
+def _memory(case: CaseResult) -> Point | None:
+    mean, peak = case.resources.memory_mean, case.resources.memory_peak
+    if mean is None:
+        return None
+    return Point(mean / 1e6, peak=None if peak is None else peak / 1e6)
+
+
+def _lag(case: CaseResult) -> Point | None:
+    value = lag_p99(case)
+    return None if value is None else Point(1e3 * value)
+
+
+_UNSEEN = "not visible: the server was attached"
+THROUGHPUT: Final = Panel("Throughput", "successes/s", _throughput, "throughput", "rate")
+SUCCESS: Final = Panel("Success rate", "% of arrivals", _success, "success_rate", "percent", 100.0)
+WAIT: Final = Panel("Queue wait p95", "ms", _wait, "", "linear")
+# Peaks of a moment are many times the mean: on a linear axis they would press the means flat.
+CPU: Final = Panel("CPU, mean and peak", "% of one processor", _cpu, "cpu", "log", absent=_UNSEEN)
+MEMORY: Final = Panel(
+    "Memory, mean and peak", "MB resident", _memory, "memory", "linear", 1e-6, _UNSEEN
+)
+LAG: Final = Panel("Generator lag p99 (our own error)", "ms", _lag, "", "linear")
+PANELS: Final = (
+    *map(percentile_panel, standing_in("charts")), THROUGHPUT, SUCCESS, WAIT, CPU, MEMORY, LAG,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One server with one buffer size.
+
+    Attributes:
+        series: how it looks.
+        aside: how far it is drawn beside the rates, as a share of the horizontal axis.
+        points: of each case.
+    """
+
+    series: Series
+    aside: float
+    points: tuple[tuple[CaseResult, Point], ...]
+
+    def medians(self) -> tuple[list[float], list[float]]:
+        """Return rates, ascending, and the median of the finite values at each: the line."""
+        values: dict[float, list[float]] = {}
+        for case, point in self.points:
+            if math.isfinite(point.value):
+                values.setdefault(case.rate, []).append(point.value)
+        rates = sorted(values)
+        return rates, [median(values[rate]) for rate in rates]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A chart of one metric, whoever draws it.
+
+    Attributes:
+        panel: what is drawn.
+        x: the offered rates.
+        y: the panel.
+        step: how far neighbouring curves are drawn apart, as a share of the horizontal axis.
+        curves: what is drawn.
+        bounds: of SLOs, in the axis' unit, with the clause; ascending.
+        message: said in place of a drawing.
+    """
+
+    panel: Panel
+    x: axes.Axis
+    y: axes.Axis
+    step: float
+    curves: tuple[Curve, ...]
+    bounds: tuple[tuple[float, str], ...]
+    message: str
+
+
+def sweep(
+    panel: Panel,
+    series: Sequence[Series],
+    *,
+    apart: float,
+    marker: float,
+    letter: float = axes.LETTER,
+    alike: Sequence[Panel] = (),
+) -> Sweep:
+    """Return what to draw of a panel.
+
+    Args:
+        panel: what to draw.
+        series: the curves, of which at least one has a case.
+        apart: how far curves are to be drawn beside each other, so that equal ones can all be
+            seen, as a share of the horizontal axis; less where rates crowd.
+        marker: half a marker's size, as a share of the horizontal axis.
+        letter: share of the horizontal axis that a digit of a label takes.
+        alike: panels that have the same vertical axis.
+    """
+    cases = [case for one in series for case in one.cases]
+    rates = [case.rate for case in cases]
+    step = min(apart, 0.5 * axes.rates(rates).closest(rates) / len(series))
+    first = -step * (len(series) - 1) / 2
+    curves = tuple(
+        Curve(
+            one,
+            first + step * place,
+            tuple((case, point) for case in one.cases if (point := panel.point(case)) is not None),
+        )
+        for place, one in enumerate(series)
+    )
+    points = [point for one in alike or (panel,) for case in cases if (point := one.point(case))]
+    return Sweep(
+        panel,
+        axes.rates(rates, min(max(axes.MARGIN, marker - first), 0.4), letter),
+        _value_axis(panel, points, rates),
+        step,
+        curves,
+        _bounds(panel, cases),
+        "" if any(curve.points for curve in curves) else panel.absent,
+    )
+
+
+def _value_axis(panel: Panel, points: Iterable[Point], rates: Sequence[float]) -> axes.Axis:
+    ends = [
+        end
+        for point in points
+        for end in (point.value, point.low, point.high, point.peak)
+        if end is not None
+        and math.isfinite(end)
+        # On a logarithmic axis, an interval that begins near zero would take all of the room.
+        and not (panel.scale == "log" and end < point.value / _LOWEST)
+    ]
+    if panel.scale == "percent":
+        return axes.percents(min(ends, default=100.0))
+    if panel.scale == "rate":
+        ends += rates  # what is offered has its line
+        if axes.rates(rates).logarithmic:
+            return axes.logarithmic(ends)
+    return axes.logarithmic(ends) if panel.scale == "log" else axes.from_zero(ends)
+
+
+def _bounds(panel: Panel, cases: Iterable[CaseResult]) -> tuple[tuple[float, str], ...]:
+    """Return the SLOs' bounds that are the same in all cases, unlike a share of the rate."""
+    clauses: dict[str, set[float]] = {}
+    for case in cases:
+        for clause in case.clauses:
+            if clause.metric == panel.metric and not clause.is_gate:
+                clauses.setdefault(clean(clause.clause), set()).add(clause.bound * panel.bound)
+    return tuple(sorted((min(ends), text) for text, ends in clauses.items() if len(ends) == 1))

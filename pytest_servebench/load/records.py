@@ -83,7 +83,7 @@ class Records:
         first_byte: when the first byte of the answer came.
         done: when the answer was complete, or the request given up.
         outcome: an :class:`Outcome` each.
-        status: HTTP status, 0 where there was none.
+        status: the transport's, such as HTTP's; 0 where there was none.
         window: length of the arrival window in ns.
     """
 

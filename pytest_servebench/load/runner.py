@@ -31,7 +31,7 @@ class LoadResult:
         payloads: for each arrival, the index of its request; shape ``(n,)``.
         heads: status line and headers of the answers in the following two.
         answers: index of an arrival to the body of its answer, for a sample of those answered.
-        error_answers: the same for the first few answers with an HTTP error.
+        error_answers: the same for the first few answers that are no success.
         failures: why requests failed, such as ``"timeout: no answer in time"``, to how many did.
         pauses: how late the generator was at its looks at the deadlines, seconds; shape ``(k,)``.
         start: the clock's start on the system's monotonic clock, ns.

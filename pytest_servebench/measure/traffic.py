@@ -8,7 +8,7 @@ import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -19,7 +19,12 @@ from pytest_servebench.load.target import Target
 from pytest_servebench.measure.foreign_code import first_line, signals_noticed
 from pytest_servebench.measure.workload import requests_digest
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
+from pytest_servebench.protocols.base import (
+    HttpAnswer,
+    HttpRequest,
+    PredictionProtocol,
+    Request,
+)
 from pytest_servebench.protocols.predictions import disagreement
 from pytest_servebench.text.safe import clean
 
@@ -48,8 +53,8 @@ class Traffic:
         digest: of the requests, as a comparison knows them by.
     """
 
-    requests: tuple[HttpRequest, ...] = field(repr=False)
-    check: Callable[[int, HttpAnswer], None]
+    requests: tuple[Request, ...] = field(repr=False)
+    check: Callable[[int, Any], None]
     name: str
     weights_sha256: str
     source: str
@@ -70,10 +75,10 @@ class Traffic:
             one.prepared(target, authorization, keep_alive=keep_alive) for one in self.requests
         )
 
-    def checked_by(self, further: AnswerCheck) -> Traffic:
+    def checked_by(self, further: Callable[[Any, Any], bool | None]) -> Traffic:
         """Return the same traffic with one more check of its answers."""
 
-        def both(index: int, answer: HttpAnswer) -> None:
+        def both(index: int, answer: Any) -> None:
             self.check(index, answer)
             heed(further(self.requests[index], answer))
 
@@ -227,7 +232,7 @@ def check_answers(load: LoadResult, traffic: Traffic) -> Checked:
     return Checked(records, dict(shown), checked, wrong)
 
 
-def _wrong(traffic: Traffic, index: int, answer: HttpAnswer) -> str | None:
+def _wrong(traffic: Traffic, index: int, answer: Any) -> str | None:
     """Return why an answer to the request with this index is wrong, or ``None`` if it is right.
 
     Whatever a check raises: an answer that it cannot even read is no good one, and a load that is

@@ -177,8 +177,13 @@ class PoissonLoad:
             sent = self._traffic(server, requests, check)
             own = {key: _number(key, value) for key, value in given.items()}
             case = self._case(server, target, sent, arrivals, own, label)
-            if isinstance(server, AttachedServer) and case.load.warmup > 0:  # which sends it anyway
-                server.await_loaded(sent.requests[0], session.settings.server.tls)
+            first = sent.requests[0]
+            if (
+                isinstance(server, AttachedServer)
+                and isinstance(first, HttpRequest)
+                and case.load.warmup > 0  # which sends it anyway
+            ):
+                server.await_loaded(first, session.settings.server.tls)
             result = self._measured(case, server, sent)
         except ServebenchError as error:
             fail(error)

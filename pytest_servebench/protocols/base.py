@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from urllib.parse import urlsplit
 
 import numpy.typing as npt
 
@@ -13,6 +14,56 @@ from pytest_servebench.text.redaction import hide_headers, hide_url, redact
 
 if TYPE_CHECKING:
     from pytest_servebench.load.target import Target
+
+
+_NOT_COMPARED: Final = re.compile(
+    r"auth(?!ors?\b)|token(?!s|iz)|secret|passw|cookie|credential|session|signature"  # secrets
+    r"|\bsig\b|\bkey\b|apikey"
+    r"|\bhost\b|request-?id|correlation-?id|trace|\bb3\b|\bdate\b",  # where, and which one
+    re.IGNORECASE,
+)
+"""Names of headers and parameters whose values may be others in each run of one workload.
+
+Not so ``max_tokens``, which says how much work a request is.
+"""
+
+
+class Request(Protocol):
+    """What is sent to a server, and how its transport sends it.
+
+    Attributes:
+        transport: name of what carries it; see
+            :data:`pytest_servebench.load.transports.TRANSPORTS`.
+    """
+
+    transport: ClassVar[str]
+
+    def prepared(
+        self,
+        target: Target,
+        authorization: Sequence[tuple[str, str]] = (),
+        *,
+        keep_alive: bool = True,
+    ) -> bytes:
+        """Return the request as its transport sends it to the server at ``target``.
+
+        Args:
+            target: where it goes.
+            authorization: names and values that the server wants of every request.
+            keep_alive: whether other requests may come over its connection.
+        """
+        ...
+
+    def answer(self, status: int, head: bytes, body: bytes) -> Any:
+        """Return the answer that its transport brought, for whoever checks it."""
+        ...
+
+    def identity(self, *, paths: bool) -> Sequence[bytes]:
+        """Return what a comparison knows it by, without address, secrets and request ids.
+
+        ``paths``: whether the path counts.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -55,13 +106,7 @@ class HttpRequest:
         *,
         keep_alive: bool = True,
     ) -> bytes:
-        """Return the request as its transport sends it to the server at ``target``.
-
-        Args:
-            target: its address is the ``Host``, unless the request has one of its own.
-            authorization: headers that the server wants of every request, likewise.
-            keep_alive: whether other requests may come over its connection.
-        """
+        """See :class:`Request`; a header of its own comes before one of ``authorization``."""
         names = {name.lower() for name, _ in self.headers}
         lines = [
             f"{self.method} {target.full_path(self.path)} HTTP/1.1",
@@ -74,8 +119,27 @@ class HttpRequest:
         return "\r\n".join((*lines, "", "")).encode("latin-1") + self.body
 
     def answer(self, status: int, head: bytes, body: bytes) -> HttpAnswer:
-        """Return the answer that its transport brought, from status line and headers, and body."""
+        """Return the answer of status line and headers, and body."""
         return HttpAnswer(status, body, Headers.of_head(head))
+
+    def identity(self, *, paths: bool) -> Sequence[bytes]:
+        """See :class:`Request`."""
+        head = [self.method, _without_secrets(self.path) if paths else ""]
+        head += [f"{name.lower()}: {_value(name, value)}" for name, value in self.headers]
+        return [*(text.encode("utf-8", "surrogatepass") for text in head), self.body]
+
+
+def _value(name: str, value: str) -> str:
+    return "" if _NOT_COMPARED.search(name.replace("_", "-")) else value
+
+
+def _without_secrets(path: str) -> str:
+    """Return path and query without the values of secret parameters."""
+    parts = urlsplit(path)
+    if not parts.query:
+        return path
+    pairs = (pair.partition("=") for pair in parts.query.split("&"))
+    return parts.path + "?" + "&".join(f"{name}={_value(name, value)}" for name, _, value in pairs)
 
 
 class Headers(Mapping[str, str]):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pytest_servebench.servers.savedmodel_server import fast_json
+from pytest_servebench.servers.savedmodel_server import tensors
 from pytest_servebench.servers.savedmodel_server.model import Model
 from tests.savedmodel_server.running import Running, post, read_response, running
 
@@ -31,8 +31,7 @@ def main(directory: Path, body: bytes, requests: int) -> None:
     """Measure and print."""
     model = Model("fashion", 1, directory / "1", intra_op_threads=1, inter_op_threads=1)
     model.warm_up()
-    request = fast_json.decode(body, model.signatures)
-    assert request is not None, "the body is not an ordinary one"
+    request = tensors.predict_request(tensors.parse_predict(body), model.signatures)
     with (
         tempfile.TemporaryDirectory() as scratch,
         running(directory, Path(scratch) / "log", *_THREADS) as server,
@@ -54,7 +53,7 @@ def _measure(
     server: Running,
     model: Model,
     body: bytes,
-    inputs: dict[str, fast_json.Array],
+    inputs: dict[str, tensors.Array],
     requests: int,
 ) -> tuple[list[float], list[float], list[float]]:
     predict = post("/v1/models/fashion:predict", body)

@@ -50,7 +50,7 @@ def test_a_request_may_come_byte_by_byte(fashion: Running) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in post(PREDICT, b'{"instances": []}'):
             connection.sendall(bytes([byte]))
-        assert "No values in 'instances' array" in error_of(read_response(connection))
+        assert "'instances'" in error_of(read_response(connection))
 
 
 def test_the_client_may_ask_to_close(fashion: Running) -> None:
@@ -115,16 +115,20 @@ def test_an_upgrade_is_not_taken_up(fashion: Running) -> None:
         assert read_response(connection).status == 200
 
 
-@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(BODY)[:-9], b""])
+@pytest.mark.parametrize(
+    "body", [b"no gzip", gzip.compress(BODY)[:-9], b""], ids=["no gzip", "cut", "empty"]
+)
 def test_what_cannot_be_unzipped_is_no_body(fashion: Running, body: bytes) -> None:
     response = fashion.post(PREDICT, body, "Content-Encoding: gzip")
-    assert error_of(response) == "JSON Parse error: The document is empty"
+    assert response.status == 400
+    assert "JSON" in error_of(response)
 
 
 def test_a_body_that_unzips_to_too_much_is_no_body(fashion: Running) -> None:
     bomb = gzip.compress(b" " * (101 * 1024 * 1024), compresslevel=1)
     response = fashion.post(PREDICT, bomb, "Content-Encoding: gzip")
-    assert error_of(response) == "JSON Parse error: The document is empty"
+    assert response.status == 400
+    assert "JSON" in error_of(response)
     assert_still_serves(fashion)
 
 
@@ -256,7 +260,7 @@ def test_a_slow_request_holds_up_neither_requests_nor_the_end(models: Path, tmp_
                 with server.connect() as other:
                     other.sendall(slow_request(1))
                     response = read_response(other)
-                assert response.body == b'{\n    "predictions": [1.0\n    ]\n}'
+                assert json.loads(response.body) == {"predictions": [1.0]}
         server.process.terminate()
         assert server.process.wait(timeout=ANSWER_LIMIT) == 0
 

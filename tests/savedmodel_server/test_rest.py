@@ -55,11 +55,11 @@ def model() -> FakeModel:
     return FakeModel()
 
 
-def predict(model: FakeModel, body: object, path: str = "/v1/models/fake:predict") -> str:
+def predict(model: FakeModel, body: object, path: str = "/v1/models/fake:predict") -> object:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     reply = RestApi(model).answer("POST", path, raw)
-    assert reply.status == 200, reply.body
-    return reply.body.decode()
+    assert (reply.status, reply.content_type) == (200, "application/json"), reply.body
+    return json.loads(reply.body)
 
 
 def error(model: FakeModel, body: object, verb: str = "predict", status: int = 400) -> str:
@@ -72,150 +72,100 @@ def error(model: FakeModel, body: object, verb: str = "predict", status: int = 4
 ROW = {"instances": [[1.0, 2.0]]}
 
 
-def test_one_output_in_rows(model: FakeModel) -> None:
-    model.outputs = {"y": np.array([[1, 2.5], [3, 4]], np.float32)}
-    assert predict(model, ROW) == '{\n    "predictions": [[1.0, 2.5], [3.0, 4.0]\n    ]\n}'
-
-
-def test_scalars_in_rows(model: FakeModel) -> None:
-    model.outputs = {"y": np.array([1, -2], np.int64)}
-    assert predict(model, ROW) == '{\n    "predictions": [1, -2\n    ]\n}'
-
-
-def test_no_rows(model: FakeModel) -> None:
-    model.outputs = {"y": np.zeros((0, 2), np.float32)}
-    assert predict(model, ROW) == '{\n    "predictions": []\n}'
+@pytest.mark.parametrize(
+    ("array", "values"),
+    [
+        (np.array([[1, 2.5], [3, 4]], np.float32), [[1.0, 2.5], [3.0, 4.0]]),
+        (np.array([1, -2], np.int64), [1, -2]),
+        (np.array([[True, False]]), [[True, False]]),
+        (np.zeros((0, 2), np.float32), []),
+        (np.zeros((2, 0), np.float32), [[], []]),
+        (np.arange(6, dtype=np.int8).reshape(2, 3).T, [[0, 3], [1, 4], [2, 5]]),
+    ],
+)
+def test_one_output(model: FakeModel, array: Array, values: object) -> None:
+    model.outputs = {"y": array}
+    assert predict(model, ROW) == {"predictions": values}
+    assert predict(model, {"inputs": [[1.0, 2.0]]}) == {"outputs": values}
 
 
 def test_several_outputs_in_rows(model: FakeModel) -> None:
     model.outputs = {"b": np.array([True, False]), "a": np.array([[1], [2]], np.uint8)}
-    assert predict(model, ROW) == (
-        '{\n    "predictions": [\n'
-        '        {\n            "a": [1],\n            "b": true\n        },\n'
-        '        {\n            "a": [2],\n            "b": false\n        }\n'
-        "    ]\n}"
-    )
+    assert predict(model, ROW) == {"predictions": [{"a": [1], "b": True}, {"a": [2], "b": False}]}
 
 
 def test_several_outputs_in_columns(model: FakeModel) -> None:
     model.outputs = {"b": np.array(7, np.int32), "a": np.array([[1.5], [2]], np.float64)}
-    assert predict(model, {"inputs": [[1.0, 2.0]]}) == (
-        '{\n    "outputs": {\n'
-        '        "a": [\n            [\n                1.5\n            ],\n'
-        "            [\n                2.0\n            ]\n        ],\n"
-        '        "b": 7\n'
-        "    }\n}"
-    )
-
-
-def test_one_output_in_columns(model: FakeModel) -> None:
-    model.outputs = {"y": np.array([[True, False]])}
-    assert predict(model, {"inputs": [[1.0, 2.0]]}) == (
-        '{\n    "outputs": [\n        [\n            true,\n            false\n        ]\n    ]\n}'
-    )
-
-
-def test_empty_lists_in_columns(model: FakeModel) -> None:
-    model.outputs = {"y": np.zeros((2, 0), np.float32)}
-    assert predict(model, {"inputs": [[1.0, 2.0]]}) == (
-        '{\n    "outputs": [\n        [],\n        []\n    ]\n}'
-    )
+    assert predict(model, {"inputs": [[1.0, 2.0]]}) == {"outputs": {"a": [[1.5], [2.0]], "b": 7}}
 
 
 def test_text_and_bytes(model: FakeModel) -> None:
     body = {"signature_name": "text", "instances": ["é\n", {"b64": "/wA="}]}
     model.outputs = {"y": np.array(["é\n".encode()], object)}
-    assert predict(model, body) == '{\n    "predictions": ["é\\n"\n    ]\n}'
+    assert predict(model, body) == {"predictions": ["é\n"]}
     assert model.seen["text"].tolist() == ["é\n".encode(), b"\xff\0"]
     model.outputs = {"y_bytes": np.array([b"\xff\0", b""], object)}
-    assert predict(model, {"signature_name": "text", "inputs": ["", ""]}) == (
-        '{\n    "outputs": [\n        {\n            "b64": "/wA="\n        },\n'
-        '        {\n            "b64": ""\n        }\n    ]\n}'
-    )
-    assert predict(model, {"signature_name": "text", "instances": ["", ""]}) == (
-        '{\n    "predictions": [{\n            "b64": "/wA="\n        }, '
-        '{\n            "b64": ""\n        }\n    ]\n}'
-    )
+    binary = [{"b64": "/wA="}, {"b64": ""}]
+    assert predict(model, {"signature_name": "text", "inputs": ["", ""]}) == {"outputs": binary}
+    assert predict(model, {"signature_name": "text", "instances": ["", ""]}) == {
+        "predictions": binary
+    }
 
 
 def test_bytes_that_are_not_utf8_come_back_unchanged(model: FakeModel) -> None:
     raw = b'{"signature_name": "text", "instances": ["\xff"]}'
     reply = RestApi(model).answer("POST", "/v1/models/fake:predict", raw)
-    assert reply.body == b'{\n    "predictions": ["\xff"\n    ]\n}'
+    assert b'["\xff"]' in reply.body
 
 
 @pytest.mark.parametrize(
-    ("body", "message"),
+    ("body", "facts"),
     [
-        ({"signature_name": 7, "instances": []}, "'signature_name' key must be a string value."),
-        (
-            {"signature_name": "__saved_model_init_op", "instances": [1]},
-            "Failed to get input map for signature: __saved_model_init_op",
-        ),
-        ({"instances": [[1, "a"]]}, 'JSON Value: "a" Type: String is not of expected type: float'),
-        ({"instances": [[1, [2]]]}, "Encountered list at unexpected level: 1 expected < 1"),
-        ({"instances": [[[1], 2]]}, "JSON Value: 2 found at incorrect level: 2 in the JSON DOM. "),
-        ({"instances": [1, {"x": 1}]}, "Expecting value/list but got object at item 1 of input "),
-        ({"instances": [{"x": [1, 2]}, 1]}, "Expecting object but got list at item 1 of input "),
-        ({"instances": [[[1, 2]], [[1], [2]]]}, "Expecting shape [1,2] but got: [2,1]"),
-        (
-            {"signature_name": "pair", "instances": [[1, 2]]},
-            "instances is a plain list, but expecting list of objects as multiple input tensors ",
-        ),
-        (
-            {"signature_name": "pair", "inputs": [[1, 2]]},
-            "inputs is a plain value/list, but expecting an object as multiple input tensors ",
-        ),
-        (
-            {"signature_name": "pair", "inputs": {"a": [[1, 2]]}},
-            "Missing named input: b in 'inputs' object.",
-        ),
-        (
-            {"signature_name": "pair", "instances": [{"a": [1, 2]}]},
-            "JSON object: {\n    \"a\": [1, 2]\n} keys must be equal to: a,b",
-        ),
-        ({"signature_name": "text", "instances": [{"b64": "?"}]}, "Unable to base64 decode"),
-        (
-            {"signature_name": "text", "inputs": {"text": [{"b64": "", "x": 1}]}},
-            "not formatted correctly for base64 data",
-        ),
-        ({"signature_name": "text", "instances": [1]}, "JSON Value: 1 Type: Number is not of "),
-        (
-            {"instances": [[1, 2, 3]]},
-            "Shape of tensor x:0 [1,3] is not compatible with expected shape [?,2].",
-        ),
-        ({"inputs": 5}, "Shape of tensor x:0 [] is not compatible with expected shape [?,2]."),
-        ({"inputs": []}, "Shape of tensor x:0 [0] is not compatible with expected shape [?,2]."),
+        ({}, ["'inputs'", "'instances'"]),
+        ({"instances": [[1, 2]], "inputs": [[1, 2]]}, ["'inputs'", "'instances'", "only one"]),
+        ({"instances": []}, ["'instances'"]),
+        ({"instances": {"x": [[1, 2]]}}, ["'instances'"]),
+        ({"signature_name": 7, "instances": []}, ["'signature_name'", "string"]),
+        ({"signature_name": "nope", "instances": [1]}, ['"nope"']),
+        (b'{"signature_name": "\\ud800", "instances": [1]} ', ["ud800"]),
+        (b'{"signature_name": "\xff", "instances": [1]}', ["udcff"]),
+        ({"signature_name": "__saved_model_init_op", "instances": [1]}, ["__saved_model_init_op"]),
+        ({"instances": [[1, "a"]]}, ["x", '"a"', "float"]),
+        ({"instances": [[1, [2]]]}, ["x", "depth"]),
+        ({"instances": [1, {"x": 1}]}, ["x", "object", "float"]),
+        ({"instances": [{"x": [1, 2]}, 1]}, ["Item 1", "x"]),
+        ({"instances": [[[1, 2]], [[1], [2]]]}, ["x", "length"]),
+        ({"signature_name": "pair", "instances": [[1, 2]]}, ["'instances'", "a, b"]),
+        ({"signature_name": "pair", "inputs": [[1, 2]]}, ["'inputs'", "a, b"]),
+        ({"signature_name": "pair", "inputs": {"a": [[1, 2]]}}, ["'inputs'", "named input: b"]),
+        ({"signature_name": "pair", "instances": [{"a": [1, 2]}]}, ["Item 0", "a, b"]),
+        ({"signature_name": "text", "instances": [{"b64": "?"}]}, ["text"]),
+        ({"signature_name": "text", "inputs": {"text": [{"b64": "", "x": 1}]}}, ["text", "b64"]),
+        ({"signature_name": "text", "instances": [1]}, ["text", "1", "string"]),
+        ({"instances": [[1, 2, 3]]}, ["x:0", "[1,3]", "[?,2]"]),
+        ({"inputs": 5}, ["x:0", "[]", "[?,2]"]),
+        ({"inputs": []}, ["x:0", "[0]", "[?,2]"]),
     ],
-)  # fmt: skip
-def test_what_is_wrong_with_a_request(model: FakeModel, body: object, message: str) -> None:
-    assert message in error(model, body)
+)
+def test_what_is_wrong_with_a_request(model: FakeModel, body: object, facts: list[str]) -> None:
+    message = error(model, body)
+    assert [fact for fact in facts if fact not in message] == []
     assert model.seen == {}
 
 
 def test_types_without_a_form_in_json(model: FakeModel) -> None:
+    assert "half" in error(model, {"signature_name": "half", "inputs": [1]}, status=501)
     # Within a list of instances the real server makes it an error of the request.
-    body = {"signature_name": "half", "inputs": [1]}
-    assert error(model, body, status=501) == "Conversion of JSON Value: 1 to type: half"
+    assert "half" in error(model, {"signature_name": "half", "instances": [1]})
     model.outputs = {"y": np.zeros(1, np.float16)}
-    assert error(model, ROW) == "Failed to write JSON value for tensor type: half"
+    assert "float16" in error(model, ROW)
 
 
 def test_outputs_that_cannot_be_told_apart(model: FakeModel) -> None:
     model.outputs = {"a": np.zeros(2, np.float32), "b": np.zeros(3, np.float32)}
-    assert error(model, ROW) == "Tensor name: b has inconsistent batch size: 3 expecting: 2"
+    assert "b has inconsistent batch size: 3" in error(model, ROW)
     model.outputs = {"a": np.array(2.0, np.float32)}
-    assert error(model, ROW) == "Tensor name: a has no shape information "
-
-
-def test_integers_have_ranges(model: FakeModel) -> None:
-    model.signatures["serving_default"] = Signature(
-        {"x": TensorInfo("x:0", DTYPES[3], (-1,))}, {"y": X}
-    )
-    predict(model, {"instances": [2**31 - 1, -(2**31)]})
-    assert model.seen["x"].tolist() == [2**31 - 1, -(2**31)]
-    for wrong in (2**31, -(2**31) - 1, 1.0, True):
-        assert "is not of expected type: int32" in error(model, {"instances": [wrong]})
+    assert "a has no shape" in error(model, ROW)
 
 
 def test_errors_of_the_model(model: FakeModel) -> None:
@@ -225,19 +175,13 @@ def test_errors_of_the_model(model: FakeModel) -> None:
 
 def test_classify_and_regress(model: FakeModel) -> None:
     examples = {"examples": [{"x": 1.0}]}
-    assert error(model, examples, "classify") == (
-        "Expected classification signature method_name to be tensorflow/serving/classify. "
-        "Was: tensorflow/serving/predict"
-    )
-    assert error(model, examples, "regress") == (
-        "Expected regression signature method_name to be tensorflow/serving/regress. "
-        "Was: tensorflow/serving/predict"
-    )
-    named = {"signature_name": "nope", **examples}
-    assert error(model, named, "classify") == "No signature was found with the name: nope"
-    assert "key 'examples' is expected" in error(model, {}, "classify")
-    assert "'examples' value is an empty array" in error(model, {"examples": []}, "regress")
-    assert "to be an list/array" in error(model, {"examples": 1}, "regress")
+    for verb in ("classify", "regress"):
+        message = error(model, examples, verb)
+        assert f"tensorflow/serving/{verb}" in message
+        assert "tensorflow/serving/predict" in message
+    assert "nope" in error(model, {"signature_name": "nope", **examples}, "classify")
+    for body in (b"{}", b'{"examples": []}', b'{"examples": 1}'):
+        assert "'examples'" in error(model, body, "regress")
     supported = {"signature_name": "classes", **examples}
     assert ":predict" in error(model, supported, "classify", status=501)
 
@@ -245,9 +189,9 @@ def test_classify_and_regress(model: FakeModel) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status", "text"),
     [
-        ("GET", "/v1/models/fake", 200, '"state": "AVAILABLE"'),
-        ("GET", "/V1/Models/fake/Versions/3", 200, '"version": "3"'),
-        ("GET", "/v1/models/f%61ke", 200, '"version": "3"'),
+        ("GET", "/v1/models/fake", 200, '"state":"AVAILABLE"'),
+        ("GET", "/V1/Models/fake/Versions/3", 200, '"version":"3"'),
+        ("GET", "/v1/models/f%61ke", 200, '"version":"3"'),
         ("GET", "/v1/models/fake/versions/3/metadata", 200, '"signature_def"'),
         ("GET", "/v1/models/fake/versions/4", 404, "Could not find version 4 of model fake"),
         ("GET", "/v1/models/nope/versions/3", 404, "Could not find version 3 of model nope"),

@@ -68,7 +68,7 @@ def test_numbers(word: str, dtype: type, data: st.DataObject) -> None:
     model = Echo(word)
     back = there_and_back(model, value)
     np.testing.assert_array_equal(model.seen[0], value)
-    # float32 is written with nine digits, and half-precision is sent as such.
+    # float32 is written with as few digits as give it back, and read as a double.
     assert disagreement(back, value, rtol=1e-6 if of_fractions else 0, atol=0) is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import urllib.parse
 from collections.abc import Mapping
@@ -9,9 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy.typing as npt
 
-from pytest_servebench.servers.savedmodel_server import fast_json, rapid_json, render, tensors
+from pytest_servebench.servers.savedmodel_server import render, tensors
 from pytest_servebench.servers.savedmodel_server.metrics import Metrics
-from pytest_servebench.servers.savedmodel_server.rapid_json import MISSING, JsonObject
 from pytest_servebench.servers.savedmodel_server.signatures import (
     DEFAULT_SIGNATURE,
     Signature,
@@ -125,27 +125,23 @@ class RestApi:
 
     def _predict(self, target: re.Match[str], body: bytes) -> bytes:
         signatures = self._model.signatures
-        request = fast_json.decode(body, signatures)
-        if request is None:
-            document = rapid_json.parse(body)
-            tensors.signature_name_of(document)
-            self._find(target)
-            request = tensors.predict_request(document, signatures)
-        else:
-            self._find(target)
+        members = tensors.parse_predict(body)
+        tensors.signature_name_of(members)
+        self._find(target)
+        request = tensors.predict_request(members, signatures)
         name = request.signature_name or DEFAULT_SIGNATURE
         check_shapes(request.inputs, signatures[name])
         return render.predictions_body(self._model.run(name, request.inputs), row=request.row)
 
     def _classify_or_regress(self, target: re.Match[str], body: bytes) -> bytes:
         verb = target["verb"]
-        document = rapid_json.parse(body)
-        name = tensors.signature_name_of(document) or DEFAULT_SIGNATURE
-        _check_examples(document)
+        members = tensors.parse(body)
+        name = tensors.signature_name_of(members) or DEFAULT_SIGNATURE
+        _check_examples(members)
         self._find(target)
         signature = self._model.signatures.get(name)
         if signature is None:
-            raise ApiError(f"No signature was found with the name: {name}")
+            raise ApiError(f"No signature was found with the name: {json.dumps(name)}")
         noun, wanted = _METHOD_NAMES[verb]
         if signature.method != wanted:
             raise ApiError(
@@ -181,13 +177,7 @@ def _spec(target: re.Match[str]) -> tuple[str, int | None]:
     return name, version
 
 
-def _check_examples(document: JsonObject) -> None:
-    examples = document.find(b"examples")
-    if examples is MISSING:
-        raise rapid_json.value_error(
-            document, "When method is classify, key 'examples' is expected and was not found"
-        )
-    if not isinstance(examples, list):
-        raise rapid_json.value_error(document, "Expecting 'examples' value to be an list/array")
-    if not examples:
-        raise rapid_json.value_error(document, "'examples' value is an empty array")
+def _check_examples(members: Mapping[str, Any]) -> None:
+    examples = members.get("examples")
+    if not isinstance(examples, list) or not examples:
+        raise ApiError("Expecting 'examples' to be a list with at least one value")

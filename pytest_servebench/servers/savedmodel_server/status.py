@@ -61,5 +61,5 @@ class ApiError(Exception):
         return HTTP_STATUS[self.code]
 
     def __str__(self) -> str:
-        """Return code and message, as the real server nests one error in another."""
+        """Return code and message, for the log."""
         return f"{self.code}: {self.message}"

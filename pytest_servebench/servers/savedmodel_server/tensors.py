@@ -1,44 +1,26 @@
-"""From a parsed predict request to arrays, with the real server's checks in the real order."""
+"""From the body of a request to arrays."""
 
 from __future__ import annotations
 
 import base64
-import binascii
+import json
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
-from pytest_servebench.servers.savedmodel_server.rapid_json import (
-    MISSING,
-    Json,
-    JsonObject,
-    quoted,
-    text_of,
-    value_error,
-)
+from pytest_servebench.servers.savedmodel_server.number_lists import read_numbers
 from pytest_servebench.servers.savedmodel_server.signatures import (
-    BOOL,
     DEFAULT_SIGNATURE,
     STRING,
     DType,
     Signature,
     TensorInfo,
-    shape_text,
 )
 from pytest_servebench.servers.savedmodel_server.status import ApiError
-
-INT_RANGES = {
-    # The narrow types are read as int32, and what does not fit in them is cut off.
-    "int32": (-(2**31), 2**31),
-    "int16": (-(2**31), 2**31),
-    "int8": (-(2**31), 2**31),
-    "uint8": (-(2**31), 2**31),
-    "int64": (-(2**63), 2**63),
-    "uint32": (0, 2**32),
-    "uint64": (0, 2**64),
-}
 
 Array = npt.NDArray[Any]
 
@@ -51,267 +33,232 @@ class PredictRequest(NamedTuple):
     inputs: dict[str, Array]
 
 
-def signature_name_of(document: JsonObject) -> str:
+Members = dict[str, Any]
+
+
+def parse(body: bytes) -> Members:
+    """Parse a request's body, which must be an object.
+
+    Raises:
+        ApiError: it is not one, or not JSON.
+    """
+    try:
+        members = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        members = _parse_leniently(body)
+    if not isinstance(members, dict):
+        raise ApiError("The request is not a JSON object")
+    return members
+
+
+def parse_predict(body: bytes) -> Members:
+    """Parse the body of a predict request; what are nothing but numbers in it may be an array.
+
+    Raises:
+        ApiError: it is not a JSON object.
+    """
+    quick = read_numbers(body)
+    if quick is not None:
+        members, array = quick
+        named = members.get("inputs")
+        for holder in (members, named if isinstance(named, dict) else {}):
+            for name, value in holder.items():
+                if type(value) is list:  # there is but one
+                    holder[name] = array
+                    return members
+    return parse(body)
+
+
+def _parse_leniently(body: bytes) -> object:
+    """Parse what the real server takes and orjson does not.
+
+    NaN and Infinity, whatever follows the object, a byte order mark, strings that are not UTF-8.
+    """
+    try:
+        text = body.decode("utf-8-sig", "surrogateescape").lstrip(" \t\n\r")
+        value, _ = _LENIENT.raw_decode(text)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(f"JSON Parse error: {error}") from error
+    return value
+
+
+def _finite(token: str) -> float:
+    number = float(token)
+    if math.isinf(number):
+        raise ValueError("number too big to be stored in double")
+    return number
+
+
+def _integer(token: str) -> int | float:
+    """Return a whole number as orjson does: a float where it does not fit into 64 bits."""
+    number = int(token) if len(token) <= 20 else None
+    return number if number is not None and -(2**63) <= number < 2**64 else _finite(token)
+
+
+_LENIENT = json.JSONDecoder(parse_float=_finite, parse_int=_integer)
+
+
+def signature_name_of(members: Members) -> str:
     """Return the signature that a request names, or "".
 
     Raises:
         ApiError: the name is not a string.
     """
-    name = document.find(b"signature_name")
-    if isinstance(name, bytes):
-        return text_of(name)
-    if name is not MISSING:
-        raise value_error(
-            document, "not formatted correctly. 'signature_name' key must be a string value."
-        )
-    return ""
+    name = members.get("signature_name", "")
+    if not isinstance(name, str):
+        raise ApiError("'signature_name' key must be a string value.")
+    return name
 
 
-def find_signature(signatures: Mapping[str, Signature], name: str) -> Signature:
-    """Return the signature called ``name``, the default one for "".
+def predict_request(members: Members, signatures: Mapping[str, Signature]) -> PredictRequest:
+    """Read a predict request.
 
     Raises:
-        ApiError: there is none, or it takes no inputs.
+        ApiError: what is wrong with it.
     """
+    name = signature_name_of(members)
+    infos = _signature(signatures, name).inputs
+    row = "instances" in members
+    if row == ("inputs" in members):
+        raise ApiError(
+            "Expecting only one of 'inputs' or 'instances' keys to exist"
+            if row
+            else "Missing 'inputs' or 'instances' key"
+        )
+    columns = _from_rows(members["instances"], infos) if row else _columns(members["inputs"], infos)
+    inputs = {}
+    for key, column in columns.items():
+        try:
+            inputs[key] = _array(column, infos[key].dtype)
+        except ApiError as error:
+            # In rows the real server makes every such error one of the request.
+            code = "INVALID_ARGUMENT" if row else error.code
+            raise ApiError(f"Input {key}: {error.message}", code) from error
+    return PredictRequest(row, name, inputs)
+
+
+def _signature(signatures: Mapping[str, Signature], name: str) -> Signature:
     signature = signatures.get(name or DEFAULT_SIGNATURE)
     if signature is None:
-        raise ApiError(
-            f'Serving signature name: "{name or DEFAULT_SIGNATURE}" not found in signature def'
-        )
+        wanted = json.dumps(name or DEFAULT_SIGNATURE)
+        raise ApiError(f"Serving signature name: {wanted} not found in signature def")
     if not signature.inputs:
         raise ApiError(f"Failed to get input map for signature: {name or 'DEFAULT'}")
     return signature
 
 
-def predict_request(document: JsonObject, signatures: Mapping[str, Signature]) -> PredictRequest:
-    """Read a predict request.
-
-    Raises:
-        ApiError: the real server's error for what is wrong.
-    """
-    name = signature_name_of(document)
-    infos = find_signature(signatures, name).inputs
-    instances, inputs = document.find(b"instances"), document.find(b"inputs")
-    if instances is MISSING and inputs is MISSING:
-        raise ApiError("Missing 'inputs' or 'instances' key")
-    if instances is not MISSING and inputs is not MISSING:
-        # The space at the end is the real server's.
-        raise value_error(
-            document,
-            "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist ",
-        )
-    if inputs is not MISSING:
-        return PredictRequest(False, name, _from_inputs(inputs, infos))  # type: ignore[arg-type]
-    if not isinstance(instances, list):
-        raise value_error(document, "Expecting 'instances' to be an list/array")
-    if not instances:
-        raise value_error(document, "No values in 'instances' array")
-    return PredictRequest(True, name, _from_instances(instances, infos))
-
-
-def _from_inputs(value: Json, infos: Mapping[str, TensorInfo]) -> dict[str, Array]:
-    if not isinstance(value, JsonObject) or _is_base64(value):
-        if len(infos) > 1:
-            raise ApiError(
-                "inputs is a plain value/list, but expecting an object as multiple input tensors "
-                "required as per tensorinfo_map"
-            )
-        (name,) = infos
-        return {name: _Tensor(value, infos[name].dtype).array()}
-    arrays = {}
-    for name, info in infos.items():
-        member = value.find(name.encode("utf-8", "surrogateescape"))
-        if member is MISSING:
+def _columns(value: Any, infos: Mapping[str, TensorInfo]) -> dict[str, Any]:
+    """Return the values of each input from 'inputs'."""
+    if not _is_named(value):
+        return {_only_input(infos, "inputs"): value}
+    for name in infos:
+        if name not in value:
             raise ApiError(f"Missing named input: {name} in 'inputs' object.")
-        arrays[name] = _Tensor(member, info.dtype).array()  # type: ignore[arg-type]
-    return arrays
+    return {name: value[name] for name in infos}
 
 
-def _from_instances(instances: list[Json], infos: Mapping[str, TensorInfo]) -> dict[str, Array]:
-    if not isinstance(instances[0], JsonObject) and len(infos) > 1:
-        raise ApiError(
-            "instances is a plain list, but expecting list of objects as multiple input tensors "
-            "required as per tensorinfo_map"
-        )
-    if _is_named(instances[0]):
-        columns = _named_columns(instances, infos)
-    else:
-        (name, *_) = sorted(infos)
-        columns = {name: _Column(infos[name].dtype)}
-        for index, instance in enumerate(instances):
-            if _is_named(instance):
-                raise ApiError(f"Expecting value/list but got object at item {index} of input list")
-            try:
-                columns[name].add(instance)
-            except ApiError as error:
-                raise _in_element(error, f"{index}") from error
-    return {name: column.array() for name, column in columns.items()}
-
-
-def _named_columns(instances: list[Json], infos: Mapping[str, TensorInfo]) -> dict[str, _Column]:
-    columns = {name: _Column(info.dtype) for name, info in infos.items()}
+def _from_rows(instances: Any, infos: Mapping[str, TensorInfo]) -> dict[str, Any]:
+    """Return the values of each input from 'instances'."""
+    if isinstance(instances, np.ndarray):
+        return {_only_input(infos, "instances"): instances}
+    if not isinstance(instances, list) or not instances:
+        raise ApiError("Expecting 'instances' to be a list with at least one value")
+    if not _is_named(instances[0]):
+        return {_only_input(infos, "instances"): instances}
     for index, instance in enumerate(instances):
-        if not isinstance(instance, JsonObject) or _is_base64(instance):
-            raise ApiError(f"Expecting object but got list at item {index} of input list")
-        names = [text_of(name) for name, _ in instance.members]
-        for name, (_, value) in zip(names, instance.members, strict=True):
-            try:
-                _column(columns, name).add(value)
-            except ApiError as error:
-                raise _in_element(error, f"{index} key: {name}") from error
-        if sorted(names) != sorted(infos):
+        if not isinstance(instance, dict) or instance.keys() != infos.keys():
             raise ApiError(
-                f"Failed to process element: {index} of 'instances' list. JSON object: "
-                f"{quoted(instance)} keys must be equal to: {','.join(sorted(infos))}"
+                f"Item {index} of 'instances' must be an object with the keys "
+                f"{', '.join(sorted(infos))}"
             )
-    return columns
+    return {name: [instance[name] for instance in instances] for name in infos}
 
 
-def _column(columns: Mapping[str, _Column], name: str) -> _Column:
-    if name not in columns:
-        raise ApiError(f"JSON object: does not have named input: {name}")
-    return columns[name]
+def _only_input(infos: Mapping[str, TensorInfo], key: str) -> str:
+    if len(infos) > 1:
+        raise ApiError(f"'{key}' must name the values of each input: {', '.join(sorted(infos))}")
+    (name,) = infos
+    return name
 
 
-def _in_element(error: ApiError, element: str) -> ApiError:
-    return ApiError(f"Failed to process element: {element} of 'instances' list. Error: {error}")
+def _is_named(value: object) -> bool:
+    return isinstance(value, dict) and not _is_base64(value)
 
 
-def _is_named(value: Json) -> bool:
-    return isinstance(value, JsonObject) and not _is_base64(value)
+def _is_base64(value: Mapping[str, object]) -> bool:
+    """Tell whether an object is binary data: nothing but a string called b64."""
+    return len(value) == 1 and isinstance(value.get("b64"), str)
 
 
-def _is_base64(value: Json) -> bool:
-    """Tell whether a value is binary data: an object with nothing but a string called b64."""
-    return (
-        isinstance(value, JsonObject)
-        and len(value.members) == 1
-        and isinstance(value.find(b"b64"), bytes)
-    )
+# By NumPy's kinds: which of Python's types a value has, and of which kinds an array of such
+# numbers may be.
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "f": (int, float),
+    "i": (int,),
+    "u": (int,),
+    "b": (bool,),
+    "O": (str, dict),
+}
+_KINDS = {"f": "iuf", "i": "iu", "u": "iu"}
 
 
-class _Column:
-    """The values of one input, one from each instance; all must have the first one's shape."""
-
-    def __init__(self, dtype: DType) -> None:
-        self._dtype = dtype
-        self._tensors: list[_Tensor] = []
-
-    def add(self, value: Json) -> None:
-        tensor = _Tensor(value, self._dtype)
-        first = self._tensors[0] if self._tensors else tensor
-        if len(tensor.values) != len(first.values):
-            raise ApiError(
-                f"Expecting tensor size: {len(first.values)} but got: {len(tensor.values)}"
-            )
-        if tensor.shape != first.shape:
-            raise ApiError(
-                f"Expecting shape {shape_text(first.shape)} but got: {shape_text(tensor.shape)}"
-            )
-        self._tensors.append(tensor)
-
-    def array(self) -> Array:
-        values = [value for tensor in self._tensors for value in tensor.values]
-        return _array(values, (len(self._tensors), *self._tensors[0].shape), self._dtype)
-
-
-class _Tensor:
-    """One tensor's values in order, and its shape, which its first elements decide."""
-
-    def __init__(self, value: Json, dtype: DType) -> None:
-        self._dtype = dtype
-        self.values: list[object] = []
-        self.shape: list[int] = []
-        first = value
-        while isinstance(first, list):
-            self.shape.append(len(first))
-            if not first:
-                break
-            first = first[0]
-        self._fill(value, 0)
-
-    def array(self) -> Array:
-        return _array(self.values, tuple(self.shape), self._dtype)
-
-    def _fill(self, value: Json, level: int) -> None:
-        rank = len(self.shape)
-        if not isinstance(value, list):
-            if level != rank:
-                raise ApiError(
-                    f"JSON Value: {quoted(value)} found at incorrect level: {level + 1} in the "
-                    f"JSON DOM. Expected at level: {rank}"
-                )
-            self.values.append(_element(value, self._dtype))
-            return
-        if level >= rank:
-            raise ApiError(f"Encountered list at unexpected level: {level} expected < {rank}")
-        if len(value) != self.shape[level]:
-            raise ApiError(
-                f"Encountered list at unexpected size: {len(value)} at level: {level} expected "
-                f"size: {self.shape[level]}"
-            )
-        for element in value:
-            self._fill(element, level + 1)
-
-
-def _array(values: list[object], shape: tuple[int, ...], dtype: DType) -> Array:
+def _array(value: Any, dtype: DType) -> Array:
+    """Return a tensor in its own type; no value is read as one of another type."""
     if dtype.numpy is None:
-        raise ApiError(f"Conversion of JSON to type: {dtype.word}", "UNIMPLEMENTED")
-    if dtype is STRING:
-        array = np.empty(len(values), dtype=object)
-        array[:] = values
-    elif dtype.word in ("float", "double"):
-        with np.errstate(over="ignore"):  # 1e39 is infinite as float32, here as there
-            array = np.array(values, dtype=np.float64).astype(dtype.numpy)
-    elif dtype.word in ("int8", "int16", "uint8"):
-        array = np.array(values, dtype=np.int32).astype(dtype.numpy)
+        raise ApiError(f"JSON has no form for the type {dtype.word}", "UNIMPLEMENTED")
+    kind = dtype.numpy.kind
+    if isinstance(value, np.ndarray):
+        array = value
+        if array.dtype.kind not in _KINDS.get(kind, ""):
+            _check_types(array, dtype)
     else:
-        array = np.array(values, dtype=dtype.numpy)
-    return array.reshape(shape)
-
-
-def _element(value: Json, dtype: DType) -> object:
-    """Return a leaf's value if its type is the tensor's."""
-    if isinstance(value, JsonObject) and dtype is STRING:
-        return _from_base64(value)
-    if dtype.numpy is None and not isinstance(value, JsonObject):
-        raise ApiError(
-            f"Conversion of JSON Value: {quoted(value)} to type: {dtype.word}", "UNIMPLEMENTED"
-        )
+        try:
+            array = np.array(value, dtype=object)
+        except ValueError as error:
+            raise _ragged() from error
+        _check_types(array, dtype)
     if dtype is STRING:
-        fits = isinstance(value, bytes)
-    elif dtype is BOOL:
-        fits = isinstance(value, bool)
-    elif isinstance(value, bool):
-        fits = False
-    elif dtype.word in INT_RANGES:
-        low, high = INT_RANGES[dtype.word]
-        fits = isinstance(value, int) and low <= value < high
-    else:
-        fits = isinstance(value, (int, float))
-    if not fits:
-        raise ApiError(
-            f"JSON Value: {quoted(value)} Type: {_type_name(value)} is not of expected type: "
-            f"{dtype.word}"
-        )
-    return value
+        return _strings(array)
+    if kind in "iu" and array.size:
+        # The narrow types are read as int32, and what does not fit in them is cut off.
+        limits = np.iinfo(dtype.numpy if dtype.numpy.itemsize >= 4 else np.int32)
+        if int(array.min()) < limits.min or int(array.max()) > limits.max:
+            raise ApiError(f"A number does not fit into the type {dtype.word}")
+    with np.errstate(over="ignore"):  # 1e39 is infinite as float32, here as there
+        if kind == "f":
+            array = array.astype(np.float64, copy=False)
+        return array.astype(dtype.numpy, copy=False)
 
 
-def _from_base64(value: JsonObject) -> bytes:
-    data = value.find(b"b64")
-    if len(value.members) != 1 or not isinstance(data, bytes):
-        raise value_error(value, "not formatted correctly for base64 data")
+def _check_types(array: Array, dtype: DType) -> None:
+    types = _TYPES[dtype.numpy.kind]  # type: ignore[union-attr]
+    for leaf in array.ravel().tolist():
+        if type(leaf) is list:
+            raise _ragged()
+        if type(leaf) not in types:
+            shown = "an object" if type(leaf) is dict else json.dumps(leaf)[:64]
+            raise ApiError(f"JSON Value: {shown} is not of expected type: {dtype.word}")
+
+
+def _ragged() -> ApiError:
+    return ApiError("The lists do not form a tensor: they differ in length or depth")
+
+
+def _strings(array: Array) -> Array:
     try:
-        # The padding may be left out.
-        return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
-    except binascii.Error as error:
-        raise ApiError("Unable to base64 decode") from error
+        values = [_bytes(leaf) for leaf in array.ravel().tolist()]
+    except ValueError as error:
+        raise ApiError(f"Not a string: {error}") from error
+    strings = np.empty(len(values), dtype=object)
+    strings[:] = values
+    return strings.reshape(array.shape)
 
 
-def _type_name(value: Json) -> str:
-    if value is None:
-        return "Null"
-    if isinstance(value, bool):
-        return "True" if value else "False"
-    names = {bytes: "String", list: "Array", JsonObject: "Object"}
-    return names.get(type(value), "Number")
+def _bytes(leaf: str | dict[str, Any]) -> bytes:
+    if isinstance(leaf, str):
+        return leaf.encode("utf-8", "surrogateescape")
+    if not _is_base64(leaf):
+        raise ApiError('Binary data must be an object of the form {"b64": "..."}')
+    data = leaf["b64"]
+    # The padding may be left out.
+    return base64.b64decode(data + "=" * (-len(data) % 4), validate=True)

@@ -10,8 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pytest_servebench.errors import ModelError
 
-def _nothing() -> npt.NDArray[Any]:
+Array = npt.NDArray[Any]
+Arrays = Array | Mapping[str, Array]
+"""One array without a name, or several by their names."""
+
+
+def _nothing() -> Array:
     return np.empty(0)
 
 
@@ -24,10 +30,11 @@ class ServedModel:
         artifacts: server kind (``"tensorflow_serving"``, ``"torchserve"``, …) to what that kind
             serves: a directory of numbered SavedModel versions, or a ``.mar`` file. A kind
             without an artifact is skipped with that reason.
-        inputs: sample inputs, one request each; array of shape ``(n, *input_shape)``. Floats,
-            whole numbers, booleans, text and bytes are sent as what they are. None, where tests
-            send requests of their own.
-        outputs: what the model itself predicts for ``inputs``; shape ``(n, *output_shape)``.
+        inputs: sample inputs, one request each; array of shape ``(n, *input_shape)``, or one for
+            each of the model's inputs by name. Floats, whole numbers, booleans, text and bytes are
+            sent as what they are. None, where tests send requests of their own.
+        outputs: what the model itself predicts for ``inputs``; shape ``(n, *output_shape)``, or one
+            for each of its outputs by name.
         rtol: relative tolerance within which an answer must agree with ``outputs``.
         atol: absolute tolerance within which an answer must agree with ``outputs``; whole numbers,
             booleans and text must be the same.
@@ -39,8 +46,8 @@ class ServedModel:
 
     name: str
     artifacts: Mapping[str, Path]
-    inputs: npt.NDArray[Any] = field(default_factory=_nothing)
-    outputs: npt.NDArray[Any] = field(default_factory=_nothing)
+    inputs: Arrays = field(default_factory=_nothing)
+    outputs: Arrays = field(default_factory=_nothing)
     rtol: float = 1e-4
     atol: float = 1e-4
     input_source: str = "sample inputs of the model"
@@ -50,6 +57,40 @@ class ServedModel:
     def served_name(self, kind: str) -> str:
         """Return the name under which a server of ``kind`` offers this model."""
         return self.served_names.get(kind, self.name)
+
+    @property
+    def samples(self) -> int:
+        """Return how many inputs there are, each with the outputs to expect.
+
+        Raises:
+            ModelError: there are more of one than of another.
+        """
+        numbers = {
+            f"{what} {name!r}" if name else what: len(array)
+            for what, arrays in (("inputs", self.inputs), ("outputs", self.outputs))
+            for name, array in (arrays.items() if isinstance(arrays, Mapping) else [("", arrays)])
+        }
+        if len(set(numbers.values())) > 1:
+            counts = ", ".join(f"{number} of {name}" for name, number in numbers.items())
+            raise ModelError(
+                f"The model {self.name!r} has {counts}; give the expected output of each input."
+            )
+        return next(iter(numbers.values()), 0)
+
+    def input(self, index: int) -> Arrays:
+        """Return one sample input: what a single request asks a prediction of."""
+        return _at(self.inputs, index)
+
+    def output(self, index: int) -> Arrays:
+        """Return what the model itself predicts for one sample input."""
+        return _at(self.outputs, index)
+
+
+def _at(arrays: Arrays, index: int) -> Arrays:
+    if isinstance(arrays, Mapping):
+        return {name: array[index] for name, array in arrays.items()}
+    one: Array = arrays[index]
+    return one
 
 
 ModelFactory = Callable[[Collection[str]], ServedModel]

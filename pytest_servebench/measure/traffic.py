@@ -107,16 +107,16 @@ def of_model(model: ServedModel, protocol: PredictionProtocol) -> Traffic:
 
     def check(index: int, answer: HttpAnswer) -> None:
         outputs = protocol.read(answer.body)
-        if disagreement(outputs, model.outputs[index], rtol=model.rtol, atol=model.atol):
+        if disagreement(outputs, model.output(index), rtol=model.rtol, atol=model.atol):
             raise BadResponseError("the prediction is not the model's")
 
-    if not len(model.inputs):
+    if not model.samples:
         raise OptionError(
             f"The model {model.name!r} has no inputs (ServedModel.inputs) to ask predictions of: "
             "give some and the outputs to expect, or send requests of your own: "
             "poisson_load(server, requests=[HttpRequest(...)])."
         )
-    requests = tuple(protocol.request(one) for one in model.inputs)
+    requests = tuple(protocol.request(model.input(index)) for index in range(model.samples))
     return Traffic(
         requests=requests,
         check=check,

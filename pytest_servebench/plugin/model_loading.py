@@ -42,9 +42,8 @@ def load_model(name: str, kinds: Collection[str]) -> ServedModel:
         raise ModelError(
             f"{source}: the callable returned {type(model).__name__}, not a ServedModel."
         )
-    if len(model.inputs) != len(model.outputs):
-        raise ModelError(
-            f"{source}: the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; "
-            "give the expected output of each input."
-        )
+    try:
+        model.samples  # noqa: B018 - each input has its output
+    except ModelError as error:
+        raise ModelError(f"{source}: {error}") from None
     return model

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 from urllib.parse import urlsplit
 
-import numpy.typing as npt
-
+from pytest_servebench.model import Arrays
 from pytest_servebench.text.redaction import hide_headers, hide_url, redact
 
 if TYPE_CHECKING:
@@ -200,12 +199,18 @@ class PredictionProtocol(Protocol):
         """Return the protocol's name, as reports show it."""
         ...
 
-    def request(self, inputs: npt.NDArray[Any]) -> HttpRequest:
-        """Return the request for a prediction of one input of shape ``input_shape``."""
+    def request(self, inputs: Arrays) -> HttpRequest:
+        """Return the request for a prediction of one sample input.
+
+        Args:
+            inputs: of shape ``input_shape``; of a model whose inputs have names, each by its name.
+        """
         ...
 
-    def read(self, body: bytes) -> npt.NDArray[Any]:
-        """Return the outputs of one input, of shape ``output_shape``, from a status-200 body.
+    def read(self, body: bytes) -> Arrays:
+        """Return the prediction for one sample input from a status-200 body.
+
+        It is of shape ``output_shape``; or each output by its name, where the answer has names.
 
         Raises:
             BadResponseError: the body is not a prediction.

@@ -9,22 +9,25 @@ import base64
 import contextlib
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.errors import BadResponseError, ModelError
+from pytest_servebench.model import Array, Arrays
 from pytest_servebench.text.redaction import redact
 
 _EXCERPT = 200  # characters of a bad body that go into the error
 _LOOKED_INTO = 16_384  # bytes of it that are looked into
 _BITS = {4: np.uint32, 8: np.uint64}
-Array = npt.NDArray[Any]
 
 
-def instances_body(inputs: npt.ArrayLike) -> bytes:
+def instances_body(inputs: npt.ArrayLike | Mapping[str, npt.ArrayLike]) -> bytes:
     """Return ``{"instances": [inputs]}`` as compact JSON, the same bytes for the same input.
+
+    Inputs that have names are one object: ``{"instances": [{"name": …, …}]}``.
 
     Whole numbers, booleans and text stay what they are; bytes go as ``{"b64": "..."}``. A number
     with a fraction is the shortest one that reads back as the same float32 (or float64, if it is
@@ -34,13 +37,22 @@ def instances_body(inputs: npt.ArrayLike) -> bytes:
     Raises:
         ModelError: the input has something for which JSON has no word, or nothing at all.
     """
+    if isinstance(inputs, Mapping):
+        pairs = (f"{json.dumps(name)}:{_in_json(each)}" for name, each in inputs.items())
+        instance = f"{{{','.join(pairs)}}}"
+    else:
+        instance = _in_json(inputs)
+    return f'{{"instances":[{instance}]}}'.encode("ascii")
+
+
+def _in_json(inputs: npt.ArrayLike) -> str:
     array = _as_array(inputs)
     if array.size == 0:
         raise ModelError(f"An input of shape {array.shape} has no numbers to send.")
     parts = _words(array)
     for size in reversed(array.shape):
         parts = [f"[{','.join(parts[i : i + size])}]" for i in range(0, len(parts), size)]
-    return f'{{"instances":[{parts[0]}]}}'.encode("ascii")
+    return parts[0]
 
 
 def _as_array(inputs: npt.ArrayLike) -> Array:
@@ -92,8 +104,8 @@ def _word(value: object) -> str:
     return json.dumps(value)
 
 
-def read_predictions(body: bytes) -> Array:
-    """Return the outputs of one input from ``{"predictions": [outputs]}``.
+def read_predictions(body: bytes) -> Arrays:
+    """Return the outputs of one input from ``{"predictions": [outputs]}``, by name if named.
 
     Whole numbers come as int64 (uint64 or Python's integers where they are larger), other numbers
     as float64, booleans as such, text and bytes as an array of ``str`` or ``bytes``.
@@ -116,10 +128,10 @@ def read_predictions(body: bytes) -> Array:
         raise _bad('has "predictions" that are not a list', body)
     if len(predictions) != 1:
         raise _bad(f"has {len(predictions)} predictions for one input", body)
-    if isinstance(predictions[0], dict) and not _is_binary(predictions[0]):
-        names = ", ".join(map(repr, predictions[0]))
-        raise _bad(f"has several named outputs ({names}); the model must have one", body)
-    return _outputs(predictions[0], body)
+    (prediction,) = predictions
+    if isinstance(prediction, dict) and not _is_binary(prediction):
+        return {name: _outputs(each, body) for name, each in prediction.items()}
+    return _outputs(prediction, body)
 
 
 def _outputs(prediction: Any, body: bytes) -> Array:
@@ -163,13 +175,40 @@ def _binary(value: dict[str, str], body: bytes) -> bytes:
         raise _bad('has a "b64" that is not base64', body) from None
 
 
-def disagreement(got: Array, expected: npt.ArrayLike, *, rtol: float, atol: float) -> str | None:
+def disagreement(
+    got: Arrays,
+    expected: npt.ArrayLike | Mapping[str, npt.ArrayLike],
+    *,
+    rtol: float,
+    atol: float,
+) -> str | None:
     """Return what tells a prediction from the model's own; ``None`` where they agree.
 
-    Whole numbers, booleans and text must be the same. Where one side has fractions, the
-    tolerances hold, and NaN agrees with NaN; the answer is first rounded to the model's type.
+    Outputs have the same names; an answer may leave out the name of a single one. Whole numbers,
+    booleans and text must be the same. Where one side has fractions, the tolerances hold, and NaN
+    agrees with NaN; the answer is first rounded to the model's type.
     """
-    want = np.asarray(expected)
+    if isinstance(expected, Mapping):
+        if not isinstance(got, Mapping) and len(expected) == 1:
+            got = dict.fromkeys(expected, got)
+        if not isinstance(got, Mapping) or got.keys() != expected.keys():
+            return f"its prediction has {_names(got)}, the model's has {_names(expected)}"
+        for name, want in expected.items():
+            if wrong := disagreement(got[name], want, rtol=rtol, atol=atol):
+                return f"output {name!r}: {wrong}"
+        return None
+    if isinstance(got, Mapping):
+        return f"its prediction has {_names(got)}, the model's has {_names(expected)}"
+    return _difference(got, np.asarray(expected), rtol, atol)
+
+
+def _names(outputs: object) -> str:
+    if isinstance(outputs, Mapping):
+        return f"outputs named {_cut(', '.join(map(repr, outputs)))}"
+    return "one output without a name"
+
+
+def _difference(got: Array, want: Array, rtol: float, atol: float) -> str | None:
     if want.dtype.name == "bfloat16":
         want = want.astype(np.float32)
     if got.shape != want.shape:
@@ -221,7 +260,10 @@ def _short(values: Array) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}…"
 
 
@@ -229,8 +271,7 @@ def excerpt(body: bytes) -> str:
     """Return the beginning of a body, on one line, for an error message."""
     # Without secrets before it is cut: a part of one would not be known any more.
     text = redact(body[:_LOOKED_INTO].decode("utf-8", "replace"))
-    text = " ".join(text.split())
-    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}…"
+    return _cut(" ".join(text.split()))
 
 
 def _bad(what: str, body: bytes) -> BadResponseError:

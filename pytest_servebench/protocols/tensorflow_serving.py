@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
-import numpy.typing as npt
-
+from pytest_servebench.model import Arrays
 from pytest_servebench.protocols.base import HttpRequest
 from pytest_servebench.protocols.predictions import instances_body, read_predictions
 
@@ -46,7 +44,7 @@ class TensorFlowServingRest:
         """Return the protocol's name, as reports show it."""
         return "TensorFlow Serving REST"
 
-    def request(self, inputs: npt.NDArray[Any]) -> HttpRequest:
+    def request(self, inputs: Arrays) -> HttpRequest:
         """Return the request for a prediction of one input."""
         return HttpRequest(
             "POST",
@@ -59,7 +57,7 @@ class TensorFlowServingRest:
         """Return the question which versions of the model are loaded."""
         return HttpRequest("GET", self.path)
 
-    def read(self, body: bytes) -> npt.NDArray[Any]:
+    def read(self, body: bytes) -> Arrays:
         """Return the outputs of one input from a status-200 body.
 
         Raises:

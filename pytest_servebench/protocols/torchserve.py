@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import quote
 
-import numpy.typing as npt
-
+from pytest_servebench.model import Arrays
 from pytest_servebench.protocols.base import HttpRequest
 from pytest_servebench.protocols.predictions import instances_body, read_predictions
 
@@ -34,7 +32,7 @@ class TorchServeRest:
         """Return the headers that the server wants of every request."""
         return (("Authorization", f"Bearer {self.token}"),) if self.token is not None else ()
 
-    def request(self, inputs: npt.NDArray[Any]) -> HttpRequest:
+    def request(self, inputs: Arrays) -> HttpRequest:
         """Return the request for a prediction of one input."""
         return HttpRequest(
             "POST",
@@ -43,7 +41,7 @@ class TorchServeRest:
             instances_body(inputs),
         )
 
-    def read(self, body: bytes) -> npt.NDArray[Any]:
+    def read(self, body: bytes) -> Arrays:
         """Return the outputs of one input from a status-200 body.
 
         Raises:

@@ -8,10 +8,8 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 from urllib.parse import ParseResult, SplitResult, urlsplit
-
-import numpy.typing as npt
 
 from pytest_servebench.errors import (
     BadResponseError,
@@ -21,7 +19,7 @@ from pytest_servebench.errors import (
 )
 from pytest_servebench.load.target import EXAMPLES, Target
 from pytest_servebench.load.tls import Tls
-from pytest_servebench.model import ServedModel
+from pytest_servebench.model import Arrays, ServedModel
 from pytest_servebench.protocols.base import HttpRequest, PredictionProtocol
 from pytest_servebench.servers import ports, probe
 from pytest_servebench.servers.base import ServerKind, ServerSettings
@@ -185,11 +183,11 @@ class AnyHttp:
             "http://HOST:PORT, and loaded by poisson_load(model_server)."
         )
 
-    def request(self, inputs: npt.NDArray[Any]) -> HttpRequest:  # noqa: ARG002
+    def request(self, inputs: Arrays) -> HttpRequest:  # noqa: ARG002
         """Refuse: only the test knows what to send."""
         self.refuse()
 
-    def read(self, body: bytes) -> npt.NDArray[Any]:  # noqa: ARG002
+    def read(self, body: bytes) -> Arrays:  # noqa: ARG002
         """Refuse likewise."""
         raise BadResponseError("nothing is known of this server's answers")
 
@@ -264,7 +262,7 @@ def attach(
     settings: ServerSettings,
     judge: Judge | None = None,
 ) -> AttachedServer:
-    """Return a running server once it answers ``model.inputs[0]``, or says that it serves.
+    """Return a running server once it answers the model's first input, or says that it serves.
 
     Args:
         kind: whose server it is; its option ``url`` says where.
@@ -280,8 +278,8 @@ def attach(
     """
     option = spelled(kind.name, "url")
     target = checked_target(url, option, settings.tls)
-    if len(model.inputs):
-        _refuse_whole_url(option, target, protocol.request(model.inputs[0]).path)
+    if model.samples:
+        _refuse_whole_url(option, target, protocol.request(model.input(0)).path)
     where = f"{kind.title} at {option}={target.url}"
     first = FirstPrediction(target, protocol, model, kind, judge, settings.max_body)
     begun = time.monotonic()

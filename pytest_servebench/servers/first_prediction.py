@@ -16,6 +16,7 @@ from pytest_servebench.errors import BadResponseError, ModelError, ServerStartEr
 from pytest_servebench.load.target import Target
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
+from pytest_servebench.protocols.predictions import disagreement
 from pytest_servebench.servers import probe
 from pytest_servebench.servers.base import ServerKind
 from pytest_servebench.servers.kind_options import options_of, spelled
@@ -115,10 +116,10 @@ class FirstPrediction:
         self._request: HttpRequest | None = None
         self.problem = ""
         self.asked = ""
-        if not len(model.inputs):
+        if not model.samples:
             return  # only requests of the tests' own are sent
         try:
-            self._request = protocol.request(model.inputs[0])
+            self._request = protocol.request(model.input(0))
         except ModelError as error:
             self.problem = f"its first input cannot be sent: {error}"
         else:
@@ -158,9 +159,11 @@ class FirstPrediction:
 
     def _wrong(self, answer: HttpAnswer) -> str:
         try:
-            wrong = probe.compare(self._protocol, self._model, answer.body)
+            got = self._protocol.read(answer.body)
         except BadResponseError as error:
             return f"does not answer {self.asked} with a prediction. {error}"
+        model = self._model
+        wrong = disagreement(got, model.output(0), rtol=model.rtol, atol=model.atol)
         if wrong is None:
             return ""
         return (

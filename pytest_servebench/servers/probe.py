@@ -1,15 +1,35 @@
-"""Single HTTP requests to a server, outside of any measurement."""
+"""Single HTTP requests outside of any measurement, bounded in time and size whatever is answered.
+
+``requests`` bounds each read of a socket, which a server that sends a byte at a time, or one
+``100 Continue`` after the other, gets around for ever. So an exchange runs in a thread of its own,
+and its connection is shut down when time is up.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+import contextlib
+import http.client
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from typing import Any, Final
 
-from pytest_servebench.load.target import Target
-from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
-from pytest_servebench.protocols.predictions import disagreement, excerpt
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from pytest_servebench.load.target import Target, explained
+from pytest_servebench.protocols.base import Headers, HttpAnswer, HttpRequest
+from pytest_servebench.protocols.predictions import excerpt
+from pytest_servebench.servers.no_answer import NoAnswerError
 
 MOST_BYTES: Final = 16 * 2**20
+_CHUNK: Final = 65_536
+_FAREWELL: Final = 1.0  # seconds for the thread to notice that its connection is gone
+# What the resolver says of names that it may know in a moment.
+_UNKNOWN_FOR_NOW: Final = {getattr(socket, "EAI_AGAIN", None)}
 
 
 def describe(answer: HttpAnswer) -> str:
@@ -22,27 +42,200 @@ def ask(
 ) -> HttpAnswer:
     """Send one request over a fresh connection, past any proxy, to a target or a URL.
 
+    Redirects are answers like any other, and not followed.
+
     Args:
         where: the server.
         request: what to send.
         timeout: seconds for all of it: names, connection, handshake, headers and body.
-        most: bytes that the body may have.
+        most: bytes that the body may have, once it is decoded.
 
     Raises:
         NoAnswerError: there is no connection, no whole answer in time, too much of it, or no HTTP.
     """
-    # Imported here, as the plugin is loaded in every pytest run of its user.
-    from pytest_servebench.servers import http_client  # noqa: PLC0415
-
     target = Target.parse(where) if isinstance(where, str) else where
-    return http_client.ask(target, request, timeout, most=most)
+    exchange = _Exchange(target, request, timeout, most)
+    thread = threading.Thread(target=exchange.run, name="servebench-ask", daemon=True)
+    thread.start()
+    try:
+        thread.join(timeout)
+        late = thread.is_alive()
+    finally:  # also where the user interrupts
+        exchange.cut()
+    if late:
+        thread.join(_FAREWELL)
+        raise NoAnswerError(exchange.lateness())
+    if isinstance(exchange.outcome, HttpAnswer):
+        return exchange.outcome
+    raise exchange.outcome
 
 
-def compare(protocol: PredictionProtocol, model: ServedModel, body: bytes) -> str | None:
-    """Return what is wrong with an answer to ``model.inputs[0]``; ``None`` if it is right.
+class _Exchange:
+    """One request and its answer, which another thread may cut short."""
 
-    Raises:
-        BadResponseError: the body is not a prediction at all.
-    """
-    got = protocol.read(body)
-    return disagreement(got, model.outputs[0], rtol=model.rtol, atol=model.atol)
+    def __init__(self, target: Target, request: HttpRequest, timeout: float, most: int) -> None:
+        self._target = target
+        self._request = request
+        self._timeout = timeout
+        self._most = most
+        self._lock = threading.Lock()
+        self._cut = False
+        self._opened: list[socket.socket] = []
+        self._received = 0
+        self.outcome: HttpAnswer | NoAnswerError = NoAnswerError("no answer")
+
+    def run(self) -> None:
+        """Fill in the outcome."""
+        try:
+            self.outcome = self._answer()
+        except NoAnswerError as error:
+            self.outcome = error
+        except Exception as error:  # of three libraries, and none may be lost in a thread
+            self.outcome = self._no_answer(error)
+
+    def cut(self) -> None:
+        """Shut the connection down, so that whatever waits for it ends."""
+        with self._lock:
+            self._cut = True
+            for link in self._opened:
+                with contextlib.suppress(OSError):
+                    link.shutdown(socket.SHUT_RDWR)
+                link.close()
+            self._opened.clear()
+
+    def lateness(self) -> str:
+        """Return what to say when time is up."""
+        part = f" (got {self._received:,} bytes of it)" if self._received else ""
+        return f"no {'whole ' if self._received else ''}answer within {self._timeout:.3g} s{part}"
+
+    def _answer(self) -> HttpAnswer:
+        request, target = self._request, self._target
+        scheme = "https" if target.tls else "http"
+        prepared = requests.Request(
+            request.method,
+            f"{scheme}://{target.authority}/",
+            headers=dict(request.headers),
+            data=request.body or None,
+        ).prepare()
+        path = target.full_path(request.path)
+        prepared.url = f"{scheme}://{target.authority}{path}"  # as it is, not normalised
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy, no .netrc, no certificates of the environment
+            session.mount(f"{scheme}://", _Adapter(target, self._watch))
+            with session.send(
+                prepared,
+                stream=True,
+                timeout=self._timeout,
+                verify=target.tls is None or target.tls.verify,
+                allow_redirects=False,
+            ) as response:
+                parts = []
+                for part in response.iter_content(_CHUNK):
+                    self._received += len(part)
+                    if self._received > self._most:
+                        raise NoAnswerError(
+                            f"its answer is longer than {self._most:,} bytes; "
+                            "--servebench-max-body=SIZE allows more",
+                            final=True,
+                        )
+                    parts.append(part)
+                return HttpAnswer(
+                    response.status_code, b"".join(parts), Headers(response.raw.headers.items())
+                )
+
+    def _watch(self, link: socket.socket) -> None:
+        # A copy of the descriptor, as TLS takes the original for itself.
+        with self._lock:
+            if self._cut:
+                raise TimeoutError
+            self._opened.append(link.dup())
+
+    def _no_answer(self, error: Exception) -> NoAnswerError:
+        causes = _causes(error)
+        if any(isinstance(each, (TimeoutError, requests.Timeout)) for each in causes):
+            return NoAnswerError(self.lateness())
+        for cause in reversed(causes):  # what lies lowest knows best
+            if isinstance(cause, socket.gaierror):
+                for_good = cause.errno not in _UNKNOWN_FOR_NOW
+                return NoAnswerError(f"{self._target.host}: {explained(cause)}", final=for_good)
+            if isinstance(cause, ssl.SSLError):
+                return NoAnswerError(explained(cause), final=True)
+            if isinstance(cause, (http.client.RemoteDisconnected, http.client.IncompleteRead)):
+                part = (
+                    "within its" if isinstance(cause, http.client.IncompleteRead) else "without an"
+                )
+                return NoAnswerError(f"it closed the connection {part} answer")
+            if isinstance(cause, OSError) and cause.strerror:
+                return NoAnswerError(explained(cause))
+        said = type(causes[-1]).__name__
+        return NoAnswerError(f"the answer is not HTTP ({said})", final=True)
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    """Return an error and what lies below it; each of the libraries wraps those of the next."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        inner = [each for each in (getattr(error, "reason", None), *error.args)
+                 if isinstance(each, BaseException)]  # fmt: skip
+        error = inner[-1] if inner else error.__cause__ or error.__context__
+    return found
+
+
+class _Adapter(HTTPAdapter):
+    """Sends everything to one target: over TCP or a Unix socket, and with its TLS."""
+
+    def __init__(self, target: Target, watch: Callable[[socket.socket], None]) -> None:
+        super().__init__(max_retries=0)
+        self._pool = _pool(target, watch)
+
+    def get_connection_with_tls_context(self, *_: Any, **__: Any) -> urllib3.HTTPConnectionPool:
+        """Return the pool of this target, whatever the URL says."""
+        return self._pool
+
+    def cert_verify(self, *_: Any, **__: Any) -> None:
+        """Leave what to trust to the target's own TLS."""
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._pool.close()
+        super().close()
+
+
+def _pool(target: Target, watch: Callable[[socket.socket], None]) -> urllib3.HTTPConnectionPool:
+    if target.tls is not None:
+
+        class Secured(HTTPSConnection):
+            def _new_conn(self) -> socket.socket:
+                link = super()._new_conn()
+                watch(link)
+                return link
+
+            def connect(self) -> None:
+                super().connect()
+                self.is_verified = True  # or the user said not to; a warning would add nothing
+
+        secure = urllib3.HTTPSConnectionPool(
+            target.host,
+            target.port,
+            ssl_context=target.tls.context(),
+            server_hostname=target.tls_name,
+            cert_reqs="CERT_REQUIRED" if target.tls.verify else "CERT_NONE",
+        )
+        secure.ConnectionCls = Secured
+        return secure
+
+    class Plain(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            if target.unix_socket is None:
+                link = super()._new_conn()
+            else:
+                link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                link.settimeout(self.timeout if isinstance(self.timeout, float) else None)
+                link.connect(target.unix_socket)
+            watch(link)
+            return link
+
+    plain = urllib3.HTTPConnectionPool(target.host, target.port or None)
+    plain.ConnectionCls = Plain
+    return plain

@@ -79,8 +79,9 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 def test_outputs_are_those_of_the_weights(build: Build, kinds: tuple[str, ...]) -> None:
     built = build(kinds)
     network = build_network(load_weights(WEIGHTS))
-    np.testing.assert_array_equal(built.inputs, drawn_images(64))
-    np.testing.assert_allclose(built.outputs, predict_torch(network, built.inputs), 1e-4, 1e-4)
+    inputs, outputs = np.asarray(built.inputs), np.asarray(built.outputs)
+    np.testing.assert_array_equal(inputs, drawn_images(64))
+    np.testing.assert_allclose(outputs, predict_torch(network, inputs), 1e-4, 1e-4)
     assert built.weights_sha256 == sha256_of(WEIGHTS)
 
 

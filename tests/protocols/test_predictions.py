@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import BadResponseError, ModelError
+from pytest_servebench.model import Arrays, ServedModel
 from pytest_servebench.protocols.base import PredictionProtocol
 from pytest_servebench.protocols.predictions import (
     disagreement,
@@ -129,7 +130,7 @@ def test_reads_a_prediction(protocol: PredictionProtocol, body: bytes, expected:
 
 
 def test_reads_nan_which_tensorflow_serving_writes() -> None:
-    assert np.isnan(BOTH[0].read(b'{"predictions": [[NaN, 1.0]]}')[0])
+    assert np.isnan(np.asarray(BOTH[0].read(b'{"predictions": [[NaN, 1.0]]}'))[0])
 
 
 @both
@@ -159,7 +160,7 @@ def test_reads_nan_which_tensorflow_serving_writes() -> None:
         (b'{"predictions": [[{"b64": "AA=="}, 0.5]]}', "not all numbers"),
         (b'{"predictions": [[{"b64": "not base64!"}]]}', "not base64"),
         (b'{"predictions": [[1.5, 1%s]]}' % (400 * b"0"), "beyond any float"),
-        (b'{"predictions": [{"logits": [1.0], "classes": [1]}]}', "named outputs .'logits', 'cla"),
+        (b'{"predictions": [{"logits": [1.0], "classes": [null]}]}', "not all numbers"),
     ],
 )
 def test_reads_nothing_else(protocol: PredictionProtocol, body: bytes, reason: str) -> None:
@@ -195,7 +196,8 @@ texts = st.lists(st.text(st.characters(exclude_categories=["Cs"])) | st.binary()
 
 def echoed(body: bytes) -> npt.NDArray[Any]:
     """Return the input of a body as a server that gives back what it got would answer it."""
-    return read_predictions(json.dumps({"predictions": json.loads(body)["instances"]}).encode())
+    answer = {"predictions": json.loads(body)["instances"]}
+    return np.asarray(read_predictions(json.dumps(answer).encode()))
 
 
 @given(exact_arrays)
@@ -315,3 +317,49 @@ def test_a_version_or_label_of_a_model(name: str, path: str, plain: str) -> None
     assert protocol.request(np.zeros(1)).path == f"{path}:predict"
     assert protocol.status_request().path == path
     assert protocol.plain_name == plain
+
+
+@both
+def test_inputs_and_outputs_may_have_names(protocol: PredictionProtocol) -> None:
+    inputs = {"ids": np.array([1, 2]), "mask": np.array([True]), "text": np.array("a", object)}
+    request = protocol.request(inputs)
+    assert request.body == b'{"instances":[{"ids":[1,2],"mask":[true],"text":"a"}]}'
+    read = protocol.read(b'{"predictions": [{"logits": [0.5, 1.5], "label": {"b64": "AA=="}}]}')
+    assert isinstance(read, dict)
+    assert {name: value.tolist() for name, value in read.items()} == {
+        "logits": [0.5, 1.5], "label": b"\0"
+    }  # fmt: skip
+
+
+ONE, TWO = np.array([1.0]), np.array([2.0])
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "words"),
+    [
+        ({"a": ONE, "b": TWO}, {"b": TWO, "a": ONE}, None),
+        (ONE, {"a": ONE}, None),  # TensorFlow Serving leaves out the name of a single output
+        ({"a": ONE, "b": TWO}, {"a": ONE, "b": ONE}, "output 'b': .*by up to 1"),
+        (TWO, {"a": ONE}, "output 'a': .*by up to 1"),
+        ({"a": ONE}, {"a": ONE, "b": ONE}, "named 'a', the model's has outputs named 'a', 'b'"),
+        ({"a": ONE, "b": TWO}, ONE, "named 'a', 'b', the model's has one output without a name"),
+        (ONE, {"a": ONE, "b": ONE}, "one output without a name, the model's has outputs named"),
+    ],
+)
+def test_disagreement_of_named_outputs(got: Arrays, expected: Arrays, words: str | None) -> None:
+    said = disagreement(got, expected, rtol=1e-4, atol=1e-4)
+    assert re.search(words, said or "") if words else said is None
+
+
+def test_samples_of_a_model_with_names() -> None:
+    numbers = np.arange(6).reshape(3, 2)
+    model = ServedModel("m", {}, {"x": numbers, "y": numbers + 1}, {"sum": numbers.sum(axis=1)})
+    assert model.samples == 3
+    picked = model.input(2)
+    assert isinstance(picked, dict)
+    assert {name: value.tolist() for name, value in picked.items()} == {"x": [4, 5], "y": [5, 6]}
+    assert model.output(2) == {"sum": 9}
+    assert ServedModel("m", {}).samples == 0
+    uneven = ServedModel("m", {}, {"x": numbers, "y": numbers[:2]}, numbers)
+    with pytest.raises(ModelError, match=r"3 of inputs 'x', 2 of inputs 'y', 3 of outputs"):
+        uneven.samples  # noqa: B018

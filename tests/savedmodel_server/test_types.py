@@ -44,7 +44,7 @@ def there_and_back(model: Echo, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
     request = PROTOCOL.request(value)
     reply = RestApi(model).answer(request.method, request.path, request.body)
     assert reply.status == 200, reply.body
-    return PROTOCOL.read(reply.body)
+    return np.asarray(PROTOCOL.read(reply.body))
 
 
 def arrays(dtype: type, **elements: Any) -> st.SearchStrategy[npt.NDArray[Any]]:

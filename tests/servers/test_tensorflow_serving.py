@@ -22,13 +22,14 @@ import pytest
 
 from pytest_servebench.errors import ServerDiedError, ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
-from pytest_servebench.servers import launch, ports, probe
+from pytest_servebench.protocols.predictions import read_predictions
+from pytest_servebench.servers import first_prediction, launch, ports, probe
 from pytest_servebench.servers.base import RunningServer, ServerSettings
 from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.no_answer import NoAnswerError
 from pytest_servebench.servers.tensorflow_serving import TensorFlowServing, check_saved_model
 
-from .conftest import make_program
+from .conftest import OUTPUTS, make_program
 from .waiting import alive, until
 
 Start = Callable[..., RunningServer]
@@ -83,8 +84,8 @@ def test_starts_answers_and_stops(start: Start, model: ServedModel, run_dir: Pat
     assert server.implementation == "tensorflow_model_server 2.19.0"
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.base_url)
     assert list(server.log_files) == [run_dir / "server.log", run_dir / "server.stdout.log"]
-    answer = probe.ask(server.base_url, server.protocol.request(model.inputs[0]), 10)
-    np.testing.assert_array_equal(server.protocol.read(answer.body), model.outputs[0])
+    answer = probe.ask(server.base_url, server.protocol.request(model.input(0)), 10)
+    np.testing.assert_array_equal(read_predictions(answer.body), OUTPUTS[0])
     server.check_alive()
     pids = server.pids()
     assert len(pids) == 1
@@ -249,7 +250,7 @@ def test_a_chatty_server_is_not_blocked_by_its_log(start: Start) -> None:
 def test_dies_under_load(start: Start, model: ServedModel) -> None:
     server = start("aborts-later")
     with pytest.raises(NoAnswerError):
-        probe.ask(server.base_url, server.protocol.request(model.inputs[0]), 10)
+        probe.ask(server.base_url, server.protocol.request(model.input(0)), 10)
 
     def died() -> bool:
         try:
@@ -264,10 +265,10 @@ def test_dies_under_load(start: Start, model: ServedModel) -> None:
 def test_an_interrupt_leaves_nothing(
     start: Start, nothing_left: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(probe, "compare", interrupt)
+    monkeypatch.setattr(first_prediction, "disagreement", interrupt)
     with pytest.raises(KeyboardInterrupt):
         start()
     nothing_left()

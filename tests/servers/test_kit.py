@@ -23,7 +23,7 @@ from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
 from pytest_servebench.servers import kit, ports
 from pytest_servebench.servers.base import ServerSettings
 
-from .waiting import alive, gone
+from .waiting import alive, until
 
 # Answers what it is told in turn, first to GET and then to POST; the last one for good.
 SERVER = """
@@ -163,9 +163,8 @@ def test_a_taken_port_is_tried_again(started: Any, monkeypatch: pytest.MonkeyPat
 
 def test_a_death_is_told_with_the_logs_end(started: Any) -> None:
     server = started(Kind({"GET": [200], "POST": [200], "says": ["about to compute"]}))
-    pids = server.pids()
     os.kill(server.process.pid, 9)
-    gone(pids, 5)
+    until(server.process.ending)
     with pytest.raises(ServerDiedError) as caught:
         server.check_alive()
     assert "mine 1.0 ended: killed by SIGKILL" in str(caught.value)

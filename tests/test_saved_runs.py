@@ -210,6 +210,13 @@ def test_what_cannot_be_read(content: str | bytes, part: str, tmp_path: Path) ->
     assert part in refused(written(tmp_path, content))
 
 
+def test_a_file_may_be_cut_off_anywhere(tmp_path: Path) -> None:
+    text = '{"a": [-1.25e-3, 4E+5, true, false, null, NaN, -Infinity], "b": "c\\u00e9\\n\\""}'
+    json.loads(text)
+    for end in range(1, len(text)):
+        assert "was cut off in line 1" in refused(written(tmp_path, text[:end])), text[:end]
+
+
 def test_a_file_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(self: Path) -> bytes:
         raise PermissionError(13, "Permission denied")

@@ -19,6 +19,10 @@ from pytest_servebench.text.safe import clean
 
 _T = TypeVar("_T")
 RUN_FILE: Final = "run.json"
+_CUT_WITHIN: Final = (
+    "true", "false", "null", "NaN", "Infinity", "-Infinity", ".", "e-", "e+", "E-", "E+"
+)  # fmt: skip
+"""What JSON may be cut off within, so that the rest of it is left unread."""
 # Of integers beyond 64 bits orjson makes floats: no number may have so many digits in a row before
 # its point. What comes before a number is a colon here, a digit is 0, anything else x.
 _WHITE_SPACE: Final = b" \t\r\n"
@@ -148,7 +152,11 @@ def _load(path: Path, content: bytes) -> Any:
     try:
         data = json.loads(text, parse_constant=constant)
     except json.JSONDecodeError as error:
-        if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string"):
+        left = text.rstrip()[error.pos :]
+        in_string = error.msg.startswith("Unterminated string") or (
+            error.msg.startswith("Invalid \\uXXXX") and len(left) <= len("u1234")
+        )
+        if in_string or any(token.startswith(left) for token in _CUT_WITHIN):
             _refuse(
                 path, f"was cut off in line {error.lineno}. Copy it again, or run the suite again"
             )

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench.analysis.evaluation import Evaluation, evaluate
-from pytest_servebench.analysis.recommendation import Compared
+from pytest_servebench.analysis.evaluation import Compared, Evaluation, evaluate
+from pytest_servebench.report.answer import answer
 from pytest_servebench.runs.results import CaseResult, Resources
 from pytest_servebench.stats.estimates import Estimate
 from tests.simulated import SEEN, UNSEEN, case, mm1_records, steady
@@ -147,7 +147,6 @@ def test_what_cannot_be_seen_gives_no_points() -> None:
     for metric in ("cpu", "memory"):
         assert point(found, metric).winner is None
         assert point(found, metric).values["tensorflow_serving"] is None
-    assert "Not enough was measured to compare CPU and memory." in found.recommendations[0]
 
 
 def test_of_three_the_best_must_beat_both() -> None:
@@ -155,7 +154,6 @@ def test_of_three_the_best_must_beat_both() -> None:
     assert point(close, "p50").winner is None
     clear = evaluate([cell(EMBEDDED, 7), cell(TORCHSERVE, 12, seed=1), cell(OTHER, 20, seed=2)])
     assert point(clear, "p50").winner == "tensorflow_serving"
-    assert "of TorchServe and" in clear.recommendations[0]
 
 
 def test_repeats_count_as_one_cell() -> None:
@@ -179,22 +177,17 @@ def test_invalid_cases_are_left_out_with_a_note() -> None:
         "test_load[torchserve-rate10-buffer50] is left out: its measurement is invalid",
         "rate 10, buffer 50: no valid case of TorchServe",
     )
-    assert "nothing to compare" in found.recommendations[0]
 
 
 def test_a_single_server_has_nothing_to_win_against() -> None:
     found = evaluate([cell(EMBEDDED, 10, rate) for rate in (1.0, 10.0)])
     assert found.points == ()
     assert found.totals == {"tensorflow_serving": 0}
-    assert found.recommendations == (
-        "Only TensorFlow Serving [savedmodel-server 0.1.0 (TensorFlow 2.21.0)] was measured: "
-        "there is nothing to compare.",
-    )
 
 
 def test_no_case_at_all() -> None:
     found = evaluate([])
-    assert (found.points, found.totals, found.recommendations) == ((), {}, ())
+    assert (found.points, found.totals) == ((), {})
 
 
 def test_cells_of_different_tests_do_not_meet() -> None:
@@ -225,47 +218,41 @@ def test_servers_meet_whose_names_pytest_escapes() -> None:
 # -- words ----------------------------------------------------------------------------------------
 
 
-def test_recommendations_for_low_and_for_high_load() -> None:
-    found = evaluate(
-        [
-            cell(EMBEDDED, 9.8, 1.0, n=100),
-            cell(EMBEDDED, 9.8, 5.0),
-            cell(EMBEDDED, 9.8),
-            cell(TORCHSERVE, 7.1, 1.0, n=100),
-            cell(TORCHSERVE, 12, 5.0),
-            cell(TORCHSERVE, 30),
-        ]
-    )
-    low, high = found.recommendations
-    assert low.startswith(
-        "Low load: At 1 request/s, TorchServe 0.12.0 (1 point) did better than "
-        "TensorFlow Serving [savedmodel-server 0.1.0 (TensorFlow 2.21.0)] (0). "
-        "TorchServe answered faster (p50 "
-    )
-    assert ", 28 % lower)" in low
-    assert "Not enough was measured to compare p95." in low
-    assert high.startswith("High load: At 10 requests/s, TensorFlow Serving [savedmodel-server")
-    assert "No difference beyond noise in throughput, success rate, CPU and memory." in high
-    for text in (low, high):
-        assert text.count("savedmodel-server") == 1
-        assert text.count("TorchServe 0.12.0") == 1
+def test_the_answer_for_low_and_for_high_load() -> None:
+    cases = [
+        cell(EMBEDDED, 9.8, 1.0, n=100),
+        cell(EMBEDDED, 9.8, 5.0),
+        cell(EMBEDDED, 9.8),
+        cell(TORCHSERVE, 7.1, 1.0, n=100),
+        cell(TORCHSERVE, 12, 5.0),
+        cell(TORCHSERVE, 30),
+    ]
+    low, high = answer(cases, evaluate(cases))
+    assert low.startswith("At 1 request/s, TorchServe did better in 1 of 6 comparisons (p50), ")
+    assert "TensorFlow Serving in none: p50 " in low
+    assert low.endswith("Not enough was measured to compare p95.")
+    assert high.startswith("At 10 requests/s, TensorFlow Serving did better in 2 of 6 comparisons")
+    assert high.endswith("No difference beyond noise in throughput, success rate, CPU and memory.")
 
 
-def test_a_single_rate_has_one_recommendation() -> None:
-    (text,) = evaluate([cell(EMBEDDED, 10), cell(TORCHSERVE, 10)]).recommendations
-    assert text.startswith("At 10 requests/s, no choice between TensorFlow Serving [")
+def test_of_servers_with_as_many_points_the_answer_tells_which() -> None:
+    cases = [
+        cell(EMBEDDED, 10, resources=dataclasses.replace(SEEN, memory_peak=1e6)),
+        cell(TORCHSERVE, 7, n=100),
+    ]
+    (text,) = answer(cases, evaluate(cases))
+    assert "each did better in 1 of 6 comparisons, TensorFlow Serving in memory and" in text
+    assert "TorchServe in p50." in text
 
 
-def test_a_winner_with_one_buffer_alone_is_told_so() -> None:
-    found = evaluate(
-        [
-            cell(EMBEDDED, 10, buffer_size=5),
-            cell(EMBEDDED, 10, buffer_size=50),
-            cell(TORCHSERVE, 7, buffer_size=5),
-            cell(TORCHSERVE, 10, buffer_size=50),
-        ]
-    )
-    assert "TorchServe answered faster (only with buffer 5: p50" in found.recommendations[0]
+def test_the_answer_names_the_buffer_of_its_figures() -> None:
+    cases = [
+        cell(EMBEDDED, 10, buffer_size=5),
+        cell(EMBEDDED, 10, buffer_size=50),
+        cell(TORCHSERVE, 10, buffer_size=5),
+        cell(TORCHSERVE, 7, buffer_size=50),
+    ]
+    assert ": with buffer 50, p50 7" in answer(cases, evaluate(cases))[0]
 
 
 # -- what holds always ----------------------------------------------------------------------------
@@ -335,7 +322,7 @@ def test_points_add_up_and_texts_are_whole(cases: list[CaseResult]) -> None:
     assert sum(found.totals.values()) + found.undecided == len(found.points)
     for row in found.points:
         assert (row.winner is None) == bool(row.reason)
-    for text in (*found.recommendations, *found.notes):
+    for text in (*answer(cases, found), *found.notes):
         assert "None" not in text
         assert "nan" not in text
         assert "  " not in text

@@ -13,10 +13,11 @@ import pytest
 from pytest_servebench.analysis.evaluation import evaluate
 from pytest_servebench.commands.cli import main
 from pytest_servebench.report.case_table import server_rows
-from pytest_servebench.report.facts import headline, server_titles
+from pytest_servebench.report.facts import headline
 from pytest_servebench.report.page.cases import figure_table
 from pytest_servebench.report.terminal import report_lines
 from pytest_servebench.runs.plain_benchmarks import is_plain, plain_case
+from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.tables import plain_text
 from tests import saved
 from tests.pages import check, page_text, plain_entry, plain_run

@@ -27,11 +27,11 @@ from statistics import mean, median, stdev
 from types import MappingProxyType
 from typing import Final
 
-from pytest_servebench.analysis.recommendation import Compared, recommend
 from pytest_servebench.metrics import METRICS, POINTS, Metric
 from pytest_servebench.runs.node_ids import cell_id, repeat_of
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.stats.bootstrap import Z, student
 from pytest_servebench.stats.ratios import Range
 
@@ -39,6 +39,33 @@ MARGIN: Final = 0.05
 """By how much of the larger value CPU or memory must differ."""
 
 _SMALL: Final = f"less than {MARGIN:.0%} apart"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One metric in one cell: who did better.
+
+    Attributes:
+        cell: id of the test without server and repeat, such as
+            ``test_it.py::test_load[rate10-buffer50]``.
+        metric: one of :data:`~pytest_servebench.metrics.POINTS`.
+        rate: offered arrivals a second.
+        buffer_size: requests that could wait.
+        winner: kind of the server that gets the point; ``None`` if nobody does.
+        values: kind to value, in seconds, 1/s, as a fraction, in percent of a processor, in bytes;
+            infinite where too many requests failed, ``None`` where it is not known.
+        reason: why nobody gets the point.
+        too_few: whether it is that there were too few requests.
+    """
+
+    cell: str
+    metric: str
+    rate: float
+    buffer_size: int
+    winner: str | None
+    values: Mapping[str, float | None]
+    reason: str
+    too_few: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,8 +77,6 @@ class Evaluation:
         points: every cell's metrics.
         totals: points of each kind.
         undecided: comparisons without a winner.
-        recommendations: one text for the lowest rate and one for the highest; one in all if there
-            is a single rate or a single server.
         notes: what was left out, and why.
     """
 
@@ -59,7 +84,6 @@ class Evaluation:
     points: tuple[Compared, ...]
     totals: Mapping[str, int]
     undecided: int
-    recommendations: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -81,7 +105,7 @@ def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evalu
         if not case.measured
     ]
     valid = [case for case in cases if case.measured]
-    names = _titles(cases)
+    names = server_titles(cases)
     cells: dict[tuple[float, int, str], dict[str, list[CaseResult]]] = {}
     for case in valid:
         key = (case.rate, case.buffer_size, cell_id(case))
@@ -104,31 +128,8 @@ def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evalu
         points=tuple(points),
         totals=MappingProxyType(totals),
         undecided=sum(point.winner is None for point in points),
-        recommendations=recommend(points, names, _full_names(cases, names)),
         notes=tuple(dict.fromkeys(notes)),
     )
-
-
-def _titles(cases: Sequence[CaseResult]) -> dict[str, str]:
-    titles: dict[str, str] = {}
-    for case in cases:
-        titles.setdefault(case.server.kind, case.server.title or case.server.kind)
-    shared = list(titles.values())
-    return {
-        kind: title if shared.count(title) == 1 else f"{title} ({kind})"
-        for kind, title in titles.items()
-    }
-
-
-def _full_names(cases: Sequence[CaseResult], titles: Mapping[str, str]) -> dict[str, str]:
-    """Return kind to title and implementation: a stand-in is never passed off as the real one."""
-    full = dict(titles)
-    for case in cases:
-        kind, implementation = case.server.kind, case.server.implementation
-        if full[kind] == titles[kind] and implementation:
-            named = implementation.startswith(titles[kind])
-            full[kind] = implementation if named else f"{titles[kind]} [{implementation}]"
-    return full
 
 
 # -- one cell -------------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ from itertools import chain
 from typing import Final
 
 from pytest_servebench.commands.arguments import add_results, results_of
-from pytest_servebench.report.facts import date_text, server_titles
+from pytest_servebench.report.facts import date_text
 from pytest_servebench.runs.run_json import RUN_FILE, Heading
 from pytest_servebench.runs.run_names import LATEST, SavedRun, directories_without_run, runs_in
+from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.safe import clean, counted, joined
 from pytest_servebench.text.tables import (
     Cell,

@@ -12,13 +12,13 @@ from pytest_servebench.report.facts import (
     machine_text,
     run_date,
     server_text,
-    server_titles,
     servers,
     traffic_text,
 )
 from pytest_servebench.report.figures import is_percentile, percentile
 from pytest_servebench.report.sweep import CPU, MEMORY, Panel
 from pytest_servebench.runs.results import CaseResult, Run
+from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import DIGEST_LENGTH, plain
 from pytest_servebench.text.safe import clean
 

@@ -1,16 +1,20 @@
-"""The overall evaluation: each cell's points, the totals, and what to run for which load."""
+"""The overall evaluation: each cell's points, the totals, and the answer that follows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pytest_servebench.analysis.evaluation import Evaluation, evaluate
-from pytest_servebench.analysis.recommendation import Compared, cell_names
+from pytest_servebench.analysis.evaluation import Compared, Evaluation, evaluate
 from pytest_servebench.metrics import METRICS, POINTS
-from pytest_servebench.runs.results import Run
+from pytest_servebench.report.answer import answer
+from pytest_servebench.report.facts import server_text, servers
+from pytest_servebench.report.variants import cell_tests
+from pytest_servebench.runs.node_ids import cell_id
+from pytest_servebench.runs.plain_benchmarks import is_plain
+from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.text.numbers import plain
-from pytest_servebench.text.safe import clean, counted, wrapped
+from pytest_servebench.text.safe import counted, wrapped
 from pytest_servebench.text.tables import (
     Cell,
     Column,
@@ -29,31 +33,46 @@ def evaluation_lines(run: Run, width: int) -> list[Line]:
     evaluation = evaluate(run.cases, interleaved=run.interleaved)
     if len(evaluation.servers) < 2:
         return []
+    cases = [case for case in run.cases if not is_plain(case)]
     lines = [line("overall evaluation", bold=True)]
+    texts = [("advice  ", text) for text in answer(cases, evaluation)]
+    texts += [("note    ", text) for text in evaluation.notes]
     if evaluation.points:
-        table, titles = _table(evaluation, width)
+        table, titles = _table(evaluation, cases, width)
         lines += table
-        totals = ", ".join(
-            f"{titles[kind]} {counted(number, 'point')}"
-            for kind, number in evaluation.totals.items()
-        )
-        lines += [
-            line(text)
-            for text in wrapped(
-                "points  ",
-                f"{totals}; no point in {evaluation.undecided} of {len(evaluation.points)} "
-                f"comparisons ({_NOBODY}): the difference may be noise, or is not known",
-                width,
-            )
-        ]
-    for label, texts in (("advice  ", evaluation.recommendations), ("note    ", evaluation.notes)):
-        lines += [line(part) for text in texts for part in wrapped(label, text, width)]
-    return lines
+        texts.insert(0, ("points  ", totals_text(evaluation, titles, _NOBODY)))
+    return lines + [line(part) for label, text in texts for part in wrapped(label, text, width)]
 
 
-def _table(evaluation: Evaluation, width: int) -> tuple[list[Line], Mapping[str, str]]:
-    """Return the table, and each kind's title with the number that it has where names are long."""
-    titles = evaluation.servers
+def totals_text(evaluation: Evaluation, titles: Mapping[str, str], nobody: str) -> str:
+    """Return each server's points, and in how many comparisons there is none.
+
+    Args:
+        evaluation: the run's.
+        titles: kind to the server's name.
+        nobody: how the table shows that there is no point.
+    """
+    totals = ", ".join(
+        f"{counted(number, 'point')} for {titles[kind]}"
+        for kind, number in evaluation.totals.items()
+    )
+    return (
+        f"{totals}; no point in {evaluation.undecided} of {len(evaluation.points)} comparisons "
+        f"({nobody}): the difference may be noise, or is not known"
+    )
+
+
+def _table(
+    evaluation: Evaluation, cases: Sequence[CaseResult], width: int
+) -> tuple[list[Line], Mapping[str, str]]:
+    """Return the table, and each kind's program, numbered where names are long.
+
+    A stand-in is never passed off as the real one.
+    """
+    titles = {
+        kind: server_text(evaluation.servers[kind], server, protocol=False)
+        for kind, server in servers(cases).items()
+    }
     numbers = {kind: f"#{number}" for number, kind in enumerate(titles, 1)}
     columns = [
         Column("point to", right=False),
@@ -62,10 +81,10 @@ def _table(evaluation: Evaluation, width: int) -> tuple[list[Line], Mapping[str,
             for place, heading in enumerate(POINTS, 1)
         ),
     ]
-    for names in (short_names(titles), numbers):
+    for names in (short_names(evaluation.servers), numbers):
         rows = [
             [Cell(label), *(Cell(winner or _NOBODY) for winner in winners)]
-            for label, winners in cell_winners(evaluation, names)
+            for label, winners in cell_winners(evaluation, cases, names)
         ]
         layout = lay_out(columns, rows, width)
         if len(layout.columns) == len(columns):
@@ -77,28 +96,31 @@ def _table(evaluation: Evaluation, width: int) -> tuple[list[Line], Mapping[str,
 
 
 def cell_winners(
-    evaluation: Evaluation, names: Mapping[str, str]
+    evaluation: Evaluation, cases: Sequence[CaseResult], names: Mapping[str, str]
 ) -> list[tuple[str, tuple[str, ...]]]:
     """Return each cell's name, and who gets its points: a text for each heading of them.
 
     Args:
         evaluation: the run's.
+        cases: what was evaluated; their tests are named where there are several.
         names: kind to the server's name.
     """
     cells: dict[str, list[Compared]] = {}
     for point in evaluation.points:
         cells.setdefault(point.cell, []).append(point)
-    known = cell_names(evaluation.points)
-    found = []
-    for cell, points in cells.items():
-        test, place = known[cell]
-        label = f"{f'{test}, ' if test else ''}rate {plain(points[0].rate)}, {place}"
-        winners = tuple(
-            ", ".join(names[p.winner] for p in points if METRICS[p.metric] in metrics and p.winner)
-            for metrics in POINTS.values()
+    compared = [case for case in cases if cell_id(case) in cells]
+    tests = cell_tests(compared)
+    return [
+        (
+            f"{f'{tests[cell]}, ' if tests[cell] else ''}rate {plain(points[0].rate)}, "
+            f"buffer {points[0].buffer_size}",
+            tuple(
+                ", ".join(names[p.winner] for p in points if p.winner and METRICS[p.metric] in row)
+                for row in POINTS.values()
+            ),
         )
-        found.append((clean(label), winners))
-    return found
+        for cell, points in cells.items()
+    ]
 
 
 def short_names(titles: Mapping[str, str]) -> dict[str, str]:

@@ -4,38 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Protocol
 
 from pytest_servebench.runs.node_ids import function_of, short_labels
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult, Run, ServerInfo
+from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import DIGEST_LENGTH, cpu_set, plain, significant
 from pytest_servebench.text.safe import clean, counted, joined
-
-
-class _Titled(Protocol):
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def title(self) -> str: ...
-
-
-class _HasServer(Protocol):
-    @property
-    def server(self) -> _Titled: ...
-
-
-def server_titles(cases: Iterable[_HasServer]) -> dict[str, str]:
-    """Return kind to title, in the order of running; titles that two kinds share name the kind."""
-    titles: dict[str, str] = {}
-    for case in cases:
-        titles.setdefault(case.server.kind, clean(case.server.title) or clean(case.server.kind))
-    shared = list(titles.values())
-    return {
-        kind: f"{title} ({clean(kind)})" if shared.count(title) > 1 else title
-        for kind, title in titles.items()
-    }
 
 
 def servers(cases: Iterable[CaseResult]) -> dict[str, ServerInfo]:

@@ -8,10 +8,11 @@ from typing import Final
 from pytest_servebench.report.attention import reasons, server_troubles
 from pytest_servebench.report.case_table import COLUMNS, legend, server_rows
 from pytest_servebench.report.evaluation_block import evaluation_lines
-from pytest_servebench.report.facts import headline, server_titles
+from pytest_servebench.report.facts import headline
 from pytest_servebench.report.figures import Standing, groups, standing
 from pytest_servebench.report.terminal import title
 from pytest_servebench.runs.results import Run
+from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.safe import clean
 from pytest_servebench.text.tables import Cell, plain_text
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from pytest_servebench.metrics import LATENCY, TIMES, Times, standing_in
 from pytest_servebench.report.captions import case_names, marks, measured, subtitle
-from pytest_servebench.report.facts import server_titles, test_id, test_labels
+from pytest_servebench.report.facts import test_id, test_labels
 from pytest_servebench.report.plot_distribution import Latencies, draw_distributions
 from pytest_servebench.report.plot_frame import Frame, drawing
 from pytest_servebench.report.plot_sweep import draw_sweep, ideal_handles
@@ -28,6 +28,7 @@ from pytest_servebench.report.sweep import (
     percentile_panel,
 )
 from pytest_servebench.runs.results import CaseResult, Run
+from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.system.files import file_name
 from pytest_servebench.text.safe import abridged, counted, joined
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_servebench.report.facts import server_titles
 from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import plain
 from pytest_servebench.text.safe import abridged
 

@@ -11,9 +11,10 @@ from pytest_servebench.report.attention import attention_lines
 from pytest_servebench.report.case_details import case_text
 from pytest_servebench.report.case_table import COLUMNS, ServerRows, legend, server_rows
 from pytest_servebench.report.evaluation_block import evaluation_lines
-from pytest_servebench.report.facts import headline, run_date, server_titles
+from pytest_servebench.report.facts import headline, run_date
 from pytest_servebench.report.figures import groups
 from pytest_servebench.runs.results import Run
+from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.safe import (
     clean,
     clip,

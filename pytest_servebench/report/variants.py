@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from pytest_servebench.report.facts import test_id, test_labels
-from pytest_servebench.runs.node_ids import cell_of, labelled, rate_id, repeat_of, without
+from pytest_servebench.runs.node_ids import cell_id, cell_of, labelled, rate_id, repeat_of, without
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.text.safe import abridged, clean
@@ -25,6 +25,13 @@ def variants(cases: Sequence[CaseResult]) -> list[str]:
     labels = test_labels(cases)
     names = own_names(cases)
     return [labels[test_id(case)] + own for case, own in zip(cases, names, strict=True)]
+
+
+def cell_tests(cases: Sequence[CaseResult]) -> dict[str, str]:
+    """Return the id of each cell to the name of its test; empty where there is one test alone."""
+    names = variants(cases)
+    several = len(set(names)) > 1
+    return {cell_id(case): name if several else "" for case, name in zip(cases, names, strict=True)}
 
 
 def own_names(cases: Sequence[CaseResult]) -> list[str]:

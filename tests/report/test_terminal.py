@@ -446,7 +446,9 @@ def test_a_narrow_evaluation_numbers_the_servers(width: int) -> None:
     assert heading.split() == ["point", "to", "p50", "tail", "ok/s", "ok", "%", "CPU", "memory"]
     row = next(one for one in rows if one.startswith("rate 100, buffer 10"))
     assert set(row.split()[4:]) == {"#1", "-"}
-    assert "points  #1 TensorFlow Serving 30 points, #2 TorchServe 0" in evaluation
+    words = " ".join(evaluation.split())
+    assert "points 30 points for #1 TensorFlow Serving: savedmodel-server 0.1.0" in words
+    assert "0 points for #2 TorchServe 0.12.0" in words
     assert "…" not in evaluation
 
 

@@ -9,17 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from pytest_servebench.analysis.evaluation import evaluate
+from pytest_servebench.report.answer import answer, question
 from pytest_servebench.report.attention import blocks, causes, server_troubles
-from pytest_servebench.report.facts import (
-    headline,
-    program_text,
-    run_date,
-    server_titles,
-    servers,
-    settings_text,
-)
+from pytest_servebench.report.facts import headline, program_text, run_date, servers, settings_text
 from pytest_servebench.report.figures import groups
-from pytest_servebench.report.page.answer import answer, question
 from pytest_servebench.report.page.case_charts import case_charts
 from pytest_servebench.report.page.cases import CaseView, anchors, case_view
 from pytest_servebench.report.page.chart import Chart
@@ -32,6 +25,7 @@ from pytest_servebench.report.series import colours, make_series, tinted
 from pytest_servebench.report.variants import variants
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult, Run
+from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import plain
 from pytest_servebench.text.safe import abridged, clean, counted, joined
 
@@ -196,7 +190,7 @@ def content(
         cases=shown,
         choices=_choices(shown),
         several_tests=len(set(names)) > 1,
-        evaluation=evaluation_view(evaluation),
+        evaluation=evaluation_view(evaluation, loaded),
         sweeps=tuple(_sweep(name, own, palette, classes) for name, own in tests.items()),
         missing=_missing(unread, len(shown)),
     )

@@ -1,5 +1,5 @@
-"""The run's question, and its answer in a sentence or two: which server for which load, or how
-far the only one keeps its SLOs, how surely.
+"""The run's question, and its answer in a few sentences: which server for which load, or how far
+the only one keeps its SLOs, how surely. Terminal and page say the same.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pytest_servebench.analysis.evaluation import Evaluation
-from pytest_servebench.analysis.recommendation import Compared
+from pytest_servebench.analysis.evaluation import Compared, Evaluation
 from pytest_servebench.metrics import METRICS, POINTS, standing_in
-from pytest_servebench.report.facts import server_titles
 from pytest_servebench.report.figures import percentile
-from pytest_servebench.report.variants import variants
+from pytest_servebench.report.variants import cell_tests
 from pytest_servebench.runs.node_ids import cell_id
 from pytest_servebench.runs.results import CaseResult, ServerDeath
+from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.text.numbers import plain
 from pytest_servebench.text.quantity import quantity
@@ -41,7 +40,9 @@ def question(cases: Sequence[CaseResult]) -> str:
 def answer(
     cases: Sequence[CaseResult], evaluation: Evaluation, deaths: Sequence[ServerDeath] = ()
 ) -> list[str]:
-    """Return one or two sentences; more where servers died, or have no cell in common.
+    """Return a text for the lowest rate and one for the highest; of one server, on its SLOs.
+
+    There are more where servers died, or have no cell in common.
 
     Args:
         cases: of the run, those under load.
@@ -89,28 +90,58 @@ def _died(cases: Sequence[CaseResult], deaths: Sequence[ServerDeath]) -> str:
 
 def _choice(rate: float, evaluation: Evaluation, valid: Sequence[CaseResult]) -> str:
     here = [point for point in evaluation.points if point.rate == rate]
-    kinds = [kind for kind in evaluation.servers if any(kind in point.values for point in here)]
-    names = {kind: clean(evaluation.servers[kind]) for kind in kinds}
-    totals = {kind: sum(point.winner == kind for point in here) for kind in kinds}
+    names = {
+        kind: name for kind, name in evaluation.servers.items()
+        if any(kind in point.values for point in here)
+    }  # fmt: skip
+    totals = {kind: sum(point.winner == kind for point in here) for kind in names}
     most = max(totals.values())
-    ahead = [kind for kind in kinds if totals[kind] == most]
+    ahead = [kind for kind in names if totals[kind] == most]
+    comparisons = counted(len(here), "comparison")
+    alike, unknown = _undecided(here)
     start = f"At {_rate(rate)}"
     if most == 0:
-        return (
-            f"{start}, nothing that was measured separates {joined(names.values())} beyond noise."
+        start += f", nothing that was measured separates {joined(names.values())} beyond noise."
+        alike = []
+    elif len(ahead) > 1:
+        won = joined(f"{names[kind]} in {_won(kind, here)}" for kind in ahead)
+        start += (
+            f", no choice between {joined(names[kind] for kind in ahead)} follows: each did better "
+            f"in {most} of {comparisons}, {won}."
         )
-    if len(ahead) > 1:
-        return (
-            f"{start}, no choice between {joined(names[kind] for kind in ahead)} follows: each did "
-            f"better in {most} of {counted(len(here), 'comparison')}."
+    else:
+        best = ahead[0]
+        rest = joined(
+            f"{names[kind]} in " + (f"{won} ({_won(kind, here)})" if won else "none")
+            for kind, won in totals.items()
+            if kind != best
         )
-    best = ahead[0]
-    others = [kind for kind in kinds if kind != best]
-    score = joined(f"{names[kind]} in {totals[kind]}" for kind in others)
-    return (
-        f"{start}, {names[best]} did better in {most} of {counted(len(here), 'comparison')}, "
-        f"{score}: {_evidence(best, here, valid, names)}{_broken(best, rate, valid)}."
-    )
+        start += (
+            f", {names[best]} did better in {most} of {comparisons} ({_won(best, here)}), {rest}: "
+            f"{_evidence(best, here, valid, names)}{_broken(best, rate, valid)}."
+        )
+    if alike:
+        start += f" No difference beyond noise in {joined(alike)}."
+    return start + (f" Not enough was measured to compare {joined(unknown)}." if unknown else "")
+
+
+def _won(kind: str, here: Sequence[Compared]) -> str:
+    """Return the metrics in which a server did better, in some cell."""
+    won = (METRICS[point.metric].title for point in here if point.winner == kind)
+    return joined(dict.fromkeys(won))
+
+
+def _undecided(here: Sequence[Compared]) -> tuple[list[str], list[str]]:
+    """Return the metrics in which no server did better: within noise, and for want of figures."""
+    alike: list[str] = []
+    unknown: list[str] = []
+    for metric in dict.fromkeys(point.metric for point in here):
+        rows = [point for point in here if point.metric == metric]
+        if any(row.winner for row in rows):
+            continue
+        decidable = any(not row.too_few and None not in row.values.values() for row in rows)
+        (alike if decidable else unknown).append(METRICS[metric].title)
+    return alike, unknown
 
 
 def _evidence(
@@ -135,10 +166,8 @@ def _place(point: Compared, here: Sequence[Compared], valid: Sequence[CaseResult
     cells = {one.cell for one in here}
     if len(cells) == 1:
         return ""
-    cases = [case for case in valid if cell_id(case) in cells]
-    tests = dict(zip(map(cell_id, cases), variants(cases), strict=True))
-    test = f"in {tests[point.cell]} " if len(set(tests.values())) > 1 else ""
-    return f"{test}with buffer {point.buffer_size}, "
+    test = cell_tests([case for case in valid if cell_id(case) in cells])[point.cell]
+    return f"{f'in {test} ' if test else ''}with buffer {point.buffer_size}, "
 
 
 def _value(

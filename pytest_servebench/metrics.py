@@ -99,7 +99,7 @@ class Times:
     Each gives the metrics :data:`STATISTICS`, in which a failed request ranks as infinitely slow.
 
     Attributes:
-        name: of the quantity, in file names too.
+        name: of the quantity, in narrow tables and file names.
         title: in words.
         meaning: the same with what it is, for the reference.
         until: column of the records that has the instant.
@@ -293,7 +293,14 @@ def _statistics(
 LATENCY: Final = Times(
     "latency", "latency", "latency: from the scheduled arrival to the whole answer", "done"
 )
-TIMES: Final[tuple[Times, ...]] = (LATENCY,)
+TTFB: Final = Times(
+    "ttfb",
+    "time to first byte",
+    "time to the first byte: from the scheduled arrival to the first byte of the answer",
+    "first_byte",
+    prefix="ttfb.",
+)
+TIMES: Final = (LATENCY, TTFB)
 """What times are summarized: latency first."""
 
 _TAIL = "had shorter tails"

@@ -35,7 +35,8 @@ def late(rows: Records, lag: Seconds) -> Records:
     return dataclasses.replace(
         rows,
         enqueued=rows.scheduled + shift, dequeued=rows.scheduled + shift,
-        sent=rows.scheduled + shift, done=rows.done + shift, outcome=rows.outcome.copy(),
+        sent=rows.scheduled + shift, first_byte=rows.first_byte + shift, done=rows.done + shift,
+        outcome=rows.outcome.copy(),
     )  # fmt: skip
 
 

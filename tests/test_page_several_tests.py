@@ -157,7 +157,7 @@ def test_equal_names_in_two_files_are_told_apart(tmp_path: Path) -> None:
     assert re.findall(r"<h3>([^<]+)</h3>", text)[:2] == ["test_x.py::test_a", "test_y.py::test_a"]
     # One curve through one case each, in the drawings of either test.
     swept = re.findall(r"against the offered rate\. TorchServe, buffer 50: ([^<]*)\.<", text)
-    assert len(swept) == 18
+    assert len(swept) == 24
     assert all(values.count(" at 50/s") == 1 for values in swept)
 
 
@@ -173,5 +173,5 @@ def test_each_test_has_plots_of_its_own(tmp_path: Path, monkeypatch: pytest.Monk
     long = "test_" + "x" * 90
     cases = [measured(f"test_it.py::{name}", "toy", 5.0) for name in (f"{long}1", f"{long}2")]
     files = draw_plots(saved.run(cases), tmp_path)
-    assert len(set(files)) == len(files) == 14
+    assert len(set(files)) == len(files) == 16
     assert len({path.parent for path in files}) == 2

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
@@ -213,6 +213,16 @@ def compare(
         else any(case.verdict == "worse" for case in cases)
     )
     return Comparison(base, new, cases, results, statements, worse)
+
+
+def why_unknown(gate: Gate, pairs: Iterable[Pair]) -> str:
+    """Return of which side a gate's metric is not known, and why, for a message."""
+    for pair in pairs:
+        for side, cases in (("BASE", pair.base), ("NEW", pair.new)):
+            for case in cases:
+                if (reading := METRICS[gate.metric].read(case)).value is None:
+                    return f"of {side}: {reading.unknown}"
+    return "on both sides"
 
 
 def _judge(gate: Gate, cases: Sequence[CaseComparison]) -> GateResult:

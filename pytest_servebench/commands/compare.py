@@ -13,7 +13,7 @@ from _pytest._io import TerminalWriter
 
 from pytest_servebench.analysis.allowable import ALLOWABLE
 from pytest_servebench.analysis.comparability import Difference, differences, notes
-from pytest_servebench.analysis.compare import Comparison, compare
+from pytest_servebench.analysis.compare import Comparison, compare, why_unknown
 from pytest_servebench.commands.arguments import add_results, results_of
 from pytest_servebench.errors import OptionError
 from pytest_servebench.metrics import COMPARED, METRICS
@@ -167,7 +167,11 @@ def _compare(base: Run, new: Run, gates: Sequence[Gate], allow: frozenset[str]) 
         refused.append(Difference("unmatched", "the runs have no valid case in common"))
     for result in comparison.gates:
         if comparison.cases and not result.judged:
-            text = f"--fail={result.gate}: no case knows this metric on both sides; leave it out"
+            side = why_unknown(result.gate, (case.pair for case in comparison.cases))
+            text = (
+                f"--fail={result.gate}: no case knows this metric on both sides ({side}); run the "
+                "suite again, or leave the gate out"
+            )
             refused.append(Difference("gate", text))
     return _Block(comparison, tuple(one for one in found if one.about in allow), tuple(refused))
 

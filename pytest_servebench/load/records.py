@@ -107,7 +107,15 @@ class Records:
 
     def latency(self) -> npt.NDArray[np.float64]:
         """Return done - scheduled in seconds; infinite where the request failed; shape ``(n,)``."""
-        return np.where(self.ok, _seconds(self.done - self.scheduled), np.inf)
+        return self.until("done")
+
+    def until(self, column: str) -> npt.NDArray[np.float64]:
+        """Return the time in ``column`` - scheduled, like :meth:`latency`."""
+        return np.where(self.ok, _seconds(getattr(self, column) - self.scheduled), np.inf)
+
+    def knows(self, column: str) -> bool:
+        """Tell whether every success has a time in ``column``."""
+        return not (self.ok & (getattr(self, column) == NEVER)).any()
 
     def queue_wait(self) -> npt.NDArray[np.float64]:
         """Return dequeued - enqueued in seconds of the requests that a worker took."""
@@ -128,27 +136,34 @@ class Records:
     ) -> Records:
         """Return what the server would have shown, at best, to a generator that was never late.
 
-        Each request is done earlier by the seconds for which its answer had lain ``unread``, but
-        never before it was sent; and by the largest lag of those that it may have waited behind,
-        its own among them, but not faster than the fastest: a queue whose arrivals come earlier by
-        so much is done with each of them earlier by so much at most.
+        Each request is answered earlier, its first byte too, by the seconds for which its answer
+        had lain ``unread``, but never before it was sent; and by the largest lag of those that it
+        may have waited behind, its own among them, but not faster than the fastest: a queue whose
+        arrivals come earlier by so much is done with each of them earlier by so much at most.
 
         Late arrivals come in a bunch, which may fill the buffer, too: each arrival that was more
         than ``tolerated`` seconds late can have cost one drop at most until a worker is idle again,
         and that one counts as answered at once.
         """
         lag = np.where(self.enqueued == NEVER, 0, self.enqueued - self.scheduled)
-        read = self.done.copy()
-        for index, seconds in unread.items():
-            read[index] = max(read[index] - int(seconds * 1e9), self.sent[index])
-        fastest = (read - self.sent)[self.ok].min() if self.ok.any() else 0
-        ahead = np.maximum(read - self._lag_ahead(lag), self.scheduled + fastest)
-        done = np.where(self.done == NEVER, NEVER, np.minimum(read - lag, ahead))
+        lag_ahead = self._lag_ahead(lag)
         spared = self._dropped_by_bunches(lag > tolerated * 1e9)
         outcome = self.outcome.copy()
         outcome[spared] = Outcome.OK
-        done[spared] = self.scheduled[spared]
-        return replace(self, done=done, outcome=outcome)
+
+        def earlier(came: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+            read = came.copy()
+            for index, seconds in unread.items():
+                read[index] = max(read[index] - int(seconds * 1e9), self.sent[index])
+            answered = self.ok & (came != NEVER)
+            fastest = (read - self.sent)[answered].min() if answered.any() else 0
+            ahead = np.maximum(read - lag_ahead, self.scheduled + fastest)
+            at_best = np.where(came == NEVER, NEVER, np.minimum(read - lag, ahead))
+            at_best[spared] = self.scheduled[spared]
+            return at_best
+
+        first_byte, done = earlier(self.first_byte), earlier(self.done)
+        return replace(self, first_byte=first_byte, done=done, outcome=outcome)
 
     def _lag_ahead(self, lag: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the largest lag of the arrivals that may still have been in a request's way.

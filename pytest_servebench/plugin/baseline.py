@@ -19,7 +19,7 @@ from pytest_servebench.analysis.comparability import (
     near,
     notes,
 )
-from pytest_servebench.analysis.compare import Change, compare, gate_verdict
+from pytest_servebench.analysis.compare import Change, compare, gate_verdict, why_unknown
 from pytest_servebench.errors import NoSuchRunError, OptionError
 from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.gates import Gate
@@ -141,8 +141,9 @@ class Baseline:
         for gate in self.gates:
             change = pair.changes.get(gate.metric)
             if change is None:
-                why = f"{gate.metric} is not known on both sides"
-                clauses.append(self._clause(gate, "inconclusive", f"inconclusive: {why}"))
+                name, side = METRICS[gate.metric].written, why_unknown(gate, [pair.pair])
+                why = f"inconclusive: {name} is not known {side}. Save a new baseline."
+                clauses.append(self._clause(gate, "inconclusive", why))
             else:
                 clauses.append(self._of_change(gate, change))
         # What may explain a change matters where there is one.

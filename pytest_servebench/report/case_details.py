@@ -7,7 +7,7 @@ from typing import Final
 from pytest_servebench.objectives.slo import failure_texts
 from pytest_servebench.report.case_table import verdict_cell
 from pytest_servebench.report.facts import attempt_name, priority_text, server_text, settings_text
-from pytest_servebench.report.figures import NAMES, cpu_text, failed, interval, latency_table
+from pytest_servebench.report.figures import NAMES, cpu_text, failed, interval, times_table
 from pytest_servebench.runs.node_ids import labelled
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
@@ -147,18 +147,18 @@ def _estimate_text(case: CaseResult, name: str, scale: float, unit: str) -> str:
 
 
 def _latency_table(case: CaseResult, width: int) -> list[str]:
-    table = latency_table(case)
-    every = table.all_requests.values()
-    known = [
-        _ms(one.value) if one.resolved or one.value is None else f"({_ms(one.value)})"
-        for one in every
-    ]
-    texts = [["latency, all requests", compact(table.n, 0), known[0], "", *known[1:], ""]]
-    if table.intervals:
-        for heading, end in (("  from", 0), ("  to", 1)):
-            ends = [
-                MISSING if pair is None else _ms(pair[end]) for pair in table.intervals.values()
-            ]
+    table = times_table(case)
+    every = [one for row in table.rows for one in row.figures]
+    texts = []
+    for row in table.rows:
+        known = [
+            _ms(one.value) if one.resolved or one.value is None else f"({_ms(one.value)})"
+            for one in row.figures
+        ]
+        label = f"{row.times.name}, all requests"
+        texts.append([label, compact(table.n, 0), known[0], "", *known[1:], ""])
+        for heading, end in (("  from", 0), ("  to", 1)) if row.intervals else ():
+            ends = [MISSING if pair is None else _ms(pair[end]) for pair in row.intervals]
             texts.append([f"{heading} (95 % interval)", "", ends[0], "", *ends[1:], ""])
     texts += [[label, *_distribution_cells(values)] for label, values in table.parts]
     rows = [[Cell(f"  {first}"), *map(Cell, rest)] for first, *rest in texts]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from pytest_servebench.metrics import LATENCY, METRICS, percentiles_of
+from pytest_servebench.metrics import LATENCY, METRICS, TIMES, Times, percentiles_of, statistics_of
 from pytest_servebench.report.facts import test_id, test_labels
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
@@ -103,35 +103,52 @@ def errors(summary: Summary) -> int:
 
 
 @dataclass(frozen=True)
-class LatencyTable:
+class TimesRow:
+    """Times from the scheduled arrival, in seconds: mean, then the percentiles of :data:`NAMES`.
+
+    Attributes:
+        times: what they are.
+        figures: of all requests, a failed one ranking as infinitely slow.
+        intervals: their 95 % intervals, infinite where open, ``None`` where there is none; empty
+            where there were no requests.
+    """
+
+    times: Times
+    figures: tuple[Percentile, ...]
+    intervals: tuple[tuple[float, float] | None, ...]
+
+
+@dataclass(frozen=True)
+class TimesTable:
     """What is known of a case's times, in seconds.
 
     Attributes:
         n: arrivals.
-        all_requests: mean and percentiles in which a failed request ranks as infinitely slow, by
-            the names ``mean`` and of :data:`NAMES`.
-        intervals: their 95 % intervals, infinite where open; empty where there were no requests.
+        rows: times from the arrival, latency first.
         parts: further quantities, with what they are called.
     """
 
     n: int
-    all_requests: Mapping[str, Percentile]
-    intervals: Mapping[str, tuple[float, float] | None]
+    rows: tuple[TimesRow, ...]
     parts: tuple[tuple[str, Distribution], ...]
 
 
-def latency_table(case: CaseResult) -> LatencyTable:
+def known_times(cases: Iterable[CaseResult]) -> list[Times]:
+    """Return the latency, and what other times are known of some case."""
+    known = {name for case in cases for name in case.summary.estimates}
+    return [
+        times
+        for times in TIMES
+        if times is LATENCY or any(one.name in known for one in statistics_of(times))
+    ]
+
+
+def times_table(case: CaseResult) -> TimesTable:
     """Return the figures from which the tables of one case's times are made."""
     summary = case.summary
-    known = summary.estimates.get("mean")
-    low, high = interval(known) or (None, None)
-    value = None if known is None else known.value
-    mean = Percentile(math.inf if failed(summary) else value, low, high, resolved=True)
-    names = ("mean", *NAMES)
-    return LatencyTable(
+    return TimesTable(
         summary.arrivals,
-        {"mean": mean, **{name: percentile(summary, name) for name in NAMES}},
-        {name: interval(summary.estimates.get(name)) for name in names} if summary.arrivals else {},
+        tuple(_times_row(summary, times) for times in known_times([case])),
         () if is_plain(case) else (
             ("latency of successes", summary.latency),
             ("queue wait", summary.queue_wait),
@@ -139,6 +156,22 @@ def latency_table(case: CaseResult) -> LatencyTable:
             ("generator lag", summary.generator_lag),
         ),
     )  # fmt: skip
+
+
+def _times_row(summary: Summary, times: Times) -> TimesRow:
+    *percentiles, mean = statistics_of(times)
+    names = [mean.name, *(one.name for one in percentiles)]
+    known = summary.estimates.get(mean.name)
+    low, high = interval(known) or (None, None)
+    value = None if known is None else known.value
+    return TimesRow(
+        times,
+        (
+            Percentile(math.inf if failed(summary) else value, low, high, resolved=True),
+            *(percentile(summary, one.name) for one in percentiles),
+        ),
+        tuple(interval(summary.estimates.get(name)) for name in names if summary.arrivals),
+    )
 
 
 @dataclass(frozen=True)

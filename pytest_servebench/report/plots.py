@@ -11,9 +11,10 @@ from typing import Final
 
 import numpy as np
 
-from pytest_servebench.metrics import LATENCY, TIMES, Times, standing_in
+from pytest_servebench.metrics import Times, standing_in
 from pytest_servebench.report.captions import case_names, marks, measured, subtitle
 from pytest_servebench.report.facts import test_id, test_labels
+from pytest_servebench.report.figures import known_times
 from pytest_servebench.report.plot_distribution import Latencies, draw_distributions
 from pytest_servebench.report.plot_frame import Frame, drawing
 from pytest_servebench.report.plot_sweep import draw_sweep, ideal_handles
@@ -95,7 +96,7 @@ class _Drawing:
         processes = "of the server's processes against offered rate"
         return [
             *self._sweeps("overview", f"{self._names} under open-loop load", everything),
-            *(path for times in TIMES for path in self._percentiles(times)),
+            *(path for times in known_times(self._run.cases) for path in self._percentiles(times)),
             *self._sweeps("throughput", "Throughput against offered rate", (THROUGHPUT,)),
             *self._sweeps("success_rate", "Success rate against offered rate", (SUCCESS,)),
             *self._sweeps("cpu", f"CPU {processes}", (CPU,)),
@@ -104,11 +105,8 @@ class _Drawing:
         ]
 
     def _percentiles(self, times: Times) -> list[Path]:
-        """Draw a panel for each of the percentiles; none where no case has them."""
+        """Draw a panel for each of the percentiles."""
         shown = [one for one in standing_in("charts") if one.times is times]
-        cases = [case for one in self._series for case in one.cases]
-        if times is not LATENCY and all(one.read(c).value is None for one in shown for c in cases):
-            return []
         title = f"{times.title[:1].upper()}{times.title[1:]} against offered rate"
         return self._sweeps(times.name, title, [*map(percentile_panel, shown)], alike=True)
 

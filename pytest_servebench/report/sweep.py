@@ -12,7 +12,7 @@ from pytest_servebench import metrics
 from pytest_servebench.metrics import standing_in
 from pytest_servebench.report import axes
 from pytest_servebench.report.facts import lag_p99
-from pytest_servebench.report.figures import interval, percentile
+from pytest_servebench.report.figures import interval, known_times, percentile
 from pytest_servebench.report.series import Series
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.text.numbers import milliseconds
@@ -125,9 +125,13 @@ MEMORY: Final = Panel(
     "Memory, mean and peak", "MB resident", _memory, "memory", "linear", 1e-6, _UNSEEN
 )
 LAG: Final = Panel("Generator lag p99 (our own error)", "ms", _lag, "", "linear")
-PANELS: Final = (
-    *map(percentile_panel, standing_in("charts")), THROUGHPUT, SUCCESS, WAIT, CPU, MEMORY, LAG,
-)  # fmt: skip
+
+
+def panels(cases: Iterable[CaseResult]) -> list[Panel]:
+    """Return all panels of which something may be known."""
+    times = known_times(cases)
+    percentiles = [percentile_panel(one) for one in standing_in("charts") if one.times in times]
+    return [*percentiles, THROUGHPUT, SUCCESS, WAIT, CPU, MEMORY, LAG]
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,11 @@ class Summary:
         achieved_rate: the rate the schedule really had.
         latency: done - arrival of the requests that succeeded.
         estimates: ``p50``, ``p90``, ``p95``, ``p99``, ``p999`` and ``mean`` of the latency in
-            which a failed request ranks as infinitely slow (an SLO's quantities), ``throughput``,
-            ``throughput_share`` (of the arrivals), ``success_rate``, ``drop_rate`` and
-            ``error_rate``, each with its interval; ``cpu`` where the server's processes are seen.
+            which a failed request ranks as infinitely slow (an SLO's quantities), the same of the
+            time to the first byte, such as ``ttfb.p50`` (earlier versions saved none),
+            ``throughput``, ``throughput_share`` (of the arrivals), ``success_rate``, ``drop_rate``
+            and ``error_rate``, each with its interval; ``cpu`` where the server's processes are
+            seen.
         queue_wait: dequeued - enqueued.
         service_time: done - sent of the requests that succeeded.
         generator_lag: enqueued - arrival: the measuring device's own lateness.

@@ -48,7 +48,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.load.records import Outcome, Records
-from pytest_servebench.metrics import STATISTICS
+from pytest_servebench.metrics import LATENCY, STATISTICS, TIMES, Times
 from pytest_servebench.stats.bootstrap import (
     TAIL,
     Blocks,
@@ -120,14 +120,16 @@ def summarize(
     """
     n = len(records)
     window = records.window / 1e9
-    latency = records.latency()
     ok = records.ok
-    inside = ok & (records.done <= records.window)
-    completed = int(inside.sum())
-    precision = _precision(records, latency, inside)
-    estimates = _intervals(records, latency, inside, precision)
-    estimates["mean"] = _mean(latency, precision.blocks)
+    completed = int(_inside(records).sum())
     punctual = records.without_lag(max_lag, unread)
+    estimates: dict[str, Estimate] = {}
+    without_lag: dict[str, Estimate] = {}
+    for times in TIMES:
+        if records.knows(times.until):
+            found, alone = _estimates(records, punctual, times)
+            estimates |= found
+            without_lag |= alone
     return Summary(
         arrivals=n,
         outcomes=records.counts(),
@@ -135,15 +137,41 @@ def summarize(
         throughput=completed / window if window > 0 else 0.0,
         offered_rate=float(offered_rate),
         achieved_rate=n / window if window > 0 else 0.0,
-        latency=distribution(latency[ok]),
+        latency=distribution(records.latency()[ok]),
         estimates=estimates,
         queue_wait=distribution(records.queue_wait()),
         service_time=distribution(records.service_time()),
         generator_lag=distribution(records.generator_lag()),
-        without_lag={}
-        if np.array_equal(punctual.done, records.done)
-        else _without_lag(punctual, estimates, precision),
+        without_lag=without_lag,
     )
+
+
+def _inside(records: Records) -> npt.NDArray[np.bool_]:
+    """Return which requests succeeded inside the window."""
+    return records.ok & (records.done <= records.window)
+
+
+def _estimates(
+    records: Records, punctual: Records, times: Times
+) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
+    """Return the estimates of some times, and those that come out otherwise without lag.
+
+    With the latency go shares and throughput. The intervals of other times are made with the same
+    columns, so that times which are the same have the same intervals.
+    """
+    values = records.until(times.until)
+    precision = _precision(records, values, _inside(records))
+    found = _intervals(records, values, _inside(records), precision)
+    found["mean"] = _mean(values, precision.blocks)
+    alone: dict[str, Estimate] = {}
+    if not np.array_equal(getattr(punctual, times.until), getattr(records, times.until)):
+        alone = _without_lag(punctual, punctual.until(times.until), found, precision)
+    if times is LATENCY:
+        return found, alone
+    own = {one.name: times.prefix + one.name for one in STATISTICS}
+    return {own[name]: found[name] for name in own}, {
+        own[name]: estimate for name, estimate in alone.items() if name in own
+    }
 
 
 @dataclass(frozen=True)
@@ -164,15 +192,14 @@ class _Precision:
 
 
 def _without_lag(
-    punctual: Records, estimates: Mapping[str, Estimate], precision: _Precision
+    punctual: Records, latency: Floats, estimates: Mapping[str, Estimate], precision: _Precision
 ) -> dict[str, Estimate]:
     """Return what comes out otherwise if the generator's lag is taken off the latencies.
 
     The intervals are no less sure than those of what was measured: to take something off each
     latency must not widen them.
     """
-    latency = punctual.latency()
-    inside = punctual.ok & (punctual.done <= punctual.window)
+    inside = _inside(punctual)
     own = _precision(punctual, latency, inside)
     effective = {
         name: max(number, own.effective[name]) for name, number in precision.effective.items()

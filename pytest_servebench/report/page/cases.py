@@ -22,9 +22,9 @@ from pytest_servebench.report.figures import (
     Percentile,
     dropped,
     errors,
-    latency_table,
     percentile,
     standing,
+    times_table,
 )
 from pytest_servebench.report.page.chart import Chart
 from pytest_servebench.report.page.clauses import ClauseView, clause_view
@@ -194,19 +194,19 @@ FIGURE_HEADINGS: Final = ("n", "mean", "min", *NAMES.values(), "max")
 
 def figure_table(case: CaseResult) -> tuple[tuple[str, tuple[Figure, ...]], ...]:
     """Return a row in ms for each quantity."""
-    table = latency_table(case)
+    table = times_table(case)
     unknown = Figure("")
-    every = [_known_figure(one) for one in table.all_requests.values()]
-    first = (
-        _figure(table.n, compact(table.n, 0)), every[0], unknown, *every[1:], unknown
-    )  # fmt: skip
-    rows = [("latency, all requests", first)]
-    if any(pair is not None for pair in table.intervals.values()):
-        ends = [
-            Figure("" if pair is None else "–".join(_end(end) for end in pair), css="ends")
-            for pair in table.intervals.values()
-        ]
-        rows.append(("95 % interval", (unknown, ends[0], unknown, *ends[1:], unknown)))
+    rows: list[tuple[str, tuple[Figure, ...]]] = []
+    for row in table.rows:
+        number, (mean, *others) = compact(table.n, 0), map(_known_figure, row.figures)
+        rows.append((f"{row.times.title}, all requests",
+                     (_figure(table.n, number), mean, unknown, *others, unknown)))  # fmt: skip
+        if any(pair is not None for pair in row.intervals):
+            ends = [
+                Figure("" if pair is None else "–".join(_end(end) for end in pair), css="ends")
+                for pair in row.intervals
+            ]
+            rows.append(("95 % interval", (unknown, ends[0], unknown, *ends[1:], unknown)))
     rows += [(label, _distribution(values)) for label, values in table.parts]
     return tuple(rows)
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from pytest_servebench.report.page.chart import Chart, Key
 from pytest_servebench.report.series import Series
-from pytest_servebench.report.sweep import PANELS, THROUGHPUT, X_LABEL, Curve, Panel, Sweep, sweep
+from pytest_servebench.report.sweep import THROUGHPUT, X_LABEL, Curve, Panel, Sweep, panels, sweep
 from pytest_servebench.text.numbers import plain, significant
 
 _APART: Final = 0.02  # of the width, between curves at one rate
@@ -26,7 +26,8 @@ def sweep_charts(series: Sequence[Series], classes: Mapping[tuple[str, int], str
     """
     if not any(one.cases for one in series):
         return []
-    return [_sweep(panel, series, classes) for panel in PANELS]
+    shown = panels(case for one in series for case in one.cases)
+    return [_sweep(panel, series, classes) for panel in shown]
 
 
 def _sweep(panel: Panel, series: Sequence[Series], classes: Mapping[tuple[str, int], str]) -> Chart:

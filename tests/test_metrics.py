@@ -1,0 +1,267 @@
+"""The registry of metrics, and that an entry of it stands everywhere: the time to first byte."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import socket
+import time
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from pytest_servebench.analysis.compare import compare
+from pytest_servebench.analysis.plan import plan_case
+from pytest_servebench.load.records import NEVER, Outcome, Records
+from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.target import Target
+from pytest_servebench.metrics import (
+    COMPARED,
+    LATENCY,
+    METRICS,
+    TIMES,
+    TTFB,
+    percentiles_of,
+    statistics_of,
+)
+from pytest_servebench.objectives.gates import parse_gates
+from pytest_servebench.objectives.slo import judge, parse_slo
+from pytest_servebench.plugin.baseline import Baseline
+from pytest_servebench.report.case_details import case_text
+from pytest_servebench.report.comparison_formats import as_bmf, as_github_action_benchmark, as_json
+from pytest_servebench.report.page import page
+from pytest_servebench.report.page.cases import figure_table
+from pytest_servebench.report.plots import draw_plots
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.runs.run_json import from_dict, read_file
+from pytest_servebench.stats.summary import summarize
+from tests import saved
+from tests.load.in_process import make_load
+from tests.load.test_misbehaving import REQUEST, serving
+from tests.simulated import case, mm1_records
+from tests.test_schema import SCHEMA
+
+MAX_LAG = 0.010
+FIRST = [one.name for one in statistics_of(TTFB)]
+
+
+def streamed(rest: float = 0.050, seed: int = 1, slower: float = 1.0) -> Records:
+    """Return records of a queue whose answers begin ``rest`` seconds before they end."""
+    rows = mm1_records(50, 100, 3000, seed=seed)
+    first = rows.scheduled + ((rows.done - rows.scheduled) * slower).astype(np.int64)
+    return dataclasses.replace(rows, first_byte=first, done=first + int(rest * 1e9))
+
+
+def verdicts(result: CaseResult, text: str) -> list[str]:
+    return [one.verdict for one in judge(parse_slo(text), result)]
+
+
+STREAMED = case(streamed(), 50.0)
+
+
+# -- the registry ---------------------------------------------------------------------------------
+
+
+def test_every_arrival_is_counted_by_one_share() -> None:
+    counted = [word for one in METRICS.values() for word in one.outcomes]
+    assert sorted(counted) == sorted(outcome.label for outcome in Outcome)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_is_judged_by_the_name_that_it_is_written_with(name: str) -> None:
+    unit = {"time": "s", "cpu": "%", "memory": "B"}.get(METRICS[name].kind, "")
+    (clause,) = parse_slo(f"{METRICS[name].written}>0{unit}")
+    assert clause.metric == name
+    (found,) = judge([clause], STREAMED)
+    reading = METRICS[name].read(STREAMED)
+    assert found.value == reading.value
+    assert reading.unknown == ""
+
+
+def test_all_times_have_the_same_statistics() -> None:
+    for times in TIMES:
+        assert [one.permille for one in percentiles_of(times)] == [500, 900, 950, 990, 999]
+        assert all(one.name in COMPARED for one in statistics_of(times))
+    assert [one.written for one in statistics_of(TTFB)] == [
+        "ttfb.p50", "ttfb.p90", "ttfb.p95", "ttfb.p99", "ttfb.p99.9", "ttfb.mean",
+    ]  # fmt: skip
+
+
+# -- the time to first byte -----------------------------------------------------------------------
+
+
+def test_it_is_measured_from_the_scheduled_arrival_to_the_first_byte() -> None:
+    whole = case(mm1_records(50, 100, 3000, seed=1), 50.0)
+    for times in (LATENCY, TTFB):
+        for one, latency in zip(statistics_of(times), statistics_of(LATENCY), strict=True):
+            found = METRICS[one.name].read(STREAMED)
+            expected = METRICS[latency.name].read(whole)
+            assert found.value is not None
+            assert expected.value is not None
+            late = 0.050 if times is LATENCY else 0.0
+            assert found.value == pytest.approx(expected.value + late)
+            assert found.low is not None
+            assert found.high is not None
+            assert found.low <= found.value <= found.high
+    # Where an answer comes in one, both are the same, and so are their intervals.
+    assert [whole.summary.estimates[name] for name in FIRST] == [
+        whole.summary.estimates[one.name] for one in statistics_of(LATENCY)
+    ]
+    assert verdicts(STREAMED, "ttfb.p50<40ms, TTFB.P50 > 40 ms, p50<40ms, ttfb.p90<10s") == [
+        "passed", "failed", "failed", "passed",
+    ]  # fmt: skip
+
+
+def test_a_failed_request_counts_as_infinitely_slow() -> None:
+    rows = streamed()
+    rows.outcome[::4] = Outcome.TIMEOUT
+    rows.first_byte[::8] = NEVER
+    result = case(rows, 50.0)
+    assert verdicts(result, "ttfb.p50<1s, ttfb.p90<10s, ttfb.mean<10s") == [
+        "passed", "failed", "failed",
+    ]  # fmt: skip
+
+
+def test_what_a_transport_does_not_record_is_not_known() -> None:
+    rows = streamed()
+    rows.first_byte[7] = NEVER
+    result = case(rows, 50.0)
+    (clause,) = judge(parse_slo("ttfb.p99<1s"), result)
+    assert (clause.verdict, clause.value) == ("inconclusive", None)
+    assert not set(FIRST) & set(result.summary.estimates)
+
+
+def test_the_generators_lag_is_taken_off_it() -> None:
+    rows = streamed()
+    lag = np.where(np.random.default_rng(1).random(len(rows)) < 0.05, 60_000_000, 100_000)
+    rows = dataclasses.replace(
+        rows,
+        enqueued=rows.scheduled + lag, dequeued=rows.scheduled + lag, sent=rows.scheduled + lag,
+        first_byte=rows.first_byte + lag, done=rows.done + lag,
+    )  # fmt: skip
+    result = dataclasses.replace(case(rows, 50.0), summary=summarize(rows, 50.0, MAX_LAG))
+    measured, punctual = (
+        one.estimates["ttfb.p95"].value for one in (result.summary, result.summary.punctual())
+    )
+    assert measured is not None
+    assert punctual is not None
+    between = (measured + punctual) / 2
+    assert verdicts(result, f"ttfb.p95<{between:.9f}s") == ["invalid"]
+    unlagged = rows.without_lag(MAX_LAG)
+    assert (unlagged.until("first_byte") <= rows.until("first_byte")).all()
+    assert (unlagged.first_byte >= rows.scheduled).all()
+
+
+def test_answers_in_two_parts_are_told_apart() -> None:
+    def behave(link: socket.socket) -> None:
+        while b"\r\n\r\n" in link.recv(65536):
+            link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{")
+            time.sleep(0.05)
+            link.sendall(b"}")
+
+    with serving(behave) as port:
+        target = Target("127.0.0.1", port)
+        made = make_load(LoadSpec(
+            target=target, requests=(REQUEST,), rate=20.0, duration=0.5, buffer_size=100,
+            workers=8, seed=1, warmup=0.0, timeout=5.0, drain=1.0,
+        ))  # fmt: skip
+    assert made.records.ok.all()
+    rest = made.records.latency() - made.records.until("first_byte")
+    assert (rest > 0.045).all()
+    summary = summarize(made.records, 20.0)
+    first, whole = (summary.estimates[name].value for name in ("ttfb.p50", "p50"))
+    assert first is not None
+    assert whole is not None
+    assert whole - first > 0.04
+
+
+# -- where it stands ------------------------------------------------------------------------------
+
+
+def test_a_gate_sees_what_the_latency_hides() -> None:
+    base = case(streamed(rest=1.0), 50.0)
+    new = case(streamed(rest=0.98, slower=2.0), 50.0)  # begins later, ends about as before
+    gates = parse_gates("ttfb.p50:10%,p50:10%")
+    found = compare(saved.run([base]), saved.run([new]), gates)
+    assert [len(one.failed) for one in found.gates] == [1, 0]
+    (compared,) = found.cases
+    assert set(FIRST) <= set(compared.changes)
+    assert "ttfb.p50" in compared.shown
+    assert "ttfb.p50" not in compare(saved.run([base]), saved.run([new])).cases[0].shown
+    block = json.loads(as_json([(found, [], [])], 1))["comparisons"][0]["cases"][0]["metrics"]
+    assert block["ttfb.p50"]["failed"]
+    assert not block["p50"]["failed"]
+    (figures,) = json.loads(as_bmf([found])).values()
+    assert figures["ttfb.p999_ms"]["value"] == pytest.approx(
+        1e3 * (METRICS["ttfb.p999"].read(new).value or 0.0), rel=1e-5
+    )
+    exported = json.loads(as_github_action_benchmark([found]))
+    assert any(": ttfb.p99.9" in one["name"] for one in exported)
+
+
+def test_a_plan_tells_it_where_an_slo_names_it() -> None:
+    def metrics(slo: str) -> list[str]:
+        return [one.metric for one in plan_case(parse_slo(slo), 50.0, [STREAMED]).detectable]
+
+    assert {"ttfb.p99", "ttfb.mean"} < set(metrics("ttfb.p99<1s, ttfb.mean<1s"))
+    assert not set(FIRST) & set(metrics("p99<1s"))
+    (needed,) = plan_case(parse_slo("ttfb.p50<50ms"), 50.0, [STREAMED]).needed
+    assert needed.measured
+    assert needed.value == pytest.approx(METRICS["ttfb.p50"].read(STREAMED).value)
+
+
+def test_the_details_have_it() -> None:
+    text = "\n".join(case_text(STREAMED, "TorchServe", 120))
+    assert text.index("latency, all requests") < text.index("ttfb, all requests")
+    rows = [label for label, _ in figure_table(STREAMED)]
+    assert rows[:4] == [
+        "latency, all requests", "95 % interval", "time to first byte, all requests",
+        "95 % interval",
+    ]  # fmt: skip
+
+
+def test_it_is_saved_and_read() -> None:
+    data = json.loads(json.dumps(STREAMED.to_dict()))
+    jsonschema.validate(data, {"$ref": "#/$defs/case", "$defs": SCHEMA["$defs"]})
+    assert from_dict(data).summary.estimates == STREAMED.summary.estimates
+
+
+def test_a_run_from_before_does_not_know_it() -> None:
+    old, _ = read_file(saved.SAMPLE / "run.json")
+    assert not any(set(FIRST) & set(one.summary.estimates) for one in old.cases)
+    assert "ttfb" not in "\n".join(case_text(old.cases[0], "toy", 100))
+    assert all("first byte" not in label for label, _ in figure_table(old.cases[0]))
+    new = saved.queue_run(rates=[40.0], number=1500)
+    (baseline,) = (
+        Baseline("main", old, "", parse_gates("ttfb.p99:10%"), frozenset({"workload"}), "fail"),
+    )
+    (clause,) = baseline.judge(new.cases[0], new, among=1).clauses
+    assert clause.verdict == "inconclusive"
+    assert "ttfb.p99 is not known of BASE" in clause.message
+    assert "Save a new baseline" in clause.message
+
+
+def test_compare_refuses_a_gate_that_the_base_does_not_know(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pytest_servebench.commands.cli import main  # noqa: PLC0415
+
+    new = saved.save(saved.queue_run("new", rates=[40.0], number=1500), tmp_path)
+    arguments = ["compare", str(saved.SAMPLE / "run.json"), str(new), "--fail", "ttfb.p99:10%"]
+    assert main(arguments) == 2
+    out = " ".join(capsys.readouterr().out.split())
+    assert "--fail=ttfb.p99:10%" in out
+    assert "of BASE: it was not measured" in out
+
+
+def test_plots_and_page_draw_it(tmp_path: Path) -> None:
+    files = draw_plots(saved.run([STREAMED]), tmp_path)
+    assert {"latency.svg", "ttfb.svg", "ttfb.png"} < {path.name for path in files}
+    old, _ = read_file(saved.SAMPLE / "run.json")
+    assert not any(path.stem == "ttfb" for path in draw_plots(old, tmp_path / "old"))
+    new, before = page(saved.run([STREAMED]), tmp_path), page(old, tmp_path)
+    for text in ("Time to first byte p99", "time to first byte, all requests"):
+        assert text in new
+        assert text not in before

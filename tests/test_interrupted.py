@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from pytest_servebench.runs.saved_runs import read_run
+from pytest_servebench.system.sockets import sockets_of
 from tests.interrupted_suite import BEFORE_ANY_CASE, STAGES
 from tests.processes import GENERATOR, command_line
 
@@ -37,7 +38,7 @@ def ports_of(processes: list[psutil.Process]) -> set[int]:
     ports = set()
     for process in processes:
         try:
-            connections = process.net_connections("tcp")
+            connections = sockets_of(process, "tcp")
         except psutil.Error:
             continue
         ports |= {c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN}

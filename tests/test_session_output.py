@@ -187,11 +187,9 @@ def test_a_session_that_is_interrupted_before_its_first_case_leaves_no_directory
 def test_what_went_wrong_is_told_without_any_case_too(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(
         """
-        import pytest
         from pytest_servebench.plugin.state import session_of
 
-        @pytest.hookimpl(tryfirst=True)
-        def pytest_sessionfinish(session):
+        def pytest_sessionstart(session):
             def stop_all():
                 raise RuntimeError("it hangs")
             session_of(session.config).servers.stop_all = stop_all

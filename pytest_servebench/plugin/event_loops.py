@@ -10,6 +10,7 @@ from typing import Final
 import psutil
 
 from pytest_servebench.load.target import Target
+from pytest_servebench.system.sockets import sockets_of
 
 _REMEDIES: Final = {
     "asyncio": "await asyncio.to_thread(poisson_load, server, …)",
@@ -48,7 +49,7 @@ def blocked(target: Target) -> str | None:
 def _listens(target: Target) -> bool:
     """Tell whether a socket of this process listens at ``target``; if that is unknown, it does."""
     try:
-        connections = psutil.Process().net_connections("unix" if target.unix_socket else "inet")
+        connections = sockets_of(psutil.Process(), "unix" if target.unix_socket else "inet")
     except (psutil.Error, OSError):
         return True
     if target.unix_socket:

@@ -10,6 +10,7 @@ import psutil
 
 from pytest_servebench.load.limits import own_limit
 from pytest_servebench.load.target import Target, explained
+from pytest_servebench.system.sockets import sockets_of
 
 LOOPBACK = "127.0.0.1"
 
@@ -35,7 +36,7 @@ def listens(pids: Iterable[int], port: int) -> bool:
     """
     for pid in pids:
         with contextlib.suppress(psutil.Error):
-            for connection in psutil.Process(pid).net_connections("tcp"):
+            for connection in sockets_of(psutil.Process(pid), "tcp"):
                 if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
                     return True
     return False

@@ -120,14 +120,12 @@ class Point:
     Attributes:
         heading: of the table of points. Metrics that share one stand for each other: the first
             that the requests resolve gives the point.
-        praise: what the better server did.
         statistic: of the figure in that sentence, where the title does not have it.
         unless_worse: a metric by which the winner must not be worse, and why there is no point
             if it is.
     """
 
     heading: str
-    praise: str
     statistic: str = ""
     unless_worse: tuple[str, str] | None = None
 
@@ -303,7 +301,6 @@ TTFB: Final = Times(
 TIMES: Final = (LATENCY, TTFB)
 """What times are summarized: latency first."""
 
-_TAIL = "had shorter tails"
 _FEWER = "less CPU, but fewer requests answered"
 _ALL: Final = (
     *_statistics(
@@ -313,9 +310,9 @@ _ALL: Final = (
             "p99": ("table", "overview", "plan", "junit"), "mean": ("plan",),
         },
         {
-            "p50": Point("p50", "answered faster"),
-            "p99": Point("tail", _TAIL),
-            "p95": Point("tail", _TAIL),
+            "p50": Point("p50"),
+            "p99": Point("tail"),
+            "p95": Point("tail"),
         },
     ),
     Metric("max", "max", "max", "longest latency", "time", _longest, times=LATENCY, of_run=True),
@@ -325,13 +322,13 @@ _ALL: Final = (
         "successes a second inside the window", "throughput",
         _estimate("throughput", of_requests=False), larger_is_better=True, same=0.05,
         share_of_load="throughput_share", places=frozenset({"plan", "junit"}),
-        point=Point("ok/s", "answered more requests"),
+        point=Point("ok/s"),
     ),
     Metric(
         "success_rate", "success_rate", "success rate", "share of arrivals that succeeded", "share",
         _estimate("success_rate"), larger_is_better=True, same=0.01, outcomes=("ok",),
         complement="failed", places=frozenset({"plan", "junit"}),
-        point=Point("ok %", "failed fewer requests"),
+        point=Point("ok %"),
     ),
     Metric(
         "drop_rate", "drop_rate", "drop rate", "share that found the buffer full", "share",
@@ -345,7 +342,7 @@ _ALL: Final = (
     Metric(
         "cpu", "cpu", "CPU", "mean CPU of the server's processes over the window", "cpu",
         _seen(lambda one: one.cpu_mean, "cpu"), of_run=True, aliases=("cpu_mean",), same=0.05,
-        point=Point("CPU", "took less CPU", "mean", ("throughput", _FEWER)),
+        point=Point("CPU", "mean", ("throughput", _FEWER)),
     ),
     Metric(
         "cpu_peak", "cpu_peak", "peak CPU", "highest CPU between two samples", "cpu",
@@ -354,7 +351,7 @@ _ALL: Final = (
     Metric(
         "memory", "memory", "memory", "peak resident memory of the server's processes", "memory",
         _seen(lambda one: one.memory_peak), of_run=True, aliases=("memory_peak",), same=0.05,
-        point=Point("memory", "took less memory", "peak"),
+        point=Point("memory", "peak"),
     ),
     Metric(
         "memory_mean", "memory_mean", "mean memory", "mean resident memory", "memory",

@@ -22,9 +22,9 @@ from pytest_servebench.objectives.gates import Gate, parse_gates
 from pytest_servebench.report.comparison import comparison_lines, percent_change, point_change
 from pytest_servebench.runs.results import CaseResult, Resources, Run, Workload
 from pytest_servebench.stats import ratios
-from pytest_servebench.stats.bootstrap import Z
 from pytest_servebench.stats.estimates import Estimate, Summary
 from pytest_servebench.stats.ratios import Range, Sample
+from pytest_servebench.stats.student import Z, student_quantile
 from pytest_servebench.stats.summary import wilson_interval
 from pytest_servebench.text.tables import plain_text
 from tests import saved
@@ -199,7 +199,7 @@ def test_ratio_of_lognormal_estimates(a: float, b: float, da: float, db: float) 
     ],
 )  # fmt: skip
 def test_students_quantiles(tail: float, degrees: float, quantile: float) -> None:
-    assert ratios.student_quantile(tail, degrees) == pytest.approx(quantile, rel=2e-3)
+    assert student_quantile(tail, degrees) == pytest.approx(quantile, rel=2e-3)
 
 
 def test_welch_is_the_textbooks() -> None:

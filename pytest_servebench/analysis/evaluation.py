@@ -32,8 +32,8 @@ from pytest_servebench.runs.node_ids import cell_id, repeat_of
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.runs.titles import server_titles
-from pytest_servebench.stats.bootstrap import Z, student
 from pytest_servebench.stats.ratios import Range
+from pytest_servebench.stats.student import Z, student
 
 MARGIN: Final = 0.05
 """By how much of the larger value CPU or memory must differ."""

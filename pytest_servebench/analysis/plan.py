@@ -33,8 +33,7 @@ from pytest_servebench.analysis.precision import (
 from pytest_servebench.metrics import METRICS, standing_in
 from pytest_servebench.objectives.slo_grammar import Clause
 from pytest_servebench.runs.results import CaseResult
-from pytest_servebench.stats.bootstrap import Z
-from pytest_servebench.stats.ratios import NORMAL, student_quantile
+from pytest_servebench.stats.student import NORMAL, Z, student_quantile
 
 POWER: Final = 0.95
 """In how many of the runs the plan is to be right."""

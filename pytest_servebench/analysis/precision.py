@@ -25,8 +25,8 @@ from typing import Final
 
 from pytest_servebench.metrics import METRICS, percentiles_of
 from pytest_servebench.runs.results import CaseResult
-from pytest_servebench.stats.bootstrap import Z
 from pytest_servebench.stats.estimates import Estimate
+from pytest_servebench.stats.student import Z
 
 SHARES: Final[Mapping[str, float]] = MappingProxyType(
     {one.name: float(one.larger_is_better) for one in METRICS.values() if one.is_share}

@@ -9,8 +9,8 @@ from pytest_servebench.analysis.comparability import Pair
 from pytest_servebench.analysis.evaluation import MARGIN
 from pytest_servebench.metrics import Metric
 from pytest_servebench.runs.results import CaseResult
-from pytest_servebench.stats.bootstrap import Z
 from pytest_servebench.stats.ratios import Range, Sample, exp, log
+from pytest_servebench.stats.student import Z
 
 
 def samples(metric: Metric, cases: Sequence[CaseResult], pair: Pair) -> list[Sample]:

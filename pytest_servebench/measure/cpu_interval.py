@@ -22,8 +22,9 @@ import numpy as np
 
 from pytest_servebench.load.records import NEVER, Records
 from pytest_servebench.runs.results import Resources
-from pytest_servebench.stats.bootstrap import Z, moving_blocks, student
+from pytest_servebench.stats.bootstrap import moving_blocks
 from pytest_servebench.stats.estimates import Estimate
+from pytest_servebench.stats.student import Z, student
 
 _FEWEST: Final = 8  # samples from which a variance is taken
 

@@ -15,8 +15,8 @@ from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.metrics import LATENCY, statistics_of
 from pytest_servebench.runs.decoding import as_object, decode
 from pytest_servebench.runs.results import CaseResult, Resources, ServerInfo
-from pytest_servebench.stats.bootstrap import Z
 from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
+from pytest_servebench.stats.student import Z
 from pytest_servebench.stats.summary import PERMILLES, summarize
 from pytest_servebench.text.safe import clean
 

@@ -13,9 +13,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-Z: Final = 1.959963984540054
-"""Two-sided 95 % quantile of the normal distribution."""
-
 TAIL: Final = 0.025
 _RESAMPLES: Final = 1000
 _LUGSAIL: Final = 3
@@ -177,15 +174,3 @@ def degrees_of_freedom(number: float, kurtosis: float) -> float:
     spread = kurtosis - (number - 3) / (number - 1)
     degrees = 2 * number / spread if spread > 0 else math.inf
     return min(max(degrees, 1.0), number - 1)
-
-
-def student(degrees: float) -> float:
-    """Return by how much Student's 97.5 % quantile exceeds the normal one's.
-
-    Expansion of Cornish and Fisher; below 2 degrees, which it does not reach, as at 2.
-    """
-    degrees = max(2.0, degrees)
-    first = (Z**3 + Z) / 4
-    second = (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96
-    third = (3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z) / 384
-    return 1 + (first / degrees + second / degrees**2 + third / degrees**3) / Z

@@ -53,13 +53,12 @@ from pytest_servebench.stats.bootstrap import (
     TAIL,
     Blocks,
     Floats,
-    Z,
     binned,
     degrees_of_freedom,
     moving_blocks,
-    student,
 )
 from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
+from pytest_servebench.stats.student import Z, student
 
 PERMILLES: Final[Mapping[str, int]] = MappingProxyType(
     {one.name: one.permille for one in STATISTICS if one.permille is not None}

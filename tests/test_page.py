@@ -126,7 +126,15 @@ def gated_run() -> Run:
     text = "p50:20% against main"
     figures = "15.4 ms against 5.3 ms: +190 % (95 % interval +148 % to +191 %)"
     gate = ClauseResult(
-        text, "p50", 0.2, 0.0154, None, None, "failed", f"{text}: broken: it got worse: {figures}"
+        text,
+        "p50",
+        0.2,
+        0.0154,
+        None,
+        None,
+        "failed",
+        f"{text}: broken: it got worse: {figures}",
+        "gate",
     )
     cases = [made_runs.case(made_runs.TORCHSERVE, rate, slo=False) for rate in (20.0, 100.0)]
     return made_runs.run(
@@ -157,7 +165,7 @@ def test_a_gates_bound_is_what_it_allows(metric: str, text: str, bound: str) -> 
     allowed = float(text.partition(":")[2].partition("%")[0]) / 100
     why = "no baseline: it has no valid case"
     shown = clause_view(
-        ClauseResult(text, metric, allowed, None, None, None, "failed", f"{text}: {why}")
+        ClauseResult(text, metric, allowed, None, None, None, "failed", f"{text}: {why}", "gate")
     )
     assert (shown.bound, shown.value, shown.comparison) == (bound, "-", why)
 

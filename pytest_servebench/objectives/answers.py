@@ -58,13 +58,14 @@ def judge_answers(result: CaseResult) -> ClauseResult | None:
         high=right.high,
         verdict=verdict,
         message=f"{message}. --servebench-check-answers={checked + others} checks all.",
+        sort="answers",
     )
 
 
 def _least_shares(result: CaseResult) -> Iterator[float]:
     """Yield the shares of right answers that the SLOs ask for."""
     for one in result.clauses:
-        if one.is_gate:
+        if one.sort != "slo":
             continue
         for clause in parse_slo(one.clause):
             at_least = clause.operator in (">", ">=")

@@ -15,7 +15,6 @@ import numpy as np
 
 from pytest_servebench.load.records import Outcome
 from pytest_servebench.metrics import ERROR_RATE, SUCCESS_RATE
-from pytest_servebench.objectives.answers import CLAUSE as RIGHT_ANSWERS
 from pytest_servebench.objectives.slo import failure_texts
 from pytest_servebench.runs.results import CaseResult, ClauseResult
 
@@ -55,6 +54,7 @@ def judge_successes(result: CaseResult) -> ClauseResult | None:
         high=None,
         verdict="failed",
         message=f"{CLAUSE}: broken: none of {arrivals:,} requests succeeded: {_reasons(result)}",
+        sort="successes",
     )
 
 
@@ -62,7 +62,7 @@ def unasked_failures(result: CaseResult) -> str | None:
     """Return what to warn of: requests that failed beside others, with no SLO on how many may."""
     outcomes = result.summary.outcomes
     failed = sum(outcomes.get(label, 0) for label in _FAILURES)
-    if any(one.clause == RIGHT_ANSWERS for one in result.clauses):
+    if any(one.sort == "answers" for one in result.clauses):
         failed -= result.answers_wrong  # of which that clause speaks
     if not failed or not outcomes.get(Outcome.OK.label, 0) or _asked(result):
         return None
@@ -74,9 +74,7 @@ def unasked_failures(result: CaseResult) -> str | None:
 
 def _asked(result: CaseResult) -> bool:
     return any(
-        one.metric in (SUCCESS_RATE.name, ERROR_RATE.name)
-        and one.clause not in (CLAUSE, RIGHT_ANSWERS)
-        and not one.is_gate
+        one.metric in (SUCCESS_RATE.name, ERROR_RATE.name) and one.sort == "slo"
         for one in result.clauses
     )
 

@@ -208,6 +208,7 @@ class Baseline:
             high=None,
             verdict=verdict,
             message=f"{clause}: {text}",
+            sort="gate",
         )
 
 

@@ -246,11 +246,11 @@ class ServebenchSession:
 
     def policy(self, result: CaseResult) -> InconclusivePolicy:
         """Return what becomes of a case that is not decided."""
-        undecided = [one.clause for one in result.clauses if one.verdict == "inconclusive"]
+        undecided = [one for one in result.clauses if one.verdict == "inconclusive"]
         baseline = self.baseline
         if baseline is None or baseline.has(result):
             return self.settings.on_inconclusive
-        alone = all(clause.endswith(f"against {baseline.name}") for clause in undecided)
+        alone = all(one.is_gate for one in undecided)
         return self.settings.on_missing_baseline if alone else self.settings.on_inconclusive
 
     # -- results ------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from pytest_servebench.stats.estimates import Summary
 SCHEMA_VERSION = 1
 
 VerdictWord = Literal["passed", "failed", "inconclusive", "invalid"]
+ClauseSort = Literal["slo", "gate", "answers", "successes"]
 TestOutcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
 
 
@@ -57,6 +58,8 @@ class ClauseResult:
         high: upper end.
         verdict: passed, failed or inconclusive.
         message: one line for people.
+        sort: an SLO's clause, a gate, or what is judged unasked: the answers that nobody checked,
+            and that anything succeeded at all.
     """
 
     clause: str
@@ -67,11 +70,12 @@ class ClauseResult:
     high: float | None
     verdict: VerdictWord
     message: str
+    sort: ClauseSort = "slo"
 
     @property
     def is_gate(self) -> bool:
         """Tell whether this is a gate, whose bound is a change and not a value of the metric."""
-        return ":" in self.clause  # no SLO can be written with one
+        return self.sort == "gate"
 
 
 @dataclass(frozen=True)

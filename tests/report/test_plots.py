@@ -22,7 +22,7 @@ from pytest_servebench.report.percentile_curves import curve
 from pytest_servebench.report.plot_frame import Frame
 from pytest_servebench.report.plots import draw_plots
 from pytest_servebench.report.series import colours, make_series
-from pytest_servebench.runs.results import ClauseResult, Run
+from pytest_servebench.runs.results import ClauseResult, ClauseSort, Run
 from tests.report import made_runs
 from tests.report.made_runs import OTHER, TENSORFLOW_SERVING, TORCHSERVE, case, invalid, run
 
@@ -315,7 +315,8 @@ def test_svg_holds_names_as_text(make: Callable[[], Run], drawn: Drawn) -> None:
 def test_an_slos_bound_is_drawn_and_a_gates_is_not(
     clause: str, is_drawn: bool, caption: str, tmp_path: Path
 ) -> None:
-    judged = ClauseResult(clause, "p50", 0.01, 0.012, None, None, "failed", "")
+    sort: ClauseSort = "slo" if is_drawn else "gate"
+    judged = ClauseResult(clause, "p50", 0.01, 0.012, None, None, "failed", "", sort)
     made = run([dataclasses.replace(case(rate=40.0, slo=False), clauses=(judged,))])
     figures = laid_out(made, tmp_path)
     (latency,) = (figure for path, figure in figures.items() if path.name == "latency")

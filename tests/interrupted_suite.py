@@ -10,16 +10,15 @@ import os
 import sys
 import time
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.base import PredictionProtocol
 from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
 from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.launch import StartedServer
 from pytest_servebench.servers.process import ServerProcess, scratch_directory
 from pytest_servebench.servers.program import removed_with_us, run_program
 from tests import toy
@@ -64,30 +63,10 @@ def model(kinds: Collection[str]) -> ServedModel:
     return toy.toy_model(kinds)
 
 
-@dataclass
-class Server:
-    kind: str
-    base_url: str
-    process: ServerProcess
-    implementation: str = "toy 1.0"
-
-    @property
-    def protocol(self) -> PredictionProtocol:
-        return TensorFlowServingRest("adder")
-
-    @property
-    def log_files(self) -> list[Path]:
-        return self.process.log_files
-
-    def pids(self) -> list[int]:
-        return self.process.pids()
-
-    def check_alive(self) -> None:
-        self.process.check_alive(self.implementation)
-
+class Server(StartedServer):
     def stop(self) -> None:
         Path(os.environ["REACHED"] + "-stop").touch()
-        self.process.stop()
+        super().stop()
 
 
 class Kind(toy.ToyKind):
@@ -104,7 +83,8 @@ class Kind(toy.ToyKind):
             port = (run_dir / "port.log").read_text().strip()
             time.sleep(0.02)
         reach("start")
-        return Server(self.name, f"http://127.0.0.1:{port}", process)
+        url = f"http://127.0.0.1:{port}"
+        return Server(self.name, "toy 1.0", url, TensorFlowServingRest("adder"), process)
 
 
 def pytest_servebench_server_kinds(config: pytest.Config) -> list[toy.ToyKind]:

@@ -30,7 +30,7 @@ from pytest_servebench.servers.first_prediction import (
     RefusedError,
 )
 from pytest_servebench.servers.kind_options import OPTION, spelled
-from pytest_servebench.servers.no_answer import NoAnswerError
+from pytest_servebench.servers.probe import NoAnswerError
 from pytest_servebench.text.safe import clean
 
 TIMEOUT_OPTION = "--servebench-start-timeout"

@@ -20,7 +20,7 @@ from pytest_servebench.protocols.predictions import disagreement
 from pytest_servebench.servers import probe
 from pytest_servebench.servers.base import ServerKind
 from pytest_servebench.servers.kind_options import options_of, spelled
-from pytest_servebench.servers.no_answer import NoAnswerError
+from pytest_servebench.servers.probe import NoAnswerError
 from pytest_servebench.text.safe import clean
 
 LONGEST_ANSWER: Final = 60.0  # seconds for one try

@@ -23,13 +23,25 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from pytest_servebench.load.target import Target, explained
 from pytest_servebench.protocols.base import Headers, HttpAnswer, HttpRequest
 from pytest_servebench.protocols.predictions import excerpt
-from pytest_servebench.servers.no_answer import NoAnswerError
 
 MOST_BYTES: Final = 16 * 2**20
 _CHUNK: Final = 65_536
 _FAREWELL: Final = 1.0  # seconds for the thread to notice that its connection is gone
 # What the resolver says of names that it may know in a moment.
 _UNKNOWN_FOR_NOW: Final = {getattr(socket, "EAI_AGAIN", None)}
+
+
+class NoAnswerError(Exception):
+    """Nobody answered, or not in HTTP; the message says why.
+
+    Attributes:
+        final: whether asking again is in vain, as this is not the address of such a server.
+    """
+
+    def __init__(self, message: str, *, final: bool = False) -> None:
+        """Say why, and whether it will stay so."""
+        super().__init__(message)
+        self.final = final
 
 
 def describe(answer: HttpAnswer) -> str:

@@ -18,7 +18,7 @@ from pytest_servebench.servers.first_prediction import (
     RefusedError,
 )
 from pytest_servebench.servers.logs import FatalLine, LogWatch
-from pytest_servebench.servers.no_answer import NoAnswerError
+from pytest_servebench.servers.probe import NoAnswerError
 from pytest_servebench.servers.process import ServerProcess
 
 _PAUSE = 0.05  # seconds between two looks

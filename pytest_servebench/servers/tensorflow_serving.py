@@ -24,7 +24,7 @@ from pytest_servebench.servers.first_prediction import Ask, Judge, Refusal, by_s
 from pytest_servebench.servers.kind_options import option, spelled
 from pytest_servebench.servers.launch import Program, launch
 from pytest_servebench.servers.logs import FatalLine
-from pytest_servebench.servers.no_answer import NoAnswerError
+from pytest_servebench.servers.probe import NoAnswerError
 from pytest_servebench.servers.readiness import Place
 from pytest_servebench.servers.savedmodel_server.repository import is_saved_model
 from pytest_servebench.system.python_child import python_child

@@ -26,7 +26,7 @@ from pytest_servebench.protocols.predictions import read_predictions
 from pytest_servebench.servers import first_prediction, launch, ports, probe
 from pytest_servebench.servers.base import RunningServer, ServerSettings
 from pytest_servebench.servers.first_prediction import check_mismatch
-from pytest_servebench.servers.no_answer import NoAnswerError
+from pytest_servebench.servers.probe import NoAnswerError
 from pytest_servebench.servers.tensorflow_serving import TensorFlowServing, check_saved_model
 
 from .conftest import OUTPUTS, make_program

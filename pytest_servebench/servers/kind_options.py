@@ -24,7 +24,6 @@ class KindOption:
     Attributes:
         name: of the field.
         help: what it does.
-        metavar: word for the value.
         default: of the field.
         type: of the field, such as ``str`` or ``Path | None``.
         secret: whether it comes from the environment alone, and is never shown.
@@ -33,7 +32,6 @@ class KindOption:
 
     name: str
     help: str
-    metavar: str
     default: object
     type: Any
     secret: bool
@@ -44,7 +42,6 @@ def option(
     default: T,
     help: str,
     *,
-    metavar: str = "",
     secret: bool = False,
     read: Callable[[str], T] | None = None,
 ) -> T:
@@ -53,14 +50,13 @@ def option(
     Args:
         default: its value where nobody sets it.
         help: what it does, in words that follow its name.
-        metavar: word for the value; by default, by the type.
         secret: whether it is read from the environment (``SERVEBENCH_KIND_KEY``), so that no
             command line, log or report shows it.
         read: from a text to the value; raises ``ValueError`` with what to give instead. By
             default, the field's type tells: ``str``, ``int``, ``float``, ``bool``, ``Path``, a
             ``Literal`` of words, or one of these or ``None``.
     """
-    told = {"help": help, "metavar": metavar, "secret": secret, "read": read}
+    told = {"help": help, "secret": secret, "read": read}
     made: T = field(default=default, repr=not secret, metadata={_METADATA: told})
     return made
 

@@ -80,12 +80,10 @@ class _Program:
 class TensorFlowServing:
     """Serves a SavedModel over TensorFlow Serving's REST API."""
 
-    binary: Path | None = option(
-        None, f"the {BINARY} to run; by default, the one on PATH", metavar="FILE"
-    )
+    binary: Path | None = option(None, f"the {BINARY} to run; by default, the one on PATH")
     require_real: bool = option(False, "never fall back to the embedded server")
-    url: str = option("", "attach to this TensorFlow Serving", metavar="URL")
-    model: str = option("", "the model's name at TensorFlow Serving", metavar="NAME")
+    url: str = option("", "attach to this TensorFlow Serving")
+    model: str = option("", "the model's name at TensorFlow Serving")
 
     @property
     def name(self) -> str:

@@ -71,10 +71,8 @@ class _Installation:
 class TorchServe:
     """Serves a ``.mar`` archive over TorchServe's inference API."""
 
-    url: str = option(
-        "", f"attach to this TorchServe; its inference key in ${TOKEN_VARIABLE}", metavar="URL"
-    )
-    model: str = option("", "the model's name at TorchServe", metavar="NAME")
+    url: str = option("", f"attach to this TorchServe; its inference key in ${TOKEN_VARIABLE}")
+    model: str = option("", "the model's name at TorchServe")
     token: str = option("", "inference key of an attached TorchServe", secret=True)
 
     @property

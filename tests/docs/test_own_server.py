@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import venv
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -35,8 +36,12 @@ def test_nothing_is_left_after_kill_9(guide: Path) -> None:
     ) as owner:
 
         def adders() -> list[psutil.Process]:
-            tree = psutil.Process(owner.pid).children(recursive=True)
-            return [each for each in tree if str(guide / "adder.py") in each.cmdline()]
+            found = []
+            for each in psutil.Process(owner.pid).children(recursive=True):
+                with suppress(psutil.Error):  # it has just ended
+                    if str(guide / "adder.py") in each.cmdline():
+                        found.append(each)
+            return found
 
         try:
             # The supervisor's command names the adder within a longer word.

@@ -53,6 +53,9 @@ Verdict = Literal["worse", "cannot tell", "same", "better"]
 VERDICTS: Final[tuple[Verdict, ...]] = ("worse", "cannot tell", "same", "better")
 """From the worst to the best: a case has the worst of its metrics'."""
 
+NOISE: Final = "within noise"
+"""Why it cannot be told, where nothing else is in the way."""
+
 TAIL: Final = 0.01
 """Probability with which one of all statements may be wrong by chance, in both directions."""
 
@@ -384,4 +387,4 @@ def _reason(metric: Metric, samples: Sequence[Sample], slower: float, machine: b
         return "infinite on both sides"
     if any(sample.range.open for sample in samples):
         return "too short a window" if metric.of_server else "too few requests"
-    return "requests failed" if any(infinite) else "within noise"
+    return "requests failed" if any(infinite) else NOISE

@@ -16,17 +16,17 @@ from pytest_servebench.text.tables import Line, Markup, line
 _SHOWN: Final = 6  # cases of one cause that are listed; a terminal is no place for hundreds
 
 _RED: Final[Markup] = {"red": True, "bold": True}
-_BLOCKS: Final[tuple[tuple[Standing, bool, str, Markup], ...]] = (
-    ("invalid", False,
-     "INVALID: the measuring device failed; these numbers say nothing about the server", _RED),
-    ("failed", True, "FAILED: the SLO is broken", _RED),
-    ("invalid", True,
-     "INVALID: the load generator's own lateness decides the SLO; the other figures hold", _RED),
-    ("test-failed", True,
-     "test failed: the load met what was asked of it, and the test failed by itself", _RED),
-    ("inconclusive", True, "inconclusive: the SLO cannot be decided by what was measured",
+_BLOCKS: Final[tuple[tuple[Standing, bool, str, str, Markup], ...]] = (
+    ("invalid", False, "INVALID",
+     "the measuring device failed; these numbers say nothing about the server", _RED),
+    ("failed", True, "FAILED", "the SLO is broken", _RED),
+    ("invalid", True, "INVALID",
+     "the load generator's own lateness decides the SLO; the other figures hold", _RED),
+    ("test-failed", True, "test failed",
+     "the load met what was asked of it, and the test failed by itself", _RED),
+    ("inconclusive", True, "inconclusive", "the SLO cannot be decided by what was measured",
      {"yellow": True}),
-    ("excused", True, "excused: the SLO is broken, and pytest did not fail the test, as it was "
+    ("excused", True, "excused", "the SLO is broken, and pytest did not fail the test, as it was "
      "expected to fail or skipped itself", {"yellow": True}),
 )  # fmt: skip
 
@@ -37,13 +37,15 @@ class Block:
 
     Attributes:
         standing: of all of them.
-        heading: what that means.
+        word: for the standing.
+        meaning: of the word.
         markup: how a terminal shows it.
         cases: the cases.
     """
 
     standing: Standing
-    heading: str
+    word: str
+    meaning: str
     markup: Markup
     cases: tuple[CaseResult, ...]
 
@@ -51,10 +53,10 @@ class Block:
 def blocks(cases: Sequence[CaseResult]) -> list[Block]:
     """Return the cases that are not simply good, the worst first."""
     found = [
-        Block(where, heading, markup, tuple(
+        Block(where, word, meaning, markup, tuple(
             case for case in cases if standing(case) == where and case.measured == measured
         ))
-        for where, measured, heading, markup in _BLOCKS
+        for where, measured, word, meaning, markup in _BLOCKS
     ]  # fmt: skip
     return [block for block in found if block.cases]
 
@@ -128,7 +130,7 @@ def attention_lines(run: Run, width: int) -> list[Line]:
     ]
     for block in blocks(cases):
         share = f"{len(block.cases)} of {counted(len(cases), 'case')}"
-        heading = wrapped("", f"{block.heading} ({share})", width)
+        heading = wrapped("", f"{block.word}: {block.meaning} ({share})", width)
         lines += [line(text, **block.markup) for text in heading]
         alike: dict[str, list[str]] = {}
         for case in block.cases:

@@ -11,6 +11,7 @@ from pytest_servebench.analysis import comparability
 from pytest_servebench.analysis.allowable import ALLOWABLE
 from pytest_servebench.analysis.comparability import Difference, key_text
 from pytest_servebench.analysis.compare import (
+    NOISE,
     VERDICTS,
     CaseComparison,
     Change,
@@ -122,7 +123,7 @@ def verdict_text(change: Change, gates: Sequence[Gate]) -> str:
     broken = [str(gate) for gate in gates if gate.metric == change.metric and fails(gate, change)]
     if broken:
         return f"WORSE, fails {joined(broken)}"
-    if change.verdict == "cannot tell" and change.reason != "within noise":
+    if change.verdict == "cannot tell" and change.reason != NOISE:
         return f"cannot tell: {change.reason}"
     return "WORSE" if change.verdict == "worse" else change.verdict
 
@@ -250,19 +251,19 @@ def notes(comparison: Comparison, every: bool = False) -> list[str]:
     unsure = any(_excludes_nothing(one) and one.verdict == "cannot tell" for one in changes)
     if unsure and comparison.statements > 1:
         found.append(
-            "An interval is that of its row alone. Worse and better are said where "
-            f"{comparison.statements} rows together leave no doubt, which takes more."
+            "Each interval is for its row alone. A verdict of worse or better allows for all "
+            f"{comparison.statements} rows at once, so it needs a larger difference."
         )
     elif unsure:
-        found.append("Worse and better are said at the level of 99 %, which takes more than 95.")
+        found.append("Worse or better needs 99 % confidence; the intervals shown are at 95 %.")
     if any(one.verdict == "cannot tell" for one in changes):
-        found.append("Cannot tell: longer or repeated runs (--servebench-repeats) would.")
+        found.append("Cannot tell: longer or repeated runs (--servebench-repeats) would help.")
     if moved := _speeds(comparison):
         found.append(moved)
     found += comparability.notes(comparison.base, comparison.new)
     changes_of_all = [one for case in comparison.cases for one in case.changes.values()]
     if every and (without := distinct(one.metric for one in changes_of_all if not one.sampled)):
-        found.append(f"No interval: {joined(without)}. Such a figure differs where it does by 5 %.")
+        found.append(f"No interval: {joined(without)}. A change of 5 % or more counts.")
     return found
 
 

@@ -7,17 +7,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from pytest_servebench.system.files import whole_file
+from pytest_servebench.text.log_tail import BLOCK, block_at, last_lines
 from pytest_servebench.text.redaction import anything_hidden, redact_bytes
 from pytest_servebench.text.safe import harmless
 
-TAIL_LINES = 30
-_TAIL_BYTES = 32_768
 _LONGEST_LINE = 400
-_BLOCK = 1 << 20  # bytes that are in memory at once: a log may have gigabytes
-_LONGEST_READ = 4096  # bytes of a line that are kept
 
 
 @dataclass(frozen=True)
@@ -49,9 +45,9 @@ class LogWatch:
             except FileNotFoundError:
                 continue
             with file:
-                while block := _block(file, self._offsets[path]):
+                while block := block_at(file, self._offsets[path]):
                     complete = block[: block.rfind(b"\n") + 1]
-                    if not complete and len(block) == _BLOCK:
+                    if not complete and len(block) == BLOCK:
                         complete = block  # a line without end is told in parts
                     if not complete:
                         break
@@ -107,7 +103,7 @@ def _parts(path: Path) -> Iterator[bytes]:
     """Yield a file's lines, or parts of lines that have no end: a log may have gigabytes."""
     if path.is_file() and anything_hidden():
         with path.open("rb") as file:
-            while part := file.readline(_BLOCK):
+            while part := file.readline(BLOCK):
                 yield part
 
 
@@ -129,68 +125,10 @@ class LineCounts:
                 end = file.seek(0, os.SEEK_END)  # its writer may be faster than this reader
                 if end < offset:  # it was begun anew
                     offset = lines = 0
-                while offset < end and (block := _block(file, offset)):
+                while offset < end and (block := block_at(file, offset)):
                     offset += len(block)
                     lines += block.count(b"\n")
         except OSError:
             return 0
         self._known[path] = offset, lines
         return lines
-
-
-def lines_between(path: Path, first: int, last: int) -> list[str]:
-    """Return the lines of a log from ``first`` up to ``last``, counted from 0, long ones cut.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    found: list[str] = []
-    with path.open("rb") as file:
-        if not _skip_lines(file, first):
-            return found
-        for _ in range(first, last):
-            line = file.readline(_LONGEST_READ)
-            if not line:
-                break
-            found.append(line.decode("utf-8", "replace"))
-            while line and not line.endswith(b"\n"):
-                line = file.readline(_BLOCK)
-    return found
-
-
-def _skip_lines(file: IO[bytes], number: int) -> bool:
-    """Go to the beginning of a line; tell whether the file has as many."""
-    offset = 0
-    while number > 0:
-        block = _block(file, offset)
-        if not block:
-            return False
-        lines = block.count(b"\n")
-        if lines >= number:
-            place = -1
-            for _ in range(number):
-                place = block.index(b"\n", place + 1)
-            file.seek(offset + place + 1)
-            return True
-        number -= lines
-        offset += len(block)
-    return True
-
-
-def _block(file: IO[bytes], offset: int) -> bytes:
-    file.seek(offset)
-    return file.read(_BLOCK)
-
-
-def last_lines(path: Path) -> list[str] | None:
-    """Return the last lines of a log, ``None`` where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL_BYTES))
-            lines = file.read().decode("utf-8", "replace").rstrip().splitlines()
-            # The first one may have lost its beginning, of which a secret may be a part.
-            whole = lines[1:] if size > _TAIL_BYTES and len(lines) > 1 else lines
-            return whole[-TAIL_LINES:]
-    except OSError:
-        return None

@@ -16,17 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench.servers import logs
 from pytest_servebench.servers.logs import (
-    TAIL_LINES,
     FatalLine,
     LineCounts,
     LogWatch,
-    lines_between,
     scrub,
     tail,
 )
 from pytest_servebench.system.files import whole_file
+from pytest_servebench.text import log_tail
+from pytest_servebench.text.log_tail import TAIL_LINES, lines_between
 from pytest_servebench.text.redaction import hide
 
 
@@ -109,7 +108,7 @@ def test_a_long_log_is_never_in_memory(huge: Path) -> None:
 def test_blocks_of_any_size_are_as_one(text: str, block: int, first: int, number: int) -> None:
     lines = text.splitlines(keepends=True)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logs, "_BLOCK", block)
+        patch.setattr(log_tail, "BLOCK", block)
         path = Path(folder) / "log"
         path.write_text(text)
         assert LineCounts().of([path]) == {path: text.count("\n")}

@@ -1,19 +1,20 @@
-"""What happened in one case, drawn over its time and by percentiles."""
+"""The drawings of one case: its requests one by one, and by percentiles."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from typing import Final
 
 import numpy as np
 
-from pytest_servebench.load.records import NEVER, Outcome, Records
+from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.metrics import LATENCY, METRICS
 from pytest_servebench.report import axes
-from pytest_servebench.report.figures import NAMES, cpu_text, failed, percentile, share_of
+from pytest_servebench.report.figures import NAMES, failed, percentile, share_of
+from pytest_servebench.report.page import time_charts
 from pytest_servebench.report.page.chart import Chart, Key
-from pytest_servebench.report.page.thinning import in_flight, slice_means, thinned
+from pytest_servebench.report.page.thinning import thinned
 from pytest_servebench.report.percentile_curves import percentile_curve
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult, ClauseResult
@@ -21,13 +22,10 @@ from pytest_servebench.stats.estimates import Summary
 from pytest_servebench.text.numbers import significant
 from pytest_servebench.text.safe import clean, counted, joined
 
-_SLICES: Final = 240  # of the window at most, for lines over time
-_MEANS: Final = 48
 _BINS: Final = 40
 _LATENCIES: Final = frozenset(one.name for one in METRICS.values() if one.times is LATENCY)
 _BOUND_REACH: Final = 10.0  # an SLO's bound so many times beyond the data would squeeze it
 _STRIP: Final = 160  # height of a drawing without a vertical axis
-_TIME: Final = "seconds since the start"
 
 
 def case_charts(
@@ -48,19 +46,15 @@ def case_charts(
     if records is not None and len(records):
         charts += [
             _histogram(case, records),
-            _where_time_went(case, records),
-            _in_flight(case, records, points),
-            _flow(case, records),
+            time_charts.where_time_went(case, records),
+            time_charts.requests_in_flight(case, records, points),
+            time_charts.flow(case, records),
         ]
     if not is_plain(case):
-        charts += [_cpu(case, cores), _memory(case)]
+        charts += [time_charts.cpu(case, cores), time_charts.memory(case)]
     if records is not None and len(records):
-        charts.append(_lag(case, records, points))
+        charts.append(time_charts.lag(case, records, points))
     return charts
-
-
-def _window(case: CaseResult) -> axes.Axis:
-    return axes.linear(0.0, case.duration, 6)
 
 
 def _near(
@@ -107,9 +101,9 @@ def _latency(case: CaseResult, records: Records, points: int) -> Chart:
         "Latency of each request, ms",
         f"Latency of {len(records)} requests by their arrival on a logarithmic scale: {numbers}"
         + (f"; the slowest success took {significant(highest)} ms." if ok.any() else "."),
-        _window(case),
+        time_charts.window(case),
         axes.logarithmic([*ends, *(value for value, _ in bounds)]),
-        f"arrival, {_TIME}",
+        f"arrival, {time_charts.TIME}",
         lanes=len(lanes),
     )
     chart.dots(arrival[shown], latency[shown], "dot")
@@ -231,164 +225,3 @@ def _histogram(case: CaseResult, records: Records) -> Chart:
     if not len(latency):
         chart.message = "No request succeeded."
     return chart
-
-
-def _where_time_went(case: CaseResult, records: Records) -> Chart:
-    ok = records.ok & (records.dequeued != NEVER) & (records.sent != NEVER)
-    arrival = records.scheduled[ok] / 1e9
-    wait = (records.dequeued[ok] - records.enqueued[ok]) / 1e6
-    service = (records.done[ok] - records.sent[ok]) / 1e6
-    slices = int(np.clip(len(arrival) // 3, 6, _MEANS))
-    ends = np.linspace(0.0, case.duration, slices + 1)
-    waited, served = slice_means(arrival, wait, ends), slice_means(arrival, service, ends)
-    full = np.isfinite(served)
-    start, end = ends[:-1][full], ends[1:][full]
-    served, total = served[full], (served + waited)[full]
-    mean_wait = float(wait.mean()) if len(wait) else None
-    mean_service = float(service.mean()) if len(service) else None
-    chart = Chart(
-        "Queue wait and service time, ms",
-        f"Means over time of successes: {significant(mean_service)} ms at the server, "
-        f"{significant(mean_wait)} ms in the buffer before.",
-        _window(case),
-        axes.from_zero(total.tolist()),
-        f"arrival, {_TIME}; means of {significant(case.duration / slices)} s",
-    )
-    if not len(arrival):
-        chart.message = "No request succeeded."
-        return chart
-    gap = 0.12 * (case.duration / slices)
-    chart.bars(start + gap, end - gap, np.zeros(len(served)), served, "bar")
-    chart.bars(start + gap, end - gap, served, total, "bar-wait")
-    chart.legend = [
-        Key("bar", f"at the server (mean {significant(mean_service)} ms)"),
-        Key("bar-wait", f"waiting in the buffer (mean {significant(mean_wait)} ms)"),
-    ]
-    return chart
-
-
-def _in_flight(case: CaseResult, records: Records, points: int) -> Chart:
-    time, inside, worked = in_flight(records, min(_SLICES, points // 2))
-    most = int(inside.max())
-    capacity = case.workers + case.buffer_size
-    chart = Chart(
-        "Requests in flight",
-        f"Requests that waited or were worked on at once, over time: at most {most}; "
-        f"{case.workers} connections and {case.buffer_size} places in the buffer.",
-        _window(case),
-        axes.from_zero([most], least=1.0, whole=True),
-        _TIME,
-    )
-    chart.steps(time, inside, "line-wait")
-    chart.steps(time, worked, "line")
-    limits = [(float(case.workers), f"{case.workers} connections"),
-              (float(capacity), f"buffer full at {capacity}")]  # fmt: skip
-    chart.bounds([(value, text) for value, text in limits if value <= 1.3 * most], "limit")
-    chart.legend = [
-        Key("line", "at the server"), Key("line-wait", "and waiting in the buffer"),
-    ]  # fmt: skip
-    return chart
-
-
-def _flow(case: CaseResult, records: Records) -> Chart:
-    ok = records.ok
-    slices = int(np.clip(len(records) // 8, 5, _MEANS))
-    ends = np.linspace(0.0, case.duration, slices + 1)
-    width = case.duration / slices
-    came = np.histogram(records.scheduled / 1e9, ends)[0] / width
-    went = np.histogram(records.done[ok] / 1e9, ends)[0] / width
-    chart = Chart(
-        "Arrivals and successes, 1/s",
-        f"Arrivals a second and successes a second over time: in all "
-        f"{significant(case.summary.achieved_rate)} arrivals/s and "
-        f"{significant(case.summary.throughput)} successes/s.",
-        _window(case),
-        axes.from_zero([*came.tolist(), *went.tolist()]),
-        f"{_TIME}; means of {significant(width)} s",
-    )
-    chart.steps(ends[:-1], went, "line")
-    chart.steps(ends[:-1], came, "line-host")  # its gaps show what is below
-    chart.legend = [Key("line-host", "arrivals"), Key("line", "successes")]
-    return chart
-
-
-def _no_samples(mean: float | None, samples: Sequence[float], described: str) -> str:
-    """Return why there is nothing to draw of a resource; empty if there is."""
-    if mean is None:
-        return "Not visible: the server's processes are not ours."
-    return "" if samples else f"No samples were kept; {described}."
-
-
-def _cpu(case: CaseResult, cores: int | None) -> Chart:
-    series, known = case.resources.series, case.resources
-    time, used = series.get("time", []), series.get("cpu", [])
-    host = series.get("host_cpu", [])
-    machine = [value * cores for value in host] if cores and len(host) == len(time) else []
-    described = cpu_text(case) if known.cpu_mean is not None else "not visible"
-    chart = Chart(
-        "CPU, % of one processor",
-        f"CPU of the server's processes over time: {described}.",
-        _window(case),
-        axes.from_zero([*used, *machine, known.cpu_peak or 0.0], least=1.0),
-        _TIME,
-    )
-    chart.message = _no_samples(known.cpu_mean, used, described)
-    if not chart.message:
-        if machine:
-            chart.line(time, machine, "line-host")
-        chart.line(time, used, "line")
-        chart.note = f"{described[:1].upper()}{described[1:]}."
-        chart.legend = [Key("line", "server")]
-        if machine:
-            chart.legend.append(Key("line-host", "whole machine"))
-    return chart
-
-
-def _memory(case: CaseResult) -> Chart:
-    series, known = case.resources.series, case.resources
-    time = series.get("time", [])
-    used = [value / 1e6 for value in series.get("memory", [])]
-    described = (
-        f"mean {significant(known.memory_mean / 1e6)} MB, "
-        f"peak {significant((known.memory_peak or 0.0) / 1e6)} MB"
-        if known.memory_mean is not None else "not visible"
-    )  # fmt: skip
-    chart = Chart(
-        "Memory, MB resident",
-        f"Resident memory of the server's processes over time: {described}.",
-        _window(case),
-        axes.from_zero(used, least=1.0),
-        _TIME,
-    )
-    chart.message = _no_samples(known.memory_mean, used, described)
-    if not chart.message:
-        chart.area(time, [0.0] * len(time), used, "band")
-        chart.note = f"{described[:1].upper()}{described[1:]}."
-        chart.line(time, used, "line")
-        chart.legend = [Key("line", "server")]
-    return chart
-
-
-def _lag(case: CaseResult, records: Records, points: int) -> Chart:
-    taken = records.enqueued != NEVER
-    arrival = records.scheduled[taken] / 1e9
-    lag = np.maximum((records.enqueued[taken] - records.scheduled[taken]) / 1e6, 1e-3)
-    shown = thinned(arrival, lag, points // 2)
-    p99 = case.summary.generator_lag.percentiles.get("p99")
-    worst = float(lag.max()) if len(lag) else 0.0
-    chart = Chart(
-        "Lag of the load generator, ms",
-        f"How late the generator took arrivals up, over time: p99 "
-        f"{significant(None if p99 is None else 1e3 * p99)} ms, at worst {significant(worst)} ms.",
-        _window(case),
-        axes.logarithmic(_ends(lag)),
-        f"arrival, {_TIME}",
-        css="of-generator",
-    )
-    chart.dots(arrival[shown], lag[shown], "dot")
-    chart.legend = [Key("dot", "taken up late by so much: our own error, not the server's")]
-    return chart
-
-
-def _ends(values: axes.Floats) -> Sequence[float]:
-    return [float(values.min()), float(values.max())] if len(values) else []

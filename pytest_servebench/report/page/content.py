@@ -297,7 +297,7 @@ def _attention(cases: Sequence[CaseResult], views: Mapping[int, CaseView]) -> li
         found.append(
             Attention(
                 block.standing,
-                block.heading.partition(": ")[2],
+                block.meaning,
                 f"{len(block.cases)} of {counted(len(cases), 'case')}",
                 tuple(alike.items()),
                 _ADVICE[block.standing],

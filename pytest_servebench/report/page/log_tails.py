@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from pytest_servebench.runs.results import CaseResult, LogPart, ServerDeath
-from pytest_servebench.servers.logs import last_lines, lines_between
 from pytest_servebench.system.files import file_name, inside
+from pytest_servebench.text.log_tail import last_lines, lines_between
 from pytest_servebench.text.safe import clean, harmless
 
 _LOG_LINES: Final = 20

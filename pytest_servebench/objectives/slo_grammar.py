@@ -5,7 +5,7 @@
     expression = clause { ("," | "and") clause }
     clause     = metric ("<" | "<=" | ">" | ">=") number [unit]
 
-The metrics are those of :mod:`pytest_servebench.metrics`. Times, CPU and memory need a unit; a
+The metrics are those of ``pytest_servebench.metrics``. Times, CPU and memory need a unit; a
 share without one is a fraction. Upper and lower case are one. Spaces may stand anywhere between the
 parts.
 """

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from pytest_servebench.load.records import NEVER, Outcome, Records
+from pytest_servebench.stats.summary import nearest_rank
 from pytest_servebench.text.live import duration
 from pytest_servebench.text.numbers import significant
 from pytest_servebench.text.safe import clean, clip, display_width
@@ -45,8 +46,8 @@ def live_line(records: Records, now: int, width: int, *, number: str = "", name:
         *([f"errors {failed}"] if failed else []),
         *([f"dropped {dropped}"] if dropped else []),
         *([number] if number else []),
-        f"p50 {_percentile(latencies, 50)}",
-        f"p99 {_percentile(latencies, 99)}",
+        f"p50 {_percentile(latencies, 500)}",
+        f"p99 {_percentile(latencies, 990)}",
         f"sent {sent}",
         f"done {done}",
         *([clean(name)] if name else []),
@@ -59,11 +60,11 @@ def _bar(share: float) -> str:
     return "█" * full + "░" * (_BAR - full)
 
 
-def _percentile(latencies: np.ndarray[tuple[int, ...], np.dtype[np.float64]], q: int) -> str:
+def _percentile(latencies: np.ndarray[tuple[int, ...], np.dtype[np.float64]], permille: int) -> str:
     if not latencies.size:
         return "-"
-    # "higher" is one of the values: interpolation between a number and infinity has no meaning.
-    value = float(np.percentile(latencies, q, method="higher"))
+    place = nearest_rank(permille, len(latencies)) - 1
+    value = float(np.partition(latencies, place)[place])
     return f"{significant(value * 1e3)} ms" if np.isfinite(value) else "∞"
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import pytest
 
 from tests.conftest import RunBench
@@ -9,7 +12,7 @@ from tests.conftest import RunBench
 FAILING = """
 import pytest_servebench.report.page
 import pytest_servebench.report.plots
-import pytest_servebench.plugin.saving
+import pytest_servebench.report.summary_text
 
 def fails(*_):
     raise {error}
@@ -27,7 +30,7 @@ pytest_servebench.{what} = fails
          "report.html could not be written: OSError: *No space left on device", "run.json"),
         ("report.plots.draw_plots", "ValueError('no such font')",
          "plots could not be written: ValueError: no such font", "report.html"),
-        ("plugin.saving.write_summary", "ValueError('no such word')",
+        ("report.summary_text.write", "ValueError('no such word')",
          "metrics_summary.txt could not be written: ValueError: no such word", "report.html"),
     ],
 )  # fmt: skip
@@ -91,3 +94,38 @@ pytest_servebench.runs.run_file.whole_file = full
     result.stdout.fnmatch_lines(["rate 40/s*", "servebench: run.json could not be written: *"])
     (directory,) = (pytester.path / "servebench_results").iterdir()  # nor is there a "latest"
     assert (directory / "metrics_summary.txt").is_file()
+
+
+OWN_OUTPUT = """
+import sys
+import types
+
+from pytest_servebench.report import outputs
+
+writer = types.ModuleType("pytest_servebench.report.names")
+writer.write = lambda made: "".join(f"{case.name}\\n" for case in made.run.cases)
+writer.greet = lambda made: [f"::debug::{len(made.run.cases)} case"]
+sys.modules[writer.__name__] = writer
+outputs.OUTPUTS += (
+    outputs.Output("names", "text", "names:write", option="add the cases' names to this file"),
+    outputs.Output("greeting", "lines", "names:greet", "greeting", variable="GREET"),
+    outputs.Output("broken", "lines", "names:missing", "the broken one", variable="GREET"),
+)
+"""
+
+
+def test_an_output_is_a_module_and_an_entry(
+    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makepyfile(own_output=OWN_OUTPUT)
+    monkeypatch.setenv("PYTHONPATH", str(pytester.path), prepend=os.pathsep)
+    monkeypatch.setenv("GREET", "true")
+    result = run_bench("-p", "own_output", "--servebench-names=names.txt", subprocess=True)
+    result.assert_outcomes(passed=1)
+    assert (pytester.path / "names.txt").read_text() == "test_load[toy-rate40-buffer10]\n"
+    result.stdout.fnmatch_lines(
+        ["servebench: the broken one could not be written: AttributeError*", "::debug::1 case"]
+    )
+    code = "import own_output; from pytest_servebench.commands.cli import main; main()"
+    shown = pytester.run(sys.executable, "-c", code, "show", "latest", "--format=names")
+    assert shown.outlines == ["test_load[toy-rate40-buffer10]"]

@@ -26,6 +26,8 @@ OURS = {
     "pytest_servebench.plugin.options",
     "pytest_servebench.plugin.own_fixtures",
     "pytest_servebench.plugin.state",
+    "pytest_servebench.report",
+    "pytest_servebench.report.outputs",
 }
 CONFTEST = """
 import json, sys

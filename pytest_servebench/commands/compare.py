@@ -5,39 +5,26 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from _pytest._io import TerminalWriter
 
 from pytest_servebench.analysis.allowable import ALLOWABLE
-from pytest_servebench.analysis.comparability import Difference, differences, notes
-from pytest_servebench.analysis.compare import Comparison, compare, why_unknown
+from pytest_servebench.analysis.comparability import Difference, differences
+from pytest_servebench.analysis.compare import compare, why_unknown
 from pytest_servebench.commands.arguments import add_results, results_of
 from pytest_servebench.errors import OptionError
 from pytest_servebench.metrics import COMPARED, METRICS
 from pytest_servebench.objectives.gates import Gate, parse_gates
-from pytest_servebench.report.comparison import (
-    comparison_lines,
-    comparison_markdown,
-    conclusion,
-    remedy,
-)
-from pytest_servebench.report.comparison_formats import as_bmf, as_github_action_benchmark, as_json
+from pytest_servebench.report.comparison_text import Block, Compared, refusal, table_lines
+from pytest_servebench.report.outputs import COMPARISONS, call
 from pytest_servebench.runs.results import Run
 from pytest_servebench.runs.run_json import read_file
 from pytest_servebench.runs.run_names import find_run
 from pytest_servebench.system.files import write_whole
-from pytest_servebench.text.safe import clean, shows_unicode, to_ascii, wrapped
-from pytest_servebench.text.tables import Line, line, plain_text
-
-NOTHING_WORSE: Final = 0
-WORSE: Final = 1
-NOT_COMPARABLE: Final = 2
-
-FORMATS: Final = ("table", "markdown", "json", "github-action-benchmark", "bmf")
-_WIDTH: Final = 100
+from pytest_servebench.text.safe import shows_unicode, to_ascii
+from pytest_servebench.text.tables import Line, plain_text
 
 _DESCRIPTION: Final = """\
 Compare saved runs: what got worse beyond noise, and what cannot be told.
@@ -46,21 +33,6 @@ A run is a run.json, its directory, a name in the results directory ("latest"),
 or any file of pytest-benchmark. Exit codes: 0 nothing got worse, 1 a gate
 failed (without --fail: p50, the tail, throughput or success got worse beyond
 doubt), 2 the runs cannot be compared."""
-
-
-@dataclass(frozen=True)
-class _Block:
-    """One NEW beside BASE; ``refused`` tells why they cannot be compared."""
-
-    comparison: Comparison
-    allowed: tuple[Difference, ...]
-    refused: tuple[Difference, ...]
-
-    @property
-    def status(self) -> int:
-        if self.refused:
-            return NOT_COMPARABLE
-        return WORSE if self.comparison.worse else NOTHING_WORSE
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -94,7 +66,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_results(parser)
     parser.add_argument("--all", action="store_true", help="show every metric")
     parser.add_argument(
-        "--format", choices=FORMATS, default="table", help="of the output (default: table)"
+        "--format",
+        choices=tuple(COMPARISONS),
+        default="table",
+        help="of the output (default: table)",
     )
     parser.add_argument(
         "--output",
@@ -118,15 +93,14 @@ def run(options: argparse.Namespace) -> int:
     results = results_of(options)
     files = [find_run(name, results) for name in (options.base, *options.new)]
     base, *others = (read_file(path, any_schema="schema" in allow)[0] for path in files)
-    blocks = [_compare(base, new, gates, allow) for new in others]
-    status = max(block.status for block in blocks)
-    _write(options, blocks, status)
+    found = Compared([_compare(base, new, gates, allow) for new in others], options.all)
+    _write(options, found)
     if options.html is not None:
-        _write_page(options.html, blocks, [path.parent for path in files])
-    return status
+        _write_page(options.html, found.blocks, [path.parent for path in files])
+    return found.status
 
 
-def _write_page(path: Path, blocks: Sequence[_Block], directories: Sequence[Path]) -> None:
+def _write_page(path: Path, blocks: Sequence[Block], directories: Sequence[Path]) -> None:
     # Drawing is slow to import, and a comparison in the terminal does without it.
     from pytest_servebench.report.page import comparison_page  # noqa: PLC0415
 
@@ -159,7 +133,7 @@ def _allowed(texts: Sequence[str]) -> frozenset[str]:
     return frozenset(words)
 
 
-def _compare(base: Run, new: Run, gates: Sequence[Gate], allow: frozenset[str]) -> _Block:
+def _compare(base: Run, new: Run, gates: Sequence[Gate], allow: frozenset[str]) -> Block:
     found = differences(base, new)
     refused = [one for one in found if one.about not in allow]
     comparison = compare(base, new, gates)
@@ -173,19 +147,19 @@ def _compare(base: Run, new: Run, gates: Sequence[Gate], allow: frozenset[str]) 
                 "suite again, or leave the gate out"
             )
             refused.append(Difference("gate", text))
-    return _Block(comparison, tuple(one for one in found if one.about in allow), tuple(refused))
+    return Block(comparison, tuple(one for one in found if one.about in allow), tuple(refused))
 
 
-def _write(options: argparse.Namespace, blocks: Sequence[_Block], status: int) -> None:
-    text = _formatted(options, blocks, status)
+def _write(options: argparse.Namespace, found: Compared) -> None:
+    text = call(COMPARISONS[options.format], found)
     if options.output is not None:
         _write_file("--output", options.output, text)
     if options.output is not None or options.format == "table":
-        _print_lines(_lines(blocks, options.all))
+        _print_lines(table_lines(found))
         return
     sys.stdout.write(text if shows_unicode(sys.stdout) else to_ascii(text))
-    for block in blocks:
-        for parts in _refusal(block) if block.refused else ():
+    for block in found.blocks:
+        for parts in refusal(block) if block.refused else ():
             print(plain_text(parts), file=sys.stderr)
 
 
@@ -197,56 +171,6 @@ def _write_file(option: str, path: Path, text: str) -> None:
             f"{option}={str(path)!r}: cannot be written: {error.strerror}; give a file in a "
             "directory that exists and can be written to"
         ) from error
-
-
-def _formatted(options: argparse.Namespace, blocks: Sequence[_Block], status: int) -> str:
-    compared = [block.comparison for block in blocks if not block.refused]
-    if options.format == "json":
-        return as_json([(b.comparison, b.allowed, b.refused) for b in blocks], status) + "\n"
-    if options.format == "github-action-benchmark":
-        return as_github_action_benchmark(compared) + "\n"
-    if options.format == "bmf":
-        return as_bmf(compared) + "\n"
-    if options.format == "markdown":
-        return "\n".join(
-            comparison_markdown(block.comparison, block.allowed, every=options.all)
-            if not block.refused
-            else "```text\n" + _plain(_refusal(block)) + "```\n"
-            for block in blocks
-        )
-    return _plain(_lines(blocks, options.all))
-
-
-def _lines(blocks: Sequence[_Block], every: bool) -> list[Line]:
-    lines: list[Line] = []
-    for number, block in enumerate(blocks):
-        lines += [line("")] if number else []
-        if block.refused:
-            lines += _refusal(block)
-            continue
-        lines += comparison_lines(block.comparison, block.allowed, width=_WIDTH, every=every)
-        worse = block.comparison.worse
-        lines.append(line(conclusion(block.comparison), bold=True, red=worse, green=not worse))
-    return lines
-
-
-def _refusal(block: _Block) -> list[Line]:
-    runs = (block.comparison.base, block.comparison.new)
-    names = " and ".join(clean(run.name) for run in runs)
-    lines = [line(f"{names} cannot be compared:", bold=True, red=True)]
-    lines += [
-        line(text)
-        for one in block.refused
-        for text in wrapped(f"  {one.about}: ", one.text, _WIDTH)
-    ]
-    lines += [line(text) for note in notes(*runs) for text in wrapped("  ", note, _WIDTH)]
-    if text := remedy(block.comparison, block.refused):
-        lines.append(line(text))
-    return lines
-
-
-def _plain(lines: Sequence[Line]) -> str:
-    return "".join(plain_text(parts) + "\n" for parts in lines)
 
 
 def _print_lines(lines: Sequence[Line]) -> None:

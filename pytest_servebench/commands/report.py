@@ -8,7 +8,7 @@ from typing import Final
 
 from pytest_servebench.commands.arguments import add_results, add_run, results_of, say_left_out
 from pytest_servebench.errors import OptionError
-from pytest_servebench.report import write_report
+from pytest_servebench.report.outputs import OUTPUTS, PAGE_FILE, Material
 from pytest_servebench.runs.run_json import RUN_FILE, read_file
 from pytest_servebench.runs.run_names import find_run
 from pytest_servebench.text.safe import clean
@@ -52,7 +52,10 @@ def run(options: argparse.Namespace) -> int:
         if output is not None:
             page = write_page(saved, path.parent, report, output)
         else:
-            page = write_report(saved, path.parent, report=report)[-1]
+            page = path.parent / PAGE_FILE
+            for one in OUTPUTS:
+                if one.kind == "files":
+                    one.write(Material(saved, path.parent, report))
     except OSError as error:
         where = str(output) if output is not None else str(path.parent)
         raise OptionError(

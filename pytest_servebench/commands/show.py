@@ -11,15 +11,14 @@ from _pytest._io import TerminalWriter
 
 from pytest_servebench.commands.arguments import add_results, add_run, results_of, say_left_out
 from pytest_servebench.errors import OptionError
-from pytest_servebench.report.markdown import markdown
+from pytest_servebench.report.outputs import OUTPUTS, Material
 from pytest_servebench.report.terminal import write_tables
 from pytest_servebench.runs.results import Run
 from pytest_servebench.runs.run_json import read_file
 from pytest_servebench.runs.run_names import find_run
-from pytest_servebench.text.json_text import to_json
 from pytest_servebench.text.safe import clean, shows_unicode, to_ascii
 
-FORMATS: Final = ("table", "markdown", "json")
+_TEXTS: Final = {output.name: output for output in OUTPUTS if output.kind == "text"}
 _MOST_NAMES: Final = 20  # of cases in an error
 
 
@@ -42,7 +41,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     add_results(parser)
     parser.add_argument(
-        "--format", choices=FORMATS, default="table", help="of the output (default: table)"
+        "--format",
+        choices=("table", *_TEXTS),
+        default="table",
+        help="of the output (default: table)",
     )
 
 
@@ -65,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         )
         print(f"servebench: results in {clean(path.parent)}")
         return 0
-    text = markdown(part) if options.format == "markdown" else _json(part)
+    text = _TEXTS[options.format].write(Material(part, path.parent))
     sys.stdout.write(text if shows_unicode(sys.stdout) else to_ascii(text))
     return 0
 
@@ -84,7 +86,3 @@ def _part(saved: Run, text: str | None) -> Run:
         f"--case={text!r}: no case of {clean(saved.name)} has this in its name; there are"
         f"{''.join(names)}{more}"
     )
-
-
-def _json(saved: Run) -> str:
-    return to_json(saved.to_dict()) + "\n"

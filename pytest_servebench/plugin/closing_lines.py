@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from pytest_servebench.plugin import cases
 from pytest_servebench.plugin.session import ServebenchSession
 from pytest_servebench.plugin.state import session_of
-from pytest_servebench.report import PAGE_FILE
+from pytest_servebench.report.outputs import OUTPUTS, PAGE_FILE, Material
 
 
 def write(terminal: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -35,26 +34,29 @@ def write(terminal: pytest.TerminalReporter, config: pytest.Config) -> None:
         terminal.write_line(
             f"servebench: no case was measured; the servers' logs are in {_shown(config, logs)}"
         )
+    lines = _last_lines(state) if state.results else []
     for trouble in state.troubles:
         terminal.write_line(f"servebench: {trouble}", yellow=True, bold=True)
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        for command in _annotations(state):
-            terminal.write_line(command)
+    for line in lines:
+        terminal.write_line(line)
 
 
-def _annotations(state: ServebenchSession) -> Iterator[str]:
-    """Yield what GitHub shows beside the lines of the tests."""
-    if not state.results:
-        return
-    from pytest_servebench.report.annotations import (  # noqa: PLC0415
-        repository_path,
-        workflow_commands,
-    )
-
-    files = {
-        nodeid: repository_path(path, state.config.rootpath) for nodeid, path in state.files.items()
-    }
-    yield from workflow_commands(state.results, state.lines, files)
+def _last_lines(state: ServebenchSession) -> list[str]:
+    """Return what outputs show in the terminal that an environment variable asks for."""
+    wanted = [one for one in OUTPUTS if one.variable and os.environ.get(one.variable) == "true"]
+    lines: list[str] = []
+    if wanted:
+        made = Material(
+            state.run(),
+            state.directory(),
+            lines=state.lines,
+            files=state.files,
+            root=state.config.rootpath,
+        )
+        for output in wanted:
+            with state.attempt(output.makes):
+                lines += output.write(made)
+    return lines
 
 
 def _asked(config: pytest.Config) -> str:

@@ -25,6 +25,7 @@ from pytest_servebench.load.transports.base import Terms
 from pytest_servebench.plugin.option_values import KindValue
 from pytest_servebench.plugin.options import OPTIONS, Option
 from pytest_servebench.plugin.settings import Settings
+from pytest_servebench.report.outputs import OUTPUTS
 from pytest_servebench.servers.base import ServerSettings
 
 _BY_NAME: Final = {option.name: option for option in OPTIONS}
@@ -61,12 +62,15 @@ def read_settings(config: pytest.Config) -> Settings:
         workers=workers, samples=samples, terms=terms, **{name: values.pop(name) for name in names}
     )
     values["max_lag"] /= 1000
-    markdown = values["markdown"]
-    values["markdown"] = config.invocation_params.dir / markdown if markdown else None
+    outputs = {output.name: values.pop(output.name) for output in OUTPUTS if output.option}
+    for output in OUTPUTS:
+        if output.kind == "text" and output.option:
+            file = outputs[output.name]
+            outputs[output.name] = config.invocation_params.dir / file if file else None
     values["results"] = config.rootpath / values["results"]
     values["kind_values"] = tuple(_kind_values(config))
     values["slos"], values["gates"] = values.pop("slo"), values.pop("max_regression")
-    return Settings(**values, load=load, server=server)
+    return Settings(**values, outputs=outputs, load=load, server=server)
 
 
 def read_option(config: pytest.Config, name: str) -> Any:

@@ -28,6 +28,7 @@ from pytest_servebench.plugin.option_values import (
     truth,
     whole,
 )
+from pytest_servebench.report.outputs import OUTPUTS
 
 if TYPE_CHECKING:
     from pytest_servebench.objectives.gates import Gate
@@ -233,14 +234,12 @@ OPTIONS: Final = (
     Option(
         "results", "servebench_results", Path, "directory for the results, one in it a run", "DIR"
     ),
-    Option("page", "true", truth, "whether to make the page of a run, report.html", "BOOL"),
-    Option("plots", "true", truth, "whether to draw the plots of a run", "BOOL"),
-    Option(
-        "markdown",
-        "",
-        str,
-        "add the report as Markdown to this file, such as $GITHUB_STEP_SUMMARY",
-        "FILE",
+    *(
+        Option(output.name, "true", truth, output.option, "BOOL")
+        if output.kind == "files"
+        else Option(output.name, "", str, output.option, "FILE")
+        for output in OUTPUTS
+        if output.option
     ),
     Option("exact-keywords", "true", truth, "whether -k rate10 means rate 10 alone", "BOOL"),
     Option(

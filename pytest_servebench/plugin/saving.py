@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 from pytest_servebench.plugin import benchmark_bridge
 from pytest_servebench.plugin.progress import Progress
 from pytest_servebench.plugin.session import ServebenchSession
-from pytest_servebench.report import PAGE_FILE, SUMMARY_FILE, write_summary
-from pytest_servebench.report.markdown import markdown
+from pytest_servebench.report.outputs import OUTPUTS, Material
 from pytest_servebench.runs.run_json import RUN_FILE
 from pytest_servebench.runs.run_names import LATEST, give_name
 from pytest_servebench.servers.logs import scrub
 from pytest_servebench.system.files import write_whole
 from pytest_servebench.text.json_text import to_json
 from pytest_servebench.text.safe import clean
-
-_MAKE_AGAIN: Final = "pytest-servebench report {} makes it again"
 
 
 def keep(session: ServebenchSession) -> None:
@@ -49,7 +45,7 @@ def end_run(session: ServebenchSession, progress: Progress) -> bool:
             scrub(logs.rglob("*.log"))  # those of kinds that are not ours too
     if session.results:
         with progress.shown("saving the run, its plots and its page"):
-            write_reports(session)
+            write_outputs(session)
     else:
         session.discard_empty_directory()
     return found
@@ -74,37 +70,34 @@ def save_json(session: ServebenchSession) -> bool:
     return found and _named(session, directory)
 
 
-def write_reports(session: ServebenchSession) -> None:
-    """Write summary text, plots, page and Markdown into the run's directory.
+def write_outputs(session: ServebenchSession) -> None:
+    """Write what is made of a run: its files, and the texts that files are given for.
 
     Records and servers' logs are there already: they are written as they come. What cannot be
     written costs nothing else, and becomes a line of ``session.troubles``. A session that was
     interrupted is to end soon: it draws nothing.
     """
-    directory, settings, run = session.directory(), session.settings, session.run()
-    readable = (directory / RUN_FILE).is_file()  # else nothing can be made of it
-    again = _MAKE_AGAIN.format(clean(directory)) if readable else ""
-    with session.attempt(SUMMARY_FILE, again):
-        write_summary(run, directory)
-    if settings.plots and session.finished:
-        with session.attempt("plots", again):
-            from pytest_servebench.report.plots import draw_plots  # noqa: PLC0415 - matplotlib
-
-            draw_plots(run, directory)
-    if settings.page and session.finished:
-        with session.attempt(PAGE_FILE, again):
-            from pytest_servebench.report.page import write_page  # noqa: PLC0415 - jinja2
-
-            write_page(run, directory, session.report())
-    if settings.markdown is not None:
-        remedy = "give a file in a directory that exists and can be written to"
-        with session.attempt(f"--servebench-markdown={settings.markdown}", remedy):
-            _append(settings.markdown, markdown(run))
-    if (settings.plots or settings.page) and not session.finished:
-        makes = f"; pytest-servebench report {clean(directory)} makes them" if readable else ""
-        session.troubles.append(
-            f"no plots and no page, as the session did not come to its end{makes}"
-        )
+    made = Material(session.run(), session.directory(), session.report())
+    readable = (made.directory / RUN_FILE).is_file()  # else nothing can be made of it
+    command = f"pytest-servebench report {clean(made.directory)}"
+    left_out = []
+    for output in OUTPUTS:
+        wanted = session.settings.outputs.get(output.name, output.kind == "files")
+        if not wanted:
+            continue
+        if output.drawn and not session.finished:
+            left_out.append(output.name)
+        elif isinstance(wanted, Path):
+            remedy = "give a file in a directory that exists and can be written to"
+            with session.attempt(f"--servebench-{output.name}={wanted}", remedy):
+                _append(wanted, output.write(made))
+        elif output.kind == "files":
+            with session.attempt(output.makes, f"{command} makes it again" if readable else ""):
+                output.write(made)
+    if left_out:
+        makes = f"; {command} makes them" if readable else ""
+        what = " and ".join(f"no {name}" for name in left_out)
+        session.troubles.append(f"{what}, as the session did not come to its end{makes}")
 
 
 def _append(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -37,9 +38,8 @@ class Settings:
         save: name under which this run is saved too; empty for none.
         model: ``module:callable`` that gives the model; empty if none is configured.
         results: directory that receives one directory a run.
-        page: whether the page of a run is made.
-        plots: whether the plots of a run are drawn.
-        markdown: file to which the report is added as Markdown; ``None`` for none.
+        outputs: name of an output that has an option to whether its files are made, or to the file
+            that its text is added to; ``None`` for none.
         exact_keywords: whether ``-k rate10`` means rate 10 alone.
         server: how servers are started.
         kind_values: options of single kinds of server, as they were given.
@@ -62,9 +62,7 @@ class Settings:
     save: str
     model: str
     results: Path
-    page: bool
-    plots: bool
-    markdown: Path | None
+    outputs: Mapping[str, bool | Path | None]
     exact_keywords: bool
     server: ServerSettings
     kind_values: tuple[KindValue, ...]

@@ -11,9 +11,16 @@ from pathlib import Path
 
 from pytest_servebench.report.attention import reasons
 from pytest_servebench.report.figures import standing
+from pytest_servebench.report.outputs import Material
 from pytest_servebench.runs.results import CaseResult
 
 _BY_VERDICT = {"failed": "error", "invalid": "error", "inconclusive": "warning"}
+
+
+def write(made: Material) -> Iterator[str]:
+    """Yield the remarks of a run; see :func:`workflow_commands`."""
+    files = {nodeid: repository_path(path, made.root) for nodeid, path in made.files.items()}
+    return workflow_commands(made.run.cases, made.lines, files)
 
 
 def workflow_commands(

@@ -16,6 +16,7 @@ from pytest_servebench.report.comparison import (
     labels,
     verdict_text,
 )
+from pytest_servebench.report.comparison_text import Compared
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.stats.ratios import Range
 from pytest_servebench.text.json_text import to_json
@@ -40,17 +41,10 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def as_json(
-    found: Sequence[tuple[Comparison, Sequence[Difference], Sequence[Difference]]], status: int
-) -> str:
-    """Return everything; ``null`` stands for infinite or unknown.
-
-    Args:
-        found: comparisons with the differences that were allowed and those that refuse them.
-        status: the exit code.
-    """
-    blocks = [_block(*one) for one in found]
-    return to_json({"exit_code": status, "comparisons": blocks})
+def as_json(found: Compared) -> str:
+    """Return everything; ``null`` stands for infinite or unknown."""
+    blocks = [_block(one.comparison, one.allowed, one.refused) for one in found.blocks]
+    return to_json({"exit_code": found.status, "comparisons": blocks}) + "\n"
 
 
 def _block(
@@ -113,14 +107,14 @@ def _ends(interval: Range | None) -> dict[str, float | None]:
     return {"low": _number(interval.low), "high": _number(interval.high)}
 
 
-def as_github_action_benchmark(comparisons: Sequence[Comparison]) -> str:
+def as_github_action_benchmark(found: Compared) -> str:
     """Return the new values as ``customSmallerIsBetter`` of github-action-benchmark.
 
     Throughput is not among them, and success is turned into failure: smaller must be better.
     Infinite values are left out, as JSON has none.
     """
     items = []
-    for name, case, change in _each(comparisons):
+    for name, case, change in _each(found.comparisons):
         metric, value = METRICS[change.metric], change.new
         shown = metric.written
         unit, factor = _UNITS[metric.kind]
@@ -140,16 +134,16 @@ def as_github_action_benchmark(comparisons: Sequence[Comparison]) -> str:
             item["range"] = f"{_rounded(factor * ends[0])} to {_rounded(factor * ends[1])}"
         item["extra"] = _extra(change)
         items.append(item)
-    return to_json(items)
+    return to_json(items) + "\n"
 
 
-def as_bmf(comparisons: Sequence[Comparison]) -> str:
+def as_bmf(found: Compared) -> str:
     """Return the new values in Bencher's Metric Format; units are in the measures' names.
 
     Infinite values are left out, as JSON has none.
     """
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for name, case, change in _each(comparisons):
+    measures: dict[str, dict[str, dict[str, float]]] = {}
+    for name, case, change in _each(found.comparisons):
         if not math.isfinite(change.new):
             continue
         kind = METRICS[change.metric].kind
@@ -159,8 +153,8 @@ def as_bmf(comparisons: Sequence[Comparison]) -> str:
         for key, end in zip(("lower_value", "upper_value"), ends, strict=False):
             if math.isfinite(end):
                 entry[key] = _rounded(factor * end)
-        found.setdefault(name, {})[f"{change.metric}_{_MEASURES[kind]}"] = entry
-    return to_json(found)
+        measures.setdefault(name, {})[f"{change.metric}_{_MEASURES[kind]}"] = entry
+    return to_json(measures) + "\n"
 
 
 def _each(comparisons: Sequence[Comparison]) -> list[tuple[str, CaseComparison, Change]]:

@@ -10,6 +10,7 @@ from pytest_servebench.report.case_table import COLUMNS, legend, server_rows
 from pytest_servebench.report.evaluation_block import evaluation_lines
 from pytest_servebench.report.facts import headline
 from pytest_servebench.report.figures import Standing, groups, standing
+from pytest_servebench.report.outputs import Material
 from pytest_servebench.report.terminal import title
 from pytest_servebench.runs.results import Run
 from pytest_servebench.runs.titles import server_titles
@@ -21,6 +22,11 @@ _SIGNS: Final[Mapping[Standing, str]] = {
     "invalid": "⚠️", "failed": "❌", "test-failed": "❌", "inconclusive": "❔", "excused": "➖",
     "passed": "✅",
 }  # fmt: skip
+
+
+def write(made: Material) -> str:
+    """Return the report as Markdown; see :func:`markdown`."""
+    return markdown(made.run)
 
 
 def markdown(run: Run) -> str:

@@ -15,6 +15,7 @@ from pytest_servebench.metrics import Times, standing_in
 from pytest_servebench.report.captions import case_names, marks, measured, subtitle
 from pytest_servebench.report.facts import test_id, test_labels
 from pytest_servebench.report.figures import known_times
+from pytest_servebench.report.outputs import Material
 from pytest_servebench.report.plot_distribution import Latencies, draw_distributions
 from pytest_servebench.report.plot_frame import Frame, drawing
 from pytest_servebench.report.plot_sweep import draw_sweep, ideal_handles
@@ -38,6 +39,11 @@ _MOST_PANELS: Final = 12  # of a figure; what is smaller cannot be read
 _LONGEST_FOLDER: Final = 80  # bytes of a test's directory
 _LONGEST_NAMES: Final = 70  # characters of all servers' names in a heading
 _NARROW, _MIDDLE, _WIDE = 7.2, 8.2, 11.0  # widths of figures in inches
+
+
+def write(made: Material) -> list[Path]:
+    """Draw the plots of a run; see :func:`draw_plots`."""
+    return draw_plots(made.run, made.directory)
 
 
 def draw_plots(run: Run, directory: Path) -> list[Path]:

@@ -15,10 +15,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import pytest_servebench
-from pytest_servebench.commands import compare
 from pytest_servebench.commands.cli import BROKEN_PIPE, USAGE_ERROR
 from pytest_servebench.load.records import Outcome
 from pytest_servebench.plugin import fixtures, hookspecs
+from pytest_servebench.report.comparison_text import NOT_COMPARABLE, NOTHING_WORSE, WORSE
 from tests.conftest import ROOT
 from tests.docs.pages import DOCS, PAGES, README, blocks, inline, tokens
 
@@ -159,7 +159,7 @@ def _first_cells(page: Path) -> set[str]:
 
 def test_outcomes_and_exit_codes() -> None:
     assert {one.label for one in Outcome} <= _first_cells(DOCS / "reference" / "outcomes.md")
-    codes = {compare.NOTHING_WORSE, compare.WORSE, compare.NOT_COMPARABLE, USAGE_ERROR, BROKEN_PIPE}
+    codes = {NOTHING_WORSE, WORSE, NOT_COMPARABLE, USAGE_ERROR, BROKEN_PIPE}
     assert {str(code) for code in codes} <= _first_cells(DOCS / "reference" / "exit-codes.md")
 
 

@@ -17,7 +17,8 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from pytest_servebench.report import SUMMARY_FILE, write_report
+from pytest_servebench.report import summary_text
+from pytest_servebench.report.outputs import SUMMARY_FILE, Material
 from pytest_servebench.report.percentile_curves import curve
 from pytest_servebench.report.plot_frame import Frame
 from pytest_servebench.report.plots import draw_plots
@@ -86,7 +87,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Frame, "save", keep)
-            files = write_report(make(), directory, page=False)
+            run = make()
+            files = [summary_text.write(Material(run, directory)), *draw_plots(run, directory)]
         return Drawing(directory, files, figures)
 
     return write
@@ -142,8 +144,9 @@ def test_the_users_own_style_changes_nothing(drawn: Drawn, tmp_path: Path) -> No
 def test_no_global_state_of_pyplot_is_touched() -> None:
     code = (
         "import sys, tempfile, pathlib; from tests.report import made_runs; "
-        "from pytest_servebench.report import write_report; "
-        "write_report(made_runs.all_invalid_run(), pathlib.Path(tempfile.mkdtemp())); "
+        "from pytest_servebench.report.outputs import OUTPUTS, Material; "
+        "made = Material(made_runs.all_invalid_run(), pathlib.Path(tempfile.mkdtemp())); "
+        "[one.write(made) for one in OUTPUTS if one.kind == 'files']; "
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     import subprocess  # noqa: PLC0415

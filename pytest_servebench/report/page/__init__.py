@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_servebench._version import __version__
-from pytest_servebench.report import PAGE_FILE
+from pytest_servebench.report.outputs import PAGE_FILE, Material
 from pytest_servebench.report.page.added import added_to_cases, added_to_run
 from pytest_servebench.report.page.cases import FIGURE_HEADINGS, HEADINGS
 from pytest_servebench.report.page.comparison import Found, blocks, names_of
@@ -52,6 +52,11 @@ def comparison_page(found: Sequence[Found], base: Path, news: Sequence[Path]) ->
         blocks=blocks(found, base, news),
         version=__version__,
     )
+
+
+def write(made: Material) -> Path:
+    """Write the page of a run; see :func:`write_page`."""
+    return write_page(made.run, made.directory, made.report)
 
 
 def write_page(

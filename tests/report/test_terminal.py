@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -258,6 +259,16 @@ def test_a_part_of_a_run_is_not_evaluated() -> None:
 def test_repeats_are_told_apart() -> None:
     text = text_of(run([case(), case(seed=2)]))
     assert "buffer 10 #2" in text
+
+
+def test_parameters_of_a_test_s_own_and_labels_tell_cases_apart() -> None:
+    cases = [
+        dataclasses.replace(case(), nodeid=f"test_it.py::test_it[{own}{case().server.kind}]")
+        for own in ("8-", "16-", "8-")
+    ]
+    cases[2] = dataclasses.replace(cases[2], label="warm")
+    text = text_of(run(cases))
+    assert re.findall(r"buffer 10(\S*)", text) == ["[8]", "[16]", "[8]::warm"]
 
 
 def test_test_functions_have_tables_of_their_own() -> None:

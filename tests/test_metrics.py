@@ -31,6 +31,7 @@ from pytest_servebench.objectives.slo import judge, parse_slo
 from pytest_servebench.plugin.baseline import Baseline
 from pytest_servebench.report.case_details import case_text
 from pytest_servebench.report.comparison_formats import as_bmf, as_github_action_benchmark, as_json
+from pytest_servebench.report.comparison_text import Block, Compared
 from pytest_servebench.report.page import page
 from pytest_servebench.report.page.cases import figure_table
 from pytest_servebench.report.plots import draw_plots
@@ -190,14 +191,15 @@ def test_a_gate_sees_what_the_latency_hides() -> None:
     assert set(FIRST) <= set(compared.changes)
     assert "ttfb.p50" in compared.shown
     assert "ttfb.p50" not in compare(saved.run([base]), saved.run([new])).cases[0].shown
-    block = json.loads(as_json([(found, [], [])], 1))["comparisons"][0]["cases"][0]["metrics"]
+    shown = Compared([Block(found, (), ())], every=False)
+    block = json.loads(as_json(shown))["comparisons"][0]["cases"][0]["metrics"]
     assert block["ttfb.p50"]["failed"]
     assert not block["p50"]["failed"]
-    (figures,) = json.loads(as_bmf([found])).values()
+    (figures,) = json.loads(as_bmf(shown)).values()
     assert figures["ttfb.p999_ms"]["value"] == pytest.approx(
         1e3 * (METRICS["ttfb.p999"].read(new).value or 0.0), rel=1e-5
     )
-    exported = json.loads(as_github_action_benchmark([found]))
+    exported = json.loads(as_github_action_benchmark(shown))
     assert any(": ttfb.p99.9" in one["name"] for one in exported)
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pytest_servebench.load.records import Outcome
 from pytest_servebench.report.page import write_page
 from pytest_servebench.runs.plain_benchmarks import plain_case
-from pytest_servebench.runs.results import CaseResult, Resources, Run
-from tests import saved, simulated
+from pytest_servebench.runs.results import Run
+from simulation import saved
 
 VOID = {"meta", "link", "br", "input", "img"}
 
@@ -89,39 +85,6 @@ def check(text: str) -> Html:
 def page_text(run: Run, directory: Path) -> str:
     """Return the page of a run, whose records are in memory or in the directory."""
     return write_page(run, directory, run.to_dict()).read_text()
-
-
-def busy_run(number: int = 6000, name: str = "20250301-101500") -> Run:
-    """Return twelve cases with ``number`` requests each, some of which fail."""
-    cases: list[CaseResult] = []
-    for server in ("toy", "torchserve"):
-        for rate in (50.0, 100.0, 150.0):
-            for buffer_size in (10, 50):
-                dice = np.random.default_rng([round(rate), buffer_size, server == "toy"])
-                rows = saved.queue("M/M/1", rate * 0.005, dice, number=number, service=0.005)
-                outcome = rows.outcome.copy()
-                if server == "torchserve":
-                    outcome[dice.random(len(rows)) < 0.02] = Outcome.HTTP_ERROR
-                    outcome[dice.random(len(rows)) < 0.01] = Outcome.DROPPED
-                rows = dataclasses.replace(rows, outcome=outcome)
-                made = saved.case(rows, server=server, rate=rate, buffer_size=buffer_size)
-                cases.append(dataclasses.replace(made, records=rows, resources=seen(made)))
-    return saved.run(cases, name)
-
-
-def seen(case: CaseResult) -> Resources:
-    """Return resources with samples over time."""
-    times = [float(one) for one in np.linspace(0.25, case.duration, 100)]
-    wave = np.sin(np.arange(100) / 5)
-    return dataclasses.replace(
-        simulated.SEEN,
-        series={
-            "time": times,
-            "cpu": (55 + 20 * wave).tolist(),
-            "memory": (500e6 + 20e6 * wave).tolist(),
-            "host_cpu": (40 + 10 * wave).tolist(),
-        },
-    )
 
 
 def plain_entry(name: str = "test_sort") -> dict[str, Any]:

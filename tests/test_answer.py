@@ -10,9 +10,9 @@ import pytest
 from pytest_servebench.analysis.evaluation import evaluate
 from pytest_servebench.report.answer import answer, question
 from pytest_servebench.runs.results import CaseResult, ClauseResult, Run, ServerDeath, VerdictWord
-from tests import saved
+from simulation import saved
+from simulation.cases import steady
 from tests.report import made_runs
-from tests.simulated import steady
 
 
 def sentences(run: Run) -> list[str]:

@@ -18,7 +18,7 @@ from pytest_servebench.measure.traffic import of_requests
 from pytest_servebench.protocols.base import HttpRequest
 from pytest_servebench.runs.results import ServerInfo
 from pytest_servebench.servers.base import RunningServer
-from tests.simulated import calm_generator, records
+from simulation.cases import calm_generator, records
 
 SPEC = LoadSpec(
     target=Target("127.0.0.1", 1),

@@ -16,9 +16,9 @@ import pytest
 from pytest_servebench.commands.cli import build_parser, main
 from pytest_servebench.commands.run import pytest_arguments
 from pytest_servebench.runs.run_names import runs_in
-from tests import saved
+from simulation import saved
+from simulation.cases import UNSEEN
 from tests.conftest import RunBench
-from tests.simulated import UNSEEN
 
 PROGRAM = Path(sysconfig.get_path("scripts"), "pytest-servebench")  # need not be on PATH
 

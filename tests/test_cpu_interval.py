@@ -12,13 +12,13 @@ from pytest_servebench.load.records import NEVER, Outcome, Records
 from pytest_servebench.measure.cpu_interval import cpu_estimate
 from pytest_servebench.runs.results import Resources
 from pytest_servebench.stats.estimates import Estimate
-from tests import simulated
-from tests.simulated import Floats
+from simulation import cases
+from simulation.distributions import Seconds
 
 STEP = 0.25
 
 
-def resources(cpu: Floats) -> Resources:
+def resources(cpu: Seconds) -> Resources:
     """Return the resources of a window with these samples, in percent."""
     time = [STEP * (k + 1) for k in range(len(cpu))]
     mean = float(np.mean(cpu))
@@ -27,11 +27,11 @@ def resources(cpu: Floats) -> Resources:
     )
 
 
-def requests(arrivals: Floats, seconds: float = 10.0) -> Records:
-    return simulated.records(arrivals, np.full(len(arrivals), 1e-6), seconds)
+def requests(arrivals: Seconds, seconds: float = 10.0) -> Records:
+    return cases.records(arrivals, np.full(len(arrivals), 1e-6), seconds)
 
 
-def busy(dice: np.random.Generator, rate: float, seconds: float) -> tuple[Records, Floats, float]:
+def busy(dice: np.random.Generator, rate: float, seconds: float) -> tuple[Records, Seconds, float]:
     """Return requests, the CPU that they take, and what they should take, in percent.
 
     Each costs 3 ms on average, exponentially distributed, all of it in the step of its end.

@@ -23,8 +23,8 @@ from pytest_servebench.runs.results import (
     ServerDeath,
     Workload,
 )
-from tests import saved
-from tests.simulated import SEEN
+from simulation import saved
+from simulation.cases import SEEN
 
 SERIES = {"time": [0.0, 1.0], "cpu": [1.0, 2.0], "memory": [1e6, 2e6], "host_cpu": [5.0, 6.0]}
 _CLAUSES = (

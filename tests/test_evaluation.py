@@ -15,7 +15,7 @@ from pytest_servebench.analysis.evaluation import Compared, Evaluation, evaluate
 from pytest_servebench.report.answer import answer
 from pytest_servebench.runs.results import CaseResult, Resources
 from pytest_servebench.stats.estimates import Estimate
-from tests.simulated import SEEN, UNSEEN, case, mm1_records, steady
+from simulation.cases import SEEN, UNSEEN, case, mm1_records, steady
 
 TORCHSERVE: dict[str, Any] = {
     "kind": "torchserve",

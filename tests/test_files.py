@@ -16,7 +16,7 @@ from pytest_servebench.runs import run_file
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.runs.saved_runs import read_run
 from pytest_servebench.system.files import LONGEST_NAME, file_name, whole_file, write_whole
-from tests import saved
+from simulation import saved
 
 
 @given(st.text(st.characters(), max_size=400))

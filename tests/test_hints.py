@@ -10,8 +10,8 @@ import pytest
 from pytest_servebench.objectives.hints import hints
 from pytest_servebench.objectives.slo import failure_message
 from pytest_servebench.report.attention import server_troubles
-from tests.saved import run
-from tests.simulated import SEEN, UNSEEN, case, steady
+from simulation.cases import SEEN, UNSEEN, case, steady
+from simulation.saved import run
 
 CALM = case(steady(np.full(100, 0.005)))
 

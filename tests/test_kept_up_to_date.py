@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from pytest_servebench.commands.cli import main
-from tests import saved
+from simulation import saved
 from tests.conftest import RunBench
 from tests.servers.waiting import gone, until
 from tests.test_schema import SCHEMA

@@ -21,8 +21,9 @@ from pytest_servebench.objectives.slo import judge, overall, parse_slo
 from pytest_servebench.plugin.baseline import Baseline
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.stats.summary import summarize
+from simulation.cases import case, steady
+from simulation.queues import waits
 from tests.conftest import RunBench
-from tests.simulated import case, steady, waits
 from tests.test_plugin import saved
 
 MAX_LAG = 0.010

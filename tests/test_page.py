@@ -18,10 +18,11 @@ from pytest_servebench.report.case_details import case_text
 from pytest_servebench.report.page.cases import anchors, figure_table
 from pytest_servebench.report.page.clauses import clause_view
 from pytest_servebench.runs.results import ClauseResult, LogPart, Run, ServerDeath
-from tests import saved
+from simulation import saved
 from tests.conftest import RunBench
-from tests.pages import busy_run, check, page_text, plain_run
+from tests.pages import check, page_text, plain_run
 from tests.report import made_runs
+from tests.sample import SAMPLE
 
 # -- what is on it --------------------------------------------------------------------------------
 
@@ -84,7 +85,7 @@ def test_nothing_needs_attention_where_all_passed(tmp_path: Path) -> None:
 
 
 def test_a_case_shows_its_drawings_and_says_what_it_leaves_out(tmp_path: Path) -> None:
-    run = busy_run(3000)
+    run = saved.busy_run(3000)
     one = run.cases[-1]
     found = check(page_text(dataclasses.replace(run, cases=(one,)), tmp_path))
     for title in (
@@ -329,10 +330,10 @@ def test_a_run_without_records_can_be_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "page.html"
-    assert main(["report", str(saved.SAMPLE), "--output", str(output)]) == 0
+    assert main(["report", str(SAMPLE), "--output", str(output)]) == 0
     assert "none were saved" in check(output.read_text()).text
-    assert sorted(saved.SAMPLE.iterdir()) == [saved.SAMPLE / "run.json"]
-    assert main(["report", str(saved.SAMPLE), "--output", str(tmp_path / "no" / "p.html")]) == 2
+    assert sorted(SAMPLE.iterdir()) == [SAMPLE / "run.json"]
+    assert main(["report", str(SAMPLE), "--output", str(tmp_path / "no" / "p.html")]) == 2
     assert "a directory that exists" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "nothing")]) == 2
 

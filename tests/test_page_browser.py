@@ -15,8 +15,8 @@ from pytest_servebench.analysis.compare import compare
 from pytest_servebench.objectives.gates import parse_gates
 from pytest_servebench.report.page import comparison_page, write_page
 from pytest_servebench.runs.results import ClauseResult, Run
-from tests import saved
-from tests.pages import busy_run, plain_run
+from simulation import saved
+from tests.pages import plain_run
 from tests.report import made_runs
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -57,7 +57,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     run = dataclasses.replace(run, cases=(*run.cases[:-1], long))
     written = {"report": directory / "report.html", "calm": directory / "calm.html"}
     write_page(run, directory, run.to_dict() | {"commit": "f" * 90}, written["report"])
-    calm = busy_run(300)
+    calm = saved.busy_run(300)
     clause = ClauseResult("p99<500ms", "p99", 0.5, 0.1, 0.05, None, "passed", "p99 is well below")
     calm = dataclasses.replace(
         calm, cases=tuple(dataclasses.replace(case, clauses=(clause,)) for case in calm.cases)
@@ -67,7 +67,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         dataclasses.replace(
             case, name=f"{test.rpartition('::')[2]}[{index}]", nodeid=f"test_it.py::{test}[{index}]"
         )
-        for index, case in enumerate(busy_run(100).cases[:8])
+        for index, case in enumerate(saved.busy_run(100).cases[:8])
         for test in ("test_load", "TestWithALongName::test_load", "test_other")
     )
     written["unjudged"] = directory / "unjudged.html"

@@ -21,14 +21,14 @@ from pytest_servebench.report.page.theme import DARK, LEAST, LIGHT, contrast, sh
 from pytest_servebench.report.page.thinning import in_flight, thinned
 from pytest_servebench.report.series import colours, make_series, tinted
 from pytest_servebench.runs.results import CaseResult, ClauseResult
-from tests import saved, simulated
-from tests.pages import busy_run, check, page_text
+from simulation import cases, saved
+from simulation.cases import steady
+from tests.pages import check, page_text
 from tests.report import made_runs
-from tests.simulated import steady
 
 
 def test_72000_requests_make_less_than_3_mb(tmp_path: Path) -> None:
-    run = busy_run(6000)
+    run = saved.busy_run(6000)
     assert sum(case.summary.arrivals for case in run.cases) > 70_000
     text = page_text(run, tmp_path)
     check(text)
@@ -36,7 +36,7 @@ def test_72000_requests_make_less_than_3_mb(tmp_path: Path) -> None:
 
 
 def test_hundreds_of_cases_share_the_drawings_points(tmp_path: Path) -> None:
-    run = busy_run(1500)
+    run = saved.busy_run(1500)
     many = tuple(
         dataclasses.replace(
             case, name=f"test_{index}[{case.name}]", nodeid=f"it.py::test_{index}[{case.name}]"
@@ -102,7 +102,7 @@ def titled(case: CaseResult, cores: int | None = 2) -> dict[str, Chart]:
 
 
 def test_the_machine_is_left_out_where_its_processors_are_not_known(tmp_path: Path) -> None:
-    run = busy_run(300)
+    run = saved.busy_run(300)
     title = "CPU, % of one processor"
     for cores, curves in ((2, {"line", "line-host"}), (None, {"line"})):
         chart = titled(run.cases[0], cores)[title]
@@ -122,7 +122,7 @@ def test_a_drawing_refuses_other_numbers_of_places_and_heights() -> None:
 
 def test_a_sample_that_is_alone_is_drawn_as_a_point() -> None:
     series = {"time": [0.5], "cpu": [40.0], "memory": [5e8], "host_cpu": [30.0]}
-    case = saved.case(resources=dataclasses.replace(simulated.SEEN, series=series))
+    case = saved.case(resources=dataclasses.replace(cases.SEEN, series=series))
     for title in ("CPU, % of one processor", "Memory, MB resident"):
         lines = [one.d for one in titled(case)[title].paths if one.css.startswith("line")]
         assert lines
@@ -156,7 +156,7 @@ def test_there_is_no_band_in_the_legend_where_all_percentiles_are_infinite() -> 
 
 
 def test_there_is_a_band_in_the_legend_where_there_is_one_in_the_drawing() -> None:
-    chart = titled(busy_run(300).cases[0])["Latency by percentile, ms"]
+    chart = titled(saved.busy_run(300).cases[0])["Latency by percentile, ms"]
     assert "band" in {one.css for one in chart.paths}
     assert [one.shape for one in chart.legend[:2]] == ["line", "band"]
 
@@ -222,7 +222,7 @@ def test_all_that_is_offered_is_right_on_any_axis(offered: tuple[float, ...]) ->
 
 def test_the_highest_sample_is_a_dash_of_its_own() -> None:
     chart = swept(saved.case())["CPU"]
-    (top,) = chart.py([simulated.SEEN.cpu_peak or 0.0])
+    (top,) = chart.py([cases.SEEN.cpu_peak or 0.0])
     dashes = [one.d for one in chart.paths if one.css.startswith("whisker")]
     assert any(re.fullmatch(rf"M\d+ {top}L\d+ {top}", d) for d in dashes)
 

@@ -8,14 +8,14 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pytest_servebench.analysis.compare import compare
 from pytest_servebench.commands.cli import main
 from pytest_servebench.objectives.gates import parse_gates
 from pytest_servebench.report.page import comparison_page
-from tests import saved
+from simulation import saved
+from simulation.cases import queue
 from tests.pages import check
 
 
@@ -28,8 +28,8 @@ def compared(tmp_path: Path, *arguments: str, records: bool = True) -> tuple[int
             data = json.loads(path.read_text())
             for index, case in enumerate(data["servebench"]["cases"]):
                 case["records_file"] = f"records/{index}.npz"
-                rows = saved.queue(
-                    "M/M/1", case["rate"] * 0.005, np.random.default_rng(index), number=1500,
+                rows = queue(
+                    "M/M/1", case["rate"] * 0.005, 1500, index,
                     service=0.005, slower=slower, arrivals=7,
                 )  # fmt: skip
                 rows.save(path.parent / "records" / f"{index}.npz")

@@ -19,7 +19,7 @@ from pytest_servebench.report.terminal import report_lines
 from pytest_servebench.runs.plain_benchmarks import is_plain, plain_case
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.tables import plain_text
-from tests import saved
+from simulation import saved
 from tests.pages import check, page_text, plain_entry, plain_run
 
 

@@ -18,9 +18,9 @@ from pytest_servebench.report.terminal import report_lines
 from pytest_servebench.report.variants import variants
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.text.tables import plain_text
-from tests import saved
+from simulation import saved
+from simulation.cases import SEEN, steady
 from tests.pages import check, page_text
-from tests.simulated import SEEN, steady
 
 TESTS = ("test_it.py::test_a", "test_it.py::TestC::test_a", "test_it.py::test_b")
 LABELS = ("test_it.py::test_a", "TestC::test_a", "test_b")

@@ -38,9 +38,10 @@ from pytest_servebench.commands import plan as command
 from pytest_servebench.errors import OptionError, SavedRunError, SLOSyntaxError
 from pytest_servebench.objectives.slo import judge, parse_slo
 from pytest_servebench.runs.results import CaseResult, Run, VerdictWord
-from pytest_servebench.stats import queueing
 from pytest_servebench.stats.summary import PERMILLES
-from tests.simulated import case, mm1_records, records, steady, waits
+from simulation import queueing
+from simulation.cases import case, mm1_records, records, steady
+from simulation.queues import waits
 
 LATENCIES = ("p50", "p90", "p95", "p99", "p999", "mean")
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench.stats import queueing
-from tests.simulated import waits
-
-Floats = npt.NDArray[np.float64]
+from simulation import queueing
+from simulation.distributions import Seconds
+from simulation.queues import fifo_waits, waits
 
 rates = st.floats(0.1, 1000)
 loads = st.floats(0.01, 0.95)
@@ -137,7 +134,7 @@ def test_what_has_no_answer_is_refused(call: Callable[[], object]) -> None:
 # -- against simulated queues ---------------------------------------------------------------------
 
 
-def batch_error(values: Floats) -> float:
+def batch_error(values: Seconds) -> float:
     """Return the standard error of a mean from batch means: neighbours are alike."""
     batches = np.array([batch.mean() for batch in np.array_split(values, 40)])
     return float(batches.std(ddof=1) / math.sqrt(len(batches)))
@@ -166,27 +163,6 @@ def test_lindleys_recursion(load: float, law: str) -> None:
             assert found == pytest.approx(exact, rel=0.1)
 
 
-def limited_queue(
-    arrivals: Floats, services: Floats, servers: int, capacity: int
-) -> tuple[npt.NDArray[np.bool_], Floats]:
-    """Return which requests a G/G/c/K queue turned away, and the waits of the others."""
-    free = [0.0] * servers
-    inside: list[float] = []  # when those in the system will be done
-    blocked = np.zeros(len(arrivals), dtype=np.bool_)
-    waited = []
-    for i, (now, service) in enumerate(zip(arrivals.tolist(), services.tolist(), strict=True)):
-        while inside and inside[0] <= now:
-            heapq.heappop(inside)
-        if len(inside) >= capacity:
-            blocked[i] = True
-            continue
-        start = max(now, heapq.heappop(free))
-        heapq.heappush(free, start + service)
-        heapq.heappush(inside, start + service)
-        waited.append(start - now)
-    return blocked, np.array(waited)
-
-
 @pytest.mark.parametrize(
     ("load", "servers", "buffer_size"), [(0.8, 1, 3), (1.5, 2, 5), (0.95, 4, 10), (2.0, 3, 0)]
 )
@@ -194,12 +170,14 @@ def test_limited_queues(load: float, servers: int, buffer_size: int) -> None:
     dice = np.random.default_rng(5)
     n, service_rate = 150_000, 100.0
     arrival_rate = load * servers * service_rate
-    blocked, waited = limited_queue(
+    found = fifo_waits(
         np.cumsum(dice.exponential(1 / arrival_rate, n)),
         dice.exponential(1 / service_rate, n),
         servers,
         servers + buffer_size,
     )
+    blocked = np.isnan(found)
+    waited = found[~blocked]
     exact = queueing.mmck(arrival_rate, service_rate, servers, servers + buffer_size)
     error = batch_error(blocked.astype(np.float64))
     assert blocked.mean() == pytest.approx(exact.blocking, abs=4 * error)

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_servebench.commands.cli import main
 from pytest_servebench.commands.results_directory import find_results
-from tests import saved
+from simulation import saved
 
 RUN = saved.queue_run("main", rates=[20.0], number=200)
 

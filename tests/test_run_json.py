@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pytest_servebench.errors import SavedRunError
 from pytest_servebench.runs.run_json import quickly_loaded, read_heading
-from tests import saved
+from simulation import saved
+from tests.sample import SAMPLE
 
 SPACE = st.text(" \t\r\n", max_size=2)
 NUMBERS = st.one_of(
@@ -90,7 +91,7 @@ def test_what_json_reads_otherwise_is_left_to_it(form: str, text: str) -> None:
 def test_our_own_files_are_read_quickly(tmp_path: Path) -> None:
     content = saved.save(saved.queue_run(number=50), tmp_path).read_bytes()
     assert quickly_loaded(content) == json.loads(content)
-    assert quickly_loaded((saved.SAMPLE / "run.json").read_bytes()) is not None
+    assert quickly_loaded((SAMPLE / "run.json").read_bytes()) is not None
 
 
 def test_what_is_nested_too_deep_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pytest_servebench.commands.cli import main
 from pytest_servebench.errors import NoSuchRunError, SavedRunError
 from pytest_servebench.runs.run_names import find_run, give_name, instant, runs_in
 from pytest_servebench.runs.saved_runs import read_run
-from tests import saved
+from simulation import saved
 
 RUN = saved.queue_run("made", rates=[20.0], number=200)
 

@@ -22,9 +22,10 @@ from pytest_servebench.runs.results import ClauseResult, ServerDeath
 from pytest_servebench.runs.run_json import from_dict
 from pytest_servebench.runs.run_names import find_run, runs_in
 from pytest_servebench.runs.saved_runs import read_run
-from tests import saved
+from simulation import saved
+from simulation.cases import SEEN
 from tests.conftest import RunBench
-from tests.simulated import SEEN
+from tests.sample import SAMPLE
 
 RUN = saved.queue_run("made", rates=[20.0], number=200)
 
@@ -88,10 +89,10 @@ def test_a_run_that_pytest_saved(run_bench: RunBench, pytester: pytest.Pytester)
 
 
 def test_the_sample_run_stays_readable() -> None:
-    data = json.loads((saved.SAMPLE / "run.json").read_text())
+    data = json.loads((SAMPLE / "run.json").read_text())
     schema = resources.files("pytest_servebench.runs").joinpath("run-1.schema.json").read_text()
     jsonschema.validate(data["servebench"], json.loads(schema))
-    run = read_run(saved.SAMPLE)
+    run = read_run(SAMPLE)
     assert [case.server.kind for case in run.cases] == ["toy", "torchserve"]
     p50 = run.cases[0].summary.estimates["p50"]
     assert p50.value is not None

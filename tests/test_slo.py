@@ -16,7 +16,7 @@ from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.slo import failure_message, judge, overall, parse_slo
 from pytest_servebench.objectives.slo_grammar import Clause
 from pytest_servebench.runs.results import CaseResult, ClauseResult
-from tests.simulated import UNSEEN, case, mm1_records, records, steady
+from simulation.cases import UNSEEN, case, mm1_records, records, steady
 
 FIFTEEN = case(steady(np.linspace(0.004, 0.006, 15), 1.0), 1.0)
 MANY = case(mm1_records(50, 100, 3000, seed=1), 50)

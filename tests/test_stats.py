@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.load.records import Outcome, Records
-from pytest_servebench.stats import queueing
 from pytest_servebench.stats.bootstrap import (
     block_length,
     degrees_of_freedom,
@@ -29,7 +28,8 @@ from pytest_servebench.stats.summary import (
     summarize,
     wilson_interval,
 )
-from tests.simulated import mm1_records, records, steady
+from simulation import queueing
+from simulation.cases import mm1_records, records, steady
 
 Floats = npt.NDArray[np.float64]
 

@@ -20,14 +20,15 @@ import numpy as np
 
 from benchmarks import measure, plotting
 from benchmarks.parts import Bar, Data
-from benchmarks.parts import queue_formulas as queues
-from benchmarks.parts.queue_models import MODELS, Model, Seconds
+from benchmarks.parts.queue_models import MODELS, Model
 from benchmarks.rounds import say
 from benchmarks.settings import Settings
-from benchmarks.targets import known
-from benchmarks.targets.known_server import parse_law
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.load.validity import invalid_reason
+from simulation import known
+from simulation.distributions import Seconds
+from simulation.known_server import parse_law
+from simulation.queues import fifo_waits
 
 NAME = "calibration"
 TITLE = "Queues with exact answers"
@@ -125,7 +126,7 @@ def _figures(model: Model, records: Records, drawn: Seconds, spare: Any) -> _Fig
     order = np.flatnonzero(served)[np.argsort(records.sent[served], kind="stable")]
     services[order] = drawn
     arrivals = records.scheduled / 1e9
-    waits = queues.fifo_waits(arrivals, services, model.servers, model.capacity)
+    waits = fifo_waits(arrivals, services, model.servers, model.capacity)
     kept = arrivals >= SETTLE
     inside, let_in = kept & served, kept & ~np.isnan(waits)
     took = (records.done - records.dequeued) / 1e9

@@ -20,11 +20,11 @@ from benchmarks.parts import Bar, Data
 from benchmarks.processes import busy_loops, realtime_allowed
 from benchmarks.rounds import say
 from benchmarks.settings import Settings
-from benchmarks.targets import known
 from pytest_servebench.errors import InvalidMeasurementError
 from pytest_servebench.load.records import Phase, RecordStore
 from pytest_servebench.load.runner import LoadResult
 from pytest_servebench.load.validity import invalid_reason
+from simulation import known
 
 NAME = "detector"
 TITLE = "The device's verdict on itself"

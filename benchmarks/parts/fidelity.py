@@ -13,10 +13,10 @@ from benchmarks import measure, plotting
 from benchmarks.parts import Bar, Data
 from benchmarks.rounds import say
 from benchmarks.settings import Settings
-from benchmarks.targets import known
 from pytest_servebench.load.arrival_check import check_poisson
 from pytest_servebench.load.arrival_forms import parse_arrivals
 from pytest_servebench.load.arrivals import Poisson, streams
+from simulation import known
 
 NAME = "fidelity"
 TITLE = "Fidelity of the arrivals"

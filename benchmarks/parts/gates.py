@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from benchmarks import plotting
 from benchmarks.parts import Bar, Data
-from benchmarks.parts.interval_queues import LAWS, Law, simulate
 from benchmarks.rounds import say
 from benchmarks.settings import ROOT, Settings
 from pytest_servebench.analysis.compare import compare
@@ -26,7 +25,8 @@ from pytest_servebench.commands.plan import SHOWN
 from pytest_servebench.objectives.gates import Gate, parse_gates
 from pytest_servebench.runs.results import Run
 from pytest_servebench.runs.saved_runs import read_run
-from tests.simulated import case
+from simulation.cases import case, queue
+from simulation.queues import LAWS, Law
 
 NAME = "gates"
 TITLE = "Gates: false alarms, and changes that they find"
@@ -112,7 +112,7 @@ def _planned(law: Law, load: float, gate: Gate, seed: int, planned: str) -> int 
 
 
 def _run(law: Law, load: float, number: int, seed: int, factor: float = 1.0) -> Run:
-    rows = simulate(law, load, number, seed, factor)
+    rows = queue(law, load, number, seed, slower=factor)
     return Run("simulated", "2026-01-01T00:00:00+00:00", {}, {}, (case(rows, load),))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -10,106 +9,56 @@ from typing import Any, Final
 
 from benchmarks import plotting
 from benchmarks.parts import Bar, Data
-from benchmarks.parts.interval_queues import (
-    LAWS,
-    VARIATION,
-    Law,
-    failures,
-    mean,
-    percentile,
-    simulate,
-)
 from benchmarks.rounds import say
 from benchmarks.settings import Settings
-from pytest_servebench.analysis.precision import inflation, tail_of
-from pytest_servebench.metrics import METRICS as REGISTRY
-from pytest_servebench.stats.estimates import Estimate
-from pytest_servebench.stats.summary import PERMILLES, summarize
+from pytest_servebench.stats.summary import summarize
+from simulation.cases import queue
+from simulation.coverage import (
+    LOADS,
+    METRICS,
+    NUMBERS,
+    SHARES,
+    cell,
+    coverage,
+    success,
+    too_few,
+)
+from simulation.queues import LAWS, VARIATION
 
 NAME = "intervals"
 TITLE = "Intervals: how often they hold the truth"
-LOADS: Final = (0.3, 0.6, 0.8)
-NUMBERS: Final = (1000, 5000)
-METRICS: Final = ("p50", "p90", "p99")
 REPLICATIONS: Final = 500
-SHARES: Final = (0.9, 0.99, 0.999)
 BURSTS: Final = (1, 5)
 LEAST, MOST = 0.90, 0.99
 TIMED: Final = 10_000
 LONGEST: Final = 0.3
-_ROUNDING: Final = 2e-9  # records are whole nanoseconds, and fixed services end all alike
 
 
 def run(settings: Settings) -> Data:
     """Simulate, and count."""
     replications = 40 if settings.quick else REPLICATIONS
-    cells = [
-        cell(law, load, number, replications)
-        for number in NUMBERS
-        for law in LAWS
-        for load in LOADS
-    ]
-    rates = [
-        success(share, burst, NUMBERS[0], replications) for burst in BURSTS for share in SHARES
-    ]
+    cells, rates = [], []
+    for number in NUMBERS:
+        for law in LAWS:
+            for load in LOADS:
+                cells.append(cell(law, load, number, replications))
+                say(NAME, number, law, load, cells[-1]["counts"])
+    for burst in BURSTS:
+        for share in SHARES:
+            rates.append(success(share, burst, NUMBERS[0], replications))
+            say(NAME, "success", share, burst, rates[-1]["counts"])
     return {"replications": replications, "cells": cells, "success": rates, "seconds": speed()}
-
-
-def cell(law: Law, load: float, number: int, replications: int) -> dict[str, Any]:
-    """Return how often the intervals of one queue hold its percentiles."""
-    truth = {name: percentile(law, load, PERMILLES[name] / 1000) for name in METRICS}
-    truth["mean"] = mean(law, load)
-    counts = {name: {"above": 0, "below": 0, "open": 0} for name in truth}
-    for seed in range(replications):
-        estimates = summarize(simulate(law, load, number, seed), load).estimates
-        for name, value in truth.items():
-            _count(counts[name], estimates[name], value)
-    say(NAME, number, law, load, counts)
-    # A percentile that many requests have exactly is known exactly, and held by every interval.
-    exact = [name for name in METRICS if law == "M/D/1" and truth[name] < 1 + _ROUNDING]
-    return {"law": law, "load": load, "number": number, "replications": replications,
-            "counts": counts, "exact": exact}  # fmt: skip
-
-
-def _count(counts: dict[str, int], one: Estimate, truth: float) -> None:
-    low = math.inf if one.low is None else one.low
-    counts["above"] += one.high is not None and truth > one.high + _ROUNDING
-    counts["below"] += truth < low - _ROUNDING
-    counts["open"] += one.high is None
-
-
-def success(share: float, burst: int, number: int, replications: int) -> dict[str, Any]:
-    """Return how often the interval of the success rate holds it."""
-    counts = {"above": 0, "below": 0, "open": 0}
-    clean = 0
-    for seed in range(replications):
-        summary = summarize(failures(1 - share, burst, number, seed), 1.0)
-        _count(counts, summary.estimates["success_rate"], share)
-        clean += summary.success_rate == 1
-    say(NAME, "success", share, burst, counts)
-    return {"share": share, "burst": burst, "number": number, "replications": replications,
-            "counts": counts, "clean": clean}  # fmt: skip
 
 
 def speed(repeats: int = 20) -> list[float]:
     """Return how long the figures of a case take, seconds."""
-    records = simulate("M/M/1", 0.6, TIMED, 0)
+    records = queue("M/M/1", 0.6, TIMED, 0)
     found = []
     for _ in range(repeats):
         start = time.perf_counter()
         summarize(records, 0.6)
         found.append(time.perf_counter() - start)
     return found
-
-
-def coverage(one: Mapping[str, Any], counts: Mapping[str, int]) -> float:
-    """Return the share of the intervals that held the truth."""
-    return 1 - (counts["above"] + counts["below"]) / int(one["replications"])
-
-
-def too_few(load: float, number: int, metric: str) -> bool:
-    """Tell whether so many requests of an M/M/1 queue are too few for a percentile."""
-    return number < REGISTRY[metric].enough * inflation(load, tail_of(metric))
 
 
 def columns(data: Data) -> Mapping[str, Mapping[str, str]]:

@@ -14,11 +14,11 @@ from benchmarks.parts import Bar, Data
 from benchmarks.processes import realtime_allowed
 from benchmarks.rounds import say
 from benchmarks.settings import Settings
-from benchmarks.targets import known
 from pytest_servebench.load.validity import invalid_reason
 from pytest_servebench.objectives.slo import judge, overall, parse_slo
 from pytest_servebench.stats.summary import summarize
-from tests.simulated import case
+from simulation import known
+from simulation.cases import case
 
 NAME = "noise"
 TITLE = "Verdicts on a noisy machine"

@@ -16,8 +16,7 @@ from benchmarks.parts import Bar, Data
 from benchmarks.rounds import say
 from benchmarks.settings import Settings
 from pytest_servebench.runs.results import Run
-from tests import saved
-from tests.pages import busy_run
+from simulation import saved
 
 NAME = "page"
 TITLE = "The page"
@@ -33,7 +32,7 @@ def run(settings: Settings) -> Data:
     rows = []
     with tempfile.TemporaryDirectory(prefix="servebench-page-") as scratch:
         for number in EACH:
-            path = _save(busy_run(number), Path(scratch) / str(number))
+            path = _save(saved.busy_run(number), Path(scratch) / str(number))
             for repeat in range(settings.repeats):
                 one = _made(path)
                 say(NAME, number, repeat, one)

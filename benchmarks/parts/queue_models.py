@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.parts import queue_formulas as queues
-from pytest_servebench.stats import queueing
+from simulation import distributions, queueing
 
-Seconds = queues.Seconds
 _PLENTY: Final = 2_000
-_HYPER: Final = queues.Hyperexponential.balanced(0.020, 2.0)
+_HYPER: Final = distributions.Hyperexponential.balanced(0.020, 2.0)
 
 
 @dataclass(frozen=True)
@@ -72,32 +70,32 @@ def _mm1_there() -> Mapping[str, float]:
 def _mmck() -> Mapping[str, float]:
     rate, service_rate, servers, capacity = 90.0, 25.0, 4, 10
     queue = queueing.mmck(rate, service_rate, servers, capacity)
-    sojourn = queues.mmck_sojourn(rate, service_rate, servers, capacity)
+    sojourn = distributions.mmck_sojourn(rate, service_rate, servers, capacity)
     return {
         "mean wait": queue.mean_wait,
-        "p50 latency": queues.quantile(sojourn, 0.5, 1 / service_rate),
-        "p99 latency": queues.quantile(sojourn, 0.99, 1 / service_rate),
+        "p50 latency": distributions.quantile(sojourn, 0.5, 1 / service_rate),
+        "p99 latency": distributions.quantile(sojourn, 0.99, 1 / service_rate),
         "drop rate": queue.blocking,
     }
 
 
 def _md1() -> Mapping[str, float]:
     rate, service = 30.0, 0.020
-    wait = queues.md1_wait(rate, service)
+    wait = distributions.md1_wait(rate, service)
     return {
         "mean wait": queueing.md1_mean_wait(rate, service),
-        "p50 latency": service + queues.quantile(wait, 0.5, service),
-        "p99 latency": service + queues.quantile(wait, 0.99, service),
+        "p50 latency": service + distributions.quantile(wait, 0.5, service),
+        "p99 latency": service + distributions.quantile(wait, 0.99, service),
     }
 
 
 def _mh1() -> Mapping[str, float]:
     rate = 25.0
-    sojourn = queues.mh1_sojourn(rate, _HYPER)
+    sojourn = distributions.mh1_sojourn(rate, _HYPER)
     return {
         "mean wait": queueing.mg1_mean_wait(rate, _HYPER.mean, _HYPER.variance),
-        "p50 latency": queues.quantile(sojourn, 0.5, _HYPER.mean),
-        "p99 latency": queues.quantile(sojourn, 0.99, _HYPER.mean),
+        "p50 latency": distributions.quantile(sojourn, 0.5, _HYPER.mean),
+        "p99 latency": distributions.quantile(sojourn, 0.99, _HYPER.mean),
     }
 
 

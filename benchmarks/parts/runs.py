@@ -16,7 +16,7 @@ from benchmarks import plotting, stats
 from benchmarks.parts import Bar, Data
 from benchmarks.rounds import say
 from benchmarks.settings import Settings
-from tests import saved
+from simulation import saved
 
 NAME = "list"
 TITLE = "Saved runs"

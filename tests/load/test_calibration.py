@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from benchmarks.targets import known
 from pytest_servebench.load.records import NEVER, Outcome, Records, RecordStore
 from pytest_servebench.load.runner import LoadResult
-from pytest_servebench.stats import queueing
+from simulation import known, queueing
 
 StartKnown = Callable[[int, str], known.Known]
 

@@ -15,8 +15,8 @@ from pytest_servebench.load import limits
 from pytest_servebench.load.target import Dialer, Target
 from pytest_servebench.load.transports.http1 import Connection
 from pytest_servebench.load.validity import invalid_reason
+from simulation.cases import calm_generator, steady
 from tests.load.test_misbehaving import assert_all, load
-from tests.simulated import calm_generator, steady
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pytest_servebench.load.records import NEVER, Outcome, Records
 from pytest_servebench.objectives.slo import failure_message
 from pytest_servebench.report.attention import server_troubles
 from pytest_servebench.runs.results import Run
-from tests.simulated import calm_generator, case
+from simulation.cases import calm_generator, case
 
 S = 1_000_000_000
 

@@ -22,9 +22,9 @@ from pytest_servebench.load.runner import LoadResult, run_load
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.validity import invalid_reason, lag_p99
+from simulation.cases import calm_generator
 from tests.load.test_misbehaving import OK, REQUEST, always, read_request, serving
 from tests.processes import GENERATOR, children_with
-from tests.simulated import calm_generator
 
 MAX_LAG = 0.010
 NO_PAUSES = np.zeros(500)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import heapq
 import math
 from collections.abc import Sequence
 
@@ -14,7 +13,8 @@ from pytest_servebench.load.arrivals import Poisson
 from pytest_servebench.load.records import NEVER, Outcome, Records
 from pytest_servebench.runs.results import CaseResult, ClauseResult, Resources, Run, ServerInfo
 from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
-from tests.simulated import calm_generator
+from simulation.cases import calm_generator
+from simulation.queues import fifo_waits
 
 TENSORFLOW_SERVING = ServerInfo(
     kind="tensorflow_serving",
@@ -46,7 +46,6 @@ def simulate(
     buffer_size: int,
     *,
     service: float,
-    slots: int = 1,
     workers: int = 10,
     seed: int = 1,
     error_share: float = 0.0,
@@ -58,7 +57,6 @@ def simulate(
         duration: length of the window, seconds.
         buffer_size: requests that wait while all workers are busy.
         service: mean service time at the server, seconds.
-        slots: requests that the server works on at once.
         workers: connections.
         seed: of the dice.
         error_share: share of the requests that are answered with an HTTP error.
@@ -69,38 +67,31 @@ def simulate(
     lag = (dice.gamma(2.0, 20e3, n) + 15e3).astype(np.int64)
     sigma = 0.25
     need = (dice.lognormal(math.log(service) - sigma**2 / 2, sigma, n) * 1e9).astype(np.int64)
-    columns = {
-        name: np.full(n, NEVER, dtype=np.int64)
-        for name in ("enqueued", "dequeued", "sent", "first_byte", "done")
-    }
-    outcome = np.full(n, Outcome.OK, dtype=np.uint8)
-    status = np.full(n, 200, dtype=np.int16)
-    free = [0] * slots  # when each of the server's slots is free
-    inside: list[int] = []  # when those in the system are done
-    connections = [0] * workers
-    for i in range(n):
-        now = int(scheduled[i] + lag[i])
-        columns["enqueued"][i] = now
-        while inside and inside[0] <= now:
-            heapq.heappop(inside)
-        if len(inside) >= buffer_size + workers:
-            outcome[i], status[i] = Outcome.DROPPED, 0
-            columns["done"][i] = now
-            continue
-        taken = max(now, heapq.heappop(connections))
-        start = max(taken, heapq.heappop(free))
-        done = start + int(need[i])
-        heapq.heappush(free, done)
-        heapq.heappush(connections, done)
-        heapq.heappush(inside, done)
-        columns["dequeued"][i] = taken
-        columns["sent"][i] = taken + 8_000
-        columns["first_byte"][i] = done - 5_000
-        columns["done"][i] = done
-        if dice.random() < error_share:
-            outcome[i], status[i] = Outcome.HTTP_ERROR, 503
-    return Records(scheduled=scheduled, outcome=outcome, status=status,
-                   window=int(duration * 1e9), **columns)  # fmt: skip
+    enqueued = scheduled + lag
+    waited = fifo_waits(
+        enqueued.astype(np.float64), need.astype(np.float64), 1, buffer_size + workers
+    )
+    dropped = np.isnan(waited)
+    came = enqueued[~dropped]
+    done = came + waited[~dropped].astype(np.int64) + need[~dropped]
+    # The engine takes a request up as soon as a connection is free; the server works on one alone.
+    taken = np.maximum(came, np.concatenate([np.zeros(workers, np.int64), done])[: len(done)])
+    never = np.full(n, NEVER, dtype=np.int64)
+    dequeued, sent, first_byte, ended = never, never.copy(), never.copy(), enqueued.copy()
+    for column, times in (
+        (dequeued, taken), (sent, taken + 8_000), (first_byte, done - 5_000), (ended, done)
+    ):  # fmt: skip
+        column[~dropped] = times
+    failed = np.zeros(n, dtype=np.bool_)
+    failed[~dropped] = dice.random(len(came)) < error_share
+    return Records(
+        scheduled, enqueued, dequeued, sent, first_byte, ended,
+        np.select([dropped, failed], [Outcome.DROPPED, Outcome.HTTP_ERROR], Outcome.OK).astype(
+            np.uint8
+        ),
+        np.select([dropped, failed], [0, 503], 200).astype(np.int16),
+        int(duration * 1e9),
+    )  # fmt: skip
 
 
 def distribution(values: npt.NDArray[np.float64]) -> Distribution:

@@ -1,4 +1,4 @@
-"""The benchmarks' closed forms against the queue itself, computed request by request."""
+"""Closed forms of distributions against the queue itself, computed request by request."""
 
 from __future__ import annotations
 
@@ -7,30 +7,24 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.parts import queue_formulas as queues
-from pytest_servebench.stats import queueing
+from simulation import distributions, queueing
+from simulation.distributions import Seconds
+from simulation.queues import fifo_waits, waits
 
 SHARES = (0.5, 0.9, 0.99)
 
 
-def lindley(gaps: queues.Seconds, services: queues.Seconds) -> queues.Seconds:
-    """Return the waits in a G/G/1 queue: Lindley's recursion as a running minimum."""
-    walk = np.concatenate([[0.0], np.cumsum(services[:-1] - gaps)])
-    waits: queues.Seconds = walk - np.minimum.accumulate(walk)
-    return waits
-
-
-def simulated(rate: float, services: queues.Seconds) -> queues.Seconds:
+def simulated(rate: float, services: Seconds) -> Seconds:
     dice = np.random.default_rng(11)
-    return lindley(dice.exponential(1 / rate, len(services) - 1), services)
+    return waits(np.cumsum(dice.exponential(1 / rate, len(services))), services)
 
 
 def test_the_md1_wait_is_that_of_lindleys_recursion() -> None:
     rate, service = 0.7, 1.0
-    waits = simulated(rate, np.full(1_000_000, service))
-    exact = queues.md1_wait(rate, service)
+    waited = simulated(rate, np.full(1_000_000, service))
+    exact = distributions.md1_wait(rate, service)
     for time in (0.0, 0.3, 1.0, 2.5, 6.0):
-        assert exact(time) == pytest.approx((waits <= time + 1e-9).mean(), abs=0.004)
+        assert exact(time) == pytest.approx((waited <= time + 1e-9).mean(), abs=0.004)
     assert exact(0.0) == pytest.approx(1 - rate * service)
     # Up to the first service the law is (1 - ρ) exp(λt): Crommelin's formula has one term.
     assert exact(0.8) == pytest.approx((1 - rate) * math.exp(rate * 0.8))
@@ -40,7 +34,7 @@ def test_the_md1_wait_is_that_of_lindleys_recursion() -> None:
 
 
 def test_the_hyperexponential_sojourn_is_that_of_lindleys_recursion() -> None:
-    law, rate = queues.Hyperexponential.balanced(1.0, 3.0), 0.6
+    law, rate = distributions.Hyperexponential.balanced(1.0, 3.0), 0.6
     assert law.mean == pytest.approx(1.0)
     assert law.variance == pytest.approx(3.0)
     dice = np.random.default_rng(5)
@@ -48,7 +42,7 @@ def test_the_hyperexponential_sojourn_is_that_of_lindleys_recursion() -> None:
     means = np.where(dice.random(size) < law.share, law.first, law.other)
     services = dice.exponential(1.0, size) * means
     sojourns = simulated(rate, services) + services
-    exact = queues.mh1_sojourn(rate, law)
+    exact = distributions.mh1_sojourn(rate, law)
     for share in SHARES:
         assert exact(float(np.quantile(sojourns, share))) == pytest.approx(share, abs=0.006)
     mean = queueing.mg1(rate, law.mean, law.variance).mean_response
@@ -58,10 +52,10 @@ def test_the_hyperexponential_sojourn_is_that_of_lindleys_recursion() -> None:
 
 
 def test_equal_kinds_of_services_are_the_mm1_queue() -> None:
-    exact = queues.mh1_sojourn(0.5, queues.Hyperexponential(0.3, 1.0, 1.0 + 1e-9))
+    exact = distributions.mh1_sojourn(0.5, distributions.Hyperexponential(0.3, 1.0, 1.0 + 1e-9))
     for share in SHARES:
         expected = queueing.mm1_response_percentile(0.5, 1.0, share)
-        assert queues.quantile(exact, share, 1.0) == pytest.approx(expected, rel=1e-6)
+        assert distributions.quantile(exact, share, 1.0) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(("servers", "capacity", "rate"), [(4, 10, 3.6), (1, 5, 0.9), (2, 2, 2.0)])
@@ -69,28 +63,26 @@ def test_the_mmck_sojourn_is_that_of_the_queue(servers: int, capacity: int, rate
     dice = np.random.default_rng(3)
     size = 60_000
     services = dice.exponential(1.0, size)
-    waits = queues.fifo_waits(
-        np.cumsum(dice.exponential(1 / rate, size)), services, servers, capacity
-    )
+    waited = fifo_waits(np.cumsum(dice.exponential(1 / rate, size)), services, servers, capacity)
     exact = queueing.mmck(rate, 1.0, servers, capacity)
-    assert np.isnan(waits).mean() == pytest.approx(exact.blocking, abs=0.01)
-    assert np.nanmean(waits) == pytest.approx(exact.mean_wait, rel=0.05, abs=1e-12)
-    sojourn = queues.mmck_sojourn(rate, 1.0, servers, capacity)
-    let_in = ~np.isnan(waits)
-    sojourns = waits[let_in] + services[let_in]
+    assert np.isnan(waited).mean() == pytest.approx(exact.blocking, abs=0.01)
+    assert np.nanmean(waited) == pytest.approx(exact.mean_wait, rel=0.05, abs=1e-12)
+    sojourn = distributions.mmck_sojourn(rate, 1.0, servers, capacity)
+    let_in = ~np.isnan(waited)
+    sojourns = waited[let_in] + services[let_in]
     for share in SHARES:
         assert sojourn(float(np.quantile(sojourns, share))) == pytest.approx(share, abs=0.01)
 
 
 def test_much_room_is_the_mm1_queue() -> None:
-    sojourn = queues.mmck_sojourn(0.5, 1.0, 1, 100)
+    sojourn = distributions.mmck_sojourn(0.5, 1.0, 1, 100)
     for share in SHARES:
         expected = queueing.mm1_response_percentile(0.5, 1.0, share)
-        assert queues.quantile(sojourn, share, 1.0) == pytest.approx(expected, rel=1e-9)
+        assert distributions.quantile(sojourn, share, 1.0) == pytest.approx(expected, rel=1e-9)
 
 
 def test_one_server_without_limit_is_lindleys_recursion() -> None:
     dice = np.random.default_rng(2)
     gaps, services = dice.exponential(1.0, 2_000), dice.exponential(0.8, 2_000)
-    waits = queues.fifo_waits(np.cumsum(gaps), services, 1, 10_000)
-    np.testing.assert_allclose(waits, lindley(gaps[1:], services), atol=1e-9)
+    waited = fifo_waits(np.cumsum(gaps), services, 1, 10_000)
+    np.testing.assert_allclose(waited, waits(np.cumsum(gaps), services), atol=1e-9)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,22 +14,12 @@ from pytest_servebench.load.device import Generator
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.runs.results import CaseResult, Resources, ServerInfo
 from pytest_servebench.stats.summary import summarize
+from simulation.queues import Law, services, waits
 
 Floats = npt.NDArray[np.float64]
 
 SEEN = Resources(55.0, 90.0, 400e6, 520e6, 40.0)
 UNSEEN = Resources(None, None, None, None, None)
-
-
-def waits(arrivals: Floats, services: Floats) -> Floats:
-    """Return the waits in a G/G/1 queue, seconds, by Lindley's recursion, written as a maximum.
-
-    Done of request n is the largest of arrival k + all services from k to n.
-    """
-    worked = np.cumsum(services)
-    before = np.concatenate([[0.0], worked[:-1]])
-    result: Floats = np.maximum.accumulate(arrivals - before) + before - arrivals
-    return result
 
 
 def records(
@@ -49,16 +41,61 @@ def records(
     )
 
 
+def queue(
+    law: Law,
+    load: float,
+    number: float,
+    seed: int | Sequence[int] | np.random.Generator,
+    *,
+    service: float = 1.0,
+    slower: float = 1.0,
+    arrivals: int | None = None,
+) -> Records:
+    """Return the records of about ``number`` requests to a queue in its steady state.
+
+    Args:
+        law: of the services; arrivals are Poisson, and there is one server.
+        load: share of the time for which the server is busy, before ``slower``.
+        number: of requests.
+        seed: of what is drawn.
+        service: mean service time, seconds.
+        slower: factor on the service times.
+        arrivals: seed of the arrivals, so that runs can share them.
+    """
+    dice = np.random.default_rng(seed)
+    rate = load / service
+    window, settle = number / rate, service * max(400.0, 60 / (1 - load) ** 2)
+    size = int(1.1 * (window + settle) * rate + 6 * math.sqrt(number)) + 60
+    gaps = dice if arrivals is None else np.random.default_rng(arrivals)
+    times = np.cumsum(gaps.exponential(1 / rate, size))
+    served = services(law, size, dice) * service * slower
+    latency = waits(times, served) + served
+    chosen = (times >= settle) & (times < settle + window)
+    return records(times[chosen] - settle, latency[chosen], window)
+
+
 def mm1_records(rate: float, service_rate: float, number: float, seed: int) -> Records:
     """Return the records of an M/M/1 queue in its steady state, about ``number`` of them."""
+    return queue("M/M/1", rate / service_rate, number, seed, service=1 / service_rate)
+
+
+def failures(share: float, burst: int, number: int, seed: int) -> Records:
+    """Return the records of requests of which a share fails, on average ``burst`` in a row.
+
+    Whether a request fails depends on the one before alone (Gilbert's model of a bursty channel).
+    """
     dice = np.random.default_rng(seed)
-    window, settle = number / rate, 200 / service_rate / (1 - rate / service_rate)
-    size = int((window + settle) * rate * 1.2 + 60)
-    arrivals = np.cumsum(dice.exponential(1 / rate, size))
-    services = dice.exponential(1 / service_rate, size)
-    latency = waits(arrivals, services) + services
-    chosen = (arrivals >= settle) & (arrivals < settle + window)
-    return records(arrivals[chosen] - settle, latency[chosen], window)
+    begins, ends = share / (1 - share) / burst, 1 / burst
+    # Runs of successes and failures in turn, more than are needed; the first is as likely to be
+    # either as any request.
+    runs = int(4 * number * share / burst) + 20
+    lengths = np.column_stack([dice.geometric(begins, runs), dice.geometric(ends, runs)]).ravel()
+    fails = np.tile([False, True], runs)
+    if dice.random() < share:
+        lengths, fails = lengths[1:], fails[1:]
+    failed = np.repeat(fails, lengths)[:number]
+    arrivals = np.sort(dice.uniform(0.0, float(number), len(failed)))
+    return records(arrivals, np.full(len(failed), 0.1), float(number), failed)
 
 
 def case(

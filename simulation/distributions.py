@@ -1,4 +1,4 @@
-"""Distributions of queues that the engine is measured against, and the queue itself, computed.
+"""Distributions of waits and sojourns in queues.
 
 All queues serve first come, first served. Times are in seconds, rates per second. The *sojourn* is
 the time from arrival to end of service, which the engine calls latency. Sections without a book are
@@ -7,7 +7,6 @@ of Gross, Shortle, Thompson and Harris, Fundamentals of Queueing Theory, 4th edi
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -202,30 +201,3 @@ def mh1_sojourn(arrival_rate: float, service: Hyperexponential) -> Callable[[flo
         return -weight_fast * math.expm1(-fast * time) - weight_slow * math.expm1(-slow * time)
 
     return distribution
-
-
-def fifo_waits(arrivals: Seconds, services: Seconds, servers: int, capacity: int) -> Seconds:
-    """Return how long each request waits in a G/G/c/K queue, NaN where it is turned away.
-
-    The queue itself, step by step, which needs no law: with given arrivals and services it says
-    what every single request had to wait.
-
-    Args:
-        arrivals: ascending, shape ``(n,)``.
-        services: what each would take; shape ``(n,)``.
-        servers: c.
-        capacity: K, c or more.
-    """
-    free = [0.0] * servers  # when each server has done all that it was given
-    inside: list[float] = []  # when those in the system leave
-    waits = np.full(len(arrivals), np.nan)
-    for number, (arrival, service) in enumerate(zip(arrivals, services, strict=True)):
-        while inside and inside[0] <= arrival:
-            heapq.heappop(inside)
-        if len(inside) == capacity:
-            continue
-        begin = max(float(arrival), free[0])
-        heapq.heapreplace(free, begin + float(service))
-        heapq.heappush(inside, begin + float(service))
-        waits[number] = begin - arrival
-    return waits

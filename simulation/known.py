@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import signal
+import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.processes import end, running
-from benchmarks.settings import ROOT
 from pytest_servebench.load.records import RecordStore
 from pytest_servebench.load.runner import LoadResult, run_load
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
 
 _REQUEST: Final = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n\r\n"
-_START_LIMIT: Final = 15.0
+_ROOT: Final = Path(__file__).resolve().parent.parent
+_END_LIMIT: Final = 5.0
 
 
 @dataclass
@@ -58,21 +57,26 @@ def serve(
     directory: Path, slots: int, law: str, seed: int, *, priority: str = "auto"
 ) -> Iterator[Known]:
     """Run the server until the end of the block; for the words see ``known_server``."""
-    name = f"known-{time.monotonic_ns()}"
-    file, log = directory / f"{name}.npy", directory / f"{name}.log"
-    command = [sys.executable, "-m", "benchmarks.targets.known_server",
+    file = directory / f"known-{uuid4().hex}.npy"
+    command = [sys.executable, "-m", "simulation.known_server",
                str(slots), law, str(seed), priority, str(file)]  # fmt: skip
-    with running(command, directory, log=log.name, work=ROOT) as process:
-        until = time.monotonic() + _START_LIMIT
-        while not (text := log.read_text()).endswith("\n"):
-            if process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(f"the server whose queue is known did not start:\n{text}")
-            time.sleep(0.02)
-        server = Known(process.pid, int(text), np.zeros((0, 3), dtype=np.int64))
+    # The server ends with its standard input, so that it outlives nobody.
+    with subprocess.Popen(
+        command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        port = process.stdout.readline()
+        if not port:
+            raise RuntimeError("the server whose queue is known did not start: see its errors")
+        server = Known(process.pid, int(port), np.zeros((0, 3), dtype=np.int64))
         try:
             yield server
         finally:
-            if process.poll() is None:  # a block may have left it stopped
-                os.kill(process.pid, signal.SIGCONT)
-        end(process)
+            process.send_signal(signal.SIGCONT)  # a block may have left it stopped
+            process.stdin.close()
+            try:
+                process.wait(_END_LIMIT)
+            except subprocess.TimeoutExpired:
+                process.kill()
         server.rows = np.load(file)

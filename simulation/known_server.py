@@ -1,9 +1,9 @@
 """A server whose queue is known: c requests at once, with service times of a known law.
 
-``python -m benchmarks.targets.known_server SLOTS LAW SEED PRIORITY FILE`` prints its port, and
-when it is ended (SIGTERM) writes to ``FILE`` (.npy) one row for each request whose service began,
-in that order: when it was read, when its service began (both on the system's monotonic clock), and
-how long a service was drawn for it, all in ns; shape ``(n, 3)``.
+``python -m simulation.known_server SLOTS LAW SEED PRIORITY FILE`` prints its port, and at the end
+of its standard input writes to ``FILE`` (.npy) one row for each request whose service began, in
+that order: when it was read, when its service began (both on the system's monotonic clock), and how
+long a service was drawn for it, all in ns; shape ``(n, 3)``.
 
 LAW is ``fixed:SECONDS``, ``exponential:MEAN``, or ``hyperexponential:SHARE,MEAN,OTHER``: a SHARE of
 the services is exponential with the first mean, the rest with the other. PRIORITY is that of the
@@ -22,7 +22,6 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable
-from signal import SIGTERM
 from typing import Final, cast
 
 import numpy as np
@@ -111,11 +110,11 @@ class Link(asyncio.Protocol):
 
 
 async def main() -> None:
-    """Serve until SIGTERM."""
+    """Serve until the end of the standard input."""
     slots, law, seed, priority, file = sys.argv[1:]
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
-    loop.add_signal_handler(SIGTERM, ended.set)
+    loop.add_reader(sys.stdin, ended.set)
     known = KnownServer(int(slots), parse_law(law, int(seed)))
     set_priority(priority)
     server = await loop.create_server(lambda: Link(known), "127.0.0.1", 0, backlog=4096)

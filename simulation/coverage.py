@@ -1,0 +1,64 @@
+"""How often the intervals of simulated queues hold the truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pytest_servebench.analysis.precision import inflation, tail_of
+from pytest_servebench.metrics import METRICS as REGISTRY
+from pytest_servebench.stats.estimates import Estimate
+from pytest_servebench.stats.summary import PERMILLES, summarize
+from simulation.cases import failures, queue
+from simulation.queues import Law, mean, percentile
+
+LOADS: Final = (0.3, 0.6, 0.8)
+NUMBERS: Final = (1000, 5000)
+METRICS: Final = ("p50", "p90", "p99")
+SHARES: Final = (0.9, 0.99, 0.999)
+_ROUNDING: Final = 2e-9  # records are whole nanoseconds, and fixed services end all alike
+
+
+def cell(law: Law, load: float, number: int, replications: int) -> dict[str, Any]:
+    """Return how often the intervals of one queue hold its percentiles."""
+    truth = {name: percentile(law, load, PERMILLES[name] / 1000) for name in METRICS}
+    truth["mean"] = mean(law, load)
+    counts = {name: {"above": 0, "below": 0, "open": 0} for name in truth}
+    for seed in range(replications):
+        estimates = summarize(queue(law, load, number, seed), load).estimates
+        for name, value in truth.items():
+            _count(counts[name], estimates[name], value)
+    # A percentile that many requests have exactly is known exactly, and held by every interval.
+    exact = [name for name in METRICS if law == "M/D/1" and truth[name] < 1 + _ROUNDING]
+    return {"law": law, "load": load, "number": number, "replications": replications,
+            "counts": counts, "exact": exact}  # fmt: skip
+
+
+def _count(counts: dict[str, int], one: Estimate, truth: float) -> None:
+    low = math.inf if one.low is None else one.low
+    counts["above"] += one.high is not None and truth > one.high + _ROUNDING
+    counts["below"] += truth < low - _ROUNDING
+    counts["open"] += one.high is None
+
+
+def success(share: float, burst: int, number: int, replications: int) -> dict[str, Any]:
+    """Return how often the interval of the success rate holds it."""
+    counts = {"above": 0, "below": 0, "open": 0}
+    clean = 0
+    for seed in range(replications):
+        summary = summarize(failures(1 - share, burst, number, seed), 1.0)
+        _count(counts, summary.estimates["success_rate"], share)
+        clean += summary.success_rate == 1
+    return {"share": share, "burst": burst, "number": number, "replications": replications,
+            "counts": counts, "clean": clean}  # fmt: skip
+
+
+def coverage(one: Mapping[str, Any], counts: Mapping[str, int]) -> float:
+    """Return the share of the intervals that held the truth."""
+    return 1 - (counts["above"] + counts["below"]) / int(one["replications"])
+
+
+def too_few(load: float, number: int, metric: str) -> bool:
+    """Tell whether so many requests of an M/M/1 queue are too few for a percentile."""
+    return number < REGISTRY[metric].enough * inflation(load, tail_of(metric))

@@ -38,10 +38,11 @@ from pytest_servebench.report.plots import draw_plots
 from pytest_servebench.runs.results import CaseResult, ClauseResult
 from pytest_servebench.runs.run_json import from_dict, read_file
 from pytest_servebench.stats.summary import summarize
-from tests import saved
+from simulation import saved
+from simulation.cases import case, mm1_records
 from tests.load.in_process import make_load
 from tests.load.test_misbehaving import REQUEST, serving
-from tests.simulated import case, mm1_records
+from tests.sample import SAMPLE
 from tests.test_schema import SCHEMA
 
 MAX_LAG = 0.010
@@ -231,7 +232,7 @@ def test_it_is_saved_and_read() -> None:
 
 
 def test_a_run_from_before_does_not_know_it() -> None:
-    old, _ = read_file(saved.SAMPLE / "run.json")
+    old, _ = read_file(SAMPLE / "run.json")
     assert not any(set(FIRST) & set(one.summary.estimates) for one in old.cases)
     assert "ttfb" not in "\n".join(case_text(old.cases[0], "toy", 100))
     assert all("first byte" not in label for label, _ in figure_table(old.cases[0]))
@@ -264,7 +265,7 @@ def test_compare_refuses_a_gate_that_the_base_does_not_know(
     from pytest_servebench.commands.cli import main  # noqa: PLC0415
 
     new = saved.save(saved.queue_run("new", rates=[40.0], number=1500), tmp_path)
-    arguments = ["compare", str(saved.SAMPLE / "run.json"), str(new), "--fail", "ttfb.p99:10%"]
+    arguments = ["compare", str(SAMPLE / "run.json"), str(new), "--fail", "ttfb.p99:10%"]
     assert main(arguments) == 2
     out = " ".join(capsys.readouterr().out.split())
     assert "--fail=ttfb.p99:10%" in out
@@ -274,7 +275,7 @@ def test_compare_refuses_a_gate_that_the_base_does_not_know(
 def test_plots_and_page_draw_it(tmp_path: Path) -> None:
     files = draw_plots(saved.run([STREAMED]), tmp_path)
     assert {"latency.svg", "ttfb.svg", "ttfb.png"} < {path.name for path in files}
-    old, _ = read_file(saved.SAMPLE / "run.json")
+    old, _ = read_file(SAMPLE / "run.json")
     assert not any(path.stem == "ttfb" for path in draw_plots(old, tmp_path / "old"))
     new, before = page(saved.run([STREAMED]), tmp_path), page(old, tmp_path)
     for text in ("Time to first byte p99", "time to first byte, all requests"):

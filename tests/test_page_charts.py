@@ -186,9 +186,9 @@ def test_thousands_stand_apart_from_five_digits_on() -> None:
 
 def test_ticks_that_have_no_room_have_no_label() -> None:
     chart = Chart("", "", slower(72_000), linear(0, 1))
-    assert chart.x.ticks[-1][1] == "p99.999"
+    assert chart.x.ticks[-1][1] == "99.999"
     shown = chart.x_ticks
-    assert [text for _, text, _ in shown][:5] == ["0", "p50", "p90", "p99", "p99.9"]
+    assert [text for _, text, _ in shown][:5] == ["0", "50", "90", "99", "99.9"]
     ends = [
         (place - 14 * len(text) / (1 if anchor == "end" else 2),
          place + (0 if anchor == "end" else 14 * len(text) / 2))
@@ -225,6 +225,17 @@ def test_the_highest_sample_is_a_dash_of_its_own() -> None:
     (top,) = chart.py([cases.SEEN.cpu_peak or 0.0])
     dashes = [one.d for one in chart.paths if one.css.startswith("whisker")]
     assert any(re.fullmatch(rf"M\d+ {top}L\d+ {top}", d) for d in dashes)
+
+
+def test_a_bound_a_little_above_the_figures_is_shown_with_them() -> None:
+    rows = steady(np.full(400, 0.01), 50.0)
+    bounds = [0.018, 0.5]
+    clauses = tuple(
+        ClauseResult(f"p50<{bound}s", "p50", bound, 0.01, 0.01, 0.01, "passed", "")
+        for bound in bounds
+    )
+    chart = swept(saved.case(rows, clauses=clauses))["Latency p50"]
+    assert [one.text for one in chart.labels] == ["p50<0.018s"]
 
 
 def test_bounds_far_from_what_was_measured_are_told_and_not_drawn() -> None:

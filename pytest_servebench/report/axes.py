@@ -26,11 +26,11 @@ PERCENTILE: Final = "requests that are no slower, %"
 """What the axis of :func:`slower` is."""
 
 _SMALLEST_SPAN: Final = 5.0  # of a logarithmic axis: less would make noise look like a difference
-_MOST_TICKS: Final = 7
+_MOST_TICKS: Final = 8
 _FEW: Final = 8  # rates of which some have no tick rather than that round numbers replace them
 _LOG_FROM: Final = 15.0  # highest rate / lowest, beyond which the low ones would lie on each other
-_PERCENTILES: Final = ((0.5, "p50"), (0.1, "p90"), (0.01, "p99"), (1e-3, "p99.9"),
-                       (1e-4, "p99.99"), (1e-5, "p99.999"))  # fmt: skip
+_PERCENTILES: Final = ((1.0, "0"), (0.5, "50"), (0.1, "90"), (0.01, "99"), (1e-3, "99.9"),
+                       (1e-4, "99.99"), (1e-5, "99.999"))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,5 +146,5 @@ def rates(offered: Iterable[float], margin: float = MARGIN, letter: float = LETT
 def slower(number: int) -> Axis:
     """Return an axis for the share of ``number`` requests that are slower, from all to one."""
     smallest = 0.4 / max(number, 10)
-    ticks = [(share, text) for share, text in _PERCENTILES if share >= smallest]
-    return Axis(1.0, smallest, ((1.0, "0"), *ticks), logarithmic=True)
+    ticks = tuple((share, text) for share, text in _PERCENTILES if share >= smallest)
+    return Axis(1.0, smallest, ticks, logarithmic=True)

@@ -19,6 +19,7 @@ from pytest_servebench.text.numbers import milliseconds
 from pytest_servebench.text.safe import clean
 
 X_LABEL: Final = "offered rate, requests/s"
+_NEAR: Final = 2.0  # how many times beyond the figures a bound may be to be shown with them
 _LOWEST: Final = 3.0  # part of its value down to which an interval is shown on a logarithmic axis
 
 
@@ -213,11 +214,10 @@ def sweep(
         )
         for place, one in enumerate(series)
     )
-    points = [point for one in alike or (panel,) for case in cases if (point := one.point(case))]
     return Sweep(
         panel,
         axes.rates(rates, min(max(axes.MARGIN, marker - first), 0.4), letter),
-        _value_axis(panel, points, rates),
+        _value_axis(panel, alike or (panel,), cases),
         step,
         curves,
         _bounds(panel, cases),
@@ -225,23 +225,30 @@ def sweep(
     )
 
 
-def _value_axis(panel: Panel, points: Iterable[Point], rates: Sequence[float]) -> axes.Axis:
+def _value_axis(panel: Panel, alike: Sequence[Panel], cases: Sequence[CaseResult]) -> axes.Axis:
     ends = [
         end
-        for point in points
+        for one in alike
+        for case in cases
+        if (point := one.point(case)) is not None
         for end in (point.value, point.low, point.high, point.peak)
         if end is not None
         and math.isfinite(end)
         # On a logarithmic axis, an interval that begins near zero would take all of the room.
         and not (panel.scale == "log" and end < point.value / _LOWEST)
     ]
+    rates = [case.rate for case in cases]
     if panel.scale == "percent":
         return axes.percents(min(ends, default=100.0))
     if panel.scale == "rate":
         ends += rates  # what is offered has its line
         if axes.rates(rates).logarithmic:
             return axes.logarithmic(ends)
-    return axes.logarithmic(ends) if panel.scale == "log" else axes.from_zero(ends)
+    if panel.scale != "log":
+        return axes.from_zero(ends)
+    bounds = [bound for one in alike for bound, _ in _bounds(one, cases)]
+    reach = min(ends, default=0.0) / _NEAR, max(ends, default=0.0) * _NEAR
+    return axes.logarithmic([*ends, *(bound for bound in bounds if reach[0] <= bound <= reach[1])])
 
 
 def _bounds(panel: Panel, cases: Iterable[CaseResult]) -> tuple[tuple[float, str], ...]:

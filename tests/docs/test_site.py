@@ -22,6 +22,7 @@ from pytest_servebench.report.comparison_text import NOT_COMPARABLE, NOTHING_WOR
 from tests.conftest import ROOT
 from tests.docs.pages import DOCS, PAGES, README, blocks, inline, tokens
 
+pytestmark = pytest.mark.servers
 pytest.importorskip("sphinx", reason="the dependency group docs is missing")
 
 _OPTION = re.compile(r"cmdoption-servebench-([a-z-]+)")

@@ -95,7 +95,6 @@ def test_the_archive_holds_what_torchserve_needs(build: Build) -> None:
         }
 
 
-@pytest.mark.servers
 def test_wrong_shapes_raise_and_do_not_abort(build: Build, tmp_path: Path) -> None:
     copy = tmp_path / "1"
     shutil.copytree(build(BOTH).artifacts["tensorflow_serving"] / "1", copy)

@@ -1,0 +1,21 @@
+"""Which tests of the reference model are for the edits that concern it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+FRAMEWORKS = {f"test_model_{part}.py" for part in ("formats", "handler", "network", "training")}
+"""They run TensorFlow or PyTorch."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    # Each worker would import PyTorch, which takes more than a second, for tests to deselect.
+    unwanted = config.option.markexpr == "not servers" and collection_path.name in FRAMEWORKS
+    return True if unwanted else None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if item.path.name in FRAMEWORKS:
+        item.add_marker("servers")

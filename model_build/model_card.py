@@ -47,10 +47,11 @@ def render(report: TrainingReport) -> str:
         [
             "# MobileNetV2 for Fashion-MNIST",
             "",
-            f"`{report.weights_name}`: MobileNetV2, width {recipe.width:g}, for grey images of "
-            f"28x28 pixels in [0, 1] and ten classes of clothing; {report.parameters:,} trained "
-            "parameters. The stem and stage 4 have stride 1 instead of the paper's 2 "
-            "(`model_build/architecture.py` says why). Normalisation is part of the network.",
+            f"`{report.weights_name}`: MobileNetV2, width {recipe.width:g}, for grayscale "
+            f"images of 28x28 pixels in [0, 1] and ten classes of clothing; {report.parameters:,} "
+            "trainable parameters. The stem and stage 4 have stride 1 instead of the paper's 2 "
+            "(see `model_build/architecture.py` for the reason). Normalisation is part of the "
+            "network.",
             "",
             f"* Test accuracy: **{test.accuracy:.2%}** on the {test.confusion.sum():,} test images",
             f"* SHA-256: `{report.weights_sha256}`",
@@ -65,17 +66,17 @@ def render(report: TrainingReport) -> str:
             "## Training",
             "",
             f"{recipe.epochs} epochs over all 60,000 training images in batches of "
-            f"{recipe.batch_size}, half of the images mirrored and each moved by up to two "
+            f"{recipe.batch_size}, half of the images mirrored and each shifted by up to two "
             f"pixels at random; AdamW (weight decay "
             f"{recipe.weight_decay:g}) with a OneCycle learning rate up to "
             f"{recipe.max_learning_rate:g}; dropout {recipe.dropout:g} before the classifier. The "
-            "weights are those after the last epoch; no epoch was picked by its accuracy. Another "
-            "number of threads or another PyTorch rounds differently and gives other weights of "
+            "weights are those after the last epoch; none was selected by accuracy. A different "
+            "thread count or PyTorch version rounds differently and gives different weights of "
             "about the same accuracy.",
             "",
             "## Confusion matrix",
             "",
-            "Test images; rows are true classes, columns predicted ones.",
+            "Test images; rows are true classes, columns are predicted classes.",
             "",
             header,
             rule,
@@ -83,9 +84,8 @@ def render(report: TrainingReport) -> str:
             "",
             "## Intended use and limits",
             "",
-            "A realistic small load for benchmarking model servers. It has seen nothing but "
-            "Fashion-MNIST's centred, cut-out pictures and is of no use as a classifier of real "
-            "photographs.",
+            "A realistic small load for benchmarking model servers. It was trained only on "
+            "Fashion-MNIST's centred, cut-out pictures and cannot classify real photographs.",
             "",
             "Data: Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017; MIT licence, Copyright (c) 2017 "
             "Zalando SE), https://github.com/zalandoresearch/fashion-mnist. Network: Sandler et "

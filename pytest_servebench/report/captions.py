@@ -56,8 +56,8 @@ def marks(cases: Sequence[CaseResult], panels: Sequence[Panel], curves: int) -> 
         )
     if any(one.value is not None and not one.resolved for one in known):
         notes.append(
-            "Hollow, with an arrow: too few independent requests to tell this percentile; the "
-            "truth may be far higher."
+            "Hollow: too few independent requests to tell this percentile; the truth may be far "
+            "higher."
         )
     drawn = {panel.metric for panel in panels}
     broken = [
@@ -66,7 +66,7 @@ def marks(cases: Sequence[CaseResult], panels: Sequence[Panel], curves: int) -> 
     ]  # fmt: skip
     if broken:
         kinds = sorted({"the gate" if one.is_gate else "the SLO" for one in broken})
-        notes.append(f"Black outline: {' or '.join(kinds)} is broken.")
+        notes.append(f"Outlined: {' or '.join(kinds)} is broken.")
     unseen = [case for case in valid if case.resources.cpu_mean is None]
     if unseen and resources:
         notes.append(f"CPU and memory cannot be seen: {', '.join(server_titles(unseen).values())}.")

@@ -14,7 +14,6 @@ from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 from pytest_servebench.report.plot_frame import GREY, scale, shown
 from pytest_servebench.report.series import Series
 from pytest_servebench.report.sweep import THROUGHPUT, X_LABEL, Curve, Panel, Point, Sweep, sweep
-from pytest_servebench.runs.results import CaseResult
 
 _APART: Final = 7.0  # points between curves at one rate
 _MARKER: Final = 5.5  # points: a marker's size
@@ -72,7 +71,7 @@ class _Pen:
         """Draw ``aside`` inches to the right, with markers of ``size`` times their usual size."""
         assert ax.figure is not None
         self._ax = ax
-        self._metric = panel.metric
+        self._panel = panel
         self._curve = curve
         self._series = curve.series
         self._size = size
@@ -88,17 +87,13 @@ class _Pen:
                       linestyle=self._series.line, color=self._series.colour,
                       transform=self._data)  # fmt: skip
         for case, point in self._curve.points:
-            outline = "black" if self._broken(case) else self._series.colour
+            outline = "black" if self._panel.is_broken(case) else self._series.colour
             if math.isfinite(point.value):
                 self._bar(case.rate, point)
                 self._mark(case.rate, max(point.value, self._lowest), self._series.marker, outline,
                            hollow=not point.resolved)  # fmt: skip
             else:
                 self._mark(case.rate, _TOP, "^", outline, infinite=True)
-
-    def _broken(self, case: CaseResult) -> bool:
-        own = (clause for clause in case.clauses if clause.metric == self._metric)
-        return any(clause.verdict == "failed" for clause in own)
 
     def _mark(
         self,

@@ -64,6 +64,11 @@ class Panel:
     bound: float = 1.0
     absent: str = "no requests"
 
+    def is_broken(self, case: CaseResult) -> bool:
+        """Tell whether a case breaks an SLO or a gate of the metric: its marker is outlined."""
+        own = (clause for clause in case.clauses if clause.metric == self.metric)
+        return any(clause.verdict == "failed" for clause in own)
+
 
 def percentile_panel(metric: metrics.Metric) -> Panel:
     """Return the panel of a percentile."""

@@ -311,8 +311,8 @@ def test_svg_holds_names_as_text(make: Callable[[], Run], drawn: Drawn) -> None:
 @pytest.mark.parametrize(
     ("clause", "is_drawn", "caption"),
     [
-        ("p50<10ms", True, "Black outline: the SLO is broken."),
-        ("p50:1% against main", False, "Black outline: the gate is broken."),
+        ("p50<10ms", True, "Outlined: the SLO is broken."),
+        ("p50:1% against main", False, "Outlined: the gate is broken."),
     ],
 )
 def test_an_slos_bound_is_drawn_and_a_gates_is_not(

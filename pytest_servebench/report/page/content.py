@@ -11,6 +11,7 @@ from typing import Final
 from pytest_servebench.analysis.evaluation import evaluate
 from pytest_servebench.report.answer import answer, question
 from pytest_servebench.report.attention import blocks, causes, server_troubles
+from pytest_servebench.report.captions import marks
 from pytest_servebench.report.facts import headline, program_text, run_date, servers, settings_text
 from pytest_servebench.report.figures import groups
 from pytest_servebench.report.page.case_charts import case_charts
@@ -22,6 +23,7 @@ from pytest_servebench.report.page.sweep_charts import sweep_charts
 from pytest_servebench.report.page.theme import Shade, shade
 from pytest_servebench.report.records import read_records
 from pytest_servebench.report.series import colours, make_series, tinted
+from pytest_servebench.report.sweep import panels
 from pytest_servebench.report.variants import variants
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult, Run
@@ -109,6 +111,7 @@ class SweepView:
     test: str
     charts: tuple[Chart, ...]
     legend: tuple[tuple[str, str, int], ...]
+    note: str
 
 
 @dataclass(frozen=True)
@@ -347,6 +350,7 @@ def _sweep(
     series = make_series(own, palette)
     sizes = sorted({one.buffer_size for one in series})
     names = {(one.kind, one.buffer_size): classes[one.kind, one.buffer_size] for one in series}
+    invalid = not all(case.measured for case in own)
     return SweepView(
         test,
         tuple(sweep_charts(series, names)),
@@ -354,4 +358,5 @@ def _sweep(
             (names[one.kind, one.buffer_size], one.label, sizes.index(one.buffer_size) % 4)
             for one in series
         ),
+        marks(own, panels(own), len(series)) + (" Invalid cases are left out." if invalid else ""),
     )

@@ -44,11 +44,11 @@ def _sweep(panel: Panel, series: Sequence[Series], classes: Mapping[tuple[str, i
     sizes = sorted({one.buffer_size for one in series})
     for curve in what.curves:
         size = curve.series.buffer_size
-        _draw(chart, curve, classes[curve.series.kind, size], sizes.index(size) % _LINES)
+        _draw(chart, panel, curve, classes[curve.series.kind, size], sizes.index(size) % _LINES)
     return chart
 
 
-def _draw(chart: Chart, curve: Curve, css: str, line: int) -> None:
+def _draw(chart: Chart, panel: Panel, curve: Curve, css: str, line: int) -> None:
     aside = round(curve.aside * (chart.right - chart.left))
     rates, values = curve.medians()
     x, y = (chart.px(rates) + aside).tolist(), chart.py(values).tolist()
@@ -56,8 +56,9 @@ def _draw(chart: Chart, curve: Curve, css: str, line: int) -> None:
     size = _SMALL if len(rates) > 12 else 9
     for case, point in curve.points:
         place = int(chart.px([case.rate])[0]) + aside
+        look = f"mark {css}" + (" broken" if panel.is_broken(case) else "")
         if not math.isfinite(point.value):
-            chart.marker(place, chart.top + 4, "^", f"mark {css}", size)
+            chart.marker(place, chart.top + 4, "^", look, size)
             continue
         height = int(chart.py([point.value])[0])
         if point.low is not None:
@@ -69,7 +70,7 @@ def _draw(chart: Chart, curve: Curve, css: str, line: int) -> None:
             top = int(chart.py([point.peak])[0])
             chart.trace([(place - size, top), (place + size, top)], f"whisker {css}")
         hollow = "" if point.resolved else " hollow"
-        chart.marker(place, height, curve.series.marker, f"mark{hollow} {css}", size)
+        chart.marker(place, height, curve.series.marker, f"{look}{hollow}", size)
 
 
 def _described(what: Sweep) -> str:

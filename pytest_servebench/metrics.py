@@ -180,22 +180,22 @@ class Metric:
 
     @property
     def is_share(self) -> bool:
-        """Tell whether its changes are differences in percentage points, and not ratios."""
+        """Return whether its changes are differences in percentage points, and not ratios."""
         return self.kind == "share"
 
     @property
     def of_server(self) -> bool:
-        """Tell whether it was seen at the server's processes, and not at its requests."""
+        """Return whether it was seen at the server's processes, and not at its requests."""
         return self.kind in ("cpu", "memory")
 
     @property
     def goes_with_the_machine(self) -> bool:
-        """Tell whether a slower machine moves it without the server's doing."""
+        """Return whether a slower machine moves it without the server's doing."""
         return self.kind in ("time", "cpu")
 
     @property
     def is_mean(self) -> bool:
-        """Tell whether it is a mean of times: a single failed request makes it infinite."""
+        """Return whether it is a mean of times: a single failed request makes it infinite."""
         return self.times is not None and self.permille is None and not self.of_run
 
 

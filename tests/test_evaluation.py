@@ -90,7 +90,7 @@ def test_p99_is_compared_where_there_are_requests_enough() -> None:
     assert point(many, "p99").winner == "torchserve"
     few = evaluate([cell(EMBEDDED, 10, n=15), cell(TORCHSERVE, 5, n=15, seed=1)])
     assert point(few, "p95").winner is None
-    assert point(few, "p95").reason == "15 requests are too few for p95, which takes 130"
+    assert point(few, "p95").reason == "15 requests are too few for p95, which needs 130"
     assert point(few, "p50").winner == "torchserve"
 
 

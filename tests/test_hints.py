@@ -20,7 +20,7 @@ CALM = case(steady(np.full(100, 0.005)))
     ("host", "server", "said"),
     [
         (100.0, 20.0, "hardly with this server"),
-        (97.0, None, "if not by this server"),
+        (97.0, None, "not this server"),
         (97.0, 150.0, ""),  # by the server itself
         (80.0, 20.0, ""),
         (None, 20.0, ""),

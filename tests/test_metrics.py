@@ -242,7 +242,7 @@ def test_a_run_from_before_does_not_know_it() -> None:
     )
     (clause,) = baseline.judge(new.cases[0], new, among=1).clauses
     assert clause.verdict == "inconclusive"
-    assert "ttfb.p99 is not known of BASE" in clause.message
+    assert "ttfb.p99 is unknown in BASE" in clause.message
     assert "Save a new baseline" in clause.message
 
 
@@ -269,7 +269,7 @@ def test_compare_refuses_a_gate_that_the_base_does_not_know(
     assert main(arguments) == 2
     out = " ".join(capsys.readouterr().out.split())
     assert "--fail=ttfb.p99:10%" in out
-    assert "of BASE: it was not measured" in out
+    assert "in BASE: it was not measured" in out
 
 
 def test_plots_and_page_draw_it(tmp_path: Path) -> None:

@@ -236,7 +236,7 @@ def test_wrong_answers_speak_for_those_that_were_not_checked(
     result.assert_outcomes(**{outcome: 1}, warnings=int(word == "inconclusive"))
     (clause,) = (one for one in saved_case(pytester.path)["clauses"] if "right" in one["clause"])
     assert clause["message"].startswith(f"right answers: {word}: ")
-    assert " of the 12 that were checked are wrong" in clause["message"]
+    assert " of the 12 answers checked are wrong" in clause["message"]
     assert f"{saved_case(pytester.path)['answers_checked']}" == "12"
 
 

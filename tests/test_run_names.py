@@ -148,7 +148,7 @@ def test_two_runs_of_one_name_are_told(results: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_name_that_is_none_offers_close_ones(results: Path) -> None:
-    with pytest.raises(NoSuchRunError, match=r"'mian'.*where there is main"):
+    with pytest.raises(NoSuchRunError, match=r"'mian'.*did you mean main"):
         find_run("mian", results)
 
 

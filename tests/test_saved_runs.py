@@ -129,7 +129,7 @@ def test_every_way_to_name_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_missing(tmp_path: Path) -> None:
     assert "no such file or directory, and no run of this name in none/" in refused("20250101")
     assert "pytest-servebench list" in refused(tmp_path / "missing.json")
-    assert "holds no run.json" in refused(tmp_path)
+    assert "no run.json" in refused(tmp_path)
     (tmp_path / "latest").symlink_to("gone")
     assert "no such file" in refused("latest", tmp_path)
     with pytest.raises(SavedRunError, match="--results"):
@@ -157,13 +157,13 @@ def first(data: dict[str, Any]) -> dict[str, Any]:
         (" \n", "is empty"),
         ("run: 1", "is not JSON: Expecting value in line 1"),
         (b"\x93NUMPY\x01\xff", "not even text"),
-        ("[]", "no saved run"),
-        ("7", "no saved run"),
+        ("[]", "not a saved run"),
+        ("7", "not a saved run"),
         ("{}", "neither 'servebench' nor 'benchmarks'"),
         ("[" * 100_000, "is not JSON"),
         (json.dumps(saved.plain(RUN))[:5000], "was cut off in line 1"),
-        ('{"servebench": NaN}', "the number NaN"),
-        ('{"servebench": {"schema_version": 1, "cases": [Infinity]}}', "the number Infinity"),
+        ('{"servebench": NaN}', "contains NaN"),
+        ('{"servebench": {"schema_version": 1, "cases": [Infinity]}}', "contains Infinity"),
         ('{"servebench": []}', "servebench is [], not an object"),
         (edited(lambda data: data["servebench"].update(cases=[])), "holds no cases"),
         ('{"benchmarks": []}', "holds no cases"),

@@ -95,7 +95,7 @@ def test_a_name_that_no_case_has_is_an_error(results: Path, capsys: Capture) -> 
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "no such file"), ("", "is empty"), ("{", "cut off"), ("[]", "no saved run")],
+    [(None, "no such file"), ("", "is empty"), ("{", "cut off"), ("[]", "not a saved run")],
 )
 def test_what_cannot_be_shown_is_an_error(
     tmp_path: Path, capsys: Capture, content: str | None, words: str

@@ -181,7 +181,7 @@ def test_fifteen_requests_of_about_5_ms(text: str, verdict: str) -> None:
 
 def test_few_requests_are_told_how_many_it_takes() -> None:
     message = one("p99<50ms", FIFTEEN).message
-    assert "15 requests are too few for p99, which takes 662: 662 s at 1/s" in message
+    assert "15 requests are too few for p99, which needs 662: 662 s at 1/s" in message
     message = one("success_rate>=95%", FIFTEEN).message
     assert "73 without a miss would: 73 s at 1/s" in message
 
@@ -191,8 +191,8 @@ def test_a_bound_within_the_interval_is_told_how_long_it_takes() -> None:
     assert median.value is not None
     found = one(f"p50<{median.value * 1.03:.6f}s", MANY)
     assert found.verdict == "inconclusive"
-    assert "the interval holds the bound; about" in found.message
-    assert "too near to it" in one(f"p50<{median.value * 1.0001:.6f}s", MANY).message
+    assert "the interval contains the bound; about" in found.message
+    assert "too close to it" in one(f"p50<{median.value * 1.0001:.6f}s", MANY).message
 
 
 def test_failed_requests_break_percentiles_and_max() -> None:

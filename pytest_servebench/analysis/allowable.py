@@ -8,13 +8,13 @@ from typing import Final
 
 ALLOWABLE: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "unmatched": "a case has no partner, or one whose measurement is invalid",
-        "machine": "processors, memory or system are others",
-        "implementation": "the server is another program or version",
-        "weights": "the model has other weights",
-        "schema": "a file is of another version of the schema",
-        "unfinished": "a session did not come to its end, or runs still",
-        "workload": "arrivals, requests, times, connections, threads or inputs are others",
+        "unmatched": "a case has no partner, or the partner's measurement is invalid",
+        "machine": "processors, memory or operating system differ",
+        "implementation": "the server is a different program or version",
+        "weights": "the model has different weights",
+        "schema": "a file has a different schema version",
+        "unfinished": "a session was cut short or is still running",
+        "workload": "arrivals, requests, times, connections, threads or inputs differ",
     }
 )
-"""What can be allowed, and what it means."""
+"""The differences that can be allowed, and what each means."""

@@ -1,7 +1,7 @@
 """Which cases of two runs belong together, and whether the runs can be compared at all.
 
-A comparison says something of the servers only where everything else was the same. What was not is
-a :class:`Difference`, by a name under which it can be allowed.
+A comparison says something about the servers only if everything else was the same. Whatever was not
+is a :class:`Difference`, with the name under which it can be allowed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pytest_servebench.runs.results import SCHEMA_VERSION, CaseResult, Run, Work
 from pytest_servebench.text.numbers import DIGEST_LENGTH, cpu_set, plain
 from pytest_servebench.text.safe import clean, counted, joined
 
-_CLOSE: Final = 3  # tests that are offered in place of one
+_CLOSE: Final = 3  # tests suggested instead of a missing one
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Key:
         test: the test's id without its repeat, and the label of one of several cases.
         kind: of the server.
         model: its name.
-        rate: offered arrivals a second.
+        rate: offered arrivals per second.
         buffer_size: requests that could wait.
     """
 
@@ -44,7 +44,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Pair:
-    """The cases of one key on both sides: one, or one for each repeat, in order."""
+    """The cases of one key on both sides: one, or one per repeat, in order."""
 
     key: Key
     base: tuple[CaseResult, ...]
@@ -58,14 +58,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class Difference:
-    """Why two runs are not comparable: a key of ``ALLOWABLE``, and one line for people."""
+    """Why two runs are not comparable: a key of ``ALLOWABLE``, and a line for the user."""
 
     about: str
     text: str
 
 
 def key_of(case: CaseResult) -> Key:
-    """Return what a case is found by in another run."""
+    """Return the key by which a case is found in another run."""
     test, bracket, cell = case.nodeid.partition("[")
     parts = cell.removesuffix("]").split("-")
     repeat = f"repeat{repeat_of(case)}"
@@ -77,9 +77,9 @@ def key_of(case: CaseResult) -> Key:
 
 
 def match(base: Run, new: Run) -> tuple[Pair, ...]:
-    """Return the cases that both runs have, in an order that does not depend on the files'.
+    """Return the cases that both runs have, in an order independent of the files'.
 
-    Cases whose measurement is invalid have no figures, and so take no part.
+    Cases whose measurement is invalid have no figures and are left out.
     """
     sides = (_by_key(base), _by_key(new))
     return tuple(Pair(key, sides[0][key], sides[1][key]) for key in sorted(sides[0], key=_order)
@@ -87,7 +87,7 @@ def match(base: Run, new: Run) -> tuple[Pair, ...]:
 
 
 def differences(base: Run, new: Run) -> tuple[Difference, ...]:
-    """Return all that makes the runs differ, each in one line with what both sides have."""
+    """Return every difference between the runs, a line each with the values of both sides."""
     found = [
         *_unfinished(base, new),
         *_unmatched(base, new),
@@ -110,7 +110,7 @@ def differences(base: Run, new: Run) -> tuple[Difference, ...]:
 
 
 def _of_pair(pair: Pair) -> Iterator[tuple[str, str]]:
-    """Yield how two cases differ, and the word by which that can be allowed."""
+    """Yield how two cases differ, and the name under which that can be allowed."""
     for about, readers in _FACTS.items():
         for read in readers:
             old, now = _values(pair.base, read), _values(pair.new, read)
@@ -121,14 +121,14 @@ def _of_pair(pair: Pair) -> Iterator[tuple[str, str]]:
 
 
 def _other_arrivals(pair: Pair) -> str:
-    """Return how the arrivals differ: by their schedules, or where these are not known by name."""
+    """Return how the arrivals differ: by schedule, or by name if a schedule is unknown."""
     names = [_values(side, _arrivals) for side in (pair.base, pair.new)]
     plans = [_values(side, _schedule) for side in (pair.base, pair.new)]
     if None not in plans:
         if plans[0] == plans[1]:
             return ""
         if names[0] == names[1]:
-            # Another seed or duration has other arrivals, and is told already.
+            # A different seed or duration changes the arrivals, and is reported already.
             alike = _setting(pair.base) == _setting(pair.new)
             return f"{names[0]}, {plans[0]} in BASE, {plans[1]} in NEW" if alike else ""
     return "" if names[0] == names[1] else f"{names[0]} in BASE, {names[1]} in NEW"
@@ -160,7 +160,7 @@ def _unfinished(base: Run, new: Run) -> list[Difference]:
     return [
         Difference(
             "unfinished",
-            f"{side} did not come to its end, or runs still; "
+            f"{side} was cut short or is still running; "
             f"{counted(run.not_measured, 'selected case')} not measured",
         )
         for side, run in (("BASE", base), ("NEW", new))
@@ -192,7 +192,7 @@ def _unmatched(base: Run, new: Run) -> list[Difference]:
 
 
 def near(case: CaseResult, others: Iterable[CaseResult]) -> str:
-    """Return what there is instead of a case, and how they become one; empty without any."""
+    """Return what there is instead of a case, and how to make them match; empty if nothing."""
     own = key_of(case)
     keys = {key_of(other): other for other in others}
     moved = [
@@ -200,11 +200,11 @@ def near(case: CaseResult, others: Iterable[CaseResult]) -> str:
         if dataclasses.replace(key, kind=own.kind) == own and key != own
     ]  # fmt: skip
     if moved:
-        text = f"the same test is of {joined([clean(one.kind) for one in moved])}"
+        text = f"the same test ran against {joined([clean(one.kind) for one in moved])}"
         if any(server.kind == server.base_url for server in (case.server, *moved)):
             text += (
-                ". A server by URL is known by its address, unless it has a name: save both runs "
-                'with poisson_load(URL, name="…")'
+                ". A server given by URL is identified by its address unless it has a name: save "
+                'both runs with poisson_load(URL, name="…")'
             )
         return text
     tests = dict.fromkeys(key.test for key in keys if key.test != own.test)
@@ -213,7 +213,7 @@ def near(case: CaseResult, others: Iterable[CaseResult]) -> str:
 
 
 def key_text(key: Key) -> str:
-    """Return a key for people: what the test's id does not say follows it."""
+    """Return a key for messages: the test's id, and the model if there is one."""
     model = f" (model {clean(key.model)})" if key.model else ""
     return f"{clean(key.test)}{model}"
 
@@ -233,11 +233,11 @@ def _machines(base: Run, new: Run) -> list[Difference]:
 
 
 def notes(base: Run, new: Run) -> tuple[str, ...]:
-    """Return what keeps no comparison from being made, and may explain its outcome, a line each."""
+    """Return what does not prevent a comparison but may explain its outcome, a line each."""
     found = []
     releases = [clean(run.machine.get("system", "")).partition(" ")[2] for run in (base, new)]
     if all(releases) and releases[0] != releases[1]:
-        found.append(f"The system's release was {releases[0]} in BASE and is {releases[1]} in NEW.")
+        found.append(f"The OS release was {releases[0]} in BASE and is {releases[1]} in NEW.")
     unknown = [
         side
         for side, run in (("BASE", base), ("NEW", new))
@@ -245,8 +245,8 @@ def notes(base: Run, new: Run) -> tuple[str, ...]:
     ]
     if unknown and any(case.workload is not None for case in (*base.cases, *new.cases)):
         found.append(
-            "Whether schedule, requests, timeout and warm-up were the same is not known: "
-            f"{joined(unknown)} does not say. Save it anew to know."
+            "Schedule, requests, timeout and warm-up could not be checked: "
+            f"{joined(unknown)} does not record them. Save the run again to have them checked."
         )
     for side, run in (("BASE", base), ("NEW", new)):
         found += [f"{side}: {clean(one)}." for one in run.left_out]
@@ -257,7 +257,7 @@ def _schemas(base: Run, new: Run) -> list[Difference]:
     versions = (base.schema_version, new.schema_version)
     if set(versions) == {SCHEMA_VERSION}:
         return []
-    text = f"version {versions[0]} in BASE, {versions[1]} in NEW; this is read as {SCHEMA_VERSION}"
+    text = f"version {versions[0]} in BASE, {versions[1]} in NEW; read as {SCHEMA_VERSION}"
     return [Difference("schema", text)]
 
 
@@ -272,21 +272,21 @@ def _machine_text(machine: Mapping[str, Any], *, memory: bool) -> str:
 
 
 _MEMORY: Final = 1.1
-"""How many times as much memory is that of another machine: kernels differ in what they keep."""
+"""Ratio of memory sizes that means another machine: kernels differ in what they reserve."""
 
 _MACHINE: Final[Mapping[str, Callable[[Any], object]]] = {
     "cpu": lambda cpu: clean(cpu or ""),
     "cores": lambda cores: cores,
     "system": lambda system: clean(system or "").partition(" ")[0],  # without its release
 }
-"""What is compared of machines, and what of it: none of it where nothing is known."""
+"""The facts of machines that are compared, and how each is read; unknown facts are skipped."""
 
 
 def _values(cases: Iterable[CaseResult], read: Callable[[CaseResult], str | None]) -> str | None:
-    """Return what is read of some cases; ``None`` where one of them does not know."""
+    """Return what is read from some cases; ``None`` if it is unknown for one of them."""
     found = [read(case) for case in cases]
     known = [one for one in found if one is not None]
-    # In the order of the repeats, each of which has a seed of its own.
+    # In the order of the repeats, each of which has its own seed.
     return ", ".join(dict.fromkeys(known)) if len(known) == len(found) else None
 
 
@@ -295,11 +295,11 @@ def _duration(case: CaseResult) -> str:
 
 
 def _digest(case: CaseResult) -> str:
-    return f"sha256 {clean(case.weights_sha256)[:DIGEST_LENGTH] or 'not known'}"
+    return f"sha256 {clean(case.weights_sha256)[:DIGEST_LENGTH] or 'unknown'}"
 
 
 def _arrivals(case: CaseResult) -> str:
-    # Earlier versions told where a trace lay.
+    # Earlier versions saved the path of a trace.
     word, trace, path = clean(case.generator.arrivals).partition("trace:")
     return f"{word}{trace}{PurePath(path).name} arrivals"
 
@@ -329,6 +329,6 @@ _FACTS: Final[Mapping[str, Sequence[Callable[[CaseResult], str | None]]]] = {
         _sent(lambda sent: f"timeout {plain(sent.timeout)} s"),
         _sent(lambda sent: f"warm-up {plain(sent.warmup)} s"),
         _sent(lambda sent: f"drain {plain(sent.drain)} s"),
-        _sent(lambda sent: f"connections {'kept' if sent.keep_alive else 'anew for each request'}"),
+        _sent(lambda sent: f"keep-alive {'on' if sent.keep_alive else 'off'}"),
     ],
 }

@@ -1,4 +1,4 @@
-"""What got worse between two runs, and what cannot be told.
+"""What got worse between two runs, and what remains undecided.
 
 **Changes.** Each metric's change is the ratio new / base, or the difference of two shares, with a
 95 % interval (:mod:`pytest_servebench.stats.ratios`). Throughput is compared without the luck of
@@ -54,13 +54,13 @@ VERDICTS: Final[tuple[Verdict, ...]] = ("worse", "cannot tell", "same", "better"
 """From the worst to the best: a case has the worst of its metrics'."""
 
 NOISE: Final = "within noise"
-"""Why it cannot be told, where nothing else is in the way."""
+"""Why a change is undecided if there is no other reason."""
 
 TAIL: Final = 0.01
-"""Probability with which one of all statements may be wrong by chance, in both directions."""
+"""Probability that any of all statements is wrong by chance, in either direction."""
 
 CAUTION: Final = 1.5
-"""By how much wider intervals must be where a percentile has no upper limit."""
+"""Factor by which intervals are widened if a percentile has no upper limit."""
 
 _ROUNDING: Final = 1e-12
 
@@ -77,7 +77,7 @@ class Change:
         strict: the same with the interval that decides.
         sampled: whether the intervals are of sampling.
         verdict: worse, better, same or cannot tell.
-        reason: why it cannot be told, else empty.
+        reason: why it is undecided, else empty.
         slowdown: how many times as long the machine took in NEW, which the intervals allow for; 1
             where it does not matter to the metric.
         variants: the change as measured, and the same with the generator's lag taken off, where
@@ -102,9 +102,9 @@ class Change:
 
     @property
     def surely_worse_by(self) -> float:
-        """Return the change for the worse, less what lateness and the machine may have done to it.
+        """Return the change for the worse, less what lateness and the machine may account for.
 
-        Neither the generator's lateness nor the machine's speed may be taken for the server's.
+        Neither the generator's lateness nor the machine's speed may be blamed on the server.
         """
         values = [one.change.value for one in self.variants or (self,)]
         return min(
@@ -120,7 +120,7 @@ class Change:
 
     @property
     def detectable(self) -> float:
-        """Return from which change for the worse on this pair would have told it from noise."""
+        """Return the smallest change for the worse that this pair could have told from noise."""
         smaller = not METRICS[self.metric].larger_is_better
         value, end = self.change.value, self.strict.low if smaller else self.strict.high
         if METRICS[self.metric].is_share:
@@ -153,7 +153,7 @@ class CaseComparison:
 
 @dataclass(frozen=True)
 class GateResult:
-    """What became of one gate.
+    """The outcome of one gate.
 
     Attributes:
         gate: metric and threshold.
@@ -174,7 +174,7 @@ class Comparison:
         base: the run before.
         new: the run now.
         cases: those that both have.
-        gates: what became of each.
+        gates: the outcome of each.
         statements: how many verdicts share the level.
         worse: whether something got worse: a gate failed or, without gates, a shown metric did.
     """
@@ -192,14 +192,14 @@ def compare(
 ) -> Comparison:
     """Compare the cases that two runs share.
 
-    Whether the runs may be compared is not asked here: see
+    Whether the runs are comparable is not checked here: see
     :func:`~pytest_servebench.analysis.comparability.differences`.
 
     Args:
         base: the run before.
         new: the run now.
-        gates: what may get worse by how much; without any, every change beyond doubt counts.
-        among: how many cases share the error in all, where this is a part of them.
+        gates: how much each metric may get worse; without any, every significant change counts.
+        among: how many cases share the error in all, if these are only some of them.
     """
     pairs = match(base, new)
     gated = {gate.metric: gate.threshold for gate in gates}
@@ -219,13 +219,13 @@ def compare(
 
 
 def why_unknown(gate: Gate, pairs: Iterable[Pair]) -> str:
-    """Return of which side a gate's metric is not known, and why, for a message."""
+    """Return in which run a gate's metric is unknown, and why, for a message."""
     for pair in pairs:
         for side, cases in (("BASE", pair.base), ("NEW", pair.new)):
             for case in cases:
                 if (reading := METRICS[gate.metric].read(case)).value is None:
-                    return f"of {side}: {reading.unknown}"
-    return "on both sides"
+                    return f"in {side}: {reading.unknown}"
+    return "in either run"
 
 
 def _judge(gate: Gate, cases: Sequence[CaseComparison]) -> GateResult:
@@ -235,7 +235,7 @@ def _judge(gate: Gate, cases: Sequence[CaseComparison]) -> GateResult:
 
 
 def fails(gate: Gate, change: Change) -> bool:
-    """Tell whether a change for the worse exceeds the threshold, and noise as well."""
+    """Return whether a change for the worse exceeds the threshold, and noise as well."""
     return (
         change.surely_worse_by > gate.threshold
         and _beyond_doubt(METRICS[change.metric], change.strict) > 0
@@ -243,7 +243,7 @@ def fails(gate: Gate, change: Change) -> bool:
 
 
 def gate_verdict(gate: Gate, change: Change) -> VerdictWord:
-    """Return what became of a gate; invalid where the generator's lateness decides it."""
+    """Return a gate's verdict; invalid if the generator's lateness decides it."""
     words = {_gate_verdict(gate, one) for one in change.variants or (change,)}
     return words.pop() if len(words) == 1 else "invalid"
 
@@ -299,7 +299,7 @@ def _punctual(pair: Pair) -> Pair:
 
 
 def _either_way(changes: Sequence[Change]) -> Change:
-    """Return what can be told of a change whatever lateness did to it, first as measured."""
+    """Return the change on which the variants, with and without lag, agree; first as measured."""
     first = changes[0]
     if all(one == first for one in changes):
         return first
@@ -319,7 +319,7 @@ def _hull(ranges: Sequence[Range]) -> Range:
 
 
 def _change(metric: Metric, pair: Pair, margin: float, tail: float, slower: float) -> Change | None:
-    """Return the change of a metric; ``None`` where a side does not know it."""
+    """Return the change of a metric; ``None`` if it is unknown on a side."""
     base, new = (samples(metric, cases, pair) for cases in (pair.base, pair.new))
     if not base or not new:
         return None
@@ -345,7 +345,7 @@ def _change(metric: Metric, pair: Pair, margin: float, tail: float, slower: floa
 
 
 def _whatever_the_speed(change: Range, slower: float) -> Range:
-    """Return the interval that holds the change as it is, and less that of the machine."""
+    """Return the interval that covers the change with and without that of the machine."""
     return Range(
         change.value, min(change.low, change.low / slower), max(change.high, change.high / slower)
     )

@@ -1,4 +1,4 @@
-"""Which server did better, and where that cannot be told.
+"""Which server did better, and where that is undecided.
 
 Every cell (a test at one rate and one buffer size) gives one point for each metric to the server
 that did better than every other by more than the noise:
@@ -55,7 +55,7 @@ class Compared:
         values: kind to value, in seconds, 1/s, as a fraction, in percent of a processor, in bytes;
             infinite where too many requests failed, ``None`` where it is not known.
         reason: why nobody gets the point.
-        too_few: whether it is that there were too few requests.
+        too_few: whether the reason is too few requests.
     """
 
     cell: str
@@ -111,7 +111,7 @@ def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evalu
         key = (case.rate, case.buffer_size, cell_id(case))
         cells.setdefault(key, {}).setdefault(case.server.kind, []).append(case)
     points: list[Compared] = []
-    # Servers that have no cell in common are one server under several names, or different tests.
+    # Servers without a common cell are one server under several names, or different tests.
     everyone = {(cell_id(case), case.server.kind) for case in cases}
     compared = len(everyone) > len({cell for cell, _ in everyone})
     for (rate, buffer_size, _), cell in sorted(cells.items(), key=lambda item: item[0]):
@@ -136,7 +136,7 @@ def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evalu
 
 
 def _either_way(cell: _Cell, *, interleaved: bool) -> list[Compared]:
-    """Compare the servers as measured, and give no point that the generator's lag decides."""
+    """Compare the servers as measured; a point that depends on the generator's lag is not given."""
     measured = _compare(cell, interleaved=interleaved)
     if not any(case.summary.without_lag for cases in cell.values() for case in cases):
         return measured
@@ -179,7 +179,7 @@ def _contest(cell: _Cell, metric: Metric) -> Compared:
     )
     known = {kind: one for kind, one in ranges.items() if one is not None}
     if len(known) < len(ranges):
-        return _decided(row, None, "not known of every server")
+        return _decided(row, None, "not known for every server")
     sign = -1 if metric.larger_is_better else 1
     best = min(known, key=lambda kind: sign * known[kind].value)
     for kind, one in known.items():
@@ -196,12 +196,12 @@ def _contest(cell: _Cell, metric: Metric) -> Compared:
 
 
 def _too_small(metric: Metric, best: float, other: float) -> bool:
-    """Tell whether a difference decides nothing even where it is beyond doubt."""
+    """Return whether a difference is too small to matter even if it is significant."""
     return metric.of_server and best >= other * (1 - MARGIN)
 
 
 def _in_pairs(cell: _Cell) -> bool:
-    """Tell whether every server has the same repeats, three or more."""
+    """Return whether every server has the same repeats, three or more."""
     repeats = [[repeat_of(case) for case in cases] for cases in cell.values()]
     return all(sorted(one) == sorted(repeats[0]) for one in repeats) and len(repeats[0]) >= 3
 
@@ -209,8 +209,8 @@ def _in_pairs(cell: _Cell) -> bool:
 def _paired(cell: _Cell, metric: Metric) -> Compared:
     """Compare servers that took turns by one metric.
 
-    Two servers in one repeat met the machine at the same time, so that what is common to them
-    leaves the difference: the mean over the repeats, with Student's interval. Ratios are compared
+    Servers of one repeat ran on the machine at the same time, so common effects cancel out in the
+    difference: the mean over the repeats, with Student's interval. Ratios are compared
     (differences of logarithms), and differences of success rates.
     """
     row = _contest(cell, metric)
@@ -232,7 +232,7 @@ def _paired(cell: _Cell, metric: Metric) -> Compared:
 
 
 def _apart(metric: Metric, worse: Sequence[float], better: Sequence[float], sign: int) -> bool:
-    """Tell whether paired values differ beyond their noise."""
+    """Return whether paired values differ beyond their noise."""
     shares = metric.is_share
     if not shares and (min(*worse, *better) <= 0 or math.isinf(max(*worse, *better))):
         return all(sign * one > sign * other for one, other in zip(worse, better, strict=True))
@@ -247,7 +247,7 @@ def _decided(row: Compared, winner: str | None, reason: str, *, too_few: bool = 
 
 
 def _resolved(cell: _Cell, metrics: Sequence[Metric], contest: _Contest) -> Compared:
-    """Compare by the first of the metrics that every server had requests enough for."""
+    """Compare by the first of the metrics for which every server had enough requests."""
     every = [case for cases in cell.values() for case in cases]
     fewest = min(case.summary.arrivals for case in every)
     last = metrics[-1]
@@ -259,7 +259,7 @@ def _resolved(cell: _Cell, metrics: Sequence[Metric], contest: _Contest) -> Comp
         if fewest >= metric.enough and (bounded or metric is last):
             return contest(cell, metric)
     row = contest(cell, last)
-    few = f"{fewest} requests are too few for {last.written}, which takes {last.enough}"
+    few = f"{fewest} requests are too few for {last.written}, which needs {last.enough}"
     return _decided(row, None, few, too_few=True)
 
 
@@ -275,7 +275,7 @@ def _together(repeats: Sequence[Range | None]) -> Range | None:
 
 
 def _reader(cell: _Cell, metric: Metric) -> Callable[[CaseResult], Range | None]:
-    """Return a reader of the metric: without the luck of the schedule, where all share one."""
+    """Return a reader of the metric; it excludes the schedule's luck if all share a schedule."""
     every = [case.summary for cases in cell.values() for case in cases]
     alike = len({summary.arrivals for summary in every}) == 1
 

@@ -1,14 +1,14 @@
-"""How fast the machine was in each of two runs, as the load generator's own work tells.
+"""How fast the machine was in each of two runs, judged by the load generator's own work.
 
-A virtual machine shares its processors with neighbours that nobody sees: no steal is reported, and
-all work takes half as long again for some minutes. Two runs of one server then differ by more than
-either's interval, and a gate raises an alarm at the weather.
+A virtual machine shares its processors with neighbours it cannot see: no steal is reported, and all
+work takes half as long again for some minutes. Two runs of one server then differ by more than
+either's interval, and a gate raises a false alarm.
 
-The generator does the same work for the same requests and answers in every run. The processor time
-that a request costs it therefore measures the machine, at the very time of the load: over 60
-sessions against one server its logarithm went with that of the median latency at a correlation of
-0.94. Where the answers are larger, connections are not kept or requests fail, its work is another,
-and says nothing of the machine.
+The generator does the same work for the same requests and answers in every run. Its CPU time per
+request therefore measures the machine, at the very time of the load: over 60 sessions against one
+server its logarithm correlated with that of the median latency at 0.94. If answers are larger,
+connections are not kept alive or requests fail, the work differs and says nothing about the
+machine.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import Final
 from pytest_servebench.runs.results import CaseResult, Run
 
 _ALIKE: Final = 0.02
-"""By how much the answers' bytes, connections and successes of a request may differ."""
+"""How much the answer bytes, connections and successes per request may differ."""
 
 _CODE: Final = ("pytest-servebench", "uvloop", "httptools")  # whose time it is
 
 
 def same_generator(base: Run, new: Run) -> bool:
-    """Tell whether both runs had the same code of the generator, as far as they know."""
+    """Return whether both runs used the same generator code, as far as is known."""
     return base.machine.get("python") == new.machine.get("python") and all(
         base.versions.get(name) == new.versions.get(name) for name in _CODE
     )
@@ -40,8 +40,7 @@ def slowdown(base: Sequence[CaseResult], new: Sequence[CaseResult]) -> float:
         new: the same, under the same generator: see :func:`same_generator`.
 
     Returns:
-        Above 1 where NEW had the slower machine; 1 where that cannot be told, because the work was
-        another or not measured.
+        Above 1 if NEW had the slower machine; 1 if the work differed or was not measured.
     """
     if _work(base) != _work(new) or not _same_answers(base, new):
         return 1.0
@@ -69,7 +68,7 @@ def _same_answers(base: Sequence[CaseResult], new: Sequence[CaseResult]) -> bool
 
 
 def _answers(cases: Sequence[CaseResult]) -> tuple[float, ...] | None:
-    """Return bytes, connections and successes of a request; ``None`` where one is not known."""
+    """Return bytes, connections and successes per request; ``None`` if one is unknown."""
     received = [case.generator.received_bytes for case in cases]
     opened = [case.generator.reconnections for case in cases]
     arrivals = sum(case.summary.arrivals for case in cases)

@@ -156,7 +156,7 @@ def needed(clause: Clause, known: Known | None, rate: float, margin: float) -> N
 
 
 def _of_one_run(clause: Clause) -> bool:
-    """Tell whether the clause is a statement about the run alone, see :mod:`.slo`."""
+    """Return whether the clause is a statement about the run alone, see :mod:`.slo`."""
     if clause.relative:
         return clause.bound == 1 and clause.operator == ">="
     return clause.kind == "share" and (clause.operator, clause.bound) in ((">=", 1.0), ("<=", 0.0))

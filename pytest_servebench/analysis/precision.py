@@ -141,7 +141,7 @@ def tail_of(metric: str) -> float:
 
 
 def is_percentile(metric: str) -> bool:
-    """Tell whether an estimate of this name is a percentile."""
+    """Return whether an estimate of this name is a percentile."""
     return metric in METRICS and METRICS[metric].permille is not None
 
 

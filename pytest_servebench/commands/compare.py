@@ -141,10 +141,10 @@ def _compare(base: Run, new: Run, gates: Sequence[Gate], allow: frozenset[str]) 
         refused.append(Difference("unmatched", "the runs have no valid case in common"))
     for result in comparison.gates:
         if comparison.cases and not result.judged:
-            side = why_unknown(result.gate, (case.pair for case in comparison.cases))
+            where = why_unknown(result.gate, (case.pair for case in comparison.cases))
             text = (
-                f"--fail={result.gate}: no case knows this metric on both sides ({side}); run the "
-                "suite again, or leave the gate out"
+                f"--fail={result.gate}: no case has this metric in both runs (unknown {where}); "
+                "run the suite again, or leave the gate out"
             )
             refused.append(Difference("gate", text))
     return Block(comparison, tuple(one for one in found if one.about in allow), tuple(refused))

@@ -1,8 +1,8 @@
-"""Whether the answers were right, where only some of them were looked into.
+"""Whether the answers were right, if only some of them were checked.
 
-A wrong answer among those that were checked is a ``bad_response``, and no success. What it says of
-the answers that nobody looked into is a clause of its own: the share that is right, with Wilson's
-interval, must be what the SLOs ask of the success rate or of the error rate.
+A wrong answer among those that were checked is a ``bad_response``, not a success. What this says
+about the unchecked answers is a separate clause: the share of right answers, with Wilson's
+interval, must meet what the SLOs ask of the success rate or the error rate.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ CLAUSE: Final = "right answers"
 
 
 def judge_answers(result: CaseResult) -> ClauseResult | None:
-    """Return a clause on the answers that were not checked; ``None`` where nothing is doubtful.
+    """Return a clause on the answers that were not checked; ``None`` if there is no doubt.
 
     Args:
         result: with its SLOs judged. The strictest of those that say how many requests must
-            succeed, or may fail, is the bound; without one, answers that are all wrong are failure,
-            and some are doubt.
+            succeed, or may fail, is the bound; without one, the clause fails if every checked
+            answer was wrong, and is inconclusive if only some were.
     """
     checked, wrong = result.answers_checked, result.answers_wrong
     others = result.summary.outcomes.get("ok", 0) - (checked - wrong)
@@ -43,12 +43,12 @@ def judge_answers(result: CaseResult) -> ClauseResult | None:
     else:
         verdict, word = "inconclusive", "inconclusive"
     message = (
-        f"{CLAUSE}: {word}: {wrong:,} of the {checked:,} that were checked are wrong, and "
-        f"{others:,} others count as successes unchecked; {100 * right.low:.3g} to "
-        f"{100 * right.high:.3g} % of all are right (95 % interval)"
+        f"{CLAUSE}: {word}: {wrong:,} of the {checked:,} answers checked are wrong, and "
+        f"{others:,} unchecked ones count as successes; {100 * right.low:.3g} to "
+        f"{100 * right.high:.3g} % of all answers are right (95 % interval)"
     )
     if bounds:
-        message += f", and the SLO asks for {100 * bound:g} %"
+        message += f"; the SLO requires {100 * bound:g} %"
     return ClauseResult(
         clause=CLAUSE,
         metric=SUCCESS_RATE.name,
@@ -63,7 +63,7 @@ def judge_answers(result: CaseResult) -> ClauseResult | None:
 
 
 def _least_shares(result: CaseResult) -> Iterator[float]:
-    """Yield the shares of right answers that the SLOs ask for."""
+    """Yield the shares of right answers that the SLOs require."""
     for one in result.clauses:
         if one.sort != "slo":
             continue

@@ -1,12 +1,12 @@
-"""The language of gates, such as ``p99:10%``: what a metric may get worse by.
+"""The language of gates, such as ``p99:10%``: how much a metric may get worse.
 
 ::
 
     expression = gate { ("," | "and") gate }
     gate       = metric ":" number "%"
 
-A percentage of the base's value; for shares of requests (``success_rate``, ``drop_rate``,
-``error_rate``), which are percentages themselves, percentage points.
+The number is a percentage of the base's value; for shares of requests (``success_rate``,
+``drop_rate``, ``error_rate``), which are percentages themselves, it is percentage points.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SHAPE: Final = "expected METRIC:NUMBER%, such as p99:10%"
 
 @dataclass(frozen=True)
 class Gate:
-    """What one metric may get worse by.
+    """How much one metric may get worse.
 
     Attributes:
         metric: a key of :data:`~pytest_servebench.metrics.COMPARED`.
@@ -41,10 +41,10 @@ class Gate:
 
 
 def parse_gates(text: str) -> tuple[Gate, ...]:
-    """Return the gates of an expression, one at least.
+    """Return the gates of an expression, at least one.
 
     Raises:
-        SLOSyntaxError: it cannot be read; the message shows where, and what was expected.
+        SLOSyntaxError: it cannot be parsed; the message shows where, and what was expected.
     """
     return _Reader("gate", text, tuple(COMPARED.values())).clauses()
 

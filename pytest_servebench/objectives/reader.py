@@ -1,4 +1,4 @@
-"""What the languages of SLOs and gates share: metrics, numbers, and clauses in a row."""
+"""What the languages of SLOs and gates share: metrics, numbers, and lists of clauses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Reader(ABC, Generic[_T]):
     Args:
         language: what messages call the expression.
         text: the expression.
-        metrics: those that it may name.
+        metrics: the metrics it may name.
     """
 
     def __init__(self, language: str, text: str, metrics: Collection[Metric]) -> None:
@@ -39,20 +39,20 @@ class Reader(ABC, Generic[_T]):
         """Read the next clause."""
 
     def clauses(self) -> tuple[_T, ...]:
-        """Read all clauses, one at least."""
+        """Read all clauses, at least one."""
         found = [self.clause()]
         while self._separator():
             found.append(self.clause())
         return tuple(found)
 
     def skip(self) -> None:
-        """Go past spaces."""
+        """Skip spaces."""
         match = _SPACE.match(self.text, self.at)
         assert match is not None
         self.at = match.end()
 
     def take(self, pattern: re.Pattern[str]) -> str | None:
-        """Return what comes next, behind spaces; ``None`` if it is something else."""
+        """Skip spaces and return the match at this place; ``None`` if there is no match."""
         self.skip()
         match = pattern.match(self.text, self.at)
         if match is None:
@@ -75,19 +75,19 @@ class Reader(ABC, Generic[_T]):
             close = difflib.get_close_matches(word.lower(), list(names), n=1)
             guess = f"; did you mean {names[close[0]].written}?" if close else ""
             if word.lower() in METRICS:
-                self.refuse(f"runs are not compared by {word}{guess}", start)
+                self.refuse(f"runs cannot be compared by {word}{guess}", start)
             self.refuse(f"there is no metric '{clean(word)}'{guess}", start)
         return found
 
     def number(self, hint: str) -> str:
-        """Read a number; ``hint`` tells what follows it."""
+        """Read a number; ``hint`` is what the message says about the text after it."""
         found = self.take(_NUMBER)
         if found is None:
             self.refuse(f"expected a number, 0 or more; {hint}")
         return found
 
     def _separator(self) -> bool:
-        """Read what stands between two clauses; tell whether anything does."""
+        """Read the separator between two clauses; return whether there is one."""
         self.skip()
         if self.at == len(self.text):
             return False
@@ -95,7 +95,7 @@ class Reader(ABC, Generic[_T]):
             self.at += 1
             return True
         if self.take(AND) is None:
-            self.refuse("expected ',' or 'and' and another clause, or the end")
+            self.refuse("expected ',' or 'and' followed by another clause, or the end")
         return True
 
     def refuse(self, problem: str, at: int | None = None) -> NoReturn:
@@ -110,5 +110,5 @@ class Reader(ABC, Generic[_T]):
 
 
 def clean(text: str) -> str:
-    """Replace what would break a line, one character by one."""
+    """Replace each unprintable character, so that columns stay aligned."""
     return "".join(one if one.isprintable() else "?" for one in text)

@@ -1,20 +1,19 @@
 """Service-level objectives: judging a case's figures by their intervals.
 
 The language is in :mod:`pytest_servebench.objectives.slo_grammar`. A clause is *passed* if the
-whole 95 % interval of what was measured meets it, *failed* if none of it does, and *inconclusive*
-else.
+whole 95 % interval of the measured value meets it, *failed* if none of it does, and *inconclusive*
+otherwise.
 
-* ``max``, ``cpu`` and ``memory`` tell what was seen in this run, and are judged by their values.
-* ``success_rate>=100%`` and ``error_rate<=0`` can be shown for no server by any number of requests:
-  they are judged as statements about this run.
+* ``max``, ``cpu`` and ``memory`` describe this run, and are judged by their values.
+* ``success_rate>=100%`` and ``error_rate<=0`` cannot be proved with any number of requests: they
+  are judged as statements about this run.
 * ``throughput>=95%`` compares the successes inside the window with the arrivals that the schedule
-  really had, so that the luck of the schedule (10 arrivals/s for 15 s are 150 give or take 24) is
-  not taken for the server's.
+  really had: the luck of the schedule (10 arrivals/s for 15 s are 150 give or take 24) does not
+  count for or against the server.
 
 Every clause is judged twice: with the latencies as measured, from the schedule, and with all that
-the generator's own lag may have added taken off each of them. Where both say the same, lateness has
-done nothing to the verdict; where they do not, the clause is *invalid*, and no other is touched by
-that.
+the generator's own lag may have added subtracted from each. If both verdicts agree, lateness did
+not matter; if they do not, this clause, and only this one, is *invalid*.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from pytest_servebench.text.quantity import Kind, quantity, trimmed
 __all__ = ["Clause", "failure_message", "judge", "overall", "parse_slo"]
 
 _Z2: Final = 3.841  # square of the normal distribution's two-sided 95 % quantile
-_FAR: Final = 100  # a run so many times as long is no advice
+_FAR: Final = 100  # advice to run longer than this many times is useless
 
 
 def judge(clauses: Sequence[Clause], result: CaseResult) -> tuple[ClauseResult, ...]:
@@ -46,7 +45,7 @@ def judge(clauses: Sequence[Clause], result: CaseResult) -> tuple[ClauseResult, 
 def overall(clause_results: Sequence[ClauseResult]) -> VerdictWord:
     """Return the verdict on a case; passed without clauses.
 
-    What is failed beyond the doubt of lateness is failed, whatever cannot be said of the rest.
+    A clause that failed whatever the lateness fails the case, whatever the other clauses say.
     """
     words = {one.verdict for one in clause_results}
     order: tuple[VerdictWord, ...] = ("failed", "invalid", "inconclusive")
@@ -54,15 +53,15 @@ def overall(clause_results: Sequence[ClauseResult]) -> VerdictWord:
 
 
 def clause_messages(result: CaseResult, clauses: Sequence[ClauseResult]) -> list[str]:
-    """Return what is told of a case's clauses; a label says of which of its test's cases."""
+    """Return the messages of a case's clauses, with the label of the case if it has one."""
     of = f"{result.label}: " if result.label else ""
     return [f"{of}{one.message}" for one in clauses]
 
 
 def failure_message(result: CaseResult, clause_results: Sequence[ClauseResult]) -> str:
-    """Return a text of several lines on every clause, the broken ones first.
+    """Return a message of several lines with every clause, the broken ones first.
 
-    The first line alone stands in pytest's short summary, after the test's id.
+    pytest's short summary shows only the first line, after the test's id.
     """
     order: dict[VerdictWord, str] = {
         "failed": "broken",
@@ -92,10 +91,10 @@ def failure_message(result: CaseResult, clause_results: Sequence[ClauseResult]) 
 
 
 def failure_texts(result: CaseResult, most: int = 5) -> list[str]:
-    """Return the commonest reasons for which requests failed, a line each."""
+    """Return the most common reasons why requests failed, a line each."""
     ranked = sorted(result.failures.items(), key=lambda one: -one[1])
     lines = [f"{number} x {reason}" for reason, number in ranked[:most]]
-    return [*lines, f"and {len(ranked) - most} more kinds"] if len(ranked) > most else lines
+    return [*lines, f"and {len(ranked) - most} other reasons"] if len(ranked) > most else lines
 
 
 # -- one clause -----------------------------------------------------------------------------------
@@ -120,7 +119,7 @@ def _judge_one(clause: Clause, result: CaseResult) -> ClauseResult:
 
 
 def lateness_decides(result: CaseResult) -> str:
-    """Return that a clause hangs on the generator's own lateness, and how late it was."""
+    """Return the words for a clause that depends on the generator's lateness, with its lag."""
     lag = result.summary.generator_lag
     worst = quantity("time", lag.max or 0.0)
     return f"invalid: the load generator's own lateness (up to {worst}) decides it"
@@ -187,7 +186,7 @@ def _meets(clause: Clause, bound: float, value: float) -> bool:
 
 
 def _of_this_run(clause: Clause, bound: float) -> bool:
-    """Tell whether the clause says something of this run that no sample can show of a server."""
+    """Return whether the clause is about this run, as no sample can prove it for a server."""
     if clause.kind == "share":
         return (clause.operator == "<=" and bound == 0) or (clause.operator == ">=" and bound == 1)
     return clause.relative and clause.operator == ">=" and clause.bound == 1
@@ -227,12 +226,12 @@ def _words(
             )
         return f"broken: {known} misses {against} {distance}"
     if verdict == "passed":
-        return f"met: {known} keeps {against} {distance}"
+        return f"met: {known} meets {against} {distance}"
     return f"inconclusive: {known}; {against}: {_why(clause, bound, measured, result)}"
 
 
 def _gap(kind: Kind, gap: float) -> str:
-    # The difference of two percentages is in percentage points.
+    # The difference between two percentages is in percentage points.
     if kind in ("share", "cpu"):
         return f"{quantity(kind, gap).removesuffix(' %')} points"
     return quantity(kind, gap)
@@ -271,7 +270,7 @@ def _why(clause: Clause, bound: float, measured: Reading, result: CaseResult) ->
     assert measured.high is not None
     if number < needed and math.isinf(measured.high):
         return (
-            f"{number} requests are too few for {metric.written}, which takes {needed}: "
+            f"{number} requests are too few for {metric.written}, which needs {needed}: "
             f"{_seconds(needed / result.rate)} at {result.rate:g}/s"
         )
     if (clause.kind == "share" or clause.relative) and _meets(clause, bound, measured.value):
@@ -280,10 +279,10 @@ def _why(clause: Clause, bound: float, measured: Reading, result: CaseResult) ->
         least = math.ceil(_Z2 * (1 - room) / room) if room > 1e-9 else 0
         if number < least:
             return (
-                f"{number} requests are too few to show it; {least} without a miss would: "
+                f"{number} requests are too few to prove it; {least} without a miss would: "
                 f"{_seconds(least / result.rate)} at {result.rate:g}/s"
             )
-    text = "the interval holds the bound"
+    text = "the interval contains the bound"
     reach = measured.high if bound > measured.value else measured.low
     gap, width = abs(bound - measured.value), abs(reach - measured.value)
     # Intervals shrink with the square root of the run's length.
@@ -297,8 +296,8 @@ def _why(clause: Clause, bound: float, measured: Reading, result: CaseResult) ->
         failed = number - result.summary.outcomes.get("ok", 0)
         return f"{text}; {failed} of {number} requests failed, which counts as infinitely slow"
     if math.isinf(width):
-        return f"{text}; neighbouring requests are so alike that this takes a longer run"
-    return f"{text}, and the value is too near to it for a longer run to settle it"
+        return f"{text}; successive latencies are so correlated that this needs a longer run"
+    return f"{text}, and the value is too close to it for a longer run to settle it"
 
 
 def _seconds(value: float) -> str:

@@ -6,8 +6,7 @@
     clause     = metric ("<" | "<=" | ">" | ">=") number [unit]
 
 The metrics are those of ``pytest_servebench.metrics``. Times, CPU and memory need a unit; a
-share without one is a fraction. Upper and lower case are one. Spaces may stand anywhere between the
-parts.
+share without one is a fraction. Case does not matter, and spaces may stand between the parts.
 """
 
 from __future__ import annotations
@@ -77,8 +76,8 @@ _UNIT: Final = re.compile(r"%|[A-Za-zµμ]*(?:/\s*[A-Za-zµμ]+)?")
 class Clause:
     """One condition on one metric.
 
-    Two clauses are equal if they say the same, however they are written; ``str()`` gives a text
-    which :func:`parse_slo` reads back as an equal clause.
+    Two clauses are equal if they mean the same, however they are written; :func:`parse_slo` reads
+    the text that ``str()`` gives back as an equal clause.
 
     Attributes:
         metric: a key of :data:`~pytest_servebench.metrics.METRICS`, such as ``"p999"``.
@@ -110,10 +109,10 @@ class Clause:
 
 
 def parse_slo(text: str) -> tuple[Clause, ...]:
-    """Return the clauses of an SLO expression, one at least.
+    """Return the clauses of an SLO expression, at least one.
 
     Raises:
-        SLOSyntaxError: it cannot be read; the message shows where, and what was expected.
+        SLOSyntaxError: it cannot be parsed; the message shows where, and what was expected.
     """
     return _Reader("SLO", text, tuple(METRICS.values())).clauses()
 

@@ -1,7 +1,7 @@
-"""Whether anything succeeded, where no SLO asks for it.
+"""Whether anything succeeded, if no SLO requires it.
 
-A wrong path, a missing key or a redirect is answered fast: without this, the test of a server that
-has done nothing would be green.
+A wrong path, a missing key or a redirect is answered fast: without this check, a test in which the
+server did no work would be green.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from pytest_servebench.runs.results import CaseResult, ClauseResult
 
 CLAUSE: Final = "at least one success"
 
-_REDIRECT: Final = "redirects are not followed: ask for the place that it leads to"
-_KEY: Final = 'send what it wants, such as HttpRequest(…, headers=(("Authorization", "…"),))'
+_REDIRECT: Final = "redirects are not followed: request the target itself"
+_KEY: Final = 'send its credentials, such as HttpRequest(…, headers=(("Authorization", "…"),))'
 _HINTS: Final[Mapping[int, str]] = MappingProxyType(
     {
         **dict.fromkeys((301, 302, 303, 307, 308), _REDIRECT),
         **dict.fromkeys((401, 403), _KEY),
         **dict.fromkeys((404, 405), "are path and method right?"),
-        429: "it refuses so many requests",
+        429: "the server limits the request rate",
     }
 )
-# Of these, an SLO on the success or error rate decides; what was dropped tells of the load.
+# An SLO on the success or error rate decides about these; drops depend on the load.
 _FAILURES: Final = tuple(
     outcome.label for outcome in Outcome if outcome not in (Outcome.OK, Outcome.DROPPED)
 )
 
 
 def judge_successes(result: CaseResult) -> ClauseResult | None:
-    """Return a broken clause where no request succeeded, and no SLO is on that; else ``None``.
+    """Return a broken clause if no request succeeded and no SLO covers that; else ``None``.
 
     Args:
         result: with its SLOs judged.
@@ -59,11 +59,11 @@ def judge_successes(result: CaseResult) -> ClauseResult | None:
 
 
 def unasked_failures(result: CaseResult) -> str | None:
-    """Return what to warn of: requests that failed beside others, with no SLO on how many may."""
+    """Return a warning if some requests failed and no SLO says how many may."""
     outcomes = result.summary.outcomes
     failed = sum(outcomes.get(label, 0) for label in _FAILURES)
     if any(one.sort == "answers" for one in result.clauses):
-        failed -= result.answers_wrong  # of which that clause speaks
+        failed -= result.answers_wrong  # which have their own clause
     if not failed or not outcomes.get(Outcome.OK.label, 0) or _asked(result):
         return None
     return (
@@ -89,7 +89,7 @@ def _reasons(result: CaseResult) -> str:
 
 
 def _meaning(result: CaseResult) -> list[str]:
-    """Return what the commonest error status means, and what to do about it."""
+    """Return what the most common error status means, and what to do about it."""
     if result.records is None:
         return []
     statuses = result.records.status[result.records.outcome == Outcome.HTTP_ERROR]

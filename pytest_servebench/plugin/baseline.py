@@ -141,12 +141,12 @@ class Baseline:
         for gate in self.gates:
             change = pair.changes.get(gate.metric)
             if change is None:
-                name, side = METRICS[gate.metric].written, why_unknown(gate, [pair.pair])
-                why = f"inconclusive: {name} is not known {side}. Save a new baseline."
+                name, where = METRICS[gate.metric].written, why_unknown(gate, [pair.pair])
+                why = f"inconclusive: {name} is unknown {where}. Save a new baseline."
                 clauses.append(self._clause(gate, "inconclusive", why))
             else:
                 clauses.append(self._of_change(gate, change))
-        # What may explain a change matters where there is one.
+        # What may explain a change matters only if there is one.
         said = "".join(f" {note}" for note in notes(base, new))
         return [
             one if one.verdict == "passed" else dataclasses.replace(one, message=one.message + said)

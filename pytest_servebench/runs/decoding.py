@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, ge
 T = TypeVar("T")
 
 _NAMES: Final[Mapping[type, str]] = {
-    int: "a whole number", float: "a number", str: "a text", bool: "true or false",
+    int: "a whole number", float: "a number", str: "a string", bool: "true or false",
     type(None): "null",
 }  # fmt: skip
 
@@ -20,10 +20,10 @@ _NAMES: Final[Mapping[type, str]] = {
 def decode(kind: type[T], data: object, where: str = "") -> T:
     """Return the dataclass ``kind`` with the fields of ``data``.
 
-    What ``data`` has beyond the fields is ignored; fields with a default may be missing.
+    Keys without a field are ignored; fields with a default may be missing.
 
     Args:
-        kind: a dataclass of numbers, texts, lists, mappings and other dataclasses.
+        kind: a dataclass of numbers, strings, lists, mappings and other dataclasses.
         data: a mapping.
         where: how messages name it, such as ``cases[2]``.
 
@@ -59,7 +59,7 @@ def as_object(data: object, where: str) -> Mapping[str, Any]:
     """Return ``data`` if it is a mapping.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not.
     """
     if not isinstance(data, Mapping):
         raise _wrong(where, "an object", data)
@@ -68,7 +68,7 @@ def as_object(data: object, where: str) -> Mapping[str, Any]:
 
 @cache
 def _reader(hint: Any) -> Callable[[Any, str], Any]:
-    """Return what reads values of a type, given where they stand: types are slow to look at."""
+    """Return a reader for values of a type; cached, as inspecting types is slow."""
     read: Callable[..., Any] = partial(_scalar, hint)
     origin, arguments = get_origin(hint), get_args(hint)
     if dataclasses.is_dataclass(hint):

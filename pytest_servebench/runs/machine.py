@@ -1,4 +1,4 @@
-"""Facts about the machine and what is installed, without which figures cannot be judged."""
+"""Facts about the machine and the installed packages, needed to judge the figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a test's node id says: which test function it is of, and which cell of it."""
+"""What a test's node id says: its test function and its cell."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def function_of(nodeid: str) -> str:
 
 
 def cell_of(nodeid: str) -> str:
-    """Return what stands in brackets, such as ``torchserve-rate10-buffer50``; empty without."""
+    """Return the part in brackets, such as ``torchserve-rate10-buffer50``; empty if none."""
     return _parts(nodeid)[1]
 
 
@@ -27,11 +27,11 @@ def labelled(name: str, label: str) -> str:
 
 
 def without(cell: str, parts: Iterable[str]) -> str:
-    """Return what is left of a cell when each of ``parts`` is taken out once, where it is there.
+    """Return a cell without ``parts``, each of which is removed once if present.
 
-    Parts are between dashes: ``8`` is left of ``8-torchserve-rate10`` without its server and rate.
-    A part is found as it is and as pytest writes it into an id, where ``ä`` is ``\\xe4``; however
-    much white space there is between its words.
+    Parts are separated by dashes: ``8-torchserve-rate10`` without server and rate is ``8``.
+    A part is found as it is or as pytest escapes it in an id (``ä`` as ``\\xe4``), with any amount
+    of white space between its words.
     """
     left = f"-{cell}-"
     for part in parts:
@@ -46,17 +46,17 @@ def _spellings(part: str) -> re.Pattern[str]:
 
 
 def short_labels(functions: Iterable[str]) -> dict[str, str]:
-    """Return the shortest end of each function's id that is the end of no other one's.
+    """Return the shortest unique ending of each function's id.
 
-    ``test_load`` where there is one of this name; else with its class, its file and as many
-    directories as it takes.
+    ``test_load`` if the name is unique; else with its class, its file and as many directories as
+    needed.
     """
     known = list(dict.fromkeys(functions))
     return {one: _label(one, [other for other in known if other != one]) for one in known}
 
 
 def _parts(nodeid: str) -> tuple[str, str]:
-    # The names of directories may hold brackets too.
+    # Directory names may contain brackets too.
     path, separator, rest = nodeid.partition("::")
     if not separator:
         path, rest = "", nodeid
@@ -74,7 +74,7 @@ def _label(function: str, others: Iterable[str]) -> str:
 
 
 def _ends_with(function: str, label: str) -> bool:
-    """Tell whether ``label`` is the whole of the last parts of ``function``."""
+    """Return whether ``function`` ends with ``label``, in whole parts."""
     return function == label or function.endswith((f"::{label}", f"/{label}"))
 
 
@@ -84,7 +84,7 @@ def rate_id(rate: float) -> str:
 
 
 def cell_id(case: CaseResult) -> str:
-    """Return what a case shares with the same cell of another server: its id without the kind."""
+    """Return what a case shares with the same cell on another server: its id without the kind."""
     parts = f"-{without(cell_of(case.nodeid), [case.server.kind])}-"
     cell = f"{function_of(case.nodeid)}[{_REPEAT.sub('-', parts).strip('-')}]"
     return labelled(cell, case.label)

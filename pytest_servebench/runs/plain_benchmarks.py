@@ -1,4 +1,4 @@
-"""Benchmarks of pytest-benchmark that no load was put on, as cases: little more than latencies."""
+"""pytest-benchmark results without load, as cases: little more than latencies."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ class _Moments:
 def plain_case(entry: Mapping[str, Any], where: str) -> CaseResult:
     """Return a benchmark's entry as a case.
 
-    From raw data (``--benchmark-json``, ``--benchmark-save-data``) come percentiles and mean; else
-    only median and mean, with the intervals of independent rounds. What is not known is empty, 0 or
-    ``None``.
+    Raw data (``--benchmark-json``, ``--benchmark-save-data``) give percentiles and mean; otherwise
+    there are only median and mean, with intervals for independent rounds. Unknown values are empty,
+    0 or ``None``.
 
     Args:
         entry: an item of ``benchmarks``.
@@ -87,9 +87,9 @@ def plain_case(entry: Mapping[str, Any], where: str) -> CaseResult:
 
 
 def left_out(entry: Mapping[str, Any], where: str) -> str:
-    """Return what of the data of such a benchmark is not in its figures; empty where all is.
+    """Return which of a benchmark's data are missing from its figures; empty if none.
 
-    Tools that pack files cut data, and write text in place of what is missing.
+    Tools that compress such files truncate data, and put text in place of the rest.
     """
     stats = entry["stats"]
     data = _rounds(stats)
@@ -97,7 +97,7 @@ def left_out(entry: Mapping[str, Any], where: str) -> str:
     about = f"{where} ({clean(entry['name'])})"
     if odd:
         return (
-            f"{about}: {len(odd)} of {len(data)} rounds are no times, such as "
+            f"{about}: {len(odd)} of {len(data)} rounds are not times, such as "
             f"{clean(repr(odd[0]))[:40]}, and are left out"
         )
     if data and len(data) < stats["rounds"]:
@@ -106,7 +106,7 @@ def left_out(entry: Mapping[str, Any], where: str) -> str:
 
 
 def is_plain(case: CaseResult) -> bool:
-    """Tell whether a case is such a benchmark: nothing is known of server, load and generator."""
+    """Return whether a case is such a benchmark, without server, load and generator."""
     return case.server == _NO_SERVER
 
 
@@ -122,7 +122,7 @@ def _is_time(value: object) -> bool:
 
 
 def _of_data(samples: npt.NDArray[np.float64]) -> dict[str, Estimate]:
-    """Return the figures of rounds that were run one after another, alike neighbours included."""
+    """Return the figures of rounds that ran one after another and may be correlated."""
     done = np.cumsum(np.round(samples * 1e9)).astype(np.int64)
     started = np.concatenate([[0], done[:-1]])
     n = len(samples)
@@ -147,6 +147,6 @@ def _of_moments(stats: Mapping[str, Any], rounds: int, where: str) -> dict[str, 
 
 
 def _around(value: float, half: float, rounds: int) -> Estimate:
-    if rounds < 3:  # nothing bounds what so few rounds tell
+    if rounds < 3:  # too few rounds for an interval
         return Estimate(value, 0.0, None)
     return Estimate(value, max(0.0, value - half), value + half)

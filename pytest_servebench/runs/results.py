@@ -74,7 +74,7 @@ class ClauseResult:
 
     @property
     def is_gate(self) -> bool:
-        """Tell whether this is a gate, whose bound is a change and not a value of the metric."""
+        """Return whether this is a gate, whose bound is a change and not a value of the metric."""
         return self.sort == "gate"
 
 
@@ -220,7 +220,7 @@ class CaseResult:
 
     @property
     def measured(self) -> bool:
-        """Tell whether the figures say something about the server.
+        """Return whether the figures say something about the server.
 
         The verdict can be ``"invalid"`` all the same, where lateness decides a clause.
         """

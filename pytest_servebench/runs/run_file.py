@@ -11,27 +11,27 @@ from pytest_servebench.runs.run_json import RUN_FILE
 from pytest_servebench.system.files import whole_file
 from pytest_servebench.text.json_text import to_json
 
-_SYNC_SHARE: Final = 0.05  # of the session's time that may go by in waiting for the disk
+_SYNC_SHARE: Final = 0.05  # of the session's time that may be spent waiting for the disk
 
 
 class GrowingRunFile:
-    """Writes a run again and again, of which each case is turned into JSON once."""
+    """Rewrites a run after each case; each case is converted to JSON once."""
 
     def __init__(self) -> None:
-        """Have written nothing yet."""
+        """Start with nothing written."""
         self._cases: list[tuple[CaseResult, bytes]] = []
         self._next_sync = 0.0
 
     def write(self, run: Run, directory: Path) -> None:
-        """Put the run into ``directory``, without what hooks and pytest-benchmark would add.
+        """Write the run to ``directory``, without what hooks and pytest-benchmark would add.
 
         Raises:
-            OSError: it cannot be written; the file is as it was.
+            OSError: it cannot be written; the file is unchanged.
         """
         known = {id(case): text for case, text in self._cases}
         self._cases = [(case, known.get(id(case)) or _encoded(case)) for case in run.cases]
         head = to_json({"servebench": run.to_dict(cases=False)}).removesuffix("\n }\n}")
-        # Power may fail too; but with thousands of cases the disk must not become the session.
+        # Power may fail too, but with thousands of cases syncing must not take over.
         start = time.monotonic()
         sync = start >= self._next_sync
         with whole_file(directory / RUN_FILE, sync=sync) as file:

@@ -22,7 +22,7 @@ RUN_FILE: Final = "run.json"
 _CUT_WITHIN: Final = (
     "true", "false", "null", "NaN", "Infinity", "-Infinity", ".", "e-", "e+", "E-", "E+"
 )  # fmt: skip
-"""What JSON may be cut off within, so that the rest of it is left unread."""
+"""Literals within which truncated JSON may end."""
 # Of integers beyond 64 bits orjson makes floats: no number may have so many digits in a row before
 # its point. What comes before a number is a colon here, a digit is 0, anything else x.
 _WHITE_SPACE: Final = b" \t\r\n"
@@ -35,7 +35,7 @@ _MANY_DIGITS: Final = b":" + b"0" * 19
 
 @dataclass(frozen=True, slots=True)
 class ServerHeading:
-    """What a list of runs tells of a server."""
+    """What a list of runs shows of a server."""
 
     kind: str
     title: str
@@ -43,7 +43,7 @@ class ServerHeading:
 
 @dataclass(frozen=True, slots=True)
 class CaseHeading:
-    """What a list of runs tells of a case."""
+    """What a list of runs shows of a case."""
 
     server: ServerHeading
     verdict: VerdictWord = "passed"
@@ -52,14 +52,14 @@ class CaseHeading:
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """What a saved run is found and listed by; its figures are not looked at.
+    """What is needed to find and list a saved run; its figures are not read.
 
     Attributes:
         run: its name.
         started: when, ISO 8601.
         cases: in the order of running.
-        finished: whether its session came to its own end.
-        not_measured: cases that were selected and have no result.
+        finished: whether its session ran to completion.
+        not_measured: selected cases without a result.
     """
 
     run: str
@@ -70,11 +70,11 @@ class Heading:
 
 
 def read_file(path: Path, *, any_schema: bool = False) -> tuple[Run, Mapping[str, Any]]:
-    """Return the run of a file, and what stands there of it, also what hooks have added.
+    """Return the run in a file, and its raw JSON, including what hooks have added.
 
     Args:
         path: the file.
-        any_schema: whether to try a file of another version of the schema.
+        any_schema: whether to try a file with another schema version.
 
     Raises:
         SavedRunError: it cannot be read.
@@ -85,15 +85,15 @@ def read_file(path: Path, *, any_schema: bool = False) -> tuple[Run, Mapping[str
 
 
 def read_heading(path: Path) -> tuple[Heading, bytes]:
-    """Return what a run is listed by, and a digest by which copies of its file are known.
+    """Return what a run is listed by, and a digest that identifies copies of its file.
 
     Raises:
-        SavedRunError: the file is no saved run.
+        SavedRunError: the file is not a saved run.
     """
     content = _bytes(path)
     data = quickly_loaded(content) or _load(path, content)
     heading = _checked(path, lambda: _heading(path, data))
-    # A copy of another system may have other ends of lines.
+    # A copy from another system may have other line endings.
     return heading, hashlib.sha1(content.replace(b"\r", b""), usedforsecurity=False).digest()
 
 
@@ -117,15 +117,15 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        _refuse(path, f"{error.strerror}. Give a file that can be read")
+        _refuse(path, f"{error.strerror}. Give a readable file")
 
 
 def quickly_loaded(content: bytes) -> dict[str, Any] | None:
-    """Return the object in ``content`` as :mod:`json` reads it, in a fraction of its time.
+    """Return the object in ``content`` as :mod:`json` reads it, in a fraction of the time.
 
-    It may be nested deeper than ``json`` takes, and than what recurses into it stands. ``None`` is
-    for ``json`` to read or to refuse: NaN, numbers beyond 64 bits, halves of characters, other
-    encodings than UTF-8, what is no object and what is no JSON.
+    It may be nested deeper than ``json`` accepts, and than recursive code can handle. ``None``
+    leaves it to ``json`` to read or to refuse: NaN, numbers beyond 64 bits, lone surrogates,
+    encodings other than UTF-8, what is not an object or not JSON.
     """
     if not content.startswith(b"{") or _MANY_DIGITS in content.translate(_TOKENS, _WHITE_SPACE):
         return None
@@ -164,12 +164,11 @@ def _load(path: Path, content: bytes) -> Any:
     except (ValueError, RecursionError) as error:
         _refuse(path, f"is not JSON: {error}. Give a run.json")
 
-    # pytest-benchmark writes them: what is not looked at may hold any.
+    # pytest-benchmark writes them: parts that are not read may contain any.
     if constants and isinstance(data, Mapping) and "servebench" in data:
         _refuse(
             path,
-            f"is not JSON: it holds the number {constants[0]}, which JSON does not have. "
-            "Give a run.json",
+            f"is not JSON: it contains {constants[0]}, which is not a JSON number. Give a run.json",
         )
     return data
 
@@ -183,7 +182,7 @@ def _checked(path: Path, read: Callable[[], _T]) -> _T:
 
 def _run(path: Path, data: Any, *, any_schema: bool) -> Run:
     if not isinstance(data, Mapping):
-        _refuse(path, "is JSON, but no saved run. Give a run.json")
+        _refuse(path, "is JSON, but not a saved run. Give a run.json")
     if "servebench" in data:
         report = as_object(data["servebench"], "servebench")
         _check_schema(path, report, any_schema)
@@ -196,8 +195,8 @@ def _run(path: Path, data: Any, *, any_schema: bool) -> Run:
     else:
         _refuse(
             path,
-            "has neither 'servebench' nor 'benchmarks': it is no saved run. Give a run.json, or a "
-            "file of --benchmark-json",
+            "has neither 'servebench' nor 'benchmarks': it is not a saved run. Give a run.json or "
+            "a file written by --benchmark-json",
         )
     _refuse_empty(path, run.cases)
     for index, case in enumerate(run.cases):
@@ -206,7 +205,7 @@ def _run(path: Path, data: Any, *, any_schema: bool) -> Run:
 
 
 def _tell_gates(case: Any) -> None:
-    """Mark the gates where an earlier version did not: no SLO is written with a colon."""
+    """Mark the gates in files of earlier versions, which did not: SLOs never contain a colon."""
     clauses = case.get("clauses") if isinstance(case, dict) else None
     for clause in clauses if isinstance(clauses, list) else ():
         if isinstance(clause, dict) and "sort" not in clause and ":" in str(clause.get("clause")):
@@ -214,7 +213,7 @@ def _tell_gates(case: Any) -> None:
 
 
 def _check_figures(case: CaseResult, where: str) -> None:
-    """Refuse figures that no run can have, on which everything that is made of them would break."""
+    """Refuse impossible figures, which would break reports and comparisons."""
     summary, series = case.summary, case.resources.series
     for name, value in (
         ("rate", case.rate),
@@ -224,7 +223,7 @@ def _check_figures(case: CaseResult, where: str) -> None:
         *((f"summary.outcomes.{word}", number) for word, number in summary.outcomes.items()),
     ):
         if value < 0:
-            raise ValueError(f"{where}.{name} is {value}, which is below 0")
+            raise ValueError(f"{where}.{name} is {value}, below 0")
     if sum(summary.outcomes.values()) != summary.arrivals:
         raise ValueError(
             f"{where}.summary.outcomes do not add up to its {summary.arrivals} arrivals"
@@ -232,7 +231,7 @@ def _check_figures(case: CaseResult, where: str) -> None:
     if series and "time" not in series:
         raise ValueError(f"{where}.resources.series.time is missing")
     if len({len(column) for column in series.values()}) > 1:
-        raise ValueError(f"{where}.resources.series has columns that are not equally long")
+        raise ValueError(f"{where}.resources.series has columns of different lengths")
 
 
 def _refuse_empty(path: Path, cases: Sequence[object]) -> None:
@@ -245,14 +244,14 @@ def _check_schema(path: Path, data: Mapping[str, Any], any_schema: bool) -> None
     if version != SCHEMA_VERSION and not any_schema:
         _refuse(
             path,
-            f"has schema_version {version!r}, and this pytest-servebench reads {SCHEMA_VERSION}. "
-            "Use the version that saved it. A comparison may try it: by --allow schema of "
-            "'pytest-servebench compare', or by --servebench-baseline-allow=schema",
+            f"has schema_version {version!r}, but this pytest-servebench reads {SCHEMA_VERSION}. "
+            "Use the version that saved it. To compare it all the same, use 'pytest-servebench "
+            "compare --allow schema' or --servebench-baseline-allow=schema",
         )
 
 
 def _of_benchmarks(path: Path, data: Mapping[str, Any], *, any_schema: bool) -> Run:
-    """Return what a file of pytest-benchmark says: all of our own cases, little of any others."""
+    """Return what a pytest-benchmark file contains: our own cases in full, others in brief."""
     cases: list[CaseResult] = []
     missing: list[str] = []
     unread: list[str] = []
@@ -285,7 +284,7 @@ def _of_benchmarks(path: Path, data: Mapping[str, Any], *, any_schema: bool) -> 
 
 
 def _machine(info: Any) -> dict[str, Any]:
-    """Return the facts that our own runs have, as far as pytest-benchmark knows them."""
+    """Return the facts that our own runs have, as far as pytest-benchmark records them."""
     if not isinstance(info, Mapping):
         return {}
     known = info.get("cpu")
@@ -302,7 +301,7 @@ def _machine(info: Any) -> dict[str, Any]:
 def from_dict(data: Mapping[str, Any], where: str = "case") -> CaseResult:
     """Return the case that :meth:`~pytest_servebench.runs.results.CaseResult.to_dict` gave.
 
-    What hooks have added to it is left out.
+    Anything that hooks added to it is left out.
 
     Raises:
         ValueError: a field is missing or has a wrong value.

@@ -1,8 +1,8 @@
 """Which saved run is meant: by a file, a directory, a name, or ``latest``.
 
-Directories of results are copied, packed and unpacked by stores of artifacts, which make
-directories of links. So ``latest`` is the run that began last by its own file, never what an entry
-of that name holds; and two directories with the same file are one run.
+CI artifact stores copy, pack and unpack results directories, and turn links into directories. So
+``latest`` is the run whose own file has the latest start, never the content of an entry of that
+name; and two directories with the same file are one run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pytest_servebench.text.safe import clean
 
 LATEST: Final = "latest"
 RESULTS: Final = Path("servebench_results")
-_CLOSE: Final = 3  # names that an error offers
+_CLOSE: Final = 3  # names that an error suggests
 _NAME: Final = re.compile(r"\w[\w.+-]*")  # of a directory
 _ZONES: Final = timedelta(hours=26)  # between the clocks of the farthest time zones
 _STAMP: Final = re.compile(r"\d{8}-\d{6}")  # of a run's directory, in local time
@@ -37,9 +37,9 @@ class SavedRun:
 
     Attributes:
         path: its file.
-        names: other entries of the directory that are this run, links to it and copies, but for
+        names: other entries of the directory that are this run, links and copies, except
             ``latest``.
-        heading: what it is listed by; ``None`` where its file cannot be read.
+        heading: what it is listed by; ``None`` if its file cannot be read.
         problem: why it cannot be read.
     """
 
@@ -50,7 +50,7 @@ class SavedRun:
 
     @property
     def order(self) -> tuple[float, list[str | int]]:
-        """Return by what runs are in the order of time: their instants, then their names."""
+        """Return the sort key of runs: by time, then by name."""
         return _instant(self), _natural(self.path.parent.name)
 
 
@@ -59,13 +59,13 @@ def find_run(name: str | Path, results: Path = RESULTS) -> Path:
 
     Args:
         name: a file, a run's directory, a directory of results (its latest run is meant), or the
-            name of a run in ``results``, ``latest`` included. What has no ``/`` in it is a name
-            first: a directory beside the tests may be called like a run.
-        results: where runs are looked for by their names.
+            name of a run in ``results``, ``latest`` included. Text without a ``/`` is tried as a
+            name first: a directory beside the tests may have the name of a run.
+        results: where runs are looked up by name.
 
     Raises:
-        NoSuchRunError: there is none.
-        SavedRunError: it is not clear which one is meant, or the latest run cannot be read.
+        NoSuchRunError: there is no such run.
+        SavedRunError: the name is ambiguous, or the latest run cannot be read.
     """
     named, beside = results / name, Path(name)
     is_name = not set(str(name)) & {os.sep, os.altsep}
@@ -75,26 +75,26 @@ def find_run(name: str | Path, results: Path = RESULTS) -> Path:
         found = _run_at(beside)
     elif (beside / RUN_FILE).is_file() and _run_at(beside) != found:
         raise SavedRunError(
-            f"{str(name)!r}: is a run in {results}/ and a run's directory here. "
+            f"{str(name)!r}: is both a run in {results}/ and a run's directory here. "
             f"Give {os.curdir}{os.sep}{name} or {named}."
         )
     if found is not None:
         return found
     if not is_name and beside.is_dir():
         raise SavedRunError(
-            f"{str(beside)!r}: holds no {RUN_FILE}, and no directory of it does: the run did not "
-            "end, or this is no directory of results. Give another."
+            f"{str(beside)!r}: contains no {RUN_FILE}, nor do its subdirectories: the run did not "
+            "finish, or this is not a results directory. Give another."
         )
     raise NoSuchRunError(
         f"{str(name)!r}: there is no such file or directory, and no run of this name in "
         f"{results}/{_offer(str(name), results)}. Give a run.json, a run's directory or a run's "
-        "name; 'pytest-servebench list' shows those that there are."
+        "name; 'pytest-servebench list' shows the runs."
     )
 
 
 def _run_at(path: Path) -> Path | None:
-    """Return the file of the run at a path; ``None`` where none is."""
-    # What is called latest may be the copy of an earlier run.
+    """Return the file of the run at a path; ``None`` if there is no run."""
+    # An entry called latest may be the copy of an earlier run.
     if path.name == LATEST and (newest := _newest(path.parent)) is not None:
         return newest
     if path.is_file():
@@ -109,16 +109,16 @@ def _newest(results: Path) -> Path | None:
         return None
     if runs[-1].problem:
         raise SavedRunError(
-            f"{str(results / LATEST)!r}: the last run cannot be read: {runs[-1].problem}"
+            f"{str(results / LATEST)!r}: the latest run cannot be read: {runs[-1].problem}"
         )
     return runs[-1].path
 
 
 def _recent(directories: Sequence[Path]) -> list[Path]:
-    """Return those that can hold the last run, so that not all of thousands need be read.
+    """Return the entries that can be the latest run, to avoid reading thousands.
 
-    A run's own directory is called by the local time at which it began: those that are called by
-    more than a day less than another cannot be later. What other ones hold, their names do not say.
+    A run's own directory is named after its local start time: one more than a day older than
+    another by name cannot be later. Other names do not tell, so those entries stay.
     """
     stamps = {one: _stamp(one.name) for one in directories}
     known = [stamp for stamp in stamps.values() if stamp is not None]
@@ -127,7 +127,7 @@ def _recent(directories: Sequence[Path]) -> list[Path]:
 
 
 def _stamp(name: str) -> datetime | None:
-    """Return the local time that a run's own directory is called by; ``None`` for other names."""
+    """Return the local time in the name of a run's own directory; ``None`` for other names."""
     if not (found := _STAMP.match(name)):
         return None
     try:
@@ -142,7 +142,7 @@ def _offer(name: str, results: Path) -> str:
     except SavedRunError:
         return ""
     close = difflib.get_close_matches(name, names, _CLOSE)
-    return f", where there is {', '.join(map(clean, close))}" if close else ""
+    return f" (did you mean {' or '.join(map(clean, close))}?)" if close else ""
 
 
 def _directories(results: Path) -> list[Path]:
@@ -150,13 +150,13 @@ def _directories(results: Path) -> list[Path]:
         found = sorted((one.name, one.path) for one in os.scandir(results) if one.is_dir())
     except OSError as error:
         raise SavedRunError(
-            f"{str(results)!r}: {error.strerror}. Give the directory of results by --results."
+            f"{str(results)!r}: {error.strerror}. Give the results directory with --results."
         ) from error
     return [one for _, path in found if ((one := Path(path)) / RUN_FILE).is_file()]
 
 
 def runs_in(results: Path) -> list[SavedRun]:
-    """Return the runs in a directory of results in the order of time, each of them once.
+    """Return the runs in a results directory in the order of time, each once.
 
     Raises:
         SavedRunError: the directory cannot be read.
@@ -192,13 +192,13 @@ def _saved_run(heading: Heading | None, problem: str, paths: Sequence[Path]) -> 
 
 
 def _rank(path: Path, heading: Heading | None) -> tuple[bool, bool, bool, str]:
-    """Return by which of several directories a run goes: the one that it was written into."""
+    """Return which of several directories names a run: the one it was written to."""
     own = heading is not None and path.name == heading.run
     return not own, path.is_symlink(), path.name == LATEST, path.name
 
 
 def directories_without_run(results: Path) -> list[Path]:
-    """Return the directories of sessions that have left logs or records and no run, by name."""
+    """Return the directories of sessions that left logs or records but no run, by name."""
     return sorted(
         one
         for entry in os.scandir(results)
@@ -209,7 +209,7 @@ def directories_without_run(results: Path) -> list[Path]:
 
 
 def _instant(run: SavedRun) -> float:
-    """Return when a run began, seconds since the epoch; of a broken file as its name tells."""
+    """Return when a run began, seconds since the epoch; by its name if the file is broken."""
     if run.heading is not None:
         return instant(run.heading.started)
     try:
@@ -220,7 +220,7 @@ def _instant(run: SavedRun) -> float:
 
 
 def instant(started: str) -> float:
-    """Return the instant that ISO 8601 text means, seconds since the epoch; -inf for no such text.
+    """Return the instant of ISO 8601 text, seconds since the epoch; -inf if it is not a time.
 
     Without an offset it is UTC, as pytest-benchmark writes it.
     """
@@ -232,7 +232,7 @@ def instant(started: str) -> float:
 
 
 def _natural(name: str) -> list[str | int]:
-    # Every other part is of digits, so that numbers are compared with numbers alone.
+    # Every other part is digits, so that numbers are only compared with numbers.
     parts = re.split(r"([0-9]+)", name)
     return [int(part) if place % 2 else part for place, part in enumerate(parts)]
 
@@ -241,16 +241,16 @@ def _natural(name: str) -> list[str | int]:
 
 
 def give_name(link: Path, directory: Path) -> str:
-    """Let ``link`` mean the run in ``directory``, which is beside it, from now on.
+    """Make ``link`` point to the run in ``directory``, which is beside it.
 
-    A directory in its place is the copy of a run that was a link once. It becomes that run where
-    this is not there; else it goes, if every file of it is there.
+    A directory in its place is the copy of a run, and was once a link. It is moved to that run's
+    name if the run is missing; otherwise it is removed, if the run has every file of it.
 
     Returns:
-        What became of a directory that was in its place and could not go; else nothing.
+        Where a directory went that was in the way and could not be removed; else empty.
 
     Raises:
-        OSError: the name cannot be given.
+        OSError: the link cannot be made.
     """
     moved = _make_room(link) if link.is_dir() and not link.is_symlink() else ""
     partial = link.with_name(f".{link.name}-{directory.name}")
@@ -281,11 +281,11 @@ def _make_room(copy: Path) -> str:
     while (aside := copy.with_name(f"{copy.name}.{number}")).exists():
         number += 1
     copy.rename(aside)
-    return f"{copy} was a directory with a run that is nowhere else: it is {aside} now"
+    return f"{copy} was a directory with a run that exists nowhere else: it is now {aside}"
 
 
 def _holds(original: Path, copy: Path) -> bool:
-    """Tell whether each file of ``copy`` is in ``original`` too."""
+    """Return whether ``original`` has every file of ``copy``."""
     files: Sequence[Path] = [one for one in copy.rglob("*") if not one.is_dir()]
     return all(_same(original / one.relative_to(copy), one) for one in files)
 

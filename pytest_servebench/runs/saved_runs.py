@@ -1,4 +1,4 @@
-"""Read runs that were saved, by whatever a user calls them."""
+"""Read saved runs, however the user refers to them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def read_run(name: str | Path, results: Path = RESULTS, *, any_schema: bool = Fa
     Args:
         name: a file, a run's directory, a directory of results (its latest run is meant), or the
             name of a run in ``results``, ``latest`` included.
-        results: where runs are looked for by their names.
-        any_schema: whether to try a file of another version of the schema.
+        results: where runs are looked up by name.
+        any_schema: whether to try a file with another schema version.
 
     Raises:
         SavedRunError: there is no such run, or it cannot be read.

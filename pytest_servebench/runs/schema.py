@@ -1,6 +1,6 @@
-"""The JSON Schema of saved runs, made from the data classes that they are read into.
+"""The JSON Schema of saved runs, generated from the data classes that they are read into.
 
-``python -m pytest_servebench.runs.schema`` writes :data:`FILE` anew.
+``python -m pytest_servebench.runs.schema`` regenerates :data:`FILE`.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "percentiles": tuple(PERMILLES),
     "estimates": (*PERMILLES, "mean", "throughput", "success_rate"),
 }
-"""What mappings of these names always hold."""
+"""Keys that mappings of these names always have."""
 _NO_OTHERS: Final = ("outcomes", "percentiles")
 
 _MACHINE: Final = {"cpu": str, "cores": int, "memory": int, "system": str, "python": str}
 _VERSION: Final = {"const": SCHEMA_VERSION, "description": "version of this schema"}
 _ABOUT: Final = (
-    'What stands under "servebench" in a saved run. Each benchmark\'s extra_info["servebench"] is '
+    'The content of "servebench" in a saved run. Each benchmark\'s extra_info["servebench"] is '
     "one case of it. Durations are seconds, rates per second, memory bytes, CPU percent of one "
     "processor; null stands for infinite or unknown. Hooks may add further properties to the run."
 )
@@ -81,7 +81,7 @@ def _name(kind: type[Any]) -> str:
 
 
 def _object(kind: type[Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a data class; those of the classes in it are added to ``definitions``.
+    """Return the schema of a data class; those of nested classes are added to ``definitions``.
 
     Raises:
         KeyError: a field is not described in the docstring.
@@ -116,7 +116,7 @@ def _value(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         assert isinstance(hint, type)
         name = _name(hint)
         if name not in definitions:
-            definitions[name] = {}  # its place, should it hold itself
+            definitions[name] = {}  # a placeholder, in case it contains itself
             definitions[name] = _object(hint, definitions)
         return {"$ref": f"#/$defs/{name}"}
     origin, arguments = get_origin(hint), get_args(hint)
@@ -132,7 +132,7 @@ def _value(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def _union(choices: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what is of one of these schemas, in the shortest way to say so."""
+    """Return a schema that allows any of these, in its shortest form."""
     first, *_, last = choices
     if last == _SCALARS[type(None)] and "enum" in first:
         return {"enum": [*first["enum"], None]}
@@ -143,7 +143,7 @@ def _union(choices: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _descriptions(kind: type[Any]) -> dict[str, str]:
-    """Return what the docstring says of each attribute."""
+    """Return what the docstring says about each attribute."""
     _, _, text = (inspect.getdoc(kind) or "").partition("Attributes:\n")
     found = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", text, re.MULTILINE)
     return {name: _plain(text).removesuffix(".") for name, text in found}

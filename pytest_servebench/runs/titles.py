@@ -1,4 +1,4 @@
-"""Servers' names for people: what reports call them, and the comparisons behind them."""
+"""Servers' display names in reports and comparisons."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _HasServer(Protocol):
 
 
 def server_titles(cases: Iterable[_HasServer]) -> dict[str, str]:
-    """Return kind to title, in the order of running; titles that two kinds share name the kind."""
+    """Return kind to title, in the order of running; a title shared by two kinds adds the kind."""
     titles: dict[str, str] = {}
     for case in cases:
         titles.setdefault(case.server.kind, clean(case.server.title) or clean(case.server.kind))

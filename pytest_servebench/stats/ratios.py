@@ -43,7 +43,7 @@ class Range:
 
     @property
     def open(self) -> bool:
-        """Tell whether a finite value has no upper limit: too few requests to have one."""
+        """Return whether a finite value has no upper limit: too few requests to have one."""
         return math.isfinite(self.value) and math.isinf(self.high)
 
     def through(self, function: Callable[[float], float]) -> Range:

@@ -184,7 +184,7 @@ def redact_bytes(content: bytes) -> bytes:
 
 
 def anything_hidden() -> bool:
-    """Tell whether any secret is known."""
+    """Return whether any secret is known."""
     return bool(_secrets.forms)
 
 

@@ -78,7 +78,7 @@ def to_ascii(text: str) -> str:
 
 
 def shows_unicode(stream: TextIO) -> bool:
-    """Tell whether ``stream`` can take the characters that reports use beyond ASCII."""
+    """Return whether ``stream`` can take the characters that reports use beyond ASCII."""
     try:
         "…·∞≥└█░".encode(getattr(stream, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):

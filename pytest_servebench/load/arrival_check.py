@@ -1,4 +1,4 @@
-"""Whether arrivals look like the process that they were drawn from, tested after each run."""
+"""Test after each run whether arrivals look like the process that they were drawn from."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-# Two-sided 99.9 % of the normal distribution: with three figures a run, a good generator is
-# doubted in three runs of a thousand.
+# Two-sided 99.9 % of the normal distribution: with three figures per run, a good generator
+# fails in three runs out of a thousand.
 _BAND = 3.2905
 _ROUNDING = 2  # ns
 
@@ -18,15 +18,15 @@ Seconds = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ArrivalCheck:
-    """Figures of a schedule, each with the band in which it is expected.
+    """Statistics of a schedule, each with its expected band.
 
     Attributes:
-        achieved_rate: arrivals a second that the schedule really had.
-        rate_z: deviation of their number from what is expected, in standard deviations.
+        achieved_rate: actual arrivals per second of the schedule.
+        rate_z: deviation of their number from the expected one, in standard deviations.
         dispersion: variance over mean of counts in equal bins; 1 for Poisson.
-        dispersion_band: where 99.9 % of such processes lie.
-        lag1: correlation of neighbouring gaps; 0 where gaps are independent.
-        lag1_band: half-width of the band in which 99.9 % of such processes lie.
+        dispersion_band: contains 99.9 % of such processes.
+        lag1: correlation of neighbouring gaps; 0 if gaps are independent.
+        lag1_band: half-width of the band that contains 99.9 % of such processes.
     """
 
     achieved_rate: float
@@ -38,7 +38,7 @@ class ArrivalCheck:
 
     @property
     def plausible(self) -> bool:
-        """Tell whether every figure lies within its band."""
+        """Return whether every statistic lies within its band."""
         low, high = self.dispersion_band
         return (
             abs(self.rate_z) <= _BAND
@@ -59,9 +59,9 @@ def check_poisson(
 
     Args:
         times: shape ``(n,)``.
-        rate: arrivals a second.
+        rate: arrivals per second.
         duration: length of the window in seconds.
-        shown_over: the window that the achieved rate refers to, where time was changed.
+        shown_over: the window that the achieved rate refers to, if time was changed.
         z: half-width of the bands in standard deviations of a normal distribution.
     """
     return check_renewal(times, rate, duration, 1.0, shown_over=shown_over, z=z)
@@ -88,7 +88,7 @@ def check_renewal(
     """
     number = len(times)
     expected = rate * duration
-    # For gaps that are not exponential the law of the counts holds in long bins only.
+    # For gaps that are not exponential, the law of the counts holds only in long bins.
     in_a_bin = 5 if burstiness == 1 else 10 * max(1.0, burstiness)
     bins = max(2, min(1000, int(expected // in_a_bin)))
     counts, _ = np.histogram(times, bins=bins, range=(0, duration))
@@ -100,7 +100,7 @@ def check_renewal(
     return ArrivalCheck(
         achieved_rate=number / (shown_over or duration),
         # Square roots of counts have the same deviation whatever the mean, and are nearly normal
-        # where there are few too (F. J. Anscombe, Biometrika 35, 1948).
+        # even for small counts (F. J. Anscombe, Biometrika 35, 1948).
         rate_z=2
         * (math.sqrt(number + 3 / 8) - math.sqrt(expected + 1 / 8))
         / math.sqrt(burstiness),
@@ -112,7 +112,7 @@ def check_renewal(
         if long_enough
         else (0.0, math.inf),
         lag1=lag1,
-        # Heavy gaps are far from normal where there are few.
+        # A few heavy-tailed gaps are far from normal.
         lag1_band=lag1_band if number > 20 * burstiness or burstiness == 1 else math.inf,
     )
 
@@ -135,7 +135,7 @@ def check_lattice(times: npt.NDArray[np.int64], rate: float, duration: float) ->
 
 
 def check_nothing(times: npt.NDArray[np.int64], duration: float) -> ArrivalCheck:
-    """Return the figures of arrival times (ns) of which nothing is expected."""
+    """Return the statistics of arrival times (ns), with no expected bands."""
     number = len(times)
     bins = max(2, min(1000, number // 5))
     counts, _ = np.histogram(times / 1e9, bins=bins, range=(0, duration))
@@ -152,7 +152,7 @@ def check_nothing(times: npt.NDArray[np.int64], duration: float) -> ArrivalCheck
 
 def _lag1(times: Seconds, z: float) -> tuple[float, float]:
     gaps = np.diff(times)
-    # Gaps that differ by rounding alone have no correlation to speak of.
+    # Gaps that differ only by rounding have no meaningful correlation.
     if len(gaps) <= 2 or gaps.std() <= _ROUNDING * 1e-9:
         return 0.0, math.inf
     return float(np.corrcoef(gaps[:-1], gaps[1:])[0, 1]), z / math.sqrt(len(gaps) - 1)

@@ -1,4 +1,4 @@
-"""Arrival processes as text, for options and markers, and as data, for JSON."""
+"""Arrival processes as text for options and markers, and as data for JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pytest_servebench.load.trace_file import UNITS
 EXAMPLES: Final = (
     "give poisson, constant, gamma:BURSTINESS (gamma:4), steps:FACTORS (steps:1,3,1), "
     "ramp:FACTORS (ramp:0.5,2), trace:FILE or trace:FILE@recorded, with @column=NAME and "
-    "@unit=ms where the file does not tell"
+    "@unit=ms if the file does not say"
 )
 
 _KINDS: Final[dict[str, Callable[..., ArrivalProcess]]] = {
@@ -47,7 +47,7 @@ def parse_arrivals(text: str, directory: Path = Path()) -> ArrivalProcess:
     """Read a process such as ``"gamma:4"``; a trace's path is relative to ``directory``.
 
     Raises:
-        ValueError: it is none; the message says what to give.
+        ValueError: it is not an arrival process; the message says what to give.
     """
     word, colon, rest = text.strip().partition(":")
     if text.strip() == "poisson":

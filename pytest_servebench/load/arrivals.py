@@ -1,7 +1,7 @@
 """When requests arrive: processes that draw a schedule from a seed, before the run.
 
-Each process is frozen plain data. It draws its schedule from a generator that it is given, and
-tells after the run how a schedule of its own looks: see :mod:`.arrival_check`.
+Each process is frozen plain data. It draws its schedule from a given random generator, and after
+the run checks that a schedule looks like its own: see :mod:`.arrival_check`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ Times = npt.NDArray[np.int64]
 
 
 def streams(seed: int, rate: float) -> tuple[np.random.Generator, np.random.Generator]:
-    """Return independent generators for arrivals and for payloads.
+    """Return independent random generators for arrivals and for payloads.
 
-    They depend on the seed and the rate alone, so that every server and every buffer size meets the
-    same arrivals: differences between two cases are the servers', not the dice's.
+    They depend only on the seed and the rate: every server and every buffer size gets the same
+    arrivals, and differences between two cases do not come from the random numbers.
     """
     arrivals, payloads, _ = _roots(seed, rate)
     return np.random.default_rng(arrivals), np.random.default_rng(payloads)
 
 
 def sample_stream(seed: int, rate: float) -> np.random.Generator:
-    """Return a generator for which answers are looked into, independent of both."""
+    """Return a random generator for sampling the answers to check, independent of both."""
     return np.random.default_rng(_roots(seed, rate)[2])
 
 
@@ -49,22 +49,22 @@ def _roots(seed: int, rate: float) -> list[np.random.SeedSequence]:
 
 
 class ArrivalProcess(Protocol):
-    """A law by which requests arrive; ``str()`` gives its text for options and reports."""
+    """How requests arrive; ``str()`` gives its text for options and reports."""
 
     def schedule(self, rate: float, duration: float, generator: np.random.Generator) -> Times:
-        """Return the arrivals in ``[0, duration)`` s at ``rate`` a second.
+        """Return the arrivals in ``[0, duration)`` s at ``rate`` per second.
 
         Raises:
-            OptionError: the process cannot give arrivals for the whole window.
+            OptionError: the process cannot fill the whole window.
         """
         ...
 
     def mean_rate(self, rate: float, duration: float) -> float:
-        """Return the arrivals a second to expect over the window."""
+        """Return the expected arrivals per second over the window."""
         ...
 
     def check(self, times: Times, rate: float, duration: float) -> ArrivalCheck:
-        """Compare a schedule with what this process gives."""
+        """Test a schedule against this process."""
         ...
 
 
@@ -109,10 +109,10 @@ class Poisson:
 
 @dataclass(frozen=True)
 class Constant:
-    """A metronome: equal gaps, the first arrival when the clock starts."""
+    """Equal gaps, with the first arrival when the clock starts."""
 
     def schedule(self, rate: float, duration: float, generator: np.random.Generator) -> Times:
-        """Return i / rate for all i; ``generator`` is not asked."""
+        """Return i / rate for all i; ``generator`` is not used."""
         number = math.ceil(rate * duration - 1e-9)
         return (np.arange(number, dtype=np.float64) * (1e9 / rate)).astype(np.int64)
 
@@ -133,8 +133,8 @@ class Gamma:
     """Independent gaps from a gamma distribution: burstier or steadier than Poisson.
 
     Attributes:
-        burstiness: squared coefficient of variation of the gaps: 1 is Poisson, 4 comes in bursts,
-            0.25 is nearly regular. (Some tools call its reciprocal, the shape, burstiness.)
+        burstiness: squared coefficient of variation of the gaps: 1 is Poisson, 4 is bursty, 0.25 is
+            nearly regular. (Some tools call its reciprocal, the shape, burstiness.)
     """
 
     burstiness: float
@@ -146,8 +146,8 @@ class Gamma:
     def schedule(self, rate: float, duration: float, generator: np.random.Generator) -> Times:
         """Return arrivals with gamma-distributed gaps of mean ``1 / rate``.
 
-        The clock starts anywhere in the gap that it finds, and finds long ones more often (D. R.
-        Cox: Renewal Theory, 1962, section 2.4): a start with a whole gap would begin with a burst.
+        The clock starts at a random point of a gap, which is more likely a long one (D. R. Cox:
+        Renewal Theory, 1962, section 2.4). Starting with a whole gap would start with a burst.
         """
         shape = 1 / self.burstiness
         scale = 1 / (rate * shape)
@@ -180,10 +180,10 @@ class _Varying:
         if not all(math.isfinite(one) and one >= 0 for one in self.factors) or not any(
             self.factors
         ):
-            raise ValueError(f"{word}: factors of the rate are 0 or more, and not all 0")
+            raise ValueError(f"{word}: factors of the rate must be 0 or more, and not all 0")
 
     def factor(self, share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return the factor of the rate where ``share`` (0 to 1) of the window has passed."""
+        """Return the factor of the rate after ``share`` (0 to 1) of the window."""
         raise NotImplementedError
 
     def integral(self, share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -191,7 +191,7 @@ class _Varying:
         raise NotImplementedError
 
     def schedule(self, rate: float, duration: float, generator: np.random.Generator) -> Times:
-        """Return arrivals by thinning a Poisson process of the highest rate.
+        """Return arrivals by thinning a Poisson process with the highest rate.
 
         P. A. W. Lewis, G. S. Shedler: Simulation of nonhomogeneous Poisson processes by thinning,
         Naval Research Logistics 26 (1979).
@@ -206,9 +206,9 @@ class _Varying:
         return rate * float(self.integral(np.array([1.0]))[0])
 
     def check(self, times: Times, rate: float, duration: float) -> ArrivalCheck:
-        """Test the schedule where time runs as fast as arrivals are expected.
+        """Test the schedule on a time scale that runs with the expected arrivals.
 
-        On that scale it is a Poisson process of constant rate (time change theorem).
+        On that scale it is a Poisson process with constant rate (time change theorem).
         """
         changed = self.integral(times / (duration * 1e9)) * duration
         return check_poisson(
@@ -218,7 +218,7 @@ class _Varying:
 
 @dataclass(frozen=True)
 class Steps(_Varying):
-    """A Poisson process whose rate jumps: equal parts of the window, each with its factor."""
+    """A Poisson process whose rate jumps: equal parts of the window, each with its own factor."""
 
     factors: tuple[float, ...]
 
@@ -243,7 +243,7 @@ class Steps(_Varying):
 
 @dataclass(frozen=True)
 class Ramp(_Varying):
-    """A Poisson process whose rate moves in straight lines through equally spaced factors."""
+    """A Poisson process whose rate changes linearly between equally spaced factors."""
 
     factors: tuple[float, ...]
 
@@ -255,7 +255,7 @@ class Ramp(_Varying):
         return np.interp(share, np.linspace(0, 1, len(self.factors)), self.factors)
 
     def integral(self, share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return the integral of straight lines: a trapezium for each."""
+        """Return the integral of a piecewise linear function, by trapezia."""
         factors = np.array(self.factors)
         pieces = len(factors) - 1
         sums = np.concatenate([[0.0], np.cumsum((factors[:-1] + factors[1:]) / 2)])
@@ -291,22 +291,22 @@ class Trace:
         """Read a file of arrival times; see :func:`.trace_file.read_times`.
 
         Raises:
-            ValueError: the file cannot be read, or is not such a file.
+            ValueError: the file cannot be read, or has no usable times.
         """
         times = read_times(path, unit=unit, column=column, any_unit=not as_recorded)
         return cls(times, str(path), as_recorded)
 
     def _speed(self, rate: float) -> float:
-        """Return by how much time must be stretched."""
+        """Return the factor by which time is stretched."""
         return 1.0 if self.as_recorded else self._recorded_rate() / rate
 
     def _recorded_rate(self) -> float:
         return (len(self.times) - 1) / self.times[-1]
 
     def schedule(self, rate: float, duration: float, generator: np.random.Generator) -> Times:
-        """Return the recorded arrivals; ``generator`` is not asked."""
+        """Return the recorded arrivals; ``generator`` is not used."""
         times = np.array(self.times) * self._speed(rate)
-        # The trace covers one mean gap after its last arrival too.
+        # The trace also covers one mean gap after its last arrival.
         covered = float(times[-1]) * len(times) / (len(times) - 1)
         if covered < duration * 0.999:
             speed = "as recorded" if self.as_recorded else f"at {rate:g}/s"
@@ -318,19 +318,19 @@ class Trace:
         if self.as_recorded and len(inside) < 2:
             raise OptionError(
                 f"the trace {self.source} has a single arrival in the case's {duration:g} s as "
-                f"recorded, and the next after {times[times >= duration][0]:.4g} s: raise "
-                "--servebench-duration, or say another unit of its times, such as @unit=ms."
+                f"recorded; the next one comes at {times[times >= duration][0]:.4g} s: raise "
+                "--servebench-duration, or set the unit of its times, such as @unit=ms."
             )
         return (inside * 1e9).astype(np.int64)
 
     def mean_rate(self, rate: float, duration: float) -> float:
-        """Return how many of the recorded arrivals come in the window, a second."""
+        """Return the recorded arrivals per second within the window."""
         return int(np.searchsorted(np.array(self.times) * self._speed(rate), duration)) / duration
 
     def check(self, times: Times, rate: float, duration: float) -> ArrivalCheck:
-        """Describe the schedule; nothing is expected of a recording."""
+        """Describe the schedule; a recording has no expected figures."""
         return check_nothing(times, duration)
 
     def __str__(self) -> str:
-        # Without its directory, which is another on each machine, and nobody's business.
+        # Without its directory, which differs between machines and may be private.
         return f"trace:{Path(self.source).name}" + ("@recorded" if self.as_recorded else "")

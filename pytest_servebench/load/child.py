@@ -1,4 +1,4 @@
-"""The generator's process, as its parent sees it: started, watched, and how it ended."""
+"""The generator's process seen from its parent: start, watch, and exit."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.system.python_child import python_child
 
 _POLL: Final = 0.1  # seconds between two looks at the child
-# The same until the clock starts: the lead before it must be seen in time.
+# Until the clock starts, whose start must be seen in time.
 _QUICK_POLL: Final = 0.01
-# Seconds beyond its own bounds that the generator may take, to start and to end.
+# Extra seconds for the generator to start and to exit.
 _SLACK: Final = 15.0
-_TAIL: Final = 4000  # characters of what it said that go into an error
-# Its one thread does all the work: those of NumPy's library would only take memory.
+_TAIL: Final = 4000  # characters of its output that go into an error
+# Its one thread does all the work: NumPy's thread pools would only take memory.
 _ONE_THREAD: Final = MappingProxyType(
     {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 )
 _REMEDIES: Final[Mapping[int, str]] = MappingProxyType(
     {
-        errno.EAGAIN: "Allow more processes (ulimit -u, or the container's limit), or end some",
-        errno.ENOMEM: "Allow more memory (ulimit -v, or the container's limit), or end others",
+        errno.EAGAIN: "Allow more processes (ulimit -u, or the container's limit), or stop others",
+        errno.ENOMEM: "Allow more memory (ulimit -v, or the container's limit), or stop others",
         errno.EMFILE: "Allow more open files (ulimit -n)",
         errno.ENFILE: "Allow more open files (sysctl fs.file-max)",
-        errno.ENOSPC: "Make room in the directory for temporary files, or set TMPDIR to another",
+        errno.ENOSPC: "Free space in the directory for temporary files, or set TMPDIR to another",
         errno.E2BIG: "Set fewer or shorter environment variables",
     }
 )
@@ -51,11 +51,11 @@ class Ending:
     """How the generator's process ended.
 
     Attributes:
-        failure: why it is no measurement; ``None`` where it ended as it should.
-        outcome: what it found out besides the records; empty where it failed.
-        stops: how often it was stopped by a signal while it made the load.
-        cpu_seconds: processor time that it took, its start included.
-        involuntary_switches: how often it was put off the processor.
+        failure: why the measurement failed; ``None`` if it succeeded.
+        outcome: what it reported besides the records; empty if it failed.
+        stops: how often a signal stopped it during the load.
+        cpu_seconds: its CPU time, start-up included.
+        involuntary_switches: how often it was preempted.
     """
 
     failure: str | None
@@ -71,16 +71,16 @@ def run_child(
     store: RecordStore,
     watch: Callable[[RecordStore], None],
 ) -> Ending:
-    """Make the load of ``spec`` in a process of its own, and wait for its end.
+    """Run the load of ``spec`` in a separate process, and wait for its end.
 
     Args:
         spec: what load to make.
         records: the file of the records.
         store: the records.
-        watch: called with the records again and again; an exception ends the load.
+        watch: called with the records repeatedly; an exception ends the load.
 
     Raises:
-        InvalidMeasurementError: there could be no such process.
+        InvalidMeasurementError: the process could not be started.
     """
     with ExitStack() as files:
         kills, used = _oom_kills(), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -132,7 +132,7 @@ def _start(
 def _why_not_started(error: OSError | MemoryError) -> str:
     number = error.errno if isinstance(error, OSError) else errno.ENOMEM
     said = os.strerror(number) if number else str(error)
-    remedy = _REMEDIES.get(number or 0, f"See that {sys.executable} can be run")
+    remedy = _REMEDIES.get(number or 0, f"Check that {sys.executable} can be run")
     return f"the load generator could not be started: {said}. {remedy}."
 
 
@@ -142,30 +142,30 @@ def _watch(
     store: RecordStore,
     watch: Callable[[RecordStore], None],
 ) -> tuple[str | None, int]:
-    """Wait for the end; return why it was not waited for any longer, and the number of stops."""
+    """Wait for the end; return why it was given up, if it was, and the number of stops."""
     stops, stopped = 0, False
     limit = spec.warmup + spec.timeout + spec.duration + spec.drain + _SLACK
     began = time.monotonic()
     while child.poll() is None:
-        # Long sleeps under load: waiting with a timeout wakes up again and again, and what
-        # this process takes of the processors, the server lacks.
+        # Long sleeps under load: waiting with a timeout wakes up again and again, and takes
+        # CPU time from the server.
         time.sleep(_POLL if store.phase >= Phase.RUNNING else _QUICK_POLL)
         if (change := _state_change(child.pid)) is not None:
-            # Going on is the end of a stop that was seen, or tells of one too short for it.
+            # A continue ends a stop that was seen, or shows one too short to be seen.
             again, stopped = stopped, change == os.CLD_STOPPED
             if store.phase >= Phase.RUNNING and not (again and not stopped):
                 stops += 1
         watch(store)
         if time.monotonic() - began > limit:
             return (
-                f"the load generator did not end within {limit:.0f} s, its own bound; "
-                "was it stopped, or the machine suspended? Run the case again."
+                f"the load generator did not finish within its time limit of {limit:.0f} s; was it "
+                "stopped, or the machine suspended? Run the case again."
             ), stops
     return None, stops
 
 
 def _state_change(pid: int) -> int | None:
-    """Return how a child was last stopped or continued since the last question (``CLD_...``)."""
+    """Return how a child was last stopped or continued since the last call (``CLD_...``)."""
     if not hasattr(os, "waitid"):
         return None
     try:
@@ -182,44 +182,44 @@ def _why(status: int, said: str, oom_kills: int) -> str:
     """Return why the generator failed.
 
     Args:
-        status: of its end; negative: the signal that ended it.
-        said: the end of what it wrote to standard error.
-        oom_kills: processes that the system ended meanwhile for want of memory.
+        status: its exit status; negative: the signal that ended it.
+        said: the tail of its standard error.
+        oom_kills: processes that the OOM killer ended meanwhile.
     """
     if status == NO_PRIORITY:
         return (
-            "the system refuses the load generator real-time priority: allow it "
+            "the system does not allow the load generator real-time priority: allow it "
             "(RLIMIT_RTPRIO, CAP_SYS_NICE), or use --servebench-priority=auto."
         )
     if status == NO_MEMORY:
-        return f"the load generator found no memory ({_memory_limit()}).\n{said}"
+        return f"the load generator ran out of memory ({_memory_limit()}).\n{said}"
     if status > 0:
         limited = f" ({_memory_limit()})" if _is_limited() else ""
-        return f"the load generator ended with status {status}{limited}:\n{said}"
+        return f"the load generator exited with status {status}{limited}:\n{said}"
     try:
         name = signal.Signals(-status).name
     except ValueError:  # a real-time signal
         name = f"signal {-status}"
-    return f"the load generator was ended by {name}: {_whose(-status, oom_kills)}.{_quoted(said)}"
+    return f"the load generator was killed by {name}: {_whose(-status, oom_kills)}.{_quoted(said)}"
 
 
 def _whose(number: int, oom_kills: int) -> str:
     if number == signal.SIGKILL and oom_kills > 0:
         return (
-            "the system was out of memory and ended processes meanwhile; allow more (the "
-            "container's limit), end others, or lower --servebench-rates or --servebench-duration"
+            "the system ran out of memory and killed processes; allow more (the container's "
+            "limit), stop other processes, or lower --servebench-rates or --servebench-duration"
         )
     if number == signal.SIGKILL:
         return (
-            "somebody ended it, or the system for want of memory (its log tells: dmesg, or the "
-            "container's events). Run the case again, with more memory if that was it"
+            "a user or the OOM killer ended it (see dmesg, or the container's events). Run the "
+            "case again, with more memory if it was the OOM killer"
         )
     if number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT):
         return (
             f"it crashed, in Python or one of its libraries ({_memory_limit()}). Run the case "
-            "again; if it comes back, try other versions of uvloop, httptools and NumPy"
+            "again; if it crashes again, try other versions of uvloop, httptools and NumPy"
         )
-    return "somebody ended it. Run the case again, and let it run"
+    return "another process sent the signal. Run the case again without interrupting it"
 
 
 def _quoted(said: str) -> str:
@@ -233,12 +233,12 @@ def _is_limited() -> bool:
 def _memory_limit() -> str:
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
-        return "no limit is set by ulimit -v"
-    return f"its memory is limited to {limit / 1e6:,.0f} MB by ulimit -v: raise that"
+        return "ulimit -v sets no limit"
+    return f"ulimit -v limits its memory to {limit / 1e6:,.0f} MB: raise it"
 
 
 def _oom_kills() -> int:
-    """Return how many processes this system, or container, has ended for want of memory."""
+    """Return how many processes the OOM killer of this system or container has ended."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
     except OSError:

@@ -1,6 +1,6 @@
-"""The measuring device looks at itself: what it and its machine went through during a run.
+"""How the load generator and its machine did during a run.
 
-Each figure is a difference of two readings of the system's counters, so that a run costs two looks.
+Each figure is the difference of two readings of the system's counters: a run costs two readings.
 A counter that this system does not have is ``None``.
 """
 
@@ -21,16 +21,16 @@ _CGROUPS: Final = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class Strain:
-    """What the generator's process and its machine went through between two instants.
+    """What the generator's process and its machine went through between two readings.
 
     Attributes:
-        elapsed: length of the time, seconds.
-        cpu: processor time of the generator, seconds.
-        waited: time in which the generator could run but had no processor, seconds.
-        involuntary_switches: how often it was put off the processor.
-        throttled: time for which a CPU quota held its control group back, seconds.
-        steal: share of the machine's time that its host gave to others.
-        cpu_pressure: share of the time in which some process waited for a processor (PSI).
+        elapsed: time between them, seconds.
+        cpu: CPU time of the generator, seconds.
+        waited: time in which the generator was runnable but had no CPU, seconds.
+        involuntary_switches: how often it was preempted.
+        throttled: time for which a CPU quota throttled its control group, seconds.
+        steal: share of the machine's CPU time that its host gave to other guests.
+        cpu_pressure: share of the time in which some process waited for a CPU (PSI).
         memory_pressure: the same for memory.
         io_pressure: the same for disks.
         suspended: time for which the machine was suspended, seconds.
@@ -54,7 +54,7 @@ class Strain:
 
 @dataclass(frozen=True)
 class Reading:
-    """Counters that only grow, all in seconds but the switches."""
+    """Counters that only grow, all in seconds except the switches."""
 
     monotonic: float
     cpu: float
@@ -80,7 +80,7 @@ class Reading:
             involuntary_switches=resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw,
             throttled=_throttled(),
             steal=getattr(machine, "steal", None),
-            # "guest" times are contained in "user" already.
+            # "user" already includes the "guest" times.
             machine=sum(machine)
             - getattr(machine, "guest", 0.0)
             - getattr(machine, "guest_nice", 0.0),
@@ -106,7 +106,7 @@ class Reading:
 
 
 def _read(path: Path) -> str:
-    """Return a file's text; empty where it cannot be read."""
+    """Return a file's text; empty if it cannot be read."""
     try:
         return path.read_text()
     except OSError:
@@ -114,7 +114,7 @@ def _read(path: Path) -> str:
 
 
 def _run_delay() -> float | None:
-    """Return how long this process's main thread waited on a run queue, which does all the work."""
+    """Return how long the main thread, which does all the work, waited on a run queue."""
     parts = _read(Path("/proc/self/schedstat")).split()
     return int(parts[1]) / 1e9 if len(parts) == 3 else None
 
@@ -134,7 +134,7 @@ def _suspended() -> float | None:
 
 
 def _throttled() -> float | None:
-    """Return for how long quotas held back this process's control group or one above it."""
+    """Return for how long quotas throttled this process's control group or one above it."""
     found = None
     for directory in control_groups("cpu"):
         counters = dict(
@@ -151,7 +151,7 @@ def control_groups(controller: str) -> Iterator[Path]:
     """Yield the directories of the control groups that limit this process, inmost first.
 
     Args:
-        controller: what they limit: ``"cpu"`` or ``"memory"``.
+        controller: ``"cpu"`` or ``"memory"``.
     """
     for line in _read(Path("/proc/self/cgroup")).splitlines():
         _, controllers, path = line.split(":", 2)
@@ -165,29 +165,29 @@ def control_groups(controller: str) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Generator:
-    """How the measuring device did, from the clock's start to the end of the drain.
+    """How the load generator did, from the clock's start to the end of the drain.
 
-    What this system cannot tell is ``None``.
+    What this system cannot measure is ``None``.
 
     Attributes:
         pacing: ``timerfd``, or the fallback's name.
         priority: scheduling of the generator's process.
         event_loop: ``uvloop`` or ``asyncio``.
-        cpu_seconds: processor time that it took.
-        cpu_share: the same as a share of one processor.
-        waited_seconds: time in which it could run but had no processor.
-        involuntary_switches: how often it was put off the processor.
-        throttled_seconds: time for which a CPU quota held its control group back.
+        cpu_seconds: its CPU time.
+        cpu_share: the same as a share of one CPU.
+        waited_seconds: time in which it was runnable but had no CPU.
+        involuntary_switches: how often it was preempted.
+        throttled_seconds: time for which a CPU quota throttled its control group.
         suspended_seconds: time for which the machine was suspended.
         stops: how often a signal stopped it.
-        longest_pause: how late it was at worst at its own regular looks at the deadlines, seconds.
-        steal: share of the machine's time that its host gave to others.
-        cpu_pressure: share of the time in which some process of the machine waited for a
-            processor (PSI); of others too, so that a busy server shows here.
+        longest_pause: how late it was at worst at its regular checks of the deadlines, seconds.
+        steal: share of the machine's CPU time that its host gave to other guests.
+        cpu_pressure: share of the time in which any process on the machine waited for a CPU
+            (PSI); a busy server shows here too.
         memory_pressure: the same for memory.
         io_pressure: the same for disks.
-        lag_idle_p99: p99 of the lag of arrivals that found a worker idle, seconds.
-        lag_busy_p99: the same of arrivals that found all workers busy.
+        lag_idle_p99: p99 lag of arrivals that found an idle worker, seconds.
+        lag_busy_p99: the same for arrivals that found all workers busy.
         unaccounted: arrivals that it never took up.
         resent: requests that were sent again because the server had just closed a kept connection.
         arrivals: the arrival process, such as ``"poisson"``.
@@ -196,11 +196,11 @@ class Generator:
         lag1: lag-1 correlation of the gaps; 0 for Poisson.
         reconnections: connections that it opened after the clock's start; ``None`` in older files.
         received_bytes: of the answers' bodies; ``None`` in older files.
-        own_failures: connections that it could not open because of a limit of this machine, such as
-            ``"EMFILE"``, to how many.
+        own_failures: number of connections that it could not open, by the limit of this machine
+            that was hit, such as ``"EMFILE"``.
         all_workers_busy: share of the arrival window in which all workers were busy.
-        too_few_workers: whether that made requests wait or drop, though the server could have
-            answered more at once.
+        too_few_workers: whether requests waited or were dropped for want of workers, although the
+            server could have answered more at once.
     """
 
     pacing: str

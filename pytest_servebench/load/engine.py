@@ -1,8 +1,8 @@
 """The open-loop load generator: a schedule, a bounded buffer, and W workers.
 
-Nothing that a server does moves an arrival: the generator wakes at each scheduled time, gives the
-request to an idle worker, or to the buffer while all are busy, or drops it where the buffer is full
-too. With buffer B and W workers this is the queue of an M/G/W/K system, K = B + W.
+The server cannot delay an arrival: the generator wakes at each scheduled time and gives the request
+to an idle worker, or to the buffer if all are busy, or drops it if the buffer is full too. With
+buffer B and W workers this is an M/G/W/K queue with K = B + W.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from pytest_servebench.load.transports.base import Completion
 from pytest_servebench.load.worker import FREE, Worker
 
 _clock = time.monotonic_ns
-_OK: Final = Outcome.OK  # a member of an enumeration takes long to look up
+_OK: Final = Outcome.OK  # looking up an enum member is slow
 _NS: Final = 1_000_000_000
-_LEAD: Final = 50_000_000  # ns from the preparations to the clock's start, for all to get ready
-_SHORTEST_TICK: Final = 0.005  # seconds between looks at deadlines
+_LEAD: Final = 50_000_000  # ns from the preparations to the clock's start
+_SHORTEST_TICK: Final = 0.005  # seconds between checks of the deadlines
 _LONGEST_TICK: Final = 0.05
-_NAP: Final = 1_000_000  # ns without a sign of life, in which this process may not have run
+_NAP: Final = 1_000_000  # ns without activity, in which this process may not have run
 _WARMUP_TICK: Final = 0.005
-_CAUTIOUS_SHARE: Final = 0.25  # of the warm-up, until all workers are busy in it
-_WARMUP_PAUSE: Final = 0.02  # seconds after a request of the warm-up that failed
+_CAUTIOUS_SHARE: Final = 0.25  # of the warm-up, before all workers are used
+_WARMUP_PAUSE: Final = 0.02  # seconds after a failed warm-up request
 _KEPT_ERRORS: Final = 5
 _KEPT_REASONS: Final = 50
 
@@ -57,7 +57,7 @@ class Engine:
         self.heads: dict[int, bytes] = {}
         self.reasons: Counter[tuple[Outcome, str]] = Counter()
         self.pauses: list[int] = []
-        self.unread: dict[int, int] = {}  # arrival to ns for which its answer had lain unread
+        self.unread: dict[int, int] = {}  # arrival to ns for which its answer lay unread
         self._awake = self._in_doubt = 0
         self.own_failures: Counter[str] = Counter()
         self.resent = 0
@@ -73,7 +73,7 @@ class Engine:
         self._sampled = sampled
         self._buffer: deque[int] = deque()
         self._room = Room()
-        # Last in, first out: a worker used a moment ago is warm. Those unconnected come last.
+        # Last in, first out: a recently used worker is warm. Unconnected workers come last.
         self._idle: deque[Worker] = deque()
         self._arrivals = store.column("scheduled")
         self._enqueued = store.column("enqueued")
@@ -96,7 +96,7 @@ class Engine:
         self._all: list[Worker] = []
 
     async def run(self) -> None:
-        """Warm up, make the load, and drain."""
+        """Warm up, generate the load, and drain."""
         await self._transport.prepare()
         self._all = [Worker(self, self._loop, self._transport, self._room)
                      for _ in range(self._spec.workers)]  # fmt: skip
@@ -106,7 +106,7 @@ class Engine:
         pacer = make_pacer(self._loop, self._arrive)
         self.pacing = pacer.name
         self.before = Reading.take()
-        # What happened in the warm-up is nobody's business.
+        # The warm-up does not count.
         self.resent = self.connections = self.received = 0
         self.own_failures.clear()
         self._start = _clock() + _LEAD
@@ -122,9 +122,9 @@ class Engine:
         self._store.phase = Phase.FINISHED
 
     async def _watch(self) -> None:
-        """Give up late requests until the last has ended, or the drain.
+        """Time out late requests until the last one, or the drain, has ended.
 
-        The pauses between two looks tell, whatever the rate, whether this process could run.
+        The pauses between two checks show, whatever the rate, whether this process could run.
         """
         window_end = self._start + int(self._spec.duration * _NS)
         last = window_end + int(self._spec.drain * _NS)
@@ -137,17 +137,17 @@ class Engine:
             pause = woken - now - int(planned * _NS)
             self.pauses.append(pause)
             if self.woken(woken) and pause > _NAP:
-                # What has come meanwhile is read first: it is not late by the server's doing.
+                # Read what arrived meanwhile first: the server is not to blame for the delay.
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
             self._look_after()
             now = _clock()
 
     async def _warm_up(self) -> None:
-        """Keep the workers busy, closed-loop, for the warm-up's time; then let all end.
+        """Keep the workers busy, closed-loop, for the warm-up; then let all requests end.
 
-        This opens the connections that the load will find. Each of them is used: one that is only
-        opened may take the place of one that asks something.
+        This opens the connections for the load. Each of them is used: an idle connection may take
+        the slot of one with a request.
         """
         self._store.phase = Phase.WARMING_UP
         self._warming = True
@@ -160,7 +160,7 @@ class Engine:
                 while self._idle and len(self._all) - len(self._idle) < self._width:
                     self._send_warm_up(self._idle.pop())
             else:
-                # A connection that has not come about by now has warmed nothing.
+                # A connection that is still opening by now has warmed up nothing.
                 for worker in self._all:
                     if worker.connecting:
                         worker.withdraw()
@@ -170,13 +170,13 @@ class Engine:
         self._warming = False
 
     def _warm_up_width(self, elapsed: int, whole: int) -> int:
-        """Return how many workers are busy in the warm-up: all, unless the server has less room.
+        """Return how many workers the warm-up uses: all, unless the server serves fewer.
 
-        While that is not known, there are ever twice as many as it was seen to serve, for a time.
+        Until that is known, it uses twice as many as the server has served at once, for a time.
         """
         room = self._room
         if room.limited:
-            return min(room.held + 1, len(self._all))  # one more, to see whether that is right
+            return min(room.held + 1, len(self._all))  # one more, to check the limit
         if room.keeps_none or elapsed > whole * _CAUTIOUS_SHARE:
             return len(self._all)
         return 2 * room.held or 1
@@ -187,13 +187,13 @@ class Engine:
         worker.send(number, request, _clock() + self._timeout)
 
     def _look_after(self) -> None:
-        """Give up late requests, and connections in whose place another one waits."""
+        """Time out late requests, and close connections whose slot another one needs."""
         now = _clock()
         for worker in self._all:
             if worker.request != FREE and worker.deadline < now:
                 worker.give_up()
         if not self._room.all_known and self._room.wanted(now, idle=True):
-            # The one that has lain idle for the longest.
+            # The connection that has been idle the longest.
             unused = next((worker for worker in self._idle if worker.connected), None)
             if unused is not None:
                 unused.make_room(now)
@@ -202,7 +202,7 @@ class Engine:
     # -- arrivals ---------------------------------------------------------------------------
 
     def _arrive(self) -> int | None:
-        """Take up every arrival whose time has come; return when the next one comes."""
+        """Take up every arrival that is due; return when the next one is due."""
         arrivals, start = self._arrivals, self._start
         size = len(arrivals)
         index = self._next
@@ -231,8 +231,8 @@ class Engine:
     # -- what workers report ------------------------------------------------------------
 
     def woken(self, now: int) -> bool:
-        """Tell whether this process may have slept, or been kept from running, until ``now``."""
-        # What has gathered meanwhile takes its time to be read.
+        """Return whether this process may have slept, or been kept from running, until ``now``."""
+        # It takes time to read what has accumulated meanwhile.
         if (nap := now - self._awake) > _NAP:
             self._in_doubt = now + nap
         self._awake = now
@@ -274,7 +274,7 @@ class Engine:
             self._make_idle(worker)
 
     def _warmed(self, worker: Worker, outcome: Outcome) -> None:
-        """Go on warming up after one request of that has ended."""
+        """Continue the warm-up after one of its requests has ended."""
         if outcome is not Outcome.OK:
             # A cold server may refuse its first requests; hammering it would not warm it sooner.
             self._loop.call_later(_WARMUP_PAUSE, self._make_idle, worker)
@@ -284,9 +284,9 @@ class Engine:
             self._make_idle(worker)
 
     def _take_over(self, worker: Worker) -> Worker:
-        """Send the oldest request that waits for a connection over that of a worker just freed.
+        """Send the oldest request that waits for a connection over a just freed worker's.
 
-        Returns the worker that is free then.
+        Returns the worker that is free afterwards.
         """
         waiting = [other for other in self._all if other.takes_any]
         if not waiting:
@@ -296,7 +296,7 @@ class Engine:
         return oldest
 
     def _note_failure(self, index: int, completion: Completion) -> None:
-        """Keep why a request failed: kinds of failure, and some answers that say so."""
+        """Keep why a request failed, and the first few answers with an error status."""
         kind = (completion.outcome, completion.reason)
         if kind not in self.reasons and len(self.reasons) >= _KEPT_REASONS:
             kind = (completion.outcome, "other reasons")
@@ -306,11 +306,11 @@ class Engine:
             self.heads[index] = self._transport.head(completion.head)
 
     def own_failure(self, name: str) -> None:
-        """Count connections that failed by a limit of this machine."""
+        """Count connections that failed on a limit of this machine."""
         self.own_failures[name] += 1
 
     def lost_idle(self, worker: Worker) -> None:
-        """Use an idle worker that lost its connection after those that have one."""
+        """Move an idle worker that lost its connection behind the connected ones."""
         if worker in self._idle:
             self._idle.remove(worker)
             self._idle.appendleft(worker)

@@ -1,8 +1,8 @@
 """The generator's process: ``python -m pytest_servebench.load.generator PARENT_PID RECORDS_FD``.
 
-The specification comes in by standard input, the outcome goes back by standard output, and the
-records are in an open file that parent and child share. None of these has a name in the file
-system, so that nothing is left of them, however the two end.
+It reads the specification from standard input, writes the outcome to standard output, and shares
+the records with its parent in an open file. None of these has a name in the file system: nothing is
+left behind, however the two end.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from pytest_servebench.load.records import RecordStore
 from pytest_servebench.load.spec import LoadSpec
 
 NO_PRIORITY: Final = 77
-"""Exit status: the system refuses the priority that was asked for."""
+"""Exit status: the system does not allow the requested priority."""
 NO_MEMORY: Final = 78
-"""Exit status: there is no memory."""
-# Answers that are drawn from one stretch of the run. Of many short stretches, some would hold one
-# arrival only, and which ones these are would again be a pattern.
+"""Exit status: out of memory."""
+# Answers sampled from one stretch of the run. Many short stretches would hold only one arrival each
+# in places, and their positions would again be a pattern.
 _STRATUM: Final = 8
 
 
@@ -47,9 +47,9 @@ def schedule(spec: LoadSpec) -> Times:
     if not len(times):
         expected = spec.arrivals.mean_rate(spec.rate, spec.duration) * spec.duration
         raise OptionError(
-            f"no request arrives: {spec.rate:g}/s for {spec.duration:g} s, arrivals "
-            f"{spec.arrivals}, make {expected:.2g} on average, and none with the seed {spec.seed}. "
-            "Raise --servebench-rates or --servebench-duration."
+            f"no request arrives: {spec.rate:g}/s for {spec.duration:g} s with arrivals "
+            f"{spec.arrivals} gives {expected:.2g} on average, and none with the seed "
+            f"{spec.seed}. Raise --servebench-rates or --servebench-duration."
         )
     return times
 
@@ -61,10 +61,10 @@ def payload_choice(spec: LoadSpec, size: int) -> npt.NDArray[np.uint32]:
 
 
 def sampled_arrivals(size: int, samples: int, randomness: np.random.Generator) -> set[int]:
-    """Return the indices of the arrivals whose answers are kept: spread over the whole run.
+    """Return the indices of the arrivals whose answers are kept, spread over the whole run.
 
-    In each stretch of the run some are drawn at random, all with the same chance. A sample at equal
-    distances would see all or none of what every third answer has.
+    Some are drawn at random from each stretch of the run, all with the same probability. A sample
+    at equal distances could hit all or none of a fault in every third answer.
     """
     samples = min(samples, size)
     if samples <= 0:
@@ -88,12 +88,12 @@ def _event_loop() -> tuple[asyncio.AbstractEventLoop, str]:
 
 async def _run(spec: LoadSpec, store: RecordStore) -> Engine:
     size = len(store)
-    # A view of the array: its items are found as fast as a list's, in a tenth of the memory.
+    # A view of the array: as fast to index as a list, in a tenth of the memory.
     payloads = payload_choice(spec, size).data
     sampled = sampled_arrivals(size, spec.samples, sample_stream(spec.seed, spec.rate))
     engine = Engine(spec, store, payloads, sampled)
-    # Everything made so far lives to the end: the collector need not look at it again, and a
-    # collection in the middle of the run would be lateness.
+    # Everything allocated so far lives to the end: the garbage collector need not scan it again,
+    # and a collection during the run would make the generator late.
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -102,12 +102,12 @@ async def _run(spec: LoadSpec, store: RecordStore) -> Engine:
 
 
 def main(arguments: list[str]) -> int:
-    """Make the load that the specification asks for; return the exit status."""
+    """Make the specified load; return the exit status."""
     parent, records = map(int, arguments)
     end_with_parent(parent)
     stop_tracers()
-    # Ctrl-C goes to the whole process group, as may others: what becomes of the load is pytest's
-    # decision, with which this process ends.
+    # Ctrl-C goes to the whole process group, as other signals may: pytest decides about the load,
+    # and this process ends with pytest.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:
@@ -147,7 +147,7 @@ def _make_load(records: int) -> int:
         "error_answers": {index: body.hex() for index, body in engine.error_answers.items()},
     }
     json.dump(outcome, sys.stdout)
-    # The interpreter's own ending would wait for connections that are being closed.
+    # The interpreter's normal shutdown would wait for connections that are being closed.
     sys.stdout.flush()
     os._exit(0)
 

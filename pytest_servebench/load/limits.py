@@ -1,4 +1,4 @@
-"""Limits of this machine that the generator meets: open files, local ports, memory for sockets."""
+"""Limits of this machine that the generator can hit: open files, local ports, socket memory."""
 
 from __future__ import annotations
 
@@ -10,30 +10,32 @@ from typing import Final
 from pytest_servebench.errors import OptionError
 
 _BESIDE_CONNECTIONS: Final = 64
-"""Files that the generator may have open beside its connections."""
+"""Files that the generator may have open besides its connections."""
 
 _REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "EMFILE": (
-        "the generator had no open files left",
-        "Allow it more (ulimit -n), or fewer connections (--servebench-worker-threads)",
+        "the generator ran out of file descriptors",
+        "Raise the limit (ulimit -n), or use fewer connections (--servebench-worker-threads)",
     ),
     "ENFILE": (
-        "the machine had no open files left",
-        "Allow more (sysctl fs.file-max), or use fewer connections (--servebench-worker-threads)",
+        "the machine ran out of file descriptors",
+        "Raise the limit (sysctl fs.file-max), or use fewer connections "
+        "(--servebench-worker-threads)",
     ),
     "EADDRNOTAVAIL": (
-        "the machine had no local ports left",
-        "Allow more (sysctl net.ipv4.ip_local_port_range), wait for those of earlier connections "
-        "(a minute), lower the rate, or let the server keep its connections. If no request at all "
-        "was sent, this machine may have no address of the kind that the server's is (IPv6)",
+        "the machine ran out of local ports",
+        "Widen the range (sysctl net.ipv4.ip_local_port_range), wait a minute until the ports of "
+        "earlier connections are free again, lower the rate, or let the server keep connections "
+        "alive. If no request was sent at all, this machine may lack an address of the server's "
+        "family (IPv6)",
     ),
     "ENOBUFS": (
-        "the system had no buffers left for sockets",
-        "Allow more (sysctl net.core.wmem_max, net.ipv4.tcp_mem), or use fewer connections "
+        "the system ran out of socket buffers",
+        "Raise the limits (sysctl net.core.wmem_max, net.ipv4.tcp_mem), or use fewer connections "
         "(--servebench-worker-threads)",
     ),
     "ENOMEM": (
-        "the system had no memory left for sockets",
+        "the system ran out of memory for sockets",
         "Give the machine or its container more memory, or use fewer connections "
         "(--servebench-worker-threads)",
     ),
@@ -42,18 +44,18 @@ _NAMES: Final = {getattr(errno, name): name for name in _REMEDIES}
 
 
 def own_limit(error: OSError) -> str | None:
-    """Return which of this machine's limits an error of connecting is, such as ``"EMFILE"``.
+    """Return which of this machine's limits made a connection fail, such as ``"EMFILE"``.
 
-    ``None`` where it tells of the server, or of the way there.
+    ``None`` if the server or the network made it fail.
     """
     return _NAMES.get(error.errno) if error.errno is not None else None
 
 
 def exhausted(failures: Mapping[str, int]) -> str | None:
-    """Return what connections failed by, and the remedy; ``None`` where none did.
+    """Return why connections failed, and the remedy; ``None`` if none failed.
 
     Args:
-        failures: name of a limit, as :func:`own_limit` gives it, to how many connections failed.
+        failures: number of failed connections by limit, as :func:`own_limit` names it.
     """
     if not failures:
         return None
@@ -66,23 +68,23 @@ def exhausted(failures: Mapping[str, int]) -> str | None:
 
 
 def check_open_files(workers: int) -> None:
-    """Tell whether a process of this user may have as many connections.
+    """Check that a process of this user may open that many connections.
 
     Raises:
-        OptionError: it may not, even if it asks for all that it may have.
+        OptionError: the hard limit on open files is too low.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and workers + _BESIDE_CONNECTIONS > hard:
         raise OptionError(
             f"--servebench-worker-threads={workers}: the generator needs "
-            f"{workers + _BESIDE_CONNECTIONS:,} open files, and this system allows it {hard:,} "
-            f"(ulimit -Hn): give {max(hard - _BESIDE_CONNECTIONS, 1):,} at most, or raise the "
+            f"{workers + _BESIDE_CONNECTIONS:,} open files, but this system allows only {hard:,} "
+            f"(ulimit -Hn): give at most {max(hard - _BESIDE_CONNECTIONS, 1):,}, or raise the "
             "limit (/etc/security/limits.conf; docker run --ulimit nofile=…)."
         )
 
 
 def raise_open_files(workers: int) -> None:
-    """Let this process have as many connections, where the system lets it."""
+    """Raise the soft limit on open files for that many connections, as far as allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = workers + _BESIDE_CONNECTIONS
     if soft == resource.RLIM_INFINITY or soft >= needed:

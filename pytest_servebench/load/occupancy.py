@@ -1,4 +1,4 @@
-"""Were there enough workers? What waits while all are busy, waits for us or for the server."""
+"""Were there enough workers? Requests may wait for a worker although the server could answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_servebench.load.records import NEVER, Outcome, Records
 
 _MOSTLY: Final = 0.5  # share of the time
 _NOTABLE: Final = 0.1  # of the time that the server takes
-_GROWTH: Final = 0.25  # a server that is at its end takes n times as long for n times as many
+_GROWTH: Final = 0.25  # a saturated server takes n times as long for n times as many
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Occupancy:
     """How busy the workers of one run were.
 
     Attributes:
-        all_busy: share of the arrival window in which all of them were.
-        too_few: whether that made requests wait or drop though the server could have answered
-            more at once: it took no longer for many than for few.
+        all_busy: share of the arrival window in which all workers were busy.
+        too_few: whether requests waited or were dropped although the server could have answered
+            more at once: it was as fast with many as with few.
     """
 
     all_busy: float
@@ -30,7 +30,7 @@ class Occupancy:
 
 
 def occupancy(records: Records, workers: int) -> Occupancy:
-    """Return how busy so many workers were."""
+    """Return how busy ``workers`` workers were."""
     all_busy = _all_busy(records, workers)
     if all_busy < _MOSTLY or not _waited(records):
         return Occupancy(all_busy, too_few=False)
@@ -44,7 +44,7 @@ def _all_busy(records: Records, workers: int) -> float:
     end = np.where(done == NEVER, records.window, done)
     times = np.concatenate([begin, end])
     steps = np.concatenate([np.ones(len(begin), np.int64), np.full(len(end), -1, np.int64)])
-    # At one and the same time, whoever ends makes way for who begins.
+    # At equal times, ends come before begins.
     order = np.lexsort((steps, times))
     times = np.clip(times[order], 0, records.window)
     busy = np.cumsum(steps[order])[:-1] >= workers
@@ -59,12 +59,12 @@ def _waited(records: Records) -> bool:
 
 
 def _takes_more(records: Records, workers: int) -> bool:
-    """Tell whether the server answers as fast when all workers ask as when few do."""
+    """Return whether the server answers as fast with all workers busy as with few."""
     under_way = _under_way(records)
     ok = records.ok
     few, all_ask = ok & (under_way <= workers / 2), ok & (under_way >= workers)
     if not few.any() or not all_ask.any():
-        return False  # nothing tells
+        return False  # unknown
     took = records.done - records.sent
     growth = np.median(took[all_ask]) / np.median(took[few])
     more = under_way[all_ask].mean() / under_way[few].mean()
@@ -72,7 +72,7 @@ def _takes_more(records: Records, workers: int) -> bool:
 
 
 def _under_way(records: Records) -> npt.NDArray[np.int64]:
-    """Return how many requests were at the server when each was sent, with itself."""
+    """Return how many requests were in flight when each was sent, itself included."""
     sent = records.sent != NEVER
     begun = np.sort(records.sent[sent])
     done = records.done[sent]

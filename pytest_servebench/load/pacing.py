@@ -1,8 +1,8 @@
-"""Waking up at absolute times, to the microsecond and without spinning.
+"""Waking up at absolute times, within microseconds and without spinning.
 
-A ``timerfd`` on the monotonic clock, read through the event loop, wakes within tens of
-microseconds once the kernel's timer slack is set to 1 ns; the loop's own timers step in
-milliseconds. Where there is no ``timerfd`` (macOS), the loop's timers are the fallback.
+A ``timerfd`` on the monotonic clock, watched by the event loop, wakes within tens of microseconds
+once the kernel's timer slack is set to 1 ns; the loop's own timers have steps of milliseconds.
+Without ``timerfd`` (macOS), the loop's timers are the fallback.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Itimerspec(ctypes.Structure):
 
 
 Wake = Callable[[], int | None]
-"""Does what is due and returns the next time to wake up, in ns; ``None``: never again."""
+"""Does what is due and returns the next time to wake up, in ns; ``None``: no further wake-up."""
 
 
 class Pacer(Protocol):
@@ -39,11 +39,11 @@ class Pacer(Protocol):
     name: str
 
     def wake_at(self, when: int | None) -> None:
-        """Call back at ``when``, in place of any time asked for before; ``None``: never."""
+        """Call back at ``when``, replacing any pending time; ``None``: cancel it."""
         ...
 
     def close(self) -> None:
-        """Call back no more."""
+        """Stop calling back."""
         ...
 
 
@@ -53,10 +53,10 @@ class TimerfdPacer:
     name = "timerfd"
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wake: Wake) -> None:
-        """Register with ``loop``; ``OSError`` or ``AttributeError`` where there is no timerfd."""
+        """Register with ``loop``; ``OSError`` or ``AttributeError`` without timerfd."""
         # ctypes on every version: os.timerfd_create needs Python 3.13, and one path is enough.
         libc = ctypes.CDLL(None, use_errno=True)
-        # Without giving up the interpreter's lock, which a call this short only loses time with.
+        # Without releasing the GIL, which would cost more than so short a call.
         self._settime = ctypes.PyDLL(None).timerfd_settime
         self._fd = libc.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
@@ -70,11 +70,11 @@ class TimerfdPacer:
         loop.add_reader(self._fd, self._expired)
 
     def _expired(self) -> None:
-        # Setting the timer takes back its expiry too, so that it need not be read.
+        # Setting the timer also clears its expiry: it need not be read.
         self.wake_at(self._wake())
 
     def wake_at(self, when: int | None) -> None:
-        """Call back at ``when``, in place of any time asked for before; ``None``: never."""
+        """Call back at ``when``, replacing any pending time; ``None``: cancel it."""
         value = self._value
         if when is None:
             value.seconds = value.nanoseconds = 0
@@ -84,7 +84,7 @@ class TimerfdPacer:
         self._settime(self._fd, _TFD_TIMER_ABSTIME, self._reference, None)
 
     def close(self) -> None:
-        """Call back no more."""
+        """Stop calling back."""
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
@@ -106,20 +106,20 @@ class LoopPacer:
         self.wake_at(self._wake())
 
     def wake_at(self, when: int | None) -> None:
-        """Call back at ``when``, in place of any time asked for before; ``None``: never."""
+        """Call back at ``when``, replacing any pending time; ``None``: cancel it."""
         self.close()
         if when is not None:
             self._handle = self._loop.call_at(when / _NANOSECONDS, self._expired)
 
     def close(self) -> None:
-        """Call back no more."""
+        """Stop calling back."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
 
 def make_pacer(loop: asyncio.AbstractEventLoop, wake: Wake) -> Pacer:
-    """Return the best pacer of this system."""
+    """Return the best pacer that this system has."""
     try:
         return TimerfdPacer(loop, wake)
     except (AttributeError, OSError):
@@ -127,14 +127,14 @@ def make_pacer(loop: asyncio.AbstractEventLoop, wake: Wake) -> Pacer:
 
 
 def set_priority(wanted: str) -> str:
-    """Schedule this process ahead of the server, where the system allows it; return what it got.
+    """Schedule this process ahead of the server if the system allows it; return the priority.
 
-    On few cores the server otherwise holds the processor for milliseconds at a time, and the
-    generator's own lateness would be taken for the server's latency. The generator never spins, so
-    a real-time priority cannot starve anything.
+    Otherwise, with few cores, the server holds the CPU for milliseconds at a time, and the
+    generator's lateness would look like the server's latency. The generator never spins: its
+    real-time priority cannot starve anything.
 
     Raises:
-        PermissionError: ``wanted`` is ``"realtime"`` and the system refuses it.
+        PermissionError: ``wanted`` is ``"realtime"`` and the system does not allow it.
     """
     if wanted == "normal" or not hasattr(os, "sched_setscheduler"):
         return "normal"
@@ -157,10 +157,10 @@ def end_with_parent(parent: int) -> None:
 
 
 def stop_tracers() -> None:
-    """Turn off what traces or profiles this process.
+    """Turn off tracing and profiling of this process.
 
-    A debugger that follows children gets into the command that starts them. What it takes would be
-    lateness, and seem to be a slower machine.
+    A debugger that follows child processes attaches through the command that starts them. Its
+    overhead would make the generator late, and the machine look slower.
     """
     sys.settrace(None)
     sys.setprofile(None)

@@ -1,7 +1,7 @@
 """What happened to every request: one record each, in columns.
 
-The columns live in one memory-mapped file while the load runs: the generator writes them in place,
-the pytest process can look at them at any time, and nothing is lost if either of them dies.
+During the load the columns live in one memory-mapped file: the generator writes them in place, the
+pytest process can read them at any time, and nothing is lost if either process dies.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _BLOCK: Final = 2**20
 
 
 class Outcome(enum.IntEnum):
-    """How an arrival ended; each ends in exactly one of these."""
+    """How an arrival ended; every arrival has exactly one outcome."""
 
     OK = 0
     DROPPED = 1
@@ -76,14 +76,14 @@ class Records:
 
     Attributes:
         scheduled: arrival, in ns since the clock's start; the other times are on the same clock,
-            ``NEVER`` where they did not happen.
+            ``NEVER`` if they did not happen.
         enqueued: when the generator took the arrival up.
         dequeued: when a worker took the request.
         sent: when the request was written to the connection.
-        first_byte: when the first byte of the answer came.
+        first_byte: when the first byte of the answer arrived.
         done: when the answer was complete, or the request given up.
-        outcome: an :class:`Outcome` each.
-        status: the transport's, such as HTTP's; 0 where there was none.
+        outcome: one :class:`Outcome` per arrival.
+        status: the transport's status, such as HTTP's; 0 if there was none.
         window: length of the arrival window in ns.
     """
 
@@ -106,7 +106,7 @@ class Records:
         return np.equal(self.outcome, Outcome.OK)
 
     def latency(self) -> npt.NDArray[np.float64]:
-        """Return done - scheduled in seconds; infinite where the request failed; shape ``(n,)``."""
+        """Return done - scheduled in seconds; infinite for failed requests; shape ``(n,)``."""
         return self.until("done")
 
     def until(self, column: str) -> npt.NDArray[np.float64]:
@@ -114,36 +114,36 @@ class Records:
         return np.where(self.ok, _seconds(getattr(self, column) - self.scheduled), np.inf)
 
     def knows(self, column: str) -> bool:
-        """Tell whether every success has a time in ``column``."""
+        """Return whether every success has a time in ``column``."""
         return not (self.ok & (getattr(self, column) == NEVER)).any()
 
     def queue_wait(self) -> npt.NDArray[np.float64]:
-        """Return dequeued - enqueued in seconds of the requests that a worker took."""
+        """Return dequeued - enqueued in seconds, for the requests that a worker took."""
         taken = (self.dequeued != NEVER) & (self.enqueued != NEVER)
         return _seconds(self.dequeued[taken] - self.enqueued[taken])
 
     def service_time(self) -> npt.NDArray[np.float64]:
-        """Return done - sent in seconds of the requests that succeeded."""
+        """Return done - sent in seconds, for the requests that succeeded."""
         return _seconds(self.done[self.ok] - self.sent[self.ok])
 
     def generator_lag(self) -> npt.NDArray[np.float64]:
-        """Return enqueued - scheduled in seconds of the arrivals that were taken up."""
+        """Return enqueued - scheduled in seconds, for the arrivals that were taken up."""
         taken = self.enqueued != NEVER
         return _seconds(self.enqueued[taken] - self.scheduled[taken])
 
     def without_lag(
         self, tolerated: float, unread: Mapping[int, float] = MappingProxyType({})
     ) -> Records:
-        """Return what the server would have shown, at best, to a generator that was never late.
+        """Return the best records that a generator without any lag could have seen.
 
-        Each request is answered earlier, its first byte too, by the seconds for which its answer
-        had lain ``unread``, but never before it was sent; and by the largest lag of those that it
-        may have waited behind, its own among them, but not faster than the fastest: a queue whose
-        arrivals come earlier by so much is done with each of them earlier by so much at most.
+        Each answer, and its first byte, is moved earlier by the seconds for which it lay
+        ``unread``, but never before its request was sent; and by the largest lag among the request
+        itself and those that it may have waited behind, but it is never faster than the fastest:
+        if all arrivals at a queue come earlier by some time, each is done earlier by at most that.
 
-        Late arrivals come in a bunch, which may fill the buffer, too: each arrival that was more
-        than ``tolerated`` seconds late can have cost one drop at most until a worker is idle again,
-        and that one counts as answered at once.
+        Late arrivals come in bursts, which may also fill the buffer: each arrival that was more
+        than ``tolerated`` seconds late can have caused at most one drop until a worker is idle
+        again. That drop counts as answered at once.
         """
         lag = np.where(self.enqueued == NEVER, 0, self.enqueued - self.scheduled)
         lag_ahead = self._lag_ahead(lag)
@@ -166,10 +166,10 @@ class Records:
         return replace(self, first_byte=first_byte, done=done, outcome=outcome)
 
     def _lag_ahead(self, lag: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the largest lag of the arrivals that may still have been in a request's way.
+        """Return the largest lag of the arrivals that a request may have waited behind.
 
-        A bunch is over when an arrival finds no more requests under way than half of all do: from
-        there on, the server is as busy as ever.
+        A burst is over when an arrival finds no more requests in flight than the median: from then
+        on the server is as busy as usual.
         """
         if not len(self):
             return lag
@@ -178,7 +178,7 @@ class Records:
         before = np.cumsum(taken) - taken
         under_way = before - np.searchsorted(ended, self.enqueued, "right")
         usual = under_way <= np.median(under_way[taken]) if taken.any() else taken
-        # A running maximum that begins anew with each: in steps that no lag can reach.
+        # A running maximum that restarts at each: the steps are larger than any lag.
         steps = np.cumsum(usual) * (lag.max() + 1)
         largest: npt.NDArray[np.int64] = np.maximum.accumulate(steps + lag) - steps
         return largest
@@ -219,16 +219,16 @@ class Records:
 
         Args:
             path: the file.
-            arrivals: how many records there must be, where that is known.
+            arrivals: the number of records that the file must have, if known.
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: it is truncated, or not such a file, or has other records.
+            ValueError: it is truncated, not a records file, or has a different number of records.
         """
         columns = read_columns(path, _FILE_COLUMNS, arrivals)
         window = int(columns.pop("window"))
         if (columns["outcome"] >= len(Outcome)).any():
-            raise ValueError(f"{path}: not a records file: an outcome is none")
+            raise ValueError(f"{path}: not a records file: it has an unknown outcome")
         return cls(**columns, window=window)
 
 
@@ -254,10 +254,10 @@ class RecordStore:
 
     @classmethod
     def create(cls, file: IO[bytes], scheduled: npt.NDArray[np.int64], window: int) -> RecordStore:
-        """Fill an empty file for a schedule (ns) of n arrivals, of which nothing has happened.
+        """Fill an empty file for a schedule (ns) of n arrivals, none of which has begun.
 
         Raises:
-            OSError: there is no room for it.
+            OSError: there is not enough space.
         """
         cls.reserve(file, cls.size_for(len(scheduled)))
         os.pwrite(
@@ -273,17 +273,17 @@ class RecordStore:
 
     @staticmethod
     def size_for(arrivals: int) -> int:
-        """Return the length in bytes of a file with so many records."""
+        """Return the size in bytes of a file with that many records."""
         return _HEADER_BYTES + BYTES_PER_RECORD * arrivals
 
     @staticmethod
     def reserve(file: IO[bytes], size: int) -> None:
-        """Make an empty file that long, and sure that each of its bytes has its place.
+        """Extend an empty file to ``size`` bytes, and allocate all of them.
 
-        Writing to a mapping that has none ends the process by SIGBUS.
+        Writing to a mapping without allocated space kills the process by SIGBUS.
 
         Raises:
-            OSError: there is no room.
+            OSError: there is not enough space.
         """
         try:
             os.posix_fallocate(file.fileno(), 0, size)

@@ -1,7 +1,7 @@
-"""Read columns from a NumPy archive that anyone may have written.
+"""Read columns from an untrusted NumPy archive.
 
-Its directory and its headers are looked at first: an archive of a few kilobytes can hold columns of
-many gigabytes.
+Its directory and headers are checked first: an archive of a few kilobytes can hold columns of many
+gigabytes.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def read_columns(
     Args:
         path: the archive.
         types: for each column its type and its number of dimensions, 0 or 1.
-        rows: how long columns are, where that is known.
+        rows: length of the columns, if known.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no such archive, its columns are not of these types or of one length, or
-            the memory is not enough for them.
+        ValueError: it is not such an archive, its columns have other types or different lengths, or
+            there is not enough memory for them.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -43,13 +43,13 @@ def read_columns(
             return {name: _array(archive, name) for name in types}
     except OSError:
         raise
-    except Exception as error:  # whatever a broken archive brings about in zipfile or NumPy
+    except Exception as error:  # zipfile and NumPy raise anything on a broken archive
         raise ValueError(f"{path}: not a records file: {error}") from error
 
 
 def _check_lengths(lengths: set[int], rows: int | None) -> None:
     if len(lengths) > 1:
-        raise ValueError("its columns are not equally long")
+        raise ValueError("its columns differ in length")
     if rows is not None and lengths != {rows}:
         raise ValueError(f"it has {lengths.pop()} records of {rows} arrivals")
 
@@ -57,7 +57,7 @@ def _check_lengths(lengths: set[int], rows: int | None) -> None:
 def _shape(
     archive: zipfile.ZipFile, name: str, kind: np.dtype[Any], dimensions: int
 ) -> tuple[int, ...]:
-    """Return a column's shape once all that its header claims is found true."""
+    """Return a column's shape after checking its header."""
     entry = archive.getinfo(f"{name}.npy")
     with archive.open(entry) as file:
         shape, dtype = _header(file)
@@ -65,7 +65,7 @@ def _shape(
     if dtype != kind or len(shape) != dimensions:
         raise ValueError(f"{name} is {dtype} of shape {shape}")
     if size != entry.file_size:
-        raise ValueError(f"{name} has {entry.file_size} bytes, and needs {size}")
+        raise ValueError(f"{name} has {entry.file_size} bytes instead of {size}")
     if size > _SHARE * psutil.virtual_memory().total:
         raise ValueError(f"{name} would take {size} bytes of memory")
     return shape

@@ -1,9 +1,9 @@
-"""How many connections a server serves at once, as far as its answers tell.
+"""How many connections a server serves at once, inferred from its answers.
 
-Many servers serve a connection until it ends, and only so many of them at once: one
-(``http.server.HTTPServer``), or one for each thread or process. To these, a kept connection that
-lies idle is a place taken: what comes over any other one waits for its end. What a server holds is
-found out by use alone, for a connection that has not carried a request yet proves nothing.
+Many servers serve a connection until it closes, and only a few at once: one
+(``http.server.HTTPServer``), or one per thread or process. On these, an idle keep-alive connection
+blocks a slot: requests over further connections wait until it closes. The limit can only be found
+by use, as a connection that has carried no request yet proves nothing.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
-_LEAST_PATIENCE: Final = 100_000_000  # ns; a busy machine holds a server up for tens of ms
+_LEAST_PATIENCE: Final = 100_000_000  # ns; a busy machine delays a server by tens of ms
 _PATIENCE: Final = 3  # mean service times
 _SMOOTHING: Final = 1 / 8
-_OVERTAKEN: Final = 2  # times; once may be the order in which a server that was held up goes on
+_OVERTAKEN: Final = 2  # times; once may be the order in which a delayed server resumes
 _CONFIRMATIONS: Final = 2  # one may be chance
 
 
@@ -26,16 +26,16 @@ class _Waiting:
     sent: int
     patient_until: int
     overtaken_at: int
-    overtaken: int = 0  # times, one after the other, by a request that was sent later
+    overtaken: int = 0  # times in a row, by a request that was sent later
 
 
 class Room:
-    """Tells when a kept connection must end, so that those behind it are served.
+    """Decides when to close a kept connection in favour of waiting ones.
 
     Attributes:
-        held: the most connections that were seen to be served at once.
-        limited: whether the server has been seen to serve no more than ``held``: one more was
-            answered only when one of them had ended.
+        held: the most connections seen to be served at once.
+        limited: whether the server serves no more than ``held``: one more was answered only
+            after one of them had closed.
 
     All times are in ns of the monotonic clock.
     """
@@ -44,10 +44,10 @@ class Room:
                  "_waiting", "held", "limited")  # fmt: skip
 
     def __init__(self) -> None:
-        """Know nothing yet."""
+        """Start without any observations."""
         self.held = 0
         self.limited = False
-        self._waiting: dict[Hashable, _Waiting] = {}  # the longest first
+        self._waiting: dict[Hashable, _Waiting] = {}  # longest first
         self._answered: set[Hashable] = set()
         self._service = 0.0
         self._patience = _LEAST_PATIENCE
@@ -57,23 +57,22 @@ class Room:
 
     @property
     def all_known(self) -> bool:
-        """Tell whether every open connection has been answered before."""
+        """Return whether every open connection has been answered before."""
         return not self._waiting
 
     @property
     def keeps_none(self) -> bool:
-        """Tell whether the server ends every connection with its answer."""
+        """Return whether the server closes every connection after its answer."""
         return self._answers > 0 and not self.held
 
     def sent_first(self, connection: Hashable, now: int) -> None:
-        """Take it that a new connection's first request was sent."""
+        """Note that a new connection's first request was sent."""
         self._waiting[connection] = _Waiting(now, now + self._patience, now)
 
     def answered(self, connection: Hashable, sent: int, keep: bool, now: int) -> None:
-        """Take it that a connection's request was answered; unless ``keep``, it has ended.
+        """Note that a connection's request was answered; unless ``keep``, it was closed.
 
-        While every open connection :attr:`is known <all_known>`, this need not be told of answers
-        over those that are kept.
+        While :attr:`all_known` holds, answers over kept connections need not be reported.
         """
         took = now - sent
         self._service += (took - self._service) * (_SMOOTHING if self._answers else 1.0)
@@ -89,7 +88,7 @@ class Room:
             if not keep:
                 self._answered.discard(connection)
             return
-        # Answered as soon as there was room, after a long wait: that was what it waited for.
+        # Answered as soon as a slot was free, after a long wait: it waited for the slot.
         if self._made - waiting.sent >= before and now - self._made <= before:
             self._confirmed += 1
             self.limited = self._confirmed >= _CONFIRMATIONS
@@ -101,14 +100,14 @@ class Room:
                 self._confirmed = 0
 
     def ended(self, connection: Hashable) -> None:
-        """Take it that a connection ended."""
+        """Note that a connection closed."""
         self._waiting.pop(connection, None)
         self._answered.discard(connection)
 
     def wanted(self, now: int, *, idle: bool) -> bool:
-        """Tell whether a kept connection should end now, in favour of one that waits.
+        """Return whether to close a kept connection now, in favour of a waiting one.
 
-        ``idle``: whether it has not just been answered, but lies idle.
+        ``idle``: whether it is idle, rather than just answered.
         """
         if not self._waiting or len(self._waiting) + len(self._answered) <= self.held:
             return False
@@ -117,8 +116,8 @@ class Room:
         return self.limited or late
 
     def made(self, now: int) -> None:
-        """Take it that a kept connection was ended because room was :meth:`wanted`."""
+        """Note that a kept connection was closed because a slot was :meth:`wanted`."""
         self._made = now
-        # Where this does not help, it waits for something else: it is tried ever more seldom.
+        # If this does not help, the request waits for something else: try less and less often.
         waiting = next(iter(self._waiting.values()))
         waiting.patient_until = now + 2 * (now - waiting.sent)

@@ -1,4 +1,4 @@
-"""Run one load in a process of its own and bring back its records."""
+"""Run one load in a separate process and collect its records."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from pytest_servebench.load.validity import lag_p99, unaccounted
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What came out of one run of load.
+    """The result of one run of load.
 
     Attributes:
         records: one record for each arrival.
         payloads: for each arrival, the index of its request; shape ``(n,)``.
         heads: status line and headers of the answers in the following two.
-        answers: index of an arrival to the body of its answer, for a sample of those answered.
-        error_answers: the same for the first few answers that are no success.
-        failures: why requests failed, such as ``"timeout: no answer in time"``, to how many did.
-        pauses: how late the generator was at its looks at the deadlines, seconds; shape ``(k,)``.
+        answers: index of an arrival to the body of its answer, for a sample of the answers.
+        error_answers: the same for the first few unsuccessful answers.
+        failures: number of failed requests by reason, such as ``"timeout: no answer in time"``.
+        pauses: how late the generator was at each check of the deadlines, seconds; shape ``(k,)``.
         start: the clock's start on the system's monotonic clock, ns.
-        generator: how the measuring device did.
-        failure: why the load was not made to its end, if it was not; the records tell what had
-            happened until then.
-        unread: index of an arrival to the seconds for which its answer had lain unread, as the
-            kernel tells; only where that was long.
+        generator: how the load generator did.
+        failure: why the load was cut short, if it was; the records hold what had happened until
+            then.
+        unread: index of an arrival to the seconds for which its answer lay unread, according to
+            the kernel; only if that was long.
     """
 
     records: Records
@@ -56,22 +56,22 @@ class LoadResult:
 
 
 Runner = Callable[[LoadSpec, Callable[[RecordStore], None]], LoadResult]
-"""Makes a load, and calls back with its live records; see :func:`run_load`."""
+"""Generates a load, and calls back with its live records; see :func:`run_load`."""
 
 
 def run_load(spec: LoadSpec, watch: Callable[[RecordStore], None] = lambda _: None) -> LoadResult:
-    """Make the load of ``spec`` from a child process and wait for its end.
+    """Generate the load of ``spec`` in a child process and wait for its end.
 
     Args:
         spec: what load to make.
-        watch: called with the live records some ten times a second, and ten times as often until
-            the clock starts; an exception ends the load.
+        watch: called with the live records about ten times per second, and ten times as often
+            until the clock starts; an exception ends the load.
 
     Raises:
         InvalidMeasurementError: the generator failed before its clock started.
         OptionError: the arrival process cannot fill the window, nothing arrives in it, there is no
-            room for the records, a certificate cannot be read, or the system does not allow as many
-            connections.
+            space for the records, a certificate cannot be read, or the system does not allow that
+            many connections.
     """
     check_open_files(spec.workers)
     if spec.target.tls is not None:
@@ -142,14 +142,14 @@ def _collect(spec: LoadSpec, store: RecordStore, ending: Ending) -> LoadResult:
 
 
 def _unknown(ending: Ending, elapsed: float) -> Mapping[str, Any]:
-    """Return what a generator would have told, had it come to its end ``elapsed`` s after."""
+    """Return the outcome of a generator that died ``elapsed`` s after its start."""
     return {
         "pacing": "unknown",
         "priority": "unknown",
         "event_loop": "unknown",
         "strain": {
             **dict.fromkeys(field.name for field in fields(Strain)),
-            "elapsed": max(elapsed, 1e-3),  # it may have died in the lead before the start
+            "elapsed": max(elapsed, 1e-3),  # it may have died just before the start
             "cpu": ending.cpu_seconds,
             "involuntary_switches": ending.involuntary_switches,
         },

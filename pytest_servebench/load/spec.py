@@ -1,4 +1,4 @@
-"""What load to make: plain data, which another process (or machine) can be handed."""
+"""What load to make: plain data that another process (or machine) can receive."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from pytest_servebench.load.transports.base import Terms
 
 @dataclass(frozen=True, kw_only=True)
 class LoadSettings:
-    """What a user sets for the loads of all cases.
+    """Settings for the loads of all cases.
 
     Attributes:
         duration: length of the arrival window in seconds.
         workers: connections, each with one request at a time.
-        arrivals: the process that the arrival times come from.
-        seed: seed of the arrivals and of the choice of requests.
-        warmup: seconds of closed-loop requests before the clock starts; never recorded.
-        timeout: seconds from sending until an unanswered request is given up.
-        drain: seconds after the window in which started requests may still end.
+        arrivals: the arrival process.
+        seed: seed for the arrivals and the choice of requests.
+        warmup: seconds of closed-loop requests before the clock starts; not recorded.
+        timeout: seconds after sending until an unanswered request is given up.
+        drain: seconds after the window in which started requests may still finish.
         samples: number of answers whose bodies are kept for checking.
         priority: ``"auto"``, ``"realtime"`` or ``"normal"`` scheduling of the generator.
-        terms: what holds for every channel.
+        terms: settings for every channel.
     """
 
     duration: float
@@ -43,7 +43,7 @@ class LoadSettings:
     terms: Terms = field(default_factory=Terms)
 
     def shared_with(self, kind: type[Any]) -> dict[str, Any]:
-        """Return the values of the fields that a dataclass has of the same names."""
+        """Return the values of the fields that ``kind``, a dataclass, has too."""
         names = {item.name for item in fields(kind)} & {item.name for item in fields(self)}
         return {name: getattr(self, name) for name in names}
 
@@ -54,10 +54,10 @@ class LoadSpec(LoadSettings):
 
     Attributes:
         target: where to connect.
-        requests: as the transport sends them; each arrival takes one of them at random.
-        rate: arrivals a second, as ``arrivals`` understands it.
+        requests: as the transport sends them; each arrival takes one at random.
+        rate: arrivals per second, as ``arrivals`` interprets it.
         buffer_size: requests that may wait while all workers are busy.
-        transport: name of what carries the requests; see
+        transport: name of the transport; see
             :data:`pytest_servebench.load.transports.TRANSPORTS`.
     """
 

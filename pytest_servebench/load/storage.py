@@ -1,7 +1,7 @@
-"""Room for a load's records: how much it will take, and where there is that much.
+"""Space for a load's records: how much they need, and where to put them.
 
-Looked at before the load: what the system gives and cannot keep ends a process without a word, by
-SIGBUS where a file system in memory is full, or by the system's killer where the memory is.
+Checked before the load: a system that promises memory and cannot provide it kills the process
+without a message, by SIGBUS if a file system in memory is full, or by the OOM killer.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from pytest_servebench.load.records import BYTES_PER_RECORD, RecordStore
 from pytest_servebench.load.spec import LoadSpec
 
 _MEMORY: Final = Path("/dev/shm")
-# For each arrival, of this process while it works out the figures; measured with two million.
+# Per arrival, in this process while it computes the statistics; measured with two million.
 _WORKING_BYTES: Final = 350
-# Of a file system in memory: servers need it too, and PyTorch's workers end where it is full.
+# Of a file system in memory: servers need it too, and PyTorch's workers crash if it is full.
 _SHARE: Final = 0.5
 _REMEDY: Final = "Lower --servebench-rates or --servebench-duration"
 
 
 def check_memory(spec: LoadSpec) -> None:
-    """Return if there is memory for the load of ``spec``.
+    """Check that there is enough memory for the load of ``spec``.
 
     Raises:
-        OptionError: there is not; says how much it needs, and which options lower that.
+        OptionError: there is not; says how much is needed, and which options lower that.
     """
     arrivals = spec.arrivals.mean_rate(spec.rate, spec.duration) * spec.duration
     needed = arrivals * (BYTES_PER_RECORD + _WORKING_BYTES)
     available, whose = min(_limits())
     if needed > available:
         raise OptionError(
-            f"{_described(spec)}: some {arrivals:,.0f} requests, for whose records "
-            f"{_size(needed)} of memory are needed; {whose} leaves {_size(available)}. {_REMEDY}."
+            f"{_described(spec)}: the records of about {arrivals:,.0f} requests need "
+            f"{_size(needed)} of memory; {whose} leaves {_size(available)}. {_REMEDY}."
         )
 
 
 def records_file(spec: LoadSpec, arrivals: int) -> IO[bytes]:
-    """Return a file without a name that has room for the records of so many arrivals.
+    """Return an unnamed file with space for the records of that many arrivals.
 
-    It is in memory where there is room, as a disk's write-back would delay the generator; else in
+    It is in memory if there is space, as a disk's write-back would delay the generator; else in
     the directory for temporary files.
 
     Raises:
-        OptionError: there is no room in either; says how much it takes.
+        OptionError: neither has the space; says how much is needed.
     """
     size = RecordStore.size_for(arrivals)
     problems: list[str] = []
@@ -59,7 +59,7 @@ def records_file(spec: LoadSpec, arrivals: int) -> IO[bytes]:
         try:
             free = shutil.disk_usage(place).free
             if size > (_SHARE * free if place == _MEMORY else free):
-                problems.append(f"{place} has {_size(free)}")
+                problems.append(f"{place} has {_size(free)} free")
                 continue
             file = tempfile.TemporaryFile(dir=place)  # noqa: SIM115 - the caller closes it
             try:
@@ -72,8 +72,8 @@ def records_file(spec: LoadSpec, arrivals: int) -> IO[bytes]:
             continue
         return file
     raise OptionError(
-        f"{_described(spec)}: {arrivals:,} requests, for whose records {_size(size)} are needed; "
-        f"{', '.join(problems)}. {_REMEDY}, or set TMPDIR to a directory with room."
+        f"{_described(spec)}: the records of {arrivals:,} requests need {_size(size)}; "
+        f"{', '.join(problems)}. {_REMEDY}, or set TMPDIR to a directory with enough space."
     )
 
 
@@ -87,7 +87,7 @@ def _size(number: float) -> str:
 
 
 def _limits() -> Iterator[tuple[float, str]]:
-    """Yield each limit on memory: what is left of it in bytes, and whose it is."""
+    """Yield each limit on memory: the bytes left, and what sets the limit."""
     yield psutil.virtual_memory().available, "this machine"
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY:
@@ -98,7 +98,7 @@ def _limits() -> Iterator[tuple[float, str]]:
 
 
 def _left_of_group(group: Path) -> float | None:
-    """Return what a control group's limit leaves, in bytes; ``None`` where it has none."""
+    """Return the bytes left under a control group's limit; ``None`` if it has no limit."""
     for limit, usage, cache in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -109,7 +109,7 @@ def _left_of_group(group: Path) -> float | None:
             lines = (group / "memory.stat").read_text().split("\n")
         except (OSError, ValueError):  # not there, or "max"
             continue
-        # Cached files go as soon as somebody wants their place.
+        # The page cache is dropped as soon as the memory is needed.
         cached = next((int(one.split()[1]) for one in lines if one.startswith(f"{cache} ")), 0)
         return most - used + cached
     return None

@@ -18,7 +18,7 @@ EXAMPLES: Final = (
     "or http+unix://%2Fpath%2Fof%2Fsocket"
 )
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_NEXT_ADDRESS: Final = 1.0  # seconds for an address, where there are others
+_NEXT_ADDRESS: Final = 1.0  # seconds per address, if there are others
 _VERIFIED: Final = Tls()
 _P = TypeVar("_P", bound=asyncio.BaseProtocol)
 
@@ -30,10 +30,9 @@ class Target:
     Attributes:
         host: name or address; of a Unix socket, the name to send as ``Host``.
         port: TCP port; 0 for a Unix socket.
-        unix_socket: path of a Unix socket, in place of host and port.
-        path: what comes before the path of each request, such as ``"/api"``; without a slash at
-            its end.
-        tls: how to speak TLS; ``None``: not at all.
+        unix_socket: path of a Unix socket, instead of host and port.
+        path: prefix of each request's path, such as ``"/api"``; without a trailing slash.
+        tls: TLS settings; ``None``: no TLS.
     """
 
     host: str
@@ -44,7 +43,7 @@ class Target:
 
     @classmethod
     def parse(cls, url: str, tls: Tls = _VERIFIED) -> Target:
-        """Read scheme, address and path of a URL; ``tls`` is for one of ``https``.
+        """Read scheme, address and path of a URL; ``tls`` applies to ``https``.
 
         Raises:
             ValueError: it is not the URL of a server; the message says why, and what to give.
@@ -58,12 +57,12 @@ class Target:
             raise ValueError(f"a URL with a user or password is not supported; {EXAMPLES}")
         if parts.query or parts.fragment:
             raise ValueError(
-                "there is a query or fragment behind the address, which belongs into the requests: "
+                "a query or fragment after the address belongs in the requests: "
                 f'HttpRequest("GET", "/path?query"); {EXAMPLES}'
             )
         path = parts.path.rstrip("/")
         if not path.isascii() or not path.isprintable() or " " in path:
-            raise ValueError(f"its path is not quoted, as {quote(path)!r} would be; {EXAMPLES}")
+            raise ValueError(f"its path is not quoted: write {quote(path)!r}; {EXAMPLES}")
         if parts.scheme == "http+unix":
             if not (link := unquote(parts.netloc)):
                 raise ValueError(f"the socket's path is missing; {EXAMPLES}")
@@ -73,7 +72,7 @@ class Target:
         if not parts.hostname:
             raise ValueError(f"the host is missing; {EXAMPLES}")
         if port == 0:
-            raise ValueError(f"port 0 is no address; {EXAMPLES}")
+            raise ValueError(f"port 0 is not valid; {EXAMPLES}")
         return cls(
             host=parts.hostname,
             port=port or _DEFAULT_PORTS[parts.scheme],
@@ -83,7 +82,7 @@ class Target:
 
     @property
     def url(self) -> str:
-        """Return the address as a URL, with what comes before the path of each request."""
+        """Return the address as a URL, with the prefix of each request's path."""
         if self.unix_socket is not None:
             return "http+unix://" + quote(self.unix_socket, safe="") + self.path
         return f"{'http' if self.tls is None else 'https'}://{self.authority}{self.path}"
@@ -98,7 +97,7 @@ class Target:
 
     @property
     def tls_name(self) -> str | None:
-        """Return the name for which the server's certificate must be valid; none without TLS."""
+        """Return the name for which the certificate must be valid; ``None`` without TLS."""
         return None if self.tls is None else self.tls.server_name or self.host
 
     def full_path(self, path: str) -> str:
@@ -107,12 +106,12 @@ class Target:
 
 
 def explained(error: Exception) -> str:
-    """Return what an error of a connection says, with the remedy where it is known."""
+    """Return the message of a connection error, with the remedy if there is one."""
     text = getattr(error, "verify_message", "") or getattr(error, "strerror", None) or str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
-            f"certificate verify failed: {text} (trust it by --servebench-tls-ca=FILE, or any by "
-            "--servebench-tls-verify=false; if it is for another name: "
+            f"certificate verify failed: {text} (trust it with --servebench-tls-ca=FILE, or any "
+            "certificate with --servebench-tls-verify=false; if it was issued for another name: "
             "--servebench-tls-server-name=NAME)"
         )
     return str(text)
@@ -131,7 +130,7 @@ class Dialer:
         self._worked = ""  # the address of the last connection
 
     async def look_up(self) -> None:
-        """Find the host's addresses; that there are none is met by every connection."""
+        """Look up the host's addresses; if there are none, every connection will fail."""
         if self._target.unix_socket is not None:
             return
         try:
@@ -147,10 +146,10 @@ class Dialer:
         """Return a new connection's protocol, made by ``make``.
 
         Raises:
-            OSError: there is no connection at any of the addresses; TLS's errors are such too. It
-                is that of the address that has worked before, if any: another one, such as ``::1``
-                where there is no IPv6, says nothing of the server. Else it is of the last address
-                that this machine could try.
+            OSError: no address accepts a connection, or TLS failed. The error is that of the
+                address that has worked before, if any: another one, such as ``::1`` without IPv6,
+                says nothing about the server. Else it is that of the last address that this
+                machine could try.
         """
         target = self._target
         if target.unix_socket is not None:
@@ -161,7 +160,7 @@ class Dialer:
             opening = self._loop.create_connection(
                 make, address, target.port, ssl=self._ssl, server_hostname=name
             )
-            # An address that swallows everything must not keep the next from being tried.
+            # An address that never replies must not keep the next one from being tried.
             limit = _NEXT_ADDRESS if address != self._addresses[-1] else None
             try:
                 _, protocol = await asyncio.wait_for(opening, limit)

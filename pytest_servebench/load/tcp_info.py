@@ -1,4 +1,4 @@
-"""What the kernel knows of a TCP connection and its reader does not."""
+"""What only the kernel knows about a TCP connection."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, Final
 _LAST_DATA_RECEIVED: Final = struct.Struct("@I")
 _OFFSET: Final = 8 + 11 * 4
 _COARSE: Final = 5
-"""ms: the kernel counts in ticks of up to 4 ms on most systems, so that less means nothing."""
+"""ms; below this the figure is noise: most kernels count in ticks of up to 4 ms."""
 
 
 def unread_ns(link: Any) -> int:
-    """Return for how long the data that came last has lain unread, in ns; 0 where not known.
+    """Return for how many ns the last received data has lain unread; 0 if unknown.
 
     Args:
-        link: the connection's socket, or what an event loop gives for it; it may be ``None``.
+        link: the connection's socket, as the event loop gives it; may be ``None``.
     """
     if link is None or link.family not in (socket.AF_INET, socket.AF_INET6):
         return 0

@@ -1,4 +1,4 @@
-"""How TLS is spoken: whom to trust, under which name, and who one is."""
+"""TLS settings: which certificates to trust, the server name, and a client certificate."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ KEY_OPTION: Final = "--servebench-tls-key"
 
 @dataclass(frozen=True)
 class Tls:
-    """How TLS is spoken with a server.
+    """TLS settings for a server.
 
     Attributes:
         verify: whether the server's certificate must be valid.
-        ca_file: certificates (PEM) to trust in place of the system's.
-        server_name: name for which the certificate must be valid, and which the server is told
-            (SNI); ``None``: the address's.
-        cert_file: certificate (PEM) that a server may ask for; it may hold the key too.
+        ca_file: certificates (PEM) to trust instead of the system's.
+        server_name: name for which the certificate must be valid, also sent to the server
+            (SNI); ``None``: the host in the address.
+        cert_file: client certificate (PEM); the file may hold the key too.
         key_file: its key (PEM), without a password.
     """
 
@@ -33,7 +33,7 @@ class Tls:
     key_file: str | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Return what Python's TLS is to be told.
+        """Return the SSL context for these settings.
 
         Raises:
             OptionError: a file cannot be used; the message names the option and the remedy.
@@ -43,7 +43,7 @@ class Tls:
         except (OSError, ssl.SSLError) as error:
             raise OptionError(
                 f"{CA_OPTION}={self.ca_file}: no certificates can be read from it ({error}); "
-                "give a file of certificates in PEM format."
+                "give certificates in PEM format."
             ) from None
         if not self.verify:
             context.check_hostname = False
@@ -55,7 +55,7 @@ class Tls:
         if self.cert_file is None:
             if self.key_file is not None:
                 raise OptionError(
-                    f"{KEY_OPTION}={self.key_file}: a key without its certificate; give that by "
+                    f"{KEY_OPTION}={self.key_file}: a key needs its certificate; give it with "
                     f"{CERT_OPTION}."
                 )
             return
@@ -63,22 +63,22 @@ class Tls:
         if self.key_file is not None:
             given += f", {KEY_OPTION}={self.key_file}"
         try:
-            # Without an answer to it, Python asks the terminal for the password of a key.
+            # Otherwise Python would ask for the key's password on the terminal.
             context.load_cert_chain(self.cert_file, self.key_file, password=_no_password)
         except _PasswordError:
             raise OptionError(
-                f"{given}: the key has a password; give one without (openssl pkey -in KEY -out "
-                "PLAIN_KEY)."
+                f"{given}: the key is protected by a password; give one without (openssl pkey "
+                "-in KEY -out PLAIN_KEY)."
             ) from None
         except (OSError, ssl.SSLError) as error:
             raise OptionError(
                 f"{given}: certificate and key cannot be used together ({error}); give files in "
-                f"PEM format, the key of this certificate in the same file or by {KEY_OPTION}."
+                f"PEM format, with the key in the same file or in {KEY_OPTION}."
             ) from None
 
 
 class _PasswordError(Exception):
-    """A key wants a password."""
+    """A key needs a password."""
 
 
 def _no_password() -> str:

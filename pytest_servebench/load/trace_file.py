@@ -1,8 +1,8 @@
-"""Read recorded arrivals from the files that people have.
+"""Read recorded arrivals from common file formats.
 
 Text with a time on each line, CSV (``,``, ``;`` or tab), JSON lines, or a JSON list; times as ISO
-8601, as the time since the epoch, or from any other start. A unit is decided by the times or by the
-column's name, or said: what could be one or another is refused.
+8601, as the time since the epoch, or from any other start. The unit follows from the times, from
+the column's name, or from ``@unit``: if it is ambiguous, the file is refused.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from pathlib import Path
 from typing import Any, Final
 
 UNITS: Final = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-"""What times can be in, seconds."""
+"""Units of times, in seconds."""
 
 _SIGNATURES: Final = {
-    b"version https://git-lfs.github.com/spec": "is the pointer of a Git LFS file; fetch it by "
+    b"version https://git-lfs.github.com/spec": "is a Git LFS pointer; fetch the file with "
     "'git lfs pull'",
-    b"/annex/objects/": "is the pointer of a git-annex file; fetch it by 'git annex get'",
-    b"\x1f\x8b": "is compressed by gzip; unpack it by gunzip",
-    b"\x28\xb5\x2f\xfd": "is compressed by zstd; unpack it by unzstd",
-    b"\xfd7zXZ": "is compressed by xz; unpack it by unxz",
-    b"BZh": "is compressed by bzip2; unpack it by bunzip2",
+    b"/annex/objects/": "is a git-annex pointer; fetch the file with 'git annex get'",
+    b"\x1f\x8b": "is compressed with gzip; unpack it with gunzip",
+    b"\x28\xb5\x2f\xfd": "is compressed with zstd; unpack it with unzstd",
+    b"\xfd7zXZ": "is compressed with xz; unpack it with unxz",
+    b"BZh": "is compressed with bzip2; unpack it with bunzip2",
     b"PK\x03\x04": "is a zip archive; unpack it",
-    b"PAR1": "is a Parquet file; write the column of times as CSV",
+    b"PAR1": "is a Parquet file; export the column of times as CSV",
 }
 _BOMS: Final = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _TIME_NAMES: Final = ("timestamp", "time", "arrival_time", "arrival", "arrived_at", "ts")
@@ -42,22 +42,22 @@ _UNIT_IN_NAME: Final = re.compile(
     re.IGNORECASE,
 )
 _WHOLE_SECONDS: Final = re.compile(r":\d\d$")
-_MILLISECONDS: Final = re.compile(r"\d{3}(?!\d)")  # what follows the comma in the times of logs
+_MILLISECONDS: Final = re.compile(r"\d{3}(?!\d)")  # after the comma in the timestamps of logs
 _WORDS: Final = {"s": "s", "micro": "us", "m": "ms", "u": "us", "µ": "us", "n": "ns"}
 _FORMATS: Final = (
-    # Public traces whose files do not tell the unit, by names that only they have.
+    # Public traces whose files do not name the unit, recognized by their column names.
     ({"timestamp", "input_length", "output_length"}, "ms"),  # Mooncake
     ({"timestamp", "model", "request tokens"}, "s"),  # BurstGPT
 )
 _EPOCH: Final = (946_684_800, 4_102_444_800)  # the years 2000 to 2099, s
-_SLOW: Final = 10.0  # s between arrivals, from which on seconds are doubtful
-_SLOW_WHOLE: Final = 1.0  # the same of whole numbers
+_SLOW: Final = 10.0  # s between arrivals beyond which the unit may not be seconds
+_SLOW_WHOLE: Final = 1.0  # the same for whole numbers
 _SHOWN: Final = 10  # columns in an error
 
 
 @dataclass(frozen=True)
 class _Column:
-    """The times as they stand in the file: each with its line; and what is known of them."""
+    """The times as written in the file, each with its line; the column's name and unit."""
 
     cells: Sequence[tuple[int, Any]]
     name: str = ""
@@ -71,12 +71,12 @@ def read_times(
 
     Args:
         path: the file.
-        unit: of numbers, one of ``UNITS``; by default what the file tells, else seconds.
-        column: name of the field, or number of the column from 1 on.
-        any_unit: whether the unit does not matter, because time is scaled.
+        unit: of numbers, one of ``UNITS``; by default detected from the file, else seconds.
+        column: name of the field, or number of the column, counted from 1.
+        any_unit: whether the unit is irrelevant because time is scaled.
 
     Raises:
-        ValueError: the file cannot be read, holds no such times, or may mean another unit.
+        ValueError: the file cannot be read, has no usable times, or its unit is ambiguous.
     """
     found = _column(path, _text(path), column)
     times: list[Any] = [_time(cell, line, path) for line, cell in found.cells]
@@ -85,7 +85,7 @@ def read_times(
         raise ValueError(f"{path}: some times are dates and some are numbers; give one kind")
     if dates == {True}:
         if unit:
-            raise ValueError(f"{path}: its times are dates, which have no unit; leave @unit out")
+            raise ValueError(f"{path}: its times are dates, which have no unit; remove @unit")
         values: list[Any] = _since_epoch(times, path)
         scale: float | None = 1.0
     else:
@@ -158,7 +158,7 @@ def _of_rows(
     first = rows[0][1]
     names = [] if any(_is_time(cell) for cell in first) else first
     if len(names) == 1 and len(rows) > 1 and not any(map(_is_time, rows[1][1])):
-        names = []  # not a heading, but text
+        names = []  # not a header, but text
     place = _place(path, names, len(first), column)
     if not names and not column:
         _refuse_unnamed(path, [row for _, row in rows])
@@ -168,10 +168,10 @@ def _of_rows(
             raise ValueError(f"{path}, line {line}: has no column {place + 1}")
         if len(names) == 1 and len(row) > 1:
             raise ValueError(
-                f"{path}, line {line}: has {len(row)} columns where the heading has one; write "
-                "decimals with a point, or separate the columns by ';'"
+                f"{path}, line {line}: has {len(row)} columns, but the header has one; write "
+                "decimals with a point, or separate the columns with ';'"
             )
-        # A comma can be a decimal one where it separates nothing.
+        # A comma that does not separate columns can be a decimal comma.
         cells.append((line, row[place].replace(",", ".") if delimiter == ";" else row[place]))
     name = names[place] if names else ""
     return _Column(cells, name, _known_unit(name, names))
@@ -186,14 +186,14 @@ def _place(path: Path, names: Sequence[str], width: int, column: str) -> int:
             return int(column) - 1
         raise ValueError(f"{path} has no column {column!r}; {_columns(names, width)}")
     if len(names) < 2:
-        return 0  # the only one, or the first where there is no heading
+        return 0  # the only one, or the first if there is no header
     return names.index(_time_name(path, names))
 
 
 def _refuse_unnamed(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    """Raise ``ValueError`` if the first of several columns may be a number of the line, or a part.
+    """Raise ``ValueError`` if the first column may be a line number, or only part of the time.
 
-    A comma may be meant as a decimal one, in numbers and in the times of logs.
+    A comma may be a decimal comma, in numbers and in the timestamps of logs.
     """
     if not all(len(row) > 1 for row in rows):
         return
@@ -205,8 +205,8 @@ def _refuse_unnamed(path: Path, rows: Sequence[Sequence[str]]) -> None:
         )
     if doubtful:
         raise ValueError(
-            f"{path}: {_columns((), min(map(len, rows)))}, and the first may not be the time: name "
-            "it by @column=1 or another number; or write decimals with a point"
+            f"{path}: {_columns((), min(map(len, rows)))}, and the first may not be the time: "
+            "choose one with @column=1 or another number; or write decimals with a point"
         )
 
 
@@ -216,17 +216,17 @@ def _time_name(path: Path, names: Sequence[str]) -> str:
     likely = known or [name for name in names if _LIKE_TIME.search(name)]
     if not likely:
         raise ValueError(
-            f"{path}: no column is called like a time; {_columns(names, len(names))}: name it by "
-            "@column=NAME"
+            f"{path}: no column is named like a time; {_columns(names, len(names))}: choose "
+            "one with @column=NAME"
         )
     return likely[0]
 
 
 def _columns(names: Sequence[str], width: int) -> str:
     if not names:
-        return f"there are columns 1 to {width}, without a heading"
+        return f"it has columns 1 to {width} without a header"
     more = "" if len(names) <= _SHOWN else f" and {len(names) - _SHOWN} more"
-    return f"there are {', '.join(map(repr, names[:_SHOWN]))}{more}"
+    return f"it has {', '.join(map(repr, names[:_SHOWN]))}{more}"
 
 
 def _of_json(path: Path, text: str, column: str) -> _Column:
@@ -258,7 +258,7 @@ def _of_json(path: Path, text: str, column: str) -> _Column:
 
 
 def _known_unit(name: str, names: Sequence[str]) -> str:
-    """Return the unit that a column's name tells, or the format that has such columns."""
+    """Return the unit from the column's name, or from a known format with these columns."""
     if found := _UNIT_IN_NAME.search(name):
         word = found[1].lower()
         return next(unit for start, unit in _WORDS.items() if word.startswith(start))
@@ -274,7 +274,7 @@ def _is_time(cell: str) -> bool:
 
 
 def _read(cell: Any) -> float | int | datetime | None:
-    """Return a cell as a number or a date; ``None`` where it is neither."""
+    """Return a cell as a number or a date; ``None`` if it is neither."""
     if isinstance(cell, bool):
         return None
     if isinstance(cell, int | float):
@@ -300,13 +300,13 @@ def _time(cell: Any, line: int, path: Path) -> float | int | datetime:
             "such as 2026-01-31T09:30:00.5"
         )
     if not isinstance(value, datetime) and value < 0:
-        raise ValueError(f"{path}, line {line}: {cell} is negative; times count from any start")
+        raise ValueError(f"{path}, line {line}: {cell} is negative; give times of 0 or more")
     return value
 
 
 def _since_epoch(times: Sequence[Any], path: Path) -> list[float]:
     if len({time.tzinfo is None for time in times}) > 1:
-        raise ValueError(f"{path}: some dates have an offset from UTC and some have none")
+        raise ValueError(f"{path}: some dates have a UTC offset and some have none")
     start = datetime(1970, 1, 1, tzinfo=UTC)
     return [
         ((time if time.tzinfo else time.replace(tzinfo=UTC)) - start).total_seconds()
@@ -315,7 +315,7 @@ def _since_epoch(times: Sequence[Any], path: Path) -> list[float]:
 
 
 def _scale(found: _Column, values: Sequence[float]) -> float | None:
-    """Return the seconds of one unit; ``None`` where nothing tells."""
+    """Return the seconds in one unit; ``None`` if it is unknown."""
     if found.unit:
         return UNITS[found.unit]
     for unit in UNITS.values():
@@ -330,6 +330,6 @@ def _refuse_doubt(path: Path, values: Sequence[float], *, any_unit: bool) -> Non
     gap = (values[-1] - values[0]) / (len(values) - 1)
     if not any_unit and gap > (_SLOW_WHOLE if whole else _SLOW):
         raise ValueError(
-            f"{path}: its times are {gap:.4g} apart in the mean, and nothing tells whether these "
-            "are seconds or milliseconds; say it by @unit=s or @unit=ms"
+            f"{path}: its times are {gap:.4g} apart on average, which may be seconds or "
+            "milliseconds; choose @unit=s or @unit=ms"
         )

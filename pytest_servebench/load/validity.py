@@ -1,14 +1,14 @@
-"""The verdict of the measuring device on itself: does a run say anything about the server?
+"""The load generator judges itself: does a run say anything about the server?
 
 Taking an arrival up never waits for the server: late arrivals are late because the generator could
 not run. Waiting for a busy worker is the server's doing, and is part of the latencies.
 
-What lateness did to the latencies is known, request by request, and is told clause by clause
-(:mod:`pytest_servebench.objectives.slo`). A whole run is worth nothing only where the traffic was
-not the one that was asked for. What was held back comes in a bunch when the generator runs again: a
-server meets other traffic, whatever is taken off its latencies afterwards. With fewer than a tenth
-of the arrivals late, the median of all lies between the 44th and the 56th percentile of those on
-time.
+The effect of lateness on the latencies is known for each request, and each SLO clause takes it
+into account (:mod:`pytest_servebench.objectives.slo`). A whole run is invalid only if the traffic
+was not the requested traffic. Delayed arrivals come in a burst when the generator runs again: the
+server sees different traffic, whatever is subtracted from its latencies afterwards. With fewer than
+a tenth of the arrivals late, the median of all lies between the 44th and the 56th percentile of
+those on time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pytest_servebench.load.limits import exhausted
 from pytest_servebench.load.records import NEVER, Outcome, Records
 
 MOST_LATE: Final = 0.1
-"""Share of the arrivals beyond which late ones make it another traffic than that asked for."""
+"""Share of late arrivals beyond which the traffic is not the requested traffic."""
 
 _SUSPENDED: Final = 0.1  # seconds by which the clocks of a machine that never slept may differ
 _SATURATED: Final = 0.85  # share of a processor
@@ -35,20 +35,20 @@ def invalid_reason(
     pauses: npt.NDArray[np.float64],
     max_lag: float,
 ) -> str | None:
-    """Return why a measurement says nothing about the server, or ``None`` if it does.
+    """Return why a measurement says nothing about the server, or ``None`` if it is valid.
 
     Args:
         records: the run's records.
-        generator: how the measuring device did.
-        pauses: how late, in seconds, the generator was at each of its looks at the deadlines, some
-            twenty a second whatever the rate; shape ``(k,)``.
-        max_lag: lateness in seconds of the generator that is tolerated.
+        generator: how the load generator did.
+        pauses: how late, in seconds, the generator was at each check of the deadlines, about
+            twenty per second whatever the rate; shape ``(k,)``.
+        max_lag: tolerated lateness of the generator in seconds.
     """
     if generator.stops:
         times = "once" if generator.stops == 1 else f"{generator.stops} times"
         return (
             f"the load generator was stopped by a signal {times} (SIGSTOP, or a debugger): "
-            "run the case again, and let it run."
+            "run the case again without interrupting it."
         )
     if (generator.suspended_seconds or 0.0) > _SUSPENDED:
         return (
@@ -60,7 +60,8 @@ def invalid_reason(
     if generator.unaccounted:
         return (
             f"{generator.unaccounted} of {len(records)} arrivals were never taken up: the load "
-            f"generator could not keep up ({_cause(generator, 0.0)}). {_remedy(generator)}."
+            f"generator could not keep up ({_cause(generator, 0.0)}). {_remedy(generator)}, or "
+            "lower the rate."
         )
     backwards = int(
         np.count_nonzero((records.outcome == Outcome.OK) & (records.done < records.scheduled))
@@ -68,7 +69,7 @@ def invalid_reason(
     if backwards:
         return (
             f"{backwards} requests were done before they arrived: the system's monotonic clock is "
-            "broken. Look at /sys/devices/system/clocksource, and run the case again."
+            "broken. Check /sys/devices/system/clocksource, and run the case again."
         )
     return _lateness(records.generator_lag(), pauses, generator, max_lag)
 
@@ -88,46 +89,47 @@ def _lateness(
         if late.any()
         else f"it paused {int(paused.sum())} times for more than {max_lag * 1e3:g} ms"
     )
-    # Time in which it did not run: its pauses follow one another, and a late arrival lies in one.
+    # Time in which it did not run: pauses do not overlap, and a late arrival falls into one.
     missing = max(worst, float(pauses[paused].sum()))
     return (
-        f"the load generator did not get a processor in time: {what} (worst {worst * 1e3:.1f} ms); "
-        f"{_cause(generator, missing)}. {_remedy(generator)}, or raise --servebench-max-lag."
+        f"the load generator did not get a CPU in time: {what} (worst {worst * 1e3:.1f} ms); "
+        f"{_cause(generator, missing)}. {_remedy(generator)}, lower the rate, or raise "
+        "--servebench-max-lag."
     )
 
 
 def _remedy(generator: Generator) -> str:
-    priority = "allow real-time priority, " if generator.priority == "normal" else ""
+    priority = ", allow real-time priority" if generator.priority == "normal" else ""
     return (
-        "Stop other work on this machine, leave the generator a processor "
-        f"(--servebench-server-cpus), {priority}lower the rate"
+        "Stop other work on this machine, leave a CPU to the generator "
+        f"(--servebench-server-cpus){priority}"
     )
 
 
 def _cause(generator: Generator, missing: float) -> str:
-    """Return the likeliest cause; ``missing`` s of lateness are to be explained."""
+    """Return the likely causes of ``missing`` seconds of lateness."""
     causes = []
     if (generator.throttled_seconds or 0.0) > 0.01:
         causes.append(
-            f"a CPU quota of its control group held it back for {generator.throttled_seconds:.2f} s"
+            f"its control group's CPU quota throttled it for {generator.throttled_seconds:.2f} s"
         )
     if generator.cpu_share > _SATURATED:
         causes.append(
-            f"it used {100 * generator.cpu_share:.0f} % of a processor, which is all that one "
-            "process can"
+            f"it used {100 * generator.cpu_share:.0f} % of a CPU, and has only one thread"
         )
     if (generator.steal or 0.0) > 0.02:
         causes.append(
-            f"the machine's host gave {100 * (generator.steal or 0.0):.0f} % of it to others"
+            f"steal was {100 * (generator.steal or 0.0):.0f} %: the host gave this machine's CPU "
+            "time to other guests"
         )
-    # On a run queue it stands while its group is held back too, when nobody else is to blame.
+    # While its control group is throttled, it waits on a run queue too.
     waited = (generator.waited_seconds or 0.0) - (generator.throttled_seconds or 0.0)
     if waited > 0.01 and waited > 0.1 * missing:
         causes.append(
-            f"it waited {waited:.2f} s for a processor that others held "
+            f"it waited {waited:.2f} s for a CPU that other processes used "
             f"(priority: {generator.priority})"
         )
-    return "; ".join(causes) or "the system's counters do not tell why"
+    return "; ".join(causes) or "the system's counters do not show why"
 
 
 def unaccounted(records: Records) -> int:
@@ -136,7 +138,7 @@ def unaccounted(records: Records) -> int:
 
 
 def lag_p99(records: Records) -> tuple[float | None, float | None]:
-    """Return the lag's p99 in seconds where a worker was idle, and where all were busy."""
+    """Return the p99 lag in seconds when a worker was idle, and when all were busy."""
     taken = records.enqueued != NEVER
     lag = (records.enqueued - records.scheduled) / 1e9
     idle = taken & (records.dequeued == records.enqueued)

@@ -1,4 +1,4 @@
-"""A worker: one channel at a time, opened when a request needs it, and one request at a time."""
+"""A worker: it sends one request at a time over one channel, opened when first needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FREE: Final = -1
 
 
 class Owner(Protocol):
-    """Who gives requests to workers."""
+    """What gives requests to workers."""
 
     connections: int
     opening: int
@@ -27,21 +27,21 @@ class Owner(Protocol):
         """Stamp a request as written; return the stamp, in ns of the monotonic clock."""
 
     def own_failure(self, name: str) -> None:
-        """Take it that a connection failed by a limit of this machine, such as ``"EMFILE"``."""
+        """Note that a connection failed on a limit of this machine, such as ``"EMFILE"``."""
 
     def lost_idle(self, worker: Worker) -> None:
-        """Take it that an idle worker has no connection any more."""
+        """Note that an idle worker has lost its connection."""
 
     def finished(self, worker: Worker, index: int, completion: Completion) -> None:
-        """Take the end of a worker's request."""
+        """Record the end of a worker's request."""
 
 
 class Worker:
     """Idle, or carrying the request with index :attr:`request`.
 
-    A worker without a connection is idle too: a request given to it connects first, so that a
-    server which cannot be reached costs that request (``connect_error``) and no other. Nothing is
-    connected without a request: a server may have no place for a connection that asks nothing.
+    A worker without a connection is idle too: it connects when it gets a request. If the server
+    cannot be reached, only that request fails (``connect_error``). No connection is opened without
+    a request: on some servers an idle connection blocks others.
     """
 
     __slots__ = (
@@ -66,7 +66,7 @@ class Worker:
         transport: Transport,
         room: Room,
     ) -> None:
-        """Work for ``owner``; ``room`` is what is known of the server's connections."""
+        """Work for ``owner``; ``room`` tracks how many connections the server serves."""
         self._owner = owner
         self._loop = loop
         self._transport = transport
@@ -82,18 +82,19 @@ class Worker:
 
     @property
     def connected(self) -> bool:
-        """Tell whether a request can be written at once."""
+        """Return whether a request can be written at once."""
         return self._channel is not None
 
     @property
     def connecting(self) -> bool:
-        """Tell whether its request waits for a connection."""
+        """Return whether its request waits for a connection."""
         return self._opening is not None and self.request != FREE
 
     @property
     def takes_any(self) -> bool:
-        """Tell whether that request may go over a kept connection as well: its second try may not,
-        which could meet with what the first one met with.
+        """Return whether that request may use a kept connection as well.
+
+        A second try may not: it could fail as the first one did.
         """
         return self.connecting and not self._resent
 
@@ -109,14 +110,14 @@ class Worker:
             self._write(self._channel)
 
     def _write(self, channel: Channel) -> None:
-        # Stamped first: where the server runs on this processor, writing lets it answer at once.
+        # Stamped first: a server on the same CPU may answer as soon as the request is written.
         self._written = self._owner.note_sent(self.request)
         if not self._used:
             self._room.sent_first(channel, self._written)
         channel.send(self._payload, self._written)
 
     def take_over(self, other: Worker) -> None:
-        """Send the request for which ``other`` is still connecting; ``other`` goes on with that."""
+        """Send the request for which ``other`` is still connecting; ``other`` keeps connecting."""
         assert self._channel is not None
         assert other._channel is None
         self.request, other.request = other.request, FREE
@@ -126,7 +127,7 @@ class Worker:
         self._write(self._channel)
 
     def withdraw(self) -> None:
-        """Forget a request that has not been sent yet, and the connection that it waits for."""
+        """Drop a request that has not been sent yet, and the connection that it waits for."""
         self.request = FREE
         self._end_connection()
 
@@ -136,7 +137,7 @@ class Worker:
         self._room.made(now)
 
     def give_up(self) -> None:
-        """End the request as timed out, with its connection."""
+        """Time the request out, and close its connection."""
         reason = "no connection in time" if self._channel is None else "no answer in time"
         self._end_connection()
         self._fail(Outcome.TIMEOUT, reason)
@@ -169,7 +170,7 @@ class Worker:
             if opening is self._opening:
                 self._could_not_open(error)
             return
-        if opening is not self._opening:  # it came too late, as the call that was to end it
+        if opening is not self._opening:  # it was cancelled too late
             channel.close()
             return
         self._opening = None
@@ -202,7 +203,7 @@ class Worker:
         self._owner.finished(self, request, completion)
 
     def _settle(self, keep: bool, now: int) -> None:
-        """Decide whether the channel stays, where that is not clear from the start."""
+        """Decide whether to keep the channel if that is not clear from the start."""
         channel, room = self._channel, self._room
         assert channel is not None
         room.answered(channel, self._written, keep, now)
@@ -212,9 +213,9 @@ class Worker:
             self.make_room(now)
 
     def lost(self, loss: Loss, reason: str, began: int) -> None:
-        """End the request that was under way."""
+        """End the request that was in flight."""
         if self._channel is None:
-            return  # lost while it was being made, which is where that is dealt with
+            return  # lost while opening, which _open handles
         self._room.ended(self._channel)
         self._channel = None
         if self.request == FREE:

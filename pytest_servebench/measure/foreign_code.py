@@ -1,4 +1,4 @@
-"""Running code of the user's that may do anything, without losing what was measured."""
+"""Run a user's code, which may do anything, without losing the measurement."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any, Final
 
 _LONGEST: Final = 500  # characters
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
-"""Which end a session, or a test that takes too long (pytest-timeout)."""
+"""Signals that end a session, or a test that takes too long (pytest-timeout)."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an exception says, in one line; its own text may be broken."""
+    """Return the first line of an exception's message, even if its ``__str__`` raises."""
     try:
         return str(error).strip().partition("\n")[0][:_LONGEST]
     except BaseException as broken:
-        return f"its text cannot be had ({type(broken).__name__})"
+        return f"its message cannot be read ({type(broken).__name__})"
 
 
 @contextmanager
 def signals_noticed() -> Iterator[list[BaseException]]:
-    """Give a list of what the handlers of signals raise in the body, such as at Ctrl-C.
+    """Yield a list of what signal handlers raise in the body, such as on Ctrl-C.
 
-    It tells the ``KeyboardInterrupt`` of a user from one that the body raises by itself.
+    It distinguishes a user's ``KeyboardInterrupt`` from one that the body itself raises.
     """
     raised: list[BaseException] = []
     if threading.current_thread() is not threading.main_thread():  # which gets no signals

@@ -97,8 +97,8 @@ def heed(returned: object) -> None:
         if inspect.iscoroutine(returned):
             returned.close()  # or Python warns of it, at any time
         raise BadResponseError(
-            f"the check returned a {type(returned).__name__}, and has not run: make it a plain "
-            "function, without async and yield"
+            f"the check returned a {type(returned).__name__} and has not run: make it a plain "
+            "function, without async or yield"
         )
 
 
@@ -108,12 +108,12 @@ def of_model(model: ServedModel, protocol: PredictionProtocol) -> Traffic:
     def check(index: int, answer: HttpAnswer) -> None:
         outputs = protocol.read(answer.body)
         if disagreement(outputs, model.output(index), rtol=model.rtol, atol=model.atol):
-            raise BadResponseError("the prediction is not the model's")
+            raise BadResponseError("the prediction differs from the model's")
 
     if not model.samples:
         raise OptionError(
-            f"The model {model.name!r} has no inputs (ServedModel.inputs) to ask predictions of: "
-            "give some and the outputs to expect, or send requests of your own: "
+            f"The model {model.name!r} has no inputs (ServedModel.inputs) to predict from: "
+            "give some with their expected outputs, or send your own requests: "
             "poisson_load(server, requests=[HttpRequest(...)])."
         )
     requests = tuple(protocol.request(model.input(index)) for index in range(model.samples))
@@ -142,7 +142,7 @@ def of_requests(requests: Iterable[HttpRequest]) -> Traffic:
     for number, request in enumerate(requests):
         if not isinstance(request, HttpRequest):
             raise OptionError(
-                f"requests=: item {number} is {reprlib.repr(request)}, which is no HttpRequest; "
+                f"requests=: item {number} is {reprlib.repr(request)}, not an HttpRequest; "
                 f"{_GIVE_A_LIST}."
             )
         _refuse_unsendable(request)
@@ -164,12 +164,12 @@ def _refuse_unsendable(request: HttpRequest) -> None:
         )
     if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in request.headers):
         raise OptionError(
-            f"{request!r}: headers are pairs, ((name, value), ...); of a dict: tuple(d.items())."
+            f"{request!r}: headers are pairs, ((name, value), ...); for a dict: tuple(d.items())."
         )
     if request.method.upper() in ("HEAD", "CONNECT"):
         raise OptionError(
-            f"{request!r}: answers to {request.method} have no body, which cannot be told from "
-            "one that is late; use GET or POST."
+            f"{request!r}: answers to {request.method} have no body and look like a late one; use "
+            "GET or POST."
         )
     texts = (request.method, request.path, *(part for pair in request.headers for part in pair))
     try:
@@ -179,13 +179,14 @@ def _refuse_unsendable(request: HttpRequest) -> None:
         broken = True
     if broken or request.path[:1] not in ("", "/") or set(request.method + request.path) & {" "}:
         raise OptionError(
-            f"{request!r} cannot be sent: the path begins with '/' and has no spaces, and neither "
-            "it nor the headers have line breaks or characters beyond Latin-1; quote them."
+            f"{request!r} cannot be sent: the path must begin with '/' and have no spaces, and "
+            "neither it nor the headers may have line breaks or characters outside Latin-1; quote "
+            "them."
         )
     taken = sorted(_RESERVED & {name.lower() for name, _ in request.headers} - {"host"})
     if taken:
         raise OptionError(
-            f"{request!r}: the header {taken[0]} is the load generator's own: leave it out."
+            f"{request!r}: the load generator sets the header {taken[0]}: leave it out."
         )
 
 
@@ -250,5 +251,5 @@ def _wrong(traffic: Traffic, index: int, answer: Any) -> str | None:
             said = first_line(error)
             if known and said:
                 return said
-            return f"{type(error).__name__} in the check of the answer: {said}"
+            return f"the check of the answer raised {type(error).__name__}: {said}"
     return None

@@ -1,6 +1,6 @@
-"""The JSON that TensorFlow Serving and TorchServe are both spoken to in: instances and predictions.
+"""The JSON of TensorFlow Serving and TorchServe: instances and predictions.
 
-One function writes the body for every server, so that none is sent other bytes than its rival.
+One function writes the body for every server, so that all get the same bytes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pytest_servebench.errors import BadResponseError, ModelError
 from pytest_servebench.model import Array, Arrays
 from pytest_servebench.text.redaction import redact
 
-_EXCERPT = 200  # characters of a bad body that go into the error
-_LOOKED_INTO = 16_384  # bytes of it that are looked into
+_EXCERPT = 200  # characters of a bad body quoted in the error
+_LOOKED_INTO = 16_384  # bytes of it that are scanned for secrets
 _BITS = {4: np.uint32, 8: np.uint64}
 
 
@@ -29,13 +29,12 @@ def instances_body(inputs: npt.ArrayLike | Mapping[str, npt.ArrayLike]) -> bytes
 
     Inputs that have names are one object: ``{"instances": [{"name": …, …}]}``.
 
-    Whole numbers, booleans and text stay what they are; bytes go as ``{"b64": "..."}``. A number
-    with a fraction is the shortest one that reads back as the same float32 (or float64, if it is
-    one), with a decimal point or an exponent, so that a handler which builds a tensor from an
-    all-zero image gets floats too.
+    Whole numbers, booleans and text stay as they are; bytes become ``{"b64": "..."}``. A float is
+    the shortest number that reads back as the same float32 (or float64), with a decimal point or an
+    exponent: a handler that builds a tensor from an all-zero image gets floats too.
 
     Raises:
-        ModelError: the input has something for which JSON has no word, or nothing at all.
+        ModelError: the input is empty, or has something that JSON cannot represent.
     """
     if isinstance(inputs, Mapping):
         pairs = (f"{json.dumps(name)}:{_in_json(each)}" for name, each in inputs.items())
@@ -60,7 +59,7 @@ def _as_array(inputs: npt.ArrayLike) -> Array:
         return np.array([inputs], dtype=object).reshape(())
     array = np.ascontiguousarray(inputs) if np.ndim(inputs) else np.asarray(inputs)
     if array.dtype.name in ("float16", "bfloat16", "longdouble", "float128"):
-        # As float32 they read back exactly, as what they are and as float32 too.
+        # As float32 they read back exactly, both in their own type and as float32.
         return array.astype(np.float32 if array.dtype.itemsize == 2 else np.float64)
     return array
 
@@ -71,7 +70,7 @@ def _words(array: Array) -> list[str]:
     flat = array.reshape(-1)
     if kind == "f":
         if not np.isfinite(array).all():
-            raise ModelError("An input holds NaN or infinity, for which JSON has no word.")
+            raise ModelError("An input holds NaN or infinity, which JSON cannot represent.")
         # By bit pattern, as np.unique calls 0.0 and -0.0 the same. Images have few distinct values.
         bits, places = np.unique(flat.view(_BITS[array.dtype.itemsize]), return_inverse=True)
         words = [str(value) for value in bits.view(array.dtype)]
@@ -79,7 +78,7 @@ def _words(array: Array) -> list[str]:
     if kind in "iubUSO":
         return [_word(value) for value in flat.tolist()]
     raise ModelError(
-        f"An input is of type {array.dtype}, for which JSON has no word: give numbers, booleans, "
+        f"An input is of type {array.dtype}, which JSON cannot represent: give numbers, booleans, "
         "text or bytes."
     )
 
@@ -90,25 +89,25 @@ def _word(value: object) -> str:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
-        raise ModelError("An input holds NaN or infinity, for which JSON has no word.")
+        raise ModelError("An input holds NaN or infinity, which JSON cannot represent.")
     if not isinstance(value, (str, bool, int, float)):
         raise ModelError(
-            f"An input holds a {type(value).__name__}, for which JSON has no word: give numbers, "
+            f"An input holds a {type(value).__name__}, which JSON cannot represent: give numbers, "
             "booleans, text or bytes."
         )
     if isinstance(value, str):
         try:
             value.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise ModelError(f"An input holds text that UTF-8 cannot say: {error}.") from None
+            raise ModelError(f"An input holds text that UTF-8 cannot encode: {error}.") from None
     return json.dumps(value)
 
 
 def read_predictions(body: bytes) -> Arrays:
     """Return the outputs of one input from ``{"predictions": [outputs]}``, by name if named.
 
-    Whole numbers come as int64 (uint64 or Python's integers where they are larger), other numbers
-    as float64, booleans as such, text and bytes as an array of ``str`` or ``bytes``.
+    Whole numbers become int64 (uint64 or Python integers if they are larger), other numbers
+    float64, booleans stay booleans, text and bytes become an array of ``str`` or ``bytes``.
 
     Raises:
         BadResponseError: the body is anything else; the message holds its beginning.
@@ -182,11 +181,11 @@ def disagreement(
     rtol: float,
     atol: float,
 ) -> str | None:
-    """Return what tells a prediction from the model's own; ``None`` where they agree.
+    """Return how a prediction differs from the expected output; ``None`` if they agree.
 
-    Outputs have the same names; an answer may leave out the name of a single one. Whole numbers,
-    booleans and text must be the same. Where one side has fractions, the tolerances hold, and NaN
-    agrees with NaN; the answer is first rounded to the model's type.
+    Outputs must have the same names; an answer may omit the name of a single output. Whole numbers,
+    booleans and text must be equal. Floats are compared with the tolerances, and NaN agrees with
+    NaN; the answer is first rounded to the model's type.
     """
     if isinstance(expected, Mapping):
         if not isinstance(got, Mapping) and len(expected) == 1:
@@ -269,7 +268,7 @@ def _cut(text: str) -> str:
 
 def excerpt(body: bytes) -> str:
     """Return the beginning of a body, on one line, for an error message."""
-    # Without secrets before it is cut: a part of one would not be known any more.
+    # Redacted before it is cut: part of a secret would not be recognized.
     text = redact(body[:_LOOKED_INTO].decode("utf-8", "replace"))
     return _cut(" ".join(text.split()))
 

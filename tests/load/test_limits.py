@@ -40,7 +40,7 @@ def test_more_connections_than_the_system_allows_files_are_refused(
     allowed: list[tuple[int, int]],
 ) -> None:
     limits.check_open_files(900)
-    with pytest.raises(OptionError, match=r"--servebench-worker-threads=1000: .*1,024.*give 960"):
+    with pytest.raises(OptionError, match=r"--servebench-worker-threads=1000: .*1,024.*960"):
         limits.check_open_files(1000)
     allowed.append((256, resource.RLIM_INFINITY))
     limits.check_open_files(1000)

@@ -119,7 +119,7 @@ def test_tls_with_a_certificate_of_the_client(asking_port: int, certificate: Pat
         ("none.pem", None, r"--servebench-tls-cert=.*none.pem: .*PEM"),
         ("cert.pem", None, r"--servebench-tls-cert=.*cert.pem: .*--servebench-tls-key"),
         ("cert.pem", "cert.pem", r"--servebench-tls-key=.*cert.pem: .*PEM"),
-        ("cert.pem", "locked.pem", r"--servebench-tls-key=.*locked.pem: the key has a password"),
+        ("cert.pem", "locked.pem", r"--servebench-tls-key=.*locked.pem: .*password.*openssl pkey"),
         (None, "key.pem", r"--servebench-tls-key=.*key.pem: .*--servebench-tls-cert"),
     ],
 )

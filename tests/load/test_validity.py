@@ -84,20 +84,20 @@ def test_pauses_tell_where_hardly_anything_arrives() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "facts"),
     [
-        ({"throttled_seconds": 1.5}, "a CPU quota of its control group held it back for 1.50 s"),
-        ({"cpu_share": 0.97}, "it used 97 % of a processor"),
-        ({"steal": 0.2}, "the machine's host gave 20 % of it to others"),
-        ({"waited_seconds": 3.0}, "it waited 3.00 s for a processor that others held"),
-        ({"waited_seconds": None}, "the system's counters do not tell why"),
+        ({"throttled_seconds": 1.5}, ("CPU quota", "1.50 s")),
+        ({"cpu_share": 0.97}, ("it used 97 %",)),
+        ({"steal": 0.2}, ("steal", "20 %", "host")),
+        ({"waited_seconds": 3.0}, ("it waited 3.00 s", "other processes", "priority: normal")),
+        ({"waited_seconds": None}, ("counters do not show why",)),
     ],
 )
-def test_the_cause_is_named(changes: dict[str, float | None], words: str) -> None:
+def test_the_cause_is_named(changes: dict[str, float | None], facts: tuple[str, ...]) -> None:
     late = records([20.0] * 500)
     found = invalid_reason(late, calm_generator(**changes), NO_PAUSES, MAX_LAG)
     assert found is not None
-    assert words in found
+    assert all(fact in found for fact in facts)
     assert "lower the rate" in found
     assert "allow real-time priority" in found  # which this one did not have
 

@@ -1,4 +1,4 @@
-"""How requests travel: each transport is one module, and known to the engine by its name alone."""
+"""Transports: one module each, which the engine knows only by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, cast
 from pytest_servebench.load.transports.base import TransportFactory
 
 TRANSPORTS: Final = {"http/1.1": "pytest_servebench.load.transports.http1:Http1"}
-"""Name to factory, as ``module:name``: imported only where it makes a load."""
+"""Name to factory, as ``module:name``; imported only when a load uses it."""
 
 
 def transport_factory(name: str) -> TransportFactory:

@@ -1,8 +1,8 @@
-"""The seam between the engine and what is spoken with a server.
+"""The interface between the engine and a transport.
 
 The engine decides when a request is sent, and by which worker. A worker asks the transport for a
-channel when it has none, and sends one request at a time over it. What goes over the wire, which
-answers are successes, and whether channels share a connection is the transport's own.
+channel when it has none, and sends one request at a time over it. The transport decides what goes
+over the wire, which answers are successes, and whether channels share a connection.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pytest_servebench.load.target import Target
 
 @dataclass(frozen=True)
 class Terms:
-    """What holds for every channel of a run, as far as a transport knows of such a thing.
+    """Settings for every channel of a run, as far as a transport supports them.
 
     Attributes:
-        keep_alive: whether a connection is kept after an answer, if the server keeps it.
-        max_headers: bytes of an answer's status line and headers, beyond which it is given up.
-        max_body: bytes of an answer's body, beyond which it is given up.
+        keep_alive: whether to reuse a connection after an answer, if the server allows it.
+        max_headers: most bytes of status line and headers; a longer answer is given up.
+        max_body: most bytes of body; a longer answer is given up.
     """
 
     keep_alive: bool = True
@@ -36,28 +36,28 @@ class Loss(enum.Enum):
     """How a channel ended without an answer."""
 
     UNSEEN = enum.auto()
-    """The server has not seen the request, which may be sent again."""
+    """The server has not seen the request: it may be sent again."""
     QUIET = enum.auto()
     """Before the first byte of an answer, or between two requests."""
     BROKEN = enum.auto()
-    """In the middle of an answer, or by something that is not of the protocol."""
+    """In the middle of an answer, or by a violation of the protocol."""
 
 
-# Not frozen, which would take twice as long: one is made for every request.
+# Not frozen, which would take twice as long: every request creates one.
 @dataclass(slots=True)
 class Completion:
     """How a request ended: with an answer, or without.
 
     Attributes:
         outcome: ``OK``, or the kind of failure.
-        began: when the first byte of the answer came, ns of the monotonic clock; 0: none did.
-        ended: when the answer was whole, or the request given up.
-        status: the transport's own word for the outcome, such as HTTP's; 0 where there is none.
-        head: what came before the body, as it came; see :meth:`Transport.head`.
+        began: when the first byte of the answer arrived, ns of the monotonic clock; 0: none did.
+        ended: when the answer was complete, or the request given up.
+        status: the transport's status, such as HTTP's; 0 if there is none.
+        head: the raw bytes before the body; see :meth:`Transport.head`.
         body: of the answer.
-        keep: whether the channel takes another request; else it has ended with this one.
+        keep: whether the channel takes another request; otherwise it is closed.
         reason: why it failed.
-        unread: ns for which the answer had lain unread, as far as the kernel tells.
+        unread: ns for which the answer lay unread, according to the kernel.
     """
 
     outcome: Outcome
@@ -72,15 +72,15 @@ class Completion:
 
 
 class Caller(Protocol):
-    """Who sends requests over a channel."""
+    """What sends requests over a channel."""
 
     def answered(self, completion: Completion) -> None:
-        """Take the answer to the request that was sent last."""
+        """Receive the answer to the last request sent."""
 
     def lost(self, loss: Loss, reason: str, began: int) -> None:
-        """Take it that the channel is gone without an answer; it reports nothing more.
+        """Note that the channel was lost without an answer; it reports nothing more.
 
-        ``began`` is when the first byte of one came, or 0.
+        ``began`` is when the first byte of an answer arrived, or 0.
         """
 
 
@@ -88,27 +88,27 @@ class Channel(Hashable, Protocol):
     """Carries one request at a time; it may share a connection with others."""
 
     def send(self, request: bytes, now: int) -> None:
-        """Send a request at ``now``, in ns of the monotonic clock; its caller is told the end."""
+        """Send a request at ``now``, in ns of the monotonic clock; its end goes to the caller."""
 
     def close(self) -> None:
-        """End at once, with the request under way; the caller is told nothing more."""
+        """Close at once, with any request in flight; nothing more is reported."""
 
 
 class Transport(Protocol):
     """Opens channels to one server."""
 
     async def prepare(self) -> None:
-        """Do what is done once, before the load."""
+        """Prepare once, before the load."""
 
     async def open(self, caller: Caller) -> Channel:
         """Return a channel that reports to ``caller``.
 
         Raises:
-            OSError: there is none; the message says why.
+            OSError: it cannot be opened; the message says why.
         """
 
     def head(self, head: bytes) -> bytes:
-        """Return a completion's head as it is shown to whoever checks the answer."""
+        """Return a completion's head in the form that answer checks see."""
 
 
 TransportFactory = Callable[
@@ -116,7 +116,7 @@ TransportFactory = Callable[
 ]
 """Makes the transport of one run.
 
-It is given the server's address, the terms, the running event loop, and what it must call with the
-time, in ns of the monotonic clock, whenever data comes in: it tells whether this process may have
-slept, or been kept from running, until then.
+It gets the server's address, the terms, the running event loop, and a function to call with the
+time, in ns of the monotonic clock, whenever data arrives: the function returns whether this process
+may have slept, or been kept from running, until then.
 """

@@ -18,20 +18,18 @@ from pytest_servebench.load.transports.base import Caller, Completion, Loss, Ter
 from pytest_servebench.text.redaction import without_keys
 
 _clock = time.monotonic_ns
-_OK: Final = Outcome.OK  # a member of an enumeration takes long to look up
+_OK: Final = Outcome.OK  # looking up an enum member is slow
 _CODING: Final = re.compile(
     rb"^transfer-encoding[ \t]*:(.*(?:\n[ \t].*)*)", re.MULTILINE
-)  # with lines that continue it
+)  # with its continuation lines
 _LENGTH: Final = re.compile(rb"^content-length[ \t]*:", re.MULTILINE)
 _LOCATION: Final = re.compile(rb"^location[ \t]*:(.*)", re.IGNORECASE | re.MULTILINE)
 _LONGEST_AIM: Final = 200
-_RACE: Final = (
-    100_000_000  # ns after sending in which the server may be found to have closed before
-)
+_RACE: Final = 100_000_000  # ns after sending in which a close may have crossed the request
 
 
 class Http1:
-    """Each channel is a connection of its own."""
+    """Each channel is its own connection."""
 
     def __init__(
         self,
@@ -46,7 +44,7 @@ class Http1:
         self._woken = woken
 
     async def prepare(self) -> None:
-        """Look the server's name up."""
+        """Look up the server's name."""
         await self._dialer.look_up()
 
     async def open(self, caller: Caller) -> Connection:
@@ -100,13 +98,12 @@ class Connection(asyncio.Protocol):
         link = transport.get_extra_info("socket")
         if link is not None and link.family in (socket.AF_INET, socket.AF_INET6):
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # Without TLS, nothing is held back for the end of the loop's turn: a request goes out when
-        # it is sent.
+        # Without TLS, a request goes out when it is sent, not at the end of the loop iteration.
         self._transport.set_write_buffer_limits(high=0)
 
     @property
     def closed(self) -> bool:
-        """Tell whether nothing can be sent any more."""
+        """Return whether the connection is closed for sending."""
         return self._caller is None
 
     def send(self, request: bytes, now: int) -> None:
@@ -117,7 +114,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
 
     def close(self) -> None:
-        """Close at once; what still comes over the connection belongs to nobody."""
+        """Close at once, and ignore what still arrives."""
         self._caller = None
         if self._transport is not None:
             self._transport.abort()
@@ -129,11 +126,11 @@ class Connection(asyncio.Protocol):
             caller.lost(loss, reason, self._began)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the caller; an answer of HTTP/1.0 may end like this too."""
+        """Tell the caller; an HTTP/1.0 answer may end like this too."""
         if self._caller is not None:
             self._end(exc)
-        # The parser and the transport refer to this object: while the collector is off, the ring
-        # would live to the end of the run.
+        # The parser and the transport refer to this object: with garbage collection off, the
+        # cycle would live to the end of the run.
         del self._parser
         self._transport = None
 
@@ -144,7 +141,7 @@ class Connection(asyncio.Protocol):
         elif self._began:
             self._lose(Loss.BROKEN, f"{_how(exc)} in the middle of an answer")
         else:
-            # A server may close a kept connection while a request is on its way there, at any time
+            # A server may close a kept connection at any time, while a request is on its way
             # (RFC 9112, 9.3.1): it has not seen the request.
             crossed = self._used and self._awaiting and _clock() - self._sent < _RACE
             loss = Loss.UNSEEN if crossed else Loss.QUIET
@@ -155,10 +152,10 @@ class Connection(asyncio.Protocol):
         if self._caller is None:
             return
         if not self._awaiting:
-            # Out of step: what came might be taken for the answer to the next request.
-            self._lose(Loss.QUIET, "an answer that nobody had asked for")
+            # Out of step: this could be taken for the answer to the next request.
+            self._lose(Loss.QUIET, "an answer to no request")
             return
-        now = _clock()  # before the parser: what it takes is not the server's
+        now = _clock()  # before parsing: its time is not the server's
         woken = self._woken(now)
         if not self._began:
             self._began = now
@@ -170,7 +167,7 @@ class Connection(asyncio.Protocol):
             if not self._complete:
                 self._lose(Loss.BROKEN, _what(error))
                 return
-            self._surplus = True  # rubbish behind a good answer
+            self._surplus = True  # garbage after a good answer
         if self._complete:
             self._take_answer(now, woken)
         elif not self._headers_done and len(self._data) > self._terms.max_headers:
@@ -187,8 +184,8 @@ class Connection(asyncio.Protocol):
                 raise
         else:
             return
-        # Not by the book. Once more as clients read it, who take servers as they are: at first,
-        # this would cost every answer a look for what _refuse_ambiguity refuses.
+        # Not strictly valid: read it again as leniently as common clients do. Doing so from the
+        # start would cost every answer the checks of _refuse_ambiguity.
         self._lenient = True
         self._parser = httptools.HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(
@@ -199,14 +196,14 @@ class Connection(asyncio.Protocol):
         self._read_head(self._data)
 
     def _read_head(self, data: bytes) -> None:
-        """Read an answer that may repeat its length: only once its head is whole."""
+        """Read an answer that may repeat its Content-Length, once its head is complete."""
         self._unread += data
         if (parts := _with_one_length(self._unread)) is None:
             return
         head, rest = parts
         self._unread = b""
         self._parser.feed_data(head)
-        # Not in one with the head: after that of a 100 Continue, the rest is a head again.
+        # Separately from the head: after a 100 Continue, the rest is another head.
         if rest:
             self._read(rest)
 
@@ -214,7 +211,7 @@ class Connection(asyncio.Protocol):
         caller, transport = self._caller, self._transport
         assert caller is not None
         assert transport is not None
-        # Behind an early answer the rest of the request is still on its way out.
+        # After an early answer, the rest of the request is still being sent.
         keep = self._keep and not self._surplus and not transport.get_write_buffer_size()
         status, head = self._status, self._data
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
@@ -222,7 +219,7 @@ class Connection(asyncio.Protocol):
         if not 200 <= status < 300:
             completion.outcome = Outcome.HTTP_ERROR
             completion.reason = _refusal(status, head_of(head))
-        if woken:  # only then is the kernel asked, which takes some µs
+        if woken:  # asking the kernel takes some µs
             completion.unread = unread_ns(transport.get_extra_info("socket"))
         self._awaiting = False
         self._used = True
@@ -232,14 +229,14 @@ class Connection(asyncio.Protocol):
         caller.answered(completion)
 
     def _ends_with_connection(self) -> bool:
-        """Tell whether the answer is one whose end is the end of the connection (HTTP/1.0)."""
+        """Return whether the answer ends with the connection (HTTP/1.0)."""
         head = head_of(self._data).lower()
         return not _LENGTH.search(head) and b"chunked" not in head
 
     # -- what the parser calls ----------------------------------------------------------------
 
     def on_headers_complete(self) -> None:
-        """Note that the head is whole."""
+        """Note that the head is complete."""
         self._headers_done = True
         self._status = self._parser.get_status_code()
         most = self._terms.max_headers
@@ -249,20 +246,20 @@ class Connection(asyncio.Protocol):
             self._refuse_ambiguity()
 
     def _refuse_ambiguity(self) -> None:
-        """Raise ``ValueError`` for an answer of which another reader might see another end."""
+        """Raise ``ValueError`` for an answer that another reader might end elsewhere."""
         head = head_of(self._data).lower()
         if b"\0" in head:
-            raise ValueError("an answer with a null byte in its headers")
+            raise ValueError("an answer with a NUL byte in its headers")
         codings = _CODING.findall(head)
         if any(b"\n" in coding.strip() for coding in codings):
-            raise ValueError("an answer whose Transfer-Encoding is more than one line")
+            raise ValueError("an answer whose Transfer-Encoding spans several lines")
         if not codings or not _LENGTH.search(head):
             return
         if [coding.strip() for coding in codings] != [b"chunked"]:
             raise ValueError(
                 "an answer with a Content-Length and a Transfer-Encoding that is not chunked"
             )
-        # Chunked counts (RFC 9112, 6.3); but it is the last answer of a server that says both.
+        # Chunked wins (RFC 9112, 6.3); but the connection is closed after such an answer.
         self._surplus = True
 
     def on_body(self, body: bytes) -> None:
@@ -275,15 +272,15 @@ class Connection(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """Note that the answer is whole.
+        """Note that the answer is complete.
 
-        The next request is sent only when all the data at hand is read, so that a second answer to
-        this one cannot be taken for the answer to that.
+        The next request is sent only when all received data is parsed: a second answer to this
+        request cannot be taken for the answer to the next.
         """
         if self._complete:
             self._surplus = True  # a second answer to one request
         elif self._status < 200:
-            # 100 Continue and the like: the answer proper follows.
+            # 100 Continue and the like: the final answer follows.
             began, data = self._began, _divided(self._data)[2]
             self._begin_answer()
             self._began, self._data = began, data
@@ -294,19 +291,19 @@ class Connection(asyncio.Protocol):
 
 
 def head_of(beginning: bytes) -> bytes:
-    """Return status line and headers out of the beginning of an answer."""
+    """Return status line and headers from the beginning of an answer."""
     return _divided(beginning)[0]
 
 
 def _is_http(beginning: bytes) -> bool:
-    """Tell whether an answer may be one of HTTP/1, whatever is wrong with it."""
+    """Return whether an answer looks like HTTP/1, even if it is invalid."""
     return b"HTTP/".startswith(beginning.lstrip(b"\r\n")[:5])
 
 
 def _with_one_length(beginning: bytes) -> tuple[bytes, bytes] | None:
     """Return an answer's head without repeats of the same length (RFC 9110, 8.6), and the rest.
 
-    ``None`` where the head is not whole.
+    ``None`` if the head is incomplete.
     """
     head, gap, rest = _divided(beginning)
     if not gap:
@@ -321,7 +318,7 @@ def _with_one_length(beginning: bytes) -> tuple[bytes, bytes] | None:
 
 
 def _divided(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return head, empty line and the rest of an answer; line ends may lack their CR."""
+    """Split an answer into head, empty line and rest; line ends may lack their CR."""
     data = data.lstrip(b"\r\n")
     end = data.find(b"\n\r\n")
     bare = data.find(b"\n\n", 0, end if end >= 0 else len(data))
@@ -334,7 +331,7 @@ def _too_long(part: str, most: int) -> str:
 
 
 def _refusal(status: int, head: bytes) -> str:
-    """Return what an answer without success says by its head: a redirect's aim too."""
+    """Describe an unsuccessful answer by its status, and a redirect's target."""
     aim = _LOCATION.search(head) if 300 <= status < 400 else None
     if aim is None:
         return f"status {status}"
@@ -348,7 +345,7 @@ def _how(error: Exception | None) -> str:
 
 def _what(error: Exception) -> str:
     if isinstance(error, httptools.HttpParserUpgrade):
-        return "an answer that changes the protocol"
+        return "an answer that upgrades the protocol"
     if isinstance(error.__context__, ValueError):
         return str(error.__context__)
     return f"an answer that is not HTTP: {error}"

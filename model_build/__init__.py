@@ -15,10 +15,10 @@ from pathlib import Path
 
 from model_build.files import cache_directory
 from model_build.packaging import WEIGHTS, package
+from model_build.program import run_program
 from pytest_servebench.errors import ModelError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.servers.process import scratch_directory
-from pytest_servebench.servers.program import run_program
 from pytest_servebench.system.python_child import python_child
 
 _TAIL = 10  # lines of a training's messages that go into an error

@@ -14,8 +14,8 @@ from model_build.cache import MANIFEST
 from model_build.child import LOGITS
 from model_build.images import sample_images
 from model_build.packaging import PARITY_IMAGES, WEIGHTS, build_parts, compare
+from model_build.progress import status_line
 from pytest_servebench.errors import ModelError
-from pytest_servebench.text.live import status_line
 
 FORMATS = ("torchserve", "tensorflow_serving", "onnx")
 

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from model_build.files import exclusive_lock, sha256_of, write_atomically
-from pytest_servebench.servers.program import removed_with_us
+from model_build.program import removed_with_us
 
 MANIFEST = "manifest.json"
 

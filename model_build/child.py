@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from model_build.program import run_program
 from pytest_servebench.errors import ModelError
 from pytest_servebench.servers.process import scratch_directory
-from pytest_servebench.servers.program import run_program
 from pytest_servebench.system.python_child import python_child
 
 Floats = npt.NDArray[np.float32]

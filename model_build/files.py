@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from pytest_servebench.servers.program import StoppedError
+from model_build.program import StoppedError
 from pytest_servebench.system.files import whole_file
 
 _CHUNK = 1 << 20

@@ -7,13 +7,17 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.errors import ParityError
+from pytest_servebench.errors import ModelError
 
 RTOL = 1e-4
 """Relative tolerance between two formats' logits."""
 
 ATOL = 1e-4
 """Absolute tolerance between two formats' logits."""
+
+
+class ParityError(ModelError):
+    """The packaged formats of one model do not give the same outputs."""
 
 
 def check_parity(logits: Mapping[str, npt.NDArray[np.float32]]) -> None:

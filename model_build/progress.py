@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from pytest_servebench.text.live import LiveLine, Status
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -35,3 +38,14 @@ def progress_bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[
     make: Any = tqdm
     bar: tqdm[Any] = make(iterable, **look, **options)
     return bar
+
+
+@contextmanager
+def status_line(what: str) -> Iterator[None]:
+    """Show on standard error ``what`` is done, and for how long, while the body runs."""
+    line = LiveLine(sys.stderr, enabled=True)
+    try:
+        with Status(line).shown(what):
+            yield
+    finally:
+        line.close()

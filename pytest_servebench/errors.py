@@ -39,10 +39,6 @@ class ModelError(ServebenchError):
     """The model to serve could not be loaded, built or packaged."""
 
 
-class ParityError(ModelError):
-    """The packaged formats of one model do not give the same outputs."""
-
-
 class ServerError(ServebenchError):
     """A model server misbehaved."""
 

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
+from model_build.program import removed_with_us, run_program
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.launch import StartedServer
 from pytest_servebench.servers.process import ServerProcess, scratch_directory
-from pytest_servebench.servers.program import removed_with_us, run_program
 from tests import toy
 
 STAGES = ("build", "start", "load", "answers", "finished", "teardown", "saving", "page")

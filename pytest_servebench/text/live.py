@@ -199,17 +199,6 @@ class Status:
             logger.removeHandler(handler)
 
 
-@contextmanager
-def status_line(what: str) -> Iterator[None]:
-    """Show on standard error, for programs of their own, what :meth:`Status.shown` shows."""
-    line = LiveLine(sys.stderr, enabled=True)
-    try:
-        with Status(line).shown(what):
-            yield
-    finally:
-        line.close()
-
-
 def duration(seconds: float) -> str:
     """Return whole seconds for people, such as ``75 s`` or ``3 min 20 s``."""
     minutes, rest = divmod(int(seconds), 60)

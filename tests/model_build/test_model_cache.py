@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from model_build.cache import finished_entry, get_or_build, key_of
 from model_build.files import atomic_writer, cache_directory, exclusive_lock
-from pytest_servebench.servers.program import StoppedError
+from model_build.program import StoppedError
 from tests.servers.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,8 @@ import model_build
 from model_build import packaging
 from model_build.__main__ import main
 from model_build.images import drawn_images
-from pytest_servebench.errors import ModelError, ParityError
+from model_build.parity import ParityError
+from pytest_servebench.errors import ModelError
 
 LOGITS = np.linspace(-9, 9, 2560, dtype=np.float32).reshape(256, 10)
 

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_build.parity import check_parity
-from pytest_servebench.errors import ParityError
+from model_build.parity import ParityError, check_parity
 
 REFERENCE = np.linspace(-20, 20, 40, dtype=np.float32).reshape(4, 10)
 

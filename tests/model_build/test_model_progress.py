@@ -20,7 +20,7 @@ print("done")
 
 BUILD = """
 import logging, sys, time
-from pytest_servebench.text.live import status_line
+from model_build.progress import status_line
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 with status_line("building the model"):
     logging.info("building torchserve, onnx ...")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from model_build.program import StoppedError, removed_with_us, run_program
 from pytest_servebench.errors import ServerStartError
 from pytest_servebench.servers.process import scratch_directory
-from pytest_servebench.servers.program import StoppedError, removed_with_us, run_program
 
 from .conftest import HERE
 from .waiting import alive, gone, until, written
@@ -25,7 +25,7 @@ OWNER = """
 import os, sys
 from pathlib import Path
 from pytest_servebench.servers.process import scratch_directory
-from pytest_servebench.servers.program import removed_with_us, run_program
+from model_build.program import removed_with_us, run_program
 
 PROGRAM = '''
 import os, subprocess, sys, tempfile, time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# In the order of TensorFlow's numbers.
 HTTP_STATUS = {
     "CANCELLED": 499,
     "UNKNOWN": 500,
@@ -21,25 +22,8 @@ HTTP_STATUS = {
     "UNAUTHENTICATED": 401,
 }
 
-# TensorFlow's numbers, as its exceptions carry them.
-CODE_NAMES = {
-    1: "CANCELLED",
-    2: "UNKNOWN",
-    3: "INVALID_ARGUMENT",
-    4: "DEADLINE_EXCEEDED",
-    5: "NOT_FOUND",
-    6: "ALREADY_EXISTS",
-    7: "PERMISSION_DENIED",
-    8: "RESOURCE_EXHAUSTED",
-    9: "FAILED_PRECONDITION",
-    10: "ABORTED",
-    11: "OUT_OF_RANGE",
-    12: "UNIMPLEMENTED",
-    13: "INTERNAL",
-    14: "UNAVAILABLE",
-    15: "DATA_LOSS",
-    16: "UNAUTHENTICATED",
-}
+CODE_NAMES = dict(enumerate(HTTP_STATUS, 1))
+"""By TensorFlow's numbers, as its exceptions carry them."""
 
 
 class ApiError(Exception):

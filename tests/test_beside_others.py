@@ -228,6 +228,7 @@ def test_what_runs_no_test_leaves_nothing(
     assert not list(pytester.path.glob("servebench_results/*"))
 
 
+@pytest.mark.servers
 def test_workers_of_xdist_run_tests_that_are_no_loads(run_bench: RunBench) -> None:
     arguments = ("-n", "2", "-m", "not servebench", "--servebench-rates=ten", "-W", "error")
     result = run_bench(*arguments, test=TEST_FILE + UNIT, subprocess=True)

@@ -106,6 +106,7 @@ def test_other_selections_say_nothing_of_rates(run_bench: RunBench, keyword: str
     result.stdout.no_fnmatch_line("*there are rates*")
 
 
+@pytest.mark.servers
 def test_several_processes_are_refused_once(run_bench: RunBench, pytester: pytest.Pytester) -> None:
     result = run_bench("-n", "2", "--servebench-rates=40,60,80", subprocess=True)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -116,12 +117,14 @@ def test_several_processes_are_refused_once(run_bench: RunBench, pytester: pytes
     assert not (pytester.path / "servebench_results").exists()
 
 
+@pytest.mark.servers
 def test_several_processes_run_what_is_no_load(run_bench: RunBench) -> None:
     tests = TEST_FILE + "\ndef test_other():\n    pass\n"
     result = run_bench("-n", "2", "-m", "not servebench", test=tests, subprocess=True)
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.servers
 def test_several_processes_are_told_of_wrong_markers(run_bench: RunBench) -> None:
     test = "import pytest\n\n@pytest.mark.slo('p50<5mss')\n" + TEST_FILE.split("\n\n")[1]
     result = run_bench("-n", "2", test=test, subprocess=True)
@@ -130,6 +133,7 @@ def test_several_processes_are_told_of_wrong_markers(run_bench: RunBench) -> Non
     assert "test_it.py::test_load: @pytest.mark.slo" in line
 
 
+@pytest.mark.servers
 def test_several_processes_are_told_of_wrong_markers_of_tests_that_are_left_out(
     run_bench: RunBench,
 ) -> None:

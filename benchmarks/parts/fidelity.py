@@ -13,7 +13,7 @@ from benchmarks import measure, plotting
 from benchmarks.parts import Bar, Data
 from benchmarks.rounds import say
 from benchmarks.settings import Settings
-from pytest_servebench.load.arrival_check import check_poisson
+from pytest_servebench.load.arrival_check import check_renewal
 from pytest_servebench.load.arrival_forms import parse_arrivals
 from pytest_servebench.load.arrivals import Poisson, streams
 from simulation import known
@@ -74,7 +74,7 @@ def _schedule(text: str, seed: int, rate: float, seconds: float) -> npt.NDArray[
 
 
 def _inside(times: npt.NDArray[np.float64], rate: float, seconds: float) -> dict[str, bool]:
-    check = check_poisson(times, rate, seconds, z=_Z)
+    check = check_renewal(times, rate, seconds, z=_Z)
     low, high = check.dispersion_band
     return {
         "dispersion": bool(low <= check.dispersion <= high),

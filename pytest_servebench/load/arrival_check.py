@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -47,36 +47,18 @@ class ArrivalCheck:
         )
 
 
-def check_poisson(
-    times: Seconds,
-    rate: float,
-    duration: float,
-    *,
-    shown_over: float | None = None,
-    z: float = _BAND,
-) -> ArrivalCheck:
-    """Compare arrival times (s, ascending) with a Poisson process of ``rate`` over ``duration`` s.
-
-    Args:
-        times: shape ``(n,)``.
-        rate: arrivals per second.
-        duration: length of the window in seconds.
-        shown_over: the window that the achieved rate refers to, if time was changed.
-        z: half-width of the bands in standard deviations of a normal distribution.
-    """
-    return check_renewal(times, rate, duration, 1.0, shown_over=shown_over, z=z)
-
-
 def check_renewal(
     times: Seconds,
     rate: float,
     duration: float,
-    burstiness: float,
+    burstiness: float = 1.0,
     *,
     shown_over: float | None = None,
     z: float = _BAND,
 ) -> ArrivalCheck:
     """Compare arrival times (s, ascending) with independent gamma gaps of mean ``1 / rate``.
+
+    Of ``burstiness`` 1 these are a Poisson process.
 
     Counts: the number of renewals in a long time has ``burstiness`` times the variance of a Poisson
     process, where ``burstiness`` is the squared coefficient of variation c of the gaps; for a mean
@@ -85,6 +67,14 @@ def check_renewal(
     test (Fisher), (k - 1) D / E[D] is chi-squared with k - 1 degrees of freedom; its quantiles by
     Wilson and Hilferty's cube-root approximation. Lag-1 correlation of n independent gaps is normal
     with mean 0, deviation 1/sqrt(n) (Bartlett).
+
+    Args:
+        times: shape ``(n,)``.
+        rate: arrivals per second.
+        duration: length of the window in seconds.
+        burstiness: squared coefficient of variation of the gaps.
+        shown_over: the window that the achieved rate refers to, if time was changed.
+        z: half-width of the bands in standard deviations of a normal distribution.
     """
     number = len(times)
     expected = rate * duration
@@ -124,14 +114,8 @@ def check_lattice(times: npt.NDArray[np.int64], rate: float, duration: float) ->
     exact = len(times) == math.ceil(rate * duration - 1e-9) and (
         len(times) == 0 or float(np.abs(times - even).max()) <= _ROUNDING
     )
-    return ArrivalCheck(
-        achieved_rate=figures.achieved_rate,
-        rate_z=0.0 if exact else math.inf,
-        dispersion=figures.dispersion,
-        dispersion_band=(0.0, 1.0),  # counts in equal bins differ by one at most
-        lag1=figures.lag1,
-        lag1_band=math.inf,
-    )
+    # Counts in equal bins differ by at most one.
+    return replace(figures, rate_z=0.0 if exact else math.inf, dispersion_band=(0.0, 1.0))
 
 
 def check_nothing(times: npt.NDArray[np.int64], duration: float) -> ArrivalCheck:

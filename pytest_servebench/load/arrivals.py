@@ -20,7 +20,6 @@ from pytest_servebench.load.arrival_check import (
     ArrivalCheck,
     check_lattice,
     check_nothing,
-    check_poisson,
     check_renewal,
 )
 from pytest_servebench.load.trace_file import read_times
@@ -84,8 +83,16 @@ def _renewals(
     return (times[times < duration] * 1e9).astype(np.int64)
 
 
+class _Steady:
+    """A process whose rate is that of the case."""
+
+    def mean_rate(self, rate: float, duration: float) -> float:
+        """Return ``rate``."""
+        return rate
+
+
 @dataclass(frozen=True)
-class Poisson:
+class Poisson(_Steady):
     """Independent users: exponential gaps."""
 
     def schedule(self, rate: float, duration: float, generator: np.random.Generator) -> Times:
@@ -95,30 +102,22 @@ class Poisson:
             lambda size: generator.exponential(1 / rate, size), first, rate, duration, 1.0
         )
 
-    def mean_rate(self, rate: float, duration: float) -> float:
-        """Return ``rate``."""
-        return rate
-
     def check(self, times: Times, rate: float, duration: float) -> ArrivalCheck:
         """Test counts and gaps against a Poisson process."""
-        return check_poisson(times / 1e9, rate, duration)
+        return check_renewal(times / 1e9, rate, duration)
 
     def __str__(self) -> str:
         return "poisson"
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(_Steady):
     """Equal gaps, with the first arrival when the clock starts."""
 
     def schedule(self, rate: float, duration: float, generator: np.random.Generator) -> Times:
         """Return i / rate for all i; ``generator`` is not used."""
         number = math.ceil(rate * duration - 1e-9)
         return (np.arange(number, dtype=np.float64) * (1e9 / rate)).astype(np.int64)
-
-    def mean_rate(self, rate: float, duration: float) -> float:
-        """Return ``rate``."""
-        return rate
 
     def check(self, times: Times, rate: float, duration: float) -> ArrivalCheck:
         """Test that all gaps are equal."""
@@ -129,7 +128,7 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Gamma:
+class Gamma(_Steady):
     """Independent gaps from a gamma distribution: burstier or steadier than Poisson.
 
     Attributes:
@@ -156,10 +155,6 @@ class Gamma:
             float(generator.gamma(shape + 1, scale) * generator.random()),
             rate, duration, math.sqrt(self.burstiness),
         )  # fmt: skip
-
-    def mean_rate(self, rate: float, duration: float) -> float:
-        """Return ``rate``."""
-        return rate
 
     def check(self, times: Times, rate: float, duration: float) -> ArrivalCheck:
         """Test counts and gaps against a renewal process of this burstiness."""
@@ -211,7 +206,7 @@ class _Varying:
         On that scale it is a Poisson process with constant rate (time change theorem).
         """
         changed = self.integral(times / (duration * 1e9)) * duration
-        return check_poisson(
+        return check_renewal(
             changed, rate, float(self.integral(np.array([1.0]))[0]) * duration, shown_over=duration
         )
 

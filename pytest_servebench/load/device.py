@@ -10,7 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,65 +20,33 @@ _CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
-class Strain:
-    """What the generator's process and its machine went through between two readings.
-
-    Attributes:
-        elapsed: time between them, seconds.
-        cpu: CPU time of the generator, seconds.
-        waited: time in which the generator was runnable but had no CPU, seconds.
-        involuntary_switches: how often it was preempted.
-        throttled: time for which a CPU quota throttled its control group, seconds.
-        steal: share of the machine's CPU time that its host gave to other guests.
-        cpu_pressure: share of the time in which some process waited for a CPU (PSI).
-        memory_pressure: the same for memory.
-        io_pressure: the same for disks.
-        suspended: time for which the machine was suspended, seconds.
-    """
+class Reading:
+    """Counters that only grow, all in seconds but the switches."""
 
     elapsed: float
-    cpu: float
-    waited: float | None
+    cpu_seconds: float
+    waited_seconds: float | None
     involuntary_switches: int
-    throttled: float | None
-    steal: float | None
-    cpu_pressure: float | None
-    memory_pressure: float | None
-    io_pressure: float | None
-    suspended: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as plain data."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Counters that only grow, all in seconds except the switches."""
-
-    monotonic: float
-    cpu: float
-    waited: float | None
-    involuntary_switches: int
-    throttled: float | None
+    throttled_seconds: float | None
+    suspended_seconds: float | None
     steal: float | None
     machine: float
     cpu_pressure: float | None
     memory_pressure: float | None
     io_pressure: float | None
-    suspended: float | None
 
     @classmethod
     def take(cls) -> Reading:
         """Read the counters of this process and of its machine."""
-        monotonic = time.monotonic()
+        elapsed = time.monotonic()
         machine = psutil.cpu_times()
         return cls(
-            monotonic=monotonic,
-            cpu=time.process_time(),
-            waited=_run_delay(),
+            elapsed=elapsed,
+            cpu_seconds=time.process_time(),
+            waited_seconds=_run_delay(),
             involuntary_switches=resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw,
-            throttled=_throttled(),
+            throttled_seconds=_throttled(),
+            suspended_seconds=_suspended(),
             steal=getattr(machine, "steal", None),
             # "user" already includes the "guest" times.
             machine=sum(machine)
@@ -87,22 +55,21 @@ class Reading:
             cpu_pressure=_pressure("cpu"),
             memory_pressure=_pressure("memory"),
             io_pressure=_pressure("io"),
-            suspended=_suspended(),
         )
 
-    def since(self, before: Reading) -> Strain:
-        """Return what happened since an earlier reading."""
+    def since(self, before: Reading) -> dict[str, Any]:
+        """Return fields of :class:`Generator` since an earlier reading, and seconds ``elapsed``."""
         passed: dict[str, Any] = {}
         for item in fields(self):
             now, then = getattr(self, item.name), getattr(before, item.name)
             passed[item.name] = None if now is None or then is None else now - then
-        elapsed, machine = passed.pop("monotonic"), passed.pop("machine")
+        elapsed, machine = passed["elapsed"], passed.pop("machine")
         for name in ("cpu_pressure", "memory_pressure", "io_pressure"):
             if passed[name] is not None:
                 passed[name] /= max(elapsed, 1e-9)
         if passed["steal"] is not None:
             passed["steal"] /= max(machine, 1e-9)
-        return Strain(elapsed=elapsed, **passed)
+        return passed
 
 
 def _read(path: Path) -> str:

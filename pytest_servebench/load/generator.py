@@ -127,17 +127,21 @@ def _make_load(records: int) -> int:
         return NO_PRIORITY
     loop, loop_name = _event_loop()
     engine = loop.run_until_complete(_run(spec, store))
+    strain = engine.after.since(engine.before)
     outcome = {
-        "pacing": engine.pacing,
-        "priority": priority,
-        "event_loop": loop_name,
-        "strain": engine.after.since(engine.before).to_dict(),
+        "elapsed": strain.pop("elapsed"),
+        "generator": {
+            "pacing": engine.pacing,
+            "priority": priority,
+            "event_loop": loop_name,
+            "own_failures": dict(engine.own_failures),
+            "resent": engine.resent,
+            "reconnections": engine.connections,
+            "received_bytes": engine.received,
+            **strain,
+        },
         "pauses": engine.pauses,
         "unread": engine.unread,
-        "own_failures": dict(engine.own_failures),
-        "resent": engine.resent,
-        "reconnections": engine.connections,
-        "received_bytes": engine.received,
         "reasons": [
             [outcome.label, reason, number]
             for (outcome, reason), number in engine.reasons.most_common()

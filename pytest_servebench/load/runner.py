@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.errors import InvalidMeasurementError
 from pytest_servebench.load.child import Ending, run_child
-from pytest_servebench.load.device import Generator, Strain
+from pytest_servebench.load.device import Generator
 from pytest_servebench.load.generator import payload_choice, schedule
 from pytest_servebench.load.limits import check_open_files
 from pytest_servebench.load.occupancy import occupancy
@@ -20,6 +20,12 @@ from pytest_servebench.load.records import NEVER, Records, RecordStore
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.storage import check_memory, records_file
 from pytest_servebench.load.validity import lag_p99, unaccounted
+
+_UNKNOWN: Final = (
+    "waited_seconds", "throttled_seconds", "suspended_seconds", "steal", "cpu_pressure",
+    "memory_pressure", "io_pressure", "reconnections", "received_bytes",
+)  # fmt: skip
+"""What only a generator that came to its end can tell of itself."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ def run_load(spec: LoadSpec, watch: Callable[[RecordStore], None] = lambda _: No
 def _collect(spec: LoadSpec, store: RecordStore, ending: Ending) -> LoadResult:
     records = store.snapshot()
     outcome = ending.outcome or _unknown(ending, (time.monotonic_ns() - store.start) / 1e9)
-    strain: dict[str, Any] = outcome["strain"]
+    generator: dict[str, Any] = outcome["generator"]
     check = spec.arrivals.check(records.scheduled, spec.rate, spec.duration)
     lag_idle, lag_busy = lag_p99(records)
     workers = occupancy(records, spec.workers)
@@ -108,32 +114,17 @@ def _collect(spec: LoadSpec, store: RecordStore, ending: Ending) -> LoadResult:
         unread={int(index): time / 1e9 for index, time in outcome["unread"].items()},
         start=store.start,
         generator=Generator(
-            pacing=outcome["pacing"],
-            priority=outcome["priority"],
-            event_loop=outcome["event_loop"],
-            cpu_seconds=strain["cpu"],
-            cpu_share=strain["cpu"] / strain["elapsed"],
-            waited_seconds=strain["waited"],
-            involuntary_switches=strain["involuntary_switches"],
-            throttled_seconds=strain["throttled"],
-            suspended_seconds=strain["suspended"],
+            **generator,
+            cpu_share=generator["cpu_seconds"] / outcome["elapsed"],
             stops=ending.stops,
             longest_pause=float(pauses.max(initial=0.0)),
-            steal=strain["steal"],
-            cpu_pressure=strain["cpu_pressure"],
-            memory_pressure=strain["memory_pressure"],
-            io_pressure=strain["io_pressure"],
             lag_idle_p99=lag_idle,
             lag_busy_p99=lag_busy,
             unaccounted=unaccounted(records),
-            resent=outcome["resent"],
             arrivals=str(spec.arrivals),
             arrivals_plausible=check.plausible,
             dispersion=check.dispersion,
             lag1=check.lag1,
-            reconnections=outcome["reconnections"],
-            received_bytes=outcome["received_bytes"],
-            own_failures=outcome["own_failures"],
             all_workers_busy=workers.all_busy,
             too_few_workers=workers.too_few,
         ),
@@ -144,21 +135,16 @@ def _collect(spec: LoadSpec, store: RecordStore, ending: Ending) -> LoadResult:
 def _unknown(ending: Ending, elapsed: float) -> Mapping[str, Any]:
     """Return the outcome of a generator that died ``elapsed`` s after its start."""
     return {
-        "pacing": "unknown",
-        "priority": "unknown",
-        "event_loop": "unknown",
-        "strain": {
-            **dict.fromkeys(field.name for field in fields(Strain)),
-            "elapsed": max(elapsed, 1e-3),  # it may have died just before the start
-            "cpu": ending.cpu_seconds,
+        "elapsed": max(elapsed, 1e-3),  # it may have died just before the start
+        "generator": {
+            **dict.fromkeys(("pacing", "priority", "event_loop"), "unknown"),
+            **dict.fromkeys(_UNKNOWN),
+            "cpu_seconds": ending.cpu_seconds,
             "involuntary_switches": ending.involuntary_switches,
+            "resent": 0,
         },
         "pauses": [],
         "unread": {},
-        "own_failures": {},
-        "resent": 0,
-        "reconnections": None,
-        "received_bytes": None,
         "reasons": [],
         "heads": {},
         "answers": {},

@@ -139,11 +139,11 @@ def test_readings_grow_and_give_shares() -> None:
     while time.monotonic() < end:
         pass
     strain = Reading.take().since(before)
-    assert strain.elapsed >= 0.2
-    assert 0 < strain.cpu <= strain.elapsed * 1.5
-    for share in (strain.steal, strain.cpu_pressure, strain.memory_pressure, strain.io_pressure):
-        assert share is None or 0 <= share <= 1.5
-    assert strain.suspended is None or abs(strain.suspended) < 0.05
+    assert strain["elapsed"] >= 0.2
+    assert 0 < strain["cpu_seconds"] <= strain["elapsed"] * 1.5
+    for name in ("steal", "cpu_pressure", "memory_pressure", "io_pressure"):
+        assert strain[name] is None or 0 <= strain[name] <= 1.5
+    assert (away := strain["suspended_seconds"]) is None or abs(away) < 0.05
 
 
 def test_readings_do_without_what_a_system_lacks(
@@ -152,8 +152,8 @@ def test_readings_do_without_what_a_system_lacks(
     monkeypatch.setattr(device, "_read", lambda path: "")
     monkeypatch.setattr("sys.platform", "darwin")
     strain = Reading.take().since(Reading.take())
-    unknown = {name for name, value in strain.to_dict().items() if value is None}
-    assert unknown >= {"waited", "throttled", "cpu_pressure", "suspended"}
+    unknown = {name for name, value in strain.items() if value is None}
+    assert unknown >= {"waited_seconds", "throttled_seconds", "cpu_pressure", "suspended_seconds"}
 
 
 @pytest.mark.parametrize(

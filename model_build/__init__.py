@@ -21,7 +21,7 @@ from pytest_servebench.model import ServedModel
 from pytest_servebench.servers.process import scratch_directory
 from pytest_servebench.system.python_child import python_child
 
-_TAIL = 10  # lines of a training's messages that go into an error
+_TAIL = 10  # lines of output that go into an error
 _log = logging.getLogger(__name__)
 
 EPOCHS_VARIABLE = "SERVEBENCH_TRAIN_EPOCHS"
@@ -43,7 +43,7 @@ def fashion_mnist(kinds: Collection[str]) -> ServedModel:
 
 
 def fashion_mnist_retrained(kinds: Collection[str]) -> ServedModel:
-    """Train new weights, going on where an earlier training stopped, and package them.
+    """Train new weights, resuming an interrupted training, and package them.
 
     The data set is taken from ``$FASHION_MNIST_DIR``, else fetched once. The number of epochs is
     ``$SERVEBENCH_TRAIN_EPOCHS``, else that of the committed weights.
@@ -67,15 +67,14 @@ def _train() -> Path:
     weights = cache_directory() / "training" / f"epochs-{epochs or 'default'}.safetensors"
     arguments = ["--output", str(weights), *(("--epochs", epochs) if epochs else ())]
     command, told = python_child("model_build.train", *arguments)
-    # In a process of its own, as builds are.
+    # In a child process, like builds.
     training = run_program(
         command, env={**os.environ, **told}, scratch=scratch_directory(), on_line=_tell
     )
     if training.status != 0:
         tail = "\n".join(training.errors.splitlines()[-_TAIL:])
         raise ModelError(
-            f"training ended with {training.how.removeprefix('exit ')}; "
-            f"'python -m model_build.train {' '.join(arguments)}' runs it by itself. "
-            f"It said:\n{tail}"
+            f"training ended with {training.how.removeprefix('exit ')}; to run it alone: "
+            f"'python -m model_build.train {' '.join(arguments)}'. Its last output:\n{tail}"
         )
     return weights

@@ -26,14 +26,14 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m model_build",
         description="Write the reference model in every format into a directory: a state "
         "dictionary, TorchScript and an archive for TorchServe, a SavedModel for TensorFlow "
-        "Serving, ONNX. They are compared with each other first.",
+        "Serving, and ONNX. Their outputs are compared with each other first.",
     )
-    made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to")
+    made.add_argument("--output", type=Path, required=True, metavar="DIR", help="output directory")
     made.add_argument(
         "--weights", type=Path, default=WEIGHTS, metavar="FILE", help="default: %(default)s"
     )
     made.add_argument(
-        "--only", choices=FORMATS, action="append", help="only this one; may be repeated"
+        "--only", choices=FORMATS, action="append", help="write only this format; may be repeated"
     )
     return made
 

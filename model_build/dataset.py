@@ -1,7 +1,7 @@
-"""Fashion-MNIST: found in a directory, or fetched once from its official address and cached.
+"""Fashion-MNIST: read from a directory, or fetched once from its official address and cached.
 
-Every file is compared with the published MD5 sum and with a SHA-256 before it is used, whether it
-was fetched now, cached earlier, or put there by the user.
+Every file is checked against the published MD5 sum and a SHA-256 before it is used, whether it was
+just fetched, cached earlier, or put there by the user.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ FILES = {
         5_148,
     ),
 }
-"""Name of each file to what is known of it."""
+"""The published files by name."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def cached_directory() -> Path:
 
 
 def load(split: SplitName, data_dir: Path | None = None, url: str = OFFICIAL_URL) -> Split:
-    """Read one half of the data set, fetching it first where no directory is named.
+    """Read one half of the data set, fetching it first if no directory is named.
 
     Raises:
         DatasetError: a file is missing in the named directory, is not the published one, or cannot
@@ -135,11 +135,11 @@ def fetch(split: SplitName, url: str = OFFICIAL_URL, timeout: float = 30.0) -> P
     Args:
         split: which half.
         url: address of the directory that holds the files.
-        timeout: seconds without a byte after which a connection is given up.
+        timeout: seconds without data after which a connection is given up.
 
     Raises:
-        DatasetError: no network, or what came is not the published file; the cache then holds
-            nothing of it.
+        DatasetError: no network, or the download is not the published file; nothing is cached
+            then.
     """
     directory = cached_directory()
     for name in (f"{split}-images-idx3-ubyte.gz", f"{split}-labels-idx1-ubyte.gz"):
@@ -162,7 +162,7 @@ def _download(url: str, path: Path, timeout: float) -> None:
                 content += chunk
                 progress.update(len(chunk))
                 if len(content) > size:
-                    break  # not the published file, however long it may go on
+                    break  # not the published file, however long it is
             _verify(path.name, bytes(content), url)
             file.write(content)
     except (requests.RequestException, OSError) as error:
@@ -185,7 +185,7 @@ def _verify(name: str, content: bytes, where: str) -> None:
     else:
         return
     raise DatasetError(
-        f"{where} {problem}. Delete the file if it is a local one, and fetch it again from "
+        f"{where} {problem}. If it is a local file, delete it and fetch it again from "
         f"{OFFICIAL_URL}."
     )
 

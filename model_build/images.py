@@ -1,4 +1,4 @@
-"""The images that are sent: real test images where they are at hand, else drawn ones."""
+"""The images to send: real test images if available, else drawn ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OUTLINES = {
 
 
 def sample_images(count: int) -> tuple[Images, str]:
-    """Return images to send and to compare formats with, and where they come from, in words.
+    """Return images to send and to compare formats with, and a description of their source.
 
     Raises:
         DatasetError: the user named a directory of the data set that cannot be used.

@@ -30,10 +30,10 @@ WEIGHTS = FIXTURES / "mobilenet_fashion_mnist.safetensors"
 """The committed weights."""
 
 INPUTS = 64
-"""Images that are sent to the servers, over and over."""
+"""Images that are sent to the servers repeatedly."""
 
 PARITY_IMAGES = 256
-"""Images on which the formats are compared; the first ones are those that are sent."""
+"""Images on which the formats are compared; the first of them are sent."""
 
 ARTIFACTS = {"tensorflow_serving": SERVED_NAME, "torchserve": "fashion_mnist.mar"}
 """Server kind to its artifact's path inside the cache entry of the part of that name."""
@@ -56,7 +56,7 @@ _DISTRIBUTIONS = (
     *("torch", "torch-model-archiver", "onnx", "onnxruntime", "keras", "numpy"),
     *("tensorflow", "tensorflow-cpu", "tensorflow-intel", "tf-nightly"),
 )
-# What decides the content of a build, beside the weights.
+# What determines a build, besides the weights.
 _SOURCES = (
     *("architecture.py", "network.py", "weights.py", "torch_formats.py", "tensorflow_twin.py"),
     *("child.py", "../fixtures/torchserve_handler.py"),
@@ -82,7 +82,7 @@ def package(weights: Path, kinds: Collection[str]) -> ServedModel:
     wanted = [kind for kind in ARTIFACTS if kind in kinds]
     parts = _with_reference(wanted)
     if wanted and _all_importable(_NEEDS["onnx"][0]):
-        parts = [*parts, "onnx"]  # nobody serves it; one more witness that all formats are the same
+        parts = [*parts, "onnx"]  # not served; one more check that all formats agree
     entries = build_parts(weights, parts, images)
     logits = compare(entries)
     return ServedModel(
@@ -101,7 +101,7 @@ def package(weights: Path, kinds: Collection[str]) -> ServedModel:
 def build_parts(
     weights: Path, parts: Collection[str], images: npt.NDArray[np.float32]
 ) -> dict[str, Path]:
-    """Return the finished cache entry of every part, building those that are missing.
+    """Return the finished cache entry of every part, building missing ones.
 
     Raises:
         ModelError: the weights or a framework is missing, or a build failed.
@@ -138,21 +138,21 @@ def build_parts(
             )
         except OSError as error:
             raise ModelError(
-                f"cannot build in the cache directory {root}: {error}. Make room there or make it "
-                f"writable, or name another with SERVEBENCH_CACHE_DIR."
+                f"cannot build in the cache directory {root}: {error}. Free space there, make it "
+                f"writable, or choose another one with SERVEBENCH_CACHE_DIR."
             ) from error
         seconds, number = time.monotonic() - start, next(finished)
         _log.info("built %s in %.1f s (%d of %d)", part, seconds, number, len(missing))
 
     if missing:
         _log.info("building %s ...", ", ".join(missing))
-    # Each thread does nothing but wait for its child process.
+    # Each thread only waits for its child process.
     with ThreadPoolExecutor(max_workers=max(1, len(missing))) as pool:
         try:
             for _ in pool.map(build, missing):
-                pass  # raises what a build has raised
+                pass  # raises the exception of a build
         except Exception:
-            raise  # the other builds go on to their ends, and are there the next time
+            raise  # the other builds finish, and are cached for next time
         except BaseException:
             stop.set()  # Ctrl-C: or leaving the pool would wait for them
             raise
@@ -162,8 +162,8 @@ def build_parts(
 def compare(entries: Mapping[str, Path]) -> dict[str, npt.NDArray[np.float32]]:
     """Compare the logits that were computed from the very files in these entries.
 
-    The entries' manifests hold the digests of logits and files together, so a comparison of stored
-    logits speaks of the files beside them.
+    The entries' manifests hold the digests of logits and files together: comparing stored logits
+    compares the files beside them.
 
     Returns:
         Format name to logits; PyTorch first, where it took part.
@@ -181,7 +181,7 @@ def compare(entries: Mapping[str, Path]) -> dict[str, npt.NDArray[np.float32]]:
 
 
 def _with_reference(wanted: list[str]) -> list[str]:
-    """Add what the expected outputs come from: PyTorch where it is installed, else TensorFlow."""
+    """Add the part that gives the expected outputs: PyTorch if installed, else TensorFlow."""
     if "torchserve" in wanted:
         return wanted  # brings PyTorch's own logits along
     if importlib.util.find_spec("torch"):
@@ -189,8 +189,8 @@ def _with_reference(wanted: list[str]) -> list[str]:
     if wanted or importlib.util.find_spec("tensorflow"):
         return ["tensorflow_serving"]
     raise ModelError(
-        f"neither PyTorch nor TensorFlow is installed, so that nothing can compute the outputs to "
-        f"expect: {_TORCHSERVE}, or {_TENSORFLOW}"
+        f"neither PyTorch nor TensorFlow is installed to compute the expected outputs: "
+        f"{_TORCHSERVE}, or {_TENSORFLOW}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether the formats of one model give the same outputs."""
+"""Check that the formats of one model give the same outputs."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ def check_parity(logits: Mapping[str, npt.NDArray[np.float32]]) -> None:
 
     Raises:
         ParityError: two formats differ by more than ``ATOL + RTOL * |reference|`` in any logit,
-            or one of them gave something that is not a number; the message names both formats and
-            the largest difference.
+            or one of them gave NaN; the message names both formats and the largest difference.
     """
     reference, *others = logits
     expected = logits[reference]
@@ -42,12 +41,12 @@ def check_parity(logits: Mapping[str, npt.NDArray[np.float32]]) -> None:
                 f"{actual.shape}"
             )
         difference = np.abs(actual.astype(np.float64) - expected)
-        # Written so that a NaN, which is neither more nor less, counts as too much.
+        # Written so that a NaN counts as a difference.
         within = difference <= ATOL + RTOL * np.abs(expected)
         if not within.all():
             raise ParityError(
                 f"{reference} and {name} disagree: {(~within).any(axis=1).sum()} of "
                 f"{len(expected)} images have logits that differ by more than {ATOL:g} + "
                 f"{RTOL:g}*|logit|, the largest difference is {difference.max():.3g}. They are "
-                f"not the same model; delete the cache directory to build them anew."
+                f"not the same model; delete the cache directory to rebuild them."
             )

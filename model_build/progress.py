@@ -1,4 +1,4 @@
-"""How far something is that takes minutes: a bar at a terminal, a line now and then elsewhere."""
+"""Progress of long tasks: a bar in a terminal, occasional lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INTERVAL = 5.0  # seconds between two lines in a log
 
 
 class _Lines(io.TextIOBase):
-    """Turns what would be written over itself into lines: a log has no cursor to send back."""
+    """Turns updates of a progress bar into lines, for logs."""
 
     def write(self, text: str) -> int:
         if line := text.strip():
@@ -26,7 +26,7 @@ class _Lines(io.TextIOBase):
 
 
 def progress_bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
-    """Return a bar of tqdm on standard error; arguments are tqdm's."""
+    """Return a tqdm bar on standard error; arguments are tqdm's."""
     # Only training and fetching need it; reading images must work without tqdm.
     from tqdm import tqdm  # noqa: PLC0415
 

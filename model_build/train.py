@@ -17,7 +17,7 @@ from model_build.network import MobileNetV2
 from model_build.weights import Weights, save_weights
 from pytest_servebench.errors import ModelError
 
-INTERRUPTED = 130  # as a shell says of a program that Ctrl-C ended
+INTERRUPTED = 130  # a shell's exit status after Ctrl-C
 _DEFAULTS = training.Recipe()
 
 
@@ -40,8 +40,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m model_build.train",
         description="Train MobileNetV2 on Fashion-MNIST and write its weights as safetensors.",
-        epilog="Training that was interrupted goes on from its checkpoint when the same command "
-        "is given again. One epoch takes about 100 seconds on two cores.",
+        epilog="An interrupted training resumes from its checkpoint when the same command "
+        "runs again. One epoch takes about 100 seconds on two cores.",
     )
     made.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="write the weights to FILE"
@@ -53,8 +53,8 @@ def parser() -> argparse.ArgumentParser:
         "--data-dir",
         type=Path,
         metavar="DIR",
-        help=f"directory with the four files of Fashion-MNIST, instead of "
-        f"${dataset.DIRECTORY_VARIABLE} or of fetching them once from {dataset.OFFICIAL_URL}",
+        help=f"directory with the four files of Fashion-MNIST (default: "
+        f"${dataset.DIRECTORY_VARIABLE}, else fetched once from {dataset.OFFICIAL_URL})",
     )
     made.add_argument(
         "--checkpoint",
@@ -75,14 +75,14 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=_DEFAULTS.seed,
         metavar="N",
-        help="seed of all that is random (default: %(default)s)",
+        help="random seed (default: %(default)s)",
     )
     made.add_argument(
         "--width",
         type=positive_float,
         default=_DEFAULTS.width,
         metavar="X",
-        help="multiplier of the numbers of channels (default: %(default)s)",
+        help="width multiplier of the channels (default: %(default)s)",
     )
     made.add_argument(
         "--batch-size",
@@ -102,7 +102,7 @@ def parser() -> argparse.ArgumentParser:
         "--threads",
         type=positive_int,
         metavar="N",
-        help="processor threads (default: one per core)",
+        help="CPU threads (default: one per core)",
     )
     return made
 
@@ -129,7 +129,7 @@ def extract_weights(network: MobileNetV2) -> Weights:
 
 
 def run(arguments: argparse.Namespace, command: str) -> training.Evaluation:
-    """Train, evaluate and write the files which the arguments ask for.
+    """Train, evaluate and write the requested files.
 
     Raises:
         ModelError: the data or the checkpoint cannot be used.
@@ -175,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on after the last whole epoch", file=sys.stderr)
+        print("\ninterrupted; the same command resumes after the last full epoch", file=sys.stderr)
         return INTERRUPTED
     print(f"test accuracy {result.accuracy:.2%}; weights in {arguments.output}")
     return 0

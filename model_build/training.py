@@ -26,11 +26,11 @@ _MAX_SHIFT = 2  # pixels
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what training gives, apart from the data.
+    """Everything that determines the trained weights, apart from the data.
 
     The defaults are the second recipe tried. The first, 10 epochs without moving the images, gave
-    92.30 % on the test images; so the committed weights' accuracy is, by that one choice, a little
-    on the bright side.
+    92.30 % on the test images; that one choice makes the committed weights' accuracy slightly
+    optimistic.
 
     Attributes:
         epochs: passes over the training images; the learning rate's curve is stretched over them.
@@ -63,16 +63,16 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """Share of the images that were classified rightly, 0 to 1."""
+        """Share of the images that were classified correctly, 0 to 1."""
         return float(np.trace(self.confusion) / self.confusion.sum())
 
 
 def train(recipe: Recipe, data: Split, checkpoint: Path) -> MobileNetV2:
-    """Train a network, going on from ``checkpoint`` where it exists.
+    """Train a network, resuming from ``checkpoint`` if it exists.
 
-    The checkpoint is replaced after each epoch. Random numbers are seeded anew for every epoch
-    from the recipe's seed and the epoch's number, so that an interrupted training takes the same
-    course as an uninterrupted one.
+    The checkpoint is replaced after each epoch. Every epoch seeds the random numbers from the
+    recipe's seed and the epoch's number: an interrupted training gives the same weights as an
+    uninterrupted one.
 
     Args:
         recipe: what to do.
@@ -159,11 +159,11 @@ def _load_checkpoint(path: Path, recipe: Recipe, parts: dict[str, Any]) -> int:
         saved = torch.load(path, weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler or zip reader does
         raise ModelError(
-            f"checkpoint {path} cannot be read ({error}); delete it to start training afresh"
+            f"checkpoint {path} cannot be read ({error}); delete it to start training from scratch"
         ) from error
     if saved["recipe"] != asdict(recipe):
         raise ModelError(
-            f"checkpoint {path} is of another recipe ({saved['recipe']}, now {asdict(recipe)}); "
+            f"checkpoint {path} is for another recipe ({saved['recipe']}, now {asdict(recipe)}); "
             f"delete it, or name another file with --checkpoint"
         )
     try:
@@ -171,7 +171,7 @@ def _load_checkpoint(path: Path, recipe: Recipe, parts: dict[str, Any]) -> int:
             part.load_state_dict(saved[name])
     except (RuntimeError, ValueError, KeyError) as error:
         raise ModelError(
-            f"checkpoint {path} is of another version of the network ({error}); delete it to "
-            f"start training afresh"
+            f"checkpoint {path} is for another version of the network ({error}); delete it to "
+            f"start training from scratch"
         ) from error
     return int(saved["finished"])

@@ -19,18 +19,18 @@ from pytest_servebench.runs.results import CaseResult, ServerInfo, Workload
 from pytest_servebench.servers.base import RunningServer
 from pytest_servebench.stats.summary import summarize
 
-_ALIVE_INTERVAL = 0.2  # seconds between two looks at the server
+_ALIVE_INTERVAL = 0.2  # seconds between two checks of the server
 
 
 @dataclass(frozen=True)
 class Case:
-    """One cell: what is asked of which server.
+    """One case: the load for one server.
 
     Attributes:
         name: the test's name with its id.
         nodeid: the test's node id.
         load: what load to make.
-        max_lag: lateness of the generator, seconds, beyond which an arrival is late.
+        max_lag: lag of the generator, seconds, beyond which an arrival is late.
     """
 
     name: str
@@ -48,18 +48,18 @@ def run_case(
     watch: Callable[[RecordStore], None],
     run: Runner = run_load,
 ) -> CaseResult:
-    """Load ``server`` as ``case`` says and return what came out, not yet judged.
+    """Load ``server`` as ``case`` says and return the result, not yet judged.
 
     Args:
         case: what to do.
         server: a running server.
-        info: how reports show it.
-        traffic: how answers are judged.
+        info: the server as shown in reports.
+        traffic: the requests, and how answers are checked.
         watch: called with the live records, as by :func:`~pytest_servebench.load.runner.run_load`.
-        run: makes the load: from one process here, unless another runner is given.
+        run: generates the load; by default, from one process on this machine.
 
     Raises:
-        ServerDiedError: the server ended under the load.
+        ServerDiedError: the server died under the load.
         InvalidMeasurementError: the generator failed before its clock started.
         OptionError: as :func:`~pytest_servebench.load.runner.run_load`.
     """

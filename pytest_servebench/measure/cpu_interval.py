@@ -1,16 +1,16 @@
-"""How far the CPU that a server took can be trusted.
+"""Confidence interval for a server's CPU usage.
 
-The mean CPU time of a window is exact for that window; what it tells of the next one is not, as
-some requests cost more than others, and collections of garbage, compilations and other work of the
-server's own come when they come. The samples of the window show how much that is.
+The mean CPU time of a window is exact for that window, but not for the next one: some requests cost
+more than others, and garbage collection, compilation and other work of the server come irregularly.
+The samples of the window show how much that is.
 
-How many requests came is common to all servers that get the same schedule, and no noise. It is
-taken out of each sample by regression on the requests that ended in it (control variates: Lavenberg
-and Welch 1981, Management Science 27:322). What is left varies, in neighbours alike: moving blocks
-(:mod:`pytest_servebench.stats.bootstrap`) tell the variance of its mean.
+The number of requests is the same for all servers with the same schedule, and not noise. It is
+removed from each sample by regression on the requests that ended in it (control variates: Lavenberg
+and Welch 1981, Management Science 27:322). The residuals are correlated in time: moving blocks
+(:mod:`pytest_servebench.stats.bootstrap`) give the variance of their mean.
 
-What changes from run to run, the speed of the machine above all, is not in the samples: on a shared
-virtual machine, five runs of one server took 2.5 to 2.9 ms a request, with intervals of 4 % each.
+Changes from run to run, above all in the speed of the machine, are not in the samples: on a shared
+virtual machine, five runs of one server took 2.5 to 2.9 ms per request, with intervals of 4 % each.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from pytest_servebench.stats.bootstrap import moving_blocks
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.student import Z, student
 
-_FEWEST: Final = 8  # samples from which a variance is taken
+_FEWEST: Final = 8  # samples needed for a variance
 
 
 def cpu_estimate(resources: Resources, records: Records) -> Estimate | None:
-    """Return the mean CPU, percent of one processor, with a 95 % interval.
+    """Return the mean CPU, percent of one CPU, with a 95 % confidence interval.
 
-    The interval is for the same arrivals. It is open where the window had too few samples, and
-    there is none at all where the server's processes cannot be seen.
+    The interval holds for the same arrivals. It is open if the window had too few samples; the
+    result is ``None`` if the server's processes cannot be seen.
 
     Args:
         resources: of the window, with their k samples; shape of each column ``(k,)``.
@@ -53,7 +53,7 @@ def cpu_estimate(resources: Resources, records: Records) -> Estimate | None:
     if (squares := float(number @ number)) > 0:
         rest -= float(number @ rest) / squares * number
     blocks = moving_blocks(rest[:, np.newaxis])
-    # One more degree of freedom is gone with the regression's slope.
+    # The regression's slope takes one more degree of freedom.
     variance = float(blocks.variances[0]) * (n - 1) / (n - 2)
     half = Z * student(float(blocks.degrees[0])) * math.sqrt(variance) / n
     mean = resources.cpu_mean

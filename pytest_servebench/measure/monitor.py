@@ -17,26 +17,26 @@ import psutil
 from pytest_servebench.runs.results import Resources
 
 _INTERVAL: Final = 0.25  # seconds between samples
-_RESCAN: Final = 8  # samples between two looks for new processes, which cost most
-_LATE: Final = 0.05  # seconds after an end of the window in which a sample still stands for it
+_RESCAN: Final = 8  # samples between two scans for new processes, the most expensive part
+_LATE: Final = 0.05  # seconds after an end of the window in which a sample still counts for it
 
 
 Times = npt.NDArray[np.float64]
 
 
 class ResourceMonitor:
-    """Samples a process tree from a thread of its own, between enter and exit.
+    """Samples a process tree from its own thread, between enter and exit.
 
-    CPU comes from cumulative times, so that nothing between two samples is missed; a process that
-    ends keeps the time that it had when it was last seen. Memory is the sum of the resident sets:
-    pages that processes share are counted for each.
+    CPU comes from cumulative times: nothing between two samples is missed, and a process that ends
+    keeps the time that it had when last seen. Memory is the sum of the resident sets: shared pages
+    are counted once per process.
 
-    The window's two ends get a sample each, see :meth:`expect`: just before it, the warm-up has
-    kept the server as busy as it can be, and what it took must not count.
+    Both ends of the window get a sample, see :meth:`expect`: the warm-up just before it keeps the
+    server as busy as possible, and must not count.
     """
 
     def __init__(self, pids: Callable[[], list[int]]) -> None:
-        """Watch the processes that ``pids`` names; none at all where it names none."""
+        """Watch the processes that ``pids`` returns."""
         self._pids = pids
         self._processes: dict[int, psutil.Process] = {}
         self._cpu: dict[int, float] = {}
@@ -76,14 +76,14 @@ class ResourceMonitor:
             self._sample()
             count += 1
             if self._wait() or count % _RESCAN == 0:
-                self._rescan()  # after a sample, which must not be late for it
+                self._rescan()  # after a sample, which it must not delay
         self._sample()
 
     def _wait(self) -> bool:
-        """Wait until it is time for the next sample, or for the end.
+        """Wait until the next sample is due, or until the end.
 
-        Return at once, and tell so, when a window is expected: its processes must be known by its
-        start, or what they did before would count.
+        Return ``True`` at once when a window is announced: its processes must be known by its
+        start, or their earlier CPU time would count.
         """
         last = time.monotonic()
         with self._changed:
@@ -116,7 +116,7 @@ class ResourceMonitor:
                 del self._processes[pid]
         host = psutil.cpu_times()
         idle = host.idle + getattr(host, "iowait", 0.0)
-        # "guest" times are contained in "user" already.
+        # "user" already includes the "guest" times.
         total = sum(host) - getattr(host, "guest", 0.0) - getattr(host, "guest_nice", 0.0)
         self._samples.append(
             (time.monotonic(), sum(self._cpu.values()), float(memory), total - idle, total)
@@ -141,7 +141,7 @@ class ResourceMonitor:
         mean = float(100 * spent / (last - first))
         return Resources(
             cpu_mean=mean,
-            # In a short window much lies before the first sample in it and after the last one.
+            # In a short window, much happens before its first and after its last sample.
             cpu_peak=max(float(load.max()), mean),
             memory_mean=float(memory[inside].mean()),
             memory_peak=float(memory[inside].max()),
@@ -156,13 +156,13 @@ class ResourceMonitor:
 
 
 def _sampled(when: Times, time: float) -> float:
-    """Return when the sample was taken that stands for an end of the window; ``time`` if none."""
+    """Return the time of the sample that counts for an end of the window, else ``time``."""
     later = when[when >= time]
     return float(later[0]) if len(later) and later[0] <= time + _LATE else time
 
 
 def _whole_steps(when: Times, first: float, last: float) -> list[int]:
-    """Return which samples between two times to use: of a step too short, CPU tells nothing."""
+    """Return which samples between two times to use: CPU over too short a step is noise."""
     inside = np.flatnonzero((when >= first) & (when <= last)).tolist()
     kept = inside[:1]
     for index in inside[1:]:
@@ -179,16 +179,16 @@ def _due(last: float, window: tuple[float, float] | None) -> float:
         return last + _INTERVAL
     start, end = window
     interval = (end - start) / max(1, math.ceil((end - start) / _INTERVAL))
-    # After a late sample, the one that is due at once is left out: its step would be too short.
+    # After a late sample, the one due immediately is skipped: its step would be too short.
     passed = math.floor((last - start) / interval + 0.5)
     return min([start + (passed + 1) * interval, *(time for time in window if time > last)])
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
-    """Return the CPU time of a process, of all its threads, also of those that have ended."""
+    """Return the CPU time of a process with all its threads, including those that ended."""
     if sys.platform == "linux":
-        # Its own clock, as of clock_getcpuclockid(3), has nanoseconds. What /proc gives has steps
-        # of 10 ms, which is all that a small server takes for a few requests.
+        # Its CPU clock, as in clock_getcpuclockid(3), counts nanoseconds; /proc has steps of
+        # 10 ms, as much as a small server needs for a few requests.
         try:
             return time.clock_gettime(~process.pid << 3 | 2)
         except OSError:

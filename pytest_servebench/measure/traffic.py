@@ -1,4 +1,4 @@
-"""What a case sends, and how its answers are judged: a model's predictions, or a user's own."""
+"""What a case sends, and how its answers are checked: predictions, or a user's requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pytest_servebench.protocols.predictions import disagreement
 from pytest_servebench.text.safe import clean
 
 AnswerCheck = Callable[[HttpRequest, HttpAnswer], bool | None]
-"""Raises where an answer is wrong: ``BadResponseError`` with the reason, or anything else.
+"""Raises if an answer is wrong: ``BadResponseError`` with the reason, or any other exception.
 
 It may also return ``False``.
 """
@@ -46,11 +46,11 @@ class Traffic:
 
     Attributes:
         requests: what is sent; each arrival takes one of them at random.
-        check: given a request's index and a 2xx answer to it; raises where the answer is wrong.
-        name: what is served, as reports name it.
-        weights_sha256: digest of the model's weights; empty where no model is known.
+        check: called with a request's index and a 2xx answer to it; raises if the answer is wrong.
+        name: what is served, as shown in reports.
+        weights_sha256: digest of the model's weights; empty without a model.
         source: where the requests come from, in words.
-        digest: of the requests, as a comparison knows them by.
+        digest: of the requests, by which a comparison recognizes them.
     """
 
     requests: tuple[Request, ...] = field(repr=False)
@@ -62,14 +62,14 @@ class Traffic:
 
     @property
     def transport(self) -> str:
-        """Return the name of what carries the requests."""
+        """Return the name of the transport."""
         return self.requests[0].transport
 
     def prepared(
         self, protocol: PredictionProtocol, target: Target, *, keep_alive: bool
     ) -> tuple[bytes, ...]:
         """Return each request as its transport sends it."""
-        # A protocol of others need not know of any.
+        # A user's protocol need not have any.
         authorization = getattr(protocol, "authorization", ())
         return tuple(
             one.prepared(target, authorization, keep_alive=keep_alive) for one in self.requests
@@ -86,16 +86,16 @@ class Traffic:
 
 
 def heed(returned: object) -> None:
-    """Take what a check of an answer returned: nothing, if it is content.
+    """Interpret the return value of a check of an answer.
 
     Raises:
-        BadResponseError: it says that the answer is wrong, or it has not run.
+        BadResponseError: the check rejected the answer, or did not run.
     """
     if type(returned).__name__ in _BOOLEANS and not returned:
         raise BadResponseError("the check returned False")
     if inspect.isawaitable(returned) or inspect.isgenerator(returned):
         if inspect.iscoroutine(returned):
-            returned.close()  # or Python warns of it, at any time
+            returned.close()  # or Python warns about it at any time
         raise BadResponseError(
             f"the check returned a {type(returned).__name__} and has not run: make it a plain "
             "function, without async or yield"
@@ -103,7 +103,7 @@ def heed(returned: object) -> None:
 
 
 def of_model(model: ServedModel, protocol: PredictionProtocol) -> Traffic:
-    """Return the traffic that asks for predictions of the model's inputs, and compares them."""
+    """Return traffic that asks for predictions of the model's inputs, and checks them."""
 
     def check(index: int, answer: HttpAnswer) -> None:
         outputs = protocol.read(answer.body)
@@ -131,9 +131,9 @@ def of_requests(requests: Iterable[HttpRequest]) -> Traffic:
     """Return the traffic of a user's own requests; any 2xx answer is right.
 
     Raises:
-        OptionError: they are no list of requests, there are none, or one of them cannot be sent.
+        OptionError: this is not a list of requests, it is empty, or one of them cannot be sent.
     """
-    # The order of a set is another in each session, and so would be what is sent.
+    # The order of a set differs between sessions, and so would the requests.
     if isinstance(requests, (str, bytes, Mapping, Set)) or not isinstance(requests, Iterable):
         raise OptionError(f"requests={reprlib.repr(requests)}: {_GIVE_A_LIST}.")
     requests = tuple(requests)
@@ -192,13 +192,13 @@ def _refuse_unsendable(request: HttpRequest) -> None:
 
 @dataclass(frozen=True)
 class Checked:
-    """A load whose answers were looked into.
+    """A load whose sampled answers were checked.
 
     Attributes:
-        records: with wrong answers as ``bad_response``: a fast wrong answer is no success.
-        failures: why requests failed, to how many did.
-        answers: successes that were looked into.
-        wrong: those of them that were not right.
+        records: with wrong answers as ``bad_response``: a fast wrong answer is not a success.
+        failures: number of failed requests by reason.
+        answers: number of successes that were checked.
+        wrong: how many of those were wrong.
     """
 
     records: Records
@@ -208,7 +208,7 @@ class Checked:
 
 
 def check_answers(load: LoadResult, traffic: Traffic) -> Checked:
-    """Look into the sampled answers."""
+    """Check the sampled answers."""
     checked = wrong = 0
     outcome = load.records.outcome.copy()
     failures: Counter[str] = Counter(load.failures)
@@ -227,7 +227,7 @@ def check_answers(load: LoadResult, traffic: Traffic) -> Checked:
                 text = f"{Outcome.BAD_RESPONSE.label}: other reasons"
             failures[text] += 1
     records = dataclasses.replace(load.records, outcome=outcome)
-    shown: Counter[str] = Counter()  # keys and control characters may have told some apart
+    shown: Counter[str] = Counter()  # some may differ only in keys or control characters
     for reason, number in failures.items():
         shown[clean(reason)] += number
     return Checked(records, dict(shown), checked, wrong)
@@ -236,8 +236,8 @@ def check_answers(load: LoadResult, traffic: Traffic) -> Checked:
 def _wrong(traffic: Traffic, index: int, answer: Any) -> str | None:
     """Return why an answer to the request with this index is wrong, or ``None`` if it is right.
 
-    Whatever a check raises: an answer that it cannot even read is no good one, and a load that is
-    over must not be lost. Only what comes from outside of it, such as Ctrl-C, ends the session.
+    Any exception in the check makes the answer wrong: a finished load must not be lost. Only what
+    comes from outside, such as Ctrl-C, ends the session.
     """
     with signals_noticed() as interrupts:
         try:

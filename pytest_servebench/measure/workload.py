@@ -1,7 +1,7 @@
-"""What a case sent, and when, as digests: by them a comparison knows whether it was the same.
+"""Digests of what a case sent, and when: a comparison uses them to recognize the same workload.
 
-Labels do not tell: a trace can be changed where it lies, or lie elsewhere, and a test can send
-other requests under its old name.
+Names are not enough: a trace can change in place or move, and a test can send other requests under
+the same name.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pytest_servebench.protocols.base import Request
 
 
 def schedule_digest(scheduled: npt.NDArray[np.int64], choice: npt.NDArray[np.uint32]) -> str:
-    """Return the SHA-256 of when requests come and which they are.
+    """Return the SHA-256 of the arrival times and the choice of requests.
 
     Args:
-        scheduled: arrivals, ns since the clock's start; microseconds count, since the last bits of
-            a logarithm differ between builds of NumPy.
+        scheduled: arrivals, ns since the clock's start; rounded to microseconds, as the last bits
+            of a logarithm differ between builds of NumPy.
         choice: for each arrival the index of its request.
     """
     digest = hashlib.sha256(((scheduled + 500) // 1000).astype("<i8").tobytes())
@@ -33,7 +33,7 @@ def requests_digest(requests: Iterable[Request], *, paths: bool = True) -> str:
 
     Args:
         requests: what is sent.
-        paths: whether paths count; those of predictions are a model's address.
+        paths: whether paths count; for predictions they are only the model's address.
     """
     digest = hashlib.sha256()
     for request in requests:

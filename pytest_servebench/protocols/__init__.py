@@ -1,1 +1,1 @@
-"""How predictions are asked for and read, one module for each protocol."""
+"""Prediction protocols: how to ask for predictions and read them."""

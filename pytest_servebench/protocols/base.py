@@ -1,4 +1,4 @@
-"""How a prediction is asked for, and how its answer is read."""
+"""Requests, answers, and the interface of a prediction protocol."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _NOT_COMPARED: Final = re.compile(
     r"|\bhost\b|request-?id|correlation-?id|trace|\bb3\b|\bdate\b",  # where, and which one
     re.IGNORECASE,
 )
-"""Names of headers and parameters whose values may be others in each run of one workload.
+"""Names of headers and parameters whose values may differ between runs of the same workload.
 
-Not so ``max_tokens``, which says how much work a request is.
+``max_tokens`` is not among them: it sets how much work a request is.
 """
 
 
@@ -31,7 +31,7 @@ class Request(Protocol):
     """What is sent to a server, and how its transport sends it.
 
     Attributes:
-        transport: name of what carries it; see
+        transport: name of its transport; see
             :data:`pytest_servebench.load.transports.TRANSPORTS`.
     """
 
@@ -47,18 +47,18 @@ class Request(Protocol):
         """Return the request as its transport sends it to the server at ``target``.
 
         Args:
-            target: where it goes.
-            authorization: names and values that the server wants of every request.
-            keep_alive: whether other requests may come over its connection.
+            target: the server.
+            authorization: names and values of headers that the server requires in every request.
+            keep_alive: whether the connection may be reused.
         """
         ...
 
     def answer(self, status: int, head: bytes, body: bytes) -> Any:
-        """Return the answer that its transport brought, for whoever checks it."""
+        """Return an answer in the form that checks receive."""
         ...
 
     def identity(self, *, paths: bool) -> Sequence[bytes]:
-        """Return what a comparison knows it by, without address, secrets and request ids.
+        """Return what identifies it in a comparison, without address, secrets and request ids.
 
         ``paths``: whether the path counts.
         """
@@ -67,14 +67,14 @@ class Request(Protocol):
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """One HTTP request, without the address it goes to.
+    """One HTTP request, without the server's address.
 
     Attributes:
         method: ``"POST"``, ``"GET"``, …
-        path: path on the server, beginning with ``/``; a path of the server's URL comes before it,
-            and empty it is just that.
-        headers: names and values beyond ``Host`` and ``Content-Length``; left out of the
-            representation, as they may hold a key.
+        path: path on the server, beginning with ``/``; it is appended to the path of the server's
+            URL, and may be empty.
+        headers: names and values besides ``Host`` and ``Content-Length``; not in the ``repr``, as
+            they may hold a key.
         body: the bytes to send.
     """
 
@@ -86,8 +86,8 @@ class HttpRequest:
     body: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
-        """Learn of the keys in headers and path, so that no text shows them."""
-        # Whatever it is, it is refused in words of our own when it is to be sent.
+        """Register keys in headers and path, which no text may show."""
+        # Invalid headers are refused with a clear message when the request is to be sent.
         pairs = self.headers.items() if isinstance(self.headers, Mapping) else self.headers
         if isinstance(pairs, (tuple, list, ItemsView)):
             hide_headers(each for each in pairs if isinstance(each, tuple) and len(each) == 2)
@@ -105,7 +105,7 @@ class HttpRequest:
         *,
         keep_alive: bool = True,
     ) -> bytes:
-        """See :class:`Request`; a header of its own comes before one of ``authorization``."""
+        """See :class:`Request`; the request's own header wins over one of ``authorization``."""
         names = {name.lower() for name, _ in self.headers}
         lines = [
             f"{self.method} {target.full_path(self.path)} HTTP/1.1",
@@ -118,7 +118,7 @@ class HttpRequest:
         return "\r\n".join((*lines, "", "")).encode("latin-1") + self.body
 
     def answer(self, status: int, head: bytes, body: bytes) -> HttpAnswer:
-        """Return the answer of status line and headers, and body."""
+        """Return the answer from status, head and body."""
         return HttpAnswer(status, body, Headers.of_head(head))
 
     def identity(self, *, paths: bool) -> Sequence[bytes]:
@@ -142,14 +142,14 @@ def _without_secrets(path: str) -> str:
 
 
 class Headers(Mapping[str, str]):
-    """The headers of an answer, by name; the case of a name does not matter.
+    """The headers of an answer, by case-insensitive name.
 
-    The values of a name that occurs several times are joined by ``", "``; ``pairs`` has them
-    one by one, as they came.
+    The values of a repeated name are joined by ``", "``; ``pairs`` has them one by one, as
+    received.
     """
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Hold names and values."""
+        """Store names and values."""
         self.pairs = tuple(pairs)
         self._found: dict[str, tuple[str, str]] = {}
         for name, value in self.pairs:
@@ -158,7 +158,7 @@ class Headers(Mapping[str, str]):
 
     @classmethod
     def of_head(cls, head: bytes) -> Headers:
-        """Read status line and headers; a line that is continued becomes one."""
+        """Parse status line and headers; continuation lines are joined."""
         text = re.sub(r"\r?\n[ \t]+", " ", head.decode("latin-1"))
         lines = (line.partition(":") for line in text.splitlines()[1:])
         return cls((name.strip(), value.strip()) for name, colon, value in lines if colon)
@@ -183,7 +183,7 @@ class HttpAnswer:
     Attributes:
         status: HTTP status.
         body: the whole body.
-        headers: of the answer, by their names in any case: ``answer.headers["content-type"]``.
+        headers: of the answer, by case-insensitive name: ``answer.headers["content-type"]``.
     """
 
     status: int
@@ -192,25 +192,25 @@ class HttpAnswer:
 
 
 class PredictionProtocol(Protocol):
-    """The language in which one server's predictions are asked for."""
+    """How to ask one kind of server for predictions."""
 
     @property
     def name(self) -> str:
-        """Return the protocol's name, as reports show it."""
+        """Return the protocol's name, as shown in reports."""
         ...
 
     def request(self, inputs: Arrays) -> HttpRequest:
         """Return the request for a prediction of one sample input.
 
         Args:
-            inputs: of shape ``input_shape``; of a model whose inputs have names, each by its name.
+            inputs: of shape ``input_shape``; for a model with named inputs, each by its name.
         """
         ...
 
     def read(self, body: bytes) -> Arrays:
         """Return the prediction for one sample input from a status-200 body.
 
-        It is of shape ``output_shape``; or each output by its name, where the answer has names.
+        It is of shape ``output_shape``; or each output by its name, if the answer has names.
 
         Raises:
             BadResponseError: the body is not a prediction.

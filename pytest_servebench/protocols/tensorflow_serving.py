@@ -18,8 +18,8 @@ class TensorFlowServingRest:
     """``POST /v1/models/NAME:predict``.
 
     Attributes:
-        model_name: the name under which the server offers the model; a version or label may follow,
-            as in the server's own paths: ``NAME/versions/3`` or ``NAME/labels/canary``.
+        model_name: the model's name at the server; a version or label may follow, as in its paths:
+            ``NAME/versions/3`` or ``NAME/labels/canary``.
     """
 
     model_name: str
@@ -41,7 +41,7 @@ class TensorFlowServingRest:
 
     @property
     def name(self) -> str:
-        """Return the protocol's name, as reports show it."""
+        """Return the protocol's name, as shown in reports."""
         return "TensorFlow Serving REST"
 
     def request(self, inputs: Arrays) -> HttpRequest:
@@ -54,7 +54,7 @@ class TensorFlowServingRest:
         )
 
     def status_request(self) -> HttpRequest:
-        """Return the question which versions of the model are loaded."""
+        """Return the request for the loaded versions of the model."""
         return HttpRequest("GET", self.path)
 
     def read(self, body: bytes) -> Arrays:

@@ -1,4 +1,4 @@
-"""TorchServe's inference API, for handlers that speak of instances and predictions."""
+"""TorchServe's inference API, for handlers that use instances and predictions."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class TorchServeRest:
     """``POST /predictions/NAME``.
 
     Attributes:
-        model_name: the name under which the server offers the model.
-        token: TorchServe's inference key, never shown; ``None`` where authorization is off.
+        model_name: the model's name at the server.
+        token: TorchServe's inference key, never shown; ``None`` if authorization is off.
     """
 
     model_name: str
@@ -24,12 +24,12 @@ class TorchServeRest:
 
     @property
     def name(self) -> str:
-        """Return the protocol's name, as reports show it."""
+        """Return the protocol's name, as shown in reports."""
         return "TorchServe REST"
 
     @property
     def authorization(self) -> tuple[tuple[str, str], ...]:
-        """Return the headers that the server wants of every request."""
+        """Return the headers that the server requires in every request."""
         return (("Authorization", f"Bearer {self.token}"),) if self.token is not None else ()
 
     def request(self, inputs: Arrays) -> HttpRequest:

@@ -1,1 +1,1 @@
-"""Files and processes of our own."""
+"""Files, sockets and child processes."""

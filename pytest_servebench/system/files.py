@@ -1,4 +1,4 @@
-"""Files written whole or not at all, names that every file system takes, paths that stay inside."""
+"""Atomic file writes, file names for any file system, and paths that stay in a directory."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import IO
 
 LONGEST_NAME = 120
-"""Bytes of a name that is made from a text: encrypted file systems take 143, and a number and an
-ending follow."""
+"""Most bytes of a generated name: encrypted file systems allow 143, and a number and an extension
+follow."""
 
 
 def file_name(text: str, longest: int = LONGEST_NAME) -> str:
-    """Return ``text`` as the name of a file or directory; one that is too long ends in its digest.
+    """Return ``text`` as the name of a file or directory; a long name is cut, with a digest.
 
     Args:
-        text: anything, such as a test's id; two texts may have the same name.
-        longest: bytes that the name may have.
+        text: anything, such as a test's id; two texts may give the same name.
+        longest: most bytes of the name.
     """
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in text)
     encoding = sys.getfilesystemencoding()
@@ -36,23 +36,23 @@ def file_name(text: str, longest: int = LONGEST_NAME) -> str:
 
 @contextmanager
 def whole_file(path: Path, *, sync: bool = False) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of ``path`` when the block ends.
+    """Open a file that replaces ``path`` when the block ends.
 
-    A reader sees the old file or the new one, never a part. Where the system can, the new file has
-    no name before it is complete, so that nothing is left even of a process that is killed.
+    A reader sees the old file or the new one, never a part. If the system can, the new file has no
+    name until it is complete: nothing is left behind even if the process is killed.
 
     Args:
-        path: where the file is to be; its directory must be there.
-        sync: whether the content must be on the disk before it has the name.
+        path: where to write; its directory must exist.
+        sync: whether to flush the content to disk before the file gets its name.
 
     Raises:
-        OSError: it cannot be written; nothing is left behind, nor is where the block raises.
+        OSError: it cannot be written. Nothing is left behind then, or when the block raises.
     """
-    # Its length does not depend on the name's, which may be the longest that there can be.
+    # Its length does not depend on the name's, which may already have the maximum length.
     partial = path.with_name(f".{secrets.token_hex(6)}.part")
     named = False
     try:
-        # In this order: where there is no such flag (macOS), or the file system has not got it.
+        # The fallback is for systems (macOS) and file systems without O_TMPFILE.
         descriptor = os.open(path.parent, os.O_RDWR | os.O_TMPFILE, 0o666)
     except (AttributeError, OSError):
         descriptor, named = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
@@ -74,7 +74,7 @@ def whole_file(path: Path, *, sync: bool = False) -> Iterator[IO[bytes]]:
 def _give_name(file: IO[bytes], path: Path) -> None:
     descriptor = file.fileno()
     try:
-        # A directory's descriptor, of no use beside an absolute path, has links followed.
+        # A directory descriptor, otherwise unused with an absolute path, makes it follow links.
         os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)
     except OSError:  # no /proc
         file.seek(0)
@@ -93,10 +93,10 @@ def write_whole(path: Path, content: bytes, *, sync: bool = False) -> None:
 
 
 def inside(directory: Path, name: str) -> Path:
-    """Return the path of a file in a run's directory, whose name a file has given.
+    """Return the path of a file in a run's directory, whose name comes from a file.
 
     Raises:
-        ValueError: it leads out of the directory.
+        ValueError: it points outside the directory.
     """
     path = directory / name
     try:
@@ -104,5 +104,5 @@ def inside(directory: Path, name: str) -> Path:
     except RuntimeError:  # a loop of links
         is_inside = False
     if not is_inside:
-        raise ValueError(f"{name!r} leads out of {directory}")
+        raise ValueError(f"{name!r} points outside {directory}")
     return path

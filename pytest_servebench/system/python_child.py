@@ -1,12 +1,12 @@
-"""Our own Python programs in processes of their own: what they import is what this process has.
+"""Run our Python programs in child processes that import the same packages as this process.
 
-``python -m`` looks into the working directory first, where a user's ``queue.py`` or ``types.py``
-hides the standard library's; coverage, ddtrace and others ride into every Python on ``.pth``
-files, ``sitecustomize`` and variables such as ``PYTHONTRACEMALLOC``; and a package that this
-process found by its own ``sys.path`` is not found by another. So a child ignores the environment's
-word on Python (``-I``) and the ``site`` module (``-S``), and is told where packages are.
+``python -m`` searches the working directory first, where a user's ``queue.py`` or ``types.py``
+hides the standard library's; coverage, ddtrace and others get into every Python through ``.pth``
+files, ``sitecustomize`` and variables such as ``PYTHONTRACEMALLOC``; and a package on the
+``sys.path`` of this process need not be on another's. So a child ignores Python's environment
+variables (``-I``) and the ``site`` module (``-S``), and is told where packages are.
 
-Run as a file, this module is what the child starts with, so it imports little.
+A child starts by running this module as a file, so it imports little.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NEEDED = ("pytest_servebench", "numpy", "httptools", "psutil")
 
 
 def python_child(module: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
-    """Return a command that runs ``module`` as a program, and what it needs in the environment.
+    """Return a command that runs ``module`` as a program, and the variables that it needs.
 
     Args:
         module: a module that this process can import.
@@ -46,30 +46,30 @@ def python_child(module: str, *arguments: str) -> tuple[list[str], dict[str, str
 def package_path(module: str) -> list[str]:
     """Return the directories in which a child looks for packages, after the standard library.
 
-    Those come first in which this process has found what ``module`` needs: a later change of
-    ``sys.path``, such as pytest's own for a directory of tests, must not hide it.
+    Those from which this process imported what ``module`` needs come first: a later change of
+    ``sys.path``, such as pytest's for a test directory, must not hide it.
     """
     needed = (module.partition(".")[0], *_NEEDED)
     files = [getattr(sys.modules.get(name), "__file__", None) for name in needed]
     found = [os.path.dirname(os.path.dirname(file)) for file in files if file]  # noqa: PTH120
-    # An empty or relative entry means the working directory of the moment.
+    # An empty or relative entry means the current working directory.
     found += [entry for entry in sys.path if os.path.isabs(entry)]  # noqa: PTH117
     return list(dict.fromkeys(found))
 
 
 def without_tracers(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what of an environment leads no tracer into a Python program.
+    """Return an environment without the variables that start tracers in Python programs.
 
-    For those that are not started by :func:`python_child`: other libraries', and a server's own.
+    For programs not started by :func:`python_child`: those of other libraries, and servers.
     """
     return {name: value for name, value in environment.items() if not _TRACERS.fullmatch(name)}
 
 
 @contextmanager
 def untraced() -> Iterator[None]:
-    """Keep tracers, and files in the working directory, out of what other libraries start.
+    """Keep tracers, and files in the working directory, out of processes of other libraries.
 
-    Coverage would leave a file of its own for each such process.
+    Coverage would leave a data file for each such process.
     """
     whole = dict(os.environ)
     kept = without_tracers(whole)
@@ -87,9 +87,9 @@ def _main() -> None:
     import runpy  # noqa: PLC0415 - only the child needs it
 
     told = json.loads(os.environ.pop(_VARIABLE))
-    # Behind the standard library, which is all that there is without "site".
+    # After the standard library, the only entries without "site".
     sys.path += [entry for entry in told["path"] if entry not in sys.path]
-    # Of a virtual environment: "site" would have found it.
+    # In a virtual environment, "site" would have set these.
     sys.prefix, sys.exec_prefix = told["prefix"], told["exec_prefix"]
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -1,4 +1,4 @@
-"""The errors that users of the plugin can meet.
+"""The errors that users of the plugin may see.
 
 Each message names the option or file, the value, and the remedy.
 """
@@ -11,7 +11,7 @@ from pytest_servebench.text.safe import harmless
 class ServebenchError(Exception):
     """Base class of every error that this plugin raises on purpose.
 
-    Its text may quote a server: it shows no secrets, and nothing that a terminal would obey.
+    Its text may quote a server, so secrets and terminal control sequences are removed.
     """
 
     def __init__(self, *arguments: object) -> None:
@@ -20,7 +20,7 @@ class ServebenchError(Exception):
 
 
 class ServebenchWarning(UserWarning):
-    """Base class of every warning of this plugin; what is said of errors holds for its text too."""
+    """Base class of every warning of this plugin; its text is sanitized like that of errors."""
 
     def __init__(self, *arguments: object) -> None:
         """Keep what is said, harmless to show."""
@@ -44,7 +44,7 @@ class ServerError(ServebenchError):
 
 
 class ServerUnavailableError(ServerError):
-    """A server kind cannot run here; the message says what was looked for and how to get it."""
+    """A server kind cannot run here; the message says what is missing and how to get it."""
 
 
 class ServerStartError(ServerError):
@@ -52,7 +52,7 @@ class ServerStartError(ServerError):
 
 
 class ServerDiedError(ServerError):
-    """A server ended while it was under load; the message ends with the tail of its log."""
+    """A server exited under load; the message ends with the tail of its log."""
 
 
 class BadResponseError(ServebenchError):
@@ -60,7 +60,7 @@ class BadResponseError(ServebenchError):
 
 
 class InvalidMeasurementError(ServebenchError):
-    """The measuring device failed, so that the numbers say nothing about the server."""
+    """The load generator failed, so the figures say nothing about the server."""
 
 
 class SLOSyntaxError(OptionError):
@@ -76,7 +76,7 @@ class NoSuchRunError(SavedRunError):
 
 
 def described(error: BaseException) -> str:
-    """Return an error's type and text; of one that cannot even be told, its type."""
+    """Return an error's type and text; only its type if ``str()`` fails."""
     name = type(error).__name__
     try:
         text = str(error)

@@ -1,11 +1,11 @@
 """What is measured of a case: one entry for each metric.
 
 SLOs, gates, ``compare``, ``plan``, points, tables, plots, the page, other tools' formats and the
-reference iterate over these entries, and none of them knows a metric by its name. What a metric
-needs elsewhere is where its values come from: a column of the records (:class:`Times`), outcomes
-that are counted, or what the monitor saw.
+reference iterate over these entries, and none of them refers to a metric by name. Outside this
+module a metric only needs a source of its values: a column of the records (:class:`Times`),
+outcomes that are counted, or the monitor's samples.
 
-Here are plain facts, and how a value is read from a case: nothing is computed.
+An entry is plain facts and a reader for a case: nothing is computed here.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Final, Literal, Protocol
 from pytest_servebench.text.quantity import Kind
 
 Place = Literal["table", "overview", "charts", "plan", "junit"]
-"""Where not every metric stands: the table of cases, the overview's panels, the charts against the
-rate, the changes that a plan always tells, and the properties of a test in JUnit XML."""
+"""Places that show only some metrics: the table of cases, the overview's panels, the charts against
+the rate, the changes that a plan always shows, and the properties of a test in JUnit XML."""
 
 
 # -- what a case offers ---------------------------------------------------------------------------
@@ -74,13 +74,13 @@ class _Case(Protocol):
 
 @dataclass(frozen=True)
 class Reading:
-    """A metric's value and 95 % interval in a case; infinities are infinities here.
+    """A metric's value and 95 % interval in a case; infinite values are ``inf`` here.
 
     Attributes:
-        value: what was measured; ``None`` if it cannot be known.
-        low: lower end of the interval; ``None`` where there is no interval.
-        high: upper end, infinite where it is open.
-        unknown: why it cannot be known.
+        value: what was measured; ``None`` if unknown.
+        low: lower end of the interval; ``None`` if there is no interval.
+        high: upper end, infinite if open.
+        unknown: why the value is unknown.
     """
 
     value: float | None
@@ -94,15 +94,15 @@ class Reading:
 
 @dataclass(frozen=True)
 class Times:
-    """Times from the scheduled arrival of a request until something happened to it.
+    """Times from the scheduled arrival of a request until some event.
 
-    Each gives the metrics :data:`STATISTICS`, in which a failed request ranks as infinitely slow.
+    Each yields the metrics :data:`STATISTICS`, in which a failed request ranks as infinitely slow.
 
     Attributes:
         name: of the quantity, in narrow tables and file names.
         title: in words.
-        meaning: the same with what it is, for the reference.
-        until: column of the records that has the instant.
+        meaning: title and definition, for the reference.
+        until: column of the records with the instant of the event.
         prefix: of its metrics' names.
     """
 
@@ -118,10 +118,10 @@ class Point:
     """How servers are compared by a metric, cell by cell.
 
     Attributes:
-        heading: of the table of points. Metrics that share one stand for each other: the first
-            that the requests resolve gives the point.
-        statistic: of the figure in that sentence, where the title does not have it.
-        unless_worse: a metric by which the winner must not be worse, and why there is no point
+        heading: of the table of points. Of metrics that share one, the first for which there are
+            enough requests gives the point.
+        statistic: name of the statistic in a sentence, if the title does not include it.
+        unless_worse: a metric by which the winner must not be worse, and the reason for no point
             if it is.
     """
 
@@ -138,25 +138,25 @@ class Metric:
         name: in results, such as ``p999``.
         written: in SLOs, gates and reports, such as ``p99.9``.
         title: in a sentence, such as ``success rate``.
-        meaning: what it is, for the reference.
-        kind: of its values, which has their units.
-        read: value and interval of a case.
+        meaning: definition, for the reference.
+        kind: of its values, which determines the units.
+        read: reads value and interval from a case.
         aliases: other ways to write it.
         larger_is_better: of two values.
-        times: which times it is a statistic of; ``None`` for another quantity.
-        permille: of a percentile, in thousandths: ranks are exact in whole numbers.
-        enough: requests that resolve it: MLPerf LoadGen's minima for 99 % confidence; 0 where any
-            number does.
-        outcomes: of a share of the arrivals, which of them it counts.
-        same: margin within which two runs are the same, a ratio's change or, of shares, their
-            difference, unless a gate gives another; ``None`` where no comparison is made: the
+        times: which times it is a statistic of; ``None`` for other quantities.
+        permille: of a percentile, in thousandths, so that ranks are exact integers.
+        enough: requests needed for it: MLPerf LoadGen's minima for 99 % confidence; 0 if any
+            number is enough.
+        outcomes: for a share of the arrivals, the outcomes it counts.
+        same: margin within which two runs are the same, a relative change or, for shares, a
+            difference, unless a gate gives another; ``None`` if runs are not compared by it: the
             longest of two runs has the longest maximum.
-        of_run: whether it tells what was seen in this run, and is judged without an interval.
-        share_of_load: the estimate in which it is a share of the arrivals, free of the luck of the
-            schedule; empty if it cannot be one.
-        complement: what the rest to 100 % is called where a smaller value must be the better one.
+        of_run: whether it describes this run only, and is judged without an interval.
+        share_of_load: the estimate that gives it as a share of the arrivals, free of the luck of
+            the schedule; empty if there is none.
+        complement: name of the rest to 100 %, for formats in which smaller must be better.
         point: how servers are compared by it; ``None`` if they are not.
-        places: where it stands beside the places in which all do.
+        places: where it appears besides the places that show every metric.
     """
 
     name: str
@@ -180,17 +180,17 @@ class Metric:
 
     @property
     def is_share(self) -> bool:
-        """Return whether its changes are differences in percentage points, and not ratios."""
+        """Return whether its changes are differences in percentage points, not ratios."""
         return self.kind == "share"
 
     @property
     def of_server(self) -> bool:
-        """Return whether it was seen at the server's processes, and not at its requests."""
+        """Return whether it comes from the server's processes, not from its requests."""
         return self.kind in ("cpu", "memory")
 
     @property
     def goes_with_the_machine(self) -> bool:
-        """Return whether a slower machine moves it without the server's doing."""
+        """Return whether a slower machine changes it, whatever the server does."""
         return self.kind in ("time", "cpu")
 
     @property
@@ -200,12 +200,12 @@ class Metric:
 
 
 def _ended(end: float | None) -> float:
-    """Return an end of an estimate: what JSON leaves out is infinite."""
+    """Return an end of an estimate: ``None``, as in JSON, is infinite."""
     return math.inf if end is None else end
 
 
 def _estimate(name: str, *, of_requests: bool = True) -> Callable[[_Case], Reading]:
-    """Return a reader of an estimate; what it leaves out is infinite."""
+    """Return a reader of an estimate, in which ``None`` is infinite."""
 
     def read(case: _Case) -> Reading:
         if of_requests and not case.summary.arrivals:
@@ -229,14 +229,14 @@ def _longest(case: _Case) -> Reading:
 def _seen(
     value: Callable[[_Resources], float | None], estimate: str = ""
 ) -> Callable[[_Case], Reading]:
-    """Return a reader of what the monitor saw, with the interval of an estimate if it has one."""
+    """Return a reader of the monitor's figures, with the interval of an estimate if it has one."""
 
     def read(case: _Case) -> Reading:
         seen = value(case.resources)
         if seen is None:
-            return Reading(None, unknown="the server's processes cannot be seen from here")
+            return Reading(None, unknown="the server's processes are not visible")
         known = case.summary.estimates.get(estimate)
-        if known is None:  # such as of a run that an earlier version saved
+        if known is None:  # such as in a run saved by an earlier version
             return Reading(seen)
         return Reading(seen, _ended(known.low), _ended(known.high))
 
@@ -268,7 +268,7 @@ def _statistics(
     places: Mapping[str, Sequence[Place]] = MappingProxyType({}),
     points: Mapping[str, Point] = MappingProxyType({}),
 ) -> tuple[Metric, ...]:
-    """Return the metrics of times, with what some of them have beyond the others."""
+    """Return the metrics of times, with the extra places and points of some."""
     return tuple(
         Metric(
             name := times.prefix + one.name,
@@ -299,7 +299,7 @@ TTFB: Final = Times(
     prefix="ttfb.",
 )
 TIMES: Final = (LATENCY, TTFB)
-"""What times are summarized: latency first."""
+"""The times that are summarized, latency first."""
 
 _FEWER = "less CPU, but fewer requests answered"
 _ALL: Final = (
@@ -319,7 +319,7 @@ _ALL: Final = (
     *itertools.chain.from_iterable(map(_statistics, TIMES[1:])),
     Metric(
         "throughput", "throughput", "throughput",
-        "successes a second inside the window", "throughput",
+        "successes per second inside the window", "throughput",
         _estimate("throughput", of_requests=False), larger_is_better=True, same=0.05,
         share_of_load="throughput_share", places=frozenset({"plan", "junit"}),
         point=Point("ok/s"),
@@ -331,11 +331,13 @@ _ALL: Final = (
         point=Point("ok %"),
     ),
     Metric(
-        "drop_rate", "drop_rate", "drop rate", "share that found the buffer full", "share",
+        "drop_rate", "drop_rate", "drop rate",
+        "share of arrivals dropped by a full buffer", "share",
         _estimate("drop_rate"), same=0.01, outcomes=("dropped",),
     ),
     Metric(
-        "error_rate", "error_rate", "error rate", "share that was taken and failed", "share",
+        "error_rate", "error_rate", "error rate",
+        "share of arrivals that failed, drops excluded", "share",
         _estimate("error_rate"), same=0.01,
         outcomes=("timeout", "connect_error", "http_error", "bad_response", "unfinished"),
     ),
@@ -365,7 +367,7 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType({one.name: one for one i
 COMPARED: Final[Mapping[str, Metric]] = MappingProxyType(
     {one.name: one for one in _ALL if one.same is not None}
 )
-"""Those that runs are compared by, and that a gate may name."""
+"""The metrics by which runs are compared, and that a gate may name."""
 
 POINTS: Final[Mapping[str, tuple[Metric, ...]]] = MappingProxyType(
     {
@@ -376,14 +378,14 @@ POINTS: Final[Mapping[str, tuple[Metric, ...]]] = MappingProxyType(
         for heading in dict.fromkeys(one.point.heading for one in _ALL if one.point)
     }
 )  # fmt: skip
-"""Heading of the table of points to its metrics, of percentiles the highest first."""
+"""Heading of the table of points to its metrics, the highest percentile first."""
 
 SUCCESS_RATE: Final = METRICS["success_rate"]
 ERROR_RATE: Final = METRICS["error_rate"]
 
 
 def statistics_of(times: Times) -> tuple[Metric, ...]:
-    """Return percentiles and mean of the times, those that have an interval."""
+    """Return percentiles and mean of the times: the metrics with an interval."""
     return tuple(one for one in _ALL if one.times is times and not one.of_run)
 
 
@@ -393,5 +395,5 @@ def percentiles_of(times: Times) -> tuple[Metric, ...]:
 
 
 def standing_in(place: Place) -> tuple[Metric, ...]:
-    """Return the metrics that stand in a place."""
+    """Return the metrics that are shown in a place."""
     return tuple(one for one in _ALL if place in one.places)

@@ -23,25 +23,25 @@ def _nothing() -> Array:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model, packaged for one or more server kinds, with inputs and the outputs to expect.
+    """A model, packaged for one or more server kinds, with inputs and expected outputs.
 
     Attributes:
         name: what the model is called in reports.
         artifacts: server kind (``"tensorflow_serving"``, ``"torchserve"``, …) to what that kind
-            serves: a directory of numbered SavedModel versions, or a ``.mar`` file. A kind
-            without an artifact is skipped with that reason.
+            serves: a directory of numbered SavedModel versions, or a ``.mar`` file. Tests of a
+            kind without an artifact are skipped, with that reason.
         inputs: sample inputs, one request each; array of shape ``(n, *input_shape)``, or one for
-            each of the model's inputs by name. Floats, whole numbers, booleans, text and bytes are
-            sent as what they are. None, where tests send requests of their own.
+            each of the model's inputs by name. Floats, integers, booleans, text and bytes keep
+            their type when sent. Leave empty if tests send their own requests.
         outputs: what the model itself predicts for ``inputs``; shape ``(n, *output_shape)``, or one
             for each of its outputs by name.
         rtol: relative tolerance within which an answer must agree with ``outputs``.
-        atol: absolute tolerance within which an answer must agree with ``outputs``; whole numbers,
-            booleans and text must be the same.
+        atol: absolute tolerance within which an answer must agree with ``outputs``; integers,
+            booleans and text must be equal.
         input_source: where the inputs come from, in words for the report.
         weights_sha256: digest of the weights; two runs with different digests are not compared.
         served_names: server kind to the name under which that server offers the model;
-            ``name`` where a kind is missing.
+            ``name`` if a kind is missing.
     """
 
     name: str
@@ -60,10 +60,10 @@ class ServedModel:
 
     @property
     def samples(self) -> int:
-        """Return how many inputs there are, each with the outputs to expect.
+        """Return the number of inputs, each with its expected outputs.
 
         Raises:
-            ModelError: there are more of one than of another.
+            ModelError: inputs and outputs differ in number.
         """
         numbers = {
             f"{what} {name!r}" if name else what: len(array)
@@ -78,7 +78,7 @@ class ServedModel:
         return next(iter(numbers.values()), 0)
 
     def input(self, index: int) -> Arrays:
-        """Return one sample input: what a single request asks a prediction of."""
+        """Return one sample input: that of a single request."""
         return _at(self.inputs, index)
 
     def output(self, index: int) -> Arrays:
@@ -94,5 +94,5 @@ def _at(arrays: Arrays, index: int) -> Arrays:
 
 
 ModelFactory = Callable[[Collection[str]], ServedModel]
-"""What ``servebench_model = "module:callable"`` names: it is given the chosen server kinds, builds
-what these need (and nothing for the others), and returns a :class:`ServedModel`."""
+"""What ``servebench_model = "module:callable"`` names: it gets the selected server kinds, builds
+what these need (and nothing for others), and returns a :class:`ServedModel`."""

@@ -43,7 +43,7 @@ def test_the_answer_does_not_choose_within_noise() -> None:
     case = saved.case()
     twin = saved.case(server="toy")
     assert sentences(saved.run([case, twin])) == [
-        "At 50 requests/s, nothing that was measured separates TorchServe and Toy beyond noise. "
+        "At 50 requests/s, no measured difference between TorchServe and Toy exceeds noise. "
         "Not enough was measured to compare p95."
     ]
 
@@ -52,14 +52,14 @@ def test_the_answer_for_one_server_tells_how_far_it_kept_its_slo() -> None:
     kept = [judged(10, "passed"), judged(20, "passed")]
     broken = judged(40, "failed")
     assert sentences(saved.run(kept))[0] == (
-        "TorchServe kept every SLO at all rates up to 20 requests/s."
+        "TorchServe met every SLO at all rates up to 20 requests/s."
     )
     assert sentences(saved.run([*kept, broken]))[0] == (
-        "TorchServe kept every SLO up to 20 requests/s; at 40 requests/s it broke p99<50ms."
+        "TorchServe met every SLO up to 20 requests/s; at 40 requests/s it broke p99<50ms."
     )
     assert sentences(saved.run([broken]))[0] == "TorchServe broke p99<50ms at 40 requests/s."
     assert sentences(made_runs.all_invalid_run()) == [
-        "No measurement is valid: nothing can be said about the server."
+        "No measurement is valid, so nothing can be said about the server."
     ]
     assert sentences(saved.run([])) == ["Nothing was measured."]
 
@@ -69,19 +69,18 @@ def test_the_answer_for_one_server_tells_how_far_it_kept_its_slo() -> None:
     [
         (
             {1: "inconclusive", 5: "passed", 10: "passed"},
-            "kept every SLO from 5 requests/s on; at 1 request/s it could not be judged on "
-            "p99<50ms",
+            "met every SLO from 5 requests/s on; at 1 request/s it could not be judged on p99<50ms",
         ),
         (
             {1: "passed", 5: "inconclusive", 10: "failed", 20: "failed"},
-            "kept every SLO at 1 request/s; from 10 requests/s on it broke p99<50ms; at "
+            "met every SLO at 1 request/s; from 10 requests/s on it broke p99<50ms; at "
             "5 requests/s it could not be judged on p99<50ms",
         ),
         (
             {1: "failed", 5: "passed", 10: "passed", 20: "failed"},
-            "kept every SLO from 5 to 10 requests/s; at 1 and 20 requests/s it broke p99<50ms",
+            "met every SLO from 5 to 10 requests/s; at 1 and 20 requests/s it broke p99<50ms",
         ),
-        ({1: "passed", 5: "invalid", 10: "passed"}, "kept every SLO at 1 and 10 requests/s"),
+        ({1: "passed", 5: "invalid", 10: "passed"}, "met every SLO at 1 and 10 requests/s"),
         ({1: "failed", 5: "failed"}, "broke p99<50ms at all rates up to 5 requests/s"),
     ],
 )
@@ -104,7 +103,7 @@ def test_the_answer_tells_for_each_slo_where_it_was_broken() -> None:
         )  # fmt: skip
         cases.append(saved.case(rate=rate, clauses=clauses, verdict="failed" if slos else "passed"))
     assert sentences(saved.run(cases))[0] == (
-        "TorchServe kept every SLO at 5 requests/s; from 10 requests/s on it broke p99<50ms; at "
+        "TorchServe met every SLO at 5 requests/s; from 10 requests/s on it broke p99<50ms; at "
         "20 requests/s it broke p50<9ms."
     )
 
@@ -113,9 +112,9 @@ def test_the_question_is_one_that_the_run_can_answer() -> None:
     both = [saved.case(), saved.case(server="toy")]
     assert question(both) == "Which server for which load?"
     assert question(both[:1]) == "How fast does TorchServe answer?"
-    assert question([judged(5, "passed")]) == "Does TorchServe keep its SLOs?"
+    assert question([judged(5, "passed")]) == "Does TorchServe meet its SLOs?"
     several = [judged(5, "passed"), judged(10, "failed")]
-    assert question(several) == "Up to which rate does TorchServe keep its SLOs?"
+    assert question(several) == "Up to which rate does TorchServe meet its SLOs?"
 
 
 def test_the_answer_tells_of_servers_that_died() -> None:
@@ -124,10 +123,10 @@ def test_the_answer_tells_of_servers_that_died() -> None:
     *_, last = sentences(saved.run(cases, deaths=dead))
     assert (
         last
-        == "But Toy died 2 times and other 1.0 died once under test: no figure here counts that."
+        == "But Toy died 2 times and other 1.0 died once under test, which no figure here reflects."
     )
     assert sentences(saved.run([], deaths=dead[:1])) == [
-        "Nothing was measured.", "toy 1.0 died once under test: no figure here counts that.",
+        "Nothing was measured.", "toy 1.0 died once under test, which no figure here reflects.",
     ]  # fmt: skip
 
 
@@ -153,7 +152,7 @@ def test_the_answer_gives_the_range_of_several_cases_at_the_highest_rate() -> No
     few = saved.case(steady(np.full(5, 0.01), 50.0), buffer_size=0)
     _, text = sentences(saved.run([*several, few]))
     assert "p50 10 ms to 30 ms" in text
-    assert "(not known, or too few independent requests to tell, in 1)" in text
+    assert "(not known, or too few independent requests, in 1)" in text
 
 
 def test_servers_without_a_common_cell_are_all_named() -> None:
@@ -164,7 +163,7 @@ def test_servers_without_a_common_cell_are_all_named() -> None:
     ]
     first, *others = sentences(saved.run(cases))
     assert first == (
-        "No two servers have a valid measurement in the same cell, so that none can be preferred."
+        "No two servers have a valid measurement in the same cell, so none can be preferred."
     )
     assert [text.partition(" was measured without an SLO. At ")[0] for text in others] == [
         "TorchServe", "Toy", "TensorFlow Serving",

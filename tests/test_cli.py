@@ -169,7 +169,7 @@ def test_without_gates_anything_beyond_doubt_counts(compare: Compare) -> None:
 def test_a_gate_that_is_kept_says_what_noise_hides(compare: Compare) -> None:
     status, out, _ = compare("base", "again", "--fail", "p50:5%")
     assert status == 0
-    assert re.search(r"^p50:5%  kept; noise would hide a change of less than \+", out, re.M)
+    assert re.search(r"^p50:5%  passed; noise would hide a change of less than \+", out, re.M)
 
 
 def test_a_gate_lets_smaller_changes_pass(compare: Compare) -> None:
@@ -238,7 +238,7 @@ def test_a_gate_on_what_nobody_knows_is_refused(tmp_path: Path, compare: Compare
     saved.save(dataclasses.replace(BASE, name="unseen", cases=cases), tmp_path)
     status, out, _ = compare("base", "unseen", "--fail", "memory:10%")
     assert status == 2
-    assert "--fail=memory:10%: no case knows this metric" in out
+    assert "--fail=memory:10%: no case has this metric" in out
 
 
 @pytest.mark.parametrize(

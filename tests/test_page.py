@@ -211,7 +211,7 @@ def test_a_failed_case_quotes_what_was_logged_while_it_ran(tmp_path: Path) -> No
     assert "<line 70>" in text
     for absent in ("<line 50>", "<line 71>", "b.log", "gone.log"):
         assert absent not in text
-    assert "servers/b.log: nothing was written while this case ran" in page(silent)
+    assert "servers/b.log: nothing was logged while this case ran" in page(silent)
     for outside in ("secret.log", "../secret.log", "servers/../secret.log", "/etc/passwd"):
         assert "of the directory" not in page(LogPart(outside, 0, 5))
     for damaged in (
@@ -235,7 +235,7 @@ def without_records(run: Run) -> Run:
 def test_missing_records_are_named_and_the_figures_stay(tmp_path: Path) -> None:
     run = without_records(made_runs.overloaded_run(8.0))
     text = check(page_text(run, tmp_path)).text
-    assert "are not there for all cases" in text
+    assert "are missing for all cases" in text
     assert "records/3.npz is missing" in text
     assert "Latency by percentile" in text
     assert "Latency of each request" not in text
@@ -250,7 +250,7 @@ def test_damaged_records_are_named(tmp_path: Path) -> None:
     records.save(tmp_path / "records" / "1.npz")
     text = check(page_text(run, tmp_path)).text
     assert "records/0.npz cannot be read" in text
-    assert "are not there for 1 of 2 cases" in text
+    assert "are missing for 1 of 2 cases" in text
 
 
 @pytest.mark.parametrize(

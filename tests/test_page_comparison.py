@@ -75,7 +75,7 @@ def test_a_comparison_tells_refusals_and_what_was_allowed(
     refused = check(output.read_text()).text
     assert "These runs cannot be compared." in refused
     assert "Other <b>" in refused
-    remedy = "To compare the 4 cases that both have all the same, give --allow machine"
+    remedy = "To compare the 4 cases they share anyway, give --allow machine"
     assert remedy in refused
     assert remedy in printed
     assert "Each metric" not in refused

@@ -226,7 +226,7 @@ def test_an_attached_servers_cpu_is_not_known() -> None:
     for text in ("cpu<80%", "cpu_peak<80%", "memory<1GB", "memory_mean<1GB"):
         found = one(text, result)
         assert (found.verdict, found.value) == ("inconclusive", None)
-        assert "cannot be seen" in found.message
+        assert "not visible" in found.message
 
 
 def test_without_a_request_nothing_is_known() -> None:

@@ -1,8 +1,8 @@
 """How long a test must be to decide its SLO, and what a comparison of two such runs can show.
 
-A verdict takes that the whole 95 % interval lies on one side of the bound. For it to do so in 95 %
-of the runs (the *power*) the value must be z + z' = 1.960 + 1.645 standard errors away: with the
-variance v that a single request leaves (:mod:`pytest_servebench.analysis.precision`) that takes
+A verdict needs the whole 95 % interval on one side of the bound. To get that in 95 % of the runs
+(the *power*) the value must be z + z' = 1.960 + 1.645 standard errors away: with the variance v per
+request (:mod:`pytest_servebench.analysis.precision`) this needs
 
     n = v ((z + z') / distance)^2
 
@@ -36,10 +36,10 @@ from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.student import NORMAL, Z, student_quantile
 
 POWER: Final = 0.95
-"""In how many of the runs the plan is to be right."""
+"""Share of the runs in which the plan should be right."""
 
 COMPARED: Final = tuple(one.name for one in standing_in("plan"))
-"""Metrics whose smallest detectable changes are always told."""
+"""Metrics whose smallest detectable changes are always shown."""
 
 MOST_REPEATS: Final = 100
 MOST_REQUESTS: Final = 10**9
@@ -50,17 +50,17 @@ _REACH: Final = Z + _POWER
 
 @dataclass(frozen=True)
 class Needed:
-    """What a clause takes.
+    """What it takes to decide a clause.
 
     Attributes:
-        clause: as it was written.
+        clause: as written.
         value: what the metric is expected to be; ``None`` where only the distance is assumed.
         distance: from the bound, relative to the nearer of both; of shares, the difference.
         inflation: see :class:`~pytest_servebench.analysis.precision.Known`.
         measured: see :class:`~pytest_servebench.analysis.precision.Known`.
         least: see :class:`~pytest_servebench.analysis.precision.Known`.
-        requests: to decide; 0 where any number does, ``None`` where none does.
-        seconds: for so many requests, on average.
+        requests: needed to decide; 0 if any number is enough, ``None`` if none is.
+        seconds: mean time for so many requests.
     """
 
     clause: str
@@ -75,16 +75,16 @@ class Needed:
 
 @dataclass(frozen=True)
 class Detectable:
-    """The smallest change of a metric that a comparison shows.
+    """The smallest change of a metric that a comparison detects.
 
     Attributes:
         metric: one of :data:`COMPARED`, or of the SLO.
-        change: relative; of shares, the difference.
-        requests: of one run of either side with which the asked change is shown; ``None`` if more
-            than :data:`MOST_REQUESTS` or if runs differ too much.
-        seconds: for so many requests, on average.
-        repeats: runs of the planned length of either side, with which it is shown; ``None`` if more
-            than :data:`MOST_REPEATS` or if runs differ too much.
+        change: relative; for shares, the difference.
+        requests: per run, with one run of each side, to detect the given change; ``None`` if more
+            than :data:`MOST_REQUESTS` or if runs vary too much.
+        seconds: mean time for so many requests.
+        repeats: runs of the planned length per side to detect it; ``None`` if more than
+            :data:`MOST_REPEATS` or if runs vary too much.
         measured: see :class:`~pytest_servebench.analysis.precision.Known`.
     """
 
@@ -104,7 +104,7 @@ class CasePlan:
         rate: arrivals a second.
         case: which server and buffer of the run; empty without one.
         needed: for each clause.
-        requests: that decide every clause that can be decided.
+        requests: enough to decide every clause that can be decided.
         seconds: the same.
         detectable: by comparing two sides of ``repeats`` runs of that length.
     """
@@ -169,11 +169,11 @@ def _distance(value: float, bound: float) -> float:
 
 
 def _percentile(tail: float, distance: float) -> float:
-    """Return how many independent requests tell a percentile from a bound on either side of it.
+    """Return how many independent requests distinguish a percentile from a bound on either side.
 
     Of exponential latencies, a share tail^(1 + d) is beyond a bound that is d larger than the
-    percentile. Whether it is less than the tail is a question of one proportion. To tell that a
-    tail is shorter takes more requests than that it is longer: the worse of both counts.
+    percentile. Whether it is less than the tail is a test of one proportion. To show that a tail is
+    shorter needs more requests than that it is longer: the larger number counts.
     """
     if distance <= 0:
         return math.inf
@@ -202,11 +202,11 @@ def detectable(
     (1940, Biometrika 31:362) makes z' the sqrt(1 + t^2 / 2f)-fold for Student's quantile t of f
     degrees.
 
-    Where intervals may have no upper end, one run of a side shows no change of a percentile, and
-    repeats show it with the caution of :data:`~pytest_servebench.analysis.compare.CAUTION`.
+    If intervals may have no upper end, one run per side shows no change of a percentile, and
+    repeats show it with the factor :data:`~pytest_servebench.analysis.compare.CAUTION`.
 
     For shares the difference is that of their arcsines (Cohen 1988, Statistical Power Analysis,
-    chapter 6), which are as sure near 1 as elsewhere.
+    chapter 6), whose variance is the same near 1 as elsewhere.
 
     Args:
         metric: what changes.
@@ -265,8 +265,7 @@ def _interval(metric: str, known: Known, requests: int, repeats: int) -> float:
 def requests_for(metric: str, known: Known, change: float, statements: int = 1) -> int | None:
     """Return how many requests one run of each side takes to show a change; ``None`` if too many.
 
-    What varies from run to run beyond its requests cannot be seen by one run of a side, and limits
-    what any length shows.
+    Variation between runs is invisible with one run per side, and limits what any length can show.
     """
 
     def shown(requests: int) -> bool:
@@ -312,10 +311,11 @@ def plan_case(
         rate: arrivals a second, above 0.
         cases: repeats of one case in an earlier run at this rate; empty without one.
         case: its name for people.
-        load: of the server, from 0 to below 1, where the run does not tell how alike requests are.
-        margin: relative distance of latencies from their bounds, where the run does not tell.
+        load: of the server, from 0 to below 1, if the run does not show how correlated requests
+            are.
+        margin: relative distance of latencies from their bounds, if there is no run.
         repeats: runs of each side of a comparison.
-        change: that a comparison is to show.
+        change: that a comparison should detect.
         statements: verdicts of the comparison, which share its level.
 
     Raises:

@@ -1,11 +1,11 @@
-"""What a metric's interval is expected to be, from assumptions or from an earlier run.
+"""The expected interval of a metric, from assumptions or from an earlier run.
 
-Everything rests on one figure for each metric: the variance v that a single request leaves, of the
-logarithm of a latency or of a throughput. n of them leave v / n.
+Everything rests on one figure per metric: the variance v per request, of the logarithm of a latency
+or of a throughput. n requests have v / n.
 
 **Without a run** latencies are taken to be exponential, as in an M/M/1 queue: a percentile with the
 tail p has v = (1 - p) / (p ln(p)^2) for independent requests, and a mean has v = 1. That is
-multiplied by :func:`inflation`, as requests which wait in one queue are alike. No request is
+multiplied by :func:`inflation`, as requests that wait in one queue are correlated. No request is
 assumed to fail.
 
 **With a run** v comes from its measured intervals, whose width shrinks with the square root of the
@@ -32,7 +32,7 @@ SHARES: Final[Mapping[str, float]] = MappingProxyType(
     {one.name: float(one.larger_is_better) for one in METRICS.values() if one.is_share}
     | {one.share_of_load: 1.0 for one in METRICS.values() if one.share_of_load}
 )
-"""What shares are without a run: nothing fails."""
+"""Shares that are assumed without a run: nothing fails."""
 
 _MEAN_TAIL: Final = 0.05  # what a mean of exponential latencies is as unsure as
 
@@ -46,18 +46,16 @@ _CLEAR: Final = 3
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a metric before the run.
+    """What is known about a metric before the run.
 
     Attributes:
         value: seconds, 1/s or a share; ``None`` where a latency was not measured.
-        variance: that one request leaves: of the logarithm of a latency or of a throughput; of a
-            share in units of the binomial variance.
-        inflation: how much of it, as a factor, is put down to queueing; 1 where it was measured.
-        least: requests below which there is no interval to decide anything by.
-        clear: requests from which nearly every interval has both ends; 1 for other than
-            percentiles.
-        between: variance of the logarithm from run to run, beyond what requests leave; 0 where
-            there were no repeats to see it.
+        variance: per request: of the logarithm of a latency or of a throughput; of a share in units
+            of the binomial variance.
+        inflation: the factor in it that is due to queueing; 1 if it was measured.
+        least: requests below which no interval can decide anything.
+        clear: requests from which nearly every interval has both ends; 1 except for percentiles.
+        between: additional variance of the logarithm between runs; 0 without repeats to measure it.
         measured: whether ``variance`` comes from a run.
     """
 
@@ -71,7 +69,7 @@ class Known:
 
 
 def inflation(load: float, tail: float | None = None) -> float:
-    """Return how many requests of an M/M/1 queue tell as much as one independent request.
+    """Return how many requests of an M/M/1 queue are worth one independent request.
 
     The mean of n successive times in the system has, for large n, ((1 + ρ) / (1 - ρ))^2 times the
     variance that independent ones would give it. (Blomqvist 1967, Skandinavisk Aktuarietidskrift
@@ -99,7 +97,7 @@ def inflation(load: float, tail: float | None = None) -> float:
 
 
 def assumed(metric: str, rate: float, load: float) -> Known:
-    """Return what is assumed of a metric that was not measured.
+    """Return the assumptions about a metric that was not measured.
 
     Args:
         metric: a statistic of times, the throughput or a share of requests.
@@ -156,10 +154,10 @@ def _alone(metric: str) -> float:
 
 
 def measured(metric: str, cases: Sequence[CaseResult], load: float) -> Known | None:
-    """Return what repeats of one case tell of a metric; ``None`` if nothing.
+    """Return what repeats of one case say about a metric; ``None`` if nothing.
 
-    Where the interval has no upper end there were too few requests for one: the value is taken
-    from the run, its variance from :func:`assumed`.
+    If the interval has no upper end there were too few requests for one: the value is taken from
+    the run, its variance from :func:`assumed`.
     """
     found = [(case.summary.estimates.get(metric), case.summary.arrivals) for case in cases]
     known = [(one, n) for one, n in found if one is not None and one.value is not None and n]
@@ -187,8 +185,8 @@ def measured(metric: str, cases: Sequence[CaseResult], load: float) -> Known | N
     single = fmean([error * n for error, n in errors])
     if is_percentile(metric):
         single = max(single, fmean([_beside(metric, case) for case in cases]))
-        # The run may have been a calm one: with k independent events beyond the percentile its
-        # variance is itself unsure by the order of 1 / sqrt(k).
+        # The run may have been a calm one: with k independent events beyond the percentile, the
+        # relative error of its variance is of the order of 1 / sqrt(k).
         beyond = min(tail_of(metric), 1 - tail_of(metric)) * sum(n for _, n in errors)
         events = beyond * min(1.0, _alone(metric) / single) if single else beyond
         single *= 1 + 1 / math.sqrt(max(1.0, events))

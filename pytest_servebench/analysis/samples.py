@@ -14,10 +14,10 @@ from pytest_servebench.stats.student import Z
 
 
 def samples(metric: Metric, cases: Sequence[CaseResult], pair: Pair) -> list[Sample]:
-    """Return what each of the cases says, nothing where one does not know."""
+    """Return the sample of each case; empty if the metric is unknown for any of them."""
     same = _same_arrivals(pair)
     if metric.share_of_load and same:
-        # The same arrivals: the share of them that was answered in time tells more.
+        # The same arrivals: the share of them that was answered in time is more precise.
         shares = [case.summary.estimates.get(metric.share_of_load) for case in cases]
         known = [one for one in shares if one is not None and one.value is not None]
         if len(known) == len(shares):
@@ -56,9 +56,9 @@ def _sample(metric: Metric, case: CaseResult) -> Sample | None:
 
 
 def _with_luck(sample: Sample, arrivals: int) -> Sample:
-    """Return a sample of CPU for any arrivals: its interval is for those that came.
+    """Return a sample of CPU that allows for other arrivals than those of the run.
 
-    Their number is a Poisson variable, and CPU goes with it.
+    Their number is a Poisson variable, and CPU is proportional to it.
     """
     known = sample.range
     luck = Z / math.sqrt(arrivals) if arrivals else math.inf

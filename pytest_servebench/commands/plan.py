@@ -44,9 +44,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "plan",
         help="how long and how often to run for an SLO to be decided",
-        description="Tell how long a case must be for its SLO to be decided, passed or failed, in "
+        description="Show how long a case must be for its SLO to be decided, passed or failed, in "
         f"{POWER:.0%} of the runs, and the smallest changes that a comparison of two such runs "
-        "shows. Without --run this rests on the assumptions that the output names.",
+        "detects. Without --run this rests on the assumptions given in the output.",
     )
     parser.add_argument(
         "--slo", action="append", required=True, metavar="SLO",
@@ -58,26 +58,26 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )  # fmt: skip
     parser.add_argument(
         "--run", dest="past", metavar="RUN",
-        help="an earlier run, whose values and intervals take the place of assumptions",
+        help="an earlier run, whose values and intervals replace the assumptions",
     )  # fmt: skip
     parser.add_argument(
         "--load", default="0.6", metavar="SHARE",
-        help="share of its time for which the server is busy (default: 0.6); with --run it counts "
-        "only where that had too few requests",
+        help="share of the time the server is busy (default: 0.6); with --run it is used only if "
+        "that had too few requests",
     )  # fmt: skip
     parser.add_argument(
         "--margin", default="20%", metavar="PERCENT",
         help="how far latencies are expected to be from their bounds (default: 20%%); with --run "
-        "they are where they were",
+        "the measured latencies are used",
     )  # fmt: skip
     parser.add_argument(
         "--repeats", default="1", metavar="N", help="runs of each side of a comparison (default: 1)"
     )
     parser.add_argument(
         "--change", default="10%", metavar="PERCENT",
-        help="change that a comparison is to show (default: 10%%); of shares, points",
+        help="change that a comparison should detect (default: 10%%); for shares, points",
     )  # fmt: skip
-    add_results(parser, "where --run is looked for by name")
+    add_results(parser, "where --run is looked up by name")
     parser.add_argument(
         "--format",
         choices=("table", "json"),
@@ -169,11 +169,11 @@ def _past(options: argparse.Namespace) -> Path | None:
 
 
 def _groups(rates: Sequence[str] | None, past: Path | None) -> list[_Group]:
-    """Return what to plan for: the rates asked for, each with the cases of the run at this rate."""
+    """Return what to plan for: the given rates, each with the run's cases at this rate."""
     wanted = [_number("rate", text, "10") for text in rates or ()]
     if past is None:
         if not wanted:
-            raise OptionError("--rate: give one, such as --rate=10, or an earlier run by --run")
+            raise OptionError("--rate: give one, such as --rate=10, or an earlier run with --run")
         return [(rate, "", ()) for rate in dict.fromkeys(wanted)]
     cells = _cells(past)
     there = sorted({rate for rate, _, _ in cells})
@@ -308,28 +308,28 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _assumptions(plan: CasePlan, asked: Mapping[str, Any]) -> list[str]:
-    """Return what the plan rests on that nobody has measured."""
+    """Return the assumptions of the plan, which were not measured."""
     guessed = [one for one in plan.needed if not one.measured and one.requests != 0]
     if not guessed and all(one.measured for one in plan.detectable):
         return []
     unknown = any(one.value is None for one in guessed)
     distance = f", {100 * asked['margin']:g} % from their bounds (--margin)" if unknown else ""
     text = (
-        f"exponential latencies{distance}, alike as in an M/M/1 queue that is busy for "
+        f"exponential latencies{distance}, correlated as in an M/M/1 queue that is busy "
         f"{100 * asked['load']:g} % of the time (--load)"
     )
     if not plan.case:
-        text += "; no request fails; runs differ by no more than that"
+        text += "; no request fails; runs vary no more than that"
     else:
-        text += ", where the run had too few requests to tell"
+        text += ", as the run had too few requests to measure it"
     return wrapped("Assumed: ", f"{text}.", _WIDTH)
 
 
 def _sides(one: Detectable) -> str:
-    """Return which runs of each side to compare; one alone, unless that is no use."""
+    """Return how many runs of each side to compare, and how long a single one would be."""
     several = f"{one.repeats} of each side" if one.repeats is not None else ""
     if one.seconds is None:
-        return several or f"more than {MOST_REPEATS} of each side: runs differ too much"
+        return several or f"more than {MOST_REPEATS} of each side: runs vary too much"
     if one.repeats == 1:
         return several
     seconds = math.ceil(one.seconds)
@@ -338,7 +338,7 @@ def _sides(one: Detectable) -> str:
 
 def _advice(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any]) -> str:
     if all(one.requests == 0 for one in plan.needed):
-        return "Any length will do: each clause speaks of the run itself."
+        return "Any length will do: each clause is about the run itself."
     never = [one.clause for one in plan.needed if one.requests is None]
     if never and plan.requests == 1:
         return f"No length decides {', '.join(never)}: the value is at the bound; choose another."

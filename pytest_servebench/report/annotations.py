@@ -1,4 +1,4 @@
-"""Remarks on the lines of a pull request, as GitHub Actions reads them from the job's output.
+"""Annotations on the lines of a pull request, which GitHub Actions reads from the job's output.
 
 https://docs.github.com/actions/reference/workflow-commands-for-github-actions
 """
@@ -18,7 +18,7 @@ _BY_VERDICT = {"failed": "error", "invalid": "error", "inconclusive": "warning"}
 
 
 def write(made: Material) -> Iterator[str]:
-    """Yield the remarks of a run; see :func:`workflow_commands`."""
+    """Yield the annotations of a run; see :func:`workflow_commands`."""
     files = {nodeid: repository_path(path, made.root) for nodeid, path in made.files.items()}
     return workflow_commands(made.run.cases, made.lines, files)
 
@@ -32,16 +32,16 @@ def workflow_commands(
 
     Args:
         cases: results.
-        lines: node id to the line of its test, from 1; one that is missing is left out.
-        files: node id to the file of its test, as the repository names it; that of the node id
-            where one is missing.
+        lines: node id to the line of its test, from 1; missing ones are left out.
+        files: node id to the file of its test, relative to the repository; a missing one is taken
+            from the node id.
     """
     to_blame = {case.nodeid for case in cases if case.verdict in ("failed", "invalid")}
     for case in cases:
         if not (level := _level(case)):
             continue
         if standing(case) == "test-failed" and case.nodeid in to_blame:
-            continue  # by another load of its test, which is told
+            continue  # because of another load of the test, which has its own annotation
         file = (files or {}).get(case.nodeid) or case.nodeid.partition("::")[0]
         place = [f"file={_property(file)}"]
         if case.nodeid in lines:
@@ -53,11 +53,11 @@ def workflow_commands(
 
 
 def repository_path(path: Path, root: Path) -> str:
-    """Return a file's path as the repository has it, which is what GitHub looks for.
+    """Return a file's path relative to the repository, as GitHub expects it.
 
     Args:
         path: the file.
-        root: what it is relative to where it is not in the job's checkout.
+        root: what the path is relative to if it is not in the job's checkout.
     """
     for base in (os.environ.get("GITHUB_WORKSPACE"), root):
         if base:
@@ -69,7 +69,7 @@ def repository_path(path: Path, root: Path) -> str:
 
 
 def _level(case: CaseResult) -> str:
-    """Return the level of a case's remark, empty for none: what pytest did not fail is no error."""
+    """Return the level of a case's annotation, empty for none: an error only if pytest failed."""
     if case.test_outcome in ("failed", "error"):
         return "error"
     if case.test_outcome in ("passed", "xpassed"):

@@ -1,5 +1,5 @@
-"""The run's question, and its answer in a few sentences: which server for which load, or how far
-the only one keeps its SLOs, how surely. Terminal and page say the same.
+"""The run's question, and its answer in a few sentences: which server for which load, or up to
+which rate the only one meets its SLOs, and how surely. Terminal and page say the same.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ def question(cases: Sequence[CaseResult]) -> str:
     if not any(case.clauses for case in cases):
         return f"How fast does {title} answer?"
     several = len({case.rate for case in cases}) > 1
-    return f"{'Up to which rate does' if several else 'Does'} {title} keep its SLOs?"
+    return f"{'Up to which rate does' if several else 'Does'} {title} meet its SLOs?"
 
 
 def answer(
     cases: Sequence[CaseResult], evaluation: Evaluation, deaths: Sequence[ServerDeath] = ()
 ) -> list[str]:
-    """Return a text for the lowest rate and one for the highest; of one server, on its SLOs.
+    """Return a sentence for the lowest rate and one for the highest; for one server, on its SLOs.
 
-    There are more where servers died, or have no cell in common.
+    There are more if servers died or have no cell in common.
 
     Args:
         cases: of the run, those under load.
         evaluation: of these cases.
-        deaths: servers that ended while tests needed them.
+        deaths: servers that died while tests needed them.
     """
     texts = _measured(cases, evaluation)
     return [*texts, _died(cases, deaths)] if deaths else texts
@@ -59,22 +59,21 @@ def _measured(cases: Sequence[CaseResult], evaluation: Evaluation) -> list[str]:
         return ["Nothing was measured."]
     if not valid:
         servers = "the servers" if len(server_titles(cases)) > 1 else "the server"
-        return [f"No measurement is valid: nothing can be said about {servers}."]
+        return [f"No measurement is valid, so nothing can be said about {servers}."]
     rates = sorted({point.rate for point in evaluation.points})
     if not rates:
         kinds = list(server_titles(valid))
         if len(kinds) == 1:
             return list(_one(kinds[0], cases))
         return [
-            "No two servers have a valid measurement in the same cell, so that none can be "
-            "preferred.",
+            "No two servers have a valid measurement in the same cell, so none can be preferred.",
             *(" ".join(_one(kind, cases)) for kind in kinds),
         ]
     return [_choice(rate, evaluation, valid) for rate in dict.fromkeys((rates[0], rates[-1]))]
 
 
 def _died(cases: Sequence[CaseResult], deaths: Sequence[ServerDeath]) -> str:
-    """Return which servers died how often: a server without figures may have none for that."""
+    """Return which servers died and how often, which may be why they have no figures."""
     titles = server_titles(cases)
     names = {one.kind: titles.get(one.kind) or clean(one.implementation) for one in deaths}
     numbers = Counter(one.kind for one in deaths)
@@ -82,7 +81,7 @@ def _died(cases: Sequence[CaseResult], deaths: Sequence[ServerDeath]) -> str:
         f"{names[kind]} died {'once' if number == 1 else f'{number} times'}"
         for kind, number in numbers.items()
     ]
-    return f"{'But ' if cases else ''}{joined(texts)} under test: no figure here counts that."
+    return f"{'But ' if cases else ''}{joined(texts)} under test, which no figure here reflects."
 
 
 # -- several servers ------------------------------------------------------------------------------
@@ -101,12 +100,12 @@ def _choice(rate: float, evaluation: Evaluation, valid: Sequence[CaseResult]) ->
     alike, unknown = _undecided(here)
     start = f"At {_rate(rate)}"
     if most == 0:
-        start += f", nothing that was measured separates {joined(names.values())} beyond noise."
+        start += f", no measured difference between {joined(names.values())} exceeds noise."
         alike = []
     elif len(ahead) > 1:
         won = joined(f"{names[kind]} in {_won(kind, here)}" for kind in ahead)
         start += (
-            f", no choice between {joined(names[kind] for kind in ahead)} follows: each did better "
+            f", {joined(names[kind] for kind in ahead)} tie: each did better "
             f"in {most} of {comparisons}, {won}."
         )
     else:
@@ -132,7 +131,7 @@ def _won(kind: str, here: Sequence[Compared]) -> str:
 
 
 def _undecided(here: Sequence[Compared]) -> tuple[list[str], list[str]]:
-    """Return the metrics in which no server did better: within noise, and for want of figures."""
+    """Return the metrics in which no server did better: within noise, and without figures."""
     alike: list[str] = []
     unknown: list[str] = []
     for metric in dict.fromkeys(point.metric for point in here):
@@ -162,7 +161,7 @@ def _evidence(
 
 
 def _place(point: Compared, here: Sequence[Compared], valid: Sequence[CaseResult]) -> str:
-    """Return in which of several cells the comparison was made; empty where there is one."""
+    """Return in which of several cells the comparison was made; empty if there is only one."""
     cells = {one.cell for one in here}
     if len(cells) == 1:
         return ""
@@ -207,7 +206,7 @@ def _broken(best: str, rate: float, valid: Sequence[CaseResult]) -> str:
 
 
 def _one(kind: str, cases: Sequence[CaseResult]) -> tuple[str, str]:
-    """Return how far one server kept its SLOs, and its latencies at the highest rate."""
+    """Return up to which rate a server met its SLOs, and its latencies at the highest rate."""
     every = [case for case in cases if case.server.kind == kind]
     mine = [case for case in every if case.measured]
     titles = server_titles(cases)
@@ -232,7 +231,7 @@ def _one(kind: str, cases: Sequence[CaseResult]) -> tuple[str, str]:
 
 
 def _kept(cases: Sequence[CaseResult], rates: Sequence[float]) -> str:
-    """Return at which of all ``rates`` SLOs were kept, broken and undecided."""
+    """Return at which of all ``rates`` SLOs were met, broken and undecided."""
     worst = {
         rate: next((w for w in ("failed", "invalid", "inconclusive") if w in words), "passed")
         for rate in rates
@@ -240,7 +239,7 @@ def _kept(cases: Sequence[CaseResult], rates: Sequence[float]) -> str:
     }
     parts = []
     if kept := [rate for rate in worst if worst[rate] == "passed"]:
-        parts.append(f"kept every SLO {_at(kept, rates)}")
+        parts.append(f"met every SLO {_at(kept, rates)}")
     for word, verb in (("failed", "broke"), ("inconclusive", "could not be judged on")):
         places: dict[str, set[float]] = {}
         found = [(case.rate, one) for case in cases for one in case.clauses
@@ -278,7 +277,7 @@ def _latencies(cases: Sequence[CaseResult], name: str) -> str:
     values = [one.value for one in known if one.value is not None and one.resolved]
     if not values:
         few = any(one.value is not None for one in known)
-        return "cannot be told from so few requests" if few else "not known"
+        return "cannot be estimated from so few requests" if few else "not known"
     low, high = min(values), max(values)
     if math.isinf(low):
         return "infinite, as too many requests failed"
@@ -286,7 +285,7 @@ def _latencies(cases: Sequence[CaseResult], name: str) -> str:
         estimate = cases[0].summary.estimates.get(name)
         return quantity("time", low) + _ends(name, estimate, "95 % interval ")
     left = len(cases) - len(values)
-    untold = f" (not known, or too few independent requests to tell, in {left})" if left else ""
+    untold = f" (not known, or too few independent requests, in {left})" if left else ""
     return f"{_span(low, high)}{untold}"
 
 

@@ -1,4 +1,4 @@
-"""What a reader must see before any number: dead servers, invalid, failed and undecided cases."""
+"""What must be seen before any number: dead servers, invalid, failed and inconclusive cases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_servebench.runs.results import CaseResult, Run, ServerDeath
 from pytest_servebench.text.safe import clean, counted, wrapped
 from pytest_servebench.text.tables import Line, Markup, line
 
-_SHOWN: Final = 6  # cases of one cause that are listed; a terminal is no place for hundreds
+_SHOWN: Final = 6  # cases listed per cause; a terminal has no room for hundreds
 
 _RED: Final[Markup] = {"red": True, "bold": True}
 _BLOCKS: Final[tuple[tuple[Standing, bool, str, str, Markup], ...]] = (
@@ -23,10 +23,10 @@ _BLOCKS: Final[tuple[tuple[Standing, bool, str, str, Markup], ...]] = (
     ("invalid", True, "INVALID",
      "the load generator's own lateness decides the SLO; the other figures hold", _RED),
     ("test-failed", True, "test failed",
-     "the load met what was asked of it, and the test failed by itself", _RED),
+     "the load met its SLOs, and the test failed for another reason", _RED),
     ("inconclusive", True, "inconclusive", "the SLO cannot be decided by what was measured",
      {"yellow": True}),
-    ("excused", True, "excused", "the SLO is broken, and pytest did not fail the test, as it was "
+    ("excused", True, "excused", "the SLO is broken, but pytest did not fail the test, as it was "
      "expected to fail or skipped itself", {"yellow": True}),
 )  # fmt: skip
 
@@ -51,7 +51,7 @@ class Block:
 
 
 def blocks(cases: Sequence[CaseResult]) -> list[Block]:
-    """Return the cases that are not simply good, the worst first."""
+    """Return the cases that did not simply pass, the worst first."""
     found = [
         Block(where, word, meaning, markup, tuple(
             case for case in cases if standing(case) == where and case.measured == measured
@@ -62,13 +62,13 @@ def blocks(cases: Sequence[CaseResult]) -> list[Block]:
 
 
 _OWN_FAILURES: Final = (
-    "pytest failed the test for something else than this load, which was good",
-    "the test had an error in its setup or teardown, beside a load that was good",
+    "pytest failed the test for a reason other than this load, which was good",
+    "the test had an error in setup or teardown; the load itself was good",
 )
 
 
 def reasons(case: CaseResult) -> list[str]:
-    """Return why the case stands where it does, a line each."""
+    """Return the reasons for the case's standing, a line each."""
     if standing(case) == "test-failed":
         return [_OWN_FAILURES[case.test_outcome == "error"]]
     if not case.measured:
@@ -77,9 +77,9 @@ def reasons(case: CaseResult) -> list[str]:
 
 
 def server_troubles(run: Run) -> list[str]:
-    """Return what became of servers and of cases without a result, a sentence each.
+    """Return what happened to servers and to cases without a result, a sentence each.
 
-    Deaths of one kind for one reason are told together.
+    Deaths of one kind for one reason share a sentence.
     """
     alike: dict[tuple[str, str], list[ServerDeath]] = {}
     for death in run.deaths:
@@ -101,8 +101,8 @@ def server_troubles(run: Run) -> list[str]:
     texts += [f"{text}: {_some(names)}" for text, names in hurried.items()]
     if not run.finished:
         texts.append(
-            "not finished: the session was interrupted or killed, or runs still; what it measured "
-            "until then is here"
+            "not finished: the session was interrupted, killed or is still running; this is what "
+            "it has measured so far"
         )
     if run.not_measured:
         # Without the number of all: a part of a run's cases may be shown.
@@ -116,9 +116,9 @@ def _some(names: Sequence[str]) -> str:
 
 
 def attention_lines(run: Run, width: int) -> list[Line]:
-    """Return what is not simply good, the worst first; nothing where all passed.
+    """Return what did not simply pass, the worst first; nothing if all passed.
 
-    Cases are told by what they have in common: pytest shows the message of each one by itself.
+    Cases are grouped by what they have in common: pytest shows each one's own message.
     """
     cases = run.cases
     labels = test_labels(cases)
@@ -147,7 +147,7 @@ def attention_lines(run: Run, width: int) -> list[Line]:
 
 
 def causes(case: CaseResult) -> list[str]:
-    """Return what cases of one verdict may have in common: reasons, or the clauses in question."""
+    """Return what cases of one verdict may have in common: reasons, or clauses."""
     if not case.measured or standing(case) == "test-failed":
         return reasons(case)
     return [clean(one.clause) for one in case.clauses if one.verdict == case.verdict]

@@ -22,7 +22,7 @@ MARGIN: Final = 0.065
 LETTER: Final = 0.021
 """Share of the page's horizontal axis that a digit takes."""
 
-PERCENTILE: Final = "requests that are no slower, %"
+PERCENTILE: Final = "requests at most this slow, %"
 """What the axis of :func:`slower` is."""
 
 _SMALLEST_SPAN: Final = 5.0  # of a logarithmic axis: less would make noise look like a difference
@@ -60,7 +60,7 @@ class Axis:
         return result
 
     def holds(self, value: float) -> bool:
-        """Tell whether a value is on the axis."""
+        """Return whether a value is on the axis."""
         return min(self.first, self.last) <= value <= max(self.first, self.last)
 
     def closest(self, values: Iterable[float]) -> float:

@@ -1,4 +1,4 @@
-"""What stands below a figure: what its marks mean, and what was measured with what."""
+"""The caption of a figure: what its marks mean, and what was measured with what."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def subtitle(cases: Sequence[CaseResult]) -> str:
 
 
 def marks(cases: Sequence[CaseResult], panels: Sequence[Panel], curves: int) -> str:
-    """Return what the marks mean that are really there."""
+    """Return the meaning of the marks that are present."""
     valid = [case for case in cases if case.measured]
     resources = [panel for panel in panels if panel in (CPU, MEMORY)]
     notes = []
@@ -56,7 +56,7 @@ def marks(cases: Sequence[CaseResult], panels: Sequence[Panel], curves: int) -> 
         )
     if any(one.value is not None and not one.resolved for one in known):
         notes.append(
-            "Hollow: too few independent requests to tell this percentile; the truth may be far "
+            "Hollow: too few independent requests for this percentile; the true value may be far "
             "higher."
         )
     drawn = {panel.metric for panel in panels}
@@ -69,7 +69,9 @@ def marks(cases: Sequence[CaseResult], panels: Sequence[Panel], curves: int) -> 
         notes.append(f"Outlined: {' or '.join(kinds)} is broken.")
     unseen = [case for case in valid if case.resources.cpu_mean is None]
     if unseen and resources:
-        notes.append(f"CPU and memory cannot be seen: {', '.join(server_titles(unseen).values())}.")
+        notes.append(
+            f"CPU and memory are not visible: {', '.join(server_titles(unseen).values())}."
+        )
     return " ".join(notes)
 
 

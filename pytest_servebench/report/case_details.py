@@ -1,4 +1,4 @@
-"""Everything that is known of one case, for a person."""
+"""Every figure of one case, as text."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _LATENCY: Final = (
 
 
 def case_text(case: CaseResult, name: str, width: int) -> list[str]:
-    """Return everything that is known of one case, in lines of at most ``width`` columns.
+    """Return every figure of one case, in lines of at most ``width`` columns.
 
     Args:
         case: the case.
@@ -90,7 +90,7 @@ def case_text(case: CaseResult, name: str, width: int) -> list[str]:
 
 
 def case_facts(case: CaseResult) -> list[tuple[str, str]]:
-    """Return labels and texts of what is known of a case beside its verdict and latencies."""
+    """Return labels and texts of a case's facts, without its verdict and latencies."""
     if is_plain(case):
         rounds = counted(case.summary.arrivals, "round")
         return [("measured", f"{rounds} of a benchmark, without a server and without load")]
@@ -108,7 +108,7 @@ def case_facts(case: CaseResult) -> list[tuple[str, str]]:
 
 
 def attempt_facts(case: CaseResult) -> list[tuple[str, str]]:
-    """Return what spoiled each measurement before the one that counts."""
+    """Return what invalidated each measurement before the one that counts."""
     return [
         (attempt_name(number), clean(one.reason)) for number, one in enumerate(case.attempts, 1)
     ]
@@ -117,7 +117,7 @@ def attempt_facts(case: CaseResult) -> list[tuple[str, str]]:
 def _verdict_text(case: CaseResult) -> str:
     if not case.measured:
         reason = clean(case.invalid_reason or "no reason is recorded")
-        return f"INVALID, so that the figures say nothing about the server: {reason}"
+        return f"INVALID, the figures say nothing about the server: {reason}"
     text = verdict_cell(case).text
     return "passed (no SLO was set)" if text == "no SLO" else text
 
@@ -167,7 +167,8 @@ def _latency_table(case: CaseResult, width: int) -> list[str]:
     notes = []
     if any(one.value is not None and not one.resolved for one in every):
         notes.append(
-            "(x): too few independent requests to tell this percentile; the truth may be far higher"
+            "(x): too few independent requests for this percentile; the true value may be far "
+            "higher"
         )
     if failed(case.summary):
         notes.append(f"all requests: a failed one ranks as infinitely slow ({INFINITE})")
@@ -192,7 +193,7 @@ def _ms(seconds: float | None) -> str:
 def _resources_text(case: CaseResult) -> str:
     known = case.resources
     if known.cpu_mean is None and known.memory_peak is None:
-        parts = ["the server's processor time and memory cannot be seen"]
+        parts = ["the server's CPU and memory are not visible"]
     else:
         parts = [
             f"CPU {cpu_text(case)} of one processor",
@@ -214,13 +215,13 @@ def _generator_text(case: CaseResult) -> str:
     ]
     if known.waited_seconds is not None:
         parts.append(f"waited {significant(known.waited_seconds * 1e3)} ms for a processor")
-    parts.append(f"put off the processor {_times(known.involuntary_switches)}")
+    parts.append(f"preempted {_times(known.involuntary_switches)}")
     if known.resent:
         parts.append(f"{known.resent} requests sent again after the server closed a connection")
     if known.reconnections:
-        parts.append(f"{known.reconnections} connections opened anew")
+        parts.append(f"{known.reconnections} connections reopened")
     if known.throttled_seconds:
-        parts.append(f"held back by a quota for {significant(known.throttled_seconds)} s")
+        parts.append(f"throttled by a CPU quota for {significant(known.throttled_seconds)} s")
     return ", ".join(parts)
 
 

@@ -60,7 +60,7 @@ _FAINT: Final[Markup] = {"light": True}
 
 
 def verdict_cell(case: CaseResult) -> Cell:
-    """Return the verdict; what is not good is also told from the rest without colours."""
+    """Return the verdict; bad ones can be recognized without colours too."""
     where = standing(case)
     word: str = "no SLO" if case.verdict == "passed" and not case.clauses else case.verdict
     if where == "excused":
@@ -78,8 +78,8 @@ class ServerRows:
 
     Attributes:
         title: the server's name.
-        implementation: program and version that were measured: each table names them.
-        rows: one for each case, and one more where requests failed.
+        implementation: program and version; each table names them.
+        rows: one for each case, and one more if requests failed.
     """
 
     title: str
@@ -93,8 +93,8 @@ def server_rows(
     """Return the rows of ``cases``, formatted alike in all tables of the whole ``run``.
 
     A case with failed requests gets a second row: percentiles of the requests that succeeded,
-    beside those in which the failed ones rank as infinitely slow. One that was measured again gets
-    a row that says so.
+    beside those in which the failed ones rank as infinitely slow. A case that was measured again
+    gets a row that says so.
     """
     show = _formats(run)
     found: dict[str, ServerRows] = {}
@@ -184,7 +184,7 @@ def _writer(decimals: int) -> Callable[[float | None], str]:
 def legend(
     cases: Sequence[CaseResult], rows: Sequence[Sequence[Cell]], shown: Sequence[Column]
 ) -> list[str]:
-    """Return what needs to be said about the tables, and only that.
+    """Return the notes that the tables need, and only these.
 
     Args:
         cases: what was measured.
@@ -199,7 +199,7 @@ def legend(
         if name in headings
     }
     if all(map(is_plain, cases)):
-        notes = ["p50 to p99: ms that a round took."]
+        notes = ["p50 to p99: ms per round."]
     else:
         notes = ["p50 to p99: ms from the scheduled arrival to the whole answer, waiting included."]
     if any(failed(case.summary) for case in cases):
@@ -211,12 +211,12 @@ def legend(
         )
     if any(text.startswith("(") for text in percentiles):
         notes.append(
-            "(x): too few independent requests to tell this percentile; the truth may be far "
+            "(x): too few independent requests for this percentile; the true value may be far "
             "higher."
         )
     if any(case.attempts for case in cases):
         notes.append(
-            "second attempt: the one before was invalid, as metrics_summary.txt and the page tell."
+            "second attempt: the first was invalid; see metrics_summary.txt or the page for why."
         )
     if all(map(is_plain, cases)):
         return notes

@@ -88,7 +88,7 @@ def change_text(metric: str, value: float) -> str:
 
 
 def interval_text(change: Change) -> str:
-    """Return the 95 % interval of a change; memory has none, nor has what is not known."""
+    """Return the 95 % interval of a change; memory and unknown values have none."""
     low, high = change.change.low, change.change.high
     if not change.sampled or math.isinf(low) or (low <= 0 and math.isinf(high)):
         return MISSING
@@ -104,7 +104,7 @@ def worse_text(metric: str, amount: float) -> str:
 
 
 def labels(cases: Sequence[CaseComparison]) -> list[str]:
-    """Return what each case is called: the test's id, with its file where that is needed."""
+    """Return the display name of each case: the test's id, with its file if needed."""
     short = [clean(case.key.test.rpartition("::")[2] if "[" not in case.key.test
                    else case.key.test.partition("[")[0].rpartition("::")[2]
                    + "[" + case.key.test.partition("[")[2]) for case in cases]  # fmt: skip
@@ -129,10 +129,10 @@ def verdict_text(change: Change, gates: Sequence[Gate]) -> str:
 
 
 def gate_text(result: GateResult, names: Mapping[int, str]) -> str:
-    """Return what became of a gate, and what it could have seen."""
+    """Return the outcome of a gate, and the smallest change it could have detected."""
     metric, number = result.gate.metric, len(result.judged)
     if not number:
-        return "not judged: no case knows this metric on both sides"
+        return "not judged: no case has this metric in both runs"
     if result.failed:
         worst = max(result.failed, key=lambda case: case.changes[metric].worse_by)
         change, kind = worst.changes[metric], METRICS[metric].kind
@@ -145,7 +145,7 @@ def gate_text(result: GateResult, names: Mapping[int, str]) -> str:
     seen = [case.changes[metric].detectable for case in result.judged]
     blind = sum(not math.isfinite(one) or one >= 1e3 for one in seen)
     finite = [one for one in seen if math.isfinite(one) and one < 1e3]
-    text = "kept"
+    text = "passed"
     if finite:
         ends = distinct(worse_text(metric, one) for one in (min(finite), max(finite)))
         text += f"; noise would hide a change of less than {' to '.join(ends)}"
@@ -168,7 +168,7 @@ def comparison_lines(
 
     Args:
         comparison: what was found.
-        allowed: how the runs differ, which was allowed.
+        allowed: differences between the runs that were allowed.
         width: columns of the terminal.
         every: whether to show all metrics.
     """
@@ -242,12 +242,12 @@ def _row(change: Change, gates: Sequence[Gate]) -> list[Cell]:
 
 
 def notes(comparison: Comparison, every: bool = False) -> list[str]:
-    """Return how the verdicts came out, and what needs to be said of them."""
+    """Return a count of the verdicts, and notes on them."""
     changes = [case.changes[metric] for case in comparison.cases for metric in case.shown]
     counts = Counter(one.verdict for one in changes)
     parts = [f"{counts[word]} {word}" for word in VERDICTS if counts[word]]
     size = f"{counted(len(comparison.cases), 'case')}, {counted(len(changes), 'row')}"
-    found = [f"{size}{' of those that decide' if every else ''}: {', '.join(parts)}."]
+    found = [f"{size}{' that decide' if every else ''}: {', '.join(parts)}."]
     unsure = any(_excludes_nothing(one) and one.verdict == "cannot tell" for one in changes)
     if unsure and comparison.statements > 1:
         found.append(
@@ -268,14 +268,14 @@ def notes(comparison: Comparison, every: bool = False) -> list[str]:
 
 
 def _speeds(comparison: Comparison) -> str:
-    """Return how the machine's own speed changed, where it did by a figure that matters."""
+    """Return how much the machine's own speed changed; empty if too little to matter."""
     factors = [case.slowdown for case in comparison.cases]
     if not any(abs(math.log(one)) > math.log1p(_SPEED_SHOWN) for one in factors):
         return ""
     ends = " to ".join(distinct(f"{one:.3g}" for one in (min(factors), max(factors))))
     return (
-        f"The machine's speed differed: in NEW the generator's own work took {ends} times the "
-        "processor time a request. Intervals of latency and CPU allow for that."
+        f"The machine's speed differed: in NEW the generator itself needed {ends} times the CPU "
+        "time per request. Intervals of latency and CPU allow for that."
     )
 
 
@@ -300,12 +300,12 @@ def conclusion(comparison: Comparison) -> str:
 
 
 def remedy(comparison: Comparison, refused: Sequence[Difference]) -> str:
-    """Return how runs that differ can be compared all the same; empty if they cannot."""
+    """Return how to compare runs that differ all the same; empty if they cannot be."""
     words = dict.fromkeys(one.about for one in refused if one.about in ALLOWABLE)
     if not words or not comparison.cases:
         return ""
     return (
-        f"To compare the {counted(len(comparison.cases), 'case')} that both have all the same, "
+        f"To compare the {counted(len(comparison.cases), 'case')} they share anyway, "
         f"give --allow {','.join(words)}"
     )
 

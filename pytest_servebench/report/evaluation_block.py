@@ -29,7 +29,7 @@ _NOBODY: Final = "-"
 
 
 def evaluation_lines(run: Run, width: int) -> list[Line]:
-    """Return the comparison of the run's servers; nothing where there are not several."""
+    """Return the comparison of the run's servers; nothing if there is only one."""
     evaluation = evaluate(run.cases, interleaved=run.interleaved)
     if len(evaluation.servers) < 2:
         return []
@@ -45,12 +45,12 @@ def evaluation_lines(run: Run, width: int) -> list[Line]:
 
 
 def totals_text(evaluation: Evaluation, titles: Mapping[str, str], nobody: str) -> str:
-    """Return each server's points, and in how many comparisons there is none.
+    """Return each server's points, and how many comparisons gave none.
 
     Args:
         evaluation: the run's.
         titles: kind to the server's name.
-        nobody: how the table shows that there is no point.
+        nobody: the table's sign for no point.
     """
     totals = ", ".join(
         f"{counted(number, 'point')} for {titles[kind]}"
@@ -58,16 +58,16 @@ def totals_text(evaluation: Evaluation, titles: Mapping[str, str], nobody: str) 
     )
     return (
         f"{totals}; no point in {evaluation.undecided} of {len(evaluation.points)} comparisons "
-        f"({nobody}): the difference may be noise, or is not known"
+        f"({nobody}): the difference may be noise or is unknown"
     )
 
 
 def _table(
     evaluation: Evaluation, cases: Sequence[CaseResult], width: int
 ) -> tuple[list[Line], Mapping[str, str]]:
-    """Return the table, and each kind's program, numbered where names are long.
+    """Return the table, and each kind's program, numbered if names are long.
 
-    A stand-in is never passed off as the real one.
+    A stand-in is never presented as the real server.
     """
     titles = {
         kind: server_text(evaluation.servers[kind], server, protocol=False)
@@ -98,11 +98,11 @@ def _table(
 def cell_winners(
     evaluation: Evaluation, cases: Sequence[CaseResult], names: Mapping[str, str]
 ) -> list[tuple[str, tuple[str, ...]]]:
-    """Return each cell's name, and who gets its points: a text for each heading of them.
+    """Return each cell's name, and who gets its points under each heading.
 
     Args:
         evaluation: the run's.
-        cases: what was evaluated; their tests are named where there are several.
+        cases: what was evaluated; their tests are named if there are several.
         names: kind to the server's name.
     """
     cells: dict[str, list[Compared]] = {}
@@ -124,6 +124,6 @@ def cell_winners(
 
 
 def short_names(titles: Mapping[str, str]) -> dict[str, str]:
-    """Return the first word of each title where that tells the servers apart."""
+    """Return the first word of each title if that distinguishes the servers."""
     first = {kind: title.split()[0] for kind, title in titles.items() if title.split()}
     return first if len(set(first.values())) == len(titles) else dict(titles)

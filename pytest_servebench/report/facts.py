@@ -1,4 +1,4 @@
-"""What a reader must know before the numbers: what was measured, with what, on what machine."""
+"""What to know before the numbers: what was measured, with what, on which machine."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def servers(cases: Iterable[CaseResult]) -> dict[str, ServerInfo]:
 
 
 def test_id(case: CaseResult) -> str:
-    """Return the id of the test function, by which cases of different tests are kept apart."""
+    """Return the id of the test function, which keeps cases of different tests apart."""
     return function_of(case.nodeid or case.name)
 
 
 def test_labels(cases: Iterable[CaseResult]) -> dict[str, str]:
-    """Return the id of each test function to the shortest name that tells it from the others."""
+    """Return the id of each test function to its shortest unique name."""
     return {test: clean(label) for test, label in short_labels(map(test_id, cases)).items()}
 
 
@@ -45,7 +45,7 @@ def attempt_name(number: int) -> str:
 
 
 def distinct(values: Iterable[str]) -> list[str]:
-    """Return the different ones among ``values``, in their order."""
+    """Return the distinct ``values``, in their order."""
     return list(dict.fromkeys(value for value in values if value))
 
 
@@ -57,17 +57,17 @@ def span(values: Iterable[float]) -> str:
 
 
 def run_date(run: Run) -> str:
-    """Return when the run began, to the minute; empty where that is not known."""
+    """Return when the run began, to the minute; empty if unknown."""
     return date_text(run.started)
 
 
 def date_text(started: str) -> str:
-    """Return ISO 8601 text to the minute, as it is written: in the time of its own offset."""
+    """Return ISO 8601 text to the minute, in its own time zone."""
     return clean(started)[:16].replace("T", " ")
 
 
 def headline(run: Run) -> list[tuple[str, str]]:
-    """Return labels and texts; an empty label goes on with the one before."""
+    """Return labels and texts; an empty label continues the one before."""
     cases = [case for case in run.cases if not is_plain(case)]
     loaded = dataclasses.replace(run, cases=tuple(cases))
     lines: list[tuple[str, str]] = []
@@ -115,7 +115,7 @@ def server_text(title: str, server: ServerInfo, *, protocol: bool = True) -> str
 def program_text(server: ServerInfo) -> str:
     """Return a server's program, version and protocol."""
     text = clean(server.implementation)
-    # Who an attached server is, its address tells.
+    # An attached server is identified by its address.
     attached = server.threads is None and server.workers is None
     url = clean(server.base_url)
     text += f" at {url}" if attached and url not in text else ""
@@ -123,7 +123,7 @@ def program_text(server: ServerInfo) -> str:
 
 
 def fairness_texts(run: Run) -> list[str]:
-    """Return under what restrictions the servers ran: one text if all are the same."""
+    """Return the servers' resource limits: one text if all are the same."""
     known = servers(run.cases)
     titles = server_titles(run.cases)
     texts = {kind: settings_text(server) for kind, server in known.items()}
@@ -140,7 +140,7 @@ def fairness_texts(run: Run) -> list[str]:
 def settings_text(server: ServerInfo) -> str:
     """Return processors, threads and workers of a server."""
     if server.threads is None and server.workers is None:
-        return "attached: its processors, threads and workers are not known"
+        return "attached: its processors, threads and workers are unknown"
     parts = [f"CPUs {cpu_set(server.cpus)}" if server.cpus else "all CPUs"]
     if server.threads is not None:
         parts.append(counted(server.threads, "thread"))
@@ -150,7 +150,7 @@ def settings_text(server: ServerInfo) -> str:
 
 
 def machine_text(machine: Mapping[str, object]) -> str:
-    """Return the machine in one line; what is not known is left out."""
+    """Return the machine in one line; unknown facts are left out."""
     parts = [clean(machine["cpu"])] if machine.get("cpu") else []
     cores, memory = machine.get("cores"), machine.get("memory")
     if isinstance(cores, int):
@@ -165,20 +165,20 @@ def machine_text(machine: Mapping[str, object]) -> str:
 
 
 def traffic_text(cases: Iterable[CaseResult]) -> str:
-    """Return what load was made."""
+    """Return which load was generated."""
     known = list(cases)
     seeds = distinct(str(case.seed) for case in known)
     seed = f"seed {seeds[0]}" if len(seeds) == 1 else counted(len(seeds), "seed")
     connections = span(case.workers for case in known)
     processes = "/".join(distinct(clean(case.generator.arrivals) for case in known))
     return (
-        f"open-loop {processes}, {span(case.duration for case in known)} s a case, "
+        f"open-loop {processes}, {span(case.duration for case in known)} s per case, "
         f"{connections} {'connection' if connections == '1' else 'connections'}, {seed}"
     )
 
 
 def generator_text(cases: Iterable[CaseResult]) -> str:
-    """Return how the measuring device did, at its worst."""
+    """Return how the load generator did, at its worst."""
     known = list(cases)
     parts = [
         "/".join(distinct(clean(getattr(case.generator, name)) for case in known))

@@ -27,8 +27,8 @@ class Percentile:
     Attributes:
         value: seconds; infinite where too many requests failed, ``None`` where there were none.
         low: lower end of the 95 % interval, seconds.
-        high: upper end, infinite where there is none.
-        resolved: whether there were enough requests to tell it.
+        high: upper end, infinite if there is none.
+        resolved: whether there were enough requests for it.
     """
 
     value: float | None
@@ -38,7 +38,7 @@ class Percentile:
 
 
 def percentile(summary: Summary, name: str) -> Percentile:
-    """Return a percentile, and whether the requests were enough for it.
+    """Return a percentile, and whether there were enough requests for it.
 
     They were not where it is their maximum (p99 of 15 requests), or where nothing bounds it from
     above: the interval has no upper end although the value has a number.
@@ -58,12 +58,12 @@ def percentile(summary: Summary, name: str) -> Percentile:
 
 
 def is_percentile(name: str) -> bool:
-    """Tell whether this is the name of a percentile."""
+    """Return whether this is the name of a percentile."""
     return name in METRICS and METRICS[name].permille is not None
 
 
 def share_of(name: str) -> float:
-    """Return the share of requests that is no slower than a percentile."""
+    """Return the share of requests at most as slow as a percentile."""
     permille = METRICS[name].permille
     assert permille is not None
     return permille / 1000
@@ -78,7 +78,7 @@ def interval(estimate: Estimate | None) -> tuple[float, float] | None:
 
 
 def cpu_text(case: CaseResult) -> str:
-    """Return the mean CPU of a case with its interval, and its peak; of processes that are seen."""
+    """Return the mean CPU of a case with its interval, and its peak, if they are visible."""
     known = case.resources
     ends = interval(case.summary.estimates.get("cpu"))
     text = f"mean {significant(known.cpu_mean)} %"
@@ -120,7 +120,7 @@ class TimesRow:
 
 @dataclass(frozen=True)
 class TimesTable:
-    """What is known of a case's times, in seconds.
+    """A case's times, in seconds.
 
     Attributes:
         n: arrivals.
@@ -134,7 +134,7 @@ class TimesTable:
 
 
 def known_times(cases: Iterable[CaseResult]) -> list[Times]:
-    """Return the latency, and what other times are known of some case."""
+    """Return the latency, and any other times that a case has."""
     known = {name for case in cases for name in case.summary.estimates}
     return [
         times
@@ -144,7 +144,7 @@ def known_times(cases: Iterable[CaseResult]) -> list[Times]:
 
 
 def times_table(case: CaseResult) -> TimesTable:
-    """Return the figures from which the tables of one case's times are made."""
+    """Return the figures for the tables of one case's times."""
     summary = case.summary
     return TimesTable(
         summary.arrivals,
@@ -179,8 +179,8 @@ class Group:
     """Cases that are shown together: one test function at one rate.
 
     Attributes:
-        test: the shortest name that tells the test function from the others.
-        rate: offered arrivals a second.
+        test: the shortest unique name of the test function.
+        rate: offered arrivals per second.
         cases: ordered by server, then by buffer size, repeats in the order of running.
     """
 
@@ -215,7 +215,7 @@ def groups(cases: Sequence[CaseResult]) -> list[Group]:
 
 
 def standing(case: CaseResult) -> Standing:
-    """Return where a case stands, by its verdict and by what pytest made of its test."""
+    """Return a case's standing, by its verdict and the outcome of its test."""
     if case.verdict == "failed" and case.test_outcome in ("skipped", "xfailed"):
         return "excused"
     if case.verdict == "passed" and case.test_outcome in ("failed", "error"):

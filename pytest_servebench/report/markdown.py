@@ -30,7 +30,7 @@ def write(made: Material) -> str:
 
 
 def markdown(run: Run) -> str:
-    """Return the whole report: what is not good first, then a table for each rate."""
+    """Return the whole report: problems first, then a table for each rate."""
     lines = [f"### {escaped(title(run))}", ""]
     lines += _attention(run)
     titles = server_titles(run.cases)
@@ -73,7 +73,7 @@ def _attention(run: Run) -> list[str]:
 
 
 def table_head(headings: Sequence[str], right: Sequence[bool]) -> list[str]:
-    """Return the two lines that begin a table."""
+    """Return the two heading lines of a table."""
     marks = ["---:" if one else "---" for one in right]
     return [table_row(headings), "| " + " | ".join(marks) + " |"]
 
@@ -84,7 +84,7 @@ def table_row(cells: Iterable[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return text that Markdown shows as it is, in one line."""
+    """Return text escaped for Markdown, in one line."""
     shown = clean(text).replace("\\", "\\\\")
     for sign in "|*_`<>[]#":
         shown = shown.replace(sign, f"\\{sign}")

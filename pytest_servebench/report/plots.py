@@ -155,11 +155,11 @@ class _Drawing:
             shown = [rates[place] for place in places]
         curves, missing = self._curves(shown)
         caption = (
-            "Each curve: all requests of a case from the fastest to the slowest; the axis is "
-            "stretched towards the slow ones."
+            "Each curve: all requests of a case from fastest to slowest; the axis is stretched "
+            "towards the slow ones."
         )
         if any(np.isinf(values).any() for panel in curves for _, values in panel):
-            caption += " ▲: from here on requests failed, which ranks as infinitely slow."
+            caption += " ▲: requests beyond this point failed and rank as infinitely slow."
         if len(shown) < len(rates):
             caption += f" {len(shown)} of {counted(len(rates), 'rate')} are shown."
         if missing:

@@ -1,4 +1,4 @@
-"""Records of requests, for drawings: a report goes on without those that cannot be read."""
+"""Records of requests for charts: reports do without those that cannot be read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_servebench.text.safe import clean
 
 
 def read_records(case: CaseResult, directory: Path) -> tuple[Records | None, str]:
-    """Return a case's records, or ``None`` and why there are none.
+    """Return a case's records, or ``None`` and the reason.
 
     Args:
         case: as it was measured.
@@ -30,11 +30,11 @@ def read_records(case: CaseResult, directory: Path) -> tuple[Records | None, str
 
 
 def _load(case: CaseResult, directory: Path) -> Records | None:
-    """Return the case's records, from memory or from the run's directory; ``None`` if not there.
+    """Return the case's records, from memory or from the run's directory; ``None`` if missing.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is damaged, or its name leads out of the directory.
+        ValueError: it is damaged, or its name leads outside the directory.
     """
     if case.records is not None:
         return case.records

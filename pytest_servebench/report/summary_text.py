@@ -1,4 +1,4 @@
-"""``metrics_summary.txt``: the whole run for a person, from the verdicts to every last figure."""
+"""``metrics_summary.txt``: the whole run as text, from the verdicts to every last figure."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Panel:
     absent: str = "no requests"
 
     def is_broken(self, case: CaseResult) -> bool:
-        """Tell whether a case breaks an SLO or a gate of the metric: its marker is outlined."""
+        """Return whether a case breaks an SLO or a gate of the metric: its marker is outlined."""
         own = (clause for clause in case.clauses if clause.metric == self.metric)
         return any(clause.verdict == "failed" for clause in own)
 

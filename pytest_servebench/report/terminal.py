@@ -66,8 +66,8 @@ def report_lines(
         run: what to report.
         width: columns of the terminal.
         unicode: whether the terminal shows more than ASCII.
-        verbosity: pytest's: below 0 what is not good and the tables alone, above 0 also everything
-            that is known of each case.
+        verbosity: pytest's: below 0 only problems and tables, above 0 also every figure of each
+            case.
         evaluated: whether to say which server did better.
         named: whether to name the run and its date.
     """
@@ -88,7 +88,7 @@ def report_lines(
 
 
 def detail_lines(run: Run, width: int) -> list[Line]:
-    """Return everything that is known of each case, in the tables' order."""
+    """Return every figure of each case, in the tables' order."""
     titles = server_titles(run.cases)
     cases = [case for group in groups(run.cases) for case in group.cases]
     return [
@@ -109,7 +109,7 @@ def headline_lines(run: Run, width: int, *, named: bool = False) -> list[Line]:
 
 
 def table_lines(run: Run, width: int, *, unicode: bool, explained: bool = True) -> list[Line]:
-    """Return one table for each rate and, if they are to be explained, what their marks mean."""
+    """Return one table for each rate and, if asked for, notes on their marks."""
     parts = groups(run.cases)
     if not parts:
         return []
@@ -141,7 +141,7 @@ def table_lines(run: Run, width: int, *, unicode: bool, explained: bool = True) 
 
 
 def _server_lines(server: ServerRows, width: int) -> list[Line]:
-    """Return who was measured: on one line where there is room, and nothing twice."""
+    """Return the server's name and program: on one line if there is room, and nothing twice."""
     title: Part = (server.title, {"bold": True})
     if server.implementation == server.title:
         return [(title,)]
@@ -162,7 +162,7 @@ def _ascii(servers: Sequence[ServerRows]) -> list[ServerRows]:
 
 
 def _fitting(parts: Line, width: int, *, unicode: bool) -> Line:
-    """Return the line cut off at ``width``; what fits keeps its colours."""
+    """Return the line cut at ``width``; the rest keeps its colours."""
     kept: list[Part] = []
     room = width
     for text, markup in parts:

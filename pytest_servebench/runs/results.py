@@ -1,4 +1,4 @@
-"""What a run found out: plain data, which is saved as JSON and read back by reports and compare.
+"""The results of a run: plain data, which is saved as JSON and read back by reports and compare.
 
 All durations are seconds, rates are per second, memory is bytes, CPU is percent of one processor.
 """
@@ -23,7 +23,7 @@ TestOutcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpasse
 
 @dataclass(frozen=True)
 class Resources:
-    """CPU and memory over the arrival window; ``None`` where they cannot be seen.
+    """CPU and memory over the arrival window; ``None`` if they are not visible.
 
     Attributes:
         cpu_mean: CPU time of the server's process tree / length of the window, from cumulative
@@ -58,8 +58,8 @@ class ClauseResult:
         high: upper end.
         verdict: passed, failed or inconclusive.
         message: one line for people.
-        sort: an SLO's clause, a gate, or what is judged unasked: the answers that nobody checked,
-            and that anything succeeded at all.
+        sort: an SLO's clause, a gate, or an implicit check: of the answers that were not checked,
+            or that anything succeeded at all.
     """
 
     clause: str
@@ -87,9 +87,9 @@ class ServerInfo:
         title: such as ``"TorchServe"``.
         implementation: program and version.
         base_url: where it listened.
-        protocol: how predictions were asked for.
+        protocol: how predictions were requested.
         threads: intra-op threads; ``None`` for an attached server.
-        workers: predictions at once; ``None`` for an attached server.
+        workers: concurrent predictions; ``None`` for an attached server.
         cpus: processors it may run on; empty for an attached server.
     """
 
@@ -105,12 +105,12 @@ class ServerInfo:
 
 @dataclass(frozen=True)
 class LogPart:
-    """What a server's log gained while a case ran.
+    """The part of a server's log that was written while a case ran.
 
     Attributes:
         file: the log, relative to the run's directory.
-        before: lines that it had.
-        added: lines that came.
+        before: lines before the case.
+        added: lines written during the case.
     """
 
     file: str
@@ -120,10 +120,10 @@ class LogPart:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A measurement that noise spoiled, and that was made again.
+    """An invalid measurement that was repeated.
 
     Attributes:
-        reason: why it, or a clause of it, is invalid.
+        reason: why it, or one of its clauses, is invalid.
         records_file: name of its records' file inside the run's directory; empty if there is none.
     """
 
@@ -136,12 +136,12 @@ class Workload:
     """What was sent, and how; a comparison needs the same on both sides.
 
     Attributes:
-        schedule_sha256: of when each request came, and which it was.
+        schedule_sha256: of the arrival times, and of which request each was.
         requests_sha256: of the requests, without the server's address and secrets.
-        timeout: seconds until a sent request was given up.
-        warmup: seconds of requests that were not recorded.
-        drain: seconds after the window in which started requests could still end.
-        keep_alive: whether connections were kept, where the server kept them.
+        timeout: seconds after which a sent request timed out.
+        warmup: seconds of warm-up, not recorded.
+        drain: seconds after the window in which started requests could still finish.
+        keep_alive: whether connections were reused, if the server allowed it.
     """
 
     schedule_sha256: str
@@ -160,34 +160,34 @@ class CaseResult:
         name: the test's id inside its module, such as
             ``"test_load[tensorflow_serving-rate10-buffer50]"``, and ``::`` with the label.
         nodeid: the test's node id.
-        server: what was loaded.
+        server: the server under load.
         rate: offered arrivals a second.
         buffer_size: requests that could wait.
         duration: length of the arrival window, seconds.
-        workers: connections of the generator.
+        workers: connections of the load generator.
         seed: seed of the schedule.
         model: the served model's name.
         weights_sha256: digest of its weights.
         input_source: where the inputs come from.
-        failures: why requests failed, such as ``"timeout: no answer in time"``, to how many did.
+        failures: why requests failed, such as ``"timeout: no answer in time"``, and how many.
         summary: figures.
         resources: CPU and memory.
-        generator: the measuring device.
+        generator: the load generator.
         clauses: the SLO clauses, judged; empty before judgement and without SLOs.
         verdict: of the clauses: failed if one is, else the worst; ``"passed"`` without SLOs.
         invalid_reason: why the whole measurement is invalid, if it is.
         attempts: earlier measurements of the same load that were invalid.
-        test_outcome: what pytest made of the test, which may differ from the verdict: a test that
-            is expected to fail is ``"xfailed"`` by a failed SLO, and one may fail by an assertion
-            of its own. ``"error"``: in setup or teardown. ``None`` where the session ended before.
-        answers_checked: answers that were looked into.
-        answers_wrong: those of them that were not right; they count as ``bad_response``.
-        logs: what the server's logs gained meanwhile.
+        test_outcome: pytest's outcome of the test, which may differ from the verdict: a failed SLO
+            makes a test that is expected to fail ``"xfailed"``, and a test may fail by its own
+            assertions. ``"error"``: in setup or teardown. ``None`` if the session ended before.
+        answers_checked: number of answers that were checked.
+        answers_wrong: how many of them were wrong; they count as ``bad_response``.
+        logs: what the server logged meanwhile.
         records_file: name of the records' file inside the run's directory.
         workload: what was sent; ``None`` in older files.
-        label: which of several loads of its test it is, such as ``"rate80"`` of one at a rate of
-            its own; empty for the test's own.
-        records: the records themselves, where they are loaded; not part of the JSON.
+        label: which of several loads of its test it is, such as ``"rate80"`` for a load at its own
+            rate; empty for the test's own.
+        records: the records themselves, if loaded; not part of the JSON.
     """
 
     name: str
@@ -222,7 +222,7 @@ class CaseResult:
     def measured(self) -> bool:
         """Return whether the figures say something about the server.
 
-        The verdict can be ``"invalid"`` all the same, where lateness decides a clause.
+        Even so the verdict can be ``"invalid"``, if lateness decides a clause.
         """
         return self.invalid_reason is None
 
@@ -244,13 +244,13 @@ class CaseResult:
 
 @dataclass(frozen=True)
 class ServerDeath:
-    """A server that ended while tests needed it.
+    """A server that died while tests needed it.
 
     Attributes:
         kind: such as ``"torchserve"``.
         implementation: program and version.
-        test: node id of the test in which, or before which, it was found to have ended.
-        reason: one line, such as with which status it ended.
+        test: node id of the test during or before which it was found dead.
+        reason: one line, such as its exit status.
         log_file: its log, relative to the run's directory; empty if there is none.
     """
 
@@ -263,7 +263,7 @@ class ServerDeath:
 
 @dataclass(frozen=True)
 class Run:
-    """All cases of one run, with what they share.
+    """All cases of one run, and what they share.
 
     Attributes:
         name: the run's directory name.
@@ -271,14 +271,14 @@ class Run:
         machine: facts about the machine (``cpu``, ``cores``, ``memory``, ``system``, ``python``).
         versions: package to version.
         cases: results in the order of running.
-        interleaved: whether the servers took turns, all of them running.
-        deaths: servers that ended while tests needed them, in the order of that.
-        not_measured: cases that were selected and have no result: their server died, they were
-            skipped, or the session ended before.
-        finished: whether the session came to its own end; not where it was interrupted or killed,
-            nor while it runs.
-        schema_version: of the file that it was read from.
-        left_out: what the file has that could not be read, a line each; not part of the JSON.
+        interleaved: whether all servers ran at the same time and took turns.
+        deaths: servers that died while tests needed them, in that order.
+        not_measured: selected cases without a result: their server died, they were skipped, or the
+            session ended before.
+        finished: whether the session ran to completion; false if it was interrupted or killed, and
+            while it runs.
+        schema_version: of the file it was read from.
+        left_out: parts of the file that could not be read, a line each; not part of the JSON.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The figures of one case, and how far each can be trusted: plain data.
+"""The figures of one case with their intervals: plain data.
 
 All durations are seconds, rates are per second, shares are fractions.
 """
@@ -50,12 +50,12 @@ class Summary:
     """The figures of one case, computed from its records after the run.
 
     Attributes:
-        arrivals: requests that the schedule asked for.
+        arrivals: requests in the schedule.
         outcomes: number of arrivals for each outcome; they add up to ``arrivals``.
         success_rate: ok / arrivals.
         throughput: ok completions inside the arrival window / length of the window.
-        offered_rate: the rate asked for.
-        achieved_rate: the rate the schedule really had.
+        offered_rate: the requested rate.
+        achieved_rate: the actual rate of the schedule.
         latency: done - arrival of the requests that succeeded.
         estimates: ``p50``, ``p90``, ``p95``, ``p99``, ``p999`` and ``mean`` of the latency in
             which a failed request ranks as infinitely slow (an SLO's quantities), the same of the
@@ -65,10 +65,10 @@ class Summary:
             seen.
         queue_wait: dequeued - enqueued.
         service_time: done - sent of the requests that succeeded.
-        generator_lag: enqueued - arrival: the measuring device's own lateness.
-        without_lag: those of the estimates that come out otherwise if the generator's lag is taken
-            off each latency, and what was dropped behind late arrivals is taken for answered; and
-            ``max``, the longest latency. Empty where that is not known.
+        generator_lag: enqueued - arrival: the load generator's own lateness.
+        without_lag: the estimates that differ if the generator's lag is subtracted from each
+            latency, and requests dropped behind late arrivals count as answered; and ``max``, the
+            longest latency. Empty if unknown.
     """
 
     arrivals: int

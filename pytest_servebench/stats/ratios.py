@@ -11,8 +11,8 @@ which keeps intervals that are longer on one side as they are. On logarithms it 
 the ratio; for two shares with Wilson's intervals it is Newcombe's (1998, Statistics in Medicine
 17:873, method 10).
 
-Where both sides were repeated, what varies from run to run is seen too. Welch's t (1947, Biometrika
-34:28) gives an interval from the runs' values alone, and the wider of both is taken.
+If both sides were repeated, variation between runs is visible too. Welch's t (1947, Biometrika
+34:28) gives an interval from the runs' values alone, and the wider of both is used.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Range:
 
     @classmethod
     def of(cls, estimate: Estimate) -> Range:
-        """Return an estimate in which what it leaves out is infinite."""
+        """Return an estimate's range, in which ``None`` is infinite."""
         ends = (estimate.value, estimate.low, estimate.high)
         return cls(*(math.inf if one is None else one for one in ends))
 
@@ -98,7 +98,7 @@ def ratio(
         base: a sample for each run, one at least.
         new: the same.
         tail: probability of the truth outside of the interval, such as 0.05.
-        caution: by how much more than that asks for MOVER's interval is widened.
+        caution: additional factor by which MOVER's interval is widened.
     """
     return _change(base, new, tail, caution, log).through(exp)
 

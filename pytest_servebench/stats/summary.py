@@ -1,4 +1,4 @@
-"""From a case's records to its figures: percentiles, rates, and how far each can be trusted.
+"""From a case's records to its figures: percentiles and rates, with intervals.
 
 **Percentiles** are nearest ranks: the ceil(q n)-th of n values in order (the inverse of the
 empirical distribution function, type 1 of Hyndman and Fan 1996). Each is a latency that a request
@@ -146,14 +146,14 @@ def summarize(
 
 
 def _inside(records: Records) -> npt.NDArray[np.bool_]:
-    """Return which requests succeeded inside the window."""
+    """Return which requests succeeded within the window."""
     return records.ok & (records.done <= records.window)
 
 
 def _estimates(
     records: Records, punctual: Records, times: Times
 ) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
-    """Return the estimates of some times, and those that come out otherwise without lag.
+    """Return the estimates of some times, and those that differ without lag.
 
     With the latency go shares and throughput. The intervals of other times are made with the same
     columns, so that times which are the same have the same intervals.
@@ -178,7 +178,7 @@ class _Precision:
     """What the intervals of one case rest on.
 
     Attributes:
-        effective: estimate to the number of independent requests that tell as much.
+        effective: estimate to the equivalent number of independent requests.
         dispersion: of the completions: variance of their number over its mean.
         blocks: of what each request adds to the error of the estimates: the last column is that of
             the completions, and the one before that of the mean, where all latencies are finite.
@@ -193,7 +193,7 @@ class _Precision:
 def _without_lag(
     punctual: Records, latency: Floats, estimates: Mapping[str, Estimate], precision: _Precision
 ) -> dict[str, Estimate]:
-    """Return what comes out otherwise if the generator's lag is taken off the latencies.
+    """Return what differs if the generator's lag is subtracted from the latencies.
 
     The intervals are no less sure than those of what was measured: to take something off each
     latency must not widen them.
@@ -378,7 +378,7 @@ def _mean(latency: Floats, blocks: Blocks | None) -> Estimate:
 
 
 def _effective_number(n: int, share: float, variance: float, degrees: float) -> float:
-    """Return how many independent requests would tell as much of the share, at most n.
+    """Return the equivalent number of independent requests for the share, at most n.
 
     Args:
         n: number of requests.

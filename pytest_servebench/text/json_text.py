@@ -1,4 +1,4 @@
-"""Any value of Python's as JSON: what users put beside our own figures must never cost a file."""
+"""Any Python value as JSON: whatever users add to our figures, the file must be written."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _LARGEST_INT: Final = 2**1023  # beyond it, readers make infinity of it, or refu
 
 
 def to_json(value: object, *, indent: int | None = 1) -> str:
-    """Return ``value`` as JSON text, whatever it is; see :func:`plain`."""
+    """Return any ``value`` as JSON text; see :func:`plain`."""
     return json.dumps(plain(value), indent=indent, allow_nan=False)
 
 
 def plain(value: object) -> Any:
-    """Return ``value`` as JSON has it: numbers, texts, booleans, null, lists and objects.
+    """Return ``value`` as JSON types: numbers, strings, booleans, null, lists and objects.
 
-    What JSON does not have becomes what comes closest: a dataclass an object, a set a list in
-    order, an array its elements, an enumeration's member its name, a date its ISO 8601 text, and a
-    number that is not finite the text ``"nan"``, ``"inf"`` or ``"-inf"``: null would be another
-    value. Of anything else there is its ``repr()``. Nothing is raised, whatever it does.
+    Other types become the closest of these: a dataclass an object, a set a sorted list, an array
+    its elements, an enum member its name, a date its ISO 8601 text, and a number that is not finite
+    the string ``"nan"``, ``"inf"`` or ``"-inf"``, as null would mean something else. Anything else
+    becomes its ``repr()``. Never raises.
     """
     return _plain(value, ())
 

@@ -1,4 +1,4 @@
-"""A line in the terminal about what goes on now, gone without a trace when it is over."""
+"""A status line in the terminal that leaves no trace."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class LiveLine:
 
     pytest leaves the cursor behind the file's name and its dots; whatever is written there would
     wipe them out. The line therefore stands on the next row, and the cursor goes back after each
-    update to where pytest left it. Whoever else writes to the stream, or to standard output or
-    error at the same terminal, finds the line gone: a log message, or a test that prints with
-    ``-s``.
+    update to where pytest left it. The line is cleared before anything else is written to the
+    stream, or to standard output or error at the same terminal, such as a log message, or the
+    output of a test with ``-s``.
 
     The line may be updated from several threads.
     """
@@ -39,8 +39,8 @@ class LiveLine:
     def __init__(self, stream: TextIO, enabled: bool) -> None:
         """Write to the terminal behind ``stream``.
 
-        Never anything at all unless ``enabled``, and there is a terminal that understands it and
-        somebody in front of it: no ``TERM=dumb``, no ``CI``.
+        Nothing is ever written unless ``enabled``, and there is an interactive terminal that
+        supports it: no ``TERM=dumb``, no ``CI``.
 
         Args:
             stream: what others write to. Where pytest captures file descriptors, the line must be
@@ -73,7 +73,7 @@ class LiveLine:
         return columns or shutil.get_terminal_size().columns
 
     def update(self, text: str) -> None:
-        """Show ``text`` in place of what is shown; too soon after the last time, do nothing."""
+        """Replace the line with ``text``; does nothing too soon after the last update."""
         with self._lock:
             if not self.enabled or time.monotonic() - self._last < INTERVAL:
                 return
@@ -88,7 +88,7 @@ class LiveLine:
                 self._last = time.monotonic()
 
     def clear(self) -> None:
-        """Take the line away; the next update comes at once."""
+        """Clear the line; the next update is shown at once."""
         with self._lock:
             if self._shown:
                 self._write(f"{_SAVE}{_DOWN}{_ERASE_BELOW}{_RESTORE}")
@@ -96,7 +96,7 @@ class LiveLine:
             self._last = -INTERVAL
 
     def close(self) -> None:
-        """Take the line away for good; harmless when called twice."""
+        """Clear the line for good; may be called twice."""
         with self._lock:
             self.clear()
             self.enabled = False

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Final
 
 BLOCK: Final = 1 << 20
-"""Bytes that are in memory at once: a log may have gigabytes."""
+"""Bytes in memory at once: a log may have gigabytes."""
 
 TAIL_LINES: Final = 30
 _TAIL_BYTES: Final = 32_768
@@ -60,7 +60,7 @@ def block_at(file: IO[bytes], offset: int) -> bytes:
 
 
 def last_lines(path: Path) -> list[str] | None:
-    """Return the last lines of a log, ``None`` where it cannot be read."""
+    """Return the last lines of a log, ``None`` if it cannot be read."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

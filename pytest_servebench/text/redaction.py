@@ -1,8 +1,8 @@
-"""Secrets that this process has met, and their removal from every text that leaves the plugin.
+"""Secrets that this process has seen, and their removal from every text that leaves the plugin.
 
-A server may echo the request that it got, log it, or quote it in an error; a test's own failure may
-show its headers. So secrets are known by their values, wherever they turn up: whoever learns of one
-calls :func:`hide`, and every way out goes through :func:`redact`.
+A server may echo a request, log it, or quote it in an error; a failing test may show its headers.
+So secrets are recognized by their values, wherever they turn up: code that sees one calls
+:func:`hide`, and all output goes through :func:`redact`.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def hide(secret: str | None, *, shortest: int = _SHORTEST) -> None:
     secret = (secret or "").strip()
     if len(secret) < shortest or secret in _secrets.forms or secret.lower() in _NO_SECRETS:
         return
-    if secret in HIDDEN:  # replacing it would go on for ever
+    if secret in HIDDEN:  # replacing it would never end
         return
     raw = secret.encode("utf-8", "surrogateescape")
     forms = (
@@ -103,7 +103,7 @@ def hide(secret: str | None, *, shortest: int = _SHORTEST) -> None:
 
 
 def hide_headers(headers: Iterable[tuple[str, str]]) -> None:
-    """Hide what the headers of a request give away."""
+    """Hide the secrets in the headers of a request."""
     for name, value in headers:
         if not (isinstance(name, str) and isinstance(value, str)):
             continue  # which whoever sends it will refuse
@@ -158,7 +158,7 @@ def _of_url(url: str) -> Iterator[tuple[str, int]]:
 
 
 def redact(text: str) -> str:
-    """Return ``text`` with each secret replaced, and what is left of one that was cut off."""
+    """Return ``text`` with each secret replaced, truncated ones included."""
     if not (secrets := _secrets.within(text)):
         return text
     for secret in secrets:  # all of them whole, before any of them in part

@@ -1,4 +1,4 @@
-"""Text that is safe to show: one line, no control characters, of a known width on the screen."""
+"""Text that is safe to show: one line, no control characters, a known width on the screen."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def clean(text: object) -> str:
     """Return ``text`` as one line of printable characters, its white space collapsed.
 
     Names and messages come from servers, options and hooks: a control character in one of them
-    could move the cursor or hide a result, a workflow command could be obeyed, and a server that
-    echoes what it is sent could show a key.
+    could move the cursor or hide a result, a CI could run a workflow command, and a server that
+    echoes requests could reveal a key.
     """
     line = " ".join(_printable(redact(str(text))).split())
     return _COMMANDS.sub(_spelled_out, line)
 
 
 def harmless(text: object) -> str:
-    """Return ``text`` as it is but for what a terminal or a CI would obey, and for secrets.
+    """Return ``text`` without terminal control sequences, CI commands and secrets.
 
     For messages of several lines; :func:`clean` is for one.
     """
@@ -53,7 +53,7 @@ def harmless(text: object) -> str:
 
 
 def unobeyed(text: str) -> str:
-    """Return ``text`` with its colours and without what a CI would take for a command."""
+    """Return ``text`` with its colours but without CI commands."""
     return "\n".join(_COMMANDS.sub(_spelled_out, line) for line in text.split("\n"))
 
 
@@ -163,5 +163,5 @@ def joined(words: Iterable[str]) -> str:
 
 
 def counted(number: int, word: str) -> str:
-    """Return such as ``1 case`` or ``12 cases``."""
+    """Return a number with its noun, such as ``1 case`` or ``12 cases``."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -124,7 +124,7 @@ def test_percentiles_of_too_few_requests_are_bracketed() -> None:
     rows = text_of(run([case(rate=1.0)])).splitlines()
     row = next(line for line in rows if line.startswith("  buffer 10"))
     assert row.count("(") == 2  # p95 and p99 of a dozen requests, not p50
-    legend = "too few independent requests to tell this percentile; the truth may be far higher."
+    legend = "too few independent requests for this percentile; the true value may be far higher."
     assert f"(x): {legend}" in " ".join(" ".join(rows).split())
 
 
@@ -208,7 +208,7 @@ def test_success_is_100_only_where_nothing_failed() -> None:
 
 def test_an_attached_server_has_no_processor_and_no_memory() -> None:
     text = text_of(made_runs.all_attached_run())
-    assert "attached: its processors, threads and workers are not known" in text
+    assert "attached: its processors, threads and workers are unknown" in text
     row = next(line for line in text.splitlines() if line.startswith("  buffer 10"))
     assert row.split()[-4:-2] == ["-", "-"]
 

@@ -1,6 +1,6 @@
-"""``report.html``: one file that tells someone who was not there what a run found out.
+"""``report.html``: one self-contained file that explains a run to someone who was not there.
 
-It loads nothing, and all of it can be read without JavaScript. The same run gives the same page.
+It loads nothing, and can be read without JavaScript. The same run gives the same page.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ def page(run: Run, directory: Path, report: Mapping[str, Any] | None = None) -> 
 
     Args:
         run: what was measured.
-        directory: of the run: records and servers' logs are looked for there; what is not there is
-            named on the page.
-        report: the run as it stands in its JSON, for what hooks have added to it.
+        directory: of the run, with its records and servers' logs; the page names what is missing.
+        report: the run's JSON, for what hooks have added to it.
     """
     known = report or {}
     found = content(run, directory, added_to_run(known), added_to_cases(known))
@@ -40,10 +39,10 @@ def comparison_page(found: Sequence[Found], base: Path, news: Sequence[Path]) ->
     """Return the page of a comparison.
 
     Args:
-        found: BASE beside each NEW, with the differences that were allowed and that refuse.
-        base: directory of the run before: records are looked for there; without them there are
-            intervals alone.
-        news: directories of the runs now.
+        found: BASE with each NEW, and the differences that were allowed and those that were not.
+        base: directory of the earlier run, with its records; without them there are only
+            intervals.
+        news: directories of the new runs.
     """
     runs = [found[0][0].base, *(comparison.new for comparison, _, _ in found)]
     return render(

@@ -115,8 +115,8 @@ def _latency(case: CaseResult, records: Records, points: int) -> Chart:
     chart.bounds(bounds)
     if len(shown) < int(ok.sum()):
         chart.note = (
-            f"{len(shown)} of {int(ok.sum())} successes are drawn: the slowest and the fastest of "
-            "each moment, and an even choice of the others"
+            f"{len(shown)} of {int(ok.sum())} successes are drawn: the slowest and the fastest at "
+            "each moment, and an even sample of the others"
         )
         chart.note += "; all that failed. " if lanes else ". "
     chart.note += far
@@ -149,7 +149,7 @@ def _percentiles(case: CaseResult, records: Records | None, points: int) -> Char
     ]
     words = ", ".join(
         f"{NAMES[name]} {significant(1e3 * one.value)}"
-        + ("" if one.resolved else " (too few independent requests to tell)")
+        + ("" if one.resolved else " (too few independent requests)")
         for name, one in known.items()
         if one.value is not None
     )
@@ -187,7 +187,7 @@ def _percentiles(case: CaseResult, records: Records | None, points: int) -> Char
         chart.legend.append(Key("bound-mark", "bound of an SLO"))
     notes = []
     if len(band) > 1 and any(high == math.inf for _, _, high in band):
-        notes.append("Where the band reaches the upper edge, nothing bounds the percentile.")
+        notes.append("Where the band reaches the upper edge, the percentile has no upper limit.")
     if lost:
         text = "rank" if lost > 1 else "ranks"
         notes.append(f"{counted(lost, 'failed request')} {text} as infinitely slow: the curve "
@@ -198,10 +198,10 @@ def _percentiles(case: CaseResult, records: Records | None, points: int) -> Char
 
 def _no_curve(summary: Summary) -> str:
     if not summary.arrivals:
-        return "No request came in."
+        return "No request arrived."
     if failed(summary) == summary.arrivals:
         return "No request succeeded."
-    return "So many requests failed that no percentile is known to be finite."
+    return "So many requests failed that no percentile is sure to be finite."
 
 
 def _histogram(case: CaseResult, records: Records) -> Chart:

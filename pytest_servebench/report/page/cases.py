@@ -1,4 +1,4 @@
-"""What the page says of each case: a row of the table, a cell of the matrix, a drill-down."""
+"""What the page shows of each case: a row of the table, a cell of the matrix, a drill-down."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Figure:
 
     Attributes:
         text: as it is shown.
-        sort: by what it is sorted; infinite where it is, empty where it is not known.
+        sort: sort key; infinite where the figure is, empty if it is unknown.
         css: classes, such as ``doubtful``.
         title: what a mark means.
     """
@@ -95,7 +95,7 @@ class CaseView:
 
     @property
     def has_load(self) -> bool:
-        """Tell whether it is no plain benchmark."""
+        """Return whether it is a load test, not a plain benchmark."""
         return self.rate != MISSING
 
     @property
@@ -110,7 +110,7 @@ class CaseView:
 
 
 def anchors(cases: Sequence[CaseResult]) -> list[str]:
-    """Return the anchor of each case: made of its name, the same in every page of the run."""
+    """Return the anchor of each case: made from its name, the same in every page of the run."""
     seen: Counter[str] = Counter()
     found = []
     for case in cases:
@@ -131,13 +131,13 @@ HEADINGS: Final = (  # what decides comes first: a phone shows no more without s
         for one in standing_in("table")
     ),
     ("ok %", "Share of the arrivals that succeeded"),
-    ("ok/s", "Throughput: successes a second inside the window"),
+    ("ok/s", "Throughput: successes per second inside the window"),
     ("requests", "Arrivals in the schedule"),
     ("wait p95 ms", "95th percentile of the time in the buffer"),
     ("CPU %", "Mean CPU of the server's processes, percent of one processor"),
     ("MB", "Peak resident memory of the server's processes"),
     ("dropped", "Arrivals that found the buffer full"),
-    ("errors", "Requests that were taken and failed"),
+    ("errors", "Requests that failed, not counting dropped ones"),
 )
 
 
@@ -171,7 +171,7 @@ def _milliseconds(seconds: float | None) -> Figure:
 
 
 def latency_figure(case: CaseResult, name: str) -> Figure:
-    """Return a percentile; in brackets where too few independent requests tell it."""
+    """Return a percentile; in brackets if there were too few independent requests for it."""
     return _known_figure(percentile(case.summary, name))
 
 
@@ -180,10 +180,10 @@ def _known_figure(known: Percentile) -> Figure:
         return Figure(MISSING)
     text = significant(max(known.value, 0.0) * 1e3)
     if math.isinf(known.value):
-        return Figure(text, "inf", "bad", "so many requests failed that it is infinite")
+        return Figure(text, "inf", "bad", "infinite, as too many requests failed")
     if known.resolved:
         return _figure(known.value, text)
-    title = "too few independent requests to tell; the truth may be far higher"
+    title = "too few independent requests; the true value may be far higher"
     return Figure(f"({grouped(text)})", repr(known.value), "doubtful", title)
 
 
@@ -248,12 +248,12 @@ def case_view(
     added: Mapping[str, str],
     directory: Path,
 ) -> CaseView:
-    """Return everything that the page shows of a case.
+    """Return everything the page shows of a case.
 
     Args:
         case: its figures.
-        anchor: under which it is found.
-        repeat: which of the cases of its cell it is, 0 if there is one alone.
+        anchor: its anchor in the page.
+        repeat: its number among the cases of its cell, 0 if it is the only one.
         function: name of the test.
         title: the server's name.
         css: class with the curve's colour.

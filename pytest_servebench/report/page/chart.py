@@ -1,4 +1,4 @@
-"""Charts as plain data for the templates: places are worked out here, looks are in the CSS.
+"""Charts as plain data for the templates: positions are computed here, styles are in the CSS.
 
 Coordinates are whole numbers: half pixels of a drawing :data:`WIDTH` / 2 pixels wide.
 """

@@ -1,4 +1,4 @@
-"""What the page says of each clause and gate, in words and in the drawing of a clause."""
+"""What the page says about each clause and gate, in words and in the drawing of a clause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page of a run says, worked out for its template."""
+"""The content of a run's page, computed for its template."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _VERDICTS: Final = (
 )  # fmt: skip
 _WORDS: Final = {"none": "without an SLO", "test-failed": "failed in the test itself"}
 _ADVICE: Final = {
-    "invalid": "Free the machine, or lower the rate, and run these cases again.",
-    "failed": "Open the case: it shows when requests were slow or lost, and what the server had "
-    "to say.",
-    "test-failed": "pytest's own output says what went wrong in the test.",
-    "excused": "Nothing to do, unless they should be good: the marker or the test says why not.",
+    "invalid": "Free the machine or lower the rate, then run these cases again.",
+    "failed": "Open the case: it shows when requests were slow or lost, and what the server "
+    "logged.",
+    "test-failed": "See pytest's own output for what went wrong in the test.",
+    "excused": "Nothing to do, unless they should pass: the marker or the test says why they fail.",
     "inconclusive": "Measure longer (--servebench-duration) or repeat (--servebench-repeats); each "
-    "case says how much would do.",
+    "case says how much is needed.",
 }
 _MOST_POINTS: Final = 2500  # requests drawn one by one in a drawing
 _FEWEST_POINTS: Final = 150
@@ -62,10 +62,10 @@ class ServerView:
 
 @dataclass(frozen=True)
 class Attention:
-    """Cases that are not simply good, told by what they have in common.
+    """Cases that did not simply pass, grouped by what they have in common.
 
     Attributes:
-        verdict: that all of them have.
+        verdict: of all of them.
         heading: what it means.
         share: how many of the run's cases they are.
         causes: each with its cases, by the server's name.
@@ -116,7 +116,7 @@ class SweepView:
 
 @dataclass(frozen=True)
 class Content:
-    """Everything that the template of a run's page needs."""
+    """Everything the template of a run's page needs."""
 
     title: str
     name: str
@@ -268,7 +268,7 @@ def _missing(unread: Sequence[CaseView], number: int) -> str:
         return ""
     share = "all cases" if len(unread) == number else f"{len(unread)} of {counted(number, 'case')}"
     return (
-        f"Records of single requests are not there for {share}: drawings over time are left out. "
+        f"Records of single requests are missing for {share}: charts over time are left out. "
         "Figures, intervals and verdicts are those of the run."
     )
 

@@ -1,4 +1,4 @@
-"""What servers wrote into their logs: during a case, and before they died."""
+"""What servers wrote to their logs: during a case, and before they died."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class LogTail:
 def case_logs(case: CaseResult, directory: Path) -> list[LogTail]:
     """Return the last lines that the server's logs gained while the case ran.
 
-    A run that does not know which these are, as of an earlier version, has the logs' ends. There
-    are none where the logs are missing.
+    A run that did not record which these are (earlier versions) shows the ends of the logs. There
+    are none if the logs are missing.
     """
     if not case.logs:
         return _log_tails(case.server.kind, directory)
     tails = [_part_tail(part, directory) for part in case.logs]
     found = [tail for tail in tails if tail is not None]
     written = [one for one in found if one.lines or one.told]
-    silent = "nothing was written while this case ran"
+    silent = "nothing was logged while this case ran"
     return written or [LogTail(one.name, (), silent) for one in found[:1]]
 
 
 def _part_tail(part: LogPart, directory: Path) -> LogTail | None:
-    """Return the last lines of a log's part; ``None`` where there is no such log or part."""
+    """Return the last lines of a part of a log; ``None`` if there is no such log or part."""
     if part.before < 0 or part.added < 0:
         return None
     last = part.before + part.added
@@ -51,7 +51,7 @@ def _part_tail(part: LogPart, directory: Path) -> LogTail | None:
         path = (directory / part.file).resolve()
         # The name comes from a file: it must be an entry of the directory, not a way out.
         if not path.is_relative_to((directory / "servers").resolve()):
-            which = "not shown: the run is damaged, this leads out of its servers/"
+            which = "not shown: the run is damaged, the path leads outside its servers/"
             return LogTail(clean(part.file), (), which, told=True)
         if not path.is_file():
             return None
@@ -103,7 +103,7 @@ def death_logs(deaths: Iterable[ServerDeath], directory: Path) -> list[LogTail]:
 
 
 def _start(path: Path) -> tuple[int, Path]:
-    """Return by which start of its server a log was written: further ones have a directory each."""
+    """Return which start of its server wrote a log: later starts have a directory each."""
     name = path.parent.name
     return (int(name) if name.isdecimal() else 1), path
 

@@ -1,4 +1,4 @@
-"""What happened in one case, drawn over its time."""
+"""What happened in one case, over time."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def requests_in_flight(case: CaseResult, records: Records, points: int) -> Chart
     capacity = case.workers + case.buffer_size
     chart = Chart(
         "Requests in flight",
-        f"Requests that waited or were worked on at once, over time: at most {most}; "
+        f"Requests waiting or being served at once, over time: at most {most}; "
         f"{case.workers} connections and {case.buffer_size} places in the buffer.",
         window(case),
         axes.from_zero([most], least=1.0, whole=True),
@@ -79,7 +79,7 @@ def requests_in_flight(case: CaseResult, records: Records, points: int) -> Chart
               (float(capacity), f"buffer full at {capacity}")]  # fmt: skip
     chart.bounds([(value, text) for value, text in limits if value <= 1.3 * most], "limit")
     chart.legend = [
-        Key("line", "at the server"), Key("line-wait", "and waiting in the buffer"),
+        Key("line", "at the server"), Key("line-wait", "plus waiting in the buffer"),
     ]  # fmt: skip
     return chart
 
@@ -94,7 +94,7 @@ def flow(case: CaseResult, records: Records) -> Chart:
     went = np.histogram(records.done[ok] / 1e9, ends)[0] / width
     chart = Chart(
         "Arrivals and successes, 1/s",
-        f"Arrivals a second and successes a second over time: in all "
+        f"Arrivals per second and successes per second over time: overall "
         f"{significant(case.summary.achieved_rate)} arrivals/s and "
         f"{significant(case.summary.throughput)} successes/s.",
         window(case),
@@ -110,7 +110,7 @@ def flow(case: CaseResult, records: Records) -> Chart:
 def _no_samples(mean: float | None, samples: Sequence[float], described: str) -> str:
     """Return why there is nothing to draw of a resource; empty if there is."""
     if mean is None:
-        return "Not visible: the server's processes are not ours."
+        return "Not visible: the server was attached."
     return "" if samples else f"No samples were kept; {described}."
 
 
@@ -176,7 +176,7 @@ def lag(case: CaseResult, records: Records, points: int) -> Chart:
     worst = float(late.max()) if len(late) else 0.0
     chart = Chart(
         "Lag of the load generator, ms",
-        f"How late the generator took arrivals up, over time: p99 "
+        f"How late the generator handled arrivals, over time: p99 "
         f"{significant(None if p99 is None else 1e3 * p99)} ms, at worst {significant(worst)} ms.",
         window(case),
         axes.logarithmic(_ends(late)),
@@ -184,7 +184,9 @@ def lag(case: CaseResult, records: Records, points: int) -> Chart:
         css="of-generator",
     )
     chart.dots(arrival[shown], late[shown], "dot")
-    chart.legend = [Key("dot", "taken up late by so much: our own error, not the server's")]
+    chart.legend = [
+        Key("dot", "delay before the generator handled it: our own error, not the server's")
+    ]
     return chart
 
 

@@ -1,4 +1,4 @@
-"""A program that runs to its own end, such as a build, under the same supervision as servers."""
+"""Programs that run to completion, such as builds, supervised like servers."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from pathlib import Path
 from pytest_servebench.servers.logs import LogWatch
 from pytest_servebench.servers.process import ORPHAN_GRACE, SUPERVISOR, ServerProcess
 
-_PAUSE = 0.05  # seconds between two looks
+_PAUSE = 0.05  # seconds between two checks
 _TAIL = 32_768  # bytes of each stream that are kept
 
 
 class StoppedError(Exception):
-    """A program was stopped before its end, because nobody waits for it any more."""
+    """A program was stopped early, because it is no longer needed."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Ended:
 
     Attributes:
         how: in words, such as ``"exit status 1"``.
-        status: its exit status, negative for a signal; ``None`` where it is not known.
-        errors: the end of what it wrote to standard error.
-        output: the same of standard output.
+        status: its exit status, negative for a signal; ``None`` if unknown.
+        errors: the tail of its standard error.
+        output: the tail of its standard output.
     """
 
     how: str
@@ -51,12 +51,12 @@ def run_program(
     stop: threading.Event | None = None,
     on_line: Callable[[str], None] = lambda _: None,
 ) -> Ended:
-    """Run a program to its end; it and all that it starts end with this process, however it ends.
+    """Run a program to completion; it and its children end with this process, however it ends.
 
     Args:
         command: program and arguments.
         env: its environment; its temporary files go into ``scratch``.
-        scratch: a directory that it may use, which is removed in the end.
+        scratch: a directory for its use, removed at the end.
         stop: ends it early once it is set.
         on_line: called with each line of its standard error.
 
@@ -94,19 +94,19 @@ def _end_of(path: Path) -> str:
 
 @contextmanager
 def removed_with_us(parent: Path, prefix: str) -> Iterator[Path]:
-    """Give a new directory that is gone after the block, also where this process is killed in it.
+    """Yield a new directory that is removed after the block, even if this process is killed.
 
-    It may be moved away before that.
+    The block may move it away.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     directory = parent / f"{prefix}{secrets.token_hex(4)}"
     spec = {
         "command": [], "cpus": [], "owner": os.getpid(), "stop_grace": 0.0, "orphan_grace": 0.0,
         "stdout": None, "scratch": str(directory.absolute()), "linger": True,
     }  # fmt: skip
-    # Before the directory is made: a kill in between would leave it.
+    # Before the directory is created: a kill in between would leave it behind.
     with subprocess.Popen(
         [sys.executable, "-I", "-S", str(SUPERVISOR), json.dumps(spec)],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0, start_new_session=True,
@@ -116,7 +116,7 @@ def removed_with_us(parent: Path, prefix: str) -> Iterator[Path]:
             yield directory
         finally:
             assert guard.stdin is not None
-            with suppress(OSError):  # somebody has killed it
+            with suppress(OSError):  # it was killed
                 guard.stdin.write(b"s")
             guard.wait()
             shutil.rmtree(directory, ignore_errors=True)

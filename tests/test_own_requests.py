@@ -109,7 +109,7 @@ def test_servers_by_url_have_names_and_are_compared(
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        ("'http://127.0.0.1:1', name=' '", "(URL, name=' '): this is no name; give one"),
+        ("'http://127.0.0.1:1', name=' '", "(URL, name=' '): the name is empty; give one"),
         ("'http://127.0.0.1:1', name='toy'", "(URL, name='toy'): a kind of server has this name"),
         ("model_server, name='x'", "(server, name='x'): toy has a name; leave it out"),
     ],

@@ -1,7 +1,7 @@
 """The kinds of model server that can be started or attached to.
 
-Kinds are imported when they are asked for: the embedded server is a sub-package of this one, and
-must not pay at its start for what its launcher needs.
+Kinds are imported on demand: the embedded server is a subpackage, and its start must not pay for
+the imports of its launcher.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def collect_kinds(groups: Iterable[Iterable[ServerKind]]) -> dict[str, ServerKin
         groups: what :func:`builtin_kinds` and the hook ``pytest_servebench_server_kinds`` return.
 
     Raises:
-        OptionError: two kinds have one name, or what a hook returned is no list.
+        OptionError: two kinds have the same name, or a hook did not return a list.
     """
     kinds: dict[str, ServerKind] = {}
     lists = list(groups)

@@ -35,25 +35,29 @@ from pytest_servebench.text.safe import clean
 
 TIMEOUT_OPTION = "--servebench-start-timeout"
 _URL: Final = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
-_LOOK_LIMIT = 2.0  # seconds for an answer to a request of the test's own
-_NOT_READY = (502, 503, 504)  # said by servers that load, and by gateways to servers that start
+_LOOK_LIMIT = 2.0  # seconds for an answer to a test's own request
+_NOT_READY = (
+    502,
+    503,
+    504,
+)  # from servers that are loading, and from gateways to servers that are starting
 _CONNECT_LIMIT = 2.0  # seconds
-_LOOK_INTERVAL = 5.0  # seconds between two looks whether it still listens
+_LOOK_INTERVAL = 5.0  # seconds between two checks that it still listens
 _HINT = "Is it running, and is this its port for predictions over HTTP?"
 _PAUSE = 0.1  # seconds between two tries
 
 
 @dataclass
 class AttachedServer:
-    """A server that somebody else runs.
+    """A server that this run did not start.
 
     Attributes:
         kind: name of its kind.
-        implementation: what is known of the program, which is not its version.
+        implementation: what is known about the program; its version is not.
         base_url: scheme and address.
-        protocol: how predictions are asked for.
+        protocol: how to ask for predictions.
         mismatch: what is wrong with its prediction of the model's input; empty if it is right.
-        patience: seconds for which a server that nobody has seen yet is waited for.
+        patience: seconds to wait for a server that has not been reached yet.
     """
 
     kind: str
@@ -66,22 +70,22 @@ class AttachedServer:
 
     @property
     def log_files(self) -> Sequence[Path]:
-        """Return nothing: its logs are not ours."""
+        """Return no logs: they are unknown."""
         return ()
 
     def pids(self) -> list[int]:
-        """Return nothing: its processes are not ours."""
+        """Return no processes: they are unknown."""
         return []
 
     def check_alive(self) -> None:
-        """Return if somebody accepts connections at the address, or did some seconds ago.
+        """Check that the address accepts connections, or did a few seconds ago.
 
-        This is asked several times a second while a server is measured, and each connection is
-        work for the server.
+        This is called several times per second during a measurement, and each connection costs
+        the server some work.
 
         Raises:
-            ServerDiedError: nobody does any more.
-            ServerStartError: nobody does, and nobody has been seen to.
+            ServerDiedError: it no longer does.
+            ServerStartError: it does not, and never did.
         """
         begun = time.monotonic()
         if begun - self._seen < _LOOK_INTERVAL:
@@ -94,7 +98,7 @@ class AttachedServer:
                     break
                 time.sleep(_PAUSE)
         except OSError:
-            return  # no ports or files left here: the load meets the same, and says what it was
+            return  # out of ports or files here: the load hits the same limit, and reports it
         now = time.monotonic()
         if refusal is None:
             self._seen = now
@@ -110,10 +114,10 @@ class AttachedServer:
         raise ServerDiedError(f"{where} {found}).")
 
     def await_loaded(self, request: HttpRequest, tls: Tls) -> None:
-        """Wait while a server that nobody has seen yet says that it is not ready for ``request``.
+        """Wait while a server that was not reached before is not ready for ``request``.
 
         Raises:
-            ServerStartError: it is not up, or not ready, when ``patience`` is over.
+            ServerStartError: it is not up, or not ready, within ``patience``.
         """
         if self._seen != -math.inf:
             return
@@ -124,7 +128,7 @@ class AttachedServer:
             try:
                 answer = probe.ask(target, request, _LOOK_LIMIT)
             except NoAnswerError:
-                return  # it may take longer; what is wrong, the load will tell
+                return  # it may take longer; the load will report errors
             if answer.status not in _NOT_READY:
                 return
             if time.monotonic() - begun > self.patience:
@@ -135,17 +139,17 @@ class AttachedServer:
             time.sleep(_PAUSE)
 
     def stop(self) -> None:
-        """Do nothing: who started the server stops it."""
+        """Do nothing: this run did not start the server."""
 
 
 def checked_target(url: str, option: str, tls: Tls, *, port_needed: bool = True) -> Target:
-    """Return where ``url`` points to.
+    """Return the target of ``url``.
 
     Args:
         url: what the user gave.
-        option: what the user gave it by.
-        tls: how TLS is spoken with it.
-        port_needed: whether ``http`` wants a port: forgetting it is commoner than port 80.
+        option: the option that the user gave it with.
+        tls: TLS settings.
+        port_needed: whether ``http`` needs a port: forgetting it is more common than port 80.
 
     Raises:
         OptionError: it is not the address of a server, or the certificates cannot be read.
@@ -165,57 +169,57 @@ def checked_target(url: str, option: str, tls: Tls, *, port_needed: bool = True)
 
 
 class AnyHttp:
-    """Stands for the protocol of a server of which nothing is known but its address."""
+    """Stands for the unknown protocol of a server given only by its address."""
 
     name = "HTTP"
 
     def refuse(self) -> NoReturn:
-        """Say what a test gives in place of predictions of the model.
+        """Say what to send instead of predictions of the model.
 
         Raises:
             OptionError: always.
         """
         raise OptionError(
-            "poisson_load(URL): only the test knows what to send there: poisson_load(URL, "
+            "poisson_load(URL) needs requests to send: poisson_load(URL, "
             'requests=[HttpRequest("POST", "/predict", body=b"...")]), or return such a list from '
-            "the hook pytest_servebench_requests. A server of the model (servebench_model) is "
-            f"given by {OPTION}=KIND.url=URL, such as {spelled('torchserve', 'url')}="
-            "http://HOST:PORT, and loaded by poisson_load(model_server)."
+            "the hook pytest_servebench_requests. For a server of the model (servebench_model), "
+            f"give {OPTION}=KIND.url=URL, such as {spelled('torchserve', 'url')}="
+            "http://HOST:PORT, and use poisson_load(model_server)."
         )
 
     def request(self, inputs: Arrays) -> HttpRequest:  # noqa: ARG002
-        """Refuse: only the test knows what to send."""
+        """Refuse: the requests must come from the test."""
         self.refuse()
 
     def read(self, body: bytes) -> Arrays:  # noqa: ARG002
         """Refuse likewise."""
-        raise BadResponseError("nothing is known of this server's answers")
+        raise BadResponseError("the format of this server's answers is unknown")
 
 
 def any_server(
     url: object, settings: ServerSettings, name: str | None = None, taken: Collection[str] = ()
 ) -> AttachedServer:
-    """Return the server at ``url``, whatever it serves; it is not asked anything yet.
+    """Return the server at ``url``, whatever it serves, without contacting it yet.
 
     Args:
-        url: where it is: a text, or an object of any library whose text is a URL.
-        settings: whose certificates to trust.
-        name: what reports call it; by default, what its URL says.
+        url: its address: a text, or an object of any library whose text is a URL.
+        settings: with its TLS settings.
+        name: its name in reports; by default, its URL.
         taken: names that it cannot have: those of kinds of server.
 
     Raises:
-        OptionError: the URL is none, or the name cannot be used.
+        OptionError: the URL or the name is not valid.
     """
     given = "" if name is None else clean(name)
     if name is not None and (not given or given in taken):
-        problem = "a kind of server has this name" if given else "this is no name"
+        problem = "a kind of server has this name" if given else "the name is empty"
         raise OptionError(
             f'poisson_load(URL, name={name!r}): {problem}; give one such as "my server".'
         )
     text, written = _text_of(url)
     target = checked_target(text, "poisson_load(URL)", settings.tls, port_needed=written)
-    # Each URL is a kind of its own: two of them in one run are compared like two servers. A name
-    # takes the place of the URL, so that a later run at another address is of the same server.
+    # Each URL is its own kind: two URLs in one run are compared like two servers. A name replaces
+    # the URL: a later run at another address counts as the same server.
     return AttachedServer(
         given or target.url,
         given or f"server at {target.url}",
@@ -227,7 +231,7 @@ def any_server(
 
 
 def _text_of(url: object) -> tuple[str, bool]:
-    """Return a URL as text, and whether somebody wrote it so, whole.
+    """Return a URL as text, and whether it was given as text.
 
     Raises:
         OptionError: it is neither a URL nor a running server.
@@ -238,14 +242,14 @@ def _text_of(url: object) -> tuple[str, bool]:
     if not _URL.match(text):
         raise OptionError(
             f"poisson_load({type(url).__name__} object): this is neither a running server nor a "
-            "URL; give the fixture model_server, or where a server is: "
+            "URL; give the fixture model_server, or the URL of a server: "
             f'poisson_load("http://127.0.0.1:8000", requests=[...]); {EXAMPLES}.'
         )
     return text, False
 
 
 def _refuse_whole_url(option: str, target: Target, path: str) -> None:
-    """Refuse a base path that holds what comes behind it already, such as ``/predictions/x``."""
+    """Refuse a base path that already has the protocol's path, such as ``/predictions/x``."""
     beginning = path.rpartition("/")[0]
     if f"{beginning}/" in f"{target.path.partition(':')[0]}/":
         raise OptionError(
@@ -265,16 +269,16 @@ def attach(
     """Return a running server once it answers the model's first input, or says that it serves.
 
     Args:
-        kind: whose server it is; its option ``url`` says where.
-        url: where it is.
-        protocol: how predictions are asked for.
+        kind: the server's kind; its option ``url`` gave the address.
+        url: its address.
+        protocol: how to ask for predictions.
         model: what it must serve.
-        settings: how long to wait for it, and whose certificates to trust.
-        judge: knows what its refusals mean; by default, their statuses.
+        settings: how long to wait for it, and its TLS settings.
+        judge: interprets its error answers; by default, by status.
 
     Raises:
-        OptionError: the URL is none.
-        ServerStartError: it does not answer in time, or refuses for good.
+        OptionError: the URL is not valid.
+        ServerStartError: it does not answer in time, or refuses permanently.
     """
     option = spelled(kind.name, "url")
     target = checked_target(url, option, settings.tls)

@@ -1,4 +1,4 @@
-"""What a kind of model server is, and what a running one offers."""
+"""The interfaces of a kind of model server and of a running server."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pytest_servebench.protocols.base import PredictionProtocol
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """How servers are started; the same for every kind, so that none is favoured.
+    """Settings for starting servers; the same for every kind, to be fair.
 
     Attributes:
-        cpus: processors on which the server's whole process tree may run.
+        cpus: CPUs on which the server's whole process tree may run.
         threads: threads within one operation of the model (intra-op).
-        workers: predictions that the server computes at once.
+        workers: predictions that the server computes concurrently.
         start_timeout: seconds until a server must answer its first prediction.
         stop_grace: seconds between SIGTERM and SIGKILL.
-        tls: how TLS is spoken with an attached server (https).
-        max_body: bytes that an answer's body may have.
+        tls: TLS settings for an attached server (https).
+        max_body: most bytes of an answer's body.
     """
 
     cpus: tuple[int, ...]
@@ -55,7 +55,7 @@ class RunningServer(Protocol):
 
     @property
     def protocol(self) -> PredictionProtocol:
-        """Return how predictions are asked for, with whatever authorization that takes."""
+        """Return how to ask for predictions, including authorization."""
         ...
 
     @property
@@ -64,14 +64,14 @@ class RunningServer(Protocol):
         ...
 
     def pids(self) -> list[int]:
-        """Return all its processes now; empty for an attached server."""
+        """Return the ids of all its current processes; empty for an attached server."""
         ...
 
     def check_alive(self) -> None:
-        """Return if the server runs.
+        """Check that the server is running.
 
         Raises:
-            ServerDiedError: it ended; with its exit status and the tail of its log.
+            ServerDiedError: it exited; with its exit status and the tail of its log.
         """
         ...
 
@@ -81,40 +81,39 @@ class RunningServer(Protocol):
 
 
 def is_running_server(given: object) -> TypeGuard[RunningServer]:
-    """Tell whether this is a running server, and not for example the URL of one."""
+    """Return whether this is a running server, and not, for example, its URL."""
     return callable(getattr(given, "check_alive", None)) and callable(getattr(given, "pids", None))
 
 
 class ServerKind(Protocol):
     """One kind of server, registered by ``pytest_servebench_server_kinds``.
 
-    A kind with options of its own is a frozen dataclass, whose fields they are; see
+    A kind with its own options is a frozen dataclass with these as fields; see
     :func:`~pytest_servebench.servers.kit.option`.
     """
 
     @property
     def name(self) -> str:
-        """Return the word for options, ids and JSON, such as ``"torchserve"``."""
+        """Return the name in options, ids and JSON, such as ``"torchserve"``."""
         ...
 
     @property
     def title(self) -> str:
-        """Return the name for people, such as ``"TorchServe"``."""
+        """Return the display name, such as ``"TorchServe"``."""
         ...
 
     @property
     def attached(self) -> bool:
-        """Tell whether its options name a server that already runs; that needs no artifact."""
+        """Return whether its options name a server that already runs; it needs no artifact."""
         ...
 
     def start(self, model: ServedModel, settings: ServerSettings, run_dir: Path) -> RunningServer:
         """Start a server for ``model`` and return when it has answered a prediction correctly.
 
-        ``run_dir`` is an existing, empty directory of this server's own, for its configuration
-        and logs.
+        ``run_dir`` is an existing, empty directory for this server's configuration and logs.
 
         Raises:
             ServerUnavailableError: what the kind needs is not installed or not found.
-            ServerStartError: it did not become ready; nothing of it is left running.
+            ServerStartError: it did not become ready; no process is left running.
         """
         ...

@@ -1,4 +1,4 @@
-"""What every started server gets the same: environment, model name, artifact."""
+"""What is common to every started server: environment, model name, artifact."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.system.python_child import without_tracers
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_OURS = "SERVEBENCH_"  # keys of attached servers among them
-# Thread pools of OpenMP, MKL and OpenBLAS take all processors unless they are told otherwise.
+_OURS = "SERVEBENCH_"  # including keys of attached servers
+# Thread pools of OpenMP, MKL and OpenBLAS use all CPUs by default.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def environment(settings: ServerSettings, extra: Mapping[str, str | None]) -> dict[str, str]:
     """Return the environment of a server.
 
-    It is this process's, without what would trace a Python server (which would be its slowness)
-    and without our own variables, with the thread counts, and with ``extra``, whose ``None`` means
-    that the server does not get the variable.
+    It is this process's, without tracers, which would slow a Python server down, and without our
+    own variables, plus thread counts and ``extra``; ``None`` in ``extra`` removes a variable.
     """
     inherited = {
         name: value
@@ -51,14 +50,14 @@ def artifact(model: ServedModel, kind: str) -> Path:
 
 
 def checked_name(name: str) -> str:
-    """Return ``name`` if a server can offer a model under it.
+    """Return ``name`` if it can be a model's name at a server.
 
     Raises:
-        ServerStartError: it does not fit into a URL and a command line.
+        ServerStartError: it cannot be part of a URL or a command line.
     """
     if not _NAME.fullmatch(name):
         raise ServerStartError(
-            f"A server cannot offer a model under the name {name!r}: use letters, digits, "
+            f"A server cannot serve a model named {name!r}: use letters, digits, "
             "'_', '.' and '-' (ServedModel.served_names sets another name for one kind)."
         )
     return name

@@ -1,8 +1,8 @@
-"""The first prediction of a server: waited for while it loads, and compared with the model's own.
+"""The first prediction of a server: awaited while it loads, and compared with the model's.
 
-A server may serve requests of a test's own though it does not take the model's, such as a handler
-that reads pictures. So what is wrong with a prediction of a server that says it is ready is kept,
-and raised by the first load that would send the model's inputs.
+A server may serve a test's own requests although it rejects the model's, such as a handler that
+reads pictures. So if a server says that it is ready but predicts wrongly, the problem is kept, and
+raised by the first load that would send the model's inputs.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from pytest_servebench.servers.probe import NoAnswerError
 from pytest_servebench.text.safe import clean
 
 LONGEST_ANSWER: Final = 60.0  # seconds for one try
-_QUESTION_LIMIT: Final = 10.0  # seconds for the server's word on its state
+_QUESTION_LIMIT: Final = 10.0  # seconds for the server's answer about its state
 OWN_REQUESTS: Final = (
-    "A server that takes other requests is loaded by requests of the test's own: "
+    "To load a server that takes other requests, give your own: "
     'poisson_load(server, requests=[HttpRequest("POST", "/path", body=b"...")]).'
 )
 LOADING: Final = frozenset({400, 408, 425, 429, 500, 502, 503, 504})
-"""What servers answer that are up before their model is, and gateways before their server is."""
+"""Statuses of servers whose model is still loading, and of gateways whose server is not up."""
 
 Ask = Callable[[HttpRequest], HttpAnswer]
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What an answer other than a prediction says.
+    """The meaning of an answer that is not a prediction.
 
     Attributes:
-        reason: what is behind it, as a sentence.
-        loading: whether it may be another one in a moment.
-        serving: whether the server says that it serves the model all the same.
+        reason: its cause, as a sentence.
+        loading: whether the answer may change soon.
+        serving: whether the server says that it serves the model nevertheless.
     """
 
     reason: str
@@ -54,34 +54,34 @@ Judge = Callable[[HttpAnswer, Ask], Refusal]
 
 
 def by_status(answer: HttpAnswer, kind: ServerKind) -> Refusal:
-    """Return what can be said of a refusal by its status alone.
+    """Judge an error answer by its status alone.
 
     Args:
         answer: with a status other than 200.
-        kind: of the server; its option ``model``, if it has one, says by which name the server
-            offers the model.
+        kind: of the server; its option ``model``, if it has one, sets the model's name at the
+            server.
     """
     loading = answer.status in LOADING
     if answer.body.lstrip()[:1] == b"<" and not loading:
         return Refusal(f"it answers with a web page; is this {kind.title}'s port for predictions?")
     if answer.status == 404:
         if "model" not in options_of(kind):
-            return Refusal("it has nothing at this path.")
+            return Refusal("this path does not exist.")
         option = spelled(kind.name, "model")
-        return Refusal(f"it offers no model by this name; {option}=NAME sets another name.")
+        return Refusal(f"it has no model with this name; {option}=NAME sets another name.")
     if 300 <= answer.status < 400:
         place = clean(answer.headers.get("location", "another place"))
         return Refusal(f"it redirects to {place}; give the address of the server itself.")
     if answer.status in (401, 403):
-        return Refusal("it wants an authorization that it was not given.")
+        return Refusal("it requires authorization.")
     return Refusal("it cannot predict the model's first input.", loading)
 
 
 class RefusedError(Exception):
-    """Waiting for a prediction is in vain; the message says why.
+    """Waiting for a prediction is pointless; the message says why.
 
     Attributes:
-        http: whether the server has at least answered in HTTP.
+        http: whether the server at least answered in HTTP.
     """
 
     def __init__(self, message: str, *, http: bool) -> None:
@@ -107,7 +107,7 @@ class FirstPrediction:
         judge: Judge | None,
         most: int,
     ) -> None:
-        """Ask ``target``; ``judge`` knows what its refusals mean, ``most`` is an answer's size."""
+        """Ask ``target``; ``judge`` interprets error answers, ``most`` limits an answer's bytes."""
         self._most = most
         self._target = target
         self._protocol = protocol
@@ -117,7 +117,7 @@ class FirstPrediction:
         self.problem = ""
         self.asked = ""
         if not model.samples:
-            return  # only requests of the tests' own are sent
+            return  # only the tests' own requests are sent
         try:
             self._request = protocol.request(model.input(0))
         except ModelError as error:
@@ -126,13 +126,13 @@ class FirstPrediction:
             self.asked = f"{self._request.method} {self._request.path}"
 
     def attempt(self, left: float) -> tuple[bool, str]:
-        """Ask once; return whether there is no more to wait for, and what was seen.
+        """Ask once; return whether waiting is over, and what was seen.
 
         Args:
-            left: seconds for it.
+            left: seconds left.
 
         Raises:
-            RefusedError: waiting is in vain.
+            RefusedError: waiting is pointless.
         """
         if self._request is None:
             return True, ""
@@ -173,19 +173,19 @@ class FirstPrediction:
 
 
 def check_mismatch(server: object) -> None:
-    """Return if a server was not found unfit for the model's own inputs.
+    """Check that a server predicted the model's first input correctly.
 
     Raises:
-        ServerStartError: it was, when it was started or attached to.
+        ServerStartError: it did not, when it was started or attached to.
     """
-    # Servers of kinds that others have written need not have looked.
+    # Servers of users' kinds need not have checked.
     mismatch = getattr(server, "mismatch", "")
     if mismatch:
         raise ServerStartError(mismatch)
 
 
 def read_json(body: bytes) -> Any:
-    """Return what a body says in JSON; ``None`` where it does not."""
+    """Return a body parsed as JSON; ``None`` if it is not JSON."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):

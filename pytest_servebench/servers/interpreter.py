@@ -1,4 +1,4 @@
-"""A Python with packages of its own, in which a server runs."""
+"""The Python interpreter that runs a server, perhaps from another environment."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from pytest_servebench.errors import ServerUnavailableError
 from pytest_servebench.system.python_child import without_tracers
 
-_LIMIT = 60.0  # seconds for a look at a package
-# What leads from this process's Python into another one, or into another one's packages.
+_LIMIT = 60.0  # seconds to find the version of a package
+# Variables that would lead to the interpreter or the packages of another environment.
 _LEADS_BACK = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 _VERSION = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
 
@@ -22,20 +22,20 @@ class Interpreter:
 
     Attributes:
         path: the interpreter, absolute.
-        environment: variables for what it runs: logs are written at once, and of another
-            environment nothing leads back to this process's packages.
+        environment: variables for what it runs: unbuffered logs, and for another environment
+            nothing that leads back to this process's packages.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
-        """Take the Python of another environment, such as ``envs/x/bin/python``.
+        """Use the Python of another environment, such as ``envs/x/bin/python``.
 
         Args:
             path: the interpreter; ``None``: this process's.
 
         Raises:
-            ServerUnavailableError: there is none that can be run.
+            ServerUnavailableError: it does not exist, or cannot be run.
         """
-        # Not resolved: by the link in a virtual environment Python knows where its packages are.
+        # Not resolved: the link in a virtual environment tells Python where its packages are.
         self.path = Path(path or sys.executable).absolute()
         if not os.access(self.path, os.X_OK) or self.path.is_dir():
             raise ServerUnavailableError(
@@ -51,7 +51,7 @@ class Interpreter:
         """Return the version of an installed package.
 
         Raises:
-            ServerUnavailableError: it is not installed there, or this is no Python.
+            ServerUnavailableError: it is not installed there, or this is not a Python.
         """
         inherited = {**without_tracers(os.environ), **self.environment}
         try:

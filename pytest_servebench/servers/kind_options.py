@@ -1,6 +1,6 @@
-"""The options of one kind of server: fields of the kind, which is a frozen dataclass for them.
+"""The options of one kind of server, which are fields of its frozen dataclass.
 
-Users set them by ``--servebench-server-option KIND.KEY=VALUE``; who reads that makes a copy of the
+Users set them with ``--servebench-server-option KIND.KEY=VALUE``; the plugin makes a copy of the
 kind with these values.
 """
 
@@ -26,8 +26,8 @@ class KindOption:
         help: what it does.
         default: of the field.
         type: of the field, such as ``str`` or ``Path | None``.
-        secret: whether it comes from the environment alone, and is never shown.
-        read: from a text to the value; ``None``: by the field's type.
+        secret: whether it is read only from the environment, and never shown.
+        read: converts a text to the value; ``None``: by the field's type.
     """
 
     name: str
@@ -48,12 +48,12 @@ def option(
     """Make a field of a kind an option that users can set.
 
     Args:
-        default: its value where nobody sets it.
-        help: what it does, in words that follow its name.
-        secret: whether it is read from the environment (``SERVEBENCH_KIND_KEY``), so that no
-            command line, log or report shows it.
-        read: from a text to the value; raises ``ValueError`` with what to give instead. By
-            default, the field's type tells: ``str``, ``int``, ``float``, ``bool``, ``Path``, a
+        default: its default value.
+        help: what it does, as a phrase after its name.
+        secret: whether it is read from the environment (``SERVEBENCH_KIND_KEY``), which keeps it
+            out of command lines, logs and reports.
+        read: converts a text to the value; raises ``ValueError`` with what to give instead. By
+            default, the field's type decides: ``str``, ``int``, ``float``, ``bool``, ``Path``, a
             ``Literal`` of words, or one of these or ``None``.
     """
     told = {"help": help, "secret": secret, "read": read}
@@ -79,7 +79,7 @@ def _declared(all_fields: tuple[Field[Any], ...]) -> list[Field[Any]]:
 
 
 def spelled(kind: str, key: str) -> str:
-    """Return an option of a kind as the command line has it, up to its value."""
+    """Return an option of a kind as on the command line, without its value."""
     return f"{OPTION}={kind}.{key}"
 
 

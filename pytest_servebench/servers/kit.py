@@ -1,6 +1,6 @@
-"""What a kind of server of your own is made of: ``from pytest_servebench.servers import kit``.
+"""Building blocks for your own kind of server: ``from pytest_servebench.servers import kit``.
 
-A kind that starts its server by :func:`launch` keeps every promise of the plugin's own kinds.
+A kind that starts its server with :func:`launch` has all guarantees of the built-in kinds.
 """
 
 from __future__ import annotations

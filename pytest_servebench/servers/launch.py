@@ -1,4 +1,4 @@
-"""From a program to a server that answers predictions correctly, or to an error that says why."""
+"""Start a program, and wait until it answers predictions correctly."""
 
 from __future__ import annotations
 
@@ -24,20 +24,19 @@ PORT_ATTEMPTS = 4
 
 @dataclass(frozen=True)
 class Program:
-    """What to run, and how to tell that it serves.
+    """What to run, and how to know when it serves.
 
     Attributes:
         implementation: the program and its version, such as ``"TorchServe 0.12.0"``.
-        command: returns program and arguments for the place of one start. It may write there.
-        protocol: how predictions are asked for; or a function that returns it once the server
-            runs, where that takes a key which only the server knows.
-        ports: how many free ports on 127.0.0.1 the program wants.
-        ready: path that is asked before the first prediction, until it answers 2xx; empty for
-            none.
-        environment: variables beyond this process's; ``None`` takes one away.
-        fatal: lines in its log after which waiting is in vain.
-        judge: knows what its refusals of the first prediction mean; by default, their statuses.
-        two_logs: whether its standard output has a log of its own.
+        command: returns program and arguments for one start at a place. It may write there.
+        protocol: how to ask for predictions; or a function that returns it once the server runs,
+            for example if that takes a key which the server generates.
+        ports: number of free ports on 127.0.0.1 that the program needs.
+        ready: path to poll before the first prediction until it answers 2xx; empty for none.
+        environment: variables in addition to this process's; ``None`` removes one.
+        fatal: log lines after which waiting is pointless.
+        judge: interprets its error answers to the first prediction; by default, by status.
+        two_logs: whether to log its standard output separately.
     """
 
     implementation: str
@@ -53,13 +52,13 @@ class Program:
 
 @dataclass(frozen=True)
 class StartedServer:
-    """A server that this run has started.
+    """A server that this run started.
 
     Attributes:
         kind: name of its kind.
         implementation: the program and its version.
         base_url: scheme, host and port.
-        protocol: how predictions are asked for.
+        protocol: how to ask for predictions.
         process: its process tree.
         mismatch: what is wrong with its prediction of the model's input; empty if it is right.
     """
@@ -77,14 +76,14 @@ class StartedServer:
         return self.process.log_files
 
     def pids(self) -> list[int]:
-        """Return all its processes now."""
+        """Return the ids of all its current processes."""
         return self.process.pids()
 
     def check_alive(self) -> None:
-        """Return if the server runs.
+        """Check that the server is running.
 
         Raises:
-            ServerDiedError: it ended; with its exit status and the tail of its log.
+            ServerDiedError: it exited; with its exit status and the tail of its log.
         """
         self.process.check_alive(self.implementation)
 
@@ -102,19 +101,19 @@ def launch(
 ) -> StartedServer:
     """Start a program, and return when it has answered a prediction correctly.
 
-    It runs under a supervisor: all that it starts ends with it, and it ends with this process,
-    also by ``kill -9``. It is started again on other ports where another program took one of its
-    own.
+    It runs under a supervisor: all its child processes end with it, and it ends with this process,
+    even after ``kill -9``. If another program takes one of its ports, it is started again on other
+    ports.
 
     Args:
-        kind: whose server it is.
+        kind: the server's kind.
         program: what to run.
         model: what it must serve.
-        settings: processors, threads, and how long to wait.
-        run_dir: an existing directory of its own, for configuration and logs.
+        settings: CPUs, threads, and how long to wait.
+        run_dir: an existing directory for its configuration and logs.
 
     Raises:
-        ServerStartError: it did not become ready; nothing of it is left running.
+        ServerStartError: it did not become ready; no process is left running.
     """
     for attempt in range(1, PORT_ATTEMPTS + 1):
         chosen = tuple(ports.free_ports(program.ports))

@@ -18,12 +18,12 @@ _LONGEST_LINE = 400
 
 @dataclass(frozen=True)
 class FatalLine:
-    """A line in a log after which a server will not become ready any more.
+    """A log line after which a server can no longer become ready.
 
     Attributes:
-        pattern: regular expression to find in one line.
-        meaning: what it means, and what to do, in words for the error.
-        port_clash: another program was faster to take a port; worth another try on fresh ones.
+        pattern: regular expression to search in one line.
+        meaning: what it means, and what to do, for the error.
+        port_clash: whether another program took a port first; then new ports are tried.
     """
 
     pattern: re.Pattern[str]
@@ -32,7 +32,7 @@ class FatalLine:
 
 
 class LogWatch:
-    """Reads what was added to some logs since the last look."""
+    """Reads what was added to logs since the last call."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._offsets = dict.fromkeys(paths, 0)
@@ -48,7 +48,7 @@ class LogWatch:
                 while block := block_at(file, self._offsets[path]):
                     complete = block[: block.rfind(b"\n") + 1]
                     if not complete and len(block) == BLOCK:
-                        complete = block  # a line without end is told in parts
+                        complete = block  # a very long line comes in parts
                     if not complete:
                         break
                     self._offsets[path] += len(complete)
@@ -79,10 +79,10 @@ def tail(paths: Sequence[Path]) -> str:
 
 
 def scrub(paths: Iterable[Path]) -> None:
-    """Replace secrets in files that are kept, should the server or its model have logged them.
+    """Redact secrets in kept files, in case the server or its model logged them.
 
     Raises:
-        OSError: one cannot be read or written again, and may hold secrets; the others hold none.
+        OSError: a file cannot be read or rewritten, and may hold secrets; the others do not.
     """
     failure: OSError | None = None
     for path in paths:
@@ -100,7 +100,7 @@ def scrub(paths: Iterable[Path]) -> None:
 
 
 def _parts(path: Path) -> Iterator[bytes]:
-    """Yield a file's lines, or parts of lines that have no end: a log may have gigabytes."""
+    """Yield a file's lines, or parts of very long lines: a log may have gigabytes."""
     if path.is_file() and anything_hidden():
         with path.open("rb") as file:
             while part := file.readline(BLOCK):
@@ -108,22 +108,22 @@ def _parts(path: Path) -> Iterator[bytes]:
 
 
 class LineCounts:
-    """Counts the lines of logs that grow: what was counted once is not read again."""
+    """Counts the lines of growing logs, reading each part once."""
 
     def __init__(self) -> None:
-        """Have counted nothing yet."""
-        self._known: dict[Path, tuple[int, int]] = {}  # bytes that were read, lines in them
+        """Start without any counts."""
+        self._known: dict[Path, tuple[int, int]] = {}  # bytes read, and lines in them
 
     def of(self, paths: Iterable[Path]) -> dict[Path, int]:
-        """Return how many lines each log has; none where it cannot be read."""
+        """Return how many lines each log has; 0 if it cannot be read."""
         return {path: self._count(path) for path in paths}
 
     def _count(self, path: Path) -> int:
         offset, lines = self._known.get(path, (0, 0))
         try:
             with path.open("rb") as file:
-                end = file.seek(0, os.SEEK_END)  # its writer may be faster than this reader
-                if end < offset:  # it was begun anew
+                end = file.seek(0, os.SEEK_END)  # the writer may be faster than this reader
+                if end < offset:  # it was truncated
                     offset = lines = 0
                 while offset < end and (block := block_at(file, offset)):
                     offset += len(block)

@@ -1,4 +1,4 @@
-"""Free ports, and whose a listening port is."""
+"""Free ports, and which process listens on a port."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LOOPBACK = "127.0.0.1"
 def free_ports(count: int) -> list[int]:
     """Return ``count`` different ports that are free on 127.0.0.1 now.
 
-    Another program may take one before the server does: callers try again on fresh ports.
+    Another program may take one before the server does: callers retry with new ports.
     """
     with contextlib.ExitStack() as stack:
-        # All are held at once, so that no port is given out twice.
+        # All are held at once: no port is returned twice.
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
             each.bind((LOOPBACK, 0))
@@ -29,10 +29,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def listens(pids: Iterable[int], port: int) -> bool:
-    """Tell whether one of these processes listens on ``port``.
+    """Return whether one of these processes listens on ``port``.
 
-    An answer on the port alone does not tell: where a server lost the race for it, a foreign
-    program answers.
+    An answer on the port alone is not enough: if the server lost the race for it, another program
+    answers.
     """
     for pid in pids:
         with contextlib.suppress(psutil.Error):
@@ -43,7 +43,7 @@ def listens(pids: Iterable[int], port: int) -> bool:
 
 
 def accepts(target: Target, timeout: float) -> bool:
-    """Tell whether somebody accepts connections there within ``timeout`` seconds."""
+    """Return whether the target accepts connections within ``timeout`` seconds."""
     try:
         return refusal(target, timeout) is None
     except OSError:
@@ -51,10 +51,10 @@ def accepts(target: Target, timeout: float) -> bool:
 
 
 def refusal(target: Target, timeout: float) -> str | None:
-    """Return why no connection is accepted there within ``timeout`` seconds; ``None`` if one is.
+    """Return why the target accepts no connection within ``timeout`` seconds, else ``None``.
 
     Raises:
-        OSError: a limit of this machine is in the way, so that nothing is known of the server.
+        OSError: this machine hit a limit, which says nothing about the server.
     """
     try:
         if target.unix_socket is not None:
@@ -68,5 +68,5 @@ def refusal(target: Target, timeout: float) -> str | None:
         if own_limit(error) is not None:
             raise
         return explained(error).lower()
-    except UnicodeError:  # of the codec for names
-        return f"{target.host!r} cannot be a host's name"
+    except UnicodeError:  # from the codec for host names
+        return f"{target.host!r} is not a valid host name"

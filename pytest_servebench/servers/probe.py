@@ -1,8 +1,8 @@
-"""Single HTTP requests outside of any measurement, bounded in time and size whatever is answered.
+"""Single HTTP requests outside of measurements, with hard limits on time and size.
 
-``requests`` bounds each read of a socket, which a server that sends a byte at a time, or one
-``100 Continue`` after the other, gets around for ever. So an exchange runs in a thread of its own,
-and its connection is shut down when time is up.
+``requests`` limits each read of a socket: a server that sends one byte at a time, or one
+``100 Continue`` after the other, could go on forever. So an exchange runs in its own thread, and
+its connection is shut down when time is up.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from pytest_servebench.protocols.predictions import excerpt
 MOST_BYTES: Final = 16 * 2**20
 _CHUNK: Final = 65_536
 _FAREWELL: Final = 1.0  # seconds for the thread to notice that its connection is gone
-# What the resolver says of names that it may know in a moment.
+# What the resolver says about names that it may resolve later.
 _UNKNOWN_FOR_NOW: Final = {getattr(socket, "EAI_AGAIN", None)}
 
 
 class NoAnswerError(Exception):
-    """Nobody answered, or not in HTTP; the message says why.
+    """There was no answer, or not in HTTP; the message says why.
 
     Attributes:
-        final: whether asking again is in vain, as this is not the address of such a server.
+        final: whether a retry is pointless, as this cannot be the server's address.
     """
 
     def __init__(self, message: str, *, final: bool = False) -> None:
-        """Say why, and whether it will stay so."""
+        """Say why, and whether that is final."""
         super().__init__(message)
         self.final = final
 
@@ -54,16 +54,16 @@ def ask(
 ) -> HttpAnswer:
     """Send one request over a fresh connection, past any proxy, to a target or a URL.
 
-    Redirects are answers like any other, and not followed.
+    Redirects are not followed.
 
     Args:
         where: the server.
         request: what to send.
-        timeout: seconds for all of it: names, connection, handshake, headers and body.
-        most: bytes that the body may have, once it is decoded.
+        timeout: seconds for everything: name lookup, connection, handshake, headers and body.
+        most: most bytes of the decoded body.
 
     Raises:
-        NoAnswerError: there is no connection, no whole answer in time, too much of it, or no HTTP.
+        NoAnswerError: no connection, no complete answer in time, a too long one, or not HTTP.
     """
     target = Target.parse(where) if isinstance(where, str) else where
     exchange = _Exchange(target, request, timeout, most)
@@ -72,7 +72,7 @@ def ask(
     try:
         thread.join(timeout)
         late = thread.is_alive()
-    finally:  # also where the user interrupts
+    finally:  # also if the user interrupts
         exchange.cut()
     if late:
         thread.join(_FAREWELL)
@@ -102,11 +102,11 @@ class _Exchange:
             self.outcome = self._answer()
         except NoAnswerError as error:
             self.outcome = error
-        except Exception as error:  # of three libraries, and none may be lost in a thread
+        except Exception as error:  # from three libraries; none may be lost in a thread
             self.outcome = self._no_answer(error)
 
     def cut(self) -> None:
-        """Shut the connection down, so that whatever waits for it ends."""
+        """Shut the connection down, which ends all waits on it."""
         with self._lock:
             self._cut = True
             for link in self._opened:
@@ -117,8 +117,10 @@ class _Exchange:
 
     def lateness(self) -> str:
         """Return what to say when time is up."""
-        part = f" (got {self._received:,} bytes of it)" if self._received else ""
-        return f"no {'whole ' if self._received else ''}answer within {self._timeout:.3g} s{part}"
+        part = f" (got {self._received:,} bytes)" if self._received else ""
+        return (
+            f"no {'complete ' if self._received else ''}answer within {self._timeout:.3g} s{part}"
+        )
 
     def _answer(self) -> HttpAnswer:
         request, target = self._request, self._target
@@ -156,7 +158,7 @@ class _Exchange:
                 )
 
     def _watch(self, link: socket.socket) -> None:
-        # A copy of the descriptor, as TLS takes the original for itself.
+        # A duplicate, as TLS takes over the original descriptor.
         with self._lock:
             if self._cut:
                 raise TimeoutError
@@ -166,7 +168,7 @@ class _Exchange:
         causes = _causes(error)
         if any(isinstance(each, (TimeoutError, requests.Timeout)) for each in causes):
             return NoAnswerError(self.lateness())
-        for cause in reversed(causes):  # what lies lowest knows best
+        for cause in reversed(causes):  # the innermost knows best
             if isinstance(cause, socket.gaierror):
                 for_good = cause.errno not in _UNKNOWN_FOR_NOW
                 return NoAnswerError(f"{self._target.host}: {explained(cause)}", final=for_good)
@@ -174,7 +176,9 @@ class _Exchange:
                 return NoAnswerError(explained(cause), final=True)
             if isinstance(cause, (http.client.RemoteDisconnected, http.client.IncompleteRead)):
                 part = (
-                    "within its" if isinstance(cause, http.client.IncompleteRead) else "without an"
+                    "in the middle of its"
+                    if isinstance(cause, http.client.IncompleteRead)
+                    else "without an"
                 )
                 return NoAnswerError(f"it closed the connection {part} answer")
             if isinstance(cause, OSError) and cause.strerror:
@@ -184,7 +188,7 @@ class _Exchange:
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
-    """Return an error and what lies below it; each of the libraries wraps those of the next."""
+    """Return an error and its causes: each library wraps the errors of the next."""
     found: list[BaseException] = []
     while error is not None and error not in found:
         found.append(error)
@@ -206,7 +210,7 @@ class _Adapter(HTTPAdapter):
         return self._pool
 
     def cert_verify(self, *_: Any, **__: Any) -> None:
-        """Leave what to trust to the target's own TLS."""
+        """Leave verification to the target's own TLS settings."""
 
     def close(self) -> None:
         """Close the connection."""

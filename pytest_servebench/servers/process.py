@@ -1,4 +1,4 @@
-"""A server's process tree: started under a supervisor, so that nothing of it outlives pytest."""
+"""A server's process tree, started under a supervisor: no process outlives pytest."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _START_LIMIT = 30.0  # seconds for the supervisor to start the command
 _STOP_MARGIN = (
     12.0  # seconds beyond the grace for the supervisor to end the tree; see GIVE_UP there
 )
-_MARK = "SERVEBENCH_SERVER"  # environment variable by which stray descendants are recognised
+_MARK = "SERVEBENCH_SERVER"  # environment variable that marks stray descendants
 _SOCKET_PATH_LIMIT = (
     60  # of the 108 bytes that a Unix socket's path may have, the directory's share
 )
@@ -51,16 +51,17 @@ class ServerProcess:
 
     Args:
         command: program and arguments.
-        cpus: processors on which the whole tree may run; empty: all. Ignored where the system has
-            no such call (macOS).
+        cpus: CPUs on which the whole tree may run; empty: all. Ignored if the system cannot set
+            them (macOS).
         stop_grace: seconds between SIGTERM and SIGKILL in :meth:`stop`.
         cwd: working directory.
         env: environment.
         log: file for standard error, and for standard output too unless ``stdout_log`` is given;
-            both are emptied first.
+            both are truncated first.
         stdout_log: file for standard output.
-        scratch: directory that is removed when the tree has ended, even after SIGKILL of pytest.
-        linger: whether ``scratch`` stays until :meth:`stop` where the command ends by itself.
+        scratch: directory that is removed when the tree has ended, even if pytest is killed by
+            SIGKILL.
+        linger: whether ``scratch`` stays until :meth:`stop` if the command exits by itself.
 
     Raises:
         ServerStartError: the command could not be run.
@@ -80,7 +81,7 @@ class ServerProcess:
         linger: bool = False,
     ) -> None:
         self.command = list(command)
-        # Absolute, as the supervisor works in another directory than pytest.
+        # Absolute, as the supervisor's working directory differs from pytest's.
         self.log_files = [path.absolute() for path in (log, stdout_log) if path is not None]
         self._stop_grace = stop_grace
         self._scratch = scratch
@@ -104,7 +105,7 @@ class ServerProcess:
             "linger": linger,
         }
         for path in self.log_files:
-            path.write_bytes(b"")  # a fatal line of an earlier attempt is not this one's
+            path.write_bytes(b"")  # fatal lines of an earlier attempt do not count
         with log.open("ab") as log_file:
             # The write end of standard input's pipe is closed on exec, so no other child gets it.
             self._supervisor = subprocess.Popen(
@@ -132,7 +133,7 @@ class ServerProcess:
         return self._pid
 
     def pids(self) -> list[int]:
-        """Return the command's process and all its descendants that live now."""
+        """Return the ids of the command's process and all its living descendants."""
         if self._stopped:
             return []
         if self._supervisor.poll() is not None:
@@ -156,14 +157,14 @@ class ServerProcess:
 
     @property
     def exit_status(self) -> int | None:
-        """Return the exit status that :meth:`ending` has told of; negative for a signal."""
+        """Return the exit status that :meth:`ending` has found; negative for a signal."""
         return self._exit
 
     def check_alive(self, title: str) -> None:
-        """Return if the command runs.
+        """Check that the command is running.
 
         Raises:
-            ServerDiedError: it ended; with its exit status and the tail of its log.
+            ServerDiedError: it exited; with its exit status and the tail of its log.
         """
         ending = "stopped by this run" if self._stopped else self.ending()
         if ending is not None:
@@ -182,7 +183,7 @@ class ServerProcess:
         if stdin is not None:
             with contextlib.suppress(OSError):
                 stdin.write(b"s")
-            # Left open until the supervisor has gone: its end would mean that pytest crashed.
+            # Left open until the supervisor has exited: closing it would mean that pytest crashed.
             try:
                 clean = self._supervisor.wait(self._stop_grace + _STOP_MARGIN) == 0
             except subprocess.TimeoutExpired:
@@ -195,7 +196,7 @@ class ServerProcess:
             self._sweep()
         if self._supervisor.stdout is not None:
             self._supervisor.stdout.close()
-        with contextlib.suppress(OSError):  # the end of the session tries again, and tells
+        with contextlib.suppress(OSError):  # the end of the session retries, and reports
             logs.scrub(self.log_files)
 
     def _await_start(self) -> None:
@@ -204,7 +205,7 @@ class ServerProcess:
             while self._pid is None and self._failure is None:
                 over = self._read_status(max(0.0, deadline - time.monotonic()))
                 if over and self._pid is None and self._failure is None:
-                    self._failure = "its supervisor ended"
+                    self._failure = "its supervisor exited"
                 elif time.monotonic() > deadline:
                     self._failure = f"its supervisor did not start it in {_START_LIMIT:g} s"
         if self._failure is not None:
@@ -213,7 +214,7 @@ class ServerProcess:
             )
 
     def _read_status(self, timeout: float) -> bool:
-        """Read what the supervisor has reported; tell whether it will not report any more."""
+        """Read the supervisor's reports; return whether there will be no more."""
         stream = self._supervisor.stdout
         if stream is None or stream.closed:
             return True
@@ -245,7 +246,7 @@ class ServerProcess:
         return found
 
     def _sweep(self) -> None:
-        """End what a killed supervisor has left, at once."""
+        """Kill at once what a killed supervisor left behind."""
         for _ in range(10):
             marked = self._marked()
             if not marked:
@@ -262,7 +263,7 @@ class ServerProcess:
 
 def _in_words(status: int) -> str:
     if status >= 0:
-        hint = " (did it go into the background? it must stay in front)" if status == 0 else ""
+        hint = " (did it daemonize? it must run in the foreground)" if status == 0 else ""
         return f"exit status {status}{hint}"
     with contextlib.suppress(ValueError):
         return f"killed by {signal.Signals(-status).name}"

@@ -1,4 +1,4 @@
-"""Waiting until a process serves its model, or until that is in vain."""
+"""Wait until a process serves its model, or until waiting is pointless."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from pytest_servebench.servers.logs import FatalLine, LogWatch
 from pytest_servebench.servers.probe import NoAnswerError
 from pytest_servebench.servers.process import ServerProcess
 
-_PAUSE = 0.05  # seconds between two looks
-_SETTLE = 1.0  # seconds that a log is given at most to finish what it was saying
-_QUIET = 0.3  # seconds without a new line after which it has finished
-_LONGEST_ANSWER = 10.0  # seconds for one look at its state
+_PAUSE = 0.05  # seconds between two checks
+_SETTLE = 1.0  # most seconds for a log to complete its message
+_QUIET = 0.3  # seconds without a new line after which it is complete
+_LONGEST_ANSWER = 10.0  # seconds for one check of its state
 
 
 class PortClashError(ServerStartError):
-    """Another program took a port between its choice and its use."""
+    """Another program took a port before the server could."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one start of a server takes place; another attempt has other ports.
+    """The ports and directories of one start; another attempt has other ports.
 
     Attributes:
-        ports: free on 127.0.0.1, as many as the program wants; predictions go to the first.
+        ports: free on 127.0.0.1, as many as the program needs; predictions go to the first.
         scratch: the server's working directory; private, with a path that is short enough for
             Unix sockets, and removed when the server has ended.
         run_dir: for configuration and logs, which are kept with the results.
@@ -57,10 +57,10 @@ class Readiness:
 
     Args:
         title: the server's name, for errors.
-        process: what was started; stopping it after an error is the caller's part.
+        process: what was started; the caller stops it after an error.
         place: where it was started.
         timeout: seconds from now until the server must be ready.
-        fatal: lines in its log after which waiting is in vain.
+        fatal: log lines after which waiting is pointless.
     """
 
     def __init__(
@@ -83,17 +83,17 @@ class Readiness:
         """Call ``attempt`` until it succeeds.
 
         Args:
-            what: what is waited for, in words that follow "waiting for".
-            attempt: given the seconds that are left; returns whether it succeeded, and what it
-                saw, for the error.
+            what: what to wait for, as a phrase after "waiting for".
+            attempt: called with the seconds left; returns whether it succeeded, and what it saw,
+                for the error.
 
         Raises:
-            ServerStartError: the process ended, the log says that it is in vain or that another
-                program took a port, or time is up.
+            ServerStartError: the process exited, the log has a fatal line, another program took a
+                port, or time is up.
         """
         seen = "nothing"
         while True:
-            # In this order: what the log says explains an end better than an exit status does.
+            # In this order: the log explains an exit better than the exit status.
             ending = self._process.ending()
             self._look_at_log()
             if ending is not None:
@@ -116,13 +116,13 @@ class Readiness:
         *,
         port: int | None = None,
     ) -> None:
-        """Send a request until its answer is the right one, also while there is none.
+        """Send a request repeatedly until its answer says that the server is ready.
 
         Args:
-            what: what is waited for, in words that follow "waiting for".
+            what: what to wait for, as a phrase after "waiting for".
             request: asks the server for its state.
-            judge: tells whether an answer says that the server is ready.
-            port: where to; by default, the port for predictions.
+            judge: returns whether an answer says that the server is ready.
+            port: by default, the port for predictions.
 
         Raises:
             ServerStartError: as :meth:`wait_for`; or another program answers.
@@ -132,7 +132,7 @@ class Readiness:
 
         def attempt(left: float) -> tuple[bool, str]:
             if not self.listens(port):
-                return False, f"nobody listens on port {port}"
+                return False, f"nothing listens on port {port}"
             try:
                 answer = probe.ask(url(port), request, min(left, _LONGEST_ANSWER))
             except NoAnswerError as error:
@@ -142,7 +142,7 @@ class Readiness:
         self.wait_for(what, attempt)
 
     def wait_for_path(self, path: str) -> None:
-        """Ask for a path until the answer is 2xx, also while it is one of a server that loads.
+        """Poll a path until the answer is 2xx, while the server is loading.
 
         Raises:
             ServerStartError: as :meth:`wait_for_answer`; or the answer is final, such as 404.
@@ -154,27 +154,26 @@ class Readiness:
             if answer.status in LOADING:
                 return False
             raise self.failure(
-                f"it answers GET {path} with {probe.describe(answer)}; is this the path that tells "
-                "whether it is ready?"
+                f"it answers GET {path} with {probe.describe(answer)}; check its readiness path"
             )
 
         self.wait_for_answer(f"GET {path} to succeed", HttpRequest("GET", path), judge)
 
     def wait_for_prediction(self, first: FirstPrediction) -> str:
-        """Wait until the server itself predicts, or says that it serves.
+        """Wait until the server predicts, or says that it serves.
 
         Returns:
             what is wrong with its prediction, as an error; empty if it is right.
 
         Raises:
-            ServerStartError: the server does not answer in time, or refuses for good; or another
-                program answers.
+            ServerStartError: the server does not answer in time, or refuses permanently; or
+                another program answers.
         """
         port = self.place.port
 
         def attempt(left: float) -> tuple[bool, str]:
             if not self.listens(port):
-                return False, f"nobody listens on port {port}"
+                return False, f"nothing listens on port {port}"
             try:
                 return first.attempt(left)
             except RefusedError as error:
@@ -188,13 +187,13 @@ class Readiness:
         return f"{self._title} {problem}.\n{OWN_REQUESTS}\n{self._process.log_tail()}"
 
     def listens(self, port: int) -> bool:
-        """Tell whether the process listens on ``port`` yet.
+        """Return whether the process listens on ``port`` yet.
 
         Raises:
-            ServerStartError: another program does. Its answers would be taken for the server's,
-                and it would be sent the server's keys.
+            ServerStartError: another program does: its answers would be taken for the server's,
+                and it would receive the server's keys.
         """
-        # In this order: who accepted has been listening before it is looked for.
+        # In this order: what accepts connections already listens when it is looked for.
         if not ports.accepts(Target(ports.LOOPBACK, port), 1.0):
             return False
         if ports.listens(self._process.pids(), port):
@@ -218,7 +217,7 @@ class Readiness:
         if hit is None:
             return
         fatal, line = hit
-        # The rest of a traceback is worth a moment.
+        # Wait a moment for the rest of a traceback.
         quiet_since = start = time.monotonic()
         while (now := time.monotonic()) - start < _SETTLE and now - quiet_since < _QUIET:
             time.sleep(_PAUSE)

@@ -1,4 +1,4 @@
-"""The servers of one session: shared by its tests, and started anew when they die."""
+"""The servers of one session: shared by its tests, and restarted when they die."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from pytest_servebench.protocols.base import PredictionProtocol
 from pytest_servebench.servers.base import RunningServer
 from pytest_servebench.text.safe import counted
 
-# Of one kind in one session, failed new starts among them, after which it is not started again.
+# Per kind and session, failed restarts included; after that it is not restarted again.
 MOST_DEATHS: Final = 3
 
 
 class ServerRestartedWarning(ServebenchWarning):
-    """A server had died, and was started again for this test."""
+    """A server had died, and was restarted for this test."""
 
 
 @dataclass
 class SharedServer:
-    """A running server as tests hold it: it stays theirs when its process is replaced.
+    """A running server as tests hold it: a restart replaces only the server inside.
 
     Attributes:
-        current: the server that runs now, or that ran last.
-        users: fixtures that hold it.
-        lost: how the current one was found to have ended; ``None`` before that.
+        current: the server that is running, or that ran last.
+        users: number of fixtures that hold it.
+        lost: how the current one died, once that was noticed.
     """
 
     current: RunningServer
@@ -48,12 +48,12 @@ class SharedServer:
 
     @property
     def base_url(self) -> str:
-        """Return scheme, host and port, which a new start changes."""
+        """Return scheme, host and port, which a restart changes."""
         return self.current.base_url
 
     @property
     def protocol(self) -> PredictionProtocol:
-        """Return how predictions are asked for."""
+        """Return how to ask for predictions."""
         return self.current.protocol
 
     @property
@@ -62,14 +62,14 @@ class SharedServer:
         return self.current.log_files
 
     def pids(self) -> list[int]:
-        """Return all its processes now."""
+        """Return the ids of all its current processes."""
         return self.current.pids()
 
     def check_alive(self) -> None:
-        """Return if the server runs.
+        """Check that the server is running.
 
         Raises:
-            ServerDiedError: it ended; with its exit status and the tail of its log.
+            ServerDiedError: it exited; with its exit status and the tail of its log.
         """
         self.current.check_alive()
 
@@ -78,7 +78,7 @@ class SharedServer:
         self.current.stop()
 
     def __getattr__(self, name: str) -> object:
-        """Give what only this kind of server has."""
+        """Return an attribute that only this kind of server has."""
         # Copying asks for special methods, and before there is a current server.
         if name == "current" or name.startswith("__"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -86,11 +86,11 @@ class SharedServer:
 
 
 class SharedServers:
-    """Starts each kind when it is first wanted, and again when it has died.
+    """Starts each kind when it is first needed, and again when it has died.
 
     Args:
-        start: starts a server of the kind that it is given.
-        keep: tells whether servers go on running when nobody uses them, until :meth:`stop_all`.
+        start: starts a server of the given kind.
+        keep: returns whether unused servers keep running until :meth:`stop_all`.
     """
 
     def __init__(self, start: Callable[[str], RunningServer], *, keep: Callable[[], bool]) -> None:
@@ -103,10 +103,10 @@ class SharedServers:
 
     @contextmanager
     def running(self, kind: str) -> Iterator[SharedServer]:
-        """Give a running server of a kind; several users share one, the last one out stops it.
+        """Yield a running server of a kind; users share one, and the last one out stops it.
 
         Raises:
-            ServebenchError: it could not be had.
+            ServebenchError: it could not be started.
         """
         server = self._servers.get(kind)
         if server is None:
@@ -123,7 +123,7 @@ class SharedServers:
                 server.stop()
 
     def new_deaths(self) -> list[SharedServer]:
-        """Return the servers that tests hold and that have ended, each death once."""
+        """Return the servers in use that have died, each death once."""
         found = []
         for kind, server in self._servers.items():
             if server.lost is not None:
@@ -142,17 +142,17 @@ class SharedServers:
         return server.lost if server is not None else None
 
     def revive(self, kind: str) -> None:
-        """Start a server anew that has died; whoever holds it holds the new one.
+        """Restart a server that has died; its users get the new one.
 
         Raises:
-            ServerDiedError: it could not be kept running too often; with how it ended at last.
+            ServerDiedError: it has died too often; with how it ended the last time.
             ServebenchError: it could not be started.
         """
         server = self._servers[kind]
         if self._deaths[kind] + self._failed_starts[kind] >= MOST_DEATHS:
             raise ServerDiedError(
-                f"{server.implementation} {self._history(kind)} in this session and is not started "
-                f"again. The last time: {self._last_trouble[kind]}"
+                f"{server.implementation} {self._history(kind)} in this session and is not "
+                f"restarted again. Last error: {self._last_trouble[kind]}"
             )
         server.stop()  # what a process leaves behind when it dies: children, directories
         try:
@@ -166,21 +166,21 @@ class SharedServers:
     def _history(self, kind: str) -> str:
         text = f"ended {counted(self._deaths[kind], 'time')}"
         if failed := self._failed_starts[kind]:
-            text += f", could not be started again {counted(failed, 'time')}"
+            text += f", could not be restarted {counted(failed, 'time')}"
         return text
 
     def stop_all(self) -> None:
-        """Stop every server that runs still; one that cannot be stopped keeps none of the others.
+        """Stop every running server, even if one of them cannot be stopped.
 
         Raises:
-            Exception: what the first such server has raised.
+            Exception: that of the first server that could not be stopped.
         """
         failure: Exception | None = None
         while self._servers:
             _, server = self._servers.popitem()
             try:
                 server.stop()
-            except Exception as error:  # of a kind of the user's own
+            except Exception as error:  # from a user's kind
                 failure = failure or error
         if failure is not None:
             raise failure

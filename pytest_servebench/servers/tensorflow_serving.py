@@ -36,14 +36,14 @@ REAL_OPTION = spelled(KIND, "require_real")
 _EMBEDDED = "pytest_servebench.servers.savedmodel_server"
 _VERSION_LIMIT = 60.0  # seconds for PROGRAM --version
 _GET_ONE = (
-    "install the Debian package tensorflow-model-server or take the program out of the container "
-    f"image tensorflow/serving, and name it with {BINARY_OPTION}=PATH; or attach to a server that "
-    f"runs elsewhere with {spelled(KIND, 'url')}=http://HOST:PORT"
+    "install the Debian package tensorflow-model-server or copy the program from the container "
+    f"image tensorflow/serving, and set {BINARY_OPTION}=PATH; or attach to a running server with "
+    f"{spelled(KIND, 'url')}=http://HOST:PORT"
 )
 
 FATAL = (
     FatalLine(
-        # The real server goes on without its REST API, and whoever has the port would answer.
+        # The real server continues without its REST API; the other program would answer.
         re.compile(r"Failed to start HTTP Server"),
         "another program took its REST port",
         port_clash=True,
@@ -56,7 +56,7 @@ FATAL = (
     FatalLine(re.compile(r"Failed to start server\. Error"), "it refused to start"),
     FatalLine(
         re.compile(r"Could not find base path|No versions of servable \S+ found under base path"),
-        "it found no model, and waits for one without end",
+        "it found no model, and waits for one forever",
     ),
 )
 
@@ -82,22 +82,22 @@ class TensorFlowServing:
 
     binary: Path | None = option(None, f"the {BINARY} to run; by default, the one on PATH")
     require_real: bool = option(False, "never fall back to the embedded server")
-    url: str = option("", "attach to this TensorFlow Serving")
+    url: str = option("", "attach to the TensorFlow Serving at this URL")
     model: str = option("", "the model's name at TensorFlow Serving")
 
     @property
     def name(self) -> str:
-        """Return the word for options, ids and JSON."""
+        """Return the name in options, ids and JSON."""
         return KIND
 
     @property
     def title(self) -> str:
-        """Return the name for people."""
+        """Return the display name."""
         return "TensorFlow Serving"
 
     @property
     def attached(self) -> bool:
-        """Tell whether its options name a server that already runs."""
+        """Return whether its options name a server that already runs."""
         return bool(self.url)
 
     def start(self, model: ServedModel, settings: ServerSettings, run_dir: Path) -> RunningServer:
@@ -105,7 +105,7 @@ class TensorFlowServing:
 
         Raises:
             ServerUnavailableError: there is no program to run.
-            ServerStartError: it did not become ready; nothing of it is left running.
+            ServerStartError: it did not become ready; no process is left running.
         """
         address, named = _address_and_model(self.url)
         protocol = TensorFlowServingRest(self.model or named or model.served_name(KIND))
@@ -124,12 +124,12 @@ class TensorFlowServing:
             environment=found.environment,
             fatal=FATAL,
             judge=judge,
-            two_logs=True,  # errors of the start are on standard output, all others are not
+            two_logs=True,  # start-up errors go to standard output, all others do not
         )  # fmt: skip
         return launch(self, program, model, settings, run_dir)
 
     def _judge_by(self, protocol: TensorFlowServingRest) -> Judge:
-        """Return what asks the server which versions of its model it has loaded."""
+        """Return a judge that asks the server which versions of the model are loaded."""
 
         def judge(answer: HttpAnswer, ask: Ask) -> Refusal:
             plain = by_status(answer, self)
@@ -140,7 +140,7 @@ class TensorFlowServing:
             except NoAnswerError:
                 return plain
             if "AVAILABLE" in states and answer.status != 404:
-                reason = "the model is loaded, and does not take its first input."
+                reason = "the model is loaded, but rejects its first input."
                 return Refusal(reason, serving=True)
             if states and states <= {"START", "LOADING"}:
                 return Refusal("it is loading the model.", loading=True)
@@ -155,8 +155,8 @@ class TensorFlowServing:
             problem = _not_executable(self.binary)
             if problem:
                 raise ServerUnavailableError(
-                    f"{BINARY_OPTION}={self.binary}: {problem}. Name an executable {BINARY}, or "
-                    "leave the option out to use the one on PATH or the embedded server."
+                    f"{BINARY_OPTION}={self.binary}: {problem}. Give an executable {BINARY}, or "
+                    "omit the option to use the one on PATH or the embedded server."
                 )
             return _real(str(self.binary.absolute()))
         on_path = shutil.which(BINARY)
@@ -186,7 +186,7 @@ def _address_and_model(url: str) -> tuple[str, str]:
 
 
 def _states(answer: HttpAnswer) -> set[str]:
-    """Return the states of a model's versions, as the server tells them; empty if it does not."""
+    """Return the states of a model's versions; empty if the answer has none."""
     said = read_json(answer.body)
     try:
         return {str(version["state"]) for version in said["model_version_status"]}
@@ -205,13 +205,13 @@ def _flags(
         f"--grpc_socket_path={place.scratch / 'grpc.sock'}",
         f"--model_name={protocol.plain_name}",
         f"--model_base_path={base_path}",
-        # Look for versions once, not every second during the measurement.
+        # Scan for versions once, not every second during the measurement.
         "--file_system_poll_wait_seconds=0",
-        # Else a broken model is tried again five times, a minute apart.
+        # Otherwise a broken model is retried five times, one minute apart.
         "--max_num_load_retries=0",
         f"--tensorflow_intra_op_parallelism={settings.threads}",
         f"--tensorflow_inter_op_parallelism={settings.workers}",
-        # A single thread accepts connections and never answers. These wait more than they compute.
+        # A single thread would only accept connections. These threads mostly wait.
         f"--rest_api_num_threads={max(16, 4 * len(settings.cpus))}",
     ]
 
@@ -219,10 +219,10 @@ def _flags(
 def check_saved_model(base_path: Path) -> Path:
     """Return ``base_path`` if it is a directory of numbered SavedModel versions.
 
-    The real server runs for ever, without a port, where it is not.
+    Otherwise the real server would run forever without opening a port.
 
     Raises:
-        ServerStartError: what is wrong with it, and what to do.
+        ServerStartError: it is not; says what is wrong, and what to do.
     """
     wanted = "TensorFlow Serving needs a directory with numbered versions: PATH/1/saved_model.pb"
     if not base_path.exists():
@@ -262,7 +262,7 @@ def _not_executable(binary: Path) -> str | None:
 def _real(binary: str) -> _Program:
     output = _version_output([binary], {})
     match = re.search(r"TensorFlow ModelServer: (\d+(?:\.\d+)+)", output)
-    # A released binary calls itself 2.19.0-rc0+dev.sha.…: what is released is 2.19.0.
+    # A released binary reports 2.19.0-rc0+dev.sha.…: the release is 2.19.0.
     version = match[1] if match else "of unknown version"
     return _Program((binary,), f"{BINARY} {version}", {})
 

@@ -1,4 +1,4 @@
-"""TorchServe: attached, or started without its launcher, which would orphan its JVM."""
+"""TorchServe: attached, or started without its launcher, which would orphan the JVM."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from pytest_servebench.text.redaction import hide
 KIND = "torchserve"
 TOKEN_VARIABLE = variable(KIND, "token")
 _EXTRA = "pip install 'pytest-servebench[torchserve]'"
-# The wheel of TorchServe forgets to declare pyyaml, without which every worker dies at import.
+# TorchServe's wheel does not declare pyyaml, without which every worker crashes on import.
 _PACKAGES = {"ts": "torchserve", "torch": "torch", "yaml": "pyyaml"}
 _PORTS = 5  # inference, management, metrics, and gRPC for inference and management
-# Any of these in its environment would override the configuration written here.
+# Any of these in the environment would override the configuration written here.
 _OVERRIDES = re.compile(r"TS_\w+|LOG_LOCATION|METRICS_LOCATION|TEMP")
 
 FATAL = (
@@ -60,7 +60,7 @@ FATAL = (
 
 @dataclass(frozen=True)
 class _Installation:
-    """A TorchServe that can run: Java, the directory that holds its package, its version."""
+    """A usable TorchServe: Java, the directory of its package, and its version."""
 
     java: Path
     home: Path
@@ -71,23 +71,25 @@ class _Installation:
 class TorchServe:
     """Serves a ``.mar`` archive over TorchServe's inference API."""
 
-    url: str = option("", f"attach to this TorchServe; its inference key in ${TOKEN_VARIABLE}")
+    url: str = option(
+        "", f"attach to the TorchServe at this URL; set its inference key in ${TOKEN_VARIABLE}"
+    )
     model: str = option("", "the model's name at TorchServe")
     token: str = option("", "inference key of an attached TorchServe", secret=True)
 
     @property
     def name(self) -> str:
-        """Return the word for options, ids and JSON."""
+        """Return the name in options, ids and JSON."""
         return KIND
 
     @property
     def title(self) -> str:
-        """Return the name for people."""
+        """Return the display name."""
         return "TorchServe"
 
     @property
     def attached(self) -> bool:
-        """Tell whether its options name a server that already runs."""
+        """Return whether its options name a server that already runs."""
         return bool(self.url)
 
     def start(self, model: ServedModel, settings: ServerSettings, run_dir: Path) -> RunningServer:
@@ -95,7 +97,7 @@ class TorchServe:
 
         Raises:
             ServerUnavailableError: Java or a Python package is missing.
-            ServerStartError: it did not become ready; nothing of it is left running.
+            ServerStartError: it did not become ready; no process is left running.
         """
         served = self.model or model.served_name(KIND)
         if self.url:
@@ -116,15 +118,15 @@ class TorchServe:
         return launch(self, program, model, settings, run_dir)
 
     def _judge(self, answer: HttpAnswer, _: Ask) -> Refusal:
-        """Judge by the types of the server's refusals, which say more than their statuses."""
+        """Judge by the error types in the answers, which say more than the statuses."""
         said = read_json(answer.body)
         kind = said.get("type") if isinstance(said, dict) else None
         if kind == "InvalidKeyException":
             state = "wrong or expired" if self.token else "not set"
             return Refusal(
-                f"it wants its inference key, and {TOKEN_VARIABLE} is {state}: set it to the key "
-                'of "inference" in the key_file.json of the server\'s working directory (new after '
-                "each start; expires after 60 minutes unless token_expiration_min says otherwise)."
+                f"it requires its inference key, and {TOKEN_VARIABLE} is {state}: set it to the "
+                'key of "inference" in the key_file.json of the server\'s working directory (new '
+                "after each start; expires after 60 minutes unless token_expiration_min differs)."
             )
         if kind == "ServiceUnavailableException":
             return Refusal("it has no worker for the model, or its queue is full.", loading=True)
@@ -193,8 +195,8 @@ def _command(
 ) -> list[str]:
     """Write the configuration, and return what to run.
 
-    TorchServe writes its keys to its working directory, which is private and goes with the server;
-    the run's directory is kept, and uploaded by many a CI.
+    TorchServe writes its keys to its working directory, which is private and removed with the
+    server; the run's directory is kept, and many CI jobs upload it.
     """
     config = place.run_dir / "config.properties"
     config.write_text(config_properties(settings, place.ports), encoding="utf-8")
@@ -206,7 +208,7 @@ def _command(
     (store / f"{served}.mar").symlink_to(archive)
     return [
         str(installation.java),
-        # Its default is a quarter of the machine's memory, whatever it needs.
+        # The default is a quarter of the machine's memory.
         "-Xmx1g",
         f"-Dmodel_server_home={installation.home}",
         f"-Djava.io.tmpdir={temporary}",
@@ -222,9 +224,9 @@ def _command(
 
 
 def _protocol(readiness: Readiness, served: str) -> TorchServeRest:
-    """Return how to ask once every worker of the model is ready.
+    """Return the protocol once every worker of the model is ready.
 
-    ``/ping`` says "Healthy" long before.
+    ``/ping`` says "Healthy" long before that.
     """
     keys = _wait_for_keys(readiness, readiness.place.scratch / "key_file.json")
     for key in keys.values():
@@ -277,7 +279,7 @@ def _checked_token(token: str) -> str | None:
         return None
     if not re.fullmatch(r"[!-~]+", token):
         raise OptionError(
-            f"{TOKEN_VARIABLE} holds blanks or characters that an HTTP header cannot carry: set it "
-            'to the "key" of "inference" in the server\'s key_file.json, and to nothing else.'
+            f"{TOKEN_VARIABLE} has spaces or characters not allowed in a header: set it "
+            'to the "key" of "inference" in the server\'s key_file.json, and nothing else.'
         )
     return token

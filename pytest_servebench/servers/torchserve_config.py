@@ -12,10 +12,10 @@ _TOKEN_MINUTES = 60 * 24 * 7
 _JOB_QUEUE = 1000
 _STARTUP_SECONDS = 120  # TorchServe's own default
 
-# By default TorchServe writes some fifteen lines for each prediction, into five files and its
-# standard output, which costs its JVM a sixth of its CPU time. TensorFlow Serving writes none, so
-# TorchServe is not made to pay for it either. What is left is what its workers print, but for one
-# line for each prediction, and warnings; all in one file, whose end an error can quote.
+# By default TorchServe logs about fifteen lines per prediction, to five files and standard output,
+# which costs its JVM a sixth of its CPU time. TensorFlow Serving logs none, so TorchServe should
+# not pay for it either. What remains is the output of its workers, except one line per prediction,
+# and warnings; all in one file, whose tail an error can quote.
 _LOG4J2 = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <Configuration status="ERROR">
@@ -56,15 +56,15 @@ def config_properties(settings: ServerSettings, ports: Sequence[int]) -> str:
         "grpc_management_address": LOOPBACK,
         "grpc_inference_port": grpc_inference,
         "grpc_management_port": grpc_management,
-        # Its default is the number of processors.
+        # The default is the number of CPUs.
         "default_workers_per_model": settings.workers,
-        # The client's buffer is the bounded one; this must never fill.
+        # The generator's buffer sets the limit; this one must never fill.
         "job_queue_size": _JOB_QUEUE,
-        # TorchServe's own patience with a model's loading must not be the shorter one.
+        # TorchServe's own timeout for loading a model must not be shorter.
         "default_startup_timeout": max(_STARTUP_SECONDS, math.ceil(settings.start_timeout)),
-        # Else a Python process is started every minute, beside the measurement.
+        # Otherwise it starts a Python process every minute, during the measurement.
         "disable_system_metrics": "true",
-        # Keys expire after an hour by default, which a long run would meet as status 400.
+        # By default keys expire after an hour, and a long run would get status 400.
         "token_expiration_min": _TOKEN_MINUTES,
     }
     return "".join(f"{key}={value}\n" for key, value in entries.items())

@@ -86,7 +86,7 @@ def test_session_parallelism_sets_what_is_not_set() -> None:
         (["--model_base_path=/m"], "Give --rest_api_port=PORT"),
         (["--rest_api_port=0", "--model_base_path=/m"], "Give --rest_api_port=PORT"),
         (["--rest_api_port=1"], "Give --model_base_path=DIR"),
-        ([*NEEDED, "--model_name=a/b"], "--model_name=a/b cannot stand in a path"),
+        ([*NEEDED, "--model_name=a/b"], "--model_name=a/b cannot be part of a path"),
         ([*NEEDED, "--enable_batching"], "This server does not batch"),
         ([*NEEDED, "--enable_batching=true"], "This server does not batch"),
         ([*NEEDED, "--enable_batching=maybe"], "--enable_batching=maybe is neither true nor false"),

@@ -153,7 +153,7 @@ def test_a_url_that_names_the_model(attach: Attach, choice: str) -> None:
         (
             404,
             b'{"error": "Servable not found for request: Latest(tiny)"}',
-            "no model by this name",
+            "no model with this name",
         ),
         (400, b'{"error": "Expecting tensor size: 784 but got: 4"}', "first input.*size: 784"),
         (503, b"", "cannot predict the model's first input.*status 503"),
@@ -168,7 +168,7 @@ def test_refuses(
     ):
         attach(kind, url, start_timeout=0.3 if status in (400, 503) else 30)
     assert str(caught.value).startswith(f"{title} at {option}url={url} ")
-    if "no model by this name" in reason:
+    if "no model with this name" in reason:
         assert f"{option}model" in str(caught.value)
 
 
@@ -250,9 +250,9 @@ def test_a_model_that_loads_is_waited_for(
 @pytest.mark.parametrize(
     ("kind", "status", "states", "words"),
     [
-        ("tensorflow_serving", 404, ["LOADING", "AVAILABLE"], "no model by this name.*404"),
-        ("tensorflow_serving", 501, ["AVAILABLE"], "is loaded, and does not take.*501"),
-        ("tensorflow_serving", 400, ["AVAILABLE"], "is loaded, and does not take.*400.*requests="),
+        ("tensorflow_serving", 404, ["LOADING", "AVAILABLE"], "no model with this name.*404"),
+        ("tensorflow_serving", 501, ["AVAILABLE"], "is loaded.*501"),
+        ("tensorflow_serving", 400, ["AVAILABLE"], "is loaded.*400.*requests="),
         ("tensorflow_serving", 503, ["START", "END"], "could not load the model.*503"),
         ("tensorflow_serving", 401, ["LOADING"], "authorization.*401"),
         ("torchserve", 403, [], "authorization.*403"),
@@ -407,7 +407,7 @@ def test_two_kinds_of_503(attach: Attach, kind: str, words: str) -> None:
 
 @pytest.mark.parametrize("token", ["two words", "line\r\nX-Evil: 1", "schlüssel"])
 def test_token_that_no_header_can_carry(attach: Attach, token: str) -> None:
-    with pytest.raises(OptionError, match="SERVEBENCH_TORCHSERVE_TOKEN holds") as caught:
+    with pytest.raises(OptionError, match="SERVEBENCH_TORCHSERVE_TOKEN has") as caught:
         attach("torchserve", "http://127.0.0.1:1", token=token)
     assert token not in str(caught.value)
 

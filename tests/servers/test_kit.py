@@ -126,13 +126,13 @@ def test_loading_is_waited_for_as_long_as_the_option_says(
 
 
 def test_a_path_that_is_not_there_is_told_at_once(started: Any) -> None:
-    with pytest.raises(ServerStartError, match=r"GET /ready with status 404.*is this the path"):
+    with pytest.raises(ServerStartError, match=r"GET /ready with status 404.*readiness path"):
         started(Kind({"GET": [404], "POST": [200]}))
 
 
 def test_a_prediction_at_a_path_that_is_not_there(started: Any) -> None:
     """A kind that has no option for the model's name is not told to set it."""
-    with pytest.raises(ServerStartError, match=r"nothing at this path.*status 404") as caught:
+    with pytest.raises(ServerStartError, match=r"path does not exist.*status 404") as caught:
         started(Kind({"GET": [200], "POST": [404]}))
     assert "sets another name" not in str(caught.value)
 

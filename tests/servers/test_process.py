@@ -152,9 +152,7 @@ def test_a_launcher_that_leaves_its_server_behind(start_child: StartChild, tmp_p
         "else: os.setsid(); time.sleep(1000)"
     )
     until(process.ending)
-    assert process.ending() == (
-        "exit status 0 (did it go into the background? it must stay in front)"
-    )
+    assert process.ending() == ("exit status 0 (did it daemonize? it must run in the foreground)")
     gone([int(written(tmp_path / "pid")[0])], 20)
 
 

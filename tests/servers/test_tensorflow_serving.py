@@ -145,7 +145,7 @@ def test_relative_paths(
         ("broken-model", r"it ended \(exit status 255\).*Error loading version 1: bad graph"),
         ("aborts", r"killed by SIGABRT.*oneDNN check failed"),
         ("bad-flags", r"it refused to start.*Failed to start server\. Error: INVALID_ARGUMENT"),
-        ("background", r"exit status 0 \(did it go into the background"),
+        ("background", r"exit status 0 \(.*foreground"),
     ],
 )
 def test_fails_at_once(
@@ -200,7 +200,7 @@ def test_a_model_without_inputs_is_ready_when_its_port_is(start: Start) -> None:
 @pytest.mark.parametrize(
     ("mode", "seen", "limit"),
     [
-        ("no-port", "nobody listens on port", 0.5),
+        ("no-port", "nothing listens on port", 0.5),
         # It has to be up by then.
         pytest.param("deaf", r"no answer within \S+ s", 1.5, marks=pytest.mark.servers),
     ],
@@ -336,7 +336,7 @@ def test_binary_that_cannot_be_run(
     start: Start, tmp_path: Path, make: Callable[[Path], Path], reason: str
 ) -> None:
     binary = make(tmp_path)
-    expected = re.escape(f"tensorflow_serving.binary={binary}: {reason}. Name an executable")
+    expected = re.escape(f"tensorflow_serving.binary={binary}: {reason}. Give an executable")
     with pytest.raises(ServerUnavailableError, match=expected):
         start(kind=TensorFlowServing(binary=binary))
 

@@ -162,7 +162,7 @@ def test_attached(
     for token, name, reason in (
         ("", "", "SERVEBENCH_TORCHSERVE_TOKEN is not set"),
         ("wrongkey", "", "SERVEBENCH_TORCHSERVE_TOKEN is wrong or expired"),
-        (server.protocol.token, "other", "offers no model by this name; --.*torchserve.model"),
+        (server.protocol.token, "other", "no model with this name; --.*torchserve.model"),
     ):
         changed = dataclasses.replace(kind, token=token or "", model=name)
         with pytest.raises(ServerStartError, match=reason):

@@ -11,7 +11,7 @@ from pytest_servebench.servers.savedmodel_server.metrics import Metrics, read_co
 
 
 class FlagError(Exception):
-    """The command line cannot be used; the message names the flag, the value and the remedy."""
+    """The command line is invalid; the message names the flag, the value and the remedy."""
 
 
 class HelpWanted(Exception):  # noqa: N818 - not an error
@@ -93,7 +93,7 @@ def parse(arguments: Sequence[str]) -> Flags:
             raise HelpWanted(word)
     if _boolean(texts, "enable_batching") or "batching_parameters_file" in texts:
         raise FlagError(
-            "This server does not batch. Leave out --enable_batching and "
+            "This server does not batch. Remove --enable_batching and "
             "--batching_parameters_file, or use tensorflow_model_server."
         )
     numbers = {name: _integer(name, texts[name]) for name in _INTEGERS if name in texts}
@@ -103,12 +103,12 @@ def parse(arguments: Sequence[str]) -> Flags:
         for name in ("tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism"):
             numbers[name] = numbers.get(name, 0) or session
     if not numbers.get("rest_api_port"):
-        raise FlagError("Give --rest_api_port=PORT: this server has a REST API only.")
+        raise FlagError("Give --rest_api_port=PORT: this server has only a REST API.")
     if not texts.get("model_base_path"):
         raise FlagError("Give --model_base_path=DIR, where DIR/1/saved_model.pb is.")
     name = texts.get("model_name", "default")
     if not name or set(name) & set("/:"):
-        raise FlagError(f"--model_name={name} cannot stand in a path: leave out '/' and ':'.")
+        raise FlagError(f"--model_name={name} cannot be part of a path: remove '/' and ':'.")
     return Flags(
         model_base_path=Path(texts["model_base_path"]),
         model_name=name,

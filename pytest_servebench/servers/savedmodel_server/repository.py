@@ -1,4 +1,4 @@
-"""Finding the version to serve."""
+"""Find the version to serve."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def newest_version(base_path: Path) -> tuple[int, Path]:
     """Return the highest numbered version under ``base_path`` and its directory.
 
     Raises:
-        RepositoryError: there is none. The real server waits for one for ever instead.
+        RepositoryError: there is none. (The real server waits for one forever.)
     """
     if not base_path.exists():
         raise RepositoryError(f"There is no model at {base_path}. {_WANTED}.")
@@ -46,5 +46,5 @@ def newest_version(base_path: Path) -> tuple[int, Path]:
 
 
 def is_saved_model(path: Path) -> bool:
-    """Tell whether a directory is a SavedModel."""
+    """Return whether a directory is a SavedModel."""
     return any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt"))

@@ -71,7 +71,7 @@ class RestApi:
         self._metrics = metrics
 
     def takes_time(self, method: str, path: str) -> bool:
-        """Tell whether a request should be answered away from the event loop."""
+        """Return whether a request should be answered outside the event loop."""
         return method == "POST" and _ACTION.fullmatch(path) is not None
 
     def answer(self, method: str, path: str, body: bytes) -> Reply:

@@ -81,7 +81,7 @@ def _bind(flags: Flags) -> socket.socket:
 
 
 def _listen_error(flags: Flags, error: OSError) -> ListenError:
-    # The first words are the real server's: whoever watches its log understands this one too.
+    # Starts like the real server's message: what watches its log understands this one too.
     return ListenError(
         f"Failed to start HTTP Server on port {flags.rest_api_port} of {flags.rest_api_address}: "
         f"{error.strerror}. Choose another --rest_api_port."
@@ -112,8 +112,8 @@ async def _serve(flags: Flags, model: Model, listener: socket.socket) -> None:
 
 
 def _end(number: signal.Signals) -> None:
-    _log.info("ending on %s", number.name)
+    _log.info("shutting down on %s", number.name)
     # Not sys.exit(): a thread may be inside a model's run, and TensorFlow's own take time to end.
-    # Requests under way are dropped, as the real server drops them.
+    # Requests in flight are dropped, as by the real server.
     logging.shutdown()
     os._exit(0)

@@ -186,7 +186,7 @@ def _is_named(value: object) -> bool:
 
 
 def _is_base64(value: Mapping[str, object]) -> bool:
-    """Tell whether an object is binary data: nothing but a string called b64."""
+    """Return whether an object is binary data: only a string called b64."""
     return len(value) == 1 and isinstance(value.get("b64"), str)
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pytest_servebench.runs.saved_runs import read_run
+from pytest_servebench.runs.run_names import read_run
 from tests.conftest import TEST_FILE, RunBench
 
 UNIT = "\ndef test_unit():\n    pass\n"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pytest_servebench.runs import run_file
 from pytest_servebench.runs.results import CaseResult
-from pytest_servebench.runs.saved_runs import read_run
+from pytest_servebench.runs.run_names import read_run
 from pytest_servebench.system.files import LONGEST_NAME, file_name, whole_file, write_whole
 from simulation import saved
 

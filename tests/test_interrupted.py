@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pytest_servebench.runs.saved_runs import read_run
+from pytest_servebench.runs.run_names import read_run
 from pytest_servebench.system.sockets import sockets_of
 from tests.interrupted_suite import BEFORE_ANY_CASE, STAGES
 from tests.processes import GENERATOR, command_line

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_servebench.errors import ServerDiedError, ServerStartError
 from pytest_servebench.runs.results import ServerDeath
-from pytest_servebench.runs.saved_runs import read_run
+from pytest_servebench.runs.run_names import read_run
 from pytest_servebench.servers.shared import MOST_DEATHS, SharedServer, SharedServers
 from tests.conftest import RunBench
 

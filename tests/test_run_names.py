@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from pytest_servebench.commands.cli import main
 from pytest_servebench.errors import NoSuchRunError, SavedRunError
-from pytest_servebench.runs.run_names import find_run, give_name, instant, runs_in
-from pytest_servebench.runs.saved_runs import read_run
+from pytest_servebench.runs.run_names import find_run, give_name, instant, read_run, runs_in
 from simulation import saved
 
 RUN = saved.queue_run("made", rates=[20.0], number=200)

@@ -20,8 +20,7 @@ from pytest_servebench.commands.cli import main
 from pytest_servebench.errors import SavedRunError
 from pytest_servebench.runs.results import ClauseResult, ServerDeath
 from pytest_servebench.runs.run_json import from_dict
-from pytest_servebench.runs.run_names import find_run, runs_in
-from pytest_servebench.runs.saved_runs import read_run
+from pytest_servebench.runs.run_names import find_run, read_run, runs_in
 from simulation import saved
 from simulation.cases import SEEN
 from tests.conftest import RunBench

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_servebench.commands.cli import main
 from pytest_servebench.report.markdown import markdown
-from pytest_servebench.runs.saved_runs import read_run
+from pytest_servebench.runs.run_names import read_run
 from simulation import saved
 from tests.at_terminal import run_at_terminal
 from tests.conftest import ROOT, RunBench

@@ -24,7 +24,7 @@ from pytest_servebench.commands import cli
 from pytest_servebench.commands.plan import SHOWN
 from pytest_servebench.objectives.gates import Gate, parse_gates
 from pytest_servebench.runs.results import Run
-from pytest_servebench.runs.saved_runs import read_run
+from pytest_servebench.runs.run_names import read_run
 from simulation.cases import case, queue
 from simulation.queues import LAWS, Law
 

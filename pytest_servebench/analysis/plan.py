@@ -129,7 +129,7 @@ def needed(clause: Clause, known: Known | None, rate: float, margin: float) -> N
         rate: arrivals a second.
         margin: how far from its bound, relatively, a latency of unknown value is expected.
     """
-    if known is None or _of_one_run(clause):
+    if known is None or clause.of_run:
         return Needed(str(clause), known.value if known else None, 0.0, 1.0, False, 0, 0, 0.0)
     if clause.metric in SHARES or clause.relative:
         assert known.value is not None
@@ -153,13 +153,6 @@ def needed(clause: Clause, known: Known | None, rate: float, margin: float) -> N
         requests,
         None if requests is None else requests / rate,
     )
-
-
-def _of_one_run(clause: Clause) -> bool:
-    """Return whether the clause is a statement about the run alone, see :mod:`.slo`."""
-    if clause.relative:
-        return clause.bound == 1 and clause.operator == ">="
-    return clause.kind == "share" and (clause.operator, clause.bound) in ((">=", 1.0), ("<=", 0.0))
 
 
 def _distance(value: float, bound: float) -> float:

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import IO, Any, Final
 
 from pytest_servebench.errors import InvalidMeasurementError
+from pytest_servebench.load.device import counters
 from pytest_servebench.load.generator import NO_MEMORY, NO_PRIORITY
 from pytest_servebench.load.records import Phase, RecordStore
 from pytest_servebench.load.spec import LoadSpec
@@ -239,8 +240,4 @@ def _memory_limit() -> str:
 
 def _oom_kills() -> int:
     """Return how many processes the OOM killer of this system or container has ended."""
-    try:
-        lines = Path("/proc/vmstat").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(one.split()[1]) for one in lines if one.startswith("oom_kill ")), 0)
+    return counters(Path("/proc/vmstat")).get("oom_kill", 0)

@@ -80,6 +80,12 @@ def _read(path: Path) -> str:
         return ""
 
 
+def counters(path: Path) -> dict[str, int]:
+    """Return the kernel's counters in a file by name; none if it cannot be read."""
+    pairs = (line.partition(" ") for line in _read(path).splitlines())
+    return {name: int(number) for name, _, number in pairs if number.isdecimal()}
+
+
 def _run_delay() -> float | None:
     """Return how long the main thread, which does all the work, waited on a run queue."""
     parts = _read(Path("/proc/self/schedstat")).split()
@@ -104,13 +110,11 @@ def _throttled() -> float | None:
     """Return for how long quotas throttled this process's control group or one above it."""
     found = None
     for directory in control_groups("cpu"):
-        counters = dict(
-            line.split(" ", 1) for line in _read(directory / "cpu.stat").splitlines() if " " in line
-        )
-        if "throttled_usec" in counters:  # version 2
-            found = (found or 0.0) + int(counters["throttled_usec"]) / 1e6
-        elif "throttled_time" in counters:  # version 1
-            found = (found or 0.0) + int(counters["throttled_time"]) / 1e9
+        known = counters(directory / "cpu.stat")
+        if "throttled_usec" in known:  # version 2
+            found = (found or 0.0) + known["throttled_usec"] / 1e6
+        elif "throttled_time" in known:  # version 1
+            found = (found or 0.0) + known["throttled_time"] / 1e9
     return found
 
 

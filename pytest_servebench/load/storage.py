@@ -16,7 +16,7 @@ from typing import IO, Final
 import psutil
 
 from pytest_servebench.errors import OptionError
-from pytest_servebench.load.device import control_groups
+from pytest_servebench.load.device import control_groups, counters
 from pytest_servebench.load.records import BYTES_PER_RECORD, RecordStore
 from pytest_servebench.load.spec import LoadSpec
 
@@ -106,10 +106,8 @@ def _left_of_group(group: Path) -> float | None:
         try:
             most = int((group / limit).read_text())
             used = int((group / usage).read_text())
-            lines = (group / "memory.stat").read_text().split("\n")
         except (OSError, ValueError):  # not there, or "max"
             continue
         # The page cache is dropped as soon as the memory is needed.
-        cached = next((int(one.split()[1]) for one in lines if one.startswith(f"{cache} ")), 0)
-        return most - used + cached
+        return most - used + counters(group / "memory.stat").get(cache, 0)
     return None

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from pytest_servebench.metrics import METRICS, Metric, Reading
@@ -50,6 +50,12 @@ def overall(clause_results: Sequence[ClauseResult]) -> VerdictWord:
     words = {one.verdict for one in clause_results}
     order: tuple[VerdictWord, ...] = ("failed", "invalid", "inconclusive")
     return next((word for word in order if word in words), "passed")
+
+
+def with_clauses(result: CaseResult, further: Iterable[ClauseResult]) -> CaseResult:
+    """Return a case with further clauses, and the verdict on all of them."""
+    clauses = (*result.clauses, *further)
+    return dataclasses.replace(result, clauses=clauses, verdict=overall(clauses))
 
 
 def clause_messages(result: CaseResult, clauses: Sequence[ClauseResult]) -> list[str]:
@@ -185,17 +191,10 @@ def _meets(clause: Clause, bound: float, value: float) -> bool:
     }[clause.operator]
 
 
-def _of_this_run(clause: Clause, bound: float) -> bool:
-    """Return whether the clause is about this run, as no sample can prove it for a server."""
-    if clause.kind == "share":
-        return (clause.operator == "<=" and bound == 0) or (clause.operator == ">=" and bound == 1)
-    return clause.relative and clause.operator == ">=" and clause.bound == 1
-
-
 def _verdict(clause: Clause, bound: float, measured: Reading) -> VerdictWord:
     if measured.value is None:
         return "inconclusive"
-    if measured.low is None or measured.high is None or _of_this_run(clause, bound):
+    if measured.low is None or measured.high is None or clause.of_run:
         return "passed" if _meets(clause, bound, measured.value) else "failed"
     ends = (_meets(clause, bound, measured.low), _meets(clause, bound, measured.high))
     if ends == (True, True):

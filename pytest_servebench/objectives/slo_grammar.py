@@ -98,6 +98,13 @@ class Clause:
         """Return what the metric measures."""
         return METRICS[self.metric].kind
 
+    @property
+    def of_run(self) -> bool:
+        """Return whether only the run itself can meet it, such as "no request fails"."""
+        if self.relative:
+            return self.bound == 1 and self.operator == ">="
+        return self.kind == "share" and (self.operator, self.bound) in ((">=", 1.0), ("<=", 0.0))
+
     def __str__(self) -> str:
         if self.text:
             return self.text

@@ -23,13 +23,13 @@ from pytest_servebench.analysis.compare import Change, compare, gate_verdict, wh
 from pytest_servebench.errors import NoSuchRunError, OptionError
 from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.gates import Gate
-from pytest_servebench.objectives.slo import overall
+from pytest_servebench.objectives.slo import with_clauses
 from pytest_servebench.plugin.option_values import run_name
 from pytest_servebench.plugin.settings import Settings
 from pytest_servebench.report.comparison import change_text
 from pytest_servebench.runs.node_ids import repeat_of
 from pytest_servebench.runs.results import CaseResult, ClauseResult, Run, VerdictWord
-from pytest_servebench.runs.saved_runs import read_run
+from pytest_servebench.runs.run_names import read_run
 from pytest_servebench.text.quantity import quantity
 
 _OPTION = "--servebench-baseline"
@@ -117,8 +117,7 @@ class Baseline:
                 if refused
                 else self._compared(base, new, among)
             )
-        everything = (*case.clauses, *clauses)
-        return dataclasses.replace(case, clauses=everything, verdict=overall(everything))
+        return with_clauses(case, clauses)
 
     def has(self, case: CaseResult) -> bool:
         """Tell whether there is a valid case to hold ``case`` to."""

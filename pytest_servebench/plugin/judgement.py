@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
 import pytest
@@ -14,8 +13,8 @@ from pytest_servebench.objectives.slo import (
     clause_messages,
     failure_message,
     judge,
-    overall,
     parse_slo,
+    with_clauses,
 )
 from pytest_servebench.objectives.successes import judge_successes, unasked_failures
 from pytest_servebench.plugin.own_warnings import warn
@@ -49,28 +48,16 @@ def marked_slos(item: pytest.Item) -> tuple[Clause, ...]:
     )
 
 
-def _judged(result: CaseResult, clauses: Iterable[Clause]) -> CaseResult:
+def judged(result: CaseResult, clauses: Iterable[Clause]) -> CaseResult:
     """Return the result with further clauses judged; none is judged twice."""
     known = {clause.clause for clause in result.clauses}
-    fresh = tuple(clause for clause in clauses if str(clause) not in known)
-    everything = (*result.clauses, *judge(fresh, result))
-    return dataclasses.replace(result, clauses=everything, verdict=overall(everything))
-
-
-def judge_expressions(
-    result: CaseResult, expressions: Sequence[str]
-) -> tuple[CaseResult, str | None]:
-    """Judge SLO expressions; return the judged result, and a message if one of them is broken."""
-    judged = _judged(result, [clause for text in expressions for clause in parse_slo(text)])
-    return judged, failure_message(judged, judged.clauses) if judged.verdict == "failed" else None
+    return with_clauses(result, judge([one for one in clauses if str(one) not in known], result))
 
 
 def judge_case(result: CaseResult, item: pytest.Item, settings: Settings) -> CaseResult:
     """Return the result judged by the test's own SLOs and by those of all cases."""
-    judged = _judged(result, (*marked_slos(item), *settings.slos))
-    further = [one for one in (judge_answers(judged), judge_successes(judged)) if one is not None]
-    everything = (*judged.clauses, *further)
-    return dataclasses.replace(judged, clauses=everything, verdict=overall(everything))
+    own = judged(result, (*marked_slos(item), *settings.slos))
+    return with_clauses(own, filter(None, (judge_answers(own), judge_successes(own))))
 
 
 def spoilt(result: CaseResult) -> str | None:
@@ -123,26 +110,3 @@ def apply(
 
 def _messages(results: Iterable[CaseResult]) -> str:
     return "\n".join(failure_message(one, one.clauses) for one in results)
-
-
-def raise_undecided(result: CaseResult, expressions: Sequence[str]) -> None:
-    """Raise where the generator's lateness decides one of these SLOs, which are judged already.
-
-    Raises:
-        InvalidMeasurementError: it does.
-    """
-    __tracebackhide__ = True
-    asked = {str(clause) for text in expressions for clause in parse_slo(text)}
-    found = [one for one in result.clauses if one.clause in asked and one.verdict == "invalid"]
-    if found:
-        raise InvalidMeasurementError(failure_message(result, found))
-
-
-def raise_invalid(result: CaseResult) -> None:
-    """Raise for a measurement that says nothing about the server.
-
-    Raises:
-        InvalidMeasurementError: always.
-    """
-    __tracebackhide__ = True
-    raise InvalidMeasurementError(result.invalid_reason)

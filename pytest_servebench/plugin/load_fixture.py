@@ -19,6 +19,7 @@ from pytest_servebench.load.target import Target
 from pytest_servebench.measure import traffic
 from pytest_servebench.measure.case_runner import Case, run_case
 from pytest_servebench.measure.traffic import AnswerCheck, Traffic
+from pytest_servebench.objectives.slo import failure_message, parse_slo
 from pytest_servebench.plugin import benchmark_bridge, event_loops, judgement
 from pytest_servebench.plugin.cases import marked_seconds, marked_text
 from pytest_servebench.plugin.option_values import BUFFER_SIZE, RATE, number_of
@@ -66,10 +67,14 @@ class LoadedCase:
             SLOSyntaxError: an expression cannot be read.
         """
         __tracebackhide__ = True
-        self.result, message = judgement.judge_expressions(self.result, expressions)
-        if message:
-            pytest.fail(message, pytrace=False)
-        judgement.raise_undecided(self.result, expressions)
+        clauses = [clause for text in expressions for clause in parse_slo(text)]
+        result = self.result = judgement.judged(self.result, clauses)
+        if result.verdict == "failed":
+            pytest.fail(failure_message(result, result.clauses), pytrace=False)
+        asked = set(map(str, clauses))
+        undecided = [o for o in result.clauses if o.clause in asked and o.verdict == "invalid"]
+        if undecided:
+            raise InvalidMeasurementError(failure_message(result, undecided))
 
     def __getattr__(self, name: str) -> object:
         """Give the figures by their names: ``case.summary``, ``case.resources``, …"""
@@ -203,7 +208,7 @@ class PoissonLoad:
         # Last: what others' hooks raise may fail the test, and costs nothing that was measured.
         config.hook.pytest_servebench_case_finished(config=config, result=result)
         if result.invalid_reason:
-            judgement.raise_invalid(result)
+            raise InvalidMeasurementError(result.invalid_reason)
         return loaded
 
     def _measured(self, case: Case, server: RunningServer, sent: Traffic) -> CaseResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 from urllib.parse import quote
 
 from pytest_servebench.model import Arrays
@@ -22,6 +23,8 @@ class TensorFlowServingRest:
             ``NAME/versions/3`` or ``NAME/labels/canary``.
     """
 
+    name: ClassVar[str] = "TensorFlow Serving REST"
+
     model_name: str
 
     @property
@@ -39,11 +42,6 @@ class TensorFlowServingRest:
         found = _CHOSEN.fullmatch(self.model_name)
         return (found["name"], found["choice"]) if found else (self.model_name, "")
 
-    @property
-    def name(self) -> str:
-        """Return the protocol's name, as shown in reports."""
-        return "TensorFlow Serving REST"
-
     def request(self, inputs: Arrays) -> HttpRequest:
         """Return the request for a prediction of one input."""
         return HttpRequest(
@@ -57,10 +55,4 @@ class TensorFlowServingRest:
         """Return the request for the loaded versions of the model."""
         return HttpRequest("GET", self.path)
 
-    def read(self, body: bytes) -> Arrays:
-        """Return the outputs of one input from a status-200 body.
-
-        Raises:
-            BadResponseError: the body is not a prediction.
-        """
-        return read_predictions(body)
+    read = staticmethod(read_predictions)

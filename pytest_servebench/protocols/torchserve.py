@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 from urllib.parse import quote
 
 from pytest_servebench.model import Arrays
@@ -19,13 +20,10 @@ class TorchServeRest:
         token: TorchServe's inference key, never shown; ``None`` if authorization is off.
     """
 
+    name: ClassVar[str] = "TorchServe REST"
+
     model_name: str
     token: str | None = field(default=None, repr=False)
-
-    @property
-    def name(self) -> str:
-        """Return the protocol's name, as shown in reports."""
-        return "TorchServe REST"
 
     @property
     def authorization(self) -> tuple[tuple[str, str], ...]:
@@ -41,10 +39,4 @@ class TorchServeRest:
             instances_body(inputs),
         )
 
-    def read(self, body: bytes) -> Arrays:
-        """Return the outputs of one input from a status-200 body.
-
-        Raises:
-            BadResponseError: the body is not a prediction.
-        """
-        return read_predictions(body)
+    read = staticmethod(read_predictions)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from pytest_servebench.analysis.precision import is_percentile
 from pytest_servebench.report.facts import (
     distinct,
     fairness_texts,
@@ -15,7 +16,7 @@ from pytest_servebench.report.facts import (
     servers,
     traffic_text,
 )
-from pytest_servebench.report.figures import is_percentile, percentile
+from pytest_servebench.report.figures import percentile
 from pytest_servebench.report.sweep import CPU, MEMORY, Panel
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.runs.titles import server_titles

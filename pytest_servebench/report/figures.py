@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from pytest_servebench.metrics import LATENCY, METRICS, TIMES, Times, percentiles_of, statistics_of
+from pytest_servebench.analysis.precision import tail_of
+from pytest_servebench.metrics import LATENCY, TIMES, Times, percentiles_of, statistics_of
 from pytest_servebench.report.facts import test_id, test_labels
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
@@ -48,25 +49,13 @@ def percentile(summary: Summary, name: str) -> Percentile:
     estimate = summary.estimates[name]
     if estimate.value is None:
         return Percentile(math.inf, estimate.low, math.inf, resolved=True)
-    enough = summary.arrivals * (1 - share_of(name)) > 1 - 1e-9
+    enough = summary.arrivals * tail_of(name) > 1 - 1e-9
     return Percentile(
         estimate.value,
         estimate.low,
         math.inf if estimate.high is None else estimate.high,
         resolved=enough and estimate.high is not None,
     )
-
-
-def is_percentile(name: str) -> bool:
-    """Return whether this is the name of a percentile."""
-    return name in METRICS and METRICS[name].permille is not None
-
-
-def share_of(name: str) -> float:
-    """Return the share of requests at most as slow as a percentile."""
-    permille = METRICS[name].permille
-    assert permille is not None
-    return permille / 1000
 
 
 def interval(estimate: Estimate | None) -> tuple[float, float] | None:

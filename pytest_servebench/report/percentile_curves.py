@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
+from pytest_servebench.analysis.precision import tail_of
 from pytest_servebench.load.records import Records
 from pytest_servebench.report.axes import Floats
-from pytest_servebench.report.figures import NAMES, percentile, share_of
+from pytest_servebench.report.figures import NAMES, percentile
 from pytest_servebench.runs.results import CaseResult
 
 _POINTS = 300  # at most
@@ -27,7 +28,7 @@ def percentile_curve(
     if records is not None:
         return curve(1e3 * records.latency(), min(_POINTS, most))
     joined = [
-        (1 - share_of(name), 1e3 * value)
+        (tail_of(name), 1e3 * value)
         for name in NAMES
         if (value := percentile(case.summary, name).value) is not None and math.isfinite(value)
     ]

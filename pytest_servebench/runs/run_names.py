@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Final
 
 from pytest_servebench.errors import NoSuchRunError, SavedRunError
-from pytest_servebench.runs.run_json import RUN_FILE, Heading, read_heading
+from pytest_servebench.runs.results import Run
+from pytest_servebench.runs.run_json import RUN_FILE, Heading, read_file, read_heading
 from pytest_servebench.text.safe import clean
 
 LATEST: Final = "latest"
@@ -90,6 +91,21 @@ def find_run(name: str | Path, results: Path = RESULTS) -> Path:
         f"{results}/{_offer(str(name), results)}. Give a run.json, a run's directory or a run's "
         "name; 'pytest-servebench list' shows the runs."
     )
+
+
+def read_run(name: str | Path, results: Path = RESULTS, *, any_schema: bool = False) -> Run:
+    """Return a saved run.
+
+    Args:
+        name: a file, a run's directory, a directory of results (its latest run is meant), or the
+            name of a run in ``results``, ``latest`` included.
+        results: where runs are looked up by name.
+        any_schema: whether to try a file with another schema version.
+
+    Raises:
+        SavedRunError: there is no such run, or it cannot be read.
+    """
+    return read_file(find_run(name, results), any_schema=any_schema)[0]
 
 
 def _run_at(path: Path) -> Path | None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pytest_servebench.errors import ServebenchWarning, ServerDiedError
-from pytest_servebench.protocols.base import PredictionProtocol
 from pytest_servebench.servers.base import RunningServer
 from pytest_servebench.text.safe import counted
 
@@ -36,49 +34,8 @@ class SharedServer:
     users: int = 0
     lost: ServerDiedError | None = None
 
-    @property
-    def kind(self) -> str:
-        """Return the name of its kind."""
-        return self.current.kind
-
-    @property
-    def implementation(self) -> str:
-        """Return the program and its version."""
-        return self.current.implementation
-
-    @property
-    def base_url(self) -> str:
-        """Return scheme, host and port, which a restart changes."""
-        return self.current.base_url
-
-    @property
-    def protocol(self) -> PredictionProtocol:
-        """Return how to ask for predictions."""
-        return self.current.protocol
-
-    @property
-    def log_files(self) -> Sequence[Path]:
-        """Return the logs of the last start."""
-        return self.current.log_files
-
-    def pids(self) -> list[int]:
-        """Return the ids of all its current processes."""
-        return self.current.pids()
-
-    def check_alive(self) -> None:
-        """Check that the server is running.
-
-        Raises:
-            ServerDiedError: it exited; with its exit status and the tail of its log.
-        """
-        self.current.check_alive()
-
-    def stop(self) -> None:
-        """End the whole process tree and wait for it; harmless when called twice."""
-        self.current.stop()
-
-    def __getattr__(self, name: str) -> object:
-        """Return an attribute that only this kind of server has."""
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the current server."""
         # Copying asks for special methods, and before there is a current server.
         if name == "current" or name.startswith("__"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

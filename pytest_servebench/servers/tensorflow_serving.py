@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import unquote
 
 from pytest_servebench.errors import ServerStartError, ServerUnavailableError
@@ -26,7 +27,7 @@ from pytest_servebench.servers.launch import Program, launch
 from pytest_servebench.servers.logs import FatalLine
 from pytest_servebench.servers.probe import NoAnswerError
 from pytest_servebench.servers.readiness import Place
-from pytest_servebench.servers.savedmodel_server.repository import is_saved_model
+from pytest_servebench.servers.savedmodel_server.repository import RepositoryError, newest_version
 from pytest_servebench.system.python_child import python_child
 
 KIND = "tensorflow_serving"
@@ -80,20 +81,13 @@ class _Program:
 class TensorFlowServing:
     """Serves a SavedModel over TensorFlow Serving's REST API."""
 
+    name: ClassVar[str] = KIND
+    title: ClassVar[str] = "TensorFlow Serving"
+
     binary: Path | None = option(None, f"the {BINARY} to run; by default, the one on PATH")
     require_real: bool = option(False, "never fall back to the embedded server")
     url: str = option("", "attach to the TensorFlow Serving at this URL")
     model: str = option("", "the model's name at TensorFlow Serving")
-
-    @property
-    def name(self) -> str:
-        """Return the name in options, ids and JSON."""
-        return KIND
-
-    @property
-    def title(self) -> str:
-        """Return the display name."""
-        return "TensorFlow Serving"
 
     @property
     def attached(self) -> bool:
@@ -224,31 +218,11 @@ def check_saved_model(base_path: Path) -> Path:
     Raises:
         ServerStartError: it is not; says what is wrong, and what to do.
     """
-    wanted = "TensorFlow Serving needs a directory with numbered versions: PATH/1/saved_model.pb"
-    if not base_path.exists():
-        raise ServerStartError(f"There is no model at {base_path}. {wanted}.")
-    if not base_path.is_dir():
-        raise ServerStartError(f"{base_path} is not a directory. {wanted}.")
-    if is_saved_model(base_path):
-        remedy = (
-            f"give its parent, {base_path.parent}"
-            if base_path.name.isdecimal()
-            else "move it into a sub-directory called 1"
-        )
-        raise ServerStartError(f"{base_path} is itself one version of a model: {remedy}. {wanted}.")
-    versions = sorted((p for p in base_path.iterdir() if p.name.isdecimal()), key=_number)
-    if not versions:
-        found = ", ".join(sorted(p.name for p in base_path.iterdir())[:10]) or "nothing"
-        raise ServerStartError(f"{base_path} has no numbered version (found: {found}). {wanted}.")
-    if not is_saved_model(versions[-1]):
-        raise ServerStartError(
-            f"{versions[-1]}, the newest version in {base_path}, has no saved_model.pb. {wanted}."
-        )
+    try:
+        newest_version(base_path)
+    except RepositoryError as error:
+        raise ServerStartError(str(error)) from None
     return base_path
-
-
-def _number(path: Path) -> int:
-    return int(path.name)
 
 
 def _not_executable(binary: Path) -> str | None:

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pytest_servebench.errors import OptionError, ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
@@ -71,21 +71,14 @@ class _Installation:
 class TorchServe:
     """Serves a ``.mar`` archive over TorchServe's inference API."""
 
+    name: ClassVar[str] = KIND
+    title: ClassVar[str] = "TorchServe"
+
     url: str = option(
         "", f"attach to the TorchServe at this URL; set its inference key in ${TOKEN_VARIABLE}"
     )
     model: str = option("", "the model's name at TorchServe")
     token: str = option("", "inference key of an attached TorchServe", secret=True)
-
-    @property
-    def name(self) -> str:
-        """Return the name in options, ids and JSON."""
-        return KIND
-
-    @property
-    def title(self) -> str:
-        """Return the display name."""
-        return "TorchServe"
 
     @property
     def attached(self) -> bool:

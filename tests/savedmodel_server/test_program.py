@@ -158,9 +158,9 @@ def test_base_paths_that_cannot_be_served(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "has no numbered version (found: nothing)" in refusal(tmp_path / "empty")
     version = saved_model(tmp_path / "model" / "1")
-    assert f"Give its parent, --model_base_path={version.parent}" in refusal(version)
+    assert f"give its parent, {version.parent}" in refusal(version)
     unnumbered = saved_model(tmp_path / "bare")
-    assert "Move it into a sub-directory called 1" in refusal(unnumbered)
+    assert "move it into a sub-directory called 1" in refusal(unnumbered)
     (tmp_path / "hollow" / "3").mkdir(parents=True)
     assert "has no saved_model.pb" in refusal(tmp_path / "hollow")
 

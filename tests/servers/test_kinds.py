@@ -23,9 +23,7 @@ def test_builtin_kinds() -> None:
 
 def test_kinds_of_others_are_added() -> None:
     class Mine(TensorFlowServing):
-        @property
-        def name(self) -> str:
-            return "mine"
+        name = "mine"
 
     kinds = collect_kinds([builtin_kinds(), [Mine()]])
     assert list(kinds) == ["tensorflow_serving", "torchserve", "mine"]

@@ -8,10 +8,11 @@ from typing import Final
 
 import numpy as np
 
+from pytest_servebench.analysis.precision import tail_of
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.metrics import LATENCY, METRICS
 from pytest_servebench.report import axes
-from pytest_servebench.report.figures import NAMES, failed, percentile, share_of
+from pytest_servebench.report.figures import NAMES, failed, percentile
 from pytest_servebench.report.page import time_charts
 from pytest_servebench.report.page.chart import Chart, Key
 from pytest_servebench.report.page.thinning import thinned
@@ -133,15 +134,15 @@ def _percentiles(case: CaseResult, records: Records | None, points: int) -> Char
     known = {name: percentile(summary, name) for name in names}
     axis = axes.slower(summary.arrivals)
     band = [
-        (1 - share_of(name), 1e3 * one.low, 1e3 * one.high)
+        (tail_of(name), 1e3 * one.low, 1e3 * one.high)
         for name, one in known.items()
         if one.value is not None and one.low is not None and one.high is not None
-        and axis.holds(1 - share_of(name))
+        and axis.holds(tail_of(name))
     ]  # fmt: skip
     shares, latencies = percentile_curve(case, records, points)
     ends = latencies[[0, -1]].tolist() if len(latencies) else []
     near, far = _near(case, NAMES, *ends) if ends else ([], "")
-    bounds = [(1 - share_of(one.metric), 1e3 * one.bound) for one in near]
+    bounds = [(tail_of(one.metric), 1e3 * one.bound) for one in near]
     values = [
         *ends,
         *(value for _, value in bounds),

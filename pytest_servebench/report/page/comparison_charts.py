@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_servebench.analysis.compare import CaseComparison
+from pytest_servebench.analysis.precision import tail_of
 from pytest_servebench.report import axes
-from pytest_servebench.report.figures import NAMES, percentile, share_of
+from pytest_servebench.report.figures import NAMES, percentile
 from pytest_servebench.report.page.chart import Chart, Key
 from pytest_servebench.report.percentile_curves import percentile_curve
 from pytest_servebench.report.records import read_records
@@ -64,11 +65,11 @@ def overlay(case: CaseComparison, base: Path, new: Path) -> Chart:
 def _interval_bars(chart: Chart, case: CaseResult, css: str) -> None:
     aside = 3 if css == "of-new" else -3
     for name in NAMES:
-        share = share_of(name)
+        tail = tail_of(name)
         known = percentile(case.summary, name)
-        if known.low is None or known.high is None or not chart.x.holds(1 - share):
+        if known.low is None or known.high is None or not chart.x.holds(tail):
             continue
-        place = int(chart.px([1 - share])[0]) + aside
+        place = int(chart.px([tail])[0]) + aside
         low, high = chart.py([1e3 * known.low, min(1e3 * known.high, chart.y.last)]).tolist()
         chart.trace([(place, low), (place, high)], f"whisker {css}")
 

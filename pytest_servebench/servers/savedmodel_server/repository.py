@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_WANTED = "--model_base_path needs a directory with numbered versions: PATH/1/saved_model.pb"
+_WANTED = "A model is a directory with numbered versions: PATH/1/saved_model.pb"
 
 
 class RepositoryError(Exception):
@@ -21,13 +21,14 @@ def newest_version(base_path: Path) -> tuple[int, Path]:
         raise RepositoryError(f"There is no model at {base_path}. {_WANTED}.")
     if not base_path.is_dir():
         raise RepositoryError(f"{base_path} is not a directory. {_WANTED}.")
-    if is_saved_model(base_path):
+    if _is_saved_model(base_path):
+        path = base_path.absolute()
         remedy = (
-            f"Give its parent, --model_base_path={base_path.absolute().parent}"
-            if base_path.absolute().name.isdecimal()
-            else "Move it into a sub-directory called 1"
+            f"give its parent, {path.parent}"
+            if path.name.isdecimal()
+            else "move it into a sub-directory called 1"
         )
-        raise RepositoryError(f"{base_path} is itself one version of a model. {remedy}. {_WANTED}.")
+        raise RepositoryError(f"{base_path} is itself one version of a model: {remedy}. {_WANTED}.")
     try:
         entries = sorted(base_path.iterdir())
     except OSError as error:
@@ -37,7 +38,7 @@ def newest_version(base_path: Path) -> tuple[int, Path]:
         found = ", ".join(p.name for p in entries[:10]) or "nothing"
         raise RepositoryError(f"{base_path} has no numbered version (found: {found}). {_WANTED}.")
     version, path = max(versions)
-    if not is_saved_model(path):
+    if not _is_saved_model(path):
         raise RepositoryError(
             f"{path}, the newest version in {base_path}, has no saved_model.pb. "
             f"Export the model again, or remove that directory. {_WANTED}."
@@ -45,6 +46,5 @@ def newest_version(base_path: Path) -> tuple[int, Path]:
     return version, path
 
 
-def is_saved_model(path: Path) -> bool:
-    """Return whether a directory is a SavedModel."""
+def _is_saved_model(path: Path) -> bool:
     return any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt"))

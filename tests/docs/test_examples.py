@@ -20,6 +20,7 @@ from pytest_servebench import ServedModel
 from pytest_servebench.plugin.model_loading import load_model
 from tests.conftest import ROOT
 from tests.docs.pages import DOCS, PAGES, Block, blocks, yaml
+from tests.processes import end_with_parent
 
 TUTORIAL = DOCS / "tutorial.md"
 PORT = "8765"  # of the examples' server
@@ -79,7 +80,10 @@ def example_server(directory: Path) -> Iterator[int]:
     path.write_text(
         text.replace("    def log_message", "    do_GET = do_POST\n\n    def log_message")
     )
-    process = subprocess.Popen([sys.executable, str(path), "1"])
+    process = subprocess.Popen(
+        [sys.executable, str(path), "1"],
+        preexec_fn=end_with_parent,  # noqa: PLW1509 - it takes no lock
+    )
     try:
         wait_for(port)
         yield port

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.processes import end_with_parent
+
 ROOT = Path(__file__).parents[2]
 MODULE = "pytest_servebench.servers.savedmodel_server"
 START_LIMIT = 120.0  # a machine that trains a network beside the tests takes its time
@@ -128,6 +130,7 @@ def running(base_path: Path, log: Path, *flags: str, name: str = "fashion") -> I
             stdout=output,
             stderr=output,
             env=environment(),
+            preexec_fn=end_with_parent,  # noqa: PLW1509 - it takes no lock
         )
     server = Running(process, port, log)
     try:

@@ -277,6 +277,21 @@ def test_loads_that_pytest_does_not_see_coming(
 
 
 @pytest.mark.parametrize(
+    "test",
+    [
+        SHOWN + UNSEEN[UNSEEN.index("class TestCase") : UNSEEN.index("@pytest.mark.usefixtures")],
+        "def test_it(served_model): pass",
+    ],
+)
+def test_tests_that_are_not_generated_meet_wrong_options_before_anything_starts(
+    run_bench: RunBench, test: str
+) -> None:
+    result = run_bench("--servebench-duration=long", test=test)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "--servebench-duration='long'" in result.stderr.str()
+
+
+@pytest.mark.parametrize(
     ("options", "facts"),
     [
         (("--servebench-rates=5,7.5",), ("5, 7.5", "servebench(rates=", "--servebench-rates=")),

@@ -52,6 +52,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Bring in what loads need when the first test asks for it."""
     if needs_settings(item):
+        session_of(item.config)  # now: of what is no function, pytest generates no tests
         from pytest_servebench.plugin import load_hooks
 
         load_hooks.prepare(item)

@@ -129,6 +129,12 @@ def test_values_keep_their_type(word: str, values: str, array: Any) -> None:
     np.testing.assert_array_equal(read_x(word, values), expected, strict=True)
 
 
+def test_a_single_narrow_number_is_cut_off_as_in_a_list() -> None:
+    one, other = read_x("uint8", "257"), read_x("int8", "-129")
+    np.testing.assert_array_equal(one, np.array(1, np.uint8), strict=True)
+    np.testing.assert_array_equal(other, np.array(127, np.int8), strict=True)
+
+
 @pytest.mark.parametrize(
     ("values", "strings"),
     [

@@ -224,6 +224,7 @@ def _array(value: Any, dtype: DType) -> Array:
         limits = np.iinfo(dtype.numpy if dtype.numpy.itemsize >= 4 else np.int32)
         if int(array.min()) < limits.min or int(array.max()) > limits.max:
             raise ApiError(f"A number does not fit into the type {dtype.word}")
+        array = array.astype(limits.dtype, copy=False)  # of Python's own, NumPy cuts nothing off
     with np.errstate(over="ignore"):  # 1e39 is infinite as float32, here as there
         if kind == "f":
             array = array.astype(np.float64, copy=False)

@@ -63,13 +63,25 @@ class ServedModel:
         """Return the number of inputs, each with its expected outputs.
 
         Raises:
-            ModelError: inputs and outputs differ in number.
+            ModelError: inputs and outputs differ in number, one has no axis of samples, or a name
+                is not a string.
         """
-        numbers = {
-            f"{what} {name!r}" if name else what: len(array)
-            for what, arrays in (("inputs", self.inputs), ("outputs", self.outputs))
-            for name, array in (arrays.items() if isinstance(arrays, Mapping) else [("", arrays)])
-        }
+        numbers: dict[str, int] = {}
+        for what, arrays in (("inputs", self.inputs), ("outputs", self.outputs)):
+            named = arrays if isinstance(arrays, Mapping) and arrays else {"": arrays}
+            for name, array in named.items():
+                if not isinstance(name, str):
+                    raise ModelError(
+                        f"The model {self.name!r} has {what} named {name!r}: give a string."
+                    )
+                each = f"{what} {name!r}" if name else what
+                try:
+                    numbers[each] = len(array)
+                except TypeError:
+                    raise ModelError(
+                        f"The {each} of the model {self.name!r} have no axis of samples: give an "
+                        "array of shape (n, ...), or leave inputs and outputs out."
+                    ) from None
         if len(set(numbers.values())) > 1:
             counts = ", ".join(f"{number} of {name}" for name, number in numbers.items())
             raise ModelError(

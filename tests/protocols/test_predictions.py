@@ -363,3 +363,21 @@ def test_samples_of_a_model_with_names() -> None:
     uneven = ServedModel("m", {}, {"x": numbers, "y": numbers[:2]}, numbers)
     with pytest.raises(ModelError, match=r"3 of inputs 'x', 2 of inputs 'y', 3 of outputs"):
         uneven.samples  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("inputs", "facts"),
+    [
+        ({"a": np.float32(1)}, ("inputs 'a'", "(n, ...)")),
+        (np.float32(1), ("inputs", "(n, ...)")),
+        (None, ("inputs", "(n, ...)")),
+        ({}, ("0 of inputs", "3 of outputs")),
+        ({1: np.zeros((3, 2))}, ("named 1", "string")),
+    ],
+)
+def test_inputs_that_are_no_samples_are_named(inputs: Any, facts: tuple[str, ...]) -> None:
+    model = ServedModel("m", {}, inputs, np.zeros((3, 1)))
+    with pytest.raises(ModelError) as raised:
+        model.samples  # noqa: B018
+    for fact in facts:
+        assert fact in str(raised.value)

@@ -127,7 +127,7 @@ def test_an_interrupted_training_says_how_to_go_on(
 
     monkeypatch.setattr(dataset, "load", interrupted)
     assert train.main(["--output", str(tmp_path / "w")]) == 130
-    assert "goes on after the last whole epoch" in capsys.readouterr().err
+    assert "resumes after the last full epoch" in capsys.readouterr().err
 
 
 def test_a_missing_data_set_is_a_message(

@@ -274,7 +274,7 @@ def test_signals_end_it_quietly(models: Path, tmp_path: Path, number: signal.Sig
     assert "savedmodel-server" in lines[0]
     assert any("--port=0 has no effect" in line for line in lines)
     assert f"ready: http://127.0.0.1:{server.port}/v1/models/fashion, version 1" in lines[-2]
-    assert lines[-1].endswith(f"INFO ending on {number.name}")
+    assert lines[-1].endswith(f"INFO shutting down on {number.name}")
     # Nothing of TensorFlow's start, or of a traceback, is in between.
     assert all(line[:2] == "20" and " INFO " in line for line in lines)
 

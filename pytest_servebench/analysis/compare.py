@@ -6,23 +6,23 @@ the schedule where both sides had the same arrivals. Memory is one figure a run,
 sampling: it differs where it does by 5 %, as in the evaluation of one run.
 
 **Verdicts.** A comparison makes dozens of statements at once, and one in twenty 95 % intervals
-misses the truth. *worse* and *better* are therefore said at a stricter level: 1 % for all
-statements together, shared out equally among them (Bonferroni). Holm's procedure would find a
-little more, but one case's verdict would then depend on how the others came out, and the interval
-that decides could not be shown. *same*: the whole 95 % interval lies within the margin.
+misses the true value. *worse* and *better* therefore use a stricter level: 1 % for all statements
+together, divided equally among them (Bonferroni). Holm's procedure would detect a little more, but
+one case's verdict would then depend on the others, and the interval that decides could not be
+shown. *same*: the whole 95 % interval lies within the margin.
 
-Intervals are less sure in the tails. A calm run has a low p99, and an interval that is too short,
-at once; the run beside it then often has so few independent requests that its p99 has no upper
-limit at all. Where a side has none, intervals must be :data:`CAUTION` times as far away.
+Intervals are less reliable in the tails. A calm run has both a low p99 and an interval that is too
+short; the other run then often has so few independent requests that its p99 has no upper limit at
+all. If a side has none, intervals must be :data:`CAUTION` times as far away.
 
 The machine itself may have been slower in one of the runs
 (:mod:`pytest_servebench.analysis.machine_speed`).
-Latency and CPU can then have changed by that much without the server's doing, or by less. Their
-intervals hold both the change as it is and the change less that of the machine, so that neither a
-slow hour nor a fast one decides.
+Latency and CPU may then have changed by up to that much whatever the server did. Their intervals
+cover the change both with and without that of the machine, so that neither a slow hour nor a fast
+one decides.
 
 The generator may have been late in one of the runs. Every comparison is made twice, with the
-latencies as measured and with the generator's lag taken off, and is told only where both say so.
+latencies as measured and with the generator's lag subtracted, and counts only if both agree.
 
 On identical pairs of simulated queues (M/M/1, M/D/1 and M/G/1 at loads from 0.3 to 0.8, 1,000
 requests), whose intervals hold the truth less often than they promise, gates such as ``p99:10%``

@@ -3,16 +3,16 @@
 Every cell (a test at one rate and one buffer size) gives one point for each metric to the server
 that did better than every other by more than the noise:
 
-* latencies, throughput, success rate and CPU: the 95 % intervals have nothing in common. This is
-  stricter than an interval of the difference without zero, on purpose: a run makes dozens of such
-  comparisons, and at one in twenty some would always come out for nothing.
-* CPU and memory must differ by 5 % besides, a convention: less is moved by whatever else runs on
-  the machine, and decides nothing. Memory has no sampling interval, as it is one figure of the
-  whole run. A point for less CPU needs a throughput that is not worse, since work that is not
-  done takes no CPU.
+* latencies, throughput, success rate and CPU: the 95 % intervals do not overlap. This is stricter
+  than an interval of the difference that excludes zero, on purpose: a run makes dozens of such
+  comparisons, and at one in twenty some would always differ by chance.
+* CPU and memory must also differ by 5 %, a convention: smaller differences may come from whatever
+  else runs on the machine. Memory has no sampling interval, as it is one figure for the whole run.
+  A point for less CPU needs a throughput that is not worse, since work that is not done takes no
+  CPU.
 
-Each comparison is made twice, with the latencies as measured and with the generator's own lag taken
-off: there is a point only where both give it to the same server.
+Each comparison is made twice, with the latencies as measured and with the generator's own lag
+subtracted: there is a point only if both give it to the same server.
 
 A failed request ranks as infinitely slow. Cases whose measurement is invalid do not take part.
 """

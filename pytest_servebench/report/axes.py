@@ -50,7 +50,7 @@ class Axis:
     logarithmic: bool = False
 
     def place(self, values: Sequence[float] | Floats) -> Floats:
-        """Return where values are, 0 at the start and 1 at the end; what is beyond is put there."""
+        """Return the positions of values, 0 at the start and 1 at the end, clipped to these."""
         numbers = np.asarray(values, dtype=np.float64)
         first, last = self.first, self.last
         if self.logarithmic:
@@ -69,7 +69,7 @@ class Axis:
         return min((b - a for a, b in itertools.pairwise(places)), default=1.0)
 
     def labelled(self, text: str) -> str:
-        """Return what the axis is, and that it is logarithmic."""
+        """Return the axis' label, which says if it is logarithmic."""
         return f"{text} (log scale)" if self.logarithmic else text
 
 
@@ -101,7 +101,7 @@ def logarithmic(values: Iterable[float], fallback: tuple[float, float] = (1.0, 1
     low, high = (min(positive), max(positive)) if positive else fallback
     span = max(high / low, 1.0)
     extra = math.sqrt(_SMALLEST_SPAN / span) if span < _SMALLEST_SPAN else 1.0
-    # More room above: that is where what has no number is drawn.
+    # More room above, where infinite values are drawn.
     low, high = low / extra / 1.15, high * extra * 1.4
     return Axis(low, high, _numbered(logarithmic_ticks(low, high, _MOST_TICKS)), logarithmic=True)
 
@@ -113,7 +113,7 @@ def percents(lowest: float) -> Axis:
 
 
 def rates(offered: Iterable[float], margin: float = MARGIN, letter: float = LETTER) -> Axis:
-    """Return an axis for offered rates: those themselves are ticks, of many the round numbers.
+    """Return an axis for offered rates: the rates are the ticks, or round numbers if too many.
 
     Args:
         offered: requests/s, at least one.

@@ -110,7 +110,7 @@ def _ends(interval: Range | None) -> dict[str, float | None]:
 def as_github_action_benchmark(found: Compared) -> str:
     """Return the new values as ``customSmallerIsBetter`` of github-action-benchmark.
 
-    Throughput is not among them, and success is turned into failure: smaller must be better.
+    Throughput is left out and success becomes failure, as smaller must be better.
     Infinite values are left out, as JSON has none.
     """
     items = []
@@ -168,7 +168,7 @@ def _each(comparisons: Sequence[Comparison]) -> list[tuple[str, CaseComparison, 
 
 
 def _interval_of_new(case: CaseComparison, metric: str) -> tuple[float, float] | None:
-    """Return the interval of the new value; that of repeats holds all of theirs."""
+    """Return the interval of the new value; for repeats, one that covers all of theirs."""
     found = [_estimate(one, metric) for one in case.pair.new]
     known = [ends for ends in found if ends is not None]
     return (min(k[0] for k in known), max(k[1] for k in known)) if known else None

@@ -1,4 +1,4 @@
-"""The percentile curve of a case: from its records, or joined from the figures of the run."""
+"""The percentile curve of a case: from its records, or joined from the run's percentiles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _POINTS = 300  # at most
 def percentile_curve(
     case: CaseResult, records: Records | None, most: int = _POINTS
 ) -> tuple[Floats, Floats]:
-    """Return the share of requests that are slower, and the latency in ms as far as it is finite.
+    """Return the share of requests that are slower, and the finite latencies in ms.
 
     Args:
         case: its figures.
@@ -39,8 +39,9 @@ def curve(latencies: Floats, most: int = _POINTS) -> tuple[Floats, Floats]:
     """Return the share of requests that are slower, and the latency.
 
     Args:
-        latencies: infinite where a request failed: those rank as the slowest and are left out. Of
-            many, those are left out that lie close on a logarithmic axis: the tail is whole.
+        latencies: infinite if a request failed: those rank as the slowest and are left out. If
+            there are many, points close together on a logarithmic axis are left out, but none of
+            the tail.
         most: about how many points the curve may have.
     """
     ordered = np.sort(latencies)

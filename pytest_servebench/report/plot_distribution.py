@@ -18,7 +18,7 @@ Latencies = tuple[Series, axes.Floats]
 """A series and the latencies of one of its cases in ms, infinite where a request failed."""
 
 _MOST_POINTS: Final = 400
-_TOP: Final = 0.965  # height of what has no number, in parts of the axis
+_TOP: Final = 0.965  # height of infinite values, as a share of the axis
 
 
 def draw_distributions(
@@ -62,7 +62,7 @@ def _marked(shares: axes.Axis, slower: axes.Floats) -> list[int]:
 
 def _draw(ax: Axes, shares: axes.Axis, series: Series, latencies: axes.Floats) -> None:
     slower, latency = curve(latencies, _MOST_POINTS)
-    # Narrow dashes over a broad line: where two buffer sizes make no difference, both are seen.
+    # Narrow dashes over a broad line: if two buffer sizes give equal curves, both stay visible.
     width = 2.4 if series.line == "-" else 1.3
     ax.plot(slower, latency, color=series.colour, linestyle=series.line, linewidth=width,
             marker=series.marker, markersize=4.5, markevery=_marked(shares, slower))  # fmt: skip

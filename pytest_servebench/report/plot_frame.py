@@ -33,7 +33,7 @@ _TITLE, _SUBTITLE, _LEGEND, _CAPTION = 12.5, 8.5, 8.5, 7.0  # points
 _BOLD: Final = 1.2  # how much broader bold letters are, at most
 _HANDLE: Final = 0.58  # inches: the line before a legend's label, and the space after it
 _LONGEST_LABEL: Final = 60  # characters in the legend
-_SEPARATE: Final = 6  # curves; with more, the legend explains colours and lines apart
+_SEPARATE: Final = 6  # curves; with more, the legend explains colours and lines separately
 
 STYLE: Final[dict[str, Any]] = {
     "font.size": 8.5,
@@ -56,7 +56,7 @@ STYLE: Final[dict[str, Any]] = {
     "lines.markersize": 5.5,
     "svg.fonttype": "none",  # text that can be searched, copied and edited
     "svg.hashsalt": "servebench",
-    "text.parse_math": False,  # a name with dollars in it is no formula
+    "text.parse_math": False,  # a name with dollars in it is not a formula
 }
 
 
@@ -72,7 +72,7 @@ def drawing() -> Iterator[None]:
 
 
 def shown(text: object, longest: int = 400) -> str:
-    """Return ``text`` as one line that is not endless."""
+    """Return ``text`` as one line of limited length."""
     return clip(clean(text), longest)
 
 
@@ -191,7 +191,7 @@ class Frame:
         return made
 
     def save(self, path: Path) -> list[Path]:
-        """Write PNG and SVG beside each other, each whole or not at all, and return them."""
+        """Write PNG and SVG side by side, each atomically, and return them."""
         files = []
         for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
             content = io.BytesIO()
@@ -205,7 +205,7 @@ class Frame:
         space = _width("n n", size) - _width("nn", size)
         lines: list[list[str]] = [[]]
         used = 0.0
-        # A version stays with its name, a number with its word.
+        # Keep a version with its name, and a number with its noun.
         words = re.split(r" (?!\d)", clean(text))
         for word in self._parts(words, size, width):
             length = _width(word, size)
@@ -255,7 +255,7 @@ def _renderer() -> RendererAgg:
 
 @functools.lru_cache(maxsize=10_000)  # the figures of a run have most of their words in common
 def _width(text: str, size: float) -> float:
-    """Return how broad a text is, inches."""
+    """Return the width of a text, inches."""
     font = FontProperties(size=size)
     width: float = _renderer().get_text_width_height_descent(text, font, ismath=False)[0]
     return width / DPI
@@ -267,7 +267,7 @@ def _points(size: float) -> float:
 
 
 def legend_handles(series: Sequence[Series]) -> list[tuple[Line2D, str]]:
-    """Return handles and labels: one for each curve, or for many, colours and lines apart."""
+    """Return handles and labels: one per curve, or for many, colours and lines separately."""
     if len(series) <= _SEPARATE:
         return [
             (Line2D([], [], color=one.colour, linestyle=one.line, marker=one.marker), one.label)

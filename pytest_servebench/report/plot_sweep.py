@@ -20,7 +20,7 @@ _MARKER: Final = 5.5  # points: a marker's size
 _SMALLEST: Final = 0.45  # of the markers' usual size, where curves and rates crowd
 _LETTER: Final = 6.1  # points that a character of a tick's label takes, with its share of air
 _LABEL_ROOM: Final = 11.0  # points that an SLO's label needs above its line
-_TOP: Final = 0.965  # height of what has no number, in parts of the axis
+_TOP: Final = 0.965  # height of infinite values, as a share of the axis
 _IDEAL: Final = "#9a9a9a"
 _UP = Outline(
     [(0, 0), (0, 1), (-0.16, 0.72), (0, 1), (0.16, 0.72)],
@@ -133,7 +133,7 @@ class _Pen:
         value = max(point.value, self._lowest)
         high = value if point.high is None else min(point.high, self._highest)
         if point.high == math.inf:
-            # Open upwards: an arrow says so with less ink than a bar through the panel.
+            # Open upwards: an arrow takes less ink than a bar through the panel.
             high = value
             self._ax.plot([x], [value], marker=_UP, markersize=17 * self._size, linestyle="",
                           markerfacecolor="none", markeredgewidth=self._size, **look)  # fmt: skip
@@ -166,7 +166,7 @@ def _bounds(ax: Axes, what: Sweep) -> None:
     """Draw the SLO's bounds that lie inside the panel."""
     inside = [(bound, text) for bound, text in what.bounds if what.y.holds(bound)]
     if len(inside) > 2:
-        return  # so many lines would hide the curves
+        return  # too many lines would hide the curves
     top = ax.transAxes.transform((0, 1))[1]
     for bound, text in reversed(inside):
         ax.axhline(bound, color=GREY, linewidth=0.9, linestyle=(0, (6, 3)), zorder=1.7)

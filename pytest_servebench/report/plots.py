@@ -1,4 +1,4 @@
-"""The figures of a run, each of which stands alone in a paper or on a slide."""
+"""The figures of a run, each self-contained for a paper or a slide."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from pytest_servebench.system.files import file_name
 from pytest_servebench.text.safe import abridged, counted, joined
 
 PLOTS: Final = "plots"
-_MOST_PANELS: Final = 12  # of a figure; what is smaller cannot be read
+_MOST_PANELS: Final = 12  # of a figure; smaller ones would be illegible
 _LONGEST_FOLDER: Final = 80  # bytes of a test's directory
 _LONGEST_NAMES: Final = 70  # characters of all servers' names in a heading
 _NARROW, _MIDDLE, _WIDE = 7.2, 8.2, 11.0  # widths of figures in inches
@@ -49,11 +49,11 @@ def write(made: Material) -> list[Path]:
 def draw_plots(run: Run, directory: Path) -> list[Path]:
     """Draw the run's plots into ``directory / "plots"``, as PNG and SVG; return the files.
 
-    Several test functions in one run get a directory each: their cases may be of any kind.
+    Each of several test functions gets its own directory, as their cases may differ in kind.
 
     Args:
         run: what to draw; invalid cases are left out, and the captions say so.
-        directory: the run's own directory, in which the records are looked for.
+        directory: the run's own directory, with its records.
 
     Raises:
         OSError: a file cannot be written.
@@ -197,7 +197,7 @@ class _Drawing:
 
 
 def _columns(panels: int) -> int:
-    """Return how many panels stand side by side: no row is left almost empty."""
+    """Return the number of columns of panels, such that no row is almost empty."""
     if panels <= 3:
         return max(1, panels)
     if panels == 4:

@@ -1,4 +1,4 @@
-"""Which cases make a curve, and how each curve looks: the same in every plot."""
+"""Which cases form a curve, and each curve's style, the same in every plot."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pytest_servebench.text.safe import abridged
 
 _KINDS: Final = ("tensorflow_serving", "torchserve")  # they look the same in every run
 
-# A server has a colour, and a marker that tells it from others in grey. Okabe and Ito's colours,
-# which people with any kind of colour vision tell apart; but black, which outlines broken SLOs.
+# A server has a colour, and a marker that identifies it in greyscale. Okabe and Ito's colours, safe
+# for any kind of colour vision; except black, which outlines broken SLOs.
 _COLOURS: Final = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#661100")
 _MARKERS: Final = ("o", "s", "D", "v", "P", "X", "<", ">")  # "^" stands for what is infinite
 
@@ -57,12 +57,12 @@ class Series:
 
     @property
     def label(self) -> str:
-        """Return the curve's name; of a long one, its middle is missing, not its end."""
+        """Return the curve's name; a long one is shortened in the middle, not at its end."""
         return f"{abridged(self.title, _LONGEST_TITLE)}, {buffer_label(self.buffer_size)}"
 
 
 def buffer_label(size: int) -> str:
-    """Return how a buffer size is written."""
+    """Return the label of a buffer size."""
     return f"buffer {plain(size)}"
 
 
@@ -95,7 +95,7 @@ def tinted(colour: str, index: int) -> str:
 
 
 def make_series(cases: Sequence[CaseResult], palette: Mapping[str, str]) -> list[Series]:
-    """Return a curve for each kind and buffer size, without the cases that are invalid.
+    """Return a curve for each kind and buffer size, without invalid cases.
 
     Args:
         cases: what to show.

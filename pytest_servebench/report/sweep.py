@@ -1,4 +1,4 @@
-"""A metric against the offered rate, as page and plots draw it: points, intervals and scales."""
+"""A metric against the offered rate, for page and plots: points, intervals and scales."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _LOWEST: Final = 3.0  # part of its value down to which an interval is shown on 
 
 @dataclass(frozen=True)
 class Point:
-    """What is drawn of one case.
+    """What is drawn for one case.
 
     Attributes:
-        value: in the axis' unit; infinite where it has no number.
+        value: in the axis' unit; may be infinite.
         low: lower end of the bar, if there is one.
-        high: upper end; infinite where it is open.
+        high: upper end; infinite if open.
         resolved: whether there were enough requests; otherwise the marker is hollow.
-        peak: the highest value of a moment, marked by a dash.
+        peak: the highest sample, marked by a dash.
     """
 
     value: float
@@ -49,11 +49,11 @@ class Panel:
     Attributes:
         title: the chart's heading.
         unit: of its values.
-        point: what to draw of a case, ``None`` where there is nothing to see.
+        point: what to draw for a case, ``None`` if nothing.
         metric: its name in SLO clauses; empty where there can be none.
         scale: of the vertical axis; ``"rate"`` is like that of the offered rates.
         bound: factor from the unit of an SLO's bound to that of the axis.
-        absent: what to say where there is nothing to see.
+        absent: what to say if there is nothing to draw.
     """
 
     title: str
@@ -125,7 +125,7 @@ _UNSEEN = "not visible: the server was attached"
 THROUGHPUT: Final = Panel("Throughput", "successes/s", _throughput, "throughput", "rate")
 SUCCESS: Final = Panel("Success rate", "% of arrivals", _success, "success_rate", "percent", 100.0)
 WAIT: Final = Panel("Queue wait p95", "ms", _wait, "", "linear")
-# Peaks of a moment are many times the mean: on a linear axis they would press the means flat.
+# Peaks are many times the mean: on a linear axis they would flatten the means.
 CPU: Final = Panel("CPU, mean and peak", "% of one processor", _cpu, "cpu", "log", absent=_UNSEEN)
 MEMORY: Final = Panel(
     "Memory, mean and peak", "MB resident", _memory, "memory", "linear", 1e-6, _UNSEEN
@@ -134,7 +134,7 @@ LAG: Final = Panel("Generator lag p99 (our own error)", "ms", _lag, "", "linear"
 
 
 def panels(cases: Iterable[CaseResult]) -> list[Panel]:
-    """Return all panels of which something may be known."""
+    """Return all panels that may have data."""
     times = known_times(cases)
     percentiles = [percentile_panel(one) for one in standing_in("charts") if one.times in times]
     return [*percentiles, THROUGHPUT, SUCCESS, WAIT, CPU, MEMORY, LAG]
@@ -146,7 +146,7 @@ class Curve:
 
     Attributes:
         series: how it looks.
-        aside: how far it is drawn beside the rates, as a share of the horizontal axis.
+        aside: horizontal offset from the rates, as a share of the axis.
         points: of each case.
     """
 
@@ -172,10 +172,10 @@ class Sweep:
         panel: what is drawn.
         x: the offered rates.
         y: the panel.
-        step: how far neighbouring curves are drawn apart, as a share of the horizontal axis.
+        step: horizontal offset between neighbouring curves, as a share of the axis.
         curves: what is drawn.
         bounds: of SLOs, in the axis' unit, with the clause; ascending.
-        message: said in place of a drawing.
+        message: shown instead of a drawing.
     """
 
     panel: Panel
@@ -196,13 +196,13 @@ def sweep(
     letter: float = axes.LETTER,
     alike: Sequence[Panel] = (),
 ) -> Sweep:
-    """Return what to draw of a panel.
+    """Return what to draw for a panel.
 
     Args:
         panel: what to draw.
         series: the curves, of which at least one has a case.
-        apart: how far curves are to be drawn beside each other, so that equal ones can all be
-            seen, as a share of the horizontal axis; less where rates crowd.
+        apart: horizontal offset between curves, so that equal ones stay visible, as a share of the
+            axis; less if rates are close together.
         marker: half a marker's size, as a share of the horizontal axis.
         letter: share of the horizontal axis that a digit of a label takes.
         alike: panels that have the same vertical axis.
@@ -239,7 +239,7 @@ def _value_axis(panel: Panel, alike: Sequence[Panel], cases: Sequence[CaseResult
         for end in (point.value, point.low, point.high, point.peak)
         if end is not None
         and math.isfinite(end)
-        # On a logarithmic axis, an interval that begins near zero would take all of the room.
+        # On a logarithmic axis, an interval that begins near zero would take all the space.
         and not (panel.scale == "log" and end < point.value / _LOWEST)
     ]
     rates = [case.rate for case in cases]

@@ -1,4 +1,4 @@
-"""Round numbers for axes: few enough to be read."""
+"""Round numbers for axes, few enough to read."""
 
 from __future__ import annotations
 

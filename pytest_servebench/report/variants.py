@@ -18,9 +18,9 @@ _LONGEST: Final = 60  # characters of parameters
 def variants(cases: Sequence[CaseResult]) -> list[str]:
     """Return the name of each case's test, in their order.
 
-    It is the shortest name of the test function that tells it from the others; and where those
-    alone tell cases of one rate and buffer apart, in brackets the parameters of the user's own, and
-    the label of one of a test's several loads: ``test_load[8]::warm``.
+    It is the shortest unique name of the test function; if needed to distinguish cases of one rate
+    and buffer, followed by the user's own parameters in brackets, and by the label of one of a
+    test's several loads: ``test_load[8]::warm``.
     """
     labels = test_labels(cases)
     names = own_names(cases)
@@ -28,14 +28,14 @@ def variants(cases: Sequence[CaseResult]) -> list[str]:
 
 
 def cell_tests(cases: Sequence[CaseResult]) -> dict[str, str]:
-    """Return the id of each cell to the name of its test; empty where there is one test alone."""
+    """Return the id of each cell to the name of its test; empty if there is only one test."""
     names = variants(cases)
     several = len(set(names)) > 1
     return {cell_id(case): name if several else "" for case, name in zip(cases, names, strict=True)}
 
 
 def own_names(cases: Sequence[CaseResult]) -> list[str]:
-    """Return what tells each case from others of its test, as :func:`variants`: ``[8]::warm``.
+    """Return what distinguishes each case within its test, as :func:`variants`: ``[8]::warm``.
 
     Long parameters are abridged, and numbered where they then look the same.
     """
@@ -49,7 +49,7 @@ def own_names(cases: Sequence[CaseResult]) -> list[str]:
 
 
 def _parted(cases: Sequence[CaseResult], texts: Sequence[str]) -> list[str]:
-    """Return those texts that tell cases of one rate and buffer apart, and nothing for the rest."""
+    """Return the texts that distinguish cases of one rate and buffer, and "" for the rest."""
     cells: dict[tuple[str, float, int], set[str]] = {}
     for case, text in zip(cases, texts, strict=True):
         cells.setdefault((test_id(case), case.rate, case.buffer_size), set()).add(text)
@@ -58,7 +58,7 @@ def _parted(cases: Sequence[CaseResult], texts: Sequence[str]) -> list[str]:
 
 
 def _shown(texts: Sequence[str]) -> dict[str, str]:
-    """Return each text to one that is safe and short, and no other one's."""
+    """Return each text to a safe, short and unique one."""
     found: dict[str, str] = {}
     alike: Counter[str] = Counter()
     for text in dict.fromkeys(texts):
@@ -69,7 +69,7 @@ def _shown(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _own_parameters(case: CaseResult) -> str:
-    """Return what the id of a case's test says beside server, rate, buffer size and repeat."""
+    """Return the part of a test's id besides server, rate, buffer size and repeat."""
     if is_plain(case):
         return ""
     ours = (case.server.kind, *_sizes(case), f"repeat{repeat_of(case)}")
@@ -77,7 +77,7 @@ def _own_parameters(case: CaseResult) -> str:
 
 
 def _own_label(case: CaseResult) -> str:
-    """Return what a case's label says beside rate and buffer size."""
+    """Return the part of a case's label besides rate and buffer size."""
     return clean(without(case.label, _sizes(case)))
 
 

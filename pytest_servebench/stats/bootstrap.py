@@ -1,4 +1,4 @@
-"""Moving blocks over time: what a sum is worth where neighbours are alike.
+"""Moving blocks over time: the variance of a sum of correlated values.
 
 Künsch (1989), The jackknife and the bootstrap for general stationary observations, Annals of
 Statistics 17:1217. The block length is chosen from the measured autocorrelation.
@@ -36,10 +36,10 @@ def binned(values: Floats, times: npt.NDArray[np.int64], window: int, bins: int)
 
 @dataclass(frozen=True)
 class Blocks:
-    """All blocks of neighbouring bins that there are, of k columns.
+    """All blocks of neighbouring bins, of k columns.
 
     Attributes:
-        sums: of each block, less their mean; shape ``(blocks that there are, k)``.
+        sums: of each block, less their mean; shape ``(blocks, k)``.
         number: how many blocks fit into the data side by side.
         variances: of the columns' sums over all of the data; shape ``(k,)``.
         degrees: of freedom of each variance, 1 or more; shape ``(k,)``.
@@ -71,11 +71,11 @@ class Blocks:
 
 
 def moving_blocks(series: Floats) -> Blocks:
-    """Return the blocks of a stationary series, and the variance of its sum that they tell.
+    """Return the blocks of a stationary series, with their estimate of the sum's variance.
 
-    The variance is that of moving-block resamples, in closed form. Blocks that are short beside
-    the memory make it too small, and one a third as long makes it smaller still: twice the one
-    less the other takes the first term of the bias away and turns it to the safe side (the lugsail
+    The variance is that of moving-block resamples, in closed form. Blocks that are short compared
+    to the memory make it too small, and blocks a third as long make it smaller still: twice the
+    first less the second removes the leading bias and errs on the safe side (the lugsail
     estimator of Vats and Flegal 2022, Biometrika 109:735, with their r = 3 and c = 1/2).
 
     All columns share the length of blocks, which is that of the one with the longest memory.

@@ -1,4 +1,4 @@
-"""Student's t: how much wider an interval is where its spread is an estimate itself."""
+"""Student's t: how much wider an interval is if its spread is itself estimated."""
 
 from __future__ import annotations
 

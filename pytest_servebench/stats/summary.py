@@ -5,10 +5,10 @@ empirical distribution function, type 1 of Hyndman and Fan 1996). Each is a late
 really had. Interpolating would put values between a success and a failure, which is infinitely
 slow, and between the modes of a bimodal distribution, that no request ever had.
 
-**Intervals** are 95 %. Requests which wait in one queue have latencies alike, so that n requests
-tell less than n independent ones. How much less is found from moving blocks over time (Künsch 1989,
-Annals of Statistics 17:1217): the arrival window is cut into short bins, and the sums of blocks of
-neighbouring bins tell the variance of the whole. Their length is chosen from the measured
+**Intervals** are 95 %. Requests that wait in one queue have correlated latencies, so n requests are
+worth fewer independent ones. How many is found from moving blocks over time (Künsch 1989, Annals of
+Statistics 17:1217): the arrival window is cut into short bins, and the sums of blocks of
+neighbouring bins give the variance of the whole. Their length is chosen from the measured
 autocorrelation (Politis and White 2004, Econometric Reviews 23:53, as corrected by Patton, Politis
 and White 2009, 28:372), and what bias it leaves is turned to the safe side (Vats and Flegal 2022,
 Biometrika 109:735). The variance gives the number of independent requests that would have the same
@@ -23,14 +23,14 @@ from few events (O'Neill 2014, The American Statistician 68:282):
 * a mean gets the bootstrap's studentized interval.
 
 On simulated M/M/1, M/D/1 and lognormal M/G/1 queues at loads of 0.3, 0.6 and 0.8 the intervals of
-p50, p90 and p99 hold the truth in 93 to 98 % of the runs of 1,000 requests and of 5,000
+p50, p90 and p99 cover the true value in 93 to 98 % of the runs of 1,000 requests and of 5,000
 (``benchmarks/parts/intervals.py``), and nearly all misses are too low: what a run has not seen, it
 cannot know. That of a mean, which no upper limit can leave open, does in 88 to 96 %. *Too few* for
 a percentile are MLPerf's minima times what queueing makes of them
 (:func:`pytest_servebench.analysis.precision.inflation`), for p99 at a load of 0.8 some 50,000:
-below, most intervals have no upper limit, and verdicts are inconclusive. Failures that come in
-bursts are told from single ones by what was seen: with two bursts a run on average, one run in four
-is too sure.
+below, most intervals have no upper limit, and verdicts are inconclusive. Bursts of failures are
+distinguished from single ones only by what a run has seen: with two bursts per run on average, the
+interval of one run in four is too narrow.
 
 A process that is slower than the run (a queue near saturation, a garbage collection a minute) is
 not in the data, and so in no interval: that takes longer or repeated runs.
@@ -115,7 +115,7 @@ def summarize(
         records: what happened to each request.
         offered_rate: the rate asked for, 1/s.
         max_lag: lateness of the generator, seconds, beyond which an arrival is late.
-        unread: index of an arrival to the seconds for which its answer had lain unread.
+        unread: index of an arrival to the seconds its answer remained unread.
     """
     n = len(records)
     window = records.window / 1e9
@@ -195,8 +195,8 @@ def _without_lag(
 ) -> dict[str, Estimate]:
     """Return what differs if the generator's lag is subtracted from the latencies.
 
-    The intervals are no less sure than those of what was measured: to take something off each
-    latency must not widen them.
+    The intervals are no wider than the measured ones: subtracting something from each latency must
+    not widen them.
     """
     inside = _inside(punctual)
     own = _precision(punctual, latency, inside)

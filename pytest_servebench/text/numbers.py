@@ -11,7 +11,7 @@ _MILLION = 1e6
 
 
 def compact(value: float | None, decimals: int = 1) -> str:
-    """Return ``value`` in at most eight characters: beyond a million with a suffix."""
+    """Return ``value`` in at most eight characters, with a suffix beyond a million."""
     if value is None or math.isnan(value):
         return MISSING
     if math.isinf(value):
@@ -29,7 +29,7 @@ def _with_suffix(value: float) -> str:
 
 
 def decimals_for(values: Iterable[float | None], most: int = 2) -> int:
-    """Return the decimals that suit a whole column, so that its points stand in line."""
+    """Return the number of decimals for a column, so that its decimal points align."""
     finite = [abs(value) for value in values if value is not None and math.isfinite(value)]
     largest = max(finite, default=0.0)
     if largest < 100:
@@ -62,7 +62,7 @@ def megabytes(size: float | None) -> float | None:
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:
-    """Return a fraction in percent without its sign; 100 only where nothing at all is missing."""
+    """Return a fraction in percent without its sign; 100 only if it is exactly 1."""
     if fraction is None or math.isnan(fraction):
         return MISSING
     text = f"{100 * fraction:.{digits}f}"
@@ -71,7 +71,7 @@ def percent(fraction: float | None, digits: int = 1) -> str:
 
 
 def plain(value: float) -> str:
-    """Return a setting as it was given: ``10`` for 10.0, ``0.5`` for 0.5."""
+    """Return a setting as given: ``10`` for 10.0, ``0.5`` for 0.5."""
     return f"{value:g}" if abs(value) < _MILLION else compact(value)
 
 

@@ -18,7 +18,7 @@ PLAIN: Markup = {}
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A text and how it is coloured."""
+    """A text and its colours."""
 
     text: str
     markup: Markup = field(default_factory=lambda: PLAIN)  # one for all
@@ -31,9 +31,9 @@ class Column:
     Attributes:
         heading: first line of its heading.
         unit: second line.
-        right: whether its cells stand to the right, as numbers do.
-        expendable: what is left out first where the width is too small: the highest; 0 stays.
-        shrinks: to what width its texts may be cut off; 0 for not at all.
+        right: whether its cells are right-aligned, as numbers are.
+        expendable: order of omission if space is short, the highest first; 0 always stays.
+        shrinks: width to which its texts may be cut; 0 for not at all.
     """
 
     heading: str
@@ -74,7 +74,7 @@ def plain_text(parts: Line) -> str:
 def lay_out(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], width: int) -> Layout:
     """Return the widths with which ``rows`` fit into ``width`` columns of the terminal.
 
-    Too wide, columns first move closer, then names are cut off, then the expendable columns go.
+    If space is short, columns first move closer, then names are cut, then expendable columns go.
     """
     known = list(rows)
     widths = [

@@ -1,4 +1,4 @@
-"""What hooks have added to a run's JSON: the page shows it, whatever it is."""
+"""What hooks have added to a run's JSON; the page shows all of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CASE_FIELDS: Final = {one.name for one in dataclasses.fields(CaseResult)} | {"s
 
 
 def added_to_run(report: Mapping[str, Any]) -> dict[str, str]:
-    """Return what stands in a run's report beside its own fields, as texts."""
+    """Return everything in a run's report besides its own fields, as text."""
     return _others(report, _RUN_FIELDS)
 
 

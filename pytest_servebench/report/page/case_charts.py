@@ -1,4 +1,4 @@
-"""The drawings of one case: its requests one by one, and by percentiles."""
+"""The charts of one case: its requests one by one, and by percentile."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _STRIP: Final = 160  # height of a drawing without a vertical axis
 def case_charts(
     case: CaseResult, records: Records | None, cores: int | None, points: int
 ) -> list[Chart]:
-    """Return the drawings of a case; without records, those that need none.
+    """Return the charts of a case; without records, only those that do not need them.
 
     Args:
         case: its figures.
         records: what happened to each request.
         cores: processors of the machine, if known.
-        points: about how many requests a drawing may show one by one.
+        points: about how many requests a chart may show one by one.
     """
     charts = []
     if records is not None and len(records):
@@ -61,13 +61,13 @@ def case_charts(
 def _near(
     case: CaseResult, metrics: Container[str], lowest: float, highest: float
 ) -> tuple[list[ClauseResult], str]:
-    """Return the SLOs whose bounds are near what was measured, and what to say of the others.
+    """Return the SLOs whose bounds are near the measured values, and a note on the others.
 
     Args:
         case: with its clauses.
-        metrics: those that the drawing shows.
-        lowest: of what was measured, ms.
-        highest: of the same.
+        metrics: those in the chart.
+        lowest: measured value, ms.
+        highest: measured value, ms.
     """
     clauses = [one for one in case.clauses if not one.is_gate and one.metric in metrics]
     reach = lowest / _BOUND_REACH, highest * _BOUND_REACH

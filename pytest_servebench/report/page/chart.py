@@ -65,14 +65,14 @@ class Chart:
 
     Attributes:
         title: heading, with the unit of the y axis.
-        description: what it shows, in words, for those who cannot see it.
+        description: what it shows, in words, for screen readers.
         x: horizontal axis.
         y: vertical axis.
         x_label: what the horizontal axis is.
         lanes: rows above the axes for what has no height.
         css: classes of the whole drawing, such as a series' colour.
-        note: what was left out of the drawing, or what a reader may miss.
-        message: said in place of a drawing.
+        note: what was left out of the drawing, or is easily missed.
+        message: shown instead of a drawing.
     """
 
     title: str

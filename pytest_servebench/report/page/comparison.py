@@ -1,4 +1,4 @@
-"""What the page of a comparison says: what got slower first, then each metric, then each case."""
+"""The content of a comparison's page: what got slower first, then each metric, then each case."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import clean, joined
 
 Found = tuple[Comparison, Sequence[Difference], Sequence[Difference]]
-"""A comparison, the differences that were allowed, and those that refuse it."""
+"""A comparison, the differences that were allowed, and those that prevent it."""
 
 _BAR: Final = 300  # width of a change's drawing
 _FARTHEST: Final = math.log(4)  # of a ratio's scale: what is beyond is shown by an arrow
@@ -92,10 +92,10 @@ class MetricView:
     Attributes:
         name: of the metric.
         rows: a row for each case.
-        limits: places of the threshold, or of the margin within which figures are the same.
+        limits: places of the threshold, or of the margin within which figures count as the same.
         meaning: what the limits are.
         smaller: whether smaller is better.
-        decides: whether verdicts hang on it.
+        decides: whether verdicts depend on it.
     """
 
     name: str
@@ -144,8 +144,8 @@ def blocks(found: Sequence[Found], base: Path, news: Sequence[Path]) -> list[Blo
 
     Args:
         found: the comparisons.
-        base: directory of the run before, in which records are looked for.
-        news: the same of the runs now.
+        base: directory of the earlier run, with its records.
+        news: directories of the new runs.
     """
     return [
         _block(number, one, base, new)
@@ -185,7 +185,7 @@ def _block(number: int, found: Found, base: Path, new: Path) -> Block:
 
 
 def _names(cases: Sequence[CaseComparison]) -> list[str]:
-    """Return what each case is called: its cell alone where that tells them apart."""
+    """Return the display name of each case: only its cell if that is unique."""
     known = labels(cases)
     cells = [cell_name(name) for name in known]
     return cells if len(set(cells)) == len(cells) else known
@@ -265,7 +265,7 @@ def _metric(
     if gate is None:
         limits = (_at(axis, metric, -margin), _at(axis, metric, margin))
         ends = (better, worse) if smaller else (worse, better)
-        meaning = f"dashed: the margin within which figures are the same, {' to '.join(ends)}"
+        meaning = f"dashed: the margin within which figures count as the same, {' to '.join(ends)}"
     return MetricView(
         name=METRICS[metric].written,
         rows=tuple(
@@ -279,7 +279,7 @@ def _metric(
 
 
 def _height(metric: str, value: float) -> float:
-    """Return where a change is on its scale: logarithms of ratios, differences of shares."""
+    """Return a change's place on its scale: logarithms of ratios, differences of shares."""
     if METRICS[metric].is_share:
         return value
     return math.log(value) if value > 0 else -math.inf

@@ -1,4 +1,4 @@
-"""Both sides of a comparison in one drawing."""
+"""Both sides of a comparison in one chart."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def overlay(case: CaseComparison, base: Path, new: Path) -> Chart:
 
     Args:
         case: what was compared.
-        base: directory of the run before, in which records are looked for.
-        new: the same of the run now.
+        base: directory of the earlier run, with its records.
+        new: directory of the new run.
     """
 
     def curves_of(cases: Sequence[CaseResult], where: Path) -> list[_Curve]:
@@ -56,9 +56,9 @@ def overlay(case: CaseComparison, base: Path, new: Path) -> Chart:
             chart.line(shares, values, f"line {css}")
             whole = whole and recorded
         chart.legend.append(Key("line", word, css))
-    chart.note = "Upright lines: 95 % intervals."
+    chart.note = "Vertical lines: 95 % intervals."
     if not whole:
-        chart.note += " Where records are missing, known percentiles are joined."
+        chart.note += " If records are missing, known percentiles are joined."
     return chart
 
 

@@ -30,7 +30,7 @@ def _environment() -> Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a page; everything in ``values`` that is no markup is escaped."""
+    """Return a page; everything in ``values`` that is not markup is escaped."""
     return _environment().get_template(template).render(**values)
 
 

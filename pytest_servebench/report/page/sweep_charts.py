@@ -18,7 +18,7 @@ _SMALL: Final = 6  # a marker's size where curves crowd
 
 
 def sweep_charts(series: Sequence[Series], classes: Mapping[tuple[str, int], str]) -> list[Chart]:
-    """Return a drawing for each panel; none where no case is valid.
+    """Return a chart for each panel; none if no case is valid.
 
     Args:
         series: the curves.

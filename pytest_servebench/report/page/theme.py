@@ -1,4 +1,4 @@
-"""Colours of servers and buffers for both themes: those of the plots, where they can be seen."""
+"""Colours of servers and buffers for both themes: those of the plots if contrast allows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 LIGHT: Final = "#ffffff"
 DARK: Final = "#161b22"
 LEAST: Final = 3.0
-"""WCAG 2.1, 1.4.11: contrast of what must be seen to understand a graphic."""
+"""WCAG 2.1, 1.4.11: contrast of the parts of a graphic needed to understand it."""
 
 _ON_DARK: Final = 4.5  # thin lines fade there
 _STEP: Final = 0.08

@@ -16,8 +16,8 @@ _SLOWEST: Final = 0.25  # of the points that are drawn are the slowest of their 
 def thinned(time: Floats, value: Floats, most: int) -> npt.NDArray[np.int64]:
     """Return which of n points to draw, at most about ``most``, in the order of time.
 
-    Time is cut into slices. Of each, the highest and the lowest are kept, and of the rest every
-    so-manieth by height, so that dense and sparse regions stay so.
+    Time is cut into slices. The highest and lowest of each are kept, and every nth of the rest by
+    height, so that dense and sparse regions stay recognizable.
     """
     n = len(time)
     if n <= most:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -118,6 +118,44 @@ def test_a_secret_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(OptionError, match="SERVEBENCH_MINE_KEY") as caught:
         read("mine.key=other-secret")
     assert "other-secret" not in str(caught.value)
+
+
+def test_a_secret_has_its_type_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True)
+    class Locked(ToyKind):
+        name: str = "locked-away"
+        pin: int = option(0, "a number of 4 digits", secret=True)
+
+    kinds = {"locked-away": Locked()}
+    monkeypatch.setenv("SERVEBENCH_LOCKED_AWAY_PIN", "12345678")
+    assert with_options(kinds, []) == {"locked-away": Locked(pin=12345678)}
+    monkeypatch.setenv("SERVEBENCH_LOCKED_AWAY_PIN", "sEcReT-1x")
+    with pytest.raises(OptionError, match=r"SERVEBENCH_LOCKED_AWAY_PIN.*4 digits") as caught:
+        with_options(kinds, [])
+    assert "sEcReT" not in str(caught.value)
+
+
+def test_options_that_do_not_go_together_are_refused_by_their_kind() -> None:
+    @dataclass(frozen=True)
+    class Choosy(ToyKind):
+        name: str = "choosy"
+        low: int = option(1, "the least")
+
+        def __post_init__(self) -> None:
+            if self.low > 5:
+                raise ValueError("the least is above the most")
+
+    with pytest.raises(OptionError, match=f"{OPTION}=choosy.low: the least is above the most"):
+        with_options({"choosy": Choosy()}, [KindValue("choosy", "low", "9", OPTION)])
+
+
+def test_types_that_are_there_for_the_type_checker_alone() -> None:
+    unknown: Any = "OnlyForTheTypeChecker"
+    plain = make_dataclass("Plain", [("name", str, "plain"), ("program", unknown, None)])
+    assert options_of(plain()) == {}
+    optional = make_dataclass("Optional", [("program", unknown, option(None, "what to run"))])
+    with pytest.raises(OptionError, match=r"Optional.*OnlyForTheTypeChecker.*TYPE_CHECKING"):
+        options_of(optional())
 
 
 def test_a_type_that_no_text_tells_is_the_kinds_fault() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pytest_servebench.errors import OptionError
 from pytest_servebench.plugin.option_values import KindValue, choice, number, truth, whole
 from pytest_servebench.servers.base import ServerKind
-from pytest_servebench.servers.kind_options import KindOption, options_of, variable
+from pytest_servebench.servers.kind_options import KindOption, options_of, spelled, variable
 from pytest_servebench.text.redaction import hide
 
 
@@ -39,19 +39,32 @@ def with_options(
                 )
             continue
         read[value.kind][value.key] = _read(kind, value)
-    return {
-        name: dataclasses.replace(kind, **read[name]) if read[name] else kind  # type: ignore[type-var]
-        for name, kind in kinds.items()
-    }
+    return {name: _replaced(kind, read[name]) for name, kind in kinds.items()}
 
 
-def _secrets(kind: ServerKind) -> dict[str, str]:
-    found = {}
+def _replaced(kind: ServerKind, values: Mapping[str, Any]) -> ServerKind:
+    if not values:
+        return kind
+    try:
+        return dataclasses.replace(kind, **values)  # type: ignore[type-var]
+    except ValueError as error:  # of its __post_init__, which knows what does not go together
+        options = ", ".join(spelled(kind.name, key) for key in values)
+        raise OptionError(f"{options}: {error}.") from None
+
+
+def _secrets(kind: ServerKind) -> dict[str, object]:
+    found: dict[str, object] = {}
     for name, option in options_of(kind).items():
         secret = os.environ.get(variable(kind.name, name)) if option.secret else None
         if secret:
             hide(secret)
-            found[name] = secret
+            try:
+                found[name] = _reader(option, Path.cwd())(secret)
+            except ValueError:  # whose message may show it
+                raise OptionError(
+                    f"The environment variable {variable(kind.name, name)} has a value that "
+                    f"{kind.name} cannot use: {option.help}."
+                ) from None
     return found
 
 

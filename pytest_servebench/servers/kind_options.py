@@ -6,9 +6,12 @@ kind with these values.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any, Final, TypeVar, get_type_hints
+
+from pytest_servebench.errors import OptionError
 
 OPTION: Final = "--servebench-server-option"
 """Sets an option of a kind on the command line."""
@@ -63,14 +66,22 @@ def option(
 
 def options_of(kind: object) -> dict[str, KindOption]:
     """Return the options of a kind by name; a kind that is no dataclass has none."""
-    if not is_dataclass(kind):
+    declared = _declared(fields(kind)) if is_dataclass(kind) else []
+    if not declared:
         return {}
-    types = get_type_hints(kind if isinstance(kind, type) else type(kind))
+    owner = kind if isinstance(kind, type) else type(kind)
+    try:
+        types = get_type_hints(owner)
+    except NameError as error:
+        raise OptionError(
+            f"The options of the server kind {owner.__qualname__} have no types at run time: "
+            f"{error}. Import what they are annotated with outside of TYPE_CHECKING."
+        ) from None
     return {
         each.name: KindOption(
             name=each.name, default=each.default, type=types[each.name], **each.metadata[_METADATA]
         )
-        for each in _declared(fields(kind))
+        for each in declared
     }
 
 
@@ -85,4 +96,4 @@ def spelled(kind: str, key: str) -> str:
 
 def variable(kind: str, key: str) -> str:
     """Return the environment variable that a secret option is read from."""
-    return f"SERVEBENCH_{kind}_{key}".upper()
+    return re.sub(r"\W", "_", f"SERVEBENCH_{kind}_{key}").upper()

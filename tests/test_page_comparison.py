@@ -52,12 +52,12 @@ def test_a_comparison_says_first_what_got_slower(tmp_path: Path) -> None:
     assert "the gate's threshold, +10 %" in found.text
     charts = [one for one in found.named("svg") if one.get("class") == "chart"]
     assert len(charts) == 4
-    assert "Where records are missing" not in found.text
+    assert "known percentiles are joined" not in found.text
 
 
 def test_a_comparison_without_records_joins_the_known_percentiles(tmp_path: Path) -> None:
     _, text = compared(tmp_path, records=False)
-    assert "Where records are missing" in check(text).text
+    assert "known percentiles are joined" in check(text).text
 
 
 def test_a_comparison_tells_refusals_and_what_was_allowed(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import RunBench
+from tests.results import RESULTS, saved_cases
 
 GATE = "--servebench-max-regression"
 
@@ -25,7 +26,7 @@ def gated(run_bench: RunBench, *arguments: str, baseline: str = "main") -> pytes
 
 
 def test_a_slower_server_fails_its_test(
-    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_baseline(run_bench)
     monkeypatch.setenv("TOY_DELAY", "0.02")
@@ -37,11 +38,10 @@ def test_a_slower_server_fails_its_test(
             "FAILED *::test_load* - Failed: p50:*",
         ]
     )
-    suite = ET.parse(pytester.path / "junit.xml").getroot().find("testsuite")
+    suite = ET.parse("junit.xml").getroot().find("testsuite")
     assert suite is not None
     assert suite.get("failures") == "1"
-    run = json.loads((pytester.path / "servebench_results/latest/run.json").read_text())
-    (clause,) = run["servebench"]["cases"][0]["clauses"]
+    (clause,) = saved_cases()[-1]["clauses"]
     assert clause["verdict"] == "failed"
     assert clause["clause"] == "p50:50% against main"
 
@@ -54,30 +54,24 @@ def test_the_same_server_keeps_the_gate(run_bench: RunBench) -> None:
 
 
 @pytest.mark.servers
-def test_the_latest_run_and_a_file_can_be_the_baseline(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_the_latest_run_and_a_file_can_be_the_baseline(run_bench: RunBench) -> None:
     save_baseline(run_bench)
     gated(run_bench, baseline="latest").assert_outcomes(passed=1)
-    file = pytester.path / "servebench_results/main/run.json"
+    file = RESULTS / "main/run.json"
     gated(run_bench, baseline=str(file)).assert_outcomes(passed=1)
 
 
 @pytest.mark.servers
-def test_a_name_moves_to_the_newest_run_that_was_saved_under_it(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_a_name_moves_to_the_newest_run_that_was_saved_under_it(run_bench: RunBench) -> None:
     save_baseline(run_bench)
-    link = pytester.path / "servebench_results/main"
+    link = RESULTS / "main"
     first = link.resolve()
     save_baseline(run_bench)
     assert link.resolve() != first
     assert first.is_dir()
 
 
-def test_a_baseline_that_is_not_there_ends_before_anything_starts(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_a_baseline_that_is_not_there_ends_before_anything_starts(run_bench: RunBench) -> None:
     result = gated(run_bench, baseline="nope")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
@@ -86,7 +80,7 @@ def test_a_baseline_that_is_not_there_ends_before_anything_starts(
             "--servebench-save=nope; --servebench-on-missing-baseline=warn lets the first run pass."
         ]
     )
-    assert not (pytester.path / "servebench_results").exists()
+    assert not RESULTS.exists()
 
 
 @pytest.mark.parametrize(
@@ -121,9 +115,7 @@ def test_another_workload_is_refused_unless_allowed(run_bench: RunBench) -> None
 
 
 @pytest.mark.servers
-def test_repeats_are_held_to_their_own_repeats(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_repeats_are_held_to_their_own_repeats(run_bench: RunBench) -> None:
     run_bench(
         "--servebench-save=main", "--servebench-rates=80", "--servebench-repeats=2"
     ).assert_outcomes(passed=2)
@@ -149,10 +141,8 @@ def test_bad_values(run_bench: RunBench, arguments: list[str], words: str) -> No
     assert words in result.stderr.str()
 
 
-def test_a_baseline_that_cannot_be_read_ends_before_anything_starts(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
-    (pytester.path / "broken.json").write_text('{"servebench": {"cases": [')
+def test_a_baseline_that_cannot_be_read_ends_before_anything_starts(run_bench: RunBench) -> None:
+    Path("broken.json").write_text('{"servebench": {"cases": [')
     result = gated(run_bench, baseline="broken.json")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "broken.json" in result.stderr.str()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from pytest_servebench.runs.run_names import read_run
 from tests.conftest import TEST_FILE, RunBench
+from tests.results import RESULTS
 
 UNIT = "\ndef test_unit():\n    pass\n"
 
@@ -40,8 +42,8 @@ def pytest_collection_modifyitems(items):
 """
 
 
-def verdicts(pytester: pytest.Pytester) -> list[str]:
-    return [case.verdict for case in read_run("latest", pytester.path / "servebench_results").cases]
+def verdicts() -> list[str]:
+    return [case.verdict for case in read_run("latest").cases]
 
 
 @pytest.mark.parametrize(
@@ -56,27 +58,24 @@ def verdicts(pytester: pytest.Pytester) -> list[str]:
     ids=["off", "off, own fixture", "own fixture", "only benchmarks", "another plugin"],
 )
 def test_loads_do_without_pytest_benchmark_s_fixture(
-    run_bench: RunBench, pytester: pytest.Pytester, arguments: list[str], conftest: str
+    run_bench: RunBench, arguments: list[str], conftest: str
 ) -> None:
     result = run_bench(*arguments, "-W", "error", conftest=conftest)
     result.assert_outcomes(passed=1)
     assert result.stdout.str().count("do not get pytest-benchmark's fixture") == 1
-    assert verdicts(pytester) == ["passed"]
+    assert verdicts() == ["passed"]
 
 
 @pytest.mark.parametrize("further", [(), ("-p", "pytest_benchmark.plugin")])
 def test_loads_without_plugins_that_load_themselves(
-    run_bench: RunBench,
-    pytester: pytest.Pytester,
-    monkeypatch: pytest.MonkeyPatch,
-    further: tuple[str, ...],
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch, further: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     result = run_bench(
         "-p", "pytest_servebench.plugin", *further, test=TEST_FILE + UNIT, subprocess=True
     )
     result.assert_outcomes(passed=2)
-    assert verdicts(pytester) == ["passed"]
+    assert verdicts() == ["passed"]
     assert ("do not get pytest-benchmark" in result.stdout.str()) is (not further)
 
 
@@ -90,7 +89,7 @@ def test_a_user_s_own_benchmark_fixture_is_a_fixture_like_others(
 
 
 def test_a_user_s_fixture_that_extends_pytest_benchmark_s_still_records(
-    run_bench: RunBench, pytester: pytest.Pytester
+    run_bench: RunBench,
 ) -> None:
     conftest = """
         import pytest
@@ -101,7 +100,7 @@ def test_a_user_s_fixture_that_extends_pytest_benchmark_s_still_records(
             return benchmark
     """
     run_bench("--benchmark-json=b.json", conftest=conftest).assert_outcomes(passed=1)
-    (entry,) = pytester.path.joinpath("b.json").read_text().split('"group": ')[1:]
+    (entry,) = Path("b.json").read_text().split('"group": ')[1:]
     assert entry.startswith('"served"')
 
 
@@ -114,25 +113,21 @@ def test_a_user_s_fixture_that_extends_pytest_benchmark_s_still_records(
     ],
 )
 def test_switches_of_pytest_benchmark_hold_for_loads(
-    run_bench: RunBench, pytester: pytest.Pytester, switch: str, outcomes: dict[str, int]
+    run_bench: RunBench, switch: str, outcomes: dict[str, int]
 ) -> None:
     result = run_bench(switch, "-W", "error", test=TEST_FILE + UNIT)
     result.assert_outcomes(**outcomes)
-    assert (pytester.path / "servebench_results" / "latest").exists() is (
-        switch != "--benchmark-skip"
-    )
+    assert (RESULTS / "latest").exists() is (switch != "--benchmark-skip")
 
 
-def test_a_test_may_use_its_benchmark_for_something_else(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_a_test_may_use_its_benchmark_for_something_else(run_bench: RunBench) -> None:
     test = """
 def test_load(model_server, poisson_load, benchmark):
     assert benchmark(lambda: 3) == 3
     poisson_load(model_server)
 """
     run_bench(test=test).assert_outcomes(passed=1)
-    assert verdicts(pytester) == ["passed"]
+    assert verdicts() == ["passed"]
 
 
 # -- warnings that are errors ---------------------------------------------------------------------
@@ -153,16 +148,16 @@ def test_2_healthy(model_server, poisson_load):
 
 @pytest.mark.parametrize("how", [["-W", "error"], ["-o", "filterwarnings=error"]])
 def test_a_new_start_stays_a_warning_where_warnings_are_errors(
-    run_bench: RunBench, pytester: pytest.Pytester, how: list[str]
+    run_bench: RunBench, how: list[str]
 ) -> None:
     result = run_bench(*how, test=KILLS)
     result.assert_outcomes(passed=2, warnings=1)
     result.stdout.fnmatch_lines(["*toy was started again for this test*"])
-    assert verdicts(pytester) == ["passed", "passed"]
+    assert verdicts() == ["passed", "passed"]
 
 
 def test_an_undecided_case_fails_in_one_sentence_where_warnings_are_errors(
-    run_bench: RunBench, pytester: pytest.Pytester
+    run_bench: RunBench,
 ) -> None:
     result = run_bench("-W", "error", "--servebench-slo=p99.9<10s", "--junitxml=j.xml")
     result.assert_outcomes(failed=1)
@@ -170,9 +165,9 @@ def test_an_undecided_case_fails_in_one_sentence_where_warnings_are_errors(
     assert "InconclusiveWarning: p99.9<10s" in text
     assert "pytest_servebench/" not in text
     assert "INTERNALERROR" not in text
-    (case,) = read_run("latest", pytester.path / "servebench_results").cases
+    (case,) = read_run("latest").cases
     assert (case.verdict, case.test_outcome) == ("inconclusive", "failed")
-    assert 'failures="1"' in (pytester.path / "j.xml").read_text()
+    assert 'failures="1"' in Path("j.xml").read_text()
 
 
 def test_a_warning_may_be_left_out(run_bench: RunBench) -> None:
@@ -210,22 +205,18 @@ def test_nothing_is_left_open_and_nothing_warned_of(
         "-p no:benchmark -p no:terminal -p no:unittest -p no:doctest -p no:tmpdir",
     ],
 )
-def test_a_load_needs_none_of_pytest_s_own_plugins(
-    run_bench: RunBench, pytester: pytest.Pytester, switches: str
-) -> None:
+def test_a_load_needs_none_of_pytest_s_own_plugins(run_bench: RunBench, switches: str) -> None:
     result = run_bench(*switches.split(), test=TEST_FILE + UNIT)
     assert result.ret == pytest.ExitCode.OK
     assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
-    assert verdicts(pytester) == ["passed"]
+    assert verdicts() == ["passed"]
 
 
 @pytest.mark.parametrize("switches", ["--setup-plan", "--collect-only", "--fixtures-per-test"])
-def test_what_runs_no_test_leaves_nothing(
-    run_bench: RunBench, pytester: pytest.Pytester, switches: str
-) -> None:
+def test_what_runs_no_test_leaves_nothing(run_bench: RunBench, switches: str) -> None:
     result = run_bench(*switches.split(), "-W", "error", test=TEST_FILE + UNIT)
     assert result.ret == pytest.ExitCode.OK
-    assert not list(pytester.path.glob("servebench_results/*"))
+    assert not list(RESULTS.glob("*"))
 
 
 @pytest.mark.servers

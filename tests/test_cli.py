@@ -19,6 +19,7 @@ from pytest_servebench.runs.run_names import runs_in
 from simulation import saved
 from simulation.cases import UNSEEN
 from tests.conftest import RunBench
+from tests.results import RESULTS
 
 PROGRAM = Path(sysconfig.get_path("scripts"), "pytest-servebench")  # need not be on PATH
 
@@ -314,15 +315,14 @@ def test_output_goes_to_a_file_and_the_table_to_the_terminal(
 
 
 def test_runs_that_pytest_saved_are_compared(
-    run_bench: RunBench, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+    run_bench: RunBench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(2):
         run_bench("--servebench-repeats=2")
-    results = pytester.path / "servebench_results"
-    first, second = (one.path.parent.name for one in runs_in(results))
+    first, second = (one.path.parent.name for one in runs_in(RESULTS))
     capsys.readouterr()
     # What so few requests tell is chance, but the runs must be found to be alike.
-    assert main(["compare", first, second, "--results", str(results)]) != 2
+    assert main(["compare", first, second]) != 2
     out = capsys.readouterr().out
     assert "\ntest_load[toy-rate40-buffer10]  2 repeats\n" in out
     assert "1 case, 4 rows: " in out

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
 
 import jsonschema
 import psutil
@@ -19,6 +18,7 @@ import pytest
 from pytest_servebench.commands.cli import main
 from simulation import saved
 from tests.conftest import RunBench
+from tests.results import RESULTS, saved_cases, saved_run
 from tests.servers.waiting import gone, until
 from tests.test_schema import SCHEMA
 
@@ -72,18 +72,6 @@ def run_bench(run_bench: RunBench) -> RunBench:
     return functools.partial(run_bench, "--servebench-max-lag=60")
 
 
-def only_run(directory: Path) -> tuple[Path, dict[str, Any]]:
-    (path,) = (
-        one for one in (directory / "servebench_results").glob("2*/run.json")
-        if not one.parent.is_symlink()
-    )  # fmt: skip
-    return path, json.loads(path.read_text(), parse_constant=_no_constant)
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise AssertionError(f"{name} is no JSON")
-
-
 @pytest.mark.parametrize(
     ("how", "status"),
     [
@@ -96,30 +84,30 @@ def _no_constant(name: str) -> NoReturn:
     ids=["exit", "SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"],
 )
 def test_an_end_in_the_second_case(
-    run_bench: RunBench, pytester: pytest.Pytester, how: str, status: int,
-    capsys: pytest.CaptureFixture[str],
+    run_bench: RunBench, how: str, status: int,
+    capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
     result = run_bench(
         "--servebench-rates=40,50", "--servebench-save=main", "--servebench-page=true",
         test=ENDS.format(how=how), subprocess=True,
     )  # fmt: skip
     assert result.ret == status
-    path, run = only_run(pytester.path)
+    directory, run = saved_run()
     jsonschema.validate(run["servebench"], SCHEMA)
     assert [case["rate"] for case in run["servebench"]["cases"]] == [40.0]
     assert (run["servebench"]["finished"], run["servebench"]["not_measured"]) == (False, 1)
-    assert (path.parent / run["servebench"]["cases"][0]["records_file"]).is_file()
-    assert not [one for one in path.parent.rglob("*") if one.name.startswith(".")]
-    assert not (pytester.path / "servebench_results" / "main").exists()
+    assert (directory / run["servebench"]["cases"][0]["records_file"]).is_file()
+    assert not [one for one in directory.rglob("*") if one.name.startswith(".")]
+    assert not (RESULTS / "main").exists()
     if status == 7 or status < 0:
         return
     result.stdout.fnmatch_lines(["not finished: *", "servebench: *--servebench-save=main*"])
-    assert not (path.parent / "report.html").exists()  # it is to end at once
-    assert main(["show", str(path)]) == 0
+    assert not (directory / "report.html").exists()  # it is to end at once
+    assert main(["show", str(directory)]) == 0
     assert "not finished" in capsys.readouterr().out
 
 
-def test_a_run_that_goes_on(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+def test_a_run_that_goes_on(run_bench: RunBench) -> None:
     """After each case; and a whole run says that it is."""
     test = """
 import json
@@ -134,7 +122,7 @@ def test_load(model_server, poisson_load, rate):
     poisson_load(model_server)
 """
     run_bench("--servebench-rates=40,50", test=test).assert_outcomes(passed=2)
-    _, run = only_run(pytester.path)
+    _, run = saved_run()
     assert run["servebench"]["finished"] is True
     assert len(run["benchmarks"]) == len(run["servebench"]["cases"]) == 2
 
@@ -173,30 +161,26 @@ def test_sessions_without_loads_keep_their_signals(pytester: pytest.Pytester) ->
     assert pytester.runpytest_inprocess().ret == pytest.ExitCode.OK
 
 
-def test_values_that_json_does_not_have_and_a_long_id(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_values_that_json_does_not_have_and_a_long_id(run_bench: RunBench) -> None:
     result = run_bench(
         "--benchmark-json=bench.json", "--servebench-save=main", "--junitxml=junit.xml",
         test=ODD, conftest=HOOK,
     )  # fmt: skip
     result.assert_outcomes(passed=2)
-    path, run = only_run(pytester.path)
+    directory, run = saved_run()
     assert run["servebench"]["cost"] == {"nan": "nan", "array": [1.0, 1.0], "where": [1]}
     (case,) = run["servebench"]["cases"]
     assert case["commit"] == "abc"
-    assert (path.parent / case["records_file"]).is_file()
-    bench = json.loads((pytester.path / "bench.json").read_text(), parse_constant=_no_constant)
+    assert (directory / case["records_file"]).is_file()
+    bench = json.loads(Path("bench.json").read_text(), parse_constant=pytest.fail)
     for report in (run, bench):
         load, other = report["benchmarks"]
         assert load["params"]["value"] == other["extra_info"]["value"]
         assert load["params"]["value"][:3] == [[1, 2], "Kind.ONE", {"text": "x"}]
-    assert main(["show", str(path)]) == 0
+    assert main(["show", str(directory)]) == 0
 
 
-def test_records_that_cannot_be_written_cost_no_case(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_records_that_cannot_be_written_cost_no_case(run_bench: RunBench) -> None:
     conftest = """
 import errno
 from pytest_servebench.load.records import Records
@@ -209,14 +193,12 @@ Records.save = full
     result = run_bench("--servebench-slo=success_rate>1%", conftest=conftest, subprocess=True)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["servebench: *records of test_load*No space left on device*"])
-    _, run = only_run(pytester.path)
+    _, run = saved_run()
     (case,) = run["servebench"]["cases"]
     assert (case["records_file"], case["verdict"]) == ("", "passed")
 
 
-def test_a_directory_that_is_removed_under_way(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_a_directory_that_is_removed_under_way(run_bench: RunBench) -> None:
     test = """
 import shutil
 
@@ -227,7 +209,7 @@ def test_load(model_server, poisson_load, rate):
 """
     result = run_bench("--servebench-rates=40,50", test=test)
     result.assert_outcomes(passed=2)
-    _, run = only_run(pytester.path)
+    _, run = saved_run()
     assert [case["verdict"] for case in run["servebench"]["cases"]] == ["passed", "passed"]
 
 
@@ -241,9 +223,7 @@ def test_load(model_server, poisson_load, rate):
     ],
     ids=["finished", "fail", "mute", "damage"],
 )  # fmt: skip
-def test_hooks_that_raise_cost_nothing(
-    run_bench: RunBench, pytester: pytest.Pytester, hook: str, ret: int, told: str
-) -> None:
+def test_hooks_that_raise_cost_nothing(run_bench: RunBench, hook: str, ret: int, told: str) -> None:
     conftest = f"""
 import pytest
 
@@ -256,15 +236,13 @@ def pytest_servebench_{hook}
     result = run_bench("--servebench-slo=success_rate>1%", conftest=conftest)
     assert result.ret == ret
     result.stdout.fnmatch_lines([told])
-    path, run = only_run(pytester.path)
+    directory, run = saved_run()
     (case,) = run["servebench"]["cases"]
     assert [one["verdict"] for one in case["clauses"]] == ["passed"]
-    assert main(["show", str(path)]) == 0
+    assert main(["show", str(directory)]) == 0
 
 
-def test_a_server_that_cannot_be_stopped_costs_nothing(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_a_server_that_cannot_be_stopped_costs_nothing(run_bench: RunBench) -> None:
     conftest = """
 from tests.toy import ToyServer
 stop = ToyServer.stop
@@ -287,7 +265,7 @@ def test_load(model_server, poisson_load, n):
     result = run_bench(conftest=conftest, test=test, subprocess=True)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(["servebench: *it does not end*"])
-    assert len(only_run(pytester.path)[1]["servebench"]["cases"]) == 2
+    assert len(saved_cases()) == 2
 
 
 def test_an_unfinished_run_is_not_taken_for_a_whole_one(
@@ -340,6 +318,6 @@ def test_second(model_server, poisson_load):
         parent.kill()
         parent.wait()
         gone(family, 20)
-    _, run = only_run(pytester.path)
+    _, run = saved_run()
     assert len(run["servebench"]["cases"]) == 1
     assert not run["servebench"]["finished"]

@@ -24,7 +24,7 @@ from pytest_servebench.stats.summary import summarize
 from simulation.cases import case, steady
 from simulation.queues import waits
 from tests.conftest import RunBench
-from tests.test_plugin import saved
+from tests.results import saved_run
 
 MAX_LAG = 0.010
 Seconds = npt.NDArray[np.float64]
@@ -281,7 +281,7 @@ class Noise:
 
 
 def test_what_noise_spoiled_is_measured_again(
-    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise = Noise(monkeypatch, spoils=1)
     result = run_bench(CALM, "--servebench-slo=p50<5s", "--servebench-page=true")
@@ -289,7 +289,7 @@ def test_what_noise_spoiled_is_measured_again(
     assert len(noise.seeds) == 2
     assert len(set(noise.seeds)) == 1  # the same schedule
     result.stdout.fnmatch_lines(["*second attempt*"])
-    directory, run = saved(pytester)
+    directory, run = saved_run()
     (found,) = run["servebench"]["cases"]
     assert found["verdict"] == "passed"
     assert [one["reason"] for one in found["attempts"]] == ["noise 1"]
@@ -303,54 +303,54 @@ def test_what_noise_spoiled_is_measured_again(
 
 @pytest.mark.parametrize("retries", [0, 1])
 def test_the_last_attempt_counts(
-    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, retries: int
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch, retries: int
 ) -> None:
     noise = Noise(monkeypatch, spoils=9)
     result = run_bench(CALM, f"--servebench-retries={retries}")
     result.assert_outcomes(failed=1)
     assert len(noise.seeds) == retries + 1
     result.stdout.fnmatch_lines([f"*InvalidMeasurementError: *noise {retries + 1}*"])
-    (found,) = saved(pytester)[1]["servebench"]["cases"]
+    (found,) = saved_run()[1]["servebench"]["cases"]
     assert found["verdict"] == "invalid"
     assert found["invalid_reason"] == f"noise {retries + 1}"
     assert len(found["attempts"]) == retries
 
 
 def test_a_clause_that_lateness_decides_is_measured_again(
-    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise = Noise(monkeypatch, spoils=2, how="clause")
     # As measured the SLO is broken; without lag, it would have been met twice.
     result = run_bench(CALM, "--servebench-slo=p50<1us")
     result.assert_outcomes(failed=1)
     assert len(noise.seeds) == 3
-    (found,) = saved(pytester)[1]["servebench"]["cases"]
+    (found,) = saved_run()[1]["servebench"]["cases"]
     assert found["verdict"] == "failed"
     assert len(found["attempts"]) == 2
     assert "p50<1us" in found["attempts"][0]["reason"]
 
 
 def test_a_clause_that_stays_undecided_ends_as_an_error(
-    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Noise(monkeypatch, spoils=9, how="clause")
     result = run_bench(CALM, "--servebench-slo=p50<1us", "--servebench-slo=p99<5s")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*InvalidMeasurementError*p50<1us*"])
-    (found,) = saved(pytester)[1]["servebench"]["cases"]
+    (found,) = saved_run()[1]["servebench"]["cases"]
     assert found["verdict"] == "invalid"
     assert found["invalid_reason"] is None
     assert {one["clause"]: one["verdict"] for one in found["clauses"]}["p50<1us"] == "invalid"
 
 
 def test_what_is_broken_whatever_lateness_did_gets_no_second_chance(
-    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise = Noise(monkeypatch, spoils=1, how="clause")
     result = run_bench(CALM, "--servebench-slo=p50<1us", "--servebench-slo=p99<1us")
     result.assert_outcomes(failed=1)
     assert len(noise.seeds) == 1
-    (found,) = saved(pytester)[1]["servebench"]["cases"]
+    (found,) = saved_run()[1]["servebench"]["cases"]
     assert found["verdict"] == "failed"
     assert {one["clause"]: one["verdict"] for one in found["clauses"]} == {
         "p50<1us": "invalid",
@@ -380,7 +380,7 @@ def test_retries_must_be_a_whole_number(run_bench: RunBench) -> None:
 
 
 def test_attempts_are_kept_where_the_last_one_does_not_even_begin(
-    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempts = iter([None, InvalidMeasurementError("no start"), InvalidMeasurementError("again")])
 
@@ -391,7 +391,7 @@ def test_attempts_are_kept_where_the_last_one_does_not_even_begin(
 
     monkeypatch.setattr("pytest_servebench.plugin.load_fixture.run_case", failing)
     run_bench().assert_outcomes(failed=1)
-    directory, run = saved(pytester)
+    directory, run = saved_run()
     (found,) = run["servebench"]["cases"]
     assert found["verdict"] == "invalid"
     assert found["invalid_reason"] == "again"

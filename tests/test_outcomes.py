@@ -13,7 +13,7 @@ import pytest
 
 from pytest_servebench.plugin.conclusion import outcome_of
 from tests.conftest import RunBench
-from tests.test_plugin import saved
+from tests.results import saved_run
 
 PATIENT = "--servebench-max-lag=5000"  # what a test is made of is asked here, not the machine
 
@@ -67,7 +67,7 @@ def properties(path: Path) -> list[tuple[str, str]]:
 
 
 def test_the_last_attempt_alone_counts(
-    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     result = run_bench(
@@ -75,7 +75,7 @@ def test_the_last_attempt_alone_counts(
         test=FLAKY.format(broken_setup=0), conftest=RERUN,
     )  # fmt: skip
     result.assert_outcomes(passed=1, skipped=1)
-    directory, run = saved(pytester)
+    directory, run = saved_run()
     (case,) = run["servebench"]["cases"]
     assert (case["verdict"], case["test_outcome"]) == ("passed", "passed")
     assert run["servebench"]["not_measured"] == 1
@@ -91,9 +91,7 @@ def test_the_last_attempt_alone_counts(
     assert "FAILED" not in result.stdout.str()
 
 
-def test_a_last_attempt_without_load_leaves_none(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_a_last_attempt_without_load_leaves_none(run_bench: RunBench) -> None:
     result = run_bench(
         PATIENT, "--junitxml=junit.xml", test=FLAKY.format(broken_setup=2), conftest=RERUN
     )
@@ -158,7 +156,7 @@ def test_reports_follow_the_outcome_that_pytest_has(
         subprocess=True,
     )
     result.assert_outcomes(xfailed=1, failed=3, xpassed=1, skipped=1, errors=1, passed=1)
-    _, run = saved(pytester)
+    _, run = saved_run()
     found = {
         case["name"].partition("[")[0]: (case["verdict"], case["test_outcome"])
         for case in run["servebench"]["cases"]
@@ -193,9 +191,7 @@ def test_reports_follow_the_outcome_that_pytest_has(
 
 
 @pytest.mark.parametrize("phase", ["setup", "teardown"])
-def test_a_load_outside_the_test_s_own_code_is_judged(
-    run_bench: RunBench, pytester: pytest.Pytester, phase: str
-) -> None:
+def test_a_load_outside_the_test_s_own_code_is_judged(run_bench: RunBench, phase: str) -> None:
     test = """
     import pytest
 
@@ -216,7 +212,7 @@ def test_a_load_outside_the_test_s_own_code_is_judged(
     """
     result = run_bench(PATIENT, test=test.replace("PHASE", repr(phase)))
     result.assert_outcomes(errors=1, passed=int(phase == "teardown"))
-    _, run = saved(pytester)
+    _, run = saved_run()
     (case,) = run["servebench"]["cases"]
     assert (case["verdict"], case["test_outcome"]) == ("failed", "error")
 

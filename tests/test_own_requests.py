@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +17,7 @@ from pytest_servebench.protocols.torchserve import TorchServeRest
 from pytest_servebench.servers.ports import free_ports
 from tests.conftest import TEST_FILE, RunBench
 from tests.load.test_misbehaving import serving
-
-
-def saved_case(path: Path) -> dict[str, Any]:
-    (file,) = path.glob("servebench_results/2*/run.json")
-    (case,) = json.loads(file.read_text())["servebench"]["cases"]
-    assert isinstance(case, dict)
-    return case
+from tests.results import saved_case, saved_cases
 
 
 @pytest.fixture
@@ -51,7 +44,7 @@ def echo() -> Iterator[tuple[str, list[bytes]]]:
         yield f"http://127.0.0.1:{port}", seen
 
 
-def test_own_requests_to_any_url(run_bench: RunBench, pytester: pytest.Pytester, echo: Any) -> None:
+def test_own_requests_to_any_url(run_bench: RunBench, echo: Any) -> None:
     url, seen = echo
     result = run_bench(
         test=f"""
@@ -71,7 +64,7 @@ def test_own_requests_to_any_url(run_bench: RunBench, pytester: pytest.Pytester,
     result.assert_outcomes(passed=1)
     assert {one.split(b" HTTP")[0] for one in seen} == {b"PUT /items/1?x=y", b"POST /items"}
     assert any(b"\r\nX-Key: k\r\n" in one and one.endswith(b"one") for one in seen)
-    case = saved_case(pytester.path)
+    case = saved_case()
     assert case["server"]["base_url"] == url
     assert case["model"] == "own requests"
     assert case["failures"] == {}
@@ -87,9 +80,7 @@ def test_load(poisson_load, name):
 """
 
 
-def test_servers_by_url_have_names_and_are_compared(
-    run_bench: RunBench, pytester: pytest.Pytester, echo: Any
-) -> None:
+def test_servers_by_url_have_names_and_are_compared(run_bench: RunBench, echo: Any) -> None:
     url, _ = echo
     result = run_bench(test=NAMED.format(url=url))
     result.assert_outcomes(passed=2)
@@ -98,8 +89,7 @@ def test_servers_by_url_have_names_and_are_compared(
         assert f"{name} at {url}, HTTP" in text
         assert result.stdout.lines.count(name) == 1  # in the table
     assert "rate 40, buffer 10" in text.partition("overall evaluation")[2]
-    (file,) = pytester.path.glob("servebench_results/2*/run.json")
-    servers = [case["server"] for case in json.loads(file.read_text())["servebench"]["cases"]]
+    servers = [case["server"] for case in saved_cases()]
     assert [(one["title"], one["kind"], one["base_url"]) for one in servers] == [
         ("one", "one", url),
         ("two", "two", url),
@@ -121,9 +111,7 @@ def test_names_that_cannot_be(run_bench: RunBench, call: str, words: str) -> Non
     assert f"OptionError: poisson_load{words}" in result.stdout.str()
 
 
-def test_an_answer_that_fails_its_check_is_a_bad_response(
-    run_bench: RunBench, pytester: pytest.Pytester, echo: Any
-) -> None:
+def test_an_answer_that_fails_its_check_is_a_bad_response(run_bench: RunBench, echo: Any) -> None:
     url, _ = echo
     result = run_bench(
         "--servebench-slo=success_rate>=99%",
@@ -137,7 +125,7 @@ def test_an_answer_that_fails_its_check_is_a_bad_response(
         """,
     )
     result.assert_outcomes(failed=1)
-    case = saved_case(pytester.path)
+    case = saved_case()
     number = case["summary"]["outcomes"]["bad_response"]
     assert number == case["summary"]["arrivals"]
     assert case["failures"] == {"bad_response: not what I ordered": number}
@@ -210,12 +198,7 @@ def test_a_hook_that_says_false(run_bench: RunBench, echo: Any) -> None:
     ],
 )
 def test_wrong_answers_speak_for_those_that_were_not_checked(
-    run_bench: RunBench,
-    pytester: pytest.Pytester,
-    echo: Any,
-    slo: tuple[str, ...],
-    wrong: str,
-    word: str,
+    run_bench: RunBench, echo: Any, slo: tuple[str, ...], wrong: str, word: str
 ) -> None:
     url, _ = echo
     result = run_bench(
@@ -234,10 +217,10 @@ def test_wrong_answers_speak_for_those_that_were_not_checked(
     )  # fmt: skip
     outcome = {"broken": "failed", "met": "passed", "inconclusive": "passed"}[word]
     result.assert_outcomes(**{outcome: 1}, warnings=int(word == "inconclusive"))
-    (clause,) = (one for one in saved_case(pytester.path)["clauses"] if "right" in one["clause"])
+    (clause,) = (one for one in saved_case()["clauses"] if "right" in one["clause"])
     assert clause["message"].startswith(f"right answers: {word}: ")
     assert " of the 12 answers checked are wrong" in clause["message"]
-    assert f"{saved_case(pytester.path)['answers_checked']}" == "12"
+    assert f"{saved_case()['answers_checked']}" == "12"
 
 
 def test_a_url_without_requests_says_what_is_missing(run_bench: RunBench, echo: Any) -> None:
@@ -275,7 +258,7 @@ def test_a_url_without_requests_asks_for_no_model(run_bench: RunBench, echo: Any
     ],
 )
 def test_a_url_of_any_library_with_a_path_that_requests_are_below(
-    run_bench: RunBench, pytester: pytest.Pytester, echo: Any, given: str, path: str
+    run_bench: RunBench, echo: Any, given: str, path: str
 ) -> None:
     url, seen = echo
     result = run_bench(
@@ -299,10 +282,10 @@ def test_a_url_of_any_library_with_a_path_that_requests_are_below(
     result.assert_outcomes(passed=1)
     asked = {one.split(b" ")[1].decode() for one in seen}
     assert asked == {f"{path}/items?x=y", f"{path}/", path or "/"}
-    assert saved_case(pytester.path)["server"]["base_url"] == url + path
+    assert saved_case()["server"]["base_url"] == url + path
 
 
-def test_checks_see_the_headers_of_answers(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+def test_checks_see_the_headers_of_answers(run_bench: RunBench) -> None:
     answer = (
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nSet-Cookie: a\r\nset-cookie: b\r\n"
         b"X-Long: one\r\n two\r\nContent-Length: 2\r\n\r\n{}"
@@ -329,13 +312,11 @@ def test_checks_see_the_headers_of_answers(run_bench: RunBench, pytester: pytest
             """
         )
     result.assert_outcomes(passed=1)
-    assert saved_case(pytester.path)["answers_wrong"] == 0
-    assert saved_case(pytester.path)["answers_checked"] > 0
+    assert saved_case()["answers_wrong"] == 0
+    assert saved_case()["answers_checked"] > 0
 
 
-def test_a_new_connection_for_each_request_is_asked_for(
-    run_bench: RunBench, pytester: pytest.Pytester, echo: Any
-) -> None:
+def test_a_new_connection_for_each_request_is_asked_for(run_bench: RunBench, echo: Any) -> None:
     url, seen = echo
     test = f"""
     from pytest_servebench import HttpRequest
@@ -345,14 +326,12 @@ def test_a_new_connection_for_each_request_is_asked_for(
     """
     run_bench("--servebench-keep-alive=false", test=test).assert_outcomes(passed=1)
     assert all(b"\r\nConnection: close\r\n" in one for one in seen)
-    case = saved_case(pytester.path)
+    case = saved_case()
     assert case["generator"]["reconnections"] == case["summary"]["arrivals"]
     assert case["workload"]["keep_alive"] is False
 
 
-def test_answers_beyond_a_limit_of_the_user(
-    run_bench: RunBench, pytester: pytest.Pytester, echo: Any
-) -> None:
+def test_answers_beyond_a_limit_of_the_user(run_bench: RunBench, echo: Any) -> None:
     run_bench(
         "--override-ini=servebench_max_body=1kB",
         test=f"""
@@ -362,7 +341,7 @@ def test_answers_beyond_a_limit_of_the_user(
             poisson_load({echo[0]!r}, requests=[HttpRequest("POST", "/", body=b"x" * 1001)])
         """,
     )
-    (reason,) = saved_case(pytester.path)["failures"]
+    (reason,) = saved_case()["failures"]
     assert "1000 bytes" in reason
     assert "--servebench-max-body" in reason
 
@@ -422,9 +401,7 @@ def test_a_url_that_is_none(run_bench: RunBench) -> None:
     result.stdout.fnmatch_lines(["*poisson_load(URL)=localhost:80: the scheme is neither*"])
 
 
-def test_hooks_give_requests_and_check_answers(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_hooks_give_requests_and_check_answers(run_bench: RunBench) -> None:
     result = run_bench(
         conftest="""
         from pytest_servebench import BadResponseError, HttpRequest
@@ -458,15 +435,15 @@ def test_hooks_give_requests_and_check_answers(
 
 
 @pytest.mark.parametrize("process", ["constant", "gamma:4", "steps:1,2", "ramp:0.5,2"])
-def test_arrivals_by_option(run_bench: RunBench, pytester: pytest.Pytester, process: str) -> None:
+def test_arrivals_by_option(run_bench: RunBench, process: str) -> None:
     run_bench(f"--servebench-arrivals={process}").assert_outcomes(passed=1)
-    generator = saved_case(pytester.path)["generator"]
+    generator = saved_case()["generator"]
     assert generator["arrivals"] == process
     assert generator["arrivals_plausible"]
 
 
-def test_arrivals_by_marker_and_by_call(run_bench: RunBench, pytester: pytest.Pytester) -> None:
-    (pytester.path / "morning.csv").write_text("".join(f"{i * 0.01}\n" for i in range(500)))
+def test_arrivals_by_marker_and_by_call(run_bench: RunBench) -> None:
+    Path("morning.csv").write_text("".join(f"{i * 0.01}\n" for i in range(500)))
     result = run_bench(
         test="""
         import pytest
@@ -502,10 +479,8 @@ def test_bad_values(run_bench: RunBench, arguments: list[str], words: str) -> No
     assert words in result.stderr.str()
 
 
-def test_a_trace_that_ends_before_the_case_is_an_error(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
-    (pytester.path / "short.csv").write_text("0\n0.1\n")
+def test_a_trace_that_ends_before_the_case_is_an_error(run_bench: RunBench) -> None:
+    Path("short.csv").write_text("0\n0.1\n")
     result = run_bench("--servebench-arrivals=trace:short.csv@recorded")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*short.csv ends after 0.2 s as recorded*--servebench-duration*"])

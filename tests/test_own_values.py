@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pytest_servebench.plugin.option_values import BUFFER_SIZE, RATE, number_of
 from tests.conftest import RunBench
-from tests.test_plugin import saved
+from tests.results import saved_run
 
 # A load without a load: what the fixture was given is all that is asked here.
 SHOWN = """
@@ -255,16 +255,14 @@ def test_used(shown): pass
 )
 
 
-def test_loads_that_pytest_does_not_see_coming(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_loads_that_pytest_does_not_see_coming(run_bench: RunBench) -> None:
     result = run_bench("-s", "--servebench-max-lag=5000", test=UNSEEN)
     result.assert_outcomes(passed=4, failed=1)
     assert cells(result) == {
         "test_late": "40.0 10 1", "test_marked": "15.0 3 1",
         "test_used[rate40-buffer10]": "40.0 10 1",
     }  # fmt: skip
-    _, run = saved(pytester)
+    _, run = saved_run()
     found = {
         case["name"]: (case["verdict"], case["test_outcome"], case["rate"])
         for case in run["servebench"]["cases"]

@@ -22,6 +22,7 @@ from simulation import saved
 from tests.conftest import RunBench
 from tests.pages import check, page_text, plain_run
 from tests.report import made_runs
+from tests.results import RESULTS, saved_run
 from tests.sample import SAMPLE
 
 # -- what is on it --------------------------------------------------------------------------------
@@ -284,12 +285,8 @@ def test_repeats_and_several_tests_are_told_apart(tmp_path: Path) -> None:
 # -- in a run, and again --------------------------------------------------------------------------
 
 
-def results_of(path: Path) -> Path:
-    return (path / "servebench_results" / "latest").resolve()
-
-
 def test_a_page_made_again_equals_the_first(
-    run_bench: RunBench, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+    run_bench: RunBench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hook = """
         def pytest_servebench_update_report(config, report):
@@ -297,7 +294,7 @@ def test_a_page_made_again_equals_the_first(
             report["cases"][0]["team"] = "green & blue"
     """
     result = run_bench("--servebench-page=true", "--servebench-slo=p99<1ms", conftest=hook)
-    directory = results_of(pytester.path)
+    directory, _ = saved_run()
     path = directory / "report.html"
     shown = f"servebench_results/{directory.name}/report.html"
     result.stdout.fnmatch_lines([f"servebench: page {shown}"])
@@ -306,7 +303,7 @@ def test_a_page_made_again_equals_the_first(
     assert "<b>abc</b>" in found.text
     assert "green & blue" in found.text
     path.unlink()
-    elsewhere = pytester.path / "elsewhere"
+    elsewhere = Path("elsewhere")
     shutil.move(directory, elsewhere)
     capsys.readouterr()
     assert main(["report", str(elsewhere)]) == 0
@@ -318,11 +315,9 @@ def test_a_page_made_again_equals_the_first(
     assert Path("other.html").read_text() == first
 
 
-def test_no_page_is_made_where_none_is_wanted(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_no_page_is_made_where_none_is_wanted(run_bench: RunBench) -> None:
     result = run_bench("--servebench-page=false")
-    assert not (results_of(pytester.path) / "report.html").exists()
+    assert not (RESULTS / "latest/report.html").exists()
     assert "report.html" not in result.stdout.str()
 
 

@@ -6,18 +6,13 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from pytest_servebench.load.records import Records
 from tests.conftest import TEST_FILE, RunBench
-
-
-def saved(pytester: pytest.Pytester) -> tuple[Path, dict[str, Any]]:
-    directory = (pytester.path / "servebench_results" / "latest").resolve(strict=True)
-    return directory, json.loads((directory / "run.json").read_text())
+from tests.results import RESULTS, saved_run
 
 
 def collected(result: pytest.RunResult) -> list[str]:
@@ -63,14 +58,14 @@ def test_rewritten_keyword_is_shown(run_bench: RunBench) -> None:
     result.stdout.fnmatch_lines(["servebench: -k 'rate40' taken as '(rate40- or rate40])'*"])
 
 
-def test_a_run_is_saved_whole(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+def test_a_run_is_saved_whole(run_bench: RunBench) -> None:
     result = run_bench(
         "--servebench-slo=p50<500ms", "--benchmark-json=bench.json", "--servebench-plots=true",
         "--servebench-duration=1",  # so long that the memory is looked at
         subprocess=True,
     )  # fmt: skip
     result.assert_outcomes(passed=1)
-    directory, run = saved(pytester)
+    directory, run = saved_run()
     (case,) = run["servebench"]["cases"]
     assert case["name"] == "test_load[toy-rate40-buffer10]"
     assert case["verdict"] == "passed"
@@ -85,7 +80,7 @@ def test_a_run_is_saved_whole(run_bench: RunBench, pytester: pytest.Pytester) ->
     assert list((directory / "plots").glob("*.png"))
     assert list(directory.glob("servers/toy/*.log"))
     # The benchmark's samples are the requests' latencies.
-    bench = json.loads((pytester.path / "bench.json").read_text())
+    bench = json.loads(Path("bench.json").read_text())
     (entry,) = bench["benchmarks"]
     assert entry["stats"]["data"] == pytest.approx(records.latency()[records.ok].tolist())
     assert entry["params"] == {"model_server": "toy", "rate": 40.0, "buffer_size": 10}
@@ -94,12 +89,12 @@ def test_a_run_is_saved_whole(run_bench: RunBench, pytester: pytest.Pytester) ->
 
 
 def test_a_case_tells_which_lines_its_servers_log_gained(
-    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOY_FAULT", "errors")
     result = run_bench("--servebench-rates=20,40", "--servebench-slo=success_rate>=50%")
     result.assert_outcomes(failed=2)
-    directory, run = saved(pytester)
+    directory, run = saved_run()
     first, second = ([dict(part) for part in one["logs"]] for one in run["servebench"]["cases"])
     assert [part["file"] for part in first] == [part["file"] for part in second]
     (log,) = (directory / part["file"] for part in first)
@@ -109,9 +104,7 @@ def test_a_case_tells_which_lines_its_servers_log_gained(
     assert len(lines) >= second[0]["before"] + second[0]["added"]
 
 
-def test_broken_slo_fails_with_its_message_and_is_saved(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_broken_slo_fails_with_its_message_and_is_saved(run_bench: RunBench) -> None:
     result = run_bench(
         "--servebench-slo=p50<0.01ms",
         "--servebench-slo=success_rate>=10%",
@@ -123,11 +116,11 @@ def test_broken_slo_fails_with_its_message_and_is_saved(
     result.stdout.fnmatch_lines(
         ["p50<0.01ms: broken: *", "success_rate>=10%: met: *", "FAILED * - Failed: p50<0.01ms: b*"]
     )
-    _, run = saved(pytester)
+    _, run = saved_run()
     (case,) = run["servebench"]["cases"]
     assert case["verdict"] == "failed"
     assert [clause["verdict"] for clause in case["clauses"]] == ["failed", "passed"]
-    assert len(json.loads((pytester.path / "b.json").read_text())["benchmarks"]) == 1
+    assert len(json.loads(Path("b.json").read_text())["benchmarks"]) == 1
 
 
 MARKED = """
@@ -142,10 +135,10 @@ def test_load(model_server, poisson_load):
 """
 
 
-def test_marker_sets_load_and_slos(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+def test_marker_sets_load_and_slos(run_bench: RunBench) -> None:
     result = run_bench("--servebench-slo=p50<0.5s", test=MARKED)
     result.assert_outcomes(passed=2)
-    _, run = saved(pytester)
+    _, run = saved_run()
     for case in run["servebench"]["cases"]:
         assert case["rate"] == 60
         assert case["duration"] == 0.2
@@ -171,9 +164,7 @@ def test_inconclusive_policy(run_bench: RunBench, policy: str, outcome: str) -> 
     result.stdout.fnmatch_lines(["*inconclusive*"])
 
 
-def test_hooks_see_results_and_change_the_report(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_hooks_see_results_and_change_the_report(run_bench: RunBench) -> None:
     result = run_bench(
         "--benchmark-json=b.json",
         conftest="""
@@ -185,9 +176,9 @@ def test_hooks_see_results_and_change_the_report(
         """,
     )
     result.assert_outcomes(passed=1)
-    _, run = saved(pytester)
+    _, run = saved_run()
     assert run["servebench"]["pipeline"] == 1
-    assert json.loads((pytester.path / "b.json").read_text())["servebench"]["pipeline"] == 1
+    assert json.loads(Path("b.json").read_text())["servebench"]["pipeline"] == 1
 
 
 def test_wrong_answers_are_no_success(run_bench: RunBench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,12 +189,12 @@ def test_wrong_answers_are_no_success(run_bench: RunBench, monkeypatch: pytest.M
 
 
 def test_no_success_at_all_is_still_saved(
-    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOY_FAULT", "errors")
     result = run_bench("--servebench-slo=p50<1s", "--benchmark-json=b.json")
     result.assert_outcomes(failed=1)
-    _, run = saved(pytester)
+    _, run = saved_run()
     summary = run["servebench"]["cases"][0]["summary"]
     assert summary["outcomes"]["http_error"] == summary["arrivals"]
     assert summary["estimates"]["p50"]["value"] is None
@@ -254,8 +245,8 @@ def test_bad_input_names_option_value_and_remedy(
     assert "Traceback" not in text
 
 
-def test_results_that_cannot_be_written(run_bench: RunBench, pytester: pytest.Pytester) -> None:
-    (pytester.path / "taken").write_text("a file")
+def test_results_that_cannot_be_written(run_bench: RunBench) -> None:
+    Path("taken").write_text("a file")
     result = run_bench("--servebench-results=taken", subprocess=True)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--servebench-results=*taken*Give a directory*"])
@@ -277,7 +268,7 @@ def test_kind_without_an_artifact_is_skipped(run_bench: RunBench) -> None:
     ],
 )
 def test_a_wrong_marker_is_one_usage_error_that_names_the_test(
-    run_bench: RunBench, pytester: pytest.Pytester, marker: str, words: str
+    run_bench: RunBench, marker: str, words: str
 ) -> None:
     test = f"import pytest\n\n@pytest.mark.{marker}\n" + TEST_FILE.split("\n\n")[1]
     result = run_bench("--servebench-rates=40,80", test=test)
@@ -288,7 +279,7 @@ def test_a_wrong_marker_is_one_usage_error_that_names_the_test(
     assert words in line
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
     assert "ERROR collecting" not in result.stdout.str()
-    assert not (pytester.path / "servebench_results").exists()
+    assert not RESULTS.exists()
 
 
 @pytest.mark.parametrize(
@@ -303,9 +294,9 @@ def test_a_test_that_fails_before_its_load_is_not_told_so_twice(
     assert ("NoLoadWarning: poisson_load made no load" in result.stdout.str()) is warned
 
 
-def test_benchmarks_disabled(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+def test_benchmarks_disabled(run_bench: RunBench) -> None:
     run_bench("--benchmark-disable").assert_outcomes(passed=1)
-    _, run = saved(pytester)
+    _, run = saved_run()
     assert len(run["servebench"]["cases"]) == 1
 
 
@@ -316,9 +307,9 @@ def test_benchmark_compare_works_on_latencies(run_bench: RunBench) -> None:
     result.stdout.fnmatch_lines(["*(NOW)*"])
 
 
-def test_junit_has_the_verdict(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+def test_junit_has_the_verdict(run_bench: RunBench) -> None:
     run_bench("--junitxml=junit.xml", "--servebench-slo=p50<1us")
-    text = (pytester.path / "junit.xml").read_text()
+    text = Path("junit.xml").read_text()
     assert 'name="servebench.verdict" value="failed"' in text
     assert 'failures="1"' in text
 

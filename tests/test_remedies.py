@@ -13,7 +13,7 @@ import pytest
 import pytest_servebench
 from pytest_servebench.commands.cli import build_parser, main
 from tests.conftest import RunBench
-from tests.test_plugin import saved
+from tests.results import saved_run
 
 PACKAGE = Path(pytest_servebench.__file__).parent
 
@@ -49,10 +49,10 @@ def test_every_command_that_is_named_exists() -> None:
 
 
 def test_remedy_for_another_schema_is_one_that_the_reader_has(
-    run_bench: RunBench, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+    run_bench: RunBench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_bench("--servebench-save=old", "--servebench-max-lag=5000")
-    directory, run = saved(pytester)
+    directory, run = saved_run()
     run["servebench"]["schema_version"] = 99
     for case in run["servebench"]["cases"]:
         case["schema_version"] = 99

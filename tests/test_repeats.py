@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import pytest
 
@@ -11,6 +10,7 @@ from pytest_servebench.analysis.evaluation import evaluate
 from pytest_servebench.runs.node_ids import repeat_of
 from pytest_servebench.runs.results import CaseResult
 from tests.conftest import ROOT, RunBench
+from tests.results import saved_run
 from tests.test_evaluation import EMBEDDED, TORCHSERVE, cell
 
 
@@ -69,9 +69,7 @@ def test_other_tests_keep_their_places(run_bench: RunBench) -> None:
 
 
 @pytest.mark.servers
-def test_interleaved_servers_are_started_once_and_stopped(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_interleaved_servers_are_started_once_and_stopped(run_bench: RunBench) -> None:
     result = run_bench(
         "--servebench-servers=toy,toy2", "--servebench-repeats=3", "--servebench-interleave",
         conftest="""
@@ -94,8 +92,7 @@ def test_interleaved_servers_are_started_once_and_stopped(
     result.assert_outcomes(passed=6)
     assert "SEEN 2 LEFT 0" in result.stdout.str()  # both ran from the second case on
     result.stdout.fnmatch_lines(["*all running, one loaded at a time*", "*buffer 10 #3*"])
-    (file,) = pytester.path.glob("servebench_results/2*/run.json")
-    run = json.loads(file.read_text())["servebench"]
+    run = saved_run()[1]["servebench"]
     assert run["interleaved"] is True
     seeds = {(case["server"]["kind"], case["seed"]) for case in run["cases"]}
     assert seeds == {(kind, seed) for kind in ("toy", "toy2") for seed in (0, 1, 2)}

@@ -13,6 +13,7 @@ from pytest_servebench.runs.results import ServerDeath
 from pytest_servebench.runs.run_names import read_run
 from pytest_servebench.servers.shared import MOST_DEATHS, SharedServer, SharedServers
 from tests.conftest import RunBench
+from tests.results import RESULTS
 
 KILLING_TEST = """
 import os, signal, time
@@ -43,20 +44,20 @@ def restarts(result: pytest.RunResult) -> int:
     return result.stdout.str().count("ServerRestartedWarning: toy was started again")
 
 
-def logs(pytester: pytest.Pytester) -> list[str]:
-    (servers,) = pytester.path.glob("servebench_results/2*/servers")
+def logs() -> list[str]:
+    (servers,) = RESULTS.glob("2*/servers")
     return sorted(path.relative_to(servers).as_posix() for path in servers.rglob("*.log"))
 
 
-def test_the_next_case_gets_a_new_server(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+def test_the_next_case_gets_a_new_server(run_bench: RunBench) -> None:
     result = run_bench("--servebench-rates=40,50,60", test=killing(40, starts=2))
     result.assert_outcomes(passed=4)
     assert restarts(result) == 1
     result.stdout.fnmatch_lines(
         ["*test_load?toy-rate50-buffer10?", "*toy was started again for this test: *status -9*"]
     )
-    assert logs(pytester) == ["toy/2/toy.log", "toy/toy.log"]  # the dead one's is still there
-    run = read_run("latest", pytester.path / "servebench_results")
+    assert logs() == ["toy/2/toy.log", "toy/toy.log"]  # the dead one's is still there
+    run = read_run("latest")
     (death,) = run.deaths
     assert death == ServerDeath(
         kind="toy",
@@ -69,12 +70,10 @@ def test_the_next_case_gets_a_new_server(run_bench: RunBench, pytester: pytest.P
     result.stdout.fnmatch_lines(["toy 1.0 died: the toy server ended with status -9*"])
 
 
-def test_without_a_next_case_nothing_is_started(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_without_a_next_case_nothing_is_started(run_bench: RunBench) -> None:
     result = run_bench("--servebench-rates=40,50", test=killing(50, starts=1))
     result.assert_outcomes(passed=3)
-    assert logs(pytester) == ["toy/toy.log"]
+    assert logs() == ["toy/toy.log"]
 
 
 def test_a_server_that_was_asked_for_within_the_test_is_started_again(run_bench: RunBench) -> None:
@@ -115,7 +114,7 @@ def test_servers_that_take_turns_are_started_again_too(run_bench: RunBench) -> N
 
 
 def test_a_server_that_dies_over_and_over_is_given_up(
-    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOY_FAULT", "dies")
     result = run_bench("--servebench-rates=100,110,120,130,140")
@@ -132,15 +131,13 @@ def test_a_server_that_dies_over_and_over_is_given_up(
         0
     ]  # some CI shows all of them twice
     assert messages.count("ended 3 times") == 5 - MOST_DEATHS
-    assert len(logs(pytester)) == MOST_DEATHS
+    assert len(logs()) == MOST_DEATHS
     result.stdout.fnmatch_lines(
         ["servebench: no case was measured; the servers' logs are in servebench_results/2*/servers"]
     )
 
 
-def test_cases_that_a_death_costs_are_counted(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_cases_that_a_death_costs_are_counted(run_bench: RunBench) -> None:
     test = """
 import os, signal
 
@@ -151,7 +148,7 @@ def test_load(model_server, poisson_load, rate):
 """
     result = run_bench("--servebench-rates=40,50,60,70,80", test=test)
     result.assert_outcomes(passed=1, failed=3, errors=1)
-    run = read_run("latest", pytester.path / "servebench_results")
+    run = read_run("latest")
     assert [death.log_file for death in run.deaths] == [
         "servers/toy/toy.log", "servers/toy/2/toy.log", "servers/toy/3/toy.log",
     ]  # fmt: skip

@@ -24,6 +24,7 @@ from pytest_servebench.runs.run_names import find_run, read_run, runs_in
 from simulation import saved
 from simulation.cases import SEEN
 from tests.conftest import RunBench
+from tests.results import RESULTS
 from tests.sample import SAMPLE
 
 RUN = saved.queue_run("made", rates=[20.0], number=200)
@@ -77,14 +78,14 @@ def test_what_hooks_add_is_ignored(tmp_path: Path) -> None:
     assert read_run(written(tmp_path, json.dumps(data))) == RUN
 
 
-def test_a_run_that_pytest_saved(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+def test_a_run_that_pytest_saved(run_bench: RunBench) -> None:
     run_bench("--servebench-slo=p50<1s", "--benchmark-json=bench.json")
-    results = pytester.path / "servebench_results"
+    results = RESULTS
     run = read_run("latest", results)
     assert [case.verdict for case in run.cases] == ["passed"]
     assert run == read_run(results / run.name / "run.json")
     # The file of pytest-benchmark holds all that ours does.
-    assert read_run(pytester.path / "bench.json").cases == run.cases
+    assert read_run("bench.json").cases == run.cases
 
 
 def test_the_sample_run_stays_readable() -> None:
@@ -103,7 +104,7 @@ def test_the_sample_run_stays_readable() -> None:
 
 def test_every_way_to_name_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    results = Path("servebench_results")
+    results = RESULTS
     saved.save(dataclasses.replace(RUN, name="20250101-000000"), results)
     newest = saved.save(dataclasses.replace(RUN, name="20250201-000000"), results)
     (results / "unfinished").mkdir()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import RunBench
+from tests.results import RESULTS
 
 FAILING = """
 import pytest_servebench.report.page
@@ -35,7 +37,7 @@ pytest_servebench.{what} = fails
     ],
 )  # fmt: skip
 def test_one_file_that_fails_costs_no_other(
-    run_bench: RunBench, pytester: pytest.Pytester, what: str, error: str, told: str, written: str
+    run_bench: RunBench, what: str, error: str, told: str, written: str
 ) -> None:
     result = run_bench(
         "--servebench-page=true", "--servebench-save=main", "--junitxml=junit.xml",
@@ -47,38 +49,33 @@ def test_one_file_that_fails_costs_no_other(
         ["rate 40/s*", "servebench: results in *",
          f"servebench: {told}*; pytest-servebench report *servebench_results/2* makes it again"]
     )  # fmt: skip
-    results = pytester.path / "servebench_results"
     for name in ("latest", "main"):
-        assert (results / name / written).is_file()
-    assert (pytester.path / "junit.xml").is_file()
-    page = (results / "latest/report.html").is_file()
+        assert (RESULTS / name / written).is_file()
+    assert Path("junit.xml").is_file()
+    page = (RESULTS / "latest/report.html").is_file()
     assert ("servebench: page " in result.stdout.str()) == page == ("page" not in what)
 
 
-def test_markdown_that_cannot_be_written(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+def test_markdown_that_cannot_be_written(run_bench: RunBench) -> None:
     result = run_bench("--servebench-markdown=nowhere/x.md")
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(
         ["rate 40/s*", "servebench: results in *",
          "servebench: --servebench-markdown=*x.md could not be written: *No such file*; give *"]
     )  # fmt: skip
-    assert (pytester.path / "servebench_results/latest/metrics_summary.txt").is_file()
+    assert (RESULTS / "latest/metrics_summary.txt").is_file()
 
 
-def test_a_name_that_cannot_be_given_fails_the_session(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
-    (pytester.path / "servebench_results/main").mkdir(parents=True)
+def test_a_name_that_cannot_be_given_fails_the_session(run_bench: RunBench) -> None:
+    (RESULTS / "main").mkdir(parents=True)
     result = run_bench("--servebench-save=main")
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["servebench: *--servebench-save=main: *the run itself is in *"])
-    assert (pytester.path / "servebench_results/latest").readlink().name.startswith("2")
+    assert (RESULTS / "latest").readlink().name.startswith("2")
 
 
-def test_a_run_that_cannot_be_saved_fails_the_session(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_a_run_that_cannot_be_saved_fails_the_session(run_bench: RunBench) -> None:
     conftest = """
 import pytest_servebench.runs.run_file
 import pytest_servebench.plugin.saving
@@ -92,7 +89,7 @@ pytest_servebench.runs.run_file.whole_file = full
     result = run_bench(conftest=conftest, subprocess=True)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["rate 40/s*", "servebench: run.json could not be written: *"])
-    (directory,) = (pytester.path / "servebench_results").iterdir()  # nor is there a "latest"
+    (directory,) = RESULTS.iterdir()  # nor is there a "latest"
     assert (directory / "metrics_summary.txt").is_file()
 
 

@@ -13,7 +13,7 @@ import pytest
 from pytest_servebench.runs.schema import schema
 from pytest_servebench.text.json_text import to_json
 from tests.conftest import RunBench
-from tests.test_plugin import saved
+from tests.results import saved_run
 
 SCHEMA: dict[str, Any] = json.loads(
     resources.files("pytest_servebench.runs").joinpath("run-1.schema.json").read_text()
@@ -29,9 +29,9 @@ def test_the_published_file_is_made_from_the_data_classes() -> None:
     assert made == SCHEMA, "python -m pytest_servebench.runs.schema writes it anew"
 
 
-def test_a_saved_run_is_of_the_schema(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+def test_a_saved_run_is_of_the_schema(run_bench: RunBench) -> None:
     run_bench("--servebench-slo=p50<1us", "--servebench-slo=p99.9<1s")
-    _, run = saved(pytester)
+    _, run = saved_run()
     jsonschema.validate(run["servebench"], SCHEMA)
     jsonschema.validate(run["benchmarks"][0]["extra_info"]["servebench"], {
         "$ref": "#/$defs/case", "$defs": SCHEMA["$defs"],

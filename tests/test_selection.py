@@ -104,10 +104,10 @@ def test_goes_with_other_selections(run_bench: RunBench) -> None:
     assert set(names(result)) == loads(*expected) | loads(*expected, of="test_rate7_alone")
 
 
-def test_goes_with_last_failed(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+def test_goes_with_last_failed(run_bench: RunBench) -> None:
     options = ("--servebench-rates=1,10,100", "--collect-only", "-q")
     run_bench(*options)
-    cache = Path(pytester.path / ".pytest_cache/v/cache/lastfailed")
+    cache = Path(".pytest_cache/v/cache/lastfailed")
     cache.parent.mkdir(parents=True, exist_ok=True)
     failed = [f"test_it.py::test_load[toy-rate{rate}-buffer10]" for rate in (10, 100)]
     cache.write_text(json.dumps(dict.fromkeys(failed, True)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from pytest_servebench.commands.cli import main
 from tests.conftest import TEST_FILE, RunBench
+from tests.results import RESULTS, saved_case
 
 WIDE = ("StdDev", "IQR", "Outliers", "OPS", "Iterations")
 PLAIN = "\ndef test_plain(benchmark):\n    benchmark(list)\n"
@@ -107,14 +107,14 @@ def test_other_selections_say_nothing_of_rates(run_bench: RunBench, keyword: str
 
 
 @pytest.mark.servers
-def test_several_processes_are_refused_once(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+def test_several_processes_are_refused_once(run_bench: RunBench) -> None:
     result = run_bench("-n", "2", "--servebench-rates=40,60,80", subprocess=True)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     (line,) = [one for one in result.stderr.lines if "loaded at the same time" in one]
     assert line.startswith("ERROR: -n: ")
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
     assert "INTERNALERROR" not in result.stdout.str()
-    assert not (pytester.path / "servebench_results").exists()
+    assert not RESULTS.exists()
 
 
 @pytest.mark.servers
@@ -145,14 +145,10 @@ def test_several_processes_are_told_of_wrong_markers_of_tests_that_are_left_out(
     assert "INTERNALERROR" not in result.stdout.str()
 
 
-def test_a_time_has_a_unit_in_option_and_marker(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_a_time_has_a_unit_in_option_and_marker(run_bench: RunBench) -> None:
     test = TEST_FILE.replace("\n\ndef", "\n\n@pytest.mark.servebench(duration='250ms')\ndef")
     run_bench("--servebench-warmup=0.1s", "--servebench-max-lag=1s", test=test)
-    file = pytester.path / "servebench_results" / "latest" / "run.json"
-    (case,) = json.loads(file.read_text())["servebench"]["cases"]
-    assert case["duration"] == 0.25
+    assert saved_case()["duration"] == 0.25
     result = run_bench("--servebench-duration=10m")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
@@ -181,11 +177,11 @@ def test_load(interrupted, poisson_load):
 
 
 def test_a_session_that_is_interrupted_before_its_first_case_leaves_no_directory(
-    run_bench: RunBench, pytester: pytest.Pytester
+    run_bench: RunBench,
 ) -> None:
     result = run_bench(test=INTERRUPTED, subprocess=True)
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    assert list((pytester.path / "servebench_results").iterdir()) == []
+    assert list(RESULTS.iterdir()) == []
 
 
 def test_what_went_wrong_is_told_without_any_case_too(pytester: pytest.Pytester) -> None:

@@ -14,8 +14,8 @@ from pytest_servebench.commands.cli import main
 from pytest_servebench.measure.case_runner import run_case
 from pytest_servebench.runs.results import CaseResult
 from tests.conftest import RunBench
+from tests.results import saved_cases, saved_run
 from tests.test_outcomes import PATIENT, RERUN, properties
-from tests.test_plugin import saved
 
 SEARCH = """
 import pytest
@@ -43,24 +43,19 @@ def test_it(model_server, poisson_load):
 """
 
 
-def cases_of(pytester: pytest.Pytester) -> list[dict[str, Any]]:
-    cases: list[dict[str, Any]] = saved(pytester)[1]["servebench"]["cases"]
-    return cases
-
-
 def two(second: str) -> str:
     return TWO.replace("SECOND", second)
 
 
 def test_each_load_is_a_case_everywhere(
-    run_bench: RunBench, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+    run_bench: RunBench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = run_bench(
         PATIENT, "--junitxml=junit.xml", "--benchmark-json=bench.json", "--servebench-page=true",
         "--servebench-markdown=report.md", test=SEARCH,
     )  # fmt: skip
     result.assert_outcomes(passed=1)
-    directory, run = saved(pytester)
+    directory, run = saved_run()
     cases = run["servebench"]["cases"]
     assert [case["label"] for case in cases] == LABELS
     assert {case["nodeid"] for case in cases} == {"test_it.py::test_it[toy-rate40-buffer10]"}
@@ -98,7 +93,7 @@ def test_each_load_is_a_case_everywhere(
 
 
 def test_a_load_that_only_one_run_has_is_told(
-    run_bench: RunBench, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+    run_bench: RunBench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, rate in (("base", 80), ("new", 90)):
         run_bench(PATIENT, f"--servebench-save={name}", test=two(
@@ -111,7 +106,7 @@ def test_a_load_that_only_one_run_has_is_told(
 
 
 def test_the_test_fails_where_one_case_does_and_says_which(
-    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     result = run_bench(PATIENT, test=two(
@@ -119,24 +114,22 @@ def test_the_test_fails_where_one_case_does_and_says_which(
     ))  # fmt: skip
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["FAILED *test_it* - Failed: slow: p50<1us*"])
-    first, second = cases_of(pytester)
+    first, second = saved_cases()
     assert (first["verdict"], second["verdict"]) == ("passed", "failed")
     assert {first["test_outcome"], second["test_outcome"]} == {"failed"}
     (error,) = [line for line in result.stdout.lines if line.startswith("::error")]
     assert "::slow" in error.replace("%3A", ":")
 
 
-def test_every_broken_case_is_named(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+def test_every_broken_case_is_named(run_bench: RunBench) -> None:
     result = run_bench(PATIENT, "--servebench-slo=p50<1us", test=two("poisson_load(model_server)"))
     result.assert_outcomes(failed=1)
-    assert [case["verdict"] for case in cases_of(pytester)] == ["failed", "failed"]
+    assert [case["verdict"] for case in saved_cases()] == ["failed", "failed"]
     for name in ("test_it[[]toy-rate40-buffer10]:", "test_it[[]toy-rate40-buffer10]::2:"):
         result.stdout.fnmatch_lines([f"*{name} 1 broken*"])
 
 
-def test_the_last_attempt_replaces_all_cases_of_the_one_before(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_the_last_attempt_replaces_all_cases_of_the_one_before(run_bench: RunBench) -> None:
     test = two("""if not TRIES:
         TRIES.append(1)
         poisson_load(model_server, rate=80)
@@ -146,7 +139,7 @@ def test_the_last_attempt_replaces_all_cases_of_the_one_before(
         PATIENT, "--junitxml=junit.xml", "--benchmark-json=bench.json", test=test, conftest=RERUN
     )
     result.assert_outcomes(passed=1)
-    directory, run = saved(pytester)
+    directory, run = saved_run()
     (case,) = run["servebench"]["cases"]
     assert (case["label"], case["verdict"]) == ("", "passed")
     assert [f"records/{one.name}" for one in (directory / "records").iterdir()] == [
@@ -158,9 +151,7 @@ def test_the_last_attempt_replaces_all_cases_of_the_one_before(
 
 
 @pytest.mark.parametrize("end", ["raise KeyboardInterrupt", "os._exit(9)"])
-def test_a_case_is_saved_before_the_next_load(
-    run_bench: RunBench, pytester: pytest.Pytester, end: str
-) -> None:
+def test_a_case_is_saved_before_the_next_load(run_bench: RunBench, end: str) -> None:
     conftest = f"""
 import os
 
@@ -185,7 +176,7 @@ def pytest_servebench_requests(item, server):
 
 
 def test_what_noise_spoils_is_measured_again_in_each_load(
-    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
 
@@ -197,11 +188,11 @@ def test_what_noise_spoils_is_measured_again_in_each_load(
     monkeypatch.setattr("pytest_servebench.plugin.load_fixture.run_case", noisy)
     run_bench(PATIENT, test=two("poisson_load(model_server, rate=80)")).assert_outcomes(passed=1)
     assert asked == ["", "rate80", "rate80"]
-    assert [len(case["attempts"]) for case in cases_of(pytester)] == [0, 1]
+    assert [len(case["attempts"]) for case in saved_cases()] == [0, 1]
 
 
 def test_each_case_is_held_to_its_own_of_the_baseline(
-    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     test = two("poisson_load(model_server, rate=80, label='high')")
     run_bench(PATIENT, "--servebench-save=main", test=test).assert_outcomes(passed=1)
@@ -210,7 +201,7 @@ def test_each_case_is_held_to_its_own_of_the_baseline(
     result = run_bench(PATIENT, *gate, test=test)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*high: p50:50% against main: broken: it got worse*"])
-    gates = [case["clauses"][-1] for case in cases_of(pytester)]
+    gates = [case["clauses"][-1] for case in saved_cases()]
     assert [one["clause"] for one in gates] == ["p50:50% against main"] * 2
     assert [one["value"] is not None for one in gates] == [True, True]
     result = run_bench(PATIENT, *gate, test=two("poisson_load(model_server, label='new')"))
@@ -229,10 +220,10 @@ def test_each_case_is_held_to_its_own_of_the_baseline(
     ],
 )
 def test_an_argument_that_cannot_be_used(
-    run_bench: RunBench, pytester: pytest.Pytester, argument: str, words: list[str]
+    run_bench: RunBench, argument: str, words: list[str]
 ) -> None:
     result = run_bench(PATIENT, test=two(f"poisson_load(model_server, {argument})"))
     result.assert_outcomes(failed=1)
     (told,) = [line for line in result.stdout.lines if line.startswith("OptionError: ")]
     assert all(word in told for word in ["poisson_load(", *words])
-    assert len(cases_of(pytester)) == 1  # the first load is kept
+    assert len(saved_cases()) == 1  # the first load is kept

@@ -16,6 +16,7 @@ from simulation import saved
 from tests.at_terminal import run_at_terminal
 from tests.conftest import ROOT, RunBench
 from tests.report import made_runs
+from tests.results import saved_run
 
 RUN = made_runs.overloaded_run()
 
@@ -42,16 +43,14 @@ def report_of(text: str) -> list[str]:
     return lines[start:end]
 
 
-def test_it_is_what_the_session_showed(
-    run_bench: RunBench, pytester: pytest.Pytester, capsys: Capture
-) -> None:
+def test_it_is_what_the_session_showed(run_bench: RunBench, capsys: Capture) -> None:
     shown = run_bench("--servebench-rates=40,60", "--servebench-slo=p50<0.01ms")
     capsys.readouterr()
     assert main(["show"]) == 0  # the latest
     text = capsys.readouterr().out
     assert report_of(text) == report_of(shown.stdout.str())
     assert "FAILED: the SLO is broken (2 of 2 cases)" in text
-    (run,) = {path.resolve().name for path in (pytester.path / "servebench_results").iterdir()}
+    run = saved_run()[0].name
     date = f"{run[:4]}-{run[4:6]}-{run[6:8]} {run[9:11]}:{run[11:13]}"
     assert f"run       {run}, {date}" in text.splitlines()
     run_bench("-v", "--servebench-rates=40")

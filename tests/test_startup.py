@@ -10,7 +10,7 @@ from textwrap import dedent
 import pytest
 
 from tests.conftest import RunBench
-from tests.test_own_requests import saved_case
+from tests.results import saved_case
 
 OURS = {
     "pytest_servebench",
@@ -69,9 +69,7 @@ def test_the_package_alone_imports_nothing() -> None:
     assert set(result.stdout.split()) - sys.stdlib_module_names == {"pytest_servebench"}
 
 
-def test_the_first_load_may_turn_up_while_a_test_runs(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_the_first_load_may_turn_up_while_a_test_runs(run_bench: RunBench) -> None:
     """The hook around the test is under way then, and judges the load all the same."""
     test = """
         import pytest
@@ -84,4 +82,4 @@ def test_the_first_load_may_turn_up_while_a_test_runs(
     result = run_bench("--servebench-rates=400", test=dedent(test), subprocess=True)
     result.assert_outcomes(failed=1)
     assert "p50" in result.stdout.str()
-    assert saved_case(pytester.path)["test_outcome"] == "failed"
+    assert saved_case()["test_outcome"] == "failed"

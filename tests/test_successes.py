@@ -19,7 +19,7 @@ from pytest_servebench.measure.traffic import check_answers, of_requests
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from tests.conftest import RunBench
 from tests.load.test_misbehaving import Behaviour, serving
-from tests.test_own_requests import saved_case
+from tests.results import saved_case
 
 TEST = """
 import pytest
@@ -66,7 +66,7 @@ def http2(link: socket.socket) -> None:
     ],
 )
 def test_no_success_fails_without_an_slo(
-    run_bench: RunBench, pytester: pytest.Pytester, behaviour: Behaviour, words: list[str]
+    run_bench: RunBench, behaviour: Behaviour, words: list[str]
 ) -> None:
     with serving(behaviour) as port:
         result = run_bench(test=TEST.format(port=port, mark=""))
@@ -74,7 +74,7 @@ def test_no_success_fails_without_an_slo(
     text = result.stdout.str()
     assert all(word in text for word in words)
     assert "not used" not in text
-    case = saved_case(pytester.path)
+    case = saved_case()
     assert case["verdict"] == "failed"
     (clause,) = case["clauses"]
     assert all(word in clause["message"] for word in words)
@@ -117,14 +117,14 @@ def test_a_load_without_arrivals_is_an_error(run_bench: RunBench) -> None:
     assert "not used" not in text
 
 
-def test_all_that_was_checked_is_wrong(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+def test_all_that_was_checked_is_wrong(run_bench: RunBench) -> None:
     """Also where every answer was checked, so that no other is left to doubt."""
     test = TEST.replace('name="mine"', 'name="mine", check=check')
     test += "\ndef check(request, answer):\n    assert answer.body == b'right', 'not right'\n"
     with serving(answering(answer("200 OK", b"wrong"))) as port:
         result = run_bench(test=test.format(port=port, mark=""))
     result.assert_outcomes(failed=1)
-    case = saved_case(pytester.path)
+    case = saved_case()
     assert case["answers_wrong"] == case["answers_checked"] == case["summary"]["arrivals"]
 
 

@@ -13,7 +13,7 @@ from pytest_servebench.load.target import Target
 from pytest_servebench.plugin import event_loops
 from tests.conftest import RunBench
 from tests.processes import GENERATOR, children_with
-from tests.test_own_requests import saved_case
+from tests.results import RESULTS, saved_case
 
 IN_A_LOOP = """
 import asyncio
@@ -46,11 +46,11 @@ def test_a_server_in_the_calling_loop_is_refused(run_bench: RunBench) -> None:
     assert "event loop" in text
 
 
-def test_the_remedy_works(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+def test_the_remedy_works(run_bench: RunBench) -> None:
     call = "await asyncio.to_thread(poisson_load, url, requests=REQUESTS, name='mine')"
     result = run_bench(test=IN_A_LOOP.replace("{call}", call))
     result.assert_outcomes(passed=1)
-    assert saved_case(pytester.path)["summary"]["success_rate"] == 1
+    assert saved_case()["summary"]["success_rate"] == 1
 
 
 @pytest.mark.parametrize("broken", ["p50<1us", "success_rate<=10%"])
@@ -99,11 +99,11 @@ def test_load(model_server, poisson_load):
 """
 
 
-def test_two_loads_at_once_are_refused(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+def test_two_loads_at_once_are_refused(run_bench: RunBench) -> None:
     result = run_bench(test=TWO)
     result.assert_outcomes(failed=1)
     assert "while another load of this test was running" in result.stdout.str()
-    saved_case(pytester.path)  # the first one, whole
+    saved_case()  # the first one, whole
 
 
 LEFT = """
@@ -141,22 +141,18 @@ def test_load(loaded):
 """
 
 
-def test_a_load_that_its_test_does_not_wait_for_is_ended(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_a_load_that_its_test_does_not_wait_for_is_ended(run_bench: RunBench) -> None:
     test = LEFT.format(rest=BODY).replace("THREADS", str(threading.active_count()))
     result = run_bench(test=test)
     result.assert_outcomes(failed=1, passed=1, warnings=None)
     assert "in a thread of its own" in result.stdout.str()
-    assert not list(pytester.path.glob("servebench_results/2*/run.json"))
+    assert not list(RESULTS.glob("2*/run.json"))
     assert not children_with(GENERATOR)
 
 
-def test_a_fixture_may_wait_for_its_load_when_it_ends(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_a_fixture_may_wait_for_its_load_when_it_ends(run_bench: RunBench) -> None:
     run_bench(test=LEFT.format(rest=FIXTURE)).assert_outcomes(passed=1)
-    assert saved_case(pytester.path)["verdict"] == "passed"
+    assert saved_case()["verdict"] == "passed"
 
 
 # -- pure ---------------------------------------------------------------------------------------

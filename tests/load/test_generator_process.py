@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import itertools
-import json
 import os
 import resource
 import signal
@@ -31,6 +30,7 @@ from pytest_servebench.load.target import Target
 from tests.conftest import RunBench
 from tests.load.test_misbehaving import OK, REQUEST, always, serving
 from tests.processes import GENERATOR, children_with
+from tests.results import saved_run
 
 SPEC = LoadSpec(
     target=Target("127.0.0.1", 9), requests=(REQUEST,), rate=200.0, duration=60.0, buffer_size=50,
@@ -101,9 +101,7 @@ def test_load(poisson_load):
 
 
 @pytest.mark.servers
-def test_a_case_whose_generator_was_killed_is_saved_as_invalid(
-    run_bench: RunBench, pytester: pytest.Pytester
-) -> None:
+def test_a_case_whose_generator_was_killed_is_saved_as_invalid(run_bench: RunBench) -> None:
     answered = itertools.count()
 
     def behave(link: socket.socket) -> None:
@@ -122,12 +120,12 @@ def test_a_case_whose_generator_was_killed_is_saved_as_invalid(
     text = result.stdout.str()
     assert "SIGKILL" in text
     assert "INVALID" in text
-    (file,) = pytester.path.glob("servebench_results/2*/run.json")
-    (case,) = json.loads(file.read_text())["servebench"]["cases"]
+    directory, run = saved_run()
+    (case,) = run["servebench"]["cases"]
     assert case["verdict"] == "invalid"
     assert "SIGKILL" in case["invalid_reason"]
-    assert (file.parent / case["records_file"]).is_file()
-    assert "SIGKILL" in (file.parent / "report.html").read_text()
+    assert (directory / case["records_file"]).is_file()
+    assert "SIGKILL" in (directory / "report.html").read_text()
 
 
 def test_the_ending_of_a_process_in_words() -> None:

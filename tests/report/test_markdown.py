@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -53,14 +54,14 @@ def test_annotations_name_file_line_and_reason() -> None:
 
 
 def test_annotations_and_markdown_of_a_real_run(
-    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    (pytester.path / "summary.md").write_text("before\n")
+    Path("summary.md").write_text("before\n")
     result = run_bench("--servebench-slo=p50<1us", "--servebench-markdown=summary.md")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["::error file=test_it.py,line=3,title=failed*::p50<1us: broken*"])
-    text = (pytester.path / "summary.md").read_text()
+    text = Path("summary.md").read_text()
     assert text.startswith("before\n### servebench: 1 case, Toy")
 
 

@@ -1,0 +1,29 @@
+"""What runs of pytest saved in the directory of a test, in which pytester has it run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NoReturn
+
+RESULTS = Path("servebench_results")
+
+
+def saved_run() -> tuple[Path, dict[str, Any]]:
+    """Return the directory of the only run that was saved, and what is in its file."""
+    (file,) = RESULTS.glob("2*/run.json")
+    return file.parent.resolve(), json.loads(file.read_text(), parse_constant=_no_constant)
+
+
+def saved_cases() -> list[dict[str, Any]]:
+    cases: list[dict[str, Any]] = saved_run()[1]["servebench"]["cases"]
+    return cases
+
+
+def saved_case() -> dict[str, Any]:
+    (case,) = saved_cases()
+    return case
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise AssertionError(f"{name} is no JSON")

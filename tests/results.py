@@ -10,8 +10,8 @@ RESULTS = Path("servebench_results")
 
 
 def saved_run() -> tuple[Path, dict[str, Any]]:
-    """Return the directory of the only run that was saved, and what is in its file."""
-    (file,) = RESULTS.glob("2*/run.json")
+    """Return the directory of the run that was saved last, and what is in its file."""
+    file = max(RESULTS.glob("2*/run.json"), key=lambda one: one.stat().st_mtime_ns)
     return file.parent.resolve(), json.loads(file.read_text(), parse_constant=_no_constant)
 
 

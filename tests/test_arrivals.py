@@ -37,16 +37,6 @@ def schedule(seed: int, rate: float, duration: float) -> npt.NDArray[np.int64]:
 
 
 @settings(deadline=None)
-@given(seeds, st.floats(0.01, 2000), st.floats(0.001, 20))
-def test_arrivals_ascend_within_the_window(seed: int, rate: float, duration: float) -> None:
-    times = schedule(seed, rate, duration)
-    assert times.dtype == np.int64
-    assert (np.diff(times) >= 0).all()
-    if len(times):
-        assert 0 <= times[0] <= times[-1] < duration * 1e9
-
-
-@settings(deadline=None)
 @given(seeds, st.sampled_from([0.5, 1.0, 10.0, 100.0]))
 def test_the_same_seed_gives_the_same_schedule(seed: int, rate: float) -> None:
     first = schedule(seed, rate, 10.0)
@@ -112,7 +102,7 @@ processes = st.sampled_from(PROCESSES)
 
 
 @settings(deadline=None)
-@given(processes, seeds, st.floats(0.5, 500), st.floats(0.1, 10))
+@given(processes, seeds, st.floats(0.01, 2000), st.floats(0.001, 20))
 def test_every_schedule_ascends_within_the_window_and_repeats(
     process: ArrivalProcess, seed: int, rate: float, duration: float
 ) -> None:
@@ -206,28 +196,9 @@ def test_a_trace_that_is_too_short_for_the_window_is_refused(tmp_path: Path) -> 
         trace.schedule(1, 9.0, streams(0, 1)[0])
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "at least two different arrival times"),
-        ("1\n", "at least two different arrival times"),
-        ("1\n1\n", "at least two different arrival times"),
-        ("1\n2\nx\n", "line 3: 'x' is not a time"),
-        ("1\nnan\n", "line 2: 'nan' is not a time"),
-        ("2\n1\n", "line 2: 1 is earlier than the line before; sort the file"),
-    ],
-)
-def test_a_trace_that_cannot_be_used(tmp_path: Path, text: str, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        Trace.read(written(tmp_path / "t", text))
-
-
 def test_a_trace_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="none cannot be read: No such file"):
         parse_arrivals("trace:none", tmp_path)
-    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match="it is not a text file"):
-        parse_arrivals("trace:binary", tmp_path)
 
 
 # -- the files that people have -------------------------------------------------------------------
@@ -321,6 +292,13 @@ def test_a_trace_as_it_comes(tmp_path: Path, content: str | bytes, suffix: str) 
         ("0\n103\n250\n", "@unit=ms"),
         ("0\n12.5\n250.75\n", "@unit=ms"),
         (b"0\n1\0\n2\n", "not a text file"),
+        (b"\xff\xfe\x00", "not a text file"),
+        ("", "at least two different arrival times"),
+        ("1\n", "at least two different arrival times"),
+        ("1\n1\n", "at least two different arrival times"),
+        ("1\n2\nx\n", "line 3: 'x' is not a time"),
+        ("1\nnan\n", "line 2: 'nan' is not a time"),
+        ("2\n1\n", "line 2: 1 is earlier than the line before; sort the file"),
     ],
 )
 def test_a_trace_that_says_what_is_wrong(tmp_path: Path, content: str | bytes, words: str) -> None:

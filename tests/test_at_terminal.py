@@ -184,15 +184,6 @@ def test_without_colours_there_are_none(at_terminal: AtTerminal) -> None:
     assert re.findall(rb"\x1b\[[\d;]*m", seen.output) == []
 
 
-def test_several_processes_are_refused_in_plain_words(at_terminal: AtTerminal) -> None:
-    seen = at_terminal("-n", "2", "--color=no")
-    assert seen.status == pytest.ExitCode.USAGE_ERROR
-    text = " ".join(seen.text.split())
-    assert text.count("-n: servers that are loaded at the same time") == 1
-    assert "Run load tests without -n" in text
-    assert b"s left" not in seen.output
-
-
 def test_a_pipe_gets_text_alone(directory: Path) -> None:
     done = subprocess.run(
         [*COMMAND, "-k", "test_load"], cwd=directory, env=environment({}), capture_output=True,

@@ -122,25 +122,6 @@ def test_repeats_are_held_to_their_own_repeats(run_bench: RunBench) -> None:
     gated(run_bench, "--servebench-repeats=2").assert_outcomes(passed=2)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ([f"{GATE}=p99:10%"], "worse than what? Name a saved run"),
-        (["--servebench-baseline=main"], "say what may get worse by how much"),
-        (["--servebench-baseline=main", f"{GATE}=p98:10%"], "there is no metric 'p98'"),
-        (["--servebench-baseline=main", f"{GATE}=p99"], "expected METRIC:NUMBER%"),
-        (["--servebench-save=a/b"], "--servebench-save='a/b': give letters, digits"),
-        (["--servebench-save=latest"], "and not latest"),
-        (["--servebench-baseline-allow=weather"], "give some of unmatched, machine"),
-        (["--servebench-on-missing-baseline=cry"], "give one of warn, fail, skip"),
-    ],
-)
-def test_bad_values(run_bench: RunBench, arguments: list[str], words: str) -> None:
-    result = run_bench(*arguments)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert words in result.stderr.str()
-
-
 def test_a_baseline_that_cannot_be_read_ends_before_anything_starts(run_bench: RunBench) -> None:
     Path("broken.json").write_text('{"servebench": {"cases": [')
     result = gated(run_bench, baseline="broken.json")

@@ -52,11 +52,6 @@ def test_exact_keywords_leave_the_rest_alone(text: str) -> None:
         assert exact_keywords(text) == text
 
 
-def test_exact_keywords_are_idempotent_on_their_result() -> None:
-    once = exact_keywords("rate10 or buffer5")
-    assert exact_keywords(once) == once
-
-
 def test_lists() -> None:
     read = several(whole(0, what="a number"))
     assert read("1, 2,3") == (1, 2, 3)

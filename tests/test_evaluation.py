@@ -17,21 +17,18 @@ from pytest_servebench.runs.results import CaseResult, Resources
 from pytest_servebench.stats.estimates import Estimate
 from simulation.cases import SEEN, UNSEEN, case, mm1_records, steady
 
-TORCHSERVE: dict[str, Any] = {
-    "kind": "torchserve",
-    "title": "TorchServe",
-    "implementation": "TorchServe 0.12.0",
-}
-EMBEDDED: dict[str, Any] = {
-    "kind": "tensorflow_serving",
-    "title": "TensorFlow Serving",
-    "implementation": "savedmodel-server 0.1.0 (TensorFlow 2.21.0)",
-}
-OTHER: dict[str, Any] = {"kind": "other", "title": "Other", "implementation": "other 1"}
+
+def server(kind: str, title: str, implementation: str) -> dict[str, Any]:
+    return {"kind": kind, "title": title, "implementation": implementation}
+
+
+TORCHSERVE = server("torchserve", "TorchServe", "TorchServe 0.12.0")
+EMBEDDED = server("tensorflow_serving", "TensorFlow Serving", "savedmodel-server 0.1.0")
+OTHER = server("other", "Other", "other 1")
 
 
 def cell(
-    server: dict[str, Any],
+    about: dict[str, Any],
     milliseconds: float,
     rate: float = 10.0,
     *,
@@ -44,7 +41,7 @@ def cell(
     """Return a case whose latencies vary by some 20 % around ``milliseconds``."""
     latency = milliseconds / 1e3 * np.random.default_rng(seed).lognormal(0, 0.2, n)
     return case(
-        steady(latency, rate, failed), rate, buffer_size=buffer_size, resources=resources, **server
+        steady(latency, rate, failed), rate, buffer_size=buffer_size, resources=resources, **about
     )
 
 
@@ -75,8 +72,8 @@ def test_noise_gives_no_points() -> None:
     won = decided = 0
     for seed in range(60):
         pair = [
-            case(mm1_records(50, 100, 400, 2 * seed + k), 50.0, **server)
-            for k, server in enumerate((EMBEDDED, TORCHSERVE))
+            case(mm1_records(50, 100, 400, 2 * seed + k), 50.0, **about)
+            for k, about in enumerate((EMBEDDED, TORCHSERVE))
         ]
         found = evaluate(pair)
         won += sum(found.totals.values())
@@ -132,8 +129,8 @@ def test_memory_needs_a_margin(factor: float, wins: bool) -> None:
 def test_cpu_must_differ_beyond_its_interval_and_by_a_margin(
     factor: float, half: float, reason: str
 ) -> None:
-    def taking(server: dict[str, Any], cpu: float) -> CaseResult:
-        one = cell(server, 10, resources=dataclasses.replace(SEEN, cpu_mean=cpu))
+    def taking(about: dict[str, Any], cpu: float) -> CaseResult:
+        one = cell(about, 10, resources=dataclasses.replace(SEEN, cpu_mean=cpu))
         ends = Estimate(cpu, cpu * (1 - half), cpu * (1 + half))
         known = {**one.summary.estimates, "cpu": ends}
         return dataclasses.replace(one, summary=dataclasses.replace(one.summary, estimates=known))
@@ -207,10 +204,10 @@ def test_cells_of_different_tests_do_not_meet() -> None:
 def test_servers_meet_whose_names_pytest_escapes() -> None:
     cases = []
     for name, milliseconds in (("altes Gerät", 10), ("neues Gerät", 7)):
-        server = {"kind": name, "title": name, "implementation": name}
         escaped = name.replace("ä", r"\xe4")
         nodeid = f"test_it.py::test_load[{escaped}-rate10-buffer50]"
-        cases.append(dataclasses.replace(cell(server, milliseconds), nodeid=nodeid))
+        one = cell(server(name, name, name), milliseconds)
+        cases.append(dataclasses.replace(one, nodeid=nodeid))
     found = evaluate(cases)
     assert point(found, "p50").winner == "neues Gerät"
     assert found.notes == ()
@@ -263,12 +260,12 @@ def test_the_answer_names_the_buffer_of_its_figures() -> None:
 def any_cases(draw: st.DrawFn) -> list[CaseResult]:
     """Return cases of two servers, in some of the cells one of them missing or invalid."""
     found = []
-    for server in (EMBEDDED, TORCHSERVE):
+    for about in (EMBEDDED, TORCHSERVE):
         for rate in (1.0, 20.0):
             if not draw(st.booleans() | st.just(True)):
                 continue
             one = cell(
-                server,
+                about,
                 draw(st.sampled_from([1, 5, 50])),
                 rate,
                 n=draw(st.sampled_from([1, 15, 150])),
@@ -286,9 +283,9 @@ def swapped(cases: Sequence[CaseResult]) -> list[CaseResult]:
     names = {EMBEDDED["kind"]: TORCHSERVE, TORCHSERVE["kind"]: EMBEDDED}
     found = []
     for one in cases:
-        server = names[one.server.kind]
-        nodeid = one.nodeid.replace(one.server.kind, server["kind"])
-        info = dataclasses.replace(one.server, **server)
+        about = names[one.server.kind]
+        nodeid = one.nodeid.replace(one.server.kind, about["kind"])
+        info = dataclasses.replace(one.server, **about)
         found.append(dataclasses.replace(one, server=info, nodeid=nodeid))
     return found
 

@@ -15,8 +15,6 @@ import pytest
 from pytest_servebench.analysis.compare import compare
 from pytest_servebench.analysis.plan import plan_case
 from pytest_servebench.load.records import NEVER, Outcome, Records
-from pytest_servebench.load.spec import LoadSpec
-from pytest_servebench.load.target import Target
 from pytest_servebench.metrics import (
     COMPARED,
     LATENCY,
@@ -40,8 +38,7 @@ from pytest_servebench.runs.run_json import from_dict, read_file
 from pytest_servebench.stats.summary import summarize
 from simulation import saved
 from simulation.cases import case, mm1_records
-from tests.load.in_process import make_load
-from tests.load.test_misbehaving import REQUEST, serving
+from tests.load.test_misbehaving import load, serving
 from tests.sample import SAMPLE
 from tests.test_schema import SCHEMA
 
@@ -164,11 +161,7 @@ def test_answers_in_two_parts_are_told_apart() -> None:
             link.sendall(b"}")
 
     with serving(behave) as port:
-        target = Target("127.0.0.1", port)
-        made = make_load(LoadSpec(
-            target=target, requests=(REQUEST,), rate=20.0, duration=0.5, buffer_size=100,
-            workers=8, seed=1, warmup=0.0, timeout=5.0, drain=1.0,
-        ))  # fmt: skip
+        made = load(port, rate=20.0, duration=0.5, workers=8)
     assert made.records.ok.all()
     rest = made.records.latency() - made.records.until("first_byte")
     assert (rest > 0.045).all()

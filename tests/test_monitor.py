@@ -13,23 +13,25 @@ from hypothesis import strategies as st
 from pytest_servebench.measure.monitor import ResourceMonitor, _cpu_seconds, _due
 
 
-def test_the_peak_is_never_below_the_mean() -> None:
+def watched(*samples: tuple[float, float]) -> ResourceMonitor:
+    """Return a monitor that has taken these samples: time and CPU time in seconds."""
     monitor = ResourceMonitor(list)
-    monitor._cpu = {7: 0.1}
+    monitor._cpu = {7: samples[-1][1]}
+    monitor._samples = [(when, cpu, 1e6, 2 * when, 4 * when) for when, cpu in samples]
+    return monitor
+
+
+def test_the_peak_is_never_below_the_mean() -> None:
     # All the work was done before the first sample in the window, and after the last one.
-    for moment, cpu in ((-0.1, 0.0), (0.2, 0.06), (0.45, 0.06), (0.7, 0.1)):
-        monitor._samples.append((moment, cpu, 1e6, 2 * moment, 4 * moment))
-    seen = monitor.resources(0.0, 0.6)
+    seen = watched((-0.1, 0.0), (0.2, 0.06), (0.45, 0.06), (0.7, 0.1)).resources(0.0, 0.6)
     assert seen.cpu_mean == pytest.approx(100 * (0.04 + 0.04 * 0.6) / 0.6)
     assert seen.series["cpu"] == [0.0]
     assert seen.cpu_peak == seen.cpu_mean
 
 
 def test_the_peak_is_the_highest_between_two_samples() -> None:
-    monitor = ResourceMonitor(list)
+    monitor = watched((0.0, 0.0), (0.25, 0.0), (0.5, 0.2), (0.75, 0.25), (1.0, 0.25))
     monitor._cpu = {7: 0.3}
-    for moment, cpu in ((0.0, 0.0), (0.25, 0.0), (0.5, 0.2), (0.75, 0.25), (1.0, 0.25)):
-        monitor._samples.append((moment, cpu, 1e6, 2 * moment, 4 * moment))
     seen = monitor.resources(0.0, 1.0)
     assert seen.cpu_mean == pytest.approx(25.0)
     assert seen.cpu_peak == pytest.approx(80.0)
@@ -46,14 +48,6 @@ def test_samples_are_regular_and_leave_out_no_end_of_the_window(
         assert not last < end < due - 1e-9
     interval = length / -(-length // 0.25)
     assert due - last >= interval / 2 - 1e-9 or due in window
-
-
-def watched(*samples: tuple[float, float]) -> ResourceMonitor:
-    """Return a monitor that has taken these samples: time and CPU time in seconds."""
-    monitor = ResourceMonitor(list)
-    monitor._cpu = {7: samples[-1][1]}
-    monitor._samples = [(when, cpu, 1e6, 2 * when, 4 * when) for when, cpu in samples]
-    return monitor
 
 
 def test_work_before_the_sample_at_the_start_does_not_count() -> None:

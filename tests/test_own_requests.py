@@ -44,6 +44,29 @@ def echo() -> Iterator[tuple[str, list[bytes]]]:
         yield f"http://127.0.0.1:{port}", seen
 
 
+def loading(
+    url: str,
+    further: str = "",
+    *,
+    request: str = 'HttpRequest("POST", "/", body=b"x")',
+    check: str = "",
+) -> str:
+    """Return a test that loads a URL, written as Python; ``check`` is the body of a check."""
+    further += ", check=check" if check else ""
+    return f"""
+import itertools
+from pytest_servebench import BadResponseError, HttpRequest
+
+turn = itertools.count()
+
+def check(request, answer):
+    {check or "pass"}
+
+def test_load(poisson_load):
+    poisson_load({url}, requests=[{request}]{further})
+"""
+
+
 def test_own_requests_to_any_url(run_bench: RunBench, echo: Any) -> None:
     url, seen = echo
     result = run_bench(
@@ -115,14 +138,7 @@ def test_an_answer_that_fails_its_check_is_a_bad_response(run_bench: RunBench, e
     url, _ = echo
     result = run_bench(
         "--servebench-slo=success_rate>=99%",
-        test=f"""
-        from pytest_servebench import BadResponseError, HttpRequest
-
-        def test_load(poisson_load):
-            def check(request, answer):
-                raise BadResponseError("not what I ordered")
-            poisson_load({url!r}, requests=[HttpRequest("POST", "/", body=b"x")], check=check)
-        """,
+        test=loading(repr(url), check='raise BadResponseError("not what I ordered")'),
     )
     result.assert_outcomes(failed=1)
     case = saved_case()
@@ -156,14 +172,7 @@ def test_a_check_that_does_not_raise(check: str, words: str) -> None:
 
 def test_arrivals_that_are_none(run_bench: RunBench, echo: Any) -> None:
     url, _ = echo
-    result = run_bench(
-        test=f"""
-        from pytest_servebench import HttpRequest
-
-        def test_load(poisson_load):
-            poisson_load({url!r}, requests=[HttpRequest("POST", "/", body=b"x")], arrivals=5)
-        """,
-    )
+    result = run_bench(test=loading(repr(url), ", arrivals=5"))
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*OptionError: poisson_load(arrivals=*5 is no arrival process*"])
 
@@ -175,12 +184,7 @@ def test_a_hook_that_says_false(run_bench: RunBench, echo: Any) -> None:
         def pytest_servebench_check_answer(answer):
             return b"?" in answer.body
         """,
-        test=f"""
-        from pytest_servebench import HttpRequest
-
-        def test_load(poisson_load):
-            poisson_load({url!r}, requests=[HttpRequest("POST", "/", body=b"x")])
-        """,
+        test=loading(repr(url)),
     )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*x bad_response: the check returned False*"])
@@ -203,17 +207,7 @@ def test_wrong_answers_speak_for_those_that_were_not_checked(
     url, _ = echo
     result = run_bench(
         *slo, "--servebench-rates=200", "--servebench-check-answers=12",
-        test=f"""
-        import itertools
-        from pytest_servebench import HttpRequest
-
-        turn = itertools.count()
-
-        def test_load(poisson_load):
-            def check(request, answer):
-                assert not ({wrong}), "not what I ordered"
-            poisson_load({url!r}, requests=[HttpRequest("POST", "/", body=b"x")], check=check)
-        """,
+        test=loading(repr(url), check=f"assert not ({wrong}), 'not what I ordered'"),
     )  # fmt: skip
     outcome = {"broken": "failed", "met": "passed", "inconclusive": "passed"}[word]
     result.assert_outcomes(**{outcome: 1}, warnings=int(word == "inconclusive"))
@@ -223,24 +217,12 @@ def test_wrong_answers_speak_for_those_that_were_not_checked(
     assert f"{saved_case()['answers_checked']}" == "12"
 
 
-def test_a_url_without_requests_says_what_is_missing(run_bench: RunBench, echo: Any) -> None:
-    result = run_bench(
-        test=f"""
-        def test_load(poisson_load):
-            poisson_load({echo[0]!r})
-        """
-    )
-    result.stdout.fnmatch_lines(["*poisson_load(URL, requests=*HttpRequest*"])
-
-
-def test_a_url_without_requests_asks_for_no_model(run_bench: RunBench, echo: Any) -> None:
-    result = run_bench(
-        "--servebench-model=",
-        test=f"""
-        def test_load(poisson_load):
-            poisson_load({echo[0]!r})
-        """,
-    )
+@pytest.mark.parametrize("options", [(), ("--servebench-model=",)])
+def test_a_url_without_requests_asks_for_them_and_not_for_a_model(
+    run_bench: RunBench, echo: Any, options: tuple[str, ...]
+) -> None:
+    test = f"def test_load(poisson_load):\n    poisson_load({echo[0]!r})\n"
+    result = run_bench(*options, test=test)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         ["*poisson_load(URL, requests=*HttpRequest*hook pytest_servebench_requests*"]
@@ -318,12 +300,7 @@ def test_checks_see_the_headers_of_answers(run_bench: RunBench) -> None:
 
 def test_a_new_connection_for_each_request_is_asked_for(run_bench: RunBench, echo: Any) -> None:
     url, seen = echo
-    test = f"""
-    from pytest_servebench import HttpRequest
-
-    def test_load(poisson_load):
-        poisson_load({url!r}, requests=[HttpRequest("GET", "/")])
-    """
+    test = loading(repr(url), request='HttpRequest("GET", "/")')
     run_bench("--servebench-keep-alive=false", test=test).assert_outcomes(passed=1)
     assert all(b"\r\nConnection: close\r\n" in one for one in seen)
     case = saved_case()
@@ -334,30 +311,18 @@ def test_a_new_connection_for_each_request_is_asked_for(run_bench: RunBench, ech
 def test_answers_beyond_a_limit_of_the_user(run_bench: RunBench, echo: Any) -> None:
     run_bench(
         "--override-ini=servebench_max_body=1kB",
-        test=f"""
-        from pytest_servebench import HttpRequest
-
-        def test_load(poisson_load):
-            poisson_load({echo[0]!r}, requests=[HttpRequest("POST", "/", body=b"x" * 1001)])
-        """,
+        test=loading(repr(echo[0]), request='HttpRequest("POST", "/", body=b"x" * 1001)'),
     )
     (reason,) = saved_case()["failures"]
     assert "1000 bytes" in reason
     assert "--servebench-max-body" in reason
 
 
-@pytest.mark.parametrize("given", ["object()", "b'http://127.0.0.1:1'", "None", "Path('/a')"])
+@pytest.mark.parametrize(
+    "given", ["object()", "b'http://127.0.0.1:1'", "None", "__import__('pathlib').Path('/a')"]
+)
 def test_what_is_neither_a_server_nor_a_url_is_refused(run_bench: RunBench, given: str) -> None:
-    result = run_bench(
-        test=f"""
-        from pathlib import Path
-
-        from pytest_servebench import HttpRequest
-
-        def test_load(poisson_load):
-            poisson_load({given}, requests=[HttpRequest("GET", "/")])
-        """
-    )
+    result = run_bench(test=loading(given))
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*OptionError: poisson_load(*neither a running server nor a URL*"])
 
@@ -365,29 +330,13 @@ def test_what_is_neither_a_server_nor_a_url_is_refused(run_bench: RunBench, give
 def test_a_url_where_nobody_listens(run_bench: RunBench) -> None:
     url = f"http://127.0.0.1:{free_ports(1)[0]}"
     brief = "--servebench-start-timeout=0.3"
-    result = run_bench(
-        brief,
-        test=f"""
-        from pytest_servebench import HttpRequest
-
-        def test_load(poisson_load):
-            poisson_load({url!r}, requests=[HttpRequest("POST", "/")])
-        """,
-    )
+    result = run_bench(brief, test=loading(repr(url)))
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [f"*ServerStartError: server at {url} *refused (*0* s, {brief}). Is it *"]
     )
     result.stdout.no_fnmatch_line("*ServerDiedError*")
-    named = run_bench(
-        brief,
-        test=f"""
-        from pytest_servebench import HttpRequest
-
-        def test_load(poisson_load):
-            poisson_load({url!r}, requests=[HttpRequest("POST", "/")], name="mine")
-        """,
-    )
+    named = run_bench(brief, test=loading(repr(url), ", name='mine'"))
     named.stdout.fnmatch_lines([f"*ServerStartError: mine at {url} *: connection refused*"])
 
 
@@ -462,21 +411,6 @@ def test_arrivals_by_marker_and_by_call(run_bench: RunBench) -> None:
         """
     )
     result.assert_outcomes(passed=2)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--servebench-arrivals=often"], "--servebench-arrivals='often': give poisson, constant"),
-        (["--servebench-arrivals=gamma:0"], "burstiness 0; give 0.01 to 100"),
-        (["--servebench-arrivals=trace:none.csv"], "none.csv cannot be read: No such file"),
-        (["--servebench-check-answers=-1"], "give a number of answers, 0 or more"),
-    ],
-)
-def test_bad_values(run_bench: RunBench, arguments: list[str], words: str) -> None:
-    result = run_bench(*arguments)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert words in result.stderr.str()
 
 
 def test_a_trace_that_ends_before_the_case_is_an_error(run_bench: RunBench) -> None:
@@ -555,10 +489,7 @@ def test_requests_that_are_no_list_of_requests(given: Any, shown: str) -> None:
     assert "give a list of HttpRequest, such as [HttpRequest(" in str(caught.value)
 
 
-def test_requests_may_be_a_generator() -> None:
+def test_requests_may_be_a_generator_and_must_be_some() -> None:
     assert len(of_requests(HttpRequest("GET", f"/{i}") for i in range(3)).requests) == 3
-
-
-def test_no_requests_at_all() -> None:
     with pytest.raises(OptionError, match="give at least one HttpRequest"):
         of_requests([])

@@ -274,14 +274,6 @@ def test_unusual_runs_have_a_page(made: Callable[[], Run], records: bool, tmp_pa
     assert len(found.named("details")) == len(run.cases)
 
 
-def test_repeats_and_several_tests_are_told_apart(tmp_path: Path) -> None:
-    cases = [saved.case(repeat=number) for number in (1, 2)]
-    other = dataclasses.replace(saved.case(), name="test_b[x]", nodeid="b.py::test_b[x]")
-    found = check(page_text(saved.run([*cases, other]), tmp_path))
-    assert "50/s, buffer 50 #2" in found.text
-    assert "test_b" in found.text
-
-
 # -- in a run, and again --------------------------------------------------------------------------
 
 

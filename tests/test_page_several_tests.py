@@ -14,10 +14,8 @@ from pytest_servebench.report.answer import answer
 from pytest_servebench.report.page.points import evaluation_view
 from pytest_servebench.report.plot_frame import Frame
 from pytest_servebench.report.plots import draw_plots
-from pytest_servebench.report.terminal import report_lines
 from pytest_servebench.report.variants import variants
 from pytest_servebench.runs.results import CaseResult, Run
-from pytest_servebench.text.tables import plain_text
 from simulation import saved
 from simulation.cases import SEEN, steady
 from tests.pages import check, page_text
@@ -159,13 +157,6 @@ def test_equal_names_in_two_files_are_told_apart(tmp_path: Path) -> None:
     swept = re.findall(r"against the offered rate\. TorchServe, buffer 50: ([^<]*)\.<", text)
     assert len(swept) == 24
     assert all(values.count(" at 50/s") == 1 for values in swept)
-
-
-def test_the_terminal_has_a_table_for_each_test(run: Run) -> None:
-    text = "\n".join(map(plain_text, report_lines(run)))
-    assert "#2" not in text
-    for label in LABELS:
-        assert f"\n{label}, rate 50/s" in text
 
 
 def test_each_test_has_plots_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

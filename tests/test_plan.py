@@ -39,7 +39,7 @@ from pytest_servebench.errors import OptionError, SavedRunError, SLOSyntaxError
 from pytest_servebench.objectives.slo import judge, parse_slo
 from pytest_servebench.runs.results import CaseResult, Run, VerdictWord
 from pytest_servebench.stats.summary import PERMILLES
-from simulation import queueing
+from simulation import queueing, saved
 from simulation.cases import case, mm1_records, records, steady
 from simulation.queues import waits
 
@@ -53,6 +53,12 @@ def need(text: str, rate: float = 10, load: float = 0.6, margin: float = 0.2) ->
     (clause,) = parse_slo(text)
     metric = "throughput_share" if clause.relative else clause.metric
     return needed(clause, assumed(metric, rate, load), rate, margin)
+
+
+def seen(metric: str, cases: Sequence[CaseResult], load: float = 0.6) -> Known:
+    found = measured(metric, cases, load)
+    assert found is not None
+    return found
 
 
 def requests(text: str, rate: float = 10, load: float = 0.6, margin: float = 0.2) -> int:
@@ -236,8 +242,7 @@ LONG = [case(mm1_records(5, 20, 20_000, seed=seed), 5) for seed in range(3)]
 
 @pytest.mark.parametrize("metric", ["p50", "p90", "p99", "mean"])
 def test_a_measured_queue_is_as_unsure_as_the_formula_says(metric: str) -> None:
-    found = measured(metric, LONG, 0.6)
-    assert found is not None
+    found = seen(metric, LONG)
     assert found.measured
     guess = assumed(metric, 5, 0.25)
     # Its width is that of one side, the longer, and its own estimate.
@@ -253,14 +258,12 @@ def test_an_interval_without_any_width_is_no_promise_for_shorter_runs() -> None:
     exact = case(steady(latency))
     estimate = exact.summary.estimates["p50"]
     assert estimate.low == estimate.value == estimate.high
-    found = measured("p50", [exact], 0.6)
-    assert found is not None
+    found = seen("p50", [exact])
     assert found.variance > 0.1
 
 
 def test_latencies_that_are_all_alike_give_a_plan() -> None:
-    found = measured("p50", [case(steady(np.full(100, 0.01)))], 0.6)
-    assert found is not None
+    found = seen("p50", [case(steady(np.full(100, 0.01)))])
     assert found.variance == 0
     assert detectable("p50", found, found.clear) == 0
 
@@ -280,18 +283,14 @@ def test_runs_that_differ_show_less() -> None:
         case(records(one.scheduled / 1e9, one.latency() * factor, one.window / 1e9), 5)
         for one, factor in zip(rows, (1.0, 1.3, 0.8, 1.5), strict=True)
     ]
-    alike = measured("p50", [case(one, 5) for one in rows], 0.6)
-    unlike = measured("p50", slower, 0.6)
-    assert alike is not None
-    assert unlike is not None
+    alike, unlike = seen("p50", [case(one, 5) for one in rows]), seen("p50", slower)
     assert unlike.between > 10 * max(alike.between, 1e-3)
     assert detectable("p50", unlike, 10**6) > 3 * detectable("p50", alike, 10**6)
 
 
 def test_a_run_with_too_few_requests_gives_its_value_alone() -> None:
     few = [case(mm1_records(5, 20, 100, seed=1), 5)]
-    found = measured("p99", few, 0.3)
-    assert found is not None
+    found = seen("p99", few, 0.3)
     assert found.value == few[0].summary.estimates["p99"].value
     assert not found.measured
     assert found.variance == assumed("p99", 5, 0.3).variance
@@ -302,9 +301,7 @@ def test_bursts_of_failures_take_longer_to_tell() -> None:
     found = []
     for failed in (number % 40 == 0, number % 1000 < 25):
         rows = records(number / 10, np.full(2000, 0.01), 200.0, failed)
-        one = measured("success_rate", [case(rows)], 0.6)
-        assert one is not None
-        found.append(one)
+        found.append(seen("success_rate", [case(rows)]))
     scattered, burst = found
     assert scattered.value == burst.value == pytest.approx(0.975)
     assert scattered.variance < 1.2
@@ -390,32 +387,21 @@ def plan(*arguments: str) -> int:
     return status
 
 
-def write_run(path: Path, cases: Sequence[CaseResult]) -> Path:
-    run = {
-        "schema_version": 1, "run": "one", "started": "2026-01-01T00:00:00+00:00", "machine": {},
-        "versions": {}, "cases": [one.to_dict() for one in cases],
-    }  # fmt: skip
-    path.write_text(json.dumps({"servebench": run}))
-    return path
-
-
-def test_every_slo_counts(capsys: pytest.CaptureFixture[str]) -> None:
-    assert plan("--slo", "p99<50ms", "--slo", "p50<20ms,cpu<50%", "--rate", "9") == 0
-    text = capsys.readouterr().out
-    for clause in ("p99<50ms", "p50<20ms", "cpu<50%"):
-        assert clause in text
+def write_run(directory: Path, *cases: CaseResult) -> str:
+    return str(saved.save(saved.run(cases), directory))
 
 
 def test_output_without_a_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert plan("--slo", "p99<50ms and cpu<80%", "--rate", "10", "--rate", "20") == 0
+    every = ("--slo", "p99<50ms and cpu<80%", "--slo", "p50<20ms")
+    assert plan(*every, "--rate", "10", "--rate", "20") == 0
     text = capsys.readouterr().out
     needs = need("p99<50ms")
     assert needs.requests is not None
     assert needs.seconds is not None
     assert f"{needs.requests:,}" in text
     assert f"--servebench-duration={math.ceil(needs.seconds)}" in text.replace("\n", " ")
-    assert "10 requests/s" in text
-    assert "20 requests/s" in text
+    for part in ("10 requests/s", "20 requests/s", "p99<50ms", "cpu<80%", "p50<20ms"):
+        assert part in text
     assert "an M/M/1 queue" in " ".join(text.split())
     assert "60 % of the time (--load)" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 100
@@ -423,8 +409,8 @@ def test_output_without_a_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_output_with_a_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     other = case(mm1_records(5, 20, 2000, seed=9), 5.0, title="TensorFlow Serving")
-    path = write_run(tmp_path / "run.json", [*LONG, other])
-    assert plan("--slo", "p99<2s", "--run", str(path)) == 0
+    path = write_run(tmp_path, *LONG, other)
+    assert plan("--slo", "p99<2s", "--run", path) == 0
     text = capsys.readouterr().out
     assert "5 requests/s, TorchServe, buffer 50" in text
     assert "5 requests/s, TensorFlow Serving, buffer 50" in text
@@ -487,16 +473,16 @@ def test_bad_options_are_named(arguments: Sequence[str], words: str) -> None:
 
 
 def test_a_rate_that_was_not_measured_is_named(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "run.json", LONG)
+    path = write_run(tmp_path, *LONG)
     with pytest.raises(OptionError, match=r"--rate=7: .* has valid cases at 5 requests/s only"):
-        plan("--slo", "p99<1s", "--rate", "7", "--run", str(path))
+        plan("--slo", "p99<1s", "--rate", "7", "--run", path)
 
 
 def test_a_run_without_a_valid_case_is_named(tmp_path: Path) -> None:
     invalid = case(mm1_records(5, 20, 100, seed=1), 5.0, invalid_reason="late")
-    path = write_run(tmp_path / "run.json", [invalid])
+    path = write_run(tmp_path, invalid)
     with pytest.raises(OptionError, match="none of its cases is valid"):
-        plan("--slo", "p99<1s", "--run", str(path))
+        plan("--slo", "p99<1s", "--run", path)
 
 
 def test_benchmarks_without_load_cannot_be_planned(tmp_path: Path) -> None:
@@ -518,8 +504,8 @@ def test_tests_of_one_run_are_told_apart(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     other = dataclasses.replace(LONG[0], nodeid="test_other.py::test_it[torchserve-rate5]")
-    path = write_run(tmp_path / "run.json", [LONG[1], other])
-    assert plan("--slo", "p99.9<2s", "--run", str(path)) == 0
+    path = write_run(tmp_path, LONG[1], other)
+    assert plan("--slo", "p99.9<2s", "--run", path) == 0
     text = capsys.readouterr().out
     assert "TorchServe, buffer 50, test_it.py::test_load" in text
     assert "TorchServe, buffer 50, test_other.py::test_it" in text

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import socket
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -30,6 +26,7 @@ from pytest_servebench.text.redaction import (
 )
 from pytest_servebench.text.safe import clean, harmless, wrapped
 from tests.conftest import RunBench
+from tests.load.test_misbehaving import serving
 
 
 @pytest.fixture(autouse=True)
@@ -174,33 +171,11 @@ def test_commands_of_a_ci(command: str) -> None:
     assert clean("a.py::test_b[c::d]") == "a.py::test_b[c::d]"
 
 
-@contextmanager
-def echoing() -> Iterator[str]:
-    """Serve what was asked, with what a terminal and a CI would obey, as the answer's body."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            body = f"\x1b]0;title\x07\x9b31m\u202e\r\n::error::made up\n{self.headers}".encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+def echo(link: socket.socket) -> None:
+    """Answer with what was asked, and what a terminal and a CI would obey."""
+    while head := link.recv(65536):
+        body = "\x1b]0;title\x07\x9b31m\u202e\r\n::error::made up\n".encode() + head
+        link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
 
 CHECKS = {
@@ -217,7 +192,8 @@ def test_a_server_that_echoes_its_headers(
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("SECRET", "sk-live-4f9c2e77")
-    with echoing() as url:
+    with serving(echo) as port:
+        url = f"http://127.0.0.1:{port}"
         result = run_bench(
             "--junitxml=junit.xml", "--servebench-markdown=summary.md", "--showlocals", "-rA",
             "--servebench-page=true",

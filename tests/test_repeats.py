@@ -98,13 +98,6 @@ def test_interleaved_servers_are_started_once_and_stopped(run_bench: RunBench) -
     assert seeds == {(kind, seed) for kind in ("toy", "toy2") for seed in (0, 1, 2)}
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "x"])
-def test_repeats_that_are_none(run_bench: RunBench, value: str) -> None:
-    result = run_bench(f"--servebench-repeats={value}")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "give a number of repeats, 1 or more" in result.stderr.str()
-
-
 # -- the evaluation of pairs ----------------------------------------------------------------------
 
 

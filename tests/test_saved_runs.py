@@ -111,19 +111,11 @@ def test_every_way_to_name_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     # Without "latest", as on a file system without links.
     assert find_run(results) == newest
     (results / "latest").symlink_to("20250201-000000")
-    for name in (
-        "20250201-000000",
-        "latest",
-        results,
-        results / "latest",
-        "20250201-000000/run.json",
-    ):
-        assert read_run(name).name == "20250201-000000"
+    last = "20250201-000000"
+    for name in (last, "latest", results, results / "latest", f"{last}/run.json"):
+        assert read_run(name).name == last
     assert read_run("20250101-000000", results).name == "20250101-000000"
-    assert [one.path.parent.name for one in runs_in(results)] == [
-        "20250101-000000",
-        "20250201-000000",
-    ]
+    assert [one.path.parent.name for one in runs_in(results)] == ["20250101-000000", last]
 
 
 def test_missing(tmp_path: Path) -> None:
@@ -150,6 +142,10 @@ def first(data: dict[str, Any]) -> dict[str, Any]:
     return case
 
 
+def in_case(change: Callable[[dict[str, Any]], object]) -> str:
+    return edited(lambda data: change(first(data)))
+
+
 @pytest.mark.parametrize(
     ("content", "part"),
     [
@@ -171,42 +167,24 @@ def first(data: dict[str, Any]) -> dict[str, Any]:
         (edited(lambda data: data["servebench"].pop("schema_version")), "schema_version None"),
         (edited(lambda data: data["servebench"].pop("machine")), "servebench.machine is missing"),
         (edited(lambda data: data["servebench"].update(cases={})), "cases is {}, not a list"),
-        (
-            edited(lambda data: first(data).update(rate="fast")),
-            "servebench.cases[0].rate is 'fast', not a number",
-        ),
-        (
-            edited(lambda data: first(data)["summary"]["estimates"].update(p50=3)),
-            "cases[0].summary.estimates.p50 is 3, not an object",
-        ),
-        (edited(lambda data: first(data).update(seed=True)), "seed is True, not a whole number"),
-        (
-            edited(lambda data: first(data).update(verdict="fine")),
-            "verdict is 'fine', not 'passed'",
-        ),
-        (edited(lambda data: first(data).update(rate=-1)), "cases[0].rate is -1.0"),
-        (
-            edited(lambda data: first(data)["summary"]["outcomes"].update(ok=1)),
-            "cases[0].summary.outcomes do not add up",
-        ),
-        (
-            edited(lambda data: first(data)["resources"].update(series={"time": [1], "cpu": []})),
-            "cases[0].resources.series",
-        ),
-        (
-            edited(lambda data: first(data)["resources"].update(series={"cpu": [1]})),
-            "cases[0].resources.series.time is missing",
-        ),
-        (
-            edited(lambda data: first(data).pop("summary")),
-            "servebench.cases[0].summary is missing",
-        ),
-        (
-            json.dumps(saved.plain(RUN)).replace("40e6", "1").replace("55.0", "1e999"),
-            "not a finite",
-        ),
+        (in_case(lambda one: one.update(rate="fast")),
+         "servebench.cases[0].rate is 'fast', not a number"),
+        (in_case(lambda one: one["summary"]["estimates"].update(p50=3)),
+         "cases[0].summary.estimates.p50 is 3, not an object"),
+        (in_case(lambda one: one.update(seed=True)), "seed is True, not a whole number"),
+        (in_case(lambda one: one.update(verdict="fine")), "verdict is 'fine', not 'passed'"),
+        (in_case(lambda one: one.update(rate=-1)), "cases[0].rate is -1.0"),
+        (in_case(lambda one: one["summary"]["outcomes"].update(ok=1)),
+         "cases[0].summary.outcomes do not add up"),
+        (in_case(lambda one: one["resources"].update(series={"time": [1], "cpu": []})),
+         "cases[0].resources.series"),
+        (in_case(lambda one: one["resources"].update(series={"cpu": [1]})),
+         "cases[0].resources.series.time is missing"),
+        (in_case(lambda one: one.pop("summary")), "servebench.cases[0].summary is missing"),
+        (json.dumps(saved.plain(RUN)).replace("40e6", "1").replace("55.0", "1e999"),
+         "not a finite"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_read(content: str | bytes, part: str, tmp_path: Path) -> None:
     assert part in refused(written(tmp_path, content))
 

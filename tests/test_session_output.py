@@ -112,36 +112,29 @@ def test_several_processes_are_refused_once(run_bench: RunBench) -> None:
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     (line,) = [one for one in result.stderr.lines if "loaded at the same time" in one]
     assert line.startswith("ERROR: -n: ")
+    assert "without -n" in line
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
     assert "INTERNALERROR" not in result.stdout.str()
     assert not RESULTS.exists()
 
 
 @pytest.mark.servers
-def test_several_processes_run_what_is_no_load(run_bench: RunBench) -> None:
-    tests = TEST_FILE + "\ndef test_other():\n    pass\n"
-    result = run_bench("-n", "2", "-m", "not servebench", test=tests, subprocess=True)
-    result.assert_outcomes(passed=1)
-
-
-@pytest.mark.servers
-def test_several_processes_are_told_of_wrong_markers(run_bench: RunBench) -> None:
-    test = "import pytest\n\n@pytest.mark.slo('p50<5mss')\n" + TEST_FILE.split("\n\n")[1]
-    result = run_bench("-n", "2", test=test, subprocess=True)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    (line,) = [one for one in result.stderr.lines if "5mss" in one and one.startswith("ERROR")]
-    assert "test_it.py::test_load: @pytest.mark.slo" in line
-
-
-@pytest.mark.servers
-def test_several_processes_are_told_of_wrong_markers_of_tests_that_are_left_out(
-    run_bench: RunBench,
+@pytest.mark.parametrize(
+    ("marker", "arguments"),
+    [
+        ("slo('p50<5mss')", ()),
+        ("servebench(rates='x')", ("-m", "not servebench")),  # also where it is left out
+    ],
+)
+def test_several_processes_are_told_of_wrong_markers(
+    run_bench: RunBench, marker: str, arguments: tuple[str, ...]
 ) -> None:
-    marked = TEST_FILE.replace("\n\ndef", "\n\n@pytest.mark.servebench(rates='x')\ndef")
-    result = run_bench("-n", "2", "-m", "not servebench", test=marked, subprocess=True)
+    test = TEST_FILE.replace("\n\ndef", f"\n\n@pytest.mark.{marker}\ndef")
+    result = run_bench("-n", "2", *arguments, test=test, subprocess=True)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    (line,) = [one for one in result.stderr.lines if "rates='x'" in one]
-    assert line.startswith("ERROR: test_it.py::test_load: @pytest.mark.servebench")
+    value = marker.partition("(")[2].strip("')").rpartition("<")[2]
+    (line,) = [one for one in result.stderr.lines if value in one and one.startswith("ERROR")]
+    assert f"test_it.py::test_load: @pytest.mark.{marker.partition('(')[0]}" in line
     assert "INTERNALERROR" not in result.stdout.str()
 
 
@@ -156,12 +149,6 @@ def test_a_time_has_a_unit_in_option_and_marker(run_bench: RunBench) -> None:
     )
     result = run_bench(test=test.replace("250ms", "250m"))
     result.stdout.fnmatch_lines(["*servebench(duration='250m'): not a number; give seconds *"])
-
-
-def test_one_server_is_not_evaluated(run_bench: RunBench) -> None:
-    result = run_bench()
-    result.stdout.no_fnmatch_line("*evaluation*")
-    result.stdout.no_fnmatch_line("*compare*")
 
 
 INTERRUPTED = """

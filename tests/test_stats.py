@@ -18,7 +18,6 @@ from pytest_servebench.stats.bootstrap import (
     degrees_of_freedom,
     moving_blocks,
 )
-from pytest_servebench.stats.student import student
 from pytest_servebench.stats.summary import (
     PERMILLES,
     distribution,
@@ -285,11 +284,6 @@ def test_block_length_without_memory() -> None:
     assert np.median(lengths) <= 3
     assert block_length(np.ones(50)) == 1
     assert block_length(np.array([1.0])) == 1
-
-
-@pytest.mark.parametrize(("degrees", "quantile"), [(5, 2.571), (10, 2.228), (30, 2.042)])
-def test_student_is_students_quantile(degrees: int, quantile: float) -> None:
-    assert student(degrees) * 1.95996 == pytest.approx(quantile, rel=1e-3)
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.6, 0.9])

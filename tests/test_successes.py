@@ -117,17 +117,6 @@ def test_a_load_without_arrivals_is_an_error(run_bench: RunBench) -> None:
     assert "not used" not in text
 
 
-def test_all_that_was_checked_is_wrong(run_bench: RunBench) -> None:
-    """Also where every answer was checked, so that no other is left to doubt."""
-    test = TEST.replace('name="mine"', 'name="mine", check=check')
-    test += "\ndef check(request, answer):\n    assert answer.body == b'right', 'not right'\n"
-    with serving(answering(answer("200 OK", b"wrong"))) as port:
-        result = run_bench(test=test.format(port=port, mark=""))
-    result.assert_outcomes(failed=1)
-    case = saved_case()
-    assert case["answers_wrong"] == case["answers_checked"] == case["summary"]["arrivals"]
-
-
 # -- checks that do what they like --------------------------------------------------------------
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,22 +34,36 @@ class Made:
     own_failures: Mapping[str, int]
 
 
-def make_load(spec: LoadSpec) -> Made:
+def run_engine(
+    spec: LoadSpec,
+    run: Callable[[Coroutine[Any, Any, Engine]], Engine] = uvloop.run,
+    begin: Callable[[], object] = lambda: None,
+) -> tuple[Engine, Records, npt.NDArray[np.uint32]]:
+    """Run an engine in an event loop, in which ``begin`` is called first.
+
+    Give it with its records, and the index of each arrival's request.
+    """
     with tempfile.TemporaryFile() as file:
         store = RecordStore.create(file, schedule(spec), int(spec.duration * 1e9))
         payloads = payload_choice(spec, len(store))
 
-        async def run() -> Engine:
+        async def engine() -> Engine:
             sampled = sampled_arrivals(
                 len(store), spec.samples, sample_stream(spec.seed, spec.rate)
             )
-            engine = Engine(spec, store, payloads.data, sampled)
-            await engine.run()
-            return engine
+            made = Engine(spec, store, payloads.data, sampled)
+            begin()
+            await made.run()
+            return made
 
-        engine = uvloop.run(run())
+        made = run(engine())
         records = store.snapshot()
         store.close()
+    return made, records, payloads
+
+
+def make_load(spec: LoadSpec) -> Made:
+    engine, records, payloads = run_engine(spec)
     failures = {f"{outcome.label}: {why}": n for (outcome, why), n in engine.reasons.items()}
     return Made(
         records, payloads, engine.answers, engine.error_answers, failures, engine.resent,

@@ -6,15 +6,12 @@ import asyncio
 import dataclasses
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from pytest_servebench.load import engine as engine_module
-from pytest_servebench.load import generator
-from pytest_servebench.load.engine import Engine
 from pytest_servebench.load.pacing import (
     LoopPacer,
     TimerfdPacer,
@@ -22,11 +19,11 @@ from pytest_servebench.load.pacing import (
     set_priority,
     stop_tracers,
 )
-from pytest_servebench.load.records import RecordStore
 from pytest_servebench.load.runner import run_load
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
 from pytest_servebench.system import python_child
+from tests.load.in_process import run_engine
 from tests.load.test_misbehaving import OK, REQUEST, always, serving
 
 SPEC = LoadSpec(
@@ -74,19 +71,9 @@ def test_fallback_where_there_is_no_timerfd(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_engine_runs_on_asyncio_and_the_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "make_pacer", LoopPacer)
-    with serving(always(OK)) as port, tempfile.TemporaryFile() as file:
+    with serving(always(OK)) as port:
         spec = dataclasses.replace(SPEC, target=Target("127.0.0.1", port))
-        times = generator.schedule(spec)
-        store = RecordStore.create(file, times, int(spec.duration * 1e9))
-
-        async def run() -> Engine:
-            engine = Engine(spec, store, [0] * len(store), set())
-            await engine.run()
-            return engine
-
-        made = asyncio.run(run())
-        records = store.snapshot()
-        store.close()
+        made, records, _ = run_engine(spec, asyncio.run)
     assert made.pacing == "event loop timers"
     assert records.counts()["ok"] == len(records) > 10
     assert (records.enqueued >= records.scheduled).all()

@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-import tempfile
 import time
 
 import pytest
-import uvloop
 
-from pytest_servebench.load.engine import Engine
-from pytest_servebench.load.generator import payload_choice, schedule
-from pytest_servebench.load.records import Outcome, RecordStore
+from pytest_servebench.load.records import Outcome
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.tcp_info import unread_ns
+from tests.load.in_process import run_engine
 from tests.load.test_misbehaving import OK, REQUEST, read_request, serving
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells it on Linux")
@@ -34,28 +31,17 @@ def after_a_while(link: socket.socket) -> None:
 @pytest.mark.parametrize("timeout", [5.0, 0.05])
 def test_what_lay_unread_is_known_and_no_timeout(timeout: float) -> None:
     """The event loop is held up again and again, while the server goes on in threads."""
-    with serving(after_a_while) as port, tempfile.TemporaryFile() as file:
+
+    def stall() -> None:
+        time.sleep(STALL)
+        asyncio.get_running_loop().call_later(0.1, stall)
+
+    with serving(after_a_while) as port:
         spec = LoadSpec(
             target=Target("127.0.0.1", port), requests=(REQUEST,), rate=60.0, duration=1.5,
             buffer_size=100, workers=8, seed=1, warmup=0.2, timeout=timeout, drain=5.0,
         )  # fmt: skip
-        store = RecordStore.create(file, schedule(spec), int(spec.duration * 1e9))
-
-        async def run() -> Engine:
-            loop = asyncio.get_running_loop()
-
-            def stall() -> None:
-                time.sleep(STALL)
-                loop.call_later(0.1, stall)
-
-            engine = Engine(spec, store, payload_choice(spec, len(store)).data, set())
-            loop.call_later(0.1, stall)
-            await engine.run()
-            return engine
-
-        engine = uvloop.run(run())
-        records = store.snapshot()
-        store.close()
+        engine, records, _ = run_engine(spec, begin=stall)
     assert engine.unread
     for index, nanoseconds in engine.unread.items():
         assert records.outcome[index] == Outcome.OK

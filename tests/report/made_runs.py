@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from pytest_servebench.load.arrivals import Poisson
 from pytest_servebench.load.records import NEVER, Outcome, Records
-from pytest_servebench.runs.results import CaseResult, ClauseResult, Resources, Run, ServerInfo
-from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
+from pytest_servebench.objectives.slo import judge, overall, parse_slo
+from pytest_servebench.runs.results import CaseResult, Resources, Run, ServerInfo
+from pytest_servebench.stats.estimates import Estimate
+from pytest_servebench.stats.summary import summarize
 from simulation.cases import calm_generator
 from simulation.queues import fifo_waits
 
@@ -37,7 +39,6 @@ TORCHSERVE = ServerInfo(
     cpus=(0, 1),
 )
 SERVICE_MS = {"tensorflow_serving": 6.0, "torchserve": 9.0}
-_PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 
 
 def simulate(
@@ -94,90 +95,7 @@ def simulate(
     )  # fmt: skip
 
 
-def distribution(values: npt.NDArray[np.float64]) -> Distribution:
-    if not len(values):
-        return Distribution(0, None, None, None, None, dict.fromkeys(_PERCENTILES))
-    return Distribution(
-        n=len(values),
-        mean=float(values.mean()),
-        min=float(values.min()),
-        max=float(values.max()),
-        stddev=float(values.std()),
-        percentiles={
-            name: float(np.percentile(values, 100 * q, method="higher"))
-            for name, q in _PERCENTILES.items()
-        },
-    )
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def estimate(latency: npt.NDArray[np.float64], q: float) -> Estimate:
-    """Return a percentile with the interval of order statistics, open where there are too few."""
-    n = len(latency)
-    if not n:
-        return Estimate(None, None, None)
-    ordered = np.append(np.sort(latency), np.inf)
-    spread = 1.96 * math.sqrt(n * q * (1 - q))
-    low, high = math.floor(n * q - spread), math.ceil(n * q + spread)
-    return Estimate(
-        _finite(ordered[min(n - 1, math.ceil(n * q) - 1)]),
-        _finite(ordered[max(0, low)]),
-        _finite(ordered[min(n, high)]),
-    )
-
-
-def summary(records: Records, rate: float) -> Summary:
-    latency = records.latency()
-    n = len(records)
-    ok = int(records.ok.sum())
-    success = ok / n if n else 0.0
-    window = records.window / 1e9
-    inside = int((records.ok & (records.done <= records.window)).sum())
-    estimates = {name: estimate(latency, q) for name, q in _PERCENTILES.items()}
-    half = 1.96 * math.sqrt(max(inside, 1)) / window
-    estimates["throughput"] = Estimate(
-        inside / window, max(0.0, inside / window - half), inside / window + half
-    )
-    error = 1.96 * math.sqrt(success * (1 - success) / max(n, 1)) + 1.5 / max(n, 1)
-    estimates["success_rate"] = Estimate(
-        success, max(0.0, success - error), min(1, success + error)
-    )
-    mean = _finite(latency.mean()) if n else None
-    estimates["mean"] = Estimate(mean, mean and mean * 0.9, mean and mean * 1.1)
-    return Summary(
-        arrivals=n,
-        outcomes=records.counts(),
-        success_rate=success,
-        throughput=inside / window,
-        offered_rate=rate,
-        achieved_rate=n / window,
-        latency=distribution(latency[records.ok]),
-        estimates=estimates,
-        queue_wait=distribution(records.queue_wait()),
-        service_time=distribution(records.service_time()),
-        generator_lag=distribution(records.generator_lag()),
-    )
-
-
-def clauses(figures: Summary) -> tuple[ClauseResult, ...]:
-    made = []
-    for metric, bound, text in (("p50", 0.1, "p50<100ms"), ("p99", 0.05, "p99<50ms")):
-        known = figures.estimates[metric]
-        value = math.inf if known.value is None else known.value
-        low = math.inf if known.low is None else known.low
-        high = math.inf if known.high is None else known.high
-        word = "passed" if high < bound else "failed" if low > bound else "inconclusive"
-        ends = f"[{low * 1e3:.1f}, {high * 1e3:.1f}] ms"
-        made.append(
-            ClauseResult(text, metric, bound, known.value, known.low, known.high, word,  # type: ignore[arg-type]
-                         f"{text}: {value * 1e3:.1f} ms, 95 % interval {ends}: {word}")
-        )  # fmt: skip
-    return tuple(made)
-
-
+@functools.cache
 def case(
     server: ServerInfo = TENSORFLOW_SERVING,
     rate: float = 10.0,
@@ -195,26 +113,25 @@ def case(
     records = simulate(
         rate, duration, buffer_size, service=seconds, error_share=error_share, seed=seed
     )
-    figures = summary(records, rate)
     load = min(1.0, rate * seconds)
     memory = 410e6 if server.kind == "tensorflow_serving" else 905e6
+    figures = summarize(records, rate)
+    # The time to the first byte would have plots of its own, as those of the latency.
+    known = {name: one for name, one in figures.estimates.items() if "ttfb" not in name}
     if attached:
         server = dataclasses.replace(server, threads=None, workers=None, cpus=())
         resources = Resources(None, None, None, None, 41.0)
     else:
+        cpu = 3 + 95 * load
         resources = Resources(
-            cpu_mean=3 + 95 * load, cpu_peak=min(200, 12 + 120 * load),
+            cpu_mean=cpu, cpu_peak=min(200, 12 + 120 * load),
             memory_mean=memory, memory_peak=memory * 1.04, host_cpu_mean=20 + 50 * load,
         )  # fmt: skip
-        cpu = 3 + 95 * load
-        known = {**figures.estimates, "cpu": Estimate(cpu, 0.9 * cpu, 1.1 * cpu)}
-        figures = dataclasses.replace(figures, estimates=known)
+        known["cpu"] = Estimate(cpu, 0.9 * cpu, 1.1 * cpu)
+    figures = dataclasses.replace(figures, estimates=known)
     check = Poisson().check(records.scheduled, rate, duration)
-    judged = clauses(figures) if slo else ()
-    words = {one.verdict for one in judged}
-    verdict = next((w for w in ("failed", "inconclusive") if w in words), "passed")
     name = f"test_serving[{server.kind}-rate{rate:g}-buffer{buffer_size}]"
-    return CaseResult(
+    made = CaseResult(
         name=name,
         nodeid=f"bench_tests/test_serving.py::{name}",
         server=server,
@@ -233,10 +150,10 @@ def case(
             priority="SCHED_FIFO 1", cpu_seconds=0.21, involuntary_switches=12,
             arrivals_plausible=check.plausible, dispersion=check.dispersion, lag1=check.lag1,
         ),
-        clauses=judged,
-        verdict=verdict,  # type: ignore[arg-type]
         records=records,
     )  # fmt: skip
+    judged = judge(parse_slo("p50<100ms, p99<50ms"), made) if slo else ()
+    return dataclasses.replace(made, clauses=judged, verdict=overall(judged))
 
 
 def run(cases: Sequence[CaseResult]) -> Run:
@@ -334,19 +251,6 @@ def all_attached_run() -> Run:
 def all_invalid_run() -> Run:
     """Return a run that measured nothing."""
     return run([invalid(case(rate=rate)) for rate in (5.0, 20.0)])
-
-
-def many_run() -> Run:
-    """Return thirty rates, three servers and four buffer sizes."""
-    rates = [round(5 * 1.15**step, 1) for step in range(30)]
-    return run(
-        [
-            case(server, rate, buffer_size, duration=4.0)
-            for server in (TENSORFLOW_SERVING, TORCHSERVE, OTHER)
-            for rate in rates
-            for buffer_size in (0, 10, 50, 100)
-        ]
-    )
 
 
 def hostile_run() -> Run:

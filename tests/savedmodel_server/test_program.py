@@ -42,22 +42,14 @@ def test_flags_have_the_real_servers_defaults() -> None:
 
 
 def test_every_flag_of_the_launcher_is_taken() -> None:
-    flags = parse(
-        [
-            *NEEDED,
-            "--port=0",
-            "--grpc_socket_path=/run/grpc.sock",
-            "--model_name=fashion",
-            "--file_system_poll_wait_seconds=0",
-            "--max_num_load_retries=0",
-            "--tensorflow_intra_op_parallelism=1",
-            "--tensorflow_inter_op_parallelism=2",
-            "--rest_api_num_threads=16",
-            "--rest_api_timeout_in_ms=1000",
-            "--enable_batching=false",
-            "--rest_api_address=127.0.0.2",
-        ]
+    given = (
+        "--port=0 --grpc_socket_path=/run/grpc.sock --model_name=fashion "
+        "--file_system_poll_wait_seconds=0 --max_num_load_retries=0 "
+        "--tensorflow_intra_op_parallelism=1 --tensorflow_inter_op_parallelism=2 "
+        "--rest_api_num_threads=16 --rest_api_timeout_in_ms=1000 --enable_batching=false "
+        "--rest_api_address=127.0.0.2"
     )
+    flags = parse([*NEEDED, *given.split()])
     assert flags.model_name == "fashion"
     assert flags.tensorflow_intra_op_parallelism == 1
     assert flags.tensorflow_inter_op_parallelism == 2

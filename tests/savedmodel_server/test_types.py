@@ -72,27 +72,21 @@ def test_numbers(word: str, dtype: type, data: st.DataObject) -> None:
     assert disagreement(back, value, rtol=1e-6 if of_fractions else 0, atol=0) is None
 
 
-@pytest.mark.parametrize("number", [16777217, 2**53 + 1, 2**63 - 1, -(2**63)])
-def test_whole_numbers_beyond_any_float(number: int) -> None:
-    model = Echo("int64")
-    assert there_and_back(model, np.array([number])).tolist() == [number]
-    assert model.seen.tolist() == [[number]]
-
-
 @pytest.mark.parametrize(
     ("output", "values"),
-    [("y", ["", "é€😀", 'quo"te\\', "a\n"]), ("y_bytes", ["text", "é"])],
+    [
+        ("y", ["", "é€😀", 'quo"te\\', "a\n"]),
+        ("y_bytes", ["text", "é"]),
+        ("y_bytes", [b"\x00\xff\xd8", b""]),
+    ],
 )
-def test_text(output: str, values: list[str]) -> None:
+def test_text_and_bytes(output: str, values: list[str] | list[bytes]) -> None:
     model = Echo("string", output)
-    for value in (np.array(values), np.array(values, object)):
+    arrays = [np.array(values, object)]
+    if isinstance(values[0], str):  # of a fixed length, bytes lose what they end with
+        arrays.append(np.array(values))
+    for value in arrays:
         assert disagreement(there_and_back(model, value), value, rtol=0, atol=0) is None
-        assert model.seen[0].tolist() == [text.encode() for text in values]
-
-
-def test_bytes() -> None:
-    model = Echo("string", "y_bytes")
-    value = np.array([b"\x00\xff\xd8", b""], object)
-    back = there_and_back(model, value)
-    assert back.tolist() == value.tolist()
-    assert model.seen[0].tolist() == value.tolist()
+        assert model.seen[0].tolist() == [
+            one.encode() if isinstance(one, str) else one for one in values
+        ]

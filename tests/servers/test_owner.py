@@ -80,27 +80,23 @@ def assert_nothing_left(folder: Path, pids: list[int]) -> None:
         assert not Path((folder / name / "scratch").read_text()).exists()
 
 
+ELSEWHERE = pytest.mark.servers  # where one of a kind is enough
+
+
 @pytest.mark.parametrize(
-    "number",
+    ("number", "grace"),
     [
-        signal.SIGKILL,
+        (signal.SIGKILL, 0.3),
         *(
-            pytest.param(number, marks=pytest.mark.servers)
+            pytest.param(number, 0.3, marks=ELSEWHERE)
             for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGABRT)
         ),
+        pytest.param(signal.SIGKILL, 60.0, marks=ELSEWHERE),
     ],
 )
-def test_owner_killed(tmp_path: Path, number: signal.Signals) -> None:
-    with owner(tmp_path, "up(); time.sleep(1000)") as (process, pids):
+def test_owner_killed(tmp_path: Path, number: signal.Signals, grace: float) -> None:
+    with owner(tmp_path, "up(); time.sleep(1000)", grace=grace) as (process, pids):
         process.send_signal(number)
-        process.wait()
-        assert_nothing_left(tmp_path, pids)
-
-
-@pytest.mark.servers
-def test_owner_killed_with_a_long_grace(tmp_path: Path) -> None:
-    with owner(tmp_path, "up(); time.sleep(1000)", grace=60.0) as (process, pids):
-        process.kill()
         process.wait()
         assert_nothing_left(tmp_path, pids)
 

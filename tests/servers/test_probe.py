@@ -160,20 +160,12 @@ def test_the_environment_changes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def test_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "With Capitals.sock"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-
-        def serve() -> None:
-            link, _ = listener.accept()
-            with link:
-                sending(iter([HEAD + b"Content-Length: 2\r\n\r\nok"]))(link)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    with serving(sending(iter([HEAD + b"Content-Length: 2\r\n\r\nok"])), listener):
         target = Target("localhost", 0, unix_socket=str(path))
         assert ask(target.url, GET, 10).body == b"ok"
-        thread.join()
 
 
 def test_tls(tls_port: int, certificate: Path) -> None:

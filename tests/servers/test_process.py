@@ -39,6 +39,11 @@ time.sleep(1000)
 """
 
 
+def plain(folder: Path, *command: str) -> ServerProcess:
+    return ServerProcess(command, cpus=(), stop_grace=0.2, cwd=folder, env=dict(os.environ),
+                         log=folder / "log")  # fmt: skip
+
+
 def test_runs_until_stopped(start_child: StartChild) -> None:
     process = start_child(SLEEP)
     assert process.pids() == [process.pid]
@@ -73,20 +78,20 @@ def test_names_the_signal_that_killed_it(start_child: StartChild) -> None:
     assert process.ending() == "killed by SIGABRT"
 
 
-def test_names_a_program_that_is_not_there(start_child: StartChild) -> None:
-    with pytest.raises(ServerStartError, match=r"/no/such/program could not be run.*No such file"):
-        start_child("", command=["/no/such/program"])
-
-
-def test_names_a_program_that_may_not_be_run(start_child: StartChild, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("program", "cpus", "words"),
+    [
+        ("/no/such/program", (), r"/no/such/program could not be run.*No such file"),
+        ("data", (), r"could not be run.*Permission denied"),
+        (sys.executable, (1023,), "could not be run"),
+    ],
+)
+def test_names_what_cannot_be_run(
+    start_child: StartChild, tmp_path: Path, program: str, cpus: tuple[int, ...], words: str
+) -> None:
     (tmp_path / "data").touch()
-    with pytest.raises(ServerStartError, match=r"could not be run.*Permission denied"):
-        start_child("", command=[str(tmp_path / "data")])
-
-
-def test_names_a_processor_that_is_not_there(start_child: StartChild) -> None:
-    with pytest.raises(ServerStartError, match="could not be run"):
-        start_child(SLEEP, cpus=(1023,))
+    with pytest.raises(ServerStartError, match=words):
+        start_child("", command=[str(tmp_path / program)], cpus=cpus)
 
 
 def test_runs_on_the_given_processors(start_child: StartChild, tmp_path: Path) -> None:
@@ -196,16 +201,7 @@ def test_stop_from_another_thread_than_the_one_that_started(tmp_path: Path) -> N
     started: list[ServerProcess] = []
 
     def start() -> None:
-        started.append(
-            ServerProcess(
-                [sys.executable, "-c", SLEEP],
-                cpus=(),
-                stop_grace=1,
-                cwd=tmp_path,
-                env=dict(os.environ),
-                log=tmp_path / "log",
-            )
-        )
+        started.append(plain(tmp_path, sys.executable, "-c", SLEEP))
 
     thread = threading.Thread(target=start)
     thread.start()
@@ -291,14 +287,7 @@ def test_interrupt_while_starting_leaves_nothing(tmp_path: Path) -> None:
 
     def start_until_interrupted() -> None:
         while True:
-            ServerProcess(
-                [str(slow)],
-                cpus=(),
-                stop_grace=0.2,
-                cwd=tmp_path,
-                env=dict(os.environ),
-                log=tmp_path / "log",
-            ).stop()
+            plain(tmp_path, str(slow)).stop()
 
     previous = signal.signal(signal.SIGALRM, interrupt)
     try:

@@ -64,22 +64,17 @@ def test_another_package_called_ts(specs: dict[str, ModuleSpec | None], tmp_path
         find_installation()
 
 
-def test_archive_that_is_not_there(tmp_path: Path) -> None:
+def test_archives_that_cannot_be_served(tmp_path: Path) -> None:
+    path = tmp_path / "m.mar"
     with pytest.raises(ServerStartError, match=r"no model archive .*/m\.mar: make one with torch"):
-        check_archive(tmp_path / "m.mar")
-
-
-def test_archive_that_is_none(tmp_path: Path) -> None:
-    (tmp_path / "m.mar").write_bytes(b"PK\x03\x04 truncated")
+        check_archive(path)
+    path.write_bytes(b"PK\x03\x04 truncated")
     with pytest.raises(ServerStartError, match="is not a model archive: File is not a zip file"):
-        check_archive(tmp_path / "m.mar")
-
-
-def test_archive_of_something_else(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "m.mar", "w") as archive:
+        check_archive(path)
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("weights.pt", b"")
     with pytest.raises(ServerStartError, match=r"no MAR-INF/MANIFEST\.json"):
-        check_archive(tmp_path / "m.mar")
+        check_archive(path)
 
 
 def test_model_without_artifact(

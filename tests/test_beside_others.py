@@ -133,13 +133,11 @@ def test_load(model_server, poisson_load, benchmark):
 # -- warnings that are errors ---------------------------------------------------------------------
 
 KILLS = """
-import os, signal
+from tests.toy import kill
 
 def test_1_kills(model_server, poisson_load):
     poisson_load(model_server)
-    (pid,) = model_server.pids()
-    os.kill(pid, signal.SIGKILL)
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    kill(model_server)
 
 def test_2_healthy(model_server, poisson_load):
     poisson_load(model_server)

@@ -21,17 +21,9 @@ from pytest_servebench.servers.base import RunningServer
 from simulation.cases import calm_generator, records
 
 SPEC = LoadSpec(
-    target=Target("127.0.0.1", 1),
-    requests=(b"a",),
-    rate=20.0,
-    duration=2.0,
-    buffer_size=3,
-    workers=4,
-    seed=5,
-    warmup=0.25,
-    timeout=6.0,
-    drain=7.0,
-)
+    target=Target("127.0.0.1", 1), requests=(b"a",), rate=20.0, duration=2.0, buffer_size=3,
+    workers=4, seed=5, warmup=0.25, timeout=6.0, drain=7.0,
+)  # fmt: skip
 INFO = ServerInfo("fake", "Fake", "fake 1", "http://127.0.0.1:1", "REST", 1, 1, ())
 
 
@@ -50,15 +42,9 @@ def test_a_case_is_measured_by_the_runner_that_it_is_given() -> None:
         asked.append(spec)
         return LoadResult(
             records=records(arrivals, np.full(40, 0.003), spec.duration),
-            payloads=np.zeros(40, np.uint32),
-            heads={},
-            answers={0: b"", 1: b""},
-            error_answers={},
-            failures={},
-            pauses=np.zeros(1),
-            start=time.monotonic_ns(),
-            generator=calm_generator(),
-        )
+            payloads=np.zeros(40, np.uint32), answers={0: b"", 1: b""}, heads={}, error_answers={},
+            failures={}, pauses=np.zeros(1), start=time.monotonic_ns(), generator=calm_generator(),
+        )  # fmt: skip
 
     case = Case("test_it", "test_file.py::test_it", SPEC, max_lag=0.01)
     server, traffic = cast(RunningServer, Server()), of_requests([HttpRequest("GET", "/")])

@@ -78,12 +78,10 @@ def test_dropped_requests_cost_nothing() -> None:
     dice = np.random.default_rng(2)
     records, cpu, _ = busy(dice, 20.0, 30.0)
     plain = cpu_estimate(resources(cpu), records)
-    dropped = requests(np.full(50, 1.0))
     dropped = dataclasses.replace(
-        dropped,
-        sent=np.full(50, NEVER),
+        requests(np.full(50, 1.0)), sent=np.full(50, NEVER),
         outcome=np.full(50, Outcome.DROPPED, dtype=np.uint8),
-    )
+    )  # fmt: skip
     columns = [field.name for field in dataclasses.fields(Records) if field.name != "window"]
     both = {
         name: np.concatenate([getattr(records, name), getattr(dropped, name)]) for name in columns
@@ -91,17 +89,19 @@ def test_dropped_requests_cost_nothing() -> None:
     assert cpu_estimate(resources(cpu), Records(**both, window=records.window)) == plain
 
 
-def test_few_samples_leave_the_interval_open() -> None:
-    records = requests(np.array([0.1, 0.5]))
-    assert cpu_estimate(resources(np.array([1.0, 3.0])), records) == Estimate(2.0, 0.0, None)
+@pytest.mark.parametrize(
+    ("cpu", "arrivals", "expected"),
+    [
+        ([1.0, 3.0], [0.1, 0.5], Estimate(2.0, 0.0, None)),  # few samples leave it open
+        ([0.5] * 40, [], Estimate(0.5, 0.5, 0.5)),  # without a request
+    ],
+)
+def test_what_is_known_of_little(
+    cpu: list[float], arrivals: list[float], expected: Estimate
+) -> None:
+    assert cpu_estimate(resources(np.array(cpu)), requests(np.array(arrivals))) == expected
 
 
 def test_a_server_that_cannot_be_seen_has_none() -> None:
     unseen = Resources(None, None, None, None, 10.0)
     assert cpu_estimate(unseen, requests(np.array([0.1]))) is None
-
-
-def test_no_requests_at_all() -> None:
-    nothing = requests(np.array([]))
-    found = cpu_estimate(resources(np.full(40, 0.5)), nothing)
-    assert found == Estimate(0.5, 0.5, 0.5)

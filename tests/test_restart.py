@@ -16,7 +16,7 @@ from tests.conftest import RunBench
 from tests.results import RESULTS
 
 KILLING_TEST = """
-import os, signal, time
+from tests.toy import kill
 
 held = []
 
@@ -25,9 +25,7 @@ def test_load(model_server, poisson_load, rate):
     case = poisson_load(model_server)
     assert case.summary.success_rate == 1
     if rate == KILLED_AT:
-        (pid,) = model_server.pids()
-        os.kill(pid, signal.SIGKILL)
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        kill(model_server)
 
 def test_what_was_held():
     servers, urls = zip(*held)
@@ -88,15 +86,13 @@ def pytest_runtest_setup(item):
     session.model().artifacts["torchserve"] = __file__
 """
     test = """
-import os, signal
+from tests.toy import kill
 
 def test_load(request, poisson_load, rate):
     server = request.getfixturevalue("torchserve")
     poisson_load(server)
     if rate == 40:
-        (pid,) = server.pids()
-        os.kill(pid, signal.SIGKILL)
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        kill(server)
 """
     result = run_bench("--servebench-rates=40,50", test=test, conftest=conftest)
     result.assert_outcomes(passed=2)

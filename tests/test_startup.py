@@ -13,22 +13,13 @@ from tests.conftest import RunBench
 from tests.results import saved_case
 
 OURS = {
-    "pytest_servebench",
-    "pytest_servebench._version",
-    "pytest_servebench.analysis",
-    "pytest_servebench.analysis.allowable",
-    "pytest_servebench.plugin",
-    "pytest_servebench.plugin.benchmark_bridge",
-    "pytest_servebench.plugin.fixtures",
-    "pytest_servebench.plugin.hooks",
-    "pytest_servebench.plugin.hookspecs",
-    "pytest_servebench.plugin.option_values",
-    "pytest_servebench.plugin.options",
-    "pytest_servebench.plugin.own_fixtures",
-    "pytest_servebench.plugin.state",
-    "pytest_servebench.report",
-    "pytest_servebench.report.outputs",
-}
+    "pytest_servebench" + name
+    for name in (
+        "", "._version", ".analysis", ".analysis.allowable", ".plugin", ".plugin.benchmark_bridge",
+        ".plugin.fixtures", ".plugin.hooks", ".plugin.hookspecs", ".plugin.option_values",
+        ".plugin.options", ".plugin.own_fixtures", ".plugin.state", ".report", ".report.outputs",
+    )
+}  # fmt: skip
 CONFTEST = """
 import json, sys
 

@@ -5,6 +5,8 @@ The model adds up its inputs; what the server can be told is in :mod:`tests.toy_
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Collection, Sequence
@@ -37,6 +39,13 @@ def toy_model(kinds: Collection[str]) -> ServedModel:
 
 def broken_model(kinds: Collection[str]) -> str:
     return "not a model"
+
+
+def kill(server: RunningServer) -> None:
+    """Kill a server's only process, and wait until it has ended."""
+    (pid,) = server.pids()
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 class ToyServer:

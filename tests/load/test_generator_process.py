@@ -31,6 +31,7 @@ from tests.conftest import RunBench
 from tests.load.test_misbehaving import OK, REQUEST, always, serving
 from tests.processes import GENERATOR, children_with
 from tests.results import saved_run
+from tests.test_own_requests import loading
 
 SPEC = LoadSpec(
     target=Target("127.0.0.1", 9), requests=(REQUEST,), rate=200.0, duration=60.0, buffer_size=50,
@@ -92,14 +93,6 @@ def test_signals_to_the_process_group_are_for_pytest_to_decide() -> None:
     assert result.records.counts()["ok"] == len(result.records)
 
 
-TEST = """
-from pytest_servebench import HttpRequest
-
-def test_load(poisson_load):
-    poisson_load("http://127.0.0.1:{port}", requests=[HttpRequest("POST", "/p")], name="mine")
-"""
-
-
 @pytest.mark.servers
 def test_a_case_whose_generator_was_killed_is_saved_as_invalid(run_bench: RunBench) -> None:
     answered = itertools.count()
@@ -115,7 +108,7 @@ def test_a_case_whose_generator_was_killed_is_saved_as_invalid(run_bench: RunBen
         "--servebench-retries=0",
     )  # fmt: skip
     with serving(behave) as port:
-        result = run_bench(*options, test=TEST.format(port=port))
+        result = run_bench(*options, test=loading(f"'http://127.0.0.1:{port}'", ", name='mine'"))
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     text = result.stdout.str()
     assert "SIGKILL" in text

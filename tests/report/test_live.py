@@ -170,13 +170,10 @@ def test_after_a_clear_the_next_line_comes_at_once() -> None:
     assert "starting another" in stream.getvalue()
 
 
-def test_clearing_what_is_not_shown_writes_nothing() -> None:
-    stream = Terminal()
-    LiveLine(stream, enabled=True).clear()
-    assert stream.getvalue() == ""
-
-
 def test_nothing_is_written_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Terminal()
+    LiveLine(shown, enabled=True).clear()  # nor of what is not shown
+    assert shown.getvalue() == ""
     for stream, enabled, term, ci in (
         (io.StringIO(), True, "xterm", ""),
         (Terminal(), False, "xterm", ""),

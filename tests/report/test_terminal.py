@@ -282,14 +282,9 @@ def test_invalid_cases_of_one_cause_are_told_together() -> None:
 # -- into pytest's terminal -------------------------------------------------------------------
 
 
-class Encoded(io.TextIOWrapper):
-    def __init__(self, encoding: str) -> None:
-        super().__init__(io.BytesIO(), encoding=encoding)
-
-
 class FakeWriter:
-    def __init__(self, encoding: str, columns: int = 80) -> None:
-        self._file = Encoded(encoding)
+    def __init__(self, encoding: str = "utf-8", columns: int = 80) -> None:
+        self._file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
         self.fullwidth = columns
 
     def sep(self, sign: str, title: str) -> None:
@@ -301,29 +296,27 @@ class FakeWriter:
     def line(self, text: str = "", **markup: bool) -> None:
         self._file.write(text + "\n")
 
+    def text_of(self, made: Run, verbosity: int = 0) -> str:
+        """Write the tables and return all that has been written."""
+        write_tables(self, made, verbosity)  # type: ignore[arg-type]
+        self._file.seek(0)
+        return self._file.read()
+
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_any_encoding_can_be_written_to(encoding: str) -> None:
-    writer = FakeWriter(encoding)
-    write_tables(writer, made_runs.overloaded_run(), 1)  # type: ignore[arg-type]
-    write_tables(writer, made_runs.hostile_run(), 1)  # type: ignore[arg-type]
-    writer._file.flush()
+    for made in (made_runs.overloaded_run(), made_runs.hostile_run()):
+        assert FakeWriter(encoding).text_of(made, 1)
 
 
-def test_a_log_file_gets_all_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_file_gets_all_columns_and_who_gives_a_width_gets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
-    writer = FakeWriter("utf-8", columns=80)
-    write_tables(writer, made_runs.default_run())  # type: ignore[arg-type]
-    writer._file.seek(0)
-    assert "errors" in writer._file.read()
-
-
-def test_who_gives_a_width_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "errors" in FakeWriter().text_of(made_runs.default_run())
     monkeypatch.setenv("COLUMNS", "60")
-    writer = FakeWriter("utf-8", columns=60)
-    write_tables(writer, made_runs.default_run())  # type: ignore[arg-type]
-    writer._file.seek(0)
-    assert max(map(display_width, writer._file.read().splitlines())) <= 60
+    text = FakeWriter(columns=60).text_of(made_runs.default_run())
+    assert max(map(display_width, text.splitlines())) <= 60
 
 
 @pytest.mark.parametrize("started", ["2026-11-24T18:47:44+00:00", ""])

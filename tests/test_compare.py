@@ -821,6 +821,4 @@ def test_the_machines_speed_is_said() -> None:
     runs = [saved.run([at_speed(factor, 0.010)]) for factor in (1.0, 1.25)]
     text = "\n".join(map(plain_text, comparison_lines(compare(runs[0], runs[1]))))
     assert "1.25 times the CPU time per request" in text.replace("\n", " ")
-    assert "CPU time" not in "".join(
-        map(plain_text, comparison_lines(compare(runs[0], runs[0])))
-    )
+    assert "CPU time" not in "".join(map(plain_text, comparison_lines(compare(runs[0], runs[0]))))

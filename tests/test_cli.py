@@ -247,7 +247,7 @@ def test_a_gate_on_what_nobody_knows_is_refused(tmp_path: Path, compare: Compare
     [
         (["--fail", "p99"], "--fail: gate 'p99': expected METRIC:NUMBER%"),
         (["--fail", "p99:5%", "--fail", "p99:10%"], "p99 has several thresholds"),
-        (["--allow", "everything"], "--allow='everything': give some of unmatched, machine"),
+        (["--allow", "everything"], "--allow='everything': choose from unmatched, machine"),
         (["--output", "missing/file"], "--output='missing/file': cannot be written"),
     ],
 )
@@ -403,6 +403,6 @@ def test_list_names_a_run_once_and_all_its_names(
 
 def test_list_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--results", str(tmp_path)]) == 0
-    assert "holds no saved runs" in capsys.readouterr().out
+    assert "no saved runs" in capsys.readouterr().out
     assert main(["list", "--results", str(tmp_path / "missing")]) == 2
     assert "--results" in capsys.readouterr().err

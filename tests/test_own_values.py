@@ -193,7 +193,7 @@ def test_fixtures_of_the_user_s_own_give_the_values(run_bench: RunBench, name: s
         ("def rate(rate): return 2 * rate", (), ("rate=80.0", "40.0", "--servebench-rates")),
         ("def rate(): return 'much'", (), ("rate='much'", "conftest.rate", "above 0")),
         ("def repeat(): return 7", ("--servebench-repeats=2",),
-         ("--servebench-repeats=2", "conftest.repeat", "give it another")),
+         ("--servebench-repeats=2", "conftest.repeat", "rename")),
         ("def served_model(): return 1", (), ("conftest.served_model", "servebench_model")),
     ],
 )  # fmt: skip

@@ -261,7 +261,7 @@ def test_results_that_cannot_be_written(run_bench: RunBench) -> None:
     Path("taken").write_text("a file")
     result = run_bench("--servebench-results=taken", subprocess=True)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--servebench-results=*taken*Give a directory*"])
+    result.stderr.fnmatch_lines(["*--servebench-results=*taken*Give a *directory*"])
 
 
 def test_kind_without_an_artifact_is_skipped(run_bench: RunBench) -> None:
@@ -303,7 +303,7 @@ def test_a_test_that_fails_before_its_load_is_not_told_so_twice(
     result = run_bench(test=f"def test_load(poisson_load):\n    {fails}\n")
     result.assert_outcomes(**{"passed" if warned else "failed": 1}, warnings=int(warned))
     assert "Benchmark fixture was not used" not in result.stdout.str()
-    assert ("NoLoadWarning: poisson_load made no load" in result.stdout.str()) is warned
+    assert ("NoLoadWarning: poisson_load" in result.stdout.str()) is warned
 
 
 def test_benchmarks_disabled(run_bench: RunBench) -> None:

@@ -1,4 +1,4 @@
-"""Differences between two runs that a user may allow in a comparison of them."""
+"""Differences between two runs that a user may allow when comparing them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Final
 
 ALLOWABLE: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "unmatched": "a case has no partner, or the partner's measurement is invalid",
-        "machine": "processors, memory or operating system differ",
+        "unmatched": "a case has no counterpart, or its counterpart is invalid",
+        "machine": "CPUs, memory or operating system differ",
         "implementation": "the server is a different program or version",
         "weights": "the model has different weights",
         "schema": "a file has a different schema version",

@@ -1,1 +1,1 @@
-"""The commands of ``pytest-servebench``: each module gives its parser and what it does."""
+"""The commands of ``pytest-servebench``: each module has a command's parser and its code."""

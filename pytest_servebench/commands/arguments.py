@@ -1,4 +1,4 @@
-"""Arguments that several commands have."""
+"""Arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from pytest_servebench.text.safe import clean
 
 
 def add_run(parser: argparse.ArgumentParser, extra: str = "") -> None:
-    """Add RUN, a saved run; ``extra`` is said of files of pytest-benchmark."""
+    """Add RUN, a saved run; ``extra`` is help on files of pytest-benchmark."""
     parser.add_argument(
         "run",
         metavar="RUN",
         nargs="?",
         default=LATEST,
-        help="a run.json, a run's directory, a name in the results directory, or any file of "
-        f"pytest-benchmark{extra} (default: {LATEST})",
+        help="a run.json, a run's directory, the name of a run in the results directory, or a "
+        f"pytest-benchmark JSON file{extra} (default: {LATEST})",
     )
 
 
 def add_results(
-    parser: argparse.ArgumentParser, meaning: str = "where runs are looked for by name"
+    parser: argparse.ArgumentParser, meaning: str = "where to look up runs by name"
 ) -> None:
     """Add ``--results``."""
     parser.add_argument(
         "--results",
         type=Path,
         metavar="DIR",
-        help=f"{meaning} (default: that of the ini key servebench_results, or the closest "
-        f"{RESULTS} upwards)",
+        help=f"{meaning} (default: the ini key servebench_results, or the closest {RESULTS}/ in "
+        "this directory or one above)",
     )
 
 
 def results_of(options: argparse.Namespace) -> Path:
-    """Return the directory of results; where several could be meant, say which one is.
+    """Return the results directory; if there are several candidates, say which one is used.
 
     Raises:
-        OptionError: the settings of pytest cannot be read.
+        OptionError: pytest's config file cannot be read.
     """
     if options.results is not None:
         return Path(options.results)
@@ -52,6 +52,6 @@ def results_of(options: argparse.Namespace) -> Path:
 
 
 def say_left_out(path: Path, saved: Run) -> None:
-    """Say what a file has that could not be read: on stderr, since JSON may go to stdout."""
+    """Say which parts of a file could not be read: on stderr, since JSON may go to stdout."""
     for one in saved.left_out:
         print(f"{clean(path)}: {clean(one)}", file=sys.stderr)

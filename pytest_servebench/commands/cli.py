@@ -14,14 +14,14 @@ from pytest_servebench.commands import compare, list_runs, plan, report, run, sh
 from pytest_servebench.errors import ServebenchError
 
 USAGE_ERROR: Final = 2
-BROKEN_PIPE: Final = 141  # as a shell says of a program that SIGPIPE ended
+BROKEN_PIPE: Final = 141  # a shell's status for a program killed by SIGPIPE
 _COMMANDS: Final = {
     "run": run, "show": show, "report": report, "compare": compare, "list": list_runs, "plan": plan,
 }  # fmt: skip
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="pytest-servebench",
         description="Compare model servers under open-loop Poisson load.",
@@ -49,12 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"pytest-servebench {options.command}: error: {error}", file=sys.stderr)
         return USAGE_ERROR
     except BrokenPipeError:
-        # Whoever read the output, such as head, has enough. Python would complain once more when it
-        # flushes at its end.
+        # The reader, such as head, has closed the pipe. Python would complain once more when it
+        # flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception:
-        # Python's own status would be 1, which says that something got worse.
+        # Python would exit with 1, which means that something got worse.
         sys.stdout.flush()
         traceback.print_exc()
         return USAGE_ERROR

@@ -27,12 +27,12 @@ from pytest_servebench.text.safe import shows_unicode, to_ascii
 from pytest_servebench.text.tables import Line, plain_text
 
 _DESCRIPTION: Final = """\
-Compare saved runs: what got worse beyond noise, and what cannot be told.
+Compare saved runs: what got worse beyond noise, and what is inconclusive.
 
-A run is a run.json, its directory, a name in the results directory ("latest"),
-or any file of pytest-benchmark. Exit codes: 0 nothing got worse, 1 a gate
-failed (without --fail: p50, the tail, throughput or success got worse beyond
-doubt), 2 the runs cannot be compared."""
+A run is a run.json, its directory, the name of a run in the results directory
+("latest"), or a pytest-benchmark JSON file. Exit codes: 0 nothing got worse, 1 a
+gate failed (without --fail: p50, the tail, throughput or success rate got
+significantly worse), 2 the runs cannot be compared."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -41,19 +41,21 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "compare",
         help="compare saved runs, and fail if something got worse",
         description=_DESCRIPTION,
-        epilog="what can be allowed:\n"
+        epilog="differences that --allow accepts:\n"
         + "\n".join(f"  {name:<16}{meaning}" for name, meaning in ALLOWABLE.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("base", metavar="BASE", help="the run before")
-    parser.add_argument("new", metavar="NEW", nargs="+", help="the run now; of several each alone")
+    parser.add_argument("base", metavar="BASE", help="the run to compare with")
+    parser.add_argument(
+        "new", metavar="NEW", nargs="+", help="the new run; several are compared one by one"
+    )
     parser.add_argument(
         "--fail",
         action="append",
         default=[],
         metavar="METRIC:N%",
-        help="fail if a metric got worse by more than N %% (percentage points for shares) and "
-        f"beyond doubt, such as p99:10%%; may be given several times; metrics: "
+        help="fail if a metric got significantly worse, by more than N %% (percentage points for "
+        "shares), such as p99:10%%; may be repeated; metrics: "
         f"{', '.join(one.written for one in COMPARED.values())}",
     )
     parser.add_argument(
@@ -61,7 +63,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="append",
         default=[],
         metavar="WHAT,...",
-        help="compare even so; see below",
+        help="compare despite these differences; see below",
     )
     add_results(parser)
     parser.add_argument("--all", action="store_true", help="show every metric")
@@ -69,24 +71,24 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--format",
         choices=tuple(COMPARISONS),
         default="table",
-        help="of the output (default: table)",
+        help="output format (default: table)",
     )
     parser.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help="write the format there, and the table to the terminal",
+        help="write the output to FILE, and the table to the terminal",
     )
     parser.add_argument(
-        "--html", type=Path, metavar="FILE", help="write the comparison as a page for a browser too"
+        "--html", type=Path, metavar="FILE", help="also write the comparison as an HTML page"
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compare, write what was asked for, and return the exit code.
+    """Compare, write the requested output, and return the exit code.
 
     Raises:
-        ServebenchError: an option cannot be understood, a file cannot be read or written.
+        ServebenchError: an option is invalid, or a file cannot be read or written.
     """
     gates = _gates(options.fail)
     allow = _allowed(options.allow)
@@ -101,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _write_page(path: Path, blocks: Sequence[Block], directories: Sequence[Path]) -> None:
-    # Drawing is slow to import, and a comparison in the terminal does without it.
+    # Slow to import, and not needed for a comparison in the terminal.
     from pytest_servebench.report.page import comparison_page  # noqa: PLC0415
 
     found = [(block.comparison, block.allowed, block.refused) for block in blocks]
@@ -129,7 +131,7 @@ def _allowed(texts: Sequence[str]) -> frozenset[str]:
     words = [word.strip() for text in texts for word in text.split(",")]
     for word in words:
         if word not in ALLOWABLE:
-            raise OptionError(f"--allow={word!r}: give some of {', '.join(ALLOWABLE)}")
+            raise OptionError(f"--allow={word!r}: choose from {', '.join(ALLOWABLE)}")
     return frozenset(words)
 
 
@@ -168,8 +170,8 @@ def _write_file(option: str, path: Path, text: str) -> None:
         write_whole(path, text.encode())
     except OSError as error:
         raise OptionError(
-            f"{option}={str(path)!r}: cannot be written: {error.strerror}; give a file in a "
-            "directory that exists and can be written to"
+            f"{option}={str(path)!r}: cannot write: {error.strerror}; give a file in an existing, "
+            "writable directory"
         ) from error
 
 

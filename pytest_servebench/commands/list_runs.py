@@ -1,4 +1,4 @@
-"""``pytest-servebench list``: the runs that were saved."""
+"""``pytest-servebench list``: list the saved runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _COLUMNS: Final = (
     Column("servers", right=False),
     Column("also named", right=False),
 )
-_ANY_WIDTH: Final = 10_000  # the last column may go on in the next line
+_ANY_WIDTH: Final = 10_000  # the terminal wraps the last column
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -41,12 +41,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "list", help="list saved runs", description="List saved runs, the latest last."
     )
-    add_results(parser, "directory of results")
+    add_results(parser, "results directory")
 
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Collect no garbage: thousands of runs set the collector off as often, and make no cycles."""
+    """Suspend garbage collection: thousands of runs trigger it often, and make no cycles."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -58,7 +58,7 @@ def _uncollected() -> Iterator[None]:
 
 @_uncollected()
 def run(options: argparse.Namespace) -> int:
-    """Print one line for each run; one that cannot be read says why.
+    """Print one line per run, and why a run cannot be read.
 
     Raises:
         SavedRunError: the directory cannot be read.
@@ -66,25 +66,25 @@ def run(options: argparse.Namespace) -> int:
     results = results_of(options)
     runs = runs_in(results)
     if not runs:
-        print(f"{results}/ holds no saved runs.")
+        print(f"{results}/ has no saved runs.")
     rows = [_row(one, one.heading, last=one is runs[-1]) for one in runs if one.heading is not None]
     for text in _table(rows) if rows else ():
         print(text)
     for one in runs:
         if one.heading is not None and not one.heading.finished:
-            # Its row alone would look like that of a small whole run.
+            # Its row alone would look like that of a small complete run.
             print(
-                f"{clean(one.path.parent.name)}: not finished: its session was interrupted or "
-                f"killed, or runs still; {counted(one.heading.not_measured, 'selected case')} "
-                "not measured"
+                f"{clean(one.path.parent.name)}: unfinished: the session was interrupted or "
+                f"killed, or is still running; "
+                f"{counted(one.heading.not_measured, 'selected case')} not measured"
             )
     for one in runs:
         if one.problem:
-            print(f"cannot be read: {one.problem}")
+            print(f"cannot read {one.problem}")
     for directory in directories_without_run(results):
         print(
-            f"{clean(directory)}/ holds no {RUN_FILE}: its session measured nothing, was killed, "
-            "or has not ended"
+            f"{clean(directory)}/ has no {RUN_FILE}: the session measured nothing, was killed, or "
+            "is still running"
         )
     return 0
 

@@ -1,4 +1,4 @@
-"""``pytest-servebench plan``: how long and how often to run, before running."""
+"""``pytest-servebench plan``: how long and how often to run a test."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import wrapped
 
 SHOWN: Final = sum(not metrics[-1].of_server for metrics in POINTS.values())
-"""Verdicts of a comparison on each case: p50, its tail, throughput and success rate."""
+"""Verdicts that a comparison gives per case: p50, tail, throughput and success rate."""
 
 _WIDTH: Final = 88
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*%\s*", re.ASCII)
@@ -43,10 +43,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the command to those of the command line."""
     parser = commands.add_parser(
         "plan",
-        help="how long and how often to run for an SLO to be decided",
-        description="Show how long a case must be for its SLO to be decided, passed or failed, in "
-        f"{POWER:.0%} of the runs, and the smallest changes that a comparison of two such runs "
-        "detects. Without --run this rests on the assumptions given in the output.",
+        help="how long and how often to run for a conclusive SLO verdict",
+        description="Say how long a case must run for its SLO to pass or fail, rather than be "
+        f"inconclusive, in {POWER:.0%} of the runs, and which changes a comparison of two such "
+        "runs can detect. Without --run this rests on assumptions, which the output states.",
     )
     parser.add_argument(
         "--slo", action="append", required=True, metavar="SLO",
@@ -62,27 +62,27 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )  # fmt: skip
     parser.add_argument(
         "--load", default="0.6", metavar="SHARE",
-        help="share of the time the server is busy (default: 0.6); with --run it is used only if "
-        "that had too few requests",
+        help="assumed utilization of the server (default: 0.6); with --run, used only if that run "
+        "had too few requests",
     )  # fmt: skip
     parser.add_argument(
         "--margin", default="20%", metavar="PERCENT",
-        help="how far latencies are expected to be from their bounds (default: 20%%); with --run "
-        "the measured latencies are used",
+        help="assumed distance of latencies from their bounds (default: 20%%); with --run, the "
+        "measured distance counts",
     )  # fmt: skip
     parser.add_argument(
-        "--repeats", default="1", metavar="N", help="runs of each side of a comparison (default: 1)"
+        "--repeats", default="1", metavar="N", help="runs on each side of a comparison (default: 1)"
     )
     parser.add_argument(
         "--change", default="10%", metavar="PERCENT",
-        help="change that a comparison should detect (default: 10%%); for shares, points",
+        help="change that a comparison should detect (default: 10%%; for shares, points)",
     )  # fmt: skip
-    add_results(parser, "where --run is looked up by name")
+    add_results(parser, "where to look up --run by name")
     parser.add_argument(
         "--format",
         choices=("table", "json"),
         default="table",
-        help="of the output",
+        help="output format (default: table)",
     )
     parser.set_defaults(execute=run)
 
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the plan and return 0.
 
     Raises:
-        OptionError: an option has a value that cannot be used.
+        OptionError: the value of an option is invalid.
         SavedRunError: the earlier run cannot be read.
     """
     slo = ", ".join(options.slo)
@@ -139,7 +139,7 @@ def _number(option: str, text: str, example: str, below: float = math.inf) -> fl
     if not 0 < value < below:
         limit = f" and below {below:g}" if math.isfinite(below) else ""
         raise OptionError(
-            f"--{option}={text!r}: a number above 0{limit}, such as --{option}={example}"
+            f"--{option}={text!r}: give a number above 0{limit}, such as --{option}={example}"
         )
     return value
 
@@ -148,7 +148,7 @@ def _percent(option: str, text: str) -> float:
     match = _PERCENT.fullmatch(text)
     value = float(match[1]) / 100 if match else 0.0
     if not 0 < value < math.inf:
-        raise OptionError(f"--{option}={text!r}: a percentage above 0, such as --{option}=10%")
+        raise OptionError(f"--{option}={text!r}: give a percentage above 0, such as 10%")
     return value
 
 
@@ -159,7 +159,7 @@ def _repeats(text: str) -> int:
         value = 0
     if not 1 <= value <= MOST_REPEATS:
         raise OptionError(
-            f"--repeats={text!r}: a whole number from 1 to {MOST_REPEATS}, such as --repeats=5"
+            f"--repeats={text!r}: give a whole number from 1 to {MOST_REPEATS}, such as 5"
         )
     return value
 
@@ -169,25 +169,25 @@ def _past(options: argparse.Namespace) -> Path | None:
 
 
 def _groups(rates: Sequence[str] | None, past: Path | None) -> list[_Group]:
-    """Return what to plan for: the given rates, each with the run's cases at this rate."""
+    """Return what to plan for: the requested rates, each with the run's cases at this rate."""
     wanted = [_number("rate", text, "10") for text in rates or ()]
     if past is None:
         if not wanted:
-            raise OptionError("--rate: give one, such as --rate=10, or an earlier run with --run")
+            raise OptionError("give a rate, such as --rate=10, or an earlier run by --run")
         return [(rate, "", ()) for rate in dict.fromkeys(wanted)]
     cells = _cells(past)
     there = sorted({rate for rate, _, _ in cells})
     for rate in wanted:
         if rate not in there:
             raise OptionError(
-                f"--rate={rate:g}: {past} has valid cases at {_listed(there)} requests/s only; "
-                f"choose among these, measure {rate:g}, or leave --run out"
+                f"--rate={rate:g}: {past} has valid cases only at {_listed(there)} requests/s; "
+                f"choose one of these, measure {rate:g}, or drop --run"
             )
     return [cell for cell in cells if not wanted or cell[0] in wanted]
 
 
 def _cells(past: Path) -> list[_Group]:
-    """Return the valid cases of a saved run, repeats together.
+    """Return the valid cases of a saved run, grouped by repeats.
 
     Raises:
         SavedRunError: it cannot be read.
@@ -204,7 +204,7 @@ def _cells(past: Path) -> list[_Group]:
     several = len({test for _, _, test in groups}) > 1
     if not groups:
         raise OptionError(
-            f"--run={str(past)!r}: none of its cases is valid; run them again, or leave --run out"
+            f"--run={str(past)!r}: it has no valid case; run the suite again, or drop --run"
         )
     return [
         (rate, f"{name}, {test}" if several else name, tuple(cases))
@@ -233,14 +233,12 @@ def _text(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any]) -
     return "\n\n".join(
         [
             title,
-            _table(
-                ["to decide", "value", "away by", "queueing", "at least", "requests", "time"], rows
-            ),
+            _table(["SLO", "value", "distance", "queueing", "at least", "requests", "time"], rows),
             _table(
                 [
                     "change of",
                     "spread",
-                    f"shown by {runs} each",
+                    f"detectable, {runs} each",
                     f"{change}: one run each of",
                     f"or {_time(plan.seconds)} x",
                 ],
@@ -279,7 +277,7 @@ def _change(one: Detectable) -> str:
 
 def _length(one: Detectable) -> str:
     if one.requests is None or one.seconds is None:
-        return "no length"
+        return "no duration"
     return f"{one.requests:,} ({_time(one.seconds)})"
 
 
@@ -308,48 +306,51 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _assumptions(plan: CasePlan, asked: Mapping[str, Any]) -> list[str]:
-    """Return the assumptions of the plan, which were not measured."""
+    """Return the plan's assumptions, which are not measured."""
     guessed = [one for one in plan.needed if not one.measured and one.requests != 0]
     if not guessed and all(one.measured for one in plan.detectable):
         return []
     unknown = any(one.value is None for one in guessed)
     distance = f", {100 * asked['margin']:g} % from their bounds (--margin)" if unknown else ""
     text = (
-        f"exponential latencies{distance}, correlated as in an M/M/1 queue that is busy "
-        f"{100 * asked['load']:g} % of the time (--load)"
+        f"exponential latencies{distance}, correlated as in an M/M/1 queue at "
+        f"{100 * asked['load']:g} % utilization (--load)"
     )
     if not plan.case:
-        text += "; no request fails; runs vary no more than that"
+        text += "; no failed requests; no further variation between runs"
     else:
-        text += ", as the run had too few requests to measure it"
+        text += ", where the run had too few requests to measure this"
     return wrapped("Assumed: ", f"{text}.", _WIDTH)
 
 
 def _sides(one: Detectable) -> str:
-    """Return how many runs of each side to compare, and how long a single one would be."""
-    several = f"{one.repeats} of each side" if one.repeats is not None else ""
+    """Return how many runs per side to compare, or how long a single one must be."""
+    several = f"{one.repeats} per side" if one.repeats is not None else ""
     if one.seconds is None:
-        return several or f"more than {MOST_REPEATS} of each side: runs vary too much"
+        return several or f"more than {MOST_REPEATS} per side: runs differ too much"
     if one.repeats == 1:
         return several
     seconds = math.ceil(one.seconds)
-    return " or ".join(filter(None, [several, f"one of {seconds} s of each side"]))
+    return " or ".join(filter(None, [several, f"one of {seconds} s per side"]))
 
 
 def _advice(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any]) -> str:
     if all(one.requests == 0 for one in plan.needed):
-        return "Any length will do: each clause is about the run itself."
+        return "Any duration will do: each clause is about the run itself."
     never = [one.clause for one in plan.needed if one.requests is None]
     if never and plan.requests == 1:
-        return f"No length decides {', '.join(never)}: the value is at the bound; choose another."
+        return (
+            f"No duration decides {', '.join(never)}: the value is at the bound; choose another "
+            "bound."
+        )
     seconds = math.ceil(plan.seconds)
-    # The SLO's own latency, the highest of several; the median where it has none.
+    # The latency of the SLO, the highest of several, or the median.
     metrics = {clause.metric for clause in clauses}
     latencies = [one for one in plan.detectable if METRICS[one.metric].times]
     compared = ([one for one in latencies if one.metric in metrics] or latencies[:1])[-1]
     sentence = (
-        f"Run it for {seconds} s (--servebench-duration={seconds}) to have {100 * POWER:.0f} of "
-        f"100 runs passed or failed, not inconclusive. To see {100 * asked['change']:g} % more "
-        f"{METRICS[compared.metric].written}, compare {_sides(compared)}"
+        f"Run it for {seconds} s (--servebench-duration={seconds}): {100 * POWER:.0f} % of such "
+        f"runs pass or fail, rather than be inconclusive. To detect {100 * asked['change']:g} % "
+        f"more {METRICS[compared.metric].written}, compare runs: {_sides(compared)}"
     )
-    return f"{sentence}; no length decides {', '.join(never)}." if never else f"{sentence}."
+    return f"{sentence}; no duration decides {', '.join(never)}." if never else f"{sentence}."

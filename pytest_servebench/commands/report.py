@@ -1,4 +1,4 @@
-"""``pytest-servebench report RUN``: the page, the plots and the summary of a saved run again."""
+"""``pytest-servebench report RUN``: rebuild page, plots and summary of a saved run."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pytest_servebench.runs.run_names import find_run
 from pytest_servebench.text.safe import clean
 
 _DESCRIPTION: Final = """\
-Make the page, the plots and the summary of a saved run again, from its files:
-run.json, records/ and servers/. What is missing is named on the page. With
---output the page alone is made, and the run's directory stays as it is."""
+Rebuild the page, the plots and the summary of a saved run from its files:
+run.json, records/ and servers/. The page says what is missing. With --output,
+write the page only, and leave the run's directory alone."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "report",
-        help="make the page, plots and summary of a saved run again",
+        help="rebuild the page, plots and summary of a saved run",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_run(parser, ", of which the page alone is made, beside it")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the page there")
+    add_run(parser, " (only the page is written, next to that file)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the page to FILE")
     add_results(parser)
 
 
@@ -36,10 +36,10 @@ def run(options: argparse.Namespace) -> int:
     """Write the files, print the page's path and return 0.
 
     Raises:
-        SavedRunError: there is no such run, or it cannot be read.
+        SavedRunError: the run does not exist, or cannot be read.
         OptionError: a file cannot be written.
     """
-    # Drawing is slow to import, and no other command needs it.
+    # Slow to import, and other commands do not need it.
     from pytest_servebench.report.page import write_page  # noqa: PLC0415
 
     path = find_run(options.run, results_of(options))
@@ -59,8 +59,8 @@ def run(options: argparse.Namespace) -> int:
     except OSError as error:
         where = str(output) if output is not None else str(path.parent)
         raise OptionError(
-            f"{where!r}: cannot be written to: {error.strerror}; give a file in a directory that "
-            "exists and can be written to by --output"
+            f"{where!r}: cannot write: {error.strerror}; give a file in an existing, writable "
+            "directory by --output"
         ) from error
     print(clean(page))
     return 0

@@ -1,4 +1,4 @@
-"""Where the results of this project are, seen from any of its directories."""
+"""Find the results directory of this project, from any of its directories."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _INI: Final = "servebench_results"
 
 
 def find_results(here: Path) -> tuple[Path, str]:
-    """Return the directory of results that is meant, and what to say of others.
+    """Return the results directory, and a hint if there are other candidates.
 
-    That of pytest's settings, as it would read them here, if it is there; else
-    the closest ``servebench_results/`` from here upwards.
+    It is the one that pytest would use here, if it exists; else the closest
+    ``servebench_results/`` in this directory or one above.
 
     Args:
         here: an absolute path.
 
     Returns:
-        The directory, relative to ``here``; where there is none, ``servebench_results``. And what
-        another directory could have been meant, if one could.
+        The directory, relative to ``here`` (``servebench_results`` if none exists), and a hint at
+        another candidate, empty if there is none.
 
     Raises:
-        OptionError: pytest's settings cannot be read.
+        OptionError: pytest's config file cannot be read.
     """
     root, value = _ini(here)
     set_there = root / value if root is not None and value else None
@@ -39,24 +39,24 @@ def find_results(here: Path) -> tuple[Path, str]:
     found = [set_there, *close] if set_there is not None and set_there.is_dir() else close
     if not found:
         return (_shown(set_there, here) if set_there is not None else RESULTS), ""
-    # What lies above the project's root is another project's.
+    # Directories above the root belong to other projects.
     others = [
         one for one in close if not one.samefile(found[0]) and (root is None or _is_in(one, root))
     ]
     chosen = _shown(found[0], here)
     if not others:
         return chosen, ""
-    return chosen, f"{chosen}/ is taken; give {_shown(others[0], here)}/ by --results if meant"
+    return chosen, f"using {chosen}/; for {_shown(others[0], here)}/, give it by --results"
 
 
 def _ini(here: Path) -> tuple[Path | None, str]:
-    """Return pytest's root directory as far as its settings tell it, and the key's value."""
+    """Return pytest's root directory, if its config file determines it, and the key's value."""
     try:
-        # Its fields are (root directory, file, settings) in all versions, and more in later ones.
+        # All versions return (root directory, file, settings), later ones more.
         root, _, settings = locate_config(here, [here])[:3]
         options = [*_words(settings, "addopts"), *shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))]
     except Exception as error:  # pytest's own errors are of several kinds
-        raise OptionError(f"the settings of pytest cannot be read: {error}") from error
+        raise OptionError(f"cannot read pytest's config file: {error}") from error
     for place, option in enumerate(options):
         name, equals, given = option.partition("=")
         if name == _OPTION and (equals or options[place + 1 :]):

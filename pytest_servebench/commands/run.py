@@ -1,4 +1,4 @@
-"""``pytest-servebench run``: the suite with the parameters of a plain benchmark script."""
+"""``pytest-servebench run``: run the suite with the parameters of a plain benchmark script."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "run",
         help="run the suite in bench_tests/",
-        description="Run the suite in bench_tests/. What follows -- goes to pytest as it is, such "
+        description="Run the suite in bench_tests/. Arguments after -- are passed to pytest, such "
         "as: -- -k rate10 --servebench-slo 'p99<50ms'",
     )
     parser.add_argument(
@@ -29,10 +29,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--rates", nargs="+", metavar="R", help="requests per second (default: 1 5 10)"
     )
     parser.add_argument(
-        "--buffer-sizes", nargs="+", metavar="B", help="requests that may wait (default: 10 50)"
+        "--buffer-sizes", nargs="+", metavar="B", help="requests that may queue (default: 10 50)"
     )
     parser.add_argument(
-        "--duration", metavar="S", help="seconds of each case, or such as 2min (default: 15)"
+        "--duration", metavar="S", help="duration of each case: seconds, or 2min (default: 15)"
     )
     parser.add_argument(
         "--worker-threads", metavar="N", help="workers of the load generator (default: 10)"
@@ -40,36 +40,36 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--tf-host",
         metavar="HOST[:PORT]",
-        help="attach to a TensorFlow Serving that runs there (port 8501)",
+        help="use the TensorFlow Serving running there (default port: 8501)",
     )
     parser.add_argument(
         "--ts-host",
         metavar="HOST[:PORT]",
-        help="attach to a TorchServe that runs there (port 8080)",
+        help="use the TorchServe running there (default port: 8080)",
     )
-    parser.add_argument("--tf-model", metavar="NAME", help="the model's name at TensorFlow Serving")
-    parser.add_argument("--ts-model", metavar="NAME", help="the model's name at TorchServe")
+    parser.add_argument("--tf-model", metavar="NAME", help="model name in TensorFlow Serving")
+    parser.add_argument("--ts-model", metavar="NAME", help="model name in TorchServe")
     only = parser.add_mutually_exclusive_group()
-    only.add_argument("--tf-only", action="store_true", help="only load TensorFlow Serving")
-    only.add_argument("--ts-only", action="store_true", help="only load TorchServe")
+    only.add_argument("--tf-only", action="store_true", help="test TensorFlow Serving only")
+    only.add_argument("--ts-only", action="store_true", help="test TorchServe only")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run pytest and return its exit status.
 
     Raises:
-        OptionError: there is no such suite.
+        OptionError: the suite does not exist.
     """
     if not Path(options.suite.partition("::")[0]).exists():
         raise OptionError(
-            f"--suite={options.suite!r}: there is no such file or directory here; run the command "
-            "in a checkout of the project, or give your own tests by --suite"
+            f"--suite={options.suite!r}: no such file or directory; run the command in a checkout "
+            "of the project, or give your own tests by --suite"
         )
     return int(pytest.main(pytest_arguments(options, options.further)))
 
 
 def pytest_arguments(options: argparse.Namespace, further: Sequence[str]) -> list[str]:
-    """Return what ``run`` asks pytest for; values are checked there, in one place."""
+    """Return pytest's arguments; the plugin checks the values."""
     arguments = [options.suite]
     for name in ("rates", "buffer_sizes"):
         if (values := getattr(options, name)) is not None:

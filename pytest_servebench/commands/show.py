@@ -1,4 +1,4 @@
-"""``pytest-servebench show RUN``: a saved run, as its session's end showed it."""
+"""``pytest-servebench show RUN``: show a saved run, as at the end of its session."""
 
 from __future__ import annotations
 
@@ -27,24 +27,22 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "show",
         help="show a saved run again",
-        description="Show the tables, verdicts and evaluation of a saved run, as the end of its "
-        "session did.",
+        description="Show the tables, verdicts and evaluation of a saved run, as at the end of its "
+        "session.",
     )
     add_run(parser)
     parser.add_argument(
         "--case",
         metavar="TEXT",
-        help="only the cases whose names contain TEXT, with everything that is known of them",
+        help="show only the cases whose names contain TEXT, with all details",
     )
-    parser.add_argument(
-        "-v", "--verbose", action="store_true", help="everything that is known of each case"
-    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="show all details")
     add_results(parser)
     parser.add_argument(
         "--format",
         choices=("table", *_TEXTS),
         default="table",
-        help="of the output (default: table)",
+        help="output format (default: table)",
     )
 
 
@@ -52,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the run and return 0.
 
     Raises:
-        SavedRunError: there is no such run, or it cannot be read.
+        SavedRunError: the run does not exist, or cannot be read.
         OptionError: no case has such a name.
     """
     path = find_run(options.run, results_of(options))
@@ -61,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     part = _part(whole, options.case)
     if options.format == "table":
         verbosity = int(options.verbose or options.case is not None)
-        # Who won where is a matter of all cases.
+        # The evaluation, which server won where, needs all cases.
         write_tables(
             TerminalWriter(sys.stdout), part, verbosity, evaluated=part == whole, named=True
         )
@@ -73,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _part(saved: Run, text: str | None) -> Run:
-    """Return the run with those cases whose names contain ``text``, in any case of letters."""
+    """Return the run with only the cases whose names contain ``text``, ignoring case."""
     if text is None:
         return saved
     found = tuple(case for case in saved.cases if text.casefold() in case.name.casefold())
@@ -83,6 +81,6 @@ def _part(saved: Run, text: str | None) -> Run:
     left = len(saved.cases) - len(names)
     more = f"\n  and {left} more" if left else ""
     raise OptionError(
-        f"--case={text!r}: no case of {clean(saved.name)} has this in its name; there are"
+        f"--case={text!r}: no case name in {clean(saved.name)} contains this; the cases are"
         f"{''.join(names)}{more}"
     )

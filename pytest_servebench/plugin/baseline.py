@@ -1,7 +1,7 @@
-"""The gate inside pytest: a case against the same case of a saved run.
+"""Gates inside pytest: compare a case with the same case of a saved run.
 
-What became of each gate is a clause of the case, beside those of its SLOs: message, JUnit XML, JSON
-and exit status follow from that.
+Each gate becomes a clause of the case, like its SLOs; messages, JUnit XML, JSON and exit status
+follow from that.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ _OPTION = "--servebench-baseline"
 
 @dataclass(frozen=True)
 class Baseline:
-    """A saved run that the cases of this session are held to.
+    """A saved run that the cases of this session are compared with.
 
     Attributes:
-        name: what the user called it.
-        run: the run; ``None`` where there is none yet.
+        name: as the user gave it.
+        run: the run; ``None`` if there is none yet.
         missing: why there is none.
-        gates: what may get worse by how much.
-        allow: differences that are allowed, by their names.
-        on_missing: what becomes of a case without a partner: ``fail``, ``warn`` or ``skip``.
+        gates: how much worse each metric may get.
+        allow: names of the differences to allow.
+        on_missing: what to do with a case that is missing: ``fail``, ``warn`` or ``skip``.
     """
 
     name: str
@@ -57,23 +57,23 @@ class Baseline:
 
     @classmethod
     def of(cls, settings: Settings) -> Baseline | None:
-        """Return what the settings ask for; ``None`` where they ask for no baseline.
+        """Return the baseline that the settings name; ``None`` if they name none.
 
         Raises:
-            OptionError: there is a baseline without gates, or gates without a baseline, or there
-                is no such run and no case may go without.
-            SavedRunError: the file is there and cannot be read.
+            OptionError: there is a baseline without gates, or gates without a baseline, or the run
+                does not exist and may not be missing.
+            SavedRunError: the file exists and cannot be read.
         """
         if not settings.baseline:
             if settings.gates:
                 raise OptionError(
-                    f"--servebench-max-regression={settings.gates[0]}: worse than what? Name a "
-                    f"saved run by {_OPTION}=FILE, a run's name, or latest."
+                    f"--servebench-max-regression={settings.gates[0]}: there is no baseline to "
+                    f"compare with; give a saved run by {_OPTION}: a file, a run's name, or latest."
                 )
             return None
         if not settings.gates:
             raise OptionError(
-                f"{_OPTION}={settings.baseline}: say what may get worse by how much, such as "
+                f"{_OPTION}={settings.baseline}: say how much worse a metric may get, such as "
                 "--servebench-max-regression=p99:10%."
             )
         run, missing = None, ""
@@ -86,7 +86,7 @@ class Baseline:
         except NoSuchRunError as error:
             missing = str(error)
             if settings.on_missing_baseline == "fail":
-                # Known before anything is measured: no case could pass.
+                # Fail before measuring anything: no case could pass.
                 raise OptionError(f"{_OPTION}={missing} {_remedies(settings.baseline)}") from None
         return cls(
             settings.baseline,
@@ -101,11 +101,11 @@ class Baseline:
         """Return the case with a clause for each gate.
 
         Args:
-            case: a case that is judged by its SLOs already.
-            machine: this session's run, for its machine; its cases are not looked at.
-            among: gates of the whole session: the more are judged, the stricter each must be.
+            case: a case that its SLOs have already judged.
+            machine: this session's run, for its machine; its cases do not matter.
+            among: number of cases in the session: the more are judged, the stricter each must be.
         """
-        # The session itself goes on still, which is nothing against the case.
+        # The session is still running, which does not matter for the case.
         new = dataclasses.replace(machine, cases=(case,), finished=True)
         base = self._partner(case)
         if base is None:
@@ -120,15 +120,15 @@ class Baseline:
         return with_clauses(case, clauses)
 
     def has(self, case: CaseResult) -> bool:
-        """Tell whether there is a valid case to hold ``case`` to."""
+        """Return whether the baseline has a valid counterpart of ``case``."""
         return self._partner(case) is not None
 
     def _partner(self, case: CaseResult) -> Run | None:
-        """Return the baseline with the cases alone that belong to ``case``."""
+        """Return the baseline with only the counterparts of ``case``."""
         if self.run is None:
             return None
         found = [one for one in self.run.cases if key_of(one) == key_of(case)]
-        # Each repeat has arrivals of its own, and so a partner of its own.
+        # Arrivals differ between repeats, so each repeat has its own counterpart.
         same = [one for one in found if repeat_of(one) == repeat_of(case)]
         chosen = dataclasses.replace(self.run, cases=tuple(same or found))
         return chosen if match(chosen, dataclasses.replace(chosen, cases=(case,))) else None
@@ -162,11 +162,11 @@ class Baseline:
         figures = f"{new} against {base}: {by} (95 % interval {low} to {high})"
         verdict = gate_verdict(gate, change)
         word = {
-            "failed": "broken: it got worse, beyond the threshold and the noise",
+            "failed": "broken: worse beyond the threshold and the noise",
             "passed": "met",
-            "inconclusive": f"inconclusive: {change.reason or 'within noise'}; from "
-            f"{_size(gate, change.detectable)} on it would have been told",
-            "invalid": "invalid: the load generator's own lateness decides it",
+            "inconclusive": f"inconclusive: {change.reason or 'within noise'}; "
+            f"{_detectable(gate, change.detectable)}",
+            "invalid": "invalid: the load generator was too late to judge this",
         }[verdict]
         return self._clause(gate, verdict, f"{word}: {figures}", change)
 
@@ -187,7 +187,7 @@ class Baseline:
         return self._clause(
             gate,
             "failed",
-            f"cannot be compared: {texts}. Save a new baseline, or allow it by "
+            f"cannot be compared: {texts}. Save a new baseline, or allow the difference by "
             f"--servebench-baseline-allow={names}.",
         )
 
@@ -214,7 +214,7 @@ class Baseline:
 def _remedies(name: str) -> str:
     try:
         run_name(name)
-    except ValueError:  # a path, or latest: nothing can be saved under it
+    except ValueError:  # a path, or latest: no name that a run can be saved under
         name = "NAME"
     return (
         f"Save one by --servebench-save={name}; "
@@ -222,6 +222,8 @@ def _remedies(name: str) -> str:
     )
 
 
-def _size(gate: Gate, change: float) -> str:
+def _detectable(gate: Gate, change: float) -> str:
+    if not math.isfinite(change):
+        return "no change could have been detected"
     unit = " points" if METRICS[gate.metric].is_share else " %"
-    return f"{100 * change:.3g}{unit}" if math.isfinite(change) else "no size"
+    return f"the smallest detectable change is {100 * change:.3g}{unit}"

@@ -1,11 +1,11 @@
 """The only module that touches pytest-benchmark.
 
-Latencies that were measured elsewhere become a native benchmark through its public API: its timer
-is replaced by one that replays them, so that ``--benchmark-json``, ``--benchmark-autosave`` and
-``--benchmark-compare`` work on them.
+Measured latencies become a native benchmark through its public API: a timer that replays them
+replaces its own, so ``--benchmark-json``, ``--benchmark-autosave`` and ``--benchmark-compare``
+work.
 
-Where a test does not get pytest-benchmark's own ``benchmark`` fixture, loads go on without: it may
-be turned off, and another plugin (pytest-codspeed) or the user may have one of that name.
+Load tests also work without its ``benchmark`` fixture: it may be disabled, and another plugin
+(pytest-codspeed) or the user may define a fixture of that name.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ _MODULE: Final = "pytest_benchmark.plugin"
 _TIMER = pytest.StashKey["ReplayTimer"]()
 
 ORDER: Final = "servebench_order"
-"""Column by which the table of a session of loads is sorted."""
+"""Column that sorts the table of a session of load tests."""
 
-# Of some 100 columns of a terminal, the names take half, and each figure with its factor 20. The
-# operations a second are the reciprocal of the mean latency, which of an open-loop load is no rate.
+# In a terminal of 100 columns, names take half, and each figure with its factor 20. Operations per
+# second are left out: they are 1 / mean latency, which is not the throughput of an open-loop load.
 _COLUMNS: Final = ("median", "max", "rounds")
 
 
 class ReplayTimer:
-    """A timer whose successive differences are given samples, in seconds; without any, a clock."""
+    """A timer that replays given samples (seconds) as differences; without samples, a clock."""
 
     def __init__(self) -> None:
-        """Have no samples yet."""
+        """Start without samples."""
         self._samples: Sequence[float] = ()
         self._calls = 0
 
@@ -49,7 +49,7 @@ class ReplayTimer:
         self._calls = 0
 
     def __call__(self) -> float:
-        """Return 0 and a sample in turn: a round's beginning and its end."""
+        """Return 0 and a sample in turn: the start and end of a round."""
         if not self._samples:
             return time.perf_counter()
         index, end = divmod(self._calls, 2)
@@ -58,9 +58,9 @@ class ReplayTimer:
 
 
 def prepare_item(item: pytest.Item) -> None:
-    """Give the test a replaying timer, keeping what its own ``benchmark`` marker says.
+    """Give the test a replaying timer, keeping the arguments of its ``benchmark`` marker.
 
-    A test that would get somebody else's fixture stays as it is.
+    Tests that would get another ``benchmark`` fixture are left alone.
     """
     if not is_available(item, _FIXTURE, _MODULE):
         return
@@ -71,15 +71,15 @@ def prepare_item(item: pytest.Item) -> None:
 
 
 def is_on(item: pytest.Item) -> bool:
-    """Tell whether a test's load becomes one of pytest-benchmark's benchmarks."""
+    """Return whether pytest-benchmark records a test's load."""
     return _TIMER in item.stash
 
 
 @contextmanager
 def counted_as_benchmarks(loads: Iterable[pytest.Item]) -> Iterator[None]:
-    """Have loads be benchmarks to whatever selects by that, such as ``--benchmark-skip``.
+    """Make load tests count as benchmarks for options such as ``--benchmark-skip``.
 
-    That is done by the names of fixtures. Only those keep the name that really get the fixture.
+    Those look at fixture names. Afterwards only tests that really get the fixture keep the name.
     """
     named: list[tuple[Any, list[str]]] = []
     for item in loads:
@@ -96,9 +96,9 @@ def counted_as_benchmarks(loads: Iterable[pytest.Item]) -> Iterator[None]:
 
 
 def fixture_of(request: pytest.FixtureRequest) -> BenchmarkFixture | None:
-    """Return the fixture that records a test's load; ``None`` where that is somebody else's."""
+    """Return the fixture that records a test's load; ``None`` if it is not pytest-benchmark's."""
     item = request.node
-    if not is_on(item):  # a load that its test asked for as it ran
+    if not is_on(item):  # the test requested its load only while running
         prepare_item(item)
     if not is_on(item):
         return None
@@ -108,13 +108,13 @@ def fixture_of(request: pytest.FixtureRequest) -> BenchmarkFixture | None:
 
 @contextmanager
 def others_hidden(item: pytest.Item) -> Iterator[None]:
-    """Keep a user's fixture ``benchmark`` from pytest-benchmark, which would end the session."""
+    """Hide a user's fixture ``benchmark`` from pytest-benchmark, which would crash on it."""
     values: dict[str, Any] = getattr(item, "funcargs", {})
     value = values.get(_FIXTURE)
     if value is None or not hasattr(item.config, "_benchmarksession"):
         yield
         return
-    from pytest_benchmark.fixture import BenchmarkFixture  # if it is there at all
+    from pytest_benchmark.fixture import BenchmarkFixture  # it is installed here
 
     if isinstance(value, BenchmarkFixture):
         yield
@@ -131,7 +131,7 @@ def record(
 ) -> None:
     """Make ``latencies`` (s) the benchmark's samples.
 
-    Without any there is nothing to record; and a benchmark that its test has used holds no others.
+    Does nothing without latencies, or if the test has already used the benchmark.
     """
     if benchmark is None or not benchmark.enabled or not latencies or benchmark.stats is not None:
         return
@@ -151,7 +151,7 @@ def attach(benchmark: BenchmarkFixture | None, result: dict[str, Any], *, valid:
 
 
 def forget(config: pytest.Config, nodeid: str, *, but: BenchmarkFixture | None) -> None:
-    """Take out the entries of a test's earlier attempts: of all but this one."""
+    """Remove the entries of a test's earlier attempts: all but this one."""
     session = getattr(config, "_benchmarksession", None)
     if session is None:
         return
@@ -162,21 +162,21 @@ def forget(config: pytest.Config, nodeid: str, *, but: BenchmarkFixture | None) 
 
 
 def excuse(benchmark: BenchmarkFixture | None) -> None:
-    """Let a benchmark go unused without a warning: nothing may have been measured.
+    """Suppress the warning about an unused benchmark: nothing may have been measured.
 
-    To be called once pytest-benchmark has seen the test's report, from which it sets the same.
+    Call this after pytest-benchmark has seen the test's report, as it then sets the same flag.
     """
     if benchmark is not None:
         benchmark.skipped = True
 
 
 def narrow_table(config: pytest.Config) -> None:
-    """Have the session's table show what is known of loads, in the order of the tests.
+    """Limit the session's table to columns that suit loads, in test order.
 
-    What the user has asked for is left as it is. To be called where every benchmark of the session
-    is a load, and pytest-benchmark is on.
+    Respects what the user has set. Call this only if every benchmark of the session is a load, and
+    pytest-benchmark is enabled.
     """
-    default_sort = "min"  # of pytest-benchmark, which does not tell whether it was asked for
+    default_sort = "min"  # pytest-benchmark does not say whether the user has set it
     if config.getoption("benchmark_columns") or config.getoption("benchmark_sort") != default_sort:
         return
     session = config._benchmarksession  # type: ignore[attr-defined]
@@ -184,23 +184,23 @@ def narrow_table(config: pytest.Config) -> None:
 
 
 def put_in_order(benchmarks: Sequence[dict[str, Any]], nodeids: Sequence[str]) -> None:
-    """Give each benchmark of the table its place among the tests."""
+    """Set each benchmark's position in test order."""
     places = {nodeid: place for place, nodeid in enumerate(nodeids)}
     for one in benchmarks:
         one[ORDER] = places.get(one["fullname"], len(places))
 
 
 def report(config: pytest.Config) -> dict[str, Any]:
-    """Return the session's benchmarks in pytest-benchmark's own JSON format.
+    """Return the session's benchmarks in pytest-benchmark's JSON format.
 
-    Without pytest-benchmark there are none, nor what it knows of machine and commit.
+    Without pytest-benchmark there are none, and no information on machine and commit.
     """
     session = getattr(config, "_benchmarksession", None)
     if session is None:
         return {"benchmarks": []}
     from pytest_servebench.system.python_child import untraced
 
-    with untraced():  # it asks for the processor by "python -m cpuinfo"
+    with untraced():  # it identifies the CPU by "python -m cpuinfo"
         machine = session.get_machine_info()
     commit = config.hook.pytest_benchmark_generate_commit_info(config=config)
     config.hook.pytest_benchmark_update_commit_info(config=config, commit_info=commit)

@@ -1,8 +1,8 @@
-"""The rate, buffer size and repeat of one test, from whatever gives them, and checked.
+"""The checked rate, buffer size and repeat of one test.
 
-They come from the plugin's parametrization, from the test's own, or from a fixture of the user's
-own of the same name. A test that pytest cannot repeat for each value (``unittest.TestCase``, a
-fixture that is asked for as the test runs) gets the only value there is.
+They come from the plugin's parametrization, from the test's, or from a user's fixture of the same
+name. A test that pytest cannot parametrize (``unittest.TestCase``, a fixture requested while the
+test runs) gets the only value configured.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _READERS: Final[dict[str, Callable[[str], float | int]]] = {
 
 @dataclass(frozen=True)
 class Cell:
-    """What is asked of the server in one test, and how often it was asked before."""
+    """The load of one test, and which repeat it is."""
 
     rate: float
     buffer_size: int
@@ -44,18 +44,18 @@ class Cell:
 
 
 NO_WORKERS: Final = (
-    "-n: servers that are loaded at the same time make each other's numbers wrong. Run load tests "
-    "without -n, or with -n 0; -m 'not servebench' leaves them out."
+    "-n: load tests that run in parallel distort each other's results. Run them without -n, or "
+    "with -n 0; -m 'not servebench' leaves them out."
 )
 
 
 def join(item: pytest.Item) -> None:
-    """Have a test count as a case that has asked for its load only as it runs.
+    """Count a test as a case if it requests its load only while running.
 
-    Others have been counted when they were collected.
+    Other tests are counted at collection.
 
     Raises:
-        ServebenchError: the session can have no loads.
+        ServebenchError: the session cannot run load tests.
     """
     state = session_of(item.config)
     if item.nodeid in state.lines:
@@ -71,10 +71,10 @@ def join(item: pytest.Item) -> None:
 
 
 def cell_of(item: pytest.Item, rate: object, buffer_size: object, repeat: object) -> Cell:
-    """Return the cell of a test that has got these values from its fixtures.
+    """Return the cell of a test with these fixture values.
 
     Raises:
-        OptionError: a value or a marker cannot be used.
+        OptionError: a value or a marker is invalid.
     """
     check_markers(item)
     if wrong := wrong_slos([item]):
@@ -87,37 +87,36 @@ def cell_of(item: pytest.Item, rate: object, buffer_size: object, repeat: object
 
 
 def checked(item: pytest.Item, name: str, value: object) -> float | int:
-    """Return the value of a test's fixture, a rate, buffer size or repeat.
+    """Return the checked value of a test's fixture: a rate, buffer size or repeat.
 
     Raises:
-        OptionError: it is none.
+        OptionError: it is invalid.
     """
     own = wrapper_of(item, name)
     try:
         read: float | int = number_of(_READERS[name], value)
     except ValueError as error:
         where = _origin(item, name, own)
-        raise OptionError(f"{item.nodeid}: {name}={value!r} of {where}: {error}.") from None
+        raise OptionError(f"{item.nodeid}: {name}={value!r} from {where}: {error}.") from None
     param = params_of(item).get(name)
     if own and is_ours(item, name) and name not in given_by(item) and param != read:
         option = "--servebench-" + ("rates" if name == "rate" else "buffer-sizes")
         raise OptionError(
-            f"{item.nodeid}: {name}={value!r} of the fixture {own}, but {param!r} stands in the "
-            f"test's id. Give the values themselves, by {option} or by "
-            f"@pytest.mark.parametrize({name!r}, …)."
+            f"{item.nodeid}: the fixture {own} returns {name}={value!r}, but the test's id says "
+            f"{param!r}. Set the values by {option} or by @pytest.mark.parametrize({name!r}, …)."
         )
     return read
 
 
 def _origin(item: pytest.Item, name: str, own: str) -> str:
-    """Return where a value comes from, in words."""
+    """Say where a value comes from."""
     if own and name not in given_by(item):
         return f"the fixture {own}"
     return "the test's own parameters" if name in params_of(item) else "the options"
 
 
 def _repeat(item: pytest.Item, value: object) -> object:
-    """Return a test's repeat; 1 where a fixture of this name has nothing to do with repeats."""
+    """Return a test's repeat; 1 if the fixture of this name is the user's."""
     if "repeat" in given_by(item):
         return value
     own = wrapper_of(item, "repeat")
@@ -126,17 +125,17 @@ def _repeat(item: pytest.Item, value: object) -> object:
     repeats = session_of(item.config).settings.repeats
     if repeats > 1:
         raise OptionError(
-            f"{item.nodeid}: --servebench-repeats={repeats} works by the fixture 'repeat', and "
-            f"{own} has taken that name: give it another one."
+            f"{item.nodeid}: --servebench-repeats={repeats} needs the fixture 'repeat', but {own} "
+            "overrides it: rename that fixture."
         )
     return 1
 
 
 def only(request: pytest.FixtureRequest, name: str) -> Any:
-    """Return the value of a fixture: its parameter, or else the only one there is.
+    """Return the value of a fixture: its parameter, or the only one configured.
 
     Raises:
-        OptionError: there are several, of which pytest could not make one test each.
+        OptionError: several are configured, and pytest could not parametrize the test.
     """
     if hasattr(request, "param"):
         return request.param
@@ -156,8 +155,8 @@ def only(request: pytest.FixtureRequest, name: str) -> Any:
         return values[0]
     shown = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
     raise OptionError(
-        f"{name}: there are several values ({shown}), and pytest cannot make one test of each, as "
-        f"it learns too late that this test uses {name}. Give one value by {marked}"
-        f"{option}=…, or name {'model_server' if not key else 'poisson_load'} among the arguments "
-        "of a test function or in its @pytest.mark.usefixtures."
+        f"{name}: there are several values ({shown}), but pytest cannot run the test once for "
+        f"each, as it learns too late that this test uses {name}. Give one value by {marked}"
+        f"{option}=…, or add {'model_server' if not key else 'poisson_load'} to the arguments of "
+        "a test function or to its @pytest.mark.usefixtures."
     )

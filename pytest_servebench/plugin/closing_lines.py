@@ -1,4 +1,4 @@
-"""What a session says of its loads when it ends: their tables, and where their files are."""
+"""What a session prints about its loads at the end: tables, and where their files are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_servebench.report.outputs import OUTPUTS, PAGE_FILE, Material
 
 
 def write(terminal: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Write tables, files, and all that went wrong beside the measurements."""
+    """Write tables, paths, and what went wrong besides the measurements."""
     state = session_of(config)
     for line in state.not_told:
         terminal.write_line(f"servebench: {line}", yellow=True, bold=True)
@@ -28,11 +28,11 @@ def write(terminal: pytest.TerminalReporter, config: pytest.Config) -> None:
             terminal.write_line(f"servebench: page {shown / PAGE_FILE}")
     elif state.deselected and (asked := _asked(config)):
         terminal.write_line(
-            f"servebench: no case for {asked}; there are {cases.offered(state.deselected)}"
+            f"servebench: {asked} selects no case; available: {cases.offered(state.deselected)}"
         )
     elif state.cases and (logs := state.server_logs()):
         terminal.write_line(
-            f"servebench: no case was measured; the servers' logs are in {_shown(config, logs)}"
+            f"servebench: no case was measured; server logs are in {_shown(config, logs)}"
         )
     lines = _last_lines(state) if state.results else []
     for trouble in state.troubles:
@@ -42,7 +42,7 @@ def write(terminal: pytest.TerminalReporter, config: pytest.Config) -> None:
 
 
 def _last_lines(state: ServebenchSession) -> list[str]:
-    """Return what outputs show in the terminal that an environment variable asks for."""
+    """Return the terminal lines of outputs that environment variables enable."""
     wanted = [one for one in OUTPUTS if one.variable and os.environ.get(one.variable) == "true"]
     lines: list[str] = []
     if wanted:
@@ -60,7 +60,7 @@ def _last_lines(state: ServebenchSession) -> list[str]:
 
 
 def _asked(config: pytest.Config) -> str:
-    """Return the option that asks for a rate or buffer size, as given; empty where none does."""
+    """Return the option that selects a rate or buffer size, as given; empty if none does."""
     for option, text in (("-k", config.option.keyword), ("-m", config.option.markexpr)):
         if cases.names_a_size(text):
             return f"{option} {text!r}"

@@ -1,7 +1,6 @@
-"""What becomes of loads: judged and recorded when their test has ended, and then the test's fate.
+"""Judge and record loads when their test ends, and decide the outcome of the test.
 
-A test may run more than once, as plugins that repeat failed tests have it: the last attempt is the
-one that counts.
+Plugins that rerun failed tests may run a test more than once: only the last attempt counts.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ _PROPERTIES = "servebench."
 
 
 def begin_attempt(item: pytest.Item) -> None:
-    """Forget the loads of an earlier attempt; their results stay until this attempt has some."""
+    """Forget the loads of an earlier attempt; their results stay until this one has results."""
     item.stash[LOAD] = None
     session_of(item.config).recorded.outdate(item.nodeid)
 
 
 def settle(item: pytest.Item) -> list[CaseResult]:
-    """Judge and record the loads that a test has made since it was last asked for.
+    """Judge and record the loads of a test since the last call.
 
     Returns:
-        the results whose verdicts the test must bear.
+        the results whose verdicts count for the test.
     """
     load = item.stash.get(LOAD, None)
     if load is None or load.settled == len(load.cases):
@@ -60,19 +59,19 @@ def settle(item: pytest.Item) -> list[CaseResult]:
 
 
 def running(item: pytest.Item) -> bool:
-    """Tell whether a load is being made in some thread."""
+    """Return whether a load is running in some thread."""
     load = item.stash.get(LOAD, None)
     return load is not None and load.turn.taken
 
 
 def end_call(item: pytest.Item, *, failed: bool, with_fixture: bool) -> None:
-    """Conclude the load of a test whose function has ended.
+    """Judge the loads of a test whose function has ended.
 
     Args:
         item: the test.
-        failed: whether it has failed already, so that the load cannot let it fail.
-        with_fixture: whether the load was made in a thread of a fixture, which may wait for it at
-            its own end; others are stopped.
+        failed: whether it has failed already, so the loads need not fail it.
+        with_fixture: whether a load runs in a thread of a fixture, which may wait for it in its
+            teardown; other loads are stopped.
     """
     __tracebackhide__ = True
     try:
@@ -87,7 +86,7 @@ def end_call(item: pytest.Item, *, failed: bool, with_fixture: bool) -> None:
 
 
 def around_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Conclude a load that a fixture has made, and have the last attempt alone count."""
+    """Judge loads sent by fixtures, and make only the last attempt count."""
     settle(item)
     try:
         outcome = yield
@@ -102,9 +101,9 @@ def around_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
 
 
 def around_report(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
-    """Show no secrets; keep pytest-benchmark from warning of its fixture.
+    """Redact secrets; keep pytest-benchmark from warning about its fixture.
 
-    Before pytest tells of a setup that has failed, record a load that was made in it.
+    If setup has failed, record the loads sent in it before pytest reports it.
     """
     if call.when == "setup" and call.excinfo is not None:
         settle(item)
@@ -119,9 +118,9 @@ def around_report(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[N
 
 
 def decide(item: pytest.Item) -> None:
-    """Let the test fail, warn or be skipped as its loads deserve.
+    """Fail, warn or skip the test, according to its loads.
 
-    To be called when a phase of the test has ended, and nothing has gone wrong in it.
+    Call this when a phase of the test has ended without an error.
     """
     __tracebackhide__ = True
     results = settle(item)
@@ -133,15 +132,15 @@ def decide(item: pytest.Item) -> None:
 
 
 def tell_unused(item: pytest.Item) -> None:
-    """Warn of a test that has passed and, though it asks for a load, has made none."""
+    """Warn if a test has passed and requested a load, but sent none."""
     load = item.stash.get(LOAD, None)
     if load is not None and load.passed and not load.cases:
-        warn(item, NoLoadWarning("poisson_load made no load: nothing was measured. Call it, or "
-                                 "leave it out of the test's arguments."))  # fmt: skip
+        warn(item, NoLoadWarning("poisson_load was never called: nothing was measured. Call it, or "
+                                 "remove it from the test's arguments."))  # fmt: skip
 
 
 def end_attempt(item: pytest.Item) -> None:
-    """Forget the results of an earlier attempt if this one, which counts, has made no load."""
+    """Forget the results of an earlier attempt if this one sent no load."""
     if session_of(item.config).recorded.forget_outdated(item.nodeid):
         benchmark_bridge.forget(item.config, item.nodeid, but=None)
         keep(session_of(item.config))
@@ -149,19 +148,19 @@ def end_attempt(item: pytest.Item) -> None:
 
 
 class Outcomes:
-    """A plugin of one session: keeps with each result what pytest makes of its test."""
+    """A plugin of one session that records the outcome of each result's test."""
 
     def __init__(self, state: ServebenchSession) -> None:
-        """Belong to a session, which the hook is not told."""
+        """Keep the session, which the hook does not receive."""
         self._state = state
-        self._repeated: set[str] = set()  # node ids whose present attempt does not count
+        self._repeated: set[str] = set()  # node ids whose current attempt does not count
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take note of a phase's report, before JUnit XML has it."""
+        """Process the report of a phase before JUnit XML does."""
         outcome_counts = report.passed or report.failed or report.skipped
         if not outcome_counts or (report.when == "setup" and report.passed):
-            self._repeated.add(report.nodeid)  # until its call is told, which may never be
+            self._repeated.add(report.nodeid)  # until its call is reported, which may never happen
         elif report.when != "teardown":
             self._repeated.discard(report.nodeid)
         if report.nodeid in self._repeated:
@@ -176,10 +175,9 @@ class Outcomes:
 
 
 def outcome_of(report: pytest.TestReport, before: TestOutcome | None) -> TestOutcome | None:
-    """Return what pytest makes of a test, by the report of a phase and what was known before.
+    """Return a test's outcome, given the report of a phase and the outcome so far.
 
-    Reports of attempts that do not count, which other plugins call ``rerun`` or the like, say
-    nothing.
+    Attempts that do not count, whose outcome other plugins call ``rerun`` or the like, are ignored.
     """
     expected = hasattr(report, "wasxfail")
     if report.when == "teardown":
@@ -198,7 +196,7 @@ def _without_ours(properties: Iterable[tuple[str, object]]) -> list[tuple[str, o
 
 
 def _properties(result: CaseResult) -> Iterator[tuple[str, object]]:
-    """Yield the figures that JUnit XML shows, under the label of a case that has one."""
+    """Yield the figures for JUnit XML, with the case's label if it has one."""
     prefix = f"{_PROPERTIES}{result.label}." if result.label else _PROPERTIES
     yield f"{prefix}verdict", result.verdict
     yield f"{prefix}implementation", clean(result.server.implementation)

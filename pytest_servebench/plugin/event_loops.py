@@ -1,4 +1,4 @@
-"""Event loops that the calling thread runs, and that cannot run while it waits for a load."""
+"""Detect servers in the caller's event loop, which is blocked during a load."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ _REMEDIES: Final = {
 
 
 def running_loop() -> str | None:
-    """Return whose event loop this thread runs, ``"asyncio"`` or ``"trio"``, or ``None``."""
+    """Return whose event loop runs in this thread, ``"asyncio"`` or ``"trio"``, or ``None``."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        # Not imported for this: who runs it has done so.
+        # If trio runs, it has been imported.
         trio = sys.modules.get("trio")
         return "trio" if trio is not None and trio.lowlevel.in_trio_run() else None
     return "asyncio"
 
 
 def blocked(target: Target) -> str | None:
-    """Return why a server at ``target`` cannot answer while this thread waits, and what to do.
+    """Return why a server at ``target`` cannot respond while this thread waits, and what to do.
 
-    That is where this thread runs an event loop and a socket of this process listens there: who
-    accepts from it is likely to be in the loop. ``None`` if there is no such thing: many a test is
-    run from within a loop (a notebook's, a browser driver's) that its server is not in.
+    That is the case if this thread runs an event loop and this process listens at ``target``: the
+    server is probably in the loop. Else ``None``: many tests run inside a loop (of a notebook or a
+    browser driver) that has nothing to do with the server.
     """
     loop = running_loop()
     if loop is None or not _listens(target):
         return None
     return (
         f"poisson_load was called in a running event loop ({loop}), and the server at {target.url} "
-        "is in this process: it cannot answer while the loop waits for the load. Call it from "
-        f"another thread: {_REMEDIES[loop]}."
+        "is in this process: it cannot respond while the load blocks the loop. Call poisson_load "
+        f"in another thread: {_REMEDIES[loop]}."
     )
 
 
 def _listens(target: Target) -> bool:
-    """Tell whether a socket of this process listens at ``target``; if that is unknown, it does."""
+    """Return whether this process listens at ``target``; true if that is unknown."""
     try:
         connections = sockets_of(psutil.Process(), "unix" if target.unix_socket else "inet")
     except (psutil.Error, OSError):

@@ -1,4 +1,4 @@
-"""What the fixtures give; imported when a test asks for the first of them."""
+"""The fixtures' values; imported when a test first requests one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def running(config: pytest.Config, kind: str) -> Iterator[RunningServer]:
     session.need(kind)
     context = session.servers.running(kind)
     try:
-        # Not by the fixture: one of its name may be the user's own, and something else.
+        # Not by the fixture served_model: a user's fixture of that name may be something else.
         _prepared_model(config)
         with progress.shown(f"starting {kind}"):
             server = context.__enter__()
@@ -51,7 +51,7 @@ def running(config: pytest.Config, kind: str) -> Iterator[RunningServer]:
 
 
 def any_running(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
-    """Yield the server of the kind that a test has as its parameter."""
+    """Yield the server of the kind in the test's parameter."""
     try:
         kind = only(request, "model_server")
     except ServebenchError as error:
@@ -70,14 +70,14 @@ def value(request: pytest.FixtureRequest, name: str) -> float | int:
 def load(
     request: pytest.FixtureRequest, rate: float, buffer_size: int, repeat: int
 ) -> Iterator[PoissonLoad]:
-    """Give a test its load, which ends with the test."""
+    """Yield the load of a test, and end it with the test."""
     try:
         join(request.node)
         cell = cell_of(request.node, rate, buffer_size, repeat)
     except ServebenchError as error:
         fail(error)
     benchmark = benchmark_bridge.fixture_of(request)
-    benchmark_bridge.excuse(benchmark)  # where Ctrl-C leaves no report, it may end unused
+    benchmark_bridge.excuse(benchmark)  # after Ctrl-C there is no report, and it may be unused
     load = PoissonLoad(request, cell.rate, cell.buffer_size, cell.repeat, benchmark)
     request.node.stash[LOAD] = load
     yield load

@@ -1,4 +1,4 @@
-"""The fixtures that tests ask for by name."""
+"""The fixtures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def served_model(pytestconfig: pytest.Config) -> ServedModel:
-    """The model that ``servebench_model`` names, packaged for the servers of this session."""
+    """The model set by ``servebench_model``, packaged for the servers of this session."""
     from pytest_servebench.plugin import fixture_values
 
     return fixture_values.model(pytestconfig)
@@ -23,7 +23,7 @@ def served_model(pytestconfig: pytest.Config) -> ServedModel:
 
 @pytest.fixture(scope="session")
 def tensorflow_serving(pytestconfig: pytest.Config) -> Iterator[RunningServer]:
-    """A running TensorFlow Serving (or the embedded server in its place) with the model."""
+    """A running TensorFlow Serving (or its embedded replacement) that serves the model."""
     from pytest_servebench.plugin import fixture_values
 
     yield from fixture_values.running(pytestconfig, "tensorflow_serving")
@@ -31,7 +31,7 @@ def tensorflow_serving(pytestconfig: pytest.Config) -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="session")
 def torchserve(pytestconfig: pytest.Config) -> Iterator[RunningServer]:
-    """A running TorchServe with the model."""
+    """A running TorchServe that serves the model."""
     from pytest_servebench.plugin import fixture_values
 
     yield from fixture_values.running(pytestconfig, "torchserve")
@@ -39,7 +39,7 @@ def torchserve(pytestconfig: pytest.Config) -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="session")
 def model_server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
-    """Each of the chosen servers in turn, with the model."""
+    """A running server with the model; the test runs once for each of ``--servebench-servers``."""
     from pytest_servebench.plugin import fixture_values
 
     yield from fixture_values.any_running(request)
@@ -47,7 +47,7 @@ def model_server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
 
 @pytest.fixture
 def rate(request: pytest.FixtureRequest) -> float:
-    """Offered arrivals a second: one of ``--servebench-rates``."""
+    """Offered load in requests per second: one of ``--servebench-rates``."""
     from pytest_servebench.plugin import fixture_values
 
     return float(fixture_values.value(request, "rate"))
@@ -55,7 +55,7 @@ def rate(request: pytest.FixtureRequest) -> float:
 
 @pytest.fixture
 def buffer_size(request: pytest.FixtureRequest) -> int:
-    """Requests that may wait while all workers are busy: one of ``--servebench-buffer-sizes``."""
+    """Requests that may queue while all workers are busy: one of ``--servebench-buffer-sizes``."""
     from pytest_servebench.plugin import fixture_values
 
     return int(fixture_values.value(request, "buffer_size"))

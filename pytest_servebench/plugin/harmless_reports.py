@@ -1,4 +1,4 @@
-"""What pytest itself says of a test with a load, such as the values that an assertion shows."""
+"""Sanitize pytest's own reports of load tests, such as the values that an assertion shows."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ _DEEPEST: Final = 12  # levels of pytest's own objects
 
 
 def make_harmless(report: pytest.TestReport, *, loaded: bool) -> None:
-    """Take secrets out of a test's report, and what a terminal or a CI would obey.
+    """Remove secrets and control sequences for terminals or CI from a test's report.
 
     Args:
         report: of one phase of a test.
-        loaded: whether the test has to do with a load. Of other tests, only known secrets are
-            taken out.
+        loaded: whether it is a load test. From other tests, only known secrets are removed.
     """
     if not loaded and not anything_hidden():
         return
     if report.longrepr:
         report.longrepr = _mended(report.longrepr, harmless if loaded else redact, 0)
-    # Captured output is the test's own, and may have its colours.
+    # Captured output belongs to the test, and may keep its colours.
     mend = unobeyed if loaded else str
     report.sections = [(name, mend(redact(text))) for name, text in report.sections]
 
 
 def _mended(value: Any, mend: Callable[[str], str], level: int) -> Any:
-    """Return a failure's representation, whose parts are changed where they stand."""
+    """Return a failure's representation, modified in place where possible."""
     if isinstance(value, str):
         return mend(value)
     if isinstance(value, list):

@@ -1,6 +1,6 @@
-"""The hooks of every session, which do next to nothing before there is a load.
+"""The hooks of every session, which do next to nothing without load tests.
 
-What loads need is imported when the first test asks for one: most sessions of a user have none.
+Everything else is imported when a test first requests a load: most sessions have none.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pytest_servebench.plugin.state import REFUSAL, has_session, session_of
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Register the command line and its ini twins."""
+    """Register the options and their ini keys."""
     options.add_options(parser)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Register the hooks for others."""
+    """Register our hook specifications."""
     from pytest_servebench.plugin import hookspecs
 
     pluginmanager.add_hookspecs(hookspecs)
@@ -32,17 +32,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers."""
     config.addinivalue_line(
         "markers",
-        "slo(*expressions): what a case must meet, such as 'p99<50ms' or 'success_rate>=99%'",
+        "slo(*expressions): SLOs of a test, such as 'p99<50ms' or 'success_rate>=99%'",
     )
     config.addinivalue_line(
         "markers",
-        "servebench(rates, buffer_sizes, duration, warmup, timeout): a test's own load; select "
-        "cases by -m 'servebench(rate=10)'",
+        "servebench(rates, buffer_sizes, duration, warmup, timeout, arrivals): load of a test; "
+        "select cases by -m 'servebench(rate=10)'",
     )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one test of each cell."""
+    """Parametrize a test over its cells."""
     if {"poisson_load", "model_server"} & set(metafunc.fixturenames):
         from pytest_servebench.plugin import load_hooks
 
@@ -50,7 +50,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Bring in what loads need when the first test asks for it."""
+    """Import the rest when a test first needs it."""
     if needs_settings(item):
         session_of(item.config)  # now: of what is no function, pytest generates no tests
         from pytest_servebench.plugin import load_hooks
@@ -60,14 +60,14 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Say once what all workers of pytest-xdist have refused."""
+    """Report once what all pytest-xdist workers refused."""
     if refusal := getattr(node, "workeroutput", {}).get(REFUSAL):
         raise pytest.UsageError(refusal)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Judge a case when its test has ended, record it, and only then let it fail."""
+    """Judge and record the cases of a test that has ended, and only then fail it."""
     __tracebackhide__ = True
     with_fixture = failed = False
     if has_session(item.config):
@@ -80,7 +80,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         failed = True
         raise
     finally:
-        if has_session(item.config):  # it may have come with a fixture that the test asked for
+        if has_session(item.config):  # the test may have requested the first fixture that needs it
             from pytest_servebench.plugin import conclusion
 
             conclusion.end_call(item, failed=failed, with_fixture=with_fixture)
@@ -88,7 +88,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Judge a case that a fixture has made, at its end or where another one's setup has failed."""
+    """Judge cases measured by fixtures, also if the setup of another fixture failed."""
     if not has_session(item.config):
         return (yield)
     from pytest_servebench.plugin import conclusion
@@ -100,7 +100,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, Any, Any]:
-    """Show no secrets; keep pytest-benchmark from a fixture that is not its own."""
+    """Redact secrets; hide a user's fixture ``benchmark`` from pytest-benchmark."""
     with benchmark_bridge.others_hidden(item):
         if not has_session(item.config):
             return (yield)
@@ -111,8 +111,8 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, Any, Any]:
-    """Keep in mind whether the tests came to their own end, or to that of ``--maxfail``."""
-    # By the exit status it cannot be told: a second Ctrl-C comes before pytest has set it.
+    """Record whether the session ended normally, or by ``--maxfail``."""
+    # The exit status does not say so: a second Ctrl-C may come before pytest has set it.
     ended = False
     try:
         result = yield

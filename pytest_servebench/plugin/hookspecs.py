@@ -1,4 +1,4 @@
-"""Hooks for others: kinds of server, own requests, results, and the report."""
+"""Hooks for users and other plugins: server kinds, requests, results and the report."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ if TYPE_CHECKING:
 
 @pytest.hookspec
 def pytest_servebench_server_kinds(config: pytest.Config) -> Sequence[ServerKind]:  # type: ignore[empty-body]
-    """Return further kinds of server; a name that is already taken is an error."""
+    """Return additional server kinds; a name that is already taken is an error."""
 
 
 @pytest.hookspec(firstresult=True)
 def pytest_servebench_requests(
     item: pytest.Item, server: RunningServer
 ) -> Sequence[HttpRequest] | None:
-    """Return what to send in a case, in place of predictions of the model; ``None``: no opinion.
+    """Return the requests of a case, to replace the model's predictions; ``None``: no opinion.
 
-    Each arrival takes one of the requests at random. ``poisson_load(server, requests=…)`` comes
-    first.
+    Each arrival takes one of them at random. ``poisson_load(server, requests=…)`` takes precedence.
     """
 
 
@@ -33,18 +32,18 @@ def pytest_servebench_requests(
 def pytest_servebench_check_answer(
     item: pytest.Item, server: RunningServer, request: HttpRequest, answer: HttpAnswer
 ) -> bool | None:
-    """Raise ``BadResponseError`` where a 2xx answer is wrong; called after the load, for a sample.
+    """Raise ``BadResponseError`` if a 2xx response is wrong; called after the load for a sample.
 
-    Returning ``False`` says so too, without a reason. It comes on top of the
-    comparison with the model's predictions.
+    Returning ``False`` does the same without a reason. Responses are also compared with the model's
+    predictions.
     """
 
 
 @pytest.hookspec
 def pytest_servebench_case_finished(config: pytest.Config, result: CaseResult) -> None:
-    """See the result of one case, after its load and before its SLOs are judged."""
+    """Receive the result of one case, after its load and before its SLOs are judged."""
 
 
 @pytest.hookspec
 def pytest_servebench_update_report(config: pytest.Config, report: dict[str, Any]) -> None:
-    """Add to or change the JSON report in place, before it is written."""
+    """Modify the JSON report in place before it is written."""

@@ -1,4 +1,4 @@
-"""From a result and its SLOs to the fate of a test."""
+"""Judge results by SLOs, and decide the outcome of a test."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from pytest_servebench.runs.results import CaseResult
 
 
 class InconclusiveWarning(ServebenchWarning):
-    """An SLO could not be decided by what was measured."""
+    """The measurement is inconclusive for an SLO."""
 
 
 class FailedRequestsWarning(ServebenchWarning):
-    """Some requests failed, and no SLO says how many may."""
+    """Some requests failed, and no SLO limits how many may fail."""
 
 
 class NoLoadWarning(ServebenchWarning):
-    """A test asks for a load and has made none."""
+    """A test requests a load but never sends it."""
 
 
 def marked_slos(item: pytest.Item) -> tuple[Clause, ...]:
     """Return the clauses of the test's ``slo`` markers.
 
     Raises:
-        SLOSyntaxError: an expression cannot be read.
+        SLOSyntaxError: an expression is malformed.
     """
     return tuple(
         clause
@@ -49,22 +49,22 @@ def marked_slos(item: pytest.Item) -> tuple[Clause, ...]:
 
 
 def judged(result: CaseResult, clauses: Iterable[Clause]) -> CaseResult:
-    """Return the result with further clauses judged; none is judged twice."""
+    """Return the result with further clauses judged, each only once."""
     known = {clause.clause for clause in result.clauses}
     return with_clauses(result, judge([one for one in clauses if str(one) not in known], result))
 
 
 def judge_case(result: CaseResult, item: pytest.Item, settings: Settings) -> CaseResult:
-    """Return the result judged by the test's own SLOs and by those of all cases."""
+    """Return the result judged by the test's SLOs and by those of ``--servebench-slo``."""
     own = judged(result, (*marked_slos(item), *settings.slos))
     return with_clauses(own, filter(None, (judge_answers(own), judge_successes(own))))
 
 
 def spoilt(result: CaseResult) -> str | None:
-    """Return why a judged result is worth another measurement, or ``None`` if it stands.
+    """Return why a judged result should be measured again, or ``None`` if it stands.
 
-    A clause that is broken beyond the doubt of lateness stands, and the case with it: another
-    measurement could only give it a second chance.
+    A case with a clause that is broken regardless of lateness stands: measuring again would only
+    give it a second chance.
     """
     if result.invalid_reason is not None:
         return result.invalid_reason
@@ -79,15 +79,15 @@ def apply(
     item: pytest.Item,
     policy: Callable[[CaseResult], InconclusivePolicy],
 ) -> None:
-    """Let the test fail, warn or be skipped as the verdicts and the user's policy say.
+    """Fail, warn or skip the test, according to the verdicts and the user's policy.
 
     Args:
         results: of the test's loads.
         item: the test.
-        policy: tells what becomes of a case that is not decided.
+        policy: returns what to do with an inconclusive case.
 
     Raises:
-        InvalidMeasurementError: the generator's lateness decides a clause.
+        InvalidMeasurementError: the load generator was too late to judge a clause.
     """
     __tracebackhide__ = True
     if failed := [one for one in results if one.verdict == "failed"]:

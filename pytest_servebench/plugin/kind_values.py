@@ -1,4 +1,4 @@
-"""From ``KIND.KEY=VALUE`` to kinds of server that have their options."""
+"""Apply ``KIND.KEY=VALUE`` options to server kinds."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from pytest_servebench.text.redaction import hide
 def with_options(
     kinds: Mapping[str, ServerKind], values: Iterable[KindValue]
 ) -> dict[str, ServerKind]:
-    """Return the kinds with the options that users and the environment give.
+    """Return the kinds with the options that users and environment variables give.
 
-    An ini file may speak of a kind that comes from a ``conftest.py`` beside other tests: that is
-    no error, unless its name looks like that of a kind which is there.
+    An ini file may name a kind that a ``conftest.py`` beside other tests defines: that is not an
+    error, unless the name looks like a typo of a known kind.
 
     Raises:
-        OptionError: there is no such kind or option, or the value cannot be used.
+        OptionError: the kind or the option is unknown, or the value is invalid.
     """
     read: dict[str, dict[str, Any]] = {name: _secrets(kind) for name, kind in kinds.items()}
     for value in values:
@@ -35,7 +35,7 @@ def with_options(
             if value.source.startswith("--") or _closest(value.kind, kinds):
                 raise OptionError(
                     f"{value.given}: unknown server kind {value.kind!r}"
-                    f"{_meant(value.kind, kinds)}; there are {', '.join(kinds)}."
+                    f"{_meant(value.kind, kinds)}; known kinds: {', '.join(kinds)}."
                 )
             continue
         read[value.kind][value.key] = _read(kind, value)
@@ -81,7 +81,7 @@ def _read(kind: ServerKind, value: KindValue) -> object:
     if option.secret:
         hide(value.text)
         raise OptionError(
-            f"{value.given}: a secret is not given on a command line or in a file; set the "
+            f"{value.given}: do not put a secret on the command line or in a file; set the "
             f"environment variable {variable(kind.name, value.key)}."
         )
     try:
@@ -108,8 +108,8 @@ def _reader(option: KindOption, directory: Path) -> Callable[[str], object]:
     }
     if wanted not in readers:
         raise OptionError(
-            f"The option {option.name!r} of a server kind is of type {wanted!r}, which cannot be "
-            "read from a text: give option(read=...) a function that does."
+            f"The option {option.name!r} of a server kind has the type {wanted!r}, which cannot be "
+            "parsed from text: pass a parser as option(read=...)."
         )
     return readers[wanted]
 

@@ -1,4 +1,4 @@
-"""What the live line says of a load while it runs."""
+"""The live line about a running load."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from pytest_servebench.text.safe import clean, clip, display_width
 
 _SEPARATOR: Final = " · "
 _BAR: Final = 8  # cells
-_BAR_FROM: Final = 50  # columns of the terminal, below which the words need the room
+_BAR_FROM: Final = 50  # in narrower terminals the text needs the room
 
 
 def live_line(records: Records, now: int, width: int, *, number: str = "", name: str = "") -> str:
-    """Return one line about a case that runs, at most ``width - 1`` columns wide.
+    """Return one line about a running case, at most ``width - 1`` columns wide.
 
-    What does not fit is left out from the end, the least important part. The last column stays
+    Parts that do not fit are dropped from the end, least important first. The last column stays
     free: many terminals wrap as soon as it is written.
 
     Args:
-        records: the records as they are now; what has not ended yet is ``UNFINISHED``.
-        now: ns since the clock's start, on the records' own clock.
+        records: the current records; requests in flight are ``UNFINISHED``.
+        now: ns since the start of the records' clock.
         width: columns of the terminal.
         number: which case of how many, such as ``3/12``.
-        name: the case.
+        name: of the case.
     """
     left = (records.window - now) / 1e9
     ended = records.outcome != Outcome.UNFINISHED
@@ -42,7 +42,7 @@ def live_line(records: Records, now: int, width: int, *, number: str = "", name:
     bar = f"{_bar(now / records.window)} " if width >= _BAR_FROM else ""
     parts = [
         bar + time,
-        # Trouble is news: it comes before what is always there.
+        # Errors come first: the rest is always there.
         *([f"errors {failed}"] if failed else []),
         *([f"dropped {dropped}"] if dropped else []),
         *([number] if number else []),

@@ -1,4 +1,4 @@
-"""What the ``poisson_load`` fixture gives: a load to send, and the case that came of it."""
+"""The value of the ``poisson_load`` fixture: it sends a load and returns the case."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _LABEL: Final = re.compile(r"[\w.+-]+")
 
 
 class LoadedCase:
-    """What a load brought: its figures, and a way to demand more of them.
+    """The result of a load, and a method to check further SLOs.
 
     Attributes:
         result: everything that was measured; see
@@ -56,15 +56,15 @@ class LoadedCase:
     """
 
     def __init__(self, result: CaseResult) -> None:
-        """Hold a result that is not judged yet."""
+        """Wrap a result that is not judged yet."""
         self.result = result
 
     def check(self, *expressions: str) -> None:
-        """Judge SLOs at once, such as ``"p99<50ms"``; the test fails where one is broken.
+        """Judge SLOs such as ``"p99<50ms"`` at once; the test fails if one is broken.
 
         Raises:
-            InvalidMeasurementError: the generator's own lateness decides one.
-            SLOSyntaxError: an expression cannot be read.
+            InvalidMeasurementError: the load generator was too late to judge one.
+            SLOSyntaxError: an expression is malformed.
         """
         __tracebackhide__ = True
         clauses = [clause for text in expressions for clause in parse_slo(text)]
@@ -77,7 +77,7 @@ class LoadedCase:
             raise InvalidMeasurementError(failure_message(result, undecided))
 
     def __getattr__(self, name: str) -> object:
-        """Give the figures by their names: ``case.summary``, ``case.resources``, …"""
+        """Return fields of the result: ``case.summary``, ``case.resources``, …"""
         return getattr(self.result, name)
 
 
@@ -98,9 +98,9 @@ class PoissonLoad:
         self.rate = rate
         self.buffer_size = buffer_size
         self.repeat = repeat
-        self.cases: list[LoadedCase] = []  # one for each load, in their order
-        self.passed = False  # whether the test function, without regard to the cases, has
-        self.settled = 0  # how many of the cases have had their last judgement
+        self.cases: list[LoadedCase] = []  # one per load, in order
+        self.passed = False  # whether the test function passed, regardless of its cases
+        self.settled = 0  # how many of the cases have been judged for good
         self.turn = Turn()
 
     def __call__(
@@ -116,36 +116,36 @@ class PoissonLoad:
         duration: float | None = None,
         label: str | None = None,
     ) -> LoadedCase:
-        """Load ``server`` for this test's duration and return what came out.
+        """Send load to ``server`` for this test's duration and return the result.
 
-        A test may load several times, one load after the other: each is a case of its own. The
-        test's SLOs (of its marker and of ``--servebench-slo``) are judged of every case when the
-        test ends.
+        A test may call this several times, one load after the other: each is a separate case. When
+        the test ends, every case is judged by the test's SLOs (its marker and
+        ``--servebench-slo``).
 
         Args:
-            server: a running server, or the URL of one that serves anything over HTTP: a text, or
-                an object whose text is a URL, of yarl, furl, httpx or another library. A path in it
-                comes before the paths of the requests.
-            requests: what to send in place of predictions of the model; each arrival takes one at
+            server: a running server, or the URL of any HTTP server: a string, or a URL object of
+                yarl, furl, httpx or another library. A path in it is put before the paths of the
+                requests.
+            requests: what to send instead of the model's predictions; each arrival takes one at
                 random.
-            check: called after the load with a request and its 2xx answer, for a sample of them;
-                raises :class:`~pytest_servebench.errors.BadResponseError` where it is wrong, or
-                returns ``False``.
-            arrivals: how requests arrive, such as ``"gamma:4"``; of ``--servebench-arrivals`` if
-                it is not given, which is a Poisson process if that is not given either.
-            name: of a server that is given by URL, for tables, plots and saved runs. Servers of one
-                name are one server, also to a comparison with a run at another address.
-            rate: arrivals a second of this load, if not the test's own.
-            buffer_size: requests that may wait in this load, if not the test's own.
-            duration: seconds of this load, if not the test's own.
-            label: what tells this case from the test's others, by which another run finds it again:
-                letters, digits and ``._+-``. Without it, that is what is not the test's own
-                (``rate80``), and a number where cases would have the same (``2``, ``rate80-2``).
+            check: called after the load with a sample of the requests and their 2xx responses;
+                raises :class:`~pytest_servebench.errors.BadResponseError` or returns ``False`` if a
+                response is wrong.
+            arrivals: the arrival process, such as ``"gamma:4"``; default: that of
+                ``--servebench-arrivals``, which is Poisson unless set.
+            name: of a server given by URL, for tables, plots and saved runs. Comparisons take
+                servers of the same name for the same server, even at another address.
+            rate: requests per second, if different from the test's.
+            buffer_size: requests that may queue, if different from the test's.
+            duration: seconds of load, if different from the test's.
+            label: distinguishes this case from the test's others, and identifies it in other runs:
+                letters, digits and ``._+-``. Default: what differs from the test's values
+                (``rate80``), with a number if that is taken (``2``, ``rate80-2``).
 
         Raises:
-            InvalidMeasurementError: the generator failed, so that the numbers say nothing.
-            OptionError: an argument cannot be used, or the server is in the event loop that calls.
-                Both are told as a failure of the test.
+            InvalidMeasurementError: the load generator failed, so the figures are meaningless.
+            OptionError: an argument is invalid, or the server runs in the caller's event loop.
+                Both fail the test.
         """
         __tracebackhide__ = True
         with self.turn.take():
@@ -166,15 +166,15 @@ class PoissonLoad:
         __tracebackhide__ = True
         config = self._item.config
         session = session_of(config)
-        if isinstance(server, SharedServer):  # one that the test got without naming its fixture
+        if isinstance(server, SharedServer):  # the test may have got it without naming its fixture
             revive(self._item, server.kind)
         try:
             if not is_running_server(server):
                 server = any_server(server, session.settings.server, name, session.kinds)
             elif name is not None:
                 raise OptionError(
-                    f"poisson_load(server, name={name!r}): {server.kind} has a name; leave it out, "
-                    "it is for a server that is given by URL."
+                    f"poisson_load(server, name={name!r}): {server.kind} already has a name; omit "
+                    "name=, which is for a server given by URL."
                 )
             target = Target.parse(server.base_url, session.settings.server.tls)
             if (why := event_loops.blocked(target)) is not None:
@@ -186,7 +186,7 @@ class PoissonLoad:
             if (
                 isinstance(server, AttachedServer)
                 and isinstance(first, HttpRequest)
-                and case.load.warmup > 0  # which sends it anyway
+                and case.load.warmup > 0  # the warm-up sends it anyway
             ):
                 server.await_loaded(first, session.settings.server.tls)
             result = self._measured(case, server, sent)
@@ -198,21 +198,21 @@ class PoissonLoad:
         loaded = LoadedCase(result)
         records = result.records
         assert records is not None
-        if not self.cases:  # a benchmark holds one load, and is called like the test
+        if not self.cases:  # a benchmark holds a single load, and is named after the test
             latencies = records.latency()[records.ok].tolist()
             benchmark_bridge.record(self._item, self.benchmark, latencies)
         self.cases.append(loaded)
-        # What the test does next may take long, and another load may end the session.
+        # Save now: the rest of the test may take long, and another load may end the session.
         session.recorded.add(self.judged(result))
         keep(session)
-        # Last: what others' hooks raise may fail the test, and costs nothing that was measured.
+        # Last: a hook that raises fails the test, but loses no measurement.
         config.hook.pytest_servebench_case_finished(config=config, result=result)
         if result.invalid_reason:
             raise InvalidMeasurementError(result.invalid_reason)
         return loaded
 
     def _measured(self, case: Case, server: RunningServer, sent: Traffic) -> CaseResult:
-        """Return the first measurement that noise has not spoiled, or the last one that may be."""
+        """Measure until noise does not spoil the result, or the retries are used up."""
         session = session_of(self._item.config)
         info, show = session.describe(server), self._item.config.stash[PROGRESS]
         cell, number = cell_name(case.name), session.number(case.nodeid)
@@ -227,7 +227,7 @@ class PoissonLoad:
                     result = run_case(case, server, info, sent, self.turn.watching(watch))
             except InvalidMeasurementError as error:
                 if last and earlier is not None:
-                    # What was measured before is kept with its case, which is as invalid.
+                    # Keep the earlier measurement, which is invalid too.
                     return dataclasses.replace(
                         earlier, invalid_reason=str(error), attempts=tuple(spoilt)
                     )
@@ -244,7 +244,7 @@ class PoissonLoad:
             earlier = result
 
     def judged(self, result: CaseResult) -> CaseResult:
-        """Return the result as it would be judged if the test ended now."""
+        """Return the result, judged as if the test ended now."""
         if not result.measured:
             return result
         session = session_of(self._item.config)
@@ -269,7 +269,7 @@ class PoissonLoad:
             warmup=marked_seconds(item, "warmup", load.warmup),
             timeout=marked_seconds(item, "timeout", load.timeout),
             arrivals=self._arrivals(arrivals) or load.arrivals,
-            # Other arrivals in each repeat, and the same ones for every server.
+            # Arrivals differ between repeats, but not between servers.
             seed=load.seed + self.repeat - 1,
         )
         spec = LoadSpec(
@@ -284,16 +284,14 @@ class PoissonLoad:
         return Case(labelled(item.name, label), item.nodeid, spec, settings.max_lag, label)
 
     def _label(self, load: LoadSpec, given: str | None) -> str:
-        """Return what tells a case from those that the test has had so far."""
+        """Return a label that the test's cases so far do not have."""
         parts = []
         if load.rate != self.rate:
             parts.append(rate_id(load.rate))
         if load.buffer_size != self.buffer_size:
             parts.append(f"buffer{load.buffer_size}")
         if given is not None and not _LABEL.fullmatch(given):
-            raise OptionError(
-                f"poisson_load(label={given!r}): give letters, digits and the signs ._+- alone."
-            )
+            raise OptionError(f"poisson_load(label={given!r}): use only letters, digits and ._+-")
         label = given or "-".join(parts)
         taken = {one.result.label for one in self.cases}
         numbered = (f"{label}-{number}" if label else f"{number}" for number in count(2))
@@ -309,8 +307,8 @@ class PoissonLoad:
         if not isinstance(given, str):
             if not all(hasattr(given, name) for name in ("schedule", "mean_rate", "check")):
                 raise OptionError(
-                    f"{where}: {reprlib.repr(given)} is no arrival process; give a text such as "
-                    '"gamma:4", or an object such as pytest_servebench.Gamma(4).'
+                    f"{where}: {reprlib.repr(given)} is not an arrival process; give a string such "
+                    'as "gamma:4", or an object such as pytest_servebench.Gamma(4).'
                 )
             return given
         try:
@@ -324,14 +322,14 @@ class PoissonLoad:
         requests: Sequence[HttpRequest] | None,
         check: AnswerCheck | None,
     ) -> Traffic:
-        hook = self._item.ihook  # of the conftest files that are for this test
+        hook = self._item.ihook  # honours the conftest files of this test
         if requests is None:
             requests = hook.pytest_servebench_requests(item=self._item, server=server)
         if requests is not None:
             sent = traffic.of_requests(requests)
         else:
             if isinstance(server.protocol, AnyHttp):
-                server.protocol.refuse()  # before a model is loaded that would not help
+                server.protocol.refuse()  # before loading a model that would not help
             check_mismatch(server)
             sent = traffic.of_model(session_of(self._item.config).model(), server.protocol)
         if check is not None:

@@ -1,7 +1,7 @@
-"""The hooks that only sessions with loads need; ``state.session_of`` registers them.
+"""The hooks that only sessions with load tests need; ``state.session_of`` registers them.
 
-Those that must stand where other plugins expect them, or that may be under way when the first load
-turns up, are in ``hooks`` and hand over to what is here and in ``conclusion``.
+Hooks that pytest calls too early for that are in ``hooks``, and delegate to this module and to
+``conclusion``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pytest_servebench.text.json_text import plain
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the state of this session; pytest calls this when these hooks are registered."""
+    """Create the state of this session; pytest calls this when these hooks are registered."""
     state = config.stash[SESSION] = ServebenchSession(config)
     config.pluginmanager.register(conclusion.Outcomes(state), "servebench-outcomes")
     config.stash[PROGRESS] = Progress(config)
@@ -37,30 +37,30 @@ def _exact(config: pytest.Config) -> bool:
     try:
         return bool(read_option(config, "exact-keywords"))
     except OptionError:
-        return True  # and is told of where there are loads
+        return True  # reported later if there are load tests
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
-    """Make one test of each cell."""
+    """Parametrize a test over its cells."""
     state = session_of(metafunc.config)
     if state.wrong_options:
-        return  # told when all is collected, if any such test is to run
+        return  # reported after collection, if any such test is to run
     try:
         cases.parametrize(metafunc, state.settings)
     except ServebenchError as error:
-        # Raised from here, pytest would show it as an error of the module, with its own stack.
+        # Raised here, pytest would show it as an error of the module, with a traceback.
         state.wrong_markers.append(f"{metafunc.definition.nodeid}: {error}")
 
 
 def prepare(item: pytest.Item) -> None:
-    """Give each case the timer that replays its latencies, and the marker that selects it."""
+    """Add the timer that replays latencies, and the marker for ``-m``, to each case."""
     if cases.is_load(item):
         benchmark_bridge.prepare_item(item)
         cases.mark(item)
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
-    """Keep in mind which cases there would have been."""
+    """Remember which cases were deselected."""
     for item in items:
         session_of(item.config).deselected.extend(cases.loads([item]))
 
@@ -69,7 +69,7 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Generator[None, Any, Any]:
-    """Make ``-k rate10`` exact; spread repeats, after pytest has put a server's tests together."""
+    """Make ``-k rate10`` exact; spread repeats, after pytest has grouped tests by server."""
     exact = cases.exact_selection(config, items) if _exact(config) else nullcontext()
     with exact, benchmark_bridge.counted_as_benchmarks(cases.loads(items)):
         outcome = yield
@@ -84,21 +84,21 @@ def pytest_collection_modifyitems(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Refuse, before anything starts, what cannot be judged, saved or trusted."""
+    """Refuse invalid options and markers before anything starts."""
     config = session.config
     state = session_of(config)
     loads = cases.loads(session.items)
     if loads:
-        state.deselected.clear()  # only who selects no case at all is told which there are
+        state.deselected.clear()  # listed only if no case at all is selected
     state.needed_kinds = frozenset(cases.kinds_of(session.items))
     wrong = [*state.wrong_markers, *cases.wrong_slos(loads)]
     if cases.served(session.items) or (not session.items and state.deselected):
         wrong = [*(state.wrong_options or state.wrong_kinds()), *wrong]
     if _only_lists(config):
-        state.not_told = wrong  # such a session is for seeing what there is
+        state.not_told = wrong  # not an error: the session only lists tests
         return
     if (loads or wrong) and hasattr(config, "workerinput"):
-        # An error here would seem to be a crash of pytest-xdist's worker: its controller raises it.
+        # Raised here, it would look like a crash of the pytest-xdist worker: the controller does.
         config.workeroutput[REFUSAL] = "\n".join(wrong) or NO_WORKERS  # type: ignore[attr-defined]
         session.items.clear()
         return
@@ -122,39 +122,39 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_report_collectionfinish(
     config: pytest.Config, items: Sequence[pytest.Item]
 ) -> list[str]:
-    """Say once what ``-k`` means for loads, and what they do without."""
+    """Say how ``-k`` was understood, and whether pytest-benchmark is missing."""
     loads, lines = cases.loads(items), []
     given = config.option.keyword
     exact = cases.exact_keywords(given)
     if loads and exact != given and _exact(config) and config.get_verbosity() >= 0:
         lines.append(
-            f"servebench: -k {given!r} taken as {exact!r} for load tests "
-            "(--servebench-exact-keywords=false to turn off)"
+            f"servebench: -k {given!r} means {exact!r} for load tests "
+            "(turn this off by --servebench-exact-keywords=false)"
         )
     if not all(map(benchmark_bridge.is_on, loads)) and not _only_lists(config):
         lines.append(
-            "servebench: load tests do not get pytest-benchmark's fixture here: its own table and "
-            "files are without them, all else is as always"
+            "servebench: load tests cannot use pytest-benchmark's fixture here: they are missing "
+            "from its table and files, but everything else works"
         )
     return lines
 
 
 def _only_lists(config: pytest.Config) -> bool:
-    """Tell whether no test is to run: the session lists tests, or the fixtures that they use."""
+    """Return whether the session only lists tests or fixtures, and runs none."""
     option = config.option
     return bool(option.collectonly or option.showfixtures or option.show_fixtures_per_test)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Start a server anew that a case before this one has lost."""
+    """Restart a server that died in an earlier case."""
     conclusion.begin_attempt(item)
     session_of(item.config).note_deaths(item.nodeid)
     kinds = set(cases.kinds_of([item]))
     if kinds and (own := wrapper_of(item, "served_model")):
-        fail(OptionError(f"{own} hides the fixture 'served_model', and servers get their model by "
-                         "servebench_model=module:callable alone: give the model there, and the "
-                         "fixture another name."))  # fmt: skip
+        fail(OptionError(f"{own} overrides the fixture 'served_model', but servers get their model "
+                         "only by servebench_model=module:callable: set the model there, and "
+                         "rename the fixture."))  # fmt: skip
     for kind in kinds:
         revive(item, kind)
 
@@ -163,18 +163,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_benchmark_group_stats(
     config: pytest.Config, benchmarks: list[dict[str, Any]]
 ) -> Generator[None, Any, Any]:
-    """Have the table show loads in the order of their tests."""
+    """Show loads in test order in the table."""
     if lines := session_of(config).lines:
         benchmark_bridge.put_in_order(benchmarks, list(lines))
     return (yield)
 
 
-# The first answer is taken, and pytest-benchmark always has one.
+# The first result counts, and pytest-benchmark always has one.
 @pytest.hookimpl(tryfirst=True, optionalhook=True)
 def pytest_benchmark_scale_unit(
     config: pytest.Config, unit: str, benchmarks: Any, best: Any, worst: Any, sort: str
 ) -> Any:
-    """Choose the table's unit by a latency, where the table is sorted by something else."""
+    """Choose the table's unit by latency even if the table is sorted by something else."""
     if sort != benchmark_bridge.ORDER:
         return None
     return config.hook.pytest_benchmark_scale_unit(
@@ -184,28 +184,27 @@ def pytest_benchmark_scale_unit(
 
 @pytest.hookimpl(optionalhook=True, trylast=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
-    """Put the run beside pytest-benchmark's own data; called twice where two files are written."""
+    """Add the run to pytest-benchmark's data; called once per file."""
     state = session_of(config)
     if state.results:
         output_json["servebench"] = state.report()
-        # Its own encoder writes NaN, which is no JSON, and fails on keys that are no texts.
+        # Its encoder writes NaN, which is not JSON, and fails on keys that are not strings.
         output_json.update(plain(output_json))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Save the run, also one that was interrupted."""
+    """Save the run, even if it was interrupted."""
     state = session_of(session.config)
     found = True
     try:
         found = end_run(state, session.config.stash[PROGRESS])
     except KeyboardInterrupt as error:
-        # The second one, or one that came late: what is done is done, and the servers' supervisors
-        # see to these when this process ends.
-        state.troubles.append(f"interrupted while it was saved: {described(error)}")
+        # A second Ctrl-C, or a late one: the supervisors stop the servers when this process exits.
+        state.troubles.append(f"interrupted while saving the run: {described(error)}")
         session.exitstatus = pytest.ExitCode.INTERRUPTED
     if not found and session.exitstatus == pytest.ExitCode.OK:
-        # A job that holds later runs to this one must not go on as if it were there.
+        # A job that uses this run as a baseline must not continue as if it had been saved.
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if (status := state.orderly_end.status) is not None:
         session.exitstatus = status
@@ -215,12 +214,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Show the run's tables and where its files are."""
+    """Show the run's tables and the paths of its files."""
     closing_lines.write(terminalreporter, config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave no half-written live line behind."""
+    """Clear the live line."""
     session_of(config).orderly_end.uninstall()
     config.stash[PROGRESS].close()
     sys.stdout.flush()

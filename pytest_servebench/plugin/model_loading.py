@@ -1,4 +1,4 @@
-"""Find the model that the user named, and the server kinds that this session needs it for."""
+"""Load the model that the user configured."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pytest_servebench.model import ServedModel
 
 
 def load_model(name: str, kinds: Collection[str]) -> ServedModel:
-    """Call the ``module:callable`` that ``name`` names.
+    """Call the ``module:callable`` in ``name``.
 
     Args:
         name: value of ``servebench_model``.
         kinds: server kinds for which an artifact is needed.
 
     Raises:
-        OptionError: there is no such module or callable.
+        OptionError: the module or the callable does not exist.
         ModelError: the model could not be built, or is not a :class:`ServedModel`.
     """
     source = f"servebench_model={name!r}"
@@ -31,8 +31,8 @@ def load_model(name: str, kinds: Collection[str]) -> ServedModel:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise OptionError(
-            f"{source}: {error}. Is the module on the path (pytest's pythonpath setting), and is "
-            "what it imports installed?"
+            f"{source}: {error}. Is the module on the Python path (pytest's setting pythonpath), "
+            "and are its dependencies installed?"
         ) from error
     factory = getattr(module, attribute, None)
     if not callable(factory):
@@ -43,7 +43,7 @@ def load_model(name: str, kinds: Collection[str]) -> ServedModel:
             f"{source}: the callable returned {type(model).__name__}, not a ServedModel."
         )
     try:
-        model.samples  # noqa: B018 - each input has its output
+        model.samples  # noqa: B018 - checks that each input has its output
     except ModelError as error:
         raise ModelError(f"{source}: {error}") from None
     return model

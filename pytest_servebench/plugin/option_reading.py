@@ -1,8 +1,8 @@
-"""From the command line and the configuration file to the settings of a session.
+"""Read the settings of a session from the command line and the config file.
 
-pytest's own reading of its configuration expects one type of each key, and ends the session where
-another was written. Here, whatever a user may write is taken as what it means: ``3``, ``"3"``,
-``[20, 50]`` and ``"20,50"``, in ini files, TOML's native types and ``--override-ini`` alike.
+pytest expects one type per key and aborts the session if it finds another. We accept every sensible
+spelling: ``3``, ``"3"``, ``[20, 50]`` and ``"20,50"``, in ini files, as native TOML types and in
+``--override-ini``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def read_settings(config: pytest.Config) -> Settings:
     """Return the settings of this session.
 
     Raises:
-        OptionError: a value cannot be used; the message names the option, the value and the remedy.
+        OptionError: a value is invalid; the message names the option, the value and the remedy.
     """
     values = {name.replace("-", "_"): read_option(config, name) for name in _BY_NAME}
     del values["server_option"]
@@ -74,14 +74,14 @@ def read_settings(config: pytest.Config) -> Settings:
 
 
 def read_option(config: pytest.Config, name: str) -> Any:
-    """Return the value of one option, read and checked.
+    """Return the value of one option, parsed and checked.
 
     Args:
         config: of the session.
         name: of the option, without its prefix.
 
     Raises:
-        OptionError: it cannot be used; the message names the option, the value and the remedy.
+        OptionError: it is invalid; the message names the option, the value and the remedy.
     """
     option = _BY_NAME[name]
     given = list(_given(config, option))
@@ -92,9 +92,9 @@ def read_option(config: pytest.Config, name: str) -> Any:
 
 
 def _given(config: pytest.Config, option: Option) -> Iterator[tuple[str, Path, object]]:
-    """Yield what is given for an option: by what, where a path in it begins, and the value.
+    """Yield each source of an option, the base of its relative paths, and its value.
 
-    The command line comes last, which overrules the configuration, or adds to it.
+    The command line comes last, as it overrides the config file, or adds to it.
     """
     yield f"{option.ini} (ini)", config.rootpath, _configured(config, option.ini)
     given = config.getoption(option.long)
@@ -118,22 +118,22 @@ def _read(option: Option, source: str, value: object) -> Any:
         return option.read(texts[0])
     except ValueError as error:
         raise OptionError(f"{source}={value!r}: {error}.") from None
-    except OptionError as error:  # of a language of its own, with its own last line
+    except OptionError as error:  # from the parser of SLOs or gates, which says everything else
         raise type(error)(f"{source}: {error}") from None
 
 
 def _texts(option: Option, value: object) -> list[str]:
-    """Return a value as the command line would have it: one text, of a repeatable option many.
+    """Return a value as command-line text: several for a repeatable option, else one.
 
     Raises:
-        ValueError: no option takes such a value, or this one takes no list.
+        ValueError: options cannot have such a value, or this one does not take a list.
     """
     if isinstance(value, list):
         texts = [_text(one) for one in value]
         if option.repeatable:
             return texts
         if not option.many:
-            raise ValueError("give one value, and no list")
+            raise ValueError("give a single value, not a list")
         return [",".join(texts)]
     text = _text(value)
     lines = [line for line in text.splitlines() if line.strip()]
@@ -148,16 +148,16 @@ def _text(value: object) -> str:
     if isinstance(value, (str, int, float)):
         return str(value)
     raise ValueError(
-        f"{type(value).__name__} is no type of an option; give a text in quotes, a number, true or "
-        "false"
+        f"an option cannot be of type {type(value).__name__}; give a string in quotes, a number, "
+        "true or false"
     )
 
 
 def _configured(config: pytest.Config, key: str) -> object:
-    """Return what the configuration says for a key, in the type that it is written in."""
+    """Return the configured value of a key, in the type it was written in."""
     try:
-        # A list where pytest has been told of a text is given back by some of its versions, with a
-        # warning by others; of a type that TOML tells, most versions refuse all but one.
+        # Where pytest expects a string and finds a list, some versions return the list, others
+        # warn too; most versions reject any other native TOML type.
         with warnings.catch_warnings(action="ignore", category=pytest.PytestWarning):
             return config.getini(key)
     except (TypeError, pytest.UsageError):
@@ -165,7 +165,7 @@ def _configured(config: pytest.Config, key: str) -> object:
 
 
 def _native(config: pytest.Config, key: str) -> object:
-    """Return a value of a TOML file as TOML has it."""
+    """Return a value of a TOML file in its native type."""
     assert config.inipath is not None
     document = tomllib.loads(config.inipath.read_text(encoding="utf-8"))
     tool = document.get("tool", {}).get("pytest", {})
@@ -187,6 +187,6 @@ def _absolute(name: str, text: str, config: pytest.Config) -> str | None:
 
 
 def _directory(name: str, config: pytest.Config) -> Path:
-    """Return what a path is relative to: the user's directory, or for an ini key the root."""
+    """Return the base of relative paths: the working directory, or for an ini key the rootdir."""
     given = config.getoption(f"--servebench-{name}") is not None
     return config.invocation_params.dir if given else config.rootpath

@@ -1,6 +1,6 @@
-"""Readers of single values: from the text of an option, an ini key or a marker to what it means.
+"""Parsers of single values of options, ini keys and markers.
 
-Each raises ``ValueError`` with what to give instead; who calls names the option and the value.
+Each raises ``ValueError`` saying what to give instead; the caller adds the option and the value.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 UNITS: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
-"""Units of time spans, in seconds."""
-
+"""Units of durations, in seconds."""
 
 SIZES: Final = {
     "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
@@ -28,7 +27,7 @@ _KIND_VALUE: Final = re.compile(r"\s*([^\s.=]+)\.([^\s=]+)\s*=\s*(.*?)\s*", re.D
 
 
 def number(low: float, *, inclusive: bool, what: str) -> Callable[[str], float]:
-    """Return a reader of finite numbers above (or from) ``low``."""
+    """Return a parser of finite numbers above (or from) ``low``."""
 
     def read(text: str) -> float:
         try:
@@ -43,12 +42,12 @@ def number(low: float, *, inclusive: bool, what: str) -> Callable[[str], float]:
 
 
 def time_span(unit: str, *, inclusive: bool, what: str) -> Callable[[str], float]:
-    """Return a reader of time spans above (or from) 0, such as ``15`` or ``500ms``.
+    """Return a parser of durations above (or from) 0, such as ``15`` or ``500ms``.
 
     Args:
-        unit: of numbers that name none, and of what the reader returns: one of ``UNITS``.
-        inclusive: whether 0 is a value too.
-        what: what to give in place of a wrong value.
+        unit: of plain numbers and of the result: one of ``UNITS``.
+        inclusive: whether 0 is allowed.
+        what: what to give instead of a wrong value.
     """
     units = ", ".join(UNITS)
     read_number = number(0, inclusive=inclusive, what=f"{what}, or with a unit ({units})")
@@ -65,7 +64,7 @@ def time_span(unit: str, *, inclusive: bool, what: str) -> Callable[[str], float
 
 
 def whole(low: int, *, what: str) -> Callable[[str], int]:
-    """Return a reader of whole numbers from ``low``."""
+    """Return a parser of whole numbers from ``low``."""
 
     def read(text: str) -> int:
         try:
@@ -84,15 +83,15 @@ BUFFER_SIZE: Final = whole(0, what="a number of requests, 0 or more")
 
 
 def number_of(read: Callable[[str], Any], value: object) -> Any:
-    """Return what ``read`` makes of a value that Python code gives, of a marker or a fixture.
+    """Parse a value given in Python, by a marker or a fixture.
 
-    Texts are read as an option's; numbers of all kinds are numbers, and whole ones are whole
-    however they are written. ``True`` is no number.
+    Strings are read as option values; numbers may be of any type, and 10.0 counts as whole.
+    ``True`` is not a number.
     """
     if isinstance(value, str):
         return read(value)
     if type(value).__name__ in ("bool", "bool_") or not isinstance(value, (Real, Decimal)):
-        return read("?")  # which is not read, and so tells what to give
+        return read("?")  # fails, saying what to give
     try:
         plain = float(value)
     except (ValueError, OverflowError):
@@ -109,12 +108,12 @@ def size(text: str) -> int:
     factor = units.get(found[2].lower())
     what = f"bytes above 0, or a size such as 16MiB (units: {', '.join(SIZES)})"
     read = number(0, inclusive=False, what=what)
-    # A unit that is none makes no number either; and the size may be infinite after all.
+    # With an unknown unit the text is not a number; and the product may overflow.
     return max(1, int(read(str(read(found[1] if factor else text) * (factor or 1)))))
 
 
 def several(read: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
-    """Return a reader of lists without repetitions, divided by commas or white space."""
+    """Return a parser of lists without duplicates, separated by commas or white space."""
 
     def read_list(text: str) -> tuple[Any, ...]:
         return distinct([read(part) for part in text.replace(",", " ").split()])
@@ -123,16 +122,16 @@ def several(read: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
 
 
 def distinct(values: Sequence[Any]) -> tuple[Any, ...]:
-    """Return values of which there must be one at least, and each once."""
+    """Return the values, which must be at least one and all different."""
     if not values:
         raise ValueError("the list is empty; give at least one value")
     if len(set(values)) != len(values):
-        raise ValueError("a value occurs twice; give each once")
+        raise ValueError("duplicate value; give each value once")
     return tuple(values)
 
 
 def choice(*words: str) -> Callable[[str], str]:
-    """Return a reader of one word out of ``words``."""
+    """Return a parser that accepts one of ``words``."""
 
     def read(text: str) -> str:
         if text not in words:
@@ -143,37 +142,40 @@ def choice(*words: str) -> Callable[[str], str]:
 
 
 def names(*words: str) -> Callable[[str], frozenset[str]]:
-    """Return a reader of comma-separated words out of ``words``; none is good too."""
+    """Return a parser of comma-separated ``words``; the list may be empty."""
 
     def read(text: str) -> frozenset[str]:
         given = frozenset(part.strip() for part in text.split(",") if part.strip())
         if not given <= set(words):
-            raise ValueError(f"give some of {', '.join(words)}")
+            raise ValueError(f"choose from {', '.join(words)}")
         return given
 
     return read
 
 
 def run_name(text: str) -> str:
-    """Read the name of a run: one that a directory can have."""
+    """Parse the name of a run, which must be a valid directory name."""
     from pytest_servebench.system.files import LONGEST_NAME
 
     if text and (not re.fullmatch(r"[\w][\w.+-]*", text) or text == "latest"):
-        raise ValueError("give letters, digits, and . + - _ in between, and not latest")
+        raise ValueError(
+            "use letters, digits, '_' and, after the first character, '.', '+' and '-'; 'latest' "
+            "is reserved"
+        )
     if len(os.fsencode(text)) > LONGEST_NAME:
-        raise ValueError(f"it is too long for a directory: give at most {LONGEST_NAME} bytes")
+        raise ValueError(f"too long for a directory name: give at most {LONGEST_NAME} bytes")
     return text
 
 
 def server_name(text: str) -> str:
-    """Read the name of a host, or an address; empty for none."""
+    """Parse a host name or an address; empty for none."""
     if text and (not re.fullmatch(r"[A-Za-z0-9_.:-]+", text) or text.startswith(".")):
-        raise ValueError("give a host's name, such as models.example")
+        raise ValueError("give a host name, such as models.example")
     return text
 
 
 def truth(text: str) -> bool:
-    """Read an ini file's boolean."""
+    """Parse a boolean as ini files write it."""
     if text.lower() in ("1", "true", "yes", "on"):
         return True
     if text.lower() in ("0", "false", "no", "off", ""):
@@ -182,7 +184,7 @@ def truth(text: str) -> bool:
 
 
 def processors(text: str) -> tuple[int, ...]:
-    """Read a set of processors such as ``0,2-3``; empty for all that this process may use."""
+    """Parse a set of CPUs such as ``0,2-3``; empty for all that this process may use."""
     allowed = _allowed_processors()
     if not text.strip():
         return tuple(sorted(allowed))
@@ -194,7 +196,7 @@ def processors(text: str) -> tuple[int, ...]:
         except ValueError:
             raise ValueError("give numbers and ranges such as 0,2-3") from None
     if not wanted or not wanted <= allowed:
-        raise ValueError(f"give some of the processors {sorted(allowed)} that this process may use")
+        raise ValueError(f"this process may use the CPUs {sorted(allowed)}; choose from these")
     return tuple(sorted(wanted))
 
 
@@ -206,14 +208,14 @@ def _allowed_processors() -> set[int]:
 
 @dataclass(frozen=True)
 class KindValue:
-    """What a user gave for one option of a kind.
+    """A user's value for one option of a server kind.
 
     Attributes:
-        kind: the kind's name, as given.
-        key: the option's, with underscores.
+        kind: name of the kind, as given.
+        key: name of the option, with underscores.
         text: the value.
-        source: option or ini key by which it was given.
-        directory: what a path is relative to.
+        source: option or ini key that gave it.
+        directory: base of relative paths.
     """
 
     kind: str
@@ -224,12 +226,12 @@ class KindValue:
 
     @property
     def given(self) -> str:
-        """Return how it was given, for messages."""
+        """Return the option and key as given, for messages."""
         return f"{self.source}={self.kind}.{self.key}"
 
 
 def read_kind_value(text: str) -> tuple[KindValue]:
-    """Read ``KIND.KEY=VALUE``."""
+    """Parse ``KIND.KEY=VALUE``."""
     found = _KIND_VALUE.fullmatch(text)
     if found is None:
         raise ValueError("give KIND.KEY=VALUE, such as torchserve.url=http://HOST:PORT")

@@ -1,6 +1,6 @@
-"""The options, each with its ini twin: what every session of pytest is told of.
+"""The options and their ini keys, which every pytest session registers.
 
-The languages of SLOs and gates are read in sessions with loads alone, and imported there.
+The parsers of SLOs and gates are imported only in sessions with load tests.
 """
 
 from __future__ import annotations
@@ -37,17 +37,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Option:
-    """One option: ``--servebench-<name>`` and, with underscores, its ini twin.
+    """One option: ``--servebench-<name>`` and the ini key of that name with underscores.
 
     Attributes:
         name: without the prefix.
         default: as text.
-        read: from a text to the value; raises ``ValueError`` with what to give instead.
+        read: parses the text; raises ``ValueError`` saying what to give instead.
         help: what it does.
-        metavar: word for the value.
+        metavar: placeholder for the value.
         flag: whether it takes no value on the command line.
-        many: whether its text is a comma-separated list, and a list of TOML one too.
-        repeatable: whether it adds up: given several times, one a line of the ini key, or a list.
+        many: whether it takes a comma-separated list (or a TOML list).
+        repeatable: whether values accumulate: option given several times, one per line of the ini
+            key, or a TOML list.
     """
 
     name: str
@@ -86,57 +87,58 @@ SECONDS: Final = time_span("s", inclusive=False, what="seconds above 0, such as 
 SECONDS_OR_NONE: Final = time_span("s", inclusive=True, what="seconds, 0 or more")
 OPTIONS: Final = (
     Option("servers", "tensorflow_serving,torchserve", several(str),
-           "kinds of server to load", "LIST", many=True),
+           "server kinds to test", "LIST", many=True),
     Option("rates", "1,5,10", several(RATE),
-           "offered rates, requests per second", "LIST", many=True),
+           "offered load, in requests per second", "LIST", many=True),
     Option("buffer-sizes", "10,50", several(BUFFER_SIZE),
-           "requests that may wait while all workers are busy", "LIST", many=True),
-    Option("duration", "15", SECONDS, "seconds of arrivals in each case", "SECONDS"),
+           "requests that may queue while all workers are busy; further ones are dropped",
+           "LIST", many=True),
+    Option("duration", "15", SECONDS, "how long each case sends load", "SECONDS"),
     Option("worker-threads", "10", whole(1, what="a number of workers, 1 or more"),
-           "workers of the generator: connections, each with one request at a time", "N"),
+           "workers of the load generator: each has one connection and one request in flight", "N"),
     Option("warmup", "1", SECONDS_OR_NONE,
-           "seconds of requests before each case, not recorded", "SECONDS"),
-    Option("timeout", "30", SECONDS, "seconds until a sent request is given up", "SECONDS"),
+           "how long to warm up before each case; these requests are not recorded", "SECONDS"),
+    Option("timeout", "30", SECONDS, "timeout of a request once it is sent", "SECONDS"),
     Option("drain", "10", SECONDS_OR_NONE,
-           "seconds after the arrivals in which requests may still end", "SECONDS"),
+           "how long to wait for outstanding requests after the last arrival", "SECONDS"),
     Option("arrivals", "poisson", str,
            "how requests arrive: poisson, constant, gamma:BURSTINESS, steps:1,3,1, ramp:0.5,2, "
            "trace:FILE, trace:FILE@recorded", "PROCESS"),
     Option("seed", "0", whole(0, what="a whole number, 0 or more"),
-           "seed of the arrival schedules", "N"),
+           "random seed of the arrival times", "N"),
     Option("repeats", "1", whole(1, what="a number of repeats, 1 or more"),
-           "runs of each case, each with arrivals of its own", "N"),
+           "how often to run each case, each time with different arrival times", "N"),
     Option("interleave", "false", truth,
-           "start all servers, and let them take turns under load, case by case: what changes on "
-           "the machine during the run then meets all of them", flag=True),
+           "start all servers and alternate between them case by case, so that changes on the "
+           "machine during the run affect them all", flag=True),
     Option("priority", "auto", choice("auto", "realtime", "normal"),
-           "scheduling of the generator: auto, realtime or normal", "WORD"),
+           "scheduling priority of the load generator: auto, realtime or normal", "WORD"),
     Option("keep-alive", "true", truth,
-           "whether connections are kept for the next request; false: a new one for each", "BOOL"),
-    Option("max-body", "16MiB", size, "size that an answer's body may have", "SIZE"),
-    Option("max-headers", "64KiB", size, "size that an answer's headers may have", "SIZE"),
+           "whether to reuse connections; false opens a new one for each request", "BOOL"),
+    Option("max-body", "16MiB", size, "maximum size of a response body", "SIZE"),
+    Option("max-headers", "64KiB", size, "maximum size of the response headers", "SIZE"),
     Option("max-lag", "10",
            time_span("ms", inclusive=False, what="milliseconds above 0, such as 10"),
-           "lateness of the generator, milliseconds, beyond which an arrival is late; a case with "
-           "a tenth of its arrivals late is invalid", "MS"),
-    Option("retries", "2", whole(0, what="a number of further measurements, 0 or more"),
-           "how often a case is measured again where the measurement is invalid", "N"),
-    Option("check-answers", "64", whole(0, what="a number of answers, 0 or more"),
-           "answers of each case that are compared with what the model predicts", "N"),
+           "how late the load generator may send a request, in milliseconds; a case with a tenth "
+           "of its requests later than that is invalid", "MS"),
+    Option("retries", "2", whole(0, what="a number of retries, 0 or more"),
+           "how often to repeat a case whose measurement is invalid", "N"),
+    Option("check-answers", "64", whole(0, what="a number of responses, 0 or more"),
+           "how many responses of each case to check against the model's own predictions", "N"),
     Option("on-inconclusive", "warn", choice("warn", "fail", "skip"),
-           "what to do with a test whose SLOs cannot be decided: warn, fail or skip", "WORD"),
+           "what to do with a test whose SLOs are inconclusive: warn, fail or skip", "WORD"),
     Option("baseline", "", str,
-           "hold every case to the same case of this saved run: a file, a run's name, or latest",
+           "saved run to compare each case with: a file, a run's name, or latest",
            "RUN"),
     Option("baseline-allow", "", names(*ALLOWABLE),
-           "differences to the baseline that are allowed: " + ", ".join(ALLOWABLE),
+           "differences from the baseline to allow: " + ", ".join(ALLOWABLE),
            "LIST", many=True),
     Option("on-missing-baseline", "fail", choice("warn", "fail", "skip"),
-           "what to do with a case that the baseline does not have: warn, fail or skip", "WORD"),
-    Option("save", "", run_name, "save this run under a name too, for a baseline", "NAME"),
-    Option("model", "", str, "module:callable that gives the model to serve", "NAME"),
+           "what to do with a case that is missing from the baseline: warn, fail or skip", "WORD"),
+    Option("save", "", run_name, "also give this run a name, to use as a baseline", "NAME"),
+    Option("model", "", str, "module:callable that returns the model to serve", "NAME"),
     Option("results", "servebench_results", Path,
-           "directory for the results, one in it a run", "DIR"),
+           "results directory; each run gets a subdirectory", "DIR"),
     *(
         Option(output.name, "true", truth, output.option, "BOOL")
         if output.kind == "files"
@@ -144,36 +146,38 @@ OPTIONS: Final = (
         for output in OUTPUTS
         if output.option
     ),
-    Option("exact-keywords", "true", truth, "whether -k rate10 means rate 10 alone", "BOOL"),
+    Option("exact-keywords", "true", truth, "whether -k rate10 selects rate 10 only", "BOOL"),
     Option("server-cpus", "", processors,
-           "processors for the servers, such as 0,2-3; default all", "LIST", many=True),
+           "CPUs to pin the servers to, such as 0,2-3 (default: all)", "LIST", many=True),
     Option("server-threads", "1", whole(1, what="a number of threads, 1 or more"),
-           "threads of the servers within one operation of the model", "N"),
+           "intra-op threads of the servers", "N"),
     Option("server-workers", "1", whole(1, what="a number of workers, 1 or more"),
-           "predictions that a server computes at once", "N"),
-    Option("start-timeout", "120", SECONDS, "seconds until a server must be ready", "SECONDS"),
-    Option("stop-grace", "3", SECONDS_OR_NONE, "seconds between SIGTERM and SIGKILL", "SECONDS"),
+           "how many predictions a server computes in parallel", "N"),
+    Option("start-timeout", "120", SECONDS,
+           "how long a server may take to become ready", "SECONDS"),
+    Option("stop-grace", "3", SECONDS_OR_NONE,
+           "how long to wait between SIGTERM and SIGKILL", "SECONDS"),
     Option("server-option", "", read_kind_value,
-           "an option of one kind of server, such as torchserve.url=http://HOST:PORT; torchserve "
+           "an option of one server kind, such as torchserve.url=http://HOST:PORT; torchserve "
            "has url, model; tensorflow_serving has binary, require_real, url, model",
            "KIND.KEY=VALUE", repeatable=True),
     Option("tls-verify", "true", truth,
-           "whether an https server's certificate must be valid", "BOOL"),
-    Option("tls-ca", "", str, "certificates (PEM) to trust in place of the system's", "FILE"),
+           "whether to verify the certificate of https servers", "BOOL"),
+    Option("tls-ca", "", str, "CA certificates (PEM) to trust instead of the system's", "FILE"),
     Option("tls-server-name", "", server_name,
-           "name for which an https server's certificate must be valid, if not its address",
+           "host name to expect in the certificate, if it differs from the address",
            "NAME"),
-    Option("tls-cert", "", str, "certificate (PEM) to show to https servers", "FILE"),
-    Option("tls-key", "", str, "its key (PEM), if it is not in the same file", "FILE"),
+    Option("tls-cert", "", str, "client certificate (PEM) for https servers", "FILE"),
+    Option("tls-key", "", str, "its private key (PEM), if not in the same file", "FILE"),
     Option("max-regression", "", _gates,
-           "what may get worse by how much against the baseline, such as p99:10%%",
+           "how much worse than the baseline a metric may get, such as p99:10%%",
            "GATE", repeatable=True),
-    Option("slo", "", _slo, "SLO of every case, such as 'p99<50ms'", "EXPR", repeatable=True),
+    Option("slo", "", _slo, "SLO for every case, such as 'p99<50ms'", "EXPR", repeatable=True),
 )  # fmt: skip
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Register every option with its ini twin."""
+    """Register every option and its ini key."""
     group = parser.getgroup("servebench", "serving performance tests")
     for option in OPTIONS:
         shown = f" (default: {option.default})" if option.default and not option.flag else ""
@@ -181,7 +185,7 @@ def add_options(parser: pytest.Parser) -> None:
         if option.repeatable:
             group.addoption(option.long, action="append", default=[], metavar=option.metavar,
                             help=f"{text}; may be repeated")  # fmt: skip
-            parser.addini(option.ini, f"{text}; one a line", type="linelist", default=[])
+            parser.addini(option.ini, f"{text}; one per line", type="linelist", default=[])
             continue
         if option.flag:
             group.addoption(

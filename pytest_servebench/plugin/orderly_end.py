@@ -1,7 +1,7 @@
-"""SIGTERM and SIGHUP end a session of load tests in order, as Ctrl-C does.
+"""SIGTERM and SIGHUP shut a session of load tests down cleanly, as Ctrl-C does.
 
-CI systems, ``docker stop`` and a terminal that closes send them; by default they would end pytest
-on the spot, with nothing stopped and nothing saved.
+CI systems, ``docker stop`` and closing terminals send them; by default they would kill pytest on
+the spot, with nothing stopped and nothing saved.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import Final
 import psutil
 
 _PR_SET_PDEATHSIG: Final = 1  # of Linux
-# Seconds within which a second signal is the first one: to the process, its group, by its parent.
+# Signals within so many seconds count as one: to the process, to its group, from its parent.
 _ONE_MEANT: Final = 0.5
 
-# The terminal's own SIGINT is pytest's already.
+# pytest handles SIGINT itself.
 _SIGNALS: Final = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 
 
 def _started_by_tox() -> bool:
-    """Tell whether this process is a command of tox, which does not end those when it is killed.
+    """Return whether tox started this process; when killed, tox leaves its commands running.
 
-    Of any other parent, such as a shell, the end means nothing: ``nohup`` is for that.
+    The end of any other parent, such as a shell, means nothing: see ``nohup``.
     """
     if sys.platform != "linux" or "TOX_ENV_NAME" not in os.environ:
         return False
@@ -46,33 +46,33 @@ def _ask_for_signal_at_parents_end(number: int) -> None:
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal has asked this session to end; pytest and its plugins take it for Ctrl-C."""
+    """A signal asked this session to shut down; pytest and its plugins treat it as Ctrl-C."""
 
 
 class OrderlyEnd:
-    """Turns the first such signal into the end of the session.
+    """Shuts the session down at the first such signal.
 
-    A second one ends the process on the spot: run.json is up to date all the while, and the
-    supervisors of the servers see to these.
+    A second one kills the process on the spot: run.json is always up to date, and the supervisors
+    stop the servers.
     """
 
     def __init__(self) -> None:
-        """Leave all signals as they are."""
+        """Install no handlers yet."""
         self._received: int | None = None
         self._since = 0.0
 
     @property
     def status(self) -> int | None:
-        """Return the exit status that tells the signal, as a shell does; ``None`` without one."""
+        """Return the exit status for the signal, as in a shell; ``None`` if none was received."""
         return None if self._received is None else 128 + self._received
 
     def install(self) -> None:
-        """Take over those signals that have their default meaning.
+        """Handle those signals that have their default action.
 
-        One that is ignored, as by ``nohup``, or that has a handler stays as it is.
+        Signals that are ignored, as by ``nohup``, or already handled are left alone.
         """
         if threading.current_thread() is not threading.main_thread():
-            return  # Python allows handlers in the main thread alone
+            return  # Python allows handlers only in the main thread
         for number in _SIGNALS:
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, self._end)
@@ -80,7 +80,7 @@ class OrderlyEnd:
             _ask_for_signal_at_parents_end(signal.SIGTERM)
 
     def uninstall(self) -> None:
-        """Give the signals their default meaning back, but for those that others took over."""
+        """Restore the default actions, except where others have installed handlers since."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in _SIGNALS:
@@ -97,4 +97,4 @@ class OrderlyEnd:
                 os.kill(os.getpid(), number)
             return
         self._received, self._since = number, now
-        raise Terminated(f"{signal.Signals(number).name}: the session was asked to end")
+        raise Terminated(f"{signal.Signals(number).name}: the session was asked to shut down")

@@ -1,4 +1,4 @@
-"""The plugin's own warnings, also where the user's filters make errors of warnings."""
+"""Issue the plugin's warnings, even if the user's filters turn warnings into errors."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import pytest
 
 
 def warn(item: pytest.Item, warning: UserWarning) -> None:
-    """Warn of something in a test's own result; where that is an error, the test fails by it."""
+    """Warn about a test's own result; if the filters make it an error, the test fails."""
     __tracebackhide__ = True
     try:
         item.warn(warning)
     except type(warning):
-        # Raised from here, it would come with our own stack, which does not help.
+        # Raised here, it would show our own traceback, which does not help.
         raise pytest.fail.Exception(f"{type(warning).__name__}: {warning}", pytrace=False) from None
 
 
 def tell(item: pytest.Item, warning: UserWarning) -> None:
-    """Warn of something that a test cannot help: it stays a warning, whatever the filters say."""
+    """Warn about something that is not the test's fault: it stays a warning despite filters."""
     try:
         item.warn(warning)
     except type(warning):

@@ -1,4 +1,4 @@
-"""What the user sees while it happens: a live line for each case, words for what takes its time."""
+"""What the user sees meanwhile: a live line for each case, a word for other slow steps."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pytest_servebench.text.live import INTERVAL, LiveLine, Status
 
 
 class Progress:
-    """Writes to the terminal past pytest's capture, and only where there is a terminal."""
+    """Writes to the terminal past pytest's capture, and only if there is a terminal."""
 
     def __init__(self, config: pytest.Config) -> None:
-        """Belong to a session; the terminal is looked for at the first use."""
+        """Belong to a session; the terminal is detected on first use."""
         self._config = config
         self._line: LiveLine | None = None
 
@@ -33,17 +33,17 @@ class Progress:
         return self._line if self._line.enabled else None
 
     def close(self) -> None:
-        """Take the live line away for good."""
+        """Remove the live line for good."""
         if self._line is not None:
             self._line.close()
 
     @contextmanager
     def shown(self, what: str, *, logger: str = "") -> Iterator[None]:
-        """Show ``what`` and for how long already while the body runs.
+        """Show ``what`` and the elapsed time while the body runs.
 
         Args:
-            what: what is done.
-            logger: name of a logger whose messages tell how far it is.
+            what: the step.
+            logger: name of a logger whose messages report its progress.
         """
         line = self._live_line()
         if line is None:
@@ -54,11 +54,11 @@ class Progress:
 
     @contextmanager
     def load(self, name: str, number: str) -> Iterator[Callable[[RecordStore], None]]:
-        """Show how a load goes on; the body calls what it is given with the live records.
+        """Show the progress of a load; the body calls the yielded function with the live records.
 
         Args:
-            name: the case.
-            number: which one of how many.
+            name: of the case.
+            number: which case of how many.
         """
         last = 0.0
         line = self._live_line()

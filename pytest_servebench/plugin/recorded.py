@@ -1,4 +1,4 @@
-"""The results of a session so far: one of each load in the last attempt of each test."""
+"""The results of a session so far: one per load in the last attempt of each test."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ from pytest_servebench.runs.results import CaseResult, TestOutcome
 
 
 class RecordedCases:
-    """Judged results in the order of their tests, and what benchmarks have of them."""
+    """Judged results in test order, and their data for benchmarks."""
 
     def __init__(self, directory: Callable[[], Path]) -> None:
-        """Hold none.
+        """Start empty.
 
         Args:
-            directory: gives the run's own, where the records are.
+            directory: returns the run's directory, which has the records.
         """
         self.results: list[CaseResult] = []
         self._directory = directory
-        self._entries: dict[tuple[str, str], dict[str, Any]] = {}  # what a benchmark may have of it
+        self._entries: dict[tuple[str, str], dict[str, Any]] = {}  # shared with benchmarks
         self._outdated: set[str] = set()  # node ids that run again, with results from before
 
     def add(self, result: CaseResult) -> dict[str, Any]:
-        """Keep a judged result in place of an earlier one of its load; return it as data for JSON.
+        """Store a judged result, replacing an earlier one of its load; return it as JSON data.
 
-        What is left of the test's earlier attempts goes. The data follow what becomes known of the
-        result later.
+        Results of the test's earlier attempts are removed. The data are updated with the result.
         """
         self.forget_outdated(result.nodeid)
         places = [place for place, one in enumerate(self.results) if _key(one) == _key(result)]
@@ -42,16 +41,16 @@ class RecordedCases:
         return entry
 
     def of(self, nodeid: str) -> list[CaseResult]:
-        """Return what is recorded of a test so far."""
+        """Return the results of a test so far."""
         return [one for one in self.results if one.nodeid == nodeid]
 
     def outdate(self, nodeid: str) -> None:
-        """Hold what there is of a test for old, as it runs once more."""
+        """Mark the results of a test as outdated, as it runs again."""
         if self.of(nodeid):
             self._outdated.add(nodeid)
 
     def forget_outdated(self, nodeid: str) -> bool:
-        """Forget what a test that has run once more had before; tell if there was anything."""
+        """Remove the outdated results of a test that ran again; return whether there were any."""
         if nodeid not in self._outdated:
             return False
         self._outdated.discard(nodeid)
@@ -60,12 +59,12 @@ class RecordedCases:
             del self._entries[_key(old)]
             for file in (old.records_file, *(attempt.records_file for attempt in old.attempts)):
                 if file:
-                    with suppress(OSError):  # a file too many costs no case
+                    with suppress(OSError):  # a leftover file does no harm
                         (self._directory() / file).unlink()
         return True
 
     def note_outcome(self, result: CaseResult, outcome: TestOutcome | None) -> None:
-        """Keep with a recorded result what pytest makes of its test."""
+        """Store the outcome of the test with a recorded result."""
         place = self.results.index(result)
         self.results[place] = dataclasses.replace(result, test_outcome=outcome)
         self._entries[_key(result)]["test_outcome"] = outcome

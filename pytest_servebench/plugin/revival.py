@@ -1,4 +1,4 @@
-"""A server that has died is started anew for the test that needs it next."""
+"""Restart a server that has died for the next test that needs it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pytest_servebench.servers.shared import ServerRestartedWarning
 
 
 def revive(item: pytest.Item, kind: str) -> None:
-    """Start the server of a kind anew if a test before this one has lost it, and warn of that.
+    """Restart the server of a kind if it died in an earlier test, and warn about it.
 
-    Where it cannot be started, the test fails. An attached server is not ours to start.
+    If it cannot be started, the test fails. Attached servers are not ours to restart.
     """
     session = session_of(item.config)
     death = session.servers.death(kind)
     if death is None or session.kind(kind).attached:
         return
-    with item.config.stash[PROGRESS].shown(f"starting {kind} again"):
+    with item.config.stash[PROGRESS].shown(f"restarting {kind}"):
         try:
             session.servers.revive(kind)
         except ServebenchError as error:
             fail(error)
     reason = str(death).partition("\n")[0]
-    tell(item, ServerRestartedWarning(f"{kind} was started again for this test: {reason}"))
+    tell(item, ServerRestartedWarning(f"{kind} was restarted for this test: {reason}"))

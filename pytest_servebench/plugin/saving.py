@@ -1,4 +1,4 @@
-"""Write a run's files: the JSON first, which everything else can be made from again."""
+"""Write a run's files: first the JSON, from which all others can be rebuilt."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pytest_servebench.text.safe import clean
 
 
 def keep(session: ServebenchSession) -> None:
-    """Bring the run's JSON up to date after a case, so that no end of the session can lose it.
+    """Update the run's JSON after a case, so nothing is lost however the session ends.
 
-    Where no result counts any more there is none.
+    If no result counts any more, the file is removed.
     """
     with session.attempt(RUN_FILE):
         if not session.results:
@@ -31,20 +31,20 @@ def keep(session: ServebenchSession) -> None:
 
 
 def end_run(session: ServebenchSession, progress: Progress) -> bool:
-    """Save the run and stop its servers; neither keeps the other from being done.
+    """Save the run and stop its servers, even if one of the two fails.
 
     Returns:
-        Whether later runs find this one, where there is one; see :func:`save_json`.
+        Whether later runs can find this one; see :func:`save_json`.
     """
     found = save_json(session) if session.results else True
     with session.attempt("a server", failure="could not be stopped"):
         session.servers.stop_all()
     if logs := session.server_logs():
-        remedy = "look for keys in them before you pass them on"
-        with session.attempt("the servers' logs without keys", remedy):
-            scrub(logs.rglob("*.log"))  # those of kinds that are not ours too
+        remedy = "check them for secrets before you share them"
+        with session.attempt("redacted server logs", remedy):
+            scrub(logs.rglob("*.log"))  # including those of users' kinds
     if session.results:
-        with progress.shown("saving the run, its plots and its page"):
+        with progress.shown("saving the run, plots and page"):
             write_outputs(session)
     else:
         session.discard_empty_directory()
@@ -52,14 +52,14 @@ def end_run(session: ServebenchSession, progress: Progress) -> bool:
 
 
 def save_json(session: ServebenchSession) -> bool:
-    """Write the whole JSON, and give the run its names.
+    """Write the complete JSON, and name the run.
 
-    What cannot be written costs nothing else, and becomes a line of ``session.troubles``.
+    A failure affects nothing else, and is added to ``session.troubles``.
 
     Returns:
-        Whether later runs find this one: its JSON is there, and has the name that was asked for.
+        Whether later runs can find this one: its JSON exists, under the requested name.
     """
-    keep(session)  # pytest-benchmark may take seconds for what it knows of the machine
+    keep(session)  # pytest-benchmark may take seconds to describe the machine
     directory = session.directory()
     found = False
     with session.attempt(RUN_FILE):
@@ -71,14 +71,13 @@ def save_json(session: ServebenchSession) -> bool:
 
 
 def write_outputs(session: ServebenchSession) -> None:
-    """Write what is made of a run: its files, and the texts that files are given for.
+    """Write the outputs of a run: its files, and the texts that options give a file for.
 
-    Records and servers' logs are there already: they are written as they come. What cannot be
-    written costs nothing else, and becomes a line of ``session.troubles``. A session that was
-    interrupted is to end soon: it draws nothing.
+    Records and server logs are already there. A failure affects nothing else, and is added to
+    ``session.troubles``. An interrupted session must end soon, so it draws nothing.
     """
     made = Material(session.run(), session.directory(), session.report())
-    readable = (made.directory / RUN_FILE).is_file()  # else nothing can be made of it
+    readable = (made.directory / RUN_FILE).is_file()  # else nothing can be rebuilt
     command = f"pytest-servebench report {clean(made.directory)}"
     left_out = []
     for output in OUTPUTS:
@@ -88,23 +87,25 @@ def write_outputs(session: ServebenchSession) -> None:
         if output.drawn and not session.finished:
             left_out.append(output.name)
         elif isinstance(wanted, Path):
-            remedy = "give a file in a directory that exists and can be written to"
+            remedy = "give a file in an existing, writable directory"
             with session.attempt(f"--servebench-{output.name}={wanted}", remedy):
                 _append(wanted, output.write(made))
         elif output.kind == "files":
-            with session.attempt(output.makes, f"{command} makes it again" if readable else ""):
+            with session.attempt(
+                output.makes, f"to rebuild it, run: {command}" if readable else ""
+            ):
                 output.write(made)
     if left_out:
-        makes = f"; {command} makes them" if readable else ""
+        makes = f"; to make them, run: {command}" if readable else ""
         what = " and ".join(f"no {name}" for name in left_out)
-        session.troubles.append(f"{what}, as the session did not come to its end{makes}")
+        session.troubles.append(f"{what}: the session was interrupted{makes}")
 
 
 def _append(path: Path, text: str) -> None:
-    """Add a text to a file, such as the summary of a CI job, whole or not at all.
+    """Append text to a file, such as the summary of a CI job, completely or not at all.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     if path.exists() and not path.is_file():  # /dev/stdout
         with path.open("a") as stream:
@@ -121,17 +122,17 @@ def _append(path: Path, text: str) -> None:
 
 
 def _named(session: ServebenchSession, directory: Path) -> bool:
-    """Let ``latest`` and the name that was asked for mean this run; tell whether the latter does.
+    """Point ``latest`` and the requested name to this run; return whether the latter worked.
 
-    Nothing but people depends on ``latest``: the last run is found without it, as not every file
-    system has links.
+    Only people depend on the link ``latest``: our commands find the last run without it, as not
+    every file system has links.
     """
     results, name = session.settings.results, session.settings.save
     _attempt_name(session, results / LATEST, directory, needed=(results / LATEST).exists())
     if name and not session.finished:
         session.troubles.append(
-            f"--servebench-save={name}: not given, as the session did not come to its end; the run "
-            f"itself is in {clean(directory)}"
+            f"--servebench-save={name}: the run was not given this name, as the session was "
+            f"interrupted; it is in {clean(directory)}"
         )
         return False
     return not name or _attempt_name(session, results / name, directory)
@@ -148,8 +149,8 @@ def _attempt_name(
         if needed:
             session.troubles.append(
                 clean(
-                    f"{option}{link} cannot be made to point to the run: {reason}; move what is "
-                    f"there out of the way; the run itself is in {directory}"
+                    f"{option}cannot point {link} to the run: {reason}; move what is there out of "
+                    f"the way; the run is in {directory}"
                 )
             )
         return False

@@ -1,4 +1,4 @@
-"""What one pytest session holds: settings, model, running servers, results, their directory."""
+"""State of one pytest session: settings, model, running servers, results and their directory."""
 
 from __future__ import annotations
 
@@ -35,34 +35,34 @@ from pytest_servebench.system.files import file_name
 from pytest_servebench.text.json_text import plain
 from pytest_servebench.text.safe import clean
 
-# What a hook of a user's may raise: pytest's own outcomes are no exceptions to Python.
+# What a user's hook may raise: pytest's own outcomes do not derive from Exception.
 _FAILURES = (Exception, SystemExit, pytest.fail.Exception, pytest.skip.Exception)
 
 
 class ServebenchSession:
-    """Lives in ``config.stash``; everything in it is made when it is first needed."""
+    """Lives in ``config.stash``; everything in it is created on first use."""
 
     def __init__(self, config: pytest.Config) -> None:
         """Belong to a pytest session."""
         self.config = config
-        # Servers that take turns are needed again.
+        # Interleaved servers are used again.
         self.servers = SharedServers(self._start, keep=lambda: self.settings.interleave)
         self.recorded = RecordedCases(self.directory)
         self.results = self.recorded.results
         self.deaths: list[ServerDeath] = []
-        self.troubles: list[str] = []  # what could not be saved, a line each
-        self.finished = False  # whether the session has come to its own end
+        self.troubles: list[str] = []  # what could not be saved, one line each
+        self.finished = False  # whether the session ended normally
         self.orderly_end = OrderlyEnd()
         self.run_file = GrowingRunFile()
         self.log_lines = LineCounts()
         self.needed_kinds: frozenset[str] = frozenset()
-        self.cases = 0  # how many tests with a load this session has
+        self.cases = 0  # how many load tests this session has
         self.baseline: Baseline | None = None
-        self.not_told: list[str] = []  # what would have been a usage error, had tests been to run
-        self.wrong_markers: list[str] = []  # what is wrong with each, after its test's node id
-        self.deselected: list[pytest.Item] = []  # cases that -k, -m or --deselect have left out
-        self.lines: dict[str, int] = {}  # node id to the line of its test, in their order
-        self.files: dict[str, Path] = {}  # node id to the file of its test
+        self.not_told: list[str] = []  # usage errors in a session that runs no test
+        self.wrong_markers: list[str] = []  # errors in markers, each after its test's node id
+        self.deselected: list[pytest.Item] = []  # cases deselected by -k, -m or --deselect
+        self.lines: dict[str, int] = {}  # node id to line of the test, in test order
+        self.files: dict[str, Path] = {}  # node id to file of the test
         self.started = datetime.now().astimezone()
         self._model: ServedModel | None = None
         self._model_error: Exception | None = None
@@ -73,10 +73,10 @@ class ServebenchSession:
 
     @property
     def settings(self) -> Settings:
-        """The options, read at the first use: they are not judged in a session without loads.
+        """The options, parsed on first use: a session without load tests does not check them.
 
         Raises:
-            OptionError: a value cannot be used.
+            OptionError: a value is invalid.
         """
         if isinstance(self._options, OptionError):
             raise self._options
@@ -84,7 +84,7 @@ class ServebenchSession:
 
     @property
     def wrong_options(self) -> list[str]:
-        """What is wrong with the options; empty where there are settings."""
+        """Errors in the options; empty if they are valid."""
         return [str(self._options)] if isinstance(self._options, OptionError) else []
 
     @cached_property
@@ -96,20 +96,20 @@ class ServebenchSession:
 
     @cached_property
     def kinds(self) -> dict[str, ServerKind]:
-        """The server kinds by their names: the plugin's own and those of others.
+        """The server kinds by name: the plugin's own and those of others.
 
-        Not to be asked for before the collection has ended: any ``conftest.py`` may bring one.
+        Do not use this before collection has ended: any ``conftest.py`` may define kinds.
 
         Raises:
-            OptionError: a kind is there twice, or an option of one cannot be used.
+            OptionError: a kind is defined twice, or one of its options is invalid.
         """
         groups = self.config.hook.pytest_servebench_server_kinds(config=self.config)
         return with_options(collect_kinds([builtin_kinds(), *groups]), self.settings.kind_values)
 
     def wrong_kinds(self) -> list[str]:
-        """Return what is wrong with kinds' options, and which kinds that are wanted are not there.
+        """Return errors in the options of kinds, and the kinds that are wanted but undefined.
 
-        A kind that the configuration names may come from a ``conftest.py`` beside other tests.
+        A kind named in the config file may be defined by a ``conftest.py`` beside other tests.
         """
         asked_for = self.config.getoption("--servebench-servers") is not None
         try:
@@ -140,16 +140,16 @@ class ServebenchSession:
             try:
                 self._model = load_model(self.settings.model, starting)
             except (ModelError, OptionError) as error:
-                self._model_error = error  # building again for each case would fail again
+                self._model_error = error  # rebuilding it for each case would fail again
                 raise
         return self._model
 
     def need(self, kind: str) -> None:
-        """Have the model packaged for a kind that a test asks for only as it runs."""
+        """Have the model packaged for a kind that a test requests only while it runs."""
         if kind not in self.needed_kinds:
             self.needed_kinds |= {kind}
             if self._model is not None and kind not in self._model.artifacts:
-                self._model = None  # to be packaged for one kind more; what is built is kept
+                self._model = None  # to be packaged for one more kind; built artifacts are kept
 
     # -- servers ------------------------------------------------------------------------------
 
@@ -158,10 +158,10 @@ class ServebenchSession:
         model = self.model()
         if name not in model.artifacts and not kind.attached:
             pytest.skip(
-                f"the model {model.name!r} is not packaged for {name}; it is for "
-                f"{', '.join(sorted(model.artifacts)) or 'none'}"
+                f"the model {model.name!r} is not packaged for {name}, only for "
+                f"{', '.join(sorted(model.artifacts)) or 'no server'}"
             )
-        # Further starts lie within the kind's own directory: another kind may be called toy-2.
+        # Restarts get a subdirectory, not a suffix: another kind may be called toy-2.
         directory = first = self.directory() / "servers" / file_name(name)
         attempt = 1
         while directory.exists():
@@ -171,9 +171,9 @@ class ServebenchSession:
             directory.mkdir(parents=True)
         except OSError as error:
             raise ServerStartError(
-                f"{name} was not started: its logs cannot be written to {directory}: "
-                f"{error.strerror}. Make room there or make it writable, or give another directory "
-                "by --servebench-results."
+                f"{name} was not started: cannot write its logs to {directory}: "
+                f"{error.strerror}. Free some space or make the directory writable, or give "
+                "another one by --servebench-results."
             ) from error
         return kind.start(model, self.settings.server, directory)
 
@@ -181,18 +181,18 @@ class ServebenchSession:
         """Return the kind called ``name``.
 
         Raises:
-            OptionError: there is none.
+            OptionError: it is unknown.
         """
         try:
             return self.kinds[name]
         except KeyError:
             raise OptionError(
-                f"--servebench-servers: unknown server kind {name!r}; there are "
+                f"--servebench-servers: unknown server kind {name!r}; known kinds: "
                 f"{', '.join(self.kinds)}."
             ) from None
 
     def describe(self, server: RunningServer) -> ServerInfo:
-        """Return how reports show ``server``."""
+        """Return what reports show of ``server``."""
         settings = self.settings.server
         kind = self.kinds.get(server.kind)  # none for a URL that a test gave
         ours = kind is not None and not kind.attached
@@ -208,7 +208,7 @@ class ServebenchSession:
         )
 
     def note_deaths(self, test: str) -> None:
-        """Keep in mind which servers have ended, as found in the test of this node id."""
+        """Record which servers have died, as discovered in the test with this node id."""
         for server in self.servers.new_deaths():
             self.deaths.append(
                 ServerDeath(
@@ -227,25 +227,25 @@ class ServebenchSession:
     # -- the baseline -------------------------------------------------------------------------
 
     def read_baseline(self) -> None:
-        """Read the run that cases are held to, if any.
+        """Read the baseline, if any.
 
         Raises:
-            OptionError: options do not go together.
-            SavedRunError: the baseline is there and cannot be read.
+            OptionError: the options contradict each other.
+            SavedRunError: the baseline exists and cannot be read.
         """
         self.baseline = Baseline.of(self.settings)
 
     def against_baseline(self, result: CaseResult) -> CaseResult:
-        """Return a case with a clause for each gate; as it is where there is no baseline."""
+        """Return the case with a clause for each gate; unchanged without a baseline."""
         if self.baseline is None:
             return result
         tests = {one.nodeid for one in self.results} | {result.nodeid}
         cases = {(one.nodeid, one.label) for one in self.results} | {(result.nodeid, result.label)}
-        more = len(cases) - len(tests)  # than one of a test
+        more = len(cases) - len(tests)  # cases beyond one per test
         return self.baseline.judge(result, self.run(), among=self.cases + more)
 
     def policy(self, result: CaseResult) -> InconclusivePolicy:
-        """Return what becomes of a case that is not decided."""
+        """Return what to do with an inconclusive case."""
         undecided = [one for one in result.clauses if one.verdict == "inconclusive"]
         baseline = self.baseline
         if baseline is None or baseline.has(result):
@@ -256,10 +256,10 @@ class ServebenchSession:
     # -- results ------------------------------------------------------------------------------
 
     def directory(self) -> Path:
-        """Return this run's own directory, made at the first call.
+        """Return this run's directory, created at the first call.
 
         Raises:
-            OptionError: it cannot be made or written to.
+            OptionError: it cannot be created or written to.
         """
         if self._directory is None:
             stamp = self.started.strftime("%Y%m%d-%H%M%S")
@@ -276,16 +276,16 @@ class ServebenchSession:
                         if not parent.is_dir():
                             raise
                         number += 1
-            except (OSError, ValueError) as error:  # a null byte is no name
+            except (OSError, ValueError) as error:  # ValueError: a null byte in the name
                 raise OptionError(
-                    f"--servebench-results={str(parent)!r}: cannot be written to: {error}. "
-                    "Give a directory that can."
+                    f"--servebench-results={str(parent)!r}: not writable: {error}. "
+                    "Give a writable directory."
                 ) from error
             self._directory = parent / name
         return self._directory
 
     def discard_empty_directory(self) -> None:
-        """Remove this run's directory if nothing has been written into it."""
+        """Remove this run's directory if it is empty."""
         directory = self._directory
         if directory is None or any(
             path.is_file() and path.stat().st_size for path in directory.rglob("*")
@@ -294,7 +294,7 @@ class ServebenchSession:
         shutil.rmtree(directory, ignore_errors=True)
 
     def server_logs(self) -> Path | None:
-        """Return the directory of the servers' logs; ``None`` where no server was started."""
+        """Return the directory of the server logs; ``None`` if no server was started."""
         if self._directory is None or not (self._directory / "servers").is_dir():
             return None
         return self._directory / "servers"
@@ -306,18 +306,18 @@ class ServebenchSession:
         self.cases += 1
 
     def number(self, nodeid: str) -> str:
-        """Return which case of how many a test is, such as ``3/12``; empty if that is not known."""
+        """Return the number of a test's case, such as ``3/12``; empty if unknown."""
         ids = list(self.lines)
         return f"{1 + ids.index(nodeid)}/{self.cases}" if nodeid in self.lines else ""
 
     def save_records(self, result: CaseResult) -> CaseResult:
-        """Write the result's records at once, before anything can go wrong, and name their file.
+        """Write the records at once, before anything can go wrong; return the result with the file.
 
-        Where they cannot be written, the result names none, and a trouble says why.
+        If they cannot be written, the result has no file, and ``troubles`` says why.
         """
         safe = file_name(result.name)
         path = self.directory() / "records" / f"{safe}.npz"
-        with self.attempt(f"the records of {result.name}", "its figures are kept"):
+        with self.attempt(f"the records of {result.name}", "the summary figures are saved"):
             path.parent.mkdir(parents=True, exist_ok=True)
             number = 1
             while path.exists():
@@ -332,17 +332,17 @@ class ServebenchSession:
     def attempt(
         self, what: str, remedy: str = "", *, failure: str = "could not be written"
     ) -> Iterator[None]:
-        """Have what goes wrong in the body told at the end of the session, and nothing else."""
+        """Catch any failure of the body, and report it at the end of the session."""
         try:
             yield
         except _FAILURES as error:
             text = f"{what} {failure}: {described(error)}"
             trouble = clean(f"{text}; {remedy}" if remedy else text)
-            if trouble not in self.troubles:  # what is written after each case may fail each time
+            if trouble not in self.troubles:  # what is saved after every case may fail every time
                 self.troubles.append(trouble)
 
     def log_parts(self, before: Mapping[Path, int]) -> tuple[LogPart, ...]:
-        """Return what logs have gained since they had so many lines."""
+        """Return the parts of logs written since they had ``before`` lines."""
         return tuple(
             LogPart(self._relative(path), before[path], max(0, now - before[path]))
             for path, now in self.log_lines.of(before).items()
@@ -368,23 +368,23 @@ class ServebenchSession:
 
     @cached_property
     def _versions(self) -> dict[str, str]:
-        # Read from the packages' files, and asked for after every case that has a baseline.
+        # Read from package metadata; needed after every case with a baseline.
         return installed_versions()
 
     def report(self) -> dict[str, Any]:
-        """Return what goes under ``servebench`` in the JSON, once changed by the hooks.
+        """Return the value of ``servebench`` in the JSON, after the hooks have changed it.
 
-        A hook that fails, or that leaves something that is no run any more, is a trouble.
+        If a hook fails or leaves an invalid run, ``troubles`` says so.
         """
         if self._report is None:
             own = self._report = self.run().to_dict()
             changed = self.run().to_dict()
             hook = "pytest_servebench_update_report"
-            with self.attempt(f"{hook}:", failure="it failed"):
+            with self.attempt(hook, failure="failed"):
                 self.config.hook.pytest_servebench_update_report(config=self.config, report=changed)
             changed = plain(changed)
             with self.attempt(
-                f"{hook}:", "the run is saved without its changes", failure="what it left is no run"
+                hook, "the run is saved without its changes", failure="left an invalid run"
             ):
                 decode(Run, {**changed, "name": changed["run"]})
                 own = changed

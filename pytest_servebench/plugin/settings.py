@@ -1,4 +1,4 @@
-"""The frozen settings object that the options are read into."""
+"""The settings that the options are parsed into."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ class Settings:
     """Every choice of the user, checked.
 
     Attributes:
-        servers: names of the kinds to load, in order.
-        rates: offered arrivals a second, each a case.
-        buffer_sizes: requests that may wait, each a case.
-        load: what holds for the loads of all cases; each repeat has the next seed.
+        servers: names of the server kinds, in order.
+        rates: offered loads in requests per second, a case each.
+        buffer_sizes: requests that may queue, a case each.
+        load: load settings common to all cases; each repeat takes the next seed.
         repeats: how often each case is run.
-        interleave: whether the servers take turns, case by case, all of them running.
-        max_lag: lateness of the generator, seconds, beyond which an arrival is late.
-        retries: how often a case is measured again whose measurement is invalid.
-        slos: clauses that every case must meet, beside those of its own marker.
-        on_inconclusive: what becomes of a test whose SLOs cannot be decided.
-        baseline: saved run that cases are held to; empty for none.
-        gates: what may get worse by how much against the baseline.
-        baseline_allow: differences to the baseline that are allowed, by their names.
-        on_missing_baseline: what becomes of a case of which there is no baseline.
-        save: name under which this run is saved too; empty for none.
-        model: ``module:callable`` that gives the model; empty if none is configured.
-        results: directory that receives one directory a run.
-        outputs: name of an output that has an option to whether its files are made, or to the file
-            that its text is added to; ``None`` for none.
-        exact_keywords: whether ``-k rate10`` means rate 10 alone.
+        interleave: whether all servers run at once and alternate case by case.
+        max_lag: how late the load generator may send a request, in seconds.
+        retries: how often a case with an invalid measurement is repeated.
+        slos: clauses that every case must meet, in addition to those of its marker.
+        on_inconclusive: what to do with a test whose SLOs are inconclusive.
+        baseline: saved run to compare with; empty for none.
+        gates: how much worse than the baseline each metric may get.
+        baseline_allow: names of the differences from the baseline to allow.
+        on_missing_baseline: what to do with a case that is missing from the baseline.
+        save: additional name of this run; empty for none.
+        model: ``module:callable`` that returns the model; empty if none is configured.
+        results: directory with a subdirectory per run.
+        outputs: output name to whether to write its files, or to the file to append its text to;
+            ``None`` for none.
+        exact_keywords: whether ``-k rate10`` selects rate 10 only.
         server: how servers are started.
-        kind_values: options of single kinds of server, as they were given.
+        kind_values: options of single server kinds, as given.
     """
 
     servers: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Where the plugin keeps its state in pytest, and how its errors end a test."""
+"""Where the plugin keeps its state in pytest, and how its errors fail a test."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 SESSION: Final[pytest.StashKey[ServebenchSession]] = pytest.StashKey()
 PROGRESS: Final[pytest.StashKey[Progress]] = pytest.StashKey()
 REFUSAL: Final = "servebench_refusal"
-"""What a worker of pytest-xdist sends to its controller under this name ends the session."""
+"""Key of the error that a pytest-xdist worker sends to its controller to end the session."""
 
 _HOOKS: Final = "pytest_servebench.plugin.load_hooks"
 
 
 def has_session(config: pytest.Config) -> bool:
-    """Tell whether a test of this pytest session has asked for the plugin so far."""
+    """Return whether a test of this pytest session has needed the plugin so far."""
     return SESSION in config.stash
 
 
 def session_of(config: pytest.Config) -> ServebenchSession:
-    """Return the plugin's state of this pytest session, made at the first call.
+    """Return the plugin's state in this pytest session, created at the first call.
 
-    That is when the hooks come in that only sessions with loads need, and all that they import.
+    That call also registers the hooks that only sessions with load tests need.
     """
     if not has_session(config):
         config.pluginmanager.register(import_module(_HOOKS), _HOOKS)
@@ -36,6 +36,6 @@ def session_of(config: pytest.Config) -> ServebenchSession:
 
 
 def fail(error: ServebenchError) -> NoReturn:
-    """Fail with the message alone: it says what to do, and our own stack does not help."""
-    # "from None": the error itself would be shown above the same words again.
+    """Fail with only the message: it says what to do, and our own traceback does not help."""
+    # "from None": otherwise the error would be shown twice.
     raise pytest.fail.Exception(f"{type(error).__name__}: {error}", pytrace=False) from None

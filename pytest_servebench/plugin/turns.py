@@ -1,4 +1,4 @@
-"""One load at a time in a test, and none that outlives it, whatever threads it is made in."""
+"""One load at a time in a test, and none that outlives it, whatever thread it runs in."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ import pytest
 
 from pytest_servebench.load.records import RecordStore
 
-_PATIENCE: Final = 10.0  # seconds for a load to end that is told to
+_PATIENCE: Final = 10.0  # seconds for a load to end after it is told to
 _FAREWELL: Final = 0.2  # seconds for its thread to end
 _AT_ONCE: Final = (
-    "poisson_load was called while another load of this test was running: the two would make each "
-    "other's numbers wrong. Make the second load after the first has ended."
+    "poisson_load was called while another load of this test was running: they would distort each "
+    "other's results. Start the second load after the first has ended."
 )
 _LEFT: Final = (
-    "poisson_load was still running in a thread of its own when its test ended, and was stopped: "
-    "it measured nothing. Wait for it in the test: thread.join(), future.result() or await."
+    "poisson_load was still running in another thread when its test ended, and was stopped: "
+    "nothing was measured. Wait for it in the test: thread.join(), future.result() or await."
 )
 _TOO_LATE: Final = "poisson_load was called after its test had ended."
 
 
 class AbandonedLoad(SystemExit):
-    """Ends a load that nobody waits for, and in silence the thread that it was made in."""
+    """Ends a load that nobody waits for, and silently its thread."""
 
 
 class Turn:
-    """Who may make a load."""
+    """Lets one thread at a time send load."""
 
     def __init__(self) -> None:
-        """Let one come."""
+        """Start free."""
         self._lock = threading.Lock()
         self._thread = threading.current_thread()
         self._over = False
-        self.refusal: str | None = None  # what the test is to fail with
+        self.refusal: str | None = None  # message to fail the test with
 
     @property
     def taken(self) -> bool:
-        """Tell whether a load is being made."""
+        """Return whether a load is running."""
         return self._lock.locked()
 
     @contextmanager
     def take(self) -> Iterator[None]:
-        """Let the body make a load."""
+        """Let the body send a load."""
         __tracebackhide__ = True
         if self._over:
             pytest.fail(_TOO_LATE, pytrace=False)
         if not self._lock.acquire(blocking=False):
-            # The thread that is told may keep it to itself: the test fails in any case.
+            # The calling thread may swallow the failure: the test fails in any case.
             self.refusal = _AT_ONCE
             pytest.fail(_AT_ONCE, pytrace=False)
         self._thread = threading.current_thread()
@@ -60,7 +60,7 @@ class Turn:
             self._lock.release()
 
     def go_on(self) -> None:
-        """Return if somebody waits for the load that is being made.
+        """Return if the test is still waiting for the running load.
 
         Raises:
             AbandonedLoad: its test has ended.
@@ -69,7 +69,7 @@ class Turn:
             raise AbandonedLoad(_LEFT)
 
     def watching(self, watch: Callable[[RecordStore], None]) -> Callable[[RecordStore], None]:
-        """Return a watch of a load that ends it as well where nobody waits for it any more."""
+        """Return a watch that also ends the load once its test has ended."""
 
         def look(store: RecordStore) -> None:
             self.go_on()
@@ -78,12 +78,12 @@ class Turn:
         return look
 
     def end(self) -> None:
-        """Let nobody come any more; end a load that is still being made, and wait for that."""
+        """Refuse further loads; stop a running one, and wait until it has ended."""
         self._over = True
         if not self.taken:
             return
         self.refusal = _LEFT
         if self._lock.acquire(timeout=_PATIENCE):
             self._lock.release()
-        # What pytest says of its end belongs to this test. One of a pool's goes on.
+        # So that pytest's message about its end belongs to this test. Pool threads do not end.
         self._thread.join(_FAREWELL)

@@ -77,10 +77,10 @@ class Output:
 OUTPUTS: Final = (
     Output("summary", "files", "summary_text:write", SUMMARY_FILE),
     Output("plots", "files", "plots:write", "plots",
-           "whether to draw the plots of a run", drawn=True),
+           "whether to draw PNG plots", drawn=True),
     Output("page", "files", "page:write", PAGE_FILE,
-           "whether to make the page of a run, report.html", drawn=True),
-    Output("markdown", "text", "markdown:write", option="add the report as Markdown to this file, "
+           "whether to write the HTML report, report.html", drawn=True),
+    Output("markdown", "text", "markdown:write", option="append a Markdown report to this file, "
            "such as $GITHUB_STEP_SUMMARY"),
     Output("json", "text", "run_text:write"),
     Output("annotations", "lines", "annotations:write", "annotations", variable="GITHUB_ACTIONS"),

@@ -1,4 +1,4 @@
-"""Keeping raw figures, and writing RESULTS.md from them."""
+"""Store raw figures, and write RESULTS.md from them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from benchmarks.parts.registry import AGAINST_NGINX, PARTS
 from benchmarks.peers.registry import PEERS
 from benchmarks.settings import FIGURES, RESULTS
 
-_BARS = ["part", "figure", "measured", "asked", "verdict"]
+_BARS = ["part", "figure", "measured", "target", "verdict"]
 _REACHED = "What was to be reached"
 _OVERVIEW = "Overview"
-_VERDICT = {True: "reached", False: "**not reached**", None: "cannot tell"}
+_VERDICT = {True: "reached", False: "**not reached**", None: "inconclusive"}
 
 
 def keep(part: Part, data: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    """Write what a part has measured, and under what circumstances, to its file."""
+    """Write a part's figures, and how they were measured, to its file."""
     FIGURES.mkdir(exist_ok=True)
     text = json.dumps({"about": about, "data": data}, indent=1)
     (FIGURES / f"{part.NAME}.json").write_text(text)
@@ -49,7 +49,7 @@ def overview() -> str:
 
 
 def bars(old: str = "") -> str:
-    """Return the table of what was to be reached; parts without figures keep their old rows."""
+    """Return the table of targets; parts without new figures keep their old rows."""
     kept = {part.NAME: kept for part, kept in _kept()}
     rows: list[str] = []
     for part in PARTS:
@@ -65,21 +65,21 @@ def bars(old: str = "") -> str:
 
 
 def write() -> None:
-    """Write RESULTS.md and the plots; what was not measured anew stays as it was."""
+    """Write RESULTS.md and the plots; sections without new figures are kept."""
     parts = {part.NAME: (part, kept) for part, kept in _kept()}
     if not parts:
         raise FileNotFoundError("nothing has been measured: run without --report-only")
     old = _sections(RESULTS.read_text()) if RESULTS.exists() else {}
     texts = [
         "# Our load engine and its peers",
-        "Every figure is the median of its runs, with the lowest and the highest in brackets. "
-        "Peers run in alternating order, another one first in each round. Written by "
-        "`python -m benchmarks`; verdicts are computed from the figures.",
+        "Every figure is the median of its runs, with minimum and maximum in brackets. Peers run "
+        "in turn, a different one first in each round. Written by `python -m benchmarks`; verdicts "
+        "are computed from the figures.",
         f"## {_REACHED}",
         bars(old.get(_REACHED, "")),
         f"## {_OVERVIEW}",
     ]
-    # The table of peers has a column from each of these parts.
+    # Each of these parts adds columns to the table of peers.
     if parts.keys() >= AGAINST_NGINX or _OVERVIEW not in old:
         texts += [overview(), _absent([*parts.values()])]
     else:
@@ -95,7 +95,7 @@ def write() -> None:
 
 
 def _sections(text: str) -> dict[str, str]:
-    """Return what stands under each heading of the second level."""
+    """Return the text under each second-level heading."""
     parts = (part.partition("\n") for part in text.split("\n## ")[1:])
     return {title: body.strip() for title, _, body in parts}
 
@@ -106,7 +106,7 @@ def _absent(parts: list[tuple[Part, dict[str, Any]]]) -> str:
         absent.update(kept["about"]["left_out"])
     if not absent:
         return ""
-    return "Left out: " + "; ".join(f"{name} ({reason})" for name, reason in absent.items()) + "."
+    return "Skipped: " + "; ".join(f"{name} ({reason})" for name, reason in absent.items()) + "."
 
 
 def _circumstances(about: Mapping[str, Any]) -> str:

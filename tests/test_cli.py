@@ -248,7 +248,7 @@ def test_a_gate_on_what_nobody_knows_is_refused(tmp_path: Path, compare: Compare
         (["--fail", "p99"], "--fail: gate 'p99': expected METRIC:NUMBER%"),
         (["--fail", "p99:5%", "--fail", "p99:10%"], "p99 has several thresholds"),
         (["--allow", "everything"], "--allow='everything': choose from unmatched, machine"),
-        (["--output", "missing/file"], "--output='missing/file': cannot be written"),
+        (["--output", "missing/file"], "--output='missing/file': cannot write"),
     ],
 )
 def test_bad_options_are_named(compare: Compare, options: list[str], part: str) -> None:

@@ -81,7 +81,7 @@ def test_what_adds_up_is_a_list_or_lines(
 @pytest.mark.parametrize(
     ("line", "facts"),
     [
-        ("servebench_duration = [3, 4]", ("servebench_duration", "[3, 4]", "one value")),
+        ("servebench_duration = [3, 4]", ("servebench_duration", "[3, 4]", "single value")),
         ("servebench_rates = [[1], [2]]", ("servebench_rates", "[[1], [2]]", "a number")),
         ("servebench_rates = [1, -2]", ("servebench_rates", "[1, -2]", "above 0")),
         ("servebench_page = 'maybe'", ("servebench_page", "'maybe'", "true or false")),

@@ -403,7 +403,7 @@ def test_output_without_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     for part in ("10 requests/s", "20 requests/s", "p99<50ms", "cpu<80%", "p50<20ms"):
         assert part in text
     assert "an M/M/1 queue" in " ".join(text.split())
-    assert "60 % of the time (--load)" in " ".join(text.split())
+    assert "60 % utilization (--load)" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 100
 
 

@@ -52,7 +52,7 @@ def test_selection_is_exact(run_bench: RunBench, selection: tuple[str, ...], num
 
 def test_rewritten_keyword_is_shown(run_bench: RunBench) -> None:
     result = run_bench("--collect-only", "-k", "rate40")
-    result.stdout.fnmatch_lines(["servebench: -k 'rate40' taken as '(rate40- or rate40])'*"])
+    result.stdout.fnmatch_lines(["servebench: -k 'rate40' means '(rate40- or rate40])'*"])
 
 
 def test_a_run_is_saved_whole(run_bench: RunBench) -> None:

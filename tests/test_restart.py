@@ -39,7 +39,7 @@ def killing(rate: int, starts: int) -> str:
 
 
 def restarts(result: pytest.RunResult) -> int:
-    return result.stdout.str().count("ServerRestartedWarning: toy was started again")
+    return result.stdout.str().count("ServerRestartedWarning: toy was restarted")
 
 
 def logs() -> list[str]:
@@ -52,7 +52,7 @@ def test_the_next_case_gets_a_new_server(run_bench: RunBench) -> None:
     result.assert_outcomes(passed=4)
     assert restarts(result) == 1
     result.stdout.fnmatch_lines(
-        ["*test_load?toy-rate50-buffer10?", "*toy was started again for this test: *status -9*"]
+        ["*test_load?toy-rate50-buffer10?", "*toy was restarted for this test: *status -9*"]
     )
     assert logs() == ["toy/2/toy.log", "toy/toy.log"]  # the dead one's is still there
     run = read_run("latest")
@@ -96,7 +96,7 @@ def test_load(request, poisson_load, rate):
 """
     result = run_bench("--servebench-rates=40,50", test=test, conftest=conftest)
     result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["*torchserve was started again for this test: *status -9*"])
+    result.stdout.fnmatch_lines(["*torchserve was restarted for this test: *status -9*"])
 
 
 def test_servers_that_take_turns_are_started_again_too(run_bench: RunBench) -> None:

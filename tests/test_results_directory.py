@@ -86,7 +86,7 @@ def test_where_others_could_be_meant_it_is_said(
     assert main(["list"]) == 0
     said = capsys.readouterr().err
     assert f"using {own}/" in said
-    assert f" {other}/ by --results" in said
+    assert f" {other}/, give it by --results" in said
     assert main(["list", "--results", other]) == 0
     assert capsys.readouterr().err == ""
 

@@ -121,7 +121,7 @@ def test_a_wrong_expression_is_shown_as_it_was_written(run_bench: RunBench) -> N
 
 
 def test_what_it_means_is_said_of_load_tests_alone(run_bench: RunBench) -> None:
-    taken = "servebench: -k 'rate10' taken as*"
+    taken = "servebench: -k 'rate10' means*"
     unit = "def test_rate10(): pass"
     run_bench("-k", "rate10", test=unit).stdout.no_fnmatch_line(taken)
     options = ("--collect-only", "-k", "rate10", "--servebench-rates=10")

@@ -1,7 +1,6 @@
-"""What is measured. Each module here is a part: see :class:`Part` for what it has.
+"""The measurements. Each module here is a part, with the names of :class:`Part`.
 
-To add a part, write a module with these names and put it into ``PARTS`` of
-``benchmarks/parts/registry.py``.
+To add a part, write such a module and add it to ``PARTS`` in ``benchmarks/parts/registry.py``.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ from typing import Any, Protocol
 from benchmarks.settings import Settings
 
 Data = dict[str, Any]
-"""What a part has measured: JSON data."""
+"""The figures of a part: JSON data."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """Something that was to be reached.
+    """A target.
 
     Attributes:
-        what: the figure in words.
-        figure: what was measured, as text with its unit.
-        limit: what was asked, as text with its unit.
-        reached: whether it was; ``None`` where the measurement cannot tell.
+        what: description of the figure.
+        figure: measured value, as text with its unit.
+        limit: target value, as text with its unit.
+        reached: whether the target is reached; ``None`` if the measurement is inconclusive.
     """
 
     what: str
@@ -47,11 +46,11 @@ class Part(Protocol):
         ...
 
     def section(self, data: Data) -> str:
-        """Return Markdown below the heading, with plots that it has drawn."""
+        """Return the Markdown of the section, after drawing its plots."""
         ...
 
     def bars(self, data: Data) -> Sequence[Bar]:
-        """Return the bars that the figures are to be held against."""
+        """Compare the figures with their targets."""
         ...
 
     def columns(self, data: Data) -> Mapping[str, Mapping[str, str]]:

@@ -1,9 +1,8 @@
-"""Whether the engine is the queue that it is said to be: against models with exact answers.
+"""Compare the engine with queueing models that have exact solutions.
 
-Two comparisons of the same runs. With the closed form: it has the luck of the draw in it, which is
-the statistical error. And with the queue that was computed request by request from the arrivals
-and the service times that were really drawn, which leaves no luck: what remains is what the way to
-the server and back, timers and the engine itself add.
+The same runs are compared twice. Against the closed form, the difference includes sampling error.
+Against the queue computed request by request from the arrivals and service times actually drawn,
+it does not: what remains is added by the network path, by timers and by the engine itself.
 """
 
 from __future__ import annotations
@@ -34,20 +33,20 @@ NAME = "calibration"
 TITLE = "Queues with exact answers"
 LIMIT: Final = 0.05
 SECONDS: Final = 60.0
-SETTLE: Final = 2.0  # of each run: the queue begins empty
+SETTLE: Final = 2.0  # seconds skipped in each run: the queue starts empty
 BATCHES: Final = 25
 MAX_LAG: Final = 0.010
 ENOUGH: Final = 5_000
-"""Requests below which a p99 is not judged: it rests on the 1 % above it, who come in few bursts,
-and so few of these do not show their own spread."""
+"""With fewer requests, p99 is not judged: the 1 % above it come in too few bursts to estimate its
+error."""
 
 
 @dataclass(frozen=True)
 class _Figures:
-    """One run, without its beginning: what was measured and what was computed.
+    """One run without its start, as measured and as computed.
 
-    ``latency`` and ``wait`` have those that were served, ``dropped`` all arrivals; the ``path_``
-    twins are those of the computed queue.
+    ``latency`` and ``wait`` cover the served requests, ``dropped`` all arrivals; ``path_`` fields
+    are those of the computed queue.
     """
 
     latency: Seconds
@@ -56,11 +55,11 @@ class _Figures:
     path_latency: Seconds
     path_wait: Seconds
     path_dropped: Seconds
-    added: float  # mean time in s by which services were longer than drawn
+    added: float  # mean seconds by which services took longer than drawn
 
 
 def run(settings: Settings) -> Data:
-    """Load a server of each model; the models run side by side."""
+    """Load a server of each model; the models run in parallel."""
     seconds = 10.0 if settings.quick else SECONDS
     runs: dict[str, list[_Figures]] = {model.name: [] for model in MODELS}
     rejected: list[str] = []
@@ -76,7 +75,7 @@ def run(settings: Settings) -> Data:
 
 
 def _round(number: int, seconds: float) -> list[tuple[Model, _Figures | str]]:
-    """Run every model once, all at the same time: each of them leaves the machine idle."""
+    """Run every model once, all in parallel: they hardly use the machine."""
     jobs = [(model, copy) for model in MODELS for copy in range(model.copies)]
     with measure.scratch() as directory:
         with ExitStack() as stack, ThreadPoolExecutor(len(jobs)) as pool:
@@ -114,14 +113,14 @@ def _serve(directory: Path, model: Model, seed: int) -> Any:
 
 
 def _figures(model: Model, records: Records, drawn: Seconds, spare: Any) -> _Figures | str:
-    """Compare a run with its queue; a text tells why that cannot be."""
+    """Compare a run with its queue; return why if that is impossible."""
     served = records.ok
     if not (served | (records.outcome == Outcome.DROPPED)).all():
         return f"outcomes {records.counts()}"
     if int(served.sum()) != len(drawn):
         return f"the server began {len(drawn)} services, not {int(served.sum())}"
-    # A request that found the buffer full has no service. Should the computed queue let it in, as
-    # the two may differ by microseconds, its service is drawn by the same law.
+    # A dropped request has no service time. If the computed queue accepts it, as the two may differ
+    # by microseconds, its service time is drawn from the same distribution.
     services = np.array([0.0 if one else spare() for one in served])
     order = np.flatnonzero(served)[np.argsort(records.sent[served], kind="stable")]
     services[order] = drawn
@@ -143,7 +142,7 @@ def _figures(model: Model, records: Records, drawn: Seconds, spare: Any) -> _Fig
 
 
 def _rows(model: Model, runs: Sequence[_Figures]) -> list[dict[str, Any]]:
-    """Return a line of the table for each quantity of a model."""
+    """Return a table row for each quantity of a model."""
     rows = []
     for quantity, exact in model.exact().items():
         name, share = _KINDS[quantity]
@@ -195,11 +194,11 @@ def _figure(values: Seconds, share: float | None) -> float:
 
 
 def _standard_error(runs: Sequence[Seconds], share: float | None, exact: float) -> float:
-    """Return the standard error of a figure by batch means: neighbours are alike.
+    """Return the standard error of a figure by batch means, as neighbours are correlated.
 
-    Of a percentile it is that of the share of requests below the exact one, carried over to times
-    by the measured distribution: batches are too short to have a p99 of their own. Requests that
-    are alike tell less than independent ones, so that it is no smaller than those would have.
+    For a percentile, it is the error of the share of requests below the exact value, converted to
+    time by the measured distribution: batches are too short for their own p99. It is at least that
+    of independent requests, as correlated ones carry less information.
     """
     parts = max(4, math.ceil(BATCHES / len(runs)))
     values = [one if share is None else (one <= exact).astype(np.float64) for one in runs]
@@ -214,21 +213,21 @@ def _standard_error(runs: Sequence[Seconds], share: float | None, exact: float) 
 
 
 def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
-    """Return nothing: peers have no part in this."""
+    """Return nothing: this does not involve peers."""
     del data
     return {}
 
 
 def bars(data: Data) -> Sequence[Bar]:
-    """Hold every quantity against its exact value."""
+    """Compare every quantity with its exact value."""
     rows = data["rows"]
     if not rows:
         return [Bar("queues with exact answers", "not measured", "all within", None)]
     judged = [row["within"] for row in rows if row["within"] is not None]
-    # The closed form's luck is the dice's; this is ours.
+    # The difference from the closed form includes sampling error; this one is our own.
     worst = max(rows, key=lambda row: abs(row["without_luck"]))
     beyond = abs(worst["without_luck"]) > LIMIT
-    # Short runs leave too much of the luck: see the error.
+    # Short runs leave too much sampling error.
     certain = not beyond or abs(worst["without_luck"]) > (worst["without_luck_error"] or 0.0)
     return [
         Bar(
@@ -239,8 +238,8 @@ def bars(data: Data) -> Sequence[Bar]:
             False if not all(judged) else True if len(judged) == len(rows) else None,
         ),
         Bar(
-            "the same against the queue computed from the services drawn",
-            _percent(worst) + f" at most ({worst['model']}, {worst['quantity']})",
+            "the same against the queue computed from the drawn services",
+            _percent(worst) + f" at worst ({worst['model']}, {worst['quantity']})",
             "≤ 5 %",
             not beyond if certain else None,
         ),
@@ -250,7 +249,7 @@ def bars(data: Data) -> Sequence[Bar]:
 def section(data: Data) -> str:
     """Return the table and how to read it."""
     head = ["model", "parameters", "requests", "quantity", "exact", "measured", "difference",
-            "statistical error", "within?", "without luck"]  # fmt: skip
+            "statistical error", "within?", "without sampling error"]  # fmt: skip
     lines, last = [], ""
     for row in data["rows"]:
         first = row["model"] != last
@@ -264,31 +263,30 @@ def section(data: Data) -> str:
             _value(row["measured"], row["unit"]),
             f"{100 * row['difference']:+.1f} %",
             f"{100 * row['error']:.1f} %",
-            {True: "yes", False: "**no**", None: "too few to tell"}[row["within"]],
+            {True: "yes", False: "**no**", None: "too few"}[row["within"]],
             _percent(row),
         ])  # fmt: skip
     added = {row["model"]: 1e3 * row["added"] for row in data["rows"]}
     texts = [
-        f"{data['repeats']} rounds of {data['seconds']:g} s, all models side by side, the first "
-        f"{SETTLE:g} s of each run left out. Exact: the closed form for the law that the server "
-        "draws from, nothing fitted. Statistical error: 2 standard errors, by batch means. Within: "
-        "no further off than 5 % or that error, whichever is larger.",
-        "Without luck: what was measured less the same quantity of the queue computed request by "
+        f"{data['repeats']} rounds of {data['seconds']:g} s, all models in parallel, without the "
+        f"first {SETTLE:g} s of each run. Exact: the closed form for the distribution that the "
+        "server draws from, nothing fitted. Statistical error: 2 standard errors, by batch means. "
+        "Within: off by at most 5 % or that error, whichever is larger.",
+        "Without sampling error: the measured value minus that of the queue computed request by "
         "request (Lindley's recursion; with several servers and a limit, Kiefer and Wolfowitz's) "
-        "from the very arrivals and services of the run, as a share of the exact value, ± 2 "
-        "standard errors over runs. What little luck remains comes from requests that arrive so "
-        "close to a change that computed and real queue treat them differently: one drops it, the "
-        "other does not.",
+        "from the actual arrivals and services of the run, as a share of the exact value, ± 2 "
+        "standard errors over runs. A little sampling error remains: if a request arrives just as "
+        "the queue changes, one of the two queues may drop it and the other not.",
         plotting.table(head, lines),
-        "On the wire a service takes longer than drawn, by "
+        "Over the network a service takes longer than drawn, by "
         + ", ".join(f"{value:.2f} ms ({model})" for model, value in added.items())
-        + ". Where requests wait in the engine, this lengthens every service that they wait for: "
-        "at load ρ a service longer by a share x makes the mean wait longer by about "
-        "x (1 + 1 / (1 - ρ)). Where they wait in the server, it only adds to the latency.",
+        + ". Where requests queue in the engine, this lengthens every service they wait for: at "
+        "utilization ρ, services longer by a share x lengthen the mean wait by about "
+        "x (1 + 1 / (1 - ρ)). Where they queue in the server, it only adds to the latency.",
     ]
     if data["rejected"]:
         texts.append(
-            f"Left out, {len(data['rejected'])} runs: "
+            f"{len(data['rejected'])} runs skipped: "
             + "; ".join(reason[:200] for reason in data["rejected"][:3])
         )
     return "\n\n".join(texts)

@@ -1,4 +1,4 @@
-"""The highest rate that a generator holds on one core."""
+"""The highest rate that a load generator sustains on one core."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from benchmarks.targets import nginx
 NAME = "capacity"
 TITLE = "Highest rate held on one core"
 BAR: Final = 30_000
-"""Our bar, which is one of the ladder's steps."""
+"""Our target, which is a step of the ladder."""
 STEP: Final = 1.2
 MAX_LAG: Final = 1_000.0
 """Limit of the p99 lag in µs."""
 CONNECTIONS: Final = 256
-"""More than elsewhere: at 30,000/s a hundred are all in use when the server pauses for 3 ms."""
+"""More than elsewhere: at 30,000/s a server pause of 3 ms uses up a hundred."""
 _SECONDS: Final = 2.0
 _SETTLE: Final = 0.7
 _TRIES: Final = 2
-"""A step that fails is tried once more: others may have used the machine for a moment."""
+"""A failed step is retried once: something else may have used the machine for a moment."""
 _STRIDE: Final = 4
-"""Rungs that the first, coarse search takes at once: a factor of two."""
+"""Stride of the first, coarse search in rungs: a factor of two."""
 _LOWEST: Final = 50
 _COLUMNS: Final = {
     "held": "highest rate held on one core /s",
@@ -39,7 +39,7 @@ _COLUMNS: Final = {
 
 
 def run(settings: Settings) -> Data:
-    """Search for the highest rates of every open-loop peer."""
+    """Search for the highest rate of every open-loop peer."""
     peers = [peer for peer in available(settings.only) if peer.open_loop]
     runs = []
     known: dict[tuple[str, str], int] = {}
@@ -47,7 +47,7 @@ def run(settings: Settings) -> Data:
         steps: dict[int, dict[str, Any]] = {}
         one = {"peer": peer.name, "place": PLACE[peer.name], "repeat": number}
         for way in _COLUMNS if peer.tells else ("held",):
-            # Each round begins where the last one ended; the first, where the peer is at home.
+            # Each round starts where the last one ended; the first at a rate the peer handles well.
             start = known.get((peer.name, way), _rung_below(peer.top_rate))
             stride = 1 if (peer.name, way) in known else _STRIDE
             place = _search(_Climber(peer, way, number, settings, steps), start, stride)
@@ -63,7 +63,7 @@ def run(settings: Settings) -> Data:
 
 
 def rung(number: int) -> int:
-    """Return a rate of the ladder; rung 0 is our bar."""
+    """Return a rate of the ladder; rung 0 is our target."""
     return round(BAR * STEP**number)
 
 
@@ -73,7 +73,7 @@ def _rung_below(rate: float) -> int:
 
 @dataclass(frozen=True)
 class _Climber:
-    """One peer in one round: ``steps`` keeps what is known of each rung."""
+    """One peer in one round: ``steps`` has the result of each rung."""
 
     peer: Peer
     way: str
@@ -99,7 +99,7 @@ class _Climber:
 
 
 def _search(climber: _Climber, start: int, stride: int) -> int | None:
-    """Return the highest rung that is passed, between strides of the ladder; or ``None``."""
+    """Return the highest rung that the peer holds, or ``None``."""
     place = start
     if climber.passes(place):
         while climber.passes(place + stride):
@@ -119,7 +119,7 @@ def _search(climber: _Climber, start: int, stride: int) -> int | None:
 
 def _measure(peer: Peer, rate: int, seed: int, settings: Settings) -> dict[str, Any]:
     cores = sorted(os.sched_getaffinity(0))
-    # The generator has one core and nginx another, where there are two.
+    # If there are two cores, the generator gets one and nginx the other.
     generator, server = (cores[-1:], cores[:1]) if len(cores) > 1 else (None, None)
     short = Settings(settle=_SETTLE, seconds=_SECONDS, body_bytes=settings.body_bytes)
     try:
@@ -167,21 +167,21 @@ def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
 
 def _cell(data: Data, peer: str, way: str, tells: bool) -> str:
     if way == "prompt" and not tells:
-        return "it does not tell"
+        return "not reported"
     highest = _highest(data, peer, way)
     return f"none from {_LOWEST}/s" if highest is None else highest.text("{:,.0f}")
 
 
 def bars(data: Data) -> Sequence[Bar]:
-    """Hold our highest rate against the bar."""
+    """Compare our highest rate with the target."""
     what = (
-        "our highest rate from one generator process on one core, every request recorded, none "
-        "unaccounted for"
+        "our highest rate from one generator process on one core, every request recorded and "
+        "accounted for"
     )
     highest, threads = _highest(data, OURS, "held"), _there(data, OURS, "held", "threads")
     if highest is None or threads is None:
         return [Bar(what, "not measured", f"≥ {BAR:,}/s, one thread", None)]
-    figure = f"{highest.text('{:,.0f}')}/s, threads at work: {threads.text()}"
+    figure = f"{highest.text('{:,.0f}')}/s, active threads: {threads.text()}"
     reached = highest.median >= BAR and threads.median <= 1
     return [Bar(what, figure, f"≥ {BAR:,}/s, one thread", reached)]
 
@@ -201,23 +201,23 @@ def section(data: Data) -> str:
             str(len(stats.select(data["runs"], peer=peer))),
         ])  # fmt: skip
     pinned = (
-        "The generator's whole tree of processes is bound to one core, nginx to another."
+        "The generator's process tree is pinned to one core, nginx to another."
         if data["cores"] > 1
-        else "Generator and nginx share the one core there is."
+        else "Generator and nginx share the only core."
     )
     return "\n\n".join([
-        f"{pinned} Rates are those of a ladder in steps of {STEP - 1:.0%} through {BAR:,}/s, "
-        f"{_SECONDS:g} s each, climbed (or descended) by fours and then searched between. "
-        f"{measure.HELD_IN_WORDS} No arrival may be dropped (k6 tells) or unaccounted for (the "
-        "others tell, but Locust). A step that fails is tried once more. Bodies have "
-        f"{data['body_bytes']:,} bytes, and every peer {CONNECTIONS} connections; a request is "
-        "late, too, while it waits for one of them.",
+        f"{pinned} Rates form a ladder in steps of {STEP - 1:.0%} through {BAR:,}/s, "
+        f"{_SECONDS:g} s each: first in strides of four steps, then by bisection. "
+        f"{measure.HELD_IN_WORDS} No arrival may be dropped (reported by k6) or unaccounted for "
+        "(reported by all others except Locust). A failed step is retried once. Bodies have "
+        f"{data['body_bytes']:,} bytes, and every peer {CONNECTIONS} connections; waiting for a "
+        "free connection counts as lag.",
         plotting.table(["peer", *_COLUMNS.values(), "p99 lag µs at the highest",
-                        "CPU µs per request there", "threads at work", "rounds"], rows),
+                        "CPU µs per request there", "active threads", "rounds"], rows),
         plotting.grouped_bars(
             "capacity", ["held", "held with p99 lag under 1 ms"],
             {peer: [_highest(data, peer, way) for way in _COLUMNS] for peer in peers},
-            label="highest rate on one core, requests a second", log=True,
-            line=("bar for ours", BAR),
+            label="highest rate on one core, requests per second", log=True,
+            line=("our target", BAR),
         ),
     ])  # fmt: skip

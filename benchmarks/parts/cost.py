@@ -1,4 +1,4 @@
-"""CPU time per request, of the generator's whole tree of processes, against nginx."""
+"""CPU time per request of the generator's process tree, against nginx."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAXIMUM = 0
 FACTOR = 2.0
 WRK_FACTOR = 3.0
 _HOPELESS = 0.5
-"""Share of the rate below which a peer is not asked for it again: it holds no such rate."""
+"""Share of the rate below which a peer is not measured at it again."""
 
 
 def run(settings: Settings) -> Data:
@@ -80,7 +80,7 @@ def _measure(peer: Peer, rate: int, number: int, settings: Settings) -> dict[str
 
 
 def _held(runs: Sequence[dict[str, Any]]) -> bool:
-    """Return whether some runs kept their rate, by the median."""
+    """Return whether the median of some runs held the rate."""
     rate = stats.spread(one.get("rate") for one in runs)
     return bool(rate and held(rate.median, runs[0]["offered"], runs[0]["window"]))
 
@@ -145,7 +145,7 @@ def _against_peers(data: Data, rate: int) -> Bar:
             costs.append((not _held(runs), cost.median, peer))
     if not costs:
         return Bar(what, "no open-loop peer was measured", limit, None)
-    # Those which hold the rate come first; only if none does, the cheapest of the others counts.
+    # The cheapest peer that holds the rate counts; if none does, the cheapest of the others.
     short, cost_median, peer = min(costs)
     note = ", which did not hold the rate; no peer did" if short else ""
     figure = f"{cost_median:.1f} µs ({peer}{note}) / {ours.median:.1f} µs"
@@ -174,14 +174,14 @@ def section(data: Data) -> str:
                 str(len(runs)) + (f", {len(errors)} failed: {errors[0][:80]}" if errors else ""),
             ])  # fmt: skip
     head = ["peer", "offered /s", "answered /s", "held", "CPU µs per request",
-            "of it in the busiest process", "cores in use",
-            "processes", "threads at work", "runs"]  # fmt: skip
+            "in the busiest process", "cores in use",
+            "processes", "active threads", "runs"]  # fmt: skip
     return "\n\n".join([
-        f"Bodies of {data['body_bytes']:,} bytes, posted to nginx with one worker. CPU time "
-        "is that of the generator's whole tree of processes, by their CPU clocks, over the "
-        "requests that nginx counted in the same steady window; start-up and ending are outside "
-        f"of it. {HELD_IN_WORDS} A peer that answered less than half of it in its first run was "
-        "not asked for that rate again. Our tree has two processes: the generator, and the parent "
+        f"Bodies of {data['body_bytes']:,} bytes, posted to nginx with one worker. CPU time is "
+        "that of the generator's process tree, by its CPU clocks, divided by the requests nginx "
+        "counted in the same steady window, without start-up and shutdown. "
+        f"{HELD_IN_WORDS} A peer that reached less than half of the rate in its first run was not "
+        "measured at that rate again. Our tree has two processes: the generator, and the parent, "
         "which watches its records.",
         plotting.table(head, rows),
         _plot(data),

@@ -1,4 +1,4 @@
-"""Whether a run is called invalid when the client was throttled, and only then."""
+"""Whether runs are invalid if, and only if, the client was throttled."""
 
 from __future__ import annotations
 
@@ -32,25 +32,24 @@ RATE: Final = 500.0
 SECONDS: Final = 3.0
 MAX_LAG: Final = 0.010
 QUOTA: Final = 0.01
-"""Share of a processor: less than generator or server need at this rate, and the least that the
-kernel gives."""
+"""Share of a CPU: less than generator or server need at this rate, and the kernel's minimum."""
 _SERVICE: Final = 0.005
 _SLOTS: Final = 1_000
 _CONNECTIONS: Final = 64
 _BEGIN: Final = 1.0  # seconds into the window
-_LAST: Final = 1.5  # seconds for which a quota holds: the backlog after it belongs to the run
+_LAST: Final = 1.5  # seconds of quota: the backlog after it is part of the run
 _HOG: Final = 1.0
 
 
 @dataclass(frozen=True)
 class Way:
-    """A way to take the processor from one side.
+    """A way to throttle one side.
 
     Attributes:
         side: ``client``, ``server`` or ``nobody``.
         name: for the command line and the figures.
         words: for the report.
-        runs: how many of it.
+        runs: number of runs.
         needs: what the machine must permit: ``quota``, ``realtime`` or nothing.
         client: priority of the generator.
         server: priority of the server.
@@ -65,7 +64,7 @@ class Way:
     server: str = "normal"
 
 
-# A real-time process is not subject to quotas: whoever has one has ordinary priority.
+# Quotas do not apply to real-time processes, so a side with a quota has normal priority.
 WAYS: Final = (
     Way("client", "quota", f"its CPU quota is {QUOTA:.0%} of a core for {_LAST:g} s", 7,
         "quota", client="normal"),
@@ -73,14 +72,14 @@ WAYS: Final = (
     Way("client", "realtime", f"real-time busy loops on every core for {_HOG:g} s", 6, "realtime"),
     Way("server", "quota", f"its CPU quota is {QUOTA:.0%} of a core for {_LAST:g} s", 5, "quota"),
     Way("server", "stop", "SIGSTOP, and SIGCONT 0.1 to 0.5 s later", 5),
-    Way("server", "busy", "an ordinary busy loop on every core", 5, "realtime"),
+    Way("server", "busy", "a busy loop of normal priority on every core", 5, "realtime"),
     Way("server", "frozen", "SIGSTOP, for the rest of the run", 5),
     Way("nobody", "nothing", "nothing", 4),
 )  # fmt: skip
 
 
 def run(settings: Settings) -> Data:
-    """Throttle one side after the other."""
+    """Throttle each side in turn."""
     refused = {"quota": disturb.quota_refused(), "realtime": None, "": None}
     if not realtime_allowed():
         refused["realtime"] = "no real-time priority"
@@ -100,7 +99,7 @@ def run(settings: Settings) -> Data:
 
 
 def _measure(way: Way, number: int, directory: Path) -> dict[str, Any]:
-    """Make one run and return the verdict on it."""
+    """Do one run and return the verdict on it."""
     one: dict[str, Any] = {"side": way.side, "way": way.name, "number": number}
     with ExitStack() as stack:
         server = stack.enter_context(
@@ -136,12 +135,12 @@ def _verdict(result: LoadResult) -> dict[str, Any]:
 
 
 class _Throttle:
-    """Takes the processor from one side in the middle of a run, from a thread of its own."""
+    """Throttles one side in the middle of a run, in a separate thread."""
 
     def __init__(
         self, way: Way, number: int, server: int, group: disturb.ControlGroup | None
     ) -> None:
-        """Prepare to act on the server's process, or on the generator's once there is one."""
+        """Prepare to throttle the server's process, or the generator's once it exists."""
         self._way = way
         self._share = number / max(way.runs - 1, 1)
         self._target = server if way.side == "server" else 0
@@ -152,7 +151,7 @@ class _Throttle:
             group.add(self._target)
 
     def watch(self, store: RecordStore) -> None:
-        """Begin once the load has begun; called by the engine some twenty times a second."""
+        """Start once the load has started; the engine calls this about 20 times per second."""
         if not self._target and self._way.side == "client":
             self._target = _generator()
             if self._group is not None:
@@ -163,10 +162,10 @@ class _Throttle:
             self._thread.start()
 
     def finish(self) -> bool:
-        """Wait for the end; return whether the processor was taken as planned.
+        """Wait for the end; return whether the side was throttled.
 
         Raises:
-            OSError: it could not be.
+            OSError: throttling failed.
         """
         if self._thread is not None:
             self._thread.join()
@@ -182,7 +181,7 @@ class _Throttle:
                 return
             time.sleep(max(0.0, (begin - time.monotonic_ns()) / 1e9))
             self._acts()[self._way.name]()
-        except Exception as error:  # shown by the thread that waits for this one
+        except Exception as error:  # raised in the thread that waits for this one
             self._error = error
 
     def _acts(self) -> Mapping[str, Callable[[], None]]:
@@ -202,15 +201,15 @@ class _Throttle:
 
 
 def _generator() -> int:
-    """Return the process of the load generator, which is a child of this one."""
+    """Return the pid of the load generator, a child of this process."""
     for child in psutil.Process().children():
         if "pytest_servebench.load.generator" in child.cmdline():
             return child.pid
-    raise RuntimeError("the load generator's process is not there")
+    raise RuntimeError("the load generator's process does not exist")
 
 
 def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
-    """Return nothing: peers have no part in this."""
+    """Return nothing: this does not involve peers."""
     del data
     return {}
 
@@ -224,13 +223,13 @@ def _invalid(runs: Sequence[Mapping[str, Any]]) -> int:
 
 
 def bars(data: Data) -> Sequence[Bar]:
-    """Hold the verdicts against what was done."""
+    """Compare the verdicts with the truth."""
     result = []
     for side in ("client", "server"):
         runs = _of(data, side=side)
         wanted = len(runs) if side == "client" else 0
         result.append(Bar(
-            f"runs with a throttled {side} that are called invalid",
+            f"invalid runs with a throttled {side}",
             f"{_invalid(runs)} of {len(runs)}",
             f"{wanted} of {len(runs)}",
             _invalid(runs) == wanted if runs else None,
@@ -258,21 +257,22 @@ def section(data: Data) -> str:
             reasons[0] if reasons else "–",
         ])  # fmt: skip
     texts = [
-        f"{data['rate']:g} requests a second for {data['seconds']:g} s to a server that takes "
-        f"{_SERVICE * 1e3:g} ms, however many come. One side is throttled from {_BEGIN:g} s on. "
-        "A throttled client must be called invalid, as its lateness looks like the server's; a "
-        "throttled server must not, as that is what was to be measured. The server has ordinary "
-        "priority, and so has the generator where it has a quota, which real-time processes are "
-        f"not subject to; elsewhere it has what it gets. Tolerated lag: {MAX_LAG * 1e3:g} ms.",
+        f"{data['rate']:g} requests per second for {data['seconds']:g} s to a server that takes "
+        f"{_SERVICE * 1e3:g} ms regardless of load. One side is throttled after {_BEGIN:g} s. If "
+        "it is the client, the run must be invalid, as its lateness looks like the server's; if it "
+        "is the server, the run must be valid, as that is what it measures. The server has normal "
+        "priority, and so does the generator under a quota, as quotas do not apply to real-time "
+        "processes; otherwise the generator has the best priority it can get. "
+        f"Tolerated lag: {MAX_LAG * 1e3:g} ms.",
         plotting.table(
             ["throttled", "how", "runs", "invalid", "generator's worst lateness, ms",
-             "longest latency of an answer, ms", "failed, %", "example of the reason"],
+             "maximum latency, ms", "failed, %", "example of the reason"],
             rows,
         ),
     ]  # fmt: skip
     if data["absent"]:
         texts.append(
-            "Left out: "
+            "Skipped: "
             + "; ".join(f"{way} ({reason})" for way, reason in data["absent"].items())
             + "."
         )

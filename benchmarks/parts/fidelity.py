@@ -1,4 +1,4 @@
-"""Whether arrivals are what was asked for: as drawn, and as really sent."""
+"""Whether arrivals follow the requested process, as drawn and as sent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TITLE = "Fidelity of the arrivals"
 SEEDS: Final = 100
 LEAST: Final = 97
 WINDOWS: Final = ((10.0, 15.0), (100.0, 15.0), (1000.0, 5.0))
-"""Rates and the seconds that each is drawn for."""
+"""Rates, and seconds of each schedule."""
 OTHERS: Final = ("constant", "gamma:4", "gamma:0.25", "steps:1,3,1", "ramp:0.5,2")
 SENT_RATE: Final = 1000.0
 SENT_SECONDS: Final = 2.0
@@ -35,7 +35,7 @@ _CONNECTIONS: Final = 200
 
 
 def run(settings: Settings) -> Data:
-    """Test schedules of many seeds, and of some of them the requests on their way too."""
+    """Test schedules of many seeds, and for some of them the requests as sent."""
     drawn = [_drawn(rate, seconds) for rate, seconds in WINDOWS]
     others = [
         {
@@ -69,7 +69,7 @@ def _drawn(rate: float, seconds: float) -> dict[str, Any]:
 
 
 def _schedule(text: str, seed: int, rate: float, seconds: float) -> npt.NDArray[np.int64]:
-    """Return what the engine would draw."""
+    """Return the schedule that the engine would draw."""
     return parse_arrivals(text).schedule(rate, seconds, streams(seed, rate)[0])
 
 
@@ -91,7 +91,7 @@ def _plausible(text: str, rate: float, seconds: float) -> int:
 
 
 def _sent(seed: int, directory: Path) -> dict[str, Any]:
-    """Send a schedule and test it at every station of its way."""
+    """Send a schedule and test it at every stage."""
     with known.serve(directory, _CONNECTIONS, f"fixed:{_SERVICE}", seed) as server:
         result = server.load(
             rate=SENT_RATE, duration=SENT_SECONDS, buffer_size=100_000, workers=_CONNECTIONS,
@@ -102,7 +102,7 @@ def _sent(seed: int, directory: Path) -> dict[str, Any]:
         "drawn": records.scheduled / 1e9,
         "sent": np.sort(records.sent) / 1e9,
         "read": np.sort(server.rows[:, 0] - result.start) / 1e9,
-        # What a generator would send that wakes in ticks, to show that the test sees it.
+        # A generator that wakes up in ticks, to show that the test detects it.
         "ticks": np.ceil(records.scheduled / 1e9 / _TICK) * _TICK,
     }
     late = (records.sent - records.scheduled) / 1e6
@@ -119,23 +119,23 @@ def _sent(seed: int, directory: Path) -> dict[str, Any]:
 
 
 def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
-    """Return nothing: peers have no part in this."""
+    """Return nothing: this does not involve peers."""
     del data
     return {}
 
 
 def _passed(sent: Sequence[Mapping[str, Any]], station: str) -> int:
-    """Return in how many runs both figures lay within their bands."""
+    """Return in how many runs both figures were within their bands."""
     return sum(one[station]["dispersion"] and one[station]["lag1"] for one in sent)
 
 
 def bars(data: Data) -> Sequence[Bar]:
-    """Hold the Poisson schedules against the bar, and the sent ones against the drawn."""
+    """Compare the Poisson schedules with the target, and sent requests with their schedules."""
     result = []
     for figure, words in (("dispersion", "dispersion of counts"), ("lag1", "lag-1 correlation")):
         counts = [one[figure] for one in data["drawn"]]
         result.append(Bar(
-            f"Poisson schedules whose {words} is in its 99 % band, at "
+            f"Poisson schedules whose {words} is within its 99 % band, at "
             + ", ".join(f"{one['rate']:g}" for one in data["drawn"]) + "/s",
             ", ".join(map(str, counts)) + f" of {SEEDS}",
             f"≥ {LEAST} of {SEEDS}",
@@ -144,9 +144,9 @@ def bars(data: Data) -> Sequence[Bar]:
     sent = data["sent"]
     drawn = _passed(sent, "drawn")
     result.append(Bar(
-        f"the same, both figures, of requests as sent at {SENT_RATE:g}/s",
+        f"the same, both figures, for requests as sent at {SENT_RATE:g}/s",
         f"{_passed(sent, 'sent')} of {len(sent)}",
-        f"as many as of their schedules: {drawn}",
+        f"as many as for their schedules: {drawn}",
         _passed(sent, "sent") >= drawn,
     ))  # fmt: skip
     return result
@@ -176,17 +176,17 @@ def section(data: Data) -> str:
     ]  # fmt: skip
     late = [np.median([one[name] for one in sent]) for name in ("late_p50", "late_p99")]
     return "\n\n".join([
-        f"Poisson schedules of seeds 0 to {SEEDS - 1}: in how many the dispersion of counts "
-        "(Fisher's index test) and the lag-1 correlation of gaps (Bartlett) lie within their "
-        "two-sided 99 % bands. A perfect generator has 99 of each, and 98 of both, on average.",
+        f"Poisson schedules of seeds 0 to {SEEDS - 1}: how many have a dispersion of counts "
+        "(Fisher's index test) and a lag-1 correlation of gaps (Bartlett) within the two-sided "
+        "99 % bands. On average, a perfect generator has 99 for each and 98 for both.",
         plotting.table(["rate", "window", "dispersion", "lag-1", "both"], drawn),
-        f"A schedule that is drawn well and sent in bursts is no Poisson load: {len(sent)} seeds "
-        f"at {SENT_RATE:g}/s for {SENT_SECONDS:g} s, sent to a server that answers after "
-        f"{_SERVICE * 1e3:g} ms. Requests were sent {late[0]:.3f} ms after their scheduled time "
-        f"in the median, {late[1]:.3f} ms at p99 (medians of the runs).",
-        plotting.table(["instants", "dispersion", "lag-1", f"both, of {len(sent)}"], stations),
-        "Other processes, by the check that every run applies to its own schedule (99.9 % bands, "
-        f"three figures): how many of {SEEDS} seeds it calls plausible.",
+        f"A good schedule sent in bursts is not a Poisson load: {len(sent)} seeds at "
+        f"{SENT_RATE:g}/s for {SENT_SECONDS:g} s, sent to a server that responds after "
+        f"{_SERVICE * 1e3:g} ms. Requests were sent {late[0]:.3f} ms (p50) and {late[1]:.3f} ms "
+        "(p99) after their scheduled time (medians of the runs).",
+        plotting.table(["times", "dispersion", "lag-1", f"both, of {len(sent)}"], stations),
+        "Other processes, judged by the check that every run applies to its schedule (99.9 % "
+        f"bands, three figures): how many of {SEEDS} seeds are plausible.",
         plotting.table(
             ["process", *(f"{rate:g}/s, {seconds:g} s" for rate, seconds in WINDOWS)], others
         ),

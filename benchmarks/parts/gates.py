@@ -1,4 +1,4 @@
-"""Whether gates cry wolf, on simulated and on real pairs; and whether they find a change."""
+"""False alarms of gates, on simulated and on real pairs, and whether they detect a change."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ GATES: Final = ("p99:10%", "p50:5%")
 MOST_ALARMS: Final = 0.01
 LEAST_FOUND: Final = 0.95
 PAIRS: Final = 300
-"""Of identical simulated runs, for each queue."""
+"""Pairs of identical simulated runs, for each queue."""
 LOADS: Final = (0.3, 0.6, 0.8)
 NUMBER: Final = 1000
 
@@ -42,7 +42,7 @@ SLOWER: Final = 1.2
 FOUND_PAIRS: Final = 100
 FOUND_LOADS: Final = (0.1, 0.3, 0.6)
 PILOT: Final = 5000
-"""Requests of the earlier run that a plan rests on, where it rests on one."""
+"""Requests of the earlier run that a plan is based on, if any."""
 _LONGEST: Final = 2_000_000
 
 REAL_PAIRS: Final = 30
@@ -61,7 +61,7 @@ def run(settings: Settings) -> Data:
             for load in FOUND_LOADS
             for gate in GATES
             for planned in ("assumptions", "an earlier run")
-            if law == "M/M/1" or planned != "assumptions"  # these are of such a queue
+            if law == "M/M/1" or planned != "assumptions"  # which assume such a queue
         ],
         "real": real_pairs(real, REAL_SECONDS / 10 if settings.quick else REAL_SECONDS),
     }
@@ -82,10 +82,10 @@ def same(law: Law, load: float, pairs: int) -> dict[str, Any]:
 
 
 def slower(law: Law, load: float, text: str, pairs: int, planned: str) -> dict[str, Any]:
-    """Return how often a gate finds that services take 1.2 times as long.
+    """Return how often a gate detects that services take 1.2 times as long.
 
-    The length of each pair is what :mod:`pytest_servebench.analysis.plan` gives for this change,
-    from what a run of :data:`PILOT` requests tells, another for each pair, or from its assumptions.
+    :mod:`pytest_servebench.analysis.plan` gives the length of each pair for this change, from its
+    assumptions or from a run of :data:`PILOT` requests, a new one for each pair.
     """
     (gate,) = parse_gates(text)
     lengths, found, left_out = [], 0, 0
@@ -122,8 +122,7 @@ def _run(law: Law, load: float, number: int, seed: int, factor: float = 1.0) -> 
 def real_pairs(pairs: int, seconds: float) -> dict[str, Any]:
     """Return how often each gate fails on two runs against one TorchServe.
 
-    Each run is a session of pytest with a TorchServe of its own, as in CI, and each comparison the
-    command that is used there.
+    Each run is a pytest session with its own TorchServe, and each comparison a command, as in CI.
     """
     alarms, compared = dict.fromkeys(GATES, 0), 0
     values: list[dict[str, Any]] = []
@@ -165,13 +164,13 @@ def _value(directory: Path, metric: str) -> float | None:
 
 
 def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
-    """Return nothing: peers compare no runs."""
+    """Return nothing: peers do not compare runs."""
     del data
     return {}
 
 
 def bars(data: Data) -> Sequence[Bar]:
-    """Hold false alarms and power against what was asked."""
+    """Compare false alarms and power with the targets."""
     pairs = sum(one["pairs"] for one in data["same"])
     result = []
     for text in GATES:
@@ -185,9 +184,9 @@ def bars(data: Data) -> Sequence[Bar]:
     shares = [one["found"] / one["pairs"] for one in data["slower"] if one["pairs"]]
     found = sum(one["found"] for one in data["slower"]) / max(tried, 1)
     result.append(Bar(
-        f"{tried:,} simulated pairs of the planned length in which a server 1.2 times as slow "
-        "fails the gate",
-        f"{100 * found:.1f} % (of one kind at least {100 * min(shares, default=0):.0f} %)",
+        f"share of {tried:,} simulated pairs of the planned length in which a server 1.2 times as "
+        "slow fails the gate",
+        f"{100 * found:.1f} % (worst combination {100 * min(shares, default=0):.0f} %)",
         f">= {100 * LEAST_FOUND:.0f} %", found >= LEAST_FOUND if tried >= PAIRS else None,
     ))  # fmt: skip
     return result
@@ -223,20 +222,19 @@ def section(data: Data) -> str:
         if (values := list(_known(real["values"], metric)))
     )
     return "\n\n".join([
-        f"**Identical pairs.** Two runs of one simulated queue, {NUMBER:,} requests each: how "
-        "often each gate, alone, fails.",
+        f"**Identical pairs.** Two runs of the same simulated queue, {NUMBER:,} requests each: how "
+        "often each gate fails on its own.",
         plotting.table(["queue", "load", "pairs", *GATES], same_rows),
-        f"**Real pairs.** {real['pairs']} times two sessions of `pytest bench_tests/`, each with "
-        f"a TorchServe of its own, {REAL_RATE} requests/s for {real['seconds']:g} s: {spread}. "
+        f"**Real pairs.** {real['pairs']} pairs of `pytest bench_tests/` sessions, each with its "
+        f"own TorchServe, {REAL_RATE} requests/s for {real['seconds']:g} s: {spread}. "
         + " ".join(f"`{text}` failed {real['alarms'][text]} times." for text in GATES),
-        f"**A slower server.** Services take {SLOWER:g} times as long, at the same rate of "
-        "arrivals. One run of each side is as long as `pytest-servebench plan --change 20%` says "
-        f"for this metric: from its assumptions, given the load, or from a run of {PILOT:,} "
-        f"requests, another one for each pair. Plans of more than {_LONGEST:,} requests were left "
-        "out.",
+        f"**A slower server.** Services take {SLOWER:g} times as long, at the same arrival rate. "
+        "One run per side, as long as `pytest-servebench plan --change 20%` says for this metric: "
+        f"from its assumptions, given the load, or from a run of {PILOT:,} requests, a new one for "
+        f"each pair. Plans of more than {_LONGEST:,} requests were skipped.",
         plotting.table(
-            ["queue", "load", "gate", "plan from", "requests, median (least to most)", "found",
-             "left out"],
+            ["queue", "load", "gate", "plan from", "requests, median (min to max)", "detected",
+             "skipped"],
             slower_rows,
         ),
     ])  # fmt: skip

@@ -1,4 +1,4 @@
-"""Whether the 95 % intervals hold the truth, on simulated traffic; and how long they take."""
+"""Coverage of the 95 % intervals on simulated traffic, and how long they take to compute."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def bars(data: Data) -> Sequence[Bar]:
     ))  # fmt: skip
     longest = max(data["seconds"])
     result.append(Bar(
-        f"all figures and intervals of a case of {TIMED:,} requests, the slowest of "
+        f"time for all figures and intervals of a case of {TIMED:,} requests, the slowest of "
         f"{len(data['seconds'])}",
         f"{1e3 * longest:.1f} ms", f"< {1e3 * LONGEST:.0f} ms", longest < LONGEST,
     ))  # fmt: skip
@@ -119,31 +119,31 @@ def section(data: Data) -> str:
     ]  # fmt: skip
     seconds = statistics.median(data["seconds"])
     return "\n\n".join([
-        f"Simulated queues in their steady state, {data['replications']} of each, with services "
-        f"that are exponential, all alike, or lognormal (c² = {VARIATION:g}). *Coverage* is the "
-        "share of the 95 % intervals that hold the exact percentile; in brackets how many of the "
-        "others lie below it (an SLO with the truth as its bound is *passed*, against a nominal "
-        "2.5 %) and above it (*failed*). *Open* intervals have no upper limit: no bound can be "
-        "shown to be kept, and the verdict on any that is not already broken is *inconclusive*. "
-        "A star marks fewer requests than MLPerf's minimum, times the inflation by queueing "
-        "(`pytest_servebench.analysis.precision.inflation`): too few by theory. Where most "
-        "requests need "
-        "not wait for a service that is always the same, the median is that service, and no bar "
-        "is held against intervals that can only be right.",
+        f"Simulated queues in steady state, {data['replications']} of each, with exponential, "
+        f"constant or lognormal (c² = {VARIATION:g}) service times. *Coverage* is the share of the "
+        "95 % intervals that contain the exact percentile; in brackets the shares that lie below "
+        "it (an SLO bounded by the true value would be *passed*; nominal 2.5 %) and above it "
+        "(*failed*). *Open* intervals have no upper limit: no bound can be shown to be met, so a "
+        "verdict that is not *failed* is *inconclusive*. A star marks fewer requests than MLPerf's "
+        "minimum times the inflation by queueing "
+        "(`pytest_servebench.analysis.precision.inflation`): too few in theory. If most requests "
+        "do not wait and service times are constant, the median is the service time; such "
+        "intervals are always right, so no target applies.",
         plotting.table(
             ["queue", "load", "requests",
              *(f"{metric}: coverage % (below, above), open %" for metric in METRICS),
              "mean: coverage % (below, above)"],
             rows,
         ),
-        "Success rates near 1: a share of the requests fails, alone or on average so many in a "
-        "row. A run without a failure shows nothing of how failures come, and is taken for "
-        "independent requests; how often that is stands beside.",
+        "Success rates near 1: a share of the requests fails, singly or on average several in a "
+        "row. A run without failures does not show whether failures are clustered, so requests are "
+        "taken as independent; the last column says how often that happens.",
         plotting.table(
             ["success rate", "failures in a row", "requests", "coverage %", "runs without any %"],
             rates,
         ),
-        f"The figures of a case of {TIMED:,} requests take {1e3 * seconds:.1f} ms in the median.",
+        f"Computing the figures of a case of {TIMED:,} requests takes {1e3 * seconds:.1f} ms "
+        "(median).",
     ])  # fmt: skip
 
 

@@ -23,7 +23,7 @@ NAME = "lag"
 TITLE = "Send lag"
 RATES: Final = (1_000, 5_000)
 LIMITS: Final = {"idle": 150.0, "busy": 300.0}
-"""Conditions, and what our p99 may be in µs."""
+"""Conditions, and limits of our p99 in µs."""
 TARGETS: Final = ("nginx", "delay")
 DELAY: Final = 0.005
 QUANTILES: Final = ("p50", "p99", "p99.9")
@@ -31,7 +31,7 @@ _HOPELESS: Final = 0.5
 
 
 def run(settings: Settings) -> Data:
-    """Measure every open-loop peer, on both targets where it tells its own stamps."""
+    """Measure every open-loop peer, on both targets if it records its own timestamps."""
     peers = [peer for peer in available(settings.only) if peer.open_loop]
     runs: list[dict[str, Any]] = []
     hopeless: set[tuple[str, int]] = set()
@@ -56,7 +56,7 @@ def run(settings: Settings) -> Data:
 
 @dataclass(frozen=True)
 class _Case:
-    """One run: who, how fast, and in what circumstances."""
+    """One run: peer, rate and conditions."""
 
     peer: Peer
     rate: int
@@ -101,7 +101,7 @@ def _lags(case: _Case, settings: Settings, directory: Path) -> dict[str, Any]:
     if own is not None:
         steady = stats.inside(own.scheduled, settings.settle, settings.seconds)
         found["own"] = stats.lag_figures(own.lag(settings.settle, settings.seconds))
-        # Sent within the same span: a backlog is a rate which was not held.
+        # Sent within the same window: with a backlog, the rate was not held.
         sent = own.sent[own.sent >= 0]
         start = own.scheduled.min(initial=np.iinfo(np.int64).max) + int(settings.settle * 1e9)
         within = (sent >= start) & (sent < start + int(settings.seconds * 1e9))
@@ -122,10 +122,10 @@ def _lags(case: _Case, settings: Settings, directory: Path) -> dict[str, Any]:
 
 
 def _lattice(peer: Peer, arrived: stats.Times, job: Job) -> stats.Times:
-    """Return the lags of a peer with a constant rate, from the server's stamps alone."""
+    """Return the lags of a peer with a constant rate, from the server's timestamps only."""
     if peer.name != "locust":
         return stats.lattice_lag(arrived[:, 0], job.rate)
-    # Each user keeps to a lattice of its own, on a connection of its own.
+    # Each user has its own lattice and its own connection.
     each = [
         stats.lattice_lag(arrived[arrived[:, 1] == user, 0], job.rate / job.connections)
         for user in np.unique(arrived[:, 1])
@@ -149,7 +149,7 @@ def _spread(runs: Sequence[dict[str, Any]], way: str, quantile: str) -> stats.Sp
 
 
 def _best_way(peer: str) -> tuple[str, str]:
-    """Return the target and the way by which a peer's lag is shown in the overview."""
+    """Return the target and the method of a peer's lag in the overview."""
     return ("nginx", "own") if BY_NAME[peer].tells else ("delay", "stamps")
 
 
@@ -175,7 +175,7 @@ def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
 
 
 def bars(data: Data) -> Sequence[Bar]:
-    """Hold our p99 against the limits, on both targets."""
+    """Compare our p99 with the limits, on both targets."""
     result = []
     for condition, limit in LIMITS.items():
         for rate in RATES:
@@ -200,29 +200,28 @@ def _target(target: str) -> str:
 
 
 def section(data: Data) -> str:
-    """Return how each figure was had, the table and the plots."""
+    """Return the methods, the table and the plots."""
     peers = stats.names(data["runs"])
     ways = "\n".join(f"* {peer}: {BY_NAME[peer].lag_from}." for peer in peers)
     realtime = (
-        "Our generator asks for real-time priority (`SCHED_FIFO`) by default, and got it here; the "
-        "peers do not ask."
+        "Our generator requests real-time priority (`SCHED_FIFO`) by default, and got it here; the "
+        "peers do not request it."
         if data["realtime"]
         else "Real-time priority is not allowed here."
     )
     parts = [
-        f"Lateness in µs of requests with bodies of {data['body_bytes']:,} bytes against their "
-        "schedules, on an idle machine and with an endless loop of ordinary priority on every "
-        f"core; to nginx, and to a server which answers after {data['delay'] * 1e3:g} ms and "
-        f"stamps each request's arrival. {realtime}\n\n"
-        "How each figure was had:",
+        f"Lateness in µs of requests with bodies of {data['body_bytes']:,} bytes relative to their "
+        "schedules, on an idle machine and with a busy loop of normal priority on every core; to "
+        f"nginx, and to a server that responds after {data['delay'] * 1e3:g} ms and timestamps "
+        f"each arriving request. {realtime}\n\n"
+        "How each peer's lag was measured:",
         ways,
-        'The columns "by itself" are those. "By arrival" is by the stamps of the server: for those '
-        "which tell their schedule, arrival less schedule, both in order, so that the way through "
-        "the kernel and the server's own waking up are in it (compare the two for one peer); for "
-        "the others, lateness against the latest even lattice of which no request is early, so "
-        "that what all requests have in common is not in it. Locust counts each period from the "
-        "user's last request: a user that falls behind never catches up, and is later and later "
-        "against its lattice.",
+        'These are the columns "by itself". "By arrival" uses the server\'s timestamps. For peers '
+        "that report their schedule, it is arrival minus schedule, both sorted, which includes the "
+        "kernel and the wake-up of the server (compare the two for one peer). For the others, it "
+        "is the lateness relative to the latest even lattice for which no request is early, which "
+        "excludes any constant delay. Locust counts each period from the user's last request: a "
+        "user that falls behind never catches up, and gets later and later.",
         _table(data, peers),
     ]
     parts += [_plot(data, peers, condition) for condition in LIMITS]
@@ -268,6 +267,6 @@ def _plot(data: Data, peers: Sequence[str], condition: str) -> str:
         [f"{rate:,}/s" for rate in RATES],
         groups,
         label=f"send lag p99 in µs, {condition} (rates held only)",
-        line=("bar for ours", LIMITS[condition]),
+        line=("our target", LIMITS[condition]),
         log=True,
     )

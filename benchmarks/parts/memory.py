@@ -66,7 +66,7 @@ def _peaks(peer: Peer, seconds: float, seed: int, settings: Settings) -> tuple[i
             connections=CONNECTIONS, seed=seed,
         )  # fmt: skip
         with measure.started(peer, job) as process:
-            # A peak is that of a process's whole life: the last look before its end has it.
+            # The peak covers the whole life of a process: the last sample before it exits has it.
             while process.poll() is None:
                 peaks.update(peak_memory(process.pid))
                 time.sleep(0.02)
@@ -79,8 +79,8 @@ def _bytes(data: Data, peer: str, key: str = "bytes") -> stats.Spread | None:
 
 
 def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
-    """Return the growth of whole trees of processes."""
-    # Bytes for each request are megabytes for each million.
+    """Return the growth of whole process trees."""
+    # Bytes per request are megabytes per million requests.
     return {
         _COLUMN: {
             peer: stats.text(_bytes(data, peer), "{:,.0f}") for peer in stats.names(data["runs"])
@@ -89,8 +89,8 @@ def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
 
 
 def bars(data: Data) -> Sequence[Bar]:
-    """Hold our generator's growth against the limit."""
-    what = "memory of our generator for each request, with the records"
+    """Compare our generator's growth with the limit."""
+    what = "memory of our generator per request, including the records"
     grown = _bytes(data, OURS, "generator")
     if grown is None:
         return [Bar(what, "not measured", f"≤ {LIMIT:.0f} bytes", None)]
@@ -108,7 +108,7 @@ def section(data: Data) -> str:
         note = str(len(runs)) + (f", {len(errors)} failed: {errors[0][:80]}" if errors else "")
         rows.append([peer, stats.text(count, "{:,.0f}"), stats.text(_bytes(data, peer)), note])
         if peer == OURS:
-            rows.append([f"{peer}, the generator alone", stats.text(count, "{:,.0f}"),
+            rows.append([f"{peer}, generator only", stats.text(count, "{:,.0f}"),
                          stats.text(_bytes(data, peer, "generator")), note])  # fmt: skip
     short, long = data["seconds"]
     rates = ", ".join(
@@ -117,10 +117,10 @@ def section(data: Data) -> str:
         if BY_NAME[peer].open_loop
     )
     return "\n\n".join([
-        f"Growth of the peak resident memory from a run of {short:g} s to one of {long:g} s, "
-        "divided by the requests between them: all processes of the generator, memory that is "
-        "shared counted in each. Bytes for each request are megabytes for each million. Rates at "
-        f"which each is at home: {rates}; wrk and hey as fast as they can. Our records are in "
-        "memory that generator and parent share; the parent copies them at the end.",
-        plotting.table(["peer", "more requests", "bytes for each", "rounds"], rows),
+        f"Peak resident memory of a run of {long:g} s minus that of a run of {short:g} s, divided "
+        "by the difference in requests; all processes of the generator, with shared memory counted "
+        "in each. Bytes per request are megabytes per million requests. Each peer runs at a rate "
+        f"that it handles easily: {rates}; wrk and hey run as fast as they can. Our records are in "
+        "memory shared by generator and parent; the parent copies them at the end.",
+        plotting.table(["peer", "additional requests", "bytes per request", "rounds"], rows),
     ])  # fmt: skip

@@ -1,4 +1,4 @@
-"""Whether verdicts stay right on a machine that others make noisy."""
+"""Whether verdicts stay correct on a noisy machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RATE: Final = 50.0
 SECONDS: Final = 4.0
 MAX_LAG: Final = 0.010
 ATTEMPTS: Final = 3
-"""As many as a case has by default."""
+"""The default for a case."""
 
 _SLOTS: Final = 1_000
 _BOUND: Final = 0.010  # seconds
@@ -35,7 +35,7 @@ _SLOS: Final = ("p50<10ms", "success_rate>=90%")
 
 
 def run(settings: Settings) -> Data:
-    """Judge servers of known speed, once for each kind of noise and repeat."""
+    """Judge servers of known speed under each kind of noise."""
     runs: list[dict[str, Any]] = []
     absent = [] if realtime_allowed() else ["realtime"]
     with measure.scratch() as directory:
@@ -53,7 +53,7 @@ def run(settings: Settings) -> Data:
 
 
 def _judged(directory: Path, service: float, number: int) -> dict[str, Any]:
-    """Return the verdict on a server that takes ``service`` seconds, as a case would have it."""
+    """Return the verdict on a server that takes ``service`` seconds, as for a case."""
     with known.serve(directory, _SLOTS, f"fixed:{service}", number, priority="auto") as server:
         attempts, verdict = 0, "invalid"
         while verdict == "invalid" and attempts < ATTEMPTS:
@@ -77,20 +77,20 @@ def _judged(directory: Path, service: float, number: int) -> dict[str, Any]:
 
 
 def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
-    """Return nothing: peers have no part in this."""
+    """Return nothing: this does not involve peers."""
     del data
     return {}
 
 
 def bars(data: Data) -> Sequence[Bar]:
-    """Hold the verdicts against what the servers are."""
+    """Compare the verdicts with the truth."""
     slow, fast = ([one for one in data["runs"] if one["server"] == server] for server in _SERVERS)
     passed = sum(one["verdict"] == "passed" for one in slow)
     failed = sum(one["verdict"] == "failed" for one in fast)
     return [
-        Bar("runs of a server 20 % too slow that passed", f"{passed} of {len(slow)}",
+        Bar("passed runs of a server 20 % too slow", f"{passed} of {len(slow)}",
             f"0 of {len(slow)}", passed == 0 if slow else None),
-        Bar("runs of a server 20 % fast enough that failed", f"{failed} of {len(fast)}",
+        Bar("failed runs of a server fast enough by 20 %", f"{failed} of {len(fast)}",
             f"0 of {len(fast)}", failed == 0 if fast else None),
     ]  # fmt: skip
 
@@ -113,13 +113,13 @@ def section(data: Data) -> str:
                 f"{1e3 * max(one['worst'] for one in runs):.1f}",
             ])  # fmt: skip
     text = (
-        f"{RATE:g} requests a second for {SECONDS:g} s to a server that takes 12 or 8 ms, held to "
-        f"`{'`, `'.join(_SLOS)}`. It has the generator's priority, so that it is no slower than it "
-        "says. Noise: see `benchmarks/noisy.py`. What is invalid is measured again, "
-        f"{ATTEMPTS - 1} times at most."
+        f"{RATE:g} requests per second for {SECONDS:g} s to a server that takes 12 or 8 ms, judged "
+        f"by `{'`, `'.join(_SLOS)}`. The server has the generator's priority, so noise does not "
+        "slow it down. Noise: see `benchmarks/noisy.py`. Invalid runs are repeated up to "
+        f"{ATTEMPTS - 1} times."
     )
     table = plotting.table(
-        ["noise", "server", "verdicts", "measured again", "arrivals over 1 ms late, %, at most",
+        ["noise", "server", "verdicts", "repeated", "requests over 1 ms late, %, worst run",
          "worst lateness, ms"],
         rows,
     )  # fmt: skip

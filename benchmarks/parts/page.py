@@ -1,4 +1,4 @@
-"""How long ``report.html`` takes to make, and how large it is."""
+"""How long it takes to make ``report.html``, and how large it is."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from simulation import saved
 NAME = "page"
 TITLE = "The page"
 EACH: Final = (20, 200, 6000)
-"""Requests in each of the twelve cases; the last are 72,000 together."""
+"""Requests in each of the twelve cases; the last makes 72,000 in all."""
 LONGEST: Final = 5.0
 _PROGRAM: Final = "import sys; from pytest_servebench.commands.cli import main; sys.exit(main())"
 LARGEST: Final = 3e6
 
 
 def run(settings: Settings) -> Data:
-    """Make the page of saved runs by the command, as its user would."""
+    """Make the page of saved runs by the command, as a user would."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="servebench-page-") as scratch:
         for number in EACH:
@@ -67,13 +67,13 @@ def _of(data: Data, number: int, key: str) -> list[float]:
 
 
 def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
-    """Return nothing: peers make no such page."""
+    """Return nothing: peers do not make such a page."""
     del data
     return {}
 
 
 def bars(data: Data) -> Sequence[Bar]:
-    """Hold the page of 72,000 requests against time and size."""
+    """Check time and size of the page of 72,000 requests."""
     number = max(EACH)
     what = f"page of {12 * number:,} requests in 12 cases"
     seconds, size = max(_of(data, number, "seconds")), max(_of(data, number, "bytes"))
@@ -92,7 +92,7 @@ def section(data: Data) -> str:
         for number in EACH
     ]  # fmt: skip
     return "\n\n".join([
-        "`pytest-servebench report RUN --output FILE`, from the start of the program to its end: "
-        "reading run and records, drawing, and writing.",
+        "Whole run of `pytest-servebench report RUN --output FILE`: read run and records, draw, "
+        "write.",
         plotting.table(["requests in 12 cases", "time, s", "size, MB"], rows),
     ])  # fmt: skip

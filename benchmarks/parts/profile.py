@@ -1,4 +1,4 @@
-"""Where our generator's CPU time goes, and what priority and binding to a core make of it."""
+"""Where our generator's CPU time goes, and how priority and core pinning affect it."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _WORKERS: Final = 10
 
 
 def run(settings: Settings) -> Data:
-    """Measure ways of running in turn; then let ``perf`` look into one of them."""
+    """Measure each configuration in turn; then profile one of them with ``perf``."""
     cores = sorted(os.sched_getaffinity(0))
-    ways: dict[str, tuple[str, Sequence[int]]] = {"ordinary priority": ("normal", cores)}
+    ways: dict[str, tuple[str, Sequence[int]]] = {"normal priority": ("normal", cores)}
     if realtime_allowed():
         ways["real-time priority (the default)"] = ("auto", cores)
-        ways["real-time priority, bound to a core"] = ("auto", cores[-1:])
-    ways["ordinary priority, bound to a core"] = ("normal", cores[-1:])
+        ways["real-time priority, pinned to a core"] = ("auto", cores[-1:])
+    ways["normal priority, pinned to a core"] = ("normal", cores[-1:])
     runs = []
     with measure.scratch() as directory, nginx.serve(directory) as server:
         for number in range(settings.repeats):
@@ -79,7 +79,7 @@ def _measure(
 
 
 def _perf(port: int, rate: int, directory: Path) -> dict[str, float]:
-    """Return the share of each binary in the generator's CPU time; nothing without perf."""
+    """Return each binary's share of the generator's CPU time; empty without perf."""
     if shutil.which("perf") is None:
         return {}
     data = directory / f"perf-{rate}.data"
@@ -115,7 +115,7 @@ def _perf(port: int, rate: int, directory: Path) -> dict[str, float]:
 
 
 def section(data: Mapping[str, Any]) -> str:
-    """Return what was measured."""
+    """Return the table and the profile."""
     runs = data["runs"]
     rows = [
         [
@@ -131,13 +131,13 @@ def section(data: Mapping[str, Any]) -> str:
         if (found := stats.select(runs, offered=rate, way=way))
     ]
     parts = [
-        "The generator alone, ten connections to nginx, bodies of 7,000 bytes. Most of a request's "
-        "cost is not Python but the kernel: going to sleep and waking up twice for each request, "
-        "setting the timer, and sending 7 kB over the loopback device, which delivers in the "
-        "sender's own time. The closer requests follow each other, the fewer wake-ups each needs; "
-        "a closed loop at its maximum, such as wrk's, never sleeps at all.",
+        "The generator only, ten connections to nginx, bodies of 7,000 bytes. Most of the CPU time "
+        "of a request is not spent in Python but in the kernel: to sleep and wake up twice per "
+        "request, to set the timer, and to send 7 kB over the loopback device, which delivers in "
+        "the sender's CPU time. At higher rates, requests need fewer wake-ups each; a closed loop "
+        "at its maximum, such as wrk, never sleeps at all.",
         plotting.table(
-            ["offered /s", "the generator runs with", "CPU µs per request", "lag p99, µs",
+            ["offered /s", "generator", "CPU µs per request", "lag p99, µs",
              "median latency, µs"], rows,
         ),
     ]  # fmt: skip
@@ -147,7 +147,7 @@ def section(data: Mapping[str, Any]) -> str:
             told = ", ".join(f"{name.strip('[]')} {share:.0f} %" for name, share in top)
             parts.append(f"At {int(rate):,}/s (`perf record -e cpu-clock`): {told}.")
     if not data["perf"]:
-        parts.append("Without `perf` (Debian's linux-perf) there is no profile.")
+        parts.append("No profile, as `perf` (Debian's linux-perf) is not installed.")
     return "\n\n".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""How long it takes to list ten thousand saved runs, and to find the last of them."""
+"""How long it takes to list ten thousand saved runs, and to find the last one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _COMMANDS: Final = ("list", "show")
 
 
 def run(settings: Settings) -> Data:
-    """Run the commands on directories of results, as their user would."""
+    """Run the commands on results directories, as a user would."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="servebench-list-") as scratch:
         for number in NUMBERS:
@@ -41,7 +41,7 @@ def run(settings: Settings) -> Data:
 
 
 def _fill(results: Path, number: int) -> int:
-    """Save runs of four cases, one an hour; return the size of a run's file."""
+    """Save runs of four cases, one per hour; return the file size of a run."""
     made = saved.queue_run(number=200)
     size = 0
     for place in range(number):
@@ -67,13 +67,13 @@ def _of(data: Data, number: int, command: str) -> list[float]:
 
 
 def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
-    """Return nothing: peers save no such runs."""
+    """Return nothing: peers do not save such runs."""
     del data
     return {}
 
 
 def bars(data: Data) -> Sequence[Bar]:
-    """Hold the list of the most runs against its time."""
+    """Check the time of the longest list."""
     number = max(NUMBERS)
     seconds = max(_of(data, number, "list"))
     return [
@@ -91,7 +91,7 @@ def section(data: Data) -> str:
         for number in NUMBERS
     ]  # fmt: skip
     return "\n\n".join([
-        f"From the start of the program to its end; four cases and {size / 1000:.0f} kB a run. "
-        "`show` finds the last run and shows it.",
+        f"Time of the whole command; each run has four cases, {size / 1000:.0f} kB. `show` finds "
+        "the last run and shows it.",
         plotting.table(["runs", "`list`, s", "`show`, s"], rows),
     ])  # fmt: skip

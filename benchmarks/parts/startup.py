@@ -1,4 +1,4 @@
-"""What the plugin costs a session of pytest that has nothing to do with it, and a bare import."""
+"""What the plugin costs a pytest session without load tests, and the cost of a bare import."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IMPORT_LIMIT: Final = 1.2
 _RUNS: Final = 20
 _SESSION: Final = [
     sys.executable, "-m", "pytest", "-q",
-    # What else is installed would make the plugin's share look smaller.
+    # Other installed plugins would make our share look smaller.
     *(f"-pno:{plugin.name}" for plugin in entry_points(group="pytest11")
       if plugin.name not in ("servebench", "benchmark")),
 ]  # fmt: skip
@@ -44,11 +44,11 @@ _CACHING: Final = {
 
 
 def run(settings: Settings) -> Data:
-    """Start every command in turn, another one first in each round."""
+    """Run the commands in turn, a different one first in each round."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="servebench-startup-") as scratch:
         Path(scratch, "test_trivial.py").write_text("def test_nothing():\n    pass\n")
-        for command in _COMMANDS.values():  # which compiles what is imported
+        for command in _COMMANDS.values():  # compiles the .pyc files
             _cost(command, scratch)
         for number in range(2 if settings.quick else _RUNS):
             for name in stats.rotated(list(_COMMANDS), number):
@@ -73,7 +73,7 @@ def _spread(data: Data, what: str, figure: str) -> stats.Spread:
 
 
 def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
-    """Return nothing: peers are no plugins."""
+    """Return nothing: peers are not plugins."""
     del data
     return {}
 
@@ -90,7 +90,7 @@ def bars(data: Data) -> Sequence[Bar]:
             median(what, figure) for what in ("pytest with the plugin", "pytest without it")
         )
         result.append(
-            _bar(f"{words} of a session without loads over one without the plugin", ours, without,
+            _bar(f"{words} of a session without loads, with over without the plugin", ours, without,
                  SESSION_LIMIT)
         )  # fmt: skip
     bare = median("bare interpreter", "wall")
@@ -115,8 +115,8 @@ def section(data: Data) -> str:
         for what in _COMMANDS
     ]
     return "\n\n".join([
-        f"One test that does nothing, {len(data['rows']) // len(_COMMANDS)} runs of each command "
-        "in alternating order; of pytest's plugins, pytest-benchmark alone is there beside ours. "
-        "Imports are compared beyond the bare interpreter's time.",
+        f"One test that does nothing; {len(data['rows']) // len(_COMMANDS)} runs of each command, "
+        "in turn. pytest-benchmark is the only other plugin. Imports are compared after "
+        "subtracting the time of the bare interpreter.",
         plotting.table(["", "s", "CPU s"], rows),
     ])  # fmt: skip

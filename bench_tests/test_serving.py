@@ -1,7 +1,7 @@
-"""TensorFlow Serving against TorchServe: one model, the same traffic, every rate and buffer size.
+"""TensorFlow Serving against TorchServe: the same model and traffic, every rate and buffer size.
 
-Each cell is one test, such as ``test_serving[torchserve-rate10-buffer50]``. Copy this file to
-begin a suite of your own.
+Each combination is one test, such as ``test_serving[torchserve-rate10-buffer50]``. Copy this file
+to start your own suite.
 """
 
 from __future__ import annotations

@@ -25,19 +25,21 @@ def _names(known: Sequence[str]) -> str:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each (default 5)")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="runs of each measurement (default 5)"
+    )
     parser.add_argument(
         "--seconds", type=float, default=4.0, help="length of each steady window (default 4)"
     )
-    parser.add_argument("--only", default="", help=f"peers, of {_names(list(PEERS))}")
+    parser.add_argument("--only", default="", help=f"peers to measure, from {_names(list(PEERS))}")
     parser.add_argument(
-        "--parts", default=_names(list(PARTS)), help=f"of {_names(list(PARTS))} (default all)"
+        "--parts", default=_names(list(PARTS)), help=f"from {_names(list(PARTS))} (default all)"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="one short run of each: to see that all of it works"
+        "--quick", action="store_true", help="one short run of each, to check that everything works"
     )
     parser.add_argument(
-        "--report-only", action="store_true", help="write the report from the kept figures"
+        "--report-only", action="store_true", help="only write the report, from the stored figures"
     )
     options = parser.parse_args(arguments)
     options.parts = [name for name in options.parts.split(",") if name]

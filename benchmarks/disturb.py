@@ -60,7 +60,7 @@ class ControlGroup:
 
 @contextmanager
 def control_group() -> Iterator[ControlGroup]:
-    """Make a control group without a limit; it is gone after the block, its processes are not.
+    """Create a control group without a limit; remove it after the block, but not its processes.
 
     Raises:
         OSError: this user may not, or the system has none.
@@ -75,7 +75,7 @@ def control_group() -> Iterator[ControlGroup]:
         with suppress(OSError):
             group.limit(None)
         for pid in (directory / "cgroup.procs").read_text().split():
-            with suppress(OSError):  # it has ended by now
+            with suppress(OSError):  # it may have ended
                 (parent / "cgroup.procs").write_text(pid)
         _remove(directory)
 
@@ -129,7 +129,7 @@ def stop_for(pid: int, seconds: float) -> None:
 
 
 def hog_processors(begin: int, seconds: float) -> None:
-    """Hold every core by a busy loop of real-time priority 50, and wait for their end.
+    """Occupy every core with a busy loop of real-time priority 50, and wait for their end.
 
     Each ends by itself. Nothing else runs meanwhile, but for what the kernel keeps back of the
     real-time processes' share (a twentieth as a rule).

@@ -24,8 +24,8 @@ HELD: Final = 0.99
 """Share of the offered rate that counts as held, beside the scatter of a Poisson count."""
 
 HELD_IN_WORDS: Final = (
-    f"A rate counts as held from {HELD:.0%} of the offered one, less three standard deviations of "
-    "a Poisson count in the window."
+    f"A rate counts as held if it is at least {HELD:.0%} of the offered rate, minus three standard "
+    "deviations of a Poisson count in the window."
 )
 
 _START_LIMIT: Final = 30.0
@@ -43,7 +43,7 @@ class MeasurementError(Exception):
 
 @dataclass(frozen=True)
 class Window:
-    """What a steady window showed.
+    """The figures of a steady window.
 
     Attributes:
         seconds: its length.
@@ -117,7 +117,7 @@ def started(
 
 
 def finish(peer: Peer, job: Job, process: subprocess.Popen[bytes]) -> None:
-    """Wait for a peer's own end.
+    """Wait for a peer to exit.
 
     Raises:
         MeasurementError: it failed, or did not end.
@@ -174,7 +174,7 @@ class _Sample:
 
     @classmethod
     def take(cls, pid: int, nginx: Nginx) -> _Sample:
-        # What takes long comes first; the three that must belong together, last.
+        # Slow steps first; the three samples that must coincide, last.
         members = tree(pid)
         threads = {}
         for process in members:

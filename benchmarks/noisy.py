@@ -1,4 +1,4 @@
-"""``python -m benchmarks.noisy HOW -- COMMAND``: run a command many times on a machine made noisy.
+"""``python -m benchmarks.noisy HOW -- COMMAND``: run a command many times under noise.
 
 ``realtime``: on every core, a process of real-time priority above the load generator's takes the
 processor for 15 ms at a time, five times a second at random times, all at once. ``busy``: an

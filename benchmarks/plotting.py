@@ -19,7 +19,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def save(figure: Any, name: str, alternative: str) -> str:
     """Write a figure of matplotlib to ``plots`` and return the Markdown that shows it."""
     PLOTS.mkdir(exist_ok=True)
-    # Without a date and a version, a plot of the same figures is the same file.
+    # Without date and version, the same figures give the same file.
     figure.savefig(PLOTS / f"{name}.png", dpi=120, metadata={"Software": None})
     return f"![{alternative}](plots/{name}.png)"
 

@@ -22,7 +22,7 @@ _CPUCLOCK_SCHED: Final = 2  # the kernel's name for a process's clock in nanosec
 
 def prepare_child(cpus: Sequence[int] | None = None) -> None:
     """Have a new process end when this one ends, and run on some processors alone."""
-    # The child ends with the benchmarks, however those end: nothing may go on loading the machine.
+    # The child ends with the benchmarks, however those end: nothing may keep loading the machine.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if cpus:
         os.sched_setaffinity(0, cpus)
@@ -68,7 +68,7 @@ def end(process: subprocess.Popen[bytes], patience: float = 5.0) -> None:
         process.wait()
     for other in others:
         try:
-            if other.is_running():  # compares the start times too: a pid may be another's by now
+            if other.is_running():  # compares start times too: the pid may have been reused
                 other.kill()
         except psutil.NoSuchProcess:
             continue
@@ -84,7 +84,7 @@ def tree(pid: int) -> list[psutil.Process]:
 
 
 def cpu_ns(pid: int) -> int:
-    """Return the CPU time in ns of a process, of its ended threads too.
+    """Return the CPU time of a process in ns, including threads that have ended.
 
     It is the process's own CPU clock, which any process may read. ``/proc/PID/stat`` steps in
     10 ms, and ``/proc/PID/task/*/schedstat`` loses threads that have ended.

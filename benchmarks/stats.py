@@ -66,7 +66,7 @@ def lag_figures(lag: Times) -> dict[str, float]:
 
 
 def lattice_lag(times: Times, rate: float) -> Times:
-    """Return how late each of some evenly paced events was, against the best even lattice.
+    """Return how late each of some evenly paced events was, relative to the best even lattice.
 
     The lattice ``t0 + i / rate`` is the latest of which no event is early: what all events have in
     common, such as the way to the server, is taken for no lag at all.
@@ -78,7 +78,7 @@ def lattice_lag(times: Times, rate: float) -> Times:
 
 
 def paired_lag(scheduled: Times, arrived: Times) -> Times | None:
-    """Return arrival less schedule, both in order; ``None`` if their numbers differ.
+    """Return arrival minus schedule, both sorted; ``None`` if their numbers differ.
 
     Which arrival belongs to which scheduled time is not asked: where two overtake each other, the
     lags swap, and the distribution hardly changes.

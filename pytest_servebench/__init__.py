@@ -1,7 +1,7 @@
 """Serving performance tests for pytest.
 
-The names that tests and conftest files use; everything is imported when it is first asked for,
-because pytest loads this package in every run.
+The public names for tests and conftest files; each is imported on first use, because pytest loads
+this package in every run.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first used."""
+    """Import a public name on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -24,7 +24,7 @@ _COLUMN: Final = f"median latency from schedule at {RATE:,}/s over wrk's, µs"
 
 
 def run(settings: Settings) -> Data:
-    """Measure the peers that tell latencies from the schedule, and wrk, in turn."""
+    """Measure the peers that report latencies from the schedule, and wrk, in turn."""
     peers = [peer for peer in available(settings.only) if peer.tells or peer.name == FLOOR]
     runs = []
     for number, peer in rounds(settings, peers):
@@ -50,16 +50,16 @@ def _measure(peer: Peer, number: int, settings: Settings) -> dict[str, Any]:
     if peer.name == FLOOR:
         return one | {"p50": told.get("latency_p50")}
     if stamps is None:
-        return one | {"error": "it told nothing"}
+        return one | {"error": "no timestamps"}
     latency = stamps.latency(settings.settle, settings.seconds)
     if not len(latency):
-        return one | {"error": "nothing was answered"}
+        return one | {"error": "no responses"}
     p50, p99 = np.quantile(latency, [0.5, 0.99]) / 1e3
     return one | {"p50": float(p50), "p99": float(p99), "answered": len(latency)}
 
 
 def _over(data: Data, peer: str) -> stats.Spread | None:
-    """Return the differences within each round, where both were measured within a minute."""
+    """Return the differences within each round, which measures both within a minute."""
     floors = {one["repeat"]: one.get("p50") for one in stats.select(data["runs"], peer=FLOOR)}
     return stats.spread(
         one["p50"] - floor
@@ -80,8 +80,8 @@ def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
 
 
 def bars(data: Data) -> Sequence[Bar]:
-    """Hold our difference against the limit."""
-    what = f"our median latency from the schedule at {RATE:,}/s less wrk's with one connection"
+    """Compare our difference with the limit."""
+    what = f"our median latency from the schedule at {RATE:,}/s minus wrk's with one connection"
     over = _over(data, OURS)
     if over is None:
         return [Bar(what, "not measured", f"≤ {LIMIT:.0f} µs", None)]
@@ -104,12 +104,12 @@ def section(data: Data) -> str:
         ])  # fmt: skip
     silent = [peer.name for peer in available() if peer.open_loop and not peer.tells]
     return "\n\n".join([
-        f"Time from when a request should have been sent to its whole answer, at {RATE:,}/s to "
+        f"Time from the scheduled start of a request to its complete response, at {RATE:,}/s to "
         f"nginx with bodies of {data['body_bytes']:,} bytes. wrk with one connection sends the "
-        "next request when it has the answer: its median is what the kernel and nginx take, and "
-        "the difference is what the client adds (waking up, sending late, and what an idle "
-        "processor takes to wake). Differences are those within a round."
-        + (f" Without a latency from the schedule: {', '.join(silent)}." if silent else ""),
+        "next request after each response: its median is the time of kernel and nginx, and the "
+        "difference is what the client adds (waking up, sending late, and the wake-up of an idle "
+        "CPU). Differences are taken within each round."
+        + (f" These report no latency from the schedule: {', '.join(silent)}." if silent else ""),
         plotting.table(["peer", "p50 µs", "p99 µs", "p50 over wrk's", "runs"], rows),
         plotting.grouped_bars(
             "latency",

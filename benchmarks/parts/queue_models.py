@@ -14,7 +14,7 @@ _HYPER: Final = distributions.Hyperexponential.balanced(0.020, 2.0)
 
 @dataclass(frozen=True)
 class Model:
-    """A queue, where it stands, and what is exactly known of it.
+    """A queue, where requests wait, and its exact solution.
 
     Attributes:
         name: in Kendall's notation.
@@ -99,8 +99,8 @@ def _mh1() -> Mapping[str, float]:
     }
 
 
-# Services are long enough for the way to the server and back to be little beside them, and loads
-# moderate: the error of a mean grows with 1 / (1 - ρ) beyond what a longer run makes up for.
+# Services are long compared with the network path, and loads moderate: the error of a mean grows
+# with 1 / (1 - ρ), beyond what a longer run can make up for.
 MODELS: Final = (
     Model("M/M/1", "λ = 25/s, 1/μ = 20 ms, ρ = 0.5", "exponential:0.020",
           25.0, 1, 1, _PLENTY, 4, _mm1),

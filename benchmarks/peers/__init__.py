@@ -21,7 +21,7 @@ STAMPS: Final = "stamps.npz"
 
 @dataclass(frozen=True)
 class Job:
-    """A load that a peer is asked to make.
+    """A load for a peer to send.
 
     Attributes:
         port: port on 127.0.0.1.
@@ -64,7 +64,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Stamps:
-    """When each request was to be sent, was sent, and was answered, in monotonic ns.
+    """When each request was scheduled, sent and answered, in monotonic ns.
 
     ``sent`` and ``done`` are -1 where that did not happen. ``unaccounted`` counts arrivals of which
     nothing is known.
@@ -112,7 +112,7 @@ class Peer(Protocol):
         title: what it is, in a few words.
         open_loop: whether arrivals keep to a schedule, whatever the server does.
         arrivals: ``"poisson"``, ``"constant"`` or ``"closed"``.
-        lag_from: in words, how its lag is known; empty where it has none.
+        lag_from: how its lag is measured, for the report; empty if it has none.
         tells: whether it gives stamps of its own.
         top_rate: a rate near which it is at home, for the measurement of its memory.
     """

@@ -20,7 +20,7 @@ class Aiohttp(Plain):
     title = "aiohttp on uvloop, a task for each request"
     open_loop = True
     arrivals = "poisson"
-    lag_from = "the script's stamps: the call of `post` less scheduled"
+    lag_from = "the script's timestamps: call of `post` minus scheduled"
     tells = True
     top_rate = 2_000.0
 
@@ -62,7 +62,7 @@ async def load(job: Job) -> None:
         start = time.monotonic_ns() + 100_000_000
         scheduled += start
         for index, when in enumerate(scheduled):
-            # Never less than one turn of the loop, or a late script would send nothing at all.
+            # At least one turn of the loop, or a late script would send nothing at all.
             await asyncio.sleep(max(0.0, (when - time.monotonic_ns()) / 1e9))
             task = asyncio.create_task(one(session, index))
             tasks.add(task)

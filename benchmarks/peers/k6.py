@@ -16,7 +16,7 @@ class K6(Plain):
     title = "k6, constant-arrival-rate"
     open_loop = True
     arrivals = "constant"
-    lag_from = "it does not tell: the server's arrival stamps against an even lattice"
+    lag_from = "not reported: the server's timestamps relative to an even lattice"
     tells = False
     top_rate = 1_000.0
 

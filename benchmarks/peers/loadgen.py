@@ -26,7 +26,9 @@ class LoadGen(Plain):
     title = "MLPerf LoadGen, Server scenario, aiohttp as the client"
     open_loop = True
     arrivals = "poisson"
-    lag_from = "LoadGen's trace (scheduled to issued) and the script's stamps (issued to `post`)"
+    lag_from = (
+        "LoadGen's trace (scheduled to issued) and the script's timestamps (issued to `post`)"
+    )
     tells = True
     top_rate = 2_000.0
 
@@ -98,7 +100,7 @@ class Client:
             number = len(self.issued)
             self.issued.append(now)
             self._waiting.append((number, query.id))
-        # One wake-up for all that wait: each is a system call.
+        # A single wake-up for all waiting queries: each costs a system call.
         if not self._woken:
             self._woken = True
             self.loop.call_soon_threadsafe(self._begin)
@@ -122,7 +124,7 @@ class Client:
                     self.done[number] = time.monotonic_ns()
         except self._aiohttp.ClientError:
             pass
-        # LoadGen waits for ever for a query without an answer.
+        # LoadGen waits forever for a query without a response.
         address, _ = self._answer.buffer_info()
         response = self._loadgen.QuerySampleResponse(query, address, 8)
         self._loadgen.QuerySamplesComplete([response])

@@ -17,7 +17,7 @@ class Locust(Plain):
     title = "Locust, FastHttpUser with constant_throughput"
     open_loop = True
     arrivals = "constant"
-    lag_from = "it does not tell: the server's stamps against an even lattice for each user"
+    lag_from = "not reported: the server's timestamps relative to an even lattice for each user"
     tells = False
     top_rate = 1_000.0
 

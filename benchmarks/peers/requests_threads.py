@@ -23,7 +23,7 @@ class Requests(Plain):
     title = "`requests` in ten threads, a queue, and a scheduler that sleeps"
     open_loop = True
     arrivals = "poisson"
-    lag_from = "the script's stamps: the call of `post` less the sum of the gaps so far"
+    lag_from = "the script's timestamps: call of `post` minus the sum of the gaps so far"
     tells = True
     top_rate = 400.0
 
@@ -68,7 +68,7 @@ def load(job: Job) -> None:
         waiting.put(int(ideal * 1e9))
         asked += 1
         if time.monotonic() > start + job.seconds:
-            break  # lateness has added up: the rest of the schedule is not even tried
+            break  # lateness has added up: skip the rest of the schedule
     for _ in workers:
         waiting.put(None)
     until = time.monotonic() + 5

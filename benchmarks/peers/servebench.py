@@ -20,7 +20,7 @@ class Servebench(Plain):
     title = "pytest-servebench's engine"
     open_loop = True
     arrivals = "poisson"
-    lag_from = "its records: written to the socket less scheduled"
+    lag_from = "its records: written to the socket minus scheduled"
     tells = True
     top_rate = 10_000.0
 
@@ -53,7 +53,7 @@ def main(job: Job) -> None:
             buffer_size=100_000,
             workers=job.connections,
             seed=job.seed,
-            # A closed-loop warm-up would be requests beside the schedule.
+            # A closed-loop warm-up would add requests outside the schedule.
             warmup=0.0,
             timeout=10.0,
             drain=5.0,
@@ -63,7 +63,7 @@ def main(job: Job) -> None:
     if job.stamps:
         sent = np.where(records.sent >= 0, records.sent + result.start, -1)
         done = np.where(records.ok, records.done + result.start, -1)
-        # Unfinished, or without any outcome that has a name.
+        # Unfinished, or without a known outcome.
         counts = records.counts()
         unaccounted = len(records) - sum(counts.values()) + counts["unfinished"]
         Stamps(records.scheduled + result.start, sent, done, unaccounted).save(job.directory)

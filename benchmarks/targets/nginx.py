@@ -23,10 +23,10 @@ events {{ worker_connections 8192; }}
 http {{
   access_log off;
   default_type application/json;
-  # One connection for each worker of a generator, from the first request to the last.
+  # Each worker of a generator keeps its connection from the first request to the last.
   keepalive_requests 100000000;
   keepalive_timeout 600s;
-  # The body is read into memory and thrown away: never into a file.
+  # The body is read into memory, never into a file, and discarded.
   client_max_body_size 1m;
   client_body_buffer_size 16k;
   client_body_temp_path {directory}/body;
@@ -82,7 +82,7 @@ def serve(directory: Path, cpus: Sequence[int] | None = None) -> Iterator[Nginx]
     port = free_port()
     config = directory / "nginx.conf"
     config.write_text(_CONFIG.format(directory=directory, port=port, answer=_PREDICTION))
-    # -e: before it has read the configuration, nginx would write to the system's log.
+    # -e: until it has read its configuration, nginx would write to the system log.
     command = [program, "-e", str(directory / "error.log"), "-p", str(directory), "-c", str(config)]
     with running(command, directory, log="nginx.log", cpus=cpus) as process:
         server = Nginx(port)

@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         if one.heading is not None and not one.heading.finished:
             # Its row alone would look like that of a small complete run.
             print(
-                f"{clean(one.path.parent.name)}: unfinished: the session was interrupted or "
+                f"{clean(one.path.parent.name)}: not finished: the session was interrupted or "
                 f"killed, or is still running; "
                 f"{counted(one.heading.not_measured, 'selected case')} not measured"
             )

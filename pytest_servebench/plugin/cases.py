@@ -45,7 +45,7 @@ def exact_keywords(expression: str) -> str:
 
 @contextmanager
 def exact_selection(config: pytest.Config, items: Sequence[pytest.Item]) -> Iterator[None]:
-    """Have ``-k`` select load tests among ``items`` exactly, and other tests as pytest does.
+    """Make ``-k`` select load tests among ``items`` exactly, and other tests as pytest does.
 
     Only within the context: the user's expression is what everybody else sees.
 
@@ -93,12 +93,12 @@ def _extra_keywords(item: pytest.Item) -> set[str]:
 
 
 def names_a_size(expression: str) -> bool:
-    """Tell whether a ``-k`` or ``-m`` expression asks for a rate or a buffer size."""
+    """Return whether a ``-k`` or ``-m`` expression selects a rate or a buffer size."""
     return _SIZE.search(expression) is not None
 
 
 def offered(items: Sequence[pytest.Item]) -> str:
-    """Return which rates and buffer sizes there are among ``items``, and what each is given by."""
+    """Return the rates and buffer sizes of ``items``, and where each can be set."""
     parts = []
     for name, word, key, option in (
         ("rate", "rates", "rates", "--servebench-rates"),
@@ -119,7 +119,7 @@ def offered(items: Sequence[pytest.Item]) -> str:
 
 
 def _given_by(item: pytest.Item, name: str, key: str, option: str) -> str:
-    """Return what a test has its rate or buffer size from: only there can another be given."""
+    """Return where a test's rate or buffer size is set, which is the only place to change it."""
     if name in given_by(item):
         return "@pytest.mark.parametrize"
     if any(key in marker.kwargs for marker in item.iter_markers(MARKER)):
@@ -128,7 +128,7 @@ def _given_by(item: pytest.Item, name: str, key: str, option: str) -> str:
 
 
 def given_by(node: pytest.Item) -> set[str]:
-    """Return the names that a test's ``parametrize`` markers give values to."""
+    """Return the names that a test's ``parametrize`` markers set."""
     names: set[str] = set()
     for marker in node.iter_markers("parametrize"):
         given = marker.args[0] if marker.args else marker.kwargs["argnames"]
@@ -139,7 +139,7 @@ def given_by(node: pytest.Item) -> set[str]:
 def _of_marker(
     markers: Iterable[pytest.Mark], key: str, read: Any, default: Sequence[Any]
 ) -> Sequence[Any]:
-    """Return what the closest marker says for ``key``, each value checked like an option's."""
+    """Return the closest marker's values for ``key``, each checked like an option's."""
     for marker in markers:
         if key not in marker.kwargs:
             continue
@@ -153,7 +153,7 @@ def _of_marker(
 
 
 def given_by_marker(item: pytest.Item, key: str, default: Sequence[Any]) -> Sequence[Any]:
-    """Return the rates or buffer sizes that a test's closest marker gives, or the default.
+    """Return the rates or buffer sizes of a test's closest marker, or the default.
 
     Raises:
         OptionError: one cannot be used.
@@ -176,7 +176,7 @@ def check_marker(marker: pytest.Mark) -> None:
 
 
 def check_markers(item: pytest.Item) -> None:
-    """Refuse what a test's ``servebench`` markers do not have, or have in a place without effect.
+    """Refuse invalid ``servebench`` markers of a test, and markers that have no effect.
 
     Raises:
         OptionError: a marker cannot be used; or gives rates to a single one of a test's parameters.
@@ -188,14 +188,14 @@ def check_markers(item: pytest.Item) -> None:
         check_marker(marker)
         if (many := sorted(set(marker.kwargs) & set(_MANY))) and marker in single:
             raise OptionError(
-                f"{item.nodeid}: @pytest.mark.{MARKER}({many[0]}=…) in pytest.param comes too late "
-                "to make tests of it. Mark the test, or parametrize "
+                f"{item.nodeid}: @pytest.mark.{MARKER}({many[0]}=…) has no effect in pytest.param, "
+                "as pytest reads it too late. Mark the test, or parametrize "
                 f"{'rate' if many[0] == 'rates' else 'buffer_size'} as well."
             )
 
 
 def wrong_slos(items: Iterable[pytest.Item]) -> list[str]:
-    """Return what is wrong with ``slo`` markers, once for all the cases of a test."""
+    """Return errors in ``slo`` markers, once per test, not per case."""
     found: dict[str, None] = {}
     for item in items:
         try:
@@ -210,11 +210,11 @@ def _check_slo_values(item: pytest.Item) -> None:
     for marker in item.iter_markers("slo"):
         if marker.kwargs or not all(isinstance(one, str) for one in marker.args):
             given = marker.kwargs or marker.args
-            raise OptionError(f'{given!r}: give texts, such as "p99<50ms".')
+            raise OptionError(f'{given!r}: give strings, such as "p99<50ms".')
 
 
 def parametrize(metafunc: pytest.Metafunc, settings: Settings) -> None:
-    """Make a test that uses ``poisson_load`` or ``model_server`` one test for each cell.
+    """Parametrize a test that uses ``poisson_load`` or ``model_server`` over its cells.
 
     Raises:
         OptionError: a ``servebench`` marker has a keyword or value that cannot be used.
@@ -287,22 +287,22 @@ def in_order(items: Sequence[pytest.Item], *, interleave: bool) -> list[pytest.I
 
 
 def loads(items: Iterable[pytest.Item]) -> list[pytest.Item]:
-    """Return the tests that put load on a server."""
+    """Return the load tests."""
     return [item for item in items if is_load(item)]
 
 
 def is_load(item: pytest.Item) -> bool:
-    """Tell whether a test puts load on a server, by the plugin's own fixture."""
+    """Return whether a test is a load test: it requests the plugin's ``poisson_load``."""
     return has(item, "poisson_load")
 
 
 def served(items: Iterable[pytest.Item]) -> list[pytest.Item]:
-    """Return the tests that need a setting of the plugin: loads, and those that have a server."""
+    """Return the tests that need the plugin's settings: those that use a load or a server."""
     return [item for item in items if needs_settings(item)]
 
 
 def kinds_of(items: Iterable[pytest.Item]) -> Iterator[str]:
-    """Yield the kinds of server that tests name: by a fixture of a kind, or as their parameter."""
+    """Yield the server kinds that tests use, by a kind's fixture or as a parameter."""
     for item in items:
         params = params_of(item)
         if has(item, "model_server") and "model_server" in params:
@@ -311,7 +311,7 @@ def kinds_of(items: Iterable[pytest.Item]) -> Iterator[str]:
 
 
 def params_of(item: pytest.Item) -> Mapping[str, Any]:
-    """Return the parameters that pytest has made a test of."""
+    """Return the parameters of a test."""
     callspec = getattr(item, "callspec", None)
     return {} if callspec is None else callspec.params
 
@@ -321,7 +321,7 @@ def _param(item: pytest.Item, name: str) -> Any:
 
 
 def _cell(item: pytest.Item) -> tuple[object, ...]:
-    """Return what all servers and repeats of one cell share."""
+    """Return what servers and repeats of one cell have in common."""
     shared = (repr(value) for name, value in params_of(item).items()
               if name not in ("model_server", "repeat"))  # fmt: skip
     return (item.nodeid.partition("[")[0], *shared)
@@ -341,14 +341,14 @@ def mark(item: pytest.Item) -> None:
         try:
             value = number_of(read, params[name])
         except (KeyError, ValueError):
-            continue  # the test is told when it runs, if it has such a value
+            continue  # an invalid value fails the test when it runs
         values[key] = int(value) if value == int(value) else str(value)
     item.add_marker(added := pytest.mark.servebench(**values))
     item.stash[_OWN_MARK] = added.mark
 
 
 def marked_text(item: pytest.Item, key: str) -> str | None:
-    """Return a text from the test's marker; ``None`` where it says nothing."""
+    """Return a string from the test's marker; ``None`` if it is not set."""
     found = next((m.kwargs[key] for m in item.iter_markers(MARKER) if key in m.kwargs), None)
     return None if found is None else str(found)
 

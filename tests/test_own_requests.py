@@ -124,7 +124,7 @@ def test_servers_by_url_have_names_and_are_compared(run_bench: RunBench, echo: A
     [
         ("'http://127.0.0.1:1', name=' '", "(URL, name=' '): the name is empty; give one"),
         ("'http://127.0.0.1:1', name='toy'", "(URL, name='toy'): a kind of server has this name"),
-        ("model_server, name='x'", "(server, name='x'): toy has a name; leave it out"),
+        ("model_server, name='x'", "(server, name='x'): toy already has a name; omit name="),
     ],
 )
 def test_names_that_cannot_be(run_bench: RunBench, call: str, words: str) -> None:

@@ -222,7 +222,7 @@ def test_server_that_dies_ends_the_case_with_its_log(
         ("worker-threads=0", "--servebench-worker-threads='0'*1 or more"),
         ("servers=nosuch", "unknown server kind 'nosuch'*tensorflow_serving, torchserve, toy"),
         ("priority=high", "--servebench-priority='high'*auto, realtime, normal"),
-        ("server-cpus=99999", "--servebench-server-cpus='99999'*processors"),
+        ("server-cpus=99999", "--servebench-server-cpus='99999'*CPUs"),
         ("slo=p50<<3ms", "p50<<3ms"),
         ("slo=p50<3", "p50<3"),
         ("model=nosuch_module:f", "servebench_model='nosuch_module:f'*No module"),
@@ -275,8 +275,8 @@ def test_kind_without_an_artifact_is_skipped(run_bench: RunBench) -> None:
         ("servebench(rats=[1])", "does not take rats; it takes rates,"),
         ("servebench(rates=[0])", "(rates=[0]): give requests per second above 0"),
         ("slo('p99<50mss')", "p99 has no unit 'mss'"),
-        ("slo(50)", ": (50,): give texts, such as"),
-        ("slo(p99='50ms')", ": {'p99': '50ms'}: give texts, such as"),
+        ("slo(50)", ": (50,): give strings, such as"),
+        ("slo(p99='50ms')", ": {'p99': '50ms'}: give strings, such as"),
     ],
 )
 def test_a_wrong_marker_is_one_usage_error_that_names_the_test(

@@ -129,7 +129,7 @@ def test_a_server_that_dies_over_and_over_is_given_up(
     assert messages.count("ended 3 times") == 5 - MOST_DEATHS
     assert len(logs()) == MOST_DEATHS
     result.stdout.fnmatch_lines(
-        ["servebench: no case was measured; the servers' logs are in servebench_results/2*/servers"]
+        ["servebench: no case was measured; server logs are in servebench_results/2*/servers"]
     )
 
 

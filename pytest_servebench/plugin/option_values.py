@@ -126,7 +126,7 @@ def distinct(values: Sequence[Any]) -> tuple[Any, ...]:
     if not values:
         raise ValueError("the list is empty; give at least one value")
     if len(set(values)) != len(values):
-        raise ValueError("duplicate value; give each value once")
+        raise ValueError("a value is given twice; give each once")
     return tuple(values)
 
 

@@ -148,7 +148,7 @@ OPTIONS: Final = (
     ),
     Option("exact-keywords", "true", truth, "whether -k rate10 selects rate 10 only", "BOOL"),
     Option("server-cpus", "", processors,
-           "CPUs to pin the servers to, such as 0,2-3 (default: all)", "LIST", many=True),
+           "CPUs to pin the servers to, such as 0,2-3; all by default", "LIST", many=True),
     Option("server-threads", "1", whole(1, what="a number of threads, 1 or more"),
            "intra-op threads of the servers", "N"),
     Option("server-workers", "1", whole(1, what="a number of workers, 1 or more"),

@@ -62,7 +62,7 @@ def test_loads_do_without_pytest_benchmark_s_fixture(
 ) -> None:
     result = run_bench(*arguments, "-W", "error", conftest=conftest)
     result.assert_outcomes(passed=1)
-    assert result.stdout.str().count("do not get pytest-benchmark's fixture") == 1
+    assert result.stdout.str().count("cannot use pytest-benchmark's fixture") == 1
     assert verdicts() == ["passed"]
 
 
@@ -76,7 +76,7 @@ def test_loads_without_plugins_that_load_themselves(
     )
     result.assert_outcomes(passed=2)
     assert verdicts() == ["passed"]
-    assert ("do not get pytest-benchmark" in result.stdout.str()) is (not further)
+    assert ("cannot use pytest-benchmark" in result.stdout.str()) is (not further)
 
 
 @pytest.mark.parametrize("arguments", [(), ("-p", "no:benchmark"), ("--benchmark-disable",)])
@@ -150,7 +150,7 @@ def test_a_new_start_stays_a_warning_where_warnings_are_errors(
 ) -> None:
     result = run_bench(*how, test=KILLS)
     result.assert_outcomes(passed=2, warnings=1)
-    result.stdout.fnmatch_lines(["*toy was started again for this test*"])
+    result.stdout.fnmatch_lines(["*toy was restarted for this test*"])
     assert verdicts() == ["passed", "passed"]
 
 

@@ -174,7 +174,7 @@ def test_arrivals_that_are_none(run_bench: RunBench, echo: Any) -> None:
     url, _ = echo
     result = run_bench(test=loading(repr(url), ", arrivals=5"))
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*OptionError: poisson_load(arrivals=*5 is no arrival process*"])
+    result.stdout.fnmatch_lines(["*OptionError: poisson_load(arrivals=*5 is not an arrival*"])
 
 
 def test_a_hook_that_says_false(run_bench: RunBench, echo: Any) -> None:

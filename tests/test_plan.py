@@ -441,9 +441,9 @@ def test_infinity_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("slo", "words"),
     [
-        ("success_rate>=100%", "Any length will do"),
-        ("throughput>=10/s", "No length decides throughput>=10/s"),
-        ("throughput>=10/s, p50<1s", "no length decides throughput>=10/s"),
+        ("success_rate>=100%", "Any duration will do"),
+        ("throughput>=10/s", "No duration decides throughput>=10/s"),
+        ("throughput>=10/s, p50<1s", "no duration decides throughput>=10/s"),
     ],
 )
 def test_advice(slo: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -454,16 +454,16 @@ def test_advice(slo: str, words: str, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "--rate: give one, such as --rate=10"),
-        (("--rate", "ten"), "--rate='ten': a number above 0, such as --rate=10"),
-        (("--rate", "-1"), "--rate='-1': a number above 0"),
-        (("--rate", "inf"), "--rate='inf': a number above 0"),
-        (("--rate", "9", "--load", "1"), "--load='1': a number above 0 and below 1"),
-        (("--rate", "9", "--load", "nan"), "--load='nan': a number above 0 and below 1"),
-        (("--rate", "9", "--margin", "20"), "--margin='20': a percentage above 0, such as"),
-        (("--rate", "9", "--change", "0%"), "--change='0%': a percentage above 0, such as"),
-        (("--rate", "9", "--repeats", "0"), "--repeats='0': a whole number from 1 to 100"),
-        (("--rate", "9", "--repeats", "2.5"), "--repeats='2.5': a whole number from 1 to 100"),
+        ((), "such as --rate=10, or an earlier run by --run"),
+        (("--rate", "ten"), "--rate='ten': give a number above 0, such as --rate=10"),
+        (("--rate", "-1"), "--rate='-1': give a number above 0"),
+        (("--rate", "inf"), "--rate='inf': give a number above 0"),
+        (("--rate", "9", "--load", "1"), "--load='1': give a number above 0 and below 1"),
+        (("--rate", "9", "--load", "nan"), "--load='nan': give a number above 0 and below 1"),
+        (("--rate", "9", "--margin", "20"), "--margin='20': give a percentage above 0, such as"),
+        (("--rate", "9", "--change", "0%"), "--change='0%': give a percentage above 0, such as"),
+        (("--rate", "9", "--repeats", "0"), "--repeats='0': give a whole number from 1 to 100"),
+        (("--rate", "9", "--repeats", "2.5"), "--repeats='2.5': give a whole number from 1 to 100"),
     ],
 )
 def test_bad_options_are_named(arguments: Sequence[str], words: str) -> None:
@@ -474,14 +474,14 @@ def test_bad_options_are_named(arguments: Sequence[str], words: str) -> None:
 
 def test_a_rate_that_was_not_measured_is_named(tmp_path: Path) -> None:
     path = write_run(tmp_path, *LONG)
-    with pytest.raises(OptionError, match=r"--rate=7: .* has valid cases at 5 requests/s only"):
+    with pytest.raises(OptionError, match=r"--rate=7: .* has valid cases only at 5 requests/s"):
         plan("--slo", "p99<1s", "--rate", "7", "--run", path)
 
 
 def test_a_run_without_a_valid_case_is_named(tmp_path: Path) -> None:
     invalid = case(mm1_records(5, 20, 100, seed=1), 5.0, invalid_reason="late")
     path = write_run(tmp_path, invalid)
-    with pytest.raises(OptionError, match="none of its cases is valid"):
+    with pytest.raises(OptionError, match="no valid case"):
         plan("--slo", "p99<1s", "--run", path)
 
 

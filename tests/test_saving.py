@@ -47,7 +47,7 @@ def test_one_file_that_fails_costs_no_other(
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(
         ["rate 40/s*", "servebench: results in *",
-         f"servebench: {told}*; pytest-servebench report *servebench_results/2* makes it again"]
+         f"servebench: {told}*: pytest-servebench report *servebench_results/2*"]
     )  # fmt: skip
     for name in ("latest", "main"):
         assert (RESULTS / name / written).is_file()
@@ -71,7 +71,7 @@ def test_a_name_that_cannot_be_given_fails_the_session(run_bench: RunBench) -> N
     result = run_bench("--servebench-save=main")
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["servebench: *--servebench-save=main: *the run itself is in *"])
+    result.stdout.fnmatch_lines(["servebench: *--servebench-save=main: *the run is in *"])
     assert (RESULTS / "latest").readlink().name.startswith("2")
 
 

@@ -217,6 +217,7 @@ def test_each_case_is_held_to_its_own_of_the_baseline(
         ("buffer_size=-1", ["buffer_size=-1"]),
         ("duration=0", ["duration=0"]),
         ("label='a b]'", ["label='a b]'", "letters"]),
+        ("label=5", ["label=5", "letters"]),
     ],
 )
 def test_an_argument_that_cannot_be_used(

@@ -290,7 +290,7 @@ class PoissonLoad:
             parts.append(rate_id(load.rate))
         if load.buffer_size != self.buffer_size:
             parts.append(f"buffer{load.buffer_size}")
-        if given is not None and not _LABEL.fullmatch(given):
+        if given is not None and not (isinstance(given, str) and _LABEL.fullmatch(given)):
             raise OptionError(f"poisson_load(label={given!r}): use only letters, digits and ._+-")
         label = given or "-".join(parts)
         taken = {one.result.label for one in self.cases}

@@ -282,10 +282,10 @@ def attach(
     """
     option = spelled(kind.name, "url")
     target = checked_target(url, option, settings.tls)
-    if model.samples:
-        _refuse_whole_url(option, target, protocol.request(model.input(0)).path)
     where = f"{kind.title} at {option}={target.url}"
     first = FirstPrediction(target, protocol, model, kind, judge, settings.max_body)
+    if first.asked:
+        _refuse_whole_url(option, target, first.asked.partition(" ")[2])
     begun = time.monotonic()
     while True:
         left = settings.start_timeout - (time.monotonic() - begun)

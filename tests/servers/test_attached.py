@@ -333,6 +333,19 @@ def test_a_model_without_inputs_is_for_own_requests(
     assert requests == []
 
 
+def test_a_model_whose_inputs_cannot_be_sent_is_for_own_requests(
+    model: ServedModel, settings: ServerSettings, run_dir: Path
+) -> None:
+    unknown = np.full_like(model.inputs, np.nan)
+    with answering(500, b"never asked") as (url, requests):
+        bare = dataclasses.replace(model, inputs=unknown)
+        server = TorchServe(url=url).start(bare, settings, run_dir)
+        server.check_alive()
+        with pytest.raises(ServerStartError, match=r"first input cannot be sent.*NaN"):
+            check_mismatch(server)
+    assert requests == []
+
+
 def test_is_not_http(attach: Attach) -> None:
     def speak(link: socket.socket) -> None:
         link.sendall(b"220 mail.example.com ESMTP\r\n")

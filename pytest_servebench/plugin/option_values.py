@@ -196,7 +196,7 @@ def processors(text: str) -> tuple[int, ...]:
         except ValueError:
             raise ValueError("give numbers and ranges such as 0,2-3") from None
     if not wanted or not wanted <= allowed:
-        raise ValueError(f"this process may use the CPUs {sorted(allowed)}; choose from these")
+        raise ValueError(f"give some of the CPUs that this process may use: {sorted(allowed)}")
     return tuple(sorted(wanted))
 
 

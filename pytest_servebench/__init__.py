@@ -32,55 +32,26 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "BadResponseError",
-    "CaseResult",
-    "Constant",
-    "FailedRequestsWarning",
-    "Gamma",
-    "HttpAnswer",
-    "HttpRequest",
-    "InconclusiveWarning",
-    "InvalidMeasurementError",
-    "LoadedCase",
-    "NoLoadWarning",
-    "Poisson",
-    "PoissonLoad",
-    "PredictionProtocol",
-    "Ramp",
-    "RunningServer",
-    "ServebenchError",
-    "ServedModel",
-    "ServerKind",
-    "ServerRestartedWarning",
-    "ServerSettings",
-    "Steps",
-    "Trace",
-]
+    "BadResponseError", "CaseResult", "Constant", "FailedRequestsWarning", "Gamma", "HttpAnswer",
+    "HttpRequest", "InconclusiveWarning", "InvalidMeasurementError", "LoadedCase", "NoLoadWarning",
+    "Poisson", "PoissonLoad", "PredictionProtocol", "Ramp", "RunningServer", "ServebenchError",
+    "ServedModel", "ServerKind", "ServerRestartedWarning", "ServerSettings", "Steps", "Trace",
+]  # fmt: skip
 
 _HOMES = {
-    "BadResponseError": "errors",
-    "CaseResult": "runs.results",
-    "Constant": "load.arrivals",
-    "FailedRequestsWarning": "plugin.judgement",
-    "Gamma": "load.arrivals",
-    "HttpAnswer": "protocols.base",
-    "HttpRequest": "protocols.base",
-    "InconclusiveWarning": "plugin.judgement",
-    "InvalidMeasurementError": "errors",
-    "LoadedCase": "plugin.load_fixture",
-    "NoLoadWarning": "plugin.judgement",
-    "Poisson": "load.arrivals",
-    "PoissonLoad": "plugin.load_fixture",
-    "PredictionProtocol": "protocols.base",
-    "Ramp": "load.arrivals",
-    "RunningServer": "servers.base",
-    "ServebenchError": "errors",
-    "ServedModel": "model",
-    "ServerKind": "servers.base",
-    "ServerRestartedWarning": "servers.shared",
-    "ServerSettings": "servers.base",
-    "Steps": "load.arrivals",
-    "Trace": "load.arrivals",
+    name: home
+    for home, names in (
+        ("errors", "BadResponseError InvalidMeasurementError ServebenchError"),
+        ("load.arrivals", "Constant Gamma Poisson Ramp Steps Trace"),
+        ("model", "ServedModel"),
+        ("plugin.judgement", "FailedRequestsWarning InconclusiveWarning NoLoadWarning"),
+        ("plugin.load_fixture", "LoadedCase PoissonLoad"),
+        ("protocols.base", "HttpAnswer HttpRequest PredictionProtocol"),
+        ("runs.results", "CaseResult"),
+        ("servers.base", "RunningServer ServerKind ServerSettings"),
+        ("servers.shared", "ServerRestartedWarning"),
+    )
+    for name in names.split()
 }
 
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from pytest_servebench.runs.run_names import read_run
-from pytest_servebench.system.sockets import sockets_of
+from pytest_servebench.servers.ports import sockets_of
 from tests.interrupted_suite import BEFORE_ANY_CASE, STAGES
 from tests.processes import GENERATOR, command_line
 

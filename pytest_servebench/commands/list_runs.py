@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from typing import Final
 
 from pytest_servebench.commands.arguments import add_results, results_of
@@ -15,14 +14,7 @@ from pytest_servebench.runs.run_json import RUN_FILE, Heading
 from pytest_servebench.runs.run_names import LATEST, SavedRun, directories_without_run, runs_in
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.safe import clean, counted, joined
-from pytest_servebench.text.tables import (
-    Cell,
-    Column,
-    heading_lines,
-    lay_out,
-    plain_text,
-    row_line,
-)
+from pytest_servebench.text.tables import Cell, Column, plain_text, table
 
 _VERDICTS: Final = ("passed", "failed", "inconclusive", "invalid", "no SLO")
 _COLUMNS: Final = (
@@ -68,8 +60,8 @@ def run(options: argparse.Namespace) -> int:
     if not runs:
         print(f"{results}/ has no saved runs.")
     rows = [_row(one, one.heading, last=one is runs[-1]) for one in runs if one.heading is not None]
-    for text in _table(rows) if rows else ():
-        print(text)
+    for line in table(_COLUMNS, rows, _ANY_WIDTH) if rows else ():
+        print(plain_text(line))
     for one in runs:
         if one.heading is not None and not one.heading.finished:
             # Its row alone would look like that of a small complete run.
@@ -103,10 +95,3 @@ def _row(saved: SavedRun, heading: Heading, *, last: bool) -> list[Cell]:
         Cell(joined(server_titles(heading.cases).values())),
         Cell(clean(", ".join(names))),
     ]
-
-
-def _table(rows: Sequence[list[Cell]]) -> Iterable[str]:
-    layout = lay_out(_COLUMNS, rows, _ANY_WIDTH)
-    headings = heading_lines(_COLUMNS, layout)
-    lines = chain(headings, (row_line(_COLUMNS, row, layout) for row in rows))
-    return map(plain_text, lines)

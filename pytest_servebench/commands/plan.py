@@ -30,11 +30,13 @@ from pytest_servebench.runs.run_json import read_file
 from pytest_servebench.runs.run_names import find_run
 from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import wrapped
+from pytest_servebench.text.tables import Cell, Column, plain_text, table
 
 SHOWN: Final = sum(not metrics[-1].of_server for metrics in POINTS.values())
 """Verdicts that a comparison gives per case: p50, tail, throughput and success rate."""
 
 _WIDTH: Final = 88
+_ANY_WIDTH: Final = 10_000  # of tables: their columns are few
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*%\s*", re.ASCII)
 _Group = tuple[float, str, tuple[CaseResult, ...]]  # rate, name for people, repeats
 
@@ -84,7 +86,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default="table",
         help="output format (default: table)",
     )
-    parser.set_defaults(execute=run)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -296,13 +297,9 @@ def _time(seconds: float) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(line[column]) for line in (head, *rows)) for column in range(len(head))]
-    lines = []
-    for line in (head, *rows):
-        cells = [line[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        lines.append("  " + "  ".join(cells).rstrip())
-    return "\n".join(lines)
+    columns = [Column(text, right=place > 0) for place, text in enumerate(head)]
+    lines = table(columns, [[Cell(text) for text in row] for row in rows], _ANY_WIDTH)
+    return "\n".join(f"  {plain_text(line)}" for line in lines)
 
 
 def _assumptions(plan: CasePlan, asked: Mapping[str, Any]) -> list[str]:

@@ -45,18 +45,8 @@ class Worker:
     """
 
     __slots__ = (
-        "_channel",
-        "_loop",
-        "_opening",
-        "_owner",
-        "_payload",
-        "_resent",
-        "_room",
-        "_transport",
-        "_used",
-        "_written",
-        "deadline",
-        "request",
+        "_channel", "_loop", "_opening", "_owner", "_payload", "_resent", "_room", "_transport",
+        "_used", "_written", "deadline", "request",
     )  # fmt: skip
 
     def __init__(

@@ -13,6 +13,7 @@ from typing import Final
 from pytest_servebench.metrics import ERROR_RATE, SUCCESS_RATE
 from pytest_servebench.objectives.slo_grammar import parse_slo
 from pytest_servebench.runs.results import CaseResult, ClauseResult, VerdictWord
+from pytest_servebench.stats.ratios import Range
 from pytest_servebench.stats.summary import wilson_interval
 
 CLAUSE: Final = "right answers"
@@ -30,9 +31,7 @@ def judge_answers(result: CaseResult) -> ClauseResult | None:
     others = result.summary.outcomes.get("ok", 0) - (checked - wrong)
     if not wrong or others <= 0:
         return None
-    right = wilson_interval(1 - wrong / checked, checked)
-    assert right.low is not None
-    assert right.high is not None
+    right = Range.of(wilson_interval(1 - wrong / checked, checked))
     bounds = list(_least_shares(result))
     bound = max(bounds, default=1.0)
     verdict: VerdictWord

@@ -28,6 +28,7 @@ from pytest_servebench.objectives.hints import hints
 from pytest_servebench.objectives.slo_grammar import Clause, parse_slo
 from pytest_servebench.runs.results import CaseResult, ClauseResult, VerdictWord
 from pytest_servebench.stats.estimates import Estimate
+from pytest_servebench.stats.ratios import Range
 from pytest_servebench.stats.summary import wilson_interval
 from pytest_servebench.text.quantity import Kind, quantity, trimmed
 
@@ -176,10 +177,8 @@ def _share_of_load(metric: Metric, result: CaseResult) -> Reading:
 
 
 def _reading(share: Estimate, scale: float = 1.0) -> Reading:
-    assert share.value is not None
-    assert share.low is not None
-    assert share.high is not None
-    return Reading(share.value * scale, share.low * scale, share.high * scale)
+    found = Range.of(share).through(lambda value: value * scale)
+    return Reading(found.value, found.low, found.high)
 
 
 def _meets(clause: Clause, bound: float, value: float) -> bool:

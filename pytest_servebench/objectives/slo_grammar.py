@@ -29,33 +29,23 @@ _RELATIVE: Final = "%"
 _UNITS: Final[Mapping[Kind, Mapping[str, Decimal]]] = MappingProxyType(
     {
         "time": {
-            "us": Decimal("1e-6"),
-            "µs": Decimal("1e-6"),  # micro sign
-            "μs": Decimal("1e-6"),  # Greek mu
-            "ms": Decimal("1e-3"),
-            "s": Decimal(1),
+            # The micro sign, and the Greek letter.
+            "us": Decimal("1e-6"), "µs": Decimal("1e-6"), "μs": Decimal("1e-6"),
+            "ms": Decimal("1e-3"), "s": Decimal(1),
         },
         "throughput": {
-            "": Decimal(1),
-            "/s": Decimal(1),
-            "req/s": Decimal(1),
-            "requests/s": Decimal(1),
-            "rps": Decimal(1),
-            "%": Decimal("0.01"),
+            "": Decimal(1), "/s": Decimal(1), "req/s": Decimal(1), "requests/s": Decimal(1),
+            "rps": Decimal(1), "%": Decimal("0.01"),
         },
         "share": {"": Decimal(1), "%": Decimal("0.01")},
         "cpu": {"%": Decimal(1)},
         "memory": {
             "b": Decimal(1),
-            "kb": Decimal(1000),
-            "mb": Decimal(1000**2),
-            "gb": Decimal(1000**3),
-            "kib": Decimal(1024),
-            "mib": Decimal(1024**2),
-            "gib": Decimal(1024**3),
+            "kb": Decimal(1000), "mb": Decimal(1000**2), "gb": Decimal(1000**3),
+            "kib": Decimal(1024), "mib": Decimal(1024**2), "gib": Decimal(1024**3),
         },
     }
-)
+)  # fmt: skip
 UNITS: Final[Mapping[Kind, str]] = MappingProxyType(
     {
         "time": "us, µs, ms or s",

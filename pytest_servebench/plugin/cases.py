@@ -227,36 +227,24 @@ def parametrize(metafunc: pytest.Metafunc, settings: Settings) -> None:
         name for name in metafunc.fixturenames if name not in given and is_ours(metafunc, name)
     }
     if "model_server" in names:
-        metafunc.parametrize(
-            "model_server",
-            list(settings.servers),
-            ids=list(settings.servers),
-            indirect=True,
-            scope="session",
-        )
+        servers = list(settings.servers)
+        metafunc.parametrize("model_server", servers, ids=servers, indirect=True, scope="session")
     if "poisson_load" not in names:
         return
-    if "rate" in names:
-        rates = _of_marker(markers, "rates", RATE, settings.rates)
-        metafunc.parametrize(
-            "rate",
-            rates,
-            ids=[rate_id(rate) for rate in rates],
-            indirect=True,
-        )
-    if "buffer_size" in names:
-        buffers = _of_marker(markers, "buffer_sizes", BUFFER_SIZE, settings.buffer_sizes)
-        metafunc.parametrize(
-            "buffer_size",
-            buffers,
-            ids=[f"buffer{size}" for size in buffers],
-            indirect=True,
-        )
-    if "repeat" in names and settings.repeats > 1:
-        repeats = range(1, settings.repeats + 1)
-        metafunc.parametrize(
-            "repeat", repeats, ids=[f"repeat{number}" for number in repeats], indirect=True
-        )
+    rates = _of_marker(markers, "rates", RATE, settings.rates) if "rate" in names else ()
+    buffers = (
+        _of_marker(markers, "buffer_sizes", BUFFER_SIZE, settings.buffer_sizes)
+        if "buffer_size" in names
+        else ()
+    )
+    repeats = range(1, settings.repeats + 1) if settings.repeats > 1 else ()
+    for name, values, ids in (
+        ("rate", rates, map(rate_id, rates)),
+        ("buffer_size", buffers, (f"buffer{size}" for size in buffers)),
+        ("repeat", repeats, (f"repeat{number}" for number in repeats)),
+    ):
+        if name in names and values:
+            metafunc.parametrize(name, values, ids=list(ids), indirect=True)
 
 
 def in_order(items: Sequence[pytest.Item], *, interleave: bool) -> list[pytest.Item]:

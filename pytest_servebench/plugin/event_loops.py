@@ -10,7 +10,7 @@ from typing import Final
 import psutil
 
 from pytest_servebench.load.target import Target
-from pytest_servebench.system.sockets import sockets_of
+from pytest_servebench.servers.ports import sockets_of
 
 _REMEDIES: Final = {
     "asyncio": "await asyncio.to_thread(poisson_load, server, …)",

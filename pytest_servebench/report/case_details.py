@@ -22,14 +22,7 @@ from pytest_servebench.text.numbers import (
     significant,
 )
 from pytest_servebench.text.safe import clean, counted, wrapped
-from pytest_servebench.text.tables import (
-    Cell,
-    Column,
-    heading_lines,
-    lay_out,
-    plain_text,
-    row_line,
-)
+from pytest_servebench.text.tables import Cell, Column, plain_text, table
 
 _LABEL: Final = 18
 _INDENT: Final = 2
@@ -147,23 +140,21 @@ def _estimate_text(case: CaseResult, name: str, scale: float, unit: str) -> str:
 
 
 def _latency_table(case: CaseResult, width: int) -> list[str]:
-    table = times_table(case)
-    every = [one for row in table.rows for one in row.figures]
+    times = times_table(case)
+    every = [one for row in times.rows for one in row.figures]
     texts = []
-    for row in table.rows:
+    for row in times.rows:
         known = [
             _ms(one.value) if one.resolved or one.value is None else f"({_ms(one.value)})"
             for one in row.figures
         ]
         label = f"{row.times.name}, all requests"
-        texts.append([label, compact(table.n, 0), known[0], "", *known[1:], ""])
+        texts.append([label, compact(times.n, 0), known[0], "", *known[1:], ""])
         for heading, end in (("  from", 0), ("  to", 1)) if row.intervals else ():
             ends = [MISSING if pair is None else _ms(pair[end]) for pair in row.intervals]
             texts.append([f"{heading} (95 % interval)", "", ends[0], "", *ends[1:], ""])
-    texts += [[label, *_distribution_cells(values)] for label, values in table.parts]
+    texts += [[label, *_distribution_cells(values)] for label, values in times.parts]
     rows = [[Cell(f"  {first}"), *map(Cell, rest)] for first, *rest in texts]
-    layout = lay_out(_LATENCY, rows, width)
-    lines = heading_lines(_LATENCY, layout) + [row_line(_LATENCY, row, layout) for row in rows]
     notes = []
     if any(one.value is not None and not one.resolved for one in every):
         notes.append(
@@ -172,7 +163,7 @@ def _latency_table(case: CaseResult, width: int) -> list[str]:
         )
     if failed(case.summary):
         notes.append(f"all requests: a failed one ranks as infinitely slow ({INFINITE})")
-    found = [plain_text(parts) for parts in lines]
+    found = [plain_text(parts) for parts in table(_LATENCY, rows, width)]
     return found + [text for note in notes for text in wrapped("", note, width, indent=_INDENT)]
 
 

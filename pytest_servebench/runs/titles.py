@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
 
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.runs.run_json import CaseHeading
 from pytest_servebench.text.safe import clean
 
 
-class _Titled(Protocol):
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def title(self) -> str: ...
-
-
-class _HasServer(Protocol):
-    @property
-    def server(self) -> _Titled: ...
-
-
-def server_titles(cases: Iterable[_HasServer]) -> dict[str, str]:
+def server_titles(cases: Iterable[CaseResult | CaseHeading]) -> dict[str, str]:
     """Return kind to title, in the order of running; a title shared by two kinds adds the kind."""
     titles: dict[str, str] = {}
     for case in cases:

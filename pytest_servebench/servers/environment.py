@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_servebench.errors import ServerStartError
@@ -61,3 +62,16 @@ def checked_name(name: str) -> str:
             "'_', '.' and '-' (ServedModel.served_names sets another name for one kind)."
         )
     return name
+
+
+def output_of(
+    command: Sequence[str | Path], limit: float, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str] | None:
+    """Return what a program printed, and its status; ``None`` if it did not end in ``limit`` s."""
+    try:
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            timeout=limit, env=env, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -6,11 +6,11 @@ import importlib.util
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from pytest_servebench.errors import ServerUnavailableError
+from pytest_servebench.servers.environment import output_of
 
 OLDEST_JAVA = 17
 _LIMIT = 30.0  # seconds for java -version
@@ -45,17 +45,8 @@ def find_java() -> Path:
 
 def java_version(java: Path) -> int | None:
     """Return the major version of a Java, ``None`` if it does not run."""
-    try:
-        done = subprocess.run(
-            [java, "-version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_LIMIT,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
+    done = output_of([java, "-version"], _LIMIT)
+    if done is None:
         return None
     # Up to Java 8 a version begins with 1: "1.8.0_292". Early releases are "25-ea".
     match = re.search(r'version "(?:1\.)?(\d+)', done.stderr + done.stdout)

@@ -15,21 +15,7 @@ from pytest_servebench.servers.logs import FatalLine
 from pytest_servebench.servers.readiness import Place, Readiness, url
 
 __all__ = [
-    "Ask",
-    "AttachedServer",
-    "FatalLine",
-    "Interpreter",
-    "Judge",
-    "Place",
-    "Program",
-    "Readiness",
-    "Refusal",
-    "StartedServer",
-    "artifact",
-    "attach",
-    "by_status",
-    "checked_name",
-    "launch",
-    "option",
-    "url",
-]
+    "Ask", "AttachedServer", "FatalLine", "Interpreter", "Judge", "Place", "Program", "Readiness",
+    "Refusal", "StartedServer", "artifact", "attach", "by_status", "checked_name", "launch",
+    "option", "url",
+]  # fmt: skip

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterable
+from typing import Any
 
 import psutil
 
 from pytest_servebench.load.limits import own_limit
 from pytest_servebench.load.target import Target, explained
-from pytest_servebench.system.sockets import sockets_of
 
 LOOPBACK = "127.0.0.1"
 
@@ -26,6 +26,17 @@ def free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind((LOOPBACK, 0))
         return [int(each.getsockname()[1]) for each in sockets]
+
+
+def sockets_of(process: psutil.Process, kind: str) -> list[Any]:
+    """Return a process's sockets of a kind of psutil's: ``tcp``, ``inet`` or ``unix``.
+
+    Raises:
+        psutil.Error: it has ended, or is not ours to look at.
+    """
+    # The name that psutil 6 gave it; the old one warns since.
+    read = getattr(process, "net_connections", None) or process.connections
+    return list(read(kind))
 
 
 def listens(pids: Iterable[int], port: int) -> bool:

@@ -6,7 +6,6 @@ import importlib.util
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from pytest_servebench.protocols.base import HttpAnswer
 from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
 from pytest_servebench.servers.attached import attach
 from pytest_servebench.servers.base import RunningServer, ServerSettings
-from pytest_servebench.servers.environment import artifact, checked_name
+from pytest_servebench.servers.environment import artifact, checked_name, output_of
 from pytest_servebench.servers.first_prediction import Ask, Judge, Refusal, by_status, read_json
 from pytest_servebench.servers.kind_options import option, spelled
 from pytest_servebench.servers.launch import Program, launch
@@ -250,16 +249,5 @@ def _embedded() -> _Program:
 
 def _version_output(command: Sequence[str], extra: Mapping[str, str]) -> str:
     """Return what ``--version`` prints, or nothing: the start itself will show what is wrong."""
-    try:
-        return subprocess.run(
-            [*command, "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_VERSION_LIMIT,
-            env={**os.environ, **extra},
-            check=False,
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""
+    done = output_of([*command, "--version"], _VERSION_LIMIT, {**os.environ, **extra})
+    return "" if done is None else done.stdout

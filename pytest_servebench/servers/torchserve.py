@@ -26,7 +26,7 @@ from pytest_servebench.servers.kind_options import option, variable
 from pytest_servebench.servers.launch import Program, launch
 from pytest_servebench.servers.logs import FatalLine
 from pytest_servebench.servers.readiness import Place, Readiness
-from pytest_servebench.servers.torchserve_config import config_properties, log_configuration
+from pytest_servebench.servers.torchserve_config import LOG4J2, config_properties
 from pytest_servebench.text.redaction import hide
 
 KIND = "torchserve"
@@ -194,7 +194,7 @@ def _command(
     config = place.run_dir / "config.properties"
     config.write_text(config_properties(settings, place.ports), encoding="utf-8")
     log_config = place.run_dir / "log4j2.xml"
-    log_config.write_text(log_configuration(), encoding="utf-8")
+    log_config.write_text(LOG4J2, encoding="utf-8")
     store, temporary = place.scratch / "store", place.scratch / "tmp"
     store.mkdir()
     temporary.mkdir()

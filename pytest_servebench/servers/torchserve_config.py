@@ -16,7 +16,7 @@ _STARTUP_SECONDS = 120  # TorchServe's own default
 # which costs its JVM a sixth of its CPU time. TensorFlow Serving logs none, so TorchServe should
 # not pay for it either. What remains is the output of its workers, except one line per prediction,
 # and warnings; all in one file, whose tail an error can quote.
-_LOG4J2 = """\
+LOG4J2 = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <Configuration status="ERROR">
   <Appenders>
@@ -37,6 +37,7 @@ _LOG4J2 = """\
   </Loggers>
 </Configuration>
 """
+"""The text of ``log4j2.xml``."""
 
 
 def config_properties(settings: ServerSettings, ports: Sequence[int]) -> str:
@@ -68,8 +69,3 @@ def config_properties(settings: ServerSettings, ports: Sequence[int]) -> str:
         "token_expiration_min": _TOKEN_MINUTES,
     }
     return "".join(f"{key}={value}\n" for key, value in entries.items())
-
-
-def log_configuration() -> str:
-    """Return the text of ``log4j2.xml``."""
-    return _LOG4J2

@@ -209,8 +209,4 @@ def _wilson_at(one: Range, z: float) -> Range:
         return one
     a, b, c = half**2 - 0.25, 2 * half**2 - one.value * (1 - one.value), half**2
     weight = (-b - math.sqrt(max(0.0, b * b - 4 * a * c))) / (2 * a)
-    wider = wilson_interval(one.value, Z**2 / weight * (Z / z) ** 2)
-    assert wider.value is not None
-    assert wider.low is not None
-    assert wider.high is not None
-    return Range(wider.value, wider.low, wider.high)
+    return Range.of(wilson_interval(one.value, Z**2 / weight * (Z / z) ** 2))

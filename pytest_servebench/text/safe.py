@@ -12,24 +12,10 @@ from pytest_servebench.text.redaction import redact
 
 # What GitHub and Azure take for a command in the output of a job: "::error::" and "##[error]".
 _COMMANDS: Final = re.compile(r"(?<!\S)::|##\[|##vso\[")
-_ASCII: Final = str.maketrans(
-    {
-        "…": "...",
-        "·": "|",
-        "∞": "inf",
-        "≥": ">=",
-        "≤": "<=",
-        "×": "x",
-        "–": "-",
-        "—": "-",
-        "±": "+/-",
-        "→": "->",
-        "└": "`",
-        "λ": "rate",
-        "█": "#",
-        "░": ".",
-    }
-)
+_ASCII: Final = str.maketrans({
+    "…": "...", "·": "|", "∞": "inf", "≥": ">=", "≤": "<=", "×": "x", "–": "-", "—": "-",
+    "±": "+/-", "→": "->", "└": "`", "λ": "rate", "█": "#", "░": ".",
+})  # fmt: skip
 
 
 def clean(text: object) -> str:

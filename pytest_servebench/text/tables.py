@@ -119,6 +119,12 @@ def heading_lines(columns: Sequence[Column], layout: Layout) -> list[Line]:
     return lines
 
 
+def table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int) -> list[Line]:
+    """Return headings and rows, laid out for ``width`` columns of the terminal."""
+    layout = lay_out(columns, rows, width)
+    return heading_lines(columns, layout) + [row_line(columns, row, layout) for row in rows]
+
+
 def headed(heading: Cell, columns: Sequence[Column], layout: Layout) -> list[Line]:
     """Return a table's own heading and those of its columns: on one line where both fit."""
     first, *rest = heading_lines(columns, layout)

@@ -15,7 +15,7 @@ from pytest_servebench.model import ServedModel
 from pytest_servebench.servers import torchserve
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.torchserve import TorchServe, check_archive, find_installation
-from pytest_servebench.servers.torchserve_config import config_properties, log_configuration
+from pytest_servebench.servers.torchserve_config import LOG4J2, config_properties
 
 
 @pytest.fixture
@@ -106,8 +106,7 @@ def test_configuration() -> None:
 
 def test_log_configuration_is_xml() -> None:
     levels = {
-        logger.get("name"): logger.get("level")
-        for logger in ET.fromstring(log_configuration()).iter("Logger")
+        logger.get("name"): logger.get("level") for logger in ET.fromstring(LOG4J2).iter("Logger")
     }
     assert levels["ACCESS_LOG"] == levels["TS_METRICS"] == levels["MODEL_METRICS"] == "off"
     assert levels["MODEL_LOG"] == "info"

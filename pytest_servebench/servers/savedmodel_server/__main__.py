@@ -7,7 +7,7 @@ import signal
 import sys
 
 from pytest_servebench.servers.savedmodel_server import SERVER_NAME, SERVER_VERSION
-from pytest_servebench.servers.savedmodel_server.flags import FlagError, HelpWanted, parse, usage
+from pytest_servebench.servers.savedmodel_server.flags import USAGE, FlagError, HelpWanted, parse
 from pytest_servebench.servers.savedmodel_server.model import ModelLoadError, tensorflow_version
 from pytest_servebench.servers.savedmodel_server.repository import RepositoryError
 from pytest_servebench.servers.savedmodel_server.server import ListenError, serve
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
         serve(flags)
     except HelpWanted as wanted:
         try:
-            print(version_line() if wanted.args == ("version",) else usage())
+            print(version_line() if wanted.args == ("version",) else USAGE)
         except ModelLoadError as error:
             print(f"{SERVER_NAME}: {error}", file=sys.stderr)
             return _START_ERROR

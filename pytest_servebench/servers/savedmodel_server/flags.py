@@ -51,7 +51,7 @@ _TEXTS |= {"monitoring_config_file", "batching_parameters_file"}
 _BOOLEANS = {"enable_batching"}
 _KNOWN = sorted({*_INTEGERS, *_TEXTS, *_BOOLEANS, "version", "help"})
 
-_USAGE = """\
+USAGE = """\
 usage: python -m pytest_servebench.servers.savedmodel_server --rest_api_port=PORT \
 --model_base_path=DIR [--FLAG=VALUE ...]
 
@@ -73,11 +73,7 @@ Refused: --enable_batching and --batching_parameters_file.
 Not in tensorflow_model_server:
   --rest_api_address=ADDRESS            to listen on (default: 127.0.0.1)
 """
-
-
-def usage() -> str:
-    """Return the text of --help."""
-    return _USAGE
+"""The text of --help."""
 
 
 def parse(arguments: Sequence[str]) -> Flags:

@@ -139,7 +139,6 @@ def _setting(cases: Iterable[CaseResult]) -> list[tuple[object, ...]]:
 
 
 def _order(key: Key) -> tuple[str, float, str, int, str, str]:
-    """Sort as reports show cases: by test function, rate, server and buffer."""
     function = key.test.partition("[")[0]
     return function, key.rate, key.kind, key.buffer_size, key.test, key.model
 

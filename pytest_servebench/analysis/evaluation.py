@@ -164,7 +164,6 @@ def _compare(cell: _Cell, *, interleaved: bool) -> list[Compared]:
 
 
 def _contest(cell: _Cell, metric: Metric) -> Compared:
-    """Compare the servers by one metric."""
     read = _reader(cell, metric)
     ranges = {kind: _together([read(case) for case in cases]) for kind, cases in cell.items()}
     some = next(iter(cell.values()))[0]

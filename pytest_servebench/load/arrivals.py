@@ -292,7 +292,6 @@ class Trace:
         return cls(times, str(path), as_recorded)
 
     def _speed(self, rate: float) -> float:
-        """Return the factor by which time is stretched."""
         return 1.0 if self.as_recorded else self._recorded_rate() / rate
 
     def _recorded_rate(self) -> float:

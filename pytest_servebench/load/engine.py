@@ -274,7 +274,6 @@ class Engine:
             self._make_idle(worker)
 
     def _warmed(self, worker: Worker, outcome: Outcome) -> None:
-        """Continue the warm-up after one of its requests has ended."""
         if outcome is not Outcome.OK:
             # A cold server may refuse its first requests; hammering it would not warm it sooner.
             self._loop.call_later(_WARMUP_PAUSE, self._make_idle, worker)

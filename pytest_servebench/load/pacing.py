@@ -12,7 +12,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_TIMERSLACK: Final = 29
@@ -33,22 +33,8 @@ Wake = Callable[[], int | None]
 """Does what is due and returns the next time to wake up, in ns; ``None``: no further wake-up."""
 
 
-class Pacer(Protocol):
-    """Calls back at absolute times of the monotonic clock, in ns; one pending time at most."""
-
-    name: str
-
-    def wake_at(self, when: int | None) -> None:
-        """Call back at ``when``, replacing any pending time; ``None``: cancel it."""
-        ...
-
-    def close(self) -> None:
-        """Stop calling back."""
-        ...
-
-
 class TimerfdPacer:
-    """Pacing by ``timerfd``."""
+    """Calls back at absolute times of the monotonic clock, in ns, by ``timerfd``; one at a time."""
 
     name = "timerfd"
 
@@ -118,7 +104,7 @@ class LoopPacer:
             self._handle = None
 
 
-def make_pacer(loop: asyncio.AbstractEventLoop, wake: Wake) -> Pacer:
+def make_pacer(loop: asyncio.AbstractEventLoop, wake: Wake) -> TimerfdPacer | LoopPacer:
     """Return the best pacer that this system has."""
     try:
         return TimerfdPacer(loop, wake)

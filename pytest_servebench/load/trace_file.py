@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from pytest_servebench.text.safe import first_few
+
 UNITS: Final = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 """Units of times, in seconds."""
 
@@ -225,8 +227,7 @@ def _time_name(path: Path, names: Sequence[str]) -> str:
 def _columns(names: Sequence[str], width: int) -> str:
     if not names:
         return f"it has columns 1 to {width} without a header"
-    more = "" if len(names) <= _SHOWN else f" and {len(names) - _SHOWN} more"
-    return f"it has {', '.join(map(repr, names[:_SHOWN]))}{more}"
+    return f"it has {first_few([*map(repr, names)], _SHOWN)}"
 
 
 def _of_json(path: Path, text: str, column: str) -> _Column:

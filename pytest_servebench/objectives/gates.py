@@ -50,8 +50,6 @@ def parse_gates(text: str) -> tuple[Gate, ...]:
 
 
 class _Reader(Reader[Gate]):
-    """Reads gates."""
-
     def clause(self) -> Gate:
         metric = self.metric()
         if self.take(_COLON) is None:

@@ -115,8 +115,6 @@ def parse_slo(text: str) -> tuple[Clause, ...]:
 
 
 class _Reader(Reader[Clause]):
-    """Reads the clauses of an SLO."""
-
     def clause(self) -> Clause:
         self.skip()
         start = self.at

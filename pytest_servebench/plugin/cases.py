@@ -13,7 +13,7 @@ from pytest_servebench.errors import OptionError
 from pytest_servebench.plugin import judgement
 from pytest_servebench.plugin.option_values import BUFFER_SIZE, RATE, distinct, number_of
 from pytest_servebench.plugin.options import SECONDS, SECONDS_OR_NONE
-from pytest_servebench.plugin.own_fixtures import has, is_ours, needs_settings, parametrized
+from pytest_servebench.plugin.own_fixtures import has, is_ours, parametrized
 from pytest_servebench.plugin.settings import Settings
 from pytest_servebench.runs.node_ids import function_of, rate_id
 
@@ -282,11 +282,6 @@ def loads(items: Iterable[pytest.Item]) -> list[pytest.Item]:
 def is_load(item: pytest.Item) -> bool:
     """Return whether a test is a load test: it requests the plugin's ``poisson_load``."""
     return has(item, "poisson_load")
-
-
-def served(items: Iterable[pytest.Item]) -> list[pytest.Item]:
-    """Return the tests that need the plugin's settings: those that use a load or a server."""
-    return [item for item in items if needs_settings(item)]
 
 
 def kinds_of(items: Iterable[pytest.Item]) -> Iterator[str]:

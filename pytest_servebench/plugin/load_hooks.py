@@ -17,7 +17,7 @@ from pytest_servebench.errors import OptionError, ServebenchError, described
 from pytest_servebench.plugin import benchmark_bridge, cases, closing_lines, conclusion
 from pytest_servebench.plugin.cells import NO_WORKERS
 from pytest_servebench.plugin.option_reading import read_option
-from pytest_servebench.plugin.own_fixtures import fixtures_of, wrapper_of
+from pytest_servebench.plugin.own_fixtures import fixtures_of, needs_settings, wrapper_of
 from pytest_servebench.plugin.progress import Progress
 from pytest_servebench.plugin.revival import revive
 from pytest_servebench.plugin.saving import end_run
@@ -92,7 +92,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         state.deselected.clear()  # listed only if no case at all is selected
     state.needed_kinds = frozenset(cases.kinds_of(session.items))
     wrong = [*state.wrong_markers, *cases.wrong_slos(loads)]
-    if cases.served(session.items) or (not session.items and state.deselected):
+    if any(map(needs_settings, session.items)) or (not session.items and state.deselected):
         wrong = [*(state.wrong_options or state.wrong_kinds()), *wrong]
     if _only_lists(config):
         state.not_told = wrong  # not an error: the session only lists tests

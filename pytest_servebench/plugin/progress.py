@@ -46,10 +46,7 @@ class Progress:
             logger: name of a logger whose messages report its progress.
         """
         line = self._live_line()
-        if line is None:
-            yield
-            return
-        with Status(line).shown(what, logger=logger):
+        with Status(line).shown(what, logger=logger) if line else nullcontext():
             yield
 
     @contextmanager

@@ -133,7 +133,6 @@ def _value(name: str, value: str) -> str:
 
 
 def _without_secrets(path: str) -> str:
-    """Return path and query without the values of secret parameters."""
     parts = urlsplit(path)
     if not parts.query:
         return path

@@ -65,7 +65,6 @@ def _as_array(inputs: npt.ArrayLike) -> Array:
 
 
 def _words(array: Array) -> list[str]:
-    """Return each element as JSON."""
     kind = array.dtype.kind
     flat = array.reshape(-1)
     if kind == "f":

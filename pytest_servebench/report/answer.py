@@ -125,7 +125,6 @@ def _choice(rate: float, evaluation: Evaluation, valid: Sequence[CaseResult]) ->
 
 
 def _won(kind: str, here: Sequence[Compared]) -> str:
-    """Return the metrics in which a server did better, in some cell."""
     won = (METRICS[point.metric].title for point in here if point.winner == kind)
     return joined(dict.fromkeys(won))
 

@@ -10,7 +10,7 @@ from pytest_servebench.objectives.hints import hints
 from pytest_servebench.report.facts import cell_name, test_id, test_labels
 from pytest_servebench.report.figures import Standing, standing
 from pytest_servebench.runs.results import CaseResult, Run, ServerDeath
-from pytest_servebench.text.safe import clean, counted, wrapped
+from pytest_servebench.text.safe import clean, counted, first_few, wrapped
 from pytest_servebench.text.tables import Line, Markup, line
 
 _SHOWN: Final = 6  # cases listed per cause; a terminal has no room for hundreds
@@ -86,8 +86,8 @@ def server_troubles(run: Run) -> list[str]:
         alike.setdefault((death.kind, clean(death.reason)), []).append(death)
     texts = []
     for (_, reason), deaths in alike.items():
-        tests = _some([cell_name(death.test) for death in deaths])
-        logs = _some([clean(death.log_file) for death in deaths if death.log_file])
+        tests = first_few([cell_name(death.test) for death in deaths], _SHOWN)
+        logs = first_few([clean(death.log_file) for death in deaths if death.log_file], _SHOWN)
         times = f" {len(deaths)} times" if len(deaths) > 1 else ""
         texts.append(
             f"{clean(deaths[0].implementation)} died{times}: {reason.rstrip('.:')}; found in "
@@ -98,7 +98,7 @@ def server_troubles(run: Run) -> list[str]:
         if case.summary.outcomes.get("dropped") or case.verdict != "passed":
             for text in hints(case):
                 hurried.setdefault(text, []).append(cell_name(case.name))
-    texts += [f"{text}: {_some(names)}" for text, names in hurried.items()]
+    texts += [f"{text}: {first_few(names, _SHOWN)}" for text, names in hurried.items()]
     if not run.finished:
         texts.append(
             "not finished: the session was interrupted, killed or is still running; this is what "
@@ -108,11 +108,6 @@ def server_troubles(run: Run) -> list[str]:
         # Without the number of all: a part of a run's cases may be shown.
         texts.append(f"not measured: {counted(run.not_measured, 'selected case')}")
     return texts
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def attention_lines(run: Run, width: int) -> list[Line]:
@@ -141,7 +136,8 @@ def attention_lines(run: Run, width: int) -> list[Line]:
                 alike.setdefault(cause, []).append(name)
         for cause, names in alike.items():
             everywhere = len(names) == len(cases) > 1
-            text = f"{cause.rstrip('.')}: " + ("all cases" if everywhere else _some(names))
+            which = "all cases" if everywhere else first_few(names, _SHOWN)
+            text = f"{cause.rstrip('.')}: {which}"
             lines += [line(one) for one in wrapped("", text, width, indent=2)]
     return lines
 

@@ -8,10 +8,10 @@ from typing import Final
 
 from pytest_servebench.analysis.precision import is_percentile
 from pytest_servebench.report.facts import (
+    date_text,
     distinct,
     fairness_texts,
     machine_text,
-    run_date,
     server_text,
     servers,
     traffic_text,
@@ -21,7 +21,7 @@ from pytest_servebench.report.sweep import CPU, MEMORY, Panel
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import DIGEST_LENGTH, plain
-from pytest_servebench.text.safe import clean
+from pytest_servebench.text.safe import clean, first_few
 
 _MOST_NAMES: Final = 4
 _MOST_COUNTS: Final = 8
@@ -93,17 +93,15 @@ def measured(run: Run) -> list[str]:
 
 def _origin(run: Run) -> str:
     """Return where the figures come from: the run, its date and the program that measured."""
-    parts = [f"Run {clean(run.name)}", run_date(run)]
+    parts = [f"Run {clean(run.name)}", date_text(run.started)]
     if version := run.versions.get("pytest-servebench"):
         parts.append(f"pytest-servebench {clean(version)}")
     return ", ".join(part for part in parts if part)
 
 
-def case_names(cases: Sequence[CaseResult]) -> str:
+def case_names(cases: Iterable[CaseResult]) -> str:
     """Return the names of the first few cases, and how many more there are."""
-    names = [clean(case.name) for case in cases[:_MOST_NAMES]]
-    more = f" and {len(cases) - _MOST_NAMES} more" if len(cases) > _MOST_NAMES else ""
-    return ", ".join(names) + more
+    return first_few([clean(case.name) for case in cases], _MOST_NAMES)
 
 
 def _counts(cases: Iterable[CaseResult]) -> str:

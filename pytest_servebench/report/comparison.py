@@ -21,7 +21,7 @@ from pytest_servebench.analysis.compare import (
 )
 from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.gates import Gate
-from pytest_servebench.report.facts import distinct
+from pytest_servebench.report.facts import date_text, distinct
 from pytest_servebench.report.markdown import escaped, table_head, table_row
 from pytest_servebench.runs.results import Run
 from pytest_servebench.text.numbers import INFINITE, MISSING
@@ -114,8 +114,7 @@ def labels(cases: Sequence[CaseComparison]) -> list[str]:
 def run_text(run: Run) -> str:
     """Return a run's name, date and servers."""
     programs = distinct(clean(case.server.implementation) for case in run.cases)
-    date = clean(run.started)[:16].replace("T", " ")
-    return ", ".join(part for part in (clean(run.name), date, *programs) if part)
+    return ", ".join(part for part in (clean(run.name), date_text(run.started), *programs) if part)
 
 
 def verdict_text(change: Change, gates: Sequence[Gate]) -> str:

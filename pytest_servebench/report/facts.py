@@ -56,11 +56,6 @@ def span(values: Iterable[float]) -> str:
     return plain(low) if low == high else f"{plain(low)} to {plain(high)}"
 
 
-def run_date(run: Run) -> str:
-    """Return when the run began, to the minute; empty if unknown."""
-    return date_text(run.started)
-
-
 def date_text(started: str) -> str:
     """Return ISO 8601 text to the minute, in its own time zone."""
     return clean(started)[:16].replace("T", " ")

@@ -65,8 +65,6 @@ def draw_sweep(
 
 
 class _Pen:
-    """Draws one curve, a little beside the rates."""
-
     def __init__(self, ax: Axes, panel: Panel, curve: Curve, aside: float, size: float) -> None:
         """Draw ``aside`` inches to the right, with markers of ``size`` times their usual size."""
         assert ax.figure is not None
@@ -163,7 +161,6 @@ def ideal_handles() -> list[tuple[Line2D, str]]:
 
 
 def _bounds(ax: Axes, what: Sweep) -> None:
-    """Draw the SLO's bounds that lie inside the panel."""
     inside = [(bound, text) for bound, text in what.bounds if what.y.holds(bound)]
     if len(inside) > 2:
         return  # too many lines would hide the curves

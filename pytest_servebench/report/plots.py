@@ -85,8 +85,6 @@ def _names(titles: Sequence[str]) -> str:
 
 
 class _Drawing:
-    """The plots of one test function's cases."""
-
     def __init__(self, run: Run, directory: Path, target: Path, palette: dict[str, str]) -> None:
         """Draw into ``target`` with a colour for each kind of server."""
         self._run = run
@@ -111,7 +109,6 @@ class _Drawing:
         ]
 
     def _percentiles(self, times: Times) -> list[Path]:
-        """Draw a panel for each of the percentiles."""
         shown = [one for one in standing_in("charts") if one.times is times]
         title = f"{times.title[:1].upper()}{times.title[1:]} against offered rate"
         return self._sweeps(times.name, title, [*map(percentile_panel, shown)], alike=True)
@@ -147,7 +144,6 @@ class _Drawing:
         return frame.save(self._target / name)
 
     def _distribution(self) -> list[Path]:
-        """Draw a panel for each rate, with the latencies of all its requests."""
         rates = sorted({case.rate for one in self._series for case in one.cases})
         shown = rates
         if len(rates) > _MOST_PANELS:

@@ -17,28 +17,17 @@ def read_records(case: CaseResult, directory: Path) -> tuple[Records | None, str
         case: as it was measured.
         directory: of its run.
     """
+    if case.records is not None:
+        return case.records, ""
+    if not case.records_file:
+        return None, "none were saved"
     name = clean(case.records_file)
     try:
-        records = _load(case, directory)
+        path = inside(directory, case.records_file)
+        if path.is_file():
+            return Records.load(path, case.summary.arrivals), ""
     except ValueError:
         return None, f"{name} cannot be read: it is damaged"
     except OSError as error:
         return None, f"{name} cannot be read: {error.strerror}"
-    if records is not None:
-        return records, ""
-    return None, f"{name} is missing" if name else "none were saved"
-
-
-def _load(case: CaseResult, directory: Path) -> Records | None:
-    """Return the case's records, from memory or from the run's directory; ``None`` if missing.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is damaged, or its name leads outside the directory.
-    """
-    if case.records is not None:
-        return case.records
-    if not case.records_file:
-        return None
-    path = inside(directory, case.records_file)
-    return Records.load(path, case.summary.arrivals) if path.is_file() else None
+    return None, f"{name} is missing"

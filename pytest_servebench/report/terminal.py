@@ -11,7 +11,7 @@ from pytest_servebench.report.attention import attention_lines
 from pytest_servebench.report.case_details import case_text
 from pytest_servebench.report.case_table import COLUMNS, ServerRows, legend, server_rows
 from pytest_servebench.report.evaluation_block import evaluation_lines
-from pytest_servebench.report.facts import headline, run_date
+from pytest_servebench.report.facts import date_text, headline
 from pytest_servebench.report.figures import groups
 from pytest_servebench.runs.results import Run
 from pytest_servebench.runs.titles import server_titles
@@ -100,7 +100,7 @@ def detail_lines(run: Run, width: int) -> list[Line]:
 
 def headline_lines(run: Run, width: int, *, named: bool = False) -> list[Line]:
     """Return what was measured, with what, and where; ``named``, also in which run and when."""
-    name = ", ".join(part for part in (clean(run.name), run_date(run)) if part)
+    name = ", ".join(part for part in (clean(run.name), date_text(run.started)) if part)
     return [
         line(text)
         for label, content in [*([("run", name)] if named else []), *headline(run)]

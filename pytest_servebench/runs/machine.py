@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Collection
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,9 @@ _VERSIONED = (
 def machine_facts() -> dict[str, Any]:
     """Return what a reader must know of this machine to judge the numbers."""
     cpu = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                cpu = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass
+    with suppress(OSError):
+        if found := re.search(r"^model name\s*:(.*)", Path("/proc/cpuinfo").read_text(), re.M):
+            cpu = found[1].strip()
     return {
         "cpu": cpu,
         "cores": psutil.cpu_count() or 1,
@@ -39,8 +37,6 @@ def installed_versions(packages: Collection[str] = _VERSIONED) -> dict[str, str]
     """Return the versions of those of ``packages`` that are installed."""
     versions = {}
     for package in packages:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return versions

@@ -74,7 +74,6 @@ def _label(function: str, others: Iterable[str]) -> str:
 
 
 def _ends_with(function: str, label: str) -> bool:
-    """Return whether ``function`` ends with ``label``, in whole parts."""
     return function == label or function.endswith((f"::{label}", f"/{label}"))
 
 

@@ -301,7 +301,6 @@ def _make_room(copy: Path) -> str:
 
 
 def _holds(original: Path, copy: Path) -> bool:
-    """Return whether ``original`` has every file of ``copy``."""
     files: Sequence[Path] = [one for one in copy.rglob("*") if not one.is_dir()]
     return all(_same(original / one.relative_to(copy), one) for one in files)
 

@@ -143,7 +143,6 @@ def _union(choices: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _descriptions(kind: type[Any]) -> dict[str, str]:
-    """Return what the docstring says about each attribute."""
     _, _, text = (inspect.getdoc(kind) or "").partition("Attributes:\n")
     found = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", text, re.MULTILINE)
     return {name: _plain(text).removesuffix(".") for name, text in found}

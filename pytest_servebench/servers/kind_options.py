@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import Field, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Final, TypeVar, get_type_hints
 
 from pytest_servebench.errors import OptionError
@@ -66,7 +66,8 @@ def option(
 
 def options_of(kind: object) -> dict[str, KindOption]:
     """Return the options of a kind by name; a kind that is no dataclass has none."""
-    declared = _declared(fields(kind)) if is_dataclass(kind) else []
+    all_fields = fields(kind) if is_dataclass(kind) else ()
+    declared = [each for each in all_fields if _METADATA in each.metadata]
     if not declared:
         return {}
     owner = kind if isinstance(kind, type) else type(kind)
@@ -83,10 +84,6 @@ def options_of(kind: object) -> dict[str, KindOption]:
         )
         for each in declared
     }
-
-
-def _declared(all_fields: tuple[Field[Any], ...]) -> list[Field[Any]]:
-    return [each for each in all_fields if _METADATA in each.metadata]
 
 
 def spelled(kind: str, key: str) -> str:

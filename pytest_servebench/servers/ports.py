@@ -29,12 +29,12 @@ def free_ports(count: int) -> list[int]:
 
 
 def sockets_of(process: psutil.Process, kind: str) -> list[Any]:
-    """Return a process's sockets of a kind of psutil's: ``tcp``, ``inet`` or ``unix``.
+    """Return a process's sockets of one psutil kind: ``tcp``, ``inet`` or ``unix``.
 
     Raises:
-        psutil.Error: it has ended, or is not ours to look at.
+        psutil.Error: the process has ended, or we may not inspect it.
     """
-    # The name that psutil 6 gave it; the old one warns since.
+    # psutil 6 renamed it; the old name warns.
     read = getattr(process, "net_connections", None) or process.connections
     return list(read(kind))
 

@@ -26,13 +26,11 @@ from pytest_servebench.servers import logs
 
 ORPHAN_GRACE = 2.0  # seconds from SIGTERM to SIGKILL once pytest is gone
 _START_LIMIT = 30.0  # seconds for the supervisor to start the command
-_STOP_MARGIN = (
-    12.0  # seconds beyond the grace for the supervisor to end the tree; see GIVE_UP there
-)
+# seconds beyond the grace for the supervisor to end the tree; see GIVE_UP there
+_STOP_MARGIN = 12.0
 _MARK = "SERVEBENCH_SERVER"  # environment variable that marks stray descendants
-_SOCKET_PATH_LIMIT = (
-    60  # of the 108 bytes that a Unix socket's path may have, the directory's share
-)
+# of the 108 bytes that a Unix socket's path may have, the directory's share
+_SOCKET_PATH_LIMIT = 60
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 _alive: weakref.WeakSet[ServerProcess] = weakref.WeakSet()
@@ -237,7 +235,6 @@ class ServerProcess:
         self._left = message.get("left", self._left)
 
     def _marked(self) -> list[psutil.Process]:
-        """Return every process that has this server's mark in its environment."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):

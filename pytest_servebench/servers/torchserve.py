@@ -60,8 +60,6 @@ FATAL = (
 
 @dataclass(frozen=True)
 class _Installation:
-    """A usable TorchServe: Java, the directory of its package, and its version."""
-
     java: Path
     home: Path
     version: str

@@ -172,7 +172,6 @@ def welch(base: Sequence[float], new: Sequence[float], tail: float) -> float:
 
 
 def _together(ranges: Sequence[Range]) -> Range:
-    """Return the mean of independent values with its interval."""
     n = len(ranges)
     value = arithmetic_mean([one.value for one in ranges])
     if not math.isfinite(value):

@@ -146,7 +146,6 @@ def summarize(
 
 
 def _inside(records: Records) -> npt.NDArray[np.bool_]:
-    """Return which requests succeeded within the window."""
     return records.ok & (records.done <= records.window)
 
 
@@ -264,7 +263,6 @@ def _precision(records: Records, latency: Floats, inside: npt.NDArray[np.bool_])
 
 
 def _shares(records: Records, inside: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Return which of the requests each share counts."""
     dropped = np.equal(records.outcome, Outcome.DROPPED)
     return {
         "success_rate": records.ok,

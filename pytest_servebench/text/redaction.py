@@ -42,8 +42,6 @@ _FEW: Final = 100  # secrets that are simply looked for, one after the other
 
 
 class _Secrets:
-    """Every form of every secret that is known."""
-
     def __init__(self) -> None:
         self.forms: set[str] = set()
         self._by_part: dict[str, set[str]] = {}  # the first and the last characters of each

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, TextIO
 
 from pytest_servebench.text.redaction import redact
@@ -151,3 +151,9 @@ def joined(words: Iterable[str]) -> str:
 def counted(number: int, word: str) -> str:
     """Return a number with its noun, such as ``1 case`` or ``12 cases``."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def first_few(words: Sequence[str], most: int) -> str:
+    """Return the first words, and how many more there are."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more

@@ -39,14 +39,14 @@ class ClauseView:
     name: str
     bound: str
     value: str
-    interval: str
-    low: int | None
-    high: int | None
-    open: bool
-    place: int | None
-    infinite: bool
-    bound_place: int
     message: str
+    interval: str = ""
+    low: int | None = None
+    high: int | None = None
+    open: bool = False
+    place: int | None = None
+    infinite: bool = False
+    bound_place: int = 0
     comparison: str = ""
 
 
@@ -95,13 +95,6 @@ def _gate_view(one: ClauseResult) -> ClauseView:
         name=clean(one.clause),
         bound=f"{sign}{100 * one.bound:g} {unit}",
         value=quantity(metric.kind, one.value) if metric and one.value is not None else MISSING,
-        interval="",
-        low=None,
-        high=None,
-        open=False,
-        place=None,
-        infinite=False,
-        bound_place=0,
         message=message,
         comparison=message.removeprefix(f"{clean(one.clause)}: "),
     )

@@ -294,7 +294,6 @@ def _place(axis: axes.Axis, value: float) -> int:
 
 
 def _scale(changes: Sequence[Change], margin: float) -> axes.Axis:
-    """Return a scale with no change in its middle."""
     ends = [
         abs(_height(one.metric, value))
         for one in changes

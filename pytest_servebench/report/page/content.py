@@ -12,7 +12,7 @@ from pytest_servebench.analysis.evaluation import evaluate
 from pytest_servebench.report.answer import answer, question
 from pytest_servebench.report.attention import blocks, causes, server_troubles
 from pytest_servebench.report.captions import marks
-from pytest_servebench.report.facts import headline, program_text, run_date, servers, settings_text
+from pytest_servebench.report.facts import date_text, headline, program_text, servers, settings_text
 from pytest_servebench.report.figures import groups
 from pytest_servebench.report.page.case_charts import case_charts
 from pytest_servebench.report.page.cases import CaseView, anchors, case_view
@@ -177,7 +177,7 @@ def content(
     return Content(
         title=_title(run.cases, titles),
         name=clean(run.name),
-        date=run_date(run),
+        date=date_text(run.started),
         question=question(loaded),
         answer=() if run.cases and not loaded else tuple(answer(loaded, evaluation, run.deaths)),
         counts=_counts(shown),

@@ -56,11 +56,8 @@ def _part_tail(part: LogPart, directory: Path) -> LogTail | None:
         if not path.is_file():
             return None
         lines = tuple(map(_log_line, lines_between(path, first, last)))
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-    ):  # a loop of links, or the latter where it is no name or no count of lines
+    except (OSError, ValueError, RuntimeError):
+        # a loop of links, or the latter where it is no name or no count of lines
         return None
     return LogTail(part.file, lines, f"lines {first + 1} to {last}, written while this case ran")
 

@@ -49,7 +49,6 @@ def in_flight(records: Records, slices: int) -> tuple[Floats, Floats, Floats]:
 
 
 def _most(begun: npt.NDArray[np.int64], done: npt.NDArray[np.int64], start: Floats) -> Floats:
-    """Return the highest number at once in each slice."""
     ended = done[done != NEVER]
     times = np.concatenate([begun, ended])
     steps = np.concatenate([np.ones(len(begun)), -np.ones(len(ended))])

@@ -171,8 +171,6 @@ class Model:
 
 
 class _Call:
-    """A signature as a function."""
-
     def __init__(self, session: Any, signature: Signature) -> None:
         self._inputs = sorted(signature.inputs)
         self._outputs = sorted(signature.outputs)

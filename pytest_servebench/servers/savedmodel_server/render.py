@@ -95,7 +95,6 @@ def _json(document: object, *, finite: bool = True) -> bytes:
 
 
 def _to_list(value: Any) -> Any:
-    """Return as Python's own values an array or a scalar of NumPy's."""
     return value.tolist()
 
 

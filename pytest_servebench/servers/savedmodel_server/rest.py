@@ -6,6 +6,7 @@ import json
 import re
 import urllib.parse
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, NamedTuple, Protocol
 
 import numpy.typing as npt
@@ -118,9 +119,8 @@ class RestApi:
         raise ApiError(f"Servable not found for request: {wanted}", "NOT_FOUND")
 
     def _observed_predict(self, target: re.Match[str], body: bytes) -> bytes:
-        if self._metrics is None:
-            return self._predict(target, body)
-        with self._metrics.request(self._model.name):
+        seen = self._metrics.request(self._model.name) if self._metrics else nullcontext()
+        with seen:
             return self._predict(target, body)
 
     def _predict(self, target: re.Match[str], body: bytes) -> bytes:

@@ -148,7 +148,6 @@ def _signature(signatures: Mapping[str, Signature], name: str) -> Signature:
 
 
 def _columns(value: Any, infos: Mapping[str, TensorInfo]) -> dict[str, Any]:
-    """Return the values of each input from 'inputs'."""
     if not _is_named(value):
         return {_only_input(infos, "inputs"): value}
     for name in infos:
@@ -158,7 +157,6 @@ def _columns(value: Any, infos: Mapping[str, TensorInfo]) -> dict[str, Any]:
 
 
 def _from_rows(instances: Any, infos: Mapping[str, TensorInfo]) -> dict[str, Any]:
-    """Return the values of each input from 'instances'."""
     if isinstance(instances, np.ndarray):
         return {_only_input(infos, "instances"): instances}
     if not isinstance(instances, list) or not instances:

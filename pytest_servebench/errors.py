@@ -8,27 +8,21 @@ from __future__ import annotations
 from pytest_servebench.text.safe import harmless
 
 
-class ServebenchError(Exception):
+class _HarmlessError(Exception):
+    def __init__(self, *arguments: object) -> None:
+        """Keep what is said, harmless to show."""
+        super().__init__(*(harmless(one) if isinstance(one, str) else one for one in arguments))
+
+
+class ServebenchError(_HarmlessError):
     """Base class of every error that this plugin raises on purpose.
 
     Its text may quote a server, so secrets and terminal control sequences are removed.
     """
 
-    def __init__(self, *arguments: object) -> None:
-        """Keep what is said, harmless to show."""
-        super().__init__(*map(_harmless, arguments))
 
-
-class ServebenchWarning(UserWarning):
+class ServebenchWarning(_HarmlessError, UserWarning):
     """Base class of every warning of this plugin; its text is sanitized like that of errors."""
-
-    def __init__(self, *arguments: object) -> None:
-        """Keep what is said, harmless to show."""
-        super().__init__(*map(_harmless, arguments))
-
-
-def _harmless(argument: object) -> object:
-    return harmless(argument) if isinstance(argument, str) else argument
 
 
 class OptionError(ServebenchError):

@@ -201,7 +201,8 @@ def _why(status: int, said: str, oom_kills: int) -> str:
         name = signal.Signals(-status).name
     except ValueError:  # a real-time signal
         name = f"signal {-status}"
-    return f"the load generator was killed by {name}: {_whose(-status, oom_kills)}.{_quoted(said)}"
+    tail = f"\n{said}" if said else ""
+    return f"the load generator was killed by {name}: {_whose(-status, oom_kills)}.{tail}"
 
 
 def _whose(number: int, oom_kills: int) -> str:
@@ -221,10 +222,6 @@ def _whose(number: int, oom_kills: int) -> str:
             "again; if it crashes again, try other versions of uvloop, httptools and NumPy"
         )
     return "another process sent the signal. Run the case again without interrupting it"
-
-
-def _quoted(said: str) -> str:
-    return f"\n{said}" if said else ""
 
 
 def _is_limited() -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -266,16 +267,13 @@ class ServebenchSession:
             parent = self.settings.results
             try:
                 parent.mkdir(parents=True, exist_ok=True)
-                number = 1
-                while True:
-                    name = stamp if number == 1 else f"{stamp}-{number}"
+                for name in chain([stamp], (f"{stamp}-{number}" for number in count(2))):
                     try:
                         (parent / name).mkdir()
                         break
                     except FileExistsError:
                         if not parent.is_dir():
                             raise
-                        number += 1
             except (OSError, ValueError) as error:  # ValueError: a null byte in the name
                 raise OptionError(
                     f"--servebench-results={str(parent)!r}: not writable: {error}. "

@@ -17,7 +17,8 @@ from pytest_servebench.report.comparison import (
     verdict_text,
 )
 from pytest_servebench.report.comparison_text import Compared
-from pytest_servebench.runs.results import CaseResult, Run
+from pytest_servebench.report.figures import interval
+from pytest_servebench.runs.results import Run
 from pytest_servebench.stats.ratios import Range
 from pytest_servebench.text.json_text import to_json
 from pytest_servebench.text.numbers import MISSING
@@ -101,10 +102,10 @@ def _run(run: Run) -> dict[str, Any]:
     return {"name": run.name, "started": run.started, "machine": dict(run.machine)}
 
 
-def _ends(interval: Range | None) -> dict[str, float | None]:
-    if interval is None:
+def _ends(found: Range | None) -> dict[str, float | None]:
+    if found is None:
         return {"low": None, "high": None}
-    return {"low": _number(interval.low), "high": _number(interval.high)}
+    return {"low": _number(found.low), "high": _number(found.high)}
 
 
 def as_github_action_benchmark(found: Compared) -> str:
@@ -169,24 +170,16 @@ def _each(comparisons: Sequence[Comparison]) -> list[tuple[str, CaseComparison, 
 
 def _interval_of_new(case: CaseComparison, metric: str) -> tuple[float, float] | None:
     """Return the interval of the new value; for repeats, one that covers all of theirs."""
-    found = [_estimate(one, metric) for one in case.pair.new]
+    found = [interval(one.summary.estimates.get(metric)) for one in case.pair.new]
     known = [ends for ends in found if ends is not None]
     return (min(k[0] for k in known), max(k[1] for k in known)) if known else None
 
 
-def _estimate(case: CaseResult, metric: str) -> tuple[float, float] | None:
-    estimate = case.summary.estimates.get(metric)
-    if estimate is None:
-        return None
-    low, high = (math.inf if end is None else end for end in (estimate.low, estimate.high))
-    return low, high
-
-
 def _extra(change: Change) -> str:
-    metric, interval = METRICS[change.metric], interval_text(change)
+    metric, found = METRICS[change.metric], interval_text(change)
     new, base = (quantity(metric.kind, value) for value in (change.new, change.base))
     text = f"{metric.written} {new}, base {base}: {change_text(change.metric, change.change.value)}"
-    ends = "" if interval == MISSING else f" (95 % interval {interval})"
+    ends = "" if found == MISSING else f" (95 % interval {found})"
     return f"{text}{ends}, {verdict_text(change, ())}"
 
 

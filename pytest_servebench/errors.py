@@ -21,7 +21,7 @@ class ServebenchError(_HarmlessError):
     """
 
 
-class ServebenchWarning(_HarmlessError, UserWarning):
+class ServebenchWarning(_HarmlessError, UserWarning):  # noqa: N818 - a warning
     """Base class of every warning of this plugin; its text is sanitized like that of errors."""
 
 

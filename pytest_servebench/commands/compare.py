@@ -46,9 +46,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("base", metavar="BASE", help="the run to compare with")
-    parser.add_argument(
-        "new", metavar="NEW", nargs="+", help="the new run; several are compared one by one"
-    )
+    parser.add_argument("new", metavar="NEW", nargs="+",
+                        help="the new run; several are compared one by one")  # fmt: skip
     parser.add_argument(
         "--fail",
         action="append",
@@ -58,30 +57,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "shares), such as p99:10%%; may be repeated; metrics: "
         f"{', '.join(one.written for one in COMPARED.values())}",
     )
-    parser.add_argument(
-        "--allow",
-        action="append",
-        default=[],
-        metavar="WHAT,...",
-        help="compare despite these differences; see below",
-    )
+    parser.add_argument("--allow", action="append", default=[], metavar="WHAT,...",
+                        help="compare despite these differences; see below")  # fmt: skip
     add_results(parser)
     parser.add_argument("--all", action="store_true", help="show every metric")
-    parser.add_argument(
-        "--format",
-        choices=tuple(COMPARISONS),
-        default="table",
-        help="output format (default: table)",
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="write the output to FILE, and the table to the terminal",
-    )
-    parser.add_argument(
-        "--html", type=Path, metavar="FILE", help="also write the comparison as an HTML page"
-    )
+    parser.add_argument("--format", choices=tuple(COMPARISONS), default="table",
+                        help="output format (default: table)")  # fmt: skip
+    parser.add_argument("--output", type=Path, metavar="FILE",
+                        help="write the output to FILE, and the table to the terminal")  # fmt: skip
+    parser.add_argument("--html", type=Path, metavar="FILE",
+                        help="also write the comparison as an HTML page")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:

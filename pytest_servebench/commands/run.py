@@ -22,31 +22,23 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Run the suite in bench_tests/. Arguments after -- are passed to pytest, such "
         "as: -- -k rate10 --servebench-slo 'p99<50ms'",
     )
-    parser.add_argument(
-        "--suite", default="bench_tests", metavar="PATH", help="tests to run (default: bench_tests)"
-    )
-    parser.add_argument(
-        "--rates", nargs="+", metavar="R", help="requests per second (default: 1 5 10)"
-    )
-    parser.add_argument(
-        "--buffer-sizes", nargs="+", metavar="B", help="requests that may queue (default: 10 50)"
-    )
-    parser.add_argument(
-        "--duration", metavar="S", help="duration of each case: seconds, or 2min (default: 15)"
-    )
-    parser.add_argument(
-        "--worker-threads", metavar="N", help="workers of the load generator (default: 10)"
-    )
+    parser.add_argument("--suite", default="bench_tests", metavar="PATH",
+                        help="tests to run (default: bench_tests)")  # fmt: skip
+    parser.add_argument("--rates", nargs="+", metavar="R",
+                        help="requests per second (default: 1 5 10)")  # fmt: skip
+    parser.add_argument("--buffer-sizes", nargs="+", metavar="B",
+                        help="requests that may queue (default: 10 50)")  # fmt: skip
+    parser.add_argument("--duration", metavar="S",
+                        help="duration of each case: seconds, or 2min (default: 15)")  # fmt: skip
+    parser.add_argument("--worker-threads", metavar="N",
+                        help="workers of the load generator (default: 10)")  # fmt: skip
     parser.add_argument(
         "--tf-host",
         metavar="HOST[:PORT]",
         help="use the TensorFlow Serving running there (default port: 8501)",
     )
-    parser.add_argument(
-        "--ts-host",
-        metavar="HOST[:PORT]",
-        help="use the TorchServe running there (default port: 8080)",
-    )
+    parser.add_argument("--ts-host", metavar="HOST[:PORT]",
+                        help="use the TorchServe running there (default port: 8080)")  # fmt: skip
     parser.add_argument("--tf-model", metavar="NAME", help="model name in TensorFlow Serving")
     parser.add_argument("--ts-model", metavar="NAME", help="model name in TorchServe")
     only = parser.add_mutually_exclusive_group()

@@ -38,12 +38,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="show all details")
     add_results(parser)
-    parser.add_argument(
-        "--format",
-        choices=("table", *_TEXTS),
-        default="table",
-        help="output format (default: table)",
-    )
+    parser.add_argument("--format", choices=("table", *_TEXTS), default="table",
+                        help="output format (default: table)")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:

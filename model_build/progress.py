@@ -43,7 +43,7 @@ def progress_bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[
 @contextmanager
 def status_line(what: str) -> Iterator[None]:
     """Show on standard error ``what`` is done, and for how long, while the body runs."""
-    line = LiveLine(sys.stderr, enabled=True)
+    line = LiveLine(sys.stderr)
     try:
         with Status(line).shown(what):
             yield

@@ -118,7 +118,7 @@ class Engine:
         pacer.close()
         self.after = Reading.take()
         for worker in self._all:
-            worker.stop()
+            worker.withdraw()
         self._store.phase = Phase.FINISHED
 
     async def _watch(self) -> None:

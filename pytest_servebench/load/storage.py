@@ -19,6 +19,7 @@ from pytest_servebench.errors import OptionError
 from pytest_servebench.load.device import control_groups, counters
 from pytest_servebench.load.records import BYTES_PER_RECORD, RecordStore
 from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.text.quantity import quantity
 
 _MEMORY: Final = Path("/dev/shm")
 # Per arrival, in this process while it computes the statistics; measured with two million.
@@ -82,8 +83,7 @@ def _described(spec: LoadSpec) -> str:
 
 
 def _size(number: float) -> str:
-    value, unit = (number / 1e9, "GB") if number >= 1e9 else (number / 1e6, "MB")
-    return f"{max(0.0, value):.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"
+    return quantity("memory", max(0.0, number))
 
 
 def _limits() -> Iterator[tuple[float, str]]:

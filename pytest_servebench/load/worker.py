@@ -117,7 +117,7 @@ class Worker:
         self._write(self._channel)
 
     def withdraw(self) -> None:
-        """Drop a request that has not been sent yet, and the connection that it waits for."""
+        """Drop the request, whether it was sent or not, with its connection."""
         self.request = FREE
         self._end_connection()
 
@@ -131,11 +131,6 @@ class Worker:
         reason = "no connection in time" if self._channel is None else "no answer in time"
         self._end_connection()
         self._fail(Outcome.TIMEOUT, reason)
-
-    def stop(self) -> None:
-        """Close for good."""
-        self.request = FREE
-        self._end_connection()
 
     def _end_connection(self) -> None:
         if self._opening is not None:

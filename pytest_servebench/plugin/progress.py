@@ -29,7 +29,7 @@ class Progress:
             capture = self._config.pluginmanager.get_plugin("capturemanager")
             # Under capture, the terminal does not look like one.
             with capture.global_and_fixture_disabled() if capture else nullcontext():
-                self._line = LiveLine(reporter._tw._file, enabled=True)
+                self._line = LiveLine(reporter._tw._file)
         return self._line if self._line.enabled else None
 
     def close(self) -> None:

@@ -36,16 +36,15 @@ class LiveLine:
     The line may be updated from several threads.
     """
 
-    def __init__(self, stream: TextIO, enabled: bool) -> None:
+    def __init__(self, stream: TextIO) -> None:
         """Write to the terminal behind ``stream``.
 
-        Nothing is ever written unless ``enabled``, and there is an interactive terminal that
-        supports it: no ``TERM=dumb``, no ``CI``.
+        Nothing is ever written unless there is an interactive terminal that supports it: no
+        ``TERM=dumb``, no ``CI``.
 
         Args:
             stream: what others write to. Where pytest captures file descriptors, the line must be
                 made while it does not; afterwards that is of no concern.
-            enabled: whether to write.
         """
         self._others: list[TextIO] = []
         self._unicode = shows_unicode(stream)
@@ -53,10 +52,7 @@ class LiveLine:
         self._shown: tuple[str, int] | None = None
         self._last = -INTERVAL
         self.enabled = (
-            enabled
-            and _is_terminal(stream)
-            and os.environ.get("TERM") != "dumb"
-            and not os.environ.get("CI")
+            _is_terminal(stream) and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
         )
         self._stream = _duplicate(stream) if self.enabled else stream
         if self._stream is not stream:

@@ -140,7 +140,7 @@ def test_pytests_own_output_is_as_if_it_had_never_been(lines_before: int) -> Non
     stream = Terminal()
     before = "".join(f"line {i}\n" for i in range(lines_before))
     stream.write(f"{before}test_it.py ..")
-    line = LiveLine(stream, enabled=True)
+    line = LiveLine(stream)
     line.update("6 s left and quite a long line")
     screen = Screen().feed(stream.getvalue())
     assert "test_it.py .." in screen.text()
@@ -155,7 +155,7 @@ def test_pytests_own_output_is_as_if_it_had_never_been(lines_before: int) -> Non
 
 def test_updates_come_at_most_four_times_a_second() -> None:
     stream = Terminal()
-    line = LiveLine(stream, enabled=True)
+    line = LiveLine(stream)
     for number in range(1000):
         line.update(f"update {number}")
     assert stream.getvalue().count("update") == 1
@@ -163,7 +163,7 @@ def test_updates_come_at_most_four_times_a_second() -> None:
 
 def test_after_a_clear_the_next_line_comes_at_once() -> None:
     stream = Terminal()
-    line = LiveLine(stream, enabled=True)
+    line = LiveLine(stream)
     line.update("starting one server")
     line.clear()
     line.update("starting another")
@@ -172,17 +172,16 @@ def test_after_a_clear_the_next_line_comes_at_once() -> None:
 
 def test_nothing_is_written_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = Terminal()
-    LiveLine(shown, enabled=True).clear()  # nor of what is not shown
+    LiveLine(shown).clear()  # nor of what is not shown
     assert shown.getvalue() == ""
-    for stream, enabled, term, ci in (
-        (io.StringIO(), True, "xterm", ""),
-        (Terminal(), False, "xterm", ""),
-        (Terminal(), True, "dumb", ""),
-        (Terminal(), True, "xterm", "true"),
+    for stream, term, ci in (
+        (io.StringIO(), "xterm", ""),
+        (Terminal(), "dumb", ""),
+        (Terminal(), "xterm", "true"),
     ):
         monkeypatch.setenv("TERM", term)
         monkeypatch.setenv("CI", ci)
-        line = LiveLine(stream, enabled=enabled)
+        line = LiveLine(stream)
         line.update("text")
         line.clear()
         assert stream.getvalue() == ""
@@ -191,7 +190,7 @@ def test_nothing_is_written_where_there_is_no_terminal(monkeypatch: pytest.Monke
 
 def test_a_text_is_one_line_that_fits() -> None:
     stream = Terminal()
-    LiveLine(stream, enabled=True).update("two\nlines\x1b[2J" + "x" * 500)
+    LiveLine(stream).update("two\nlines\x1b[2J" + "x" * 500)
     screen = Screen().feed(stream.getvalue())
     assert screen.rows[1].startswith("two lines?[2Jxxx")
     assert len(screen.rows[1]) <= 59
@@ -200,14 +199,14 @@ def test_a_text_is_one_line_that_fits() -> None:
 def test_an_ascii_terminal_gets_ascii() -> None:
     stream = Terminal()
     stream.encoding = "ascii"
-    LiveLine(stream, enabled=True).update("6 s left · p99 ∞ …")
+    LiveLine(stream).update("6 s left · p99 ∞ …")
     assert stream.getvalue().isascii()
     assert "6 s left | p99 inf ..." in stream.getvalue()
 
 
 def test_a_terminal_that_goes_away_costs_nothing() -> None:
     stream = Terminal()
-    line = LiveLine(stream, enabled=True)
+    line = LiveLine(stream)
     line.update("text")
     stream.close()
     line.clear()
@@ -219,7 +218,7 @@ def test_a_terminal_that_goes_away_costs_nothing() -> None:
 def test_a_closed_stream_is_no_terminal(tmp_path: Path) -> None:
     with (tmp_path / "file").open("w") as stream:
         pass
-    assert not LiveLine(stream, enabled=True).enabled
+    assert not LiveLine(stream).enabled
 
 
 # -- at a real terminal -----------------------------------------------------------------------
@@ -262,7 +261,7 @@ def terminal() -> Iterator[PseudoTerminal]:
 
 @pytest.fixture
 def line(terminal: PseudoTerminal) -> Iterator[LiveLine]:
-    made = LiveLine(terminal.stream, enabled=True)
+    made = LiveLine(terminal.stream)
     yield made
     made.close()
 
@@ -310,7 +309,7 @@ def test_the_standard_streams_find_the_line_gone(
     ):
         for stream in ("stdout", "stderr"):
             monkeypatch.setattr(sys, stream, here if stream == name else elsewhere)
-        line = LiveLine(terminal.stream, enabled=True)
+        line = LiveLine(terminal.stream)
         line.update("a rather long line about what goes on")
         print("said on it", file=elsewhere)
         assert "a rather long line" in terminal.screen().text()
@@ -358,6 +357,6 @@ def test_a_status_tells_how_long_it_has_been_and_what_is_new(
 
 def test_a_status_without_a_terminal_is_silent() -> None:
     stream = io.StringIO()
-    with Status(LiveLine(stream, enabled=True)).shown("starting toy"):
+    with Status(LiveLine(stream)).shown("starting toy"):
         pass
     assert stream.getvalue() == ""

@@ -383,7 +383,7 @@ def plan(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
     command.add_parser(parser.add_subparsers())
     options = parser.parse_args(["plan", *arguments])
-    status: int = options.execute(options)
+    status: int = command.run(options)
     return status
 
 

@@ -12,11 +12,7 @@ from typing import TYPE_CHECKING
 from pytest_servebench._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from pytest_servebench.errors import (
-        BadResponseError,
-        InvalidMeasurementError,
-        ServebenchError,
-    )
+    from pytest_servebench.errors import BadResponseError, InvalidMeasurementError, ServebenchError
     from pytest_servebench.load.arrivals import Constant, Gamma, Poisson, Ramp, Steps, Trace
     from pytest_servebench.model import ServedModel
     from pytest_servebench.plugin.judgement import (

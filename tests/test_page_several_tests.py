@@ -11,7 +11,7 @@ import pytest
 
 from pytest_servebench.analysis.evaluation import evaluate
 from pytest_servebench.report.answer import answer
-from pytest_servebench.report.page.points import evaluation_view
+from pytest_servebench.report.page.content import evaluation_view
 from pytest_servebench.report.plot_frame import Frame
 from pytest_servebench.report.plots import draw_plots
 from pytest_servebench.report.variants import variants

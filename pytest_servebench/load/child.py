@@ -67,10 +67,7 @@ class Ending:
 
 
 def run_child(
-    spec: LoadSpec,
-    records: IO[bytes],
-    store: RecordStore,
-    watch: Callable[[RecordStore], None],
+    spec: LoadSpec, records: IO[bytes], store: RecordStore, watch: Callable[[RecordStore], None]
 ) -> Ending:
     """Run the load of ``spec`` in a separate process, and wait for its end.
 

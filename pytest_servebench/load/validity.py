@@ -30,10 +30,7 @@ _SATURATED: Final = 0.85  # share of a processor
 
 
 def invalid_reason(
-    records: Records,
-    generator: Generator,
-    pauses: npt.NDArray[np.float64],
-    max_lag: float,
+    records: Records, generator: Generator, pauses: npt.NDArray[np.float64], max_lag: float
 ) -> str | None:
     """Return why a measurement says nothing about the server, or ``None`` if it is valid.
 

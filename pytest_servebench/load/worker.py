@@ -50,11 +50,7 @@ class Worker:
     )  # fmt: skip
 
     def __init__(
-        self,
-        owner: Owner,
-        loop: asyncio.AbstractEventLoop,
-        transport: Transport,
-        room: Room,
+        self, owner: Owner, loop: asyncio.AbstractEventLoop, transport: Transport, room: Room
     ) -> None:
         """Work for ``owner``; ``room`` tracks how many connections the server serves."""
         self._owner = owner

@@ -19,12 +19,7 @@ from pytest_servebench.load.target import Target
 from pytest_servebench.measure.foreign_code import first_line, signals_noticed
 from pytest_servebench.measure.workload import requests_digest
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.base import (
-    HttpAnswer,
-    HttpRequest,
-    PredictionProtocol,
-    Request,
-)
+from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol, Request
 from pytest_servebench.protocols.predictions import disagreement
 from pytest_servebench.text.safe import clean
 

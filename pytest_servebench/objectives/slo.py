@@ -182,12 +182,9 @@ def _reading(share: Estimate, scale: float = 1.0) -> Reading:
 
 
 def _meets(clause: Clause, bound: float, value: float) -> bool:
-    return {
-        "<": value < bound,
-        "<=": value <= bound,
-        ">": value > bound,
-        ">=": value >= bound,
-    }[clause.operator]
+    return {"<": value < bound, "<=": value <= bound, ">": value > bound, ">=": value >= bound}[
+        clause.operator
+    ]
 
 
 def _verdict(clause: Clause, bound: float, measured: Reading) -> VerdictWord:

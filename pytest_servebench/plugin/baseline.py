@@ -79,9 +79,7 @@ class Baseline:
         run, missing = None, ""
         try:
             run = read_run(
-                settings.baseline,
-                settings.results,
-                any_schema="schema" in settings.baseline_allow,
+                settings.baseline, settings.results, any_schema="schema" in settings.baseline_allow
             )
         except NoSuchRunError as error:
             missing = str(error)
@@ -175,11 +173,7 @@ class Baseline:
         if self.run is not None and (nearest := near(case, self.run.cases)):
             why += f"; {nearest}."
         verdict: VerdictWord = "failed" if self.on_missing == "fail" else "inconclusive"
-        return self._clause(
-            gate,
-            verdict,
-            f"no baseline: {why} {_remedies(self.name)}",
-        )
+        return self._clause(gate, verdict, f"no baseline: {why} {_remedies(self.name)}")
 
     def _refused(self, gate: Gate, refused: Sequence[Difference]) -> ClauseResult:
         texts = "; ".join(f"{one.about}: {one.text}" for one in refused)

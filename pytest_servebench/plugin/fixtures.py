@@ -69,10 +69,7 @@ def repeat(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def poisson_load(
-    request: pytest.FixtureRequest,
-    rate: float,
-    buffer_size: int,
-    repeat: int,
+    request: pytest.FixtureRequest, rate: float, buffer_size: int, repeat: int
 ) -> Iterator[PoissonLoad]:
     """Open-loop Poisson load at this case's rate and buffer size: ``poisson_load(server)``."""
     from pytest_servebench.plugin import fixture_values

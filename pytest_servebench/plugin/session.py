@@ -351,23 +351,14 @@ class ServebenchSession:
         return Run(
             name=self.directory().name,
             started=self.started.isoformat(timespec="milliseconds"),
-            machine=self._machine,
-            versions=self._versions,
+            machine=machine_facts(),
+            versions=installed_versions(),
             cases=tuple(self.results),
             interleaved=self.settings.interleave,
             deaths=tuple(self.deaths),
             not_measured=max(0, self.cases - len({one.nodeid for one in self.results})),
             finished=self.finished,
         )
-
-    @cached_property
-    def _machine(self) -> dict[str, Any]:
-        return machine_facts()
-
-    @cached_property
-    def _versions(self) -> dict[str, str]:
-        # Read from package metadata; needed after every case with a baseline.
-        return installed_versions()
 
     def report(self) -> dict[str, Any]:
         """Return the value of ``servebench`` in the JSON, after the hooks have changed it.

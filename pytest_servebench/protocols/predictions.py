@@ -174,11 +174,7 @@ def _binary(value: dict[str, str], body: bytes) -> bytes:
 
 
 def disagreement(
-    got: Arrays,
-    expected: npt.ArrayLike | Mapping[str, npt.ArrayLike],
-    *,
-    rtol: float,
-    atol: float,
+    got: Arrays, expected: npt.ArrayLike | Mapping[str, npt.ArrayLike], *, rtol: float, atol: float
 ) -> str | None:
     """Return how a prediction differs from the expected output; ``None`` if they agree.
 

@@ -15,15 +15,7 @@ from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.text.numbers import plain
 from pytest_servebench.text.safe import counted, wrapped
-from pytest_servebench.text.tables import (
-    Cell,
-    Column,
-    Line,
-    heading_lines,
-    lay_out,
-    line,
-    row_line,
-)
+from pytest_servebench.text.tables import Cell, Column, Line, heading_lines, lay_out, line, row_line
 
 _NOBODY: Final = "-"
 

@@ -21,14 +21,7 @@ from pytest_servebench.report.plot_frame import Frame, drawing
 from pytest_servebench.report.plot_sweep import draw_sweep, ideal_handles
 from pytest_servebench.report.records import read_records
 from pytest_servebench.report.series import colours, make_series
-from pytest_servebench.report.sweep import (
-    CPU,
-    MEMORY,
-    SUCCESS,
-    THROUGHPUT,
-    Panel,
-    percentile_panel,
-)
+from pytest_servebench.report.sweep import CPU, MEMORY, SUCCESS, THROUGHPUT, Panel, percentile_panel
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.system.files import file_name
@@ -126,10 +119,7 @@ class _Drawing:
             (width, height),
             title,
             subtitle=subtitle(self._run.cases),
-            caption=[
-                marks(self._run.cases, metrics, len(self._series)),
-                *measured(self._run),
-            ],
+            caption=[marks(self._run.cases, metrics, len(self._series)), *measured(self._run)],
             series=self._series,
             further=ideal_handles() if THROUGHPUT in metrics else (),
         )

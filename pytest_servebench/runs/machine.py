@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Collection
 from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ _VERSIONED = (
 )  # fmt: skip
 
 
+@cache
 def machine_facts() -> dict[str, Any]:
     """Return what a reader must know of this machine to judge the numbers."""
     cpu = platform.processor() or platform.machine()
@@ -33,10 +34,11 @@ def machine_facts() -> dict[str, Any]:
     }
 
 
-def installed_versions(packages: Collection[str] = _VERSIONED) -> dict[str, str]:
-    """Return the versions of those of ``packages`` that are installed."""
+@cache  # as it is asked for after every case that has a baseline
+def installed_versions() -> dict[str, str]:
+    """Return the versions of the packages that matter, as far as they are installed."""
     versions = {}
-    for package in packages:
+    for package in _VERSIONED:
         with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return versions

@@ -42,11 +42,7 @@ class KindOption:
 
 
 def option(
-    default: T,
-    help: str,
-    *,
-    secret: bool = False,
-    read: Callable[[str], T] | None = None,
+    default: T, help: str, *, secret: bool = False, read: Callable[[str], T] | None = None
 ) -> T:
     """Make a field of a kind an option that users can set.
 

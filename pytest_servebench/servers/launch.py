@@ -93,11 +93,7 @@ class StartedServer:
 
 
 def launch(
-    kind: ServerKind,
-    program: Program,
-    model: ServedModel,
-    settings: ServerSettings,
-    run_dir: Path,
+    kind: ServerKind, program: Program, model: ServedModel, settings: ServerSettings, run_dir: Path
 ) -> StartedServer:
     """Start a program, and return when it has answered a prediction correctly.
 

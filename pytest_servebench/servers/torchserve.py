@@ -178,11 +178,7 @@ def check_archive(path: Path) -> Path:
 
 
 def _command(
-    installation: _Installation,
-    archive: Path,
-    served: str,
-    settings: ServerSettings,
-    place: Place,
+    installation: _Installation, archive: Path, served: str, settings: ServerSettings, place: Place
 ) -> list[str]:
     """Write the configuration, and return what to run.
 

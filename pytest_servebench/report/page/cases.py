@@ -33,14 +33,7 @@ from pytest_servebench.runs.node_ids import labelled
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.estimates import Distribution
-from pytest_servebench.text.numbers import (
-    MISSING,
-    compact,
-    megabytes,
-    percent,
-    plain,
-    significant,
-)
+from pytest_servebench.text.numbers import MISSING, compact, megabytes, percent, plain, significant
 from pytest_servebench.text.safe import clean
 
 _WORSE: Final = ("failed", "invalid")

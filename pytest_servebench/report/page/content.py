@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pytest_servebench.analysis.evaluation import evaluate
+from pytest_servebench.analysis.evaluation import Evaluation, evaluate
+from pytest_servebench.metrics import POINTS
 from pytest_servebench.report.answer import answer, question
 from pytest_servebench.report.attention import blocks, causes, server_troubles
 from pytest_servebench.report.captions import marks
+from pytest_servebench.report.evaluation_block import cell_winners, short_names, totals_text
 from pytest_servebench.report.facts import date_text, headline, program_text, servers, settings_text
 from pytest_servebench.report.figures import groups
 from pytest_servebench.report.page.case_charts import case_charts
 from pytest_servebench.report.page.cases import CaseView, anchors, case_view
 from pytest_servebench.report.page.chart import Chart
 from pytest_servebench.report.page.log_tails import LogTail, death_logs
-from pytest_servebench.report.page.points import EvaluationView, evaluation_view
 from pytest_servebench.report.page.sweep_charts import sweep_charts
 from pytest_servebench.report.page.theme import Shade, shade
 from pytest_servebench.report.records import read_records
@@ -115,6 +116,16 @@ class SweepView:
 
 
 @dataclass(frozen=True)
+class EvaluationView:
+    """The table of points."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+    totals: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Content:
     """Everything the template of a run's page needs."""
 
@@ -142,10 +153,7 @@ class Content:
 
 
 def content(
-    run: Run,
-    directory: Path,
-    added: Mapping[str, str],
-    added_to_cases: Sequence[Mapping[str, str]],
+    run: Run, directory: Path, added: Mapping[str, str], added_to_cases: Sequence[Mapping[str, str]]
 ) -> Content:
     """Return what the page says.
 
@@ -359,4 +367,16 @@ def _sweep(
             for one in series
         ),
         marks(own, panels(own), len(series)) + (" Invalid cases are left out." if invalid else ""),
+    )
+
+
+def evaluation_view(evaluation: Evaluation, cases: Sequence[CaseResult]) -> EvaluationView | None:
+    """Return the table and its texts; ``None`` where fewer than two servers were measured."""
+    if len(evaluation.servers) < 2:
+        return None
+    return EvaluationView(
+        tuple(POINTS),
+        tuple(cell_winners(evaluation, cases, short_names(evaluation.servers))),
+        f"{totals_text(evaluation, evaluation.servers, '–')}." if evaluation.points else "",
+        tuple(clean(text) for text in evaluation.notes),
     )

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -35,6 +36,7 @@ from pytest_servebench.text.quantity import Kind, quantity, trimmed
 __all__ = ["Clause", "failure_message", "judge", "overall", "parse_slo"]
 
 _Z2: Final = 3.841  # square of the normal distribution's two-sided 95 % quantile
+_COMPARE: Final = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _FAR: Final = 100  # advice to run longer than this many times is useless
 
 
@@ -182,9 +184,7 @@ def _reading(share: Estimate, scale: float = 1.0) -> Reading:
 
 
 def _meets(clause: Clause, bound: float, value: float) -> bool:
-    return {"<": value < bound, "<=": value <= bound, ">": value > bound, ">=": value >= bound}[
-        clause.operator
-    ]
+    return bool(_COMPARE[clause.operator](value, bound))
 
 
 def _verdict(clause: Clause, bound: float, measured: Reading) -> VerdictWord:

@@ -242,6 +242,15 @@ def test_a_gate_on_what_nobody_knows_is_refused(tmp_path: Path, compare: Compare
     assert "--fail=memory:10%: no case has this metric" in out
 
 
+def test_a_gate_says_in_how_many_cases_it_knows_nothing(tmp_path: Path, compare: Compare) -> None:
+    first, *rest = BASE.cases
+    cases = (first, *(dataclasses.replace(case, resources=UNSEEN) for case in rest))
+    saved.save(dataclasses.replace(BASE, name="partly", cases=cases), tmp_path)
+    status, out, _ = compare("base", "partly", "--fail", "memory:10%")
+    assert status == 0
+    assert re.search(r"^memory:10%  passed.*; unknown in 3 more cases$", out, re.M)
+
+
 @pytest.mark.parametrize(
     ("options", "part"),
     [

@@ -159,11 +159,13 @@ class GateResult:
         gate: metric and threshold.
         failed: the cases that broke it.
         judged: the cases in which the metric is known.
+        unknown: number of cases in which it is not.
     """
 
     gate: Gate
     failed: tuple[CaseComparison, ...]
     judged: tuple[CaseComparison, ...]
+    unknown: int
 
 
 @dataclass(frozen=True)
@@ -231,7 +233,7 @@ def why_unknown(gate: Gate, pairs: Iterable[Pair]) -> str:
 def _judge(gate: Gate, cases: Sequence[CaseComparison]) -> GateResult:
     judged = tuple(case for case in cases if gate.metric in case.changes)
     failed = tuple(case for case in judged if fails(gate, case.changes[gate.metric]))
-    return GateResult(gate, failed, judged)
+    return GateResult(gate, failed, judged, len(cases) - len(judged))
 
 
 def fails(gate: Gate, change: Change) -> bool:

@@ -132,6 +132,7 @@ def gate_text(result: GateResult, names: Mapping[int, str]) -> str:
     metric, number = result.gate.metric, len(result.judged)
     if not number:
         return "not judged: no case has this metric in both runs"
+    unknown = f"; unknown in {counted(result.unknown, 'more case')}" if result.unknown else ""
     if result.failed:
         worst = max(result.failed, key=lambda case: case.changes[metric].worse_by)
         change, kind = worst.changes[metric], METRICS[metric].kind
@@ -139,7 +140,7 @@ def gate_text(result: GateResult, names: Mapping[int, str]) -> str:
         where = f" in {names[id(worst)]}" if number > 1 else ""
         return (
             f"FAILED in {len(result.failed)} of {counted(number, 'case')}: "
-            f"{change_text(metric, change.change.value)}{where} ({values})"
+            f"{change_text(metric, change.change.value)}{where} ({values}){unknown}"
         )
     seen = [case.changes[metric].detectable for case in result.judged]
     blind = sum(not math.isfinite(one) or one >= 1e3 for one in seen)
@@ -150,7 +151,7 @@ def gate_text(result: GateResult, names: Mapping[int, str]) -> str:
         text += f"; noise would hide a change of less than {' to '.join(ends)}"
     if blind:
         text += f"; {blind} of {counted(number, 'case')} cannot tell: too few requests"
-    return text
+    return text + unknown
 
 
 # -- a terminal -----------------------------------------------------------------------------------

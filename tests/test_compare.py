@@ -208,7 +208,8 @@ def test_ratio_of_lognormal_estimates(a: float, b: float, da: float, db: float) 
 def test_students_quantiles(tail: float, degrees: float, quantile: float) -> None:
     assert student_quantile(tail, degrees) == pytest.approx(quantile, rel=2e-3)
     if tail == 0.05:
-        assert student(degrees) * Z == pytest.approx(quantile, rel=2e-3)
+        at_2 = 4.3027  # and below
+        assert student(degrees) * Z == pytest.approx(min(quantile, at_2), rel=2e-3)
 
 
 def test_welch_is_the_textbooks() -> None:

@@ -241,7 +241,7 @@ def test_a_gate_that_lateness_decides_is_invalid() -> None:
     new = measured(DISTURBED, 50.0)
     (clause,) = baseline.judge(new, run_of(), among=1).clauses
     assert clause.verdict == "invalid"
-    assert "lateness" in clause.message
+    assert "generator was too late" in clause.message
 
 
 def test_no_point_is_given_by_lateness() -> None:

@@ -126,3 +126,18 @@ def test_an_output_is_a_module_and_an_entry(
     code = "import own_output; from pytest_servebench.commands.cli import main; main()"
     shown = pytester.run(sys.executable, "-c", code, "show", "latest", "--format=names")
     assert shown.outlines == ["test_load[toy-rate40-buffer10]"]
+
+
+def test_what_libraries_call_outdated_costs_no_file(run_bench: RunBench) -> None:
+    conftest = """
+    import warnings
+    import pytest_servebench.report.plots
+
+    def outdated(*_):
+        warnings.warn("use another", DeprecationWarning)
+        return []
+
+    pytest_servebench.report.plots.draw_plots = outdated
+    """
+    result = run_bench("-Werror", "--servebench-plots=true", conftest=conftest, subprocess=True)
+    assert "could not be written" not in result.stdout.str()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from pytest_servebench.plugin import benchmark_bridge
@@ -44,7 +45,12 @@ def end_run(session: ServebenchSession, progress: Progress) -> bool:
         with session.attempt("redacted server logs", remedy):
             scrub(logs.rglob("*.log"))  # including those of users' kinds
     if session.results:
-        with progress.shown("saving the run, plots and page"):
+        # Users' filters make errors of warnings, also of those that Matplotlib gets for its use of
+        # another library.
+        with (
+            progress.shown("saving the run, plots and page"),
+            warnings.catch_warnings(action="ignore", category=DeprecationWarning),
+        ):
             write_outputs(session)
     else:
         session.discard_empty_directory()

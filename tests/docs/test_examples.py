@@ -136,7 +136,7 @@ def test_the_readmes_first_test(pytester: pytest.Pytester, tmp_path: Path) -> No
     (block,) = (one for one in _PYTHON if one.page == ROOT / "README.md" and "PROMPTS" in one.text)
     with example_server(tmp_path) as port:
         # The tutorial's server stands in for one that chats, and two seconds for two minutes.
-        text = block.text.replace(":8000", f":{port}").replace("rates=[2, 5]", "rates=[20]")
+        text = block.text.replace(":8000", f":{port}").replace("rates=[5, 20]", "rates=[20]")
         text = text.replace("duration=60", "duration=2")
         (pytester.path / str(block.file)).write_text(text)
         result = pytester.runpytest_inprocess(*SHORT, str(block.file))

@@ -108,7 +108,7 @@ def test_indirect(shown, poisson_load): pass
     [
         ("@pytest.mark.parametrize('rate', [0])", ("rate=0", "above 0", "own parameters")),
         ("@pytest.mark.parametrize('buffer_size', [2.5])", ("buffer_size=2.5", "0 or more")),
-        ("@pytest.mark.servebench(rate=10)", ("does not take rate", "rates")),
+        ("@pytest.mark.servebench(rate=10)", ("does not take rate", "did you mean rates=[10]?")),
         ("@pytest.mark.servebench(rates=[5, 5.0])", ("rates=[5, 5.0]", "twice")),
         ("@pytest.mark.servebench(rates=[True])", ("rates=[True]", "above 0")),
         ("@pytest.mark.servebench(buffer_sizes=[])", ("buffer_sizes=[]", "at least one")),

@@ -94,6 +94,18 @@ def test_several_new_runs_have_a_block_each(tmp_path: Path) -> None:
     assert text.count("Each metric") == 2
 
 
+def test_cases_of_several_tests_are_shown_with_their_test(tmp_path: Path) -> None:
+    run = saved.queue_run("base", number=300)
+    two = tuple(
+        dataclasses.replace(case, name=f"{test}[rate{rate}]", nodeid=f"f.py::{test}[rate{rate}]")
+        for case, test, rate in zip(run.cases, ("test_a", "test_b"), (5, 50), strict=False)
+    )
+    run = dataclasses.replace(run, cases=two)
+    text = check(comparison_page([(compare(run, run), (), ())], tmp_path, [tmp_path])).text
+    assert "test_a[rate5]" in text
+    assert "test_b[rate50]" in text
+
+
 def test_identical_runs_have_no_change_in_the_middle(tmp_path: Path) -> None:
     run = saved.queue_run("base", number=300)
     text = comparison_page([(compare(run, run), (), ())], tmp_path, [tmp_path])

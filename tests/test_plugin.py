@@ -294,6 +294,27 @@ def test_a_wrong_marker_is_one_usage_error_that_names_the_test(
     assert not RESULTS.exists()
 
 
+@pytest.mark.parametrize("chosen", [("-k", "test_plain"), ("test_it.py::test_good",)])
+def test_a_wrong_marker_of_a_test_that_is_not_selected_is_no_error(
+    run_bench: RunBench, chosen: tuple[str, ...]
+) -> None:
+    test = """
+    import pytest
+
+    def test_plain(): pass
+
+    def test_good(model_server, poisson_load): poisson_load(model_server)
+
+    @pytest.mark.servebench(rate=5)
+    def test_wrong(model_server, poisson_load): poisson_load(model_server)
+    """
+    run_bench(*chosen, test=test).assert_outcomes(passed=1)
+    for where in ("wrong", "wrong and rate40"):
+        refused = run_bench("-k", where, test=test)
+        assert refused.ret == pytest.ExitCode.USAGE_ERROR
+        refused.stderr.fnmatch_lines(["ERROR: test_it.py::test_wrong: *did you mean rates=?5]?"])
+
+
 @pytest.mark.parametrize(
     ("fails", "warned"), [("raise RuntimeError('early')", False), ("pass", True)]
 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any, Final
 
 import pytest
@@ -169,10 +171,21 @@ def check_marker(marker: pytest.Mark) -> None:
     """
     unknown = sorted(set(marker.kwargs) - set(_MARKER_KEYS))
     if unknown or marker.args:
+        close = [(k, one) for one in unknown for k in get_close_matches(one, _MARKER_KEYS, 1)]
+        meant = "."
+        if close:
+            key, given = close[0]
+            meant = f"; did you mean {_written(key, marker.kwargs[given])}?"
         raise OptionError(
             f"@pytest.mark.{MARKER} does not take "
-            f"{', '.join(unknown) or 'positional values'}; it takes {', '.join(_MARKER_KEYS)}."
+            f"{', '.join(unknown) or 'positional values'}; "
+            f"it takes {', '.join(_MARKER_KEYS)}{meant}"
         )
+
+
+def _written(key: str, value: object) -> str:
+    several = key in _MANY and not isinstance(value, (list, tuple))
+    return f"{key}={reprlib.repr([value] if several else value)}"
 
 
 def check_markers(item: pytest.Item) -> None:

@@ -23,6 +23,7 @@ from pytest_servebench.plugin.revival import revive
 from pytest_servebench.plugin.saving import end_run
 from pytest_servebench.plugin.session import ServebenchSession
 from pytest_servebench.plugin.state import PROGRESS, REFUSAL, SESSION, fail, session_of
+from pytest_servebench.runs.node_ids import function_of
 from pytest_servebench.text.json_text import plain
 
 
@@ -49,7 +50,8 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
         cases.parametrize(metafunc, state.settings)
     except ServebenchError as error:
         # Raised here, pytest would show it as an error of the module, with a traceback.
-        state.wrong_markers.append(f"{metafunc.definition.nodeid}: {error}")
+        nodeid = metafunc.definition.nodeid
+        state.wrong_markers[nodeid] = f"{nodeid}: {error}"
 
 
 def prepare(item: pytest.Item) -> None:
@@ -91,7 +93,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if loads:
         state.deselected.clear()  # listed only if no case at all is selected
     state.needed_kinds = frozenset(cases.kinds_of(session.items))
-    wrong = [*state.wrong_markers, *cases.wrong_slos(loads)]
+    # Without a rate, a test with a wrong marker may be what -k did not select.
+    functions = {function_of(item.nodeid) for item in session.items or state.deselected}
+    wrong = [text for test, text in state.wrong_markers.items() if test in functions]
+    wrong += cases.wrong_slos(loads)
     if any(map(needs_settings, session.items)) or (not session.items and state.deselected):
         wrong = [*(state.wrong_options or state.wrong_kinds()), *wrong]
     if _only_lists(config):

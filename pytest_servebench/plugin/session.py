@@ -60,7 +60,7 @@ class ServebenchSession:
         self.cases = 0  # how many load tests this session has
         self.baseline: Baseline | None = None
         self.not_told: list[str] = []  # usage errors in a session that runs no test
-        self.wrong_markers: list[str] = []  # errors in markers, each after its test's node id
+        self.wrong_markers: dict[str, str] = {}  # errors in markers, by their test's node id
         self.deselected: list[pytest.Item] = []  # cases deselected by -k, -m or --deselect
         self.lines: dict[str, int] = {}  # node id to line of the test, in test order
         self.files: dict[str, Path] = {}  # node id to file of the test

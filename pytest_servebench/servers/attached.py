@@ -251,7 +251,7 @@ def _text_of(url: object) -> tuple[str, bool]:
 def _refuse_whole_url(option: str, target: Target, path: str) -> None:
     """Refuse a base path that already has the protocol's path, such as ``/predictions/x``."""
     beginning = path.rpartition("/")[0]
-    if f"{beginning}/" in f"{target.path.partition(':')[0]}/":
+    if beginning and f"{beginning}/" in f"{target.path.partition(':')[0]}/":
         raise OptionError(
             f"{option}={target.url}: {beginning} is added to the address; give "
             f"{target.url.partition(beginning)[0]}."

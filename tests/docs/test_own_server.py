@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pytest_servebench.servers import ports
 from tests.conftest import ROOT
 from tests.docs.pages import DOCS
 from tests.docs.test_examples import SHORT, write_files
@@ -74,3 +75,18 @@ def test_its_options_are_told_where_one_is_wrong(guide: Path, pytester: pytest.P
     refused = pytester.runpytest_inprocess(*SHORT, "--servebench-server-option=adder.pyton=x")
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
     refused.stderr.fnmatch_lines(["*adder.pyton*'python'*url (attach to this adder)*"])
+
+
+def test_one_that_already_runs_is_attached_by_its_url(
+    guide: Path, pytester: pytest.Pytester
+) -> None:
+    (port,) = ports.free_ports(1)
+    url = f"--servebench-server-option=adder.url=http://127.0.0.1:{port}"
+    with subprocess.Popen([sys.executable, guide / "adder.py", str(port), "1"]) as adder:
+        try:
+            pytester.runpytest_inprocess(*SHORT, url).assert_outcomes(passed=1, warnings=1)
+        finally:
+            adder.kill()
+    down = pytester.runpytest_inprocess(*SHORT, url, "--servebench-start-timeout=0.2")
+    down.assert_outcomes(errors=1)
+    down.stdout.fnmatch_lines([f"*Adder at *adder.url=http://127.0.0.1:{port}*POST /add*"])

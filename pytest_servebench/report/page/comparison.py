@@ -36,6 +36,7 @@ from pytest_servebench.report.comparison import (
 from pytest_servebench.report.facts import cell_name
 from pytest_servebench.report.page.chart import Chart
 from pytest_servebench.report.page.comparison_charts import overlay
+from pytest_servebench.runs.node_ids import function_of
 from pytest_servebench.runs.results import Run
 from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import clean, joined
@@ -185,8 +186,10 @@ def _block(number: int, found: Found, base: Path, new: Path) -> Block:
 
 
 def _names(cases: Sequence[CaseComparison]) -> list[str]:
-    """Return the display name of each case: only its cell if that is unique."""
+    """Return the display name of each case: only its cell if all are of one test."""
     known = labels(cases)
+    if len({function_of(case.key.test) for case in cases}) > 1:
+        return known
     cells = [cell_name(name) for name in known]
     return cells if len(set(cells)) == len(cells) else known
 

@@ -9,7 +9,8 @@ import pytest
 
 from pytest_servebench.objectives.hints import hints
 from pytest_servebench.objectives.slo import failure_message
-from pytest_servebench.report.attention import server_troubles
+from pytest_servebench.report.attention import doubts, server_troubles
+from pytest_servebench.report.markdown import markdown
 from simulation.cases import SEEN, UNSEEN, case, steady
 from simulation.saved import run
 
@@ -37,6 +38,12 @@ def test_a_machine_that_others_had_is_told(
     assert said in "".join(found)
     assert all("measure again" in text for text in found)
     assert all(text in failure_message(result, ()) for text in found)
-    assert len(server_troubles(run([result, result]))) == len(found)  # together
+    two = [dataclasses.replace(result, nodeid=f"f.py::{test}[r5]", name=f"{test}[r5]")
+           for test in ("test_a", "test_b")]  # fmt: skip
+    told = doubts(run(two))
+    assert len(told) == len(found)  # together
+    assert all(text.endswith(": test_a[r5], test_b[r5]") for text in told)
+    assert markdown(run(two)).count("⚠️ **doubtful**") == len(found)
+    assert server_troubles(run(two)) == []  # everything was measured
     passed = dataclasses.replace(result, verdict="passed")
-    assert server_troubles(run([passed])) == []
+    assert doubts(run([passed])) == []

@@ -61,6 +61,23 @@ def test_beside(poisson_load):
 """
 
 
+def test_a_wrong_slo_of_a_check_is_shown_where_it_was_written(run_bench: RunBench) -> None:
+    test = """
+    import copy
+
+    def test_load(model_server, poisson_load):
+        case = poisson_load(model_server)
+        assert copy.copy(case).summary == copy.deepcopy(case).result.summary
+        case.check("ttfb<30ms")
+        case.check("p51ms")
+    """
+    result = run_bench("--tb=short", test=test)
+    result.assert_outcomes(failed=1)
+    text = result.stdout.str()
+    assert "SLOSyntaxError" in text
+    assert re.findall(r"^(\S+\.py):\d+: in ", text, re.MULTILINE) == ["test_it.py"]
+
+
 def properties(path: Path) -> list[tuple[str, str]]:
     found = ET.parse(path).iter("property")
     return [(one.attrib["name"], one.attrib["value"]) for one in found]

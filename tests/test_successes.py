@@ -107,6 +107,13 @@ def test_a_part_that_failed_is_a_warning(run_bench: RunBench) -> None:
         assert "FailedRequestsWarning" not in asked.stdout.str()
 
 
+def test_a_hint_that_asks_is_followed_by_no_full_stop(run_bench: RunBench) -> None:
+    with serving(answering(answer("404 Not Found"), answer("200 OK"))) as port:
+        result = run_bench(test=TEST.format(port=port, mark=""))
+    text = " ".join(result.stdout.str().split())
+    assert "are path and method right? No SLO" in text
+
+
 def test_a_load_without_arrivals_is_an_error(run_bench: RunBench) -> None:
     test = TEST.format(port=1, mark="@pytest.mark.servebench(rates=[0.001], duration=0.5)")
     with serving(answering(answer("200 OK"))) as port:

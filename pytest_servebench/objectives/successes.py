@@ -17,6 +17,7 @@ from pytest_servebench.load.records import Outcome
 from pytest_servebench.metrics import ERROR_RATE, SUCCESS_RATE
 from pytest_servebench.objectives.slo import failure_texts
 from pytest_servebench.runs.results import CaseResult, ClauseResult
+from pytest_servebench.text.safe import sentence
 
 CLAUSE: Final = "at least one success"
 
@@ -67,8 +68,8 @@ def unasked_failures(result: CaseResult) -> str | None:
     if not failed or not outcomes.get(Outcome.OK.label, 0) or _asked(result):
         return None
     return (
-        f"{failed:,} of {result.summary.arrivals:,} requests failed: {_reasons(result)}. No SLO "
-        "says how many may: success_rate>=99% would (@pytest.mark.slo, --servebench-slo)"
+        f"{failed:,} of {result.summary.arrivals:,} requests failed: {sentence(_reasons(result))} "
+        "No SLO says how many may: success_rate>=99% would (@pytest.mark.slo, --servebench-slo)"
     )
 
 

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from pytest_servebench.errors import InvalidMeasurementError, OptionError, ServebenchError
+from pytest_servebench.errors import (
+    InvalidMeasurementError,
+    OptionError,
+    ServebenchError,
+    SLOSyntaxError,
+)
 from pytest_servebench.load.arrival_forms import parse_arrivals
 from pytest_servebench.load.arrivals import ArrivalProcess
 from pytest_servebench.load.spec import LoadSpec
@@ -67,7 +72,10 @@ class LoadedCase:
             SLOSyntaxError: an expression is malformed.
         """
         __tracebackhide__ = True
-        clauses = [clause for text in expressions for clause in parse_slo(text)]
+        try:
+            clauses = [clause for text in expressions for clause in parse_slo(text)]
+        except SLOSyntaxError as error:
+            raise error.with_traceback(None) from None  # the message points into the expression
         result = self.result = judgement.judged(self.result, clauses)
         if result.verdict == "failed":
             pytest.fail(failure_message(result, result.clauses), pytrace=False)
@@ -78,6 +86,8 @@ class LoadedCase:
 
     def __getattr__(self, name: str) -> object:
         """Return fields of the result: ``case.summary``, ``case.resources``, …"""
+        if name.startswith("_") or name == "result":  # unset in a copy that is being made
+            raise AttributeError(name)
         return getattr(self.result, name)
 
 

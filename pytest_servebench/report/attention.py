@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pytest_servebench.objectives.hints import hints
 from pytest_servebench.report.facts import cell_name, test_id, test_labels
 from pytest_servebench.report.figures import Standing, standing
-from pytest_servebench.runs.results import CaseResult, Run, ServerDeath
+from pytest_servebench.runs.results import CaseResult, ClauseSort, Run, ServerDeath
 from pytest_servebench.text.safe import clean, counted, first_few, wrapped
 from pytest_servebench.text.tables import Line, Markup, line
 
@@ -19,16 +19,22 @@ _RED: Final[Markup] = {"red": True, "bold": True}
 _BLOCKS: Final[tuple[tuple[Standing, bool, str, str, Markup], ...]] = (
     ("invalid", False, "INVALID",
      "the measuring device failed; these numbers say nothing about the server", _RED),
-    ("failed", True, "FAILED", "the SLO is broken", _RED),
+    ("failed", True, "FAILED", "", _RED),
     ("invalid", True, "INVALID",
      "the load generator's own lateness decides the SLO; the other figures hold", _RED),
     ("test-failed", True, "test failed",
-     "the load met its SLOs, and the test failed for another reason", _RED),
+     "no SLO of this load was broken; the test failed for another reason", _RED),
     ("inconclusive", True, "inconclusive", "the SLO cannot be decided by what was measured",
      {"yellow": True}),
-    ("excused", True, "excused", "the SLO is broken, but pytest did not fail the test, as it was "
-     "expected to fail or skipped itself", {"yellow": True}),
+    ("excused", True, "excused", ", but pytest did not fail the test, as it was expected to fail "
+     "or skipped itself", {"yellow": True}),
 )  # fmt: skip
+_BROKEN: Final[Mapping[ClauseSort, str]] = {
+    "slo": "the SLO is broken",
+    "gate": "the gate against the baseline failed",
+    "answers": "too many answers are wrong",
+    "successes": "no request succeeded",
+}
 
 
 @dataclass(frozen=True)
@@ -52,13 +58,18 @@ class Block:
 
 def blocks(cases: Sequence[CaseResult]) -> list[Block]:
     """Return the cases that did not simply pass, the worst first."""
-    found = [
-        Block(where, word, meaning, markup, tuple(
-            case for case in cases if standing(case) == where and case.measured == measured
-        ))
-        for where, measured, word, meaning, markup in _BLOCKS
-    ]  # fmt: skip
-    return [block for block in found if block.cases]
+    found = []
+    for where, measured, word, meaning, markup in _BLOCKS:
+        own = tuple(case for case in cases if standing(case) == where and case.measured == measured)
+        if own:
+            broken = _broken(own) if where in ("failed", "excused") else ""
+            found.append(Block(where, word, broken + meaning, markup, own))
+    return found
+
+
+def _broken(cases: Sequence[CaseResult]) -> str:
+    sorts = {one.sort for case in cases for one in case.clauses if one.verdict == "failed"}
+    return " or ".join(text for sort, text in _BROKEN.items() if sort in sorts)
 
 
 _OWN_FAILURES: Final = (
@@ -93,12 +104,6 @@ def server_troubles(run: Run) -> list[str]:
             f"{clean(deaths[0].implementation)} died{times}: {reason.rstrip('.:')}; found in "
             + tests + (f"; {'logs' if len(deaths) > 1 else 'log'}: {logs}" if logs else "")
         )  # fmt: skip
-    hurried: dict[str, list[str]] = {}
-    for case in run.cases:
-        if case.summary.outcomes.get("dropped") or case.verdict != "passed":
-            for text in hints(case):
-                hurried.setdefault(text, []).append(cell_name(case.name))
-    texts += [f"{text}: {first_few(names, _SHOWN)}" for text, names in hurried.items()]
     if not run.finished:
         texts.append(
             "not finished: the session was interrupted, killed or is still running; this is what "
@@ -110,18 +115,40 @@ def server_troubles(run: Run) -> list[str]:
     return texts
 
 
+def doubts(run: Run) -> list[str]:
+    """Return what besides the server may have made cases look bad, a sentence each."""
+    names = _names(run.cases)
+    alike: dict[str, list[str]] = {}
+    for case in run.cases:
+        if case.summary.outcomes.get("dropped") or case.verdict != "passed":
+            for text in hints(case):
+                alike.setdefault(text, []).append(names[id(case)])
+    return [f"{text}: {first_few(where, _SHOWN)}" for text, where in alike.items()]
+
+
+def _names(cases: Sequence[CaseResult]) -> dict[int, str]:
+    """Return the name of each case, with its test if there are several."""
+    labels = test_labels(cases)
+    cells = {id(case): cell_name(case.name) for case in cases}
+    if len(labels) < 2:
+        return cells
+    return {id(case): f"{labels[test_id(case)]}[{cells[id(case)]}]" for case in cases}
+
+
 def attention_lines(run: Run, width: int) -> list[Line]:
     """Return what did not simply pass, the worst first; nothing if all passed.
 
     Cases are grouped by what they have in common: pytest shows each one's own message.
     """
     cases = run.cases
-    labels = test_labels(cases)
-    several = len(labels) > 1
+    names = _names(cases)
     # Cases may have been skipped, or the session ended, on purpose.
     markup: Markup = {"red": True, "bold": True} if run.deaths else {"yellow": True}
     lines = [
         line(one, **markup) for text in server_troubles(run) for one in wrapped("", text, width)
+    ]
+    lines += [
+        line(one, yellow=True) for text in doubts(run) for one in wrapped("doubtful: ", text, width)
     ]
     for block in blocks(cases):
         share = f"{len(block.cases)} of {counted(len(cases), 'case')}"
@@ -130,13 +157,10 @@ def attention_lines(run: Run, width: int) -> list[Line]:
         alike: dict[str, list[str]] = {}
         for case in block.cases:
             for cause in causes(case):
-                name = cell_name(case.name)
-                if several:
-                    name = f"{labels[test_id(case)]}[{name}]"
-                alike.setdefault(cause, []).append(name)
-        for cause, names in alike.items():
-            everywhere = len(names) == len(cases) > 1
-            which = "all cases" if everywhere else first_few(names, _SHOWN)
+                alike.setdefault(cause, []).append(names[id(case)])
+        for cause, where in alike.items():
+            everywhere = len(where) == len(cases) > 1
+            which = "all cases" if everywhere else first_few(where, _SHOWN)
             text = f"{cause.rstrip('.')}: {which}"
             lines += [line(one) for one in wrapped("", text, width, indent=2)]
     return lines

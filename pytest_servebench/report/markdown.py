@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from pytest_servebench.report.attention import reasons, server_troubles
+from pytest_servebench.report.attention import doubts, reasons, server_troubles
 from pytest_servebench.report.case_table import COLUMNS, legend, server_rows
 from pytest_servebench.report.evaluation_block import evaluation_lines
 from pytest_servebench.report.facts import headline
@@ -62,6 +62,7 @@ def _attention(run: Run) -> list[str]:
         (word, case) for word in _SIGNS for case in cases if standing(case) == word != "passed"
     ]
     lines = [f"* {_SIGNS['failed']} {escaped(text)}" for text in server_troubles(run)]
+    lines += [f"* ⚠️ **doubtful** {escaped(text)}" for text in doubts(run)]
     lines += [
         f"* {_SIGNS[word]} **{word.replace('-', ' ')}** `{clean(case.name)}`: {escaped(reason)}"
         for word, case in found

@@ -31,7 +31,7 @@ from pytest_servebench.servers.first_prediction import (
 )
 from pytest_servebench.servers.kind_options import OPTION, spelled
 from pytest_servebench.servers.probe import NoAnswerError
-from pytest_servebench.text.safe import clean
+from pytest_servebench.text.safe import clean, sentence
 
 TIMEOUT_OPTION = "--servebench-start-timeout"
 _URL: Final = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
@@ -306,7 +306,7 @@ def attach(
         f"attached {kind.title} at {target.url}",
         target.url,
         protocol,
-        mismatch=f"{where} {first.problem.rstrip('.')}. {OWN_REQUESTS}" if first.problem else "",
+        mismatch=f"{where} {sentence(first.problem)} {OWN_REQUESTS}" if first.problem else "",
         patience=settings.start_timeout,
         _seen=time.monotonic() if first.asked else -math.inf,
     )

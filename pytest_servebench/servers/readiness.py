@@ -20,6 +20,7 @@ from pytest_servebench.servers.first_prediction import (
 from pytest_servebench.servers.logs import FatalLine, LogWatch
 from pytest_servebench.servers.probe import NoAnswerError
 from pytest_servebench.servers.process import ServerProcess
+from pytest_servebench.text.safe import sentence
 
 _PAUSE = 0.05  # seconds between two checks
 _SETTLE = 1.0  # most seconds for a log to complete its message
@@ -183,8 +184,8 @@ class Readiness:
         self.wait_for(f"a prediction from {url(port)}{path}", attempt)
         if not first.problem:
             return ""
-        problem = first.problem.rstrip(".")
-        return f"{self._title} {problem}.\n{OWN_REQUESTS}\n{self._process.log_tail()}"
+        problem = sentence(first.problem)
+        return f"{self._title} {problem}\n{OWN_REQUESTS}\n{self._process.log_tail()}"
 
     def listens(self, port: int) -> bool:
         """Return whether the process listens on ``port`` yet.
@@ -207,7 +208,7 @@ class Readiness:
     def _message(self, reason: str) -> str:
         waited = time.monotonic() - self._start
         return (
-            f"{self._title} did not become ready: {reason.rstrip('.')}.\n"
+            f"{self._title} did not become ready: {sentence(reason)}\n"
             f"Waited {waited:.1f} s (--servebench-start-timeout={self._timeout:g}). "
             f"Command: {' '.join(self._process.command)}\n{self._process.log_tail()}"
         )

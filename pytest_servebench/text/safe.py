@@ -148,6 +148,11 @@ def joined(words: Iterable[str]) -> str:
     return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
 
 
+def sentence(text: str) -> str:
+    """Return text that ends like a sentence: with a full stop, unless it ends as one already."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
 def counted(number: int, word: str) -> str:
     """Return a number with its noun, such as ``1 case`` or ``12 cases``."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pytest_servebench.load.occupancy import occupancy
 from pytest_servebench.load.records import NEVER, Outcome, Records
 from pytest_servebench.objectives.slo import failure_message
-from pytest_servebench.report.attention import server_troubles
+from pytest_servebench.report.attention import doubts
 from pytest_servebench.runs.results import Run
 from simulation.cases import calm_generator, case
 
@@ -101,6 +101,6 @@ def test_it_is_said_where_requests_were_dropped(too_few: bool) -> None:
         case(rows), generator=calm_generator(too_few_workers=too_few, all_workers_busy=0.973)
     )
     run = Run("run", "2026-01-01T00:00:00+00:00", {}, {}, (one,))
-    for text in (failure_message(one, ()), "\n".join(server_troubles(run))):
+    for text in (failure_message(one, ()), "\n".join(doubts(run))):
         assert ("--servebench-worker-threads" in text) == too_few
         assert ("10 of 10 workers were busy 97 %" in text) == too_few

@@ -11,7 +11,7 @@ from typing import Final
 from pytest_servebench.analysis.evaluation import Evaluation, evaluate
 from pytest_servebench.metrics import POINTS
 from pytest_servebench.report.answer import answer, question
-from pytest_servebench.report.attention import blocks, causes, server_troubles
+from pytest_servebench.report.attention import blocks, causes, doubts, server_troubles
 from pytest_servebench.report.captions import marks
 from pytest_servebench.report.evaluation_block import cell_winners, short_names, totals_text
 from pytest_servebench.report.facts import date_text, headline, program_text, servers, settings_text
@@ -136,6 +136,7 @@ class Content:
     answer: tuple[str, ...]
     counts: tuple[tuple[str, int, str], ...]
     troubles: tuple[str, ...]
+    doubts: tuple[str, ...]
     death_logs: tuple[LogTail, ...]
     attention: tuple[Attention, ...]
     servers: tuple[ServerView, ...]
@@ -190,6 +191,7 @@ def content(
         answer=() if run.cases and not loaded else tuple(answer(loaded, evaluation, run.deaths)),
         counts=_counts(shown),
         troubles=tuple(server_troubles(run)),
+        doubts=tuple(doubts(run)),
         death_logs=tuple(death_logs(run.deaths, directory)),
         attention=tuple(_attention(run.cases, by_id)),
         servers=tuple(known.values()),

@@ -618,9 +618,13 @@ def test_a_server_elsewhere_is_named(kinds: tuple[str, str], words: tuple[str, .
 
 def test_a_renamed_test_is_offered_the_closest() -> None:
     others = [saved.case(name=name, nodeid=f"a.py::{name}")
-              for name in ("test_classify", "test_rank", "test_embed")]  # fmt: skip
+              for name in ("test_classify_all", "test_classify", "test_embed")]  # fmt: skip
     text = near(saved.case(name="test_clasify", nodeid="a.py::test_clasify"), others)
-    assert text.index("test_classify") < text.index("test_embed")  # the closest first
+    assert text.index("test_classify ") < text.index("test_classify_all")  # the closest first
+    assert "test_embed" not in text
+    cell = "[toy-rate10-buffer10]"
+    others = [saved.case(name=f"test_search{cell}", nodeid=f"a.py::test_search{cell}")]
+    assert near(saved.case(name=f"test_chat{cell}", nodeid=f"a.py::test_chat{cell}"), others) == ""
     assert near(saved.case(name="zzz", nodeid="zzz"), others) == ""
 
 

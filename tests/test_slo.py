@@ -90,6 +90,7 @@ def test_several_clauses() -> None:
         ("cpu<80", 6, "give a unit: 80%"),
         ("success_rate>=99", 14, "give 99% or 0.99"),
         ("drop_rate<120%", 10, "at most 100%"),
+        ("drop_rate<120", 10, "at most 100%"),
         ("p98<3ms", 0, "there is no metric 'p98'"),
         ("p50<1s, sucess_rate>1%", 8, "did you mean success_rate?"),
         ("p50<3ms,", 8, "expected a metric"),

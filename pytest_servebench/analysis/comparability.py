@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Final
 
-from pytest_servebench.runs.node_ids import labelled, repeat_of
+from pytest_servebench.runs.node_ids import function_of, labelled, repeat_of
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import SCHEMA_VERSION, CaseResult, Run, Workload
 from pytest_servebench.text.numbers import DIGEST_LENGTH, cpu_set, plain
@@ -206,9 +206,18 @@ def near(case: CaseResult, others: Iterable[CaseResult]) -> str:
                 'both runs with poisson_load(URL, name="…")'
             )
         return text
-    tests = dict.fromkeys(key.test for key in keys if key.test != own.test)
+    name = _words_of(own.test)
+    tests = dict.fromkeys(
+        key.test for key in keys
+        if key.test != own.test and difflib.get_close_matches(name, [_words_of(key.test)], 1, 0.6)
+    )  # fmt: skip
     close = difflib.get_close_matches(own.test, tests, _CLOSE, 0.5)
     return f"the closest tests are {joined([clean(one) for one in close])}" if close else ""
+
+
+def _words_of(test: str) -> str:
+    """Return a test function's name without what all tests share."""
+    return function_of(test).rpartition("::")[2].removeprefix("test_")
 
 
 def key_text(key: Key) -> str:

@@ -271,7 +271,8 @@ def _value(one: Needed, clause: Clause) -> str:
 
 
 def _change(one: Detectable) -> str:
-    if math.isinf(one.change):
+    bounded = METRICS[one.metric].kind in ("throughput", "share")  # it cannot lose more than all
+    if math.isinf(one.change) or (bounded and one.change > 1):
         return "none"
     return _percentage(one.change, share=METRICS[one.metric].is_share)
 
@@ -320,15 +321,18 @@ def _assumptions(plan: CasePlan, asked: Mapping[str, Any]) -> list[str]:
     return wrapped("Assumed: ", f"{text}.", _WIDTH)
 
 
-def _sides(one: Detectable) -> str:
-    """Return how many runs per side to compare, or how long a single one must be."""
-    several = f"{one.repeats} per side" if one.repeats is not None else ""
+def _sides(one: Detectable, planned: int) -> str:
+    """Return how long a single run per side must be, or how many of ``planned`` seconds."""
+    runs = "one run" if one.repeats == 1 else f"{one.repeats} runs"
+    several = f"{runs} of {planned} s" if one.repeats is not None else ""
     if one.seconds is None:
-        return several or f"more than {MOST_REPEATS} per side: runs differ too much"
+        several = several or f"more than {MOST_REPEATS} runs"
+        return f"{several} per side: runs differ too much for a single one"
     if one.repeats == 1:
-        return several
-    seconds = math.ceil(one.seconds)
-    return " or ".join(filter(None, [several, f"one of {seconds} s per side"]))
+        return f"{several} per side"
+    seconds, text = math.ceil(one.seconds), _time(one.seconds)
+    alone = f"one run of {seconds} s" + (f" ({text})" if text != f"{seconds} s" else "")
+    return f"{alone} per side" + (f", or {several}" if several else "")
 
 
 def _advice(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any]) -> str:
@@ -348,6 +352,6 @@ def _advice(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any])
     sentence = (
         f"Run it for {seconds} s (--servebench-duration={seconds}): {100 * POWER:.0f} % of such "
         f"runs pass or fail, rather than be inconclusive. To detect {100 * asked['change']:g} % "
-        f"more {METRICS[compared.metric].written}, compare runs: {_sides(compared)}"
+        f"more {METRICS[compared.metric].written}, compare {_sides(compared, seconds)}"
     )
     return f"{sentence}; no duration decides {', '.join(never)}." if never else f"{sentence}."

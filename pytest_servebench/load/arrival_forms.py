@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable
 from dataclasses import asdict
@@ -28,6 +29,7 @@ EXAMPLES: Final = (
 _KINDS: Final[dict[str, Callable[..., ArrivalProcess]]] = {
     kind.__name__: kind for kind in (Poisson, Constant, Gamma, Steps, Ramp, Trace)
 }
+_WORDS: Final = [name.lower() for name in _KINDS]
 
 
 def arrivals_to_data(process: ArrivalProcess) -> dict[str, Any]:
@@ -56,6 +58,10 @@ def parse_arrivals(text: str, directory: Path = Path()) -> ArrivalProcess:
         return Constant()
     if word == "trace" and rest:
         return _parse_trace(rest, directory)
+    if word not in _WORDS:
+        close = difflib.get_close_matches(word, _WORDS, n=1)
+        guess = f" (did you mean {close[0]}?)" if close else ""
+        raise ValueError(f"unknown pattern {word!r}{guess}; {EXAMPLES}")
     if word not in ("gamma", "steps", "ramp") or not colon:
         raise ValueError(EXAMPLES)
     try:

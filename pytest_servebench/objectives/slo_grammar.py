@@ -151,6 +151,7 @@ class _Reader(Reader[Clause]):
         if not math.isfinite(bound):
             self.refuse("the number is too large", start)
         if kind == "share" and bound > 1:
-            percent = f"{number}% or {float(number) / 100:g}" if not unit else "at most 100%"
-            self.refuse(f"a share of requests is at most 1; give {percent}", start)
+            share = float(number) / 100
+            forgotten = f"; give {number}% or {share:g}" if not unit and share <= 1 else ""
+            self.refuse(f"a share of requests is at most 100%{forgotten}", start)
         return bound, kind == "throughput" and unit == _RELATIVE

@@ -35,7 +35,7 @@ def with_options(
             if value.source.startswith("--") or _closest(value.kind, kinds):
                 raise OptionError(
                     f"{value.given}: unknown server kind {value.kind!r}"
-                    f"{_meant(value.kind, kinds)}; known kinds: {', '.join(kinds)}."
+                    f"{meant(value.kind, kinds)}; known kinds: {', '.join(kinds)}."
                 )
             continue
         read[value.kind][value.key] = _read(kind, value)
@@ -75,7 +75,7 @@ def _read(kind: ServerKind, value: KindValue) -> object:
         settable = {name: each for name, each in options.items() if not each.secret}
         there_are = ", ".join(f"{name} ({each.help})" for name, each in settable.items())
         raise OptionError(
-            f"{value.given}: {kind.name} has no option {value.key!r}{_meant(value.key, settable)}; "
+            f"{value.given}: {kind.name} has no option {value.key!r}{meant(value.key, settable)}; "
             f"it has {there_are or 'none'}."
         )
     if option.secret:
@@ -124,6 +124,7 @@ def _closest(word: str, known: Iterable[str]) -> str:
     return next(iter(difflib.get_close_matches(word, list(known), n=1)), "")
 
 
-def _meant(word: str, known: Iterable[str]) -> str:
+def meant(word: str, known: Iterable[str]) -> str:
+    """Return a question for messages, such as ``, did you mean 'url'?``; empty if none is close."""
     close = _closest(word, known)
     return f", did you mean {close!r}?" if close else ""

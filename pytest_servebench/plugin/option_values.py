@@ -116,7 +116,14 @@ def several(read: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
     """Return a parser of lists without duplicates, separated by commas or white space."""
 
     def read_list(text: str) -> tuple[Any, ...]:
-        return distinct([read(part) for part in text.replace(",", " ").split()])
+        parts = text.replace(",", " ").split()
+        return distinct([item(part) if len(parts) > 1 else read(part) for part in parts])
+
+    def item(part: str) -> Any:
+        try:
+            return read(part)
+        except ValueError as error:
+            raise ValueError(f"{part!r}: {error}") from None
 
     return read_list
 

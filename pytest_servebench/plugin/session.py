@@ -18,7 +18,7 @@ import pytest
 from pytest_servebench.errors import ModelError, OptionError, ServerStartError, described
 from pytest_servebench.model import ServedModel
 from pytest_servebench.plugin.baseline import Baseline
-from pytest_servebench.plugin.kind_values import with_options
+from pytest_servebench.plugin.kind_values import meant, with_options
 from pytest_servebench.plugin.model_loading import load_model
 from pytest_servebench.plugin.option_reading import read_settings
 from pytest_servebench.plugin.orderly_end import OrderlyEnd
@@ -188,8 +188,8 @@ class ServebenchSession:
             return self.kinds[name]
         except KeyError:
             raise OptionError(
-                f"--servebench-servers: unknown server kind {name!r}; known kinds: "
-                f"{', '.join(self.kinds)}."
+                f"--servebench-servers: unknown server kind {name!r}{meant(name, self.kinds)}; "
+                f"known kinds: {', '.join(self.kinds)}."
             ) from None
 
     def describe(self, server: RunningServer) -> ServerInfo:

@@ -79,10 +79,10 @@ def marks(cases: Sequence[CaseResult], panels: Sequence[Panel], curves: int) -> 
 def measured(run: Run) -> list[str]:
     """Return paragraphs: numbers of requests, load, servers, machine, and what was left out."""
     digests = distinct(clean(case.weights_sha256)[:DIGEST_LENGTH] for case in run.cases)
+    weights = f"Weights sha256 {' / '.join(digests)}. " if digests else ""
     paragraphs = [
         f"{_counts(run.cases)} Load: {traffic_text(run.cases)}. "
-        f"Weights sha256 {' / '.join(digests) or 'not known'}. "
-        f"Servers: {'; '.join(fairness_texts(run))}. "
+        f"{weights}Servers: {'; '.join(fairness_texts(run))}. "
         f"Machine: {machine_text(run.machine)}. {_origin(run)}."
     ]
     invalid = [case for case in run.cases if not case.measured]

@@ -46,7 +46,8 @@ def artifact(model: ServedModel, kind: str) -> Path:
     except KeyError:
         known = ", ".join(sorted(model.artifacts)) or "none"
         raise ServerStartError(
-            f"The model {model.name!r} has no artifact for {kind} (it has: {known})."
+            f"The model {model.name!r} has no artifact for {kind} (it has: {known}): "
+            f"add one to ServedModel(artifacts={{{kind!r}: …}})."
         ) from None
 
 

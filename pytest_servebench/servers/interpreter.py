@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_servebench.errors import ServerUnavailableError
+from pytest_servebench.servers.kind_options import OPTION
 from pytest_servebench.system.python_child import without_tracers
 
 _LIMIT = 60.0  # seconds to find the version of a package
@@ -26,11 +27,12 @@ class Interpreter:
             nothing that leads back to this process's packages.
     """
 
-    def __init__(self, path: str | Path | None = None) -> None:
+    def __init__(self, path: str | Path | None = None, *, option: str = "") -> None:
         """Use the Python of another environment, such as ``envs/x/bin/python``.
 
         Args:
             path: the interpreter; ``None``: this process's.
+            option: what gave it, such as ``adder.python``, for messages.
 
         Raises:
             ServerUnavailableError: it does not exist, or cannot be run.
@@ -38,8 +40,9 @@ class Interpreter:
         # Not resolved: the link in a virtual environment tells Python where its packages are.
         self.path = Path(path or sys.executable).absolute()
         if not os.access(self.path, os.X_OK) or self.path.is_dir():
+            given = f"{OPTION}={option}: there" if option else "There"
             raise ServerUnavailableError(
-                f"There is no Python at {self.path}: give the interpreter of an environment that "
+                f"{given} is no Python at {self.path}: give the interpreter of an environment that "
                 "has the server's packages, such as envs/x/bin/python."
             )
         self.environment: Mapping[str, str | None] = {

@@ -186,6 +186,8 @@ def test_the_version_of_a_package() -> None:
 def test_an_interpreter_that_is_not_there(path: str) -> None:
     with pytest.raises(ServerUnavailableError, match=r"no Python at /.*envs/x/bin/python"):
         kit.Interpreter(path)
+    with pytest.raises(ServerUnavailableError, match=r"--servebench-server-option=adder\.python"):
+        kit.Interpreter(path, option="adder.python")
 
 
 def test_attaches_as_our_own_kinds_do(

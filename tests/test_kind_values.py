@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from pytest_servebench.errors import OptionError
+from pytest_servebench.errors import OptionError, ServebenchWarning
 from pytest_servebench.plugin.kind_values import with_options
 from pytest_servebench.plugin.option_reading import read_settings
 from pytest_servebench.plugin.option_values import KindValue, read_kind_value
@@ -84,7 +84,6 @@ def test_the_last_one_counts() -> None:
         ("mine.even=3", ("mine.even=3", "give an even number")),
         ("mine.file=", ("mine.file=", "path")),
         ("mine.txt=x", ("mine.txt", "'text'", "whole (a whole number)")),
-        ("mime.text=x", ("'mime'", "'mine'", "mine, other")),
         ("other.text=x", ("other has no option 'text'", "none")),
     ],
 )
@@ -105,8 +104,20 @@ def test_another_form_is_refused(pytester: pytest.Pytester, text: str) -> None:
 
 def test_a_kind_that_may_be_beside_other_tests() -> None:
     assert read("elsewhere.text=x", source="servebench_server_option (ini)") == Kind()
-    with pytest.raises(OptionError, match="unknown server kind 'elsewhere'"):
+    with pytest.raises(OptionError, match=r"unknown server kind 'elsewhere'\. Known.*mine, other"):
         read("elsewhere.text=x")
+    with pytest.raises(OptionError, match=r"'mime', did you mean 'mine'\? Known"):
+        read("mime.text=x")
+
+
+def test_a_kind_that_may_be_a_typo_is_a_warning_in_an_ini_file(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    with pytest.warns(ServebenchWarning, match="'mime', did you mean 'mine'"):
+        assert read("mime.text=x", source="servebench_server_option (ini)") == Kind()
+    result = run_bench("-W", "error", "-o", "servebench_server_option=torchserv.url=http://h:1")
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*'torchserv', did you mean 'torchserve'?*"])
 
 
 def test_a_secret_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -232,7 +232,7 @@ def test_server_that_dies_ends_the_case_with_its_log(
         ("arrivals=often", "--servebench-arrivals='often'*give poisson, constant"),
         ("arrivals=gama:4", "unknown pattern 'gama'*gamma?*give poisson"),
         ("rates=10,x", "--servebench-rates='10,x': 'x'*not a number"),
-        ("servers=torchserv", "unknown server kind 'torchserv'*'torchserve'?*known kinds"),
+        ("servers=torchserv", "unknown server kind 'torchserv'*'torchserve'?*Known kinds: "),
         ("arrivals=gamma:0", "burstiness 0*give 0.01 to 100"),
         ("arrivals=trace:none.csv", "none.csv*No such file"),
         ("check-answers=-1", "--servebench-check-answers='-1'*0 or more"),

@@ -6,12 +6,14 @@ import dataclasses
 import difflib
 import os
 import types
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pytest_servebench.errors import OptionError
+from pytest_servebench.errors import OptionError, ServebenchWarning
 from pytest_servebench.plugin.option_values import KindValue, choice, number, truth, whole
+from pytest_servebench.plugin.own_warnings import tell
 from pytest_servebench.servers.base import ServerKind
 from pytest_servebench.servers.kind_options import KindOption, options_of, spelled, variable
 from pytest_servebench.text.redaction import hide
@@ -23,7 +25,7 @@ def with_options(
     """Return the kinds with the options that users and environment variables give.
 
     An ini file may name a kind that a ``conftest.py`` beside other tests defines: that is not an
-    error, unless the name looks like a typo of a known kind.
+    error, but a warning if the name looks like a typo of a known kind.
 
     Raises:
         OptionError: the kind or the option is unknown, or the value is invalid.
@@ -32,11 +34,14 @@ def with_options(
     for value in values:
         kind = kinds.get(value.kind)
         if kind is None:
-            if value.source.startswith("--") or _closest(value.kind, kinds):
-                raise OptionError(
-                    f"{value.given}: unknown server kind {value.kind!r}"
-                    f"{meant(value.kind, kinds)}; known kinds: {', '.join(kinds)}."
-                )
+            message = (
+                f"{value.given}: unknown server kind {value.kind!r}"
+                f"{meant(value.kind, kinds)} Known kinds: {', '.join(kinds)}."
+            )
+            if value.source.startswith("--"):
+                raise OptionError(message)
+            if _closest(value.kind, kinds):
+                tell(warnings.warn, ServebenchWarning(message))
             continue
         read[value.kind][value.key] = _read(kind, value)
     return {name: _replaced(kind, read[name]) for name, kind in kinds.items()}
@@ -75,8 +80,8 @@ def _read(kind: ServerKind, value: KindValue) -> object:
         settable = {name: each for name, each in options.items() if not each.secret}
         there_are = ", ".join(f"{name} ({each.help})" for name, each in settable.items())
         raise OptionError(
-            f"{value.given}: {kind.name} has no option {value.key!r}{meant(value.key, settable)}; "
-            f"it has {there_are or 'none'}."
+            f"{value.given}: {kind.name} has no option {value.key!r}{meant(value.key, settable)} "
+            f"It has {there_are or 'none'}."
         )
     if option.secret:
         hide(value.text)
@@ -125,6 +130,6 @@ def _closest(word: str, known: Iterable[str]) -> str:
 
 
 def meant(word: str, known: Iterable[str]) -> str:
-    """Return a question for messages, such as ``, did you mean 'url'?``; empty if none is close."""
+    """Return a question for messages, such as ``, did you mean 'url'?``; a full stop if none."""
     close = _closest(word, known)
-    return f", did you mean {close!r}?" if close else ""
+    return f", did you mean {close!r}?" if close else "."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import pytest
 
@@ -17,10 +18,10 @@ def warn(item: pytest.Item, warning: UserWarning) -> None:
         raise pytest.fail.Exception(f"{type(warning).__name__}: {warning}", pytrace=False) from None
 
 
-def tell(item: pytest.Item, warning: UserWarning) -> None:
+def tell(issue: Callable[[UserWarning], None], warning: UserWarning) -> None:
     """Warn about something that is not the test's fault: it stays a warning despite filters."""
     try:
-        item.warn(warning)
+        issue(warning)
     except type(warning):
         with warnings.catch_warnings(action="always", category=type(warning)):
-            item.warn(warning)
+            issue(warning)

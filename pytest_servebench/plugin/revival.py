@@ -25,4 +25,4 @@ def revive(item: pytest.Item, kind: str) -> None:
         except ServebenchError as error:
             fail(error)
     reason = str(death).partition("\n")[0]
-    tell(item, ServerRestartedWarning(f"{kind} was restarted for this test: {reason}"))
+    tell(item.warn, ServerRestartedWarning(f"{kind} was restarted for this test: {reason}"))

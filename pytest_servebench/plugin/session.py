@@ -188,8 +188,8 @@ class ServebenchSession:
             return self.kinds[name]
         except KeyError:
             raise OptionError(
-                f"--servebench-servers: unknown server kind {name!r}{meant(name, self.kinds)}; "
-                f"known kinds: {', '.join(self.kinds)}."
+                f"--servebench-servers: unknown server kind {name!r}{meant(name, self.kinds)} "
+                f"Known kinds: {', '.join(self.kinds)}."
             ) from None
 
     def describe(self, server: RunningServer) -> ServerInfo:

@@ -16,7 +16,15 @@ from pytest_servebench.report.attention import attention_lines
 from pytest_servebench.report.markdown import markdown
 from pytest_servebench.report.summary_text import summary_text
 from pytest_servebench.report.terminal import report_lines, write_tables
-from pytest_servebench.runs.results import CaseResult, Resources, Run, ServerDeath, ServerInfo
+from pytest_servebench.runs.results import (
+    CaseResult,
+    ClauseResult,
+    ClauseSort,
+    Resources,
+    Run,
+    ServerDeath,
+    ServerInfo,
+)
 from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
 from pytest_servebench.text.safe import display_width
 from pytest_servebench.text.tables import Line, plain_text
@@ -171,6 +179,24 @@ def test_verdicts_that_are_not_good_come_before_the_numbers() -> None:
     assert text.index("FAILED: the SLO") < text.index("inconclusive: the SLO")
     assert text.index("inconclusive: the SLO") < text.index("rate 10/s ")
     assert "worst 31.2 ms" in text
+
+
+@pytest.mark.parametrize(
+    ("sorts", "said"),
+    [
+        (["slo"], "the SLO is broken ("),
+        (["gate"], "the gate against the baseline failed ("),
+        (["successes", "gate"], "the gate against the baseline failed or no request succeeded ("),
+        (["answers"], "too many answers are wrong ("),
+    ],
+)
+def test_what_failed_a_case_is_named(sorts: list[ClauseSort], said: str) -> None:
+    clauses = tuple(
+        ClauseResult("c", "p99", 1.0, 2.0, None, None, "failed", "c: broken", sort)
+        for sort in sorts
+    )
+    made = run([replace(case(), clauses=clauses, verdict="failed")])
+    assert f"FAILED: {said}" in "\n".join(map(plain_text, attention_lines(made, 200)))
 
 
 def test_nothing_is_said_about_verdicts_where_all_is_well() -> None:

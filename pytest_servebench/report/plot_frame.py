@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from pytest_servebench.report.axes import Axis
-from pytest_servebench.report.series import Series, buffer_label, line_of, tinted
+from pytest_servebench.report.series import Series, line_of, tinted
 from pytest_servebench.system.files import write_whole
 from pytest_servebench.text.safe import abridged, clean, clip
 
@@ -274,7 +274,7 @@ def legend_handles(series: Sequence[Series]) -> list[tuple[Line2D, str]]:
             for one in series
         ]
     by_kind = {one.kind: one for one in series}
-    sizes = sorted({one.buffer_size for one in series})
+    loads = list(dict.fromkeys(one.load for one in sorted(series, key=lambda one: one.buffer_size)))
     return [
         *(
             (Line2D([], [], color=one.server_colour, marker=one.marker, linestyle=""),
@@ -282,7 +282,8 @@ def legend_handles(series: Sequence[Series]) -> list[tuple[Line2D, str]]:
             for one in by_kind.values()
         ),
         *(
-            (Line2D([], [], color=tinted(GREY, i), linestyle=line_of(i)), buffer_label(size))
-            for i, size in enumerate(sizes)
+            (Line2D([], [], color=tinted(GREY, i), linestyle=line_of(i)),
+             abridged(load, _LONGEST_LABEL))
+            for i, load in enumerate(loads)
         ),
     ]  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pytest_servebench.report.variants import own_names
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import plain
@@ -18,9 +19,9 @@ _KINDS: Final = ("tensorflow_serving", "torchserve")  # they look the same in ev
 _COLOURS: Final = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#661100")
 _MARKERS: Final = ("o", "s", "D", "v", "P", "X", "<", ">")  # "^" stands for what is infinite
 
-# A buffer size has a dash pattern (in line widths), and how far the server's colour is mixed with
-# white (or, negative, with black): where two curves lie on each other, the dashes of the upper one
-# would not be seen in the very same colour, and a single point shows no dashes at all.
+# A buffer size and variant has a dash pattern (in line widths), and how far the server's colour is
+# mixed with white (or, negative, with black): where two curves lie on each other, the dashes of the
+# upper one would not be seen in the very same colour, and a single point shows no dashes at all.
 _LINES: Final = (
     "-", (0, (4, 1.6)), (0, (1.2, 1.4)), (0, (5, 1.4, 1.2, 1.4)), (0, (8, 2, 1.2, 2, 1.2, 2)),
 )  # fmt: skip
@@ -33,15 +34,16 @@ LineStyle = str | tuple[int, tuple[float, ...]]
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: a server with a buffer size.
+    """One curve: a server with a buffer size, and a variant of the test if there are several.
 
     Attributes:
         kind: the server's kind.
         title: the server's name.
         buffer_size: requests that could wait.
-        colour: by the server, in a shade by the buffer size.
+        variant: what distinguishes cases of one rate and buffer, such as ``warm``, a load's label.
+        colour: by the server, in a shade by buffer size and variant.
         server_colour: by the server alone.
-        line: by the buffer size.
+        line: by buffer size and variant.
         marker: by the server.
         cases: at most one for each rate, unless cases were repeated; rates ascending.
     """
@@ -49,6 +51,7 @@ class Series:
     kind: str
     title: str
     buffer_size: int
+    variant: str
     colour: str
     server_colour: str
     line: LineStyle
@@ -58,12 +61,12 @@ class Series:
     @property
     def label(self) -> str:
         """Return the curve's name; a long one is shortened in the middle, not at its end."""
-        return f"{abridged(self.title, _LONGEST_TITLE)}, {buffer_label(self.buffer_size)}"
+        return f"{abridged(self.title, _LONGEST_TITLE)}, {self.load}"
 
-
-def buffer_label(size: int) -> str:
-    """Return the label of a buffer size."""
-    return f"buffer {plain(size)}"
+    @property
+    def load(self) -> str:
+        """Return what the curve's line and shade stand for."""
+        return f"buffer {plain(self.buffer_size)}" + (f", {self.variant}" if self.variant else "")
 
 
 def colours(kinds: Iterable[str]) -> dict[str, str]:
@@ -82,7 +85,7 @@ def _each(kinds: Iterable[str], looks: Sequence[str]) -> dict[str, str]:
 
 
 def line_of(index: int) -> LineStyle:
-    """Return the line of the buffer size number ``index``."""
+    """Return the line of the buffer size or variant number ``index``."""
     return _LINES[index % len(_LINES)]
 
 
@@ -95,19 +98,21 @@ def tinted(colour: str, index: int) -> str:
 
 
 def make_series(cases: Sequence[CaseResult], palette: Mapping[str, str]) -> list[Series]:
-    """Return a curve for each kind and buffer size, without invalid cases.
+    """Return a curve for each kind, buffer size and variant of the test, without invalid cases.
 
     Args:
-        cases: what to show.
+        cases: of one test function.
         palette: a colour for each kind of the whole run; see :func:`colours`.
     """
     titles = server_titles(cases)
     marks = markers(palette)
-    sizes = sorted({case.buffer_size for case in cases})
+    loads: dict[tuple[int, str], list[CaseResult]] = {}
+    for case, name in zip(cases, own_names(cases), strict=True):
+        loads.setdefault((case.buffer_size, name.removeprefix("::")), []).append(case)
     series = []
     for kind, title in titles.items():
-        for index, size in enumerate(sizes):
-            own = [c for c in cases if c.server.kind == kind and c.buffer_size == size]
+        for index, (size, variant) in enumerate(sorted(loads, key=lambda load: load[0])):
+            own = [case for case in loads[size, variant] if case.server.kind == kind]
             if own:
                 valid = [case for case in own if case.measured]
                 series.append(
@@ -115,6 +120,7 @@ def make_series(cases: Sequence[CaseResult], palette: Mapping[str, str]) -> list
                         kind=kind,
                         title=title,
                         buffer_size=size,
+                        variant=variant,
                         colour=tinted(palette[kind], index),
                         server_colour=palette[kind],
                         line=line_of(index),

@@ -20,7 +20,7 @@ from PIL import Image
 from pytest_servebench.report import summary_text
 from pytest_servebench.report.outputs import SUMMARY_FILE, Material
 from pytest_servebench.report.percentile_curves import curve
-from pytest_servebench.report.plot_frame import Frame
+from pytest_servebench.report.plot_frame import Frame, legend_handles
 from pytest_servebench.report.plots import draw_plots
 from pytest_servebench.report.series import colours, make_series
 from pytest_servebench.runs.results import ClauseResult, ClauseSort, Run
@@ -169,6 +169,20 @@ def test_curves_are_told_apart_by_colour_line_and_marker() -> None:
     ]
     series = make_series(cases, colours(one.server.kind for one in cases))
     assert len({(one.colour, one.line, one.marker) for one in series}) == 12
+
+
+def test_loads_of_one_rate_are_told_apart_by_their_labels() -> None:
+    one = case(rate=5.0)
+    cases = [dataclasses.replace(one, label=label) for label in ("cold", "warm")]
+    series = make_series(cases, colours(["tensorflow_serving"]))
+    assert [curve.label.rpartition(", ")[2] for curve in series] == ["cold", "warm"]
+    assert [curve.cases for curve in series] == [(case,) for case in cases]
+    assert series[0].line != series[1].line
+    assert series[0].colour != series[1].colour
+    cells = [case(rate=rate, buffer_size=size) for size in (0, 9) for rate in (5.0, 10.0)]
+    loads = [dataclasses.replace(cell, label=label) for label in ("a", "b", "c") for cell in cells]
+    many = legend_handles(make_series(loads, colours(["tensorflow_serving"])))
+    assert {"a", "b", "c"} <= {label.rpartition(", ")[2] for _, label in many}
 
 
 def test_invalid_cases_are_left_out() -> None:

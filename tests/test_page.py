@@ -350,3 +350,4 @@ def test_a_named_server_by_url_shows_its_address(tmp_path: Path) -> None:
     )
     text = check(page_text(made_runs.run([named]), tmp_path)).text
     assert "chat at http://127.0.0.1:8000, TensorFlow Serving REST" in " ".join(text.split())
+    assert "fairness" not in text  # the settings stand with the only server

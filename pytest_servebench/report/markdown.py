@@ -40,7 +40,8 @@ def markdown(run: Run) -> str:
         headings = ["server", *(column.heading for column in COLUMNS)]
         lines += table_head(headings, right=[False, *(column.right for column in COLUMNS)])
         for server in server_rows(group.cases, titles, run.cases):
-            name = f"{server.title} ({server.implementation})"
+            program = f" ({server.implementation})" if server.implementation != server.title else ""
+            name = server.title + program
             rows += server.rows
             for row in server.rows:
                 lines.append(table_row([name, *(cell.text.strip() for cell in row)]))

@@ -88,16 +88,25 @@ class _Drawing:
 
     def draw(self) -> list[Path]:
         """Draw all figures; return their files."""
-        everything = (*map(percentile_panel, standing_in("overview")),
-                      THROUGHPUT, SUCCESS, CPU, MEMORY)  # fmt: skip
+        valid = [case for case in self._run.cases if case.measured]
+        unseen = {  # of attached servers
+            panel.metric for panel in (CPU, MEMORY)
+            if valid and all(panel.point(case) is None for case in valid)
+        }  # fmt: skip
+        every = (*map(percentile_panel, standing_in("overview")), THROUGHPUT, SUCCESS, CPU, MEMORY)
+        everything = [panel for panel in every if panel.metric not in unseen]
         processes = "of the server's processes against offered rate"
         return [
             *self._sweeps("overview", f"{self._names} under open-loop load", everything),
             *(path for times in known_times(self._run.cases) for path in self._percentiles(times)),
             *self._sweeps("throughput", "Throughput against offered rate", (THROUGHPUT,)),
             *self._sweeps("success_rate", "Success rate against offered rate", (SUCCESS,)),
-            *self._sweeps("cpu", f"CPU {processes}", (CPU,)),
-            *self._sweeps("memory", f"Memory {processes}", (MEMORY,)),
+            *(
+                path
+                for name, panel in (("CPU", CPU), ("Memory", MEMORY))
+                if panel in everything
+                for path in self._sweeps(panel.metric, f"{name} {processes}", (panel,))
+            ),
             *self._distribution(),
         ]
 
@@ -110,7 +119,7 @@ class _Drawing:
         self, name: str, title: str, metrics: Sequence[Panel], *, alike: bool = False
     ) -> list[Path]:
         """Draw a panel for each metric; ``alike`` gives them the same y axis."""
-        columns = min(len(metrics), 3)
+        columns = _columns(len(metrics))
         rows = math.ceil(len(metrics) / columns)
         alone = len(metrics) == 1
         width = _NARROW if alone else _WIDE
@@ -124,7 +133,9 @@ class _Drawing:
             further=ideal_handles() if THROUGHPUT in metrics else (),
         )
         panels = frame.axes(rows, columns, share_y=alike, titles=not alone)
-        for ax, metric in zip(panels, metrics, strict=True):
+        for ax in panels[len(metrics) :]:
+            ax.remove()
+        for ax, metric in zip(panels, metrics, strict=False):
             inches = ax.get_position().width * width
             draw_sweep(ax, metric, self._series, inches, metrics if alike else ())
             if alike and ax is not panels[0]:

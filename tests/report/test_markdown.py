@@ -36,6 +36,15 @@ def test_every_table_has_rows_of_one_length_and_the_verdicts() -> None:
     assert text.endswith("\n")
 
 
+def test_a_server_by_url_is_named_once() -> None:
+    one = case(attached=True)
+    url = "server at http://127.0.0.1:8000"
+    server = dataclasses.replace(one.server, title=url, implementation=url)
+    (named,) = (row[0] for row in rows(markdown(run([dataclasses.replace(one, server=server)])))
+                if "http" in row[0])  # fmt: skip
+    assert named == url
+
+
 @given(st.text(max_size=40))
 def test_no_text_breaks_out_of_its_cell(text: str) -> None:
     shown = escaped(text)

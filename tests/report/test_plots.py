@@ -114,6 +114,13 @@ def test_all_plots_are_drawn(make: Callable[[], Run], drawn: Drawn) -> None:
     check(files)
 
 
+def test_what_no_server_shows_has_no_plot(drawn: Drawn) -> None:
+    _, (_, *files), figures = drawn(made_runs.all_attached_run)
+    assert {path.stem for path in files} == FIGURES - {"cpu", "memory"}
+    titles = {ax.get_title() for figure in figures.values() for ax in figure.axes}
+    assert not any("CPU" in title or "Memory" in title for title in titles)
+
+
 def test_names_are_no_mathematics_and_no_paths(tmp_path: Path) -> None:
     files = draw_plots(made_runs.hostile_run(), tmp_path)
     assert len(files) == 2 * 2 * len(FIGURES)  # two test functions

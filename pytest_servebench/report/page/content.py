@@ -284,12 +284,15 @@ def _missing(unread: Sequence[CaseView], number: int) -> str:
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
-    """Return the headline without the servers, which have a place of their own."""
+    """Return the headline without what the list of servers says already."""
+    listed = {"server", "servers"}
+    if len({case.server.kind for case in run.cases if not is_plain(case)}) == 1:
+        listed.add("fairness")
     found = []
     last = ""
     for label, text in headline(run):
         last = label or last
-        if last not in ("server", "servers"):
+        if last not in listed:
             found.append((label, text))
     return found
 

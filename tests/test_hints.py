@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from pytest_servebench.report.attention import doubts, server_troubles
 from pytest_servebench.report.markdown import markdown
 from simulation.cases import SEEN, UNSEEN, case, steady
 from simulation.saved import run
+from tests.pages import page_text
 
 CALM = case(steady(np.full(100, 0.005)))
 
@@ -47,3 +49,13 @@ def test_a_machine_that_others_had_is_told(
     assert server_troubles(run(two)) == []  # everything was measured
     passed = dataclasses.replace(result, verdict="passed")
     assert doubts(run([passed])) == []
+
+
+def test_the_page_shows_them_as_a_doubt(tmp_path: Path) -> None:
+    resources = dataclasses.replace(SEEN, cpu_mean=20.0, host_cpu_mean=100.0)
+    text = page_text(
+        run([dataclasses.replace(CALM, resources=resources, verdict="inconclusive")]), tmp_path
+    )
+    assert "doubtful" in text
+    assert "other work slowed it down" in text
+    assert "incomplete" not in text

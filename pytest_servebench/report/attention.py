@@ -73,8 +73,8 @@ def _broken(cases: Sequence[CaseResult]) -> str:
 
 
 _OWN_FAILURES: Final = (
-    "pytest failed the test for a reason other than this load, which was good",
-    "the test had an error in setup or teardown; the load itself was good",
+    "pytest failed the test for a reason other than this load",
+    "the test had an error in setup or teardown, not in this load",
 )
 
 

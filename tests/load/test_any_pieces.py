@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 from typing import cast
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -46,13 +47,15 @@ class Reader:
 
     def __init__(self) -> None:
         self.answers: list[tuple[int, bytes, bool]] = []
-        self.losses: list[str] = []
+        self.began: list[int] = []
+        self.losses: list[tuple[Loss, str]] = []
 
     def answered(self, completion: Completion) -> None:
         self.answers.append((completion.status, completion.body, completion.keep))
+        self.began.append(completion.began)
 
     def lost(self, loss: Loss, reason: str, began: int) -> None:
-        self.losses.append(reason)
+        self.losses.append((loss, reason))
 
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
@@ -62,9 +65,25 @@ def test_two_answers_over_one_connection(answer: bytes, cuts: list[int]) -> None
     connection = Connection(reader, Terms(), lambda _: False)
     connection.connection_made(cast(asyncio.Transport, Link()))
     edges = [0, *sorted({cut % len(answer) for cut in cuts} - {0}), len(answer)]
-    for _ in range(2):
-        connection.send(b"", 0)
-        for start, end in pairwise(edges):
-            connection.data_received(answer[start:end])
+    with patch("pytest_servebench.load.transports.http1._clock") as clock:
+        for _ in range(2):
+            connection.send(b"", 0)
+            for start, end in pairwise(edges):
+                clock.return_value = end
+                connection.data_received(answer[start:end])
     assert reader.losses == []
     assert reader.answers == [(200, b"{}", True)] * 2
+    # The first byte is that of the final answer, not of an interim one.
+    final = answer.index(b"HTTP/1.1 200")
+    assert reader.began == [next(end for end in edges if end > final)] * 2
+
+
+def test_a_connection_that_ends_after_an_interim_answer_was_seen_by_the_server() -> None:
+    reader = Reader()
+    connection = Connection(reader, Terms(), lambda _: False)
+    connection.connection_made(cast(asyncio.Transport, Link()))
+    connection.send(b"", 0)
+    connection.data_received(b"HTTP/1.1 100 Continue\r\n\r\n")
+    connection.connection_lost(None)
+    ((loss, _),) = reader.losses
+    assert loss is Loss.BROKEN

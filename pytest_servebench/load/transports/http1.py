@@ -63,9 +63,9 @@ class Connection(asyncio.Protocol):
     """Sends requests and reads answers until the connection is lost or closed."""
 
     __slots__ = (
-        "_awaiting", "_began", "_body", "_caller", "_complete", "_data", "_headers_done", "_keep",
-        "_lenient", "_parser", "_sent", "_size", "_status", "_surplus", "_terms", "_transport",
-        "_unread", "_used", "_woken",
+        "_awaiting", "_began", "_body", "_caller", "_complete", "_data", "_headers_done",
+        "_interim", "_keep", "_lenient", "_parser", "_sent", "_size", "_status", "_surplus",
+        "_terms", "_transport", "_unread", "_used", "_woken",
     )  # fmt: skip
 
     def __init__(self, caller: Caller, terms: Terms, woken: Callable[[int], bool]) -> None:
@@ -80,7 +80,8 @@ class Connection(asyncio.Protocol):
         self._begin_answer()
 
     def _begin_answer(self) -> None:
-        self._began = 0
+        self._began = 0  # when the first byte of the final answer came
+        self._interim = False  # whether a 100 Continue or the like came before it
         self._headers_done = False
         self._complete = False
         self._keep = False
@@ -138,7 +139,7 @@ class Connection(asyncio.Protocol):
         assert self._caller is not None
         if self._headers_done and exc is None and self._ends_with_connection():
             self._take_answer(_clock(), False)
-        elif self._began:
+        elif self._began or self._interim:
             self._lose(Loss.BROKEN, f"{_how(exc)} in the middle of an answer")
         else:
             # A server may close a kept connection at any time, while a request is on its way
@@ -168,6 +169,8 @@ class Connection(asyncio.Protocol):
                 self._lose(Loss.BROKEN, _what(error))
                 return
             self._surplus = True  # garbage after a good answer
+        if not self._began and (self._complete or self._data):
+            self._began = now  # in one piece with an interim answer
         if self._complete:
             self._take_answer(now, woken)
         elif not self._headers_done and len(self._data) > self._terms.max_headers:
@@ -281,9 +284,9 @@ class Connection(asyncio.Protocol):
             self._surplus = True  # a second answer to one request
         elif self._status < 200:
             # 100 Continue and the like: the final answer follows.
-            began, data = self._began, _divided(self._data)[2]
+            data = _divided(self._data)[2]
             self._begin_answer()
-            self._began, self._data = began, data
+            self._interim, self._data = True, data
         else:
             self._complete = True
             # Asked here: the parser forgets the answer's head when this returns.

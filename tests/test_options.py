@@ -196,6 +196,15 @@ def pytest_servebench_server_kinds(config):
 """
 
 
+def test_a_hook_for_kinds_that_fails_is_named(run_bench: RunBench) -> None:
+    result = run_bench(
+        "--servebench-servers=toy",
+        conftest="def pytest_servebench_server_kinds(config): raise RuntimeError('no such GPU')",
+    )
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*pytest_servebench_server_kinds*no such GPU*"])
+
+
 def test_a_kind_may_come_from_a_conftest_below_the_root(
     run_bench: RunBench, pytester: pytest.Pytester
 ) -> None:

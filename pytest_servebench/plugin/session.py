@@ -102,9 +102,16 @@ class ServebenchSession:
         Do not use this before collection has ended: any ``conftest.py`` may define kinds.
 
         Raises:
-            OptionError: a kind is defined twice, or one of its options is invalid.
+            OptionError: a kind is defined twice, the hook for kinds failed, or an option of a kind
+                is invalid.
         """
-        groups = self.config.hook.pytest_servebench_server_kinds(config=self.config)
+        try:
+            groups = self.config.hook.pytest_servebench_server_kinds(config=self.config)
+        except Exception as error:
+            raise OptionError(
+                f"A hook pytest_servebench_server_kinds failed: {described(error)}. Look at where "
+                "your conftest.py or plugin defines it."
+            ) from error
         return with_options(collect_kinds([builtin_kinds(), *groups]), self.settings.kind_values)
 
     def wrong_kinds(self) -> list[str]:

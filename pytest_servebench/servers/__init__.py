@@ -30,7 +30,7 @@ def collect_kinds(groups: Iterable[Iterable[ServerKind]]) -> dict[str, ServerKin
         groups: what :func:`builtin_kinds` and the hook ``pytest_servebench_server_kinds`` return.
 
     Raises:
-        OptionError: two kinds have the same name, or a hook did not return a list.
+        OptionError: two kinds have the same name, or a hook did not return a list of instances.
     """
     kinds: dict[str, ServerKind] = {}
     lists = list(groups)
@@ -40,6 +40,11 @@ def collect_kinds(groups: Iterable[Iterable[ServerKind]]) -> dict[str, ServerKin
                 f"A hook pytest_servebench_server_kinds returned {group!r}: return a list of kinds."
             )
     for kind in (kind for group in lists for kind in group):
+        if isinstance(kind, type):
+            raise OptionError(
+                f"A hook pytest_servebench_server_kinds returned the class {kind.__qualname__}: "
+                f"return an instance, {kind.__name__}()."
+            )
         taken = kinds.setdefault(kind.name, kind)
         if taken is not kind:
             raise OptionError(

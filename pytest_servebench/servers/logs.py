@@ -54,13 +54,14 @@ class LogWatch:
                     self._offsets[path] += len(complete)
                     yield from complete.decode("utf-8", "replace").splitlines()
 
-    def first_fatal(self, fatal: Sequence[FatalLine]) -> tuple[FatalLine, str] | None:
-        """Return the first fatal line that was added, with its text."""
-        for line in self.new_lines():
-            for candidate in fatal:
-                if candidate.pattern.search(line):
-                    return candidate, line.strip()
-        return None
+
+def first_fatal(lines: Iterable[str], fatal: Sequence[FatalLine]) -> tuple[FatalLine, str] | None:
+    """Return the first fatal line with its text; of two entries that match it, the earlier."""
+    for line in lines:
+        for candidate in fatal:
+            if candidate.pattern.search(line):
+                return candidate, line.strip()
+    return None
 
 
 def tail(paths: Sequence[Path]) -> str:

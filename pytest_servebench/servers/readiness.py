@@ -17,14 +17,14 @@ from pytest_servebench.servers.first_prediction import (
     FirstPrediction,
     RefusedError,
 )
-from pytest_servebench.servers.logs import FatalLine, LogWatch
+from pytest_servebench.servers.logs import FatalLine, LogWatch, first_fatal
 from pytest_servebench.servers.probe import NoAnswerError
 from pytest_servebench.servers.process import ServerProcess
 from pytest_servebench.text.safe import sentence
 
 _PAUSE = 0.05  # seconds between two checks
-_SETTLE = 1.0  # most seconds for a log to complete its message
-_QUIET = 0.3  # seconds without a new line after which it is complete
+_SETTLE = 3.0  # most seconds for a log to complete its message
+_QUIET = 1.0  # seconds without a new line after which it is complete
 _LONGEST_ANSWER = 10.0  # seconds for one check of its state
 
 
@@ -214,16 +214,20 @@ class Readiness:
         )
 
     def _look_at_log(self) -> None:
-        hit = self._watch.first_fatal(self._fatal)
+        hit = first_fatal(self._watch.new_lines(), self._fatal)
         if hit is None:
             return
         fatal, line = hit
-        # Wait a moment for the rest of a traceback.
+        # Wait a moment for the rest of a traceback, which may tell the cause of what came first:
+        # lines of a worker and of its server are logged in no fixed order.
         quiet_since = start = time.monotonic()
         while (now := time.monotonic()) - start < _SETTLE and now - quiet_since < _QUIET:
             time.sleep(_PAUSE)
-            if any(self._watch.new_lines()):
+            lines = list(self._watch.new_lines())
+            if lines:
                 quiet_since = now
+            causes = self._fatal[: self._fatal.index(fatal)]
+            fatal, line = first_fatal(lines, causes) or (fatal, line)
         message = self._message(f"{fatal.meaning} (its log: {line!r})")
         raise (PortClashError if fatal.port_clash else ServerStartError)(message)
 

@@ -40,6 +40,7 @@ def test_kinds_of_others_are_added() -> None:
     [
         ([Twin()], ["two", "'tensorflow_serving'", "TensorFlowServing", "Twin"]),
         (TensorFlowServing(), ["pytest_servebench_server_kinds", "list"]),  # not in a list
+        ([Mine], ["pytest_servebench_server_kinds", "Mine()"]),  # not an instance
     ],
 )
 def test_kinds_that_cannot_be_added(given: Any, facts: list[str]) -> None:

@@ -78,7 +78,10 @@ class Kind:
             protocol=TensorFlowServingRest("m"),
             ready=self.ready,
             environment=python.environment,
-            fatal=[kit.FatalLine(re.compile("no GPU"), "it has no GPU; use another machine")],
+            fatal=[
+                kit.FatalLine(re.compile("no GPU"), "it has no GPU; use another machine"),
+                kit.FatalLine(re.compile("worker died"), "its worker died"),
+            ],
         )  # fmt: skip
         return kit.launch(self, program, model, settings, run_dir)
 
@@ -135,6 +138,11 @@ def test_a_prediction_at_a_path_that_is_not_there(started: Any) -> None:
     with pytest.raises(ServerStartError, match=r"path does not exist.*status 404") as caught:
         started(Kind({"GET": [200], "POST": [404]}))
     assert "sets another name" not in str(caught.value)
+
+
+def test_the_cause_may_be_logged_after_its_effect(started: Any) -> None:
+    with pytest.raises(ServerStartError, match="no GPU; use another machine"):
+        started(Kind({"GET": [503], "POST": [200], "says": ["worker died", "no GPU here"]}))
 
 
 def test_a_fatal_line_ends_the_waiting(started: Any) -> None:

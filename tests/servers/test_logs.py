@@ -20,6 +20,7 @@ from pytest_servebench.servers.logs import (
     FatalLine,
     LineCounts,
     LogWatch,
+    first_fatal,
     scrub,
     tail,
 )
@@ -119,7 +120,7 @@ def test_first_fatal_line(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("fine\n  no module named yaml\nno module named torch\n")
     fatal = FatalLine(re.compile("no module"), "a package is missing")
     watch = LogWatch([tmp_path / "log"])
-    assert watch.first_fatal([fatal]) == (fatal, "no module named yaml")
+    assert first_fatal(watch.new_lines(), [fatal]) == (fatal, "no module named yaml")
 
 
 def test_tail_is_the_end_of_each_log(tmp_path: Path) -> None:

@@ -214,20 +214,18 @@ class Readiness:
         )
 
     def _look_at_log(self) -> None:
-        hit = first_fatal(self._watch.new_lines(), self._fatal)
-        if hit is None:
+        lines = list(self._watch.new_lines())
+        if (hit := first_fatal(lines, self._fatal)) is None:
             return
-        fatal, line = hit
         # Wait a moment for the rest of a traceback, which may tell the cause of what came first:
         # lines of a worker and of its server are logged in no fixed order.
         quiet_since = start = time.monotonic()
         while (now := time.monotonic()) - start < _SETTLE and now - quiet_since < _QUIET:
             time.sleep(_PAUSE)
-            lines = list(self._watch.new_lines())
-            if lines:
+            if more := list(self._watch.new_lines()):
+                lines += more
                 quiet_since = now
-            causes = self._fatal[: self._fatal.index(fatal)]
-            fatal, line = first_fatal(lines, causes) or (fatal, line)
+        fatal, line = first_fatal(lines, self._fatal[: self._fatal.index(hit[0])]) or hit
         message = self._message(f"{fatal.meaning} (its log: {line!r})")
         raise (PortClashError if fatal.port_clash else ServerStartError)(message)
 

@@ -19,6 +19,7 @@ from pytest_servebench.analysis.compare import compare
 from pytest_servebench.analysis.plan import (
     COMPARED,
     MOST_REPEATS,
+    Detectable,
     Needed,
     detectable,
     needed,
@@ -436,6 +437,15 @@ def test_infinity_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert p99["change"] is None
     assert plan(*arguments[:-2]) == 0
     assert "none" in capsys.readouterr().out
+
+
+def test_a_throughput_cannot_change_by_more_than_all() -> None:
+    def change(metric: str, value: float) -> str:
+        return command._change(Detectable(metric, value, None, None, None, measured=True))
+
+    assert [change("throughput", value) for value in (1.84, 0.84)] == ["none", "84 %"]
+    assert change("success_rate", 1.2) == "none"
+    assert change("p99", 1.84) == "184 %"
 
 
 @pytest.mark.parametrize(

@@ -214,3 +214,18 @@ def test_first_lines() -> None:
     assert first_line(ValueError("")) == ""
     assert "RuntimeError" in first_line(MuteError())
     assert "SystemExit" in first_line(DeadlyError())
+
+
+@pytest.mark.parametrize("body", ["pass", "assert False", "pytest.skip('no')"])
+def test_an_slo_without_a_load_is_warned_of(run_bench: RunBench, body: str) -> None:
+    test = f"""
+import pytest
+
+@pytest.mark.slo("p50<1us")
+def test_plain():
+    {body}
+"""
+    result = run_bench(test=test)
+    warned = "sent no load" in result.stdout.str()
+    assert warned == (body == "pass")
+    assert result.parseoutcomes().get("warnings", 0) == warned

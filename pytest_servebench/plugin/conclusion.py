@@ -139,6 +139,13 @@ def tell_unused(item: pytest.Item) -> None:
                                  "remove it from the test's arguments."))  # fmt: skip
 
 
+def tell_unloaded(item: pytest.Item) -> None:
+    """Warn if a test that has an SLO has passed without a load: nothing was held to it."""
+    if item.stash.get(LOAD, None) is None:
+        warn(item, NoLoadWarning("the test has an SLO, but sent no load: nothing was judged. "
+                                 "Call poisson_load in it, or remove the marker slo."))  # fmt: skip
+
+
 def end_attempt(item: pytest.Item) -> None:
     """Forget the results of an earlier attempt if this one sent no load."""
     if session_of(item.config).recorded.forget_outdated(item.nodeid):

@@ -84,6 +84,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
             from pytest_servebench.plugin import conclusion
 
             conclusion.end_call(item, failed=failed, with_fixture=with_fixture)
+        if not failed and any(mark.name == "slo" for mark in item.own_markers):
+            from pytest_servebench.plugin import conclusion
+
+            conclusion.tell_unloaded(item)
 
 
 @pytest.hookimpl(wrapper=True)

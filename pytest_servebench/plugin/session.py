@@ -29,7 +29,7 @@ from pytest_servebench.runs.machine import installed_versions, machine_facts
 from pytest_servebench.runs.results import CaseResult, LogPart, Run, ServerDeath, ServerInfo
 from pytest_servebench.runs.run_file import GrowingRunFile
 from pytest_servebench.servers import builtin_kinds, collect_kinds
-from pytest_servebench.servers.base import RunningServer, ServerKind
+from pytest_servebench.servers.base import RunningServer, ServerKind, is_attached
 from pytest_servebench.servers.logs import LineCounts
 from pytest_servebench.servers.shared import SharedServers
 from pytest_servebench.system.files import file_name
@@ -143,7 +143,7 @@ class ServebenchSession:
             starting = {
                 name
                 for name in self.needed_kinds
-                if name in self.kinds and not self.kinds[name].attached
+                if name in self.kinds and not self._attached(self.kinds[name])
             }
             try:
                 self._model = load_model(self.settings.model, starting)
@@ -164,7 +164,7 @@ class ServebenchSession:
     def _start(self, name: str) -> RunningServer:
         kind = self.kind(name)
         model = self.model()
-        if name not in model.artifacts and not kind.attached:
+        if name not in model.artifacts and not self._attached(kind):
             pytest.skip(
                 f"the model {model.name!r} is not packaged for {name}, only for "
                 f"{', '.join(sorted(model.artifacts)) or 'no server'}"
@@ -199,11 +199,14 @@ class ServebenchSession:
                 f"Known kinds: {', '.join(self.kinds)}."
             ) from None
 
+    def _attached(self, kind: ServerKind) -> bool:
+        return is_attached(kind, self.settings.server)
+
     def describe(self, server: RunningServer) -> ServerInfo:
         """Return what reports show of ``server``."""
         settings = self.settings.server
         kind = self.kinds.get(server.kind)  # none for a URL that a test gave
-        ours = kind is not None and not kind.attached
+        ours = kind is not None and not self._attached(kind)
         return ServerInfo(
             kind=server.kind,
             title=kind.title if kind is not None else server.implementation,

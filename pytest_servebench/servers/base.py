@@ -117,3 +117,12 @@ class ServerKind(Protocol):
             ServerStartError: it did not become ready; no process is left running.
         """
         ...
+
+
+def is_attached(kind: ServerKind, settings: ServerSettings) -> bool:
+    """Return whether a kind's server already runs; kinds that do not say start theirs.
+
+    A kind may say it by a method that takes the settings: a method itself would count as true.
+    """
+    attached: object = getattr(kind, "attached", False)
+    return bool(attached(settings) if callable(attached) else attached)

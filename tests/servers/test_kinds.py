@@ -10,6 +10,7 @@ import pytest
 
 from pytest_servebench.errors import OptionError
 from pytest_servebench.servers import builtin_kinds, collect_kinds
+from pytest_servebench.servers.base import ServerSettings, is_attached
 from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
 
 from .conftest import HERE
@@ -62,3 +63,19 @@ def test_what_the_package_does_not_import(call: str, modules: set[str]) -> None:
         f"sys.exit(bool({modules} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], cwd=HERE.parent.parent, check=True)
+
+
+@pytest.mark.parametrize(
+    ("says", "attached"),
+    [
+        ({}, False),
+        ({"attached": True}, True),
+        ({"attached": lambda _, settings: settings.workers == 2}, True),
+        ({"attached": lambda _, settings: False}, False),
+    ],
+)
+def test_a_kind_may_say_in_several_ways_that_its_server_runs(
+    says: dict[str, Any], attached: bool
+) -> None:
+    kind: Any = type("Kind", (), says)()
+    assert is_attached(kind, ServerSettings(cpus=(), workers=2)) is attached

@@ -35,15 +35,18 @@ def load(
 
 
 def undisturbed(measure: Callable[[], Records], service: float) -> Records:
-    """Return the first of three measurements in which the server was as fast as it was told.
+    """Return the first of six measurements in which the server was as fast as it was told.
 
-    Where others have the processors, its services take longer than the queue's law says.
+    Where others have the processors, its services take longer than the queue's law says. If they
+    always had, it is the least disturbed one.
     """
-    for _ in range(3):
+    measured: list[tuple[float, Records]] = []
+    for _ in range(6):
         records = measure()
-        if records.service_time().mean() < 1.1 * service:
+        measured.append((float(records.service_time().mean()), records))
+        if measured[-1][0] < 1.1 * service:
             break
-    return records
+    return min(measured, key=lambda one: one[0])[1]
 
 
 def mean_and_error(values: npt.NDArray[np.float64]) -> tuple[float, float]:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import signal
-import sys
-
 import psutil
 
 GENERATOR = "pytest_servebench.load.generator"
@@ -23,10 +19,3 @@ def children_with(part: str) -> list[psutil.Process]:
     """Return the processes below this one whose command line holds ``part``."""
     children = psutil.Process().children(recursive=True)
     return [child for child in children if part in command_line(child)]
-
-
-def end_with_parent() -> None:
-    """End this child when its parent does, also by SIGKILL; for ``preexec_fn``, on Linux alone."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)

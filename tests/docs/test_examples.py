@@ -11,16 +11,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pytest_servebench import ServedModel
+from pytest_servebench.load.pacing import end_with_parent
 from pytest_servebench.plugin.model_loading import load_model
 from tests.conftest import ROOT
 from tests.docs.pages import DOCS, PAGES, Block, blocks, yaml
-from tests.processes import end_with_parent
 
 TUTORIAL = DOCS / "tutorial.md"
 PORT = "8765"  # of the examples' server
@@ -82,7 +83,7 @@ def example_server(directory: Path) -> Iterator[int]:
     )
     process = subprocess.Popen(
         [sys.executable, str(path), "1"],
-        preexec_fn=end_with_parent,  # noqa: PLW1509 - it takes no lock
+        preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509 - it takes no lock
     )
     try:
         wait_for(port)

@@ -10,10 +10,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.processes import end_with_parent
+from pytest_servebench.load.pacing import end_with_parent
 
 ROOT = Path(__file__).parents[2]
 MODULE = "pytest_servebench.servers.savedmodel_server"
@@ -130,7 +131,7 @@ def running(base_path: Path, log: Path, *flags: str, name: str = "fashion") -> I
             stdout=output,
             stderr=output,
             env=environment(),
-            preexec_fn=end_with_parent,  # noqa: PLW1509 - it takes no lock
+            preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509 - it takes no lock
         )
     server = Running(process, port, log)
     try:

@@ -48,7 +48,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.load.records import Outcome, Records
-from pytest_servebench.metrics import LATENCY, STATISTICS, TIMES, Times
+from pytest_servebench.metrics import LATENCY, METRICS, STATISTICS, TIMES, Times
 from pytest_servebench.stats.bootstrap import (
     TAIL,
     Blocks,
@@ -263,13 +263,12 @@ def _precision(records: Records, latency: Floats, inside: npt.NDArray[np.bool_])
 
 
 def _shares(records: Records, inside: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.bool_]]:
-    dropped = np.equal(records.outcome, Outcome.DROPPED)
-    return {
-        "success_rate": records.ok,
-        "drop_rate": dropped,
-        "error_rate": ~records.ok & ~dropped,
-        "throughput_share": inside,
+    counted = {
+        metric.name: np.isin(records.outcome, [Outcome[name.upper()] for name in metric.outcomes])
+        for metric in METRICS.values()
+        if metric.outcomes
     }
+    return {**counted, "throughput_share": inside}
 
 
 def _intervals(

@@ -7,7 +7,6 @@ import pytest
 from pytest_servebench.errors import ServebenchError
 from pytest_servebench.plugin.own_warnings import tell
 from pytest_servebench.plugin.state import PROGRESS, fail, session_of
-from pytest_servebench.servers.base import is_attached
 from pytest_servebench.servers.shared import ServerRestartedWarning
 
 
@@ -18,7 +17,7 @@ def revive(item: pytest.Item, kind: str) -> None:
     """
     session = session_of(item.config)
     death = session.servers.death(kind)
-    if death is None or is_attached(session.kind(kind), session.settings.server):
+    if death is None or session.attached(session.kind(kind)):
         return
     with item.config.stash[PROGRESS].shown(f"restarting {kind}"):
         try:

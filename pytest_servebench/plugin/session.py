@@ -143,7 +143,7 @@ class ServebenchSession:
             starting = {
                 name
                 for name in self.needed_kinds
-                if name in self.kinds and not self._attached(self.kinds[name])
+                if name in self.kinds and not self.attached(self.kinds[name])
             }
             try:
                 self._model = load_model(self.settings.model, starting)
@@ -164,7 +164,7 @@ class ServebenchSession:
     def _start(self, name: str) -> RunningServer:
         kind = self.kind(name)
         model = self.model()
-        if name not in model.artifacts and not self._attached(kind):
+        if name not in model.artifacts and not self.attached(kind):
             pytest.skip(
                 f"the model {model.name!r} is not packaged for {name}, only for "
                 f"{', '.join(sorted(model.artifacts)) or 'no server'}"
@@ -199,14 +199,15 @@ class ServebenchSession:
                 f"Known kinds: {', '.join(self.kinds)}."
             ) from None
 
-    def _attached(self, kind: ServerKind) -> bool:
+    def attached(self, kind: ServerKind) -> bool:
+        """Return whether the server of a kind already runs, so that it is not ours to start."""
         return is_attached(kind, self.settings.server)
 
     def describe(self, server: RunningServer) -> ServerInfo:
         """Return what reports show of ``server``."""
         settings = self.settings.server
         kind = self.kinds.get(server.kind)  # none for a URL that a test gave
-        ours = kind is not None and not self._attached(kind)
+        ours = kind is not None and not self.attached(kind)
         return ServerInfo(
             kind=server.kind,
             title=kind.title if kind is not None else server.implementation,

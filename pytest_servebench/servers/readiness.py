@@ -26,6 +26,7 @@ _PAUSE = 0.05  # seconds between two checks
 _SETTLE = 3.0  # most seconds for a log to complete its message
 _QUIET = 1.0  # seconds without a new line after which it is complete
 _LONGEST_ANSWER = 10.0  # seconds for one check of its state
+_NOTHING = "nothing"
 
 
 class PortClashError(ServerStartError):
@@ -92,22 +93,29 @@ class Readiness:
             ServerStartError: the process exited, the log has a fatal line, another program took a
                 port, or time is up.
         """
-        seen = "nothing"
+        seen = _NOTHING
         while True:
             # In this order: the log explains an exit better than the exit status.
             ending = self._process.ending()
             self._look_at_log()
             if ending is not None:
                 raise self.failure(f"it ended ({ending}) while waiting for {what}")
-            left = self._timeout - (time.monotonic() - self._start)
+            left = self._left()
             if left <= 0:
                 raise self.failure(
                     f"gave up after {self._timeout:g} s of waiting for {what}; last seen: {seen}"
                 )
-            done, seen = attempt(left)
+            done, now = attempt(left)
             if done:
                 return
+            # The deadline may have cut this attempt short: it does not replace a real answer.
+            cut = seen != _NOTHING and self._left() <= 0
+            seen = f"{seen}; then: {now}" if cut else now
             time.sleep(_PAUSE)
+
+    def _left(self) -> float:
+        """Return the seconds left."""
+        return self._timeout - (time.monotonic() - self._start)
 
     def wait_for_answer(
         self,

@@ -7,10 +7,12 @@ import json
 import os
 import re
 import sys
+import time
 import venv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
 from pytest_servebench.servers import kit
 from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.readiness import Place, Readiness
 
 from .waiting import alive, until
 
@@ -126,6 +129,21 @@ def test_loading_is_waited_for_as_long_as_the_option_says(
     last = next(status for turns in plan.values() for status in turns if status != 200)
     for fact in ("mine 1.0", "--servebench-start-timeout=1.5", f"status {last}", "not yet"):
         assert fact in message
+
+
+def test_an_attempt_that_the_deadline_cuts_short_hides_no_answer(tmp_path: Path) -> None:
+    seen = iter(["status 503", "status 503", "no complete answer"])
+
+    def attempt(left: float) -> tuple[bool, str]:
+        answer = next(seen)
+        if answer == "no complete answer":
+            time.sleep(left)
+        return False, answer
+
+    process = SimpleNamespace(command=(), log_files=(), ending=lambda: None, log_tail=lambda: "")
+    waiting = Readiness("mine", process, Place((1,), tmp_path, tmp_path), 0.5)  # type: ignore[arg-type]
+    with pytest.raises(ServerStartError, match="status 503; then: no complete answer"):
+        waiting.wait_for("it", attempt)
 
 
 def test_a_path_that_is_not_there_is_told_at_once(started: Any) -> None:

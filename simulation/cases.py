@@ -1,7 +1,5 @@
 """Records and results of simulated servers, whose truth is known."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """How often the intervals of simulated queues hold the truth."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any, Final

@@ -5,11 +5,10 @@ the time from arrival to end of service, which the engine calls latency. Section
 of Gross, Shortle, Thompson and Harris, Fundamentals of Queueing Theory, 4th edition (2008).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -150,7 +149,7 @@ class Hyperexponential:
     other: float
 
     @classmethod
-    def balanced(cls, mean: float, variation: float) -> Hyperexponential:
+    def balanced(cls, mean: float, variation: float) -> Self:
         """Return the law whose two kinds take the same part of all service time.
 
         Args:

@@ -1,7 +1,5 @@
 """Running the server whose queue is known, and loading it with our engine."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

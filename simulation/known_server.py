@@ -13,8 +13,6 @@ A service ends at an absolute time, by the clock that paces the generator too, a
 the queue begins at that time, however late this process woke: what is drawn is what the queue has.
 """
 
-from __future__ import annotations
-
 import asyncio
 import heapq
 import sys

@@ -8,8 +8,6 @@ Sources: Gross, Shortle, Thompson and Harris, Fundamentals of Queueing Theory, 4
 chapters 2 and 5; Kleinrock, Queueing Systems, volume 1 (1975).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

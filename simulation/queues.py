@@ -3,8 +3,6 @@
 All queues serve first come, first served.
 """
 
-from __future__ import annotations
-
 import heapq
 import math
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Runs of simulated queues, and how they are saved."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Runs a command at a pseudo-terminal, and tells what its user sees there."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import select

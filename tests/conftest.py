@@ -1,7 +1,5 @@
 """Fixtures of the plugin's own tests."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Callable

@@ -4,8 +4,6 @@ At the stage called ``$STAGE`` it makes the file ``$REACHED`` and waits there fo
 ``$STUBBORN`` has its server ignore SIGTERM.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import time

@@ -1,7 +1,5 @@
 """Pages of made runs, and what can be read from their HTML."""
 
-from __future__ import annotations
-
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path

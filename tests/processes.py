@@ -1,7 +1,5 @@
 """Processes below this one, some of which end while they are looked at."""
 
-from __future__ import annotations
-
 import psutil
 
 GENERATOR = "pytest_servebench.load.generator"

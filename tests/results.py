@@ -1,7 +1,5 @@
 """What runs of pytest saved in the directory of a test, in which pytester has it run."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any, NoReturn

@@ -3,8 +3,6 @@
 ``python -m tests.sample`` writes it again: do that only where the schema has changed.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from simulation.saved import queue_run, save

@@ -1,7 +1,5 @@
 """What the page answers to its question."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

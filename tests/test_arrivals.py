@@ -1,7 +1,5 @@
 """The schedule: what is drawn is a Poisson process, and the check tells what is not."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -152,8 +150,7 @@ def test_gaps_of_a_gamma_process_have_its_burstiness() -> None:
 
 @settings(deadline=None)
 @given(
-    st.lists(st.floats(0, 5), min_size=2, max_size=6).filter(any),
-    st.sampled_from([Steps, Ramp]),
+    st.lists(st.floats(0, 5), min_size=2, max_size=6).filter(any), st.sampled_from([Steps, Ramp])
 )
 def test_integrals_of_varying_rates_are_those_of_their_factors(
     factors: list[float], kind: type[Steps] | type[Ramp]

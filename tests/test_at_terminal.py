@@ -1,7 +1,5 @@
 """Whole runs at a terminal: the live line is there, and nothing is left of it."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

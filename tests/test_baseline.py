@@ -1,7 +1,5 @@
 """The gate inside pytest: cases against a saved run."""
 
-from __future__ import annotations
-
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -33,10 +31,7 @@ def test_a_slower_server_fails_its_test(
     result = gated(run_bench, "--junitxml=junit.xml")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
-        [
-            "*p50:50% against main: broken: *95 % interval*",
-            "FAILED *::test_load* - Failed: p50:*",
-        ]
+        ["*p50:50% against main: broken: *95 % interval*", "FAILED *::test_load* - Failed: p50:*"]
     )
     suite = ET.parse("junit.xml").getroot().find("testsuite")
     assert suite is not None
@@ -84,8 +79,7 @@ def test_a_baseline_that_is_not_there_ends_before_anything_starts(run_bench: Run
 
 
 @pytest.mark.parametrize(
-    ("policy", "outcomes"),
-    [("warn", {"passed": 1, "warnings": 1}), ("skip", {"skipped": 1})],
+    ("policy", "outcomes"), [("warn", {"passed": 1, "warnings": 1}), ("skip", {"skipped": 1})]
 )
 def test_a_first_run_without_a_baseline_is_explicit(
     run_bench: RunBench, policy: str, outcomes: dict[str, int]

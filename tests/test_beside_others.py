@@ -1,7 +1,5 @@
 """The plugin beside what else a session may have: other plugins, switches, fixtures, warnings."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A case is measured by whatever runner makes its load."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import cast

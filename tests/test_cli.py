@@ -1,7 +1,5 @@
 """The command line: ``run``, ``compare`` and ``list`` as their users meet them."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import re

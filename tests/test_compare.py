@@ -1,7 +1,5 @@
 """Comparing runs: what holds always, examples, and how often identical queues are called worse."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import re

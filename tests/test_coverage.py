@@ -1,7 +1,5 @@
 """How often intervals hold the truth, on queues whose percentiles are known exactly."""
 
-from __future__ import annotations
-
 import math
 import time
 

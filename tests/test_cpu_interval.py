@@ -1,7 +1,5 @@
 """The interval of a server's mean CPU."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -1,7 +1,5 @@
 """Runs that someone or something has changed: each command says so, or shows what there is."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import dataclasses
@@ -16,13 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.commands.cli import main
-from pytest_servebench.runs.results import (
-    Attempt,
-    ClauseResult,
-    LogPart,
-    ServerDeath,
-    Workload,
-)
+from pytest_servebench.runs.results import Attempt, ClauseResult, LogPart, ServerDeath, Workload
 from simulation import saved
 from simulation.cases import SEEN
 

@@ -1,7 +1,5 @@
 """Closed forms of distributions against the queue itself, computed request by request."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Comparing servers: points where there is a difference, and none for noise."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -61,10 +59,7 @@ def test_the_faster_server_gets_the_points() -> None:
     assert point(found, "success_rate").winner is None
     assert found.totals == {"tensorflow_serving": 0, "torchserve": 2}
     assert found.undecided == 4
-    assert found.servers == {
-        "tensorflow_serving": "TensorFlow Serving",
-        "torchserve": "TorchServe",
-    }
+    assert found.servers == {"tensorflow_serving": "TensorFlow Serving", "torchserve": "TorchServe"}
 
 
 def test_noise_gives_no_points() -> None:

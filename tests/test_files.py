@@ -1,7 +1,5 @@
 """Files are whole or not there; names fit into every file system."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """What is said of a bad result besides the server."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

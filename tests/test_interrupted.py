@@ -1,7 +1,5 @@
 """What is left of a run that is killed or interrupted, at any stage of it: nothing."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import os

@@ -1,7 +1,5 @@
 """Any value becomes JSON that every reader takes, and none raises."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 import decimal

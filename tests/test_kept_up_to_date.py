@@ -1,7 +1,5 @@
 """A run is saved as it goes: however its session ends, the cases that had ended are there."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json

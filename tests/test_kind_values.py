@@ -1,7 +1,5 @@
 """Options of a kind of server: how they are written, typed, overruled and refused."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """What the generator's lateness can have done to a verdict: bounded, and never taken for more."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

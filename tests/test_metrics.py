@@ -1,7 +1,5 @@
 """The registry of metrics, and that an entry of it stands everywhere: the time to first byte."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import socket

@@ -1,7 +1,5 @@
 """What is made of the samples of a server's processes."""
 
-from __future__ import annotations
-
 import os
 import time
 

@@ -1,7 +1,5 @@
 """What a node id says of its test."""
 
-from __future__ import annotations
-
 import pytest
 
 from pytest_servebench.runs.node_ids import cell_of, function_of, short_labels, without

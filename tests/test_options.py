@@ -1,7 +1,5 @@
 """Options in every form in which a configuration can write them, and when they are judged."""
 
-from __future__ import annotations
-
 import tomllib
 from operator import attrgetter
 from typing import Any

@@ -1,7 +1,5 @@
 """Attempts of one test, and what pytest makes of a test, which may differ from its verdict."""
 
-from __future__ import annotations
-
 import json
 import re
 import xml.etree.ElementTree as ET

@@ -1,7 +1,5 @@
 """A user's own requests, checks and arrivals, and servers of which only the URL is known."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Iterator
 from pathlib import Path

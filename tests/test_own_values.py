@@ -1,7 +1,5 @@
 """Rates, buffer sizes and fixtures of a test's own, and loads that pytest does not see coming."""
 
-from __future__ import annotations
-
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path

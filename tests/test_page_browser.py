@@ -1,7 +1,5 @@
 """Pages as a browser shows them: at three widths, in both themes, by keyboard, to axe."""
 
-from __future__ import annotations
-
 import dataclasses
 import shutil
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What the page's drawings hold, and how large they make it."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import re

@@ -1,7 +1,5 @@
 """Pages of runs whose names and texts would be code."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

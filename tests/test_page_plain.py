@@ -1,7 +1,5 @@
 """Benchmarks without load: reports say what is known of them, and nothing else."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import re

@@ -1,7 +1,5 @@
 """Cases of different tests are no repeats of each other, wherever they are shown."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from pathlib import Path

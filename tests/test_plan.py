@@ -1,7 +1,5 @@
 """The plan: closed forms, what holds always, and whether planned runs do decide."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import json

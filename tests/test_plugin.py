@@ -1,7 +1,5 @@
 """The plugin as its user meets it, on a toy model and a toy server."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

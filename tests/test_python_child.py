@@ -1,7 +1,5 @@
 """Children that are Python programs of ours see this process's packages, and nothing else."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

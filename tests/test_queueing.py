@@ -1,7 +1,5 @@
 """Queueing formulas against each other, and against simulated queues."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Records: what is counted, and that files come back whole or are refused."""
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import tempfile
@@ -15,14 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench.load.records import (
-    NEVER,
-    TIME_COLUMNS,
-    Outcome,
-    Phase,
-    Records,
-    RecordStore,
-)
+from pytest_servebench.load.records import NEVER, TIME_COLUMNS, Outcome, Phase, Records, RecordStore
 
 times = st.integers(-1, 2**62)
 

@@ -1,7 +1,5 @@
 """Secrets are known by their values, and stand in no text; foreign text is obeyed by nobody."""
 
-from __future__ import annotations
-
 import base64
 import json
 import socket

@@ -1,7 +1,5 @@
 """Every option and command that a message names exists, for whoever reads the message."""
 
-from __future__ import annotations
-
 import ast
 import json
 import re

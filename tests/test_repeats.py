@@ -1,7 +1,5 @@
 """Repeats of a case, and servers that take turns."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest

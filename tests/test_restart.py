@@ -1,7 +1,5 @@
 """A server that dies costs its own case, and not those that come after it."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """Results are found from any directory of a project, and it is said where others could be meant."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The quick way to read a file gives what :mod:`json` gives, or leaves the file to it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

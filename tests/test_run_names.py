@@ -1,7 +1,5 @@
 """Which run a name means, in directories that were copied, packed and unpacked."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

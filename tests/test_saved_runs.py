@@ -1,7 +1,5 @@
 """Reading saved runs: what was written comes back, and what cannot be read is told in one line."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

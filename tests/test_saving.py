@@ -1,7 +1,5 @@
 """What cannot be saved at a session's end is told, and costs nothing else."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

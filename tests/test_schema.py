@@ -1,7 +1,5 @@
 """The published JSON Schema: it is valid, complete, and refuses what it does not know."""
 
-from __future__ import annotations
-
 import copy
 import json
 from importlib import resources

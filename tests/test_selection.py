@@ -1,7 +1,5 @@
 """``-k``: exact for load tests, and pytest's own for all others."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a session says around its cases: pytest-benchmark's table, empty selections, refusals."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Several loads in one test, one after the other: each is a case of its own."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import re

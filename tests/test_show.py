@@ -1,7 +1,5 @@
 """``pytest-servebench show``: a saved run, as its session's end showed it."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

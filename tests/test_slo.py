@@ -1,7 +1,5 @@
 """SLOs: the language, the verdicts, and what people are told."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

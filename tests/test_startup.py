@@ -1,7 +1,5 @@
 """What a session of pytest without loads pays for the plugin that is installed beside it."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Percentiles and intervals: what holds always, and how often intervals hold the truth."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math
@@ -13,11 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.load.records import Outcome, Records
-from pytest_servebench.stats.bootstrap import (
-    block_length,
-    degrees_of_freedom,
-    moving_blocks,
-)
+from pytest_servebench.stats.bootstrap import block_length, degrees_of_freedom, moving_blocks
 from pytest_servebench.stats.summary import (
     PERMILLES,
     distribution,
@@ -326,12 +320,7 @@ def test_one_event_has_one_degree_of_freedom_or_two() -> None:
 
 
 @pytest.mark.parametrize(
-    ("load", "number", "least"),
-    [
-        (0.1, 150, 0.90),
-        (0.5, 1000, 0.87),
-        (0.5, 4000, 0.88),
-    ],
+    ("load", "number", "least"), [(0.1, 150, 0.90), (0.5, 1000, 0.87), (0.5, 4000, 0.88)]
 )
 def test_coverage_on_mm1_queues(load: float, number: int, least: float) -> None:
     """95 % is promised; 120 runs leave 2 % of doubt, and dependence costs the rest."""

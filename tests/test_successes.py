@@ -1,7 +1,5 @@
 """A load in which nothing succeeded is not green, and says why."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import signal

@@ -1,7 +1,5 @@
 """Loads from threads and event loops: one at a time, awaited, of servers that can answer."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 import threading

@@ -1,7 +1,5 @@
 """Digests of what was sent: the same for the same load, wherever it went and whoever sent it."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -3,8 +3,6 @@
 The model adds up its inputs; what the server can be told is in :mod:`tests.toy_server`.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

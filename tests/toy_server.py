@@ -4,8 +4,6 @@ The model adds up its inputs. The server takes ``TOY_DELAY`` seconds for it and 
 ``TOY_FAULT`` to answer wrongly, to answer errors, or to die under load.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import socketserver

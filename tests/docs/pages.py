@@ -1,7 +1,5 @@
 """The pages of the documentation, and the examples that they show."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Iterator
@@ -21,10 +19,7 @@ yaml = pytest.importorskip("yaml", reason=_MISSING)
 README: Final = ROOT / "README.md"
 DOCS: Final = ROOT / "docs"
 WORKFLOW: Final = ROOT / ".github" / "workflows" / "ci.yml"
-PAGES: Final = (
-    README,
-    *sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts),
-)
+PAGES: Final = (README, *sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts))
 
 _FILE: Final = re.compile(r"# ([\w./-]+\.(?:py|ini|yml))\n")
 _PROGRAMS: Final = ("pytest", "pytest-servebench", "tox", "python", "python3", "pip")

@@ -1,7 +1,5 @@
 """Every command that the documentation shows is one that works."""
 
-from __future__ import annotations
-
 import configparser
 import json
 import re

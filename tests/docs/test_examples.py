@@ -1,7 +1,5 @@
 """Every example file that the documentation shows is one that pytest takes, and most are run."""
 
-from __future__ import annotations
-
 import configparser
 import json
 import os

@@ -1,7 +1,5 @@
 """The kind of server that the guide writes keeps the promises of the plugin's own kinds."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

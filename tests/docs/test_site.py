@@ -1,7 +1,5 @@
 """The site builds without a warning, every link of it leads somewhere, and nothing is left out."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import re

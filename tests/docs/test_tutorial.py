@@ -1,7 +1,5 @@
 """The tutorial is followed from its own text, step by step, with short durations."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

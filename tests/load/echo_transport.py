@@ -4,8 +4,6 @@ A frame is a number (4 bytes), a length (4) and a payload. The answer has the nu
 a status (1 byte: 0 for success) and the payload again; answers may overtake each other.
 """
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import struct

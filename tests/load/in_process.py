@@ -1,7 +1,5 @@
 """The engine in this process: without the half second that a process of its own takes to start."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """An answer is read the same in whatever pieces it comes."""
 
-from __future__ import annotations
-
 import asyncio
 from itertools import pairwise
 from typing import cast

@@ -1,7 +1,5 @@
 """The engine against servers whose queues have exact answers."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time
@@ -27,9 +25,7 @@ def start_known(tmp_path: Path) -> Iterator[StartKnown]:
 
 
 def load(
-    server: known.Known,
-    watch: Callable[[RecordStore], None] = lambda _: None,
-    **changes: object,
+    server: known.Known, watch: Callable[[RecordStore], None] = lambda _: None, **changes: object
 ) -> LoadResult:
     return server.load(watch, seed=3, timeout=10.0, drain=5.0, **changes)
 

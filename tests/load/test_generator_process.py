@@ -1,7 +1,5 @@
 """The generator's process: what is left where it does not come to its end, or cannot begin."""
 
-from __future__ import annotations
-
 import dataclasses
 import errno
 import itertools

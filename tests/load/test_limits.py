@@ -1,7 +1,5 @@
 """What this machine has too little of is no fault of the server."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import resource

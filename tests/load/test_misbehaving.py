@@ -1,7 +1,5 @@
 """Each way in which a server can misbehave has its outcome, and the outcomes add up."""
 
-from __future__ import annotations
-
 import gc
 import re
 import socket

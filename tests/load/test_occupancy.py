@@ -1,7 +1,5 @@
 """Whether there were enough workers, of servers whose places are known."""
 
-from __future__ import annotations
-
 import dataclasses
 import heapq
 

@@ -1,7 +1,5 @@
 """A second transport is one module and its name: the engine knows nothing of either."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 import threading

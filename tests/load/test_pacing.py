@@ -1,7 +1,5 @@
 """Waking up at absolute times, with a timerfd and with the fallback."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import os

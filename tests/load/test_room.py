@@ -1,7 +1,5 @@
 """Servers that serve a connection until it ends, and only so many at once, are not starved."""
 
-from __future__ import annotations
-
 import random
 import socket
 import threading

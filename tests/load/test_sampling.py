@@ -1,7 +1,5 @@
 """Which answers are looked into."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

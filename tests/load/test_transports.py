@@ -1,7 +1,5 @@
 """TLS, IPv6 and Unix sockets: the same load over other roads."""
 
-from __future__ import annotations
-
 import socket
 import ssl
 import subprocess

@@ -1,7 +1,5 @@
 """Answers that came while the generator could not run: the kernel knows for how long they lay."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import sys

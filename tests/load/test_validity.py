@@ -1,7 +1,5 @@
 """The measuring device's verdict on itself: pure cases, and processes that are really held back."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import signal

@@ -1,7 +1,5 @@
 """Which tests of the reference model are for the edits that concern it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The committed weights and what is really built from them."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

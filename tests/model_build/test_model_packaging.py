@@ -1,7 +1,5 @@
 """Packaging with builds that cost nothing; the real ones are in test_model_formats.py."""
 
-from __future__ import annotations
-
 import importlib.util
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """What is seen at a terminal of what takes minutes."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

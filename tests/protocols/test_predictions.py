@@ -1,7 +1,5 @@
 """Both servers are sent the very same bytes, and only predictions are read as such."""
 
-from __future__ import annotations
-
 import json
 import logging
 import re
@@ -17,11 +15,7 @@ from hypothesis import strategies as st
 from pytest_servebench.errors import BadResponseError, ModelError
 from pytest_servebench.model import Arrays, ServedModel
 from pytest_servebench.protocols.base import PredictionProtocol
-from pytest_servebench.protocols.predictions import (
-    disagreement,
-    instances_body,
-    read_predictions,
-)
+from pytest_servebench.protocols.predictions import disagreement, instances_body, read_predictions
 from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
 from pytest_servebench.protocols.torchserve import TorchServeRest
 

@@ -1,7 +1,5 @@
 """Runs as they could have been measured: a simulated queue gives the records."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import fcntl
 import io
 import os
@@ -12,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyte
@@ -116,7 +115,7 @@ class Screen:
     def __init__(self, rows: int = 5) -> None:
         self._screen = pyte.Screen(80, rows)
 
-    def feed(self, text: str) -> Screen:
+    def feed(self, text: str) -> Self:
         pyte.Stream(self._screen).feed(text.replace("\n", "\r\n"))
         return self
 

@@ -1,7 +1,5 @@
 """Logs on the page: those of the run, whatever its file and its directory claim."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

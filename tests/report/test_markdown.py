@@ -1,7 +1,5 @@
 """Markdown for the summary of a CI job, and annotations on a pull request."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

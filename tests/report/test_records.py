@@ -1,7 +1,5 @@
 """Records for drawings: what cannot be read is named, and ends no report."""
 
-from __future__ import annotations
-
 import dataclasses
 import xml.etree.ElementTree as ET
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Round numbers for axes."""
 
-from __future__ import annotations
-
 import pytest
 
 from pytest_servebench.report.ticks import linear_ticks, logarithmic_ticks

@@ -3,8 +3,6 @@
 python build_models.py DIRECTORY
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The served models, and servers which serve them."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Iterator

@@ -9,8 +9,6 @@ runs of the same model in this process, on one thread each, so that what disturb
 the other. The client's own time (a blocking socket) is counted as the server's.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import tempfile
@@ -50,11 +48,7 @@ def main(directory: Path, body: bytes, requests: int) -> None:
 
 
 def _measure(
-    server: Running,
-    model: Model,
-    body: bytes,
-    inputs: dict[str, tensors.Array],
-    requests: int,
+    server: Running, model: Model, body: bytes, inputs: dict[str, tensors.Array], requests: int
 ) -> tuple[list[float], list[float], list[float]]:
     predict = post("/v1/models/fashion:predict", body)
     get = b"GET /v1/models/fashion HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -1,7 +1,5 @@
 """Starting the embedded server as the tests need it, and talking to it byte by byte."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import socket

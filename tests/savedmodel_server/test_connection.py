@@ -1,7 +1,5 @@
 """A connection by itself: what it does with a client that stalls, or does not read."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Iterator

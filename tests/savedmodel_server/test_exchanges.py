@@ -4,8 +4,6 @@ Statuses, headers, JSON and the model's numbers are the same; not the layout of 
 error, not its wording.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """HTTP as the server speaks it, and what clients that misbehave can do to it: nothing."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import socket

@@ -1,7 +1,5 @@
 """From JSON to tensors and back: no value changes on the way, and none is read as another type."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The program: its flags, what it says when it cannot start, how it ends."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import signal

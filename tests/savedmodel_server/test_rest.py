@@ -1,7 +1,5 @@
 """Paths, requests and answers, with a model that needs no TensorFlow."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

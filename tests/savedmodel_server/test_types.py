@@ -1,7 +1,5 @@
 """What the protocol sends arrives at a model in its own type, and comes back so."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -4,8 +4,6 @@ FAKE_TFS says how; FAKE_TFS_STATE names a directory where each start leaves its 
 model: its outputs are the sum of the inputs' numbers, and how many there are.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import socket

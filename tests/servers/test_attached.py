@@ -1,7 +1,5 @@
 """A server that already runs is checked before it is measured, and each doubt has its own words."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import socket
@@ -107,8 +105,7 @@ def attach(model: ServedModel, settings: ServerSettings, run_dir: Path) -> Attac
 
 
 both = pytest.mark.parametrize(
-    ("kind", "title"),
-    [("tensorflow_serving", "TensorFlow Serving"), ("torchserve", "TorchServe")],
+    ("kind", "title"), [("tensorflow_serving", "TensorFlow Serving"), ("torchserve", "TorchServe")]
 )
 
 

@@ -1,7 +1,5 @@
 """The embedded TensorFlow server, started as the real one is, with a model of three lines."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import socket
 import subprocess

@@ -1,7 +1,5 @@
 """A Java is found in three places, or the error says what was looked at."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 from collections.abc import Callable
@@ -48,14 +46,7 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "major"),
-    [
-        ("17.0.15", 17),
-        ("21", 21),
-        ("25-ea", 25),
-        ("1.8.0_292", 8),
-        ("9.0.1", 9),
-    ],
+    ("text", "major"), [("17.0.15", 17), ("21", 21), ("25-ea", 25), ("1.8.0_292", 8), ("9.0.1", 9)]
 )
 def test_version(java: Java, text: str, major: int) -> None:
     assert java_version(java("home", text)) == major

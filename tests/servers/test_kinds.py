@@ -1,7 +1,5 @@
 """Kinds have one name each, and importing their package is cheap."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from typing import Any

@@ -1,7 +1,5 @@
 """The kit for kinds of server: a kind of a user's own keeps every promise of ours."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

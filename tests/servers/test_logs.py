@@ -1,7 +1,5 @@
 """Logs are watched line by line, and quoted without secrets."""
 
-from __future__ import annotations
-
 import errno
 import re
 import resource
@@ -16,14 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench.servers.logs import (
-    FatalLine,
-    LineCounts,
-    LogWatch,
-    first_fatal,
-    scrub,
-    tail,
-)
+from pytest_servebench.servers.logs import FatalLine, LineCounts, LogWatch, first_fatal, scrub, tail
 from pytest_servebench.system.files import whole_file
 from pytest_servebench.text import log_tail
 from pytest_servebench.text.log_tail import TAIL_LINES, lines_between
@@ -100,12 +91,7 @@ def test_a_long_log_is_never_in_memory(huge: Path) -> None:
     assert tail([huge]).endswith("last abc")
 
 
-@given(
-    st.text("ab\n", max_size=60),
-    st.integers(1, 9),
-    st.integers(0, 12),
-    st.integers(0, 12),
-)
+@given(st.text("ab\n", max_size=60), st.integers(1, 9), st.integers(0, 12), st.integers(0, 12))
 def test_blocks_of_any_size_are_as_one(text: str, block: int, first: int, number: int) -> None:
     lines = text.splitlines(keepends=True)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:

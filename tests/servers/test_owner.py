@@ -1,7 +1,5 @@
 """Nothing of a server outlives the process that started it, however that one ends."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

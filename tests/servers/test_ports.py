@@ -1,7 +1,5 @@
 """Free ports are free and different, and a listening port has an owner."""
 
-from __future__ import annotations
-
 import errno
 import math
 import os

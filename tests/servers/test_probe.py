@@ -1,7 +1,5 @@
 """A single request is bounded in time and size, whatever the server does."""
 
-from __future__ import annotations
-
 import gzip
 import socket
 import threading

@@ -1,7 +1,5 @@
 """A server's process tree is started, watched and ended as a whole."""
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import os

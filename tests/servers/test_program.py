@@ -1,7 +1,5 @@
 """Programs that run to their ends, such as builds: nothing of them outlives their owner either."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

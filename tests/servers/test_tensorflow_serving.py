@@ -3,8 +3,6 @@
 The program is a stand-in (fake_model_server.py) which fails in the same ways.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import importlib.util
 import json
@@ -125,10 +123,7 @@ def test_environment(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_relative_paths(
-    model: ServedModel,
-    settings: ServerSettings,
-    fake_binary: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    model: ServedModel, settings: ServerSettings, fake_binary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = model.artifacts["tensorflow_serving"].parent
     monkeypatch.chdir(base)

@@ -1,7 +1,5 @@
 """What TorchServe needs is checked before it is started, and it is configured for a fair test."""
 
-from __future__ import annotations
-
 import importlib.util
 import xml.etree.ElementTree as ET
 import zipfile

@@ -1,7 +1,5 @@
 """TorchServe itself, with a model that needs no framework: what it does when it is started."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

@@ -1,7 +1,5 @@
 """Waiting in tests for what happens in other processes."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import time

@@ -35,8 +35,12 @@ INPUTS = 64
 PARITY_IMAGES = 256
 """Images on which the formats are compared; the first of them are sent."""
 
-ARTIFACTS = {"tensorflow_serving": SERVED_NAME, "torchserve": "fashion_mnist.mar"}
-"""Server kind to its artifact's path inside the cache entry of the part of that name."""
+ARTIFACTS = {
+    "tensorflow_serving": SERVED_NAME,
+    "torchserve": "fashion_mnist.mar",
+    "onnx": "mobilenet_fashion_mnist.onnx",
+}
+"""Artifact to its path inside the cache entry of the part of that name."""
 
 SERVED_NAMES = {"tensorflow_serving": SERVED_NAME, "torchserve": "fashion_mnist"}
 """Server kind to the name under which it offers the model."""
@@ -70,8 +74,9 @@ def package(weights: Path, kinds: Collection[str]) -> ServedModel:
 
     Args:
         weights: safetensors file.
-        kinds: server kinds; one that this model does not support gets no artifact, and with none
-            at all there are still inputs and expected outputs, for a server that already runs.
+        kinds: artifacts that server kinds need; one that this model does not have is left out, and
+            with none at all there are still inputs and expected outputs, for a server that already
+            runs.
 
     Raises:
         ModelError: a framework is missing, or a build failed.
@@ -79,15 +84,15 @@ def package(weights: Path, kinds: Collection[str]) -> ServedModel:
         DatasetError: the user named a directory of the data set that cannot be used.
     """
     images, source = sample_images(PARITY_IMAGES)
-    wanted = [kind for kind in ARTIFACTS if kind in kinds]
+    wanted = [part for part in ARTIFACTS if part in kinds]
     parts = _with_reference(wanted)
-    if wanted and _all_importable(_NEEDS["onnx"][0]):
+    if wanted and "onnx" not in parts and _all_importable(_NEEDS["onnx"][0]):
         parts = [*parts, "onnx"]  # not served; one more check that all formats agree
     entries = build_parts(weights, parts, images)
     logits = compare(entries)
     return ServedModel(
         name="MobileNetV2 on Fashion-MNIST",
-        artifacts={kind: entries[kind] / ARTIFACTS[kind] for kind in wanted},
+        artifacts={part: entries[part] / ARTIFACTS[part] for part in wanted},
         inputs=images[:INPUTS],
         outputs=next(iter(logits.values()))[:INPUTS],
         rtol=RTOL,
@@ -187,7 +192,7 @@ def _with_reference(wanted: list[str]) -> list[str]:
     if importlib.util.find_spec("torch"):
         return [*wanted, "reference"]
     if wanted or importlib.util.find_spec("tensorflow"):
-        return ["tensorflow_serving"]
+        return wanted or ["tensorflow_serving"]
     raise ModelError(
         f"neither PyTorch nor TensorFlow is installed to compute the expected outputs: "
         f"{_TORCHSERVE}, or {_TENSORFLOW}"

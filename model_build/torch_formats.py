@@ -67,15 +67,28 @@ def write_torchscript(network: MobileNetV2, directory: Path) -> Path:
     return path
 
 
+class _ChannelsLast(torch.nn.Module):  # type: ignore[misc]
+    def __init__(self, network: MobileNetV2) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.network(images.permute(0, 3, 1, 2))
+        return logits
+
+
 def write_onnx(network: MobileNetV2, directory: Path) -> Path:
-    """Write ``mobilenet_fashion_mnist.onnx``: input ``image`` NCHW, output ``logits``."""
+    """Write ``mobilenet_fashion_mnist.onnx``: input ``image`` NHWC, output ``logits``.
+
+    Its input is that of all other formats, so that every server takes the same requests.
+    """
     path = directory / f"{STEM}.onnx"
     with warnings.catch_warnings():
         # The newer exporter takes twenty seconds and two more packages for the same file.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            network,
-            (torch.zeros(_EXAMPLE),),
+            _ChannelsLast(network),
+            (torch.zeros(1, IMAGE_SIZE, IMAGE_SIZE, 1),),
             str(path),
             input_names=["image"],
             output_names=["logits"],
@@ -142,8 +155,8 @@ def predict_archive(archive: Path, images: npt.NDArray[np.float32]) -> npt.NDArr
 
 def predict_onnx(path: Path, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return what ONNX Runtime makes of an ONNX file."""
-    import onnxruntime  # noqa: PLC0415  # not needed for any server
+    import onnxruntime  # noqa: PLC0415  # not needed for TorchServe
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (logits,) = session.run(["logits"], {"image": images.transpose(0, 3, 1, 2)})
+    (logits,) = session.run(["logits"], {"image": images})
     return np.asarray(logits, np.float32)

@@ -28,8 +28,9 @@ class ServedModel:
     Attributes:
         name: what the model is called in reports.
         artifacts: server kind (``"tensorflow_serving"``, ``"torchserve"``, …) to what that kind
-            serves: a directory of numbered SavedModel versions, or a ``.mar`` file. Tests of a
-            kind without an artifact are skipped, with that reason.
+            serves: a directory of numbered SavedModel versions, or a ``.mar`` file; ``"onnx"`` to
+            the ONNX file that several kinds serve. Tests of a kind without an artifact are
+            skipped, with that reason.
         inputs: sample inputs, one request each; array of shape ``(n, *input_shape)``, or one for
             each of the model's inputs by name. Floats, integers, booleans, text and bytes keep
             their type when sent. Leave empty if tests send their own requests.
@@ -106,5 +107,6 @@ def _at(arrays: Arrays, index: int) -> Arrays:
 
 
 ModelFactory = Callable[[Collection[str]], ServedModel]
-"""What ``servebench_model = "module:callable"`` names: it gets the selected server kinds, builds
-what these need (and nothing for others), and returns a :class:`ServedModel`."""
+"""What ``servebench_model = "module:callable"`` names: it gets the keys of the artifacts that
+the selected server kinds serve, builds these and nothing else, and returns a
+:class:`ServedModel`."""

@@ -361,3 +361,24 @@ def test_no_process_is_left(run_bench: RunBench, pytester: pytest.Pytester) -> N
         if process.info["cwd"] == str(pytester.path) and process.pid != os.getpid()
     }
     assert left == {}
+
+
+def test_kinds_that_serve_an_artifact_of_another_name(run_bench: RunBench) -> None:
+    conftest = """
+from tests import toy
+
+def pytest_servebench_server_kinds(config):
+    mine, lacking = toy.ToyKind("mine"), toy.ToyKind("lacking")
+    mine.artifact, lacking.artifact = "toy", "onnx"
+    return [mine, lacking]
+
+def model(kinds):
+    assert sorted(kinds) == ["onnx", "toy"]
+    return toy.toy_model(kinds)
+"""
+    result = run_bench(
+        "--servebench-servers=mine,lacking", "--servebench-model=conftest:model", "-rs",
+        conftest=conftest,
+    )  # fmt: skip
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["*not packaged for lacking (artifact 'onnx'), only for toy*"])

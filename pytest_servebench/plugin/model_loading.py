@@ -14,7 +14,7 @@ def load_model(name: str, kinds: Collection[str]) -> ServedModel:
 
     Args:
         name: value of ``servebench_model``.
-        kinds: server kinds for which an artifact is needed.
+        kinds: keys of the artifacts that are needed; most are names of server kinds.
 
     Raises:
         OptionError: the module or the callable does not exist.

@@ -29,7 +29,12 @@ from pytest_servebench.runs.machine import installed_versions, machine_facts
 from pytest_servebench.runs.results import CaseResult, LogPart, Run, ServerDeath, ServerInfo
 from pytest_servebench.runs.run_file import GrowingRunFile
 from pytest_servebench.servers import builtin_kinds, collect_kinds
-from pytest_servebench.servers.base import RunningServer, ServerKind, is_attached
+from pytest_servebench.servers.base import (
+    RunningServer,
+    ServerKind,
+    artifact_of,
+    is_attached,
+)
 from pytest_servebench.servers.logs import LineCounts
 from pytest_servebench.servers.shared import SharedServers
 from pytest_servebench.system.files import file_name
@@ -140,13 +145,9 @@ class ServebenchSession:
         if self._model_error is not None:
             raise self._model_error
         if self._model is None:
-            starting = {
-                name
-                for name in self.needed_kinds
-                if name in self.kinds and not self.attached(self.kinds[name])
-            }
+            wanted = {self._artifact(name) for name in self.needed_kinds if name in self.kinds}
             try:
-                self._model = load_model(self.settings.model, starting)
+                self._model = load_model(self.settings.model, wanted - {""})
             except (ModelError, OptionError) as error:
                 self._model_error = error  # rebuilding it for each case would fail again
                 raise
@@ -156,17 +157,25 @@ class ServebenchSession:
         """Have the model packaged for a kind that a test requests only while it runs."""
         if kind not in self.needed_kinds:
             self.needed_kinds |= {kind}
-            if self._model is not None and kind not in self._model.artifacts:
+            artifact = kind in self.kinds and self._artifact(kind)
+            if self._model is not None and artifact and artifact not in self._model.artifacts:
                 self._model = None  # to be packaged for one more kind; built artifacts are kept
+
+    def _artifact(self, name: str) -> str:
+        """Return which artifact of the model a kind needs; empty if none."""
+        kind = self.kinds[name]
+        return "" if self.attached(kind) else artifact_of(kind)
 
     # -- servers ------------------------------------------------------------------------------
 
     def _start(self, name: str) -> RunningServer:
         kind = self.kind(name)
         model = self.model()
-        if name not in model.artifacts and not self.attached(kind):
+        artifact = self._artifact(name)
+        if artifact and artifact not in model.artifacts:
+            needs = f" (artifact {artifact!r})" if artifact != name else ""
             pytest.skip(
-                f"the model {model.name!r} is not packaged for {name}, only for "
+                f"the model {model.name!r} is not packaged for {name}{needs}, only for "
                 f"{', '.join(sorted(model.artifacts)) or 'no server'}"
             )
         # Restarts get a subdirectory, not a suffix: another kind may be called toy-2.

@@ -89,7 +89,9 @@ class ServerKind(Protocol):
     """One kind of server, registered by ``pytest_servebench_server_kinds``.
 
     A kind with its own options is a frozen dataclass with these as fields; see
-    :func:`~pytest_servebench.servers.kit.option`.
+    :func:`~pytest_servebench.servers.kit.option`. A kind that serves what others serve too, such as
+    an ONNX file, has an attribute ``artifact``: its key in ``ServedModel.artifacts``, by default
+    the kind's name.
     """
 
     @property
@@ -117,6 +119,15 @@ class ServerKind(Protocol):
             ServerStartError: it did not become ready; no process is left running.
         """
         ...
+
+
+def artifact_of(kind: ServerKind) -> str:
+    """Return the key in ``ServedModel.artifacts`` of what a kind serves.
+
+    It is the kind's attribute ``artifact``, else its name; empty if it needs none.
+    """
+    artifact: str = getattr(kind, "artifact", kind.name)
+    return artifact
 
 
 def is_attached(kind: ServerKind, settings: ServerSettings) -> bool:

@@ -12,21 +12,26 @@ from hypothesis import strategies as st
 from pytest_servebench.load.transports.base import Completion, Loss, Terms
 from pytest_servebench.load.transports.http1 import Connection
 
+HEAD = b"HTTP/1.1 200 OK\r\n"
+BARE = b"HTTP/1.1 200 OK\n"
+CHUNKS = b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"
 ANSWERS = {
-    "by-the-book": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
-    "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
-    "continue": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
-    "bare-lf": b"HTTP/1.1 200 OK\nContent-Length: 2\nX: y\n\n{}",
-    "length-twice": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\ncontent-length:  2\r\n\r\n{}",
-    "continued-line": b"HTTP/1.1 200 OK\r\nContent-Length:\r\n 2\r\nX: y\r\n z\r\n\r\n{}",
-    "lf-continue": b"HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\nContent-Length: 2\n\n{}",
-    "two-hints": b"HTTP/1.1 103 Early Hints\nLink: <a>\n\nHTTP/1.1 100 Continue\n\n"
+    "by the book": HEAD + b"Content-Length: 2\r\n\r\n{}",
+    "chunked": HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNKS,
+    "continue": b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD + b"Content-Length: 2\r\n\r\n{}",
+    "bare LF": BARE + b"Content-Length: 2\nX: y\n\n{}",
+    "bare LF, chunked": BARE + b"Transfer-Encoding: chunked\n\n" + CHUNKS,
+    "mixed ends": HEAD + b"Content-Length: 2\nX: y\r\n\n{}",
+    "length twice": HEAD + b"Content-Length: 2\r\nX: 2\r\ncontent-length:  2\r\n\r\n{}",
+    "continued line": HEAD + b"X: y\r\n z\r\n\tz\r\nContent-Length: 2\r\n\r\n{}",
+    "length on a continued line": HEAD + b"Content-Length:\r\n 2\r\nX: y\r\n z\r\n\r\n{}",
+    "bare LF, continue": b"HTTP/1.1 100 Continue\n\n" + BARE + b"Content-Length: 2\n\n{}",
+    "two hints": b"HTTP/1.1 103 Early Hints\nLink: <a>\n\nHTTP/1.1 100 Continue\n\n"
     b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}",
-    "continue-then-lf": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\nContent-Length: 2\n\n{}",
-    "lf-continue-then-chunked": b"HTTP/1.1 100 Continue\n\n"
-    b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
-}
+    "continue, then bare LF": b"HTTP/1.1 100 Continue\r\n\r\n" + BARE + b"Content-Length: 2\n\n{}",
+    "bare LF, continue, then chunked": b"HTTP/1.1 100 Continue\n\n"
+    + BARE + b"Transfer-Encoding: chunked\n\n" + CHUNKS,
+}  # fmt: skip
 
 
 class Link:
@@ -56,12 +61,18 @@ class Reader:
         self.losses.append((loss, reason))
 
 
+def connected(reader: Reader) -> Connection:
+    connection = Connection(reader, Terms(), lambda _: False)
+    connection.connection_made(cast(asyncio.Transport, Link()))
+    connection.send(b"", 0)
+    return connection
+
+
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 @given(cuts=st.lists(st.integers(1, 120), max_size=8))
 def test_two_answers_over_one_connection(answer: bytes, cuts: list[int]) -> None:
     reader = Reader()
-    connection = Connection(reader, Terms(), lambda _: False)
-    connection.connection_made(cast(asyncio.Transport, Link()))
+    connection = connected(reader)
     edges = [0, *sorted({cut % len(answer) for cut in cuts} - {0}), len(answer)]
     with patch("pytest_servebench.load.transports.http1._clock") as clock:
         for _ in range(2):
@@ -76,11 +87,41 @@ def test_two_answers_over_one_connection(answer: bytes, cuts: list[int]) -> None
     assert reader.began == [next(end for end in edges if end > final)] * 2
 
 
+@pytest.mark.parametrize("length", [1, 2, 99])
+def test_chunked_together_with_a_length_is_chunked_and_ends_its_connection(length: int) -> None:
+    reader = Reader()
+    fields = b"Content-Length: %d\r\nTransfer-Encoding: Chunked\r\n\r\n" % length
+    connected(reader).data_received(HEAD + fields + CHUNKS)
+    assert reader.answers == [(200, b"{}", False)]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Transfer-Encoding: identity\r\nContent-Length: 2\r\n",
+        b"Content-Length: 2\r\nTransfer-Encoding: xchunked\r\n",
+        b"Content-Length: 2\r\nTransfer-Encoding: chunked, gzip\r\n",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\nContent-Length: 2\r\n",
+        b"Transfer-Encoding: chu\r\n nked\r\nContent-Length: 2\r\n",
+        b"Transfer-Encoding: gzip,\r\n chunked\r\n",
+        b"Content-Length: 2\r\nContent-Length: 3\r\n",
+        b"Content-Length: 2\r\n 3\r\n",
+        b"X: a\x00b\r\nContent-Length: 2\r\n",
+        b"X: a\rContent-Length: 9\r\nContent-Length: 2\r\n",
+    ],
+)
+def test_answers_that_two_readers_may_read_differently_are_refused(head: bytes) -> None:
+    reader = Reader()
+    connected(reader).data_received(HEAD + head + b"\r\n{}")
+    ((loss, reason),) = reader.losses
+    assert loss is Loss.BROKEN
+    assert "callback" not in reason
+    assert reader.answers == []
+
+
 def test_a_connection_that_ends_after_an_interim_answer_was_seen_by_the_server() -> None:
     reader = Reader()
-    connection = Connection(reader, Terms(), lambda _: False)
-    connection.connection_made(cast(asyncio.Transport, Link()))
-    connection.send(b"", 0)
+    connection = connected(reader)
     connection.data_received(b"HTTP/1.1 100 Continue\r\n\r\n")
     connection.connection_lost(None)
     ((loss, _),) = reader.losses

@@ -123,96 +123,85 @@ def assert_all(result: Made | LoadResult, outcome: str) -> None:
     assert counts == {**dict.fromkeys(counts, 0), outcome: len(result.records)}
 
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+HEAD = b"HTTP/1.1 200 OK\r\n"
+OK = HEAD + b"Content-Length: 2\r\n\r\n{}"
+CLOSING = HEAD + b"Connection: close\r\nContent-Length: 2\r\n\r\n{}"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"
+NOTHING = b"HTTP/1.1 204 No Content\r\n\r\n"
+SHORT = HEAD + b"Content-Length: 9\r\n\r\n{}"
+UPGRADE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"
+
+OUTCOMES: dict[str, tuple[str, Behaviour]] = {
+    "http 1.0": ("ok", always(b"HTTP/1.0 200 OK\r\n\r\n{}", close=True)),
+    "http 1.0, body like a head": (
+        "ok", always(b"HTTP/1.0 200 OK\r\n\r\ncontent-length: chunked", close=True)),
+    "continue first": ("ok", always(b"HTTP/1.1 100 Continue\r\n\r\n" + OK)),
+    "answers twice": ("ok", always(OK + OK)),
+    "closes without saying": ("ok", always(OK, close=True)),
+    "byte by byte": ("ok", in_pieces(OK)),
+    "half-closes after an answer": ("ok", half_closing(OK)),
+    "status 503": ("http_error", always(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy")),
+    "redirect": (
+        "http_error", always(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n")),
+    "not http": ("bad_response", always(b"SSH-2.0-OpenSSH\r\n\r\n")),
+    "truncated": ("bad_response", always(SHORT, close=True)),
+    "truncated behind a continue": (
+        "bad_response", always(b"HTTP/1.1 100 Continue\r\n\r\n" + SHORT, close=True)),
+    "half-closes in an answer": ("bad_response", half_closing(SHORT)),
+    "resets in an answer": ("bad_response", resetting(SHORT)),
+    "upgrades": ("bad_response", always(UPGRADE)),
+    "endless headers": ("bad_response", always(HEAD + b"X: " + b"x" * (MAX_HEAD + 9))),
+    "nonsense length": ("bad_response", always(HEAD + b"Content-Length: x\r\n\r\n{}")),
+    "nonsense chunk": (
+        "bad_response", always(HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n")),
+    "closes without answer": ("connect_error", always(b"", close=True)),
+    "closes at once": ("connect_error", lambda link: None),
+    "half-closes without answer": ("connect_error", half_closing(b"")),
+    "resets without answer": ("connect_error", resetting(b"")),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "outcome"),
-    [
-        pytest.param(always(OK), "ok", id="keep-alive"),
-        pytest.param(
-            always(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-                   b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"),
-            "ok", id="chunked",
-        ),
-        pytest.param(
-            always(OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n"), close=True),
-            "ok", id="connection-close",
-        ),
-        pytest.param(always(b"HTTP/1.0 200 OK\r\n\r\n{}", close=True), "ok", id="http-1.0"),
-        pytest.param(always(b"HTTP/1.1 100 Continue\r\n\r\n" + OK), "ok", id="continue-first"),
-        pytest.param(always(OK + OK), "ok", id="answers-twice"),
-        pytest.param(always(OK, close=True), "ok", id="closes-without-saying"),
-        pytest.param(
-            always(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"),
-            "http_error", id="status-503",
-        ),
-        pytest.param(always(b"SSH-2.0-OpenSSH\r\n\r\n"), "bad_response", id="not-http"),
-        pytest.param(
-            always(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}", close=True),
-            "bad_response", id="truncated",
-        ),
-        pytest.param(always(b"", close=True), "connect_error", id="closes-without-answer"),
-        pytest.param(lambda link: None, "connect_error", id="closes-at-once"),
-        pytest.param(half_closing(OK), "ok", id="half-closes-after-an-answer"),
-        pytest.param(half_closing(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"),
-                     "bad_response", id="half-closes-in-an-answer"),
-        pytest.param(half_closing(b""), "connect_error", id="half-closes-without-answer"),
-        pytest.param(resetting(b""), "connect_error", id="resets-without-answer"),
-        pytest.param(resetting(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"),
-                     "bad_response", id="resets-in-an-answer"),
-        pytest.param(always(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n"
-                            b"Connection: Upgrade\r\n\r\n"), "bad_response", id="upgrades"),
-        pytest.param(always(b"HTTP/1.1 200 OK\r\nX: " + b"x" * (MAX_HEAD + 9)),
-                     "bad_response", id="endless-headers"),
-        pytest.param(always(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{}"),
-                     "bad_response", id="nonsense-length"),
-        pytest.param(always(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
-                     "bad_response", id="nonsense-chunk"),
-        pytest.param(always(b"HTTP/1.1 204 No Content\r\n\r\n"), "ok", id="no-content"),
-        pytest.param(always(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"),
-                     "http_error", id="redirect"),
-        pytest.param(in_pieces(OK), "ok", id="byte-by-byte"),
-        pytest.param(
-            always(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{}",
-                   close=True),
-            "bad_response", id="cut-short-behind-a-continue",
-        ),
-        pytest.param(always(b"HTTP/1.0 200 OK\r\n\r\ncontent-length: chunked", close=True),
-                     "ok", id="http-1.0-body-like-a-head"),
-    ],
-)  # fmt: skip
-def test_outcome(behaviour: Behaviour, outcome: str) -> None:
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_outcome(name: str) -> None:
+    outcome, behaviour = OUTCOMES[name]
     with serving(behaviour) as port:
-        assert_all(load(port), outcome)
+        result = load(port)
+    assert_all(result, outcome)
+    if name == "not http":
+        ((reason, number),) = result.failures.items()
+        assert reason.startswith("bad_response: an answer that is not HTTP")
+        assert number == len(result.records)
+    if name == "status 503":
+        assert set(result.error_answers.values()) == {b"busy"}
+        assert set(result.records.status.tolist()) == {503}
 
 
 @pytest.mark.parametrize(
     ("answer", "kept"),
-    [
-        pytest.param(OK, True, id="keep-alive"),
-        pytest.param(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
-            True,
-            id="chunked",
-        ),
-        pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", True, id="no-content"),
-        pytest.param(OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n"), False, id="close"),
-    ],
+    [(OK, True), (CHUNKED, True), (NOTHING, True), (CLOSING, False)],
+    ids=["keep-alive", "chunked", "no-content", "close"],
 )
 def test_connections_are_kept_where_the_server_keeps_them(answer: bytes, kept: bool) -> None:
     connections = []
 
     def behave(link: socket.socket) -> None:
         connections.append(link)
-        always(answer)(link)
+        always(answer, close=not kept)(link)
 
-    with serving(behave) as port:
-        result = load(port, warmup=0.2)
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(isinstance(one, Connection) for one in gc.get_objects())
+        with serving(behave) as port:
+            result = load(port, warmup=0.2)
+        left = sum(isinstance(one, Connection) for one in gc.get_objects()) - before
+    finally:
+        gc.enable()
     assert_all(result, "ok")
     assert (len(connections) <= 4) == kept
     assert result.connections == 0 if kept else result.connections >= len(result.records) - 4
     assert result.received == sum(map(len, result.answers.values()))
+    assert left <= 8  # closed connections leave nothing behind
 
 
 @pytest.mark.parametrize("end", [b"\r\n", b"\n"])
@@ -234,13 +223,6 @@ def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     assert_all(load(port), "connect_error")
-
-
-def test_error_bodies_are_kept() -> None:
-    with serving(always(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy")) as port:
-        result = load(port, samples=0)
-    assert set(result.error_answers.values()) == {b"busy"}
-    assert set(result.records.status.tolist()) == {503}
 
 
 def test_a_body_beyond_the_limit_is_given_up() -> None:
@@ -269,68 +251,6 @@ def test_limits_of_an_answers_size_are_those_that_were_given(size: int, outcome:
     head = start + b"x" * (size - len(start) - len(end)) + end + b"\n\r\n{}"
     with serving(always(head)) as port:
         assert_all(load(port, terms=Terms(max_headers=1000)), outcome)
-
-
-CHUNKED = b"2\r\n{}\r\n0\r\n\r\n"
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        pytest.param(b"HTTP/1.1 200 OK\nContent-Length: 2\nX: y\n\n{}", id="bare-lf"),
-        pytest.param(
-            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: 2\r\ncontent-length:  2\r\n\r\n{}",
-            id="same-length-twice",
-        ),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 2\nX: y\r\n\n{}", id="mixed-ends"),
-        pytest.param(b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n" + CHUNKED, id="lf-chunked"),
-        pytest.param(b"HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\nContent-Length: 2\n\n{}",
-                     id="lf-continue-first"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nX: y\r\n z\r\n\tz\r\nContent-Length: 2\r\n\r\n{}",
-                     id="continued-line"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length:\r\n 2\r\nX: y\r\n\r\n{}",
-                     id="length-on-a-continued-line"),
-    ],
-)  # fmt: skip
-def test_answers_that_every_client_takes(answer: bytes) -> None:
-    """In whatever pieces they come: see test_any_pieces."""
-    with serving(always(answer)) as port:
-        result = load(port, rate=60.0, workers=2, samples=1000, warmup=0.1)
-    assert_all(result, "ok")
-    assert set(result.answers.values()) == {b"{}"}
-    assert result.connections < len(result.records) / 2  # they are kept
-
-
-@pytest.mark.parametrize("length", [1, 2, 99])
-def test_chunked_together_with_a_length_is_chunked_and_ends_its_connection(length: int) -> None:
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nTransfer-Encoding: Chunked\r\n\r\n" % length
-    with serving(always(head + CHUNKED)) as port:
-        result = load(port, samples=1000)
-    assert_all(result, "ok")
-    assert set(result.answers.values()) == {b"{}"}
-    assert result.connections == len(result.records)
-
-
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"Transfer-Encoding: identity\r\nContent-Length: 2\r\n",
-        b"Content-Length: 2\r\nTransfer-Encoding: xchunked\r\n",
-        b"Content-Length: 2\r\nTransfer-Encoding: chunked, gzip\r\n",
-        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\nContent-Length: 2\r\n",
-        b"Transfer-Encoding: chu\r\n nked\r\nContent-Length: 2\r\n",
-        b"Transfer-Encoding: gzip,\r\n chunked\r\n",
-        b"Content-Length: 2\r\nContent-Length: 3\r\n",
-        b"Content-Length: 2\r\n 3\r\n",
-        b"X: a\x00b\r\nContent-Length: 2\r\n",
-        b"X: a\rContent-Length: 9\r\nContent-Length: 2\r\n",
-    ],
-)
-def test_answers_that_two_readers_may_read_differently_are_refused(head: bytes) -> None:
-    with serving(always(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n{}")) as port:
-        result = load(port, timeout=2.0)
-    assert_all(result, "bad_response")
-    assert not any("callback" in reason for reason in result.failures)
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.2])
@@ -464,29 +384,6 @@ def test_a_server_that_is_back_is_found_again_by_idle_workers() -> None:
     late = result.records.scheduled > 1.9e9
     assert late.any()
     assert result.records.ok[late].all()
-
-
-def test_closed_connections_leave_nothing_behind() -> None:
-    answer = OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n")
-    gc.collect()
-    gc.disable()
-    try:
-        before = sum(isinstance(one, Connection) for one in gc.get_objects())
-        with serving(always(answer, close=True)) as port:
-            made = load(port, rate=200.0, duration=0.5)
-        assert made.records.counts()["ok"] > 50
-        left = sum(isinstance(one, Connection) for one in gc.get_objects()) - before
-    finally:
-        gc.enable()
-    assert left <= 8
-
-
-def test_reasons_of_failures_are_counted() -> None:
-    with serving(always(b"SSH-2.0-OpenSSH\r\n\r\n")) as port:
-        result = load(port)
-    ((reason, number),) = result.failures.items()
-    assert reason.startswith("bad_response: an answer that is not HTTP")
-    assert number == len(result.records)
 
 
 def silent(link: socket.socket) -> None:

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from pytest_servebench.load.room import Room
 from tests.load.in_process import Made
-from tests.load.test_misbehaving import OK, Behaviour, assert_all, load, read_request
+from tests.load.test_misbehaving import CLOSING, OK, Behaviour, assert_all, load, read_request
 
-CLOSING = OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n")
 MS = 1_000_000
 
 

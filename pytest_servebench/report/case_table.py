@@ -99,7 +99,7 @@ def server_rows(
     show = _formats(run)
     found: dict[str, ServerRows] = {}
     seen: Counter[tuple[str, int, str]] = Counter()
-    own = own_names(cases)
+    own = own_names(cases, every_label=True)
     for case, name in zip(cases, own, strict=True):
         server, summary = case.server, case.summary
         block = found.setdefault(

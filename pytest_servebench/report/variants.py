@@ -34,18 +34,21 @@ def cell_tests(cases: Sequence[CaseResult]) -> dict[str, str]:
     return {cell_id(case): name if several else "" for case, name in zip(cases, names, strict=True)}
 
 
-def own_names(cases: Sequence[CaseResult]) -> list[str]:
+def own_names(cases: Sequence[CaseResult], *, every_label: bool = False) -> list[str]:
     """Return what distinguishes each case within its test, as :func:`variants`: ``[8]::warm``.
 
     Long parameters are abridged, and numbered where they then look the same.
+
+    Args:
+        cases: all of them.
+        every_label: whether to keep a label that is the only one of its rate and buffer.
     """
     parameters = [_own_parameters(case) for case in cases]
     shown = _shown(parameters)
     brackets = [f"[{shown[text]}]" if text else "" for text in parameters]
-    parts = zip(
-        _parted(cases, brackets), _parted(cases, [_own_label(case) for case in cases]), strict=True
-    )
-    return [labelled(bracket, label) for bracket, label in parts]
+    labels = [_own_label(case) for case in cases]
+    shown_labels = labels if every_label else _parted(cases, labels)
+    return list(map(labelled, _parted(cases, brackets), shown_labels))
 
 
 def _parted(cases: Sequence[CaseResult], texts: Sequence[str]) -> list[str]:

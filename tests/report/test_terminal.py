@@ -52,6 +52,12 @@ def check_lines(lines: list[Line], width: int) -> None:
         assert shown.isprintable() or not shown, shown
 
 
+def test_a_label_is_shown_even_if_it_distinguishes_nothing() -> None:
+    only = dataclasses.replace(case(), label="warm")
+    assert "::warm" in text_of(run([only]))
+    assert "::warm" in markdown(run([only]))
+
+
 @pytest.mark.parametrize("make", RUNS, ids=lambda make: make.__name__)
 @pytest.mark.parametrize("width", [40, 60, 80, 100])
 @pytest.mark.parametrize("unicode", [True, False])

@@ -379,6 +379,10 @@ def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved.save(SLOWER, tmp_path)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "run.json").touch()
+    edited = saved.save(dataclasses.replace(BASE, name="edited"), tmp_path)
+    data = json.loads(edited.read_text())
+    data["servebench"]["cases"][0]["rate"] = -1  # which is not listed, but 'show' refuses
+    edited.write_text(json.dumps(data))
     (tmp_path / "latest").symlink_to("slower")
     assert main(["list", "--results", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -387,8 +391,11 @@ def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]  # fmt: skip
     assert lines[2].startswith("slower  ")
     assert lines[2].endswith("  latest")
-    assert "is empty" in lines[3]
-    assert len(lines) == 4
+    refused = "\n".join(lines[3:])
+    assert "is empty" in refused
+    assert "edited" in refused
+    assert "cases[0].rate is -1" in refused
+    assert len(lines) == 5
 
 
 def test_list_names_a_run_once_and_all_its_names(

@@ -31,7 +31,7 @@ from pytest_servebench.report.comparison_text import Block, Compared
 from pytest_servebench.report.page import page
 from pytest_servebench.report.page.cases import figure_table
 from pytest_servebench.report.plots import draw_plots
-from pytest_servebench.runs.results import CaseResult, ClauseResult
+from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.runs.run_json import from_dict, read_file
 from pytest_servebench.stats.summary import summarize
 from simulation import saved
@@ -235,19 +235,6 @@ def test_a_run_from_before_does_not_know_it() -> None:
     assert clause.verdict == "inconclusive"
     assert "ttfb.p99 is unknown in BASE" in clause.message
     assert "Save a new baseline" in clause.message
-
-
-def test_gates_are_told_from_slos_in_a_run_from_before(tmp_path: Path) -> None:
-    clauses = (
-        *judge(parse_slo("p50<1s"), STREAMED),
-        ClauseResult("p50:9% against main", "p50", 0.09, 1.0, None, None, "passed", "met", "gate"),
-    )
-    path = saved.save(saved.run([dataclasses.replace(STREAMED, clauses=clauses)]), tmp_path)
-    data = json.loads(path.read_text())
-    for one in data["servebench"]["cases"][0]["clauses"]:
-        del one["sort"]
-    path.write_text(json.dumps(data))
-    assert read_file(path)[0].cases[0].clauses == clauses
 
 
 def test_compare_refuses_a_gate_that_the_base_does_not_know(

@@ -6,11 +6,13 @@ import argparse
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 from pytest_servebench.commands.arguments import add_results, results_of
+from pytest_servebench.errors import SavedRunError
 from pytest_servebench.report.facts import date_text
-from pytest_servebench.runs.run_json import RUN_FILE, Heading
+from pytest_servebench.runs.run_json import RUN_FILE, Heading, read_file
 from pytest_servebench.runs.run_names import LATEST, SavedRun, directories_without_run, runs_in
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.safe import clean, counted, joined
@@ -26,12 +28,16 @@ _COLUMNS: Final = (
     Column("also named", right=False),
 )
 _ANY_WIDTH: Final = 10_000  # the terminal wraps the last column
+_CHECKED: Final = 100  # of the latest runs: reading all of a file takes ten times as long
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
-        "list", help="list saved runs", description="List saved runs, the latest last."
+        "list",
+        help="list saved runs",
+        description="List saved runs, the latest last. The files of the latest "
+        f"{_CHECKED} are checked as 'show' does; of earlier ones only what the list shows.",
     )
     add_results(parser, "results directory")
 
@@ -57,6 +63,7 @@ def run(options: argparse.Namespace) -> int:
     """
     results = results_of(options)
     runs = runs_in(results)
+    runs = [*runs[:-_CHECKED], *map(_checked, runs[-_CHECKED:])]
     if not runs:
         print(f"{results}/ has no saved runs.")
     rows = [_row(one, one.heading, last=one is runs[-1]) for one in runs if one.heading is not None]
@@ -79,6 +86,16 @@ def run(options: argparse.Namespace) -> int:
             "is still running"
         )
     return 0
+
+
+def _checked(saved: SavedRun) -> SavedRun:
+    """Return a run as one that cannot be read if no other command would read it."""
+    if saved.heading is not None:
+        try:
+            read_file(saved.path)
+        except SavedRunError as error:
+            return replace(saved, heading=None, problem=str(error))
+    return saved
 
 
 def _row(saved: SavedRun, heading: Heading, *, last: bool) -> list[Cell]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ import orjson
 
 from pytest_servebench.errors import SavedRunError
 from pytest_servebench.runs.decoding import as_object, decode
-from pytest_servebench.runs.plain_benchmarks import left_out, plain_case
+from pytest_servebench.runs.node_ids import labelled
+from pytest_servebench.runs.plain_benchmarks import is_plain, left_out, plain_case
 from pytest_servebench.runs.results import SCHEMA_VERSION, CaseResult, Run, VerdictWord
+from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.text.safe import clean
 
 _T = TypeVar("_T")
@@ -23,14 +26,6 @@ _CUT_WITHIN: Final = (
     "true", "false", "null", "NaN", "Infinity", "-Infinity", ".", "e-", "e+", "E-", "E+"
 )  # fmt: skip
 """Literals within which truncated JSON may end."""
-# Of integers beyond 64 bits orjson makes floats: no number may have so many digits in a row before
-# its point. What comes before a number is a colon here, a digit is 0, anything else x.
-_WHITE_SPACE: Final = b" \t\r\n"
-_TOKENS: Final = bytes(
-    ord("0" if chr(byte).isdecimal() else ":" if chr(byte) in ":,[-" else "x")
-    for byte in range(256)
-)
-_MANY_DIGITS: Final = b":" + b"0" * 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +86,10 @@ def read_heading(path: Path) -> tuple[Heading, bytes]:
         SavedRunError: the file is not a saved run.
     """
     content = _bytes(path)
-    data = quickly_loaded(content) or _load(path, content)
+    try:
+        data = orjson.loads(content)  # in a fraction of json's time
+    except orjson.JSONDecodeError:
+        data = _load(path, content)  # which reads more, and says what is wrong with the rest
     heading = _checked(path, lambda: _heading(path, data))
     # A copy from another system may have other line endings.
     return heading, hashlib.sha1(content.replace(b"\r", b""), usedforsecurity=False).digest()
@@ -118,22 +116,6 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         _refuse(path, f"{error.strerror}. Give a readable file")
-
-
-def quickly_loaded(content: bytes) -> dict[str, Any] | None:
-    """Return the object in ``content`` as :mod:`json` reads it, in a fraction of the time.
-
-    It may be nested deeper than ``json`` accepts, and than recursive code can handle. ``None``
-    leaves it to ``json`` to read or to refuse: NaN, numbers beyond 64 bits, lone surrogates,
-    encodings other than UTF-8, what is not an object or not JSON.
-    """
-    if not content.startswith(b"{") or _MANY_DIGITS in content.translate(_TOKENS, _WHITE_SPACE):
-        return None
-    try:
-        data: dict[str, Any] = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return None
-    return data
 
 
 def _load(path: Path, content: bytes) -> Any:
@@ -186,8 +168,6 @@ def _run(path: Path, data: Any, *, any_schema: bool) -> Run:
     if "servebench" in data:
         report = as_object(data["servebench"], "servebench")
         _check_schema(path, report, any_schema)
-        for case in report["cases"] if isinstance(report.get("cases"), list) else ():
-            _tell_gates(case)
         about = {"name": report.get("run"), "schema_version": report.get("schema_version", 0)}
         run = decode(Run, {**report, **about}, "servebench")
     elif isinstance(data.get("benchmarks"), list):
@@ -201,15 +181,8 @@ def _run(path: Path, data: Any, *, any_schema: bool) -> Run:
     _refuse_empty(path, run.cases)
     for index, case in enumerate(run.cases):
         _check_figures(case, f"cases[{index}]")
+    _check_ids(run.cases)
     return run
-
-
-def _tell_gates(case: Any) -> None:
-    """Mark the gates in files of earlier versions, which did not: SLOs never contain a colon."""
-    clauses = case.get("clauses") if isinstance(case, dict) else None
-    for clause in clauses if isinstance(clauses, list) else ():
-        if isinstance(clause, dict) and "sort" not in clause and ":" in str(clause.get("clause")):
-            clause["sort"] = "gate"
 
 
 def _check_figures(case: CaseResult, where: str) -> None:
@@ -228,10 +201,38 @@ def _check_figures(case: CaseResult, where: str) -> None:
         raise ValueError(
             f"{where}.summary.outcomes do not add up to its {summary.arrivals} arrivals"
         )
+    for part, estimates in (("estimates", summary.estimates), ("without_lag", summary.without_lag)):
+        for name, one in estimates.items():
+            _check_interval(one, f"{where}.summary.{part}.{name}")
+    for number, clause in enumerate(case.clauses):
+        if clause.low is not None and clause.high is not None and clause.low > clause.high:
+            raise ValueError(
+                f"{where}.clauses[{number}].low is {clause.low}, above its high, {clause.high}"
+            )
     if series and "time" not in series:
         raise ValueError(f"{where}.resources.series.time is missing")
     if len({len(column) for column in series.values()}) > 1:
         raise ValueError(f"{where}.resources.series has columns of different lengths")
+
+
+def _check_interval(one: Estimate, where: str) -> None:
+    value = math.inf if one.value is None else one.value
+    if one.low is not None and one.low > value:
+        raise ValueError(f"{where}.low is {one.low}, above its value, {value}")
+    if one.high is not None and one.high < value:
+        raise ValueError(f"{where}.high is {one.high}, below its value, {value}")
+
+
+def _check_ids(cases: Sequence[CaseResult]) -> None:
+    """Refuse two cases of one test and label, of which a comparison would make repeats."""
+    seen: dict[tuple[str, str], int] = {}
+    for index, case in enumerate(cases):
+        first = seen.setdefault((case.nodeid, case.label), index)
+        if first != index and not is_plain(case):
+            raise ValueError(
+                f"cases[{index}] has the nodeid and label of cases[{first}]: "
+                f"{labelled(case.nodeid, case.label)}"
+            )
 
 
 def _refuse_empty(path: Path, cases: Sequence[object]) -> None:
@@ -261,7 +262,6 @@ def _of_benchmarks(path: Path, data: Mapping[str, Any], *, any_schema: bool) -> 
         own = extra.get("servebench") if isinstance(extra, Mapping) else None
         if isinstance(own, Mapping):
             _check_schema(path, own, any_schema)
-            _tell_gates(own)
             cases.append(from_dict(own, f"{where}.extra_info.servebench"))
             continue
         try:

@@ -78,6 +78,13 @@ def test_a_baseline_that_is_not_there_ends_before_anything_starts(run_bench: Run
     assert not RESULTS.exists()
 
 
+def test_two_thresholds_of_one_metric_are_refused(run_bench: RunBench) -> None:
+    gates = [f"--servebench-max-regression=p99:{number}%" for number in (10, 50)]
+    result = run_bench("--servebench-baseline=none", *gates)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--servebench-max-regression=p99:10%*several thresholds*"])
+
+
 @pytest.mark.parametrize(
     ("policy", "outcomes"), [("warn", {"passed": 1, "warnings": 1}), ("skip", {"skipped": 1})]
 )

@@ -138,9 +138,24 @@ def test_a_secret_has_its_type_too(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = {"locked-away": Locked()}
     monkeypatch.setenv("SERVEBENCH_LOCKED_AWAY_PIN", "12345678")
     assert with_options(kinds, []) == {"locked-away": Locked(pin=12345678)}
-    monkeypatch.setenv("SERVEBENCH_LOCKED_AWAY_PIN", "sEcReT-1x")
-    with pytest.raises(OptionError, match=r"SERVEBENCH_LOCKED_AWAY_PIN.*4 digits") as caught:
-        with_options(kinds, [])
+    for wrong, reason in (("sEcReT-1x", "a whole number"), ("-9", "fewer than 4 characters")):
+        monkeypatch.setenv("SERVEBENCH_LOCKED_AWAY_PIN", wrong)
+        with pytest.raises(OptionError) as caught:
+            with_options(kinds, [])
+        message = str(caught.value)
+        assert all(fact in message for fact in ("SERVEBENCH_LOCKED_AWAY_PIN", "4 digits", reason))
+        assert wrong not in message
+
+
+def test_a_reason_does_not_repeat_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True)
+    class Locked(ToyKind):
+        name: str = "locked"
+        pin: int = option(0, "a number", secret=True, read=_even)
+
+    monkeypatch.setenv("SERVEBENCH_LOCKED_PIN", "sEcReT-2x")
+    with pytest.raises(OptionError, match=r"invalid literal.*hidden") as caught:
+        with_options({"locked": Locked()}, [])
     assert "sEcReT" not in str(caught.value)
 
 

@@ -131,6 +131,12 @@ def test_defaults_mean_the_same_as_text_and_in_toml(option: Option) -> None:
         assert _read(option, option.ini, native) == meant
 
 
+def test_the_last_of_several_values_counts(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\naddopts = --servebench-rates=1 --servebench-rates=2\n")
+    assert read_settings(pytester.parseconfig()).rates == (2.0,)
+    assert read_settings(pytester.parseconfig("--servebench-rates=3")).rates == (3.0,)
+
+
 # -- judged where there are loads -----------------------------------------------------------------
 
 BAD = {

@@ -207,6 +207,19 @@ def test_each_case_is_held_to_its_own_of_the_baseline(
     result.stdout.fnmatch_lines(["*new: p50:50% against main: no baseline:*"])
 
 
+def test_a_load_that_is_no_longer_sent_is_missed(run_bench: RunBench) -> None:
+    test = two("poisson_load(model_server, label='high')")
+    run_bench(PATIENT, "--servebench-save=main", test=test).assert_outcomes(passed=1)
+    gate = ("--servebench-baseline=main", "--servebench-max-regression=p50:100000%")
+    result = run_bench(PATIENT, *gate, test=two("pass"))
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*did not send test_it.py::test_it?toy-rate40-buffer10?::high*allow=unmatched*"]
+    )
+    allowed = "--servebench-baseline-allow=unmatched"
+    run_bench(PATIENT, *gate, allowed, test=two("pass")).assert_outcomes(passed=1)
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [

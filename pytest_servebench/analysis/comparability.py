@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Final
 
-from pytest_servebench.runs.node_ids import function_of, labelled, repeat_of
+from pytest_servebench.runs.node_ids import (
+    function_of,
+    labelled,
+    repeat_of,
+    without_repeat,
+)
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import SCHEMA_VERSION, CaseResult, Run, Workload
 from pytest_servebench.text.numbers import DIGEST_LENGTH, cpu_set, plain
@@ -66,14 +71,8 @@ class Difference:
 
 def key_of(case: CaseResult) -> Key:
     """Return the key by which a case is found in another run."""
-    test, bracket, cell = case.nodeid.partition("[")
-    parts = cell.removesuffix("]").split("-")
-    repeat = f"repeat{repeat_of(case)}"
-    shown = "-".join(part for part in parts if part != repeat)
-    nodeid = f"{test}[{shown}]" if bracket else test
-    return Key(
-        labelled(nodeid, case.label), case.server.kind, case.model, case.rate, case.buffer_size
-    )
+    test = labelled(without_repeat(case.nodeid), case.label)
+    return Key(test, case.server.kind, case.model, case.rate, case.buffer_size)
 
 
 def match(base: Run, new: Run) -> tuple[Pair, ...]:

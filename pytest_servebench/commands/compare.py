@@ -15,8 +15,8 @@ from pytest_servebench.analysis.comparability import Difference, differences
 from pytest_servebench.analysis.compare import compare, why_unknown
 from pytest_servebench.commands.arguments import add_results, results_of
 from pytest_servebench.errors import OptionError
-from pytest_servebench.metrics import COMPARED, METRICS
-from pytest_servebench.objectives.gates import Gate, parse_gates
+from pytest_servebench.metrics import COMPARED
+from pytest_servebench.objectives.gates import Gate, check_thresholds, parse_gates
 from pytest_servebench.report.comparison_text import Block, Compared, refusal, table_lines
 from pytest_servebench.report.outputs import COMPARISONS, call
 from pytest_servebench.runs.results import Run
@@ -103,12 +103,7 @@ def _gates(texts: Sequence[str]) -> list[Gate]:
             gates += parse_gates(text)
         except OptionError as error:
             raise type(error)(f"--fail: {error}") from None
-    metrics = [gate.metric for gate in gates]
-    for gate in gates:
-        if metrics.count(gate.metric) > 1:
-            raise OptionError(
-                f"--fail={gate}: {METRICS[gate.metric].written} has several thresholds; give one"
-            )
+    check_thresholds(gates, "--fail")
     return gates
 
 

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pytest_servebench.errors import OptionError
 from pytest_servebench.metrics import COMPARED, METRICS
 from pytest_servebench.objectives.reader import Reader
 
@@ -47,6 +49,20 @@ def parse_gates(text: str) -> tuple[Gate, ...]:
         SLOSyntaxError: it cannot be parsed; the message shows where, and what was expected.
     """
     return _Reader("gate", text, tuple(COMPARED.values())).clauses()
+
+
+def check_thresholds(gates: Sequence[Gate], option: str) -> None:
+    """Refuse two thresholds of one metric: which of them counts would depend on their order.
+
+    Raises:
+        OptionError: a metric has several; the message begins with ``option``.
+    """
+    metrics = [gate.metric for gate in gates]
+    for gate in gates:
+        if metrics.count(gate.metric) > 1:
+            raise OptionError(
+                f"{option}={gate}: {METRICS[gate.metric].written} has several thresholds; give one"
+            )
 
 
 class _Reader(Reader[Gate]):

@@ -22,15 +22,16 @@ from pytest_servebench.analysis.comparability import (
 from pytest_servebench.analysis.compare import Change, compare, gate_verdict, why_unknown
 from pytest_servebench.errors import NoSuchRunError, OptionError
 from pytest_servebench.metrics import METRICS
-from pytest_servebench.objectives.gates import Gate
+from pytest_servebench.objectives.gates import Gate, check_thresholds
 from pytest_servebench.objectives.slo import with_clauses
 from pytest_servebench.plugin.option_values import run_name
 from pytest_servebench.plugin.settings import Settings
 from pytest_servebench.report.comparison import change_text
-from pytest_servebench.runs.node_ids import repeat_of
+from pytest_servebench.runs.node_ids import labelled, repeat_of, without_repeat
 from pytest_servebench.runs.results import CaseResult, ClauseResult, Run, VerdictWord
 from pytest_servebench.runs.run_names import read_run
 from pytest_servebench.text.quantity import quantity
+from pytest_servebench.text.safe import clean, joined
 
 _OPTION = "--servebench-baseline"
 
@@ -71,6 +72,7 @@ class Baseline:
                     f"compare with; give a saved run by {_OPTION}: a file, a run's name, or latest."
                 )
             return None
+        check_thresholds(settings.gates, "--servebench-max-regression")
         if not settings.gates:
             raise OptionError(
                 f"{_OPTION}={settings.baseline}: say how much worse a metric may get, such as "
@@ -116,6 +118,31 @@ class Baseline:
                 else self._compared(base, new, among)
             )
         return with_clauses(case, clauses)
+
+    def not_sent(self, nodeid: str, sent: Sequence[CaseResult]) -> str:
+        """Return which loads of a test the baseline has and this run did not send; empty if none.
+
+        Args:
+            nodeid: of a test that ran.
+            sent: its cases.
+        """
+        if self.run is None or "unmatched" in self.allow:
+            return ""
+        labels = {case.label for case in sent}
+        missing = dict.fromkeys(
+            labelled(nodeid, case.label)
+            for case in self.run.cases
+            if case.measured
+            and without_repeat(case.nodeid) == without_repeat(nodeid)
+            and case.label not in labels
+        )
+        if not missing:
+            return ""
+        return (
+            f"{_OPTION}={self.name}: this run did not send {joined(map(clean, missing))}, which "
+            "the baseline has. Send it again, save a new baseline, or allow the difference by "
+            "--servebench-baseline-allow=unmatched."
+        )
 
     def has(self, case: CaseResult) -> bool:
         """Return whether the baseline has a valid counterpart of ``case``."""

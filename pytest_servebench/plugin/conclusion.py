@@ -97,6 +97,7 @@ def around_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
         end_attempt(item)
     decide(item)
     tell_unused(item)
+    miss_loads(item)
     return outcome
 
 
@@ -137,6 +138,16 @@ def tell_unused(item: pytest.Item) -> None:
     if load is not None and load.passed and not load.cases:
         warn(item, NoLoadWarning("poisson_load was never called: nothing was measured. Call it, or "
                                  "remove it from the test's arguments."))  # fmt: skip
+
+
+def miss_loads(item: pytest.Item) -> None:
+    """Fail a test that has passed without a load that the baseline has of it."""
+    __tracebackhide__ = True
+    state, load = session_of(item.config), item.stash.get(LOAD, None)
+    if load is not None and load.passed and state.baseline is not None:
+        missing = state.baseline.not_sent(item.nodeid, state.recorded.of(item.nodeid))
+        if missing:
+            pytest.fail(missing, pytrace=False)
 
 
 def tell_unloaded(item: pytest.Item) -> None:

@@ -16,7 +16,7 @@ from pytest_servebench.plugin.option_values import KindValue, choice, number, tr
 from pytest_servebench.plugin.own_warnings import tell
 from pytest_servebench.servers.base import ServerKind
 from pytest_servebench.servers.kind_options import KindOption, options_of, spelled, variable
-from pytest_servebench.text.redaction import hide
+from pytest_servebench.text.redaction import SHORTEST, hide, redact
 
 
 def with_options(
@@ -62,14 +62,17 @@ def _secrets(kind: ServerKind) -> dict[str, object]:
     for name, option in options_of(kind).items():
         secret = os.environ.get(variable(kind.name, name)) if option.secret else None
         if secret:
+            about = f"The environment variable {variable(kind.name, name)} ({option.help})"
+            if len(secret.strip()) < SHORTEST:
+                raise OptionError(
+                    f"{about} has fewer than {SHORTEST} characters: so short a secret cannot be "
+                    "hidden in logs and reports. Set the whole secret, or unset the variable."
+                )
             hide(secret)
             try:
                 found[name] = _reader(option, Path.cwd())(secret)
-            except ValueError:  # whose message may show it
-                raise OptionError(
-                    f"The environment variable {variable(kind.name, name)} has a value that "
-                    f"{kind.name} cannot use: {option.help}."
-                ) from None
+            except ValueError as error:
+                raise OptionError(f"{about}: {redact(str(error))}.") from None
     return found
 
 

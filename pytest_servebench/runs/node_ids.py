@@ -89,6 +89,13 @@ def cell_id(case: CaseResult) -> str:
     return labelled(cell, case.label)
 
 
+def without_repeat(nodeid: str) -> str:
+    """Return a test's node id without the number of its repeat."""
+    test, bracket, cell = nodeid.partition("[")
+    parts = f"-{cell.removesuffix(']')}-"
+    return f"{test}[{_REPEAT.sub('-', parts, count=1).strip('-')}]" if bracket else test
+
+
 def repeat_of(case: CaseResult) -> int:
     """Return the number of a case's repeat, as its id gives it; 1 where it has none."""
     found = _REPEAT.search(f"-{cell_of(case.nodeid)}-")

@@ -18,7 +18,7 @@ from typing import Final
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 HIDDEN: Final = "[key hidden]"
-_SHORTEST: Final = 4  # characters; shorter values are parts of any text
+SHORTEST: Final = 4  # characters; shorter values are parts of any text
 _SHORTEST_GUESSED: Final = 8  # of what is taken for a secret by a part of its name alone
 _WITHIN_WORDS: Final = 8  # characters from which on one is replaced within a word too
 _CUT: Final = 8  # characters of a secret that give it away, should the rest be cut off
@@ -74,7 +74,7 @@ class _Secrets:
 _secrets = _Secrets()
 
 
-def hide(secret: str | None, *, shortest: int = _SHORTEST) -> None:
+def hide(secret: str | None, *, shortest: int = SHORTEST) -> None:
     """Have ``secret`` and its usual spellings replaced from now on; blanks around it do not count.
 
     Args:
@@ -107,7 +107,7 @@ def hide_headers(headers: Iterable[tuple[str, str]]) -> None:
             continue  # which whoever sends it will refuse
         if not (certain := _NAMES.fullmatch(name)) and not _GUESSED.search(name):
             continue
-        shortest = _SHORTEST if certain else _SHORTEST_GUESSED
+        shortest = SHORTEST if certain else _SHORTEST_GUESSED
         if "cookie" in name.lower():
             for part in value.split(";"):
                 crumb = part.partition("=")[2] or part
@@ -146,11 +146,11 @@ def _of_url(url: str) -> Iterator[tuple[str, int]]:
     except ValueError:
         return
     user, _, password = parts.netloc.rpartition("@")[0].partition(":")
-    yield password or user, _SHORTEST
+    yield password or user, SHORTEST
     for part in (*parts.query.split("&"), *parts.fragment.split("&")):
         name, _, value = part.partition("=")
         if _NAMES.fullmatch(unquote(name)):
-            yield value, _SHORTEST
+            yield value, SHORTEST
         elif _GUESSED.search(unquote(name)):
             yield value, _SHORTEST_GUESSED
 

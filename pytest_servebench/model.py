@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import difflib
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pytest_servebench.arrays import Array, Arrays, as_array
 from pytest_servebench.errors import ModelError
+from pytest_servebench.expectations import (
+    TOLERANCE,
+    Expectation,
+    Tolerance,
+    disagreement,
+    paired,
+    said_by,
+)
 
-Array = npt.NDArray[Any]
-Arrays = Array | Mapping[str, Array]
-"""One array without a name, or several by their names."""
+Samples = Array | Sequence[Any] | Mapping[str, Array | Sequence[Any]]
+"""Samples of one array without a name, or of several by their names.
+
+Those of one array have a leading axis of samples, or are a list if their shapes differ.
+"""
 
 
 def _nothing() -> Array:
@@ -31,14 +43,20 @@ class ServedModel:
             serves: a directory of numbered SavedModel versions, or a ``.mar`` file; ``"onnx"`` to
             the ONNX file that several kinds serve. Tests of a kind without an artifact are
             skipped, with that reason.
-        inputs: sample inputs, one request each; array of shape ``(n, *input_shape)``, or one for
-            each of the model's inputs by name. Floats, integers, booleans, text and bytes keep
-            their type when sent. Leave empty if tests send their own requests.
-        outputs: what the model itself predicts for ``inputs``; shape ``(n, *output_shape)``, or one
-            for each of its outputs by name.
-        rtol: relative tolerance within which an answer must agree with ``outputs``.
-        atol: absolute tolerance within which an answer must agree with ``outputs``; integers,
-            booleans and text must be equal.
+        inputs: sample inputs, one request each; array of shape ``(n, *input_shape)``, or a list of
+            ``n`` arrays, texts or bytes, whose shapes may differ; or one such for each of the
+            model's inputs by name. Floats, integers, booleans, text and bytes keep their type when
+            sent. Leave empty if tests send their own requests.
+        outputs: what the model itself predicts for ``inputs``; shape ``(n, *output_shape)`` or a
+            list of ``n``, or one for each of its outputs by name. May be left out if ``expect``
+            needs none.
+        rtol: relative tolerance within which an answer must agree with ``outputs``; one for all, or
+            by name of the output.
+        atol: absolute tolerance likewise; integers, booleans and text must be equal.
+        expect: decides whether a prediction is right, instead of the tolerances:
+            ``expect(got, expected)`` returns what is wrong, or ``False``, if it is not. See
+            :mod:`pytest_servebench.expectations` for some.
+        signature: name of the SavedModel's signature; by default, the server's.
         input_source: where the inputs come from, in words for the report.
         weights_sha256: digest of the weights; two runs with different digests are not compared.
         served_names: server kind to the name under which that server offers the model;
@@ -47,13 +65,24 @@ class ServedModel:
 
     name: str
     artifacts: Mapping[str, Path]
-    inputs: Arrays = field(default_factory=_nothing)
-    outputs: Arrays = field(default_factory=_nothing)
-    rtol: float = 1e-4
-    atol: float = 1e-4
+    inputs: Samples = field(default_factory=_nothing)
+    outputs: Samples = field(default_factory=_nothing)
+    rtol: Tolerance = TOLERANCE
+    atol: Tolerance = TOLERANCE
+    expect: Expectation | None = None
+    signature: str = ""
     input_source: str = "sample inputs of the model"
     weights_sha256: str = ""
     served_names: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the tolerances.
+
+        Raises:
+            ModelError: one is no number, or is for an output that the model does not have.
+        """
+        for what in ("rtol", "atol"):
+            self._check_tolerance(what, getattr(self, what))
 
     def served_name(self, kind: str) -> str:
         """Return the name under which a server of ``kind`` offers this model."""
@@ -68,25 +97,33 @@ class ServedModel:
                 is not a string.
         """
         numbers: dict[str, int] = {}
-        for what, arrays in (("inputs", self.inputs), ("outputs", self.outputs)):
-            named = arrays if isinstance(arrays, Mapping) and arrays else {"": arrays}
-            for name, array in named.items():
+        for what, samples in (("inputs", self.inputs), ("outputs", self.outputs)):
+            if what == "outputs" and not self._has_outputs and self.expect is not None:
+                continue
+            named = samples if isinstance(samples, Mapping) and samples else {"": samples}
+            for name, each in named.items():
                 if not isinstance(name, str):
                     raise ModelError(
                         f"The model {self.name!r} has {what} named {name!r}: give a string."
                     )
-                each = f"{what} {name!r}" if name else what
+                whose = f"{what} {name!r}" if name else what
+                if isinstance(each, (str, bytes)):
+                    raise ModelError(
+                        f"The {whose} of the model {self.name!r} are one {type(each).__name__}: "
+                        "give a list with one for each sample."
+                    )
                 try:
-                    numbers[each] = len(array)
+                    numbers[whose] = len(each)
                 except TypeError:
                     raise ModelError(
-                        f"The {each} of the model {self.name!r} have no axis of samples: give an "
-                        "array of shape (n, ...), or leave inputs and outputs out."
+                        f"The {whose} of the model {self.name!r} have no axis of samples: give an "
+                        "array of shape (n, ...) or a list, or leave inputs and outputs out."
                     ) from None
         if len(set(numbers.values())) > 1:
             counts = ", ".join(f"{number} of {name}" for name, number in numbers.items())
             raise ModelError(
-                f"The model {self.name!r} has {counts}; give the expected output of each input."
+                f"The model {self.name!r} has {counts}; give the expected output of each input, or "
+                "expect=, a function that needs none."
             )
         return next(iter(numbers.values()), 0)
 
@@ -98,12 +135,48 @@ class ServedModel:
         """Return what the model itself predicts for one sample input."""
         return _at(self.outputs, index)
 
+    def check(self, index: int, got: Arrays) -> str | None:
+        """Return what is wrong with a prediction for one sample input; ``None`` if it is right."""
+        expected = self.output(index) if self._has_outputs else None
+        if self.expect is not None:
+            return said_by(self.expect, paired(got, expected), expected)
+        assert expected is not None  # samples counts the outputs
+        return disagreement(got, expected, rtol=self.rtol, atol=self.atol)
 
-def _at(arrays: Arrays, index: int) -> Arrays:
-    if isinstance(arrays, Mapping):
-        return {name: array[index] for name, array in arrays.items()}
-    one: Array = arrays[index]
-    return one
+    @property
+    def _has_outputs(self) -> bool:
+        outputs = self.outputs
+        return bool(outputs) if isinstance(outputs, Mapping) else _length(outputs) > 0
+
+    def _check_tolerance(self, what: str, given: object) -> None:
+        by_name = given if isinstance(given, Mapping) else {"": given}
+        for name, value in by_name.items():
+            where = f"{what}={{{name!r}: {value!r}}}" if name else f"{what}={value!r}"
+            if not isinstance(value, (int, float, np.number)) or not 0 <= float(value) < math.inf:
+                raise ModelError(f"The model {self.name!r}: {where}: give a number from 0.")
+            if not name:
+                continue
+            known = list(self.outputs) if isinstance(self.outputs, Mapping) else []
+            if name not in known:
+                close = difflib.get_close_matches(str(name), known, n=1)
+                guess = f"; did you mean {close[0]!r}?" if close else ""
+                has = f"its outputs are {known}" if known else "its outputs have no names"
+                raise ModelError(
+                    f"The model {self.name!r}: {where}: it has no such output: {has}{guess}."
+                )
+
+
+def _length(samples: object) -> int:
+    try:
+        return len(samples)  # type: ignore[arg-type]
+    except TypeError:
+        return 1  # no axis of samples, which is reported when they are counted
+
+
+def _at(samples: Samples, index: int) -> Arrays:
+    if isinstance(samples, Mapping):
+        return {name: as_array(each[index]) for name, each in samples.items()}
+    return as_array(samples[index])
 
 
 ModelFactory = Callable[[Collection[str]], ServedModel]

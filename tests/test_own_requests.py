@@ -422,7 +422,7 @@ def test_a_trace_that_ends_before_the_case_is_an_error(run_bench: RunBench) -> N
 
 
 def test_a_server_gets_the_key_that_it_wants_of_every_request() -> None:
-    key = TorchServeRest("m", "k3y-of-the-server").authorization
+    key = TorchServeRest("m", token="k3y-of-the-server").authorization
     target = Target("h", 1)
     bare = HttpRequest("POST", "/p", (("X-A", "b"),))
     assert b"\r\nAuthorization: Bearer k3y-of-the-server\r\n" in bare.prepared(target, key)

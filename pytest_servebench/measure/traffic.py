@@ -20,7 +20,6 @@ from pytest_servebench.measure.foreign_code import first_line, signals_noticed
 from pytest_servebench.measure.workload import requests_digest
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol, Request
-from pytest_servebench.protocols.predictions import disagreement
 from pytest_servebench.text.safe import clean
 
 AnswerCheck = Callable[[HttpRequest, HttpAnswer], bool | None]
@@ -101,9 +100,11 @@ def of_model(model: ServedModel, protocol: PredictionProtocol) -> Traffic:
     """Return traffic that asks for predictions of the model's inputs, and checks them."""
 
     def check(index: int, answer: HttpAnswer) -> None:
-        outputs = protocol.read(answer.body)
-        if disagreement(outputs, model.output(index), rtol=model.rtol, atol=model.atol):
-            raise BadResponseError("the prediction differs from the model's")
+        wrong = model.check(index, protocol.read(answer))
+        if wrong is not None:
+            # By how much differs from answer to answer; what a user's function says counts.
+            usual = "the prediction differs from the model's"
+            raise BadResponseError(usual if model.expect is None else wrong)
 
     if not model.samples:
         raise OptionError(

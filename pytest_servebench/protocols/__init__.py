@@ -1,1 +1,22 @@
 """Prediction protocols: how to ask for predictions and read them."""
+
+from __future__ import annotations
+
+from pytest_servebench.protocols.base import (
+    Headers,
+    HttpAnswer,
+    HttpRequest,
+    PredictionProtocol,
+)
+from pytest_servebench.protocols.open_inference import OpenInference
+from pytest_servebench.protocols.plain_json import PlainJson
+from pytest_servebench.protocols.registry import PROTOCOLS, protocol_from
+from pytest_servebench.protocols.rows import RowsProtocol
+from pytest_servebench.protocols.tensorflow_serving import KServeV1, TensorFlowServingRest
+from pytest_servebench.protocols.torchserve import TorchServeRest
+
+__all__ = [
+    "PROTOCOLS", "Headers", "HttpAnswer", "HttpRequest", "KServeV1", "OpenInference", "PlainJson",
+    "PredictionProtocol", "RowsProtocol", "TensorFlowServingRest", "TorchServeRest",
+    "protocol_from",
+]  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from urllib.parse import urlsplit
 
-from pytest_servebench.model import Arrays
+from pytest_servebench.arrays import Arrays
 from pytest_servebench.text.redaction import hide_headers, hide_url, redact
 
 if TYPE_CHECKING:
@@ -206,12 +206,12 @@ class PredictionProtocol(Protocol):
         """
         ...
 
-    def read(self, body: bytes) -> Arrays:
-        """Return the prediction for one sample input from a status-200 body.
+    def read(self, answer: HttpAnswer) -> Arrays:
+        """Return the prediction for one sample input from an answer with status 200.
 
         It is of shape ``output_shape``; or each output by its name, if the answer has names.
 
         Raises:
-            BadResponseError: the body is not a prediction.
+            BadResponseError: the answer is not a prediction.
         """
         ...

@@ -1,42 +1,149 @@
-"""TorchServe's inference API, for handlers that use instances and predictions."""
+"""TorchServe's inference API."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
+from typing import ClassVar, Final, Literal
 from urllib.parse import quote
 
-from pytest_servebench.model import Arrays
-from pytest_servebench.protocols.base import HttpRequest
-from pytest_servebench.protocols.predictions import instances_body, read_predictions
+import numpy as np
+
+from pytest_servebench.arrays import Array, Arrays
+from pytest_servebench.errors import ModelError, OptionError
+from pytest_servebench.protocols.answer_paths import read_path
+from pytest_servebench.protocols.answers import bad
+from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
+from pytest_servebench.protocols.json_values import checked_array, in_json, parsed, prediction
+from pytest_servebench.protocols.row_format import JSON_TYPE, instances_body, read_predictions
+from pytest_servebench.protocols.rows import OneOrMore, only
+from pytest_servebench.protocols.settings import Configured, setting
+
+_BINARY: Final = "application/octet-stream"
+_EXPECTED: Final = "a prediction in JSON (the setting answer is the path to it)"
 
 
 @dataclass(frozen=True)
-class TorchServeRest:
-    """``POST /predictions/NAME``.
+class TorchServeRest(Configured, OneOrMore):
+    """``POST /predictions/MODEL``.
 
     Attributes:
-        model_name: the model's name at the server.
+        model: the model's name at the server.
+        version: of the model; by default, the server's default.
+        body: ``"json"``: ``instances`` and ``predictions``, TorchServe's KServe envelope.
+            ``"bytes"``: the one input, which is bytes or text, is the body. ``"multipart"``: a form
+            with a field for each input: bytes as files, text as it is, numbers as JSON.
+        content_type: of bytes.
+        input: the name of an input without a name, in a form.
+        answer: where the prediction is in the JSON that answers bytes or a form:
+            ``"result.scores"``; by default, all of it.
         token: TorchServe's inference key, never shown; ``None`` if authorization is off.
     """
 
     name: ClassVar[str] = "TorchServe REST"
 
-    model_name: str
+    model: str = setting("the model's name at the server")
+    _: KW_ONLY
+    version: int | float | str = setting("version of the model; by default, the server's", "")
+    body: Literal["json", "bytes", "multipart"] = setting(
+        "json (instances), bytes (the one input as it is), or multipart (a form)", "json"
+    )
+    content_type: str = setting("content type of bytes", _BINARY)
+    input: str = setting("name of an input without a name, in a form", "data")
+    answer: str = setting("path to the prediction in the answer to bytes or a form", "")
     token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            OptionError: one has a value that it cannot have.
+        """
+        super().__post_init__()
+        if self.answer and self.body == "json":
+            raise OptionError(
+                f'answer = {self.answer!r}: with body = "json" the answer is "predictions"; for '
+                "other JSON, use the protocol json with path = "
+                f'"/predictions/{quote(self.model, safe="")}".'
+            )
 
     @property
     def authorization(self) -> tuple[tuple[str, str], ...]:
         """Return the headers that the server requires in every request."""
         return (("Authorization", f"Bearer {self.token}"),) if self.token is not None else ()
 
-    def request(self, inputs: Arrays) -> HttpRequest:
-        """Return the request for a prediction of one input."""
+    def request_rows(self, samples: Sequence[Arrays]) -> HttpRequest:
+        """Return one request for the predictions of one or more samples."""
+        if self.body == "json":
+            content_type, body = JSON_TYPE[1], instances_body(samples)
+        elif self.body == "bytes":
+            sample = only(samples, 'body = "bytes"')
+            content_type, body = self.content_type, _as_bytes(sample)
+        else:
+            content_type, body = self._form(only(samples, 'body = "multipart"'))
+        version = f"/{quote(str(self.version), safe='')}" if self.version != "" else ""
         return HttpRequest(
             "POST",
-            f"/predictions/{quote(self.model_name, safe='')}",
-            (("Content-Type", "application/json"), *self.authorization),
-            instances_body(inputs),
+            f"/predictions/{quote(self.model, safe='')}{version}",
+            (("Content-Type", content_type), *self.authorization),
+            body,
         )
 
-    read = staticmethod(read_predictions)
+    def read_rows(self, answer: HttpAnswer, rows: int) -> Sequence[Arrays]:
+        """Return the prediction of each row."""
+        if self.body == "json":
+            return read_predictions(answer, rows)
+        wrong = partial(bad, answer=answer, expected=_EXPECTED)
+        value = read_path(parsed(answer.body, wrong), self.answer, wrong)
+        return [prediction(value, wrong)]
+
+    def _form(self, sample: Arrays) -> tuple[str, bytes]:
+        inputs = sample if isinstance(sample, Mapping) else {self.input: sample}
+        parts = [_part(name, checked_array(value)) for name, value in inputs.items()]
+        # The same for the same input, so that a later run is known to send the same requests.
+        boundary = f"servebench-{hashlib.sha256(b''.join(parts)).hexdigest()[:32]}"
+        line = f"--{boundary}".encode()
+        body = b"".join(line + b"\r\n" + part + b"\r\n" for part in parts) + line + b"--\r\n"
+        return f"multipart/form-data; boundary={boundary}", body
+
+
+def _as_bytes(sample: Arrays) -> bytes:
+    if isinstance(sample, Mapping):
+        if len(sample) != 1:
+            raise ModelError(
+                f'body = "bytes" carries one input, and the model has {len(sample)}: '
+                f'{", ".join(map(repr, sample))}; give body = "multipart" or "json".'
+            )
+        sample = next(iter(sample.values()))
+    content = _text_or_bytes(checked_array(sample))
+    if content is None:
+        raise ModelError(
+            'body = "bytes" carries one text or bytes, and the input is an array of '
+            f'{np.asarray(sample).dtype}: give body = "json".'
+        )
+    return content.encode() if isinstance(content, str) else content
+
+
+def _text_or_bytes(array: Array) -> str | bytes | None:
+    value = array.item() if array.size == 1 and array.dtype.kind in "OSU" else None
+    return value if isinstance(value, (str, bytes)) else None
+
+
+def _part(name: str, array: Array) -> bytes:
+    content = None if array.ndim else _text_or_bytes(array)
+    head = f'Content-Disposition: form-data; name="{_quoted(name)}"'
+    if isinstance(content, bytes):
+        head += f'; filename="{_quoted(name)}"\r\nContent-Type: {_BINARY}'
+    elif isinstance(content, str):
+        head += "\r\nContent-Type: text/plain; charset=utf-8"
+        content = content.encode()
+    else:
+        content = in_json(array).encode("ascii")
+        head += f"\r\nContent-Type: {JSON_TYPE[1]}"
+    return f"{head}\r\n\r\n".encode() + content
+
+
+def _quoted(name: str) -> str:
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")

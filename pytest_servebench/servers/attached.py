@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import ParseResult, SplitResult, urlsplit
 
+from pytest_servebench.arrays import Arrays
 from pytest_servebench.errors import (
     BadResponseError,
     OptionError,
@@ -19,8 +20,8 @@ from pytest_servebench.errors import (
 )
 from pytest_servebench.load.target import EXAMPLES, Target
 from pytest_servebench.load.tls import Tls
-from pytest_servebench.model import Arrays, ServedModel
-from pytest_servebench.protocols.base import HttpRequest, PredictionProtocol
+from pytest_servebench.model import ServedModel
+from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
 from pytest_servebench.servers import ports, probe
 from pytest_servebench.servers.base import ServerKind, ServerSettings
 from pytest_servebench.servers.first_prediction import (
@@ -191,7 +192,7 @@ class AnyHttp:
         """Refuse: the requests must come from the test."""
         self.refuse()
 
-    def read(self, body: bytes) -> Arrays:  # noqa: ARG002
+    def read(self, answer: HttpAnswer) -> Arrays:  # noqa: ARG002
         """Refuse likewise."""
         raise BadResponseError("the format of this server's answers is unknown")
 

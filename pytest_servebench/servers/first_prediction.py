@@ -16,7 +16,6 @@ from pytest_servebench.errors import BadResponseError, ModelError, ServerStartEr
 from pytest_servebench.load.target import Target
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
-from pytest_servebench.protocols.predictions import disagreement
 from pytest_servebench.servers import probe
 from pytest_servebench.servers.base import ServerKind
 from pytest_servebench.servers.kind_options import options_of, spelled
@@ -159,11 +158,10 @@ class FirstPrediction:
 
     def _wrong(self, answer: HttpAnswer) -> str:
         try:
-            got = self._protocol.read(answer.body)
+            got = self._protocol.read(answer)
         except BadResponseError as error:
             return f"does not answer {self.asked} with a prediction. {error}"
-        model = self._model
-        wrong = disagreement(got, model.output(0), rtol=model.rtol, atol=model.atol)
+        wrong = self._model.check(0, got)
         if wrong is None:
             return ""
         return (

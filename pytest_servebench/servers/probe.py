@@ -21,8 +21,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from pytest_servebench.load.target import Target, explained
+from pytest_servebench.protocols.answers import excerpt
 from pytest_servebench.protocols.base import Headers, HttpAnswer, HttpRequest
-from pytest_servebench.protocols.predictions import excerpt
 
 MOST_BYTES: Final = 16 * 2**20
 _CHUNK: Final = 65_536

@@ -101,11 +101,12 @@ class TensorFlowServing:
             ServerStartError: it did not become ready; no process is left running.
         """
         address, named = _address_and_model(self.url)
-        protocol = TensorFlowServingRest(self.model or named or model.served_name(KIND))
+        served = self.model or named or model.served_name(KIND)
+        protocol = TensorFlowServingRest(served, signature=model.signature).named(served)
         judge = self._judge_by(protocol)
         if address:
             return attach(self, address, protocol, model, settings, judge)
-        checked_name(protocol.plain_name)
+        checked_name(protocol.model)
         found = self._find_program()
         base_path = check_saved_model(artifact(model, KIND))
         program = Program(
@@ -196,7 +197,7 @@ def _flags(
         # --port=0 alone is refused, and without it 8500 is opened on all addresses.
         "--port=0",
         f"--grpc_socket_path={place.scratch / 'grpc.sock'}",
-        f"--model_name={protocol.plain_name}",
+        f"--model_name={protocol.model}",
         f"--model_base_path={base_path}",
         # Scan for versions once, not every second during the measurement.
         "--file_system_poll_wait_seconds=0",

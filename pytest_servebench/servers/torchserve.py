@@ -92,7 +92,7 @@ class TorchServe:
         """
         served = self.model or model.served_name(KIND)
         if self.url:
-            protocol = TorchServeRest(served, _checked_token(self.token))
+            protocol = TorchServeRest(served, token=_checked_token(self.token))
             return attach(self, self.url, protocol, model, settings, self._judge)
         checked_name(served)
         installation = find_installation()
@@ -225,7 +225,7 @@ def _protocol(readiness: Readiness, served: str) -> TorchServeRest:
         _workers_are_ready,
         port=readiness.place.ports[1],
     )
-    return TorchServeRest(served, keys["inference"])
+    return TorchServeRest(served, token=keys["inference"])
 
 
 def _wait_for_keys(readiness: Readiness, path: Path) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 from typing import Any
 
 import hypothesis.extra.numpy as hnp
@@ -13,19 +12,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import BadResponseError, ModelError
-from pytest_servebench.model import Arrays, ServedModel
-from pytest_servebench.protocols.base import PredictionProtocol
-from pytest_servebench.protocols.predictions import disagreement, instances_body, read_predictions
+from pytest_servebench.expectations import disagreement
+from pytest_servebench.protocols import row_format
+from pytest_servebench.protocols.base import HttpAnswer, PredictionProtocol
 from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
 from pytest_servebench.protocols.torchserve import TorchServeRest
 
 TOKEN = "cKjqMB8i"
-BOTH: list[PredictionProtocol] = [TensorFlowServingRest("m"), TorchServeRest("m", TOKEN)]
+BOTH: list[PredictionProtocol] = [TensorFlowServingRest("m"), TorchServeRest("m", token=TOKEN)]
 both = pytest.mark.parametrize("protocol", BOTH, ids=lambda each: type(each).__name__)
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
 arrays = hnp.arrays(
     np.float32, hnp.array_shapes(min_dims=0, max_dims=4, max_side=5), elements=floats
 )
+
+
+def answer(body: bytes) -> HttpAnswer:
+    return HttpAnswer(200, body)
+
+
+def instances_body(inputs: Any) -> bytes:
+    return row_format.instances_body((inputs,))
+
+
+def read_predictions(answer: HttpAnswer) -> Any:
+    return row_format.read_predictions(answer, 1)[0]
 
 
 @given(arrays)
@@ -70,7 +81,7 @@ def test_each_protocol_has_its_path_and_headers() -> None:
     for protocol, path, headers in (
         (TensorFlowServingRest("fashion"), "/v1/models/fashion:predict", {json_type}),
         (TorchServeRest("fashion"), "/predictions/fashion", {json_type}),
-        (TorchServeRest("fashion", TOKEN), "/predictions/fashion", {json_type, key}),
+        (TorchServeRest("fashion", token=TOKEN), "/predictions/fashion", {json_type, key}),
     ):
         request = protocol.request(np.zeros(1, np.float32))
         assert (request.method, request.path) == ("POST", path)
@@ -84,7 +95,7 @@ def test_a_name_cannot_leave_its_place_in_the_path(protocol: PredictionProtocol)
 
 
 def test_the_token_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
-    protocol = TorchServeRest("m", TOKEN)
+    protocol = TorchServeRest("m", token=TOKEN)
     request = protocol.request(np.zeros(1, np.float32))
     logging.getLogger("t").warning("%r %s %r %s", protocol, protocol, request, request)
     shown = f"{protocol!r} {protocol} {request!r} {request} {caplog.text}"
@@ -105,13 +116,13 @@ def test_the_token_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 def test_reads_a_prediction(protocol: PredictionProtocol, body: bytes, expected: object) -> None:
-    outputs = protocol.read(body)
+    outputs = protocol.read(answer(body))
     np.testing.assert_array_equal(outputs, np.asarray(expected))
     assert disagreement(outputs, np.asarray(expected, np.float32), rtol=0, atol=0) is None
 
 
 def test_reads_nan_which_tensorflow_serving_writes() -> None:
-    assert np.isnan(np.asarray(BOTH[0].read(b'{"predictions": [[NaN, 1.0]]}'))[0])
+    assert np.isnan(np.asarray(BOTH[0].read(answer(b'{"predictions": [[NaN, 1.0]]}')))[0])
 
 
 @both
@@ -146,7 +157,7 @@ def test_reads_nan_which_tensorflow_serving_writes() -> None:
 )
 def test_reads_nothing_else(protocol: PredictionProtocol, body: bytes, reason: str) -> None:
     with pytest.raises(BadResponseError, match=reason):
-        protocol.read(body)
+        protocol.read(answer(body))
 
 
 @both
@@ -155,14 +166,14 @@ def test_any_body_is_a_prediction_or_a_bad_response(
     protocol: PredictionProtocol, body: bytes
 ) -> None:
     try:
-        protocol.read(body)
+        protocol.read(answer(body))
     except BadResponseError as error:
         assert len(str(error)) < 600  # noqa: PT017
 
 
 def test_a_long_body_is_quoted_from_its_beginning() -> None:
     with pytest.raises(BadResponseError) as caught:
-        BOTH[0].read(b"start " + 100_000 * b"x")
+        BOTH[0].read(answer(b"start " + 100_000 * b"x"))
     assert "start x" in str(caught.value)
     assert "got 100006 bytes" in str(caught.value)
     assert len(str(caught.value)) < 400
@@ -177,8 +188,8 @@ texts = st.lists(st.text(st.characters(exclude_categories=["Cs"])) | st.binary()
 
 def echoed(body: bytes) -> npt.NDArray[Any]:
     """Return the input of a body as a server that gives back what it got would answer it."""
-    answer = {"predictions": json.loads(body)["instances"]}
-    return np.asarray(read_predictions(json.dumps(answer).encode()))
+    said = {"predictions": json.loads(body)["instances"]}
+    return np.asarray(read_predictions(answer(json.dumps(said).encode())))
 
 
 @given(exact_arrays)
@@ -255,32 +266,7 @@ def test_what_json_has_no_word_for(bad: npt.NDArray[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("got", "expected", "words"),
-    [
-        ([1, 2], [1, 3], "1 of 2 .*got 2, expected 3"),
-        ([True, False], [True, True], "1 of 2"),
-        ([True], [1.0], "of booleans, the model's of numbers"),
-        ([1], ["1"], "of numbers, the model's of text"),
-        (["a"], ["b"], "got b'a', expected b'b'"),
-        ([1.5], [1], "by up to 0.5"),
-        ([np.nan, 1.0], [np.nan, 2.0], "by up to 1"),
-        ([1.0], [[1.0]], "shape"),
-        ([3.0], [3], None),
-        ([3], [3.0], None),
-        ([np.nan], [np.nan], None),
-        ([0.1], [np.float32(0.1)], None),
-        (["a"], [b"a"], None),
-    ],
-)
-def test_disagreement(got: list[object], expected: list[object], words: str | None) -> None:
-    body = json.dumps({"predictions": [got]}).encode()
-    allowed = 1e-4 if words else 0.0
-    said = disagreement(read_predictions(body), np.array(expected), rtol=allowed, atol=allowed)
-    assert re.search(words, said or "") if words else said is None
-
-
-@pytest.mark.parametrize(
-    ("name", "path", "plain"),
+    ("place", "path", "plain"),
     [
         ("fashion/versions/3", "/v1/models/fashion/versions/3", "fashion"),
         ("fashion/labels/canary", "/v1/models/fashion/labels/canary", "fashion"),
@@ -290,11 +276,11 @@ def test_disagreement(got: list[object], expected: list[object], words: str | No
         ("a b", "/v1/models/a%20b", "a b"),
     ],
 )  # fmt: skip
-def test_a_version_or_label_of_a_model(name: str, path: str, plain: str) -> None:
-    protocol = TensorFlowServingRest(name)
+def test_a_version_or_label_of_a_model(place: str, path: str, plain: str) -> None:
+    protocol = TensorFlowServingRest("m").named(place)
     assert protocol.request(np.zeros(1)).path == f"{path}:predict"
     assert protocol.status_request().path == path
-    assert protocol.plain_name == plain
+    assert protocol.model == plain
 
 
 @both
@@ -302,60 +288,10 @@ def test_inputs_and_outputs_may_have_names(protocol: PredictionProtocol) -> None
     inputs = {"ids": np.array([1, 2]), "mask": np.array([True]), "text": np.array("a", object)}
     request = protocol.request(inputs)
     assert request.body == b'{"instances":[{"ids":[1,2],"mask":[true],"text":"a"}]}'
-    read = protocol.read(b'{"predictions": [{"logits": [0.5, 1.5], "label": {"b64": "AA=="}}]}')
+    read = protocol.read(
+        answer(b'{"predictions": [{"logits": [0.5, 1.5], "label": {"b64": "AA=="}}]}')
+    )
     assert isinstance(read, dict)
     assert {name: value.tolist() for name, value in read.items()} == {
         "logits": [0.5, 1.5], "label": b"\0"
     }  # fmt: skip
-
-
-ONE, TWO = np.array([1.0]), np.array([2.0])
-
-
-@pytest.mark.parametrize(
-    ("got", "expected", "words"),
-    [
-        ({"a": ONE, "b": TWO}, {"b": TWO, "a": ONE}, None),
-        (ONE, {"a": ONE}, None),  # TensorFlow Serving leaves out the name of a single output
-        ({"a": ONE, "b": TWO}, {"a": ONE, "b": ONE}, "output 'b': .*by up to 1"),
-        (TWO, {"a": ONE}, "output 'a': .*by up to 1"),
-        ({"a": ONE}, {"a": ONE, "b": ONE}, "named 'a', the model's has outputs named 'a', 'b'"),
-        ({"a": ONE, "b": TWO}, ONE, "named 'a', 'b', the model's has one output without a name"),
-        (ONE, {"a": ONE, "b": ONE}, "one output without a name, the model's has outputs named"),
-    ],
-)
-def test_disagreement_of_named_outputs(got: Arrays, expected: Arrays, words: str | None) -> None:
-    said = disagreement(got, expected, rtol=1e-4, atol=1e-4)
-    assert re.search(words, said or "") if words else said is None
-
-
-def test_samples_of_a_model_with_names() -> None:
-    numbers = np.arange(6).reshape(3, 2)
-    model = ServedModel("m", {}, {"x": numbers, "y": numbers + 1}, {"sum": numbers.sum(axis=1)})
-    assert model.samples == 3
-    picked = model.input(2)
-    assert isinstance(picked, dict)
-    assert {name: value.tolist() for name, value in picked.items()} == {"x": [4, 5], "y": [5, 6]}
-    assert model.output(2) == {"sum": 9}
-    assert ServedModel("m", {}).samples == 0
-    uneven = ServedModel("m", {}, {"x": numbers, "y": numbers[:2]}, numbers)
-    with pytest.raises(ModelError, match=r"3 of inputs 'x', 2 of inputs 'y', 3 of outputs"):
-        uneven.samples  # noqa: B018
-
-
-@pytest.mark.parametrize(
-    ("inputs", "facts"),
-    [
-        ({"a": np.float32(1)}, ("inputs 'a'", "(n, ...)")),
-        (np.float32(1), ("inputs", "(n, ...)")),
-        (None, ("inputs", "(n, ...)")),
-        ({}, ("0 of inputs", "3 of outputs")),
-        ({1: np.zeros((3, 2))}, ("named 1", "string")),
-    ],
-)
-def test_inputs_that_are_no_samples_are_named(inputs: Any, facts: tuple[str, ...]) -> None:
-    model = ServedModel("m", {}, inputs, np.zeros((3, 1)))
-    with pytest.raises(ModelError) as raised:
-        model.samples  # noqa: B018
-    for fact in facts:
-        assert fact in str(raised.value)

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench.protocols.predictions import disagreement
+from pytest_servebench.expectations import disagreement
+from pytest_servebench.protocols.base import HttpAnswer
 from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
 from pytest_servebench.servers.savedmodel_server.rest import RestApi
 from pytest_servebench.servers.savedmodel_server.signatures import DTYPES, Signature, TensorInfo
 
 BY_WORD = {dtype.word: dtype for dtype in DTYPES.values()}
-PROTOCOL = TensorFlowServingRest("echo/versions/3")
+PROTOCOL = TensorFlowServingRest("echo", version=3)
 
 
 class Echo:
@@ -42,7 +43,7 @@ def there_and_back(model: Echo, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
     request = PROTOCOL.request(value)
     reply = RestApi(model).answer(request.method, request.path, request.body)
     assert reply.status == 200, reply.body
-    return np.asarray(PROTOCOL.read(reply.body))
+    return np.asarray(PROTOCOL.read(HttpAnswer(200, reply.body)))
 
 
 def arrays(dtype: type, **elements: Any) -> st.SearchStrategy[npt.NDArray[Any]]:

@@ -68,7 +68,7 @@ def test_from_start_to_stop(
         assert server.implementation.startswith("savedmodel-server ")
         assert server.implementation.endswith(f" (TensorFlow {tensorflow})")
         answer = probe.ask(server.base_url, server.protocol.request(INPUTS[0]), 30)
-        np.testing.assert_array_equal(server.protocol.read(answer.body), OUTPUTS[0])
+        np.testing.assert_array_equal(server.protocol.read(answer), OUTPUTS[0])
         pids = server.pids()
         listening = [
             connection.laddr

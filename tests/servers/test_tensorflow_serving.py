@@ -20,8 +20,7 @@ import pytest
 
 from pytest_servebench.errors import ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.predictions import read_predictions
-from pytest_servebench.servers import first_prediction, launch, ports, probe
+from pytest_servebench.servers import launch, ports, probe
 from pytest_servebench.servers.base import RunningServer, ServerSettings
 from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.tensorflow_serving import TensorFlowServing, check_saved_model
@@ -82,7 +81,7 @@ def test_starts_answers_and_stops(start: Start, model: ServedModel, run_dir: Pat
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.base_url)
     assert list(server.log_files) == [run_dir / "server.log", run_dir / "server.stdout.log"]
     answer = probe.ask(server.base_url, server.protocol.request(model.input(0)), 10)
-    np.testing.assert_array_equal(read_predictions(answer.body), OUTPUTS[0])
+    np.testing.assert_array_equal(server.protocol.read(answer), OUTPUTS[0])
     server.check_alive()
     pids = server.pids()
     assert len(pids) == 1
@@ -242,7 +241,7 @@ def test_an_interrupt_leaves_nothing(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(first_prediction, "disagreement", interrupt)
+    monkeypatch.setattr(ServedModel, "check", interrupt)
     with pytest.raises(KeyboardInterrupt):
         start()
     nothing_left()

@@ -102,7 +102,7 @@ def test_from_start_to_stop(
     )
     assert (server.kind, server.implementation) == ("torchserve", "TorchServe 0.12.0")
     answer = probe.ask(server.base_url, server.protocol.request(INPUTS[0]), 30)
-    np.testing.assert_array_equal(server.protocol.read(answer.body), OUTPUTS[0])
+    np.testing.assert_array_equal(server.protocol.read(answer), OUTPUTS[0])
     server.check_alive()
 
     # All workers were ready, and nothing else runs, such as a collector of metrics.

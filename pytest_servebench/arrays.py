@@ -1,0 +1,27 @@
+"""The arrays that a model takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Arrays = Array | Mapping[str, Array]
+"""One array without a name, or several by their names."""
+
+
+def as_array(value: npt.ArrayLike) -> Array:
+    """Return a value as an array; text and bytes as objects, of which NumPy loses no trailing NUL.
+
+    Raises:
+        ValueError: its parts differ in shape.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, (str, bytes)):
+        return np.array([value], dtype=object).reshape(())
+    array = np.asarray(value)
+    return np.asarray(value, dtype=object) if array.dtype.kind in "US" else array

@@ -1,0 +1,48 @@
+"""Paths to values in JSON: ``result.scores``, ``outputs.0.data``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_servebench.protocols.json_values import Bad
+
+
+def read_path(value: Any, path: str, wrong: Bad) -> Any:
+    """Return what is at a path in parsed JSON.
+
+    Args:
+        value: the whole answer.
+        path: names of members and numbers of list items, joined by dots; empty: all of it. Several
+            paths, joined by commas, give an object: each value has the last name of its path.
+        wrong: makes the error.
+
+    Raises:
+        BadResponseError: there is no such value; the message says where the path ends.
+    """
+    if "," in path:
+        paths = [each.strip() for each in path.split(",")]
+        return {each.rpartition(".")[2]: _at(value, each, wrong) for each in paths if each}
+    return _at(value, path, wrong) if path else value
+
+
+def _at(value: Any, path: str, wrong: Bad) -> Any:
+    seen: list[str] = []
+    for step in path.split("."):
+        if isinstance(value, dict) and step in value:
+            value = value[step]
+        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            where = f'at "{".".join(seen)}"' if seen else "at its top"
+            raise wrong(f'has no "{path}": {where} there is {_described(value)}')
+        seen.append(step)
+    return value
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, dict):
+        names = ", ".join(map(repr, list(value)[:10]))
+        return f"an object with {names or 'nothing'}"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,115 @@
+"""The tensors of the Open Inference Protocol: their types, and their binary form."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final
+
+import numpy as np
+
+from pytest_servebench.arrays import Array
+from pytest_servebench.errors import ModelError
+
+_BFLOAT16: Final = "BF16"
+_BYTES: Final = "BYTES"
+_NUMBERS: Final = {
+    "BOOL": np.dtype(np.bool_),
+    **{f"INT{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},
+    **{f"UINT{bits}": np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)},
+    **{f"FP{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
+}
+DATATYPES: Final = frozenset({*_NUMBERS, _BYTES, _BFLOAT16})
+"""The protocol's types of tensors."""
+
+_NAMES: Final = {dtype: name for name, dtype in _NUMBERS.items()}
+_PYTHON_TYPES: Final[dict[str, set[type]]] = {
+    "b": {bool}, "i": {int}, "u": {int}, "f": {int, float}
+}  # fmt: skip
+
+
+def datatype(array: Array) -> str:
+    """Return the protocol's name of an array's type.
+
+    Raises:
+        ModelError: it has none.
+    """
+    if array.dtype.name == "bfloat16":
+        return _BFLOAT16
+    if array.dtype.kind in "US":
+        return _BYTES
+    if array.dtype.kind == "O" and set(map(type, array.flat)) <= {str, bytes}:
+        return _BYTES
+    name = _NAMES.get(array.dtype.newbyteorder("<"))
+    if name is None:
+        raise ModelError(
+            f"An input is of type {array.dtype}, which the Open Inference Protocol does not have: "
+            "give integers, floats of 16 to 64 bits, booleans, text or bytes."
+        )
+    return name
+
+
+def written(array: Array) -> bytes:
+    """Return an array in row-major order and little endian; text and bytes after their lengths.
+
+    Raises:
+        ModelError: its type is not one of the protocol's, or UTF-8 cannot encode its text.
+    """
+    name = datatype(array)
+    if name == _BFLOAT16:
+        return np.ascontiguousarray(array).view(np.uint16).astype("<u2").tobytes()
+    if name != _BYTES:
+        return array.astype(_NUMBERS[name], copy=False).tobytes()
+    try:
+        parts = [each.encode() if isinstance(each, str) else bytes(each) for each in array.flat]
+    except UnicodeEncodeError as error:
+        raise ModelError(f"An input holds text that UTF-8 cannot encode: {error}.") from None
+    return b"".join(struct.pack("<I", len(part)) + part for part in parts)
+
+
+def read(content: bytes, name: str) -> Array:
+    """Return the elements of a binary tensor; bytes stay bytes, BF16 becomes float32.
+
+    Raises:
+        ValueError: the content does not fit its type.
+    """
+    if name == _BFLOAT16:
+        return (np.frombuffer(content, "<u2").astype(np.uint32) << 16).view(np.float32)
+    if name != _BYTES:
+        dtype = _NUMBERS[name]
+        return np.frombuffer(content, dtype).astype(dtype.newbyteorder("="))
+    parts, place = [], 0
+    while place < len(content):
+        if place + 4 > len(content):
+            raise ValueError("the last length is cut off")
+        (length,) = struct.unpack_from("<I", content, place)
+        place += 4 + length
+        if place > len(content):
+            raise ValueError(f"the last element has {length} bytes, of which some are missing")
+        parts.append(content[place - length : place])
+    return _objects(parts)
+
+
+def of_json(data: Any, name: str) -> Array:
+    """Return the elements of a tensor's ``data``, flat or nested; text stays text.
+
+    Raises:
+        ValueError: the data does not fit its type.
+        OverflowError: a number is beyond its type.
+    """
+    objects = np.asarray(data, dtype=object).reshape(-1)
+    types = set(map(type, objects))
+    if name == _BYTES:
+        allowed: set[type] = {str}
+    else:
+        dtype = np.dtype(np.float32) if name == _BFLOAT16 else _NUMBERS[name].newbyteorder("=")
+        allowed = _PYTHON_TYPES[dtype.kind]
+    if not types <= allowed:
+        others = ", ".join(sorted(each.__name__ for each in types - allowed))
+        raise ValueError(f"its data has values of type {others}")
+    return objects if name == _BYTES else objects.astype(dtype)
+
+
+def _objects(parts: list[bytes]) -> Array:
+    array = np.empty(len(parts), dtype=object)
+    array[:] = parts
+    return array

@@ -7,10 +7,10 @@ from typing import Any, Literal
 import pytest
 
 from pytest_servebench.errors import OptionError, ServebenchWarning
-from pytest_servebench.plugin.kind_values import with_options
 from pytest_servebench.plugin.option_reading import read_settings
 from pytest_servebench.plugin.option_values import KindValue, read_kind_value
 from pytest_servebench.plugin.options import OPTIONS
+from pytest_servebench.plugin.setups import set_up
 from pytest_servebench.servers import builtin_kinds
 from pytest_servebench.servers.base import ServerKind
 from pytest_servebench.servers.kind_options import OPTION, option, options_of
@@ -38,9 +38,14 @@ class Kind(ToyKind):
     key: str = option("", "a key", secret=True)
 
 
+def with_options(kinds: dict[str, Any], values: list[KindValue]) -> dict[str, ServerKind]:
+    setups, _ = set_up(kinds, {}, values)
+    return {name: setup.kind for name, setup in setups.items()}
+
+
 def read(*texts: str, source: str = OPTION) -> Any:
     values = [
-        KindValue(each.kind, each.key, each.text, source, Path("/from"))
+        KindValue(each.kind, each.key, each.value, source, Path("/from"))
         for text in texts
         for each in read_kind_value(text)
     ]
@@ -202,7 +207,7 @@ def test_the_command_line_comes_before_the_ini_file(pytester: pytest.Pytester) -
         patch.chdir(below)
         config = pytester.parseconfig(f"{OPTION}=mine.whole=2", f"{OPTION}=mine.python=p")
     values = read_settings(config).kind_values
-    assert [(each.key, each.text) for each in values] == [
+    assert [(each.key, each.value) for each in values] == [
         ("file", "a"), ("whole", "1"), ("text", "x"), ("whole", "2"), ("python", "p")
     ]  # fmt: skip
     assert [each.directory for each in values] == [pytester.path] * 3 + [below] * 2

@@ -75,12 +75,13 @@ def test_without_a_next_case_nothing_is_started(run_bench: RunBench) -> None:
 def test_a_server_that_was_asked_for_within_the_test_is_started_again(run_bench: RunBench) -> None:
     # The toy server under the name that the fixture asks for.
     conftest = """
+from pytest_servebench.plugin.setups import Setup
 from pytest_servebench.plugin.state import session_of
 from tests.toy import ToyKind
 
 def pytest_runtest_setup(item):
     session = session_of(item.config)
-    session.kinds["torchserve"] = ToyKind("torchserve")
+    session.known._setups["torchserve"] = Setup(ToyKind("torchserve"))
     session.model().artifacts["torchserve"] = __file__
 """
     test = """

@@ -4,6 +4,10 @@
     the named options, or without names all that no directive before it has named;
 ``{servebench-kind-options}``
     the options of the kinds of server;
+``{servebench-server-keys} KIND``
+    the keys of a configured server of a kind;
+``{servebench-placeholders}``
+    the placeholders in its texts;
 ``{servebench-fixtures}``
     the fixtures;
 ``{servebench-metrics}``
@@ -36,9 +40,11 @@ import pytest_servebench
 from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.slo_grammar import UNITS
 from pytest_servebench.plugin import fixtures
+from pytest_servebench.plugin.kind_values import COMMON
 from pytest_servebench.plugin.options import add_options
-from pytest_servebench.servers import builtin_kinds
+from pytest_servebench.servers import builtin_kinds, configurable_kinds
 from pytest_servebench.servers.kind_options import options_of, variable
+from pytest_servebench.servers.placeholders import MEANINGS
 
 PREFIX: Final = "--servebench-"
 _OPTION: Final = re.compile(r"--servebench-[a-z0-9-]+")
@@ -166,6 +172,34 @@ class KindOptionsDirective(SphinxDirective):
                     f"`{str(option.default).lower()}`" if option.default not in ("", None) else ""
                 )
                 lines.append(f"| {key} | {default} | {_SPECIAL.sub(_ESCAPED, option.help)} |")
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
+class ServerKeysDirective(SphinxDirective):
+    """The keys of a configured server: those of its kind, and those of all servers."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        lines = ["| key | meaning |", "| --- | --- |"]
+        kind = configurable_kinds()[self.arguments[0]]
+        meanings = {name: option.help for name, option in options_of(kind).items()}
+        meanings |= {"title": "its name in reports; by default, that of its table"}
+        meanings |= {key: option.help for key, option in COMMON.items()}
+        for key, meaning in meanings.items():
+            lines.append(f"| `{key}` | {_SPECIAL.sub(_ESCAPED, meaning)} |")
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
+class PlaceholdersDirective(SphinxDirective):
+    """The placeholders in the texts of a configured server."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        lines = ["| placeholder | meaning |", "| --- | --- |"]
+        for name, meaning in MEANINGS.items():
+            lines.append(f"| `{{{name}}}` | {_SPECIAL.sub(_ESCAPED, meaning)} |")
         return self.parse_text_to_nodes("\n".join(lines))
 
 
@@ -307,6 +341,8 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     """Register all of it."""
     app.add_directive("servebench-options", OptionsDirective)
     app.add_directive("servebench-kind-options", KindOptionsDirective)
+    app.add_directive("servebench-server-keys", ServerKeysDirective)
+    app.add_directive("servebench-placeholders", PlaceholdersDirective)
     app.add_directive("servebench-fixtures", FixturesDirective)
     app.add_directive("servebench-metrics", MetricsDirective)
     app.add_directive("servebench-schema", SchemaDirective)

@@ -1,68 +1,42 @@
-"""Apply ``KIND.KEY=VALUE`` options to server kinds."""
+"""Read users' values for the options of server kinds: ``KIND.KEY=VALUE``, or a table's key."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import os
 import types
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Final, Literal, Union, get_args, get_origin
 
-from pytest_servebench.errors import OptionError, ServebenchWarning
+from pytest_servebench.errors import OptionError
 from pytest_servebench.plugin.option_values import KindValue, choice, number, truth, whole
-from pytest_servebench.plugin.own_warnings import tell
-from pytest_servebench.servers.base import ServerKind
-from pytest_servebench.servers.kind_options import KindOption, options_of, spelled, variable
+from pytest_servebench.plugin.options import OPTIONS
+from pytest_servebench.servers.kind_options import KindOption, variable
+from pytest_servebench.text.closest import meant
 from pytest_servebench.text.redaction import SHORTEST, hide, redact
 
+_LONG: Final = {option.name.replace("-", "_"): option for option in OPTIONS}
+COMMON: Final = {
+    key: _LONG[name]
+    for key, name in {
+        "workers": "server_workers", "threads": "server_threads", "cpus": "server_cpus",
+        "start_timeout": "start_timeout", "stop_grace": "stop_grace",
+    }.items()
+}  # fmt: skip
+"""What each kind has besides its options: key to the option for all kinds."""
 
-def with_options(
-    kinds: Mapping[str, ServerKind], values: Iterable[KindValue]
-) -> dict[str, ServerKind]:
-    """Return the kinds with the options that users and environment variables give.
 
-    An ini file may name a kind that a ``conftest.py`` beside other tests defines: that is not an
-    error, but a warning if the name looks like a typo of a known kind.
+def secrets_of(kind: str, options: Mapping[str, KindOption]) -> dict[str, object]:
+    """Return the secret options of a server that environment variables give.
 
     Raises:
-        OptionError: the kind or the option is unknown, or the value is invalid.
+        OptionError: one is invalid.
     """
-    read: dict[str, dict[str, Any]] = {name: _secrets(kind) for name, kind in kinds.items()}
-    for value in values:
-        kind = kinds.get(value.kind)
-        if kind is None:
-            message = (
-                f"{value.given}: unknown server kind {value.kind!r}"
-                f"{meant(value.kind, kinds)} Known kinds: {', '.join(kinds)}."
-            )
-            if value.source.startswith("--"):
-                raise OptionError(message)
-            if _closest(value.kind, kinds):
-                tell(warnings.warn, ServebenchWarning(message))
-            continue
-        read[value.kind][value.key] = _read(kind, value)
-    return {name: _replaced(kind, read[name]) for name, kind in kinds.items()}
-
-
-def _replaced(kind: ServerKind, values: Mapping[str, Any]) -> ServerKind:
-    if not values:
-        return kind
-    try:
-        return dataclasses.replace(kind, **values)  # type: ignore[type-var]
-    except ValueError as error:  # of its __post_init__, which knows what does not go together
-        options = ", ".join(spelled(kind.name, key) for key in values)
-        raise OptionError(f"{options}: {error}.") from None
-
-
-def _secrets(kind: ServerKind) -> dict[str, object]:
     found: dict[str, object] = {}
-    for name, option in options_of(kind).items():
-        secret = os.environ.get(variable(kind.name, name)) if option.secret else None
+    for name, option in options.items():
+        secret = os.environ.get(variable(kind, name)) if option.secret else None
         if secret:
-            about = f"The environment variable {variable(kind.name, name)} ({option.help})"
+            about = f"The environment variable {variable(kind, name)} ({option.help})"
             if len(secret.strip()) < SHORTEST:
                 raise OptionError(
                     f"{about} has fewer than {SHORTEST} characters: so short a secret cannot be "
@@ -76,35 +50,92 @@ def _secrets(kind: ServerKind) -> dict[str, object]:
     return found
 
 
-def _read(kind: ServerKind, value: KindValue) -> object:
-    options = options_of(kind)
+def read_value(kind: str, options: Mapping[str, KindOption], value: KindValue) -> Any:
+    """Return a value in the type of one of a server's options, or of what all servers have.
+
+    Raises:
+        OptionError: there is no such option, or the value is invalid.
+    """
     option = options.get(value.key)
-    if option is None:
+    if option is None and value.key not in COMMON:
         settable = {name: each for name, each in options.items() if not each.secret}
         there_are = ", ".join(f"{name} ({each.help})" for name, each in settable.items())
         raise OptionError(
-            f"{value.given}: {kind.name} has no option {value.key!r}{meant(value.key, settable)} "
-            f"It has {there_are or 'none'}."
+            f"{value.given}: {kind} has no option {value.key!r}"
+            f"{meant(value.key, [*settable, *COMMON, *(('title', 'kind') * value.in_table)])} "
+            f"It has {there_are or 'none'}; and like every server: {', '.join(COMMON)}."
         )
-    if option.secret:
-        hide(value.text)
+    if option is not None and option.secret:
+        if isinstance(value.value, str):
+            hide(value.value)
         raise OptionError(
             f"{value.given}: do not put a secret on the command line or in a file; set the "
-            f"environment variable {variable(kind.name, value.key)}."
+            f"environment variable {variable(kind, value.key)}."
         )
     try:
-        return _reader(option, value.directory)(value.text)
+        if option is None:
+            return COMMON[value.key].read(_text(value.value, many=COMMON[value.key].many))
+        return _value(option, value)
     except ValueError as error:
-        raise OptionError(f"{value.given}={value.text}: {error}.") from None
+        raise OptionError(f"{value.shown}: {error}.") from None
+
+
+def _value(option: KindOption, value: KindValue) -> object:
+    given, forms = value.value, dict(_forms(option))
+    if isinstance(given, list):
+        if tuple not in forms:
+            raise ValueError("give a single value, not a list")
+        return tuple(_string(each) for each in given)
+    if isinstance(given, dict):
+        if Mapping not in forms:
+            raise ValueError("give a single value, not a table")
+        of_texts = get_args(forms[Mapping]) == (str, str)
+        return {name: _text(each) if of_texts else each for name, each in given.items()}
+    texts = {str, Path, tuple, Mapping} & forms.keys()
+    return _reader(option, value.directory)(_string(given) if texts else _text(given))
+
+
+def _string(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"{_toml(value)} is no string; give it in quotes")
+
+
+def _text(value: object, *, many: bool = False) -> str:
+    """Return a single value as a command line would have it."""
+    if isinstance(value, bool):
+        return _toml(value)
+    if isinstance(value, str | int | float):
+        return str(value)
+    if many and isinstance(value, list):
+        return ",".join(map(_text, value))
+    raise ValueError("give a string, a number, true or false")
+
+
+def _toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _forms(option: KindOption) -> Iterator[tuple[type, Any]]:
+    """Yield the types of an option, without ``None``: as a class, and as annotated."""
+    several = get_origin(option.type) in (Union, types.UnionType)
+    for each in get_args(option.type) if several else (option.type,):
+        if each is not types.NoneType:
+            origin = get_origin(each)
+            yield (Mapping if isinstance(origin, type) and issubclass(origin, Mapping)
+                   else origin or each), each  # fmt: skip
 
 
 def _reader(option: KindOption, directory: Path) -> Callable[[str], object]:
+    """Return what converts a text to the option's type; relative paths are below ``directory``."""
     if option.read is not None:
         return option.read
-    choices = (option.type,)
-    if get_origin(option.type) in (Union, types.UnionType):
-        choices = get_args(option.type)
-    (wanted,) = (each for each in choices if each is not types.NoneType)
+    forms = dict(_forms(option))
+    if forms.keys() == {str, Path}:  # a name, or a path, which has a slash
+        return lambda text: _path(text, directory) if "/" in text else text
+    if forms.keys() == {str, Mapping}:
+        return str
+    (wanted,) = forms.values()
     if get_origin(wanted) is Literal:
         return choice(*get_args(wanted))
     readers: dict[type, Callable[[str], object]] = {
@@ -126,13 +157,3 @@ def _path(text: str, directory: Path) -> Path:
     if not text:
         raise ValueError("give a path")
     return directory / Path(text).expanduser()
-
-
-def _closest(word: str, known: Iterable[str]) -> str:
-    return next(iter(difflib.get_close_matches(word, list(known), n=1)), "")
-
-
-def meant(word: str, known: Iterable[str]) -> str:
-    """Return a question for messages, such as ``, did you mean 'url'?``; a full stop if none."""
-    close = _closest(word, known)
-    return f", did you mean {close!r}?" if close else "."

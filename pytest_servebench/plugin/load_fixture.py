@@ -180,7 +180,7 @@ class PoissonLoad:
             revive(self._item, server.kind)
         try:
             if not is_running_server(server):
-                server = any_server(server, session.settings.server, name, session.kinds)
+                server = any_server(server, session.settings.server, name, session.known)
             elif name is not None:
                 raise OptionError(
                     f"poisson_load(server, name={name!r}): {server.kind} already has a name; omit "

@@ -220,21 +220,28 @@ class KindValue:
     Attributes:
         kind: name of the kind, as given.
         key: name of the option, with underscores.
-        text: the value.
-        source: option or ini key that gave it.
+        value: a text; from a table of the configuration file, of TOML's own types.
+        source: option, ini key, or file and table that gave it.
         directory: base of relative paths.
+        in_table: whether a table gave it.
     """
 
     kind: str
     key: str
-    text: str
+    value: object
     source: str = ""
     directory: Path = Path()
+    in_table: bool = False
 
     @property
     def given(self) -> str:
-        """Return the option and key as given, for messages."""
-        return f"{self.source}={self.kind}.{self.key}"
+        """Return where it was given, with the key, for messages."""
+        return f"{self.source}{' ' if self.in_table else f'={self.kind}.'}{self.key}"
+
+    @property
+    def shown(self) -> str:
+        """Return it as given, for messages."""
+        return f"{self.given} = {self.value!r}" if self.in_table else f"{self.given}={self.value}"
 
 
 def read_kind_value(text: str) -> tuple[KindValue]:

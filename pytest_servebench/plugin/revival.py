@@ -17,7 +17,7 @@ def revive(item: pytest.Item, kind: str) -> None:
     """
     session = session_of(item.config)
     death = session.servers.death(kind)
-    if death is None or session.attached(session.kind(kind)):
+    if death is None or session.known.attached(kind):
         return
     with item.config.stash[PROGRESS].shown(f"restarting {kind}"):
         try:

@@ -18,7 +18,7 @@ import pytest
 from pytest_servebench.errors import ModelError, OptionError, ServerStartError, described
 from pytest_servebench.model import ServedModel
 from pytest_servebench.plugin.baseline import Baseline
-from pytest_servebench.plugin.kind_values import meant, with_options
+from pytest_servebench.plugin.known_servers import KnownServers
 from pytest_servebench.plugin.model_loading import load_model
 from pytest_servebench.plugin.option_reading import read_settings
 from pytest_servebench.plugin.orderly_end import OrderlyEnd
@@ -28,13 +28,7 @@ from pytest_servebench.runs.decoding import decode
 from pytest_servebench.runs.machine import installed_versions, machine_facts
 from pytest_servebench.runs.results import CaseResult, LogPart, Run, ServerDeath, ServerInfo
 from pytest_servebench.runs.run_file import GrowingRunFile
-from pytest_servebench.servers import builtin_kinds, collect_kinds
-from pytest_servebench.servers.base import (
-    RunningServer,
-    ServerKind,
-    artifact_of,
-    is_attached,
-)
+from pytest_servebench.servers.base import RunningServer
 from pytest_servebench.servers.logs import LineCounts
 from pytest_servebench.servers.shared import SharedServers
 from pytest_servebench.system.files import file_name
@@ -101,23 +95,9 @@ class ServebenchSession:
             return error
 
     @cached_property
-    def kinds(self) -> dict[str, ServerKind]:
-        """The server kinds by name: the plugin's own and those of others.
-
-        Do not use this before collection has ended: any ``conftest.py`` may define kinds.
-
-        Raises:
-            OptionError: a kind is defined twice, the hook for kinds failed, or an option of a kind
-                is invalid.
-        """
-        try:
-            groups = self.config.hook.pytest_servebench_server_kinds(config=self.config)
-        except Exception as error:
-            raise OptionError(
-                f"A hook pytest_servebench_server_kinds failed: {described(error)}. Look at where "
-                "your conftest.py or plugin defines it."
-            ) from error
-        return with_options(collect_kinds([builtin_kinds(), *groups]), self.settings.kind_values)
+    def known(self) -> KnownServers:
+        """The servers that could run; see :class:`KnownServers`."""
+        return KnownServers(self.config, self.settings)
 
     def wrong_kinds(self) -> list[str]:
         """Return errors in the options of kinds, and the kinds that are wanted but undefined.
@@ -126,10 +106,10 @@ class ServebenchSession:
         """
         asked_for = self.config.getoption("--servebench-servers") is not None
         try:
-            kinds = self.kinds
+            known = self.known
             for name in self.settings.servers:
-                if name not in kinds and (asked_for or name in self.needed_kinds):
-                    self.kind(name)
+                if name not in known and (asked_for or name in self.needed_kinds):
+                    known[name]
         except OptionError as error:
             return [str(error)]
         return []
@@ -145,9 +125,10 @@ class ServebenchSession:
         if self._model_error is not None:
             raise self._model_error
         if self._model is None:
-            wanted = {self._artifact(name) for name in self.needed_kinds if name in self.kinds}
+            needed = [name for name in self.needed_kinds if name in self.known]
+            wanted = {key for name in needed for key in self.known.artifacts(name)}
             try:
-                self._model = load_model(self.settings.model, wanted - {""})
+                self._model = load_model(self.settings.model, wanted)
             except (ModelError, OptionError) as error:
                 self._model_error = error  # rebuilding it for each case would fail again
                 raise
@@ -157,23 +138,18 @@ class ServebenchSession:
         """Have the model packaged for a kind that a test requests only while it runs."""
         if kind not in self.needed_kinds:
             self.needed_kinds |= {kind}
-            artifact = kind in self.kinds and self._artifact(kind)
-            if self._model is not None and artifact and artifact not in self._model.artifacts:
+            keys = self.known.artifacts(kind) if kind in self.known else ()
+            if self._model is not None and keys and not set(keys) & self._model.artifacts.keys():
                 self._model = None  # to be packaged for one more kind; built artifacts are kept
-
-    def _artifact(self, name: str) -> str:
-        """Return which artifact of the model a kind needs; empty if none."""
-        kind = self.kinds[name]
-        return "" if self.attached(kind) else artifact_of(kind)
 
     # -- servers ------------------------------------------------------------------------------
 
     def _start(self, name: str) -> RunningServer:
-        kind = self.kind(name)
+        setup = self.known[name]
         model = self.model()
-        artifact = self._artifact(name)
-        if artifact and artifact not in model.artifacts:
-            needs = f" (artifact {artifact!r})" if artifact != name else ""
+        keys = self.known.artifacts(name)
+        if keys and not set(keys) & model.artifacts.keys():
+            needs = "" if name in keys else f" (artifact {keys[0]!r})"
             pytest.skip(
                 f"the model {model.name!r} is not packaged for {name}{needs}, only for "
                 f"{', '.join(sorted(model.artifacts)) or 'no server'}"
@@ -192,40 +168,29 @@ class ServebenchSession:
                 f"{error.strerror}. Free some space or make the directory writable, or give "
                 "another one by --servebench-results."
             ) from error
-        return kind.start(model, self.settings.server, directory)
-
-    def kind(self, name: str) -> ServerKind:
-        """Return the kind called ``name``.
-
-        Raises:
-            OptionError: it is unknown.
-        """
-        try:
-            return self.kinds[name]
-        except KeyError:
-            raise OptionError(
-                f"--servebench-servers: unknown server kind {name!r}{meant(name, self.kinds)} "
-                f"Known kinds: {', '.join(self.kinds)}."
-            ) from None
-
-    def attached(self, kind: ServerKind) -> bool:
-        """Return whether the server of a kind already runs, so that it is not ours to start."""
-        return is_attached(kind, self.settings.server)
+        server = setup.kind.start(setup.model(model), self.known.settings(name), directory)
+        if server.kind != name:
+            server.stop()
+            raise ServerStartError(
+                f"{name}: {type(setup.kind).__qualname__} started a server of the kind "
+                f"{server.kind!r}: it must take the kind's own name, self.name."
+            )
+        return server
 
     def describe(self, server: RunningServer) -> ServerInfo:
         """Return what reports show of ``server``."""
-        settings = self.settings.server
-        kind = self.kinds.get(server.kind)  # none for a URL that a test gave
-        ours = kind is not None and not self.attached(kind)
+        name = server.kind
+        known = name in self.known  # not if a test gave a URL
+        settings = self.known.settings(name) if known and not self.known.attached(name) else None
         return ServerInfo(
-            kind=server.kind,
-            title=kind.title if kind is not None else server.implementation,
+            kind=name,
+            title=self.known[name].kind.title if known else server.implementation,
             implementation=server.implementation,
             base_url=server.base_url,
             protocol=server.protocol.name,
-            threads=settings.threads if ours else None,
-            workers=settings.workers if ours else None,
-            cpus=settings.cpus if ours else (),
+            threads=settings.threads if settings else None,
+            workers=settings.workers if settings else None,
+            cpus=settings.cpus if settings else (),
         )
 
     def note_deaths(self, test: str) -> None:

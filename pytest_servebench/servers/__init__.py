@@ -7,7 +7,7 @@ the imports of its launcher.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_servebench.errors import OptionError
 
@@ -21,6 +21,17 @@ def builtin_kinds() -> list[ServerKind]:
     from pytest_servebench.servers.torchserve import TorchServe  # noqa: PLC0415
 
     return [TensorFlowServing(), TorchServe()]
+
+
+def configurable_kinds() -> dict[str, type[Any]]:
+    """Return the kinds of which a configuration file makes servers, by name.
+
+    Each is made from the server's name, its title, the file's directory as ``home``, and options;
+    a table without ``kind`` is of the kind that has one of the table's keys in ``told_by``.
+    """
+    from pytest_servebench.servers.command import Command  # noqa: PLC0415
+
+    return {"command": Command}
 
 
 def collect_kinds(groups: Iterable[Iterable[ServerKind]]) -> dict[str, ServerKind]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn
@@ -198,7 +198,7 @@ class AnyHttp:
 
 
 def any_server(
-    url: object, settings: ServerSettings, name: str | None = None, taken: Collection[str] = ()
+    url: object, settings: ServerSettings, name: str | None = None, taken: Container[str] = ()
 ) -> AttachedServer:
     """Return the server at ``url``, whatever it serves, without contacting it yet.
 

@@ -124,10 +124,11 @@ class ServerKind(Protocol):
 def artifact_of(kind: ServerKind) -> str:
     """Return the key in ``ServedModel.artifacts`` of what a kind serves.
 
-    It is the kind's attribute ``artifact``, else its name; empty if it needs none.
+    It is the kind's attribute ``artifact``, else its name; empty if it needs nothing of the model,
+    or serves a file of its own.
     """
-    artifact: str = getattr(kind, "artifact", kind.name)
-    return artifact
+    artifact: object = getattr(kind, "artifact", kind.name)
+    return artifact if isinstance(artifact, str) else ""
 
 
 def is_attached(kind: ServerKind, settings: ServerSettings) -> bool:

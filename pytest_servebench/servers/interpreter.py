@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_servebench.errors import ServerUnavailableError
-from pytest_servebench.servers.kind_options import OPTION
 from pytest_servebench.system.python_child import without_tracers
 
 _LIMIT = 60.0  # seconds to find the version of a package
@@ -40,7 +39,7 @@ class Interpreter:
         # Not resolved: the link in a virtual environment tells Python where its packages are.
         self.path = Path(path or sys.executable).absolute()
         if not os.access(self.path, os.X_OK) or self.path.is_dir():
-            given = f"{OPTION}={option}: there" if option else "There"
+            given = f"{option}: there" if option else "There"
             raise ServerUnavailableError(
                 f"{given} is no Python at {self.path}: give the interpreter of an environment that "
                 "has the server's packages, such as envs/x/bin/python."

@@ -33,7 +33,9 @@ class Program:
             for example if that takes a key which the server generates.
         ports: number of free ports on 127.0.0.1 that the program needs.
         ready: path to poll before the first prediction until it answers 2xx; empty for none.
-        environment: variables in addition to this process's; ``None`` removes one.
+        environment: variables in addition to this process's, or a function of the place that
+            returns them; ``None`` removes one.
+        directory: returns the working directory at a place; by default, the scratch directory.
         fatal: log lines after which waiting is pointless.
         judge: interprets its error answers to the first prediction; by default, by status.
         two_logs: whether to log its standard output separately.
@@ -44,7 +46,10 @@ class Program:
     protocol: PredictionProtocol | Callable[[Readiness], PredictionProtocol]
     ports: int = 1
     ready: str = ""
-    environment: Mapping[str, str | None] = field(default_factory=dict)
+    environment: Mapping[str, str | None] | Callable[[Place], Mapping[str, str | None]] = field(
+        default_factory=dict
+    )
+    directory: Callable[[Place], Path] | None = None
     fatal: Sequence[FatalLine] = ()
     judge: Judge | None = None
     two_logs: bool = False
@@ -131,12 +136,14 @@ def _start(
     process = None
     title = program.implementation
     try:
+        told = program.environment
+        extra = told(place) if callable(told) else told
         process = ServerProcess(
             [str(word) for word in program.command(place)],
             cpus=settings.cpus,
             stop_grace=settings.stop_grace,
-            cwd=place.scratch,
-            env=environment(settings, {"TMPDIR": str(place.scratch), **program.environment}),
+            cwd=place.scratch if program.directory is None else program.directory(place),
+            env=environment(settings, {"TMPDIR": str(place.scratch), **extra}),
             log=place.run_dir / "server.log",
             stdout_log=place.run_dir / "server.stdout.log" if program.two_logs else None,
             scratch=place.scratch,

@@ -101,14 +101,14 @@ class TensorFlowServing:
             ServerStartError: it did not become ready; no process is left running.
         """
         address, named = _address_and_model(self.url)
-        served = self.model or named or model.served_name(KIND)
+        served = self.model or named or model.served_name(self.name)
         protocol = TensorFlowServingRest(served, signature=model.signature).named(served)
         judge = self._judge_by(protocol)
         if address:
             return attach(self, address, protocol, model, settings, judge)
         checked_name(protocol.model)
         found = self._find_program()
-        base_path = check_saved_model(artifact(model, KIND))
+        base_path = check_saved_model(artifact(model, self.name))
         program = Program(
             implementation=found.implementation,
             command=lambda place: [

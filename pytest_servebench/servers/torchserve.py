@@ -90,13 +90,13 @@ class TorchServe:
             ServerUnavailableError: Java or a Python package is missing.
             ServerStartError: it did not become ready; no process is left running.
         """
-        served = self.model or model.served_name(KIND)
+        served = self.model or model.served_name(self.name)
         if self.url:
             protocol = TorchServeRest(served, token=_checked_token(self.token))
             return attach(self, self.url, protocol, model, settings, self._judge)
         checked_name(served)
         installation = find_installation()
-        archive = check_archive(artifact(model, KIND))
+        archive = check_archive(artifact(model, self.name))
         program = Program(
             implementation=f"TorchServe {installation.version}",
             command=lambda place: _command(installation, archive, served, settings, place),

@@ -21,7 +21,7 @@ DOCS: Final = ROOT / "docs"
 WORKFLOW: Final = ROOT / ".github" / "workflows" / "ci.yml"
 PAGES: Final = (README, *sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts))
 
-_FILE: Final = re.compile(r"# ([\w./-]+\.(?:py|ini|yml))\n")
+_FILE: Final = re.compile(r"# ([\w./-]+\.(?:py|ini|toml|yml))\n")
 _PROGRAMS: Final = ("pytest", "pytest-servebench", "tox", "python", "python3", "pip")
 
 

@@ -18,6 +18,9 @@ import pytest
 from pytest_servebench import ServedModel
 from pytest_servebench.load.pacing import end_with_parent
 from pytest_servebench.plugin.model_loading import load_model
+from pytest_servebench.plugin.setups import set_up
+from pytest_servebench.servers import builtin_kinds
+from pytest_servebench.servers.config_file import read_tables
 from tests.conftest import ROOT
 from tests.docs.pages import DOCS, PAGES, Block, blocks, yaml
 
@@ -57,7 +60,9 @@ def wait_for(port: int) -> None:
 def write_files(page: Path, directory: Path, port: int | None = None) -> list[str]:
     """Write the files that a page shows; return the names of those with tests."""
     tests = []
-    for number, block in enumerate(blocks(page, "python", "ini")):
+    for number, block in enumerate(blocks(page, "python", "ini", "toml")):
+        if block.language == "toml" and not block.file:
+            continue  # a part of a file
         name = block.file or f"test_example{number}.py"
         path = directory / Path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,6 +123,30 @@ def test_a_kind_of_server_of_ones_own(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_inprocess(*SHORT)
     result.assert_outcomes(passed=1, warnings=1)  # 9 requests are too few to decide its SLO
     result.stdout.fnmatch_lines(["Adder  adder 1.0", "*buffer 10 inconclusive*9 100.0*"])
+
+
+def test_servers_by_configuration(pytester: pytest.Pytester) -> None:
+    write_files(DOCS / "howto" / "any-server.md", pytester.path)
+    result = pytester.runpytest_inprocess(*SHORT)
+    result.assert_outcomes(passed=2, warnings=2)  # 9 requests are too few to decide its SLO
+    result.stdout.fnmatch_lines(["*2 cases, Adder and adder-2*", "*inconclusive*9 100.0*"])
+
+
+@pytest.mark.parametrize(
+    "block",
+    [block for page in PAGES for block in blocks(page, "toml")],
+    ids=lambda block: block.where,
+)
+def test_configured_servers_are_such(block: Block, tmp_path: Path) -> None:
+    """Each table has a known kind and valid keys; what it needs may be missing here."""
+    name = "pyproject.toml" if "[tool." in block.text else "servebench.toml"
+    (tmp_path / name).write_text(block.text)
+    tables = read_tables(tmp_path)
+    assert tables or "[tool.servebench" not in block.text
+    kinds = {kind.name: kind for kind in builtin_kinds()}
+    setups, unknown = set_up(kinds, tables, [])
+    assert unknown == {}
+    assert set(tables) <= set(setups)
 
 
 @pytest.mark.parametrize("name", ["attach.md", "arrivals.md", "own-requests.md"])

@@ -210,7 +210,7 @@ def test_the_version_of_a_package() -> None:
 def test_an_interpreter_that_is_not_there(path: str) -> None:
     with pytest.raises(ServerUnavailableError, match=r"no Python at /.*envs/x/bin/python"):
         kit.Interpreter(path)
-    with pytest.raises(ServerUnavailableError, match=r"--servebench-server-option=adder\.python"):
+    with pytest.raises(ServerUnavailableError, match=r"adder\.python: there is no Python"):
         kit.Interpreter(path, option="adder.python")
 
 

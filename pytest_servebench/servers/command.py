@@ -1,0 +1,220 @@
+"""A server that the configuration file describes: a command with placeholders, or a URL."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from pytest_servebench.errors import OptionError, ServerStartError
+from pytest_servebench.model import ServedModel
+from pytest_servebench.protocols.base import PredictionProtocol
+from pytest_servebench.protocols.registry import protocol_from
+from pytest_servebench.servers.attached import attach
+from pytest_servebench.servers.base import RunningServer, ServerSettings
+from pytest_servebench.servers.environment import artifact
+from pytest_servebench.servers.interpreter import Interpreter
+from pytest_servebench.servers.kind_options import option
+from pytest_servebench.servers.launch import Program, launch
+from pytest_servebench.servers.logs import FatalLine
+from pytest_servebench.servers.placeholders import filled_in, number_of_ports, used_in
+from pytest_servebench.servers.ports import LOOPBACK
+from pytest_servebench.servers.readiness import Place
+
+PORT_CLASH: Final = FatalLine(
+    re.compile(r"address (is )?already in use|EADDRINUSE|connection in use:|BindException", re.I),
+    "another program took one of its ports",
+    port_clash=True,
+)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(shlex.split(text))
+
+
+def _variables(text: str) -> Mapping[str, str]:
+    pairs = [word.partition("=") for word in shlex.split(text)]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise ValueError("give NAME=VALUE, separated by spaces")
+    return {name: value for name, _, value in pairs}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A server that is started by a command, from the configuration file alone.
+
+    Attributes:
+        name: of the server.
+        title: its display name.
+        home: directory of the file that configures it; base of relative paths.
+    """
+
+    told_by: ClassVar = ("command", "url")
+
+    name: str
+    title: str
+    home: Path = field(default_factory=Path.cwd)
+
+    command: tuple[str, ...] = option(
+        (), "program and arguments, with placeholders such as {port}", read=_words
+    )
+    python: Path | None = option(
+        None, "the interpreter of its environment: {python}, and the programs beside it"
+    )
+    directory: str = option("", "its working directory; by default, that of this file")
+    env: Mapping[str, str] | None = option(
+        None, "environment variables, with placeholders", read=_variables
+    )
+    protocol: str | Mapping[str, Any] = option(
+        "", "how to ask for predictions: a name, or a table of name and its settings"
+    )
+    ready: str = option("", "path that answers 2xx when it is ready; else the first prediction")
+    artifact: str | Path = option(
+        "",
+        "what {artifact} is: a key of ServedModel.artifacts, or a path with a slash; "
+        "by default, the artifact of the server's name",
+    )
+    model: str = option("", "the model's name at the server")
+    version: tuple[str, ...] = option(
+        (),
+        "packages whose versions identify the server",
+        read=lambda text: tuple(text.replace(",", " ").split()),
+    )
+    fatal: tuple[str, ...] = option(
+        (),
+        "log lines (regular expressions, in any case) after which it cannot become ready",
+        read=lambda text: (text,),
+    )
+    url: str = option("", "attach to a server that runs at this URL instead")
+
+    def __post_init__(self) -> None:
+        """Check what needs no server.
+
+        Raises:
+            ValueError: names the key, and says what to give.
+        """
+        if not self.command and not self.url:
+            raise ValueError("give a command to run, or the url of a running server")
+        used = set()
+        for key, text in self._texts():
+            try:
+                used |= used_in(text)
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from None
+        if self.command and "port" not in used:
+            raise ValueError(
+                "neither command nor env contains {port}, the port on which the server must listen"
+            )
+        if self.ready and not (self.ready.startswith("/") and used_in(self.ready) <= {"model"}):
+            raise ValueError(
+                f"ready = {self.ready!r}: give a path that begins with a slash; its only "
+                "placeholder is {model}"
+            )
+        for pattern in self.fatal:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(
+                    f"fatal: {pattern!r} is not a regular expression: {error}"
+                ) from None
+        self._protocol("model", "")
+        if "artifact" in used and not self.artifact:
+            object.__setattr__(self, "artifact", self.name)
+
+    def _texts(self) -> Iterator[tuple[str, str]]:
+        yield from (("command", word) for word in self.command)
+        yield from ((f"env.{name}", value) for name, value in (self.env or {}).items())
+        yield "ready", self.ready
+        yield "directory", self.directory
+
+    @cached_property
+    def _used(self) -> set[str]:
+        return {name for _, text in self._texts() for name in used_in(text)}
+
+    @property
+    def attached(self) -> bool:
+        """Return whether its options name a server that already runs."""
+        return bool(self.url)
+
+    def start(self, model: ServedModel, settings: ServerSettings, run_dir: Path) -> RunningServer:
+        """Start or attach to a server, and return when it has answered a prediction correctly.
+
+        Raises:
+            ServerUnavailableError: its interpreter or a package is missing.
+            OptionError: it cannot be told the number of workers.
+            ServerStartError: it did not become ready; no process is left running.
+        """
+        served = self.model or model.served_name(self.name)
+        protocol = self._protocol(served, model.signature)
+        if self.url:
+            return attach(self, self.url, protocol, model, settings)
+        if settings.workers > 1 and "workers" not in self._used:
+            raise OptionError(
+                f"{self.name} cannot be given {settings.workers} workers: use {{workers}} in its "
+                "command or env."
+            )
+        python = Interpreter(self.python, option=f"{self.name}.python")
+        fixed = {
+            "python": python.path, "host": LOOPBACK, "workers": settings.workers,
+            "threads": settings.threads, "model": served, "artifact": self._artifact(model),
+        }  # fmt: skip
+
+        def filled(text: str, place: Place) -> str:
+            numbered = {f"port{number}": port for number, port in enumerate(place.ports, 1)}
+            where = {"port": place.port, "run_dir": place.run_dir, "scratch": place.scratch}
+            return filled_in(text, {**fixed, **numbered, **where})
+
+        def environment(place: Place) -> Mapping[str, str | None]:
+            own = {name: filled(value, place) for name, value in (self.env or {}).items()}
+            return {**python.environment, **self._path(python), **own}
+
+        program = Program(
+            implementation=", ".join(f"{name} {python.version(name)}" for name in self.version)
+            or self.title,
+            command=lambda place: [filled(word, place) for word in self.command],
+            protocol=protocol,
+            ports=number_of_ports(self._used),
+            ready=filled_in(self.ready, fixed),
+            environment=environment,
+            directory=lambda place: self._directory(filled(self.directory, place)),
+            fatal=(PORT_CLASH, *map(_fatal_line, self.fatal)),
+        )
+        return launch(self, program, model, settings, run_dir)
+
+    def _protocol(self, served: str, signature: str) -> PredictionProtocol:
+        table = {"name": self.protocol} if isinstance(self.protocol, str) else self.protocol
+        settings = {key: value for key, value in table.items() if key != "name"}
+        usual = {"model": served, "signature": signature}
+        return protocol_from(table.get("name", ""), settings, defaults=usual)
+
+    def _artifact(self, model: ServedModel) -> Path | str:
+        if not self.artifact:
+            return ""
+        path = self.artifact if isinstance(self.artifact, Path) else artifact(model, self.artifact)
+        if not path.exists():
+            raise ServerStartError(
+                f"{self.name}.artifact: there is nothing at {path}: give the model's file or "
+                "directory, or the key of one in ServedModel.artifacts."
+            )
+        return path
+
+    def _directory(self, text: str) -> Path:
+        directory = self.home / text
+        if not directory.is_dir():
+            raise ServerStartError(f"{self.name}.directory: there is no directory {directory}.")
+        return directory
+
+    def _path(self, python: Interpreter) -> Mapping[str, str | None]:
+        """Return a PATH on which the programs of an own environment come first."""
+        if self.python is None:
+            return {}
+        return {"PATH": f"{python.path.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+
+
+def _fatal_line(pattern: str) -> FatalLine:
+    return FatalLine(re.compile(pattern, re.IGNORECASE), f"it logged a line of fatal, {pattern!r}")

@@ -1,0 +1,237 @@
+"""Servers of the configuration file: how tables are found, read, combined and refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.model import ServedModel
+from pytest_servebench.plugin.option_values import KindValue, read_kind_value
+from pytest_servebench.plugin.setups import Setup, set_up
+from pytest_servebench.servers import builtin_kinds
+from pytest_servebench.servers.base import ServerKind, ServerSettings
+from pytest_servebench.servers.config_file import read_tables
+from pytest_servebench.servers.kind_options import OPTION, option
+from tests.conftest import RunBench
+from tests.toy import ToyKind
+
+ADDER = """
+[servers.adder]
+command = ["{python}", "app.py", "{port}", "{workers}"]
+protocol = "tensorflow-serving"
+"""
+
+
+@dataclass(frozen=True)
+class Mine:
+    """A kind with options, and a name that is an attribute of its class."""
+
+    name = "mine"
+    title = "My server"
+    attached = False
+
+    file: Path | None = option(None, "a file")
+    words: tuple[str, ...] = option((), "words", read=lambda text: tuple(text.split("+")))
+    properties: Mapping[str, str] | None = option(None, "properties", read=lambda text: {"": text})
+    size: int = option(1, "a size")
+    fast: bool = option(False, "a flag")
+    url: str = option("", "a URL")
+
+
+def known(directory: Path, toml: str, *texts: str, file: str = "servebench.toml") -> Any:
+    """Return the servers that a file and the command line give, and the unknown ones."""
+    (directory / file).write_text(toml)
+    kinds: list[ServerKind] = [*builtin_kinds(), Mine(), ToyKind("toy")]  # type: ignore[list-item]
+    values = [
+        KindValue(each.kind, each.key, each.value, OPTION, Path("/from"))
+        for text in texts
+        for each in read_kind_value(text)
+    ]
+    return set_up({kind.name: kind for kind in kinds}, read_tables(directory), values)
+
+
+def server(directory: Path, name: str, toml: str, *texts: str) -> Setup:
+    setup: Setup = known(directory, toml, *texts)[0][name]
+    return setup
+
+
+def test_a_command(tmp_path: Path) -> None:
+    toml = (
+        ADDER + 'env = { N = 1, DEBUG = true }\npython = "env/bin/python"\nstart-timeout = "2min"'
+    )
+    found = server(tmp_path, "adder", toml)
+    kind: Any = found.kind
+    assert (kind.name, kind.title, kind.home) == ("adder", "adder", tmp_path)
+    assert kind.command == ("{python}", "app.py", "{port}", "{workers}")
+    assert kind.env == {"N": "1", "DEBUG": "true"}
+    assert kind.python == tmp_path / "env" / "bin" / "python"
+    assert found.artifacts == ()
+    common = ServerSettings(cpus=(0,), workers=2)
+    assert found.settings(common) == ServerSettings(cpus=(0,), workers=2, start_timeout=120)
+
+
+def test_the_file_of_a_project_has_them_below_tool(tmp_path: Path) -> None:
+    toml = "[tool.other]\nx = 1\n" + ADDER.replace("[servers", "[tool.servebench.servers")
+    assert list(known(tmp_path, toml, file="pyproject.toml")[0])[-1] == "adder"
+    (tmp_path / "servebench.toml").write_text("servers = {}")
+    assert list(read_tables(tmp_path)) == ["adder"]
+    with pytest.raises(OptionError, match=r"pyproject\.toml and servebench\.toml"):
+        known(tmp_path, ADDER)
+
+
+def test_a_variant_has_what_its_base_has_and_its_own(tmp_path: Path) -> None:
+    toml = """
+        [servers.mine]
+        title = "Renamed"
+        file = "a/b"
+        words = ["x", "y"]
+        threads = 3
+
+        [servers.mine-big]
+        kind = "mine"
+        title = "Big"
+        size = 8
+        properties = { a = 1, b = false }
+        workers = 2
+
+        [servers.bigger]
+        kind = "mine-big"
+        size = 16
+        cpus = [0]
+    """
+    texts = ("mine.fast=true", "mine.url=http://h:1", "bigger.words=p+q", "bigger.workers=4")
+    setups, unknown = known(tmp_path, toml, *texts)
+    assert unknown == {}
+    file, words = tmp_path / "a" / "b", ("x", "y")
+    properties = {"a": "1", "b": "false"}
+    assert setups["mine"].kind == Mine(file, words, fast=True, url="http://h:1")
+    assert setups["mine-big"].kind == Mine(file, words, properties, 8, fast=True)
+    assert setups["bigger"].kind == Mine(file, ("p", "q"), properties, 16, fast=True)
+    assert [(name, setup.kind.name, setup.kind.title, setup.bases, setup.own)
+            for name, setup in setups.items() if name not in ("toy", "torchserve")][1:] == [
+        ("mine", "mine", "Renamed", (), {"threads": 3}),
+        ("mine-big", "mine-big", "Big", ("mine",), {"threads": 3, "workers": 2}),
+        ("bigger", "bigger", "bigger", ("mine-big", "mine"),
+         {"threads": 3, "workers": 4, "cpus": (0,)}),
+    ]  # fmt: skip
+
+
+def test_a_variant_serves_what_its_base_serves_or_its_own(tmp_path: Path) -> None:
+    found = server(tmp_path, "v2", '[servers.v]\nkind="mine"\n[servers.v2]\nkind="v"')
+    assert found.artifacts == ("v2", "v", "mine")
+    model = ServedModel(
+        "m", {"mine": Path("/mine"), "toy": Path("/toy")}, np.zeros((1, 1)), np.zeros((1, 1)),
+        served_names={"v": "other"},
+    )  # fmt: skip
+    seen = found.model(model)
+    assert seen.artifacts == {"toy": Path("/toy"), **dict.fromkeys(found.artifacts, Path("/mine"))}
+    assert seen.served_name("v2") == "other"
+    own = ServedModel("m", {"mine": Path("/mine"), "v2": Path("/v2")}, model.inputs, model.outputs)
+    # The kind may look for it by the name that its class has.
+    assert set(found.model(own).artifacts.values()) == {Path("/v2")}
+
+
+def test_what_a_command_serves(tmp_path: Path) -> None:
+    used = ADDER + 'env = { MODEL = "{artifact}" }\n'
+    assert server(tmp_path, "adder", used).artifacts == ("adder",)
+    assert server(tmp_path, "adder", used + 'artifact = "onnx"').artifacts == ("onnx",)
+    path = server(tmp_path, "adder", used + 'artifact = "./model.onnx"')
+    assert path.artifacts == ()
+    assert path.kind.artifact == tmp_path / "model.onnx"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("toml", "facts"),
+    [
+        ("[servers", ["servebench.toml", "not valid TOML", "']'"]),
+        ("[server.x]", ["servebench.toml", "'server'", "'servers'", "[servers.NAME]"]),
+        ("servers = 3", ["servers is 3", "table"]),
+        ("[servers]\nx = 1", ["servers.x is 1", "[servers.x]"]),
+        ('[servers."a b"]', ["a b", "letters"]),
+        ("[servers.fast-rate10]", ["fast-rate10", "test ids"]),
+        (ADDER + "workers = 'many'", ["[servers.adder] workers = 'many'", "whole number"]),
+        (ADDER + "workers = {}", ["[servers.adder] workers", "number"]),
+        (ADDER + "readi = '/x'", ["[servers.adder] readi", "'ready'", "workers"]),
+        (ADDER + "tite = 'x'", ["[servers.adder] tite", "'title'"]),
+        (ADDER + "title = 1", ["[servers.adder] title = 1", "quotes"]),
+        (ADDER + "ready = 1", ["[servers.adder] ready = 1", "quotes"]),
+        (ADDER + "ready = ['x']", ["[servers.adder] ready", "not a list"]),
+        (ADDER + "ready = 'x'", ["[servers.adder]: ready = 'x'", "slash"]),
+        (ADDER + "python = {}", ["[servers.adder] python", "not a table"]),
+        (ADDER + "fatal = [3]", ["[servers.adder] fatal", "3 is no string"]),
+        (ADDER + "fatal = ['(']", ["[servers.adder]: fatal", "'('", "regular expression"]),
+        (ADDER + "env = 'N'", ["[servers.adder] env", "NAME=VALUE"]),
+        (ADDER + "env = { N = '{prot}' }", ["env.N: ", "{prot}", "'port'", "{scratch}"]),
+        (ADDER + "env = { N = '{' }", ["env.N: ", "'{{'"]),
+        (ADDER.replace("{port}", "80"), ["[servers.adder]: ", "{port}"]),
+        (ADDER.replace("-serving", "-servin"),
+         ["[servers.adder]: protocol = 'tensorflow-servin'", "tensorflow-serving"]),
+        (ADDER.replace("protocol", "#"), ["[servers.adder]: protocol", "torchserve"]),
+        ("[servers.adder]\ncommand = []", ["[servers.adder]: give a command"]),
+        ("[servers.toy]\nkind = 'mine'", ["[servers.toy] kind = 'mine'", "another name"]),
+        ("[servers.toy]\nsize = 3", ["[servers.toy] size", "toy has no option"]),
+        ("[servers.a]\nkind='b'\n[servers.b]\nkind='a'", ["kind: a circle: a -> b -> a"]),
+        ("[servers.a]\nkind='a'\nurl='http://h:1'", ["kind: a circle: a -> a"]),
+        ("[servers.a]\nkind = 3", ["[servers.a] kind = 3", "quotes"]),
+        ("[servers.t]\nkind='torchserve'\ntoken='tOpSeCrEt2'", ["SERVEBENCH_T_TOKEN"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_with_its_file_and_remedy(
+    tmp_path: Path, toml: str, facts: list[str]
+) -> None:
+    with pytest.raises(OptionError) as caught:
+        known(tmp_path, toml)
+    message = str(caught.value)
+    assert all(fact in message for fact in ["servebench.toml", *facts]), message
+    assert "tOpSeCrEt2" not in message
+
+
+@pytest.mark.parametrize(
+    ("toml", "facts"),
+    [
+        ("[servers.a]\nkind = 'min'", ["[servers.a] kind = 'min'", "'mine'", "torchserve"]),
+        ("[servers.a]\ncomand = []", ["[servers.a]: ", "command", "'comand'", "kind"]),
+        ("[servers.b]\nkind = 'other'\n[servers.a]\nkind = 'b'", ["[servers.b] kind = 'other'"]),
+    ],
+)
+def test_a_kind_that_may_be_beside_other_tests(tmp_path: Path, toml: str, facts: list[str]) -> None:
+    """It is an error only where such a server is needed."""
+    _, unknown = known(tmp_path, toml)
+    assert all(fact in unknown["a"] for fact in ["servebench.toml", *facts]), unknown
+
+
+def test_a_kind_whose_name_is_fixed_has_no_variants(tmp_path: Path) -> None:
+    class Fixed(ToyKind):
+        name = property(lambda _: "fixed")
+
+        def __init__(self) -> None:
+            pass
+
+    (tmp_path / "servebench.toml").write_text("[servers.v]\nkind = 'fixed'")
+    with pytest.raises(OptionError, match=r"v: fixed cannot have variants.*Fixed"):
+        set_up({"fixed": Fixed()}, read_tables(tmp_path), [])
+
+
+def test_variants_in_a_session(run_bench: RunBench, pytester: pytest.Pytester) -> None:
+    """They are servers of their own: in ids, tables and directories."""
+    (pytester.path / "servebench.toml").write_text(
+        "[servers.toy-4]\nkind = 'toy'\nworkers = 4\n[servers.broken]\nkind = 'nowhere'"
+    )
+    result = run_bench("--servebench-servers=toy,toy-4", "-v")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines([
+        "*test_load?toy-rate40-buffer10?*", "*test_load?toy-4-rate40-buffer10?*",
+        "*2 cases, Toy and toy-4*",
+    ])  # fmt: skip
+    text = next(pytester.path.glob("servebench_results/2*/run.json")).read_text()
+    assert '"title": "toy-4"' in text
+    assert '"workers": 4' in text
+    refused = run_bench("--servebench-servers=broken")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    refused.stderr.fnmatch_lines(["*servebench.toml: ?servers.broken? kind = 'nowhere'*"])

@@ -1,7 +1,5 @@
 """The arrays that a model takes and gives."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -3,8 +3,6 @@
 Each message names the option or file, the value, and the remedy.
 """
 
-from __future__ import annotations
-
 from pytest_servebench.text.safe import harmless
 
 

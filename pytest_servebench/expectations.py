@@ -1,7 +1,5 @@
 """What a right answer is: outputs within tolerances, or what a function accepts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 

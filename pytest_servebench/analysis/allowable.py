@@ -1,7 +1,5 @@
 """Differences between two runs that a user may allow when comparing them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final

@@ -4,8 +4,6 @@ A comparison says something about the servers only if everything else was the sa
 is a :class:`Difference`, with the name under which it can be allowed.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 from collections import Counter

@@ -11,8 +11,6 @@ connections are not kept alive or requests fail, the work differs and says nothi
 machine.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Final

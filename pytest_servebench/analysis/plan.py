@@ -12,8 +12,6 @@ for one proportion (Fleiss, Levin and Paik, Statistical Methods for Rates and Pr
 percentiles that were not measured, which ask what share lies beyond the bound.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_left
 from collections.abc import Sequence

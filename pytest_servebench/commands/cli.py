@@ -1,7 +1,5 @@
 """The command line ``pytest-servebench``; its commands are in ``commands/``."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -1,7 +1,5 @@
 """Find the results directory of this project, from any of its directories."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from collections.abc import Mapping

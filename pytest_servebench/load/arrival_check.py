@@ -1,7 +1,5 @@
 """Test after each run whether arrivals look like the process that they were drawn from."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 

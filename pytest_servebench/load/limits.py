@@ -1,7 +1,5 @@
 """Limits of this machine that the generator can hit: open files, local ports, socket memory."""
 
-from __future__ import annotations
-
 import errno
 import resource
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Were there enough workers? Requests may wait for a worker although the server could answer."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 

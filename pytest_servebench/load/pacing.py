@@ -5,8 +5,6 @@ once the kernel's timer slack is set to 1 ns; the loop's own timers have steps o
 Without ``timerfd`` (macOS), the loop's timers are the fallback.
 """
 
-from __future__ import annotations
-
 import asyncio
 import ctypes
 import os

@@ -4,8 +4,6 @@ Its directory and headers are checked first: an archive of a few kilobytes can h
 gigabytes.
 """
 
-from __future__ import annotations
-
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path

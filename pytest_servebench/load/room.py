@@ -6,8 +6,6 @@ blocks a slot: requests over further connections wait until it closes. The limit
 by use, as a connection that has carried no request yet proves nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final

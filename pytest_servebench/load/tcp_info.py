@@ -1,7 +1,5 @@
 """What only the kernel knows about a TCP connection."""
 
-from __future__ import annotations
-
 import socket
 import struct
 from typing import Any, Final

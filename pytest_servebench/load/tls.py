@@ -1,7 +1,5 @@
 """TLS settings: which certificates to trust, the server name, and a client certificate."""
 
-from __future__ import annotations
-
 import ssl
 from dataclasses import dataclass
 from typing import Final

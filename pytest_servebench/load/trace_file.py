@@ -5,8 +5,6 @@ Text with a time on each line, CSV (``,``, ``;`` or tab), JSON lines, or a JSON 
 the column's name, or from ``@unit``: if it is ambiguous, the file is refused.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

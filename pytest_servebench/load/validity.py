@@ -11,8 +11,6 @@ a tenth of the arrivals late, the median of all lies between the 44th and the 56
 those on time.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

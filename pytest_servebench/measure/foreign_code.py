@@ -1,7 +1,5 @@
 """Run a user's code, which may do anything, without losing the measurement."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Callable, Iterator

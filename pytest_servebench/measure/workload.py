@@ -4,8 +4,6 @@ Names are not enough: a trace can change in place or move, and a test can send o
 the same name.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable
 

@@ -5,8 +5,6 @@ about the unchecked answers is a separate clause: the share of right answers, wi
 interval, must meet what the SLOs ask of the success rate or the error rate.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Final
 

@@ -9,8 +9,6 @@ The number is a percentage of the base's value; for shares of requests (``succes
 ``drop_rate``, ``error_rate``), which are percentages themselves, it is percentage points.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What besides the server may have made a case look bad, and the remedy, a line each."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from pytest_servebench.runs.results import CaseResult

@@ -1,7 +1,5 @@
 """What the languages of SLOs and gates share: metrics, numbers, and lists of clauses."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from abc import ABC, abstractmethod

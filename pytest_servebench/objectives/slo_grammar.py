@@ -9,8 +9,6 @@ The metrics are those of ``pytest_servebench.metrics``. Times, CPU and memory ne
 share without one is a fraction. Case does not matter, and spaces may stand between the parts.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ A wrong path, a missing key or a redirect is answered fast: without this check, 
 server did no work would be green.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType

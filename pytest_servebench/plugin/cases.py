@@ -1,7 +1,5 @@
 """Cases: the parametrization over servers, rates and buffer sizes, their ids, and exact ``-k``."""
 
-from __future__ import annotations
-
 import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence

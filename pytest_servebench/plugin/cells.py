@@ -5,8 +5,6 @@ name. A test that pytest cannot parametrize (``unittest.TestCase``, a fixture re
 test runs) gets the only value configured.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final

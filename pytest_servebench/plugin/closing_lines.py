@@ -1,7 +1,5 @@
 """What a session prints about its loads at the end: tables, and where their files are."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Plugins that rerun failed tests may run a test more than once: only the last attempt counts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 

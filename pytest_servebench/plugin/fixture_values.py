@@ -1,7 +1,5 @@
 """The fixtures' values; imported when a test first requests one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

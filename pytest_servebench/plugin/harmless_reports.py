@@ -1,7 +1,5 @@
 """Sanitize pytest's own reports of load tests, such as the values that an assertion shows."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, Final
 

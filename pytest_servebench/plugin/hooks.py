@@ -3,8 +3,6 @@
 Everything else is imported when a test first requests a load: most sessions have none.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Judge results by SLOs, and decide the outcome of a test."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 
 import pytest

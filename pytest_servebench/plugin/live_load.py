@@ -1,7 +1,5 @@
 """The live line about a running load."""
 
-from __future__ import annotations
-
 import math
 from typing import Final
 

@@ -4,8 +4,6 @@ Hooks that pytest calls too early for that are in ``hooks``, and delegate to thi
 ``conclusion``.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import nullcontext

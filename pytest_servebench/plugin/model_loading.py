@@ -1,7 +1,5 @@
 """Load the model that the user configured."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Collection
 

@@ -5,8 +5,6 @@ spelling: ``3``, ``"3"``, ``[20, 50]`` and ``"20,50"``, in ini files, as native 
 ``--override-ini``.
 """
 
-from __future__ import annotations
-
 import tomllib
 import warnings
 from collections.abc import Iterator

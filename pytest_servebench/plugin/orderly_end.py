@@ -4,8 +4,6 @@ CI systems, ``docker stop`` and closing terminals send them; by default they wou
 the spot, with nothing stopped and nothing saved.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

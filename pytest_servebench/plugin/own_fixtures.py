@@ -3,8 +3,6 @@
 pytest has no public API for this; its private data is used in this module only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Final
 

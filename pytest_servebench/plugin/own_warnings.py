@@ -1,7 +1,5 @@
 """Issue the plugin's warnings, even if the user's filters turn warnings into errors."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """The results of a session so far: one per load in the last attempt of each test."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Write a run's files: first the JSON, from which all others can be rebuilt."""
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The settings that the options are parsed into."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

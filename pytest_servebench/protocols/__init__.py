@@ -1,7 +1,5 @@
 """Prediction protocols: how to ask for predictions and read them."""
 
-from __future__ import annotations
-
 from pytest_servebench.protocols.base import (
     Headers,
     HttpAnswer,

@@ -1,7 +1,5 @@
 """Paths to values in JSON: ``result.scores``, ``outputs.0.data``."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pytest_servebench.protocols.json_values import Bad

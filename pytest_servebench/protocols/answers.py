@@ -1,7 +1,5 @@
 """What all protocols say about an answer that is not a prediction."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from pytest_servebench.errors import BadResponseError

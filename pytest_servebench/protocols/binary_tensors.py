@@ -1,7 +1,5 @@
 """The tensors of the Open Inference Protocol: their types, and their binary form."""
 
-from __future__ import annotations
-
 import struct
 from typing import Any, Final
 

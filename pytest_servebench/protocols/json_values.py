@@ -3,8 +3,6 @@
 The same input gives the same bytes, so that all servers are sent the same numbers.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import json

@@ -1,7 +1,5 @@
 """The Open Inference Protocol (v2): KServe, MLServer, Triton, OpenVINO and others."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass

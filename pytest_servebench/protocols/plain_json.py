@@ -1,7 +1,5 @@
 """Plain JSON over HTTP, as FastAPI, BentoML, LitServe or Ray Serve apps define it themselves."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """The prediction protocols by name, and how a configuration makes one."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Collection, Mapping
 from typing import Any, Final

@@ -4,8 +4,6 @@ Rows are one list of samples, as in TensorFlow Serving's ``instances``; columns 
 input, as in its ``inputs``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """Requests with several rows: samples that a server predicts together."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 

@@ -1,7 +1,5 @@
 """The settings of a protocol, which are fields of its frozen dataclass."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import MISSING, dataclass, field
 from types import UnionType

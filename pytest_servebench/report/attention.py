@@ -1,7 +1,5 @@
 """What must be seen before any number: dead servers, invalid, failed and inconclusive cases."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final

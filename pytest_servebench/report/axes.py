@@ -1,7 +1,5 @@
 """Axes of charts: from values to places, with few and round ticks. Page and plots share them."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import re

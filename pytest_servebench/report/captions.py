@@ -1,7 +1,5 @@
 """The caption of a figure: what its marks mean, and what was measured with what."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from typing import Final

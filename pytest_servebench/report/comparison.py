@@ -1,7 +1,5 @@
 """The comparison of two runs, for a terminal of 100 columns and as Markdown."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Comparisons for other programs: JSON, github-action-benchmark and Bencher's BMF."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

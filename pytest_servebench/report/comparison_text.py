@@ -1,7 +1,5 @@
 """A comparison as its command shows it: a table, or Markdown; and why runs are not comparable."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final

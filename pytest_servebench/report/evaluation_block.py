@@ -1,7 +1,5 @@
 """The overall evaluation: each cell's points, the totals, and the answer that follows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Final
 

@@ -1,7 +1,5 @@
 """What to know before the numbers: what was measured, with what, on which machine."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable, Mapping
 

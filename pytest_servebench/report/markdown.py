@@ -1,7 +1,5 @@
 """The report as Markdown: for the summary of a CI job, or a comment on a pull request."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 

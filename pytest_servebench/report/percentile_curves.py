@@ -1,7 +1,5 @@
 """The percentile curve of a case: from its records, or joined from the run's percentiles."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

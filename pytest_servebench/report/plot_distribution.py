@@ -1,7 +1,5 @@
 """The whole distribution of latencies: how slow the slowest 10 %, 1 %, 0.1 % are."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final
 

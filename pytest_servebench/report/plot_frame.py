@@ -1,7 +1,5 @@
 """The frame of a figure: heading, legend and caption around room for axes, and its files."""
 
-from __future__ import annotations
-
 import functools
 import io
 import math

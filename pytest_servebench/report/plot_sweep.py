@@ -1,7 +1,5 @@
 """One panel: a metric against the offered rate, a curve for each server and buffer size."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any, Final

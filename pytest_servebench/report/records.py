@@ -1,7 +1,5 @@
 """Records of requests for charts: reports do without those that cannot be read."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pytest_servebench.load.records import Records

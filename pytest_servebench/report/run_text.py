@@ -1,7 +1,5 @@
 """The run as JSON, as it stands in ``run.json``."""
 
-from __future__ import annotations
-
 from pytest_servebench.report.outputs import Material
 from pytest_servebench.text.json_text import to_json
 

@@ -1,7 +1,5 @@
 """Which cases form a curve, and each curve's style, the same in every plot."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final

@@ -1,7 +1,5 @@
 """``metrics_summary.txt``: the whole run as text, from the verdicts to every last figure."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Round numbers for axes, few enough to read."""
 
-from __future__ import annotations
-
 import math
 from typing import Final
 

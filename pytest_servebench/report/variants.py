@@ -1,7 +1,5 @@
 """Tests as reports keep them apart: by their function, and by the user's own parameters."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final

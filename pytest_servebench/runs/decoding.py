@@ -1,7 +1,5 @@
 """From plain data, as JSON gives it, to dataclasses whose fields have the right types."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import types

@@ -1,7 +1,5 @@
 """Facts about the machine and the installed packages, needed to judge the figures."""
 
-from __future__ import annotations
-
 import platform
 import re
 from contextlib import suppress

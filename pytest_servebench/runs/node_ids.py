@@ -1,7 +1,5 @@
 """What a test's node id says: its test function and its cell."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import Final

@@ -1,7 +1,5 @@
 """pytest-benchmark results without load, as cases: little more than latencies."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """``run.json`` while its session goes on: whole after each case, however the session ends."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Final

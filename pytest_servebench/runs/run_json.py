@@ -1,7 +1,5 @@
 """The files of saved runs: our own ``run.json``, or any file of pytest-benchmark."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

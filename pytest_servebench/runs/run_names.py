@@ -5,8 +5,6 @@ CI artifact stores copy, pack and unpack results directories, and turn links int
 name; and two directories with the same file are one run.
 """
 
-from __future__ import annotations
-
 import difflib
 import errno
 import math

@@ -3,8 +3,6 @@
 ``python -m pytest_servebench.runs.schema`` regenerates :data:`FILE`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import re

@@ -1,7 +1,5 @@
 """Servers' display names in reports and comparisons."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from pytest_servebench.runs.results import CaseResult

@@ -5,8 +5,6 @@ reads pictures. So if a server says that it is ready but predicts wrongly, the p
 raised by the first load that would send the model's inputs.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Finding a Java that runs TorchServe."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import re

@@ -3,8 +3,6 @@
 A kind that starts its server with :func:`launch` has all guarantees of the built-in kinds.
 """
 
-from __future__ import annotations
-
 from pytest_servebench.servers.attached import AttachedServer, attach
 from pytest_servebench.servers.environment import artifact, checked_name
 from pytest_servebench.servers.first_prediction import Ask, Judge, Refusal, by_status

@@ -1,7 +1,5 @@
 """Servers' logs: watched while a server starts, and quoted in errors."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence

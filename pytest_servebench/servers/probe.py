@@ -5,8 +5,6 @@ sends one byte at a time, or one ``100 Continue`` after the other, could go on f
 exchange runs in its own thread, and its connection is shut down when time is up.
 """
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import socket

@@ -1,7 +1,5 @@
 """The servers of one session: shared by its tests, and restarted when they die."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ Künsch (1989), The jackknife and the bootstrap for general stationary observati
 Statistics 17:1217. The block length is chosen from the measured autocorrelation.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Final

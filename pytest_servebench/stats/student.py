@@ -1,7 +1,5 @@
 """Student's t: how much wider an interval is if its spread is itself estimated."""
 
-from __future__ import annotations
-
 import math
 from statistics import NormalDist
 from typing import Final

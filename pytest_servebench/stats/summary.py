@@ -36,8 +36,6 @@ A process that is slower than the run (a queue near saturation, a garbage collec
 not in the data, and so in no interval: that takes longer or repeated runs.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Atomic file writes, file names for any file system, and paths that stay in a directory."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import secrets

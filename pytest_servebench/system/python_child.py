@@ -9,8 +9,6 @@ variables (``-I``) and the ``site`` module (``-S``), and is told where packages 
 A child starts by running this module as a file, so it imports little.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

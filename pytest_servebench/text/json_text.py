@@ -1,7 +1,5 @@
 """Any Python value as JSON: whatever users add to our figures, the file must be written."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 import decimal

@@ -1,7 +1,5 @@
 """A status line in the terminal that leaves no trace."""
 
-from __future__ import annotations
-
 import io
 import logging
 import os

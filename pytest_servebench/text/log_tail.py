@@ -1,7 +1,5 @@
 """Parts of logs, however long they are."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import IO, Final

@@ -1,7 +1,5 @@
 """Numbers for people: a few significant digits, never wider than a table's column."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Values with their units, for people."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType

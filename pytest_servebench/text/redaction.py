@@ -5,8 +5,6 @@ So secrets are recognized by their values, wherever they turn up: code that sees
 :func:`hide`, and all output goes through :func:`redact`.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json

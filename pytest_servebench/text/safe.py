@@ -1,7 +1,5 @@
 """Text that is safe to show: one line, no control characters, a known width on the screen."""
 
-from __future__ import annotations
-
 import re
 import textwrap
 import unicodedata

@@ -1,7 +1,5 @@
 """Lay out rows of cells in columns that fit the terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 

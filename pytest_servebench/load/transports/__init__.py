@@ -1,7 +1,5 @@
 """Transports: one module each, which the engine knows only by name."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Final, cast
 

@@ -3,8 +3,6 @@
 It loads nothing, and can be read without JavaScript. The same run gives the same page.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What hooks have added to a run's JSON; the page shows all of it."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The charts of one case: its requests one by one, and by percentile."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Container
 from typing import Final

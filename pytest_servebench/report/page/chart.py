@@ -3,8 +3,6 @@
 Coordinates are whole numbers: half pixels of a drawing :data:`WIDTH` / 2 pixels wide.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal

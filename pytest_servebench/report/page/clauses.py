@@ -1,7 +1,5 @@
 """What the page says about each clause and gate, in words and in the drawing of a clause."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final

@@ -1,7 +1,5 @@
 """The content of a comparison's page: what got slower first, then each metric, then each case."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Both sides of a comparison in one chart."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The content of a run's page, computed for its template."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What servers wrote to their logs: during a case, and before they died."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path

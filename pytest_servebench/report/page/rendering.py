@@ -1,7 +1,5 @@
 """From templates to one file that loads nothing: CSS and scripts inline, the network forbidden."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re

@@ -1,7 +1,5 @@
 """The whole run at a glance: each metric against the offered rate."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Final

@@ -1,7 +1,5 @@
 """Colours of servers and buffers for both themes: those of the plots if contrast allows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final

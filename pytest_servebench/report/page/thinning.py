@@ -1,7 +1,5 @@
 """Fewer points for the same picture: what is left out is never the slowest, nor a failure."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What happened in one case, over time."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final
 

@@ -1,7 +1,5 @@
 """``python -m pytest_servebench.servers.savedmodel_server``: see ``--help``."""
 
-from __future__ import annotations
-
 import logging
 import signal
 import sys

@@ -1,7 +1,5 @@
 """The command line: ``tensorflow_model_server``'s flags, and one more."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields

@@ -1,7 +1,5 @@
 """The page for Prometheus: how many predictions, with what status, how long they took."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import threading

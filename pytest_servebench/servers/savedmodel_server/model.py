@@ -1,7 +1,5 @@
 """Loading and running the model: the only module that imports TensorFlow."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 import logging

@@ -5,8 +5,6 @@ besides running the model. As it stands it becomes a list for every pixel, and t
 190 microseconds. Without its brackets it is one flat list: 60 to 90, checks included.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

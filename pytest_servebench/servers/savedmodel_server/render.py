@@ -1,7 +1,5 @@
 """From a model's outputs to the body of an answer."""
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Mapping

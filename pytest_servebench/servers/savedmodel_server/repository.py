@@ -1,7 +1,5 @@
 """Find the version to serve."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 _WANTED = "A model is a directory with numbered versions: PATH/1/saved_model.pb"

@@ -1,7 +1,5 @@
 """The REST API: which path does what, and the texts of its answers."""
 
-from __future__ import annotations
-
 import json
 import re
 import urllib.parse

@@ -1,7 +1,5 @@
 """Putting the parts together: load, warm up, listen, serve until told to stop."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import gc

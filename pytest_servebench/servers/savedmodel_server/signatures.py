@@ -1,7 +1,5 @@
 """A model's signatures as plain data: all but the model itself does without TensorFlow."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The errors of the REST API: TensorFlow's status codes and the HTTP statuses they become."""
 
-from __future__ import annotations
-
 # In the order of TensorFlow's numbers.
 HTTP_STATUS = {
     "CANCELLED": 499,

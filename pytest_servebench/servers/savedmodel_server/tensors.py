@@ -1,7 +1,5 @@
 """From the body of a request to arrays."""
 
-from __future__ import annotations
-
 import base64
 import json
 import math

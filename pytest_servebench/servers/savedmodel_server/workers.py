@@ -1,7 +1,5 @@
 """The threads that answer predictions."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable

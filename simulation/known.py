@@ -13,9 +13,9 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.load.records import RecordStore
 from pytest_servebench.load.runner import LoadResult, run_load
 from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.store import RecordStore
 from pytest_servebench.load.target import Target
 
 _REQUEST: Final = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -11,11 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import OptionError
-from pytest_servebench.load.arrival_forms import (
-    arrivals_from_data,
-    arrivals_to_data,
-    parse_arrivals,
-)
+from pytest_servebench.load.arrival_forms import parse_arrivals
 from pytest_servebench.load.arrivals import (
     ArrivalProcess,
     Constant,
@@ -24,8 +20,8 @@ from pytest_servebench.load.arrivals import (
     Ramp,
     Steps,
     Trace,
-    streams,
 )
+from pytest_servebench.load.draws import streams
 
 seeds = st.integers(0, 2**31)
 
@@ -349,21 +345,19 @@ def test_any_text_is_a_trace_or_an_error(tmp_path_factory: Any, text: str) -> No
         assert list(times) == sorted(times)
 
 
-# -- as text and as data --------------------------------------------------------------------------
+# -- as text --------------------------------------------------------------------------------------
 
 
 @given(processes)
-def test_processes_survive_text_and_json(process: ArrivalProcess) -> None:
+def test_processes_survive_text(process: ArrivalProcess) -> None:
     assert parse_arrivals(str(process)) == process
-    assert arrivals_from_data(json.loads(json.dumps(arrivals_to_data(process)))) == process
 
 
-def test_traces_survive_json(tmp_path: Path) -> None:
+def test_a_trace_is_read_from_text(tmp_path: Path) -> None:
     file = written(tmp_path / "t", "0\n1.5\n")
     trace = parse_arrivals("trace:t@recorded", tmp_path)
     assert trace == Trace.read(file, as_recorded=True)
     assert str(trace) == "trace:t@recorded"
-    assert arrivals_from_data(json.loads(json.dumps(arrivals_to_data(trace)))) == trace
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.load.records import RecordStore
 from pytest_servebench.load.runner import LoadResult
 from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.store import RecordStore
 from pytest_servebench.load.target import Target
 from pytest_servebench.measure.case_runner import Case, run_case
 from pytest_servebench.measure.traffic import of_requests

@@ -13,7 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench.load.records import NEVER, TIME_COLUMNS, Outcome, Phase, Records, RecordStore
+from pytest_servebench.load.records import (
+    NEVER,
+    TIME_COLUMNS,
+    Outcome,
+    Records,
+    new_store,
+)
+from pytest_servebench.load.store import Phase, RecordStore
 
 times = st.integers(-1, 2**62)
 
@@ -208,9 +215,9 @@ def test_durations_are_seconds(rows: Records) -> None:
 def test_store_is_written_in_place(tmp_path: Path) -> None:
     scheduled = np.array([10, 20, 30], dtype=np.int64)
     with (tmp_path / "store").open("w+b") as file:
-        store = RecordStore.create(file, scheduled, window=1000)
+        store = new_store(file, scheduled, np.array([0, 2**32 - 1, 1], np.uint32), window=1000)
         assert len(store) == 3
-        before = store.snapshot()
+        before = Records.of(store)
         assert before.counts()["unfinished"] == 3
         assert before.scheduled.tolist() == [10, 20, 30]
         assert before.done.tolist() == [NEVER] * 3
@@ -221,7 +228,8 @@ def test_store_is_written_in_place(tmp_path: Path) -> None:
         other.column("outcome")[1] = Outcome.OK
         other.column("status")[1] = 200
         other.phase, other.start = Phase.RUNNING, 123
-        after = store.snapshot()
+        assert other.column("payload").tolist() == [0, 2**32 - 1, 1]
+        after = Records.of(store)
         assert after.done.tolist() == [NEVER, 25, NEVER]
         assert after.ok.tolist() == [False, True, False]
         assert after.status.tolist() == [0, 200, 0]

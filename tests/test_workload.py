@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench.load.arrivals import Poisson, streams
+from pytest_servebench.load.arrivals import Poisson
+from pytest_servebench.load.draws import streams
 from pytest_servebench.measure.workload import requests_digest, schedule_digest
 from pytest_servebench.protocols.base import HttpRequest
 from tests.conftest import RunBench

@@ -21,8 +21,8 @@ from benchmarks.processes import busy_loops, realtime_allowed
 from benchmarks.rounds import say
 from benchmarks.settings import Settings
 from pytest_servebench.errors import InvalidMeasurementError
-from pytest_servebench.load.records import Phase, RecordStore
 from pytest_servebench.load.runner import LoadResult
+from pytest_servebench.load.store import Phase, RecordStore
 from pytest_servebench.load.validity import invalid_reason
 from simulation import known
 

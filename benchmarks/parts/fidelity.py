@@ -15,7 +15,8 @@ from benchmarks.rounds import say
 from benchmarks.settings import Settings
 from pytest_servebench.load.arrival_check import check_renewal
 from pytest_servebench.load.arrival_forms import parse_arrivals
-from pytest_servebench.load.arrivals import Poisson, streams
+from pytest_servebench.load.arrivals import Poisson
+from pytest_servebench.load.draws import streams
 from simulation import known
 
 NAME = "fidelity"

@@ -18,9 +18,9 @@ from benchmarks.processes import realtime_allowed
 from benchmarks.rounds import say
 from benchmarks.settings import Settings, make_body
 from benchmarks.targets import nginx
-from pytest_servebench.load.records import Phase, RecordStore
 from pytest_servebench.load.runner import LoadResult, run_load
 from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.store import Phase, RecordStore
 from pytest_servebench.load.target import Target
 
 NAME = "profile"

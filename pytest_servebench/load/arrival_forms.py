@@ -1,13 +1,11 @@
-"""Arrival processes as text for options and markers, and as data for JSON."""
+"""Arrival processes as text for options and markers."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pytest_servebench.load.arrivals import (
     ArrivalProcess,
@@ -26,23 +24,7 @@ EXAMPLES: Final = (
     "@unit=ms if the file does not say"
 )
 
-_KINDS: Final[dict[str, Callable[..., ArrivalProcess]]] = {
-    kind.__name__: kind for kind in (Poisson, Constant, Gamma, Steps, Ramp, Trace)
-}
-_WORDS: Final = [name.lower() for name in _KINDS]
-
-
-def arrivals_to_data(process: ArrivalProcess) -> dict[str, Any]:
-    """Return a process as plain data for JSON."""
-    return {"kind": type(process).__name__, **asdict(process)}  # type: ignore[call-overload]
-
-
-def arrivals_from_data(data: dict[str, Any]) -> ArrivalProcess:
-    """Return the process that :func:`arrivals_to_data` wrote."""
-    values = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
-    }
-    return _KINDS[data["kind"]](**{name: values[name] for name in values if name != "kind"})
+_WORDS: Final = ("poisson", "constant", "gamma", "steps", "ramp", "trace")
 
 
 def parse_arrivals(text: str, directory: Path = Path()) -> ArrivalProcess:

@@ -28,25 +28,6 @@ Times = npt.NDArray[np.int64]
 """Arrival times in ns since the clock's start, ascending; shape ``(n,)``."""
 
 
-def streams(seed: int, rate: float) -> tuple[np.random.Generator, np.random.Generator]:
-    """Return independent random generators for arrivals and for payloads.
-
-    They depend only on the seed and the rate: every server and every buffer size gets the same
-    arrivals, and differences between two cases do not come from the random numbers.
-    """
-    arrivals, payloads, _ = _roots(seed, rate)
-    return np.random.default_rng(arrivals), np.random.default_rng(payloads)
-
-
-def sample_stream(seed: int, rate: float) -> np.random.Generator:
-    """Return a random generator for sampling the answers to check, independent of both."""
-    return np.random.default_rng(_roots(seed, rate)[2])
-
-
-def _roots(seed: int, rate: float) -> list[np.random.SeedSequence]:
-    return np.random.SeedSequence([seed, round(rate * 1_000_000)]).spawn(3)
-
-
 class ArrivalProcess(Protocol):
     """How requests arrive; ``str()`` gives its text for options and reports."""
 

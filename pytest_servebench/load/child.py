@@ -19,10 +19,9 @@ from types import MappingProxyType
 from typing import IO, Any, Final
 
 from pytest_servebench.errors import InvalidMeasurementError
-from pytest_servebench.load.device import counters
-from pytest_servebench.load.generator import NO_MEMORY, NO_PRIORITY
-from pytest_servebench.load.records import Phase, RecordStore
-from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.job import NO_MEMORY, NO_PRIORITY, Job
+from pytest_servebench.load.readings import counters
+from pytest_servebench.load.store import Phase, RecordStore
 from pytest_servebench.system.python_child import python_child
 
 _POLL: Final = 0.1  # seconds between two looks at the child
@@ -31,10 +30,6 @@ _QUICK_POLL: Final = 0.01
 # Extra seconds for the generator to start and to exit.
 _SLACK: Final = 15.0
 _TAIL: Final = 4000  # characters of its output that go into an error
-# Its one thread does all the work: NumPy's thread pools would only take memory.
-_ONE_THREAD: Final = MappingProxyType(
-    {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-)
 _REMEDIES: Final[Mapping[int, str]] = MappingProxyType(
     {
         errno.EAGAIN: "Allow more processes (ulimit -u, or the container's limit), or stop others",
@@ -67,12 +62,12 @@ class Ending:
 
 
 def run_child(
-    spec: LoadSpec, records: IO[bytes], store: RecordStore, watch: Callable[[RecordStore], None]
+    job: Job, records: IO[bytes], store: RecordStore, watch: Callable[[RecordStore], None]
 ) -> Ending:
-    """Run the load of ``spec`` in a separate process, and wait for its end.
+    """Run the load of ``job`` in a separate process, and wait for its end.
 
     Args:
-        spec: what load to make.
+        job: what load to make.
         records: the file of the records.
         store: the records.
         watch: called with the records repeatedly; an exception ends the load.
@@ -84,13 +79,13 @@ def run_child(
         kills, used = _oom_kills(), resource.getrusage(resource.RUSAGE_CHILDREN)
         try:
             text, outcome, log = (files.enter_context(tempfile.TemporaryFile()) for _ in range(3))
-            text.write(spec.to_json().encode())
+            text.write(job.to_json().encode())
             text.seek(0)
             child = _start(records, text, outcome, log)
         except (OSError, MemoryError) as error:
             raise InvalidMeasurementError(_why_not_started(error)) from None
         try:
-            late, stops = _watch(child, spec, store, watch)
+            late, stops = _watch(child, job, store, watch)
         finally:
             if child.poll() is None:
                 child.kill()
@@ -123,7 +118,7 @@ def _start(
         stdout=outcome,
         stderr=log,
         pass_fds=[records.fileno()],
-        env={**os.environ, **_ONE_THREAD, **told},
+        env={**os.environ, **told},
     )
 
 
@@ -136,13 +131,13 @@ def _why_not_started(error: OSError | MemoryError) -> str:
 
 def _watch(
     child: subprocess.Popen[bytes],
-    spec: LoadSpec,
+    job: Job,
     store: RecordStore,
     watch: Callable[[RecordStore], None],
 ) -> tuple[str | None, int]:
     """Wait for the end; return why it was given up, if it was, and the number of stops."""
     stops, stopped = 0, False
-    limit = spec.warmup + spec.timeout + spec.duration + spec.drain + _SLACK
+    limit = job.warmup + job.timeout + job.duration + job.drain + _SLACK
     began = time.monotonic()
     while child.poll() is None:
         # Long sleeps under load: waiting with a timeout wakes up again and again, and takes
@@ -216,7 +211,7 @@ def _whose(number: int, oom_kills: int) -> str:
     if number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT):
         return (
             f"it crashed, in Python or one of its libraries ({_memory_limit()}). Run the case "
-            "again; if it crashes again, try other versions of uvloop, httptools and NumPy"
+            "again; if it crashes again, try other versions of uvloop and httptools"
         )
     return "another process sent the signal. Run the case again without interrupting it"
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
 from typing import Final
 
-from pytest_servebench.load.device import Reading
+from pytest_servebench.load.job import Job
 from pytest_servebench.load.pacing import make_pacer
-from pytest_servebench.load.records import Outcome, Phase, RecordStore
+from pytest_servebench.load.readings import Reading
 from pytest_servebench.load.room import Room
-from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.store import Outcome, Phase, RecordStore
 from pytest_servebench.load.transports import transport_factory
 from pytest_servebench.load.transports.base import Completion
 from pytest_servebench.load.worker import FREE, Worker
@@ -39,19 +38,15 @@ _KEPT_REASONS: Final = 50
 class Engine:
     """One run of load; create it in a running event loop and await :meth:`run`."""
 
-    def __init__(
-        self, spec: LoadSpec, store: RecordStore, payloads: Sequence[int], sampled: set[int]
-    ) -> None:
+    def __init__(self, job: Job, store: RecordStore) -> None:
         """Prepare a run.
 
         Args:
-            spec: what load to make.
-            store: the schedule, and where the records go.
-            payloads: for each arrival, the index of its request in ``spec.requests``.
-            sampled: indices of the arrivals whose answers are kept.
+            job: what load to make.
+            store: the schedule, the choice of requests, and where the records go.
         """
-        self._timeout = int(spec.timeout * _NS)
-        self._tick = min(_LONGEST_TICK, max(_SHORTEST_TICK, spec.timeout / 20))
+        self._timeout = int(job.timeout * _NS)
+        self._tick = min(_LONGEST_TICK, max(_SHORTEST_TICK, job.timeout / 20))
         self.answers: dict[int, bytes] = {}
         self.error_answers: dict[int, bytes] = {}
         self.heads: dict[int, bytes] = {}
@@ -66,11 +61,11 @@ class Engine:
         self.received = 0
         self.pacing = ""
         self.before = self.after = Reading.take()
-        self._spec = spec
+        self._job = job
         self._store = store
-        self._requests = spec.requests
-        self._payloads = payloads
-        self._sampled = sampled
+        self._requests = job.requests
+        self._payloads = store.column("payload")
+        self._sampled = job.sampled
         self._buffer: deque[int] = deque()
         self._room = Room()
         # Last in, first out: a recently used worker is warm. Unconnected workers come last.
@@ -91,17 +86,17 @@ class Engine:
         self._warmed_up = 0
         self._width = 0
         self._loop = asyncio.get_running_loop()
-        make = transport_factory(spec.transport)
-        self._transport = make(spec.target, spec.terms, self._loop, self.woken)
+        make = transport_factory(job.transport)
+        self._transport = make(job.target, job.terms, self._loop, self.woken)
         self._all: list[Worker] = []
 
     async def run(self) -> None:
         """Warm up, generate the load, and drain."""
         await self._transport.prepare()
         self._all = [Worker(self, self._loop, self._transport, self._room)
-                     for _ in range(self._spec.workers)]  # fmt: skip
+                     for _ in range(self._job.workers)]  # fmt: skip
         self._idle.extend(self._all)
-        if self._spec.warmup > 0:
+        if self._job.warmup > 0:
             await self._warm_up()
         pacer = make_pacer(self._loop, self._arrive)
         self.pacing = pacer.name
@@ -126,8 +121,8 @@ class Engine:
 
         The pauses between two checks show, whatever the rate, whether this process could run.
         """
-        window_end = self._start + int(self._spec.duration * _NS)
-        last = window_end + int(self._spec.drain * _NS)
+        window_end = self._start + int(self._job.duration * _NS)
+        last = window_end + int(self._job.drain * _NS)
         now = _clock()
         while now < last and (now < window_end or self._ended < len(self._arrivals)):
             left = window_end - now
@@ -152,7 +147,7 @@ class Engine:
         self._store.phase = Phase.WARMING_UP
         self._warming = True
         began = _clock()
-        whole = int(self._spec.warmup * _NS)
+        whole = int(self._job.warmup * _NS)
         self._warmup_end = began + whole
         while (now := _clock()) < self._warmup_end or len(self._idle) < len(self._all):
             if now < self._warmup_end:
@@ -213,7 +208,7 @@ class Engine:
             self._enqueued[index] = now
             if self._idle:
                 self._dispatch(self._idle.pop(), index, now)
-            elif len(self._buffer) < self._spec.buffer_size:
+            elif len(self._buffer) < self._job.buffer_size:
                 self._buffer.append(index)
             else:
                 self._outcome[index] = Outcome.DROPPED

@@ -1,69 +1,27 @@
-"""What happened to every request: one record each, in columns.
-
-During the load the columns live in one memory-mapped file: the generator writes them in place, the
-pytest process can read them at any time, and nothing is lost if either process dies.
-"""
+"""What happened to every request: one record each, in columns."""
 
 from __future__ import annotations
 
-import enum
-import errno
-import mmap
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Final, Literal, cast
+from typing import IO, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.load.records_file import read_columns
+from pytest_servebench.load.store import COLUMNS, NEVER, TIME_COLUMNS, Outcome, RecordStore
 from pytest_servebench.system.files import whole_file
 
-NEVER: Final = -1
-"""The time stamp of something that did not happen."""
+__all__ = ["NEVER", "TIME_COLUMNS", "Outcome", "Records", "copied", "new_store"]
 
-TIME_COLUMNS: Final = ("scheduled", "enqueued", "dequeued", "sent", "first_byte", "done")
+_DTYPES: Final = {"q": np.int64, "I": np.uint32, "h": np.int16, "B": np.uint8}
+_RECORDED: Final = [name for name in COLUMNS if name != "payload"]
 _FILE_COLUMNS: Final = {
-    **dict.fromkeys(TIME_COLUMNS, (np.int64, 1)),
-    "outcome": (np.uint8, 1), "status": (np.int16, 1), "window": (np.int64, 0),
+    **{name: (_DTYPES[COLUMNS[name]], 1) for name in _RECORDED}, "window": (np.int64, 0)
 }  # fmt: skip
-BYTES_PER_RECORD: Final = 8 * len(TIME_COLUMNS) + 2 + 1
-_HEADER_FIELDS: Final = 4  # number of records, phase, clock start, length of the window
-_HEADER_BYTES: Final = 8 * _HEADER_FIELDS
-_BLOCK: Final = 2**20
-
-
-class Outcome(enum.IntEnum):
-    """How an arrival ended; every arrival has exactly one outcome."""
-
-    OK = 0
-    DROPPED = 1
-    TIMEOUT = 2
-    CONNECT_ERROR = 3
-    HTTP_ERROR = 4
-    BAD_RESPONSE = 5
-    UNFINISHED = 6
-
-    @property
-    def label(self) -> str:
-        """Return the word for reports and JSON, such as ``"http_error"``."""
-        return self.name.lower()
-
-
-class Phase(enum.IntEnum):
-    """What the generator is doing."""
-
-    PREPARING = 0
-    WARMING_UP = 1
-    RUNNING = 2
-    FINISHED = 3
-
-
-_DTYPES: Final = {"q": np.int64, "h": np.int16, "B": np.uint8}
-_NOTHING_YET: Final = {"status": 0, "outcome": Outcome.UNFINISHED}  # the others are times
 
 
 def _seconds(nanoseconds: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -209,9 +167,15 @@ class Records:
         Raises:
             OSError: they cannot be written; nothing is left behind.
         """
-        columns = {name: getattr(self, name) for name in (*TIME_COLUMNS, "outcome", "status")}
+        columns = {name: getattr(self, name) for name in _RECORDED}
         with whole_file(path) as file:
             np.savez_compressed(file, window=np.int64(self.window), **columns)
+
+    @classmethod
+    def of(cls, store: RecordStore) -> Records:
+        """Return a copy of the records of a load, which may be under way, as they are now."""
+        columns = {name: copied(store, name) for name in _RECORDED}
+        return cls(**columns, window=store.window)
 
     @classmethod
     def load(cls, path: Path, arrivals: int | None = None) -> Records:
@@ -232,109 +196,35 @@ class Records:
         return cls(**columns, window=window)
 
 
-class RecordStore:
-    """Records in a memory-mapped file, shared by the generator and the pytest process."""
+def new_store(
+    file: IO[bytes],
+    scheduled: npt.NDArray[np.int64],
+    payloads: npt.NDArray[np.uint32],
+    window: int,
+) -> RecordStore:
+    """Fill an empty file for n arrivals, none of which has begun.
 
-    def __init__(self, fileno: int) -> None:
-        """Map an open file that :meth:`create` filled."""
-        self._map = mmap.mmap(fileno, 0)
-        self._view = memoryview(self._map)
-        self._header = self._view[:_HEADER_BYTES].cast("q")
-        size = self._header[0]
-        offset = _HEADER_BYTES
-        self._columns: dict[str, memoryview[int]] = {}
-        for name, code, width in (
-            *((name, "q", 8) for name in TIME_COLUMNS),
-            ("status", "h", 2),
-            ("outcome", "B", 1),
-        ):
-            part = self._view[offset : offset + width * size]
-            self._columns[name] = part.cast(cast(Literal["q"], code))
-            offset += width * size
+    Args:
+        file: the file.
+        scheduled: when they arrive, in ns; shape ``(n,)``.
+        payloads: the index of each arrival's request; shape ``(n,)``.
+        window: length of the arrival window in ns.
 
-    @classmethod
-    def create(cls, file: IO[bytes], scheduled: npt.NDArray[np.int64], window: int) -> RecordStore:
-        """Fill an empty file for a schedule (ns) of n arrivals, none of which has begun.
+    Raises:
+        OSError: there is not enough space.
+    """
+    store = RecordStore.allocate(file, len(scheduled), window)
+    initial = {"scheduled": scheduled, "payload": payloads, "status": 0,
+               "outcome": Outcome.UNFINISHED}  # fmt: skip
+    for name in COLUMNS:
+        _array(store, name)[:] = initial.get(name, NEVER)
+    return store
 
-        Raises:
-            OSError: there is not enough space.
-        """
-        cls.reserve(file, cls.size_for(len(scheduled)))
-        os.pwrite(
-            file.fileno(),
-            np.array([len(scheduled), Phase.PREPARING, NEVER, window], dtype=np.int64).tobytes(),
-            0,
-        )
-        store = cls(file.fileno())
-        for name, view in store._columns.items():
-            start = scheduled if name == "scheduled" else _NOTHING_YET.get(name, NEVER)
-            np.frombuffer(view, dtype=_DTYPES[view.format])[:] = start
-        return store
 
-    @staticmethod
-    def size_for(arrivals: int) -> int:
-        """Return the size in bytes of a file with that many records."""
-        return _HEADER_BYTES + BYTES_PER_RECORD * arrivals
+def copied(store: RecordStore, name: str) -> npt.NDArray[Any]:
+    """Return a copy of one of the store's columns; shape ``(n,)``."""
+    return _array(store, name).copy()
 
-    @staticmethod
-    def reserve(file: IO[bytes], size: int) -> None:
-        """Extend an empty file to ``size`` bytes, and allocate all of them.
 
-        Writing to a mapping without allocated space kills the process by SIGBUS.
-
-        Raises:
-            OSError: there is not enough space.
-        """
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except AttributeError:  # macOS
-            pass
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-                raise
-        else:
-            return
-        for offset in range(0, size, _BLOCK):
-            os.pwrite(file.fileno(), bytes(min(_BLOCK, size - offset)), offset)
-
-    def __len__(self) -> int:
-        return int(self._header[0])
-
-    def column(self, name: str) -> memoryview[int]:
-        """Return a writable view of one column."""
-        return self._columns[name]
-
-    @property
-    def phase(self) -> Phase:
-        """Return what the generator is doing."""
-        return Phase(self._header[1])
-
-    @phase.setter
-    def phase(self, phase: Phase) -> None:
-        self._header[1] = phase
-
-    @property
-    def start(self) -> int:
-        """Return the clock's start on the system's monotonic clock in ns, or ``NEVER``."""
-        return int(self._header[2])
-
-    @start.setter
-    def start(self, start: int) -> None:
-        self._header[2] = start
-
-    def snapshot(self) -> Records:
-        """Return a copy of the records as they are now."""
-        columns = {
-            name: np.frombuffer(view, dtype=_DTYPES[view.format]).copy()
-            for name, view in self._columns.items()
-        }
-        return Records(**columns, window=int(self._header[3]))
-
-    def close(self) -> None:
-        """Unmap the file."""
-        for view in self._columns.values():
-            view.release()
-        self._columns = {}
-        self._header.release()
-        self._view.release()
-        self._map.close()
+def _array(store: RecordStore, name: str) -> npt.NDArray[Any]:
+    return np.frombuffer(store.column(name), dtype=_DTYPES[COLUMNS[name]])

@@ -13,12 +13,13 @@ import numpy.typing as npt
 from pytest_servebench.errors import InvalidMeasurementError
 from pytest_servebench.load.child import Ending, run_child
 from pytest_servebench.load.device import Generator
-from pytest_servebench.load.generator import payload_choice, schedule
+from pytest_servebench.load.draws import payload_choice, sample_stream, sampled_arrivals, schedule
 from pytest_servebench.load.limits import check_open_files
 from pytest_servebench.load.occupancy import occupancy
-from pytest_servebench.load.records import NEVER, Records, RecordStore
+from pytest_servebench.load.records import NEVER, Records, copied, new_store
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.storage import check_memory, records_file
+from pytest_servebench.load.store import RecordStore
 from pytest_servebench.load.validity import lag_p99, unaccounted
 
 _UNKNOWN: Final = (
@@ -84,10 +85,13 @@ def run_load(spec: LoadSpec, watch: Callable[[RecordStore], None] = lambda _: No
         spec.target.tls.context()
     check_memory(spec)
     times = schedule(spec)
-    with records_file(spec, len(times)) as records:
-        store = RecordStore.create(records, times, int(spec.duration * 1e9))
+    size = len(times)
+    sampled = sampled_arrivals(size, spec.samples, sample_stream(spec.seed, spec.rate))
+    with records_file(spec, size) as records:
+        store = new_store(records, times, payload_choice(spec, size), int(spec.duration * 1e9))
+        del times  # the store has them
         try:
-            ending = run_child(spec, records, store, watch)
+            ending = run_child(spec.job(sampled), records, store, watch)
             if ending.failure is not None and store.start == NEVER:
                 raise InvalidMeasurementError(ending.failure)
             return _collect(spec, store, ending)
@@ -96,7 +100,7 @@ def run_load(spec: LoadSpec, watch: Callable[[RecordStore], None] = lambda _: No
 
 
 def _collect(spec: LoadSpec, store: RecordStore, ending: Ending) -> LoadResult:
-    records = store.snapshot()
+    records = Records.of(store)
     outcome = ending.outcome or _unknown(ending, (time.monotonic_ns() - store.start) / 1e9)
     generator: dict[str, Any] = outcome["generator"]
     check = spec.arrivals.check(records.scheduled, spec.rate, spec.duration)
@@ -105,7 +109,7 @@ def _collect(spec: LoadSpec, store: RecordStore, ending: Ending) -> LoadResult:
     pauses = np.array(outcome["pauses"], dtype=np.float64) / 1e9
     return LoadResult(
         records=records,
-        payloads=payload_choice(spec, len(records)),
+        payloads=copied(store, "payload"),
         heads=_bodies(outcome["heads"]),
         answers=_bodies(outcome["answers"]),
         error_answers=_bodies(outcome["error_answers"]),

@@ -1,16 +1,14 @@
-"""What load to make: plain data that another process (or machine) can receive."""
+"""What load to make: plain data."""
 
 from __future__ import annotations
 
-import base64
-import json
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from pytest_servebench.load.arrival_forms import arrivals_from_data, arrivals_to_data
 from pytest_servebench.load.arrivals import ArrivalProcess, Poisson
+from pytest_servebench.load.job import Job
 from pytest_servebench.load.target import Target
-from pytest_servebench.load.tls import Tls
 from pytest_servebench.load.transports.base import Terms
 
 
@@ -67,22 +65,6 @@ class LoadSpec(LoadSettings):
     buffer_size: int
     transport: str = "http/1.1"
 
-    def to_json(self) -> str:
-        """Return the specification as JSON text."""
-        data = {item.name: getattr(self, item.name) for item in fields(self)}
-        data["target"] = asdict(self.target)
-        data["arrivals"] = arrivals_to_data(self.arrivals)
-        data["terms"] = asdict(self.terms)
-        data["requests"] = [base64.b64encode(request).decode() for request in self.requests]
-        return json.dumps(data)
-
-    @classmethod
-    def from_json(cls, text: str) -> LoadSpec:
-        """Read what :meth:`to_json` wrote."""
-        data: dict[str, Any] = json.loads(text)
-        tls = data["target"]["tls"]
-        data["target"] = Target(**{**data["target"], "tls": Tls(**tls) if tls else None})
-        data["arrivals"] = arrivals_from_data(data["arrivals"])
-        data["terms"] = Terms(**data["terms"])
-        data["requests"] = tuple(base64.b64decode(request) for request in data["requests"])
-        return cls(**data)
+    def job(self, sampled: AbstractSet[int]) -> Job:
+        """Return what the generator's process is told; ``sampled`` as there."""
+        return Job(**self.shared_with(Job), sampled=frozenset(sampled))

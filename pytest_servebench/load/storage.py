@@ -16,9 +16,9 @@ from typing import IO, Final
 import psutil
 
 from pytest_servebench.errors import OptionError
-from pytest_servebench.load.device import control_groups, counters
-from pytest_servebench.load.records import BYTES_PER_RECORD, RecordStore
+from pytest_servebench.load.readings import control_groups, counters
 from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.store import BYTES_PER_RECORD, RecordStore
 from pytest_servebench.text.quantity import quantity
 
 _MEMORY: Final = Path("/dev/shm")

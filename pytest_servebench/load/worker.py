@@ -7,8 +7,8 @@ import time
 from typing import Final, Protocol
 
 from pytest_servebench.load.limits import own_limit
-from pytest_servebench.load.records import Outcome
 from pytest_servebench.load.room import Room
+from pytest_servebench.load.store import Outcome
 from pytest_servebench.load.target import explained
 from pytest_servebench.load.transports.base import Channel, Completion, Loss, Transport
 

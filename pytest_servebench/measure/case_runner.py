@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pytest_servebench.load.records import NEVER, RecordStore
 from pytest_servebench.load.runner import Runner, run_load
 from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.store import NEVER, RecordStore
 from pytest_servebench.load.validity import invalid_reason
 from pytest_servebench.measure.cpu_interval import cpu_estimate
 from pytest_servebench.measure.monitor import ResourceMonitor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Final
@@ -20,13 +19,11 @@ _REMEDIES: Final = {
 
 def running_loop() -> str | None:
     """Return whose event loop runs in this thread, ``"asyncio"`` or ``"trio"``, or ``None``."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        # If trio runs, it has been imported.
-        trio = sys.modules.get("trio")
-        return "trio" if trio is not None and trio.lowlevel.in_trio_run() else None
-    return "asyncio"
+    # What runs has been imported.
+    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        return "asyncio"
+    return "trio" if trio is not None and trio.lowlevel.in_trio_run() else None
 
 
 def blocked(target: Target) -> str | None:

@@ -8,7 +8,8 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 
-from pytest_servebench.load.records import Phase, RecordStore
+from pytest_servebench.load.records import Records
+from pytest_servebench.load.store import Phase, RecordStore
 from pytest_servebench.plugin.live_load import live_line
 from pytest_servebench.text.live import INTERVAL, LiveLine, Status
 
@@ -69,7 +70,7 @@ class Progress:
                 line.update(" · ".join(filter(None, ("warming up …", number, name))))
                 return
             now = time.monotonic_ns() - store.start
-            line.update(live_line(store.snapshot(), now, line.width, number=number, name=name))
+            line.update(live_line(Records.of(store), now, line.width, number=number, name=name))
 
         try:
             yield show

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from pytest_servebench.load.records import RecordStore
+from pytest_servebench.load.store import RecordStore
 
 _PATIENCE: Final = 10.0  # seconds for a load to end after it is told to
 _FAREWELL: Final = 0.2  # seconds for its thread to end

@@ -7,12 +7,15 @@ a status (1 byte: 0 for success) and the payload again; answers may overtake eac
 import asyncio
 import itertools
 import struct
+import sys
 import time
 from collections.abc import Callable
 from typing import Final, cast
 
-from pytest_servebench.load.records import Outcome
-from pytest_servebench.load.target import Dialer, Target
+from pytest_servebench.load.dialer import Dialer
+from pytest_servebench.load.store import Outcome
+from pytest_servebench.load.target import Target
+from pytest_servebench.load.transports import transport_factory
 from pytest_servebench.load.transports.base import Caller, Completion, Loss, Terms
 
 FRAME: Final = struct.Struct(">II")
@@ -99,3 +102,13 @@ class Echo:
 
     def head(self, head: bytes) -> bytes:
         return head.upper()
+
+
+class Telling(Echo):
+    """Tells what its process has imported, HTTP/1.1 included, in the head of each answer."""
+
+    def head(self, head: bytes) -> bytes:
+        transport_factory("http/1.1")
+        return " ".join(
+            name for name, module in sys.modules.items() if getattr(module, "__file__", None)
+        ).encode()

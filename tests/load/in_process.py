@@ -1,4 +1,4 @@
-"""The engine in this process: without the half second that a process of its own takes to start."""
+"""The engine in this process: without the time that a process of its own takes to start."""
 
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping
@@ -9,10 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import uvloop
 
-from pytest_servebench.load.arrivals import sample_stream
+from pytest_servebench.load.draws import (
+    payload_choice,
+    sample_stream,
+    sampled_arrivals,
+    schedule,
+)
 from pytest_servebench.load.engine import Engine
-from pytest_servebench.load.generator import payload_choice, sampled_arrivals, schedule
-from pytest_servebench.load.records import Records, RecordStore
+from pytest_servebench.load.records import Records, new_store
 from pytest_servebench.load.spec import LoadSpec
 
 
@@ -42,20 +46,19 @@ def run_engine(
     Give it with its records, and the index of each arrival's request.
     """
     with tempfile.TemporaryFile() as file:
-        store = RecordStore.create(file, schedule(spec), int(spec.duration * 1e9))
-        payloads = payload_choice(spec, len(store))
+        times = schedule(spec)
+        payloads = payload_choice(spec, len(times))
+        sampled = sampled_arrivals(len(times), spec.samples, sample_stream(spec.seed, spec.rate))
+        store = new_store(file, times, payloads, int(spec.duration * 1e9))
 
         async def engine() -> Engine:
-            sampled = sampled_arrivals(
-                len(store), spec.samples, sample_stream(spec.seed, spec.rate)
-            )
-            made = Engine(spec, store, payloads.data, sampled)
+            made = Engine(spec.job(sampled), store)
             begin()
             await made.run()
             return made
 
         made = run(engine())
-        records = store.snapshot()
+        records = Records.of(store)
         store.close()
     return made, records, payloads
 

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pytest_servebench.load.records import NEVER, Outcome, Records, RecordStore
+from pytest_servebench.load.records import NEVER, Outcome, Records
 from pytest_servebench.load.runner import LoadResult
+from pytest_servebench.load.store import RecordStore
 from simulation import known, queueing
 
 StartKnown = Callable[[int, str], known.Known]

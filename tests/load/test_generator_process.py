@@ -20,10 +20,11 @@ import pytest
 
 from pytest_servebench.errors import InvalidMeasurementError, OptionError
 from pytest_servebench.load import child, storage
-from pytest_servebench.load.generator import NO_MEMORY, NO_PRIORITY
-from pytest_servebench.load.records import NEVER, Phase, RecordStore
+from pytest_servebench.load.job import NO_MEMORY, NO_PRIORITY
+from pytest_servebench.load.records import NEVER, Records, new_store
 from pytest_servebench.load.runner import run_load
 from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.store import Phase, RecordStore
 from pytest_servebench.load.target import Target
 from tests.conftest import RunBench
 from tests.load.test_misbehaving import OK, REQUEST, always, serving
@@ -153,7 +154,7 @@ def test_a_generator_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     start: Any = subprocess.Popen
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (40_000_000, 40_000_000))
+        resource.setrlimit(resource.RLIMIT_AS, (20_000_000, 20_000_000))
 
     def limited(*command: Any, **options: Any) -> Any:
         return start(*command, **options, preexec_fn=limit)
@@ -255,9 +256,9 @@ def test_each_byte_has_its_place(monkeypatch: pytest.MonkeyPatch, missing: int |
     if missing:
         monkeypatch.setattr(os, "posix_fallocate", refuse)
     with tempfile.TemporaryFile() as file:
-        store = RecordStore.create(file, np.arange(50_000, dtype=np.int64), 7)
+        store = new_store(file, np.arange(50_000), np.zeros(50_000, np.uint32), 7)
         found = os.fstat(file.fileno())
         assert found.st_size == RecordStore.size_for(50_000)
         assert found.st_blocks * 512 >= found.st_size
-        assert store.snapshot().counts()["unfinished"] == 50_000
+        assert Records.of(store).counts()["unfinished"] == 50_000
         store.close()

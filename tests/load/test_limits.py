@@ -10,7 +10,8 @@ import pytest
 
 from pytest_servebench.errors import OptionError
 from pytest_servebench.load import limits
-from pytest_servebench.load.target import Dialer, Target
+from pytest_servebench.load.dialer import Dialer
+from pytest_servebench.load.target import Target
 from pytest_servebench.load.transports.http1 import Connection
 from pytest_servebench.load.validity import invalid_reason
 from simulation.cases import calm_generator, steady

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -121,7 +122,11 @@ def test_what_a_lost_link_carried_goes_over_the_next(server: Server) -> None:
     assert made.resent >= 1
 
 
-def test_the_process_of_the_load_finds_it(server: Server) -> None:
-    load = run_load(spec_for(server, b"abc", transport=ECHO))
+def test_the_process_of_the_load_finds_it_and_imports_little_else(server: Server) -> None:
+    load = run_load(spec_for(server, b"abc", transport="tests.load.echo_transport:Telling"))
     assert load.records.ok.all()
     assert set(load.answers.values()) == {b"abc"}
+    loaded = {name.partition(".")[0] for name in next(iter(load.heads.values())).decode().split()}
+    others = loaded - sys.stdlib_module_names - {"__main__", "tests"}
+    assert others == {"pytest_servebench", "httptools", "uvloop"}, "no NumPy, psutil and the like"
+    assert not loaded & {"argparse", "decimal", "email", "http", "tempfile", "zipfile"}

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench.load.arrivals import sample_stream, streams
-from pytest_servebench.load.generator import sampled_arrivals
+from pytest_servebench.load.draws import sample_stream, sampled_arrivals, streams
 
 
 @given(st.integers(0, 2000), st.integers(0, 2000), st.integers(0, 5))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_servebench.errors import OptionError
+from pytest_servebench.load.job import Job
 from pytest_servebench.load.runner import run_load
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
@@ -138,7 +139,10 @@ def test_what_tls_is_told_survives_the_way_to_the_generator() -> None:
         target=Target.parse("https://h/p", tls), requests=(REQUEST,), rate=1.0, duration=1.0,
         buffer_size=1, workers=1,
     )  # fmt: skip
-    assert LoadSpec.from_json(spec.to_json()) == spec
+    job = spec.job({3, 1})
+    assert Job.from_json(job.to_json()) == job
+    assert job.target == spec.target
+    assert job.sampled == {1, 3}
 
 
 def test_tls_without_verification(tls_port: int) -> None:

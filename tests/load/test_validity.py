@@ -15,11 +15,12 @@ import numpy.typing as npt
 import psutil
 import pytest
 
-from pytest_servebench.load import device
-from pytest_servebench.load.device import Reading
-from pytest_servebench.load.records import NEVER, Outcome, Records, RecordStore
+from pytest_servebench.load import readings
+from pytest_servebench.load.readings import Reading
+from pytest_servebench.load.records import NEVER, Outcome, Records
 from pytest_servebench.load.runner import LoadResult, run_load
 from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.store import RecordStore
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.validity import invalid_reason, lag_p99
 from simulation.cases import calm_generator
@@ -135,7 +136,7 @@ def test_readings_grow_and_give_shares() -> None:
 def test_readings_do_without_what_a_system_lacks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(device, "_read", lambda path: "")
+    monkeypatch.setattr(readings, "_read", lambda path: "")
     monkeypatch.setattr("sys.platform", "darwin")
     strain = Reading.take().since(Reading.take())
     unknown = {name for name, value in strain.items() if value is None}
@@ -164,12 +165,12 @@ def test_throttling_is_read_from_either_version_of_control_groups(
         (tmp_path / name).write_text(text)
     own = tmp_path / "own"
     own.write_text(groups)
-    read = device._read
-    monkeypatch.setattr(device, "_CGROUPS", tmp_path)
+    read = readings._read
+    monkeypatch.setattr(readings, "_CGROUPS", tmp_path)
     monkeypatch.setattr(
-        device, "_read", lambda path: read(own if path == Path("/proc/self/cgroup") else path)
+        readings, "_read", lambda path: read(own if path == Path("/proc/self/cgroup") else path)
     )
-    assert device._throttled() == (None if seconds is None else pytest.approx(seconds))
+    assert readings._throttled() == (None if seconds is None else pytest.approx(seconds))
 
 
 # -- really held back ---------------------------------------------------------------------------

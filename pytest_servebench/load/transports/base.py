@@ -7,14 +7,16 @@ over the wire, which answers are successes, and whether channels share a connect
 
 from __future__ import annotations
 
-import asyncio
 import enum
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pytest_servebench.load.records import Outcome
+from pytest_servebench.load.store import Outcome
 from pytest_servebench.load.target import Target
+
+if TYPE_CHECKING:  # the parent of the generator needs no event loop
+    import asyncio
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Transport(Protocol):
 
 
 TransportFactory = Callable[
-    [Target, Terms, asyncio.AbstractEventLoop, Callable[[int], bool]], Transport
+    [Target, Terms, "asyncio.AbstractEventLoop", Callable[[int], bool]], Transport
 ]
 """Makes the transport of one run.
 

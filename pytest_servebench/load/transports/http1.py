@@ -11,8 +11,9 @@ from typing import Final, cast
 
 import httptools
 
-from pytest_servebench.load.records import Outcome
-from pytest_servebench.load.target import Dialer, Target
+from pytest_servebench.load.dialer import Dialer
+from pytest_servebench.load.store import Outcome
+from pytest_servebench.load.target import Target
 from pytest_servebench.load.tcp_info import unread_ns
 from pytest_servebench.load.transports.base import Caller, Completion, Loss, Terms
 from pytest_servebench.text.redaction import without_keys

@@ -10,7 +10,7 @@ import math
 import os
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import singledispatch
 from typing import Any, Final
 
@@ -59,84 +59,53 @@ def _converted(value: object, above: tuple[int, ...]) -> Any:
     return _shown(value)
 
 
-@_converted.register(type(None))
-@_converted.register(bool)
-def _as_it_is(value: object, _: object) -> object:
-    return value
-
-
-@_converted.register
-def _integer(value: int, _: object) -> int | str:
-    number = int.__int__(value)
-    return number if -_LARGEST_INT < number < _LARGEST_INT else hex(number)
-
-
-@_converted.register
-def _real(value: float, _: object) -> float | str:
-    number = float.__float__(value)
-    return number if math.isfinite(number) else repr(number)
-
-
-@_converted.register
-def _string(value: str, _: object) -> str:
-    return _text(str.__str__(value))
-
-
-@_converted.register(list)
-@_converted.register(tuple)
-@_converted.register(deque)
-def _sequence(value: Iterable[object], above: tuple[int, ...]) -> list[Any]:
-    return [_plain(one, above) for one in value]
-
-
-@_converted.register(set)
-@_converted.register(frozenset)
-def _set(value: Iterable[object], above: tuple[int, ...]) -> list[Any]:
-    # In an order that is the same in each run, which that of hashes is not.
-    return sorted((_plain(one, above) for one in value), key=_order)
-
-
 @_converted.register(Mapping)
 def _mapping(value: Mapping[object, object], above: tuple[int, ...]) -> dict[str, Any]:
     return _object(value.items(), above)
 
 
-@_converted.register(bytes)
-@_converted.register(bytearray)
-@_converted.register(memoryview)
+def _items(value: Iterable[object], above: tuple[int, ...]) -> list[Any]:
+    return [_plain(one, above) for one in value]
+
+
+def _set(value: Iterable[object], above: tuple[int, ...]) -> list[Any]:
+    # In an order that is the same in each run, which that of hashes is not.
+    return sorted(_items(value, above), key=_order)
+
+
+def _integer(value: int, _: object) -> int | str:
+    number = int.__int__(value)
+    return number if -_LARGEST_INT < number < _LARGEST_INT else hex(number)
+
+
+def _real(value: float, _: object) -> float | str:
+    number = float.__float__(value)
+    return number if math.isfinite(number) else repr(number)
+
+
 def _bytes(value: bytes, _: object) -> str:
     content = bytes(value)
     text = redact(content[:_LONGEST].decode("utf-8", "backslashreplace"))
     return text if len(content) <= _LONGEST else f"{text}… ({len(content)} bytes)"
 
 
-@_converted.register
-def _member(value: enum.Enum, _: object) -> str:
-    return _text(f"{type(value).__name__}.{value.name}")
-
-
-@_converted.register(datetime.date)
-@_converted.register(datetime.time)
-def _date(value: datetime.date | datetime.time, _: object) -> str:
-    return value.isoformat()
-
-
-@_converted.register
-def _period(value: datetime.timedelta, _: object) -> float:
-    return value.total_seconds()
-
-
-@_converted.register(os.PathLike)
-def _path(value: os.PathLike[Any], _: object) -> str:
-    return _text(os.fsdecode(value))
-
-
-@_converted.register(decimal.Decimal)
-@_converted.register(fractions.Fraction)
-@_converted.register(complex)
-@_converted.register(uuid.UUID)
-def _spelled(value: object, _: object) -> str:
-    return str(value)
+_FORMS: Final[Mapping[Callable[[Any, tuple[int, ...]], Any], Sequence[type]]] = {
+    lambda value, _: value: (type(None), bool),
+    _integer: (int,),
+    _real: (float,),
+    lambda value, _: _text(str.__str__(value)): (str,),
+    _items: (list, tuple, deque),
+    _set: (set, frozenset),
+    _bytes: (bytes, bytearray, memoryview),
+    lambda value, _: _text(f"{type(value).__name__}.{value.name}"): (enum.Enum,),
+    lambda value, _: value.isoformat(): (datetime.date, datetime.time),
+    lambda value, _: value.total_seconds(): (datetime.timedelta,),
+    lambda value, _: _text(os.fsdecode(value)): (os.PathLike,),
+    lambda value, _: str(value): (decimal.Decimal, fractions.Fraction, complex, uuid.UUID),
+}
+for _form, _types in _FORMS.items():
+    for _type in _types:
+        _converted.register(_type, _form)
 
 
 def _object(items: Iterable[tuple[object, object]], above: tuple[int, ...]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_servebench.report.page.log_tails import case_logs
-from pytest_servebench.runs.results import LogPart
+from pytest_servebench.report.page.log_tails import case_logs, death_logs
+from pytest_servebench.runs.results import LogPart, ServerDeath
 from tests.report import made_runs
 
 
@@ -32,12 +32,16 @@ def test_a_log_that_lies_elsewhere_is_named_and_not_shown(name: str, tmp_path: P
     assert [one.name for one in others] == ([] if "loop" in name else [name])
 
 
-def test_linked_logs_are_not_among_a_kinds_logs(tmp_path: Path) -> None:
+def test_the_log_of_a_death_must_be_the_runs_own(tmp_path: Path) -> None:
     own = tmp_path / "servers/toy"
     own.mkdir(parents=True)
     (tmp_path / "secret").write_text("a secret\n")
-    (own / "toy.log").write_text("ready\n")
-    case = made_runs.case()
-    case = dataclasses.replace(case, server=dataclasses.replace(case.server, kind="toy"), logs=())
-    (own / "other.log").symlink_to("../../../outside")
-    assert [tail.lines for tail in case_logs(case, tmp_path)] == [("ready",)]
+    (own / "toy.log").write_text("ready\nout of memory\n")
+    (own / "link.log").symlink_to("../../secret")
+    (own / "loop.log").symlink_to("loop.log")
+    names = ("toy.log", "toy.log", "link.log", "loop.log", "gone.log", "../../secret", "\0", "")
+    deaths = [
+        ServerDeath("toy", "Toy 1.0", "test_it", "it ended", name and f"servers/toy/{name}")
+        for name in names
+    ]
+    assert [tail.lines for tail in death_logs(deaths, tmp_path)] == [("ready", "out of memory")]

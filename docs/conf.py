@@ -40,6 +40,7 @@ add_module_names = False
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!pytest_servebench)(collections|pathlib|re|typing|np|npt|numpy|_?pytest)\..*"),
     (r"py:class", r"pytest_servebench\..*\.T"),  # a type variable
+    (r"py:class", r"(pytest_servebench\.servers\..*)?(RunContainer|ContainerRun|Engine)"),
     (
         r"py:.*",
         r"Path|Any|Sequence|Mapping|Callable|Iterable|Iterator|Literal|Protocol|NDArray|BenchmarkFixture",

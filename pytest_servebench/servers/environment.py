@@ -30,9 +30,13 @@ def environment(settings: ServerSettings, extra: Mapping[str, str | None]) -> di
         for name, value in without_tracers(os.environ).items()
         if not name.startswith(_OURS)
     }
-    threads = dict.fromkeys(_THREAD_VARIABLES, str(settings.threads))
-    whole = {**inherited, **threads, **extra}
+    whole = {**inherited, **threads(settings), **extra}
     return {name: value for name, value in whole.items() if value is not None}
+
+
+def threads(settings: ServerSettings) -> dict[str, str]:
+    """Return the variables that set the number of threads."""
+    return dict.fromkeys(_THREAD_VARIABLES, str(settings.threads))
 
 
 def artifact(model: ServedModel, kind: str) -> Path:

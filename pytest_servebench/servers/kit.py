@@ -4,6 +4,7 @@ A kind that starts its server with :func:`launch` has all guarantees of the buil
 """
 
 from pytest_servebench.servers.attached import AttachedServer, attach
+from pytest_servebench.servers.container import Container, ContainerOptions
 from pytest_servebench.servers.environment import artifact, checked_name
 from pytest_servebench.servers.first_prediction import Ask, Judge, Refusal, by_status
 from pytest_servebench.servers.interpreter import Interpreter
@@ -13,7 +14,7 @@ from pytest_servebench.servers.logs import FatalLine
 from pytest_servebench.servers.readiness import Place, Readiness, url
 
 __all__ = [
-    "Ask", "AttachedServer", "FatalLine", "Interpreter", "Judge", "Place", "Program", "Readiness",
-    "Refusal", "StartedServer", "artifact", "attach", "by_status", "checked_name", "launch",
-    "option", "url",
+    "Ask", "AttachedServer", "Container", "ContainerOptions", "FatalLine", "Interpreter", "Judge",
+    "Place", "Program", "Readiness", "Refusal", "StartedServer", "artifact", "attach",
+    "by_status", "checked_name", "launch", "option", "url",
 ]  # fmt: skip

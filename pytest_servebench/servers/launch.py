@@ -11,8 +11,9 @@ from pytest_servebench.errors import ServerStartError
 from pytest_servebench.load.target import Target
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import PredictionProtocol
-from pytest_servebench.servers import ports
+from pytest_servebench.servers import container, ports
 from pytest_servebench.servers.base import ServerKind, ServerSettings
+from pytest_servebench.servers.container import Container
 from pytest_servebench.servers.environment import environment
 from pytest_servebench.servers.first_prediction import FirstPrediction, Judge
 from pytest_servebench.servers.logs import FatalLine
@@ -39,6 +40,8 @@ class Program:
         fatal: log lines after which waiting is pointless.
         judge: interprets its error answers to the first prediction; by default, by status.
         two_logs: whether to log its standard output separately.
+        container: runs it in a container, with ``environment`` and what ``command`` returns as its
+            arguments; ``None``: on this machine.
     """
 
     implementation: str
@@ -53,6 +56,7 @@ class Program:
     fatal: Sequence[FatalLine] = ()
     judge: Judge | None = None
     two_logs: bool = False
+    container: Container | None = None
 
 
 @dataclass(frozen=True)
@@ -135,20 +139,26 @@ def _start(
 ) -> StartedServer:
     process = None
     title = program.implementation
+    run = program.container.at(place, settings) if program.container else None
     try:
+        seen = run.inside if run else place
+        command = [str(word) for word in program.command(seen)]
         told = program.environment
-        extra = told(place) if callable(told) else told
+        extra = told(seen) if callable(told) else told
         process = ServerProcess(
-            [str(word) for word in program.command(place)],
-            cpus=settings.cpus,
-            stop_grace=settings.stop_grace,
+            run.command(command, extra) if run else command,
+            # An engine keeps state of its own in TMPDIR.
+            env=environment(settings, {} if run else {"TMPDIR": str(place.scratch), **extra}),
+            cpus=() if run else settings.cpus,
             cwd=place.scratch if program.directory is None else program.directory(place),
-            env=environment(settings, {"TMPDIR": str(place.scratch), **extra}),
+            stop_grace=settings.stop_grace,
             log=place.run_dir / "server.log",
             stdout_log=place.run_dir / "server.stdout.log" if program.two_logs else None,
             scratch=place.scratch,
+            container=run,
         )
-        readiness = Readiness(title, process, place, settings.start_timeout, program.fatal)
+        fatal = [*(container.FATAL if run else ()), *program.fatal]
+        readiness = Readiness(title, process, place, settings.start_timeout, fatal)
         given = program.protocol
         protocol = given(readiness) if callable(given) else given
         if program.ready:
@@ -158,9 +168,13 @@ def _start(
             Target.parse(base_url), protocol, model, kind, program.judge, settings.max_body
         )
         mismatch = readiness.wait_for_prediction(first)
+        if run:
+            run.check_cpus()
         return StartedServer(kind.name, title, base_url, protocol, process, mismatch)
-    except BaseException:
+    except BaseException as error:
         if process is not None:
             process.stop()
         shutil.rmtree(place.scratch, ignore_errors=True)
+        if isinstance(error, ServerStartError) and run and (hint := run.hint()):
+            raise type(error)(f"{error}\n{hint}") from None
         raise

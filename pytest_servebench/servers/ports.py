@@ -39,18 +39,22 @@ def sockets_of(process: psutil.Process, kind: str) -> list[Any]:
     return list(read(kind))
 
 
-def listens(pids: Iterable[int], port: int) -> bool:
-    """Return whether one of these processes listens on ``port``.
+def listens(pids: Iterable[int], port: int) -> bool | None:
+    """Return whether one of these processes listens on ``port``; ``None`` if they may not be seen.
 
     An answer on the port alone is not enough: if the server lost the race for it, another program
     answers.
     """
+    hidden = False
     for pid in pids:
-        with contextlib.suppress(psutil.Error):
-            for connection in sockets_of(psutil.Process(pid), "tcp"):
-                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
-                    return True
-    return False
+        try:
+            connections = sockets_of(psutil.Process(pid), "tcp")
+        except psutil.Error as error:
+            hidden |= isinstance(error, psutil.AccessDenied)
+            continue
+        if any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in connections):
+            return True
+    return None if hidden else False
 
 
 def accepts(target: Target, timeout: float) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import secrets as token
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,20 +15,23 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
-from pytest_servebench.errors import ServerDiedError, ServerStartError
-from pytest_servebench.servers import logs
+from pytest_servebench.errors import ServebenchWarning, ServerDiedError, ServerStartError
+from pytest_servebench.servers import logs, ports
+from pytest_servebench.servers.engine import Engine
 
 ORPHAN_GRACE = 2.0  # seconds from SIGTERM to SIGKILL once pytest is gone
 _START_LIMIT = 30.0  # seconds for the supervisor to start the command
 # seconds beyond the grace for the supervisor to end the tree; see GIVE_UP there
 _STOP_MARGIN = 12.0
+_CONTAINER_MARGIN = 45.0  # the same for the engine to stop and remove a container
 _MARK = "SERVEBENCH_SERVER"  # environment variable that marks stray descendants
 # of the 108 bytes that a Unix socket's path may have, the directory's share
 _SOCKET_PATH_LIMIT = 60
@@ -42,6 +46,32 @@ def scratch_directory() -> Path:
     if len(base) > _SOCKET_PATH_LIMIT:
         base = "/tmp"
     return Path(tempfile.mkdtemp(prefix="servebench-", dir=base))
+
+
+class RunContainer(Protocol):
+    """A container that the command runs, and whose processes need not be its descendants."""
+
+    @property
+    def engine(self) -> Engine:
+        """Return what runs it."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Return its name."""
+        ...
+
+    def pids(self) -> list[int]:
+        """Return the ids of all its processes."""
+        ...
+
+    def listens(self, port: int) -> bool | None:
+        """Return as :meth:`ServerProcess.listens`."""
+        ...
+
+    def ending(self, status: int) -> str | None:
+        """Return what the engine means by an exit status; ``None`` if it is the server's."""
+        ...
 
 
 class ServerProcess:
@@ -60,6 +90,7 @@ class ServerProcess:
         scratch: directory that is removed when the tree has ended, even if pytest is killed by
             SIGKILL.
         linger: whether ``scratch`` stays until :meth:`stop` if the command exits by itself.
+        container: the container that the command runs; stopped and removed at the end, too.
 
     Raises:
         ServerStartError: the command could not be run.
@@ -77,12 +108,14 @@ class ServerProcess:
         stdout_log: Path | None = None,
         scratch: Path | None = None,
         linger: bool = False,
+        container: RunContainer | None = None,
     ) -> None:
         self.command = list(command)
         # Absolute, as the supervisor's working directory differs from pytest's.
         self.log_files = [path.absolute() for path in (log, stdout_log) if path is not None]
         self._stop_grace = stop_grace
         self._scratch = scratch
+        self._container = container
         self._mark = token.token_hex(8)
         self._owner = os.getpid()
         self._lock = threading.Lock()
@@ -90,6 +123,7 @@ class ServerProcess:
         self._pid: int | None = None
         self._exit: int | None = None
         self._left: list[int] = []
+        self._removed = container is None
         self._failure: str | None = None
         self._stopped = False
         spec = {
@@ -101,6 +135,8 @@ class ServerProcess:
             "stdout": stdout_log and str(stdout_log.absolute()),
             "scratch": scratch and str(scratch.absolute()),
             "linger": linger,
+            "engine": container and container.engine.command,
+            "container": container and container.name,
         }
         for path in self.log_files:
             path.write_bytes(b"")  # fatal lines of an earlier attempt do not count
@@ -134,6 +170,8 @@ class ServerProcess:
         """Return the ids of the command's process and all its living descendants."""
         if self._stopped:
             return []
+        if self._container is not None:
+            return self._container.pids()
         if self._supervisor.poll() is not None:
             return [process.pid for process in self._marked()]
         with contextlib.suppress(psutil.Error):
@@ -141,12 +179,19 @@ class ServerProcess:
             return [process.pid for process in below]
         return []
 
+    def listens(self, port: int) -> bool | None:
+        """Return whether it, and not another program, listens on ``port``; ``None``: not known."""
+        if self._container is not None:
+            return self._container.listens(port)
+        return bool(ports.listens(self.pids(), port))
+
     def ending(self) -> str | None:
         """Return how the command ended, such as ``"exit status 255"``; ``None`` while it runs."""
         with self._lock:
             over = self._read_status(0)
             if self._exit is not None:
-                return _in_words(self._exit)
+                said = self._container.ending(self._exit) if self._container else None
+                return said or _in_words(self._exit)
             if self._failure is not None:
                 return self._failure
             if over and not self._stopped:
@@ -183,7 +228,8 @@ class ServerProcess:
                 stdin.write(b"s")
             # Left open until the supervisor has exited: closing it would mean that pytest crashed.
             try:
-                clean = self._supervisor.wait(self._stop_grace + _STOP_MARGIN) == 0
+                margin = _CONTAINER_MARGIN if self._container else _STOP_MARGIN
+                clean = self._supervisor.wait(self._stop_grace + margin) == 0
             except subprocess.TimeoutExpired:
                 clean = False
             with contextlib.suppress(OSError):
@@ -192,10 +238,24 @@ class ServerProcess:
             self._read_status(0)
         if not clean or self._left:
             self._sweep()
+        if self._container and self._pid and not (clean and self._removed):
+            self._remove(self._container)
         if self._supervisor.stdout is not None:
             self._supervisor.stdout.close()
         with contextlib.suppress(OSError):  # the end of the session retries, and reports
             logs.scrub(self.log_files)
+
+    def _remove(self, container: RunContainer) -> None:
+        """Remove a container that the supervisor did not remove."""
+        if failure := container.engine.remove(container.name):
+            remedy = shlex.join([*container.engine.command, "rm", "--force", container.name])
+            warnings.warn(
+                ServebenchWarning(
+                    f"The container {container.name} could not be removed: {failure}. Remedy: "
+                    f"{remedy}"
+                ),
+                stacklevel=3,
+            )
 
     def _await_start(self) -> None:
         deadline = time.monotonic() + _START_LIMIT
@@ -233,6 +293,7 @@ class ServerProcess:
         self._exit = message.get("exit", self._exit)
         self._failure = message.get("failed", self._failure)
         self._left = message.get("left", self._left)
+        self._removed = message.get("removed", self._removed)
 
     def _marked(self) -> list[psutil.Process]:
         found = []

@@ -18,6 +18,7 @@ from pytest_servebench.servers.first_prediction import (
     RefusedError,
 )
 from pytest_servebench.servers.logs import FatalLine, LogWatch, first_fatal
+from pytest_servebench.servers.ports import LOOPBACK
 from pytest_servebench.servers.probe import NoAnswerError
 from pytest_servebench.servers.process import ServerProcess
 from pytest_servebench.text.safe import sentence
@@ -42,11 +43,13 @@ class Place:
         scratch: the server's working directory; private, with a path that is short enough for
             Unix sockets, and removed when the server has ended.
         run_dir: for configuration and logs, which are kept with the results.
+        host: the address to listen on.
     """
 
     ports: tuple[int, ...]
     scratch: Path
     run_dir: Path
+    host: str = LOOPBACK
 
     @property
     def port(self) -> int:
@@ -203,10 +206,10 @@ class Readiness:
                 and it would receive the server's keys.
         """
         # In this order: what accepts connections already listens when it is looked for.
-        if not ports.accepts(Target(ports.LOOPBACK, port), 1.0):
+        if not ports.accepts(Target(LOOPBACK, port), 1.0):
             return False
-        if ports.listens(self._process.pids(), port):
-            return True
+        if (its_own := self._process.listens(port)) is not False:
+            return its_own is True
         raise PortClashError(self._message(f"another program listens on its port {port}"))
 
     def failure(self, reason: str) -> ServerStartError:
@@ -240,4 +243,4 @@ class Readiness:
 
 def url(port: int) -> str:
     """Return the address of a server that was started here."""
-    return f"http://{ports.LOOPBACK}:{port}"
+    return f"http://{LOOPBACK}:{port}"

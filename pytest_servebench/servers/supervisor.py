@@ -8,13 +8,15 @@ and starts in a few hundredths of a second. It is no part of the importable inte
 from SIGTERM to SIGKILL when asked to stop and when the owner is gone), ``stdout`` (file for the
 server's standard output; null: where its standard error goes), ``scratch`` (directory to remove at
 the end, or null), ``linger`` (whether to wait for the owner's word where the command has ended by
-itself).
+itself), ``engine`` and ``container`` (docker or podman with its options, and the name of the
+container that the command runs; or null: its processes need not be below this one).
 
 * Standard input is a pipe whose only writer is pytest. A byte means "stop"; its end means that
   pytest is gone, however it went: returned, crashed, or killed by SIGKILL.
 * Standard output carries one JSON object a line: ``{"started": PID}`` or ``{"failed": TEXT}``,
   then ``{"exit": STATUS}`` once the server itself ended (negative: the signal), and ``{"left":
-  [PID, …]}`` should something have survived even SIGKILL.
+  [PID, …]}`` should something have survived even SIGKILL, and ``{"removed": BOOL}`` for a
+  container.
 * Standard error is the server's log.
 
 The supervisor is a session of its own, so that Ctrl-C in the terminal reaches pytest alone, and
@@ -28,6 +30,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import math
 import os
 import select
 import shutil
@@ -41,6 +44,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 LINUX = sys.platform == "linux"
 POLL = 0.05  # seconds between looks at the process table while ending the tree
+ENGINE_LIMIT = 10.0  # seconds for the engine to do something with a container
 GIVE_UP = 10.0  # seconds after SIGKILL until a process that cannot die (in the kernel) is left
 
 
@@ -106,6 +110,15 @@ def _descendants(remembered: set[int]) -> list[int]:
     return found
 
 
+def _ignores(pid: str, number: int) -> bool:
+    """Return whether a container's first process has no handler for a signal, and so ignores it."""
+    with contextlib.suppress(OSError, ValueError):
+        with open(f"/proc/{pid}/status", encoding="ascii") as status:  # noqa: PTH123
+            caught = next(line.split()[1] for line in status if line.startswith("SigCgt:"))
+        return not int(caught, 16) >> (number - 1) & 1
+    return False
+
+
 class Supervisor:
     """Starts one server and sees to its end."""
 
@@ -118,6 +131,8 @@ class Supervisor:
         self._stdout: str | None = spec["stdout"]  # type: ignore[assignment]
         self._scratch: str | None = spec["scratch"]  # type: ignore[assignment]
         self._linger: bool = spec["linger"]  # type: ignore[assignment]
+        self._engine: list[str] = spec["engine"]  # type: ignore[assignment]
+        self._container: str | None = spec["container"]  # type: ignore[assignment]
         self._server = 0
         self._exited = False
         self._stop_signal = False
@@ -129,7 +144,13 @@ class Supervisor:
             _prctl(PR_SET_CHILD_SUBREAPER, 1)
         try:
             if not self._command or self._start():
-                self._end_tree(self._wait(wake))
+                grace = self._wait(wake)
+                if self._container:
+                    self._stop_container(self._container, grace)
+                self._end_tree(grace)
+                if self._container:
+                    removed = self._ask_engine("rm", "--force", "--volumes", self._container)
+                    _report(removed=removed is not None)
         finally:
             if self._scratch:
                 shutil.rmtree(self._scratch, ignore_errors=True)
@@ -214,6 +235,26 @@ class Supervisor:
                 if pid == self._server and not self._exited:
                     self._exited = True
                     _report(exit=os.waitstatus_to_exitcode(status))
+
+    def _stop_container(self, name: str, grace: float) -> None:
+        """Have the engine stop the container: it knows by which signal, and reaches every user."""
+        told = self._ask_engine(
+            "inspect", "--format", "{{.State.Pid}} {{.Config.StopSignal}}", name
+        )
+        pid, _, by = (told or "").strip().partition(" ")
+        if by in ("", "15", "SIGTERM") and _ignores(pid, signal.SIGTERM):
+            grace = 0
+        if self._ask_engine("stop", "-t", str(math.ceil(grace)), name, limit=grace) is None:
+            self._ask_engine("kill", name)
+
+    def _ask_engine(self, *words: str, limit: float = 0.0) -> str | None:
+        """Return what the engine said; ``None`` if it failed, or did not end in time."""
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            return subprocess.run(
+                [*self._engine, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, timeout=limit + ENGINE_LIMIT, check=True, text=True,
+            ).stdout  # fmt: skip
+        return None
 
     def _end_tree(self, grace: float) -> None:
         """Send SIGTERM to every descendant, and SIGKILL to what is left after ``grace`` seconds."""

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote
@@ -19,6 +19,7 @@ from pytest_servebench.protocols.base import HttpAnswer
 from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
 from pytest_servebench.servers.attached import attach
 from pytest_servebench.servers.base import RunningServer, ServerSettings
+from pytest_servebench.servers.container import Container, ContainerOptions
 from pytest_servebench.servers.environment import artifact, checked_name, output_of
 from pytest_servebench.servers.first_prediction import Ask, Judge, Refusal, by_status, read_json
 from pytest_servebench.servers.kind_options import option, spelled
@@ -36,8 +37,9 @@ REAL_OPTION = spelled(KIND, "require_real")
 _EMBEDDED = "pytest_servebench.servers.savedmodel_server"
 _VERSION_LIMIT = 60.0  # seconds for PROGRAM --version
 _GET_ONE = (
-    "install the Debian package tensorflow-model-server or copy the program from the container "
-    f"image tensorflow/serving, and set {BINARY_OPTION}=PATH; or attach to a running server with "
+    "install the Debian package tensorflow-model-server, and set "
+    f"{BINARY_OPTION}=PATH; or run its container image with "
+    f"{spelled(KIND, 'image')}=tensorflow/serving:TAG; or attach to a running server with "
     f"{spelled(KIND, 'url')}=http://HOST:PORT"
 )
 
@@ -73,11 +75,12 @@ class _Program:
 
     command: tuple[str, ...]
     implementation: str
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    container: Container | None = None
 
 
 @dataclass(frozen=True)
-class TensorFlowServing:
+class TensorFlowServing(ContainerOptions):
     """Serves a SavedModel over TensorFlow Serving's REST API."""
 
     name: ClassVar[str] = KIND
@@ -87,6 +90,17 @@ class TensorFlowServing:
     require_real: bool = option(False, "never fall back to the embedded server")
     url: str = option("", "attach to the TensorFlow Serving at this URL")
     model: str = option("", "the model's name at TensorFlow Serving")
+
+    def __post_init__(self) -> None:
+        """Check the options that do not go together.
+
+        Raises:
+            ValueError: names them.
+        """
+        super().__post_init__()
+        given = [key for key in ("image", "binary", "url") if getattr(self, key)]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} do not go together: give one of them")
 
     @property
     def attached(self) -> bool:
@@ -107,7 +121,7 @@ class TensorFlowServing:
         if address:
             return attach(self, address, protocol, model, settings, judge)
         checked_name(protocol.model)
-        found = self._find_program()
+        found = self._in_container() if self.image else self._find_program()
         base_path = check_saved_model(artifact(model, self.name))
         program = Program(
             implementation=found.implementation,
@@ -119,6 +133,7 @@ class TensorFlowServing:
             fatal=FATAL,
             judge=judge,
             two_logs=True,  # start-up errors go to standard output, all others do not
+            container=found.container and found.container.serving(base_path),
         )  # fmt: skip
         return launch(self, program, model, settings, run_dir)
 
@@ -143,6 +158,11 @@ class TensorFlowServing:
             return plain
 
         return judge
+
+    def _in_container(self) -> _Program:
+        container = self.container(self.name, entrypoint=BINARY)
+        version = _version(container.output_of(BINARY, "--version"))
+        return _Program((), f"{BINARY} {version} in {self.image}", container=container)
 
     def _find_program(self) -> _Program:
         if self.binary is not None:
@@ -234,11 +254,13 @@ def _not_executable(binary: Path) -> str | None:
 
 
 def _real(binary: str) -> _Program:
-    output = _version_output([binary], {})
+    return _Program((binary,), f"{BINARY} {_version(_version_output([binary], {}))}")
+
+
+def _version(output: str) -> str:
     match = re.search(r"TensorFlow ModelServer: (\d+(?:\.\d+)+)", output)
     # A released binary reports 2.19.0-rc0+dev.sha.…: the release is 2.19.0.
-    version = match[1] if match else "of unknown version"
-    return _Program((binary,), f"{BINARY} {version}", {})
+    return match[1] if match else "of unknown version"
 
 
 def _embedded() -> _Program:

@@ -19,10 +19,11 @@ from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.protocols.torchserve import TorchServeRest
 from pytest_servebench.servers.attached import attach
 from pytest_servebench.servers.base import RunningServer, ServerSettings
+from pytest_servebench.servers.container import Container, ContainerOptions
 from pytest_servebench.servers.environment import artifact, checked_name
 from pytest_servebench.servers.first_prediction import Ask, Refusal, by_status, read_json
 from pytest_servebench.servers.java import find_java
-from pytest_servebench.servers.kind_options import option, variable
+from pytest_servebench.servers.kind_options import option, spelled, variable
 from pytest_servebench.servers.launch import Program, launch
 from pytest_servebench.servers.logs import FatalLine
 from pytest_servebench.servers.readiness import Place, Readiness
@@ -35,6 +36,11 @@ _EXTRA = "pip install 'pytest-servebench[torchserve]'"
 # TorchServe's wheel does not declare pyyaml, without which every worker crashes on import.
 _PACKAGES = {"ts": "torchserve", "torch": "torch", "yaml": "pyyaml"}
 _PORTS = 5  # inference, management, metrics, and gRPC for inference and management
+# Prints the directory that holds TorchServe's package, and its version.
+_WHERE = (
+    "import importlib.util as u, pathlib as p; h = p.Path(u.find_spec('ts').origin).parent; "
+    "print(h.parent, (h / 'version.txt').read_text().strip())"
+)
 # Any of these in the environment would override the configuration written here.
 _OVERRIDES = re.compile(r"TS_\w+|LOG_LOCATION|METRICS_LOCATION|TEMP")
 
@@ -60,13 +66,15 @@ FATAL = (
 
 @dataclass(frozen=True)
 class _Installation:
-    java: Path
+    java: str
     home: Path
     version: str
+    python: str = sys.executable
+    container: Container | None = None
 
 
 @dataclass(frozen=True)
-class TorchServe:
+class TorchServe(ContainerOptions):
     """Serves a ``.mar`` archive over TorchServe's inference API."""
 
     name: ClassVar[str] = KIND
@@ -77,6 +85,16 @@ class TorchServe:
     )
     model: str = option("", "the model's name at TorchServe")
     token: str = option("", "inference key of an attached TorchServe", secret=True)
+
+    def __post_init__(self) -> None:
+        """Check the options that do not go together.
+
+        Raises:
+            ValueError: names them.
+        """
+        super().__post_init__()
+        if self.image and self.url:
+            raise ValueError("image and url do not go together: give one of them")
 
     @property
     def attached(self) -> bool:
@@ -95,18 +113,30 @@ class TorchServe:
             protocol = TorchServeRest(served, token=_checked_token(self.token))
             return attach(self, self.url, protocol, model, settings, self._judge)
         checked_name(served)
-        installation = find_installation()
+        installation = self._in_container() if self.image else find_installation()
         archive = check_archive(artifact(model, self.name))
         program = Program(
-            implementation=f"TorchServe {installation.version}",
+            implementation=f"TorchServe {installation.version}"
+            + (f" in {self.image}" if self.image else ""),
             command=lambda place: _command(installation, archive, served, settings, place),
             protocol=lambda readiness: _protocol(readiness, served),
             ports=_PORTS,
             environment=dict.fromkeys(filter(_OVERRIDES.fullmatch, os.environ)),
             fatal=FATAL,
             judge=self._judge,
+            container=installation.container and installation.container.serving(archive),
         )
         return launch(self, program, model, settings, run_dir)
+
+    def _in_container(self) -> _Installation:
+        container = self.container(self.name, entrypoint="java")
+        home, _, version = container.output_of("python", "-c", _WHERE).strip().rpartition(" ")
+        if not home:
+            raise ServerUnavailableError(
+                f"{spelled(self.name, 'image')}={self.image}: TorchServe is not installed for the "
+                "Python of this image. Remedy: give an image such as pytorch/torchserve:TAG."
+            )
+        return _Installation("java", Path(home), version, "python", container)
 
     def _judge(self, answer: HttpAnswer, _: Ask) -> Refusal:
         """Judge by the error types in the answers, which say more than the statuses."""
@@ -153,7 +183,7 @@ def find_installation() -> _Installation:
         version = (package / "version.txt").read_text(encoding="utf-8").strip()
     except OSError:
         version = "of unknown version"
-    return _Installation(java, package.parent, version)
+    return _Installation(str(java), package.parent, version)
 
 
 def check_archive(path: Path) -> Path:
@@ -186,7 +216,7 @@ def _command(
     server; the run's directory is kept, and many CI jobs upload it.
     """
     config = place.run_dir / "config.properties"
-    config.write_text(config_properties(settings, place.ports), encoding="utf-8")
+    config.write_text(config_properties(settings, place), encoding="utf-8")
     log_config = place.run_dir / "log4j2.xml"
     log_config.write_text(LOG4J2, encoding="utf-8")
     store, temporary = place.scratch / "store", place.scratch / "tmp"
@@ -194,7 +224,7 @@ def _command(
     temporary.mkdir()
     (store / f"{served}.mar").symlink_to(archive)
     return [
-        str(installation.java),
+        installation.java,
         # The default is a quarter of the machine's memory.
         "-Xmx1g",
         f"-Dmodel_server_home={installation.home}",
@@ -202,7 +232,7 @@ def _command(
         f"-Dlog4j.configurationFile={log_config.as_uri()}",
         *("-cp", f"{installation.home / 'ts' / 'frontend'}/*"),
         "org.pytorch.serve.ModelServer",
-        *("--python", sys.executable),
+        *("--python", installation.python),
         *("-f", str(config)),
         *("-s", str(store)),
         "-ncs",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from pytest_servebench.servers.base import ServerSettings
-from pytest_servebench.servers.ports import LOOPBACK
+from pytest_servebench.servers.readiness import Place
 
 _TOKEN_MINUTES = 60 * 24 * 7
 _JOB_QUEUE = 1000
@@ -40,21 +39,22 @@ LOG4J2 = """\
 """The text of ``log4j2.xml``."""
 
 
-def config_properties(settings: ServerSettings, ports: Sequence[int]) -> str:
+def config_properties(settings: ServerSettings, place: Place) -> str:
     """Return the text of ``config.properties``.
 
     Args:
         settings: for the number of workers and ``start_timeout``.
-        ports: of inference, management, metrics, gRPC inference and gRPC management. All five are
-            opened, so all must be chosen.
+        place: has the address to listen on, and the ports of inference, management, metrics, gRPC
+            inference and gRPC management. All five are opened, so all must be chosen.
     """
-    inference, management, metrics, grpc_inference, grpc_management = ports
+    host = place.host
+    inference, management, metrics, grpc_inference, grpc_management = place.ports
     entries = {
-        "inference_address": f"http://{LOOPBACK}:{inference}",
-        "management_address": f"http://{LOOPBACK}:{management}",
-        "metrics_address": f"http://{LOOPBACK}:{metrics}",
-        "grpc_inference_address": LOOPBACK,
-        "grpc_management_address": LOOPBACK,
+        "inference_address": f"http://{host}:{inference}",
+        "management_address": f"http://{host}:{management}",
+        "metrics_address": f"http://{host}:{metrics}",
+        "grpc_inference_address": host,
+        "grpc_management_address": host,
         "grpc_inference_port": grpc_inference,
         "grpc_management_port": grpc_management,
         # The default is the number of CPUs.

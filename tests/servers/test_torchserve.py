@@ -12,6 +12,7 @@ from pytest_servebench.errors import ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.servers import torchserve
 from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.readiness import Place
 from pytest_servebench.servers.torchserve import TorchServe, check_archive, find_installation
 from pytest_servebench.servers.torchserve_config import LOG4J2, config_properties
 
@@ -36,7 +37,7 @@ def specs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, ModuleSp
 
 def test_installation(specs: dict[str, ModuleSpec | None], tmp_path: Path) -> None:
     found = find_installation()
-    assert (found.java, found.home, found.version) == (Path("/java"), tmp_path, "0.12.0")
+    assert (found.java, found.home, found.version) == ("/java", tmp_path, "0.12.0")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,8 @@ def test_model_without_artifact(
 
 def test_configuration() -> None:
     text = config_properties(
-        ServerSettings(cpus=(0,), workers=2, start_timeout=120.5), [1, 2, 3, 4, 5]
+        ServerSettings(cpus=(0,), workers=2, start_timeout=120.5),
+        Place((1, 2, 3, 4, 5), Path(), Path()),
     )
     assert dict(line.split("=", 1) for line in text.splitlines()) == {
         "inference_address": "http://127.0.0.1:1",

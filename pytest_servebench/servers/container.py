@@ -1,0 +1,290 @@
+"""Run a program in a container; its directories have the same paths inside as outside."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, Literal
+
+import psutil
+
+from pytest_servebench.errors import ServerStartError
+from pytest_servebench.servers import ports
+from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.engine import OWNER_LABEL, Engine, find_engine, owner_mark
+from pytest_servebench.servers.environment import threads
+from pytest_servebench.servers.kind_options import option, spelled
+from pytest_servebench.servers.logs import FatalLine
+from pytest_servebench.servers.ports import LOOPBACK
+from pytest_servebench.servers.readiness import Place
+
+EVERYWHERE: Final = "0.0.0.0"
+"""Where a server in a container listens if its ports are mapped: they come from outside."""
+
+_VERSION_LIMIT: Final = 60.0  # seconds for a program in an image that tells its version
+_ENGINE_STATUSES: Final = {
+    125: "did not run the container; check the image and `run_args`",
+    126: "could not start the container",
+    127: "did not find the command in the image",
+    137: "or the system killed it by SIGKILL; was there too little memory?",
+}
+FATAL: Final = (
+    FatalLine(
+        re.compile(r"^(?:Error|docker): .*(?:address already in use|port is already allocated)"),
+        "another program took one of the ports to publish",
+        port_clash=True,
+    ),
+    FatalLine(
+        re.compile(r"controller .?cpuset.? is not available"),
+        "this user's containers cannot be limited to some CPUs: let systemd delegate the "
+        "controller cpuset, or set --servebench-server-cpus to all CPUs",
+    ),
+)
+"""Messages of the engines."""
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Return the arguments in a text, as a shell splits it."""
+    return tuple(shlex.split(text))
+
+
+@dataclass(frozen=True)
+class ContainerOptions:
+    """The options of a kind whose server can run in a container."""
+
+    image: str = option("", "run this container image, by docker or podman")
+    engine: str = option("", "program that runs the image; by default, docker or podman")
+    network: Literal["host", "mapped"] | None = option(
+        None, "host: the machine's own network (default on Linux); mapped: published ports"
+    )
+    run_args: tuple[str, ...] = option((), "more arguments of docker run or podman run", read=words)
+
+    def __post_init__(self) -> None:
+        """Check what needs no engine.
+
+        Raises:
+            ValueError: names the key, and says what to give.
+        """
+        for key in ("engine", "network", "run_args"):
+            if getattr(self, key) and not self.image:
+                raise ValueError(f"{key} is for a container: give the image to run, too")
+
+    def container(self, kind: str, *, entrypoint: str = "", port: int | None = None) -> Container:
+        """Return the container to run; ``image`` must be set.
+
+        Args:
+            kind: whose options these are.
+            entrypoint: replaces the image's; empty: keep that.
+            port: where the server listens inside, if the image fixes that (mapped ports only).
+
+        Raises:
+            ServerUnavailableError: there is no engine, or it does not have the image.
+        """
+        engine = find_engine(self.engine, spelled(kind, "engine"))
+        user = engine.user_of(self.image, spelled(kind, "image"))
+        usual: Literal["host", "mapped"] = "host" if sys.platform == "linux" else "mapped"
+        network = self.network or usual
+        return Container(engine, self.image, network, self.run_args, entrypoint, port, user)
+
+
+@dataclass(frozen=True)
+class Container:
+    """How to run a program in a container.
+
+    Attributes:
+        engine: runs it.
+        image: its file system and its defaults.
+        network: ``"host"``: the server listens on this machine's ports; ``"mapped"``: on ports of
+            its own, which the engine publishes on 127.0.0.1 alone.
+        run_args: more arguments of ``docker run`` or ``podman run``.
+        entrypoint: replaces the image's; empty: keep that.
+        port: where the server listens inside, if the image fixes that (mapped ports only).
+        user: the image's user.
+        artifact: mounted read-only; see :meth:`serving`.
+    """
+
+    engine: Engine
+    image: str
+    network: Literal["host", "mapped"]
+    run_args: Sequence[str] = ()
+    entrypoint: str = ""
+    port: int | None = None
+    user: str = ""
+    artifact: Path | None = None
+
+    @property
+    def host(self) -> str:
+        """Return the address on which the server must listen."""
+        return LOOPBACK if self.network == "host" else EVERYWHERE
+
+    def serving(self, artifact: Path) -> Container:
+        """Return it with what it is to serve.
+
+        Raises:
+            ServerStartError: a link leads out of the artifact, to what the server would not see.
+        """
+        whole = artifact.resolve()
+        for path in artifact.rglob("*"):
+            if path.is_symlink() and not path.resolve().is_relative_to(whole):
+                raise ServerStartError(
+                    f"{path} is a link to {path.resolve()}, which is not in {artifact} and so not "
+                    f"in the container: copy the artifact with its files, cp -rL {artifact} COPY."
+                )
+        return replace(self, artifact=artifact)
+
+    def output_of(self, entrypoint: str, *arguments: str) -> str:
+        """Return what a program of the image prints, such as its version; nothing if it fails."""
+        name = f"servebench-{os.urandom(6).hex()}"
+        try:
+            done = self.engine.ask(
+                *self._run(name), "--rm", "--network=none", *self.run_args,
+                f"--entrypoint={entrypoint}", self.image, *arguments, limit=_VERSION_LIMIT,
+            )  # fmt: skip
+        finally:
+            self.engine.remove(name)
+        return done.stdout if done is not None and done.returncode == 0 else ""
+
+    def at(self, place: Place, settings: ServerSettings) -> ContainerRun:
+        """Return one run of it."""
+        return ContainerRun(self, place, settings)
+
+    def _run(self, name: str) -> list[str]:
+        return ["run", f"--name={name}", f"--label={OWNER_LABEL}={owner_mark()}", "--pull=never"]
+
+
+@dataclass
+class ContainerRun:
+    """One container, from its start to its removal."""
+
+    container: Container
+    place: Place
+    settings: ServerSettings
+    _main: tuple[int, bool] = field(default=(0, False), init=False)
+
+    @property
+    def engine(self) -> Engine:
+        """Return what runs it."""
+        return self.container.engine
+
+    @property
+    def name(self) -> str:
+        """Return its name, which no other container has."""
+        return self.place.scratch.name
+
+    @property
+    def inside(self) -> Place:
+        """Return the place as the server in the container sees it."""
+        first = self.container.port or self.place.port
+        return Place((first, *self.place.ports[1:]), self.place.scratch, self.place.run_dir,
+                     self.container.host)  # fmt: skip
+
+    def command(self, arguments: Sequence[str], environment: Mapping[str, str | None]) -> list[str]:
+        """Return the engine's command; it stays in the foreground while the container runs."""
+        container = self.container
+        told = {"PYTHONUNBUFFERED": "1", **threads(self.settings), **environment}
+        given = [
+            *(f"--network={network}" for network in ["host"] if container.network == "host"),
+            *self._published(),
+            *self._limits(),
+            # Ours has all that it prints; its own would be written beside it, under load.
+            "--log-driver=none",
+            # It would run a program now and then, which no monitor could tell from the server.
+            "--no-healthcheck",
+            *_mount(self.place.scratch, writable=True),
+            *_mount(self.place.run_dir),
+            *(_mount(container.artifact) if container.artifact else ()),
+            *(f"--env={name}={value}" for name, value in told.items() if value is not None),
+            *([f"--entrypoint={container.entrypoint}"] if container.entrypoint else ()),
+            *container.run_args,  # the last one counts
+        ]
+        start = [*self.engine.command, *container._run(self.name)]
+        return [*start, *given, container.image, *arguments]
+
+    def _published(self) -> list[str]:
+        if self.container.network == "host":
+            return []
+        pairs = zip(self.place.ports, self.inside.ports, strict=True)
+        return [f"--publish={LOOPBACK}:{outer}:{inner}" for outer, inner in pairs]
+
+    def _limits(self) -> list[str]:
+        """Return nothing for all CPUs: not every user's containers can be limited."""
+        cpus = self.settings.cpus
+        if sys.platform != "linux" or set(cpus) >= set(range(os.cpu_count() or 1)):
+            return []
+        return [f"--cpuset-cpus={','.join(map(str, cpus))}"] if cpus else []
+
+    def pids(self) -> list[int]:
+        """Return the ids of all its processes; none if they cannot be seen from here."""
+        if not self._main[0]:
+            self._main = self.engine.main_pid(self.name)
+        pid, here = self._main
+        if not here:
+            return []
+        with contextlib.suppress(psutil.Error):
+            main = psutil.Process(pid)
+            return [pid, *(process.pid for process in main.children(recursive=True))]
+        return []
+
+    def listens(self, port: int) -> bool | None:
+        """Return whether it, and not another program, listens on a port that accepts connections.
+
+        ``None`` if it does not run yet: the engine opens published ports before that.
+        """
+        pids = self.pids()
+        running, here = self._main
+        if self.container.network == "mapped":
+            return True if running else None
+        if running and not here:
+            return True
+        # Another user's sockets cannot be seen, and are then taken for its own.
+        return ports.listens(pids, port) is not False
+
+    def check_cpus(self) -> None:
+        """Check that it runs on its CPUs only.
+
+        Raises:
+            ServerStartError: it does not: its figures would not be those that were asked for.
+        """
+        wanted = set(self.settings.cpus)
+        for pid in self.pids()[:1] if wanted and sys.platform == "linux" else ():
+            with contextlib.suppress(OSError):
+                if extra := os.sched_getaffinity(pid) - wanted:
+                    raise ServerStartError(
+                        f"{self.container.image} runs on the CPUs {sorted(extra)}, too, which "
+                        "--servebench-server-cpus does not name: the engine ignored --cpuset-cpus. "
+                        "Set --servebench-server-cpus to all CPUs, or use another engine."
+                    )
+
+    def ending(self, status: int) -> str | None:
+        """Return what an exit status of the engine's command says; ``None`` for a server's own."""
+        said = _ENGINE_STATUSES.get(status)
+        return f"exit status {status}: {self.engine.name} {said}" if said else None
+
+    def hint(self) -> str:
+        """Return what may be wrong if the server did not start."""
+        artifact, user = self.container.artifact, self.container.user
+        if artifact is None or user.partition(":")[0] in ("", "0", "root"):
+            return ""
+        for path in (artifact, *artifact.rglob("*")):
+            if path.lstat().st_mode & (needed := 0o005 if path.is_dir() else 0o004) != needed:
+                return (
+                    f"Note: {self.container.image} runs as the user {user!r}, who may not read "
+                    f"{path}: chmod -R a+rX {artifact}"
+                )
+        return ""
+
+
+def _mount(path: Path, *, writable: bool = False) -> list[str]:
+    """Return the arguments that mount a path where it is; they are one line of CSV."""
+    line = io.StringIO()
+    parts = ["type=bind", f"source={path.resolve()}", f"target={path}"]
+    csv.writer(line, lineterminator="").writerow([*parts, *([] if writable else ["readonly"])])
+    return ["--mount", line.getvalue()]

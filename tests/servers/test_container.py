@@ -1,0 +1,316 @@
+"""Servers in containers, which podman really runs; docker's client talks to podman's service."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pytest_servebench.errors import ServerDiedError, ServerStartError, ServerUnavailableError
+from pytest_servebench.measure.monitor import ResourceMonitor
+from pytest_servebench.model import ServedModel
+from pytest_servebench.servers import ports
+from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.engine import OWNER_LABEL, find_engine, owner_mark
+from pytest_servebench.servers.launch import StartedServer
+from pytest_servebench.servers.ports import free_ports
+from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
+from pytest_servebench.servers.torchserve import TorchServe
+from tests.processes import GENERATOR, children_with, command_line
+
+from .conftest import HERE, INPUTS, OUTPUTS
+from .images import PODMAN, RUN_ARGS, built_image
+from .waiting import alive, gone, until, written
+
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.skipif(PODMAN is None, reason="podman is not installed"),
+]
+ROOT = HERE.parent.parent
+GONE_WITHIN = 5.0  # seconds
+FAKE = {"tensorflow_model_server": (HERE / "fake_model_server.py").read_text()}
+
+
+@pytest.fixture(scope="session")
+def image() -> Iterator[str]:
+    with built_image("servebench-tests:1", FAKE) as name:
+        try:
+            podman("run", "--rm", *RUN_ARGS, name, "/usr/bin/true")
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"podman cannot run containers here: {error.stderr}")
+        yield name
+
+
+@pytest.fixture
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Docker's own client, whose containers are no descendants of the supervisor."""
+    client = shutil.which("docker")
+    if client is None:
+        pytest.skip("docker is not installed")
+    address = f"unix://{tmp_path}/engine.sock"
+    monkeypatch.setenv("DOCKER_HOST", address)
+    with subprocess.Popen([str(PODMAN), "system", "service", "--time=0", address]) as service:
+        try:
+            until(lambda: subprocess.run([client, "ps"], capture_output=True, check=False).stdout)
+            yield client
+        finally:
+            service.terminate()
+
+
+def podman(*words: str) -> str:
+    return subprocess.run(
+        [str(PODMAN), *words], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def containers() -> str:
+    return podman("ps", "--all", "--filter", f"label={OWNER_LABEL}", "--format={{.Names}}")
+
+
+@pytest.fixture(autouse=True)
+def no_container_left() -> Iterator[None]:
+    yield
+    assert containers() == ""
+
+
+def listening(port: int) -> set[str]:
+    """Return the addresses on which something listens."""
+    found = [each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+    return {ip for ip, its_port in (each.laddr for each in found if each.laddr) if its_port == port}
+
+
+Start = Callable[..., StartedServer]
+
+
+@pytest.fixture
+def start(
+    image: str, model: ServedModel, settings: ServerSettings, run_dir: Path,
+    request: pytest.FixtureRequest,
+) -> Start:  # fmt: skip
+    """Start the stand-in for tensorflow_model_server in a mode; it is stopped at the end."""
+
+    def start(
+        mode: str = "ok", *, run_args: tuple[str, ...] = (), cpus: tuple[int, ...] = (),
+        **options: object,
+    ) -> StartedServer:  # fmt: skip
+        given = {"image": image, "run_args": (*RUN_ARGS, f"--env=FAKE_TFS={mode}", *run_args)}
+        kind = TensorFlowServing(**{**given, **options})  # type: ignore[arg-type]
+        limited = dataclasses.replace(settings, cpus=cpus or settings.cpus)
+        server = kind.start(model, limited, run_dir)
+        assert isinstance(server, StartedServer)
+        request.addfinalizer(server.stop)
+        return server
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("engine", "network"), [("podman", "host"), ("podman", "mapped"), ("docker", "host")]
+)
+def test_serves_and_ends(
+    start: Start, engine: str, network: str, model: ServedModel, tmp_path: Path,
+    settings: ServerSettings, request: pytest.FixtureRequest,
+) -> None:  # fmt: skip
+    """What holds for a process holds for a container: flags, CPUs, threads, log, memory, end."""
+    program = request.getfixturevalue("docker") if engine == "docker" else engine
+    cpu = max(settings.cpus)
+    state = (f"--volume={tmp_path}:{tmp_path}/state", f"--env=FAKE_TFS_STATE={tmp_path}/state")
+    server = start(engine=program, network=network, cpus=(cpu,), run_args=state)
+    assert server.implementation == "tensorflow_model_server 2.19.0 in servebench-tests:1"
+    assert not server.mismatch
+
+    flags = json.loads((tmp_path / "start-1.json").read_text())
+    port = server.base_url.rpartition(":")[2]
+    base_path = model.artifacts["tensorflow_serving"]
+    assert {f"--rest_api_port={port}", f"--model_base_path={base_path}"} <= set(flags)
+    assert "--model_name=tiny" in flags
+
+    name = containers()
+    assert podman("exec", name, "printenv", "OMP_NUM_THREADS") == "1"
+    with pytest.raises(subprocess.CalledProcessError):
+        podman("exec", name, "touch", f"{base_path}/new")
+    assert not (base_path / "new").exists()
+    assert listening(int(port)) == ({"127.0.0.1"} if network == "mapped" else {"0.0.0.0"})
+
+    (pid,) = server.pids()
+    assert "tensorflow_model_server" in command_line(psutil.Process(pid))
+    assert os.sched_getaffinity(pid) == {cpu}
+    with ResourceMonitor(server.pids) as monitor:
+        begin = time.monotonic()
+        time.sleep(0.6)
+    used = monitor.resources(begin, time.monotonic())
+    assert used.memory_mean is not None
+    assert used.memory_mean > 5e6
+    assert used.cpu_mean is not None
+
+    server.check_alive()
+    scratch = Path("/tmp") / name
+    assert scratch.is_dir()
+    server.stop()
+    assert alive([pid]) == []
+    assert containers() == ""
+    assert not scratch.exists()
+
+
+def test_crash_under_load_is_told(start: Start) -> None:
+    server = start("aborts-later")
+    podman("kill", containers())
+    until(lambda: not alive(server.pids()))
+    with pytest.raises(ServerDiedError, match=r"exit status 137: podman or the system killed it"):
+        until(server.check_alive, what="its death")
+
+
+def test_a_killed_supervisor_leaves_no_container(start: Start) -> None:
+    server = start()
+    (supervisor,) = children_with("supervisor.py")
+    supervisor.kill()
+    until(server.process.ending)
+    assert containers() != ""
+    server.stop()
+    assert containers() == ""
+
+
+def test_leftovers_are_removed_but_not_of_the_living(image: str) -> None:
+    """Such as of an owner that was killed together with its supervisor."""
+    sleeping = [*RUN_ARGS, "--detach", image, "/usr/bin/sleep", "1000"]
+    place, pid, start = owner_mark().rsplit("/", 2)
+    marks = {
+        "living": owner_mark(),
+        "dead": f"{place}/{pid}/{int(start) - 1}",
+        "elsewhere": f"another/1/{pid}/{start}",
+    }
+    for name, mark in marks.items():
+        podman("run", f"--name=servebench-{name}", f"--label={OWNER_LABEL}={mark}", *sleeping)
+    try:
+        find_engine("podman", "x.engine")
+        assert set(containers().split()) == {"servebench-living", "servebench-elsewhere"}
+    finally:
+        podman("rm", "--force", "--ignore", "--time=0", *(f"servebench-{name}" for name in marks))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "facts"),
+    [
+        ({"engine": "no-such-engine"}, ServerUnavailableError,
+         ("tensorflow_serving.engine=no-such-engine", "not found on PATH", "Remedy")),
+        ({"engine": f"{PODMAN} --remote --url unix:///nowhere.sock"}, ServerUnavailableError,
+         ("nowhere.sock", "connect", "start its service")),
+        ({"image": "no/such-image:7"}, ServerUnavailableError,
+         ("tensorflow_serving.image=no/such-image:7", "podman pull no/such-image:7")),
+        ({"run_args": ("--no-such-argument",)}, ServerStartError,
+         ("exit status 125: podman did not run the container", "run_args", "--no-such-argument")),
+        ({"mode": "broken-model"}, ServerStartError,
+         ("it ended (exit status 255)", "Error loading version 1: bad graph")),
+        ({"run_args": ("--entrypoint=/no/such/program",)}, ServerStartError,
+         ("/no/such/program", "exit status 127: podman did not find the command")),
+    ],
+)  # fmt: skip
+def test_wrong_options(
+    start: Start, options: dict[str, object], error: type[Exception], facts: tuple[str, ...]
+) -> None:
+    with pytest.raises(error) as caught:
+        start(**options)
+    for fact in facts:
+        assert fact in str(caught.value)
+
+
+def test_another_port_where_one_is_taken(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        (free,) = free_ports(1)
+        chosen = iter([taken.getsockname()[1], free])
+        monkeypatch.setattr(ports, "free_ports", lambda count: [next(chosen)])
+        server = start(network="mapped")
+    assert server.base_url == f"http://127.0.0.1:{free}"
+
+
+def test_no_engine(start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ServerUnavailableError, match=r"docker: not found(?s:.*)podman: not found"):
+        start()
+
+
+def test_an_image_without_torchserve(
+    image: str, model: ServedModel, settings: ServerSettings, run_dir: Path
+) -> None:
+    with pytest.raises(ServerUnavailableError, match=f"image={image}: TorchServe is not installed"):
+        TorchServe(image=image, run_args=RUN_ARGS).start(model, settings, run_dir)
+
+
+def test_an_artifact_that_the_container_cannot_read(
+    start: Start, model: ServedModel, tmp_path: Path
+) -> None:
+    """The message names the file: a link that leads out of it, or what only its owner may read."""
+    saved = model.artifacts["tensorflow_serving"] / "1" / "saved_model.pb"
+    saved.chmod(0o600)
+    with (
+        built_image("servebench-tests:user", FAKE, "USER=1000") as image,
+        pytest.raises(ServerStartError, match=rf"runs as the user '1000'.* read {saved}: chmod"),
+    ):
+        start("broken-model", image=image)
+    (tmp_path / "blob").touch()
+    saved.unlink()
+    saved.symlink_to(tmp_path / "blob")
+    with pytest.raises(ServerStartError, match=f"{saved} is a link to .*blob.*cp -rL"):
+        start()
+
+
+SUITE = f"""
+from pathlib import Path
+import numpy as np, pytest
+from pytest_servebench.model import ServedModel
+
+def model(kinds):
+    version = Path("saved_model/1")
+    version.mkdir(parents=True, exist_ok=True)
+    (version / "saved_model.pb").touch()
+    return ServedModel("tiny", {{"tensorflow_serving": version.parent}},
+                       np.array({INPUTS.tolist()}, np.float32), np.array({OUTPUTS.tolist()}))
+
+@pytest.mark.servebench(duration=60)
+def test_load(tensorflow_serving, poisson_load):
+    Path("address").write_text(tensorflow_serving.base_url)
+    poisson_load(tensorflow_serving)
+"""
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_of_a_load(signal_: signal.Signals, image: str, tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(SUITE)
+    (tmp_path / "pytest.ini").touch()
+    given = {"image": image, "run_args": shlex.join(RUN_ARGS), "engine": "podman"}
+    with (tmp_path / "output").open("wb") as output:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "test_it.py", "-p", "no:cacheprovider",
+             "--servebench-model=test_it:model", "--servebench-servers=tensorflow_serving",
+             "--servebench-rates=20", "--servebench-buffer-sizes=10", "--servebench-plots=false",
+             *(f"--servebench-server-option=tensorflow_serving.{key}={value}"
+               for key, value in given.items())],
+            cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
+        )  # fmt: skip
+    with run, contextlib.ExitStack() as stack:
+        stack.callback(run.kill)
+        until(lambda: run.poll() is not None or children_with(GENERATOR), 60)
+        assert run.poll() is None, (tmp_path / "output").read_text()
+        name = containers()
+        main = int(podman("inspect", "--format={{.State.Pid}}", name))
+        pids = [main, *(child.pid for child in psutil.Process(run.pid).children(recursive=True))]
+        address = written(tmp_path / "address", 0)[0]
+        assert listening(int(address.rpartition(":")[2]))
+        run.send_signal(signal_)
+        run.wait(30)
+        end = time.monotonic() + GONE_WITHIN
+        gone(pids, GONE_WITHIN)
+        until(lambda: not containers(), end - time.monotonic(), "the container's removal")
+        assert not listening(int(address.rpartition(":")[2]))

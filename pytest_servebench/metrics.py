@@ -47,6 +47,8 @@ class _Figures(Protocol):
     @property
     def success_rate(self) -> float: ...
     @property
+    def throughput(self) -> float: ...
+    @property
     def latency(self) -> _Distribution: ...
     @property
     def estimates(self) -> Mapping[str, _Estimate]: ...
@@ -121,13 +123,12 @@ class Point:
         heading: of the table of points. Of metrics that share one, the first for which there are
             enough requests gives the point.
         statistic: name of the statistic in a sentence, if the title does not include it.
-        unless_worse: a metric by which the winner must not be worse, and the reason for no point
-            if it is.
+        short: name of the metric in an enumeration, if that is not its title.
     """
 
     heading: str
     statistic: str = ""
-    unless_worse: tuple[str, str] | None = None
+    short: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,8 @@ class Metric:
         enough: requests needed for it: MLPerf LoadGen's minima for 99 % confidence; 0 if any
             number is enough.
         outcomes: for a share of the arrivals, the outcomes it counts.
+        of_server: whether it comes from the server's processes, not from its requests.
+        given_arrivals: whether its interval holds for the same arrivals only.
         same: margin within which two runs are the same, a relative change or, for shares, a
             difference, unless a gate gives another; ``None`` if runs are not compared by it: the
             longest of two runs has the longest maximum.
@@ -171,6 +174,8 @@ class Metric:
     permille: int | None = None
     enough: int = 0
     outcomes: tuple[str, ...] = ()
+    of_server: bool = False
+    given_arrivals: bool = False
     same: float | None = None
     of_run: bool = False
     share_of_load: str = ""
@@ -182,11 +187,6 @@ class Metric:
     def is_share(self) -> bool:
         """Return whether its changes are differences in percentage points, not ratios."""
         return self.kind == "share"
-
-    @property
-    def of_server(self) -> bool:
-        """Return whether it comes from the server's processes, not from its requests."""
-        return self.kind in ("cpu", "memory")
 
     @property
     def goes_with_the_machine(self) -> bool:
@@ -226,6 +226,9 @@ def _longest(case: _Case) -> Reading:
     return Reading(longest if every and longest is not None else math.inf)
 
 
+_UNSEEN: Final = "the server's processes are not visible"
+
+
 def _seen(
     value: Callable[[_Resources], float | None], estimate: str = ""
 ) -> Callable[[_Case], Reading]:
@@ -234,13 +237,22 @@ def _seen(
     def read(case: _Case) -> Reading:
         seen = value(case.resources)
         if seen is None:
-            return Reading(None, unknown="the server's processes are not visible")
+            return Reading(None, unknown=_UNSEEN)
         known = case.summary.estimates.get(estimate)
         if known is None:  # such as in a run saved by an earlier version
             return Reading(seen)
         return Reading(seen, _ended(known.low), _ended(known.high))
 
     return read
+
+
+def _cpu_per_request(case: _Case) -> Reading:
+    if case.resources.cpu_mean is None:
+        return Reading(None, unknown=_UNSEEN)
+    known = case.summary.estimates.get("cpu_per_request")
+    if known is None and not case.summary.throughput:
+        return Reading(None, unknown="no request succeeded in the window")
+    return _estimate("cpu_per_request")(case)
 
 
 @dataclass(frozen=True)
@@ -301,7 +313,6 @@ TTFB: Final = Times(
 TIMES: Final = (LATENCY, TTFB)
 """The times that are summarized, latency first."""
 
-_FEWER = "less CPU, but fewer requests answered"
 _ALL: Final = (
     *_statistics(
         LATENCY,
@@ -344,20 +355,27 @@ _ALL: Final = (
     Metric(
         "cpu", "cpu", "CPU", "mean CPU of the server's processes over the window", "cpu",
         _seen(lambda one: one.cpu_mean, "cpu"), of_run=True, aliases=("cpu_mean",), same=0.05,
-        point=Point("CPU", "mean", ("throughput", _FEWER)),
+        of_server=True, given_arrivals=True,
     ),
     Metric(
         "cpu_peak", "cpu_peak", "peak CPU", "highest CPU between two samples", "cpu",
-        _seen(lambda one: one.cpu_peak), of_run=True,
+        _seen(lambda one: one.cpu_peak), of_run=True, of_server=True,
+    ),
+    Metric(
+        "cpu_per_request", "cpu_per_request", "CPU per request",
+        "CPU time of the server's processes / successes, both inside the window", "time",
+        _cpu_per_request, same=0.05, of_server=True, given_arrivals=True,
+        point=Point("CPU", short="CPU"),
     ),
     Metric(
         "memory", "memory", "memory", "peak resident memory of the server's processes", "memory",
         _seen(lambda one: one.memory_peak), of_run=True, aliases=("memory_peak",), same=0.05,
+        of_server=True,
         point=Point("memory", "peak"),
     ),
     Metric(
         "memory_mean", "memory_mean", "mean memory", "mean resident memory", "memory",
-        _seen(lambda one: one.memory_mean), of_run=True,
+        _seen(lambda one: one.memory_mean), of_run=True, of_server=True,
     ),
 )  # fmt: skip
 

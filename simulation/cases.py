@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from pytest_servebench.load.device import Generator
 from pytest_servebench.load.records import Outcome, Records
+from pytest_servebench.measure.cpu_interval import per_request
 from pytest_servebench.runs.results import CaseResult, Resources, ServerInfo
+from pytest_servebench.stats.estimates import Estimate, Summary
 from pytest_servebench.stats.summary import summarize
 from simulation.queues import Law, services, waits
 
@@ -109,6 +111,9 @@ def case(
 ) -> CaseResult:
     """Return a case with these records."""
     name = f"test_load[{kind}-rate{rate:g}-buffer{buffer_size}]"
+    summary = summarize(rows, rate)
+    if resources.cpu_mean is not None:
+        summary = with_cost(summary, resources.cpu_mean)
     return CaseResult(
         name=name,
         nodeid=f"test_it.py::{name}",
@@ -122,12 +127,19 @@ def case(
         weights_sha256="0" * 64,
         input_source="random numbers",
         failures={},
-        summary=summarize(rows, rate),
+        summary=summary,
         resources=resources,
         generator=calm_generator(cpu_seconds=1e-4 * len(rows), received_bytes=100 * len(rows)),
         verdict="invalid" if invalid_reason else "passed",
         invalid_reason=invalid_reason,
     )
+
+
+def with_cost(summary: Summary, cpu: float, half: float = 0.1) -> Summary:
+    """Return a summary with the CPU per request that goes with a mean CPU, give or take a share."""
+    each = per_request(Estimate(cpu, (1 - half) * cpu, (1 + half) * cpu), summary.throughput)
+    more = {} if each is None else {"cpu_per_request": each}
+    return dataclasses.replace(summary, estimates={**summary.estimates, **more})
 
 
 def calm_generator(**changes: Any) -> Generator:

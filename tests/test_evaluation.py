@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from pytest_servebench.analysis.evaluation import Compared, Evaluation, evaluate
 from pytest_servebench.report.answer import answer
 from pytest_servebench.runs.results import CaseResult, Resources
-from pytest_servebench.stats.estimates import Estimate
-from simulation.cases import SEEN, UNSEEN, case, mm1_records, steady
+from simulation.cases import SEEN, UNSEEN, case, mm1_records, steady, with_cost
 
 
 def server(kind: str, title: str, implementation: str) -> dict[str, Any]:
@@ -95,12 +94,11 @@ def test_failing_fast_wins_nothing() -> None:
 
 
 def test_less_cpu_for_less_work_is_no_point() -> None:
-    idle = dataclasses.replace(SEEN, cpu_mean=5.0)
+    idle = dataclasses.replace(SEEN, cpu_mean=22.0)
     found = evaluate([cell(EMBEDDED, 10), cell(TORCHSERVE, 10, failed=120, resources=idle)])
-    cpu = point(found, "cpu")
-    assert (cpu.winner, cpu.reason) == (None, "less CPU, but fewer requests answered")
+    assert point(found, "cpu_per_request").winner is None
     fair = evaluate([cell(EMBEDDED, 10), cell(TORCHSERVE, 10, resources=idle)])
-    assert point(fair, "cpu").winner == "torchserve"
+    assert point(fair, "cpu_per_request").winner == "torchserve"
 
 
 @pytest.mark.parametrize(("factor", "wins"), [(1.0, False), (1.04, False), (1.06, True), (2, True)])
@@ -126,17 +124,16 @@ def test_cpu_must_differ_beyond_its_interval_and_by_a_margin(
 ) -> None:
     def taking(about: dict[str, Any], cpu: float) -> CaseResult:
         one = cell(about, 10, resources=dataclasses.replace(SEEN, cpu_mean=cpu))
-        ends = Estimate(cpu, cpu * (1 - half), cpu * (1 + half))
-        known = {**one.summary.estimates, "cpu": ends}
-        return dataclasses.replace(one, summary=dataclasses.replace(one.summary, estimates=known))
+        return dataclasses.replace(one, summary=with_cost(one.summary, cpu, half))
 
-    found = point(evaluate([taking(EMBEDDED, 20.0), taking(TORCHSERVE, 20.0 * factor)]), "cpu")
+    both = evaluate([taking(EMBEDDED, 20.0), taking(TORCHSERVE, 20.0 * factor)])
+    found = point(both, "cpu_per_request")
     assert (found.winner, found.reason) == (None if reason else "torchserve", reason)
 
 
 def test_what_cannot_be_seen_gives_no_points() -> None:
     found = evaluate([cell(EMBEDDED, 10, resources=UNSEEN), cell(TORCHSERVE, 10)])
-    for metric in ("cpu", "memory"):
+    for metric in ("cpu_per_request", "memory"):
         assert point(found, metric).winner is None
         assert point(found, metric).values["tensorflow_serving"] is None
 

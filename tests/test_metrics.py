@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from pytest_servebench.analysis.compare import compare
 from pytest_servebench.analysis.plan import plan_case
 from pytest_servebench.load.records import NEVER, Outcome, Records
+from pytest_servebench.measure.cpu_interval import per_request
 from pytest_servebench.metrics import (
     COMPARED,
     LATENCY,
@@ -31,11 +33,13 @@ from pytest_servebench.report.comparison_text import Block, Compared
 from pytest_servebench.report.page import page
 from pytest_servebench.report.page.cases import figure_table
 from pytest_servebench.report.plots import draw_plots
-from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.report.sweep import CPU_PER_REQUEST
+from pytest_servebench.runs.results import CaseResult, Resources
 from pytest_servebench.runs.run_json import from_dict, read_file
+from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.summary import summarize
 from simulation import saved
-from simulation.cases import case, mm1_records
+from simulation.cases import SEEN, UNSEEN, case, mm1_records, with_cost
 from tests.load.test_misbehaving import load, serving
 from tests.sample import SAMPLE
 from tests.test_schema import SCHEMA
@@ -168,6 +172,72 @@ def test_answers_in_two_parts_are_told_apart() -> None:
     assert first is not None
     assert whole is not None
     assert whole - first > 0.04
+
+
+# -- the CPU per request --------------------------------------------------------------------------
+
+
+def costing(milliseconds: float, half: float = 0.01, **changes: Any) -> CaseResult:
+    """Return a case that answers 50 requests/s, each for some CPU time, give or take a share."""
+    made = dataclasses.replace(STREAMED, **changes)
+    cpu = milliseconds * made.summary.throughput / 10
+    used = dataclasses.replace(SEEN, cpu_mean=cpu)
+    summary = with_cost(made.summary, cpu, half)
+    return dataclasses.replace(made, resources=used, summary=summary)
+
+
+def test_cpu_per_request_is_cpu_time_by_successes() -> None:
+    assert per_request(Estimate(50.0, 40.0, None), 100.0) == Estimate(0.005, 0.004, None)
+    assert per_request(Estimate(50.0, 40.0, 60.0), 0.0) is None
+    found = METRICS["cpu_per_request"].read(costing(3.0))
+    assert found.value == pytest.approx(0.003)
+    assert (found.low, found.high) == pytest.approx((0.00297, 0.00303))
+
+
+def test_cpu_per_request_is_judged_by_its_interval() -> None:
+    cost = costing(3.0, half=0.1)
+    slo = ", ".join(f"cpu_per_request<{bound}ms" for bound in (3.4, 2.6, 3.1))
+    assert verdicts(cost, slo) == ["passed", "failed", "inconclusive"]
+    (clause,) = judge(parse_slo("cpu_per_request<2.6ms"), cost)
+    assert "3 ms (95 % interval 2.7 ms to 3.3 ms" in clause.message
+
+
+@pytest.mark.parametrize(
+    ("resources", "answered", "why"),
+    [
+        (UNSEEN, True, "the server's processes are not visible"),
+        (SEEN, False, "no request succeeded in the window"),
+    ],
+)
+def test_cpu_per_request_is_undefined(resources: Resources, answered: bool, why: str) -> None:
+    rows = streamed()
+    if not answered:
+        rows.outcome[:] = Outcome.HTTP_ERROR
+    result = case(rows, 50.0, resources=resources)
+    (clause,) = judge(parse_slo("cpu_per_request<1s"), result)
+    assert (clause.verdict, clause.value) == ("inconclusive", None)
+    assert why in clause.message
+
+
+def test_cpu_per_request_has_a_gate_a_plan_and_a_place() -> None:
+    base, new = costing(3.0), costing(3.6)
+    found = compare(saved.run([base]), saved.run([new]), parse_gates("cpu_per_request:10%,p50:9%"))
+    assert [len(one.failed) for one in found.gates] == [1, 0]
+    (figures,) = json.loads(as_bmf(Compared([Block(found, (), ())], every=False))).values()
+    assert figures["cpu_per_request_ms"]["value"] == pytest.approx(3.6)
+    clauses = parse_slo("cpu_per_request<4ms")
+    (measured,) = plan_case(clauses, 50.0, [base]).needed
+    (guessed,) = plan_case(clauses, 50.0).needed
+    assert measured.measured
+    assert measured.value == pytest.approx(0.003)
+    # Exponential costs, 20 % away: ((1.96 + 1.645) / ln 1.2)^2 requests, queueing or not.
+    assert (guessed.value, guessed.requests) == (None, 391)
+
+    text = "\n".join(case_text(base, "TorchServe", 120))
+    assert "3 ms per success (95 % interval 2.97 ms to 3.03 ms)" in " ".join(text.split())
+    drawn = CPU_PER_REQUEST.point(base)
+    assert drawn is not None
+    assert (drawn.value, drawn.low, drawn.high) == pytest.approx((3.0, 2.97, 3.03))
 
 
 # -- where it stands ------------------------------------------------------------------------------

@@ -8,8 +8,7 @@ that did better than every other by more than the noise:
   comparisons, and at one in twenty some would always differ by chance.
 * CPU and memory must also differ by 5 %, a convention: smaller differences may come from whatever
   else runs on the machine. Memory has no sampling interval, as it is one figure for the whole run.
-  A point for less CPU needs a throughput that is not worse, since work that is not done takes no
-  CPU.
+  CPU is that of a successful request: work that is not done takes none.
 
 Each comparison is made twice, with the latencies as measured and with the generator's own lag
 subtracted: there is a point only if both give it to the same server.
@@ -27,7 +26,7 @@ from statistics import mean, median, stdev
 from types import MappingProxyType
 from typing import Final
 
-from pytest_servebench.metrics import METRICS, POINTS, Metric
+from pytest_servebench.metrics import POINTS, Metric
 from pytest_servebench.runs.node_ids import cell_id, repeat_of
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
@@ -153,14 +152,7 @@ def _either_way(cell: _Cell, *, interleaved: bool) -> list[Compared]:
 
 def _compare(cell: _Cell, *, interleaved: bool) -> list[Compared]:
     contest = _paired if interleaved and _in_pairs(cell) else _contest
-    found = {row.metric: row for row in (_resolved(cell, one, contest) for one in POINTS.values())}
-    for name, row in found.items():
-        point = METRICS[name].point
-        if row.winner is not None and point is not None and point.unless_worse is not None:
-            other, reason = point.unless_worse
-            if found[other].winner not in (None, row.winner):
-                found[name] = _decided(row, None, reason)
-    return list(found.values())
+    return [_resolved(cell, one, contest) for one in POINTS.values()]
 
 
 def _contest(cell: _Cell, metric: Metric) -> Compared:

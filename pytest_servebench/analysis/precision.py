@@ -5,8 +5,8 @@ or of a throughput. n requests have v / n.
 
 **Without a run** latencies are taken to be exponential, as in an M/M/1 queue: a percentile with the
 tail p has v = (1 - p) / (p ln(p)^2) for independent requests, and a mean has v = 1. That is
-multiplied by :func:`inflation`, as requests that wait in one queue are correlated. No request is
-assumed to fail.
+multiplied by :func:`inflation`, as requests that wait in one queue are correlated. What requests
+cost the server is taken to be exponential too, and independent. No request is assumed to fail.
 
 **With a run** v comes from its measured intervals, whose width shrinks with the square root of the
 length, but is not taken to be less than the distance to the percentiles beside allows: a median
@@ -100,13 +100,15 @@ def assumed(metric: str, rate: float, load: float) -> Known:
     """Return the assumptions about a metric that was not measured.
 
     Args:
-        metric: a statistic of times, the throughput or a share of requests.
+        metric: a statistic of times, the CPU per request, the throughput or a share of requests.
         rate: arrivals a second, all of which are answered.
         load: of the server, from 0 to below 1.
 
     Raises:
         ValueError: the load is out of its range.
     """
+    if _is_cost(metric):
+        return Known(None, 1.0, 1.0, 1, 1, 0.0, measured=False)
     if not _of_times(metric):
         return Known(SHARES.get(metric, rate), 1.0, 1.0, 1, 1, 0.0, measured=False)
     if METRICS[metric].is_mean:
@@ -145,6 +147,10 @@ def is_percentile(metric: str) -> bool:
 
 def _of_times(metric: str) -> bool:
     return metric in METRICS and METRICS[metric].times is not None
+
+
+def _is_cost(metric: str) -> bool:
+    return metric in METRICS and METRICS[metric].kind == "time" and not _of_times(metric)
 
 
 def _alone(metric: str) -> float:

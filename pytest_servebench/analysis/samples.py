@@ -25,7 +25,7 @@ def samples(metric: Metric, cases: Sequence[CaseResult], pair: Pair) -> list[Sam
     found = [one for one in (_sample(metric, case) for case in cases) if one is not None]
     if len(found) < len(cases):
         return []
-    if metric.kind == "cpu" and not same:
+    if metric.given_arrivals and not same:
         numbers = [case.summary.arrivals for case in cases]
         return [_with_luck(*one) for one in zip(found, numbers, strict=True)]
     return found
@@ -58,7 +58,8 @@ def _sample(metric: Metric, case: CaseResult) -> Sample | None:
 def _with_luck(sample: Sample, arrivals: int) -> Sample:
     """Return a sample of CPU that allows for other arrivals than those of the run.
 
-    Their number is a Poisson variable, and CPU is proportional to it.
+    Their number is a Poisson variable. What a request takes is proportional to it; what the server
+    takes without requests, as a share of each request, to its reciprocal.
     """
     known = sample.range
     luck = Z / math.sqrt(arrivals) if arrivals else math.inf

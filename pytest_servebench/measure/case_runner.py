@@ -11,7 +11,7 @@ from pytest_servebench.load.runner import Runner, run_load
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.store import NEVER, RecordStore
 from pytest_servebench.load.validity import invalid_reason
-from pytest_servebench.measure.cpu_interval import cpu_estimate
+from pytest_servebench.measure.cpu_interval import cpu_estimate, per_request
 from pytest_servebench.measure.monitor import ResourceMonitor
 from pytest_servebench.measure.traffic import Traffic, check_answers
 from pytest_servebench.measure.workload import schedule_digest
@@ -86,7 +86,9 @@ def run_case(
     summary = summarize(records, offered, case.max_lag, load.unread)
     resources = monitor.resources(start, start + spec.duration)
     if (cpu := cpu_estimate(resources, records)) is not None:
-        summary = dataclasses.replace(summary, estimates={**summary.estimates, "cpu": cpu})
+        each = per_request(cpu, summary.throughput)
+        more = {"cpu": cpu, **({} if each is None else {"cpu_per_request": each})}
+        summary = dataclasses.replace(summary, estimates={**summary.estimates, **more})
     return CaseResult(
         **spec.shared_with(CaseResult),
         name=case.name,

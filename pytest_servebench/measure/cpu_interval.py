@@ -29,6 +29,23 @@ from pytest_servebench.stats.student import Z, student
 _FEWEST: Final = 8  # samples needed for a variance
 
 
+def per_request(cpu: Estimate, throughput: float) -> Estimate | None:
+    """Return the CPU time per success, seconds; ``None`` if nothing succeeded.
+
+    Given the arrivals their number is no noise, so that the interval is that of the CPU.
+
+    Args:
+        cpu: percent of one CPU over the window.
+        throughput: successes per second in the same window.
+    """
+    if not throughput:
+        return None
+    value, low, high = (
+        None if end is None else end / 100 / throughput for end in (cpu.value, cpu.low, cpu.high)
+    )
+    return Estimate(value, low, high)
+
+
 def cpu_estimate(resources: Resources, records: Records) -> Estimate | None:
     """Return the mean CPU, percent of one CPU, with a 95 % confidence interval.
 

@@ -4,7 +4,8 @@ The language is in :mod:`pytest_servebench.objectives.slo_grammar`. A clause is 
 whole 95 % interval of the measured value meets it, *failed* if none of it does, and *inconclusive*
 otherwise.
 
-* ``max``, ``cpu`` and ``memory`` describe this run, and are judged by their values.
+* ``max``, ``cpu`` and ``memory`` describe this run, and are judged by their values;
+  ``cpu_per_request`` is a cost of the server, and judged by its interval.
 * ``success_rate>=100%`` and ``error_rate<=0`` cannot be proved with any number of requests: they
   are judged as statements about this run.
 * ``throughput>=95%`` compares the successes inside the window with the arrivals that the schedule
@@ -244,7 +245,7 @@ def _relative(gap: float, bound: float) -> str:
 def _known(clause: Clause, measured: Reading, result: CaseResult) -> str:
     assert measured.value is not None
     value = quantity(clause.kind, measured.value)
-    if METRICS[clause.metric].of_server:
+    if METRICS[clause.metric].of_server and measured.low is None:
         return value
     number = result.summary.arrivals
     requests = f"{number} request{'' if number == 1 else 's'}"
@@ -291,7 +292,11 @@ def _why(clause: Clause, bound: float, measured: Reading, result: CaseResult) ->
         failed = number - result.summary.outcomes.get("ok", 0)
         return f"{text}; {failed} of {number} requests failed, which counts as infinitely slow"
     if math.isinf(width):
-        return f"{text}; successive latencies are so correlated that this needs a longer run"
+        why = (
+            "the window is too short for an interval" if metric.of_server
+            else "successive latencies are so correlated that this needs a longer run"
+        )  # fmt: skip
+        return f"{text}; {why}"
     return f"{text}, and the value is too close to it for a longer run to settle it"
 
 

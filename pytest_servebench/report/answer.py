@@ -125,7 +125,7 @@ def _choice(rate: float, evaluation: Evaluation, valid: Sequence[CaseResult]) ->
 
 
 def _won(kind: str, here: Sequence[Compared]) -> str:
-    won = (METRICS[point.metric].title for point in here if point.winner == kind)
+    won = (_short(point.metric) for point in here if point.winner == kind)
     return joined(dict.fromkeys(won))
 
 
@@ -138,8 +138,13 @@ def _undecided(here: Sequence[Compared]) -> tuple[list[str], list[str]]:
         if any(row.winner for row in rows):
             continue
         decidable = any(not row.too_few and None not in row.values.values() for row in rows)
-        (alike if decidable else unknown).append(METRICS[metric].title)
+        (alike if decidable else unknown).append(_short(metric))
     return alike, unknown
+
+
+def _short(name: str) -> str:
+    metric = METRICS[name]
+    return (metric.point and metric.point.short) or metric.title
 
 
 def _evidence(

@@ -7,7 +7,14 @@ from typing import Final
 from pytest_servebench.objectives.slo import failure_texts
 from pytest_servebench.report.case_table import verdict_cell
 from pytest_servebench.report.facts import attempt_name, priority_text, server_text, settings_text
-from pytest_servebench.report.figures import NAMES, cpu_text, failed, interval, times_table
+from pytest_servebench.report.figures import (
+    NAMES,
+    cpu_per_request_text,
+    cpu_text,
+    failed,
+    interval,
+    times_table,
+)
 from pytest_servebench.runs.node_ids import labelled
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
@@ -186,8 +193,9 @@ def _resources_text(case: CaseResult) -> str:
     if known.cpu_mean is None and known.memory_peak is None:
         parts = ["the server's CPU and memory are not visible"]
     else:
+        each = cpu_per_request_text(case)
         parts = [
-            f"CPU {cpu_text(case)} of one processor",
+            f"CPU {cpu_text(case)} of one processor" + (f", {each}" if each else ""),
             f"memory mean {compact(megabytes(known.memory_mean), 0)} MB, "
             f"peak {compact(megabytes(known.memory_peak), 0)} MB",
         ]

@@ -9,7 +9,15 @@ from typing import Final
 
 from pytest_servebench.metrics import standing_in
 from pytest_servebench.report.facts import attempt_name
-from pytest_servebench.report.figures import Standing, dropped, errors, failed, percentile, standing
+from pytest_servebench.report.figures import (
+    Standing,
+    cpu_per_request,
+    dropped,
+    errors,
+    failed,
+    percentile,
+    standing,
+)
 from pytest_servebench.report.variants import own_names
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
@@ -27,6 +35,9 @@ from pytest_servebench.text.numbers import (
 from pytest_servebench.text.safe import clean
 from pytest_servebench.text.tables import PLAIN, Cell, Column, Markup
 
+_EXTRA: Final = 9
+"""From here on, columns are shown only where there is room, and nobody misses them."""
+
 COLUMNS: Final = (
     Column("", right=False, shrinks=24),
     Column("verdict", right=False),
@@ -39,6 +50,7 @@ COLUMNS: Final = (
     ),
     Column("wait", expendable=6),
     Column("CPU %", expendable=7),
+    Column("CPU ms", expendable=_EXTRA),
     Column("MB", expendable=8),
     Column("dropped", expendable=5),
     Column("errors", expendable=5),
@@ -134,6 +146,7 @@ def _case_row(case: CaseResult, label: str, show: _Formats) -> list[Cell]:
         *(_percentile_cell(summary, name, show[name]) for name in _NAMED),
         Cell(show["wait"](milliseconds(summary.queue_wait.percentiles.get("p95")))),
         Cell(compact(resources.cpu_mean)),
+        Cell(show["cost"](milliseconds(cpu_per_request(case)))),
         Cell(compact(megabytes(resources.memory_peak), 0)),
         Cell(compact(lost, 0), _BAD if lost else PLAIN),
         Cell(compact(wrong, 0), _BAD if wrong else PLAIN),
@@ -169,6 +182,7 @@ def _formats(cases: Sequence[CaseResult]) -> _Formats:
         "throughput": [case.summary.throughput for case in cases],
         "wait": [milliseconds(case.summary.queue_wait.percentiles.get("p95")) for case in cases],
     }
+    columns["cost"] = [milliseconds(cpu_per_request(case)) for case in cases]
     for name in _NAMED:
         columns[name] = [milliseconds(percentile(case.summary, name).value) for case in cases]
         columns[name] += [
@@ -233,6 +247,8 @@ def legend(
         notes.append("; ".join(parts) + ".")
     if "CPU %" in headings:
         notes.append("CPU: mean of all the server's processes; 100 % is one processor.")
-    if len(shown) < len(COLUMNS):
+    if "CPU ms" in headings:
+        notes.append("CPU ms: CPU time of the server's processes per successful request.")
+    if any(column.expendable < _EXTRA for column in COLUMNS if column not in shown):
         notes.append("The terminal is too narrow for more columns; see metrics_summary.txt.")
     return notes

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from pytest_servebench.analysis.precision import tail_of
-from pytest_servebench.metrics import LATENCY, TIMES, Times, percentiles_of, statistics_of
+from pytest_servebench.metrics import LATENCY, METRICS, TIMES, Times, percentiles_of, statistics_of
 from pytest_servebench.report.facts import test_id, test_labels
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
 from pytest_servebench.text.numbers import plain, significant
+from pytest_servebench.text.quantity import quantity
 
 Standing = Literal["passed", "failed", "inconclusive", "invalid", "excused", "test-failed"]
 
@@ -74,6 +75,23 @@ def cpu_text(case: CaseResult) -> str:
     if ends is not None and math.isfinite(ends[1]):
         text += f" (95 % interval {significant(ends[0])} to {significant(ends[1])} %)"
     return f"{text}, peak {significant(known.cpu_peak)} %"
+
+
+def cpu_per_request(case: CaseResult) -> float | None:
+    """Return the CPU time per success in seconds, if it is known."""
+    return METRICS["cpu_per_request"].read(case).value
+
+
+def cpu_per_request_text(case: CaseResult) -> str:
+    """Return the CPU time per success with its interval; empty if it is unknown."""
+    known = METRICS["cpu_per_request"].read(case)
+    if known.value is None:
+        return ""
+    text = f"{quantity('time', known.value)} per success"
+    if known.low is None or known.high is None or math.isinf(known.high):
+        return text
+    ends = f"{quantity('time', known.low)} to {quantity('time', known.high)}"
+    return f"{text} (95 % interval {ends})"
 
 
 def failed(summary: Summary) -> int:

@@ -21,7 +21,15 @@ from pytest_servebench.report.plot_frame import Frame, drawing
 from pytest_servebench.report.plot_sweep import draw_sweep, ideal_handles
 from pytest_servebench.report.records import read_records
 from pytest_servebench.report.series import colours, make_series
-from pytest_servebench.report.sweep import CPU, MEMORY, SUCCESS, THROUGHPUT, Panel, percentile_panel
+from pytest_servebench.report.sweep import (
+    CPU,
+    CPU_PER_REQUEST,
+    MEMORY,
+    SUCCESS,
+    THROUGHPUT,
+    Panel,
+    percentile_panel,
+)
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.system.files import file_name
@@ -103,9 +111,9 @@ class _Drawing:
             *self._sweeps("success_rate", "Success rate against offered rate", (SUCCESS,)),
             *(
                 path
-                for name, panel in (("CPU", CPU), ("Memory", MEMORY))
-                if panel in everything
-                for path in self._sweeps(panel.metric, f"{name} {processes}", (panel,))
+                for name, own in (("CPU", (CPU, CPU_PER_REQUEST)), ("Memory", (MEMORY,)))
+                if own[0] in everything
+                for path in self._sweeps(own[0].metric, f"{name} {processes}", own)
             ),
             *self._distribution(),
         ]

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Final, Literal
 
 from pytest_servebench import metrics
-from pytest_servebench.metrics import standing_in
+from pytest_servebench.metrics import METRICS, standing_in
 from pytest_servebench.report import axes
 from pytest_servebench.report.facts import lag_p99
 from pytest_servebench.report.figures import interval, known_times, percentile
@@ -109,6 +109,13 @@ def _cpu(case: CaseResult) -> Point | None:
     return None if mean is None else Point(mean, low, high, peak=peak)
 
 
+def _cpu_per_request(case: CaseResult) -> Point | None:
+    found = METRICS["cpu_per_request"].read(case)
+    if found.value is None:
+        return None
+    return Point(found.value * 1e3, milliseconds(found.low), milliseconds(found.high))
+
+
 def _memory(case: CaseResult) -> Point | None:
     mean, peak = case.resources.memory_mean, case.resources.memory_peak
     if mean is None:
@@ -127,6 +134,9 @@ SUCCESS: Final = Panel("Success rate", "% of arrivals", _success, "success_rate"
 WAIT: Final = Panel("Queue wait p95", "ms", _wait, "", "linear")
 # Peaks are many times the mean: on a linear axis they would flatten the means.
 CPU: Final = Panel("CPU, mean and peak", "% of one processor", _cpu, "cpu", "log", absent=_UNSEEN)
+CPU_PER_REQUEST: Final = Panel(
+    "CPU per request", "ms", _cpu_per_request, "cpu_per_request", "log", 1e3, _UNSEEN
+)
 MEMORY: Final = Panel(
     "Memory, mean and peak", "MB resident", _memory, "memory", "linear", 1e-6, _UNSEEN
 )
@@ -137,7 +147,7 @@ def panels(cases: Iterable[CaseResult]) -> list[Panel]:
     """Return all panels that may have data."""
     times = known_times(cases)
     percentiles = [percentile_panel(one) for one in standing_in("charts") if one.times in times]
-    return [*percentiles, THROUGHPUT, SUCCESS, WAIT, CPU, MEMORY, LAG]
+    return [*percentiles, THROUGHPUT, SUCCESS, WAIT, CPU, CPU_PER_REQUEST, MEMORY, LAG]
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Summary:
             time to the first byte, such as ``ttfb.p50`` (earlier versions saved none),
             ``throughput``, ``throughput_share`` (of the arrivals), ``success_rate``, ``drop_rate``
             and ``error_rate``, each with its interval; ``cpu`` where the server's processes are
-            seen.
+            seen, and ``cpu_per_request`` in seconds if a request succeeded in the window.
         queue_wait: dequeued - enqueued.
         service_time: done - sent of the requests that succeeded.
         generator_lag: enqueued - arrival: the load generator's own lateness.

@@ -13,7 +13,7 @@ from pytest_servebench.objectives.slo import judge, overall, parse_slo
 from pytest_servebench.runs.results import CaseResult, Resources, Run, ServerInfo
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.summary import summarize
-from simulation.cases import calm_generator
+from simulation.cases import calm_generator, with_cost
 from simulation.queues import fifo_waits
 
 TENSORFLOW_SERVING = ServerInfo(
@@ -127,6 +127,8 @@ def case(
         )  # fmt: skip
         known["cpu"] = Estimate(cpu, 0.9 * cpu, 1.1 * cpu)
     figures = dataclasses.replace(figures, estimates=known)
+    if not attached:
+        figures = with_cost(figures, cpu)
     check = Poisson().check(records.scheduled, rate, duration)
     name = f"test_serving[{server.kind}-rate{rate:g}-buffer{buffer_size}]"
     made = CaseResult(

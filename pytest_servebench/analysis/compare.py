@@ -30,8 +30,6 @@ and ``p50:5%`` then give false alarms in fewer than 1 % of the pairs, and in abo
 of twelve such cases: see ``tests/test_compare.py``.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -93,7 +91,7 @@ class Change:
     verdict: Verdict
     reason: str
     slowdown: float = 1.0
-    variants: tuple[Change, ...] = ()
+    variants: tuple["Change", ...] = ()
 
     @property
     def worse_by(self) -> float:

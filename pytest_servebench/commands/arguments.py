@@ -3,11 +3,15 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TypeAlias
 
 from pytest_servebench.commands.results_directory import find_results
 from pytest_servebench.runs.results import Run
 from pytest_servebench.runs.run_names import LATEST, RESULTS
 from pytest_servebench.text.safe import clean
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What the parser of a command is added to."""
 
 
 def add_run(parser: argparse.ArgumentParser, extra: str = "") -> None:

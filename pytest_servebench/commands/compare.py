@@ -1,7 +1,5 @@
 """``pytest-servebench compare BASE NEW [NEW...]``: what got worse."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence
@@ -13,7 +11,7 @@ from _pytest._io import TerminalWriter
 from pytest_servebench.analysis.allowable import ALLOWABLE
 from pytest_servebench.analysis.comparability import Difference, differences
 from pytest_servebench.analysis.compare import compare, why_unknown
-from pytest_servebench.commands.arguments import add_results, results_of
+from pytest_servebench.commands.arguments import Commands, add_results, results_of
 from pytest_servebench.errors import OptionError
 from pytest_servebench.metrics import COMPARED
 from pytest_servebench.objectives.gates import Gate, check_thresholds, parse_gates
@@ -35,7 +33,7 @@ gate failed (without --fail: p50, the tail, throughput or success rate got
 significantly worse), 2 the runs cannot be compared."""
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "compare",

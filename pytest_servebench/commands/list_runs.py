@@ -1,7 +1,5 @@
 """``pytest-servebench list``: list the saved runs."""
 
-from __future__ import annotations
-
 import argparse
 import gc
 from collections.abc import Iterator
@@ -9,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from pytest_servebench.commands.arguments import add_results, results_of
+from pytest_servebench.commands.arguments import Commands, add_results, results_of
 from pytest_servebench.errors import SavedRunError
 from pytest_servebench.report.facts import date_text
 from pytest_servebench.runs.run_json import RUN_FILE, Heading, read_file
@@ -31,7 +29,7 @@ _ANY_WIDTH: Final = 10_000  # the terminal wraps the last column
 _CHECKED: Final = 100  # of the latest runs: reading all of a file takes ten times as long
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "list",

@@ -1,7 +1,5 @@
 """``pytest-servebench plan``: how long and how often to run a test."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import json
@@ -19,7 +17,7 @@ from pytest_servebench.analysis.plan import (
     Needed,
     plan_case,
 )
-from pytest_servebench.commands.arguments import add_results, results_of, say_left_out
+from pytest_servebench.commands.arguments import Commands, add_results, results_of, say_left_out
 from pytest_servebench.errors import OptionError
 from pytest_servebench.metrics import METRICS, POINTS
 from pytest_servebench.objectives.slo import parse_slo
@@ -41,7 +39,7 @@ _PERCENT = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*%\s*", re.ASCII)
 _Group = tuple[float, str, tuple[CaseResult, ...]]  # rate, name for people, repeats
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to those of the command line."""
     parser = commands.add_parser(
         "plan",

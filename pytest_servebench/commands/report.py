@@ -1,12 +1,16 @@
 """``pytest-servebench report RUN``: rebuild page, plots and summary of a saved run."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import Final
 
-from pytest_servebench.commands.arguments import add_results, add_run, results_of, say_left_out
+from pytest_servebench.commands.arguments import (
+    Commands,
+    add_results,
+    add_run,
+    results_of,
+    say_left_out,
+)
 from pytest_servebench.errors import OptionError
 from pytest_servebench.report.outputs import OUTPUTS, PAGE_FILE, Material
 from pytest_servebench.runs.run_json import RUN_FILE, read_file
@@ -19,7 +23,7 @@ run.json, records/ and servers/. The page says what is missing. With --output,
 write the page only, and leave the run's directory alone."""
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "report",

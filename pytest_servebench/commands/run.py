@@ -1,20 +1,19 @@
 """``pytest-servebench run``: run the suite with the parameters of a plain benchmark script."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from pytest_servebench.commands.arguments import Commands
 from pytest_servebench.errors import OptionError
 
 _TFSERVING_PORT = 8501
 _TORCHSERVE_PORT = 8080
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "run",

@@ -1,7 +1,5 @@
 """``pytest-servebench show RUN``: show a saved run, as at the end of its session."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import sys
@@ -9,7 +7,13 @@ from typing import Final
 
 from _pytest._io import TerminalWriter
 
-from pytest_servebench.commands.arguments import add_results, add_run, results_of, say_left_out
+from pytest_servebench.commands.arguments import (
+    Commands,
+    add_results,
+    add_run,
+    results_of,
+    say_left_out,
+)
 from pytest_servebench.errors import OptionError
 from pytest_servebench.report.outputs import OUTPUTS, Material
 from pytest_servebench.report.terminal import write_tables
@@ -22,7 +26,7 @@ _TEXTS: Final = {output.name: output for output in OUTPUTS if output.kind == "te
 _MOST_NAMES: Final = 20  # of cases in an error
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "show",

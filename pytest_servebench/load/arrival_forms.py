@@ -1,7 +1,5 @@
 """Arrival processes as text for options and markers."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How the load generator did: the measuring device's report on itself."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Opening connections to a target."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 from collections.abc import Callable, Mapping

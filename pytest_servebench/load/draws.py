@@ -1,7 +1,5 @@
 """What is drawn from the seed before a load: arrivals, requests, and answers to check."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

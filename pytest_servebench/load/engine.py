@@ -5,8 +5,6 @@ to an idle worker, or to the buffer if all are busy, or drops it if the buffer i
 buffer B and W workers this is an M/G/W/K queue with K = B + W.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections import Counter, deque

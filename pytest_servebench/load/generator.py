@@ -5,8 +5,6 @@ the records with its parent in an open file. None of these has a name in the fil
 left behind, however the two end.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import json

@@ -1,7 +1,5 @@
 """Run one load in a separate process and collect its records."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

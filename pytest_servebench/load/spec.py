@@ -1,7 +1,5 @@
 """What load to make: plain data."""
 
-from __future__ import annotations
-
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields
 from typing import Any

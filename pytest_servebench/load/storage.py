@@ -4,8 +4,6 @@ Checked before the load: a system that promises memory and cannot provide it kil
 without a message, by SIGBUS if a file system in memory is full, or by the OOM killer.
 """
 
-from __future__ import annotations
-
 import resource
 import shutil
 import tempfile

@@ -1,7 +1,5 @@
 """CPU and memory of a server's process tree, and of its host, while a case runs."""
 
-from __future__ import annotations
-
 import math
 import sys
 import threading
@@ -46,7 +44,7 @@ class ResourceMonitor:
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._watch, name="servebench-monitor", daemon=True)
 
-    def __enter__(self) -> ResourceMonitor:
+    def __enter__(self) -> "ResourceMonitor":
         self._thread.start()
         return self
 

@@ -4,8 +4,6 @@ Each gate becomes a clause of the case, like its SLOs; messages, JUnit XML, JSON
 follow from that.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -57,7 +55,7 @@ class Baseline:
     on_missing: str
 
     @classmethod
-    def of(cls, settings: Settings) -> Baseline | None:
+    def of(cls, settings: Settings) -> "Baseline | None":
         """Return the baseline that the settings name; ``None`` if they name none.
 
         Raises:

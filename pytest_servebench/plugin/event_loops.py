@@ -1,7 +1,5 @@
 """Detect servers in the caller's event loop, which is blocked during a load."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Final

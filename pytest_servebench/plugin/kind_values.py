@@ -1,7 +1,5 @@
 """Read users' values for the options of server kinds: ``KIND.KEY=VALUE``, or a table's key."""
 
-from __future__ import annotations
-
 import os
 import types
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """The servers of one session: what is registered and what the configuration file adds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -3,8 +3,6 @@
 Each raises ``ValueError`` saying what to give instead; the caller adds the option and the value.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import re

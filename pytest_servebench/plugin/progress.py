@@ -1,7 +1,5 @@
 """What the user sees meanwhile: a live line for each case, a word for other slow steps."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext

@@ -1,7 +1,5 @@
 """Restart a server that has died for the next test that needs it."""
 
-from __future__ import annotations
-
 import pytest
 
 from pytest_servebench.errors import ServebenchError

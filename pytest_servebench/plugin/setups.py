@@ -1,7 +1,5 @@
 """The servers that a session may start: kinds with their options, and variants of them."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import warnings

@@ -1,7 +1,5 @@
 """One load at a time in a test, and none that outlives it, whatever thread it runs in."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """TensorFlow Serving's REST API, in its row and column formats; KServe's v1, which is its rows."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence
@@ -73,7 +71,7 @@ class TensorFlowServingRest(Configured, OneOrMore):
                 f"version = {self.version!r}, label = {self.label!r}: give one of them."
             )
 
-    def named(self, place: str) -> TensorFlowServingRest:
+    def named(self, place: str) -> "TensorFlowServingRest":
         """Return the same for a model given as in the server's paths.
 
         Args:

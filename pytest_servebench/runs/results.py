@@ -3,8 +3,6 @@
 All durations are seconds, rates are per second, memory is bytes, CPU is percent of one processor.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -226,7 +224,7 @@ class CaseResult:
         """
         return self.invalid_reason is None
 
-    def without_lag(self) -> CaseResult:
+    def without_lag(self) -> "CaseResult":
         """Return the result as it would be, at best, had the generator never been late."""
         return dataclasses.replace(self, summary=self.summary.punctual())
 

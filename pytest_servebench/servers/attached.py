@@ -1,7 +1,5 @@
 """Servers that already run: reached by URL, neither started nor stopped."""
 
-from __future__ import annotations
-
 import math
 import re
 import time

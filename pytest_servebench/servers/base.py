@@ -1,7 +1,5 @@
 """The interfaces of a kind of model server and of a running server."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

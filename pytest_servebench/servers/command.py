@@ -1,7 +1,5 @@
 """A server that the configuration file describes: a command with placeholders, or a URL."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

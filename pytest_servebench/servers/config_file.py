@@ -1,7 +1,5 @@
 """The servers of a project's configuration file: ``pyproject.toml`` or ``servebench.toml``."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Mapping

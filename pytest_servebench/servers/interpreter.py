@@ -1,7 +1,5 @@
 """The Python interpreter that runs a server, perhaps from another environment."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

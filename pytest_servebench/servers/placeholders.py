@@ -1,7 +1,5 @@
 """Placeholders such as ``{port}`` in the texts of a configured server."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Final

@@ -15,8 +15,6 @@ If both sides were repeated, variation between runs is visible too. Welch's t (1
 34:28) gives an interval from the runs' values alone, and the wider of both is used.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,7 +34,7 @@ class Range:
     high: float
 
     @classmethod
-    def of(cls, estimate: Estimate) -> Range:
+    def of(cls, estimate: Estimate) -> "Range":
         """Return an estimate's range, in which ``None`` is infinite."""
         ends = (estimate.value, estimate.low, estimate.high)
         return cls(*(math.inf if one is None else one for one in ends))
@@ -46,7 +44,7 @@ class Range:
         """Return whether a finite value has no upper limit: too few requests to have one."""
         return math.isfinite(self.value) and math.isinf(self.high)
 
-    def through(self, function: Callable[[float], float]) -> Range:
+    def through(self, function: Callable[[float], float]) -> "Range":
         """Return value and ends through a rising function."""
         return Range(function(self.value), function(self.low), function(self.high))
 

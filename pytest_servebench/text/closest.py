@@ -1,7 +1,5 @@
 """Which known word a wrong one may have meant."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """HTTP/1.1 on a connection: reading requests, having them answered, writing answers in order."""
 
-from __future__ import annotations
-
 import asyncio
 import http
 import logging
@@ -46,7 +44,7 @@ class _Request:
 class Connection(asyncio.Protocol):
     """One client's connection."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: "Server") -> None:
         self._server = server
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)

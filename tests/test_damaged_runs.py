@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from pytest_servebench.commands.cli import main
 from pytest_servebench.runs.results import Attempt, ClauseResult, LogPart, ServerDeath, Workload
 from simulation import saved
 from simulation.cases import SEEN
+from tests.examples import examples
 
 SERIES = {"time": [0.0, 1.0], "cpu": [1.0, 2.0], "memory": [1e6, 2e6], "host_cpu": [5.0, 6.0]}
 _CLAUSES = (
@@ -142,14 +143,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return results
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(40, suppress_health_check=list(HealthCheck))
 @given(data=damaged(), command=st.sampled_from(COMMANDS))
 def test_no_command_breaks(results: Path, data: dict[str, Any], command: tuple[str, ...]) -> None:
     write(results / "damaged", data)
     said(*command, "--results", str(results))
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(5, suppress_health_check=list(HealthCheck))
 @given(data=damaged())
 def test_no_page_breaks(results: Path, data: dict[str, Any]) -> None:
     write(results / "damaged", data)

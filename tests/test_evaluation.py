@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.analysis.evaluation import Compared, Evaluation, evaluate
 from pytest_servebench.report.answer import answer
 from pytest_servebench.runs.results import CaseResult, Resources
 from simulation.cases import SEEN, UNSEEN, case, mm1_records, steady, with_cost
+from tests.examples import examples
 
 
 def server(kind: str, title: str, implementation: str) -> dict[str, Any]:
@@ -282,7 +283,7 @@ def swapped(cases: Sequence[CaseResult]) -> list[CaseResult]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(any_cases())
 def test_swapping_the_servers_swaps_the_points(cases: list[CaseResult]) -> None:
     found, mirrored = evaluate(cases), evaluate(swapped(cases))
@@ -293,7 +294,7 @@ def test_swapping_the_servers_swaps_the_points(cases: list[CaseResult]) -> None:
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(any_cases(), st.randoms())
 def test_the_order_of_cases_does_not_matter(cases: list[CaseResult], random: object) -> None:
     shuffled = list(cases)
@@ -305,7 +306,7 @@ def test_the_order_of_cases_does_not_matter(cases: list[CaseResult], random: obj
     }
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(any_cases())
 def test_points_add_up_and_texts_are_whole(cases: list[CaseResult]) -> None:
     found = evaluate(cases)

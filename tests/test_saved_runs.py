@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from pytest_servebench.analysis.comparability import differences, notes
@@ -22,6 +22,7 @@ from pytest_servebench.runs.run_names import find_run, read_run, runs_in
 from simulation import saved
 from simulation.cases import SEEN
 from tests.conftest import RunBench
+from tests.examples import examples
 from tests.results import RESULTS
 from tests.sample import SAMPLE
 
@@ -223,9 +224,7 @@ def test_another_schema_can_be_tried(tmp_path: Path) -> None:
     assert "version 1 in BASE, 2 in NEW" in difference.text
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_damage_is_one_error(tmp_path: Path, data: st.DataObject) -> None:
     text = json.dumps(saved.plain(RUN))

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import SLOSyntaxError
@@ -15,6 +15,7 @@ from pytest_servebench.objectives.slo import failure_message, judge, overall, pa
 from pytest_servebench.objectives.slo_grammar import Clause
 from pytest_servebench.runs.results import CaseResult, ClauseResult
 from simulation.cases import UNSEEN, case, mm1_records, records, steady
+from tests.examples import examples
 
 FIFTEEN = case(steady(np.linspace(0.004, 0.006, 15), 1.0), 1.0)
 MANY = case(mm1_records(50, 100, 3000, seed=1), 50)
@@ -108,7 +109,7 @@ def test_errors_point_at_the_character(text: str, column: int, words: str) -> No
     assert "success_rate" in known
 
 
-@settings(max_examples=300)
+@examples(300)
 @example("p50<" + "9" * 5000 + "s")
 @example("p50<1e-999s")
 @example("p50<٣ms")
@@ -244,7 +245,7 @@ def test_results_without_our_estimates_can_be_judged() -> None:
 ORDER = {"failed": 0, "inconclusive": 1, "passed": 2}
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.sampled_from(["p50", "p90", "p99", "p99.9", "mean", "max"]),
     st.lists(st.floats(1e-4, 1), min_size=2, max_size=6).map(sorted),
@@ -259,7 +260,7 @@ def test_a_wider_bound_is_never_judged_worse(
     assert [2 - ORDER[word] for word in contrary] == [ORDER[word] for word in words]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(any_clause(), st.sampled_from([FIFTEEN, case(steady(np.full(20, 0.3), failed=20))]))
 def test_any_clause_gets_a_verdict_in_one_line(clause: Clause, result: CaseResult) -> None:
     (found,) = judge([clause], result)

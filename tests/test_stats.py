@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.load.records import Outcome, Records
@@ -23,6 +23,7 @@ from pytest_servebench.stats.summary import (
 )
 from simulation import queueing
 from simulation.cases import mm1_records, records, steady
+from tests.examples import examples
 
 Floats = npt.NDArray[np.float64]
 
@@ -85,7 +86,7 @@ def test_no_values_have_no_percentiles() -> None:
     assert found.percentiles == dict.fromkeys(PERMILLES)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(any_records())
 def test_any_summary_is_plain_and_consistent(rows: Records) -> None:
     found = summarize(rows, 10.0)
@@ -112,7 +113,7 @@ def test_the_same_records_give_the_same_intervals() -> None:
     assert summarize(rows, 50) == summarize(rows, 50)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.lists(st.floats(1e-3, 1e2), min_size=2, max_size=40), st.floats(0.01, 100))
 def test_intervals_have_no_unit(values: list[float], factor: float) -> None:
     # Milliseconds or seconds: ranks stay where they are. The window is long beside any of them, as

@@ -7,7 +7,7 @@ import hypothesis.extra.numpy as hnp
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.arrays import Arrays
@@ -20,6 +20,7 @@ from pytest_servebench.protocols import (
     TensorFlowServingRest,
     TorchServeRest,
 )
+from tests.examples import examples
 
 from .reference_servers import echo
 
@@ -96,7 +97,7 @@ def arrays_of(values: Arrays) -> list[npt.NDArray[Any]]:
 
 
 @pytest.mark.parametrize("protocol", MANY_ROWS, ids=identified)
-@settings(max_examples=25)
+@examples(25)
 @given(st.data())
 def test_rows(protocol: RowsProtocol, data: st.DataObject) -> None:
     in_json = isinstance(protocol, OpenInference) and not protocol.binary
@@ -104,7 +105,7 @@ def test_rows(protocol: RowsProtocol, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("protocol", ONE_ROW, ids=identified)
-@settings(max_examples=25)
+@examples(25)
 @given(st.data())
 def test_a_single_sample(protocol: RowsProtocol, data: st.DataObject) -> None:
     in_json = isinstance(protocol, OpenInference) and not protocol.binary

@@ -15,13 +15,14 @@ from typing import Self
 import numpy as np
 import pyte
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.load.records import NEVER, Outcome, Records
 from pytest_servebench.plugin.live_load import live_line
 from pytest_servebench.text.live import LiveLine, Status, duration
 from pytest_servebench.text.safe import display_width
+from tests.examples import examples
 from tests.report.made_runs import simulate
 
 SECOND = 1_000_000_000
@@ -91,7 +92,7 @@ def test_durations_are_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.integers(1, 200), st.integers(0, 20 * SECOND))
 def test_it_is_never_wider_than_the_terminal(overload: Records, width: int, now: int) -> None:
     line = live_line(seen_at(overload, now), now, width)

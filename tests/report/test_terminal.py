@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, get_type_hints
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from pytest_servebench.load.device import Generator
@@ -26,6 +26,7 @@ from pytest_servebench.runs.results import (
 from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
 from pytest_servebench.text.safe import display_width
 from pytest_servebench.text.tables import Line, plain_text
+from tests.examples import examples
 from tests.report import made_runs
 from tests.report.made_runs import OTHER, TORCHSERVE, case, invalid, run
 
@@ -402,7 +403,7 @@ CASE = any_of(
     invalid_reason=VALUES[str | None],
 )
 ANY_RUN = st.lists(CASE, max_size=3).map(run)
-SLOW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = examples(20, suppress_health_check=[HealthCheck.too_slow])
 
 
 @SLOW

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -25,6 +25,7 @@ from pytest_servebench.servers.savedmodel_server.signatures import (
 )
 from pytest_servebench.servers.savedmodel_server.status import ApiError
 from pytest_servebench.servers.savedmodel_server.tensors import PredictRequest
+from tests.examples import examples
 
 Array = npt.NDArray[Any]
 BY_WORD = {dtype.word: dtype for dtype in DTYPES.values()}
@@ -296,7 +297,7 @@ def _leaves(value: object, shape: tuple[int, ...]) -> Iterator[object]:
         yield from _leaves(one, shape[1:])
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(st.one_of(bodies(), damaged(), st.binary(max_size=60)))
 @example(b'{"instances":[1[[2,3],[4,5,6]]]}')
 @example(b'{"instances":[[[1,2,3],[4,5 6]]]}')
@@ -340,7 +341,7 @@ def written(array: Array, name: str = "y", *, row: bool = False) -> bytes:
     return render.predictions_body({name: array}, row=row)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @pytest.mark.parametrize(("dtype", "digits"), [(np.float32, 9), (np.float64, 17)])
 @given(data=st.data())
 def test_fractions_come_back_in_few_digits(

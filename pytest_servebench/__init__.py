@@ -13,6 +13,7 @@ from pytest_servebench._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from pytest_servebench.errors import BadResponseError, InvalidMeasurementError, ServebenchError
+    from pytest_servebench.expectations import argmax_equal, cosine, fields
     from pytest_servebench.load.arrivals import Constant, Gamma, Poisson, Ramp, Steps, Trace
     from pytest_servebench.model import ServedModel
     from pytest_servebench.plugin.judgement import (
@@ -32,12 +33,14 @@ __all__ = [
     "HttpRequest", "InconclusiveWarning", "InvalidMeasurementError", "LoadedCase", "NoLoadWarning",
     "Poisson", "PoissonLoad", "PredictionProtocol", "Ramp", "RunningServer", "ServebenchError",
     "ServedModel", "ServerKind", "ServerRestartedWarning", "ServerSettings", "Steps", "Trace",
+    "argmax_equal", "cosine", "fields",
 ]  # fmt: skip
 
 _HOMES = {
     name: home
     for home, names in (
         ("errors", "BadResponseError InvalidMeasurementError ServebenchError"),
+        ("expectations", "argmax_equal cosine fields"),
         ("load.arrivals", "Constant Gamma Poisson Ramp Steps Trace"),
         ("model", "ServedModel"),
         ("plugin.judgement", "FailedRequestsWarning InconclusiveWarning NoLoadWarning"),

@@ -54,8 +54,8 @@ class ServedModel:
             by name of the output.
         atol: absolute tolerance likewise; integers, booleans and text must be equal.
         expect: decides whether a prediction is right, instead of the tolerances:
-            ``expect(got, expected)`` returns what is wrong, or ``False``, if it is not. See
-            :mod:`pytest_servebench.expectations` for some.
+            ``expect(got, expected)`` returns what is wrong, or ``False``, if it is not.
+            :func:`argmax_equal`, :func:`cosine` and :func:`fields` are some.
         signature: name of the SavedModel's signature; by default, the server's.
         input_source: where the inputs come from, in words for the report.
         weights_sha256: digest of the weights; two runs with different digests are not compared.
@@ -152,7 +152,11 @@ class ServedModel:
         by_name = given if isinstance(given, Mapping) else {"": given}
         for name, value in by_name.items():
             where = f"{what}={{{name!r}: {value!r}}}" if name else f"{what}={value!r}"
-            if not isinstance(value, (int, float, np.number)) or not 0 <= float(value) < math.inf:
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float, np.floating))
+                or not 0 <= value < math.inf
+            ):
                 raise ModelError(f"The model {self.name!r}: {where}: give a number from 0.")
             if not name:
                 continue

@@ -1,13 +1,21 @@
 """A prediction is right within tolerances, or if a function accepts it."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pytest_servebench.arrays import Arrays
 from pytest_servebench.errors import BadResponseError
-from pytest_servebench.expectations import disagreement
+from pytest_servebench.expectations import (
+    Expectation,
+    argmax_equal,
+    cosine,
+    disagreement,
+    fields,
+    said_by,
+)
 from pytest_servebench.protocols.json_values import output
 
 
@@ -57,3 +65,58 @@ ONE, TWO = np.array([1.0]), np.array([2.0])
 def test_disagreement_of_named_outputs(got: Arrays, expected: Arrays, words: str | None) -> None:
     said = disagreement(got, expected, rtol=1e-4, atol=1e-4)
     assert re.search(words, said or "") if words else said is None
+
+
+TEN = np.arange(10.0)
+
+
+@pytest.mark.parametrize(
+    ("expect", "got", "expected", "words"),
+    [
+        (argmax_equal, TEN * 2, TEN, None),
+        (argmax_equal, -TEN, TEN, "largest at 0, the model's at 9"),
+        (argmax_equal, {"a": [TEN, TEN]}, {"a": np.array([TEN, -TEN])}, "'a'.*9, 9.*9, 0"),
+        (argmax_equal, TEN, TEN[1:], r"shape \(10,\), the model's has \(9,\)"),
+        (argmax_equal, {"a": TEN}, {"a": TEN, "b": TEN}, "named 'a', the model's.*'a', 'b'"),
+        (argmax_equal, np.array("x"), np.array("x"), "no axis"),
+        (argmax_equal, np.array(["x"]), np.array(["x"]), "text"),
+        (argmax_equal, TEN, None, "no outputs to compare"),
+        (cosine(0.999), TEN * 3, TEN, None),
+        (cosine(0.999), TEN.astype(np.float16) + 1, TEN, "0.996[0-9]+ .*below 0.999"),
+        (cosine(0.9), [TEN, -TEN], np.array([TEN, TEN]), "similarity of -1 "),
+        (cosine(-1), TEN * 0, TEN, "nan"),
+        (fields("a"), {"a": TEN, "took_ms": np.array(3)}, {"a": TEN}, None),
+        (fields("a"), {"a": TEN, "b": TEN}, {"a": TEN, "b": TEN * 2}, None),
+        (fields("a"), {"a": TEN + 1, "b": TEN}, TEN, "by up to 1"),
+        (fields("a", atol=1), {"a": TEN + 1, "b": TEN}, TEN, None),
+        (fields("a"), {"b": TEN, "c": TEN}, TEN, "named 'b', 'c', and no 'a'"),
+        (fields("a", "b"), TEN, {"a": TEN, "b": TEN}, "without a name, and no 'a'"),
+        (fields("a", expect=argmax_equal), {"a": TEN * 2, "b": TEN}, {"a": TEN}, None),
+        (fields("a", expect=argmax_equal), {"a": -TEN, "b": TEN}, {"a": TEN}, "largest at 0"),
+    ],
+)
+def test_ready_expectations(
+    expect: Expectation, got: Any, expected: Any, words: str | None
+) -> None:
+    said = said_by(expect, got, expected)
+    assert re.search(words, said or "") if words else said is None
+
+
+def refuse(got: object, expected: object) -> None:
+    assert got == expected, "not the same"
+
+
+@pytest.mark.parametrize(
+    ("expect", "words"),
+    [
+        (lambda got, expected: "too small", "too small"),
+        (lambda got, expected: np.bool_(False), "does not accept"),
+        (lambda got, expected: np.bool_(True), None),
+        (lambda got, expected: "", None),
+        (lambda got, expected: 0.3, "returned 0.3: return text, True, False or None"),
+        (refuse, "not the same"),
+    ],
+)
+def test_what_an_expectation_may_say(expect: Expectation, words: str | None) -> None:
+    said = said_by(expect, np.array(1), np.array(2))
+    assert words in said if words and said else said is words

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pytest_servebench import argmax_equal
+from pytest_servebench.arrays import Arrays
 from pytest_servebench.errors import ModelError
 from pytest_servebench.model import ServedModel
 
@@ -39,3 +41,84 @@ def test_inputs_that_are_no_samples_are_named(inputs: Any, facts: tuple[str, ...
         model.samples  # noqa: B018
     for fact in facts:
         assert fact in str(raised.value)
+
+
+def test_samples_whose_shapes_differ() -> None:
+    model = ServedModel(
+        "m",
+        {},
+        inputs={"ids": [np.array([1, 2]), [3]], "name": ["a", "b\0"]},
+        outputs=[b"x\0", b"y"],
+    )
+    assert model.samples == 2
+    assert [one.tolist() for one in arrays(model.input(0))] == [[1, 2], "a"]
+    assert [one.tolist() for one in arrays(model.input(1))] == [[3], "b\0"]
+    assert arrays(model.output(0))[0].item() == b"x\0"  # NumPy would drop the NUL
+    assert model.check(0, np.array(b"x\0", object)) is None
+    assert model.check(0, np.array(b"x", object)) is not None
+
+
+def arrays(values: Arrays) -> list[Any]:
+    return list(values.values()) if isinstance(values, dict) else [values]
+
+
+TWO_OUTPUTS = {"logits": np.zeros((1, 2)), "label": np.array(["a"])}
+
+
+def test_a_tolerance_for_each_output() -> None:
+    outputs = {"logits": np.zeros((1, 2)), "scores": np.zeros((1, 2))}
+    model = ServedModel("m", {}, np.zeros((1, 1)), outputs, atol={"logits": 0.5})
+    close = {"logits": np.array([0.4, 0]), "scores": np.array([5e-5, 0])}
+    assert model.check(0, close) is None
+    wrong = model.check(0, {**close, "scores": np.array([0.4, 0])})
+    assert wrong is not None
+    assert "'scores'" in wrong
+    assert "atol=0.0001" in wrong
+
+
+@pytest.mark.parametrize(
+    ("outputs", "tolerances", "facts"),
+    [
+        (TWO_OUTPUTS, {"rtol": {"logit": 0.1}}, ("rtol", "'logit'", "did you mean 'logits'")),
+        (np.zeros((1, 2)), {"atol": {"logits": 0.1}}, ("atol", "'logits'", "no names")),
+        (TWO_OUTPUTS, {"atol": {"logits": "0.1"}}, ("atol", "'logits'", "'0.1'", "a number")),
+        (TWO_OUTPUTS, {"rtol": -1}, ("rtol=-1", "a number")),
+        (TWO_OUTPUTS, {"atol": float("nan")}, ("atol=nan", "a number")),
+    ],
+)
+def test_tolerances_that_are_none(outputs: Any, tolerances: Any, facts: tuple[str, ...]) -> None:
+    with pytest.raises(ModelError) as raised:
+        ServedModel("m", {}, np.zeros((1, 1)), outputs, **tolerances)
+    for fact in ("'m'", *facts):
+        assert fact in str(raised.value)
+
+
+def test_one_text_is_not_a_list_of_samples() -> None:
+    with pytest.raises(ModelError, match="inputs of the model 'm' are one str: give a list"):
+        ServedModel("m", {}, "hello", ["HELLO"]).samples  # noqa: B018
+
+
+def test_an_expectation_may_do_without_outputs() -> None:
+    seen: list[object] = []
+
+    def expect(got: Arrays, expected: object) -> bool:
+        seen.append(expected)
+        return bool(np.isfinite(np.asarray(got)).all())
+
+    model = ServedModel("m", {}, np.zeros((2, 1)), expect=expect)
+    assert model.samples == 2
+    assert model.check(1, np.array([1.0])) is None
+    assert model.check(1, np.array([np.nan])) == "expect does not accept its prediction"
+    assert seen == [None, None]
+    with pytest.raises(ModelError, match=r"2 of inputs, 0 of outputs.*expect="):
+        ServedModel("m", {}, np.zeros((2, 1))).samples  # noqa: B018
+
+
+def test_an_expectation_gets_outputs_of_the_same_form() -> None:
+    """Some protocols name a single output, and some leave its name out."""
+    got = np.array([0.1, 0.9])
+    for outputs in (np.array([[1, 2]]), {"logits": np.array([[1, 2]])}):
+        model = ServedModel("m", {}, np.zeros((1, 1)), outputs, expect=argmax_equal)
+        assert model.check(0, got) is None
+        assert model.check(0, {"logits": got}) is None
+        assert "largest at 0" in str(model.check(0, got[::-1]))

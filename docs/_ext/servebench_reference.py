@@ -8,6 +8,8 @@
     the keys of a configured server of a kind;
 ``{servebench-placeholders}``
     the placeholders in its texts;
+``{servebench-protocols}``
+    the protocols, each with its settings;
 ``{servebench-fixtures}``
     the fixtures;
 ``{servebench-metrics}``
@@ -42,6 +44,8 @@ from pytest_servebench.objectives.slo_grammar import UNITS
 from pytest_servebench.plugin import fixtures
 from pytest_servebench.plugin.kind_values import COMMON
 from pytest_servebench.plugin.options import add_options
+from pytest_servebench.protocols import PROTOCOLS
+from pytest_servebench.protocols.settings import settings_of
 from pytest_servebench.servers import builtin_kinds, configurable_kinds
 from pytest_servebench.servers.kind_options import options_of, variable
 from pytest_servebench.servers.placeholders import MEANINGS
@@ -203,6 +207,25 @@ class PlaceholdersDirective(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(lines))
 
 
+class ProtocolsDirective(SphinxDirective):
+    """The protocols, each with a table of its settings."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return one section for each protocol."""
+        parts = []
+        for name, protocol in PROTOCOLS.items():
+            lines = [
+                f"## `{name}`\n",
+                f"{_markdown((protocol.__doc__ or '').partition(chr(10))[0])}\n",
+            ]
+            lines += ["| setting | default | meaning |", "| --- | --- | --- |"]
+            for one in settings_of(protocol).values():
+                default = "required" if one.required else f"`{json.dumps(one.default)}`"
+                lines.append(f"| `{one.name}` | {default} | {_SPECIAL.sub(_ESCAPED, one.help)} |")
+            parts.append("\n".join(lines))
+        return self.parse_text_to_nodes("\n\n".join(parts), allow_section_headings=True)
+
+
 class OptionLinks(SphinxTransform):
     """Make options and ini keys in running text links to their descriptions."""
 
@@ -343,6 +366,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_directive("servebench-kind-options", KindOptionsDirective)
     app.add_directive("servebench-server-keys", ServerKeysDirective)
     app.add_directive("servebench-placeholders", PlaceholdersDirective)
+    app.add_directive("servebench-protocols", ProtocolsDirective)
     app.add_directive("servebench-fixtures", FixturesDirective)
     app.add_directive("servebench-metrics", MetricsDirective)
     app.add_directive("servebench-schema", SchemaDirective)

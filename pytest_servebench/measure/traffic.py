@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from pytest_servebench.errors import BadResponseError, OptionError
+from pytest_servebench.errors import BadResponseError, ModelError, OptionError
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.load.runner import LoadResult
 from pytest_servebench.load.target import Target
@@ -112,7 +112,7 @@ def of_model(model: ServedModel, protocol: PredictionProtocol) -> Traffic:
             "give some with their expected outputs, or send your own requests: "
             "poisson_load(server, requests=[HttpRequest(...)])."
         )
-    requests = tuple(protocol.request(model.input(index)) for index in range(model.samples))
+    requests = tuple(_request(model, protocol, index) for index in range(model.samples))
     return Traffic(
         requests=requests,
         check=check,
@@ -121,6 +121,13 @@ def of_model(model: ServedModel, protocol: PredictionProtocol) -> Traffic:
         source=model.input_source,
         digest=requests_digest(requests, paths=False),
     )
+
+
+def _request(model: ServedModel, protocol: PredictionProtocol, index: int) -> HttpRequest:
+    try:
+        return protocol.request(model.input(index))
+    except ModelError as error:
+        raise ModelError(f"Input {index} of the model {model.name!r}: {error}") from None
 
 
 def of_requests(requests: Iterable[HttpRequest]) -> Traffic:

@@ -7,6 +7,7 @@ from pytest_servebench.protocols.base import HttpAnswer
 from pytest_servebench.text.redaction import redact
 
 _EXCERPT: Final = 200  # characters of a bad body quoted in the error
+_REASON: Final = 400  # characters of the reason
 _LOOKED_INTO: Final = 16_384  # bytes of it that are scanned for secrets
 
 
@@ -15,7 +16,11 @@ def excerpt(body: bytes) -> str:
     # Redacted before it is cut: part of a secret would not be recognized.
     text = redact(body[:_LOOKED_INTO].decode("utf-8", "replace"))
     text = " ".join(text.split())
-    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}…"
+    return _cut(text, _EXCERPT)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def bad(what: str, answer: HttpAnswer, expected: str) -> BadResponseError:
@@ -27,6 +32,7 @@ def bad(what: str, answer: HttpAnswer, expected: str) -> BadResponseError:
         expected: what was expected instead.
     """
     body = answer.body
+    what = _cut(what, _REASON)  # it may quote names that a server made up
     return BadResponseError(
         f"The answer {what}; expected {expected}, got {len(body)} bytes: {excerpt(body)!r}"
     )

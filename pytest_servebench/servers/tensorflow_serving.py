@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 from urllib.parse import unquote
 
 from pytest_servebench.errors import ServerStartError, ServerUnavailableError
@@ -90,6 +90,9 @@ class TensorFlowServing(ContainerOptions):
     require_real: bool = option(False, "never fall back to the embedded server")
     url: str = option("", "attach to the TensorFlow Serving at this URL")
     model: str = option("", "the model's name at TensorFlow Serving")
+    layout: Literal["rows", "columns", "single"] = option(
+        "rows", "`instances`, `inputs`, or `inputs` without an axis of samples"
+    )
 
     def __post_init__(self) -> None:
         """Check the options that do not go together.
@@ -116,7 +119,9 @@ class TensorFlowServing(ContainerOptions):
         """
         address, named = _address_and_model(self.url)
         served = self.model or named or model.served_name(self.name)
-        protocol = TensorFlowServingRest(served, signature=model.signature).named(served)
+        protocol = TensorFlowServingRest(
+            served, layout=self.layout, signature=model.signature
+        ).named(served)
         judge = self._judge_by(protocol)
         if address:
             return attach(self, address, protocol, model, settings, judge)

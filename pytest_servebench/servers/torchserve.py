@@ -9,9 +9,9 @@ import re
 import sys
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pytest_servebench.errors import OptionError, ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
@@ -85,6 +85,11 @@ class TorchServe(ContainerOptions):
     )
     model: str = option("", "the model's name at TorchServe")
     token: str = option("", "inference key of an attached TorchServe", secret=True)
+    body: Literal["json", "bytes", "multipart"] = option(
+        "json", "`instances` in JSON, the one input as it is, or a form"
+    )
+    content_type: str = option("application/octet-stream", "content type of bytes")
+    answer: str = option("", "path to the prediction in the answer to bytes or a form")
 
     def __post_init__(self) -> None:
         """Check the options that do not go together.
@@ -95,6 +100,11 @@ class TorchServe(ContainerOptions):
         super().__post_init__()
         if self.image and self.url:
             raise ValueError("image and url do not go together: give one of them")
+        if self.answer and self.body == "json":
+            raise ValueError(
+                f"answer = {self.answer!r} is for body = bytes or multipart: the answer to json "
+                'is "predictions"'
+            )
 
     @property
     def attached(self) -> bool:
@@ -109,8 +119,9 @@ class TorchServe(ContainerOptions):
             ServerStartError: it did not become ready; no process is left running.
         """
         served = self.model or model.served_name(self.name)
+        protocol = self._protocol(served)
         if self.url:
-            protocol = TorchServeRest(served, token=_checked_token(self.token))
+            protocol = replace(protocol, token=_checked_token(self.token))
             return attach(self, self.url, protocol, model, settings, self._judge)
         checked_name(served)
         installation = self._in_container() if self.image else find_installation()
@@ -119,7 +130,7 @@ class TorchServe(ContainerOptions):
             implementation=f"TorchServe {installation.version}"
             + (f" in {self.image}" if self.image else ""),
             command=lambda place: _command(installation, archive, served, settings, place),
-            protocol=lambda readiness: _protocol(readiness, served),
+            protocol=lambda readiness: _with_key(readiness, protocol),
             ports=_PORTS,
             environment=dict.fromkeys(filter(_OVERRIDES.fullmatch, os.environ)),
             fatal=FATAL,
@@ -138,6 +149,17 @@ class TorchServe(ContainerOptions):
             )
         return _Installation("java", Path(home), version, "python", container)
 
+    def _protocol(self, served: str) -> TorchServeRest:
+        return TorchServeRest(
+            served, body=self.body, content_type=self.content_type, answer=self.answer
+        )
+
+    @property
+    def _sent(self) -> str:
+        return {
+            "json": '{"instances": […]}', "bytes": "one input as it is", "multipart": "a form"
+        }[self.body]  # fmt: skip
+
     def _judge(self, answer: HttpAnswer, _: Ask) -> Refusal:
         """Judge by the error types in the answers, which say more than the statuses."""
         said = read_json(answer.body)
@@ -153,7 +175,8 @@ class TorchServe(ContainerOptions):
             return Refusal("it has no worker for the model, or its queue is full.", loading=True)
         if kind == "InternalServerException":
             return Refusal(
-                'its handler failed; does it take {"instances": […]}? See the server\'s log.',
+                f"its handler failed; does it take {self._sent}? See the server's log, and "
+                f"{spelled(self.name, 'body')}.",
                 serving=True,
             )
         return by_status(answer, self)
@@ -240,8 +263,8 @@ def _command(
     ]
 
 
-def _protocol(readiness: Readiness, served: str) -> TorchServeRest:
-    """Return the protocol once every worker of the model is ready.
+def _with_key(readiness: Readiness, protocol: TorchServeRest) -> TorchServeRest:
+    """Return the protocol with TorchServe's key once every worker of the model is ready.
 
     ``/ping`` says "Healthy" long before that.
     """
@@ -250,12 +273,12 @@ def _protocol(readiness: Readiness, served: str) -> TorchServeRest:
         hide(key)
     headers = (("Authorization", f"Bearer {keys['management']}"),)
     readiness.wait_for_answer(
-        f"every worker of {served!r} to be READY",
-        HttpRequest("GET", f"/models/{served}", headers),
+        f"every worker of {protocol.model!r} to be READY",
+        HttpRequest("GET", f"/models/{protocol.model}", headers),
         _workers_are_ready,
         port=readiness.place.ports[1],
     )
-    return TorchServeRest(served, token=keys["inference"])
+    return replace(protocol, token=keys["inference"])
 
 
 def _wait_for_keys(readiness: Readiness, path: Path) -> dict[str, str]:

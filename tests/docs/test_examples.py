@@ -1,6 +1,7 @@
 """Every example file that the documentation shows is one that pytest takes, and most are run."""
 
 import configparser
+import importlib
 import json
 import os
 import socket
@@ -181,6 +182,20 @@ def test_a_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     model = load_model("my_package.serving:model", ["torchserve"])
     assert isinstance(model, ServedModel)
     assert model.artifacts == {"torchserve": Path("exported/sentiment.mar")}
+    np.save("ids.npy", np.zeros((3, 128), np.int64))
+    np.save("embeddings.npy", np.ones((3, 8), np.float32))
+    np.save("scores.npy", np.eye(3))
+    for name in "abc":
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        (tmp_path / "pictures" / f"{name}.jpg").write_bytes(name.encode())
+    encoder = load_model("my_package.more_models:encoder", ["tensorflow_serving"])
+    assert encoder.check(0, np.full(8, 0.5)) is None
+    classifier = load_model("my_package.more_models:classifier", ["torchserve"])
+    assert np.asarray(classifier.input(1)).item() == b"b"
+    assert classifier.check(1, np.array([0.2, 0.5, 0.3])) is None
+    probabilities = importlib.import_module("my_package.expectations").probabilities
+    assert probabilities(np.array([0.5, 0.6]), None) == "the probabilities add up to 1.100"
+    assert probabilities(np.array([0.5, 0.5]), None) is None
     for name in [name for name in sys.modules if name.partition(".")[0] == "my_package"]:
         del sys.modules[name]
 

@@ -16,6 +16,7 @@ import pytest_servebench
 from pytest_servebench.commands.cli import BROKEN_PIPE, USAGE_ERROR
 from pytest_servebench.load.records import Outcome
 from pytest_servebench.plugin import fixtures, hookspecs
+from pytest_servebench.protocols import PROTOCOLS
 from pytest_servebench.report.comparison_text import NOT_COMPARABLE, NOTHING_WORSE, WORSE
 from tests.conftest import ROOT
 from tests.docs.pages import DOCS, PAGES, README, blocks, inline, tokens
@@ -120,6 +121,8 @@ def test_every_option_is_in_the_reference(
 def test_every_public_name_is_in_the_reference(html: dict[Path, Html], site: Path) -> None:
     ids = html[site / "reference" / "api.html"].ids
     assert {f"pytest_servebench.{name}" for name in pytest_servebench.__all__} <= ids
+    ids = html[site / "reference" / "protocols.html"].ids
+    assert {f"pytest_servebench.protocols.{each.__name__}" for each in PROTOCOLS.values()} <= ids
     hooks = {name for name in vars(hookspecs) if name.startswith("pytest_servebench_")}
     assert {f"pytest_servebench.plugin.hookspecs.{name}" for name in hooks} <= html[
         site / "reference" / "hooks.html"

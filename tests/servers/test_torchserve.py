@@ -110,3 +110,8 @@ def test_log_configuration_is_xml() -> None:
     }
     assert levels["ACCESS_LOG"] == levels["TS_METRICS"] == levels["MODEL_METRICS"] == "off"
     assert levels["MODEL_LOG"] == "info"
+
+
+def test_a_path_into_an_answer_that_has_none() -> None:
+    with pytest.raises(ValueError, match=r"answer = 'a\.b' is for body = bytes or multipart"):
+        TorchServe(answer="a.b")

@@ -8,7 +8,6 @@ from pytest_servebench.text.safe import harmless
 
 class _HarmlessError(Exception):
     def __init__(self, *arguments: object) -> None:
-        """Keep what is said, harmless to show."""
         super().__init__(*(harmless(one) if isinstance(one, str) else one for one in arguments))
 
 

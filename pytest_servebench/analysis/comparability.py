@@ -9,7 +9,6 @@ import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any, Final
 
 from pytest_servebench.runs.node_ids import (
@@ -304,9 +303,7 @@ def _digest(case: CaseResult) -> str:
 
 
 def _arrivals(case: CaseResult) -> str:
-    # Earlier versions saved the path of a trace.
-    word, trace, path = clean(case.generator.arrivals).partition("trace:")
-    return f"{word}{trace}{PurePath(path).name} arrivals"
+    return f"{clean(case.generator.arrivals)} arrivals"
 
 
 def _schedule(case: CaseResult) -> str | None:

@@ -81,7 +81,6 @@ class LoopPacer:
     name = "event loop timers"
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wake: Wake) -> None:
-        """Use the timers of ``loop``."""
         self._loop = loop
         self._wake = wake
         self._handle: asyncio.TimerHandle | None = None

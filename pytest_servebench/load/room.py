@@ -42,7 +42,6 @@ class Room:
                  "_waiting", "held", "limited")  # fmt: skip
 
     def __init__(self) -> None:
-        """Start without any observations."""
         self.held = 0
         self.limited = False
         self._waiting: dict[Hashable, _Waiting] = {}  # longest first

@@ -34,7 +34,6 @@ class ResourceMonitor:
     """
 
     def __init__(self, pids: Callable[[], list[int]]) -> None:
-        """Watch the processes that ``pids`` returns."""
         self._pids = pids
         self._processes: dict[int, psutil.Process] = {}
         self._cpu: dict[int, float] = {}

@@ -39,7 +39,6 @@ class ReplayTimer:
     """A timer that replays given samples (seconds) as differences; without samples, a clock."""
 
     def __init__(self) -> None:
-        """Start without samples."""
         self._samples: Sequence[float] = ()
         self._calls = 0
 

@@ -167,7 +167,6 @@ class Outcomes:
     """A plugin of one session that records the outcome of each result's test."""
 
     def __init__(self, state: ServebenchSession) -> None:
-        """Keep the session, which the hook does not receive."""
         self._state = state
         self._repeated: set[str] = set()  # node ids whose current attempt does not count
 

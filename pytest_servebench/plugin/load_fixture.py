@@ -61,7 +61,6 @@ class LoadedCase:
     """
 
     def __init__(self, result: CaseResult) -> None:
-        """Wrap a result that is not judged yet."""
         self.result = result
 
     def check(self, *expressions: str) -> None:
@@ -102,7 +101,6 @@ class PoissonLoad:
         repeat: int,
         benchmark: BenchmarkFixture | None,
     ) -> None:
-        """Belong to one test."""
         self._item: pytest.Item = request.node
         self.benchmark = benchmark
         self.rate = rate

@@ -55,7 +55,6 @@ class OrderlyEnd:
     """
 
     def __init__(self) -> None:
-        """Install no handlers yet."""
         self._received: int | None = None
         self._since = 0.0
 

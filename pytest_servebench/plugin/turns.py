@@ -30,7 +30,6 @@ class Turn:
     """Lets one thread at a time send load."""
 
     def __init__(self) -> None:
-        """Start free."""
         self._lock = threading.Lock()
         self._thread = threading.current_thread()
         self._over = False

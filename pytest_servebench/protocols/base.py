@@ -148,7 +148,6 @@ class Headers(Mapping[str, str]):
     """
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Store names and values."""
         self.pairs = tuple(pairs)
         self._found: dict[str, tuple[str, str]] = {}
         for name, value in self.pairs:

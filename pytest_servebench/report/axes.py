@@ -57,6 +57,10 @@ class Axis:
         result: Floats = np.clip((numbers - first) / (last - first), 0.0, 1.0)
         return result
 
+    def at(self, value: float, length: int) -> int:
+        """Return the place of a value on a drawing of this length."""
+        return round(float(self.place([value])[0]) * length)
+
     def holds(self, value: float) -> bool:
         """Return whether a value is on the axis."""
         return min(self.first, self.last) <= value <= max(self.first, self.last)

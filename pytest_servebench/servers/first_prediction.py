@@ -82,7 +82,6 @@ class RefusedError(Exception):
     """
 
     def __init__(self, message: str, *, http: bool) -> None:
-        """Say why, and whether there was an answer."""
         super().__init__(message)
         self.http = http
 

@@ -110,7 +110,6 @@ class LineCounts:
     """Counts the lines of growing logs, reading each part once."""
 
     def __init__(self) -> None:
-        """Start without any counts."""
         self._known: dict[Path, tuple[int, int]] = {}  # bytes read, and lines in them
 
     def of(self, paths: Iterable[Path]) -> dict[Path, int]:

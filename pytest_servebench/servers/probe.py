@@ -29,7 +29,6 @@ class NoAnswerError(Exception):
     """
 
     def __init__(self, message: str, *, final: bool = False) -> None:
-        """Say why, and whether that is final."""
         super().__init__(message)
         self.final = final
 
@@ -87,7 +86,6 @@ class _Exchange:
         self.outcome: HttpAnswer | NoAnswerError = NoAnswerError("no answer")
 
     def run(self) -> None:
-        """Fill in the outcome."""
         try:
             self.outcome = self._answer()
         except NoAnswerError as error:

@@ -127,7 +127,6 @@ class Status:
     """Says on a live line what takes its time, and for how long."""
 
     def __init__(self, line: LiveLine) -> None:
-        """Show on ``line``."""
         self._line = line
         self._lock = threading.Lock()
         self._news = ""

@@ -47,7 +47,6 @@ class _Secrets:
         self._in_order: list[str] | None = None
 
     def add(self, forms: Iterable[str]) -> None:
-        """Learn of some."""
         self._in_order = None
         for form in forms:
             self.forms.add(form)

@@ -70,7 +70,6 @@ class Connection(asyncio.Protocol):
     )  # fmt: skip
 
     def __init__(self, caller: Caller, terms: Terms, woken: Callable[[int], bool]) -> None:
-        """Belong to ``caller``."""
         self._caller: Caller | None = caller
         self._terms = terms
         self._woken = woken

@@ -62,8 +62,8 @@ def clause_view(one: ClauseResult) -> ClauseView:
     is_open = one.low is not None and one.high is None
     text = ""
     if one.low is not None:
-        low = _place(axis, one.low)
-        high = _BAR if one.high is None else _place(axis, one.high)
+        low = axis.at(one.low, _BAR)
+        high = _BAR if one.high is None else axis.at(one.high, _BAR)
         upper = "∞" if one.high is None else quantity(kind, one.high)
         text = f"{quantity(kind, one.low)} to {upper}"
     return ClauseView(
@@ -75,9 +75,9 @@ def clause_view(one: ClauseResult) -> ClauseView:
         low=low,
         high=high,
         open=is_open,
-        place=None if value is None else _place(axis, value),
+        place=None if value is None else axis.at(value, _BAR),
         infinite=infinite,
-        bound_place=_place(axis, one.bound),
+        bound_place=axis.at(one.bound, _BAR),
         message=clean(one.message),
     )
 
@@ -105,7 +105,3 @@ def _clause_axis(kind: Kind, known: Sequence[float]) -> Axis:
     low, high = min(known), max(known)
     edge = 0.12 * (high - low) or 0.12 * abs(high) or 1.0
     return linear(low - edge, high + edge)
-
-
-def _place(axis: Axis, value: float) -> int:
-    return round(float(axis.place([value])[0]) * _BAR)

@@ -287,11 +287,8 @@ def _height(metric: str, value: float) -> float:
 
 
 def _at(axis: axes.Axis, metric: str, margin: float) -> int:
-    return _place(axis, _height(metric, margin if METRICS[metric].is_share else 1 + margin))
-
-
-def _place(axis: axes.Axis, value: float) -> int:
-    return round(float(axis.place([value])[0]) * _BAR)
+    change = margin if METRICS[metric].is_share else 1 + margin
+    return axis.at(_height(metric, change), _BAR)
 
 
 def _scale(changes: Sequence[Change], margin: float) -> axes.Axis:
@@ -334,14 +331,14 @@ def _row(
 def _bar(change: Change, axis: axes.Axis) -> Bar:
     metric = change.metric
     value = _height(metric, change.change.value)
-    place = None if math.isnan(value) else _place(axis, value)
+    place = None if math.isnan(value) else axis.at(value, _BAR)
     ends = [_height(metric, end) for end in (change.change.low, change.change.high)]
     if not change.sampled or any(math.isnan(end) for end in ends):
         return Bar(place, None, None, open_low=False, open_high=False)
     return Bar(
         place,
-        _place(axis, ends[0]),
-        _place(axis, ends[1]),
+        axis.at(ends[0], _BAR),
+        axis.at(ends[1], _BAR),
         open_low=ends[0] < axis.first,
         open_high=ends[1] > axis.last,
     )

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
     from pytest_servebench.runs.results import CaseResult
     from pytest_servebench.servers.base import RunningServer, ServerKind, ServerSettings
-    from pytest_servebench.servers.shared import ServerRestartedWarning
+    from pytest_servebench.servers.shared import ExposedServerWarning, ServerRestartedWarning
 
 
 __all__ = [
-    "BadResponseError", "CaseResult", "Constant", "FailedRequestsWarning", "Gamma", "HttpAnswer",
-    "HttpRequest", "InconclusiveWarning", "InvalidMeasurementError", "LoadedCase", "NoLoadWarning",
-    "Poisson", "PoissonLoad", "PredictionProtocol", "Ramp", "RunningServer", "ServebenchError",
-    "ServedModel", "ServerKind", "ServerRestartedWarning", "ServerSettings", "Steps", "Trace",
-    "argmax_equal", "cosine", "fields",
+    "BadResponseError", "CaseResult", "Constant", "ExposedServerWarning", "FailedRequestsWarning",
+    "Gamma", "HttpAnswer", "HttpRequest", "InconclusiveWarning", "InvalidMeasurementError",
+    "LoadedCase", "NoLoadWarning", "Poisson", "PoissonLoad", "PredictionProtocol", "Ramp",
+    "RunningServer", "ServebenchError", "ServedModel", "ServerKind", "ServerRestartedWarning",
+    "ServerSettings", "Steps", "Trace", "argmax_equal", "cosine", "fields",
 ]  # fmt: skip
 
 _HOMES = {
@@ -48,7 +48,7 @@ _HOMES = {
         ("protocols.base", "HttpAnswer HttpRequest PredictionProtocol"),
         ("runs.results", "CaseResult"),
         ("servers.base", "RunningServer ServerKind ServerSettings"),
-        ("servers.shared", "ServerRestartedWarning"),
+        ("servers.shared", "ExposedServerWarning ServerRestartedWarning"),
     )
     for name in names.split()
 }

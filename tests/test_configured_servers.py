@@ -218,17 +218,21 @@ def test_a_kind_whose_name_is_fixed_has_no_variants(tmp_path: Path) -> None:
         set_up({"fixed": Fixed()}, read_tables(tmp_path), [])
 
 
-def test_variants_in_a_session(run_bench: RunBench, pytester: pytest.Pytester) -> None:
-    """They are servers of their own: in ids, tables and directories."""
+def test_variants_in_a_session(
+    run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are servers of their own: in ids, tables, warnings and files."""
+    monkeypatch.setenv("TOY_EXPOSED", "0.0.0.0:80 [::]:80")
     (pytester.path / "servebench.toml").write_text(
         "[servers.toy-4]\nkind = 'toy'\nworkers = 4\n[servers.broken]\nkind = 'nowhere'"
     )
-    result = run_bench("--servebench-servers=toy,toy-4", "-v")
-    result.assert_outcomes(passed=2)
+    result = run_bench("--servebench-servers=toy,toy-4", "-v", "-W", "error")
+    result.assert_outcomes(passed=2, warnings=2)
     result.stdout.fnmatch_lines([
         "*test_load?toy-rate40-buffer10?*", "*test_load?toy-4-rate40-buffer10?*",
         "*2 cases, Toy and toy-4*",
     ])  # fmt: skip
+    result.stdout.fnmatch_lines(["*ExposedServerWarning: toy-4 listens on 0.0.0.0:80 and *:80*"])
     text = next(pytester.path.glob("servebench_results/2*/run.json")).read_text()
     assert '"title": "toy-4"' in text
     assert '"workers": 4' in text

@@ -56,6 +56,7 @@ class ToyServer:
         self.implementation = "toy 1.0"
         self.base_url = f"http://127.0.0.1:{int(line)}"
         self.log_files: Sequence[Path] = (log,)
+        self.exposed = os.environ.get("TOY_EXPOSED", "").split()
         self._process = process
 
     @property

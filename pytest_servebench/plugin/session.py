@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -22,6 +23,7 @@ from pytest_servebench.plugin.known_servers import KnownServers
 from pytest_servebench.plugin.model_loading import load_model
 from pytest_servebench.plugin.option_reading import read_settings
 from pytest_servebench.plugin.orderly_end import OrderlyEnd
+from pytest_servebench.plugin.own_warnings import tell
 from pytest_servebench.plugin.recorded import RecordedCases
 from pytest_servebench.plugin.settings import InconclusivePolicy, Settings
 from pytest_servebench.runs.decoding import decode
@@ -30,10 +32,10 @@ from pytest_servebench.runs.results import CaseResult, LogPart, Run, ServerDeath
 from pytest_servebench.runs.run_file import GrowingRunFile
 from pytest_servebench.servers.base import RunningServer
 from pytest_servebench.servers.logs import LineCounts
-from pytest_servebench.servers.shared import SharedServers
+from pytest_servebench.servers.shared import ExposedServerWarning, SharedServers
 from pytest_servebench.system.files import file_name
 from pytest_servebench.text.json_text import plain
-from pytest_servebench.text.safe import clean
+from pytest_servebench.text.safe import clean, joined
 
 # What a user's hook may raise: pytest's own outcomes do not derive from Exception.
 _FAILURES = (Exception, SystemExit, pytest.fail.Exception, pytest.skip.Exception)
@@ -175,6 +177,9 @@ class ServebenchSession:
                 f"{name}: {type(setup.kind).__qualname__} started a server of the kind "
                 f"{server.kind!r}: it must take the kind's own name, self.name."
             )
+        if exposed := getattr(server, "exposed", ()):
+            text = f"{name} listens on {joined(exposed)}, where other machines may reach it; "
+            tell(warnings.warn, ExposedServerWarning(f"{text}have it listen on 127.0.0.1 only."))
         return server
 
     def describe(self, server: RunningServer) -> ServerInfo:

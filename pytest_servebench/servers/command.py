@@ -21,7 +21,6 @@ from pytest_servebench.servers.kind_options import option
 from pytest_servebench.servers.launch import Program, launch
 from pytest_servebench.servers.logs import FatalLine
 from pytest_servebench.servers.placeholders import filled_in, number_of_ports, used_in
-from pytest_servebench.servers.ports import LOOPBACK
 from pytest_servebench.servers.readiness import Place
 
 PORT_CLASH: Final = FatalLine(
@@ -158,13 +157,18 @@ class Command:
             )
         python = Interpreter(self.python, option=f"{self.name}.python")
         fixed = {
-            "python": python.path, "host": LOOPBACK, "workers": settings.workers,
+            "python": python.path, "workers": settings.workers,
             "threads": settings.threads, "model": served, "artifact": self._artifact(model),
         }  # fmt: skip
 
         def filled(text: str, place: Place) -> str:
             numbered = {f"port{number}": port for number, port in enumerate(place.ports, 1)}
-            where = {"port": place.port, "run_dir": place.run_dir, "scratch": place.scratch}
+            where = {
+                "host": place.host,
+                "port": place.port,
+                "run_dir": place.run_dir,
+                "scratch": place.scratch,
+            }
             return filled_in(text, {**fixed, **numbered, **where})
 
         def environment(place: Place) -> Mapping[str, str | None]:

@@ -247,6 +247,13 @@ class ContainerRun:
         # Another user's sockets cannot be seen, and are then taken for its own.
         return ports.listens(pids, port) is not False
 
+    def places(self) -> list[tuple[str, int]]:
+        """Return the addresses and ports of this machine on which it listens.
+
+        Of published ports none: they are on 127.0.0.1.
+        """
+        return ports.listening(self.pids()) if self.container.network == "host" else []
+
     def check_cpus(self) -> None:
         """Check that it runs on its CPUs only.
 

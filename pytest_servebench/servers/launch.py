@@ -42,6 +42,8 @@ class Program:
         two_logs: whether to log its standard output separately.
         container: runs it in a container, with ``environment`` and what ``command`` returns as its
             arguments; ``None``: on this machine.
+        public: whether it is known to listen on public addresses too, and cannot be told not to;
+            otherwise users are warned of that.
     """
 
     implementation: str
@@ -57,6 +59,7 @@ class Program:
     judge: Judge | None = None
     two_logs: bool = False
     container: Container | None = None
+    public: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class StartedServer:
         protocol: how to ask for predictions.
         process: its process tree.
         mismatch: what is wrong with its prediction of the model's input; empty if it is right.
+        exposed: addresses and ports, other than of the loopback interface, on which it listens
+            although it should not.
     """
 
     kind: str
@@ -78,6 +83,7 @@ class StartedServer:
     protocol: PredictionProtocol
     process: ServerProcess
     mismatch: str = ""
+    exposed: Sequence[str] = ()
 
     @property
     def log_files(self) -> Sequence[Path]:
@@ -170,7 +176,9 @@ def _start(
         mismatch = readiness.wait_for_prediction(first)
         if run:
             run.check_cpus()
-        return StartedServer(kind.name, title, base_url, protocol, process, mismatch)
+        places = () if program.public else process.places()
+        exposed = tuple(ports.shown(each) for each in places if ports.is_public(each[0]))
+        return StartedServer(kind.name, title, base_url, protocol, process, mismatch, exposed)
     except BaseException as error:
         if process is not None:
             process.stop()

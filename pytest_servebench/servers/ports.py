@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 from collections.abc import Iterable
 from typing import Any
@@ -55,6 +56,29 @@ def listens(pids: Iterable[int], port: int) -> bool | None:
         if any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in connections):
             return True
     return None if hidden else False
+
+
+def listening(pids: Iterable[int]) -> list[tuple[str, int]]:
+    """Return the addresses and ports on which these processes listen, as far as we may see."""
+    found: set[tuple[str, int]] = set()
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            connections = sockets_of(psutil.Process(pid), "tcp")
+            found |= {tuple(c.laddr) for c in connections if c.status == psutil.CONN_LISTEN}
+    return sorted(found, key=lambda place: place[::-1])
+
+
+def is_public(address: str) -> bool:
+    """Return whether other machines may reach what listens at an IP address."""
+    parsed = ipaddress.ip_address(address)
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return not (mapped or parsed).is_loopback
+
+
+def shown(place: tuple[str, int]) -> str:
+    """Return an address and a port as in a URL."""
+    address, port = place
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def accepts(target: Target, timeout: float) -> bool:

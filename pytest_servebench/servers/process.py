@@ -69,6 +69,10 @@ class RunContainer(Protocol):
         """Return as :meth:`ServerProcess.listens`."""
         ...
 
+    def places(self) -> list[tuple[str, int]]:
+        """Return as :meth:`ServerProcess.places`."""
+        ...
+
     def ending(self, status: int) -> str | None:
         """Return what the engine means by an exit status; ``None`` if it is the server's."""
         ...
@@ -184,6 +188,12 @@ class ServerProcess:
         if self._container is not None:
             return self._container.listens(port)
         return bool(ports.listens(self.pids(), port))
+
+    def places(self) -> list[tuple[str, int]]:
+        """Return the addresses and ports of this machine on which it listens."""
+        if self._container is not None:
+            return self._container.places()
+        return ports.listening(self.pids())
 
     def ending(self) -> str | None:
         """Return how the command ended, such as ``"exit status 255"``; ``None`` while it runs."""

@@ -21,7 +21,7 @@ from pytest_servebench.servers.logs import FatalLine, LogWatch, first_fatal
 from pytest_servebench.servers.ports import LOOPBACK
 from pytest_servebench.servers.probe import NoAnswerError
 from pytest_servebench.servers.process import ServerProcess
-from pytest_servebench.text.safe import sentence
+from pytest_servebench.text.safe import joined, sentence
 
 _PAUSE = 0.05  # seconds between two checks
 _SETTLE = 3.0  # most seconds for a log to complete its message
@@ -107,6 +107,7 @@ class Readiness:
             if left <= 0:
                 raise self.failure(
                     f"gave up after {self._timeout:g} s of waiting for {what}; last seen: {seen}"
+                    f"{self._elsewhere()}"
                 )
             done, now = attempt(left)
             if done:
@@ -115,6 +116,12 @@ class Readiness:
             cut = seen != _NOTHING and self._left() <= 0
             seen = f"{seen}; then: {now}" if cut else now
             time.sleep(_PAUSE)
+
+    def _elsewhere(self) -> str:
+        """Say where the process listens, if on ports that it was not given."""
+        places = self._process.places()
+        others = [ports.shown(place) for place in places if place[1] not in self.place.ports]
+        return f"; it listens on {joined(others)}, which is not its port" if others else ""
 
     def _left(self) -> float:
         """Return the seconds left."""

@@ -18,6 +18,10 @@ class ServerRestartedWarning(ServebenchWarning):
     """A server had died, and was restarted for this test."""
 
 
+class ExposedServerWarning(ServebenchWarning):
+    """A server that this run started can be reached from other machines."""
+
+
 @dataclass
 class SharedServer:
     """A running server as tests hold it: a restart replaces only the server inside.

@@ -139,6 +139,7 @@ class TensorFlowServing(ContainerOptions):
             judge=judge,
             two_logs=True,  # start-up errors go to standard output, all others do not
             container=found.container and found.container.serving(base_path),
+            public=True,  # the real one has no flag for its address
         )  # fmt: skip
         return launch(self, program, model, settings, run_dir)
 

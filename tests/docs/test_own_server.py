@@ -1,6 +1,7 @@
 """The kind of server that the guide writes keeps the promises of the plugin's own kinds."""
 
 import os
+import signal
 import subprocess
 import sys
 import venv
@@ -10,10 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pytest_servebench.load.target import Target
 from pytest_servebench.servers import ports
 from tests.conftest import ROOT
 from tests.docs.pages import DOCS
 from tests.docs.test_examples import SHORT, write_files
+from tests.processes import GENERATOR
 from tests.servers.waiting import gone, until
 
 
@@ -24,34 +27,60 @@ def guide(pytester: pytest.Pytester) -> Path:
     return pytester.path
 
 
-@pytest.mark.servers
-def test_nothing_is_left_after_kill_9(guide: Path) -> None:
-    command = [
-        sys.executable, "-m", "pytest", *SHORT, "--servebench-duration=60",
-        "--servebench-server-workers=3",
-    ]  # fmt: skip
-    with subprocess.Popen(
-        command, cwd=guide, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL
-    ) as owner:
+KILLED = {
+    "own-server.md": ("adder.py", ("--servebench-server-workers=3",)),
+    "any-server.md": (
+        "app.py",
+        ("--servebench-servers=adder-2", "--servebench-server-option=adder-2.workers=3"),
+    ),
+}
 
-        def adders() -> list[psutil.Process]:
+
+@pytest.mark.servers
+@pytest.mark.parametrize(
+    ("page", "signal_"),
+    [("own-server.md", signal.SIGKILL), ("any-server.md", signal.SIGKILL),
+     ("any-server.md", signal.SIGTERM), ("any-server.md", signal.SIGINT)],
+)  # fmt: skip
+def test_nothing_is_left_of_its_workers(
+    pytester: pytest.Pytester, page: str, signal_: signal.Signals
+) -> None:
+    write_files(DOCS / "howto" / page, pytester.path)
+    program, options = KILLED[page]
+    command = [sys.executable, "-m", "pytest", *SHORT, "--servebench-duration=60", *options]
+    with subprocess.Popen(
+        command, cwd=pytester.path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL, start_new_session=True,
+    ) as owner:  # fmt: skip
+
+        def family(part: str) -> list[psutil.Process]:
             found = []
             for each in psutil.Process(owner.pid).children(recursive=True):
                 with suppress(psutil.Error):  # it has just ended
-                    if str(guide / "adder.py") in each.cmdline():
+                    # The supervisor's command names the program within a longer word.
+                    if any(word.endswith(part) and " " not in word for word in each.cmdline()):
                         found.append(each)
             return found
 
         try:
-            # The supervisor's command names the adder within a longer word.
-            until(lambda: len(adders()) == 3 or owner.poll() is not None, 60, "three workers")
+            until(
+                lambda: owner.poll() is not None
+                or (len(family(program)) == 3 and family(GENERATOR)),
+                60, "a load of three workers",
+            )  # fmt: skip
             tree = [each.pid for each in psutil.Process(owner.pid).children(recursive=True)]
-            scratch = Path(adders()[0].cwd())
+            port = next(port for _, port in ports.listening(tree))
+            scratch = Path(family(program)[0].environ()["TMPDIR"])
             assert scratch.is_dir()
         finally:
-            owner.kill()
-    gone(tree, 5)
-    until(lambda: not scratch.exists(), 5, "the end of its directory")
+            if signal_ is signal.SIGINT:
+                os.killpg(owner.pid, signal_)  # as the terminal's Ctrl-C does
+            else:
+                owner.send_signal(signal_)
+        gone(tree, 5)
+        until(lambda: not scratch.exists(), 5, "the end of its directory")
+        assert not ports.accepts(Target(ports.LOOPBACK, port), 1)
+        until(lambda: owner.poll() is not None, 30, "the end of pytest")
 
 
 def test_it_runs_in_an_interpreter_of_its_own(guide: Path, pytester: pytest.Pytester) -> None:

@@ -104,6 +104,8 @@ def test_an_environment_of_its_own(start: Start, tmp_path: Path) -> None:
          ServerStartError, ["exit status 3", "| no weights"]),
         ({"command": ("{python}", "-c", "import time; time.sleep(60)", "{port}")},
          ServerStartError, ["1.5 s", "nothing listens on port"]),
+        ({"plan": {**SERVES, "port": 0}}, ServerStartError,
+         ["nothing listens on port", "it listens on 127.0.0.1:", "not its port"]),
         ({"command": ("no-such-program", "{port}")}, ServerStartError,
          ["no-such-program", "No such file"]),
         ({"plan": {"GET": [503], "POST": [200], "says": ["out of Memory"]}, "ready": "/r",
@@ -131,6 +133,13 @@ def test_what_keeps_it_from_serving_is_told(
     assert all(fact in str(caught.value) for fact in facts), str(caught.value)
     left = set(psutil.Process().children(recursive=True)) - before
     assert alive(process.pid for process in left) == []
+
+
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", ""), ("0.0.0.0", "0.0.0.0:")])
+def test_one_that_other_machines_may_reach(start: Start, host: str, shown: str) -> None:
+    server = start({**SERVES, "host": host})
+    port = server.base_url.rpartition(":")[2]
+    assert list(server.exposed) == ([shown + port] if shown else [])
 
 
 @pytest.mark.parametrize(

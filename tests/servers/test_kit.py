@@ -52,7 +52,8 @@ print(json.dumps({"prefix": sys.prefix, "cwd": os.getcwd(), "environ": dict(os.e
       file=open("told", "w"))
 for word in plan.get("says", []):
     print(word, file=sys.stderr)
-http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+place = plan.get("host", "127.0.0.1"), plan.get("port", port)
+http.server.ThreadingHTTPServer(place, Handler).serve_forever()
 """
 
 
@@ -138,7 +139,9 @@ def test_an_attempt_that_the_deadline_cuts_short_hides_no_answer(tmp_path: Path)
             time.sleep(left)
         return False, answer
 
-    process = SimpleNamespace(command=(), log_files=(), ending=lambda: None, log_tail=lambda: "")
+    process = SimpleNamespace(
+        command=(), log_files=(), ending=lambda: None, log_tail=lambda: "", places=list
+    )
     waiting = Readiness("mine", process, Place((1,), tmp_path, tmp_path), 0.5)  # type: ignore[arg-type]
     with pytest.raises(ServerStartError, match="status 503; then: no complete answer"):
         waiting.wait_for("it", attempt)

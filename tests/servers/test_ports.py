@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from pytest_servebench.load.target import Target
+from pytest_servebench.servers import ports
 from pytest_servebench.servers.attached import AnyHttp, AttachedServer
 from pytest_servebench.servers.ports import accepts, free_ports, listens, refusal
 
@@ -50,3 +51,21 @@ def test_a_name_that_no_host_can_have() -> None:
 
 def test_a_process_that_is_gone_listens_nowhere() -> None:
     assert not listens([2**22 + 1], 80)
+
+
+@pytest.mark.parametrize(
+    ("address", "public", "text"),
+    [
+        ("127.0.0.1", False, "127.0.0.1:80"),
+        ("127.1.2.3", False, "127.1.2.3:80"),
+        ("::1", False, "[::1]:80"),
+        ("::ffff:127.0.0.1", False, "[::ffff:127.0.0.1]:80"),
+        ("0.0.0.0", True, "0.0.0.0:80"),
+        ("192.168.1.2", True, "192.168.1.2:80"),
+        ("::", True, "[::]:80"),
+        ("fe80::1%eth0", True, "[fe80::1%eth0]:80"),
+    ],
+)
+def test_which_addresses_other_machines_may_reach(address: str, public: bool, text: str) -> None:
+    assert ports.is_public(address) is public
+    assert ports.shown((address, 80)) == text

@@ -172,7 +172,7 @@ def test_what_a_command_serves(tmp_path: Path) -> None:
         (ADDER.replace("{port}", "80"), ["[servers.adder]: ", "{port}"]),
         (ADDER.replace("-serving", "-servin"),
          ["[servers.adder]: protocol = 'tensorflow-servin'", "tensorflow-serving"]),
-        (ADDER.replace("protocol", "#"), ["[servers.adder]: protocol", "torchserve"]),
+        (ADDER.replace("protocol", "#"), ["[servers.adder]: protocol is missing", "torchserve"]),
         ("[servers.adder]\ncommand = []", ["[servers.adder]: give a command"]),
         ("[servers.toy]\nkind = 'mine'", ["[servers.toy] kind = 'mine'", "another name"]),
         ("[servers.toy]\nsize = 3", ["[servers.toy] size", "toy has no option"]),

@@ -1,7 +1,6 @@
 """The prediction protocols by name, and how a configuration makes one."""
 
-import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pytest_servebench.errors import OptionError
@@ -11,6 +10,7 @@ from pytest_servebench.protocols.rows import RowsProtocol
 from pytest_servebench.protocols.settings import settings_of
 from pytest_servebench.protocols.tensorflow_serving import KServeV1, TensorFlowServingRest
 from pytest_servebench.protocols.torchserve import TorchServeRest
+from pytest_servebench.text.closest import meant
 
 PROTOCOLS: Final[Mapping[str, type[Any]]] = {
     "tensorflow-serving": TensorFlowServingRest,
@@ -44,7 +44,7 @@ def protocol_from(
     """
     if not isinstance(name, str) or name not in PROTOCOLS:
         raise OptionError(
-            f"{where} = {name!r}: there is no such protocol{nearest(name, PROTOCOLS)}. There are "
+            f"{where} = {name!r}: there is no such protocol{meant(str(name), PROTOCOLS)} There are "
             f"{', '.join(PROTOCOLS)}."
         )
     protocol = PROTOCOLS[name]
@@ -52,7 +52,7 @@ def protocol_from(
     for key in settings:
         if key not in known:
             raise OptionError(
-                f"{where} = {name!r} has no setting {key!r}{nearest(key, known)}. It has "
+                f"{where} = {name!r} has no setting {key!r}{meant(key, known)} It has "
                 f"{', '.join(known)}."
             )
     usual = {key: value for key, value in (defaults or {}).items() if key in known}
@@ -65,9 +65,3 @@ def protocol_from(
     except OptionError as error:
         raise OptionError(f"{where} = {name!r}: {error}") from None
     return made
-
-
-def nearest(word: object, known: Collection[str]) -> str:
-    """Return a guess at what was meant, or nothing."""
-    close = difflib.get_close_matches(str(word), known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""

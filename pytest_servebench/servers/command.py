@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 from pytest_servebench.errors import OptionError, ServerStartError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import PredictionProtocol
-from pytest_servebench.protocols.registry import protocol_from
+from pytest_servebench.protocols.registry import PROTOCOLS, protocol_from
 from pytest_servebench.servers.attached import attach
 from pytest_servebench.servers.base import RunningServer, ServerSettings
 from pytest_servebench.servers.environment import artifact
@@ -189,6 +189,8 @@ class Command:
         return launch(self, program, model, settings, run_dir)
 
     def _protocol(self, served: str, signature: str) -> PredictionProtocol:
+        if not self.protocol:
+            raise ValueError(f"protocol is missing: give one of {', '.join(PROTOCOLS)}")
         table = {"name": self.protocol} if isinstance(self.protocol, str) else self.protocol
         settings = {key: value for key, value in table.items() if key != "name"}
         usual = {"model": served, "signature": signature}

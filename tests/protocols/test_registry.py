@@ -43,9 +43,9 @@ def test_every_protocol_is_made_from_its_defaults() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "facts"),
     [
-        ("open-infrence", {}, ("'open-infrence'", "did you mean open-inference", "kserve-v1")),
+        ("open-infrence", {}, ("'open-infrence'", "did you mean 'open-inference'?", "kserve-v1")),
         (3, {}, ("3", "json")),
-        ("json", {"pth": "/x"}, ("'json'", "'pth'", "did you mean path", "wrapper")),
+        ("json", {"pth": "/x"}, ("'json'", "'pth'", "did you mean 'path'?", "wrapper")),
         ("torchserve", {"token": "k3y"}, ("'token'", "content_type")),  # is in the environment
         ("open-inference", {"binary": "yes"}, ("binary = 'yes'", "true or false")),
         ("open-inference", {"binary": 1}, ("binary = 1", "true or false")),

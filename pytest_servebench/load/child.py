@@ -6,13 +6,14 @@ import errno
 import json
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -139,22 +140,40 @@ def _watch(
     stops, stopped = 0, False
     limit = job.warmup + job.timeout + job.duration + job.drain + _SLACK
     began = time.monotonic()
-    while child.poll() is None:
-        # Long sleeps under load: waiting with a timeout wakes up again and again, and takes
-        # CPU time from the server.
-        time.sleep(_POLL if store.phase >= Phase.RUNNING else _QUICK_POLL)
-        if (change := _state_change(child.pid)) is not None:
-            # A continue ends a stop that was seen, or shows one too short to be seen.
-            again, stopped = stopped, change == os.CLD_STOPPED
-            if store.phase >= Phase.RUNNING and not (again and not stopped):
-                stops += 1
-        watch(store)
-        if time.monotonic() - began > limit:
-            return (
-                f"the load generator did not finish within its time limit of {limit:.0f} s; was it "
-                "stopped, or the machine suspended? Run the case again."
-            ), stops
+    with _sleeping_beside(child) as sleep:
+        while child.poll() is None:
+            # Long sleeps under load: waking up takes CPU time from the server.
+            sleep(_POLL if store.phase >= Phase.RUNNING else _QUICK_POLL)
+            if (change := _state_change(child.pid)) is not None:
+                # A continue ends a stop that was seen, or shows one too short to be seen.
+                again, stopped = stopped, change == os.CLD_STOPPED
+                if store.phase >= Phase.RUNNING and not (again and not stopped):
+                    stops += 1
+            watch(store)
+            if time.monotonic() - began > limit:
+                return (
+                    f"the load generator did not finish within its time limit of {limit:.0f} s; "
+                    "was it stopped, or the machine suspended? Run the case again."
+                ), stops
     return None, stops
+
+
+@contextmanager
+def _sleeping_beside(child: subprocess.Popen[bytes]) -> Iterator[Callable[[float], object]]:
+    """Yield a function that sleeps for so many seconds, or until the process has ended."""
+    try:
+        end = os.pidfd_open(child.pid)
+    except (AttributeError, OSError):  # macOS, or forbidden
+        end = -1
+    if end < 0:
+        yield time.sleep
+        return
+    poll = select.poll()  # select.select() takes no numbers beyond 1023
+    poll.register(end, select.POLLIN)
+    try:
+        yield lambda seconds: poll.poll(1000 * seconds)
+    finally:
+        os.close(end)
 
 
 def _state_change(pid: int) -> int | None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,6 +119,16 @@ def test_a_case_whose_generator_was_killed_is_saved_as_invalid(run_bench: RunBen
     assert "SIGKILL" in case["invalid_reason"]
     assert (directory / case["records_file"]).is_file()
     assert "SIGKILL" in (directory / "report.html").read_text()
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux has it")
+def test_the_end_of_a_process_ends_the_sleep_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(["true"]) as process, child._sleeping_beside(process) as sleep:
+        assert sleep(60.0), "it has slept to its end"
+    assert process.returncode == 0
+    monkeypatch.delattr(os, "pidfd_open")
+    with child._sleeping_beside(process) as sleep:
+        assert sleep is time.sleep
 
 
 def test_the_ending_of_a_process_in_words() -> None:

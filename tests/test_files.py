@@ -1,5 +1,6 @@
 """Files are whole or not there; names fit into every file system."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -108,4 +109,18 @@ def test_a_case_becomes_json_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         growing.write(run, tmp_path)
         assert read_run(tmp_path) == run
     assert len(encoded) == len(cases)
+    # Judged again, to the same result.
+    before = (tmp_path / "run.json").stat().st_ino
+    growing.write(
+        saved.run([dataclasses.replace(case) for case in cases], finished=False), tmp_path
+    )
+    assert (tmp_path / "run.json").stat().st_ino == before
+    assert len(encoded) == len(cases)
+    (tmp_path / "run.json").unlink()
+    growing.write(run, tmp_path)
+    assert read_run(tmp_path) == run
+    other = saved.run([dataclasses.replace(cases[0], test_outcome="failed"), *cases[1:]])
+    growing.write(other, tmp_path)
+    assert read_run(tmp_path) == other
+    assert len(encoded) == len(cases) + 1
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]

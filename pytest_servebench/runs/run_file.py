@@ -17,7 +17,8 @@ class GrowingRunFile:
 
     def __init__(self) -> None:
         """Start with nothing written."""
-        self._cases: list[tuple[CaseResult, bytes]] = []
+        self._cases: dict[tuple[str, str], tuple[CaseResult, bytes]] = {}
+        self._written: list[bytes] = []
         self._next_sync = 0.0
 
     def write(self, run: Run, directory: Path) -> None:
@@ -26,17 +27,26 @@ class GrowingRunFile:
         Raises:
             OSError: it cannot be written; the file is unchanged.
         """
-        known = {id(case): text for case, text in self._cases}
-        self._cases = [(case, known.get(id(case)) or _encoded(case)) for case in run.cases]
+        known, self._cases = self._cases, {}
+        for case in run.cases:
+            key = case.nodeid, case.label
+            same = key in known and (known[key][0] is case or known[key][0] == case)
+            self._cases[key] = case, known[key][1] if same else _encoded(case)
         head = to_json({"servebench": run.to_dict(cases=False)}).removesuffix("\n }\n}")
+        texts = [head.encode(), *(text for _, text in self._cases.values())]
+        # A case is judged again when its test ends: mostly to the same result.
+        if texts == self._written and (directory / RUN_FILE).exists():
+            return
+        self._written = []
         # Power may fail too, but with thousands of cases syncing must not take over.
         start = time.monotonic()
         sync = start >= self._next_sync
         with whole_file(directory / RUN_FILE, sync=sync) as file:
-            file.write(head.encode() + b',\n  "cases": [\n')
-            for number, (_, text) in enumerate(self._cases):
+            file.write(texts[0] + b',\n  "cases": [\n')
+            for number, text in enumerate(texts[1:]):
                 file.write(b",\n" + text if number else text)
             file.write(b"\n  ]\n }\n}\n")
+        self._written = texts
         if sync:
             end = time.monotonic()
             self._next_sync = end + (end - start) / _SYNC_SHARE

@@ -708,7 +708,7 @@ def test_identical_queues_are_seldom_called_worse() -> None:
     assert max(count.values(), default=0) <= 1
 
 
-@pytest.mark.servers
+@pytest.mark.slow
 def test_identical_queues_are_seldom_called_worse_in_the_long_run() -> None:
     """Neither with each gate as the only one, nor with both of twelve cases at once.
 
@@ -734,7 +734,7 @@ def test_identical_queues_are_seldom_called_worse_in_the_long_run() -> None:
         (0.3, 1000, 1.5, Gate("p50", 0.05), 0.95, 60),
         (0.1, 3000, 1.5, Gate("p99", 0.10), 0.9, 60),
         # 43 in 100 are found
-        pytest.param(0.1, 1000, 1.5, Gate("p99", 0.10), 0.4, 300, marks=pytest.mark.servers),
+        pytest.param(0.1, 1000, 1.5, Gate("p99", 0.10), 0.4, 300, marks=pytest.mark.slow),
     ],
 )
 def test_slower_servers_are_found(

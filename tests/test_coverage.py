@@ -1,5 +1,6 @@
 """How often intervals hold the truth, on queues whose percentiles are known exactly."""
 
+import functools
 import math
 import time
 
@@ -13,28 +14,29 @@ from simulation.queues import LAWS, Law, mean, percentile
 REPLICATIONS = 100
 # The worst queue has 93 %: of 100 of its intervals fewer than 84 would hold it once in 1,000 times.
 LEAST = 0.84
+cell = functools.cache(coverage.cell)
 
 
-@pytest.mark.parametrize("number", coverage.NUMBERS)
+@pytest.mark.parametrize("number", [1000, pytest.param(5000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("load", coverage.LOADS)
 @pytest.mark.parametrize("law", LAWS)
 def test_intervals_of_percentiles_hold_the_truth(law: Law, load: float, number: int) -> None:
-    found = coverage.cell(law, load, number, REPLICATIONS)
+    found = cell(law, load, number, REPLICATIONS)
     for metric in coverage.METRICS:
         assert coverage.coverage(found, found["counts"][metric]) >= LEAST, found
 
 
 def test_too_few_requests_for_a_percentile_leave_its_interval_open() -> None:
     """Inconclusive, then, whatever the bound, unless it is already broken."""
-    found = coverage.cell("M/M/1", 0.8, 1000, REPLICATIONS)
+    found = cell("M/M/1", 0.8, 1000, REPLICATIONS)
     assert coverage.too_few(0.8, 1000, "p99")
     assert found["counts"]["p99"]["open"] >= 90
-    enough = coverage.cell("M/M/1", 0.3, 10_000, 30)
+    enough = cell("M/M/1", 0.3, 10_000, 30)
     assert not coverage.too_few(0.3, 10_000, "p99")
     assert enough["counts"]["p99"]["open"] == 0
 
 
-@pytest.mark.parametrize("share", coverage.SHARES)
+@pytest.mark.parametrize("share", [0.9, pytest.param(0.99, marks=pytest.mark.slow), 0.999])
 def test_intervals_of_success_rates_near_1_hold_the_truth(share: float) -> None:
     found = coverage.success(share, 1, 1000, 200)
     assert coverage.coverage(found, found["counts"]) >= 0.88, found

@@ -32,6 +32,7 @@ from pytest_servebench.report.comparison_formats import as_bmf, as_github_action
 from pytest_servebench.report.comparison_text import Block, Compared
 from pytest_servebench.report.page import page
 from pytest_servebench.report.page.cases import figure_table
+from pytest_servebench.report.plot_frame import Frame
 from pytest_servebench.report.plots import draw_plots
 from pytest_servebench.report.sweep import CPU_PER_REQUEST
 from pytest_servebench.runs.results import CaseResult, Resources
@@ -320,9 +321,10 @@ def test_compare_refuses_a_gate_that_the_base_does_not_know(
     assert "in BASE: it was not measured" in out
 
 
-def test_plots_and_page_draw_it(tmp_path: Path) -> None:
+def test_plots_and_page_draw_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Frame, "save", lambda frame, path: [path])
     files = draw_plots(saved.run([STREAMED]), tmp_path)
-    assert {"latency.svg", "ttfb.svg", "ttfb.png"} < {path.name for path in files}
+    assert {"latency", "ttfb"} < {path.stem for path in files}
     old, _ = read_file(SAMPLE / "run.json")
     assert not any(path.stem == "ttfb" for path in draw_plots(old, tmp_path / "old"))
     new, before = page(saved.run([STREAMED]), tmp_path), page(old, tmp_path)

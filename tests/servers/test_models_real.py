@@ -1,0 +1,216 @@
+"""Models of tokens, text and pictures, each on two real servers: every answer is the model's.
+
+Of each server one is started, for the first model; the others attach to it.
+"""
+
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pytest_servebench.errors import BadResponseError
+from pytest_servebench.expectations import fields
+from pytest_servebench.measure.traffic import of_model
+from pytest_servebench.model import ServedModel
+from pytest_servebench.protocols import TorchServeRest
+from pytest_servebench.servers import probe
+from pytest_servebench.servers.base import RunningServer, ServerKind, ServerSettings
+from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
+from pytest_servebench.servers.torchserve import TorchServe
+
+pytestmark = pytest.mark.servers
+
+# Built by another process, as TensorFlow would stay in this one.
+BUILD = """
+import sys
+import tensorflow as tf
+
+def graph(**inputs):
+    return tf.function(input_signature=[tf.TensorSpec(shape, dtype, name)
+                                        for name, (shape, dtype) in inputs.items()])
+
+class Several(tf.Module):
+    @graph(ids=([None, None], tf.int64), mask=([None, None], tf.int64))
+    def tokens(self, ids, mask):
+        return {"largest": tf.reduce_max(ids * mask, 1),
+                "share": tf.reduce_mean(tf.cast(mask, tf.float32), 1)}
+
+    @graph(text=([None], tf.string))
+    def text(self, text):
+        return {"length": tf.strings.length(text, "UTF8_CHAR"),
+                "upper": tf.strings.upper(text, "utf-8")}
+
+    @graph(picture=([None], tf.string))
+    def picture(self, picture):
+        def mean(one):
+            return tf.reduce_mean(tf.cast(tf.io.decode_jpeg(one, 3), tf.float32), [0, 1]) / 255
+        return {"colour": tf.map_fn(mean, picture, fn_output_signature=tf.float32)}
+
+    @graph(x=([], tf.float32), flag=([], tf.bool))
+    def single(self, x, flag):
+        return {"y": tf.where(flag, x, -x)}
+
+several = Several()
+names = ("tokens", "text", "picture", "single")
+tf.saved_model.save(several, sys.argv[1], signatures={n: getattr(several, n) for n in names})
+"""
+
+HANDLER = """
+import base64, io, json
+import numpy as np
+from PIL import Image
+
+class Handler:
+    def initialize(self, context):
+        pass
+
+    def handle(self, requests, context):
+        return [self.one(request) for request in requests]
+
+    def one(self, request):
+        body = request.get("body", request)
+        if isinstance(body, dict) and "instances" in body:
+            return {"predictions": [predict(each) for each in body["instances"]]}
+        return {"result": [predict(body), {"took_ms": 3}]}
+
+def numbers(value):
+    # TorchServe does not parse the fields of a form.
+    return np.asarray(value if isinstance(value, list) else json.loads(bytes(value)), np.int64)
+
+def predict(value):
+    if isinstance(value, dict) and "ids" in value:
+        ids, mask = (numbers(value[name]) for name in ("ids", "mask"))
+        return {"largest": int((ids * mask).max()), "share": float(mask.mean())}
+    if isinstance(value, dict):
+        value = value["picture"]
+    if isinstance(value, dict):
+        value = base64.b64decode(value["b64"])
+    if isinstance(value, (bytes, bytearray)) and value[:2] == b"\\xff\\xd8":
+        picture = np.asarray(Image.open(io.BytesIO(value)), np.float32)
+        return {"colour": (picture.mean((0, 1)) / 255).tolist()}
+    text = value if isinstance(value, str) else bytes(value).decode()
+    return {"length": len(text), "upper": text.upper()}
+"""
+
+IDS = np.array([[101, 2**60 + 1, 7], [5, 9, 2**53 + 1]])
+MASK = np.array([[1, 1, 0], [1, 1, 0]])
+TEXTS = ["naïve", "plain", 'a "quoted" line\n']
+
+
+def jpeg(colour: tuple[int, int, int]) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16), colour).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+PICTURES = [jpeg((255, 0, 0)), jpeg((10, 200, 30))]
+SERVED = dict.fromkeys(("tensorflow_serving", "torchserve"), "several")
+
+
+def models(artifacts: dict[str, Path]) -> dict[str, ServedModel]:
+    def model(name: str, **of: object) -> ServedModel:
+        return ServedModel(name, artifacts, signature=name, served_names=SERVED, **of)  # type: ignore[arg-type]
+
+    return {
+        "tokens": model(
+            "tokens",
+            inputs={"ids": IDS, "mask": MASK},
+            outputs={"largest": (IDS * MASK).max(1), "share": MASK.mean(1, dtype=np.float32)},
+        ),
+        "text": model(
+            "text",
+            inputs=TEXTS,
+            outputs={"length": [len(each) for each in TEXTS], "upper": [t.upper() for t in TEXTS]},
+        ),
+        "picture": model(
+            "picture",
+            inputs={"picture": PICTURES},
+            outputs={"colour": np.array([[255, 0, 0], [10, 200, 30]], np.float32) / 255},
+            atol={"colour": 0.01},  # decoders of JPEG round differently
+        ),
+        "single": model(
+            "single",
+            inputs={"x": np.array([1.5, 2.5], np.float32), "flag": np.array([True, False])},
+            outputs={"y": np.array([1.5, -2.5], np.float32)},
+        ),
+    }
+
+
+def check_all(model: ServedModel, server: RunningServer) -> None:
+    """Send every input, as a load does; each answer is right, and not that to another input."""
+    traffic = of_model(model, server.protocol)
+    answers = [probe.ask(server.base_url, one, 30) for one in traffic.requests]  # type: ignore[arg-type]
+    for index, answer in enumerate(answers):
+        assert answer.status == 200, answer
+        traffic.check(index, answer)
+        with pytest.raises(BadResponseError, match="differ"):
+            traffic.check((index + 1) % len(answers), answer)
+
+
+def check_attached(kind: ServerKind, model: ServedModel, settings: ServerSettings) -> None:
+    server = kind.start(model, settings, Path())
+    assert getattr(server, "mismatch", None) == ""
+    check_all(model, server)
+
+
+@contextmanager
+def started(
+    kind: ServerKind, model: ServedModel, cpus: tuple[int, ...], run_dir: Path
+) -> Iterator[RunningServer]:
+    server = kind.start(model, ServerSettings(cpus=cpus, start_timeout=90, stop_grace=1), run_dir)
+    try:
+        assert getattr(server, "mismatch", None) == ""
+        check_all(model, server)
+        yield server
+    finally:
+        server.stop()
+
+
+def test_tensorflow_serving(tmp_path: Path, cpus: tuple[int, ...], run_dir: Path) -> None:
+    base = tmp_path / "several"
+    subprocess.run([sys.executable, "-c", BUILD, str(base / "1")], check=True, capture_output=True)
+    all_models = models({"tensorflow_serving": base})
+    settings = ServerSettings(cpus=(), start_timeout=5)
+    with started(TensorFlowServing(), all_models["tokens"], cpus, run_dir) as server:
+        kind = TensorFlowServing(url=server.base_url)
+        for name in ("text", "picture"):
+            check_attached(kind, all_models[name], settings)
+        for name in ("tokens", "text", "picture"):
+            columns = replace(kind, layout="columns", model="several/versions/1")
+            check_attached(columns, all_models[name], settings)
+        check_attached(replace(kind, layout="single"), all_models["single"], settings)
+        wrong = replace(all_models["text"], signature="texts")
+        refused = kind.start(wrong, settings, Path())
+        assert "texts" in getattr(refused, "mismatch", "")
+
+
+def test_torchserve(tmp_path: Path, cpus: tuple[int, ...], run_dir: Path) -> None:
+    names = {"modelName": "several", "handler": "handler.py", "modelVersion": "1.0"}
+    archive = tmp_path / "several.mar"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("MAR-INF/MANIFEST.json", json.dumps({"runtime": "python", "model": names}))
+        file.writestr("handler.py", HANDLER)
+    all_models = models({"torchserve": archive})
+    settings = ServerSettings(cpus=(), start_timeout=5)
+    with started(TorchServe(), all_models["tokens"], cpus, run_dir) as server:
+        assert isinstance(server.protocol, TorchServeRest)
+        kind = TorchServe(url=server.base_url, token=server.protocol.token or "")
+        for name in ("text", "picture"):
+            check_attached(kind, all_models[name], settings)
+        own = replace(kind, answer="result.0", body="bytes", content_type="text/plain")
+        check_attached(own, all_models["text"], settings)
+        check_attached(replace(own, content_type="image/jpeg"), all_models["picture"], settings)
+        form = replace(own, body="multipart")
+        check_attached(form, all_models["picture"], settings)
+        check_attached(form, all_models["tokens"], settings)
+        only_largest = replace(all_models["tokens"], expect=fields("largest"))
+        check_attached(form, only_largest, settings)

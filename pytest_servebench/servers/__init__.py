@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 def builtin_kinds() -> list[ServerKind]:
     """Return the kinds that come with the plugin, in the order of reports."""
+    from pytest_servebench.servers.onnx import MlServer, OnnxServer, Triton  # noqa: PLC0415
     from pytest_servebench.servers.tensorflow_serving import TensorFlowServing  # noqa: PLC0415
     from pytest_servebench.servers.torchserve import TorchServe  # noqa: PLC0415
 
-    return [TensorFlowServing(), TorchServe()]
+    return [TensorFlowServing(), TorchServe(), OnnxServer(), MlServer(), Triton()]
 
 
 def configurable_kinds() -> dict[str, type[Any]]:

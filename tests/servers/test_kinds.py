@@ -18,6 +18,9 @@ def test_builtin_kinds() -> None:
     assert {kind.name: kind.title for kind in builtin_kinds()} == {
         "tensorflow_serving": "TensorFlow Serving",
         "torchserve": "TorchServe",
+        "onnx": "ONNX server",
+        "mlserver": "MLServer",
+        "triton": "Triton",
     }
 
 
@@ -31,7 +34,7 @@ class Twin(TensorFlowServing):
 
 def test_kinds_of_others_are_added() -> None:
     kinds = collect_kinds([builtin_kinds(), [Mine()]])
-    assert list(kinds) == ["tensorflow_serving", "torchserve", "mine"]
+    assert list(kinds) == [*(kind.name for kind in builtin_kinds()), "mine"]
 
 
 @pytest.mark.parametrize(

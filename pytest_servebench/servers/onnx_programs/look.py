@@ -1,0 +1,36 @@
+"""Print as JSON what an environment has and what an ONNX file takes: ``look.py FILE MODULE...``."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import sys
+import sysconfig
+
+
+def main() -> None:
+    """Print versions by module (null: missing), inputs with their ranks, and what is wrong."""
+    path, *modules = sys.argv[1:]
+    distributions = importlib.metadata.packages_distributions()
+    versions = {
+        module: importlib.metadata.version(distributions[module][0])
+        if importlib.util.find_spec(module) and module in distributions
+        else None
+        for module in modules
+    }
+    found = {"versions": versions, "libraries": sysconfig.get_config_var("LIBDIR")}
+    if all(versions.values()):
+        try:
+            from onnx_model import OnnxModel  # type: ignore[import-not-found]  # noqa: PLC0415
+
+            found["inputs"] = {
+                name: len(each.shape) for name, each in OnnxModel(path, 1).inputs.items()
+            }
+        except Exception as error:
+            found["error"] = f"{type(error).__name__}: {error}"
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

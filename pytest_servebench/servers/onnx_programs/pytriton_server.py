@@ -1,0 +1,80 @@
+"""Serve an ONNX file with Triton: ``pytriton_server.py FILE NAME PORT WORKERS MAX_BATCH_SIZE``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx_model import DATATYPES, OnnxModel  # type: ignore[import-not-found]
+from pytriton.decorators import batch
+from pytriton.model_config import ModelConfig, Tensor
+from pytriton.triton import Triton, TritonConfig
+
+
+def _tensor(described: Any, *, batching: bool) -> Tensor:
+    shape = [size if isinstance(size, int) else -1 for size in described.shape]
+    dtype = DATATYPES[described.type][1]
+    return Tensor(
+        name=described.name,
+        dtype=np.bytes_ if dtype is np.object_ else np.dtype(dtype).type,
+        shape=tuple(shape[1:] if batching else shape),
+    )
+
+
+def _text(array: Any) -> Any:
+    return np.char.decode(array.astype(np.bytes_), "utf-8").astype(object)
+
+
+def _remove_abandoned() -> None:
+    """Remove the shared memory of servers that were killed, which only they themselves remove."""
+    for path in Path("/dev/shm").glob("pytrtion*-*"):
+        pid = path.name.partition("-")[0].removeprefix("pytrtion")
+        if pid.isdecimal() and not Path("/proc", pid).exists():
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def main() -> None:
+    """Serve until a signal ends it."""
+    _remove_abandoned()
+    path, name, port, workers, max_batch_size = sys.argv[1:]
+    model = OnnxModel(path, int(os.environ["OMP_NUM_THREADS"]))
+    described = (*model.inputs.values(), *model.outputs.values())
+    # Triton batches tensors with an axis of samples, which is of no fixed size, and others.
+    batching = all(len(each.shape) > 1 and not isinstance(each.shape[0], int) for each in described)
+
+    def infer(**inputs: Any) -> dict[str, Any]:
+        arrays = {
+            name: _text(array) if array.dtype.kind in "SO" else array
+            for name, array in inputs.items()
+        }
+        outputs = zip(model.outputs, model.predict(arrays), strict=True)
+        return {
+            name: np.char.encode(array.astype(str), "utf-8") if array.dtype.kind == "O" else array
+            for name, array in outputs
+        }
+
+    def infer_one(requests: Any) -> list[dict[str, Any]]:
+        return [infer(**request.data) for request in requests]
+
+    config = TritonConfig(
+        http_address="127.0.0.1", http_port=int(port),
+        allow_grpc=False, allow_metrics=False, log_verbose=0,
+    )  # fmt: skip
+    with Triton(config=config, workspace=Path.cwd() / "workspace") as triton:
+        triton.bind(
+            model_name=name,
+            infer_func=[batch(infer) if batching else infer_one] * int(workers),
+            inputs=[_tensor(each, batching=batching) for each in model.inputs.values()],
+            outputs=[_tensor(each, batching=batching) for each in model.outputs.values()],
+            config=ModelConfig(batching=batching, max_batch_size=int(max_batch_size)),
+        )
+        triton.serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""What is wrong before an ONNX file's server is started."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_servebench.errors import ServebenchError, ServerStartError, ServerUnavailableError
+from pytest_servebench.model import ServedModel
+from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.onnx import MlServer, OnnxServer, Triton
+
+from .conftest import INPUTS, OUTPUTS, make_program
+from .onnx_models import two_types
+
+
+class Bare(OnnxServer):
+    """Needs nothing that this environment lacks."""
+
+    modules = ("onnxruntime",)
+
+
+class Old(MlServer):
+    """Has a version that is known to fail."""
+
+    modules = ("onnxruntime", "uvloop")
+
+
+@pytest.mark.parametrize("case", ["no file", "no model", "other inputs", "other rank"])
+def test_a_file_that_cannot_be_served(
+    tmp_path: Path, settings: ServerSettings, run_dir: Path, case: str
+) -> None:
+    path = tmp_path / "made.onnx"
+    model = ServedModel("tiny", {"onnx": path}, INPUTS, OUTPUTS)
+    facts = [str(path), "'onnx'"]
+    if case == "no model":
+        path.write_text("no model")
+        facts += ["ONNX Runtime", "INVALID_PROTOBUF"]
+    elif case == "other inputs":
+        model = two_types(path, inputs_of_model=False)
+        facts = [str(path), "mask of rank 2", "ids of rank 1, text of rank 0"]
+    elif case == "other rank":
+        two_types(path)
+        facts = [str(path), "text of rank 1", "ids of rank 2"]
+    with pytest.raises(ServerStartError) as caught:
+        Bare().start(model, settings, run_dir)
+    assert [fact for fact in facts if fact not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "workers", "facts"),
+    [
+        (OnnxServer(), 1, ["uvicorn", "'uvicorn[standard]' starlette onnxruntime", "onnx.python"]),
+        (MlServer(), 1, ["mlserver", "'uvloop<0.22'", "mlserver.python"]),
+        (Triton(), 1, ["pytriton", "'numpy<2'", "triton.python"]),
+        (Old(), 2, ["uvloop 0.2", "'uvloop<0.22'"]),
+    ],
+)
+def test_packages_that_are_missing(
+    tmp_path: Path,
+    settings: ServerSettings,
+    run_dir: Path,
+    kind: OnnxServer,
+    workers: int,
+    facts: list[str],
+) -> None:
+    model = two_types(tmp_path / "made.onnx")
+    settings = ServerSettings(cpus=settings.cpus, workers=workers)
+    with pytest.raises(ServerUnavailableError) as caught:
+        kind.start(model, settings, run_dir)
+    facts = [*facts, f"{sys.executable} -m pip install"]
+    assert [fact for fact in facts if fact not in str(caught.value)] == []
+
+
+def test_an_interpreter_that_is_none(
+    tmp_path: Path, settings: ServerSettings, run_dir: Path
+) -> None:
+    model = two_types(tmp_path / "made.onnx")
+    python = make_program(tmp_path / "python", "#!/bin/sh\necho wrong machine >&2\nexit 1\n")
+    for path, fact in ((python, "wrong machine"), (tmp_path / "none", "triton.python")):
+        with pytest.raises(ServebenchError) as caught:
+            Triton(python=path).start(model, settings, run_dir)
+        assert str(path) in str(caught.value)
+        assert fact in str(caught.value)

@@ -1,0 +1,116 @@
+"""Servers of ONNX files themselves, each in an environment of its own."""
+
+import dataclasses
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from pytest_servebench.servers import probe
+from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.onnx import MlServer, OnnxServer, Triton
+from tests.conftest import ROOT
+from zoo.environments import InstallationError, python_of
+
+from .onnx_models import two_types
+from .waiting import alive, gone, until
+
+pytestmark = pytest.mark.servers
+
+
+def python(example: str) -> Path:
+    try:
+        return python_of(ROOT / "examples" / example / "requirements.txt")
+    except InstallationError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize(
+    ("kind", "workers"),
+    [(OnnxServer, 1), (MlServer, 2), (Triton, 1)],
+    ids=["onnx", "mlserver-2", "triton"],
+)
+def test_integers_and_text(
+    tmp_path: Path, settings: ServerSettings, run_dir: Path, kind: Any, workers: int
+) -> None:
+    model = two_types(tmp_path / "made.onnx")
+    settings = dataclasses.replace(settings, start_timeout=120, stop_grace=10, workers=workers)
+    server = kind(python=python(kind.name)).start(model, settings, run_dir)
+    try:
+        assert server.mismatch == ""
+        pids = server.pids()
+        listening = {
+            connection.laddr.ip
+            for pid in pids
+            for connection in psutil.Process(pid).net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+        assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
+        answer = probe.ask(server.base_url, server.protocol.request(model.input(1)), 30)
+        for name, array in server.protocol.read(answer).items():
+            np.testing.assert_array_equal(array, model.output(1)[name])
+        # Inputs that do not fit are refused, and the server goes on.
+        wrong = server.protocol.request({"ids": np.zeros(4, np.int64)})
+        assert probe.ask(server.base_url, wrong, 30).status >= 400
+        assert probe.ask(server.base_url, server.protocol.request(model.input(0)), 30).status == 200
+    finally:
+        server.stop()
+    assert alive(pids) == []
+    # Triton's shared memory is called after its process.
+    left = [path.name for path in Path("/dev/shm").iterdir()]
+    assert not any(name.startswith(f"pytrtion{pid}-") for name in left for pid in pids)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_outlives_pytest(pytester: pytest.Pytester, number: int) -> None:
+    """MLServer with its workers, killed under load."""
+    pytester.makepyfile(
+        test_it="""
+        def test_it(model_server, poisson_load):
+            poisson_load(model_server)
+        """,
+        serving="""
+        from pathlib import Path
+        from tests.servers.onnx_models import two_types
+        def model(kinds):
+            return two_types(Path("made.onnx").absolute())
+        """,
+    )
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"),
+            *("--servebench-servers=mlserver", "--servebench-server-workers=2"),
+            f"--servebench-server-option=mlserver.python={python('mlserver')}",
+            *("--servebench-model=serving:model", "--servebench-rates=50"),
+            *("--servebench-buffer-sizes=10", "--servebench-duration=60"),
+        ],
+        env={"PYTHONPATH": f"{ROOT}:{pytester.path}", "HOME": str(pytester.path)},
+    )  # fmt: skip
+    children: list[psutil.Process] = []
+
+    def loaded() -> bool:
+        assert process.poll() is None
+        children[:] = psutil.Process(process.pid).children(recursive=True)
+        return any(pytester.path.glob("servebench_results/*/servers/mlserver")) and _has_load(
+            children
+        )
+
+    try:
+        until(loaded, 120, "the load")
+        process.send_signal(number)
+        gone([child.pid for child in children], 5)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _has_load(children: list[psutil.Process]) -> bool:
+    try:
+        return any("pytest_servebench.load" in " ".join(child.cmdline()) for child in children)
+    except psutil.Error:
+        return False

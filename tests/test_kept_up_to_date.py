@@ -1,6 +1,7 @@
 """A run is saved as it goes: however its session ends, the cases that had ended are there."""
 
 import dataclasses
+import errno
 import functools
 import json
 import os
@@ -14,11 +15,13 @@ import psutil
 import pytest
 
 from pytest_servebench.commands.cli import main
+from pytest_servebench.load.records import Records
 from simulation import saved
 from tests.conftest import RunBench
 from tests.results import RESULTS, saved_cases, saved_run
 from tests.servers.waiting import gone, until
 from tests.test_schema import SCHEMA
+from tests.toy import ToyServer
 
 # The second of two cases ends the session in some way.
 ENDS = """
@@ -177,17 +180,14 @@ def test_values_that_json_does_not_have_and_a_long_id(run_bench: RunBench) -> No
     assert main(["show", str(directory)]) == 0
 
 
-def test_records_that_cannot_be_written_cost_no_case(run_bench: RunBench) -> None:
-    conftest = """
-import errno
-from pytest_servebench.load.records import Records
+def test_records_that_cannot_be_written_cost_no_case(
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Records, path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-def full(self, path):
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-Records.save = full
-"""
-    result = run_bench("--servebench-slo=success_rate>1%", conftest=conftest, subprocess=True)
+    monkeypatch.setattr(Records, "save", full)
+    result = run_bench("--servebench-slo=success_rate>1%")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["servebench: *records of test_load*No space left on device*"])
     _, run = saved_run()
@@ -239,17 +239,16 @@ def pytest_servebench_{hook}
     assert main(["show", str(directory)]) == 0
 
 
-def test_a_server_that_cannot_be_stopped_costs_nothing(run_bench: RunBench) -> None:
-    conftest = """
-from tests.toy import ToyServer
-stop = ToyServer.stop
+def test_a_server_that_cannot_be_stopped_costs_nothing(
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = ToyServer.stop
 
-def stop_and_fail(self):
-    stop(self)
-    raise OSError("it does not end")
+    def stop_and_fail(self: ToyServer) -> None:
+        stop(self)
+        raise OSError("it does not end")
 
-ToyServer.stop = stop_and_fail
-"""
+    monkeypatch.setattr(ToyServer, "stop", stop_and_fail)
     test = """
 import pytest
 
@@ -259,7 +258,7 @@ def test_load(model_server, poisson_load, n):
     if n == 2:
         pytest.exit("enough")
 """
-    result = run_bench(conftest=conftest, test=test, subprocess=True)
+    result = run_bench(test=test)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(["servebench: *it does not end*"])
     assert len(saved_cases()) == 2

@@ -2,48 +2,53 @@
 
 import os
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
 
 import pytest
 
+# Imported before any run of pytest within a test, which forgets the modules that it imported.
+from pytest_servebench.plugin import saving
+from pytest_servebench.report import page, plots, summary_text
+from pytest_servebench.runs import run_file
 from tests.conftest import RunBench
 from tests.results import RESULTS
 
-FAILING = """
-import pytest_servebench.report.page
-import pytest_servebench.report.plots
-import pytest_servebench.report.summary_text
+PAGE, PLOTS, SUMMARY = (page, "write_page"), (plots, "draw_plots"), (summary_text, "write")
+Failures = dict[tuple[ModuleType, str], Exception]
 
-def failing(error):
-    def fails(*_):
+
+def failing(error: Exception) -> Callable[..., NoReturn]:
+    def fails(*_: object, **__: object) -> NoReturn:
         raise error
-    return fails
 
-"""
-PAGE, PLOTS, SUMMARY = "page.write_page", "plots.draw_plots", "summary_text.write"
+    return fails
 
 
 @pytest.mark.parametrize(
     ("failures", "told", "written"),
     [
-        ({PAGE: "OSError(28, 'No space left on device')", PLOTS: "ValueError('no such font')"},
+        ({PAGE: OSError(28, "No space left on device"), PLOTS: ValueError("no such font")},
          ["report.html could not be written: OSError: *No space left on device",
           "plots could not be written: ValueError: no such font"],
          ["metrics_summary.txt", "run.json"]),
-        ({SUMMARY: "ValueError('no such word')"},
+        ({SUMMARY: ValueError("no such word")},
          ["metrics_summary.txt could not be written: ValueError: no such word"],
          ["report.html", "run.json"]),
     ],
 )  # fmt: skip
 def test_a_file_that_fails_costs_no_other(
-    run_bench: RunBench, failures: dict[str, str], told: list[str], written: list[str]
-) -> None:
-    broken = [f"pytest_servebench.report.{what} = failing({error})\n"
-              for what, error in failures.items()]  # fmt: skip
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch, failures: Failures,
+    told: list[str], written: list[str],
+) -> None:  # fmt: skip
+    for (module, function), error in failures.items():
+        monkeypatch.setattr(module, function, failing(error))
     result = run_bench(
         "--servebench-page=true", "--servebench-save=main", "--junitxml=junit.xml",
         *(["--servebench-plots=true"] if PLOTS in failures else []),
-        conftest=FAILING + "".join(broken), subprocess=True,
     )  # fmt: skip
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["rate 40/s*", "servebench: results in *"])
@@ -55,8 +60,8 @@ def test_a_file_that_fails_costs_no_other(
         assert (RESULTS / "latest" / name).is_file()
         assert (RESULTS / "main" / name).is_file()
     assert Path("junit.xml").is_file()
-    page = (RESULTS / "latest/report.html").is_file()
-    assert ("servebench: page " in result.stdout.str()) == page == (PAGE not in failures)
+    made = (RESULTS / "latest/report.html").is_file()
+    assert ("servebench: page " in result.stdout.str()) == made == (PAGE not in failures)
 
 
 def test_markdown_that_cannot_be_written(run_bench: RunBench) -> None:
@@ -78,18 +83,13 @@ def test_a_name_that_cannot_be_given_fails_the_session(run_bench: RunBench) -> N
     assert (RESULTS / "latest").readlink().name.startswith("2")
 
 
-def test_a_run_that_cannot_be_saved_fails_the_session(run_bench: RunBench) -> None:
-    conftest = """
-import pytest_servebench.runs.run_file
-import pytest_servebench.plugin.saving
-
-def full(*_, **__):
-    raise OSError(28, "No space left on device")
-
-pytest_servebench.plugin.saving.write_whole = full
-pytest_servebench.runs.run_file.whole_file = full
-"""
-    result = run_bench(conftest=conftest, subprocess=True)
+def test_a_run_that_cannot_be_saved_fails_the_session(
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = failing(OSError(28, "No space left on device"))
+    monkeypatch.setattr(saving, "write_whole", full)
+    monkeypatch.setattr(run_file, "whole_file", full)
+    result = run_bench()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["rate 40/s*", "servebench: run.json could not be written: *"])
     (directory,) = RESULTS.iterdir()  # nor is there a "latest"
@@ -131,16 +131,16 @@ def test_an_output_is_a_module_and_an_entry(
     assert shown.outlines == ["test_load[toy-rate40-buffer10]"]
 
 
-def test_what_libraries_call_outdated_costs_no_file(run_bench: RunBench) -> None:
-    conftest = """
-    import warnings
-    import pytest_servebench.report.plots
+def test_what_libraries_call_outdated_costs_no_file(
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
 
-    def outdated(*_):
-        warnings.warn("use another", DeprecationWarning)
+    def outdated(*_: object) -> list[Path]:
+        asked.append(warnings.warn("use another", DeprecationWarning, stacklevel=1))
         return []
 
-    pytest_servebench.report.plots.draw_plots = outdated
-    """
-    result = run_bench("-Werror", "--servebench-plots=true", conftest=conftest, subprocess=True)
+    monkeypatch.setattr(plots, "draw_plots", outdated)
+    result = run_bench("-Werror", "--servebench-plots=true")
+    assert asked
     assert "could not be written" not in result.stdout.str()

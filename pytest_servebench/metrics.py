@@ -5,93 +5,23 @@ reference iterate over these entries, and none of them refers to a metric by nam
 module a metric only needs a source of its values: a column of the records (:class:`Times`),
 outcomes that are counted, or the monitor's samples.
 
-An entry is plain facts and a reader for a case: nothing is computed here.
+An entry is plain facts and a reader for a case (:mod:`pytest_servebench.reading`).
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
+from pytest_servebench import reading
 from pytest_servebench.text.quantity import Kind
 
 Place = Literal["table", "overview", "charts", "plan", "junit"]
 """Places that show only some metrics: the table of cases, the overview's panels, the charts against
 the rate, the changes that a plan always shows, and the properties of a test in JUnit XML."""
-
-
-# -- what a case offers ---------------------------------------------------------------------------
-
-
-class _Estimate(Protocol):
-    @property
-    def value(self) -> float | None: ...
-    @property
-    def low(self) -> float | None: ...
-    @property
-    def high(self) -> float | None: ...
-
-
-class _Distribution(Protocol):
-    @property
-    def max(self) -> float | None: ...
-
-
-class _Figures(Protocol):
-    @property
-    def arrivals(self) -> int: ...
-    @property
-    def success_rate(self) -> float: ...
-    @property
-    def throughput(self) -> float: ...
-    @property
-    def latency(self) -> _Distribution: ...
-    @property
-    def estimates(self) -> Mapping[str, _Estimate]: ...
-
-
-class _Resources(Protocol):
-    @property
-    def cpu_mean(self) -> float | None: ...
-    @property
-    def cpu_peak(self) -> float | None: ...
-    @property
-    def memory_mean(self) -> float | None: ...
-    @property
-    def memory_peak(self) -> float | None: ...
-
-
-class _Case(Protocol):
-    """What metrics are read from: a case's result."""
-
-    @property
-    def summary(self) -> _Figures: ...
-    @property
-    def resources(self) -> _Resources: ...
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A metric's value and 95 % interval in a case; infinite values are ``inf`` here.
-
-    Attributes:
-        value: what was measured; ``None`` if unknown.
-        low: lower end of the interval; ``None`` if there is no interval.
-        high: upper end, infinite if open.
-        unknown: why the value is unknown.
-    """
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    unknown: str = ""
-
-
-# -- entries --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -120,8 +50,8 @@ class Point:
     """How servers are compared by a metric, cell by cell.
 
     Attributes:
-        heading: of the table of points. Of metrics that share one, the first for which there are
-            enough requests gives the point.
+        heading: of the table of points. Of metrics that share one, the first that is known of
+            every server, from enough requests, gives the point.
         statistic: name of the statistic in a sentence, if the title does not include it.
         short: name of the metric in an enumeration, if that is not its title.
     """
@@ -167,7 +97,7 @@ class Metric:
     title: str
     meaning: str
     kind: Kind
-    read: Callable[[_Case], Reading] = field(repr=False, compare=False)
+    read: Callable[[reading.Case], reading.Reading] = field(repr=False, compare=False)
     aliases: tuple[str, ...] = ()
     larger_is_better: bool = False
     times: Times | None = None
@@ -197,62 +127,6 @@ class Metric:
     def is_mean(self) -> bool:
         """Return whether it is a mean of times: a single failed request makes it infinite."""
         return self.times is not None and self.permille is None and not self.of_run
-
-
-def _ended(end: float | None) -> float:
-    """Return an end of an estimate: ``None``, as in JSON, is infinite."""
-    return math.inf if end is None else end
-
-
-def _estimate(name: str, *, of_requests: bool = True) -> Callable[[_Case], Reading]:
-    """Return a reader of an estimate, in which ``None`` is infinite."""
-
-    def read(case: _Case) -> Reading:
-        if of_requests and not case.summary.arrivals:
-            return Reading(None, unknown="no request arrived in the window")
-        found = case.summary.estimates.get(name)
-        if found is None:
-            return Reading(None, unknown="it was not measured")
-        return Reading(_ended(found.value), _ended(found.low), _ended(found.high))
-
-    return read
-
-
-def _longest(case: _Case) -> Reading:
-    if not case.summary.arrivals:
-        return Reading(None, unknown="no request arrived in the window")
-    longest = case.summary.latency.max
-    every = case.summary.success_rate == 1
-    return Reading(longest if every and longest is not None else math.inf)
-
-
-_UNSEEN: Final = "the server's processes are not visible"
-
-
-def _seen(
-    value: Callable[[_Resources], float | None], estimate: str = ""
-) -> Callable[[_Case], Reading]:
-    """Return a reader of the monitor's figures, with the interval of an estimate if it has one."""
-
-    def read(case: _Case) -> Reading:
-        seen = value(case.resources)
-        if seen is None:
-            return Reading(None, unknown=_UNSEEN)
-        known = case.summary.estimates.get(estimate)
-        if known is None:  # such as in a run saved by an earlier version
-            return Reading(seen)
-        return Reading(seen, _ended(known.low), _ended(known.high))
-
-    return read
-
-
-def _cpu_per_request(case: _Case) -> Reading:
-    if case.resources.cpu_mean is None:
-        return Reading(None, unknown=_UNSEEN)
-    known = case.summary.estimates.get("cpu_per_request")
-    if known is None and not case.summary.throughput:
-        return Reading(None, unknown="no request succeeded in the window")
-    return _estimate("cpu_per_request")(case)
 
 
 @dataclass(frozen=True)
@@ -288,7 +162,7 @@ def _statistics(
             times.prefix + one.written,
             f"{one.written} of the {times.meaning}",
             "time",
-            _estimate(name),
+            reading.estimate(name),
             times=times,
             permille=one.permille,
             enough=one.enough,
@@ -326,56 +200,65 @@ _ALL: Final = (
             "p95": Point("tail"),
         },
     ),
-    Metric("max", "max", "max", "longest latency", "time", _longest, times=LATENCY, of_run=True),
+    Metric(
+        "max", "max", "max", "longest latency", "time", reading.longest, times=LATENCY, of_run=True,
+    ),
     *itertools.chain.from_iterable(map(_statistics, TIMES[1:])),
     Metric(
         "throughput", "throughput", "throughput",
         "successes per second inside the window", "throughput",
-        _estimate("throughput", of_requests=False), larger_is_better=True, same=0.05,
+        reading.estimate("throughput", of_requests=False), larger_is_better=True, same=0.05,
         share_of_load="throughput_share", places=frozenset({"plan", "junit"}),
         point=Point("ok/s"),
     ),
     Metric(
         "success_rate", "success_rate", "success rate", "share of arrivals that succeeded", "share",
-        _estimate("success_rate"), larger_is_better=True, same=0.01, outcomes=("ok",),
+        reading.estimate("success_rate"), larger_is_better=True, same=0.01, outcomes=("ok",),
         complement="failed", places=frozenset({"plan", "junit"}),
         point=Point("ok %"),
     ),
     Metric(
         "drop_rate", "drop_rate", "drop rate",
         "share of arrivals dropped by a full buffer", "share",
-        _estimate("drop_rate"), same=0.01, outcomes=("dropped",),
+        reading.estimate("drop_rate"), same=0.01, outcomes=("dropped",),
     ),
     Metric(
         "error_rate", "error_rate", "error rate",
         "share of arrivals that failed, drops excluded", "share",
-        _estimate("error_rate"), same=0.01,
+        reading.estimate("error_rate"), same=0.01,
         outcomes=("timeout", "connect_error", "http_error", "bad_response", "unfinished"),
     ),
     Metric(
         "cpu", "cpu", "CPU", "mean CPU of the server's processes over the window", "cpu",
-        _seen(lambda one: one.cpu_mean, "cpu"), of_run=True, aliases=("cpu_mean",), same=0.05,
-        of_server=True, given_arrivals=True,
+        reading.seen(lambda one: one.cpu_mean, "cpu"), of_run=True, aliases=("cpu_mean",),
+        same=0.05, of_server=True, given_arrivals=True,
     ),
     Metric(
         "cpu_peak", "cpu_peak", "peak CPU", "highest CPU between two samples", "cpu",
-        _seen(lambda one: one.cpu_peak), of_run=True, of_server=True,
+        reading.seen(lambda one: one.cpu_peak), of_run=True, of_server=True,
     ),
     Metric(
         "cpu_per_request", "cpu_per_request", "CPU per request",
         "CPU time of the server's processes / successes, both inside the window", "time",
-        _cpu_per_request, same=0.05, of_server=True, given_arrivals=True,
+        reading.cpu_per_request, same=0.05, of_server=True, given_arrivals=True,
         point=Point("CPU", short="CPU"),
     ),
     Metric(
-        "memory", "memory", "memory", "peak resident memory of the server's processes", "memory",
-        _seen(lambda one: one.memory_peak), of_run=True, aliases=("memory_peak",), same=0.05,
+        "memory_pss", "memory_pss", "memory (PSS)",
+        "memory of the server's processes after the load, shared pages counted once", "memory",
+        reading.pss, of_run=True, of_server=True, same=0.05, point=Point("memory", short="memory"),
+    ),
+    Metric(
+        "memory", "memory", "memory",
+        "peak resident memory (RSS) of the server's processes, shared pages counted for each",
+        "memory",
+        reading.seen(lambda one: one.memory_peak), of_run=True, aliases=("memory_peak",), same=0.05,
         of_server=True,
         point=Point("memory", "peak"),
     ),
     Metric(
-        "memory_mean", "memory_mean", "mean memory", "mean resident memory", "memory",
-        _seen(lambda one: one.memory_mean), of_run=True, of_server=True,
+        "memory_mean", "memory_mean", "mean memory", "mean resident memory (RSS)", "memory",
+        reading.seen(lambda one: one.memory_mean), of_run=True, of_server=True,
     ),
 )  # fmt: skip
 

@@ -60,7 +60,7 @@ def verdicts(result: CaseResult, text: str) -> list[str]:
     return [one.verdict for one in judge(parse_slo(text), result)]
 
 
-STREAMED = case(streamed(), 50.0)
+STREAMED = case(streamed(), 50.0, resources=dataclasses.replace(SEEN, pss_after=410e6))
 
 
 # -- the registry ---------------------------------------------------------------------------------

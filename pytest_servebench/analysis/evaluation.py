@@ -238,16 +238,17 @@ def _decided(row: Compared, winner: str | None, reason: str, *, too_few: bool = 
 
 
 def _resolved(cell: _Cell, metrics: Sequence[Metric], contest: _Contest) -> Compared:
-    """Compare by the first of the metrics for which every server had enough requests."""
+    """Compare by the first of the metrics that is known of every server, from enough requests."""
     every = [case for cases in cell.values() for case in cases]
     fewest = min(case.summary.arrivals for case in every)
     last = metrics[-1]
     if len(metrics) == 1:
         return contest(cell, last)
     for metric in metrics:
-        ends = [case.summary.estimates.get(metric.name) for case in every]
-        bounded = any(one is not None and one.high is not None for one in ends)
-        if fewest >= metric.enough and (bounded or metric is last):
+        readings = [metric.read(case) for case in every]
+        known = all(one.value is not None for one in readings)
+        bounded = any(one.high != math.inf for one in readings)
+        if fewest >= metric.enough and ((known and bounded) or metric is last):
             return contest(cell, metric)
     row = contest(cell, last)
     few = f"{fewest} requests are too few for {last.written}, which needs {last.enough}"

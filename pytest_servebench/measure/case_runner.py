@@ -12,6 +12,7 @@ from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.store import NEVER, RecordStore
 from pytest_servebench.load.validity import invalid_reason
 from pytest_servebench.measure.cpu_interval import cpu_estimate, per_request
+from pytest_servebench.measure.footprint import proportional
 from pytest_servebench.measure.monitor import ResourceMonitor
 from pytest_servebench.measure.traffic import Traffic, check_answers
 from pytest_servebench.measure.workload import schedule_digest
@@ -76,15 +77,19 @@ def run_case(
         watch(store)
 
     server.check_alive()
+    before = proportional(server.pids())
     with ResourceMonitor(server.pids) as monitor:
         load = run(spec, look)
     server.check_alive()
+    after = proportional(server.pids())
     checked = check_answers(load, traffic)
     records = checked.records
     start = load.start / 1e9
     offered = spec.arrivals.mean_rate(spec.rate, spec.duration)
     summary = summarize(records, offered, case.max_lag, load.unread)
-    resources = monitor.resources(start, start + spec.duration)
+    resources = dataclasses.replace(
+        monitor.resources(start, start + spec.duration), pss_before=before, pss_after=after
+    )
     if (cpu := cpu_estimate(resources, records)) is not None:
         each = per_request(cpu, summary.throughput)
         more = {"cpu": cpu, **({} if each is None else {"cpu_per_request": each})}

@@ -25,9 +25,10 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from pytest_servebench.metrics import METRICS, Metric, Reading
+from pytest_servebench.metrics import METRICS, Metric
 from pytest_servebench.objectives.hints import hints
 from pytest_servebench.objectives.slo_grammar import Clause, parse_slo
+from pytest_servebench.reading import Reading
 from pytest_servebench.runs.results import CaseResult, ClauseResult, VerdictWord
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.ratios import Range

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from pytest_servebench.errors import ModelError, OptionError, ServerStartError, described
+from pytest_servebench.measure.footprint import Footprint, footprint
 from pytest_servebench.model import ServedModel
 from pytest_servebench.plugin.baseline import Baseline
 from pytest_servebench.plugin.known_servers import KnownServers
@@ -51,6 +52,7 @@ class ServebenchSession:
         self.servers = SharedServers(self._start, keep=lambda: self.settings.interleave)
         self.recorded = RecordedCases(self.directory)
         self.results = self.recorded.results
+        self.at_rest: dict[str, Footprint | None] = {}  # by kind, of the server that started last
         self.deaths: list[ServerDeath] = []
         self.troubles: list[str] = []  # what could not be saved, one line each
         self.finished = False  # whether the session ended normally
@@ -177,6 +179,7 @@ class ServebenchSession:
                 f"{name}: {type(setup.kind).__qualname__} started a server of the kind "
                 f"{server.kind!r}: it must take the kind's own name, self.name."
             )
+        self.at_rest[name] = footprint(server.pids())
         if exposed := getattr(server, "exposed", ()):
             text = f"{name} listens on {joined(exposed)}, where other machines may reach it; "
             tell(warnings.warn, ExposedServerWarning(f"{text}have it listen on 127.0.0.1 only."))
@@ -187,6 +190,7 @@ class ServebenchSession:
         name = server.kind
         known = name in self.known  # not if a test gave a URL
         settings = self.known.settings(name) if known and not self.known.attached(name) else None
+        rest = self.at_rest.get(name)
         return ServerInfo(
             kind=name,
             title=self.known[name].kind.title if known else server.implementation,
@@ -196,6 +200,9 @@ class ServebenchSession:
             threads=settings.threads if settings else None,
             workers=settings.workers if settings else None,
             cpus=settings.cpus if settings else (),
+            start_seconds=getattr(server, "start_seconds", None),
+            rest_memory=rest.size if rest else None,
+            rest_measure=rest.measure if rest else None,
         )
 
     def note_deaths(self, test: str) -> None:

@@ -15,11 +15,11 @@ from pytest_servebench.report.facts import (
     traffic_text,
 )
 from pytest_servebench.report.figures import percentile
-from pytest_servebench.report.sweep import CPU, MEMORY, Panel
+from pytest_servebench.report.sweep import CPU, MEMORY, PSS, Panel
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import DIGEST_LENGTH, plain
-from pytest_servebench.text.safe import clean, first_few
+from pytest_servebench.text.safe import clean, first_few, joined
 
 _MOST_NAMES: Final = 4
 _MOST_COUNTS: Final = 8
@@ -38,12 +38,15 @@ def subtitle(cases: Sequence[CaseResult]) -> str:
 def marks(cases: Sequence[CaseResult], panels: Sequence[Panel], curves: int) -> str:
     """Return the meaning of the marks that are present."""
     valid = [case for case in cases if case.measured]
-    resources = [panel for panel in panels if panel in (CPU, MEMORY)]
+    sampled = [name for panel, name in ((CPU, "CPU"), (MEMORY, "memory")) if panel in panels]
     notes = []
-    if valid and list(panels) != [MEMORY]:
+    if valid and not {MEMORY, PSS}.issuperset(panels):
         notes.append("Bars: 95 % intervals.")
-    if valid and resources:
-        notes.append("CPU and memory: markers at the mean, dashes at the highest sample.")
+    if valid and sampled:
+        what = joined(sampled)
+        notes.append(
+            f"{what[:1].upper()}{what[1:]}: markers at the mean, dashes at the highest sample."
+        )
     if curves > 1:
         notes.append("Curves stand side by side at each rate, so that equal ones can all be seen.")
     names = [panel.metric for panel in panels if is_percentile(panel.metric)]
@@ -67,7 +70,7 @@ def marks(cases: Sequence[CaseResult], panels: Sequence[Panel], curves: int) -> 
         kinds = sorted({"the gate" if one.is_gate else "the SLO" for one in broken})
         notes.append(f"Outlined: {' or '.join(kinds)} is broken.")
     unseen = [case for case in valid if case.resources.cpu_mean is None]
-    if unseen and resources:
+    if unseen and sampled:
         notes.append(
             f"CPU and memory are not visible: {', '.join(server_titles(unseen).values())}."
         )

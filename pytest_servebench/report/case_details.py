@@ -6,7 +6,13 @@ from typing import Final
 
 from pytest_servebench.objectives.slo import failure_texts
 from pytest_servebench.report.case_table import verdict_cell
-from pytest_servebench.report.facts import attempt_name, priority_text, server_text, settings_text
+from pytest_servebench.report.facts import (
+    attempt_name,
+    priority_text,
+    server_text,
+    settings_text,
+    start_text,
+)
 from pytest_servebench.report.figures import (
     NAMES,
     cpu_per_request_text,
@@ -72,6 +78,8 @@ def case_text(case: CaseResult, name: str, width: int) -> list[str]:
     server, url = server_text(name, case.server), clean(case.server.base_url)
     lines += row("server", server if url in server else f"{server}; {url}")
     lines += row("", settings_text(case.server))
+    if started := start_text([case.server]):
+        lines += row("", started)
     lines += row("load", _load_text(case))
     lines += row("outcomes", _outcomes_text(case))
     for text in failure_texts(case):
@@ -197,8 +205,10 @@ def _resources_text(case: CaseResult) -> str:
         parts = [
             f"CPU {cpu_text(case)} of one processor" + (f", {each}" if each else ""),
             f"memory mean {compact(megabytes(known.memory_mean), 0)} MB, "
-            f"peak {compact(megabytes(known.memory_peak), 0)} MB",
+            f"peak {compact(megabytes(known.memory_peak), 0)} MB (RSS)",
         ]
+        if known.pss_after is not None:
+            parts[-1] += f", {compact(megabytes(known.pss_after), 0)} MB after the load (PSS)"
     if known.host_cpu_mean is not None:
         parts.append(f"whole machine {compact(known.host_cpu_mean)} % busy")
     return "; ".join(parts)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_servebench.metrics import standing_in
+from pytest_servebench.metrics import Metric, standing_in
 from pytest_servebench.report.facts import attempt_name
 from pytest_servebench.report.figures import (
     Standing,
@@ -15,6 +15,7 @@ from pytest_servebench.report.figures import (
     dropped,
     errors,
     failed,
+    memory_metric,
     percentile,
     standing,
 )
@@ -56,6 +57,10 @@ COLUMNS: Final = (
     Column("errors", expendable=5),
 )
 _FIRST_PERCENTILE: Final = 5
+_MEMORY: Final = {
+    "memory": "MB: peak resident memory of the server",
+    "memory_pss": "MB: memory of the server (PSS)",
+}
 
 _VERDICTS: Final[Mapping[Standing, Markup]] = {
     "passed": {"green": True},
@@ -89,11 +94,13 @@ class ServerRows:
     """The rows of one server in one table.
 
     Attributes:
-        title: the server's name.
+        kind: the server's kind.
+        title: its name.
         implementation: program and version; each table names them.
         rows: one for each case, and one more if requests failed.
     """
 
+    kind: str
     title: str
     implementation: str
     rows: list[list[Cell]]
@@ -108,21 +115,22 @@ def server_rows(
     beside those in which the failed ones rank as infinitely slow. A case that was measured again
     gets a row that says so.
     """
-    show = _formats(run)
+    show, memory = _formats(run), memory_metric(run)
     found: dict[str, ServerRows] = {}
     seen: Counter[tuple[str, int, str]] = Counter()
     own = own_names(cases, every_label=True)
     for case, name in zip(cases, own, strict=True):
         server, summary = case.server, case.summary
         block = found.setdefault(
-            server.kind, ServerRows(titles[server.kind], clean(server.implementation), [])
+            server.kind,
+            ServerRows(server.kind, titles[server.kind], clean(server.implementation), []),
         )
         seen[server.kind, case.buffer_size, name] += 1
         repeat = seen[server.kind, case.buffer_size, name]
         label = f"  buffer {plain(case.buffer_size)}{name}" + (f" #{repeat}" if repeat > 1 else "")
         if is_plain(case):
             label = f"  {clean(case.name)}"
-        block.rows.append(_case_row(case, label, show))
+        block.rows.append(_case_row(case, label, show, memory))
         if case.attempts:
             block.rows.append(_note_row(f"  └ {attempt_name(len(case.attempts) + 1)}"))
         if 0 < failed(summary) < summary.arrivals:
@@ -133,7 +141,7 @@ def server_rows(
 _Formats = Mapping[str, Callable[[float | None], str]]
 
 
-def _case_row(case: CaseResult, label: str, show: _Formats) -> list[Cell]:
+def _case_row(case: CaseResult, label: str, show: _Formats, memory: Metric) -> list[Cell]:
     summary, resources = case.summary, case.resources
     lost, wrong = dropped(summary), errors(summary)
     throughput = None if is_plain(case) else summary.throughput
@@ -147,7 +155,7 @@ def _case_row(case: CaseResult, label: str, show: _Formats) -> list[Cell]:
         Cell(show["wait"](milliseconds(summary.queue_wait.percentiles.get("p95")))),
         Cell(compact(resources.cpu_mean)),
         Cell(show["cost"](milliseconds(cpu_per_request(case)))),
-        Cell(compact(megabytes(resources.memory_peak), 0)),
+        Cell(compact(megabytes(memory.read(case).value), 0)),
         Cell(compact(lost, 0), _BAD if lost else PLAIN),
         Cell(compact(wrong, 0), _BAD if wrong else PLAIN),
     ]
@@ -239,7 +247,7 @@ def legend(
         for heading, text in (
             ("ok/s", "ok/s: throughput"),
             ("wait", "wait: p95 of the time in the buffer, ms"),
-            ("MB", "MB: peak resident memory of the server"),
+            ("MB", _MEMORY[memory_metric(cases).name]),
         )
         if heading in headings
     ]

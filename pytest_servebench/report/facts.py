@@ -8,6 +8,7 @@ from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult, Run, ServerInfo
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import DIGEST_LENGTH, cpu_set, plain, significant
+from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import clean, counted, joined
 
 
@@ -140,6 +141,32 @@ def settings_text(server: ServerInfo) -> str:
     if server.workers is not None:
         parts.append(counted(server.workers, "worker"))
     return ", ".join(parts)
+
+
+def start_text(servers: Iterable[ServerInfo]) -> str:
+    """Return how long a server took to start, and its memory at rest; of each start, if several.
+
+    Empty if neither is known. Memory is PSS unless the text says otherwise.
+    """
+    known = list(dict.fromkeys((one.start_seconds, one.rest_memory, one.rest_measure)
+                               for one in servers))  # fmt: skip
+    times = [quantity("time", seconds) for seconds, _, _ in known if seconds is not None]
+    sizes = [quantity("memory", size) for _, size, _ in known if size is not None]
+    resident = any(measure == "rss" for _, _, measure in known)
+    parts = []
+    if times:
+        parts.append(f"ready in {joined(times)}")
+    if sizes:
+        parts.append(f"{joined(sizes)} at rest{' (RSS)' if resident else ''}")
+    return ", ".join(parts)
+
+
+def starts(cases: Iterable[CaseResult]) -> dict[str, str]:
+    """Return kind to the text of its starts; see :func:`start_text`."""
+    found: dict[str, list[ServerInfo]] = {}
+    for case in cases:
+        found.setdefault(case.server.kind, []).append(case.server)
+    return {kind: start_text(servers) for kind, servers in found.items()}
 
 
 def machine_text(machine: Mapping[str, object]) -> str:

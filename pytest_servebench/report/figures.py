@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from pytest_servebench.analysis.precision import tail_of
-from pytest_servebench.metrics import LATENCY, METRICS, TIMES, Times, percentiles_of, statistics_of
+from pytest_servebench.metrics import (
+    LATENCY,
+    METRICS,
+    TIMES,
+    Metric,
+    Times,
+    percentiles_of,
+    statistics_of,
+)
 from pytest_servebench.report.facts import test_id, test_labels
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
@@ -92,6 +100,13 @@ def cpu_per_request_text(case: CaseResult) -> str:
         return text
     ends = f"{quantity('time', known.low)} to {quantity('time', known.high)}"
     return f"{text} (95 % interval {ends})"
+
+
+def memory_metric(cases: Iterable[CaseResult]) -> Metric:
+    """Return the metric that tables show of memory: PSS if it is known of every visible server."""
+    seen = [case for case in cases if case.resources.memory_peak is not None]
+    every = seen and all(case.resources.pss_after is not None for case in seen)
+    return METRICS["memory_pss" if every else "memory"]
 
 
 def failed(summary: Summary) -> int:

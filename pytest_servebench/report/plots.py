@@ -25,6 +25,7 @@ from pytest_servebench.report.sweep import (
     CPU,
     CPU_PER_REQUEST,
     MEMORY,
+    PSS,
     SUCCESS,
     THROUGHPUT,
     Panel,
@@ -98,10 +99,12 @@ class _Drawing:
         """Draw all figures; return their files."""
         valid = [case for case in self._run.cases if case.measured]
         unseen = {  # of attached servers
-            panel.metric for panel in (CPU, MEMORY)
+            panel.metric for panel in (CPU, PSS, MEMORY)
             if valid and all(panel.point(case) is None for case in valid)
         }  # fmt: skip
-        every = (*map(percentile_panel, standing_in("overview")), THROUGHPUT, SUCCESS, CPU, MEMORY)
+        memory = (PSS, MEMORY) if any(PSS.point(case) for case in valid) else (MEMORY,)
+        latencies = map(percentile_panel, standing_in("overview"))
+        every = (*latencies, THROUGHPUT, SUCCESS, CPU, memory[0])
         everything = [panel for panel in every if panel.metric not in unseen]
         processes = "of the server's processes against offered rate"
         return [
@@ -111,9 +114,11 @@ class _Drawing:
             *self._sweeps("success_rate", "Success rate against offered rate", (SUCCESS,)),
             *(
                 path
-                for name, own in (("CPU", (CPU, CPU_PER_REQUEST)), ("Memory", (MEMORY,)))
+                for name, own in (("CPU", (CPU, CPU_PER_REQUEST)), ("memory", memory))
                 if own[0] in everything
-                for path in self._sweeps(own[0].metric, f"{name} {processes}", own)
+                for path in self._sweeps(
+                    name.lower(), f"{name[:1].upper()}{name[1:]} {processes}", own
+                )
             ),
             *self._distribution(),
         ]

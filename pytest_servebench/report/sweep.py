@@ -123,6 +123,11 @@ def _memory(case: CaseResult) -> Point | None:
     return Point(mean / 1e6, peak=None if peak is None else peak / 1e6)
 
 
+def _pss(case: CaseResult) -> Point | None:
+    size = case.resources.pss_after
+    return None if size is None else Point(size / 1e6)
+
+
 def _lag(case: CaseResult) -> Point | None:
     value = lag_p99(case)
     return None if value is None else Point(1e3 * value)
@@ -138,16 +143,22 @@ CPU_PER_REQUEST: Final = Panel(
     "CPU per request", "ms", _cpu_per_request, "cpu_per_request", "log", 1e3, _UNSEEN
 )
 MEMORY: Final = Panel(
-    "Memory, mean and peak", "MB resident", _memory, "memory", "linear", 1e-6, _UNSEEN
+    "Memory, mean and peak", "MB, RSS", _memory, "memory", "linear", 1e-6, _UNSEEN
 )
+PSS: Final = Panel(
+    "Memory after the load", "MB, PSS", _pss, "memory_pss", "linear", 1e-6,
+    "the system does not tell it",
+)  # fmt: skip
 LAG: Final = Panel("Generator lag p99 (our own error)", "ms", _lag, "", "linear")
 
 
 def panels(cases: Iterable[CaseResult]) -> list[Panel]:
     """Return all panels that may have data."""
-    times = known_times(cases)
+    known = list(cases)
+    times = known_times(known)
     percentiles = [percentile_panel(one) for one in standing_in("charts") if one.times in times]
-    return [*percentiles, THROUGHPUT, SUCCESS, WAIT, CPU, CPU_PER_REQUEST, MEMORY, LAG]
+    memory = [PSS, MEMORY] if any(_pss(case) for case in known) else [MEMORY]
+    return [*percentiles, THROUGHPUT, SUCCESS, WAIT, CPU, CPU_PER_REQUEST, *memory, LAG]
 
 
 @dataclass(frozen=True)

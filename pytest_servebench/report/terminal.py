@@ -11,7 +11,7 @@ from pytest_servebench.report.attention import attention_lines
 from pytest_servebench.report.case_details import case_text
 from pytest_servebench.report.case_table import COLUMNS, ServerRows, legend, server_rows
 from pytest_servebench.report.evaluation_block import evaluation_lines
-from pytest_servebench.report.facts import date_text, headline
+from pytest_servebench.report.facts import date_text, headline, starts
 from pytest_servebench.report.figures import groups
 from pytest_servebench.runs.results import Run
 from pytest_servebench.runs.titles import server_titles
@@ -122,12 +122,13 @@ def table_lines(run: Run, width: int, *, unicode: bool, explained: bool = True) 
     rows = [row for group in blocks for one in group for row in one.rows]
     layout = lay_out(COLUMNS, rows, width)
     lines: list[Line] = []
+    untold = starts(run.cases)
     for group, servers in zip(parts, blocks, strict=True):
         name = f"{group.test}, " if several else ""
         heading = Cell(f"{name}{group.load}", {"bold": True, "cyan": True})
         lines += headed(heading, COLUMNS, layout)
         for one in servers:
-            lines += _server_lines(one, width)
+            lines += _server_lines(one, width, untold.pop(one.kind, ""))
             lines += [row_line(COLUMNS, row, layout) for row in one.rows]
         lines.append(line(""))
     if not explained:
@@ -140,15 +141,16 @@ def table_lines(run: Run, width: int, *, unicode: bool, explained: bool = True) 
     ]
 
 
-def _server_lines(server: ServerRows, width: int) -> list[Line]:
-    """Return the server's name and program: on one line if there is room, and nothing twice."""
-    title: Part = (server.title, {"bold": True})
-    if server.implementation == server.title:
-        return [(title,)]
-    if display_width(f"{server.title}  {server.implementation}") <= width:
-        return [(title, (f"  {server.implementation}", {"light": True}))]
-    below = wrapped("", server.implementation, width, indent=2)
-    return [(title,), *(line(text, light=True) for text in below)]
+def _server_lines(server: ServerRows, width: int, start: str) -> list[Line]:
+    """Return the server's name, program and start: in as few lines as there is room for."""
+    known: Part = (server.title, {"bold": True})
+    lines: list[Line] = [(known,)]
+    for text in (server.implementation if server.implementation != server.title else "", start):
+        if text and display_width(f"{plain_text(lines[-1])}  {text}") <= width:
+            lines[-1] = (*lines[-1], (f"  {text}", {"light": True}))
+        elif text:
+            lines += [line(part, light=True) for part in wrapped("", text, width, indent=2)]
+    return lines
 
 
 def _ascii(servers: Sequence[ServerRows]) -> list[ServerRows]:

@@ -15,6 +15,7 @@ from pytest_servebench.stats.estimates import Summary
 SCHEMA_VERSION = 1
 
 VerdictWord = Literal["passed", "failed", "inconclusive", "invalid"]
+MemoryMeasure = Literal["pss", "rss"]
 ClauseSort = Literal["slo", "gate", "answers", "successes"]
 TestOutcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
 
@@ -27,11 +28,15 @@ class Resources:
         cpu_mean: CPU time of the server's process tree / length of the window, from cumulative
             times, in percent of one processor.
         cpu_peak: highest between two samples; never below the mean.
-        memory_mean: mean resident memory of the tree, bytes.
+        memory_mean: mean resident memory (RSS) of the tree, bytes; pages that its processes share
+            count once for each.
         memory_peak: highest resident memory of the tree, bytes.
         host_cpu_mean: mean of all processors of the machine, percent of the whole machine.
         series: the samples: columns ``time`` (s since the clock's start), ``cpu``, ``memory``,
             ``host_cpu``.
+        pss_before: proportional memory (PSS) of the tree before the load, bytes: shared pages
+            count once. ``None`` where the system does not tell it.
+        pss_after: the same after the load.
     """
 
     cpu_mean: float | None
@@ -40,6 +45,8 @@ class Resources:
     memory_peak: float | None
     host_cpu_mean: float | None
     series: Mapping[str, list[float]] = field(default_factory=dict)
+    pss_before: float | None = None
+    pss_after: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,12 @@ class ServerInfo:
         threads: intra-op threads; ``None`` for an attached server.
         workers: concurrent predictions; ``None`` for an attached server.
         cpus: processors it may run on; empty for an attached server.
+        start_seconds: from its start to its first right answer; ``None`` if this run did not start
+            it, or if it answered the model's input wrongly.
+        rest_memory: memory of its process tree before its first load, bytes; ``None`` if its
+            processes are not visible.
+        rest_measure: what that is: the sum of the processes' PSS, or of their RSS where the system
+            does not tell that.
     """
 
     kind: str
@@ -99,6 +112,9 @@ class ServerInfo:
     threads: int | None
     workers: int | None
     cpus: tuple[int, ...]
+    start_seconds: float | None = None
+    rest_memory: float | None = None
+    rest_measure: MemoryMeasure | None = None
 
 
 @dataclass(frozen=True)

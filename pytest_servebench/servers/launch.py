@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +76,7 @@ class StartedServer:
         mismatch: what is wrong with its prediction of the model's input; empty if it is right.
         exposed: addresses and ports, other than of the loopback interface, on which it listens
             although it should not.
+        start_seconds: from its start to its first right answer; ``None`` if there was none.
     """
 
     kind: str
@@ -84,6 +86,7 @@ class StartedServer:
     process: ServerProcess
     mismatch: str = ""
     exposed: Sequence[str] = ()
+    start_seconds: float | None = None
 
     @property
     def log_files(self) -> Sequence[Path]:
@@ -163,6 +166,7 @@ def _start(
             scratch=place.scratch,
             container=run,
         )
+        spawned = time.monotonic()
         fatal = [*(container.FATAL if run else ()), *program.fatal]
         readiness = Readiness(title, process, place, settings.start_timeout, fatal)
         given = program.protocol
@@ -174,11 +178,12 @@ def _start(
             Target.parse(base_url), protocol, model, kind, program.judge, settings.max_body
         )
         mismatch = readiness.wait_for_prediction(first)
+        took = None if mismatch else time.monotonic() - spawned
         if run:
             run.check_cpus()
         places = () if program.public else process.places()
         exposed = tuple(ports.shown(each) for each in places if ports.is_public(each[0]))
-        return StartedServer(kind.name, title, base_url, protocol, process, mismatch, exposed)
+        return StartedServer(kind.name, title, base_url, protocol, process, mismatch, exposed, took)
     except BaseException as error:
         if process is not None:
             process.stop()

@@ -25,6 +25,9 @@ TENSORFLOW_SERVING = ServerInfo(
     threads=1,
     workers=1,
     cpus=(0, 1),
+    start_seconds=4.21,
+    rest_memory=372e6,
+    rest_measure="pss",
 )
 TORCHSERVE = ServerInfo(
     kind="torchserve",
@@ -35,6 +38,9 @@ TORCHSERVE = ServerInfo(
     threads=1,
     workers=1,
     cpus=(0, 1),
+    start_seconds=12.4,
+    rest_memory=811e6,
+    rest_measure="pss",
 )
 SERVICE_MS = {"tensorflow_serving": 6.0, "torchserve": 9.0}
 
@@ -117,13 +123,17 @@ def case(
     # The time to the first byte would have plots of its own, as those of the latency.
     known = {name: one for name, one in figures.estimates.items() if "ttfb" not in name}
     if attached:
-        server = dataclasses.replace(server, threads=None, workers=None, cpus=())
+        server = dataclasses.replace(
+            server, threads=None, workers=None, cpus=(), start_seconds=None, rest_memory=None,
+            rest_measure=None,
+        )  # fmt: skip
         resources = Resources(None, None, None, None, 41.0)
     else:
         cpu = 3 + 95 * load
         resources = Resources(
             cpu_mean=cpu, cpu_peak=min(200, 12 + 120 * load),
             memory_mean=memory, memory_peak=memory * 1.04, host_cpu_mean=20 + 50 * load,
+            pss_before=0.9 * memory, pss_after=0.92 * memory,
         )  # fmt: skip
         known["cpu"] = Estimate(cpu, 0.9 * cpu, 1.1 * cpu)
     figures = dataclasses.replace(figures, estimates=known)

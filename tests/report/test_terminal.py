@@ -105,6 +105,27 @@ def test_each_table_names_the_implementations() -> None:
     assert "savedmodel-server 0.1.0" in evaluation
 
 
+def test_the_start_of_a_server_is_told_once() -> None:
+    text = text_of(made_runs.default_run())
+    assert text.count("ready in 4.21 s, 372 MB at rest\n") == 1
+    assert "MB: memory of the server (PSS)" in text
+    again = dataclasses.replace(
+        TORCHSERVE, start_seconds=13.0, rest_memory=1.2e9, rest_measure="rss"
+    )
+    restarted = text_of(run([case(TORCHSERVE), case(again, 20.0)]))
+    assert "ready in 12.4 s and 13 s, 811 MB and 1.2 GB at rest (RSS)" in restarted
+    assert "ready in" not in text_of(made_runs.all_attached_run())
+    details = summary_text(made_runs.default_run())
+    assert "MB (RSS), 377 MB after the load (PSS)" in " ".join(details.split())
+
+
+def test_memory_is_rss_if_pss_is_not_known_of_every_server() -> None:
+    one = case()
+    unknown = dataclasses.replace(one.resources, pss_after=None)
+    mixed = text_of(run([one, dataclasses.replace(case(TORCHSERVE), resources=unknown)]))
+    assert "MB: peak resident memory of the server" in mixed
+
+
 def test_an_implementation_that_is_too_long_goes_on_below() -> None:
     lines = text_of(made_runs.default_run(), 60).splitlines()
     place = lines.index("TensorFlow Serving")

@@ -28,7 +28,7 @@ from .waiting import alive, until
 
 # Answers what it is told in turn, first to GET and then to POST; the last one for good.
 SERVER = """
-import http.server, json, os, sys
+import http.server, json, os, sys, time
 port, plan = int(sys.argv[1]), json.loads(sys.argv[2])
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -50,6 +50,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 print(json.dumps({"prefix": sys.prefix, "cwd": os.getcwd(), "environ": dict(os.environ)}),
       file=open("told", "w"))
+time.sleep(plan.get("sleeps", 0))
 for word in plan.get("says", []):
     print(word, file=sys.stderr)
 place = plan.get("host", "127.0.0.1"), plan.get("port", port)
@@ -64,6 +65,7 @@ class Kind:
     plan: dict[str, Any]
     python: Path | None = None
     ready: str = "/ready"
+    prepares: float = 0
     name = "mine"
     title = "Mine"
     attached = False
@@ -72,11 +74,14 @@ class Kind:
         self, model: ServedModel, settings: ServerSettings, run_dir: Path
     ) -> kit.StartedServer:
         python = kit.Interpreter(self.python)
+
+        def command(place: Place) -> list[str | Path]:
+            time.sleep(self.prepares)
+            return [python.path, "-c", SERVER, str(place.port), json.dumps(self.plan)]
+
         program = kit.Program(
             implementation="mine 1.0",
-            command=lambda place: [
-                python.path, "-c", SERVER, str(place.port), json.dumps(self.plan)
-            ],
+            command=command,
             protocol=TensorFlowServingRest("m"),
             ready=self.ready,
             environment=python.environment,
@@ -113,6 +118,20 @@ def test_loading_is_waited_for(started: Any) -> None:
         *(f"POST /v1/models/m:predict {status}" for status in (400, 503, 200)),
     ]  # fmt: skip
     assert server.mismatch == ""
+
+
+@pytest.mark.parametrize(("answer", "known"), [("[[6.5, 4.0]]", True), ("[[1.0, 4.0]]", False)])
+def test_its_start_takes_from_the_spawn_to_the_first_right_answer(
+    started: Any, monkeypatch: pytest.MonkeyPatch, answer: str, known: bool
+) -> None:
+    monkeypatch.setattr(f"{__name__}.SERVER", SERVER.replace("[[6.5, 4.0]]", answer))
+    before = time.monotonic()
+    server = started(Kind({"GET": [204], "POST": [503, 200], "sleeps": 0.2}, prepares=0.3))
+    took = time.monotonic() - before
+    if known:
+        assert 0.2 <= server.start_seconds <= took - 0.3
+    else:
+        assert server.start_seconds is None
 
 
 @pytest.mark.parametrize("plan", [{"GET": [503], "POST": [200]}, {"GET": [200], "POST": [400]}])

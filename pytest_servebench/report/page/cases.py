@@ -16,7 +16,13 @@ from pytest_servebench.report.attention import reasons
 from pytest_servebench.report.axes import grouped
 from pytest_servebench.report.case_details import attempt_facts, case_facts
 from pytest_servebench.report.case_table import verdict_cell
-from pytest_servebench.report.facts import attempt_name, cell_name, server_text, settings_text
+from pytest_servebench.report.facts import (
+    attempt_name,
+    cell_name,
+    server_text,
+    settings_text,
+    start_text,
+)
 from pytest_servebench.report.figures import (
     NAMES,
     Percentile,
@@ -130,7 +136,8 @@ HEADINGS: Final = (  # what decides comes first: a phone shows no more without s
     ("wait p95 ms", "95th percentile of the time in the buffer"),
     ("CPU %", "Mean CPU of the server's processes, percent of one processor"),
     ("CPU ms", "CPU time of the server's processes per successful request"),
-    ("MB", "Peak resident memory of the server's processes"),
+    ("MB", "Memory of the server's processes after the load, shared pages counted once (PSS)"),
+    ("MB RSS", "Peak resident memory of the server's processes, shared pages counted for each"),
     ("dropped", "Arrivals that found the buffer full"),
     ("errors", "Requests that failed, not counting dropped ones"),
 )
@@ -150,6 +157,7 @@ def figures(case: CaseResult) -> tuple[Figure, ...]:
         _milliseconds(summary.queue_wait.percentiles.get("p95")),
         _figure(resources.cpu_mean, compact(resources.cpu_mean)),
         _milliseconds(cpu_per_request(case)),
+        _figure(resources.pss_after, compact(megabytes(resources.pss_after), 0)),
         _figure(resources.memory_peak, compact(megabytes(resources.memory_peak), 0)),
         _figure(lost, compact(lost, 0), "bad" if lost else ""),
         _figure(failed, compact(failed, 0), "bad" if failed else ""),
@@ -224,6 +232,8 @@ def _facts(case: CaseResult, title: str) -> tuple[tuple[str, str], ...]:
     if not is_plain(case):
         facts.append(("server", server_text(title, case.server)))
         facts.append(("settings", settings_text(case.server)))
+        if started := start_text([case.server]):
+            facts.append(("start", started))
     return (*facts, *attempt_facts(case), *case_facts(case))
 
 

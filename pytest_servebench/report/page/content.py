@@ -12,7 +12,14 @@ from pytest_servebench.report.answer import answer, question
 from pytest_servebench.report.attention import blocks, causes, doubts, server_troubles
 from pytest_servebench.report.captions import marks
 from pytest_servebench.report.evaluation_block import cell_winners, short_names, totals_text
-from pytest_servebench.report.facts import date_text, headline, program_text, servers, settings_text
+from pytest_servebench.report.facts import (
+    date_text,
+    headline,
+    program_text,
+    servers,
+    settings_text,
+    starts,
+)
 from pytest_servebench.report.figures import groups
 from pytest_servebench.report.page.case_charts import case_charts
 from pytest_servebench.report.page.cases import CaseView, anchors, case_view
@@ -56,6 +63,7 @@ class ServerView:
     title: str
     implementation: str
     settings: str
+    start: str
     css: str
 
 
@@ -174,9 +182,10 @@ def content(
     tests: dict[str, list[CaseResult]] = {}
     for case in loaded:
         tests.setdefault(by_id[id(case)].function, []).append(case)
+    started = starts(loaded)
     known = {
         kind: ServerView(titles[kind], program_text(server), settings_text(server),
-                         classes[kind, None])
+                         started[kind], classes[kind, None])
         for kind, server in servers(loaded).items()
     }  # fmt: skip
     evaluation = evaluate(run.cases, interleaved=run.interleaved)

@@ -100,12 +100,8 @@ def test_a_case_tells_which_lines_its_servers_log_gained(
 
 
 def test_broken_slo_fails_with_its_message_and_is_saved(run_bench: RunBench) -> None:
-    result = run_bench(
-        "--servebench-slo=p50<0.01ms",
-        "--servebench-slo=success_rate>=10%",
-        "--benchmark-json=b.json",
-        subprocess=True,
-    )
+    slos = ("--servebench-slo=p50<0.01ms", "--servebench-slo=success_rate>=10%")
+    result = run_bench(*slos, "--benchmark-json=b.json", "--junitxml=junit.xml")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
@@ -116,6 +112,9 @@ def test_broken_slo_fails_with_its_message_and_is_saved(run_bench: RunBench) -> 
     assert case["verdict"] == "failed"
     assert [clause["verdict"] for clause in case["clauses"]] == ["failed", "passed"]
     assert len(json.loads(Path("b.json").read_text())["benchmarks"]) == 1
+    text = Path("junit.xml").read_text()
+    assert 'name="servebench.verdict" value="failed"' in text
+    assert 'failures="1"' in text
 
 
 MARKED = """
@@ -260,7 +259,7 @@ def test_bad_input_names_option_value_and_remedy(
 
 def test_results_that_cannot_be_written(run_bench: RunBench) -> None:
     Path("taken").write_text("a file")
-    result = run_bench("--servebench-results=taken", subprocess=True)
+    result = run_bench("--servebench-results=taken")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--servebench-results=*taken*Give a *directory*"])
 
@@ -328,24 +327,11 @@ def test_a_test_that_fails_before_its_load_is_not_told_so_twice(
     assert ("NoLoadWarning: poisson_load" in result.stdout.str()) is warned
 
 
-def test_benchmarks_disabled(run_bench: RunBench) -> None:
-    run_bench("--benchmark-disable").assert_outcomes(passed=1)
-    _, run = saved_run()
-    assert len(run["servebench"]["cases"]) == 1
-
-
 def test_benchmark_compare_works_on_latencies(run_bench: RunBench) -> None:
     run_bench("--benchmark-autosave").assert_outcomes(passed=1)
     result = run_bench("--benchmark-compare", "--benchmark-autosave")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*(NOW)*"])
-
-
-def test_junit_has_the_verdict(run_bench: RunBench) -> None:
-    run_bench("--junitxml=junit.xml", "--servebench-slo=p50<1us")
-    text = Path("junit.xml").read_text()
-    assert 'name="servebench.verdict" value="failed"' in text
-    assert 'failures="1"' in text
 
 
 def test_no_process_is_left(run_bench: RunBench, pytester: pytest.Pytester) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,9 +181,3 @@ def _at(samples: Samples, index: int) -> Arrays:
     if isinstance(samples, Mapping):
         return {name: as_array(each[index]) for name, each in samples.items()}
     return as_array(samples[index])
-
-
-ModelFactory = Callable[[Collection[str]], ServedModel]
-"""What ``servebench_model = "module:callable"`` names: it gets the keys of the artifacts that
-the selected server kinds serve, builds these and nothing else, and returns a
-:class:`ServedModel`."""

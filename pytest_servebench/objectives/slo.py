@@ -239,8 +239,8 @@ def _relative(gap: float, bound: float) -> str:
         return ""
     if gap > 10 * bound:
         times = min(gap / bound, 1e9)
-        return f" ({'over ' if times == 1e9 else ''}{trimmed(times, 3)} times the bound)"
-    return f" ({trimmed(100 * gap / bound, 3)} %)"
+        return f" ({'over ' if times == 1e9 else ''}{trimmed(times)} times the bound)"
+    return f" ({trimmed(100 * gap / bound)} %)"
 
 
 def _known(clause: Clause, measured: Reading, result: CaseResult) -> str:
@@ -302,4 +302,4 @@ def _why(clause: Clause, bound: float, measured: Reading, result: CaseResult) ->
 
 
 def _seconds(value: float) -> str:
-    return f"{trimmed(value, 3) if value < 100 else round(value)} s"
+    return f"{trimmed(value) if value < 100 else round(value)} s"

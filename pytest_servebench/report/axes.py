@@ -97,10 +97,10 @@ def from_zero(values: Iterable[float], least: float = 0.0, *, whole: bool = Fals
     return linear(0.0, 1.1 * max(highest, least) or 1.0, whole=whole)
 
 
-def logarithmic(values: Iterable[float], fallback: tuple[float, float] = (1.0, 1000.0)) -> Axis:
+def logarithmic(values: Iterable[float]) -> Axis:
     """Return a logarithmic axis around the positive ones of ``values``."""
     positive = [value for value in values if 0 < value < math.inf]
-    low, high = (min(positive), max(positive)) if positive else fallback
+    low, high = (min(positive), max(positive)) if positive else (1.0, 1000.0)
     span = max(high / low, 1.0)
     extra = math.sqrt(_SMALLEST_SPAN / span) if span < _SMALLEST_SPAN else 1.0
     # More room above, where infinite values are drawn.

@@ -26,6 +26,7 @@ from pytest_servebench.text.safe import abridged, clean, clip
 DPI: Final = 150
 GREY: Final = "#595959"
 _MARGIN: Final = 0.15  # inches around everything
+_LEFT: Final = 0.72  # inches for labels at the left of axes
 _LINE_HEIGHT: Final = 1.35  # in font sizes
 _TITLE, _SUBTITLE, _LEGEND, _CAPTION = 12.5, 8.5, 8.5, 7.0  # points
 _BOLD: Final = 1.2  # how much broader bold letters are, at most
@@ -158,21 +159,19 @@ class Frame:
         rows: int,
         columns: int,
         *,
-        left: float = 0.72,
-        gap: float = 0.72,
         share_y: bool = False,
         titles: bool = True,
     ) -> list[Axes]:
-        """Return axes row by row; ``left`` and ``gap`` in inches are for labels at the left."""
+        """Return axes row by row."""
         head = 0.25 if titles else 0.05
-        across = 0.25 if share_y else gap
-        free = self._width - left - _MARGIN - (columns - 1) * across
+        across = 0.25 if share_y else _LEFT
+        free = self._width - _LEFT - _MARGIN - (columns - 1) * across
         down = 0.78
         tall = self._total - self._top - self._bottom - head - 0.5 - (rows - 1) * down
         grid = self.figure.add_gridspec(
             rows,
             columns,
-            left=left / self._width,
+            left=_LEFT / self._width,
             right=1 - _MARGIN / self._width,
             top=1 - (self._top + head) / self._total,
             bottom=(self._bottom + 0.5) / self._total,

@@ -26,17 +26,17 @@ def _with_suffix(value: float) -> str:
     return f"{value:.0e}"
 
 
-def decimals_for(values: Iterable[float | None], most: int = 2) -> int:
+def decimals_for(values: Iterable[float | None]) -> int:
     """Return the number of decimals for a column, so that its decimal points align."""
     finite = [abs(value) for value in values if value is not None and math.isfinite(value)]
     largest = max(finite, default=0.0)
     if largest < 100:
-        return most
+        return 2
     return 1 if largest < 100_000 else 0
 
 
-def significant(value: float | None, digits: int = 3) -> str:
-    """Return ``value`` alone, with ``digits`` significant digits and without an exponent."""
+def significant(value: float | None) -> str:
+    """Return ``value`` alone, with three significant digits and without an exponent."""
     if value is None or math.isnan(value):
         return MISSING
     if math.isinf(value) or abs(value) >= _MILLION:
@@ -44,9 +44,9 @@ def significant(value: float | None, digits: int = 3) -> str:
     if value == 0:
         return "0"
     magnitude = math.floor(math.log10(abs(value)))
-    if magnitude < -digits:
+    if magnitude < -3:
         return f"{value:.1g}"
-    return f"{value:.{max(0, digits - 1 - magnitude)}f}"
+    return f"{value:.{max(0, 2 - magnitude)}f}"
 
 
 def milliseconds(seconds: float | None) -> float | None:

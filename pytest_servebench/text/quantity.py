@@ -20,18 +20,18 @@ _SCALES: Final[Mapping[Kind, Callable[[float], tuple[float, str]]]] = MappingPro
 )
 
 
-def quantity(kind: Kind, value: float, digits: int = 3) -> str:
+def quantity(kind: Kind, value: float) -> str:
     """Return a value with a unit for people, such as ``12.3 ms``."""
     if math.isinf(value):
         return "infinite"
     factor, unit = _SCALES[kind](abs(value))
-    return f"{trimmed(value * factor, digits)}{unit}"
+    return f"{trimmed(value * factor)}{unit}"
 
 
-def trimmed(value: float, digits: int = 3) -> str:
-    """Return ``value`` with at most ``digits`` significant digits, and no zeros at its end."""
+def trimmed(value: float) -> str:
+    """Return ``value`` with at most three significant digits, and no zeros at its end."""
     if value == 0:
         return "0"
-    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    decimals = 2 - math.floor(math.log10(abs(value)))
     text = f"{value:.{max(0, min(decimals, 9))}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

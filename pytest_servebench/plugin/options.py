@@ -159,9 +159,9 @@ OPTIONS: Final = (
            "how long to wait between SIGTERM and SIGKILL", "SECONDS"),
     Option("server-option", "", read_kind_value,
            "an option of one server kind, such as torchserve.url=http://HOST:PORT; torchserve "
-           "has image, engine, network, run_args, url, model, body, content_type, answer; "
-           "tensorflow_serving has image, engine, network, run_args, binary, require_real, url, "
-           "model, layout",
+           "has url, model, body, content_type, answer, image, engine, network, run_args; "
+           "tensorflow_serving has binary, require_real, url, model, layout, image, engine, "
+           "network, run_args",
            "KIND.KEY=VALUE", repeatable=True),
     Option("tls-verify", "true", truth,
            "whether to verify the certificate of https servers", "BOOL"),

@@ -1,20 +1,20 @@
-"""A server that the configuration file describes: a command with placeholders, or a URL."""
+"""A server that the configuration file describes: a command, a container image, or a URL."""
 
 import os
 import re
-import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from pytest_servebench.errors import OptionError, ServerStartError
+from pytest_servebench.errors import OptionError, ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import PredictionProtocol
 from pytest_servebench.protocols.registry import PROTOCOLS, protocol_from
 from pytest_servebench.servers.attached import attach
 from pytest_servebench.servers.base import RunningServer, ServerSettings
+from pytest_servebench.servers.container import Container, ContainerOptions, words
 from pytest_servebench.servers.environment import artifact
 from pytest_servebench.servers.interpreter import Interpreter
 from pytest_servebench.servers.kind_options import option
@@ -30,20 +30,29 @@ PORT_CLASH: Final = FatalLine(
 )
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(shlex.split(text))
+# Placeholders that do not change from start to start, and are not of this machine.
+_FIXED: Final = ("artifact", "model", "threads", "workers")
+_INSTEAD: Final = {
+    "url": "give one of them",
+    "python": "the image has its own",
+    "directory": "give --workdir=PATH in run_args",
+}
+_VERSIONS: Final = (
+    "import importlib.metadata as m, sys; print(*(f'{n} {m.version(n)}' for n in sys.argv[1:]), "
+    "sep=', ')"
+)
 
 
 def _variables(text: str) -> Mapping[str, str]:
-    pairs = [word.partition("=") for word in shlex.split(text)]
+    pairs = [word.partition("=") for word in words(text)]
     if not all(name and equals for name, equals, _ in pairs):
         raise ValueError("give NAME=VALUE, separated by spaces")
     return {name: value for name, _, value in pairs}
 
 
 @dataclass(frozen=True)
-class Command:
-    """A server that is started by a command, from the configuration file alone.
+class Command(ContainerOptions):
+    """A server that is started by a command or from an image, by the configuration file alone.
 
     Attributes:
         name: of the server.
@@ -51,14 +60,16 @@ class Command:
         home: directory of the file that configures it; base of relative paths.
     """
 
-    told_by: ClassVar = ("command", "url")
+    told_by: ClassVar = ("command", "image", "url")
 
     name: str
     title: str
     home: Path = field(default_factory=Path.cwd)
 
     command: tuple[str, ...] = option(
-        (), "program and arguments, with placeholders such as {port}", read=_words
+        (),
+        "program and arguments, with placeholders such as {port}; of an image: its arguments",
+        read=words,
     )
     python: Path | None = option(
         None, "the interpreter of its environment: {python}, and the programs beside it"
@@ -88,6 +99,9 @@ class Command:
         read=lambda text: (text,),
     )
     url: str = option("", "attach to a server that runs at this URL instead")
+    port: int | None = option(
+        None, "where the image's server listens, if it cannot be told {port}; network is mapped"
+    )
 
     def __post_init__(self) -> None:
         """Check what needs no server.
@@ -95,18 +109,21 @@ class Command:
         Raises:
             ValueError: names the key, and says what to give.
         """
-        if not self.command and not self.url:
-            raise ValueError("give a command to run, or the url of a running server")
+        super().__post_init__()
+        if not (self.command or self.image or self.url):
+            raise ValueError("give a command or an image to run, or the url of a running server")
         used = set()
         for key, text in self._texts():
             try:
                 used |= used_in(text)
             except ValueError as error:
                 raise ValueError(f"{key}: {error}") from None
-        if self.command and "port" not in used:
+        if (self.command or self.image) and "port" not in used and not self.port:
             raise ValueError(
                 "neither command nor env contains {port}, the port on which the server must listen"
+                + "; if that is fixed in the image, give it as port" * bool(self.image)
             )
+        self._check_container(used)
         if self.ready and not (self.ready.startswith("/") and used_in(self.ready) <= {"model"}):
             raise ValueError(
                 f"ready = {self.ready!r}: give a path that begins with a slash; its only "
@@ -123,11 +140,35 @@ class Command:
         if "artifact" in used and not self.artifact:
             object.__setattr__(self, "artifact", self.name)
 
+    def _check_container(self, used: set[str]) -> None:
+        if not self.image:
+            if self.port:
+                raise ValueError("port is for a container: give the image to run, too")
+            return
+        for key in ("url", "python", "directory"):
+            if getattr(self, key):
+                raise ValueError(f"{key} and image do not go together: {_INSTEAD[key]}")
+        if "python" in used:
+            raise ValueError(
+                "{python} is an interpreter of this machine: name that of the image, such as "
+                "python3"
+            )
+        if self.port and self.network == "host":
+            raise ValueError(
+                f"port = {self.port} is a port of the container's own network: omit network, or "
+                "have the server listen on {port}"
+            )
+        for argument in self.run_args:
+            if other := used_in(argument) - {*_FIXED}:
+                known = ", ".join(f"{{{name}}}" for name in _FIXED)
+                raise ValueError(f"run_args: {{{min(other)}}} is not known there; known: {known}")
+
     def _texts(self) -> Iterator[tuple[str, str]]:
         yield from (("command", word) for word in self.command)
         yield from ((f"env.{name}", value) for name, value in (self.env or {}).items())
         yield "ready", self.ready
         yield "directory", self.directory
+        yield from (("run_args", argument) for argument in self.run_args)
 
     @cached_property
     def _used(self) -> set[str]:
@@ -155,38 +196,62 @@ class Command:
                 f"{self.name} cannot be given {settings.workers} workers: use {{workers}} in its "
                 "command or env."
             )
-        python = Interpreter(self.python, option=f"{self.name}.python")
         fixed = {
-            "python": python.path, "workers": settings.workers,
-            "threads": settings.threads, "model": served, "artifact": self._artifact(model),
+            "workers": settings.workers, "threads": settings.threads, "model": served,
+            "artifact": self._artifact(model),
         }  # fmt: skip
+        if self.image:
+            container = self._container(fixed)
+            implementation, inherited = self._implementation(container), {}
+        else:
+            python = Interpreter(self.python, option=f"{self.name}.python")
+            container = None
+            versions = [f"{name} {python.version(name)}" for name in self.version]
+            implementation = ", ".join(versions) or self.title
+            inherited = {**python.environment, **self._path(python)}
+            fixed["python"] = python.path
 
         def filled(text: str, place: Place) -> str:
             numbered = {f"port{number}": port for number, port in enumerate(place.ports, 1)}
-            where = {
-                "host": place.host,
-                "port": place.port,
-                "run_dir": place.run_dir,
-                "scratch": place.scratch,
-            }
+            where = {"host": place.host, "port": place.port, "run_dir": place.run_dir,
+                     "scratch": place.scratch}  # fmt: skip
             return filled_in(text, {**fixed, **numbered, **where})
 
         def environment(place: Place) -> Mapping[str, str | None]:
             own = {name: filled(value, place) for name, value in (self.env or {}).items()}
-            return {**python.environment, **self._path(python), **own}
+            return {**inherited, **own}
 
         program = Program(
-            implementation=", ".join(f"{name} {python.version(name)}" for name in self.version)
-            or self.title,
+            implementation=implementation,
             command=lambda place: [filled(word, place) for word in self.command],
             protocol=protocol,
-            ports=number_of_ports(self._used),
+            ports=max(1, number_of_ports(self._used)),
             ready=filled_in(self.ready, fixed),
             environment=environment,
             directory=lambda place: self._directory(filled(self.directory, place)),
             fatal=(PORT_CLASH, *map(_fatal_line, self.fatal)),
+            container=container,
         )
         return launch(self, program, model, settings, run_dir)
+
+    def _container(self, fixed: Mapping[str, object]) -> Container:
+        plain = self.container(self.name, port=self.port)
+        run_args = tuple(filled_in(argument, fixed) for argument in self.run_args)
+        container = replace(plain, run_args=run_args)
+        path = fixed["artifact"]
+        return container.serving(path) if isinstance(path, Path) else container
+
+    def _implementation(self, container: Container) -> str:
+        if not self.version:
+            return f"{self.title} in {self.image}"
+        versions = container.output_of("python3", "-c", _VERSIONS, *self.version).strip()
+        if not versions:
+            raise ServerUnavailableError(
+                f"{self.name}.version: the packages {', '.join(self.version)} are not installed "
+                f"for the python3 of {self.image}, if it has one. Remedy: omit version; the "
+                "image then identifies the server."
+            )
+        return f"{versions} in {self.image}"
 
     def _protocol(self, served: str, signature: str) -> PredictionProtocol:
         if not self.protocol:

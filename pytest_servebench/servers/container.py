@@ -30,6 +30,9 @@ EVERYWHERE: Final = "0.0.0.0"
 """Where a server in a container listens if its ports are mapped: they come from outside."""
 
 _VERSION_LIMIT: Final = 60.0  # seconds for a program in an image that tells its version
+_ENGINES_OWN: Final = re.compile(
+    r"PATH|HOME|USER|TMPDIR|LANG|LC_\w+|LD_\w+|GO\w+|(?:DOCKER|PODMAN|CONTAINERS?|STORAGE|XDG)_\w+"
+)
 _ENGINE_STATUSES: Final = {
     125: "did not run the container; check the image and `run_args`",
     126: "could not start the container",
@@ -51,12 +54,20 @@ FATAL: Final = (
 """Messages of the engines."""
 
 
+def _by_name(name: str) -> bool:
+    """Return whether the engine's command gets a variable's value from its own environment.
+
+    Its arguments are in errors and in the table of processes, where no secret must be.
+    """
+    return not _ENGINES_OWN.fullmatch(name)
+
+
 def words(text: str) -> tuple[str, ...]:
     """Return the arguments in a text, as a shell splits it."""
     return tuple(shlex.split(text))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ContainerOptions:
     """The options of a kind whose server can run in a container."""
 
@@ -91,7 +102,7 @@ class ContainerOptions:
         engine = find_engine(self.engine, spelled(kind, "engine"))
         user = engine.user_of(self.image, spelled(kind, "image"))
         usual: Literal["host", "mapped"] = "host" if sys.platform == "linux" else "mapped"
-        network = self.network or usual
+        network = self.network or ("mapped" if port else usual)
         return Container(engine, self.image, network, self.run_args, entrypoint, port, user)
 
 
@@ -189,7 +200,7 @@ class ContainerRun:
     def command(self, arguments: Sequence[str], environment: Mapping[str, str | None]) -> list[str]:
         """Return the engine's command; it stays in the foreground while the container runs."""
         container = self.container
-        told = {"PYTHONUNBUFFERED": "1", **threads(self.settings), **environment}
+        usual = {"PYTHONUNBUFFERED": "1", **threads(self.settings)}
         given = [
             *(f"--network={network}" for network in ["host"] if container.network == "host"),
             *self._published(),
@@ -201,12 +212,22 @@ class ContainerRun:
             *_mount(self.place.scratch, writable=True),
             *_mount(self.place.run_dir),
             *(_mount(container.artifact) if container.artifact else ()),
-            *(f"--env={name}={value}" for name, value in told.items() if value is not None),
+            *(f"--env={name}={value}" for name, value in usual.items()),
+            *(
+                f"--env={name}" if _by_name(name) else f"--env={name}={value}"
+                for name, value in environment.items()
+                if value is not None
+            ),
             *([f"--entrypoint={container.entrypoint}"] if container.entrypoint else ()),
             *container.run_args,  # the last one counts
         ]
         start = [*self.engine.command, *container._run(self.name)]
         return [*start, *given, container.image, *arguments]
+
+    @staticmethod
+    def passed(environment: Mapping[str, str | None]) -> dict[str, str | None]:
+        """Return what the engine's command needs in its own environment."""
+        return {name: value for name, value in environment.items() if _by_name(name)}
 
     def _published(self) -> list[str]:
         if self.container.network == "host":
@@ -275,8 +296,13 @@ class ContainerRun:
         said = _ENGINE_STATUSES.get(status)
         return f"exit status {status}: {self.engine.name} {said}" if said else None
 
-    def hint(self) -> str:
-        """Return what may be wrong if the server did not start."""
+    def hint(self, *, ended: bool) -> str:
+        """Return what may be wrong if the server did not become ready."""
+        if self.container.network == "mapped" and not ended:
+            return (
+                "Note: its ports are mapped, so in the container it must listen on "
+                f"{EVERYWHERE}:{self.inside.port}, not on {LOOPBACK} alone."
+            )
         artifact, user = self.container.artifact, self.container.user
         if artifact is None or user.partition(":")[0] in ("", "0", "root"):
             return ""

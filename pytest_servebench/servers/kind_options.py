@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any, Final, TypeVar, get_type_hints
 
 from pytest_servebench.errors import OptionError
@@ -61,12 +61,16 @@ def option(
 
 
 def options_of(kind: object) -> dict[str, KindOption]:
-    """Return the options of a kind by name; a kind that is no dataclass has none."""
-    all_fields = fields(kind) if is_dataclass(kind) else ()
-    declared = [each for each in all_fields if _METADATA in each.metadata]
+    """Return the options of a kind by name, its own before those of its bases.
+
+    A kind that is no dataclass has none.
+    """
+    declared = [each for each in _fields(kind) if _METADATA in each.metadata]
     if not declared:
         return {}
     owner = kind if isinstance(kind, type) else type(kind)
+    inherited = {each.name for base in owner.__bases__ for each in _fields(base)}
+    declared.sort(key=lambda each: each.name in inherited)
     try:
         types = get_type_hints(owner)
     except NameError as error:
@@ -80,6 +84,10 @@ def options_of(kind: object) -> dict[str, KindOption]:
         )
         for each in declared
     }
+
+
+def _fields(kind: object) -> tuple[Field[Any], ...]:
+    return fields(kind) if is_dataclass(kind) else ()
 
 
 def spelled(kind: str, key: str) -> str:

@@ -156,8 +156,9 @@ def _start(
         extra = told(seen) if callable(told) else told
         process = ServerProcess(
             run.command(command, extra) if run else command,
-            # An engine keeps state of its own in TMPDIR.
-            env=environment(settings, {} if run else {"TMPDIR": str(place.scratch), **extra}),
+            env=environment(
+                settings, run.passed(extra) if run else {"TMPDIR": str(place.scratch), **extra}
+            ),
             cpus=() if run else settings.cpus,
             cwd=place.scratch if program.directory is None else program.directory(place),
             stop_grace=settings.stop_grace,
@@ -185,9 +186,10 @@ def _start(
         exposed = tuple(ports.shown(each) for each in places if ports.is_public(each[0]))
         return StartedServer(kind.name, title, base_url, protocol, process, mismatch, exposed, took)
     except BaseException as error:
+        ended = process is None or process.ending() is not None
         if process is not None:
             process.stop()
         shutil.rmtree(place.scratch, ignore_errors=True)
-        if isinstance(error, ServerStartError) and run and (hint := run.hint()):
+        if isinstance(error, ServerStartError) and run and (hint := run.hint(ended=ended)):
             raise type(error)(f"{error}\n{hint}") from None
         raise

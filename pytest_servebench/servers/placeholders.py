@@ -8,7 +8,7 @@ from pytest_servebench.text.closest import meant
 
 MEANINGS: Final = {
     "python": "the interpreter: the key python, else pytest's own",
-    "host": "the address to listen on, 127.0.0.1",
+    "host": "the address to listen on: 127.0.0.1; 0.0.0.0 in a container with mapped ports",
     "port": "the port for predictions",
     "port2": "a second free port; likewise {port3} and so on",
     "workers": "predictions to compute in parallel",

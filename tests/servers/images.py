@@ -52,7 +52,7 @@ def built_image(name: str, programs: Mapping[str, str], *changes: str) -> Iterat
             entry = tarfile.TarInfo(f"srv/{program}")
             entry.size, entry.mode = len(code), 0o755
             archive.addfile(entry, io.BytesIO(code))
-    made = ["ENV PATH=/srv:/usr/bin", *changes]
+    made = [f"ENV PATH=/srv:{Path(PYTHON).parent}:/usr/bin", *changes]
     subprocess.run(
         [str(PODMAN), "import", "--quiet", *(f"--change={one}" for one in made), "-", name],
         input=root.getvalue(), stdout=subprocess.PIPE, check=True,

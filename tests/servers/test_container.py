@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -22,6 +23,7 @@ from pytest_servebench.measure.monitor import ResourceMonitor
 from pytest_servebench.model import ServedModel
 from pytest_servebench.servers import ports
 from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.command import Command
 from pytest_servebench.servers.engine import OWNER_LABEL, find_engine, owner_mark
 from pytest_servebench.servers.launch import StartedServer
 from pytest_servebench.servers.ports import free_ports
@@ -234,6 +236,64 @@ def test_another_port_where_one_is_taken(start: Start, monkeypatch: pytest.Monke
     assert server.base_url == f"http://127.0.0.1:{free}"
 
 
+def test_a_configured_image(
+    image: str, model: ServedModel, settings: ServerSettings, run_dir: Path, tmp_path: Path
+) -> None:
+    """Placeholders have the values that hold in the container."""
+    metadata = tmp_path / "packages" / "net-1.2.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Name: net\nVersion: 1.2\n")
+    kind = Command(
+        "boxed", "Boxed", image=image, engine="podman", port=8000,
+        command=("tensorflow_model_server", "--rest_api_port={port}", "--threads={threads}",
+                 "--host={host}", "--artifact={artifact}"),
+        env={"FAKE_TFS_STATE": "{scratch}", "KEY": "sesame", "HOME": "/tmp"}, version=("net",),
+        protocol="tensorflow-serving", artifact=metadata.parent, fatal=("bad graph",),
+        run_args=(*RUN_ARGS, f"--volume={metadata.parent.parent}:/packages:ro",
+                  "--env=PYTHONPATH=/packages", "--env=OF={artifact}"),
+    )  # fmt: skip
+    server = kind.start(model, settings, run_dir)
+    try:
+        assert server.implementation == "net 1.2 in servebench-tests:1"
+        name = containers()
+        assert json.loads(Path("/tmp", name, "start-1.json").read_text()) == [
+            "--rest_api_port=8000", "--threads=1", "--host=0.0.0.0", f"--artifact={metadata.parent}"
+        ]  # fmt: skip
+        printed = podman("exec", name, "printenv", "OF", "KEY", "HOME").splitlines()
+        assert printed == [str(metadata.parent), "sesame", "/tmp"]
+        assert listening(int(server.base_url.rpartition(":")[2])) == {"127.0.0.1"}
+    finally:
+        server.stop()
+    with pytest.raises(ServerUnavailableError, match=r"boxed.version: .* nonesuch .*omit version"):
+        dataclasses.replace(kind, version=("nonesuch",)).start(model, settings, run_dir)
+    deaf = dataclasses.replace(kind, version=(), port=8001, command=("sleep", "1000"))
+    with pytest.raises(
+        ServerStartError, match=r"(?s)Boxed in servebench-.*0\.0\.0\.0:8001"
+    ) as caught:
+        deaf.start(model, dataclasses.replace(settings, start_timeout=2), run_dir)
+    assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "facts"),
+    [
+        ({"command": ("{port}",), "network": "mapped"}, ("network", "image")),
+        ({"command": ("{port}",), "port": 80}, ("port", "image")),
+        ({"image": "a"}, ("{port}", "fixed in the image")),
+        ({"image": "a", "port": 80, "network": "host"}, ("port = 80", "network")),
+        ({"image": "a", "port": 80, "python": Path("p")}, ("python and image", "own")),
+        ({"image": "a", "port": 80, "url": "http://x"}, ("url and image",)),
+        ({"image": "a", "port": 80, "command": ("{python}",)}, ("{python}", "python3")),
+        ({"image": "a", "port": 80, "run_args": ("-v", "{scratch}:/x")}, ("run_args", "{scratch}")),
+    ],
+)
+def test_options_that_do_not_go_together(options: dict[str, Any], facts: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the facts are looked for below
+        Command("boxed", "Boxed", protocol="v1", **options)
+    for fact in facts:
+        assert fact in str(caught.value)
+
+
 def test_no_engine(start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ServerUnavailableError, match=r"docker: not found(?s:.*)podman: not found"):
@@ -278,21 +338,35 @@ def model(kinds):
                        np.array({INPUTS.tolist()}, np.float32), np.array({OUTPUTS.tolist()}))
 
 @pytest.mark.servebench(duration=60)
-def test_load(tensorflow_serving, poisson_load):
-    Path("address").write_text(tensorflow_serving.base_url)
-    poisson_load(tensorflow_serving)
+def test_load(model_server, poisson_load):
+    Path("address").write_text(model_server.base_url)
+    poisson_load(model_server)
 """
 
 
-@pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_nothing_is_left_of_a_load(signal_: signal.Signals, image: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("signal_", "server"),
+    [(signal.SIGKILL, "boxed"), (signal.SIGINT, "tensorflow_serving"), (signal.SIGTERM, "boxed")],
+)
+def test_nothing_is_left_of_a_load(
+    signal_: signal.Signals, server: str, image: str, tmp_path: Path
+) -> None:
+    """The server is configured by a file, or by options on the command line."""
     (tmp_path / "test_it.py").write_text(SUITE)
     (tmp_path / "pytest.ini").touch()
+    (tmp_path / "servebench.toml").write_text(
+        "[servers.boxed]\n"
+        f"image = '{image}'\nengine = 'podman'\nrun_args = {list(RUN_ARGS)}\n"
+        "command = ['tensorflow_model_server', '--rest_api_port={port}']\n"
+        "protocol = 'tensorflow-serving'\n"
+    )
     given = {"image": image, "run_args": shlex.join(RUN_ARGS), "engine": "podman"}
+    if server == "boxed":
+        given = {}
     with (tmp_path / "output").open("wb") as output:
         run = subprocess.Popen(
             [sys.executable, "-m", "pytest", "test_it.py", "-p", "no:cacheprovider",
-             "--servebench-model=test_it:model", "--servebench-servers=tensorflow_serving",
+             "--servebench-model=test_it:model", f"--servebench-servers={server}",
              "--servebench-rates=20", "--servebench-buffer-sizes=10", "--servebench-plots=false",
              *(f"--servebench-server-option=tensorflow_serving.{key}={value}"
                for key, value in given.items())],

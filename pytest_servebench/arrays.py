@@ -20,6 +20,14 @@ def as_array(value: npt.ArrayLike) -> Array:
     if isinstance(value, np.ndarray):
         return value
     if isinstance(value, (str, bytes)):
+        value = value.item() if isinstance(value, np.generic) else value
         return np.array([value], dtype=object).reshape(())
     array = np.asarray(value)
     return np.asarray(value, dtype=object) if array.dtype.kind in "US" else array
+
+
+def holds_text(array: Array) -> bool:
+    """Return whether every element is text or bytes."""
+    if array.dtype.kind == "O":
+        return all(isinstance(each, (str, bytes)) for each in array.flat)
+    return array.dtype.kind in "US"

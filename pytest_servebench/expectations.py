@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.arrays import Array, Arrays, as_array
+from pytest_servebench.arrays import Array, Arrays, as_array, holds_text
 
 TOLERANCE: Final = 1e-4
 """The default of relative and absolute tolerances."""
@@ -152,12 +152,14 @@ def _no_vectors(got: Array, want: Array) -> str | None:
         return f"its prediction has shape {got.shape}, the model's has {want.shape}"
     if not want.ndim or not want.size:
         return f"an output of shape {want.shape} has no axis to compare along"
-    if any(each.dtype.kind in "OSU" and _sort(each) != "numbers" for each in (got, want)):
+    if holds_text(got) or holds_text(want):
         return f"its prediction is of {_sort(got)}, the model's of {_sort(want)}: no numbers"
     return None
 
 
 def _argmax(got: Array, want: Array) -> str | None:
+    if got.dtype.kind == "f" and np.isnan(got).any():
+        return f"its prediction has NaN: {_short(got)}"
     places, wanted = got.argmax(axis=-1), want.argmax(axis=-1)
     if np.array_equal(places, wanted):
         return None
@@ -216,16 +218,11 @@ def _difference(got: Array, want: Array, rtol: float, atol: float) -> str | None
 
 
 def _sort(array: Array) -> str:
-    if array.dtype.kind == "b":
-        return "booleans"
-    if array.dtype.kind in "US":
+    if holds_text(array):
         return "text"
     if array.dtype.kind == "O":
-        types = set(map(type, array.flat))
-        if types <= {str, bytes}:
-            return "text"
-        return "booleans" if types == {bool} else "numbers"
-    return "numbers"
+        return "booleans" if set(map(type, array.flat)) == {bool} else "numbers"
+    return "booleans" if array.dtype.kind == "b" else "numbers"
 
 
 def _comparable(value: object) -> object:

@@ -80,6 +80,7 @@ TEN = np.arange(10.0)
         (argmax_equal, {"a": TEN}, {"a": TEN, "b": TEN}, "named 'a', the model's.*'a', 'b'"),
         (argmax_equal, np.array("x"), np.array("x"), "no axis"),
         (argmax_equal, np.array(["x"]), np.array(["x"]), "text"),
+        (argmax_equal, TEN * np.nan, TEN[::-1], "has NaN"),
         (argmax_equal, TEN, None, "no outputs to compare"),
         (cosine(0.999), TEN * 3, TEN, None),
         (cosine(0.999), TEN.astype(np.float16) + 1, TEN, "0.996[0-9]+ .*below 0.999"),

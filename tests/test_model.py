@@ -58,6 +58,14 @@ def test_samples_whose_shapes_differ() -> None:
     assert model.check(0, np.array(b"x", object)) is not None
 
 
+def test_samples_of_an_array_of_text() -> None:
+    """NumPy's own strings are text like others."""
+    model = ServedModel("m", {}, np.array(["a", "b"]), np.array([b"A", b"B"]))
+    assert type(arrays(model.input(1))[0].item()) is str
+    assert model.check(1, np.array("B", object)) is None
+    assert model.check(0, np.array("B", object)) is not None
+
+
 def arrays(values: Arrays) -> list[Any]:
     return list(values.values()) if isinstance(values, dict) else [values]
 

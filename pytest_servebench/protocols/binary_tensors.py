@@ -5,18 +5,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from pytest_servebench.arrays import Array
+from pytest_servebench.arrays import Array, holds_text
 from pytest_servebench.errors import ModelError
 
 _BFLOAT16: Final = "BF16"
-_BYTES: Final = "BYTES"
+BYTES: Final = "BYTES"
 _NUMBERS: Final = {
     "BOOL": np.dtype(np.bool_),
     **{f"INT{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},
     **{f"UINT{bits}": np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)},
     **{f"FP{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
 }
-DATATYPES: Final = frozenset({*_NUMBERS, _BYTES, _BFLOAT16})
+DATATYPES: Final = frozenset({*_NUMBERS, BYTES, _BFLOAT16})
 """The protocol's types of tensors."""
 
 _NAMES: Final = {dtype: name for name, dtype in _NUMBERS.items()}
@@ -33,10 +33,8 @@ def datatype(array: Array) -> str:
     """
     if array.dtype.name == "bfloat16":
         return _BFLOAT16
-    if array.dtype.kind in "US":
-        return _BYTES
-    if array.dtype.kind == "O" and set(map(type, array.flat)) <= {str, bytes}:
-        return _BYTES
+    if holds_text(array):
+        return BYTES
     name = _NAMES.get(array.dtype.newbyteorder("<"))
     if name is None:
         raise ModelError(
@@ -55,7 +53,7 @@ def written(array: Array) -> bytes:
     name = datatype(array)
     if name == _BFLOAT16:
         return np.ascontiguousarray(array).view(np.uint16).astype("<u2").tobytes()
-    if name != _BYTES:
+    if name != BYTES:
         return array.astype(_NUMBERS[name], copy=False).tobytes()
     try:
         parts = [each.encode() if isinstance(each, str) else bytes(each) for each in array.flat]
@@ -72,7 +70,7 @@ def read(content: bytes, name: str) -> Array:
     """
     if name == _BFLOAT16:
         return (np.frombuffer(content, "<u2").astype(np.uint32) << 16).view(np.float32)
-    if name != _BYTES:
+    if name != BYTES:
         dtype = _NUMBERS[name]
         return np.frombuffer(content, dtype).astype(dtype.newbyteorder("="))
     parts, place = [], 0
@@ -96,7 +94,7 @@ def of_json(data: Any, name: str) -> Array:
     """
     objects = np.asarray(data, dtype=object).reshape(-1)
     types = set(map(type, objects))
-    if name == _BYTES:
+    if name == BYTES:
         allowed: set[type] = {str}
     else:
         dtype = np.dtype(np.float32) if name == _BFLOAT16 else _NUMBERS[name].newbyteorder("=")
@@ -104,7 +102,7 @@ def of_json(data: Any, name: str) -> Array:
     if not types <= allowed:
         others = ", ".join(sorted(each.__name__ for each in types - allowed))
         raise ValueError(f"its data has values of type {others}")
-    return objects if name == _BYTES else objects.astype(dtype)
+    return objects if name == BYTES else objects.astype(dtype)
 
 
 def _objects(parts: list[bytes]) -> Array:

@@ -33,7 +33,7 @@ def in_json(inputs: npt.ArrayLike | Mapping[str, npt.ArrayLike]) -> str:
         ModelError: an input is empty, or has something that JSON cannot represent.
     """
     if isinstance(inputs, Mapping):
-        return in_object({name: in_json(each) for name, each in inputs.items()})
+        return in_object({name: _named(name, each) for name, each in inputs.items()})
     array = checked_array(inputs)
     if array.size == 0:
         raise ModelError(f"An input of shape {array.shape} has no numbers to send.")
@@ -41,6 +41,13 @@ def in_json(inputs: npt.ArrayLike | Mapping[str, npt.ArrayLike]) -> str:
     for size in reversed(array.shape):
         parts = [in_list(parts[i : i + size]) for i in range(0, len(parts), size)]
     return parts[0]
+
+
+def _named(name: str, value: npt.ArrayLike) -> str:
+    try:
+        return in_json(value)
+    except ModelError as error:
+        raise ModelError(f"Input {name!r}: {error}") from None
 
 
 def in_list(values: list[str]) -> str:

@@ -1,6 +1,7 @@
 """The Open Inference Protocol (v2): KServe, MLServer, Triton, OpenVINO and others."""
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
@@ -10,7 +11,7 @@ from urllib.parse import quote
 import numpy as np
 
 from pytest_servebench.arrays import Array, Arrays
-from pytest_servebench.errors import ModelError
+from pytest_servebench.errors import ModelError, OptionError
 from pytest_servebench.protocols import binary_tensors
 from pytest_servebench.protocols.answers import bad
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
@@ -26,6 +27,7 @@ from pytest_servebench.protocols.rows import OneOrMore, columns, only, split, st
 from pytest_servebench.protocols.settings import Configured, setting
 
 LENGTH: Final = "Inference-Header-Content-Length"
+_BASE64: Final = "base64"
 _ID: Final = "servebench"
 """Some servers copy it into their answer, and fail without one. The same in every request."""
 
@@ -39,8 +41,8 @@ class OpenInference(Configured, OneOrMore):
         version: of the model; by default, the server's default.
         layout: ``"columns"``: each tensor has a leading axis of samples. ``"single"``: it has not,
             and a request carries one sample.
-        binary: send tensors as bytes after the JSON, and ask for such an answer; needed for
-            bytes that are not UTF-8.
+        binary: send tensors as bytes after the JSON, and ask for such an answer.
+        base64: send bytes as base64 in JSON, as MLServer reads them.
         input: the name of an input without a name.
     """
 
@@ -51,7 +53,18 @@ class OpenInference(Configured, OneOrMore):
         "columns (tensors with an axis of samples), or single (without)", "columns"
     )
     binary: bool = setting("send and ask for binary tensors", False)
+    base64: bool = setting("send bytes as base64 in JSON, as MLServer reads them", False)
     input: str = setting("name of an input without a name", "input")
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            OptionError: one has a value that it cannot have.
+        """
+        super().__post_init__()
+        if self.binary and self.base64:
+            raise OptionError("binary = true, base64 = true: give one of them.")
 
     @property
     def name(self) -> str:
@@ -76,7 +89,7 @@ class OpenInference(Configured, OneOrMore):
             arrays = {name: stacked(column) for name, column in named.items()}
         path = f"{self.path}/infer"
         if not self.binary:
-            tensors = in_list([_in_json(name, array) for name, array in arrays.items()])
+            tensors = in_list([self._in_json(name, array) for name, array in arrays.items()])
             body = f'{{"id":"{_ID}","inputs":{tensors}}}'.encode("ascii")
             return HttpRequest("POST", path, (JSON_TYPE,), body)
         contents = {name: binary_tensors.written(array) for name, array in arrays.items()}
@@ -97,6 +110,22 @@ class OpenInference(Configured, OneOrMore):
         headers = (("Content-Type", "application/octet-stream"), (LENGTH, str(len(head))))
         return HttpRequest("POST", path, headers, head + b"".join(contents.values()))
 
+    def _in_json(self, name: str, array: Array) -> str:
+        head = _described(name, array)
+        if head["datatype"] == binary_tensors.BYTES:
+            if self.base64 and any(isinstance(each, bytes) for each in array.flat):
+                head["parameters"] = {"content_type": _BASE64}
+                array = _as_base64(array)
+            else:
+                array = _as_text(name, array)
+        elif array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ModelError(
+                f"The input {name!r} holds NaN or infinity, which JSON cannot represent: set "
+                "binary = true."
+            )
+        data = in_list(words(array))
+        return f'{json.dumps(head, separators=(",", ":"))[:-1]},"data":{data}}}'
+
     def read_rows(self, answer: HttpAnswer, rows: int) -> Sequence[Arrays]:
         """Return the prediction of each row."""
         wrong = partial(bad, answer=answer, expected='{"outputs": [{"name": …, "data": …}]}')
@@ -111,23 +140,25 @@ def _described(name: str, array: Array) -> dict[str, object]:
     return {"name": name, "shape": list(array.shape), "datatype": datatype}
 
 
-def _in_json(name: str, array: Array) -> str:
-    head = json.dumps(_described(name, array), separators=(",", ":"))
-    if head.endswith('"BYTES"}'):
-        array = _decoded(name, array)
-    return f'{head[:-1]},"data":{in_list(words(array))}}}'
-
-
-def _decoded(name: str, array: Array) -> Array:
-    """Return bytes as text: JSON tensors have no other form for them."""
+def _as_text(name: str, array: Array) -> Array:
+    """Return bytes as text: tensors in JSON have no other form for them."""
     try:
         values = [each.decode() if isinstance(each, bytes) else each for each in array.flat]
     except UnicodeDecodeError:
         raise ModelError(
             f"The input {name!r} has bytes that are not UTF-8 text, which this protocol cannot "
-            "send in JSON: set binary = true."
+            "send in JSON: set binary = true, or base64 = true for MLServer."
         ) from None
     return np.array(values, dtype=object)
+
+
+def _as_base64(array: Array) -> Array:
+    contents = (each.encode() if isinstance(each, str) else each for each in array.flat)
+    return np.array([b64encode(each).decode("ascii") for each in contents], dtype=object)
+
+
+def _of_base64(array: Array) -> Array:
+    return np.array([b64decode(each, validate=True) for each in array.flat], dtype=object)
 
 
 def _outputs(answer: HttpAnswer, wrong: Bad) -> dict[str, Array]:
@@ -164,7 +195,11 @@ def _output(each: Any, rest: bytes, wrong: Bad) -> tuple[Array, bytes]:
         raise wrong(f"has an output {name!r} of {size!r} binary bytes, of which {len(rest)} came")
     try:
         if size is None:
-            return binary_tensors.of_json(each.get("data"), datatype).reshape(shape), rest
+            array = binary_tensors.of_json(each.get("data"), datatype)
+            coded = isinstance(parameters, dict) and parameters.get("content_type") == _BASE64
+            if coded and datatype == binary_tensors.BYTES:
+                array = _of_base64(array)
+            return array.reshape(shape), rest
         return binary_tensors.read(rest[:size], datatype).reshape(shape), rest[size:]
     except (ValueError, TypeError, OverflowError) as error:
         raise wrong(f"has an output {name!r} that is no {datatype} of {shape}: {error}") from None

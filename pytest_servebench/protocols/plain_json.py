@@ -1,5 +1,6 @@
 """Plain JSON over HTTP, as FastAPI, BentoML, LitServe or Ray Serve apps define it themselves."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
@@ -63,9 +64,10 @@ class PlainJson(Configured, OneOrMore):
             OptionError: one has a value that it cannot have.
         """
         super().__post_init__()
-        if self.path[:1] != "/" or set(self.path) & set(" \r\n"):
+        if not re.fullmatch(r"/[!-~]*", self.path):
             raise OptionError(
-                f"path = {self.path!r}: give a path that begins with '/', without spaces."
+                f"path = {self.path!r}: give a path that begins with '/'; quote spaces and "
+                "characters outside ASCII."
             )
 
     def request_rows(self, samples: Sequence[Arrays]) -> HttpRequest:

@@ -1,6 +1,7 @@
 """TorchServe's inference API."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
@@ -60,6 +61,8 @@ class TorchServeRest(Configured, OneOrMore):
             OptionError: one has a value that it cannot have.
         """
         super().__post_init__()
+        if not re.fullmatch(r"[!-~][ -~]*", self.content_type):
+            raise OptionError(f"content_type = {self.content_type!r}: give one such as image/jpeg.")
         if self.answer and self.body == "json":
             raise OptionError(
                 f'answer = {self.answer!r}: with body = "json" the answer is "predictions"; for '

@@ -58,6 +58,10 @@ TEXT, BYTES = np.array("né", object), np.array(b"\xff\x00", object)
          b'{"id":"servebench","inputs":[{"name":"input","shape":[2],"datatype":"BYTES",'
          b'"parameters":{"binary_data_size":13}}],"parameters":{"binary_data_output":true}}'
          b'\x02\0\0\0\xff\0\x03\0\0\0n\xc3\xa9'),
+        (OpenInference("m", base64=True), [{"a": BYTES, "b": TEXT}], "/v2/models/m/infer",
+         b'{"id":"servebench","inputs":[{"name":"a","shape":[1],"datatype":"BYTES",'
+         b'"parameters":{"content_type":"base64"},"data":["/wA="]},{"name":"b","shape":[1],'
+         b'"datatype":"BYTES","data":["n\\u00e9"]}]}'),
         (TorchServeRest("m", version="1.0"), [TEXT], "/predictions/m/1.0",
          b'{"instances":["n\\u00e9"]}'),
         (TorchServeRest("m", body="bytes"), [{"image": BYTES}], "/predictions/m", b"\xff\x00"),
@@ -88,6 +92,8 @@ def test_headers_of_binary_tensors() -> None:
     ("protocol", "samples", "reason"),
     [
         (OpenInference("m"), [BYTES], r"'input' has bytes that are not UTF-8.*binary = true"),
+        (OpenInference("m"), [np.array([np.nan])], "'input' holds NaN.*binary = true"),
+        (KServeV1("m"), [{"a": np.array([np.nan])}], "Input 'a': .*NaN"),
         (OpenInference("m"), [np.array([1j])], "complex128.*give integers"),
         (OpenInference("m"), [np.array([[]])], r"'input' of shape \(1, 1, 0\)"),
         (OpenInference("m", binary=True), [np.array("\ud800", object)], "UTF-8 cannot"),
@@ -121,6 +127,7 @@ def output(datatype: str = "FP32", shape: Any = (1,), **more: object) -> dict[st
     return {"outputs": [one]}
 
 
+BASE64 = {"content_type": "base64"}
 INFER, SCORES = OpenInference("m"), PlainJson(answer="result.scores")
 COLUMNS = TensorFlowServingRest("m", layout="columns")
 
@@ -135,6 +142,7 @@ COLUMNS = TensorFlowServingRest("m", layout="columns")
         (INFER, binary(output("BF16", size=2), b"\x80\x3f"), {"y": 1.0}),
         (INFER, binary(output("FP64", size=8), struct.pack("<d", np.nan)), {"y": np.nan}),
         (INFER, binary(output("BYTES", size=6), b"\x02\0\0\0\xff\0"), {"y": b"\xff\0"}),
+        (INFER, output("BYTES", data=["/wA="], parameters=BASE64), {"y": b"\xff\0"}),
         # Some servers send in JSON what they were asked to send binary.
         (INFER, binary(output("INT8", data=[-3])), {"y": -3}),
         (COLUMNS, {"outputs": {"a": [1], "b": [[0.5]]}}, {"a": 1, "b": [0.5]}),
@@ -172,6 +180,7 @@ def test_predictions(protocol: RowsProtocol, said: Any, expected: Any) -> None:
         (INFER, output(), "'y' that is no FP32.*NoneType"),
         (INFER, output(shape=[2], data=[1, 2]), "2 predictions for one input in output 'y'"),
         (INFER, output(shape=[], data=[1]), "0 predictions for one input"),
+        (INFER, output("BYTES", data=["é"], parameters=BASE64), "'y' that is no"),
         (INFER, binary(output(size=4), b"\0\0"), "'y' of 4 binary bytes, of which 2 came"),
         (INFER, binary(output(size=2), b"\0\0"), "'y' that is no FP32"),
         (INFER, binary(output(size=4), b"\0\0\0\0\0"), "1 bytes after its last tensor"),

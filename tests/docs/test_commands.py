@@ -23,6 +23,8 @@ from tests.docs.pages import (
     commands_of,
     shown,
 )
+from zoo import __main__ as zoo
+from zoo.examples import read_examples
 
 # Programs of others, whose arguments nobody here can check.
 _FOREIGN = {
@@ -73,7 +75,12 @@ def collects(pytester: pytest.Pytester, arguments: list[str]) -> list[str]:
 def pytest_arguments(command: Command) -> list[str]:
     """Return what a command gives to pytest."""
     words = list(command.words[1:])
-    return words[words.index("--") + 1 :] if command.program == "tox" else words
+    if command.program == "tox":
+        words = words[words.index("--") + 1 :]
+    if "zoo" in command.words:  # which also takes names of servers
+        options, words = zoo.parser().parse_known_args(words)
+        assert set(options.servers) <= {name for each in read_examples() for name in each.servers}
+    return words
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,39 @@ def test_servers_meet_whose_names_pytest_escapes() -> None:
     assert found.notes == ()
 
 
+# -- more than two servers ------------------------------------------------------------------------
+
+
+def test_more_than_two_servers_are_ranked_with_ties() -> None:
+    cases = [
+        cell(EMBEDDED, 7, n=3000),
+        cell(TORCHSERVE, 7, n=3000, seed=1),
+        cell(OTHER, 10, n=3000, seed=2, resources=UNSEEN),
+    ]
+    found = evaluate(cases)
+    p50 = point(found, "p50")
+    assert (p50.winner, p50.unbeaten) == (None, ("tensorflow_serving", "torchserve"))
+    assert set(p50.pairs) == {("tensorflow_serving", "other"), ("torchserve", "other")}
+    # What is unknown of one server is compared among the others.
+    assert point(found, "cpu_per_request").unbeaten == ("tensorflow_serving", "torchserve")
+    first, second, last = found.ranking()
+    assert (first.unbeaten, first.among) == (second.unbeaten, second.among) == (6, 6)
+    assert (last.kind, last.unbeaten, last.among) == ("other", 2, 4)
+    assert found.beats["torchserve", "other"] == 2
+    (text,) = answer(cases, found)
+    assert "none did better than TensorFlow Serving, TorchServe in 6 of 6 comparisons each" in text
+    assert "then Other (2 of 4)" in text
+    assert text.endswith("No difference beyond noise in throughput, success rate, CPU and memory.")
+
+
+def test_equal_servers_are_all_alike() -> None:
+    cases = [cell(one, 7, seed=n) for n, one in enumerate((EMBEDDED, TORCHSERVE, OTHER))]
+    found = evaluate(cases)
+    assert "no measured difference between the 3 servers" in answer(cases, found)[0]
+    assert not any(one.pairs for one in found.points)
+    assert {one.share for one in found.ranking()} == {1.0}
+
+
 # -- words ----------------------------------------------------------------------------------------
 
 

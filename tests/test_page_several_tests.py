@@ -9,7 +9,7 @@ import pytest
 
 from pytest_servebench.analysis.evaluation import evaluate
 from pytest_servebench.report.answer import answer
-from pytest_servebench.report.page.content import evaluation_view
+from pytest_servebench.report.page.evaluation import evaluation_view
 from pytest_servebench.report.plot_frame import Frame
 from pytest_servebench.report.plots import draw_plots
 from pytest_servebench.report.variants import variants
@@ -50,7 +50,7 @@ def run() -> Run:
 
 def test_the_evaluation_has_a_row_for_each_test(run: Run) -> None:
     evaluation = evaluate(run.cases)
-    view = evaluation_view(evaluation, run.cases)
+    view = evaluation_view(evaluation, run.cases, {})
     assert view is not None
     winners = {label: row[0] for label, row in view.rows}
     assert winners == {
@@ -66,7 +66,7 @@ def test_parameters_of_ones_own_are_told_where_nothing_else_tells_cells_apart() 
         for word in ("small", "large")
         for server, milliseconds in (("torchserve", 5), ("toy", 8))
     ]
-    view = evaluation_view(evaluate(cases), cases)
+    view = evaluation_view(evaluate(cases), cases, {})
     assert view is not None
     assert [label for label, _ in view.rows] == [
         "test_a[large], rate 50, buffer 50", "test_a[small], rate 50, buffer 50",
@@ -153,7 +153,7 @@ def test_equal_names_in_two_files_are_told_apart(tmp_path: Path) -> None:
     assert re.findall(r"<h3>([^<]+)</h3>", text)[:2] == ["test_x.py::test_a", "test_y.py::test_a"]
     # One curve through one case each, in the drawings of either test.
     swept = re.findall(r"against the offered rate\. TorchServe, buffer 50: ([^<]*)\.<", text)
-    assert len(swept) == 24
+    assert len(swept) == 26
     assert all(values.count(" at 50/s") == 1 for values in swept)
 
 

@@ -20,24 +20,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, median, stdev
+from statistics import median
 from types import MappingProxyType
 from typing import Final
 
-from pytest_servebench.metrics import POINTS, Metric
+from pytest_servebench.analysis import contests
+from pytest_servebench.metrics import METRICS, POINTS, Metric
 from pytest_servebench.runs.node_ids import cell_id, repeat_of
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.stats.ratios import Range
-from pytest_servebench.stats.student import Z, student
 
-MARGIN: Final = 0.05
-"""By how much of the larger value CPU or memory must differ."""
-
-_SMALL: Final = f"less than {MARGIN:.0%} apart"
+_SMALL: Final = f"less than {contests.MARGIN:.0%} apart"
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,7 @@ class Compared:
             infinite where too many requests failed, ``None`` where it is not known.
         reason: why nobody gets the point.
         too_few: whether the reason is too few requests.
+        pairs: the better and the worse server of each pair that was told apart.
     """
 
     cell: str
@@ -65,6 +64,18 @@ class Compared:
     values: Mapping[str, float | None]
     reason: str
     too_few: bool = False
+    pairs: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Return the servers whose value is known."""
+        return tuple(kind for kind, value in self.values.items() if value is not None)
+
+    @property
+    def unbeaten(self) -> tuple[str, ...]:
+        """Return the servers than which none did better, as far as is known."""
+        beaten = {worse for _, worse in self.pairs}
+        return tuple(kind for kind in self.known if kind not in beaten)
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,57 @@ class Evaluation:
     undecided: int
     notes: tuple[str, ...]
 
+    def ranking(self, rate: float | None = None) -> tuple[Rank, ...]:
+        """Return the servers, those first that were beaten least; at one rate or at all."""
+        points = [one for one in self.points if rate is None or one.rate == rate]
+        ranks = [
+            Rank(kind, MappingProxyType({
+                heading: _counts(kind, [one for one in points if METRICS[one.metric] in metrics])
+                for heading, metrics in POINTS.items()
+            }))
+            for kind in self.servers
+        ]  # fmt: skip
+        return tuple(sorted(ranks, key=lambda one: -one.share))
+
+    @property
+    def beats(self) -> Mapping[tuple[str, str], int]:
+        """Return in how many comparisons a server did better than another."""
+        return Counter(pair for one in self.points for pair in one.pairs)
+
+
+@dataclass(frozen=True)
+class Rank:
+    """How often no other server did better than one.
+
+    Attributes:
+        kind: of the server.
+        counts: heading of a metric to the number of cells where none did better, and of those where
+            it was compared.
+    """
+
+    kind: str
+    counts: Mapping[str, tuple[int, int]]
+
+    @property
+    def unbeaten(self) -> int:
+        """Return the number of comparisons in which none did better."""
+        return sum(count for count, _ in self.counts.values())
+
+    @property
+    def among(self) -> int:
+        """Return the number of comparisons in which it took part."""
+        return sum(number for _, number in self.counts.values())
+
+    @property
+    def share(self) -> float:
+        """Return the share of its comparisons in which none did better; 0 without any."""
+        return self.unbeaten / self.among if self.among else 0.0
+
+
+def _counts(kind: str, points: Sequence[Compared]) -> tuple[int, int]:
+    mine = [one for one in points if kind in one.known and not one.too_few and len(one.known) > 1]
+    return sum(kind in one.unbeaten for one in mine), len(mine)
+
 
 _Cell = Mapping[str, Sequence[CaseResult]]  # kind to its cases: one, or one for each repeat
 _Contest = Callable[[_Cell, Metric], Compared]
@@ -95,7 +157,7 @@ def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evalu
 
     Benchmarks without load do not take part. Repeats of a cell count as one: the median of their
     values, with a range that holds all of their intervals. Where servers took turns, three repeats
-    or more are compared pair by pair: see :func:`_paired`.
+    or more are compared within each: see :mod:`~pytest_servebench.analysis.contests`.
     """
     cases = [case for case in cases if not is_plain(case)]
     notes = [
@@ -135,60 +197,28 @@ def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evalu
 
 
 def _either_way(cell: _Cell, *, interleaved: bool) -> list[Compared]:
-    """Compare the servers as measured; a point that depends on the generator's lag is not given."""
+    """Compare the servers as measured; what depends on the generator's lag does not count."""
     measured = _compare(cell, interleaved=interleaved)
     if not any(case.summary.without_lag for cases in cell.values() for case in cases):
         return measured
     unlagged = {kind: [case.without_lag() for case in cases] for kind, cases in cell.items()}
-    return [
-        point
-        if point.winner == punctual.winner
-        else _decided(point, None, "the generator's own lateness decides it")
-        for point, punctual in zip(
-            measured, _compare(unlagged, interleaved=interleaved), strict=True
-        )
-    ]
+    punctual = _compare(unlagged, interleaved=interleaved)
+    return [_agreed(*rows) for rows in zip(measured, punctual, strict=True)]
+
+
+def _agreed(measured: Compared, punctual: Compared) -> Compared:
+    pairs = tuple(pair for pair in measured.pairs if pair in punctual.pairs)
+    agreed = dataclasses.replace(measured, pairs=pairs)
+    if measured.winner == punctual.winner:
+        return agreed
+    return dataclasses.replace(
+        agreed, winner=None, reason="the generator's own lateness decides it"
+    )
 
 
 def _compare(cell: _Cell, *, interleaved: bool) -> list[Compared]:
-    contest = _paired if interleaved and _in_pairs(cell) else _contest
+    contest = _by_repeats if interleaved and _in_pairs(cell) else _by_intervals
     return [_resolved(cell, one, contest) for one in POINTS.values()]
-
-
-def _contest(cell: _Cell, metric: Metric) -> Compared:
-    read = _reader(cell, metric)
-    ranges = {kind: _together([read(case) for case in cases]) for kind, cases in cell.items()}
-    some = next(iter(cell.values()))[0]
-    row = Compared(
-        cell=cell_id(some),
-        metric=metric.name,
-        rate=some.rate,
-        buffer_size=some.buffer_size,
-        winner=None,
-        values={kind: None if one is None else one.value for kind, one in ranges.items()},
-        reason="",
-    )
-    known = {kind: one for kind, one in ranges.items() if one is not None}
-    if len(known) < len(ranges):
-        return _decided(row, None, "not known for every server")
-    sign = -1 if metric.larger_is_better else 1
-    best = min(known, key=lambda kind: sign * known[kind].value)
-    for kind, one in known.items():
-        if kind == best:
-            continue
-        apart = (
-            known[best].low > one.high if metric.larger_is_better else known[best].high < one.low
-        )
-        if _too_small(metric, known[best].value, one.value):
-            return _decided(row, None, _SMALL)
-        if not apart:
-            return _decided(row, None, "within noise")
-    return _decided(row, best, "")
-
-
-def _too_small(metric: Metric, best: float, other: float) -> bool:
-    """Return whether a difference is too small to matter even if it is significant."""
-    return metric.of_server and best >= other * (1 - MARGIN)
 
 
 def _in_pairs(cell: _Cell) -> bool:
@@ -197,44 +227,53 @@ def _in_pairs(cell: _Cell) -> bool:
     return all(sorted(one) == sorted(repeats[0]) for one in repeats) and len(repeats[0]) >= 3
 
 
-def _paired(cell: _Cell, metric: Metric) -> Compared:
-    """Compare servers that took turns by one metric.
-
-    Servers of one repeat ran on the machine at the same time, so common effects cancel out in the
-    difference: the mean over the repeats, with Student's interval. Ratios are compared
-    (differences of logarithms), and differences of success rates.
-    """
-    row = _contest(cell, metric)
+def _by_intervals(cell: _Cell, metric: Metric) -> Compared:
     read = _reader(cell, metric)
-    if any(value is None for value in row.values.values()):
-        return row
+    ranges = {kind: _together([read(case) for case in cases]) for kind, cases in cell.items()}
+    known = {kind: one for kind, one in ranges.items() if one is not None}
+    wide = {kind: contests.widened(metric, one, len(known)) for kind, one in known.items()}
+    values = {kind: None if one is None else one.value for kind, one in ranges.items()}
+    return _row(cell, metric, values, contests.by_intervals(metric, wide))
+
+
+def _by_repeats(cell: _Cell, metric: Metric) -> Compared:
+    """Compare servers that took turns: see :func:`contests.by_repeats`."""
+    read = _reader(cell, metric)
     series: dict[str, list[float]] = {}
     for kind, cases in cell.items():
-        ordered = sorted(cases, key=repeat_of)
-        series[kind] = [one.value for one in map(read, ordered) if one is not None]
+        found = [read(case) for case in sorted(cases, key=repeat_of)]
+        if None not in found:
+            series[kind] = [one.value for one in found if one is not None]
+    known = {kind: median(values) for kind, values in series.items()}
+    pairs = contests.by_repeats(metric, known, series)
+    return _row(cell, metric, {kind: known.get(kind) for kind in cell}, pairs)
+
+
+def _row(
+    cell: _Cell, metric: Metric, values: Mapping[str, float | None], pairs: contests.Pairs
+) -> Compared:
+    """Return the row of the pairs that were told apart, with its winner or why there is none."""
+    some = next(iter(cell.values()))[0]
+    row = Compared(
+        cell=cell_id(some),
+        metric=metric.name,
+        rate=some.rate,
+        buffer_size=some.buffer_size,
+        winner=None,
+        values=values,
+        reason="",
+        pairs=tuple(pairs),
+    )
+    known = {kind: value for kind, value in values.items() if value is not None}
+    if len(known) < len(values):
+        return dataclasses.replace(row, reason="not known for every server")
     sign = -1 if metric.larger_is_better else 1
-    best = min(series, key=lambda kind: sign * median(series[kind]))
-    for kind, values in series.items():
-        if kind != best and not _apart(metric, values, series[best], sign):
-            return _decided(row, None, "within noise")
-        if kind != best and _too_small(metric, median(series[best]), median(values)):
-            return _decided(row, None, _SMALL)
-    return _decided(row, best, "")
-
-
-def _apart(metric: Metric, worse: Sequence[float], better: Sequence[float], sign: int) -> bool:
-    """Return whether paired values differ beyond their noise."""
-    shares = metric.is_share
-    if not shares and (min(*worse, *better) <= 0 or math.isinf(max(*worse, *better))):
-        return all(sign * one > sign * other for one, other in zip(worse, better, strict=True))
-    scale = (lambda value: value) if shares else math.log
-    gaps = [sign * (scale(one) - scale(other)) for one, other in zip(worse, better, strict=True)]
-    n = len(gaps)
-    return mean(gaps) > Z * student(n - 1) * stdev(gaps) / math.sqrt(n)
-
-
-def _decided(row: Compared, winner: str | None, reason: str, *, too_few: bool = False) -> Compared:
-    return dataclasses.replace(row, winner=winner, reason=reason, too_few=too_few)
+    best = min(known, key=lambda kind: sign * known[kind])
+    rivals = [kind for kind in known if kind != best and (best, kind) not in row.pairs]
+    if not rivals:
+        return dataclasses.replace(row, winner=best)
+    small = contests.too_small(metric, known[best], known[rivals[0]])
+    return dataclasses.replace(row, reason=_SMALL if small else "within noise")
 
 
 def _resolved(cell: _Cell, metrics: Sequence[Metric], contest: _Contest) -> Compared:
@@ -252,7 +291,7 @@ def _resolved(cell: _Cell, metrics: Sequence[Metric], contest: _Contest) -> Comp
             return contest(cell, metric)
     row = contest(cell, last)
     few = f"{fewest} requests are too few for {last.written}, which needs {last.enough}"
-    return _decided(row, None, few, too_few=True)
+    return dataclasses.replace(row, winner=None, reason=few, too_few=True, pairs=())
 
 
 def _together(repeats: Sequence[Range | None]) -> Range | None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from pytest_servebench.analysis.comparability import Pair
-from pytest_servebench.analysis.evaluation import MARGIN
+from pytest_servebench.analysis.contests import MARGIN
 from pytest_servebench.metrics import Metric
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.ratios import Range, Sample, exp, log

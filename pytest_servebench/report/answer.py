@@ -19,10 +19,12 @@ from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.text.numbers import plain
 from pytest_servebench.text.quantity import quantity
-from pytest_servebench.text.safe import abridged, clean, counted, joined
+from pytest_servebench.text.safe import abridged, clean, counted, first_few, joined
 
 _EVIDENCE: Final = [one.name for metrics in POINTS.values() for one in metrics]
 _LONGEST_TITLE: Final = 60  # characters
+_MOST_NAMES: Final = 4  # of servers that tie
+_RUNNERS_UP: Final = 2  # places after the first that are told
 
 
 def question(cases: Sequence[CaseResult]) -> str:
@@ -69,7 +71,8 @@ def _measured(cases: Sequence[CaseResult], evaluation: Evaluation) -> list[str]:
             "No two servers have a valid measurement in the same cell, so none can be preferred.",
             *(" ".join(_one(kind, cases)) for kind in kinds),
         ]
-    return [_choice(rate, evaluation, valid) for rate in dict.fromkeys((rates[0], rates[-1]))]
+    tell = _choice if len(evaluation.servers) == 2 else _order
+    return [tell(rate, evaluation, valid) for rate in dict.fromkeys((rates[0], rates[-1]))]
 
 
 def _died(cases: Sequence[CaseResult], deaths: Sequence[ServerDeath]) -> str:
@@ -84,7 +87,66 @@ def _died(cases: Sequence[CaseResult], deaths: Sequence[ServerDeath]) -> str:
     return f"{'But ' if cases else ''}{joined(texts)} under test, which no figure here reflects."
 
 
-# -- several servers ------------------------------------------------------------------------------
+# -- more than two servers ------------------------------------------------------------------------
+
+
+def _order(rate: float, evaluation: Evaluation, valid: Sequence[CaseResult]) -> str:
+    """Return which servers were beaten least at a rate, with the first one's figures."""
+    here = [point for point in evaluation.points if point.rate == rate]
+    names = evaluation.servers
+    ranks = [rank for rank in evaluation.ranking(rate) if rank.among]
+    alike, unknown = _undecided(here)
+    text = f"At {_rate(rate)}"
+    if not any(point.pairs for point in here):
+        number = len({kind for point in here for kind in point.values})
+        text += f", no measured difference between the {number} servers exceeds noise."
+        alike = []
+    else:
+        groups: dict[tuple[int, int], list[str]] = {}
+        for rank in ranks:
+            groups.setdefault((rank.unbeaten, rank.among), []).append(rank.kind)
+        (most, among), first = next(iter(groups.items()))
+        told = [
+            f"none did better than {_named(first, names)} in {most} of {among} comparisons"
+            f"{' each' if len(first) > 1 else ''}: {_figures(first[0], here, valid, names)}"
+            f"{_broken(first[0], rate, valid)}"
+        ]
+        rest = list(groups.items())[1:]
+        told += [
+            f"{'then ' if not place else ''}{_named(kinds, names)} ({count} of {number})"
+            for place, ((count, number), kinds) in enumerate(rest[:_RUNNERS_UP])
+        ]
+        left = sum(len(kinds) for _, kinds in rest[_RUNNERS_UP:])
+        told += [f"and {left} more"] if left else []
+        text += f", {'; '.join(told)}."
+    if alike:
+        text += f" No difference beyond noise in {joined(alike)}."
+    return text + (f" Not enough was measured to compare {joined(unknown)}." if unknown else "")
+
+
+def _named(kinds: Sequence[str], names: Mapping[str, str]) -> str:
+    return first_few([names[kind] for kind in kinds], _MOST_NAMES)
+
+
+def _figures(
+    kind: str, here: Sequence[Compared], valid: Sequence[CaseResult], names: Mapping[str, str]
+) -> str:
+    """Return a server's value of the first metric that tells servers apart, and the worst one."""
+    some = [point for point in here if point.pairs and point.values.get(kind) is not None]
+    point = min(some, key=lambda one: (kind not in one.unbeaten, _EVIDENCE.index(one.metric)))
+    metric = METRICS[point.metric]
+    sign = -1 if metric.larger_is_better else 1
+    known = {one: value for one, value in point.values.items() if value is not None}
+    worst = max(known, key=lambda one: sign * known[one])
+    where = _place(point, here, valid)
+    noun = f"{metric.point.statistic if metric.point else ''} {metric.title}".strip()
+    text = f"{where}{noun} {_value(point, kind, valid)} for {names[kind]}"
+    if worst == kind:
+        return text
+    return f"{text}, up to {quantity(metric.kind, known[worst])} for {names[worst]}"
+
+
+# -- two servers ----------------------------------------------------------------------------------
 
 
 def _choice(rate: float, evaluation: Evaluation, valid: Sequence[CaseResult]) -> str:
@@ -135,9 +197,9 @@ def _undecided(here: Sequence[Compared]) -> tuple[list[str], list[str]]:
     unknown: list[str] = []
     for metric in dict.fromkeys(point.metric for point in here):
         rows = [point for point in here if point.metric == metric]
-        if any(row.winner for row in rows):
+        if any(row.winner or row.pairs for row in rows):
             continue
-        decidable = any(not row.too_few and None not in row.values.values() for row in rows)
+        decidable = any(not row.too_few and len(row.known) > 1 for row in rows)
         (alike if decidable else unknown).append(_short(metric))
     return alike, unknown
 

@@ -1,6 +1,6 @@
 """The overall evaluation: each cell's points, the totals, and the answer that follows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from pytest_servebench.analysis.evaluation import Compared, Evaluation, evaluate
@@ -13,7 +13,16 @@ from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.text.numbers import plain
 from pytest_servebench.text.safe import counted, wrapped
-from pytest_servebench.text.tables import Cell, Column, Line, heading_lines, lay_out, line, row_line
+from pytest_servebench.text.tables import (
+    Cell,
+    Column,
+    Line,
+    heading_lines,
+    lay_out,
+    line,
+    row_line,
+    table,
+)
 
 _NOBODY: Final = "-"
 
@@ -27,11 +36,80 @@ def evaluation_lines(run: Run, width: int) -> list[Line]:
     lines = [line("overall evaluation", bold=True)]
     texts = [("advice  ", text) for text in answer(cases, evaluation)]
     texts += [("note    ", text) for text in evaluation.notes]
-    if evaluation.points:
-        table, titles = _table(evaluation, cases, width)
-        lines += table
+    if len(evaluation.servers) > 2 and evaluation.points:
+        lines += _ranking(evaluation, cases, width)
+        texts.insert(0, ("ranking ", f"{RANKING}; below, in which (-: all alike, ?: unknown)"))
+    elif evaluation.points:
+        rows, titles = _table(evaluation, cases, width)
+        lines += rows
         texts.insert(0, ("points  ", totals_text(evaluation, titles, _NOBODY)))
     return lines + [line(part) for label, text in texts for part in wrapped(label, text, width)]
+
+
+# -- more than two servers ------------------------------------------------------------------------
+
+RANKING: Final = (
+    "in how many cells no other server did better by more than noise, of those where it could be "
+    "compared"
+)
+_MOST_NAMED: Final = 4  # servers that tie; more are counted
+
+
+def _ranking(evaluation: Evaluation, cases: Sequence[CaseResult], width: int) -> list[Line]:
+    """Return a row for each server, the best first, and one for each cell."""
+    ranks = evaluation.ranking()
+    numbers = {rank.kind: f"#{place}" for place, rank in enumerate(ranks, 1)}
+    columns = [
+        Column("", right=False, shrinks=16),
+        Column("all"),
+        *(Column(heading, expendable=place) for place, heading in enumerate(POINTS, 1)),
+    ]
+    rows = [
+        [
+            Cell(f"{numbers[rank.kind]:<3} {evaluation.servers[rank.kind]}"),
+            Cell(rank_text((rank.unbeaten, rank.among))),
+            *(Cell(rank_text(rank.counts[heading])) for heading in POINTS),
+        ]
+        for rank in ranks
+    ]
+    below = [
+        Column("none better than", right=False, shrinks=16),
+        *(Column(text, right=False, expendable=n) for n, text in enumerate(POINTS, 1)),
+    ]
+    cells = [
+        [Cell(label), *(Cell(best or _NOBODY) for best in best_of)]
+        for label, best_of in cell_bests(evaluation, cases, numbers)
+    ]
+    return [*table(columns, rows, width), line(""), *table(below, cells, width)]
+
+
+def rank_text(count: tuple[int, int]) -> str:
+    """Return how often none did better, and among how many comparisons."""
+    return f"{count[0]}/{count[1]}" if count[1] else "?"
+
+
+def cell_bests(
+    evaluation: Evaluation, cases: Sequence[CaseResult], names: Mapping[str, str]
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Return each cell's name, and under each heading the servers that none beat.
+
+    The text is empty if they are all alike, and ``?`` if too little is known.
+    """
+    return _by_cell(evaluation, cases, lambda row: _bests(row, names))
+
+
+def _bests(row: Compared, names: Mapping[str, str]) -> str:
+    if len(row.known) < 2 or row.too_few:
+        return "?"
+    if not row.pairs:
+        return ""
+    best = [name for kind, name in names.items() if kind in row.unbeaten]
+    if len(best) > _MOST_NAMED:
+        return f"{len(best)} of {len(row.known)}"
+    return (" " if best[0].startswith("#") else ", ").join(best)
+
+
+# -- two servers ----------------------------------------------------------------------------------
 
 
 def totals_text(evaluation: Evaluation, titles: Mapping[str, str], nobody: str) -> str:
@@ -95,6 +173,12 @@ def cell_winners(
         cases: what was evaluated; their tests are named if there are several.
         names: kind to the server's name.
     """
+    return _by_cell(evaluation, cases, lambda row: names[row.winner] if row.winner else "")
+
+
+def _by_cell(
+    evaluation: Evaluation, cases: Sequence[CaseResult], text: Callable[[Compared], str]
+) -> list[tuple[str, tuple[str, ...]]]:
     cells: dict[str, list[Compared]] = {}
     for point in evaluation.points:
         cells.setdefault(point.cell, []).append(point)
@@ -105,7 +189,7 @@ def cell_winners(
             f"{f'{tests[cell]}, ' if tests[cell] else ''}rate {plain(points[0].rate)}, "
             f"buffer {points[0].buffer_size}",
             tuple(
-                ", ".join(names[p.winner] for p in points if p.winner and METRICS[p.metric] in row)
+                ", ".join(filter(None, (text(p) for p in points if METRICS[p.metric] in row)))
                 for row in POINTS.values()
             ),
         )

@@ -220,6 +220,38 @@ OTHER = ServerInfo(
 )  # fmt: skip
 
 
+NAMES = {
+    "TensorFlow Serving": 3.0, "TorchServe": 6.0, "KServe": 7.0, "MLServer": 8.0, "Triton": 3.0,
+    "LitServe": 5.0, "BentoML": 6.0, "Ray Serve": 9.0, "FastAPI": 4.5, "FastAPI, two workers": 4.0,
+    "ONNX Runtime": 4.0, "TorchServe, batches of 8": 12.0,
+}  # fmt: skip
+"""Twelve servers with their mean service times, ms."""
+
+
+def twelve_run(
+    rates: Sequence[float] = (10.0, 50.0, 100.0, 200.0), buffers: Sequence[int] = (50,)
+) -> Run:
+    """Return what a choice among twelve servers measures."""
+    made = []
+    for number, (title, milliseconds) in enumerate(NAMES.items()):
+        server = dataclasses.replace(
+            OTHER, kind=f"server_{number}", title=title, implementation=f"{title} 2.{number}",
+            threads=1, workers=1, cpus=(0, 1), start_seconds=2.0 + 1.7 * number,
+            rest_memory=120e6 + 61e6 * number, rest_measure="pss",
+        )  # fmt: skip
+        for rate in rates:
+            for size in buffers:
+                one = case(server, rate, size, duration=30.0, service=milliseconds / 1e3,
+                           seed=number + 1)  # fmt: skip
+                memory = 150e6 + 70e6 * number
+                used = dataclasses.replace(
+                    one.resources, memory_mean=memory, memory_peak=1.1 * memory,
+                    pss_before=0.8 * memory, pss_after=0.85 * memory,
+                )  # fmt: skip
+                made.append(dataclasses.replace(one, resources=used))
+    return run(made)
+
+
 def single_run() -> Run:
     """Return one case alone."""
     return run([case(slo=False)])

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pytest_servebench.analysis.evaluation import Evaluation, evaluate
-from pytest_servebench.metrics import POINTS
+from pytest_servebench.analysis.evaluation import evaluate
 from pytest_servebench.report.answer import answer, question
 from pytest_servebench.report.attention import blocks, causes, doubts, server_troubles
 from pytest_servebench.report.captions import marks
-from pytest_servebench.report.evaluation_block import cell_winners, short_names, totals_text
 from pytest_servebench.report.facts import (
     date_text,
     headline,
@@ -24,6 +22,7 @@ from pytest_servebench.report.figures import groups
 from pytest_servebench.report.page.case_charts import case_charts
 from pytest_servebench.report.page.cases import CaseView, anchors, case_view
 from pytest_servebench.report.page.chart import Chart
+from pytest_servebench.report.page.evaluation import EvaluationView, evaluation_view
 from pytest_servebench.report.page.log_tails import LogTail, death_logs
 from pytest_servebench.report.page.sweep_charts import sweep_charts
 from pytest_servebench.report.page.theme import Shade, shade
@@ -122,16 +121,6 @@ class SweepView:
 
 
 @dataclass(frozen=True)
-class EvaluationView:
-    """The table of points."""
-
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[str, ...]], ...]
-    totals: str
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Content:
     """Everything the template of a run's page needs."""
 
@@ -210,7 +199,9 @@ def content(
         cases=shown,
         choices=_choices(shown),
         several_tests=len(set(names)) > 1,
-        evaluation=evaluation_view(evaluation, loaded),
+        evaluation=evaluation_view(
+            evaluation, loaded, {kind: classes[kind, None] for kind in titles}
+        ),
         sweeps=tuple(_sweep(name, own, palette, classes) for name, own in tests.items()),
         missing=_missing(unread, len(shown)),
     )
@@ -379,16 +370,4 @@ def _sweep(
             for one in series
         ),
         marks(own, panels(own), len(series)) + (" Invalid cases are left out." if invalid else ""),
-    )
-
-
-def evaluation_view(evaluation: Evaluation, cases: Sequence[CaseResult]) -> EvaluationView | None:
-    """Return the table and its texts; ``None`` where fewer than two servers were measured."""
-    if len(evaluation.servers) < 2:
-        return None
-    return EvaluationView(
-        tuple(POINTS),
-        tuple(cell_winners(evaluation, cases, short_names(evaluation.servers))),
-        f"{totals_text(evaluation, evaluation.servers, '–')}." if evaluation.points else "",
-        tuple(clean(text) for text in evaluation.notes),
     )

@@ -7,8 +7,10 @@ import pytest
 
 from pytest_servebench import argmax_equal
 from pytest_servebench.arrays import Arrays
-from pytest_servebench.errors import ModelError
+from pytest_servebench.errors import BadResponseError, ModelError
+from pytest_servebench.measure.traffic import of_model
 from pytest_servebench.model import ServedModel
+from pytest_servebench.protocols import HttpAnswer, KServeV1
 
 
 def test_samples_of_a_model_with_names() -> None:
@@ -130,3 +132,24 @@ def test_an_expectation_gets_outputs_of_the_same_form() -> None:
         assert model.check(0, got) is None
         assert model.check(0, {"logits": got}) is None
         assert "largest at 0" in str(model.check(0, got[::-1]))
+
+
+def test_a_load_names_the_input_that_cannot_be_sent() -> None:
+    inputs = np.array([[1.0], [np.nan]])
+    model = ServedModel("m", {}, inputs, inputs)
+    with pytest.raises(ModelError, match=r"Input 1 of the model 'm': .*NaN"):
+        of_model(model, KServeV1("m"))
+
+
+def test_a_load_checks_answers_by_the_models_expectation() -> None:
+    inputs = np.array([[1.0], [2.0]])
+    right, wrong = (HttpAnswer(200, b'{"predictions": [[%d]]}' % number) for number in (2, 9))
+    for expect, reason in ((None, "differs from the model's"), (small, "9.0 is too large")):
+        traffic = of_model(ServedModel("m", {}, inputs, inputs, expect=expect), KServeV1("m"))
+        traffic.check(1, right)
+        with pytest.raises(BadResponseError, match=reason):
+            traffic.check(1, wrong)
+
+
+def small(got: Any, expected: Any) -> str | None:
+    return None if got[0] < 3 else f"{float(got[0])} is too large"

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final
 
+import numpy as np
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -44,7 +45,7 @@ from pytest_servebench.objectives.slo_grammar import UNITS
 from pytest_servebench.plugin import fixtures
 from pytest_servebench.plugin.kind_values import COMMON
 from pytest_servebench.plugin.options import add_options
-from pytest_servebench.protocols import PROTOCOLS
+from pytest_servebench.protocols import PROTOCOLS, protocol_from
 from pytest_servebench.protocols.settings import settings_of
 from pytest_servebench.servers import builtin_kinds, configurable_kinds
 from pytest_servebench.servers.kind_options import options_of, variable
@@ -55,6 +56,7 @@ _OPTION: Final = re.compile(r"--servebench-[a-z0-9-]+")
 _INI: Final = re.compile(r"servebench_[a-z0-9_]+")
 _SPECIAL: Final = re.compile(r"([\\`*_<>\[\]|$#])")
 _ESCAPED: Final = r"\\\1"
+_EXAMPLE: Final = {"ids": np.array([101, 7592]), "mask": np.array([True, True])}
 
 
 # -- options --------------------------------------------------------------------------------------
@@ -218,6 +220,9 @@ class ProtocolsDirective(SphinxDirective):
                 f"## `{name}`\n",
                 f"{_markdown((protocol.__doc__ or '').partition(chr(10))[0])}\n",
             ]
+            request = protocol_from(name, {}, defaults={"model": "MODEL"}).request(_EXAMPLE)
+            lines.append(f"A request by default:\n\n```text\n{request.method} {request.path}\n")
+            lines.append(f"{request.body.decode()}\n```\n")
             lines += ["| setting | default | meaning |", "| --- | --- | --- |"]
             for one in settings_of(protocol).values():
                 default = "required" if one.required else f"`{json.dumps(one.default)}`"

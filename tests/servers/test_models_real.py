@@ -21,7 +21,7 @@ from pytest_servebench.errors import BadResponseError
 from pytest_servebench.expectations import fields
 from pytest_servebench.measure.traffic import of_model
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols import TorchServeRest
+from pytest_servebench.protocols import TensorFlowServingRest, TorchServeRest
 from pytest_servebench.servers import probe
 from pytest_servebench.servers.base import RunningServer, ServerKind, ServerSettings
 from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
@@ -149,11 +149,24 @@ def check_all(model: ServedModel, server: RunningServer) -> None:
     """Send every input, as a load does; each answer is right, and not that to another input."""
     traffic = of_model(model, server.protocol)
     answers = [probe.ask(server.base_url, one, 30) for one in traffic.requests]  # type: ignore[arg-type]
+    _check_rows(model, server)
     for index, answer in enumerate(answers):
         assert answer.status == 200, answer
         traffic.check(index, answer)
         with pytest.raises(BadResponseError, match="differ"):
             traffic.check((index + 1) % len(answers), answer)
+
+
+def _check_rows(model: ServedModel, server: RunningServer) -> None:
+    """Send all inputs in one request, if the protocol can."""
+    protocol = server.protocol
+    assert isinstance(protocol, TensorFlowServingRest | TorchServeRest)
+    if getattr(protocol, "layout", "") == "single" or getattr(protocol, "body", "json") != "json":
+        return
+    request = protocol.request_rows([model.input(index) for index in range(model.samples)])
+    answer = probe.ask(server.base_url, request, 30)
+    for index, got in enumerate(protocol.read_rows(answer, model.samples)):
+        assert model.check(index, got) is None
 
 
 def check_attached(kind: ServerKind, model: ServedModel, settings: ServerSettings) -> None:

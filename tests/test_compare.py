@@ -506,6 +506,13 @@ def altered(case: CaseResult, name: str, value: Any) -> CaseResult:
         ("implementation", "TorchServe 2", "implementation", "TorchServe 1.0", "TorchServe 2"),
         ("threads", 4, "workload", "server threads 1", "server threads 4"),
         ("cpus", (0, 1), "workload", "server CPUs 0", "server CPUs 0-1"),
+        (
+            "options",
+            {"batch_size": "8", "a": "b"},
+            "workload",
+            "server options not set",
+            "server options a=b, batch_size=8",
+        ),
         ("arrivals", "gamma:4", "workload", "poisson arrivals", "gamma:4 arrivals"),
         ("schedule_sha256", "c3" * 32, "workload", "a1a1a1", "c3c3c3"),
         ("requests_sha256", "d4" * 32, "workload", "b2b2b2", "d4d4d4"),

@@ -17,7 +17,8 @@ from pytest_servebench.plugin.setups import Setup, set_up
 from pytest_servebench.servers import builtin_kinds
 from pytest_servebench.servers.base import ServerKind, ServerSettings
 from pytest_servebench.servers.config_file import read_tables
-from pytest_servebench.servers.kind_options import OPTION, option
+from pytest_servebench.servers.kind_options import OPTION, option, set_options
+from pytest_servebench.text.redaction import redact
 from tests.conftest import RunBench
 from tests.toy import ToyKind
 
@@ -113,11 +114,11 @@ def test_a_variant_has_what_its_base_has_and_its_own(tmp_path: Path) -> None:
     assert setups["mine"].kind == Mine(file, words, fast=True, url="http://h:1")
     assert setups["mine-big"].kind == Mine(file, words, properties, 8, fast=True)
     assert setups["bigger"].kind == Mine(file, ("p", "q"), properties, 16, fast=True)
-    assert [(name, setup.kind.name, setup.kind.title, setup.bases, setup.own)
-            for name, setup in setups.items() if name not in ("toy", "torchserve")][1:] == [
-        ("mine", "mine", "Renamed", (), {"threads": 3}),
-        ("mine-big", "mine-big", "Big", ("mine",), {"threads": 3, "workers": 2}),
-        ("bigger", "bigger", "bigger", ("mine-big", "mine"),
+    found = (setups[name] for name in ("mine", "mine-big", "bigger"))
+    assert [(each.kind.name, each.kind.title, each.bases, each.own) for each in found] == [
+        ("mine", "Renamed", (), {"threads": 3}),
+        ("mine-big", "Big", ("mine",), {"threads": 3, "workers": 2}),
+        ("bigger", "bigger", ("mine-big", "mine"),
          {"threads": 3, "workers": 4, "cpus": (0,)}),
     ]  # fmt: skip
 
@@ -135,6 +136,35 @@ def test_a_variant_serves_what_its_base_serves_or_its_own(tmp_path: Path) -> Non
     own = ServedModel("m", {"mine": Path("/mine"), "v2": Path("/v2")}, model.inputs, model.outputs)
     # The kind may look for it by the name that its class has.
     assert set(found.model(own).artifacts.values()) == {Path("/v2")}
+
+
+def test_what_changes_a_measurement_is_recorded(tmp_path: Path) -> None:
+    """Paths, addresses and names at the server do not, and keys are hidden."""
+    toml = (
+        ADDER
+        + """
+        title = "T"
+        python = "env/bin/python"
+        env = { B = "{threads}", API_KEY = "tOpSeCrEt3" }
+        ready = "/r"
+        model = "m"
+        [servers.mine]
+        file = "a"
+        words = ["x", "y"]
+        properties = { b = 2, a = true }
+        fast = true
+        size = 1
+    """
+    )
+    setups, _ = known(tmp_path, toml)
+    adder = {name: redact(text) for name, text in set_options(setups["adder"].kind).items()}
+    assert adder == {
+        "command": "{python} app.py {port} {workers}",
+        "env": "API_KEY=[key hidden] B={threads}",
+    }
+    options = {"words": "x y", "properties": "a=true b=2", "fast": "true"}
+    assert set_options(setups["mine"].kind) == options
+    assert set_options(setups["toy"].kind) == {}
 
 
 def test_what_a_command_serves(tmp_path: Path) -> None:

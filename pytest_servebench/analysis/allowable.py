@@ -12,7 +12,7 @@ ALLOWABLE: Final[Mapping[str, str]] = MappingProxyType(
         "weights": "the model has different weights",
         "schema": "a file has a different schema version",
         "unfinished": "a session was cut short or is still running",
-        "workload": "arrivals, requests, times, connections, threads or inputs differ",
+        "workload": "arrivals, requests, times, connections, server settings or inputs differ",
     }
 )
 """The differences that can be allowed, and what each means."""

@@ -306,6 +306,11 @@ def _arrivals(case: CaseResult) -> str:
     return f"{clean(case.generator.arrivals)} arrivals"
 
 
+def _options(options: Mapping[str, str]) -> str:
+    texts = (f"{name}={clean(value)}" for name, value in sorted(options.items()))
+    return f"server options {', '.join(texts) or 'not set'}"
+
+
 def _schedule(case: CaseResult) -> str | None:
     if case.workload is None:
         return None
@@ -326,6 +331,7 @@ _FACTS: Final[Mapping[str, Sequence[Callable[[CaseResult], str | None]]]] = {
         lambda case: f"server threads {case.server.threads}",
         lambda case: f"server workers {case.server.workers}",
         lambda case: f"server CPUs {cpu_set(case.server.cpus) or 'any'}",
+        lambda case: _options(case.server.options),
         lambda case: f"inputs {clean(case.input_source)}",
         _sent(lambda sent: f"requests sha256 {clean(sent.requests_sha256)[:DIGEST_LENGTH]}"),
         _sent(lambda sent: f"timeout {plain(sent.timeout)} s"),

@@ -32,6 +32,7 @@ from pytest_servebench.runs.machine import installed_versions, machine_facts
 from pytest_servebench.runs.results import CaseResult, LogPart, Run, ServerDeath, ServerInfo
 from pytest_servebench.runs.run_file import GrowingRunFile
 from pytest_servebench.servers.base import RunningServer
+from pytest_servebench.servers.kind_options import set_options
 from pytest_servebench.servers.logs import LineCounts
 from pytest_servebench.servers.shared import ExposedServerWarning, SharedServers
 from pytest_servebench.system.files import file_name
@@ -203,6 +204,7 @@ class ServebenchSession:
             start_seconds=getattr(server, "start_seconds", None),
             rest_memory=rest.size if rest else None,
             rest_measure=rest.measure if rest else None,
+            options=set_options(self.known[name].kind) if settings else {},
         )
 
     def note_deaths(self, test: str) -> None:

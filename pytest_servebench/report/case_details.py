@@ -10,7 +10,7 @@ from pytest_servebench.report.facts import (
     attempt_name,
     priority_text,
     server_text,
-    settings_text,
+    setup_text,
     start_text,
 )
 from pytest_servebench.report.figures import (
@@ -77,7 +77,7 @@ def case_text(case: CaseResult, name: str, width: int) -> list[str]:
         lines += row(f"  {clause.verdict}", clean(clause.message))
     server, url = server_text(name, case.server), clean(case.server.base_url)
     lines += row("server", server if url in server else f"{server}; {url}")
-    lines += row("", settings_text(case.server))
+    lines += row("", setup_text(case.server))
     if started := start_text([case.server]):
         lines += row("", started)
     lines += row("load", _load_text(case))

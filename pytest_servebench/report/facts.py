@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from pytest_servebench.runs.node_ids import function_of, short_labels
 from pytest_servebench.runs.plain_benchmarks import is_plain
@@ -9,7 +10,9 @@ from pytest_servebench.runs.results import CaseResult, Run, ServerInfo
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import DIGEST_LENGTH, cpu_set, plain, significant
 from pytest_servebench.text.quantity import quantity
-from pytest_servebench.text.safe import clean, counted, joined
+from pytest_servebench.text.safe import abridged, clean, counted, joined
+
+_LONGEST_OPTION: Final = 60  # columns of its value
 
 
 def servers(cases: Iterable[CaseResult]) -> dict[str, ServerInfo]:
@@ -167,6 +170,13 @@ def starts(cases: Iterable[CaseResult]) -> dict[str, str]:
     for case in cases:
         found.setdefault(case.server.kind, []).append(case.server)
     return {kind: start_text(servers) for kind, servers in found.items()}
+
+
+def setup_text(server: ServerInfo) -> str:
+    """Return processors, threads, workers and options of a server."""
+    options = (f"{clean(name)}={abridged(clean(value), _LONGEST_OPTION)}"
+               for name, value in server.options.items())  # fmt: skip
+    return ", ".join([settings_text(server), *options])
 
 
 def machine_text(machine: Mapping[str, object]) -> str:

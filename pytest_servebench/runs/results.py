@@ -102,6 +102,8 @@ class ServerInfo:
             processes are not visible.
         rest_measure: what that is: the sum of the processes' PSS, or of their RSS where the system
             does not tell that.
+        options: of its kind, those that change what is measured and are set; empty for an attached
+            server.
     """
 
     kind: str
@@ -115,6 +117,7 @@ class ServerInfo:
     start_seconds: float | None = None
     rest_memory: float | None = None
     rest_measure: MemoryMeasure | None = None
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

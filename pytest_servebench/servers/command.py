@@ -22,6 +22,7 @@ from pytest_servebench.servers.launch import Program, launch
 from pytest_servebench.servers.logs import FatalLine
 from pytest_servebench.servers.placeholders import filled_in, number_of_ports, used_in
 from pytest_servebench.servers.readiness import Place
+from pytest_servebench.text.redaction import hide_headers
 
 PORT_CLASH: Final = FatalLine(
     re.compile(r"address (is )?already in use|EADDRINUSE|connection in use:|BindException", re.I),
@@ -74,31 +75,38 @@ class Command(ContainerOptions):
     python: Path | None = option(
         None, "the interpreter of its environment: {python}, and the programs beside it"
     )
-    directory: str = option("", "its working directory; by default, that of this file")
+    directory: str = option(
+        "", "its working directory; by default, that of this file", compared=False
+    )
     env: Mapping[str, str] | None = option(
         None, "environment variables, with placeholders", read=_variables
     )
     protocol: str | Mapping[str, Any] = option(
-        "", "how to ask for predictions: a name, or a table of name and its settings"
+        "", "how to ask for predictions: a name, or a table of name and its settings",
+        compared=False,
+    )  # fmt: skip
+    ready: str = option(
+        "", "path that answers 2xx when it is ready; else the first prediction", compared=False
     )
-    ready: str = option("", "path that answers 2xx when it is ready; else the first prediction")
     artifact: str | Path = option(
         "",
         "what {artifact} is: a key of ServedModel.artifacts, or a path with a slash; "
         "by default, the artifact of the server's name",
     )
-    model: str = option("", "the model's name at the server")
+    model: str = option("", "the model's name at the server", compared=False)
     version: tuple[str, ...] = option(
         (),
         "packages whose versions identify the server",
         read=lambda text: tuple(text.replace(",", " ").split()),
+        compared=False,
     )
     fatal: tuple[str, ...] = option(
         (),
         "log lines (regular expressions, in any case) after which it cannot become ready",
         read=lambda text: (text,),
+        compared=False,
     )
-    url: str = option("", "attach to a server that runs at this URL instead")
+    url: str = option("", "attach to a server that runs at this URL instead", compared=False)
     port: int | None = option(
         None, "where the image's server listens, if it cannot be told {port}; network is mapped"
     )
@@ -110,6 +118,7 @@ class Command(ContainerOptions):
             ValueError: names the key, and says what to give.
         """
         super().__post_init__()
+        hide_headers((self.env or {}).items())  # keys, if it has some
         if not (self.command or self.image or self.url):
             raise ValueError("give a command or an image to run, or the url of a running server")
         used = set()

@@ -7,8 +7,9 @@ kind with these values.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any, Final, TypeVar, get_type_hints
 
 from pytest_servebench.errors import OptionError
@@ -31,6 +32,7 @@ class KindOption:
         type: of the field, such as ``str`` or ``Path | None``.
         secret: whether it is read only from the environment, and never shown.
         read: converts a text to the value; ``None``: by the field's type.
+        compared: whether it changes what is measured: runs with other values are not comparable.
     """
 
     name: str
@@ -39,10 +41,16 @@ class KindOption:
     type: Any
     secret: bool
     read: Callable[[str], object] | None
+    compared: bool
 
 
 def option(
-    default: T, help: str, *, secret: bool = False, read: Callable[[str], T] | None = None
+    default: T,
+    help: str,
+    *,
+    secret: bool = False,
+    read: Callable[[str], T] | None = None,
+    compared: bool = True,
 ) -> T:
     """Make a field of a kind an option that users can set.
 
@@ -54,8 +62,10 @@ def option(
         read: converts a text to the value; raises ``ValueError`` with what to give instead. By
             default, the field's type decides: ``str``, ``int``, ``float``, ``bool``, ``Path``, a
             ``Literal`` of words, or one of these or ``None``.
+        compared: whether it changes what is measured. Its value is then part of saved runs, and
+            runs with other values are not comparable. Secrets and paths never are.
     """
-    told = {"help": help, "secret": secret, "read": read}
+    told = {"help": help, "secret": secret, "read": read, "compared": compared and not secret}
     made: T = field(default=default, repr=not secret, metadata={_METADATA: told})
     return made
 
@@ -88,6 +98,26 @@ def options_of(kind: object) -> dict[str, KindOption]:
 
 def _fields(kind: object) -> tuple[Field[Any], ...]:
     return fields(kind) if is_dataclass(kind) else ()
+
+
+def set_options(kind: object) -> dict[str, str]:
+    """Return the options of a kind that change what is measured and are set, as text."""
+    found = {}
+    for name, each in options_of(kind).items():
+        value = getattr(kind, name)
+        if each.compared and value != each.default and not isinstance(value, Path):
+            found[name] = _text(value)
+    return found
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={_text(value[key])}" for key in sorted(value))
+    if isinstance(value, tuple):
+        return " ".join(map(_text, value))
+    return str(value)
 
 
 def spelled(kind: str, key: str) -> str:

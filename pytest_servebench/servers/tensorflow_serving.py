@@ -87,9 +87,9 @@ class TensorFlowServing(ContainerOptions):
     title: ClassVar[str] = "TensorFlow Serving"
 
     binary: Path | None = option(None, f"the {BINARY} to run; by default, the one on PATH")
-    require_real: bool = option(False, "never fall back to the embedded server")
-    url: str = option("", "attach to the TensorFlow Serving at this URL")
-    model: str = option("", "the model's name at TensorFlow Serving")
+    require_real: bool = option(False, "never fall back to the embedded server", compared=False)
+    url: str = option("", "attach to the TensorFlow Serving at this URL", compared=False)
+    model: str = option("", "the model's name at TensorFlow Serving", compared=False)
     layout: Literal["rows", "columns", "single"] = option(
         "rows", "`instances`, `inputs`, or `inputs` without an axis of samples"
     )

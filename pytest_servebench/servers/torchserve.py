@@ -81,9 +81,11 @@ class TorchServe(ContainerOptions):
     title: ClassVar[str] = "TorchServe"
 
     url: str = option(
-        "", f"attach to the TorchServe at this URL; set its inference key in ${TOKEN_VARIABLE}"
+        "",
+        f"attach to the TorchServe at this URL; set its inference key in ${TOKEN_VARIABLE}",
+        compared=False,
     )
-    model: str = option("", "the model's name at TorchServe")
+    model: str = option("", "the model's name at TorchServe", compared=False)
     token: str = option("", "inference key of an attached TorchServe", secret=True)
     body: Literal["json", "bytes", "multipart"] = option(
         "json", "`instances` in JSON, the one input as it is, or a form"

@@ -20,7 +20,7 @@ from pytest_servebench.report.facts import (
     attempt_name,
     cell_name,
     server_text,
-    settings_text,
+    setup_text,
     start_text,
 )
 from pytest_servebench.report.figures import (
@@ -231,7 +231,7 @@ def _facts(case: CaseResult, title: str) -> tuple[tuple[str, str], ...]:
     facts = [("test", clean(labelled(case.nodeid, case.label) or case.name))]
     if not is_plain(case):
         facts.append(("server", server_text(title, case.server)))
-        facts.append(("settings", settings_text(case.server)))
+        facts.append(("settings", setup_text(case.server)))
         if started := start_text([case.server]):
             facts.append(("start", started))
     return (*facts, *attempt_facts(case), *case_facts(case))

@@ -15,7 +15,7 @@ from pytest_servebench.report.facts import (
     headline,
     program_text,
     servers,
-    settings_text,
+    setup_text,
     starts,
 )
 from pytest_servebench.report.figures import groups
@@ -173,7 +173,7 @@ def content(
         tests.setdefault(by_id[id(case)].function, []).append(case)
     started = starts(loaded)
     known = {
-        kind: ServerView(titles[kind], program_text(server), settings_text(server),
+        kind: ServerView(titles[kind], program_text(server), setup_text(server),
                          started[kind], classes[kind, None])
         for kind, server in servers(loaded).items()
     }  # fmt: skip

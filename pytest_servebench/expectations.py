@@ -62,9 +62,12 @@ def paired(got: Arrays, expected: object) -> Arrays:
 
 
 def said_by(expect: Expectation, got: Arrays, expected: Arrays | None) -> str | None:
-    """Return what an expectation says is wrong with a prediction; ``None`` if it accepts it."""
+    """Return what an expectation says is wrong with a prediction; ``None`` if it accepts it.
+
+    If the model's outputs have names, so has the prediction.
+    """
     try:
-        said = expect(got, expected)
+        said = expect(paired(got, expected) if isinstance(expected, Mapping) else got, expected)
     except AssertionError as error:
         said = str(error).strip() or False
     if isinstance(said, str):
@@ -81,7 +84,15 @@ def _title(expect: Expectation) -> str:
 
 
 def argmax_equal(got: Arrays, expected: Arrays) -> str | None:
-    """Expect that each output is largest at the same place, along its last axis."""
+    """Expect that each output is largest at the same place, along its last axis.
+
+    If the expected output is one text, it is the name of the largest output: some servers answer
+    with a score for each label.
+    """
+    if isinstance(got, Mapping) and not isinstance(expected, Mapping) and expected is not None:
+        label = as_array(expected)
+        if label.ndim == 0 and holds_text(label):
+            return _best_name(got, label.item())
     return _each(_argmax, got, expected)
 
 
@@ -164,6 +175,19 @@ def _argmax(got: Array, want: Array) -> str | None:
     if np.array_equal(places, wanted):
         return None
     return f"its prediction is largest at {_short(places)}, the model's at {_short(wanted)}"
+
+
+def _best_name(scores: Mapping[str, Array], label: str | bytes) -> str | None:
+    values = [as_array(each).reshape(-1) for each in scores.values()]
+    if not values or any(each.dtype.kind not in "iuf" or each.size != 1 for each in values):
+        return f"its prediction has {_names(scores)}, which are not all single numbers"
+    numbers = np.concatenate(values)
+    if np.isnan(numbers).any():
+        return f"its prediction has NaN: {_short(numbers)}"
+    best = list(scores)[int(numbers.argmax())]
+    if _comparable(best) == _comparable(label):
+        return None
+    return f"its prediction is largest for {_shown(best)}, not for {_shown(label)}"
 
 
 def _cosine(got: Array, want: Array, least: float) -> str | None:

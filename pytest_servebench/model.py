@@ -18,7 +18,6 @@ from pytest_servebench.expectations import (
     Expectation,
     Tolerance,
     disagreement,
-    paired,
     said_by,
 )
 
@@ -139,7 +138,7 @@ class ServedModel:
         """Return what is wrong with a prediction for one sample input; ``None`` if it is right."""
         expected = self.output(index) if self._has_outputs else None
         if self.expect is not None:
-            return said_by(self.expect, paired(got, expected), expected)
+            return said_by(self.expect, got, expected)
         assert expected is not None  # samples counts the outputs
         return disagreement(got, expected, rtol=self.rtol, atol=self.atol)
 

@@ -127,9 +127,10 @@ class OpenInference(Configured, OneOrMore):
         return f'{json.dumps(head, separators=(",", ":"))[:-1]},"data":{data}}}'
 
     def read_rows(self, answer: HttpAnswer, rows: int) -> Sequence[Arrays]:
-        """Return the prediction of each row."""
+        """Return the prediction of each row; a single output has no name."""
         wrong = partial(bad, answer=answer, expected='{"outputs": [{"name": …, "data": …}]}')
-        outputs = _outputs(answer, wrong)
+        named = _outputs(answer, wrong)
+        outputs = named if len(named) > 1 else next(iter(named.values()))
         return [outputs] if self.layout == "single" else split(outputs, rows, wrong)
 
 

@@ -178,7 +178,7 @@ def test_predictions(protocol: RowsProtocol, said: Any, expected: Any) -> None:
         (INFER, output("INT8", data=[300]), "'y' that is no INT8"),
         (INFER, output(data=[[1], [1, 2]], shape=[3]), "'y' that is no FP32"),
         (INFER, output(), "'y' that is no FP32.*NoneType"),
-        (INFER, output(shape=[2], data=[1, 2]), "2 predictions for one input in output 'y'"),
+        (INFER, output(shape=[2], data=[1, 2]), "2 predictions for one input;"),
         (INFER, output(shape=[], data=[1]), "0 predictions for one input"),
         (INFER, output("BYTES", data=["é"], parameters=BASE64), "'y' that is no"),
         (INFER, binary(output(size=4), b"\0\0"), "'y' of 4 binary bytes, of which 2 came"),

@@ -206,6 +206,7 @@ def test_what_a_command_serves(tmp_path: Path) -> None:
         ("[servers.adder]\ncommand = []", ["[servers.adder]: give a command"]),
         ("[servers.toy]\nkind = 'mine'", ["[servers.toy] kind = 'mine'", "another name"]),
         ("[servers.toy]\nsize = 3", ["[servers.toy] size", "toy has no option"]),
+        ("[servers.mine]\nqqq = 3", ["[servers.mine] qqq", "file (a file)", "cpus (CPUs"]),
         ("[servers.a]\nkind='b'\n[servers.b]\nkind='a'", ["kind: a circle: a -> b -> a"]),
         ("[servers.a]\nkind='a'\nurl='http://h:1'", ["kind: a circle: a -> a"]),
         ("[servers.a]\nkind = 3", ["[servers.a] kind = 3", "quotes"]),

@@ -9,9 +9,7 @@ import pytest
 from pytest_servebench.errors import OptionError, ServebenchWarning
 from pytest_servebench.plugin.option_reading import read_settings
 from pytest_servebench.plugin.option_values import KindValue, read_kind_value
-from pytest_servebench.plugin.options import OPTIONS
 from pytest_servebench.plugin.setups import set_up
-from pytest_servebench.servers import builtin_kinds
 from pytest_servebench.servers.base import ServerKind
 from pytest_servebench.servers.kind_options import OPTION, option, options_of
 from pytest_servebench.text.redaction import redact
@@ -86,8 +84,9 @@ def test_the_last_one_counts() -> None:
         ("mine.mode=slow", ("mine.mode=slow", "fast, exact")),
         ("mine.even=3", ("mine.even=3", "give an even number")),
         ("mine.file=", ("mine.file=", "path")),
-        ("mine.txt=x", ("mine.txt", "'text'", "whole (a whole number)")),
-        ("other.text=x", ("other has no option 'text'", "none")),
+        ("mine.txt=x", ("mine.txt", "'text'", "whole, number")),
+        ("mine.colour=x", ("mine.colour", "whole (a whole number)", "workers (how many")),
+        ("other.text=x", ("other has no option 'text'", "workers (how many")),
     ],
 )
 def test_what_is_wrong_is_named_with_its_remedy(text: str, facts: tuple[str, ...]) -> None:
@@ -218,16 +217,3 @@ def test_they_are_judged_before_anything_starts(run_bench: RunBench) -> None:
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
     refused.stderr.fnmatch_lines([f"*{OPTION}=torchserve.ulr*did you mean 'url'*"])
     run_bench(f"{OPTION}=torchserve.url=http://h:1").assert_outcomes(passed=1)
-
-
-def test_the_help_names_the_options_of_our_kinds() -> None:
-    (text,) = (each.help for each in OPTIONS if each.name == "server-option")
-    told = {
-        kind.partition(" has ")[0].split()[-1]: kind.partition(" has ")[2].split(", ")
-        for kind in text.partition("; ")[2].split("; ")
-    }
-    kinds: list[ServerKind] = builtin_kinds()
-    assert told == {
-        kind.name: [name for name, each in options_of(kind).items() if not each.secret]
-        for kind in kinds
-    }

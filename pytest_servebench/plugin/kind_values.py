@@ -10,7 +10,7 @@ from pytest_servebench.errors import OptionError
 from pytest_servebench.plugin.option_values import KindValue, choice, number, truth, whole
 from pytest_servebench.plugin.options import OPTIONS
 from pytest_servebench.servers.kind_options import KindOption, variable
-from pytest_servebench.text.closest import meant
+from pytest_servebench.text.closest import closest, meant
 from pytest_servebench.text.redaction import SHORTEST, hide, redact
 
 _LONG: Final = {option.name.replace("-", "_"): option for option in OPTIONS}
@@ -56,13 +56,7 @@ def read_value(kind: str, options: Mapping[str, KindOption], value: KindValue) -
     """
     option = options.get(value.key)
     if option is None and value.key not in COMMON:
-        settable = {name: each for name, each in options.items() if not each.secret}
-        there_are = ", ".join(f"{name} ({each.help})" for name, each in settable.items())
-        raise OptionError(
-            f"{value.given}: {kind} has no option {value.key!r}"
-            f"{meant(value.key, [*settable, *COMMON, *(('title', 'kind') * value.in_table)])} "
-            f"It has {there_are or 'none'}; and like every server: {', '.join(COMMON)}."
-        )
+        raise OptionError(_unknown(kind, options, value))
     if option is not None and option.secret:
         if isinstance(value.value, str):
             hide(value.value)
@@ -76,6 +70,19 @@ def read_value(kind: str, options: Mapping[str, KindOption], value: KindValue) -
         return _value(option, value)
     except ValueError as error:
         raise OptionError(f"{value.shown}: {error}.") from None
+
+
+def _unknown(kind: str, options: Mapping[str, KindOption], value: KindValue) -> str:
+    helps = {name: each.help for name, each in options.items() if not each.secret}
+    helps |= {name: each.help for name, each in COMMON.items()}
+    names = [*helps, *(("title", "kind") if value.in_table else ())]
+    close = closest(value.key, names)
+    # Without a guess, what each of them does may help.
+    there_are = names if close else (f"{name} ({text})" for name, text in helps.items())
+    return (
+        f"{value.given}: {kind} has no option {value.key!r}{meant(value.key, names)} "
+        f"It has {', '.join(there_are)}."
+    )
 
 
 def _value(option: KindOption, value: KindValue) -> object:

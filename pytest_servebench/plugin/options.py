@@ -158,10 +158,8 @@ OPTIONS: Final = (
     Option("stop-grace", "3", SECONDS_OR_NONE,
            "how long to wait between SIGTERM and SIGKILL", "SECONDS"),
     Option("server-option", "", read_kind_value,
-           "an option of one server kind, such as torchserve.url=http://HOST:PORT; torchserve "
-           "has url, model, body, content_type, answer, image, engine, network, run_args; "
-           "tensorflow_serving has binary, require_real, url, model, layout, image, engine, "
-           "network, run_args",
+           "an option of one server, such as torchserve.url=http://HOST:PORT or "
+           "torchserve.workers=2; a wrong key is answered with those that the server has",
            "KIND.KEY=VALUE", repeatable=True),
     Option("tls-verify", "true", truth,
            "whether to verify the certificate of https servers", "BOOL"),

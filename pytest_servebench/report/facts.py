@@ -10,9 +10,9 @@ from pytest_servebench.runs.results import CaseResult, Run, ServerInfo
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import DIGEST_LENGTH, cpu_set, plain, significant
 from pytest_servebench.text.quantity import quantity
-from pytest_servebench.text.safe import abridged, clean, counted, joined
+from pytest_servebench.text.safe import clean, counted, display_width, joined
 
-_LONGEST_OPTION: Final = 60  # columns of its value
+_SHORT_OPTION: Final = 24  # columns of its value
 
 
 def servers(cases: Iterable[CaseResult]) -> dict[str, ServerInfo]:
@@ -172,10 +172,14 @@ def starts(cases: Iterable[CaseResult]) -> dict[str, str]:
     return {kind: start_text(servers) for kind, servers in found.items()}
 
 
-def setup_text(server: ServerInfo) -> str:
-    """Return processors, threads, workers and options of a server."""
-    options = (f"{clean(name)}={abridged(clean(value), _LONGEST_OPTION)}"
-               for name, value in server.options.items())  # fmt: skip
+def setup_text(server: ServerInfo, *, brief: bool = False) -> str:
+    """Return processors, threads, workers and options of a server.
+
+    ``brief``: without options that have long values, such as a command.
+    """
+    values = {clean(name): clean(value) for name, value in server.options.items()}
+    options = (f"{name}={value}" for name, value in values.items()
+               if not brief or display_width(value) <= _SHORT_OPTION)  # fmt: skip
     return ", ".join([settings_text(server), *options])
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_servebench.load.device import Generator
 from pytest_servebench.report.attention import attention_lines
+from pytest_servebench.report.facts import setup_text
 from pytest_servebench.report.markdown import markdown
 from pytest_servebench.report.summary_text import summary_text
 from pytest_servebench.report.terminal import report_lines, write_tables
@@ -466,3 +467,10 @@ def test_a_narrow_evaluation_numbers_the_servers(width: int) -> None:
 def test_a_wide_evaluation_names_the_servers() -> None:
     _, _, evaluation = text_of(made_runs.overloaded_run()).partition("overall evaluation")
     assert "#" not in evaluation
+
+
+def test_the_options_of_a_server_are_told() -> None:
+    server = replace(TORCHSERVE, options={"batch_size": "8", "command": "run" * 9})
+    alone = setup_text(replace(server, options={}))
+    assert setup_text(server) == f"{alone}, batch_size=8, command={'run' * 9}"
+    assert setup_text(server, brief=True) == f"{alone}, batch_size=8"

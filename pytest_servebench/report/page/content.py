@@ -173,7 +173,7 @@ def content(
         tests.setdefault(by_id[id(case)].function, []).append(case)
     started = starts(loaded)
     known = {
-        kind: ServerView(titles[kind], program_text(server), setup_text(server),
+        kind: ServerView(titles[kind], program_text(server), setup_text(server, brief=True),
                          started[kind], classes[kind, None])
         for kind, server in servers(loaded).items()
     }  # fmt: skip

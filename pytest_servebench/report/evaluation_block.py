@@ -199,5 +199,6 @@ def _by_cell(
 
 def short_names(titles: Mapping[str, str]) -> dict[str, str]:
     """Return the first word of each title if that distinguishes the servers."""
-    first = {kind: title.split()[0] for kind, title in titles.items() if title.split()}
+    words = {kind: title.split() for kind, title in titles.items()}
+    first = {kind: found[0].rstrip(",;:") for kind, found in words.items() if found}
     return first if len(set(first.values())) == len(titles) else dict(titles)

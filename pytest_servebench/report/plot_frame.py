@@ -275,12 +275,12 @@ def legend_handles(series: Sequence[Series]) -> list[tuple[Line2D, str]]:
     return [
         *(
             (Line2D([], [], color=one.server_colour, marker=one.marker, linestyle=""),
-             abridged(one.title, _LONGEST_LABEL))
+             one.server)
             for one in by_kind.values()
         ),
         *(
             (Line2D([], [], color=tinted(GREY, i), linestyle=line_of(i)),
              abridged(load, _LONGEST_LABEL))
-            for i, load in enumerate(loads)
+            for i, load in enumerate(loads if len(loads) > 1 else ())
         ),
     ]  # fmt: skip

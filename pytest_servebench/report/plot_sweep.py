@@ -11,12 +11,22 @@ from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
 from pytest_servebench.report.plot_frame import GREY, scale, shown
 from pytest_servebench.report.series import Series
-from pytest_servebench.report.sweep import THROUGHPUT, X_LABEL, Curve, Panel, Point, Sweep, sweep
+from pytest_servebench.report.sweep import (
+    THROUGHPUT,
+    X_LABEL,
+    Curve,
+    Panel,
+    Point,
+    Sweep,
+    endings,
+    sweep,
+)
 
 _APART: Final = 7.0  # points between curves at one rate
 _MARKER: Final = 5.5  # points: a marker's size
 _SMALLEST: Final = 0.45  # of the markers' usual size, where curves and rates crowd
 _LETTER: Final = 6.1  # points that a character of a tick's label takes, with its share of air
+_LETTER_HEIGHT: Final = 6.6  # points between the letters of two servers
 _LABEL_ROOM: Final = 11.0  # points that an SLO's label needs above its line
 _TOP: Final = 0.965  # height of infinite values, as a share of the axis
 _IDEAL: Final = "#9a9a9a"
@@ -60,6 +70,18 @@ def draw_sweep(
     for curve in what.curves:
         _Pen(ax, panel, curve, curve.aside * width, size).draw()
     _bounds(ax, what)
+    _letters(ax, what, step * (len(series) - 1) / 2)
+
+
+def _letters(ax: Axes, what: Sweep, aside: float) -> None:
+    """Write each server's letter beside the end of its curve, ``aside`` points from its rate."""
+    assert ax.figure is not None
+    tall = ax.get_window_extent().height * 72 / ax.figure.dpi
+    for one in endings(what, _LETTER_HEIGHT / tall):
+        ax.annotate(one.series.letter, (one.rate, one.height), xycoords=ax.get_xaxis_transform(),
+                    xytext=(aside + 5, 0), textcoords="offset points", size=6.5, weight="bold",
+                    color=one.series.server_colour, va="center", annotation_clip=False,
+                    zorder=5)  # fmt: skip
 
 
 class _Pen:

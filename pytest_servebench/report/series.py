@@ -13,8 +13,12 @@ from pytest_servebench.text.safe import abridged
 _KINDS: Final = ("tensorflow_serving", "torchserve")  # they look the same in every run
 
 # A server has a colour, and a marker that identifies it in greyscale. Okabe and Ito's colours, safe
-# for any kind of colour vision; except black, which outlines broken SLOs.
-_COLOURS: Final = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#661100")
+# for any kind of colour vision, except black, which outlines broken SLOs; then Tol's muted ones, of
+# which some resemble the first for the colour-blind: of so many servers, each has a letter too.
+_COLOURS: Final = (
+    "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#661100", "#332288",
+    "#44AA99", "#999933", "#AA4499", "#882255",
+)  # fmt: skip
 _MARKERS: Final = ("o", "s", "D", "v", "P", "X", "<", ">")  # "^" stands for what is infinite
 
 # A buffer size and variant has a dash pattern (in line widths), and how far the server's colour is
@@ -26,6 +30,7 @@ _LINES: Final = (
 _TINTS: Final = (0.0, 0.42, -0.38, 0.62)
 
 _LONGEST_TITLE: Final = 40  # characters of a server's name in the legend
+_MOST_UNLETTERED: Final = 6  # servers; the curves of more end in a letter
 
 LineStyle = str | tuple[int, tuple[float, ...]]
 
@@ -44,6 +49,7 @@ class Series:
         line: by buffer size and variant.
         marker: by the server.
         cases: at most one for each rate, unless cases were repeated; rates ascending.
+        letter: at the curve's end and before the server's name, if there are many servers.
     """
 
     kind: str
@@ -55,11 +61,17 @@ class Series:
     line: LineStyle
     marker: str
     cases: tuple[CaseResult, ...]
+    letter: str = ""
+
+    @property
+    def server(self) -> str:
+        """Return the server's letter and name; a long one is shortened in the middle."""
+        return f"{self.letter} {abridged(self.title, _LONGEST_TITLE)}".strip()
 
     @property
     def label(self) -> str:
-        """Return the curve's name; a long one is shortened in the middle, not at its end."""
-        return f"{abridged(self.title, _LONGEST_TITLE)}, {self.load}"
+        """Return the curve's name."""
+        return f"{self.server}, {self.load}"
 
     @property
     def load(self) -> str:
@@ -80,6 +92,12 @@ def markers(kinds: Iterable[str]) -> dict[str, str]:
 def _each(kinds: Iterable[str], looks: Sequence[str]) -> dict[str, str]:
     known = (*_KINDS, *sorted(set(kinds) - set(_KINDS)))
     return {kind: looks[index % len(looks)] for index, kind in enumerate(known)}
+
+
+def _letter(place: int) -> str:
+    """Return A to Z, then AA, AB, and so on."""
+    more, index = divmod(place, 26)
+    return (_letter(more - 1) if more else "") + chr(ord("A") + index)
 
 
 def line_of(index: int) -> LineStyle:
@@ -108,7 +126,7 @@ def make_series(cases: Sequence[CaseResult], palette: Mapping[str, str]) -> list
     for case, name in zip(cases, own_names(cases), strict=True):
         loads.setdefault((case.buffer_size, name.removeprefix("::")), []).append(case)
     series = []
-    for kind, title in titles.items():
+    for place, (kind, title) in enumerate(titles.items()):
         for index, (size, variant) in enumerate(sorted(loads, key=lambda load: load[0])):
             own = [case for case in loads[size, variant] if case.server.kind == kind]
             if own:
@@ -124,6 +142,7 @@ def make_series(cases: Sequence[CaseResult], palette: Mapping[str, str]) -> list
                         line=line_of(index),
                         marker=marks[kind],
                         cases=tuple(sorted(valid, key=lambda case: case.rate)),
+                        letter=_letter(place) if len(titles) > _MOST_UNLETTERED else "",
                     )
                 )
     return series

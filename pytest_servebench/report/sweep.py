@@ -251,6 +251,59 @@ def sweep(
     )
 
 
+@dataclass(frozen=True)
+class Ending:
+    """Where the letter of a server stands: beside the end of its first curve.
+
+    Attributes:
+        series: the curve.
+        rate: its highest rate with a finite value.
+        height: as a share of the vertical axis.
+    """
+
+    series: Series
+    rate: float
+    height: float
+
+
+def endings(what: Sweep, gap: float) -> list[Ending]:
+    """Return where to write the curves' letters; those at one rate are ``gap`` apart at least."""
+    first: dict[str, tuple[Series, float, float]] = {}
+    for curve in what.curves:
+        rates, values = curve.medians()
+        if curve.series.letter and rates and curve.series.kind not in first:
+            height = min(max(float(what.y.place(values[-1:])[0]), 0.0), 1.0)
+            first[curve.series.kind] = (curve.series, rates[-1], height)
+    found = []
+    for rate in sorted({rate for _, rate, _ in first.values()}):
+        here = sorted((one for one in first.values() if one[1] == rate), key=lambda one: one[2])
+        places = _spread([height for _, _, height in here], gap)
+        found += [Ending(one[0], rate, place) for one, place in zip(here, places, strict=True)]
+    return found
+
+
+def _spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Return ascending heights moved as little as possible, and ``gap`` or more apart.
+
+    Least squares by pooling adjacent violators, of heights less the gaps below them.
+    """
+    blocks: list[tuple[float, int]] = []  # mean and number of heights
+    for index, height in enumerate(heights):
+        mean, number = height - gap * index, 1
+        while blocks and blocks[-1][0] > mean:
+            other, more = blocks.pop()
+            mean = (mean * number + other * more) / (number + more)
+            number += more
+        blocks.append((mean, number))
+    level = [mean for mean, number in blocks for _ in range(number)]
+    moved = [mean + gap * index for index, mean in enumerate(level)]
+    if not moved:
+        return []
+    # Into the axes: at their lower end if there is no room for all.
+    aside = -moved[0] if moved[0] < 0 else min(0.0, max(1.0 - moved[-1], -moved[0]))
+    return [height + aside for height in moved]
+
+
 def _value_axis(panel: Panel, alike: Sequence[Panel], cases: Sequence[CaseResult]) -> axes.Axis:
     ends = [
         end

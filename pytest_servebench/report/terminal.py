@@ -1,4 +1,4 @@
-"""The tables at the end of a pytest run, for a terminal of 100 columns or fewer."""
+"""The tables at the end of a pytest run, as wide as the terminal."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     from _pytest._io import TerminalWriter
 
 WIDTH: Final = 100
+"""Columns of a file or a log, which have no width of their own."""
+
 _NARROWEST: Final = 40
+_WIDEST: Final = 160  # longer lines of text are hard to read
 _LABEL_WIDTH: Final = 10
 _LEGEND_HANG: Final = 2
 
@@ -200,7 +203,7 @@ def write_tables(
     unicode = shows_unicode(stream)
     # A file or a CI log has no width: what it says is the 80 columns of an unknown terminal.
     known = stream.isatty() or os.environ.get("COLUMNS")
-    width = max(_NARROWEST, min(WIDTH, writer.fullwidth)) if known else WIDTH
+    width = max(_NARROWEST, min(_WIDEST, writer.fullwidth)) if known else WIDTH
     heading = clip(title(run), width - 10)
     writer.sep("=", heading if unicode else to_ascii(heading))
     for parts in report_lines(

@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import itertools
 import os
 import subprocess
 import sys
@@ -10,18 +11,21 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
+from pytest_servebench.metrics import METRICS
 from pytest_servebench.report import summary_text
 from pytest_servebench.report.outputs import SUMMARY_FILE, Material
 from pytest_servebench.report.percentile_curves import curve
 from pytest_servebench.report.plot_frame import Frame, legend_handles
 from pytest_servebench.report.plots import draw_plots
 from pytest_servebench.report.series import colours, make_series
+from pytest_servebench.report.sweep import endings, percentile_panel, sweep
 from pytest_servebench.runs.results import ClauseResult, ClauseSort, Run
 from tests.report import made_runs
 from tests.report.made_runs import OTHER, TENSORFLOW_SERVING, TORCHSERVE, case, invalid, run
@@ -347,6 +351,55 @@ def test_files_do_not_depend_on_the_time(
         (first,) = (p for p in drawn(made_runs.single_run).figures if p.name == again.stem)
         assert again.read_bytes() == first.with_suffix(again.suffix).read_bytes()
         assert b"<dc:date>" not in again.read_bytes()
+
+
+# Machado, Oliveira and Fernandes (2009), IEEE TVCG 15:1291: what those see who lack the cones for
+# green or red light.
+SIGHT = {
+    "normal": np.eye(3),
+    "deuteranope": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                             [-0.011820, 0.042940, 0.968881]]),
+    "protanope": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+                           [-0.003882, -0.048116, 1.051998]]),
+}  # fmt: skip
+XYZ = np.array(
+    [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+) / np.array([[0.9505], [1.0], [1.089]])  # fmt: skip
+
+
+def lab(colour: str, sight: str) -> npt.NDArray[np.float64]:
+    """Return a colour's place in CIELAB as it is seen."""
+    rgb = np.array([int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = XYZ @ np.clip(SIGHT[sight] @ linear, 0, 1)
+    root = np.where(seen > 0.008856, np.cbrt(seen), 7.787 * seen + 16 / 116)
+    return np.array([116 * root[1] - 16, *(np.diff(-root) * [500, 200])])
+
+
+def test_twelve_servers_are_told_apart() -> None:
+    made = made_runs.twelve_run([10.0, 50.0], [10, 50])
+    series = make_series(made.cases, colours(one.server.kind for one in made.cases))
+    servers = list({one.kind: one for one in series}.values())
+    assert [one.letter for one in servers] == list("ABCDEFGHIJKL")
+    assert len({one.server_colour for one in servers}) == 12
+    for one, other in itertools.combinations(servers, 2):
+        far = [np.linalg.norm(lab(one.server_colour, eyes) - lab(other.server_colour, eyes))
+               for eyes in SIGHT]  # fmt: skip
+        assert far[0] > 15
+        assert one.marker != other.marker or min(far) > 15, (one.title, other.title)
+    labels = [label for _, label in legend_handles(series)]
+    assert labels == [one.server for one in servers] + ["buffer 10", "buffer 50"]
+
+    what = sweep(percentile_panel(METRICS["p50"]), series, apart=0.01, marker=0.01)
+    ends = sorted(endings(what, 0.07), key=lambda one: one.height)
+    assert sorted(one.series.letter for one in ends) == list("ABCDEFGHIJKL")
+    heights = [one.height for one in ends]
+    assert all(b - a > 0.07 - 1e-9 for a, b in itertools.pairwise(heights))
+    assert 0 <= heights[0] < heights[-1] <= 1
+    times = [made_runs.NAMES[one.series.title] for one in ends]  # of a service, ms
+    assert (times[0], times[-1]) == (3, 12)
+    few = make_series(made_runs.one_rate_run().cases, colours(["torchserve", "tensorflow_serving"]))
+    assert not any(one.letter for one in few)
 
 
 def test_servers_are_told_apart_without_colours() -> None:

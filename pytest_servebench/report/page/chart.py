@@ -202,20 +202,7 @@ class Chart:
 
     def marker(self, x: int, y: int, shape: str, css: str, size: int = 9) -> None:
         """Draw one marker; ``x`` and ``y`` are places."""
-        s = size
-        outline = {
-            "o": f"M{x - s} {y}a{s} {s} 0 1 0 {2 * s} 0a{s} {s} 0 1 0 {-2 * s} 0z",
-            "s": f"M{x - s + 1} {y - s + 1}h{2 * s - 2}v{2 * s - 2}h{2 - 2 * s}z",
-            "D": f"M{x} {y - s - 2}l{s + 2} {s + 2}l{-s - 2} {s + 2}l{-s - 2} {-s - 2}z",
-            "v": f"M{x} {y + s}l{-s} {-2 * s}h{2 * s}z",
-            "^": f"M{x} {y - s}l{s} {2 * s}h{-2 * s}z",
-            "<": f"M{x - s} {y}l{2 * s} {-s}v{2 * s}z",
-            ">": f"M{x + s} {y}l{-2 * s} {-s}v{2 * s}z",
-            "P": f"M{x - 3} {y - s}h6v{s - 3}h{s - 3}v6h{3 - s}v{s - 3}h-6v{3 - s}h{3 - s}v-6h"
-            f"{s - 3}z",
-            "X": f"M{x - s} {y - s}L{x + s} {y + s}M{x + s} {y - s}L{x - s} {y + s}",
-        }[shape]
-        self.paths.append(Path(outline, css))
+        self.paths.append(Path(outline(x, y, shape, size), css))
 
     def across(self, y: float, css: str) -> None:
         """Draw a horizontal line through the axes."""
@@ -235,6 +222,21 @@ class Chart:
             if all(abs(y - other) >= _LABEL_HEIGHT for other in taken):
                 taken.append(y)
                 self.labels.append(Label(self.right - 4, y, text, "end halo"))
+
+
+def outline(x: int, y: int, shape: str, s: int) -> str:
+    """Return the outline of a marker that reaches ``s`` from its middle."""
+    return {
+        "o": f"M{x - s} {y}a{s} {s} 0 1 0 {2 * s} 0a{s} {s} 0 1 0 {-2 * s} 0z",
+        "s": f"M{x - s + 1} {y - s + 1}h{2 * s - 2}v{2 * s - 2}h{2 - 2 * s}z",
+        "D": f"M{x} {y - s - 2}l{s + 2} {s + 2}l{-s - 2} {s + 2}l{-s - 2} {-s - 2}z",
+        "v": f"M{x} {y + s}l{-s} {-2 * s}h{2 * s}z",
+        "^": f"M{x} {y - s}l{s} {2 * s}h{-2 * s}z",
+        "<": f"M{x - s} {y}l{2 * s} {-s}v{2 * s}z",
+        ">": f"M{x + s} {y}l{-2 * s} {-s}v{2 * s}z",
+        "P": f"M{x - 3} {y - s}h6v{s - 3}h{s - 3}v6h{3 - s}v{s - 3}h-6v{3 - s}h{3 - s}v-6h{s - 3}z",
+        "X": f"M{x - s} {y - s}L{x + s} {y + s}M{x + s} {y - s}L{x - s} {y + s}",
+    }[shape]
 
 
 def _check_lengths(x: Sequence[float] | Floats, *heights: Sequence[float] | Floats) -> None:

@@ -21,7 +21,7 @@ from pytest_servebench.report.facts import (
 from pytest_servebench.report.figures import groups
 from pytest_servebench.report.page.case_charts import case_charts
 from pytest_servebench.report.page.cases import CaseView, anchors, case_view
-from pytest_servebench.report.page.chart import Chart
+from pytest_servebench.report.page.chart import Chart, outline
 from pytest_servebench.report.page.evaluation import EvaluationView, evaluation_view
 from pytest_servebench.report.page.log_tails import LogTail, death_logs
 from pytest_servebench.report.page.sweep_charts import sweep_charts
@@ -34,7 +34,7 @@ from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import plain
-from pytest_servebench.text.safe import abridged, clean, counted, joined
+from pytest_servebench.text.safe import abridged, clean, counted, first_few, joined
 
 _VERDICTS: Final = (
     "invalid", "failed", "test-failed", "inconclusive", "excused", "passed", "none"
@@ -52,6 +52,7 @@ _ADVICE: Final = {
 _MOST_POINTS: Final = 2500  # requests drawn one by one in a drawing
 _FEWEST_POINTS: Final = 150
 _LONGEST_TITLE: Final = 120  # characters
+_MOST_NAMES: Final = 4  # of servers, in a title that would be longer
 _ALL_POINTS: Final = 30_000  # in all drawings of one kind together, which bounds the file's size
 
 
@@ -116,7 +117,7 @@ class SweepView:
 
     test: str
     charts: tuple[Chart, ...]
-    legend: tuple[tuple[str, str, int], ...]
+    legend: tuple[tuple[str, str, int, str], ...]
     note: str
 
 
@@ -210,7 +211,11 @@ def content(
 def _title(cases: Sequence[CaseResult], titles: Mapping[str, str]) -> str:
     if cases and all(map(is_plain, cases)):
         return "Benchmarks"
-    return abridged(joined(titles.values()), _LONGEST_TITLE) or "pytest-servebench"
+    names = list(titles.values())
+    told = joined(names)
+    if len(told) > _LONGEST_TITLE and len(names) > _MOST_NAMES:
+        told = first_few(names, _MOST_NAMES)
+    return abridged(told, _LONGEST_TITLE) or "pytest-servebench"
 
 
 _Classes = dict[tuple[str, int | None], str]
@@ -366,7 +371,12 @@ def _sweep(
         test,
         tuple(sweep_charts(series, names)),
         tuple(
-            (names[one.kind, one.buffer_size], one.label, sizes.index(one.buffer_size) % 4)
+            (
+                names[one.kind, one.buffer_size],
+                one.label if len(sizes) > 1 or not one.letter else one.server,
+                sizes.index(one.buffer_size) % 4,
+                outline(12, 7, one.marker, 5),
+            )
             for one in series
         ),
         marks(own, panels(own), len(series)) + (" Invalid cases are left out." if invalid else ""),

@@ -71,6 +71,8 @@ def evaluation_view(
     short = short_names(evaluation.servers)
     if len(evaluation.servers) > 2:
         meaning = "Which servers none did better than, by more than noise (–: all alike)."
+        if short == dict(evaluation.servers):
+            short = {one.kind: f"#{place}" for place, one in enumerate(evaluation.ranking(), 1)}
         rows = cell_bests(evaluation, cases, short)
         totals, ranks = f"Ranking: {RANKING}." if rows else "", _ranks(evaluation, css)
     else:

@@ -4,14 +4,24 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pytest_servebench.report.page.chart import Chart, Key
+from pytest_servebench.report.page.chart import Chart, Key, Label
 from pytest_servebench.report.series import Series
-from pytest_servebench.report.sweep import THROUGHPUT, X_LABEL, Curve, Panel, Sweep, panels, sweep
+from pytest_servebench.report.sweep import (
+    THROUGHPUT,
+    X_LABEL,
+    Curve,
+    Panel,
+    Sweep,
+    endings,
+    panels,
+    sweep,
+)
 from pytest_servebench.text.numbers import plain, significant
 
 _APART: Final = 0.02  # of the width, between curves at one rate
 _MARKER: Final = 0.014  # half a marker, of the width
 _LINES: Final = 4  # dash patterns in the CSS
+_LETTER_HEIGHT: Final = 19  # between the letters of two servers
 _SMALL: Final = 6  # a marker's size where curves crowd
 
 
@@ -43,6 +53,12 @@ def _sweep(panel: Panel, series: Sequence[Series], classes: Mapping[tuple[str, i
     for curve in what.curves:
         size = curve.series.buffer_size
         _draw(chart, panel, curve, classes[curve.series.kind, size], sizes.index(size) % _LINES)
+    broad = round(what.step * (len(what.curves) - 1) / 2 * (chart.right - chart.left))
+    for one in endings(what, _LETTER_HEIGHT / (chart.bottom - chart.top)):
+        x = min(int(chart.px([one.rate])[0]) + broad + 12, chart.width - 16)
+        y = round(chart.bottom - one.height * (chart.bottom - chart.top)) + 7
+        css = f"letter {classes[one.series.kind, one.series.buffer_size]}"
+        chart.labels.append(Label(x, y, one.series.letter, css))
     return chart
 
 

@@ -50,12 +50,13 @@
     });
   }
 
-  /* filters: of the table, the matrix and the drill-downs at once */
+  /* filters: of the table, the matrix, the drill-downs and the servers' curves at once */
   const form = document.getElementById("filters");
   if (form) {
     const rows = all("tr[data-case]");
     const texts = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
     const cells = all("a.cell");
+    const curves = all('#sweeps .chart [class*=" k"]');
     const details = (name) => document.getElementById(name);
     const apply = () => {
       const wanted = new FormData(form);
@@ -69,6 +70,10 @@
         const drill = details(row.dataset.case);
         if (drill) drill.hidden = !fits;
         if (fits) shown.add(row.dataset.case);
+      }
+      const server = wanted.get("server");
+      for (const one of curves) {
+        one.classList.toggle("dim", !!server && !one.matches(`[class*=" ${server}b"]`));
       }
       for (const cell of cells) cell.classList.toggle("dim", !shown.has(cell.hash.slice(1)));
       form.querySelector("output").textContent = `${shown.size} of ${rows.length} cases`;

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 import psutil
 
-from pytest_servebench.errors import ServerStartError
+from pytest_servebench.errors import ServerStartError, ServerUnavailableError
 from pytest_servebench.servers import ports
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.engine import OWNER_LABEL, Engine, find_engine, owner_mark
@@ -44,11 +44,6 @@ FATAL: Final = (
         re.compile(r"^(?:Error|docker): .*(?:address already in use|port is already allocated)"),
         "another program took one of the ports to publish",
         port_clash=True,
-    ),
-    FatalLine(
-        re.compile(r"controller .?cpuset.? is not available"),
-        "this user's containers cannot be limited to some CPUs: let systemd delegate the "
-        "controller cpuset, or set --servebench-server-cpus to all CPUs",
     ),
 )
 """Messages of the engines."""
@@ -120,6 +115,7 @@ class Container:
         port: where the server listens inside, if the image fixes that (mapped ports only).
         user: the image's user.
         artifact: mounted read-only; see :meth:`serving`.
+        in_scratch: whether it works in ``Place.scratch``; see :meth:`at_home`.
     """
 
     engine: Engine
@@ -130,6 +126,7 @@ class Container:
     port: int | None = None
     user: str = ""
     artifact: Path | None = None
+    in_scratch: bool = False
 
     @property
     def host(self) -> str:
@@ -150,6 +147,15 @@ class Container:
                     f"in the container: copy the artifact with its files, cp -rL {artifact} COPY."
                 )
         return replace(self, artifact=artifact)
+
+    def at_home(self) -> Container:
+        """Return it with ``Place.scratch`` as its working directory, which it may write to.
+
+        It then runs as this process's user, and not as the image's.
+        """
+        # In a container of an engine without rights, this process's user is root.
+        user = "0:0" if self.engine.rootless else f"{os.getuid()}:{os.getgid()}"
+        return replace(self, in_scratch=True, user="", run_args=(f"--user={user}", *self.run_args))
 
     def output_of(self, entrypoint: str, *arguments: str) -> str:
         """Return what a program of the image prints, such as its version; nothing if it fails."""
@@ -199,7 +205,7 @@ class ContainerRun:
 
     def command(self, arguments: Sequence[str], environment: Mapping[str, str | None]) -> list[str]:
         """Return the engine's command; it stays in the foreground while the container runs."""
-        container = self.container
+        container, home = self.container, self.place.scratch
         usual = {"PYTHONUNBUFFERED": "1", **threads(self.settings)}
         given = [
             *(f"--network={network}" for network in ["host"] if container.network == "host"),
@@ -212,6 +218,7 @@ class ContainerRun:
             *_mount(self.place.scratch, writable=True),
             *_mount(self.place.run_dir),
             *(_mount(container.artifact) if container.artifact else ()),
+            *([f"--workdir={home}", f"--env=HOME={home}"] if container.in_scratch else ()),
             *(f"--env={name}={value}" for name, value in usual.items()),
             *(
                 f"--env={name}" if _by_name(name) else f"--env={name}={value}"
@@ -236,11 +243,15 @@ class ContainerRun:
         return [f"--publish={LOOPBACK}:{outer}:{inner}" for outer, inner in pairs]
 
     def _limits(self) -> list[str]:
-        """Return nothing for all CPUs: not every user's containers can be limited."""
+        """Return nothing if there is nothing to limit, or the engine lacks the rights.
+
+        The container then inherits the limits of the engine's command, unless a service starts it.
+        """
         cpus = self.settings.cpus
-        if sys.platform != "linux" or set(cpus) >= set(range(os.cpu_count() or 1)):
+        everywhere = not cpus or set(cpus) >= set(range(os.cpu_count() or 1))
+        if sys.platform != "linux" or everywhere or self.engine.rootless:
             return []
-        return [f"--cpuset-cpus={','.join(map(str, cpus))}"] if cpus else []
+        return [f"--cpuset-cpus={','.join(map(str, cpus))}"]
 
     def pids(self) -> list[int]:
         """Return the ids of all its processes; none if they cannot be seen from here."""
@@ -279,16 +290,16 @@ class ContainerRun:
         """Check that it runs on its CPUs only.
 
         Raises:
-            ServerStartError: it does not: its figures would not be those that were asked for.
+            ServerUnavailableError: it does not: its figures would not be those asked for.
         """
         wanted = set(self.settings.cpus)
         for pid in self.pids()[:1] if wanted and sys.platform == "linux" else ():
             with contextlib.suppress(OSError):
                 if extra := os.sched_getaffinity(pid) - wanted:
-                    raise ServerStartError(
+                    raise ServerUnavailableError(
                         f"{self.container.image} runs on the CPUs {sorted(extra)}, too, which "
-                        "--servebench-server-cpus does not name: the engine ignored --cpuset-cpus. "
-                        "Set --servebench-server-cpus to all CPUs, or use another engine."
+                        f"--servebench-server-cpus does not name: {self.engine.name} cannot limit "
+                        "it. Set --servebench-server-cpus to all CPUs, or use another engine."
                     )
 
     def ending(self, status: int) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -45,6 +46,17 @@ class Engine:
         """Return what a subcommand printed; ``None`` if it did not end in ``limit`` seconds."""
         return output_of([*self.command, *words], limit)
 
+    @property
+    def rootless(self) -> bool:
+        """Return whether it runs with no more rights than this process."""
+        done = self.ask("info", "--format", "{{json .}}")
+        try:
+            told: dict[str, Any] = json.loads(done.stdout if done else "")
+        except ValueError:
+            return False
+        security = told.get("host", {}).get("security", {})  # of podman; docker has a list
+        return bool(security.get("rootless")) or "rootless" in str(told.get("SecurityOptions"))
+
     def user_of(self, image: str, given: str) -> str:
         """Return the user that an image's processes run as; empty for root.
 
@@ -75,11 +87,7 @@ class Engine:
         pid, _, identifier = (done.stdout if done else "").strip().partition(" ")
         if not pid.isdigit() or int(pid) <= 0:
             return 0, False
-        try:
-            groups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")
-        except OSError:
-            return int(pid), False
-        return int(pid), identifier in groups
+        return int(pid), identifier in _traces(int(pid))
 
     def remove(self, name: str) -> str:
         """Kill and remove a container; return why that failed, else nothing."""
@@ -160,6 +168,18 @@ def _started(pid: int) -> str:
         return stat.rpartition(b")")[2].split()[19].decode()
     except (OSError, psutil.Error):
         return ""
+
+
+def _traces(pid: int) -> str:
+    """Return what names a main process's container: its control groups, and who runs it.
+
+    Without rights on control groups, the container has none of its own.
+    """
+    with contextlib.suppress(OSError, psutil.Error):
+        groups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")
+        parent = psutil.Process(pid).parent()
+        return groups + " ".join(parent.cmdline() if parent else ())
+    return ""
 
 
 def _last_line(done: subprocess.CompletedProcess[str] | None) -> str:

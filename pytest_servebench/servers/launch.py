@@ -159,7 +159,7 @@ def _start(
             env=environment(
                 settings, run.passed(extra) if run else {"TMPDIR": str(place.scratch), **extra}
             ),
-            cpus=() if run else settings.cpus,
+            cpus=settings.cpus,
             cwd=place.scratch if program.directory is None else program.directory(place),
             stop_grace=settings.stop_grace,
             log=place.run_dir / "server.log",

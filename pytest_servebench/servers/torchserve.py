@@ -35,6 +35,7 @@ TOKEN_VARIABLE = variable(KIND, "token")
 _EXTRA = "pip install 'pytest-servebench[torchserve]'"
 # TorchServe's wheel does not declare pyyaml, without which every worker crashes on import.
 _PACKAGES = {"ts": "torchserve", "torch": "torch", "yaml": "pyyaml"}
+_JAVA = "java"  # in an image, which has it on its PATH
 _PORTS = 5  # inference, management, metrics, and gRPC for inference and management
 # Prints the directory that holds TorchServe's package, and its version.
 _WHERE = (
@@ -66,7 +67,7 @@ FATAL = (
 
 @dataclass(frozen=True)
 class _Installation:
-    java: str
+    java: str | None  # in a container, its entrypoint
     home: Path
     version: str
     python: str = sys.executable
@@ -142,14 +143,14 @@ class TorchServe(ContainerOptions):
         return launch(self, program, model, settings, run_dir)
 
     def _in_container(self) -> _Installation:
-        container = self.container(self.name, entrypoint="java")
+        container = self.container(self.name, entrypoint=_JAVA)
         home, _, version = container.output_of("python", "-c", _WHERE).strip().rpartition(" ")
         if not home:
             raise ServerUnavailableError(
                 f"{spelled(self.name, 'image')}={self.image}: TorchServe is not installed for the "
                 "Python of this image. Remedy: give an image such as pytorch/torchserve:TAG."
             )
-        return _Installation("java", Path(home), version, "python", container)
+        return _Installation(None, Path(home), version, "python", container.at_home())
 
     def _protocol(self, served: str) -> TorchServeRest:
         return TorchServeRest(
@@ -249,7 +250,7 @@ def _command(
     temporary.mkdir()
     (store / f"{served}.mar").symlink_to(archive)
     return [
-        installation.java,
+        *([installation.java] if installation.java else ()),
         # The default is a quarter of the machine's memory.
         "-Xmx1g",
         f"-Dmodel_server_home={installation.home}",

@@ -21,11 +21,12 @@ import pytest
 from pytest_servebench.errors import ServerDiedError, ServerStartError, ServerUnavailableError
 from pytest_servebench.measure.monitor import ResourceMonitor
 from pytest_servebench.model import ServedModel
+from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
 from pytest_servebench.servers import ports
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.command import Command
 from pytest_servebench.servers.engine import OWNER_LABEL, find_engine, owner_mark
-from pytest_servebench.servers.launch import StartedServer
+from pytest_servebench.servers.launch import Program, StartedServer, launch
 from pytest_servebench.servers.ports import free_ports
 from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
 from pytest_servebench.servers.torchserve import TorchServe
@@ -323,6 +324,27 @@ def test_an_artifact_that_the_container_cannot_read(
     saved.symlink_to(tmp_path / "blob")
     with pytest.raises(ServerStartError, match=f"{saved} is a link to .*blob.*cp -rL"):
         start()
+
+
+def test_a_container_that_writes(
+    model: ServedModel, settings: ServerSettings, run_dir: Path
+) -> None:
+    """Its files belong to this process's user, whoever the image's user is."""
+    with built_image("servebench-tests:user", FAKE, "USER=1000") as image:
+        kind = TensorFlowServing(image=image, run_args=RUN_ARGS)
+        program = Program(
+            implementation="writer",
+            command=lambda place: ["tensorflow_model_server", f"--rest_api_port={place.port}"],
+            protocol=TensorFlowServingRest("tiny"),
+            environment={"FAKE_TFS_STATE": "."},
+            container=kind.container("writer").at_home(),
+        )
+        server = launch(kind, program, model, settings, run_dir)
+        try:
+            written_file = Path("/tmp", containers(), "start-1.json")
+            assert written_file.stat().st_uid == os.getuid()
+        finally:
+            server.stop()
 
 
 SUITE = f"""

@@ -1,8 +1,7 @@
 """Load the servers of ``examples/`` with the same traffic, and compare them: ``python -m zoo``."""
 
-from __future__ import annotations
-
 import argparse
+import contextlib
 import os
 import secrets
 import subprocess
@@ -14,8 +13,11 @@ from typing import Final
 
 import psutil
 
+from pytest_servebench.errors import SavedRunError
+from pytest_servebench.runs.run_names import read_run
 from zoo.environments import InstallationError, python_of
 from zoo.examples import ROOT, Example, read_examples
+from zoo.tables import tables
 
 SERVERS: Final = (
     *("tensorflow_serving", "torchserve", "kserve", "mlserver", "triton", "litserve", "bentoml"),
@@ -31,6 +33,7 @@ servebench_rates = 10, 50, 100, 200
 servebench_buffer_sizes = 50
 servebench_duration = 8
 servebench_repeats = 2
+servebench_interleave = true
 servebench_start_timeout = 180
 servebench_server_option =
 {options}
@@ -79,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if kept:
         write(arguments.directory, kept, pythons)
         status = load(arguments.directory, for_pytest)
+        summarise(arguments.directory)
     for example, reason in failures.items():
         missed = ", ".join(name for name in names if by_name[name] is example)
         print(f"zoo: left out, because it cannot be installed: {missed}: {reason}")
@@ -132,6 +136,14 @@ def load(directory: Path, arguments: Sequence[str]) -> int:
             return 1
         time.sleep(0.1)
     return status
+
+
+def summarise(directory: Path) -> None:
+    """Write the tables of the latest run, if there is one, to ``zoo.md``."""
+    with contextlib.suppress(SavedRunError):
+        text = tables(read_run("latest", directory / "servebench_results"))
+        (directory / "zoo.md").write_text(text, encoding="utf-8")
+        print(f"zoo: tables {directory / 'zoo.md'}")
 
 
 def _processes(token: str) -> list[str]:

@@ -1,7 +1,5 @@
 """A Python environment for each server: servers need packages that exclude each other."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The servers of ``examples/``: a folder each, with configuration and requirements."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -11,10 +11,7 @@ from starlette.requests import Request
 port, workers, directory = sys.argv[1:]
 
 
-# A replica takes one request at a time, as the other servers do; by default it takes five.
-@serve.deployment(
-    num_replicas=int(workers), max_ongoing_requests=1, ray_actor_options={"num_cpus": 0.1}
-)
+@serve.deployment(num_replicas=int(workers), ray_actor_options={"num_cpus": 0.1})
 class Onnx:
     def __init__(self):
         import onnxruntime

@@ -1,7 +1,5 @@
 """Kinds that serve an ONNX file: ONNX Runtime behind uvicorn, MLServer, and Triton."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

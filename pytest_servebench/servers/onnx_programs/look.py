@@ -1,7 +1,5 @@
 """Print as JSON what an environment has and what an ONNX file takes: ``look.py FILE MODULE...``."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import importlib.util
 import json

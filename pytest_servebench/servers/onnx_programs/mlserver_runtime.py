@@ -1,7 +1,5 @@
 """A runtime of MLServer for ONNX files: ``"implementation": "mlserver_runtime.OnnxRuntime"``."""
 
-from __future__ import annotations
-
 import os
 
 from mlserver import MLModel

@@ -1,7 +1,5 @@
 """An ONNX file as a model of the Open Inference Protocol, in JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """ONNX Runtime behind uvicorn and Starlette, and nothing else: ``uvicorn plain_server:app``."""
 
-from __future__ import annotations
-
 import json
 import os
 

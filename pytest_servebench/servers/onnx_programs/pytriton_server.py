@@ -1,7 +1,5 @@
 """Serve an ONNX file with Triton: ``pytriton_server.py FILE NAME PORT WORKERS MAX_BATCH_SIZE``."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys

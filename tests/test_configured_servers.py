@@ -104,16 +104,18 @@ def test_a_variant_has_what_its_base_has_and_its_own(tmp_path: Path) -> None:
         [servers.bigger]
         kind = "mine-big"
         size = 16
+        properties = { b = "x" }
         cpus = [0]
     """
-    texts = ("mine.fast=true", "mine.url=http://h:1", "bigger.words=p+q", "bigger.workers=4")
+    texts = ("mine.fast=true", "mine.url=http://h:1", "bigger.words=p+q", "bigger.workers=4",
+             "bigger.properties=y")  # fmt: skip
     setups, unknown = known(tmp_path, toml, *texts)
     assert unknown == {}
     file, words = tmp_path / "a" / "b", ("x", "y")
-    properties = {"a": "1", "b": "false"}
+    properties, more = {"a": "1", "b": "false"}, {"a": "1", "b": "x", "": "y"}
     assert setups["mine"].kind == Mine(file, words, fast=True, url="http://h:1")
     assert setups["mine-big"].kind == Mine(file, words, properties, 8, fast=True)
-    assert setups["bigger"].kind == Mine(file, ("p", "q"), properties, 16, fast=True)
+    assert setups["bigger"].kind == Mine(file, ("p", "q"), more, 16, fast=True)
     found = (setups[name] for name in ("mine", "mine-big", "bigger"))
     assert [(each.kind.name, each.kind.title, each.bases, each.own) for each in found] == [
         ("mine", "Renamed", (), {"threads": 3}),

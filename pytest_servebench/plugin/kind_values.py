@@ -24,13 +24,13 @@ COMMON: Final = {
 """What each kind has besides its options: key to the option for all kinds."""
 
 
-def secrets_of(kind: str, options: Mapping[str, KindOption]) -> dict[str, object]:
+def secrets_of(kind: str, options: Mapping[str, KindOption]) -> dict[str, Any]:
     """Return the secret options of a server that environment variables give.
 
     Raises:
         OptionError: one is invalid.
     """
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for name, option in options.items():
         secret = os.environ.get(variable(kind, name)) if option.secret else None
         if secret:
@@ -94,10 +94,14 @@ def _value(option: KindOption, value: KindValue) -> object:
     if isinstance(given, dict):
         if Mapping not in forms:
             raise ValueError("give a single value, not a table")
-        of_texts = get_args(forms[Mapping]) == (str, str)
-        return {name: _text(each) if of_texts else each for name, each in given.items()}
+        return {name: _text(each) if is_pairs(option) else each for name, each in given.items()}
     texts = {str, Path, tuple, Mapping} & forms.keys()
     return _reader(option, value.directory)(_string(given) if texts else _text(given))
+
+
+def is_pairs(option: KindOption | None) -> bool:
+    """Return whether an option has names with texts, such as environment variables."""
+    return option is not None and get_args(dict(_forms(option)).get(Mapping)) == (str, str)
 
 
 def _string(value: object) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pytest_servebench.errors import OptionError, ServebenchWarning
 from pytest_servebench.model import ServedModel
-from pytest_servebench.plugin.kind_values import read_value, secrets_of
+from pytest_servebench.plugin.kind_values import is_pairs, read_value, secrets_of
 from pytest_servebench.plugin.option_values import KindValue
 from pytest_servebench.plugin.own_warnings import tell
 from pytest_servebench.servers import configurable_kinds
@@ -177,7 +177,7 @@ class _Maker:
         )
 
     def _new(self, maker: Callable[..., ServerKind], table: ServerTable, title: str) -> Setup:
-        values, own = self._read(table.name, options_of(maker))
+        values, own = self._read(table.name, options_of(maker), None)
         with _refused(table.name, self._given[table.name]):
             kind = maker(name=table.name, title=title or table.name, home=table.file.parent,
                          **values)  # fmt: skip
@@ -186,7 +186,7 @@ class _Maker:
     def _changed(self, name: str, base: Setup, title: str) -> Setup:
         """Return a server with the values that are given for it."""
         options = options_of(base.kind)
-        values, own = self._read(name, options)
+        values, own = self._read(name, options, base.kind)
         variant = name != base.kind.name
         if variant and "url" in options:  # it starts a server of its own
             values.setdefault("url", options["url"].default)
@@ -198,12 +198,18 @@ class _Maker:
         return Setup(_named(kind, name, title), base.bases, {**base.own, **own})
 
     def _read(
-        self, name: str, options: Mapping[str, KindOption]
+        self, name: str, options: Mapping[str, KindOption], base: ServerKind | None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the values for a server: of its kind's options, and of what all servers have."""
+        """Return the values for a server: of its kind's options, and of what all servers have.
+
+        Pairs of texts, such as environment variables, are added to those of its base.
+        """
         read = secrets_of(name, options)
         for value in self._given.get(name, []):
-            read[value.key] = read_value(name, options, value)
+            new = read_value(name, options, value)
+            if is_pairs(options.get(value.key)):
+                new = {**(read.get(value.key) or getattr(base, value.key, None) or {}), **new}
+            read[value.key] = new
         own = {key: value for key, value in read.items() if key not in options}
         return {key: value for key, value in read.items() if key in options}, own
 

@@ -269,6 +269,12 @@ def test_variants_in_a_session(
     text = next(pytester.path.glob("servebench_results/2*/run.json")).read_text()
     assert '"title": "toy-4"' in text
     assert '"workers": 4' in text
+    for name in ("toy", "toy-4"):
+        chosen = run_bench("--servebench-servers=toy,toy-4", "--collect-only", "-q",
+                           "-m", f"servebench(server={name!r})")  # fmt: skip
+        assert [line for line in chosen.outlines if "::" in line] == [
+            f"test_it.py::test_load[{name}-rate40-buffer10]"
+        ]
     refused = run_bench("--servebench-servers=broken")
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
     refused.stderr.fnmatch_lines(["*servebench.toml: ?servers.broken? kind = 'nowhere'*"])

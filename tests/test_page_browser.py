@@ -31,7 +31,7 @@ FLAGS = [
 ]  # fmt: skip
 WIDTHS = (1440, 800, 390)
 THEMES = ("light", "dark")
-PAGES = ("report", "calm", "hostile", "comparison", "unjudged", "plain")
+PAGES = ("report", "calm", "hostile", "comparison", "unjudged", "plain", "twelve")
 
 pytestmark = [
     pytest.mark.browser,
@@ -72,6 +72,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     write_page(saved.run(several), directory, output=written["unjudged"])
     written["plain"] = directory / "plain.html"
     write_page(plain_run(), directory, output=written["plain"])
+    written["twelve"] = directory / "twelve.html"
+    write_page(made_runs.twelve_run(), directory, output=written["twelve"])
     written["hostile"] = directory / "hostile.html"
     write_page(made_runs.hostile_run(), directory, output=written["hostile"])
     written["comparison"] = directory / "comparison.html"
@@ -225,6 +227,20 @@ def test_filters_hide_rows_and_drill_downs_and_tell_how_many_are_left(visit: Any
     page.get_by_role("button", name="Show all").click()
     page.locator("#nothing").wait_for(state="hidden")
     assert rows.count() == every
+
+
+def test_a_chosen_server_stands_out_of_twelve(visit: Any) -> None:
+    page = visit("twelve").page
+    curves = page.locator('#sweeps .chart path[class^="line "]')
+    faint = page.locator('#sweeps .chart path[class^="line "].dim')
+    assert (curves.count(), faint.count()) == (12 * 11, 0)
+    page.get_by_label("server", exact=True).select_option(label="Triton")
+    assert faint.count() == 11 * 11
+    page.get_by_role("button", name="Show all").click()
+    page.locator("table.cases tbody tr").last.wait_for()
+    assert faint.count() == 0
+    page.locator("#evaluation summary").click()
+    assert page.get_by_role("region", name="Pairs of servers").is_visible()
 
 
 def test_a_deep_link_opens_its_case_also_when_it_is_filtered_away(visit: Any) -> None:

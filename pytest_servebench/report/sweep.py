@@ -20,6 +20,7 @@ from pytest_servebench.text.safe import clean
 
 X_LABEL: Final = "offered rate, requests/s"
 _NEAR: Final = 2.0  # how many times beyond the figures a bound may be to be shown with them
+_COLUMN: Final = 0.06  # part of the horizontal axis within which letters stand in one column
 _LOWEST: Final = 3.0  # part of its value down to which an interval is shown on a logarithmic axis
 
 
@@ -274,11 +275,18 @@ def endings(what: Sweep, gap: float) -> list[Ending]:
         if curve.series.letter and rates and curve.series.kind not in first:
             height = min(max(float(what.y.place(values[-1:])[0]), 0.0), 1.0)
             first[curve.series.kind] = (curve.series, rates[-1], height)
+    columns: list[list[tuple[Series, float, float]]] = []
+    for one in sorted(first.values(), key=lambda one: one[1]):
+        left, right = what.x.place([columns[-1][0][1] if columns else one[1], one[1]])
+        if not columns or right - left > _COLUMN:
+            columns.append([])
+        columns[-1].append(one)
     found = []
-    for rate in sorted({rate for _, rate, _ in first.values()}):
-        here = sorted((one for one in first.values() if one[1] == rate), key=lambda one: one[2])
-        places = _spread([height for _, _, height in here], gap)
-        found += [Ending(one[0], rate, place) for one, place in zip(here, places, strict=True)]
+    for column in columns:
+        column.sort(key=lambda one: one[2])
+        places = _spread([height for _, _, height in column], gap)
+        last = max(rate for _, rate, _ in column)
+        found += [Ending(one[0], last, place) for one, place in zip(column, places, strict=True)]
     return found
 
 

@@ -209,8 +209,16 @@ class Chart:
         place = int(self.py([y])[0])
         self.paths.append(Path(f"M{self.left} {place}H{self.right}", css))
 
-    def bounds(self, found: Sequence[tuple[float, str]], css: str = "bound") -> None:
-        """Draw bounds with their names, each of which gets a label where there is room."""
+    def bounds(
+        self, found: Sequence[tuple[float, str]], css: str = "bound", *, left: bool = False
+    ) -> None:
+        """Draw bounds with their names, each of which gets a label where there is room.
+
+        Args:
+            found: each bound with its name.
+            css: class of the lines.
+            left: whether the labels stand at the left, and not at the right.
+        """
         taken: list[int] = []
         for value, text in sorted(found):
             if not self.y.holds(value):
@@ -221,7 +229,8 @@ class Chart:
                 y += _LABEL_HEIGHT
             if all(abs(y - other) >= _LABEL_HEIGHT for other in taken):
                 taken.append(y)
-                self.labels.append(Label(self.right - 4, y, text, "end halo"))
+                x, anchor = (self.left + 4, "halo") if left else (self.right - 4, "end halo")
+                self.labels.append(Label(x, y, text, anchor))
 
 
 def outline(x: int, y: int, shape: str, s: int) -> str:

@@ -48,7 +48,7 @@ def _sweep(panel: Panel, series: Sequence[Series], classes: Mapping[tuple[str, i
         ends = max(what.x.first, what.y.first), min(what.x.last, what.y.last)
         chart.line(ends, ends, "ideal")
         chart.legend.append(Key("ideal", "all that is offered"))
-    chart.bounds(what.bounds)
+    chart.bounds(what.bounds, left=bool(series[0].letter))
     sizes = sorted({one.buffer_size for one in series})
     for curve in what.curves:
         size = curve.series.buffer_size

@@ -33,9 +33,9 @@ def disagreement(
 ) -> str | None:
     """Return how a prediction differs from the expected output; ``None`` if they agree.
 
-    Outputs must have the same names; a single output may have a name on one side only. Whole
-    numbers, booleans and text must be equal. Floats are compared with the tolerances, and NaN
-    agrees with NaN; the answer is first rounded to the model's type.
+    Outputs must have the same names; a single output may have a name on one side only. If the
+    model's are floats, they are compared with the tolerances, and NaN agrees with NaN; the answer
+    is first rounded to the model's type. Whole numbers, booleans and text must be equal.
     """
     got = paired(got, expected)
     if isinstance(expected, Mapping):
@@ -219,7 +219,7 @@ def _difference(got: Array, want: Array, rtol: float, atol: float) -> str | None
     sorts = _sort(got), _sort(want)
     if sorts[0] != sorts[1]:
         return f"its prediction is of {sorts[0]}, the model's of {sorts[1]}"
-    if "f" not in (got.dtype.kind, want.dtype.kind):
+    if want.dtype.kind != "f":
         left, right = (list(map(_comparable, each.reshape(-1).tolist())) for each in (got, want))
         places = [n for n, pair in enumerate(zip(left, right, strict=True)) if pair[0] != pair[1]]
         if not places:
@@ -230,8 +230,7 @@ def _difference(got: Array, want: Array, rtol: float, atol: float) -> str | None
             f"expected {_shown(right[places[0]])}"
         )
     with np.errstate(over="ignore", invalid="ignore"):
-        rounded = got.astype(want.dtype) if want.dtype.kind == "f" else got
-        one, other = rounded.astype(np.float64), want.astype(np.float64)
+        one, other = got.astype(want.dtype).astype(np.float64), want.astype(np.float64)
         if np.allclose(one, other, rtol=rtol, atol=atol, equal_nan=True):
             return None
         worst = float(np.nanmax(np.abs(one - other))) if one.size else 0.0

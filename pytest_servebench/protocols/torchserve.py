@@ -45,7 +45,7 @@ class TorchServeRest(Configured, OneOrMore):
 
     model: str = setting("the model's name at the server")
     _: KW_ONLY
-    version: int | float | str = setting("version of the model; by default, the server's", "")
+    version: int | str = setting("version of the model; by default, the server's", "")
     body: Literal["json", "bytes", "multipart"] = setting(
         "json (instances), bytes (the one input as it is), or multipart (a form)", "json"
     )

@@ -50,6 +50,7 @@ def test_every_protocol_is_made_from_its_defaults() -> None:
         ("open-inference", {"binary": "yes"}, ("binary = 'yes'", "true or false")),
         ("open-inference", {"binary": 1}, ("binary = 1", "true or false")),
         ("open-inference", {"version": True}, ("version = True", "a whole number or a string")),
+        ("torchserve", {"version": 2.10}, ("version = 2.1", "a whole number or a string")),
         ("kserve-v1", {"model": 7}, ("model = 7", "a string")),
         ("kserve-v1", {"model": ""}, ("model = ''", "empty")),
         ("json", {"layout": "row"}, ("layout = 'row'", "'single', 'columns', 'rows'")),

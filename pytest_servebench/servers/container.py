@@ -160,13 +160,15 @@ class Container:
     def output_of(self, entrypoint: str, *arguments: str) -> str:
         """Return what a program of the image prints, such as its version; nothing if it fails."""
         name = f"servebench-{os.urandom(6).hex()}"
+        done = None
         try:
             done = self.engine.ask(
                 *self._run(name), "--rm", "--network=none", *self.run_args,
                 f"--entrypoint={entrypoint}", self.image, *arguments, limit=_VERSION_LIMIT,
             )  # fmt: skip
         finally:
-            self.engine.remove(name)
+            if done is None:  # else it has removed itself
+                self.engine.remove(name)
         return done.stdout if done is not None and done.returncode == 0 else ""
 
     def at(self, place: Place, settings: ServerSettings) -> ContainerRun:

@@ -135,7 +135,7 @@ class TorchServe(ContainerOptions):
             command=lambda place: _command(installation, archive, served, settings, place),
             protocol=lambda readiness: _with_key(readiness, protocol),
             ports=_PORTS,
-            environment=dict.fromkeys(filter(_OVERRIDES.fullmatch, os.environ)),
+            environment=_environment if self.image else _inherited(),
             fatal=FATAL,
             judge=self._judge,
             container=installation.container and installation.container.serving(archive),
@@ -183,6 +183,16 @@ class TorchServe(ContainerOptions):
                 serving=True,
             )
         return by_status(answer, self)
+
+
+def _inherited() -> Mapping[str, None]:
+    """Return what it must not inherit from this process."""
+    return dict.fromkeys(filter(_OVERRIDES.fullmatch, os.environ))
+
+
+def _environment(place: Place) -> Mapping[str, str]:
+    """Return what an image has, too: the image's own directory is its user's."""
+    return {"TEMP": str(place.scratch / "tmp")}
 
 
 def find_installation() -> _Installation:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,19 +22,18 @@ import pytest
 from pytest_servebench.errors import ServerDiedError, ServerStartError, ServerUnavailableError
 from pytest_servebench.measure.monitor import ResourceMonitor
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
 from pytest_servebench.servers import ports
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.command import Command
 from pytest_servebench.servers.engine import OWNER_LABEL, find_engine, owner_mark
-from pytest_servebench.servers.launch import Program, StartedServer, launch
+from pytest_servebench.servers.launch import StartedServer
 from pytest_servebench.servers.ports import free_ports
 from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
 from pytest_servebench.servers.torchserve import TorchServe
 from tests.processes import GENERATOR, children_with, command_line
 
 from .conftest import HERE, INPUTS, OUTPUTS
-from .images import PODMAN, RUN_ARGS, built_image
+from .images import PODMAN, PYTHON, RUN_ARGS, built_image
 from .waiting import alive, gone, until, written
 
 pytestmark = [
@@ -326,23 +326,58 @@ def test_an_artifact_that_the_container_cannot_read(
         start()
 
 
-def test_a_container_that_writes(
-    model: ServedModel, settings: ServerSettings, run_dir: Path
+# As far as its launcher can tell, TorchServe: it writes keys, has a worker, and predicts.
+FAKE_JAVA = """
+import json, os, sys, threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.answer([{"workers": [{"status": "READY"}]}])
+
+    def do_POST(self):
+        self.answer({"predictions": [[6.5, 4.0]]})
+
+    def answer(self, content):
+        body = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+assert sys.argv[1].startswith("-X") and os.environ["TEMP"] == os.getcwd() + "/tmp"
+lines = open(sys.argv[sys.argv.index("-f") + 1]).read().splitlines()
+config = dict(line.split("=", 1) for line in lines)
+open("store/tiny.mar", "rb").close()
+json.dump({name: {"key": "k"} for name in ("management", "inference")}, open("key_file.json", "w"))
+for which in ("inference", "management"):
+    host, port = config[which + "_address"].removeprefix("http://").split(":")
+    assert host == "0.0.0.0"
+    threading.Thread(target=HTTPServer((host, int(port)), Handler).serve_forever).start()
+"""
+
+
+def test_torchserve(
+    model: ServedModel, settings: ServerSettings, run_dir: Path, tmp_path: Path
 ) -> None:
-    """Its files belong to this process's user, whoever the image's user is."""
-    with built_image("servebench-tests:user", FAKE, "USER=1000") as image:
-        kind = TensorFlowServing(image=image, run_args=RUN_ARGS)
-        program = Program(
-            implementation="writer",
-            command=lambda place: ["tensorflow_model_server", f"--rest_api_port={place.port}"],
-            protocol=TensorFlowServingRest("tiny"),
-            environment={"FAKE_TFS_STATE": "."},
-            container=kind.container("writer").at_home(),
-        )
-        server = launch(kind, program, model, settings, run_dir)
+    """It works in its scratch directory, as our user; the image's user is another."""
+    package = tmp_path / "packages" / "ts"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "version.txt").write_text("0.12.9")
+    archive = tmp_path / "tiny.mar"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("MAR-INF/MANIFEST.json", "{}")
+    run_args = (*RUN_ARGS, f"--volume={package.parent}:/packages:ro", "--env=PYTHONPATH=/packages")
+    programs = {"java": FAKE_JAVA, "python": f"import os, sys; os.execv({PYTHON!r}, sys.argv)"}
+    model = dataclasses.replace(model, artifacts={"torchserve": archive})
+    with built_image("servebench-tests:ts", programs, "USER=1000") as image:
+        kind = TorchServe(image=image, run_args=run_args, network="mapped")
+        server = kind.start(model, settings, run_dir)
         try:
-            written_file = Path("/tmp", containers(), "start-1.json")
-            assert written_file.stat().st_uid == os.getuid()
+            assert server.implementation == "TorchServe 0.12.9 in servebench-tests:ts"
+            (pid,) = server.pids()
+            assert psutil.Process(pid).uids().real == os.getuid()
         finally:
             server.stop()
 

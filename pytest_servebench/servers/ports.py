@@ -75,6 +75,11 @@ def is_public(address: str) -> bool:
     return not (mapped or parsed).is_loopback
 
 
+def is_reached(place: tuple[str, int], port: int) -> bool:
+    """Return whether what listens there gets connections to a port of 127.0.0.1."""
+    return place[1] == port and place[0].removeprefix("::ffff:") in (LOOPBACK, "0.0.0.0", "::")
+
+
 def shown(place: tuple[str, int]) -> str:
     """Return an address and a port as in a URL."""
     address, port = place

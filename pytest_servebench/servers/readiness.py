@@ -118,10 +118,14 @@ class Readiness:
             time.sleep(_PAUSE)
 
     def _elsewhere(self) -> str:
-        """Say where the process listens, if on ports that it was not given."""
+        """Say where the process listens, if not where it should."""
         places = self._process.places()
-        others = [ports.shown(place) for place in places if place[1] not in self.place.ports]
-        return f"; it listens on {joined(others)}, which is not its port" if others else ""
+        if any(ports.is_reached(each, self.place.port) for each in places):
+            return ""
+        others = [ports.shown(each) for each in places if each[1] not in self.place.ports[1:]]
+        if not others:
+            return ""
+        return f"; it listens on {joined(others)}, not on {LOOPBACK}:{self.place.port}"
 
     def _left(self) -> float:
         """Return the seconds left."""

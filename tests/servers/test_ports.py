@@ -54,18 +54,20 @@ def test_a_process_that_is_gone_listens_nowhere() -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "public", "text"),
+    ("address", "public", "reached", "text"),
     [
-        ("127.0.0.1", False, "127.0.0.1:80"),
-        ("127.1.2.3", False, "127.1.2.3:80"),
-        ("::1", False, "[::1]:80"),
-        ("::ffff:127.0.0.1", False, "[::ffff:127.0.0.1]:80"),
-        ("0.0.0.0", True, "0.0.0.0:80"),
-        ("192.168.1.2", True, "192.168.1.2:80"),
-        ("::", True, "[::]:80"),
-        ("fe80::1%eth0", True, "[fe80::1%eth0]:80"),
+        ("127.0.0.1", False, True, "127.0.0.1:80"),
+        ("127.1.2.3", False, False, "127.1.2.3:80"),
+        ("::1", False, False, "[::1]:80"),
+        ("::ffff:127.0.0.1", False, True, "[::ffff:127.0.0.1]:80"),
+        ("0.0.0.0", True, True, "0.0.0.0:80"),
+        ("192.168.1.2", True, False, "192.168.1.2:80"),
+        ("::", True, True, "[::]:80"),
+        ("fe80::1%eth0", True, False, "[fe80::1%eth0]:80"),
     ],
 )
-def test_which_addresses_other_machines_may_reach(address: str, public: bool, text: str) -> None:
+def test_who_may_reach_an_address(address: str, public: bool, reached: bool, text: str) -> None:
     assert ports.is_public(address) is public
+    assert ports.is_reached((address, 80), 80) is reached
+    assert not ports.is_reached((address, 80), 81)
     assert ports.shown((address, 80)) == text

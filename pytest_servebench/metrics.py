@@ -245,7 +245,8 @@ _ALL: Final = (
     ),
     Metric(
         "memory_pss", "memory_pss", "memory (PSS)",
-        "memory of the server's processes after the load, shared pages counted once", "memory",
+        "memory of the server's processes before or after the load, whichever is more; pages that "
+        "they share count once", "memory",
         reading.pss, of_run=True, of_server=True, same=0.05, point=Point("memory", short="memory"),
     ),
     Metric(

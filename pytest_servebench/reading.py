@@ -43,7 +43,7 @@ class _Resources(Protocol):
     @property
     def memory_peak(self) -> float | None: ...
     @property
-    def pss_after(self) -> float | None: ...
+    def pss(self) -> float | None: ...
 
 
 class _Case(Protocol):
@@ -135,8 +135,8 @@ def cpu_per_request(case: Case) -> Reading:
 
 
 def pss(case: Case) -> Reading:
-    """Return the proportional memory after the load."""
+    """Return the proportional memory."""
     if case.resources.memory_peak is None:
         return Reading(None, unknown=_UNSEEN)
-    size = case.resources.pss_after
+    size = case.resources.pss
     return Reading(size, unknown="" if size is not None else "the system does not tell it")

@@ -241,6 +241,15 @@ def test_cpu_per_request_has_a_gate_a_plan_and_a_place() -> None:
     assert (drawn.value, drawn.low, drawn.high) == pytest.approx((3.0, 2.97, 3.03))
 
 
+def test_memory_is_the_larger_pss_before_and_after_the_load() -> None:
+    # What maps the same files at one of both moments takes a part of them.
+    for before, after, size in ((4e8, 3e8, 4e8), (3e8, 4e8, 4e8), (None, 3e8, 3e8)):
+        used = dataclasses.replace(SEEN, pss_before=before, pss_after=after)
+        assert METRICS["memory_pss"].read(case(streamed(), resources=used)).value == size
+    assert METRICS["memory_pss"].read(case(streamed())).unknown == "the system does not tell it"
+    assert METRICS["memory_pss"].read(case(streamed(), resources=UNSEEN)).value is None
+
+
 # -- where it stands ------------------------------------------------------------------------------
 
 

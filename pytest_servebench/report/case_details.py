@@ -207,8 +207,8 @@ def _resources_text(case: CaseResult) -> str:
             f"memory mean {compact(megabytes(known.memory_mean), 0)} MB, "
             f"peak {compact(megabytes(known.memory_peak), 0)} MB (RSS)",
         ]
-        if known.pss_after is not None:
-            parts[-1] += f", {compact(megabytes(known.pss_after), 0)} MB after the load (PSS)"
+        if known.pss is not None:
+            parts[-1] += f", {compact(megabytes(known.pss), 0)} MB (PSS)"
     if known.host_cpu_mean is not None:
         parts.append(f"whole machine {compact(known.host_cpu_mean)} % busy")
     return "; ".join(parts)

@@ -254,9 +254,8 @@ def legend(
     if parts:
         notes.append("; ".join(parts) + ".")
     if "CPU %" in headings:
-        notes.append("CPU: mean of all the server's processes; 100 % is one processor.")
-    if "CPU ms" in headings:
-        notes.append("CPU ms: CPU time of the server's processes per successful request.")
+        each = "; CPU ms: per successful request" if "CPU ms" in headings else ""
+        notes.append(f"CPU: mean of all the server's processes; 100 % is one processor{each}.")
     if any(column.expendable < _EXTRA for column in COLUMNS if column not in shown):
         notes.append("The terminal is too narrow for more columns; see metrics_summary.txt.")
     return notes

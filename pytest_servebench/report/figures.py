@@ -105,7 +105,7 @@ def cpu_per_request_text(case: CaseResult) -> str:
 def memory_metric(cases: Iterable[CaseResult]) -> Metric:
     """Return the metric that tables show of memory: PSS if it is known of every visible server."""
     seen = [case for case in cases if case.resources.memory_peak is not None]
-    every = seen and all(case.resources.pss_after is not None for case in seen)
+    every = seen and all(case.resources.pss is not None for case in seen)
     return METRICS["memory_pss" if every else "memory"]
 
 

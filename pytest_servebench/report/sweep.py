@@ -125,7 +125,7 @@ def _memory(case: CaseResult) -> Point | None:
 
 
 def _pss(case: CaseResult) -> Point | None:
-    size = case.resources.pss_after
+    size = case.resources.pss
     return None if size is None else Point(size / 1e6)
 
 
@@ -147,7 +147,7 @@ MEMORY: Final = Panel(
     "Memory, mean and peak", "MB, RSS", _memory, "memory", "linear", 1e-6, _UNSEEN
 )
 PSS: Final = Panel(
-    "Memory after the load", "MB, PSS", _pss, "memory_pss", "linear", 1e-6,
+    "Memory", "MB, PSS", _pss, "memory_pss", "linear", 1e-6,
     "the system does not tell it",
 )  # fmt: skip
 LAG: Final = Panel("Generator lag p99 (our own error)", "ms", _lag, "", "linear")

@@ -48,6 +48,12 @@ class Resources:
     pss_before: float | None = None
     pss_after: float | None = None
 
+    @property
+    def pss(self) -> float | None:
+        """Return the larger PSS of both: what else maps the same files at one moment lowers it."""
+        known = [size for size in (self.pss_before, self.pss_after) if size is not None]
+        return max(known, default=None)
+
 
 @dataclass(frozen=True)
 class ClauseResult:

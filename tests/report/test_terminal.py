@@ -117,12 +117,12 @@ def test_the_start_of_a_server_is_told_once() -> None:
     assert "ready in 12.4 s and 13 s, 811 MB and 1.2 GB at rest (RSS)" in restarted
     assert "ready in" not in text_of(made_runs.all_attached_run())
     details = summary_text(made_runs.default_run())
-    assert "MB (RSS), 377 MB after the load (PSS)" in " ".join(details.split())
+    assert "MB (RSS), 377 MB (PSS)" in " ".join(details.split())
 
 
 def test_memory_is_rss_if_pss_is_not_known_of_every_server() -> None:
     one = case()
-    unknown = dataclasses.replace(one.resources, pss_after=None)
+    unknown = dataclasses.replace(one.resources, pss_before=None, pss_after=None)
     mixed = text_of(run([one, dataclasses.replace(case(TORCHSERVE), resources=unknown)]))
     assert "MB: peak resident memory of the server" in mixed
 

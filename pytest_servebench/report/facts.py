@@ -13,6 +13,7 @@ from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import clean, counted, display_width, joined
 
 _SHORT_OPTION: Final = 24  # columns of its value
+_MOST_NAMED: Final = 3  # servers with equal settings; more are counted
 
 
 def servers(cases: Iterable[CaseResult]) -> dict[str, ServerInfo]:
@@ -128,9 +129,16 @@ def fairness_texts(run: Run) -> list[str]:
         turns = "all running, one loaded at a time: " if run.interleaved else "each server alone: "
         each = turns if len(texts) > 1 else ""
         return [each + next(iter(texts.values()))]
+    alike: dict[str, list[str]] = {}
+    for kind, text in texts.items():
+        alike.setdefault(text, []).append(titles[kind])
+    usual = max(alike, key=lambda text: len(alike[text]))
+    if len(alike[usual]) > _MOST_NAMED:
+        number = len(alike.pop(usual))
+        alike[usual] = [f"the other {number}"]
     return [
         "NOT the same for all servers",
-        *(f"{titles[kind]}: {text}" for kind, text in texts.items()),
+        *(f"{', '.join(names)}: {text}" for text, names in alike.items()),
     ]
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_servebench.load.device import Generator
 from pytest_servebench.report.attention import attention_lines
-from pytest_servebench.report.facts import setup_text
+from pytest_servebench.report.facts import fairness_texts, setup_text
 from pytest_servebench.report.markdown import markdown
 from pytest_servebench.report.summary_text import summary_text
 from pytest_servebench.report.terminal import report_lines, write_tables
@@ -143,6 +143,16 @@ def test_a_server_that_is_named_by_its_address_is_named_once() -> None:
     lines = text_of(run([case(named)])).splitlines()
     assert f"server    mine at {url}, Other REST" in lines
     assert "mine" in lines
+
+
+def test_of_many_servers_those_that_differ_are_named() -> None:
+    many = [replace(TORCHSERVE, kind=f"t{n}", title=f"T{n}") for n in range(6)]
+    many[2] = replace(many[2], workers=2)
+    lines = fairness_texts(run([case(server) for server in many]))
+    assert [line.partition(":")[0] for line in lines[1:]] == ["T2", "the other 5"]
+    assert "2 workers" in lines[1]
+    few = fairness_texts(run([case(server) for server in many[:3]]))
+    assert [line.partition(":")[0] for line in few[1:]] == ["T0, T1", "T2"]
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,10 @@ def test_own_requests_to_any_url(run_bench: RunBench, echo: Any) -> None:
     assert {one.split(b" HTTP")[0] for one in seen} == {b"PUT /items/1?x=y", b"POST /items"}
     assert any(b"\r\nX-Key: k\r\n" in one and one.endswith(b"one") for one in seen)
     case = saved_case()
-    assert case["server"]["base_url"] == url
+    server = case["server"]
+    assert server["base_url"] == url
+    assert (server["start_seconds"], server["rest_memory"], server["rest_measure"]) == (None,) * 3
+    assert "cpu_per_request" not in case["summary"]["estimates"]
     assert case["model"] == "own requests"
     assert case["failures"] == {}
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
 import psutil
@@ -69,6 +70,15 @@ def test_a_run_is_saved_whole(run_bench: RunBench) -> None:
     summary = case["summary"]
     assert sum(summary["outcomes"].values()) == summary["arrivals"] > 5
     assert case["resources"]["memory_mean"] > 1e6
+    assert case["server"]["rest_memory"] > 1e6
+    assert case["server"]["start_seconds"] is None  # its kind starts it without the launcher
+    if sys.platform == "linux":
+        assert case["server"]["rest_measure"] == "pss"
+        assert case["resources"]["pss_before"] > 1e6
+        assert case["resources"]["pss_after"] > 1e6
+    assert summary["estimates"]["cpu_per_request"]["value"] == pytest.approx(
+        case["resources"]["cpu_mean"] / 100 / summary["throughput"]
+    )
     records = Records.load(directory / case["records_file"])
     assert len(records) == summary["arrivals"]
     assert (directory / "metrics_summary.txt").read_text()

@@ -54,6 +54,7 @@ def test_the_next_case_gets_a_new_server(run_bench: RunBench) -> None:
     )
     assert logs() == ["toy/2/toy.log", "toy/toy.log"]  # the dead one's is still there
     run = read_run("latest")
+    assert all((one.server.rest_memory or 0) > 1e6 for one in run.cases)
     (death,) = run.deaths
     assert death == ServerDeath(
         kind="toy",

@@ -227,7 +227,7 @@ def test_server_that_dies_ends_the_case_with_its_log(
         ("buffer-sizes=1.5", "--servebench-buffer-sizes='1.5'*whole number"),
         ("duration=0", "--servebench-duration='0'*above 0"),
         ("worker-threads=0", "--servebench-worker-threads='0'*1 or more"),
-        ("servers=nosuch", "unknown server kind 'nosuch'*tensorflow_serving, torchserve*toy"),
+        ("servers=nosuch", "unknown server kind 'nosuch'*tensorflow_serving, *toy*rootdir"),
         ("priority=high", "--servebench-priority='high'*auto, realtime, normal"),
         ("server-cpus=99999", "--servebench-server-cpus='99999'*CPUs"),
         ("slo=p50<<3ms", "p50<<3ms"),

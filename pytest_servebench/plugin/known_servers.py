@@ -9,7 +9,7 @@ from pytest_servebench.plugin.settings import Settings
 from pytest_servebench.plugin.setups import Setup, set_up
 from pytest_servebench.servers import builtin_kinds, collect_kinds
 from pytest_servebench.servers.base import ServerSettings, is_attached
-from pytest_servebench.servers.config_file import read_tables
+from pytest_servebench.servers.config_file import FILES, read_tables
 from pytest_servebench.text.closest import meant
 
 
@@ -33,8 +33,9 @@ class KnownServers:
             ) from error
         kinds = collect_kinds([builtin_kinds(), *groups])
         self._common = settings.server
+        self._directory = config.rootpath
         self._setups, self._unknown = set_up(
-            kinds, read_tables(config.rootpath), settings.kind_values
+            kinds, read_tables(self._directory), settings.kind_values
         )
 
     def __contains__(self, name: object) -> bool:
@@ -54,7 +55,8 @@ class KnownServers:
         if name not in self._setups:
             raise OptionError(
                 f"--servebench-servers: unknown server kind {name!r}{meant(name, self)} "
-                f"Known kinds: {', '.join(self)}."
+                f"Known kinds: {', '.join(self)}; servers of your own are read from "
+                f"{' or '.join(FILES)} in pytest's rootdir, {self._directory}."
             )
         return self._setups[name]
 

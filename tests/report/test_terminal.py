@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_servebench.load.device import Generator
 from pytest_servebench.report.attention import attention_lines
+from pytest_servebench.report.evaluation_block import evaluation_lines
 from pytest_servebench.report.facts import fairness_texts, setup_text
 from pytest_servebench.report.markdown import markdown
 from pytest_servebench.report.summary_text import summary_text
@@ -484,3 +485,20 @@ def test_the_options_of_a_server_are_told() -> None:
     alone = setup_text(replace(server, options={}))
     assert setup_text(server) == f"{alone}, batch_size=8, command={'run' * 9}"
     assert setup_text(server, brief=True) == f"{alone}, batch_size=8"
+
+
+@pytest.mark.parametrize("width", [40, 100, 160])
+def test_more_than_two_servers_are_ranked(width: int) -> None:
+    lines = evaluation_lines(made_runs.twelve_run([50.0, 100.0]), width)
+    check_lines(lines, width)
+    texts = [plain_text(one) for one in lines]
+    ranks = [one for one in texts if re.match(r"#\d+ ", one)]
+    assert [int(one.split()[0][1:]) for one in ranks] == list(range(1, 13))
+    assert {one[4:11] for one in ranks[:2]} == {"TensorF", "Triton "}
+    assert " 12/12 " in ranks[0]
+    assert "TorchServe, bat" in ranks[-1]
+    below = texts.index(next(one for one in texts if one.startswith("none better than")))
+    (cell,) = [one for one in texts[below:] if one.startswith("rate 50, buffer 50")]
+    assert cell.split()[4:6] == ["#1", "#2"]  # those with the lowest p50
+    prose = " ".join(" ".join(texts[below:]).split())
+    assert "At 50 requests/s, none did better than TensorFlow Serving" in prose

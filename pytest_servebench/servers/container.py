@@ -33,6 +33,22 @@ _VERSION_LIMIT: Final = 60.0  # seconds for a program in an image that tells its
 _ENGINES_OWN: Final = re.compile(
     r"PATH|HOME|USER|TMPDIR|LANG|LC_\w+|LD_\w+|GO\w+|(?:DOCKER|PODMAN|CONTAINERS?|STORAGE|XDG)_\w+"
 )
+_OURS: Final = {
+    "name": "the container has a name of its own at each start; label it instead",
+    "network": 'set the key network to "host" or "mapped"',
+    "publish": 'network = "mapped" publishes the ports of the server on 127.0.0.1',
+    "publish-all": 'network = "mapped" publishes the ports of the server on 127.0.0.1',
+    "pod": "its network is that of the pod; set the key network",
+    "cpuset-cpus": "set --servebench-server-cpus",
+    "detach": "the server runs in the foreground",
+    "restart": "a server that ends must not be started again unseen",
+    "rm": "the container is removed when the session ends",
+    OWNER_LABEL: "the label is for containers that were left behind",
+}
+"""What ``run_args`` cannot have, as the kind decides it: flags, and what to do instead."""
+
+_OTHER_SPELLINGS: Final = {"net": "network", "d": "detach", "p": "publish", "P": "publish-all"}
+_SHORT: Final = re.compile(r"-([itqdP]*)([a-zA-Z]?)")  # several flags, then one with a value
 _ENGINE_STATUSES: Final = {
     125: "did not run the container; check the image and `run_args`",
     126: "could not start the container",
@@ -55,6 +71,19 @@ def _by_name(name: str) -> bool:
     Its arguments are in errors and in the table of processes, where no secret must be.
     """
     return not _ENGINES_OWN.fullmatch(name)
+
+
+def _flags(argument: str) -> list[str]:
+    """Return the flags of the engine in one of its arguments, in full."""
+    if OWNER_LABEL in argument:
+        return [OWNER_LABEL]
+    long = argument.removeprefix("--")
+    if long != argument:
+        found = [long.partition("=")[0]]
+    else:
+        short = _SHORT.match(argument)
+        found = [*short[1], short[2]] if short else []
+    return [_OTHER_SPELLINGS.get(flag, flag) for flag in found]
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -82,6 +111,11 @@ class ContainerOptions:
         for key in ("engine", "network", "run_args"):
             if getattr(self, key) and not self.image:
                 raise ValueError(f"{key} is for a container: give the image to run, too")
+
+        for argument in self.run_args:
+            for flag in _flags(argument):
+                if remedy := _OURS.get(flag):
+                    raise ValueError(f"run_args: {argument!r} cannot be given: {remedy}")
 
     def container(self, kind: str, *, entrypoint: str = "", port: int | None = None) -> Container:
         """Return the container to run; ``image`` must be set.

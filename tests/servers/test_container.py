@@ -286,6 +286,25 @@ def test_a_configured_image(
         ({"image": "a", "port": 80, "url": "http://x"}, ("url and image",)),
         ({"image": "a", "port": 80, "command": ("{python}",)}, ("{python}", "python3")),
         ({"image": "a", "port": 80, "run_args": ("-v", "{scratch}:/x")}, ("run_args", "{scratch}")),
+        *(
+            (
+                {"image": "a", "port": 80, "run_args": ("-tv", "/p:/p", *arguments)},
+                ("run_args", repr(arguments[0]), remedy),
+            )
+            for arguments, remedy in [
+                (("--network", "none"), "key network"),
+                (("--net=host",), "key network"),
+                (("--name=mine",), "own"),
+                (("--rm",), "removed"),
+                (("-itd",), "foreground"),
+                (("--restart=always",), "again"),
+                (("-p8080:80",), '"mapped"'),
+                (("-P",), "127.0"),
+                (("--cpuset-cpus=0",), "--servebench-server-cpus"),
+                (("--pod=x",), "network"),
+                ((f"--label={OWNER_LABEL}=me",), "left behind"),
+            ]
+        ),
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, Any], facts: tuple[str, ...]) -> None:

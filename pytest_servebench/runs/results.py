@@ -50,7 +50,7 @@ class Resources:
 
     @property
     def pss(self) -> float | None:
-        """Return the larger PSS of both: what else maps the same files at one moment lowers it."""
+        """Return the larger PSS, as what else maps the same files at one moment lowers it."""
         known = [size for size in (self.pss_before, self.pss_after) if size is not None]
         return max(known, default=None)
 

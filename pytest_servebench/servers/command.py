@@ -14,10 +14,10 @@ from pytest_servebench.protocols.base import PredictionProtocol
 from pytest_servebench.protocols.registry import PROTOCOLS, protocol_from
 from pytest_servebench.servers.attached import attach
 from pytest_servebench.servers.base import RunningServer, ServerSettings
-from pytest_servebench.servers.container import Container, ContainerOptions, words
+from pytest_servebench.servers.container import Container, ContainerOptions
 from pytest_servebench.servers.environment import artifact
 from pytest_servebench.servers.interpreter import Interpreter
-from pytest_servebench.servers.kind_options import option
+from pytest_servebench.servers.kind_options import option, pairs, words
 from pytest_servebench.servers.launch import Program, launch
 from pytest_servebench.servers.logs import FatalLine
 from pytest_servebench.servers.placeholders import filled_in, number_of_ports, used_in
@@ -42,13 +42,6 @@ _VERSIONS: Final = (
     "import importlib.metadata as m, sys; print(*(f'{n} {m.version(n)}' for n in sys.argv[1:]), "
     "sep=', ')"
 )
-
-
-def _variables(text: str) -> Mapping[str, str]:
-    pairs = [word.partition("=") for word in words(text)]
-    if not all(name and equals for name, equals, _ in pairs):
-        raise ValueError("give NAME=VALUE, separated by spaces")
-    return {name: value for name, _, value in pairs}
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ class Command(ContainerOptions):
         "", "its working directory; by default, that of this file", compared=False
     )
     env: Mapping[str, str] | None = option(
-        None, "environment variables, with placeholders", read=_variables
+        None, "environment variables, with placeholders", read=pairs
     )
     protocol: str | Mapping[str, Any] = option(
         "", "how to ask for predictions: a name, or a table of name and its settings",

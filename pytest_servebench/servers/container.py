@@ -7,7 +7,6 @@ import csv
 import io
 import os
 import re
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ from pytest_servebench.servers import ports
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.engine import OWNER_LABEL, Engine, find_engine, owner_mark
 from pytest_servebench.servers.environment import threads
-from pytest_servebench.servers.kind_options import option, spelled
+from pytest_servebench.servers.kind_options import option, spelled, words
 from pytest_servebench.servers.logs import FatalLine
 from pytest_servebench.servers.ports import LOOPBACK
 from pytest_servebench.servers.readiness import Place
@@ -84,11 +83,6 @@ def _flags(argument: str) -> list[str]:
         short = _SHORT.match(argument)
         found = [*short[1], short[2]] if short else []
     return [_OTHER_SPELLINGS.get(flag, flag) for flag in found]
-
-
-def words(text: str) -> tuple[str, ...]:
-    """Return the arguments in a text, as a shell splits it."""
-    return tuple(shlex.split(text))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,16 @@ kind with these values.
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar, get_type_hints
+from typing import Any, Final, Literal, TypeVar, get_type_hints
 
 from pytest_servebench.errors import OptionError
+from pytest_servebench.text.numbers import DIGEST_LENGTH
 
 OPTION: Final = "--servebench-server-option"
 """Sets an option of a kind on the command line."""
@@ -41,7 +44,7 @@ class KindOption:
     type: Any
     secret: bool
     read: Callable[[str], object] | None
-    compared: bool
+    compared: bool | Literal["content"]
 
 
 def option(
@@ -50,7 +53,7 @@ def option(
     *,
     secret: bool = False,
     read: Callable[[str], T] | None = None,
-    compared: bool = True,
+    compared: bool | Literal["content"] = True,
 ) -> T:
     """Make a field of a kind an option that users can set.
 
@@ -63,9 +66,10 @@ def option(
             default, the field's type decides: ``str``, ``int``, ``float``, ``bool``, ``Path``, a
             ``Literal`` of words, or one of these or ``None``.
         compared: whether it changes what is measured. Its value is then part of saved runs, and
-            runs with other values are not comparable. Secrets and paths never are.
+            runs with other values are not comparable. Secrets never are, and paths only as
+            ``"content"``: by what the file contains.
     """
-    told = {"help": help, "secret": secret, "read": read, "compared": compared and not secret}
+    told = {"help": help, "secret": secret, "read": read, "compared": not secret and compared}
     made: T = field(default=default, repr=not secret, metadata={_METADATA: told})
     return made
 
@@ -105,8 +109,13 @@ def set_options(kind: object) -> dict[str, str]:
     found = {}
     for name, each in options_of(kind).items():
         value = getattr(kind, name)
-        if each.compared and value != each.default and not isinstance(value, Path):
+        if not each.compared or value == each.default:
+            continue
+        if not isinstance(value, Path):
             found[name] = _text(value)
+        elif each.compared == "content":
+            digest = hashlib.sha256(value.read_bytes()).hexdigest()[:DIGEST_LENGTH]
+            found[name] = f"{value.name} (sha256 {digest})"
     return found
 
 
@@ -128,3 +137,49 @@ def spelled(kind: str, key: str) -> str:
 def variable(kind: str, key: str) -> str:
     """Return the environment variable that a secret option is read from."""
     return re.sub(r"\W", "_", f"SERVEBENCH_{kind}_{key}").upper()
+
+
+def at_least(low: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers from ``low``, for :func:`option`."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low:
+            raise ValueError(f"give a whole number, {low} or more")
+        return value
+
+    return read
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Return the arguments in a text, as a shell splits it."""
+    return tuple(shlex.split(text))
+
+
+def pairs(text: str) -> Mapping[str, str]:
+    """Return the mapping that a text ``NAME=VALUE NAME=VALUE`` tells.
+
+    Raises:
+        ValueError: it is another text.
+    """
+    found = [word.partition("=") for word in words(text)]
+    if not all(name and equals for name, equals, _ in found):
+        raise ValueError("give NAME=VALUE, separated by spaces")
+    return {name: value for name, _, value in found}
+
+
+def check_started(kind: object, url: str, names: Iterable[str]) -> None:
+    """Check that no option is set which only a server that is started here can have.
+
+    Raises:
+        ValueError: names those that are, if ``url`` attaches to a running server.
+    """
+    declared = options_of(kind)
+    given = [name for name in names if getattr(kind, name) != declared[name].default]
+    if url and given:
+        raise ValueError(
+            f"{' and '.join(given)} cannot be set for the server that runs at url: {url}"
+        )

@@ -19,7 +19,7 @@ from pytest_servebench.servers.base import RunningServer, ServerSettings
 from pytest_servebench.servers.environment import artifact, environment, output_of
 from pytest_servebench.servers.first_prediction import Ask, Refusal, by_status
 from pytest_servebench.servers.interpreter import Interpreter
-from pytest_servebench.servers.kind_options import option
+from pytest_servebench.servers.kind_options import at_least, option
 from pytest_servebench.servers.launch import Program, launch
 from pytest_servebench.servers.logs import FatalLine
 from pytest_servebench.servers.readiness import Place
@@ -244,7 +244,7 @@ class Triton(_OnnxKind):
     modules: ClassVar[Sequence[str]] = ("pytriton", "onnxruntime", "numpy")
     requirements: ClassVar[str] = "'nvidia-pytriton>=0.7' onnxruntime 'numpy<2'"
 
-    max_batch_size: int = option(64, "most samples that it predicts together")
+    max_batch_size: int = option(64, "most samples that it predicts together", read=at_least(1))
     binary: bool = option(False, "send tensors, and ask for them, in binary form")
 
     def _implementation(self, versions: Mapping[str, str]) -> str:

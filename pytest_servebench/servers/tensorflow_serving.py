@@ -22,13 +22,20 @@ from pytest_servebench.servers.base import RunningServer, ServerSettings
 from pytest_servebench.servers.container import Container, ContainerOptions
 from pytest_servebench.servers.environment import artifact, checked_name, output_of
 from pytest_servebench.servers.first_prediction import Ask, Judge, Refusal, by_status, read_json
-from pytest_servebench.servers.kind_options import option, spelled
+from pytest_servebench.servers.kind_options import at_least, check_started, option, pairs, spelled
 from pytest_servebench.servers.launch import Program, launch
 from pytest_servebench.servers.logs import FatalLine
 from pytest_servebench.servers.probe import NoAnswerError
-from pytest_servebench.servers.readiness import Place
 from pytest_servebench.servers.savedmodel_server.repository import RepositoryError, newest_version
+from pytest_servebench.servers.tensorflow_serving_flags import (
+    BATCHING,
+    arguments,
+    check_flags,
+    lacking,
+    names_in,
+)
 from pytest_servebench.system.python_child import python_child
+from pytest_servebench.text.safe import joined
 
 KIND = "tensorflow_serving"
 BINARY = "tensorflow_model_server"
@@ -56,6 +63,15 @@ FATAL = (
         port_clash=True,
     ),
     FatalLine(re.compile(r"Failed to start server\. Error"), "it refused to start"),
+    FatalLine(
+        # It would start without it.
+        re.compile(r"^unknown argument: "),
+        f"it has no such flag; check {spelled(KIND, 'flags')}",
+    ),
+    FatalLine(
+        re.compile(r"Couldn't interpret value"),
+        f"a flag has a wrong value; check {spelled(KIND, 'flags')}",
+    ),
     FatalLine(
         re.compile(r"Could not find base path|No versions of servable \S+ found under base path"),
         "it found no model, and waits for one forever",
@@ -93,6 +109,24 @@ class TensorFlowServing(ContainerOptions):
     layout: Literal["rows", "columns", "single"] = option(
         "rows", "`instances`, `inputs`, or `inputs` without an axis of samples"
     )
+    max_batch_size: int | None = option(
+        None, "batch requests: most samples in a batch", read=at_least(1)
+    )
+    batch_timeout_micros: int | None = option(
+        None, "batch requests: how long one waits for others, µs"
+    )
+    num_batch_threads: int | None = option(
+        None,
+        "batch requests: batches computed at once; default workers",
+        read=at_least(1),
+    )
+    max_enqueued_batches: int | None = option(
+        None, "batch requests: batches that may wait", read=at_least(1)
+    )
+    flags: Mapping[str, str] | None = option(None, f"other flags of {BINARY}", read=pairs)
+    model_config_file: Path | None = option(
+        None, "serve the models of this file instead, and ask `model` of them", compared="content"
+    )
 
     def __post_init__(self) -> None:
         """Check the options that do not go together.
@@ -104,6 +138,17 @@ class TensorFlowServing(ContainerOptions):
         given = [key for key in ("image", "binary", "url") if getattr(self, key)]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} do not go together: give one of them")
+        check_started(self, self.url, (*BATCHING, "flags", "model_config_file"))
+        check_flags(self.flags or {}, [*self._batching])
+
+    @property
+    def artifact(self) -> str:
+        """Return the key of the artifact that it serves; empty with files of the user's own."""
+        return "" if self.model_config_file else self.name
+
+    @property
+    def _batching(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in BATCHING if getattr(self, name) is not None}
 
     @property
     def attached(self) -> bool:
@@ -127,18 +172,25 @@ class TensorFlowServing(ContainerOptions):
             return attach(self, address, protocol, model, settings, judge)
         checked_name(protocol.model)
         found = self._in_container() if self.image else self._find_program()
-        base_path = check_saved_model(artifact(model, self.name))
+        config = self.model_config_file
+        source = config or check_saved_model(artifact(model, self.name))
+        told = (
+            _of_file(config, protocol.model)
+            if config
+            else {"model_name": protocol.model, "model_base_path": str(source)}
+        )
         program = Program(
             implementation=found.implementation,
             command=lambda place: [
-                *found.command, *_flags(base_path, protocol, settings, place)
+                *found.command,
+                *arguments(told, settings, place, self._batching, self.flags or {}),
             ],
             protocol=protocol,
             environment=found.environment,
             fatal=FATAL,
             judge=judge,
             two_logs=True,  # start-up errors go to standard output, all others do not
-            container=found.container and found.container.serving(base_path),
+            container=found.container and found.container.serving(source),
             public=True,  # the real one has no flag for its address
         )  # fmt: skip
         return launch(self, program, model, settings, run_dir)
@@ -196,7 +248,18 @@ class TensorFlowServing(ContainerOptions):
                 f"  the embedded server: TensorFlow is not installed for {sys.executable}\n"
                 f"Remedy: pip install 'pytest-servebench[tensorflow]'; or {_GET_ONE}."
             )
+        self._check_embedded()
         return _embedded()
+
+    def _check_embedded(self) -> None:
+        given = [*self._batching, *(f"flags.{name}" for name in lacking(self.flags or {}))]
+        given += ["model_config_file"] if self.model_config_file else []
+        if given:
+            raise ServerUnavailableError(
+                f"{joined([spelled(self.name, name) for name in given])} needs TensorFlow Serving "
+                f"itself, and there is no {BINARY} on PATH: the embedded server, which replaces "
+                f"it, does not have that. Remedy: {_GET_ONE}."
+            )
 
 
 def _address_and_model(url: str) -> tuple[str, str]:
@@ -214,26 +277,24 @@ def _states(answer: HttpAnswer) -> set[str]:
         return set()
 
 
-def _flags(
-    base_path: Path, protocol: TensorFlowServingRest, settings: ServerSettings, place: Place
-) -> list[str]:
-    """Return the arguments, always as --a=b: a flag given as "--a b" is silently lost."""
-    return [
-        f"--rest_api_port={place.port}",
-        # --port=0 alone is refused, and without it 8500 is opened on all addresses.
-        "--port=0",
-        f"--grpc_socket_path={place.scratch / 'grpc.sock'}",
-        f"--model_name={protocol.model}",
-        f"--model_base_path={base_path}",
-        # Scan for versions once, not every second during the measurement.
-        "--file_system_poll_wait_seconds=0",
-        # Otherwise a broken model is retried five times, one minute apart.
-        "--max_num_load_retries=0",
-        f"--tensorflow_intra_op_parallelism={settings.threads}",
-        f"--tensorflow_inter_op_parallelism={settings.workers}",
-        # A single thread would only accept connections. These threads mostly wait.
-        f"--rest_api_num_threads={max(16, 4 * len(settings.cpus))}",
-    ]
+def _of_file(file: Path, served: str) -> dict[str, str]:
+    """Return the flags for the models of a file, of which one must be ``served``.
+
+    Raises:
+        ServerStartError: it cannot be read, or does not have that model.
+    """
+    try:
+        names = names_in(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServerStartError(
+            f"{spelled(KIND, 'model_config_file')}={file}: cannot be read: {error}"
+        ) from None
+    if served not in names:
+        raise ServerStartError(
+            f"{spelled(KIND, 'model_config_file')}={file} has no model {served!r}, only "
+            f"{joined(names) or 'none'}: name one of them by {spelled(KIND, 'model')}."
+        )
+    return {"model_config_file": str(file.absolute())}
 
 
 def check_saved_model(base_path: Path) -> Path:

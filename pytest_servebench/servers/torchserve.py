@@ -6,16 +6,17 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pytest_servebench.errors import OptionError, ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
+from pytest_servebench.protocols.base import HttpAnswer
 from pytest_servebench.protocols.torchserve import TorchServeRest
 from pytest_servebench.servers.attached import attach
 from pytest_servebench.servers.base import RunningServer, ServerSettings
@@ -23,12 +24,26 @@ from pytest_servebench.servers.container import Container, ContainerOptions
 from pytest_servebench.servers.environment import artifact, checked_name
 from pytest_servebench.servers.first_prediction import Ask, Refusal, by_status, read_json
 from pytest_servebench.servers.java import find_java
-from pytest_servebench.servers.kind_options import option, spelled, variable
+from pytest_servebench.servers.kind_options import (
+    at_least,
+    check_started,
+    option,
+    pairs,
+    spelled,
+    variable,
+    words,
+)
 from pytest_servebench.servers.launch import Program, launch
 from pytest_servebench.servers.logs import FatalLine
-from pytest_servebench.servers.readiness import Place, Readiness
-from pytest_servebench.servers.torchserve_config import LOG4J2, config_properties
-from pytest_servebench.text.redaction import hide
+from pytest_servebench.servers.readiness import Place
+from pytest_servebench.servers.torchserve_config import (
+    JOB_QUEUE,
+    LOG4J2,
+    ModelConfig,
+    config_properties,
+)
+from pytest_servebench.servers.torchserve_properties import check_properties, check_vmarg
+from pytest_servebench.servers.torchserve_ready import with_key
 
 KIND = "torchserve"
 TOKEN_VARIABLE = variable(KIND, "token")
@@ -36,6 +51,9 @@ _EXTRA = "pip install 'pytest-servebench[torchserve]'"
 # TorchServe's wheel does not declare pyyaml, without which every worker crashes on import.
 _PACKAGES = {"ts": "torchserve", "torch": "torch", "yaml": "pyyaml"}
 _JAVA = "java"  # in an image, which has it on its PATH
+# Options of a server that is started, not attached to.
+_STARTED = ("batch_size", "max_batch_delay", "job_queue_size", "vmargs", "properties")
+_MANIFEST = "MAR-INF/MANIFEST.json"
 _PORTS = 5  # inference, management, metrics, and gRPC for inference and management
 # Prints the directory that holds TorchServe's package, and its version.
 _WHERE = (
@@ -93,6 +111,25 @@ class TorchServe(ContainerOptions):
     )
     content_type: str = option("application/octet-stream", "content type of bytes")
     answer: str = option("", "path to the prediction in the answer to bytes or a form")
+    batch_size: int | None = option(
+        None,
+        "most requests that the handler gets at once; default 1, or the archive's",
+        read=at_least(1),
+    )
+    max_batch_delay: int | None = option(
+        None,
+        "how long a request waits for others, ms; default 100, or the archive's",
+        read=at_least(1),
+    )
+    job_queue_size: int | None = option(
+        None,
+        f"requests that may wait before it answers 503; default {JOB_QUEUE}",
+        read=at_least(1),
+    )
+    vmargs: tuple[str, ...] = option((), "arguments of the JVM, after -Xmx1g", read=words)
+    properties: Mapping[str, str] | None = option(
+        None, "other entries of config.properties", read=pairs
+    )
 
     def __post_init__(self) -> None:
         """Check the options that do not go together.
@@ -108,6 +145,10 @@ class TorchServe(ContainerOptions):
                 f"answer = {self.answer!r} is for body = bytes or multipart: the answer to json "
                 'is "predictions"'
             )
+        check_started(self, self.url, _STARTED)
+        for argument in self.vmargs:
+            check_vmarg(argument)
+        check_properties(self.properties or {})
 
     @property
     def attached(self) -> bool:
@@ -129,14 +170,17 @@ class TorchServe(ContainerOptions):
         checked_name(served)
         installation = self._in_container() if self.image else find_installation()
         archive = check_archive(artifact(model, self.name))
+        config = ModelConfig(served, version_of(archive), self._batching)
         program = Program(
             implementation=f"TorchServe {installation.version}"
             + (f" in {self.image}" if self.image else ""),
-            command=lambda place: _command(installation, archive, served, settings, place),
-            protocol=lambda readiness: _with_key(readiness, protocol),
+            command=lambda place: self._command(installation, archive, config, settings, place),
+            protocol=lambda readiness: with_key(
+                readiness, protocol, {**config.batching, "minWorkers": settings.workers}
+            ),
             ports=_PORTS,
             environment=_environment if self.image else _inherited(),
-            fatal=FATAL,
+            fatal=(*FATAL, self._jvm_refuses),
             judge=self._judge,
             container=installation.container and installation.container.serving(archive),
         )
@@ -151,6 +195,60 @@ class TorchServe(ContainerOptions):
                 "Python of this image. Remedy: give an image such as pytorch/torchserve:TAG."
             )
         return _Installation(None, Path(home), version, "python", container.at_home())
+
+    @property
+    def _batching(self) -> dict[str, int]:
+        named = {"batchSize": self.batch_size, "maxBatchDelay": self.max_batch_delay}
+        return {name: value for name, value in named.items() if value is not None}
+
+    @property
+    def _jvm_refuses(self) -> FatalLine:
+        return FatalLine(
+            re.compile(r"Could not create the Java Virtual Machine|Unrecognized (VM )?option"),
+            f"Java refuses an argument; check {spelled(self.name, 'vmargs')}="
+            f"{shlex.join(self.vmargs)}",
+        )
+
+    def _command(
+        self,
+        installation: _Installation,
+        archive: Path,
+        model: ModelConfig,
+        settings: ServerSettings,
+        place: Place,
+    ) -> list[str]:
+        """Write the configuration, and return what to run.
+
+        TorchServe writes its keys to its working directory, which is private and removed with the
+        server; the run's directory is kept, and many CI jobs upload it.
+        """
+        config = place.run_dir / "config.properties"
+        text = config_properties(
+            model, settings, place, job_queue_size=self.job_queue_size, properties=self.properties
+        )
+        config.write_text(text, encoding="utf-8")
+        log_config = place.run_dir / "log4j2.xml"
+        log_config.write_text(LOG4J2, encoding="utf-8")
+        store, temporary = place.scratch / "store", place.scratch / "tmp"
+        store.mkdir()
+        temporary.mkdir()
+        (store / f"{model.name}.mar").symlink_to(archive)
+        return [
+            *([installation.java] if installation.java else ()),
+            # The default is a quarter of the machine's memory.
+            "-Xmx1g",
+            *self.vmargs,
+            f"-Dmodel_server_home={installation.home}",
+            f"-Djava.io.tmpdir={temporary}",
+            f"-Dlog4j.configurationFile={log_config.as_uri()}",
+            *("-cp", f"{installation.home / 'ts' / 'frontend'}/*"),
+            "org.pytorch.serve.ModelServer",
+            *("--python", installation.python),
+            *("-f", str(config)),
+            *("-s", str(store)),
+            "-ncs",
+            *("-m", f"{model.name}={model.name}.mar"),
+        ]
 
     def _protocol(self, served: str) -> TorchServeRest:
         return TorchServeRest(
@@ -236,90 +334,18 @@ def check_archive(path: Path) -> Path:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError) as error:
         raise ServerStartError(f"{path} is not a model archive: {error}; {remedy}.") from None
-    if "MAR-INF/MANIFEST.json" not in names:
-        raise ServerStartError(
-            f"{path} is not a model archive: it has no MAR-INF/MANIFEST.json; {remedy}."
-        )
+    if _MANIFEST not in names:
+        raise ServerStartError(f"{path} is not a model archive: it has no {_MANIFEST}; {remedy}.")
     return path
 
 
-def _command(
-    installation: _Installation, archive: Path, served: str, settings: ServerSettings, place: Place
-) -> list[str]:
-    """Write the configuration, and return what to run.
-
-    TorchServe writes its keys to its working directory, which is private and removed with the
-    server; the run's directory is kept, and many CI jobs upload it.
-    """
-    config = place.run_dir / "config.properties"
-    config.write_text(config_properties(settings, place), encoding="utf-8")
-    log_config = place.run_dir / "log4j2.xml"
-    log_config.write_text(LOG4J2, encoding="utf-8")
-    store, temporary = place.scratch / "store", place.scratch / "tmp"
-    store.mkdir()
-    temporary.mkdir()
-    (store / f"{served}.mar").symlink_to(archive)
-    return [
-        *([installation.java] if installation.java else ()),
-        # The default is a quarter of the machine's memory.
-        "-Xmx1g",
-        f"-Dmodel_server_home={installation.home}",
-        f"-Djava.io.tmpdir={temporary}",
-        f"-Dlog4j.configurationFile={log_config.as_uri()}",
-        *("-cp", f"{installation.home / 'ts' / 'frontend'}/*"),
-        "org.pytorch.serve.ModelServer",
-        *("--python", installation.python),
-        *("-f", str(config)),
-        *("-s", str(store)),
-        "-ncs",
-        *("-m", f"{served}={served}.mar"),
-    ]
-
-
-def _with_key(readiness: Readiness, protocol: TorchServeRest) -> TorchServeRest:
-    """Return the protocol with TorchServe's key once every worker of the model is ready.
-
-    ``/ping`` says "Healthy" long before that.
-    """
-    keys = _wait_for_keys(readiness, readiness.place.scratch / "key_file.json")
-    for key in keys.values():
-        hide(key)
-    headers = (("Authorization", f"Bearer {keys['management']}"),)
-    readiness.wait_for_answer(
-        f"every worker of {protocol.model!r} to be READY",
-        HttpRequest("GET", f"/models/{protocol.model}", headers),
-        _workers_are_ready,
-        port=readiness.place.ports[1],
-    )
-    return replace(protocol, token=keys["inference"])
-
-
-def _wait_for_keys(readiness: Readiness, path: Path) -> dict[str, str]:
-    """Return TorchServe's keys by purpose, and remove the file that it wrote them to."""
-    keys: dict[str, str] = {}
-
-    def attempt(_: float) -> tuple[bool, str]:
-        try:
-            content: Mapping[str, Mapping[str, str]] = json.loads(path.read_bytes())
-            keys.update((purpose, entry["key"]) for purpose, entry in content.items())
-        except FileNotFoundError:
-            return False, "no such file"
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return False, "a file without keys"  # perhaps half written
-        return {"management", "inference"} <= keys.keys(), f"keys for {sorted(keys)}"
-
-    readiness.wait_for(f"its keys in {path}", attempt)
-    path.unlink(missing_ok=True)
-    return keys
-
-
-def _workers_are_ready(answer: HttpAnswer) -> bool:
+def version_of(archive: Path) -> str:
+    """Return the model's version, as TorchServe reads it; a broken manifest is for its log."""
     try:
-        versions: list[dict[str, Any]] = json.loads(answer.body)
-        states = {worker["status"] for version in versions for worker in version["workers"]}
+        with zipfile.ZipFile(archive) as opened:
+            return str(json.loads(opened.read(_MANIFEST))["model"]["modelVersion"])
     except (ValueError, KeyError, TypeError):
-        return False
-    return answer.status == 200 and states == {"READY"}
+        return "1.0"
 
 
 def _checked_token(token: str) -> str | None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.readiness import Place
+from pytest_servebench.servers.torchserve_properties import escaped
 
 _TOKEN_MINUTES = 60 * 24 * 7
-_JOB_QUEUE = 1000
+JOB_QUEUE = 1000
+"""Requests that may wait, unless told otherwise."""
 _STARTUP_SECONDS = 120  # TorchServe's own default
 
 # By default TorchServe logs about fifteen lines per prediction, to five files and standard output,
@@ -39,13 +44,39 @@ LOG4J2 = """\
 """The text of ``log4j2.xml``."""
 
 
-def config_properties(settings: ServerSettings, place: Place) -> str:
+@dataclass(frozen=True)
+class ModelConfig:
+    """How TorchServe serves one model.
+
+    Attributes:
+        name: of the model.
+        version: that its archive tells.
+        batching: TorchServe's names of what is set for it (``batchSize``, ``maxBatchDelay``), and
+            the values.
+    """
+
+    name: str
+    version: str
+    batching: Mapping[str, int] = field(default_factory=dict)
+
+
+def config_properties(
+    model: ModelConfig,
+    settings: ServerSettings,
+    place: Place,
+    *,
+    job_queue_size: int | None = None,
+    properties: Mapping[str, str] | None = None,
+) -> str:
     """Return the text of ``config.properties``.
 
     Args:
+        model: what to serve.
         settings: for the number of workers and ``start_timeout``.
         place: has the address to listen on, and the ports of inference, management, metrics, gRPC
             inference and gRPC management. All five are opened, so all must be chosen.
+        job_queue_size: requests that may wait; by default, more than ever will.
+        properties: more entries, which have been checked.
     """
     host = place.host
     inference, management, metrics, grpc_inference, grpc_management = place.ports
@@ -60,12 +91,18 @@ def config_properties(settings: ServerSettings, place: Place) -> str:
         # The default is the number of CPUs.
         "default_workers_per_model": settings.workers,
         # The generator's buffer sets the limit; this one must never fill.
-        "job_queue_size": _JOB_QUEUE,
+        "job_queue_size": JOB_QUEUE if job_queue_size is None else job_queue_size,
         # TorchServe's own timeout for loading a model must not be shorter.
         "default_startup_timeout": max(_STARTUP_SECONDS, math.ceil(settings.start_timeout)),
         # Otherwise it starts a Python process every minute, during the measurement.
         "disable_system_metrics": "true",
         # By default keys expire after an hour, and a long run would get status 400.
         "token_expiration_min": _TOKEN_MINUTES,
+        **({"models": _models(model)} if model.batching else {}),
+        **(properties or {}),
     }
-    return "".join(f"{key}={value}\n" for key, value in entries.items())
+    return "".join(f"{key}={escaped(value)}\n" for key, value in entries.items())
+
+
+def _models(model: ModelConfig) -> str:
+    return json.dumps({model.name: {model.version: dict(model.batching)}})

@@ -81,6 +81,8 @@ def test_session_parallelism_sets_what_is_not_set() -> None:
         ([*NEEDED, "--enable_batching=true"], "This server does not batch"),
         ([*NEEDED, "--enable_batching=maybe"], "--enable_batching=maybe is neither true nor false"),
         ([*NEEDED, "--batching_parameters_file=x"], "This server does not batch"),
+        ([*NEEDED, "--max_num_load_retries=5"], "=5: this server loads its model once"),
+        ([*NEEDED, "--file_system_poll_wait_seconds=1"], "=1: this server loads its model once"),
         ([*NEEDED, "--monitoring_config_file=/nope"], "cannot read /nope"),
     ],
 )

@@ -95,6 +95,8 @@ def fail(starts: int, port: str) -> None:
     if MODE == "bad-flags":
         print("Failed to start server. Error: INVALID_ARGUMENT: --port", flush=True)  # to stdout
         time.sleep(1000)
+    if MODE == "unknown-flag":
+        print("unknown argument: --nope=1\nusage: tensorflow_model_server", flush=True)
     if MODE == "always-clashes" or (MODE == "clashes-once" and starts == 1):
         # The real one does not end: its gRPC port is open.
         print(f"E server.cc:441] Failed to start HTTP Server at localhost:{port}", file=sys.stderr)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -21,8 +22,9 @@ import pytest
 from pytest_servebench.errors import ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.servers import launch, ports, probe
-from pytest_servebench.servers.base import RunningServer, ServerSettings
+from pytest_servebench.servers.base import RunningServer, ServerSettings, artifact_of
 from pytest_servebench.servers.first_prediction import check_mismatch
+from pytest_servebench.servers.kind_options import set_options
 from pytest_servebench.servers.tensorflow_serving import TensorFlowServing, check_saved_model
 
 from .conftest import OUTPUTS, make_program
@@ -114,6 +116,86 @@ def test_flags(start: Start, tmp_path: Path, model: ServedModel, cpus: tuple[int
     assert len(flags["grpc_socket_path"]) < 108
 
 
+def test_batching_and_other_flags(
+    start: Start, tmp_path: Path, run_dir: Path, fake_binary: Path
+) -> None:
+    kind = TensorFlowServing(
+        binary=fake_binary, max_batch_size=8, batch_timeout_micros=0,
+        flags={"rest_api_num_threads": "64", "enable_model_warmup": "false"},
+    )  # fmt: skip
+    start(kind=kind, workers=2)
+    given = json.loads((tmp_path / "start-1.json").read_text())
+    flags = [flag.removeprefix("--").partition("=")[::2] for flag in given]
+    assert len(dict(flags)) == len(flags)
+    assert dict(flags)["rest_api_num_threads"] == "64"
+    assert dict(flags)["enable_model_warmup"] == "false"
+    assert dict(flags)["enable_batching"] == "true"
+    text = Path(dict(flags)["batching_parameters_file"]).read_text()
+    assert text.splitlines() == [
+        "num_batch_threads { value: 2 }", "max_batch_size { value: 8 }",
+        "batch_timeout_micros { value: 0 }",
+    ]  # fmt: skip
+
+
+def test_models_of_a_file(
+    start: Start, tmp_path: Path, model: ServedModel, settings: ServerSettings, fake_binary: Path
+) -> None:
+    """The model needs no artifact, and must be one of the file's."""
+    file = tmp_path / "models.conf"
+    file.write_text(
+        "model_config_list { config { name: 'a' base_path: '/m/a' }\n# name: 'c'\n"
+        'config { name: "tiny", base_path: "/m/b" } }'
+    )
+    kind = TensorFlowServing(binary=fake_binary, model_config_file=file)
+    assert artifact_of(kind) == ""
+    start(kind=kind)
+    given = json.loads((tmp_path / "start-1.json").read_text())
+    assert f"--model_config_file={file}" in given
+    assert not [flag for flag in given if flag.startswith(("--model_name", "--model_base_path"))]
+    before = set_options(kind)
+    file.write_text(file.read_text() + " ")
+    assert set_options(kind) != before
+    with pytest.raises(ServerStartError, match=r"models\.conf has no model 'c', only a and tiny"):
+        start(kind=dataclasses.replace(kind, model="c"))
+    with pytest.raises(ServerStartError, match=r"model_config_file=.*none: cannot be read"):
+        start(kind=dataclasses.replace(kind, model_config_file=tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"flags": {"port": "8500"}}, r"flags\.port = 8500: it cannot be set: ports"),
+        ({"flags": {"--port": "8500"}}, "without dashes"),
+        ({"flags": {"tensorflow_session_parallelism": "2"}}, "threads and workers"),
+        ({"flags": {"enable_batching": "true"}, "max_batch_size": 8}, "max_batch_size sets it too"),
+        ({"flags": {"monitoring_config_file": "m.txt"}}, "absolute path"),
+        ({"url": "http://h:1", "num_batch_threads": 2}, "num_batch_threads .* url: http://h:1"),
+    ],
+)
+def test_flags_that_cannot_be_set(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        TensorFlowServing(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"max_batch_size": 8}, "max_batch_size"),
+        ({"flags": {"rest_api_num_threads": "9", "enable_batching": "true"}}, "flags.enable_batch"),
+        ({"model_config_file": Path("/c")}, "model_config_file"),
+    ],
+)
+def test_the_embedded_server_does_not_pretend(
+    start: Start, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], name: str
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: ModuleSpec(name, None))
+    with pytest.raises(ServerUnavailableError) as caught:
+        start(kind=TensorFlowServing(**options))
+    for fact in (f"tensorflow_serving.{name}", "embedded", "tensorflow_serving.binary"):
+        assert fact in str(caught.value).replace("=", "")
+
+
 def test_environment(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SERVEBENCH_TORCHSERVE_TOKEN", "secret")
     environment = psutil.Process(start(threads=2).pids()[0]).environ()
@@ -137,6 +219,7 @@ def test_relative_paths(
     [
         ("broken-model", r"it ended \(exit status 255\).*Error loading version 1: bad graph"),
         ("aborts", r"killed by SIGABRT.*oneDNN check failed"),
+        ("unknown-flag", r"it has no such flag.*tensorflow_serving\.flags.*argument: --nope=1"),
         ("bad-flags", r"it refused to start.*Failed to start server\. Error: INVALID_ARGUMENT"),
         ("background", r"exit status 0 \(.*foreground"),
     ],

@@ -1,10 +1,12 @@
 """What TorchServe needs is checked before it is started, and it is configured for a fair test."""
 
 import importlib.util
+import json
 import xml.etree.ElementTree as ET
 import zipfile
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,8 @@ from pytest_servebench.servers import torchserve
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.readiness import Place
 from pytest_servebench.servers.torchserve import TorchServe, check_archive, find_installation
-from pytest_servebench.servers.torchserve_config import LOG4J2, config_properties
+from pytest_servebench.servers.torchserve_config import LOG4J2, ModelConfig, config_properties
+from pytest_servebench.servers.torchserve_properties import check_properties
 
 
 @pytest.fixture
@@ -84,10 +87,9 @@ def test_model_without_artifact(
 
 
 def test_configuration() -> None:
-    text = config_properties(
-        ServerSettings(cpus=(0,), workers=2, start_timeout=120.5),
-        Place((1, 2, 3, 4, 5), Path(), Path()),
-    )
+    settings = ServerSettings(cpus=(0,), workers=2, start_timeout=120.5)
+    place = Place((1, 2, 3, 4, 5), Path(), Path())
+    text = config_properties(ModelConfig("m", "1.0"), settings, place)
     assert dict(line.split("=", 1) for line in text.splitlines()) == {
         "inference_address": "http://127.0.0.1:1",
         "management_address": "http://127.0.0.1:2",
@@ -102,6 +104,59 @@ def test_configuration() -> None:
         "disable_system_metrics": "true",
         "token_expiration_min": "10080",
     }
+
+
+def test_configuration_of_batches_and_more() -> None:
+    text = config_properties(
+        ModelConfig("m", "2.0", {"batchSize": 8, "maxBatchDelay": 20}),
+        ServerSettings(cpus=(0,)),
+        Place((1, 2, 3, 4, 5), Path(), Path()),
+        job_queue_size=1,
+        properties={"disable_system_metrics": "false", "allowed_urls": r"file:///.*\.mar"},
+    )
+    entries = dict(line.split("=", 1) for line in text.splitlines())
+    assert json.loads(entries["models"]) == {"m": {"2.0": {"batchSize": 8, "maxBatchDelay": 20}}}
+    assert entries["job_queue_size"] == "1"
+    assert entries["disable_system_metrics"] == "false"
+    assert entries["allowed_urls"] == r"file:///.*\\.mar"  # a backslash begins an escape there
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "facts"),
+    [
+        ("max_requestsize", "9", ["no such property", "'max_request_size'"]),
+        ("max_request_size", "-1", ["max_request_size = -1", "a whole number, 0 or more"]),
+        ("prefer_direct_buffer", "yes", ["true or false"]),
+        ("metrics_mode", "off", ["log, prometheus, legacy"]),
+        ("metrics_config", "metrics.yaml", ["absolute path"]),
+        ("allowed_urls", "a\nmodels={}", ["text"]),
+        ("inference_address", "http://0.0.0.0:80", ["cannot be set", "ports and addresses"]),
+        ("models", "{}", ["cannot be set", "batch_size"]),
+        ("default_workers_per_model", "4", ["workers"]),
+        ("disable_token_authorization", "true", ["cannot be set", "key"]),
+        ("keystore", "k.p12", ["cannot be set", "https"]),
+    ],
+)
+def test_properties_that_cannot_be_set(name: str, value: str, facts: list[str]) -> None:
+    with pytest.raises(ValueError, match=rf"^properties\.{name} = ") as caught:
+        check_properties({name: value})
+    assert all(fact in str(caught.value) for fact in facts), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"vmargs": ("-Xmx2g", "Main")}, "'Main' does not begin with a dash"),
+        ({"vmargs": ("-Djava.io.tmpdir=/tmp",)}, r"java\.io\.tmpdir=/tmp cannot be set"),
+        ({"vmargs": ("-cp", "-x")}, "-cp cannot be set"),
+        ({"batch_size": 4, "job_queue_size": 1, "url": "http://h:1"},
+         "batch_size and job_queue_size .* runs at url: http://h:1"),
+    ],
+)  # fmt: skip
+def test_options_that_cannot_be_set(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        TorchServe(**options)
+    TorchServe(vmargs=("-Xmx2g", "-XX:+UseParallelGC", "-Dmine=1", "-Dcp=1"))
 
 
 def test_log_configuration_is_xml() -> None:

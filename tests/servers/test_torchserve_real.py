@@ -8,8 +8,10 @@ import socket
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -17,6 +19,7 @@ import pytest
 
 from pytest_servebench.errors import ServerDiedError, ServerStartError
 from pytest_servebench.model import ServedModel
+from pytest_servebench.protocols.base import HttpAnswer
 from pytest_servebench.protocols.torchserve import TorchServeRest
 from pytest_servebench.servers import ports, probe
 from pytest_servebench.servers.base import ServerSettings
@@ -48,15 +51,20 @@ class Handler:
 """
 
 
-def archive(folder: Path, initialize: str = "pass", handle: str = "pass") -> Path:
+def archive(folder: Path, initialize: str = "pass", handle: str = "pass", config: str = "") -> Path:
     """Make a model archive whose outputs are the sum and the number of its inputs."""
     manifest = {
         "runtime": "python",
-        "model": {"modelName": "tiny", "handler": "handler.py", "modelVersion": "1.0"},
-    }
+        "model": {
+            "modelName": "tiny", "handler": "handler.py", "modelVersion": "2.1",
+            **({"configFile": "model-config.yaml"} if config else {}),
+        },
+    }  # fmt: skip
     with zipfile.ZipFile(folder / "tiny.mar", "w") as file:
         file.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
         file.writestr("handler.py", HANDLER.format(initialize=initialize, handle=handle))
+        if config:
+            file.writestr("model-config.yaml", config)
     return folder / "tiny.mar"
 
 
@@ -71,13 +79,20 @@ Start = Callable[..., StartedServer]
 def start(tmp_path: Path, cpus: tuple[int, ...], run_dir: Path) -> Iterator[Start]:
     started: list[StartedServer] = []
 
-    def start(initialize: str = "pass", handle: str = "pass", **changes: object) -> StartedServer:
+    def start(
+        initialize: str = "pass",
+        handle: str = "pass",
+        *,
+        config: str = "",
+        kind: TorchServe | None = None,
+        **changes: object,
+    ) -> StartedServer:
         settings = dataclasses.replace(
             ServerSettings(cpus=cpus, start_timeout=90, stop_grace=0.3),
             **changes,  # type: ignore[arg-type]
         )
-        model = tiny(archive(tmp_path, initialize, handle))
-        server = TorchServe().start(model, settings, run_dir)
+        model = tiny(archive(tmp_path, initialize, handle, config))
+        server = (kind or TorchServe()).start(model, settings, run_dir)
         assert isinstance(server, StartedServer)
         started.append(server)
         return server
@@ -147,6 +162,62 @@ def test_from_start_to_stop(
         assert key not in path.read_text(), path
     for address in listening:
         socket.create_server(("127.0.0.1", address.port)).close()
+
+
+def answers(server: StartedServer, inputs: Sequence[Any]) -> list[HttpAnswer]:
+    """Return the answers to requests that are sent at once."""
+
+    def ask(each: Any) -> HttpAnswer:
+        return probe.ask(server.base_url, server.protocol.request(each), 60)
+
+    with ThreadPoolExecutor(len(inputs)) as pool:
+        return list(pool.map(ask, inputs))
+
+
+def test_requests_in_a_batch_get_an_answer_each(start: Start) -> None:
+    kind = TorchServe(
+        batch_size=4,
+        max_batch_delay=3000,
+        vmargs=("-Xmx512m", "-Dmine=1"),
+        properties={"max_request_size": "20000"},
+    )
+    server = start(handle='print("batch of", len(requests), "requests")', kind=kind)
+    inputs = [np.full((2, 2), number, np.float32) for number in range(8)]
+    found = [server.protocol.read(answer) for answer in answers(server, inputs)]
+    np.testing.assert_array_equal(found, [[4 * number, 4] for number in range(8)])
+    until(lambda: "batch of 4 requests" in server.log_files[0].read_text())
+    arguments = psutil.Process(server.process.pid).cmdline()
+    assert arguments.index("-Xmx1g") < arguments.index("-Xmx512m")  # the last one counts
+    (refused,) = answers(server, [np.zeros((100, 100), np.float32)])
+    assert refused.status == 413
+
+
+def test_more_requests_than_may_wait_are_refused(start: Start) -> None:
+    server = start(handle="import time; time.sleep(0.5)", kind=TorchServe(job_queue_size=1))
+    found = answers(server, [INPUTS[0]] * 8)
+    assert {answer.status for answer in found} == {200, 503}
+    assert all(b"ServiceUnavailable" in each.body for each in found if each.status == 503)
+
+
+@pytest.mark.parametrize(
+    ("options", "config", "facts"),
+    [
+        ({"vmargs": ("-Xmx1x",)}, "", ["torchserve.vmargs=-Xmx1x", "Invalid maximum heap size"]),
+        ({"vmargs": ("-Xnope",)}, "", ["torchserve.vmargs=-Xnope", "Unrecognized option: -Xnope"]),
+        (
+            {"batch_size": 4},
+            "batchSize: 2\nminWorkers: 2\nmaxWorkers: 2",
+            ["batchSize 2, not 4", "minWorkers 2, not 1", "model-config.yaml"],
+        ),
+    ],
+    ids=["heap", "java", "archive"],
+)
+def test_settings_that_would_not_hold(
+    start: Start, options: dict[str, Any], config: str, facts: list[str]
+) -> None:
+    with pytest.raises(ServerStartError) as caught:
+        start(config=config, kind=TorchServe(**options))
+    assert all(fact in str(caught.value) for fact in facts), str(caught.value)
 
 
 def test_attached(

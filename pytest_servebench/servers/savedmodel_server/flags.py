@@ -41,13 +41,12 @@ _INTEGERS = {
     "tensorflow_inter_op_parallelism": (0, 4096),
     "tensorflow_session_parallelism": (0, 4096),
     "port": (0, 65535),
-    "file_system_poll_wait_seconds": (-1, 2**31 - 1),
-    "max_num_load_retries": (0, 2**31 - 1),
 }
 _TEXTS = {"model_name", "model_base_path", "rest_api_address", "grpc_socket_path"}
+_ONCE = ("file_system_poll_wait_seconds", "max_num_load_retries")
 _TEXTS |= {"monitoring_config_file", "batching_parameters_file"}
 _BOOLEANS = {"enable_batching"}
-_KNOWN = sorted({*_INTEGERS, *_TEXTS, *_BOOLEANS, "version", "help"})
+_KNOWN = sorted({*_INTEGERS, *_TEXTS, *_ONCE, *_BOOLEANS, "version", "help"})
 
 USAGE = """\
 usage: python -m pytest_servebench.servers.savedmodel_server --rest_api_port=PORT \
@@ -65,9 +64,9 @@ Flags, as of tensorflow_model_server:
   --tensorflow_session_parallelism=N    both of the above at once
   --monitoring_config_file=FILE         prometheus_config { enable: true, path: "/…" }
   --version                             print name and version
-Accepted without effect: --port and --grpc_socket_path (there is no gRPC here),
---file_system_poll_wait_seconds and --max_num_load_retries (a model is loaded once).
-Refused: --enable_batching and --batching_parameters_file.
+Accepted without effect: --port and --grpc_socket_path (there is no gRPC here).
+Accepted only as 0: --file_system_poll_wait_seconds and --max_num_load_retries (a model is loaded
+once). Refused: --enable_batching and --batching_parameters_file.
 Not in tensorflow_model_server:
   --rest_api_address=ADDRESS            to listen on (default: 127.0.0.1)
 """
@@ -90,6 +89,12 @@ def parse(arguments: Sequence[str]) -> Flags:
             "This server does not batch. Remove --enable_batching and "
             "--batching_parameters_file, or use tensorflow_model_server."
         )
+    for flag in _ONCE:
+        if texts.get(flag, "0") != "0":
+            raise FlagError(
+                f"--{flag}={texts[flag]}: this server loads its model once. Give 0, or use "
+                "tensorflow_model_server."
+            )
     numbers = {name: _integer(name, texts[name]) for name in _INTEGERS if name in texts}
     session = numbers.get("tensorflow_session_parallelism", 0)
     if session:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.arrays import Array, Arrays, as_array, holds_text
+from pytest_servebench.errors import ModelError
 
 TOLERANCE: Final = 1e-4
 """The default of relative and absolute tolerances."""
@@ -101,7 +102,12 @@ def cosine(least: float) -> Expectation:
 
     Args:
         least: from -1 to 1, such as 0.999; along the last axis of the output.
+
+    Raises:
+        ModelError: ``least`` is no such number.
     """
+    if not -1 <= least <= 1:
+        raise ModelError(f"cosine({least!r}): give a number from -1 to 1, such as 0.999.")
 
     def check(got: Arrays, expected: Arrays) -> str | None:
         return _each(lambda one, other: _cosine(one, other, least), got, expected)
@@ -120,7 +126,12 @@ def fields(
         expect: decides on them; by default, they must agree within the tolerances.
         rtol: relative tolerance.
         atol: absolute tolerance.
+
+    Raises:
+        ModelError: there is no name.
     """
+    if not names:
+        raise ModelError("fields(): give the names of the outputs to compare.")
 
     def check(got: Arrays, expected: Arrays | None) -> str | None:
         found = paired(got, dict.fromkeys(names))
@@ -130,7 +141,9 @@ def fields(
         assert isinstance(found, Mapping)
         some = {name: found[name] for name in names}
         if isinstance(expected, Mapping):
-            expected = {name: expected[name] for name in names if name in expected}
+            if unknown := [name for name in names if name not in expected]:
+                return f"the model has {_names(expected)}, and no {unknown[0]!r}"
+            expected = {name: expected[name] for name in names}
         if expect is not None:
             return said_by(expect, paired(some, expected), expected)
         if expected is None:
@@ -233,9 +246,13 @@ def _difference(got: Array, want: Array, rtol: float, atol: float) -> str | None
         one, other = got.astype(want.dtype).astype(np.float64), want.astype(np.float64)
         if np.allclose(one, other, rtol=rtol, atol=atol, equal_nan=True):
             return None
-        worst = float(np.nanmax(np.abs(one - other))) if one.size else 0.0
+        if not np.array_equal(np.isnan(one), np.isnan(other)):
+            difference = "has NaN where the model's has none, or the reverse"
+        else:
+            worst = np.nanmax(np.abs(one - other))
+            difference = f"differs from the model's by up to {worst:.3g}"
     return (
-        f"its prediction differs from the model's by up to {worst:.3g} "
+        f"its prediction {difference} "
         f"(allowed: rtol={rtol:g}, atol={atol:g}); got {_short(got)}, expected {_short(want)}"
     )
 

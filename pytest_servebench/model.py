@@ -127,12 +127,20 @@ class ServedModel:
         return next(iter(numbers.values()), 0)
 
     def input(self, index: int) -> Arrays:
-        """Return one sample input: that of a single request."""
-        return _at(self.inputs, index)
+        """Return one sample input: that of a single request.
+
+        Raises:
+            ModelError: it is not an array, as its parts differ in shape.
+        """
+        return self._at("input", self.inputs, index)
 
     def output(self, index: int) -> Arrays:
-        """Return what the model itself predicts for one sample input."""
-        return _at(self.outputs, index)
+        """Return what the model itself predicts for one sample input.
+
+        Raises:
+            ModelError: as :meth:`input`.
+        """
+        return self._at("output", self.outputs, index)
 
     def check(self, index: int, got: Arrays) -> str | None:
         """Return what is wrong with a prediction for one sample input; ``None`` if it is right."""
@@ -141,6 +149,19 @@ class ServedModel:
             return said_by(self.expect, got, expected)
         assert expected is not None  # samples counts the outputs
         return disagreement(got, expected, rtol=self.rtol, atol=self.atol)
+
+    def _at(self, what: str, samples: Samples, index: int) -> Arrays:
+        named = samples if isinstance(samples, Mapping) else {"": samples}
+        arrays = {}
+        for name, each in named.items():
+            try:
+                arrays[name] = as_array(each[index])
+            except ValueError as error:
+                whose = f"{what} {name!r}" if name else what
+                raise ModelError(
+                    f"The {whose} {index} of the model {self.name!r} is not an array: {error}."
+                ) from None
+        return arrays if isinstance(samples, Mapping) else arrays[""]
 
     @property
     def _has_outputs(self) -> bool:
@@ -174,9 +195,3 @@ def _length(samples: object) -> int:
         return len(samples)  # type: ignore[arg-type]
     except TypeError:
         return 1  # no axis of samples, which is reported when they are counted
-
-
-def _at(samples: Samples, index: int) -> Arrays:
-    if isinstance(samples, Mapping):
-        return {name: as_array(each[index]) for name, each in samples.items()}
-    return as_array(samples[index])

@@ -1,13 +1,14 @@
 """A prediction is right within tolerances, or if a function accepts it."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from pytest_servebench.arrays import Arrays
-from pytest_servebench.errors import BadResponseError
+from pytest_servebench.errors import BadResponseError, ModelError
 from pytest_servebench.expectations import (
     Expectation,
     argmax_equal,
@@ -31,6 +32,8 @@ from pytest_servebench.protocols.json_values import output
         ([1.00001], [1], "got 1.00001, expected 1"),
         ([float(2**60)], [2**60 + 1], f"expected {2**60 + 1}"),
         ([np.nan, 1.0], [np.nan, 2.0], "by up to 1"),
+        ([np.nan], [1.0], "NaN .*got .nan"),
+        ([1.0], [np.nan], "NaN .*expected .nan"),
         ([1.0], [[1.0]], "shape"),
         ([3.0], [3], None),
         ([3], [3.0], None),
@@ -100,6 +103,7 @@ TEN = np.arange(10.0)
         (fields("a", atol=1), {"a": TEN + 1, "b": TEN}, TEN, None),
         (fields("a"), {"b": TEN, "c": TEN}, TEN, "named 'b', 'c', and no 'a'"),
         (fields("a", "b"), TEN, {"a": TEN, "b": TEN}, "without a name, and no 'a'"),
+        (fields("a"), {"a": TEN, "b": TEN}, {"A": TEN}, "model has outputs named 'A', and no 'a'"),
         (fields("a", expect=argmax_equal), {"a": TEN * 2, "b": TEN}, {"a": TEN}, None),
         (fields("a", expect=argmax_equal), {"a": -TEN, "b": TEN}, {"a": TEN}, "largest at 0"),
     ],
@@ -109,6 +113,19 @@ def test_ready_expectations(
 ) -> None:
     said = said_by(expect, got, expected)
     assert re.search(words, said or "") if words else said is None
+
+
+@pytest.mark.parametrize(
+    ("make", "facts"),
+    [
+        (lambda: cosine(1.1), r"1\.1.*from -1 to 1"),
+        (lambda: cosine(np.nan), "nan.*from -1 to 1"),
+        (fields, "names"),
+    ],
+)
+def test_an_expectation_that_nothing_meets(make: Callable[[], Expectation], facts: str) -> None:
+    with pytest.raises(ModelError, match=facts):
+        make()
 
 
 def refuse(got: object, expected: object) -> None:

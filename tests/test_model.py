@@ -60,6 +60,15 @@ def test_samples_whose_shapes_differ() -> None:
     assert model.check(0, np.array(b"x", object)) is not None
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_sample_of_parts_that_differ_in_shape() -> None:
+    ragged = [1, [[1, 2], [3]]]
+    with pytest.raises(ModelError, match=r"input 'x' 1 of the model 'm' is not an array"):
+        ServedModel("m", {}, {"x": ragged}, [1, 2]).input(1)
+    with pytest.raises(ModelError, match="output 1 of the model 'm' is not an array"):
+        ServedModel("m", {}, [1, 2], ragged).check(1, np.zeros(2))
+
+
 def test_samples_of_an_array_of_text() -> None:
     """NumPy's own strings are text like others."""
     model = ServedModel("m", {}, np.array(["a", "b"]), np.array([b"A", b"B"]))

@@ -2,7 +2,23 @@
 
 from typing import Any
 
+from pytest_servebench.errors import OptionError
 from pytest_servebench.protocols.json_values import Bad
+
+
+def check_path(path: str) -> None:
+    """Check what can be told of a path without an answer.
+
+    Raises:
+        OptionError: two of several paths would give outputs of one name.
+    """
+    names = [each.strip().rpartition(".")[2] for each in path.split(",")]
+    for name in names:
+        if names.count(name) > 1:
+            raise OptionError(
+                f"answer = {path!r}: two outputs would have the name {name!r}: the last part of "
+                "each path is the name."
+            )
 
 
 def read_path(value: Any, path: str, wrong: Bad) -> Any:

@@ -102,7 +102,10 @@ def of_json(data: Any, name: str) -> Array:
     if not types <= allowed:
         others = ", ".join(sorted(each.__name__ for each in types - allowed))
         raise ValueError(f"its data has values of type {others}")
-    return objects if name == BYTES else objects.astype(dtype)
+    if name == BYTES:
+        return objects
+    with np.errstate(over="ignore"):  # beyond the type it is infinite
+        return objects.astype(dtype)
 
 
 def _objects(parts: list[bytes]) -> Array:

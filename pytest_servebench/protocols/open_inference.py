@@ -176,6 +176,8 @@ def _outputs(answer: HttpAnswer, wrong: Bad) -> dict[str, Array]:
     found: dict[str, Array] = {}
     for each in outputs:
         array, rest = _output(each, rest, wrong)
+        if each["name"] in found:
+            raise wrong(f"has two outputs {each['name']!r}")
         found[each["name"]] = array
     if rest:
         raise wrong(f"has {len(rest)} bytes after its last tensor")

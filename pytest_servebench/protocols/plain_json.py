@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pytest_servebench.arrays import Arrays
 from pytest_servebench.errors import OptionError
-from pytest_servebench.protocols.answer_paths import read_path
+from pytest_servebench.protocols.answer_paths import check_path, read_path
 from pytest_servebench.protocols.answers import bad
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.protocols.json_values import (
@@ -64,6 +64,7 @@ class PlainJson(Configured, OneOrMore):
             OptionError: one has a value that it cannot have.
         """
         super().__post_init__()
+        check_path(self.answer)
         if not re.fullmatch(r"/[!-~]*", self.path):
             raise OptionError(
                 f"path = {self.path!r}: give a path that begins with '/'; quote spaces and "

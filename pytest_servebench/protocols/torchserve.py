@@ -12,7 +12,7 @@ import numpy as np
 
 from pytest_servebench.arrays import Array, Arrays
 from pytest_servebench.errors import ModelError, OptionError
-from pytest_servebench.protocols.answer_paths import read_path
+from pytest_servebench.protocols.answer_paths import check_path, read_path
 from pytest_servebench.protocols.answers import bad
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.protocols.json_values import checked_array, in_json, parsed, prediction
@@ -61,6 +61,7 @@ class TorchServeRest(Configured, OneOrMore):
             OptionError: one has a value that it cannot have.
         """
         super().__post_init__()
+        check_path(self.answer)
         if not re.fullmatch(r"[!-~][ -~]*", self.content_type):
             raise OptionError(f"content_type = {self.content_type!r}: give one such as image/jpeg.")
         if self.answer and self.body == "json":

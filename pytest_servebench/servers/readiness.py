@@ -114,7 +114,7 @@ class Readiness:
                 return
             # The deadline may have cut this attempt short: it does not replace a real answer.
             cut = seen != _NOTHING and self._left() <= 0
-            seen = f"{seen}; then: {now}" if cut else now
+            seen = f"{seen}; then: {now}" if cut and now != seen else now
             time.sleep(_PAUSE)
 
     def _elsewhere(self) -> str:

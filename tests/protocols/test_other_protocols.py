@@ -181,6 +181,7 @@ def test_predictions(protocol: RowsProtocol, said: Any, expected: Any) -> None:
         (INFER, output(shape=[2], data=[1, 2]), "2 predictions for one input;"),
         (INFER, output(shape=[], data=[1]), "0 predictions for one input"),
         (INFER, output("BYTES", data=["é"], parameters=BASE64), "'y' that is no"),
+        (INFER, {"outputs": 2 * output(data=[1])["outputs"]}, "two outputs 'y'"),
         (INFER, binary(output(size=4), b"\0\0"), "'y' of 4 binary bytes, of which 2 came"),
         (INFER, binary(output(size=2), b"\0\0"), "'y' that is no FP32"),
         (INFER, binary(output(size=4), b"\0\0\0\0\0"), "1 bytes after its last tensor"),

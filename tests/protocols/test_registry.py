@@ -54,6 +54,7 @@ def test_every_protocol_is_made_from_its_defaults() -> None:
         ("kserve-v1", {"model": 7}, ("model = 7", "a string")),
         ("kserve-v1", {"model": ""}, ("model = ''", "empty")),
         ("json", {"layout": "row"}, ("layout = 'row'", "'single', 'columns', 'rows'")),
+        ("json", {"answer": "a.s, b.s"}, ("answer = 'a.s, b.s'", "two outputs", "'s'")),
         ("json", {"path": "predict"}, ("path = 'predict'", "begins with '/'")),
         ("json", {"path": "/a b"}, ("path = '/a b'", "quote spaces")),
         ("json", {"path": "/é"}, ("path = '/é'", "outside ASCII")),

@@ -75,7 +75,8 @@ def headline(run: Run) -> list[tuple[str, str]]:
         titles = server_titles(cases)
         label = "server" if len(known) == 1 else "servers"
         for number, (kind, server) in enumerate(known.items()):
-            lines.append(("" if number else label, server_text(titles[kind], server)))
+            texts = [server_text(titles[kind], server), *_option_texts(server, brief=True)]
+            lines.append(("" if number else label, ", ".join(texts)))
         lines.extend(("" if number else "fairness", text)
                      for number, text in enumerate(fairness_texts(loaded)))  # fmt: skip
     lines.append(("machine", machine_text(run.machine)))
@@ -185,10 +186,13 @@ def setup_text(server: ServerInfo, *, brief: bool = False) -> str:
 
     ``brief``: without options that have long values, such as a command.
     """
+    return ", ".join([settings_text(server), *_option_texts(server, brief=brief)])
+
+
+def _option_texts(server: ServerInfo, *, brief: bool) -> list[str]:
     values = {clean(name): clean(value) for name, value in server.options.items()}
-    options = (f"{name}={value}" for name, value in values.items()
-               if not brief or display_width(value) <= _SHORT_OPTION)  # fmt: skip
-    return ", ".join([settings_text(server), *options])
+    return [f"{name}={value}" for name, value in values.items()
+            if not brief or display_width(value) <= _SHORT_OPTION]  # fmt: skip
 
 
 def machine_text(machine: Mapping[str, object]) -> str:

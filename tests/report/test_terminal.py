@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_servebench.load.device import Generator
 from pytest_servebench.report.attention import attention_lines
 from pytest_servebench.report.evaluation_block import evaluation_lines
-from pytest_servebench.report.facts import fairness_texts, setup_text
+from pytest_servebench.report.facts import fairness_texts, headline, setup_text
 from pytest_servebench.report.markdown import markdown
 from pytest_servebench.report.summary_text import summary_text
 from pytest_servebench.report.terminal import report_lines, write_tables
@@ -485,6 +485,8 @@ def test_the_options_of_a_server_are_told() -> None:
     alone = setup_text(replace(server, options={}))
     assert setup_text(server) == f"{alone}, batch_size=8, command={'run' * 9}"
     assert setup_text(server, brief=True) == f"{alone}, batch_size=8"
+    texts = dict(headline(run([case(server)])))
+    assert texts["server"].endswith(", batch_size=8")
 
 
 @pytest.mark.parametrize("width", [40, 100, 160])

@@ -18,6 +18,7 @@ from pytest_servebench.text.redaction import (
     HIDDEN,
     _Secrets,
     hide,
+    hide_arguments,
     redact,
     redact_bytes,
     without_keys,
@@ -117,6 +118,23 @@ def test_what_is_no_secret(name: str, value: str) -> None:
     HttpRequest("POST", "/keys?monkey=banana-bread", ((name, value),))
     text = "a test of application/json, ab and banana-bread"
     assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--api-key=tOp=SeCrEt4",),
+        ("--api-key", "tOp=SeCrEt4"),
+        ("--env=HF_TOKEN=tOp=SeCrEt4",),
+        ("-e", "HF_TOKEN=tOp=SeCrEt4"),
+    ],
+)
+def test_a_key_in_a_command_line(arguments: tuple[str, ...]) -> None:
+    hide_arguments(("serve", *arguments, "--max-tokens=12345678", "--password", "{artifact}"))
+    shown = redact(" ".join(arguments))
+    assert HIDDEN in shown
+    assert "SeCrEt4" not in shown
+    assert redact("12345678 {artifact}") == "12345678 {artifact}"
 
 
 def test_short_ones_are_words_of_their_own() -> None:

@@ -22,7 +22,7 @@ from pytest_servebench.servers.launch import Program, launch
 from pytest_servebench.servers.logs import FatalLine
 from pytest_servebench.servers.placeholders import filled_in, number_of_ports, used_in
 from pytest_servebench.servers.readiness import Place
-from pytest_servebench.text.redaction import hide_headers
+from pytest_servebench.text.redaction import hide_arguments, hide_headers
 
 PORT_CLASH: Final = FatalLine(
     re.compile(r"address (is )?already in use|EADDRINUSE|connection in use:|BindException", re.I),
@@ -31,6 +31,8 @@ PORT_CLASH: Final = FatalLine(
 )
 
 
+_LAST_PORT: Final = 65_535
+_PATH: Final = re.compile(r"/[!-~]*")
 # Placeholders that do not change from start to start, and are not of this machine.
 _FIXED: Final = ("artifact", "model", "threads", "workers")
 _INSTEAD: Final = {
@@ -112,10 +114,16 @@ class Command(ContainerOptions):
         """
         super().__post_init__()
         hide_headers((self.env or {}).items())  # keys, if it has some
+        hide_arguments(self.command)
+        for name in self.env or {}:
+            if not name or "=" in name or "\0" in name:
+                raise ValueError(f"env: {name!r} is no name of a variable: give NAME = 'value'")
         if not (self.command or self.image or self.url):
             raise ValueError("give a command or an image to run, or the url of a running server")
         used = set()
         for key, text in self._texts():
+            if "\0" in text:
+                raise ValueError(f"{key}: {text!r} has a NUL character: leave it out")
             try:
                 used |= used_in(text)
             except ValueError as error:
@@ -126,10 +134,10 @@ class Command(ContainerOptions):
                 + "; if that is fixed in the image, give it as port" * bool(self.image)
             )
         self._check_container(used)
-        if self.ready and not (self.ready.startswith("/") and used_in(self.ready) <= {"model"}):
+        if self.ready and not (_PATH.fullmatch(self.ready) and used_in(self.ready) <= {"model"}):
             raise ValueError(
-                f"ready = {self.ready!r}: give a path that begins with a slash; its only "
-                "placeholder is {model}"
+                f"ready = {self.ready!r}: give a path that begins with a slash; quote spaces and "
+                "characters outside ASCII; its only placeholder is {model}"
             )
         for pattern in self.fatal:
             try:
@@ -155,6 +163,8 @@ class Command(ContainerOptions):
                 "{python} is an interpreter of this machine: name that of the image, such as "
                 "python3"
             )
+        if self.port and self.port > _LAST_PORT:
+            raise ValueError(f"port = {self.port}: give a port from 1 to {_LAST_PORT}")
         if self.port and self.network == "host":
             raise ValueError(
                 f"port = {self.port} is a port of the container's own network: omit network, or "

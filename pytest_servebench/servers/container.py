@@ -24,6 +24,7 @@ from pytest_servebench.servers.kind_options import option, spelled, words
 from pytest_servebench.servers.logs import FatalLine
 from pytest_servebench.servers.ports import LOOPBACK
 from pytest_servebench.servers.readiness import Place
+from pytest_servebench.text.redaction import hide_arguments
 
 EVERYWHERE: Final = "0.0.0.0"
 """Where a server in a container listens if its ports are mapped: they come from outside."""
@@ -106,6 +107,7 @@ class ContainerOptions:
             if getattr(self, key) and not self.image:
                 raise ValueError(f"{key} is for a container: give the image to run, too")
 
+        hide_arguments(self.run_args)
         for argument in self.run_args:
             for flag in _flags(argument):
                 if remedy := _OURS.get(flag):

@@ -191,7 +191,7 @@ class Supervisor:
                 start_new_session=True,
                 preexec_fn=in_child,  # noqa: PLW1509 - this process has one thread
             )
-        except (OSError, subprocess.SubprocessError) as error:
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
             _report(failed=f"{type(error).__name__}: {error}")
             return False
         child.returncode = 0  # reaped by _reap(), with all that this process adopts

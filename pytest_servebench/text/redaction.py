@@ -36,6 +36,7 @@ _GUESSED: Final = re.compile(
     r"(?:auth\w*|token|secret|passw\w*|cookie|credentials?|session(?:[-_]?id)?|signature|sig|key)$",
     re.IGNORECASE,
 )
+_NAMED_LAST: Final = re.compile(rf"(?:^|[-_.])(?:{_NAMES.pattern})$", re.IGNORECASE)
 _FEW: Final = 100  # secrets that are simply looked for, one after the other
 
 
@@ -119,6 +120,21 @@ def hide_headers(headers: Iterable[tuple[str, str]]) -> None:
                 hide(pair)
                 hide(pair.partition(":")[2])
         hide(credentials or value, shortest=shortest)
+
+
+def hide_arguments(arguments: Sequence[str]) -> None:
+    """Hide the secrets in a command line.
+
+    They are told by names that end as ``--api-key=VALUE``, ``--api-key VALUE`` or
+    ``--env=HF_TOKEN=VALUE`` do.
+    """
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        name, equals, value = word.partition("=")
+        inner, _, its_value = value.partition("=")
+        pairs = [(name, value), (inner, its_value)] if equals else [(word, following)]
+        for name, value in pairs:
+            if _NAMED_LAST.search(name) and "{" not in value:
+                hide(value, shortest=_SHORTEST_GUESSED)
 
 
 def hide_url(url: str) -> None:

@@ -282,6 +282,7 @@ def test_a_configured_image(
         ({"command": ("{port}",), "port": 80}, ("port", "image")),
         ({"image": "a"}, ("{port}", "fixed in the image")),
         ({"image": "a", "port": 80, "network": "host"}, ("port = 80", "network")),
+        ({"image": "a", "port": 65536}, ("port = 65536", "65535")),
         ({"image": "a", "port": 80, "python": Path("p")}, ("python and image", "own")),
         ({"image": "a", "port": 80, "url": "http://x"}, ("url and image",)),
         ({"image": "a", "port": 80, "command": ("{python}",)}, ("{python}", "python3")),

@@ -6,6 +6,7 @@ Statistics 17:1217. The block length is chosen from the measured autocorrelation
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -56,16 +57,22 @@ class Blocks:
         few slow requests has too low a mean and too small an error at once.
         """
         number = math.ceil(self.number)
-        dice = np.random.default_rng(_SEED)
-        drawn = self.sums[dice.integers(0, len(self.sums), (_RESAMPLES, number)), column]
+        drawn = self.sums[:, column].copy()[_places(len(self.sums), number)]
         totals = drawn.sum(axis=1)
-        errors = np.sqrt(np.maximum(0.0, (drawn**2).sum(axis=1) - totals**2 / number))
+        squares = np.square(drawn, out=drawn).sum(axis=1)  # in place: it is most of the memory
+        errors = np.sqrt(np.maximum(0.0, squares - totals**2 / number))
         good = errors > 0
         if not good.any():
             return 0.0, 0.0
         low, high = np.quantile(totals[good] / errors[good], [TAIL, 1 - TAIL])
         scale = math.sqrt(float(self.variances[column]))
         return min(0.0, float(low)) * scale, max(0.0, float(high)) * scale
+
+
+@lru_cache(maxsize=1)  # times of a case, and cases of a run, often have blocks of one length
+def _places(blocks: int, number: int) -> npt.NDArray[np.int64]:
+    """Return which blocks each resample draws; shape ``(resamples, number)``."""
+    return np.random.default_rng(_SEED).integers(0, blocks, (_RESAMPLES, number))
 
 
 def moving_blocks(series: Floats) -> Blocks:

@@ -38,7 +38,7 @@ not in the data, and so in no interval: that takes longer or repeated runs.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -157,7 +157,7 @@ def _estimates(
     """
     values = records.until(times.until)
     precision = _precision(records, values, _inside(records))
-    found = _intervals(records, values, _inside(records), precision)
+    found = _intervals(records, _inside(records), precision)
     found["mean"] = _mean(values, precision.blocks)
     alone: dict[str, Estimate] = {}
     if not np.array_equal(getattr(punctual, times.until), getattr(records, times.until)):
@@ -175,6 +175,8 @@ class _Precision:
     """What the intervals of one case rest on.
 
     Attributes:
+        ordered: the latencies, from the fastest.
+        shares: by metric, of the requests.
         effective: estimate to the equivalent number of independent requests.
         dispersion: of the completions: variance of their number over its mean.
         blocks: of what each request adds to the error of the estimates: the last column is that of
@@ -182,6 +184,8 @@ class _Precision:
             ``None`` where there are no requests.
     """
 
+    ordered: Floats
+    shares: Mapping[str, float]
     effective: Mapping[str, float]
     dispersion: float
     blocks: Blocks | None
@@ -200,8 +204,8 @@ def _without_lag(
     effective = {
         name: max(number, own.effective[name]) for name, number in precision.effective.items()
     }
-    surer = _Precision(effective, min(precision.dispersion, own.dispersion), own.blocks)
-    found = _intervals(punctual, latency, inside, surer)
+    dispersion = min(precision.dispersion, own.dispersion)
+    found = _intervals(punctual, inside, replace(own, effective=effective, dispersion=dispersion))
     for name in PERMILLES:  # ranks are whole numbers: more requests may round to a higher one
         found[name] = _no_higher(found[name], estimates[name])
     measured = estimates["mean"]
@@ -229,16 +233,18 @@ def _moved(estimate: Estimate, by: float) -> Estimate:
 
 def _precision(records: Records, latency: Floats, inside: npt.NDArray[np.bool_]) -> _Precision:
     n = len(records)
-    if n == 0:
-        return _Precision({}, 1.0, None)
     ordered = np.sort(latency)
+    shares = _shares(records, inside)
+    if n == 0:
+        return _Precision(ordered, dict.fromkeys(shares, 0.0), {}, 1.0, None)
     # One column for each estimate: what each request adds to the error of the estimate.
     largest = np.finfo(np.float64).max  # where a percentile is infinite: which requests failed
     parts = {
         name: latency <= min(float(ordered[nearest_rank(permille, n) - 1]), largest)
         for name, permille in PERMILLES.items()
-    } | _shares(records, inside)
-    columns = [part - part.mean() for part in parts.values()]
+    } | shares
+    means = {name: float(part.mean()) for name, part in parts.items()}
+    columns = [part - means[name] for name, part in parts.items()]
     if np.isfinite(ordered[-1]):
         columns.append(latency - latency.mean())
     bins = min(max(n, _FEWEST_BINS), _MOST_BINS)
@@ -249,15 +255,13 @@ def _precision(records: Records, latency: Floats, inside: npt.NDArray[np.bool_])
     blocks = moving_blocks(np.column_stack([series, counts - counts.mean(axis=0)]))
     effective = {
         name: _effective_number(
-            n,
-            float(part.mean()),
-            float(blocks.variances[index]) / n**2,
-            float(blocks.degrees[index]),
+            n, mean, float(blocks.variances[index]) / n**2, float(blocks.degrees[index])
         )
-        for index, (name, part) in enumerate(parts.items())
+        for index, (name, mean) in enumerate(means.items())
     }
     spread = float(blocks.variances[-1]) / completed if completed else 1.0
-    return _Precision(effective, spread * student(float(blocks.degrees[-1])) ** 2, blocks)
+    spread *= student(float(blocks.degrees[-1])) ** 2
+    return _Precision(ordered, {name: means[name] for name in shares}, effective, spread, blocks)
 
 
 def _shares(records: Records, inside: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.bool_]]:
@@ -270,23 +274,23 @@ def _shares(records: Records, inside: npt.NDArray[np.bool_]) -> dict[str, npt.ND
 
 
 def _intervals(
-    records: Records, latency: Floats, inside: npt.NDArray[np.bool_], precision: _Precision
+    records: Records, inside: npt.NDArray[np.bool_], precision: _Precision
 ) -> dict[str, Estimate]:
     """Return each estimate but the mean, with the interval that follows from how sure it is."""
     completed = int(inside.sum())
     rate = poisson_interval(completed, precision.dispersion, records.window / 1e9)
     n = len(records)
     if n == 0:
-        names = (*PERMILLES, *_shares(records, inside))
+        names = (*PERMILLES, *precision.shares)
         return {**dict.fromkeys(names, Estimate(None, None, None)), "throughput": rate}
-    ordered = np.sort(latency)
+    ordered = precision.ordered
     found: dict[str, Estimate] = {}
     for name, permille in PERMILLES.items():
         low, high = percentile_ranks(permille, n, precision.effective[name])
         value = float(ordered[nearest_rank(permille, n) - 1])
         found[name] = _order_statistics(ordered, value, low, high)
-    for name, part in _shares(records, inside).items():
-        found[name] = wilson_interval(float(part.mean()), precision.effective[name])
+    for name, share in precision.shares.items():
+        found[name] = wilson_interval(share, precision.effective[name])
     return {**found, "throughput": rate}
 
 

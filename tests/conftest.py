@@ -49,7 +49,7 @@ def run_bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run
     """Run pytest with the toy model and the toy server, short cases by default.
 
     The run is in this process, but for ``subprocess=True``: that is how its user meets it, and
-    half a second slower.
+    half a second slower. ``interrupted=True`` where a KeyboardInterrupt in it is part of the test.
     """
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for variable in ("TOY_FAULT", "TOY_DELAY"):
@@ -70,7 +70,11 @@ def run_bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run
     )
 
     def run(
-        *arguments: str, test: str = TEST_FILE, conftest: str = "", subprocess: bool = False
+        *arguments: str,
+        test: str = TEST_FILE,
+        conftest: str = "",
+        subprocess: bool = False,
+        interrupted: bool = False,
     ) -> pytest.RunResult:
         pytester.makepyfile(test_it=test)
         if conftest:
@@ -79,6 +83,6 @@ def run_bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run
         arguments = ("-p", "tests.toy", "-p", "no:hypothesispytest", *arguments)
         if subprocess:
             return pytester.runpytest_subprocess(*arguments, timeout=100)
-        return pytester.runpytest_inprocess(*arguments)
+        return pytester.runpytest_inprocess(*arguments, no_reraise_ctrlc=interrupted)
 
     return run

@@ -168,7 +168,6 @@ def test_reports_follow_the_outcome_that_pytest_has(
         "--servebench-markdown=report.md",
         "--servebench-page=true",
         test=FATES,
-        subprocess=True,
     )
     result.assert_outcomes(xfailed=1, failed=3, xpassed=1, skipped=1, errors=1, passed=1)
     _, run = saved_run()

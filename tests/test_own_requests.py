@@ -13,7 +13,7 @@ from pytest_servebench.measure.traffic import of_requests
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.protocols.torchserve import TorchServeRest
 from pytest_servebench.servers.ports import free_ports
-from tests.conftest import TEST_FILE, RunBench
+from tests.conftest import RunBench
 from tests.load.test_misbehaving import serving
 from tests.results import saved_case, saved_cases
 
@@ -42,71 +42,67 @@ def echo() -> Iterator[tuple[str, list[bytes]]]:
         yield f"http://127.0.0.1:{port}", seen
 
 
-def loading(
-    url: str,
-    further: str = "",
-    *,
-    request: str = 'HttpRequest("POST", "/", body=b"x")',
-    check: str = "",
-) -> str:
-    """Return a test that loads a URL, written as Python; ``check`` is the body of a check."""
-    further += ", check=check" if check else ""
-    return f"""
+# What the tests here have in common; ``{}`` is a URL.
+HEAD = """
 import itertools
-from pytest_servebench import BadResponseError, HttpRequest
+import urllib.parse
+import pytest
+from pytest_servebench import BadResponseError, Gamma, HttpRequest
 
-turn = itertools.count()
-
-def check(request, answer):
-    {check or "pass"}
-
-def test_load(poisson_load):
-    poisson_load({url}, requests=[{request}]{further})
+URL = {!r}
+POST = [HttpRequest("POST", "/", body=b"x")]
 """
 
 
-def test_own_requests_to_any_url(run_bench: RunBench, echo: Any) -> None:
+def test_own_requests_to_any_url_and_their_check(run_bench: RunBench, echo: Any) -> None:
     url, seen = echo
     result = run_bench(
-        test=f"""
-        from pytest_servebench import HttpRequest
+        test=HEAD.format(url)
+        + """
+def test_right(poisson_load):
+    requests = [
+        HttpRequest("PUT", "/items/1?x=y", (("X-Key", "k"),), b"one"),
+        HttpRequest("POST", "/items", (), b"two"),
+    ]
+    def check(request, answer):
+        assert answer.body == request.body
+    case = poisson_load(URL, requests=requests, check=check)
+    assert case.result.summary.success_rate == 1
 
-        def test_load(poisson_load):
-            requests = [
-                HttpRequest("PUT", "/items/1?x=y", (("X-Key", "k"),), b"one"),
-                HttpRequest("POST", "/items", (), b"two"),
-            ]
-            def check(request, answer):
-                assert answer.body == request.body
-            case = poisson_load({url!r}, requests=requests, check=check)
-            assert case.result.summary.success_rate == 1
-        """
+@pytest.mark.slo("success_rate>=99%")
+def test_wrong(poisson_load):
+    def check(request, answer):
+        raise BadResponseError("not what I ordered")
+    poisson_load(URL, requests=POST, check=check)
+"""
     )
-    result.assert_outcomes(passed=1)
-    assert {one.split(b" HTTP")[0] for one in seen} == {b"PUT /items/1?x=y", b"POST /items"}
+    result.assert_outcomes(passed=1, failed=1)
+    asked = {one.split(b" HTTP")[0] for one in seen}
+    assert asked == {b"PUT /items/1?x=y", b"POST /items", b"POST /"}
     assert any(b"\r\nX-Key: k\r\n" in one and one.endswith(b"one") for one in seen)
-    case = saved_case()
-    server = case["server"]
+    right, wrong = saved_cases()
+    server = right["server"]
     assert server["base_url"] == url
     assert (server["start_seconds"], server["rest_memory"], server["rest_measure"]) == (None,) * 3
-    assert "cpu_per_request" not in case["summary"]["estimates"]
-    assert case["model"] == "own requests"
-    assert case["failures"] == {}
+    assert "cpu_per_request" not in right["summary"]["estimates"]
+    assert right["model"] == "own requests"
+    assert right["failures"] == {}
+    number = wrong["summary"]["outcomes"]["bad_response"]
+    assert number == wrong["summary"]["arrivals"]
+    assert wrong["failures"] == {"bad_response: not what I ordered": number}
+    result.stdout.fnmatch_lines([f"*{number} x bad_response: not what I ordered*"])
 
 
 NAMED = """
-import pytest
-from pytest_servebench import HttpRequest
-
 @pytest.mark.parametrize("name", ["one", "two"])
 def test_load(poisson_load, name):
-    poisson_load({url!r}, requests=[HttpRequest("POST", "/")], name=name)
+    poisson_load(URL, requests=POST, name=name)
 """
 
 
 def test_servers_by_url_have_names_and_are_compared(run_bench: RunBench, echo: Any) -> None:
     url, _ = echo
-    result = run_bench(test=NAMED.format(url=url))
+    result = run_bench(test=HEAD.format(url) + NAMED)
     result.assert_outcomes(passed=2)
     text = result.stdout.str()
     for name in ("one", "two"):
@@ -120,33 +116,30 @@ def test_servers_by_url_have_names_and_are_compared(run_bench: RunBench, echo: A
     ]
 
 
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        ("'http://127.0.0.1:1', name=' '", "(URL, name=' '): the name is empty; give one"),
-        ("'http://127.0.0.1:1', name='toy'", "(URL, name='toy'): a kind of server has this name"),
-        ("model_server, name='x'", "(server, name='x'): toy already has a name; omit name="),
-    ],
-)
-def test_names_that_cannot_be(run_bench: RunBench, call: str, words: str) -> None:
-    test = TEST_FILE.replace("poisson_load(model_server)", f"poisson_load({call})")
-    result = run_bench(test=test)
-    result.assert_outcomes(failed=1)
-    assert f"OptionError: poisson_load{words}" in result.stdout.str()
+NOT_A_SERVER = "*neither a running server nor a URL*"
+REFUSED = {  # what is given to poisson_load, and what is said of it
+    "'http://127.0.0.1:1', name=' '": "(URL, name=' '): the name is empty; give one*",
+    "'http://127.0.0.1:1', name='toy'": "(URL, name='toy'): a kind of server has this name*",
+    "model_server, name='x'": "(server, name='x'): toy already has a name; omit name=*",
+    "URL, requests=POST, arrivals=5": "(arrivals=*5 is not an arrival*",
+    "object(), requests=POST": NOT_A_SERVER,
+    "b'http://127.0.0.1:1', requests=POST": NOT_A_SERVER,
+    "None, requests=POST": NOT_A_SERVER,
+    "__import__('pathlib').Path('/a'), requests=POST": NOT_A_SERVER,
+    "'localhost:80', requests=[]": "(URL)=localhost:80: the scheme is neither*",
+}
 
 
-def test_an_answer_that_fails_its_check_is_a_bad_response(run_bench: RunBench, echo: Any) -> None:
-    url, _ = echo
-    result = run_bench(
-        "--servebench-slo=success_rate>=99%",
-        test=loading(repr(url), check='raise BadResponseError("not what I ordered")'),
+def test_what_no_load_can_be_made_of_is_named(run_bench: RunBench) -> None:
+    test = HEAD.format("http://127.0.0.1:1") + "\n".join(
+        f"def test_{index}(model_server, poisson_load):\n    poisson_load({call})"
+        for index, call in enumerate(REFUSED)
     )
-    result.assert_outcomes(failed=1)
-    case = saved_case()
-    number = case["summary"]["outcomes"]["bad_response"]
-    assert number == case["summary"]["arrivals"]
-    assert case["failures"] == {"bad_response: not what I ordered": number}
-    result.stdout.fnmatch_lines([f"*{number} x bad_response: not what I ordered*"])
+    result = run_bench("--tb=line", test=test)
+    result.assert_outcomes(failed=len(REFUSED))
+    result.stdout.fnmatch_lines(
+        [f"*OptionError: poisson_load{words}" for words in REFUSED.values()]
+    )
 
 
 @pytest.mark.parametrize(
@@ -171,59 +164,44 @@ def test_a_check_that_does_not_raise(check: str, words: str) -> None:
         checked.check(0, answer)
 
 
-def test_arrivals_that_are_none(run_bench: RunBench, echo: Any) -> None:
-    url, _ = echo
-    result = run_bench(test=loading(repr(url), ", arrivals=5"))
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*OptionError: poisson_load(arrivals=*5 is not an arrival*"])
+WRONG = {  # objective and which answers are wrong to what is told
+    ("", "True"): "broken",  # nothing but wrong answers
+    ("success_rate>=60%", "True"): "broken",
+    ("success_rate>=10%", "next(turn) % 2"): "met",
+    ("error_rate<=40%", "True"): "broken",
+    ("error_rate<=90%", "next(turn) % 2"): "met",
+    ("", "next(turn) % 2"): "inconclusive",
+}
 
 
-def test_a_hook_that_says_false(run_bench: RunBench, echo: Any) -> None:
-    url, _ = echo
-    result = run_bench(
-        conftest="""
-        def pytest_servebench_check_answer(answer):
-            return b"?" in answer.body
-        """,
-        test=loading(repr(url)),
-    )
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*x bad_response: the check returned False*"])
-
-
-@pytest.mark.parametrize(
-    ("slo", "wrong", "word"),
-    [
-        ((), "True", "broken"),  # nothing but wrong answers
-        (("--servebench-slo=success_rate>=60%",), "True", "broken"),
-        (("--servebench-slo=success_rate>=10%",), "next(turn) % 2", "met"),
-        (("--servebench-slo=error_rate<=40%",), "True", "broken"),
-        (("--servebench-slo=error_rate<=90%",), "next(turn) % 2", "met"),
-        ((), "next(turn) % 2", "inconclusive"),
-    ],
-)
 def test_wrong_answers_speak_for_those_that_were_not_checked(
-    run_bench: RunBench, echo: Any, slo: tuple[str, ...], wrong: str, word: str
+    run_bench: RunBench, echo: Any
 ) -> None:
-    url, _ = echo
-    result = run_bench(
-        *slo, "--servebench-rates=200", "--servebench-check-answers=12",
-        test=loading(repr(url), check=f"assert not ({wrong}), 'not what I ordered'"),
-    )  # fmt: skip
-    outcome = {"broken": "failed", "met": "passed", "inconclusive": "passed"}[word]
-    result.assert_outcomes(**{outcome: 1}, warnings=int(word == "inconclusive"))
-    (clause,) = (one for one in saved_case()["clauses"] if "right" in one["clause"])
-    assert clause["message"].startswith(f"right answers: {word}: ")
-    assert " of the 12 answers checked are wrong" in clause["message"]
-    assert f"{saved_case()['answers_checked']}" == "12"
+    test = HEAD.format(echo[0]) + "".join(
+        f"""
+@pytest.mark.slo({slo!r})
+def test_{index}(poisson_load, turn=itertools.count()):
+    def check(request, answer):
+        assert not ({wrong}), "not what I ordered"
+    poisson_load(URL, requests=POST, check=check)
+""".replace("@pytest.mark.slo('')", "")
+        for index, (slo, wrong) in enumerate(WRONG)
+    )
+    result = run_bench("--servebench-rates=200", "--servebench-check-answers=12", test=test)
+    result.assert_outcomes(failed=3, passed=3, warnings=1)
+    for case, word in zip(saved_cases(), WRONG.values(), strict=True):
+        (clause,) = (one for one in case["clauses"] if "right" in one["clause"])
+        assert clause["message"].startswith(f"right answers: {word}: ")
+        assert " of the 12 answers checked are wrong" in clause["message"]
+        assert case["answers_checked"] == 12
+        assert case["test_outcome"] == ("failed" if word == "broken" else "passed")
 
 
-@pytest.mark.parametrize("options", [(), ("--servebench-model=",)])
 def test_a_url_without_requests_asks_for_them_and_not_for_a_model(
-    run_bench: RunBench, echo: Any, options: tuple[str, ...]
+    run_bench: RunBench, echo: Any
 ) -> None:
     test = f"def test_load(poisson_load):\n    poisson_load({echo[0]!r})\n"
-    result = run_bench(*options, test=test)
+    result = run_bench("--servebench-model=", test=test)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         ["*poisson_load(URL, requests=*HttpRequest*hook pytest_servebench_requests*"]
@@ -231,40 +209,33 @@ def test_a_url_without_requests_asks_for_them_and_not_for_a_model(
     result.stdout.no_fnmatch_line("*give module:callable*")
 
 
-@pytest.mark.parametrize(
-    ("given", "path"),
-    [
-        ("{url!r} + '/api/'", "/api"),
-        ("Url({url!r} + '/api/v%31')", "/api/v%31"),
-        ("urllib.parse.urlsplit({url!r} + '/api')", "/api"),
-    ],
-)
 def test_a_url_of_any_library_with_a_path_that_requests_are_below(
-    run_bench: RunBench, echo: Any, given: str, path: str
+    run_bench: RunBench, echo: Any
 ) -> None:
     url, seen = echo
     result = run_bench(
-        test=f"""
-        import urllib.parse
+        test=HEAD.format(url)
+        + """
+class Url:  # as yarl's, furl's, httpx's
+    def __init__(self, text):
+        self.text = text
 
-        from pytest_servebench import HttpRequest
+    def __str__(self):
+        return self.text
 
-        class Url:  # as yarl's, furl's, httpx's
-            def __init__(self, text):
-                self.text = text
+URLS = [URL + "/a/", Url(URL + "/b/v%31"), urllib.parse.urlsplit(URL + "/c")]
 
-            def __str__(self):
-                return self.text
-
-        def test_load(poisson_load):
-            requests = [HttpRequest("GET", path) for path in ("/items?x=y", "/", "")]
-            poisson_load({given.format(url=url)}, requests=requests)
-        """
+@pytest.mark.parametrize("number", range(3))
+def test_load(poisson_load, number):
+    requests = [HttpRequest("GET", path) for path in ("/items?x=y", "/", "")]
+    poisson_load(URLS[number], requests=requests)
+"""
     )
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(passed=3)
+    paths = ["/a", "/b/v%31", "/c"]
     asked = {one.split(b" ")[1].decode() for one in seen}
-    assert asked == {f"{path}/items?x=y", f"{path}/", path or "/"}
-    assert saved_case()["server"]["base_url"] == url + path
+    assert asked == {path + end for path in paths for end in ("/items?x=y", "/", "")}
+    assert [case["server"]["base_url"] for case in saved_cases()] == [url + path for path in paths]
 
 
 def test_checks_see_the_headers_of_answers(run_bench: RunBench) -> None:
@@ -298,56 +269,49 @@ def test_checks_see_the_headers_of_answers(run_bench: RunBench) -> None:
     assert saved_case()["answers_checked"] > 0
 
 
-def test_a_new_connection_for_each_request_is_asked_for(run_bench: RunBench, echo: Any) -> None:
+def test_new_connections_and_a_limit_of_answers_are_asked_for(
+    run_bench: RunBench, echo: Any
+) -> None:
     url, seen = echo
-    test = loading(repr(url), request='HttpRequest("GET", "/")')
-    run_bench("--servebench-keep-alive=false", test=test).assert_outcomes(passed=1)
-    assert all(b"\r\nConnection: close\r\n" in one for one in seen)
-    case = saved_case()
-    assert case["generator"]["reconnections"] == case["summary"]["arrivals"]
-    assert case["workload"]["keep_alive"] is False
-
-
-def test_answers_beyond_a_limit_of_the_user(run_bench: RunBench, echo: Any) -> None:
-    run_bench(
+    result = run_bench(
+        "--servebench-keep-alive=false",
         "--override-ini=servebench_max_body=1kB",
-        test=loading(repr(echo[0]), request='HttpRequest("POST", "/", body=b"x" * 1001)'),
+        test=HEAD.format(url)
+        + """
+def test_new(poisson_load):
+    poisson_load(URL, requests=[HttpRequest("GET", "/")])
+
+def test_long(poisson_load):
+    poisson_load(URL, requests=[HttpRequest("POST", "/", body=b"x" * 1001)])
+""",
     )
-    (reason,) = saved_case()["failures"]
+    result.assert_outcomes(passed=1, failed=1)
+    assert all(b"\r\nConnection: close\r\n" in one for one in seen)
+    new, long = saved_cases()
+    assert new["generator"]["reconnections"] == new["summary"]["arrivals"]
+    assert new["workload"]["keep_alive"] is False
+    (reason,) = long["failures"]
     assert "1000 bytes" in reason
     assert "--servebench-max-body" in reason
-
-
-@pytest.mark.parametrize(
-    "given", ["object()", "b'http://127.0.0.1:1'", "None", "__import__('pathlib').Path('/a')"]
-)
-def test_what_is_neither_a_server_nor_a_url_is_refused(run_bench: RunBench, given: str) -> None:
-    result = run_bench(test=loading(given))
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*OptionError: poisson_load(*neither a running server nor a URL*"])
 
 
 def test_a_url_where_nobody_listens(run_bench: RunBench) -> None:
     url = f"http://127.0.0.1:{free_ports(1)[0]}"
     brief = "--servebench-start-timeout=0.3"
-    result = run_bench(brief, test=loading(repr(url)))
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        [f"*ServerStartError: server at {url} *refused (*0* s, {brief}). Is it *"]
-    )
+    test = """
+def test_load(poisson_load):
+    poisson_load(URL, requests=POST)
+
+def test_named(poisson_load):
+    poisson_load(URL, requests=POST, name="mine")
+"""
+    result = run_bench(brief, test=HEAD.format(url) + test)
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines([
+        f"*ServerStartError: server at {url} *refused (*0* s, {brief}). Is it *",
+        f"*ServerStartError: mine at {url} *: connection refused*",
+    ])  # fmt: skip
     result.stdout.no_fnmatch_line("*ServerDiedError*")
-    named = run_bench(brief, test=loading(repr(url), ", name='mine'"))
-    named.stdout.fnmatch_lines([f"*ServerStartError: mine at {url} *: connection refused*"])
-
-
-def test_a_url_that_is_none(run_bench: RunBench) -> None:
-    result = run_bench(
-        test="""
-        def test_load(poisson_load):
-            poisson_load("localhost:80", requests=[])
-        """
-    )
-    result.stdout.fnmatch_lines(["*poisson_load(URL)=localhost:80: the scheme is neither*"])
 
 
 def test_hooks_give_requests_and_check_answers(run_bench: RunBench) -> None:
@@ -361,6 +325,8 @@ def test_hooks_give_requests_and_check_answers(run_bench: RunBench) -> None:
                 return [HttpRequest("POST", "/v1/models/adder:predict", body=body)]
 
         def pytest_servebench_check_answer(item, server, request, answer):
+            if item.name.startswith("test_false"):
+                return False
             assert answer.status == 200
             if b"6.5" not in answer.body and item.get_closest_marker("own"):
                 raise BadResponseError("1.5 + 2 + 3 is 6.5")
@@ -378,46 +344,52 @@ def test_hooks_give_requests_and_check_answers(run_bench: RunBench) -> None:
             case = poisson_load(model_server)
             assert case.result.model == "adder"
             case.check("success_rate>=100%")
+
+        def test_false(model_server, poisson_load):
+            poisson_load(model_server)
         """,
     )
-    result.assert_outcomes(passed=2, warnings=1)
+    result.assert_outcomes(passed=2, failed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*x bad_response: the check returned False*"])
 
 
-@pytest.mark.parametrize("process", ["constant", "ramp:0.5,2"])
-def test_arrivals_by_option(run_bench: RunBench, process: str) -> None:
-    run_bench(f"--servebench-arrivals={process}").assert_outcomes(passed=1)
-    generator = saved_case()["generator"]
-    assert generator["arrivals"] == process
-    assert generator["arrivals_plausible"]
-
-
-def test_arrivals_by_marker_and_by_call(run_bench: RunBench) -> None:
+def test_arrivals_by_option_by_marker_and_by_call(run_bench: RunBench) -> None:
     Path("morning.csv").write_text("".join(f"{i * 0.01}\n" for i in range(500)))
-    result = run_bench(
-        test="""
-        import pytest
-        from pytest_servebench import Gamma
-
-        @pytest.mark.servebench(arrivals="trace:morning.csv@recorded")
-        def test_marker(model_server, poisson_load):
-            case = poisson_load(model_server)
-            assert case.result.generator.arrivals.endswith("morning.csv@recorded")
-            assert case.result.summary.arrivals == 30
-            assert case.result.summary.offered_rate == pytest.approx(100)
-
-        def test_call(model_server, poisson_load):
-            case = poisson_load(model_server, arrivals=Gamma(4.0))
-            assert case.result.generator.arrivals == "gamma:4"
-        """
-    )
-    result.assert_outcomes(passed=2)
-
-
-def test_a_trace_that_ends_before_the_case_is_an_error(run_bench: RunBench) -> None:
     Path("short.csv").write_text("0\n0.1\n")
-    result = run_bench("--servebench-arrivals=trace:short.csv@recorded")
-    result.assert_outcomes(failed=1)
+    result = run_bench(
+        "--servebench-arrivals=constant",
+        test=HEAD.format("")
+        + """
+def test_option(model_server, poisson_load):
+    poisson_load(model_server)
+
+@pytest.mark.servebench(arrivals="ramp:0.5,2")
+def test_ramp(model_server, poisson_load):
+    poisson_load(model_server)
+
+@pytest.mark.servebench(arrivals="trace:morning.csv@recorded")
+def test_trace(model_server, poisson_load):
+    case = poisson_load(model_server)
+    assert case.result.summary.arrivals == 30
+    assert case.result.summary.offered_rate == pytest.approx(100)
+
+def test_call(model_server, poisson_load):
+    poisson_load(model_server, arrivals=Gamma(4.0))
+
+@pytest.mark.servebench(arrivals="trace:short.csv@recorded")
+def test_too_short(model_server, poisson_load):
+    poisson_load(model_server)
+""",
+    )
+    result.assert_outcomes(passed=4, failed=1)
     result.stdout.fnmatch_lines(["*short.csv ends after 0.2 s as recorded*--servebench-duration*"])
+    found = {case["name"].partition("[")[0]: case["generator"] for case in saved_cases()}
+    assert {name: one["arrivals"].rpartition("/")[2] for name, one in found.items()} == {
+        "test_option": "constant", "test_ramp": "ramp:0.5,2",
+        "test_trace": "trace:morning.csv@recorded", "test_call": "gamma:4",
+    }  # fmt: skip
+    assert found["test_option"]["arrivals_plausible"]
+    assert found["test_ramp"]["arrivals_plausible"]
 
 
 # -- pure ---------------------------------------------------------------------------------------

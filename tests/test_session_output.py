@@ -164,7 +164,7 @@ def test_load(interrupted, poisson_load):
 def test_a_session_that_is_interrupted_before_its_first_case_leaves_no_directory(
     run_bench: RunBench,
 ) -> None:
-    result = run_bench(test=INTERRUPTED, subprocess=True)
+    result = run_bench(test=INTERRUPTED, interrupted=True)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert list(RESULTS.iterdir()) == []
 

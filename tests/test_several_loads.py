@@ -162,9 +162,8 @@ def pytest_servebench_requests(item, server):
     if LOADS:
         {end}
 """
-    run_bench(
-        PATIENT, test=two("poisson_load(model_server, rate=80)"), conftest=conftest, subprocess=True
-    )
+    test = two("poisson_load(model_server, rate=80)")
+    run_bench(PATIENT, test=test, conftest=conftest, subprocess="_exit" in end, interrupted=True)
     (file,) = Path("servebench_results").glob("2*/run.json")
     run = json.loads(file.read_text())["servebench"]
     assert [case["label"] for case in run["cases"]] == [""]
@@ -220,22 +219,19 @@ def test_a_load_that_is_no_longer_sent_is_missed(run_bench: RunBench) -> None:
     run_bench(PATIENT, *gate, allowed, test=two("pass")).assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize(
-    ("argument", "words"),
-    [
-        ("rate=0", ["rate=0", "above 0"]),
-        ("rate='many'", ["rate='many'"]),
-        ("buffer_size=-1", ["buffer_size=-1"]),
-        ("duration=0", ["duration=0"]),
-        ("label='a b]'", ["label='a b]'", "letters"]),
-        ("label=5", ["label=5", "letters"]),
-    ],
-)
-def test_an_argument_that_cannot_be_used(
-    run_bench: RunBench, argument: str, words: list[str]
-) -> None:
-    result = run_bench(PATIENT, test=two(f"poisson_load(model_server, {argument})"))
-    result.assert_outcomes(failed=1)
-    (told,) = [line for line in result.stdout.lines if line.startswith("OptionError: ")]
-    assert all(word in told for word in ["poisson_load(", *words])
+def test_an_argument_that_cannot_be_used(run_bench: RunBench) -> None:
+    refused = """for arguments, words in (
+        ({"rate": 0}, ["rate=0", "above 0"]),
+        ({"rate": "many"}, ["rate='many'"]),
+        ({"buffer_size": -1}, ["buffer_size=-1"]),
+        ({"duration": 0}, ["duration=0"]),
+        ({"label": "a b]"}, ["label='a b]'", "letters"]),
+        ({"label": 5}, ["label=5", "letters"]),
+    ):
+        with pytest.raises(Exception) as caught:
+            poisson_load(model_server, **arguments)
+        assert type(caught.value).__name__ == "OptionError"
+        assert all(word in str(caught.value) for word in ["poisson_load(", *words])
+"""
+    run_bench(PATIENT, test=two(refused)).assert_outcomes(passed=1)
     assert len(saved_cases()) == 1  # the first load is kept

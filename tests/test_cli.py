@@ -93,27 +93,32 @@ SLOWER = saved.queue_run("slower", seed=3, slower=1.5)
 FAILING = saved.queue_run("failing", seed=4, failed=0.05)
 
 
-@pytest.fixture
-def compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Compare:
-    """Run the command on some saved runs; return exit code, output and errors."""
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with some saved runs, to which tests add others of other names."""
+    directory = tmp_path_factory.mktemp("results") / RESULTS.name
     for run in (BASE, AGAIN, SLOWER, FAILING):
-        saved.save(run, tmp_path)
+        saved.save(run, directory)
+    return directory
+
+
+@pytest.fixture
+def compare(results: Path, capsys: pytest.CaptureFixture[str]) -> Compare:
+    """Run the command on these runs; return exit code, output and errors."""
 
     def command(*given: str) -> Outcome:
-        status = main(["compare", *given, "--results", str(tmp_path)])
+        status = main(["compare", *given, "--results", str(results)])
         return status, *capsys.readouterr()
 
     return command
 
 
-def test_exit_codes_of_the_real_command(tmp_path: Path) -> None:
-    for run in (BASE, AGAIN, SLOWER):
-        saved.save(run, tmp_path / "servebench_results")
-
+def test_exit_codes_of_the_real_command(results: Path) -> None:
     def command(*given: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [PROGRAM, "compare", *given], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+            [PROGRAM, "compare", *given],
+            cwd=results.parent, capture_output=True, text=True, check=False,
+        )  # fmt: skip
 
     fine = command("base", "again", "--fail", "p99:10%", "--fail", "success_rate:1%")
     assert (fine.returncode, fine.stderr) == (0, "")
@@ -126,33 +131,21 @@ def test_exit_codes_of_the_real_command(tmp_path: Path) -> None:
     assert missing.stderr.startswith("pytest-servebench compare: error: 'missing': there is no")
 
 
-def test_a_page_that_cannot_be_written_loses_no_comparison(
-    compare: Compare, tmp_path: Path
-) -> None:
-    status, out, err = compare("base", "again", "--html", str(tmp_path / "no" / "page.html"))
-    assert status == 2
-    assert out.splitlines()[-1] == "Nothing got worse beyond doubt."
-    assert "--html=" in err
-
-
-def test_an_error_of_the_program_is_no_regression(
+def test_a_page_that_cannot_be_written_is_no_regression_and_loses_no_comparison(
     compare: Compare, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def broken(*_: object) -> str:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("pytest_servebench.report.page.comparison_page", broken)
-    status, out, err = compare("base", "again", "--html", str(tmp_path / "page.html"))
-    assert status == 2
-    assert out.splitlines()[-1] == "Nothing got worse beyond doubt."
-    assert "ZeroDivisionError" in err
-
-
-def test_nothing_worse(compare: Compare) -> None:
-    status, out, err = compare("base", "again")
-    assert (status, err) == (0, "")
-    assert out.splitlines()[-1] == "Nothing got worse beyond doubt."
-    assert max(map(len, out.splitlines())) <= 100
+    for page, words in (
+        (tmp_path / "no" / "page.html", "--html="),
+        (tmp_path / "page.html", "ZeroDivisionError"),
+    ):
+        status, out, err = compare("base", "again", "--html", str(page))
+        assert status == 2
+        assert out.splitlines()[-1] == "Nothing got worse beyond doubt."
+        assert words in err
+        monkeypatch.setattr("pytest_servebench.report.page.comparison_page", broken)
 
 
 def test_without_gates_anything_beyond_doubt_counts(compare: Compare) -> None:
@@ -163,12 +156,6 @@ def test_without_gates_anything_beyond_doubt_counts(compare: Compare) -> None:
         r"^  p50 +[\d.]+ ms +[\d.]+ ms +\+\d+ % +\+\d+ % to \+\d+ %  WORSE$", out, re.M
     )
     assert compare("slower", "base")[0] == 0
-
-
-def test_a_gate_that_is_kept_says_what_noise_hides(compare: Compare) -> None:
-    status, out, _ = compare("base", "again", "--fail", "p50:5%")
-    assert status == 0
-    assert re.search(r"^p50:5%  passed; noise would hide a change of less than \+", out, re.M)
 
 
 def test_a_gate_lets_smaller_changes_pass(compare: Compare) -> None:
@@ -186,19 +173,26 @@ def test_several_new_runs_are_a_block_each(compare: Compare) -> None:
     assert out.index("No gate failed.") < out.index("FAILED: p50:5%")
 
 
-def test_all_metrics(compare: Compare) -> None:
-    assert "  memory " not in compare("base", "again")[1]
+def test_nothing_worse(compare: Compare) -> None:
+    status, out, err = compare("base", "again")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1] == "Nothing got worse beyond doubt."
+    assert max(map(len, out.splitlines())) <= 100
+    status, gated, _ = compare("base", "again", "--fail", "p50:5%")
+    assert status == 0
+    assert re.search(r"^p50:5%  passed; noise would hide a change of less than \+", gated, re.M)
+    assert "  memory " not in out
     every = compare("base", "again", "--all")[1]
     assert every.count("  memory ") == 4
     assert "No interval: cpu and memory." in every
 
 
-def test_runs_of_others_are_refused_unless_allowed(tmp_path: Path, compare: Compare) -> None:
+def test_runs_of_others_are_refused_unless_allowed(results: Path, compare: Compare) -> None:
     cases = tuple(dataclasses.replace(case, seed=5) for case in BASE.cases[1:])
     other = dataclasses.replace(
         BASE, name="other", cases=cases, machine={**saved.MACHINE, "cpu": "Xeon"}
     )
-    saved.save(other, tmp_path)
+    saved.save(other, results)
     status, out, _ = compare("base", "other")
     assert status == 2
     assert out.splitlines()[0] == "base and other cannot be compared:"
@@ -211,18 +205,16 @@ def test_runs_of_others_are_refused_unless_allowed(tmp_path: Path, compare: Comp
     assert "allowed: workload: seed 0 in BASE, seed 5 in NEW (3 cases)" in out
 
 
-def test_nothing_in_common_cannot_be_allowed(tmp_path: Path, compare: Compare) -> None:
-    saved.save(saved.run([saved.case(rate=7.0)], "elsewhere"), tmp_path)
+def test_nothing_in_common_cannot_be_allowed(results: Path, compare: Compare) -> None:
+    saved.save(saved.run([saved.case(rate=7.0)], "elsewhere"), results)
     status, out, _ = compare("base", "elsewhere", "--allow", "unmatched,workload")
     assert status == 2
     assert "no valid case in common" in out
 
 
-def test_an_invalid_case_is_not_passed_over(tmp_path: Path, compare: Compare) -> None:
+def test_an_invalid_case_is_not_passed_over(results: Path, compare: Compare) -> None:
     broken = dataclasses.replace(AGAIN.cases[0], verdict="invalid", invalid_reason="41 late")
-    saved.save(
-        dataclasses.replace(AGAIN, name="broken", cases=(broken, *AGAIN.cases[1:])), tmp_path
-    )
+    saved.save(dataclasses.replace(AGAIN, name="broken", cases=(broken, *AGAIN.cases[1:])), results)
     status, out, _ = compare("base", "broken")
     assert status == 2
     assert "its measurement is invalid in NEW: 41 late" in " ".join(out.split())
@@ -232,18 +224,16 @@ def test_an_invalid_case_is_not_passed_over(tmp_path: Path, compare: Compare) ->
     assert "3 cases, " in out
 
 
-def test_a_gate_on_what_nobody_knows_is_refused(tmp_path: Path, compare: Compare) -> None:
-    cases = tuple(dataclasses.replace(case, resources=UNSEEN) for case in BASE.cases)
-    saved.save(dataclasses.replace(BASE, name="unseen", cases=cases), tmp_path)
+def test_a_gate_on_what_nobody_knows_is_refused_and_where_some_do_it_says_so(
+    results: Path, compare: Compare
+) -> None:
+    unseen = tuple(dataclasses.replace(case, resources=UNSEEN) for case in BASE.cases)
+    saved.save(dataclasses.replace(BASE, name="unseen", cases=unseen), results)
     status, out, _ = compare("base", "unseen", "--fail", "memory:10%")
     assert status == 2
     assert "--fail=memory:10%: no case has this metric" in out
-
-
-def test_a_gate_says_in_how_many_cases_it_knows_nothing(tmp_path: Path, compare: Compare) -> None:
-    first, *rest = BASE.cases
-    cases = (first, *(dataclasses.replace(case, resources=UNSEEN) for case in rest))
-    saved.save(dataclasses.replace(BASE, name="partly", cases=cases), tmp_path)
+    cases = (BASE.cases[0], *unseen[1:])
+    saved.save(dataclasses.replace(BASE, name="partly", cases=cases), results)
     status, out, _ = compare("base", "partly", "--fail", "memory:10%")
     assert status == 0
     assert re.search(r"^memory:10%  passed.*; unknown in 3 more cases$", out, re.M)
@@ -351,21 +341,17 @@ def test_plain_benchmarks_are_compared(tmp_path: Path, compare: Compare) -> None
     assert compare(new, old)[0] == 0
 
 
-def test_ascii_terminals_are_respected(tmp_path: Path) -> None:
-    for run in (BASE, FAILING):
-        saved.save(run, tmp_path)
+def test_ascii_terminals_are_respected(results: Path) -> None:
     done = subprocess.run(
-        [PROGRAM, "compare", "base", "failing", "--results", tmp_path],
+        [PROGRAM, "compare", "base", "failing", "--results", results],
         env={"PYTHONIOENCODING": "ascii"}, capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     assert b"inf" in done.stdout
 
 
-def test_a_reader_may_leave(tmp_path: Path) -> None:
-    for run in (BASE, AGAIN):
-        saved.save(run, tmp_path)
-    command = f"{PROGRAM} compare base again --all --format json --results {tmp_path} | head -n 1"
+def test_a_reader_may_leave(results: Path) -> None:
+    command = f"{PROGRAM} compare base again --all --format json --results {results} | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("{\n", "")
 

@@ -94,33 +94,28 @@ def cases(draw: st.DrawFn, repeat: int | None = None) -> CaseResult:
     return saved.case(summary=summary, resources=resources, repeat=repeat)
 
 
-@examples(200)
+@examples(150)
 @given(cases(), cases())
-def test_swapped_sides_swap_the_verdicts(base: CaseResult, new: CaseResult) -> None:
+def test_any_comparison_is_consistent_and_swapped_sides_swap_its_verdicts(
+    base: CaseResult, new: CaseResult
+) -> None:
     there, back = only(base, new), only(new, base)
     assert list(there.changes) == list(back.changes)
     for metric, change in there.changes.items():
-        other = back.changes[metric]
+        other, one = back.changes[metric], change.change
         assert other.verdict == SWAPPED[change.verdict], metric
-        if math.isnan(change.change.value):
+        if math.isnan(one.value):
             assert math.isnan(other.change.value)
-        elif METRICS[metric].is_share:
-            assert other.change.value == pytest.approx(-change.change.value)
-            assert other.change.low == pytest.approx(-change.change.high)
-        elif 0 < change.change.value < math.inf:
-            assert other.change.value == pytest.approx(1 / change.change.value)
-
-
-@examples(100)
-@given(cases(), cases())
-def test_any_comparison_is_consistent_and_can_be_shown(base: CaseResult, new: CaseResult) -> None:
+            continue
+        assert one.low <= one.value * (1 + 1e-9) + 1e-9
+        assert one.value <= one.high * (1 + 1e-9) + 1e-9
+        if METRICS[metric].is_share:
+            assert other.change.value == pytest.approx(-one.value)
+            assert other.change.low == pytest.approx(-one.high)
+        elif 0 < one.value < math.inf:
+            assert other.change.value == pytest.approx(1 / one.value)
     gates = parse_gates("p50:5%,p99:10%,success_rate:1%,throughput:5%")
     found = compare(saved.run([base]), saved.run([new]), gates)
-    for change in found.cases[0].changes.values():
-        one = change.change
-        if not math.isnan(one.value):
-            assert one.low <= one.value * (1 + 1e-9) + 1e-9
-            assert one.value <= one.high * (1 + 1e-9) + 1e-9
     for result in found.gates:
         for case in result.failed:
             assert case.changes[result.gate.metric].verdict == "worse"
@@ -442,11 +437,6 @@ def test_a_key_has_no_repeat() -> None:
 
 def texts(base: Run, new: Run) -> list[tuple[str, str]]:
     return [(one.about, one.text) for one in differences(base, new)]
-
-
-def test_equal_runs_do_not_differ() -> None:
-    base = saved.queue_run()
-    assert texts(base, saved.queue_run("new", seed=2)) == []
 
 
 def test_a_case_on_one_side() -> None:

@@ -89,7 +89,7 @@ def test_an_end_in_the_second_case(
 ) -> None:  # fmt: skip
     result = run_bench(
         "--servebench-rates=40,50", "--servebench-save=main", "--servebench-page=true",
-        test=ENDS.format(how=how), subprocess=True,
+        test=ENDS.format(how=how), subprocess=how.startswith("os.kill"), interrupted=True,
     )  # fmt: skip
     assert result.ret == status
     directory, run = saved_run()

@@ -31,7 +31,7 @@ from tests.conftest import RunBench
 from tests.load.test_misbehaving import OK, REQUEST, always, serving
 from tests.processes import GENERATOR, children_with
 from tests.results import saved_run
-from tests.test_own_requests import loading
+from tests.test_own_requests import HEAD
 
 SPEC = LoadSpec(
     target=Target("127.0.0.1", 9), requests=(REQUEST,), rate=200.0, duration=60.0, buffer_size=50,
@@ -108,7 +108,8 @@ def test_a_case_whose_generator_was_killed_is_saved_as_invalid(run_bench: RunBen
         "--servebench-retries=0",
     )  # fmt: skip
     with serving(behave) as port:
-        result = run_bench(*options, test=loading(f"'http://127.0.0.1:{port}'", ", name='mine'"))
+        test = "def test_load(poisson_load): poisson_load(URL, requests=POST, name='mine')"
+        result = run_bench(*options, test=HEAD.format(f"http://127.0.0.1:{port}") + test)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     text = result.stdout.str()
     assert "SIGKILL" in text

@@ -185,7 +185,7 @@ def test_nothing_is_left_open_and_nothing_warned_of(
         "--servebench-plots=true", "--servebench-page=true",
     )  # fmt: skip
     result.assert_outcomes(passed=1 + load)
-    assert len(list(RESULTS.glob("2*/plots/*.png"))) == 7 * load
+    assert len(list(RESULTS.glob("2*/plots/*.png"))) == 8 * load  # as there are figures
     assert len(list(RESULTS.glob("2*/report.html"))) == load
     assert "could not be written" not in result.stdout.str()
     assert "Warning" not in result.stdout.str() + result.stderr.str()

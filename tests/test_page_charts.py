@@ -39,7 +39,7 @@ def test_hundreds_of_cases_share_the_drawings_points(tmp_path: Path) -> None:
         dataclasses.replace(
             case, name=f"test_{index}[{case.name}]", nodeid=f"it.py::test_{index}[{case.name}]"
         )
-        for index in range(20)
+        for index in range(15)
         for case in run.cases
     )
     few = len(page_text(run, tmp_path)) / len(run.cases)

@@ -322,7 +322,7 @@ def test_runs_that_pytest_saved_are_compared(
     assert main(["compare", first, second]) != 2
     out = capsys.readouterr().out
     assert "\ntest_load[toy-rate40-buffer10]  2 repeats\n" in out
-    assert "1 case, 4 rows: " in out
+    assert "1 case, 4 figures: " in out
 
 
 def test_plain_benchmarks_are_compared(tmp_path: Path, compare: Compare) -> None:

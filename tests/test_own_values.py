@@ -21,7 +21,8 @@ import pytest, unittest
 @pytest.fixture
 def shown(request):
     load = request.getfixturevalue("poisson_load")
-    print(f"cell: {request.node.name} {load.rate!r} {load.buffer_size!r} {load.repeat!r}")
+    cell = load.cell
+    print(f"cell: {request.node.name} {cell.rate!r} {cell.buffer_size!r} {cell.repeat!r}")
 
 """
 

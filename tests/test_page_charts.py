@@ -198,7 +198,7 @@ def test_ticks_that_have_no_room_have_no_label() -> None:
 
 def swept(*cases: CaseResult) -> dict[str, Chart]:
     palette = colours(case.server.kind for case in cases)
-    classes = {(case.server.kind, case.buffer_size): "k0b0" for case in cases}
+    classes = {(case.server.kind, case.sizes): "k0b0" for case in cases}
     charts = sweep_charts(make_series(cases, palette), classes)
     return {chart.title.partition(",")[0]: chart for chart in charts}
 

@@ -18,7 +18,7 @@ from pytest_servebench.runs.node_ids import (
     without_repeat,
 )
 from pytest_servebench.runs.plain_benchmarks import is_plain
-from pytest_servebench.runs.results import SCHEMA_VERSION, CaseResult, Run, Workload
+from pytest_servebench.runs.results import SCHEMA_VERSION, CaseResult, Run, Sizes, Workload
 from pytest_servebench.text.numbers import DIGEST_LENGTH, cpu_set, plain
 from pytest_servebench.text.safe import clean, counted, joined
 
@@ -34,14 +34,14 @@ class Key:
         kind: of the server.
         model: its name.
         rate: offered arrivals per second.
-        buffer_size: requests that could wait.
+        sizes: buffer size, and rows a request.
     """
 
     test: str
     kind: str
     model: str
     rate: float
-    buffer_size: int
+    sizes: Sizes
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Difference:
 def key_of(case: CaseResult) -> Key:
     """Return the key by which a case is found in another run."""
     test = labelled(without_repeat(case.nodeid), case.label)
-    return Key(test, case.server.kind, case.model, case.rate, case.buffer_size)
+    return Key(test, case.server.kind, case.model, case.rate, case.sizes)
 
 
 def match(base: Run, new: Run) -> tuple[Pair, ...]:
@@ -134,9 +134,9 @@ def _setting(cases: Iterable[CaseResult]) -> list[tuple[object, ...]]:
     return [(case.seed, case.duration) for case in cases]
 
 
-def _order(key: Key) -> tuple[str, float, str, int, str, str]:
+def _order(key: Key) -> tuple[str, float, str, Sizes, str, str]:
     function = key.test.partition("[")[0]
-    return function, key.rate, key.kind, key.buffer_size, key.test, key.model
+    return function, key.rate, key.kind, key.sizes, key.test, key.model
 
 
 def _by_key(run: Run) -> dict[Key, tuple[CaseResult, ...]]:
@@ -202,6 +202,12 @@ def near(case: CaseResult, others: Iterable[CaseResult]) -> str:
                 'both runs with poisson_load(URL, name="…")'
             )
         return text
+    loads = [
+        f"rate {plain(key.rate)}, {key.sizes}" for key in keys
+        if dataclasses.replace(key, rate=own.rate, sizes=own.sizes) == own
+    ]  # fmt: skip
+    if loads:
+        return f"the same test had {joined(loads)} instead of rate {plain(own.rate)}, {own.sizes}"
     name = _words_of(own.test)
     tests = dict.fromkeys(
         key.test for key in keys

@@ -1,7 +1,7 @@
 """Which server did better, and where that is undecided.
 
-Every cell (a test at one rate and one buffer size) gives one point for each metric to the server
-that did better than every other by more than the noise:
+Every cell (a test at one rate, buffer size and number of rows) gives one point for each metric to
+the server that did better than every other by more than the noise:
 
 * latencies, throughput, success rate and CPU: the 95 % intervals do not overlap. This is stricter
   than an interval of the difference that excludes zero, on purpose: a run makes dozens of such
@@ -31,7 +31,7 @@ from pytest_servebench.analysis import contests
 from pytest_servebench.metrics import METRICS, POINTS, Metric
 from pytest_servebench.runs.node_ids import cell_id, repeat_of
 from pytest_servebench.runs.plain_benchmarks import is_plain
-from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.runs.results import CaseResult, Sizes
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.stats.ratios import Range
 
@@ -47,7 +47,7 @@ class Compared:
             ``test_it.py::test_load[rate10-buffer50]``.
         metric: one of :data:`~pytest_servebench.metrics.POINTS`.
         rate: offered arrivals a second.
-        buffer_size: requests that could wait.
+        sizes: buffer size, and rows a request.
         winner: kind of the server that gets the point; ``None`` if nobody does.
         values: kind to value, in seconds, 1/s, as a fraction, in percent of a processor, in bytes;
             infinite where too many requests failed, ``None`` where it is not known.
@@ -59,7 +59,7 @@ class Compared:
     cell: str
     metric: str
     rate: float
-    buffer_size: int
+    sizes: Sizes
     winner: str | None
     values: Mapping[str, float | None]
     reason: str
@@ -167,22 +167,20 @@ def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evalu
     ]
     valid = [case for case in cases if case.measured]
     names = server_titles(cases)
-    cells: dict[tuple[float, int, str], dict[str, list[CaseResult]]] = {}
+    cells: dict[tuple[float, Sizes, str], dict[str, list[CaseResult]]] = {}
     for case in valid:
-        key = (case.rate, case.buffer_size, cell_id(case))
+        key = (case.rate, case.sizes, cell_id(case))
         cells.setdefault(key, {}).setdefault(case.server.kind, []).append(case)
     points: list[Compared] = []
     # Servers without a common cell are one server under several names, or different tests.
     everyone = {(cell_id(case), case.server.kind) for case in cases}
     compared = len(everyone) > len({cell for cell, _ in everyone})
-    for (rate, buffer_size, _), cell in sorted(cells.items(), key=lambda item: item[0]):
+    for (rate, sizes, _), cell in sorted(cells.items(), key=lambda item: item[0]):
         missing = [names[kind] for kind in names if kind not in cell]
         if len(cell) > 1:
             points += _either_way(cell, interleaved=interleaved)
         if missing and compared:
-            notes.append(
-                f"rate {rate:g}, buffer {buffer_size}: no valid case of {', '.join(missing)}"
-            )
+            notes.append(f"rate {rate:g}, {sizes}: no valid case of {', '.join(missing)}")
     totals = {kind: sum(point.winner == kind for point in points) for kind in names}
     return Evaluation(
         servers=MappingProxyType(names),
@@ -258,7 +256,7 @@ def _row(
         cell=cell_id(some),
         metric=metric.name,
         rate=some.rate,
-        buffer_size=some.buffer_size,
+        sizes=some.sizes,
         winner=None,
         values=values,
         reason="",

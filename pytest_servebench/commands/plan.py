@@ -197,7 +197,7 @@ def _cells(past: Path) -> list[_Group]:
     say_left_out(past, saved)
     for case in saved.cases:
         if case.invalid_reason is None and case.rate > 0:  # others had no load
-            name = f"{case.server.title}, buffer {case.buffer_size}"
+            name = f"{case.server.title}, {case.sizes}"
             test = labelled(function_of(case.nodeid), case.label)
             groups.setdefault((case.rate, name, test), []).append(case)
     several = len({test for _, _, test in groups}) > 1

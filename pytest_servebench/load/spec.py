@@ -53,6 +53,7 @@ class LoadSpec(LoadSettings):
         requests: as the transport sends them; each arrival takes one at random.
         rate: arrivals per second, as ``arrivals`` interprets it.
         buffer_size: requests that may wait while all workers are busy.
+        rows: samples in each of ``requests``.
         transport: name of the transport; see
             :data:`pytest_servebench.load.transports.TRANSPORTS`.
     """
@@ -61,6 +62,7 @@ class LoadSpec(LoadSettings):
     requests: tuple[bytes, ...] = field(repr=False)
     rate: float
     buffer_size: int
+    rows: int = 1
     transport: str = "http/1.1"
 
     def job(self, sampled: AbstractSet[int]) -> Job:

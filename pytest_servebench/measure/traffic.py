@@ -6,12 +6,13 @@ import dataclasses
 import inspect
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pytest
 
+from pytest_servebench.arrays import Arrays
 from pytest_servebench.errors import BadResponseError, ModelError, OptionError
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.load.runner import LoadResult
@@ -31,6 +32,11 @@ It may also return ``False``.
 _GIVE_A_LIST = 'give a list of HttpRequest, such as [HttpRequest("POST", "/predict", body=b"...")]'
 _BOOLEANS: Final = ("bool", "bool_")  # Python's own and NumPy's
 _RESERVED = {"host", "content-length", "transfer-encoding", "connection"}
+_MOST_BYTES: Final = 256 * 2**20  # of all requests together, if they have several rows
+_ONE_ROW: Final = (
+    "For one row in a request: --servebench-rows=1, @pytest.mark.servebench(rows=1), or "
+    "poisson_load(server, rows=1)."
+)
 _KEPT_REASONS: Final = 50  # a check may word each wrong answer differently
 
 
@@ -96,15 +102,28 @@ def heed(returned: object) -> None:
         )
 
 
-def of_model(model: ServedModel, protocol: PredictionProtocol) -> Traffic:
-    """Return traffic that asks for predictions of the model's inputs, and checks them."""
+def of_model(model: ServedModel, protocol: PredictionProtocol, rows: int = 1) -> Traffic:
+    """Return traffic that asks for predictions of the model's inputs, and checks them.
+
+    Args:
+        model: what is served.
+        protocol: how to ask.
+        rows: samples in each request: one of the inputs, and those that follow it.
+
+    Raises:
+        OptionError: the model has no inputs.
+        ModelError: the inputs cannot be sent, or not several in a request.
+    """
 
     def check(index: int, answer: HttpAnswer) -> None:
-        wrong = model.check(index, protocol.read(answer))
-        if wrong is not None:
-            # By how much differs from answer to answer; what a user's function says counts.
-            usual = "the prediction differs from the model's"
-            raise BadResponseError(usual if model.expect is None else wrong)
+        members = batches[index]
+        for place, (one, got) in enumerate(zip(members, read(answer), strict=True), 1):
+            wrong = model.check(one, got)
+            if wrong is not None:
+                # By how much differs from answer to answer; what a user's function says counts.
+                usual = "the prediction differs from the model's"
+                where = f"row {place} of {rows}: " if rows > 1 else ""
+                raise BadResponseError(where + (usual if model.expect is None else wrong))
 
     if not model.samples:
         raise OptionError(
@@ -112,7 +131,13 @@ def of_model(model: ServedModel, protocol: PredictionProtocol) -> Traffic:
             "give some with their expected outputs, or send your own requests: "
             "poisson_load(server, requests=[HttpRequest(...)])."
         )
-    requests = tuple(_request(model, protocol, index) for index in range(model.samples))
+    ask, read = _asking(protocol, rows)
+    first = _request(model, ask, batch(0, model.samples, rows))
+    every = -(-model.samples * len(first.body) // _MOST_BYTES)
+    # Every input is sent all the same.
+    starts = range(0, model.samples, min(every, rows) or 1)
+    batches = [batch(start, model.samples, rows) for start in starts]
+    requests = (first, *(_request(model, ask, members) for members in batches[1:]))
     return Traffic(
         requests=requests,
         check=check,
@@ -123,11 +148,39 @@ def of_model(model: ServedModel, protocol: PredictionProtocol) -> Traffic:
     )
 
 
-def _request(model: ServedModel, protocol: PredictionProtocol, index: int) -> HttpRequest:
+def batch(start: int, samples: int, rows: int) -> tuple[int, ...]:
+    """Return the indices of a request's samples: from ``start`` on, the first after the last."""
+    return tuple((start + place) % samples for place in range(rows))
+
+
+_Ask = Callable[[Sequence[Arrays]], HttpRequest]
+_Read = Callable[[HttpAnswer], Sequence[Arrays]]
+
+
+def _asking(protocol: PredictionProtocol, rows: int) -> tuple[_Ask, _Read]:
+    """Return how to ask for the predictions of this many samples, and how to read them."""
+    if rows == 1:  # for which protocols of users need no more
+        return lambda samples: protocol.request(samples[0]), lambda answer: [protocol.read(answer)]
+    several: Any = protocol
     try:
-        return protocol.request(model.input(index))
+        return several.request_rows, lambda answer: several.read_rows(answer, rows)
+    except AttributeError:
+        raise OptionError(
+            f"rows={rows}: the protocol {protocol.name!r} has no request_rows and read_rows, as "
+            f"pytest_servebench.protocols.RowsProtocol describes them. {_ONE_ROW}"
+        ) from None
+
+
+def _request(model: ServedModel, ask: _Ask, members: Sequence[int]) -> HttpRequest:
+    try:
+        return ask([model.input(index) for index in members])
     except ModelError as error:
-        raise ModelError(f"Input {index} of the model {model.name!r}: {error}") from None
+        if len(members) == 1:
+            raise ModelError(f"Input {members[0]} of the model {model.name!r}: {error}") from None
+        raise ModelError(
+            f"rows={len(members)}: inputs {members[0]} to {members[-1]} of the model "
+            f"{model.name!r}: {error} {_ONE_ROW}"
+        ) from None
 
 
 def of_requests(requests: Iterable[HttpRequest]) -> Traffic:

@@ -93,7 +93,7 @@ def failure_message(result: CaseResult, clause_results: Sequence[ClauseResult]) 
             *clause_messages(result, ranked),
             f"{result.name}: {', '.join(counts) or 'no clauses'}",
             f"  {result.server.implementation} at {result.rate:g} requests/s for "
-            f"{result.duration:g} s, buffer {result.buffer_size}: {summary.arrivals} requests "
+            f"{result.duration:g} s, {result.sizes}: {summary.arrivals} requests "
             f"({', '.join(lost) or 'none'})",
             *(f"  {text}" for text in failure_texts(result)),
             *(f"  {text}" for text in hints(result)),

@@ -9,6 +9,7 @@ from pytest_servebench.plugin.fixtures import (
     poisson_load,
     rate,
     repeat,
+    rows,
     served_model,
     tensorflow_serving,
     torchserve,
@@ -16,6 +17,6 @@ from pytest_servebench.plugin.fixtures import (
 from pytest_servebench.plugin.hooks import *  # noqa: F403 - whatever pytest looks for
 
 __all__ = [
-    "buffer_size", "model_server", "poisson_load", "rate", "repeat", "served_model",
-    "tensorflow_serving", "torchserve",
+    "buffer_size", "model_server", "poisson_load", "rate", "repeat", "rows",
+    "served_model", "tensorflow_serving", "torchserve",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Cases: the parametrization over servers, rates and buffer sizes, their ids, and exact ``-k``."""
+"""Cases: the parametrization over servers and parameters, their ids, and exact ``-k``."""
 
 import re
 import reprlib
@@ -11,22 +11,24 @@ import pytest
 
 from pytest_servebench.errors import OptionError
 from pytest_servebench.plugin import judgement
-from pytest_servebench.plugin.option_values import BUFFER_SIZE, RATE, distinct, number_of
+from pytest_servebench.plugin.option_values import distinct, number_of
 from pytest_servebench.plugin.options import SECONDS, SECONDS_OR_NONE
 from pytest_servebench.plugin.own_fixtures import has, is_ours, parametrized
+from pytest_servebench.plugin.parameters import PARAMETERS, Parameter
 from pytest_servebench.plugin.settings import Settings
-from pytest_servebench.runs.node_ids import function_of, rate_id
+from pytest_servebench.runs.node_ids import function_of
 
 MARKER: Final = "servebench"
-_MARKER_KEYS: Final = ("rates", "buffer_sizes", "duration", "warmup", "timeout", "arrivals")
-_MANY: Final = {"rates": RATE, "buffer_sizes": BUFFER_SIZE}  # keys of several values
+_MANY: Final = {one.several: one for one in PARAMETERS.values()}  # keys of several values
+_MARKER_KEYS: Final = (*_MANY, "duration", "warmup", "timeout", "arrivals")
 _OWN_MARK = pytest.StashKey[pytest.Mark]()  # the marker of a case that this plugin has added
 
-_SIZE_WORD: Final = r"(rate|buffer)(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
+_KEYWORDS: Final = "|".join(one.keyword for one in PARAMETERS.values())
+_SIZE_WORD: Final = rf"({_KEYWORDS})(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
 # What pytest takes for one word of a -k expression, so that only a whole one is a size.
 _WORD: Final = r"[\w:+\-.\[\]\\/]"
 _KEYWORD: Final = re.compile(rf"(?<!{_WORD}){_SIZE_WORD}(?!{_WORD})", re.IGNORECASE)
-_SIZE: Final = re.compile(r"\b(?:rate|buffer)\s*=?\s*\d", re.IGNORECASE)
+_SIZE: Final = re.compile(rf"\b(?:{_KEYWORDS})\s*=?\s*\d", re.IGNORECASE)
 _IN_NAME: Final = re.compile(rf"{_SIZE_WORD}(?![\d.])", re.IGNORECASE)
 
 # A keyword of load tests alone while -k is applied. It must be a part of no word that anyone
@@ -93,38 +95,35 @@ def _extra_keywords(item: pytest.Item) -> set[str]:
 
 
 def names_a_size(expression: str) -> bool:
-    """Return whether a ``-k`` or ``-m`` expression selects a rate or a buffer size."""
+    """Return whether a ``-k`` or ``-m`` expression selects a rate, a buffer size or rows."""
     return _SIZE.search(expression) is not None
 
 
 def offered(items: Sequence[pytest.Item]) -> str:
-    """Return the rates and buffer sizes of ``items``, and where each can be set."""
+    """Return the rates, buffer sizes and rows of ``items``, and where each can be set."""
     parts = []
-    for name, word, key, option in (
-        ("rate", "rates", "rates", "--servebench-rates"),
-        ("buffer_size", "buffer sizes", "buffer_sizes", "--servebench-buffer-sizes"),
-    ):
+    for one in PARAMETERS.values():
         found: dict[str, set[float]] = {}
         for item in items:
-            value = _param(item, name)
+            value = _param(item, one.name)
             if isinstance(value, (int, float)):  # of a test's own, it may be anything
-                found.setdefault(_given_by(item, name, key, option), set()).add(value)
+                found.setdefault(_given_by(item, one), set()).add(value)
         texts = [
             f"{', '.join(f'{value:g}' for value in sorted(values))} ({giver})"
             for giver, values in found.items()
         ]
         if texts:
-            parts.append(f"{word} {', '.join(texts)}")
+            parts.append(f"{one.words} {', '.join(texts)}")
     return ", ".join(parts)
 
 
-def _given_by(item: pytest.Item, name: str, key: str, option: str) -> str:
-    """Return where a test's rate or buffer size is set, which is the only place to change it."""
-    if name in given_by(item):
+def _given_by(item: pytest.Item, parameter: Parameter) -> str:
+    """Return where a parameter of a test is set, which is the only place to change it."""
+    if parameter.name in given_by(item):
         return "@pytest.mark.parametrize"
-    if any(key in marker.kwargs for marker in item.iter_markers(MARKER)):
+    if any(parameter.several in marker.kwargs for marker in _markers(item)):
         return f"@pytest.mark.{MARKER}"
-    return option
+    return parameter.option
 
 
 def given_by(node: pytest.Item) -> set[str]:
@@ -152,13 +151,21 @@ def _of_marker(
     return default
 
 
-def given_by_marker(item: pytest.Item, key: str, default: Sequence[Any]) -> Sequence[Any]:
-    """Return the rates or buffer sizes of a test's closest marker, or the default.
+def given_by_marker(
+    item: pytest.Item, parameter: Parameter, default: Sequence[Any]
+) -> Sequence[Any]:
+    """Return a parameter's values from a test's closest marker, or the default.
 
     Raises:
         OptionError: one cannot be used.
     """
-    return _of_marker(item.iter_markers(MARKER), key, _MANY[key], default)
+    return _of_marker(_markers(item), parameter.several, parameter.read, default)
+
+
+def _markers(item: pytest.Item) -> Iterator[pytest.Mark]:
+    """Yield the user's markers of a test, the closest first, without the one of :func:`mark`."""
+    own = item.stash.get(_OWN_MARK, None)
+    return (marker for marker in item.iter_markers(MARKER) if marker is not own)
 
 
 def check_marker(marker: pytest.Mark) -> None:
@@ -193,15 +200,13 @@ def check_markers(item: pytest.Item) -> None:
         OptionError: a marker cannot be used; or gives rates to a single one of a test's parameters.
     """
     single = getattr(getattr(item, "callspec", None), "marks", ())
-    for marker in item.iter_markers(MARKER):
-        if marker is item.stash.get(_OWN_MARK, None):
-            continue
+    for marker in _markers(item):
         check_marker(marker)
         if (many := sorted(set(marker.kwargs) & set(_MANY))) and marker in single:
             raise OptionError(
                 f"{item.nodeid}: @pytest.mark.{MARKER}({many[0]}=…) has no effect in pytest.param, "
                 "as pytest reads it too late. Mark the test, or parametrize "
-                f"{'rate' if many[0] == 'rates' else 'buffer_size'} as well."
+                f"{_MANY[many[0]].name} as well."
             )
 
 
@@ -242,20 +247,16 @@ def parametrize(metafunc: pytest.Metafunc, settings: Settings) -> None:
         metafunc.parametrize("model_server", servers, ids=servers, indirect=True, scope="session")
     if "poisson_load" not in names:
         return
-    rates = _of_marker(markers, "rates", RATE, settings.rates) if "rate" in names else ()
-    buffers = (
-        _of_marker(markers, "buffer_sizes", BUFFER_SIZE, settings.buffer_sizes)
-        if "buffer_size" in names
-        else ()
-    )
-    repeats = range(1, settings.repeats + 1) if settings.repeats > 1 else ()
-    for name, values, ids in (
-        ("rate", rates, map(rate_id, rates)),
-        ("buffer_size", buffers, (f"buffer{size}" for size in buffers)),
-        ("repeat", repeats, (f"repeat{number}" for number in repeats)),
-    ):
-        if name in names and values:
-            metafunc.parametrize(name, values, ids=list(ids), indirect=True)
+    for name, one in PARAMETERS.items():
+        if name not in names:
+            continue
+        values = _of_marker(markers, one.several, one.read, getattr(settings, one.several))
+        if (*values,) != (one.usual,):
+            metafunc.parametrize(name, values, ids=[*map(one.id, values)], indirect=True)
+    if "repeat" in names and settings.repeats > 1:
+        numbers = range(1, settings.repeats + 1)
+        ids = [f"repeat{number}" for number in numbers]
+        metafunc.parametrize("repeat", numbers, ids=ids, indirect=True)
 
 
 def in_order(items: Sequence[pytest.Item], *, interleave: bool) -> list[pytest.Item]:
@@ -331,12 +332,12 @@ def mark(item: pytest.Item) -> None:
     values: dict[str, Any] = {}
     if isinstance(server := params.get("model_server"), str):
         values["server"] = server
-    for name, key, read in (("rate", "rate", RATE), ("buffer_size", "buffer", BUFFER_SIZE)):
+    for name, one in PARAMETERS.items():
         try:
-            value = number_of(read, params[name])
+            value = number_of(one.read, params[name])
         except (KeyError, ValueError):
             continue  # an invalid value fails the test when it runs
-        values[key] = int(value) if value == int(value) else str(value)
+        values[one.keyword] = int(value) if value == int(value) else str(value)
     item.add_marker(added := pytest.mark.servebench(**values))
     item.stash[_OWN_MARK] = added.mark
 

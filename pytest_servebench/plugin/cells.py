@@ -1,11 +1,11 @@
-"""The checked rate, buffer size and repeat of one test.
+"""The checked rate, buffer size, rows and repeat of one test.
 
 They come from the plugin's parametrization, from the test's, or from a user's fixture of the same
 name. A test that pytest cannot parametrize (``unittest.TestCase``, a fixture requested while the
 test runs) gets the only value configured.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,13 +21,13 @@ from pytest_servebench.plugin.cases import (
     params_of,
     wrong_slos,
 )
-from pytest_servebench.plugin.option_values import BUFFER_SIZE, RATE, number_of, whole
+from pytest_servebench.plugin.option_values import number_of, whole
 from pytest_servebench.plugin.own_fixtures import is_ours, wrapper_of
+from pytest_servebench.plugin.parameters import PARAMETERS
 from pytest_servebench.plugin.state import session_of
 
-_READERS: Final[dict[str, Callable[[str], float | int]]] = {
-    "rate": RATE,
-    "buffer_size": BUFFER_SIZE,
+_READERS: Final = {
+    **{name: one.read for name, one in PARAMETERS.items()},
     "repeat": whole(1, what="a whole number, 1 or more"),
 }
 
@@ -38,6 +38,7 @@ class Cell:
 
     rate: float
     buffer_size: int
+    rows: int
     repeat: int
 
 
@@ -68,8 +69,8 @@ def join(item: pytest.Item) -> None:
     mark(item)
 
 
-def cell_of(item: pytest.Item, rate: object, buffer_size: object, repeat: object) -> Cell:
-    """Return the cell of a test with these fixture values.
+def cell_of(item: pytest.Item, values: Mapping[str, object]) -> Cell:
+    """Return the cell of a test with the values of these fixtures.
 
     Raises:
         OptionError: a value or a marker is invalid.
@@ -77,31 +78,28 @@ def cell_of(item: pytest.Item, rate: object, buffer_size: object, repeat: object
     check_markers(item)
     if wrong := wrong_slos([item]):
         raise OptionError("\n".join(wrong))
-    return Cell(
-        rate=checked(item, "rate", rate),
-        buffer_size=int(checked(item, "buffer_size", buffer_size)),
-        repeat=int(checked(item, "repeat", _repeat(item, repeat))),
-    )
+    values = {**values, "repeat": _repeat(item, values["repeat"])}
+    return Cell(**{name: checked(item, name, value) for name, value in values.items()})
 
 
-def checked(item: pytest.Item, name: str, value: object) -> float | int:
-    """Return the checked value of a test's fixture: a rate, buffer size or repeat.
+def checked(item: pytest.Item, name: str, value: object) -> Any:
+    """Return the checked value of a test's fixture: a rate, buffer size, rows or repeat.
 
     Raises:
         OptionError: it is invalid.
     """
     own = wrapper_of(item, name)
     try:
-        read: float | int = number_of(_READERS[name], value)
+        read = number_of(_READERS[name], value)
     except ValueError as error:
         where = _origin(item, name, own)
         raise OptionError(f"{item.nodeid}: {name}={value!r} from {where}: {error}.") from None
     param = params_of(item).get(name)
     if own and is_ours(item, name) and name not in given_by(item) and param != read:
-        option = "--servebench-" + ("rates" if name == "rate" else "buffer-sizes")
         raise OptionError(
             f"{item.nodeid}: the fixture {own} returns {name}={value!r}, but the test's id says "
-            f"{param!r}. Set the values by {option} or by @pytest.mark.parametrize({name!r}, …)."
+            f"{param!r}. Set the values by {PARAMETERS[name].option} or by "
+            f"@pytest.mark.parametrize({name!r}, …)."
         )
     return read
 
@@ -139,22 +137,21 @@ def only(request: pytest.FixtureRequest, name: str) -> Any:
         return request.param
     item = request.node if isinstance(request.node, pytest.Item) else None
     settings = session_of(request.config).settings
-    values: Sequence[Any]
-    key, option, values = {
-        "rate": ("rates", "--servebench-rates", settings.rates),
-        "buffer_size": ("buffer_sizes", "--servebench-buffer-sizes", settings.buffer_sizes),
-        "model_server": ("", "--servebench-servers", settings.servers),
-    }[name]
-    marked = ""
-    if key and item is not None:
-        values = given_by_marker(item, key, values)
-        marked = f"@pytest.mark.{MARKER}({key}=…) or "
+    parameter = PARAMETERS.get(name)
+    option, marked, fixture = "--servebench-servers", "", "model_server"
+    values: Sequence[Any] = settings.servers
+    if parameter is not None:
+        option, fixture = parameter.option, "poisson_load"
+        values = getattr(settings, parameter.several)
+        if item is not None:
+            values = given_by_marker(item, parameter, values)
+            marked = f"@pytest.mark.{MARKER}({parameter.several}=…) or "
     if len(values) == 1:
         return values[0]
     shown = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
     raise OptionError(
         f"{name}: there are several values ({shown}), but pytest cannot run the test once for "
         f"each, as it learns too late that this test uses {name}. Give one value by {marked}"
-        f"{option}=…, or add {'model_server' if not key else 'poisson_load'} to the arguments of "
-        "a test function or to its @pytest.mark.usefixtures."
+        f"{option}=…, or add {fixture} to the arguments of a test function or to its "
+        "@pytest.mark.usefixtures."
     )

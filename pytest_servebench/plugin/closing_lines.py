@@ -58,7 +58,7 @@ def _last_lines(state: ServebenchSession) -> list[str]:
 
 
 def _asked(config: pytest.Config) -> str:
-    """Return the option that selects a rate or buffer size, as given; empty if none does."""
+    """Return the option that selects a rate, buffer size or rows, as given; empty if none does."""
     for option, text in (("-k", config.option.keyword), ("-m", config.option.markexpr)):
         if cases.names_a_size(text):
             return f"{option} {text!r}"

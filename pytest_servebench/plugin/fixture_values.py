@@ -1,6 +1,7 @@
 """The fixtures' values; imported when a test first requests one."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -57,26 +58,24 @@ def any_running(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     yield from running(request.config, str(kind))
 
 
-def value(request: pytest.FixtureRequest, name: str) -> float | int:
-    """Return the checked rate or buffer size of a test."""
+def value(request: pytest.FixtureRequest, name: str) -> Any:
+    """Return the checked rate, buffer size or rows of a test."""
     try:
         return checked(request.node, name, only(request, name))
     except ServebenchError as error:
         fail(error)
 
 
-def load(
-    request: pytest.FixtureRequest, rate: float, buffer_size: int, repeat: int
-) -> Iterator[PoissonLoad]:
-    """Yield the load of a test, and end it with the test."""
+def load(request: pytest.FixtureRequest, **values: object) -> Iterator[PoissonLoad]:
+    """Yield the load of a test, and end it with the test; ``values`` are its fixtures'."""
     try:
         join(request.node)
-        cell = cell_of(request.node, rate, buffer_size, repeat)
+        cell = cell_of(request.node, values)
     except ServebenchError as error:
         fail(error)
     benchmark = benchmark_bridge.fixture_of(request)
     benchmark_bridge.excuse(benchmark)  # after Ctrl-C there is no report, and it may be unused
-    load = PoissonLoad(request, cell.rate, cell.buffer_size, cell.repeat, benchmark)
+    load = PoissonLoad(request, cell, benchmark)
     request.node.stash[LOAD] = load
     yield load
     load.turn.end()

@@ -62,6 +62,14 @@ def buffer_size(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
+def rows(request: pytest.FixtureRequest) -> int:
+    """Samples of the model in each request: one of ``--servebench-rows``."""
+    from pytest_servebench.plugin import fixture_values
+
+    return int(fixture_values.value(request, "rows"))
+
+
+@pytest.fixture
 def repeat(request: pytest.FixtureRequest) -> int:
     """Number of this run of the case, from 1 to ``--servebench-repeats``."""
     return int(getattr(request, "param", 1))
@@ -69,9 +77,11 @@ def repeat(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def poisson_load(
-    request: pytest.FixtureRequest, rate: float, buffer_size: int, repeat: int
+    request: pytest.FixtureRequest, rate: float, buffer_size: int, rows: int, repeat: int
 ) -> Iterator[PoissonLoad]:
     """Open-loop Poisson load at this case's rate and buffer size: ``poisson_load(server)``."""
     from pytest_servebench.plugin import fixture_values
 
-    yield from fixture_values.load(request, rate, buffer_size, repeat)
+    yield from fixture_values.load(
+        request, rate=rate, buffer_size=buffer_size, rows=rows, repeat=repeat
+    )

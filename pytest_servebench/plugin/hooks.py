@@ -34,8 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers",
-        "servebench(rates, buffer_sizes, duration, warmup, timeout, arrivals): load of a test; "
-        "select cases by -m 'servebench(rate=10)'",
+        "servebench(rates, buffer_sizes, rows, duration, warmup, timeout, arrivals): load of a "
+        "test; select cases by -m 'servebench(rate=10)'",
     )
 
 

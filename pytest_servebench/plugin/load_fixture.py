@@ -7,7 +7,7 @@ import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, count
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -26,16 +26,18 @@ from pytest_servebench.measure.case_runner import Case, run_case
 from pytest_servebench.measure.traffic import AnswerCheck, Traffic
 from pytest_servebench.objectives.slo import failure_message, parse_slo
 from pytest_servebench.plugin import benchmark_bridge, event_loops, judgement
-from pytest_servebench.plugin.cases import marked_seconds, marked_text
-from pytest_servebench.plugin.option_values import BUFFER_SIZE, RATE, number_of
+from pytest_servebench.plugin.cases import MARKER, marked_seconds, marked_text
+from pytest_servebench.plugin.cells import Cell
+from pytest_servebench.plugin.option_values import number_of
 from pytest_servebench.plugin.options import SECONDS
+from pytest_servebench.plugin.parameters import PARAMETERS
 from pytest_servebench.plugin.revival import revive
 from pytest_servebench.plugin.saving import keep
 from pytest_servebench.plugin.state import PROGRESS, fail, session_of
 from pytest_servebench.plugin.turns import Turn
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.report.facts import attempt_name, cell_name
-from pytest_servebench.runs.node_ids import labelled, rate_id
+from pytest_servebench.runs.node_ids import labelled
 from pytest_servebench.runs.results import Attempt, CaseResult
 from pytest_servebench.servers.attached import AnyHttp, AttachedServer, any_server
 from pytest_servebench.servers.base import RunningServer, is_running_server
@@ -46,8 +48,8 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
 
-_OWN: Final[Mapping[str, Callable[[str], float]]] = {
-    "rate": RATE, "buffer_size": BUFFER_SIZE, "duration": SECONDS,
+_OWN: Final[Mapping[str, Callable[[str], Any]]] = {
+    **{name: one.read for name, one in PARAMETERS.items()}, "duration": SECONDS,
 }  # fmt: skip
 _LABEL: Final = re.compile(r"[\w.+-]+")
 
@@ -96,16 +98,12 @@ class PoissonLoad:
     def __init__(
         self,
         request: pytest.FixtureRequest,
-        rate: float,
-        buffer_size: int,
-        repeat: int,
+        cell: Cell,
         benchmark: BenchmarkFixture | None,
     ) -> None:
         self._item: pytest.Item = request.node
         self.benchmark = benchmark
-        self.rate = rate
-        self.buffer_size = buffer_size
-        self.repeat = repeat
+        self.cell = cell
         self.cases: list[LoadedCase] = []  # one per load, in order
         self.passed = False  # whether the test function passed, regardless of its cases
         self.settled = 0  # how many of the cases have been judged for good
@@ -121,6 +119,7 @@ class PoissonLoad:
         name: str | None = None,
         rate: float | None = None,
         buffer_size: int | None = None,
+        rows: int | None = None,
         duration: float | None = None,
         label: str | None = None,
     ) -> LoadedCase:
@@ -145,6 +144,8 @@ class PoissonLoad:
                 servers of the same name for the same server, even at another address.
             rate: requests per second, if different from the test's.
             buffer_size: requests that may queue, if different from the test's.
+            rows: samples of the model in each request, if different from the test's. With requests
+                of your own it only says how many each of them has.
             duration: seconds of load, if different from the test's.
             label: distinguishes this case from the test's others, and identifies it in other runs:
                 letters, digits and ``._+-``. Default: what differs from the test's values
@@ -157,7 +158,7 @@ class PoissonLoad:
         """
         __tracebackhide__ = True
         with self.turn.take():
-            own = {"rate": rate, "buffer_size": buffer_size, "duration": duration}
+            own = {"rate": rate, "buffer_size": buffer_size, "rows": rows, "duration": duration}
             given = {key: value for key, value in own.items() if value is not None}
             return self._load(server, requests, check, arrivals, name, given, label)
 
@@ -187,8 +188,8 @@ class PoissonLoad:
             target = Target.parse(server.base_url, session.settings.server.tls)
             if (why := event_loops.blocked(target)) is not None:
                 raise OptionError(why)
-            sent = self._traffic(server, requests, check)
             own = {key: _number(key, value) for key, value in given.items()}
+            sent = self._traffic(server, requests, check, own.get("rows"))
             case = self._case(server, target, sent, arrivals, own, label)
             first = sent.requests[0]
             if (
@@ -265,7 +266,7 @@ class PoissonLoad:
         target: Target,
         sent: Traffic,
         arrivals: ArrivalProcess | str | None,
-        own: Mapping[str, float],
+        own: Mapping[str, Any],
         label: str | None,
     ) -> Case:
         item = self._item
@@ -278,14 +279,13 @@ class PoissonLoad:
             timeout=marked_seconds(item, "timeout", load.timeout),
             arrivals=self._arrivals(arrivals) or load.arrivals,
             # Arrivals differ between repeats, but not between servers.
-            seed=load.seed + self.repeat - 1,
+            seed=load.seed + self.cell.repeat - 1,
         )
         spec = LoadSpec(
             **load.shared_with(LoadSpec),
             target=target,
             requests=sent.prepared(server.protocol, target, keep_alive=load.terms.keep_alive),
-            rate=own.get("rate", self.rate),
-            buffer_size=int(own.get("buffer_size", self.buffer_size)),
+            **{name: own.get(name, getattr(self.cell, name)) for name in PARAMETERS},
             transport=sent.transport,
         )
         label = self._label(spec, label)
@@ -293,11 +293,11 @@ class PoissonLoad:
 
     def _label(self, load: LoadSpec, given: str | None) -> str:
         """Return a label that the test's cases so far do not have."""
-        parts = []
-        if load.rate != self.rate:
-            parts.append(rate_id(load.rate))
-        if load.buffer_size != self.buffer_size:
-            parts.append(f"buffer{load.buffer_size}")
+        parts = [
+            one.id(getattr(load, name))
+            for name, one in PARAMETERS.items()
+            if getattr(load, name) != getattr(self.cell, name)
+        ]
         if given is not None and not (isinstance(given, str) and _LABEL.fullmatch(given)):
             raise OptionError(f"poisson_load(label={given!r}): use only letters, digits and ._+-")
         label = given or "-".join(parts)
@@ -329,17 +329,27 @@ class PoissonLoad:
         server: RunningServer,
         requests: Sequence[HttpRequest] | None,
         check: AnswerCheck | None,
+        rows: int | None,
     ) -> Traffic:
         hook = self._item.ihook  # honours the conftest files of this test
         if requests is None:
             requests = hook.pytest_servebench_requests(item=self._item, server=server)
         if requests is not None:
+            if rows is None and self.cell.rows != 1:
+                raise OptionError(
+                    f"rows={self.cell.rows} ({PARAMETERS['rows'].option}, the marker, or the "
+                    "test's own parameter or fixture of that name) is for the model's inputs; "
+                    "requests of your own are sent as they are. Say how many samples each has: "
+                    "poisson_load(server, requests=…, rows=…); or leave the test out: "
+                    f"@pytest.mark.{MARKER}(rows=1)."
+                )
             sent = traffic.of_requests(requests)
         else:
             if isinstance(server.protocol, AnyHttp):
                 server.protocol.refuse()  # before loading a model that would not help
             check_mismatch(server)
-            sent = traffic.of_model(session_of(self._item.config).model(), server.protocol)
+            model = session_of(self._item.config).model()
+            sent = traffic.of_model(model, server.protocol, rows or self.cell.rows)
         if check is not None:
             sent = sent.checked_by(check)
 
@@ -352,9 +362,9 @@ class PoissonLoad:
         return sent.checked_by(ask_hooks)
 
 
-def _number(name: str, value: object) -> float:
+def _number(name: str, value: object) -> Any:
     try:
-        return float(number_of(_OWN[name], value))
+        return number_of(_OWN[name], value)
     except ValueError as error:
         raise OptionError(f"poisson_load({name}={value!r}): {error}.") from None
 

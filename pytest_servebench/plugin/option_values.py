@@ -78,6 +78,7 @@ def whole(low: int, *, what: str) -> Callable[[str], int]:
 
 RATE: Final = number(0, inclusive=False, what="requests per second above 0, such as 10")
 BUFFER_SIZE: Final = whole(0, what="a number of requests, 0 or more")
+ROWS: Final = whole(1, what="a number of samples in each request, 1 or more")
 
 
 def number_of(read: Callable[[str], Any], value: object) -> Any:

@@ -16,6 +16,7 @@ from pytest_servebench.analysis.allowable import ALLOWABLE
 from pytest_servebench.plugin.option_values import (
     BUFFER_SIZE,
     RATE,
+    ROWS,
     choice,
     names,
     processors,
@@ -92,6 +93,9 @@ OPTIONS: Final = (
            "offered load, in requests per second", "LIST", many=True),
     Option("buffer-sizes", "10,50", several(BUFFER_SIZE),
            "requests that may queue while all workers are busy; further ones are dropped",
+           "LIST", many=True),
+    Option("rows", "1", several(ROWS),
+           "samples of the model in each request, which the server predicts together",
            "LIST", many=True),
     Option("duration", "15", SECONDS, "how long each case sends load", "SECONDS"),
     Option("worker-threads", "10", whole(1, what="a number of workers, 1 or more"),

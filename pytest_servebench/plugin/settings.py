@@ -22,6 +22,7 @@ class Settings:
         servers: names of the server kinds, in order.
         rates: offered loads in requests per second, a case each.
         buffer_sizes: requests that may queue, a case each.
+        rows: samples in each request, a case each.
         load: load settings common to all cases; each repeat takes the next seed.
         repeats: how often each case is run.
         interleave: whether all servers run at once and alternate case by case.
@@ -46,6 +47,7 @@ class Settings:
     servers: tuple[str, ...]
     rates: tuple[float, ...]
     buffer_sizes: tuple[int, ...]
+    rows: tuple[int, ...]
     load: LoadSettings
     repeats: int
     interleave: bool

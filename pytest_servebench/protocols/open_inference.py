@@ -80,7 +80,7 @@ class OpenInference(Configured, OneOrMore):
     def request_rows(self, samples: Sequence[Arrays]) -> HttpRequest:
         """Return one request for the predictions of one or more samples."""
         if self.layout == "single":
-            sample = only(samples, 'layout = "single"')
+            sample = only(samples, 'layout = "single"', 'layout = "columns"')
             inputs = sample if isinstance(sample, Mapping) else {self.input: sample}
             arrays = {name: checked_array(value) for name, value in inputs.items()}
         else:

@@ -76,7 +76,7 @@ class PlainJson(Configured, OneOrMore):
         if self.layout == "rows":
             named, body = False, rows_in_json(samples)
         elif self.layout == "single":
-            sample = only(samples, 'layout = "single"')
+            sample = only(samples, 'layout = "single"', 'layout = "rows" or "columns"')
             named, body = isinstance(sample, Mapping), in_json(sample)
         else:
             lists = columns(samples)

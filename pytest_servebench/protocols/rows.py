@@ -44,15 +44,21 @@ class OneOrMore:
         return prediction
 
 
-def only(samples: Sequence[Arrays], what: str) -> Arrays:
+def only(samples: Sequence[Arrays], setting: str, other: str) -> Arrays:
     """Return the single sample of a request.
 
+    Args:
+        samples: of the request.
+        setting: the setting with which a request has one sample.
+        other: the settings with which it has several.
+
     Raises:
-        ModelError: there are several, and ``what`` carries one.
+        ModelError: there are several.
     """
     if len(samples) != 1:
         raise ModelError(
-            f"{len(samples)} rows cannot be sent in one request: {what} carries one sample."
+            f"{len(samples)} rows cannot be sent with {setting}, where a request has one sample: "
+            f"give {other}."
         )
     return samples[0]
 

@@ -98,7 +98,7 @@ class TensorFlowServingRest(Configured, OneOrMore):
         """Return one request for the predictions of one or more samples."""
         further = {"signature_name": json.dumps(self.signature)} if self.signature else {}
         if self.layout == "single":
-            inputs = in_json(only(samples, 'layout = "single"'))
+            inputs = in_json(only(samples, 'layout = "single"', 'layout = "rows" or "columns"'))
             body = in_object({**further, "inputs": inputs}).encode("ascii")
         elif self.layout == "columns":
             inputs = columns_in_json(columns(samples))

@@ -81,10 +81,10 @@ class TorchServeRest(Configured, OneOrMore):
         if self.body == "json":
             content_type, body = JSON_TYPE[1], instances_body(samples)
         elif self.body == "bytes":
-            sample = only(samples, 'body = "bytes"')
+            sample = only(samples, 'body = "bytes"', 'body = "json"')
             content_type, body = self.content_type, _as_bytes(sample)
         else:
-            content_type, body = self._form(only(samples, 'body = "multipart"'))
+            content_type, body = self._form(only(samples, 'body = "multipart"', 'body = "json"'))
         version = f"/{quote(str(self.version), safe='')}" if self.version != "" else ""
         return HttpRequest(
             "POST",

@@ -232,7 +232,7 @@ def _place(point: Compared, here: Sequence[Compared], valid: Sequence[CaseResult
     if len(cells) == 1:
         return ""
     test = cell_tests([case for case in valid if cell_id(case) in cells])[point.cell]
-    return f"{f'in {test} ' if test else ''}with buffer {point.buffer_size}, "
+    return f"{f'in {test} ' if test else ''}with {point.sizes}, "
 
 
 def _value(

@@ -85,7 +85,7 @@ def case_text(case: CaseResult, name: str, width: int) -> list[str]:
     for text in failure_texts(case):
         lines += row("", clean(text))
     lines += row("success rate", _estimate_text(case, "success_rate", 100, " %"))
-    lines += row("throughput", _estimate_text(case, "throughput", 1, "/s"))
+    lines += row("throughput", _throughput_text(case))
     lines += ["", *_latency_table(case, width), ""]
     lines += row("resources", _resources_text(case))
     lines += row("generator", _generator_text(case))
@@ -106,7 +106,7 @@ def case_facts(case: CaseResult) -> list[tuple[str, str]]:
         ("load", _load_text(case)),
         ("outcomes", _outcomes_text(case)),
         ("success rate", _estimate_text(case, "success_rate", 100, " %")),
-        ("throughput", _estimate_text(case, "throughput", 1, "/s")),
+        ("throughput", _throughput_text(case)),
         ("resources", _resources_text(case)),
         ("generator", _generator_text(case)),
         ("lateness", _lag_text(case)),
@@ -133,7 +133,7 @@ def _verdict_text(case: CaseResult) -> str:
 def _load_text(case: CaseResult) -> str:
     return (
         f"rate {plain(case.rate)}/s offered, {significant(case.summary.achieved_rate)}/s in the "
-        f"schedule, for {plain(case.duration)} s; buffer {plain(case.buffer_size)}, "
+        f"schedule, for {plain(case.duration)} s; {case.sizes}, "
         f"{case.workers} connections, seed {case.seed}"
     )
 
@@ -141,6 +141,11 @@ def _load_text(case: CaseResult) -> str:
 def _outcomes_text(case: CaseResult) -> str:
     parts = [f"{number} {clean(word)}" for word, number in case.summary.outcomes.items()]
     return f"{case.summary.arrivals} arrivals: {', '.join(parts)}"
+
+
+def _throughput_text(case: CaseResult) -> str:
+    rows = f"; {significant(case.summary.throughput * case.rows)} rows/s" if case.rows > 1 else ""
+    return _estimate_text(case, "throughput", 1, "/s") + rows
 
 
 def _estimate_text(case: CaseResult, name: str, scale: float, unit: str) -> str:

@@ -21,7 +21,7 @@ from pytest_servebench.report.figures import (
 )
 from pytest_servebench.report.variants import own_names
 from pytest_servebench.runs.plain_benchmarks import is_plain
-from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.runs.results import CaseResult, Sizes
 from pytest_servebench.stats.estimates import Summary
 from pytest_servebench.text.numbers import (
     INFINITE,
@@ -31,7 +31,6 @@ from pytest_servebench.text.numbers import (
     megabytes,
     milliseconds,
     percent,
-    plain,
 )
 from pytest_servebench.text.safe import clean
 from pytest_servebench.text.tables import PLAIN, Cell, Column, Markup
@@ -117,7 +116,7 @@ def server_rows(
     """
     show, memory = _formats(run), memory_metric(run)
     found: dict[str, ServerRows] = {}
-    seen: Counter[tuple[str, int, str]] = Counter()
+    seen: Counter[tuple[str, Sizes, str]] = Counter()
     own = own_names(cases, every_label=True)
     for case, name in zip(cases, own, strict=True):
         server, summary = case.server, case.summary
@@ -125,9 +124,9 @@ def server_rows(
             server.kind,
             ServerRows(server.kind, titles[server.kind], clean(server.implementation), []),
         )
-        seen[server.kind, case.buffer_size, name] += 1
-        repeat = seen[server.kind, case.buffer_size, name]
-        label = f"  buffer {plain(case.buffer_size)}{name}" + (f" #{repeat}" if repeat > 1 else "")
+        seen[server.kind, case.sizes, name] += 1
+        repeat = seen[server.kind, case.sizes, name]
+        label = f"  {case.sizes}{name}" + (f" #{repeat}" if repeat > 1 else "")
         if is_plain(case):
             label = f"  {clean(case.name)}"
         block.rows.append(_case_row(case, label, show, memory))
@@ -236,6 +235,8 @@ def legend(
             "(x): too few independent requests for this percentile; the true value may be far "
             "higher."
         )
+    if any(case.rows > 1 for case in cases):
+        notes.append("rows: samples in each request; all figures are those of requests.")
     if any(case.attempts for case in cases):
         notes.append(
             "second attempt: the first was invalid; see metrics_summary.txt or the page for why."

@@ -244,13 +244,13 @@ def notes(comparison: Comparison, every: bool = False) -> list[str]:
     changes = [case.changes[metric] for case in comparison.cases for metric in case.shown]
     counts = Counter(one.verdict for one in changes)
     parts = [f"{counts[word]} {word}" for word in VERDICTS if counts[word]]
-    size = f"{counted(len(comparison.cases), 'case')}, {counted(len(changes), 'row')}"
+    size = f"{counted(len(comparison.cases), 'case')}, {counted(len(changes), 'figure')}"
     found = [f"{size}{' that decide' if every else ''}: {', '.join(parts)}."]
     unsure = any(_excludes_nothing(one) and one.verdict == "cannot tell" for one in changes)
     if unsure and comparison.statements > 1:
         found.append(
-            "Each interval is for its row alone. A verdict of worse or better allows for all "
-            f"{comparison.statements} rows at once, so it needs a larger difference."
+            "Each interval is for its figure alone. A verdict of worse or better allows for all "
+            f"{comparison.statements} figures at once, so it needs a larger difference."
         )
     elif unsure:
         found.append("Worse or better needs 99 % confidence; the intervals shown are at 95 %.")

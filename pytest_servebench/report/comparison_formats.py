@@ -72,7 +72,7 @@ def _block(
                 "server": case.key.kind,
                 "model": case.key.model,
                 "rate": case.key.rate,
-                "buffer_size": case.key.buffer_size,
+                **case.key.sizes._asdict(),
                 "verdict": case.verdict,
                 "machine_slowdown": case.slowdown,
                 "metrics": {

@@ -187,7 +187,7 @@ def _by_cell(
     return [
         (
             f"{f'{tests[cell]}, ' if tests[cell] else ''}rate {plain(points[0].rate)}, "
-            f"buffer {points[0].buffer_size}",
+            f"{points[0].sizes}",
             tuple(
                 ", ".join(filter(None, (text(p) for p in points if METRICS[p.metric] in row)))
                 for row in POINTS.values()

@@ -217,9 +217,11 @@ def traffic_text(cases: Iterable[CaseResult]) -> str:
     seed = f"seed {seeds[0]}" if len(seeds) == 1 else counted(len(seeds), "seed")
     connections = span(case.workers for case in known)
     processes = "/".join(distinct(clean(case.generator.arrivals) for case in known))
+    rows = sorted({case.rows for case in known})
+    several = f", {joined(map(str, rows))} rows a request" if rows != [1] else ""
     return (
         f"open-loop {processes}, {span(case.duration for case in known)} s per case, "
-        f"{connections} {'connection' if connections == '1' else 'connections'}, {seed}"
+        f"{connections} {'connection' if connections == '1' else 'connections'}, {seed}{several}"
     )
 
 

@@ -203,7 +203,7 @@ class Group:
     Attributes:
         test: the shortest unique name of the test function.
         rate: offered arrivals per second.
-        cases: ordered by server, then by buffer size, repeats in the order of running.
+        cases: ordered by server, then by buffer size and rows, repeats in the order of running.
     """
 
     test: str
@@ -227,7 +227,7 @@ def groups(cases: Sequence[CaseResult]) -> list[Group]:
             tests.index(test_id(case)),
             case.rate,
             kinds.index(case.server.kind),
-            case.buffer_size,
+            case.sizes,
         ),
     )
     found: dict[tuple[str, float], list[CaseResult]] = {}

@@ -271,7 +271,7 @@ def legend_handles(series: Sequence[Series]) -> list[tuple[Line2D, str]]:
             for one in series
         ]
     by_kind = {one.kind: one for one in series}
-    loads = list(dict.fromkeys(one.load for one in sorted(series, key=lambda one: one.buffer_size)))
+    loads = list(dict.fromkeys(one.load for one in sorted(series, key=lambda one: one.sizes)))
     return [
         *(
             (Line2D([], [], color=one.server_colour, marker=one.marker, linestyle=""),

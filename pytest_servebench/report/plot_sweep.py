@@ -1,4 +1,4 @@
-"""One panel: a metric against the offered rate, a curve for each server and buffer size."""
+"""One panel: a metric against the offered rate, a curve for each server and its sizes."""
 
 import math
 from collections.abc import Sequence

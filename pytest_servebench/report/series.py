@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from pytest_servebench.report.variants import own_names
-from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.runs.results import CaseResult, Sizes
 from pytest_servebench.runs.titles import server_titles
-from pytest_servebench.text.numbers import plain
 from pytest_servebench.text.safe import abridged
 
 _KINDS: Final = ("tensorflow_serving", "torchserve")  # they look the same in every run
@@ -21,7 +20,7 @@ _COLOURS: Final = (
 )  # fmt: skip
 _MARKERS: Final = ("o", "s", "D", "v", "P", "X", "<", ">")  # "^" stands for what is infinite
 
-# A buffer size and variant has a dash pattern (in line widths), and how far the server's colour is
+# Sizes and variant have a dash pattern (in line widths), and how far the server's colour is
 # mixed with white (or, negative, with black): where two curves lie on each other, the dashes of the
 # upper one would not be seen in the very same colour, and a single point shows no dashes at all.
 _LINES: Final = (
@@ -37,16 +36,16 @@ LineStyle = str | tuple[int, tuple[float, ...]]
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: a server with a buffer size, and a variant of the test if there are several.
+    """One curve: a server with its sizes, and a variant of the test if there are several.
 
     Attributes:
         kind: the server's kind.
         title: the server's name.
-        buffer_size: requests that could wait.
-        variant: what distinguishes cases of one rate and buffer, such as ``warm``, a load's label.
-        colour: by the server, in a shade by buffer size and variant.
+        sizes: buffer size, and rows a request.
+        variant: what distinguishes cases of one rate and sizes, such as ``warm``, a load's label.
+        colour: by the server, in a shade by sizes and variant.
         server_colour: by the server alone.
-        line: by buffer size and variant.
+        line: by sizes and variant.
         marker: by the server.
         cases: at most one for each rate, unless cases were repeated; rates ascending.
         letter: at the curve's end and before the server's name, if there are many servers.
@@ -54,7 +53,7 @@ class Series:
 
     kind: str
     title: str
-    buffer_size: int
+    sizes: Sizes
     variant: str
     colour: str
     server_colour: str
@@ -76,7 +75,7 @@ class Series:
     @property
     def load(self) -> str:
         """Return what the curve's line and shade stand for."""
-        return f"buffer {plain(self.buffer_size)}" + (f", {self.variant}" if self.variant else "")
+        return f"{self.sizes}" + (f", {self.variant}" if self.variant else "")
 
 
 def colours(kinds: Iterable[str]) -> dict[str, str]:
@@ -101,12 +100,12 @@ def _letter(place: int) -> str:
 
 
 def line_of(index: int) -> LineStyle:
-    """Return the line of the buffer size or variant number ``index``."""
+    """Return the line of the sizes or variant number ``index``."""
     return _LINES[index % len(_LINES)]
 
 
 def tinted(colour: str, index: int) -> str:
-    """Return the shade of a server's colour for the buffer size number ``index``."""
+    """Return the shade of a server's colour for the sizes number ``index``."""
     tint = _TINTS[index % len(_TINTS)]
     target = 255 if tint > 0 else 0
     channels = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
@@ -114,7 +113,7 @@ def tinted(colour: str, index: int) -> str:
 
 
 def make_series(cases: Sequence[CaseResult], palette: Mapping[str, str]) -> list[Series]:
-    """Return a curve for each kind, buffer size and variant of the test, without invalid cases.
+    """Return a curve for each kind, sizes and variant of the test, without invalid cases.
 
     Args:
         cases: of one test function.
@@ -122,20 +121,20 @@ def make_series(cases: Sequence[CaseResult], palette: Mapping[str, str]) -> list
     """
     titles = server_titles(cases)
     marks = markers(palette)
-    loads: dict[tuple[int, str], list[CaseResult]] = {}
+    loads: dict[tuple[Sizes, str], list[CaseResult]] = {}
     for case, name in zip(cases, own_names(cases), strict=True):
-        loads.setdefault((case.buffer_size, name.removeprefix("::")), []).append(case)
+        loads.setdefault((case.sizes, name.removeprefix("::")), []).append(case)
     series = []
     for place, (kind, title) in enumerate(titles.items()):
-        for index, (size, variant) in enumerate(sorted(loads, key=lambda load: load[0])):
-            own = [case for case in loads[size, variant] if case.server.kind == kind]
+        for index, (sizes, variant) in enumerate(sorted(loads, key=lambda load: load[0])):
+            own = [case for case in loads[sizes, variant] if case.server.kind == kind]
             if own:
                 valid = [case for case in own if case.measured]
                 series.append(
                     Series(
                         kind=kind,
                         title=title,
-                        buffer_size=size,
+                        sizes=sizes,
                         variant=variant,
                         colour=tinted(palette[kind], index),
                         server_colour=palette[kind],

@@ -164,7 +164,7 @@ def panels(cases: Iterable[CaseResult]) -> list[Panel]:
 
 @dataclass(frozen=True)
 class Curve:
-    """One server with one buffer size.
+    """One server with one buffer size and number of rows.
 
     Attributes:
         series: how it looks.

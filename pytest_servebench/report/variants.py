@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from pytest_servebench.report.facts import test_id, test_labels
-from pytest_servebench.runs.node_ids import cell_id, cell_of, labelled, rate_id, repeat_of, without
+from pytest_servebench.runs.node_ids import cell_id, cell_of, labelled, repeat_of, size_ids, without
 from pytest_servebench.runs.plain_benchmarks import is_plain
-from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.runs.results import CaseResult, Sizes
 from pytest_servebench.text.safe import abridged, clean
 
 _LONGEST: Final = 60  # characters of parameters
@@ -17,7 +17,7 @@ def variants(cases: Sequence[CaseResult]) -> list[str]:
     """Return the name of each case's test, in their order.
 
     It is the shortest unique name of the test function; if needed to distinguish cases of one rate
-    and buffer, followed by the user's own parameters in brackets, and by the label of one of a
+    and sizes, followed by the user's own parameters in brackets, and by the label of one of a
     test's several loads: ``test_load[8]::warm``.
     """
     labels = test_labels(cases)
@@ -39,7 +39,7 @@ def own_names(cases: Sequence[CaseResult], *, every_label: bool = False) -> list
 
     Args:
         cases: all of them.
-        every_label: whether to keep a label that is the only one of its rate and buffer.
+        every_label: whether to keep a label that is the only one of its rate and sizes.
     """
     parameters = [_own_parameters(case) for case in cases]
     shown = _shown(parameters)
@@ -50,10 +50,10 @@ def own_names(cases: Sequence[CaseResult], *, every_label: bool = False) -> list
 
 
 def _parted(cases: Sequence[CaseResult], texts: Sequence[str]) -> list[str]:
-    """Return the texts that distinguish cases of one rate and buffer, and "" for the rest."""
-    cells: dict[tuple[str, float, int], set[str]] = {}
+    """Return the texts that distinguish cases of one rate and sizes, and "" for the rest."""
+    cells: dict[tuple[str, float, Sizes], set[str]] = {}
     for case, text in zip(cases, texts, strict=True):
-        cells.setdefault((test_id(case), case.rate, case.buffer_size), set()).add(text)
+        cells.setdefault((test_id(case), case.rate, case.sizes), set()).add(text)
     tests = {test for (test, _, _), found in cells.items() if len(found) > 1}
     return [text if test_id(case) in tests else "" for case, text in zip(cases, texts, strict=True)]
 
@@ -70,17 +70,13 @@ def _shown(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _own_parameters(case: CaseResult) -> str:
-    """Return the part of a test's id besides server, rate, buffer size and repeat."""
+    """Return the part of a test's id besides server, rate, sizes and repeat."""
     if is_plain(case):
         return ""
-    ours = (case.server.kind, *_sizes(case), f"repeat{repeat_of(case)}")
+    ours = (case.server.kind, *size_ids(case), f"repeat{repeat_of(case)}")
     return without(cell_of(case.nodeid or case.name), ours)
 
 
 def _own_label(case: CaseResult) -> str:
-    """Return the part of a case's label besides rate and buffer size."""
-    return clean(without(case.label, _sizes(case)))
-
-
-def _sizes(case: CaseResult) -> tuple[str, str]:
-    return rate_id(case.rate), f"buffer{case.buffer_size}"
+    """Return the part of a case's label besides rate and sizes."""
+    return clean(without(case.label, size_ids(case)))

@@ -80,6 +80,21 @@ def rate_id(rate: float) -> str:
     return f"rate{rate:g}" if rate == float(f"{rate:g}") else f"rate{rate!r}"
 
 
+def buffer_id(size: int) -> str:
+    """Return a buffer size's part of the id, such as ``buffer50``."""
+    return f"buffer{size}"
+
+
+def rows_id(rows: int) -> str:
+    """Return the part of the id for rows a request, such as ``rows8``."""
+    return f"rows{rows}"
+
+
+def size_ids(case: CaseResult) -> tuple[str, ...]:
+    """Return the parts of a case's id for rate, buffer size and rows, which need not be in it."""
+    return rate_id(case.rate), buffer_id(case.buffer_size), rows_id(case.rows)
+
+
 def cell_id(case: CaseResult) -> str:
     """Return what a case shares with the same cell on another server: its id without the kind."""
     parts = f"-{without(cell_of(case.nodeid), [case.server.kind])}-"
@@ -88,10 +103,11 @@ def cell_id(case: CaseResult) -> str:
 
 
 def without_repeat(nodeid: str) -> str:
-    """Return a test's node id without the number of its repeat."""
-    test, bracket, cell = nodeid.partition("[")
-    parts = f"-{cell.removesuffix(']')}-"
-    return f"{test}[{_REPEAT.sub('-', parts, count=1).strip('-')}]" if bracket else test
+    """Return a test's node id as in a run without repeats, and with one row in each request."""
+    test, _, cell = nodeid.partition("[")
+    parts = _REPEAT.sub("-", f"-{cell.removesuffix(']')}-", count=1)
+    left = without(parts, [rows_id(1)])
+    return f"{test}[{left}]" if left else test
 
 
 def repeat_of(case: CaseResult) -> int:

@@ -6,11 +6,12 @@ All durations are seconds, rates are per second, memory is bytes, CPU is percent
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pytest_servebench.load.device import Generator
 from pytest_servebench.load.records import Records
 from pytest_servebench.stats.estimates import Summary
+from pytest_servebench.text.numbers import plain
 
 SCHEMA_VERSION = 1
 
@@ -154,6 +155,21 @@ class Attempt:
     records_file: str = ""
 
 
+class Sizes(NamedTuple):
+    """What distinguishes cases of one server at one rate; ``buffer 50, 8 rows`` as text.
+
+    Attributes:
+        buffer_size: requests that could wait.
+        rows: samples in each request.
+    """
+
+    buffer_size: int
+    rows: int = 1
+
+    def __str__(self) -> str:
+        return f"buffer {plain(self.buffer_size)}" + (f", {self.rows} rows" * (self.rows != 1))
+
+
 @dataclass(frozen=True)
 class Workload:
     """What was sent, and how; a comparison needs the same on both sides.
@@ -208,6 +224,7 @@ class CaseResult:
         logs: what the server logged meanwhile.
         records_file: name of the records' file inside the run's directory.
         workload: what was sent; ``None`` in older files.
+        rows: samples of the model in each request; latency and throughput are those of requests.
         label: which of several loads of its test it is, such as ``"rate80"`` for a load at its own
             rate; empty for the test's own.
         records: the records themselves, if loaded; not part of the JSON.
@@ -238,8 +255,14 @@ class CaseResult:
     logs: tuple[LogPart, ...] = ()
     records_file: str = ""
     workload: Workload | None = None
+    rows: int = 1
     label: str = ""
     records: Records | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def sizes(self) -> Sizes:
+        """Return buffer size and rows, which a report shows together."""
+        return Sizes(self.buffer_size, self.rows)
 
     @property
     def measured(self) -> bool:

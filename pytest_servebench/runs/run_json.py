@@ -195,6 +195,8 @@ def _check_figures(case: CaseResult, where: str) -> None:
     ):
         if value < 0:
             raise ValueError(f"{where}.{name} is {value}, below 0")
+    if case.rows < 1:
+        raise ValueError(f"{where}.rows is {case.rows}, below 1")
     if sum(summary.outcomes.values()) != summary.arrivals:
         raise ValueError(
             f"{where}.summary.outcomes do not add up to its {summary.arrivals} arrivals"

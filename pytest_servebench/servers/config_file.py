@@ -15,7 +15,7 @@ FILES: Final = {"pyproject.toml": ("tool", "servebench"), "servebench.toml": ()}
 
 # Part of test ids and of --servebench-server-option NAME.KEY=VALUE.
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
-_CELL: Final = re.compile(r"(?:^|-)(?:rate|buffer|repeat)[\d.]+(?:-|$)")
+_CELL: Final = re.compile(r"(?:^|-)(?:rate|buffer|rows|repeat)[\d.]+(?:-|$)")
 
 
 @dataclass(frozen=True)

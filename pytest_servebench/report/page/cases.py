@@ -76,6 +76,8 @@ class CaseView:
     server: str
     rate: str
     buffer: str
+    rows: str
+    sizes: str
     repeat: int
     verdict: str
     verdict_text: str
@@ -105,8 +107,8 @@ class CaseView:
 
     @property
     def cell(self) -> str:
-        """Return rate and buffer in a few words."""
-        return f"{self.rate}/s, buffer {self.buffer}" + (f" #{self.repeat}" if self.repeat else "")
+        """Return rate, buffer and rows in a few words."""
+        return f"{self.rate}/s, {self.sizes}" + (f" #{self.repeat}" if self.repeat else "")
 
 
 def anchors(cases: Sequence[CaseResult]) -> list[str]:
@@ -283,6 +285,8 @@ def case_view(
         server=title,
         rate=MISSING if is_plain(case) else plain(case.rate),
         buffer=MISSING if is_plain(case) else plain(case.buffer_size),
+        rows=MISSING if is_plain(case) else str(case.rows),
+        sizes=str(case.sizes),
         repeat=repeat,
         verdict="none" if where == "passed" and not case.clauses else where,
         verdict_text=verdict_cell(case).text.lower().replace("slo", "SLO") + _attempt(case),

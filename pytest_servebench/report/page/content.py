@@ -31,7 +31,7 @@ from pytest_servebench.report.series import colours, make_series, tinted
 from pytest_servebench.report.sweep import panels
 from pytest_servebench.report.variants import variants
 from pytest_servebench.runs.plain_benchmarks import is_plain
-from pytest_servebench.runs.results import CaseResult, Run
+from pytest_servebench.runs.results import CaseResult, Run, Sizes
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import plain
 from pytest_servebench.text.safe import abridged, clean, counted, first_few, joined
@@ -96,18 +96,18 @@ class MatrixRow:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The cases of one test by rate and buffer.
+    """The cases of one test by rate, buffer and rows.
 
     Attributes:
         test: its name, as :func:`variants` gives it.
         rates: each with the number of its columns.
-        buffers: heading of each column.
+        sizes: heading of each column.
         rows: one for each server.
     """
 
     test: str
     rates: tuple[tuple[str, int], ...]
-    buffers: tuple[str, ...]
+    sizes: tuple[str, ...]
     rows: tuple[MatrixRow, ...]
 
 
@@ -144,6 +144,7 @@ class Content:
     cases: tuple[CaseView, ...]
     choices: Mapping[str, tuple[tuple[str, str], ...]]
     several_tests: bool
+    several_rows: bool
     evaluation: EvaluationView | None
     sweeps: tuple[SweepView, ...]
     missing: str
@@ -200,6 +201,7 @@ def content(
         cases=shown,
         choices=_choices(shown),
         several_tests=len(set(names)) > 1,
+        several_rows=any(case.rows > 1 for case in run.cases),
         evaluation=evaluation_view(
             evaluation, loaded, {kind: classes[kind, None] for kind in titles}
         ),
@@ -218,21 +220,21 @@ def _title(cases: Sequence[CaseResult], titles: Mapping[str, str]) -> str:
     return abridged(told, _LONGEST_TITLE) or "pytest-servebench"
 
 
-_Classes = dict[tuple[str, int | None], str]
+_Classes = dict[tuple[str, Sizes | None], str]
 
 
 def _looks(
     cases: Sequence[CaseResult], palette: Mapping[str, str]
 ) -> tuple[_Classes, dict[str, Shade]]:
-    """Return kind and buffer to a CSS class, and the class to its colours."""
-    sizes = sorted({case.buffer_size for case in cases})
+    """Return kind and sizes to a CSS class, and the class to its colours."""
+    every = sorted({case.sizes for case in cases})
     classes: _Classes = {}
     found: dict[str, Shade] = {}
     for number, kind in enumerate(dict.fromkeys(case.server.kind for case in cases)):
         classes[kind, None] = f"k{number}"
         found[f"k{number}"] = shade(palette[kind])
-        for index, size in enumerate(sizes):
-            classes[kind, size] = f"k{number}b{index}"
+        for index, sizes in enumerate(every):
+            classes[kind, sizes] = f"k{number}b{index}"
             found[f"k{number}b{index}"] = shade(tinted(palette[kind], index))
     return classes, found
 
@@ -248,11 +250,11 @@ def _case_views(
     cores = run.machine.get("cores")
     points = min(_MOST_POINTS, max(_FEWEST_POINTS, _ALL_POINTS // max(len(run.cases), 1)))
     cells = [
-        (case.nodeid if is_plain(case) else name, case.server.kind, case.rate, case.buffer_size)
+        (case.nodeid if is_plain(case) else name, case.server.kind, case.rate, case.sizes)
         for case, name in zip(run.cases, names, strict=True)
     ]
     alike = Counter(cells)
-    seen: Counter[tuple[str, str, float, int]] = Counter()
+    seen: Counter[tuple[str, str, float, Sizes]] = Counter()
     views = []
     for index, (case, anchor) in enumerate(zip(run.cases, anchors(run.cases), strict=True)):
         records, missing = (None, "") if is_plain(case) else read_records(case, directory)
@@ -331,9 +333,9 @@ def _matrix(
     known: Mapping[str, ServerView],
     views: Mapping[int, CaseView],
 ) -> Matrix:
-    cells: dict[tuple[float, int], dict[str, list[CaseView]]] = {}
+    cells: dict[tuple[float, Sizes], dict[str, list[CaseView]]] = {}
     for case in own:
-        cell = cells.setdefault((case.rate, case.buffer_size), {})
+        cell = cells.setdefault((case.rate, case.sizes), {})
         cell.setdefault(case.server.kind, []).append(views[id(case)])
     columns = sorted(cells)
     number = Counter(rate for rate, _ in columns)
@@ -341,7 +343,7 @@ def _matrix(
     return Matrix(
         test,
         tuple((plain(rate), width) for rate, width in sorted(number.items())),
-        tuple(plain(size) for _, size in columns),
+        tuple(str(sizes) for _, sizes in columns),
         tuple(
             MatrixRow(known[kind], tuple(tuple(cells[key].get(kind, ())) for key in columns))
             for kind in kinds
@@ -355,6 +357,7 @@ def _choices(cases: Sequence[CaseView]) -> dict[str, tuple[tuple[str, str], ...]
         "server": dict.fromkeys((case.css, case.server) for case in cases),
         "rate": dict.fromkeys((case.rate, f"{case.rate}/s") for case in cases),
         "buffer": dict.fromkeys((case.buffer, case.buffer) for case in cases),
+        "rows": dict.fromkeys((case.rows, case.rows) for case in cases),
         "verdict": dict.fromkeys((case.verdict, case.verdict_text) for case in cases),
     }
     return {name: tuple(values) for name, values in found.items() if len(values) > 1}
@@ -364,17 +367,17 @@ def _sweep(
     test: str, own: Sequence[CaseResult], palette: Mapping[str, str], classes: _Classes
 ) -> SweepView:
     series = make_series(own, palette)
-    sizes = sorted({one.buffer_size for one in series})
-    names = {(one.kind, one.buffer_size): classes[one.kind, one.buffer_size] for one in series}
+    sizes = sorted({one.sizes for one in series})
+    names = {(one.kind, one.sizes): classes[one.kind, one.sizes] for one in series}
     invalid = not all(case.measured for case in own)
     return SweepView(
         test,
         tuple(sweep_charts(series, names)),
         tuple(
             (
-                names[one.kind, one.buffer_size],
+                names[one.kind, one.sizes],
                 one.label if len(sizes) > 1 or not one.letter else one.server,
-                sizes.index(one.buffer_size) % 4,
+                sizes.index(one.sizes) % 4,
                 outline(12, 7, one.marker, 5),
             )
             for one in series

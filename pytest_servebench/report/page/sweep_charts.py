@@ -16,6 +16,7 @@ from pytest_servebench.report.sweep import (
     panels,
     sweep,
 )
+from pytest_servebench.runs.results import Sizes
 from pytest_servebench.text.numbers import plain, significant
 
 _APART: Final = 0.02  # of the width, between curves at one rate
@@ -25,12 +26,16 @@ _LETTER_HEIGHT: Final = 19  # between the letters of two servers
 _SMALL: Final = 6  # a marker's size where curves crowd
 
 
-def sweep_charts(series: Sequence[Series], classes: Mapping[tuple[str, int], str]) -> list[Chart]:
+Classes = Mapping[tuple[str, Sizes], str]
+"""Kind and sizes to the CSS class with the curve's colour."""
+
+
+def sweep_charts(series: Sequence[Series], classes: Classes) -> list[Chart]:
     """Return a chart for each panel; none if no case is valid.
 
     Args:
         series: the curves.
-        classes: kind and buffer size to the CSS class with the curve's colour.
+        classes: of the curves.
     """
     if not any(one.cases for one in series):
         return []
@@ -38,7 +43,7 @@ def sweep_charts(series: Sequence[Series], classes: Mapping[tuple[str, int], str
     return [_sweep(panel, series, classes) for panel in shown]
 
 
-def _sweep(panel: Panel, series: Sequence[Series], classes: Mapping[tuple[str, int], str]) -> Chart:
+def _sweep(panel: Panel, series: Sequence[Series], classes: Classes) -> Chart:
     what = sweep(panel, series, apart=_APART, marker=_MARKER)
     chart = Chart(f"{panel.title}, {panel.unit}", _described(what), what.x, what.y,
                   X_LABEL, message=what.message)  # fmt: skip
@@ -49,15 +54,15 @@ def _sweep(panel: Panel, series: Sequence[Series], classes: Mapping[tuple[str, i
         chart.line(ends, ends, "ideal")
         chart.legend.append(Key("ideal", "all that is offered"))
     chart.bounds(what.bounds, left=bool(series[0].letter))
-    sizes = sorted({one.buffer_size for one in series})
+    sizes = sorted({one.sizes for one in series})
     for curve in what.curves:
-        size = curve.series.buffer_size
-        _draw(chart, panel, curve, classes[curve.series.kind, size], sizes.index(size) % _LINES)
+        own = curve.series.sizes
+        _draw(chart, panel, curve, classes[curve.series.kind, own], sizes.index(own) % _LINES)
     broad = round(what.step * (len(what.curves) - 1) / 2 * (chart.right - chart.left))
     for one in endings(what, _LETTER_HEIGHT / (chart.bottom - chart.top)):
         x = min(int(chart.px([one.rate])[0]) + broad + 12, chart.width - 16)
         y = round(chart.bottom - one.height * (chart.bottom - chart.top)) + 7
-        css = f"letter {classes[one.series.kind, one.series.buffer_size]}"
+        css = f"letter {classes[one.series.kind, one.series.sizes]}"
         chart.labels.append(Label(x, y, one.series.letter, css))
     return chart
 

@@ -1,4 +1,4 @@
-"""Colours of servers and buffers for both themes: those of the plots if contrast allows."""
+"""Colours of servers and sizes for both themes: those of the plots if contrast allows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -63,7 +63,7 @@
       const text = (wanted.get("text") ?? "").trim().toLowerCase();
       const shown = new Set();
       for (const row of rows) {
-        const fits = ["server", "rate", "buffer", "verdict"].every(
+        const fits = ["server", "rate", "buffer", "rows", "verdict"].every(
           (name) => !wanted.get(name) || row.dataset[name] === wanted.get(name),
         ) && (!text || texts.get(row).includes(text));
         row.hidden = !fits;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_servebench.errors import OptionError
+from pytest_servebench.errors import OptionError, ServebenchError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.plugin.option_values import KindValue, read_kind_value
 from pytest_servebench.plugin.setups import Setup, set_up
@@ -138,6 +139,27 @@ def test_a_variant_serves_what_its_base_serves_or_its_own(tmp_path: Path) -> Non
     own = ServedModel("m", {"mine": Path("/mine"), "v2": Path("/v2")}, model.inputs, model.outputs)
     # The kind may look for it by the name that its class has.
     assert set(found.model(own).artifacts.values()) == {Path("/v2")}
+
+
+@pytest.mark.parametrize(
+    ("toml", "fact"),
+    [
+        ("kind = 'tensorflow_serving'\nbinary = '/nope'", "t.binary=/nope"),
+        ("kind = 'tensorflow_serving'\nmodel_config_file = '/nope'", "t.model_config_file=/nope"),
+        ("kind = 'torchserve'\nurl = 'http://127.0.0.1:1'", "SERVEBENCH_T_TOKEN has"),
+    ],
+)
+def test_an_error_names_the_option_of_a_variant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toml: str, fact: str
+) -> None:
+    program = tmp_path / "tensorflow_model_server"
+    program.write_text("#!/bin/sh")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("SERVEBENCH_T_TOKEN", "two words")
+    setup = server(tmp_path, "t", f"[servers.t]\n{toml}")
+    with pytest.raises(ServebenchError, match=re.escape(fact)):
+        setup.kind.start(ServedModel("m", {}), ServerSettings(cpus=()), tmp_path)
 
 
 def test_what_changes_a_measurement_is_recorded(tmp_path: Path) -> None:

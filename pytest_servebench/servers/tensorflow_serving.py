@@ -39,16 +39,8 @@ from pytest_servebench.text.safe import joined
 
 KIND = "tensorflow_serving"
 BINARY = "tensorflow_model_server"
-BINARY_OPTION = spelled(KIND, "binary")
-REAL_OPTION = spelled(KIND, "require_real")
 _EMBEDDED = "pytest_servebench.servers.savedmodel_server"
 _VERSION_LIMIT = 60.0  # seconds for PROGRAM --version
-_GET_ONE = (
-    "install the Debian package tensorflow-model-server, and set "
-    f"{BINARY_OPTION}=PATH; or run its container image with "
-    f"{spelled(KIND, 'image')}=tensorflow/serving:TAG; or attach to a running server with "
-    f"{spelled(KIND, 'url')}=http://HOST:PORT"
-)
 
 FATAL = (
     FatalLine(
@@ -66,11 +58,11 @@ FATAL = (
     FatalLine(
         # It would start without it.
         re.compile(r"^unknown argument: "),
-        f"it has no such flag; check {spelled(KIND, 'flags')}",
+        "it has no such flag; check the option flags",
     ),
     FatalLine(
         re.compile(r"Couldn't interpret value"),
-        f"a flag has a wrong value; check {spelled(KIND, 'flags')}",
+        "a flag has a wrong value; check the option flags",
     ),
     FatalLine(
         re.compile(r"Could not find base path|No versions of servable \S+ found under base path"),
@@ -175,7 +167,7 @@ class TensorFlowServing(ContainerOptions):
         config = self.model_config_file
         source = config or check_saved_model(artifact(model, self.name))
         told = (
-            _of_file(config, protocol.model)
+            self._of_file(config, protocol.model)
             if config
             else {"model_name": protocol.model, "model_base_path": str(source)}
         )
@@ -217,17 +209,50 @@ class TensorFlowServing(ContainerOptions):
 
         return judge
 
+    def _of_file(self, file: Path, served: str) -> dict[str, str]:
+        """Return the flags for the models of a file, of which one must be ``served``.
+
+        Raises:
+            ServerStartError: it cannot be read, or does not have that model.
+        """
+        try:
+            names = names_in(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ServerStartError(
+                f"{self._spelled('model_config_file')}={file}: cannot be read: {error}"
+            ) from None
+        if served not in names:
+            raise ServerStartError(
+                f"{self._spelled('model_config_file')}={file} has no model {served!r}, only "
+                f"{joined(names) or 'none'}: name one of them by {self._spelled('model')}."
+            )
+        return {"model_config_file": str(file.absolute())}
+
     def _in_container(self) -> _Program:
         container = self.container(self.name, entrypoint=BINARY)
         version = _version(container.output_of(BINARY, "--version"))
         return _Program((), f"{BINARY} {version} in {self.image}", container=container)
 
+    def _spelled(self, key: str) -> str:
+        """Return one of its options as on the command line."""
+        return spelled(self.name, key)
+
+    @property
+    def _get_one(self) -> str:
+        return (
+            "install the Debian package tensorflow-model-server, and set "
+            f"{self._spelled('binary')}=PATH; or run its container image with "
+            f"{self._spelled('image')}=tensorflow/serving:TAG; or attach to a running server with "
+            f"{self._spelled('url')}=http://HOST:PORT"
+        )
+
     def _find_program(self) -> _Program:
+        option = self._spelled("binary")
         if self.binary is not None:
             problem = _not_executable(self.binary)
             if problem:
                 raise ServerUnavailableError(
-                    f"{BINARY_OPTION}={self.binary}: {problem}. Give an executable {BINARY}, or "
+                    f"{option}={self.binary}: {problem}. Give an executable {BINARY}, or "
                     "omit the option to use the one on PATH or the embedded server."
                 )
             return _real(str(self.binary.absolute()))
@@ -236,17 +261,18 @@ class TensorFlowServing(ContainerOptions):
             return _real(on_path)
         if self.require_real:
             raise ServerUnavailableError(
-                f"TensorFlow Serving itself is required ({REAL_OPTION}=true), but {BINARY_OPTION} "
-                f"is not given and there is no {BINARY} on PATH ({os.environ.get('PATH', '')}). "
-                f"Remedy: {_GET_ONE}."
+                "TensorFlow Serving itself is required "
+                f"({self._spelled('require_real')}=true), but {option} is not given and there is "
+                f"no {BINARY} on PATH ({os.environ.get('PATH', '')}). "
+                f"Remedy: {self._get_one}."
             )
         if importlib.util.find_spec("tensorflow") is None:
             raise ServerUnavailableError(
                 "TensorFlow Serving cannot run here. Checked:\n"
-                f"  {BINARY_OPTION}: not given\n"
+                f"  {option}: not given\n"
                 f"  {BINARY} on PATH: not found\n"
                 f"  the embedded server: TensorFlow is not installed for {sys.executable}\n"
-                f"Remedy: pip install 'pytest-servebench[tensorflow]'; or {_GET_ONE}."
+                f"Remedy: pip install 'pytest-servebench[tensorflow]'; or {self._get_one}."
             )
         self._check_embedded()
         return _embedded()
@@ -256,9 +282,9 @@ class TensorFlowServing(ContainerOptions):
         given += ["model_config_file"] if self.model_config_file else []
         if given:
             raise ServerUnavailableError(
-                f"{joined([spelled(self.name, name) for name in given])} needs TensorFlow Serving "
+                f"{joined([self._spelled(name) for name in given])} needs TensorFlow Serving "
                 f"itself, and there is no {BINARY} on PATH: the embedded server, which replaces "
-                f"it, does not have that. Remedy: {_GET_ONE}."
+                f"it, does not have that. Remedy: {self._get_one}."
             )
 
 
@@ -275,26 +301,6 @@ def _states(answer: HttpAnswer) -> set[str]:
         return {str(version["state"]) for version in said["model_version_status"]}
     except (KeyError, TypeError):
         return set()
-
-
-def _of_file(file: Path, served: str) -> dict[str, str]:
-    """Return the flags for the models of a file, of which one must be ``served``.
-
-    Raises:
-        ServerStartError: it cannot be read, or does not have that model.
-    """
-    try:
-        names = names_in(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ServerStartError(
-            f"{spelled(KIND, 'model_config_file')}={file}: cannot be read: {error}"
-        ) from None
-    if served not in names:
-        raise ServerStartError(
-            f"{spelled(KIND, 'model_config_file')}={file} has no model {served!r}, only "
-            f"{joined(names) or 'none'}: name one of them by {spelled(KIND, 'model')}."
-        )
-    return {"model_config_file": str(file.absolute())}
 
 
 def check_saved_model(base_path: Path) -> Path:

@@ -46,7 +46,6 @@ from pytest_servebench.servers.torchserve_properties import check_properties, ch
 from pytest_servebench.servers.torchserve_ready import with_key
 
 KIND = "torchserve"
-TOKEN_VARIABLE = variable(KIND, "token")
 _EXTRA = "pip install 'pytest-servebench[torchserve]'"
 # TorchServe's wheel does not declare pyyaml, without which every worker crashes on import.
 _PACKAGES = {"ts": "torchserve", "torch": "torch", "yaml": "pyyaml"}
@@ -101,7 +100,8 @@ class TorchServe(ContainerOptions):
 
     url: str = option(
         "",
-        f"attach to the TorchServe at this URL; set its inference key in ${TOKEN_VARIABLE}",
+        "attach to the TorchServe at this URL; "
+        f"set its inference key in ${variable(KIND, 'token')}",
         compared=False,
     )
     model: str = option("", "the model's name at TorchServe", compared=False)
@@ -165,7 +165,7 @@ class TorchServe(ContainerOptions):
         served = self.model or model.served_name(self.name)
         protocol = self._protocol(served)
         if self.url:
-            protocol = replace(protocol, token=_checked_token(self.token))
+            protocol = replace(protocol, token=_checked_token(self.token, self.name))
             return attach(self, self.url, protocol, model, settings, self._judge)
         checked_name(served)
         installation = self._in_container() if self.image else find_installation()
@@ -268,9 +268,10 @@ class TorchServe(ContainerOptions):
         if kind == "InvalidKeyException":
             state = "wrong or expired" if self.token else "not set"
             return Refusal(
-                f"it requires its inference key, and {TOKEN_VARIABLE} is {state}: set it to the "
-                'key of "inference" in the key_file.json of the server\'s working directory (new '
-                "after each start; expires after 60 minutes unless token_expiration_min differs)."
+                f"it requires its inference key, and {variable(self.name, 'token')} is {state}: "
+                'set it to the key of "inference" in the key_file.json of the server\'s working '
+                "directory (new after each start; expires after 60 minutes unless "
+                "token_expiration_min differs)."
             )
         if kind == "ServiceUnavailableException":
             return Refusal("it has no worker for the model, or its queue is full.", loading=True)
@@ -348,17 +349,17 @@ def version_of(archive: Path) -> str:
         return "1.0"
 
 
-def _checked_token(token: str) -> str | None:
-    """Return a token that can be sent in a header.
+def _checked_token(token: str, kind: str) -> str | None:
+    """Return the token for a server of ``kind``.
 
     Raises:
-        OptionError: it cannot; the message does not repeat it.
+        OptionError: it cannot be sent in a header; the message does not repeat it.
     """
     if not token:
         return None
     if not re.fullmatch(r"[!-~]+", token):
         raise OptionError(
-            f"{TOKEN_VARIABLE} has spaces or characters not allowed in a header: set it "
+            f"{variable(kind, 'token')} has spaces or characters not allowed in a header: set it "
             'to the "key" of "inference" in the server\'s key_file.json, and nothing else.'
         )
     return token

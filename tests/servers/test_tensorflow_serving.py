@@ -219,7 +219,7 @@ def test_relative_paths(
     [
         ("broken-model", r"it ended \(exit status 255\).*Error loading version 1: bad graph"),
         ("aborts", r"killed by SIGABRT.*oneDNN check failed"),
-        ("unknown-flag", r"it has no such flag.*tensorflow_serving\.flags.*argument: --nope=1"),
+        ("unknown-flag", r"it has no such flag.*option flags.*argument: --nope=1"),
         ("bad-flags", r"it refused to start.*Failed to start server\. Error: INVALID_ARGUMENT"),
         ("background", r"exit status 0 \(.*foreground"),
     ],

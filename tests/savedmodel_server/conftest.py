@@ -32,7 +32,10 @@ def fashion(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="session")
 def mixed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A server of the model with many signatures."""
-    log = tmp_path_factory.mktemp("log") / "mixed"
-    with running(models / "mixed", log, name="mixed") as server:
+    """A server of the model with many signatures, which serves its metrics."""
+    directory = tmp_path_factory.mktemp("mixed")
+    config = directory / "monitoring.config"
+    config.write_text("prometheus_config { enable: true }")
+    flag = f"--monitoring_config_file={config}"
+    with running(models / "mixed", directory / "log", flag, name="mixed") as server:
         yield server

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -271,16 +270,6 @@ def test_signals_end_it_quietly(models: Path, tmp_path: Path, number: signal.Sig
     assert all(line[:2] == "20" and " INFO " in line for line in lines)
 
 
-@pytest.fixture(scope="module")
-def monitored(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    directory = tmp_path_factory.mktemp("monitored")
-    config = directory / "monitoring.config"
-    config.write_text("prometheus_config { enable: true }")
-    flag = f"--monitoring_config_file={config}"
-    with running(models / "mixed", directory / "log", flag, name="mixed") as server:
-        yield server
-
-
 def predict(server: Running, body: object) -> tuple[int, Any]:
     response = server.post("/v1/models/mixed:predict", json.dumps(body).encode())
     return response.status, json.loads(response.body)
@@ -302,9 +291,9 @@ def test_it_serves_without_uvloop(
 
 
 @pytest.mark.servers
-def test_metrics_are_served(monitored: Running) -> None:
-    predict(monitored, {"signature_name": "flip", "instances": [[True, False]]})
-    page = monitored.get("/monitoring/prometheus/metrics")
+def test_metrics_are_served(mixed: Running) -> None:
+    predict(mixed, {"signature_name": "flip", "instances": [[True, False]]})
+    page = mixed.get("/monitoring/prometheus/metrics")
     assert (page.status, page.header("Content-Type")) == (200, "text/plain")
     assert b':tensorflow:serving:request_count{model_name="mixed",status="OK"}' in page.body
 

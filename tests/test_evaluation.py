@@ -231,6 +231,20 @@ def test_more_than_two_servers_are_ranked_with_ties() -> None:
     assert text.endswith("No difference beyond noise in throughput, success rate, CPU and memory.")
 
 
+def test_a_server_may_be_unknown_where_the_others_differ() -> None:
+    large = dataclasses.replace(SEEN, memory_peak=800e6)
+    busy = dataclasses.replace(SEEN, cpu_mean=90.0)
+    cases = [cell(OTHER, 10, resources=UNSEEN), cell(EMBEDDED, 10, resources=large)]
+    for third, first, words in (
+        (SEEN, "torchserve", "none did better than TorchServe in 6 of 6 comparisons: peak memory"),
+        (busy, "other", "none did better than Other in 4 of 4 comparisons; then"),
+    ):
+        every = [*cases, cell(TORCHSERVE, 10, resources=third)]
+        found = evaluate(every)
+        assert found.ranking()[0].kind == first
+        assert words in answer(every, found)[0]
+
+
 def test_equal_servers_are_all_alike() -> None:
     cases = [cell(one, 7, seed=n) for n, one in enumerate((EMBEDDED, TORCHSERVE, OTHER))]
     found = evaluate(cases)

@@ -97,7 +97,10 @@ class Evaluation:
     notes: tuple[str, ...]
 
     def ranking(self, rate: float | None = None) -> tuple[Rank, ...]:
-        """Return the servers, those first that were beaten least; at one rate or at all."""
+        """Return the servers, those first that were beaten least; at one rate or at all.
+
+        Of two that were beaten as seldom, the one that was compared more often comes first.
+        """
         points = [one for one in self.points if rate is None or one.rate == rate]
         ranks = [
             Rank(kind, MappingProxyType({
@@ -106,7 +109,7 @@ class Evaluation:
             }))
             for kind in self.servers
         ]  # fmt: skip
-        return tuple(sorted(ranks, key=lambda one: -one.share))
+        return tuple(sorted(ranks, key=lambda one: (-one.share, -one.among)))
 
     @property
     def beats(self) -> Mapping[tuple[str, str], int]:

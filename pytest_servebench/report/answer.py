@@ -108,7 +108,7 @@ def _order(rate: float, evaluation: Evaluation, valid: Sequence[CaseResult]) -> 
         (most, among), first = next(iter(groups.items()))
         told = [
             f"none did better than {_named(first, names)} in {most} of {among} comparisons"
-            f"{' each' if len(first) > 1 else ''}: {_figures(first[0], here, valid, names)}"
+            f"{' each' if len(first) > 1 else ''}{_figures(first[0], here, valid, names)}"
             f"{_broken(first[0], rate, valid)}"
         ]
         rest = list(groups.items())[1:]
@@ -131,8 +131,13 @@ def _named(kinds: Sequence[str], names: Mapping[str, str]) -> str:
 def _figures(
     kind: str, here: Sequence[Compared], valid: Sequence[CaseResult], names: Mapping[str, str]
 ) -> str:
-    """Return a server's value of the first metric that tells servers apart, and the worst one."""
+    """Return a server's value of the first metric that tells servers apart, and the worst one.
+
+    Empty if only metrics that are not known of this server tell others apart.
+    """
     some = [point for point in here if point.pairs and point.values.get(kind) is not None]
+    if not some:
+        return ""
     point = min(some, key=lambda one: (kind not in one.unbeaten, _EVIDENCE.index(one.metric)))
     metric = METRICS[point.metric]
     sign = -1 if metric.larger_is_better else 1
@@ -140,7 +145,7 @@ def _figures(
     worst = max(known, key=lambda one: sign * known[one])
     where = _place(point, here, valid)
     noun = f"{metric.point.statistic if metric.point else ''} {metric.title}".strip()
-    text = f"{where}{noun} {_value(point, kind, valid)} for {names[kind]}"
+    text = f": {where}{noun} {_value(point, kind, valid)} for {names[kind]}"
     if worst == kind:
         return text
     return f"{text}, up to {quantity(metric.kind, known[worst])} for {names[worst]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +42,7 @@ class ServedModel:
         artifacts: server kind (``"tensorflow_serving"``, ``"torchserve"``, …) to what that kind
             serves: a directory of numbered SavedModel versions, or a ``.mar`` file; ``"onnx"`` to
             the ONNX file that several kinds serve. Tests of a kind without an artifact are
-            skipped, with that reason.
+            skipped, with that reason. Text is taken as a path.
         inputs: sample inputs, one request each; array of shape ``(n, *input_shape)``, or a list of
             ``n`` arrays, texts or bytes, whose shapes may differ; or one such for each of the
             model's inputs by name. Floats, integers, booleans, text and bytes keep their type when
@@ -75,11 +76,20 @@ class ServedModel:
     served_names: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the tolerances.
+        """Check artifacts and tolerances.
 
         Raises:
-            ModelError: one is no number, or is for an output that the model does not have.
+            ModelError: an artifact is no path; or a tolerance is no number, or is for an output
+                that the model does not have.
         """
+        for kind, path in self.artifacts.items():
+            if not isinstance(path, (str, os.PathLike)):
+                raise ModelError(
+                    f"The model {self.name!r}: artifacts={{{kind!r}: {path!r}}}: give the path of "
+                    "a file or directory."
+                )
+        paths = {kind: Path(path) for kind, path in self.artifacts.items()}
+        object.__setattr__(self, "artifacts", paths)
         for what in ("rtol", "atol"):
             self._check_tolerance(what, getattr(self, what))
 

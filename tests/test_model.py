@@ -1,5 +1,6 @@
 """Samples of a model: of every type and shape, each with what is expected."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,13 @@ def test_samples_of_a_model_with_names() -> None:
     uneven = ServedModel("m", {}, {"x": numbers, "y": numbers[:2]}, numbers)
     with pytest.raises(ModelError, match=r"3 of inputs 'x', 2 of inputs 'y', 3 of outputs"):
         uneven.samples  # noqa: B018
+
+
+def test_artifacts_are_paths() -> None:
+    text: Any = {"onnx": "b.onnx"}
+    assert ServedModel("m", text).artifacts == {"onnx": Path("b.onnx")}
+    with pytest.raises(ModelError, match=r"'m'.*'onnx': None.*path"):
+        ServedModel("m", {"onnx": None})  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,14 @@ from typing import Any, ClassVar, Final
 
 from pytest_servebench.errors import OptionError, ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.base import PredictionProtocol
+from pytest_servebench.protocols.base import HttpAnswer, PredictionProtocol
 from pytest_servebench.protocols.registry import PROTOCOLS, protocol_from
+from pytest_servebench.protocols.settings import settings_of
 from pytest_servebench.servers.attached import attach
 from pytest_servebench.servers.base import RunningServer, ServerSettings
 from pytest_servebench.servers.container import Container, ContainerOptions
 from pytest_servebench.servers.environment import artifact
+from pytest_servebench.servers.first_prediction import Ask, Refusal, by_status
 from pytest_servebench.servers.interpreter import Interpreter
 from pytest_servebench.servers.kind_options import option, pairs, words
 from pytest_servebench.servers.launch import Program, launch
@@ -202,7 +204,7 @@ class Command(ContainerOptions):
         served = self.model or model.served_name(self.name)
         protocol = self._protocol(served, model.signature)
         if self.url:
-            return attach(self, self.url, protocol, model, settings)
+            return attach(self, self.url, protocol, model, settings, self._judge)
         if settings.workers > 1 and "workers" not in self._used:
             raise OptionError(
                 f"{self.name} cannot be given {settings.workers} workers: use {{workers}} in its "
@@ -243,6 +245,7 @@ class Command(ContainerOptions):
             directory=lambda place: self._directory(filled(self.directory, place)),
             fatal=(PORT_CLASH, *map(_fatal_line, self.fatal)),
             container=container,
+            judge=self._judge,
         )
         return launch(self, program, model, settings, run_dir)
 
@@ -272,6 +275,14 @@ class Command(ContainerOptions):
         settings = {key: value for key, value in table.items() if key != "name"}
         usual = {"model": served, "signature": signature}
         return protocol_from(table.get("name", ""), settings, defaults=usual)
+
+    def _judge(self, answer: HttpAnswer, _: Ask) -> Refusal:
+        name = self.protocol if isinstance(self.protocol, str) else self.protocol["name"]
+        if answer.status == 404 and "path" in settings_of(PROTOCOLS[name]):
+            return Refusal(
+                f'this path does not exist; {self.name}.protocol sets another by path = "/...".'
+            )
+        return by_status(answer, self)
 
     def _artifact(self, model: ServedModel) -> Path | str:
         if not self.artifact:

@@ -169,7 +169,7 @@ def _start(
         )
         spawned = time.monotonic()
         fatal = [*(container.FATAL if run else ()), *program.fatal]
-        readiness = Readiness(title, process, place, settings.start_timeout, fatal)
+        readiness = Readiness(_named(kind, title), process, place, settings.start_timeout, fatal)
         given = program.protocol
         protocol = given(readiness) if callable(given) else given
         if program.ready:
@@ -193,3 +193,10 @@ def _start(
         if isinstance(error, ServerStartError) and run and (hint := run.hint(ended=ended)):
             raise type(error)(f"{error}\n{hint}") from None
         raise
+
+
+def _named(kind: ServerKind, implementation: str) -> str:
+    """Return a server's title and program; variants of one server differ only in the title."""
+    if implementation.startswith(kind.title):
+        return implementation
+    return f"{kind.title} ({implementation})"

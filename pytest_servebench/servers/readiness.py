@@ -177,7 +177,8 @@ class Readiness:
             if answer.status in LOADING:
                 return False
             raise self.failure(
-                f"it answers GET {path} with {probe.describe(answer)}; check its readiness path"
+                f"it answers GET {path} with {probe.describe(answer)}; check its readiness "
+                "path, the key ready"
             )
 
         self.wait_for_answer(f"GET {path} to succeed", HttpRequest("GET", path), judge)

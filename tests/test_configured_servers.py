@@ -126,6 +126,18 @@ def test_a_variant_has_what_its_base_has_and_its_own(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_secret_is_for_one_server_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toml = "[servers.t-2]\nkind = 'torchserve'\nurl = 'http://127.0.0.1:1'\n"
+    monkeypatch.setenv("SERVEBENCH_TORCHSERVE_TOKEN", "k3y-of-the-base")
+    setups, _ = known(tmp_path, toml)
+    assert setups["torchserve"].kind.token == "k3y-of-the-base"
+    assert setups["t-2"].kind.token == ""
+    monkeypatch.setenv("SERVEBENCH_T_2_TOKEN", "k3y-of-its-own")
+    assert known(tmp_path, toml)[0]["t-2"].kind.token == "k3y-of-its-own"
+    with pytest.raises(OptionError, match=r"t-2 and t_2 .*SERVEBENCH_T_2_TOKEN: .*another name"):
+        known(tmp_path, f"{toml}[servers.t_2]\nkind = 'torchserve'")
+
+
 def test_a_variant_serves_what_its_base_serves_or_its_own(tmp_path: Path) -> None:
     found = server(tmp_path, "v2", '[servers.v]\nkind="mine"\n[servers.v2]\nkind="v"')
     assert found.artifacts == ("v2", "v", "mine")

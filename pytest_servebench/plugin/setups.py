@@ -16,7 +16,7 @@ from pytest_servebench.plugin.own_warnings import tell
 from pytest_servebench.servers import configurable_kinds
 from pytest_servebench.servers.base import ServerKind, ServerSettings, artifact_of
 from pytest_servebench.servers.config_file import ServerTable
-from pytest_servebench.servers.kind_options import KindOption, options_of
+from pytest_servebench.servers.kind_options import KindOption, options_of, variable
 from pytest_servebench.text.closest import closest, meant
 from pytest_servebench.text.safe import sentence
 
@@ -72,7 +72,7 @@ def set_up(
     A kind may come from a ``conftest.py`` beside other tests: its table is an error only if the
     server is needed, and a value for it in the ini file a warning if the name looks like a typo.
 
-    A variant inherits its base's values, except for ``url``.
+    A variant inherits its base's values, except for ``url`` and secrets.
 
     Args:
         kinds: registered kinds by name.
@@ -122,6 +122,7 @@ class _Maker:
         self._tables = tables
         self._given = given
         self._making: list[str] = []
+        self._secret_of: dict[str, str] = {}
         self.setups: dict[str, Setup] = {}
         self.unknown: dict[str, str] = {}
 
@@ -188,8 +189,10 @@ class _Maker:
         options = options_of(base.kind)
         values, own = self._read(name, options, base.kind)
         variant = name != base.kind.name
-        if variant and "url" in options:  # it starts a server of its own
-            values.setdefault("url", options["url"].default)
+        for key, each in options.items() if variant else ():
+            # It starts a server of its own, and a key for one server must not reach another.
+            if key == "url" or each.secret:
+                values.setdefault(key, each.default)
         kind: Any = base.kind
         if values:
             with _refused(name, self._given.get(name, [])):
@@ -205,6 +208,12 @@ class _Maker:
         Pairs of texts, such as environment variables, are added to those of its base.
         """
         read = secrets_of(name, options)
+        for source in (variable(name, key) for key in read):
+            if (other := self._secret_of.setdefault(source, name)) != name:
+                raise OptionError(
+                    f"{other} and {name} would both have the secret in the environment variable "
+                    f"{source}: give one of these servers another name."
+                )
         for value in self._given.get(name, []):
             new = read_value(name, options, value)
             if is_pairs(options.get(value.key)):

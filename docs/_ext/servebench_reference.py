@@ -225,7 +225,9 @@ class ProtocolsDirective(SphinxDirective):
             lines.append(f"{request.body.decode()}\n```\n")
             lines += ["| setting | default | meaning |", "| --- | --- | --- |"]
             for one in settings_of(protocol).values():
-                default = "required" if one.required else f"`{json.dumps(one.default)}`"
+                # A configured server has the name of its model, so that it need not be repeated.
+                usual = "that of the server" if one.name == "model" else "required"
+                default = usual if one.required else f"`{json.dumps(one.default)}`"
                 lines.append(f"| `{one.name}` | {default} | {_SPECIAL.sub(_ESCAPED, one.help)} |")
             parts.append("\n".join(lines))
         return self.parse_text_to_nodes("\n\n".join(parts), allow_section_headings=True)

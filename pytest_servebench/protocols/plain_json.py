@@ -1,4 +1,4 @@
-"""Plain JSON over HTTP, as FastAPI, BentoML, LitServe or Ray Serve apps define it themselves."""
+"""JSON over HTTP, as FastAPI, BentoML, LitServe or Ray Serve apps define it themselves."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,7 @@ from pytest_servebench.protocols.json_values import (
     parsed,
     prediction,
 )
+from pytest_servebench.protocols.raw_bodies import BINARY, as_bytes, check_content_type, form
 from pytest_servebench.protocols.row_format import (
     JSON_TYPE,
     columns_in_json,
@@ -31,15 +32,19 @@ from pytest_servebench.protocols.settings import Configured, setting
 
 @dataclass(frozen=True)
 class PlainJson(Configured, OneOrMore):
-    """``POST`` of an object with a member for each input.
+    """``POST`` of an object with a member for each input, or of text or bytes; answered by JSON.
 
     Attributes:
         path: on the server.
+        body: ``"json"``; ``"bytes"``: the one input, which is bytes or text, is the body; or
+            ``"multipart"``: a form with a field for each input: bytes as files, text as it is,
+            numbers as JSON.
+        content_type: of bytes.
         layout: ``"single"``: one sample, ``{"ids": […], "mask": […]}``. ``"columns"``: a list for
             each input. ``"rows"``: a list of samples under ``input``; a sample with names is an
             object.
         input: the name of an input without a name, or of the list of samples; if it is empty, the
-            input or the list is the whole body.
+            input or the list is the whole body, except in a form.
         wrapper: the member under which the object is sent; by default, it is the body itself.
         answer: where the prediction is in the answer: ``"result.scores"``, or several outputs:
             ``"result.scores,result.labels"``; by default, all of it. An object is outputs by name.
@@ -49,6 +54,10 @@ class PlainJson(Configured, OneOrMore):
 
     path: str = setting("path on the server", "/predict")
     _: KW_ONLY
+    body: Literal["json", "bytes", "multipart"] = setting(
+        "json, bytes (the one input as it is), or multipart (a form)", "json"
+    )
+    content_type: str = setting("content type of bytes", BINARY)
     layout: Literal["single", "columns", "rows"] = setting(
         "single (one sample), columns (a list for each input), or rows (a list of samples)",
         "single",
@@ -70,9 +79,25 @@ class PlainJson(Configured, OneOrMore):
                 f"path = {self.path!r}: give a path that begins with '/'; quote spaces and "
                 "characters outside ASCII."
             )
+        check_content_type(self.content_type)
+        if self.body == "json":
+            return
+        for key, value, usual in (("layout", self.layout, "single"), ("wrapper", self.wrapper, "")):
+            if value != usual:
+                raise OptionError(f'{key} = {value!r}: this is for body = "json"; omit it.')
+        if self.body == "multipart" and not self.input:
+            raise OptionError("input = '': a field of a form needs a name, such as file.")
 
     def request_rows(self, samples: Sequence[Arrays]) -> HttpRequest:
         """Return one request for the predictions of one or more samples."""
+        if self.body != "json":
+            sample = only(samples, f'body = "{self.body}"', 'body = "json"')
+            content_type, raw = (
+                (self.content_type, as_bytes(sample))
+                if self.body == "bytes"
+                else form(sample, self.input)
+            )
+            return HttpRequest("POST", self.path, (("Content-Type", content_type),), raw)
         if self.layout == "rows":
             named, body = False, rows_in_json(samples)
         elif self.layout == "single":

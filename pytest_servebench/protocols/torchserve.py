@@ -1,26 +1,22 @@
 """TorchServe's inference API."""
 
-import hashlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import ClassVar, Final, Literal
 from urllib.parse import quote
 
-import numpy as np
-
-from pytest_servebench.arrays import Array, Arrays
-from pytest_servebench.errors import ModelError, OptionError
+from pytest_servebench.arrays import Arrays
+from pytest_servebench.errors import OptionError
 from pytest_servebench.protocols.answer_paths import check_path, read_path
 from pytest_servebench.protocols.answers import bad
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
-from pytest_servebench.protocols.json_values import checked_array, in_json, parsed, prediction
+from pytest_servebench.protocols.json_values import parsed, prediction
+from pytest_servebench.protocols.raw_bodies import BINARY, as_bytes, check_content_type, form
 from pytest_servebench.protocols.row_format import JSON_TYPE, instances_body, read_predictions
 from pytest_servebench.protocols.rows import OneOrMore, only
 from pytest_servebench.protocols.settings import Configured, setting
 
-_BINARY: Final = "application/octet-stream"
 _EXPECTED: Final = "a prediction in JSON (the setting answer is the path to it)"
 
 
@@ -49,7 +45,7 @@ class TorchServeRest(Configured, OneOrMore):
     body: Literal["json", "bytes", "multipart"] = setting(
         "json (instances), bytes (the one input as it is), or multipart (a form)", "json"
     )
-    content_type: str = setting("content type of bytes", _BINARY)
+    content_type: str = setting("content type of bytes", BINARY)
     input: str = setting("name of an input without a name, in a form", "data")
     answer: str = setting("path to the prediction in the answer to bytes or a form", "")
     token: str | None = field(default=None, repr=False)
@@ -62,8 +58,7 @@ class TorchServeRest(Configured, OneOrMore):
         """
         super().__post_init__()
         check_path(self.answer)
-        if not re.fullmatch(r"[!-~][ -~]*", self.content_type):
-            raise OptionError(f"content_type = {self.content_type!r}: give one such as image/jpeg.")
+        check_content_type(self.content_type)
         if self.answer and self.body == "json":
             raise OptionError(
                 f'answer = {self.answer!r}: with body = "json" the answer is "predictions"; for '
@@ -82,9 +77,10 @@ class TorchServeRest(Configured, OneOrMore):
             content_type, body = JSON_TYPE[1], instances_body(samples)
         elif self.body == "bytes":
             sample = only(samples, 'body = "bytes"', 'body = "json"')
-            content_type, body = self.content_type, _as_bytes(sample)
+            content_type, body = self.content_type, as_bytes(sample)
         else:
-            content_type, body = self._form(only(samples, 'body = "multipart"', 'body = "json"'))
+            sample = only(samples, 'body = "multipart"', 'body = "json"')
+            content_type, body = form(sample, self.input)
         version = f"/{quote(str(self.version), safe='')}" if self.version != "" else ""
         return HttpRequest(
             "POST",
@@ -100,52 +96,3 @@ class TorchServeRest(Configured, OneOrMore):
         wrong = partial(bad, answer=answer, expected=_EXPECTED)
         value = read_path(parsed(answer.body, wrong), self.answer, wrong)
         return [prediction(value, wrong)]
-
-    def _form(self, sample: Arrays) -> tuple[str, bytes]:
-        inputs = sample if isinstance(sample, Mapping) else {self.input: sample}
-        parts = [_part(name, checked_array(value)) for name, value in inputs.items()]
-        # The same for the same input, so that a later run is known to send the same requests.
-        boundary = f"servebench-{hashlib.sha256(b''.join(parts)).hexdigest()[:32]}"
-        line = f"--{boundary}".encode()
-        body = b"".join(line + b"\r\n" + part + b"\r\n" for part in parts) + line + b"--\r\n"
-        return f"multipart/form-data; boundary={boundary}", body
-
-
-def _as_bytes(sample: Arrays) -> bytes:
-    if isinstance(sample, Mapping):
-        if len(sample) != 1:
-            raise ModelError(
-                f'body = "bytes" carries one input, and the model has {len(sample)}: '
-                f'{", ".join(map(repr, sample))}; give body = "multipart" or "json".'
-            )
-        sample = next(iter(sample.values()))
-    content = _text_or_bytes(checked_array(sample))
-    if content is None:
-        raise ModelError(
-            'body = "bytes" carries one text or bytes, and the input is an array of '
-            f'{np.asarray(sample).dtype}: give body = "json".'
-        )
-    return content.encode() if isinstance(content, str) else content
-
-
-def _text_or_bytes(array: Array) -> str | bytes | None:
-    value = array.item() if array.size == 1 and array.dtype.kind in "OSU" else None
-    return value if isinstance(value, (str, bytes)) else None
-
-
-def _part(name: str, array: Array) -> bytes:
-    content = None if array.ndim else _text_or_bytes(array)
-    head = f'Content-Disposition: form-data; name="{_quoted(name)}"'
-    if isinstance(content, bytes):
-        head += f'; filename="{_quoted(name)}"\r\nContent-Type: {_BINARY}'
-    elif isinstance(content, str):
-        head += "\r\nContent-Type: text/plain; charset=utf-8"
-        content = content.encode()
-    else:
-        content = in_json(array).encode("ascii")
-        head += f"\r\nContent-Type: {JSON_TYPE[1]}"
-    return f"{head}\r\n\r\n".encode() + content
-
-
-def _quoted(name: str) -> str:
-    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")

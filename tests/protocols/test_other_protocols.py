@@ -66,6 +66,7 @@ TEXT, BYTES = np.array("né", object), np.array(b"\xff\x00", object)
          b'{"instances":["n\\u00e9"]}'),
         (TorchServeRest("m", body="bytes"), [{"image": BYTES}], "/predictions/m", b"\xff\x00"),
         (TorchServeRest("m", body="bytes"), [np.array(["a"])], "/predictions/m", b"a"),
+        (PlainJson("/p", body="bytes"), [{"image": BYTES}], "/p", b"\xff\x00"),
         (PlainJson(), [TEXT], "/predict", b'{"input":"n\\u00e9"}'),
         (PlainJson(input=""), [np.array([1, 2])], "/predict", b"[1,2]"),
         (PlainJson("/", wrapper="data"), [TWO], "/",

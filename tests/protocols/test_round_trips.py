@@ -1,6 +1,7 @@
 """Every protocol: what a model is sent, and gives back, arrives as it was."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import hypothesis.extra.numpy as hnp
@@ -41,6 +42,7 @@ ONE_ROW: list[RowsProtocol] = [
     PlainJson(answer="result.0"),
     PlainJson(wrapper="data", answer="result.0.data"),
     TorchServeRest("m", body="multipart"),
+    PlainJson(body="multipart", input="file"),
 ]
 
 
@@ -118,9 +120,10 @@ def test_a_single_sample(protocol: RowsProtocol, data: st.DataObject) -> None:
     assert protocol.request(sent) == protocol.request_rows([sent])
 
 
-@given(st.binary() | words.filter(str))
-def test_raw_bytes(content: bytes | str) -> None:
-    protocol = TorchServeRest("m", body="bytes", content_type="image/jpeg")
+@pytest.mark.parametrize("made", [partial(TorchServeRest, "m"), PlainJson])
+@given(content=st.binary() | words.filter(str))
+def test_raw_bytes(made: Callable[..., RowsProtocol], content: bytes | str) -> None:
+    protocol = made(body="bytes", content_type="image/jpeg")
     request = protocol.request(np.array(content, object))
     assert request.body == (content if isinstance(content, bytes) else content.encode())
     assert dict(request.headers)["Content-Type"] == "image/jpeg"

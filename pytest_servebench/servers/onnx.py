@@ -23,6 +23,7 @@ from pytest_servebench.servers.kind_options import at_least, option
 from pytest_servebench.servers.launch import Program, launch
 from pytest_servebench.servers.logs import FatalLine
 from pytest_servebench.servers.readiness import Place
+from pytest_servebench.servers.triton_leftovers import remove_leftovers
 
 PROGRAMS: Final = Path(__file__).with_name("onnx_programs")
 NAME: Final = "model"
@@ -253,6 +254,7 @@ class Triton(_OnnxKind):
     def _command(
         self, served: _Environment, settings: ServerSettings, place: Place
     ) -> Sequence[str | Path]:
+        remove_leftovers()
         numbers = (place.port, settings.workers, self.max_batch_size)
         program = PROGRAMS / "pytriton_server.py"
         return [served.python.path, program, served.path, NAME, *map(str, numbers)]

@@ -9,6 +9,7 @@ from pytest_servebench.errors import ServebenchError, ServerStartError, ServerUn
 from pytest_servebench.model import ServedModel
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.onnx import MlServer, OnnxServer, Triton
+from pytest_servebench.servers.triton_leftovers import remove_leftovers
 
 from .conftest import INPUTS, OUTPUTS, make_program
 from .onnx_models import two_types
@@ -82,3 +83,21 @@ def test_an_interpreter_that_is_none(
             Triton(python=path).start(model, settings, run_dir)
         assert str(path) in str(caught.value)
         assert fact in str(caught.value)
+
+
+def test_what_a_killed_triton_leaves_goes_with_the_next_start(tmp_path: Path) -> None:
+    running = tmp_path / "servebench-running"
+    for directory in (running, tmp_path / "proc" / "12", tmp_path / "memory"):
+        directory.mkdir(parents=True)
+    for name in ("pytrtion12-a", "pytrtion34-b", "other56-c"):
+        (tmp_path / "memory" / name).touch()
+    for name, text in {
+        "folder1": f'string_value: "{running}/workspace"',
+        "folder2": f'string_value: "{tmp_path}/servebench-ended/workspace"',
+        "folder3": 'string_value: "/home/me/workspace"',
+    }.items():
+        (tmp_path / name / "1").mkdir(parents=True)
+        (tmp_path / name / "config.pbtxt").write_text(text)
+    remove_leftovers(tmp_path, tmp_path / "memory", tmp_path / "proc")
+    assert {path.name for path in (tmp_path / "memory").iterdir()} == {"pytrtion12-a", "other56-c"}
+    assert {path.name for path in tmp_path.glob("folder*")} == {"folder1", "folder3"}

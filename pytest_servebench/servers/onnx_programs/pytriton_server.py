@@ -1,6 +1,5 @@
 """Serve an ONNX file with Triton: ``pytriton_server.py FILE NAME PORT WORKERS MAX_BATCH_SIZE``."""
 
-import contextlib
 import os
 import sys
 from pathlib import Path
@@ -27,18 +26,8 @@ def _text(array: Any) -> Any:
     return np.char.decode(array.astype(np.bytes_), "utf-8").astype(object)
 
 
-def _remove_abandoned() -> None:
-    """Remove the shared memory of servers that were killed, which only they themselves remove."""
-    for path in Path("/dev/shm").glob("pytrtion*-*"):
-        pid = path.name.partition("-")[0].removeprefix("pytrtion")
-        if pid.isdecimal() and not Path("/proc", pid).exists():
-            with contextlib.suppress(OSError):
-                path.unlink()
-
-
 def main() -> None:
     """Serve until a signal ends it."""
-    _remove_abandoned()
     path, name, port, workers, max_batch_size = sys.argv[1:]
     model = OnnxModel(path, int(os.environ["OMP_NUM_THREADS"]))
     described = (*model.inputs.values(), *model.outputs.values())

@@ -78,7 +78,7 @@ def repeated(means: Mapping[str, float], dice: np.random.Generator) -> dict[str,
 def test_servers_that_took_turns_are_ranked_within_each_repeat() -> None:
     def pairs(means: Mapping[str, float]) -> contests.Pairs:
         series = repeated(means, dice)
-        return contests.by_repeats(P50, {one: series[one][1] for one in series}, series)
+        return contests.by_repeats(P50, {one: series[one][1] for one in series}, series, ())
 
     dice = np.random.default_rng(3)
     runs = 200
@@ -88,10 +88,11 @@ def test_servers_that_took_turns_are_ranked_within_each_repeat() -> None:
     assert {("server3", one) for one in TWELVE if one != "server3"} == set(pairs(best))
 
 
-def test_a_server_that_fails_is_beaten_in_every_repeat() -> None:
+def test_the_intervals_decide_where_there_are_no_ratios() -> None:
     series = {"a": [0.9, 0.8, 0.9], "b": [1.0, 1.0, 1.0], "c": [1.0, 1.0, 1.0]}
-    latencies = {"a": [math.inf] * 3, "b": [0.01, 0.011, 0.01], "c": [0.01, 0.01, 0.011]}
-    shares = contests.by_repeats(SUCCESS, {"a": 0.9, "b": 1.0, "c": 1.0}, series)
+    shares = contests.by_repeats(SUCCESS, {"a": 0.9, "b": 1.0, "c": 1.0}, series, ())
     assert set(shares) <= {("b", "a"), ("c", "a")}
-    times = contests.by_repeats(P50, {"a": math.inf, "b": 0.01, "c": 0.01}, latencies)
-    assert set(times) == {("b", "a"), ("c", "a")}
+    latencies = {"a": [0.02, 0.03, math.inf], "b": [0.01, 0.01, 0.01], "c": [0.005, 0.005, 0.005]}
+    values = {one: series[1] for one, series in latencies.items()}
+    told = contests.by_repeats(P50, values, latencies, [("c", "a"), ("b", "c")])
+    assert set(told) == {("c", "a"), ("c", "b")}

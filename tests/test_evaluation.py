@@ -245,6 +245,22 @@ def test_a_server_may_be_unknown_where_the_others_differ() -> None:
         assert words in answer(every, found)[0]
 
 
+def test_a_server_that_fails_in_every_repeat_is_beaten_and_not_one_that_fails_once() -> None:
+    cases = []
+    for one, milliseconds, failures in (
+        (EMBEDDED, 10, (300, 300, 300)),
+        (TORCHSERVE, 10.1, (0, 30, 0)),  # slower each time, though by less than noise
+        (OTHER, 10, (0, 0, 0)),
+    ):
+        for repeat, failed in enumerate(failures, 1):
+            made = cell(one, milliseconds, n=500, failed=failed, seed=repeat)
+            name = made.nodeid.replace("buffer50", f"buffer50-repeat{repeat}")
+            cases.append(dataclasses.replace(made, name=name, nodeid=name))
+    found = point(evaluate(cases, interleaved=True), "p95")
+    assert found.values["torchserve"] != np.inf
+    assert found.pairs == (("other", "tensorflow_serving"),)
+
+
 def test_equal_servers_are_all_alike() -> None:
     cases = [cell(one, 7, seed=n) for n, one in enumerate((EMBEDDED, TORCHSERVE, OTHER))]
     found = evaluate(cases)

@@ -10,7 +10,8 @@ beat.
 Servers that took turns are compared by what differs within each repeat, since they ran on the
 machine at the same time: a randomized block design, with the repeats as blocks. All pairs share the
 variance that is left once servers and repeats are accounted for, or one pair's own if that is
-larger; Student's quantile is Bonferroni's too, from 5 % for a pair.
+larger; Student's quantile is Bonferroni's too, from 5 % for a pair. Infinite values have no ratios,
+and that three repeats agree says little among twelve servers: there, the intervals decide.
 """
 
 import itertools
@@ -68,7 +69,10 @@ def by_intervals(metric: Metric, ranges: Mapping[str, Range]) -> Pairs:
 
 
 def by_repeats(
-    metric: Metric, values: Mapping[str, float], repeats: Mapping[str, Sequence[float]]
+    metric: Metric,
+    values: Mapping[str, float],
+    repeats: Mapping[str, Sequence[float]],
+    otherwise: Pairs,
 ) -> Pairs:
     """Return the pairs that differ beyond what varies between repeats.
 
@@ -78,6 +82,8 @@ def by_repeats(
         metric: what is compared.
         values: server to its value.
         repeats: server to its value in each repeat, the same three or more of all servers.
+        otherwise: the pairs by intervals, which decide for servers without ratios: with a value
+            that is infinite or zero.
     """
     sign = -1.0 if metric.larger_is_better else 1.0
     scale = (lambda value: value) if metric.is_share else math.log
@@ -92,14 +98,12 @@ def by_repeats(
     reach = student_quantile(tail, degrees)
 
     def apart(better: str, worse: str) -> bool:
-        if better not in scaled or worse not in scaled:
-            both = zip(repeats[worse], repeats[better], strict=True)
-            return all(sign * one > sign * other for one, other in both)
         gaps = [one - other for one, other in zip(scaled[worse], scaled[better], strict=True)]
         gap = fmean(gaps)
         return gap > 0 and gap > reach * math.sqrt(max(variance(gaps), 2 * left) / len(gaps))
 
-    return _pairs(metric, values, apart)
+    pairs = _pairs(metric, {server: values[server] for server in scaled}, apart)
+    return [*pairs, *(pair for pair in otherwise if not scaled.keys() >= {*pair})]
 
 
 def _left(blocks: Sequence[Sequence[float]]) -> float:

@@ -246,7 +246,7 @@ def _by_repeats(cell: _Cell, metric: Metric) -> Compared:
         if None not in found:
             series[kind] = [one.value for one in found if one is not None]
     known = {kind: median(values) for kind, values in series.items()}
-    pairs = contests.by_repeats(metric, known, series)
+    pairs = contests.by_repeats(metric, known, series, _by_intervals(cell, metric).pairs)
     return _row(cell, metric, {kind: known.get(kind) for kind in cell}, pairs)
 
 

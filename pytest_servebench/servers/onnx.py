@@ -37,6 +37,10 @@ _PORT_CLASH: Final = FatalLine(
 )
 
 
+_Input = tuple[int, np.dtype[Any]]
+"""Rank and type of an input."""
+
+
 @dataclass(frozen=True)
 class _Environment:
     """What an ONNX file is served with.
@@ -44,14 +48,14 @@ class _Environment:
     Attributes:
         python: the interpreter.
         path: the file.
-        inputs: name of each of its inputs to the rank.
+        inputs: name of each of its inputs to rank and type.
         versions: module to its version.
         libraries: directory of the interpreter's shared library.
     """
 
     python: Interpreter
     path: Path
-    inputs: Mapping[str, int]
+    inputs: Mapping[str, _Input]
     versions: Mapping[str, str]
     libraries: str
 
@@ -126,7 +130,8 @@ class _OnnxKind:
                 f"ONNX Runtime {said['versions']['onnxruntime']} cannot load {path}, the artifact "
                 f"{self.artifact!r} of the model: {said['error']}"
             )
-        return _Environment(python, path, said["inputs"], said["versions"], said["libraries"])
+        inputs = {name: (rank, np.dtype(of)) for name, (rank, of) in said["inputs"].items()}
+        return _Environment(python, path, inputs, said["versions"], said["libraries"])
 
     def _remedy(self, python: Interpreter) -> str:
         return (
@@ -276,17 +281,37 @@ def _layout(model: ServedModel, served: _Environment, unnamed: str) -> Literal["
     """Return whether the file takes several samples, or one; ``unnamed`` names a single input."""
     given = model.input(0)
     inputs = given if isinstance(given, Mapping) else {unnamed: given}
-    ranks = {name: np.ndim(array) for name, array in inputs.items()}
-    if {name: rank + 1 for name, rank in ranks.items()} == served.inputs:
-        return "columns"
-    if ranks == served.inputs:
-        return "single"
+    sent = {name: (np.ndim(each), np.asarray(each).dtype) for name, each in inputs.items()}
+    if sent.keys() == served.inputs.keys() and all(
+        _carries(served.inputs[name][1], of) for name, (_, of) in sent.items()
+    ):
+        more = {served.inputs[name][0] - rank for name, (rank, _) in sent.items()}
+        if more == {1}:
+            return "columns"
+        if more == {0}:
+            return "single"
     raise ServerStartError(
         f"The ONNX file {served.path} takes {_described(served.inputs)}, and a sample input of the "
-        f"model {model.name!r} is {_described(ranks)}: they must have the same names, and the file "
-        "may have one more axis, of samples."
+        f"model {model.name!r} is {_described(sent)}: give inputs of the same names and types; the "
+        "file may have one more axis, of samples."
     )
 
 
-def _described(ranks: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} of rank {rank}" for name, rank in ranks.items())
+def _carries(of: np.dtype[Any], sent: np.dtype[Any]) -> bool:
+    """Return whether a type has the values of another; of its size, the values decide."""
+    if "text" in (types := {_kind(of), _kind(sent)}):
+        return len(types) == 1
+    order = ("boolean", "integer", "float")
+    return order.index(_kind(sent)) <= order.index(_kind(of))
+
+
+def _kind(of: np.dtype[Any]) -> str:
+    names = {"O": "text", "S": "text", "U": "text", "b": "boolean", "i": "integer", "u": "integer"}
+    return names.get(of.kind, "float")
+
+
+def _described(inputs: Mapping[str, _Input]) -> str:
+    return ", ".join(
+        f"{name} of rank {rank} ({'text' if _kind(of) == 'text' else of.name})"
+        for name, (rank, of) in inputs.items()
+    )

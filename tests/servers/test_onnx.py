@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pytest_servebench.errors import ServebenchError, ServerStartError, ServerUnavailableError
@@ -27,7 +28,9 @@ class Old(MlServer):
     modules = ("onnxruntime", "uvloop")
 
 
-@pytest.mark.parametrize("case", ["no file", "no model", "other inputs", "other rank"])
+@pytest.mark.parametrize(
+    "case", ["no file", "no model", "other inputs", "other rank", "other type"]
+)
 def test_a_file_that_cannot_be_served(
     tmp_path: Path, settings: ServerSettings, run_dir: Path, case: str
 ) -> None:
@@ -39,10 +42,15 @@ def test_a_file_that_cannot_be_served(
         facts += ["ONNX Runtime", "INVALID_PROTOBUF"]
     elif case == "other inputs":
         model = two_types(path, inputs_of_model=False)
-        facts = [str(path), "mask of rank 2", "ids of rank 1, text of rank 0"]
+        facts = [str(path), "mask of rank 2 (int64)", "ids of rank 1 (int64), text of rank 0"]
     elif case == "other rank":
         two_types(path)
         facts = [str(path), "text of rank 1", "ids of rank 2"]
+    elif case == "other type":
+        model = two_types(path)
+        assert isinstance(model.inputs, dict)
+        model.inputs["ids"] = np.asarray(model.inputs["ids"], np.float32)
+        facts = [str(path), "ids of rank 2 (int64)", "ids of rank 1 (float32)", "types"]
     with pytest.raises(ServerStartError) as caught:
         Bare().start(model, settings, run_dir)
     assert [fact for fact in facts if fact not in str(caught.value)] == []

@@ -8,7 +8,7 @@ import sysconfig
 
 
 def main() -> None:
-    """Print versions by module (null: missing), inputs with their ranks, and what is wrong."""
+    """Print versions by module (null: missing), inputs with rank and type, and what is wrong."""
     path, *modules = sys.argv[1:]
     distributions = importlib.metadata.packages_distributions()
     versions = {
@@ -20,10 +20,15 @@ def main() -> None:
     found = {"versions": versions, "libraries": sysconfig.get_config_var("LIBDIR")}
     if all(versions.values()):
         try:
-            from onnx_model import OnnxModel  # type: ignore[import-not-found]  # noqa: PLC0415
+            import numpy as np  # noqa: PLC0415
+            from onnx_model import (  # type: ignore[import-not-found]  # noqa: PLC0415
+                DATATYPES,
+                OnnxModel,
+            )
 
             found["inputs"] = {
-                name: len(each.shape) for name, each in OnnxModel(path, 1).inputs.items()
+                name: (len(each.shape), np.dtype(DATATYPES[each.type][1]).name)
+                for name, each in OnnxModel(path, 1).inputs.items()
             }
         except Exception as error:
             found["error"] = f"{type(error).__name__}: {error}"

@@ -226,7 +226,7 @@ def test_more_than_two_servers_are_ranked_with_ties() -> None:
     assert (last.kind, last.unbeaten, last.among) == ("other", 2, 4)
     assert found.beats["torchserve", "other"] == 2
     (text,) = answer(cases, found)
-    assert "none did better than TensorFlow Serving, TorchServe in 6 of 6 comparisons each" in text
+    assert "TensorFlow Serving and TorchServe were unbeaten in 6 of 6 comparisons: p50" in text
     assert "then Other (2 of 4)" in text
     assert text.endswith("No difference beyond noise in throughput, success rate, CPU and memory.")
 
@@ -236,8 +236,8 @@ def test_a_server_may_be_unknown_where_the_others_differ() -> None:
     busy = dataclasses.replace(SEEN, cpu_mean=90.0)
     cases = [cell(OTHER, 10, resources=UNSEEN), cell(EMBEDDED, 10, resources=large)]
     for third, first, words in (
-        (SEEN, "torchserve", "none did better than TorchServe in 6 of 6 comparisons: peak memory"),
-        (busy, "other", "none did better than Other in 4 of 4 comparisons; then"),
+        (SEEN, "torchserve", "TorchServe was unbeaten in 6 of 6 comparisons: peak memory"),
+        (busy, "other", "Other was unbeaten in 4 of 4 comparisons; then"),
     ):
         every = [*cases, cell(TORCHSERVE, 10, resources=third)]
         found = evaluate(every)

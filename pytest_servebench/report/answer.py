@@ -107,8 +107,8 @@ def _order(rate: float, evaluation: Evaluation, valid: Sequence[CaseResult]) -> 
             groups.setdefault((rank.unbeaten, rank.among), []).append(rank.kind)
         (most, among), first = next(iter(groups.items()))
         told = [
-            f"none did better than {_named(first, names)} in {most} of {among} comparisons"
-            f"{' each' if len(first) > 1 else ''}{_figures(first[0], here, valid, names)}"
+            f"{_named(first, names)} {'were' if len(first) > 1 else 'was'} unbeaten in {most} of "
+            f"{among} comparisons{_figures(first[0], here, valid, names)}"
             f"{_broken(first[0], rate, valid)}"
         ]
         rest = list(groups.items())[1:]
@@ -125,7 +125,8 @@ def _order(rate: float, evaluation: Evaluation, valid: Sequence[CaseResult]) -> 
 
 
 def _named(kinds: Sequence[str], names: Mapping[str, str]) -> str:
-    return first_few([names[kind] for kind in kinds], _MOST_NAMES)
+    words = [names[kind] for kind in kinds]
+    return joined(words) if len(words) <= _MOST_NAMES else first_few(words, _MOST_NAMES)
 
 
 def _figures(

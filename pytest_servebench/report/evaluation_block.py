@@ -38,7 +38,7 @@ def evaluation_lines(run: Run, width: int) -> list[Line]:
     texts += [("note    ", text) for text in evaluation.notes]
     if len(evaluation.servers) > 2 and evaluation.points:
         lines += _ranking(evaluation, cases, width)
-        texts.insert(0, ("ranking ", f"{RANKING}; below, in which (-: all alike, ?: unknown)"))
+        texts.insert(0, ("ranking ", f"{RANKING}; below, by cell (-: all alike, ?: unknown)"))
     elif evaluation.points:
         rows, titles = _table(evaluation, cases, width)
         lines += rows
@@ -49,8 +49,8 @@ def evaluation_lines(run: Run, width: int) -> list[Line]:
 # -- more than two servers ------------------------------------------------------------------------
 
 RANKING: Final = (
-    "in how many cells no other server did better by more than noise, of those where it could be "
-    "compared"
+    "in how many cells a server was unbeaten (no other did better by more than noise), of those "
+    "where it could be compared"
 )
 _MOST_NAMED: Final = 4  # servers that tie; more are counted
 
@@ -73,7 +73,7 @@ def _ranking(evaluation: Evaluation, cases: Sequence[CaseResult], width: int) ->
         for rank in ranks
     ]
     below = [
-        Column("none better than", right=False, shrinks=16),
+        Column("unbeaten", right=False, shrinks=16),
         *(Column(text, right=False, expendable=n) for n, text in enumerate(POINTS, 1)),
     ]
     cells = [
@@ -84,7 +84,7 @@ def _ranking(evaluation: Evaluation, cases: Sequence[CaseResult], width: int) ->
 
 
 def rank_text(count: tuple[int, int]) -> str:
-    """Return how often none did better, and among how many comparisons."""
+    """Return how often a server was unbeaten, and among how many comparisons."""
     return f"{count[0]}/{count[1]}" if count[1] else "?"
 
 

@@ -24,7 +24,7 @@ class RankView:
     Attributes:
         css: its class.
         title: its name.
-        counts: in how many comparisons none did better, in all and by heading.
+        counts: in how many comparisons it was unbeaten, in all and by heading.
         beats: in how many comparisons it did better than each server, in the order of ranking.
     """
 
@@ -70,7 +70,7 @@ def evaluation_view(
     notes = tuple(clean(text) for text in evaluation.notes)
     short = short_names(evaluation.servers)
     if len(evaluation.servers) > 2:
-        meaning = "Which servers none did better than, by more than noise (–: all alike)."
+        meaning = "Unbeaten servers: no other did better by more than noise (–: all alike)."
         if short == dict(evaluation.servers):
             short = {one.kind: f"#{place}" for place, one in enumerate(evaluation.ranking(), 1)}
         rows = cell_bests(evaluation, cases, short)

@@ -21,17 +21,10 @@ from pytest_servebench.servers.first_prediction import Ask, Refusal, by_status
 from pytest_servebench.servers.interpreter import Interpreter
 from pytest_servebench.servers.kind_options import option, pairs, words
 from pytest_servebench.servers.launch import Program, launch
-from pytest_servebench.servers.logs import FatalLine
+from pytest_servebench.servers.logs import PORT_CLASH, FatalLine
 from pytest_servebench.servers.placeholders import filled_in, number_of_ports, used_in
 from pytest_servebench.servers.readiness import Place
 from pytest_servebench.text.redaction import hide_arguments, hide_headers
-
-PORT_CLASH: Final = FatalLine(
-    re.compile(r"address (is )?already in use|EADDRINUSE|connection in use:|BindException", re.I),
-    "another program took one of its ports",
-    port_clash=True,
-)
-
 
 _LAST_PORT: Final = 65_535
 _PATH: Final = re.compile(r"/[!-~]*")

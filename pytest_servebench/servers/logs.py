@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pytest_servebench.system.files import whole_file
 from pytest_servebench.text.log_tail import BLOCK, block_at, last_lines
@@ -27,6 +28,18 @@ class FatalLine:
     pattern: re.Pattern[str]
     meaning: str
     port_clash: bool = False
+
+
+PORT_CLASH: Final = FatalLine(
+    re.compile(
+        r"address (is )?already in use|socket \S* already in use|EADDRINUSE|connection in use:"
+        r"|BindException|failed to bind|port \d+ is not available",
+        re.IGNORECASE,
+    ),
+    "another program took one of its ports",
+    port_clash=True,
+)
+"""What servers log whose port is taken."""
 
 
 class LogWatch:

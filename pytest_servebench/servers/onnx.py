@@ -21,7 +21,7 @@ from pytest_servebench.servers.first_prediction import Ask, Refusal, by_status
 from pytest_servebench.servers.interpreter import Interpreter
 from pytest_servebench.servers.kind_options import at_least, option
 from pytest_servebench.servers.launch import Program, launch
-from pytest_servebench.servers.logs import FatalLine
+from pytest_servebench.servers.logs import PORT_CLASH
 from pytest_servebench.servers.readiness import Place
 from pytest_servebench.servers.triton_leftovers import remove_leftovers
 
@@ -30,11 +30,6 @@ NAME: Final = "model"
 """The model's name at these servers."""
 
 _LOOK_LIMIT: Final = 120.0  # seconds to import ONNX Runtime and load the file
-_PORT_CLASH: Final = FatalLine(
-    re.compile(r"address already in use|port \d+ is not available|Socket .* already in use", re.I),
-    "another program took one of its ports",
-    port_clash=True,
-)
 
 
 _Input = tuple[int, np.dtype[Any]]
@@ -98,7 +93,7 @@ class _OnnxKind:
                 "PYTHONPATH": str(PROGRAMS),
                 **self._environment(served),
             },
-            fatal=(_PORT_CLASH,),
+            fatal=(PORT_CLASH,),
             judge=self._judge,
         )
         return launch(self, program, model, settings, run_dir)

@@ -24,7 +24,7 @@ from pytest_servebench.servers.environment import artifact, checked_name, output
 from pytest_servebench.servers.first_prediction import Ask, Judge, Refusal, by_status, read_json
 from pytest_servebench.servers.kind_options import at_least, check_started, option, pairs, spelled
 from pytest_servebench.servers.launch import Program, launch
-from pytest_servebench.servers.logs import FatalLine
+from pytest_servebench.servers.logs import PORT_CLASH, FatalLine
 from pytest_servebench.servers.probe import NoAnswerError
 from pytest_servebench.servers.savedmodel_server.repository import RepositoryError, newest_version
 from pytest_servebench.servers.tensorflow_serving_flags import (
@@ -49,11 +49,7 @@ FATAL = (
         "another program took its REST port",
         port_clash=True,
     ),
-    FatalLine(
-        re.compile(r"Address already in use|EADDRINUSE"),
-        "another program took one of its ports",
-        port_clash=True,
-    ),
+    PORT_CLASH,
     FatalLine(re.compile(r"Failed to start server\. Error"), "it refused to start"),
     FatalLine(
         # It would start without it.

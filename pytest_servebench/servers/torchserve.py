@@ -34,7 +34,7 @@ from pytest_servebench.servers.kind_options import (
     words,
 )
 from pytest_servebench.servers.launch import Program, launch
-from pytest_servebench.servers.logs import FatalLine
+from pytest_servebench.servers.logs import PORT_CLASH, FatalLine
 from pytest_servebench.servers.readiness import Place
 from pytest_servebench.servers.torchserve_config import (
     JOB_QUEUE,
@@ -63,11 +63,7 @@ _WHERE = (
 _OVERRIDES = re.compile(r"TS_\w+|LOG_LOCATION|METRICS_LOCATION|TEMP")
 
 FATAL = (
-    FatalLine(
-        re.compile(r"BindException|Address already in use|Failed to bind"),
-        "another program took one of its ports",
-        port_clash=True,
-    ),
+    PORT_CLASH,
     FatalLine(
         re.compile(r" - ModuleNotFoundError: "),
         "its worker lacks a Python package, and keeps being restarted",

@@ -15,9 +15,9 @@ import pytest
 from pytest_servebench.errors import OptionError, ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.servers.base import ServerSettings
-from pytest_servebench.servers.command import PORT_CLASH, Command
+from pytest_servebench.servers.command import Command
 from pytest_servebench.servers.launch import StartedServer
-from pytest_servebench.servers.logs import first_fatal
+from pytest_servebench.servers.logs import PORT_CLASH, first_fatal
 
 from .test_kit import SERVER
 from .waiting import alive
@@ -155,6 +155,9 @@ def test_one_that_other_machines_may_reach(start: Start, host: str, shown: str) 
         "[ERROR] Connection in use: ('127.0.0.1', 80)",
         "Error: listen EADDRINUSE: address already in use :::80",
         "java.net.BindException: Address in use",
+        "failed to listen: Socket '127.0.0.1:80' already in use",
+        "Failed to bind to address: http://127.0.0.1:80",
+        "Http port 8000 is not available",
     ],
 )
 def test_a_port_that_is_taken_is_recognised(line: str) -> None:

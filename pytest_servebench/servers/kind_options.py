@@ -180,6 +180,8 @@ def check_started(kind: object, url: str, names: Iterable[str]) -> None:
     declared = options_of(kind)
     given = [name for name in names if getattr(kind, name) != declared[name].default]
     if url and given:
+        # The URL is not repeated: it may hold a password.
         raise ValueError(
-            f"{' and '.join(given)} cannot be set for the server that runs at url: {url}"
+            f"{' and '.join(given)} cannot be set for a server that runs already: omit url to "
+            "start one"
         )

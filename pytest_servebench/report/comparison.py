@@ -112,7 +112,8 @@ def labels(cases: Sequence[CaseComparison]) -> list[str]:
 def run_text(run: Run) -> str:
     """Return a run's name, date and servers."""
     programs = distinct(clean(case.server.implementation) for case in run.cases)
-    return ", ".join(part for part in (clean(run.name), date_text(run.started), *programs) if part)
+    parts = (clean(run.name), date_text(run.started), "; ".join(programs))  # "uvicorn 1, onnx 2; …"
+    return ", ".join(part for part in parts if part)
 
 
 def verdict_text(change: Change, gates: Sequence[Gate]) -> str:

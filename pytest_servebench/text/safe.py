@@ -141,8 +141,10 @@ def wrapped(
 
 
 def joined(words: Iterable[str]) -> str:
-    """Return ``a``, ``a and b``, or ``a, b and c``."""
+    """Return ``a``, ``a and b``, or ``a, b and c``; if one has commas, ``a; b, c; and d``."""
     items = list(words)
+    if len(items) > 2 and any(", " in item for item in items):
+        return "; ".join([*items[:-1], f"and {items[-1]}"])
     return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
 
 

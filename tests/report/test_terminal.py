@@ -27,7 +27,7 @@ from pytest_servebench.runs.results import (
     ServerInfo,
 )
 from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
-from pytest_servebench.text.safe import display_width
+from pytest_servebench.text.safe import display_width, joined
 from pytest_servebench.text.tables import Line, plain_text
 from tests.examples import examples
 from tests.report import made_runs
@@ -502,3 +502,17 @@ def test_more_than_two_servers_are_ranked(width: int) -> None:
     assert cell.split()[4:6] == ["#1", "#2"]  # those with the lowest p50
     prose = " ".join(" ".join(texts[below:]).split())
     assert re.search("At 50 requests/s, TensorFlow Serving.* unbeaten in ", prose)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ((), ""),
+        (("a",), "a"),
+        (("a", "b"), "a and b"),
+        (("a", "b", "c"), "a, b and c"),
+        (("API", "API, 2 workers", "ONNX"), "API; API, 2 workers; and ONNX"),
+    ],
+)
+def test_words_are_joined(words: tuple[str, ...], text: str) -> None:
+    assert joined(words) == text

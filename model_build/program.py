@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_servebench.servers.logs import LogWatch
-from pytest_servebench.servers.process import ORPHAN_GRACE, SUPERVISOR, ServerProcess
+from pytest_servebench.servers.process import ORPHAN_GRACE, ServerProcess, supervised
 
 _PAUSE = 0.05  # seconds between two checks
 _TAIL = 32_768  # bytes of each stream that are kept
@@ -102,13 +100,9 @@ def removed_with_us(parent: Path, prefix: str) -> Iterator[Path]:
         OSError: it cannot be created.
     """
     directory = parent / f"{prefix}{secrets.token_hex(4)}"
-    spec = {
-        "command": [], "cpus": [], "owner": os.getpid(), "stop_grace": 0.0, "orphan_grace": 0.0,
-        "stdout": None, "scratch": str(directory.absolute()), "linger": True,
-    }  # fmt: skip
     # Before the directory is created: a kill in between would leave it behind.
     with subprocess.Popen(
-        [sys.executable, "-I", "-S", str(SUPERVISOR), json.dumps(spec)],
+        supervised(scratch=directory, linger=True),
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0, start_new_session=True,
     ) as guard:  # fmt: skip
         try:

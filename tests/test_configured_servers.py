@@ -206,7 +206,9 @@ def test_what_changes_a_measurement_is_recorded(tmp_path: Path) -> None:
 def test_what_a_command_serves(tmp_path: Path) -> None:
     used = ADDER + 'env = { MODEL = "{artifact}" }\n'
     assert server(tmp_path, "adder", used).artifacts == ("adder",)
-    assert server(tmp_path, "adder", used + 'artifact = "onnx"').artifacts == ("onnx",)
+    assert not server(tmp_path, "adder", used).chose_artifact
+    chosen = server(tmp_path, "adder", used + 'artifact = "onnx"')
+    assert (chosen.artifacts, chosen.chose_artifact) == (("onnx",), True)
     path = server(tmp_path, "adder", used + 'artifact = "./model.onnx"')
     assert path.artifacts == ()
     assert path.kind.artifact == tmp_path / "model.onnx"  # type: ignore[attr-defined]
@@ -294,7 +296,8 @@ def test_variants_in_a_session(
     """They are servers of their own: in ids, tables, warnings and files."""
     monkeypatch.setenv("TOY_EXPOSED", "0.0.0.0:80 [::]:80")
     (pytester.path / "servebench.toml").write_text(
-        "[servers.toy-4]\nkind = 'toy'\nworkers = 4\n[servers.broken]\nkind = 'nowhere'"
+        "[servers.toy-4]\nkind = 'toy'\nworkers = 4\n[servers.broken]\nkind = 'nowhere'\n"
+        "[servers.typo]\ncommand = ['{artifact}', '{port}']\nprotocol = 'json'\nartifact = 'tooy'"
     )
     result = run_bench("--servebench-servers=toy,toy-4", "-v", "-W", "error")
     result.assert_outcomes(passed=2, warnings=2)
@@ -315,3 +318,6 @@ def test_variants_in_a_session(
     refused = run_bench("--servebench-servers=broken")
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
     refused.stderr.fnmatch_lines(["*servebench.toml: ?servers.broken? kind = 'nowhere'*"])
+    missing = run_bench("--servebench-servers=typo")  # a skipped test would pass
+    missing.assert_outcomes(errors=1)
+    missing.stdout.fnmatch_lines(["*typo.artifact*'tooy', did you mean 'toy'? It has toy, toy2.*"])

@@ -36,6 +36,7 @@ from pytest_servebench.servers.kind_options import set_options
 from pytest_servebench.servers.logs import LineCounts
 from pytest_servebench.servers.shared import ExposedServerWarning, SharedServers
 from pytest_servebench.system.files import file_name
+from pytest_servebench.text.closest import meant
 from pytest_servebench.text.json_text import plain
 from pytest_servebench.text.safe import clean, joined
 
@@ -154,6 +155,12 @@ class ServebenchSession:
         model = self.model()
         keys = self.known.artifacts(name)
         if keys and not set(keys) & model.artifacts.keys():
+            if setup.chose_artifact:  # skipped, a typo would pass
+                raise OptionError(
+                    f"{name}.artifact: the model {model.name!r} has no artifact {keys[0]!r}"
+                    f"{meant(keys[0], model.artifacts)} "
+                    f"It has {', '.join(sorted(model.artifacts)) or 'none'}."
+                )
             needs = "" if name in keys else f" (artifact {keys[0]!r})"
             pytest.skip(
                 f"the model {model.name!r} is not packaged for {name}{needs}, only for "

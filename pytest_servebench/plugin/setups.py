@@ -16,7 +16,7 @@ from pytest_servebench.plugin.own_warnings import tell
 from pytest_servebench.servers import configurable_kinds
 from pytest_servebench.servers.base import ServerKind, ServerSettings, artifact_of
 from pytest_servebench.servers.config_file import ServerTable
-from pytest_servebench.servers.kind_options import KindOption, options_of, variable
+from pytest_servebench.servers.kind_options import KindOption, options_of, set_options, variable
 from pytest_servebench.text.closest import closest, meant
 from pytest_servebench.text.safe import sentence
 
@@ -48,6 +48,11 @@ class Setup:
         if own == self.kind.name:
             return own, *self.bases
         return (own,) if own else ()
+
+    @property
+    def chose_artifact(self) -> bool:
+        """Return whether its options name the artifact, so that the model must have it."""
+        return "artifact" in set_options(self.kind) and artifact_of(self.kind) != self.kind.name
 
     def model(self, model: ServedModel) -> ServedModel:
         """Return the model with what it has for the bases for this server too."""

@@ -114,8 +114,12 @@ def set_options(kind: object) -> dict[str, str]:
         if not isinstance(value, Path):
             found[name] = _text(value)
         elif each.compared == "content":
-            digest = hashlib.sha256(value.read_bytes()).hexdigest()[:DIGEST_LENGTH]
-            found[name] = f"{value.name} (sha256 {digest})"
+            try:
+                digest = hashlib.sha256(value.read_bytes()).hexdigest()[:DIGEST_LENGTH]
+            except OSError as error:
+                found[name] = f"{value.name} ({error.strerror})"
+            else:
+                found[name] = f"{value.name} (sha256 {digest})"
     return found
 
 

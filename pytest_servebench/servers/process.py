@@ -35,7 +35,7 @@ _CONTAINER_MARGIN = 45.0  # the same for the engine to stop and remove a contain
 _MARK = "SERVEBENCH_SERVER"  # environment variable that marks stray descendants
 # of the 108 bytes that a Unix socket's path may have, the directory's share
 _SOCKET_PATH_LIMIT = 60
-SUPERVISOR = Path(__file__).with_name("supervisor.py")
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 _alive: weakref.WeakSet[ServerProcess] = weakref.WeakSet()
 
@@ -46,6 +46,35 @@ def scratch_directory() -> Path:
     if len(base) > _SOCKET_PATH_LIMIT:
         base = "/tmp"
     return Path(tempfile.mkdtemp(prefix="servebench-", dir=base))
+
+
+def supervised(
+    command: Sequence[str] = (),
+    *,
+    cpus: Sequence[int] = (),
+    stop_grace: float = 0.0,
+    stdout: Path | None = None,
+    scratch: Path | None = None,
+    linger: bool = False,
+    container: RunContainer | None = None,
+) -> list[str]:
+    """Return how to run a command under a supervisor whose owner is this process.
+
+    See ``supervisor.py`` for the arguments. Without a command, it only removes ``scratch``.
+    """
+    spec = {
+        "command": list(command),
+        "cpus": list(cpus),
+        "owner": os.getpid(),
+        "stop_grace": stop_grace,
+        "orphan_grace": min(stop_grace, ORPHAN_GRACE),
+        "stdout": stdout and str(stdout.absolute()),
+        "scratch": scratch and str(scratch.absolute()),
+        "linger": linger,
+        "engine": container and container.engine.command,
+        "container": container and container.name,
+    }
+    return [sys.executable, "-I", "-S", str(_SUPERVISOR), json.dumps(spec)]
 
 
 class RunContainer(Protocol):
@@ -130,24 +159,21 @@ class ServerProcess:
         self._removed = container is None
         self._failure: str | None = None
         self._stopped = False
-        spec = {
-            "command": self.command,
-            "cpus": list(cpus),
-            "owner": self._owner,
-            "stop_grace": stop_grace,
-            "orphan_grace": min(stop_grace, ORPHAN_GRACE),
-            "stdout": stdout_log and str(stdout_log.absolute()),
-            "scratch": scratch and str(scratch.absolute()),
-            "linger": linger,
-            "engine": container and container.engine.command,
-            "container": container and container.name,
-        }
+        supervisor = supervised(
+            self.command,
+            cpus=cpus,
+            stop_grace=stop_grace,
+            stdout=stdout_log,
+            scratch=scratch,
+            linger=linger,
+            container=container,
+        )
         for path in self.log_files:
             path.write_bytes(b"")  # fatal lines of an earlier attempt do not count
         with log.open("ab") as log_file:
             # The write end of standard input's pipe is closed on exec, so no other child gets it.
             self._supervisor = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(SUPERVISOR), json.dumps(spec)],
+                supervisor,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log_file,

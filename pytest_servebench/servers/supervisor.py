@@ -252,7 +252,8 @@ class Supervisor:
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             return subprocess.run(
                 [*self._engine, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL, timeout=limit + ENGINE_LIMIT, check=True, text=True,
+                stderr=subprocess.DEVNULL, timeout=limit + ENGINE_LIMIT, check=True,
+                text=True, errors="replace",
             ).stdout  # fmt: skip
         return None
 

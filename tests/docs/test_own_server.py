@@ -78,7 +78,7 @@ def test_nothing_is_left_of_its_workers(
             else:
                 owner.send_signal(signal_)
         gone(tree, 5)
-        until(lambda: not scratch.exists(), 5, "the end of its directory")
+        until(lambda: not scratch.exists(), what="the end of its directory")
         assert not ports.accepts(Target(ports.LOOPBACK, port), 1)
         until(lambda: owner.poll() is not None, 30, "the end of pytest")
 

@@ -62,7 +62,7 @@ def test_a_killed_build_is_not_taken_for_finished(tmp_path: Path) -> None:
     killed.send_signal(signal.SIGKILL)
     killed.wait(10)
     assert finished_entry(entry) is None
-    until(lambda: not list(tmp_path.glob(".*")), 5, "the end of what was half built")
+    until(lambda: not list(tmp_path.glob(".*")), what="the end of what was half built")
     assert start_build(entry, log, 0).wait(20) == 0
     assert (entry / "second").read_text() == "2"
     assert list(tmp_path.glob(".entry.*")) == []

@@ -100,8 +100,8 @@ def test_nothing_outlives_its_owner(tmp_path: Path, signal_: signal.Signals) -> 
             owner.send_signal(signal_)
             owner.wait(20)
             gone(pids, 5)
-            until(lambda: not Path(made).parent.exists(), 5, "the end of its scratch directory")
-            until(lambda: not list(tmp_path.glob(".half.*")), 5, "the end of what was half made")
+            until(lambda: not Path(made).parent.exists(), what="the end of its scratch directory")
+            until(lambda: not list(tmp_path.glob(".half.*")), what="the end of what was half made")
         finally:
             owner.kill()
             for pid in alive(pids):

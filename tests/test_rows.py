@@ -59,7 +59,7 @@ def test_rows_are_a_parameter_of_a_case(run_bench: RunBench) -> None:
     assert len({case["workload"]["schedule_sha256"] for case in cases}) == 1
     assert all(case["answers_checked"] and not case["answers_wrong"] for case in cases)
     text = result.stdout.str()
-    assert "1, 3 and 8 rows a request" in text
+    assert "requests of 1, 3 and 8 rows" in " ".join(text.split())
     page = (saved_run()[0] / "report.html").read_text()
     for shown in (text, Path("report.md").read_text(), page):
         assert "buffer 10, 8 rows" in shown

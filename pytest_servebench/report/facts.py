@@ -218,10 +218,10 @@ def traffic_text(cases: Iterable[CaseResult]) -> str:
     connections = span(case.workers for case in known)
     processes = "/".join(distinct(clean(case.generator.arrivals) for case in known))
     rows = sorted({case.rows for case in known})
-    several = f", {joined(map(str, rows))} rows a request" if rows != [1] else ""
+    several = f"requests of {joined(map(str, rows))} rows, " if rows != [1] else ""
     return (
-        f"open-loop {processes}, {span(case.duration for case in known)} s per case, "
-        f"{connections} {'connection' if connections == '1' else 'connections'}, {seed}{several}"
+        f"open-loop {processes}, {several}{span(case.duration for case in known)} s per case, "
+        f"{connections} {'connection' if connections == '1' else 'connections'}, {seed}"
     )
 
 

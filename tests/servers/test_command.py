@@ -99,7 +99,7 @@ def test_an_environment_of_its_own(start: Start, tmp_path: Path) -> None:
     ("options", "error", "facts"),
     [
         ({"plan": {"GET": [200], "POST": [400], "says": ["loading"]}}, ServerStartError,
-         ["Mine did not become ready", "1.5 s", "status 400", "not yet", "| loading"]),
+         ["Mine did not become ready", "1.5 s", "status 400", "not yet", "| POST"]),
         ({"command": ("{python}", "-c", "print('no weights'); exit(3)", "{port}")},
          ServerStartError, ["exit status 3", "| no weights"]),
         ({"command": ("{python}", "-c", "import time; time.sleep(60)", "{port}")},

@@ -207,6 +207,7 @@ class Readiness:
         self.wait_for(f"a prediction from {url(port)}{path}", attempt)
         if not first.problem:
             return ""
+        self._rest_of_log()  # a handler's traceback is logged after its answer
         problem = sentence(first.problem)
         return f"{self._title} {problem}\n{OWN_REQUESTS}\n{self._process.log_tail()}"
 
@@ -236,18 +237,26 @@ class Readiness:
             f"Command: {' '.join(self._process.command)}\n{self._process.log_tail()}"
         )
 
-    def _look_at_log(self) -> None:
-        lines = list(self._watch.new_lines())
-        if (hit := first_fatal(lines, self._fatal)) is None:
-            return
-        # Wait a moment for the rest of a traceback, which may tell the cause of what came first:
-        # lines of a worker and of its server are logged in no fixed order.
+    def _rest_of_log(self) -> list[str]:
+        """Return new lines until there are none for a moment.
+
+        The end of a traceback may tell the cause of what came first: lines of a worker and of its
+        server are logged in no fixed order.
+        """
+        lines: list[str] = []
         quiet_since = start = time.monotonic()
         while (now := time.monotonic()) - start < _SETTLE and now - quiet_since < _QUIET:
             time.sleep(_PAUSE)
             if more := list(self._watch.new_lines()):
                 lines += more
                 quiet_since = now
+        return lines
+
+    def _look_at_log(self) -> None:
+        lines = list(self._watch.new_lines())
+        if (hit := first_fatal(lines, self._fatal)) is None:
+            return
+        lines += self._rest_of_log()
         fatal, line = first_fatal(lines, self._fatal[: self._fatal.index(hit[0])]) or hit
         message = self._message(f"{fatal.meaning} (its log: {line!r})")
         raise (PortClashError if fatal.port_clash else ServerStartError)(message)

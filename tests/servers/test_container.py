@@ -353,7 +353,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        self.answer([{"workers": [{"status": "READY"}]}])
+        self.answer([{"minWorkers": 1, "workers": [{"status": "READY"}]}])
 
     def do_POST(self):
         self.answer({"predictions": [[6.5, 4.0]]})

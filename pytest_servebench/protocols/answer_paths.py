@@ -1,9 +1,12 @@
 """Paths to values in JSON: ``result.scores``, ``outputs.0.data``."""
 
+from functools import partial
 from typing import Any
 
 from pytest_servebench.errors import OptionError
-from pytest_servebench.protocols.json_values import Bad
+from pytest_servebench.protocols.answers import bad
+from pytest_servebench.protocols.base import HttpAnswer
+from pytest_servebench.protocols.json_values import Bad, parsed
 
 
 def check_path(path: str) -> None:
@@ -19,6 +22,17 @@ def check_path(path: str) -> None:
                 f"answer = {path!r}: two outputs would have the name {name!r}: the last part of "
                 "each path is the name."
             )
+
+
+def answered(answer: HttpAnswer, path: str) -> tuple[Any, Bad]:
+    """Return what is at a path in an answer of JSON, and what makes the errors about it.
+
+    Raises:
+        BadResponseError: it is not JSON, or has nothing there.
+    """
+    expected = "a prediction in JSON (the setting answer is the path to it)"
+    wrong = partial(bad, answer=answer, expected=expected)
+    return read_path(parsed(answer.body, wrong), path, wrong), wrong
 
 
 def read_path(value: Any, path: str, wrong: Bad) -> Any:

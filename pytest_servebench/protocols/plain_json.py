@@ -3,22 +3,19 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 from pytest_servebench.arrays import Arrays
 from pytest_servebench.errors import OptionError
-from pytest_servebench.protocols.answer_paths import check_path, read_path
-from pytest_servebench.protocols.answers import bad
+from pytest_servebench.protocols.answer_paths import answered, check_path
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.protocols.json_values import (
     in_json,
     in_object,
     is_binary,
-    parsed,
     prediction,
 )
-from pytest_servebench.protocols.raw_bodies import BINARY, as_bytes, check_content_type, form
+from pytest_servebench.protocols.raw_bodies import BINARY, check_content_type, raw_body
 from pytest_servebench.protocols.row_format import (
     JSON_TYPE,
     columns_in_json,
@@ -91,12 +88,7 @@ class PlainJson(Configured, OneOrMore):
     def request_rows(self, samples: Sequence[Arrays]) -> HttpRequest:
         """Return one request for the predictions of one or more samples."""
         if self.body != "json":
-            sample = only(samples, f'body = "{self.body}"', 'body = "json"')
-            content_type, raw = (
-                (self.content_type, as_bytes(sample))
-                if self.body == "bytes"
-                else form(sample, self.input)
-            )
+            content_type, raw = raw_body(samples, self.body, self.content_type, self.input)
             return HttpRequest("POST", self.path, (("Content-Type", content_type),), raw)
         if self.layout == "rows":
             named, body = False, rows_in_json(samples)
@@ -114,9 +106,7 @@ class PlainJson(Configured, OneOrMore):
 
     def read_rows(self, answer: HttpAnswer, rows: int) -> Sequence[Arrays]:
         """Return the prediction of each row."""
-        expected = "a prediction in JSON (the setting answer is the path to it)"
-        wrong = partial(bad, answer=answer, expected=expected)
-        value = read_path(parsed(answer.body, wrong), self.answer, wrong)
+        value, wrong = answered(answer, self.answer)
         if self.layout == "single":
             return [prediction(value, wrong)]
         if self.layout == "rows" or _holds_objects(value):

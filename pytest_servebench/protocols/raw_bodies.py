@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -11,6 +11,7 @@ from pytest_servebench.arrays import Array, Arrays
 from pytest_servebench.errors import ModelError, OptionError
 from pytest_servebench.protocols.json_values import checked_array, in_json
 from pytest_servebench.protocols.row_format import JSON_TYPE
+from pytest_servebench.protocols.rows import only
 
 BINARY: Final = "application/octet-stream"
 
@@ -25,7 +26,25 @@ def check_content_type(content_type: str) -> None:
         raise OptionError(f"content_type = {content_type!r}: give one such as image/jpeg.")
 
 
-def form(sample: Arrays, unnamed: str) -> tuple[str, bytes]:
+def raw_body(
+    samples: Sequence[Arrays], body: str, content_type: str, unnamed: str
+) -> tuple[str, bytes]:
+    """Return the content type and the body of a request with one sample that is not in JSON.
+
+    Args:
+        samples: of the request.
+        body: the setting, ``"bytes"`` or ``"multipart"``.
+        content_type: of bytes.
+        unnamed: the name of an input without a name, in a form.
+
+    Raises:
+        ModelError: there are several samples, or the input is neither text nor bytes.
+    """
+    sample = only(samples, f'body = "{body}"', 'body = "json"')
+    return (content_type, _as_bytes(sample)) if body == "bytes" else _form(sample, unnamed)
+
+
+def _form(sample: Arrays, unnamed: str) -> tuple[str, bytes]:
     """Return the content type and the body of a form with a field for each input.
 
     Bytes are files, text is sent as it is, numbers as JSON; ``unnamed`` is the name of an input
@@ -40,7 +59,7 @@ def form(sample: Arrays, unnamed: str) -> tuple[str, bytes]:
     return f"multipart/form-data; boundary={boundary}", body
 
 
-def as_bytes(sample: Arrays) -> bytes:
+def _as_bytes(sample: Arrays) -> bytes:
     """Return the one input, text or bytes, as it is.
 
     Raises:

@@ -2,22 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from functools import partial
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Literal
 from urllib.parse import quote
 
 from pytest_servebench.arrays import Arrays
 from pytest_servebench.errors import OptionError
-from pytest_servebench.protocols.answer_paths import check_path, read_path
-from pytest_servebench.protocols.answers import bad
+from pytest_servebench.protocols.answer_paths import answered, check_path
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
-from pytest_servebench.protocols.json_values import parsed, prediction
-from pytest_servebench.protocols.raw_bodies import BINARY, as_bytes, check_content_type, form
+from pytest_servebench.protocols.json_values import prediction
+from pytest_servebench.protocols.raw_bodies import BINARY, check_content_type, raw_body
 from pytest_servebench.protocols.row_format import JSON_TYPE, instances_body, read_predictions
-from pytest_servebench.protocols.rows import OneOrMore, only
+from pytest_servebench.protocols.rows import OneOrMore
 from pytest_servebench.protocols.settings import Configured, setting
-
-_EXPECTED: Final = "a prediction in JSON (the setting answer is the path to it)"
 
 
 @dataclass(frozen=True)
@@ -75,12 +71,8 @@ class TorchServeRest(Configured, OneOrMore):
         """Return one request for the predictions of one or more samples."""
         if self.body == "json":
             content_type, body = JSON_TYPE[1], instances_body(samples)
-        elif self.body == "bytes":
-            sample = only(samples, 'body = "bytes"', 'body = "json"')
-            content_type, body = self.content_type, as_bytes(sample)
         else:
-            sample = only(samples, 'body = "multipart"', 'body = "json"')
-            content_type, body = form(sample, self.input)
+            content_type, body = raw_body(samples, self.body, self.content_type, self.input)
         version = f"/{quote(str(self.version), safe='')}" if self.version != "" else ""
         return HttpRequest(
             "POST",
@@ -93,6 +85,4 @@ class TorchServeRest(Configured, OneOrMore):
         """Return the prediction of each row."""
         if self.body == "json":
             return read_predictions(answer, rows)
-        wrong = partial(bad, answer=answer, expected=_EXPECTED)
-        value = read_path(parsed(answer.body, wrong), self.answer, wrong)
-        return [prediction(value, wrong)]
+        return [prediction(*answered(answer, self.answer))]

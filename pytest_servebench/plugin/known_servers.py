@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from pytest_servebench.errors import OptionError, described
+from pytest_servebench.model import ServedModel
 from pytest_servebench.plugin.settings import Settings
 from pytest_servebench.plugin.setups import Setup, set_up
 from pytest_servebench.servers import builtin_kinds, collect_kinds
@@ -74,3 +75,8 @@ class KnownServers:
         Empty if it needs none.
         """
         return () if self.attached(name) else self[name].artifacts
+
+    def packaged(self, name: str, model: ServedModel) -> bool:
+        """Return whether a model has what a server needs of it."""
+        keys = self.artifacts(name)
+        return not keys or not model.artifacts.keys().isdisjoint(keys)

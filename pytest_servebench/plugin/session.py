@@ -144,8 +144,8 @@ class ServebenchSession:
         """Have the model packaged for a kind that a test requests only while it runs."""
         if kind not in self.needed_kinds:
             self.needed_kinds |= {kind}
-            keys = self.known.artifacts(kind) if kind in self.known else ()
-            if self._model is not None and keys and not set(keys) & self._model.artifacts.keys():
+            known = kind in self.known
+            if known and self._model is not None and not self.known.packaged(kind, self._model):
                 self._model = None  # to be packaged for one more kind; built artifacts are kept
 
     # -- servers ------------------------------------------------------------------------------
@@ -153,8 +153,8 @@ class ServebenchSession:
     def _start(self, name: str) -> RunningServer:
         setup = self.known[name]
         model = self.model()
-        keys = self.known.artifacts(name)
-        if keys and not set(keys) & model.artifacts.keys():
+        if not self.known.packaged(name, model):
+            keys = self.known.artifacts(name)
             if setup.chose_artifact:  # skipped, a typo would pass
                 raise OptionError(
                     f"{name}.artifact: the model {model.name!r} has no artifact {keys[0]!r}"

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,7 +47,7 @@ class Engine:
         """Return what a subcommand printed; ``None`` if it did not end in ``limit`` seconds."""
         return output_of([*self.command, *words], limit)
 
-    @property
+    @cached_property
     def rootless(self) -> bool:
         """Return whether it runs with no more rights than this process."""
         done = self.ask("info", "--format", "{{json .}}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from pytest_servebench.expectations import (
     disagreement,
     said_by,
 )
+from pytest_servebench.text.closest import closest
 
 Samples = Array | Sequence[Any] | Mapping[str, Array | Sequence[Any]]
 """Samples of one array without a name, or of several by their names.
@@ -192,8 +192,8 @@ class ServedModel:
                 continue
             known = list(self.outputs) if isinstance(self.outputs, Mapping) else []
             if name not in known:
-                close = difflib.get_close_matches(str(name), known, n=1)
-                guess = f"; did you mean {close[0]!r}?" if close else ""
+                close = closest(str(name), known)
+                guess = f"; did you mean {close!r}?" if close else ""
                 has = f"its outputs are {known}" if known else "its outputs have no names"
                 raise ModelError(
                     f"The model {self.name!r}: {where}: it has no such output: {has}{guess}."

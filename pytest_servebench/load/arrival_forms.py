@@ -1,6 +1,5 @@
 """Arrival processes as text for options and markers."""
 
-import difflib
 import re
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ from pytest_servebench.load.arrivals import (
     Trace,
 )
 from pytest_servebench.load.trace_file import UNITS
+from pytest_servebench.text.closest import closest
 
 EXAMPLES: Final = (
     "give poisson, constant, gamma:BURSTINESS (gamma:4), steps:FACTORS (steps:1,3,1), "
@@ -39,8 +39,8 @@ def parse_arrivals(text: str, directory: Path = Path()) -> ArrivalProcess:
     if word == "trace" and rest:
         return _parse_trace(rest, directory)
     if word not in _WORDS:
-        close = difflib.get_close_matches(word, _WORDS, n=1)
-        guess = f" (did you mean {close[0]}?)" if close else ""
+        close = closest(word, _WORDS)
+        guess = f" (did you mean {close}?)" if close else ""
         raise ValueError(f"unknown pattern {word!r}{guess}; {EXAMPLES}")
     if word not in ("gamma", "steps", "ramp") or not colon:
         raise ValueError(EXAMPLES)

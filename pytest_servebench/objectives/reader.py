@@ -1,6 +1,5 @@
 """What the languages of SLOs and gates share: metrics, numbers, and lists of clauses."""
 
-import difflib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection
@@ -8,6 +7,7 @@ from typing import Final, Generic, NoReturn, TypeVar
 
 from pytest_servebench.errors import SLOSyntaxError
 from pytest_servebench.metrics import METRICS, Metric
+from pytest_servebench.text.closest import closest
 
 _T = TypeVar("_T")
 
@@ -70,8 +70,8 @@ class Reader(ABC, Generic[_T]):
         }
         found = names.get(word.lower())
         if found is None:
-            close = difflib.get_close_matches(word.lower(), list(names), n=1)
-            guess = f"; did you mean {names[close[0]].written}?" if close else ""
+            close = closest(word.lower(), names)
+            guess = f"; did you mean {names[close].written}?" if close else ""
             if word.lower() in METRICS:
                 self.refuse(f"runs cannot be compared by {word}{guess}", start)
             self.refuse(f"there is no metric '{clean(word)}'{guess}", start)

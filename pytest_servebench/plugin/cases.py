@@ -4,7 +4,6 @@ import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any, Final
 
 import pytest
@@ -17,6 +16,7 @@ from pytest_servebench.plugin.own_fixtures import has, is_ours, parametrized
 from pytest_servebench.plugin.parameters import PARAMETERS, Parameter
 from pytest_servebench.plugin.settings import Settings
 from pytest_servebench.runs.node_ids import function_of
+from pytest_servebench.text.closest import closest
 
 MARKER: Final = "servebench"
 _MANY: Final = {one.several: one for one in PARAMETERS.values()}  # keys of several values
@@ -176,7 +176,7 @@ def check_marker(marker: pytest.Mark) -> None:
     """
     unknown = sorted(set(marker.kwargs) - set(_MARKER_KEYS))
     if unknown or marker.args:
-        close = [(k, one) for one in unknown for k in get_close_matches(one, _MARKER_KEYS, 1)]
+        close = [(key, one) for one in unknown if (key := closest(one, _MARKER_KEYS))]
         meant = "."
         if close:
             key, given = close[0]

@@ -1,0 +1,381 @@
+"""The search for the highest rate that keeps its limits: which probes, and what they say.
+
+A state machine without a clock and without I/O of its own: whoever drives it makes the probes that
+it asks for, and tells it what they saw::
+
+    search = CapacitySearch((0.01,), SearchSettings())
+    while (plan := search.next()) is not None:
+        search.add(probe(plan))
+    search.capacity()
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from pytest_servebench.stats.capacity import (
+    OVERLOADED,
+    Bracket,
+    Curve,
+    Probed,
+    fit,
+    least,
+    limiting_curve,
+)
+
+CapacityState = Literal[
+    "found", "open", "above_range", "below_range", "generator_limited", "server_died"
+]
+"""How a search ended: an interval holds the capacity (*found*); the probes saw too little for one
+(*open*); even the highest rate of the range keeps the limits, or not even the lowest does; the
+generator, not the server, was the limit; the server died."""
+
+ProbeState = Literal["measured", "invalid", "died"]
+Stage = Literal["ladder", "estimate", "recovery"]
+
+_LADDER_SECONDS: Final = 3.0
+_PROBE_SECONDS: Final = 12.0
+_LEAST_SECONDS: Final = 4.0  # of load: less is mostly settling
+_SPREAD: Final = (0.92, 1.0, 1.15)  # rates around the estimate
+_TRIES: Final = 3  # of a probe that is invalid
+_REST: Final = 2.0  # seconds without load before a low rate is visited again; doubled each time
+_SURE: Final = 0.975
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What a search may do.
+
+    Attributes:
+        lowest: lower end of the range of rates, 1/s.
+        highest: upper end, 1/s.
+        budget: seconds for the whole search, everything included.
+        precision: width of the interval, high / low - 1, at which it may end sooner.
+        settle: seconds at the start of each probe that do not count, while the queue fills.
+        overhead: seconds that the first probe is expected to cost beside its load.
+    """
+
+    lowest: float = 1.0
+    highest: float = 10_000.0
+    budget: float = 180.0
+    precision: float = 0.05
+    settle: float = 1.0
+    overhead: float = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A probe to make.
+
+    Attributes:
+        rate: arrivals per second.
+        seconds: of load in all, ``settle`` included.
+        settle: seconds at its start that do not count.
+        rest: seconds without load before it.
+        stage: what for: the ladder up to the first rate that breaks a limit, the estimate, or a low
+            rate again after an overload.
+    """
+
+    rate: float
+    seconds: float
+    settle: float
+    rest: float
+    stage: Stage
+
+
+@dataclass(frozen=True)
+class ProbeOutcome:
+    """What came of a probe.
+
+    Attributes:
+        elapsed: seconds that it took in all: rest, start, warm-up, load and drain.
+        limits: what each limit saw, in the order of the search's limits; empty unless measured.
+        state: ``"invalid"`` if the generator failed to make the load, ``"died"`` if the
+            server died.
+    """
+
+    elapsed: float
+    limits: tuple[Probed, ...] = ()
+    state: ProbeState = "measured"
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a search found.
+
+    Attributes:
+        state: how it ended; only ``"found"`` has an interval.
+        value: the estimate, arrivals per second.
+        low: lower end of the 95 % interval; a rate that was shown to keep the limits. ``None`` if
+            there is none.
+        high: its upper end, likewise; ``None`` if there is none.
+        limiting: index of the limit that is broken first; ``None`` if none was seen to be.
+        needed_seconds: of more load that would close an open interval, if that can be told.
+        generator_limit: lowest rate that the generator failed to make; ``None`` if none.
+        slow_recovery: whether low rates broke a limit after an overload that they had kept before.
+        recovery_seconds: without load until they kept it again; ``None`` if not slow, or they never
+            did.
+        used: indexes of the probes that the interval rests on, in the order of ``add``.
+        seconds: that the search took in all.
+    """
+
+    state: CapacityState
+    value: float | None
+    low: float | None
+    high: float | None
+    limiting: int | None
+    needed_seconds: float | None
+    generator_limit: float | None
+    slow_recovery: bool
+    recovery_seconds: float | None
+    used: tuple[int, ...]
+    seconds: float
+
+    @property
+    def width(self) -> float | None:
+        """Return the width of the interval, high / low - 1; ``None`` if an end is missing."""
+        return None if self.low is None or self.high is None else self.high / self.low - 1
+
+
+@dataclass
+class CapacitySearch:
+    """One search; see the module.
+
+    Attributes:
+        allowed: for each limit, the share of the requests that may go beyond it.
+        settings: what it may do.
+    """
+
+    allowed: Sequence[float]
+    settings: SearchSettings
+    _measured: list[tuple[int, Plan, tuple[Probed, ...]]] = field(default_factory=list, init=False)
+    _plan: Plan | None = field(default=None, init=False)
+    _outcomes: int = field(default=0, init=False)
+    _elapsed: float = field(default=0.0, init=False)
+    _overheads: list[float] = field(default_factory=list, init=False)
+    _failed_tries: int = field(default=0, init=False)
+    _ceiling: float | None = field(default=None, init=False)  # the generator's
+    _died: bool = field(default=False, init=False)
+    _climbing: bool = field(default=True, init=False)
+    _round: int = field(default=0, init=False)
+    _recovery: _Recovery | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if not self.allowed:
+            raise ValueError("allowed: give at least one limit")
+        if not 0 < self.settings.lowest <= self.settings.highest:
+            raise ValueError(
+                f"lowest={self.settings.lowest:g}, highest={self.settings.highest:g}: "
+                "give 0 < lowest <= highest"
+            )
+
+    # -- driving ----------------------------------------------------------------------------------
+
+    def next(self) -> Plan | None:
+        """Return the next probe, or ``None`` at the end. Asked again, it returns the same."""
+        if self._plan is None and not self._over():
+            self._plan = self._fitted(self._wanted())
+        return self._plan
+
+    def add(self, outcome: ProbeOutcome) -> None:
+        """Take what came of the probe that :meth:`next` returned.
+
+        Raises:
+            ValueError: no probe was asked for, or the outcome has another number of limits.
+        """
+        plan = self._plan
+        if plan is None:
+            raise ValueError("no probe was asked for: call next() first")
+        measured = outcome.state == "measured"
+        if measured and len(outcome.limits) != len(self.allowed):
+            raise ValueError(f"{len(outcome.limits)} limits: give {len(self.allowed)}")
+        index, self._outcomes, self._plan = self._outcomes, self._outcomes + 1, None
+        self._elapsed += outcome.elapsed
+        self._overheads.append(max(0.0, outcome.elapsed - plan.seconds - plan.rest))
+        self._died = outcome.state == "died"
+        if outcome.state == "invalid":
+            self._missed(plan)
+        elif measured:
+            self._failed_tries = 0
+            self._measured.append((index, plan, outcome.limits))
+            self._learn(plan, outcome.limits)
+
+    def capacity(self) -> Capacity:
+        """Return what is known so far; after the end, the result."""
+        curves = self._curves()
+        bracket = least(curves)
+        state, low, high = self._state(curves, bracket)
+        limiting = limiting_curve(curves) if state in ("found", "open", "below_range") else None
+        known = state in ("found", "open") or (state == "server_died" and bracket.closed)
+        recovery = self._recovery
+        slow = recovery is not None and recovery.slow
+        return Capacity(
+            state=state,
+            value=bracket.value if known else None,
+            low=low,
+            high=high,
+            limiting=limiting,
+            needed_seconds=bracket.needed_seconds if state == "open" else None,
+            generator_limit=self._ceiling,
+            slow_recovery=slow,
+            recovery_seconds=recovery.rested if recovery and slow and recovery.over else None,
+            used=tuple(index for index, _, _ in self._counted()),
+            seconds=self._elapsed,
+        )
+
+    # -- what is known ----------------------------------------------------------------------------
+
+    def _counted(self) -> list[tuple[int, Plan, tuple[Probed, ...]]]:
+        return [one for one in self._measured if one[1].stage != "recovery"]
+
+    def _curves(self) -> list[Curve]:
+        columns = [[one[2][index] for one in self._counted()] for index in range(len(self.allowed))]
+        fitted = [fit(column, q) for column, q in zip(columns, self.allowed, strict=True)]
+        return [one for one in fitted if one is not None]
+
+    def _state(
+        self, curves: list[Curve], bracket: Bracket
+    ) -> tuple[CapacityState, float | None, float | None]:
+        if self._died:
+            ends = (bracket.low, bracket.high) if bracket.closed else (None, None)
+            return "server_died", *ends
+        above: CapacityState = "above_range" if self._ceiling is None else "generator_limited"
+        if not curves:
+            return ("open" if self._ceiling is None else above), None, None
+        top = self._top()
+        if _beyond(curves, top) >= _SURE:
+            kept = max((one[1].rate for one in self._counted()), default=None)
+            return above, kept, None
+        if _beyond(curves, self.settings.lowest) <= 1 - _SURE:
+            return "below_range", None, self.settings.lowest
+        if self._ceiling is not None and bracket.high is not None and bracket.high > self._ceiling:
+            return "generator_limited", bracket.low, None
+        return ("found", bracket.low, bracket.high) if bracket.closed else ("open", None, None)
+
+    def _top(self) -> float:
+        """Return the highest rate to probe: of the range, or that the generator made."""
+        if self._ceiling is None:
+            return self.settings.highest
+        made = [one[1].rate for one in self._measured if one[1].rate < self._ceiling]
+        return max(made, default=self.settings.lowest)
+
+    # -- what to do next --------------------------------------------------------------------------
+
+    def _over(self) -> bool:
+        if self._died or self._left() < self._cost(_LEAST_SECONDS):
+            return True
+        if self._ceiling is not None and self._ceiling <= self.settings.lowest:
+            return True
+        if self._climbing or not self._measured:
+            return False
+        if self._recovery is not None and not self._recovery.over:
+            return False
+        found = self.capacity()
+        if found.state == "open":
+            return False
+        return found.state != "found" or (found.width or math.inf) <= self.settings.precision
+
+    def _left(self) -> float:
+        return self.settings.budget - self._elapsed
+
+    def _cost(self, seconds: float) -> float:
+        return seconds + max(self._overheads, default=self.settings.overhead)
+
+    def _fitted(self, plan: Plan) -> Plan:
+        """Return the plan in the time that is left."""
+        room = self._left() - self._cost(plan.rest)
+        seconds = min(plan.seconds, max(room, _LEAST_SECONDS))
+        return Plan(plan.rate, seconds, min(plan.settle, seconds / 3), plan.rest, plan.stage)
+
+    def _wanted(self) -> Plan:
+        settle = self.settings.settle
+        if self._recovery is not None and not self._recovery.over:
+            rate, rest = self._recovery.rate, self._recovery.rest
+            return Plan(rate, _LADDER_SECONDS + settle, settle, rest, "recovery")
+        if self._climbing:
+            rate = self._step()
+            return Plan(rate, _LADDER_SECONDS + settle, settle, 0.0, "ladder")
+        curves = self._curves()
+        middle = min(one.quantile(0.5) for one in curves)
+        rate = middle * _SPREAD[self._round % len(_SPREAD)]
+        rate = min(max(rate, self.settings.lowest), self._top())
+        return Plan(rate, _PROBE_SECONDS + settle, settle, 0.0, "estimate")
+
+    def _step(self) -> float:
+        """Return the next rate of the ladder."""
+        if not self._measured:
+            return self.settings.lowest
+        last = self._measured[-1][1].rate
+        following = min(2 * last, self.settings.highest)
+        if self._ceiling is not None and following >= self._ceiling:
+            following = math.sqrt(last * self._ceiling)
+        return following
+
+    def _learn(self, plan: Plan, limits: tuple[Probed, ...]) -> None:
+        broken = any(one.share >= q for one, q in zip(limits, self.allowed, strict=True))
+        if plan.stage == "ladder":
+            at_end = plan.rate >= self.settings.highest or (
+                self._ceiling is not None and self._ceiling / plan.rate < _NEAR_CEILING
+            )
+            self._climbing = not (broken or at_end)
+        elif plan.stage == "estimate":
+            self._round += 1
+        elif self._recovery is not None:
+            self._recovery = self._recovery.after(plan.rest, broken)
+        overloaded = any(one.share >= OVERLOADED for one in limits)
+        if overloaded and self._recovery is None and (calm := self._calm()) is not None:
+            self._recovery = _Recovery(calm)
+
+    def _calm(self) -> float | None:
+        """Return the highest rate below half of an overload's that kept the limits before."""
+        rates = [
+            plan.rate
+            for _, plan, limits in self._measured
+            if all(one.share < q for one, q in zip(limits, self.allowed, strict=True))
+            and plan.rate <= self._measured[-1][1].rate / 2
+        ]
+        return max(rates, default=None)
+
+    def _missed(self, plan: Plan) -> None:
+        self._failed_tries += 1
+        if self._failed_tries >= _TRIES:
+            self._failed_tries = 0
+            self._ceiling = plan.rate if self._ceiling is None else min(self._ceiling, plan.rate)
+            if self._measured and self._ceiling / self._measured[-1][1].rate < _NEAR_CEILING:
+                self._climbing = False
+
+
+_NEAR_CEILING: Final = 1.2  # as a factor: the ladder goes no nearer to what the generator can do
+
+
+@dataclass(frozen=True)
+class _Recovery:
+    """Whether a low rate is kept again after an overload.
+
+    Attributes:
+        rate: that was kept before.
+        rest: seconds without load before the next visit.
+        rested: seconds without load so far.
+        slow: whether a visit broke a limit.
+        over: whether the rate was kept again.
+    """
+
+    rate: float
+    rest: float = 0.0
+    rested: float = 0.0
+    slow: bool = False
+    over: bool = False
+
+    def after(self, rest: float, broken: bool) -> _Recovery:
+        """Return what is known after a visit."""
+        rested = self.rested + rest
+        following = max(_REST, 2 * rest)
+        return _Recovery(self.rate, following, rested, self.slow or broken, not broken)
+
+
+def _beyond(curves: Sequence[Curve], rate: float) -> float:
+    """Return the probability that the capacity lies above a rate."""
+    return math.prod(1 - one.cumulative(rate) for one in curves)

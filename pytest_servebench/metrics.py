@@ -87,6 +87,8 @@ class Metric:
         of_run: whether it describes this run only, and is judged without an interval.
         share_of_load: the estimate that gives it as a share of the arrivals, free of the luck of
             the schedule; empty if there is none.
+        given_limits: whether it depends on the limits that SLOs set for single requests: known only
+            where there are some, and compared only where they are the same.
         complement: name of the rest to 100 %, for formats in which smaller must be better.
         point: how servers are compared by it; ``None`` if they are not.
         places: where it appears besides the places that show every metric.
@@ -109,6 +111,7 @@ class Metric:
     same: float | None = None
     of_run: bool = False
     share_of_load: str = ""
+    given_limits: bool = False
     complement: str = ""
     point: Point | None = None
     places: frozenset[Place] = frozenset()
@@ -210,6 +213,14 @@ _ALL: Final = (
         reading.estimate("throughput", of_requests=False), larger_is_better=True, same=0.05,
         share_of_load="throughput_share", places=frozenset({"plan", "junit"}),
         point=Point("ok/s"),
+    ),
+    Metric(
+        "goodput", "goodput", "goodput",
+        "requests per second that succeeded inside the window and within the latencies that the "
+        "SLO's other clauses allow (of several percentiles, that of the highest); without such "
+        "clauses, the throughput",
+        "throughput", reading.goodput, larger_is_better=True, same=0.05,
+        share_of_load="goodput_share", given_limits=True, places=frozenset({"junit"}),
     ),
     Metric(
         "success_rate", "success_rate", "success rate", "share of arrivals that succeeded", "share",

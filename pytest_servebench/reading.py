@@ -95,6 +95,12 @@ def estimate(name: str, *, of_requests: bool = True) -> Callable[[Case], Reading
     return read
 
 
+def goodput(case: Case) -> Reading:
+    """Return the goodput; without limits on single requests it is the throughput."""
+    name = "goodput" if "goodput" in case.summary.estimates else "throughput"
+    return estimate(name, of_requests=False)(case)
+
+
 def longest(case: Case) -> Reading:
     """Return the longest latency, infinite if a request failed."""
     if not case.summary.arrivals:

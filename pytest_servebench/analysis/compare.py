@@ -225,6 +225,8 @@ def why_unknown(gate: Gate, pairs: Iterable[Pair]) -> str:
             for case in cases:
                 if (reading := METRICS[gate.metric].read(case)).value is None:
                     return f"in {side}: {reading.unknown}"
+    if METRICS[gate.metric].given_limits:
+        return "the SLOs of both runs must limit single requests, such as p99<50ms, and alike"
     return "in either run"
 
 
@@ -335,7 +337,8 @@ def _change(metric: Metric, pair: Pair, margin: float, tail: float, slower: floa
     average = ratios.arithmetic_mean if metric.is_share else ratios.geometric_mean
     values = [average([sample.range.value for sample in side]) for side in (base, new)]
     if metric.share_of_load:  # it may be compared by its share of the arrivals
-        rates = [[case.summary.throughput for case in side] for side in (pair.base, pair.new)]
+        rates = [[metric.read(case).value or 0.0 for case in side]
+                 for side in (pair.base, pair.new)]  # fmt: skip
         values = [ratios.geometric_mean(side) for side in rates]
     undecided = verdict == "cannot tell"
     reason = _reason(metric, (*base, *new), slower, verdict != unmoved) if undecided else ""

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pytest_servebench.analysis.comparability import Pair
 from pytest_servebench.analysis.contests import MARGIN
 from pytest_servebench.metrics import Metric
+from pytest_servebench.objectives.goodput import slo_clauses
+from pytest_servebench.objectives.limits import of_each_request
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.ratios import Range, Sample, exp, log
 from pytest_servebench.stats.student import Z
@@ -16,6 +18,8 @@ from pytest_servebench.stats.student import Z
 def samples(metric: Metric, cases: Sequence[CaseResult], pair: Pair) -> list[Sample]:
     """Return the sample of each case; empty if the metric is unknown for any of them."""
     same = _same_arrivals(pair)
+    if metric.given_limits and not _same_limits(metric, pair):
+        return []
     if metric.share_of_load and same:
         # The same arrivals: the share of them that was answered in time is more precise.
         shares = [case.summary.estimates.get(metric.share_of_load) for case in cases]
@@ -41,6 +45,12 @@ def _same_arrivals(pair: Pair) -> bool:
         for side in (pair.base, pair.new)
     )
     return base == new
+
+
+def _same_limits(metric: Metric, pair: Pair) -> bool:
+    """Return whether the SLOs of both sides limit single requests, and alike."""
+    limits = {frozenset(of_each_request(slo_clauses(case))) for case in pair.every}
+    return len(limits) == 1 and all(metric.name in case.summary.estimates for case in pair.every)
 
 
 def _sample(metric: Metric, case: CaseResult) -> Sample | None:

@@ -63,6 +63,11 @@ class Records:
         """Return which requests succeeded; shape ``(n,)``."""
         return np.equal(self.outcome, Outcome.OK)
 
+    @property
+    def completed(self) -> npt.NDArray[np.bool_]:
+        """Return which requests succeeded before the window ended; shape ``(n,)``."""
+        return self.ok & (self.done <= self.window)
+
     def latency(self) -> npt.NDArray[np.float64]:
         """Return done - scheduled in seconds; infinite for failed requests; shape ``(n,)``."""
         return self.until("done")

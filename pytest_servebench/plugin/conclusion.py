@@ -216,4 +216,5 @@ def _properties(result: CaseResult) -> Iterator[tuple[str, object]]:
     yield f"{prefix}verdict", result.verdict
     yield f"{prefix}implementation", clean(result.server.implementation)
     for metric in standing_in("junit"):
-        yield f"{prefix}{metric.name}", result.summary.estimates[metric.name].value
+        if (known := result.summary.estimates.get(metric.name)) is not None:
+            yield f"{prefix}{metric.name}", known.value

@@ -1,11 +1,13 @@
 """Judge results by SLOs, and decide the outcome of a test."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 
 from pytest_servebench.errors import InvalidMeasurementError, ServebenchWarning
 from pytest_servebench.objectives.answers import judge_answers
+from pytest_servebench.objectives.goodput import with_goodput
 from pytest_servebench.objectives.slo import (
     Clause,
     clause_messages,
@@ -46,15 +48,17 @@ def marked_slos(item: pytest.Item) -> tuple[Clause, ...]:
     )
 
 
-def judged(result: CaseResult, clauses: Iterable[Clause]) -> CaseResult:
+def judged(result: CaseResult, clauses: Iterable[Clause], max_lag: float = math.inf) -> CaseResult:
     """Return the result with further clauses judged, each only once."""
     known = {clause.clause for clause in result.clauses}
-    return with_clauses(result, judge([one for one in clauses if str(one) not in known], result))
+    further = [one for one in clauses if str(one) not in known]
+    result = with_goodput(result, further, max_lag)
+    return with_clauses(result, judge(further, result))
 
 
 def judge_case(result: CaseResult, item: pytest.Item, settings: Settings) -> CaseResult:
     """Return the result judged by the test's SLOs and by those of ``--servebench-slo``."""
-    own = judged(result, (*marked_slos(item), *settings.slos))
+    own = judged(result, (*marked_slos(item), *settings.slos), settings.max_lag)
     return with_clauses(own, filter(None, (judge_answers(own), judge_successes(own))))
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from pytest_servebench.metrics import METRICS
+from pytest_servebench.objectives.goodput import slo_clauses
+from pytest_servebench.objectives.limits import of_each_request
 from pytest_servebench.objectives.slo import failure_texts
 from pytest_servebench.report.case_table import verdict_cell
 from pytest_servebench.report.facts import (
@@ -86,6 +89,8 @@ def case_text(case: CaseResult, name: str, width: int) -> list[str]:
         lines += row("", clean(text))
     lines += row("success rate", _estimate_text(case, "success_rate", 100, " %"))
     lines += row("throughput", _throughput_text(case))
+    for label, text in _goodput_facts(case):
+        lines += row(label, text)
     lines += ["", *_latency_table(case, width), ""]
     lines += row("resources", _resources_text(case))
     lines += row("generator", _generator_text(case))
@@ -107,6 +112,7 @@ def case_facts(case: CaseResult) -> list[tuple[str, str]]:
         ("outcomes", _outcomes_text(case)),
         ("success rate", _estimate_text(case, "success_rate", 100, " %")),
         ("throughput", _throughput_text(case)),
+        *_goodput_facts(case),
         ("resources", _resources_text(case)),
         ("generator", _generator_text(case)),
         ("lateness", _lag_text(case)),
@@ -143,6 +149,14 @@ def _outcomes_text(case: CaseResult) -> str:
     return f"{case.summary.arrivals} arrivals: {', '.join(parts)}"
 
 
+def _goodput_facts(case: CaseResult) -> list[tuple[str, str]]:
+    """Return label and text of the goodput; nothing where it is only the throughput."""
+    if "goodput" not in case.summary.estimates:
+        return []
+    limits = ", ".join(str(one.clause) for one in of_each_request(slo_clauses(case)))
+    return [("goodput", f"{_estimate_text(case, 'goodput', 1, '/s')}; limits: {limits}")]
+
+
 def _throughput_text(case: CaseResult) -> str:
     rows = f"; {significant(case.summary.throughput * case.rows)} rows/s" if case.rows > 1 else ""
     return _estimate_text(case, "throughput", 1, "/s") + rows
@@ -150,7 +164,7 @@ def _throughput_text(case: CaseResult) -> str:
 
 def _estimate_text(case: CaseResult, name: str, scale: float, unit: str) -> str:
     estimate = case.summary.estimates.get(name)
-    measured = case.summary.success_rate if name == "success_rate" else case.summary.throughput
+    measured = METRICS[name].read(case).value or 0.0
     value = percent(measured, 2) if name == "success_rate" else significant(measured)
     ends = interval(estimate)
     if ends is None:

@@ -15,6 +15,7 @@ from pytest_servebench.report.figures import (
     dropped,
     errors,
     failed,
+    goodput,
     memory_metric,
     percentile,
     standing,
@@ -44,6 +45,7 @@ COLUMNS: Final = (
     Column("requests", expendable=2),
     Column("ok %", expendable=1),
     Column("ok/s", expendable=4),
+    Column("good/s", expendable=_EXTRA, optional=True),
     *(
         Column(one.written, expendable=0 if "overview" in one.places else 3)
         for one in standing_in("table")
@@ -55,7 +57,7 @@ COLUMNS: Final = (
     Column("dropped", expendable=5),
     Column("errors", expendable=5),
 )
-_FIRST_PERCENTILE: Final = 5
+_FIRST_PERCENTILE: Final = 6
 _MEMORY: Final = {
     "memory": "MB: peak resident memory of the server",
     "memory_pss": "MB: memory of the server (PSS)",
@@ -150,6 +152,7 @@ def _case_row(case: CaseResult, label: str, show: _Formats, memory: Metric) -> l
         Cell(compact(summary.arrivals, 0)),
         Cell(percent(summary.success_rate), _BAD if summary.success_rate < 1 else PLAIN),
         Cell(show["throughput"](throughput)),
+        Cell(show["throughput"](good) if (good := goodput(case)) is not None else ""),
         *(_percentile_cell(summary, name, show[name]) for name in _NAMED),
         Cell(show["wait"](milliseconds(summary.queue_wait.percentiles.get("p95")))),
         Cell(compact(resources.cpu_mean)),
@@ -247,6 +250,7 @@ def legend(
         text
         for heading, text in (
             ("ok/s", "ok/s: throughput"),
+            ("good/s", "good/s: those within the SLO's latency"),
             ("wait", "wait: p95 of the time in the buffer, ms"),
             ("MB", _MEMORY[memory_metric(cases).name]),
         )

@@ -85,6 +85,12 @@ def cpu_text(case: CaseResult) -> str:
     return f"{text}, peak {significant(known.cpu_peak)} %"
 
 
+def goodput(case: CaseResult) -> float | None:
+    """Return the goodput in 1/s; ``None`` where it is only the throughput."""
+    known = case.summary.estimates.get("goodput")
+    return None if known is None else known.value
+
+
 def cpu_per_request(case: CaseResult) -> float | None:
     """Return the CPU time per success in seconds, if it is known."""
     return METRICS["cpu_per_request"].read(case).value

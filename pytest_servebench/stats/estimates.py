@@ -61,8 +61,10 @@ class Summary:
             which a failed request ranks as infinitely slow (an SLO's quantities), the same of the
             time to the first byte, such as ``ttfb.p50`` (earlier versions saved none),
             ``throughput``, ``throughput_share`` (of the arrivals), ``success_rate``, ``drop_rate``
-            and ``error_rate``, each with its interval; ``cpu`` where the server's processes are
-            seen, and ``cpu_per_request`` in seconds if a request succeeded in the window.
+            and ``error_rate``, each with its interval; ``goodput`` and ``goodput_share`` (of the
+            arrivals) if an SLO limits the time of single requests; ``cpu`` where the server's
+            processes are seen, and ``cpu_per_request`` in seconds if a request succeeded in the
+            window.
         queue_wait: dequeued - enqueued.
         service_time: done - sent of the requests that succeeded.
         generator_lag: enqueued - arrival: the load generator's own lateness.

@@ -118,7 +118,7 @@ def summarize(
     n = len(records)
     window = records.window / 1e9
     ok = records.ok
-    completed = int(_inside(records).sum())
+    completed = int(records.completed.sum())
     punctual = records.without_lag(max_lag, unread)
     estimates: dict[str, Estimate] = {}
     without_lag: dict[str, Estimate] = {}
@@ -143,10 +143,6 @@ def summarize(
     )
 
 
-def _inside(records: Records) -> npt.NDArray[np.bool_]:
-    return records.ok & (records.done <= records.window)
-
-
 def _estimates(
     records: Records, punctual: Records, times: Times
 ) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
@@ -156,8 +152,8 @@ def _estimates(
     columns, so that times which are the same have the same intervals.
     """
     values = records.until(times.until)
-    precision = _precision(records, values, _inside(records))
-    found = _intervals(records, _inside(records), precision)
+    precision = _precision(records, values, records.completed)
+    found = _intervals(records, records.completed, precision)
     found["mean"] = _mean(values, precision.blocks)
     alone: dict[str, Estimate] = {}
     if not np.array_equal(getattr(punctual, times.until), getattr(records, times.until)):
@@ -199,7 +195,7 @@ def _without_lag(
     The intervals are no wider than the measured ones: subtracting something from each latency must
     not widen them.
     """
-    inside = _inside(punctual)
+    inside = punctual.completed
     own = _precision(punctual, latency, inside)
     effective = {
         name: max(number, own.effective[name]) for name, number in precision.effective.items()
@@ -247,14 +243,14 @@ def _precision(records: Records, latency: Floats, inside: npt.NDArray[np.bool_])
     columns = [part - means[name] for name, part in parts.items()]
     if np.isfinite(ordered[-1]):
         columns.append(latency - latency.mean())
-    bins = min(max(n, _FEWEST_BINS), _MOST_BINS)
+    bins = bins_for(n)
     series = binned(np.column_stack(columns), records.scheduled, records.window, bins)
     counts = binned(
         np.ones((completed := int(inside.sum()), 1)), records.done[inside], records.window, bins
     )
     blocks = moving_blocks(np.column_stack([series, counts - counts.mean(axis=0)]))
     effective = {
-        name: _effective_number(
+        name: effective_number(
             n, mean, float(blocks.variances[index]) / n**2, float(blocks.degrees[index])
         )
         for index, (name, mean) in enumerate(means.items())
@@ -376,7 +372,12 @@ def _mean(latency: Floats, blocks: Blocks | None) -> Estimate:
     return Estimate(mean, max(0.0, mean - high * rest), mean - low * rest)
 
 
-def _effective_number(n: int, share: float, variance: float, degrees: float) -> float:
+def bins_for(n: int) -> int:
+    """Return in how many bins of time the blocks of n requests are cut."""
+    return min(max(n, _FEWEST_BINS), _MOST_BINS)
+
+
+def effective_number(n: int, share: float, variance: float, degrees: float) -> float:
     """Return the equivalent number of independent requests for the share, at most n.
 
     Args:

@@ -32,6 +32,7 @@ class Column:
         right: whether its cells are right-aligned, as numbers are.
         expendable: order of omission if space is short, the highest first; 0 always stays.
         shrinks: width to which its texts may be cut; 0 for not at all.
+        optional: whether it is omitted where all its cells are empty.
     """
 
     heading: str
@@ -39,6 +40,7 @@ class Column:
     right: bool = True
     expendable: int = 0
     shrinks: int = 0
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,11 @@ def lay_out(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], width: in
         )
         for index, column in enumerate(columns)
     ]
-    shown = list(range(len(columns)))
+    shown = [
+        index
+        for index, column in enumerate(columns)
+        if not column.optional or any(row[index].text for row in known)
+    ]
     while True:
         for gap in (2, 1):
             layout = Layout(tuple((index, widths[index]) for index in shown), gap)

@@ -1,0 +1,70 @@
+"""Goodput: how many requests a second met every limit that the SLOs set for a single request.
+
+It depends on the SLOs, so that it is computed when a case is judged, not with its other figures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from pytest_servebench.load.records import Records
+from pytest_servebench.objectives.limits import BoolArray, Limit, of_each_request
+from pytest_servebench.objectives.slo_grammar import Clause, parse_slo
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.stats.counted import counted
+
+_NAMES = ("goodput", "goodput_share")
+
+
+def slo_clauses(result: CaseResult) -> tuple[Clause, ...]:
+    """Return the SLO clauses by which a case was judged."""
+    texts = [one.clause for one in result.clauses if one.sort == "slo"]
+    return tuple(clause for text in texts for clause in parse_slo(text))
+
+
+def with_goodput(
+    result: CaseResult, clauses: Iterable[Clause], max_lag: float = math.inf
+) -> CaseResult:
+    """Return a case with its goodput by these clauses and those that it was judged by.
+
+    Without limits on the time of single requests, or without records, it is returned as it is.
+
+    Args:
+        result: of the case.
+        clauses: further clauses by which it will be judged.
+        max_lag: lateness of the generator, seconds, beyond which an arrival is late.
+    """
+    limits = of_each_request((*slo_clauses(result), *clauses))
+    records = result.records
+    if not limits or records is None or not all(_knows(records, one) for one in limits):
+        return result
+    summary = result.summary
+    found = dict(zip(_NAMES, counted(records, good(records, limits)), strict=True))
+    without_lag = dict(summary.without_lag)
+    if without_lag:
+        punctual = records.without_lag(max_lag)
+        at_best = counted(punctual, good(punctual, limits))
+        without_lag |= dict(zip(_NAMES, at_best, strict=True))
+    return dataclasses.replace(
+        result,
+        summary=dataclasses.replace(
+            summary, estimates={**summary.estimates, **found}, without_lag=without_lag
+        ),
+    )
+
+
+def good(records: Records, limits: Iterable[Limit]) -> BoolArray:
+    """Return which requests succeeded inside the window and met all limits; shape ``(n,)``."""
+    met = records.completed.copy()
+    for limit in limits:
+        met &= ~limit.broken_by(records)
+    return np.asarray(met)
+
+
+def _knows(records: Records, limit: Limit) -> bool:
+    times = limit.metric.times
+    return times is None or records.knows(times.until)

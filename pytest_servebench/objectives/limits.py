@@ -1,0 +1,103 @@
+"""Clauses as limits on single requests: which requests break one, and what share of them may.
+
+``p99<50ms`` lets 1 % of the arrivals fail or take 50 ms or longer; ``success_rate>=99%`` lets 1 %
+of them fail. Clauses on other things, such as a mean, CPU or an absolute throughput, are no limits
+on single requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_servebench.load.records import Outcome, Records
+from pytest_servebench.metrics import METRICS, Metric
+from pytest_servebench.objectives.slo_grammar import Clause
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A clause as a limit on single requests.
+
+    Attributes:
+        clause: the clause.
+        allowed: the share of the arrivals that may break it, 0 to below 1.
+        broken_by: returns which requests break it; shape ``(n,)``.
+    """
+
+    clause: Clause
+    allowed: float
+    broken_by: Callable[[Records], BoolArray] = field(repr=False, compare=False)
+
+    @property
+    def metric(self) -> Metric:
+        """Return the clause's metric."""
+        return METRICS[self.clause.metric]
+
+
+def limit_of(clause: Clause) -> Limit | None:
+    """Return a clause as a limit on single requests; ``None`` if it is none."""
+    metric = METRICS[clause.metric]
+    at_least = clause.operator in (">", ">=")
+    if at_least is not metric.larger_is_better:
+        return None  # it asks for something bad
+    if metric.times is not None and metric.permille is not None:
+        allowed, broken_by = (1000 - metric.permille) / 1000, _slow(clause, metric.times.until)
+    elif metric.outcomes:
+        allowed = 1 - clause.bound if at_least else clause.bound
+        broken_by = _ended(metric.outcomes, good=at_least)
+    elif clause.relative and not metric.given_limits:
+        allowed, broken_by = 1 - clause.bound, _not_in_time
+    else:
+        return None
+    return Limit(clause, round(allowed, 12), broken_by) if allowed < 1 else None
+
+
+def limits_of(clauses: Iterable[Clause]) -> tuple[Limit, ...]:
+    """Return the limits among some clauses, each once."""
+    found = (limit_of(one) for one in dict.fromkeys(clauses))
+    return tuple(one for one in found if one is not None)
+
+
+def of_each_request(clauses: Iterable[Clause]) -> tuple[Limit, ...]:
+    """Return the limits of time that a request must keep to be a good one.
+
+    Of several percentiles of the same times, the highest: ``p50<20ms`` lets every other request
+    take longer, so that its bound is not that of a single one.
+    """
+    found: dict[str, Limit] = {}
+    for limit in limits_of(clauses):
+        times = limit.metric.times
+        if times is None:
+            continue
+        known = found.get(times.name)
+        if known is None or _strictness(limit) > _strictness(known):
+            found[times.name] = limit
+    return tuple(found.values())
+
+
+def _strictness(limit: Limit) -> tuple[float, float]:
+    return -limit.allowed, -limit.clause.bound
+
+
+def _slow(clause: Clause, until: str) -> Callable[[Records], BoolArray]:
+    def broken(records: Records) -> BoolArray:
+        times = records.until(until)
+        slow = times >= clause.bound if clause.operator == "<" else times > clause.bound
+        return np.asarray(slow | ~records.ok)
+
+    return broken
+
+
+def _ended(outcomes: Iterable[str], *, good: bool) -> Callable[[Records], BoolArray]:
+    numbers = [Outcome[name.upper()] for name in outcomes]
+    return lambda records: np.isin(records.outcome, numbers, invert=good)
+
+
+def _not_in_time(records: Records) -> BoolArray:
+    return ~records.completed

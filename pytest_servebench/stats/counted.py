@@ -1,0 +1,42 @@
+"""How many requests of a kind there were a second, and as a share of the arrivals."""
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_servebench.load.records import Records
+from pytest_servebench.stats.bootstrap import binned, moving_blocks
+from pytest_servebench.stats.estimates import Estimate
+from pytest_servebench.stats.student import student
+from pytest_servebench.stats.summary import (
+    bins_for,
+    effective_number,
+    poisson_interval,
+    wilson_interval,
+)
+
+
+def counted(records: Records, which: npt.NDArray[np.bool_]) -> tuple[Estimate, Estimate]:
+    """Return the rate of some requests in 1/s, and their share of the arrivals, with intervals.
+
+    The intervals are made like those of throughput and of success rate, from moving blocks.
+
+    Args:
+        records: of the case.
+        which: requests to count, all of them done inside the window; shape ``(n,)``.
+    """
+    n, number = len(records), int(which.sum())
+    seconds = records.window / 1e9
+    if n == 0:
+        return poisson_interval(0, 1.0, seconds), Estimate(None, None, None)
+    bins = bins_for(n)
+    share = number / n
+    ends = binned(np.ones((number, 1)), records.done[which], records.window, bins)
+    arrived = binned(
+        (which.astype(np.float64) - share)[:, None], records.scheduled, records.window, bins
+    )
+    blocks = moving_blocks(np.column_stack([arrived, ends - ends.mean(axis=0)]))
+    of_share, of_ends = blocks.variances.tolist()
+    spread = of_ends / number if number else 1.0
+    spread *= student(float(blocks.degrees[1])) ** 2
+    effective = effective_number(n, share, of_share / n**2, float(blocks.degrees[0]))
+    return poisson_interval(number, spread, seconds), wilson_interval(share, effective)

@@ -1,19 +1,36 @@
 """Fixtures of the plugin's own tests."""
 
+import importlib
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
 import pytest
 
-# pytester forgets what a run of pytest within a test has imported, and NumPy cannot come twice.
-import pytest_servebench.plugin.fixture_values
-import pytest_servebench.plugin.load_hooks  # noqa: F401
+# Whatever the environment says: the tests start Python hundreds of times, and run pytest as often.
+# Let only the first compile what all of them import.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Runs of pytest within a test ask for it by -p: it may have been imported for another test.
 pytest.register_assert_rewrite("tests.toy")
+
+# pytester forgets what a run of pytest within a test has imported: it would be imported again for
+# each, and NumPy cannot come twice.
+for module in (
+    "cpuinfo.cpuinfo",
+    "pytest_servebench.plugin.fixture_values",
+    "pytest_servebench.plugin.load_hooks",
+    "pytest_servebench.report.summary_text",
+    "pytest_servebench.servers.onnx",
+    "pytest_servebench.servers.tensorflow_serving",
+    "pytest_servebench.servers.torchserve",
+    "tests.toy",
+):
+    importlib.import_module(module)
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,8 +53,6 @@ def pytest_configure() -> None:
     if os.environ.pop("PYTEST_XDIST_WORKER", None):
         # The other processors are for the other workers: PyTorch's threads would wait in loops.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # The tests start Python a hundred times: let only the first compile what all of them import.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # How long an example takes is the machine's affair.
     hypothesis.settings.register_profile("untimed", deadline=None)
     hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)

@@ -3,16 +3,20 @@
 The model adds up its inputs; what the server can be told is in :mod:`tests.toy_server`.
 """
 
+import copy
+import functools
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+import pytest_benchmark.plugin
 
 from pytest_servebench.errors import ServerDiedError, ServerStartError
 from pytest_servebench.model import ServedModel
@@ -103,3 +107,15 @@ class ToyKind:
 
 def pytest_servebench_server_kinds(config: pytest.Config) -> list[ToyKind]:
     return [ToyKind("toy"), ToyKind("toy2")]
+
+
+@functools.cache
+def _machine() -> dict[str, Any]:
+    facts: dict[str, Any] = pytest_benchmark.plugin.pytest_benchmark_generate_machine_info()  # type: ignore[no-untyped-call]
+    return facts
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any]:
+    """Look at the machine once for all runs: pytest-benchmark starts several programs for it."""
+    return copy.deepcopy(_machine())

@@ -97,16 +97,17 @@ def _checked(saved: SavedRun) -> SavedRun:
 
 
 def _row(saved: SavedRun, heading: Heading, *, last: bool) -> list[Cell]:
+    results = (*heading.cases, *heading.capacities)
     verdicts = [
         "no SLO" if case.verdict == "passed" and not case.clauses else case.verdict
-        for case in heading.cases
+        for case in results
     ]
     names = [*saved.names, *([LATEST] if last else [])]
     return [
         Cell(clean(saved.path.parent.name)),
         Cell(date_text(heading.started)),
-        Cell(str(len(heading.cases))),
+        Cell(str(len(results))),
         *(Cell(str(verdicts.count(word) or "-")) for word in _VERDICTS),
-        Cell(joined(server_titles(heading.cases).values())),
+        Cell(joined(server_titles(results).values())),
         Cell(clean(", ".join(names))),
     ]

@@ -14,8 +14,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
+from pytest_servebench.runs.capacity import CapacityState, ProbeStage, ProbeState
 from pytest_servebench.stats.capacity import (
     OVERLOADED,
     Bracket,
@@ -25,16 +26,6 @@ from pytest_servebench.stats.capacity import (
     least,
     limiting_curve,
 )
-
-CapacityState = Literal[
-    "found", "open", "above_range", "below_range", "generator_limited", "server_died"
-]
-"""How a search ended: an interval holds the capacity (*found*); the probes saw too little for one
-(*open*); even the highest rate of the range keeps the limits, or not even the lowest does; the
-generator, not the server, was the limit; the server died."""
-
-ProbeState = Literal["measured", "invalid", "died"]
-Stage = Literal["ladder", "estimate", "recovery"]
 
 _LADDER_SECONDS: Final = 3.0
 _PROBE_SECONDS: Final = 12.0
@@ -83,7 +74,7 @@ class Plan:
     seconds: float
     settle: float
     rest: float
-    stage: Stage
+    stage: ProbeStage
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,29 @@ All durations are seconds, rates are per second, memory is bytes, CPU is percent
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from pytest_servebench.load.device import Generator
 from pytest_servebench.load.records import Records
+from pytest_servebench.runs.basics import (
+    ClauseResult,
+    ClauseSort,
+    MemoryMeasure,
+    ServerInfo,
+    TestOutcome,
+    VerdictWord,
+)
+from pytest_servebench.runs.capacity import CapacityResult
 from pytest_servebench.stats.estimates import Summary
 from pytest_servebench.text.numbers import plain
 
-SCHEMA_VERSION = 1
+__all__ = [
+    "SCHEMA_VERSION", "Attempt", "CapacityResult", "CaseResult", "ClauseResult", "ClauseSort",
+    "LogPart", "MemoryMeasure", "Resources", "Run", "ServerDeath", "ServerInfo", "Sizes",
+    "TestOutcome", "VerdictWord", "Workload",
+]  # fmt: skip
 
-VerdictWord = Literal["passed", "failed", "inconclusive", "invalid"]
-MemoryMeasure = Literal["pss", "rss"]
-ClauseSort = Literal["slo", "gate", "answers", "successes"]
-TestOutcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
+SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -54,77 +64,6 @@ class Resources:
         """Return the larger PSS, as what else maps the same files at one moment lowers it."""
         known = [size for size in (self.pss_before, self.pss_after) if size is not None]
         return max(known, default=None)
-
-
-@dataclass(frozen=True)
-class ClauseResult:
-    """One SLO clause, or one gate against an earlier run, judged.
-
-    Attributes:
-        clause: as it was written, such as ``"p99<50ms"`` or ``"p99:10% against main"``.
-        metric: ``"p99"``, ``"success_rate"``, …
-        bound: in seconds, percent of a processor, bytes, 1/s or as a fraction; of a gate, the
-            fraction of the earlier value (of shares, the difference) that it may get worse by.
-        value: what was measured, ``None`` for infinite or unknown.
-        low: lower end of the value's 95 % interval, ``None`` if there is none or it is infinite.
-        high: upper end.
-        verdict: passed, failed or inconclusive.
-        message: one line for people.
-        sort: an SLO's clause, a gate, or an implicit check: of the answers that were not checked,
-            or that anything succeeded at all.
-    """
-
-    clause: str
-    metric: str
-    bound: float
-    value: float | None
-    low: float | None
-    high: float | None
-    verdict: VerdictWord
-    message: str
-    sort: ClauseSort = "slo"
-
-    @property
-    def is_gate(self) -> bool:
-        """Return whether this is a gate, whose bound is a change and not a value of the metric."""
-        return self.sort == "gate"
-
-
-@dataclass(frozen=True)
-class ServerInfo:
-    """What was measured.
-
-    Attributes:
-        kind: such as ``"torchserve"``.
-        title: such as ``"TorchServe"``.
-        implementation: program and version.
-        base_url: where it listened.
-        protocol: how predictions were requested.
-        threads: intra-op threads; ``None`` for an attached server.
-        workers: concurrent predictions; ``None`` for an attached server.
-        cpus: processors it may run on; empty for an attached server.
-        start_seconds: from its start to its first right answer; ``None`` if this run did not start
-            it, or if it answered the model's input wrongly.
-        rest_memory: memory of its process tree before its first load, bytes; ``None`` if its
-            processes are not visible.
-        rest_measure: what that is: the sum of the processes' PSS, or of their RSS where the system
-            does not tell that.
-        options: of its kind, those that change what is measured and are set; empty for an attached
-            server.
-    """
-
-    kind: str
-    title: str
-    implementation: str
-    base_url: str
-    protocol: str
-    threads: int | None
-    workers: int | None
-    cpus: tuple[int, ...]
-    start_seconds: float | None = None
-    rest_memory: float | None = None
-    rest_measure: MemoryMeasure | None = None
-    options: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -227,6 +166,8 @@ class CaseResult:
         rows: samples of the model in each request; latency and throughput are those of requests.
         label: which of several loads of its test it is, such as ``"rate80"`` for a load at its own
             rate; empty for the test's own.
+        probe: whether it is a probe of a search for a capacity, which goes beyond the SLO on
+            purpose: its verdict does not count for its test.
         records: the records themselves, if loaded; not part of the JSON.
     """
 
@@ -257,6 +198,7 @@ class CaseResult:
     workload: Workload | None = None
     rows: int = 1
     label: str = ""
+    probe: bool = False
     records: Records | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -309,20 +251,22 @@ class ServerDeath:
 
 @dataclass(frozen=True)
 class Run:
-    """All cases of one run, and what they share.
+    """All results of one run, and what they share.
 
     Attributes:
         name: the run's directory name.
         started: local time with offset, ISO 8601.
         machine: facts about the machine (``cpu``, ``cores``, ``memory``, ``system``, ``python``).
         versions: package to version.
-        cases: results in the order of running.
+        cases: results in the order of running, without probes.
         interleaved: whether all servers ran at the same time and took turns.
         deaths: servers that died while tests needed them, in that order.
         not_measured: selected cases without a result: their server died, they were skipped, or the
             session ended before.
         finished: whether the session ran to completion; false if it was interrupted or killed, and
             while it runs.
+        capacities: what the searches for a capacity found, in the order of running.
+        probes: the cases that these searches rest on, likewise.
         schema_version: of the file it was read from.
         left_out: parts of the file that could not be read, a line each; not part of the JSON.
     """
@@ -336,11 +280,22 @@ class Run:
     deaths: tuple[ServerDeath, ...] = ()
     not_measured: int = 0
     finished: bool = True
+    capacities: tuple[CapacityResult, ...] = ()
+    probes: tuple[CaseResult, ...] = ()
     schema_version: int = SCHEMA_VERSION
     left_out: tuple[str, ...] = ()
 
+    @property
+    def every_case(self) -> tuple[CaseResult, ...]:
+        """Return the cases, and the probes after them."""
+        return (*self.cases, *self.probes)
+
     def to_dict(self, *, cases: bool = True) -> dict[str, Any]:
-        """Return the run as plain data for JSON, without the records; ``cases`` may be left out."""
+        """Return the run as plain data for JSON, without the records.
+
+        Args:
+            cases: whether with cases and probes.
+        """
         data: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "run": self.name,
@@ -351,7 +306,9 @@ class Run:
             "deaths": [dataclasses.asdict(death) for death in self.deaths],
             "not_measured": self.not_measured,
             "finished": self.finished,
+            "capacities": [one.to_dict() for one in self.capacities],
         }
         if cases:
             data["cases"] = [case.to_dict() for case in self.cases]
+            data["probes"] = [case.to_dict() for case in self.probes]
         return data

@@ -17,7 +17,7 @@ class GrowingRunFile:
 
     def __init__(self) -> None:
         """Start with nothing written."""
-        self._cases: dict[tuple[str, str], tuple[CaseResult, bytes]] = {}
+        self._cases: dict[tuple[str, str], tuple[CaseResult, bytes]] = {}  # and probes
         self._written: list[bytes] = []
         self._next_sync = 0.0
 
@@ -28,12 +28,15 @@ class GrowingRunFile:
             OSError: it cannot be written; the file is unchanged.
         """
         known, self._cases = self._cases, {}
-        for case in run.cases:
+        for case in run.every_case:
             key = case.nodeid, case.label
             same = key in known and (known[key][0] is case or known[key][0] == case)
             self._cases[key] = case, known[key][1] if same else _encoded(case)
         head = to_json({"servebench": run.to_dict(cases=False)}).removesuffix("\n }\n}")
-        texts = [head.encode(), *(text for _, text in self._cases.values())]
+        texts = [head.encode()]
+        for name, cases in (("cases", run.cases), ("probes", run.probes)):
+            each = (self._cases[case.nodeid, case.label][1] for case in cases)
+            texts += [f',\n  "{name}": [\n'.encode(), b",\n".join(each), b"\n  ]"]
         # A case is judged again when its test ends: mostly to the same result.
         if texts == self._written and (directory / RUN_FILE).exists():
             return
@@ -42,10 +45,8 @@ class GrowingRunFile:
         start = time.monotonic()
         sync = start >= self._next_sync
         with whole_file(directory / RUN_FILE, sync=sync) as file:
-            file.write(texts[0] + b',\n  "cases": [\n')
-            for number, text in enumerate(texts[1:]):
-                file.write(b",\n" + text if number else text)
-            file.write(b"\n  ]\n }\n}\n")
+            file.writelines(texts)
+            file.write(b"\n }\n}\n")
         self._written = texts
         if sync:
             end = time.monotonic()

@@ -14,12 +14,21 @@ from pytest_servebench.errors import SavedRunError
 from pytest_servebench.runs.decoding import as_object, decode
 from pytest_servebench.runs.node_ids import labelled
 from pytest_servebench.runs.plain_benchmarks import is_plain, left_out, plain_case
-from pytest_servebench.runs.results import SCHEMA_VERSION, CaseResult, Run, VerdictWord
+from pytest_servebench.runs.results import (
+    SCHEMA_VERSION,
+    CapacityResult,
+    CaseResult,
+    Run,
+    VerdictWord,
+)
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.text.safe import clean
 
 _T = TypeVar("_T")
 RUN_FILE: Final = "run.json"
+CAPACITY_KEY: Final = "servebench_capacity"
+"""Key of a capacity in the ``extra_info`` of its test's benchmark."""
+
 _CUT_WITHIN: Final = (
     "true", "false", "null", "NaN", "Infinity", "-Infinity", ".", "e-", "e+", "E-", "E+"
 )  # fmt: skip
@@ -36,7 +45,7 @@ class ServerHeading:
 
 @dataclass(frozen=True, slots=True)
 class CaseHeading:
-    """What a list of runs shows of a case."""
+    """What a list of runs shows of a case, or of a capacity."""
 
     server: ServerHeading
     verdict: VerdictWord = "passed"
@@ -50,7 +59,8 @@ class Heading:
     Attributes:
         run: its name.
         started: when, ISO 8601.
-        cases: in the order of running.
+        cases: in the order of running, without probes.
+        capacities: likewise.
         finished: whether its session ran to completion.
         not_measured: selected cases without a result.
     """
@@ -58,6 +68,7 @@ class Heading:
     run: str
     started: str
     cases: tuple[CaseHeading, ...]
+    capacities: tuple[CaseHeading, ...] = ()
     finished: bool = True
     not_measured: int = 0
 
@@ -105,7 +116,7 @@ def _heading(path: Path, data: Any) -> Heading:
         return Heading(run.name, run.started, cases)
     report = as_object(data["servebench"], "servebench")
     heading = decode(Heading, report, "servebench")
-    _refuse_empty(path, heading.cases)
+    _refuse_empty(path, (*heading.cases, *heading.capacities))
     return heading
 
 
@@ -176,10 +187,13 @@ def _run(path: Path, data: Any, *, any_schema: bool) -> Run:
             "has neither 'servebench' nor 'benchmarks': it is not a saved run. Give a run.json or "
             "a file written by --benchmark-json",
         )
-    _refuse_empty(path, run.cases)
-    for index, case in enumerate(run.cases):
-        _check_figures(case, f"cases[{index}]")
-    _check_ids(run.cases)
+    _refuse_empty(path, (*run.cases, *run.capacities))
+    for part, cases in (("cases", run.cases), ("probes", run.probes)):
+        for index, case in enumerate(cases):
+            _check_figures(case, f"{part}[{index}]")
+        _check_ids(cases, part)
+    for index, one in enumerate(run.capacities):
+        _check_capacity(one, f"capacities[{index}]")
     return run
 
 
@@ -223,14 +237,24 @@ def _check_interval(one: Estimate, where: str) -> None:
         raise ValueError(f"{where}.high is {one.high}, below its value, {value}")
 
 
-def _check_ids(cases: Sequence[CaseResult]) -> None:
+def _check_capacity(one: CapacityResult, where: str) -> None:
+    """Refuse an impossible interval, and a range upside down."""
+    low, high = one.ends
+    value = one.value
+    if low > high or (value is not None and not low <= value <= high):
+        raise ValueError(f"{where}: low, value and high are {one.low}, {value} and {one.high}")
+    if not 0 < one.lowest <= one.highest:
+        raise ValueError(f"{where}: lowest and highest are {one.lowest} and {one.highest}")
+
+
+def _check_ids(cases: Sequence[CaseResult], part: str) -> None:
     """Refuse two cases of one test and label, of which a comparison would make repeats."""
     seen: dict[tuple[str, str], int] = {}
     for index, case in enumerate(cases):
         first = seen.setdefault((case.nodeid, case.label), index)
         if first != index and not is_plain(case):
             raise ValueError(
-                f"cases[{index}] has the nodeid and label of cases[{first}]: "
+                f"{part}[{index}] has the nodeid and label of {part}[{first}]: "
                 f"{labelled(case.nodeid, case.label)}"
             )
 
@@ -254,12 +278,16 @@ def _check_schema(path: Path, data: Mapping[str, Any], any_schema: bool) -> None
 def _of_benchmarks(path: Path, data: Mapping[str, Any], *, any_schema: bool) -> Run:
     """Return what a pytest-benchmark file contains: our own cases in full, others in brief."""
     cases: list[CaseResult] = []
+    capacities: list[CapacityResult] = []
     missing: list[str] = []
     unread: list[str] = []
     for index, one in enumerate(data["benchmarks"]):
         where = f"benchmarks[{index}]"
         extra = one.get("extra_info") if isinstance(one, Mapping) else None
-        own = extra.get("servebench") if isinstance(extra, Mapping) else None
+        extra = extra if isinstance(extra, Mapping) else {}
+        own = extra.get("servebench")
+        if isinstance(found := extra.get(CAPACITY_KEY), Mapping):
+            capacities.append(decode(CapacityResult, found, f"{where}.extra_info.{CAPACITY_KEY}"))
         if isinstance(own, Mapping):
             _check_schema(path, own, any_schema)
             cases.append(from_dict(own, f"{where}.extra_info.servebench"))
@@ -270,7 +298,7 @@ def _of_benchmarks(path: Path, data: Mapping[str, Any], *, any_schema: bool) -> 
             unread.append(str(error))
             continue
         missing += filter(None, [left_out(one, where)])
-    if unread and not cases:
+    if unread and not cases and not capacities:
         raise ValueError(unread[0])
     missing += [f"{problem}: this benchmark is left out" for problem in unread]
     return Run(
@@ -278,7 +306,9 @@ def _of_benchmarks(path: Path, data: Mapping[str, Any], *, any_schema: bool) -> 
         started=str(data.get("datetime", "")),
         machine=_machine(data.get("machine_info")),
         versions={},
-        cases=tuple(cases),
+        cases=_unprobed(cases, probe=False),
+        probes=_unprobed(cases, probe=True),
+        capacities=tuple(capacities),
         left_out=tuple(missing),
     )
 
@@ -296,6 +326,10 @@ def _machine(info: Any) -> dict[str, Any]:
         "python": info.get("python_version"),
     }
     return {name: fact for name, fact in facts.items() if fact and isinstance(fact, str | int)}
+
+
+def _unprobed(cases: Sequence[CaseResult], *, probe: bool) -> tuple[CaseResult, ...]:
+    return tuple(case for case in cases if case.probe is probe)
 
 
 def from_dict(data: Mapping[str, Any], where: str = "case") -> CaseResult:

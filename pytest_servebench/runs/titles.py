@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
-from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.runs.results import CapacityResult, CaseResult
 from pytest_servebench.runs.run_json import CaseHeading
 from pytest_servebench.text.safe import clean
 
 
-def server_titles(cases: Iterable[CaseResult | CaseHeading]) -> dict[str, str]:
+def server_titles(cases: Iterable[CaseResult | CapacityResult | CaseHeading]) -> dict[str, str]:
     """Return kind to title, in the order of running; a title shared by two kinds adds the kind."""
     titles: dict[str, str] = {}
     for case in cases:

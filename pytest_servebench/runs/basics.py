@@ -1,0 +1,81 @@
+"""What the results of cases and those of searches for a capacity have in common: plain data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+VerdictWord = Literal["passed", "failed", "inconclusive", "invalid"]
+MemoryMeasure = Literal["pss", "rss"]
+ClauseSort = Literal["slo", "gate", "answers", "successes"]
+TestOutcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
+
+
+@dataclass(frozen=True)
+class ClauseResult:
+    """One SLO clause, or one gate against an earlier run, judged.
+
+    Attributes:
+        clause: as it was written, such as ``"p99<50ms"`` or ``"p99:10% against main"``.
+        metric: ``"p99"``, ``"success_rate"``, …
+        bound: in seconds, percent of a processor, bytes, 1/s or as a fraction; of a gate, the
+            fraction of the earlier value (of shares, the difference) that it may get worse by.
+        value: what was measured, ``None`` for infinite or unknown.
+        low: lower end of the value's 95 % interval, ``None`` if there is none or it is infinite.
+        high: upper end.
+        verdict: passed, failed or inconclusive.
+        message: one line for people.
+        sort: an SLO's clause, a gate, or an implicit check: of the answers that were not checked,
+            or that anything succeeded at all.
+    """
+
+    clause: str
+    metric: str
+    bound: float
+    value: float | None
+    low: float | None
+    high: float | None
+    verdict: VerdictWord
+    message: str
+    sort: ClauseSort = "slo"
+
+    @property
+    def is_gate(self) -> bool:
+        """Return whether this is a gate, whose bound is a change and not a value of the metric."""
+        return self.sort == "gate"
+
+
+@dataclass(frozen=True)
+class ServerInfo:
+    """What was measured.
+
+    Attributes:
+        kind: such as ``"torchserve"``.
+        title: such as ``"TorchServe"``.
+        implementation: program and version.
+        base_url: where it listened.
+        protocol: how predictions were requested.
+        threads: intra-op threads; ``None`` for an attached server.
+        workers: concurrent predictions; ``None`` for an attached server.
+        cpus: processors it may run on; empty for an attached server.
+        start_seconds: from its start to its first right answer; ``None`` if this run did not start
+            it, or if it answered the model's input wrongly.
+        rest_memory: memory of its process tree before its first load, bytes; ``None`` if its
+            processes are not visible.
+        rest_measure: what that is: the sum of the processes' PSS, or of their RSS where the system
+            does not tell that.
+        options: of its kind, those that change what is measured and are set; empty for an attached
+            server.
+    """
+
+    kind: str
+    title: str
+    implementation: str
+    base_url: str
+    protocol: str
+    threads: int | None
+    workers: int | None
+    cpus: tuple[int, ...]
+    start_seconds: float | None = None
+    rest_memory: float | None = None
+    rest_measure: MemoryMeasure | None = None
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)

@@ -1,0 +1,164 @@
+"""What a search for the highest rate that keeps an SLO found: plain data, saved with its run.
+
+Rates are per second, durations seconds.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pytest_servebench.runs.basics import ClauseResult, ServerInfo, TestOutcome, VerdictWord
+
+CapacityState = Literal[
+    "found", "open", "above_range", "below_range", "generator_limited", "server_died"
+]
+"""How a search ended: an interval holds the capacity (*found*); the probes saw too little for one
+(*open*); even the highest rate of the range keeps the limits, or not even the lowest does; the
+generator, not the server, was the limit; the server died."""
+
+ProbeState = Literal["measured", "invalid", "died"]
+ProbeStage = Literal["ladder", "estimate", "recovery"]
+
+
+@dataclass(frozen=True)
+class CapacityLimit:
+    """A clause of the SLO as a limit on single requests.
+
+    Attributes:
+        clause: as it was written, such as ``"p99<50ms"``.
+        allowed: share of the requests that may break it.
+    """
+
+    clause: str
+    allowed: float
+
+
+@dataclass(frozen=True)
+class CapacityProbe:
+    """One load of the search.
+
+    Attributes:
+        label: of its case among the probes of the run; empty if nothing was measured.
+        rate: offered arrivals a second.
+        state: whether it was measured, or the generator failed, or the server died.
+        stage: what it was for: the ladder up to the first rate that breaks a limit, the estimate,
+            or a low rate again after an overload.
+        seconds: of load that count, without those of settling.
+        settle: seconds at its start that do not count.
+        arrivals: in the seconds that count.
+        beyond: of each limit, how many of these arrivals broke it; empty unless measured.
+        used: whether the interval rests on it.
+    """
+
+    label: str
+    rate: float
+    state: ProbeState
+    stage: ProbeStage
+    seconds: float
+    settle: float
+    arrivals: int
+    beyond: tuple[int, ...]
+    used: bool
+
+
+@dataclass(frozen=True)
+class CapacityResult:
+    """The highest rate at which a server keeps an SLO, as one search found it.
+
+    Attributes:
+        name: the test's id inside its module, and ``::`` with the label.
+        nodeid: the test's node id.
+        server: the server under load.
+        buffer_size: requests that could wait.
+        workers: connections of the load generator.
+        seed: seed of the schedules.
+        model: the served model's name.
+        weights_sha256: digest of its weights.
+        input_source: where the inputs come from.
+        requests_sha256: of the requests, without the server's address and secrets.
+        arrivals: name of the arrival process.
+        timeout: seconds after which a sent request timed out.
+        limits: the clauses that the server had to keep.
+        state: how the search ended; only ``"found"`` has both ends of an interval.
+        value: the estimate, arrivals per second; ``None`` if there is none.
+        low: lower end of the 95 % interval: a rate that was shown to keep the limits; ``None`` if
+            there is none.
+        high: its upper end; ``None`` if there is none.
+        limiting: the clause that is broken first; empty if none was seen to be.
+        lowest: lowest rate of the range.
+        highest: highest rate of the range.
+        budget: seconds that the search might take.
+        precision: width of the interval, high / low - 1, at which it might end sooner.
+        seconds: that it took.
+        needed_seconds: of more load that would close an open interval, if that can be told.
+        generator_limit: lowest rate that the load generator failed to make.
+        slow_recovery: whether the server broke a limit after an overload, at a low rate that it had
+            kept before.
+        recovery_seconds: without load until it kept it again; ``None`` if it was not slow, or never
+            did.
+        probes: the loads, in the order of running.
+        clauses: clauses and gates on the capacity itself, such as ``capacity>=150/s``, judged.
+        verdict: of the clauses; without any, whether a capacity was found.
+        reason: what there is to say if no interval was found, and what to do; else empty.
+        test_outcome: pytest's outcome of the test.
+        rows: samples of the model in each request.
+        label: which of several searches of its test it is; empty for the only one.
+        keep_alive: whether connections were reused, if the server allowed it.
+    """
+
+    name: str
+    nodeid: str
+    server: ServerInfo
+    buffer_size: int
+    workers: int
+    seed: int
+    model: str
+    weights_sha256: str
+    input_source: str
+    requests_sha256: str
+    arrivals: str
+    timeout: float
+    limits: tuple[CapacityLimit, ...]
+    state: CapacityState
+    value: float | None
+    low: float | None
+    high: float | None
+    limiting: str
+    lowest: float
+    highest: float
+    budget: float
+    precision: float
+    seconds: float
+    needed_seconds: float | None = None
+    generator_limit: float | None = None
+    slow_recovery: bool = False
+    recovery_seconds: float | None = None
+    probes: tuple[CapacityProbe, ...] = ()
+    clauses: tuple[ClauseResult, ...] = ()
+    verdict: VerdictWord = "inconclusive"
+    reason: str = ""
+    test_outcome: TestOutcome | None = None
+    rows: int = 1
+    label: str = ""
+    keep_alive: bool = True
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Return between which rates the capacity lies, 0 and infinite where nothing is known."""
+        return self.low or 0.0, math.inf if self.high is None else self.high
+
+    @property
+    def width(self) -> float | None:
+        """Return the width of the interval, high / low - 1; ``None`` if an end is missing."""
+        return None if not self.low or self.high is None else self.high / self.low - 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain data for JSON."""
+        data = dataclasses.asdict(self)
+        data["server"]["cpus"] = list(self.server.cpus)
+        for name in ("limits", "clauses", "probes"):
+            data[name] = list(data[name])
+        for one in data["probes"]:
+            one["beyond"] = list(one["beyond"])
+        return data

@@ -1,0 +1,89 @@
+"""Capacities in saved runs: written, read, checked, and absent from runs of earlier versions."""
+
+import copy
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from pytest_servebench.errors import SavedRunError
+from pytest_servebench.runs.results import Run
+from pytest_servebench.runs.run_file import GrowingRunFile
+from pytest_servebench.runs.run_json import CAPACITY_KEY, read_file, read_heading
+from pytest_servebench.text.json_text import plain, to_json
+from simulation import saved
+from simulation.capacities import capacity, probe_cases
+from tests.sample import SAMPLE
+from tests.test_schema import SCHEMA
+
+
+def capacity_run(**changes: Any) -> Run:
+    probes = probe_cases()
+    return dataclasses.replace(
+        saved.run([]), capacities=(capacity(probes=probes, **changes),), probes=probes
+    )
+
+
+def forgetful(run: Run) -> Run:
+    """Return a run as JSON holds it: without records."""
+    bare = tuple(dataclasses.replace(one, records=None) for one in run.probes)
+    return dataclasses.replace(run, probes=bare)
+
+
+def test_a_run_of_a_search_alone_is_written_and_read(tmp_path: Path) -> None:
+    run = capacity_run()
+    file = GrowingRunFile()
+    file.write(run, tmp_path)
+    path = tmp_path / "run.json"
+    data = json.loads(path.read_text())["servebench"]
+    jsonschema.validate(data, SCHEMA)
+    assert data == plain(run.to_dict())
+    assert read_file(path)[0] == forgetful(run)
+    heading = read_heading(path)[0]
+    assert [one.server.kind for one in heading.capacities] == ["torchserve"]
+    assert heading.cases == ()
+
+
+def test_runs_of_earlier_versions_have_none() -> None:
+    run = read_file(SAMPLE / "run.json")[0]
+    assert run.cases
+    assert run.every_case == run.cases
+    assert run.capacities == ()
+
+
+def test_a_benchmark_file_holds_the_capacity_of_its_test(tmp_path: Path) -> None:
+    run = capacity_run()
+    extra = {"servebench": run.probes[3].to_dict(), CAPACITY_KEY: run.capacities[0].to_dict()}
+    path = tmp_path / "0001.json"
+    path.write_text(to_json({"benchmarks": [{"name": "test_capacity", "extra_info": extra}]}))
+    found = read_file(path)[0]
+    assert found.capacities == run.capacities
+    assert found.probes == forgetful(run).probes[3:]
+    assert found.cases == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda data: data["capacities"][0].update(low=200.0), "capacities[0]: low"),
+        (lambda data: data["capacities"][0].update(highest=0.5), "lowest and highest"),
+        (lambda data: data["capacities"][0].update(state="good"), "capacities[0].state"),
+        (lambda data: data["capacities"][0]["probes"][1].update(beyond=3), "probes[1].beyond"),
+        (lambda data: data["probes"][0].update(label=data["probes"][1]["label"]), "probes[1] has"),
+        (lambda data: data.update(capacities=[]), "no cases"),
+    ],
+)
+def test_impossible_capacities_are_refused(
+    change: Callable[[dict[str, Any]], object], words: str, tmp_path: Path
+) -> None:
+    data = copy.deepcopy(plain(capacity_run().to_dict()))
+    change(data)
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"servebench": data}))
+    with pytest.raises(SavedRunError) as error:
+        read_file(path)
+    assert words in str(error.value)

@@ -32,6 +32,8 @@ for module in (
 ):
     importlib.import_module(module)
 
+from tests.in_turn import ask_in_turn  # noqa: E402
+
 ROOT = Path(__file__).parent.parent
 
 TEST_FILE = """
@@ -101,3 +103,9 @@ def run_bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run
         return pytester.runpytest_inprocess(*arguments, no_reraise_ctrlc=interrupted)
 
     return run
+
+
+@pytest.fixture
+def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have loads of this process asked for in turn, by no process of their own and in no time."""
+    monkeypatch.setattr("pytest_servebench.load.runner.run_child", ask_in_turn)

@@ -115,7 +115,7 @@ def _machine() -> dict[str, Any]:
     return facts
 
 
-@pytest.hookimpl(optionalhook=True)
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any]:
     """Look at the machine once for all runs: pytest-benchmark starts several programs for it."""
     return copy.deepcopy(_machine())

@@ -1,0 +1,111 @@
+"""A stand-in for the generator's process, for tests of what is made of a load.
+
+It asks the running server in turn, without a pause, and takes the times of its answers for service
+times in the queue that the load would have had: a run of pytest takes a third of the CPU time.
+"""
+
+import http.client
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+from pytest_servebench.load.child import Ending
+from pytest_servebench.load.job import Job
+from pytest_servebench.load.store import Outcome, Phase, RecordStore
+from pytest_servebench.load.target import Target
+from simulation.cases import calm_generator
+
+Said = tuple[bytes, bytes]
+"""Status line and headers of an answer, and its body."""
+
+
+def ask_in_turn(
+    job: Job, records: IO[bytes], store: RecordStore, watch: Callable[[RecordStore], None]
+) -> Ending:
+    """Do what :func:`pytest_servebench.load.child.run_child` does, in this process."""
+    store.start, store.phase = time.monotonic_ns(), Phase.RUNNING
+    watch(store)
+    column = {name: store.column(name) for name in ("payload", "status", "outcome", "scheduled")}
+    stamp = [store.column(name) for name in ("enqueued", "dequeued", "sent", "first_byte", "done")]
+    reasons: Counter[tuple[str, str]] = Counter()
+    kept: dict[str, dict[int, Said]] = {"answers": {}, "error_answers": {}}
+    free, starts = [0] * job.workers, list[int]()
+    with _connected(job.target) as link:
+        for index, arrival in enumerate(column["scheduled"]):
+            worker = min(range(job.workers), key=free.__getitem__)
+            begin = max(arrival, free[worker])
+            stamp[0][index] = arrival
+            if begin > arrival and sum(start > arrival for start in starts) >= job.buffer_size:
+                column["outcome"][index], stamp[4][index] = Outcome.DROPPED, arrival
+                continue
+            outcome, status, reason, said, taken = _ask(
+                link, job.requests[column["payload"][index]]
+            )
+            free[worker] = end = begin + taken
+            starts.append(begin)
+            for times, value in zip(stamp[1:], (begin, begin, end, end), strict=True):
+                times[index] = value
+            column["outcome"][index], column["status"][index] = outcome, status
+            if outcome is not Outcome.OK:
+                reasons[outcome.label, reason] += 1
+                kept["error_answers"][index] = said
+            elif index in job.sampled:
+                kept["answers"][index] = said
+            watch(store)
+    store.phase = Phase.FINISHED
+    generator = vars(calm_generator())
+    outcome_of_all: dict[str, Any] = {
+        "elapsed": job.duration,
+        "generator": {name: generator[name] for name in _OWN},
+        "pauses": [], "unread": {},
+        "reasons": [[*kind, number] for kind, number in reasons.most_common()],
+        "heads": {i: head.hex() for one in kept.values() for i, (head, _) in one.items()},
+        **{name: {i: body.hex() for i, (_, body) in one.items()} for name, one in kept.items()},
+    }  # fmt: skip
+    return Ending(None, outcome_of_all, stops=0, cpu_seconds=0.1, involuntary_switches=1)
+
+
+_OWN = (  # what the generator's process tells of itself
+    "pacing", "priority", "event_loop", "own_failures", "resent", "reconnections",
+    "received_bytes", "cpu_seconds", "waited_seconds", "involuntary_switches",
+    "throttled_seconds", "suspended_seconds", "steal", "cpu_pressure", "memory_pressure",
+    "io_pressure",
+)  # fmt: skip
+
+
+@contextmanager
+def _connected(target: Target) -> Iterator[socket.socket | None]:
+    try:
+        link = socket.create_connection((target.host, target.port))
+    except OSError:
+        yield None
+        return
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with link:
+        yield link
+
+
+def _ask(link: socket.socket | None, request: bytes) -> tuple[Outcome, int, str, Said, int]:
+    """Return outcome, status, reason, the answer, and the nanoseconds that it took."""
+    began = time.perf_counter_ns()
+    try:
+        if link is None:
+            raise ConnectionRefusedError("connection refused")
+        link.sendall(request)
+        answer = http.client.HTTPResponse(link)
+        answer.begin()
+        body = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        return Outcome.CONNECT_ERROR, 0, str(error), (b"", b""), 1
+    head = f"HTTP/1.1 {answer.status} {answer.reason}\r\n{answer.headers}".encode()
+    outcome = Outcome.OK if 200 <= answer.status < 300 else Outcome.HTTP_ERROR
+    return (
+        outcome,
+        answer.status,
+        f"HTTP {answer.status}",
+        (head, body),
+        time.perf_counter_ns() - began,
+    )

@@ -1,8 +1,10 @@
 """Fixtures of the plugin's own tests."""
 
 import importlib
+import importlib.util
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +61,37 @@ def pytest_configure() -> None:
     hypothesis.settings.register_profile("untimed", deadline=None)
     hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
     hypothesis.settings.load_profile("untimed")  # but for --hypothesis-profile=quick
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
+    """The one temporary directory of all processes that run a session's tests."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if hasattr(pytestconfig, "workerinput") else base
+
+
+@pytest.fixture(scope="session")
+def model_cache(shared: Path) -> Path:
+    """The cache from which a session's tests take what ``model_build`` builds, each part once."""
+    return shared / "model-cache"
+
+
+@pytest.fixture(scope="session")
+def models(shared: Path) -> Path:
+    """The directory with the base paths ``fashion``, ``mixed``, ``tiny`` and ``several``."""
+    if importlib.util.find_spec("tensorflow") is None:
+        pytest.skip("the embedded server runs TensorFlow's models")
+    from model_build.cache import get_or_build  # noqa: PLC0415 - few tests need it
+
+    program = Path(__file__).parent / "savedmodel_server" / "build_models.py"
+
+    def build(directory: Path) -> None:
+        built = subprocess.run(
+            [sys.executable, program, directory], capture_output=True, text=True, check=False
+        )
+        assert built.returncode == 0, built.stderr
+
+    return get_or_build(shared / "savedmodels", build)
 
 
 @pytest.fixture

@@ -1,23 +1,17 @@
 """The kind of server that the guide writes keeps the promises of the plugin's own kinds."""
 
-import os
 import signal
 import subprocess
 import sys
 import venv
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 
-from pytest_servebench.load.target import Target
 from pytest_servebench.servers import ports
-from tests.conftest import ROOT
 from tests.docs.pages import DOCS
 from tests.docs.test_examples import SHORT, write_files
-from tests.processes import GENERATOR
-from tests.servers.waiting import gone, until
+from tests.servers.ended import check_end_under_load
 
 
 @pytest.fixture
@@ -38,49 +32,14 @@ KILLED = {
 
 @pytest.mark.servers
 @pytest.mark.parametrize(
-    ("page", "signal_"),
-    [("own-server.md", signal.SIGKILL), ("any-server.md", signal.SIGKILL),
-     ("any-server.md", signal.SIGTERM), ("any-server.md", signal.SIGINT)],
-)  # fmt: skip
+    ("page", "signal_"), [("own-server.md", signal.SIGKILL), ("any-server.md", signal.SIGINT)]
+)
 def test_nothing_is_left_of_its_workers(
     pytester: pytest.Pytester, page: str, signal_: signal.Signals
 ) -> None:
     write_files(DOCS / "howto" / page, pytester.path)
     program, options = KILLED[page]
-    command = [sys.executable, "-m", "pytest", *SHORT, "--servebench-duration=60", *options]
-    with subprocess.Popen(
-        command, cwd=pytester.path, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL, start_new_session=True,
-    ) as owner:  # fmt: skip
-
-        def family(part: str) -> list[psutil.Process]:
-            found = []
-            for each in psutil.Process(owner.pid).children(recursive=True):
-                with suppress(psutil.Error):  # it has just ended
-                    # The supervisor's command names the program within a longer word.
-                    if any(word.endswith(part) and " " not in word for word in each.cmdline()):
-                        found.append(each)
-            return found
-
-        try:
-            until(
-                lambda: owner.poll() is not None
-                or (len(family(program)) == 3 and family(GENERATOR)),
-                60, "a load of three workers",
-            )  # fmt: skip
-            tree = [each.pid for each in psutil.Process(owner.pid).children(recursive=True)]
-            port = next(port for _, port in ports.listening(tree))
-            scratch = Path(family(program)[0].environ()["TMPDIR"])
-            assert scratch.is_dir()
-        finally:
-            if signal_ is signal.SIGINT:
-                os.killpg(owner.pid, signal_)  # as the terminal's Ctrl-C does
-            else:
-                owner.send_signal(signal_)
-        gone(tree, 5)
-        until(lambda: not scratch.exists(), what="the end of its directory")
-        assert not ports.accepts(Target(ports.LOOPBACK, port), 1)
-        until(lambda: owner.poll() is not None, 30, "the end of pytest")
+    check_end_under_load((*SHORT, *options), pytester.path, signal_, program=program, least=3)
 
 
 def test_it_runs_in_an_interpreter_of_its_own(guide: Path, pytester: pytest.Pytester) -> None:

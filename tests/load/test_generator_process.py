@@ -60,13 +60,12 @@ def killing(number: signal.Signals, after: int) -> Callable[[RecordStore], None]
 
 
 @pytest.mark.servers
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_what_a_killed_generator_recorded_is_kept(number: signal.Signals) -> None:
+def test_what_a_killed_generator_recorded_is_kept() -> None:
     with serving(always(OK)) as port:
         spec = dataclasses.replace(SPEC, target=Target("127.0.0.1", port))
-        result = run_load(spec, killing(number, after=20))
+        result = run_load(spec, killing(signal.SIGSEGV, after=20))
     assert result.failure is not None
-    assert number.name in result.failure
+    assert "SIGSEGV" in result.failure
     counts = result.records.counts()
     assert counts["ok"] >= 20
     assert sum(counts.values()) == len(result.records)

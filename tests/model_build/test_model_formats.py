@@ -58,13 +58,12 @@ Build = Callable[[tuple[str, ...]], ServedModel]
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    """Build for some kinds of server, each part once for all tests here."""
-    cache = tmp_path_factory.mktemp("cache")
+def build(model_cache: Path) -> Build:
+    """Build for some kinds of server, each part once for all tests."""
 
     def build(kinds: tuple[str, ...]) -> ServedModel:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("SERVEBENCH_CACHE_DIR", str(cache))
+            patch.setenv("SERVEBENCH_CACHE_DIR", str(model_cache))
             patch.delenv("FASHION_MNIST_DIR", raising=False)
             return fashion_mnist(kinds)
 
@@ -103,13 +102,12 @@ def test_wrong_shapes_raise_and_do_not_abort(build: Build, tmp_path: Path) -> No
     assert done.returncode == 0
 
 
-def test_onnx_agrees(tmp_path: Path) -> None:
-    images = drawn_images(16)
-    run_child("onnx", WEIGHTS, images, tmp_path)
-    assert (tmp_path / "mobilenet_fashion_mnist.onnx").exists()
-    with np.load(tmp_path / "logits.npz") as logits:
-        expected = predict_torch(build_network(load_weights(WEIGHTS)), images)
-        np.testing.assert_allclose(logits["ONNX"], expected, 1e-4, 1e-4)
+def test_onnx_agrees(build: Build) -> None:
+    built = build((*BOTH, "onnx"))
+    assert built.artifacts["onnx"].name == "mobilenet_fashion_mnist.onnx"
+    with np.load(built.artifacts["onnx"].parent / "logits.npz") as logits:
+        expected = np.asarray(built.outputs)
+        np.testing.assert_allclose(logits["ONNX"][:64], expected, 1e-4, 1e-4)
 
 
 def test_a_failed_child_tells_its_own_message(tmp_path: Path) -> None:

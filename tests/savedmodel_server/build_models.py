@@ -1,4 +1,4 @@
-"""Build the models that the tests serve. A program of its own: it needs TensorFlow, pytest not.
+"""Build the models that the tests serve. A program of its own: TensorFlow would stay in pytest.
 
 python build_models.py DIRECTORY
 """
@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-os.environ["KERAS_BACKEND"] = "tensorflow"
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -20,28 +18,30 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 PIXELS = {"half": 0.5, "one": 1.0, "nan": np.nan, "infinite": np.inf}
 
 
-def build_fashion(directory: Path) -> None:
-    """A small convnet like the one of the recorded exchanges, and its own answers.
-
-    Nothing guards it against inputs of another rank.
-    """
-    keras.utils.set_random_seed(1)
-    image = keras.Input((28, 28, 1), name="keras_tensor")
-    x = keras.layers.Conv2D(8, 3, activation="relu")(image)
-    x = keras.layers.MaxPooling2D(2)(x)
-    logits = keras.layers.Dense(10)(keras.layers.Flatten()(x))
-    keras.Model(image, logits).export(directory / "1", verbose=False)
-    serve = tf.saved_model.load(directory / "1").signatures["serving_default"]
-    answers = {
-        name: serve(keras_tensor=tf.fill([1, 28, 28, 1], np.float32(value)))["output_0"].numpy()
-        for name, value in PIXELS.items()
-    }
-    np.savez(directory / "answers.npz", **answers)
-
-
 def graph(*inputs: tf.TensorSpec) -> Callable[[Method], Method]:
     """Make a method a graph of those inputs."""
     return cast("Callable[[Method], Method]", tf.function(input_signature=inputs))
+
+
+class Fashion(tf.Module):  # type: ignore[misc]
+    """A small convnet like the one of the recorded exchanges, of the same names.
+
+    Nothing guards it against inputs of another rank.
+    """
+
+    def __init__(self) -> None:
+        """Draw its weights."""
+        super().__init__()
+        dice = np.random.default_rng(1)
+        self.kernel = tf.Variable(dice.normal(0, 0.3, (3, 3, 1, 8)).astype(np.float32))
+        self.dense = tf.Variable(dice.normal(0, 0.05, (13 * 13 * 8, 10)).astype(np.float32))
+
+    @graph(tf.TensorSpec([None, 28, 28, 1], tf.float32, "keras_tensor"))
+    def logits(self, keras_tensor: Any) -> dict[str, Any]:
+        """Classify images."""
+        x = tf.nn.relu(tf.nn.conv2d(keras_tensor, self.kernel, 1, "VALID"))
+        x = tf.nn.max_pool2d(x, 2, 2, "VALID")
+        return {"output_0": tf.reshape(x, [-1, 13 * 13 * 8]) @ self.dense}
 
 
 class Mixed(tf.Module):  # type: ignore[misc]
@@ -83,15 +83,71 @@ class Mixed(tf.Module):  # type: ignore[misc]
         return {"done": tf.cast(rounds, tf.float32) + total}
 
 
-def build_mixed(directory: Path) -> None:
-    """A model without a default signature."""
-    module = Mixed()
-    names = ("add", "strings", "flip", "same", "positive", "slow")
-    tf.saved_model.save(
-        module, directory / "7", signatures={name: getattr(module, name) for name in names}
+class Tiny(tf.Module):  # type: ignore[misc]
+    """The sum and the number of its inputs."""
+
+    @graph(tf.TensorSpec([None, 2, 2], tf.float32, "image"))
+    def serve(self, image: Any) -> Any:
+        """One output without a name."""
+        return tf.stack([tf.reduce_sum(image, [1, 2]), tf.reduce_sum(image * 0 + 1, [1, 2])], 1)
+
+
+class Several(tf.Module):  # type: ignore[misc]
+    """Models of tokens, text and pictures."""
+
+    @graph(
+        tf.TensorSpec([None, None], tf.int64, "ids"), tf.TensorSpec([None, None], tf.int64, "mask")
     )
+    def tokens(self, ids: Any, mask: Any) -> dict[str, Any]:
+        """Two inputs of any length."""
+        return {
+            "largest": tf.reduce_max(ids * mask, 1),
+            "share": tf.reduce_mean(tf.cast(mask, tf.float32), 1),
+        }
+
+    @graph(tf.TensorSpec([None], tf.string, "text"))
+    def text(self, text: Any) -> dict[str, Any]:
+        """Numbers and text."""
+        return {
+            "length": tf.strings.length(text, "UTF8_CHAR"),
+            "upper": tf.strings.upper(text, "utf-8"),
+        }
+
+    @graph(tf.TensorSpec([None], tf.string, "picture"))
+    def picture(self, picture: Any) -> dict[str, Any]:
+        """The mean colour of JPEG files."""
+
+        def mean(one: Any) -> Any:
+            return tf.reduce_mean(tf.cast(tf.io.decode_jpeg(one, 3), tf.float32), [0, 1]) / 255
+
+        return {"colour": tf.map_fn(mean, picture, fn_output_signature=tf.float32)}
+
+    @graph(tf.TensorSpec([], tf.float32, "x"), tf.TensorSpec([], tf.bool, "flag"))
+    def single(self, x: Any, flag: Any) -> dict[str, Any]:
+        """No rows."""
+        return {"y": tf.where(flag, x, -x)}
+
+
+def build(path: Path, model: tf.Module, **signatures: str) -> None:
+    """Save a model; the signatures' methods are named."""
+    found = {name: getattr(model, method) for name, method in signatures.items()}
+    tf.saved_model.save(model, path, signatures=found)
+
+
+def same(*names: str) -> dict[str, str]:
+    """Return signatures called as their methods."""
+    return dict(zip(names, names, strict=True))
 
 
 if __name__ == "__main__":
-    build_fashion(Path(sys.argv[1]) / "fashion")
-    build_mixed(Path(sys.argv[1]) / "mixed")
+    directory = Path(sys.argv[1])
+    fashion = Fashion()
+    build(directory / "fashion" / "1", fashion, serve="logits", serving_default="logits")
+    images = {name: tf.fill([1, 28, 28, 1], np.float32(value)) for name, value in PIXELS.items()}
+    answers = {name: fashion.logits(image)["output_0"].numpy() for name, image in images.items()}
+    np.savez(directory / "fashion" / "answers.npz", allow_pickle=False, **answers)
+    # Without a default signature.
+    mixed = same("add", "strings", "flip", "same", "positive", "slow")
+    build(directory / "mixed" / "7", Mixed(), **mixed)
+    build(directory / "tiny" / "1", Tiny(), serving_default="serve")
+    build(directory / "several" / "1", Several(), **same("tokens", "text", "picture", "single"))

@@ -1,26 +1,11 @@
 """The served models, and servers which serve them."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.savedmodel_server.running import Running, running
-
-
-@pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory with the base paths ``fashion`` and ``mixed``."""
-    pytest.importorskip("tensorflow", reason="the embedded server runs TensorFlow's models")
-    directory = tmp_path_factory.mktemp("savedmodels")
-    program = Path(__file__).with_name("build_models.py")
-    built = subprocess.run(
-        [sys.executable, program, directory], capture_output=True, text=True, check=False
-    )
-    assert built.returncode == 0, built.stderr
-    return directory
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -138,6 +139,17 @@ def running(base_path: Path, log: Path, *flags: str, name: str = "fashion") -> I
     finally:
         process.kill()
         process.wait()
+
+
+def end_quietly(server: Running, number: signal.Signals) -> None:
+    """Send the server a signal; it must end well, and have logged but what it says itself."""
+    server.process.send_signal(number)
+    assert server.process.wait(timeout=ANSWER_LIMIT) == 0
+    lines = server.log.read_text().splitlines()
+    assert " INFO savedmodel-server 0.1.0 (TensorFlow 2." in lines[0]
+    assert lines[-1].endswith(f"INFO shutting down on {number.name}")
+    # Nothing of TensorFlow's start, or of a traceback, is in between.
+    assert all(line[:2] == "20" and " INFO " in line for line in lines)
 
 
 def _wait_until_ready(server: Running, name: str) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.savedmodel_server.running import (
     Response,
     Running,
     closed_by_server,
+    end_quietly,
     post,
     read_response,
     running,
@@ -259,8 +261,7 @@ def test_a_slow_request_holds_up_neither_requests_nor_the_end(models: Path, tmp_
                     other.sendall(slow_request(1))
                     response = read_response(other)
                 assert json.loads(response.body) == {"predictions": [1.0]}
-        server.process.terminate()
-        assert server.process.wait(timeout=ANSWER_LIMIT) == 0
+        end_quietly(server, signal.SIGTERM)
 
 
 def test_a_run_that_takes_too_long_is_given_up(models: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tests.savedmodel_server.running import (
     ANSWER_LIMIT,
     MODULE,
     Running,
+    end_quietly,
     environment,
     free_port,
     run_to_end,
@@ -203,7 +204,7 @@ def test_importing_the_package_does_not_import_tensorflow() -> None:
 
 
 @pytest.mark.servers
-def test_version_names_tensorflow(models: Path) -> None:
+def test_version_names_tensorflow() -> None:
     done = run_to_end(["--version"])
     assert done.returncode == 0
     (line,) = done.stdout.splitlines()
@@ -235,39 +236,14 @@ def test_models_that_cannot_be_served_end_it(models: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.servers
-def test_a_port_in_use_ends_it(models: Path) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
+def test_addresses_that_cannot_be_listened_on_end_it(tmp_path: Path) -> None:
+    saved_model(tmp_path / "1")
+    with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        assert_refuses_to_start(
-            [f"--rest_api_port={port}", f"--model_base_path={models / 'fashion'}"],
-            f"port {port} of 127.0.0.1",
-            "Address already in use",
-            "--rest_api_port",
-        )
-
-
-@pytest.mark.servers
-def test_an_address_of_another_machine_ends_it(models: Path) -> None:
-    flags = [f"--rest_api_port={free_port()}", f"--model_base_path={models / 'fashion'}"]
-    assert_refuses_to_start([*flags, "--rest_api_address=192.0.2.1"], "192.0.2.1")
-
-
-@pytest.mark.servers
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_end_it_quietly(models: Path, tmp_path: Path, number: signal.Signals) -> None:
-    with running(models / "fashion", tmp_path / "log", "--port=0") as server:
-        with server.connect():
-            server.process.send_signal(number)
-            assert server.process.wait(timeout=ANSWER_LIMIT) == 0
-        lines = server.log.read_text().splitlines()
-    assert "savedmodel-server" in lines[0]
-    assert any("--port=0 has no effect" in line for line in lines)
-    assert f"ready: http://127.0.0.1:{server.port}/v1/models/fashion, version 1" in lines[-2]
-    assert lines[-1].endswith(f"INFO shutting down on {number.name}")
-    # Nothing of TensorFlow's start, or of a traceback, is in between.
-    assert all(line[:2] == "20" and " INFO " in line for line in lines)
+        flags = [f"--rest_api_port={port}", f"--model_base_path={tmp_path}"]
+        said = (f"port {port} of 127.0.0.1", "Address already in use", "--rest_api_port")
+        assert_refuses_to_start(flags, *said)
+        assert_refuses_to_start([*flags, "--rest_api_address=192.0.2.1"], "192.0.2.1")
 
 
 def predict(server: Running, body: object) -> tuple[int, Any]:
@@ -281,13 +257,16 @@ def test_it_serves_without_uvloop(
 ) -> None:
     (tmp_path / "uvloop.py").write_text("raise ImportError('none for this system')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with running(models / "mixed", tmp_path / "log", name="mixed") as server:
+    with running(models / "mixed", tmp_path / "log", "--port=0", name="mixed") as server:
         body = {"signature_name": "flip", "instances": [[True, False]]}
         assert predict(server, body) == (200, {"predictions": [[False, True]]})
         # Refusing, too, is done by the other loop's transport.
         assert server.exchange(b"nonsense\r\n\r\n").status == 400
-        server.process.terminate()
-        assert server.process.wait(timeout=ANSWER_LIMIT) == 0
+        with server.connect():
+            end_quietly(server, signal.SIGINT)
+        text = server.log.read_text()
+    assert "--port=0 has no effect" in text
+    assert f"ready: http://127.0.0.1:{server.port}/v1/models/mixed, version 7" in text
 
 
 @pytest.mark.servers

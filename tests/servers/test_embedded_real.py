@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,31 +19,10 @@ from .waiting import alive
 
 pytestmark = pytest.mark.servers
 
-# Built by another process, as TensorFlow would stay in this one.
-BUILD = """
-import sys
-import tensorflow as tf
-
-class Tiny(tf.Module):
-    @tf.function(input_signature=[tf.TensorSpec([None, 2, 2], tf.float32)])
-    def __call__(self, image):
-        return tf.stack([tf.reduce_sum(image, [1, 2]), tf.reduce_sum(image * 0 + 1, [1, 2])], 1)
-
-tiny = Tiny()
-tf.saved_model.save(tiny, sys.argv[1], signatures=tiny.__call__)
-"""
-
-
-@pytest.fixture(scope="module")
-def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tmp_path_factory.mktemp("saved_model")
-    subprocess.run([sys.executable, "-c", BUILD, str(base / "1")], check=True, capture_output=True)
-    return base
-
 
 @pytest.fixture
-def tiny(saved_model: Path) -> ServedModel:
-    return ServedModel("tiny", {"tensorflow_serving": saved_model}, INPUTS, OUTPUTS)
+def tiny(models: Path) -> ServedModel:
+    return ServedModel("tiny", {"tensorflow_serving": models / "tiny"}, INPUTS, OUTPUTS)
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ Of each server one is started, for the first model; the others attach to it.
 
 import io
 import json
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,41 +26,6 @@ from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
 from pytest_servebench.servers.torchserve import TorchServe
 
 pytestmark = pytest.mark.servers
-
-# Built by another process, as TensorFlow would stay in this one.
-BUILD = """
-import sys
-import tensorflow as tf
-
-def graph(**inputs):
-    return tf.function(input_signature=[tf.TensorSpec(shape, dtype, name)
-                                        for name, (shape, dtype) in inputs.items()])
-
-class Several(tf.Module):
-    @graph(ids=([None, None], tf.int64), mask=([None, None], tf.int64))
-    def tokens(self, ids, mask):
-        return {"largest": tf.reduce_max(ids * mask, 1),
-                "share": tf.reduce_mean(tf.cast(mask, tf.float32), 1)}
-
-    @graph(text=([None], tf.string))
-    def text(self, text):
-        return {"length": tf.strings.length(text, "UTF8_CHAR"),
-                "upper": tf.strings.upper(text, "utf-8")}
-
-    @graph(picture=([None], tf.string))
-    def picture(self, picture):
-        def mean(one):
-            return tf.reduce_mean(tf.cast(tf.io.decode_jpeg(one, 3), tf.float32), [0, 1]) / 255
-        return {"colour": tf.map_fn(mean, picture, fn_output_signature=tf.float32)}
-
-    @graph(x=([], tf.float32), flag=([], tf.bool))
-    def single(self, x, flag):
-        return {"y": tf.where(flag, x, -x)}
-
-several = Several()
-names = ("tokens", "text", "picture", "single")
-tf.saved_model.save(several, sys.argv[1], signatures={n: getattr(several, n) for n in names})
-"""
 
 HANDLER = """
 import base64, io, json
@@ -116,7 +79,7 @@ PICTURES = [jpeg((255, 0, 0)), jpeg((10, 200, 30))]
 SERVED = dict.fromkeys(("tensorflow_serving", "torchserve"), "several")
 
 
-def models(artifacts: dict[str, Path]) -> dict[str, ServedModel]:
+def several(artifacts: dict[str, Path]) -> dict[str, ServedModel]:
     def model(name: str, **of: object) -> ServedModel:
         return ServedModel(name, artifacts, signature=name, served_names=SERVED, **of)  # type: ignore[arg-type]
 
@@ -188,10 +151,8 @@ def started(
         server.stop()
 
 
-def test_tensorflow_serving(tmp_path: Path, cpus: tuple[int, ...], run_dir: Path) -> None:
-    base = tmp_path / "several"
-    subprocess.run([sys.executable, "-c", BUILD, str(base / "1")], check=True, capture_output=True)
-    all_models = models({"tensorflow_serving": base})
+def test_tensorflow_serving(models: Path, cpus: tuple[int, ...], run_dir: Path) -> None:
+    all_models = several({"tensorflow_serving": models / "several"})
     settings = ServerSettings(cpus=(), start_timeout=5)
     with started(TensorFlowServing(), all_models["tokens"], cpus, run_dir) as server:
         kind = TensorFlowServing(url=server.base_url)
@@ -212,7 +173,7 @@ def test_torchserve(tmp_path: Path, cpus: tuple[int, ...], run_dir: Path) -> Non
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("MAR-INF/MANIFEST.json", json.dumps({"runtime": "python", "model": names}))
         file.writestr("handler.py", HANDLER)
-    all_models = models({"torchserve": archive})
+    all_models = several({"torchserve": archive})
     settings = ServerSettings(cpus=(), start_timeout=5)
     with started(TorchServe(), all_models["tokens"], cpus, run_dir) as server:
         assert isinstance(server.protocol, TorchServeRest)

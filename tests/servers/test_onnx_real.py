@@ -2,8 +2,6 @@
 
 import dataclasses
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,9 @@ from pytest_servebench.servers.onnx import MlServer, OnnxServer, Triton
 from tests.conftest import ROOT
 from zoo.environments import InstallationError, python_of
 
+from .ended import check_end_under_load
 from .onnx_models import two_types
-from .waiting import alive, gone, until
+from .waiting import alive
 
 pytestmark = pytest.mark.servers
 
@@ -66,51 +65,20 @@ def test_integers_and_text(
     assert not any(name.startswith(f"pytrtion{pid}-") for name in left for pid in pids)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_nothing_outlives_pytest(pytester: pytest.Pytester, number: int) -> None:
-    """MLServer with its workers, killed under load."""
-    pytester.makepyfile(
-        test_it="""
-        def test_it(model_server, poisson_load):
-            poisson_load(model_server)
-        """,
-        serving="""
-        from pathlib import Path
-        from tests.servers.onnx_models import two_types
-        def model(kinds):
-            return two_types(Path("made.onnx").absolute())
-        """,
+def test_nothing_outlives_pytest(tmp_path: Path) -> None:
+    """MLServer with its workers, under load; other signals are tried with other servers."""
+    (tmp_path / "test_it.py").write_text(
+        "def test_it(model_server, poisson_load): poisson_load(model_server)"
     )
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"),
-            *("--servebench-servers=mlserver", "--servebench-server-workers=2"),
-            f"--servebench-server-option=mlserver.python={python('mlserver')}",
-            *("--servebench-model=serving:model", "--servebench-rates=50"),
-            *("--servebench-buffer-sizes=10", "--servebench-duration=60"),
-        ],
-        env={"PYTHONPATH": f"{ROOT}:{pytester.path}", "HOME": str(pytester.path)},
+    (tmp_path / "serving.py").write_text(
+        "from pathlib import Path\n"
+        "from tests.servers.onnx_models import two_types\n"
+        "def model(kinds): return two_types(Path('made.onnx').absolute())\n"
+    )
+    options = (
+        "--servebench-servers=mlserver", "--servebench-server-workers=2",
+        f"--servebench-server-option=mlserver.python={python('mlserver')}",
+        "--servebench-model=serving:model", "--servebench-rates=50",
+        "--servebench-buffer-sizes=10",
     )  # fmt: skip
-    children: list[psutil.Process] = []
-
-    def loaded() -> bool:
-        assert process.poll() is None
-        children[:] = psutil.Process(process.pid).children(recursive=True)
-        return any(pytester.path.glob("servebench_results/*/servers/mlserver")) and _has_load(
-            children
-        )
-
-    try:
-        until(loaded, 120, "the load")
-        process.send_signal(number)
-        gone([child.pid for child in children], 5)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _has_load(children: list[psutil.Process]) -> bool:
-    try:
-        return any("pytest_servebench.load" in " ".join(child.cmdline()) for child in children)
-    except psutil.Error:
-        return False
+    check_end_under_load(options, tmp_path, signal.SIGKILL)

@@ -2,11 +2,10 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -87,7 +86,7 @@ ELSEWHERE = pytest.mark.servers  # where one of a kind is enough
         (signal.SIGKILL, 0.3),
         *(
             pytest.param(number, 0.3, marks=ELSEWHERE)
-            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGABRT)
+            for number in (signal.SIGTERM, signal.SIGABRT)
         ),
         pytest.param(signal.SIGKILL, 60.0, marks=ELSEWHERE),
     ],
@@ -100,7 +99,7 @@ def test_owner_killed(tmp_path: Path, number: signal.Signals, grace: float) -> N
 
 
 @pytest.mark.servers
-@pytest.mark.parametrize("way", ["os._exit(1)", "sys.exit(1)", "1 / 0", "os.abort()"])
+@pytest.mark.parametrize("way", ["os._exit(1)", "1 / 0"])
 def test_owner_ends_without_stopping(tmp_path: Path, way: str) -> None:
     code = f"up()\nwhile not os.path.exists('go'): time.sleep(0.01)\n{way}"
     with owner(tmp_path, code) as (process, pids):
@@ -153,40 +152,3 @@ except KeyboardInterrupt:
         assert written(tmp_path / "endings") == ["[None, None]"]
         assert (tmp_path / "down").exists()
         assert alive(pids) == []
-
-
-@pytest.mark.servers
-def test_ports_are_free_after_kill(tmp_path: Path, fake_binary: Path) -> None:
-    (tmp_path / "model" / "1").mkdir(parents=True)
-    (tmp_path / "model" / "1" / "saved_model.pb").touch()
-    code = f"""
-import os, tempfile, time
-from pathlib import Path
-import numpy as np
-from pytest_servebench.model import ServedModel
-from pytest_servebench.servers.base import ServerSettings
-from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
-
-model = ServedModel(
-    "tiny", {{"tensorflow_serving": Path("model").absolute()}},
-    np.array([[1.0, 2.0]], np.float32), np.array([[3.0, 2.0]], np.float32))
-kind = TensorFlowServing(binary=Path({str(fake_binary)!r}))
-servers = [
-    kind.start(model, ServerSettings(cpus=()), Path(tempfile.mkdtemp(dir="."))) for _ in range(2)]
-print(*(server.base_url for server in servers), file=open("urls.tmp", "w"), flush=True)
-os.rename("urls.tmp", "urls")
-time.sleep(1000)
-"""
-    with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    ) as process:
-        try:
-            urls = written(tmp_path / "urls", by=process)[0].split()
-            tree = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
-            assert len(tree) == 4
-        finally:
-            process.kill()
-    gone(tree, LIMIT)
-    with ExitStack() as stack:
-        for url in urls:
-            stack.enter_context(socket.create_server(("127.0.0.1", int(url.rpartition(":")[2]))))

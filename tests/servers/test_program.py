@@ -87,7 +87,7 @@ def test_it_can_be_stopped() -> None:
 
 
 @pytest.mark.servers
-@pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_outlives_its_owner(tmp_path: Path, signal_: signal.Signals) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", OWNER], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -62,6 +63,7 @@ def archive(folder: Path, initialize: str = "pass", handle: str = "pass", config
     }  # fmt: skip
     with zipfile.ZipFile(folder / "tiny.mar", "w") as file:
         file.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
+        handle = textwrap.indent(handle, 8 * " ").lstrip()
         file.writestr("handler.py", HANDLER.format(initialize=initialize, handle=handle))
         if config:
             file.writestr("model-config.yaml", config)
@@ -174,7 +176,10 @@ def answers(server: StartedServer, inputs: Sequence[Any]) -> list[HttpAnswer]:
         return list(pool.map(ask, inputs))
 
 
-def test_requests_in_a_batch_get_an_answer_each(start: Start) -> None:
+def test_a_batch_and_an_attached_run_outlived_by_nothing(
+    start: Start, model: ServedModel, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_servebench.servers.attached._LOOK_INTERVAL", 0)
     kind = TorchServe(
         batch_size=4,
         max_batch_delay=3000,
@@ -191,12 +196,28 @@ def test_requests_in_a_batch_get_an_answer_each(start: Start) -> None:
     (refused,) = answers(server, [np.zeros((100, 100), np.float32)])
     assert refused.status == 413
 
+    assert isinstance(server.protocol, TorchServeRest)
+    settings = ServerSettings(cpus=())
+    right = TorchServe(url=server.base_url, token=server.protocol.token or "")
+    for token, name, reason in (
+        ("", "", "SERVEBENCH_TORCHSERVE_TOKEN is not set"),
+        ("wrongkey", "", "SERVEBENCH_TORCHSERVE_TOKEN is wrong or expired"),
+        (right.token, "other", "no model with this name; --.*torchserve.model"),
+    ):
+        changed = dataclasses.replace(right, token=token, model=name)
+        with pytest.raises(ServerStartError, match=reason):
+            changed.start(model, settings, run_dir)
+    attached = right.start(model, settings, run_dir)
+    attached.check_alive()
 
-def test_more_requests_than_may_wait_are_refused(start: Start) -> None:
-    server = start(handle="import time; time.sleep(0.5)", kind=TorchServe(job_queue_size=1))
-    found = answers(server, [INPUTS[0]] * 8)
-    assert {answer.status for answer in found} == {200, 503}
-    assert all(b"ServiceUnavailable" in each.body for each in found if each.status == 503)
+    # The JVM ends: the end of the log tells, and its worker does not stay.
+    pids = server.pids()
+    os.kill(server.process.pid, signal.SIGKILL)
+    gone(pids, 20)
+    with pytest.raises(ServerDiedError, match=r"TorchServe 0\.12\.0 ended: killed by SIGKILL"):
+        server.check_alive()
+    with pytest.raises(ServerDiedError, match="does not accept connections"):
+        attached.check_alive()
 
 
 @pytest.mark.parametrize(
@@ -218,36 +239,6 @@ def test_settings_that_would_not_hold(
     with pytest.raises(ServerStartError) as caught:
         start(config=config, kind=TorchServe(**options))
     assert all(fact in str(caught.value) for fact in facts), str(caught.value)
-
-
-def test_attached(
-    start: Start, model: ServedModel, run_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pytest_servebench.servers.attached._LOOK_INTERVAL", 0)
-    server = start()
-    assert isinstance(server.protocol, TorchServeRest)
-    settings = ServerSettings(cpus=())
-    kind = TorchServe(url=server.base_url)
-    for token, name, reason in (
-        ("", "", "SERVEBENCH_TORCHSERVE_TOKEN is not set"),
-        ("wrongkey", "", "SERVEBENCH_TORCHSERVE_TOKEN is wrong or expired"),
-        (server.protocol.token, "other", "no model with this name; --.*torchserve.model"),
-    ):
-        changed = dataclasses.replace(kind, token=token or "", model=name)
-        with pytest.raises(ServerStartError, match=reason):
-            changed.start(model, settings, run_dir)
-    right = dataclasses.replace(kind, token=server.protocol.token or "")
-    attached = right.start(model, settings, run_dir)
-    attached.check_alive()
-
-    # The JVM ends: the end of the log tells, and its worker does not stay.
-    pids = server.pids()
-    os.kill(server.process.pid, signal.SIGKILL)
-    gone(pids, 20)
-    with pytest.raises(ServerDiedError, match=r"TorchServe 0\.12\.0 ended: killed by SIGKILL"):
-        server.check_alive()
-    with pytest.raises(ServerDiedError, match="does not accept connections"):
-        attached.check_alive()
 
 
 def test_two_at_once_and_their_owner_killed(tmp_path: Path, cpus: tuple[int, ...]) -> None:
@@ -287,49 +278,19 @@ time.sleep(1000)
 
 
 @pytest.mark.parametrize(
-    ("initialize", "handle", "reason"),
+    ("initialize", "reason"),
     [
-        ("import no_such_module", "pass", "(?s)worker.*No module named 'no_such_module'"),
-        (
-            "raise RuntimeError('weights are broken')",
-            "pass",
-            "(?s)load the mod.*weights are broken",
-        ),
-        ("os._exit(3)", "pass", "its worker cannot load the model"),
+        ("import no_such_module", "worker lacks a Python package.*No module named 'no_such_module"),
+        ("raise RuntimeError('weights are broken')", "load the mod.*weights are broken"),
+        ("os._exit(3)", "its worker cannot load the model"),
     ],
     ids=["import", "load", "exit"],
 )
-def test_model_that_does_not_work(start: Start, initialize: str, handle: str, reason: str) -> None:
+def test_model_that_does_not_work(start: Start, initialize: str, reason: str) -> None:
     before = set(psutil.Process().children(recursive=True))
-    with pytest.raises(ServerStartError, match=reason):
-        start(initialize, handle)
+    with pytest.raises(ServerStartError, match=f"(?s){reason}"):
+        start(initialize)
     assert set(psutil.Process().children(recursive=True)) <= before
-
-
-@pytest.mark.parametrize(
-    ("handle", "reason"),
-    [
-        ("raise ValueError('no such key')", "(?s)handler failed.*503.*no such key"),
-        ("os._exit(3)", "handler failed.*status 500.*Worker died"),
-        ("return [{'predictions': [[6.5, 5.0]]}]", "not with what 'tiny' predicts"),
-        ("return [[6.5, 4.0]]", r"not answer .* with a prediction.*is a JSON list"),
-    ],
-    ids=["predict", "exit-in-predict", "wrong", "no-predictions"],
-)
-def test_a_handler_of_its_own_is_for_own_requests(start: Start, handle: str, reason: str) -> None:
-    server = start(handle=handle)
-    with pytest.raises(ServerStartError, match=reason) as caught:
-        check_mismatch(server)
-    assert "requests=[" in str(caught.value)
-
-
-def test_worker_that_lacks_yaml(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "yaml.py").write_text("raise ModuleNotFoundError(\"No module named 'yaml'\")")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(ServerStartError, match="its worker lacks a Python package"):
-        start()
 
 
 def test_broken_manifest(tmp_path: Path, cpus: tuple[int, ...], run_dir: Path) -> None:
@@ -341,10 +302,12 @@ def test_broken_manifest(tmp_path: Path, cpus: tuple[int, ...], run_dir: Path) -
         TorchServe().start(tiny(path), settings, run_dir)
 
 
-def test_taken_ports_are_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def two_clashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[int]]]:
+    """Ports of the first two starts are taken: that of management, and one of gRPC."""
     free_ports = ports.free_ports
     chosen: list[list[int]] = []
-    wrong = [1, 3]  # management and gRPC, one after the other
+    wrong = [1, 3]
     with socket.create_server(("127.0.0.1", 0)) as taken:
 
         def choose(count: int) -> list[int]:
@@ -354,6 +317,44 @@ def test_taken_ports_are_tried_again(start: Start, monkeypatch: pytest.MonkeyPat
             return chosen[-1]
 
         monkeypatch.setattr(ports, "free_ports", choose)
-        server = start()
-    assert len(chosen) == 3
-    assert server.base_url.endswith(f":{chosen[-1][0]}")
+        yield chosen
+
+
+# By the sum of the numbers that it gets; 6.5 is that of the model's first input.
+HANDLE = """
+import time
+asked = [sum(numbers(request["body"]["instances"])) for request in requests]
+if 6.5 in asked: raise ValueError("no such key")
+if 2 in asked: os._exit(3)
+if 3 in asked: return [{"predictions": [[6.5, 5.0]]}]
+if 4 in asked: return [[6.5, 4.0]]
+if 5 in asked: time.sleep(0.5)
+"""
+
+
+def test_taken_ports_a_full_queue_and_a_handler_of_its_own(
+    start: Start, two_clashes: list[list[int]], run_dir: Path
+) -> None:
+    server = start(handle=HANDLE, kind=TorchServe(job_queue_size=1))
+    assert len(two_clashes) == 3
+    assert server.base_url.endswith(f":{two_clashes[-1][0]}")
+
+    found = answers(server, [np.full((1, 5), 1, np.float32)] * 8)
+    assert {answer.status for answer in found} == {200, 503}
+    assert all(b"ServiceUnavailable" in each.body for each in found if each.status == 503)
+
+    # It may serve requests of the test's own, though it does not predict what the model does.
+    with pytest.raises(ServerStartError, match=r"(?s)handler failed.*503.*no such key"):
+        check_mismatch(server)
+    assert isinstance(server.protocol, TorchServeRest)
+    kind = TorchServe(url=server.base_url, token=server.protocol.token or "")
+    for number, reason in (
+        (3, "not with what 'tiny' predicts"),
+        (4, r"not answer .* with a prediction.*is a JSON list"),
+        (2, "handler failed.*status 500.*Worker died"),
+    ):
+        model = ServedModel("tiny", {}, np.full((1, 1, number), 1, np.float32), OUTPUTS)
+        attached = kind.start(model, ServerSettings(cpus=()), run_dir)
+        with pytest.raises(ServerStartError, match=reason) as caught:
+            check_mismatch(attached)
+        assert "requests=[" in str(caught.value)

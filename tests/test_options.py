@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import OptionError
-from pytest_servebench.plugin.option_reading import _read, read_settings
+from pytest_servebench.plugin.option_reading import _read, read_option, read_settings
 from pytest_servebench.plugin.options import OPTIONS, Option
 from tests.conftest import RunBench
 
@@ -32,29 +32,39 @@ VALUES = st.recursive(
 
 @pytest.mark.parametrize(("file", "table"), TABLES)
 @pytest.mark.parametrize(
-    ("line", "name", "value"),
+    "lines",
     [
-        ("servebench_rates = [20, 0.5, '3']", "rates", (20.0, 0.5, 3.0)),
-        ("servebench_rates = 7", "rates", (7.0,)),
-        ("servebench_rates = ['1,2', '3']", "rates", (1.0, 2.0, 3.0)),
-        ("servebench_buffer_sizes = [0]", "buffer_sizes", (0,)),
-        ("servebench_servers = ['a', 'b']", "servers", ("a", "b")),
-        ("servebench_duration = 2.5", "load.duration", 2.5),
-        ("servebench_timeout = '300ms'", "load.timeout", 0.3),
-        ("servebench_plots = false", "outputs", {"plots": False, "page": True, "markdown": None}),
-        ("servebench_page = 0", "outputs", {"plots": True, "page": False, "markdown": None}),
-        ("servebench_interleave = true", "interleave", True),
-        ("servebench_baseline_allow = ['machine', 'schema']", "baseline_allow",
-         frozenset(("machine", "schema"))),
-        ("servebench_baseline_allow = []", "baseline_allow", frozenset()),
-        ("servebench_save = 12", "save", "12"),
+        {
+            "servebench_rates = [20, 0.5, '3']": ("rates", (20.0, 0.5, 3.0)),
+            "servebench_buffer_sizes = [0]": ("buffer_sizes", (0,)),
+            "servebench_servers = ['a', 'b']": ("servers", ("a", "b")),
+            "servebench_duration = 2.5": ("load.duration", 2.5),
+            "servebench_timeout = '300ms'": ("load.timeout", 0.3),
+            "servebench_plots = false": (
+                "outputs", {"plots": False, "page": True, "markdown": None}
+            ),
+            "servebench_interleave = true": ("interleave", True),
+            "servebench_baseline_allow = ['machine', 'schema']": (
+                "baseline_allow", frozenset(("machine", "schema"))
+            ),
+            "servebench_save = 12": ("save", "12"),
+        },
+        {
+            "servebench_rates = 7": ("rates", (7.0,)),
+            "servebench_page = 0": ("outputs", {"plots": True, "page": False, "markdown": None}),
+            "servebench_baseline_allow = []": ("baseline_allow", frozenset()),
+        },
+        {"servebench_rates = ['1,2', '3']": ("rates", (1.0, 2.0, 3.0))},
     ],
+    ids=["types", "single", "texts"],
 )  # fmt: skip
 def test_values_may_have_the_types_of_toml(
-    pytester: pytest.Pytester, file: str, table: str, line: str, name: str, value: object
+    pytester: pytest.Pytester, file: str, table: str, lines: dict[str, tuple[str, object]]
 ) -> None:
-    (pytester.path / file).write_text(f"{table}\n{line}\n")
-    assert attrgetter(name)(read_settings(pytester.parseconfig())) == value
+    (pytester.path / file).write_text("\n".join([table, *lines]))
+    settings = read_settings(pytester.parseconfig())
+    for name, value in lines.values():
+        assert attrgetter(name)(settings) == value
 
 
 def test_a_list_may_have_a_line_for_each_value(pytester: pytest.Pytester) -> None:
@@ -75,26 +85,27 @@ def test_what_adds_up_is_a_list_or_lines(
     ]  # fmt: skip
 
 
+UNUSABLE = {
+    "duration": ("[3, 4]", "[3, 4]", "single value"),
+    "buffer_sizes": ("[[1], [2]]", "[[1], [2]]", "a number"),
+    "rates": ("[1, -2]", "[1, -2]", "above 0"),
+    "page": ("'maybe'", "'maybe'", "true or false"),
+    "warmup": ("true", "rue", "number"),
+    "slo": ("[5]", "'5'"),
+}
+
+
 @pytest.mark.parametrize(("file", "table"), TABLES)
-@pytest.mark.parametrize(
-    ("line", "facts"),
-    [
-        ("servebench_duration = [3, 4]", ("servebench_duration", "[3, 4]", "single value")),
-        ("servebench_rates = [[1], [2]]", ("servebench_rates", "[[1], [2]]", "a number")),
-        ("servebench_rates = [1, -2]", ("servebench_rates", "[1, -2]", "above 0")),
-        ("servebench_page = 'maybe'", ("servebench_page", "'maybe'", "true or false")),
-        ("servebench_rates = true", ("servebench_rates", "rue", "such as 10")),
-        ("servebench_slo = [5]", ("servebench_slo", "'5'")),
-    ],
-)
 def test_a_value_of_the_configuration_that_cannot_be_used(
-    pytester: pytest.Pytester, file: str, table: str, line: str, facts: tuple[str, ...]
+    pytester: pytest.Pytester, file: str, table: str
 ) -> None:
-    (pytester.path / file).write_text(f"{table}\n{line}\n")
-    with pytest.raises(OptionError) as raised:
-        read_settings(pytester.parseconfig())
-    for fact in facts:
-        assert fact in str(raised.value)
+    lines = [f"servebench_{name} = {value}" for name, (value, *_) in UNUSABLE.items()]
+    (pytester.path / file).write_text("\n".join([table, *lines]))
+    config = pytester.parseconfig()
+    for name, (_, *facts) in UNUSABLE.items():
+        with pytest.raises(OptionError) as raised:
+            read_option(config, name.replace("_", "-"))
+        assert all(fact in str(raised.value) for fact in (f"servebench_{name}", *facts))
 
 
 @pytest.mark.parametrize(("file", "table"), TABLES)
@@ -152,23 +163,23 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_sessions_without_loads_do_not_mind_settings_of_loads(
-    pytester: pytest.Pytester, name: str
-) -> None:
+def test_sessions_without_loads_do_not_mind_settings_of_loads(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         test_unit=UNIT, test_it="def test_load(model_server, poisson_load): raise ValueError"
     )
-    pytester.makeini(f"[pytest]\nservebench_{name} = {BAD[name]}\n")
-    given_too = f"--servebench-{name.replace('_', '-')}={BAD[name]}"
-    for arguments in (["test_unit.py"], ["-m", "not servebench"], [given_too, "-k", "unit"]):
+    given = [f"--servebench-{name.replace('_', '-')}={value}" for name, value in BAD.items()]
+    chosen = (["test_unit.py"], ["-m", "not servebench"], [*given, "-k", "unit"])
+    for arguments, settings in zip(chosen, [BAD, BAD, {}], strict=True):
+        lines = [f"servebench_{name} = {value}" for name, value in settings.items()]
+        pytester.makeini("\n".join(["[pytest]", *lines]))
         result = pytester.runpytest_inprocess("-p", "no:hypothesispytest", *arguments)
         assert result.ret == pytest.ExitCode.OK
         assert result.parseoutcomes()["passed"] == 1
-    refused = pytester.runpytest_inprocess("-p", "no:hypothesispytest")
-    assert refused.ret == pytest.ExitCode.USAGE_ERROR
-    (line,) = [line for line in refused.stderr.lines if line.startswith("ERROR")]
-    assert BAD[name] in line
+    for argument, value in zip(given, BAD.values(), strict=True):
+        refused = pytester.runpytest_inprocess("-p", "no:hypothesispytest", argument)
+        assert refused.ret == pytest.ExitCode.USAGE_ERROR
+        (line,) = [line for line in refused.stderr.lines if line.startswith("ERROR")]
+        assert value in line
     assert not (pytester.path / "servebench_results").exists()
 
 

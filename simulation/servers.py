@@ -12,11 +12,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.load.records import NEVER, Outcome, Records
+from pytest_servebench.load.records import NEVER, Outcome
 from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.sizing.inversion import fifo_services
 from simulation import cases
 from simulation.distributions import Seconds
-from simulation.queues import Law, services
+from simulation.queues import Law, fifo_waits, services
 from simulation.saved import case
 
 Departures = Callable[[Seconds, Seconds], Seconds]
@@ -116,7 +117,7 @@ class Server:
         seconds: float,
         dice: np.random.Generator,
         *,
-        waiting: int | None = None,
+        buffer_size: int | None = None,
         workers: int = 64,
     ) -> CaseResult:
         """Return a measured case, in the long run.
@@ -125,56 +126,39 @@ class Server:
             load: share of its saturation.
             seconds: of arrivals.
             dice: for arrivals and services.
-            waiting: requests that may wait for a slot before the next is dropped, of a server that
-                is first come, first served.
-            workers: connections; no more than these are in the server and in the buffer at once
-                where ``waiting`` is given.
+            buffer_size: requests that may wait for one of the connections, if their number has a
+                limit; only of a server that is first come, first served.
+            workers: connections, no fewer than slots, if there is a limit.
         """
         rate = load * self.saturation
         settle = self.mean * 30 / (1 - min(load, 0.95)) ** 2
-        number = int((seconds + settle) * rate * 1.1 + 6 * math.sqrt((seconds + settle) * rate)) + 9
+        expected = (seconds + settle) * rate
+        number = int(1.1 * expected + 6 * math.sqrt(expected)) + 9
         arrivals = np.cumsum(dice.exponential(1 / rate, number))
         drawn = services(self.law, number, dice) * self.mean
-        dropped = np.zeros(number, dtype=np.bool_)
-        if waiting is None:
-            left = self.departures(arrivals, drawn)
-        else:
-            dropped = ~admitted(arrivals, drawn, self.slots, waiting)
-            left = arrivals.copy()
-            left[~dropped] = self.departures(arrivals[~dropped], drawn[~dropped])
+        kept = np.ones(number, dtype=np.bool_)
+        if buffer_size is not None:
+            kept = admitted(arrivals, drawn, self.slots, buffer_size + workers - self.slots)
+        left = arrivals.copy()
+        left[kept] = self.departures(arrivals[kept], drawn[kept]) + self.overhead
+        sent = arrivals.copy()
+        if buffer_size is not None:
+            sent[kept] -= fifo_services(arrivals[kept], left[kept], workers)
+            sent[kept] += left[kept] - arrivals[kept]
         chosen = (arrivals >= settle) & (arrivals < settle + seconds)
         rows = cases.records(
-            arrivals[chosen] - settle,
-            (left - arrivals + self.overhead * ~dropped)[chosen],
-            seconds, dropped[chosen], Outcome.DROPPED,
+            arrivals[chosen] - settle, (left - arrivals)[chosen], seconds, ~kept[chosen],
+            Outcome.DROPPED,
         )  # fmt: skip
-        rows = dataclasses.replace(rows, sent=np.where(dropped[chosen], NEVER, rows.sent))
-        return with_records(rows, rate, workers, 0 if waiting is None else waiting)
-
-
-def with_records(rows: Records, rate: float, workers: int = 64, buffer_size: int = 0) -> CaseResult:
-    """Return a case that has its records."""
-    made = case(rows, rate=rate, buffer_size=buffer_size)
-    return dataclasses.replace(made, records=rows, workers=workers)
+        begun = np.where(kept[chosen], ((sent[chosen] - settle) * 1e9).astype(np.int64), NEVER)
+        rows = dataclasses.replace(rows, dequeued=begun, sent=begun)
+        made = case(rows, rate=rate, buffer_size=buffer_size or 0)
+        return dataclasses.replace(made, records=rows, workers=workers)
 
 
 def admitted(arrivals: Seconds, drawn: Seconds, slots: int, waiting: int) -> npt.NDArray[np.bool_]:
     """Return which requests find a slot or one of the places to wait; shape ``(n,)``."""
-    busy = [0.0] * slots
-    begins: list[float] = []  # of those that were admitted, ascending
-    result = np.zeros(len(arrivals), dtype=np.bool_)
-    for number, (arrival, service) in enumerate(
-        zip(arrivals.tolist(), drawn.tolist(), strict=True)
-    ):
-        begin = max(arrival, busy[0])
-        taken = begin > arrival and (
-            waiting == 0 or (len(begins) >= waiting and begins[-waiting] > arrival)
-        )
-        if not taken:
-            result[number] = True
-            begins.append(begin)
-            heapq.heapreplace(busy, begin + service)
-    return result
+    return ~np.isnan(fifo_waits(arrivals, drawn, slots, slots + waiting))
 
 
 KNOWN: Final = (

@@ -21,6 +21,7 @@ from benchmarks.parts import (
     page,
     profile,
     runs,
+    sizing,
     startup,
 )
 
@@ -37,6 +38,7 @@ PARTS: Final[Sequence[Part]] = (
     noise,
     intervals,
     gates,
+    sizing,
     page,
     runs,
     startup,

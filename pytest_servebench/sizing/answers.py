@@ -173,6 +173,8 @@ def replicas_needed(
             predictions[replicas] = predict(model, replace(setting, replicas=replicas), seed)
         return predictions[replicas]
 
+    calm = predict(model, Setting(_CALM * model.saturation), seed)
+
     most = min(
         _MOST_REPLICAS, math.ceil(setting.rate / model.saturation / _CALM),
         *([] if setting.workers is None else [setting.workers]),
@@ -180,6 +182,8 @@ def replicas_needed(
 
     def least(end: End, start: int) -> int | None:
         """Return the least number that keeps the clauses, no less than ``start``."""
+        if any(margin(calm, clause, end) > 0 for clause in clauses):
+            return None  # even without waiting
 
         def holds(replicas: int) -> bool:
             return all(margin(at(replicas), clause, end) <= 0 for clause in clauses)
@@ -207,7 +211,8 @@ def replicas_needed(
     before = most if value is None else value - 1
     limiting = None
     if before >= 1:
-        limiting = max(clauses, key=lambda clause: margin(at(before), clause, "value"))
+        short = calm if low is None else at(before)
+        limiting = max(clauses, key=lambda clause: margin(short, clause, "value"))
     return Replicas(value, low, high, limiting, None if shown is None else at(shown))
 
 

@@ -61,8 +61,10 @@ class Draws:
         self._shape = 1 / burstiness
         self._memory = model.memory
         self._now = np.zeros(streams)
-        self._place = dice.integers(0, len(pool.rank), streams)
-        self._resample = np.repeat(np.arange(len(pool.chosen)), streams // len(pool.chosen))
+        self._chosen = pool.chosen.ravel()
+        self._services = pool.ordered[self._chosen]
+        rows = np.repeat(np.arange(len(pool.chosen)), streams // len(pool.chosen))
+        self._first = (rows * len(pool.rank))[:, None]
         self._fails = bool(model.failed.any())
         self._failed: list[npt.NDArray[np.bool_]] = []
 
@@ -70,32 +72,41 @@ class Draws:
         """Return arrivals and services; shape ``(steps, 2 * streams)`` each."""
         streams = len(self._now)
         if self._shape == 1:
-            gaps = self._dice.standard_exponential((steps, streams)) * self._scale
+            gaps = self._dice.standard_exponential((steps, streams))
+            gaps *= self._scale
         else:
             gaps = self._dice.gamma(self._shape, self._scale, (steps, streams))
         gaps[0] += self._now
-        arrivals = np.cumsum(gaps, axis=0)
-        self._now = arrivals[-1]
+        arrivals = np.empty((steps, 2 * streams))
+        np.cumsum(gaps, axis=0, out=arrivals[:, :streams])
+        self._now = arrivals[-1, :streams].copy()
+        arrivals[:, streams:] = arrivals[:, :streams]
+        # Stream by stream: one resample at a time stays in the processor's cache.
         ranks = self._ranks(steps)
-        places = np.concatenate([ranks, self._pool.chosen[self._resample, ranks]], axis=1)
+        resampled = ranks + self._first
+        services = np.empty((steps, 2 * streams))
+        services[:, :streams] = self._pool.ordered.take(ranks).T
+        services[:, streams:] = self._services.take(resampled).T
         if self._fails:
-            self._failed.append(self._pool.failed[places])
-        return np.tile(arrivals, 2), self._pool.ordered[places]
+            failed = [self._pool.failed.take(ranks), self._pool.failed[self._chosen[resampled]]]
+            self._failed.append(np.concatenate(failed).T)
+        return arrivals, services
 
     def _ranks(self, steps: int) -> Places:
+        """Return the place of each service among those of its chain; shape ``(streams, steps)``."""
         n, streams = len(self._pool.rank), len(self._now)
         if self._memory == 1:
-            return self._dice.integers(0, n, (steps, streams))
+            return self._dice.integers(0, n, (streams, steps))
         # Spells of random length (Politis and Romano 1994, The stationary bootstrap).
-        fresh = self._dice.random((steps, streams)) < 1 / (_SPELL * self._memory)
-        starts = self._dice.integers(0, n, (steps, streams))
-        places = np.empty((steps, streams), dtype=np.int64)
-        place = self._place
-        for step in range(steps):
-            place = np.where(fresh[step], starts[step], place + 1)
-            places[step] = place
-        self._place = place % n
-        return self._pool.rank[places % n]
+        fresh = self._dice.random((streams, steps)) < 1 / (_SPELL * self._memory)
+        fresh[:, 0] = True
+        starts = self._dice.integers(0, n, (streams, steps))
+        since = np.arange(steps) - np.maximum.accumulate(
+            np.where(fresh, np.arange(steps), 0), axis=1
+        )
+        begun = np.take_along_axis(starts, np.arange(steps) - since, axis=1)
+        places: Places = self._pool.rank[(begun + since) % n]
+        return places
 
     def failed(self, steps: int) -> npt.NDArray[np.bool_] | None:
         """Return which requests after the first ``steps`` fail, ``None`` if none ever does."""

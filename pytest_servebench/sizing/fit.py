@@ -28,7 +28,7 @@ ANSWERED: Final = (Outcome.OK, Outcome.HTTP_ERROR, Outcome.BAD_RESPONSE)
 """How a request can end for which the server worked until its end."""
 
 LEAST_REQUESTS: Final = 200
-LEAST_QUEUED: Final = 25
+LEAST_QUEUED: Final = 100
 """Requests that found all slots busy, by which a number of slots is told from a larger one."""
 
 SIGNIFICANT: Final = 3.0
@@ -41,12 +41,11 @@ DRIFT: Final = 0.1
 
 _MOST_UNANSWERED: Final = 0.01
 _MOST_OUT_OF_ORDER: Final = 0.002
+_CLEARLY: Final = 1.0  # standard errors between two numbers of slots
 _LARGEST_OVERHEAD: Final = 0.5  # of the median service
 _MOST_SLOTS: Final = 256
 _TOGETHER: Final = 0.02  # of the median service, within which departures are one batch's
-_MOSTLY_TOGETHER: Final = (
-    0.25  # share of requests that leave with another; of exponential services 8 %
-)
+_OFTEN_TOGETHER: Final = 0.05  # of those that waited, beyond what chance does
 _LEAST_STAMP_ERROR: Final = 20e-6
 _CORRELATED: Final = 0.1
 
@@ -141,13 +140,15 @@ def fit(cases: Sequence[CaseResult]) -> ServerModel | Unfit:
     best = _best(candidates)
     reasons = [*_reasons(parts, best)]
     queued = sum(int((part.inside >= best.slots).sum()) for part in parts)
-    if queued < LEAST_QUEUED:
+    if not reasons and (
+        queued < LEAST_QUEUED or _another_fits(candidates, best, best.deviation + _CLEARLY)
+    ):
         reasons.append(Misfit.NEVER_QUEUED)
     if reasons:
         return Unfit(tuple(reasons), best.slots, best.deviation, requests)
     services = np.maximum(np.concatenate(best.services), 0.0)
     cautions = {
-        Caution.SLOTS_UNSURE: _unsure(candidates, best),
+        Caution.SLOTS_UNSURE: _another_fits(candidates, best),
         Caution.VARIES_WITH_LOAD: best.deviation > SIGNIFICANT,
         Caution.SOME_UNANSWERED: lost > 0,
         Caution.OTHER_ARRIVALS: any(case.generator.arrivals != "poisson" for case in cases),
@@ -234,11 +235,24 @@ def _with_overhead(parts: Sequence[_Case], slots: int, overhead: float) -> _Cand
     )
     if negative > _MOST_OUT_OF_ORDER * sum(map(len, services)):
         return None
-    deviation = combined([
+    deviation = _deviation(parts, services)
+    return _Candidate(slots, overhead, services, deviation, _change(parts, services))
+
+
+def _deviation(parts: Sequence[_Case], services: Sequence[Floats]) -> float:
+    """Return how much services depend on the number in the server, in standard errors.
+
+    Within cases, whatever the direction in each; or over all of them together, which sees more of
+    what has one direction.
+    """
+    within = combined([
         math.sqrt(len(each)) * rank_correlation(each, part.inside)
         for part, each in zip(parts, services, strict=True)
     ])  # fmt: skip
-    return _Candidate(slots, overhead, services, deviation, _change(parts, services))
+    together = np.concatenate(services)
+    inside = np.concatenate([part.inside for part in parts])
+    over_all = math.sqrt(len(together)) * rank_correlation(together, inside)
+    return max(within, abs(over_all))
 
 
 def combined(scores: Sequence[float]) -> float:
@@ -275,9 +289,13 @@ def _best(candidates: Sequence[_Candidate]) -> _Candidate:
     return min(candidates, key=lambda one: (round(one.deviation, 6), one.slots))
 
 
-def _unsure(candidates: Sequence[_Candidate], best: _Candidate) -> bool:
-    """Return whether another number of slots fits as well, which would serve another rate."""
-    return any(one.slots != best.slots and one.deviation < SIGNIFICANT for one in candidates)
+def _another_fits(
+    candidates: Sequence[_Candidate], best: _Candidate, below: float = SIGNIFICANT
+) -> bool:
+    """Return whether another number of slots, which would carry another rate, fits too."""
+    return any(
+        one.slots != best.slots and one.deviation < min(SIGNIFICANT, below) for one in candidates
+    )
 
 
 # -- what speaks against it -----------------------------------------------------------------------
@@ -289,7 +307,7 @@ def _reasons(parts: Sequence[_Case], best: _Candidate) -> list[Misfit]:
     if drift.deviates:
         found.append(Misfit.CHANGES_OVER_TIME)
     if best.dependent:
-        if _batches(parts):
+        if _batches(parts, best):
             found.append(Misfit.BATCHES)
         elif best.change < 0:
             found.append(Misfit.FASTER_WITH_LOAD)
@@ -340,9 +358,10 @@ def _between(best: _Candidate) -> bool:
     return combined(scores) > SIGNIFICANT
 
 
-def _batches(parts: Sequence[_Case]) -> bool:
-    """Return whether most requests that had to wait leave together with another one."""
-    typical = float(np.median(np.concatenate([part.done - part.sent for part in parts])))
+def _batches(parts: Sequence[_Case], best: _Candidate) -> bool:
+    """Return whether many requests that had to wait leave together with another one."""
+    typical = float(np.median(np.concatenate(best.services)))
+    mean = float(np.concatenate(best.services).mean())
     waited = together = 0
     for part in parts:
         order = np.sort(part.done)
@@ -356,7 +375,8 @@ def _batches(parts: Sequence[_Case]) -> bool:
         queued = part.inside >= 1
         waited += int(queued.sum())
         together += int((joined & queued).sum())
-    return waited > 0 and together > _MOSTLY_TOGETHER * waited
+    by_chance = -math.expm1(-2 * _TOGETHER * typical / mean * best.slots)
+    return waited > 0 and together / waited > _OFTEN_TOGETHER + 3 * by_chance
 
 
 def _shared(parts: Sequence[_Case]) -> bool:
@@ -364,11 +384,8 @@ def _shared(parts: Sequence[_Case]) -> bool:
     most = max(int(part.inside.max()) for part in parts) + 1
     for slots in range(1, min(most, 16) + 1):
         services = [shared_services(part.sent, part.done, slots) for part in parts]
-        score = combined([
-            math.sqrt(len(each)) * rank_correlation(each, part.inside)
-            for part, each in zip(parts, services, strict=True)
-        ])  # fmt: skip
-        if score < SIGNIFICANT or abs(_change(parts, services)) < MATERIAL:
+        score = _deviation(parts, services)
+        if score < SIGNIFICANT:
             return True
     return False
 

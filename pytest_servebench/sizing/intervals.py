@@ -3,32 +3,66 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.metrics import LATENCY, percentiles_of
+from pytest_servebench.sizing.draws import Resamples
 from pytest_servebench.sizing.inversion import Floats
 from pytest_servebench.sizing.model import ServerModel
 from pytest_servebench.sizing.queue import Latencies
-from pytest_servebench.stats.bootstrap import TAIL, degrees_of_freedom
+from pytest_servebench.stats.bootstrap import TAIL, degrees_of_freedom, moving_blocks
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.student import Z, student
 
 _BATCHES: Final = 20
 _CONSTANT: Final = 1e-3  # relative spread below which services count as constant
+_MOST_BINS: Final = 2000
 _HEAVY: Final = 30.0  # degrees of freedom below which few services decide
 
 
-def widening(model: ServerModel) -> float:
-    """Return by what factor resamples of the services spread too little.
+@dataclass(frozen=True)
+class Widening:
+    """By what factors an interval must reach further than resamples of the services do.
 
-    Waiting grows with the mean of the squared services, and of heavy-tailed services few decide
-    it: the spread is known from these few, and gets Student's quantile for their number (see
-    :func:`~pytest_servebench.stats.bootstrap.degrees_of_freedom`).
+    Attributes:
+        below: of the lower end, 1 or more.
+        above: of the upper end, 1 or more.
+        heavy: whether few slow services decide.
     """
-    return student(_degrees(model))
+
+    below: float
+    above: float
+    heavy: bool
+
+
+def widening(model: ServerModel, pool: Resamples) -> Widening:
+    """Return by what factors resamples of the services spread too little.
+
+    Waiting grows with the mean of the squared services (Pollaczek and Khinchine), and of heavy
+    tails few services decide it: a run that saw few slow ones has too low a mean and too small a
+    spread at once. How far the interval of this mean must reach is told by studentized resamples;
+    it is compared with how far plain resamples reach. Besides, the spread itself is known from few,
+    and gets Student's quantile for their number.
+    """
+    squares = model.services**2
+    mean = float(squares.mean())
+    factor = student(_degrees(model))
+    means = (pool.ordered**2)[pool.chosen].mean(axis=1)
+    reached_low, reached_high = np.quantile(means, [TAIL, 1 - TAIL])
+    if reached_low >= mean or reached_high <= mean or squares.std() <= _CONSTANT * mean:
+        return Widening(1.0, 1.0, heavy=False)
+    bins = np.array_split(squares - mean, min(len(squares), _MOST_BINS))
+    sums = np.array([part.sum() for part in bins])[:, None]
+    low, high = (end / len(squares) for end in moving_blocks(sums).studentized(0))
+    return Widening(
+        max(factor, high / (mean - float(reached_low))),
+        max(factor, -low / (float(reached_high) - mean)),
+        heavy=factor > student(_HEAVY),
+    )
 
 
 def _degrees(model: ServerModel) -> float:
@@ -36,7 +70,7 @@ def _degrees(model: ServerModel) -> float:
     centred = squares - squares.mean()
     variance = float((centred**2).mean())
     number = len(squares) / model.memory
-    if math.sqrt(variance) <= _CONSTANT * float(squares.mean()):
+    if variance <= 0:
         return number
     return degrees_of_freedom(number, float((centred**4).mean()) / variance**2)
 
@@ -45,7 +79,11 @@ class Spread:
     """Estimates from the chains of a model and those of its resamples."""
 
     def __init__(
-        self, times: Latencies, failed: npt.NDArray[np.bool_] | None, resamples: int, factor: float
+        self,
+        times: Latencies,
+        failed: npt.NDArray[np.bool_] | None,
+        resamples: int,
+        factor: Widening,
     ) -> None:
         """Sort the chains.
 
@@ -54,10 +92,10 @@ class Spread:
                 dropped requests; shape ``(steps, 2 * streams)``.
             failed: which were answered with an error; ``None`` for none.
             resamples: each has as many neighbouring streams as the next.
-            factor: by which the resamples' spread is widened.
+            factor: by which the resamples' spread is widened at either end.
         """
         self._factor = factor
-        self.heavy = factor > student(_HEAVY)
+        self.heavy = factor.heavy
         self._resamples = resamples
         self._dropped = _by_chain(np.isinf(times))
         if failed is not None:
@@ -130,10 +168,11 @@ class Spread:
         if not len(moved):
             return -math.inf, math.inf
         low, high = np.quantile(moved, [TAIL, 1 - TAIL], method="inverted_cdf")
-        return -self._end(-float(low), error), self._end(float(high), error)
-
-    def _end(self, reach: float, error: float) -> float:
-        return math.hypot(max(0.0, reach) * self._factor, Z * error)
+        below, above = max(0.0, -float(low)), max(0.0, float(high))
+        return (
+            -math.hypot(below * self._factor.below, Z * error),
+            math.hypot(above * self._factor.above, Z * error),
+        )
 
 
 def _by_chain(flags: npt.NDArray[np.bool_]) -> Floats:
@@ -159,5 +198,5 @@ def _percentiles(groups: Latencies) -> dict[str, Floats]:
         metric.name: -(-(metric.permille or 0) * number // 1000) - 1
         for metric in percentiles_of(LATENCY)
     }
-    ordered = np.partition(groups, list(ranks.values()), axis=1)
+    ordered = np.sort(groups, axis=1)  # faster than to partition at so many places
     return {name: ordered[:, rank].astype(np.float64) for name, rank in ranks.items()}

@@ -19,7 +19,7 @@ class Misfit(enum.StrEnum):
     """Too few requests were answered."""
 
     NEVER_QUEUED = "never_queued"
-    """Hardly any request waited in the server: how many it works on at once is unknown."""
+    """Hardly any request waited in the server: how many it works on at once cannot be told."""
 
     UNANSWERED = "unanswered"
     """Too many requests got no answer: for how long the server was busy with them is unknown."""
@@ -67,7 +67,7 @@ class Caution(enum.StrEnum):
     """Few slow services decide the tail: rarer and slower ones may not have been seen."""
 
     SLOTS_UNSURE = "slots_unsure"
-    """The number of requests that the server works on at once could be another."""
+    """Another number of requests worked on at once is less likely, but possible."""
 
     VARIES_WITH_LOAD = "varies_with_load"
     """Service times depend on the load a little."""

@@ -28,7 +28,7 @@ _STREAMS: Final = 8  # of arrivals and of ranks, for each resample
 _LEAST_STEPS: Final = 2000
 _MOST_STEPS: Final = 12_000
 _SETTLE: Final = 3.0  # relaxation times
-_MOST_CELLS: Final = 400_000  # chains times connections: what a step costs
+_MOST_CELLS: Final = 100_000  # chains times connections: what a step costs
 
 
 @dataclass(frozen=True)
@@ -124,22 +124,22 @@ def predict(
         seed: of what is drawn: arrivals, services, resamples and routes.
         resamples: of the services, for the intervals; the more, the steadier their ends.
     """
-    layout = layout_of(model, setting)
-    load = setting.rate * model.mean_service / layout.servers
-    variation = (setting.burstiness + model.variation) / 2
+    layout, rate, burstiness = _reduced(layout_of(model, setting), setting)
+    load = rate * model.mean_service / layout.servers
+    variation = (burstiness + model.variation) / 2
     relaxation = settling(load, variation)
     settle = min(_MOST_STEPS, math.ceil(_SETTLE * relaxation))
     steps = settle + max(_LEAST_STEPS, min(_MOST_STEPS, math.ceil(2 * relaxation)))
     dice = np.random.default_rng(seed)
-    cells = resamples * _STREAMS * 2 * (layout.workers or layout.servers)
-    each = max(1, _STREAMS if cells <= _MOST_CELLS else _STREAMS * _MOST_CELLS // cells)
+    held = layout.servers if layout.replicas == 1 else layout.carried
+    each = max(1, min(_STREAMS, _MOST_CELLS // (2 * resamples * held)))
     streams = resamples * each
     pool = Resamples(model, resamples, dice)
-    draws = Draws(model, pool, streams, dice, setting.rate, setting.burstiness)
+    draws = Draws(model, pool, streams, dice, rate, burstiness)
     spacing = model.mean_service / layout.servers
     backlog = np.tile(_backlog(layout, load, variation, spacing, dice.random(streams)), 2)
     times = simulate(layout, draws, steps, backlog, spacing, dice)[settle:]
-    spread = Spread(times, draws.failed(settle), resamples, widening(model))
+    spread = Spread(times, draws.failed(settle), resamples, widening(model, pool))
     means = model.mean_service / pool.ordered[pool.chosen].mean(axis=1)
     estimates = {
         **spread.latencies(),
@@ -181,6 +181,22 @@ def layout_of(model: ServerModel, setting: Setting) -> Layout:
         model.slots, setting.replicas, setting.routing, setting.workers, setting.buffer_size,
         model.overhead,
     )  # fmt: skip
+
+
+def _reduced(layout: Layout, setting: Setting) -> tuple[Layout, float, float]:
+    """Return the layout with one replica where all are alike, its rate and its burstiness.
+
+    Of a Poisson process, every random choice is one too. In turn, a replica gets every R-th
+    arrival: the sum of R gaps, each of a gamma distribution, has one with R times the shape.
+    """
+    replicas, rate, burstiness = setting.replicas, setting.rate, setting.burstiness
+    if layout.workers is None:
+        alone = replace(layout, replicas=1)
+        if layout.routing == "round_robin":
+            return alone, rate / replicas, burstiness / replicas
+        if layout.routing == "random" and burstiness == 1:
+            return alone, rate / replicas, burstiness
+    return layout, rate, burstiness
 
 
 def _backlog(

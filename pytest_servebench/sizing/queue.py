@@ -29,7 +29,7 @@ Draws = Callable[[int], tuple[Floats, Floats]]
 """Given a number of steps, returns that many arrivals and services; two of shape
 ``(steps, chains)``."""
 
-_AMPLE: Final = 64  # connections beyond those that are busy, where their number has no limit
+_AMPLE: Final = 16  # waiting requests, where the number of connections has no limit
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,13 @@ class Layout:
         """Return how many requests can be worked on at once."""
         servers = self.slots * self.replicas
         return servers if self.workers is None else min(servers, self.workers)
+
+    @property
+    def carried(self) -> int:
+        """Return how many requests have a connection of their own in a simulation."""
+        if self.workers is not None:
+            return self.workers
+        return 2 * self.slots * self.replicas + _AMPLE
 
 
 def simulate(
@@ -194,7 +201,7 @@ class _Routed(_Queue):
         # is hardly ever reached, and then the request waits for a connection, not in a replica.
         workers = layout.workers
         if workers is None and layout.routing == "least_loaded":
-            workers = layout.replicas * layout.slots + _AMPLE
+            workers = layout.carried
         self._busy = None if workers is None else np.zeros((workers, chains))
         self._target = np.zeros((workers or 0, chains), dtype=np.int64)
         self._buffer = (

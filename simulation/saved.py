@@ -132,8 +132,12 @@ def plain(saved: Run) -> dict[str, Any]:
 
 
 def save(saved: Run, results: Path) -> Path:
-    """Write the run's file below ``results`` and return it."""
+    """Write the run's file below ``results`` and return it; and records of cases that name them."""
     path = results / saved.name / "run.json"
     path.parent.mkdir(parents=True, exist_ok=True)
+    for one in saved.cases:
+        if one.records is not None and one.records_file:
+            (path.parent / one.records_file).parent.mkdir(exist_ok=True)
+            one.records.save(path.parent / one.records_file)
     path.write_text(json.dumps(plain(saved), indent=1) + "\n")
     return path

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from pytest_servebench._version import __version__
-from pytest_servebench.commands import compare, list_runs, plan, report, run, show
+from pytest_servebench.commands import compare, list_runs, plan, report, run, show, size, whatif
 from pytest_servebench.errors import ServebenchError
 
 USAGE_ERROR: Final = 2
 BROKEN_PIPE: Final = 141  # a shell's status for a program killed by SIGPIPE
 _COMMANDS: Final = {
     "run": run, "show": show, "report": report, "compare": compare, "list": list_runs, "plan": plan,
+    "size": size, "whatif": whatif,
 }  # fmt: skip
 
 

@@ -33,6 +33,12 @@ def add_parser(commands: Commands) -> None:
     )
     add_run(parser, " (only the page is written, next to that file)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the page to FILE")
+    parser.add_argument(
+        "--sizing",
+        action="store_true",
+        help="add a section to the page in which a queueing model predicts latency against the "
+        "rate; takes a few seconds for each server",
+    )
     add_results(parser)
 
 
@@ -54,12 +60,12 @@ def run(options: argparse.Namespace) -> int:
         output = path.with_suffix(".html")
     try:
         if output is not None:
-            page = write_page(saved, path.parent, report, output)
+            page = write_page(saved, path.parent, report, output, sizing=options.sizing)
         else:
             page = path.parent / PAGE_FILE
             for one in OUTPUTS:
                 if one.kind == "files":
-                    one.write(Material(saved, path.parent, report))
+                    one.write(Material(saved, path.parent, report, sizing=options.sizing))
     except OSError as error:
         where = str(output) if output is not None else str(path.parent)
         raise OptionError(

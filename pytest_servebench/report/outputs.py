@@ -30,6 +30,7 @@ class Material:
         lines: node id to the line of its test, where they are known.
         files: node id to the file of its test.
         root: the directory that its project is in.
+        sizing: whether the page has the section on sizing.
     """
 
     run: Run
@@ -38,6 +39,7 @@ class Material:
     lines: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
     root: Path = Path()
+    sizing: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,19 @@ from pytest_servebench.runs.results import Run
 from pytest_servebench.system.files import write_whole
 
 
-def page(run: Run, directory: Path, report: Mapping[str, Any] | None = None) -> str:
+def page(
+    run: Run, directory: Path, report: Mapping[str, Any] | None = None, *, sizing: bool = False
+) -> str:
     """Return the run's page.
 
     Args:
         run: what was measured.
         directory: of the run, with its records and servers' logs; the page names what is missing.
         report: the run's JSON, for what hooks have added to it.
+        sizing: whether with the section on sizing, which takes a few seconds for each server.
     """
     known = report or {}
-    found = content(run, directory, added_to_run(known), added_to_cases(known))
+    found = content(run, directory, added_to_run(known), added_to_cases(known), sizing=sizing)
     return render(
         "report.html.jinja", page=found, page_headings=HEADINGS, figure_headings=FIGURE_HEADINGS
     )
@@ -53,17 +56,20 @@ def comparison_page(found: Sequence[Found], base: Path, news: Sequence[Path]) ->
 
 def write(made: Material) -> Path:
     """Write the page of a run; see :func:`write_page`."""
-    return write_page(made.run, made.directory, made.report)
+    return write_page(made.run, made.directory, made.report, sizing=made.sizing)
 
 
 def write_page(
-    run: Run, directory: Path, report: Mapping[str, Any] | None = None, output: Path | None = None
-) -> Path:
+    run: Run, directory: Path, report: Mapping[str, Any] | None = None,
+    output: Path | None = None, *, sizing: bool = False,
+) -> Path:  # fmt: skip
     """Write the page into the run's directory, or to ``output``; return its path.
+
+    The arguments are those of :func:`page`.
 
     Raises:
         OSError: it cannot be written.
     """
     path = output or directory / PAGE_FILE
-    write_whole(path, page(run, directory, report).encode())
+    write_whole(path, page(run, directory, report, sizing=sizing).encode())
     return path

@@ -24,6 +24,7 @@ from pytest_servebench.report.page.cases import CaseView, anchors, case_view
 from pytest_servebench.report.page.chart import Chart, outline
 from pytest_servebench.report.page.evaluation import EvaluationView, evaluation_view
 from pytest_servebench.report.page.log_tails import LogTail, death_logs
+from pytest_servebench.report.page.sizing import SizingView, sizing_view
 from pytest_servebench.report.page.sweep_charts import sweep_charts
 from pytest_servebench.report.page.theme import Shade, shade
 from pytest_servebench.report.records import read_records
@@ -147,12 +148,14 @@ class Content:
     several_rows: bool
     evaluation: EvaluationView | None
     sweeps: tuple[SweepView, ...]
+    sizing: SizingView | None
     missing: str
 
 
 def content(
-    run: Run, directory: Path, added: Mapping[str, str], added_to_cases: Sequence[Mapping[str, str]]
-) -> Content:
+    run: Run, directory: Path, added: Mapping[str, str],
+    added_to_cases: Sequence[Mapping[str, str]], *, sizing: bool = False,
+) -> Content:  # fmt: skip
     """Return what the page says.
 
     Args:
@@ -160,6 +163,7 @@ def content(
         directory: of the run: records and logs are looked for there.
         added: what hooks have added to the run.
         added_to_cases: the same of each case.
+        sizing: whether with the section on sizing, which takes a few seconds for each server.
     """
     palette = colours(case.server.kind for case in run.cases)
     titles = server_titles(run.cases)
@@ -179,6 +183,7 @@ def content(
                          started[kind], classes[kind, None])
         for kind, server in servers(loaded).items()
     }  # fmt: skip
+    css = {kind: classes[kind, None] for kind in titles}
     evaluation = evaluate(run.cases, interleaved=run.interleaved)
     unread = [view for view in shown if view.missing]
     return Content(
@@ -202,10 +207,9 @@ def content(
         choices=_choices(shown),
         several_tests=len(set(names)) > 1,
         several_rows=any(case.rows > 1 for case in run.cases),
-        evaluation=evaluation_view(
-            evaluation, loaded, {kind: classes[kind, None] for kind in titles}
-        ),
+        evaluation=evaluation_view(evaluation, loaded, css),
         sweeps=tuple(_sweep(name, own, palette, classes) for name, own in tests.items()),
+        sizing=sizing_view(run, directory, css) if sizing else None,
         missing=_missing(unread, len(shown)),
     )
 

@@ -1,6 +1,5 @@
 """Servers in containers, which podman really runs; docker's client talks to podman's service."""
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -9,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -30,18 +28,17 @@ from pytest_servebench.servers.launch import StartedServer
 from pytest_servebench.servers.ports import free_ports
 from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
 from pytest_servebench.servers.torchserve import TorchServe
-from tests.processes import GENERATOR, children_with, command_line
+from tests.processes import children_with, command_line
 
 from .conftest import HERE, INPUTS, OUTPUTS
+from .ended import GONE_WITHIN, check_end_under_load
 from .images import PODMAN, PYTHON, RUN_ARGS, built_image
-from .waiting import alive, gone, until, written
+from .waiting import alive, until
 
 pytestmark = [
     pytest.mark.servers,
     pytest.mark.skipif(PODMAN is None, reason="podman is not installed"),
 ]
-ROOT = HERE.parent.parent
-GONE_WITHIN = 5.0  # seconds
 FAKE = {"tensorflow_model_server": (HERE / "fake_model_server.py").read_text()}
 
 
@@ -440,28 +437,12 @@ def test_nothing_is_left_of_a_load(
     given = {"image": image, "run_args": shlex.join(RUN_ARGS), "engine": "podman"}
     if server == "boxed":
         given = {}
-    with (tmp_path / "output").open("wb") as output:
-        run = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "test_it.py", "-p", "no:cacheprovider",
-             "--servebench-model=test_it:model", f"--servebench-servers={server}",
-             "--servebench-rates=20", "--servebench-buffer-sizes=10", "--servebench-plots=false",
-             *(f"--servebench-server-option=tensorflow_serving.{key}={value}"
-               for key, value in given.items())],
-            cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
-        )  # fmt: skip
-    with run, contextlib.ExitStack() as stack:
-        stack.callback(run.kill)
-        until(lambda: run.poll() is not None or children_with(GENERATOR), 60)
-        assert run.poll() is None, (tmp_path / "output").read_text()
-        name = containers()
-        main = int(podman("inspect", "--format={{.State.Pid}}", name))
-        pids = [main, *(child.pid for child in psutil.Process(run.pid).children(recursive=True))]
-        address = written(tmp_path / "address", 0)[0]
-        assert listening(int(address.rpartition(":")[2]))
-        run.send_signal(signal_)
-        run.wait(30)
-        end = time.monotonic() + GONE_WITHIN
-        gone(pids, GONE_WITHIN)
-        until(lambda: not containers(), end - time.monotonic(), "the container's removal")
-        assert not listening(int(address.rpartition(":")[2]))
+    options = (
+        "test_it.py", "--servebench-model=test_it:model", f"--servebench-servers={server}",
+        "--servebench-rates=20", "--servebench-buffer-sizes=10",
+        *(f"--servebench-server-option=tensorflow_serving.{key}={value}"
+          for key, value in given.items()),
+    )  # fmt: skip
+    check_end_under_load(options, tmp_path, signal_)
+    until(lambda: not containers(), GONE_WITHIN, "the container's removal")
+    assert not listening(int((tmp_path / "address").read_text().rpartition(":")[2]))

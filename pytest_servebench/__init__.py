@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pytest_servebench.expectations import argmax_equal, cosine, fields
     from pytest_servebench.load.arrivals import Constant, Gamma, Poisson, Ramp, Steps, Trace
     from pytest_servebench.model import ServedModel
+    from pytest_servebench.plugin.capacity_fixture import FindCapacity
+    from pytest_servebench.plugin.capacity_judgement import FoundCapacity
     from pytest_servebench.plugin.judgement import (
         FailedRequestsWarning,
         InconclusiveWarning,
@@ -30,10 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BadResponseError", "CaseResult", "Constant", "ExposedServerWarning", "FailedRequestsWarning",
-    "Gamma", "HttpAnswer", "HttpRequest", "InconclusiveWarning", "InvalidMeasurementError",
-    "LoadedCase", "NoLoadWarning", "Poisson", "PoissonLoad", "PredictionProtocol", "Ramp",
-    "RunningServer", "ServebenchError", "ServedModel", "ServerKind", "ServerRestartedWarning",
-    "ServerSettings", "Steps", "Trace", "argmax_equal", "cosine", "fields",
+    "FindCapacity", "FoundCapacity", "Gamma", "HttpAnswer", "HttpRequest", "InconclusiveWarning",
+    "InvalidMeasurementError", "LoadedCase", "NoLoadWarning", "Poisson", "PoissonLoad",
+    "PredictionProtocol", "Ramp", "RunningServer", "ServebenchError", "ServedModel", "ServerKind",
+    "ServerRestartedWarning", "ServerSettings", "Steps", "Trace", "argmax_equal", "cosine",
+    "fields",
 ]  # fmt: skip
 
 _HOMES = {
@@ -43,6 +46,8 @@ _HOMES = {
         ("expectations", "argmax_equal cosine fields"),
         ("load.arrivals", "Constant Gamma Poisson Ramp Steps Trace"),
         ("model", "ServedModel"),
+        ("plugin.capacity_fixture", "FindCapacity"),
+        ("plugin.capacity_judgement", "FoundCapacity"),
         ("plugin.judgement", "FailedRequestsWarning InconclusiveWarning NoLoadWarning"),
         ("plugin.load_fixture", "LoadedCase PoissonLoad"),
         ("protocols.base", "HttpAnswer HttpRequest PredictionProtocol"),

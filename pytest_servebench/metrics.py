@@ -89,6 +89,7 @@ class Metric:
             the schedule; empty if there is none.
         given_limits: whether it depends on the limits that SLOs set for single requests: known only
             where there are some, and compared only where they are the same.
+        of_search: whether a search over several rates finds it: no single case has it.
         complement: name of the rest to 100 %, for formats in which smaller must be better.
         point: how servers are compared by it; ``None`` if they are not.
         places: where it appears besides the places that show every metric.
@@ -112,6 +113,7 @@ class Metric:
     of_run: bool = False
     share_of_load: str = ""
     given_limits: bool = False
+    of_search: bool = False
     complement: str = ""
     point: Point | None = None
     places: frozenset[Place] = frozenset()
@@ -221,6 +223,11 @@ _ALL: Final = (
         "clauses, the throughput",
         "throughput", reading.goodput, larger_is_better=True, same=0.05,
         share_of_load="goodput_share", given_limits=True, places=frozenset({"junit"}),
+    ),
+    Metric(
+        "capacity", "capacity", "capacity",
+        "highest rate of arrivals that keeps the SLO's other clauses, as `find_capacity` finds it",
+        "throughput", reading.capacity, larger_is_better=True, same=0.05, of_search=True,
     ),
     Metric(
         "success_rate", "success_rate", "success rate", "share of arrivals that succeeded", "share",

@@ -101,6 +101,11 @@ def goodput(case: Case) -> Reading:
     return estimate(name, of_requests=False)(case)
 
 
+def capacity(case: Case) -> Reading:  # noqa: ARG001 - as all readers
+    """Return that no single case has a capacity."""
+    return Reading(None, unknown="find_capacity finds it, not a load at one rate")
+
+
 def longest(case: Case) -> Reading:
     """Return the longest latency, infinite if a request failed."""
     if not case.summary.arrivals:

@@ -11,9 +11,10 @@ import jsonschema
 import pytest
 
 from pytest_servebench.errors import SavedRunError
+from pytest_servebench.runs.capacity import CAPACITY_KEY
 from pytest_servebench.runs.results import Run
 from pytest_servebench.runs.run_file import GrowingRunFile
-from pytest_servebench.runs.run_json import CAPACITY_KEY, read_file, read_heading
+from pytest_servebench.runs.run_json import read_file, read_heading
 from pytest_servebench.text.json_text import plain, to_json
 from simulation import saved
 from simulation.capacities import capacity, probe_cases

@@ -87,6 +87,11 @@ class Clause:
         return METRICS[self.metric].kind
 
     @property
+    def of_search(self) -> bool:
+        """Return whether it is about the result of a search, not about a case."""
+        return METRICS[self.metric].of_search
+
+    @property
     def of_run(self) -> bool:
         """Return whether only the run itself can meet it, such as "no request fails"."""
         if self.relative:
@@ -139,6 +144,8 @@ class _Reader(Reader[Clause]):
         if not unit:
             self.at = unit_at = end_of_number
         factor = _UNITS[kind].get("".join(unit.split()).lower())
+        if metric.of_search and unit == _RELATIVE:
+            self.refuse(f"{metric.written} has no unit %; expected a rate, such as 150/s", unit_at)
         if factor is None and not unit:
             example = {"time": f"{number}ms or {number}s", "cpu": f"{number}%"}
             self.refuse(f"give a unit: {example.get(kind, f'{number}MB or {number}MiB')}", unit_at)

@@ -140,11 +140,24 @@ def record(
     )
 
 
-def attach(benchmark: BenchmarkFixture | None, result: dict[str, Any], *, valid: bool) -> None:
-    """Put the case's result into the benchmark's entry; an invalid one is left out of the file."""
+def attach(
+    benchmark: BenchmarkFixture | None,
+    result: dict[str, Any],
+    *,
+    valid: bool,
+    capacity: dict[str, Any] | None = None,
+) -> None:
+    """Put the case's result into the benchmark's entry; an invalid one is left out of the file.
+
+    If the case is a probe, the capacity that its search found goes with it.
+    """
     if benchmark is None:
         return
     benchmark.extra_info["servebench"] = result
+    if capacity is not None:
+        from pytest_servebench.runs.capacity import CAPACITY_KEY
+
+        benchmark.extra_info[CAPACITY_KEY] = capacity
     if not valid:
         benchmark.has_error = True
 

@@ -2,13 +2,14 @@
 
 import re
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 import pytest
 
 from pytest_servebench.errors import OptionError
+from pytest_servebench.objectives.slo import parse_slo
 from pytest_servebench.plugin import judgement
 from pytest_servebench.plugin.option_values import distinct, number_of
 from pytest_servebench.plugin.options import SECONDS, SECONDS_OR_NONE
@@ -20,7 +21,11 @@ from pytest_servebench.text.closest import closest
 
 MARKER: Final = "servebench"
 _MANY: Final = {one.several: one for one in PARAMETERS.values()}  # keys of several values
-_MARKER_KEYS: Final = (*_MANY, "duration", "warmup", "timeout", "arrivals")
+_CAPACITY_KEYS: Final = ("capacity_budget", "capacity_precision", "capacity_range")
+_MARKER_KEYS: Final = (*_MANY, "duration", "warmup", "timeout", "arrivals", *_CAPACITY_KEYS)
+LOADS: Final = ("poisson_load", "find_capacity")
+"""The fixtures that send load."""
+
 _OWN_MARK = pytest.StashKey[pytest.Mark]()  # the marker of a case that this plugin has added
 
 _KEYWORDS: Final = "|".join(one.keyword for one in PARAMETERS.values())
@@ -217,6 +222,7 @@ def wrong_slos(items: Iterable[pytest.Item]) -> list[str]:
         try:
             _check_slo_values(item)
             judgement.marked_slos(item)
+            _refuse_capacity(item)
         except OptionError as error:
             found[f"{function_of(item.nodeid)}: @pytest.mark.slo: {error}"] = None
     return list(found)
@@ -229,8 +235,21 @@ def _check_slo_values(item: pytest.Item) -> None:
             raise OptionError(f'{given!r}: give strings, such as "p99<50ms".')
 
 
+def _refuse_capacity(item: pytest.Item) -> None:
+    """Refuse a clause on a capacity of a test that finds none."""
+    if has(item, "find_capacity"):
+        return
+    for marker in item.own_markers:
+        for text in marker.args if marker.name == "slo" else ():
+            if asked := [str(one) for one in parse_slo(text) if one.of_search]:
+                raise OptionError(
+                    f"{asked[0]}: only find_capacity finds a capacity, and this test does not use "
+                    "it: capacity = find_capacity(model_server)."
+                )
+
+
 def parametrize(metafunc: pytest.Metafunc, settings: Settings) -> None:
-    """Parametrize a test that uses ``poisson_load`` or ``model_server`` over its cells.
+    """Parametrize a test that uses ``model_server`` or a fixture that sends load over its cells.
 
     Raises:
         OptionError: a ``servebench`` marker has a keyword or value that cannot be used.
@@ -245,7 +264,7 @@ def parametrize(metafunc: pytest.Metafunc, settings: Settings) -> None:
     if "model_server" in names:
         servers = list(settings.servers)
         metafunc.parametrize("model_server", servers, ids=servers, indirect=True, scope="session")
-    if "poisson_load" not in names:
+    if not names.intersection(LOADS):
         return
     for name, one in PARAMETERS.items():
         if name not in names:
@@ -292,8 +311,8 @@ def loads(items: Iterable[pytest.Item]) -> list[pytest.Item]:
 
 
 def is_load(item: pytest.Item) -> bool:
-    """Return whether a test is a load test: it requests the plugin's ``poisson_load``."""
-    return has(item, "poisson_load")
+    """Return whether a test is a load test: it requests the plugin's fixtures that send load."""
+    return any(has(item, name) for name in LOADS)
 
 
 def kinds_of(items: Iterable[pytest.Item]) -> Iterator[str]:
@@ -346,6 +365,27 @@ def marked_text(item: pytest.Item, key: str) -> str | None:
     """Return a string from the test's marker; ``None`` if it is not set."""
     found = next((m.kwargs[key] for m in item.iter_markers(MARKER) if key in m.kwargs), None)
     return None if found is None else str(found)
+
+
+def marked_value(
+    item: pytest.Item, key: str, read: Callable[[str], Any], default: Any, *, texts: bool = False
+) -> Any:
+    """Return a value of the test's marker, checked like an option's, or the default.
+
+    Args:
+        item: the test.
+        key: of the marker.
+        read: parses the value.
+        default: if the marker does not set it.
+        texts: whether a pair of values stands for ``FIRST..SECOND``.
+    """
+    markers = [mark for mark in item.iter_markers(MARKER) if key in mark.kwargs]
+    if markers and texts and isinstance(pair := markers[0].kwargs[key], (tuple, list)):
+        try:
+            return read("..".join(str(one) for one in pair))
+        except ValueError as error:
+            raise OptionError(f"@pytest.mark.{MARKER}({key}={pair!r}): {error}.") from None
+    return _of_marker(markers, key, read, [default])[0]
 
 
 def marked_seconds(item: pytest.Item, key: str, default: float) -> float:

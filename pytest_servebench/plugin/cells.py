@@ -34,12 +34,12 @@ _READERS: Final = {
 
 @dataclass(frozen=True)
 class Cell:
-    """The load of one test, and which repeat it is."""
+    """The load of one test, and which repeat it is; a search for a capacity finds its own rates."""
 
-    rate: float
     buffer_size: int
     rows: int
     repeat: int
+    rate: float = 1.0
 
 
 NO_WORKERS: Final = (

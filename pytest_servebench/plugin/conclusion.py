@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from pytest_servebench.metrics import standing_in
-from pytest_servebench.plugin import benchmark_bridge, judgement
+from pytest_servebench.plugin import benchmark_bridge, capacity_judgement, judgement
+from pytest_servebench.plugin.capacity_fixture import SEARCH
+from pytest_servebench.plugin.capacity_judgement import FoundCapacity
 from pytest_servebench.plugin.cases import is_load
 from pytest_servebench.plugin.harmless_reports import make_harmless
 from pytest_servebench.plugin.judgement import NoLoadWarning
@@ -18,7 +20,8 @@ from pytest_servebench.plugin.own_warnings import warn
 from pytest_servebench.plugin.saving import keep
 from pytest_servebench.plugin.session import ServebenchSession
 from pytest_servebench.plugin.state import session_of
-from pytest_servebench.runs.results import CaseResult, TestOutcome
+from pytest_servebench.plugin.turns import Turn
+from pytest_servebench.runs.results import CapacityResult, CaseResult, TestOutcome
 from pytest_servebench.text.safe import clean
 
 _PROPERTIES = "servebench."
@@ -27,6 +30,7 @@ _PROPERTIES = "servebench."
 def begin_attempt(item: pytest.Item) -> None:
     """Forget the loads of an earlier attempt; their results stay until this one has results."""
     item.stash[LOAD] = None
+    item.stash[SEARCH] = None
     session_of(item.config).recorded.outdate(item.nodeid)
 
 
@@ -49,17 +53,36 @@ def settle(item: pytest.Item) -> list[CaseResult]:
             benchmark_bridge.attach(load.benchmark, entry, valid=case.result.measured)
     load.settled = len(load.cases)
     keep(state)
-    item.user_properties[:] = [
-        *_without_ours(item.user_properties),
-        *(pair for one in state.recorded.of(item.nodeid) for pair in _properties(one)),
-    ]
+    _tell_junit(item)
     return [case.result for case in fresh if case.result.measured]
+
+
+def settle_searches(item: pytest.Item) -> list[FoundCapacity]:
+    """Judge and record what the searches of a test found since the last call, and return it."""
+    find = item.stash.get(SEARCH, None)
+    if find is None or find.settled == len(find.found):
+        return []
+    fresh = find.found[find.settled :]
+    state = session_of(item.config)
+    for one in fresh:
+        one.result = capacity_judgement.judged(item, one.result)
+        state.recorded.add_capacity(one.result)
+    find.settled = len(find.found)
+    benchmark_bridge.forget(item.config, item.nodeid, but=find.benchmark)
+    keep(state)
+    _tell_junit(item)
+    return fresh
+
+
+def _turns(item: pytest.Item) -> list[Turn]:
+    """Return whose turn it is in a test: of its loads, of its searches."""
+    users = (item.stash.get(LOAD, None), item.stash.get(SEARCH, None))
+    return [one.turn for one in users if one is not None]
 
 
 def running(item: pytest.Item) -> bool:
     """Return whether a load is running in some thread."""
-    load = item.stash.get(LOAD, None)
-    return load is not None and load.turn.taken
+    return any(turn.taken for turn in _turns(item))
 
 
 def end_call(item: pytest.Item, *, failed: bool, with_fixture: bool) -> None:
@@ -75,9 +98,11 @@ def end_call(item: pytest.Item, *, failed: bool, with_fixture: bool) -> None:
     try:
         if failed:
             settle(item)
+            settle_searches(item)
     finally:
-        if not with_fixture and running(item) and (load := item.stash[LOAD]) is not None:
-            load.turn.end()
+        for turn in [] if with_fixture else _turns(item):
+            if turn.taken:
+                turn.end()
         session_of(item.config).note_deaths(item.nodeid)
     if not failed:
         decide(item)
@@ -86,10 +111,12 @@ def end_call(item: pytest.Item, *, failed: bool, with_fixture: bool) -> None:
 def around_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     """Judge loads sent by fixtures, and make only the last attempt count."""
     settle(item)
+    settle_searches(item)
     try:
         outcome = yield
     except BaseException:
         settle(item)
+        settle_searches(item)
         raise
     finally:
         end_attempt(item)
@@ -106,12 +133,13 @@ def around_report(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[N
     """
     if call.when == "setup" and call.excinfo is not None:
         settle(item)
+        settle_searches(item)
     report = yield
-    load = item.stash.get(LOAD, None)
-    if load is not None:
-        benchmark_bridge.excuse(load.benchmark)
-        if report.when == "call":
-            load.passed = report.passed
+    for user in (item.stash.get(LOAD, None), item.stash.get(SEARCH, None)):
+        if user is not None:
+            benchmark_bridge.excuse(user.benchmark)
+            if report.when == "call":
+                user.passed = report.passed
     make_harmless(report, loaded=is_load(item))
     return report
 
@@ -122,19 +150,23 @@ def decide(item: pytest.Item) -> None:
     Call this when a phase of the test has ended without an error.
     """
     __tracebackhide__ = True
-    results = settle(item)
-    load = item.stash.get(LOAD, None)
-    if load is not None and load.turn.refusal is not None:
-        refusal, load.turn.refusal = load.turn.refusal, None
-        pytest.fail(refusal, pytrace=False)
+    results, found = settle(item), settle_searches(item)
+    for turn in _turns(item):
+        if turn.refusal is not None:
+            refusal, turn.refusal = turn.refusal, None
+            pytest.fail(refusal, pytrace=False)
     judgement.apply(results, item, session_of(item.config).policy)
+    if found:  # other tests do not mind wrong settings
+        capacity_judgement.apply(found, item, session_of(item.config).settings.on_inconclusive)
 
 
 def tell_unused(item: pytest.Item) -> None:
-    """Warn if a test has passed and requested a load, but sent none."""
-    load = item.stash.get(LOAD, None)
-    if load is not None and load.passed and not load.cases:
-        warn(item, NoLoadWarning("poisson_load was never called: nothing was measured. Call it, or "
+    """Warn if a test has passed and requested a load or a search, but made none."""
+    load, find = item.stash.get(LOAD, None), item.stash.get(SEARCH, None)
+    unused = ["poisson_load"] if load is not None and load.passed and not load.cases else []
+    unused += ["find_capacity"] if find is not None and find.passed and not find.found else []
+    for name in unused:
+        warn(item, NoLoadWarning(f"{name} was never called: nothing was measured. Call it, or "
                                  "remove it from the test's arguments."))  # fmt: skip
 
 
@@ -143,14 +175,15 @@ def miss_loads(item: pytest.Item) -> None:
     __tracebackhide__ = True
     state, load = session_of(item.config), item.stash.get(LOAD, None)
     if load is not None and load.passed and state.baseline is not None:
-        missing = state.baseline.not_sent(item.nodeid, state.recorded.of(item.nodeid))
+        sent = [one for one in state.recorded.of(item.nodeid) if not one.probe]
+        missing = state.baseline.not_sent(item.nodeid, sent)
         if missing:
             pytest.fail(missing, pytrace=False)
 
 
 def tell_unloaded(item: pytest.Item) -> None:
     """Warn if a test that has an SLO has passed without a load: nothing was held to it."""
-    if item.stash.get(LOAD, None) is None:
+    if item.stash.get(LOAD, None) is None and item.stash.get(SEARCH, None) is None:
         warn(item, NoLoadWarning("the test has an SLO, but sent no load: nothing was judged. "
                                  "Call poisson_load in it, or remove the marker slo."))  # fmt: skip
 
@@ -185,7 +218,10 @@ class Outcomes:
         for result in known:
             outcome = outcome_of(report, result.test_outcome)
             self._state.recorded.note_outcome(result, outcome)
-        if known != self._state.recorded.of(report.nodeid):
+        found = self._state.recorded.capacities_of(report.nodeid)
+        for one in found:
+            self._state.recorded.note_capacity_outcome(one, outcome_of(report, one.test_outcome))
+        if known != self._state.recorded.of(report.nodeid) or found:
             keep(self._state)
 
 
@@ -204,6 +240,28 @@ def outcome_of(report: pytest.TestReport, before: TestOutcome | None) -> TestOut
     if report.passed and report.when == "call":
         return "xpassed" if expected else "passed"
     return before
+
+
+def _tell_junit(item: pytest.Item) -> None:
+    """Set the figures of the test's cases and searches for JUnit XML; those of probes are left."""
+    recorded = session_of(item.config).recorded
+    cases = [one for one in recorded.of(item.nodeid) if not one.probe]
+    item.user_properties[:] = [
+        *_without_ours(item.user_properties),
+        *(pair for one in cases for pair in _properties(one)),
+        *(pair for one in recorded.capacities_of(item.nodeid) for pair in _found_properties(one)),
+    ]
+
+
+def _found_properties(found: CapacityResult) -> Iterator[tuple[str, object]]:
+    """Yield a capacity for JUnit XML, like :func:`_properties`."""
+    prefix = f"{_PROPERTIES}{found.label}." if found.label else _PROPERTIES
+    yield f"{prefix}verdict", found.verdict
+    yield f"{prefix}implementation", clean(found.server.implementation)
+    yield f"{prefix}capacity_state", found.state
+    for name, value in (("", found.value), ("_low", found.low), ("_high", found.high)):
+        if value is not None:
+            yield f"{prefix}capacity{name}", value
 
 
 def _without_ours(properties: Iterable[tuple[str, object]]) -> list[tuple[str, object]]:

@@ -8,6 +8,7 @@ import pytest
 from pytest_servebench.errors import ServebenchError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.plugin import benchmark_bridge
+from pytest_servebench.plugin.capacity_fixture import SEARCH, FindCapacity
 from pytest_servebench.plugin.cells import cell_of, checked, join, only
 from pytest_servebench.plugin.load_fixture import LOAD, PoissonLoad
 from pytest_servebench.plugin.state import PROGRESS, fail, session_of
@@ -64,6 +65,21 @@ def value(request: pytest.FixtureRequest, name: str) -> Any:
         return checked(request.node, name, only(request, name))
     except ServebenchError as error:
         fail(error)
+
+
+def search(request: pytest.FixtureRequest, **values: object) -> Iterator[FindCapacity]:
+    """Yield what finds the capacity of a test's server, and end it with the test."""
+    try:
+        join(request.node)
+        cell = cell_of(request.node, values)
+    except ServebenchError as error:
+        fail(error)
+    benchmark = benchmark_bridge.fixture_of(request)
+    benchmark_bridge.excuse(benchmark)
+    find = FindCapacity(request, cell, benchmark)
+    request.node.stash[SEARCH] = find
+    yield find
+    find.turn.end()
 
 
 def load(request: pytest.FixtureRequest, **values: object) -> Iterator[PoissonLoad]:

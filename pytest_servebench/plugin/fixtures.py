@@ -9,6 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_servebench.model import ServedModel
+    from pytest_servebench.plugin.capacity_fixture import FindCapacity
     from pytest_servebench.plugin.load_fixture import PoissonLoad
     from pytest_servebench.servers.base import RunningServer
 
@@ -85,3 +86,13 @@ def poisson_load(
     yield from fixture_values.load(
         request, rate=rate, buffer_size=buffer_size, rows=rows, repeat=repeat
     )
+
+
+@pytest.fixture
+def find_capacity(
+    request: pytest.FixtureRequest, buffer_size: int, rows: int, repeat: int
+) -> Iterator[FindCapacity]:
+    """Finds the highest rate at which a server keeps the SLO: ``find_capacity(model_server)``."""
+    from pytest_servebench.plugin import fixture_values
+
+    yield from fixture_values.search(request, buffer_size=buffer_size, rows=rows, repeat=repeat)

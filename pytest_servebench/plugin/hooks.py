@@ -34,14 +34,15 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers",
-        "servebench(rates, buffer_sizes, rows, duration, warmup, timeout, arrivals): load of a "
-        "test; select cases by -m 'servebench(rate=10)'",
+        "servebench(rates, buffer_sizes, rows, duration, warmup, timeout, arrivals, "
+        "capacity_budget, capacity_precision, capacity_range): load of a test; select cases by "
+        "-m 'servebench(rate=10)'",
     )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize a test over its cells."""
-    if {"poisson_load", "model_server"} & set(metafunc.fixturenames):
+    if {"poisson_load", "find_capacity", "model_server"} & set(metafunc.fixturenames):
         from pytest_servebench.plugin import load_hooks
 
         load_hooks.parametrize(metafunc)

@@ -19,6 +19,7 @@ from pytest_servebench.objectives.slo import (
 from pytest_servebench.objectives.successes import judge_successes, unasked_failures
 from pytest_servebench.plugin.own_warnings import warn
 from pytest_servebench.plugin.settings import InconclusivePolicy, Settings
+from pytest_servebench.plugin.state import session_of
 from pytest_servebench.runs.results import CaseResult
 
 
@@ -48,6 +49,11 @@ def marked_slos(item: pytest.Item) -> tuple[Clause, ...]:
     )
 
 
+def slos_of(item: pytest.Item) -> tuple[Clause, ...]:
+    """Return the clauses of the test's ``slo`` markers and of ``--servebench-slo``."""
+    return (*marked_slos(item), *session_of(item.config).settings.slos)
+
+
 def judged(result: CaseResult, clauses: Iterable[Clause], max_lag: float = math.inf) -> CaseResult:
     """Return the result with further clauses judged, each only once."""
     known = {clause.clause for clause in result.clauses}
@@ -58,7 +64,8 @@ def judged(result: CaseResult, clauses: Iterable[Clause], max_lag: float = math.
 
 def judge_case(result: CaseResult, item: pytest.Item, settings: Settings) -> CaseResult:
     """Return the result judged by the test's SLOs and by those of ``--servebench-slo``."""
-    own = judged(result, (*marked_slos(item), *settings.slos), settings.max_lag)
+    clauses = [one for one in slos_of(item) if not one.of_search]
+    own = judged(result, clauses, settings.max_lag)
     return with_clauses(own, filter(None, (judge_answers(own), judge_successes(own))))
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, count
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -17,41 +16,29 @@ from pytest_servebench.errors import (
     ServebenchError,
     SLOSyntaxError,
 )
-from pytest_servebench.load.arrival_forms import parse_arrivals
 from pytest_servebench.load.arrivals import ArrivalProcess
 from pytest_servebench.load.spec import LoadSpec
-from pytest_servebench.load.target import Target
-from pytest_servebench.measure import traffic
 from pytest_servebench.measure.case_runner import Case, run_case
 from pytest_servebench.measure.traffic import AnswerCheck, Traffic
 from pytest_servebench.objectives.slo import failure_message, parse_slo
-from pytest_servebench.plugin import benchmark_bridge, event_loops, judgement
-from pytest_servebench.plugin.cases import MARKER, marked_seconds, marked_text
+from pytest_servebench.plugin import benchmark_bridge, judgement
 from pytest_servebench.plugin.cells import Cell
-from pytest_servebench.plugin.option_values import number_of
-from pytest_servebench.plugin.options import SECONDS
 from pytest_servebench.plugin.parameters import PARAMETERS
-from pytest_servebench.plugin.revival import revive
 from pytest_servebench.plugin.saving import keep
+from pytest_servebench.plugin.sending import Sending
 from pytest_servebench.plugin.state import PROGRESS, fail, session_of
 from pytest_servebench.plugin.turns import Turn
-from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
+from pytest_servebench.protocols.base import HttpRequest
 from pytest_servebench.report.facts import attempt_name, cell_name
 from pytest_servebench.runs.node_ids import labelled
 from pytest_servebench.runs.results import Attempt, CaseResult
-from pytest_servebench.servers.attached import AnyHttp, AttachedServer, any_server
-from pytest_servebench.servers.base import RunningServer, is_running_server
-from pytest_servebench.servers.first_prediction import check_mismatch
-from pytest_servebench.servers.shared import SharedServer
+from pytest_servebench.servers.base import RunningServer
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
 
-_OWN: Final[Mapping[str, Callable[[str], Any]]] = {
-    **{name: one.read for name, one in PARAMETERS.items()}, "duration": SECONDS,
-}  # fmt: skip
-_LABEL: Final = re.compile(r"[\w.+-]+")
+LABEL: Final = re.compile(r"[\w.+-]+")
 
 
 class LoadedCase:
@@ -104,10 +91,11 @@ class PoissonLoad:
         self._item: pytest.Item = request.node
         self.benchmark = benchmark
         self.cell = cell
+        self._way = Sending(request.node, cell, "poisson_load")
         self.cases: list[LoadedCase] = []  # one per load, in order
         self.passed = False  # whether the test function passed, regardless of its cases
         self.settled = 0  # how many of the cases have been judged for good
-        self.turn = Turn()
+        self.turn = Turn("poisson_load")
 
     def __call__(
         self,
@@ -175,30 +163,15 @@ class PoissonLoad:
         __tracebackhide__ = True
         config = self._item.config
         session = session_of(config)
-        if isinstance(server, SharedServer):  # the test may have got it without naming its fixture
-            revive(self._item, server.kind)
         try:
-            if not is_running_server(server):
-                server = any_server(server, session.settings.server, name, session.known)
-            elif name is not None:
-                raise OptionError(
-                    f"poisson_load(server, name={name!r}): {server.kind} already has a name; omit "
-                    "name=, which is for a server given by URL."
-                )
-            target = Target.parse(server.base_url, session.settings.server.tls)
-            if (why := event_loops.blocked(target)) is not None:
-                raise OptionError(why)
-            own = {key: _number(key, value) for key, value in given.items()}
-            sent = self._traffic(server, requests, check, own.get("rows"))
-            case = self._case(server, target, sent, arrivals, own, label)
-            first = sent.requests[0]
-            if (
-                isinstance(server, AttachedServer)
-                and isinstance(first, HttpRequest)
-                and case.load.warmup > 0  # the warm-up sends it anyway
-            ):
-                server.await_loaded(first, session.settings.server.tls)
-            result = self._measured(case, server, sent)
+            way = self._way.to(server, requests, check, arrivals, name, given)
+            label = self._label(way.spec, label)
+            item = self._item
+            case = Case(
+                labelled(item.name, label), item.nodeid, way.spec, session.settings.max_lag, label
+            )
+            way.await_loaded(item)
+            result = self._measured(case, way.server, way.traffic)
         except ServebenchError as error:
             fail(error)
         self.turn.go_on()
@@ -260,37 +233,6 @@ class PoissonLoad:
         judged = judgement.judge_case(result, self._item, session.settings)
         return session.against_baseline(judged)
 
-    def _case(
-        self,
-        server: RunningServer,
-        target: Target,
-        sent: Traffic,
-        arrivals: ArrivalProcess | str | None,
-        own: Mapping[str, Any],
-        label: str | None,
-    ) -> Case:
-        item = self._item
-        settings = session_of(item.config).settings
-        load = settings.load
-        load = dataclasses.replace(
-            load,
-            duration=own.get("duration") or marked_seconds(item, "duration", load.duration),
-            warmup=marked_seconds(item, "warmup", load.warmup),
-            timeout=marked_seconds(item, "timeout", load.timeout),
-            arrivals=self._arrivals(arrivals) or load.arrivals,
-            # Arrivals differ between repeats, but not between servers.
-            seed=load.seed + self.cell.repeat - 1,
-        )
-        spec = LoadSpec(
-            **load.shared_with(LoadSpec),
-            target=target,
-            requests=sent.prepared(server.protocol, target, keep_alive=load.terms.keep_alive),
-            **{name: own.get(name, getattr(self.cell, name)) for name in PARAMETERS},
-            transport=sent.transport,
-        )
-        label = self._label(spec, label)
-        return Case(labelled(item.name, label), item.nodeid, spec, settings.max_lag, label)
-
     def _label(self, load: LoadSpec, given: str | None) -> str:
         """Return a label that the test's cases so far do not have."""
         parts = [
@@ -298,75 +240,12 @@ class PoissonLoad:
             for name, one in PARAMETERS.items()
             if getattr(load, name) != getattr(self.cell, name)
         ]
-        if given is not None and not (isinstance(given, str) and _LABEL.fullmatch(given)):
+        if given is not None and not (isinstance(given, str) and LABEL.fullmatch(given)):
             raise OptionError(f"poisson_load(label={given!r}): use only letters, digits and ._+-")
         label = given or "-".join(parts)
         taken = {one.result.label for one in self.cases}
         numbered = (f"{label}-{number}" if label else f"{number}" for number in count(2))
         return next(one for one in chain([label], numbered) if one not in taken)
-
-    def _arrivals(self, given: ArrivalProcess | str | None) -> ArrivalProcess | None:
-        where = "poisson_load(arrivals=…)"
-        if given is None:
-            where = "@pytest.mark.servebench(arrivals=…)"
-            given = marked_text(self._item, "arrivals")
-        if given is None:
-            return None
-        if not isinstance(given, str):
-            if not all(hasattr(given, name) for name in ("schedule", "mean_rate", "check")):
-                raise OptionError(
-                    f"{where}: {reprlib.repr(given)} is not an arrival process; give a string such "
-                    'as "gamma:4", or an object such as pytest_servebench.Gamma(4).'
-                )
-            return given
-        try:
-            return parse_arrivals(given, self._item.path.parent)
-        except ValueError as error:
-            raise OptionError(f"{where}: {given!r}: {error}.") from None
-
-    def _traffic(
-        self,
-        server: RunningServer,
-        requests: Sequence[HttpRequest] | None,
-        check: AnswerCheck | None,
-        rows: int | None,
-    ) -> Traffic:
-        hook = self._item.ihook  # honours the conftest files of this test
-        if requests is None:
-            requests = hook.pytest_servebench_requests(item=self._item, server=server)
-        if requests is not None:
-            if rows is None and self.cell.rows != 1:
-                raise OptionError(
-                    f"rows={self.cell.rows} ({PARAMETERS['rows'].option}, the marker, or the "
-                    "test's own parameter or fixture of that name) is for the model's inputs; "
-                    "requests of your own are sent as they are. Say how many samples each has: "
-                    "poisson_load(server, requests=…, rows=…); or leave the test out: "
-                    f"@pytest.mark.{MARKER}(rows=1)."
-                )
-            sent = traffic.of_requests(requests)
-        else:
-            if isinstance(server.protocol, AnyHttp):
-                server.protocol.refuse()  # before loading a model that would not help
-            check_mismatch(server)
-            model = session_of(self._item.config).model()
-            sent = traffic.of_model(model, server.protocol, rows or self.cell.rows)
-        if check is not None:
-            sent = sent.checked_by(check)
-
-        def ask_hooks(request: HttpRequest, answer: HttpAnswer) -> None:
-            for returned in hook.pytest_servebench_check_answer(
-                item=self._item, server=server, request=request, answer=answer
-            ):
-                traffic.heed(returned)
-
-        return sent.checked_by(ask_hooks)
-
-
-def _number(name: str, value: object) -> Any:
-    try:
-        return number_of(_OWN[name], value)
-    except ValueError as error:
-        raise OptionError(f"poisson_load({name}={value!r}): {error}.") from None
 
 
 LOAD = pytest.StashKey[PoissonLoad | None]()

@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 
 from pytest_servebench.errors import OptionError, ServebenchError, described
-from pytest_servebench.plugin import benchmark_bridge, cases, closing_lines, conclusion
+from pytest_servebench.plugin import (
+    benchmark_bridge,
+    capacity_judgement,
+    cases,
+    closing_lines,
+    conclusion,
+)
 from pytest_servebench.plugin.cells import NO_WORKERS
 from pytest_servebench.plugin.option_reading import read_option
 from pytest_servebench.plugin.own_fixtures import fixtures_of, needs_settings, wrapper_of
@@ -94,7 +100,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     # Without a rate, a test with a wrong marker may be what -k did not select.
     functions = {function_of(item.nodeid) for item in session.items or state.deselected}
     wrong = [text for test, text in state.wrong_markers.items() if test in functions]
-    wrong += cases.wrong_slos(loads)
+    wrong += (wrong_slos := cases.wrong_slos(loads))
+    if not wrong_slos and not state.wrong_options:
+        wrong += capacity_judgement.wrong_limits(loads)
     if any(map(needs_settings, session.items)) or (not session.items and state.deselected):
         wrong = [*(state.wrong_options or state.wrong_kinds()), *wrong]
     if _only_lists(config):

@@ -61,6 +61,27 @@ def time_span(unit: str, *, inclusive: bool, what: str) -> Callable[[str], float
     return read
 
 
+def share(text: str) -> float:
+    """Parse a share above 0, such as ``5%`` or ``0.05``."""
+    what = "a share above 0, such as 5% or 0.05"
+    read = number(0, inclusive=False, what=what)
+    found = re.fullmatch(r"\s*(.*?)\s*(%?)\s*", text, re.DOTALL)
+    assert found is not None
+    value = read(found[1])
+    return value / 100 if found[2] else value
+
+
+def rate_range(text: str) -> tuple[float, float]:
+    """Parse a range of rates, such as ``1..10000``."""
+    first, dots, last = text.partition("..")
+    if not dots:
+        raise ValueError("give the lowest and the highest rate, such as 1..10000")
+    low, high = RATE(first), RATE(last)
+    if low >= high:
+        raise ValueError("the first rate must be below the second, as in 1..10000")
+    return low, high
+
+
 def whole(low: int, *, what: str) -> Callable[[str], int]:
     """Return a parser of whole numbers from ``low``."""
 

@@ -20,10 +20,12 @@ from pytest_servebench.plugin.option_values import (
     choice,
     names,
     processors,
+    rate_range,
     read_kind_value,
     run_name,
     server_name,
     several,
+    share,
     size,
     time_span,
     truth,
@@ -131,6 +133,14 @@ OPTIONS: Final = (
            "how many responses of each case to check against the model's own predictions", "N"),
     Option("on-inconclusive", "warn", choice("warn", "fail", "skip"),
            "what to do with a test whose SLOs are inconclusive: warn, fail or skip", "WORD"),
+    Option("capacity-budget", "3min", SECONDS,
+           "how long find_capacity may search, everything included", "SECONDS"),
+    Option("capacity-precision", "5%", share,
+           "width of the capacity's interval, relative to its lower end, at which find_capacity "
+           "may stop sooner", "PERCENT"),
+    Option("capacity-range", "1..10000", rate_range,
+           "lowest and highest rate, in requests per second, that find_capacity tries",
+           "LOW..HIGH"),
     Option("baseline", "", str,
            "saved run to compare each case with: a file, a run's name, or latest",
            "RUN"),
@@ -184,7 +194,8 @@ def add_options(parser: pytest.Parser) -> None:
     """Register every option and its ini key."""
     group = parser.getgroup("servebench", "serving performance tests")
     for option in OPTIONS:
-        shown = f" (default: {option.default})" if option.default and not option.flag else ""
+        default = option.default.replace("%", "%%")
+        shown = f" (default: {default})" if default and not option.flag else ""
         text = option.help + shown
         if option.repeatable:
             group.addoption(option.long, action="append", default=[], metavar=option.metavar,

@@ -10,7 +10,14 @@ import pytest
 
 _MODULE: Final = "pytest_servebench.plugin.fixtures"
 _NEEDING_SETTINGS: Final = frozenset(
-    ("poisson_load", "model_server", "served_model", "tensorflow_serving", "torchserve")
+    (
+        "poisson_load",
+        "find_capacity",
+        "model_server",
+        "served_model",
+        "tensorflow_serving",
+        "torchserve",
+    )
 )
 
 

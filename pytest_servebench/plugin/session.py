@@ -246,8 +246,9 @@ class ServebenchSession:
         """Return the case with a clause for each gate; unchanged without a baseline."""
         if self.baseline is None:
             return result
-        tests = {one.nodeid for one in self.results} | {result.nodeid}
-        cases = {(one.nodeid, one.label) for one in self.results} | {(result.nodeid, result.label)}
+        known = [*(one for one in self.results if not one.probe), result]
+        tests = {one.nodeid for one in known}
+        cases = {(one.nodeid, one.label) for one in known}
         more = len(cases) - len(tests)  # cases beyond one per test
         return self.baseline.judge(result, self.run(), among=self.cases + more)
 
@@ -359,7 +360,9 @@ class ServebenchSession:
             started=self.started.isoformat(timespec="milliseconds"),
             machine=machine_facts(),
             versions=installed_versions(),
-            cases=tuple(self.results),
+            cases=tuple(one for one in self.results if not one.probe),
+            probes=tuple(one for one in self.results if one.probe),
+            capacities=tuple(self.recorded.capacities),
             interleaved=self.settings.interleave,
             deaths=tuple(self.deaths),
             not_measured=max(0, self.cases - len({one.nodeid for one in self.results})),

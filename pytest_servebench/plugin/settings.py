@@ -30,6 +30,9 @@ class Settings:
         retries: how often a case with an invalid measurement is repeated.
         slos: clauses that every case must meet, in addition to those of its marker.
         on_inconclusive: what to do with a test whose SLOs are inconclusive.
+        capacity_budget: seconds for a search for a capacity.
+        capacity_precision: width of its interval, high / low - 1, at which it may end sooner.
+        capacity_range: lowest and highest rate that it tries.
         baseline: saved run to compare with; empty for none.
         gates: how much worse than the baseline each metric may get.
         baseline_allow: names of the differences from the baseline to allow.
@@ -55,6 +58,9 @@ class Settings:
     retries: int
     slos: tuple[Clause, ...]
     on_inconclusive: InconclusivePolicy
+    capacity_budget: float
+    capacity_precision: float
+    capacity_range: tuple[float, float]
     baseline: str
     gates: tuple[Gate, ...]
     baseline_allow: frozenset[str]

@@ -12,14 +12,14 @@ from pytest_servebench.load.store import RecordStore
 _PATIENCE: Final = 10.0  # seconds for a load to end after it is told to
 _FAREWELL: Final = 0.2  # seconds for its thread to end
 _AT_ONCE: Final = (
-    "poisson_load was called while another load of this test was running: they would distort each "
+    "{} was called while another load of this test was running: they would distort each "
     "other's results. Start the second load after the first has ended."
 )
 _LEFT: Final = (
-    "poisson_load was still running in another thread when its test ended, and was stopped: "
+    "{} was still running in another thread when its test ended, and was stopped: "
     "nothing was measured. Wait for it in the test: thread.join(), future.result() or await."
 )
-_TOO_LATE: Final = "poisson_load was called after its test had ended."
+_TOO_LATE: Final = "{} was called after its test had ended."
 
 
 class AbandonedLoad(SystemExit):
@@ -27,9 +27,16 @@ class AbandonedLoad(SystemExit):
 
 
 class Turn:
-    """Lets one thread at a time send load."""
+    """Lets one thread at a time send load.
 
-    def __init__(self) -> None:
+    Args:
+        fixture: that sends it, for messages.
+    """
+
+    def __init__(self, fixture: str) -> None:
+        self._at_once, self._left, self._too_late = (
+            text.format(fixture) for text in (_AT_ONCE, _LEFT, _TOO_LATE)
+        )
         self._lock = threading.Lock()
         self._thread = threading.current_thread()
         self._over = False
@@ -45,11 +52,11 @@ class Turn:
         """Let the body send a load."""
         __tracebackhide__ = True
         if self._over:
-            pytest.fail(_TOO_LATE, pytrace=False)
+            pytest.fail(self._too_late, pytrace=False)
         if not self._lock.acquire(blocking=False):
             # The calling thread may swallow the failure: the test fails in any case.
-            self.refusal = _AT_ONCE
-            pytest.fail(_AT_ONCE, pytrace=False)
+            self.refusal = self._at_once
+            pytest.fail(self._at_once, pytrace=False)
         self._thread = threading.current_thread()
         try:
             yield
@@ -63,7 +70,7 @@ class Turn:
             AbandonedLoad: its test has ended.
         """
         if self._over:
-            raise AbandonedLoad(_LEFT)
+            raise AbandonedLoad(self._left)
 
     def watching(self, watch: Callable[[RecordStore], None]) -> Callable[[RecordStore], None]:
         """Return a watch that also ends the load once its test has ended."""
@@ -79,7 +86,7 @@ class Turn:
         self._over = True
         if not self.taken:
             return
-        self.refusal = _LEFT
+        self.refusal = self._left
         if self._lock.acquire(timeout=_PATIENCE):
             self._lock.release()
         # So that pytest's message about its end belongs to this test. Pool threads do not end.

@@ -22,7 +22,7 @@ from pytest_servebench.report.figures import (
 )
 from pytest_servebench.report.variants import own_names
 from pytest_servebench.runs.plain_benchmarks import is_plain
-from pytest_servebench.runs.results import CaseResult, Sizes
+from pytest_servebench.runs.results import CapacityResult, CaseResult, Sizes
 from pytest_servebench.stats.estimates import Summary
 from pytest_servebench.text.numbers import (
     INFINITE,
@@ -77,7 +77,7 @@ _BAD: Final[Markup] = {"red": True}
 _FAINT: Final[Markup] = {"light": True}
 
 
-def verdict_cell(case: CaseResult) -> Cell:
+def verdict_cell(case: CaseResult | CapacityResult) -> Cell:
     """Return the verdict; bad ones can be recognized without colours too."""
     where = standing(case)
     word: str = "no SLO" if case.verdict == "passed" and not case.clauses else case.verdict

@@ -66,7 +66,7 @@ def date_text(started: str) -> str:
 
 def headline(run: Run) -> list[tuple[str, str]]:
     """Return labels and texts; an empty label continues the one before."""
-    cases = [case for case in run.cases if not is_plain(case)]
+    cases = [case for case in run.every_case if not is_plain(case)]
     loaded = dataclasses.replace(run, cases=tuple(cases))
     lines: list[tuple[str, str]] = []
     if cases:
@@ -83,7 +83,7 @@ def headline(run: Run) -> list[tuple[str, str]]:
     if cases:
         lines.append(("traffic", traffic_text(cases)))
         lines.append(("generator", generator_text(cases)))
-    if others := len(run.cases) - len(cases):
+    if others := len(run.every_case) - len(cases):
         lines.append(("no load", f"{counted(others, 'benchmark')} without a server"))
     return lines
 

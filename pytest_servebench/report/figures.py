@@ -19,7 +19,7 @@ from pytest_servebench.metrics import (
 )
 from pytest_servebench.report.facts import test_id, test_labels
 from pytest_servebench.runs.plain_benchmarks import is_plain
-from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.runs.results import CapacityResult, CaseResult
 from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
 from pytest_servebench.text.numbers import plain, significant
 from pytest_servebench.text.quantity import quantity
@@ -242,8 +242,8 @@ def groups(cases: Sequence[CaseResult]) -> list[Group]:
     return [Group(labels[test], rate, tuple(members)) for (test, rate), members in found.items()]
 
 
-def standing(case: CaseResult) -> Standing:
-    """Return a case's standing, by its verdict and the outcome of its test."""
+def standing(case: CaseResult | CapacityResult) -> Standing:
+    """Return a result's standing, by its verdict and the outcome of its test."""
     if case.verdict == "failed" and case.test_outcome in ("skipped", "xfailed"):
         return "excused"
     if case.verdict == "passed" and case.test_outcome in ("failed", "error"):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from pytest_servebench.report import capacity_table
 from pytest_servebench.report.attention import doubts, reasons, server_troubles
 from pytest_servebench.report.case_table import COLUMNS, legend, server_rows
 from pytest_servebench.report.evaluation_block import evaluation_lines
@@ -45,6 +46,7 @@ def markdown(run: Run) -> str:
                 lines.append(table_row([name, *(cell.text.strip() for cell in row)]))
                 name = ""
         lines.append("")
+    lines += _capacities(run)
     lines += [escaped(note) + "  " for note in legend(run.cases, rows, COLUMNS)]
     evaluation = [plain_text(parts) for parts in evaluation_lines(run, 100)]
     name = "Evaluation, servers and machine" if evaluation else "Server and machine"
@@ -53,6 +55,19 @@ def markdown(run: Run) -> str:
     lines += ["", f"<details><summary>{name}</summary>", "", "```text", *text, "```"]
     lines += ["", "</details>"]
     return "\n".join([*lines, ""])
+
+
+def _capacities(run: Run) -> list[str]:
+    lines = []
+    for heading, found in capacity_table.blocks(run.capacities):
+        columns = capacity_table.COLUMNS
+        lines += [f"**{escaped(heading)}**", ""]
+        lines += table_head(
+            ["server", *(one.heading for one in columns[1:])], [one.right for one in columns]
+        )
+        lines += [table_row([cell.text for cell in row]) for row in capacity_table.rows(found)]
+        lines += ["", *(escaped(note) + "  " for note in capacity_table.notes(found)), ""]
+    return lines
 
 
 def _attention(run: Run) -> list[str]:

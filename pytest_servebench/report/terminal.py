@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pytest_servebench.report.attention import attention_lines
+from pytest_servebench.report.capacity_table import capacity_lines, probe_lines
 from pytest_servebench.report.case_details import case_text
 from pytest_servebench.report.case_table import COLUMNS, ServerRows, legend, server_rows
 from pytest_servebench.report.evaluation_block import evaluation_lines
@@ -50,8 +51,12 @@ _LEGEND_HANG: Final = 2
 
 def title(run: Run) -> str:
     """Return the heading of the whole report."""
-    names = joined(server_titles(run.cases).values())
-    return f"servebench: {counted(len(run.cases), 'case')}" + (f", {names}" if names else "")
+    names = joined(server_titles((*run.cases, *run.capacities)).values())
+    parts = [counted(len(run.cases), "case")] if run.cases or not run.capacities else []
+    if run.capacities:
+        number = len(run.capacities)
+        parts.append(f"{number} {'capacity' if number == 1 else 'capacities'}")
+    return f"servebench: {', '.join(filter(None, [*parts, names]))}"
 
 
 def report_lines(
@@ -81,6 +86,7 @@ def report_lines(
         detail_lines(run, width) if verbosity > 0 else [],
         attention_lines(run, width),
         table_lines(run, width, unicode=unicode, explained=not quiet),
+        capacity_lines(run, width),
         evaluation_lines(run, width) if evaluated and not quiet else [],
     ):
         if block:
@@ -91,13 +97,17 @@ def report_lines(
 
 
 def detail_lines(run: Run, width: int) -> list[Line]:
-    """Return every figure of each case, in the tables' order."""
+    """Return every figure of each case, in the tables' order, and every probe of each search."""
     titles = server_titles(run.cases)
     cases = [case for group in groups(run.cases) for case in group.cases]
     return [
         line(text)
         for case in cases
         for text in [*case_text(case, titles[case.server.kind], width), ""]
+    ] + [
+        text
+        for one in run.capacities
+        for text in [*probe_lines(one, clean(one.server.title), width), line("")]
     ]
 
 

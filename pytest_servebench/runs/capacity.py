@@ -6,9 +6,12 @@ Rates are per second, durations seconds.
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pytest_servebench.runs.basics import ClauseResult, ServerInfo, TestOutcome, VerdictWord
+
+CAPACITY_KEY: Final = "servebench_capacity"
+"""Key of a capacity in the ``extra_info`` of its test's benchmark."""
 
 CapacityState = Literal[
     "found", "open", "above_range", "below_range", "generator_limited", "server_died"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.runs.results import CapacityResult, CaseResult
 
 _REPEAT: Final = re.compile(r"-repeat(\d+)-")
 
@@ -110,7 +110,7 @@ def without_repeat(nodeid: str) -> str:
     return f"{test}[{left}]" if left else test
 
 
-def repeat_of(case: CaseResult) -> int:
+def repeat_of(case: CaseResult | CapacityResult) -> int:
     """Return the number of a case's repeat, as its id gives it; 1 where it has none."""
     found = _REPEAT.search(f"-{cell_of(case.nodeid)}-")
     return int(found[1]) if found else 1

@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import orjson
 
 from pytest_servebench.errors import SavedRunError
+from pytest_servebench.runs.capacity import CAPACITY_KEY
 from pytest_servebench.runs.decoding import as_object, decode
 from pytest_servebench.runs.node_ids import labelled
 from pytest_servebench.runs.plain_benchmarks import is_plain, left_out, plain_case
@@ -26,9 +27,6 @@ from pytest_servebench.text.safe import clean
 
 _T = TypeVar("_T")
 RUN_FILE: Final = "run.json"
-CAPACITY_KEY: Final = "servebench_capacity"
-"""Key of a capacity in the ``extra_info`` of its test's benchmark."""
-
 _CUT_WITHIN: Final = (
     "true", "false", "null", "NaN", "Infinity", "-Infinity", ".", "e-", "e+", "E-", "E+"
 )  # fmt: skip

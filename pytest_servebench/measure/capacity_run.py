@@ -1,0 +1,110 @@
+"""A search for a capacity, driven: each probe is a load, counted for the search's limits."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pytest_servebench.errors import InvalidMeasurementError, ServerDiedError
+from pytest_servebench.load.records import Records
+from pytest_servebench.measure.capacity_search import (
+    Capacity,
+    CapacitySearch,
+    Plan,
+    ProbeOutcome,
+    SearchSettings,
+)
+from pytest_servebench.objectives.limits import Limit
+from pytest_servebench.runs.capacity import CapacityProbe, ProbeState
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.stats.capacity import Probed, probed
+
+Load = Callable[[int, Plan, float], CaseResult]
+"""Sends one probe, its number from 1, after its rest; told the seconds that the search has left.
+
+Raises :class:`ServerDiedError` or :class:`InvalidMeasurementError`.
+"""
+
+
+@dataclass
+class CapacityRun:
+    """Drives a search, and keeps what came of each probe.
+
+    Attributes:
+        limits: that the capacity keeps.
+        settings: of the search.
+        max_lag: lateness of the generator, seconds, beyond which an arrival is late.
+        clock: in seconds.
+    """
+
+    limits: Sequence[Limit]
+    settings: SearchSettings
+    max_lag: float
+    clock: Callable[[], float] = time.monotonic
+    _probes: list[tuple[Plan, str, ProbeOutcome]] = field(default_factory=list, init=False)
+
+    def run(self, load: Load) -> tuple[Capacity, ServerDiedError | None]:
+        """Return what the search found, and how the server died if it did."""
+        search = CapacitySearch([one.allowed for one in self.limits], self.settings)
+        started = last = self.clock()
+        while (plan := search.next()) is not None:
+            label = ""
+            limits: tuple[Probed, ...] = ()
+            state: ProbeState = "invalid"
+            died: ServerDiedError | None = None
+            left = self.settings.budget - (last - started)
+            try:
+                result = load(len(self._probes) + 1, plan, left)
+            except InvalidMeasurementError:
+                pass
+            except ServerDiedError as error:
+                state, died = "died", error
+            else:
+                label = result.label
+                if result.measured and result.records is not None:
+                    found = self._counted(result.records, plan)
+                    if found is not None:
+                        state, limits = "measured", found
+            now = self.clock()
+            outcome = ProbeOutcome(now - last, limits, state)
+            last = now
+            self._probes.append((plan, label, outcome))
+            search.add(outcome)
+            if died is not None:
+                return search.capacity(), died
+        return search.capacity(), None
+
+    def probes(self, used: Sequence[int]) -> tuple[CapacityProbe, ...]:
+        """Return the probes as they are saved; ``used`` are the indexes of those that count."""
+        return tuple(
+            CapacityProbe(
+                label=label,
+                rate=plan.rate,
+                state=outcome.state,
+                stage=plan.stage,
+                seconds=outcome.limits[0].seconds if outcome.limits else 0.0,
+                settle=plan.settle,
+                arrivals=outcome.limits[0].arrivals if outcome.limits else 0,
+                beyond=tuple(one.beyond for one in outcome.limits),
+                used=index in used,
+            )
+            for index, (plan, label, outcome) in enumerate(self._probes)
+        )
+
+    def _counted(self, records: Records, plan: Plan) -> tuple[Probed, ...] | None:
+        """Return what each limit saw; ``None`` if the generator's lateness has too much part in it.
+
+        It has if without it fewer requests would break a limit, by more than what chance does.
+        """
+        found = tuple(
+            probed(records, one.broken_by(records), plan.rate, plan.settle) for one in self.limits
+        )
+        punctual = records.without_lag(self.max_lag)
+        for limit, seen in zip(self.limits, found, strict=True):
+            alone = probed(punctual, limit.broken_by(punctual), plan.rate, plan.settle)
+            chance = math.sqrt(max(1.0, alone.beyond) * (alone.dispersion or 1.0))
+            if seen.beyond - alone.beyond > 2 * chance:
+                return None
+        return found

@@ -1,0 +1,184 @@
+"""The SLO of a search for a capacity: the limits that it looks for, and clauses on what it found.
+
+``p99<50ms`` is a limit that the capacity keeps; ``capacity>=150/s`` is judged by the interval of
+what was found, like any other clause.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.objectives.limits import Limit, limit_of
+from pytest_servebench.objectives.slo import overall
+from pytest_servebench.objectives.slo_grammar import Clause
+from pytest_servebench.runs.results import CapacityResult, ClauseResult, VerdictWord
+from pytest_servebench.stats.capacity import OVERLOADED
+from pytest_servebench.text.quantity import trimmed
+
+_COMPARE: Final = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+_FAR: Final = 100  # advice to search longer than this many times is useless
+
+
+# -- limits ---------------------------------------------------------------------------------------
+
+
+def capacity_limits(clauses: Iterable[Clause]) -> tuple[Limit, ...]:
+    """Return the limits whose highest rate can be searched for, at least one.
+
+    Clauses on the capacity itself are left out.
+
+    Raises:
+        OptionError: a clause is no limit on single requests, or allows too many or too few of them
+            to break it; or there is none. The message gives the remedy.
+    """
+    found = []
+    for clause in dict.fromkeys(clauses):
+        if clause.of_search:
+            continue
+        limit = limit_of(clause)
+        if limit is None:
+            raise OptionError(
+                f"{clause}: find_capacity needs limits on single requests: a percentile such as "
+                "p99<50ms, success_rate>=99%, drop_rate<1% or throughput>=95%. Judge this clause "
+                "by poisson_load, in a test of its own."
+            )
+        if not 0 < limit.allowed < OVERLOADED:
+            raise OptionError(
+                f"{clause}: find_capacity needs limits that more than 0 and less than "
+                f"{100 * OVERLOADED:g} % of the requests may break, such as p99<50ms or "
+                f"success_rate>=99.9%; this one lets {100 * limit.allowed:g} % break it."
+            )
+        found.append(limit)
+    if not found:
+        raise OptionError(
+            "find_capacity finds the highest rate that keeps an SLO, and the test has none: give "
+            'a limit by @pytest.mark.slo("p99<50ms") or --servebench-slo.'
+        )
+    return tuple(found)
+
+
+# -- what was found -------------------------------------------------------------------------------
+
+
+def judge_capacity(result: CapacityResult, clauses: Iterable[Clause]) -> CapacityResult:
+    """Return the result with further clauses on the capacity judged, each only once."""
+    known = {one.clause for one in result.clauses}
+    return with_judged(
+        result, [judge_clause(one, result) for one in clauses if str(one) not in known]
+    )
+
+
+def with_judged(result: CapacityResult, further: Sequence[ClauseResult]) -> CapacityResult:
+    """Return the result with further clauses, and the verdict on all of them."""
+    every = (*result.clauses, *further)
+    verdict: VerdictWord = overall(every)
+    if not every:
+        verdict = {"found": "passed", "generator_limited": "invalid"}.get(  # type: ignore[assignment]
+            result.state, "inconclusive"
+        )
+    return dataclasses.replace(result, clauses=every, verdict=verdict)
+
+
+def judge_clause(clause: Clause, result: CapacityResult) -> ClauseResult:
+    """Return the verdict on one clause such as ``capacity>=150/s``."""
+    low, high = result.ends
+    meets = _COMPARE[clause.operator]
+    ends = {bool(meets(low, clause.bound)), bool(meets(high, clause.bound))}
+    verdict: VerdictWord
+    if ends == {True}:
+        verdict, words = "passed", "met"
+    elif ends == {False}:
+        verdict, words = "failed", "broken"
+    elif result.state == "generator_limited":
+        verdict, words = "invalid", "invalid"
+    else:
+        verdict, words = "inconclusive", "inconclusive"
+    message = f"{clause}: {words}: {stated(result)}"
+    if verdict in ("inconclusive", "invalid"):
+        message += f"; {result.reason or _longer(clause, result)}"
+    return ClauseResult(
+        clause=str(clause), metric=clause.metric, bound=clause.bound, value=result.value,
+        low=result.low, high=result.high, verdict=verdict, message=message,
+    )  # fmt: skip
+
+
+def decided(result: CapacityResult, rate: float) -> bool | None:
+    """Return whether the capacity is at least a rate; ``None`` if the interval contains it."""
+    low, high = result.ends
+    return True if low >= rate else False if high < rate else None
+
+
+def _longer(clause: Clause, result: CapacityResult) -> str:
+    """Return how long a search would decide a bound inside the interval."""
+    text = "the interval contains the bound"
+    value, (low, high) = result.value, result.ends
+    if not value or not low or math.isinf(high):
+        return text
+    gap = abs(math.log(value / clause.bound)) if clause.bound else math.inf
+    reach = math.log(high / value) if clause.bound > value else math.log(value / low)
+    # Intervals shrink with the square root of the time.
+    times = (reach / gap) ** 2 if gap else math.inf
+    if times > _FAR:
+        return f"{text}, and the capacity is too close to it for a longer search to settle it"
+    return f"{text}; a search of about {trimmed(result.seconds * max(times, 1.1))} s would " \
+        "settle it: --servebench-capacity-budget"  # fmt: skip
+
+
+# -- words ----------------------------------------------------------------------------------------
+
+
+def stated(result: CapacityResult) -> str:
+    """Return what is known of a capacity, such as ``310/s (294 to 327)``."""
+    low, high = result.low, result.high
+    value = "" if result.value is None else f"{trimmed(result.value)}/s"
+    if low is not None and high is not None:
+        return f"{value} ({trimmed(low)} to {trimmed(high)})"
+    if result.generator_limit is not None:
+        known = f"at least {trimmed(low)}/s, " if low is not None else ""
+        return f"{known}invalid above {trimmed(result.generator_limit)}/s"
+    if low is not None:
+        return f"at least {trimmed(low)}/s"
+    if high is not None:
+        return f"below {trimmed(high)}/s"
+    return f"about {value}, open" if value else "unknown"
+
+
+def reason(result: CapacityResult) -> str:
+    """Return why a search found no interval, and the remedy; empty if it found one."""
+    limits = joined_limits(result)
+    if result.state == "open":
+        more = result.needed_seconds
+        longer = f": about {trimmed(more)} s more of load would do" if more else ""
+        return (
+            f"{trimmed(result.seconds)} s of search saw too few requests that break {limits}"
+            f"{longer}; give more by --servebench-capacity-budget"
+        )
+    if result.state == "above_range":
+        return (
+            f"even the highest rate of the range keeps {limits}; raise it by "
+            f"--servebench-capacity-range={result.lowest:g}..{result.highest:g}"
+        )
+    if result.state == "below_range":
+        return (
+            f"not even the lowest rate of the range keeps {limits}; lower it by "
+            f"--servebench-capacity-range={result.lowest:g}..{result.highest:g}, or allow more"
+        )
+    if result.generator_limit is not None:
+        return (
+            f"the load generator could not make {trimmed(result.generator_limit)}/s, so that "
+            "nothing is known of the server there; leave it more processors by "
+            "--servebench-server-cpus, or run on another machine"
+        )
+    if result.state == "server_died":
+        return "the server died in the search"
+    return ""
+
+
+def joined_limits(result: CapacityResult) -> str:
+    """Return the limits in a sentence; the one that is broken first if that is known."""
+    return result.limiting or " and ".join(one.clause for one in result.limits)

@@ -1,0 +1,154 @@
+"""What searches for a capacity found, and their probes, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from pytest_servebench.objectives.capacity import stated
+from pytest_servebench.report.case_table import verdict_cell
+from pytest_servebench.runs.capacity import CapacityProbe
+from pytest_servebench.runs.node_ids import function_of, repeat_of, short_labels
+from pytest_servebench.runs.results import CapacityResult, Run, Sizes
+from pytest_servebench.runs.titles import server_titles
+from pytest_servebench.text.numbers import MISSING, compact, percent, significant
+from pytest_servebench.text.safe import clean, wrapped
+from pytest_servebench.text.tables import Cell, Column, Line, line, table
+
+COLUMNS: Final = (
+    Column("", right=False, shrinks=24),
+    Column("verdict", right=False),
+    Column("capacity/s"),
+    Column("from"),
+    Column("to"),
+    Column("first broken", right=False, expendable=1),
+    Column("probes", expendable=3),
+    Column("seconds", expendable=2),
+)
+_STAGES: Final = {"ladder": "ladder", "estimate": "around it", "recovery": "low again"}
+_STATES: Final = {"invalid": "invalid", "died": "server died"}
+
+
+def capacity_lines(run: Run, width: int) -> list[Line]:
+    """Return the table of capacities, and what there is to say of some; empty without any."""
+    lines: list[Line] = []
+    for heading, found in blocks(run.capacities):
+        lines += [line(text, bold=True, cyan=True) for text in wrapped("", heading, width)]
+        lines += table(COLUMNS, rows(found), width)
+        lines += [line(text) for note in notes(found) for text in wrapped("", note, width, hang=2)]
+        lines.append(line(""))
+    return lines
+
+
+def blocks(
+    capacities: Sequence[CapacityResult],
+) -> list[tuple[str, tuple[CapacityResult, ...]]]:
+    """Return the capacities with a heading for those of one test and SLO."""
+    names = short_labels(function_of(one.nodeid) for one in capacities)
+    found: dict[str, list[CapacityResult]] = {}
+    for one in capacities:
+        limits = " and ".join(clean(limit.clause) for limit in one.limits)
+        name = clean(names[function_of(one.nodeid)])
+        found.setdefault(f"{name}: highest rate that keeps {limits}", []).append(one)
+    return [(heading, tuple(members)) for heading, members in found.items()]
+
+
+def rows(found: Sequence[CapacityResult]) -> list[list[Cell]]:
+    """Return a row for each capacity, of :data:`COLUMNS`."""
+    return [_row(one, name) for one, name in zip(found, names(found), strict=True)]
+
+
+def _row(one: CapacityResult, name: str) -> list[Cell]:
+    return [
+        Cell(name),
+        verdict_cell(one),
+        Cell(significant(one.value)),
+        Cell(significant(one.low)),
+        Cell(significant(one.high)),
+        Cell(clean(one.limiting) or MISSING),
+        Cell(str(len(one.probes))),
+        Cell(compact(one.seconds, 0)),
+    ]
+
+
+def names(found: Sequence[CapacityResult]) -> list[str]:
+    """Return what to call each capacity: its server, and what else distinguishes it."""
+    titles = server_titles(found)
+    several = len({sizes(one) for one in found}) > 1
+    texts = []
+    for one in found:
+        parts = [titles[one.server.kind]]
+        parts += [str(sizes(one))] if several else []
+        parts += [clean(one.label)] if one.label else []
+        texts.append(", ".join(parts))
+    return [
+        f"{text} #{repeat_of(one)}" if texts.count(text) > 1 else text
+        for one, text in zip(found, texts, strict=True)
+    ]
+
+
+def sizes(one: CapacityResult) -> Sizes:
+    """Return buffer size and rows of a capacity."""
+    return Sizes(one.buffer_size, one.rows)
+
+
+def notes(found: Sequence[CapacityResult]) -> list[str]:
+    """Return a sentence for each capacity that has more to say than its row."""
+    texts = []
+    for one, name in zip(found, names(found), strict=True):
+        if one.reason:
+            texts.append(f"{name}: {stated(one)}: {clean(one.reason)}.")
+        if one.slow_recovery:
+            texts.append(f"{name}: {recovery(one)}.")
+    return texts
+
+
+def recovery(one: CapacityResult) -> str:
+    """Return how slowly a server recovered from an overload."""
+    slow = "recovers slowly: after an overload it broke the SLO at a low rate that it had kept"
+    if one.recovery_seconds is None:
+        return f"{slow}, and did not keep it again in the search"
+    return f"{slow}, until it had rested for {significant(one.recovery_seconds)} s"
+
+
+def probe_lines(one: CapacityResult, name: str, width: int) -> list[Line]:
+    """Return everything about one search: its interval, its clauses and its probes."""
+    facts = [("capacity", stated(one)), *((c.verdict, clean(c.message)) for c in one.clauses)]
+    facts += [("", f"{clean(one.reason)}.")] if one.reason and not one.clauses else []
+    facts += [("", f"{name} {recovery(one)}.")] if one.slow_recovery else []
+    facts.append(
+        (
+            "search",
+            f"{significant(one.seconds)} s of at most {significant(one.budget)} s, rates from "
+            f"{significant(one.lowest)} to {significant(one.highest)}/s; {sizes(one)}, "
+            f"{one.workers} connections, seed {one.seed}",
+        )
+    )
+    lines = [line(text) for text in wrapped("", clean(one.name), width)]
+    lines += [
+        line(text)
+        for label, content in facts
+        for text in wrapped(f"{label:<18}", content, width, indent=2)
+    ]
+    columns = [
+        Column("  probe", right=False, shrinks=16), Column("rate/s"), Column("for", right=False),
+        Column("requests"), *(Column(f"broke {clean(limit.clause)}") for limit in one.limits),
+        Column("counts", right=False, expendable=1),
+    ]  # fmt: skip
+    return [*lines, *table(columns, [_probe_row(one, probe) for probe in one.probes], width)]
+
+
+def _probe_row(one: CapacityResult, probe: CapacityProbe) -> list[Cell]:
+    shares = [
+        f"{percent(number / probe.arrivals, 2)} %" if probe.arrivals else MISSING
+        for number in probe.beyond
+    ] or [MISSING] * len(one.limits)
+    counted = "yes" if probe.used else _STATES.get(probe.state, "no")
+    return [
+        Cell(f"  {clean(probe.label) or 'not measured'}"),
+        Cell(significant(probe.rate)),
+        Cell(_STAGES[probe.stage]),
+        Cell(compact(probe.arrivals, 0)),
+        *map(Cell, shares),
+        Cell(counted),
+    ]

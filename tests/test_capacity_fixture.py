@@ -1,0 +1,242 @@
+"""``find_capacity``: searches on simulated queues, and on the toy server."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+from pytest_servebench.errors import InvalidMeasurementError, ServerDiedError
+from pytest_servebench.load.draws import schedule
+from pytest_servebench.load.records import Records
+from pytest_servebench.measure.capacity_run import CapacityRun
+from pytest_servebench.measure.case_runner import Case
+from pytest_servebench.measure.traffic import Traffic
+from pytest_servebench.plugin import capacity_fixture
+from pytest_servebench.runs.capacity import CAPACITY_KEY
+from pytest_servebench.runs.results import CaseResult, ServerInfo
+from pytest_servebench.runs.run_json import read_file
+from simulation import cases
+from simulation.queues import waits
+from tests.conftest import RunBench
+from tests.results import saved_run
+from tests.test_schema import SCHEMA
+
+Simulate = Callable[..., None]
+
+SERVICE_RATE = 400.0
+TRUE = SERVICE_RATE - math.log(10) / 0.05  # the rate at which 10 % of the requests take 50 ms
+GENERATOR = {"at": 150, "error": InvalidMeasurementError}
+TEST = """
+import pytest
+
+@pytest.mark.slo("p90<50ms"{more})
+@pytest.mark.servebench(capacity_range=(50, 5000), capacity_precision="100%")
+def test_capacity(model_server, find_capacity):
+    capacity = find_capacity(model_server)
+    {body}
+"""
+
+
+LOAD = """
+def test_load(model_server, poisson_load):
+    poisson_load(model_server)
+"""
+
+
+def searching(body: str = "", more: str = "") -> str:
+    return TEST.format(body=body or "pass", more=f", {more!r}" if more else "")
+
+
+@pytest.fixture
+def simulate(monkeypatch: pytest.MonkeyPatch) -> Simulate:
+    """Return what replaces loads by simulated M/M/1 queues, and their time by a clock of ours."""
+
+    def replace(
+        at: float = math.inf,
+        error: type[BaseException] = ServerDiedError,
+        service_rate: float = SERVICE_RATE,
+        after: int = 0,
+    ) -> None:
+        """Raise ``error`` from the rate ``at`` on, or from the probe ``after`` on."""
+        now, number = 0.0, 0
+
+        def run(case: Case, server: Any, info: ServerInfo, sent: Traffic, watch: Any) -> CaseResult:
+            nonlocal now, number
+            number += 1
+            now += case.load.duration + 0.5
+            if case.load.rate >= at or (after and number >= after):
+                raise error("it gave up")
+            rows = mm1(case, service_rate)
+            made = cases.case(rows, case.load.rate)
+            return dataclasses.replace(
+                made, name=case.name, nodeid=case.nodeid, label=case.label, server=info,
+                records=rows, seed=case.load.seed,
+            )  # fmt: skip
+
+        monkeypatch.setattr(capacity_fixture, "run_case", run)
+        monkeypatch.setattr(capacity_fixture._Search, "_rest", lambda *_: None)
+        monkeypatch.setattr(
+            capacity_fixture, "CapacityRun",
+            lambda limits, settings, lag: CapacityRun(limits, settings, lag, lambda: now),
+        )  # fmt: skip
+
+    return replace
+
+
+def mm1(case: Case, service_rate: float) -> Records:
+    times = schedule(case.load) / 1e9
+    dice = np.random.default_rng(case.load.seed)
+    served = dice.exponential(1 / service_rate, len(times))
+    return cases.records(times, waits(times, served) + served, case.load.duration)
+
+
+def found() -> dict[str, Any]:
+    (one,) = saved_run()[1]["servebench"]["capacities"]
+    return dict(one)
+
+
+def test_a_search_finds_the_capacity_and_saves_it(run_bench: RunBench, simulate: Simulate) -> None:
+    simulate()
+    body = "assert capacity.at_least(100) and capacity.low < capacity.value < capacity.high"
+    result = run_bench("--junitxml=junit.xml", test=searching(body, "capacity>=100/s"))
+    result.assert_outcomes(passed=1)
+    directory, run = saved_run()
+    data = run["servebench"]
+    jsonschema.validate(data, SCHEMA)
+    one = found()
+    assert one["state"] == "found"
+    assert one["low"] < TRUE < one["high"]
+    assert one["seconds"] <= 180 + 13.5
+    assert (one["lowest"], one["highest"], one["limiting"]) == (50, 5000, "p90<50ms")
+    assert (one["verdict"], one["test_outcome"]) == ("passed", "passed")
+    # Its probes are cases of their own, and none of them counts as a case.
+    assert [case["label"] for case in data["probes"]] == [each["label"] for each in one["probes"]]
+    assert len({case["seed"] for case in data["probes"]}) == len(data["probes"])
+    assert all((directory / case["records_file"]).is_file() for case in data["probes"])
+    assert any(case["verdict"] == "failed" for case in data["probes"])
+    assert data["cases"] == []
+    assert data["not_measured"] == 0
+    # The benchmark has the latencies of the probe that is nearest.
+    extra = run["benchmarks"][0]["extra_info"]
+    assert extra[CAPACITY_KEY] == one
+    rates = {abs(each["rate"] - one["value"]): each["label"] for each in one["probes"]}
+    assert extra["servebench"]["label"] == rates[min(rates)]
+    assert read_file(directory / "run.json")[0].capacities[0].value == one["value"]
+    assert 'name="servebench.capacity"' in Path("junit.xml").read_text()
+    shown = result.stdout.str()
+    assert f"{one['value']:.0f}" in shown
+    assert "InconclusiveWarning" not in shown
+    assert "fixture was not used" not in shown
+
+
+SEARCHES = (
+    ("1: pass", "capacity>=400/s", "failed", "capacity>=400/s: broken"),
+    ("2: assert capacity.at_least(capacity.value)", "", "failed", "interval contains the bound"),
+    ("3: assert not capacity.at_least(capacity.low * 1.01)", "", "failed", "interval contains"),
+    ("4: assert capacity.at_least(400)", "", "failed", "<capacity 3"),
+    ("5: capacity.check('capacity>=100/s')", "", "passed", ""),
+    ("6: capacity.check('p90<5ms')", "", "failed", "limits are those of the marker slo"),
+)
+
+
+def test_what_a_test_makes_of_a_capacity(run_bench: RunBench, simulate: Simulate) -> None:
+    simulate()
+    bodies = (
+        (f"test_{text[0]}", searching(text[3:], more).replace("test_capacity", f"test_{text[0]}"))
+        for text, more, _, _ in SEARCHES
+    )
+    result = run_bench("-rA", test="".join(body for _, body in bodies))
+    outcomes = [one["test_outcome"] for one in saved_run()[1]["servebench"]["capacities"]]
+    assert outcomes == [outcome for _, _, outcome, _ in SEARCHES]
+    _, *parts = re.split(r"^_+ test_\d", result.stdout.str(), flags=re.MULTILINE)
+    told = [(outcome, words) for _, _, outcome, words in SEARCHES if outcome == "failed"]
+    for part, (_, words) in zip(parts, told, strict=True):
+        assert words in " ".join(part.split())
+
+
+@pytest.mark.parametrize(
+    ("trouble", "test", "state", "outcome", "words"),
+    [
+        ({"service_rate": 1e6}, searching(), "above_range", "passed", "--servebench-capacity"),
+        ({"service_rate": 30}, searching(), "below_range", "passed", "not even the lowest"),
+        ({"at": 150}, searching(), "server_died", "failed", "ServerDiedError: it gave up"),
+        (GENERATOR, searching("", "capacity>=160/s"), "generator_limited", "failed", "InvalidMeas"),
+        (GENERATOR, searching("assert capacity.at_least(30)"), "generator_limited", "passed", "1"),
+    ],
+)  # fmt: skip
+def test_every_end_of_a_search_is_told(
+    trouble: dict[str, Any], test: str, state: str, outcome: str, words: str,
+    run_bench: RunBench, simulate: Simulate,
+) -> None:  # fmt: skip
+    simulate(**trouble)
+    shown = " ".join(run_bench(test=test).stdout.str().split())
+    one = found()
+    assert (one["state"], one["test_outcome"]) == (state, outcome)
+    assert words in shown
+    assert one["reason"][:50] in shown
+    assert saved_run()[1]["servebench"]["probes"]
+
+
+def test_an_interrupted_search_keeps_its_probes(run_bench: RunBench, simulate: Simulate) -> None:
+    simulate(after=3, error=KeyboardInterrupt)
+    run_bench(test=searching(), interrupted=True)
+    run = saved_run()[1]["servebench"]
+    assert [case["rate"] for case in run["probes"]] == [50, 100]
+    assert run["capacities"] == []
+    assert not run["finished"]
+
+
+def test_a_server_that_dies_ends_the_search(
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_FAULT", "dies")
+    result = run_bench(test=searching())
+    result.assert_outcomes(failed=1)
+    assert "ServerDiedError" in result.stdout.str()
+    assert "giving up" in result.stdout.str()
+    assert not Path("servebench_results").joinpath("latest", "run.json").exists() or found()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "test", "words"),
+    [
+        ((), searching().replace('@pytest.mark.slo("p90<50ms")', ""), "the test has none"),
+        ((), searching(more="mean<5ms"), "mean<5ms: find_capacity needs limits"),
+        ((), searching(more="success_rate>=100%"), "success_rate>=99.9%"),
+        (("--servebench-slo=cpu<80%",), searching(), "cpu<80%: find_capacity"),
+        ((), searching(more="capacity>=80%"), "capacity has no unit %"),
+        (("--servebench-capacity-range=9",), searching(), "--servebench-capacity-range='9'"),
+        (("--servebench-capacity-precision=0",), searching(), "such as 5%"),
+        (
+            (),
+            f'import pytest\n@pytest.mark.slo("capacity>=9/s"){LOAD}',
+            "does not use it",
+        ),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_before_anything_starts(
+    arguments: tuple[str, ...], test: str, words: str, run_bench: RunBench
+) -> None:
+    result = run_bench(*arguments, test=test)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert words in " ".join(result.stderr.str().split())
+
+
+def test_clauses_on_a_capacity_are_not_applied_to_loads(
+    run_bench: RunBench, simulate: Simulate
+) -> None:
+    simulate()
+    result = run_bench(
+        "--servebench-slo=capacity>=100/s", "--servebench-repeats=2", test=searching() + LOAD
+    )
+    result.assert_outcomes(passed=4)
+    run = saved_run()[1]["servebench"]
+    assert [case["clauses"] for case in run["cases"]] == [[], []]
+    assert [one["verdict"] for one in run["capacities"]] == ["passed", "passed"]
+    assert len({one["value"] for one in run["capacities"]}) == 2  # of other arrivals

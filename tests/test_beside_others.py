@@ -175,7 +175,7 @@ def test_a_warning_may_be_left_out(run_bench: RunBench) -> None:
     result.assert_outcomes(passed=1, warnings=0)
 
 
-@pytest.mark.parametrize("load", [False, True])
+@pytest.mark.parametrize("load", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_nothing_is_left_open_and_nothing_warned_of(
     pytester: pytest.Pytester, run_bench: RunBench, load: bool
 ) -> None:

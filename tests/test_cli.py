@@ -341,6 +341,7 @@ def test_plain_benchmarks_are_compared(tmp_path: Path, compare: Compare) -> None
     assert compare(new, old)[0] == 0
 
 
+@pytest.mark.slow
 def test_ascii_terminals_are_respected(results: Path) -> None:
     done = subprocess.run(
         [PROGRAM, "compare", "base", "failing", "--results", results],

@@ -46,6 +46,7 @@ def test_the_rate_is_divided_among_all_pairs(servers: int) -> None:
     assert math.comb(servers, 2) * tail == pytest.approx(contests.RATE)
 
 
+@pytest.mark.slow
 def test_of_twelve_equal_servers_hardly_any_is_called_better() -> None:
     dice = np.random.default_rng(1)
     runs = 1500

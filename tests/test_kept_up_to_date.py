@@ -80,7 +80,11 @@ def run_bench(run_bench: RunBench) -> RunBench:
     [
         ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
         ("os.kill(os.getpid(), signal.SIGTERM); signal.pause()", 128 + signal.SIGTERM),
-        ("os.kill(os.getpid(), signal.SIGHUP); signal.pause()", 128 + signal.SIGHUP),
+        pytest.param(
+            "os.kill(os.getpid(), signal.SIGHUP); signal.pause()",
+            128 + signal.SIGHUP,
+            marks=pytest.mark.slow,
+        ),
         ("raise KeyboardInterrupt", pytest.ExitCode.INTERRUPTED),
     ],
     ids=["SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"],
@@ -129,6 +133,7 @@ def test_load(model_server, poisson_load, rate):
     assert len(run["benchmarks"]) == len(run["servebench"]["cases"]) == 2
 
 
+@pytest.mark.slow
 def test_a_handler_of_the_users_stays(run_bench: RunBench) -> None:
     test = """
 import os, signal

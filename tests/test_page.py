@@ -258,6 +258,7 @@ def test_unusual_runs_have_a_page(made: Callable[[], Run], records: bool, tmp_pa
 # -- in a run, and again --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_page_made_again_equals_the_first(
     run_bench: RunBench, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,6 +33,7 @@ def test_72000_requests_make_less_than_3_mb(tmp_path: Path) -> None:
     assert len(text.encode()) < 3e6
 
 
+@pytest.mark.slow
 def test_hundreds_of_cases_share_the_drawings_points(tmp_path: Path) -> None:
     run = saved.busy_run(1500)
     many = tuple(

@@ -157,6 +157,7 @@ def test_equal_names_in_two_files_are_told_apart(tmp_path: Path) -> None:
     assert all(values.count(" at 50/s") == 1 for values in swept)
 
 
+@pytest.mark.slow
 def test_each_test_has_plots_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Frame, "save", lambda frame, path: [path])  # where, not what
     long = "test_" + "x" * 90

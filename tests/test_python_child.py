@@ -98,7 +98,7 @@ def test_no_tracer_rides_in(probe: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert not {"site", "sitecustomize", "usercustomize", "coverage"} & set(loaded)
 
 
-@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("wanted", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_bytecode_is_written_where_this_process_writes_it(
     probe: Path, monkeypatch: pytest.MonkeyPatch, *, wanted: bool
 ) -> None:

@@ -1,9 +1,9 @@
 """Every option and command that a message names exists, for whoever reads the message."""
 
 import ast
+import functools
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +18,15 @@ pytestmark = pytest.mark.usefixtures("in_turn")
 PACKAGE = Path(pytest_servebench.__file__).parent
 
 
-def texts() -> Iterator[tuple[str, str]]:
-    """Yield each string of the package with the name of its file."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                yield path.name, node.value
+@functools.cache
+def texts() -> list[tuple[str, str]]:
+    """Return each string of the package with the name of its file."""
+    return [
+        (path.name, node.value)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
 
 
 def test_every_option_that_is_named_is_registered(pytestconfig: pytest.Config) -> None:

@@ -116,6 +116,7 @@ outputs.OUTPUTS += (
 """
 
 
+@pytest.mark.slow
 def test_an_output_is_a_module_and_an_entry(
     run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

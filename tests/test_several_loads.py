@@ -150,7 +150,9 @@ def test_the_last_attempt_replaces_all_cases_of_the_one_before(run_bench: RunBen
     assert not [name for name, _ in properties(Path("junit.xml")) if name.count(".") > 1]
 
 
-@pytest.mark.parametrize("end", ["raise KeyboardInterrupt", "os._exit(9)"])
+@pytest.mark.parametrize(
+    "end", ["raise KeyboardInterrupt", pytest.param("os._exit(9)", marks=pytest.mark.slow)]
+)
 def test_a_case_is_saved_before_the_next_load(run_bench: RunBench, end: str) -> None:
     conftest = f"""
 import os

@@ -62,6 +62,7 @@ def test_verdicts_reach_the_test_from_a_thread(run_bench: RunBench, broken: str)
     assert f"{broken}: broken" in result.stdout.str()
 
 
+@pytest.mark.slow
 def test_a_loop_that_the_server_is_not_in_is_no_trouble(run_bench: RunBench) -> None:
     """Such as a notebook's, which runs whatever is called from it."""
     result = run_bench(

@@ -83,6 +83,7 @@ def pytest_arguments(command: Command) -> list[str]:
     return words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [
@@ -141,6 +142,7 @@ def _flags(command: str) -> set[str]:
     return {flag for action in commands[command]._actions for flag in action.option_strings}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", commands_of("python"), ids=str)
 def test_python_modules_take_it(command: Command) -> None:
     if command.words[1] != "-m":

@@ -63,6 +63,7 @@ def test_its_options_are_told_where_one_is_wrong(guide: Path, pytester: pytest.P
     refused.stderr.fnmatch_lines(["*adder.pyton*'python'*url*"])
 
 
+@pytest.mark.slow
 def test_one_that_already_runs_is_attached_by_its_url(
     guide: Path, pytester: pytest.Pytester
 ) -> None:

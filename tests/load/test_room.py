@@ -63,7 +63,7 @@ def median(result: Made) -> float:
 
 
 @pytest.mark.parametrize("places", [1, 3])
-@pytest.mark.parametrize("warmup", [0.0, 0.3])
+@pytest.mark.parametrize("warmup", [0.0, pytest.param(0.3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "behaviour",
     [

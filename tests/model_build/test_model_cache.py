@@ -52,6 +52,7 @@ def test_two_processes_at_once_build_once(tmp_path: Path) -> None:
     assert finished_entry(entry)
 
 
+@pytest.mark.slow
 def test_a_killed_build_is_not_taken_for_finished(tmp_path: Path) -> None:
     entry, log = tmp_path / "entry", tmp_path / "log"
     killed = start_build(entry, log, 60)

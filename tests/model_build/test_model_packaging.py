@@ -209,6 +209,7 @@ def test_a_bad_number_of_epochs_is_refused(monkeypatch: pytest.MonkeyPatch, epoc
         model_build.fashion_mnist_retrained([])
 
 
+@pytest.mark.slow
 def test_a_failed_training_is_an_error(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

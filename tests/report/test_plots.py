@@ -105,6 +105,7 @@ def test_a_run_without_cases_has_no_plots(tmp_path: Path) -> None:
     assert draw_plots(run([]), tmp_path) == []
 
 
+@pytest.mark.slow
 def test_no_global_state_of_pyplot_is_touched() -> None:
     code = (
         "import sys, tempfile, pathlib; from tests.report import made_runs; "
@@ -214,9 +215,12 @@ def broken_gate() -> Run:
 each_run = pytest.mark.parametrize(
     "make",
     [
-        made_runs.overloaded_run, made_runs.single_run, made_runs.nothing_ok_run,
-        made_runs.no_arrivals_run, made_runs.all_invalid_run, made_runs.one_rate_run,
-        strangely_named, three_by_four_by_three, two_bounds_close_together, broken_gate,
+        made_runs.overloaded_run, made_runs.single_run, made_runs.no_arrivals_run,
+        strangely_named,
+        *(pytest.param(make, marks=pytest.mark.slow) for make in (
+            made_runs.nothing_ok_run, made_runs.all_invalid_run, made_runs.one_rate_run,
+            three_by_four_by_three, two_bounds_close_together, broken_gate,
+        )),
     ],
     ids=lambda make: make.__name__,
 )  # fmt: skip

@@ -9,10 +9,12 @@ import pytest
 from pytest_servebench.report.percentile_curves import percentile_curve
 from pytest_servebench.report.plots import draw_plots
 from pytest_servebench.report.records import read_records
+from pytest_servebench.runs.results import CaseResult
 from tests.report import made_runs
 
 
-def test_what_cannot_be_read_has_a_reason_and_is_left_out(tmp_path: Path) -> None:
+def unreadable(tmp_path: Path) -> dict[str, CaseResult]:
+    """Return cases whose records cannot be read, by the reason."""
     (tmp_path / "damaged.npz").write_bytes(b"no zip file")
     reasons = {
         "": "none were saved",
@@ -20,13 +22,20 @@ def test_what_cannot_be_read_has_a_reason_and_is_left_out(tmp_path: Path) -> Non
         "damaged.npz": "damaged.npz cannot be read: it is damaged",
         "x" * 300: f"{'x' * 300} cannot be read: File name too long",
     }
-    cases = [
-        dataclasses.replace(made_runs.case(rate=5.0 * i), records=None, records_file=name)
-        for i, name in enumerate(reasons, start=1)
-    ]
-    assert [read_records(case, tmp_path) for case in cases] == [
-        (None, reason) for reason in reasons.values()
-    ]
+    return {
+        reason: dataclasses.replace(made_runs.case(rate=5.0 * i), records=None, records_file=name)
+        for i, (name, reason) in enumerate(reasons.items(), start=1)
+    }
+
+
+def test_what_cannot_be_read_has_a_reason(tmp_path: Path) -> None:
+    for reason, case in unreadable(tmp_path).items():
+        assert read_records(case, tmp_path) == (None, reason)
+
+
+@pytest.mark.slow
+def test_what_cannot_be_read_is_left_out_of_plots(tmp_path: Path) -> None:
+    cases = list(unreadable(tmp_path).values())
     draw_plots(made_runs.run(cases), tmp_path)
     caption = " ".join(
         ET.parse(tmp_path / "plots" / "latency_distribution.svg").getroot().itertext()

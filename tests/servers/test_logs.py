@@ -75,6 +75,7 @@ def little_memory() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, old)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
 @pytest.mark.usefixtures("little_memory")
 def test_a_long_log_is_never_in_memory(huge: Path) -> None:

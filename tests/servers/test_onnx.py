@@ -29,7 +29,15 @@ class Old(MlServer):
 
 
 @pytest.mark.parametrize(
-    "case", ["no file", "no model", "other inputs", "other rank", "other type"]
+    "case",
+    [
+        "no file",
+        "other inputs",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("no model", "other rank", "other type")
+        ),
+    ],
 )
 def test_a_file_that_cannot_be_served(
     tmp_path: Path, settings: ServerSettings, run_dir: Path, case: str

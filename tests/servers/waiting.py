@@ -26,7 +26,7 @@ def written(path: Path, lines: int = 1, by: subprocess.Popen[bytes] | None = Non
             raise AssertionError(f"the process that was to write {path.name} ended")
         return done
 
-    until(complete, 90 if by else 20, path.name)
+    until(complete, 200 if by else 20, path.name)
     return path.read_text().splitlines()
 
 

@@ -95,12 +95,23 @@ def models(shared: Path) -> Path:
 
 
 @pytest.fixture
-def run_bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> RunBench:
+def own_process() -> None:
+    """Have a load come from a process and take its time, as a user has it."""
+
+
+@pytest.fixture
+def run_bench(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> RunBench:
     """Run pytest with the toy model and the toy server, short cases by default.
 
     The run is in this process, but for ``subprocess=True``: that is how its user meets it, and
     half a second slower. ``interrupted=True`` where a KeyboardInterrupt in it is part of the test.
+    Unless ``own_process`` is asked for, or real servers are, its loads ask the server in turn.
     """
+    real = "own_process" in request.fixturenames or request.node.get_closest_marker("servers")
+    if not real:
+        monkeypatch.setattr("pytest_servebench.load.runner.run_child", ask_in_turn)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for variable in ("TOY_FAULT", "TOY_DELAY"):
         monkeypatch.delenv(variable, raising=False)
@@ -136,9 +147,3 @@ def run_bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run
         return pytester.runpytest_inprocess(*arguments, no_reraise_ctrlc=interrupted)
 
     return run
-
-
-@pytest.fixture
-def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have loads of this process asked for in turn, by no process of their own and in no time."""
-    monkeypatch.setattr("pytest_servebench.load.runner.run_child", ask_in_turn)

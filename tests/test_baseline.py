@@ -8,8 +8,6 @@ import pytest
 from tests.conftest import RunBench
 from tests.results import RESULTS, saved_cases
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 GATE = "--servebench-max-regression"
 
 

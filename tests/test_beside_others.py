@@ -9,8 +9,6 @@ from pytest_servebench.runs.run_names import read_run
 from tests.conftest import TEST_FILE, RunBench
 from tests.results import RESULTS
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 UNIT = "\ndef test_unit():\n    pass\n"
 
 OWN_FIXTURE = """

@@ -23,8 +23,6 @@ from pytest_servebench.text.redaction import redact
 from tests.conftest import RunBench
 from tests.toy import ToyKind
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 ADDER = """
 [servers.adder]
 command = ["{python}", "app.py", "{port}", "{workers}"]

@@ -23,8 +23,6 @@ from tests.servers.waiting import gone, until
 from tests.test_schema import SCHEMA
 from tests.toy import ToyServer
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 # The second of two cases ends the session in some way.
 ENDS = """
 import os, signal, pytest

@@ -16,8 +16,6 @@ from pytest_servebench.text.redaction import redact
 from tests.conftest import RunBench
 from tests.toy import ToyKind
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 
 def _even(text: str) -> int:
     if int(text) % 2:

@@ -24,8 +24,6 @@ from simulation.queues import waits
 from tests.conftest import RunBench
 from tests.results import saved_case, saved_run
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 MAX_LAG = 0.010
 Seconds = npt.NDArray[np.float64]
 

@@ -13,8 +13,6 @@ from pytest_servebench.plugin.conclusion import outcome_of
 from tests.conftest import RunBench
 from tests.results import saved_run
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 PATIENT = "--servebench-max-lag=5000"  # what a test is made of is asked here, not the machine
 
 # As the plugins that repeat failed tests do it: the whole protocol again, on the same item.

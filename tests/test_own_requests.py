@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from pytest_servebench.errors import BadResponseError, OptionError
-from pytest_servebench.load.child import run_child
 from pytest_servebench.load.target import Target
 from pytest_servebench.measure.traffic import of_requests
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
@@ -17,8 +16,6 @@ from pytest_servebench.servers.ports import free_ports
 from tests.conftest import RunBench
 from tests.load.test_misbehaving import serving
 from tests.results import saved_case, saved_cases
-
-pytestmark = pytest.mark.usefixtures("in_turn")
 
 
 @pytest.fixture
@@ -273,10 +270,9 @@ def test_checks_see_the_headers_of_answers(run_bench: RunBench) -> None:
 
 
 def test_new_connections_and_a_limit_of_answers_are_asked_for(
-    run_bench: RunBench, echo: Any, monkeypatch: pytest.MonkeyPatch
+    own_process: None, run_bench: RunBench, echo: Any
 ) -> None:
     url, seen = echo
-    monkeypatch.setattr("pytest_servebench.load.runner.run_child", run_child)
     result = run_bench(
         "--servebench-keep-alive=false",
         "--override-ini=servebench_max_body=1kB",

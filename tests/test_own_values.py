@@ -14,8 +14,6 @@ from pytest_servebench.plugin.option_values import BUFFER_SIZE, RATE, number_of
 from tests.conftest import RunBench
 from tests.results import saved_run
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 # A load without a load: what the fixture was given is all that is asked here.
 SHOWN = """
 import pytest, unittest

@@ -23,8 +23,6 @@ from tests.report import made_runs
 from tests.results import RESULTS, saved_run
 from tests.sample import SAMPLE
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 # -- what is on it --------------------------------------------------------------------------------
 
 

@@ -17,6 +17,8 @@ from pytest_servebench.plugin.options import OPTIONS
 from tests.conftest import TEST_FILE, RunBench
 from tests.results import RESULTS, saved_run
 
+pytestmark = pytest.mark.usefixtures("own_process")
+
 
 def collected(result: pytest.RunResult) -> list[str]:
     return re.findall(r"::test_load\[(.*)\]", result.stdout.str())

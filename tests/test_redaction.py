@@ -27,8 +27,6 @@ from pytest_servebench.text.safe import clean, harmless, wrapped
 from tests.conftest import RunBench
 from tests.load.test_misbehaving import serving
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,6 @@ from pytest_servebench.commands.cli import build_parser, main
 from tests.conftest import RunBench
 from tests.results import saved_run
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 PACKAGE = Path(pytest_servebench.__file__).parent
 
 

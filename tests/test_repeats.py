@@ -11,8 +11,6 @@ from tests.conftest import ROOT, RunBench
 from tests.results import saved_run
 from tests.test_evaluation import EMBEDDED, TORCHSERVE, cell
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 
 def names(result: pytest.RunResult) -> list[str]:
     return [

@@ -13,8 +13,6 @@ from pytest_servebench.servers.shared import MOST_DEATHS, SharedServer, SharedSe
 from tests.conftest import RunBench
 from tests.results import RESULTS
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 KILLING_TEST = """
 from tests.toy import kill
 

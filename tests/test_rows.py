@@ -25,8 +25,6 @@ from tests.conftest import RunBench
 from tests.report import made_runs
 from tests.results import saved_cases, saved_run
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 TESTS = """
 import json, pytest
 

@@ -26,8 +26,6 @@ from tests.examples import examples
 from tests.results import RESULTS
 from tests.sample import SAMPLE
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 RUN = saved.queue_run("made", rates=[20.0], number=200)
 
 

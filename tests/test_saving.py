@@ -17,8 +17,6 @@ from pytest_servebench.runs import run_file
 from tests.conftest import RunBench
 from tests.results import RESULTS
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 PAGE, PLOTS, SUMMARY = (page, "write_page"), (plots, "draw_plots"), (summary_text, "write")
 Failures = dict[tuple[ModuleType, str], Exception]
 

@@ -13,8 +13,6 @@ from pytest_servebench.text.json_text import to_json
 from tests.conftest import RunBench
 from tests.results import saved_run
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 SCHEMA: dict[str, Any] = json.loads(
     resources.files("pytest_servebench.runs").joinpath("run-1.schema.json").read_text()
 )

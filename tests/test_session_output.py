@@ -9,8 +9,6 @@ from pytest_servebench.commands.cli import main
 from tests.conftest import TEST_FILE, RunBench
 from tests.results import RESULTS, saved_case
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 WIDE = ("StdDev", "IQR", "Outliers", "OPS", "Iterations")
 PLAIN = "\ndef test_plain(benchmark):\n    benchmark(list)\n"
 

@@ -15,8 +15,6 @@ from tests.conftest import RunBench
 from tests.results import saved_cases, saved_run
 from tests.test_outcomes import PATIENT, RERUN, properties
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 SEARCH = """
 import pytest
 

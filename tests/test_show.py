@@ -16,8 +16,6 @@ from tests.conftest import ROOT, RunBench
 from tests.report import made_runs
 from tests.results import saved_run
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 RUN = made_runs.overloaded_run()
 
 

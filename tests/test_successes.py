@@ -19,6 +19,8 @@ from tests.conftest import RunBench
 from tests.load.test_misbehaving import Behaviour, serving
 from tests.results import saved_case
 
+pytestmark = pytest.mark.usefixtures("own_process")
+
 TEST = """
 import pytest
 from pytest_servebench import HttpRequest

@@ -13,6 +13,8 @@ from tests.conftest import RunBench
 from tests.processes import GENERATOR, children_with
 from tests.results import RESULTS, saved_case
 
+pytestmark = pytest.mark.usefixtures("own_process")
+
 IN_A_LOOP = """
 import asyncio
 from pytest_servebench import HttpRequest

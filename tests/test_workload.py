@@ -13,8 +13,6 @@ from pytest_servebench.measure.workload import requests_digest, schedule_digest
 from pytest_servebench.protocols.base import HttpRequest
 from tests.conftest import RunBench
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 REQUEST = HttpRequest(
     "POST", "/predict?version=2", (("Content-Type", "application/json"),), b'{"x": 1}'
 )

@@ -33,6 +33,8 @@ from tests.processes import GENERATOR, children_with
 from tests.results import saved_run
 from tests.test_own_requests import HEAD
 
+pytestmark = pytest.mark.usefixtures("own_process")
+
 SPEC = LoadSpec(
     target=Target("127.0.0.1", 9), requests=(REQUEST,), rate=200.0, duration=60.0, buffer_size=50,
     workers=4, warmup=0.0, drain=1.0,

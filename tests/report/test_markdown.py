@@ -12,8 +12,6 @@ from pytest_servebench.report.markdown import escaped, markdown
 from tests.conftest import RunBench
 from tests.report.made_runs import case, run
 
-pytestmark = pytest.mark.usefixtures("in_turn")
-
 
 def rows(text: str) -> list[list[str]]:
     return [

@@ -91,7 +91,8 @@ def test_size_tells_replicas_cost_and_the_highest_rate(ask: Ask) -> None:
     assert status == 0
     assert json.loads(out)["asked"]["slo"] == ["p99<50ms"]  # of the run, without the CPU
     found = answers(out)["toy"]
-    assert found["replicas"]["low"] <= 500 / CAPACITY <= found["replicas"]["high"]
+    needed = math.ceil(500 / CAPACITY)
+    assert found["replicas"]["low"] <= needed <= found["replicas"]["high"]
     assert found["highest_rate"]["low"] <= CAPACITY <= found["highest_rate"]["high"]
     assert found["replicas"]["limiting"] == "p99<50ms"
     for end in ("value", "low", "high"):  # of a million requests, at 1,800,000 an hour

@@ -15,6 +15,7 @@ from pytest_servebench.sizing.fit import combined, fit
 from pytest_servebench.sizing.inversion import Floats, fifo_services, shared_services
 from pytest_servebench.sizing.model import Caution, ServerModel, Unfit
 from pytest_servebench.sizing.prediction import Setting, predict
+from pytest_servebench.stats.estimates import Estimate
 from simulation import queueing
 from simulation.servers import KNOWN, OTHERS, Server, fifo, shared
 
@@ -116,6 +117,13 @@ def test_predictions_agree_with_closed_forms(
             )
         assert found.estimates["mean"].value == pytest.approx(exact.mean_response, rel=0.05)
     assert (Caution.SATURATED in found.cautions) == (load > 1)
+
+
+def test_a_queue_that_grows_without_end_has_no_percentiles() -> None:
+    model = model_of(exponential(), 2)
+    found = predict(model, Setting(3.0 * model.saturation, replicas=2), resamples=20)
+    assert found.p50 == found.p99 == Estimate(None, None, None)
+    assert found.estimates["throughput"].value == pytest.approx(2 * model.saturation)
 
 
 def test_what_is_not_predicted_is_refused() -> None:

@@ -270,8 +270,11 @@ class _Rates:
         )
         self._known: dict[float, Prediction] = {}
         saturation = model.saturation * setting.replicas
-        self.least, self._most = _CALM * saturation, _MOST_LOAD * saturation
-        self._first = [0.8 * saturation, 1.05 * saturation]
+        # Without limits, a queue that has no steady state breaks every bound on a time.
+        limited = setting.workers is not None
+        self.least = _CALM * saturation
+        self._most = (_MOST_LOAD if limited else 1.05) * saturation
+        self._first = [0.8 * saturation, (1.05 if limited else 0.95) * saturation]
 
     def at(self, rate: float) -> Prediction:
         """Return the prediction at a rate, made once."""

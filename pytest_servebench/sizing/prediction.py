@@ -15,6 +15,7 @@ from pytest_servebench.sizing.intervals import Spread, widening
 from pytest_servebench.sizing.inversion import Floats
 from pytest_servebench.sizing.model import Caution, ServerModel
 from pytest_servebench.sizing.queue import ROUTINGS, Layout, Routing, settling, simulate
+from pytest_servebench.stats.bootstrap import TAIL
 from pytest_servebench.stats.estimates import Estimate
 
 PREDICTED: Final[Mapping[str, Metric]] = {
@@ -145,8 +146,10 @@ def predict(
         **spread.latencies(),
         **spread.shares(),
     }
-    accepted = estimates["success_rate"]
-    estimates["throughput"] = _scaled(accepted, setting.rate)
+    estimates["throughput"] = _scaled(estimates["success_rate"], setting.rate)
+    if load >= 1 and layout.workers is None:
+        surely = load * float(np.quantile(1 / means, TAIL)) >= 1
+        estimates = _growing(estimates, model.saturation * setting.replicas, surely=surely)
     unsettled = _SETTLE * relaxation > _MOST_STEPS and load < 1
     if unsettled:
         estimates = {
@@ -217,6 +220,24 @@ def _backlog(
     mean = variation * spacing / (1 - load)
     waits = np.where(chance < load, -mean * np.log(np.maximum(chance, 1e-12) / load), 0.0)
     return np.minimum(waits, places * spacing)
+
+
+def _growing(
+    estimates: Mapping[str, Estimate], saturation: float, *, surely: bool
+) -> dict[str, Estimate]:
+    """Return the estimates of a queue that grows without end: no time is reached in the long run.
+
+    Args:
+        estimates: of as long as was simulated.
+        saturation: the rate that is served.
+        surely: whether it grows, whatever the services are within their resamples.
+    """
+    found = {
+        name: Estimate(None, None if surely else one.low, None)
+        if PREDICTED[name].kind == "time" else one
+        for name, one in estimates.items()
+    }  # fmt: skip
+    return found | {"throughput": Estimate(saturation, saturation, saturation)}
 
 
 def _scaled(estimate: Estimate, by: float) -> Estimate:

@@ -1,84 +1,134 @@
-"""False alarms of gates, on simulated and on real pairs, and whether they detect a change."""
+"""False alarms of gates on simulated pairs, and whether they detect a slower server."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any, Final
 
 from benchmarks import plotting
 from benchmarks.parts import Bar, Data
 from benchmarks.rounds import say
-from benchmarks.settings import ROOT, Settings
-from pytest_servebench.analysis.compare import compare
+from benchmarks.settings import Settings
+from pytest_servebench.analysis.changes import changes_of
+from pytest_servebench.analysis.comparability import match
+from pytest_servebench.analysis.compare import TAIL, compare, fails
 from pytest_servebench.analysis.plan import requests_for
 from pytest_servebench.analysis.precision import Known, assumed, measured
-from pytest_servebench.commands import cli
+from pytest_servebench.analysis.request_shifts import request_shifts
 from pytest_servebench.commands.plan import SHOWN
 from pytest_servebench.objectives.gates import Gate, parse_gates
 from pytest_servebench.runs.results import Run
-from pytest_servebench.runs.run_names import read_run
-from simulation.cases import case, queue
+from simulation.pairs import KINDS, Kind, pair_of_runs
 from simulation.queues import LAWS, Law
 
 NAME = "gates"
 TITLE = "Gates: false alarms, and changes that they find"
-GATES: Final = ("p99:10%", "p50:5%")
+GATES: Final = ("p50:5%", "p90:10%", "p95:10%", "p99:10%", "mean:5%")
 MOST_ALARMS: Final = 0.01
 LEAST_FOUND: Final = 0.95
-PAIRS: Final = 300
-"""Pairs of identical simulated runs, for each queue."""
+
+PAIRS: Final = 40
+"""Pairs of identical runs for each kind, load and way to draw the arrivals, half of each length."""
 LOADS: Final = (0.3, 0.6, 0.8)
-NUMBER: Final = 1000
+NUMBERS: Final = (1000, 1250)
+_ENOUGH: Final = 1000  # pairs to judge false alarms by
+
+TAILS: Final = ("p95:10%", "p99:10%")
+QUARTER: Final = 1.25
+QUARTER_PAIRS: Final = 30
+QUARTER_LOADS: Final = (0.3, 0.4)
+QUARTER_NUMBER: Final = 1250
+USUAL: Final[tuple[Kind, ...]] = ("M/M/1", "M/D/1", "M/G/1", "lognormal")
+"""Queues that the power is judged by: pauses and bursts hide any change of the tail."""
+LEAST_CAUGHT: Final = 0.5
 
 SLOWER: Final = 1.2
-FOUND_PAIRS: Final = 100
-FOUND_LOADS: Final = (0.1, 0.3, 0.6)
+PLANNED_GATES: Final = ("p50:5%", "p95:10%", "p99:10%")
+PLANNED_PAIRS: Final = 12
+PLANNED_LOADS: Final = (0.1, 0.3)
 PILOT: Final = 5000
 """Requests of the earlier run that a plan is based on, if any."""
-_LONGEST: Final = 2_000_000
-
-REAL_PAIRS: Final = 30
-REAL_RATE: Final = 50
-REAL_SECONDS: Final = 20
+_LONGEST: Final = 30_000
 
 
 def run(settings: Settings) -> Data:
-    """Simulate pairs, and run real ones."""
-    pairs, found, real = (4, 4, 1) if settings.quick else (PAIRS, FOUND_PAIRS, REAL_PAIRS)
-    return {
-        "same": [same(law, load, pairs) for law in LAWS for load in LOADS],
-        "slower": [
-            slower(law, load, gate, found, planned)
-            for law in LAWS
-            for load in FOUND_LOADS
-            for gate in GATES
-            for planned in ("assumptions", "an earlier run")
-            if law == "M/M/1" or planned != "assumptions"  # which assume such a queue
-        ],
-        "real": real_pairs(real, REAL_SECONDS / 10 if settings.quick else REAL_SECONDS),
-    }
+    """Simulate all pairs."""
+    pairs, quarter, planned = (4, 4, 4) if settings.quick else (PAIRS, QUARTER_PAIRS, PLANNED_PAIRS)
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        tasks = {
+            "same": [
+                pool.submit(same, kind, load, common, pairs)
+                for kind in KINDS
+                for load in LOADS
+                for common in (True, False)
+            ],
+            "body": [pool.submit(body, kind, pairs) for kind in KINDS],
+            "quarter": [
+                pool.submit(quarter_more, kind, load, quarter)
+                for kind in KINDS
+                for load in QUARTER_LOADS
+            ],
+            "slower": [
+                pool.submit(slower, law, load, gate, planned, of)
+                for law in LAWS
+                for load in PLANNED_LOADS
+                for gate in PLANNED_GATES
+                for of in ("assumptions", "an earlier run")
+                if law == "M/M/1" or of != "assumptions"  # which assume such a queue
+            ],
+        }
+        return {name: [one.result() for one in found] for name, found in tasks.items()}
 
 
-# -- simulated pairs ------------------------------------------------------------------------------
-
-
-def same(law: Law, load: float, pairs: int) -> dict[str, Any]:
-    """Return how often each gate fails on two runs of one queue."""
+def same(kind: Kind, load: float, common: bool, pairs: int) -> dict[str, Any]:
+    """Return how often each gate, alone, fails on two runs of one queue."""
     alarms = dict.fromkeys(GATES, 0)
     for seed in range(pairs):
-        base, new = (_run(law, load, NUMBER, 2 * seed + side) for side in range(2))
-        for text in GATES:
-            alarms[text] += compare(base, new, parse_gates(text)).worse
-    say(NAME, law, load, alarms)
-    return {"law": law, "load": load, "pairs": pairs, "alarms": alarms}
+        number = NUMBERS[seed % len(NUMBERS)]
+        _count(alarms, *pair_of_runs(kind, load, number, seed, common=common))
+    say(NAME, kind, load, common, alarms)
+    return {"kind": kind, "load": load, "common": common, "pairs": pairs, "alarms": alarms}
+
+
+def body(kind: Kind, pairs: int) -> dict[str, Any]:
+    """Return how often each gate fails where only latencies below p90 became longer."""
+    failed = dict.fromkeys(GATES, 0)
+    for seed in range(pairs):
+        runs = pair_of_runs(kind, 0.3, QUARTER_NUMBER, 20_000 + seed, body=QUARTER)
+        _count(failed, *runs)
+    say(NAME, "body", kind, failed)
+    return {"kind": kind, "pairs": pairs, "failed": failed}
+
+
+def quarter_more(kind: Kind, load: float, pairs: int) -> dict[str, Any]:
+    """Return how often each gate finds that each service takes 1.25 times as long."""
+    found = dict.fromkeys(GATES, 0)
+    tails, together, worse = 0, 0, []
+    for seed in range(pairs):
+        base, new = pair_of_runs(kind, load, QUARTER_NUMBER, 30_000 + seed, slower=QUARTER)
+        failed = _count(found, base, new)
+        tails += any(text in failed for text in TAILS)
+        together += compare(base, new, parse_gates(",".join(TAILS))).worse
+        p99 = [run.cases[0].summary.estimates["p99"].value or 0.0 for run in (base, new)]
+        worse.append(p99[1] / p99[0])
+    say(NAME, "quarter", kind, load, found, tails, together)
+    return {"kind": kind, "load": load, "pairs": pairs, "found": found, "tails": tails,
+            "together": together, "worse": sorted(worse)}  # fmt: skip
+
+
+def _count(counts: dict[str, int], base: Run, new: Run) -> list[str]:
+    """Add which gates fail, each as the only one, and return them."""
+    gates = {text: parse_gates(text)[0] for text in counts}
+    (pair,) = match(base, new)
+    thresholds = {gate.metric: gate.threshold for gate in gates.values()}
+    shifts = request_shifts(pair, (None, None))
+    changes = changes_of(pair, shifts, thresholds, TAIL, 1.0)
+    failed = [text for text, gate in gates.items() if fails(gate, changes[gate.metric])]
+    for text in failed:
+        counts[text] += 1
+    return failed
 
 
 def slower(law: Law, load: float, text: str, pairs: int, planned: str) -> dict[str, Any]:
@@ -94,8 +144,7 @@ def slower(law: Law, load: float, text: str, pairs: int, planned: str) -> dict[s
         if number is None or number > _LONGEST:
             left_out += 1
             continue
-        base = _run(law, load, number, 10_000 + 2 * seed)
-        new = _run(law, load, number, 10_001 + 2 * seed, SLOWER)
+        base, new = pair_of_runs(law, load, number, 10_000 + seed, slower=SLOWER)
         lengths.append(number)
         found += compare(base, new, [gate]).worse
     say(NAME, law, load, text, planned, found, len(lengths), lengths[:3])
@@ -106,58 +155,10 @@ def slower(law: Law, load: float, text: str, pairs: int, planned: str) -> dict[s
 def _planned(law: Law, load: float, gate: Gate, seed: int, planned: str) -> int | None:
     known: Known | None = assumed(gate.metric, load, load)
     if planned != "assumptions":
-        known = measured(gate.metric, _run(law, load, PILOT, 50_000 + seed).cases, load)
+        pilot, _ = pair_of_runs(law, load, PILOT, 50_000 + seed)
+        known = measured(gate.metric, pilot.cases, load)
     assert known is not None
     return requests_for(gate.metric, known, SLOWER - 1, SHOWN)
-
-
-def _run(law: Law, load: float, number: int, seed: int, factor: float = 1.0) -> Run:
-    rows = queue(law, load, number, seed, slower=factor)
-    return Run("simulated", "2026-01-01T00:00:00+00:00", {}, {}, (case(rows, load),))
-
-
-# -- real pairs -----------------------------------------------------------------------------------
-
-
-def real_pairs(pairs: int, seconds: float) -> dict[str, Any]:
-    """Return how often each gate fails on two runs against one TorchServe.
-
-    Each run is a pytest session with its own TorchServe, and each comparison a command, as in CI.
-    """
-    alarms, compared = dict.fromkeys(GATES, 0), 0
-    values: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(prefix="servebench-gates-") as scratch:
-        for _ in range(pairs):
-            sides = list(map(partial(_session, Path(scratch), seconds), range(2)))
-            values.append({metric: [_value(side, metric) for side in sides]
-                           for metric in ("p50", "p99")})  # fmt: skip
-            for text in GATES:
-                with contextlib.redirect_stdout(io.StringIO()) as output:
-                    status = cli.main(["compare", *map(str, sides), "--fail", text])
-                if status not in (0, 1):
-                    raise RuntimeError(f"the runs cannot be compared:\n{output.getvalue()}")
-                alarms[text] += status
-            compared += 1
-            say(NAME, "real", compared, alarms, values[-1])
-    return {"pairs": compared, "seconds": seconds, "alarms": alarms, "values": values}
-
-
-def _session(scratch: Path, seconds: float, side: int) -> Path:
-    results = scratch / f"{len(list(scratch.iterdir())):03}-{side}"
-    subprocess.run(
-        [sys.executable, "-m", "pytest", "bench_tests", "-q", "-k", "torchserve",
-         f"--servebench-rates={REAL_RATE}", "--servebench-buffer-sizes=50",
-         f"--servebench-duration={seconds:g}", "--servebench-plots=false",
-         f"--servebench-results={results}"],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True,
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    return results / "latest"
-
-
-def _value(directory: Path, metric: str) -> float | None:
-    (one,) = read_run(directory).cases
-    return one.summary.estimates[metric].value
 
 
 # -- words ----------------------------------------------------------------------------------------
@@ -172,63 +173,95 @@ def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
 def bars(data: Data) -> Sequence[Bar]:
     """Compare false alarms and power with the targets."""
     pairs = sum(one["pairs"] for one in data["same"])
-    result = []
-    for text in GATES:
-        simulated = sum(one["alarms"][text] for one in data["same"])
-        result.append(_alarms_bar(f"{pairs:,} simulated pairs", text, simulated, pairs))
-    for text in GATES:
-        real = data["real"]
-        words = f"{real['pairs']} real pairs against TorchServe"
-        result.append(_alarms_bar(words, text, real["alarms"][text], real["pairs"]))
+    result = [
+        alarms_bar(
+            f"{pairs:,} simulated pairs",
+            text,
+            sum(one["alarms"][text] for one in data["same"]),
+            pairs,
+            _ENOUGH,
+        )
+        for text in GATES
+    ]
+    tried = sum(one["pairs"] for one in data["body"])
+    for text in TAILS:
+        failed = sum(one["failed"][text] for one in data["body"])
+        words = f"{tried:,} simulated pairs of which only latencies below p90 differ"
+        result.append(alarms_bar(words, text, failed, tried, _ENOUGH // 4))
+    usual = [one for one in data["quarter"] if one["kind"] in USUAL]
+    tried = sum(one["pairs"] for one in usual)
+    caught = sum(one["tails"] for one in usual) / max(tried, 1)
+    either = " or ".join(f"`{text}`" for text in TAILS)
+    result.append(Bar(
+        f"share of {tried:,} simulated pairs ({', '.join(USUAL)}) of {QUARTER_NUMBER:,} requests "
+        f"in which a server {QUARTER:g} times as slow fails {either}",
+        f"{100 * caught:.0f} %", f">= {100 * LEAST_CAUGHT:.0f} %",
+        caught >= LEAST_CAUGHT if tried >= QUARTER_PAIRS else None,
+    ))  # fmt: skip
     tried = sum(one["pairs"] for one in data["slower"])
     shares = [one["found"] / one["pairs"] for one in data["slower"] if one["pairs"]]
     found = sum(one["found"] for one in data["slower"]) / max(tried, 1)
     result.append(Bar(
-        f"share of {tried:,} simulated pairs of the planned length in which a server 1.2 times as "
-        "slow fails the gate",
+        f"share of {tried:,} simulated pairs of the planned length in which a server {SLOWER:g} "
+        "times as slow fails the gate",
         f"{100 * found:.1f} % (worst combination {100 * min(shares, default=0):.0f} %)",
-        f">= {100 * LEAST_FOUND:.0f} %", found >= LEAST_FOUND if tried >= PAIRS else None,
+        f">= {100 * LEAST_FOUND:.0f} %", found >= LEAST_FOUND if tried >= 100 else None,
     ))  # fmt: skip
     return result
 
 
-def _alarms_bar(words: str, text: str, alarms: int, pairs: int) -> Bar:
+def alarms_bar(words: str, text: str, alarms: int, pairs: int, enough: int) -> Bar:
+    """Compare false alarms of one gate with the target, from ``enough`` pairs on."""
     share = alarms / max(pairs, 1)
-    enough = pairs >= REAL_PAIRS
     return Bar(
         f"false alarms of `compare --fail {text}`, {words}",
         f"{alarms} ({100 * share:.2f} %)",
         f"<= {100 * MOST_ALARMS:.0f} %",
-        share <= MOST_ALARMS if enough else None,
+        share <= MOST_ALARMS if pairs >= enough else None,
     )
 
 
 def section(data: Data) -> str:
     """Return the tables."""
     same_rows = [
-        [one["law"], f"{one['load']:g}", f"{one['pairs']}",
-         *(str(one["alarms"][text]) for text in GATES)]
+        [one["kind"], f"{one['load']:g}", "the same" if one["common"] else "others",
+         f"{one['pairs']}", *(str(one["alarms"][text]) for text in GATES)]
         for one in data["same"]
+    ]  # fmt: skip
+    body_rows = [
+        [one["kind"], f"{one['pairs']}", *(str(one["failed"][text]) for text in GATES)]
+        for one in data["body"]
+    ]
+    quarter_rows = [
+        [one["kind"], f"{one['load']:g}", f"{one['pairs']}",
+         f"{100 * (_median(one['worse']) - 1):.0f} %",
+         *(_percent(one["found"][text], one["pairs"]) for text in GATES),
+         _percent(one["tails"], one["pairs"]), _percent(one["together"], one["pairs"])]
+        for one in data["quarter"]
     ]  # fmt: skip
     slower_rows = [
         [one["law"], f"{one['load']:g}", one["gate"], one["planned"], _lengths(one),
          f"{one['found']} of {one['pairs']}", str(one["left_out"])]
         for one in data["slower"]
     ]  # fmt: skip
-    real = data["real"]
-    spread = "; ".join(
-        f"{metric} from {1e3 * min(values):.2f} to {1e3 * max(values):.2f} ms"
-        for metric in ("p50", "p99")
-        if (values := list(_known(real["values"], metric)))
-    )
+    lengths = " or ".join(f"{number:,}" for number in NUMBERS)
+    either = " or ".join(TAILS)
     return "\n\n".join([
-        f"**Identical pairs.** Two runs of the same simulated queue, {NUMBER:,} requests each: how "
-        "often each gate fails on its own.",
-        plotting.table(["queue", "load", "pairs", *GATES], same_rows),
-        f"**Real pairs.** {real['pairs']} pairs of `pytest bench_tests/` sessions, each with its "
-        f"own TorchServe, {REAL_RATE} requests/s for {real['seconds']:g} s: {spread}. "
-        + " ".join(f"`{text}` failed {real['alarms'][text]} times." for text in GATES),
-        f"**A slower server.** Services take {SLOWER:g} times as long, at the same arrival rate. "
+        f"**Identical pairs.** Two runs of the same simulated queue, {lengths} requests each, with "
+        "the same arrivals or with others: how often each gate fails on its own. Pauses: one "
+        "service in 200 takes 20 times as long. MMPP: arrivals at 1.5 or 0.5 times their mean "
+        "rate, in turn.",
+        plotting.table(["queue", "load", "arrivals", "pairs", *GATES], same_rows),
+        f"**Only the body slower.** Latencies below p90 take up to {QUARTER:g} times as long, "
+        f"those beyond are of an identical queue: load 0.3, {QUARTER_NUMBER:,} requests.",
+        plotting.table(["queue", "pairs", *GATES], body_rows),
+        f"**A server that takes {QUARTER:g} times as long**, {QUARTER_NUMBER:,} requests, the same "
+        "arrivals: the share of the pairs in which each gate on its own fails; in which one of "
+        f"{either} does, each on its own; and both at once, sharing the error.",
+        plotting.table(
+            ["queue", "load", "pairs", "p99, median", *GATES, either, "both at once"], quarter_rows
+        ),
+        f"**As long as planned.** Services take {SLOWER:g} times as long, at the same arrivals. "
         "One run per side, as long as `pytest-servebench plan --change 20%` says for this metric: "
         f"from its assumptions, given the load, or from a run of {PILOT:,} requests, a new one for "
         f"each pair. Plans of more than {_LONGEST:,} requests were skipped.",
@@ -240,15 +273,16 @@ def section(data: Data) -> str:
     ])  # fmt: skip
 
 
+def _percent(count: int, of: int) -> str:
+    return f"{100 * count / max(of, 1):.0f} %"
+
+
+def _median(values: Sequence[float]) -> float:
+    return values[len(values) // 2]
+
+
 def _lengths(one: Mapping[str, Any]) -> str:
     numbers = one["requests"]
     if not numbers:
         return "–"
-    return f"{numbers[len(numbers) // 2]:,} ({numbers[0]:,} to {numbers[-1]:,})"
-
-
-def _known(values: Sequence[Mapping[str, Sequence[float | None]]], metric: str) -> Iterator[float]:
-    for pair in values:
-        for value in pair[metric]:
-            if value is not None:
-                yield value
+    return f"{_median(numbers):,} ({numbers[0]:,} to {numbers[-1]:,})"

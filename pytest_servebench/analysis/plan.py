@@ -114,6 +114,15 @@ class CasePlan:
     seconds: float
     detectable: tuple[Detectable, ...]
 
+    @property
+    def soonest(self) -> Detectable | None:
+        """Return the statistic of latencies that shows the change with the fewest requests."""
+        known = [
+            one for one in self.detectable
+            if METRICS[one.metric].times is not None and one.requests is not None
+        ]  # fmt: skip
+        return min(known, key=lambda one: one.requests or 0, default=None)
+
 
 # -- one clause -----------------------------------------------------------------------------------
 
@@ -187,14 +196,14 @@ def detectable(
 ) -> float:
     """Return the smallest change that ``compare`` shows with 95 % power.
 
-    The interval of the change is made there from those of both sides, or from what differs between
-    repeats, whichever is wider: see :mod:`pytest_servebench.stats.ratios`. The change must exceed
-    it by z' standard errors. With repeats the width is uncertain too, which by Johnson and Welch
-    (1940, Biometrika 31:362) makes z' the sqrt(1 + t^2 / 2f)-fold for Student's quantile t of f
-    degrees.
+    The requests of both sides are compared there (:mod:`pytest_servebench.stats.shifts`), or what
+    differs between repeats, whichever is less sure. The change must exceed the interval by z'
+    standard errors. With repeats the width is uncertain too, which by Johnson and Welch (1940,
+    Biometrika 31:362) makes z' the sqrt(1 + t^2 / 2f)-fold for Student's quantile t of f degrees.
 
-    If intervals may have no upper end, one run per side shows no change of a percentile, and
-    repeats show it with the factor :data:`~pytest_servebench.analysis.compare.CAUTION`.
+    Of a percentile with the tail p, shares p (1 + h) and p (1 - h) lie beyond a common threshold
+    where latencies are exponential and differ by the factor ((1 + h) / (1 - h))^(1 / |ln p|); where
+    h would have to be 1 or more, no change is ever shown.
 
     For shares the difference is that of their arcsines (Cohen 1988, Statistical Power Analysis,
     chapter 6), whose variance is the same near 1 as elsewhere.
@@ -208,17 +217,17 @@ def detectable(
             :mod:`pytest_servebench.analysis.compare`.
 
     Returns:
-        A relative change, such as 0.1 for 10 % more; of shares the difference. Infinite where
-        the interval has no upper limit, which no change can exceed.
+        A relative change, such as 0.1 for 10 % more; of shares the difference. Infinite where no
+        change can be told from chance.
     """
-    if repeats == 1 and requests < known.clear:
+    if requests * repeats < _fewest(metric):
         return math.inf
     tail = compare.TAIL / statements
+    z = NORMAL.inv_cdf(1 - tail / 2)
+    number = requests * repeats
     error = math.sqrt(2 * (known.variance / requests + known.between) / repeats)
-    wide = NORMAL.inv_cdf(1 - tail / 2) / Z * _interval(metric, known, requests, repeats)
-    if requests < known.clear:
-        wide *= compare.CAUTION
-    change = wide + _POWER * error
+    wide = z * math.sqrt(2 * known.variance * caution(metric, known, 2 * number) / number)
+    change = _of_shares(metric, wide + _POWER * error)
     if repeats > 1:
         # Welch's degrees come from two estimated variances, whose own variance makes them fewer
         # than 2 (repeats - 1): their moments in Satterthwaite's formula.
@@ -235,22 +244,17 @@ def detectable(
     return math.expm1(change) if change < 700 else math.inf
 
 
-def _interval(metric: str, known: Known, requests: int, repeats: int) -> float:
-    """Return half the 95 % interval of the difference of two sides' means, on logarithms.
+def _of_shares(metric: str, change: float) -> float:
+    """Return the change of a percentile's logarithm that moves the shares beyond it by so much."""
+    if not is_percentile(metric):
+        return change
+    each = 2 / -math.log(tail_of(metric))
+    return each * math.atanh(change / each) if change < each else math.inf
 
-    That of a percentile is longer above than below, and a change is shown against the upper part
-    of the smaller side. It lies where limits of the share beyond put it (exponential latencies).
-    """
-    number = requests / caution(metric, known, requests)
-    if known.measured or not is_percentile(metric):
-        return Z * math.sqrt(2 * known.variance / number / repeats)
-    tail = tail_of(metric)
-    half = Z * math.sqrt(tail * (1 - tail) * known.inflation / number)
-    if half >= min(tail, 1 - tail):
-        return math.inf
-    above = math.log(math.log(tail - half) / math.log(tail))
-    below = math.log(math.log(tail) / math.log(tail + half))
-    return math.hypot(above, below) / math.sqrt(repeats)
+
+def _fewest(metric: str) -> int:
+    """Return how many requests resolve a metric if they are independent."""
+    return max(1, METRICS[metric].enough) if metric in METRICS else 1
 
 
 def requests_for(metric: str, known: Known, change: float, statements: int = 1) -> int | None:
@@ -262,7 +266,7 @@ def requests_for(metric: str, known: Known, change: float, statements: int = 1) 
     def shown(requests: int) -> bool:
         return detectable(metric, known, requests, 1, statements) <= change
 
-    low = high = known.clear
+    low = high = _fewest(metric)
     while not shown(high):
         low, high = high, 2 * high
         if high > MOST_REQUESTS:

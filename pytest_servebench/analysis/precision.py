@@ -37,11 +37,9 @@ SHARES: Final[Mapping[str, float]] = MappingProxyType(
 _MEAN_TAIL: Final = 0.05  # what a mean of exponential latencies is as unsure as
 
 # What the intervals of simulated M/M/1 queues have shown: the bias to the safe side that they are
-# given, and how far beyond that their widths scatter. With the least requests that resolve a
-# percentile, a fifth or more of its intervals have no upper end; with thrice as many, none in 100.
+# given, and how far beyond that their widths scatter.
 _BIAS: Final = 1.25
 _SCATTER: Final = 3.0
-_CLEAR: Final = 3
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,6 @@ class Known:
             of the binomial variance.
         inflation: the factor in it that is due to queueing; 1 if it was measured.
         least: requests below which no interval can decide anything.
-        clear: requests from which nearly every interval has both ends; 1 except for percentiles.
         between: additional variance of the logarithm between runs; 0 without repeats to measure it.
         measured: whether ``variance`` comes from a run.
     """
@@ -63,7 +60,6 @@ class Known:
     variance: float
     inflation: float
     least: int
-    clear: int
     between: float
     measured: bool
 
@@ -108,16 +104,16 @@ def assumed(metric: str, rate: float, load: float) -> Known:
         ValueError: the load is out of its range.
     """
     if _is_cost(metric):
-        return Known(None, 1.0, 1.0, 1, 1, 0.0, measured=False)
+        return Known(None, 1.0, 1.0, 1, 0.0, measured=False)
     if not _of_times(metric):
-        return Known(SHARES.get(metric, rate), 1.0, 1.0, 1, 1, 0.0, measured=False)
+        return Known(SHARES.get(metric, rate), 1.0, 1.0, 1, 0.0, measured=False)
     if METRICS[metric].is_mean:
         factor = inflation(load)
-        return Known(None, factor, factor, math.ceil(factor), 1, 0.0, measured=False)
+        return Known(None, factor, factor, math.ceil(factor), 0.0, measured=False)
     factor = inflation(load, tail_of(metric))
     least = math.ceil(METRICS[metric].enough * factor)
     variance = _alone(metric) * factor
-    return Known(None, variance, factor, least, _CLEAR * least, 0.0, measured=False)
+    return Known(None, variance, factor, least, 0.0, measured=False)
 
 
 def caution(metric: str, known: Known, requests: float) -> float:
@@ -197,13 +193,12 @@ def measured(metric: str, cases: Sequence[CaseResult], load: float) -> Known | N
         events = beyond * min(1.0, _alone(metric) / single) if single else beyond
         single *= 1 + 1 / math.sqrt(max(1.0, events))
     between = variance(logs) - fmean([error for error, _ in errors]) if len(logs) > 1 else 0.0
-    least = clear = 1
+    least = 1
     if is_percentile(metric):
         # So many had an interval with both ends; fewer may do.
         enough = math.ceil(METRICS[metric].enough * max(1.0, single / _alone(metric)))
         least = min([enough, *(n for _, n in errors)])
-        clear = _CLEAR * enough
-    return Known(value, single, 1.0, least, clear, max(0.0, between), measured=True)
+    return Known(value, single, 1.0, least, max(0.0, between), measured=True)
 
 
 def _beside(metric: str, case: CaseResult) -> float:

@@ -78,10 +78,15 @@ def run(options: argparse.Namespace) -> int:
     results = results_of(options)
     files = [find_run(name, results) for name in (options.base, *options.new)]
     base, *others = (read_file(path, any_schema="schema" in allow)[0] for path in files)
-    found = Compared([_compare(base, new, gates, allow) for new in others], options.all)
+    directories = [path.parent for path in files]
+    blocks = [
+        _compare(base, new, gates, allow, (directories[0], directory))
+        for new, directory in zip(others, directories[1:], strict=True)
+    ]
+    found = Compared(blocks, options.all)
     _write(options, found)
     if options.html is not None:
-        _write_page(options.html, found.blocks, [path.parent for path in files])
+        _write_page(options.html, found.blocks, directories)
     return found.status
 
 
@@ -113,10 +118,16 @@ def _allowed(texts: Sequence[str]) -> frozenset[str]:
     return frozenset(words)
 
 
-def _compare(base: Run, new: Run, gates: Sequence[Gate], allow: frozenset[str]) -> Block:
+def _compare(
+    base: Run,
+    new: Run,
+    gates: Sequence[Gate],
+    allow: frozenset[str],
+    directories: tuple[Path, Path],
+) -> Block:
     found = differences(base, new)
     refused = [one for one in found if one.about not in allow]
-    comparison = compare(base, new, gates)
+    comparison = compare(base, new, gates, directories=directories)
     if not comparison.cases and not refused:
         refused.append(Difference("unmatched", "the runs have no valid case in common"))
     for result in comparison.gates:

@@ -119,7 +119,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _plain(plan: CasePlan) -> dict[str, object]:
-    data = dataclasses.asdict(plan)
+    soonest = plan.soonest
+    data = {**dataclasses.asdict(plan), "soonest": soonest.metric if soonest else None}
     for part in (*data["needed"], *data["detectable"]):
         for key, value in part.items():
             if isinstance(value, float) and not math.isfinite(value):
@@ -352,4 +353,11 @@ def _advice(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any])
         f"runs pass or fail, rather than be inconclusive. To detect {100 * asked['change']:g} % "
         f"more {METRICS[compared.metric].written}, compare {_sides(compared, seconds)}"
     )
+    soonest = plan.soonest
+    if soonest is not None and soonest.metric != compared.metric:
+        requests, time = soonest.requests or 0, _time(soonest.seconds or 0.0)
+        sentence += (
+            f". {METRICS[soonest.metric].written} shows such a change soonest: in {requests:,} "
+            f"requests ({time}) per side"
+        )
     return f"{sentence}; no duration decides {', '.join(never)}." if never else f"{sentence}."

@@ -8,7 +8,9 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from pytest_servebench.analysis.changes import Change
 from pytest_servebench.analysis.comparability import (
     Difference,
     differences,
@@ -17,17 +19,18 @@ from pytest_servebench.analysis.comparability import (
     near,
     notes,
 )
-from pytest_servebench.analysis.compare import Change, compare, gate_verdict, why_unknown
+from pytest_servebench.analysis.compare import compare, gate_verdict, why_unknown
 from pytest_servebench.errors import NoSuchRunError, OptionError
 from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.gates import Gate, check_thresholds
 from pytest_servebench.objectives.slo import with_clauses
 from pytest_servebench.plugin.option_values import run_name
 from pytest_servebench.plugin.settings import Settings
-from pytest_servebench.report.comparison import change_text
+from pytest_servebench.report.comparison import beyond_text, change_text
 from pytest_servebench.runs.node_ids import labelled, repeat_of, without_repeat
 from pytest_servebench.runs.results import CaseResult, ClauseResult, Run, VerdictWord
-from pytest_servebench.runs.run_names import read_run
+from pytest_servebench.runs.run_json import read_file
+from pytest_servebench.runs.run_names import find_run
 from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import clean, joined
 
@@ -45,6 +48,7 @@ class Baseline:
         gates: how much worse each metric may get.
         allow: names of the differences to allow.
         on_missing: what to do with a case that is missing: ``fail``, ``warn`` or ``skip``.
+        directory: of the run, with its records.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Baseline:
     gates: Sequence[Gate]
     allow: frozenset[str]
     on_missing: str
+    directory: Path | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> "Baseline | None":
@@ -76,11 +81,11 @@ class Baseline:
                 f"{_OPTION}={settings.baseline}: say how much worse a metric may get, such as "
                 "--servebench-max-regression=p99:10%."
             )
-        run, missing = None, ""
+        run, missing, directory = None, "", None
         try:
-            run = read_run(
-                settings.baseline, settings.results, any_schema="schema" in settings.baseline_allow
-            )
+            file = find_run(settings.baseline, settings.results)
+            run = read_file(file, any_schema="schema" in settings.baseline_allow)[0]
+            directory = file.parent
         except NoSuchRunError as error:
             missing = str(error)
             if settings.on_missing_baseline == "fail":
@@ -93,6 +98,7 @@ class Baseline:
             settings.gates,
             settings.baseline_allow,
             settings.on_missing_baseline,
+            directory,
         )
 
     def judge(self, case: CaseResult, machine: Run, among: int) -> CaseResult:
@@ -157,7 +163,7 @@ class Baseline:
         return chosen if match(chosen, dataclasses.replace(chosen, cases=(case,))) else None
 
     def _compared(self, base: Run, new: Run, among: int) -> list[ClauseResult]:
-        comparison = compare(base, new, self.gates, among=among)
+        comparison = compare(base, new, self.gates, among=among, directories=(self.directory, None))
         (pair,) = comparison.cases
         clauses = []
         for gate in self.gates:
@@ -183,6 +189,8 @@ class Baseline:
             change_text(gate.metric, end) for end in (change.change.low, change.change.high)
         )
         figures = f"{new} against {base}: {by} (95 % interval {low} to {high})"
+        if (beyond := beyond_text(change)) and gate_verdict(gate, change) != "passed":
+            figures += f"; {beyond}"
         verdict = gate_verdict(gate, change)
         word = {
             "failed": "broken: worse beyond the threshold and the noise",

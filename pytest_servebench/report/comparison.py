@@ -7,12 +7,10 @@ from typing import Final
 
 from pytest_servebench.analysis import comparability
 from pytest_servebench.analysis.allowable import ALLOWABLE
+from pytest_servebench.analysis.changes import NOISE, VERDICTS, Change
 from pytest_servebench.analysis.comparability import Difference, key_text
 from pytest_servebench.analysis.compare import (
-    NOISE,
-    VERDICTS,
     CaseComparison,
-    Change,
     Comparison,
     GateResult,
     fails,
@@ -93,6 +91,20 @@ def interval_text(change: Change) -> str:
     return f"{change_text(change.metric, low)} to {change_text(change.metric, high)}"
 
 
+def beyond_text(change: Change) -> str:
+    """Return the share of NEW's requests that took longer than BASE's percentile, with its own.
+
+    Empty where the requests were not compared.
+    """
+    permille = METRICS[change.metric].permille
+    if change.beyond is None or permille is None:
+        return ""
+    return (
+        f"{quantity('share', change.beyond)} of its requests took longer than "
+        f"{quantity('time', change.base)}, {100 - permille / 10:g} % in BASE"
+    )
+
+
 def worse_text(metric: str, amount: float) -> str:
     """Return a change for the worse, from how much worse it is, such as ``-10 %``."""
     if not math.isfinite(amount):
@@ -137,9 +149,10 @@ def gate_text(result: GateResult, names: Mapping[int, str]) -> str:
         change, kind = worst.changes[metric], METRICS[metric].kind
         values = f"{quantity(kind, change.base)} to {quantity(kind, change.new)}"
         where = f" in {names[id(worst)]}" if number > 1 else ""
+        beyond = f"; {text}" if (text := beyond_text(change)) else ""
         return (
             f"FAILED in {len(result.failed)} of {counted(number, 'case')}: "
-            f"{change_text(metric, change.change.value)}{where} ({values}){unknown}"
+            f"{change_text(metric, change.change.value)}{where} ({values}){beyond}{unknown}"
         )
     seen = [case.changes[metric].detectable for case in result.judged]
     blind = sum(not math.isfinite(one) or one >= 1e3 for one in seen)

@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from pytest_servebench.analysis.changes import Change
 from pytest_servebench.analysis.comparability import Difference, notes
-from pytest_servebench.analysis.compare import CaseComparison, Change, Comparison, fails
+from pytest_servebench.analysis.compare import CaseComparison, Comparison, fails
 from pytest_servebench.metrics import METRICS
 from pytest_servebench.report.comparison import (
     change_text,
@@ -84,6 +85,7 @@ def _block(
                         **(_ends(change.change) if change.sampled else _ends(None)),
                         "verdict": change.verdict,
                         "reason": change.reason,
+                        "beyond_base": change.beyond,
                         "failed": any(
                             gate.metric == metric and fails(gate, change) for gate in gates
                         ),

@@ -19,7 +19,6 @@ from pytest_servebench.report.outputs import Material
 from pytest_servebench.report.plot_distribution import Latencies, draw_distributions
 from pytest_servebench.report.plot_frame import Frame, drawing
 from pytest_servebench.report.plot_sweep import draw_sweep, ideal_handles
-from pytest_servebench.report.records import read_records
 from pytest_servebench.report.series import colours, make_series
 from pytest_servebench.report.sweep import (
     CPU,
@@ -31,6 +30,7 @@ from pytest_servebench.report.sweep import (
     Panel,
     percentile_panel,
 )
+from pytest_servebench.runs.case_records import read_records
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.system.files import file_name

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pytest_servebench.objectives.slo_grammar import Clause, parse_slo
 from pytest_servebench.report.facts import test_id, test_labels
-from pytest_servebench.report.records import read_records
+from pytest_servebench.runs.case_records import read_records
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.runs.titles import server_titles

@@ -129,9 +129,21 @@ def _change(
     sides = [[one.at(z * caution).through(scale) for one in side] for side in (base, new)]
     found = mover(_together(sides[0]), _together(sides[1]))
     values = [[one.value for one in side] for side in sides]
-    if min(map(len, values)) < 2 or not all(map(math.isfinite, values[0] + values[1])):
+    return between_runs(found, values[0], values[1], tail)
+
+
+def between_runs(found: Range, base: Sequence[float], new: Sequence[float], tail: float) -> Range:
+    """Return the interval of a difference, or that of Welch where this is wider.
+
+    Args:
+        found: the difference, from within the runs.
+        base: a value for each run.
+        new: the same.
+        tail: probability of the truth outside of it.
+    """
+    if min(len(base), len(new)) < 2 or not all(map(math.isfinite, (*base, *new))):
         return found
-    half = welch(values[0], values[1], tail)
+    half = welch(base, new, tail)
     # No limit at all: each run alone had too few requests, and says nothing of the spread.
     low = half if math.isinf(found.low) else max(half, found.value - found.low)
     high = half if math.isinf(found.high) else max(half, found.high - found.value)

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_servebench.report.percentile_curves import percentile_curve
 from pytest_servebench.report.plots import draw_plots
-from pytest_servebench.report.records import read_records
+from pytest_servebench.runs.case_records import read_records
 from pytest_servebench.runs.results import CaseResult
 from tests.report import made_runs
 

@@ -7,15 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pytest_servebench.analysis.changes import VERDICTS, Change, Verdict
 from pytest_servebench.analysis.comparability import Difference
-from pytest_servebench.analysis.compare import (
-    VERDICTS,
-    CaseComparison,
-    Change,
-    Comparison,
-    Verdict,
-    fails,
-)
+from pytest_servebench.analysis.compare import CaseComparison, Comparison, fails
 from pytest_servebench.metrics import COMPARED, METRICS
 from pytest_servebench.objectives.gates import Gate
 from pytest_servebench.report import axes

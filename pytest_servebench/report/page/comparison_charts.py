@@ -9,7 +9,7 @@ from pytest_servebench.report import axes
 from pytest_servebench.report.figures import NAMES, percentile
 from pytest_servebench.report.page.chart import Chart, Key
 from pytest_servebench.report.percentile_curves import percentile_curve
-from pytest_servebench.report.records import read_records
+from pytest_servebench.runs.case_records import read_records
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.text.numbers import significant
 

@@ -27,10 +27,10 @@ from pytest_servebench.report.page.log_tails import LogTail, death_logs
 from pytest_servebench.report.page.sizing import SizingView, sizing_view
 from pytest_servebench.report.page.sweep_charts import sweep_charts
 from pytest_servebench.report.page.theme import Shade, shade
-from pytest_servebench.report.records import read_records
 from pytest_servebench.report.series import colours, make_series, tinted
 from pytest_servebench.report.sweep import panels
 from pytest_servebench.report.variants import variants
+from pytest_servebench.runs.case_records import read_records
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult, Run, Sizes
 from pytest_servebench.runs.titles import server_titles

@@ -1,4 +1,4 @@
-"""Records of requests for charts: reports do without those that cannot be read."""
+"""Records of a case's requests: reports and comparisons do without those that cannot be read."""
 
 from pathlib import Path
 
@@ -8,16 +8,16 @@ from pytest_servebench.system.files import inside
 from pytest_servebench.text.safe import clean
 
 
-def read_records(case: CaseResult, directory: Path) -> tuple[Records | None, str]:
+def read_records(case: CaseResult, directory: Path | None) -> tuple[Records | None, str]:
     """Return a case's records, or ``None`` and the reason.
 
     Args:
         case: as it was measured.
-        directory: of its run.
+        directory: of its run; ``None`` for records in memory alone.
     """
     if case.records is not None:
         return case.records, ""
-    if not case.records_file:
+    if not case.records_file or directory is None:
         return None, "none were saved"
     name = clean(case.records_file)
     try:

@@ -1,0 +1,283 @@
+"""How one case's metrics changed between two runs, and what remains undecided.
+
+**Changes.** Each metric's change is the ratio new / base, or the difference of two shares, with a
+95 % interval. Percentiles and means are compared by the requests of both runs where these were
+saved (:mod:`pytest_servebench.stats.shifts`), everything else by the intervals of each run
+(:mod:`pytest_servebench.stats.ratios`). Throughput is compared without the luck of the schedule
+where both sides had the same arrivals. Memory is one figure a run, with no interval of sampling: it
+differs where it does by 5 %, as in the evaluation of one run.
+
+**Verdicts.** *worse* and *better*: the whole interval of a stricter level lies on one side of no
+change. *same*: the whole 95 % interval lies within the margin.
+
+Intervals of single runs are less reliable in the tails. A calm run has both a low p99 and an
+interval that is too short; the other run then often has so few independent requests that its p99
+has no upper limit at all. If a side has none, intervals must be :data:`CAUTION` times as far away.
+
+The machine itself may have been slower in one of the runs
+(:mod:`pytest_servebench.analysis.machine_speed`).
+Latency and CPU may then have changed by up to that much whatever the server did. Their intervals
+cover the change both with and without that of the machine, so that neither a slow hour nor a fast
+one decides.
+
+The generator may have been late in one of the runs. Every comparison is made twice, with the
+latencies as measured and with the generator's lag subtracted, and counts only if both agree.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from pytest_servebench.analysis.comparability import Pair
+from pytest_servebench.analysis.samples import samples
+from pytest_servebench.metrics import COMPARED, METRICS, Metric
+from pytest_servebench.stats import ratios
+from pytest_servebench.stats.ratios import Range
+from pytest_servebench.stats.shifts import Shift
+
+Verdict = Literal["worse", "cannot tell", "same", "better"]
+
+VERDICTS: Final[tuple[Verdict, ...]] = ("worse", "cannot tell", "same", "better")
+"""From the worst to the best: a case has the worst of its metrics'."""
+
+NOISE: Final = "within noise"
+"""Why a change is undecided if there is no other reason."""
+
+CAUTION: Final = 1.5
+"""Factor by which intervals are widened if a percentile has no upper limit."""
+
+_ROUNDING: Final = 1e-12
+
+
+@dataclass(frozen=True)
+class Change:
+    """How one metric of one case changed.
+
+    Attributes:
+        metric: a key of :data:`~pytest_servebench.metrics.COMPARED`.
+        base: its value before; of repeats, their mean (for ratios the geometric one).
+        new: its value now.
+        change: new / base, or new - base for shares, with its 95 % interval.
+        strict: the same with the interval that decides.
+        sampled: whether the intervals are of sampling.
+        verdict: worse, better, same or cannot tell.
+        reason: why it is undecided, else empty.
+        slowdown: how many times as long the machine took in NEW, which the intervals allow for; 1
+            where it does not matter to the metric.
+        beyond: share of NEW's requests that took longer than BASE's percentile, where the requests
+            of both were compared.
+        variants: the change as measured, and the same with the generator's lag taken off, where
+            these are not the same; the intervals above hold both.
+    """
+
+    metric: str
+    base: float
+    new: float
+    change: Range
+    strict: Range
+    sampled: bool
+    verdict: Verdict
+    reason: str
+    slowdown: float = 1.0
+    beyond: float | None = None
+    variants: tuple["Change", ...] = ()
+
+    @property
+    def worse_by(self) -> float:
+        """Return the change for the worse, a fraction of the base or a difference of shares."""
+        return _worse_by(self.metric, self.change.value)
+
+    @property
+    def surely_worse(self) -> bool:
+        """Return whether the interval that decides lies wholly on the worse side of no change."""
+        return _beyond_doubt(METRICS[self.metric], self.strict) > 0
+
+    @property
+    def surely_worse_by(self) -> float:
+        """Return the change for the worse, less what lateness and the machine may account for.
+
+        Neither the generator's lateness nor the machine's speed may be blamed on the server.
+        """
+        values = [one.change.value for one in self.variants or (self,)]
+        return min(
+            _worse_by(self.metric, one)
+            for value in values
+            for one in (value, value / self.slowdown)
+        )
+
+    @property
+    def worst_by(self) -> float:
+        """Return the change for the worse at the far end of the 95 % interval; as worse_by."""
+        return max(_worse_by(self.metric, end) for end in (self.change.low, self.change.high))
+
+    @property
+    def detectable(self) -> float:
+        """Return the smallest change for the worse that this pair could have told from noise."""
+        smaller = not METRICS[self.metric].larger_is_better
+        value, end = self.change.value, self.strict.low if smaller else self.strict.high
+        if METRICS[self.metric].is_share:
+            return abs(value - end)
+        distance = abs(ratios.log(value) - ratios.log(end))
+        return ratios.exp(distance) - 1 if smaller else 1 - ratios.exp(-distance)
+
+
+def changes_of(
+    pair: Pair,
+    shifts: Mapping[str, Shift],
+    gated: Mapping[str, float],
+    tail: float,
+    slower: float,
+) -> dict[str, Change]:
+    """Return the change of each metric that is known on both sides, in the order of reports.
+
+    Args:
+        pair: the cases.
+        shifts: what their requests tell, as far as these were saved.
+        gated: threshold of each metric with a gate.
+        tail: probability that one verdict is wrong by chance, in either direction.
+        slower: how many times as long the machine took in NEW.
+    """
+    late = any(case.summary.without_lag for case in pair.every)
+    pairs = [pair, _punctual(pair)] if late else [pair]
+    changes = {}
+    for name, metric in COMPARED.items():
+        assert metric.same is not None
+        margin = gated.get(name, metric.same)
+        speed = slower if metric.goes_with_the_machine else 1.0
+        found = [_change(metric, one, shifts.get(name), margin, tail, speed) for one in pairs]
+        if known := [one for one in found if one is not None]:
+            changes[name] = _either_way(known)
+    return changes
+
+
+def _punctual(pair: Pair) -> Pair:
+    base, new = (tuple(case.without_lag() for case in side) for side in (pair.base, pair.new))
+    return Pair(pair.key, base, new)
+
+
+def _either_way(changes: Sequence[Change]) -> Change:
+    """Return the change on which the variants, with and without lag, agree; first as measured."""
+    first = changes[0]
+    if all(one == first for one in changes):
+        return first
+    agreed = all(one.verdict == first.verdict for one in changes)
+    return dataclasses.replace(
+        first,
+        change=_hull([one.change for one in changes]),
+        strict=_hull([one.strict for one in changes]),
+        verdict=first.verdict if agreed else "cannot tell",
+        reason=first.reason if agreed else "the generator's own lateness decides it",
+        variants=tuple(changes),
+    )
+
+
+def _hull(ranges: Sequence[Range]) -> Range:
+    return Range(ranges[0].value, min(one.low for one in ranges), max(one.high for one in ranges))
+
+
+def _change(
+    metric: Metric, pair: Pair, shift: Shift | None, margin: float, tail: float, slower: float
+) -> Change | None:
+    """Return the change of a metric; ``None`` if it is unknown on a side."""
+    base, new = (samples(metric, cases, pair) for cases in (pair.base, pair.new))
+    if not base or not new:
+        return None
+    values = [[sample.range.value for sample in side] for side in (base, new)]
+    average = ratios.arithmetic_mean if metric.is_share else ratios.geometric_mean
+    if shift is not None:
+        wide, narrow = (_of_requests(shift, values[0], values[1], one) for one in (tail, 0.05))
+        some_open = narrow.low == 0 or narrow.high == math.inf
+    else:
+        between = ratios.difference if metric.is_share else ratios.ratio
+        some_open = any(sample.range.open for sample in (*base, *new))
+        narrow = between(base, new, 0.05)
+        wide = between(base, new, tail, CAUTION if some_open else 1.0)
+    unmoved = _verdict(metric, narrow, wide, margin)
+    change, strict = (_whatever_the_speed(one, slower) for one in (narrow, wide))
+    verdict = _verdict(metric, change, strict, margin)
+    sampled = [sample.sampled for sample in (*base, *new)]
+    if unmoved == "cannot tell" and not any(sampled):
+        verdict = "same"  # less than the margin by which they must differ
+    if metric.share_of_load:  # it may be compared by its share of the arrivals
+        values = [[metric.read(case).value or 0.0 for case in side]
+                  for side in (pair.base, pair.new)]  # fmt: skip
+        average = ratios.geometric_mean
+    reason = ""
+    if verdict == "cannot tell":
+        machine = slower if verdict != unmoved else 1.0
+        reason = _reason(
+            metric, [sample.range.value for sample in (*base, *new)], some_open, machine
+        )
+    return Change(
+        metric.name,
+        average(values[0]),
+        average(values[1]),
+        change,
+        strict,
+        all(sampled),
+        verdict,
+        reason,
+        slower,
+        shift.beyond if shift is not None else None,
+    )
+
+
+def _of_requests(shift: Shift, base: Sequence[float], new: Sequence[float], tail: float) -> Range:
+    """Return the ratio of the runs' values, with the interval that their requests give.
+
+    It is as wide, relatively, without the generator's lag.
+    """
+    found = shift.at(tail)
+    value = ratios.geometric_mean(new) / ratios.geometric_mean(base)
+    scaled = Range(value, value * found.low / found.value, value * found.high / found.value)
+    logs = [[ratios.log(one) for one in side] for side in (base, new)]
+    between = ratios.between_runs(scaled.through(ratios.log), logs[0], logs[1], tail)
+    return between.through(ratios.exp)
+
+
+def _whatever_the_speed(change: Range, slower: float) -> Range:
+    """Return the interval that covers the change with and without that of the machine."""
+    return Range(
+        change.value, min(change.low, change.low / slower), max(change.high, change.high / slower)
+    )
+
+
+def _verdict(metric: Metric, change: Range, strict: Range, margin: float) -> Verdict:
+    if math.isnan(change.value):
+        return "cannot tell"
+    within = margin if metric.is_share else math.log1p(margin)
+    scale = (lambda value: value) if metric.is_share else ratios.log
+    if abs(scale(change.low)) <= within and abs(scale(change.high)) <= within:
+        return "same"
+    side = _beyond_doubt(metric, strict)
+    return "worse" if side > 0 else "better" if side < 0 else "cannot tell"
+
+
+def _beyond_doubt(metric: Metric, strict: Range) -> int:
+    """Return 1 where the whole interval is for the worse, -1 for the better, else 0."""
+    neutral = _neutral(metric)
+    side = (strict.low > neutral + _ROUNDING) - (strict.high < neutral - _ROUNDING)
+    return -side if metric.larger_is_better else side
+
+
+def _neutral(metric: Metric) -> float:
+    return 0.0 if metric.is_share else 1.0
+
+
+def _worse_by(name: str, value: float) -> float:
+    change = value - _neutral(METRICS[name])
+    return -change if METRICS[name].larger_is_better else change
+
+
+def _reason(metric: Metric, values: Sequence[float], some_open: bool, slower: float) -> str:
+    if slower != 1:
+        word, factor = ("slower", slower) if slower > 1 else ("faster", 1 / slower)
+        return f"the machine was {100 * (factor - 1):.0f} % {word} in NEW"
+    infinite = [math.isinf(one) for one in values]
+    if all(infinite):
+        return "infinite on both sides"
+    if some_open:
+        return "too short a window" if metric.of_server else "too few requests"
+    return "requests failed" if any(infinite) else NOISE

@@ -1,0 +1,61 @@
+"""What the requests of two runs tell of each other, where the records of both are there."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pytest_servebench.analysis.comparability import Pair
+from pytest_servebench.load.records import Records
+from pytest_servebench.metrics import TIMES, Times, percentiles_of, statistics_of
+from pytest_servebench.runs.case_records import read_records
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.stats.shifts import Shift, Side, mean_shift, percentile_shifts
+
+
+def request_shifts(pair: Pair, directories: tuple[Path | None, Path | None]) -> Mapping[str, Shift]:
+    """Return the shift of each statistic of times that the requests tell, by metric.
+
+    Args:
+        pair: a case of two runs.
+        directories: of the runs, for records that are not in memory.
+    """
+    base, new = (
+        _records(cases, directory)
+        for cases, directory in zip((pair.base, pair.new), directories, strict=True)
+    )
+    found: dict[str, Shift] = {}
+    for times in TIMES:
+        if base and new and all(one.knows(times.until) for one in (*base, *new)):
+            found |= _shifts(times, _side(base, times), _side(new, times))
+    return found
+
+
+def _records(cases: Sequence[CaseResult], directory: Path | None) -> list[Records]:
+    """Return the records of each case; none if any has none."""
+    found = [read_records(case, directory)[0] for case in cases]
+    known = [one for one in found if one is not None]
+    return known if len(known) == len(found) else []
+
+
+def _side(repeats: Sequence[Records], times: Times) -> Side:
+    windows = [one.window for one in repeats]
+    begins = np.cumsum([0, *windows[:-1]])
+    return Side(
+        np.concatenate([one.until(times.until) for one in repeats]),
+        np.concatenate([one.scheduled + begin for one, begin in zip(repeats, begins, strict=True)]),
+        sum(windows),
+    )
+
+
+def _shifts(times: Times, base: Side, new: Side) -> dict[str, Shift]:
+    percentiles = percentiles_of(times)
+    permilles = [one.permille for one in percentiles if one.permille is not None]
+    made = percentile_shifts(base, new, permilles)
+    names = [one.name for one in percentiles]
+    names += [one.name for one in statistics_of(times) if one.is_mean]
+    return {
+        name: shift
+        for name, shift in zip(names, [*made, mean_shift(base, new)], strict=True)
+        if shift is not None
+    }

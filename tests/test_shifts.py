@@ -74,6 +74,19 @@ def test_a_slower_body_is_no_slower_tail() -> None:
     assert worse[990] <= 2
 
 
+@pytest.mark.parametrize("pauses", [1, 2, 3, 5])
+def test_a_few_long_pauses_are_no_slower_tail(pauses: int) -> None:
+    """With either sign equally likely, five of them are on one side in one pair of sixteen."""
+    base, new = drawn(1), drawn(2)
+    for pause in range(pauses):
+        new[100 + 200 * pause :][:15] += 0.2
+    shift = every(base, new)[3]
+    assert shift is not None
+    assert shift.value > 1.1
+    for tail in (0.01, 1e-3, 1e-4, 1e-6):
+        assert shift.at(tail).low <= 1
+
+
 @pytest.mark.parametrize(("place", "permille"), list(enumerate(PERMILLES)))
 def test_independent_requests_give_the_textbooks_interval(place: int, permille: int) -> None:
     number, tail = 4000, 1 - permille / 1000

@@ -5,12 +5,14 @@ It depends on the SLOs, so that it is computed when a case is judged, not with i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterable
 
 import numpy as np
 
+from pytest_servebench.errors import SLOSyntaxError
 from pytest_servebench.load.records import Records
 from pytest_servebench.objectives.limits import BoolArray, Limit, of_each_request
 from pytest_servebench.objectives.slo_grammar import Clause, parse_slo
@@ -21,9 +23,13 @@ _NAMES = ("goodput", "goodput_share")
 
 
 def slo_clauses(result: CaseResult) -> tuple[Clause, ...]:
-    """Return the SLO clauses by which a case was judged."""
-    texts = [one.clause for one in result.clauses if one.sort == "slo"]
-    return tuple(clause for text in texts for clause in parse_slo(text))
+    """Return the SLO clauses by which a case was judged, less what cannot be read."""
+    found: list[Clause] = []
+    for one in result.clauses:
+        if one.sort == "slo":
+            with contextlib.suppress(SLOSyntaxError):
+                found += parse_slo(one.clause)
+    return tuple(found)
 
 
 def with_goodput(

@@ -48,6 +48,10 @@ from pytest_servebench.stats.summary import nearest_rank
 _MOST_BINS: Final = 1000
 _FEWEST_BINS: Final = 4
 
+# Least that the quantile of a sum with random signs may be, of the normal one. The correction holds
+# for many blocks: with m equal ones no sum exceeds sqrt(m E), which is less than this leaves.
+_LIGHTEST: Final = 0.9
+
 
 @dataclass(frozen=True)
 class Side:
@@ -100,7 +104,8 @@ class Shift:
         """
         z = NORMAL.inv_cdf(1 - tail / 2)
         far = student_quantile(tail, self.degrees) * self.noise
-        near = max(far, self.null * (z - (z**3 - 3 * z) / (12 * max(1.0, self.events))))
+        lighter = max(_LIGHTEST, 1 - (z**2 - 3) / (12 * max(1.0, self.events)))
+        near = max(far, self.null * z * lighter)
         down, up = (near, far) if self.value >= 1 else (far, near)
         if self.slowest is None:
             return Range(self.value, self.value * exp(-down), self.value * exp(up))
@@ -206,14 +211,14 @@ class _Chance:
 
     Attributes:
         noise: standard errors.
-        degrees: of freedom: one less than the blocks. Differences have either sign, and tails that
-            are lighter than their kurtosis allows.
+        degrees: of freedom: twice those that the blocks' kurtosis leaves, as differences have
+            either sign, and fewer than the blocks.
         null: of sums with random signs.
         events: the number of equal blocks that would have this error.
     """
 
     noise: Floats
-    degrees: float
+    degrees: Floats
     null: Floats
     events: Floats
 
@@ -237,10 +242,10 @@ class _Chance:
         total = squares.mean(axis=0) * blocks.number
         fourth = (squares**2).mean(axis=0) * blocks.number
         events = np.divide(total**2, fourth, out=np.ones_like(total), where=fourth > 0)
-        degrees = max(1.0, blocks.number - 1)
+        degrees = np.clip(2 * blocks.degrees, 1.0, max(1.0, blocks.number - 1))
         return cls(np.sqrt(blocks.variances), degrees, np.sqrt(total), events)
 
     def at(self, column: int) -> tuple[float, float, float, float]:
         """Return the chance of a column at the ratio, and the null of that at 1 behind it."""
         null, events = float(self.null[column + 1]), float(self.events[column + 1])
-        return float(self.noise[column]), self.degrees, null, events
+        return float(self.noise[column]), float(self.degrees[column]), null, events

@@ -101,9 +101,11 @@ def goodput(case: Case) -> Reading:
     return estimate(name, of_requests=False)(case)
 
 
-def capacity(case: Case) -> Reading:  # noqa: ARG001 - as all readers
-    """Return that no single case has a capacity."""
-    return Reading(None, unknown="find_capacity finds it, not a load at one rate")
+def capacity(case: Case) -> Reading:
+    """Return the capacity where a case stands for a search that found one."""
+    if "capacity" not in case.summary.estimates:
+        return Reading(None, unknown="no search by find_capacity found an interval for it")
+    return estimate("capacity", of_requests=False)(case)
 
 
 def longest(case: Case) -> Reading:

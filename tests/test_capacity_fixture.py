@@ -238,5 +238,33 @@ def test_clauses_on_a_capacity_are_not_applied_to_loads(
     result.assert_outcomes(passed=4)
     run = saved_run()[1]["servebench"]
     assert [case["clauses"] for case in run["cases"]] == [[], []]
+    assert "judges nothing" not in result.stdout.str()
+    result = run_bench(
+        "--servebench-slo=capacity>=9/s", "--servebench-duration=0.1",
+        test=LOAD.rstrip() + ".check('capacity>=9/s')",
+    )  # fmt: skip
+    result.assert_outcomes(failed=1)
+    assert "judges nothing" in result.stdout.str()
+    assert "find_capacity finds it" in result.stdout.str()
     assert [one["verdict"] for one in run["capacities"]] == ["passed", "passed"]
     assert len({one["value"] for one in run["capacities"]}) == 2  # of other arrivals
+
+
+def test_a_capacity_is_gated_against_a_baseline(run_bench: RunBench, simulate: Simulate) -> None:
+    simulate()
+    run_bench("--servebench-save=base", test=searching()).assert_outcomes(passed=1)
+    simulate(service_rate=200.0)
+    gated = ("--servebench-baseline=base", "--servebench-max-regression=capacity:10%")
+    result = run_bench(*gated, test=searching())
+    result.assert_outcomes(failed=1)
+    (clause,) = found()["clauses"]
+    assert (clause["clause"], clause["verdict"]) == ("capacity:10% against base", "failed")
+    assert "capacity:10% against base: broken" in result.stdout.str()
+    # The limits are part of what is compared, and gates on loads do not concern a search.
+    other = searching().replace("p90<50ms", "p90<60ms")
+    result = run_bench(*gated, "--servebench-on-missing-baseline=warn", test=other)
+    result.assert_outcomes(passed=1, warnings=1)
+    assert "capacity with p90<60ms" in " ".join(result.stdout.str().split())
+    result = run_bench(gated[0], "--servebench-max-regression=p99:10%", test=searching())
+    result.assert_outcomes(passed=1)
+    assert found()["clauses"] == []

@@ -119,6 +119,17 @@ def test_predictions_agree_with_closed_forms(
     assert (Caution.SATURATED in found.cautions) == (load > 1)
 
 
+@pytest.mark.parametrize(
+    ("workers", "replicas", "limits"), [(None, 3, False), (6, 3, False), (5, 3, True), (1, 1, True)]
+)
+def test_connections_that_limit_the_replicas_are_told(
+    workers: int | None, replicas: int, limits: bool
+) -> None:
+    setting = Setting(20.0, workers, replicas=replicas)
+    found = predict(model_of(exponential(400), 2), setting, resamples=20)
+    assert (Caution.WORKERS_LIMIT in found.cautions) == limits
+
+
 def test_a_queue_that_grows_without_end_has_no_percentiles() -> None:
     model = model_of(exponential(), 2)
     found = predict(model, Setting(3.0 * model.saturation, replicas=2), resamples=20)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pytest_servebench.analysis.capacities import comparable
 from pytest_servebench.runs.node_ids import (
     function_of,
     labelled,
@@ -141,7 +142,7 @@ def _order(key: Key) -> tuple[str, float, str, Sizes, str, str]:
 
 def _by_key(run: Run) -> dict[Key, tuple[CaseResult, ...]]:
     found: dict[Key, list[CaseResult]] = {}
-    for case in run.cases:
+    for case in comparable(run):
         if case.measured:
             found.setdefault(key_of(case), []).append(case)
     return {key: tuple(sorted(cases, key=_by_repeat)) for key, cases in found.items()}
@@ -167,7 +168,7 @@ def _unmatched(base: Run, new: Run) -> list[Difference]:
     sides = {"BASE": base, "NEW": new}
     invalid: dict[str, list[str]] = {}
     for side, run in sides.items():
-        for case in (one for one in run.cases if not one.measured):
+        for case in (one for one in comparable(run) if not one.measured):
             reason = f": {clean(case.invalid_reason)}" if case.invalid_reason else ""
             name = clean(labelled(case.nodeid, case.label))
             text = f"{name}: its measurement is invalid in {{}}{reason}"
@@ -175,10 +176,11 @@ def _unmatched(base: Run, new: Run) -> list[Difference]:
     found = [text.replace("{}", joined(where), 1) for text, where in invalid.items()]
     valid = {side: _by_key(run) for side, run in sides.items()}
     for side, other in (("BASE", "NEW"), ("NEW", "BASE")):
-        said = {key_of(case) for case in sides[other].cases if not case.measured}
+        there = comparable(sides[other])
+        said = {key_of(case) for case in there if not case.measured}
         for key in sorted(valid[side], key=_order):
             if key not in valid[other] and key not in said:
-                nearest = near(valid[side][key][0], sides[other].cases)
+                nearest = near(valid[side][key][0], there)
                 found.append(
                     f"{key_text(key)}: only in {side}"
                     + (f"; in {other}, {nearest}" if nearest and side == "NEW" else "")

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from pytest_servebench.analysis.capacities import CapacityCase
 from pytest_servebench.analysis.changes import VERDICTS, Change, Verdict, changes_of
 from pytest_servebench.analysis.comparability import Key, Pair, match
 from pytest_servebench.analysis.machine_speed import same_generator, slowdown
@@ -156,9 +157,15 @@ def why_unknown(gate: Gate, pairs: Iterable[Pair]) -> str:
 
 
 def _judge(gate: Gate, cases: Sequence[CaseComparison]) -> GateResult:
+    cases = [case for case in cases if _is_about(METRICS[gate.metric], case)]
     judged = tuple(case for case in cases if gate.metric in case.changes)
     failed = tuple(case for case in judged if fails(gate, case.changes[gate.metric]))
     return GateResult(gate, failed, judged, len(cases) - len(judged))
+
+
+def _is_about(metric: Metric, case: CaseComparison) -> bool:
+    """Return whether a metric is one of loads and the case a load, or both are of searches."""
+    return metric.of_search is isinstance(case.pair.base[0], CapacityCase)
 
 
 def fails(gate: Gate, change: Change) -> bool:
@@ -185,7 +192,8 @@ def _gate_verdict(gate: Gate, change: Change) -> VerdictWord:
 def _compare(
     pair: Pair, changes: Mapping[str, Change], gated: Collection[str], slower: float
 ) -> CaseComparison:
-    shown = tuple(metric for metric in changes if metric in _shown(pair.every) or metric in gated)
+    always = (*_shown(pair.every), *gated, *(one for one in changes if METRICS[one].of_search))
+    shown = tuple(metric for metric in changes if metric in always)
     words = {changes[metric].verdict for metric in shown}
     verdict = next((word for word in VERDICTS if word in words), VERDICTS[1])
     return CaseComparison(pair.key, pair, MappingProxyType(changes), slower, shown, verdict)

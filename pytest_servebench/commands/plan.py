@@ -95,6 +95,9 @@ def run(options: argparse.Namespace) -> int:
     """
     slo = ", ".join(options.slo)
     clauses = tuple(clause for text in options.slo for clause in parse_slo(text))
+    if searched := [str(one) for one in clauses if one.of_search]:
+        raise OptionError(f"--slo={searched[0]}: find_capacity searches for it, in the time of "
+                          "--servebench-capacity-budget; leave it out")  # fmt: skip
     load = _number("load", options.load, "0.6", below=1.0)
     margin, change = (_percent(name, getattr(options, name)) for name in ("margin", "change"))
     repeats = _repeats(options.repeats)

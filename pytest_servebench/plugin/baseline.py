@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_servebench.analysis.capacities import comparable
 from pytest_servebench.analysis.changes import Change
 from pytest_servebench.analysis.comparability import (
     Difference,
@@ -101,6 +102,11 @@ class Baseline:
             directory,
         )
 
+    def by(self, *, of_search: bool) -> "Baseline":
+        """Return the same with only the gates on searches, or only those on loads."""
+        chosen = [one for one in self.gates if METRICS[one.metric].of_search is of_search]
+        return dataclasses.replace(self, gates=chosen)
+
     def judge(self, case: CaseResult, machine: Run, among: int) -> CaseResult:
         """Return the case with a clause for each gate.
 
@@ -110,7 +116,7 @@ class Baseline:
             among: number of cases in the session: the more are judged, the stricter each must be.
         """
         # The session is still running, which does not matter for the case.
-        new = dataclasses.replace(machine, cases=(case,), finished=True)
+        new = dataclasses.replace(machine, cases=(case,), capacities=(), probes=(), finished=True)
         base = self._partner(case)
         if base is None:
             clauses = [self._without_partner(gate, case) for gate in self.gates]
@@ -156,10 +162,10 @@ class Baseline:
         """Return the baseline with only the counterparts of ``case``."""
         if self.run is None:
             return None
-        found = [one for one in self.run.cases if key_of(one) == key_of(case)]
+        found = [one for one in comparable(self.run) if key_of(one) == key_of(case)]
         # Arrivals differ between repeats, so each repeat has its own counterpart.
         same = [one for one in found if repeat_of(one) == repeat_of(case)]
-        chosen = dataclasses.replace(self.run, cases=tuple(same or found))
+        chosen = dataclasses.replace(self.run, cases=tuple(same or found), capacities=(), probes=())
         return chosen if match(chosen, dataclasses.replace(chosen, cases=(case,))) else None
 
     def _compared(self, base: Run, new: Run, among: int) -> list[ClauseResult]:
@@ -203,7 +209,7 @@ class Baseline:
 
     def _without_partner(self, gate: Gate, case: CaseResult) -> ClauseResult:
         why = self.missing or f"it has no valid case {key_of(case).test}"
-        if self.run is not None and (nearest := near(case, self.run.cases)):
+        if self.run is not None and (nearest := near(case, comparable(self.run))):
             why += f"; {nearest}."
         verdict: VerdictWord = "failed" if self.on_missing == "fail" else "inconclusive"
         return self._clause(gate, verdict, f"no baseline: {why} {_remedies(self.name)}")

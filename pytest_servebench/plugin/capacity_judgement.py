@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from pytest_servebench.analysis.capacities import as_case
 from pytest_servebench.errors import InvalidMeasurementError, OptionError, SLOSyntaxError
 from pytest_servebench.objectives.capacity import (
     capacity_limits,
@@ -145,6 +146,14 @@ def budget_of(item: pytest.Item) -> tuple[float, float, tuple[float, float]]:
     )
 
 
+def unused_clauses(config: pytest.Config, items: Iterable[pytest.Item]) -> str:
+    """Return the clauses on a capacity of ``--servebench-slo`` if none of the tests searches."""
+    if session_of(config).wrong_options or any(has(item, "find_capacity") for item in items):
+        return ""
+    clauses = [str(one) for one in session_of(config).settings.slos if one.of_search]
+    return f"--servebench-slo={', '.join(clauses)}" if clauses else ""
+
+
 def wrong_limits(items: Iterable[pytest.Item]) -> list[str]:
     """Return what is wrong with the SLOs of tests that search, once per test, not per case."""
     found: dict[str, None] = {}
@@ -163,7 +172,13 @@ def wrong_limits(items: Iterable[pytest.Item]) -> list[str]:
 def judged(item: pytest.Item, result: CapacityResult) -> CapacityResult:
     """Return the result judged by the test's clauses on the capacity, as if the test ended now."""
     clauses = [one for one in judgement.slos_of(item) if one.of_search]
-    return with_judged(judge_capacity(result, clauses), ())
+    result = with_judged(judge_capacity(result, clauses), ())
+    session = session_of(item.config)
+    case = as_case(result, session.recorded.of(item.nodeid))
+    if session.baseline is None or case is None or any(one.is_gate for one in result.clauses):
+        return result
+    gates = session.against_baseline(case).clauses[len(result.clauses) :]
+    return with_judged(result, gates)
 
 
 def record(
@@ -190,7 +205,7 @@ def record(
     benchmark_bridge.attach(benchmark, nearest.to_dict(), valid=True, capacity=entry)
 
 
-def apply(found: Sequence[FoundCapacity], item: pytest.Item, policy: InconclusivePolicy) -> None:
+def apply(found: Sequence[FoundCapacity], item: pytest.Item) -> None:
     """Fail, warn or skip the test, according to what its searches found.
 
     Without a clause on the capacity, only that there is none is told; and not if the test has asked
@@ -202,20 +217,26 @@ def apply(found: Sequence[FoundCapacity], item: pytest.Item, policy: Inconclusiv
     __tracebackhide__ = True
     told: dict[str, list[str]] = {}
     for one in found:
-        result = one.result
+        result, policy = one.result, _policy(item, one.result)
         for clause in result.clauses:
-            told.setdefault(clause.verdict, []).append(clause.message)
+            word = policy if clause.verdict == "inconclusive" else clause.verdict
+            told.setdefault(word, []).append(clause.message)
         if not result.clauses and result.verdict != "passed" and not one.answered:
             text = f"{result.name}: capacity {stated(result)}: {result.reason}"
-            told.setdefault("inconclusive", []).append(text)
+            told.setdefault(policy, []).append(text)
     if "failed" in told:
         pytest.fail("\n".join(told["failed"]), pytrace=False)
     if "invalid" in told:
         raise InvalidMeasurementError("\n".join(told["invalid"]))
-    doubts = "\n".join(told.get("inconclusive", ()))
-    if doubts and policy == "fail":
-        pytest.fail(doubts, pytrace=False)
-    if doubts and policy == "skip":
-        pytest.skip(doubts)
-    if doubts:
-        warn(item, InconclusiveWarning(doubts))
+    if "fail" in told:
+        pytest.fail("\n".join(told["fail"]), pytrace=False)
+    if "warn" in told:
+        warn(item, InconclusiveWarning("\n".join(told["warn"])))
+    if "skip" in told:
+        pytest.skip("\n".join(told["skip"]))
+
+
+def _policy(item: pytest.Item, result: CapacityResult) -> InconclusivePolicy:
+    session = session_of(item.config)
+    case = as_case(result, session.recorded.of(item.nodeid))
+    return session.settings.on_inconclusive if case is None else session.policy(case)

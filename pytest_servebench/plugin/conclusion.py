@@ -157,7 +157,7 @@ def decide(item: pytest.Item) -> None:
             pytest.fail(refusal, pytrace=False)
     judgement.apply(results, item, session_of(item.config).policy)
     if found:  # other tests do not mind wrong settings
-        capacity_judgement.apply(found, item, session_of(item.config).settings.on_inconclusive)
+        capacity_judgement.apply(found, item)
 
 
 def tell_unused(item: pytest.Item) -> None:

@@ -41,7 +41,10 @@ def pytest_servebench_check_answer(
 
 @pytest.hookspec
 def pytest_servebench_case_finished(config: pytest.Config, result: CaseResult) -> None:
-    """Receive the result of one case, after its load and before its SLOs are judged."""
+    """Receive the result of one case, after its load and before its SLOs are judged.
+
+    Also called for each probe of ``find_capacity``, whose result says so (``result.probe``).
+    """
 
 
 @pytest.hookspec

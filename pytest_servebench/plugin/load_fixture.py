@@ -64,6 +64,9 @@ class LoadedCase:
             clauses = [clause for text in expressions for clause in parse_slo(text)]
         except SLOSyntaxError as error:
             raise error.with_traceback(None) from None  # the message points into the expression
+        if capacities := [str(clause) for clause in clauses if clause.of_search]:
+            raise OptionError(f"check({capacities[0]!r}): find_capacity finds it, not a load at "
+                              "one rate: capacity = find_capacity(server).")  # fmt: skip
         result = self.result = judgement.judged(self.result, clauses)
         if result.verdict == "failed":
             pytest.fail(failure_message(result, result.clauses), pytrace=False)

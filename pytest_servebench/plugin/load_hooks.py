@@ -142,6 +142,8 @@ def pytest_report_collectionfinish(
             f"servebench: -k {given!r} means {exact!r} for load tests "
             "(turn this off by --servebench-exact-keywords=false)"
         )
+    if loads and (unused := capacity_judgement.unused_clauses(config, loads)):
+        lines.append(f"servebench: no selected test uses find_capacity: {unused} judges nothing")
     if not all(map(benchmark_bridge.is_on, loads)) and not _only_lists(config):
         lines.append(
             "servebench: load tests cannot use pytest-benchmark's fixture here: they are missing "

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from pytest_servebench.analysis.capacities import CapacityCase
 from pytest_servebench.errors import ModelError, OptionError, ServerStartError, described
 from pytest_servebench.measure.footprint import Footprint, footprint
 from pytest_servebench.model import ServedModel
@@ -246,11 +247,14 @@ class ServebenchSession:
         """Return the case with a clause for each gate; unchanged without a baseline."""
         if self.baseline is None:
             return result
+        baseline = self.baseline.by(of_search=isinstance(result, CapacityCase))
+        if not baseline.gates:
+            return result
         known = [*(one for one in self.results if not one.probe), result]
         tests = {one.nodeid for one in known}
         cases = {(one.nodeid, one.label) for one in known}
         more = len(cases) - len(tests)  # cases beyond one per test
-        return self.baseline.judge(result, self.run(), among=self.cases + more)
+        return baseline.judge(result, self.run(), among=self.cases + more)
 
     def policy(self, result: CaseResult) -> InconclusivePolicy:
         """Return what to do with an inconclusive case."""

@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pytest_servebench.report.attention import reasons
+from pytest_servebench.report.attention import capacity_reasons, reasons
 from pytest_servebench.report.figures import standing
 from pytest_servebench.report.outputs import Material
-from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.runs.results import CapacityResult, CaseResult
 
 _BY_VERDICT = {"failed": "error", "invalid": "error", "inconclusive": "warning"}
 
@@ -18,11 +18,11 @@ _BY_VERDICT = {"failed": "error", "invalid": "error", "inconclusive": "warning"}
 def write(made: Material) -> Iterator[str]:
     """Yield the annotations of a run; see :func:`workflow_commands`."""
     files = {nodeid: repository_path(path, made.root) for nodeid, path in made.files.items()}
-    return workflow_commands(made.run.cases, made.lines, files)
+    return workflow_commands(made.run.results, made.lines, files)
 
 
 def workflow_commands(
-    cases: Sequence[CaseResult],
+    cases: Sequence[CaseResult | CapacityResult],
     lines: Mapping[str, int],
     files: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
@@ -46,7 +46,8 @@ def workflow_commands(
             place.append(f"line={lines[case.nodeid]}")
         word = standing(case).replace("-", " ")
         place.append(f"title={_property(f'{word}: {case.name}')}")
-        message = _message("\n".join(reasons(case)))
+        texts = capacity_reasons(case) if isinstance(case, CapacityResult) else reasons(case)
+        message = _message("\n".join(texts))
         yield f"::{level} {','.join(place)}::{message}"
 
 
@@ -66,7 +67,7 @@ def repository_path(path: Path, root: Path) -> str:
     return path.as_posix()
 
 
-def _level(case: CaseResult) -> str:
+def _level(case: CaseResult | CapacityResult) -> str:
     """Return the level of a case's annotation, empty for none: an error only if pytest failed."""
     if case.test_outcome in ("failed", "error"):
         return "error"

@@ -7,7 +7,7 @@ from typing import Final
 from pytest_servebench.objectives.hints import hints
 from pytest_servebench.report.facts import cell_name, test_id, test_labels
 from pytest_servebench.report.figures import Standing, standing
-from pytest_servebench.runs.results import CaseResult, ClauseSort, Run, ServerDeath
+from pytest_servebench.runs.results import CapacityResult, CaseResult, ClauseSort, Run, ServerDeath
 from pytest_servebench.text.safe import clean, counted, first_few, wrapped
 from pytest_servebench.text.tables import Line, Markup, line
 
@@ -83,6 +83,14 @@ def reasons(case: CaseResult) -> list[str]:
     if not case.measured:
         return [clean(case.invalid_reason or "no reason is recorded")]
     return [clean(one.message) for one in case.clauses if one.verdict == case.verdict]
+
+
+def capacity_reasons(one: CapacityResult) -> list[str]:
+    """Return the reasons for the standing of a capacity, a line each."""
+    if standing(one) == "test-failed":
+        return [_OWN_FAILURES[one.test_outcome == "error"]]
+    told = [clean(clause.message) for clause in one.clauses if clause.verdict == one.verdict]
+    return told or [clean(one.reason)]
 
 
 def server_troubles(run: Run) -> list[str]:
@@ -161,6 +169,19 @@ def attention_lines(run: Run, width: int) -> list[Line]:
             which = "all cases" if everywhere else first_few(where, _SHOWN)
             text = f"{cause.rstrip('.')}: {which}"
             lines += [line(one) for one in wrapped("", text, width, indent=2)]
+    return lines + _capacity_lines(run, width)
+
+
+def _capacity_lines(run: Run, width: int) -> list[Line]:
+    """Return the capacities that did not simply pass; those without a clause have their note."""
+    lines = []
+    for one in run.capacities:
+        word = standing(one)
+        if word != "passed" and (one.clauses or word == "test-failed"):
+            markup: Markup = {"yellow": True} if word == "inconclusive" else {"red": True}
+            for reason in capacity_reasons(one):
+                text = f"{word.replace('-', ' ')}: {cell_name(one.name)}: {reason}"
+                lines += [line(part, **markup) for part in wrapped("", text, width, indent=2)]
     return lines
 
 

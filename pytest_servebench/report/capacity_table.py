@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from pytest_servebench.analysis.capacities import contests
 from pytest_servebench.objectives.capacity import stated
 from pytest_servebench.report.case_table import verdict_cell
 from pytest_servebench.runs.capacity import CapacityProbe
@@ -35,7 +36,11 @@ def capacity_lines(run: Run, width: int) -> list[Line]:
     for heading, found in blocks(run.capacities):
         lines += [line(text, bold=True, cyan=True) for text in wrapped("", heading, width)]
         lines += table(COLUMNS, rows(found), width)
-        lines += [line(text) for note in notes(found) for text in wrapped("", note, width, hang=2)]
+        lines += [
+            line(text)
+            for note in (*notes(found), *carried(found))
+            for text in wrapped("", note, width, hang=2)
+        ]
         lines.append(line(""))
     return lines
 
@@ -101,6 +106,24 @@ def notes(found: Sequence[CapacityResult]) -> list[str]:
         if one.slow_recovery:
             texts.append(f"{name}: {recovery(one)}.")
     return texts
+
+
+def carried(found: Sequence[CapacityResult]) -> list[str]:
+    """Return a sentence on what each server carries, and one on each pair: which carries more."""
+    known = [one for one in found if one.state == "found"]
+    if len({one.server.kind for one in known}) < 2:
+        return []
+    called = dict(zip(map(id, found), names(found), strict=True))
+    ranked = sorted(known, key=lambda one: -(one.value or 0.0))
+    lines = [f"{', '.join(f'{called[id(one)]} carries {stated(one)}' for one in ranked)}."]
+    for pair in contests(found):
+        ratio = pair.ratio
+        text = (
+            f"{called[id(pair.better)]} carries {significant(ratio.value)} times as much as "
+            f"{called[id(pair.other)]} ({significant(ratio.low)} to {significant(ratio.high)})"
+        )
+        lines.append(f"{text}." if pair.decided else f"{text}, which may be chance.")
+    return lines
 
 
 def recovery(one: CapacityResult) -> str:

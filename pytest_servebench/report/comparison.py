@@ -123,7 +123,7 @@ def labels(cases: Sequence[CaseComparison]) -> list[str]:
 
 def run_text(run: Run) -> str:
     """Return a run's name, date and servers."""
-    programs = distinct(clean(case.server.implementation) for case in run.cases)
+    programs = distinct(clean(one.server.implementation) for one in run.results)
     parts = (clean(run.name), date_text(run.started), "; ".join(programs))  # "uvicorn 1, onnx 2; …"
     return ", ".join(part for part in parts if part)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from pytest_servebench.report import capacity_table
-from pytest_servebench.report.attention import doubts, reasons, server_troubles
+from pytest_servebench.report.attention import capacity_reasons, doubts, reasons, server_troubles
 from pytest_servebench.report.case_table import COLUMNS, legend, server_rows
 from pytest_servebench.report.evaluation_block import evaluation_lines
 from pytest_servebench.report.facts import headline
@@ -66,7 +66,8 @@ def _capacities(run: Run) -> list[str]:
             ["server", *(one.heading for one in columns[1:])], [one.right for one in columns]
         )
         lines += [table_row([cell.text for cell in row]) for row in capacity_table.rows(found)]
-        lines += ["", *(escaped(note) + "  " for note in capacity_table.notes(found)), ""]
+        texts = (*capacity_table.notes(found), *capacity_table.carried(found))
+        lines += ["", *(f"{escaped(text)}  " for text in texts), ""]
     return lines
 
 
@@ -82,7 +83,14 @@ def _attention(run: Run) -> list[str]:
         for word, case in found
         for reason in reasons(case)
     ]
-    if not lines and any(case.clauses for case in cases):
+    lines += [
+        f"* {_SIGNS[word]} **{word.replace('-', ' ')}** `{clean(one.name)}`: {escaped(reason)}"
+        for word in _SIGNS
+        for one in run.capacities
+        if standing(one) == word != "passed"
+        for reason in capacity_reasons(one)
+    ]
+    if not lines and any(one.clauses for one in run.results):
         lines = [f"{_SIGNS['passed']} Every SLO is met."]
     return [*lines, ""] if lines else []
 

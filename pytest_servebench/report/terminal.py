@@ -51,7 +51,7 @@ _LEGEND_HANG: Final = 2
 
 def title(run: Run) -> str:
     """Return the heading of the whole report."""
-    names = joined(server_titles((*run.cases, *run.capacities)).values())
+    names = joined(server_titles(run.results).values())
     parts = [counted(len(run.cases), "case")] if run.cases or not run.capacities else []
     if run.capacities:
         number = len(run.capacities)

@@ -95,8 +95,8 @@ def size_ids(case: CaseResult) -> tuple[str, ...]:
     return rate_id(case.rate), buffer_id(case.buffer_size), rows_id(case.rows)
 
 
-def cell_id(case: CaseResult) -> str:
-    """Return what a case shares with the same cell on another server: its id without the kind."""
+def cell_id(case: CaseResult | CapacityResult) -> str:
+    """Return what a result shares with the same cell on another server: its id without the kind."""
     parts = f"-{without(cell_of(case.nodeid), [case.server.kind])}-"
     cell = f"{function_of(case.nodeid)}[{_REPEAT.sub('-', parts).strip('-')}]"
     return labelled(cell, case.label)

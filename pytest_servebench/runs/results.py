@@ -290,6 +290,11 @@ class Run:
         """Return the cases, and the probes after them."""
         return (*self.cases, *self.probes)
 
+    @property
+    def results(self) -> tuple[CaseResult | CapacityResult, ...]:
+        """Return what has a verdict that counts: the cases, and the capacities after them."""
+        return (*self.cases, *self.capacities)
+
     def to_dict(self, *, cases: bool = True) -> dict[str, Any]:
         """Return the run as plain data for JSON, without the records.
 

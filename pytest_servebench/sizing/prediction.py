@@ -161,7 +161,8 @@ def predict(
         Caution.SATURATED: load >= 1,
         Caution.UNSETTLED: unsettled,
         Caution.HEAVY_TAIL: spread.heavy,
-        Caution.WORKERS_LIMIT: layout.servers < model.slots * setting.replicas,
+        Caution.WORKERS_LIMIT: setting.workers is not None
+        and setting.workers < model.slots * setting.replicas,
     }
     return Prediction(
         setting,

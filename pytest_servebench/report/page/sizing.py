@@ -101,7 +101,7 @@ def sizing_view(run: Run, directory: Path, css: Mapping[str, str]) -> SizingView
     checks = [one for found in fits for one in found.checks]
     headings = tuple(name for name in _SHOWN if any(name in one.metrics for one in checks))
     for found in fits:
-        look, name = css[found.measured.kind], found.measured.name
+        look, name = css.get(found.measured.kind, ""), found.measured.name
         if isinstance(found.fitted, ServerModel):
             chart, told = _predicted(found.measured, found.fitted, look)
             charts.append(chart)
@@ -251,6 +251,8 @@ def _chart(
         if one.value and chart.y.holds(bounds[one.clause]):
             _mark(chart, one, bounds[one.clause])
     chart.legend += [Key("band", "95 % interval"), Key("dot", "measured")]
+    if any(not point.resolved for own in points.values() for _, point in own):
+        chart.note = "Hollow: too few independent requests for this percentile."
     return chart
 
 

@@ -1,0 +1,134 @@
+"""Capacities beside each other: those of two runs, and those of the servers of one run.
+
+In a comparison a capacity stands for a case of its own, of which only the capacity is known; so
+gates, verdicts and formats are those of all other figures. It is matched by the limits too: a
+capacity under another SLO is another figure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pytest_servebench.runs.node_ids import cell_id
+from pytest_servebench.runs.results import CapacityResult, CaseResult, Resources, Run
+from pytest_servebench.stats import ratios
+from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
+from pytest_servebench.stats.ratios import Range, Sample
+
+_NOTHING: Final = Distribution(0, None, None, None, None, {})
+_UNSEEN: Final = Resources(None, None, None, None, None)
+_LEVEL: Final = 0.01
+"""Probability that any server of one test is said to carry more by chance."""
+
+
+@dataclass(frozen=True)
+class CapacityCase(CaseResult):
+    """A capacity as a case: nothing but its capacity is known."""
+
+
+def as_case(result: CapacityResult, probes: Iterable[CaseResult]) -> CapacityCase | None:
+    """Return a capacity as a case; ``None`` if none of its probes was measured.
+
+    Args:
+        result: what a search found.
+        probes: of the run.
+    """
+    own = {one.label for one in result.probes}
+    known = [one for one in probes if one.nodeid == result.nodeid and one.label in own]
+    if not known:
+        return None
+    limits = " and ".join(sorted(limit.clause for limit in result.limits))
+    found = result.value is not None and result.low is not None and result.high is not None
+    estimates = {"capacity": Estimate(result.value, result.low, result.high)} if found else {}
+    one = known[0]
+    changed = dataclasses.replace(
+        one,
+        name=result.name,
+        label=" ".join(filter(None, (result.label, f"capacity with {limits}"))),
+        probe=False,
+        server=result.server,
+        buffer_size=result.buffer_size,
+        rows=result.rows,
+        workers=result.workers,
+        rate=1.0,  # of all searches alike, as are the following: their probes differ
+        duration=0.0,
+        seed=result.seed,
+        workload=one.workload and dataclasses.replace(one.workload, schedule_sha256=""),
+        generator=dataclasses.replace(one.generator, received_bytes=None),
+        failures={},
+        summary=Summary(
+            arrivals=0, outcomes={}, success_rate=0.0, throughput=0.0, offered_rate=0.0,
+            achieved_rate=0.0, latency=_NOTHING, estimates=estimates, queue_wait=_NOTHING,
+            service_time=_NOTHING, generator_lag=_NOTHING,
+        ),
+        resources=_UNSEEN,
+        clauses=result.clauses,
+        verdict=result.verdict,
+        invalid_reason=None,
+        test_outcome=result.test_outcome,
+        records_file="",
+        records=None,
+    )  # fmt: skip
+    names = (field.name for field in dataclasses.fields(CaseResult))
+    return CapacityCase(**{name: getattr(changed, name) for name in names})
+
+
+def comparable(run: Run) -> tuple[CaseResult, ...]:
+    """Return the cases of a run by which it is compared: its own, and its capacities."""
+    found = (as_case(one, run.probes) for one in run.capacities)
+    return (*run.cases, *(one for one in found if one is not None))
+
+
+# -- the servers of one run -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Two servers' capacities in one test, by the same SLO.
+
+    Attributes:
+        better: of the two, the one with the higher estimate.
+        other: the other.
+        ratio: of their capacities, with its 95 % interval.
+        decided: whether better is better beyond doubt.
+    """
+
+    better: CapacityResult
+    other: CapacityResult
+    ratio: Range
+    decided: bool
+
+
+def contests(found: Sequence[CapacityResult]) -> list[Contest]:
+    """Return how the servers compare, each pair with the same sizes, limits and repeat.
+
+    The level is shared by all pairs, as in a comparison of runs.
+    """
+    known = [one for one in found if one.state == "found"]
+    cells: dict[tuple[object, ...], list[CapacityResult]] = {}
+    for one in known:
+        # The cell has the repeat too; reports show each.
+        cells.setdefault((cell_id(one), one.limits), []).append(one)
+    pairs = [
+        pair
+        for members in cells.values()
+        for pair in itertools.combinations(members, 2)
+        if pair[0].server.kind != pair[1].server.kind
+    ]
+    return [_contest(*pair, _LEVEL / len(pairs)) for pair in pairs]
+
+
+def _contest(one: CapacityResult, two: CapacityResult, tail: float) -> Contest:
+    better, other = (one, two) if (one.value or 0.0) >= (two.value or 0.0) else (two, one)
+    sides = [_sample(other)], [_sample(better)]
+    decided = ratios.ratio(*sides, tail=tail).low > 1
+    return Contest(better, other, ratios.ratio(*sides, tail=0.05), decided)
+
+
+def _sample(one: CapacityResult) -> Sample:
+    low, high = one.ends
+    return Sample(Range(one.value or 0.0, low, high))

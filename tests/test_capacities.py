@@ -1,0 +1,213 @@
+"""Capacities: judged by SLOs, compared between runs and servers, and in reports."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_servebench.analysis.capacities import comparable, contests
+from pytest_servebench.analysis.comparability import differences
+from pytest_servebench.analysis.compare import compare
+from pytest_servebench.errors import OptionError
+from pytest_servebench.objectives.capacity import (
+    capacity_limits,
+    decided,
+    judge_capacity,
+    reason,
+    stated,
+)
+from pytest_servebench.objectives.gates import parse_gates
+from pytest_servebench.objectives.slo import parse_slo
+from pytest_servebench.report.annotations import workflow_commands
+from pytest_servebench.report.comparison_text import Block, Compared, table
+from pytest_servebench.report.markdown import markdown
+from pytest_servebench.report.summary_text import summary_text
+from pytest_servebench.report.terminal import report_lines
+from pytest_servebench.runs.capacity import CapacityLimit
+from pytest_servebench.runs.results import CapacityResult, Run
+from pytest_servebench.text.tables import plain_text
+from simulation import saved
+from simulation.capacities import capacity, probe_cases
+
+PROBES = {
+    kind: probe_cases(rates=(50.0, 104.0), kind=kind, title=title)
+    for kind, title in (("torchserve", "TorchServe"), ("toy", "Toy"))
+}
+
+
+def run_of(*found: CapacityResult, name: str = "base") -> Run:
+    probes = tuple(one for each in found for one in PROBES[each.server.kind])
+    return dataclasses.replace(saved.run([], name), capacities=found, probes=probes)
+
+
+def one(
+    value: float | None = 300.0, low: float | None = 285.0, high: float | None = 316.0,
+    kind: str = "torchserve", **changes: Any,
+) -> CapacityResult:  # fmt: skip
+    found = capacity(value, low, high, probes=PROBES[kind], **changes)
+    return dataclasses.replace(found, reason=reason(found))
+
+
+OPEN = one(300.0, None, None, state="open", needed_seconds=90.0, verdict="inconclusive")
+ABOVE = one(None, 5000.0, None, state="above_range", limiting="")
+BELOW = one(None, None, 1.0, state="below_range")
+LIMITED = one(None, 900.0, None, state="generator_limited", generator_limit=1600.0, limiting="")
+DIED = one(None, None, None, state="server_died", limiting="")
+
+
+@pytest.mark.parametrize(
+    ("result", "words", "bounds"),
+    [
+        (one(), "300/s (285 to 316)", {"285": "passed", "300": "inconclusive", "317": "failed"}),
+        (OPEN, "about 300/s, open", {"10": "inconclusive"}),
+        (ABOVE, "at least 5000/s", {"5000": "passed", "5001": "inconclusive"}),
+        (BELOW, "below 1/s", {"0.5": "inconclusive", "2": "failed"}),
+        (LIMITED, "at least 900/s, invalid above 1600/s", {"900": "passed", "901": "invalid"}),
+        (DIED, "unknown", {"1": "inconclusive"}),
+    ],
+)
+def test_a_capacity_is_judged_by_its_interval(
+    result: CapacityResult, words: str, bounds: dict[str, str]
+) -> None:
+    assert stated(result) == words
+    for bound, verdict in bounds.items():
+        (found,) = judge_capacity(result, parse_slo(f"capacity>={bound}/s")).clauses
+        assert found.verdict == verdict
+        assert words in found.message
+        if verdict in ("inconclusive", "invalid"):
+            assert (result.reason or "interval contains the bound") in found.message
+        assert decided(result, float(bound)) is {"passed": True, "failed": False}.get(verdict)
+    assert bool(result.reason) is (result.state != "found")
+
+
+def test_limits_are_those_that_some_requests_may_break() -> None:
+    found = capacity_limits(parse_slo("p99<50ms, success_rate>=99%, capacity>=9/s, p99<50ms"))
+    assert [str(limit.clause) for limit in found] == ["p99<50ms", "success_rate>=99%"]
+    for text in ("p50<5ms", "success_rate>=100%", "mean<5ms", "goodput>=9/s", "capacity>=9/s"):
+        with pytest.raises(OptionError, match="find_capacity"):
+            capacity_limits(parse_slo(text))
+
+
+# -- two runs -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("new", "verdict", "fails"),
+    [
+        (one(301.0, 290.0, 312.0), "same", False),
+        (one(300.0, 298.0, 302.0), "same", False),
+        (one(200.0, 190.0, 211.0), "worse", True),
+        (one(400.0, 380.0, 421.0), "better", False),
+        (one(280.0, 279.0, 281.0), "cannot tell", False),
+    ],
+)
+def test_runs_are_compared_by_capacity(new: CapacityResult, verdict: str, fails: bool) -> None:
+    base = run_of(one())
+    found = compare(base, run_of(new, name="new"), parse_gates("capacity:10%,p99:10%"))
+    assert not differences(base, run_of(new))
+    (case,) = found.cases
+    change = case.changes["capacity"]
+    assert list(case.changes) == ["capacity"]
+    assert (change.base, change.new) == pytest.approx((300, new.value))
+    assert change.change.value == pytest.approx((new.value or 0) / 300)
+    assert change.verdict == verdict
+    assert found.worse is fails
+    assert [len(gate.judged) for gate in found.gates] == [1, 0]
+    text = table(Compared([Block(found, (), ())], every=False))
+    assert "capacity" in text
+    assert ("WORSE" in text) is fails
+
+
+def test_the_interval_of_a_change_is_made_from_both() -> None:
+    found = compare(run_of(one()), run_of(one(200.0, 180.0, 222.0)))
+    change = found.cases[0].changes["capacity"].change
+    low = math.hypot(math.log(200 / 180), math.log(316 / 300))
+    assert math.log(change.low) == pytest.approx(math.log(200 / 300) - low)
+
+
+@pytest.mark.slow
+def test_false_alarms_of_a_gate_are_rare() -> None:
+    dice, alarms, number = np.random.default_rng(5), 0, 400
+    half = 0.06
+    for a, b in dice.normal(0, half / 1.96, (number, 2)):
+        sides = [
+            one(300 * math.exp(x), 300 * math.exp(x - half), 300 * math.exp(x + half))
+            for x in (a, b)
+        ]
+        found = compare(run_of(sides[0]), run_of(sides[1]), parse_gates("capacity:1%"))
+        alarms += found.worse
+    assert alarms <= 0.01 * number + 3 * math.sqrt(0.01 * number)
+
+
+@pytest.mark.parametrize(
+    ("new", "about"),
+    [
+        (one(workers=20), "workload"),
+        (one(limits=(CapacityLimit("p99<80ms", 0.01),)), "unmatched"),
+        (one(buffer_size=10), "unmatched"),
+    ],
+)
+def test_what_differs_besides_the_server_is_told(new: CapacityResult, about: str) -> None:
+    found = {difference.about for difference in differences(run_of(one()), run_of(new))}
+    assert found == {about}
+
+
+def test_an_open_capacity_is_unknown_to_gates() -> None:
+    found = compare(run_of(one()), run_of(OPEN), parse_gates("capacity:10%"))
+    assert not found.worse
+    assert [len(gate.judged) for gate in found.gates] == [0]
+
+
+# -- the servers of one run, and reports ----------------------------------------------------------
+
+
+def two(other: CapacityResult) -> tuple[CapacityResult, ...]:
+    return one(310.0, 294.0, 327.0), dataclasses.replace(
+        other,
+        name=other.name.replace("torchserve", "toy"),
+        nodeid=other.nodeid.replace("torchserve", "toy"),
+    )
+
+
+def test_servers_are_compared_by_what_they_carry() -> None:
+    clear = two(one(190.0, 178.0, 201.0, kind="toy"))
+    (found,) = contests(clear)
+    assert found.decided
+    assert found.better is clear[0]
+    assert found.ratio.value == pytest.approx(310 / 190)
+    assert not contests(two(one(300.0, 280.0, 320.0, kind="toy")))[0].decided
+    assert contests(two(dataclasses.replace(OPEN, server=clear[1].server))) == []
+    run = run_of(*clear)
+    shown = [
+        "\n".join(plain_text(line) for line in report_lines(run)), summary_text(run), markdown(run)
+    ]  # fmt: skip
+    for text in shown:
+        flat = " ".join(text.split())
+        assert "TorchServe carries 310/s (294 to 327), Toy carries 190/s (178 to 201)" in flat
+        assert "1.63 times" in flat
+        assert "p99<50ms" in flat.replace("\\", "")
+    assert len(comparable(run)) == 2
+    assert "probe2-rate104" in shown[1]
+
+
+def test_reports_say_why_there_is_no_interval() -> None:
+    slow = one(slow_recovery=True, recovery_seconds=4.0)
+    for found in (OPEN, ABOVE, BELOW, LIMITED, DIED):
+        text = " ".join(markdown(run_of(found)).replace("\\", "").split())
+        assert found.reason in text
+    (broken,) = judge_capacity(one(), parse_slo("capacity>=400/s")).clauses
+    failed = one(clauses=(broken,), verdict="failed", test_outcome="failed")
+    (told,) = workflow_commands([failed], {failed.nodeid: 7})
+    assert told.startswith("::error file=test_it.py,line=7,title=failed")
+    for text in (
+        markdown(run_of(failed)),
+        "\n".join(map(plain_text, report_lines(run_of(failed)))),
+    ):
+        flat = " ".join(text.replace("\\", "").split())
+        assert "capacity>=400/s: broken: 300/s (285 to 316)" in flat
+        assert "Every SLO is met" not in flat
+    text = " ".join(plain_text(line) for line in report_lines(run_of(slow)))
+    assert "recovers slowly" in text
+    assert "4.00 s" in text

@@ -148,7 +148,7 @@ class CapacityResult:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Return between which rates the capacity lies, 0 and infinite where nothing is known."""
+        """Return the rates between which the capacity lies, 0 and infinite if unknown."""
         return self.low or 0.0, math.inf if self.high is None else self.high
 
     @property

@@ -292,7 +292,7 @@ class Run:
 
     @property
     def results(self) -> tuple[CaseResult | CapacityResult, ...]:
-        """Return what has a verdict that counts: the cases, and the capacities after them."""
+        """Return the cases, and after them the capacities."""
         return (*self.cases, *self.capacities)
 
     def to_dict(self, *, cases: bool = True) -> dict[str, Any]:

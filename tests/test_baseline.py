@@ -33,6 +33,8 @@ def test_a_slower_server_fails_its_test(
     result.stdout.fnmatch_lines(
         ["*p50:50% against main: broken: *95 % interval*", "FAILED *::test_load* - Failed: p50:*"]
     )
+    # The requests of both runs were compared: the baseline's records are read.
+    assert "50 % in BASE" in " ".join(result.stdout.str().split())
     suite = ET.parse("junit.xml").getroot().find("testsuite")
     assert suite is not None
     assert suite.get("failures") == "1"

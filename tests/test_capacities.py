@@ -1,6 +1,7 @@
 """Capacities: judged by SLOs, compared between runs and servers, and in reports."""
 
 import dataclasses
+import json
 import math
 from typing import Any
 
@@ -21,6 +22,7 @@ from pytest_servebench.objectives.capacity import (
 from pytest_servebench.objectives.gates import parse_gates
 from pytest_servebench.objectives.slo import parse_slo
 from pytest_servebench.report.annotations import workflow_commands
+from pytest_servebench.report.comparison_formats import as_json
 from pytest_servebench.report.comparison_text import Block, Compared, table
 from pytest_servebench.report.markdown import markdown
 from pytest_servebench.report.summary_text import summary_text
@@ -117,6 +119,8 @@ def test_runs_are_compared_by_capacity(new: CapacityResult, verdict: str, fails:
     assert [len(gate.judged) for gate in found.gates] == [1, 0]
     text = table(Compared([Block(found, (), ())], every=False))
     assert "capacity" in text
+    (told,) = json.loads(as_json(Compared([Block(found, (), ())], every=False)))["comparisons"]
+    assert told["cases"][0]["rate"] is None
     assert ("WORSE" in text) is fails
 
 

@@ -75,7 +75,7 @@ def test_a_benchmark_file_holds_the_capacity_of_its_test(tmp_path: Path) -> None
         (lambda data: data["capacities"][0].update(state="good"), "capacities[0].state"),
         (lambda data: data["capacities"][0]["probes"][1].update(beyond=3), "probes[1].beyond"),
         (lambda data: data["probes"][0].update(label=data["probes"][1]["label"]), "probes[1] has"),
-        (lambda data: data.update(capacities=[]), "no cases"),
+        (lambda data: data.update(capacities=[], probes=[]), "no cases"),
     ],
 )
 def test_impossible_capacities_are_refused(

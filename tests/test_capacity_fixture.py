@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pytest_servebench.measure.capacity_run import CapacityRun
 from pytest_servebench.measure.case_runner import Case
 from pytest_servebench.measure.traffic import Traffic
 from pytest_servebench.plugin import capacity_fixture
+from pytest_servebench.plugin.progress import Progress
 from pytest_servebench.runs.capacity import CAPACITY_KEY
 from pytest_servebench.runs.results import CaseResult, ServerInfo
 from pytest_servebench.runs.run_json import read_file
@@ -101,8 +103,17 @@ def found() -> dict[str, Any]:
     return dict(one)
 
 
-def test_a_search_finds_the_capacity_and_saves_it(run_bench: RunBench, simulate: Simulate) -> None:
+def test_a_search_finds_the_capacity_and_saves_it(
+    run_bench: RunBench, simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     simulate()
+    shown_live: list[str] = []
+
+    def load(self: Progress, name: str, number: str) -> AbstractContextManager[None]:
+        shown_live.append(number)
+        return nullcontext()
+
+    monkeypatch.setattr(Progress, "load", load)
     body = "assert capacity.at_least(100) and capacity.low < capacity.value < capacity.high"
     result = run_bench("--junitxml=junit.xml", test=searching(body, "capacity>=100/s"))
     result.assert_outcomes(passed=1)
@@ -122,6 +133,8 @@ def test_a_search_finds_the_capacity_and_saves_it(run_bench: RunBench, simulate:
     assert any(case["verdict"] == "failed" for case in data["probes"])
     assert data["cases"] == []
     assert data["not_measured"] == 0
+    assert shown_live[1].startswith("1/1, probe 2, 100/s, search ")
+    assert shown_live[1].endswith(" left")
     # The benchmark has the latencies of the probe that is nearest.
     extra = run["benchmarks"][0]["extra_info"]
     assert extra[CAPACITY_KEY] == one
@@ -185,7 +198,9 @@ def test_every_end_of_a_search_is_told(
 
 def test_an_interrupted_search_keeps_its_probes(run_bench: RunBench, simulate: Simulate) -> None:
     simulate(after=3, error=KeyboardInterrupt)
-    run_bench(test=searching(), interrupted=True)
+    shown = run_bench(test=searching(), interrupted=True).stdout.str()
+    assert "2 probes of a search that was interrupted: 50.0/s passed" in shown
+    assert len(read_file(saved_run()[0] / "run.json")[0].probes) == 2
     run = saved_run()[1]["servebench"]
     assert [case["rate"] for case in run["probes"]] == [50, 100]
     assert run["capacities"] == []

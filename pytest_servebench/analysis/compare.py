@@ -55,6 +55,11 @@ class CaseComparison:
     shown: tuple[str, ...]
     verdict: Verdict
 
+    @property
+    def of_search(self) -> bool:
+        """Return whether it is a capacity, not a load at one rate."""
+        return isinstance(self.pair.base[0], CapacityCase)
+
 
 @dataclass(frozen=True)
 class GateResult:
@@ -165,7 +170,7 @@ def _judge(gate: Gate, cases: Sequence[CaseComparison]) -> GateResult:
 
 def _is_about(metric: Metric, case: CaseComparison) -> bool:
     """Return whether a metric is one of loads and the case a load, or both are of searches."""
-    return metric.of_search is isinstance(case.pair.base[0], CapacityCase)
+    return metric.of_search is case.of_search
 
 
 def fails(gate: Gate, change: Change) -> bool:

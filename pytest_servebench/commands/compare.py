@@ -130,9 +130,9 @@ def _compare(
     comparison = compare(base, new, gates, directories=directories)
     if not comparison.cases and not refused:
         refused.append(Difference("unmatched", "the runs have no valid case in common"))
-    elif not refused and not any(case.changes for case in comparison.cases):
-        text = "no search of find_capacity found an interval in both runs"
-        refused.append(Difference("unmatched", text))
+    elif not refused and not gates and not any(case.changes for case in comparison.cases):
+        text = "no search by find_capacity found an interval in both runs"
+        refused.append(Difference("capacity", text))
     for result in comparison.gates:
         if comparison.cases and not result.judged:
             where = why_unknown(result.gate, (case.pair for case in comparison.cases))

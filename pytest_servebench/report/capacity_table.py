@@ -10,10 +10,10 @@ from pytest_servebench.objectives.capacity import stated
 from pytest_servebench.report.case_table import verdict_cell
 from pytest_servebench.runs.capacity import CapacityProbe
 from pytest_servebench.runs.node_ids import function_of, repeat_of, short_labels
-from pytest_servebench.runs.results import CapacityResult, Run, Sizes
+from pytest_servebench.runs.results import CapacityResult, CaseResult, Run, Sizes
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import MISSING, compact, percent, significant
-from pytest_servebench.text.safe import clean, wrapped
+from pytest_servebench.text.safe import clean, counted, joined, wrapped
 from pytest_servebench.text.tables import Cell, Column, Line, line, table
 
 COLUMNS: Final = (
@@ -42,6 +42,12 @@ def capacity_lines(run: Run, width: int) -> list[Line]:
             for text in wrapped("", note, width, hang=2)
         ]
         lines.append(line(""))
+    if left := unfinished_probes(run):
+        text = (
+            f"{counted(len(left), 'probe')} of a search that was interrupted: "
+            f"{joined([f'{significant(case.rate)}/s {case.verdict}' for case in left])}"
+        )
+        lines += [line(part, yellow=True) for part in wrapped("", text, width)]
     return lines
 
 
@@ -132,6 +138,12 @@ def recovery(one: CapacityResult) -> str:
     if one.recovery_seconds is None:
         return f"{slow}, and did not keep it again in the search"
     return f"{slow}, until it had rested for {significant(one.recovery_seconds)} s"
+
+
+def unfinished_probes(run: Run) -> list[CaseResult]:
+    """Return the probes of searches that were interrupted before they found anything."""
+    known = {(one.nodeid, probe.label) for one in run.capacities for probe in one.probes}
+    return [case for case in run.probes if (case.nodeid, case.label) not in known]
 
 
 def probe_lines(one: CapacityResult, name: str, width: int) -> list[Line]:

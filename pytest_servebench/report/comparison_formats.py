@@ -72,7 +72,7 @@ def _block(
                 "test": case.key.test,
                 "server": case.key.kind,
                 "model": case.key.model,
-                "rate": case.key.rate,
+                "rate": None if case.of_search else case.key.rate,
                 **case.key.sizes._asdict(),
                 "verdict": case.verdict,
                 "machine_slowdown": case.slowdown,

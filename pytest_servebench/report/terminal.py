@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pytest_servebench.report.attention import attention_lines
-from pytest_servebench.report.capacity_table import capacity_lines, probe_lines
+from pytest_servebench.report.capacity_table import capacity_lines, probe_lines, unfinished_probes
 from pytest_servebench.report.case_details import case_text
 from pytest_servebench.report.case_table import COLUMNS, ServerRows, legend, server_rows
 from pytest_servebench.report.evaluation_block import evaluation_lines
@@ -100,15 +100,23 @@ def detail_lines(run: Run, width: int) -> list[Line]:
     """Return every figure of each case, in the tables' order, and every probe of each search."""
     titles = server_titles(run.cases)
     cases = [case for group in groups(run.cases) for case in group.cases]
-    return [
-        line(text)
-        for case in cases
-        for text in [*case_text(case, titles[case.server.kind], width), ""]
-    ] + [
-        text
-        for one in run.capacities
-        for text in [*probe_lines(one, clean(one.server.title), width), line("")]
-    ]
+    return (
+        [
+            line(text)
+            for case in cases
+            for text in [*case_text(case, titles[case.server.kind], width), ""]
+        ]
+        + [
+            text
+            for one in run.capacities
+            for text in [*probe_lines(one, clean(one.server.title), width), line("")]
+        ]
+        + [
+            line(text)
+            for case in unfinished_probes(run)
+            for text in [*case_text(case, clean(case.server.title), width), ""]
+        ]
+    )
 
 
 def headline_lines(run: Run, width: int, *, named: bool = False) -> list[Line]:

@@ -59,6 +59,7 @@ class Heading:
         started: when, ISO 8601.
         cases: in the order of running, without probes.
         capacities: likewise.
+        probes: likewise.
         finished: whether its session ran to completion.
         not_measured: selected cases without a result.
     """
@@ -67,6 +68,7 @@ class Heading:
     started: str
     cases: tuple[CaseHeading, ...]
     capacities: tuple[CaseHeading, ...] = ()
+    probes: tuple[CaseHeading, ...] = ()
     finished: bool = True
     not_measured: int = 0
 
@@ -114,7 +116,7 @@ def _heading(path: Path, data: Any) -> Heading:
         return Heading(run.name, run.started, cases)
     report = as_object(data["servebench"], "servebench")
     heading = decode(Heading, report, "servebench")
-    _refuse_empty(path, (*heading.cases, *heading.capacities))
+    _refuse_empty(path, (*heading.cases, *heading.capacities, *heading.probes))
     return heading
 
 
@@ -185,7 +187,7 @@ def _run(path: Path, data: Any, *, any_schema: bool) -> Run:
             "has neither 'servebench' nor 'benchmarks': it is not a saved run. Give a run.json or "
             "a file written by --benchmark-json",
         )
-    _refuse_empty(path, (*run.cases, *run.capacities))
+    _refuse_empty(path, (*run.every_case, *run.capacities))
     for part, cases in (("cases", run.cases), ("probes", run.probes)):
         for index, case in enumerate(cases):
             _check_figures(case, f"{part}[{index}]")

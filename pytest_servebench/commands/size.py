@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     for found in fits(servers):
         if options.format == "table":
             # The answer takes its time.
-            print("", *fit_lines(found), "", sep="\n", flush=True)
+            print("", *fit_lines(found), sep="\n", flush=True)
         answer = None
         if isinstance(found.fitted, ServerModel):
             answer = _answer(found.fitted, question, clauses)
@@ -81,8 +81,10 @@ def run(options: argparse.Namespace) -> int:
         if options.format == "table" and answer is not None:
             assert isinstance(found.fitted, ServerModel)
             needed, highest = answer
-            print(*size_lines(found.fitted, question.rate, needed, highest, question.replicas,
-                              price), sep="\n")  # fmt: skip
+            lines = size_lines(
+                found.fitted, question.rate, needed, highest, question.replicas, price
+            )
+            print("", *lines, sep="\n")
     if options.format == "json":
         asked = {"slo": [str(one) for one in clauses], "price": price, **question.to_dict()}
         print(to_json({"asked": asked, "servers": plain}))

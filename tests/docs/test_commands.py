@@ -109,8 +109,9 @@ def test_pytest_takes_it(pytester: pytest.Pytester, command: Command) -> None:
 @pytest.mark.parametrize("command", commands_of("pytest-servebench"), ids=str)
 @pytest.mark.usefixtures("suite")
 def test_our_own_command_takes_it(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, command: Command
-) -> None:
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], command: Command,
+) -> None:  # fmt: skip
     arguments = list(command.words[1:])
     if arguments[0] == "run":
         # What it would ask of pytest can be collected, too.
@@ -130,6 +131,9 @@ def test_our_own_command_takes_it(
             cli.main([arguments[0], "--help"])
         given = {one.partition("=")[0] for one in arguments if one.startswith("--")}
         assert given <= set(_flags(arguments[0]))
+    elif arguments[0] in ("size", "whatif"):
+        assert cli.main(arguments) == 2
+        assert "records of requests are needed" in capsys.readouterr().err  # that and no more
     else:
         assert cli.main(arguments) in (0, 1)  # 2: cannot be understood
 

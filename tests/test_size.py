@@ -14,7 +14,13 @@ from pytest_servebench.commands.cli import main
 from pytest_servebench.objectives.slo import judge, parse_slo
 from pytest_servebench.report.page import page
 from pytest_servebench.report.page.sizing import _crossing
-from pytest_servebench.report.sizing import CAUTIONS, REASONS
+from pytest_servebench.report.sizing import (
+    CAUTIONS,
+    REASONS,
+    Measured,
+    measured_servers,
+    own_slo,
+)
 from pytest_servebench.report.sizing_text import size_lines
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.runs.run_json import read_file
@@ -24,6 +30,7 @@ from pytest_servebench.sizing.model import Caution, Misfit, ServerModel
 from pytest_servebench.sizing.prediction import Prediction, Setting
 from pytest_servebench.stats.estimates import Estimate
 from simulation import saved
+from simulation.capacities import capacity
 from simulation.servers import KNOWN, OTHERS, Server
 from tests.pages import check
 
@@ -170,6 +177,15 @@ def test_whatif_tells_percentiles_drops_and_what_is_kept(ask: Ask) -> None:
     limits = ("--workers", "3", "--buffer", "2", "--routing", "least-loaded")
     _, out, _ = ask(*asked, *limits, "--server", "toy", "--json")
     assert answers(out)["toy"]["prediction"]["estimates"]["drop_rate"]["low"] > 0.01
+
+
+def test_the_slo_is_that_of_the_tests_or_of_a_search(results: Path) -> None:
+    run, _ = read_file(results / "unjudged" / "run.json")
+    searched = dataclasses.replace(run, capacities=(capacity(kind="toy"),))
+    slos = {one.kind: own_slo([one])[0] for one in measured_servers(searched, results / run.name)}
+    assert slos == {"toy": (P99,), "torchserve": ()}
+    odd = Measured("toy", "Toy", (), slo=("p99<50ms", "p99<0.05s", "cpu<5%", "speed<fast"))
+    assert own_slo([odd]) == ((P99,), ("cpu<5%", "speed<fast"))
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def _answer(model: ServerModel, question: Question, clauses: Sequence[Clause]) -
 
 
 def _own_clauses(servers: Sequence[Measured]) -> tuple[Clause, ...]:
-    clauses, others = own_slo([case for one in servers for case in one.cases])
+    clauses, others = own_slo(servers)
     if not clauses:
         why = f"the model does not predict {joined(others)}" if others else "its tests have none"
         raise OptionError(f"no SLO: {why}; give one, such as --slo 'p99<50ms'")

@@ -6,16 +6,17 @@ Terminal and page share the words for why there is no model, and for what one re
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pytest_servebench.errors import SLOSyntaxError
 from pytest_servebench.objectives.slo_grammar import Clause, parse_slo
 from pytest_servebench.report.facts import test_id, test_labels
 from pytest_servebench.runs.case_records import read_records
 from pytest_servebench.runs.plain_benchmarks import is_plain
-from pytest_servebench.runs.results import CaseResult, Run
+from pytest_servebench.runs.results import CapacityResult, CaseResult, Run
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.sizing.fit import LEAST_REQUESTS, fit
 from pytest_servebench.sizing.model import Caution, Misfit, ServerModel, Unfit
@@ -103,12 +104,14 @@ class Measured:
         name: of the server, with what sets these cases apart from others of it.
         cases: that were measured and have their records, which are loaded.
         missing: why the others have none, each reason once.
+        slo: clauses of their SLO, as they were written.
     """
 
     kind: str
     name: str
     cases: tuple[CaseResult, ...]
     missing: tuple[str, ...] = ()
+    slo: tuple[str, ...] = ()
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -156,7 +159,7 @@ def measured_servers(run: Run, directory: Path) -> list[Measured]:
         groups.setdefault(_alike(case), []).append(case)
     names = _names(list(groups.values()), titles)
     return [
-        _measured(name, group, directory)
+        _measured(name, group, directory, run.capacities)
         for name, group in zip(names, groups.values(), strict=True)
     ]
 
@@ -171,18 +174,20 @@ def fit_server(measured: Measured, seed: int = 0) -> ServerFit:
     return ServerFit(measured, trusted(fit(measured.cases), checks), checks)
 
 
-def own_slo(cases: Sequence[CaseResult]) -> tuple[tuple[Clause, ...], tuple[str, ...]]:
-    """Return the clauses of the cases' own SLOs that a model predicts, and the others as text."""
-    texts = {
-        clean(one.clause): one.metric
-        for case in cases for one in case.clauses if one.sort == "slo"
-    }  # fmt: skip
-    clauses = tuple(
-        clause
-        for text, metric in texts.items() if metric in PREDICTED
-        for clause in parse_slo(text)
-    )  # fmt: skip
-    return clauses, tuple(text for text, metric in texts.items() if metric not in PREDICTED)
+def own_slo(servers: Iterable[Measured]) -> tuple[tuple[Clause, ...], tuple[str, ...]]:
+    """Return the clauses of the servers' own SLOs that a model predicts, and the others as text."""
+    known: list[Clause] = []
+    others: list[str] = []
+    for text in dict.fromkeys(text for one in servers for text in one.slo):
+        try:
+            clauses = parse_slo(text)
+        except SLOSyntaxError:  # of another version
+            clauses = ()
+        if clauses and all(one.metric in PREDICTED for one in clauses):
+            known += clauses
+        else:
+            others.append(text)
+    return tuple(dict.fromkeys(known)), tuple(others)
 
 
 def _alike(case: CaseResult) -> tuple[object, ...]:
@@ -211,7 +216,9 @@ def _names(groups: Sequence[Sequence[CaseResult]], titles: Mapping[str, str]) ->
     return names
 
 
-def _measured(name: str, group: Sequence[CaseResult], directory: Path) -> Measured:
+def _measured(
+    name: str, group: Sequence[CaseResult], directory: Path, capacities: Iterable[CapacityResult]
+) -> Measured:
     cases, missing = [], []
     for case in group:
         records, why = read_records(case, directory)
@@ -219,7 +226,14 @@ def _measured(name: str, group: Sequence[CaseResult], directory: Path) -> Measur
             missing.append(why)
         else:
             cases.append(dataclasses.replace(case, records=records))
-    return Measured(group[0].server.kind, name, tuple(cases), tuple(dict.fromkeys(missing)))
+    kind = group[0].server.kind
+    slo = [clause.clause for case in group for clause in case.clauses if clause.sort == "slo"]
+    # Probes go beyond it on purpose, and have no clauses.
+    slo += [limit.clause for one in capacities if one.server.kind == kind for limit in one.limits]
+    return Measured(
+        kind, name, tuple(cases), tuple(dict.fromkeys(missing)),
+        tuple(clean(text) for text in dict.fromkeys(slo)),
+    )  # fmt: skip
 
 
 # -- words ----------------------------------------------------------------------------------------

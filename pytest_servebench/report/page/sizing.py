@@ -139,7 +139,7 @@ def _rows(found: ServerFit, css: str, headings: Sequence[str]) -> list[CheckRow]
 def _predicted(measured: Measured, model: ServerModel, css: str) -> tuple[Chart, tuple[str, ...]]:
     """Return a server's chart, and sentences on the bounds of its SLO."""
     setting, cases = _setting(measured)
-    clauses = [one for one in own_slo(cases)[0] if one.metric in _CURVES]
+    clauses = [one for one in own_slo([measured])[0] if one.metric in _CURVES]
     rates = {load * model.saturation for load in _LOADS} | {case.rate for case in cases}
 
     def at(rate: float) -> Prediction:

@@ -13,6 +13,8 @@ class _Estimate(Protocol):
     def low(self) -> float | None: ...
     @property
     def high(self) -> float | None: ...
+    @property
+    def ceiling(self) -> float | None: ...
 
 
 class _Distribution(Protocol):
@@ -68,12 +70,14 @@ class Reading:
         low: lower end of the interval; ``None`` if there is no interval.
         high: upper end, infinite if open.
         unknown: why the value is unknown.
+        ceiling: what the value is surely below if the interval is open; infinite if not known.
     """
 
     value: float | None
     low: float | None = None
     high: float | None = None
     unknown: str = ""
+    ceiling: float = math.inf
 
 
 def _ended(end: float | None) -> float:
@@ -90,7 +94,8 @@ def estimate(name: str, *, of_requests: bool = True) -> Callable[[Case], Reading
         found = case.summary.estimates.get(name)
         if found is None:
             return Reading(None, unknown="it was not measured")
-        return Reading(_ended(found.value), _ended(found.low), _ended(found.high))
+        ends = (_ended(found.value), _ended(found.low), _ended(found.high))
+        return Reading(*ends, ceiling=_ended(found.ceiling))
 
     return read
 

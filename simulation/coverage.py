@@ -6,15 +6,20 @@ from typing import Any, Final
 
 from pytest_servebench.analysis.precision import inflation, tail_of
 from pytest_servebench.metrics import METRICS as REGISTRY
+from pytest_servebench.objectives.slo import judge, parse_slo
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.summary import PERMILLES, summarize
-from simulation.cases import failures, queue
+from simulation import traffic
+from simulation.cases import case, failures, queue
 from simulation.queues import Law, mean, percentile
+from simulation.traffic import Traffic
 
 LOADS: Final = (0.3, 0.6, 0.8)
 NUMBERS: Final = (1000, 5000)
 METRICS: Final = ("p50", "p90", "p99")
 SHARES: Final = (0.9, 0.99, 0.999)
+BOUNDS: Final = (1.0, 1.5, 2.0, 5.0)
+"""Bounds of an SLO, in true percentiles."""
 _ROUNDING: Final = 2e-9  # records are whole nanoseconds, and fixed services end all alike
 
 
@@ -50,6 +55,30 @@ def success(share: float, burst: int, number: int, replications: int) -> dict[st
         clean += summary.success_rate == 1
     return {"share": share, "burst": burst, "number": number, "replications": replications,
             "counts": counts, "clean": clean}  # fmt: skip
+
+
+def rare(of: Traffic, number: int, replications: int) -> dict[str, Any]:
+    """Return how often the intervals of traffic that is seen little of hold its percentiles."""
+    truth = traffic.truth(of)
+    counts = {name: {"above": 0, "below": 0, "open": 0} for name in truth}
+    for rows in traffic.runs(of, number, replications):
+        estimates = summarize(rows, 1.0).estimates
+        for name, value in truth.items():
+            _count(counts[name], estimates[name], value)
+    return {"traffic": str(of), "load": of.load, "number": number, "replications": replications,
+            "counts": counts}  # fmt: skip
+
+
+def decisions(of: Traffic, number: int, replications: int) -> dict[str, Any]:
+    """Return the verdicts on bounds of p99 that are so many times the truth."""
+    truth = traffic.truth(of)["p99"]
+    clauses = parse_slo(",".join(f"p99<{times * truth:.9f}s" for times in BOUNDS))
+    counts = [{"passed": 0, "failed": 0, "inconclusive": 0} for _ in BOUNDS]
+    for rows in traffic.runs(of, number, replications):
+        for verdicts, one in zip(counts, judge(clauses, case(rows, 1.0)), strict=True):
+            verdicts[one.verdict] += 1
+    return {"traffic": str(of), "load": of.load, "number": number, "replications": replications,
+            "verdicts": counts}  # fmt: skip
 
 
 def coverage(one: Mapping[str, Any], counts: Mapping[str, int]) -> float:

@@ -25,9 +25,9 @@ from pytest_servebench.report.comparison import comparison_lines, percent_change
 from pytest_servebench.runs.results import CaseResult, Resources, Run, Workload
 from pytest_servebench.stats import ratios
 from pytest_servebench.stats.estimates import Estimate, Summary
+from pytest_servebench.stats.intervals import wilson_interval
 from pytest_servebench.stats.ratios import Range, Sample
 from pytest_servebench.stats.student import Z, student, student_quantile
-from pytest_servebench.stats.summary import wilson_interval
 from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.tables import plain_text
 from simulation import saved

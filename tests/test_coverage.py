@@ -4,10 +4,11 @@ import functools
 import math
 import time
 
+import numpy as np
 import pytest
 
 from pytest_servebench.stats.summary import summarize
-from simulation import coverage, distributions, queueing
+from simulation import coverage, distributions, queueing, traffic
 from simulation.cases import failures, queue
 from simulation.queues import LAWS, Law, mean, percentile
 
@@ -34,6 +35,38 @@ def test_too_few_requests_for_a_percentile_leave_its_interval_open() -> None:
     enough = cell("M/M/1", 0.3, 10_000, 30)
     assert not coverage.too_few(0.3, 10_000, "p99")
     assert enough["counts"]["p99"]["open"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", [0, 5, 8])
+def test_rare_pauses_and_bursts_are_allowed_for(index: int) -> None:
+    """90 % are promised; fewer than 80 of 100 would be one in 1,000. A wrong *passed*: 2.5 %."""
+    of = traffic.RARE[index]
+    found = coverage.rare(of, 2000, 100)
+    for metric in (*traffic.PERCENTILES, "mean"):
+        assert coverage.coverage(found, found["counts"][metric]) >= 0.80, found
+    verdicts = coverage.decisions(of, 2000, 100)["verdicts"]
+    assert verdicts[0]["passed"] <= 8, verdicts
+
+
+@pytest.mark.slow
+def test_a_bound_far_away_is_decided_from_few_requests() -> None:
+    """By the effective number of requests, 25 of 100 runs were decided."""
+    verdicts = coverage.decisions(traffic.Traffic(1.0, 1, 0.5), 2000, 100)["verdicts"]
+    assert verdicts[coverage.BOUNDS.index(5.0)]["passed"] >= 40, verdicts
+    assert verdicts[coverage.BOUNDS.index(1.0)]["passed"] <= 8, verdicts
+
+
+def test_modulated_arrivals_have_the_rate_and_the_dispersion_of_their_closed_forms() -> None:
+    """Of a MMPP-2: variance of counts over their mean (Fischer and Meier-Hellstern 1993)."""
+    bursts = traffic.Bursts(4.0, 0.2, 20.0)
+    runs = traffic.runs(traffic.Traffic(0.0, 1, 0.1, bursts=bursts), 2000, 200)
+    counts = np.array([len(one) for one in runs])
+    calm = 1 / (1 - 0.2 + 0.2 * 4)
+    leaving = (1 / 20) / (1 - 0.2)  # both rates of leaving together
+    dispersion = 1 + 2 * 0.2 * 0.8 * (3 * calm) ** 2 / leaving
+    assert counts.mean() == pytest.approx(2000, rel=0.02)
+    assert counts.var() / counts.mean() == pytest.approx(dispersion, rel=0.35)
 
 
 @pytest.mark.parametrize("share", [0.9, pytest.param(0.99, marks=pytest.mark.slow), 0.999])

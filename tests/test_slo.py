@@ -14,7 +14,7 @@ from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.slo import failure_message, judge, overall, parse_slo
 from pytest_servebench.objectives.slo_grammar import Clause
 from pytest_servebench.runs.results import CaseResult, ClauseResult
-from simulation.cases import UNSEEN, case, mm1_records, records, steady
+from simulation.cases import UNSEEN, case, mm1_records, queue, records, steady
 from tests.examples import examples
 
 FIFTEEN = case(steady(np.linspace(0.004, 0.006, 15), 1.0), 1.0)
@@ -240,6 +240,27 @@ def test_results_without_our_estimates_can_be_judged() -> None:
     assert one("error_rate<1%", result).verdict == "inconclusive"
     assert one("throughput>=50%", result).verdict == "passed"
     assert one("p99<1s", result).verdict == "inconclusive"
+
+
+def test_a_bound_far_above_everything_that_was_seen_is_decided() -> None:
+    """Where the interval is open, the ceiling is the upper end that the clause shows."""
+    result = case(queue("M/M/1", 0.5, 2000, 1, service=0.005), 100)
+    p99 = result.summary.estimates["p99"]
+    assert (p99.high, p99.value is not None, p99.ceiling is not None) == (None, True, True)
+    assert p99.ceiling is not None
+    far, beyond, within = (
+        one(f"p99<{bound:.9f}s", result)
+        for bound in (2 * p99.ceiling, 1.01 * p99.ceiling, 0.99 * p99.ceiling)
+    )
+    assert [far.verdict, beyond.verdict, within.verdict] == ["passed", "passed", "inconclusive"]
+    assert far.high == within.high == p99.ceiling
+    assert one("p99>1us", result).verdict == "passed"
+    # A file of an earlier version has none.
+    known = {**result.summary.estimates, "p99": dataclasses.replace(p99, ceiling=None)}
+    earlier = dataclasses.replace(
+        result, summary=dataclasses.replace(result.summary, estimates=known)
+    )
+    assert one("p99<100s", earlier).verdict == "inconclusive"
 
 
 ORDER = {"failed": 0, "inconclusive": 1, "passed": 2}

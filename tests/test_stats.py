@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.stats.bootstrap import block_length, degrees_of_freedom, moving_blocks
-from pytest_servebench.stats.summary import (
-    PERMILLES,
-    distribution,
+from pytest_servebench.stats.episodes import (
+    at_most,
+    length_of,
+    lower_rank,
     nearest_rank,
-    percentile_ranks,
-    poisson_interval,
-    summarize,
-    wilson_interval,
+    upper_rank,
 )
+from pytest_servebench.stats.intervals import poisson_interval, wilson_interval
+from pytest_servebench.stats.summary import PERMILLES, distribution, summarize
 from simulation import queueing
 from simulation.cases import mm1_records, records, steady
 from tests.examples import examples
@@ -190,20 +190,34 @@ def test_p99_of_fifteen_requests_has_no_upper_limit() -> None:
 def test_order_statistics_are_exact_for_independent_values(permille: int, fewest: int) -> None:
     """The largest of n values is above the percentile with probability 1 - q^n."""
     share = permille / 1000
-    assert percentile_ranks(permille, fewest, fewest)[1] <= fewest
-    assert percentile_ranks(permille, fewest - 1, fewest - 1)[1] == fewest
+    assert upper_rank(permille, fewest, 1.0) <= fewest
+    assert upper_rank(permille, fewest - 1, 1.0) == fewest
     assert share**fewest <= 0.025 < share ** (fewest - 1)
-    low, high = percentile_ranks(permille, 1000, 1000)
+    low, high = lower_rank(permille, 1000, 1.0), upper_rank(permille, 1000, 1.0)
     chances = np.array([math.comb(1000, k) * share**k * (1 - share) ** (1000 - k)
                         for k in range(1001)])  # fmt: skip
     assert chances[:low].sum() <= 0.025 < chances[: low + 1].sum()
     assert chances[high:].sum() <= 0.025 < chances[high - 1 :].sum()
 
 
-@given(st.integers(1, 3000), st.floats(0.01, 1), st.sampled_from(sorted(PERMILLES.values())))
-def test_ranks_hold_the_percentile(n: int, part: float, permille: int) -> None:
-    low, high = percentile_ranks(permille, n, n * part)
+@given(st.integers(1, 3000), st.floats(1, 100), st.sampled_from(sorted(PERMILLES.values())))
+def test_ranks_hold_the_percentile(n: int, length: float, permille: int) -> None:
+    low, high = lower_rank(permille, n, length), upper_rank(permille, n, length)
     assert 0 <= low <= nearest_rank(permille, n) <= high <= n + 1
+
+
+@pytest.mark.parametrize(("number", "tail", "length"), [(600, 0.1, 3.0), (2000, 0.01, 5.0)])
+def test_episodes_have_the_moments_and_the_gaps_of_their_closed_forms(
+    number: int, tail: float, length: float
+) -> None:
+    below = np.array([at_most(k, number, tail, length) for k in range(number + 200)])
+    assert below[0] == pytest.approx((1 - tail) ** int(number / length))  # none came
+    chances, k = np.diff(below, prepend=0.0), np.arange(len(below))
+    mean = float(chances @ k)
+    variance = float(chances @ (k - mean) ** 2)
+    assert mean == pytest.approx(number * tail, rel=0.01)
+    dispersion = variance / (number * tail * (1 - tail))
+    assert length_of(dispersion, tail) == pytest.approx(length, rel=0.01)
 
 
 def test_one_request_and_none() -> None:

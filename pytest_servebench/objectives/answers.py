@@ -11,8 +11,8 @@ from typing import Final
 from pytest_servebench.metrics import ERROR_RATE, SUCCESS_RATE
 from pytest_servebench.objectives.slo_grammar import parse_slo
 from pytest_servebench.runs.results import CaseResult, ClauseResult, VerdictWord
+from pytest_servebench.stats.intervals import wilson_interval
 from pytest_servebench.stats.ratios import Range
-from pytest_servebench.stats.summary import wilson_interval
 
 CLAUSE: Final = "right answers"
 

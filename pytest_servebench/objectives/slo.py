@@ -4,6 +4,9 @@ The language is in :mod:`pytest_servebench.objectives.slo_grammar`. A clause is 
 whole 95 % interval of the measured value meets it, *failed* if none of it does, and *inconclusive*
 otherwise.
 
+* A percentile whose interval is open because too few requests were that slow may still be judged by
+  a bound far above: it has a ceiling (:mod:`pytest_servebench.stats.episodes`), which then is the
+  upper end of the clause's interval.
 * ``max``, ``cpu`` and ``memory`` describe this run, and are judged by their values;
   ``cpu_per_request`` is a cost of the server, and judged by its interval.
 * ``success_rate>=100%`` and ``error_rate<=0`` cannot be proved with any number of requests: they
@@ -31,8 +34,8 @@ from pytest_servebench.objectives.slo_grammar import Clause, parse_slo
 from pytest_servebench.reading import Reading
 from pytest_servebench.runs.results import CaseResult, ClauseResult, VerdictWord
 from pytest_servebench.stats.estimates import Estimate
+from pytest_servebench.stats.intervals import wilson_interval
 from pytest_servebench.stats.ratios import Range
-from pytest_servebench.stats.summary import wilson_interval
 from pytest_servebench.text.quantity import Kind, quantity, trimmed
 
 __all__ = ["Clause", "failure_message", "judge", "overall", "parse_slo"]
@@ -163,6 +166,8 @@ def _measure(clause: Clause, result: CaseResult) -> Reading:
     reading = metric.read(result)
     if metric.of_run:
         return dataclasses.replace(reading, low=None, high=None)
+    if reading.high == math.inf:
+        reading = dataclasses.replace(reading, high=reading.ceiling)
     if reading.value is None and metric.outcomes and summary.arrivals:  # no estimate of the share
         counted = sum(summary.outcomes.get(word, 0) for word in metric.outcomes)
         return _reading(wilson_interval(counted / summary.arrivals, summary.arrivals))

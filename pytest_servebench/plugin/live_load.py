@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from pytest_servebench.load.records import NEVER, Outcome, Records
-from pytest_servebench.stats.summary import nearest_rank
+from pytest_servebench.stats.episodes import nearest_rank
 from pytest_servebench.text.live import duration
 from pytest_servebench.text.numbers import significant
 from pytest_servebench.text.safe import clean, clip, display_width

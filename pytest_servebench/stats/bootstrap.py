@@ -15,6 +15,8 @@ import numpy.typing as npt
 TAIL: Final = 0.025
 _RESAMPLES: Final = 1000
 _LUGSAIL: Final = 3
+_MOST_BINS: Final = 1000
+_FEWEST_BINS: Final = 4
 _SEED: Final = 19890901  # any: the same records give the same intervals
 
 # The automatic length balances bias and variance of the variance. An interval errs at one side
@@ -23,6 +25,11 @@ _SEED: Final = 19890901  # any: the same records give the same intervals
 _CAUTION: Final = 1.5
 
 Floats = npt.NDArray[np.float64]
+
+
+def bins_for(n: int) -> int:
+    """Return in how many bins of time the blocks of n requests are cut."""
+    return min(max(n, _FEWEST_BINS), _MOST_BINS)
 
 
 def binned(values: Floats, times: npt.NDArray[np.int64], window: int, bins: int) -> Floats:

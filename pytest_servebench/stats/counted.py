@@ -4,15 +4,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.load.records import Records
-from pytest_servebench.stats.bootstrap import binned, moving_blocks
+from pytest_servebench.stats.bootstrap import binned, bins_for, moving_blocks
 from pytest_servebench.stats.estimates import Estimate
+from pytest_servebench.stats.intervals import effective_number, poisson_interval, wilson_interval
 from pytest_servebench.stats.student import student
-from pytest_servebench.stats.summary import (
-    bins_for,
-    effective_number,
-    poisson_interval,
-    wilson_interval,
-)
 
 
 def counted(records: Records, which: npt.NDArray[np.bool_]) -> tuple[Estimate, Estimate]:

@@ -17,11 +17,15 @@ class Estimate:
         value: what was measured.
         low: lower end of the interval.
         high: upper end.
+        ceiling: of a percentile whose interval has no upper end: a time far beyond what was seen,
+            which the percentile is below with 97.5 % confidence. ``None`` for none, and in files
+            of earlier versions.
     """
 
     value: float | None
     low: float | None
     high: float | None
+    ceiling: float | None = None
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from statistics import variance
 
 from pytest_servebench.stats.estimates import Estimate
+from pytest_servebench.stats.intervals import wilson_interval
 from pytest_servebench.stats.student import NORMAL, Z, student_quantile
-from pytest_servebench.stats.summary import wilson_interval
 
 
 @dataclass(frozen=True)

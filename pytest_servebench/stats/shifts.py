@@ -41,9 +41,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.stats.bootstrap import Floats, binned, moving_blocks
+from pytest_servebench.stats.episodes import nearest_rank
 from pytest_servebench.stats.ratios import Range, exp
 from pytest_servebench.stats.student import NORMAL, student_quantile
-from pytest_servebench.stats.summary import nearest_rank
 
 _MOST_BINS: Final = 1000
 _FEWEST_BINS: Final = 4

@@ -11,26 +11,27 @@ Statistics 17:1217): the arrival window is cut into short bins, and the sums of 
 neighbouring bins give the variance of the whole. Their length is chosen from the measured
 autocorrelation (Politis and White 2004, Econometric Reviews 23:53, as corrected by Patton, Politis
 and White 2009, 28:372), and what bias it leaves is turned to the safe side (Vats and Flegal 2022,
-Biometrika 109:735). The variance gives the number of independent requests that would have the same
-(Korn and Graubard 1998, Survey Methodology 24:193), less by Student's quantile where it is known
-from few events (O'Neill 2014, The American Statistician 68:282):
+Biometrika 109:735). Where the variance is known from few events it counts for more, by Student's
+quantile (O'Neill 2014, The American Statistician 68:282):
 
-* a share of requests gets Wilson's interval (1927) for that effective number, right also near 1;
-* a percentile gets the order statistics between which binomial limits for that number put it, as
-  in Woodruff (1952, JASA 47:635): no assumption on the latencies' distribution, and no upper limit
-  where there are too few requests to have one;
+* a share of requests gets Wilson's interval (1927) for the number of independent requests that
+  would have the same variance (Korn and Graubard 1998, Survey Methodology 24:193), right also
+  near 1;
+* a percentile gets order statistics, as many episodes of slow requests from it as were seen
+  (:mod:`pytest_servebench.stats.episodes`): no assumption on the latencies' distribution, and no
+  upper limit where there were too few to have one;
 * a throughput gets the score interval of a Poisson count, scaled by the measured dispersion;
 * a mean gets the bootstrap's studentized interval.
 
 On simulated M/M/1, M/D/1 and lognormal M/G/1 queues at loads of 0.3, 0.6 and 0.8 the intervals of
-p50, p90 and p99 cover the true value in 93 to 98 % of the runs of 1,000 requests and of 5,000
-(``benchmarks/parts/intervals.py``), and nearly all misses are too low: what a run has not seen, it
-cannot know. That of a mean, which no upper limit can leave open, does in 88 to 96 %. *Too few* for
-a percentile are MLPerf's minima times what queueing makes of them
+p50, p90 and p99 cover the true value in 91 to 100 % of the runs of 1,000 requests and of 5,000,
+those of means in 89 to 97 % (``benchmarks/parts/intervals.py``, also for rare pauses and bursts),
+and nearly all misses are too low: what a run has not seen, it cannot know. *Too few* for a
+percentile are MLPerf's minima times what queueing makes of them
 (:func:`pytest_servebench.analysis.precision.inflation`), for p99 at a load of 0.8 some 50,000:
-below, most intervals have no upper limit, and verdicts are inconclusive. Bursts of failures are
-distinguished from single ones only by what a run has seen: with two bursts per run on average, the
-interval of one run in four is too narrow.
+below, most intervals have no upper limit, and a verdict is inconclusive unless the bound is far
+away. Bursts of failures are distinguished from single ones only by what a run has seen: with two
+bursts per run on average, the interval of one run in four is too narrow.
 
 A process that is slower than the run (a queue near saturation, a garbage collection a minute) is
 not in the data, and so in no interval: that takes longer or repeated runs.
@@ -47,28 +48,22 @@ import numpy.typing as npt
 
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.metrics import LATENCY, METRICS, STATISTICS, TIMES, Times
-from pytest_servebench.stats.bootstrap import (
-    TAIL,
-    Blocks,
-    Floats,
-    binned,
-    degrees_of_freedom,
-    moving_blocks,
-)
+from pytest_servebench.stats import episodes
+from pytest_servebench.stats.bootstrap import Blocks, Floats, binned, bins_for, moving_blocks
+from pytest_servebench.stats.episodes import nearest_rank
 from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
-from pytest_servebench.stats.student import Z, student
+from pytest_servebench.stats.intervals import (
+    LEAST_EFFECTIVE,
+    effective_number,
+    poisson_interval,
+    wilson_interval,
+)
+from pytest_servebench.stats.student import student
 
 PERMILLES: Final[Mapping[str, int]] = MappingProxyType(
     {one.name: one.permille for one in STATISTICS if one.permille is not None}
 )
 """Percentiles by name, in thousandths: ranks are exact in whole numbers."""
-
-_MOST_BINS: Final = 1000
-_FEWEST_BINS: Final = 4
-
-# Latencies that drift during a short run look like a single observation. With six, a median still
-# lies between the extremes of what was seen: a bound far from all of it can be judged.
-_LEAST_EFFECTIVE: Final = 6.0
 
 
 def distribution(values: Floats) -> Distribution:
@@ -89,11 +84,6 @@ def distribution(values: Floats) -> Distribution:
             for name, permille in PERMILLES.items()
         },
     )
-
-
-def nearest_rank(permille: int, n: int) -> int:
-    """Return which of n values in order, from 1, is the percentile."""
-    return max(1, -(-permille * n // 1000))
 
 
 def summarize(
@@ -124,9 +114,10 @@ def summarize(
     without_lag: dict[str, Estimate] = {}
     for times in TIMES:
         if records.knows(times.until):
-            found, alone = _estimates(records, punctual, times)
-            estimates |= found
-            without_lag |= alone
+            if not (estimates and all(_same(one, times, LATENCY) for one in (records, punctual))):
+                found, alone = _estimates(records, punctual, times)
+            estimates |= _of(times, found)
+            without_lag |= _of(times, alone)
     return Summary(
         arrivals=n,
         outcomes=records.counts(),
@@ -148,8 +139,8 @@ def _estimates(
 ) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
     """Return the estimates of some times, and those that differ without lag.
 
-    With the latency go shares and throughput. The intervals of other times are made with the same
-    columns, so that times which are the same have the same intervals.
+    Shares and throughput are the same for all times, and their columns have a part in all of the
+    intervals, so that times which are the same have the same ones.
     """
     values = records.until(times.until)
     precision = _precision(records, values, records.completed)
@@ -158,12 +149,19 @@ def _estimates(
     alone: dict[str, Estimate] = {}
     if not np.array_equal(getattr(punctual, times.until), getattr(records, times.until)):
         alone = _without_lag(punctual, punctual.until(times.until), found, precision)
+    return found, alone
+
+
+def _of(times: Times, estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """Return the estimates under the names of these times; shares go with the latency."""
     if times is LATENCY:
-        return found, alone
-    own = {one.name: times.prefix + one.name for one in STATISTICS}
-    return {own[name]: found[name] for name in own}, {
-        own[name]: estimate for name, estimate in alone.items() if name in own
-    }
+        return dict(estimates)
+    own = [one.name for one in STATISTICS if one.name in estimates]
+    return {times.prefix + name: estimates[name] for name in own}
+
+
+def _same(records: Records, one: Times, other: Times) -> bool:
+    return np.array_equal(getattr(records, one.until), getattr(records, other.until))
 
 
 @dataclass(frozen=True)
@@ -173,7 +171,8 @@ class _Precision:
     Attributes:
         ordered: the latencies, from the fastest.
         shares: by metric, of the requests.
-        effective: estimate to the equivalent number of independent requests.
+        effective: share to the equivalent number of independent requests.
+        lengths: percentile to the lengths of episodes that its limits rest on.
         dispersion: of the completions: variance of their number over its mean.
         blocks: of what each request adds to the error of the estimates: the last column is that of
             the completions, and the one before that of the mean, where all latencies are finite.
@@ -183,6 +182,7 @@ class _Precision:
     ordered: Floats
     shares: Mapping[str, float]
     effective: Mapping[str, float]
+    lengths: Mapping[str, episodes.Lengths]
     dispersion: float
     blocks: Blocks | None
 
@@ -200,8 +200,13 @@ def _without_lag(
     effective = {
         name: max(number, own.effective[name]) for name, number in precision.effective.items()
     }
+    lengths = {name: one.shortest(own.lengths[name]) for name, one in precision.lengths.items()}
     dispersion = min(precision.dispersion, own.dispersion)
-    found = _intervals(punctual, inside, replace(own, effective=effective, dispersion=dispersion))
+    found = _intervals(
+        punctual,
+        inside,
+        replace(own, effective=effective, lengths=lengths, dispersion=dispersion),
+    )
     for name in PERMILLES:  # ranks are whole numbers: more requests may round to a higher one
         found[name] = _no_higher(found[name], estimates[name])
     measured = estimates["mean"]
@@ -217,9 +222,13 @@ def _without_lag(
 
 
 def _no_higher(estimate: Estimate, than: Estimate) -> Estimate:
-    if than.high is None or (estimate.high is not None and estimate.high <= than.high):
-        return estimate
-    return Estimate(estimate.value, estimate.low, than.high)
+    high = _least(estimate.high, than.high)
+    ceiling = _least(estimate.ceiling, than.ceiling) if high is None else None
+    return replace(estimate, high=high, ceiling=ceiling)
+
+
+def _least(*ends: float | None) -> float | None:
+    return min((end for end in ends if end is not None), default=None)
 
 
 def _moved(estimate: Estimate, by: float) -> Estimate:
@@ -232,15 +241,17 @@ def _precision(records: Records, latency: Floats, inside: npt.NDArray[np.bool_])
     ordered = np.sort(latency)
     shares = _shares(records, inside)
     if n == 0:
-        return _Precision(ordered, dict.fromkeys(shares, 0.0), {}, 1.0, None)
-    # One column for each estimate: what each request adds to the error of the estimate.
+        return _Precision(ordered, dict.fromkeys(shares, 0.0), {}, {}, 1.0, None)
+    # One column for each estimate: what each request adds to its error. For percentiles: which
+    # requests are among the slowest, at several shares.
     largest = np.finfo(np.float64).max  # where a percentile is infinite: which requests failed
-    parts = {
-        name: latency <= min(float(ordered[nearest_rank(permille, n) - 1]), largest)
-        for name, permille in PERMILLES.items()
-    } | shares
-    means = {name: float(part.mean()) for name, part in parts.items()}
-    columns = [part - means[name] for name, part in parts.items()]
+    slow = {
+        share: latency > min(float(ordered[nearest_rank(1000 - share, n) - 1]), largest)
+        for share in episodes.SHARES
+    }
+    parts = [*slow.values(), *shares.values()]
+    means = [float(part.mean()) for part in parts]
+    columns = [part - mean for part, mean in zip(parts, means, strict=True)]
     if np.isfinite(ordered[-1]):
         columns.append(latency - latency.mean())
     bins = bins_for(n)
@@ -249,15 +260,20 @@ def _precision(records: Records, latency: Floats, inside: npt.NDArray[np.bool_])
         np.ones((completed := int(inside.sum()), 1)), records.done[inside], records.window, bins
     )
     blocks = moving_blocks(np.column_stack([series, counts - counts.mean(axis=0)]))
+    beyond = dict(zip(slow, means, strict=False))
+    lengths = {
+        name: episodes.lengths(blocks, beyond, n, permille) for name, permille in PERMILLES.items()
+    }
     effective = {
         name: effective_number(
-            n, mean, float(blocks.variances[index]) / n**2, float(blocks.degrees[index])
+            n, means[index], float(blocks.variances[index]) / n**2, float(blocks.degrees[index])
         )
-        for index, (name, mean) in enumerate(means.items())
+        for index, name in enumerate(shares, start=len(slow))
     }
     spread = float(blocks.variances[-1]) / completed if completed else 1.0
     spread *= student(float(blocks.degrees[-1])) ** 2
-    return _Precision(ordered, {name: means[name] for name in shares}, effective, spread, blocks)
+    of_shares = dict(zip(shares, means[len(slow) :], strict=True))
+    return _Precision(ordered, of_shares, effective, lengths, spread, blocks)
 
 
 def _shares(records: Records, inside: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.bool_]]:
@@ -282,75 +298,12 @@ def _intervals(
     ordered = precision.ordered
     found: dict[str, Estimate] = {}
     for name, permille in PERMILLES.items():
-        low, high = percentile_ranks(permille, n, precision.effective[name])
         value = float(ordered[nearest_rank(permille, n) - 1])
-        found[name] = _order_statistics(ordered, value, low, high)
+        ends = episodes.limits(ordered, permille, precision.lengths[name])
+        found[name] = Estimate(_finite(value), *map(_finite, ends))
     for name, share in precision.shares.items():
         found[name] = wilson_interval(share, precision.effective[name])
     return {**found, "throughput": rate}
-
-
-# -- intervals ------------------------------------------------------------------------------------
-
-
-def wilson_interval(share: float, effective: float) -> Estimate:
-    """Return a share with Wilson's 95 % interval for that number of independent requests."""
-    weight = Z**2 / effective
-    centre = (share + weight / 2) / (1 + weight)
-    half = math.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)
-    return Estimate(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
-
-
-def poisson_interval(count: int, dispersion: float, seconds: float) -> Estimate:
-    """Return a rate (1/s) with its 95 % score interval.
-
-    Args:
-        count: events seen.
-        dispersion: variance of the count over its mean; 1 for a Poisson process.
-        seconds: time of observation.
-    """
-    if seconds <= 0:
-        return Estimate(0.0, 0.0, None)
-    weight = Z**2 * dispersion
-    half = math.sqrt(weight * count + weight**2 / 4)
-    rate = count / seconds
-    low, high = (count + weight / 2 - half) / seconds, (count + weight / 2 + half) / seconds
-    return Estimate(rate, max(0.0, min(rate, low)), max(rate, high))
-
-
-def percentile_ranks(permille: int, n: int, effective: float) -> tuple[int, int]:
-    """Return the ranks (from 1) between which the percentile lies with 95 %.
-
-    Rank 0 stands for no lower, rank n + 1 for no upper limit. For n independent values the limits
-    are exact whatever their distribution: x_(l) <= percentile < x_(u) fails at either end with a
-    binomial probability of at most 2.5 %.
-    """
-    number = max(1, min(n, int(effective + 1e-9)))
-    share = permille / 1000
-    below = np.cumsum(np.exp(_log_binomial(number, share)))  # P(X <= k)
-    low = int(np.searchsorted(below, TAIL, side="right"))  # P(X <= low - 1) <= 2.5 %
-    high = int(np.searchsorted(below, 1 - TAIL, side="left")) + 1  # P(X >= high) <= 2.5 %
-    lowest = (low - 1) * n // number + 1 if low else 0
-    highest = -(-high * n // number) if high <= number else n + 1
-    return lowest, highest
-
-
-def _log_binomial(n: int, share: float) -> Floats:
-    """Return the logarithms of the binomial probabilities of 0..n; shape ``(n + 1,)``."""
-    factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
-    k = np.arange(n + 1)
-    chances = factorials[n] - factorials - factorials[::-1]
-    logs: Floats = chances + k * math.log(share) + (n - k) * math.log1p(-share)
-    return logs
-
-
-def _order_statistics(ordered: Floats, value: float, low: int, high: int) -> Estimate:
-    n = len(ordered)
-    return Estimate(
-        _finite(value),
-        _finite(ordered[low - 1]) if low else 0.0,
-        _finite(ordered[high - 1]) if high <= n else None,
-    )
 
 
 def _finite(value: float) -> float | None:
@@ -368,29 +321,6 @@ def _mean(latency: Floats, blocks: Blocks | None) -> Estimate:
         return Estimate(mean, 0.0, None)
     low, high = blocks.studentized(column)
     # Resamples take the blocks for all that can happen; Student's quantile stands for the rest.
-    rest = student(max(_LEAST_EFFECTIVE - 1, float(blocks.degrees[column]))) / n
-    return Estimate(mean, max(0.0, mean - high * rest), mean - low * rest)
-
-
-def bins_for(n: int) -> int:
-    """Return in how many bins of time the blocks of n requests are cut."""
-    return min(max(n, _FEWEST_BINS), _MOST_BINS)
-
-
-def effective_number(n: int, share: float, variance: float, degrees: float) -> float:
-    """Return the equivalent number of independent requests for the share, at most n.
-
-    Args:
-        n: number of requests.
-        share: the share of them.
-        variance: of the share, from blocks.
-        degrees: of freedom of this variance: it is itself uncertain. Independent requests have
-            some too, which the binomial limits for them know of; only what is lost beyond counts.
-    """
-    independent = share * (1 - share) / n
-    if independent <= 0:
-        return float(n)
-    effective = n * min(1.0, independent / variance) if variance > 0 else float(n)
-    full = degrees_of_freedom(n, 1 / (share * (1 - share)) - 3)
-    effective *= (student(full) / student(degrees)) ** 2
-    return min(float(n), max(_LEAST_EFFECTIVE, effective))
+    # What a run has not seen, it cannot know, and that is slow: the upper end has both factors.
+    rest = student(max(LEAST_EFFECTIVE - 1, float(blocks.degrees[column]))) ** 2
+    return Estimate(mean, max(0.0, mean - high / n), mean - low * rest / n)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -18,11 +20,15 @@ from pytest_servebench.measure.capacity_search import (
     SearchSettings,
 )
 from pytest_servebench.stats.capacity import probed
-from simulation.distributions import Seconds
+from simulation import queues
+from simulation.distributions import Seconds, mmck_probabilities, mmck_sojourn
 from simulation.queues import fifo_waits, waits
 
 Services = Callable[[int, np.random.Generator], Seconds]
 """Draws n service times, seconds."""
+
+ALLOWED: Final = 0.01
+"""The share of the requests that may take the bound or longer."""
 
 OVERHEAD: Final = 0.4
 """Seconds that a probe costs beside its load and the drain."""
@@ -75,10 +81,72 @@ class Server:
         return ProbeOutcome(plan.rest + OVERHEAD + plan.seconds + drain, (seen,))
 
 
-def search(server: Server, settings: SearchSettings, seed: int) -> tuple[Capacity, CapacitySearch]:
-    """Return what a search finds, and the search."""
+_PLACES: Final = 36
+
+
+def _lognormal(number: int, dice: np.random.Generator) -> Seconds:
+    return 0.005 * queues.services("M/G/1", number, dice)
+
+
+def _single(law: queues.Law, mean: float, bound: float) -> float:
+    """Return the capacity of a queue with one server, from the exact p99 of its latency."""
+    return _root(lambda load: queues.percentile(law, load, 0.99) * mean - bound, 0.01, 0.99) / mean
+
+
+def _several(mean: float, servers: int, places: int, bound: float) -> float:
+    """Return the capacity of an M/M/c/K queue: what is turned away is beyond the limit too."""
+
+    def excess(rate: float) -> float:
+        blocked = mmck_probabilities(rate, 1 / mean, servers, places)[places]
+        in_time = mmck_sojourn(rate, 1 / mean, servers, places)(bound)
+        return blocked + (1 - blocked) * (1 - in_time) - ALLOWED
+
+    return _root(excess, 1.0, servers / mean)
+
+
+def _root(rising: Callable[[float], float], low: float, high: float) -> float:
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if rising(middle) > 0 else (middle, high)
+    return low
+
+
+@lru_cache(maxsize=1)
+def known() -> Mapping[Server, float]:
+    """Return servers whose capacity is known exactly, with it."""
+    exponential = Server("M/M/1", lambda n, dice: dice.exponential(0.005, n), 1, None, 0.05)
+    constant = Server("M/D/1", lambda n, _: np.full(n, 0.005), 1, None, 0.05)
+    several = Server(
+        f"M/M/4/{_PLACES}", lambda n, dice: dice.exponential(0.02, n), 4, _PLACES, 0.15
+    )
+    lognormal = Server("M/G/1", _lognormal, 1, None, 0.1)
+    return {
+        exponential: 200 - math.log(1 / ALLOWED) / 0.05,
+        constant: _single("M/D/1", 0.005, 0.05),
+        several: _several(0.02, 4, _PLACES, 0.15),
+        lognormal: _single("M/G/1", 0.005, 0.1),
+    }
+
+
+def search(server: Server, settings: SearchSettings, seed: int) -> tuple[Capacity, int]:
+    """Return what a search finds, and how many requests it sent."""
     dice = np.random.default_rng(seed)
-    looking = CapacitySearch((0.01,), settings)
+    looking, sent = CapacitySearch((ALLOWED,), settings), 0
     while (plan := looking.next()) is not None:
-        looking.add(server.probe(plan, dice))
-    return looking.capacity(), looking
+        outcome = server.probe(plan, dice)
+        sent += outcome.limits[0].arrivals
+        looking.add(outcome)
+    return looking.capacity(), sent
+
+
+def floor(load: float, requests: int) -> float:
+    """Return the least width, high / low - 1, that counting requests beyond a limit can reach.
+
+    That of an M/M/1 queue whose p99 is limited, if all requests were sent at the capacity and the
+    curve's slope were known: ±4.1 (1 + 1/ρ*) / √N of ln r*.
+
+    Args:
+        load: ρ*, the load at the capacity r*.
+        requests: N.
+    """
+    return 2 * 4.1 * (1 + 1 / load) / math.sqrt(requests)

@@ -1,16 +1,23 @@
-"""The capacity from probes, against queues whose capacity is known."""
+"""The capacity from probes, and the search that places them, against known queues."""
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pytest_servebench.measure.capacity_search import (
+    Capacity,
     CapacitySearch,
     Plan,
     ProbeOutcome,
     SearchSettings,
 )
-from pytest_servebench.stats.capacity import Probed, fit, least
+from pytest_servebench.stats.capacity import Curve, Probed, fit, least, probed, saturation
+from simulation.cases import mm1_records
+from simulation.searches import known, search
 
 SERVICE_RATE, BOUND = 200.0, 0.05
 CAPACITY = SERVICE_RATE - math.log(100) / BOUND  # of M/M/1 with p99 < BOUND
@@ -20,14 +27,20 @@ def expected(rate: float, seconds: float) -> Probed:
     """Return the mean of what a probe of the M/M/1 queue sees, requests taken as independent."""
     share = math.exp(-max(0.0, SERVICE_RATE - rate) * BOUND)
     n = round(rate * seconds)
-    return Probed(rate, seconds, n, round(n * share), 1.0)
+    return Probed(rate, seconds, n, round(n * share), 1.0, min(rate, SERVICE_RATE))
+
+
+def curve_of(probes: list[Probed]) -> Curve:
+    curve = fit(probes, 0.01)
+    assert curve is not None
+    return curve
+
+
+# -- estimate -------------------------------------------------------------------------------------
 
 
 def test_expected_counts_give_the_exact_capacity() -> None:
-    probes = [expected(factor * CAPACITY, 1000) for factor in (0.9, 1.0, 1.1)]
-    curve = fit(probes, 0.01)
-    assert curve is not None
-    bracket = least([curve])
+    bracket = least([curve_of([expected(factor * CAPACITY, 1000) for factor in (0.9, 1.0, 1.1)])])
     assert bracket.value == pytest.approx(CAPACITY, rel=0.01)
     assert bracket.closed
     assert bracket.low is not None
@@ -35,29 +48,164 @@ def test_expected_counts_give_the_exact_capacity() -> None:
     assert bracket.low < CAPACITY < bracket.high < 1.1 * bracket.low
 
 
-def drive(search: CapacitySearch, overhead: float = 0.5) -> list[Plan]:
-    """Drive a search with what the M/M/1 queue gives on average."""
+@settings(max_examples=20, deadline=None)
+@given(
+    beyond=st.lists(st.integers(0, 60), min_size=3, max_size=6),
+    more=st.integers(1, 30),
+    scale=st.floats(0.01, 100),
+)
+def test_properties_of_the_estimate(beyond: list[int], more: int, scale: float) -> None:
+    probes = [Probed(100 + 10 * index, 10, 1000, count, 1.0) for index, count in enumerate(beyond)]
+    before = curve_of(probes)
+    assert before.quantile(0.025) <= before.quantile(0.5) <= before.quantile(0.975)
+    # More requests beyond the limit never raise the capacity, but for the grid's resolution.
+    worse = curve_of([replace(one, beyond=one.beyond + more) for one in probes])
+    assert worse.quantile(0.5) <= 1.02 * before.quantile(0.5)
+    # In another unit of time everything is the same.
+    scaled = curve_of(
+        [replace(one, rate=one.rate * scale, seconds=one.seconds / scale) for one in probes]
+    )
+    assert scaled.quantile(0.5) == pytest.approx(scale * before.quantile(0.5), rel=1e-6)
+
+
+def test_the_least_of_several_limits_is_the_capacity() -> None:
+    tight, loose = (
+        curve_of([expected(factor * CAPACITY, 300) for factor in (0.9, 1.0, 1.1)]),
+        curve_of([replace(expected(rate, 300), rate=2 * rate) for rate in (95.0, 108.0, 120.0)]),
+    )
+    alone, both = least([tight]), least([loose, tight])
+    assert both.value == pytest.approx(alone.value)
+    assert both.low is not None
+    assert alone.low is not None
+    assert both.low <= alone.low * (1 + 1e-9)
+
+
+def test_too_few_events_leave_it_open_with_the_seconds_that_would_do() -> None:
+    bracket = least([curve_of([Probed(rate, 5, int(5 * rate), 0, None) for rate in (50.0, 100.0)])])
+    assert not bracket.closed
+    assert bracket.needed_seconds is not None
+    assert bracket.needed_seconds > 0
+
+
+def test_records_are_counted_without_settling() -> None:
+    records = mm1_records(100.0, 200.0, 2000, seed=1)
+    beyond = records.latency() >= 0.02
+    seconds = records.window / 1e9
+    whole, later = probed(records, beyond, 100.0), probed(records, beyond, 100.0, seconds / 2)
+    assert whole.arrivals == len(records)
+    assert whole.beyond == int(beyond.sum())
+    assert later.seconds == pytest.approx(seconds / 2)
+    assert later.arrivals == int((records.scheduled >= records.window / 2).sum())
+    assert whole.dispersion is not None
+    assert whole.dispersion > 1.5  # requests that wait in one queue go beyond together
+    assert saturation([whole]) is None
+
+
+# -- search ---------------------------------------------------------------------------------------
+
+Answer = Callable[[Plan], ProbeOutcome]
+
+
+def queue(plan: Plan) -> ProbeOutcome:
+    """Return what the M/M/1 queue gives on average."""
+    seen = expected(plan.rate, plan.seconds - plan.settle)
+    return ProbeOutcome(plan.rest + plan.seconds + 0.5, (seen,))
+
+
+def above(rate: float, state: str) -> Answer:
+    """Return the queue, whose generator or server fails from a rate on."""
+
+    def answer(plan: Plan) -> ProbeOutcome:
+        if plan.rate < rate:
+            return queue(plan)
+        return ProbeOutcome(plan.seconds + 0.5, state=state)  # type: ignore[arg-type]
+
+    return answer
+
+
+def drive(answer: Answer, lowest: float, highest: float) -> tuple[Capacity, list[Plan]]:
+    search = CapacitySearch((0.01,), SearchSettings(lowest=lowest, highest=highest, budget=120))
     plans = []
     while (plan := search.next()) is not None:
+        assert search.next() is plan
         plans.append(plan)
-        elapsed = plan.rest + plan.seconds + overhead
-        search.add(ProbeOutcome(elapsed, (expected(plan.rate, plan.seconds - plan.settle),)))
-    return plans
+        search.add(answer(plan))
+    return search.capacity(), plans
 
 
 @pytest.mark.parametrize(
-    ("lowest", "highest", "state"),
-    [(10, 1000, "found"), (5, 60, "above_range"), (170, 1000, "below_range")],
+    ("answer", "lowest", "highest", "state", "low", "high"),
+    [
+        (queue, 1, 10_000, "found", True, True),
+        (queue, 5, 60, "above_range", True, False),
+        (queue, 170, 1000, "below_range", False, True),
+        (above(50, "invalid"), 5, 1000, "generator_limited", True, False),
+        (above(0, "invalid"), 5, 1000, "generator_limited", False, False),
+        (above(150, "died"), 5, 1000, "server_died", False, False),
+        (above(200, "invalid"), 5, 1000, "found", True, True),
+    ],
 )
-def test_ends_of_a_search(lowest: float, highest: float, state: str) -> None:
-    settings = SearchSettings(lowest=lowest, highest=highest, budget=120)
-    search = CapacitySearch((0.01,), settings)
-    plans = drive(search)
-    found = search.capacity()
+def test_ends_of_a_search(
+    answer: Answer, lowest: float, highest: float, state: str, low: bool, high: bool
+) -> None:
+    found, plans = drive(answer, lowest, highest)
     assert found.state == state
-    assert found.seconds <= settings.budget
+    assert (found.low is not None, found.high is not None) == (low, high)
+    assert found.seconds <= 120 + max(plan.seconds for plan in plans)
     assert all(lowest <= plan.rate <= highest for plan in plans)
+    assert not found.slow_recovery
     if state == "found":
         assert found.low is not None
         assert found.high is not None
         assert found.low < CAPACITY < found.high
+    elif low:
+        assert found.low is not None
+        assert found.low <= CAPACITY
+
+
+def test_a_slow_recovery_is_told_from_a_lower_capacity() -> None:
+    overloaded = rested = 0.0
+
+    def answer(plan: Plan) -> ProbeOutcome:
+        nonlocal overloaded, rested
+        rested += plan.rest
+        outcome = queue(plan)
+        (seen,) = outcome.limits
+        if overloaded and rested < 5:
+            seen = replace(seen, beyond=seen.arrivals)
+        elif seen.share > 0.5:
+            overloaded, rested = 1.0, 0.0
+        return replace(outcome, limits=(seen,))
+
+    found, plans = drive(answer, 10, 1000)
+    assert found.slow_recovery
+    assert found.recovery_seconds is not None
+    assert found.recovery_seconds >= 5
+    assert {plan.stage for plan in plans} == {"ladder", "estimate", "recovery"}
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < CAPACITY < found.high
+
+
+@pytest.mark.parametrize(("allowed", "settings"), [
+    ((), SearchSettings()), ((0.01,), SearchSettings(lowest=10, highest=5)),
+])  # fmt: skip
+def test_what_cannot_be_searched_for_is_refused(
+    allowed: tuple[float, ...], settings: SearchSettings
+) -> None:
+    with pytest.raises(ValueError, match="give"):
+        CapacitySearch(allowed, settings)
+
+
+@pytest.mark.slow
+def test_intervals_hold_the_capacity_of_simulated_queues() -> None:
+    held = closed = 0
+    for server, truth in known().items():
+        for seed in range(15):
+            found, _ = search(server, SearchSettings(), seed)
+            assert found.seconds <= 180 + 26
+            if found.low is not None and found.high is not None:
+                closed += 1
+                held += found.low <= truth <= found.high
+    assert closed >= 40
+    assert held >= (0.95 - 3 * math.sqrt(0.95 * 0.05 / closed)) * closed

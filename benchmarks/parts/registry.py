@@ -22,6 +22,7 @@ from benchmarks.parts import (
     profile,
     real_gates,
     runs,
+    search,
     sizing,
     startup,
 )
@@ -40,6 +41,7 @@ PARTS: Final[Sequence[Part]] = (
     intervals,
     gates,
     real_gates,
+    search,
     sizing,
     page,
     runs,

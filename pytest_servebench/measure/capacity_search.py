@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from pytest_servebench.measure.recovery import Recovery
 from pytest_servebench.runs.capacity import CapacityState, ProbeStage, ProbeState
 from pytest_servebench.stats.capacity import (
     OVERLOADED,
@@ -25,14 +26,24 @@ from pytest_servebench.stats.capacity import (
     fit,
     least,
     limiting_curve,
+    saturation,
 )
 
-_LADDER_SECONDS: Final = 3.0
-_PROBE_SECONDS: Final = 12.0
+_LADDER_SECONDS: Final = 2.0  # that count of a step of the ladder
+_ARRIVALS: Final = 10  # of a probe at least, on average: one without any is no load
+_FEW: Final = 50  # arrivals of a step at which the next one is twice as large
+_LADDER_SETTLE: Final = 0.5
+_OVER: Final = 2  # steps of the ladder after the first broken one, until the server is saturated
+_FIRST: Final = 3  # probes of the estimate that are short, as it may be far off
+_SHORT, _LONG = 10.0, 20.0  # seconds that count of those, and of the others
+_RELAXATIONS: Final = 3.0  # times that a queue needs to relax, to settle
+_LONGEST_SETTLE: Final = 6.0
 _LEAST_SECONDS: Final = 4.0  # of load: less is mostly settling
-_SPREAD: Final = (0.92, 1.0, 1.15)  # rates around the estimate
+_STEPS: Final = (0.4, 1.2, -0.5, 0.8)  # of the logit of the share, around the estimate
 _TRIES: Final = 3  # of a probe that is invalid
-_REST: Final = 2.0  # seconds without load before a low rate is visited again; doubled each time
+_NEAR_CEILING: Final = 1.2  # as a factor: the ladder goes no nearer to what the generator can do
+_FAR: Final = 3.0  # as a factor: below the rates that broke a limit
+_CLEARLY: Final = 5.0  # times the allowed share: what a rate that was kept does not break by chance
 _SURE: Final = 0.975
 
 
@@ -151,8 +162,11 @@ class CapacitySearch:
     _ceiling: float | None = field(default=None, init=False)  # the generator's
     _died: bool = field(default=False, init=False)
     _climbing: bool = field(default=True, init=False)
+    _broken: int = field(default=0, init=False)
     _round: int = field(default=0, init=False)
-    _recovery: _Recovery | None = field(default=None, init=False)
+    _recovery: Recovery | None = field(default=None, init=False)
+    _fitted_to: int = field(default=-1, init=False)
+    _known: list[Curve] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         if not self.allowed:
@@ -222,12 +236,19 @@ class CapacitySearch:
     def _counted(self) -> list[tuple[int, Plan, tuple[Probed, ...]]]:
         return [one for one in self._measured if one[1].stage != "recovery"]
 
-    def _curves(self) -> list[Curve]:
-        columns = [[one[2][index] for one in self._counted()] for index in range(len(self.allowed))]
-        fitted = [fit(column, q) for column, q in zip(columns, self.allowed, strict=True)]
-        return [one for one in fitted if one is not None]
+    def _columns(self) -> list[list[Probed]]:
+        """Return what each limit saw in the probes that count."""
+        counted = [limits for _, _, limits in self._counted()]
+        return [[limits[index] for limits in counted] for index in range(len(self.allowed))]
 
-    def _state(
+    def _curves(self) -> list[Curve]:
+        if self._fitted_to != self._outcomes:
+            fitted = [fit(one, q) for one, q in zip(self._columns(), self.allowed, strict=True)]
+            self._known = [one for one in fitted if one is not None]
+            self._fitted_to = self._outcomes
+        return self._known
+
+    def _state(  # noqa: PLR0911
         self, curves: list[Curve], bracket: Bracket
     ) -> tuple[CapacityState, float | None, float | None]:
         if self._died:
@@ -238,13 +259,14 @@ class CapacitySearch:
             return ("open" if self._ceiling is None else above), None, None
         top = self._top()
         if _beyond(curves, top) >= _SURE:
-            kept = max((one[1].rate for one in self._counted()), default=None)
-            return above, kept, None
+            return above, top, None
         if _beyond(curves, self.settings.lowest) <= 1 - _SURE:
             return "below_range", None, self.settings.lowest
-        if self._ceiling is not None and bracket.high is not None and bracket.high > self._ceiling:
-            return "generator_limited", bracket.low, None
-        return ("found", bracket.low, bracket.high) if bracket.closed else ("open", None, None)
+        if not bracket.closed or bracket.low is None or bracket.high is None:
+            return "open", None, None
+        if bracket.high > self.settings.highest or (self._ceiling and bracket.high > self._ceiling):
+            return ("open" if self._ceiling is None else above), bracket.low, None
+        return "found", bracket.low, bracket.high
 
     def _top(self) -> float:
         """Return the highest rate to probe: of the range, or that the generator made."""
@@ -263,7 +285,7 @@ class CapacitySearch:
         if self._climbing or not self._measured:
             return False
         if self._recovery is not None and not self._recovery.over:
-            return False
+            return self._recovery.given_up
         found = self.capacity()
         if found.state == "open":
             return False
@@ -273,7 +295,7 @@ class CapacitySearch:
         return self.settings.budget - self._elapsed
 
     def _cost(self, seconds: float) -> float:
-        return seconds + max(self._overheads, default=self.settings.overhead)
+        return seconds + max(self._overheads[-3:], default=self.settings.overhead)
 
     def _fitted(self, plan: Plan) -> Plan:
         """Return the plan in the time that is left."""
@@ -282,25 +304,49 @@ class CapacitySearch:
         return Plan(plan.rate, seconds, min(plan.settle, seconds / 3), plan.rest, plan.stage)
 
     def _wanted(self) -> Plan:
-        settle = self.settings.settle
         if self._recovery is not None and not self._recovery.over:
-            rate, rest = self._recovery.rate, self._recovery.rest
-            return Plan(rate, _LADDER_SECONDS + settle, settle, rest, "recovery")
+            return self._brief(self._recovery.rate, self._recovery.rest, "recovery")
         if self._climbing:
-            rate = self._step()
-            return Plan(rate, _LADDER_SECONDS + settle, settle, 0.0, "ladder")
+            return self._brief(self._step(), 0.0, "ladder")
         curves = self._curves()
-        middle = min(one.quantile(0.5) for one in curves)
-        rate = middle * _SPREAD[self._round % len(_SPREAD)]
+        curve = curves[limiting_curve(curves)]
+        away = _STEPS[self._round % len(_STEPS)] / curve.slope
+        rate = curve.quantile(0.5) * (1 + min(max(away, -0.3), 0.6))
         rate = min(max(rate, self.settings.lowest), self._top())
-        return Plan(rate, _PROBE_SECONDS + settle, settle, 0.0, "estimate")
+        settle = self._settle(rate)
+        seconds = settle + max(_ARRIVALS / rate, _SHORT if self._round < _FIRST else _LONG)
+        overloaded = any(one.share >= OVERLOADED for one in self._measured[-1][2])
+        slow = self._recovery if self._recovery is not None and self._recovery.slow else None
+        rest = slow.rested if slow is not None and overloaded else 0.0
+        return Plan(rate, seconds, settle, rest, "estimate")
+
+    def _brief(self, rate: float, rest: float, stage: ProbeStage) -> Plan:
+        settle = min(_LADDER_SETTLE, self.settings.settle)
+        seconds = settle + max(_ARRIVALS / rate, _LADDER_SECONDS)
+        return Plan(rate, seconds, settle, rest, stage)
+
+    def _settle(self, rate: float) -> float:
+        """Return how long an idle server takes until its queue is as long as it will be.
+
+        An M/G/1 queue relaxes in about (1 + c²) / (2 μ (1 - √ρ)²); μ is where it was saturated.
+        """
+        least = self.settings.settle
+        full = max(
+            (f for column in self._columns() if (f := saturation(column)) is not None), default=None
+        )
+        if full is None:
+            return least
+        slack = 1 - math.sqrt(min(rate / full, 0.97))
+        return max(least, min(_RELAXATIONS * 2 / (full * slack**2), _LONGEST_SETTLE))
 
     def _step(self) -> float:
         """Return the next rate of the ladder."""
         if not self._measured:
             return self.settings.lowest
-        last = self._measured[-1][1].rate
-        following = min(2 * last, self.settings.highest)
+        _, plan, limits = self._measured[-1]
+        last = plan.rate
+        far = all(one.beyond == 0 and one.arrivals < _FEW for one in limits)
+        following = min((4 if far else 2) * last, self.settings.highest)
         if self._ceiling is not None and following >= self._ceiling:
             following = math.sqrt(last * self._ceiling)
         return following
@@ -311,60 +357,38 @@ class CapacitySearch:
             at_end = plan.rate >= self.settings.highest or (
                 self._ceiling is not None and self._ceiling / plan.rate < _NEAR_CEILING
             )
-            self._climbing = not (broken or at_end)
+            full = any(saturation([one]) is not None for one in limits)
+            self._broken += broken
+            self._climbing = not (at_end or (broken and (full or self._broken > _OVER)))
         elif plan.stage == "estimate":
             self._round += 1
         elif self._recovery is not None:
-            self._recovery = self._recovery.after(plan.rest, broken)
+            far = any(
+                one.share >= min(_CLEARLY * q, (1 + q) / 2)
+                for one, q in zip(limits, self.allowed, strict=True)
+            )
+            self._recovery = self._recovery.after(plan.rest, far)
         overloaded = any(one.share >= OVERLOADED for one in limits)
         if overloaded and self._recovery is None and (calm := self._calm()) is not None:
-            self._recovery = _Recovery(calm)
+            self._recovery = Recovery(calm)
 
     def _calm(self) -> float | None:
-        """Return the highest rate below half of an overload's that kept the limits before."""
-        rates = [
-            plan.rate
-            for _, plan, limits in self._measured
-            if all(one.share < q for one, q in zip(limits, self.allowed, strict=True))
-            and plan.rate <= self._measured[-1][1].rate / 2
-        ]
-        return max(rates, default=None)
+        """Return the highest rate far below any that broke a limit, if one was kept."""
+        kept: list[float] = []
+        broken: list[float] = []
+        for _, plan, limits in self._measured:
+            keeps = all(one.share < q for one, q in zip(limits, self.allowed, strict=True))
+            (kept if keeps else broken).append(plan.rate)
+        return max((rate for rate in kept if rate <= min(broken) / _FAR), default=None)
 
     def _missed(self, plan: Plan) -> None:
         self._failed_tries += 1
         if self._failed_tries >= _TRIES:
             self._failed_tries = 0
             self._ceiling = plan.rate if self._ceiling is None else min(self._ceiling, plan.rate)
-            if self._measured and self._ceiling / self._measured[-1][1].rate < _NEAR_CEILING:
+            near = self._measured and self._ceiling / self._measured[-1][1].rate < _NEAR_CEILING
+            if near or self._broken:
                 self._climbing = False
-
-
-_NEAR_CEILING: Final = 1.2  # as a factor: the ladder goes no nearer to what the generator can do
-
-
-@dataclass(frozen=True)
-class _Recovery:
-    """Whether a low rate is kept again after an overload.
-
-    Attributes:
-        rate: that was kept before.
-        rest: seconds without load before the next visit.
-        rested: seconds without load so far.
-        slow: whether a visit broke a limit.
-        over: whether the rate was kept again.
-    """
-
-    rate: float
-    rest: float = 0.0
-    rested: float = 0.0
-    slow: bool = False
-    over: bool = False
-
-    def after(self, rest: float, broken: bool) -> _Recovery:
-        """Return what is known after a visit."""
-        rested = self.rested + rest
-        following = max(_REST, 2 * rest)
-        return _Recovery(self.rate, following, rested, self.slow or broken, not broken)
 
 
 def _beyond(curves: Sequence[Curve], rate: float) -> float:

@@ -2,14 +2,20 @@
 
 A *limit* allows a share q of the requests to go beyond it: ``p99<50ms`` allows 1 % to take 50 ms or
 longer. What each probe saw of a limit is a count of requests beyond it. One curve through all of
-them, logit s(r) = logit q + β (r / r* - 1), gives the capacity r*: the rate at which the share
-beyond is q. For M/M/1 queues the share is exp(-(μ - r) d), log-linear in the rate; elsewhere tails
-are nearly exponential (Abate, Choudhury and Whitt 1995, Stochastic Models 11:99), and near r*
-the curve is close to a line.
+them gives the capacity r*, the rate at which the share beyond is q::
+
+    logit s(r) = logit q + z + κ z²,   z = β (r / r* - 1)
+
+For M/M/1 queues the share is exp(-(μ - r) d), log-linear in the rate; elsewhere tails are nearly
+exponential (Abate, Choudhury and Whitt 1995, Stochastic Models 11:99), and the curve bends a
+little. Where a probe saturated the server, the rate that it then served anchors the curve: there
+nearly all requests go beyond the limit, whatever their law, which tells most of β.
 
 Requests that wait in one queue go beyond a limit together. Counts therefore vary φ times as much as
 binomial ones, and the likelihood is divided by φ (Wedderburn 1974, Biometrika 61:439). A probe that
-saw nothing has no φ of its own, so that φ is pooled over the probes near r*.
+saw nothing has no φ of its own, so that φ is pooled over the probes; it grows with the share, about
+as its square root on the queues of ``simulation/searches.py``. As φ is an estimate too, the
+likelihood is that of Student's t.
 """
 
 import math
@@ -27,12 +33,29 @@ OVERLOADED: Final = 0.2
 """Share beyond a limit from which on a queue may grow all the time: how far depends on the probe's
 length, so that all that such a probe shows is that its rate is too high."""
 
-_EVENTS: Final = 10.0  # independent events (requests beyond / φ) below which a bracket is open
-_NEAR: Final = 1.7  # as a factor of r*: probes farther away say little of the line at r*
+_EVENTS: Final = 3.0  # independent events (requests beyond / φ) below which a bracket is open
+_WIDEST: Final = 2.5  # high / low above which it is open, too
 _TAIL: Final = 0.025
 _BINS: Final = 1000
-_SPREAD: Final = 0.8  # of ln β in its prior, around ln 8: weak
-_SLOPE: Final = 8.0
+_POINTS: Final = 61  # of r* on the grid
+
+# Priors. Those of the slope and the bend hold what exponential, constant, lognormal (c² = 2) and
+# four-server queues have, and more.
+_SLOPE: Final = 8.0  # the middle of ln β
+_SPREAD: Final = 1.2  # its standard deviation: weak
+_DEVIATIONS: Final = np.linspace(-2.2, 2.2, 21)
+_BEND: Final = 0.03  # κ
+_BEND_SPREAD: Final = 0.05
+_BENDS: Final = np.linspace(-0.1, 0.2, 5)
+_TOP: Final = -0.5  # ln q + z + κ z² where the server is saturated
+_TOP_SPREAD: Final = 0.45
+
+_GROWTH: Final = 0.55  # φ grows with this power of the odds of going beyond
+_PRIOR_DISPERSION: Final = 10.0
+_PRIOR_EVENTS: Final = 0.5  # requests beyond: what its prior weighs
+_LEAST_DEGREES: Final = 8.0  # of freedom of φ
+_UNSEEN: Final = 3.0  # times relaxation over a probe's length: what its blocks do not see of φ
+_STEADY: Final = 2.0  # degrees of freedom by which the scatter between probes is held at 1
 
 
 @dataclass(frozen=True)
@@ -46,6 +69,7 @@ class Probed:
         beyond: how many of the arrivals went beyond the limit.
         dispersion: variance of ``beyond`` over that of as many independent requests; ``None`` where
             none or all went beyond.
+        throughput: successes a second in these seconds; ``None`` if unknown.
     """
 
     rate: float
@@ -53,6 +77,7 @@ class Probed:
     arrivals: int
     beyond: int
     dispersion: float | None
+    throughput: float | None = None
 
     @property
     def share(self) -> float:
@@ -102,7 +127,9 @@ def probed(
         bins = min(max(n, 4), _BINS)
         variance = float(moving_blocks(binned(centred, arrived, window, bins)).variances[0])
         dispersion = variance / (n * (k / n) * (1 - k / n))
-    return Probed(rate, window / 1e9, n, k, dispersion)
+    ended = records.done[records.ok]
+    completed = int(((ended >= start) & (ended < records.window)).sum())
+    return Probed(rate, window / 1e9, n, k, dispersion, completed * 1e9 / max(window, 1))
 
 
 @dataclass(frozen=True)
@@ -112,20 +139,22 @@ class Curve:
     Attributes:
         rates: candidates of r*, ascending; shape ``(m,)``.
         below: probability that r* is no higher than each; shape ``(m,)``, from 0 to 1.
+        slope: β, the most likely.
         events: independent events that the probes near r* saw.
-        dispersion: φ, pooled.
+        dispersion: φ at r*, pooled.
         allowed: the share q.
     """
 
     rates: Floats
     below: Floats
+    slope: float
     events: float
     dispersion: float
     allowed: float
 
     def quantile(self, share: float) -> float:
         """Return the rate below which r* lies with a probability."""
-        return float(np.interp(share, self.below, self.rates))
+        return float(np.exp(np.interp(share, self.below, np.log(self.rates))))
 
     def cumulative(self, rate: float) -> float:
         """Return the probability that r* lies no higher than a rate."""
@@ -133,8 +162,13 @@ class Curve:
 
     @property
     def needed(self) -> float:
-        """Return the seconds of load near r* that would show enough events."""
-        missing = max(0.0, _EVENTS - self.events)
+        """Return the seconds of load near r* that would show enough events.
+
+        The width of an interval shrinks with the square root of their number.
+        """
+        width = math.log(self.quantile(1 - _TAIL) / self.quantile(_TAIL)) / math.log(_WIDEST)
+        enough = max(_EVENTS, self.events * width**2)
+        missing = max(0.0, enough - self.events)
         return missing * self.dispersion / (self.allowed * self.quantile(0.5))
 
 
@@ -148,44 +182,123 @@ def fit(probes: Sequence[Probed], allowed: float) -> Curve | None:
     some = [one for one in probes if one.arrivals]
     if not some:
         return None
-    all_rates = [one.rate for one in some]
-    rates = np.geomspace(min(all_rates) / 4, max(all_rates) * 4, 481)
-    rough = _curve(some, allowed, rates)
-    middle = rough.quantile(0.5)
-    near = [one for one in some if middle / _NEAR <= one.rate <= middle * _NEAR]
-    return _curve(near, allowed, rates) if near else rough
+    full = saturation(some)
+    rates = [one.rate for one in some]
+    curve = _curve(some, allowed, min(rates) / 4, max(rates) * 4, full)
+    low, high = (curve.quantile(share) for share in (1e-4, 1 - 1e-4))
+    return _curve(some, allowed, low / 1.1, high * 1.1, full, curve)
 
 
-def _curve(probes: Sequence[Probed], allowed: float, rates: Floats) -> Curve:
-    dispersion = _pooled(probes)
+def saturation(probes: Sequence[Probed]) -> float | None:
+    """Return the highest rate of successes of a server that had more to do than it could."""
+    full = [
+        one.throughput
+        for one in probes
+        if one.throughput is not None
+        and one.share >= OVERLOADED
+        and one.arrivals - one.throughput * one.seconds > 3 * math.sqrt(one.arrivals)
+    ]
+    return max(full, default=None)
+
+
+def _curve(
+    probes: Sequence[Probed],
+    allowed: float,
+    low: float,
+    high: float,
+    full: float | None,
+    before: Curve | None = None,
+) -> Curve:
+    rates = np.geomspace(low, high, _POINTS)
     n, beyond, at = (
         np.array(values, dtype=np.float64)
         for values in zip(*((one.arrivals, one.beyond, one.rate) for one in probes), strict=True)
     )
     k = np.minimum(beyond, OVERLOADED * n)
-    slopes = np.geomspace(1.0, 64.0, 43)
-    prior = -((np.log(slopes / _SLOPE) / _SPREAD) ** 2) / 2
-    steepness = slopes[:, np.newaxis, np.newaxis]
-    line = math.log(allowed / (1 - allowed)) + steepness * (at / rates[:, np.newaxis] - 1)
-    line = np.minimum(line, math.log(OVERLOADED / (1 - OVERLOADED)))
-    fitted = k * line - n * np.log1p(np.exp(line))
-    likelihood = fitted.sum(axis=-1) / dispersion  # (slopes, rates)
-    total = likelihood + prior[:, np.newaxis]
-    density = np.exp(total - total.max()).sum(axis=0)
-    below = np.cumsum(density)
-    below = (below - density / 2) / below[-1]
-    return Curve(rates, below, float(k[k < OVERLOADED * n].sum()) / dispersion, dispersion, allowed)
+    slopes = _SLOPE * np.exp(_SPREAD * _DEVIATIONS)
+    prior = -(_DEVIATIONS[:, np.newaxis] ** 2) / 2 - ((_BENDS - _BEND) / _BEND_SPREAD) ** 2 / 2
+    start, cap = _logit(allowed), _logit(OVERLOADED)
+    line = start + _curved(slopes, at / rates[:, np.newaxis] - 1)
+    line = np.minimum(line, cap)
+    # By the curve, not by what each probe saw: one that saw little by chance would weigh more.
+    growth = np.ones(len(at))
+    if before is not None:
+        distance = before.slope * (at / before.quantile(0.5) - 1)
+        growth = np.exp(_GROWTH * np.clip(distance, -1.5, cap - start))
+    dispersion = _pooled(probes, growth)
+    if before is not None:
+        odds = np.exp(np.minimum(start + before.slope * (at / before.quantile(0.5) - 1), cap))
+        dispersion *= _scatter(k, n, odds / (1 + odds), dispersion * growth)
+        if full is not None:
+            seconds = sum(one.seconds * one.beyond for one in probes) / max(1.0, beyond.sum())
+            relaxation = _relaxation(before.quantile(0.5), full)
+            dispersion *= 1 + _UNSEEN * min(1.0, relaxation / max(seconds, 1e-9))
+    weights = 1 / (dispersion * growth)
+    fitted = line @ (k * weights) - np.log1p(np.exp(line)) @ (n * weights)
+    events = float((k / growth)[k < OVERLOADED * n].sum()) / dispersion
+    degrees = max(_LEAST_DEGREES, 2 * events)
+    total = prior - (degrees + 1) / 2 * np.log1p(2 * (fitted.max() - fitted) / degrees)
+    if full is not None:
+        top = math.log(allowed) + _curved(slopes, (full / rates - 1)[:, np.newaxis])[..., 0]
+        total = total - ((top - _TOP) / _TOP_SPREAD) ** 2 / 2
+    density = np.exp(total - total.max())
+    slope = float((density.sum(axis=(0, 2)) @ slopes) / density.sum())
+    marginal = density.sum(axis=(1, 2))
+    below = np.cumsum(marginal)
+    below = (below - marginal / 2) / below[-1]
+    return Curve(rates, below, slope, events, dispersion, allowed)
 
 
-def _pooled(probes: Sequence[Probed]) -> float:
-    """Return φ of all probes together, each weighted by what it saw; 1 or more."""
+def _curved(slopes: Floats, distance: Floats) -> Floats:
+    """Return z + κ z², z = β (r / r* - 1), of each r* and probe; ``(m, slopes, bends, n)``.
+
+    Where the parabola would turn back it stays.
+
+    Args:
+        slopes: candidates of β.
+        distance: r / r* - 1; shape ``(m, n)``.
+    """
+    z = slopes[:, np.newaxis, np.newaxis] * distance[:, np.newaxis, np.newaxis]
+    bends = _BENDS[:, np.newaxis]
+    vertex = -0.5 / np.where(bends == 0, 1e-9, bends)
+    z = np.where(bends > 0, np.maximum(z, vertex), np.minimum(z, vertex))
+    result: Floats = z + bends * np.square(z)
+    return result
+
+
+def _logit(share: float) -> float:
+    return math.log(share / (1 - share))
+
+
+def _pooled(probes: Sequence[Probed], growth: Floats) -> float:
+    """Return φ at r* of all probes together, each weighted by what it saw; 1 or more."""
     known = [
-        (one.beyond, one.dispersion)
-        for one in probes
+        (one.beyond, one.dispersion / grown)
+        for one, grown in zip(probes, growth.tolist(), strict=True)
         if one.dispersion is not None and one.share < OVERLOADED
     ]
-    weight = sum(k for k, _ in known)
-    return max(1.0, sum(k * phi for k, phi in known) / weight) if weight else 1.0
+    weight = _PRIOR_EVENTS + sum(k for k, _ in known)
+    total = _PRIOR_EVENTS * _PRIOR_DISPERSION + sum(k * phi for k, phi in known)
+    return max(1.0, float(total / weight))
+
+
+def _relaxation(rate: float, full: float) -> float:
+    """Return the seconds in which a queue forgets, for services as variable as exponential ones."""
+    return 2 / (full * (1 - math.sqrt(min(rate / full, 0.97))) ** 2)
+
+
+def _scatter(k: Floats, n: Floats, share: Floats, dispersion: Floats) -> float:
+    """Return by how much probes differ more than blocks within them do, 1 or more.
+
+    Pearson's statistic over its degrees of freedom, of the probes that the curve fits at all:
+    blocks do not show what lasts as long as a probe.
+    """
+    seen = (k < OVERLOADED * n) & (n * share > 1)
+    degrees = int(seen.sum()) - 2
+    if degrees < 1:
+        return 1.0
+    excess = (k - n * share)[seen] ** 2 / (dispersion * n * share * (1 - share))[seen]
+    return max(1.0, (math.fsum(excess.tolist()) + _STEADY) / (degrees + _STEADY))
 
 
 def least(curves: Sequence[Curve]) -> Bracket:
@@ -203,7 +316,7 @@ def least(curves: Sequence[Curve]) -> Bracket:
     high = min(one.quantile(1 - _TAIL) for one in curves)
     limiting = curves[limiting_curve(curves)]
     value = min(max(limiting.quantile(0.5), low), high)
-    closed = limiting.events >= _EVENTS
+    closed = limiting.events >= _EVENTS and high <= _WIDEST * low
     return Bracket(value, low, high, closed, None if closed else limiting.needed)
 
 

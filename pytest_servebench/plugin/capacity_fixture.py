@@ -187,7 +187,8 @@ class _Search:
             judged = dataclasses.replace(judged, verdict="invalid")
         self.cases.append(judged)
         # Save now: whatever ends the search, what was measured is kept.
-        session.recorded.add(judged)
+        # Without the records, which are many, and which reports read from their files.
+        session.recorded.add(dataclasses.replace(judged, records=None))
         keep(session)
         item.config.hook.pytest_servebench_case_finished(config=item.config, result=judged)
         return judged

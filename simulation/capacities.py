@@ -1,15 +1,23 @@
 """Capacities as a search would have found them, with their probes on simulated queues."""
 
 import dataclasses
+import math
 from typing import Any, Final
 
+import numpy as np
+
+from pytest_servebench.errors import InvalidMeasurementError
 from pytest_servebench.load.records import Records
+from pytest_servebench.measure.capacity_run import CapacityRun
+from pytest_servebench.measure.capacity_search import Plan, SearchSettings
+from pytest_servebench.objectives.capacity import capacity_limits, reason, with_judged
 from pytest_servebench.objectives.limits import limits_of
-from pytest_servebench.objectives.slo import parse_slo
+from pytest_servebench.objectives.slo import judge, overall, parse_slo
 from pytest_servebench.runs.capacity import CapacityLimit, CapacityProbe
-from pytest_servebench.runs.results import CapacityResult, CaseResult
+from pytest_servebench.runs.results import CapacityResult, CaseResult, ServerInfo
 from pytest_servebench.stats.capacity import probed
 from simulation import cases
+from simulation.queues import waits
 
 SLO: Final = "p99<50ms"
 
@@ -69,3 +77,71 @@ def _probe(case: CaseResult, rows: Records) -> CapacityProbe:
         label=case.label, rate=case.rate, state="measured", stage="estimate", seconds=seen.seconds,
         settle=1.0, arrivals=seen.arrivals, beyond=(seen.beyond,), used=True,
     )  # fmt: skip
+
+
+def searched(
+    server: ServerInfo,
+    service_rate: float,
+    *,
+    slo: str = SLO,
+    buffer_size: int = 50,
+    settings: SearchSettings | None = None,
+    fails_from: float = math.inf,
+    error: type[Exception] = InvalidMeasurementError,
+    seed: int = 0,
+) -> tuple[CapacityResult, tuple[CaseResult, ...]]:
+    """Return what a search finds on an M/M/1 queue, with its probes, in no time.
+
+    Args:
+        server: that is said to have been searched.
+        service_rate: requests that it serves a second.
+        slo: that it has to keep.
+        buffer_size: that it is said to have had.
+        settings: of the search.
+        fails_from: rate from which on probes end in ``error``.
+        error: what ends them.
+        seed: of the dice.
+    """
+    chosen = settings or SearchSettings()
+    clauses = parse_slo(slo)
+    limits = capacity_limits(clauses)
+    cell = f"{server.kind}-buffer{buffer_size}"
+    made: list[CaseResult] = []
+    now = 0.0
+
+    def load(number: int, plan: Plan, _left: float) -> CaseResult:
+        nonlocal now
+        now += plan.rest + plan.seconds + 1.0
+        if plan.rate >= fails_from:
+            raise error("it gave up")
+        dice = np.random.default_rng([seed, number])
+        times = np.sort(
+            dice.uniform(0, plan.seconds, max(1, dice.poisson(plan.rate * plan.seconds)))
+        )
+        served = dice.exponential(1 / service_rate, len(times))
+        rows = cases.records(times, waits(times, served) + served, plan.seconds)
+        label = f"probe{number}-rate{plan.rate:.0f}"
+        case = dataclasses.replace(
+            cases.case(rows, plan.rate), probe=True, label=label, records=rows, server=server,
+            buffer_size=buffer_size, name=f"test_capacity[{cell}]::{label}",
+            nodeid=f"test_it.py::test_capacity[{cell}]",
+        )  # fmt: skip
+        judged = judge(clauses, case)
+        made.append(dataclasses.replace(case, clauses=judged, verdict=overall(judged)))
+        return made[-1]
+
+    driver = CapacityRun(limits, chosen, 5e-3, lambda: now)
+    found, _ = driver.run(load)
+    result = capacity(
+        found.value, found.low, found.high, kind=server.kind, title=server.title, server=server,
+        name=f"test_capacity[{cell}]", nodeid=f"test_it.py::test_capacity[{cell}]",
+        buffer_size=buffer_size,
+        limits=tuple(CapacityLimit(str(one.clause), one.allowed) for one in limits),
+        state=found.state, seconds=found.seconds, needed_seconds=found.needed_seconds,
+        limiting="" if found.limiting is None else str(limits[found.limiting].clause),
+        lowest=chosen.lowest, highest=chosen.highest, budget=chosen.budget,
+        generator_limit=found.generator_limit, slow_recovery=found.slow_recovery,
+        recovery_seconds=found.recovery_seconds,
+    )  # fmt: skip
+    result = dataclasses.replace(result, probes=driver.probes(found.used), reason=reason(result))
+    return with_judged(result, ()), tuple(made)

@@ -30,7 +30,7 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 WIDTHS = {1440: "light", 800: "dark", 390: "light"}
-PAGES = ("report", "calm", "hostile", "comparison", "unjudged", "plain", "twelve")
+PAGES = ("report", "calm", "hostile", "comparison", "unjudged", "plain", "twelve", "capacity")
 
 pytestmark = [
     pytest.mark.browser,
@@ -75,6 +75,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     write_page(made_runs.twelve_run(), directory, output=written["twelve"])
     written["hostile"] = directory / "hostile.html"
     write_page(made_runs.hostile_run(), directory, output=written["hostile"])
+    written["capacity"] = directory / "capacity.html"
+    searches = made_runs.capacity_run("slower", "above", "generator", "died")
+    write_page(searches, directory, output=written["capacity"])
     written["comparison"] = directory / "comparison.html"
     written["comparison"].write_text(_comparison(directory))
     return written
@@ -260,6 +263,17 @@ def test_a_deep_link_opens_its_case_also_when_it_is_filtered_away(visit: Any) ->
     assert not page.locator(anchor).is_visible()
     page.locator(f'#attention a[href="{anchor}"]').first.click()
     page.locator(f"{anchor}[open]").wait_for()
+
+
+def test_a_link_to_a_probe_opens_what_it_is_folded_in(visit: Any) -> None:
+    page = visit("capacity").page
+    assert page.locator("details.case:visible").count() == 0
+    page.locator("#capacity details.further > summary").first.click()
+    page.locator('#capacity a[href^="#case-"]:visible').nth(2).click()
+    assert page.locator("details.case[open] svg.chart:visible").count() == 2
+    page.locator("#capacity details.further > summary").first.click()
+    page.evaluate("dispatchEvent(new Event('hashchange'))")
+    page.locator("details.case[open]").wait_for(state="visible")
 
 
 def test_the_keyboard_reaches_and_works_everything(visit: Any) -> None:

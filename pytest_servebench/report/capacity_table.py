@@ -26,8 +26,8 @@ COLUMNS: Final = (
     Column("probes", expendable=3),
     Column("seconds", expendable=2),
 )
-_STAGES: Final = {"ladder": "ladder", "estimate": "around it", "recovery": "low again"}
-_STATES: Final = {"invalid": "invalid", "died": "server died"}
+STAGES: Final = {"ladder": "ladder", "estimate": "around it", "recovery": "low again"}
+STATES: Final = {"invalid": "invalid", "died": "server died"}
 
 
 def capacity_lines(run: Run, width: int) -> list[Line]:
@@ -174,16 +174,26 @@ def probe_lines(one: CapacityResult, name: str, width: int) -> list[Line]:
 
 
 def _probe_row(one: CapacityResult, probe: CapacityProbe) -> list[Cell]:
-    shares = [
-        f"{percent(number / probe.arrivals, 2)} %" if probe.arrivals else MISSING
-        for number in probe.beyond
-    ] or [MISSING] * len(one.limits)
-    counted = "yes" if probe.used else _STATES.get(probe.state, "no")
+    counted = "yes" if probe.used else STATES.get(probe.state, "no")
     return [
         Cell(f"  {clean(probe.label) or 'not measured'}"),
         Cell(significant(probe.rate)),
-        Cell(_STAGES[probe.stage]),
+        Cell(STAGES[probe.stage]),
         Cell(compact(probe.arrivals, 0)),
-        *map(Cell, shares),
+        *map(Cell, shares(one, probe)),
         Cell(counted),
     ]
+
+
+def shares(one: CapacityResult, probe: CapacityProbe) -> list[str]:
+    """Return what share of a probe's requests broke each limit."""
+    if not probe.arrivals or not probe.beyond:
+        return [MISSING] * len(one.limits)
+    return [f"{percent(number / probe.arrivals, 2)} %" for number in probe.beyond]
+
+
+def told(one: CapacityResult) -> str:
+    """Return what is known of a capacity, as :func:`stated`, or why nothing is."""
+    if (one.value, one.low, one.high) != (None, None, None):
+        return stated(one)
+    return "not known, as the server died" if one.state == "server_died" else "not known"

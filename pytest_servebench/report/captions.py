@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from pytest_servebench.analysis.precision import is_percentile
+from pytest_servebench.report.capacity_chart import CapacityPanel, never_broken
 from pytest_servebench.report.facts import (
     date_text,
     distinct,
@@ -74,6 +75,34 @@ def marks(cases: Sequence[CaseResult], panels: Sequence[Panel], curves: int) -> 
         notes.append(
             f"CPU and memory are not visible: {', '.join(server_titles(unseen).values())}."
         )
+    return " ".join(notes)
+
+
+def capacity_marks(panels: Sequence[CapacityPanel]) -> str:
+    """Return the meaning of the marks that are present in the panels of capacities."""
+    found = panels[0].found if panels else ()
+    known = [(panel, mark) for panel in panels for one in panel.found for mark in one.marks]
+    notes = []
+    if any(one.closed for one in found):
+        notes.append("Bands: 95 % intervals of the capacities, with a line at the estimate.")
+    if any(one.band is not None and not one.closed for one in found):
+        notes.append("A pale band without end: only one end of the interval is known.")
+    if any(one.band is None and one.middle is not None for one in found):
+        notes.append("A dashed line without band: the probes saw too little for an interval.")
+    if known:
+        notes.append(
+            "Each mark is a probe. It kept or broke the limit if its own interval lies on one side "
+            "of the bound, and is undecided otherwise; the capacity rests on all probes together, "
+            "without the seconds in which each settles."
+        )
+    if any(mark.point.low is not None for _, mark in known):
+        notes.append("Bars: 95 % intervals of single probes, where both ends are known.")
+    if any(mark.point.value == math.inf for _, mark in known):
+        notes.append("▲ at the top edge: so many failed that the percentile itself is infinite.")
+    if any(mark.point.value == 0 for _, mark in known):
+        notes.append("At the lower edge: no request broke the limit.")
+    if known and (texts := never_broken([one.result for one in found])):
+        notes.append(f"No request broke {' or '.join(texts)}.")
     return " ".join(notes)
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from pytest_servebench.runs.node_ids import function_of, short_labels
 from pytest_servebench.runs.plain_benchmarks import is_plain
-from pytest_servebench.runs.results import CaseResult, Run, ServerInfo
+from pytest_servebench.runs.results import CapacityResult, CaseResult, Run, ServerInfo
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import DIGEST_LENGTH, cpu_set, plain, significant
 from pytest_servebench.text.quantity import quantity
@@ -16,7 +16,7 @@ _SHORT_OPTION: Final = 24  # columns of its value
 _MOST_NAMED: Final = 3  # servers with equal settings; more are counted
 
 
-def servers(cases: Iterable[CaseResult]) -> dict[str, ServerInfo]:
+def servers(cases: Iterable[CaseResult | CapacityResult]) -> dict[str, ServerInfo]:
     """Return kind to what was measured, in the order of running."""
     found: dict[str, ServerInfo] = {}
     for case in cases:
@@ -173,7 +173,7 @@ def start_text(servers: Iterable[ServerInfo]) -> str:
     return ", ".join(parts)
 
 
-def starts(cases: Iterable[CaseResult]) -> dict[str, str]:
+def starts(cases: Iterable[CaseResult | CapacityResult]) -> dict[str, str]:
     """Return kind to the text of its starts; see :func:`start_text`."""
     found: dict[str, list[ServerInfo]] = {}
     for case in cases:

@@ -12,10 +12,12 @@ from typing import Final
 import numpy as np
 
 from pytest_servebench.metrics import Times, standing_in
+from pytest_servebench.report.capacity_table import blocks
 from pytest_servebench.report.captions import case_names, marks, measured, subtitle
 from pytest_servebench.report.facts import test_id, test_labels
 from pytest_servebench.report.figures import known_times
 from pytest_servebench.report.outputs import Material
+from pytest_servebench.report.plot_capacity import draw_capacities
 from pytest_servebench.report.plot_distribution import Latencies, draw_distributions
 from pytest_servebench.report.plot_frame import Frame, drawing
 from pytest_servebench.report.plot_sweep import draw_sweep, ideal_handles
@@ -31,6 +33,7 @@ from pytest_servebench.report.sweep import (
     percentile_panel,
 )
 from pytest_servebench.runs.case_records import read_records
+from pytest_servebench.runs.node_ids import function_of, short_labels
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.system.files import file_name
@@ -52,6 +55,7 @@ def draw_plots(run: Run, directory: Path) -> list[Path]:
     """Draw the run's plots into ``directory / "plots"``, as PNG and SVG; return the files.
 
     Each of several test functions gets its own directory, as their cases may differ in kind.
+    Searches for a capacity have a figure for each test and SLO.
 
     Args:
         run: what to draw; invalid cases are left out, and the captions say so.
@@ -61,7 +65,12 @@ def draw_plots(run: Run, directory: Path) -> list[Path]:
         OSError: a file cannot be written.
     """
     tests = test_labels(run.cases)
-    palette = colours(case.server.kind for case in run.cases)
+    palette = colours(
+        (
+            *(case.server.kind for case in run.every_case),
+            *(one.server.kind for one in run.capacities),
+        )
+    )
     files = []
     taken: Counter[str] = Counter()
     with drawing():
@@ -75,6 +84,19 @@ def draw_plots(run: Run, directory: Path) -> list[Path]:
             target.mkdir(parents=True, exist_ok=True)
             part = dataclasses.replace(run, cases=cases)
             files += _Drawing(part, directory, target, palette).draw()
+        searches = blocks(run.capacities)
+        labels = short_labels(function_of(one.nodeid) for one in run.capacities)
+        for heading, found in searches:
+            name = "capacity"
+            if len(searches) > 1:
+                word = file_name(
+                    f"capacity-{labels[function_of(found[0].nodeid)]}", _LONGEST_FOLDER
+                )
+                taken[word] += 1
+                name = word + (f"-{taken[word]}" if taken[word] > 1 else "")
+            (directory / PLOTS).mkdir(parents=True, exist_ok=True)
+            title = heading if len(searches) > 1 else ""
+            files += draw_capacities(run, title, found, palette, directory / PLOTS / name)
     return files
 
 

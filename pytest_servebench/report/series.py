@@ -93,10 +93,10 @@ def _each(kinds: Iterable[str], looks: Sequence[str]) -> dict[str, str]:
     return {kind: looks[index % len(looks)] for index, kind in enumerate(known)}
 
 
-def _letter(place: int) -> str:
+def letter_of(place: int) -> str:
     """Return A to Z, then AA, AB, and so on."""
     more, index = divmod(place, 26)
-    return (_letter(more - 1) if more else "") + chr(ord("A") + index)
+    return (letter_of(more - 1) if more else "") + chr(ord("A") + index)
 
 
 def line_of(index: int) -> LineStyle:
@@ -141,7 +141,7 @@ def make_series(cases: Sequence[CaseResult], palette: Mapping[str, str]) -> list
                         line=line_of(index),
                         marker=marks[kind],
                         cases=tuple(sorted(valid, key=lambda case: case.rate)),
-                        letter=_letter(place) if len(titles) > _MOST_UNLETTERED else "",
+                        letter=letter_of(place) if len(titles) > _MOST_UNLETTERED else "",
                     )
                 )
     return series

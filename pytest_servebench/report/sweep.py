@@ -284,13 +284,13 @@ def endings(what: Sweep, gap: float) -> list[Ending]:
     found = []
     for column in columns:
         column.sort(key=lambda one: one[2])
-        places = _spread([height for _, _, height in column], gap)
+        places = spread([height for _, _, height in column], gap)
         last = max(rate for _, rate, _ in column)
         found += [Ending(one[0], last, place) for one, place in zip(column, places, strict=True)]
     return found
 
 
-def _spread(heights: Sequence[float], gap: float) -> list[float]:
+def spread(heights: Sequence[float], gap: float) -> list[float]:
     """Return ascending heights moved as little as possible, and ``gap`` or more apart.
 
     Least squares by pooling adjacent violators, of heights less the gaps below them.

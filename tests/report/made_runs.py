@@ -4,15 +4,19 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from pytest_servebench.errors import ServerDiedError
 from pytest_servebench.load.arrivals import Poisson
 from pytest_servebench.load.records import NEVER, Outcome, Records
+from pytest_servebench.measure.capacity_search import SearchSettings
 from pytest_servebench.objectives.slo import judge, overall, parse_slo
-from pytest_servebench.runs.results import CaseResult, Resources, Run, ServerInfo
+from pytest_servebench.runs.results import CapacityResult, CaseResult, Resources, Run, ServerInfo
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.summary import summarize
+from simulation.capacities import searched
 from simulation.cases import calm_generator, with_cost
 from simulation.queues import fifo_waits
 
@@ -306,3 +310,40 @@ def hostile_run() -> Run:
     )  # fmt: skip
     results[1] = dataclasses.replace(results[1], verdict="invalid", invalid_reason=nasty)
     return dataclasses.replace(run(results), name=nasty, machine={"cpu": nasty, "cores": "?"})
+
+
+def capacity_run(*names: str, cases: Sequence[CaseResult] = ()) -> Run:
+    """Return searches on simulated queues, by what came of them; see :data:`SEARCHES`."""
+    found = [_searched(name) for name in names]
+    return dataclasses.replace(
+        run(cases),
+        capacities=tuple(result for result, _ in found),
+        probes=tuple(case for _, probes in found for case in probes),
+    )
+
+
+def _other(name: str) -> ServerInfo:
+    return dataclasses.replace(OTHER, kind=name.replace(" ", "_"), title=name.capitalize())
+
+
+_BRIEF = {"slo": "p90<50ms,success_rate>=99%"}
+_DIES = {"error": ServerDiedError}
+_RANGE = SearchSettings(lowest=50.0, budget=90.0)
+SEARCHES: dict[str, tuple[ServerInfo, float, dict[str, Any]]] = {
+    "found": (TENSORFLOW_SERVING, 400.0, {"settings": _RANGE}),
+    "slower": (TORCHSERVE, 260.0, {"settings": _RANGE}),
+    "buffer 10": (TORCHSERVE, 240.0, {"settings": _RANGE, "buffer_size": 10}),
+    "open": (TORCHSERVE, 300.0, {"settings": SearchSettings(budget=40.0), "slo": "p99.9<50ms"}),
+    "above": (_other("above"), 2000.0, {"settings": SearchSettings(lowest=50.0, highest=400.0)}),
+    "below": (_other("below"), 30.0, {"settings": SearchSettings(lowest=50.0)}),
+    "generator": (_other("generator"), 2000.0, {"settings": _RANGE, "fails_from": 500.0}),
+    "died": (_other("died"), 400.0, {"settings": _RANGE, "fails_from": 150.0, **_DIES}),
+    "died at once": (_other("died at once"), 400.0, {"fails_from": 0.0, **_DIES}),
+}  # fmt: skip
+"""Outcomes of searches: the server, how many requests it serves a second, what else there is."""
+
+
+@functools.cache
+def _searched(name: str) -> tuple[CapacityResult, tuple[CaseResult, ...]]:
+    server, service_rate, more = SEARCHES[name]
+    return searched(server, service_rate, seed=len(name), **{**_BRIEF, **more})

@@ -19,10 +19,9 @@ def added_to_run(report: Mapping[str, Any]) -> dict[str, str]:
 
 
 def added_to_cases(report: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return the same of each case, in their order."""
-    cases = report.get("cases")
-    if not isinstance(cases, list):
-        return []
+    """Return the same of each case, in their order, probes after the others."""
+    parts = (report.get(name) for name in ("cases", "probes"))
+    cases = [case for part in parts if isinstance(part, list) for case in part]
     return [_others(case, _CASE_FIELDS) if isinstance(case, Mapping) else {} for case in cases]
 
 

@@ -42,6 +42,8 @@ def case_charts(
     if records is not None and len(records):
         charts.append(_latency(case, records, points))
     charts.append(_percentiles(case, records, points))
+    if case.probe:
+        return charts  # a search has many: the section on its capacity shows them together
     if records is not None and len(records):
         charts += [
             _histogram(case, records),

@@ -41,6 +41,7 @@ from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.estimates import Distribution
 from pytest_servebench.text.numbers import MISSING, compact, megabytes, percent, plain, significant
+from pytest_servebench.text.quantity import trimmed
 from pytest_servebench.text.safe import clean
 
 _WORSE: Final = ("failed", "invalid")
@@ -94,6 +95,7 @@ class CaseView:
     logs: tuple[LogTail, ...]
     added: tuple[tuple[str, str], ...]
     measured: bool
+    probe: bool
 
     @property
     def has_load(self) -> bool:
@@ -283,7 +285,7 @@ def case_view(
         kind=case.server.kind,
         css=css,
         server=title,
-        rate=MISSING if is_plain(case) else plain(case.rate),
+        rate=MISSING if is_plain(case) else trimmed(case.rate) if case.probe else plain(case.rate),
         buffer=MISSING if is_plain(case) else plain(case.buffer_size),
         rows=MISSING if is_plain(case) else str(case.rows),
         sizes=str(case.sizes),
@@ -303,4 +305,5 @@ def case_view(
         logs=tuple(case_logs(case, directory)) if case.verdict in _WORSE else (),
         added=tuple(added.items()),
         measured=case.measured,
+        probe=case.probe,
     )

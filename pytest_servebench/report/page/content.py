@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pytest_servebench.analysis.evaluation import evaluate
+from pytest_servebench.analysis.evaluation import Evaluation, evaluate
 from pytest_servebench.report.answer import answer, question
 from pytest_servebench.report.attention import blocks, causes, doubts, server_troubles
+from pytest_servebench.report.capacity_table import sizes as capacity_sizes
 from pytest_servebench.report.captions import marks
 from pytest_servebench.report.facts import (
     date_text,
@@ -19,6 +20,7 @@ from pytest_servebench.report.facts import (
     starts,
 )
 from pytest_servebench.report.figures import groups
+from pytest_servebench.report.page import capacity
 from pytest_servebench.report.page.case_charts import case_charts
 from pytest_servebench.report.page.cases import CaseView, anchors, case_view
 from pytest_servebench.report.page.chart import Chart, outline
@@ -26,13 +28,13 @@ from pytest_servebench.report.page.evaluation import EvaluationView, evaluation_
 from pytest_servebench.report.page.log_tails import LogTail, death_logs
 from pytest_servebench.report.page.sizing import SizingView, sizing_view
 from pytest_servebench.report.page.sweep_charts import sweep_charts
-from pytest_servebench.report.page.theme import Shade, shade
-from pytest_servebench.report.series import colours, make_series, tinted
+from pytest_servebench.report.page.theme import Classes, Shade, looks
+from pytest_servebench.report.series import colours, make_series
 from pytest_servebench.report.sweep import panels
 from pytest_servebench.report.variants import variants
 from pytest_servebench.runs.case_records import read_records
 from pytest_servebench.runs.plain_benchmarks import is_plain
-from pytest_servebench.runs.results import CaseResult, Run, Sizes
+from pytest_servebench.runs.results import CapacityResult, CaseResult, Run, Sizes
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import plain
 from pytest_servebench.text.safe import abridged, clean, counted, first_few, joined
@@ -148,6 +150,8 @@ class Content:
     several_rows: bool
     evaluation: EvaluationView | None
     sweeps: tuple[SweepView, ...]
+    capacities: tuple[capacity.BlockView, ...]
+    capacity_attention: tuple[capacity.AttentionView, ...]
     sizing: SizingView | None
     missing: str
 
@@ -165,34 +169,42 @@ def content(
         added_to_cases: the same of each case.
         sizing: whether with the section on sizing, which takes a few seconds for each server.
     """
-    palette = colours(case.server.kind for case in run.cases)
-    titles = server_titles(run.cases)
-    classes, shades = _looks(run.cases, palette)
+    everything: list[CaseResult | CapacityResult] = [*run.every_case, *run.capacities]
+    palette = colours(one.server.kind for one in everything)
+    titles = server_titles(everything)
+    classes, shades = looks(
+        (
+            *((case.server.kind, case.sizes) for case in run.every_case),
+            *((one.server.kind, capacity_sizes(one)) for one in run.capacities),
+        ),
+        palette,
+    )
     names = variants(run.cases)
     views = _case_views(run, directory, names, titles, classes, added_to_cases)
-    by_id = {id(case): view for case, view in zip(run.cases, views, strict=True)}
+    by_id = {id(case): view for case, view in zip(run.every_case, views, strict=True)}
     ordered = [case for group in groups(run.cases) for case in group.cases]
     shown = tuple(by_id[id(case)] for case in ordered)
     loaded = [case for case in run.cases if not is_plain(case)]
     tests: dict[str, list[CaseResult]] = {}
     for case in loaded:
         tests.setdefault(by_id[id(case)].function, []).append(case)
-    started = starts(loaded)
+    driven = [one for one in everything if isinstance(one, CapacityResult) or not is_plain(one)]
+    started = starts(driven)
     known = {
         kind: ServerView(titles[kind], program_text(server), setup_text(server, brief=True),
                          started[kind], classes[kind, None])
-        for kind, server in servers(loaded).items()
+        for kind, server in servers(driven).items()
     }  # fmt: skip
     css = {kind: classes[kind, None] for kind in titles}
     evaluation = evaluate(run.cases, interleaved=run.interleaved)
     unread = [view for view in shown if view.missing]
     return Content(
-        title=_title(run.cases, titles),
+        title=_title(run, titles),
         name=clean(run.name),
         date=date_text(run.started),
-        question=question(loaded),
-        answer=() if run.cases and not loaded else tuple(answer(loaded, evaluation, run.deaths)),
-        counts=_counts(shown),
+        question=question(loaded) if loaded or not run.capacities else capacity.question(run),
+        answer=(*_answer(run, loaded, evaluation), *capacity.answer(run)),
+        counts=_counts([*(case.verdict for case in shown), *capacity.verdicts(run)]),
         troubles=tuple(server_troubles(run)),
         doubts=tuple(doubts(run)),
         death_logs=tuple(death_logs(run.deaths, directory)),
@@ -209,13 +221,21 @@ def content(
         several_rows=any(case.rows > 1 for case in run.cases),
         evaluation=evaluation_view(evaluation, loaded, css),
         sweeps=tuple(_sweep(name, own, palette, classes) for name, own in tests.items()),
+        capacities=tuple(capacity.capacity_blocks(run, classes, by_id)),
+        capacity_attention=tuple(capacity.attention(run)),
         sizing=sizing_view(run, directory, css) if sizing else None,
         missing=_missing(unread, len(shown)),
     )
 
 
-def _title(cases: Sequence[CaseResult], titles: Mapping[str, str]) -> str:
-    if cases and all(map(is_plain, cases)):
+def _answer(run: Run, loaded: Sequence[CaseResult], evaluation: Evaluation) -> list[str]:
+    if not loaded and (run.cases or run.capacities):
+        return []
+    return answer(loaded, evaluation, run.deaths)
+
+
+def _title(run: Run, titles: Mapping[str, str]) -> str:
+    if run.cases and not run.capacities and all(map(is_plain, run.cases)):
         return "Benchmarks"
     names = list(titles.values())
     told = joined(names)
@@ -224,43 +244,26 @@ def _title(cases: Sequence[CaseResult], titles: Mapping[str, str]) -> str:
     return abridged(told, _LONGEST_TITLE) or "pytest-servebench"
 
 
-_Classes = dict[tuple[str, Sizes | None], str]
-
-
-def _looks(
-    cases: Sequence[CaseResult], palette: Mapping[str, str]
-) -> tuple[_Classes, dict[str, Shade]]:
-    """Return kind and sizes to a CSS class, and the class to its colours."""
-    every = sorted({case.sizes for case in cases})
-    classes: _Classes = {}
-    found: dict[str, Shade] = {}
-    for number, kind in enumerate(dict.fromkeys(case.server.kind for case in cases)):
-        classes[kind, None] = f"k{number}"
-        found[f"k{number}"] = shade(palette[kind])
-        for index, sizes in enumerate(every):
-            classes[kind, sizes] = f"k{number}b{index}"
-            found[f"k{number}b{index}"] = shade(tinted(palette[kind], index))
-    return classes, found
-
-
 def _case_views(
     run: Run,
     directory: Path,
     names: Sequence[str],
     titles: Mapping[str, str],
-    classes: _Classes,
+    classes: Classes,
     added: Sequence[Mapping[str, str]],
 ) -> list[CaseView]:
     cores = run.machine.get("cores")
-    points = min(_MOST_POINTS, max(_FEWEST_POINTS, _ALL_POINTS // max(len(run.cases), 1)))
+    every = run.every_case
+    points = min(_MOST_POINTS, max(_FEWEST_POINTS, _ALL_POINTS // max(len(every), 1)))
+    tests = [*names, *(case.label for case in run.probes)]
     cells = [
         (case.nodeid if is_plain(case) else name, case.server.kind, case.rate, case.sizes)
-        for case, name in zip(run.cases, names, strict=True)
+        for case, name in zip(every, tests, strict=True)
     ]
     alike = Counter(cells)
     seen: Counter[tuple[str, str, float, Sizes]] = Counter()
     views = []
-    for index, (case, anchor) in enumerate(zip(run.cases, anchors(run.cases), strict=True)):
+    for index, (case, anchor) in enumerate(zip(every, anchors(every), strict=True)):
         records, missing = (None, "") if is_plain(case) else read_records(case, directory)
         cell = cells[index]
         seen[cell] += 1
@@ -270,7 +273,7 @@ def _case_views(
                 case,
                 anchor,
                 repeat=seen[cell] if alike[cell] > 1 else 0,
-                function=names[index],
+                function=tests[index],
                 title=titles[case.server.kind],
                 css=classes[case.server.kind, None],
                 charts=charts,
@@ -295,7 +298,7 @@ def _missing(unread: Sequence[CaseView], number: int) -> str:
 def _facts(run: Run) -> list[tuple[str, str]]:
     """Return the headline without what the list of servers says already."""
     listed = {"server", "servers"}
-    if len({case.server.kind for case in run.cases if not is_plain(case)}) == 1:
+    if len({case.server.kind for case in run.every_case if not is_plain(case)}) == 1:
         listed.add("fairness")
     found = []
     last = ""
@@ -306,8 +309,8 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     return found
 
 
-def _counts(cases: Sequence[CaseView]) -> tuple[tuple[str, int, str], ...]:
-    number = Counter(case.verdict for case in cases)
+def _counts(verdicts: Sequence[str]) -> tuple[tuple[str, int, str], ...]:
+    number = Counter(verdicts)
     return tuple((word, number[word], _WORDS.get(word, word)) for word in _VERDICTS if number[word])
 
 
@@ -368,7 +371,7 @@ def _choices(cases: Sequence[CaseView]) -> dict[str, tuple[tuple[str, str], ...]
 
 
 def _sweep(
-    test: str, own: Sequence[CaseResult], palette: Mapping[str, str], classes: _Classes
+    test: str, own: Sequence[CaseResult], palette: Mapping[str, str], classes: Classes
 ) -> SweepView:
     series = make_series(own, palette)
     sizes = sorted({one.sizes for one in series})

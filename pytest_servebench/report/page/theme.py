@@ -1,8 +1,11 @@
 """Colours of servers and sizes for both themes: those of the plots if contrast allows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from pytest_servebench.report.series import tinted
+from pytest_servebench.runs.results import Sizes
 
 LIGHT: Final = "#ffffff"
 DARK: Final = "#161b22"
@@ -26,6 +29,32 @@ def shade(colour: str) -> Shade:
     return Shade(
         _legible(colour, LIGHT, "#000000", LEAST), _legible(colour, DARK, "#ffffff", _ON_DARK)
     )
+
+
+Classes = dict[tuple[str, Sizes | None], str]
+"""Kind and sizes to the CSS class with their colour; without sizes, the server's own."""
+
+
+def looks(
+    cells: Iterable[tuple[str, Sizes]], palette: Mapping[str, str]
+) -> tuple[Classes, dict[str, Shade]]:
+    """Return kind and sizes to a CSS class, and the class to its colours.
+
+    Args:
+        cells: kind and sizes of all results, in the order of running.
+        palette: kind to its colour.
+    """
+    known = list(cells)
+    every = sorted({sizes for _, sizes in known})
+    classes: Classes = {}
+    found: dict[str, Shade] = {}
+    for number, kind in enumerate(dict.fromkeys(kind for kind, _ in known)):
+        classes[kind, None] = f"k{number}"
+        found[f"k{number}"] = shade(palette[kind])
+        for index, sizes in enumerate(every):
+            classes[kind, sizes] = f"k{number}b{index}"
+            found[f"k{number}b{index}"] = shade(tinted(palette[kind], index))
+    return classes, found
 
 
 def contrast(colour: str, other: str) -> float:

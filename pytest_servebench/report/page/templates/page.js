@@ -87,13 +87,13 @@
   }
 
   /* drill-downs: a link opens the one that it points to */
-  const drills = all("details.case");
+  const drills = all("#drill details.case");  // probes open one by one
   const follow = () => {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (!target?.matches("details.case")) return;
     if (target.hidden) form?.reset();
     target.hidden = false;
-    target.open = true;
+    for (let one = target; one; one = one.parentElement?.closest("details")) one.open = true;
     target.scrollIntoView();
     target.querySelector("summary").focus({ preventScroll: true });
   };

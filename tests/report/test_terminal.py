@@ -498,8 +498,9 @@ def test_more_than_two_servers_are_ranked(width: int) -> None:
     assert " 12/12 " in ranks[0]
     assert "TorchServe, bat" in ranks[-1]
     below = texts.index(next(one for one in texts if one.startswith("unbeaten")))
-    (cell,) = [one for one in texts[below:] if one.startswith("rate 50, buffer 50")]
-    assert cell.split()[4:6] == ["#1", "#2"]  # those with the lowest p50
+    (cell,) = [one for one in texts[below:] if one.startswith("rate 50, buffe")]
+    ranked = [one for one in cell.split() if one.startswith("#")]
+    assert ranked[:2] == ["#1", "#2"]  # those with the lowest p50
     prose = " ".join(" ".join(texts[below:]).split())
     assert re.search("At 50 requests/s, TensorFlow Serving.* unbeaten in ", prose)
 

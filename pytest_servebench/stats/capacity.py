@@ -230,7 +230,9 @@ def _curve(
         odds = np.exp(np.minimum(start + before.slope * (at / before.quantile(0.5) - 1), cap))
         dispersion *= _scatter(k, n, odds / (1 + odds), dispersion * growth)
         if full is not None:
-            seconds = sum(one.seconds * one.beyond for one in probes) / max(1.0, beyond.sum())
+            seconds = sum(one.seconds * one.beyond for one in probes) / max(
+                1.0, float(beyond.sum())
+            )
             relaxation = _relaxation(before.quantile(0.5), full)
             dispersion *= 1 + _UNSEEN * min(1.0, relaxation / max(seconds, 1e-9))
     weights = 1 / (dispersion * growth)
@@ -246,7 +248,7 @@ def _curve(
     marginal = density.sum(axis=(1, 2))
     below = np.cumsum(marginal)
     below = (below - marginal / 2) / below[-1]
-    return Curve(rates, below, slope, events, dispersion, allowed)
+    return Curve(rates, below, slope, events, float(dispersion), allowed)
 
 
 def _curved(slopes: Floats, distance: Floats) -> Floats:

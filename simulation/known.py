@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +58,21 @@ def serve(
     file = directory / f"known-{uuid4().hex}.npy"
     command = [sys.executable, "-m", "simulation.known_server",
                str(slots), law, str(seed), priority, str(file)]  # fmt: skip
+    with _running(command) as server:
+        yield server
+    server.rows = np.load(file)
+
+
+@contextmanager
+def round_robin(servers: Sequence[Known]) -> Iterator[Known]:
+    """Run a proxy in front of servers until the end of the block; it has no rows of its own."""
+    ports = [str(server.port) for server in servers]
+    with _running([sys.executable, "-m", "simulation.round_robin", *ports]) as proxy:
+        yield proxy
+
+
+@contextmanager
+def _running(command: Sequence[str]) -> Iterator[Known]:
     # The server ends with its standard input, so that it outlives nobody.
     with subprocess.Popen(
         command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -66,10 +81,9 @@ def serve(
         assert process.stdout is not None
         port = process.stdout.readline()
         if not port:
-            raise RuntimeError("the server whose queue is known did not start: see its errors")
-        server = Known(process.pid, int(port), np.zeros((0, 3), dtype=np.int64))
+            raise RuntimeError(f"{command[2]} did not start: see its errors")
         try:
-            yield server
+            yield Known(process.pid, int(port), np.zeros((0, 3), dtype=np.int64))
         finally:
             process.send_signal(signal.SIGCONT)  # a block may have left it stopped
             process.stdin.close()
@@ -77,4 +91,3 @@ def serve(
                 process.wait(_END_LIMIT)
             except subprocess.TimeoutExpired:
                 process.kill()
-        server.rows = np.load(file)

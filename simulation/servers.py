@@ -120,7 +120,7 @@ class Server:
         buffer_size: int | None = None,
         workers: int = 64,
     ) -> CaseResult:
-        """Return a measured case, in the long run.
+        """Return a measured case, which begins with an idle server as all do.
 
         Args:
             load: share of its saturation.
@@ -131,8 +131,7 @@ class Server:
             workers: connections, no fewer than slots, if there is a limit.
         """
         rate = load * self.saturation
-        settle = self.mean * 30 / (1 - min(load, 0.95)) ** 2
-        expected = (seconds + settle) * rate
+        expected = seconds * rate
         number = int(1.1 * expected + 6 * math.sqrt(expected)) + 9
         arrivals = np.cumsum(dice.exponential(1 / rate, number))
         drawn = services(self.law, number, dice) * self.mean
@@ -145,12 +144,12 @@ class Server:
         if buffer_size is not None:
             sent[kept] -= fifo_services(arrivals[kept], left[kept], workers)
             sent[kept] += left[kept] - arrivals[kept]
-        chosen = (arrivals >= settle) & (arrivals < settle + seconds)
+        chosen = arrivals < seconds
         rows = cases.records(
-            arrivals[chosen] - settle, (left - arrivals)[chosen], seconds, ~kept[chosen],
+            arrivals[chosen], (left - arrivals)[chosen], seconds, ~kept[chosen],
             Outcome.DROPPED,
         )  # fmt: skip
-        begun = np.where(kept[chosen], ((sent[chosen] - settle) * 1e9).astype(np.int64), NEVER)
+        begun = np.where(kept[chosen], (sent[chosen] * 1e9).astype(np.int64), NEVER)
         rows = dataclasses.replace(rows, dequeued=begun, sent=begun)
         made = case(rows, rate=rate, buffer_size=buffer_size or 0)
         return dataclasses.replace(made, records=rows, workers=workers)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,14 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import OptionError
+from pytest_servebench.load.store import Outcome
 from pytest_servebench.objectives.slo_grammar import parse_slo
-from pytest_servebench.sizing.answers import highest_rate, replicas_needed
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.sizing.answers import highest_rate, likely_rate, replicas_needed
 from pytest_servebench.sizing.fit import combined, fit
 from pytest_servebench.sizing.inversion import Floats, fifo_services, shared_services
-from pytest_servebench.sizing.model import Caution, ServerModel, Unfit
+from pytest_servebench.sizing.model import Caution, Misfit, ServerModel, Unfit
 from pytest_servebench.sizing.prediction import Setting, predict
+from pytest_servebench.sizing.queue import ROUTINGS, Routing
+from pytest_servebench.sizing.self_check import check_itself, pauses, trusted
 from pytest_servebench.stats.estimates import Estimate
-from simulation import queueing
+from simulation import known, queueing
+from simulation.saved import case
 from simulation.servers import KNOWN, OTHERS, Server, fifo, shared
 
 
@@ -33,10 +40,10 @@ def model_of(services: Floats, slots: int = 1, **changes: object) -> ServerModel
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
 
 
-def exponential(number: int = 20_000, mean: float = 0.01) -> Floats:
-    """Return services whose distribution is nearly exact: evenly spaced quantiles."""
+def exponential(number: int = 5_000, mean: float = 0.01) -> Floats:
+    """Return services whose distribution is nearly exact: evenly spaced quantiles, shuffled."""
     values: Floats = -mean * np.log1p(-(np.arange(number) + 0.5) / number)
-    return values
+    return np.random.default_rng(0).permutation(values)
 
 
 # -- inversion ------------------------------------------------------------------------------------
@@ -137,6 +144,87 @@ def test_a_queue_that_grows_without_end_has_no_percentiles() -> None:
     assert found.estimates["throughput"].value == pytest.approx(2 * model.saturation)
 
 
+@pytest.mark.parametrize(
+    ("routing", "slots", "replicas", "workers", "buffer_size"),
+    [("least_loaded", 1, 4, 4, 8), ("random", 1, 1, 4, 6), ("random", 3, 2, 1, 4)],
+)
+def test_replicas_agree_with_closed_forms(
+    routing: Routing, slots: int, replicas: int, workers: int, buffer_size: int
+) -> None:
+    """No more connections than slots: a free replica is found at once, or one connection is all."""
+    services = exponential()
+    servers = min(workers, slots * replicas)
+    rate = 0.9 * servers / float(services.mean())
+    setting = Setting(rate, workers, buffer_size, replicas, routing)
+    found = predict(model_of(services, slots), setting, resamples=8)
+    exact = queueing.mmck(rate, 1 / float(services.mean()), servers, workers + buffer_size)
+    assert found.drop_rate.value == pytest.approx(exact.blocking, abs=0.01)
+    assert found.estimates["throughput"].value == pytest.approx(
+        rate * (1 - exact.blocking), rel=0.01
+    )
+
+
+def test_better_routing_is_faster() -> None:
+    model = model_of(exponential())
+    # Connections without a limit, and so many that they hardly are one.
+    p99 = {
+        (routing, workers): predict(
+            model, Setting(200.0, workers, 10, 3, routing), resamples=8
+        ).p99.value
+        or math.inf
+        for routing in ROUTINGS
+        for workers in (None, 40)
+    }
+    for workers in (None, 40):
+        assert p99["least_loaded", workers] < 0.9 * p99["round_robin", workers]
+        assert p99["round_robin", workers] < 0.9 * p99["random", workers]
+    for routing in ROUTINGS:
+        assert p99[routing, 40] == pytest.approx(p99[routing, None], rel=0.12)
+
+
+def test_failures_and_drops_rank_as_infinitely_slow() -> None:
+    services = exponential(2000)
+    failed = np.arange(2000) % 40 == 0
+    found = predict(model_of(services, failed=failed), Setting(20.0), resamples=8)
+    assert found.estimates["error_rate"].value == pytest.approx(0.025, abs=0.003)
+    assert found.p95.value is not None
+    assert found.p99 == Estimate(None, None, None)
+    assert found.estimates["mean"].value is None
+
+
+EXACT = 100 - math.log(100) / 0.1
+"""The rate for p99 < 100 ms and services of 10 ms: μ - λ = ln(100) / bound."""
+
+
+def test_the_highest_rate_agrees_with_the_closed_form() -> None:
+    model, (clause,) = model_of(exponential()), parse_slo("p99<100ms")
+    found = highest_rate(model, Setting(1.0), [clause], resamples=8)
+    assert found.value == pytest.approx(EXACT, rel=0.05)
+    assert found.value is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= found.value <= found.high
+    assert found.limiting == clause
+
+
+def test_the_number_of_replicas_agrees_with_the_closed_form() -> None:
+    model, (clause,) = model_of(exponential()), parse_slo("p99<100ms")
+    rate = 4.5 * EXACT
+    needed = replicas_needed(model, Setting(rate), [clause], resamples=8)
+    assert needed.value == 5
+    assert needed.low is not None
+    assert needed.high is not None
+    assert needed.low <= needed.value <= needed.high
+    assert needed.limiting == clause
+
+
+def test_what_no_rate_and_no_number_of_replicas_keeps() -> None:
+    model, hopeless = model_of(exponential()), parse_slo("p50<1ms")
+    assert likely_rate(model, Setting(1.0), hopeless) == 0
+    assert highest_rate(model, Setting(1.0), hopeless, resamples=8).value == 0
+    assert replicas_needed(model, Setting(500.0), hopeless, resamples=8).value is None
+
+
 def test_what_is_not_predicted_is_refused() -> None:
     model = model_of(exponential(400))
     for text in ("cpu<50%", "ttfb.p99<5ms"):
@@ -144,3 +232,113 @@ def test_what_is_not_predicted_is_refused() -> None:
             replicas_needed(model, Setting(10), parse_slo(text))
     with pytest.raises(OptionError, match="throughput"):
         highest_rate(model, Setting(10), parse_slo("throughput>5/s"))
+
+
+# -- the check of itself --------------------------------------------------------------------------
+
+
+def test_the_model_predicts_cases_that_it_was_not_fitted_to() -> None:
+    server, dice = KNOWN[0], np.random.default_rng(1)
+    cases = [server.case(load, 15.0, dice) for load in (0.3, 0.5, 0.7)]
+    checks = check_itself(cases)
+    model = fit(cases)
+    assert [check.rate for check in checks] == [case.rate for case in cases]
+    assert all(check.metrics["p50"].inside or not check.missed for check in checks)
+    assert trusted(model, checks) is model
+    assert check_itself(cases[:1]) == ()
+
+
+def test_a_model_that_mispredicts_is_unfit() -> None:
+    dice = np.random.default_rng(2)
+    calm, slow = KNOWN[0], dataclasses.replace(KNOWN[0], mean=1.5 * KNOWN[0].mean)
+    cases = [calm.case(0.3, 15.0, dice), calm.case(0.5, 15.0, dice), slow.case(0.9, 15.0, dice)]
+    checks = check_itself(cases)
+    assert checks[2].missed
+    refused = trusted(fit(cases[:2]), checks)
+    assert isinstance(refused, Unfit)
+    assert refused.reasons == (Misfit.MISPREDICTS,)
+
+
+def test_slow_services_that_come_together_are_pauses() -> None:
+    services = np.full(3000, 0.01)
+    services[::200] = 0.2
+    assert not pauses(model_of(services))
+    for shift in range(3):
+        services[shift::200] = 0.2
+    assert pauses(model_of(services))
+
+
+# -- what a model is refused for ------------------------------------------------------------------
+
+
+def lost(case: CaseResult, share: float) -> CaseResult:
+    """Return a case in which a share of the requests, evenly spread, times out."""
+    assert case.records is not None
+    outcome = case.records.outcome.copy()
+    outcome[np.arange(len(outcome)) % round(1 / share) == 0] = Outcome.TIMEOUT
+    return dataclasses.replace(case, records=dataclasses.replace(case.records, outcome=outcome))
+
+
+def test_refusals_name_their_reason() -> None:
+    dice, server = np.random.default_rng(3), KNOWN[0]
+    case = server.case(0.4, 30.0, dice)
+    slower = dataclasses.replace(server, mean=1.3 * server.mean)
+    wide = Server("M/M/64", "M/M/1", 64, fifo(64), 0.3)
+    for cases, reason in (
+        ([server.case(0.4, 2.0, dice)], Misfit.TOO_FEW),
+        ([lost(case, 0.05)], Misfit.UNANSWERED),
+        ([wide.case(0.3, 30.0, dice)], Misfit.NEVER_QUEUED),
+        ([case, slower.case(0.4, 30.0, dice)], Misfit.DIFFERS_BETWEEN_CASES),
+    ):
+        model = fit(cases)
+        assert isinstance(model, Unfit)
+        assert reason in model.reasons
+    some = fit([lost(case, 0.005)])
+    assert isinstance(some, ServerModel)
+    assert Caution.SOME_UNANSWERED in some.cautions
+    with pytest.raises(ValueError, match="records"):
+        fit([dataclasses.replace(case, records=None)])
+    with pytest.raises(ValueError, match="rows"):
+        fit([case, dataclasses.replace(case, rows=8)])
+
+
+def test_time_on_the_network_is_no_service() -> None:
+    dice = np.random.default_rng(4)
+    server = dataclasses.replace(KNOWN[1], overhead=0.001)
+    model = fit([server.case(load, 15.0, dice) for load in (0.2, 0.5)])
+    assert isinstance(model, ServerModel)
+    assert model.slots == 1
+    assert model.overhead == pytest.approx(0.001, rel=0.1)
+    assert model.mean_service == pytest.approx(server.mean, rel=0.01)
+
+
+# -- real processes -------------------------------------------------------------------------------
+
+
+@pytest.mark.servers
+@pytest.mark.alone
+def test_two_replicas_behind_a_proxy_are_as_fast_as_predicted(tmp_path: Path) -> None:
+    mean, workers, buffer_size, load = 0.010, 32, 1000, 0.7
+
+    def measured(server: known.Known, rate: float, seconds: float, seed: int) -> CaseResult:
+        result = server.load(
+            rate=rate, duration=seconds, seed=seed, workers=workers, buffer_size=buffer_size,
+            timeout=10.0, drain=5.0, warmup=0.5,
+        )  # fmt: skip
+        made = case(result.records, rate=rate, buffer_size=buffer_size, workers=workers)
+        return dataclasses.replace(made, records=result.records)
+
+    with ExitStack() as stack:
+        replicas = [
+            stack.enter_context(known.serve(tmp_path, 1, f"fixed:{mean}", seed)) for seed in (1, 2)
+        ]
+        alone = stack.enter_context(known.round_robin(replicas[:1]))
+        both = stack.enter_context(known.round_robin(replicas))
+        model = fit([measured(alone, share / mean, 10.0, seed=1) for share in (0.2, 0.5)])
+        assert isinstance(model, ServerModel)
+        assert model.slots == 1
+        found = measured(both, 2 * load / mean, 15.0, seed=3).summary.estimates
+    setting = Setting(2 * load / mean, workers, buffer_size, 2, "round_robin")
+    predicted = predict(model, setting)
+    for name in ("p50", "p95"):
+        assert predicted.estimates[name].value == pytest.approx(found[name].value, rel=0.2), name

@@ -7,7 +7,9 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -25,7 +27,7 @@ from simulation.servers import KNOWN, OTHERS, Server
 
 NAME = "sizing"
 TITLE = "Sizing: what the model predicts at loads that were not measured"
-REPEATS: Final = 100
+REPEATS: Final = 40
 SECONDS: Final = 30.0
 FITTED: Final = (0.2, 0.5)
 PREDICTED: Final = (0.7, 0.85)
@@ -36,7 +38,7 @@ LEAST_REFUSED: Final = 0.95
 LONGEST: Final = 2.0
 _PLENTY: Final = 64  # connections
 _ROUNDING: Final = 1e-8  # seconds: records are in ns
-_UNLIMITED: Final = 400  # places, of which hardly any is ever needed
+_UNLIMITED: Final = 150  # places, of which hardly any is ever needed
 
 
 class _Limits(NamedTuple):
@@ -90,72 +92,102 @@ _QUEUES: Final = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Round:
+    """One fit of one server, and its predictions.
+
+    Attributes:
+        slots: that it has by the model; ``None`` if none was fitted.
+        reason: why not, the first one.
+        found: load and metric to value and interval.
+        warned: loads whose prediction warns of a heavy tail.
+        seconds: CPU time of each prediction.
+    """
+
+    slots: int | None
+    reason: str
+    found: Mapping[tuple[float, str], Sequence[float | None]]
+    warned: Sequence[float]
+    seconds: Sequence[float]
+
+
 def run(settings: Settings) -> Data:
-    """Simulate, fit and predict."""
+    """Simulate, fit and predict, as many at a time as there are processors."""
     repeats = 5 if settings.quick else REPEATS
-    queues = []
-    for known in _QUEUES:
-        queues.append(_queue(known, repeats))
-        say(NAME, known.name, queues[-1]["right"], queues[-1]["refused"])
-    others = []
-    for server in OTHERS:
-        others.append(_other(server, repeats))
-        say(NAME, server.name, others[-1])
+    # Spawned: NumPy's threads do not survive a fork.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        queues = []
+        for number, known in enumerate(_QUEUES):
+            rounds = list(pool.map(_predict, [number] * repeats, range(repeats)))
+            queues.append(_queue(known, rounds))
+            say(NAME, known.name, queues[-1]["right"], queues[-1]["refused"])
+        others = []
+        for number, server in enumerate(OTHERS):
+            reasons = Counter(pool.map(_refuse, [number] * repeats, range(repeats)))
+            del reasons[""]
+            others.append(
+                {"name": server.name, "refused": reasons.total(), "reasons": dict(reasons)}
+            )
+            say(NAME, others[-1])
     return {"repeats": repeats, "queues": queues, "others": others}
 
 
-def _queue(known: _Known, repeats: int) -> dict[str, Any]:
-    """Return how often the slots were right, and all predictions, by load and metric."""
-    right = refused = 0
-    found: dict[str, dict[str, list[list[float | None]]]] = {
-        str(load): {name: [] for name in (*SHARES, "drop_rate")} for load in PREDICTED
-    }
-    warned = dict.fromkeys(found, 0)
-    seconds = []
+def _predict(number: int, repeat: int) -> _Round:
+    known = _QUEUES[number]
     workers, buffer_size = known.limits or (None, None)
-    for repeat in range(repeats):
-        dice = np.random.default_rng([repeat, len(known.name)])
-        model = fit([
-            known.server.case(
-                load, SECONDS, dice, buffer_size=buffer_size, workers=workers or _PLENTY
-            )
-            for load in FITTED
-        ])  # fmt: skip
-        if isinstance(model, Unfit):
-            refused += 1
-            continue
-        right += model.slots == known.server.slots
-        for load in PREDICTED:
-            setting = Setting(load * known.server.saturation, workers, buffer_size or 0)
-            start = time.process_time()
-            prediction = predict(model, setting, seed=repeat)
-            seconds.append(time.process_time() - start)
-            warned[str(load)] += Caution.HEAVY_TAIL in prediction.cautions
-            for name, rows in found[str(load)].items():
-                one = prediction.estimates[name]
-                rows.append([one.value, one.low, one.high])
-    truths = {
-        str(load): {
-            name: value if math.isfinite(value) else None
-            for name, value in known.truths(load).items()
-        }
-        for load in PREDICTED
-    }
+    dice = np.random.default_rng([repeat, number])
+    model = fit([
+        known.server.case(load, SECONDS, dice, buffer_size=buffer_size, workers=workers or _PLENTY)
+        for load in FITTED
+    ])  # fmt: skip
+    if isinstance(model, Unfit):
+        return _Round(None, model.reasons[0].value, {}, (), ())
+    found: dict[tuple[float, str], Sequence[float | None]] = {}
+    warned, seconds = [], []
+    for load in PREDICTED:
+        setting = Setting(load * known.server.saturation, workers, buffer_size or 0)
+        start = time.process_time()
+        prediction = predict(model, setting, seed=repeat)
+        seconds.append(time.process_time() - start)
+        if Caution.HEAVY_TAIL in prediction.cautions:
+            warned.append(load)
+        for name in (*SHARES, "drop_rate"):
+            one = prediction.estimates[name]
+            found[load, name] = (one.value, one.low, one.high)
+    return _Round(model.slots, "", found, warned, seconds)
+
+
+def _refuse(number: int, repeat: int) -> str:
+    """Return why a server that is another queue is refused, empty if it is not."""
+    dice = np.random.default_rng([repeat, len(_QUEUES) + number])
+    model = fit([OTHERS[number].case(load, SECONDS, dice) for load in FITTED])
+    return model.reasons[0].value if isinstance(model, Unfit) else ""
+
+
+def _queue(known: _Known, rounds: Sequence[_Round]) -> dict[str, Any]:
+    """Return the figures of one server as JSON data."""
+    fitted = [one for one in rounds if one.slots is not None]
     return {
-        "name": known.name, "right": right, "refused": refused, "found": found, "truths": truths,
-        "warned": warned, "seconds": seconds,
-    }  # fmt: skip
-
-
-def _other(server: Server, repeats: int) -> dict[str, Any]:
-    """Return how often a server that is another queue was refused, and why."""
-    reasons: Counter[str] = Counter()
-    for repeat in range(repeats):
-        dice = np.random.default_rng([repeat, len(server.name)])
-        model = fit([server.case(load, SECONDS, dice) for load in FITTED])
-        if isinstance(model, Unfit):
-            reasons[model.reasons[0].value] += 1
-    return {"name": server.name, "refused": reasons.total(), "reasons": dict(reasons)}
+        "name": known.name,
+        "right": sum(one.slots == known.server.slots for one in fitted),
+        "refused": len(rounds) - len(fitted),
+        "reasons": dict(Counter(one.reason for one in rounds if one.slots is None)),
+        "found": {
+            str(load): {
+                name: [one.found[load, name] for one in fitted] for name in (*SHARES, "drop_rate")
+            }
+            for load in PREDICTED
+        },
+        "truths": {
+            str(load): {
+                name: value if math.isfinite(value) else None
+                for name, value in known.truths(load).items()
+            }
+            for load in PREDICTED
+        },
+        "warned": {str(load): sum(load in one.warned for one in fitted) for load in PREDICTED},
+        "seconds": [second for one in fitted for second in one.seconds],
+    }
 
 
 def _coverage(queue: Mapping[str, Any], load: str, metric: str) -> float:
@@ -171,8 +203,8 @@ def _coverage(queue: Mapping[str, Any], load: str, metric: str) -> float:
 def _error(queue: Mapping[str, Any], load: str, metric: str) -> float:
     """Return the root mean square of the relative errors."""
     truth = _known(queue["truths"][load][metric])
-    rows = queue["found"][load][metric]
-    return math.sqrt(statistics.fmean((_known(value) / truth - 1) ** 2 for value, _, _ in rows))
+    errors = [value / truth - 1 for value, _, _ in queue["found"][load][metric] if value]
+    return math.sqrt(statistics.fmean(error**2 for error in errors))
 
 
 def _known(value: float | None) -> float:
@@ -247,11 +279,12 @@ def section(data: Data) -> str:
     ]  # fmt: skip
     loads = " and ".join(f"{load:g}" for load in FITTED)
     return "\n\n".join([
-        f"Simulated servers in the long run, fitted to two cases of {SECONDS:g} s at loads of "
+        f"Simulated servers, fitted to two cases of {SECONDS:g} s at loads of "
         f"{loads} (about 4,200 requests), {repeats} of each. A service takes 5 ms on average, of "
         f"four slots 20 ms; M/G/1 has lognormal services (c² = {VARIATION:g}), and M/M/4/20 eight "
         "connections behind a buffer of twelve. *Coverage* is the share of the 95 % intervals that "
-        "hold the exact value, in brackets the root mean square of the relative errors; *warned* "
+        "hold the exact value of the long run, in brackets the root mean square of the relative "
+        "errors; *warned* "
         "is the share of predictions that say that few slow services decide the tail.",
         plotting.table(
             ["queue", "load", *(f"{metric}: coverage % (error %)" for metric in SHARES),

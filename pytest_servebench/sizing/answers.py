@@ -152,7 +152,12 @@ def margin(prediction: Prediction, clause: Clause, end: End) -> float:
 
 
 def replicas_needed(
-    model: ServerModel, setting: Setting, clauses: Sequence[Clause], seed: int = 0
+    model: ServerModel,
+    setting: Setting,
+    clauses: Sequence[Clause],
+    seed: int = 0,
+    *,
+    resamples: int = RESAMPLES,
 ) -> Replicas:
     """Return how many replicas keep all clauses at the setting's rate.
 
@@ -161,6 +166,7 @@ def replicas_needed(
         setting: the question; its number of replicas does not count.
         clauses: of the SLO.
         seed: of what is drawn.
+        resamples: of the services, for the interval of each prediction.
 
     Raises:
         OptionError: there are no clauses, or one is on a metric that is not predicted.
@@ -170,10 +176,12 @@ def replicas_needed(
 
     def at(replicas: int) -> Prediction:
         if replicas not in predictions:
-            predictions[replicas] = predict(model, replace(setting, replicas=replicas), seed)
+            predictions[replicas] = predict(
+                model, replace(setting, replicas=replicas), seed, resamples=resamples
+            )
         return predictions[replicas]
 
-    calm = predict(model, Setting(_CALM * model.saturation), seed)
+    calm = predict(model, Setting(_CALM * model.saturation), seed, resamples=resamples)
 
     most = min(
         _MOST_REPLICAS, math.ceil(setting.rate / model.saturation / _CALM),
@@ -199,10 +207,8 @@ def replicas_needed(
         return number
 
     most = max(1, most)
-    # With fewer, the queue has no steady state or drops at least what is beyond.
-    start = 1 if setting.workers is not None else max(
-        1, math.ceil(0.9 * setting.rate / model.saturation)
-    )  # fmt: skip
+    # With fewer, a queue without a limit only grows.
+    start = 1 if setting.workers is not None else math.ceil(setting.rate / model.saturation)
     start = min(start, most)
     low = least("low", start)
     value = None if low is None else least("value", low)
@@ -217,7 +223,12 @@ def replicas_needed(
 
 
 def highest_rate(
-    model: ServerModel, setting: Setting, clauses: Sequence[Clause], seed: int = 0
+    model: ServerModel,
+    setting: Setting,
+    clauses: Sequence[Clause],
+    seed: int = 0,
+    *,
+    resamples: int = RESAMPLES,
 ) -> HighestRate:
     """Return the highest rate at which all clauses are kept.
 
@@ -226,12 +237,13 @@ def highest_rate(
         setting: the question; its rate does not count.
         clauses: of the SLO.
         seed: of what is drawn.
+        resamples: of the services, for the interval of each prediction.
 
     Raises:
         OptionError: there are no clauses, one is on a metric that is not predicted, or on the
             throughput, which rises with the rate.
     """
-    search = _Rates(model, setting, clauses, seed, RESAMPLES)
+    search = _Rates(model, setting, clauses, seed, resamples)
     value = search.highest("value")
     if value is None:
         return HighestRate(None, search.highest("high"), None, None, None)
@@ -274,7 +286,7 @@ class _Rates:
         limited = setting.workers is not None
         self.least = _CALM * saturation
         self._most = (_MOST_LOAD if limited else 1.05) * saturation
-        self._first = [0.8 * saturation, (1.05 if limited else 0.95) * saturation]
+        self._first = [0.8 * saturation, (1.2 if limited else 0.95) * saturation]
 
     def at(self, rate: float) -> Prediction:
         """Return the prediction at a rate, made once."""

@@ -306,10 +306,10 @@ def _reasons(parts: Sequence[_Case], best: _Candidate) -> list[Misfit]:
     drift = _over_time(best)
     if drift.deviates:
         found.append(Misfit.CHANGES_OVER_TIME)
-    if best.dependent:
-        if _batches(parts, best):
-            found.append(Misfit.BATCHES)
-        elif best.change < 0:
+    if _batches(parts, best):
+        found.append(Misfit.BATCHES)
+    elif best.dependent:
+        if best.change < 0:
             found.append(Misfit.FASTER_WITH_LOAD)
         elif _shared(parts):
             found.append(Misfit.SHARED)
@@ -360,23 +360,21 @@ def _between(best: _Candidate) -> bool:
 
 def _batches(parts: Sequence[_Case], best: _Candidate) -> bool:
     """Return whether many requests that had to wait leave together with another one."""
-    typical = float(np.median(np.concatenate(best.services)))
-    mean = float(np.concatenate(best.services).mean())
-    waited = together = 0
+    services = np.concatenate(best.services)
+    waited = together = by_chance = 0.0
     for part in parts:
+        near = max(_TOGETHER * float(np.median(services)), part.stamp_error)
         order = np.sort(part.done)
-        place = np.searchsorted(order, part.done)
-        ahead = part.done - order[np.maximum(place - 1, 0)]
-        behind = order[np.minimum(np.searchsorted(order, part.done, "right"), len(order) - 1)]
-        near = max(_TOGETHER * typical, part.stamp_error)
-        joined = ((place > 0) & (ahead < near)) | (np.abs(behind - part.done) < near) & (
-            behind > part.done
+        neighbours = np.searchsorted(order, part.done + near, "right") - np.searchsorted(
+            order, part.done - near
         )
         queued = part.inside >= 1
-        waited += int(queued.sum())
-        together += int((joined & queued).sum())
-    by_chance = -math.expm1(-2 * _TOGETHER * typical / mean * best.slots)
-    return waited > 0 and together / waited > _OFTEN_TOGETHER + 3 * by_chance
+        waited += float(queued.sum())
+        together += float((neighbours[queued] > 1).sum())
+        # As many others leave within this time on both sides of a busy server's departure.
+        rate = best.slots / max(float(services.mean()), near)
+        by_chance += float(queued.sum()) * -math.expm1(-2 * near * rate)
+    return waited > 0 and together > _OFTEN_TOGETHER * waited + 3 * by_chance
 
 
 def _shared(parts: Sequence[_Case]) -> bool:

@@ -10,17 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.metrics import LATENCY, percentiles_of
-from pytest_servebench.sizing.draws import Resamples
 from pytest_servebench.sizing.inversion import Floats
 from pytest_servebench.sizing.model import ServerModel
 from pytest_servebench.sizing.queue import Latencies
 from pytest_servebench.stats.bootstrap import TAIL, degrees_of_freedom, moving_blocks
 from pytest_servebench.stats.estimates import Estimate
-from pytest_servebench.stats.student import Z, student
+from pytest_servebench.stats.student import student, student_quantile
 
 _BATCHES: Final = 20
 _CONSTANT: Final = 1e-3  # relative spread below which services count as constant
 _MOST_BINS: Final = 2000
+_PLAIN: Final = 200  # resamples
+_SEED: Final = 1953  # any: the same records give the same intervals
+_BATCH_ERROR: Final = student_quantile(2 * TAIL, _BATCHES - 1)
 _HEAVY: Final = 30.0  # degrees of freedom below which few services decide
 
 
@@ -39,7 +41,7 @@ class Widening:
     heavy: bool
 
 
-def widening(model: ServerModel, pool: Resamples) -> Widening:
+def widening(model: ServerModel) -> Widening:
     """Return by what factors resamples of the services spread too little.
 
     Waiting grows with the mean of the squared services (Pollaczek and Khinchine), and of heavy
@@ -51,16 +53,16 @@ def widening(model: ServerModel, pool: Resamples) -> Widening:
     squares = model.services**2
     mean = float(squares.mean())
     factor = student(_degrees(model))
-    means = (pool.ordered**2)[pool.chosen].mean(axis=1)
-    reached_low, reached_high = np.quantile(means, [TAIL, 1 - TAIL])
-    if reached_low >= mean or reached_high <= mean or squares.std() <= _CONSTANT * mean:
+    edges = np.linspace(0, len(squares), min(len(squares), _MOST_BINS) + 1)[:-1].astype(np.int64)
+    sums = np.add.reduceat(squares - mean, edges)
+    drawn = sums[np.random.default_rng(_SEED).integers(0, len(sums), (_PLAIN, len(sums)))]
+    below, above = np.quantile(drawn.sum(axis=1) / len(squares), [TAIL, 1 - TAIL])
+    if below >= 0 or above <= 0 or squares.std() <= _CONSTANT * mean:
         return Widening(1.0, 1.0, heavy=False)
-    bins = np.array_split(squares - mean, min(len(squares), _MOST_BINS))
-    sums = np.array([part.sum() for part in bins])[:, None]
-    low, high = (end / len(squares) for end in moving_blocks(sums).studentized(0))
+    low, high = (end / len(squares) for end in moving_blocks(sums[:, None]).studentized(0))
     return Widening(
-        max(factor, high / (mean - float(reached_low))),
-        max(factor, -low / (float(reached_high) - mean)),
+        max(factor, high / -float(below)),
+        max(factor, -low / float(above)),
         heavy=factor > student(_HEAVY),
     )
 
@@ -170,8 +172,8 @@ class Spread:
         low, high = np.quantile(moved, [TAIL, 1 - TAIL], method="inverted_cdf")
         below, above = max(0.0, -float(low)), max(0.0, float(high))
         return (
-            -math.hypot(below * self._factor.below, Z * error),
-            math.hypot(above * self._factor.above, Z * error),
+            -math.hypot(below * self._factor.below, _BATCH_ERROR * error),
+            math.hypot(above * self._factor.above, _BATCH_ERROR * error),
         )
 
 

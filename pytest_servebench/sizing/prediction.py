@@ -140,7 +140,7 @@ def predict(
     spacing = model.mean_service / layout.servers
     backlog = np.tile(_backlog(layout, load, variation, spacing, dice.random(streams)), 2)
     times = simulate(layout, draws, steps, backlog, spacing, dice)[settle:]
-    spread = Spread(times, draws.failed(settle), resamples, widening(model, pool))
+    spread = Spread(times, draws.failed(settle), resamples, widening(model))
     means = model.mean_service / pool.ordered[pool.chosen].mean(axis=1)
     estimates = {
         **spread.latencies(),

@@ -26,6 +26,10 @@ TOLERATED: Final = 0.2
 DECISIVE: Final = ("p50", "p95")
 """Metrics that are held against it: higher percentiles are too few requests' in most cases."""
 
+_SLOW: Final = 4.0  # medians
+_FEW_SLOW: Final = 10
+_RARE: Final = 0.1  # of the services
+_TOGETHER: Final = 0.3  # of those after a slow one, which are slow too
 _SHOWN: Final = ("p50", "p95", "p99")
 _CHAINS: Final = 400
 _MOST_ARRIVALS: Final = 20_000
@@ -126,7 +130,21 @@ def trusted(fitted: ServerModel | Unfit, checks: Sequence[SelfCheck]) -> ServerM
     """Return the model, unless it mispredicts one of its cases."""
     if isinstance(fitted, Unfit) or not any(one.missed for one in checks):
         return fitted
-    return Unfit((Misfit.MISPREDICTS,), fitted.slots, fitted.deviation, len(fitted.services))
+    reasons = (Misfit.MISPREDICTS, *([Misfit.PAUSES] if pauses(fitted) else []))
+    return Unfit(reasons, fitted.slots, fitted.deviation, len(fitted.services))
+
+
+def pauses(model: ServerModel) -> bool:
+    """Return whether slow services come together, as when all slots stand still.
+
+    A pause of a server with one slot looks like one slow service, and is not told from it.
+    """
+    slow = model.services > _SLOW * np.median(model.services)
+    share = float(slow.mean())
+    if slow.sum() < _FEW_SLOW or share >= _RARE:
+        return False
+    after_slow = float(slow[1:][slow[:-1]].mean()) if slow[:-1].any() else 0.0
+    return after_slow > _TOGETHER
 
 
 def _check(fitted: ServerModel | Unfit, case: CaseResult, seed: int) -> SelfCheck:

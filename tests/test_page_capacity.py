@@ -62,7 +62,7 @@ def panels(run: Run) -> list[CapacityPanel]:
             None, 130, "about 130/s, openabout 590 s more of load would close it",
         ),
         (UNKNOWN | {"state": "above_range", "low": 400.0}, (400, math.inf), 400, "at least 400/s"),
-        (UNKNOWN | {"state": "below_range", "high": 50.0}, (0, 50), 50, "below 50/s"),
+        (UNKNOWN | {"state": "below_range", "high": 80.0}, (0, 80), 80, "below 80/s"),
         (
             UNKNOWN | {"state": "generator_limited", "low": 90.0, "generator_limit": 800.0},
             (90, math.inf), 90, "at least 90/s, invalid above 800/s",
@@ -106,6 +106,15 @@ def test_axes_are_linear_unless_capacities_are_far_apart() -> None:
     (one, first), (other, second) = letters
     assert {one.letter, other.letter} == {"A", "B"}
     assert second - first == pytest.approx(0.05)
+
+
+def test_probes_far_above_every_capacity_would_squeeze_the_others(tmp_path: Path) -> None:
+    run = searched({"value": 60.0, "low": 55.0, "high": 65.0})
+    (one,) = (latency := panels(run)[0]).found
+    assert [mark.rate for mark in one.marks] == [50, 100, 104]
+    assert latency.beyond == (150,)
+    assert latency.x.last < 150
+    assert "probes at 150/s" in check(page_text(run, tmp_path)).text
 
 
 def test_a_limit_that_no_request_broke_is_told_and_not_drawn(tmp_path: Path) -> None:

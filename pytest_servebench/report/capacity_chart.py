@@ -24,6 +24,7 @@ _STANDINGS: Final[dict[VerdictWord, Standing]] = {
 }  # fmt: skip
 _WORST_FIRST: Final[tuple[Standing, ...]] = ("broken", "undecided", "kept")
 _LOG_FROM: Final = 15.0  # highest rate / lowest capacity, beyond which that one would be at an edge
+_FAR: Final = 2.0  # as a factor: probes higher above every capacity are left out
 _BEYOND: Final = 1.04  # of the highest rate, to which a linear axis reaches
 _OPEN: Final = 1.25  # of the rate from which a capacity is open, to which the axis reaches
 _FLOOR: Final = 0.2  # of the allowed share, to which the axis of shares reaches at least
@@ -91,6 +92,7 @@ class CapacityPanel:
         y: the vertical axis.
         bound: of the limit, in the axis' unit, and its text.
         found: the searches.
+        beyond: rates of probes that are too far above every capacity to be drawn, ascending.
     """
 
     title: str
@@ -99,6 +101,7 @@ class CapacityPanel:
     y: axes.Axis
     bound: tuple[float, str]
     found: tuple[Found, ...]
+    beyond: tuple[float, ...] = ()
 
     @property
     def generator_limits(self) -> list[float]:
@@ -212,6 +215,8 @@ def _panel(
     found: Sequence[CapacityResult], marks: Sequence[list[Mark]],
 ) -> CapacityPanel:  # fmt: skip
     height, limit = bound
+    beyond = tuple(sorted(mark.rate for own in marks for mark in own if mark.rate > x.last))
+    marks = [[mark for mark in own if mark.rate <= x.last] for own in marks]
     points = [mark.point for own in marks for mark in own]
     ends = [
         end
@@ -228,6 +233,7 @@ def _panel(
             Found(one, name, letter_of(place) if several else "", tuple(own))
             for place, (one, name, own) in enumerate(zip(found, names(found), marks, strict=True))
         ),
+        beyond,
     )  # fmt: skip
 
 
@@ -240,6 +246,8 @@ def _rate_axis(found: Sequence[CapacityResult], letter: float) -> axes.Axis:
         for end in (one.low, one.value, one.high, one.generator_limit)
         if end is not None and end > 0
     ]
+    limit = _FAR * max(ends, default=math.inf)
+    probed = [rate for rate in probed if rate <= limit]
     # What has no upper end shows that it goes on.
     beyond = [_OPEN * one.low for one in found if one.low and one.high is None]
     highest = max(*probed, *ends, *beyond, 0.0)

@@ -20,6 +20,7 @@ from pytest_servebench.report.sweep import CPU, MEMORY, PSS, Panel
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import DIGEST_LENGTH, plain
+from pytest_servebench.text.quantity import trimmed
 from pytest_servebench.text.safe import clean, first_few, joined
 
 _MOST_NAMES: Final = 4
@@ -97,6 +98,10 @@ def capacity_marks(panels: Sequence[CapacityPanel]) -> str:
         )
     if any(mark.point.low is not None for _, mark in known):
         notes.append("Bars: 95 % intervals of single probes, where both ends are known.")
+    beyond = {rate for panel in panels for rate in panel.beyond}
+    if beyond:
+        ends = " to ".join(dict.fromkeys(trimmed(rate) for rate in (min(beyond), max(beyond))))
+        notes.append(f"Left out, as far above every capacity: probes at {ends}/s.")
     if any(mark.point.value == math.inf for _, mark in known):
         notes.append("▲ at the top edge: so many failed that the percentile itself is infinite.")
     if any(mark.point.value == 0 for _, mark in known):
@@ -134,7 +139,7 @@ def case_names(cases: Iterable[CaseResult]) -> str:
     return first_few([clean(case.name) for case in cases], _MOST_NAMES)
 
 
-def _counts(cases: Iterable[CaseResult]) -> str:
+def _counts(cases: Sequence[CaseResult]) -> str:
     numbers: dict[float, set[int]] = {}
     for case in cases:
         if case.measured:
@@ -144,8 +149,9 @@ def _counts(cases: Iterable[CaseResult]) -> str:
         return "n = 0."
     if len(numbers) > _MOST_COUNTS:
         return f"n = {min(every)} to {max(every)} requests a case."
+    shown = trimmed if any(case.probe for case in cases) else plain
     parts = [
-        f"{'-'.join(str(end) for end in sorted({min(known), max(known)}))} at {plain(rate)}/s"
+        f"{'-'.join(str(end) for end in sorted({min(known), max(known)}))} at {shown(rate)}/s"
         for rate, known in sorted(numbers.items())
     ]
     return f"n = {', '.join(parts)} (requests a case)."

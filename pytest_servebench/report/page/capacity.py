@@ -235,7 +235,7 @@ def _block(
         tuple(_told(found)),
         tuple(_legend(panels, searches)) if panels else (),
         tuple(_chart(panel, css) for panel in panels),
-        capacity_marks(panels),
+        capacity_marks(panels) if panels else _without_drawing(found),
     )
 
 
@@ -249,6 +249,12 @@ def _told(found: Sequence[CapacityResult]) -> list[str]:
         if one.slow_recovery:
             texts.append(f"{name}: {capacity_table.recovery(one)}.")
     return texts
+
+
+def _without_drawing(found: Sequence[CapacityResult]) -> str:
+    if any(probe.arrivals for one in found for probe in one.probes):
+        return f"No request broke {' or '.join(capacity_chart.never_broken(found))}."
+    return "No probe was measured."
 
 
 # -- the tables -----------------------------------------------------------------------------------

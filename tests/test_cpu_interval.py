@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,8 +81,9 @@ def test_dropped_requests_cost_nothing() -> None:
         requests(np.full(50, 1.0)), sent=np.full(50, NEVER),
         outcome=np.full(50, Outcome.DROPPED, dtype=np.uint8),
     )  # fmt: skip
-    columns = [field.name for field in dataclasses.fields(Records) if field.name != "window"]
-    both = {
+    every = [field.name for field in dataclasses.fields(Records)]
+    columns = [name for name in every if name not in ("window", "unread")]
+    both: dict[str, Any] = {
         name: np.concatenate([getattr(records, name), getattr(dropped, name)]) for name in columns
     }
     assert cpu_estimate(resources(cpu), Records(**both, window=records.window)) == plain

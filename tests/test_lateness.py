@@ -178,10 +178,10 @@ def test_answers_that_lay_unread_are_the_generators_lateness() -> None:
     lying = np.flatnonzero(some_late(2000, 0.05, 0.05) == 0.05)
     rows = dataclasses.replace(STEADY, done=STEADY.done.copy())
     rows.done[lying] += 50_000_000
-    unread = dict.fromkeys(lying.tolist(), 0.05)
-    result = dataclasses.replace(case(rows, 100.0), summary=summarize(rows, 100, MAX_LAG, unread))
+    rows = dataclasses.replace(rows, unread=dict.fromkeys(lying.tolist(), 0.05))
+    result = dataclasses.replace(case(rows, 100.0), summary=summarize(rows, 100, MAX_LAG))
     assert verdicts(result, "p99<30ms", "p50<30ms", "p99<1ms") == ["invalid", "passed", "failed"]
-    longer = rows.without_lag(MAX_LAG, {0: 1e9})
+    longer = dataclasses.replace(rows, unread={0: 1e9}).without_lag(MAX_LAG)
     assert longer.done[0] == rows.sent[0]  # no answer is older than its request
 
 

@@ -7,20 +7,24 @@ import numpy as np
 import pytest
 
 from pytest_servebench.analysis.compare import compare, why_unknown
+from pytest_servebench.errors import InvalidMeasurementError
 from pytest_servebench.load.records import NEVER, Outcome, Records
 from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.gates import parse_gates
 from pytest_servebench.objectives.goodput import with_goodput
 from pytest_servebench.objectives.limits import limit_of, of_each_request
 from pytest_servebench.objectives.slo import judge, parse_slo, with_clauses
+from pytest_servebench.plugin.load_fixture import LoadedCase
 from pytest_servebench.report.case_details import case_text
 from pytest_servebench.report.terminal import report_lines
 from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.stats.summary import summarize
 from pytest_servebench.text.tables import plain_text
-from simulation.cases import case, mm1_records
+from simulation.cases import case, mm1_records, steady
 from simulation.saved import run
 
 MS = 1_000_000
+MAX_LAG = 0.01
 
 
 def handful() -> Records:
@@ -80,17 +84,20 @@ def test_goodput_counts_what_keeps_every_limit(
 ) -> None:
     clauses = parse_slo(text)
     assert [str(one.clause) for one in of_each_request(clauses)] == limits
-    found = with_goodput(recorded(handful(), 8.0), clauses).summary.estimates.get("goodput")
+    found = with_goodput(recorded(handful(), 8.0), clauses, MAX_LAG).summary.estimates.get(
+        "goodput"
+    )
     assert (found and found.value) == good
 
 
 def recorded(records: Records, rate: float) -> CaseResult:
-    return dataclasses.replace(case(records, rate), records=records)
+    summary = summarize(records, rate, MAX_LAG)
+    return dataclasses.replace(case(records, rate), records=records, summary=summary)
 
 
 def judged(records: Records, rate: float, text: str) -> CaseResult:
     clauses = parse_slo(text)
-    result = with_goodput(recorded(records, rate), clauses)
+    result = with_goodput(recorded(records, rate), clauses, MAX_LAG)
     return with_clauses(result, judge(clauses, result))
 
 
@@ -129,6 +136,25 @@ def test_lateness_of_the_generator_is_no_fault_of_the_server() -> None:
     )  # fmt: skip
     result = judged(late, 50.0, "p99<50ms, goodput>=85%")
     assert result.clauses[1].verdict == "invalid"
+    # Answers that lay unread are late, too.
+    unread = dataclasses.replace(
+        rows, done=rows.done + 40 * MS, unread=dict.fromkeys(range(2000), 0.04)
+    )
+    assert judged(unread, 50.0, "p99<50ms, goodput>=85%").clauses[1].verdict == "invalid"
+
+
+def test_drops_after_late_arrivals_are_no_fault_of_the_server_in_check_either() -> None:
+    rows = steady(np.full(400, 0.005))
+    lag = np.where((np.arange(400) >= 100) & (np.arange(400) < 120), 30 * MS, 0)
+    dropped = np.roll(lag > 0, 20)
+    rows = dataclasses.replace(
+        rows, enqueued=rows.enqueued + lag, sent=rows.sent + lag, done=rows.done + lag,
+        dequeued=np.where(dropped, NEVER, rows.dequeued + lag),
+        outcome=np.where(dropped, Outcome.DROPPED, rows.outcome).astype(np.uint8),
+    )  # fmt: skip
+    loaded = LoadedCase(recorded(rows, 100.0), MAX_LAG)
+    with pytest.raises(InvalidMeasurementError, match="goodput"):
+        loaded.check("p99<50ms, goodput>=99%")
 
 
 def test_runs_are_compared_by_goodput_only_under_the_same_limits() -> None:

@@ -62,7 +62,7 @@ def _judged(directory: Path, service: float, number: int) -> dict[str, Any]:
                 rate=RATE, duration=SECONDS, buffer_size=1_000, workers=16, seed=number,
                 warmup=0.5, timeout=5.0, drain=5.0,
             )  # fmt: skip
-            summary = summarize(load.records, RATE, MAX_LAG, load.unread)
+            summary = summarize(load.records, RATE, MAX_LAG)
             result = dataclasses.replace(case(load.records, RATE), summary=summary)
             reason = invalid_reason(load.records, load.generator, load.pauses, MAX_LAG)
             if reason is None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import IO, Any, Final
 
 import numpy as np
@@ -43,6 +42,8 @@ class Records:
         outcome: one :class:`Outcome` per arrival.
         status: the transport's status, such as HTTP's; 0 if there was none.
         window: length of the arrival window in ns.
+        unread: index of an arrival to the seconds for which its answer lay unread, according to the
+            kernel; only if that was long. Not saved.
     """
 
     scheduled: npt.NDArray[np.int64]
@@ -54,6 +55,7 @@ class Records:
     outcome: npt.NDArray[np.uint8]
     status: npt.NDArray[np.int16]
     window: int
+    unread: Mapping[int, float] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.scheduled)
@@ -94,9 +96,7 @@ class Records:
         taken = self.enqueued != NEVER
         return _seconds(self.enqueued[taken] - self.scheduled[taken])
 
-    def without_lag(
-        self, tolerated: float, unread: Mapping[int, float] = MappingProxyType({})
-    ) -> Records:
+    def without_lag(self, tolerated: float) -> Records:
         """Return the best records that a generator without any lag could have seen.
 
         Each answer, and its first byte, is moved earlier by the seconds for which it lay
@@ -116,7 +116,7 @@ class Records:
 
         def earlier(came: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
             read = came.copy()
-            for index, seconds in unread.items():
+            for index, seconds in self.unread.items():
                 read[index] = max(read[index] - int(seconds * 1e9), self.sent[index])
             answered = self.ok & (came != NEVER)
             fastest = (read - self.sent)[answered].min() if answered.any() else 0
@@ -126,7 +126,7 @@ class Records:
             return at_best
 
         first_byte, done = earlier(self.first_byte), earlier(self.done)
-        return replace(self, first_byte=first_byte, done=done, outcome=outcome)
+        return replace(self, first_byte=first_byte, done=done, outcome=outcome, unread={})
 
     def _lag_ahead(self, lag: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the largest lag of the arrivals that a request may have waited behind.
@@ -179,7 +179,7 @@ class Records:
     @classmethod
     def of(cls, store: RecordStore) -> Records:
         """Return a copy of the records of a load, which may be under way, as they are now."""
-        columns = {name: copied(store, name) for name in _RECORDED}
+        columns: dict[str, Any] = {name: copied(store, name) for name in _RECORDED}
         return cls(**columns, window=store.window)
 
     @classmethod
@@ -194,7 +194,7 @@ class Records:
             OSError: the file cannot be read.
             ValueError: it is truncated, not a records file, or has a different number of records.
         """
-        columns = read_columns(path, _FILE_COLUMNS, arrivals)
+        columns: dict[str, Any] = dict(read_columns(path, _FILE_COLUMNS, arrivals))
         window = int(columns.pop("window"))
         if (columns["outcome"] >= len(Outcome)).any():
             raise ValueError(f"{path}: not a records file: it has an unknown outcome")

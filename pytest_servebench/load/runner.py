@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -43,8 +43,6 @@ class LoadResult:
         generator: how the load generator did.
         failure: why the load was cut short, if it was; the records hold what had happened until
             then.
-        unread: index of an arrival to the seconds for which its answer lay unread, according to
-            the kernel; only if that was long.
     """
 
     records: Records
@@ -57,7 +55,6 @@ class LoadResult:
     start: int
     generator: Generator
     failure: str | None = None
-    unread: Mapping[int, float] = field(default_factory=dict)
 
 
 Runner = Callable[[LoadSpec, Callable[[RecordStore], None]], LoadResult]
@@ -98,8 +95,9 @@ def run_load(spec: LoadSpec, watch: Callable[[RecordStore], None] = lambda _: No
 
 
 def _collect(spec: LoadSpec, store: RecordStore, ending: Ending) -> LoadResult:
-    records = Records.of(store)
     outcome = ending.outcome or _unknown(ending, (time.monotonic_ns() - store.start) / 1e9)
+    unread = {int(index): time / 1e9 for index, time in outcome["unread"].items()}
+    records = replace(Records.of(store), unread=unread)
     generator: dict[str, Any] = outcome["generator"]
     check = spec.arrivals.check(records.scheduled, spec.rate, spec.duration)
     lag_idle, lag_busy = lag_p99(records)
@@ -113,7 +111,6 @@ def _collect(spec: LoadSpec, store: RecordStore, ending: Ending) -> LoadResult:
         error_answers=_bodies(outcome["error_answers"]),
         failures={f"{word}: {reason}": number for word, reason, number in outcome["reasons"]},
         pauses=pauses,
-        unread={int(index): time / 1e9 for index, time in outcome["unread"].items()},
         start=store.start,
         generator=Generator(
             **generator,

@@ -86,7 +86,7 @@ def run_case(
     records = checked.records
     start = load.start / 1e9
     offered = spec.arrivals.mean_rate(spec.rate, spec.duration)
-    summary = summarize(records, offered, case.max_lag, load.unread)
+    summary = summarize(records, offered, case.max_lag)
     resources = dataclasses.replace(
         monitor.resources(start, start + spec.duration), pss_before=before, pss_after=after
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -32,9 +31,7 @@ def slo_clauses(result: CaseResult) -> tuple[Clause, ...]:
     return tuple(found)
 
 
-def with_goodput(
-    result: CaseResult, clauses: Iterable[Clause], max_lag: float = math.inf
-) -> CaseResult:
+def with_goodput(result: CaseResult, clauses: Iterable[Clause], max_lag: float) -> CaseResult:
     """Return a case with its goodput by these clauses and those that it was judged by.
 
     Without limits on the time of single requests, or without records, it is returned as it is.

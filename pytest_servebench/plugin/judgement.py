@@ -1,6 +1,5 @@
 """Judge results by SLOs, and decide the outcome of a test."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 
 import pytest
@@ -54,7 +53,7 @@ def slos_of(item: pytest.Item) -> tuple[Clause, ...]:
     return (*marked_slos(item), *session_of(item.config).settings.slos)
 
 
-def judged(result: CaseResult, clauses: Iterable[Clause], max_lag: float = math.inf) -> CaseResult:
+def judged(result: CaseResult, clauses: Iterable[Clause], max_lag: float) -> CaseResult:
     """Return the result with further clauses judged, each only once."""
     known = {clause.clause for clause in result.clauses}
     further = [one for one in clauses if str(one) not in known]

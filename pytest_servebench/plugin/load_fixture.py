@@ -49,14 +49,16 @@ class LoadedCase:
             :class:`~pytest_servebench.runs.results.CaseResult`.
     """
 
-    def __init__(self, result: CaseResult) -> None:
+    def __init__(self, result: CaseResult, max_lag: float) -> None:
         self.result = result
+        self._max_lag = max_lag
 
     def check(self, *expressions: str) -> None:
         """Judge SLOs such as ``"p99<50ms"`` at once; the test fails if one is broken.
 
         Raises:
             InvalidMeasurementError: the load generator was too late to judge one.
+            OptionError: an expression is about a capacity, which no single load has.
             SLOSyntaxError: an expression is malformed.
         """
         __tracebackhide__ = True
@@ -67,7 +69,7 @@ class LoadedCase:
         if capacities := [str(clause) for clause in clauses if clause.of_search]:
             raise OptionError(f"check({capacities[0]!r}): find_capacity finds it, not a load at "
                               "one rate: capacity = find_capacity(server).")  # fmt: skip
-        result = self.result = judgement.judged(self.result, clauses)
+        result = self.result = judgement.judged(self.result, clauses, self._max_lag)
         if result.verdict == "failed":
             pytest.fail(failure_message(result, result.clauses), pytrace=False)
         asked = set(map(str, clauses))
@@ -180,7 +182,7 @@ class PoissonLoad:
         self.turn.go_on()
         if result.invalid_reason:
             result = dataclasses.replace(result, verdict="invalid")
-        loaded = LoadedCase(result)
+        loaded = LoadedCase(result, session.settings.max_lag)
         records = result.records
         assert records is not None
         if not self.cases:  # a benchmark holds a single load, and is named after the test

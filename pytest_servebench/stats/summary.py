@@ -86,12 +86,7 @@ def distribution(values: Floats) -> Distribution:
     )
 
 
-def summarize(
-    records: Records,
-    offered_rate: float,
-    max_lag: float = math.inf,
-    unread: Mapping[int, float] = MappingProxyType({}),
-) -> Summary:
+def summarize(records: Records, offered_rate: float, max_lag: float = math.inf) -> Summary:
     """Return the figures of a case, each estimate with its 95 % interval.
 
     Besides the estimates that :class:`Summary` names there are ``drop_rate`` and ``error_rate``
@@ -103,13 +98,12 @@ def summarize(
         records: what happened to each request.
         offered_rate: the rate asked for, 1/s.
         max_lag: lateness of the generator, seconds, beyond which an arrival is late.
-        unread: index of an arrival to the seconds its answer remained unread.
     """
     n = len(records)
     window = records.window / 1e9
     ok = records.ok
     completed = int(records.completed.sum())
-    punctual = records.without_lag(max_lag, unread)
+    punctual = records.without_lag(max_lag)
     estimates: dict[str, Estimate] = {}
     without_lag: dict[str, Estimate] = {}
     for times in TIMES:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyte
@@ -30,7 +30,7 @@ SECOND = 1_000_000_000
 
 def seen_at(records: Records, now: int) -> Records:
     """Return the records as they were at ``now``."""
-    columns = {
+    columns: dict[str, Any] = {
         name: np.where(getattr(records, name) <= now, getattr(records, name), NEVER)
         for name in ("enqueued", "dequeued", "sent", "first_byte", "done")
     }

@@ -58,7 +58,7 @@ def draw_capacities(
     if not panels or not own:
         return []
     colours = _colours(found, palette)
-    columns = min(len(panels), 2)
+    columns = min(len(panels), 2)  # more would cut the titles
     rows = math.ceil(len(panels) / columns)
     width = 11.0 if columns > 1 else 7.2
     frame = Frame(

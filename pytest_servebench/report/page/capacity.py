@@ -243,8 +243,12 @@ def _told(found: Sequence[CapacityResult]) -> list[str]:
     """Return what there is to say below the table, besides what needs attention."""
     texts = capacity_table.carried(found)
     for name, one in zip(capacity_table.names(found), found, strict=True):
-        texts += [f"{name}: {clean(clause.message)}." for clause in one.clauses]
-        if one.reason and standing(one) not in _MEANINGS:
+        above = standing(one) in _MEANINGS
+        texts += [
+            f"{name}: {clean(clause.message)}." for clause in one.clauses
+            if not (above and clause.verdict == one.verdict)
+        ]  # fmt: skip
+        if one.reason and not above:
             texts.append(f"{name}: {clean(one.reason)}.")
         if one.slow_recovery:
             texts.append(f"{name}: {capacity_table.recovery(one)}.")

@@ -128,7 +128,9 @@ def test_a_search_finds_the_capacity_and_saves_it(
     assert (one["verdict"], one["test_outcome"]) == ("passed", "passed")
     # Its probes are cases of their own, and none of them counts as a case.
     assert [case["label"] for case in data["probes"]] == [each["label"] for each in one["probes"]]
-    assert len({case["seed"] for case in data["probes"]}) == len(data["probes"])
+    seeds = {case["seed"] for case in data["probes"]}
+    assert len(seeds) == len(data["probes"])
+    assert min(seeds) > one["seed"] + 100  # those of repeats are in between
     assert all((directory / case["records_file"]).is_file() for case in data["probes"])
     assert any(case["verdict"] == "failed" for case in data["probes"])
     assert data["cases"] == []

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from pytest_servebench.analysis.compare import compare, why_unknown
-from pytest_servebench.errors import InvalidMeasurementError
+from pytest_servebench.errors import InvalidMeasurementError, OptionError
 from pytest_servebench.load.records import NEVER, Outcome, Records
+from pytest_servebench.measure.capacity_run import CapacityRun
+from pytest_servebench.measure.capacity_search import SearchSettings
 from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.gates import parse_gates
 from pytest_servebench.objectives.goodput import with_goodput
-from pytest_servebench.objectives.limits import limit_of, of_each_request
+from pytest_servebench.objectives.limits import limit_of, limits_of, of_each_request
 from pytest_servebench.objectives.slo import judge, parse_slo, with_clauses
 from pytest_servebench.plugin.load_fixture import LoadedCase
 from pytest_servebench.report.case_details import case_text
@@ -99,6 +101,16 @@ def judged(records: Records, rate: float, text: str) -> CaseResult:
     clauses = parse_slo(text)
     result = with_goodput(recorded(records, rate), clauses, MAX_LAG)
     return with_clauses(result, judge(clauses, result))
+
+
+def test_times_that_the_records_do_not_tell_keep_no_limit() -> None:
+    unknown = dataclasses.replace(handful(), first_byte=np.full(8, NEVER))
+    clauses = parse_slo("ttfb.p99<8ms")
+    result = with_goodput(recorded(unknown, 8.0), clauses, MAX_LAG)
+    assert "goodput" not in result.summary.estimates
+    search = CapacityRun(limits_of(clauses), SearchSettings(), MAX_LAG)
+    with pytest.raises(OptionError, match=r"ttfb\.p99<8ms.*leave"):
+        search.run(lambda *_: result)
 
 
 def test_goodput_of_a_queue_is_that_of_theory() -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pytest_servebench.errors import InvalidMeasurementError, ServerDiedError
+from pytest_servebench.errors import InvalidMeasurementError, OptionError, ServerDiedError
 from pytest_servebench.load.records import Records
 from pytest_servebench.measure.capacity_search import (
     Capacity,
@@ -46,7 +46,11 @@ class CapacityRun:
     _probes: list[tuple[Plan, str, ProbeOutcome]] = field(default_factory=list, init=False)
 
     def run(self, load: Load) -> tuple[Capacity, ServerDiedError | None]:
-        """Return what the search found, and how the server died if it did."""
+        """Return what the search found, and how the server died if it did.
+
+        Raises:
+            OptionError: the probes do not tell which requests break a limit.
+        """
         search = CapacitySearch([one.allowed for one in self.limits], self.settings)
         started = last = self.clock()
         while (plan := search.next()) is not None:
@@ -97,7 +101,16 @@ class CapacityRun:
         """Return what each limit saw; ``None`` if the generator's lateness has too much part in it.
 
         It has if without it fewer requests would break a limit, by more than what chance does.
+
+        Raises:
+            OptionError: the records do not tell which requests break a limit.
         """
+        for limit in self.limits:
+            if not limit.is_known(records):
+                raise OptionError(
+                    f"{limit.clause}: the server's answers do not tell this time, so that no "
+                    "capacity with it can be found; leave the clause out"
+                )
         found = tuple(
             probed(records, one.broken_by(records), plan.rate, plan.settle) for one in self.limits
         )

@@ -43,7 +43,7 @@ def with_goodput(result: CaseResult, clauses: Iterable[Clause], max_lag: float) 
     """
     limits = of_each_request((*slo_clauses(result), *clauses))
     records = result.records
-    if not limits or records is None or not all(_knows(records, one) for one in limits):
+    if not limits or records is None or not all(one.is_known(records) for one in limits):
         return result
     summary = result.summary
     found = dict(zip(_NAMES, counted(records, good(records, limits)), strict=True))
@@ -66,8 +66,3 @@ def good(records: Records, limits: Iterable[Limit]) -> BoolArray:
     for limit in limits:
         met &= ~limit.broken_by(records)
     return np.asarray(met)
-
-
-def _knows(records: Records, limit: Limit) -> bool:
-    times = limit.metric.times
-    return times is None or records.knows(times.until)

@@ -39,6 +39,11 @@ class Limit:
         """Return the clause's metric."""
         return METRICS[self.clause.metric]
 
+    def is_known(self, records: Records) -> bool:
+        """Return whether the records tell which requests break it."""
+        times = self.metric.times
+        return times is None or records.knows(times.until)
+
 
 def limit_of(clause: Clause) -> Limit | None:
     """Return a clause as a limit on single requests; ``None`` if it is none."""

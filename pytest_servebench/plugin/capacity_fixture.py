@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _FIXTURE = "find_capacity"
 _SEEDS = 50  # to try
+_NEXT_PROBE = 1000  # seeds further on: repeats are one apart
 _NEXT_SEED = 1_000_003  # further on, beyond those of other probes
 _CHECK_EVERY = 0.2  # seconds between looks at the server while it rests
 
@@ -164,7 +165,8 @@ class _Search:
         item, session = self._item, self._session
         spec = dataclasses.replace(
             self._way.spec, rate=plan.rate, duration=plan.seconds,
-            seed=self._way.spec.seed + number,  # fresh arrivals, and the same in every run
+            # Fresh arrivals, also in each repeat, and the same in every run.
+            seed=self._way.spec.seed + number * _NEXT_PROBE,
         )  # fmt: skip
         spec = _with_arrivals(spec)
         case = Case(labelled(item.name, label), item.nodeid, spec, session.settings.max_lag, label)

@@ -18,6 +18,7 @@ from pytest_servebench.sizing.inversion import (
     fifo_services,
     found_inside,
     rank_correlation,
+    ranks,
     shared_services,
 )
 from pytest_servebench.sizing.model import Caution, Misfit, ServerModel, Unfit
@@ -303,8 +304,7 @@ def _another_fits(
 
 def _reasons(parts: Sequence[_Case], best: _Candidate) -> list[Misfit]:
     found: list[Misfit] = []
-    drift = _over_time(best)
-    if drift.deviates:
+    if _drifts(best):
         found.append(Misfit.CHANGES_OVER_TIME)
     if _batches(parts, best):
         found.append(Misfit.BATCHES)
@@ -320,17 +320,8 @@ def _reasons(parts: Sequence[_Case], best: _Candidate) -> list[Misfit]:
     return found
 
 
-@dataclass(frozen=True)
-class _Drift:
-    score: float
-    change: float
-
-    @property
-    def deviates(self) -> bool:
-        return self.score > SIGNIFICANT and abs(self.change) > DRIFT
-
-
-def _over_time(best: _Candidate) -> _Drift:
+def _drifts(best: _Candidate) -> bool:
+    """Return whether services became longer or shorter as the cases went on."""
     scores, changes = [], []
     for each in best.services:
         place = np.arange(len(each))
@@ -339,20 +330,19 @@ def _over_time(best: _Candidate) -> _Drift:
         first, second = np.array_split(each, 2)
         if len(second) and np.median(first) > 0:
             changes.append(float(np.median(second) / np.median(first)) - 1)
-    return _Drift(combined(scores), max(changes, key=abs, default=0.0))
+    return combined(scores) > SIGNIFICANT and max(map(abs, changes), default=0.0) > DRIFT
 
 
 def _between(best: _Candidate) -> bool:
     medians = [float(np.median(each)) for each in best.services if len(each) >= LEAST_REQUESTS / 4]
     if len(medians) < 2 or max(medians) <= (1 + DRIFT) * min(medians):
         return False
-    values = np.concatenate(best.services)
-    ranks = np.argsort(np.argsort(values))
-    n = len(values)
-    split = np.split(ranks, np.cumsum([len(each) for each in best.services])[:-1])
+    ranked = ranks(np.concatenate(best.services))
+    n = len(ranked)
+    split = np.split(ranked, np.cumsum([len(each) for each in best.services])[:-1])
     # Kruskal and Wallis (1952): the mean ranks of the cases as standard scores.
     scores = [
-        (float(one.mean()) - (n - 1) / 2) / math.sqrt(n * (n + 1) / 12 / len(one))
+        (float(one.mean()) - (n + 1) / 2) / math.sqrt(n * (n + 1) / 12 / len(one))
         for one in split if len(one)
     ]  # fmt: skip
     return combined(scores) > SIGNIFICANT
@@ -394,8 +384,7 @@ def _memory(best: _Candidate) -> int:
     for each in best.services:
         if len(each) < 50:
             continue
-        ranks = np.argsort(np.argsort(each)).astype(np.float64)
-        neighbours = rank_correlation(ranks[:-1], ranks[1:])
+        neighbours = rank_correlation(each[:-1], each[1:])
         if neighbours > max(_CORRELATED, SIGNIFICANT / math.sqrt(len(each))):
-            longest = max(longest, block_length(ranks))
+            longest = max(longest, block_length(ranks(each)))
     return longest

@@ -70,14 +70,14 @@ def found_inside(sent: Floats, done: Floats) -> Counts:
 
 def rank_correlation(first: npt.NDArray[np.generic], second: npt.NDArray[np.generic]) -> float:
     """Return Spearman's correlation, ties at their mean rank; 0 where one never changes."""
-    ranks = [_ranks(first), _ranks(second)]
-    centred = [one - one.mean() for one in ranks]
+    centred = [one - one.mean() for one in (ranks(first), ranks(second))]
     scale = float(np.sqrt((centred[0] @ centred[0]) * (centred[1] @ centred[1])))
     return float(centred[0] @ centred[1]) / scale if scale > 0 else 0.0
 
 
-def _ranks(values: npt.NDArray[np.generic]) -> Floats:
+def ranks(values: npt.NDArray[np.generic]) -> Floats:
+    """Return the rank of each value from 1, ties at their mean rank; shape ``(n,)``."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
-    ranks: Floats = (ends - (counts - 1) / 2)[place]
-    return ranks
+    found: Floats = (ends - (counts - 1) / 2)[place]
+    return found

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.load.records import Records
-from pytest_servebench.stats.bootstrap import Floats, binned, moving_blocks
+from pytest_servebench.stats.bootstrap import Floats, binned, bins_for, moving_blocks
 
 OVERLOADED: Final = 0.2
 """Share beyond a limit from which on a queue may grow all the time: how far depends on the probe's
@@ -36,7 +36,6 @@ length, so that all that such a probe shows is that its rate is too high."""
 _EVENTS: Final = 3.0  # independent events (requests beyond / φ) below which a bracket is open
 _WIDEST: Final = 2.5  # high / low above which it is open, too
 _TAIL: Final = 0.025
-_BINS: Final = 1000
 _POINTS: Final = 61  # of r* on the grid
 
 # Priors. Those of the slope and the bend hold what exponential, constant, lognormal (c² = 2) and
@@ -124,8 +123,7 @@ def probed(
     dispersion = None
     if 0 < k < n:
         centred = exceeded[:, np.newaxis].astype(np.float64) - k / n
-        bins = min(max(n, 4), _BINS)
-        variance = float(moving_blocks(binned(centred, arrived, window, bins)).variances[0])
+        variance = float(moving_blocks(binned(centred, arrived, window, bins_for(n))).variances[0])
         dispersion = variance / (n * (k / n) * (1 - k / n))
     ended = records.done[records.ok]
     completed = int(((ended >= start) & (ended < records.window)).sum())

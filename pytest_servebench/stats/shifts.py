@@ -40,13 +40,10 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.stats.bootstrap import Floats, binned, moving_blocks
+from pytest_servebench.stats.bootstrap import Floats, binned, bins_for, moving_blocks
 from pytest_servebench.stats.episodes import nearest_rank
 from pytest_servebench.stats.ratios import Range, exp
 from pytest_servebench.stats.student import NORMAL, student_quantile
-
-_MOST_BINS: Final = 1000
-_FEWEST_BINS: Final = 4
 
 # Least that the quantile of a sum with random signs may be, of the normal one. The correction holds
 # for many blocks: with m equal ones no sum exceeds sqrt(m E), which is less than this leaves.
@@ -231,7 +228,7 @@ class _Chance:
             new: the same.
             columns: what each request of BASE and of NEW adds to D, times the number of requests.
         """
-        bins = min(max(len(base.values), len(new.values), _FEWEST_BINS), _MOST_BINS)
+        bins = bins_for(max(len(base.values), len(new.values)))
         series = np.hstack(
             [_sums(new, of_new, bins) - _sums(base, of_base, bins) for of_base, of_new in columns]
         )

@@ -114,8 +114,8 @@ def pytest_configure() -> None:
 
     write = page.write_page
 
-    def slow(*arguments: Any) -> Path:
+    def slow(*arguments: Any, **named: Any) -> Path:
         reach("page")
-        return write(*arguments)
+        return write(*arguments, **named)
 
-    page.write_page = slow  # type: ignore[assignment]
+    page.write_page = slow

@@ -271,6 +271,25 @@ def test_clauses_on_a_capacity_are_not_applied_to_loads(
     assert len({one["value"] for one in run["capacities"]}) == 2  # of other arrivals
 
 
+@pytest.mark.servers
+def test_probes_are_loads_of_the_generator_and_settle_first(run_bench: RunBench) -> None:
+    test = searching("assert capacity.at_least(80)").replace("(50, 5000)", "(40, 80)")
+    result = run_bench(
+        "--servebench-max-lag=1000", test=test.replace('"p90<50ms"', '"success_rate>=90%"')
+    )
+    result.assert_outcomes(passed=1)
+    directory, run = saved_run()
+    one = found()
+    assert (one["state"], one["low"], one["high"]) == ("above_range", 80, None)
+    for probe, case in zip(one["probes"], run["servebench"]["probes"], strict=True):
+        rows = Records.load(directory / case["records_file"], case["summary"]["arrivals"])
+        assert rows.ok.all()
+        assert rows.window == pytest.approx(1e9 * (probe["settle"] + probe["seconds"]))
+        assert probe["arrivals"] == (rows.scheduled >= 1e9 * probe["settle"]).sum()
+    # Warm-up and start count, too.
+    assert one["seconds"] > sum(each["settle"] + each["seconds"] for each in one["probes"])
+
+
 @pytest.mark.slow
 def test_a_capacity_is_gated_against_a_baseline(run_bench: RunBench, simulate: Simulate) -> None:
     simulate()

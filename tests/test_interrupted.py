@@ -5,9 +5,11 @@ import itertools
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pytest_servebench.runs.run_names import read_run
+from pytest_servebench.servers import ports
 from tests.interrupted_suite import BEFORE_ANY_CASE, STAGES
 from tests.servers.ended import GONE_WITHIN, ROOT, check_end_under_load, run_of_pytest
 from tests.servers.waiting import until
@@ -53,6 +55,9 @@ def test_every_stage(signal_: signal.Signals, times: int, stage: str, tmp_path: 
         "STUBBORN": "1" if times == 2 else "",
     }  # fmt: skip
     with run_of_pytest(options, tmp_path, environment, lambda _: reached.exists()) as run:
+        family = psutil.Process(run.pid).children(recursive=True)
+        served = ports.listening(process.pid for process in family)
+        assert served or stage in ("build", "saving", "page")
         run.send_signal(signal_)
         if times == 2:
             stops = tmp_path / "reached-stop"  # at the last stages that is behind it

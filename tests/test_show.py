@@ -11,6 +11,7 @@ from pytest_servebench.commands.cli import main
 from pytest_servebench.report.markdown import markdown
 from pytest_servebench.runs.run_names import read_run
 from simulation import saved
+from simulation.capacities import capacity, probe_cases
 from tests.at_terminal import run_at_terminal
 from tests.conftest import ROOT, RunBench
 from tests.report import made_runs
@@ -88,6 +89,23 @@ def test_a_name_that_no_case_has_is_an_error(results: Path, capsys: Capture) -> 
     error = capsys.readouterr().err
     assert "--case='rate7'" in error
     assert "\n  test_serving[torchserve-rate200-buffer50]" in error
+
+
+def test_capacities_are_chosen_by_name_with_their_probes(tmp_path: Path, capsys: Capture) -> None:
+    probes = [probe_cases(kind=kind, title=kind) for kind in ("one", "two")]
+    found = tuple(capacity(probes=own, kind=own[0].server.kind) for own in probes)
+    path = saved.save(
+        saved.run([saved.case()], capacities=found, probes=(*probes[0], *probes[1])), tmp_path
+    )
+    for text, cases, searches in (("[two", 0, 1), ("capacity", 0, 2), ("test_load", 1, 0)):
+        assert main(["show", str(path), "--case", text, "--format=json"]) == 0
+        shown = json.loads(capsys.readouterr().out)
+        parts = [len(shown[name]) for name in ("cases", "capacities", "probes")]
+        assert parts == [cases, searches, 4 * searches]
+        assert main(["show", str(path), "--case", text]) == 0
+        assert "interrupted" not in capsys.readouterr().out
+    assert main(["show", str(path), "--case", "nothing"]) == 2
+    assert "\n  test_capacity[two-buffer50]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

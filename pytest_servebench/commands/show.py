@@ -15,6 +15,7 @@ from pytest_servebench.commands.arguments import (
     say_left_out,
 )
 from pytest_servebench.errors import OptionError
+from pytest_servebench.report.capacity_table import unfinished_probes
 from pytest_servebench.report.outputs import OUTPUTS, Material
 from pytest_servebench.report.terminal import write_tables
 from pytest_servebench.runs.results import Run
@@ -38,7 +39,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--case",
         metavar="TEXT",
-        help="show only the cases whose names contain TEXT, with all details",
+        help="show only the cases and capacities whose names contain TEXT, with all details",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="show all details")
     add_results(parser)
@@ -71,14 +72,22 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _part(saved: Run, text: str | None) -> Run:
-    """Return the run with only the cases whose names contain ``text``, ignoring case."""
+    """Return the run with only the results whose names contain ``text``, ignoring case.
+
+    The probes of a search come with what it found.
+    """
     if text is None:
         return saved
-    found = tuple(case for case in saved.cases if text.casefold() in case.name.casefold())
-    if found:
-        return dataclasses.replace(saved, cases=found)
-    names = [f"\n  {clean(case.name)}" for case in saved.cases[:_MOST_NAMES]]
-    left = len(saved.cases) - len(names)
+    wanted = text.casefold()
+    cases = tuple(one for one in saved.cases if wanted in one.name.casefold())
+    capacities = tuple(one for one in saved.capacities if wanted in one.name.casefold())
+    own = {(one.nodeid, probe.label) for one in capacities for probe in one.probes}
+    probes = tuple(one for one in saved.probes if (one.nodeid, one.label) in own)
+    probes += tuple(one for one in unfinished_probes(saved) if wanted in one.name.casefold())
+    if cases or capacities or probes:
+        return dataclasses.replace(saved, cases=cases, capacities=capacities, probes=probes)
+    names = [f"\n  {clean(one.name)}" for one in saved.results[:_MOST_NAMES]]
+    left = len(saved.results) - len(names)
     more = f"\n  and {left} more" if left else ""
     raise OptionError(
         f"--case={text!r}: no case name in {clean(saved.name)} contains this; the cases are"

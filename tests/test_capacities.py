@@ -10,7 +10,7 @@ import pytest
 
 from pytest_servebench.analysis.capacities import comparable, contests
 from pytest_servebench.analysis.comparability import differences
-from pytest_servebench.analysis.compare import compare
+from pytest_servebench.analysis.compare import compare, why_unknown
 from pytest_servebench.errors import OptionError
 from pytest_servebench.objectives.capacity import (
     capacity_limits,
@@ -162,6 +162,9 @@ def test_an_open_capacity_is_unknown_to_gates() -> None:
     found = compare(run_of(one()), run_of(OPEN), parse_gates("capacity:10%"))
     assert not found.worse
     assert [len(gate.judged) for gate in found.gates] == [0]
+    pairs = [case.pair for case in found.cases]
+    for gate, words in (("capacity:10%", "in NEW: no search"), ("p99:10%", "only capacities")):
+        assert words in why_unknown(parse_gates(gate)[0], pairs)
 
 
 # -- the servers of one run, and reports ----------------------------------------------------------
@@ -192,6 +195,8 @@ def test_servers_are_compared_by_what_they_carry() -> None:
         assert "TorchServe carries 310/s (294 to 327), Toy carries 190/s (178 to 201)" in flat
         assert "1.63 times" in flat
         assert "p99<50ms" in flat.replace("\\", "")
+        assert "no SLO" not in flat
+        assert "p50" not in flat  # there is no case
     assert len(comparable(run)) == 2
     assert "probe2-rate104" in shown[1]
 

@@ -58,7 +58,7 @@ class CaseComparison:
     @property
     def of_search(self) -> bool:
         """Return whether it is a capacity, not a load at one rate."""
-        return isinstance(self.pair.base[0], CapacityCase)
+        return _of_search(self.pair)
 
 
 @dataclass(frozen=True)
@@ -151,14 +151,22 @@ def compare(
 
 def why_unknown(gate: Gate, pairs: Iterable[Pair]) -> str:
     """Return in which run a gate's metric is unknown, and why, for a message."""
-    for pair in pairs:
+    metric = METRICS[gate.metric]
+    about = [pair for pair in pairs if _of_search(pair) is metric.of_search]
+    if not about:
+        return f"where only {'loads' if metric.of_search else 'capacities'} were measured"
+    for pair in about:
         for side, cases in (("BASE", pair.base), ("NEW", pair.new)):
             for case in cases:
-                if (reading := METRICS[gate.metric].read(case)).value is None:
+                if (reading := metric.read(case)).value is None:
                     return f"in {side}: {reading.unknown}"
-    if METRICS[gate.metric].given_limits:
+    if metric.given_limits:
         return "the SLOs of both runs must limit single requests, such as p99<50ms, and alike"
     return "in either run"
+
+
+def _of_search(pair: Pair) -> bool:
+    return isinstance(pair.base[0], CapacityCase)
 
 
 def _judge(gate: Gate, cases: Sequence[CaseComparison]) -> GateResult:

@@ -80,7 +80,9 @@ _FAINT: Final[Markup] = {"light": True}
 def verdict_cell(case: CaseResult | CapacityResult) -> Cell:
     """Return the verdict; bad ones can be recognized without colours too."""
     where = standing(case)
-    word: str = "no SLO" if case.verdict == "passed" and not case.clauses else case.verdict
+    word: str = case.verdict
+    if word == "passed" and not case.clauses:  # a capacity has an SLO: what it keeps
+        word = "found" if isinstance(case, CapacityResult) else "no SLO"
     if where == "excused":
         word = f"{word}, {case.test_outcome}"
     elif where == "test-failed":

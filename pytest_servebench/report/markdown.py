@@ -47,7 +47,8 @@ def markdown(run: Run) -> str:
                 name = ""
         lines.append("")
     lines += _capacities(run)
-    lines += [escaped(note) + "  " for note in legend(run.cases, rows, COLUMNS)]
+    if rows:
+        lines += [escaped(note) + "  " for note in legend(run.cases, rows, COLUMNS)]
     evaluation = [plain_text(parts) for parts in evaluation_lines(run, 100)]
     name = "Evaluation, servers and machine" if evaluation else "Server and machine"
     facts = [f"{label:<10}{text}" for label, text in headline(run)]

@@ -21,17 +21,51 @@ from pytest_servebench.measure.capacity_search import (
 )
 from pytest_servebench.stats.capacity import probed
 from simulation import queues
-from simulation.distributions import Seconds, mmck_probabilities, mmck_sojourn
+from simulation.distributions import (
+    Hyperexponential,
+    Seconds,
+    mh1_sojourn,
+    mmck_probabilities,
+    mmck_sojourn,
+)
 from simulation.queues import fifo_waits, waits
 
 Services = Callable[[int, np.random.Generator], Seconds]
 """Draws n service times, seconds."""
+
+Arrivals = Callable[[float, float, np.random.Generator], Seconds]
+"""Draws the times of arrivals of a rate in so many seconds."""
 
 ALLOWED: Final = 0.01
 """The share of the requests that may take the bound or longer."""
 
 OVERHEAD: Final = 0.4
 """Seconds that a probe costs beside its load and the drain."""
+
+
+def poisson(rate: float, seconds: float, dice: np.random.Generator) -> Seconds:
+    """Return the times of Poisson arrivals."""
+    return np.sort(dice.uniform(0.0, seconds, int(dice.poisson(rate * seconds))))
+
+
+def bursts(rate: float, seconds: float, dice: np.random.Generator) -> Seconds:
+    """Return the times of arrivals whose rate is 1.4 or 0.6 times as high, 1 s each on average.
+
+    A Markov-modulated Poisson process, which begins in either phase.
+    """
+    lengths = dice.exponential(_PHASE, 10 + int(3 * seconds / _PHASE))
+    high = (np.arange(len(lengths)) + dice.integers(2)) % 2 == 0
+    rates = rate * np.where(high, 1 + _BURST, 1 - _BURST)
+    # At what time the expected number of arrivals is so large.
+    ends, expected = (np.concatenate([[0.0], np.cumsum(one)]) for one in (lengths, lengths * rates))
+    whole = float(np.interp(seconds, ends, expected))
+    number = int(dice.poisson(whole))
+    times: Seconds = np.interp(np.sort(dice.uniform(0.0, whole, number)), expected, ends)
+    return times
+
+
+_PHASE: Final = 1.0  # seconds
+_BURST: Final = 0.4
 
 
 @dataclass(frozen=True)
@@ -44,6 +78,7 @@ class Server:
         servers: c.
         places: K, those in service included; ``None`` for no limit.
         bound: of the latency, seconds: 1 % of the requests may take as long or longer.
+        arrivals: of the load.
     """
 
     name: str
@@ -51,11 +86,12 @@ class Server:
     servers: int
     places: int | None
     bound: float
+    arrivals: Arrivals = poisson
 
     def records(self, rate: float, seconds: float, dice: np.random.Generator) -> Records:
-        """Return what a load of Poisson arrivals sees that begins on an idle server."""
-        number = int(dice.poisson(rate * seconds))
-        arrivals = np.sort(dice.uniform(0.0, seconds, number))
+        """Return what a load sees that begins on an idle server."""
+        arrivals = self.arrivals(rate, seconds, dice)
+        number = len(arrivals)
         took = self.services(number, dice)
         if self.servers == 1 and self.places is None:
             waited = waits(arrivals, took)
@@ -126,6 +162,53 @@ def known() -> Mapping[Server, float]:
         several: _several(0.02, 4, _PLACES, 0.15),
         lognormal: _single("M/G/1", 0.005, 0.1),
     }
+
+
+@lru_cache(maxsize=1)
+def unseen() -> Mapping[Server, float]:
+    """Return servers on which no constant of the search was chosen, with their capacity.
+
+    That of those without a formula is from a long simulation.
+    """
+    many = Server("M/M/16", lambda n, dice: dice.exponential(0.08, n), 16, None, 0.5)
+    law = Hyperexponential.balanced(0.005, 4.0)
+    variable = Server("M/H2/1, c² = 4", lambda n, dice: _mixed(law, n, dice), 1, None, 0.15)
+    pauses = Server("M/G/4, rare pauses", _pausing, 4, None, 0.15)
+    uneven = Server(
+        "MMPP/M/1", lambda n, dice: dice.exponential(0.005, n), 1, None, 0.1, arrivals=bursts
+    )
+    return {
+        many: _several(0.08, 16, 600, 0.5),
+        variable: _root(
+            lambda rate: 1 - mh1_sojourn(rate, law)(variable.bound) - ALLOWED, 1.0, 199.0
+        ),
+        pauses: _long_run(pauses, 60.0, 160.0),
+        uneven: _long_run(uneven, 60.0, 160.0),
+    }
+
+
+def _pausing(number: int, dice: np.random.Generator) -> Seconds:
+    """Return exponential services of 20 ms, of which one in 200 is twenty times as long."""
+    longer = np.where(dice.random(number) < 0.005, 20.0, 1.0)
+    return longer * dice.exponential(0.02, number)
+
+
+def _mixed(law: Hyperexponential, number: int, dice: np.random.Generator) -> Seconds:
+    first = dice.random(number) < law.share
+    return dice.exponential(1.0, number) * np.where(first, law.first, law.other)
+
+
+def _long_run(server: Server, low: float, high: float) -> float:
+    """Return the capacity by simulation, at rates from the same dice."""
+    for _ in range(9):
+        rate = math.sqrt(low * high)
+        records = server.records(rate, _LONG_RUN / rate, np.random.default_rng(1))
+        over = float((records.latency() >= server.bound).mean()) > ALLOWED
+        low, high = (low, rate) if over else (rate, high)
+    return math.sqrt(low * high)
+
+
+_LONG_RUN: Final = 1e6  # requests
 
 
 def search(server: Server, settings: SearchSettings, seed: int) -> tuple[Capacity, int]:

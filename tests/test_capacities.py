@@ -53,6 +53,8 @@ def one(
 
 
 OPEN = one(300.0, None, None, state="open", needed_seconds=90.0, verdict="inconclusive")
+OPEN_ENDS = one(300.0, 120.0, 400.0, state="open", needed_seconds=90.0, verdict="inconclusive")
+SLOW = one(300.0, 120.0, 400.0, state="open", verdict="inconclusive")
 ABOVE = one(None, 5000.0, None, state="above_range", limiting="")
 BELOW = one(None, None, 1.0, state="below_range")
 LIMITED = one(None, 900.0, None, state="generator_limited", generator_limit=1600.0, limiting="")
@@ -64,12 +66,16 @@ DIED = one(None, None, None, state="server_died", limiting="")
     [
         (one(), "300/s (285 to 316)", {"285": "passed", "300": "inconclusive", "317": "failed"}),
         (OPEN, "about 300/s, open", {"10": "inconclusive"}),
+        (
+            OPEN_ENDS, "about 300/s, open; at least 120/s and below 400/s",
+            {"9": "passed", "120": "passed", "121": "inconclusive", "401": "failed"},
+        ),
         (ABOVE, "at least 5000/s", {"5000": "passed", "5001": "inconclusive"}),
         (BELOW, "below 1/s", {"0.5": "inconclusive", "2": "failed"}),
         (LIMITED, "at least 900/s, invalid above 1600/s", {"900": "passed", "901": "invalid"}),
         (DIED, "unknown", {"1": "inconclusive"}),
     ],
-)
+)  # fmt: skip
 def test_a_capacity_is_judged_by_its_interval(
     result: CapacityResult, words: str, bounds: dict[str, str]
 ) -> None:
@@ -158,8 +164,9 @@ def test_what_differs_besides_the_server_is_told(new: CapacityResult, about: str
     assert found == {about}
 
 
-def test_an_open_capacity_is_unknown_to_gates() -> None:
-    found = compare(run_of(one()), run_of(OPEN), parse_gates("capacity:10%"))
+@pytest.mark.parametrize("unknown", [OPEN, OPEN_ENDS])
+def test_an_open_capacity_is_unknown_to_gates(unknown: CapacityResult) -> None:
+    found = compare(run_of(one()), run_of(unknown), parse_gates("capacity:10%"))
     assert not found.worse
     assert [len(gate.judged) for gate in found.gates] == [0]
     pairs = [case.pair for case in found.cases]
@@ -203,7 +210,7 @@ def test_servers_are_compared_by_what_they_carry() -> None:
 
 def test_reports_say_why_there_is_no_interval() -> None:
     slow = one(slow_recovery=True, recovery_seconds=4.0)
-    for found in (OPEN, ABOVE, BELOW, LIMITED, DIED):
+    for found in (OPEN, SLOW, ABOVE, BELOW, LIMITED, DIED):
         text = " ".join(markdown(run_of(found)).replace("\\", "").split())
         assert found.reason in text
     (broken,) = judge_capacity(one(), parse_slo("capacity>=400/s")).clauses

@@ -87,6 +87,30 @@ def test_too_few_events_leave_it_open_with_the_seconds_that_would_do() -> None:
     assert bracket.needed_seconds > 0
 
 
+def test_an_open_bracket_has_the_ends_that_the_probes_show() -> None:
+    # Counts that vary a hundred times as much as independent ones.
+    seen = [replace(expected(rate, 40), dispersion=100.0) for rate in (5.0, 100.0, CAPACITY)]
+    few, more = least([curve_of(seen)]), least([curve_of([*seen, expected(320.0, 10)])])
+    assert not few.closed
+    assert not more.closed
+    assert few.high is None  # nothing saturated the server
+    assert more.low is not None
+    assert more.high is not None
+    assert 5 < more.low < CAPACITY < 320 <= more.high
+
+
+def test_a_queue_that_forgets_slowly_leaves_it_open() -> None:
+    # Nearly saturated at the capacity: probes that settle for seconds have too short a queue.
+    seen = [Probed(rate, 60, int(60 * rate), beyond, 2.0, rate) for rate, beyond in (
+        (20.0, 0), (180.0, 40), (187.0, 112), (191.0, 200),
+    )]  # fmt: skip
+    bracket = least([curve_of([*seen, Probed(256, 10, 2560, 2300, None, 200.0)])])
+    assert not bracket.closed
+    assert bracket.needed_seconds is None
+    assert bracket.low is not None
+    assert bracket.low < 187
+
+
 def test_records_are_counted_without_settling() -> None:
     records = mm1_records(100.0, 200.0, 2000, seed=1)
     beyond = records.latency() >= 0.02

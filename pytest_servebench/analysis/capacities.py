@@ -42,7 +42,7 @@ def as_case(result: CapacityResult, probes: Iterable[CaseResult]) -> CapacityCas
     if not known:
         return None
     limits = " and ".join(sorted(limit.clause for limit in result.limits))
-    found = result.value is not None and result.low is not None and result.high is not None
+    found = result.state == "found"  # of others, the ends are no interval about the value
     estimates = {"capacity": Estimate(result.value, result.low, result.high)} if found else {}
     one = known[0]
     changed = dataclasses.replace(

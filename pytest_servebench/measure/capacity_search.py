@@ -109,10 +109,10 @@ class Capacity:
     """What a search found.
 
     Attributes:
-        state: how it ended; only ``"found"`` has an interval.
+        state: how it ended; only ``"found"`` has an interval of 95 %.
         value: the estimate, arrivals per second.
-        low: lower end of the 95 % interval; a rate that was shown to keep the limits. ``None`` if
-            there is none.
+        low: lower end of the interval; a rate that was shown to keep the limits. ``None`` if there
+            is none. In other states it is right by itself with 97.5 %.
         high: its upper end, likewise; ``None`` if there is none.
         limiting: index of the limit that is broken first; ``None`` if none was seen to be.
         needed_seconds: of more load that would close an open interval, if that can be told.
@@ -214,7 +214,7 @@ class CapacitySearch:
         bracket = least(curves)
         state, low, high = self._state(curves, bracket)
         limiting = limiting_curve(curves) if state in ("found", "open", "below_range") else None
-        known = state in ("found", "open") or (state == "server_died" and bracket.closed)
+        known = state in ("found", "open", "server_died")
         recovery = self._recovery
         slow = recovery is not None and recovery.slow
         return Capacity(
@@ -252,8 +252,7 @@ class CapacitySearch:
         self, curves: list[Curve], bracket: Bracket
     ) -> tuple[CapacityState, float | None, float | None]:
         if self._died:
-            ends = (bracket.low, bracket.high) if bracket.closed else (None, None)
-            return "server_died", *ends
+            return "server_died", bracket.low, bracket.high
         above: CapacityState = "above_range" if self._ceiling is None else "generator_limited"
         if not curves:
             return ("open" if self._ceiling is None else above), None, None
@@ -263,7 +262,7 @@ class CapacitySearch:
         if _beyond(curves, self.settings.lowest) <= 1 - _SURE:
             return "below_range", None, self.settings.lowest
         if not bracket.closed or bracket.low is None or bracket.high is None:
-            return "open", None, None
+            return "open", bracket.low, bracket.high
         if bracket.high > self.settings.highest or (self._ceiling and bracket.high > self._ceiling):
             return ("open" if self._ceiling is None else above), bracket.low, None
         return "found", bracket.low, bracket.high

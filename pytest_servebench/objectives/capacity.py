@@ -136,6 +136,10 @@ def stated(result: CapacityResult) -> str:
     """Return what is known of a capacity, such as ``310/s (294 to 327)``."""
     low, high = result.low, result.high
     value = "" if result.value is None else f"{trimmed(result.value)}/s"
+    if value and result.state in ("open", "server_died"):
+        ends = [f"at least {trimmed(low)}/s"] if low is not None else []
+        ends += [f"below {trimmed(high)}/s"] if high is not None else []
+        return "; ".join([f"about {value}, open", " and ".join(ends)][: 1 + bool(ends)])
     if low is not None and high is not None:
         return f"{value} ({trimmed(low)} to {trimmed(high)})"
     if result.generator_limit is not None:
@@ -145,19 +149,14 @@ def stated(result: CapacityResult) -> str:
         return f"at least {trimmed(low)}/s"
     if high is not None:
         return f"below {trimmed(high)}/s"
-    return f"about {value}, open" if value else "unknown"
+    return f"about {value}" if value else "unknown"
 
 
 def reason(result: CapacityResult) -> str:
     """Return why a search found no interval, and the remedy; empty if it found one."""
     limits = joined_limits(result)
     if result.state == "open":
-        more = result.needed_seconds
-        longer = f": about {trimmed(more)} s more of load would do" if more else ""
-        return (
-            f"{trimmed(result.seconds)} s of search saw too few requests that break {limits}"
-            f"{longer}; give more by --servebench-capacity-budget"
-        )
+        return _why_open(result)
     if result.state == "above_range":
         return (
             f"even the highest rate of the range keeps {limits}; raise it by "
@@ -177,6 +176,25 @@ def reason(result: CapacityResult) -> str:
     if result.state == "server_died":
         return "the server died in the search"
     return ""
+
+
+def _why_open(result: CapacityResult) -> str:
+    more = result.needed_seconds
+    if result.value and more is None and result.high is not None:
+        return (
+            "near the capacity the server's queue changes so slowly that probes end before it "
+            "is as long as it will be; judge a lower rate by poisson_load with a long duration"
+        )
+    if result.value and more is None:
+        return (
+            "the interval reaches beyond the highest rate of the range; raise it by "
+            f"--servebench-capacity-range={result.lowest:g}..{result.highest:g}"
+        )
+    longer = f": about {trimmed(more)} s more of load would do" if more else ""
+    return (
+        f"{trimmed(result.seconds)} s of search saw too few requests that break "
+        f"{joined_limits(result)}{longer}; give more by --servebench-capacity-budget"
+    )
 
 
 def joined_limits(result: CapacityResult) -> str:

@@ -71,14 +71,13 @@ class Found:
     @property
     def middle(self) -> float | None:
         """Return the rate that stands for the capacity: the estimate, or the end that is known."""
-        known = (self.result.value if self.band is None or self.closed else None,
-                 self.result.low, self.result.high)  # fmt: skip
+        known = (self.result.value, self.result.low, self.result.high)
         return next((one for one in known if one is not None), None)
 
     @property
     def closed(self) -> bool:
-        """Return whether both ends are known."""
-        return self.result.low is not None and self.result.high is not None
+        """Return whether there is an interval of 95 %."""
+        return self.result.state == "found"
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,9 @@ def capacity_marks(panels: Sequence[CapacityPanel]) -> str:
     if any(one.closed for one in found):
         notes.append("Bands: 95 % intervals of the capacities, with a line at the estimate.")
     if any(one.band is not None and not one.closed for one in found):
-        notes.append("A pale band without end: only one end of the interval is known.")
+        notes.append(
+            "A pale band: the search ended without an interval, but what lies beyond is ruled out."
+        )
     if any(one.band is None and one.middle is not None for one in found):
         notes.append("A dashed line without band: the probes saw too little for an interval.")
     if known:

@@ -83,11 +83,11 @@ class CapacityResult:
         arrivals: name of the arrival process.
         timeout: seconds after which a sent request timed out.
         limits: the clauses that the server had to keep.
-        state: how the search ended; only ``"found"`` has both ends of an interval.
+        state: how the search ended; only ``"found"`` has an interval of 95 %.
         value: the estimate, arrivals per second; ``None`` if there is none.
         low: lower end of the 95 % interval: a rate that was shown to keep the limits; ``None`` if
-            there is none.
-        high: its upper end; ``None`` if there is none.
+            there is none. In a state other than found it is right by itself with 97.5 %.
+        high: its upper end, likewise; ``None`` if there is none.
         limiting: the clause that is broken first; empty if none was seen to be.
         lowest: lowest rate of the range.
         highest: highest rate of the range.

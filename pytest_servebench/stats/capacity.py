@@ -20,7 +20,7 @@ likelihood is that of Student's t.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -36,6 +36,13 @@ length, so that all that such a probe shows is that its rate is too high."""
 _EVENTS: Final = 3.0  # independent events (requests beyond / φ) below which a bracket is open
 _WIDEST: Final = 2.5  # high / low above which it is open, too
 _TAIL: Final = 0.025
+_DOUBTFUL: Final = 0.0025
+"""Tail of an open bracket's ends."""
+_CAUTION: Final = 1.5
+"""Factor on how far the lower one is from the estimate, as what is seen of rare pauses and bursts
+is too little rather than too much; each end is then right with 97.5 % in simulation."""
+_SLOW_CAUTION: Final = 2.0  # the same where probes do not settle
+_SLOWEST: Final = 3.0  # seconds of relaxation, above which probes do not settle: a bracket is open
 _POINTS: Final = 61  # of r* on the grid
 
 # Priors. Those of the slope and the bend hold what exponential, constant, lognormal (c² = 2) and
@@ -86,15 +93,16 @@ class Probed:
 
 @dataclass(frozen=True)
 class Bracket:
-    """Where the capacity lies with 95 % confidence.
+    """Where the capacity lies.
 
     Attributes:
         value: the estimate, arrivals per second; ``None`` where there is none.
         low: the lower end; ``None`` if the probes give none.
         high: the upper end; ``None`` likewise.
-        closed: whether the probes saw enough for an interval. The ends of one that is not closed
-            are not to be relied on.
-        needed_seconds: of load that would close it, if it is not closed and that can be told.
+        closed: whether the probes saw enough for an interval of 95 %. Of one that is not closed,
+            the ends are cautious and each right by itself with 97.5 %: a lower one above the lowest
+            rate that was probed, an upper one only where the server was saturated.
+        needed_seconds: of load that would close it, if it is not closed and load would do.
     """
 
     value: float | None
@@ -141,6 +149,9 @@ class Curve:
         events: independent events that the probes near r* saw.
         dispersion: φ at r*, pooled.
         allowed: the share q.
+        lowest: rate that was probed.
+        saturated: lowest rate that saturated the server; ``None`` if none did.
+        relaxation: seconds in which the queue forgets at r*; 0 if the server was not saturated.
     """
 
     rates: Floats
@@ -149,6 +160,9 @@ class Curve:
     events: float
     dispersion: float
     allowed: float
+    lowest: float = 0.0
+    saturated: float | None = None
+    relaxation: float = 0.0
 
     def quantile(self, share: float) -> float:
         """Return the rate below which r* lies with a probability."""
@@ -182,21 +196,29 @@ def fit(probes: Sequence[Probed], allowed: float) -> Curve | None:
         return None
     full = saturation(some)
     rates = [one.rate for one in some]
-    curve = _curve(some, allowed, min(rates) / 4, max(rates) * 4, full)
-    low, high = (curve.quantile(share) for share in (1e-4, 1 - 1e-4))
-    return _curve(some, allowed, low / 1.1, high * 1.1, full, curve)
+    rough = _curve(some, allowed, min(rates) / 4, max(rates) * 4, full)
+    low, high = (rough.quantile(share) for share in (1e-4, 1 - 1e-4))
+    curve = _curve(some, allowed, low / 1.1, high * 1.1, full, rough)
+    return replace(
+        curve,
+        lowest=min(rates),
+        saturated=min((one.rate for one in some if _is_saturated(one)), default=None),
+        relaxation=0.0 if full is None else _relaxation(curve.quantile(0.5), full),
+    )
 
 
 def saturation(probes: Sequence[Probed]) -> float | None:
     """Return the highest rate of successes of a server that had more to do than it could."""
-    full = [
-        one.throughput
-        for one in probes
-        if one.throughput is not None
+    full = [one.throughput for one in probes if one.throughput is not None and _is_saturated(one)]
+    return max(full, default=None)
+
+
+def _is_saturated(one: Probed) -> bool:
+    return (
+        one.throughput is not None
         and one.share >= OVERLOADED
         and one.arrivals - one.throughput * one.seconds > 3 * math.sqrt(one.arrivals)
-    ]
-    return max(full, default=None)
+    )
 
 
 def _curve(
@@ -316,8 +338,23 @@ def least(curves: Sequence[Curve]) -> Bracket:
     high = min(one.quantile(1 - _TAIL) for one in curves)
     limiting = curves[limiting_curve(curves)]
     value = min(max(limiting.quantile(0.5), low), high)
-    closed = limiting.events >= _EVENTS and high <= _WIDEST * low
-    return Bracket(value, low, high, closed, None if closed else limiting.needed)
+    slow = limiting.relaxation > _SLOWEST
+    if limiting.events >= _EVENTS and high <= _WIDEST * low and not slow:
+        return Bracket(value, low, high, closed=True)
+    away = float(np.interp(_DOUBTFUL, below, grid)) / value
+    least_rate = value * min(1.0, away) ** (_SLOW_CAUTION if slow else _CAUTION)
+    most = [
+        max(one.quantile(1 - _DOUBTFUL), one.saturated)
+        for one in curves
+        if one.saturated is not None
+    ]
+    return Bracket(
+        value,
+        least_rate if least_rate > limiting.lowest else None,
+        min(most, default=None),
+        closed=False,
+        needed_seconds=None if slow else limiting.needed,
+    )
 
 
 def limiting_curve(curves: Sequence[Curve]) -> int:

@@ -175,8 +175,14 @@ class Baseline:
         for gate in self.gates:
             change = pair.changes.get(gate.metric)
             if change is None:
-                name, where = METRICS[gate.metric].written, why_unknown(gate, [pair.pair])
-                why = f"inconclusive: {name} is unknown {where}. Save a new baseline."
+                metric, where = METRICS[gate.metric], why_unknown(gate, [pair.pair])
+                remedy = "Save a new baseline."
+                if metric.of_search:
+                    remedy = (
+                        "Search longer by --servebench-capacity-budget; if it is unknown in BASE, "
+                        "save a new baseline."
+                    )
+                why = f"inconclusive: {metric.written} is unknown {where}. {remedy}"
                 clauses.append(self._clause(gate, "inconclusive", why))
             else:
                 clauses.append(self._of_change(gate, change))

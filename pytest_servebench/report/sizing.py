@@ -228,7 +228,7 @@ def _measured(
             cases.append(dataclasses.replace(case, records=records))
     kind = group[0].server.kind
     slo = [clause.clause for case in group for clause in case.clauses if clause.sort == "slo"]
-    # Probes go beyond it on purpose, and have no clauses.
+    # What a search keeps is an SLO of its test, too.
     slo += [limit.clause for one in capacities if one.server.kind == kind for limit in one.limits]
     return Measured(
         kind, name, tuple(cases), tuple(dict.fromkeys(missing)),

@@ -19,7 +19,6 @@ _CALM: Final = 0.02  # load at which requests hardly ever wait
 _MOST_LOAD: Final = 4.0  # nearly all clauses are broken by then: at least 75 % is dropped
 _PRECISION: Final = 0.005
 _MOST_STEPS: Final = 30
-_QUICK: Final = 20  # resamples, where no interval is wanted
 
 
 @dataclass(frozen=True)
@@ -253,13 +252,6 @@ def highest_rate(
     return HighestRate(
         value, search.highest("high"), search.highest("low"), limiting, search.at(value)
     )
-
-
-def likely_rate(
-    model: ServerModel, setting: Setting, clauses: Sequence[Clause], seed: int = 0
-) -> float | None:
-    """Return the value of :func:`highest_rate` alone, in a fraction of its time."""
-    return _Rates(model, setting, clauses, seed, _QUICK).highest("value")
 
 
 class _Rates:

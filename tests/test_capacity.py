@@ -136,6 +136,12 @@ def queue(plan: Plan) -> ProbeOutcome:
     return ProbeOutcome(plan.rest + plan.seconds + 0.5, (seen,))
 
 
+def overdue(plan: Plan) -> ProbeOutcome:
+    """Return what a server gives whose every answer takes too long."""
+    seen = expected(plan.rate, plan.seconds - plan.settle)
+    return replace(queue(plan), limits=(replace(seen, beyond=seen.arrivals, dispersion=None),))
+
+
 def above(rate: float, state: str) -> Answer:
     """Return the queue, whose generator or server fails from a rate on."""
 
@@ -147,8 +153,8 @@ def above(rate: float, state: str) -> Answer:
     return answer
 
 
-def drive(answer: Answer, lowest: float, highest: float) -> tuple[Capacity, list[Plan]]:
-    search = CapacitySearch((0.01,), SearchSettings(lowest=lowest, highest=highest, budget=120))
+def drive(answer: Answer, settings: SearchSettings) -> tuple[Capacity, list[Plan]]:
+    search = CapacitySearch((0.01,), settings)
     plans = []
     while (plan := search.next()) is not None:
         assert search.next() is plan
@@ -163,6 +169,7 @@ def drive(answer: Answer, lowest: float, highest: float) -> tuple[Capacity, list
         (queue, 1, 10_000, "found", True, True),
         (queue, 5, 60, "above_range", True, False),
         (queue, 170, 1000, "below_range", False, True),
+        (overdue, 1, 1000, "below_range", False, True),
         (above(50, "invalid"), 5, 1000, "generator_limited", True, False),
         (above(0, "invalid"), 5, 1000, "generator_limited", False, False),
         (above(150, "died"), 5, 1000, "server_died", False, False),
@@ -172,7 +179,7 @@ def drive(answer: Answer, lowest: float, highest: float) -> tuple[Capacity, list
 def test_ends_of_a_search(
     answer: Answer, lowest: float, highest: float, state: str, low: bool, high: bool
 ) -> None:
-    found, plans = drive(answer, lowest, highest)
+    found, plans = drive(answer, SearchSettings(lowest=lowest, highest=highest, budget=120))
     assert found.state == state
     assert (found.low is not None, found.high is not None) == (low, high)
     assert found.seconds <= 120 + max(plan.seconds for plan in plans)
@@ -185,6 +192,21 @@ def test_ends_of_a_search(
     elif low:
         assert found.low is not None
         assert found.low <= CAPACITY
+
+
+@pytest.mark.parametrize(
+    ("answer", "lowest", "budget"),
+    [(above(0, "invalid"), 5, 9), (queue, 5, 9), (queue, 115, 6)],
+    ids=["nothing measured", "all kept", "all broken"],
+)
+def test_a_short_search_gives_no_estimate_from_one_side_of_the_capacity(
+    answer: Answer, lowest: float, budget: float
+) -> None:
+    settings = SearchSettings(lowest=lowest, highest=1000, budget=budget)
+    found, plans = drive(answer, settings)
+    assert plans
+    assert (found.state, found.value, found.needed_seconds) == ("open", None, None)
+    assert found.limiting is None
 
 
 def test_a_slow_recovery_is_told_from_a_lower_capacity() -> None:
@@ -201,7 +223,7 @@ def test_a_slow_recovery_is_told_from_a_lower_capacity() -> None:
             overloaded, rested = 1.0, 0.0
         return replace(outcome, limits=(seen,))
 
-    found, plans = drive(answer, 10, 1000)
+    found, plans = drive(answer, SearchSettings(lowest=10, highest=1000, budget=120))
     assert found.slow_recovery
     assert found.recovery_seconds is not None
     assert found.recovery_seconds >= 5

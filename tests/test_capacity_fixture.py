@@ -234,6 +234,7 @@ def test_a_server_that_dies_ends_the_search(
         ((), searching(more="capacity>=80%"), "capacity has no unit %"),
         (("--servebench-capacity-range=9",), searching(), "--servebench-capacity-range='9'"),
         (("--servebench-capacity-precision=0",), searching(), "such as 5%"),
+        (("--servebench-capacity-budget=1",), searching(), "--servebench-capacity-budget"),
         (
             (),
             f'import pytest\n@pytest.mark.slo("capacity>=9/s"){LOAD}',

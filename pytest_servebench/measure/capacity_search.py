@@ -45,6 +45,7 @@ _NEAR_CEILING: Final = 1.2  # as a factor: the ladder goes no nearer to what the
 _FAR: Final = 3.0  # as a factor: below the rates that broke a limit
 _CLEARLY: Final = 5.0  # times the allowed share: what a rate that was kept does not break by chance
 _SURE: Final = 0.975
+_COLD: Final = 2  # probes of the lowest rate that it takes: the first may be of a cold server
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class SearchSettings:
     precision: float = 0.05
     settle: float = 1.0
     overhead: float = 1.0
+
+    @property
+    def least_budget(self) -> float:
+        """Return the seconds below which there is no time for even one probe."""
+        return self.overhead + _LEAST_SECONDS
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class Capacity:
 
     Attributes:
         state: how it ended; only ``"found"`` has an interval of 95 %.
-        value: the estimate, arrivals per second.
+        value: the estimate, arrivals per second; ``None`` if all probes kept the limits, or none.
         low: lower end of the interval; a rate that was shown to keep the limits. ``None`` if there
             is none. In other states it is right by itself with 97.5 %.
         high: its upper end, likewise; ``None`` if there is none.
@@ -213,7 +219,11 @@ class CapacitySearch:
         curves = self._curves()
         bracket = least(curves)
         state, low, high = self._state(curves, bracket)
-        limiting = limiting_curve(curves) if state in ("found", "open", "below_range") else None
+        if state == "open" and not self._straddled():
+            bracket = Bracket(None, low, high, closed=False)  # the prior alone is no estimate
+            curves = []
+        broken = bool(curves) and state in ("found", "open", "below_range")
+        limiting = limiting_curve(curves) if broken else None
         known = state in ("found", "open", "server_died")
         recovery = self._recovery
         slow = recovery is not None and recovery.slow
@@ -259,13 +269,39 @@ class CapacitySearch:
         top = self._top()
         if _beyond(curves, top) >= _SURE:
             return above, top, None
-        if _beyond(curves, self.settings.lowest) <= 1 - _SURE:
+        if _beyond(curves, self.settings.lowest) <= 1 - _SURE or self._lowest_breaks():
             return "below_range", None, self.settings.lowest
         if not bracket.closed or bracket.low is None or bracket.high is None:
             return "open", bracket.low, bracket.high
         if bracket.high > self.settings.highest or (self._ceiling and bracket.high > self._ceiling):
             return ("open" if self._ceiling is None else above), bracket.low, None
         return "found", bracket.low, bracket.high
+
+    def _lowest_breaks(self) -> bool:
+        """Return whether the lowest rate surely breaks a limit, whatever the queue.
+
+        If it kept it, the share beyond would be q at most on average, and the product of share / q
+        over independent probes 1: it comes to 40 once in 40 times (Ville's inequality). Few slow
+        requests show that where the curve, which expects them to come together, does not.
+        """
+        lowest = [
+            limits for _, plan, limits in self._counted() if plan.rate == self.settings.lowest
+        ]
+        if len(lowest) < _COLD:
+            return False
+        products = [
+            math.prod(limits[index].share / q for limits in lowest)
+            for index, q in enumerate(self.allowed)
+        ]
+        return max(products) >= len(self.allowed) / (1 - _SURE)
+
+    def _straddled(self) -> bool:
+        """Return whether some rates kept all limits and others broke one."""
+        broken = {
+            any(one.share >= q for one, q in zip(limits, self.allowed, strict=True))
+            for _, _, limits in self._counted()
+        }
+        return broken == {True, False}
 
     def _top(self) -> float:
         """Return the highest rate to probe: of the range, or that the generator made."""

@@ -156,16 +156,16 @@ def reason(result: CapacityResult) -> str:
     """Return why a search found no interval, and the remedy; empty if it found one."""
     limits = joined_limits(result)
     if result.state == "open":
-        return _why_open(result)
+        return _one_sided(result) if result.value is None else _why_open(result)
     if result.state == "above_range":
         return (
-            f"even the highest rate of the range keeps {limits}; raise it by "
-            f"--servebench-capacity-range={result.lowest:g}..{result.highest:g}"
+            f"even the highest rate of the range keeps {limits}; raise it, as by "
+            f"--servebench-capacity-range={result.lowest:g}..{result.highest * 10:g}"
         )
     if result.state == "below_range":
         return (
-            f"not even the lowest rate of the range keeps {limits}; lower it by "
-            f"--servebench-capacity-range={result.lowest:g}..{result.highest:g}, or allow more"
+            f"not even the lowest rate of the range keeps {limits}; lower it, as by "
+            f"--servebench-capacity-range={result.lowest / 10:g}..{result.highest:g}, or allow more"
         )
     if result.generator_limit is not None:
         return (
@@ -174,7 +174,8 @@ def reason(result: CapacityResult) -> str:
             "--servebench-server-cpus, or run on another machine"
         )
     if result.state == "server_died":
-        return "the server died in the search"
+        at = [f", at {trimmed(one.rate)}/s" for one in result.probes if one.state == "died"]
+        return "".join(["the server died in the search", *at])
     return ""
 
 
@@ -187,13 +188,33 @@ def _why_open(result: CapacityResult) -> str:
         )
     if result.value and more is None:
         return (
-            "the interval reaches beyond the highest rate of the range; raise it by "
-            f"--servebench-capacity-range={result.lowest:g}..{result.highest:g}"
+            "the interval reaches beyond the highest rate of the range; raise it, as by "
+            f"--servebench-capacity-range={result.lowest:g}..{result.highest * 10:g}"
         )
     longer = f": about {trimmed(more)} s more of load would do" if more else ""
     return (
         f"{trimmed(result.seconds)} s of search saw too few requests that break "
         f"{joined_limits(result)}{longer}; give more by --servebench-capacity-budget"
+    )
+
+
+def _one_sided(result: CapacityResult) -> str:
+    """Return why a search has no estimate: what it measured lies on one side of the capacity."""
+    limits, begun = joined_limits(result), f"{trimmed(result.seconds)} s of search"
+    rates = [one.rate for one in result.probes if one.used]
+    if not rates:
+        return f"{begun} measured nothing; give more by --servebench-capacity-budget"
+    least = next(one for one in result.probes if one.used and one.rate == min(rates))
+    allowed = [one.allowed * least.arrivals for one in result.limits]
+    if any(beyond >= share for beyond, share in zip(least.beyond, allowed, strict=True)):
+        return (
+            f"{begun} found no rate that keeps {limits}, from {trimmed(max(rates))}/s down to "
+            f"{trimmed(min(rates))}/s; give more by --servebench-capacity-budget, or lower rates "
+            "by --servebench-capacity-range"
+        )
+    return (
+        f"{begun} came to no rate that breaks {limits}, up to {trimmed(max(rates))}/s; give more "
+        "by --servebench-capacity-budget, or begin nearer by --servebench-capacity-range"
     )
 
 

@@ -150,11 +150,7 @@ class _Search:
 
     def run(self) -> CapacityResult:
         """Search, and return what was found, not yet judged."""
-        budget, precision, (lowest, highest) = capacity_judgement.budget_of(self._item)
-        settings = SearchSettings(
-            lowest=lowest, highest=highest, budget=budget, precision=precision,
-            overhead=self._way.spec.warmup + 1.0,
-        )  # fmt: skip
+        settings = capacity_judgement.settings_of(self._item)
         driver = CapacityRun(self._limits, settings, self._session.settings.max_lag)
         capacity, self.death = driver.run(self._probe)
         return self._result(capacity, driver, settings)

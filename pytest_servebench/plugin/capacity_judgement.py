@@ -10,6 +10,7 @@ import pytest
 
 from pytest_servebench.analysis.capacities import as_case
 from pytest_servebench.errors import InvalidMeasurementError, OptionError, SLOSyntaxError
+from pytest_servebench.measure.capacity_search import SearchSettings
 from pytest_servebench.objectives.capacity import (
     capacity_limits,
     decided,
@@ -20,7 +21,7 @@ from pytest_servebench.objectives.capacity import (
 )
 from pytest_servebench.objectives.slo import Clause, parse_slo
 from pytest_servebench.plugin import benchmark_bridge, judgement
-from pytest_servebench.plugin.cases import marked_value
+from pytest_servebench.plugin.cases import marked_seconds, marked_value
 from pytest_servebench.plugin.judgement import InconclusiveWarning
 from pytest_servebench.plugin.option_values import RATE, number_of, rate_range, share
 from pytest_servebench.plugin.options import SECONDS
@@ -146,6 +147,26 @@ def budget_of(item: pytest.Item) -> tuple[float, float, tuple[float, float]]:
     )
 
 
+def settings_of(item: pytest.Item) -> SearchSettings:
+    """Return what a test's search may do.
+
+    Raises:
+        OptionError: a value of the marker is invalid, or there is no time for a single load.
+    """
+    budget, precision, (lowest, highest) = budget_of(item)
+    warmup = marked_seconds(item, "warmup", session_of(item.config).settings.load.warmup)
+    settings = SearchSettings(
+        lowest=lowest, highest=highest, budget=budget, precision=precision, overhead=warmup + 1.0
+    )
+    if budget < settings.least_budget:
+        raise OptionError(
+            f"capacity budget of {trimmed(budget)} s: one load with its warm-up takes about "
+            f"{trimmed(settings.least_budget)} s, and a search some ten of them; give more by "
+            "--servebench-capacity-budget or capacity_budget of the marker."
+        )
+    return settings
+
+
 def unused_clauses(config: pytest.Config, items: Iterable[pytest.Item]) -> str:
     """Return the clauses on a capacity of ``--servebench-slo`` if none of the tests searches."""
     if session_of(config).wrong_options or any(has(item, "find_capacity") for item in items):
@@ -155,12 +176,13 @@ def unused_clauses(config: pytest.Config, items: Iterable[pytest.Item]) -> str:
 
 
 def wrong_limits(items: Iterable[pytest.Item]) -> list[str]:
-    """Return what is wrong with the SLOs of tests that search, once per test, not per case."""
+    """Return what is wrong with the SLOs and budgets of tests that search, once per test."""
     found: dict[str, None] = {}
     for item in items:
         try:
             if has(item, "find_capacity"):
                 capacity_limits(judgement.slos_of(item))
+                settings_of(item)
         except OptionError as error:
             found[f"{function_of(item.nodeid)}: {error}"] = None
     return list(found)

@@ -54,6 +54,7 @@ def one(
 
 OPEN = one(300.0, None, None, state="open", needed_seconds=90.0, verdict="inconclusive")
 OPEN_ENDS = one(300.0, 120.0, 400.0, state="open", needed_seconds=90.0, verdict="inconclusive")
+KEPT = one(None, 40.0, None, state="open", verdict="inconclusive", limiting="")
 SLOW = one(300.0, 120.0, 400.0, state="open", verdict="inconclusive")
 ABOVE = one(None, 5000.0, None, state="above_range", limiting="")
 BELOW = one(None, None, 1.0, state="below_range")
@@ -74,6 +75,7 @@ DIED = one(None, None, None, state="server_died", limiting="")
         (BELOW, "below 1/s", {"0.5": "inconclusive", "2": "failed"}),
         (LIMITED, "at least 900/s, invalid above 1600/s", {"900": "passed", "901": "invalid"}),
         (DIED, "unknown", {"1": "inconclusive"}),
+        (KEPT, "at least 40/s", {"40": "passed", "41": "inconclusive"}),
     ],
 )  # fmt: skip
 def test_a_capacity_is_judged_by_its_interval(
@@ -128,6 +130,8 @@ def test_runs_are_compared_by_capacity(new: CapacityResult, verdict: str, fails:
     (told,) = json.loads(as_json(Compared([Block(found, (), ())], every=False)))["comparisons"]
     assert told["cases"][0]["rate"] is None
     assert ("WORSE" in text) is fails
+    assert ("--servebench-capacity-budget" in text) is (verdict == "cannot tell")
+    assert "--servebench-repeats" not in text
 
 
 def test_the_interval_of_a_change_is_made_from_both() -> None:

@@ -268,8 +268,11 @@ def notes(comparison: Comparison, every: bool = False) -> list[str]:
         )
     elif unsure:
         found.append("Worse or better needs 99 % confidence; the intervals shown are at 95 %.")
-    if any(one.verdict == "cannot tell" for one in changes):
+    undecided = {one.metric for one in changes if one.verdict == "cannot tell"}
+    if undecided - {"capacity"}:
         found.append("Cannot tell: longer or repeated runs (--servebench-repeats) would help.")
+    if "capacity" in undecided:
+        found.append("Cannot tell: longer searches (--servebench-capacity-budget) would help.")
     if moved := _speeds(comparison):
         found.append(moved)
     found += comparability.notes(comparison.base, comparison.new)

@@ -79,6 +79,7 @@ class Server:
         places: K, those in service included; ``None`` for no limit.
         bound: of the latency, seconds: 1 % of the requests may take as long or longer.
         arrivals: of the load.
+        most: requests a second that it can do at most.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Server:
     places: int | None
     bound: float
     arrivals: Arrivals = poisson
+    most: float = 200.0
 
     def records(self, rate: float, seconds: float, dice: np.random.Generator) -> Records:
         """Return what a load sees that begins on an idle server."""
@@ -164,23 +166,30 @@ def known() -> Mapping[Server, float]:
     }
 
 
+_VARIABLE: Final = Hyperexponential.balanced(0.005, 4.0)
+
+
+@lru_cache(maxsize=1)
+def others() -> tuple[Server, ...]:
+    """Return servers on which the estimator's constants were not chosen."""
+    return (
+        Server("M/M/16", lambda n, dice: dice.exponential(0.08, n), 16, None, 0.5),
+        Server("M/H2/1, c² = 4", _mixed, 1, None, 0.15),
+        Server("M/G/4, rare pauses", _pausing, 4, None, 0.15, most=200 / 1.095),
+        Server(
+            "MMPP/M/1", lambda n, dice: dice.exponential(0.005, n), 1, None, 0.1, arrivals=bursts
+        ),
+    )
+
+
 @lru_cache(maxsize=1)
 def unseen() -> Mapping[Server, float]:
-    """Return servers on which no constant of the search was chosen, with their capacity.
-
-    That of those without a formula is from a long simulation.
-    """
-    many = Server("M/M/16", lambda n, dice: dice.exponential(0.08, n), 16, None, 0.5)
-    law = Hyperexponential.balanced(0.005, 4.0)
-    variable = Server("M/H2/1, c² = 4", lambda n, dice: _mixed(law, n, dice), 1, None, 0.15)
-    pauses = Server("M/G/4, rare pauses", _pausing, 4, None, 0.15)
-    uneven = Server(
-        "MMPP/M/1", lambda n, dice: dice.exponential(0.005, n), 1, None, 0.1, arrivals=bursts
-    )
+    """Return :func:`others` with their capacity: exact, or of the last two from long simulation."""
+    many, variable, pauses, uneven = others()
     return {
-        many: _several(0.08, 16, 600, 0.5),
+        many: _several(0.08, 16, 600, many.bound),
         variable: _root(
-            lambda rate: 1 - mh1_sojourn(rate, law)(variable.bound) - ALLOWED, 1.0, 199.0
+            lambda rate: 1 - mh1_sojourn(rate, _VARIABLE)(variable.bound) - ALLOWED, 1.0, 199.0
         ),
         pauses: _long_run(pauses, 60.0, 160.0),
         uneven: _long_run(uneven, 60.0, 160.0),
@@ -193,9 +202,9 @@ def _pausing(number: int, dice: np.random.Generator) -> Seconds:
     return longer * dice.exponential(0.02, number)
 
 
-def _mixed(law: Hyperexponential, number: int, dice: np.random.Generator) -> Seconds:
-    first = dice.random(number) < law.share
-    return dice.exponential(1.0, number) * np.where(first, law.first, law.other)
+def _mixed(number: int, dice: np.random.Generator) -> Seconds:
+    first = dice.random(number) < _VARIABLE.share
+    return dice.exponential(1.0, number) * np.where(first, _VARIABLE.first, _VARIABLE.other)
 
 
 def _long_run(server: Server, low: float, high: float) -> float:

@@ -23,6 +23,7 @@ from benchmarks.parts import (
     real_gates,
     runs,
     search,
+    search_real,
     sizing,
     startup,
 )
@@ -42,6 +43,7 @@ PARTS: Final[Sequence[Part]] = (
     gates,
     real_gates,
     search,
+    search_real,
     sizing,
     page,
     runs,

@@ -50,7 +50,7 @@ def test_expected_counts_give_the_exact_capacity() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(
-    beyond=st.lists(st.integers(0, 60), min_size=3, max_size=6),
+    beyond=st.lists(st.integers(0, 20) | st.integers(0, 60), min_size=3, max_size=6),
     more=st.integers(1, 30),
     scale=st.floats(0.01, 100),
 )
@@ -58,9 +58,11 @@ def test_properties_of_the_estimate(beyond: list[int], more: int, scale: float) 
     probes = [Probed(100 + 10 * index, 10, 1000, count, 1.0) for index, count in enumerate(beyond)]
     before = curve_of(probes)
     assert before.quantile(0.025) <= before.quantile(0.5) <= before.quantile(0.975)
-    # More requests beyond the limit never raise the capacity, but for the grid's resolution.
-    worse = curve_of([replace(one, beyond=one.beyond + more) for one in probes])
-    assert worse.quantile(0.5) <= 1.02 * before.quantile(0.5)
+    # More requests beyond the limit never raise the capacity, but for the grid's resolution. Far
+    # below all probes, where only the slope tells it, they make the slope more certain, too.
+    if before.quantile(0.5) >= probes[0].rate:
+        worse = curve_of([replace(one, beyond=one.beyond + more) for one in probes])
+        assert worse.quantile(0.5) <= 1.02 * before.quantile(0.5)
     # In another unit of time everything is the same.
     scaled = curve_of(
         [replace(one, rate=one.rate * scale, seconds=one.seconds / scale) for one in probes]

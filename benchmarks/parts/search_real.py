@@ -95,7 +95,8 @@ def section(data: Data) -> str:
     return "\n\n".join([
         f"One server with exponential services of {1e3 * SERVICE:g} ms, searched through the "
         f"engine in {data['budget']:g} s each, {AT_ONCE} searches at once, each with a server of "
-        "its own. *invalid* loads, of which other work on the machine made many, are no probes. "
+        "its own, beside other work on the machine. Loads that the generator failed to make do not "
+        "count. "
         f"How the searches ended: {ends}.",
         search.table([data]),
     ])  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +19,7 @@ from pytest_servebench.sizing.prediction import Setting, layout_of
 from pytest_servebench.sizing.queue import simulate
 from pytest_servebench.stats.bootstrap import TAIL
 from pytest_servebench.stats.estimates import Estimate
+from pytest_servebench.stats.student import NORMAL, Z
 
 TOLERATED: Final = 0.2
 """Relative error of a prediction that makes a model unfit, if chance does not explain it."""
@@ -62,10 +63,29 @@ class Held:
             return None
         return self.predicted.value / self.measured - 1
 
-    @property
-    def missed(self) -> bool:
-        """Return whether the prediction is off beyond chance, and by more than is tolerated."""
-        return not self.inside and (self.error is None or abs(self.error) > TOLERATED)
+    def missed(self, among: int) -> bool:
+        """Return whether the prediction is off beyond chance, and by more than is tolerated.
+
+        Args:
+            among: predictions of the same model that are held against it. One of many lies outside
+                its interval by chance, so that the interval is widened on a logarithmic scale to
+                the level that divides 5 % by their number (Bonferroni).
+        """
+        if self.inside or not (self.error is None or abs(self.error) > TOLERATED):
+            return False
+        wider = NORMAL.inv_cdf(1 - TAIL / among) / Z
+        value, low, high, measured = (
+            math.log(one) if one else math.inf
+            for one in (
+                self.predicted.value,
+                self.predicted.low,
+                self.predicted.high,
+                self.measured,
+            )
+        )
+        if not math.isfinite(value):
+            return True
+        return not value + wider * (low - value) <= measured <= value + wider * (high - value)
 
 
 @dataclass(frozen=True)
@@ -82,6 +102,7 @@ class SelfCheck:
         highest_load: the highest that the model was fitted to; ``None`` without a model.
         metrics: metric's name to prediction and measurement; empty without a model.
         unfit: why there is no model of the other cases.
+        among: predictions that are held against the model, those of all its cases.
     """
 
     case: str
@@ -93,11 +114,17 @@ class SelfCheck:
     highest_load: float | None
     metrics: Mapping[str, Held]
     unfit: Unfit | None = None
+    among: int = 1
+
+    @property
+    def decisive(self) -> tuple[Held, ...]:
+        """Return the predictions that are held against the model."""
+        return tuple(self.metrics[name] for name in DECISIVE if name in self.metrics)
 
     @property
     def missed(self) -> bool:
-        """Return whether the prediction contradicts the measurement."""
-        return any(self.metrics[name].missed for name in DECISIVE if name in self.metrics)
+        """Return whether a prediction contradicts the measurement."""
+        return any(one.missed(self.among) for one in self.decisive)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the check as plain data for JSON."""
@@ -120,10 +147,12 @@ def check_itself(cases: Sequence[CaseResult], seed: int = 0) -> tuple[SelfCheck,
     check(cases)
     if len(cases) < 2:
         return ()
-    return tuple(
+    checks = [
         _check(fit([*cases[:index], *cases[index + 1 :]]), case, seed)
         for index, case in enumerate(cases)
-    )
+    ]
+    among = max(1, sum(len(one.decisive) for one in checks))
+    return tuple(replace(one, among=among) for one in checks)
 
 
 def trusted(fitted: ServerModel | Unfit, checks: Sequence[SelfCheck]) -> ServerModel | Unfit:

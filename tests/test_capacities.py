@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from pytest_servebench.analysis.capacities import comparable, contests
 from pytest_servebench.analysis.comparability import differences
 from pytest_servebench.analysis.compare import compare, why_unknown
+from pytest_servebench.commands.cli import main
 from pytest_servebench.errors import OptionError
 from pytest_servebench.objectives.capacity import (
     capacity_limits,
@@ -168,11 +170,45 @@ def test_what_differs_besides_the_server_is_told(new: CapacityResult, about: str
     assert found == {about}
 
 
-@pytest.mark.parametrize("unknown", [OPEN, OPEN_ENDS])
-def test_an_open_capacity_is_unknown_to_gates(unknown: CapacityResult) -> None:
-    found = compare(run_of(one()), run_of(unknown), parse_gates("capacity:10%"))
-    assert not found.worse
-    assert [len(gate.judged) for gate in found.gates] == [0]
+def open_between(low: float | None, high: float | None) -> CapacityResult:
+    return dataclasses.replace(OPEN, value=200.0 if high else 300.0, low=low, high=high)
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "status"),
+    [
+        (one(), BELOW, 1),
+        (one(), open_between(None, 256.0), 1),  # 285 less 10 % is 256.5
+        (one(), open_between(None, 257.0), 2),
+        (one(), ABOVE, 0),
+        (one(), LIMITED, 0),
+        (one(), open_between(285.0, None), 0),  # 316 less 10 % is 284.4
+        (one(), open_between(284.0, None), 2),
+        (one(), OPEN, 2),
+        (one(), OPEN_ENDS, 2),
+        (one(), DIED, 2),
+        (ABOVE, one(), 1),
+        (ABOVE, ABOVE, 2),
+        (BELOW, one(), 0),
+        (BELOW, BELOW, 2),
+    ],
+)
+def test_ends_decide_a_gate_where_there_is_no_interval(
+    base: CapacityResult, new: CapacityResult, status: int, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    other = two(one(190.0, 178.0, 201.0, kind="toy"))[1]  # which passes
+    runs = [run_of(base, other), run_of(new, other, name="new")]
+    files = [str(saved.save(one, tmp_path)) for one in runs]
+    assert main(["compare", *files, "--fail=capacity:10%"]) == status
+    shown = capsys.readouterr().out
+    assert ("WORSE, fails capacity:10%" in shown) is (status == 1)
+    assert status == 2 or stated(new) in shown
+    assert ("--fail=capacity:10%: undecided for test_it.py::" in shown) is (status == 2)
+
+
+def test_why_a_gate_is_unknown() -> None:
+    found = compare(run_of(one()), run_of(OPEN), parse_gates("capacity:10%"))
     pairs = [case.pair for case in found.cases]
     for gate, words in (("capacity:10%", "in NEW: no search"), ("p99:10%", "only capacities")):
         assert words in why_unknown(parse_gates(gate)[0], pairs)

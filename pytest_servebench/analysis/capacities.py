@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pytest_servebench.objectives.capacity import stated
 from pytest_servebench.runs.node_ids import cell_id
 from pytest_servebench.runs.results import CapacityResult, CaseResult, Resources, Run
 from pytest_servebench.stats import ratios
@@ -27,7 +29,16 @@ _LEVEL: Final = 0.01
 
 @dataclass(frozen=True)
 class CapacityCase(CaseResult):
-    """A capacity as a case: nothing but its capacity is known."""
+    """A capacity as a case: nothing but its capacity is known.
+
+    Attributes:
+        ends: the rates between which it lies, 0 and infinite if unknown; other than the estimate
+            they are known of searches that found no interval, too.
+        stated: the capacity in words.
+    """
+
+    ends: tuple[float, float] = (0.0, math.inf)
+    stated: str = "unknown"
 
 
 def as_case(result: CapacityResult, probes: Iterable[CaseResult]) -> CapacityCase | None:
@@ -74,7 +85,8 @@ def as_case(result: CapacityResult, probes: Iterable[CaseResult]) -> CapacityCas
         records=None,
     )  # fmt: skip
     names = (field.name for field in dataclasses.fields(CaseResult))
-    return CapacityCase(**{name: getattr(changed, name) for name in names})
+    own_fields = {name: getattr(changed, name) for name in names}
+    return CapacityCase(**own_fields, ends=result.ends, stated=stated(result))
 
 
 def comparable(run: Run) -> tuple[CaseResult, ...]:

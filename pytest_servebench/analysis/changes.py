@@ -30,6 +30,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from pytest_servebench.analysis.capacities import CapacityCase
 from pytest_servebench.analysis.comparability import Pair
 from pytest_servebench.analysis.samples import samples
 from pytest_servebench.metrics import COMPARED, METRICS, Metric
@@ -70,6 +71,8 @@ class Change:
             of both were compared.
         variants: the change as measured, and the same with the generator's lag taken off, where
             these are not the same; the intervals above hold both.
+        told: both capacities in words, where one of them has no interval and their ends alone
+            decide; value and figures are then the ends that do. Else empty.
     """
 
     metric: str
@@ -83,6 +86,7 @@ class Change:
     slowdown: float = 1.0
     beyond: float | None = None
     variants: tuple["Change", ...] = ()
+    told: str = ""
 
     @property
     def worse_by(self) -> float:
@@ -149,7 +153,42 @@ def changes_of(
         found = [_change(metric, one, shifts.get(name), margin, tail, speed) for one in pairs]
         if known := [one for one in found if one is not None]:
             changes[name] = _either_way(known)
+        elif metric.of_search and (by_ends := _by_ends(metric, pair, gated.get(name))) is not None:
+            changes[name] = by_ends
     return changes
+
+
+def _by_ends(metric: Metric, pair: Pair, gate: float | None) -> Change | None:
+    """Return how a capacity changed at least, by the ends of searches without an interval.
+
+    A server that breaks the SLO at the lowest rate has an upper end only, one that keeps it at the
+    highest a lower one. Each end is right by itself with 97.5 %, and no other level is known of it.
+
+    Returns:
+        ``None`` if the ends show neither that it got worse by more than the gate's threshold (by
+        anything, without a gate), nor that it did not.
+    """
+    base, new = (
+        [one for one in side if isinstance(one, CapacityCase)] for side in (pair.base, pair.new)
+    )
+    if not base or not new:
+        return None
+    before, now = (
+        (min(one.ends[0] for one in side), max(one.ends[1] for one in side)) for side in (base, new)
+    )
+    low = now[0] / before[1]
+    high = now[1] / before[0] if before[0] else math.inf
+    threshold = gate or 0.0
+    if high < 1 - threshold:
+        value, figures, verdict = high, (before[0], now[1]), VERDICTS[0]
+    elif low >= 1 - threshold:
+        value, figures = low, (before[1], now[0])
+        verdict = VERDICTS[3] if low > 1 else VERDICTS[1]
+    else:
+        return None
+    found = Range(value, low, high)
+    told = " against ".join(", ".join(one.stated for one in side) for side in (new, base))
+    return Change(metric.name, *figures, found, found, True, verdict, "", told=told)
 
 
 def _punctual(pair: Pair) -> Pair:

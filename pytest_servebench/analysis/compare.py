@@ -69,13 +69,18 @@ class GateResult:
         gate: metric and threshold.
         failed: the cases that broke it.
         judged: the cases in which the metric is known.
-        unknown: number of cases in which it is not.
+        undecided: the cases in which it is not.
     """
 
     gate: Gate
     failed: tuple[CaseComparison, ...]
     judged: tuple[CaseComparison, ...]
-    unknown: int
+    undecided: tuple[CaseComparison, ...]
+
+    @property
+    def unknown(self) -> int:
+        """Return the number of cases in which the metric is unknown."""
+        return len(self.undecided)
 
 
 @dataclass(frozen=True)
@@ -173,7 +178,8 @@ def _judge(gate: Gate, cases: Sequence[CaseComparison]) -> GateResult:
     cases = [case for case in cases if _is_about(METRICS[gate.metric], case)]
     judged = tuple(case for case in cases if gate.metric in case.changes)
     failed = tuple(case for case in judged if fails(gate, case.changes[gate.metric]))
-    return GateResult(gate, failed, judged, len(cases) - len(judged))
+    undecided = tuple(case for case in cases if gate.metric not in case.changes)
+    return GateResult(gate, failed, judged, undecided)
 
 
 def _is_about(metric: Metric, case: CaseComparison) -> bool:

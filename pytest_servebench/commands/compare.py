@@ -9,11 +9,11 @@ from typing import Final
 from _pytest._io import TerminalWriter
 
 from pytest_servebench.analysis.allowable import ALLOWABLE
-from pytest_servebench.analysis.comparability import Difference, differences
+from pytest_servebench.analysis.comparability import Difference, differences, key_text
 from pytest_servebench.analysis.compare import compare, why_unknown
 from pytest_servebench.commands.arguments import Commands, add_results, results_of
 from pytest_servebench.errors import OptionError
-from pytest_servebench.metrics import COMPARED
+from pytest_servebench.metrics import COMPARED, METRICS
 from pytest_servebench.objectives.gates import Gate, check_thresholds, parse_gates
 from pytest_servebench.report.comparison_text import Block, Compared, refusal, table_lines
 from pytest_servebench.report.outputs import COMPARISONS, call
@@ -141,6 +141,17 @@ def _compare(
                 "run the suite again, or leave the gate out"
             )
             refused.append(Difference("gate", text))
+        elif METRICS[result.gate.metric].of_search and not comparison.worse:
+            # Another server's capacity must not let this one pass.
+            refused += [
+                Difference(
+                    "gate",
+                    f"--fail={result.gate}: undecided for {key_text(case.key)} (unknown "
+                    f"{why_unknown(result.gate, [case.pair])}); search longer by "
+                    "--servebench-capacity-budget, or leave the gate out",
+                )
+                for case in result.undecided
+            ]
     return Block(comparison, tuple(one for one in found if one.about in allow), tuple(refused))
 
 

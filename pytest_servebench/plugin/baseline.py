@@ -195,6 +195,10 @@ class Baseline:
 
     def _of_change(self, gate: Gate, change: Change) -> ClauseResult:
         kind = METRICS[gate.metric].kind
+        if change.told:
+            verdict = gate_verdict(gate, change)
+            word = "broken" if verdict == "failed" else "met"
+            return self._clause(gate, verdict, f"{word}: {change.told}")
         new, base = quantity(kind, change.new), quantity(kind, change.base)
         by = change_text(gate.metric, change.change.value)
         low, high = (

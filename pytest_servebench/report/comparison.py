@@ -131,11 +131,12 @@ def run_text(run: Run) -> str:
 def verdict_text(change: Change, gates: Sequence[Gate]) -> str:
     """Return a verdict with what explains it."""
     broken = [str(gate) for gate in gates if gate.metric == change.metric and fails(gate, change)]
+    told = f": {change.told}" if change.told else ""
     if broken:
-        return f"WORSE, fails {joined(broken)}"
-    if change.verdict == "cannot tell" and change.reason != NOISE:
+        return f"WORSE, fails {joined(broken)}{told}"
+    if change.verdict == "cannot tell" and change.reason not in ("", NOISE):
         return f"cannot tell: {change.reason}"
-    return "WORSE" if change.verdict == "worse" else change.verdict
+    return ("WORSE" if change.verdict == "worse" else change.verdict) + told
 
 
 def gate_text(result: GateResult, names: Mapping[int, str]) -> str:
@@ -147,14 +148,15 @@ def gate_text(result: GateResult, names: Mapping[int, str]) -> str:
     if result.failed:
         worst = max(result.failed, key=lambda case: case.changes[metric].worse_by)
         change, kind = worst.changes[metric], METRICS[metric].kind
-        values = f"{quantity(kind, change.base)} to {quantity(kind, change.new)}"
+        values = change.told or f"{quantity(kind, change.base)} to {quantity(kind, change.new)}"
         where = f" in {names[id(worst)]}" if number > 1 else ""
         beyond = f"; {text}" if (text := beyond_text(change)) else ""
         return (
             f"FAILED in {len(result.failed)} of {counted(number, 'case')}: "
             f"{change_text(metric, change.change.value)}{where} ({values}){beyond}{unknown}"
         )
-    seen = [case.changes[metric].detectable for case in result.judged]
+    changes = [case.changes[metric] for case in result.judged]
+    seen = [one.detectable for one in changes if not one.told]  # ends are no matter of noise
     blind = sum(not math.isfinite(one) or one >= 1e3 for one in seen)
     finite = [one for one in seen if math.isfinite(one) and one < 1e3]
     text = "passed"

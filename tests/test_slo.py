@@ -128,7 +128,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def any_clause(draw: st.DrawFn) -> Clause:
     metric = draw(st.sampled_from(sorted(METRICS)))
     highest = 1.0 if METRICS[metric].kind == "share" else 1e12
-    relative = METRICS[metric].kind == "throughput" and draw(st.booleans())
+    relative = bool(METRICS[metric].share_of_load) and draw(st.booleans())
     bound = draw(st.floats(0, highest))
     operator = draw(st.sampled_from(["<", "<=", ">", ">="]))
     return Clause(metric, operator, bound, relative)  # type: ignore[arg-type]

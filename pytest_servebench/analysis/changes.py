@@ -2,8 +2,9 @@
 
 **Changes.** Each metric's change is the ratio new / base, or the difference of two shares, with a
 95 % interval. Percentiles and means are compared by the requests of both runs where these were
-saved (:mod:`pytest_servebench.stats.shifts`), everything else by the intervals of each run
-(:mod:`pytest_servebench.stats.ratios`). Throughput is compared without the luck of the schedule
+saved (:mod:`pytest_servebench.stats.shifts`); everything else by the intervals of each run
+(:mod:`pytest_servebench.stats.ratios`), and so are those where only these decide: a run of a
+second in which everything takes ten times as long. Throughput is compared without the luck of the schedule
 where both sides had the same arrivals. Memory is one figure a run, with no interval of sampling: it
 differs where it does by 5 %, as in the evaluation of one run.
 
@@ -225,14 +226,17 @@ def _change(
         return None
     values = [[sample.range.value for sample in side] for side in (base, new)]
     average = ratios.arithmetic_mean if metric.is_share else ratios.geometric_mean
+    between = ratios.difference if metric.is_share else ratios.ratio
+    some_open = any(sample.range.open for sample in (*base, *new))
+    narrow = between(base, new, 0.05)
+    wide = between(base, new, tail, CAUTION if some_open else 1.0)
     if shift is not None:
-        wide, narrow = (_of_requests(shift, values[0], values[1], one) for one in (tail, 0.05))
-        some_open = narrow.low == 0 or narrow.high == math.inf
-    else:
-        between = ratios.difference if metric.is_share else ratios.ratio
-        some_open = any(sample.range.open for sample in (*base, *new))
-        narrow = between(base, new, 0.05)
-        wide = between(base, new, tail, CAUTION if some_open else 1.0)
+        of_both = _of_requests(shift, values[0], values[1], tail)
+        # Few blocks of requests, however far apart, may all have fallen to one side by chance for
+        # all that their signs tell; that intervals of the runs lie far apart is told by them alone.
+        if _beyond_doubt(metric, of_both) or not _beyond_doubt(metric, wide):
+            wide, narrow = of_both, _of_requests(shift, values[0], values[1], 0.05)
+            some_open = narrow.low == 0 or narrow.high == math.inf
     unmoved = _verdict(metric, narrow, wide, margin)
     change, strict = (_whatever_the_speed(one, slower) for one in (narrow, wide))
     verdict = _verdict(metric, change, strict, margin)

@@ -8,8 +8,8 @@ import numpy as np
 
 from pytest_servebench.errors import InvalidMeasurementError
 from pytest_servebench.load.records import Records
+from pytest_servebench.measure.capacity_plan import Plan, SearchSettings
 from pytest_servebench.measure.capacity_run import CapacityRun
-from pytest_servebench.measure.capacity_search import Plan, SearchSettings
 from pytest_servebench.objectives.capacity import capacity_limits, reason, with_judged
 from pytest_servebench.objectives.limits import limits_of
 from pytest_servebench.objectives.slo import judge, overall, parse_slo

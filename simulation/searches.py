@@ -12,13 +12,8 @@ import numpy as np
 
 from pytest_servebench.load.records import Records
 from pytest_servebench.load.store import NEVER, Outcome
-from pytest_servebench.measure.capacity_search import (
-    Capacity,
-    CapacitySearch,
-    Plan,
-    ProbeOutcome,
-    SearchSettings,
-)
+from pytest_servebench.measure.capacity_plan import Capacity, Plan, ProbeOutcome, SearchSettings
+from pytest_servebench.measure.capacity_search import CapacitySearch
 from pytest_servebench.stats.capacity import probed
 from simulation import queues
 from simulation.distributions import (

@@ -8,13 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench.measure.capacity_search import (
-    Capacity,
-    CapacitySearch,
-    Plan,
-    ProbeOutcome,
-    SearchSettings,
-)
+from pytest_servebench.measure.capacity_plan import Capacity, Plan, ProbeOutcome, SearchSettings
+from pytest_servebench.measure.capacity_search import CapacitySearch
 from pytest_servebench.stats.capacity import Curve, Probed, fit, least, probed, saturation
 from simulation.cases import mm1_records
 from simulation.searches import known, search

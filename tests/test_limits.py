@@ -9,8 +9,8 @@ import pytest
 from pytest_servebench.analysis.compare import compare, why_unknown
 from pytest_servebench.errors import InvalidMeasurementError, OptionError
 from pytest_servebench.load.records import NEVER, Outcome, Records
+from pytest_servebench.measure.capacity_plan import SearchSettings
 from pytest_servebench.measure.capacity_run import CapacityRun
-from pytest_servebench.measure.capacity_search import SearchSettings
 from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.gates import parse_gates
 from pytest_servebench.objectives.goodput import with_goodput

@@ -13,7 +13,7 @@ from benchmarks import plotting
 from benchmarks.parts import Bar, Data
 from benchmarks.rounds import say
 from benchmarks.settings import Settings
-from pytest_servebench.measure.capacity_search import Capacity, SearchSettings
+from pytest_servebench.measure.capacity_plan import Capacity, SearchSettings
 from simulation.searches import Server, floor, known, others, search, unseen
 
 NAME = "search"

@@ -15,12 +15,8 @@ from benchmarks.parts import Bar, Data, search
 from benchmarks.rounds import say
 from benchmarks.settings import Settings
 from pytest_servebench.load.validity import invalid_reason
-from pytest_servebench.measure.capacity_search import (
-    Capacity,
-    CapacitySearch,
-    ProbeOutcome,
-    SearchSettings,
-)
+from pytest_servebench.measure.capacity_plan import Capacity, ProbeOutcome, SearchSettings
+from pytest_servebench.measure.capacity_search import CapacitySearch
 from pytest_servebench.stats.capacity import probed
 from simulation.known import Known, serve
 from simulation.searches import ALLOWED

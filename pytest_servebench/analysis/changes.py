@@ -4,9 +4,9 @@
 95 % interval. Percentiles and means are compared by the requests of both runs where these were
 saved (:mod:`pytest_servebench.stats.shifts`); everything else by the intervals of each run
 (:mod:`pytest_servebench.stats.ratios`), and so are those where only these decide: a run of a
-second in which everything takes ten times as long. Throughput is compared without the luck of the schedule
-where both sides had the same arrivals. Memory is one figure a run, with no interval of sampling: it
-differs where it does by 5 %, as in the evaluation of one run.
+second in which everything takes ten times as long. Throughput is compared without the luck of the
+schedule where both sides had the same arrivals. Memory is one figure a run, with no interval of
+sampling: it differs where it does by 5 %, as in the evaluation of one run.
 
 **Verdicts.** *worse* and *better*: the whole interval of a stricter level lies on one side of no
 change. *same*: the whole 95 % interval lies within the margin.

@@ -9,13 +9,8 @@ from dataclasses import dataclass, field
 
 from pytest_servebench.errors import InvalidMeasurementError, OptionError, ServerDiedError
 from pytest_servebench.load.records import Records
-from pytest_servebench.measure.capacity_search import (
-    Capacity,
-    CapacitySearch,
-    Plan,
-    ProbeOutcome,
-    SearchSettings,
-)
+from pytest_servebench.measure.capacity_plan import Capacity, Plan, ProbeOutcome, SearchSettings
+from pytest_servebench.measure.capacity_search import CapacitySearch
 from pytest_servebench.objectives.limits import Limit
 from pytest_servebench.runs.capacity import CapacityProbe, ProbeState
 from pytest_servebench.runs.results import CaseResult

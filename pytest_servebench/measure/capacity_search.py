@@ -16,8 +16,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from pytest_servebench.measure.capacity_plan import (
+    LEAST_SECONDS,
+    Capacity,
+    Plan,
+    ProbeOutcome,
+    SearchSettings,
+)
 from pytest_servebench.measure.recovery import Recovery
-from pytest_servebench.runs.capacity import CapacityState, ProbeStage, ProbeState
+from pytest_servebench.runs.capacity import CapacityState, ProbeStage
 from pytest_servebench.stats.capacity import (
     OVERLOADED,
     Bracket,
@@ -38,7 +45,6 @@ _FIRST: Final = 3  # probes of the estimate that are short, as it may be far off
 _SHORT, _LONG = 10.0, 20.0  # seconds that count of those, and of the others
 _RELAXATIONS: Final = 3.0  # times that a queue needs to relax, to settle
 _LONGEST_SETTLE: Final = 6.0
-_LEAST_SECONDS: Final = 4.0  # of load: less is mostly settling
 _STEPS: Final = (0.4, 1.2, -0.5, 0.8)  # of the logit of the share, around the estimate
 _TRIES: Final = 3  # of a probe that is invalid
 _NEAR_CEILING: Final = 1.2  # as a factor: the ladder goes no nearer to what the generator can do
@@ -46,106 +52,6 @@ _FAR: Final = 3.0  # as a factor: below the rates that broke a limit
 _CLEARLY: Final = 5.0  # times the allowed share: what a rate that was kept does not break by chance
 _SURE: Final = 0.975
 _COLD: Final = 2  # probes of the lowest rate that it takes: the first may be of a cold server
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """What a search may do.
-
-    Attributes:
-        lowest: lower end of the range of rates, 1/s.
-        highest: upper end, 1/s.
-        budget: seconds for the whole search, everything included.
-        precision: width of the interval, high / low - 1, at which it may end sooner.
-        settle: seconds at the start of each probe that do not count, while the queue fills.
-        overhead: seconds that the first probe is expected to cost beside its load.
-    """
-
-    lowest: float = 1.0
-    highest: float = 10_000.0
-    budget: float = 180.0
-    precision: float = 0.05
-    settle: float = 1.0
-    overhead: float = 1.0
-
-    @property
-    def least_budget(self) -> float:
-        """Return the seconds below which there is no time for even one probe."""
-        return self.overhead + _LEAST_SECONDS
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A probe to make.
-
-    Attributes:
-        rate: arrivals per second.
-        seconds: of load in all, ``settle`` included.
-        settle: seconds at its start that do not count.
-        rest: seconds without load before it.
-        stage: what for: the ladder up to the first rate that breaks a limit, the estimate, or a low
-            rate again after an overload.
-    """
-
-    rate: float
-    seconds: float
-    settle: float
-    rest: float
-    stage: ProbeStage
-
-
-@dataclass(frozen=True)
-class ProbeOutcome:
-    """What came of a probe.
-
-    Attributes:
-        elapsed: seconds that it took in all: rest, start, warm-up, load and drain.
-        limits: what each limit saw, in the order of the search's limits; empty unless measured.
-        state: ``"invalid"`` if the generator failed to make the load, ``"died"`` if the
-            server died.
-    """
-
-    elapsed: float
-    limits: tuple[Probed, ...] = ()
-    state: ProbeState = "measured"
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """What a search found.
-
-    Attributes:
-        state: how it ended; only ``"found"`` has an interval of 95 %.
-        value: the estimate, arrivals per second; ``None`` if all probes kept the limits, or none.
-        low: lower end of the interval; a rate that was shown to keep the limits. ``None`` if there
-            is none. In other states it is right by itself with 97.5 %.
-        high: its upper end, likewise; ``None`` if there is none.
-        limiting: index of the limit that is broken first; ``None`` if none was seen to be.
-        needed_seconds: of more load that would close an open interval, if that can be told.
-        generator_limit: lowest rate that the generator failed to make; ``None`` if none.
-        slow_recovery: whether low rates broke a limit after an overload that they had kept before.
-        recovery_seconds: without load until they kept it again; ``None`` if not slow, or they never
-            did.
-        used: indexes of the probes that the interval rests on, in the order of ``add``.
-        seconds: that the search took in all.
-    """
-
-    state: CapacityState
-    value: float | None
-    low: float | None
-    high: float | None
-    limiting: int | None
-    needed_seconds: float | None
-    generator_limit: float | None
-    slow_recovery: bool
-    recovery_seconds: float | None
-    used: tuple[int, ...]
-    seconds: float
-
-    @property
-    def width(self) -> float | None:
-        """Return the width of the interval, high / low - 1; ``None`` if an end is missing."""
-        return None if self.low is None or self.high is None else self.high / self.low - 1
 
 
 @dataclass
@@ -313,7 +219,7 @@ class CapacitySearch:
     # -- what to do next --------------------------------------------------------------------------
 
     def _over(self) -> bool:
-        if self._died or self._left() < self._cost(_LEAST_SECONDS):
+        if self._died or self._left() < self._cost(LEAST_SECONDS):
             return True
         if self._ceiling is not None and self._ceiling <= self.settings.lowest:
             return True
@@ -335,7 +241,7 @@ class CapacitySearch:
     def _fitted(self, plan: Plan) -> Plan:
         """Return the plan in the time that is left."""
         room = self._left() - self._cost(plan.rest)
-        seconds = min(plan.seconds, max(room, _LEAST_SECONDS))
+        seconds = min(plan.seconds, max(room, LEAST_SECONDS))
         return Plan(plan.rate, seconds, min(plan.settle, seconds / 3), plan.rest, plan.stage)
 
     def _wanted(self) -> Plan:

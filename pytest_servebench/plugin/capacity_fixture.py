@@ -14,8 +14,8 @@ from pytest_servebench.errors import OptionError, ServebenchError
 from pytest_servebench.load.arrivals import ArrivalProcess
 from pytest_servebench.load.draws import schedule
 from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.measure.capacity_plan import Capacity, Plan, SearchSettings
 from pytest_servebench.measure.capacity_run import CapacityRun
-from pytest_servebench.measure.capacity_search import Capacity, Plan, SearchSettings
 from pytest_servebench.measure.case_runner import Case, run_case
 from pytest_servebench.measure.traffic import AnswerCheck
 from pytest_servebench.objectives.capacity import capacity_limits, reason

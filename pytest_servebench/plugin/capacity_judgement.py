@@ -10,7 +10,7 @@ import pytest
 
 from pytest_servebench.analysis.capacities import as_case
 from pytest_servebench.errors import InvalidMeasurementError, OptionError, SLOSyntaxError
-from pytest_servebench.measure.capacity_search import SearchSettings
+from pytest_servebench.measure.capacity_plan import SearchSettings
 from pytest_servebench.objectives.capacity import (
     capacity_limits,
     decided,

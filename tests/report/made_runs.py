@@ -11,7 +11,7 @@ import numpy as np
 from pytest_servebench.errors import ServerDiedError
 from pytest_servebench.load.arrivals import Poisson
 from pytest_servebench.load.records import NEVER, Outcome, Records
-from pytest_servebench.measure.capacity_search import SearchSettings
+from pytest_servebench.measure.capacity_plan import SearchSettings
 from pytest_servebench.objectives.slo import judge, overall, parse_slo
 from pytest_servebench.runs.results import CapacityResult, CaseResult, Resources, Run, ServerInfo
 from pytest_servebench.stats.estimates import Estimate

@@ -12,7 +12,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from pytest_servebench.errors import InvalidMeasurementError, ServerDiedError
+from pytest_servebench.errors import InvalidMeasurementError, ServebenchError, ServerDiedError
 from pytest_servebench.load.draws import schedule
 from pytest_servebench.load.records import Records
 from pytest_servebench.measure.capacity_run import CapacityRun
@@ -65,14 +65,14 @@ def simulate(monkeypatch: pytest.MonkeyPatch) -> Simulate:
         service_rate: float = SERVICE_RATE,
         after: int = 0,
     ) -> None:
-        """Raise ``error`` from the rate ``at`` on, or from the probe ``after`` on."""
+        """Raise ``error`` from the rate ``at`` on, or at the probe ``after``."""
         now, number = 0.0, 0
 
         def run(case: Case, server: Any, info: ServerInfo, sent: Traffic, watch: Any) -> CaseResult:
             nonlocal now, number
             number += 1
             now += case.load.duration + 0.5
-            if case.load.rate >= at or (after and number >= after):
+            if case.load.rate >= at or number == after:
                 raise error("it gave up")
             rows = mm1(case, service_rate)
             made = cases.case(rows, case.load.rate)
@@ -143,7 +143,7 @@ def test_a_search_finds_the_capacity_and_saves_it(
     rates = {abs(each["rate"] - one["value"]): each["label"] for each in one["probes"]}
     assert extra["servebench"]["label"] == rates[min(rates)]
     assert read_file(directory / "run.json")[0].capacities[0].value == one["value"]
-    assert 'name="servebench.capacity"' in Path("junit.xml").read_text()
+    assert 'name="servebench.capacity.value"' in Path("junit.xml").read_text()
     shown = result.stdout.str()
     assert f"{one['value']:.0f}" in shown
     assert "InconclusiveWarning" not in shown
@@ -213,6 +213,26 @@ def test_an_interrupted_search_keeps_its_probes(run_bench: RunBench, simulate: S
     assert not run["finished"]
 
 
+def test_a_search_that_fails_keeps_its_label_and_a_missing_one_is_told(
+    run_bench: RunBench, simulate: Simulate
+) -> None:
+    simulate(after=3, error=ServebenchError)
+    twice = "with pytest.raises(BaseException): find_capacity(model_server)"
+    twice = searching("find_capacity(model_server)").replace(
+        "capacity = find_capacity(model_server)", twice
+    )
+    run_bench(test=twice)
+    labels = [case["label"] for case in saved_run()[1]["servebench"]["probes"]]
+    assert labels[:3] == ["probe1-rate50", "probe2-rate100", "2-probe1-rate50"]
+    assert found()["label"] == "2"
+    simulate()
+    run_bench("--servebench-save=base", test=searching("find_capacity(model_server, label='b')"))
+    gated = ("--servebench-baseline=base", "--servebench-max-regression=capacity:50%")
+    shown = run_bench(*gated, test=searching()).stdout.str()
+    assert "did not search for the capacity of" in shown
+    assert "::b" in shown
+
+
 def test_a_server_that_dies_ends_the_search(
     run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,7 +241,7 @@ def test_a_server_that_dies_ends_the_search(
     result.assert_outcomes(failed=1)
     assert "ServerDiedError" in result.stdout.str()
     assert "giving up" in result.stdout.str()
-    assert not Path("servebench_results").joinpath("latest", "run.json").exists() or found()
+    assert not list(Path("servebench_results").glob("*/run.json"))  # no probe was measured
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ follow from that.
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,13 +29,21 @@ from pytest_servebench.plugin.option_values import run_name
 from pytest_servebench.plugin.settings import Settings
 from pytest_servebench.report.comparison import beyond_text, change_text
 from pytest_servebench.runs.node_ids import labelled, repeat_of, without_repeat
-from pytest_servebench.runs.results import CaseResult, ClauseResult, Run, VerdictWord
+from pytest_servebench.runs.results import (
+    CapacityResult,
+    CaseResult,
+    ClauseResult,
+    Run,
+    VerdictWord,
+)
 from pytest_servebench.runs.run_json import read_file
 from pytest_servebench.runs.run_names import find_run
 from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import clean, joined
 
 _OPTION = "--servebench-baseline"
+
+_Result = CaseResult | CapacityResult
 
 
 @dataclass(frozen=True)
@@ -136,21 +144,27 @@ class Baseline:
             nodeid: of a test that ran.
             sent: its cases.
         """
-        if self.run is None or "unmatched" in self.allow:
-            return ""
-        labels = {case.label for case in sent}
+        cases = [one for one in self.run.cases if one.measured] if self.run is not None else []
+        return self._missing(nodeid, cases, sent, "send")
+
+    def not_searched(self, nodeid: str, found: Sequence[CapacityResult]) -> str:
+        """Return which searches the baseline has and this run did not make, likewise."""
+        capacities = () if self.run is None else self.run.capacities
+        return self._missing(nodeid, capacities, found, "search for the capacity of")
+
+    def _missing(self, nodeid: str, before: Iterable[_Result], now: Iterable[_Result],
+                 verb: str) -> str:  # fmt: skip
+        labels = {one.label for one in now}
         missing = dict.fromkeys(
-            labelled(nodeid, case.label)
-            for case in self.run.cases
-            if case.measured
-            and without_repeat(case.nodeid) == without_repeat(nodeid)
-            and case.label not in labels
+            labelled(nodeid, one.label)
+            for one in before
+            if without_repeat(one.nodeid) == without_repeat(nodeid) and one.label not in labels
         )
-        if not missing:
+        if not missing or "unmatched" in self.allow:
             return ""
         return (
-            f"{_OPTION}={self.name}: this run did not send {joined(map(clean, missing))}, which "
-            "the baseline has. Send it again, save a new baseline, or allow the difference by "
+            f"{_OPTION}={self.name}: this run did not {verb} {joined(map(clean, missing))}, which "
+            "the baseline has. Do it again, save a new baseline, or allow the difference by "
             "--servebench-baseline-allow=unmatched."
         )
 

@@ -61,6 +61,7 @@ class FindCapacity:
         self.passed = False  # whether the test function passed, regardless of the verdicts
         self.settled = 0  # how many of the searches have been judged for good
         self.turn = Turn(_FIXTURE)
+        self._labels: set[str] = set()  # of searches begun, whose probes are saved even if it fails
 
     def __call__(
         self,
@@ -122,9 +123,10 @@ class FindCapacity:
             if name != "rate" and getattr(way.spec, name) != getattr(self.cell, name)
         ]
         label = given or "-".join(parts)
-        taken = {one.result.label for one in self.found}
         numbered = (f"{label}-{number}" if label else f"{number}" for number in count(2))
-        return next(one for one in chain([label], numbered) if one not in taken)
+        free = next(one for one in chain([label], numbered) if one not in self._labels)
+        self._labels.add(free)
+        return free
 
 
 class _Search:

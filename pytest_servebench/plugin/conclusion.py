@@ -171,14 +171,21 @@ def tell_unused(item: pytest.Item) -> None:
 
 
 def miss_loads(item: pytest.Item) -> None:
-    """Fail a test that has passed without a load that the baseline has of it."""
+    """Fail a test that has passed without a load or search that the baseline has of it."""
     __tracebackhide__ = True
-    state, load = session_of(item.config), item.stash.get(LOAD, None)
-    if load is not None and load.passed and state.baseline is not None:
+    state = session_of(item.config)
+    load, find = item.stash.get(LOAD, None), item.stash.get(SEARCH, None)
+    if state.baseline is None:
+        return
+    missing = []
+    if load is not None and load.passed:
         sent = [one for one in state.recorded.of(item.nodeid) if not one.probe]
-        missing = state.baseline.not_sent(item.nodeid, sent)
-        if missing:
-            pytest.fail(missing, pytrace=False)
+        missing.append(state.baseline.not_sent(item.nodeid, sent))
+    if find is not None and find.passed:
+        found = state.recorded.capacities_of(item.nodeid)
+        missing.append(state.baseline.not_searched(item.nodeid, found))
+    if any(missing):
+        pytest.fail("\n".join(filter(None, missing)), pytrace=False)
 
 
 def tell_unloaded(item: pytest.Item) -> None:
@@ -255,13 +262,14 @@ def _tell_junit(item: pytest.Item) -> None:
 
 def _found_properties(found: CapacityResult) -> Iterator[tuple[str, object]]:
     """Yield a capacity for JUnit XML, like :func:`_properties`."""
-    prefix = f"{_PROPERTIES}{found.label}." if found.label else _PROPERTIES
+    label = f"{found.label}." if found.label else ""
+    prefix = f"{_PROPERTIES}capacity.{label}"  # a load of the test may have the same label
     yield f"{prefix}verdict", found.verdict
     yield f"{prefix}implementation", clean(found.server.implementation)
-    yield f"{prefix}capacity_state", found.state
-    for name, value in (("", found.value), ("_low", found.low), ("_high", found.high)):
+    yield f"{prefix}state", found.state
+    for name, value in (("value", found.value), ("low", found.low), ("high", found.high)):
         if value is not None:
-            yield f"{prefix}capacity{name}", value
+            yield f"{prefix}{name}", value
 
 
 def _without_ours(properties: Iterable[tuple[str, object]]) -> list[tuple[str, object]]:

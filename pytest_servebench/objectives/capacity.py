@@ -44,8 +44,8 @@ def capacity_limits(clauses: Iterable[Clause]) -> tuple[Limit, ...]:
         if limit is None:
             raise OptionError(
                 f"{clause}: find_capacity needs limits on single requests: a percentile such as "
-                "p99<50ms, success_rate>=99%, drop_rate<1% or throughput>=95%. Judge this clause "
-                "by poisson_load, in a test of its own."
+                "p99<50ms, success_rate>=99% (instead of throughput) or drop_rate<1%. Judge this "
+                "clause by poisson_load, in a test of its own."
             )
         if not 0 < limit.allowed < OVERLOADED:
             raise OptionError(

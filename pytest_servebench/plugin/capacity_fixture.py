@@ -78,7 +78,7 @@ class FindCapacity:
         """Search for the highest rate at which ``server`` keeps the SLO, and return it.
 
         The limits are the clauses of the test's ``slo`` markers and of ``--servebench-slo``:
-        percentiles, success, drop and error rates, and throughput relative to the load. Each probe
+        percentiles, and success, drop and error rates. Each probe
         of the search is a load of its own; its records are saved, and its verdict does not count.
         When the test ends, clauses such as ``capacity>=150/s`` judge what was found.
 

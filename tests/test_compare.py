@@ -668,10 +668,11 @@ def test_identical_queues_are_seldom_called_worse() -> None:
 def test_identical_queues_are_seldom_called_worse_in_the_long_run() -> None:
     """Neither with each gate as the only one, nor with all of twelve cases at once.
 
-    A gate that fails 1 in 100 pairs is found out 99.9 times in 100, one of 0.75 in 100 95 times.
+    A gate that fails 2 in 100 pairs is found out 98 times in 100; ``benchmarks/parts/gates.py``
+    draws more pairs, and of more kinds of traffic.
     """
     alone, together = Counter[str](), 0
-    for seed in range(300):
+    for seed in range(75):
         pairs = [
             pair_of_runs(LAWS[number % 3], LOADS[number // 3], 1000, 12 * seed + number,
                          common=seed % 2 == 0)
@@ -684,8 +685,8 @@ def test_identical_queues_are_seldom_called_worse_in_the_long_run() -> None:
             for side in range(2)
         ]  # fmt: skip
         together += compare(saved.run(sides[0]), saved.run(sides[1]), GATES).worse
-    assert max(alone.values()) <= 18
-    assert together <= 4
+    assert max(alone.values()) <= 9
+    assert together <= 1
 
 
 @pytest.mark.parametrize(

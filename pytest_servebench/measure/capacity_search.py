@@ -33,6 +33,7 @@ from pytest_servebench.stats.capacity import (
     fit,
     least,
     limiting_curve,
+    relaxation_of,
     saturation,
 )
 
@@ -203,11 +204,11 @@ class CapacitySearch:
 
     def _straddled(self) -> bool:
         """Return whether some rates kept all limits and others broke one."""
-        broken = {
-            any(one.share >= q for one, q in zip(limits, self.allowed, strict=True))
-            for _, _, limits in self._counted()
-        }
-        return broken == {True, False}
+        return {self._broke(limits) for _, _, limits in self._counted()} == {True, False}
+
+    def _broke(self, limits: Sequence[Probed]) -> bool:
+        """Return whether more requests of a probe went beyond some limit than it allows."""
+        return any(one.share >= q for one, q in zip(limits, self.allowed, strict=True))
 
     def _top(self) -> float:
         """Return the highest rate to probe: of the range, or that the generator made."""
@@ -267,18 +268,14 @@ class CapacitySearch:
         return Plan(rate, seconds, settle, rest, stage)
 
     def _settle(self, rate: float) -> float:
-        """Return how long an idle server takes until its queue is as long as it will be.
-
-        An M/G/1 queue relaxes in about (1 + c²) / (2 μ (1 - √ρ)²); μ is where it was saturated.
-        """
+        """Return how long an idle server takes until its queue is as long as it will be."""
         least = self.settings.settle
         full = max(
             (f for column in self._columns() if (f := saturation(column)) is not None), default=None
         )
         if full is None:
             return least
-        slack = 1 - math.sqrt(min(rate / full, 0.97))
-        return max(least, min(_RELAXATIONS * 2 / (full * slack**2), _LONGEST_SETTLE))
+        return max(least, min(_RELAXATIONS * relaxation_of(rate, full), _LONGEST_SETTLE))
 
     def _step(self) -> float:
         """Return the next rate of the ladder."""
@@ -293,7 +290,7 @@ class CapacitySearch:
         return following
 
     def _learn(self, plan: Plan, limits: tuple[Probed, ...]) -> None:
-        broken = any(one.share >= q for one, q in zip(limits, self.allowed, strict=True))
+        broken = self._broke(limits)
         if plan.stage == "ladder":
             at_end = plan.rate >= self.settings.highest or (
                 self._ceiling is not None and self._ceiling / plan.rate < _NEAR_CEILING
@@ -318,8 +315,7 @@ class CapacitySearch:
         kept: list[float] = []
         broken: list[float] = []
         for _, plan, limits in self._measured:
-            keeps = all(one.share < q for one, q in zip(limits, self.allowed, strict=True))
-            (kept if keeps else broken).append(plan.rate)
+            (broken if self._broke(limits) else kept).append(plan.rate)
         return max((rate for rate in kept if rate <= min(broken) / _FAR), default=None)
 
     def _missed(self, plan: Plan) -> None:

@@ -65,8 +65,7 @@ def _least_shares(result: CaseResult) -> Iterator[float]:
         if one.sort != "slo":
             continue
         for clause in parse_slo(one.clause):
-            at_least = clause.operator in (">", ">=")
-            if clause.metric == SUCCESS_RATE.name and at_least:
+            if clause.metric == SUCCESS_RATE.name and clause.at_least:
                 yield clause.bound
-            elif clause.metric == ERROR_RATE.name and not at_least:
+            elif clause.metric == ERROR_RATE.name and not clause.at_least:
                 yield 1 - clause.bound

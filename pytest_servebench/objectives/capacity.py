@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import operator
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -20,7 +19,6 @@ from pytest_servebench.runs.results import CapacityResult, ClauseResult, Verdict
 from pytest_servebench.stats.capacity import OVERLOADED
 from pytest_servebench.text.quantity import trimmed
 
-_COMPARE: Final = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _FAR: Final = 100  # advice to search longer than this many times is useless
 
 
@@ -86,9 +84,7 @@ def with_judged(result: CapacityResult, further: Sequence[ClauseResult]) -> Capa
 
 def judge_clause(clause: Clause, result: CapacityResult) -> ClauseResult:
     """Return the verdict on one clause such as ``capacity>=150/s``."""
-    low, high = result.ends
-    meets = _COMPARE[clause.operator]
-    ends = {bool(meets(low, clause.bound)), bool(meets(high, clause.bound))}
+    ends = set(map(clause.met_by, result.ends))
     verdict: VerdictWord
     if ends == {True}:
         verdict, words = "passed", "met"

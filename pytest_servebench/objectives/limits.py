@@ -50,7 +50,7 @@ class Limit:
 def limit_of(clause: Clause) -> Limit | None:
     """Return a clause as a limit on single requests; ``None`` if it is none."""
     metric = METRICS[clause.metric]
-    at_least = clause.operator in (">", ">=")
+    at_least = clause.at_least
     if at_least is not metric.larger_is_better:
         return None  # it asks for something bad
     if metric.times is not None and metric.permille is not None:

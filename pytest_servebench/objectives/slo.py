@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import operator
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -41,7 +40,6 @@ from pytest_servebench.text.quantity import Kind, quantity, trimmed
 __all__ = ["Clause", "failure_message", "judge", "overall", "parse_slo"]
 
 _Z2: Final = 3.841  # square of the normal distribution's two-sided 95 % quantile
-_COMPARE: Final = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _FAR: Final = 100  # advice to run longer than this many times is useless
 
 
@@ -190,16 +188,12 @@ def _reading(share: Estimate, scale: float = 1.0) -> Reading:
     return Reading(found.value, found.low, found.high)
 
 
-def _meets(clause: Clause, bound: float, value: float) -> bool:
-    return bool(_COMPARE[clause.operator](value, bound))
-
-
 def _verdict(clause: Clause, bound: float, measured: Reading) -> VerdictWord:
     if measured.value is None:
         return "inconclusive"
     if measured.low is None or measured.high is None or clause.of_run:
-        return "passed" if _meets(clause, bound, measured.value) else "failed"
-    ends = (_meets(clause, bound, measured.low), _meets(clause, bound, measured.high))
+        return "passed" if clause.met_by(measured.value, bound) else "failed"
+    ends = (clause.met_by(measured.low, bound), clause.met_by(measured.high, bound))
     if ends == (True, True):
         return "passed"
     return "failed" if ends == (False, False) else "inconclusive"
@@ -275,9 +269,9 @@ def _why(clause: Clause, bound: float, measured: Reading, result: CaseResult) ->
             f"{number} requests are too few for {metric.written}, which needs {needed}: "
             f"{_seconds(needed / result.rate)} at {result.rate:g}/s"
         )
-    if (clause.kind == "share" or clause.relative) and _meets(clause, bound, measured.value):
+    if (clause.kind == "share" or clause.relative) and clause.met_by(measured.value, bound):
         # Wilson's interval of a share of k/k = 1 ends at n / (n + z^2).
-        room = 1 - clause.bound if clause.operator in (">", ">=") else clause.bound
+        room = 1 - clause.bound if clause.at_least else clause.bound
         least = math.ceil(_Z2 * (1 - room) / room) if room > 1e-9 else 0
         if number < least:
             return (

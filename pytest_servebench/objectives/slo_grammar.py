@@ -10,6 +10,7 @@ share without one is a fraction. Case does not matter, and spaces may stand betw
 """
 
 import math
+import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from pytest_servebench.text.quantity import Kind
 Operator = Literal["<", "<=", ">", ">="]
 
 _RELATIVE: Final = "%"
+_COMPARE: Final = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _UNITS: Final[Mapping[Kind, Mapping[str, Decimal]]] = MappingProxyType(
     {
         "time": {
@@ -90,6 +92,15 @@ class Clause:
     def of_search(self) -> bool:
         """Return whether it is about the result of a search, not about a case."""
         return METRICS[self.metric].of_search
+
+    @property
+    def at_least(self) -> bool:
+        """Return whether its bound is a lower one."""
+        return self.operator in (">", ">=")
+
+    def met_by(self, value: float, bound: float | None = None) -> bool:
+        """Return whether a value meets the bound; ``bound`` stands for a relative one."""
+        return bool(_COMPARE[self.operator](value, self.bound if bound is None else bound))
 
     @property
     def of_run(self) -> bool:

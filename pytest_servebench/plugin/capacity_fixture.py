@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from itertools import chain, count
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,8 +22,6 @@ from pytest_servebench.objectives.limits import Limit
 from pytest_servebench.plugin import capacity_judgement, judgement
 from pytest_servebench.plugin.capacity_judgement import FoundCapacity
 from pytest_servebench.plugin.cells import Cell
-from pytest_servebench.plugin.load_fixture import LABEL
-from pytest_servebench.plugin.parameters import PARAMETERS
 from pytest_servebench.plugin.saving import keep
 from pytest_servebench.plugin.sending import Sending, Way
 from pytest_servebench.plugin.state import PROGRESS, fail, session_of
@@ -102,7 +99,9 @@ class FindCapacity:
             try:
                 limits = capacity_limits(judgement.slos_of(self._item))
                 way = self._sending.to(server, requests, check, arrivals, name, given)
-                search = _Search(self, self._item, way, limits, self._label(way, label))
+                label = self._sending.label(way.spec, label, self._labels)
+                self._labels.add(label)
+                search = _Search(self, self._item, way, limits, label)
                 way.await_loaded(self._item)
                 found = FoundCapacity(self._item, search.run())
             except ServebenchError as error:
@@ -112,21 +111,6 @@ class FindCapacity:
             if search.death is not None:
                 fail(search.death)
         return found
-
-    def _label(self, way: Way, given: str | None) -> str:
-        """Return a label that the test's searches so far do not have."""
-        if given is not None and not (isinstance(given, str) and LABEL.fullmatch(given)):
-            raise OptionError(f"{_FIXTURE}(label={given!r}): use only letters, digits and ._+-")
-        parts = [
-            one.id(getattr(way.spec, name))
-            for name, one in PARAMETERS.items()
-            if name != "rate" and getattr(way.spec, name) != getattr(self.cell, name)
-        ]
-        label = given or "-".join(parts)
-        numbered = (f"{label}-{number}" if label else f"{number}" for number in count(2))
-        free = next(one for one in chain([label], numbered) if one not in self._labels)
-        self._labels.add(free)
-        return free
 
 
 class _Search:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from pytest_servebench.analysis.capacities import as_case
-from pytest_servebench.errors import InvalidMeasurementError, OptionError, SLOSyntaxError
+from pytest_servebench.errors import InvalidMeasurementError, OptionError
 from pytest_servebench.measure.capacity_plan import SearchSettings
 from pytest_servebench.objectives.capacity import (
     capacity_limits,
@@ -19,7 +19,7 @@ from pytest_servebench.objectives.capacity import (
     stated,
     with_judged,
 )
-from pytest_servebench.objectives.slo import Clause, parse_slo
+from pytest_servebench.objectives.slo import Clause
 from pytest_servebench.plugin import benchmark_bridge, judgement
 from pytest_servebench.plugin.cases import marked_seconds, marked_value
 from pytest_servebench.plugin.judgement import InconclusiveWarning
@@ -94,10 +94,7 @@ class FoundCapacity:
             OptionError: an expression is malformed, or not about the capacity.
         """
         __tracebackhide__ = True
-        try:
-            clauses = [clause for text in expressions for clause in parse_slo(text)]
-        except SLOSyntaxError as error:
-            raise error.with_traceback(None) from None  # the message points into the expression
+        clauses = judgement.clauses_of(expressions)
         if others := [str(one) for one in clauses if not one.of_search]:
             raise OptionError(
                 f"check({others[0]!r}): give clauses on the capacity, such as capacity>=150/s; its "

@@ -1,7 +1,9 @@
 """The fixtures' values; imported when a test first requests one."""
 
-from collections.abc import Iterator
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -9,10 +11,13 @@ from pytest_servebench.errors import ServebenchError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.plugin import benchmark_bridge
 from pytest_servebench.plugin.capacity_fixture import SEARCH, FindCapacity
-from pytest_servebench.plugin.cells import cell_of, checked, join, only
+from pytest_servebench.plugin.cells import Cell, cell_of, checked, join, only
 from pytest_servebench.plugin.load_fixture import LOAD, PoissonLoad
 from pytest_servebench.plugin.state import PROGRESS, fail, session_of
 from pytest_servebench.servers.base import RunningServer
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
 
 
 def model(config: pytest.Config) -> ServedModel:
@@ -67,23 +72,10 @@ def value(request: pytest.FixtureRequest, name: str) -> Any:
         fail(error)
 
 
-def search(request: pytest.FixtureRequest, **values: object) -> Iterator[FindCapacity]:
-    """Yield what finds the capacity of a test's server, and end it with the test."""
-    try:
-        join(request.node)
-        cell = cell_of(request.node, values)
-    except ServebenchError as error:
-        fail(error)
-    benchmark = benchmark_bridge.fixture_of(request)
-    benchmark_bridge.excuse(benchmark)
-    find = FindCapacity(request, cell, benchmark)
-    request.node.stash[SEARCH] = find
-    yield find
-    find.turn.end()
-
-
-def load(request: pytest.FixtureRequest, **values: object) -> Iterator[PoissonLoad]:
-    """Yield the load of a test, and end it with the test; ``values`` are its fixtures'."""
+def _joined(
+    request: pytest.FixtureRequest, values: Mapping[str, object]
+) -> tuple[Cell, BenchmarkFixture | None]:
+    """Return the cell and the benchmark of a test, which joins the load tests of its session."""
     try:
         join(request.node)
         cell = cell_of(request.node, values)
@@ -91,7 +83,20 @@ def load(request: pytest.FixtureRequest, **values: object) -> Iterator[PoissonLo
         fail(error)
     benchmark = benchmark_bridge.fixture_of(request)
     benchmark_bridge.excuse(benchmark)  # after Ctrl-C there is no report, and it may be unused
-    load = PoissonLoad(request, cell, benchmark)
+    return cell, benchmark
+
+
+def search(request: pytest.FixtureRequest, **values: object) -> Iterator[FindCapacity]:
+    """Yield what finds the capacity of a test's server, and end it with the test."""
+    find = FindCapacity(request, *_joined(request, values))
+    request.node.stash[SEARCH] = find
+    yield find
+    find.turn.end()
+
+
+def load(request: pytest.FixtureRequest, **values: object) -> Iterator[PoissonLoad]:
+    """Yield the load of a test, and end it with the test; ``values`` are its fixtures'."""
+    load = PoissonLoad(request, *_joined(request, values))
     request.node.stash[LOAD] = load
     yield load
     load.turn.end()

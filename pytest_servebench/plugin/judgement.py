@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 
-from pytest_servebench.errors import InvalidMeasurementError, ServebenchWarning
+from pytest_servebench.errors import InvalidMeasurementError, ServebenchWarning, SLOSyntaxError
 from pytest_servebench.objectives.answers import judge_answers
 from pytest_servebench.objectives.goodput import with_goodput
 from pytest_servebench.objectives.slo import (
@@ -46,6 +46,19 @@ def marked_slos(item: pytest.Item) -> tuple[Clause, ...]:
         for expression in marker.args
         for clause in parse_slo(expression)
     )
+
+
+def clauses_of(expressions: Iterable[str]) -> list[Clause]:
+    """Return the clauses of SLOs that a test checks.
+
+    Raises:
+        SLOSyntaxError: an expression is malformed.
+    """
+    __tracebackhide__ = True
+    try:
+        return [clause for text in expressions for clause in parse_slo(text)]
+    except SLOSyntaxError as error:
+        raise error.with_traceback(None) from None  # the message points into the expression
 
 
 def slos_of(item: pytest.Item) -> tuple[Clause, ...]:

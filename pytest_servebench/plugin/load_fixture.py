@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
-from itertools import chain, count
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,16 +12,13 @@ from pytest_servebench.errors import (
     InvalidMeasurementError,
     OptionError,
     ServebenchError,
-    SLOSyntaxError,
 )
 from pytest_servebench.load.arrivals import ArrivalProcess
-from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.measure.case_runner import Case, run_case
 from pytest_servebench.measure.traffic import AnswerCheck, Traffic
-from pytest_servebench.objectives.slo import failure_message, parse_slo
+from pytest_servebench.objectives.slo import failure_message
 from pytest_servebench.plugin import benchmark_bridge, judgement
 from pytest_servebench.plugin.cells import Cell
-from pytest_servebench.plugin.parameters import PARAMETERS
 from pytest_servebench.plugin.saving import keep
 from pytest_servebench.plugin.sending import Sending
 from pytest_servebench.plugin.state import PROGRESS, fail, session_of
@@ -36,9 +31,6 @@ from pytest_servebench.servers.base import RunningServer
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
-
-
-LABEL: Final = re.compile(r"[\w.+-]+")
 
 
 class LoadedCase:
@@ -62,10 +54,7 @@ class LoadedCase:
             SLOSyntaxError: an expression is malformed.
         """
         __tracebackhide__ = True
-        try:
-            clauses = [clause for text in expressions for clause in parse_slo(text)]
-        except SLOSyntaxError as error:
-            raise error.with_traceback(None) from None  # the message points into the expression
+        clauses = judgement.clauses_of(expressions)
         if capacities := [str(clause) for clause in clauses if clause.of_search]:
             raise OptionError(f"check({capacities[0]!r}): find_capacity finds it, not a load at "
                               "one rate: capacity = find_capacity(server).")  # fmt: skip
@@ -96,7 +85,7 @@ class PoissonLoad:
         self._item: pytest.Item = request.node
         self.benchmark = benchmark
         self.cell = cell
-        self._way = Sending(request.node, cell, "poisson_load")
+        self._sending = Sending(request.node, cell, "poisson_load")
         self.cases: list[LoadedCase] = []  # one per load, in order
         self.passed = False  # whether the test function passed, regardless of its cases
         self.settled = 0  # how many of the cases have been judged for good
@@ -169,8 +158,8 @@ class PoissonLoad:
         config = self._item.config
         session = session_of(config)
         try:
-            way = self._way.to(server, requests, check, arrivals, name, given)
-            label = self._label(way.spec, label)
+            way = self._sending.to(server, requests, check, arrivals, name, given)
+            label = self._sending.label(way.spec, label, {one.result.label for one in self.cases})
             item = self._item
             case = Case(
                 labelled(item.name, label), item.nodeid, way.spec, session.settings.max_lag, label
@@ -237,20 +226,6 @@ class PoissonLoad:
         session = session_of(self._item.config)
         judged = judgement.judge_case(result, self._item, session.settings)
         return session.against_baseline(judged)
-
-    def _label(self, load: LoadSpec, given: str | None) -> str:
-        """Return a label that the test's cases so far do not have."""
-        parts = [
-            one.id(getattr(load, name))
-            for name, one in PARAMETERS.items()
-            if getattr(load, name) != getattr(self.cell, name)
-        ]
-        if given is not None and not (isinstance(given, str) and LABEL.fullmatch(given)):
-            raise OptionError(f"poisson_load(label={given!r}): use only letters, digits and ._+-")
-        label = given or "-".join(parts)
-        taken = {one.result.label for one in self.cases}
-        numbered = (f"{label}-{number}" if label else f"{number}" for number in count(2))
-        return next(one for one in chain([label], numbered) if one not in taken)
 
 
 LOAD = pytest.StashKey[PoissonLoad | None]()

@@ -4,9 +4,12 @@ import dataclasses
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pytest_servebench.runs.results import CapacityResult, CaseResult, TestOutcome
+
+_Result = TypeVar("_Result", CaseResult, CapacityResult)
+_Entries = dict[tuple[str, str], dict[str, Any]]  # node id and label to the data
 
 
 class RecordedCases:
@@ -31,26 +34,12 @@ class RecordedCases:
         Results of the test's earlier attempts are removed. The data are updated with the result.
         """
         self.forget_outdated(result.nodeid)
-        places = [place for place, one in enumerate(self.results) if _key(one) == _key(result)]
-        if places:
-            self.results[places[0]] = result
-        else:
-            self.results.append(result)
-        entry = self._entries.setdefault(_key(result), {})
-        entry.update(result.to_dict())
-        return entry
+        return _put(self.results, self._entries, result)
 
     def add_capacity(self, result: CapacityResult) -> dict[str, Any]:
         """Store what a search found, like :meth:`add`."""
         self.forget_outdated(result.nodeid)
-        places = [place for place, one in enumerate(self.capacities) if _key(one) == _key(result)]
-        if places:
-            self.capacities[places[0]] = result
-        else:
-            self.capacities.append(result)
-        entry = self._capacity_entries.setdefault(_key(result), {})
-        entry.update(result.to_dict())
-        return entry
+        return _put(self.capacities, self._capacity_entries, result)
 
     def capacities_of(self, nodeid: str) -> list[CapacityResult]:
         """Return what the searches of a test found so far."""
@@ -84,15 +73,29 @@ class RecordedCases:
 
     def note_outcome(self, result: CaseResult, outcome: TestOutcome | None) -> None:
         """Store the outcome of the test with a recorded result."""
-        place = self.results.index(result)
-        self.results[place] = dataclasses.replace(result, test_outcome=outcome)
-        self._entries[_key(result)]["test_outcome"] = outcome
+        _put_outcome(self.results, self._entries, result, outcome)
 
     def note_capacity_outcome(self, result: CapacityResult, outcome: TestOutcome | None) -> None:
         """Store the outcome of the test with what its search found."""
-        place = self.capacities.index(result)
-        self.capacities[place] = dataclasses.replace(result, test_outcome=outcome)
-        self._capacity_entries[_key(result)]["test_outcome"] = outcome
+        _put_outcome(self.capacities, self._capacity_entries, result, outcome)
+
+
+def _put(results: list[_Result], entries: _Entries, result: _Result) -> dict[str, Any]:
+    places = [place for place, one in enumerate(results) if _key(one) == _key(result)]
+    if places:
+        results[places[0]] = result
+    else:
+        results.append(result)
+    entry = entries.setdefault(_key(result), {})
+    entry.update(result.to_dict())
+    return entry
+
+
+def _put_outcome(
+    results: list[_Result], entries: _Entries, result: _Result, outcome: TestOutcome | None
+) -> None:
+    results[results.index(result)] = dataclasses.replace(result, test_outcome=outcome)
+    entries[_key(result)]["test_outcome"] = outcome
 
 
 def _key(result: CaseResult | CapacityResult) -> tuple[str, str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import Any, Final
 
 import pytest
@@ -34,6 +36,7 @@ from pytest_servebench.servers.shared import SharedServer
 _OWN: Final[Mapping[str, Callable[[str], Any]]] = {
     **{name: one.read for name, one in PARAMETERS.items()}, "duration": SECONDS,
 }  # fmt: skip
+_LABEL: Final = re.compile(r"[\w.+-]+")
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,24 @@ class Sending:
         own = {key: _number(self._fixture, key, value) for key, value in given.items()}
         sent = self._traffic(server, requests, check, own.get("rows"))
         return Way(server, sent, self._spec(server, target, sent, arrivals, own))
+
+    def label(self, spec: LoadSpec, given: str | None, taken: Collection[str]) -> str:
+        """Return a label that is not taken: the given one, or what differs from the test's values.
+
+        Raises:
+            OptionError: the given one has other characters than a label may have.
+        """
+        if given is not None and not (isinstance(given, str) and _LABEL.fullmatch(given)):
+            raise OptionError(
+                f"{self._fixture}(label={given!r}): use only letters, digits and ._+-"
+            )
+        label = given or "-".join(
+            one.id(getattr(spec, name))
+            for name, one in PARAMETERS.items()
+            if getattr(spec, name) != getattr(self._cell, name)
+        )
+        numbered = (f"{label}-{number}" if label else f"{number}" for number in count(2))
+        return next(one for one in chain([label], numbered) if one not in taken)
 
     def _spec(
         self,

@@ -119,6 +119,16 @@ class CapacityPanel:
         return [(one, place) for (one, _), place in zip(placed, places, strict=True)]
 
 
+NO_MORE: Final = "the load generator could make no more"
+"""Legend of the rates that it failed to make."""
+
+
+def one_size_each(found: Sequence[CapacityResult]) -> bool:
+    """Return whether every server has a single size, so that its colour needs no shades."""
+    cells = {(one.server.kind, one.sizes) for one in found}
+    return len({kind for kind, _ in cells}) == len(cells)
+
+
 def asked(found: Sequence[CapacityResult]) -> str:
     """Return what searches with the same limits look for."""
     return f"Highest rate that keeps {joined(clean(one.clause) for one in found[0].limits)}"

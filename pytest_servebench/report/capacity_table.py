@@ -10,7 +10,7 @@ from pytest_servebench.objectives.capacity import stated
 from pytest_servebench.report.case_table import verdict_cell
 from pytest_servebench.runs.capacity import CapacityProbe
 from pytest_servebench.runs.node_ids import function_of, repeat_of, short_labels
-from pytest_servebench.runs.results import CapacityResult, CaseResult, Run, Sizes
+from pytest_servebench.runs.results import CapacityResult, CaseResult, Run
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import MISSING, compact, percent, significant
 from pytest_servebench.text.safe import clean, counted, joined, wrapped
@@ -85,22 +85,17 @@ def _row(one: CapacityResult, name: str) -> list[Cell]:
 def names(found: Sequence[CapacityResult]) -> list[str]:
     """Return what to call each capacity: its server, and what else distinguishes it."""
     titles = server_titles(found)
-    several = len({sizes(one) for one in found}) > 1
+    several = len({one.sizes for one in found}) > 1
     texts = []
     for one in found:
         parts = [titles[one.server.kind]]
-        parts += [str(sizes(one))] if several else []
+        parts += [str(one.sizes)] if several else []
         parts += [clean(one.label)] if one.label else []
         texts.append(", ".join(parts))
     return [
         f"{text} #{repeat_of(one)}" if texts.count(text) > 1 else text
         for one, text in zip(found, texts, strict=True)
     ]
-
-
-def sizes(one: CapacityResult) -> Sizes:
-    """Return buffer size and rows of a capacity."""
-    return Sizes(one.buffer_size, one.rows)
 
 
 def notes(found: Sequence[CapacityResult]) -> list[str]:
@@ -155,7 +150,7 @@ def probe_lines(one: CapacityResult, name: str, width: int) -> list[Line]:
         (
             "search",
             f"{significant(one.seconds)} s of at most {significant(one.budget)} s, rates from "
-            f"{significant(one.lowest)} to {significant(one.highest)}/s; {sizes(one)}, "
+            f"{significant(one.lowest)} to {significant(one.highest)}/s; {one.sizes}, "
             f"{one.workers} connections, seed {one.seed}",
         )
     )

@@ -12,14 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from pytest_servebench.report.capacity_chart import (
+    NO_MORE,
     CapacityPanel,
     Found,
     Standing,
     asked,
     capacity_panels,
+    one_size_each,
     probes_of,
 )
-from pytest_servebench.report.capacity_table import sizes, told
+from pytest_servebench.report.capacity_table import told
 from pytest_servebench.report.captions import capacity_marks, measured, subtitle
 from pytest_servebench.report.plot_frame import GREY, Frame, scale, shown
 from pytest_servebench.report.series import tinted
@@ -79,11 +81,10 @@ def draw_capacities(
 
 def _colours(found: Sequence[CapacityResult], palette: Mapping[str, str]) -> list[str]:
     """Return a colour for each search: the server's, in shades where it has several sizes."""
-    every = sorted({sizes(one) for one in found})
-    cells = {(one.server.kind, sizes(one)) for one in found}
-    if len({kind for kind, _ in cells}) == len(cells):
+    if one_size_each(found):
         return [palette[one.server.kind] for one in found]
-    return [tinted(palette[one.server.kind], every.index(sizes(one))) for one in found]
+    every = sorted({one.sizes for one in found})
+    return [tinted(palette[one.server.kind], every.index(one.sizes)) for one in found]
 
 
 def _handles(panels: Sequence[CapacityPanel], colours: Sequence[str]) -> list[tuple[Line2D, str]]:
@@ -99,7 +100,7 @@ def _handles(panels: Sequence[CapacityPanel], colours: Sequence[str]) -> list[tu
     ]  # fmt: skip
     if panels[0].generator_limits:
         limit = Line2D([], [], color=GREY, linestyle=":")
-        handles.append((limit, "the load generator could make no more"))
+        handles.append((limit, NO_MORE))
     return handles
 
 

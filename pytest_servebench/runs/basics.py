@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
+
+from pytest_servebench.text.numbers import plain
 
 VerdictWord = Literal["passed", "failed", "inconclusive", "invalid"]
 MemoryMeasure = Literal["pss", "rss"]
@@ -79,3 +81,18 @@ class ServerInfo:
     rest_memory: float | None = None
     rest_measure: MemoryMeasure | None = None
     options: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+class Sizes(NamedTuple):
+    """What distinguishes cases of one server at one rate; ``buffer 50, 8 rows`` as text.
+
+    Attributes:
+        buffer_size: requests that could wait.
+        rows: samples in each request.
+    """
+
+    buffer_size: int
+    rows: int = 1
+
+    def __str__(self) -> str:
+        return f"buffer {plain(self.buffer_size)}" + (f", {self.rows} rows" * (self.rows != 1))

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from pytest_servebench.runs.basics import ClauseResult, ServerInfo, TestOutcome, VerdictWord
+from pytest_servebench.runs.basics import ClauseResult, ServerInfo, Sizes, TestOutcome, VerdictWord
 
 CAPACITY_KEY: Final = "servebench_capacity"
 """Key of a capacity in the ``extra_info`` of its test's benchmark."""
@@ -145,6 +145,11 @@ class CapacityResult:
     rows: int = 1
     label: str = ""
     keep_alive: bool = True
+
+    @property
+    def sizes(self) -> Sizes:
+        """Return buffer size and rows, which a report shows together."""
+        return Sizes(self.buffer_size, self.rows)
 
     @property
     def ends(self) -> tuple[float, float]:

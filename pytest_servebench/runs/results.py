@@ -6,7 +6,7 @@ All durations are seconds, rates are per second, memory is bytes, CPU is percent
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from pytest_servebench.load.device import Generator
 from pytest_servebench.load.records import Records
@@ -15,12 +15,12 @@ from pytest_servebench.runs.basics import (
     ClauseSort,
     MemoryMeasure,
     ServerInfo,
+    Sizes,
     TestOutcome,
     VerdictWord,
 )
 from pytest_servebench.runs.capacity import CapacityResult
 from pytest_servebench.stats.estimates import Summary
-from pytest_servebench.text.numbers import plain
 
 __all__ = [
     "SCHEMA_VERSION", "Attempt", "CapacityResult", "CaseResult", "ClauseResult", "ClauseSort",
@@ -92,21 +92,6 @@ class Attempt:
 
     reason: str
     records_file: str = ""
-
-
-class Sizes(NamedTuple):
-    """What distinguishes cases of one server at one rate; ``buffer 50, 8 rows`` as text.
-
-    Attributes:
-        buffer_size: requests that could wait.
-        rows: samples in each request.
-    """
-
-    buffer_size: int
-    rows: int = 1
-
-    def __str__(self) -> str:
-        return f"buffer {plain(self.buffer_size)}" + (f", {self.rows} rows" * (self.rows != 1))
 
 
 @dataclass(frozen=True)

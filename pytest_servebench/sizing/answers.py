@@ -56,11 +56,7 @@ class Replicas:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as plain data for JSON."""
-        return {
-            **asdict(replace(self, limiting=None, prediction=None)),
-            "limiting": None if self.limiting is None else str(self.limiting),
-            "prediction": None if self.prediction is None else self.prediction.to_dict(),
-        }
+        return _to_dict(self)
 
 
 @dataclass(frozen=True)
@@ -83,11 +79,15 @@ class HighestRate:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as plain data for JSON."""
-        return {
-            **asdict(replace(self, limiting=None, prediction=None)),
-            "limiting": None if self.limiting is None else str(self.limiting),
-            "prediction": None if self.prediction is None else self.prediction.to_dict(),
-        }
+        return _to_dict(self)
+
+
+def _to_dict(answer: Replicas | HighestRate) -> dict[str, Any]:
+    return {
+        **asdict(replace(answer, limiting=None, prediction=None)),
+        "limiting": None if answer.limiting is None else str(answer.limiting),
+        "prediction": None if answer.prediction is None else answer.prediction.to_dict(),
+    }
 
 
 def check_clauses(clauses: Sequence[Clause]) -> None:
@@ -131,9 +131,8 @@ def margin(prediction: Prediction, clause: Clause, end: End) -> float:
     """
     metric = PREDICTED[clause.metric]
     estimates = prediction.estimates
-    at_least = clause.operator in (">", ">=")
     one = estimates["success_rate" if clause.relative else clause.metric]
-    worse, better = (one.low, one.high) if at_least else (one.high, one.low)
+    worse, better = (one.low, one.high) if clause.at_least else (one.high, one.low)
     found = {"value": one.value, "high": worse, "low": better}[end]
     value = math.inf if found is None else found
     if clause.relative or metric.is_share:
@@ -144,7 +143,7 @@ def margin(prediction: Prediction, clause: Clause, end: End) -> float:
         broken = math.inf if value > clause.bound else -math.inf
     else:
         broken = math.log(value / clause.bound)
-    if at_least:
+    if clause.at_least:
         broken = -broken
     strict = clause.operator in ("<", ">")
     return math.ulp(1.0) if broken == 0 and strict else broken

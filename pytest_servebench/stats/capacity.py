@@ -203,7 +203,7 @@ def fit(probes: Sequence[Probed], allowed: float) -> Curve | None:
         curve,
         lowest=min(rates),
         saturated=min((one.rate for one in some if _is_saturated(one)), default=None),
-        relaxation=0.0 if full is None else _relaxation(curve.quantile(0.5), full),
+        relaxation=0.0 if full is None else relaxation_of(curve.quantile(0.5), full),
     )
 
 
@@ -253,7 +253,7 @@ def _curve(
             seconds = sum(one.seconds * one.beyond for one in probes) / max(
                 1.0, float(beyond.sum())
             )
-            relaxation = _relaxation(before.quantile(0.5), full)
+            relaxation = relaxation_of(before.quantile(0.5), full)
             dispersion *= 1 + _UNSEEN * min(1.0, relaxation / max(seconds, 1e-9))
     weights = 1 / (dispersion * growth)
     fitted = line @ (k * weights) - np.log1p(np.exp(line)) @ (n * weights)
@@ -304,8 +304,15 @@ def _pooled(probes: Sequence[Probed], growth: Floats) -> float:
     return max(1.0, float(total / weight))
 
 
-def _relaxation(rate: float, full: float) -> float:
-    """Return the seconds in which a queue forgets, for services as variable as exponential ones."""
+def relaxation_of(rate: float, full: float) -> float:
+    """Return the seconds in which a queue forgets, for services as variable as exponential ones.
+
+    An M/G/1 queue relaxes in about (1 + c²) / (2 μ (1 - √ρ)²); this is twice that for c² = 1.
+
+    Args:
+        rate: of the arrivals, 1/s.
+        full: μ, the rate at which the server was saturated, 1/s.
+    """
     return 2 / (full * (1 - math.sqrt(min(rate / full, 0.97))) ** 2)
 
 

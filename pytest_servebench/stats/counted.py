@@ -6,8 +6,12 @@ import numpy.typing as npt
 from pytest_servebench.load.records import Records
 from pytest_servebench.stats.bootstrap import binned, bins_for, moving_blocks
 from pytest_servebench.stats.estimates import Estimate
-from pytest_servebench.stats.intervals import effective_number, poisson_interval, wilson_interval
-from pytest_servebench.stats.student import student
+from pytest_servebench.stats.intervals import (
+    dispersion_of,
+    effective_number,
+    poisson_interval,
+    wilson_interval,
+)
 
 
 def counted(records: Records, which: npt.NDArray[np.bool_]) -> tuple[Estimate, Estimate]:
@@ -31,7 +35,6 @@ def counted(records: Records, which: npt.NDArray[np.bool_]) -> tuple[Estimate, E
     )
     blocks = moving_blocks(np.column_stack([arrived, ends - ends.mean(axis=0)]))
     of_share, of_ends = blocks.variances.tolist()
-    spread = of_ends / number if number else 1.0
-    spread *= student(float(blocks.degrees[1])) ** 2
+    spread = dispersion_of(number, of_ends, float(blocks.degrees[1]))
     effective = effective_number(n, share, of_share / n**2, float(blocks.degrees[0]))
     return poisson_interval(number, spread, seconds), wilson_interval(share, effective)

@@ -37,6 +37,17 @@ def poisson_interval(count: int, dispersion: float, seconds: float) -> Estimate:
     return Estimate(rate, max(0.0, min(rate, low)), max(rate, high))
 
 
+def dispersion_of(count: int, variance: float, degrees: float) -> float:
+    """Return the dispersion of a count for :func:`poisson_interval`, widened for its own error.
+
+    Args:
+        count: events seen.
+        variance: of their number, from blocks.
+        degrees: of freedom of this variance.
+    """
+    return (variance / count if count else 1.0) * student(degrees) ** 2
+
+
 def effective_number(n: int, share: float, variance: float, degrees: float) -> float:
     """Return the equivalent number of independent requests for the share, at most n.
 

@@ -54,6 +54,7 @@ from pytest_servebench.stats.episodes import nearest_rank
 from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
 from pytest_servebench.stats.intervals import (
     LEAST_EFFECTIVE,
+    dispersion_of,
     effective_number,
     poisson_interval,
     wilson_interval,
@@ -264,8 +265,7 @@ def _precision(records: Records, latency: Floats, inside: npt.NDArray[np.bool_])
         )
         for index, name in enumerate(shares, start=len(slow))
     }
-    spread = float(blocks.variances[-1]) / completed if completed else 1.0
-    spread *= student(float(blocks.degrees[-1])) ** 2
+    spread = dispersion_of(completed, float(blocks.variances[-1]), float(blocks.degrees[-1]))
     of_shares = dict(zip(shares, means[len(slow) :], strict=True))
     return _Precision(ordered, of_shares, effective, lengths, spread, blocks)
 

@@ -210,9 +210,8 @@ def _block(
     views: Mapping[int, CaseView],
 ) -> BlockView:
     panels = capacity_chart.capacity_panels(found, cases)
-    cells = {(one.server.kind, capacity_table.sizes(one)) for one in found}
-    alone = len({kind for kind, _ in cells}) == len(cells)
-    css = [classes[one.server.kind, None if alone else capacity_table.sizes(one)] for one in found]
+    alone = capacity_chart.one_size_each(found)
+    css = [classes[one.server.kind, None if alone else one.sizes] for one in found]
     letters = [one.letter for one in panels[0].found] if panels else [""] * len(found)
     searches = tuple(
         _search(one, name, letter, look, own, views)
@@ -331,7 +330,7 @@ def _legend(panels: Sequence[CapacityPanel], searches: Sequence[SearchView]) -> 
         if word in words:
             entries.append(Entry("", css.removeprefix("mark"), outline(12, 7, shape, 5), word))
     if panels[0].generator_limits:
-        entries.append(Entry("limit", "", "", "the load generator could make no more"))
+        entries.append(Entry("limit", "", "", capacity_chart.NO_MORE))
     return entries
 
 

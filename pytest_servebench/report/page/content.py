@@ -9,7 +9,6 @@ from typing import Final
 from pytest_servebench.analysis.evaluation import Evaluation, evaluate
 from pytest_servebench.report.answer import answer, question
 from pytest_servebench.report.attention import blocks, causes, doubts, server_troubles
-from pytest_servebench.report.capacity_table import sizes as capacity_sizes
 from pytest_servebench.report.captions import marks
 from pytest_servebench.report.facts import (
     date_text,
@@ -175,7 +174,7 @@ def content(
     classes, shades = looks(
         (
             *((case.server.kind, case.sizes) for case in run.every_case),
-            *((one.server.kind, capacity_sizes(one)) for one in run.capacities),
+            *((one.server.kind, one.sizes) for one in run.capacities),
         ),
         palette,
     )

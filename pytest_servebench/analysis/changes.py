@@ -232,8 +232,8 @@ def _change(
     wide = between(base, new, tail, CAUTION if some_open else 1.0)
     if shift is not None:
         of_both = _of_requests(shift, values[0], values[1], tail)
-        # Few blocks of requests, however far apart, may all have fallen to one side by chance for
-        # all that their signs tell; that intervals of the runs lie far apart is told by them alone.
+        # A short run has so few blocks that even if all of them differ it may be chance; the runs'
+        # own intervals may lie far apart nevertheless.
         if _beyond_doubt(metric, of_both) or not _beyond_doubt(metric, wide):
             wide, narrow = of_both, _of_requests(shift, values[0], values[1], 0.05)
             some_open = narrow.low == 0 or narrow.high == math.inf

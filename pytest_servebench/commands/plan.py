@@ -17,7 +17,14 @@ from pytest_servebench.analysis.plan import (
     Needed,
     plan_case,
 )
-from pytest_servebench.commands.arguments import Commands, add_results, results_of, say_left_out
+from pytest_servebench.commands.arguments import (
+    Commands,
+    add_results,
+    number,
+    results_of,
+    say_left_out,
+    whole,
+)
 from pytest_servebench.errors import OptionError
 from pytest_servebench.metrics import METRICS, POINTS
 from pytest_servebench.objectives.slo import parse_slo
@@ -98,9 +105,9 @@ def run(options: argparse.Namespace) -> int:
     if searched := [str(one) for one in clauses if one.of_search]:
         raise OptionError(f"--slo={searched[0]}: find_capacity searches for it, in the time of "
                           "--servebench-capacity-budget; leave it out")  # fmt: skip
-    load = _number("load", options.load, "0.6", below=1.0)
+    load = number("load", options.load, "0.6", below=1.0)
     margin, change = (_percent(name, getattr(options, name)) for name in ("margin", "change"))
-    repeats = _repeats(options.repeats)
+    repeats = whole("repeats", options.repeats, 1, MOST_REPEATS, "5")
     groups = _groups(options.rate, _past(options))
     statements = SHOWN * len(groups)
     plans = [
@@ -134,36 +141,11 @@ def _plain(plan: CasePlan) -> dict[str, object]:
 # -- what was asked -------------------------------------------------------------------------------
 
 
-def _number(option: str, text: str, example: str, below: float = math.inf) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < below:
-        limit = f" and below {below:g}" if math.isfinite(below) else ""
-        raise OptionError(
-            f"--{option}={text!r}: give a number above 0{limit}, such as --{option}={example}"
-        )
-    return value
-
-
 def _percent(option: str, text: str) -> float:
     match = _PERCENT.fullmatch(text)
     value = float(match[1]) / 100 if match else 0.0
     if not 0 < value < math.inf:
         raise OptionError(f"--{option}={text!r}: give a percentage above 0, such as 10%")
-    return value
-
-
-def _repeats(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if not 1 <= value <= MOST_REPEATS:
-        raise OptionError(
-            f"--repeats={text!r}: give a whole number from 1 to {MOST_REPEATS}, such as 5"
-        )
     return value
 
 
@@ -173,7 +155,7 @@ def _past(options: argparse.Namespace) -> Path | None:
 
 def _groups(rates: Sequence[str] | None, past: Path | None) -> list[_Group]:
     """Return what to plan for: the requested rates, each with the run's cases at this rate."""
-    wanted = [_number("rate", text, "10") for text in rates or ()]
+    wanted = [number("rate", text, "10") for text in rates or ()]
     if past is None:
         if not wanted:
             raise OptionError("give a rate, such as --rate=10, or an earlier run by --run")

@@ -6,14 +6,13 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pytest_servebench.commands.arguments import Commands
+from pytest_servebench.commands.arguments import Commands, number
 from pytest_servebench.commands.sizing import (
     EXIT_CODES,
     UNFIT,
     Question,
     add_options,
     fits,
-    number,
     question_of,
     servers_of,
 )

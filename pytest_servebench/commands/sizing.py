@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pytest_servebench.commands.arguments import add_results, add_run, results_of, say_left_out
+from pytest_servebench.commands.arguments import (
+    add_results,
+    add_run,
+    number,
+    results_of,
+    say_left_out,
+    whole,
+)
 from pytest_servebench.errors import OptionError
 from pytest_servebench.objectives.slo import parse_slo
 from pytest_servebench.objectives.slo_grammar import Clause
@@ -119,38 +125,6 @@ def question_of(options: argparse.Namespace) -> Question:
         options.routing,
         clauses,
     )
-
-
-def number(option: str, text: str, example: str) -> float:
-    """Return the number above 0 that an option gives.
-
-    Raises:
-        OptionError: it is none.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise OptionError(
-            f"--{option}={text!r}: give a number above 0, such as --{option}={example}"
-        )
-    return value
-
-
-def whole(option: str, text: str, least: int, most: int) -> int:
-    """Return the whole number that an option gives.
-
-    Raises:
-        OptionError: it is none, or out of range.
-    """
-    try:
-        value = int(text)
-    except ValueError:
-        value = least - 1
-    if not least <= value <= most:
-        raise OptionError(f"--{option}={text!r}: give a whole number from {least} to {most}")
-    return value
 
 
 def servers_of(options: argparse.Namespace) -> list[Measured]:

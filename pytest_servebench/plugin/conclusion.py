@@ -10,12 +10,12 @@ import pytest
 
 from pytest_servebench.metrics import standing_in
 from pytest_servebench.plugin import benchmark_bridge, capacity_judgement, judgement
-from pytest_servebench.plugin.capacity_fixture import SEARCH
+from pytest_servebench.plugin.capacity_fixture import SEARCH, FindCapacity
 from pytest_servebench.plugin.capacity_judgement import FoundCapacity
 from pytest_servebench.plugin.cases import is_load
 from pytest_servebench.plugin.harmless_reports import make_harmless
 from pytest_servebench.plugin.judgement import NoLoadWarning
-from pytest_servebench.plugin.load_fixture import LOAD
+from pytest_servebench.plugin.load_fixture import LOAD, PoissonLoad
 from pytest_servebench.plugin.own_warnings import warn
 from pytest_servebench.plugin.saving import keep
 from pytest_servebench.plugin.session import ServebenchSession
@@ -74,10 +74,15 @@ def settle_searches(item: pytest.Item) -> list[FoundCapacity]:
     return fresh
 
 
+def _senders(item: pytest.Item) -> list[PoissonLoad | FindCapacity]:
+    """Return what sends load in a test: its loads, its searches."""
+    known = (item.stash.get(LOAD, None), item.stash.get(SEARCH, None))
+    return [one for one in known if one is not None]
+
+
 def _turns(item: pytest.Item) -> list[Turn]:
-    """Return whose turn it is in a test: of its loads, of its searches."""
-    users = (item.stash.get(LOAD, None), item.stash.get(SEARCH, None))
-    return [one.turn for one in users if one is not None]
+    """Return whose turn it is in a test."""
+    return [one.turn for one in _senders(item)]
 
 
 def running(item: pytest.Item) -> bool:
@@ -135,11 +140,10 @@ def around_report(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[N
         settle(item)
         settle_searches(item)
     report = yield
-    for user in (item.stash.get(LOAD, None), item.stash.get(SEARCH, None)):
-        if user is not None:
-            benchmark_bridge.excuse(user.benchmark)
-            if report.when == "call":
-                user.passed = report.passed
+    for sender in _senders(item):
+        benchmark_bridge.excuse(sender.benchmark)
+        if report.when == "call":
+            sender.passed = report.passed
     make_harmless(report, loaded=is_load(item))
     return report
 
@@ -190,7 +194,7 @@ def miss_loads(item: pytest.Item) -> None:
 
 def tell_unloaded(item: pytest.Item) -> None:
     """Warn if a test that has an SLO has passed without a load: nothing was held to it."""
-    if item.stash.get(LOAD, None) is None and item.stash.get(SEARCH, None) is None:
+    if not _senders(item):
         warn(item, NoLoadWarning("the test has an SLO, but sent no load: nothing was judged. "
                                  "Call poisson_load in it, or remove the marker slo."))  # fmt: skip
 

@@ -14,6 +14,7 @@ from pytest_servebench.sizing.inversion import Floats
 from pytest_servebench.sizing.model import ServerModel
 from pytest_servebench.sizing.queue import Latencies
 from pytest_servebench.stats.bootstrap import TAIL, degrees_of_freedom, moving_blocks
+from pytest_servebench.stats.episodes import nearest_rank
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.student import student, student_quantile
 
@@ -197,8 +198,9 @@ def _percentiles(groups: Latencies) -> dict[str, Floats]:
     """Return the nearest-rank percentiles of each row, by metric."""
     number = groups.shape[1]
     ranks = {
-        metric.name: -(-(metric.permille or 0) * number // 1000) - 1
+        metric.name: nearest_rank(metric.permille, number) - 1
         for metric in percentiles_of(LATENCY)
+        if metric.permille is not None
     }
     ordered = np.sort(groups, axis=1)  # faster than to partition at so many places
     return {name: ordered[:, rank].astype(np.float64) for name, rank in ranks.items()}

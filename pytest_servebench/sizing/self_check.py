@@ -18,6 +18,7 @@ from pytest_servebench.sizing.model import Misfit, ServerModel, Unfit
 from pytest_servebench.sizing.prediction import Setting, layout_of
 from pytest_servebench.sizing.queue import simulate
 from pytest_servebench.stats.bootstrap import TAIL
+from pytest_servebench.stats.episodes import nearest_rank
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.student import NORMAL, Z
 
@@ -188,7 +189,7 @@ def _check(fitted: ServerModel | Unfit, case: CaseResult, seed: int) -> SelfChec
     metrics = {}
     for metric in percentiles_of(LATENCY):
         if metric.name in _SHOWN and number >= metric.enough and metric.permille is not None:
-            rank = -(-metric.permille * number // 1000) - 1
+            rank = nearest_rank(metric.permille, number) - 1
             found = float(np.partition(measured, rank)[rank])
             values = np.partition(predicted, rank, axis=0)[rank]
             metrics[metric.name] = Held(_estimate(values), found if math.isfinite(found) else None)

@@ -98,6 +98,11 @@ def hide(secret: str | None, *, shortest: int = SHORTEST) -> None:
     _secrets.add(forms)
 
 
+def names_secret(name: str) -> bool:
+    """Return whether a header or parameter of that name holds a secret, as far as one can tell."""
+    return bool(_NAMES.fullmatch(name) or _GUESSED.search(name))
+
+
 def hide_headers(headers: Iterable[tuple[str, str]]) -> None:
     """Hide the secrets in the headers of a request."""
     for name, value in headers:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     )
     from pytest_servebench.plugin.load_fixture import LoadedCase, PoissonLoad
     from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
+    from pytest_servebench.protocols.grpc import GrpcAnswer, GrpcRequest, GrpcStatus
+    from pytest_servebench.protocols.http2 import Http2Request
     from pytest_servebench.runs.results import CaseResult
     from pytest_servebench.servers.base import RunningServer, ServerKind, ServerSettings
     from pytest_servebench.servers.shared import ExposedServerWarning, ServerRestartedWarning
@@ -32,11 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BadResponseError", "CaseResult", "Constant", "ExposedServerWarning", "FailedRequestsWarning",
-    "FindCapacity", "FoundCapacity", "Gamma", "HttpAnswer", "HttpRequest", "InconclusiveWarning",
-    "InvalidMeasurementError", "LoadedCase", "NoLoadWarning", "Poisson", "PoissonLoad",
-    "PredictionProtocol", "Ramp", "RunningServer", "ServebenchError", "ServedModel", "ServerKind",
-    "ServerRestartedWarning", "ServerSettings", "Steps", "Trace", "argmax_equal", "cosine",
-    "fields",
+    "FindCapacity", "FoundCapacity", "Gamma", "GrpcAnswer", "GrpcRequest", "GrpcStatus",
+    "Http2Request", "HttpAnswer", "HttpRequest", "InconclusiveWarning", "InvalidMeasurementError",
+    "LoadedCase", "NoLoadWarning", "Poisson", "PoissonLoad", "PredictionProtocol", "Ramp",
+    "RunningServer", "ServebenchError", "ServedModel", "ServerKind", "ServerRestartedWarning",
+    "ServerSettings", "Steps", "Trace", "argmax_equal", "cosine", "fields",
 ]  # fmt: skip
 
 _HOMES = {
@@ -51,6 +53,8 @@ _HOMES = {
         ("plugin.judgement", "FailedRequestsWarning InconclusiveWarning NoLoadWarning"),
         ("plugin.load_fixture", "LoadedCase PoissonLoad"),
         ("protocols.base", "HttpAnswer HttpRequest PredictionProtocol"),
+        ("protocols.grpc", "GrpcAnswer GrpcRequest GrpcStatus"),
+        ("protocols.http2", "Http2Request"),
         ("runs.results", "CaseResult"),
         ("servers.base", "RunningServer ServerKind ServerSettings"),
         ("servers.shared", "ExposedServerWarning ServerRestartedWarning"),

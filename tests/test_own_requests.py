@@ -126,7 +126,7 @@ REFUSED = {  # what is given to poisson_load, and what is said of it
     "b'http://127.0.0.1:1', requests=POST": NOT_A_SERVER,
     "None, requests=POST": NOT_A_SERVER,
     "__import__('pathlib').Path('/a'), requests=POST": NOT_A_SERVER,
-    "'localhost:80', requests=[]": "(URL)=localhost:80: the scheme is neither*",
+    "'localhost:80', requests=[]": "(URL)=localhost:80: the scheme is none of*",
 }
 
 
@@ -458,7 +458,7 @@ def test_requests_that_are_no_list_of_requests(given: Any, shown: str) -> None:
     with pytest.raises(OptionError) as caught:
         of_requests(given)
     assert str(caught.value).startswith(shown)
-    assert "give a list of HttpRequest, such as [HttpRequest(" in str(caught.value)
+    assert "give a list of requests, such as [HttpRequest(" in str(caught.value)
 
 
 def test_requests_may_be_a_generator_and_must_be_some() -> None:

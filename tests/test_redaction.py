@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import BadResponseError, OptionError, ServebenchWarning
-from pytest_servebench.protocols.answers import excerpt
 from pytest_servebench.protocols.base import HttpRequest
+from pytest_servebench.text.excerpt import excerpt
 from pytest_servebench.text.json_text import to_json
 from pytest_servebench.text.redaction import (
     HIDDEN,

@@ -220,7 +220,7 @@ class ProtocolsDirective(SphinxDirective):
                 f"## `{name}`\n",
                 f"{_markdown((protocol.__doc__ or '').partition(chr(10))[0])}\n",
             ]
-            request = protocol_from(name, {}, defaults={"model": "MODEL"}).request(_EXAMPLE)
+            request: Any = protocol_from(name, {}, defaults={"model": "MODEL"}).request(_EXAMPLE)
             lines.append(f"A request by default:\n\n```text\n{request.method} {request.path}\n")
             lines.append(f"{request.body.decode()}\n```\n")
             lines += ["| setting | default | meaning |", "| --- | --- | --- |"]

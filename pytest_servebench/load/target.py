@@ -1,4 +1,4 @@
-"""Where requests go: TCP over IPv4 or IPv6, a Unix socket, and TLS on top of them."""
+"""Where requests go: HTTP or gRPC, over TCP or a Unix socket, with TLS or without."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from pytest_servebench.load.tls import Tls
 
 EXAMPLES: Final = (
     "give http://HOST:PORT, https://HOST:PORT, http://[::1]:PORT "
-    "or http+unix://%2Fpath%2Fof%2Fsocket"
+    "or http+unix://%2Fpath%2Fof%2Fsocket; for gRPC grpc://HOST:PORT or grpcs://HOST:PORT"
 )
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443, "grpc": 80, "grpcs": 443}
+_UNIX: Final = "+unix"
+_NO_TLS: Final = (f"https{_UNIX}", f"grpcs{_UNIX}")
 _VERIFIED: Final = Tls()
 
 
@@ -27,6 +29,7 @@ class Target:
         unix_socket: path of a Unix socket, instead of host and port.
         path: prefix of each request's path, such as ``"/api"``; without a trailing slash.
         tls: TLS settings; ``None``: no TLS.
+        scheme: what is spoken there: ``"http"`` or ``"grpc"``, with TLS or without.
     """
 
     host: str
@@ -34,10 +37,11 @@ class Target:
     unix_socket: str | None = None
     path: str = ""
     tls: Tls | None = None
+    scheme: str = "http"
 
     @classmethod
     def parse(cls, url: str, tls: Tls = _VERIFIED) -> Target:
-        """Read scheme, address and path of a URL; ``tls`` applies to ``https``.
+        """Read scheme, address and path of a URL; ``tls`` applies to ``https`` and ``grpcs``.
 
         Raises:
             ValueError: it is not the URL of a server; the message says why, and what to give.
@@ -57,12 +61,19 @@ class Target:
         path = parts.path.rstrip("/")
         if not path.isascii() or not path.isprintable() or " " in path:
             raise ValueError(f"its path is not quoted: write {quote(path)!r}; {EXAMPLES}")
-        if parts.scheme == "http+unix":
+        family = parts.scheme.removesuffix(_UNIX)
+        if family not in _DEFAULT_PORTS or parts.scheme in _NO_TLS:
+            raise ValueError(f"the scheme is none of http, https, grpc and grpcs; {EXAMPLES}")
+        scheme = family.removesuffix("s")
+        if path and scheme == "grpc":
+            raise ValueError(
+                f"a gRPC server's URL has no path: give {parts.scheme}://{parts.netloc}; service "
+                'and method belong in the requests: GrpcRequest("/package.Service/Method", message)'
+            )
+        if parts.scheme.endswith(_UNIX):
             if not (link := unquote(parts.netloc)):
                 raise ValueError(f"the socket's path is missing; {EXAMPLES}")
-            return cls(host="localhost", port=0, unix_socket=link, path=path)
-        if parts.scheme not in _DEFAULT_PORTS:
-            raise ValueError(f"the scheme is neither http nor https; {EXAMPLES}")
+            return cls(host="localhost", port=0, unix_socket=link, path=path, scheme=scheme)
         if not parts.hostname:
             raise ValueError(f"the host is missing; {EXAMPLES}")
         if port == 0:
@@ -71,15 +82,16 @@ class Target:
             host=parts.hostname,
             port=port or _DEFAULT_PORTS[parts.scheme],
             path=path,
-            tls=tls if parts.scheme == "https" else None,
+            tls=None if parts.scheme == scheme else tls,
+            scheme=scheme,
         )
 
     @property
     def url(self) -> str:
         """Return the address as a URL, with the prefix of each request's path."""
         if self.unix_socket is not None:
-            return "http+unix://" + quote(self.unix_socket, safe="") + self.path
-        return f"{'http' if self.tls is None else 'https'}://{self.authority}{self.path}"
+            return f"{self.scheme}{_UNIX}://{quote(self.unix_socket, safe='')}{self.path}"
+        return f"{self.scheme}{'' if self.tls is None else 's'}://{self.authority}{self.path}"
 
     @property
     def authority(self) -> str:

@@ -20,18 +20,28 @@ from pytest_servebench.load.target import Target
 from pytest_servebench.measure.foreign_code import first_line, signals_noticed
 from pytest_servebench.measure.workload import requests_digest
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol, Request
+from pytest_servebench.protocols.base import (
+    HttpRequest,
+    PredictionProtocol,
+    Request,
+    check_address,
+)
+from pytest_servebench.protocols.grpc import GrpcRequest
 from pytest_servebench.text.safe import clean
 
-AnswerCheck = Callable[[HttpRequest, HttpAnswer], bool | None]
-"""Raises if an answer is wrong: ``BadResponseError`` with the reason, or any other exception.
+AnswerCheck = Callable[[Any, Any], bool | None]
+"""Gets a request and its answer, such as an HttpRequest and an HttpAnswer.
+
+Raises if an answer is wrong: ``BadResponseError`` with the reason, or any other exception.
 
 It may also return ``False``.
 """
 
-_GIVE_A_LIST = 'give a list of HttpRequest, such as [HttpRequest("POST", "/predict", body=b"...")]'
+_GIVE_A_LIST = (
+    'give a list of requests, such as [HttpRequest("POST", "/predict", body=b"...")] or '
+    '[GrpcRequest("/package.Service/Method", message)]'
+)
 _BOOLEANS: Final = ("bool", "bool_")  # Python's own and NumPy's
-_RESERVED = {"host", "content-length", "transfer-encoding", "connection"}
 _MOST_BYTES: Final = 256 * 2**20  # of all requests together, if they have several rows
 _ONE_ROW: Final = (
     "For one row in a request: --servebench-rows=1, @pytest.mark.servebench(rows=1), or "
@@ -46,7 +56,7 @@ class Traffic:
 
     Attributes:
         requests: what is sent; each arrival takes one of them at random.
-        check: called with a request's index and a 2xx answer to it; raises if the answer is wrong.
+        check: called with a request's index and a successful answer to it; raises if that is wrong.
         name: what is served, as shown in reports.
         weights_sha256: digest of the model's weights; empty without a model.
         source: where the requests come from, in words.
@@ -68,7 +78,12 @@ class Traffic:
     def prepared(
         self, protocol: PredictionProtocol, target: Target, *, keep_alive: bool
     ) -> tuple[bytes, ...]:
-        """Return each request as its transport sends it."""
+        """Return each request as its transport sends it.
+
+        Raises:
+            OptionError: another protocol is spoken at ``target``.
+        """
+        check_address(self.requests[0], target)
         # A user's protocol need not have any.
         authorization = getattr(protocol, "authorization", ())
         return tuple(
@@ -115,7 +130,7 @@ def of_model(model: ServedModel, protocol: PredictionProtocol, rows: int = 1) ->
         ModelError: the inputs cannot be sent, or not several in a request.
     """
 
-    def check(index: int, answer: HttpAnswer) -> None:
+    def check(index: int, answer: Any) -> None:
         members = batches[index]
         for place, (one, got) in enumerate(zip(members, read(answer), strict=True), 1):
             wrong = model.check(one, got)
@@ -133,7 +148,7 @@ def of_model(model: ServedModel, protocol: PredictionProtocol, rows: int = 1) ->
         )
     ask, read = _asking(protocol, rows)
     first = _request(model, ask, batch(0, model.samples, rows))
-    every = -(-model.samples * len(first.body) // _MOST_BYTES)
+    every = -(-model.samples * first.size // _MOST_BYTES)
     # Every input is sent all the same.
     starts = range(0, model.samples, min(every, rows) or 1)
     batches = [batch(start, model.samples, rows) for start in starts]
@@ -153,8 +168,8 @@ def batch(start: int, samples: int, rows: int) -> tuple[int, ...]:
     return tuple((start + place) % samples for place in range(rows))
 
 
-_Ask = Callable[[Sequence[Arrays]], HttpRequest]
-_Read = Callable[[HttpAnswer], Sequence[Arrays]]
+_Ask = Callable[[Sequence[Arrays]], Request]
+_Read = Callable[[Any], Sequence[Arrays]]
 
 
 def _asking(protocol: PredictionProtocol, rows: int) -> tuple[_Ask, _Read]:
@@ -171,7 +186,7 @@ def _asking(protocol: PredictionProtocol, rows: int) -> tuple[_Ask, _Read]:
         ) from None
 
 
-def _request(model: ServedModel, ask: _Ask, members: Sequence[int]) -> HttpRequest:
+def _request(model: ServedModel, ask: _Ask, members: Sequence[int]) -> Request:
     try:
         return ask([model.input(index) for index in members])
     except ModelError as error:
@@ -183,11 +198,12 @@ def _request(model: ServedModel, ask: _Ask, members: Sequence[int]) -> HttpReque
         ) from None
 
 
-def of_requests(requests: Iterable[HttpRequest]) -> Traffic:
-    """Return the traffic of a user's own requests; any 2xx answer is right.
+def of_requests(requests: Iterable[Request]) -> Traffic:
+    """Return the traffic of a user's own requests; any successful answer is right.
 
     Raises:
-        OptionError: this is not a list of requests, it is empty, or one of them cannot be sent.
+        OptionError: this is not a list of requests, it is empty, one of them cannot be sent, or
+            they need several transports.
     """
     # The order of a set differs between sessions, and so would the requests.
     if isinstance(requests, (str, bytes, Mapping, Set)) or not isinstance(requests, Iterable):
@@ -196,12 +212,13 @@ def of_requests(requests: Iterable[HttpRequest]) -> Traffic:
     if not requests:
         raise OptionError("requests=[]: give at least one HttpRequest.")
     for number, request in enumerate(requests):
-        if not isinstance(request, HttpRequest):
+        if not isinstance(request, (HttpRequest, GrpcRequest)):
             raise OptionError(
-                f"requests=: item {number} is {reprlib.repr(request)}, not an HttpRequest; "
+                f"requests=: item {number} is {reprlib.repr(request)}, not a request; "
                 f"{_GIVE_A_LIST}."
             )
-        _refuse_unsendable(request)
+        request.check_sendable()
+    _refuse_mixed(requests)
     return Traffic(
         requests=requests,
         check=lambda _index, _answer: None,
@@ -212,38 +229,15 @@ def of_requests(requests: Iterable[HttpRequest]) -> Traffic:
     )
 
 
-def _refuse_unsendable(request: HttpRequest) -> None:
-    if not isinstance(request.body, bytes):
-        raise OptionError(
-            f"{request!r}: the body is of type {type(request.body).__name__}; give bytes, such as "
-            "text.encode()."
-        )
-    if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in request.headers):
-        raise OptionError(
-            f"{request!r}: headers are pairs, ((name, value), ...); for a dict: tuple(d.items())."
-        )
-    if request.method.upper() in ("HEAD", "CONNECT"):
-        raise OptionError(
-            f"{request!r}: answers to {request.method} have no body and look like a late one; use "
-            "GET or POST."
-        )
-    texts = (request.method, request.path, *(part for pair in request.headers for part in pair))
-    try:
-        broken = any(set(text) & set("\r\n\0") for text in texts)
-        "".join(texts).encode("latin-1")
-    except (TypeError, UnicodeEncodeError):
-        broken = True
-    if broken or request.path[:1] not in ("", "/") or set(request.method + request.path) & {" "}:
-        raise OptionError(
-            f"{request!r} cannot be sent: the path must begin with '/' and have no spaces, and "
-            "neither it nor the headers may have line breaks or characters outside Latin-1; quote "
-            "them."
-        )
-    taken = sorted(_RESERVED & {name.lower() for name, _ in request.headers} - {"host"})
-    if taken:
-        raise OptionError(
-            f"{request!r}: the load generator sets the header {taken[0]}: leave it out."
-        )
+def _refuse_mixed(requests: Sequence[Request]) -> None:
+    first = requests[0]
+    for number, request in enumerate(requests):
+        if request.transport != first.transport:
+            raise OptionError(
+                f"requests=: item 0 is {first!r} over {first.transport}, and item {number} is "
+                f"{request!r} over {request.transport}: a load has one transport; call "
+                "poisson_load once for each."
+            )
 
 
 @dataclass(frozen=True)
@@ -274,8 +268,7 @@ def check_answers(load: LoadResult, traffic: Traffic) -> Checked:
         checked += 1
         request = int(load.payloads[index])
         status, head = int(load.records.status[index]), load.heads.get(index, b"")
-        answer = traffic.requests[request].answer(status, head, body)
-        if (reason := _wrong(traffic, request, answer)) is not None:
+        if (reason := _wrong(traffic, request, status, head, body)) is not None:
             wrong += 1
             outcome[index] = Outcome.BAD_RESPONSE
             text = f"{Outcome.BAD_RESPONSE.label}: {reason}"
@@ -289,7 +282,7 @@ def check_answers(load: LoadResult, traffic: Traffic) -> Checked:
     return Checked(records, dict(shown), checked, wrong)
 
 
-def _wrong(traffic: Traffic, index: int, answer: Any) -> str | None:
+def _wrong(traffic: Traffic, index: int, status: int, head: bytes, body: bytes) -> str | None:
     """Return why an answer to the request with this index is wrong, or ``None`` if it is right.
 
     Any exception in the check makes the answer wrong: a finished load must not be lost. Only what
@@ -297,7 +290,8 @@ def _wrong(traffic: Traffic, index: int, answer: Any) -> str | None:
     """
     with signals_noticed() as interrupts:
         try:
-            traffic.check(index, answer)
+            # Reading it may fail, too: its content may not be what its head says.
+            traffic.check(index, traffic.requests[index].answer(status, head, body))
         except pytest.exit.Exception:
             raise
         except BaseException as error:

@@ -26,7 +26,7 @@ from pytest_servebench.plugin.saving import keep
 from pytest_servebench.plugin.sending import Sending, Way
 from pytest_servebench.plugin.state import PROGRESS, fail, session_of
 from pytest_servebench.plugin.turns import Turn
-from pytest_servebench.protocols.base import HttpRequest
+from pytest_servebench.protocols.base import Request
 from pytest_servebench.report.facts import cell_name
 from pytest_servebench.runs.capacity import CapacityLimit, CapacityResult
 from pytest_servebench.runs.node_ids import labelled
@@ -64,7 +64,7 @@ class FindCapacity:
         self,
         server: object,
         *,
-        requests: Sequence[HttpRequest] | None = None,
+        requests: Sequence[Request] | None = None,
         check: AnswerCheck | None = None,
         arrivals: ArrivalProcess | str | None = None,
         name: str | None = None,

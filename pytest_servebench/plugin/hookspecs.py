@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
+    from pytest_servebench.protocols.base import Request
     from pytest_servebench.runs.results import CaseResult
     from pytest_servebench.servers.base import RunningServer, ServerKind
 
@@ -21,7 +21,7 @@ def pytest_servebench_server_kinds(config: pytest.Config) -> Sequence[ServerKind
 @pytest.hookspec(firstresult=True)
 def pytest_servebench_requests(
     item: pytest.Item, server: RunningServer
-) -> Sequence[HttpRequest] | None:
+) -> Sequence[Request] | None:
     """Return the requests of a case, to replace the model's predictions; ``None``: no opinion.
 
     Each arrival takes one of them at random. ``poisson_load(server, requests=…)`` takes precedence.
@@ -30,10 +30,11 @@ def pytest_servebench_requests(
 
 @pytest.hookspec
 def pytest_servebench_check_answer(
-    item: pytest.Item, server: RunningServer, request: HttpRequest, answer: HttpAnswer
+    item: pytest.Item, server: RunningServer, request: Request, answer: Any
 ) -> bool | None:
-    """Raise ``BadResponseError`` if a 2xx response is wrong; called after the load for a sample.
+    """Raise ``BadResponseError`` if an answer is wrong; called after the load for a sample.
 
+    It is called for successful answers only, of the request's kind: an HttpAnswer, for example.
     Returning ``False`` does the same without a reason. Responses are also compared with the model's
     predictions.
     """

@@ -23,7 +23,7 @@ from pytest_servebench.plugin.saving import keep
 from pytest_servebench.plugin.sending import Sending
 from pytest_servebench.plugin.state import PROGRESS, fail, session_of
 from pytest_servebench.plugin.turns import Turn
-from pytest_servebench.protocols.base import HttpRequest
+from pytest_servebench.protocols.base import Request
 from pytest_servebench.report.facts import attempt_name, cell_name
 from pytest_servebench.runs.node_ids import labelled
 from pytest_servebench.runs.results import Attempt, CaseResult
@@ -95,7 +95,7 @@ class PoissonLoad:
         self,
         server: object,
         *,
-        requests: Sequence[HttpRequest] | None = None,
+        requests: Sequence[Request] | None = None,
         check: AnswerCheck | None = None,
         arrivals: ArrivalProcess | str | None = None,
         name: str | None = None,
@@ -112,14 +112,14 @@ class PoissonLoad:
         ``--servebench-slo``).
 
         Args:
-            server: a running server, or the URL of any HTTP server: a string, or a URL object of
-                yarl, furl, httpx or another library. A path in it is put before the paths of the
-                requests.
+            server: a running server, or the URL of any HTTP or gRPC server: a string, or a URL
+                object of yarl, furl, httpx or another library. A path in it is put before the paths
+                of the requests.
             requests: what to send instead of the model's predictions; each arrival takes one at
                 random.
-            check: called after the load with a sample of the requests and their 2xx responses;
-                raises :class:`~pytest_servebench.errors.BadResponseError` or returns ``False`` if a
-                response is wrong.
+            check: called after the load with a sample of the requests and their successful answers;
+                raises :class:`~pytest_servebench.errors.BadResponseError` or returns ``False`` if
+                an answer is wrong.
             arrivals: the arrival process, such as ``"gamma:4"``; default: that of
                 ``--servebench-arrivals``, which is Poisson unless set.
             name: of a server given by URL, for tables, plots and saved runs. Comparisons take
@@ -147,7 +147,7 @@ class PoissonLoad:
     def _load(
         self,
         server: object,
-        requests: Sequence[HttpRequest] | None,
+        requests: Sequence[Request] | None,
         check: AnswerCheck | None,
         arrivals: ArrivalProcess | str | None,
         name: str | None,

@@ -27,8 +27,8 @@ from pytest_servebench.plugin.options import SECONDS
 from pytest_servebench.plugin.parameters import PARAMETERS
 from pytest_servebench.plugin.revival import revive
 from pytest_servebench.plugin.state import session_of
-from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
-from pytest_servebench.servers.attached import AnyHttp, AttachedServer, any_server
+from pytest_servebench.protocols.base import Request
+from pytest_servebench.servers.attached import AttachedServer, UnknownProtocol, any_server
 from pytest_servebench.servers.base import RunningServer, is_running_server
 from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.shared import SharedServer
@@ -62,7 +62,6 @@ class Way:
         first = self.traffic.requests[0]
         if (
             isinstance(self.server, AttachedServer)
-            and isinstance(first, HttpRequest)
             and self.spec.warmup > 0  # the warm-up sends it anyway
         ):
             self.server.await_loaded(first, session_of(item.config).settings.server.tls)
@@ -85,7 +84,7 @@ class Sending:
     def to(
         self,
         server: object,
-        requests: Sequence[HttpRequest] | None,
+        requests: Sequence[Request] | None,
         check: AnswerCheck | None,
         arrivals: ArrivalProcess | str | None,
         name: str | None,
@@ -183,7 +182,7 @@ class Sending:
     def _traffic(
         self,
         server: RunningServer,
-        requests: Sequence[HttpRequest] | None,
+        requests: Sequence[Request] | None,
         check: AnswerCheck | None,
         rows: int | None,
     ) -> Traffic:
@@ -201,7 +200,7 @@ class Sending:
                 )
             sent = traffic.of_requests(requests)
         else:
-            if isinstance(server.protocol, AnyHttp):
+            if isinstance(server.protocol, UnknownProtocol):
                 server.protocol.refuse()  # before loading a model that would not help
             check_mismatch(server)
             model = session_of(self._item.config).model()
@@ -209,7 +208,7 @@ class Sending:
         if check is not None:
             sent = sent.checked_by(check)
 
-        def ask_hooks(request: HttpRequest, answer: HttpAnswer) -> None:
+        def ask_hooks(request: Request, answer: Any) -> None:
             for returned in hook.pytest_servebench_check_answer(
                 item=self._item, server=server, request=request, answer=answer
             ):

@@ -6,6 +6,8 @@ from pytest_servebench.protocols.base import (
     HttpRequest,
     PredictionProtocol,
 )
+from pytest_servebench.protocols.grpc import GrpcAnswer, GrpcRequest, GrpcStatus
+from pytest_servebench.protocols.http2 import Http2Request
 from pytest_servebench.protocols.open_inference import OpenInference
 from pytest_servebench.protocols.plain_json import PlainJson
 from pytest_servebench.protocols.registry import PROTOCOLS, protocol_from
@@ -14,7 +16,7 @@ from pytest_servebench.protocols.tensorflow_serving import KServeV1, TensorFlowS
 from pytest_servebench.protocols.torchserve import TorchServeRest
 
 __all__ = [
-    "PROTOCOLS", "Headers", "HttpAnswer", "HttpRequest", "KServeV1", "OpenInference", "PlainJson",
-    "PredictionProtocol", "RowsProtocol", "TensorFlowServingRest", "TorchServeRest",
-    "protocol_from",
+    "PROTOCOLS", "GrpcAnswer", "GrpcRequest", "GrpcStatus", "Headers", "Http2Request", "HttpAnswer",
+    "HttpRequest", "KServeV1", "OpenInference", "PlainJson", "PredictionProtocol", "RowsProtocol",
+    "TensorFlowServingRest", "TorchServeRest", "protocol_from",
 ]  # fmt: skip

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from urllib.parse import urlsplit
 
 from pytest_servebench.arrays import Arrays
+from pytest_servebench.errors import OptionError
+from pytest_servebench.text.excerpt import excerpt
 from pytest_servebench.text.redaction import hide_headers, hide_url, redact
 
 if TYPE_CHECKING:
@@ -33,9 +35,35 @@ class Request(Protocol):
     Attributes:
         transport: name of its transport; see
             :data:`pytest_servebench.load.transports.TRANSPORTS`.
+        scheme: of the addresses that it can be sent to, ``"http"`` or ``"grpc"``; see
+            :attr:`pytest_servebench.load.target.Target.scheme`.
     """
 
     transport: ClassVar[str]
+    scheme: ClassVar[str]
+
+    @property
+    def asked(self) -> str:
+        """Return what is asked for, for messages: ``"POST /predict"``."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Return its path on the server."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Return the number of bytes that it carries, without its head."""
+        ...
+
+    def check_sendable(self) -> None:
+        """Check what a user gave.
+
+        Raises:
+            OptionError: it cannot be sent; says what to give instead.
+        """
+        ...
 
     def prepared(
         self,
@@ -65,6 +93,29 @@ class Request(Protocol):
         ...
 
 
+def scheme_of(protocol: PredictionProtocol) -> str:
+    """Return the scheme of the addresses that a protocol is for; most are for HTTP."""
+    return str(getattr(protocol, "scheme", "http"))
+
+
+def check_address(request: Request, target: Target) -> None:
+    """Check that what is spoken at an address is what a request is written in.
+
+    Raises:
+        OptionError: it is not; says which URL or request to give.
+    """
+    if request.scheme == target.scheme:
+        return
+    if request.scheme == "grpc":
+        remedy = "gRPC needs the URL of a gRPC port: grpc://HOST:PORT, or grpcs:// with TLS"
+    else:
+        remedy = (
+            "grpc:// is for GrpcRequest and the protocols over gRPC; for HTTP, give "
+            "http://HOST:PORT, or https:// with TLS"
+        )
+    raise OptionError(f"{request!r} cannot be sent to {target.url}: {remedy}.")
+
+
 @dataclass(frozen=True)
 class HttpRequest:
     """One HTTP request, without the server's address.
@@ -79,6 +130,10 @@ class HttpRequest:
     """
 
     transport: ClassVar[str] = "http/1.1"
+    scheme: ClassVar[str] = "http"
+    reserved: ClassVar[frozenset[str]] = frozenset(
+        {"content-length", "transfer-encoding", "connection"}
+    )
 
     method: str
     path: str
@@ -96,7 +151,52 @@ class HttpRequest:
 
     def __repr__(self) -> str:
         """Return method and path, without keys."""
-        return f"HttpRequest(method={self.method!r}, path={redact(repr(self.path))})"
+        name = type(self).__name__
+        return f"{name}(method={self.method!r}, path={redact(repr(self.path))})"
+
+    @property
+    def asked(self) -> str:
+        """Return method and path."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def size(self) -> int:
+        """Return the length of the body in bytes."""
+        return len(self.body)
+
+    def check_sendable(self) -> None:
+        """See :class:`Request`."""
+        if not isinstance(self.body, bytes):
+            raise OptionError(
+                f"{self!r}: the body is of type {type(self.body).__name__}; give bytes, such as "
+                "text.encode()."
+            )
+        if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in self.headers):
+            raise OptionError(
+                f"{self!r}: headers are pairs, ((name, value), ...); for a dict: tuple(d.items())."
+            )
+        if self.method.upper() in ("HEAD", "CONNECT"):
+            raise OptionError(
+                f"{self!r}: answers to {self.method} have no body and look like a late one; use "
+                "GET or POST."
+            )
+        texts = (self.method, self.path, *(part for pair in self.headers for part in pair))
+        try:
+            broken = any(set(text) & set("\r\n\0") for text in texts)
+            "".join(texts).encode("latin-1")
+        except (TypeError, UnicodeEncodeError):
+            broken = True
+        if broken or self.path[:1] not in ("", "/") or set(self.method + self.path) & {" "}:
+            raise OptionError(
+                f"{self!r} cannot be sent: the path must begin with '/' and have no spaces, and "
+                "neither it nor the headers may have line breaks or characters outside Latin-1; "
+                "quote them."
+            )
+        taken = sorted(self.reserved & {name.lower() for name, _ in self.headers})
+        if taken:
+            raise OptionError(
+                f"{self!r}: the load generator sets the header {taken[0]}: leave it out."
+            )
 
     def prepared(
         self,
@@ -124,11 +224,12 @@ class HttpRequest:
     def identity(self, *, paths: bool) -> Sequence[bytes]:
         """See :class:`Request`."""
         head = [self.method, _without_secrets(self.path) if paths else ""]
-        head += [f"{name.lower()}: {_value(name, value)}" for name, value in self.headers]
+        head += [f"{name.lower()}: {compared(name, value)}" for name, value in self.headers]
         return [*(text.encode("utf-8", "surrogatepass") for text in head), self.body]
 
 
-def _value(name: str, value: str) -> str:
+def compared(name: str, value: str) -> str:
+    """Return the value of a header as a comparison sees it: empty if it may differ between runs."""
     return "" if _NOT_COMPARED.search(name.replace("_", "-")) else value
 
 
@@ -137,7 +238,9 @@ def _without_secrets(path: str) -> str:
     if not parts.query:
         return path
     pairs = (pair.partition("=") for pair in parts.query.split("&"))
-    return parts.path + "?" + "&".join(f"{name}={_value(name, value)}" for name, _, value in pairs)
+    return (
+        parts.path + "?" + "&".join(f"{name}={compared(name, value)}" for name, _, value in pairs)
+    )
 
 
 class Headers(Mapping[str, str]):
@@ -161,6 +264,15 @@ class Headers(Mapping[str, str]):
         lines = (line.partition(":") for line in text.splitlines()[1:])
         return cls((name.strip(), value.strip()) for name, colon, value in lines if colon)
 
+    @classmethod
+    def of_fields(cls, fields: Iterable[tuple[bytes, bytes]]) -> Headers:
+        """Return fields of HTTP/2, without those that are no headers, such as ``:status``."""
+        return cls(
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in fields
+            if not name.startswith(b":")
+        )
+
     def __getitem__(self, name: str) -> str:
         return self._found[name.lower()][1]
 
@@ -174,6 +286,31 @@ class Headers(Mapping[str, str]):
         return f"Headers({self.pairs!r})"
 
 
+class Answer(Protocol):
+    """What a server answered, whatever the transport.
+
+    Attributes:
+        OK: the status of a prediction.
+    """
+
+    OK: ClassVar[int]
+
+    @property
+    def status(self) -> int:
+        """Return the transport's status."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """Return the content."""
+        ...
+
+    @property
+    def described(self) -> str:
+        """Return status and beginning, for messages."""
+        ...
+
+
 @dataclass(frozen=True)
 class HttpAnswer:
     """The answer to one request.
@@ -184,29 +321,41 @@ class HttpAnswer:
         headers: of the answer, by case-insensitive name: ``answer.headers["content-type"]``.
     """
 
+    OK: ClassVar[int] = 200
+
     status: int
     body: bytes
     headers: Headers = field(default_factory=lambda: Headers(()), repr=False)
 
+    @property
+    def described(self) -> str:
+        """Return its status and the beginning of its body, for an error message."""
+        return f"status {self.status}: {excerpt(self.body)!r}"
+
 
 class PredictionProtocol(Protocol):
-    """How to ask one kind of server for predictions."""
+    """How to ask one kind of server for predictions.
+
+    One whose requests are GrpcRequests has an attribute ``scheme``, which is ``"grpc"``.
+    """
 
     @property
     def name(self) -> str:
         """Return the protocol's name, as shown in reports."""
         ...
 
-    def request(self, inputs: Arrays) -> HttpRequest:
-        """Return the request for a prediction of one sample input.
+    def request(self, inputs: Arrays) -> Request:
+        """Return the request for a prediction of one sample input: an HttpRequest, for example.
 
         Args:
             inputs: of shape ``input_shape``; for a model with named inputs, each by its name.
         """
         ...
 
-    def read(self, answer: HttpAnswer) -> Arrays:
-        """Return the prediction for one sample input from an answer with status 200.
+    def read(self, answer: Any) -> Arrays:
+        """Return the prediction for one sample input from a successful answer.
+
+        The answer is what the request's ``answer`` returns, such as an HttpAnswer.
 
         It is of shape ``output_shape``; or each output by its name, if the answer has names.
 

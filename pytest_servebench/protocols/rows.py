@@ -1,20 +1,22 @@
 """Requests with several rows: samples that a server predicts together."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from pytest_servebench.arrays import Array, Arrays
 from pytest_servebench.errors import ModelError
-from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
+from pytest_servebench.protocols.base import PredictionProtocol, Request
 from pytest_servebench.protocols.json_values import Bad, checked_array
+
+R_co = TypeVar("R_co", bound=Request, covariant=True)
 
 
 class RowsProtocol(PredictionProtocol, Protocol):
     """A protocol whose requests may carry several samples."""
 
-    def request_rows(self, samples: Sequence[Arrays]) -> HttpRequest:
+    def request_rows(self, samples: Sequence[Arrays]) -> Request:
         """Return one request for the predictions of one or more samples, in their order.
 
         Raises:
@@ -22,7 +24,7 @@ class RowsProtocol(PredictionProtocol, Protocol):
         """
         ...
 
-    def read_rows(self, answer: HttpAnswer, rows: int) -> Sequence[Arrays]:
+    def read_rows(self, answer: Any, rows: int) -> Sequence[Arrays]:
         """Return the prediction of each of ``rows`` samples, in the order of the request.
 
         Raises:
@@ -31,14 +33,18 @@ class RowsProtocol(PredictionProtocol, Protocol):
         ...
 
 
+class _Asking(Protocol[R_co]):
+    def request_rows(self, samples: Sequence[Arrays]) -> R_co: ...
+
+
 class OneOrMore:
     """Asks for the prediction of one sample as of one row."""
 
-    def request(self: RowsProtocol, inputs: Arrays) -> HttpRequest:
+    def request(self: _Asking[R_co], inputs: Arrays) -> R_co:
         """Return the request for a prediction of one sample input."""
         return self.request_rows((inputs,))
 
-    def read(self: RowsProtocol, answer: HttpAnswer) -> Arrays:
+    def read(self: RowsProtocol, answer: Any) -> Arrays:
         """Return the prediction for one sample input."""
         (prediction,) = self.read_rows(answer, 1)
         return prediction

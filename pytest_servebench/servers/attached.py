@@ -19,7 +19,8 @@ from pytest_servebench.errors import (
 from pytest_servebench.load.target import EXAMPLES, Target
 from pytest_servebench.load.tls import Tls
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
+from pytest_servebench.protocols.base import PredictionProtocol, Request, scheme_of
+from pytest_servebench.protocols.grpc import GrpcStatus
 from pytest_servebench.servers import ports, probe
 from pytest_servebench.servers.base import ServerKind, ServerSettings
 from pytest_servebench.servers.first_prediction import (
@@ -28,21 +29,21 @@ from pytest_servebench.servers.first_prediction import (
     Judge,
     RefusedError,
 )
-from pytest_servebench.servers.kind_options import OPTION, spelled
-from pytest_servebench.servers.probe import NoAnswerError
+from pytest_servebench.servers.kind_options import OPTION, options_of, spelled
+from pytest_servebench.servers.no_answer import NoAnswerError
 from pytest_servebench.text.safe import clean, sentence
 
 TIMEOUT_OPTION = "--servebench-start-timeout"
 _URL: Final = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
 _LOOK_LIMIT = 2.0  # seconds for an answer to a test's own request
-_NOT_READY = (
-    502,
-    503,
-    504,
-)  # from servers that are loading, and from gateways to servers that are starting
+# From servers that are loading, and from gateways to servers that are starting.
+_NOT_READY = {"http": (502, 503, 504), "grpc": (GrpcStatus.UNAVAILABLE,)}
 _CONNECT_LIMIT = 2.0  # seconds
 _LOOK_INTERVAL = 5.0  # seconds between two checks that it still listens
-_HINT = "Is it running, and is this its port for predictions over HTTP?"
+_HINTS = {
+    "http": "Is it running, and is this its port for predictions over HTTP?",
+    "grpc": "Is it running, and is this its port for predictions over gRPC?",
+}
 _PAUSE = 0.1  # seconds between two tries
 
 
@@ -112,7 +113,7 @@ class AttachedServer:
             )
         raise ServerDiedError(f"{where} {found}).")
 
-    def await_loaded(self, request: HttpRequest, tls: Tls) -> None:
+    def await_loaded(self, request: Request, tls: Tls) -> None:
         """Wait while a server that was not reached before is not ready for ``request``.
 
         Raises:
@@ -128,12 +129,12 @@ class AttachedServer:
                 answer = probe.ask(target, request, _LOOK_LIMIT)
             except NoAnswerError:
                 return  # it may take longer; the load will report errors
-            if answer.status not in _NOT_READY:
+            if answer.status not in _NOT_READY[request.scheme]:
                 return
             if time.monotonic() - begun > self.patience:
                 raise ServerStartError(
-                    f"{self.implementation} is not ready for {request.method} {request.path}: got "
-                    f"{probe.describe(answer)}. Waited for {TIMEOUT_OPTION}={self.patience:g} s."
+                    f"{self.implementation} is not ready for {request.asked}: got "
+                    f"{answer.described}. Waited for {TIMEOUT_OPTION}={self.patience:g} s."
                 )
             time.sleep(_PAUSE)
 
@@ -148,7 +149,8 @@ def checked_target(url: str, option: str, tls: Tls, *, port_needed: bool = True)
         url: what the user gave.
         option: the option that the user gave it with.
         tls: TLS settings.
-        port_needed: whether ``http`` needs a port: forgetting it is more common than port 80.
+        port_needed: whether ``http`` and ``grpc`` need a port: forgetting it is more common than
+            port 80.
 
     Raises:
         OptionError: it is not the address of a server, or the certificates cannot be read.
@@ -160,17 +162,27 @@ def checked_target(url: str, option: str, tls: Tls, *, port_needed: bool = True)
     except ValueError as error:
         raise OptionError(f"{shown}: {error}.") from None
     parts = urlsplit(url.strip())
-    if port_needed and parts.scheme == "http" and parts.port is None:
+    if port_needed and parts.scheme in ("http", "grpc") and parts.port is None:
         raise OptionError(f"{shown}: the port is missing; {EXAMPLES}.")
     if target.tls is not None:
         target.tls.context()
     return target
 
 
-class AnyHttp:
-    """Stands for the unknown protocol of a server given only by its address."""
+@dataclass(frozen=True)
+class UnknownProtocol:
+    """Stands for the unknown protocol of a server given only by its address.
 
-    name = "HTTP"
+    Attributes:
+        scheme: of the address.
+    """
+
+    scheme: str = "http"
+
+    @property
+    def name(self) -> str:
+        """Return what is known of it."""
+        return {"http": "HTTP", "grpc": "gRPC"}[self.scheme]
 
     def refuse(self) -> NoReturn:
         """Say what to send instead of predictions of the model.
@@ -178,19 +190,23 @@ class AnyHttp:
         Raises:
             OptionError: always.
         """
+        example = {
+            "http": 'HttpRequest("POST", "/predict", body=b"...")',
+            "grpc": 'GrpcRequest("/package.Service/Method", message)',
+        }[self.scheme]
         raise OptionError(
             "poisson_load(URL) needs requests to send: poisson_load(URL, "
-            'requests=[HttpRequest("POST", "/predict", body=b"...")]), or return such a list from '
-            "the hook pytest_servebench_requests. For a server of the model (servebench_model), "
+            f"requests=[{example}]), or return such a list from the hook "
+            "pytest_servebench_requests. For a server of the model (servebench_model), "
             f"give {OPTION}=KIND.url=URL, such as {spelled('torchserve', 'url')}="
             "http://HOST:PORT, and use poisson_load(model_server)."
         )
 
-    def request(self, inputs: Arrays) -> HttpRequest:  # noqa: ARG002
+    def request(self, inputs: Arrays) -> Request:  # noqa: ARG002
         """Refuse: the requests must come from the test."""
         self.refuse()
 
-    def read(self, answer: HttpAnswer) -> Arrays:  # noqa: ARG002
+    def read(self, answer: object) -> Arrays:  # noqa: ARG002
         """Refuse likewise."""
         raise BadResponseError("the format of this server's answers is unknown")
 
@@ -223,7 +239,7 @@ def any_server(
         given or target.url,
         given or f"server at {target.url}",
         target.url,
-        AnyHttp(),
+        UnknownProtocol(target.scheme),
         patience=settings.start_timeout,
         _seen=-math.inf,
     )
@@ -245,6 +261,18 @@ def _text_of(url: object) -> tuple[str, bool]:
             f'poisson_load("http://127.0.0.1:8000", requests=[...]); {EXAMPLES}.'
         )
     return text, False
+
+
+def _check_scheme(kind: ServerKind, target: Target, protocol: PredictionProtocol) -> None:
+    """Refuse a URL of another protocol than predictions are asked for in."""
+    scheme = scheme_of(protocol)
+    if scheme == target.scheme:
+        return
+    other = "" if "transport" not in options_of(kind) else f", or set {kind.name}.transport"
+    raise OptionError(
+        f"{spelled(kind.name, 'url')}={target.url}: {protocol.name} needs the URL "
+        f"{scheme}://HOST:PORT (with TLS {scheme}s://){other}."
+    )
 
 
 def _refuse_whole_url(option: str, target: Target, path: str) -> None:
@@ -282,22 +310,24 @@ def attach(
     option = spelled(kind.name, "url")
     target = checked_target(url, option, settings.tls)
     where = f"{kind.title} at {option}={target.url}"
+    _check_scheme(kind, target, protocol)
     first = FirstPrediction(target, protocol, model, kind, judge, settings.max_body)
     if first.asked:
-        _refuse_whole_url(option, target, first.asked.partition(" ")[2])
+        _refuse_whole_url(option, target, first.path)
     begun = time.monotonic()
     while True:
         left = settings.start_timeout - (time.monotonic() - begun)
         try:
             done, seen = first.attempt(max(left, _PAUSE))
         except RefusedError as error:
-            hint = "" if error.http else f" {_HINT}"
+            hint = "" if error.answered else f" {_HINTS[target.scheme]}"
             raise ServerStartError(f"{where} {error}.{hint}") from None
         if done:
             break
         if time.monotonic() - begun >= settings.start_timeout:
             raise ServerStartError(
-                f"{where} {seen}. Waited for {TIMEOUT_OPTION}={settings.start_timeout:g} s. {_HINT}"
+                f"{where} {seen}. Waited for {TIMEOUT_OPTION}={settings.start_timeout:g} s. "
+                f"{_HINTS[target.scheme]}"
             )
         time.sleep(_PAUSE)
     return AttachedServer(

@@ -13,11 +13,18 @@ from typing import Any, Final
 from pytest_servebench.errors import BadResponseError, ModelError, ServerStartError
 from pytest_servebench.load.target import Target
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.base import HttpAnswer, HttpRequest, PredictionProtocol
+from pytest_servebench.protocols.base import (
+    Answer,
+    HttpAnswer,
+    PredictionProtocol,
+    Request,
+    check_address,
+)
+from pytest_servebench.protocols.grpc import GrpcAnswer, GrpcStatus
 from pytest_servebench.servers import probe
 from pytest_servebench.servers.base import ServerKind
 from pytest_servebench.servers.kind_options import options_of, spelled
-from pytest_servebench.servers.probe import NoAnswerError
+from pytest_servebench.servers.no_answer import NoAnswerError
 from pytest_servebench.text.safe import clean
 
 LONGEST_ANSWER: Final = 60.0  # seconds for one try
@@ -29,7 +36,16 @@ OWN_REQUESTS: Final = (
 LOADING: Final = frozenset({400, 408, 425, 429, 500, 502, 503, 504})
 """Statuses of servers whose model is still loading, and of gateways whose server is not up."""
 
-Ask = Callable[[HttpRequest], HttpAnswer]
+LOADING_GRPC: Final = frozenset(
+    {
+        GrpcStatus.UNKNOWN, GrpcStatus.INVALID_ARGUMENT, GrpcStatus.DEADLINE_EXCEEDED,
+        GrpcStatus.RESOURCE_EXHAUSTED, GrpcStatus.FAILED_PRECONDITION, GrpcStatus.INTERNAL,
+        GrpcStatus.UNAVAILABLE,
+    }
+)  # fmt: skip
+"""The same of gRPC: a server that is loading has no service, or answers like one that fails."""
+
+Ask = Callable[[Request], Any]
 
 
 @dataclass(frozen=True)
@@ -47,25 +63,25 @@ class Refusal:
     serving: bool = False
 
 
-Judge = Callable[[HttpAnswer, Ask], Refusal]
+Judge = Callable[[Any, Ask], Refusal]
+"""Interprets an error answer, of the request's kind: an HttpAnswer or a GrpcAnswer."""
 
 
-def by_status(answer: HttpAnswer, kind: ServerKind) -> Refusal:
+def by_status(answer: HttpAnswer | GrpcAnswer, kind: ServerKind) -> Refusal:
     """Judge an error answer by its status alone.
 
     Args:
-        answer: with a status other than 200.
+        answer: with a status other than 200, or of gRPC other than 0.
         kind: of the server; its option ``model``, if it has one, sets the model's name at the
             server.
     """
+    if isinstance(answer, GrpcAnswer):
+        return _by_grpc_status(answer, kind)
     loading = answer.status in LOADING
     if answer.body.lstrip()[:1] == b"<" and not loading:
         return Refusal(f"it answers with a web page; is this {kind.title}'s port for predictions?")
     if answer.status == 404:
-        if "model" not in options_of(kind):
-            return Refusal("this path does not exist.")
-        option = spelled(kind.name, "model")
-        return Refusal(f"it has no model with this name; {option}=NAME sets another name.")
+        return _no_model(kind, "this path does not exist.")
     if 300 <= answer.status < 400:
         place = clean(answer.headers.get("location", "another place"))
         return Refusal(f"it redirects to {place}; give the address of the server itself.")
@@ -74,16 +90,36 @@ def by_status(answer: HttpAnswer, kind: ServerKind) -> Refusal:
     return Refusal("it cannot predict the model's first input.", loading)
 
 
+def _by_grpc_status(answer: GrpcAnswer, kind: ServerKind) -> Refusal:
+    if answer.status == GrpcStatus.UNIMPLEMENTED:
+        return Refusal(
+            f"it has no such service or method; is this {kind.title}'s gRPC port for predictions?"
+        )
+    if answer.status == GrpcStatus.NOT_FOUND:
+        return _no_model(kind, "it has nothing of this name.")
+    if answer.status in (GrpcStatus.UNAUTHENTICATED, GrpcStatus.PERMISSION_DENIED):
+        return Refusal("it requires authorization.")
+    loading = answer.status in LOADING_GRPC
+    return Refusal("it cannot predict the model's first input.", loading)
+
+
+def _no_model(kind: ServerKind, otherwise: str) -> Refusal:
+    if "model" not in options_of(kind):
+        return Refusal(otherwise)
+    option = spelled(kind.name, "model")
+    return Refusal(f"it has no model with this name; {option}=NAME sets another name.")
+
+
 class RefusedError(Exception):
     """Waiting for a prediction is pointless; the message says why.
 
     Attributes:
-        http: whether the server at least answered in HTTP.
+        answered: whether the server at least answered in the request's protocol.
     """
 
-    def __init__(self, message: str, *, http: bool) -> None:
+    def __init__(self, message: str, *, answered: bool) -> None:
         super().__init__(message)
-        self.http = http
+        self.answered = answered
 
 
 class FirstPrediction:
@@ -91,6 +127,8 @@ class FirstPrediction:
 
     Attributes:
         asked: method and path, for messages.
+        path: of the request.
+        scheme: of the server's address.
         problem: what is wrong with the prediction of a server that serves; empty if it is right.
     """
 
@@ -103,23 +141,30 @@ class FirstPrediction:
         judge: Judge | None,
         most: int,
     ) -> None:
-        """Ask ``target``; ``judge`` interprets error answers, ``most`` limits an answer's bytes."""
+        """Ask ``target``.
+
+        ``judge`` interprets error answers, ``most`` limits an answer's bytes.
+
+        Raises:
+            OptionError: the protocol is not what is spoken at the target.
+        """
         self._most = most
         self._target = target
         self._protocol = protocol
         self._model = model
         self._judge = judge or (lambda answer, _: by_status(answer, kind))
-        self._request: HttpRequest | None = None
-        self.problem = ""
-        self.asked = ""
+        self._request: Request | None = None
+        self.problem = self.asked = self.path = ""
+        self.scheme = target.scheme
         if not model.samples:
             return  # only the tests' own requests are sent
         try:
-            self._request = protocol.request(model.input(0))
+            self._request = request = protocol.request(model.input(0))
         except ModelError as error:
             self.problem = f"its first input cannot be sent: {error}"
         else:
-            self.asked = f"{self._request.method} {self._request.path}"
+            check_address(request, target)
+            self.asked, self.path = request.asked, request.path
 
     def attempt(self, left: float) -> tuple[bool, str]:
         """Ask once; return whether waiting is over, and what was seen.
@@ -137,23 +182,25 @@ class FirstPrediction:
             answer = probe.ask(self._target, self._request, limit, most=self._most)
         except NoAnswerError as error:
             if error.final:
-                raise RefusedError(f"does not answer {self.asked}: {error}", http=False) from None
+                raise RefusedError(
+                    f"does not answer {self.asked}: {error}", answered=False
+                ) from None
             return False, f"does not answer {self.asked}: {error}"
-        if answer.status == 200:
+        if answer.status == answer.OK:
             self.problem = self._wrong(answer)
             return True, ""
         refusal = self._judge(answer, self._ask)
-        seen = f"refuses {self.asked}: {refusal.reason} Got {probe.describe(answer)}"
+        seen = f"refuses {self.asked}: {refusal.reason} Got {answer.described}"
         if refusal.serving:
             self.problem = seen
         elif not refusal.loading:
-            raise RefusedError(seen, http=True)
+            raise RefusedError(seen, answered=True)
         return refusal.serving, seen
 
-    def _ask(self, request: HttpRequest) -> HttpAnswer:
+    def _ask(self, request: Request) -> Any:
         return probe.ask(self._target, request, _QUESTION_LIMIT)
 
-    def _wrong(self, answer: HttpAnswer) -> str:
+    def _wrong(self, answer: Answer) -> str:
         try:
             got = self._protocol.read(answer)
         except BadResponseError as error:

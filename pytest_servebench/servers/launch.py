@@ -11,7 +11,7 @@ from pathlib import Path
 from pytest_servebench.errors import ServerStartError
 from pytest_servebench.load.target import Target
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.base import PredictionProtocol
+from pytest_servebench.protocols.base import PredictionProtocol, scheme_of
 from pytest_servebench.servers import container, ports
 from pytest_servebench.servers.base import ServerKind, ServerSettings
 from pytest_servebench.servers.container import Container
@@ -34,7 +34,9 @@ class Program:
         protocol: how to ask for predictions; or a function that returns it once the server runs,
             for example if that takes a key which the server generates.
         ports: number of free ports on 127.0.0.1 that the program needs.
-        ready: path to poll before the first prediction until it answers 2xx; empty for none.
+        ready: path to poll over HTTP before the first prediction until it answers 2xx; empty for
+            none.
+        ready_port: which of the ports has that path; by default the first, which predictions have.
         environment: variables in addition to this process's, or a function of the place that
             returns them; ``None`` removes one.
         directory: returns the working directory at a place; by default, the scratch directory.
@@ -52,6 +54,7 @@ class Program:
     protocol: PredictionProtocol | Callable[[Readiness], PredictionProtocol]
     ports: int = 1
     ready: str = ""
+    ready_port: int = 0
     environment: Mapping[str, str | None] | Callable[[Place], Mapping[str, str | None]] = field(
         default_factory=dict
     )
@@ -173,8 +176,8 @@ def _start(
         given = program.protocol
         protocol = given(readiness) if callable(given) else given
         if program.ready:
-            readiness.wait_for_path(program.ready)
-        base_url = url(place.port)
+            readiness.wait_for_path(program.ready, place.ports[program.ready_port])
+        base_url = url(place.port, scheme_of(protocol))
         first = FirstPrediction(
             Target.parse(base_url), protocol, model, kind, program.judge, settings.max_body
         )

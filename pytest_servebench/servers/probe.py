@@ -1,4 +1,4 @@
-"""Single HTTP requests outside of measurements, with hard limits on time and size.
+"""Single requests outside of measurements, with hard limits on time and size.
 
 The request is sent as a load would send it. A socket's timeout limits each read: a server that
 sends one byte at a time, or one ``100 Continue`` after the other, could go on forever. So an
@@ -10,37 +10,36 @@ import http.client
 import socket
 import ssl
 import threading
-from typing import Final
+from typing import Any, Final, overload
 
 from pytest_servebench.load.target import Target, explained
-from pytest_servebench.protocols.answers import excerpt
-from pytest_servebench.protocols.base import Headers, HttpAnswer, HttpRequest
+from pytest_servebench.protocols.base import (
+    Headers,
+    HttpAnswer,
+    HttpRequest,
+    Request,
+    check_address,
+)
+from pytest_servebench.protocols.grpc import GrpcAnswer, GrpcRequest
+from pytest_servebench.servers.no_answer import NoAnswerError, too_long
+from pytest_servebench.servers.transport_call import TransportCall
 
 MOST_BYTES: Final = 16 * 2**20
 _CHUNK: Final = 65_536
 _FAREWELL: Final = 1.0  # seconds for the thread to notice that its connection is gone
 
 
-class NoAnswerError(Exception):
-    """There was no answer, or not in HTTP; the message says why.
-
-    Attributes:
-        final: whether a retry is pointless, as this cannot be the server's address.
-    """
-
-    def __init__(self, message: str, *, final: bool = False) -> None:
-        super().__init__(message)
-        self.final = final
-
-
-def describe(answer: HttpAnswer) -> str:
-    """Return an answer's status and the beginning of its body, for an error message."""
-    return f"status {answer.status}: {excerpt(answer.body)!r}"
-
-
+@overload
 def ask(
-    where: Target | str, request: HttpRequest, timeout: float, *, most: int = MOST_BYTES
-) -> HttpAnswer:
+    where: Target | str, request: HttpRequest, timeout: float, *, most: int = ...
+) -> HttpAnswer: ...
+@overload
+def ask(
+    where: Target | str, request: GrpcRequest, timeout: float, *, most: int = ...
+) -> GrpcAnswer: ...
+@overload
+def ask(where: Target | str, request: Request, timeout: float, *, most: int = ...) -> Any: ...
+def ask(where: Target | str, request: Request, timeout: float, *, most: int = MOST_BYTES) -> Any:
     """Send one request over a fresh connection, past any proxy, to a target or a URL.
 
     Redirects are not followed.
@@ -51,11 +50,21 @@ def ask(
         timeout: seconds for everything: name lookup, connection, handshake, headers and body.
         most: most bytes of the decoded body.
 
+    Returns:
+        the answer, in the form of the request's own answers: an HttpAnswer, for example.
+
     Raises:
-        NoAnswerError: no connection, no complete answer in time, a too long one, or not HTTP.
+        NoAnswerError: no connection, no complete answer in time, a too long one, or not in the
+            request's protocol.
+        OptionError: the address is one of another protocol than the request's.
     """
     target = Target.parse(where) if isinstance(where, str) else where
-    exchange = _Exchange(target, request, timeout, most)
+    check_address(request, target)
+    exchange: _Exchange | TransportCall
+    if isinstance(request, HttpRequest) and request.transport == HttpRequest.transport:
+        exchange = _Exchange(target, request, timeout, most)
+    else:
+        exchange = TransportCall(target, request, timeout, most)
     thread = threading.Thread(target=exchange.run, name="servebench-ask", daemon=True)
     thread.start()
     try:
@@ -66,9 +75,9 @@ def ask(
     if late:
         thread.join(_FAREWELL)
         raise NoAnswerError(exchange.lateness())
-    if isinstance(exchange.outcome, HttpAnswer):
-        return exchange.outcome
-    raise exchange.outcome
+    if isinstance(exchange.outcome, NoAnswerError):
+        raise exchange.outcome
+    return exchange.outcome
 
 
 class _Exchange:
@@ -121,11 +130,7 @@ class _Exchange:
                 body += part
                 self._received = len(body)
                 if self._received > self._most:
-                    raise NoAnswerError(
-                        f"its answer is longer than {self._most:,} bytes; "
-                        "--servebench-max-body=SIZE allows more",
-                        final=True,
-                    )
+                    raise too_long(self._most)
             if response.length:  # which read() with a size leaves unsaid
                 raise http.client.IncompleteRead(bytes(body))
             return HttpAnswer(response.status, bytes(body), Headers(response.getheaders()))

@@ -18,8 +18,8 @@ from pytest_servebench.servers.first_prediction import (
     RefusedError,
 )
 from pytest_servebench.servers.logs import FatalLine, LogWatch, first_fatal
+from pytest_servebench.servers.no_answer import NoAnswerError
 from pytest_servebench.servers.ports import LOOPBACK
-from pytest_servebench.servers.probe import NoAnswerError
 from pytest_servebench.servers.process import ServerProcess
 from pytest_servebench.text.safe import joined, sentence
 
@@ -151,7 +151,6 @@ class Readiness:
             ServerStartError: as :meth:`wait_for`; or another program answers.
         """
         port = self.place.port if port is None else port
-        asked = f"{request.method} {request.path}"
 
         def attempt(left: float) -> tuple[bool, str]:
             if not self.listens(port):
@@ -159,13 +158,17 @@ class Readiness:
             try:
                 answer = probe.ask(url(port), request, min(left, _LONGEST_ANSWER))
             except NoAnswerError as error:
-                return False, f"{asked}: {error}"
-            return judge(answer), f"{asked}: {probe.describe(answer)}"
+                return False, f"{request.asked}: {error}"
+            return judge(answer), f"{request.asked}: {answer.described}"
 
         self.wait_for(what, attempt)
 
-    def wait_for_path(self, path: str) -> None:
-        """Poll a path until the answer is 2xx, while the server is loading.
+    def wait_for_path(self, path: str, port: int | None = None) -> None:
+        """Poll a path over HTTP until the answer is 2xx, while the server is loading.
+
+        Args:
+            path: to ask for.
+            port: by default, the port for predictions.
 
         Raises:
             ServerStartError: as :meth:`wait_for_answer`; or the answer is final, such as 404.
@@ -177,11 +180,11 @@ class Readiness:
             if answer.status in LOADING:
                 return False
             raise self.failure(
-                f"it answers GET {path} with {probe.describe(answer)}; check its readiness "
+                f"it answers GET {path} with {answer.described}; check its readiness "
                 "path, the key ready"
             )
 
-        self.wait_for_answer(f"GET {path} to succeed", HttpRequest("GET", path), judge)
+        self.wait_for_answer(f"GET {path} to succeed", HttpRequest("GET", path), judge, port=port)
 
     def wait_for_prediction(self, first: FirstPrediction) -> str:
         """Wait until the server predicts, or says that it serves.
@@ -203,8 +206,7 @@ class Readiness:
             except RefusedError as error:
                 raise self.failure(f"it {error}") from None
 
-        path = first.asked.partition(" ")[2]
-        self.wait_for(f"a prediction from {url(port)}{path}", attempt)
+        self.wait_for(f"a prediction from {url(port, first.scheme)}{first.path}", attempt)
         if not first.problem:
             return ""
         self._rest_of_log()  # a handler's traceback is logged after its answer
@@ -262,6 +264,6 @@ class Readiness:
         raise (PortClashError if fatal.port_clash else ServerStartError)(message)
 
 
-def url(port: int) -> str:
+def url(port: int, scheme: str = "http") -> str:
     """Return the address of a server that was started here."""
-    return f"http://{LOOPBACK}:{port}"
+    return f"{scheme}://{LOOPBACK}:{port}"

@@ -25,7 +25,7 @@ from pytest_servebench.servers.first_prediction import Ask, Judge, Refusal, by_s
 from pytest_servebench.servers.kind_options import at_least, check_started, option, pairs, spelled
 from pytest_servebench.servers.launch import Program, launch
 from pytest_servebench.servers.logs import PORT_CLASH, FatalLine
-from pytest_servebench.servers.probe import NoAnswerError
+from pytest_servebench.servers.no_answer import NoAnswerError
 from pytest_servebench.servers.savedmodel_server.repository import RepositoryError, newest_version
 from pytest_servebench.servers.tensorflow_serving_flags import (
     BATCHING,

@@ -76,7 +76,7 @@ TEXT, BYTES = np.array("né", object), np.array(b"\xff\x00", object)
         (PlainJson(layout="columns"), [np.array(1.5)] * 2, "/predict", b'{"input":[1.5,1.5]}'),
     ],
 )  # fmt: skip
-def test_requests(protocol: RowsProtocol, samples: Any, path: str, body: bytes) -> None:
+def test_requests(protocol: Any, samples: Any, path: str, body: bytes) -> None:
     request = protocol.request_rows(samples)
     assert (request.method, request.path, request.body) == ("POST", path, body)
 

@@ -19,7 +19,7 @@ from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
 from pytest_servebench.protocols.torchserve import TorchServeRest
 
 TOKEN = "cKjqMB8i"
-BOTH: list[PredictionProtocol] = [TensorFlowServingRest("m"), TorchServeRest("m", token=TOKEN)]
+BOTH: list[Any] = [TensorFlowServingRest("m"), TorchServeRest("m", token=TOKEN)]
 both = pytest.mark.parametrize("protocol", BOTH, ids=lambda each: type(each).__name__)
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
 arrays = hnp.arrays(
@@ -233,7 +233,7 @@ def test_a_version_or_label_of_a_model(place: str, path: str, plain: str) -> Non
 
 
 @both
-def test_inputs_and_outputs_may_have_names(protocol: PredictionProtocol) -> None:
+def test_inputs_and_outputs_may_have_names(protocol: Any) -> None:
     inputs = {"ids": np.array([1, 2]), "mask": np.array([True]), "text": np.array("a", object)}
     request = protocol.request(inputs)
     assert request.body == b'{"instances":[{"ids":[1,2],"mask":[true],"text":"a"}]}'

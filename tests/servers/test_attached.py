@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -395,6 +396,9 @@ def checked(url: str, option: str) -> Target:
         ("https://models.example", "https://models.example:443"),
         ("http+unix://%2Frun%2Fserver.sock", "http+unix://%2Frun%2Fserver.sock"),
         ("http://localhost:8501/serving/", "http://localhost:8501/serving"),
+        ("grpc://127.0.0.1:8500", "grpc://127.0.0.1:8500"),
+        ("grpcs://models.example/", "grpcs://models.example:443"),
+        ("grpc+unix://%2Frun%2Fserver.sock", "grpc+unix://%2Frun%2Fserver.sock"),
         ("https://models.example/a/b", "https://models.example:443/a/b"),
     ],
 )
@@ -405,11 +409,14 @@ def test_url(url: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("127.0.0.1:8501", "the scheme is neither http nor https"),
-        ("localhost", "the scheme is neither http nor https"),
-        ("", "the scheme is neither http nor https"),
+        ("127.0.0.1:8501", "the scheme is none of http, https, grpc and grpcs"),
+        ("localhost", "the scheme is none of http, https, grpc and grpcs"),
+        ("", "the scheme is none of http, https, grpc and grpcs"),
         ("http+unix://", "the socket's path is missing"),
-        ("grpc://localhost:8500", "the scheme is neither http nor https"),
+        ("https+unix://%2Frun%2Fa.sock", "the scheme is none of http, https, grpc and grpcs"),
+        ("grpc+unix://", "the socket's path is missing"),
+        ("grpc://localhost", "the port is missing"),
+        ("grpc://localhost:8500/a.B/C", "no path: give grpc://localhost:8500;"),
         ("http://:8501", "the host is missing"),
         ("http://localhost", "the port is missing"),
         ("http://localhost:0", "port 0"),
@@ -424,7 +431,7 @@ def test_url_that_is_none(url: str, reason: str) -> None:
     with pytest.raises(OptionError, match=reason) as caught:
         checked(url, "--servebench-server-option=torchserve.url")
     assert f"--servebench-server-option=torchserve.url={url}: " in str(caught.value)
-    assert "give http://HOST:PORT" in str(caught.value)
+    assert re.search(r"give (http|grpc)://", str(caught.value))
 
 
 def test_a_path_comes_before_those_of_the_protocol(attach: Attach) -> None:

@@ -111,7 +111,7 @@ def several(artifacts: dict[str, Path]) -> dict[str, ServedModel]:
 def check_all(model: ServedModel, server: RunningServer) -> None:
     """Send every input, as a load does; each answer is right, and not that to another input."""
     traffic = of_model(model, server.protocol)
-    answers = [probe.ask(server.base_url, one, 30) for one in traffic.requests]  # type: ignore[arg-type]
+    answers = [probe.ask(server.base_url, one, 30) for one in traffic.requests]
     _check_rows(model, server)
     for index, answer in enumerate(answers):
         assert answer.status == 200, answer

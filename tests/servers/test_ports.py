@@ -9,7 +9,7 @@ import pytest
 
 from pytest_servebench.load.target import Target
 from pytest_servebench.servers import ports
-from pytest_servebench.servers.attached import AnyHttp, AttachedServer
+from pytest_servebench.servers.attached import AttachedServer, UnknownProtocol
 from pytest_servebench.servers.ports import accepts, free_ports, listens, refusal
 
 from .conftest import StartChild
@@ -42,7 +42,7 @@ def test_a_limit_of_this_machine_is_no_refusal(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(OSError, match="Cannot assign"):
         refusal(target, 5)
     assert not accepts(target, 5)
-    AttachedServer("s", "s", target.url, AnyHttp(), _seen=-math.inf).check_alive()
+    AttachedServer("s", "s", target.url, UnknownProtocol(), _seen=-math.inf).check_alive()
 
 
 def test_a_name_that_no_host_can_have() -> None:

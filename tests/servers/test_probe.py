@@ -12,8 +12,9 @@ import pytest
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.tls import Tls
 from pytest_servebench.protocols.base import HttpRequest
+from pytest_servebench.servers.no_answer import NoAnswerError
 from pytest_servebench.servers.ports import free_ports
-from pytest_servebench.servers.probe import NoAnswerError, ask
+from pytest_servebench.servers.probe import ask
 from tests.load.test_misbehaving import serving
 from tests.load.test_transports import certificate, tls_port
 

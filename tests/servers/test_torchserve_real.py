@@ -170,7 +170,8 @@ def answers(server: StartedServer, inputs: Sequence[Any]) -> list[HttpAnswer]:
     """Return the answers to requests that are sent at once."""
 
     def ask(each: Any) -> HttpAnswer:
-        return probe.ask(server.base_url, server.protocol.request(each), 60)
+        answer: HttpAnswer = probe.ask(server.base_url, server.protocol.request(each), 60)
+        return answer
 
     with ThreadPoolExecutor(len(inputs)) as pool:
         return list(pool.map(ask, inputs))

@@ -1,0 +1,286 @@
+"""Requests and answers of unary gRPC: any message to any method."""
+
+from __future__ import annotations
+
+import base64
+import enum
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from urllib.parse import unquote
+
+from pytest_servebench.errors import BadResponseError, OptionError
+from pytest_servebench.load.transports.http2.prepared import (
+    MESSAGE_PREFIX,
+    Fields,
+    grpc_message,
+    message_prefix,
+    prepared,
+)
+from pytest_servebench.protocols.base import Headers, compared
+from pytest_servebench.text.excerpt import cut
+from pytest_servebench.text.redaction import hide_headers, redact
+
+if TYPE_CHECKING:
+    from pytest_servebench.load.target import Target
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+_METHOD: Final = re.compile(r"/[!-.0-~]+/[!-.0-~]+")
+_NAME: Final = re.compile(r"[0-9a-z_.-]+")
+_VALUE: Final = re.compile(r"[ -~]*")
+_BINARY: Final = "-bin"
+_RESERVED: Final = frozenset(
+    {"te", "content-type", "content-length", "host", "connection", "transfer-encoding"}
+)
+_LONGEST: Final = 400  # characters of a server's details
+_MOST_BYTES: Final = 256 * 2**20  # of a decompressed message
+_WINDOWS: Final = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+"""Compression to zlib's parameter for it."""
+
+
+class GrpcStatus(enum.IntEnum):
+    """The status codes of gRPC."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class Serializable(Protocol):
+    """A message of protobuf, or of another library with its method."""
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
+        """Return the message's bytes."""
+        ...
+
+
+@dataclass(frozen=True, init=False)
+class GrpcRequest:
+    """One call of a unary gRPC method, without the server's address.
+
+    Args:
+        method: ``"/package.Service/Method"``.
+        message: bytes, or a message of protobuf, which is serialized at once.
+        metadata: names in lower case, and values. The value of a name that ends with ``-bin`` is
+            bytes. Not in the ``repr``, as it may hold a key.
+    """
+
+    transport: ClassVar[str] = "grpc"
+    scheme: ClassVar[str] = "grpc"
+
+    method: str
+    message: bytes = field(repr=False)
+    metadata: Metadata = field(repr=False)
+
+    def __init__(
+        self, method: str, message: bytes | Serializable = b"", metadata: Metadata = ()
+    ) -> None:
+        """Serialize the message, and register keys in the metadata, which no text may show."""
+        object.__setattr__(self, "method", method)
+        object.__setattr__(self, "message", _serialized(message))
+        object.__setattr__(self, "metadata", metadata)
+        if isinstance(metadata, (tuple, list)):
+            hide_headers(
+                (name, value)
+                for name, value in (pair for pair in metadata if _is_pair(pair))
+                if isinstance(value, str)
+            )
+
+    @property
+    def asked(self) -> str:
+        """Return the method."""
+        return self.method
+
+    @property
+    def path(self) -> str:
+        """Return the method, which is the path in HTTP/2."""
+        return self.method
+
+    @property
+    def size(self) -> int:
+        """Return the length of the message in bytes."""
+        return len(self.message)
+
+    def check_sendable(self) -> None:
+        """See :class:`~pytest_servebench.protocols.base.Request`."""
+        if not isinstance(self.method, str) or not _METHOD.fullmatch(self.method):
+            raise OptionError(
+                f'{self!r}: the method is a path such as "/package.Service/Method"; grpcurl, or '
+                "the .proto file, has its names."
+            )
+        if not isinstance(self.message, bytes):
+            raise OptionError(
+                f"{self!r}: the message is of type {type(self.message).__name__}; give bytes, or "
+                "a message of protobuf (an object with SerializeToString)."
+            )
+        if not isinstance(self.metadata, tuple) or not all(map(_is_pair, self.metadata)):
+            raise OptionError(
+                f"{self!r}: metadata are pairs, ((name, value), ...); for a dict: tuple(d.items())."
+            )
+        for name, value in self.metadata:
+            if problem := _problem(name, value):
+                raise OptionError(f"{self!r}: metadata {name!r}: {problem}.")
+
+    def prepared(
+        self,
+        target: Target,
+        authorization: Sequence[tuple[str, str]] = (),
+        *,
+        keep_alive: bool = True,  # noqa: ARG002 - the transport's to heed
+    ) -> bytes:
+        """See :class:`~pytest_servebench.protocols.base.Request`."""
+        names = {name for name, _ in self.metadata}
+        fields = [
+            (":method", "POST"),
+            (":scheme", "http" if target.tls is None else "https"),
+            (":path", self.method),
+            (":authority", target.authority),
+            ("te", "trailers"),
+            ("content-type", "application/grpc"),
+            ("grpc-accept-encoding", "identity,deflate,gzip"),
+            *((name, _written(value)) for name, value in self.metadata),
+            *((n.lower(), value) for n, value in authorization if n.lower() not in names),
+        ]
+        return prepared(fields, grpc_message(self.message))
+
+    def answer(self, status: int, head: bytes, body: bytes) -> GrpcAnswer:
+        """Return the answer of a call.
+
+        Args:
+            status: ``grpc-status``.
+            head: initial metadata and trailers.
+            body: the message with its prefix; empty if there is none.
+
+        Raises:
+            BadResponseError: the message is not whole, or cannot be decompressed.
+        """
+        fields = Fields.of_head(head)
+        metadata, trailers = Headers.of_fields(fields.initial), Headers.of_fields(fields.trailers)
+        details = trailers.get("grpc-message", metadata.get("grpc-message", ""))
+        message = unframed(body, metadata.get("grpc-encoding", "identity"))
+        return GrpcAnswer(status, unquote(details, errors="replace"), message, metadata, trailers)
+
+    def identity(self, *, paths: bool) -> Sequence[bytes]:
+        """See :class:`~pytest_servebench.protocols.base.Request`."""
+        head = ["gRPC", self.method if paths else ""]
+        head += [f"{name}: {compared(name, _written(value))}" for name, value in self.metadata]
+        return [*(text.encode("utf-8", "surrogatepass") for text in head), self.message]
+
+
+@dataclass(frozen=True)
+class GrpcAnswer:
+    """The answer to one call.
+
+    Attributes:
+        status: gRPC's status code; 0 is success. See :class:`GrpcStatus`.
+        details: the server's text about an error.
+        message: the bytes of the message, decompressed; empty after an error.
+        metadata: the initial metadata, by case-insensitive name; values of names that end with
+            ``-bin`` are in base64, as received.
+        trailers: the trailing metadata, likewise.
+    """
+
+    OK: ClassVar[int] = 0
+
+    status: int
+    details: str = ""
+    message: bytes = b""
+    metadata: Headers = field(default_factory=lambda: Headers(()), repr=False)
+    trailers: Headers = field(default_factory=lambda: Headers(()), repr=False)
+
+    @property
+    def body(self) -> bytes:
+        """Return the message, by the name that answers of HTTP have for theirs."""
+        return self.message
+
+    @property
+    def described(self) -> str:
+        """Return status and details, for an error message."""
+        name = GrpcStatus(self.status).name if self.status in list(GrpcStatus) else "unknown code"
+        details = cut(" ".join(redact(self.details).split()), _LONGEST)
+        return f"gRPC status {self.status} ({name}): {details!r}"
+
+
+def unframed(body: bytes, encoding: str, most: int = _MOST_BYTES) -> bytes:
+    """Return the message behind its prefix, decompressed.
+
+    Args:
+        body: one message with its prefix; empty if there is none.
+        encoding: the value of ``grpc-encoding``.
+        most: bytes that it may have: some kilobytes can decompress to gigabytes.
+
+    Raises:
+        BadResponseError: it is not one whole message, is longer, or cannot be decompressed.
+    """
+    if not body:
+        return b""
+    content = body[MESSAGE_PREFIX:]
+    if len(body) < MESSAGE_PREFIX or message_prefix(body)[1] != len(content):
+        raise BadResponseError(f"the answer's {len(body)} bytes are not one whole gRPC message")
+    if not message_prefix(body)[0]:
+        return content
+    if encoding not in _WINDOWS:
+        raise BadResponseError(f"the answer is compressed by {encoding!r}, not by gzip or deflate")
+    try:
+        unzip = zlib.decompressobj(_WINDOWS[encoding])
+        message = unzip.decompress(content, most)
+    except zlib.error as error:
+        raise BadResponseError(f"the answer is no {encoding}: {error}") from None
+    if unzip.unconsumed_tail:
+        raise BadResponseError(f"the answer decompresses to more than {most:,} bytes")
+    if not unzip.eof:
+        raise BadResponseError(f"the answer's {encoding} is cut off")
+    return message
+
+
+def _serialized(message: Any) -> Any:
+    """Return the bytes of a message, the same in every process; what is no message as it is."""
+    serialize = getattr(message, "SerializeToString", None)
+    if serialize is None or isinstance(message, type):
+        return bytes(message) if isinstance(message, (bytearray, memoryview)) else message
+    try:
+        return serialize(deterministic=True)  # else the entries of a map have no fixed order
+    except TypeError:  # another library than protobuf
+        return serialize()
+
+
+def _is_pair(pair: object) -> bool:
+    return isinstance(pair, tuple) and len(pair) == 2
+
+
+def _problem(name: object, value: object) -> str:
+    """Return what is wrong with an entry of metadata, and what to give; empty: nothing."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        return "a name has lower-case letters, digits, '_', '-' and '.' only"
+    if name in _RESERVED or name.startswith("grpc-"):
+        return "gRPC itself sets it: leave it out"
+    if name.endswith(_BINARY):
+        return "" if isinstance(value, bytes) else "a name that ends with -bin has bytes as value"
+    if not isinstance(value, str):
+        return f"its value is text; for bytes, name it {name}{_BINARY}"
+    if not _VALUE.fullmatch(value):
+        return f"its value has characters outside ASCII; send its bytes as {name}{_BINARY}"
+    return ""
+
+
+def _written(value: str | bytes) -> str:
+    if isinstance(value, str):
+        return value
+    return base64.b64encode(value).decode("ascii").rstrip("=")

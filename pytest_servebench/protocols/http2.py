@@ -1,0 +1,54 @@
+"""Requests over HTTP/2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from pytest_servebench.load.transports.http2.prepared import Fields, prepared
+from pytest_servebench.protocols.base import Headers, HttpAnswer, HttpRequest
+
+if TYPE_CHECKING:
+    from pytest_servebench.load.target import Target
+
+
+@dataclass(frozen=True, repr=False)
+class Http2Request(HttpRequest):
+    """An :class:`HttpRequest` that is sent over HTTP/2.
+
+    Over ``https`` the server must offer HTTP/2 (ALPN ``h2``); over ``http`` it must speak HTTP/2
+    without an upgrade from HTTP/1.1 (prior knowledge).
+    """
+
+    transport: ClassVar[str] = "http/2"
+    reserved: ClassVar[frozenset[str]] = HttpRequest.reserved | {
+        "keep-alive", "proxy-connection", "te", "upgrade"
+    }  # fmt: skip
+
+    def prepared(
+        self,
+        target: Target,
+        authorization: Sequence[tuple[str, str]] = (),
+        *,
+        keep_alive: bool = True,  # noqa: ARG002 - the transport's to heed
+    ) -> bytes:
+        """See :class:`~pytest_servebench.protocols.base.Request`."""
+        own = [(name.lower(), value) for name, value in self.headers]
+        names = {name for name, _ in own}
+        hosts = [value for name, value in own if name == "host"]
+        fields = [
+            (":method", self.method),
+            (":scheme", "http" if target.tls is None else "https"),
+            (":path", target.full_path(self.path)),
+            (":authority", hosts[0] if hosts else target.authority),
+            *((name, value) for name, value in own if name != "host"),
+            *((n.lower(), value) for n, value in authorization if n.lower() not in names),
+            ("content-length", str(len(self.body))),
+        ]
+        return prepared(fields, self.body)
+
+    def answer(self, status: int, head: bytes, body: bytes) -> HttpAnswer:
+        """Return the answer from status, head and body; trailers come after the headers."""
+        fields = Fields.of_head(head)
+        return HttpAnswer(status, body, Headers.of_fields((*fields.initial, *fields.trailers)))

@@ -67,6 +67,21 @@ def test_a_benchmark_file_holds_the_capacity_of_its_test(tmp_path: Path) -> None
     assert found.cases == ()
 
 
+NOTHING: dict[str, Any] = {"value": None, "low": None, "high": None}
+CONTRADICTIONS: tuple[tuple[dict[str, Any], str], ...] = (
+    (NOTHING, "value is None, but its state is 'found'"),
+    ({"low": None}, "low is None, but its state is 'found'"),
+    ({"needed_seconds": 3.0}, "needed_seconds is 3.0, but its state is 'found'"),
+    ({"state": "above_range"}, "value is 107.9, but its state is 'above_range'"),
+    (NOTHING | {"state": "above_range"}, "low is None, but its state is 'above_range'"),
+    (NOTHING | {"state": "below_range"}, "high is None, but its state is 'below_range'"),
+    (NOTHING | {"state": "below_range", "low": 1.0, "high": 2.0}, "low is 1.0, but its state"),
+    (NOTHING | {"state": "generator_limited"}, "generator_limit is None, but its state"),
+    ({"limiting": "p50<1s"}, "limiting is 'p50<1s'"),
+    ({"recovery_seconds": 4.0}, "recovery_seconds is 4.0"),
+)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -74,6 +89,20 @@ def test_a_benchmark_file_holds_the_capacity_of_its_test(tmp_path: Path) -> None
         (lambda data: data["capacities"][0].update(highest=0.5), "lowest and highest"),
         (lambda data: data["capacities"][0].update(state="good"), "capacities[0].state"),
         (lambda data: data["capacities"][0]["probes"][1].update(beyond=3), "probes[1].beyond"),
+        *(
+            (lambda data, change=change: data["capacities"][0].update(change), words)
+            for change, words in CONTRADICTIONS
+        ),
+        (lambda data: data["capacities"].append(data["capacities"][0]), "capacities[1] has"),
+        (lambda data: data["capacities"][0]["probes"][1].update(state="died"), "probes[1].beyond"),
+        (
+            lambda data: data["capacities"][0]["probes"][1].update(beyond=[10**9]),
+            "than its arrivals",
+        ),
+        (
+            lambda data: data["capacities"][0]["probes"][1].update(state="invalid", beyond=[]),
+            "probes[1].used is true, but its state is 'invalid'",
+        ),
         (lambda data: data["probes"][0].update(label=data["probes"][1]["label"]), "probes[1] has"),
         (lambda data: data.update(capacities=[], probes=[]), "no cases"),
     ],

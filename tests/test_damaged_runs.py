@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pytest_servebench.commands.cli import main
 from pytest_servebench.runs.results import Attempt, ClauseResult, LogPart, ServerDeath, Workload
 from simulation import saved
+from simulation.capacities import searched
 from simulation.cases import SEEN
 from tests.examples import examples
 
@@ -42,7 +43,10 @@ def _run() -> dict[str, Any]:
         for place, case in enumerate(saved.queue_run(number=150).cases)
     ]
     died = ServerDeath("toy", "Toy 1.0", cases[0].nodeid, "it ended", "servers/toy/toy.log")
-    return saved.plain(saved.run(cases, deaths=(died,)))
+    found, probes = searched(cases[0].server, 200.0)
+    bare = [dataclasses.replace(one, records=None) for one in probes[:2]]
+    run = saved.run(cases, deaths=(died,))
+    return saved.plain(dataclasses.replace(run, capacities=(found,), probes=tuple(bare)))
 
 
 RUN = _run()

@@ -12,6 +12,7 @@ import orjson
 
 from pytest_servebench.errors import SavedRunError
 from pytest_servebench.runs.capacity import CAPACITY_KEY
+from pytest_servebench.runs.capacity_check import check_capacity
 from pytest_servebench.runs.decoding import as_object, decode
 from pytest_servebench.runs.node_ids import labelled
 from pytest_servebench.runs.plain_benchmarks import is_plain, left_out, plain_case
@@ -19,6 +20,7 @@ from pytest_servebench.runs.results import (
     SCHEMA_VERSION,
     CapacityResult,
     CaseResult,
+    ClauseResult,
     Run,
     VerdictWord,
 )
@@ -193,7 +195,9 @@ def _run(path: Path, data: Any, *, any_schema: bool) -> Run:
             _check_figures(case, f"{part}[{index}]")
         _check_ids(cases, part)
     for index, one in enumerate(run.capacities):
-        _check_capacity(one, f"capacities[{index}]")
+        check_capacity(one, f"capacities[{index}]")
+        _check_clauses(one.clauses, f"capacities[{index}]")
+    _check_ids(run.capacities, "capacities")
     return run
 
 
@@ -218,15 +222,19 @@ def _check_figures(case: CaseResult, where: str) -> None:
     for part, estimates in (("estimates", summary.estimates), ("without_lag", summary.without_lag)):
         for name, one in estimates.items():
             _check_interval(one, f"{where}.summary.{part}.{name}")
-    for number, clause in enumerate(case.clauses):
-        if clause.low is not None and clause.high is not None and clause.low > clause.high:
-            raise ValueError(
-                f"{where}.clauses[{number}].low is {clause.low}, above its high, {clause.high}"
-            )
+    _check_clauses(case.clauses, where)
     if series and "time" not in series:
         raise ValueError(f"{where}.resources.series.time is missing")
     if len({len(column) for column in series.values()}) > 1:
         raise ValueError(f"{where}.resources.series has columns of different lengths")
+
+
+def _check_clauses(clauses: Sequence[ClauseResult], where: str) -> None:
+    for number, clause in enumerate(clauses):
+        if clause.low is not None and clause.high is not None and clause.low > clause.high:
+            raise ValueError(
+                f"{where}.clauses[{number}].low is {clause.low}, above its high, {clause.high}"
+            )
 
 
 def _check_interval(one: Estimate, where: str) -> None:
@@ -237,22 +245,12 @@ def _check_interval(one: Estimate, where: str) -> None:
         raise ValueError(f"{where}.high is {one.high}, below its value, {value}")
 
 
-def _check_capacity(one: CapacityResult, where: str) -> None:
-    """Refuse an impossible interval, and a range upside down."""
-    low, high = one.ends
-    value = one.value
-    if low > high or (value is not None and not low <= value <= high):
-        raise ValueError(f"{where}: low, value and high are {one.low}, {value} and {one.high}")
-    if not 0 < one.lowest <= one.highest:
-        raise ValueError(f"{where}: lowest and highest are {one.lowest} and {one.highest}")
-
-
-def _check_ids(cases: Sequence[CaseResult], part: str) -> None:
+def _check_ids(cases: Sequence[CaseResult | CapacityResult], part: str) -> None:
     """Refuse two cases of one test and label, of which a comparison would make repeats."""
     seen: dict[tuple[str, str], int] = {}
     for index, case in enumerate(cases):
         first = seen.setdefault((case.nodeid, case.label), index)
-        if first != index and not is_plain(case):
+        if first != index and not (isinstance(case, CaseResult) and is_plain(case)):
             raise ValueError(
                 f"{part}[{index}] has the nodeid and label of {part}[{first}]: "
                 f"{labelled(case.nodeid, case.label)}"

@@ -150,6 +150,25 @@ def test_a_search_finds_the_capacity_and_saves_it(
     assert "fixture was not used" not in shown
 
 
+def marked(keyword: str) -> str:
+    """Return a search with another keyword of its marker, or another range."""
+    test = searching()
+    if keyword.startswith("capacity_range"):
+        test = test.replace("capacity_range=(50, 5000)", "")
+    return test.replace("servebench(", f"servebench({keyword}, ").replace(", ,", ",")
+
+
+LOADED = "import pytest\n@pytest.mark.servebench({})" + LOAD
+WRONG_RANGES = (
+    ("(1, 2, 3)", "give the lowest and the highest rate"),
+    ("7", "give the lowest and the highest rate"),
+    ("'1..2..3'", "give the lowest and the highest rate"),
+    ("(5, 1)", "the first rate must be below the second"),
+    ("('a', 'b')", "'a': not a number; give requests per second above 0"),
+    ("(0, 5)", "0: give requests per second above 0"),
+    ("(True, 5)", "True: not a number"),
+)
+
 SEARCHES = (
     ("pass", "capacity>=400/s", "capacity>=400/s: broken"),
     (
@@ -254,7 +273,15 @@ def test_a_server_that_dies_ends_the_search(
         ((), searching(more="capacity>=80%"), "capacity has no unit %"),
         (("--servebench-capacity-range=9",), searching(), "--servebench-capacity-range='9'"),
         (("--servebench-capacity-precision=0",), searching(), "such as 5%"),
+        (("--servebench-capacity-precision=5",), searching(), "5%"),
         (("--servebench-capacity-budget=1",), searching(), "--servebench-capacity-budget"),
+        ((), marked("rates=5"), "(rates=5) has no effect: find_capacity finds the rates"),
+        ((), marked("duration=5"), "within capacity_budget"),
+        ((), LOADED.format("capacity_range=(1, 5)"), "only find_capacity uses it"),
+        *(
+            ((), marked(f"capacity_range={given}"), f"(capacity_range={given}): {words}")
+            for given, words in WRONG_RANGES
+        ),
         (
             (),
             f'import pytest\n@pytest.mark.slo("capacity>=9/s"){LOAD}',
@@ -270,6 +297,31 @@ def test_what_cannot_be_searched_is_refused_before_anything_starts(
     assert words in " ".join(result.stderr.str().split())
 
 
+@pytest.mark.parametrize(
+    ("arrivals", "words"),
+    [("steps:1,3", "2 times the rate"), ("trace:trace.txt@recorded", "the recorded rate")],
+)
+def test_arrivals_at_another_rate_are_refused(
+    arrivals: str, words: str, run_bench: RunBench, simulate: Simulate
+) -> None:
+    simulate()
+    Path("trace.txt").write_text("0\n1\n2.5\n")
+    result = run_bench(test=marked(f"arrivals={arrivals!r}"))
+    result.assert_outcomes(failed=1)
+    assert f"arrivals '{arrivals}' come at {words}" in result.stdout.str()
+
+
+def test_settings_that_no_selected_test_uses_are_told(
+    run_bench: RunBench, simulate: Simulate
+) -> None:
+    simulate()
+    shared = "import pytest\npytestmark = pytest.mark.servebench(rates=5)\n" + searching()
+    result = run_bench("--servebench-rates=5", "--servebench-duration=3", test=shared)
+    result.assert_outcomes(passed=1)
+    told = "no selected test uses poisson_load: --servebench-rates=5, --servebench-duration=3 has"
+    assert told in result.stdout.str()
+
+
 def test_clauses_on_a_capacity_are_not_applied_to_loads(
     run_bench: RunBench, simulate: Simulate
 ) -> None:
@@ -280,13 +332,15 @@ def test_clauses_on_a_capacity_are_not_applied_to_loads(
     result.assert_outcomes(passed=4)
     run = saved_run()[1]["servebench"]
     assert [case["clauses"] for case in run["cases"]] == [[], []]
-    assert "judges nothing" not in result.stdout.str()
+    assert "no effect" not in result.stdout.str()
     result = run_bench(
         "--servebench-slo=capacity>=9/s", "--servebench-duration=0.1",
         test=LOAD.rstrip() + ".check('capacity>=9/s')",
     )  # fmt: skip
     result.assert_outcomes(failed=1)
-    assert "judges nothing" in result.stdout.str()
+    assert (
+        "no selected test uses find_capacity: --servebench-slo=capacity>=9/s" in result.stdout.str()
+    )
     assert "find_capacity finds it" in result.stdout.str()
     assert [one["verdict"] for one in run["capacities"]] == ["passed", "passed"]
     assert len({one["value"] for one in run["capacities"]}) == 2  # of other arrivals

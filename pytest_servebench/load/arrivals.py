@@ -287,7 +287,8 @@ class Trace:
             speed = "as recorded" if self.as_recorded else f"at {rate:g}/s"
             raise OptionError(
                 f"the trace {self.source} ends after {covered:.3g} s {speed}, before the case's "
-                f"{duration:g} s: lower --servebench-duration, or give a longer trace."
+                f"{duration:g} s: give a longer trace, or lower --servebench-duration (of a "
+                "search, the upper end of --servebench-capacity-range)."
             )
         inside = times[times < duration]
         if self.as_recorded and len(inside) < 2:

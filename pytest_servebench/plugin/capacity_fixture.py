@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_servebench.errors import OptionError, ServebenchError
-from pytest_servebench.load.arrivals import ArrivalProcess
+from pytest_servebench.load.arrivals import ArrivalProcess, Trace
 from pytest_servebench.load.draws import schedule
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.measure.capacity_plan import Capacity, Plan, SearchSettings
@@ -41,6 +41,8 @@ _FIXTURE = "find_capacity"
 _SEEDS = 50  # to try
 _NEXT_PROBE = 1000  # seeds further on: repeats are one apart
 _NEXT_SEED = 1_000_003  # further on, beyond those of other probes
+_LONG = 60.0  # seconds over which arrivals have their mean rate
+_ALIKE = 0.01  # how far that may be from the rate asked for, as a share
 _CHECK_EVERY = 0.2  # seconds between looks at the server while it rests
 
 
@@ -99,6 +101,7 @@ class FindCapacity:
             try:
                 limits = capacity_limits(judgement.slos_of(self._item))
                 way = self._sending.to(server, requests, check, arrivals, name, given)
+                _check_arrivals(way.spec.arrivals)
                 label = self._sending.label(way.spec, label, self._labels)
                 self._labels.add(label)
                 search = _Search(self, self._item, way, limits, label)
@@ -203,6 +206,25 @@ class _Search:
             probes=driver.probes(capacity.used), keep_alive=spec.terms.keep_alive,
         )  # fmt: skip
         return dataclasses.replace(result, reason=reason(result))
+
+
+def _check_arrivals(arrivals: ArrivalProcess) -> None:
+    """Refuse arrivals that come at another rate than a search asks for.
+
+    Raises:
+        OptionError: they do.
+    """
+    if isinstance(arrivals, Trace):
+        made = "the recorded rate" if arrivals.as_recorded else ""
+    else:
+        factor = arrivals.mean_rate(1.0, _LONG)
+        made = f"{trimmed(factor)} times the rate" if abs(factor - 1) > _ALIKE else ""
+    if made:
+        raise OptionError(
+            f"arrivals {str(arrivals)!r} come at {made}, so that a search cannot choose it; give "
+            "find_capacity arrivals whose mean rate is the one asked for, such as poisson, "
+            "steps:0.5,1.5 or trace:FILE without @recorded."
+        )
 
 
 def _with_arrivals(spec: LoadSpec) -> LoadSpec:

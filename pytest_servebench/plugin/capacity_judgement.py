@@ -140,7 +140,7 @@ def budget_of(item: pytest.Item) -> tuple[float, float, tuple[float, float]]:
     return (
         float(marked_value(item, "capacity_budget", SECONDS, settings.capacity_budget)),
         float(marked_value(item, "capacity_precision", share, settings.capacity_precision)),
-        marked_value(item, "capacity_range", rate_range, settings.capacity_range, texts=True),
+        marked_value(item, "capacity_range", rate_range, settings.capacity_range),
     )
 
 
@@ -162,14 +162,6 @@ def settings_of(item: pytest.Item) -> SearchSettings:
             "--servebench-capacity-budget or capacity_budget of the marker."
         )
     return settings
-
-
-def unused_clauses(config: pytest.Config, items: Iterable[pytest.Item]) -> str:
-    """Return the clauses on a capacity of ``--servebench-slo`` if none of the tests searches."""
-    if session_of(config).wrong_options or any(has(item, "find_capacity") for item in items):
-        return ""
-    clauses = [str(one) for one in session_of(config).settings.slos if one.of_search]
-    return f"--servebench-slo={', '.join(clauses)}" if clauses else ""
 
 
 def wrong_limits(items: Iterable[pytest.Item]) -> list[str]:

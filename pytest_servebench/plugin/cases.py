@@ -173,6 +173,12 @@ def _markers(item: pytest.Item) -> Iterator[pytest.Mark]:
     return (marker for marker in item.iter_markers(MARKER) if marker is not own)
 
 
+def own_markers(item: pytest.Item) -> list[pytest.Mark]:
+    """Return the user's markers of the test alone, not those of its class or module."""
+    own = {id(marker) for marker in item.own_markers}
+    return [marker for marker in _markers(item) if id(marker) in own]
+
+
 def check_marker(marker: pytest.Mark) -> None:
     """Refuse keywords that the marker does not have.
 
@@ -367,28 +373,12 @@ def marked_text(item: pytest.Item, key: str) -> str | None:
     return None if found is None else str(found)
 
 
-def marked_value(
-    item: pytest.Item, key: str, read: Callable[[str], Any], default: Any, *, texts: bool = False
-) -> Any:
-    """Return a value of the test's marker, checked like an option's, or the default.
-
-    Args:
-        item: the test.
-        key: of the marker.
-        read: parses the value.
-        default: if the marker does not set it.
-        texts: whether a pair of values stands for ``FIRST..SECOND``.
-    """
-    markers = [mark for mark in item.iter_markers(MARKER) if key in mark.kwargs]
-    if markers and texts and isinstance(pair := markers[0].kwargs[key], (tuple, list)):
-        try:
-            return read("..".join(str(one) for one in pair))
-        except ValueError as error:
-            raise OptionError(f"@pytest.mark.{MARKER}({key}={pair!r}): {error}.") from None
-    return _of_marker(markers, key, read, [default])[0]
+def marked_value(item: pytest.Item, key: str, read: Callable[[str], Any], default: Any) -> Any:
+    """Return a value of the test's marker, checked like an option's, or the default."""
+    return _of_marker(item.iter_markers(MARKER), key, read, [default])[0]
 
 
 def marked_seconds(item: pytest.Item, key: str, default: float) -> float:
     """Return a number of seconds from the test's marker, or the default."""
     read = SECONDS_OR_NONE if key == "warmup" else SECONDS
-    return float(_of_marker(item.iter_markers(MARKER), key, read, [default])[0])
+    return float(marked_value(item, key, read, default))

@@ -18,6 +18,7 @@ from pytest_servebench.plugin import (
     cases,
     closing_lines,
     conclusion,
+    unused,
 )
 from pytest_servebench.plugin.cells import NO_WORKERS
 from pytest_servebench.plugin.option_reading import read_option
@@ -100,6 +101,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     # Without a rate, a test with a wrong marker may be what -k did not select.
     functions = {function_of(item.nodeid) for item in session.items or state.deselected}
     wrong = [text for test, text in state.wrong_markers.items() if test in functions]
+    wrong += unused.wrong_uses(loads)
     wrong += (wrong_slos := cases.wrong_slos(loads))
     if not wrong_slos and not state.wrong_options:
         wrong += capacity_judgement.wrong_limits(loads)
@@ -142,8 +144,8 @@ def pytest_report_collectionfinish(
             f"servebench: -k {given!r} means {exact!r} for load tests "
             "(turn this off by --servebench-exact-keywords=false)"
         )
-    if loads and (unused := capacity_judgement.unused_clauses(config, loads)):
-        lines.append(f"servebench: no selected test uses find_capacity: {unused} judges nothing")
+    if loads:
+        lines += [f"servebench: {text}" for text in unused.unused_options(config, loads)]
     if not all(map(benchmark_bridge.is_on, loads)) and not _only_lists(config):
         lines.append(
             "servebench: load tests cannot use pytest-benchmark's fixture here: they are missing "

@@ -68,18 +68,28 @@ def share(text: str) -> float:
     found = re.fullmatch(r"\s*(.*?)\s*(%?)\s*", text, re.DOTALL)
     assert found is not None
     value = read(found[1])
+    if not found[2] and value > 1:
+        raise ValueError(f"give {what}; with a sign if it is a percentage: {value:g}%")
     return value / 100 if found[2] else value
 
 
 def rate_range(text: str) -> tuple[float, float]:
     """Parse a range of rates, such as ``1..10000``."""
-    first, dots, last = text.partition("..")
-    if not dots:
-        raise ValueError("give the lowest and the highest rate, such as 1..10000")
-    low, high = RATE(first), RATE(last)
-    if low >= high:
+    return _rate_pair(text.split(".."))
+
+
+def _rate_pair(ends: Sequence[object]) -> tuple[float, float]:
+    if len(ends) != 2:
+        raise ValueError("give the lowest and the highest rate: 1..10000, or (1, 10000) in Python")
+    rates = []
+    for one in ends:
+        try:
+            rates.append(float(number_of(RATE, one)))
+        except ValueError as error:
+            raise ValueError(f"{one!r}: {error}") from None
+    if rates[0] >= rates[1]:
         raise ValueError("the first rate must be below the second, as in 1..10000")
-    return low, high
+    return rates[0], rates[1]
 
 
 def whole(low: int, *, what: str) -> Callable[[str], int]:
@@ -106,10 +116,12 @@ def number_of(read: Callable[[str], Any], value: object) -> Any:
     """Parse a value given in Python, by a marker or a fixture.
 
     Strings are read as option values; numbers may be of any type, and 10.0 counts as whole.
-    ``True`` is not a number.
+    ``True`` is not a number. A list or tuple is a range of rates.
     """
     if isinstance(value, str):
         return read(value)
+    if read is rate_range and isinstance(value, (list, tuple)):
+        return _rate_pair(value)
     if type(value).__name__ in ("bool", "bool_") or not isinstance(value, (Real, Decimal)):
         return read("?")  # fails, saying what to give
     try:

@@ -1,0 +1,84 @@
+"""Settings without an effect: refused in a test's own marker, told of the command line's."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+
+from pytest_servebench.plugin.cases import MARKER, own_markers
+from pytest_servebench.plugin.own_fixtures import has
+from pytest_servebench.plugin.parameters import PARAMETERS
+from pytest_servebench.plugin.state import session_of
+from pytest_servebench.runs.node_ids import function_of
+
+
+@dataclass(frozen=True)
+class _Use:
+    """Who uses a setting.
+
+    Attributes:
+        fixtures: of which a test must request one for it to have an effect; the first sends load.
+        instead: why a test without them has no use for it.
+    """
+
+    fixtures: tuple[str, ...]
+    instead: str
+
+
+_SEARCH: Final = _Use(("find_capacity",), "only find_capacity uses it")
+_USES: Final[Mapping[str, _Use]] = {
+    PARAMETERS["rate"].several: _Use(
+        ("poisson_load", "rate"),
+        "find_capacity finds the rates itself, within capacity_range",
+    ),
+    "duration": _Use(
+        ("poisson_load",),
+        "find_capacity chooses how long each of its loads is, within capacity_budget",
+    ),
+    **dict.fromkeys(("capacity_budget", "capacity_precision", "capacity_range"), _SEARCH),
+}
+
+
+def wrong_uses(items: Iterable[pytest.Item]) -> list[str]:
+    """Return the settings of load tests' own markers that have no effect there, once per test.
+
+    A class's or module's marker may be for its other tests.
+    """
+    found = (
+        f"{function_of(item.nodeid)}: @pytest.mark.{MARKER}({key}={value!r}) has no effect: "
+        f"{_USES[key].instead}. Leave it out."
+        for item in items
+        for marker in own_markers(item)
+        for key, value in marker.kwargs.items()
+        if key in _USES and not any(has(item, name) for name in _USES[key].fixtures)
+    )
+    return list(dict.fromkeys(found))
+
+
+def unused_options(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
+    """Return for each fixture that no test uses what was given for it alone, in a sentence."""
+    if session_of(config).wrong_options:
+        return []
+    given: dict[str, list[str]] = {}
+    for owner, text in _given(config):
+        given.setdefault(owner, []).append(text)
+    return [
+        f"no selected test uses {owner}: {', '.join(texts)} has no effect"
+        for owner, texts in given.items()
+        if not any(has(item, owner) for item in items)
+    ]
+
+
+def _given(config: pytest.Config) -> Iterator[tuple[str, str]]:
+    """Yield the fixture that alone uses an option of this session, and the option with its value.
+
+    Of the config file only SLOs: its other values are for every selection of tests.
+    """
+    for key, use in _USES.items():
+        option = f"--servebench-{key.replace('_', '-')}"
+        if (value := config.getoption(option)) is not None:
+            yield use.fixtures[0], f"{option}={value}"
+    clauses = [str(one) for one in session_of(config).settings.slos if one.of_search]
+    if clauses:
+        yield "find_capacity", f"--servebench-slo={', '.join(clauses)}"

@@ -144,6 +144,7 @@ def test_gaps_of_a_gamma_process_have_its_burstiness() -> None:
         assert gaps.var() / gaps.mean() ** 2 == pytest.approx(burstiness, rel=0.1)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.lists(st.floats(0, 5), min_size=2, max_size=6).filter(any), st.sampled_from([Steps, Ramp])

@@ -64,6 +64,7 @@ def test_loads_do_without_pytest_benchmark_s_fixture(
     assert verdicts() == ["passed"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("further", [(), ("-p", "pytest_benchmark.plugin")])
 def test_loads_without_plugins_that_load_themselves(
     run_bench: RunBench, monkeypatch: pytest.MonkeyPatch, further: tuple[str, ...]

@@ -184,6 +184,7 @@ SEARCHES = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_a_test_makes_of_a_capacity(run_bench: RunBench, simulate: Simulate) -> None:
     simulate()
     bodies = (
@@ -221,6 +222,7 @@ def test_every_end_of_a_search_is_told(
     assert saved_run()[1]["servebench"]["probes"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_keeps_its_probes(run_bench: RunBench, simulate: Simulate) -> None:
     simulate(after=3, error=KeyboardInterrupt)
     shown = run_bench(test=searching(), interrupted=True).stdout.str()
@@ -232,6 +234,7 @@ def test_an_interrupted_search_keeps_its_probes(run_bench: RunBench, simulate: S
     assert not run["finished"]
 
 
+@pytest.mark.slow
 def test_a_search_that_fails_keeps_its_label_and_a_missing_one_is_told(
     run_bench: RunBench, simulate: Simulate
 ) -> None:
@@ -322,6 +325,7 @@ def test_settings_that_no_selected_test_uses_are_told(
     assert told in result.stdout.str()
 
 
+@pytest.mark.slow
 def test_clauses_on_a_capacity_are_not_applied_to_loads(
     run_bench: RunBench, simulate: Simulate
 ) -> None:

@@ -113,6 +113,7 @@ def compare(results: Path, capsys: pytest.CaptureFixture[str]) -> Compare:
     return command
 
 
+@pytest.mark.slow
 def test_exit_codes_of_the_real_command(results: Path) -> None:
     def command(*given: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -311,6 +312,7 @@ def test_output_goes_to_a_file_and_the_table_to_the_terminal(
     assert out.startswith("BASE  base")
 
 
+@pytest.mark.slow
 def test_runs_that_pytest_saved_are_compared(
     run_bench: RunBench, capsys: pytest.CaptureFixture[str]
 ) -> None:

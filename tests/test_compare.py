@@ -668,11 +668,11 @@ def test_identical_queues_are_seldom_called_worse() -> None:
 def test_identical_queues_are_seldom_called_worse_in_the_long_run() -> None:
     """Neither with each gate as the only one, nor with all of twelve cases at once.
 
-    A gate that fails 2 in 100 pairs is found out 98 times in 100; ``benchmarks/parts/gates.py``
-    draws more pairs, and of more kinds of traffic.
+    A gate that fails 3 in 100 pairs is found out 9 times in 10; ``benchmarks/parts/gates.py``
+    holds each to 1 in 100, with more pairs and more kinds of traffic.
     """
     alone, together = Counter[str](), 0
-    for seed in range(75):
+    for seed in range(30):
         pairs = [
             pair_of_runs(LAWS[number % 3], LOADS[number // 3], 1000, 12 * seed + number,
                          common=seed % 2 == 0)
@@ -685,7 +685,7 @@ def test_identical_queues_are_seldom_called_worse_in_the_long_run() -> None:
             for side in range(2)
         ]  # fmt: skip
         together += compare(saved.run(sides[0]), saved.run(sides[1]), GATES).worse
-    assert max(alone.values()) <= 9
+    assert max(alone.values(), default=0) <= 6
     assert together <= 1
 
 

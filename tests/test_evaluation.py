@@ -62,6 +62,7 @@ def test_the_faster_server_gets_the_points() -> None:
     assert found.servers == {"tensorflow_serving": "TensorFlow Serving", "torchserve": "TorchServe"}
 
 
+@pytest.mark.slow
 def test_noise_gives_no_points() -> None:
     """Two runs of one server: none of many comparisons may have a winner more than rarely."""
     won = decided = 0

@@ -73,6 +73,7 @@ def run_bench(run_bench: RunBench) -> RunBench:
     return functools.partial(run_bench, "--servebench-max-lag=60")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "status"),
     [

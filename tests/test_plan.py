@@ -344,6 +344,7 @@ def test_planned_runs_decide(metric: str, load: float) -> None:
         assert words.count(right) >= 0.9 * runs, words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metrics", "number", "pairs", "least"),
     [

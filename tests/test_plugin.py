@@ -349,6 +349,7 @@ def test_a_test_that_fails_before_its_load_is_not_told_so_twice(
     assert ("NoLoadWarning: poisson_load" in result.stdout.str()) is warned
 
 
+@pytest.mark.slow
 def test_benchmark_compare_works_on_latencies(run_bench: RunBench) -> None:
     run_bench("--benchmark-autosave").assert_outcomes(passed=1)
     result = run_bench("--benchmark-compare", "--benchmark-autosave")
@@ -356,6 +357,7 @@ def test_benchmark_compare_works_on_latencies(run_bench: RunBench) -> None:
     result.stdout.fnmatch_lines(["*(NOW)*"])
 
 
+@pytest.mark.slow
 def test_no_process_is_left(run_bench: RunBench, pytester: pytest.Pytester) -> None:
     test = TEST_FILE + "    print('SERVER', *model_server.pids())\n"
     result = run_bench("-s", subprocess=True, test=test)

@@ -99,6 +99,7 @@ def test_load(request, poisson_load, rate):
     result.stdout.fnmatch_lines(["*torchserve was restarted for this test: *status -9*"])
 
 
+@pytest.mark.slow
 def test_servers_that_take_turns_are_started_again_too(run_bench: RunBench) -> None:
     result = run_bench(
         "--servebench-servers=toy,toy2", "--servebench-interleave", "--servebench-rates=40,50",

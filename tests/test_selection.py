@@ -127,6 +127,7 @@ def test_what_it_means_is_said_of_load_tests_alone(run_bench: RunBench) -> None:
     run_bench(*options, "-q").stdout.no_fnmatch_line(taken)
 
 
+@pytest.mark.slow
 def test_unit_tests_are_shared_out_as_ever(run_bench: RunBench) -> None:
     pytest.importorskip("xdist")
     test = "def test_rate100(): pass\ndef test_rate10(): pass\ndef test_other(): pass"

@@ -46,6 +46,7 @@ def test_the_benchmark_table_has_the_same_unit_where_the_plugin_is_loaded_first(
     assert benchmark_table(result)[0].startswith("Name (time in ms)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "further", "columns"),
     [

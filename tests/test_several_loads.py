@@ -190,6 +190,7 @@ def test_what_noise_spoils_is_measured_again_in_each_load(
     assert [len(case["attempts"]) for case in saved_cases()] == [0, 1]
 
 
+@pytest.mark.slow
 def test_each_case_is_held_to_its_own_of_the_baseline(
     run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +209,7 @@ def test_each_case_is_held_to_its_own_of_the_baseline(
     result.stdout.fnmatch_lines(["*new: p50:50% against main: no baseline:*"])
 
 
+@pytest.mark.slow
 def test_a_load_that_is_no_longer_sent_is_missed(run_bench: RunBench) -> None:
     test = two("poisson_load(model_server, label='high')")
     run_bench(PATIENT, "--servebench-save=main", test=test).assert_outcomes(passed=1)

@@ -164,6 +164,7 @@ def test_replicas_agree_with_closed_forms(
     )
 
 
+@pytest.mark.slow
 def test_better_routing_is_faster() -> None:
     model = model_of(exponential())
     # Connections without a limit, and so many that they hardly are one.
@@ -196,6 +197,7 @@ EXACT = 100 - math.log(100) / 0.1
 """The rate for p99 < 100 ms and services of 10 ms: μ - λ = ln(100) / bound."""
 
 
+@pytest.mark.slow
 def test_the_highest_rate_agrees_with_the_closed_form() -> None:
     model, (clause,) = model_of(exponential()), parse_slo("p99<100ms")
     found = highest_rate(model, Setting(1.0), [clause], resamples=8)

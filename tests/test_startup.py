@@ -58,6 +58,7 @@ def test_the_package_alone_imports_nothing() -> None:
     assert set(result.stdout.split()) - sys.stdlib_module_names == {"pytest_servebench"}
 
 
+@pytest.mark.slow
 def test_the_first_load_may_turn_up_while_a_test_runs(run_bench: RunBench) -> None:
     """The hook around the test is under way then, and judges the load all the same."""
     test = """

@@ -80,6 +80,7 @@ def test_no_success_fails_without_an_slo(
     assert all(word in clause["message"] for word in words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("expected", ["cpu<1000%", "p50<1s"])
 def test_an_slo_on_something_else_does_not_save_it(run_bench: RunBench, expected: str) -> None:
     with serving(answering(answer("404 Not Found"))) as port:
@@ -96,6 +97,7 @@ def test_who_asks_for_failures_gets_them(run_bench: RunBench) -> None:
     assert "not used" not in result.stdout.str()
 
 
+@pytest.mark.slow
 def test_a_part_that_failed_is_a_warning(run_bench: RunBench) -> None:
     answers = [answer("200 OK"), answer("200 OK"), answer("503 Service Unavailable")]
     with serving(answering(*answers)) as port:

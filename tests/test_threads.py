@@ -46,6 +46,7 @@ def test_a_server_in_the_calling_loop_is_refused(run_bench: RunBench) -> None:
     assert "event loop" in text
 
 
+@pytest.mark.slow
 def test_the_remedy_works(run_bench: RunBench) -> None:
     call = "await asyncio.to_thread(poisson_load, url, requests=REQUESTS, name='mine')"
     result = run_bench(test=IN_A_LOOP.replace("{call}", call))

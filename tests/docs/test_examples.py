@@ -126,6 +126,7 @@ def test_a_kind_of_server_of_ones_own(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["Adder  adder 1.0*", "*buffer 10 inconclusive*9 100.0*"])
 
 
+@pytest.mark.slow
 def test_servers_by_configuration(pytester: pytest.Pytester) -> None:
     write_files(DOCS / "howto" / "any-server.md", pytester.path)
     result = pytester.runpytest_inprocess(*SHORT)
@@ -150,6 +151,7 @@ def test_configured_servers_are_such(block: Block, tmp_path: Path) -> None:
     assert set(tables) <= set(setups)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["attach.md", "arrivals.md", "own-requests.md"])
 def test_requests_to_any_server(pytester: pytest.Pytester, tmp_path: Path, name: str) -> None:
     with example_server(tmp_path) as port:

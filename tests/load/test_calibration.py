@@ -87,6 +87,7 @@ def test_md1_mean_wait(start_known: StartKnown) -> None:
     assert wait == pytest.approx(queueing.md1_mean_wait(rate, service), abs=4 * error)
 
 
+@pytest.mark.slow
 def test_waiting_for_a_frozen_server_is_in_the_latencies(start_known: StartKnown) -> None:
     server = start_known(4, "fixed:0.002")
     frozen, rate = 1.0, 100.0

@@ -176,6 +176,7 @@ def test_outcome(name: str) -> None:
         assert set(result.records.status.tolist()) == {503}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "kept"),
     [(OK, True), (CHUNKED, True), (NOTHING, True), (CLOSING, False)],
@@ -369,6 +370,7 @@ def test_a_server_that_refuses_surplus_connections_is_not_hammered() -> None:
     assert len(connections) < 150
 
 
+@pytest.mark.slow
 def test_a_server_that_is_back_is_found_again_by_idle_workers() -> None:
     began = time.monotonic()
     accepted: list[float] = []

@@ -62,8 +62,9 @@ def median(result: Made) -> float:
     return float(np.median(result.records.latency()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("places", [1, 3])
-@pytest.mark.parametrize("warmup", [0.0, pytest.param(0.3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("warmup", [0.0, 0.3])
 @pytest.mark.parametrize(
     "behaviour",
     [

@@ -95,6 +95,7 @@ def asking_port(certificate: Path) -> Iterator[int]:
         yield port
 
 
+@pytest.mark.slow
 def test_tls_with_a_certificate_of_the_client(asking_port: int, certificate: Path) -> None:
     url, key = f"https://localhost:{asking_port}", certificate.with_name("key.pem")
     for shown in (

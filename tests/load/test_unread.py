@@ -27,6 +27,7 @@ def after_a_while(link: socket.socket) -> None:
         link.sendall(OK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timeout", [5.0, 0.05])
 def test_what_lay_unread_is_known_and_no_timeout(timeout: float) -> None:
     """The event loop is held up again and again, while the server goes on in threads."""

@@ -192,6 +192,7 @@ def verdict(result: LoadResult) -> str | None:
     return invalid_reason(result.records, result.generator, result.pauses, MAX_LAG)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.02, 0.3])
 def test_a_stopped_generator_is_invalid_however_short_the_stop(seconds: float) -> None:
     stopped = threading.Event()
@@ -228,6 +229,7 @@ def test_a_server_that_answers_nothing_for_a_while_is_valid() -> None:
     assert result.records.latency().max() > 0.3
 
 
+@pytest.mark.slow
 def test_the_generator_ignores_ctrl_c() -> None:
     # What becomes of a load on Ctrl-C is pytest's decision; see test_interrupted too.
     interrupted = threading.Event()

@@ -5,6 +5,8 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.at_terminal import run_at_terminal
 from tests.conftest import ROOT
 
@@ -41,6 +43,7 @@ def test_a_download_has_a_bar(tmp_path: Path) -> None:
     assert done == "done"
 
 
+@pytest.mark.slow
 def test_a_build_has_a_line_that_tells_how_long_it_has_been(tmp_path: Path) -> None:
     seen = run_at_terminal([sys.executable, "-c", BUILD], tmp_path, environment())
     assert seen.status == 0

@@ -33,18 +33,15 @@ TENSORFLOW_SERVING = ServerInfo(
     rest_memory=372e6,
     rest_measure="pss",
 )
-TORCHSERVE = ServerInfo(
+TORCHSERVE = dataclasses.replace(
+    TENSORFLOW_SERVING,
     kind="torchserve",
     title="TorchServe",
     implementation="TorchServe 0.12.0 (PyTorch 2.13.0, Java 17.0.9)",
     base_url="http://127.0.0.1:8080",
     protocol="TorchServe REST",
-    threads=1,
-    workers=1,
-    cpus=(0, 1),
     start_seconds=12.4,
     rest_memory=811e6,
-    rest_measure="pss",
 )
 SERVICE_MS = {"tensorflow_serving": 6.0, "torchserve": 9.0}
 

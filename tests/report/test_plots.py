@@ -71,6 +71,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     return functools.cache(lambda make: laid_out(make(), tmp_path_factory.mktemp(make.__name__)))
 
 
+@pytest.mark.slow
 def test_files_depend_on_neither_the_users_style_nor_the_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +96,7 @@ def test_what_no_server_shows_has_no_plot(drawn: Drawn) -> None:
     assert not any("CPU" in title or "Memory" in title for title in titles)
 
 
+@pytest.mark.slow
 def test_names_are_no_mathematics_and_no_paths(tmp_path: Path) -> None:
     figures = laid_out(made_runs.hostile_run(), tmp_path)
     assert len(figures) == 2 * len(FIGURES)  # two test functions
@@ -332,6 +334,7 @@ def lab(colour: str, sight: str) -> npt.NDArray[np.float64]:
     return np.array([116 * root[1] - 16, *(np.diff(-root) * [500, 200])])
 
 
+@pytest.mark.slow
 def test_twelve_servers_are_told_apart() -> None:
     made = made_runs.twelve_run([10.0, 50.0], [10, 50])
     series = make_series(made.cases, colours(one.server.kind for one in made.cases))
@@ -358,6 +361,7 @@ def test_twelve_servers_are_told_apart() -> None:
     assert not any(one.letter for one in few)
 
 
+@pytest.mark.slow
 def test_servers_are_told_apart_without_colours() -> None:
     made = three_by_four_by_three()
     series = make_series(made.cases, colours(one.server.kind for one in made.cases))
@@ -379,6 +383,7 @@ def test_servers_with_long_names_keep_their_buffers() -> None:
     assert all(label.endswith(("buffer 0", "buffer 9")) for label in labels)
 
 
+@pytest.mark.slow
 def test_a_run_in_which_nothing_succeeded_says_so(drawn: Drawn) -> None:
     figures = drawn(made_runs.nothing_ok_run)
     (figure,) = (figures[path] for path in figures if path.name == "latency_distribution")

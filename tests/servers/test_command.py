@@ -95,6 +95,7 @@ def test_an_environment_of_its_own(start: Start, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "below" / "told").read_text())["prefix"] == str(tmp_path / "env")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "error", "facts"),
     [

@@ -120,6 +120,7 @@ def test_loading_is_waited_for(started: Any) -> None:
     assert server.mismatch == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "known"), [("[[6.5, 4.0]]", True), ("[[1.0, 4.0]]", False)])
 def test_its_start_takes_from_the_spawn_to_the_first_right_answer(
     started: Any, monkeypatch: pytest.MonkeyPatch, answer: str, known: bool
@@ -134,6 +135,7 @@ def test_its_start_takes_from_the_spawn_to_the_first_right_answer(
         assert server.start_seconds is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", [{"GET": [503], "POST": [200]}, {"GET": [200], "POST": [400]}])
 def test_loading_is_waited_for_as_long_as_the_option_says(
     started: Any, plan: dict[str, list[int]]
@@ -178,6 +180,7 @@ def test_a_prediction_at_a_path_that_is_not_there(started: Any) -> None:
     assert "sets another name" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_cause_may_be_logged_after_its_effect(started: Any) -> None:
     with pytest.raises(ServerStartError, match="no GPU; use another machine"):
         started(Kind({"GET": [503], "POST": [200], "says": ["worker died", "no GPU here"]}))

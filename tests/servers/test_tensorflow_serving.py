@@ -237,6 +237,7 @@ def test_fails_at_once(
     nothing_left()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "reason"),
     [
@@ -286,6 +287,7 @@ def test_gives_up_in_time(
     nothing_left()
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_tried_again_on_another(start: Start, tmp_path: Path) -> None:
     """The real program goes on without its REST API when the port is taken."""
     start("clashes-once")

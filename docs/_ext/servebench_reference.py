@@ -45,7 +45,13 @@ from pytest_servebench.objectives.slo_grammar import UNITS
 from pytest_servebench.plugin import fixtures
 from pytest_servebench.plugin.kind_values import COMMON
 from pytest_servebench.plugin.options import add_options
-from pytest_servebench.protocols import PROTOCOLS, protocol_from
+from pytest_servebench.protocols import PROTOCOLS, GrpcRequest, HttpRequest, protocol_from
+from pytest_servebench.protocols.base import Request
+from pytest_servebench.protocols.grpc_messages import (
+    open_inference_pb2,
+    tensorflow_serving_pb2,
+    torchserve_pb2,
+)
 from pytest_servebench.protocols.settings import settings_of
 from pytest_servebench.servers import builtin_kinds, configurable_kinds
 from pytest_servebench.servers.kind_options import options_of, variable
@@ -57,6 +63,13 @@ _INI: Final = re.compile(r"servebench_[a-z0-9_]+")
 _SPECIAL: Final = re.compile(r"([\\`*_<>\[\]|$#])")
 _ESCAPED: Final = r"\\\1"
 _EXAMPLE: Final = {"ids": np.array([101, 7592]), "mask": np.array([True, True])}
+
+_MESSAGES: Final[Mapping[str, Any]] = {
+    "Predict": tensorflow_serving_pb2.PredictRequest,
+    "Predictions": torchserve_pb2.PredictionsRequest,
+    "ModelInfer": open_inference_pb2.ModelInferRequest,
+}
+"""gRPC method to the message that it takes."""
 
 
 # -- options --------------------------------------------------------------------------------------
@@ -209,6 +222,15 @@ class PlaceholdersDirective(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(lines))
 
 
+def _content(request: Request) -> str:
+    """Return what a request carries, as text."""
+    if isinstance(request, HttpRequest):
+        return request.body.decode()
+    assert isinstance(request, GrpcRequest)
+    kind = _MESSAGES[request.method.rpartition("/")[2]]
+    return str(kind.FromString(request.message)).rstrip()
+
+
 class ProtocolsDirective(SphinxDirective):
     """The protocols, each with a table of its settings."""
 
@@ -220,9 +242,9 @@ class ProtocolsDirective(SphinxDirective):
                 f"## `{name}`\n",
                 f"{_markdown((protocol.__doc__ or '').partition(chr(10))[0])}\n",
             ]
-            request: Any = protocol_from(name, {}, defaults={"model": "MODEL"}).request(_EXAMPLE)
-            lines.append(f"A request by default:\n\n```text\n{request.method} {request.path}\n")
-            lines.append(f"{request.body.decode()}\n```\n")
+            request = protocol_from(name, {}, defaults={"model": "MODEL"}).request(_EXAMPLE)
+            lines.append(f"A request by default:\n\n```text\n{request.asked}\n")
+            lines.append(f"{_content(request)}\n```\n")
             lines += ["| setting | default | meaning |", "| --- | --- | --- |"]
             for one in settings_of(protocol).values():
                 # A configured server has the name of its model, so that it need not be repeated.

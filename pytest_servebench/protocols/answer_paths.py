@@ -5,7 +5,7 @@ from typing import Any
 
 from pytest_servebench.errors import OptionError
 from pytest_servebench.protocols.answers import bad
-from pytest_servebench.protocols.base import HttpAnswer
+from pytest_servebench.protocols.base import Answer
 from pytest_servebench.protocols.json_values import Bad, parsed
 
 
@@ -24,7 +24,7 @@ def check_path(path: str) -> None:
             )
 
 
-def answered(answer: HttpAnswer, path: str) -> tuple[Any, Bad]:
+def answered(answer: Answer, path: str) -> tuple[Any, Bad]:
     """Return what is at a path in an answer of JSON, and what makes the errors about it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The tensors of the Open Inference Protocol: their types, and their binary form."""
+"""Tensors in binary form, and their types by the names of the Open Inference Protocol."""
 
 import struct
 from typing import Any, Final
@@ -38,7 +38,7 @@ def datatype(array: Array) -> str:
     name = _NAMES.get(array.dtype.newbyteorder("<"))
     if name is None:
         raise ModelError(
-            f"An input is of type {array.dtype}, which the Open Inference Protocol does not have: "
+            f"An input is of type {array.dtype}, which the protocol does not have: "
             "give integers, floats of 16 to 64 bits, booleans, text or bytes."
         )
     return name
@@ -55,11 +55,19 @@ def written(array: Array) -> bytes:
         return np.ascontiguousarray(array).view(np.uint16).astype("<u2").tobytes()
     if name != BYTES:
         return array.astype(_NUMBERS[name], copy=False).tobytes()
+    return b"".join(struct.pack("<I", len(part)) + part for part in encoded(array))
+
+
+def encoded(array: Array) -> list[bytes]:
+    """Return the elements of an array of text or bytes as bytes.
+
+    Raises:
+        ModelError: UTF-8 cannot encode its text.
+    """
     try:
-        parts = [each.encode() if isinstance(each, str) else bytes(each) for each in array.flat]
+        return [each.encode() if isinstance(each, str) else bytes(each) for each in array.flat]
     except UnicodeEncodeError as error:
         raise ModelError(f"An input holds text that UTF-8 cannot encode: {error}.") from None
-    return b"".join(struct.pack("<I", len(part)) + part for part in parts)
 
 
 def read(content: bytes, name: str) -> Array:
@@ -85,6 +93,13 @@ def read(content: bytes, name: str) -> Array:
     return _objects(parts)
 
 
+def dtype_of(name: str) -> np.dtype[Any]:
+    """Return NumPy's type of a tensor's elements; objects for bytes."""
+    if name == BYTES:
+        return np.dtype(object)
+    return np.dtype(np.float32) if name == _BFLOAT16 else _NUMBERS[name].newbyteorder("=")
+
+
 def of_json(data: Any, name: str) -> Array:
     """Return the elements of a tensor's ``data``, flat or nested; text stays text.
 
@@ -94,11 +109,8 @@ def of_json(data: Any, name: str) -> Array:
     """
     objects = np.asarray(data, dtype=object).reshape(-1)
     types = set(map(type, objects))
-    if name == BYTES:
-        allowed: set[type] = {str}
-    else:
-        dtype = np.dtype(np.float32) if name == _BFLOAT16 else _NUMBERS[name].newbyteorder("=")
-        allowed = _PYTHON_TYPES[dtype.kind]
+    dtype = dtype_of(name)
+    allowed = {str} if name == BYTES else _PYTHON_TYPES[dtype.kind]
     if not types <= allowed:
         others = ", ".join(sorted(each.__name__ for each in types - allowed))
         raise ValueError(f"its data has values of type {others}")

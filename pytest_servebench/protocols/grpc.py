@@ -8,7 +8,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeVar, cast
 from urllib.parse import unquote
 
 from pytest_servebench.errors import BadResponseError, OptionError
@@ -25,6 +25,7 @@ from pytest_servebench.text.redaction import hide_headers, redact
 
 if TYPE_CHECKING:
     from pytest_servebench.load.target import Target
+    from pytest_servebench.protocols.json_values import Bad
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -248,6 +249,24 @@ def unframed(body: bytes, encoding: str, most: int = _MOST_BYTES) -> bytes:
     if not unzip.eof:
         raise BadResponseError(f"the answer's {encoding} is cut off")
     return message
+
+
+M = TypeVar("M")
+
+
+def parsed(empty: M, answer: GrpcAnswer, wrong: Bad) -> M:
+    """Return an answer's message, read into an empty message of protobuf.
+
+    Raises:
+        BadResponseError: it is no such message.
+    """
+    from google.protobuf.message import DecodeError
+
+    try:
+        cast(Any, empty).ParseFromString(answer.message)
+    except DecodeError as error:
+        raise wrong(f"is not such a message: {error}") from None
+    return empty
 
 
 def _serialized(message: Any) -> Any:

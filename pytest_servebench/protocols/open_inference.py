@@ -2,7 +2,7 @@
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any, Final, Literal
@@ -17,18 +17,17 @@ from pytest_servebench.protocols.answers import bad
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.protocols.json_values import (
     Bad,
-    checked_array,
     in_list,
     parsed_object,
     words,
 )
 from pytest_servebench.protocols.row_format import JSON_TYPE
-from pytest_servebench.protocols.rows import OneOrMore, columns, only, split, stacked
+from pytest_servebench.protocols.rows import OneOrMore, predictions, tensors
 from pytest_servebench.protocols.settings import Configured, setting
 
 LENGTH: Final = "Inference-Header-Content-Length"
 _BASE64: Final = "base64"
-_ID: Final = "servebench"
+REQUEST_ID: Final = "servebench"
 """Some servers copy it into their answer, and fail without one. The same in every request."""
 
 
@@ -79,23 +78,16 @@ class OpenInference(Configured, OneOrMore):
 
     def request_rows(self, samples: Sequence[Arrays]) -> HttpRequest:
         """Return one request for the predictions of one or more samples."""
-        if self.layout == "single":
-            sample = only(samples, 'layout = "single"', 'layout = "columns"')
-            inputs = sample if isinstance(sample, Mapping) else {self.input: sample}
-            arrays = {name: checked_array(value) for name, value in inputs.items()}
-        else:
-            lists = columns(samples)
-            named = lists if isinstance(lists, Mapping) else {self.input: lists}
-            arrays = {name: stacked(column) for name, column in named.items()}
+        arrays = tensors(samples, self.layout, self.input)
         path = f"{self.path}/infer"
         if not self.binary:
-            tensors = in_list([self._in_json(name, array) for name, array in arrays.items()])
-            body = f'{{"id":"{_ID}","inputs":{tensors}}}'.encode("ascii")
+            inputs = in_list([self._in_json(name, array) for name, array in arrays.items()])
+            body = f'{{"id":"{REQUEST_ID}","inputs":{inputs}}}'.encode("ascii")
             return HttpRequest("POST", path, (JSON_TYPE,), body)
         contents = {name: binary_tensors.written(array) for name, array in arrays.items()}
         head = json.dumps(
             {
-                "id": _ID,
+                "id": REQUEST_ID,
                 "inputs": [
                     {
                         **_described(name, array),
@@ -129,14 +121,10 @@ class OpenInference(Configured, OneOrMore):
     def read_rows(self, answer: HttpAnswer, rows: int) -> Sequence[Arrays]:
         """Return the prediction of each row; a single output has no name."""
         wrong = partial(bad, answer=answer, expected='{"outputs": [{"name": …, "data": …}]}')
-        named = _outputs(answer, wrong)
-        outputs = named if len(named) > 1 else next(iter(named.values()))
-        return [outputs] if self.layout == "single" else split(outputs, rows, wrong)
+        return predictions(_outputs(answer, wrong), self.layout, rows, wrong)
 
 
 def _described(name: str, array: Array) -> dict[str, object]:
-    if array.size == 0:
-        raise ModelError(f"The input {name!r} of shape {array.shape} has no numbers to send.")
     datatype = binary_tensors.datatype(array)
     return {"name": name, "shape": list(array.shape), "datatype": datatype}
 

@@ -41,7 +41,7 @@ def raw_body(
         ModelError: there are several samples, or the input is neither text nor bytes.
     """
     sample = only(samples, f'body = "{body}"', 'body = "json"')
-    return (content_type, _as_bytes(sample)) if body == "bytes" else _form(sample, unnamed)
+    return (content_type, as_bytes(sample)) if body == "bytes" else _form(sample, unnamed)
 
 
 def _form(sample: Arrays, unnamed: str) -> tuple[str, bytes]:
@@ -59,7 +59,7 @@ def _form(sample: Arrays, unnamed: str) -> tuple[str, bytes]:
     return f"multipart/form-data; boundary={boundary}", body
 
 
-def _as_bytes(sample: Arrays) -> bytes:
+def as_bytes(sample: Arrays) -> bytes:
     """Return the one input, text or bytes, as it is.
 
     Raises:
@@ -86,18 +86,25 @@ def _text_or_bytes(array: Array) -> str | bytes | None:
     return value if isinstance(value, (str, bytes)) else None
 
 
-def _part(name: str, array: Array) -> bytes:
+def part_of(array: Array) -> tuple[str, bytes]:
+    """Return the content type and the content of one input among several.
+
+    Bytes and text are sent as they are, numbers as JSON.
+    """
     content = None if array.ndim else _text_or_bytes(array)
-    head = f'Content-Disposition: form-data; name="{_quoted(name)}"'
     if isinstance(content, bytes):
-        head += f'; filename="{_quoted(name)}"\r\nContent-Type: {BINARY}'
-    elif isinstance(content, str):
-        head += "\r\nContent-Type: text/plain; charset=utf-8"
-        content = content.encode()
-    else:
-        content = in_json(array).encode("ascii")
-        head += f"\r\nContent-Type: {JSON_TYPE[1]}"
-    return f"{head}\r\n\r\n".encode() + content
+        return BINARY, content
+    if isinstance(content, str):
+        return "text/plain; charset=utf-8", content.encode()
+    return JSON_TYPE[1], in_json(array).encode("ascii")
+
+
+def _part(name: str, array: Array) -> bytes:
+    content_type, content = part_of(array)
+    head = f'Content-Disposition: form-data; name="{_quoted(name)}"'
+    if content_type == BINARY:
+        head += f'; filename="{_quoted(name)}"'
+    return f"{head}\r\nContent-Type: {content_type}\r\n\r\n".encode() + content
 
 
 def _quoted(name: str) -> str:

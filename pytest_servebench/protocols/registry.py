@@ -5,11 +5,14 @@ from typing import Any, Final
 
 from pytest_servebench.errors import OptionError
 from pytest_servebench.protocols.open_inference import OpenInference
+from pytest_servebench.protocols.open_inference_grpc import OpenInferenceGrpc
 from pytest_servebench.protocols.plain_json import PlainJson
 from pytest_servebench.protocols.rows import RowsProtocol
 from pytest_servebench.protocols.settings import settings_of
 from pytest_servebench.protocols.tensorflow_serving import KServeV1, TensorFlowServingRest
+from pytest_servebench.protocols.tensorflow_serving_grpc import TensorFlowServingGrpc
 from pytest_servebench.protocols.torchserve import TorchServeRest
+from pytest_servebench.protocols.torchserve_grpc import TorchServeGrpc
 from pytest_servebench.text.closest import meant
 
 PROTOCOLS: Final[Mapping[str, type[Any]]] = {
@@ -18,6 +21,9 @@ PROTOCOLS: Final[Mapping[str, type[Any]]] = {
     "open-inference": OpenInference,
     "torchserve": TorchServeRest,
     "json": PlainJson,
+    "tensorflow-serving-grpc": TensorFlowServingGrpc,
+    "open-inference-grpc": OpenInferenceGrpc,
+    "torchserve-grpc": TorchServeGrpc,
 }
 """Frozen dataclasses; ``settings.settings_of`` returns their fields."""
 

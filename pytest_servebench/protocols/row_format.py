@@ -11,7 +11,7 @@ from typing import Any, Final
 from pytest_servebench.arrays import Array, Arrays
 from pytest_servebench.errors import ModelError
 from pytest_servebench.protocols.answers import bad
-from pytest_servebench.protocols.base import HttpAnswer
+from pytest_servebench.protocols.base import Answer
 from pytest_servebench.protocols.json_values import (
     Bad,
     in_json,
@@ -50,7 +50,7 @@ def instances_body(samples: Sequence[Arrays], **further: str) -> bytes:
     return in_object({**further, "instances": rows_in_json(samples)}).encode("ascii")
 
 
-def read_predictions(answer: HttpAnswer, rows: int) -> list[Arrays]:
+def read_predictions(answer: Answer, rows: int) -> list[Arrays]:
     """Return the predictions in ``{"predictions": [outputs, …]}``, by name if named.
 
     Raises:

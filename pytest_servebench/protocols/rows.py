@@ -103,6 +103,46 @@ def stacked(column: Sequence[Array]) -> Array:
     return np.stack([np.asarray(each) for each in column])
 
 
+def tensors(samples: Sequence[Arrays], layout: str, unnamed: str) -> dict[str, Array]:
+    """Return samples as one tensor for each input.
+
+    Args:
+        samples: of a request.
+        layout: ``"columns"``: with a leading axis of samples; ``"single"``: the one sample as it
+            is.
+        unnamed: the name of an input without a name.
+
+    Raises:
+        ModelError: the samples cannot be in one tensor, or an input is empty.
+    """
+    if layout == "single":
+        sample = only(samples, 'layout = "single"', 'layout = "columns"')
+        inputs = sample if isinstance(sample, Mapping) else {unnamed: sample}
+        arrays = {name: checked_array(value) for name, value in inputs.items()}
+    else:
+        lists = columns(samples)
+        named = lists if isinstance(lists, Mapping) else {unnamed: lists}
+        arrays = {name: stacked(column) for name, column in named.items()}
+    for name, array in arrays.items():
+        if array.size == 0:
+            raise ModelError(f"The input {name!r} of shape {array.shape} has no numbers to send.")
+    return arrays
+
+
+def predictions(outputs: Mapping[str, Array], layout: str, rows: int, bad: Bad) -> Sequence[Arrays]:
+    """Return the prediction of each row from tensors as :func:`tensors` makes them of inputs.
+
+    A single output has no name.
+
+    Raises:
+        BadResponseError: there is no output, or one has another number of rows.
+    """
+    if not outputs:
+        raise bad("has no outputs")
+    values = outputs if len(outputs) > 1 else next(iter(outputs.values()))
+    return [values] if layout == "single" else split(values, rows, bad)
+
+
 def split(values: Arrays, rows: int, bad: Bad) -> list[Arrays]:
     """Return the prediction of each row from outputs with a leading axis of rows.
 

@@ -1,11 +1,13 @@
 """TensorFlow Serving's REST API, in its row and column formats; KServe's v1, which is its rows."""
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal, NamedTuple
 from urllib.parse import quote
 
 from pytest_servebench.arrays import Arrays
@@ -26,6 +28,34 @@ from pytest_servebench.protocols.settings import Configured, setting
 _CHOSEN: Final = re.compile(
     r"(?:/?v1/models/)?(?P<name>.+?)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+)|)"
 )
+
+
+class Place(NamedTuple):
+    """A model, and perhaps one of its versions or labels, as in the server's paths."""
+
+    model: str
+    version: str = ""
+    label: str = ""
+
+    @classmethod
+    def of(cls, text: str) -> Place:
+        """Read ``NAME``, ``NAME/versions/3`` or ``NAME/labels/canary``."""
+        found = _CHOSEN.fullmatch(text)
+        if not found:
+            return cls(text)
+        return cls(found["name"], found["version"] or "", found["label"] or "")
+
+
+def check_choice(version: int | str, label: str) -> None:
+    """Check the settings that choose a version.
+
+    Raises:
+        OptionError: the version is no number, or both are given.
+    """
+    if not re.fullmatch(r"\d*", str(version)):
+        raise OptionError(f"version = {version!r}: give a whole number; label names a version.")
+    if version != "" and label:
+        raise OptionError(f"version = {version!r}, label = {label!r}: give one of them.")
 
 
 @dataclass(frozen=True)
@@ -62,29 +92,20 @@ class TensorFlowServingRest(Configured, OneOrMore):
             OptionError: one has a value that it cannot have.
         """
         super().__post_init__()
-        if not re.fullmatch(r"\d*", str(self.version)):
-            raise OptionError(
-                f"version = {self.version!r}: give a whole number; label names a version."
-            )
-        if self.version != "" and self.label:
-            raise OptionError(
-                f"version = {self.version!r}, label = {self.label!r}: give one of them."
-            )
+        check_choice(self.version, self.label)
 
-    def named(self, place: str) -> "TensorFlowServingRest":
+    def named(self, place: str) -> TensorFlowServingRest:
         """Return the same for a model given as in the server's paths.
 
         Args:
             place: ``NAME``, ``NAME/versions/3`` or ``NAME/labels/canary``.
         """
-        found = _CHOSEN.fullmatch(place)
-        if not found:
-            return replace(self, model=place)
+        found = Place.of(place)
         return replace(
             self,
-            model=found["name"],
-            version=found["version"] or self.version,
-            label=found["label"] or self.label,
+            model=found.model,
+            version=found.version or self.version,
+            label=found.label or self.label,
         )
 
     @property

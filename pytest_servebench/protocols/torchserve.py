@@ -55,12 +55,13 @@ class TorchServeRest(Configured, OneOrMore):
         super().__post_init__()
         check_path(self.answer)
         check_content_type(self.content_type)
-        if self.answer and self.body == "json":
+        try:
+            check_answer(self.answer, self.body)
+        except OptionError as error:
+            path = f"/predictions/{quote(self.model, safe='')}"
             raise OptionError(
-                f'answer = {self.answer!r}: with body = "json" the answer is "predictions"; for '
-                "other JSON, use the protocol json with path = "
-                f'"/predictions/{quote(self.model, safe="")}".'
-            )
+                f'{error} For other JSON, use the protocol json with path = "{path}".'
+            ) from None
 
     @property
     def authorization(self) -> tuple[tuple[str, str], ...]:
@@ -86,3 +87,13 @@ class TorchServeRest(Configured, OneOrMore):
         if self.body == "json":
             return read_predictions(answer, rows)
         return [prediction(*answered(answer, self.answer))]
+
+
+def check_answer(answer: str, body: str) -> None:
+    """Check that ``answer`` is given for an answer that has paths.
+
+    Raises:
+        OptionError: the form of the answer is fixed.
+    """
+    if answer and body == "json":
+        raise OptionError(f'answer = {answer!r}: with body = "json" the answer is "predictions".')

@@ -334,7 +334,7 @@ def attach(
         kind.name,
         f"attached {kind.title} at {target.url}",
         target.url,
-        protocol,
+        first.protocol,
         mismatch=f"{where} {sentence(first.problem)} {OWN_REQUESTS}" if first.problem else "",
         patience=settings.start_timeout,
         _seen=time.monotonic() if first.asked else -math.inf,

@@ -128,6 +128,8 @@ class FirstPrediction:
     Attributes:
         asked: method and path, for messages.
         path: of the request.
+        protocol: how to ask for predictions; one that needs to know something of the server has
+            methods ``question`` and ``told``, and is replaced when the server has told it.
         scheme: of the server's address.
         problem: what is wrong with the prediction of a server that serves; empty if it is right.
     """
@@ -150,20 +152,29 @@ class FirstPrediction:
         """
         self._most = most
         self._target = target
-        self._protocol = protocol
+        self.protocol = protocol
         self._model = model
         self._judge = judge or (lambda answer, _: by_status(answer, kind))
         self._request: Request | None = None
         self.problem = self.asked = self.path = ""
         self.scheme = target.scheme
-        if not model.samples:
-            return  # only the tests' own requests are sent
+        self._questions = False
+        if model.samples:  # else only the tests' own requests are sent
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """Prepare what is sent next: the protocol's own question, if it has one, comes first."""
+        inputs = self._model.input(0)
+        asks = getattr(self.protocol, "question", None)
+        question: Request | None = asks(inputs) if asks else None
+        self._questions = question is not None
         try:
-            self._request = request = protocol.request(model.input(0))
+            self._request = request = question or self.protocol.request(inputs)
         except ModelError as error:
             self.problem = f"its first input cannot be sent: {error}"
+            self._request = None
         else:
-            check_address(request, target)
+            check_address(request, self._target)
             self.asked, self.path = request.asked, request.path
 
     def attempt(self, left: float) -> tuple[bool, str]:
@@ -186,6 +197,8 @@ class FirstPrediction:
                     f"does not answer {self.asked}: {error}", answered=False
                 ) from None
             return False, f"does not answer {self.asked}: {error}"
+        if answer.status == answer.OK and self._questions:
+            return self._take_told(answer, left)
         if answer.status == answer.OK:
             self.problem = self._wrong(answer)
             return True, ""
@@ -197,12 +210,22 @@ class FirstPrediction:
             raise RefusedError(seen, answered=True)
         return refusal.serving, seen
 
+    def _take_told(self, answer: Answer, left: float) -> tuple[bool, str]:
+        questioner: Any = self.protocol
+        try:
+            self.protocol = questioner.told(answer)
+        except BadResponseError as error:
+            self.problem = f"does not say what predictions need: {error}"
+            return True, ""
+        self._prepare()
+        return self.attempt(left)
+
     def _ask(self, request: Request) -> Any:
         return probe.ask(self._target, request, _QUESTION_LIMIT)
 
     def _wrong(self, answer: Answer) -> str:
         try:
-            got = self._protocol.read(answer)
+            got = self.protocol.read(answer)
         except BadResponseError as error:
             return f"does not answer {self.asked} with a prediction. {error}"
         wrong = self._model.check(0, got)

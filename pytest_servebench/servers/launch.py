@@ -187,7 +187,9 @@ def _start(
             run.check_cpus()
         places = () if program.public else process.places()
         exposed = tuple(ports.shown(each) for each in places if ports.is_public(each[0]))
-        return StartedServer(kind.name, title, base_url, protocol, process, mismatch, exposed, took)
+        return StartedServer(
+            kind.name, title, base_url, first.protocol, process, mismatch, exposed, took
+        )
     except BaseException as error:
         ended = process is None or process.ending() is not None
         if process is not None:

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.protocols import Headers, HttpAnswer, HttpRequest
+from pytest_servebench.protocols import GrpcAnswer, GrpcRequest, Headers, HttpAnswer, HttpRequest
+
+from . import reference_grpc
 
 Tensor = npt.NDArray[Any]
 Named = Mapping[str, Tensor]
@@ -25,8 +27,10 @@ TYPES = {
 }  # fmt: skip
 
 
-def echo(request: HttpRequest) -> HttpAnswer:
+def echo(request: HttpRequest | GrpcRequest) -> HttpAnswer | GrpcAnswer:
     """Answer with what was sent, as a server of the request's protocol would."""
+    if isinstance(request, GrpcRequest):
+        return GrpcAnswer(0, message=reference_grpc.echo(request.method, request.message))
     headers = dict(request.headers)
     if request.path.startswith("/v2/"):
         return _infer(request.body, headers)

@@ -214,7 +214,11 @@ def test_what_is_no_prediction(protocol: RowsProtocol, said: Any, reason: str | 
 
 
 EVERY = [
-    *(protocol_from(name, {}, defaults={"model": "m"}) for name in PROTOCOLS),
+    *(
+        protocol_from(name, {}, defaults={"model": "m"})
+        for name in PROTOCOLS
+        if not name.endswith("-grpc")
+    ),
     COLUMNS,
     OpenInference("m", binary=True, layout="single"),
     PlainJson(layout="columns", answer="a.0"),

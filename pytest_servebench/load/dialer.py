@@ -15,11 +15,18 @@ _P = TypeVar("_P", bound=asyncio.BaseProtocol)
 class Dialer:
     """Opens connections to one target; its name is looked up once, before the load."""
 
-    def __init__(self, target: Target, loop: asyncio.AbstractEventLoop) -> None:
-        """Prepare to open connections in ``loop``; ``OptionError`` for unusable certificates."""
+    def __init__(
+        self, target: Target, loop: asyncio.AbstractEventLoop, *, alpn: str | None = None
+    ) -> None:
+        """Prepare to open connections in ``loop``; ``OptionError`` for unusable certificates.
+
+        ``alpn`` is the name of the protocol to offer within TLS, if any.
+        """
         self._target = target
         self._loop = loop
         self._ssl = None if target.tls is None else target.tls.context()
+        if self._ssl is not None and alpn is not None:
+            self._ssl.set_alpn_protocols([alpn])
         self._addresses: list[str] = []
         self._failure = ""
         self._worked = ""  # the address of the last connection

@@ -6,6 +6,7 @@ buffer B and W workers this is an M/G/W/K queue with K = B + W.
 """
 
 import asyncio
+import dataclasses
 import time
 from collections import Counter, deque
 from typing import Final
@@ -14,7 +15,7 @@ from pytest_servebench.load.job import Job
 from pytest_servebench.load.pacing import make_pacer
 from pytest_servebench.load.readings import Reading
 from pytest_servebench.load.room import Room
-from pytest_servebench.load.store import Outcome, Phase, RecordStore
+from pytest_servebench.load.store import NEVER, Outcome, Phase, RecordStore
 from pytest_servebench.load.transports import transport_factory
 from pytest_servebench.load.transports.base import Completion
 from pytest_servebench.load.worker import FREE, Worker
@@ -54,7 +55,6 @@ class Engine:
         self._awake = self._in_doubt = 0
         self.own_failures: Counter[str] = Counter()
         self.resent = 0
-        self.connections = 0
         self.opening = 0
         self.received = 0
         self.pacing = ""
@@ -65,7 +65,6 @@ class Engine:
         self._payloads = store.column("payload")
         self._sampled = job.sampled
         self._buffer: deque[int] = deque()
-        self._room = Room()
         # Last in, first out: a recently used worker is warm. Unconnected workers come last.
         self._idle: deque[Worker] = deque()
         self._arrivals = store.column("scheduled")
@@ -85,8 +84,16 @@ class Engine:
         self._width = 0
         self._loop = asyncio.get_running_loop()
         make = transport_factory(job.transport)
-        self._transport = make(job.target, job.terms, self._loop, self.woken)
+        terms = dataclasses.replace(job.terms, timeout=job.timeout)
+        self._transport = make(job.target, terms, self._loop, self.woken)
+        self._room = Room(shared=self._transport.shared)
+        self._opened_before = 0
         self._all: list[Worker] = []
+
+    @property
+    def connections(self) -> int:
+        """Return how many connections were opened after the warm-up."""
+        return self._transport.opened - self._opened_before
 
     async def run(self) -> None:
         """Warm up, generate the load, and drain."""
@@ -100,7 +107,8 @@ class Engine:
         self.pacing = pacer.name
         self.before = Reading.take()
         # The warm-up does not count.
-        self.resent = self.connections = self.received = 0
+        self.resent = self.received = 0
+        self._opened_before = self._transport.opened
         self.own_failures.clear()
         self._start = _clock() + _LEAD
         self._store.start = self._start
@@ -237,6 +245,11 @@ class Engine:
         if not self._warming:
             self._sent[index] = now - self._start
         return now
+
+    def note_held(self, index: int) -> None:
+        """Take a stamp back: the request waits to be written."""
+        if not self._warming:
+            self._sent[index] = NEVER
 
     def finished(self, worker: Worker, index: int, completion: Completion) -> None:
         """Record the end of a request and give its worker the next one."""

@@ -35,13 +35,17 @@ class Room:
         limited: whether the server serves no more than ``held``: one more was answered only
             after one of them had closed.
 
+    Where connections are shared, ending a request's use of one makes no room for another: then
+    nothing is ever :meth:`wanted`.
+
     All times are in ns of the monotonic clock.
     """
 
     __slots__ = ("_answered", "_answers", "_confirmed", "_made", "_patience", "_service",
-                 "_waiting", "held", "limited")  # fmt: skip
+                 "_shared", "_waiting", "held", "limited")  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, *, shared: bool = False) -> None:
+        self._shared = shared
         self.held = 0
         self.limited = False
         self._waiting: dict[Hashable, _Waiting] = {}  # longest first
@@ -106,7 +110,11 @@ class Room:
 
         ``idle``: whether it is idle, rather than just answered.
         """
-        if not self._waiting or len(self._waiting) + len(self._answered) <= self.held:
+        if (
+            self._shared
+            or not self._waiting
+            or len(self._waiting) + len(self._answered) <= self.held
+        ):
             return False
         oldest = next(iter(self._waiting.values()))
         late = now >= oldest.patient_until and (idle or oldest.overtaken >= _OVERTAKEN)

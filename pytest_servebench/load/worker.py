@@ -19,12 +19,14 @@ FREE: Final = -1
 class Owner(Protocol):
     """What gives requests to workers."""
 
-    connections: int
     opening: int
     resent: int
 
     def note_sent(self, index: int) -> int:
         """Stamp a request as written; return the stamp, in ns of the monotonic clock."""
+
+    def note_held(self, index: int) -> None:
+        """Note that a request was not sent after all: it waits for the server to take more."""
 
     def own_failure(self, name: str) -> None:
         """Note that a connection failed on a limit of this machine, such as ``"EMFILE"``."""
@@ -45,8 +47,8 @@ class Worker:
     """
 
     __slots__ = (
-        "_channel", "_loop", "_opening", "_owner", "_payload", "_resent", "_room", "_transport",
-        "_used", "_written", "deadline", "request",
+        "_channel", "_held", "_loop", "_opening", "_owner", "_payload", "_resent", "_room",
+        "_transport", "_used", "_written", "deadline", "request",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +64,7 @@ class Worker:
         self._payload = b""
         self._used = False
         self._resent = False
+        self._held = False
         self._written = 0
         self.request = FREE
         self.deadline = 0
@@ -98,6 +101,7 @@ class Worker:
     def _write(self, channel: Channel) -> None:
         # Stamped first: a server on the same CPU may answer as soon as the request is written.
         self._written = self._owner.note_sent(self.request)
+        self._held = False
         if not self._used:
             self._room.sent_first(channel, self._written)
         channel.send(self._payload, self._written)
@@ -124,7 +128,11 @@ class Worker:
 
     def give_up(self) -> None:
         """Time the request out, and close its connection."""
-        reason = "no connection in time" if self._channel is None else "no answer in time"
+        reason = "no answer in time"
+        if self._channel is None:
+            reason = "no connection in time"
+        elif self._held:
+            reason = "not sent in time: the server allows no more requests at once"
         self._end_connection()
         self._fail(Outcome.TIMEOUT, reason)
 
@@ -156,7 +164,6 @@ class Worker:
             return
         self._opening = None
         self._owner.opening -= 1
-        self._owner.connections += 1
         self._channel = channel
         self._used = False
         self._write(channel)
@@ -202,6 +209,9 @@ class Worker:
         if self.request == FREE:
             self._owner.lost_idle(self)
             return
+        if loss is Loss.UNSENT:
+            self._connect()
+            return
         if loss is Loss.UNSEEN and not self._resent:
             self._resent = True
             self._owner.resent += 1
@@ -209,3 +219,13 @@ class Worker:
             return
         broken = loss is Loss.BROKEN
         self._fail(Outcome.BAD_RESPONSE if broken else Outcome.CONNECT_ERROR, reason, began)
+
+    def held(self) -> None:
+        """Note that the request waits within its channel."""
+        self._held = True
+        self._owner.note_held(self.request)
+
+    def released(self) -> None:
+        """Note that it is being written."""
+        self._held = False
+        self._written = self._owner.note_sent(self.request)

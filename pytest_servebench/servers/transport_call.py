@@ -113,3 +113,9 @@ class _Caller:
     def lost(self, loss: Loss, reason: str, began: int) -> None:  # noqa: ARG002 - the interface's
         if not self.done.done():
             self.done.set_exception(NoAnswerError(reason, final=loss is Loss.BROKEN))
+
+    def held(self) -> None:
+        """Wait on: there is a timeout."""
+
+    def released(self) -> None:
+        """Wait for the answer."""

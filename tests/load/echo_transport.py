@@ -79,6 +79,8 @@ class Channel:
 
 
 class Echo:
+    shared = True
+
     def __init__(
         self,
         target: Target,
@@ -89,6 +91,7 @@ class Echo:
         self._dialer = Dialer(target, loop)
         self._woken = woken
         self._link: Link | None = None
+        self.opened = 0
         self._lock = asyncio.Lock()
 
     async def prepare(self) -> None:
@@ -98,6 +101,7 @@ class Echo:
         async with self._lock:
             if self._link is None or self._link.transport is None:
                 self._link = await self._dialer.open(lambda: Link(self._woken))
+                self.opened += 1
             return Channel(self._link, caller)
 
     def head(self, head: bytes) -> bytes:

@@ -60,6 +60,9 @@ class Reader:
     def lost(self, loss: Loss, reason: str, began: int) -> None:
         self.losses.append((loss, reason))
 
+    def held(self) -> None: ...
+    def released(self) -> None: ...
+
 
 def connected(reader: Reader) -> Connection:
     connection = Connection(reader, Terms(), lambda _: False)

@@ -5,7 +5,11 @@ from typing import Final, cast
 
 from pytest_servebench.load.transports.base import TransportFactory
 
-TRANSPORTS: Final = {"http/1.1": "pytest_servebench.load.transports.http1:Http1"}
+TRANSPORTS: Final = {
+    "http/1.1": "pytest_servebench.load.transports.http1:Http1",
+    "http/2": "pytest_servebench.load.transports.http2.transport:Http2",
+    "grpc": "pytest_servebench.load.transports.http2.transport:Grpc",
+}
 """Name to factory, as ``module:name``; imported only when a load uses it."""
 
 

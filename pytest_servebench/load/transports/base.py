@@ -27,18 +27,25 @@ class Terms:
         keep_alive: whether to reuse a connection after an answer, if the server allows it.
         max_headers: most bytes of status line and headers; a longer answer is given up.
         max_body: most bytes of body; a longer answer is given up.
+        streams: most channels that share a connection, where the transport lets them.
+        timeout: seconds after which a request is given up; 0: never. Some transports tell the
+            server.
     """
 
     keep_alive: bool = True
     max_headers: int = 64 * 2**10
     max_body: int = 16 * 2**20
+    streams: int = 1
+    timeout: float = 0.0
 
 
 class Loss(enum.Enum):
     """How a channel ended without an answer."""
 
+    UNSENT = enum.auto()
+    """Nothing of the request has left: it is to be sent over another channel."""
     UNSEEN = enum.auto()
-    """The server has not seen the request: it may be sent again."""
+    """The server has not seen the request: it may be sent again, once."""
     QUIET = enum.auto()
     """Before the first byte of an answer, or between two requests."""
     BROKEN = enum.auto()
@@ -85,6 +92,12 @@ class Caller(Protocol):
         ``began`` is when the first byte of an answer arrived, or 0.
         """
 
+    def held(self) -> None:
+        """Note that the request waits until the server takes more of them: it is not sent yet."""
+
+    def released(self) -> None:
+        """Note that a request which was held is being written now."""
+
 
 class Channel(Hashable, Protocol):
     """Carries one request at a time; it may share a connection with others."""
@@ -97,7 +110,16 @@ class Channel(Hashable, Protocol):
 
 
 class Transport(Protocol):
-    """Opens channels to one server."""
+    """Opens channels to one server.
+
+    Attributes:
+        shared: whether channels may share a connection: then closing one makes no room at the
+            server for another.
+        opened: number of connections opened so far.
+    """
+
+    shared: bool
+    opened: int
 
     async def prepare(self) -> None:
         """Prepare once, before the load."""

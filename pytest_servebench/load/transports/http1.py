@@ -16,7 +16,7 @@ from pytest_servebench.load.store import Outcome
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.tcp_info import unread_ns
 from pytest_servebench.load.transports.base import Caller, Completion, Loss, Terms
-from pytest_servebench.text.redaction import without_keys
+from pytest_servebench.load.transports.refusals import refusal, too_long
 
 _clock = time.monotonic_ns
 _OK: Final = Outcome.OK  # looking up an enum member is slow
@@ -25,12 +25,14 @@ _CODING: Final = re.compile(
 )  # with its continuation lines
 _LENGTH: Final = re.compile(rb"^content-length[ \t]*:", re.MULTILINE)
 _LOCATION: Final = re.compile(rb"^location[ \t]*:(.*)", re.IGNORECASE | re.MULTILINE)
-_LONGEST_AIM: Final = 200
+_HTTP2: Final = "the server speaks HTTP/2 (as gRPC does), not HTTP/1.1"
 _RACE: Final = 100_000_000  # ns after sending in which a close may have crossed the request
 
 
 class Http1:
     """Each channel is its own connection."""
+
+    shared = False
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class Http1:
         self._dialer = Dialer(target, loop)
         self._terms = terms
         self._woken = woken
+        self.opened = 0
 
     async def prepare(self) -> None:
         """Look up the server's name."""
@@ -51,8 +54,10 @@ class Http1:
     async def open(self, caller: Caller) -> Connection:
         """Return a new connection."""
         connection = await self._dialer.open(lambda: Connection(caller, self._terms, self._woken))
+        self.opened += 1
         if connection.closed:
-            raise ConnectionResetError("the server closed the connection at once")
+            reason = connection.reason or "the server closed the connection at once"
+            raise ConnectionResetError(reason)
         return connection
 
     def head(self, head: bytes) -> bytes:
@@ -66,7 +71,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_awaiting", "_began", "_body", "_caller", "_complete", "_data", "_headers_done",
         "_interim", "_keep", "_lenient", "_parser", "_sent", "_size", "_status", "_surplus",
-        "_terms", "_transport", "_unread", "_used", "_woken",
+        "_terms", "_transport", "_unread", "_used", "_woken", "reason",
     )  # fmt: skip
 
     def __init__(self, caller: Caller, terms: Terms, woken: Callable[[int], bool]) -> None:
@@ -75,6 +80,7 @@ class Connection(asyncio.Protocol):
         self._woken = woken
         self._sent = self._status = 0
         self._used = False  # whether a request was answered over it
+        self.reason = ""  # why it was lost
         self._transport: asyncio.Transport | None = None
         self._awaiting = False
         self._begin_answer()
@@ -122,6 +128,7 @@ class Connection(asyncio.Protocol):
 
     def _lose(self, loss: Loss, reason: str) -> None:
         caller = self._caller
+        self.reason = reason
         self.close()
         if caller is not None:
             caller.lost(loss, reason, self._began)
@@ -154,7 +161,8 @@ class Connection(asyncio.Protocol):
             return
         if not self._awaiting:
             # Out of step: this could be taken for the answer to the next request.
-            self._lose(Loss.QUIET, "an answer to no request")
+            http2 = _is_http2(data)
+            self._lose(Loss.QUIET, _HTTP2 if http2 else "an answer to no request")
             return
         now = _clock()  # before parsing: its time is not the server's
         woken = self._woken(now)
@@ -166,7 +174,7 @@ class Connection(asyncio.Protocol):
             self._read(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self._complete:
-                self._lose(Loss.BROKEN, _what(error))
+                self._lose(Loss.BROKEN, _HTTP2 if _is_http2(self._data) else _what(error))
                 return
             self._surplus = True  # garbage after a good answer
         if not self._began and (self._complete or self._data):
@@ -174,7 +182,7 @@ class Connection(asyncio.Protocol):
         if self._complete:
             self._take_answer(now, woken)
         elif not self._headers_done and len(self._data) > self._terms.max_headers:
-            self._lose(Loss.BROKEN, _too_long("headers", self._terms.max_headers))
+            self._lose(Loss.BROKEN, too_long("headers", self._terms.max_headers))
 
     def _read(self, data: bytes) -> None:
         if self._lenient and not self._headers_done:
@@ -221,7 +229,8 @@ class Connection(asyncio.Protocol):
         completion = Completion(_OK, self._began, now, status, head, body, keep)
         if not 200 <= status < 300:
             completion.outcome = Outcome.HTTP_ERROR
-            completion.reason = _refusal(status, head_of(head))
+            aim = _LOCATION.search(head_of(head))
+            completion.reason = refusal(status, aim and aim[1])
         if woken:  # asking the kernel takes some µs
             completion.unread = unread_ns(transport.get_extra_info("socket"))
         self._awaiting = False
@@ -244,7 +253,7 @@ class Connection(asyncio.Protocol):
         self._status = self._parser.get_status_code()
         most = self._terms.max_headers
         if len(self._data) > most and len(head_of(self._data)) > most:
-            raise ValueError(_too_long("headers", most))
+            raise ValueError(too_long("headers", most))
         if self._lenient:
             self._refuse_ambiguity()
 
@@ -271,7 +280,7 @@ class Connection(asyncio.Protocol):
             return
         self._size += len(body)
         if self._size > self._terms.max_body:
-            raise ValueError(_too_long("body", self._terms.max_body))
+            raise ValueError(too_long("body", self._terms.max_body))
         self._body.append(body)
 
     def on_message_complete(self) -> None:
@@ -303,6 +312,11 @@ def _is_http(beginning: bytes) -> bool:
     return b"HTTP/".startswith(beginning.lstrip(b"\r\n")[:5])
 
 
+def _is_http2(beginning: bytes) -> bool:
+    """Return whether an answer begins with SETTINGS on stream 0, as that of HTTP/2 does."""
+    return beginning[3:4] == b"\x04" and beginning[5:9] == bytes(4)
+
+
 def _with_one_length(beginning: bytes) -> tuple[bytes, bytes] | None:
     """Return an answer's head without repeats of the same length (RFC 9110, 8.6), and the rest.
 
@@ -326,20 +340,6 @@ def _divided(data: bytes) -> tuple[bytes, bytes, bytes]:
     end = data.find(b"\n\r\n")
     bare = data.find(b"\n\n", 0, end if end >= 0 else len(data))
     return data.partition(b"\n\n" if bare >= 0 else b"\n\r\n")
-
-
-def _too_long(part: str, most: int) -> str:
-    option = {"body": "--servebench-max-body", "headers": "--servebench-max-headers"}[part]
-    return f"an answer with more than {most} bytes of {part} ({option})"
-
-
-def _refusal(status: int, head: bytes) -> str:
-    """Describe an unsuccessful answer by its status, and a redirect's target."""
-    aim = _LOCATION.search(head) if 300 <= status < 400 else None
-    if aim is None:
-        return f"status {status}"
-    text = without_keys(aim[1].decode("latin-1").strip())
-    return f"status {status}, Location: {text[:_LONGEST_AIM]}{'…' * (len(text) > _LONGEST_AIM)}"
 
 
 def _how(error: Exception | None) -> str:

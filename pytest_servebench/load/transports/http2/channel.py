@@ -1,0 +1,100 @@
+"""A channel: one call at a time, each on a stream of its own of a connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from pytest_servebench.load.transports.base import Caller, Loss
+
+if TYPE_CHECKING:
+    from pytest_servebench.load.transports.http2.heads import Head
+    from pytest_servebench.load.transports.http2.requests import Ready
+
+IDLE: Final = 0
+"""The stream of a channel without a call."""
+HELD: Final = -1
+"""The stream of a call that waits for one."""
+CLOSED: Final = -2
+"""The stream of a channel that its user has closed."""
+
+
+class Carrier(Protocol):
+    """A connection, as its channels see it.
+
+    Attributes:
+        leaving: whether it takes no more requests.
+    """
+
+    leaving: bool
+
+    def send(self, channel: Channel, request: bytes) -> None:
+        """Send a request over one of the channels."""
+
+    def leave(self, channel: Channel) -> None:
+        """Let a channel go, and cancel its call."""
+
+
+class Channel:
+    """A channel, and the state of its call.
+
+    Attributes:
+        caller: whom it reports to.
+        connection: ``None`` once the channel is lost or closed.
+        stream: of the call, or :data:`IDLE`, :data:`HELD` or :data:`CLOSED`.
+        request: of the call.
+        unsent: bytes of the request's body that wait for a window.
+        window: bytes that the server takes on the stream; may be negative.
+        began: when the first byte of the final answer came, or 0.
+        interim: whether an interim answer (1xx) came.
+        listed: bytes of the answer's header lists.
+        head: the meaning of the final answer's first header block, once it has come.
+        head_block: its bytes.
+        trailers: the meaning of the last one, if there was another.
+        trailers_block: its bytes.
+        body: pieces of the answer's body.
+        size: of the body, bytes.
+        credit: bytes of DATA frames that the stream's window has not got back.
+    """
+
+    __slots__ = (
+        "began", "body", "caller", "connection", "credit", "head", "head_block", "interim",
+        "listed", "request", "size", "stream", "trailers", "trailers_block", "unsent", "window",
+    )  # fmt: skip
+
+    request: Ready
+
+    def __init__(self, caller: Caller, connection: Carrier) -> None:
+        self.caller = caller
+        self.connection: Carrier | None = connection
+        self.stream = IDLE
+        self.unsent = self.window = 0
+        self.begin_answer()
+
+    def begin_answer(self) -> None:
+        """Forget the last answer."""
+        self.began = self.listed = self.size = self.credit = 0
+        self.interim = False
+        self.head: Head | None = None
+        self.head_block = b""
+        self.trailers: Head | None = None
+        self.trailers_block = b""
+        self.body: list[bytes] = []
+
+    def send(self, request: bytes, now: int) -> None:  # noqa: ARG002 - one clock read suffices
+        """Send a request, or hold it until the server takes more of them."""
+        if self.connection is None or self.connection.leaving:
+            self.leave()
+            self.caller.lost(Loss.UNSENT, "the connection is being closed", 0)
+        else:
+            self.connection.send(self, request)
+
+    def close(self) -> None:
+        """Cancel the call; the connection is closed with its last channel."""
+        self.leave()
+        self.stream = CLOSED
+
+    def leave(self) -> None:
+        """Have nothing more to do with the connection."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.leave(self)

@@ -1,0 +1,309 @@
+"""A connection: its channels and their calls, from the first byte to the end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from pytest_servebench.load.store import Outcome
+from pytest_servebench.load.tcp_info import unread_ns
+from pytest_servebench.load.transports.base import Caller, Completion, Loss, Terms
+from pytest_servebench.load.transports.http2.channel import CLOSED, HELD, IDLE, Channel
+from pytest_servebench.load.transports.http2.control import ALPN, greeting, not_http2
+from pytest_servebench.load.transports.http2.frames import (
+    GOAWAY,
+    LARGEST_NUMBER,
+    NUMBER,
+    ConnectionFault,
+    ErrorCode,
+    error_name,
+    frame,
+    reset,
+)
+from pytest_servebench.load.transports.http2.heads import Head, Heads
+from pytest_servebench.load.transports.http2.prepared import joined
+from pytest_servebench.load.transports.http2.receiver import Receiver
+from pytest_servebench.load.transports.http2.requests import Ready
+from pytest_servebench.load.transports.http2.sender import Sender
+from pytest_servebench.load.transports.http2.verdicts import Judge
+
+_clock = time.monotonic_ns
+_BAD: Final = Outcome.BAD_RESPONSE  # looking up an enum member is slow
+_MOST_RESET: Final = 10_000  # streams that we ended, and whose frames may still come
+_NO_BODY: Final = (204, 304)
+
+
+@dataclass(frozen=True)
+class Use:
+    """What all connections of a run share.
+
+    Attributes:
+        terms: settings.
+        judge: tells successes from failures.
+        ready: returns a request in frames.
+        heads: reads header blocks.
+        woken: see :data:`.TransportFactory`.
+        dropped: called when a connection takes no more channels.
+    """
+
+    terms: Terms
+    judge: Judge
+    ready: Callable[[bytes], Ready]
+    heads: Heads
+    woken: Callable[[int], bool]
+    dropped: Callable[[Connection], None] = lambda _: None
+
+
+class Connection(asyncio.Protocol):
+    """Carries the calls of its channels.
+
+    Attributes:
+        channels: that use it.
+        leaving: whether it takes no more requests.
+        last: the last stream that the server takes.
+        settled: done once the server's first settings came, or the connection failed.
+        failure: why it has ended; empty while it has not.
+    """
+
+    __slots__ = (
+        "_farewell", "_receiver", "_reset", "_sender", "_transport", "_use", "channels", "failure",
+        "last", "leaving", "settled",
+    )  # fmt: skip
+
+    def __init__(self, use: Use, loop: asyncio.AbstractEventLoop) -> None:
+        self._use = use
+        self._transport: asyncio.Transport | None = None
+        self._sender = Sender(self.write)
+        self._receiver = Receiver(self, self._sender, use.terms, use.heads)
+        self._reset: dict[int, None] | None = {}  # None: too many to know them all
+        self._farewell = ""  # what is unusual about the server's GOAWAY
+        self.channels: set[Channel] = set()
+        self.leaving = False
+        self.last = LARGEST_NUMBER
+        self.settled: asyncio.Future[None] = loop.create_future()
+        self.failure = ""
+
+    # -- the transport below ------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin: HTTP/2 must have been chosen by ALPN, if there is TLS."""
+        self._transport = cast(asyncio.Transport, transport)
+        link = transport.get_extra_info("socket")
+        if link is not None and link.family in (socket.AF_INET, socket.AF_INET6):
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Without TLS, a request goes out when it is sent, not at the end of the loop iteration.
+        self._transport.set_write_buffer_limits(high=0)
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None and tls.selected_alpn_protocol() != ALPN:
+            self._lose("the server does not offer HTTP/2 (in TLS, by ALPN)")
+        else:
+            self.write(greeting(self._use.terms.max_headers))
+
+    def write(self, data: bytes) -> None:
+        """Write frames."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def data_received(self, data: bytes) -> None:
+        """Take up frames."""
+        now = _clock()  # before reading: its time is not the server's
+        woken = self._use.woken(now)
+        if self.failure:
+            return
+        try:
+            self._receiver.receive(data, now, woken)
+        except ConnectionFault as fault:
+            self._end(fault.code, str(fault))
+            return
+        sender = self._sender
+        if sender.unsent:
+            sender.send_bodies()
+        if sender.held and not self.leaving:
+            self._release()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell every channel."""
+        if not self.failure:
+            said = self._receiver.unread
+            if said.startswith(b"HTTP/") and not self._receiver.greeted:
+                self._lose(not_http2(said))
+            else:
+                broke = f"the connection broke: {exc}"
+                self._lose("the server closed the connection" if exc is None else broke)
+        # With garbage collection off, cycles would live to the end of the run.
+        self._transport = None
+        del self._sender, self._receiver
+
+    def close(self) -> None:
+        """Close at once; nothing more is reported."""
+        for channel in self.channels:
+            channel.connection = None
+        self.channels.clear()
+        self._close("closed")
+
+    def _close(self, failure: str) -> None:
+        self._retire()
+        self.failure = failure
+        if not self.settled.done():
+            self.settled.set_result(None)
+        if self._transport is not None:
+            # What is written already may go out, unless the server does not read it.
+            if self._transport.get_write_buffer_size():
+                self._transport.abort()
+            else:
+                self._transport.close()
+
+    def _end(self, code: ErrorCode, reason: str) -> None:
+        """End the connection because of a violation."""
+        if self._receiver.greeted:
+            self.write(frame(GOAWAY, 0, 0, NUMBER.pack(0) + NUMBER.pack(code)))
+            reason = f"an answer that is not valid HTTP/2: {reason}"
+        self._lose(reason, broken=True)
+
+    def _lose(self, reason: str, *, broken: bool = False) -> None:
+        """End the connection, and every channel with it; ``broken``: by a violation."""
+        reason += self._farewell
+        self._close(reason)
+        channels, self.channels = list(self.channels), set()
+        in_flight = [channel.stream > 0 for channel in channels]
+        for channel in channels:
+            channel.connection = None
+            if channel.stream == HELD:
+                channel.stream = IDLE
+        for channel, sent in zip(channels, in_flight, strict=True):
+            if channel.stream == CLOSED:  # meanwhile
+                continue
+            seen = channel.began or channel.interim
+            if not sent:
+                loss, where = Loss.UNSEEN, ""
+            elif broken:
+                loss, where = Loss.BROKEN, ""
+            elif seen:
+                loss, where = Loss.BROKEN, " in the middle of an answer"
+            else:
+                loss, where = Loss.QUIET, " before an answer"
+            channel.caller.lost(loss, reason + where, channel.began)
+
+    # -- channels -----------------------------------------------------------------------------
+
+    def join(self, caller: Caller) -> Channel:
+        """Return a new channel."""
+        channel = Channel(caller, self)
+        self.channels.add(channel)
+        return channel
+
+    def send(self, channel: Channel, request: bytes) -> None:
+        """Send a request over one of the channels."""
+        channel.request = self._use.ready(request)
+        channel.begin_answer()
+        self._sender.send(channel)
+        if self._sender.exhausted:
+            self._depart()
+
+    def leave(self, channel: Channel) -> None:
+        """Let a channel go, and cancel its call."""
+        self.channels.discard(channel)
+        if channel.stream > 0:
+            self._abandon(channel, ErrorCode.CANCEL)
+        channel.stream = IDLE
+        if not self.channels:
+            self._close("closed")
+        elif not self.leaving:
+            self._release()
+
+    def _release(self) -> None:
+        self._sender.release()
+        if self._sender.exhausted:
+            self._depart()
+
+    def _retire(self) -> None:
+        """Take no more channels and no more requests."""
+        if not self.leaving:
+            self.leaving = True
+            self._use.dropped(self)
+
+    def departs(self, last: int, farewell: str) -> None:
+        """Note that the server takes no stream above ``last``, and why if it says so."""
+        self.last, self._farewell = last, farewell
+        self._depart()
+
+    def _depart(self) -> None:
+        """Let the calls in flight end, and everything else go elsewhere."""
+        self._retire()
+        for channel in list(self.channels):
+            stream = channel.stream
+            if channel.connection is None or 0 < stream <= self.last:
+                continue
+            if stream > 0:
+                loss = Loss.UNSEEN
+                self._sender.forget(channel)
+            else:
+                loss = Loss.QUIET if stream == IDLE else Loss.UNSENT
+            channel.leave()
+            channel.caller.lost(loss, "the server closed the connection" + self._farewell, 0)
+
+    # -- the ends of calls --------------------------------------------------------------------
+
+    def answered(self, channel: Channel, now: int, woken: bool) -> None:
+        """Judge a complete answer."""
+        head, body = channel.head, channel.body
+        assert head is not None
+        if channel.unsent:  # an early answer: the rest of the request is not wanted
+            self._abandon(channel, ErrorCode.CANCEL)
+        else:
+            self._sender.forget(channel)
+        content = body[0] if len(body) == 1 else b"".join(body)
+        outcome, status, reason = self._use.judge(head, channel.trailers, content)
+        if 0 <= head.length != channel.size and not _needs_none(channel.request, head):
+            outcome = _BAD
+            reason = f"a body of {channel.size} bytes with a content-length of {head.length}"
+        raw = joined(channel.head_block, channel.trailers_block)
+        completion = Completion(outcome, channel.began, now, status, raw, content, True, reason)
+        if woken and self._transport is not None:  # asking the kernel takes some µs
+            link: Any = self._transport.get_extra_info("socket")
+            completion.unread = unread_ns(link)
+        self._report(channel, completion)
+
+    def give_up(self, channel: Channel, code: ErrorCode, reason: str, now: int) -> None:
+        """End a call whose answer cannot be used, and its stream."""
+        self._abandon(channel, code)
+        self._report(channel, Completion(_BAD, channel.began, now, keep=True, reason=reason))
+
+    def was_reset(self, channel: Channel, code: int, now: int) -> None:
+        """End a call that the server has reset."""
+        self._sender.forget(channel)
+        if code == ErrorCode.REFUSED_STREAM:
+            channel.leave()
+            channel.caller.lost(Loss.UNSEEN, "the server refused the stream", channel.began)
+            return
+        reason = f"the server reset the stream: {error_name(code)}"
+        self._report(channel, Completion(_BAD, channel.began, now, keep=True, reason=reason))
+
+    def _report(self, channel: Channel, completion: Completion) -> None:
+        if self.leaving or not self._use.terms.keep_alive:
+            completion.keep = False
+            channel.leave()
+        channel.caller.answered(completion)
+
+    def _abandon(self, channel: Channel, code: ErrorCode) -> None:
+        """End a call's stream before its time."""
+        stream = channel.stream
+        self._sender.forget(channel)
+        if self._reset is not None:
+            self._reset[stream] = None
+            if len(self._reset) > _MOST_RESET:
+                self._reset = None
+        self.write(reset(stream, code))
+
+    def abandoned(self, stream: int) -> bool:
+        """Return whether frames on a stream that is not open may still come."""
+        return stream > self.last or self._reset is None or stream in self._reset
+
+
+def _needs_none(request: Ready, head: Head) -> bool:
+    """Return whether the answer has no body, whatever its content-length says."""
+    return request.for_head or head.status in _NO_BODY

@@ -1,0 +1,20 @@
+"""Why an answer was no success, in words; the same for every version of HTTP."""
+
+from typing import Final
+
+from pytest_servebench.text.redaction import without_keys
+
+_LONGEST_AIM: Final = 200
+
+
+def refusal(status: int, location: bytes | None) -> str:
+    """Describe an unsuccessful answer by its status, and a redirect's target."""
+    if location is None or not 300 <= status < 400:
+        return f"status {status}"
+    text = without_keys(location.decode("latin-1").strip())
+    return f"status {status}, Location: {text[:_LONGEST_AIM]}{'…' * (len(text) > _LONGEST_AIM)}"
+
+
+def too_long(part: str, most: int) -> str:
+    """Describe an answer that was given up; ``part`` is ``"body"`` or ``"headers"``."""
+    return f"an answer with more than {most} bytes of {part} (--servebench-max-{part})"

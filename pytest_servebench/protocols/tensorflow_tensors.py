@@ -28,8 +28,14 @@ _NUMBERS: Final = {name: number for number, (name, _) in _TYPES.items()}
 _MOST_ELEMENTS: Final = 2**28  # a few bytes may stand for any number of equal elements
 
 
-def write(tensor: Tensor, array: Array) -> None:
+def write(tensor: Tensor, array: Array, *, as_content: bool = True) -> None:
     """Fill in an empty message.
+
+    Args:
+        tensor: the message.
+        array: what it holds.
+        as_content: whether numbers are bytes, else elements of the field for their type, as in the
+            answers of TensorFlow Serving.
 
     Raises:
         ModelError: TensorFlow has no such type, or UTF-8 cannot encode the text.
@@ -42,8 +48,13 @@ def write(tensor: Tensor, array: Array) -> None:
         tensor.tensor_shape.dim.add().size = size
     if name == BYTES:
         tensor.string_val.extend(binary_tensors.encoded(array))
-    else:
+    elif as_content:
         tensor.tensor_content = binary_tensors.written(array)
+    else:
+        values = np.asarray(array).reshape(-1)
+        if name in ("FP16", "BF16"):  # as their bits
+            values = np.frombuffer(binary_tensors.written(values), "<u2")
+        getattr(tensor, _TYPES[tensor.dtype][1]).extend(values.tolist())
 
 
 def read(tensor: Tensor, wrong: Bad) -> Array:

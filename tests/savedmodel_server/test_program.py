@@ -53,7 +53,7 @@ def test_every_flag_of_the_launcher_is_taken() -> None:
     assert flags.tensorflow_inter_op_parallelism == 2
     assert (flags.rest_api_num_threads, flags.rest_api_timeout_in_ms) == (16, 1000)
     assert flags.rest_api_address == "127.0.0.2"
-    assert flags.ignored == ("--port=0", "--grpc_socket_path=/run/grpc.sock")
+    assert flags.ignored == ("--grpc_socket_path=/run/grpc.sock",)
 
 
 def test_session_parallelism_sets_what_is_not_set() -> None:
@@ -257,7 +257,9 @@ def test_it_serves_without_uvloop(
 ) -> None:
     (tmp_path / "uvloop.py").write_text("raise ImportError('none for this system')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with running(models / "mixed", tmp_path / "log", "--port=0", name="mixed") as server:
+    with running(
+        models / "mixed", tmp_path / "log", "--grpc_socket_path=/none", name="mixed"
+    ) as server:
         body = {"signature_name": "flip", "instances": [[True, False]]}
         assert predict(server, body) == (200, {"predictions": [[False, True]]})
         # Refusing, too, is done by the other loop's transport.
@@ -265,7 +267,7 @@ def test_it_serves_without_uvloop(
         with server.connect():
             end_quietly(server, signal.SIGINT)
         text = server.log.read_text()
-    assert "--port=0 has no effect" in text
+    assert "--grpc_socket_path=/none has no effect" in text
     assert f"ready: http://127.0.0.1:{server.port}/v1/models/mixed, version 7" in text
 
 

@@ -26,6 +26,8 @@ class Flags:
     rest_api_address: str = "127.0.0.1"
     rest_api_num_threads: int = 4
     rest_api_timeout_in_ms: int = 30_000
+    port: int = 0
+    grpc_max_threads: int = 4
     tensorflow_intra_op_parallelism: int = 0
     tensorflow_inter_op_parallelism: int = 0
     metrics: Metrics | None = None
@@ -41,6 +43,7 @@ _INTEGERS = {
     "tensorflow_inter_op_parallelism": (0, 4096),
     "tensorflow_session_parallelism": (0, 4096),
     "port": (0, 65535),
+    "grpc_max_threads": (1, 4096),
 }
 _TEXTS = {"model_name", "model_base_path", "rest_api_address", "grpc_socket_path"}
 _ONCE = ("file_system_poll_wait_seconds", "max_num_load_retries")
@@ -52,19 +55,22 @@ USAGE = """\
 usage: python -m pytest_servebench.servers.savedmodel_server --rest_api_port=PORT \
 --model_base_path=DIR [--FLAG=VALUE ...]
 
-Serves the newest numbered version of a SavedModel over TensorFlow Serving's REST API.
+Serves the newest numbered version of a SavedModel over TensorFlow Serving's REST API, and over
+its gRPC API if there is a port for it.
 Flags, as of tensorflow_model_server:
   --rest_api_port=PORT                  required
   --model_base_path=DIR                 required; holds DIR/1/saved_model.pb
   --model_name=NAME                     in paths: /v1/models/NAME (default: default)
   --rest_api_num_threads=N              requests that run at once (default: 4 per CPU)
   --rest_api_timeout_in_ms=N            of one run of the model; 0: none (default: 30000)
+  --port=PORT                           for gRPC; 0: none (default: 0)
+  --grpc_max_threads=N                  calls that run at once (default: 4 per CPU)
   --tensorflow_intra_op_parallelism=N   threads of one operation; 0: all CPUs (default: 0)
   --tensorflow_inter_op_parallelism=N   operations at once; 0: all CPUs (default: 0)
   --tensorflow_session_parallelism=N    both of the above at once
   --monitoring_config_file=FILE         prometheus_config { enable: true, path: "/…" }
   --version                             print name and version
-Accepted without effect: --port and --grpc_socket_path (there is no gRPC here).
+Accepted without effect: --grpc_socket_path.
 Accepted only as 0: --file_system_poll_wait_seconds and --max_num_load_retries (a model is loaded
 once). Refused: --enable_batching and --batching_parameters_file.
 Not in tensorflow_model_server:
@@ -102,7 +108,7 @@ def parse(arguments: Sequence[str]) -> Flags:
         for name in ("tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism"):
             numbers[name] = numbers.get(name, 0) or session
     if not numbers.get("rest_api_port"):
-        raise FlagError("Give --rest_api_port=PORT: this server has only a REST API.")
+        raise FlagError("Give --rest_api_port=PORT: it always serves the REST API.")
     if not texts.get("model_base_path"):
         raise FlagError("Give --model_base_path=DIR, where DIR/1/saved_model.pb is.")
     name = texts.get("model_name", "default")
@@ -113,11 +119,9 @@ def parse(arguments: Sequence[str]) -> Flags:
         model_name=name,
         rest_api_address=texts.get("rest_api_address") or "127.0.0.1",
         metrics=_metrics(texts.get("monitoring_config_file")),
-        ignored=tuple(
-            f"--{flag}={texts[flag]}" for flag in ("port", "grpc_socket_path") if flag in texts
-        ),
+        ignored=tuple(f"--{flag}={texts[flag]}" for flag in ("grpc_socket_path",) if flag in texts),
         **{
-            "rest_api_num_threads": 4 * _cpus(),
+            **dict.fromkeys(("rest_api_num_threads", "grpc_max_threads"), 4 * _cpus()),
             **{field.name: numbers[field.name] for field in fields(Flags) if field.name in numbers},
         },
     )

@@ -36,7 +36,7 @@ def serve(flags: Flags) -> None:
     """
     version, path = newest_version(flags.model_base_path)
     for flag in flags.ignored:
-        _log.info("%s has no effect: there is no gRPC here, only REST", flag)
+        _log.info("%s has no effect: this server has no Unix sockets", flag)
     with contextlib.closing(_bind(flags)) as listener:
         _log.info("loading %s as version %d of %s", path, version, flags.model_name)
         model = Model(
@@ -48,6 +48,7 @@ def serve(flags: Flags) -> None:
             timeout_ms=flags.rest_api_timeout_in_ms,
         )
         model.warm_up()
+        grpc_server = _listen_grpc(flags, model)  # lives as long as the process
         # What is loaded by now stays: the collector need not look at it during requests.
         gc.collect()
         gc.freeze()
@@ -55,6 +56,34 @@ def serve(flags: Flags) -> None:
         runner = _runner()
         with runner:
             runner.run(_serve(flags, model, listener))
+        del grpc_server
+
+
+def _listen_grpc(flags: Flags, model: Model) -> object:
+    """Return the server of the gRPC API; ``None`` without a port for it."""
+    if not flags.port:
+        return None
+    try:
+        from pytest_servebench.servers.savedmodel_server.grpc_api import listen  # noqa: PLC0415
+    except ImportError as error:
+        raise ListenError(
+            f"--port={flags.port}: gRPC needs grpcio and protobuf ({error}): pip install grpcio "
+            "'pytest-servebench[grpc]'."
+        ) from None
+    try:
+        server = listen(model, flags.rest_api_address, flags.port, flags.grpc_max_threads)
+    except OSError as error:
+        raise ListenError(
+            f"Failed to bind port {flags.port} of {flags.rest_api_address} for gRPC: {error}. "
+            "Choose another --port."
+        ) from None
+    _log.info(
+        "ready: grpc://%s:%d, %d threads for calls",
+        flags.rest_api_address,
+        flags.port,
+        flags.grpc_max_threads,
+    )
+    return server
 
 
 def _runner() -> asyncio.Runner:

@@ -76,7 +76,7 @@ DIED = one(None, None, None, state="server_died", limiting="")
         (ABOVE, "at least 5000/s", {"5000": "passed", "5001": "inconclusive"}),
         (BELOW, "below 1/s", {"0.5": "inconclusive", "2": "failed"}),
         (LIMITED, "at least 900/s, invalid above 1600/s", {"900": "passed", "901": "invalid"}),
-        (DIED, "unknown", {"1": "inconclusive"}),
+        (DIED, "not known, as the server died", {"1": "inconclusive"}),
         (KEPT, "at least 40/s", {"40": "passed", "41": "inconclusive"}),
     ],
 )  # fmt: skip
@@ -87,7 +87,7 @@ def test_a_capacity_is_judged_by_its_interval(
     for bound, verdict in bounds.items():
         (found,) = judge_capacity(result, parse_slo(f"capacity>={bound}/s")).clauses
         assert found.verdict == verdict
-        assert words in found.message
+        assert words.partition(",")[0] in found.message
         if verdict in ("inconclusive", "invalid"):
             assert (result.reason or "interval contains the bound") in found.message
         assert decided(result, float(bound)) is {"passed": True, "failed": False}.get(verdict)

@@ -13,8 +13,11 @@ import pytest
 
 from pytest_servebench.commands.cli import build_parser, main
 from pytest_servebench.commands.run import pytest_arguments
+from pytest_servebench.objectives.capacity import judge_capacity
+from pytest_servebench.objectives.slo import parse_slo
 from pytest_servebench.runs.run_names import runs_in
 from simulation import saved
+from simulation.capacities import searched
 from simulation.cases import UNSEEN
 from tests.conftest import RunBench
 from tests.results import RESULTS
@@ -385,6 +388,21 @@ def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "edited" in refused
     assert "cases[0].rate is -1" in refused
     assert len(lines) == 5
+
+
+def test_list_counts_capacities_beside_cases(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy = BASE.cases[0].server
+    found, probes = searched(toy, 200.0)
+    asked = judge_capacity(dataclasses.replace(found, label="b"), parse_slo("capacity>=9/s"))
+    bare = tuple(dataclasses.replace(probe, records=None) for probe in probes)
+    saved.save(dataclasses.replace(BASE, capacities=(found, asked), probes=bare), tmp_path)
+    assert main(["list", "--results", str(tmp_path)]) == 0
+    heading, line = (re.split(r"  +", text) for text in capsys.readouterr().out.splitlines())
+    shown = dict(zip(heading, line, strict=False))
+    numbers = {"cases": "4", "capacities": "2", "found": "1", "passed": "1", "no SLO": "4"}
+    assert numbers.items() <= shown.items()
 
 
 def test_list_names_a_run_once_and_all_its_names(

@@ -38,7 +38,7 @@ class CapacityCase(CaseResult):
     """
 
     ends: tuple[float, float] = (0.0, math.inf)
-    stated: str = "unknown"
+    stated: str = "not known"
 
 
 def as_case(result: CapacityResult, probes: Iterable[CaseResult]) -> CapacityCase | None:

@@ -2,7 +2,8 @@
 
 import argparse
 import gc
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -16,15 +17,10 @@ from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.safe import clean, counted, joined
 from pytest_servebench.text.tables import Cell, Column, plain_text, table
 
-_VERDICTS: Final = ("passed", "failed", "inconclusive", "invalid", "no SLO")
-_COLUMNS: Final = (
-    Column("run", right=False),
-    Column("date", right=False),
-    Column("cases"),
-    *(Column(word) for word in _VERDICTS),
-    Column("servers", right=False),
-    Column("also named", right=False),
-)
+_OF_CASES: Final = ("passed", "failed", "inconclusive", "invalid", "no SLO")
+_OF_CAPACITIES: Final = ("capacities", "found")  # columns only where there are any
+_BEFORE: Final = (Column("run", right=False), Column("date", right=False), Column("cases"))
+_AFTER: Final = (Column("servers", right=False), Column("also named", right=False))
 _ANY_WIDTH: Final = 10_000  # the terminal wraps the last column
 _CHECKED: Final = 100  # of the latest runs: reading all of a file takes ten times as long
 
@@ -64,8 +60,14 @@ def run(options: argparse.Namespace) -> int:
     runs = [*runs[:-_CHECKED], *map(_checked, runs[-_CHECKED:])]
     if not runs:
         print(f"{results}/ has no saved runs.")
-    rows = [_row(one, one.heading, last=one is runs[-1]) for one in runs if one.heading is not None]
-    for line in table(_COLUMNS, rows, _ANY_WIDTH) if rows else ():
+    headings = [(one, one.heading) for one in runs if one.heading is not None]
+    words = [
+        *(_OF_CAPACITIES if any(heading.capacities for _, heading in headings) else ()),
+        *_OF_CASES,
+    ]
+    columns = [*_BEFORE, *map(Column, words), *_AFTER]
+    rows = [_row(one, heading, words, last=one is runs[-1]) for one, heading in headings]
+    for line in table(columns, rows, _ANY_WIDTH) if rows else ():
         print(plain_text(line))
     for one in runs:
         if one.heading is not None and not one.heading.finished:
@@ -96,18 +98,19 @@ def _checked(saved: SavedRun) -> SavedRun:
     return saved
 
 
-def _row(saved: SavedRun, heading: Heading, *, last: bool) -> list[Cell]:
-    results = (*heading.cases, *heading.capacities)
-    verdicts = [
-        "no SLO" if case.verdict == "passed" and not case.clauses else case.verdict
-        for case in results
-    ]
+def _row(saved: SavedRun, heading: Heading, words: Sequence[str], *, last: bool) -> list[Cell]:
+    counts = Counter(
+        one.verdict if one.clauses or one.verdict != "passed" else unjudged
+        for results, unjudged in ((heading.cases, "no SLO"), (heading.capacities, "found"))
+        for one in results
+    )
+    numbers = {**counts, "capacities": len(heading.capacities)}
     names = [*saved.names, *([LATEST] if last else [])]
     return [
         Cell(clean(saved.path.parent.name)),
         Cell(date_text(heading.started)),
-        Cell(str(len(results))),
-        *(Cell(str(verdicts.count(word) or "-")) for word in _VERDICTS),
-        Cell(joined(server_titles(results).values())),
+        Cell(str(len(heading.cases))),
+        *(Cell(str(numbers.get(word) or "-")) for word in words),
+        Cell(joined(server_titles((*heading.cases, *heading.capacities)).values())),
         Cell(clean(", ".join(names))),
     ]

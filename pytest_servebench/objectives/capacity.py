@@ -19,6 +19,7 @@ from pytest_servebench.runs.results import CapacityResult, ClauseResult, Verdict
 from pytest_servebench.stats.capacity import OVERLOADED
 from pytest_servebench.text.quantity import trimmed
 
+_NOTHING: Final = "not known"
 _FAR: Final = 100  # advice to search longer than this many times is useless
 
 
@@ -94,9 +95,9 @@ def judge_clause(clause: Clause, result: CapacityResult) -> ClauseResult:
         verdict, words = "invalid", "invalid"
     else:
         verdict, words = "inconclusive", "inconclusive"
-    message = f"{clause}: {words}: {stated(result)}"
-    if verdict in ("inconclusive", "invalid"):
-        message += f"; {result.reason or _longer(clause, result)}"
+    undecided = verdict in ("inconclusive", "invalid")
+    text = explained(result, _longer(clause, result)) if undecided else stated(result)
+    message = f"{clause}: {words}: {text}"
     return ClauseResult(
         clause=str(clause), metric=clause.metric, bound=clause.bound, value=result.value,
         low=result.low, high=result.high, verdict=verdict, message=message,
@@ -129,7 +130,17 @@ def _longer(clause: Clause, result: CapacityResult) -> str:
 
 
 def stated(result: CapacityResult) -> str:
-    """Return what is known of a capacity, such as ``310/s (294 to 327)``."""
+    """Return what is known of a capacity, such as ``310/s (294 to 327)``; or why nothing is."""
+    nothing = "not known, as the server died" if result.state == "server_died" else _NOTHING
+    return _known(result) or nothing
+
+
+def explained(result: CapacityResult, why: str = "") -> str:
+    """Return what is known of a capacity, and why it is no more; ``why`` if no reason is saved."""
+    return f"{_known(result) or _NOTHING}: {result.reason or why}".removesuffix(": ")
+
+
+def _known(result: CapacityResult) -> str:
     low, high = result.low, result.high
     value = "" if result.value is None else f"{trimmed(result.value)}/s"
     if value and result.state in ("open", "server_died"):
@@ -145,7 +156,7 @@ def stated(result: CapacityResult) -> str:
         return f"at least {trimmed(low)}/s"
     if high is not None:
         return f"below {trimmed(high)}/s"
-    return f"about {value}" if value else "unknown"
+    return f"about {value}" if value else ""
 
 
 def reason(result: CapacityResult) -> str:

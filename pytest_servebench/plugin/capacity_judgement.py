@@ -14,9 +14,9 @@ from pytest_servebench.measure.capacity_plan import SearchSettings
 from pytest_servebench.objectives.capacity import (
     capacity_limits,
     decided,
+    explained,
     judge_capacity,
     judge_clause,
-    stated,
     with_judged,
 )
 from pytest_servebench.objectives.slo import Clause
@@ -109,8 +109,7 @@ class FoundCapacity:
             raise InvalidMeasurementError("\n".join(invalid))
 
     def __repr__(self) -> str:
-        why = f": {self.result.reason}" if self.result.reason else ""
-        return f"<capacity {stated(self.result)}{why}>"
+        return f"<capacity {explained(self.result)}>"
 
     def __getattr__(self, name: str) -> object:
         """Return fields of the result: ``capacity.state``, ``capacity.probes``, …"""
@@ -233,8 +232,7 @@ def apply(found: Sequence[FoundCapacity], item: pytest.Item) -> None:
             word = policy if clause.verdict == "inconclusive" else clause.verdict
             told.setdefault(word, []).append(clause.message)
         if not result.clauses and result.verdict != "passed" and not one.answered:
-            text = f"{result.name}: capacity {stated(result)}: {result.reason}"
-            told.setdefault(policy, []).append(text)
+            told.setdefault(policy, []).append(f"{result.name}: capacity {explained(result)}")
     if "failed" in told:
         pytest.fail("\n".join(told["failed"]), pytrace=False)
     if "invalid" in told:

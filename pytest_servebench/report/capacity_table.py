@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from pytest_servebench.analysis.capacities import contests
-from pytest_servebench.objectives.capacity import stated
+from pytest_servebench.objectives.capacity import explained, stated
 from pytest_servebench.report.case_table import verdict_cell
 from pytest_servebench.runs.capacity import CapacityProbe
 from pytest_servebench.runs.node_ids import function_of, repeat_of, short_labels
@@ -103,7 +103,7 @@ def notes(found: Sequence[CapacityResult]) -> list[str]:
     texts = []
     for one, name in zip(found, names(found), strict=True):
         if one.reason:
-            texts.append(f"{name}: {stated(one)}: {clean(one.reason)}.")
+            texts.append(f"{name}: {clean(explained(one))}.")
         if one.slow_recovery:
             texts.append(f"{name}: {recovery(one)}.")
     return texts
@@ -185,10 +185,3 @@ def shares(one: CapacityResult, probe: CapacityProbe) -> list[str]:
     if not probe.arrivals or not probe.beyond:
         return [MISSING] * len(one.limits)
     return [f"{percent(number / probe.arrivals, 2)} %" for number in probe.beyond]
-
-
-def told(one: CapacityResult) -> str:
-    """Return what is known of a capacity, as :func:`stated`, or why nothing is."""
-    if (one.value, one.low, one.high) != (None, None, None):
-        return stated(one)
-    return "not known, as the server died" if one.state == "server_died" else "not known"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pytest_servebench.objectives.capacity import stated
 from pytest_servebench.report import capacity_chart, capacity_table
 from pytest_servebench.report.capacity_chart import CapacityPanel, Found, Standing
 from pytest_servebench.report.captions import capacity_marks
@@ -168,7 +169,7 @@ def answer(run: Run) -> list[str]:
     texts = []
     for heading, own in found:
         head = heading if len(found) > 1 else capacity_chart.asked(own)
-        each = (f"{name} {capacity_table.told(one)}"
+        each = (f"{name} {stated(one)}"
                 for name, one in zip(capacity_table.names(own), own, strict=True))  # fmt: skip
         texts.append(f"{head}: {'; '.join(each)}.")
     return texts
@@ -275,7 +276,7 @@ def _search(
         recovery = f"after {significant(one.recovery_seconds)} s"
     limit = one.generator_limit
     return SearchView(
-        css, name, letter, verdict, text, capacity_table.told(one),
+        css, name, letter, verdict, text, stated(one),
         f"about {trimmed(more)} s more of load would close it" if more else "",
         (
             clean(one.limiting) or MISSING,
@@ -383,6 +384,6 @@ def _described(panel: CapacityPanel) -> str:
     for one in panel.found:
         values = (f"{significant(mark.point.value)} at {significant(mark.rate)}/s, {mark.standing}"
                   for mark in sorted(one.marks, key=lambda mark: mark.rate))  # fmt: skip
-        texts.append(f"{one.name}: capacity {capacity_table.told(one.result)}; {'; '.join(values)}")
+        texts.append(f"{one.name}: capacity {stated(one.result)}; {'; '.join(values)}")
     unit = panel.y.labelled(panel.unit)
     return f"{panel.title} in {unit} of each probe against the offered rate. {'. '.join(texts)}."

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_servebench.analysis.capacities import comparable, contests
+from pytest_servebench.analysis.capacities import CapacityCase, comparable, contests
 from pytest_servebench.analysis.comparability import differences
 from pytest_servebench.analysis.compare import compare, why_unknown
+from pytest_servebench.analysis.machine_speed import capacity_loss
 from pytest_servebench.commands.cli import main
 from pytest_servebench.errors import OptionError
 from pytest_servebench.objectives.capacity import (
@@ -24,6 +25,7 @@ from pytest_servebench.objectives.capacity import (
 from pytest_servebench.objectives.gates import parse_gates
 from pytest_servebench.objectives.slo import parse_slo
 from pytest_servebench.report.annotations import workflow_commands
+from pytest_servebench.report.comparison import comparison_lines
 from pytest_servebench.report.comparison_formats import as_json
 from pytest_servebench.report.comparison_text import Block, Compared, table
 from pytest_servebench.report.markdown import markdown
@@ -206,6 +208,84 @@ def test_ends_decide_a_gate_where_there_is_no_interval(
     assert ("WORSE, fails capacity:10%" in shown) is (status == 1)
     assert status == 2 or stated(new) in shown
     assert ("--fail=capacity:10%: undecided for test_it.py::" in shown) is (status == 2)
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "among", "fails"),
+    [
+        (one(), open_between(None, 256.0), 1, True),
+        (one(), open_between(None, 256.0), 40, False),
+        (one(), BELOW, 40, True),
+        (dataclasses.replace(ABOVE, low=300.0), one(240.0, 220.0, 262.0), 1, True),
+        (dataclasses.replace(ABOVE, low=300.0), one(240.0, 220.0, 262.0), 40, False),
+    ],
+)
+def test_gates_by_ends_share_the_level_of_the_comparison(
+    base: CapacityResult, new: CapacityResult, among: int, fails: bool
+) -> None:
+    found = compare(run_of(base), run_of(new), parse_gates("capacity:10%"), among=among)
+    assert found.worse is fails
+
+
+def at_speed(factor: float, number: int = 600, **changes: Any) -> Run:
+    """Return a run whose loads cost the generator ``factor`` times as much."""
+    run = run_of(one(**changes))
+    slow = [
+        dataclasses.replace(
+            case, generator=dataclasses.replace(case.generator, cpu_seconds=0.1 * factor)
+        )
+        for case in probe_cases(rates=(50.0, 104.0), number=number)
+    ]
+    return dataclasses.replace(run, probes=tuple(slow))
+
+
+@pytest.mark.parametrize(
+    ("factor", "new", "verdict"),
+    [
+        (1.0, {"value": 255.0, "low": 245.0, "high": 265.0}, "worse"),
+        (1.2, {"value": 255.0, "low": 245.0, "high": 265.0}, "cannot tell"),
+        (1.2, {"value": 100.0, "low": 95.0, "high": 105.0}, "worse"),
+        (0.8, {"value": 300.0, "low": 285.0, "high": 316.0}, "cannot tell"),
+        (1.2, {"value": None, "low": None, "high": 250.0, "state": "below_range"}, "unknown"),
+    ],
+)
+def test_a_slower_machine_carries_less(factor: float, new: dict[str, Any], verdict: str) -> None:
+    runs = at_speed(1.0), at_speed(factor, **new)
+    found = compare(*runs, parse_gates("capacity:10%"))
+    (case,) = found.cases
+    assert case.slowdown == pytest.approx(factor)
+    change = case.changes.get("capacity")
+    assert (change.verdict if change else "unknown") == verdict
+    text = " ".join(map(plain_text, comparison_lines(found)))
+    assert ("Intervals of latency, CPU and capacity allow" in text) is (factor != 1)
+    assert ("machine was slower" in text) is (factor > 1 and verdict == "cannot tell")
+
+
+def test_loads_that_are_too_few_to_tell_the_speed_are_said_to_be() -> None:
+    found = compare(at_speed(1.0, 40), at_speed(1.5, 40))
+    assert found.cases[0].slowdown is None
+    text = " ".join(map(plain_text, comparison_lines(found)))
+    assert "the machine's own speed" in text
+    lines = comparison_lines(compare(at_speed(1.0), at_speed(1.0)))
+    assert not any("own speed" in plain_text(line) for line in lines)
+
+
+def test_the_less_of_a_server_waits_the_more_its_capacity_goes_with_the_machine() -> None:
+    def loss(value: float | None, most: float) -> float:
+        made = dataclasses.replace(one(value, None, None, state="open"), label="")
+        (case,) = comparable(run_of(made))
+        assert isinstance(case, CapacityCase)
+        full = dataclasses.replace(
+            case.probes[0], summary=dataclasses.replace(case.probes[0].summary, throughput=most)
+        )
+        return capacity_loss([dataclasses.replace(case, probes=(full,))], 1.1)
+
+    mu, bound = 200.0, 0.05  # M/M/1: r* = mu - ln(100) / bound
+    carried, slower = (speed - math.log(100) / bound for speed in (mu, mu / 1.001))
+    power = math.log(carried / slower) / math.log(1.001)
+    assert loss(carried, mu) == pytest.approx(1.1**power, rel=0.01)
+    assert loss(None, mu) == pytest.approx(1.1)
+    assert loss(1.0, mu) == pytest.approx(1.1**4)
 
 
 def test_why_a_gate_is_unknown() -> None:

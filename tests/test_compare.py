@@ -21,7 +21,12 @@ from pytest_servebench.analysis.precision import tail_of
 from pytest_servebench.errors import SLOSyntaxError
 from pytest_servebench.metrics import COMPARED, METRICS
 from pytest_servebench.objectives.gates import Gate, parse_gates
-from pytest_servebench.report.comparison import comparison_lines, percent_change, point_change
+from pytest_servebench.report.comparison import (
+    beyond_text,
+    comparison_lines,
+    percent_change,
+    point_change,
+)
 from pytest_servebench.runs.results import CaseResult, Resources, Run, Workload
 from pytest_servebench.stats import ratios
 from pytest_servebench.stats.estimates import Estimate, Summary
@@ -408,6 +413,25 @@ def test_repeats_count_by_what_varies_between_them(
 # -- what belongs together ------------------------------------------------------------------------
 
 
+def test_the_share_beyond_is_told_with_the_percentile_of_all_repeats() -> None:
+    dice = np.random.default_rng(1)
+    times = dice.uniform(0.01, 0.02, (2, 100)) * np.array([[1.0], [4.0]])
+    base, new = (
+        saved.run([
+            saved.case(rows := steady(factor * one), repeat=repeat, records=rows)
+            for repeat, one in enumerate(times, 1)
+        ])
+        for factor in (1.0, 1.5)
+    )  # fmt: skip
+    (case,) = compare(base, new).cases
+    change = case.changes["p95"]
+    pooled = np.sort(times.ravel())[189]  # of 200
+    assert change.percentile == pytest.approx(pooled, rel=1e-6)
+    assert change.base < 0.8 * pooled
+    assert change.beyond == pytest.approx((1.5 * times > pooled).mean())
+    assert quantity("time", pooled) in beyond_text(change)
+
+
 def test_a_key_has_no_repeat_and_pairs_come_in_the_order_of_their_rates() -> None:
     assert key_of(saved.case(repeat=2)) == key_of(saved.case(repeat=1)) == key_of(PLAIN)
     assert key_of(saved.case(rate=5.0)) != key_of(PLAIN)
@@ -767,5 +791,5 @@ def test_another_generator_measures_no_machine(
     base, new = at_speed(1.0, 0.010), at_speed(1.25, 0.0125, **changes)
     of_new = saved.run([new], versions={"pytest-servebench": "0.1.0", **versions})
     (case,) = compare(saved.run([base]), of_new, [GATE]).cases
-    assert case.slowdown == 1
+    assert case.slowdown is None
     assert case.changes["p50"].verdict == "worse"

@@ -18,11 +18,15 @@ from pytest_servebench.objectives.capacity import stated
 from pytest_servebench.runs.node_ids import cell_id
 from pytest_servebench.runs.results import CapacityResult, CaseResult, Resources, Run
 from pytest_servebench.stats import ratios
+from pytest_servebench.stats.capacity import WIDEST
 from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
 from pytest_servebench.stats.ratios import Range, Sample
+from pytest_servebench.stats.student import NORMAL, Z
 
 _NOTHING: Final = Distribution(0, None, None, None, None, {})
 _UNSEEN: Final = Resources(None, None, None, None, None)
+_SPREAD: Final = math.log(WIDEST) / (2 * Z)
+"""Standard deviation of the logarithm of a capacity whose interval is the widest."""
 _LEVEL: Final = 0.01
 """Probability that any server of one test is said to carry more by chance."""
 
@@ -34,11 +38,15 @@ class CapacityCase(CaseResult):
     Attributes:
         ends: the rates between which it lies, 0 and infinite if unknown; other than the estimate
             they are known of searches that found no interval, too.
+        value: the estimate, also of a search that found no interval; ``None`` if there is none.
         stated: the capacity in words.
+        probes: the loads that were measured for it.
     """
 
     ends: tuple[float, float] = (0.0, math.inf)
+    value: float | None = None
     stated: str = "not known"
+    probes: tuple[CaseResult, ...] = ()
 
 
 def as_case(result: CapacityResult, probes: Iterable[CaseResult]) -> CapacityCase | None:
@@ -86,13 +94,66 @@ def as_case(result: CapacityResult, probes: Iterable[CaseResult]) -> CapacityCas
     )  # fmt: skip
     names = (field.name for field in dataclasses.fields(CaseResult))
     own_fields = {name: getattr(changed, name) for name in names}
-    return CapacityCase(**own_fields, ends=result.ends, stated=stated(result))
+    return CapacityCase(
+        **own_fields,
+        ends=result.ends,
+        value=result.value,
+        stated=stated(result),
+        probes=tuple(known),
+    )
 
 
 def comparable(run: Run) -> tuple[CaseResult, ...]:
     """Return the cases of a run by which it is compared: its own, and its capacities."""
     found = (as_case(one, run.probes) for one in run.capacities)
     return (*run.cases, *(one for one in found if one is not None))
+
+
+Searches = Sequence[CapacityCase]
+"""The capacities of one side of a comparison: one, or one per repeat."""
+
+
+def change_by_ends(base: Searches, new: Searches, tail: float) -> Range:
+    """Return between which ratios new / base lies, by what each search has shown of its ends.
+
+    An end is known at 97.5 %. At another level it is further from the estimate, on logarithms; of
+    one without an estimate, such as the highest rate of a range that was kept, as much further as
+    an end of the widest interval would be. Distances add up as in
+    :mod:`pytest_servebench.stats.ratios`. The value is NaN.
+
+    Args:
+        base: before.
+        new: now.
+        tail: probability of the truth outside.
+    """
+    ends = [_side(side, NORMAL.inv_cdf(1 - tail / 2)) for side in (base, new)]
+    (base_low, base_high), (new_low, new_high) = ends
+    return Range(
+        math.nan,
+        ratios.exp(new_low[0] - base_high[0] - math.hypot(new_low[1], base_high[1])),
+        ratios.exp(new_high[0] - base_low[0] + math.hypot(new_high[1], base_low[1])),
+    )
+
+
+def _side(searches: Searches, z: float) -> list[tuple[float, float]]:
+    """Return from where the lower and the upper end are how far, on logarithms; the worst of each.
+
+    An unknown end is infinitely far.
+    """
+    found = []
+    for place, sign in ((0, -1.0), (1, 1.0)):
+        each = [_end(one, place, z) for one in searches]
+        found.append(max(each, key=lambda one: sign * one[0] + one[1]))
+    return found
+
+
+def _end(one: CapacityCase, place: int, z: float) -> tuple[float, float]:
+    end = ratios.log(one.ends[place])
+    if not math.isfinite(end):
+        return 0.0, math.inf
+    if one.value is None:
+        return end, _SPREAD * (z - Z)
+    return math.log(one.value), abs(math.log(one.value) - end) * z / Z
 
 
 # -- the servers of one run -----------------------------------------------------------------------

@@ -17,9 +17,9 @@ has no upper limit at all. If a side has none, intervals must be :data:`CAUTION`
 
 The machine itself may have been slower in one of the runs
 (:mod:`pytest_servebench.analysis.machine_speed`).
-Latency and CPU may then have changed by up to that much whatever the server did. Their intervals
-cover the change both with and without that of the machine, so that neither a slow hour nor a fast
-one decides.
+Latency and CPU may then have changed by up to that much whatever the server did, and a capacity by
+more. Their intervals cover the change both with and without that of the machine, so that neither a
+slow hour nor a fast one decides.
 
 The generator may have been late in one of the runs. Every comparison is made twice, with the
 latencies as measured and with the generator's lag subtracted, and counts only if both agree.
@@ -31,8 +31,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from pytest_servebench.analysis.capacities import CapacityCase
+from pytest_servebench.analysis.capacities import Searches, change_by_ends
 from pytest_servebench.analysis.comparability import Pair
+from pytest_servebench.analysis.machine_speed import capacity_loss
 from pytest_servebench.analysis.samples import samples
 from pytest_servebench.metrics import COMPARED, METRICS, Metric
 from pytest_servebench.stats import ratios
@@ -66,10 +67,11 @@ class Change:
         sampled: whether the intervals are of sampling.
         verdict: worse, better, same or cannot tell.
         reason: why it is undecided, else empty.
-        slowdown: how many times as long the machine took in NEW, which the intervals allow for; 1
-            where it does not matter to the metric.
-        beyond: share of NEW's requests that took longer than BASE's percentile, where the requests
-            of both were compared.
+        slowdown: by what factor the machine's own speed may have changed the figure in NEW, which
+            the intervals allow for; 1 where it does not matter to the metric.
+        percentile: that of all of BASE's requests, where the requests of both were compared; of
+            repeats ``base`` is the mean of each repeat's.
+        beyond: share of NEW's requests that took longer than it.
         variants: the change as measured, and the same with the generator's lag taken off, where
             these are not the same; the intervals above hold both.
         told: both capacities in words, where one of them has no interval and their ends alone
@@ -85,6 +87,7 @@ class Change:
     verdict: Verdict
     reason: str
     slowdown: float = 1.0
+    percentile: float | None = None
     beyond: float | None = None
     variants: tuple["Change", ...] = ()
     told: str = ""
@@ -151,45 +154,48 @@ def changes_of(
         assert metric.same is not None
         margin = gated.get(name, metric.same)
         speed = slower if metric.goes_with_the_machine else 1.0
+        if metric.of_search and pair.searches is not None:
+            speed = 1 / capacity_loss([*pair.searches[0], *pair.searches[1]], slower)
         found = [_change(metric, one, shifts.get(name), margin, tail, speed) for one in pairs]
         if known := [one for one in found if one is not None]:
             changes[name] = _either_way(known)
-        elif metric.of_search and (by_ends := _by_ends(metric, pair, gated.get(name))) is not None:
-            changes[name] = by_ends
+        elif metric.of_search and pair.searches is not None:
+            by_ends = _by_ends(metric, pair.searches, gated.get(name, 0.0), tail, speed)
+            if by_ends is not None:
+                changes[name] = by_ends
     return changes
 
 
-def _by_ends(metric: Metric, pair: Pair, gate: float | None) -> Change | None:
+def _by_ends(
+    metric: Metric, searches: tuple[Searches, Searches], gate: float, tail: float, speed: float
+) -> Change | None:
     """Return how a capacity changed at least, by the ends of searches without an interval.
 
     A server that breaks the SLO at the lowest rate has an upper end only, one that keeps it at the
-    highest a lower one. Each end is right by itself with 97.5 %, and no other level is known of it.
+    highest a lower one.
 
     Returns:
         ``None`` if the ends show neither that it got worse by more than the gate's threshold (by
         anything, without a gate), nor that it did not.
     """
-    base, new = (
-        [one for one in side if isinstance(one, CapacityCase)] for side in (pair.base, pair.new)
-    )
-    if not base or not new:
-        return None
     before, now = (
-        (min(one.ends[0] for one in side), max(one.ends[1] for one in side)) for side in (base, new)
+        (min(one.ends[0] for one in side), max(one.ends[1] for one in side)) for side in searches
     )
-    low = now[0] / before[1]
     high = now[1] / before[0] if before[0] else math.inf
-    threshold = gate or 0.0
-    if high < 1 - threshold:
-        value, figures, verdict = high, (before[0], now[1]), VERDICTS[0]
-    elif low >= 1 - threshold:
-        value, figures = low, (before[1], now[0])
-        verdict = VERDICTS[3] if low > 1 else VERDICTS[1]
+    found = _whatever_the_speed(Range(math.nan, now[0] / before[1], high), speed)
+    strict = _whatever_the_speed(change_by_ends(*searches, tail), speed)
+    if found.high < 1 - gate and _beyond_doubt(metric, strict) > 0:
+        value, figures, verdict = found.high, (before[0], now[1]), VERDICTS[0]
+    elif found.low >= 1 - gate:
+        value, figures = found.low, (before[1], now[0])
+        verdict = VERDICTS[3] if _beyond_doubt(metric, strict) < 0 else VERDICTS[1]
     else:
         return None
-    found = Range(value, low, high)
-    told = " against ".join(", ".join(one.stated for one in side) for side in (new, base))
-    return Change(metric.name, *figures, found, found, True, verdict, "", told=told)
+    told = " against ".join(", ".join(one.stated for one in side) for side in reversed(searches))
+    found, strict = (dataclasses.replace(one, value=value) for one in (found, strict))
+    return Change(
+        metric.name, *figures, found, strict, True, verdict, "", slowdown=speed, told=told
+    )
 
 
 def _punctual(pair: Pair) -> Pair:
@@ -263,6 +269,7 @@ def _change(
         verdict,
         reason,
         slower,
+        shift.percentile if shift is not None else None,
         shift.beyond if shift is not None else None,
     )
 
@@ -315,6 +322,9 @@ def _worse_by(name: str, value: float) -> float:
 
 
 def _reason(metric: Metric, values: Sequence[float], some_open: bool, slower: float) -> str:
+    if slower != 1 and metric.of_search:
+        word, factor = ("slower", 1 / slower) if slower < 1 else ("faster", slower)
+        return f"the machine was {word} in NEW, which may make {100 * (factor - 1):.0f} %"
     if slower != 1:
         word, factor = ("slower", slower) if slower > 1 else ("faster", 1 / slower)
         return f"the machine was {100 * (factor - 1):.0f} % {word} in NEW"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pytest_servebench.analysis.capacities import comparable
+from pytest_servebench.analysis.capacities import CapacityCase, comparable
 from pytest_servebench.runs.node_ids import (
     function_of,
     labelled,
@@ -57,6 +57,14 @@ class Pair:
     def every(self) -> tuple[CaseResult, ...]:
         """Return the cases of both sides."""
         return self.base + self.new
+
+    @property
+    def searches(self) -> tuple[list[CapacityCase], list[CapacityCase]] | None:
+        """Return both sides if they are capacities, else ``None``."""
+        base, new = (
+            [one for one in side if isinstance(one, CapacityCase)] for side in (self.base, self.new)
+        )
+        return (base, new) if base and new else None
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from pytest_servebench.analysis.capacities import CapacityCase
 from pytest_servebench.analysis.changes import VERDICTS, Change, Verdict, changes_of
 from pytest_servebench.analysis.comparability import Key, Pair, match
-from pytest_servebench.analysis.machine_speed import same_generator, slowdown
+from pytest_servebench.analysis.machine_speed import same_generator, search_slowdown, slowdown
 from pytest_servebench.analysis.request_shifts import request_shifts
 from pytest_servebench.metrics import METRICS, POINTS, Metric
 from pytest_servebench.objectives.gates import Gate
@@ -42,7 +41,7 @@ class CaseComparison:
         key: what both share.
         pair: the cases.
         changes: metric to its change, in the order of reports.
-        slowdown: how many times as long the machine took in NEW; 1 where that is not known.
+        slowdown: how many times as long the machine took in NEW; ``None`` where that is not known.
         shown: the metrics that matter: p50, a tail that was resolved, throughput, success rate and
             those of the gates.
         verdict: the worst of the shown ones.
@@ -51,14 +50,14 @@ class CaseComparison:
     key: Key
     pair: Pair
     changes: Mapping[str, Change]
-    slowdown: float
+    slowdown: float | None
     shown: tuple[str, ...]
     verdict: Verdict
 
     @property
     def of_search(self) -> bool:
         """Return whether it is a capacity, not a load at one rate."""
-        return _of_search(self.pair)
+        return self.pair.searches is not None
 
 
 @dataclass(frozen=True)
@@ -129,35 +128,32 @@ def compare(
     gated = {gate.metric: gate.threshold for gate in gates}
     judged = len(gated) if gates else len(_shown(()))
     statements = max(1, judged * (among or len(pairs)))
-    speed = slowdown if same_generator(base, new) else lambda *_: 1.0
-    cases = tuple(
-        _compare(
-            pair,
-            changes_of(
-                pair,
-                request_shifts(pair, directories),
-                gated,
-                TAIL / statements,
-                slower := speed(pair.base, pair.new),
-            ),
-            gated,
-            slower,
-        )
-        for pair in pairs
-    )
+    alike = same_generator(base, new)
+    cases = []
+    for pair in pairs:
+        shifts = request_shifts(pair, directories)
+        slower = _slowdown(pair) if alike else None
+        changes = changes_of(pair, shifts, gated, TAIL / statements, slower or 1.0)
+        cases.append(_compare(pair, changes, gated, slower))
     results = tuple(_judge(gate, cases) for gate in gates)
     worse = (
         any(result.failed for result in results)
         if gates
         else any(case.verdict == "worse" for case in cases)
     )
-    return Comparison(base, new, cases, results, statements, worse)
+    return Comparison(base, new, tuple(cases), results, statements, worse)
+
+
+def _slowdown(pair: Pair) -> float | None:
+    if searches := pair.searches:
+        return search_slowdown(*searches)
+    return slowdown(pair.base, pair.new)
 
 
 def why_unknown(gate: Gate, pairs: Iterable[Pair]) -> str:
     """Return in which run a gate's metric is unknown, and why, for a message."""
     metric = METRICS[gate.metric]
-    about = [pair for pair in pairs if _of_search(pair) is metric.of_search]
+    about = [pair for pair in pairs if (pair.searches is not None) is metric.of_search]
     if not about:
         return f"where only {'loads' if metric.of_search else 'capacities'} were measured"
     for pair in about:
@@ -168,10 +164,6 @@ def why_unknown(gate: Gate, pairs: Iterable[Pair]) -> str:
     if metric.given_limits:
         return "the SLOs of both runs must limit single requests, such as p99<50ms, and alike"
     return "in either run"
-
-
-def _of_search(pair: Pair) -> bool:
-    return isinstance(pair.base[0], CapacityCase)
 
 
 def _judge(gate: Gate, cases: Sequence[CaseComparison]) -> GateResult:
@@ -209,7 +201,7 @@ def _gate_verdict(gate: Gate, change: Change) -> VerdictWord:
 
 
 def _compare(
-    pair: Pair, changes: Mapping[str, Change], gated: Collection[str], slower: float
+    pair: Pair, changes: Mapping[str, Change], gated: Collection[str], slower: float | None
 ) -> CaseComparison:
     always = (*_shown(pair.every), *gated, *(one for one in changes if METRICS[one].of_search))
     shown = tuple(metric for metric in changes if metric in always)

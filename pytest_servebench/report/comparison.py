@@ -97,11 +97,11 @@ def beyond_text(change: Change) -> str:
     Empty where the requests were not compared.
     """
     permille = METRICS[change.metric].permille
-    if change.beyond is None or permille is None:
+    if change.beyond is None or change.percentile is None or permille is None:
         return ""
     return (
         f"{quantity('share', change.beyond)} of its requests took longer than "
-        f"{quantity('time', change.base)}, {100 - permille / 10:g} % in BASE"
+        f"{quantity('time', change.percentile)}, {100 - permille / 10:g} % in BASE"
     )
 
 
@@ -277,6 +277,11 @@ def notes(comparison: Comparison, every: bool = False) -> list[str]:
         found.append("Cannot tell: longer searches (--servebench-capacity-budget) would help.")
     if moved := _speeds(comparison):
         found.append(moved)
+    if any(case.of_search and case.slowdown is None for case in comparison.cases):
+        found.append(
+            "Capacities may have changed with the machine's own speed, which too few loads of both "
+            "searches tell: measure again before you blame the server."
+        )
     found += comparability.notes(comparison.base, comparison.new)
     changes_of_all = [one for case in comparison.cases for one in case.changes.values()]
     if every and (without := distinct(one.metric for one in changes_of_all if not one.sampled)):
@@ -286,13 +291,13 @@ def notes(comparison: Comparison, every: bool = False) -> list[str]:
 
 def _speeds(comparison: Comparison) -> str:
     """Return how much the machine's own speed changed; empty if too little to matter."""
-    factors = [case.slowdown for case in comparison.cases]
+    factors = [case.slowdown for case in comparison.cases if case.slowdown is not None]
     if not any(abs(math.log(one)) > math.log1p(_SPEED_SHOWN) for one in factors):
         return ""
     ends = " to ".join(distinct(f"{one:.3g}" for one in (min(factors), max(factors))))
     return (
         f"The machine's speed differed: in NEW the generator itself needed {ends} times the CPU "
-        "time per request. Intervals of latency and CPU allow for that."
+        "time per request. Intervals of latency, CPU and capacity allow for that."
     )
 
 

@@ -85,6 +85,7 @@ def _block(
                         **(_ends(change.change) if change.sampled else _ends(None)),
                         "verdict": change.verdict,
                         "reason": change.reason,
+                        "percentile_base": change.percentile,
                         "beyond_base": change.beyond,
                         "failed": any(
                             gate.metric == metric and fails(gate, change) for gate in gates

@@ -34,7 +34,8 @@ OVERLOADED: Final = 0.2
 length, so that all that such a probe shows is that its rate is too high."""
 
 _EVENTS: Final = 3.0  # independent events (requests beyond / φ) below which a bracket is open
-_WIDEST: Final = 2.5  # high / low above which it is open, too
+WIDEST: Final = 2.5
+"""High / low of a bracket, above which it is open, too."""
 _TAIL: Final = 0.025
 _DOUBTFUL: Final = 0.0025
 """Tail of an open bracket's ends."""
@@ -178,7 +179,7 @@ class Curve:
 
         The width of an interval shrinks with the square root of their number.
         """
-        width = math.log(self.quantile(1 - _TAIL) / self.quantile(_TAIL)) / math.log(_WIDEST)
+        width = math.log(self.quantile(1 - _TAIL) / self.quantile(_TAIL)) / math.log(WIDEST)
         enough = max(_EVENTS, self.events * width**2)
         missing = max(0.0, enough - self.events)
         return missing * self.dispersion / (self.allowed * self.quantile(0.5))
@@ -346,7 +347,7 @@ def least(curves: Sequence[Curve]) -> Bracket:
     limiting = curves[limiting_curve(curves)]
     value = min(max(limiting.quantile(0.5), low), high)
     slow = limiting.relaxation > _SLOWEST
-    if limiting.events >= _EVENTS and high <= _WIDEST * low and not slow:
+    if limiting.events >= _EVENTS and high <= WIDEST * low and not slow:
         return Bracket(value, low, high, closed=True)
     away = float(np.interp(_DOUBTFUL, below, grid)) / value
     least_rate = value * min(1.0, away) ** (_SLOW_CAUTION if slow else _CAUTION)

@@ -80,7 +80,8 @@ class Shift:
         slowest: for a percentile, the K slowest of BASE and of NEW, or all, the slowest first;
             ``None`` for a mean.
         weights: what one request of BASE and of NEW among the K adds to D.
-        beyond: share of NEW's requests beyond BASE's percentile; ``None`` for a mean.
+        percentile: BASE's, of all its requests, seconds; ``None`` for a mean.
+        beyond: share of NEW's requests beyond it; ``None`` for a mean.
     """
 
     value: float
@@ -91,6 +92,7 @@ class Shift:
     number: int = 0
     slowest: tuple[Floats, Floats] | None = None
     weights: tuple[float, float] = (1.0, 1.0)
+    percentile: float | None = None
     beyond: float | None = None
 
     def at(self, tail: float) -> Range:
@@ -161,6 +163,7 @@ def percentile_shifts(base: Side, new: Side, permilles: Sequence[int]) -> list[S
             number=number,
             slowest=(ordered[0][:number], ordered[1][:number]),
             weights=(1 / counts[0], 1 / counts[1]),
+            percentile=old,
             beyond=float((new.values > old).mean()),
         )
     return found

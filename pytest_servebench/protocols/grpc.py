@@ -175,7 +175,13 @@ class GrpcRequest:
         fields = Fields.of_head(head)
         metadata, trailers = Headers.of_fields(fields.initial), Headers.of_fields(fields.trailers)
         details = trailers.get("grpc-message", metadata.get("grpc-message", ""))
-        message = unframed(body, metadata.get("grpc-encoding", "identity"))
+        if status:  # a proxy's answer has neither a message nor gRPC's fields
+            http = dict(fields.initial).get(b":status", b"")
+            if http != b"200":
+                details = details or f"HTTP status {http.decode('latin-1')}"
+            message = b""
+        else:
+            message = unframed(body, metadata.get("grpc-encoding", "identity"))
         return GrpcAnswer(status, unquote(details, errors="replace"), message, metadata, trailers)
 
     def identity(self, *, paths: bool) -> Sequence[bytes]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from pytest_servebench.errors import OptionError
 from pytest_servebench.load.transports.http2.prepared import Fields, prepared
 from pytest_servebench.protocols.base import Headers, HttpAnswer, HttpRequest
 
@@ -23,8 +24,15 @@ class Http2Request(HttpRequest):
 
     transport: ClassVar[str] = "http/2"
     reserved: ClassVar[frozenset[str]] = HttpRequest.reserved | {
-        "keep-alive", "proxy-connection", "te", "upgrade"
+        "keep-alive", "proxy-connection", "upgrade"
     }  # fmt: skip
+
+    def check_sendable(self) -> None:
+        """See :class:`~pytest_servebench.protocols.base.Request`."""
+        super().check_sendable()
+        for name, value in self.headers:  # RFC 9113, 8.2.2
+            if name.lower() == "te" and value != "trailers":
+                raise OptionError(f'{self!r}: in HTTP/2 the header TE can only be "trailers".')
 
     def prepared(
         self,

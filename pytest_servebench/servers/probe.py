@@ -13,6 +13,7 @@ import threading
 from typing import Any, Final, overload
 
 from pytest_servebench.load.target import Target, explained
+from pytest_servebench.load.transports.refusals import SPEAKS_HTTP2, is_http2
 from pytest_servebench.protocols.base import (
     Headers,
     HttpAnswer,
@@ -26,6 +27,7 @@ from pytest_servebench.servers.transport_call import TransportCall
 
 MOST_BYTES: Final = 16 * 2**20
 _CHUNK: Final = 65_536
+_GRPC: Final = "give its port for HTTP, or its gRPC API with grpc://HOST:PORT"
 _FAREWELL: Final = 1.0  # seconds for the thread to notice that its connection is gone
 
 
@@ -164,4 +166,8 @@ class _Exchange:
             return NoAnswerError(f"{self._target.host}: {explained(error)}", final=for_good)
         if isinstance(error, OSError) and error.strerror:
             return NoAnswerError(explained(error), final=isinstance(error, ssl.SSLError))
-        return NoAnswerError(f"the answer is not HTTP ({type(error).__name__})", final=True)
+        said = f"the answer is not HTTP ({type(error).__name__})"
+        if isinstance(error, http.client.BadStatusLine):
+            begun = str(error.args[0]).encode("latin-1")
+            said = f"{SPEAKS_HTTP2}; {_GRPC}" if is_http2(begun) else said
+        return NoAnswerError(said, final=True)

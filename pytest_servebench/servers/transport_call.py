@@ -12,12 +12,18 @@ from pytest_servebench.errors import BadResponseError
 from pytest_servebench.load.store import Outcome
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.transports import transport_factory
-from pytest_servebench.load.transports.base import Completion, Loss, Terms
+from pytest_servebench.load.transports.base import Completion, Loss, Terms, WrongProtocolError
 from pytest_servebench.protocols.base import Answer, Request
 from pytest_servebench.servers.no_answer import NoAnswerError, too_long
 
 _ANSWERED: Final = (Outcome.OK, Outcome.HTTP_ERROR, Outcome.TIMEOUT)
 """Outcomes of answers with a status: gRPC's DEADLINE_EXCEEDED is a timeout."""
+
+_REMEDIES: Final = {
+    "grpc": "give its port for gRPC, or its REST API with http://HOST:PORT",
+    "http": "send HttpRequest to it, or give its port for HTTP/2",
+}
+"""Scheme to what to do about a server that does not speak HTTP/2."""
 
 
 class TransportCall:
@@ -73,12 +79,14 @@ class TransportCall:
     async def _answer(self, loop: asyncio.AbstractEventLoop) -> Answer:
         request = self._request
         make = transport_factory(request.transport)
-        terms = Terms(keep_alive=False, max_body=self._most)
+        terms = Terms(keep_alive=False, max_body=self._most, timeout=self._timeout)
         transport = make(self._target, terms, loop, lambda _: False)
         await transport.prepare()
         caller = _Caller(loop)
         try:
             channel = await transport.open(caller)
+        except WrongProtocolError as error:
+            raise NoAnswerError(f"{error}; {_REMEDIES[request.scheme]}", final=True) from None
         except OSError as error:
             raise NoAnswerError(str(error)) from None
         try:

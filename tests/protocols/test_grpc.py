@@ -88,6 +88,7 @@ def test_http_over_http2() -> None:
         (GrpcRequest(METHOD, b"", (("a", "ä"),)), ("'a'", "ASCII", "a-bin")),
         (GrpcRequest(METHOD, b"", (("a", "b\nc"),)), ("'a'", "a-bin")),
         (Http2Request("GET", "/", (("Upgrade", "h2c"),)), ("Http2Request", "upgrade")),
+        (Http2Request("GET", "/", (("TE", "gzip"),)), ("TE", "trailers")),
         (Http2Request("GET", "x"), ("begin with '/'",)),
     ],
 )  # fmt: skip

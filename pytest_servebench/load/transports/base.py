@@ -39,6 +39,10 @@ class Terms:
     timeout: float = 0.0
 
 
+class WrongProtocolError(ConnectionResetError):
+    """The server speaks another protocol than the transport's; the message says which."""
+
+
 class Loss(enum.Enum):
     """How a channel ended without an answer."""
 

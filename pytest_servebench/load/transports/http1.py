@@ -16,7 +16,7 @@ from pytest_servebench.load.store import Outcome
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.tcp_info import unread_ns
 from pytest_servebench.load.transports.base import Caller, Completion, Loss, Terms
-from pytest_servebench.load.transports.refusals import refusal, too_long
+from pytest_servebench.load.transports.refusals import SPEAKS_HTTP2, is_http2, refusal, too_long
 
 _clock = time.monotonic_ns
 _OK: Final = Outcome.OK  # looking up an enum member is slow
@@ -25,7 +25,6 @@ _CODING: Final = re.compile(
 )  # with its continuation lines
 _LENGTH: Final = re.compile(rb"^content-length[ \t]*:", re.MULTILINE)
 _LOCATION: Final = re.compile(rb"^location[ \t]*:(.*)", re.IGNORECASE | re.MULTILINE)
-_HTTP2: Final = "the server speaks HTTP/2 (as gRPC does), not HTTP/1.1"
 _RACE: Final = 100_000_000  # ns after sending in which a close may have crossed the request
 
 
@@ -161,8 +160,8 @@ class Connection(asyncio.Protocol):
             return
         if not self._awaiting:
             # Out of step: this could be taken for the answer to the next request.
-            http2 = _is_http2(data)
-            self._lose(Loss.QUIET, _HTTP2 if http2 else "an answer to no request")
+            http2 = is_http2(data)
+            self._lose(Loss.QUIET, SPEAKS_HTTP2 if http2 else "an answer to no request")
             return
         now = _clock()  # before parsing: its time is not the server's
         woken = self._woken(now)
@@ -174,7 +173,7 @@ class Connection(asyncio.Protocol):
             self._read(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self._complete:
-                self._lose(Loss.BROKEN, _HTTP2 if _is_http2(self._data) else _what(error))
+                self._lose(Loss.BROKEN, SPEAKS_HTTP2 if is_http2(self._data) else _what(error))
                 return
             self._surplus = True  # garbage after a good answer
         if not self._began and (self._complete or self._data):
@@ -310,11 +309,6 @@ def head_of(beginning: bytes) -> bytes:
 def _is_http(beginning: bytes) -> bool:
     """Return whether an answer looks like HTTP/1, even if it is invalid."""
     return b"HTTP/".startswith(beginning.lstrip(b"\r\n")[:5])
-
-
-def _is_http2(beginning: bytes) -> bool:
-    """Return whether an answer begins with SETTINGS on stream 0, as that of HTTP/2 does."""
-    return beginning[3:4] == b"\x04" and beginning[5:9] == bytes(4)
 
 
 def _with_one_length(beginning: bytes) -> tuple[bytes, bytes] | None:

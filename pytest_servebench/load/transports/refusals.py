@@ -18,3 +18,11 @@ def refusal(status: int, location: bytes | None) -> str:
 def too_long(part: str, most: int) -> str:
     """Describe an answer that was given up; ``part`` is ``"body"`` or ``"headers"``."""
     return f"an answer with more than {most} bytes of {part} (--servebench-max-{part})"
+
+
+SPEAKS_HTTP2: Final = "the server speaks HTTP/2 (as gRPC does), not HTTP/1.1"
+
+
+def is_http2(beginning: bytes) -> bool:
+    """Return whether an answer begins with SETTINGS on stream 0, as that of HTTP/2 does."""
+    return beginning[3:4] == b"\x04" and beginning[5:9] == bytes(4)

@@ -11,7 +11,13 @@ from typing import Any, Final, cast
 
 from pytest_servebench.load.store import Outcome
 from pytest_servebench.load.tcp_info import unread_ns
-from pytest_servebench.load.transports.base import Caller, Completion, Loss, Terms
+from pytest_servebench.load.transports.base import (
+    Caller,
+    Completion,
+    Loss,
+    Terms,
+    WrongProtocolError,
+)
 from pytest_servebench.load.transports.http2.channel import CLOSED, HELD, IDLE, Channel
 from pytest_servebench.load.transports.http2.control import ALPN, greeting, not_http2
 from pytest_servebench.load.transports.http2.frames import (
@@ -67,11 +73,12 @@ class Connection(asyncio.Protocol):
         last: the last stream that the server takes.
         settled: done once the server's first settings came, or the connection failed.
         failure: why it has ended; empty while it has not.
+        foreign: whether that is because the server does not speak HTTP/2.
     """
 
     __slots__ = (
         "_farewell", "_receiver", "_reset", "_sender", "_transport", "_use", "channels", "failure",
-        "last", "leaving", "settled",
+        "foreign", "last", "leaving", "settled",
     )  # fmt: skip
 
     def __init__(self, use: Use, loop: asyncio.AbstractEventLoop) -> None:
@@ -86,6 +93,7 @@ class Connection(asyncio.Protocol):
         self.last = LARGEST_NUMBER
         self.settled: asyncio.Future[None] = loop.create_future()
         self.failure = ""
+        self.foreign = False
 
     # -- the transport below ------------------------------------------------------------------
 
@@ -99,7 +107,7 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=0)
         tls = transport.get_extra_info("ssl_object")
         if tls is not None and tls.selected_alpn_protocol() != ALPN:
-            self._lose("the server does not offer HTTP/2 (in TLS, by ALPN)")
+            self._lose("the server does not offer HTTP/2 (in TLS, by ALPN)", foreign=True)
         else:
             self.write(greeting(self._use.terms.max_headers))
 
@@ -130,13 +138,23 @@ class Connection(asyncio.Protocol):
         if not self.failure:
             said = self._receiver.unread
             if said.startswith(b"HTTP/") and not self._receiver.greeted:
-                self._lose(not_http2(said))
+                self._lose(not_http2(said), foreign=True)
             else:
                 broke = f"the connection broke: {exc}"
                 self._lose("the server closed the connection" if exc is None else broke)
         # With garbage collection off, cycles would live to the end of the run.
         self._transport = None
         del self._sender, self._receiver
+
+    def check(self) -> None:
+        """Check that the connection is open.
+
+        Raises:
+            ConnectionResetError: it has ended; ``WrongProtocolError`` if the server does not speak
+                HTTP/2.
+        """
+        if self.failure:
+            raise (WrongProtocolError if self.foreign else ConnectionResetError)(self.failure)
 
     def close(self) -> None:
         """Close at once; nothing more is reported."""
@@ -162,10 +180,17 @@ class Connection(asyncio.Protocol):
         if self._receiver.greeted:
             self.write(frame(GOAWAY, 0, 0, NUMBER.pack(0) + NUMBER.pack(code)))
             reason = f"an answer that is not valid HTTP/2: {reason}"
-        self._lose(reason, broken=True)
+        self._lose(reason, broken=True, foreign=not self._receiver.greeted)
 
-    def _lose(self, reason: str, *, broken: bool = False) -> None:
-        """End the connection, and every channel with it; ``broken``: by a violation."""
+    def _lose(self, reason: str, *, broken: bool = False, foreign: bool = False) -> None:
+        """End the connection, and every channel with it.
+
+        Args:
+            reason: for it.
+            broken: whether it is a violation.
+            foreign: whether the server does not speak HTTP/2.
+        """
+        self.foreign = foreign
         reason += self._farewell
         self._close(reason)
         channels, self.channels = list(self.channels), set()

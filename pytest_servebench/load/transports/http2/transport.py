@@ -81,8 +81,7 @@ class Http2:
                 dial.takers -= 1
             if self._dial is dial:
                 self._dial = None
-            if connection.failure:
-                raise ConnectionResetError(connection.failure)
+            connection.check()
             if not connection.leaving and len(connection.channels) < self._streams:
                 if connection not in self._roomy:
                     self._roomy.append(connection)
@@ -97,8 +96,7 @@ class Http2:
         except asyncio.CancelledError:
             connection.close()
             raise
-        if connection.failure:
-            raise ConnectionResetError(connection.failure)
+        connection.check()
         return connection
 
     def _drop(self, connection: Connection) -> None:

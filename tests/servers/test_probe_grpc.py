@@ -1,0 +1,111 @@
+"""A single call of gRPC over the load's own transport: bounded, and answered or told why not."""
+
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+import grpc
+import pytest
+
+from pytest_servebench.load.target import Target
+from pytest_servebench.load.transports.http2.prepared import grpc_message
+from pytest_servebench.protocols.base import HttpRequest
+from pytest_servebench.protocols.grpc import GrpcRequest
+from pytest_servebench.protocols.http2 import Http2Request
+from pytest_servebench.servers.no_answer import NoAnswerError
+from pytest_servebench.servers.ports import free_ports
+from pytest_servebench.servers.probe import ask
+from tests.load import test_misbehaving
+
+from .grpc_services import failing, serving
+from .test_probe import no_thread_is_left
+
+ECHO = "/test.Echo/Say"
+
+
+def echo(message: bytes, context: Any) -> bytes:
+    context.send_initial_metadata((("asked", dict(context.invocation_metadata()).get("x", "")),))
+    context.set_trailing_metadata((("left", f"{context.time_remaining():.0f}"),))
+    return message
+
+
+@pytest.mark.parametrize("size", [0, 10, 100_000, 5_000_000])
+def test_an_answer(size: int) -> None:
+    with no_thread_is_left(), serving({ECHO: lambda m, c: echo(m, c) * 2}) as port:
+        sent = bytes(range(250)) * (min(size, 2_000_000) // 250)
+        answer = ask(f"grpc://127.0.0.1:{port}", GrpcRequest(ECHO, sent, (("x", "7"),)), 30)
+    assert (answer.status, answer.message == sent * 2) == (0, True)
+    assert (answer.metadata["asked"], answer.trailers["left"]) == ("7", "30")
+
+
+def test_compressed_answers() -> None:
+    with serving({ECHO: echo}, compression=grpc.Compression.Gzip) as port:
+        answer = ask(f"grpc://127.0.0.1:{port}", GrpcRequest(ECHO, bytes(10**5)), 30)
+        assert (answer.message, answer.metadata["grpc-encoding"]) == (bytes(10**5), "gzip")
+        with pytest.raises(NoAnswerError, match=r"99,999 bytes.*--servebench-max-body") as no:
+            ask(f"grpc://127.0.0.1:{port}", GrpcRequest(ECHO, bytes(10**5)), 30, most=99_999)
+    assert no.value.final
+
+
+@pytest.mark.parametrize("code", ["NOT_FOUND", "UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL"])
+def test_an_error(code: str) -> None:
+    with serving({ECHO: failing(code, "why é")}) as port:
+        answer = ask(f"grpc://127.0.0.1:{port}", GrpcRequest(ECHO), 30)
+    assert (answer.status, answer.details) == (grpc.StatusCode[code].value[0], "why é")
+    assert f"({code}): 'why é'" in answer.described
+
+
+def test_no_answer() -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(NoAnswerError) as no:
+        ask(Target("127.0.0.1", port, scheme="grpc"), GrpcRequest(ECHO), 5)
+    assert not no.value.final
+    wait = threading.Event()
+    with no_thread_is_left(), serving({ECHO: lambda m, _: m * wait.wait(10)}) as port:
+        begun = time.monotonic()
+        with pytest.raises(NoAnswerError, match=r"within 0\.3 s") as no:
+            ask(f"grpc://127.0.0.1:{port}", GrpcRequest(ECHO), 0.3)
+        assert time.monotonic() - begun < 5
+        wait.set()
+
+
+def test_a_server_that_never_speaks() -> None:
+    def mute(link: socket.socket) -> None:
+        with suppress(OSError):
+            while link.recv(65536):
+                pass
+
+    with (
+        no_thread_is_left(),
+        test_misbehaving.serving(mute) as port,
+        pytest.raises(NoAnswerError, match=r"within 0\.3 s"),
+    ):
+        ask(f"grpc://127.0.0.1:{port}", GrpcRequest(ECHO), 0.3)
+
+
+def in_http1(link: socket.socket) -> None:
+    link.recv(65536)
+    link.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+
+def test_the_other_protocol_is_named() -> None:
+    with test_misbehaving.serving(in_http1) as port:
+        for request, scheme, remedy in (
+            (GrpcRequest(ECHO), "grpc", "http://"),
+            (Http2Request("GET", "/"), "http", "HttpRequest"),
+        ):
+            with pytest.raises(NoAnswerError, match=rf"HTTP/1\.1.*{remedy}") as no:
+                ask(f"{scheme}://127.0.0.1:{port}", request, 10)
+            assert no.value.final
+    with serving({ECHO: echo}) as port:
+        with pytest.raises(NoAnswerError, match=r"HTTP/2.*grpc://") as no:
+            ask(f"http://127.0.0.1:{port}", HttpRequest("GET", "/"), 10)
+        assert no.value.final
+        # gRPC is HTTP/2.
+        headers = (("Content-Type", "application/grpc"), ("TE", "trailers"), ("X", "7"))
+        request = Http2Request("POST", ECHO, headers, grpc_message(b"abc"))
+        answer = ask(f"http://127.0.0.1:{port}", request, 10)
+    assert (answer.status, answer.body) == (200, grpc_message(b"abc"))
+    assert (answer.headers["Asked"], answer.headers["grpc-status"]) == ("7", "0")

@@ -136,15 +136,20 @@ def test_an_answer() -> None:
         ((b":status", b"200"), (b"content-type", b"application/grpc"), (b"x-bin", b"AA")),
         ((b"grpc-status", b"5"), (b"grpc-message", b"no%20model%0A'a%C3%A4'")),
     ).head()
-    answer = GrpcRequest(METHOD).answer(5, head, grpc_message(b"abc"))
+    right = GrpcRequest(METHOD).answer(
+        0, Fields(((b":status", b"200"),)).head(), grpc_message(b"abc")
+    )
+    assert right.message == right.body == b"abc"
+    answer = GrpcRequest(METHOD).answer(5, head, b"")
     assert (answer.status, answer.details) == (GrpcStatus.NOT_FOUND, "no model\n'aä'")
-    assert answer.message == answer.body == b"abc"
     assert (answer.metadata["x-bin"], answer.trailers["Grpc-Status"]) == ("AA", "5")
     assert "5 (NOT_FOUND): \"no model 'aä'\"" in answer.described
     only = Fields(((b":status", b"200"), (b"grpc-status", b"77"), (b"grpc-message", b"x")))
     odd = GrpcRequest(METHOD).answer(77, only.head(), b"")
     assert (odd.details, odd.message) == ("x", b"")
     assert "77" in odd.described
+    proxy = Fields(((b":status", b"503"),)).head()
+    assert "HTTP status 503" in GrpcRequest(METHOD).answer(14, proxy, b"<html>").described
 
 
 @given(st.binary(max_size=300), st.sampled_from(["identity", "gzip", "deflate"]))

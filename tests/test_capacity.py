@@ -1,7 +1,7 @@
 """The capacity from probes, and the search that places them, against known queues."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import pytest
@@ -189,6 +189,27 @@ def test_ends_of_a_search(
     elif low:
         assert found.low is not None
         assert found.low <= CAPACITY
+
+
+@pytest.mark.parametrize(("spoiled", "counted"), [({1, 4, 5, 9}, False), (range(99), True)])
+def test_probes_beside_other_programs_count_only_if_all_are(
+    spoiled: Collection[int], counted: bool
+) -> None:
+    number = -1
+
+    def answer(plan: Plan) -> ProbeOutcome:
+        nonlocal number
+        number += 1
+        if number not in spoiled:
+            return queue(plan)
+        return replace(queue(plan) if counted else overdue(plan), state="disturbed")
+
+    found, _ = drive(answer, SearchSettings(lowest=1, highest=1000, budget=180))
+    assert found.state == "found"
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < CAPACITY < found.high
+    assert (set(spoiled) & set(found.used) != set()) == counted
 
 
 @pytest.mark.parametrize(

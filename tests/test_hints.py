@@ -10,7 +10,7 @@ from pytest_servebench.objectives.hints import hints
 from pytest_servebench.objectives.slo import failure_message
 from pytest_servebench.report.attention import doubts, server_troubles
 from pytest_servebench.report.markdown import markdown
-from simulation.cases import SEEN, UNSEEN, case, steady
+from simulation.cases import SEEN, case, steady
 from simulation.saved import run
 from tests.pages import page_text
 
@@ -18,20 +18,19 @@ CALM = case(steady(np.full(100, 0.005)))
 
 
 @pytest.mark.parametrize(
-    ("host", "server", "said"),
+    ("host", "others", "said"),
     [
-        (100.0, 20.0, "hardly with this server"),
+        (40.0, 0.3, "other programs used the server's processors"),
+        (100.0, 0.05, ""),  # by the server itself
         (97.0, None, "not this server"),
-        (97.0, 150.0, ""),  # by the server itself
-        (80.0, 20.0, ""),
-        (None, 20.0, ""),
+        (80.0, None, ""),
+        (None, None, ""),
     ],
 )
 def test_a_machine_that_others_had_is_told(
-    host: float | None, server: float | None, said: str
+    host: float | None, others: float | None, said: str
 ) -> None:
-    known = UNSEEN if server is None else dataclasses.replace(SEEN, cpu_mean=server)
-    resources = dataclasses.replace(known, host_cpu_mean=host)
+    resources = dataclasses.replace(SEEN, host_cpu_mean=host, others_share=others)
     result = dataclasses.replace(CALM, resources=resources, verdict="failed")
     found = hints(result)
     assert bool(found) is bool(said)
@@ -50,10 +49,11 @@ def test_a_machine_that_others_had_is_told(
 
 
 def test_the_page_shows_them_as_a_doubt(tmp_path: Path) -> None:
-    resources = dataclasses.replace(SEEN, cpu_mean=20.0, host_cpu_mean=100.0)
+    resources = dataclasses.replace(SEEN, others_share=0.5)
     text = page_text(
         run([dataclasses.replace(CALM, resources=resources, verdict="inconclusive")]), tmp_path
     )
     assert "doubtful" in text
-    assert "other work slowed it down" in text
+    assert "and may have slowed it down" in text
+    assert "other programs used 50 % of the" in text
     assert "incomplete" not in text

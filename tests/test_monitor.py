@@ -1,6 +1,8 @@
 """What is made of the samples of a server's processes."""
 
 import os
+import subprocess
+import sys
 import time
 
 import psutil
@@ -15,7 +17,7 @@ def watched(*samples: tuple[float, float]) -> ResourceMonitor:
     """Return a monitor that has taken these samples: time and CPU time in seconds."""
     monitor = ResourceMonitor(list)
     monitor._cpu = {7: samples[-1][1]}
-    monitor._samples = [(when, cpu, 1e6, 2 * when, 4 * when) for when, cpu in samples]
+    monitor._samples = [(when, cpu, 1e6, 2 * when, 4 * when, 2 * when) for when, cpu in samples]
     return monitor
 
 
@@ -33,6 +35,36 @@ def test_the_peak_is_the_highest_between_two_samples() -> None:
     seen = monitor.resources(0.0, 1.0)
     assert seen.cpu_mean == pytest.approx(25.0)
     assert seen.cpu_peak == pytest.approx(80.0)
+
+
+def test_what_others_used_is_all_but_the_servers_and_the_generators(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(psutil, "cpu_count", lambda: 4)
+    monitor = watched((0.0, 0.0), (1.0, 0.5), (2.0, 1.0))
+    # Two processors' worth was busy: half of one with the server, a quarter with the generator.
+    assert monitor.resources(0.0, 2.0, generator=0.25).others_share == pytest.approx(1.25 / 4)
+    monitor._cpus = (1, 3)
+    seen = monitor.resources(0.0, 2.0, generator=0.25)
+    assert seen.others_share == pytest.approx(1.25 / 2)
+    assert seen.crowded
+    alone = monitor.resources(0.0, 2.0, generator=1.6)
+    assert (alone.others_share, alone.crowded) == (0.0, False)
+
+
+def test_a_program_that_runs_beside_is_seen_on_its_processor() -> None:
+    one = min(os.sched_getaffinity(0))
+    busy = subprocess.Popen(["taskset", "-c", str(one), sys.executable, "-c", "while True: pass"])
+    try:
+        begun = time.monotonic()
+        with ResourceMonitor(lambda: [os.getpid()], (one,)) as monitor:
+            while psutil.Process(busy.pid).cpu_times().user < 0.3:
+                time.sleep(0.05)
+        seen = monitor.resources(begun, time.monotonic())
+    finally:
+        busy.kill()
+        busy.wait()
+    assert seen.crowded
 
 
 @given(st.floats(0, 50), st.floats(0.01, 60), st.floats(-5, 100))

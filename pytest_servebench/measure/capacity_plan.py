@@ -64,8 +64,10 @@ class ProbeOutcome:
 
     Attributes:
         elapsed: seconds that it took in all: rest, start, warm-up, load and drain.
-        limits: what each limit saw, in the order of the search's limits; empty unless measured.
-        state: ``"invalid"`` if the generator failed to make the load, ``"died"`` if the
+        limits: what each limit saw, in the order of the search's limits; empty if it was not
+            measured.
+        state: ``"disturbed"`` if it was measured while other programs used the server's
+            processors, ``"invalid"`` if the generator failed to make the load, ``"died"`` if the
             server died.
     """
 

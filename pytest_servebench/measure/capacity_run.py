@@ -65,7 +65,8 @@ class CapacityRun:
                 if result.measured and result.records is not None:
                     found = self._counted(result.records, plan)
                     if found is not None:
-                        state, limits = "measured", found
+                        state = "disturbed" if result.resources.crowded else "measured"
+                        limits = found
             now = self.clock()
             outcome = ProbeOutcome(now - last, limits, state)
             last = now

@@ -47,7 +47,7 @@ _SHORT, _LONG = 10.0, 20.0  # seconds that count of those, and of the others
 _RELAXATIONS: Final = 3.0  # times that a queue needs to relax, to settle
 _LONGEST_SETTLE: Final = 6.0
 _STEPS: Final = (0.4, 1.2, -0.5, 0.8)  # of the logit of the share, around the estimate
-_TRIES: Final = 3  # of a probe that is invalid
+_TRIES: Final = 3  # of a probe that is invalid or disturbed
 _NEAR_CEILING: Final = 1.2  # as a factor: the ladder goes no nearer to what the generator can do
 _FAR: Final = 3.0  # as a factor: below the rates that broke a limit
 _CLEARLY: Final = 5.0  # times the allowed share: what a rate that was kept does not break by chance
@@ -67,6 +67,8 @@ class CapacitySearch:
     allowed: Sequence[float]
     settings: SearchSettings
     _measured: list[tuple[int, Plan, tuple[Probed, ...]]] = field(default_factory=list, init=False)
+    _aside: list[tuple[int, Plan, tuple[Probed, ...]]] = field(default_factory=list, init=False)
+    _beside: bool = field(default=False, init=False)  # other programs, in every probe
     _plan: Plan | None = field(default=None, init=False)
     _outcomes: int = field(default=0, init=False)
     _elapsed: float = field(default=0.0, init=False)
@@ -107,7 +109,7 @@ class CapacitySearch:
         plan = self._plan
         if plan is None:
             raise ValueError("no probe was asked for: call next() first")
-        measured = outcome.state == "measured"
+        measured = outcome.state in ("measured", "disturbed")
         if measured and len(outcome.limits) != len(self.allowed):
             raise ValueError(f"{len(outcome.limits)} limits: give {len(self.allowed)}")
         index, self._outcomes, self._plan = self._outcomes, self._outcomes + 1, None
@@ -116,10 +118,26 @@ class CapacitySearch:
         self._died = outcome.state == "died"
         if outcome.state == "invalid":
             self._missed(plan)
+        elif outcome.state == "disturbed" and not self._beside:
+            self._put_aside(index, plan, outcome.limits)
         elif measured:
-            self._failed_tries = 0
-            self._measured.append((index, plan, outcome.limits))
-            self._learn(plan, outcome.limits)
+            self._take(index, plan, outcome.limits)
+
+    def _take(self, index: int, plan: Plan, limits: tuple[Probed, ...]) -> None:
+        self._failed_tries = 0
+        self._measured.append((index, plan, limits))
+        self._learn(plan, limits)
+
+    def _put_aside(self, index: int, plan: Plan, limits: tuple[Probed, ...]) -> None:
+        """Have a disturbed probe made again, unless it will not get better: then all count."""
+        self._failed_tries += 1
+        if self._failed_tries < _TRIES:
+            self._aside.append((index, plan, limits))
+            return
+        self._beside = True
+        self._measured = sorted([*self._measured, *self._aside], key=lambda one: one[0])
+        self._aside.clear()
+        self._take(index, plan, limits)
 
     def capacity(self) -> Capacity:
         """Return what is known so far; after the end, the result."""

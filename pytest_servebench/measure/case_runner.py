@@ -78,7 +78,7 @@ def run_case(
 
     server.check_alive()
     before = proportional(server.pids())
-    with ResourceMonitor(server.pids) as monitor:
+    with ResourceMonitor(server.pids, info.cpus) as monitor:
         load = run(spec, look)
     server.check_alive()
     after = proportional(server.pids())
@@ -88,7 +88,9 @@ def run_case(
     offered = spec.arrivals.mean_rate(spec.rate, spec.duration)
     summary = summarize(records, offered, case.max_lag)
     resources = dataclasses.replace(
-        monitor.resources(start, start + spec.duration), pss_before=before, pss_after=after
+        monitor.resources(start, start + spec.duration, generator=load.generator.cpu_share),
+        pss_before=before,
+        pss_after=after,
     )
     if (cpu := cpu_estimate(resources, records)) is not None:
         each = per_request(cpu, summary.throughput)

@@ -4,9 +4,9 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +33,16 @@ class ResourceMonitor:
     server as busy as possible, and must not count.
     """
 
-    def __init__(self, pids: Callable[[], list[int]]) -> None:
+    def __init__(self, pids: Callable[[], list[int]], cpus: Sequence[int] = ()) -> None:
+        """Watch the processes that ``pids`` returns, and the ``cpus`` on which they may run.
+
+        Without ``cpus``, these are all of the machine's.
+        """
         self._pids = pids
+        self._cpus = tuple(cpus)
         self._processes: dict[int, psutil.Process] = {}
         self._cpu: dict[int, float] = {}
-        self._samples: list[tuple[float, float, float, float, float]] = []
+        self._samples: list[tuple[float, float, float, float, float, float]] = []
         self._window: tuple[float, float] | None = None
         self._stopped = self._expected = False
         self._changed = threading.Condition()
@@ -111,20 +116,26 @@ class ResourceMonitor:
                     memory += process.memory_info().rss
             except psutil.Error:
                 del self._processes[pid]
-        host = psutil.cpu_times()
-        idle = host.idle + getattr(host, "iowait", 0.0)
-        # "user" already includes the "guest" times.
-        total = sum(host) - getattr(host, "guest", 0.0) - getattr(host, "guest_nice", 0.0)
+        each = [_busy_and_total(times) for times in psutil.cpu_times(percpu=True)]
+        busy, total = (sum(column) for column in zip(*each, strict=True))
+        here = sum(each[cpu][0] for cpu in self._served_by(len(each))) - time.process_time()
         self._samples.append(
-            (time.monotonic(), sum(self._cpu.values()), float(memory), total - idle, total)
+            (time.monotonic(), sum(self._cpu.values()), float(memory), busy, total, here)
         )
 
-    def resources(self, start: float, end: float) -> Resources:
-        """Return what was used between two times of the monotonic clock, in seconds."""
+    def _served_by(self, processors: int) -> Sequence[int]:
+        known = self._cpus and max(self._cpus) < processors
+        return self._cpus if known else range(processors)
+
+    def resources(self, start: float, end: float, *, generator: float = 0.0) -> Resources:
+        """Return what was used between two times of the monotonic clock, in seconds.
+
+        ``generator``: CPU time of the load generator in that time, as a share of one processor.
+        """
         samples = np.array(self._samples)
         if len(samples) < 2:
             return Resources(None, None, None, None, None)
-        when, cpu, memory, busy, total = samples.T
+        when, cpu, memory, busy, total, here = samples.T
         window = np.interp([start, end], when, total)
         host = 100 * np.diff(np.interp([start, end], when, busy))[0] / max(np.diff(window)[0], 1e-9)
         first, last = _sampled(when, start), _sampled(when, end)
@@ -136,6 +147,8 @@ class ResourceMonitor:
         load = 100 * np.diff(used) / np.diff(times)
         host_load = 100 * np.diff(busy[inside]) / np.maximum(np.diff(total[inside]), 1e-9)
         mean = float(100 * spent / (last - first))
+        around = np.diff(np.interp([first, last], when, here))[0]
+        others = (around - spent) / (last - first) - generator
         return Resources(
             cpu_mean=mean,
             # In a short window, much happens before its first and after its last sample.
@@ -143,6 +156,7 @@ class ResourceMonitor:
             memory_mean=float(memory[inside].mean()),
             memory_peak=float(memory[inside].max()),
             host_cpu_mean=float(host),
+            others_share=max(0.0, float(others)) / len(self._served_by(psutil.cpu_count() or 1)),
             series={
                 "time": [round(float(value), 3) for value in times[1:] - start],
                 "cpu": [round(float(value), 2) for value in load],
@@ -179,6 +193,13 @@ def _due(last: float, window: tuple[float, float] | None) -> float:
     # After a late sample, the one due immediately is skipped: its step would be too short.
     passed = math.floor((last - start) / interval + 0.5)
     return min([start + (passed + 1) * interval, *(time for time in window if time > last)])
+
+
+def _busy_and_total(times: Any) -> tuple[float, float]:
+    """Return the seconds in which a processor was busy, and all of them, as psutil tells them."""
+    # "user" already includes the "guest" times.
+    total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    return total - times.idle - getattr(times, "iowait", 0.0), total
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

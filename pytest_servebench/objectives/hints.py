@@ -5,7 +5,6 @@ from typing import Final
 from pytest_servebench.runs.results import CaseResult
 
 _FULL: Final = 95.0  # percent of the whole machine
-_HARDLY: Final = 60.0  # percent of one processor: a server below it did not fill the processor
 
 
 def hints(result: CaseResult) -> list[str]:
@@ -30,18 +29,15 @@ def _workers(result: CaseResult) -> list[str]:
 def _machine(result: CaseResult) -> list[str]:
     """Return a hint if other work used the machine, according to the machine's counters."""
     known = result.resources
-    if known.host_cpu_mean is None or known.host_cpu_mean < _FULL:
-        return []
     # Without figures, so that the hints of several cases can be merged.
     again = "measure again while nothing else runs"
-    if known.cpu_mean is None:
+    if known.crowded:
+        return [
+            f"other programs used the server's processors, and may have slowed it down; {again}"
+        ]
+    if known.others_share is None and (known.host_cpu_mean or 0.0) >= _FULL:
         return [
             "the machine's processors were busy all the time; "
             f"if that was not this server's load, {again}"
         ]
-    if known.cpu_mean >= _HARDLY:
-        return []
-    return [
-        "the machine's processors were busy all the time, but hardly with this server: other work "
-        f"slowed it down; {again}"
-    ]
+    return []

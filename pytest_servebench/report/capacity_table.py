@@ -27,7 +27,7 @@ COLUMNS: Final = (
     Column("seconds", expendable=2),
 )
 STAGES: Final = {"ladder": "ladder", "estimate": "around it", "recovery": "low again"}
-STATES: Final = {"invalid": "invalid", "died": "server died"}
+STATES: Final = {"disturbed": "disturbed", "invalid": "invalid", "died": "server died"}
 
 
 def capacity_lines(run: Run, width: int) -> list[Line]:
@@ -106,6 +106,8 @@ def notes(found: Sequence[CapacityResult]) -> list[str]:
             texts.append(f"{name}: {clean(explained(one))}.")
         if one.slow_recovery:
             texts.append(f"{name}: {recovery(one)}.")
+        if beside := disturbed(one):
+            texts.append(f"{name}: {beside}.")
     return texts
 
 
@@ -135,6 +137,20 @@ def recovery(one: CapacityResult) -> str:
     return f"{slow}, until it had rested for {significant(one.recovery_seconds)} s"
 
 
+def disturbed(one: CapacityResult) -> str:
+    """Return during how many probes other programs ran, and whether these count; else empty."""
+    found = [probe for probe in one.probes if probe.state == "disturbed"]
+    if not found:
+        return ""
+    during = f"during {len(found)} of {counted(len(one.probes), 'probe')}"
+    if any(probe.used for probe in found):
+        return (
+            f"other programs used the server's processors {during}, and it may carry more without "
+            "them: search again while nothing else runs"
+        )
+    return f"other programs used the server's processors {during}, which do not count"
+
+
 def unfinished_probes(run: Run) -> list[CaseResult]:
     """Return the probes of searches that were interrupted before they found anything."""
     known = {(one.nodeid, probe.label) for one in run.capacities for probe in one.probes}
@@ -146,6 +162,7 @@ def probe_lines(one: CapacityResult, name: str, width: int) -> list[Line]:
     facts = [("capacity", stated(one)), *((c.verdict, clean(c.message)) for c in one.clauses)]
     facts += [("", f"{clean(one.reason)}.")] if one.reason and not one.clauses else []
     facts += [("", f"{name} {recovery(one)}.")] if one.slow_recovery else []
+    facts += [("beside", f"{beside}.")] if (beside := disturbed(one)) else []
     facts.append(
         (
             "search",

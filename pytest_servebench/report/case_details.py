@@ -230,6 +230,8 @@ def _resources_text(case: CaseResult) -> str:
             parts[-1] += f", {compact(megabytes(known.pss), 0)} MB (PSS)"
     if known.host_cpu_mean is not None:
         parts.append(f"whole machine {compact(known.host_cpu_mean)} % busy")
+    if known.others_share is not None:
+        parts.append(f"other programs {percent(known.others_share, 0)} % of its processors")
     return "; ".join(parts)
 
 

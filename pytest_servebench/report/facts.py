@@ -8,7 +8,7 @@ from pytest_servebench.runs.node_ids import function_of, short_labels
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CapacityResult, CaseResult, Run, ServerInfo
 from pytest_servebench.runs.titles import server_titles
-from pytest_servebench.text.numbers import DIGEST_LENGTH, cpu_set, plain, significant
+from pytest_servebench.text.numbers import DIGEST_LENGTH, cpu_set, percent, plain, significant
 from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import clean, counted, display_width, joined
 
@@ -83,6 +83,8 @@ def headline(run: Run) -> list[tuple[str, str]]:
     if cases:
         lines.append(("traffic", traffic_text(cases)))
         lines.append(("generator", generator_text(cases)))
+        if beside := beside_text(cases):
+            lines.append(("beside", beside))
     if others := len(run.every_case) - len(cases):
         lines.append(("no load", f"{counted(others, 'benchmark')} without a server"))
     return lines
@@ -242,6 +244,19 @@ def generator_text(cases: Iterable[CaseResult]) -> str:
         processes = "/".join(distinct(clean(case.generator.arrivals) for case in known))
         parts.append(f"arrivals NOT plausibly {processes} in {counted(implausible, 'case')}")
     return ", ".join(part for part in parts if part)
+
+
+def beside_text(cases: Iterable[CaseResult]) -> str:
+    """Return what other programs used, if it may have slowed a server down; else empty."""
+    known = list(cases)
+    shares = [case.resources.others_share or 0.0 for case in known if case.resources.crowded]
+    if not shares:
+        return ""
+    low, high = percent(min(shares), 0), percent(max(shares), 0)
+    return (
+        f"other programs used {low if low == high else f'{low} to {high}'} % of the servers' "
+        f"processors in {len(shares)} of {counted(len(known), 'case')}: measure again without them"
+    )
 
 
 def priority_text(case: CaseResult) -> str:

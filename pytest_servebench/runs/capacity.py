@@ -20,7 +20,9 @@ CapacityState = Literal[
 (*open*); even the highest rate of the range keeps the limits, or not even the lowest does; the
 generator, not the server, was the limit; the server died."""
 
-ProbeState = Literal["measured", "invalid", "died"]
+ProbeState = Literal["measured", "disturbed", "invalid", "died"]
+"""What came of a probe: measured; measured while other programs used the server's processors; the
+generator failed; the server died."""
 ProbeStage = Literal["ladder", "estimate", "recovery"]
 
 
@@ -44,13 +46,14 @@ class CapacityProbe:
     Attributes:
         label: of its case among the probes of the run; empty if nothing was measured.
         rate: offered arrivals a second.
-        state: whether it was measured, or the generator failed, or the server died.
+        state: what came of it.
         stage: what it was for: the ladder up to the first rate that breaks a limit, the estimate,
             or a low rate again after an overload.
         seconds: of load that count, without those of settling.
         settle: seconds at its start that do not count.
         arrivals: in the seconds that count.
-        beyond: of each limit, how many of these arrivals broke it; empty unless measured.
+        beyond: of each limit, how many of these arrivals broke it; empty if it was not
+            measured.
         used: whether the interval rests on it.
     """
 

@@ -6,7 +6,7 @@ All durations are seconds, rates are per second, memory is bytes, CPU is percent
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pytest_servebench.load.device import Generator
 from pytest_servebench.load.records import Records
@@ -29,6 +29,11 @@ __all__ = [
 ]  # fmt: skip
 
 SCHEMA_VERSION = 1
+CROWDED: Final = 0.10
+"""Share of a server's processors from which on other programs may have slowed it down.
+
+A machine on which nothing else runs shows less than 0.02.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,9 @@ class Resources:
         pss_before: proportional memory (PSS) of the tree before the load, bytes: shared pages
             count once. ``None`` where the system does not tell it.
         pss_after: the same after the load.
+        others_share: CPU time of all other programs on the processors on which the server may run,
+            as a share of all that these have: without the server's, the load generator's and
+            pytest's.
     """
 
     cpu_mean: float | None
@@ -58,6 +66,12 @@ class Resources:
     series: Mapping[str, list[float]] = field(default_factory=dict)
     pss_before: float | None = None
     pss_after: float | None = None
+    others_share: float | None = None
+
+    @property
+    def crowded(self) -> bool:
+        """Return whether other programs used so much that the server may have been slowed down."""
+        return self.others_share is not None and self.others_share > CROWDED
 
     @property
     def pss(self) -> float | None:

@@ -252,6 +252,8 @@ def _told(found: Sequence[CapacityResult]) -> list[str]:
             texts.append(f"{name}: {clean(one.reason)}.")
         if one.slow_recovery:
             texts.append(f"{name}: {capacity_table.recovery(one)}.")
+        if beside := capacity_table.disturbed(one):
+            texts.append(f"{name}: {beside}.")
     return texts
 
 
@@ -300,7 +302,7 @@ def _probe(
     view = None if case is None else views.get(id(case))
     word = capacity_chart.overall(case, one.limits)
     verdict, text = _VERDICTS[word], str(word)
-    if probe.state != "measured":
+    if probe.state != "measured" and not probe.used:
         verdict, text = "invalid", capacity_table.STATES[probe.state]
     return ProbeRow(
         "" if view is None else view.anchor,

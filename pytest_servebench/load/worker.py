@@ -212,13 +212,19 @@ class Worker:
         if loss is Loss.UNSENT:
             self._connect()
             return
-        if loss is Loss.UNSEEN and not self._resent:
-            self._resent = True
-            self._owner.resent += 1
+        if loss is Loss.UNSEEN and self.refused():
             self._connect()
             return
         broken = loss is Loss.BROKEN
         self._fail(Outcome.BAD_RESPONSE if broken else Outcome.CONNECT_ERROR, reason, began)
+
+    def refused(self) -> bool:
+        """Return whether to send the request again: once."""
+        if self._resent:
+            return False
+        self._resent = True
+        self._owner.resent += 1
+        return True
 
     def held(self) -> None:
         """Note that the request waits within its channel."""

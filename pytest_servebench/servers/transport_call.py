@@ -122,6 +122,10 @@ class _Caller:
         if not self.done.done():
             self.done.set_exception(NoAnswerError(reason, final=loss is Loss.BROKEN))
 
+    def refused(self) -> bool:
+        """Ask no more often than that."""
+        return False
+
     def held(self) -> None:
         """Wait on: there is a timeout."""
 

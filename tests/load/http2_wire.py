@@ -96,6 +96,7 @@ class Caller:
 
     def __init__(self) -> None:
         self.ends: list[Completion | tuple[Loss, str]] = []
+        self.gone: list[Completion | tuple[Loss, str]] = []  # lost without a call
         self.waits: list[str] = []
         self.then: Callable[[], None] = lambda: None
         self.idle = True
@@ -107,9 +108,13 @@ class Caller:
         self.then()
 
     def lost(self, loss: Loss, reason: str, began: int) -> None:
+        (self.gone if self.idle else self.ends).append((loss, reason))
         self.idle = True
-        self.ends.append((loss, reason))
         self.then()
+
+    def refused(self) -> bool:
+        self.waits.append("refused")
+        return self.waits.count("refused") == 1
 
     def held(self) -> None:
         self.waits.append("held")
@@ -125,7 +130,7 @@ class Caller:
 
     @property
     def loss(self) -> tuple[Loss, str]:
-        (end,) = self.ends
+        (end,) = self.ends or self.gone
         assert isinstance(end, tuple)
         return end
 

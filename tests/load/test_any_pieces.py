@@ -60,6 +60,9 @@ class Reader:
     def lost(self, loss: Loss, reason: str, began: int) -> None:
         self.losses.append((loss, reason))
 
+    def refused(self) -> bool:
+        return False
+
     def held(self) -> None: ...
     def released(self) -> None: ...
 

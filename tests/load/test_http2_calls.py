@@ -245,12 +245,25 @@ def test_a_cancelled_upload_sends_no_more() -> None:
     assert bodies(talk) == []
 
 
-def test_a_refused_stream_was_not_seen() -> None:
-    talk = Talk(2)
+def test_a_refused_call_is_sent_again_over_the_same_connection_once() -> None:
+    talk = Talk()
     talk.send()
+    talk.written()
     talk.feed(number(f.RST_STREAM, 1, ErrorCode.REFUSED_STREAM))
+    assert talk.callers[0].waits == ["refused", "released"]
+    assert [stream for *_, stream, _ in talk.written()] == [3, 3]
+    talk.feed(number(f.RST_STREAM, 3, ErrorCode.REFUSED_STREAM))
+    end = talk.callers[0].end
+    assert end.outcome is Outcome.CONNECT_ERROR
+    assert "REFUSED_STREAM (7)" in end.reason
+    assert end.keep
+
+
+def test_a_call_refused_by_a_server_that_goes_away_is_sent_elsewhere() -> None:
+    talk = Talk()
+    talk.send()
+    talk.feed(goaway(1) + number(f.RST_STREAM, 1, ErrorCode.REFUSED_STREAM))
     assert talk.callers[0].loss[0] is Loss.UNSEEN
-    assert not talk.link.closed
 
 
 @pytest.mark.parametrize("code", [*sorted(set(ErrorCode) - {7}), 4711])
@@ -316,14 +329,14 @@ def test_goaway_twice_lets_calls_end_and_moves_the_others() -> None:
     assert talk.callers[1].ok
     assert talk.link.closed
     talk.lose()
-    assert all(len(caller.ends) == 1 for caller in talk.callers)
+    assert [len(caller.ends) for caller in talk.callers] == [1, 1, 1, 1, 1, 0]
 
 
 def test_a_channel_that_has_not_heard_of_goaway_is_told_when_it_sends() -> None:
     talk = Talk(2)
     for own, other in ((0, 1), (1, 0)):
         talk.callers[own].then = lambda other=other: (  # type: ignore[misc]
-            None if talk.callers[other].ends else talk.send(channel=other)
+            None if talk.callers[other].gone else talk.send(channel=other)
         )
     talk.feed(goaway(0))
     assert {caller.loss[0] for caller in talk.callers} == {Loss.QUIET, Loss.UNSENT}
@@ -355,7 +368,7 @@ def test_a_lost_connection_ends_its_calls(data: bytes, loss: Loss) -> None:
     assert talk.callers[0].loss[0] is loss
     assert "closed the connection" in talk.callers[0].loss[1]
     assert talk.callers[1].loss[0] is Loss.UNSEEN  # it was waiting
-    assert len(talk.callers[2].ends) == 1
+    assert len(talk.callers[2].gone) == 1
 
 
 def test_a_channel_that_is_closed_by_anothers_loss_reports_nothing() -> None:

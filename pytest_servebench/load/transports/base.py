@@ -96,11 +96,14 @@ class Caller(Protocol):
         ``began`` is when the first byte of an answer arrived, or 0.
         """
 
+    def refused(self) -> bool:
+        """Return whether to send the request again over the channel: the server has not seen it."""
+
     def held(self) -> None:
         """Note that the request waits until the server takes more of them: it is not sent yet."""
 
     def released(self) -> None:
-        """Note that a request which was held is being written now."""
+        """Note that a request which was held, or refused, is being written now."""
 
 
 class Channel(Hashable, Protocol):

@@ -40,6 +40,7 @@ from pytest_servebench.load.transports.http2.verdicts import Judge
 _clock = time.monotonic_ns
 _BAD: Final = Outcome.BAD_RESPONSE  # looking up an enum member is slow
 _MOST_RESET: Final = 10_000  # streams that we ended, and whose frames may still come
+_REFUSED: Final = "the server refused the stream"
 _NO_BODY: Final = (204, 304)
 
 
@@ -301,12 +302,20 @@ class Connection(asyncio.Protocol):
     def was_reset(self, channel: Channel, code: int, now: int) -> None:
         """End a call that the server has reset."""
         self._sender.forget(channel)
-        if code == ErrorCode.REFUSED_STREAM:
-            channel.leave()
-            channel.caller.lost(Loss.UNSEEN, "the server refused the stream", channel.began)
-            return
+        outcome = _BAD
+        if code == ErrorCode.REFUSED_STREAM and not channel.began:
+            if self.leaving:
+                channel.leave()
+                channel.caller.lost(Loss.UNSEEN, _REFUSED, 0)
+                return
+            if channel.caller.refused():
+                channel.begin_answer()
+                channel.caller.released()
+                self._sender.send(channel)
+                return
+            outcome = Outcome.CONNECT_ERROR
         reason = f"the server reset the stream: {error_name(code)}"
-        self._report(channel, Completion(_BAD, channel.began, now, keep=True, reason=reason))
+        self._report(channel, Completion(outcome, channel.began, now, keep=True, reason=reason))
 
     def _report(self, channel: Channel, completion: Completion) -> None:
         if self.leaving or not self._use.terms.keep_alive:

@@ -42,6 +42,23 @@ def fifo(slots: int, slower: float = 0.0) -> Departures:
     return departures
 
 
+def last_come_first(arrivals: Seconds, drawn: Seconds) -> Seconds:
+    """Serve one after the other, of those that wait the one that came last."""
+    left = np.empty(len(arrivals))
+    waiting: list[int] = []
+    now, came = 0.0, 0
+    while came < len(arrivals) or waiting:
+        if not waiting:
+            now = max(now, float(arrivals[came]))
+        while came < len(arrivals) and arrivals[came] <= now:
+            waiting.append(came)
+            came += 1
+        number = waiting.pop()
+        now += float(drawn[number])
+        left[number] = now
+    return left
+
+
 def shared(slots: int) -> Departures:
     """Share ``slots`` processors equally among all requests."""
 
@@ -173,5 +190,6 @@ OTHERS: Final = (
     Server("4 shared processors", "M/M/1", 4, shared(4), 0.020),
     Server("batches of up to 8", "M/M/1", 1, batches(8), 0.005),
     Server("10 % longer per busy slot", "M/M/1", 4, fifo(4, slower=0.1), 0.020),
+    Server("last come, first served", "M/M/1", 1, last_come_first, 0.005),
 )
 """Servers that it does not."""

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pytest_servebench.analysis.compare import compare, why_unknown
 from pytest_servebench.analysis.machine_speed import capacity_loss
 from pytest_servebench.commands.cli import main
 from pytest_servebench.errors import OptionError
+from pytest_servebench.measure.capacity_plan import SearchSettings
 from pytest_servebench.objectives.capacity import (
     capacity_limits,
     decided,
@@ -35,7 +37,7 @@ from pytest_servebench.runs.capacity import CapacityLimit
 from pytest_servebench.runs.results import CapacityResult, Run
 from pytest_servebench.text.tables import plain_text
 from simulation import saved
-from simulation.capacities import capacity, probe_cases
+from simulation.capacities import capacity, probe_cases, searched
 
 PROBES = {
     kind: probe_cases(rates=(50.0, 104.0), kind=kind, title=title)
@@ -327,6 +329,30 @@ def test_servers_are_compared_by_what_they_carry() -> None:
         assert "p50" not in flat  # there is no case
     assert len(comparable(run)) == 2
     assert "probe2-rate104" in shown[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "budget", "rates"),
+    [
+        ({}, "330s", "60..2000"),  # 180 s and 1.5 times 90 s; a fifth of 300/s to five times it
+        ({"lowest": 100.0}, "330s", "100..2000"),
+        ({"lowest": 100.0, "highest": 1000.0}, "330s", None),
+        ({"value": None}, "360s", "20..600"),  # no limit was broken up to 104/s
+    ],
+)
+def test_an_open_answer_names_a_search_that_would_close_it(
+    changes: dict[str, Any], budget: str, rates: str | None
+) -> None:
+    text = reason(dataclasses.replace(OPEN, **changes))
+    assert re.findall(r"--servebench-capacity-budget=(\S+)", text) == [budget]
+    assert re.findall(r"--servebench-capacity-range=(\S+)", text) == ([rates] if rates else [])
+
+
+def test_an_open_answer_needs_a_load_that_is_worth_it() -> None:
+    server = PROBES["toy"][0].server
+    settings = SearchSettings(budget=90.0)
+    found = [searched(server, 142.0, settings=settings, seed=seed)[0] for seed in range(12)]
+    assert min(one.needed_seconds for one in found if one.needed_seconds) >= 10
 
 
 def test_reports_say_why_there_is_no_interval() -> None:

@@ -16,15 +16,21 @@ from pytest_servebench.objectives.slo_grammar import parse_slo
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.sizing.answers import highest_rate, replicas_needed
 from pytest_servebench.sizing.fit import combined, fit
-from pytest_servebench.sizing.inversion import Floats, fifo_services, shared_services
+from pytest_servebench.sizing.inversion import (
+    Floats,
+    fifo_services,
+    shared_services,
+    unordered_services,
+)
 from pytest_servebench.sizing.model import Caution, Misfit, ServerModel, Unfit
 from pytest_servebench.sizing.prediction import Setting, predict
 from pytest_servebench.sizing.queue import ROUTINGS, Routing
 from pytest_servebench.sizing.self_check import check_itself, pauses, trusted
 from pytest_servebench.stats.estimates import Estimate
 from simulation import known, queueing
+from simulation.queues import Law
 from simulation.saved import case
-from simulation.servers import KNOWN, OTHERS, Server, fifo, shared
+from simulation.servers import KNOWN, OTHERS, Server, fifo, last_come_first, shared
 
 
 def fitted(server: Server, seed: int = 0, seconds: float = 30.0) -> ServerModel | Unfit:
@@ -97,6 +103,18 @@ def test_known_queues_are_recognized(server: Server) -> None:
 @pytest.mark.parametrize("server", OTHERS, ids=lambda one: one.name)
 def test_other_servers_are_refused(server: Server) -> None:
     assert isinstance(fitted(server), Unfit)
+
+
+@pytest.mark.parametrize("law", ["M/M/1", "M/D/1", "M/G/1"])
+def test_another_order_is_no_contention(law: Law) -> None:
+    server = dataclasses.replace(OTHERS[-1], law=law)
+    model = fitted(server)
+    assert isinstance(model, Unfit)
+    assert model.reasons == (Misfit.OTHER_ORDER,)
+    dice = np.random.default_rng(1)
+    arrivals, drawn = np.cumsum(dice.exponential(1.0, 500)), dice.exponential(0.7, 500)
+    found = unordered_services(arrivals, last_come_first(arrivals, drawn))
+    assert found == pytest.approx(drawn)
 
 
 # -- predictions ----------------------------------------------------------------------------------

@@ -158,7 +158,7 @@ class CapacitySearch:
             low=low,
             high=high,
             limiting=limiting,
-            needed_seconds=bracket.needed_seconds if state == "open" else None,
+            needed_seconds=_at_least_a_probe(bracket.needed_seconds) if state == "open" else None,
             generator_limit=self._ceiling,
             slow_recovery=slow,
             recovery_seconds=recovery.rested if recovery and slow and recovery.over else None,
@@ -344,6 +344,10 @@ class CapacitySearch:
             near = self._measured and self._ceiling / self._measured[-1][1].rate < _NEAR_CEILING
             if near or self._broken:
                 self._climbing = False
+
+
+def _at_least_a_probe(seconds: float | None) -> float | None:
+    return None if seconds is None else max(seconds, _SHORT)
 
 
 def _beyond(curves: Sequence[Curve], rate: float) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from pytest_servebench.errors import OptionError
@@ -19,6 +19,9 @@ from pytest_servebench.runs.results import CapacityResult, ClauseResult, Verdict
 from pytest_servebench.stats.capacity import OVERLOADED
 from pytest_servebench.text.quantity import trimmed
 
+_PER_LOAD: Final = 1.5  # seconds of a search for each second of load that counts
+_ROUND: Final = 30  # seconds
+_AROUND: Final = 5.0  # as a factor: how wide a range to give around a rate
 _NOTHING: Final = "not known"
 _FAR: Final = 100  # advice to search longer than this many times is useless
 
@@ -122,8 +125,8 @@ def _longer(clause: Clause, result: CapacityResult) -> str:
     times = (reach / gap) ** 2 if gap else math.inf
     if times > _FAR:
         return f"{text}, and the capacity is too close to it for a longer search to settle it"
-    return f"{text}; a search of about {trimmed(result.seconds * max(times, 1.1))} s would " \
-        "settle it: --servebench-capacity-budget"  # fmt: skip
+    seconds = math.ceil(result.seconds * max(times, 1.1))
+    return f"{text}; give --servebench-capacity-budget={seconds}s to settle it"
 
 
 # -- words ----------------------------------------------------------------------------------------
@@ -201,7 +204,7 @@ def _why_open(result: CapacityResult) -> str:
     longer = f": about {trimmed(more)} s more of load would do" if more else ""
     return (
         f"{trimmed(result.seconds)} s of search saw too few requests that break "
-        f"{joined_limits(result)}{longer}; give more by --servebench-capacity-budget"
+        f"{joined_limits(result)}{longer}; give {_more(result, more, result.value)}"
     )
 
 
@@ -210,19 +213,41 @@ def _one_sided(result: CapacityResult) -> str:
     limits, begun = joined_limits(result), f"{trimmed(result.seconds)} s of search"
     rates = [one.rate for one in result.probes if one.used]
     if not rates:
-        return f"{begun} measured nothing; give more by --servebench-capacity-budget"
+        return f"{begun} measured nothing; give {_more(result)}"
     least = next(one for one in result.probes if one.used and one.rate == min(rates))
     allowed = [one.allowed * least.arrivals for one in result.limits]
     if any(beyond >= share for beyond, share in zip(least.beyond, allowed, strict=True)):
         return (
             f"{begun} found no rate that keeps {limits}, from {trimmed(max(rates))}/s down to "
-            f"{trimmed(min(rates))}/s; give more by --servebench-capacity-budget, or lower rates "
-            "by --servebench-capacity-range"
+            f"{trimmed(min(rates))}/s; give {_more(result, near=min(rates))}"
         )
     return (
-        f"{begun} came to no rate that breaks {limits}, up to {trimmed(max(rates))}/s; give more "
-        "by --servebench-capacity-budget, or begin nearer by --servebench-capacity-range"
+        f"{begun} came to no rate that breaks {limits}, up to {trimmed(max(rates))}/s; give "
+        f"{_more(result, near=max(rates))}"
     )
+
+
+def _more(result: CapacityResult, load: float | None = None, near: float | None = None) -> str:
+    """Return the options of a search that would find more.
+
+    Args:
+        result: what was found.
+        load: seconds of it that would do; twice the budget if that is not known.
+        near: a rate that is nearer to the capacity than the range's ends.
+    """
+    wanted = result.budget + (_PER_LOAD * load if load else result.budget)
+    options = [f"--servebench-capacity-budget={math.ceil(wanted / _ROUND) * _ROUND}s"]
+    if near:
+        low, high = (_one_digit(near / _AROUND, math.floor), _one_digit(near * _AROUND, math.ceil))
+        if low > result.lowest or high < result.highest:
+            low, high = max(low, result.lowest), min(high, result.highest)
+            options.append(f"--servebench-capacity-range={low:g}..{high:g}")
+    return " and ".join(options)
+
+
+def _one_digit(rate: float, round_off: Callable[[float], int]) -> float:
+    scale = 10.0 ** math.floor(math.log10(rate))
+    return round_off(rate / scale) * scale
 
 
 def joined_limits(result: CapacityResult) -> str:

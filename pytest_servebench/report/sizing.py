@@ -43,6 +43,10 @@ REASONS: Final[Mapping[Misfit, tuple[str, str]]] = {
         "the server divides its capacity among all requests in it, rather than to let some wait",
         "limit what it works on at once, to about the number of its processors",
     ),
+    Misfit.OTHER_ORDER: (
+        "the server works on one request at a time, but not first come, first served",
+        "search the capacity instead, or let it serve requests in the order in which they come",
+    ),
     Misfit.SLOWER_WITH_LOAD: (
         "requests take longer to serve the more of them are in the server: they contend for "
         "something, or wait in a second queue",

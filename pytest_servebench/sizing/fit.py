@@ -20,6 +20,7 @@ from pytest_servebench.sizing.inversion import (
     rank_correlation,
     ranks,
     shared_services,
+    unordered_services,
 )
 from pytest_servebench.sizing.model import Caution, Misfit, ServerModel, Unfit
 from pytest_servebench.stats.bootstrap import block_length
@@ -313,6 +314,8 @@ def _reasons(parts: Sequence[_Case], best: _Candidate) -> list[Misfit]:
             found.append(Misfit.FASTER_WITH_LOAD)
         elif _shared(parts):
             found.append(Misfit.SHARED)
+        elif _in_another_order(parts):
+            found.append(Misfit.OTHER_ORDER)
         else:
             found.append(Misfit.SLOWER_WITH_LOAD)
     elif _between(best):
@@ -376,6 +379,12 @@ def _shared(parts: Sequence[_Case]) -> bool:
         if score < SIGNIFICANT:
             return True
     return False
+
+
+def _in_another_order(parts: Sequence[_Case]) -> bool:
+    """Return whether a single slot explains the services, if requests may overtake each other."""
+    services = [unordered_services(part.sent, part.done) for part in parts]
+    return _with_overhead(parts, 1, 0.0) is None and _deviation(parts, services) < SIGNIFICANT
 
 
 def _memory(best: _Candidate) -> int:

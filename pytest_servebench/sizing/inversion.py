@@ -61,6 +61,19 @@ def shared_services(sent: Floats, done: Floats, slots: int) -> Floats:
     return services
 
 
+def unordered_services(sent: Floats, done: Floats) -> Floats:
+    """Return the service times of one server that takes waiting requests in any order.
+
+    It never rests while one waits, so that each begins when the last one before it has left, or
+    when it comes. Args as in :func:`fifo_services`.
+    """
+    order = np.argsort(done, kind="stable")
+    left = done[order]
+    services = np.empty(len(sent))
+    services[order] = left - np.maximum(sent[order], np.concatenate([[_SMALLEST], left[:-1]]))
+    return services
+
+
 def found_inside(sent: Floats, done: Floats) -> Counts:
     """Return how many requests each one found in the server; args as above, shape ``(n,)``."""
     left = np.searchsorted(np.sort(done), sent, "right")

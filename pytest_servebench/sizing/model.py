@@ -27,6 +27,9 @@ class Misfit(enum.StrEnum):
     SHARED = "shared"
     """The server shares its capacity among all requests in it (processor sharing)."""
 
+    OTHER_ORDER = "other_order"
+    """The server works on one request at a time, but not in the order in which they came."""
+
     SLOWER_WITH_LOAD = "slower_with_load"
     """Services take longer when there are more requests in the server: contention, or a second
     queue."""

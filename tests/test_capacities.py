@@ -107,6 +107,20 @@ def test_limits_are_those_that_some_requests_may_break() -> None:
             capacity_limits(parse_slo(text))
 
 
+@pytest.mark.parametrize(
+    ("clause", "instead"),
+    [
+        ("p50<1234.567ms", "p90<1234.567ms, which is stricter, or judge it by poisson_load"),
+        ("ttfb.p50<=20ms", "ttfb.p90<=20ms, which is stricter"),
+        ("success_rate>=100%", "give success_rate>=99.9%"),
+        ("drop_rate<30%", "give drop_rate<1%"),
+    ],
+)
+def test_what_is_no_limit_of_a_search_names_one_that_is(clause: str, instead: str) -> None:
+    with pytest.raises(OptionError, match=re.escape(instead)):
+        capacity_limits(parse_slo(clause))
+
+
 # -- two runs -------------------------------------------------------------------------------------
 
 

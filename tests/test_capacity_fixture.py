@@ -223,6 +223,22 @@ def test_every_end_of_a_search_is_told(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("raises", ["", "; raise ValueError('mine')"])
+def test_a_hook_is_told_what_a_search_found(
+    run_bench: RunBench, simulate: Simulate, raises: str
+) -> None:
+    simulate(at=150)
+    hook = """
+def pytest_servebench_search_finished(config, result):
+    print("told", result.name, result.state, len(result.clauses), result.low)"""
+    result = run_bench("-s", test=searching("", "capacity>=1/s"), conftest=hook + raises)
+    one = found()
+    told = f"told {one['name']} server_died 0 {one['low']}"
+    assert told in result.stdout.str()
+    assert ("mine" in result.stdout.str()) is bool(raises)
+    assert one["test_outcome"] == "failed"
+
+
 def test_an_interrupted_search_keeps_its_probes(run_bench: RunBench, simulate: Simulate) -> None:
     simulate(after=3, error=KeyboardInterrupt)
     shown = run_bench(test=searching(), interrupted=True).stdout.str()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from pytest_servebench.errors import OptionError
+from pytest_servebench.metrics import percentiles_of
 from pytest_servebench.objectives.limits import Limit, limit_of
 from pytest_servebench.objectives.slo import overall
 from pytest_servebench.objectives.slo_grammar import Clause
@@ -52,8 +53,9 @@ def capacity_limits(clauses: Iterable[Clause]) -> tuple[Limit, ...]:
         if not 0 < limit.allowed < OVERLOADED:
             raise OptionError(
                 f"{clause}: find_capacity needs limits that more than 0 and less than "
-                f"{100 * OVERLOADED:g} % of the requests may break, such as p99<50ms or "
-                f"success_rate>=99.9%; this one lets {100 * limit.allowed:g} % break it."
+                f"{100 * OVERLOADED:g} % of the requests may break: of a server at which more do, "
+                "how many depends on how long it is under load. This one lets "
+                f"{100 * limit.allowed:g} % break it; give {_instead(limit)}."
             )
         found.append(limit)
     if not found:
@@ -62,6 +64,19 @@ def capacity_limits(clauses: Iterable[Clause]) -> tuple[Limit, ...]:
             'a limit by @pytest.mark.slo("p99<50ms") or --servebench-slo.'
         )
     return tuple(found)
+
+
+def _instead(limit: Limit) -> str:
+    """Return what to give for a limit that too many or too few requests may break."""
+    clause, metric = limit.clause, limit.metric
+    if metric.times is None:
+        return "success_rate>=99.9%" if clause.at_least else f"{metric.written}<1%"
+    low = next(
+        one for one in percentiles_of(metric.times)
+        if one.permille is not None and 1000 - one.permille < 1000 * OVERLOADED
+    )  # fmt: skip
+    stricter = str(clause).replace(metric.written, low.written, 1)
+    return f"{stricter}, which is stricter, or judge it by poisson_load at the rates that matter"
 
 
 # -- what was found -------------------------------------------------------------------------------

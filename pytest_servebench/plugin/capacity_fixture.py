@@ -111,6 +111,9 @@ class FindCapacity:
                 fail(error)
             self.found.append(found)
             capacity_judgement.record(self._item, self.benchmark, found, search.cases)
+            # Last: a hook that raises fails the test, but loses no measurement.
+            config = self._item.config
+            config.hook.pytest_servebench_search_finished(config=config, result=found.result)
             if search.death is not None:
                 fail(search.death)
         return found

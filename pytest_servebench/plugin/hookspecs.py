@@ -9,7 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_servebench.protocols.base import Request
-    from pytest_servebench.runs.results import CaseResult
+    from pytest_servebench.runs.results import CapacityResult, CaseResult
     from pytest_servebench.servers.base import RunningServer, ServerKind
 
 
@@ -45,6 +45,15 @@ def pytest_servebench_case_finished(config: pytest.Config, result: CaseResult) -
     """Receive the result of one case, after its load and before its SLOs are judged.
 
     Also called for each probe of ``find_capacity``, whose result says so (``result.probe``).
+    """
+
+
+@pytest.hookspec
+def pytest_servebench_search_finished(config: pytest.Config, result: CapacityResult) -> None:
+    """Receive what a search of ``find_capacity`` found, before clauses on the capacity are judged.
+
+    Also called if the server died in the search, or the generator was the limit
+    (``result.state``).
     """
 
 

@@ -54,3 +54,4 @@ def test_a_case_is_measured_by_the_runner_that_it_is_given() -> None:
     assert result.workload is not None
     assert (result.workload.timeout, result.workload.warmup) == (6.0, 0.25)
     assert (result.workload.drain, result.workload.keep_alive) == (7.0, True)
+    assert (result.workload.streams, result.streams) == (1, 1)

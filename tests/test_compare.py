@@ -453,7 +453,7 @@ PARTS = ("server", "generator", "workload")  # of a case
 
 def altered(case: CaseResult, name: str, value: Any) -> CaseResult:
     """Return a case with another value of a field of its own, or of the part that has it."""
-    if hasattr(case, name):
+    if name in {field.name for field in dataclasses.fields(case)}:
         return dataclasses.replace(case, **{name: value})
     (part,) = (part for part in PARTS if hasattr(getattr(case, part), name))
     changed_part = dataclasses.replace(getattr(case, part), **{name: value})
@@ -465,7 +465,8 @@ def altered(case: CaseResult, name: str, value: Any) -> CaseResult:
     [
         ("seed", 7, "workload", "seed 0", "seed 7"),
         ("duration", 60.0, "workload", "2 s", "60 s"),
-        ("workers", 1, "workload", "10 connections", "1 connection"),
+        ("workers", 1, "workload", "10 workers", "1 worker"),
+        ("streams", 4, "workload", "1 worker to a connection", "4 workers to a connection"),
         ("input_source", "images", "workload", "inputs random numbers", "inputs images"),
         ("weights_sha256", "1" * 64, "weights", "sha256 000000000000", "sha256 111111111111"),
         ("implementation", "TorchServe 2", "implementation", "TorchServe 1.0", "TorchServe 2"),

@@ -14,6 +14,7 @@ from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.protocols.torchserve import TorchServeRest
 from pytest_servebench.servers.ports import free_ports
 from tests.conftest import RunBench
+from tests.load import h2_server
 from tests.load.test_misbehaving import serving
 from tests.results import saved_case, saved_cases
 
@@ -293,6 +294,32 @@ def test_long(poisson_load):
     (reason,) = long["failures"]
     assert "1000 bytes" in reason
     assert "--servebench-max-body" in reason
+
+
+@pytest.mark.parametrize(("asked", "streams"), [("GrpcRequest('/p.S/M', b'abc')", 3),
+                                                ("HttpRequest('GET', '/')", 1)])  # fmt: skip
+def test_workers_share_connections_where_the_transport_lets_them(
+    own_process: None, run_bench: RunBench, echo: Any, asked: str, streams: int
+) -> None:
+    with h2_server.serving(h2_server.echo) as server:
+        url = echo[0] if streams == 1 else f"grpc://127.0.0.1:{server.port}"
+        result = run_bench(
+            "--servebench-streams=3",
+            "--servebench-worker-threads=6",
+            test=HEAD.format(url)
+            + f"""
+from pytest_servebench import GrpcRequest
+
+def test_it(poisson_load):
+    poisson_load(URL, requests=[{asked}])
+""",
+        )  # fmt: skip
+    result.assert_outcomes(passed=1)
+    assert saved_case()["workload"]["streams"] == streams
+    shown = "6 workers, 3 to a connection" if streams == 3 else "6 connections"
+    result.stdout.fnmatch_lines([f"*{shown}*"])
+    loaded = sum(peer.requests > 1 for peer in server.peers)  # the others were asked once, before
+    assert loaded == (2 if streams == 3 else 0)
 
 
 def test_a_url_where_nobody_listens(run_bench: RunBench) -> None:

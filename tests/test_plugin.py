@@ -215,6 +215,7 @@ BAD_OPTIONS = [
     ("buffer-sizes=1.5", "--servebench-buffer-sizes='1.5'*whole number"),
     ("duration=0", "--servebench-duration='0'*above 0"),
     ("worker-threads=0", "--servebench-worker-threads='0'*1 or more"),
+    ("streams=0", "--servebench-streams='0'*1 or more"),
     ("priority=high", "--servebench-priority='high'*auto, realtime, normal"),
     ("server-cpus=99999", "--servebench-server-cpus='99999'*CPUs"),
     ("slo=p50<<3ms", "p50<<3ms"),

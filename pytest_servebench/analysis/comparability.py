@@ -343,7 +343,7 @@ _FACTS: Final[Mapping[str, Sequence[Callable[[CaseResult], str | None]]]] = {
     "workload": [
         lambda case: f"seed {case.seed}",
         _duration,
-        lambda case: f"{counted(case.workers, 'connection')} of the generator",
+        lambda case: f"{counted(case.workers, 'worker')} of the generator",
         lambda case: f"server threads {case.server.threads}",
         lambda case: f"server workers {case.server.workers}",
         lambda case: f"server CPUs {cpu_set(case.server.cpus) or 'any'}",
@@ -354,5 +354,6 @@ _FACTS: Final[Mapping[str, Sequence[Callable[[CaseResult], str | None]]]] = {
         _sent(lambda sent: f"warm-up {plain(sent.warmup)} s"),
         _sent(lambda sent: f"drain {plain(sent.drain)} s"),
         _sent(lambda sent: f"keep-alive {'on' if sent.keep_alive else 'off'}"),
+        _sent(lambda sent: f"{counted(sent.streams, 'worker')} to a connection"),
     ],
 }

@@ -16,7 +16,8 @@ class LoadSettings:
 
     Attributes:
         duration: length of the arrival window in seconds.
-        workers: connections, each with one request at a time.
+        workers: each carries one request at a time, over a connection of its own or one of
+            ``terms.streams`` that share one.
         arrivals: the arrival process.
         seed: seed for the arrivals and the choice of requests.
         warmup: seconds of closed-loop requests before the clock starts; not recorded.
@@ -64,6 +65,12 @@ class LoadSpec(LoadSettings):
     buffer_size: int
     rows: int = 1
     transport: str = "http/1.1"
+
+    @property
+    def streams(self) -> int:
+        """Return how many workers share a connection."""
+        shares = self.transport != "http/1.1" and self.terms.keep_alive
+        return self.terms.streams if shares else 1
 
     def job(self, sampled: AbstractSet[int]) -> Job:
         """Return what the generator's process is told; ``sampled`` as there."""

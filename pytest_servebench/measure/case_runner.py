@@ -118,6 +118,7 @@ def run_case(
             schedule_sha256=schedule_digest(records.scheduled, load.payloads),
             requests_sha256=traffic.digest,
             keep_alive=spec.terms.keep_alive,
+            streams=spec.streams,
         ),
         records=records,
     )

@@ -207,6 +207,7 @@ class _Search:
             needed_seconds=capacity.needed_seconds, generator_limit=capacity.generator_limit,
             slow_recovery=capacity.slow_recovery, recovery_seconds=capacity.recovery_seconds,
             probes=driver.probes(capacity.used), keep_alive=spec.terms.keep_alive,
+            streams=spec.streams,
         )  # fmt: skip
         return dataclasses.replace(result, reason=reason(result))
 

@@ -52,7 +52,12 @@ def read_settings(config: pytest.Config) -> Settings:
         ),
         max_body=values.pop("max_body"),
     )
-    terms = Terms(values.pop("keep_alive"), values.pop("max_headers"), server.max_body)
+    terms = Terms(
+        values.pop("keep_alive"),
+        values.pop("max_headers"),
+        server.max_body,
+        streams=values.pop("streams"),
+    )
     workers, samples = values.pop("worker_threads"), values.pop("check_answers")
     values["arrivals"] = _arrivals(values["arrivals"], config)
     names = [item.name for item in fields(LoadSettings) if item.name in values]

@@ -101,7 +101,8 @@ OPTIONS: Final = (
            "LIST", many=True),
     Option("duration", "15", SECONDS, "how long each case sends load", "SECONDS"),
     Option("worker-threads", "10", whole(1, what="a number of workers, 1 or more"),
-           "workers of the load generator: each has one connection and one request in flight", "N"),
+           "workers of the load generator: each has one request in flight, and a connection of its "
+           "own unless streams says otherwise", "N"),
     Option("warmup", "1", SECONDS_OR_NONE,
            "how long to warm up before each case; these requests are not recorded", "SECONDS"),
     Option("timeout", "30", SECONDS, "timeout of a request once it is sent", "SECONDS"),
@@ -121,6 +122,8 @@ OPTIONS: Final = (
            "scheduling priority of the load generator: auto, realtime or normal", "WORD"),
     Option("keep-alive", "true", truth,
            "whether to reuse connections; false opens a new one for each request", "BOOL"),
+    Option("streams", "1", whole(1, what="a number of workers to a connection, 1 or more"),
+           "workers that share a connection, over HTTP/2 and gRPC; HTTP/1.1 shares none", "N"),
     Option("max-body", "16MiB", size, "maximum size of a response body", "SIZE"),
     Option("max-headers", "64KiB", size, "maximum size of the response headers", "SIZE"),
     Option("max-lag", "10",

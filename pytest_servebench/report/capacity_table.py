@@ -8,6 +8,7 @@ from typing import Final
 from pytest_servebench.analysis.capacities import contests
 from pytest_servebench.objectives.capacity import explained, stated
 from pytest_servebench.report.case_table import verdict_cell
+from pytest_servebench.report.facts import workers_text
 from pytest_servebench.runs.capacity import CapacityProbe
 from pytest_servebench.runs.node_ids import function_of, repeat_of, short_labels
 from pytest_servebench.runs.results import CapacityResult, CaseResult, Run
@@ -168,7 +169,7 @@ def probe_lines(one: CapacityResult, name: str, width: int) -> list[Line]:
             "search",
             f"{significant(one.seconds)} s of at most {significant(one.budget)} s, rates from "
             f"{significant(one.lowest)} to {significant(one.highest)}/s; {one.sizes}, "
-            f"{one.workers} connections, seed {one.seed}",
+            f"{workers_text(str(one.workers), [one.streams])}, seed {one.seed}",
         )
     )
     lines = [line(text) for text in wrapped("", clean(one.name), width)]

@@ -15,6 +15,7 @@ from pytest_servebench.report.facts import (
     server_text,
     setup_text,
     start_text,
+    workers_text,
 )
 from pytest_servebench.report.figures import (
     NAMES,
@@ -140,7 +141,7 @@ def _load_text(case: CaseResult) -> str:
     return (
         f"rate {plain(case.rate)}/s offered, {significant(case.summary.achieved_rate)}/s in the "
         f"schedule, for {plain(case.duration)} s; {case.sizes}, "
-        f"{case.workers} connections, seed {case.seed}"
+        f"{workers_text(str(case.workers), [case.streams])}, seed {case.seed}"
     )
 
 

@@ -217,14 +217,22 @@ def traffic_text(cases: Iterable[CaseResult]) -> str:
     known = list(cases)
     seeds = distinct(str(case.seed) for case in known)
     seed = f"seed {seeds[0]}" if len(seeds) == 1 else counted(len(seeds), "seed")
-    connections = span(case.workers for case in known)
+    workers = workers_text(span(case.workers for case in known), (one.streams for one in known))
     processes = "/".join(distinct(clean(case.generator.arrivals) for case in known))
     rows = sorted({case.rows for case in known})
     several = f"requests of {joined(map(str, rows))} rows, " if rows != [1] else ""
     return (
         f"open-loop {processes}, {several}{span(case.duration for case in known)} s per case, "
-        f"{connections} {'connection' if connections == '1' else 'connections'}, {seed}"
+        f"{workers}, {seed}"
     )
+
+
+def workers_text(workers: str, streams: Iterable[int]) -> str:
+    """Return how many workers there were, as connections unless several shared one."""
+    shared = sorted(set(streams))
+    if shared == [1]:
+        return f"{workers} {'connection' if workers == '1' else 'connections'}"
+    return f"{workers} workers, {joined(map(str, shared))} to a connection"
 
 
 def generator_text(cases: Iterable[CaseResult]) -> str:

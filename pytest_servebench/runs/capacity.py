@@ -77,7 +77,7 @@ class CapacityResult:
         nodeid: the test's node id.
         server: the server under load.
         buffer_size: requests that could wait.
-        workers: connections of the load generator.
+        workers: of the load generator, each with one request in flight.
         seed: seed of the schedules.
         model: the served model's name.
         weights_sha256: digest of its weights.
@@ -111,6 +111,7 @@ class CapacityResult:
         rows: samples of the model in each request.
         label: which of several searches of its test it is; empty for the only one.
         keep_alive: whether connections were reused, if the server allowed it.
+        streams: how many workers shared a connection.
     """
 
     name: str
@@ -148,6 +149,7 @@ class CapacityResult:
     rows: int = 1
     label: str = ""
     keep_alive: bool = True
+    streams: int = 1
 
     @property
     def sizes(self) -> Sizes:

@@ -119,6 +119,7 @@ class Workload:
         warmup: seconds of warm-up, not recorded.
         drain: seconds after the window in which started requests could still finish.
         keep_alive: whether connections were reused, if the server allowed it.
+        streams: how many workers shared a connection.
     """
 
     schedule_sha256: str
@@ -127,6 +128,7 @@ class Workload:
     warmup: float
     drain: float
     keep_alive: bool = True
+    streams: int = 1
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ class CaseResult:
         rate: offered arrivals a second.
         buffer_size: requests that could wait.
         duration: length of the arrival window, seconds.
-        workers: connections of the load generator.
+        workers: of the load generator, each with one request in flight.
         seed: seed of the schedule.
         model: the served model's name.
         weights_sha256: digest of its weights.
@@ -204,6 +206,11 @@ class CaseResult:
     def sizes(self) -> Sizes:
         """Return buffer size and rows, which a report shows together."""
         return Sizes(self.buffer_size, self.rows)
+
+    @property
+    def streams(self) -> int:
+        """Return how many workers shared a connection."""
+        return 1 if self.workload is None else self.workload.streams
 
     @property
     def measured(self) -> bool:

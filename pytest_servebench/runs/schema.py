@@ -27,7 +27,7 @@ _BOUNDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "rate": {"exclusiveMinimum": 0}, "duration": {"exclusiveMinimum": 0},
     "timeout": {"minimum": 0}, "warmup": {"minimum": 0}, "drain": {"minimum": 0},
     "success_rate": {"minimum": 0, "maximum": 1}, "started": {"format": "date-time"},
-    "rows": {"minimum": 1},
+    "rows": {"minimum": 1}, "streams": {"minimum": 1},
 }  # fmt: skip
 _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "outcomes": tuple(outcome.label for outcome in Outcome),

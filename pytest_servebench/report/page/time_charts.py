@@ -12,6 +12,7 @@ from pytest_servebench.report.page.chart import Chart, Key
 from pytest_servebench.report.page.thinning import in_flight, slice_means, thinned
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.text.numbers import significant
+from pytest_servebench.text.safe import counted
 
 _SLICES: Final = 240  # of the window at most, for lines over time
 _MEANS: Final = 48
@@ -66,14 +67,14 @@ def requests_in_flight(case: CaseResult, records: Records, points: int) -> Chart
     chart = Chart(
         "Requests in flight",
         f"Requests waiting or being served at once, over time: at most {most}; "
-        f"{case.workers} connections and {case.buffer_size} places in the buffer.",
+        f"{counted(case.workers, 'worker')} and {case.buffer_size} places in the buffer.",
         window(case),
         axes.from_zero([most], least=1.0, whole=True),
         TIME,
     )
     chart.steps(time, inside, "line-wait")
     chart.steps(time, worked, "line")
-    limits = [(float(case.workers), f"{case.workers} connections"),
+    limits = [(float(case.workers), counted(case.workers, "worker")),
               (float(capacity), f"buffer full at {capacity}")]  # fmt: skip
     chart.bounds([(value, text) for value, text in limits if value <= 1.3 * most], "limit")
     chart.legend = [

@@ -9,20 +9,18 @@ from typing import Any, Final
 from pytest_servebench.commands.arguments import Commands, number
 from pytest_servebench.commands.sizing import (
     EXIT_CODES,
-    UNFIT,
     Question,
     add_options,
-    fits,
+    answer_each,
     question_of,
     servers_of,
 )
 from pytest_servebench.errors import OptionError
 from pytest_servebench.objectives.slo_grammar import Clause
-from pytest_servebench.report.sizing import Measured, ServerFit, cost_of_a_million, own_slo
-from pytest_servebench.report.sizing_text import fit_lines, setting_text, size_lines
-from pytest_servebench.sizing.answers import HighestRate, Replicas, highest_rate, replicas_needed
+from pytest_servebench.report.sizing import Measured, cost_of_a_million, own_slo
+from pytest_servebench.report.sizing_text import setting_text, size_lines
+from pytest_servebench.sizing.answers import Replicas, highest_rate, replicas_needed
 from pytest_servebench.sizing.model import ServerModel
-from pytest_servebench.text.json_text import to_json
 from pytest_servebench.text.safe import joined
 
 _DESCRIPTION: Final = f"""\
@@ -63,41 +61,37 @@ def run(options: argparse.Namespace) -> int:
     price = None if options.price is None else number("price", options.price, "0.35")
     servers = servers_of(options)
     clauses = question.clauses or _own_clauses(servers)
-    plain: list[dict[str, Any]] = []
-    status = 0
-    if options.format == "table":
-        print(_heading(question, clauses))
-    for found in fits(servers):
-        if options.format == "table":
-            # The answer takes its time.
-            print("", *fit_lines(found), sep="\n", flush=True)
-        answer = None
-        if isinstance(found.fitted, ServerModel):
-            answer = _answer(found.fitted, question, clauses)
-        else:
-            status = UNFIT
-        plain.append(_plain(found, answer, question, price))
-        if options.format == "table" and answer is not None:
-            assert isinstance(found.fitted, ServerModel)
-            needed, highest = answer
-            lines = size_lines(
-                found.fitted, question.rate, needed, highest, question.replicas, price
-            )
-            print("", *lines, sep="\n")
-    if options.format == "json":
-        asked = {"slo": [str(one) for one in clauses], "price": price, **question.to_dict()}
-        print(to_json({"asked": asked, "servers": plain}))
-    return status
+
+    def answer(model: ServerModel) -> tuple[dict[str, Any], list[str]]:
+        rate, needed = question.rate, None
+        if rate is not None:
+            needed = replicas_needed(model, question.setting(rate), clauses)
+        highest = highest_rate(model, question.setting(1.0), clauses)
+        data = {
+            "replicas": None if needed is None else needed.to_dict(),
+            "cost_of_a_million": _cost(rate, needed, price),
+            "highest_rate": highest.to_dict(),
+        }
+        return data, size_lines(model, rate, needed, highest, question.replicas, price)
+
+    return answer_each(
+        servers, _heading(question, clauses),
+        {"slo": [str(one) for one in clauses], "price": price, **question.to_dict()}, answer,
+        dict.fromkeys(("replicas", "cost_of_a_million", "highest_rate")),
+        as_json=options.format == "json",
+    )  # fmt: skip
 
 
-_Answer = tuple[Replicas | None, HighestRate]
-
-
-def _answer(model: ServerModel, question: Question, clauses: Sequence[Clause]) -> _Answer:
-    needed = None
-    if question.rate is not None:
-        needed = replicas_needed(model, question.setting(question.rate), clauses)
-    return needed, highest_rate(model, question.setting(1.0), clauses)
+def _cost(
+    rate: float | None, needed: Replicas | None, price: float | None
+) -> dict[str, float | None] | None:
+    """Return the cost of a million requests with each number of replicas."""
+    if rate is None or needed is None or price is None:
+        return None
+    return {
+        name: None if end is None else cost_of_a_million(rate, end, price)
+        for name, end in (("value", needed.value), ("low", needed.low), ("high", needed.high))
+    }
 
 
 def _own_clauses(servers: Sequence[Measured]) -> tuple[Clause, ...]:
@@ -113,21 +107,3 @@ def _heading(question: Question, clauses: Sequence[Clause]) -> str:
     if question.rate is None:
         return f"the highest rate with {slo}"
     return f"{setting_text(question.setting(question.rate), replicas=False)}, with {slo}"
-
-
-def _plain(
-    found: ServerFit, answer: _Answer | None, question: Question, price: float | None
-) -> dict[str, Any]:
-    needed, highest = answer or (None, None)
-    cost = None
-    if price is not None and needed is not None and question.rate is not None:
-        cost = {
-            name: None if end is None else cost_of_a_million(question.rate, end, price)
-            for name, end in (("value", needed.value), ("low", needed.low), ("high", needed.high))
-        }
-    return {
-        **found.to_dict(),
-        "replicas": None if needed is None else needed.to_dict(),
-        "cost_of_a_million": cost,
-        "highest_rate": None if highest is None else highest.to_dict(),
-    }

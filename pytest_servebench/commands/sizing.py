@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,13 +19,16 @@ from pytest_servebench.commands.arguments import (
 from pytest_servebench.errors import OptionError
 from pytest_servebench.objectives.slo import parse_slo
 from pytest_servebench.objectives.slo_grammar import Clause
-from pytest_servebench.report.sizing import Measured, ServerFit, fit_server, measured_servers
+from pytest_servebench.report.sizing import Measured, fit_server, measured_servers
+from pytest_servebench.report.sizing_text import fit_lines
 from pytest_servebench.runs.run_json import read_file
 from pytest_servebench.runs.run_names import find_run
 from pytest_servebench.sizing.answers import check_clauses
+from pytest_servebench.sizing.model import ServerModel
 from pytest_servebench.sizing.prediction import Setting
 from pytest_servebench.sizing.queue import ROUTINGS
 from pytest_servebench.text.closest import meant
+from pytest_servebench.text.json_text import to_json
 from pytest_servebench.text.safe import clean, joined
 
 UNFIT: Final = 1
@@ -146,9 +149,43 @@ def servers_of(options: argparse.Namespace) -> list[Measured]:
     return chosen
 
 
-def fits(servers: list[Measured]) -> Iterator[ServerFit]:
-    """Fit one server after the other, as it is asked for: each takes its time."""
-    return map(fit_server, servers)
+def answer_each(
+    servers: list[Measured],
+    heading: str,
+    asked: Mapping[str, Any],
+    answer: Callable[[ServerModel], tuple[dict[str, Any], list[str]]],
+    unanswered: Mapping[str, Any],
+    *,
+    as_json: bool,
+) -> int:
+    """Fit each server, print the answer, and return the exit code.
+
+    Args:
+        servers: one after the other, as each takes its time.
+        heading: of the table.
+        asked: the question as JSON data.
+        answer: returns the model's answer as JSON data, and as lines of the table.
+        unanswered: that data where no model fits.
+        as_json: whether to print JSON.
+    """
+    plain: list[dict[str, Any]] = []
+    status = 0
+    if not as_json:
+        print(heading)
+    for found in map(fit_server, servers):
+        if not as_json:
+            print("", *fit_lines(found), sep="\n", flush=True)
+        data, lines = unanswered, list[str]()
+        if isinstance(found.fitted, ServerModel):
+            data, lines = answer(found.fitted)
+        else:
+            status = UNFIT
+        plain.append({**found.to_dict(), **data})
+        if lines and not as_json:
+            print("", *lines, sep="\n")
+    if as_json:
+        print(to_json({"asked": asked, "servers": plain}))
+    return status
 
 
 def _chosen(servers: list[Measured], name: str | None) -> list[Measured]:

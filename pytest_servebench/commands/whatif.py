@@ -8,18 +8,16 @@ from typing import Any, Final
 from pytest_servebench.commands.arguments import Commands
 from pytest_servebench.commands.sizing import (
     EXIT_CODES,
-    UNFIT,
     add_options,
-    fits,
+    answer_each,
     question_of,
     servers_of,
 )
 from pytest_servebench.errors import OptionError
-from pytest_servebench.report.sizing_text import fit_lines, setting_text, whatif_lines
+from pytest_servebench.report.sizing_text import setting_text, whatif_lines
 from pytest_servebench.sizing.answers import kept
 from pytest_servebench.sizing.model import ServerModel
 from pytest_servebench.sizing.prediction import predict
-from pytest_servebench.text.json_text import to_json
 
 _DESCRIPTION: Final = f"""\
 Predict latency, drops and utilisation of each server of a saved run at another
@@ -57,26 +55,18 @@ def run(options: argparse.Namespace) -> int:
     if question.rate is None:
         raise OptionError("give a rate, such as --rate=500")
     setting = question.setting(question.rate)
-    servers = servers_of(options)
-    plain: list[dict[str, Any]] = []
-    status = 0
-    if options.format == "table":
-        print(setting_text(setting))
-    for found in fits(servers):
-        told: dict[str, Any] = {**found.to_dict(), "prediction": None, "slo": None}
-        lines: list[str] = []
-        if isinstance(found.fitted, ServerModel):
-            prediction = predict(found.fitted, setting)
-            verdicts = [(clause, kept(prediction, [clause])) for clause in question.clauses]
-            told["prediction"] = prediction.to_dict()
-            told["slo"] = {str(clause): verdict for clause, verdict in verdicts}
-            lines = ["", *whatif_lines(found.fitted, prediction, verdicts)]
-        else:
-            status = UNFIT
-        plain.append(told)
-        if options.format == "table":
-            print("", *fit_lines(found), *lines, sep="\n")
-    if options.format == "json":
-        asked = {"slo": [str(one) for one in question.clauses], **question.to_dict()}
-        print(to_json({"asked": asked, "servers": plain}))
-    return status
+
+    def answer(model: ServerModel) -> tuple[dict[str, Any], list[str]]:
+        prediction = predict(model, setting)
+        verdicts = [(clause, kept(prediction, [clause])) for clause in question.clauses]
+        data = {
+            "prediction": prediction.to_dict(),
+            "slo": {str(clause): verdict for clause, verdict in verdicts},
+        }
+        return data, whatif_lines(model, prediction, verdicts)
+
+    return answer_each(
+        servers_of(options), setting_text(setting),
+        {"slo": [str(one) for one in question.clauses], **question.to_dict()}, answer,
+        {"prediction": None, "slo": None}, as_json=options.format == "json",
+    )  # fmt: skip

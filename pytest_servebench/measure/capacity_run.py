@@ -107,13 +107,12 @@ class CapacityRun:
                     f"{limit.clause}: the server's answers do not tell this time, so that no "
                     "capacity with it can be found; leave the clause out"
                 )
-        found = tuple(
-            probed(records, one.broken_by(records), plan.rate, plan.settle) for one in self.limits
+        found, punctual = (
+            [probed(rows, one.broken_by(rows), plan.rate, plan.settle) for one in self.limits]
+            for rows in (records, records.without_lag(self.max_lag))
         )
-        punctual = records.without_lag(self.max_lag)
-        for limit, seen in zip(self.limits, found, strict=True):
-            alone = probed(punctual, limit.broken_by(punctual), plan.rate, plan.settle)
+        for seen, alone in zip(found, punctual, strict=True):
             chance = math.sqrt(max(1.0, alone.beyond) * (alone.dispersion or 1.0))
             if seen.beyond - alone.beyond > 2 * chance:
                 return None
-        return found
+        return tuple(found)

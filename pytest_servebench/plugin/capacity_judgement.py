@@ -184,7 +184,7 @@ def judged(item: pytest.Item, result: CapacityResult) -> CapacityResult:
     clauses = [one for one in judgement.slos_of(item) if one.of_search]
     result = with_judged(judge_capacity(result, clauses), ())
     session = session_of(item.config)
-    case = as_case(result, session.recorded.of(item.nodeid))
+    case = as_case(result, session.recorded.probes_of(item.nodeid))
     if session.baseline is None or case is None or any(one.is_gate for one in result.clauses):
         return result
     gates = session.against_baseline(case).clauses[len(result.clauses) :]
@@ -247,5 +247,5 @@ def apply(found: Sequence[FoundCapacity], item: pytest.Item) -> None:
 
 def _policy(item: pytest.Item, result: CapacityResult) -> InconclusivePolicy:
     session = session_of(item.config)
-    case = as_case(result, session.recorded.of(item.nodeid))
+    case = as_case(result, session.recorded.probes_of(item.nodeid))
     return session.settings.on_inconclusive if case is None else session.policy(case)

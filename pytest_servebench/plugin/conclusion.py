@@ -34,44 +34,36 @@ def begin_attempt(item: pytest.Item) -> None:
     session_of(item.config).recorded.outdate(item.nodeid)
 
 
-def settle(item: pytest.Item) -> list[CaseResult]:
-    """Judge and record the loads of a test since the last call.
+def settle(item: pytest.Item) -> tuple[list[CaseResult], list[FoundCapacity]]:
+    """Judge and record the loads and searches of a test since the last call.
 
     Returns:
-        the results whose verdicts count for the test.
+        the results of loads whose verdicts count for the test, and what searches found.
     """
-    load = item.stash.get(LOAD, None)
-    if load is None or load.settled == len(load.cases):
-        return []
-    fresh = load.cases[load.settled :]
     state = session_of(item.config)
-    for case in fresh:
+    load, find = item.stash.get(LOAD, None), item.stash.get(SEARCH, None)
+    cases = load.cases[load.settled :] if load is not None else []
+    found = find.found[find.settled :] if find is not None else []
+    for case in cases:
+        assert load is not None
         case.result = load.judged(case.result)
         entry = state.recorded.add(case.result)
         if case is load.cases[0]:
             benchmark_bridge.forget(item.config, item.nodeid, but=load.benchmark)
             benchmark_bridge.attach(load.benchmark, entry, valid=case.result.measured)
-    load.settled = len(load.cases)
-    keep(state)
-    _tell_junit(item)
-    return [case.result for case in fresh if case.result.measured]
-
-
-def settle_searches(item: pytest.Item) -> list[FoundCapacity]:
-    """Judge and record what the searches of a test found since the last call, and return it."""
-    find = item.stash.get(SEARCH, None)
-    if find is None or find.settled == len(find.found):
-        return []
-    fresh = find.found[find.settled :]
-    state = session_of(item.config)
-    for one in fresh:
+    for one in found:
+        assert find is not None
         one.result = capacity_judgement.judged(item, one.result)
         state.recorded.add_capacity(one.result)
-    find.settled = len(find.found)
-    benchmark_bridge.forget(item.config, item.nodeid, but=find.benchmark)
-    keep(state)
-    _tell_junit(item)
-    return fresh
+        benchmark_bridge.forget(item.config, item.nodeid, but=find.benchmark)
+    if load is not None:
+        load.settled = len(load.cases)
+    if find is not None:
+        find.settled = len(find.found)
+    if cases or found:
+        keep(state)
+        _tell_junit(item)
+    return [case.result for case in cases if case.result.measured], found
 
 
 def _senders(item: pytest.Item) -> list[PoissonLoad | FindCapacity]:
@@ -103,7 +95,6 @@ def end_call(item: pytest.Item, *, failed: bool, with_fixture: bool) -> None:
     try:
         if failed:
             settle(item)
-            settle_searches(item)
     finally:
         for turn in [] if with_fixture else _turns(item):
             if turn.taken:
@@ -116,12 +107,10 @@ def end_call(item: pytest.Item, *, failed: bool, with_fixture: bool) -> None:
 def around_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     """Judge loads sent by fixtures, and make only the last attempt count."""
     settle(item)
-    settle_searches(item)
     try:
         outcome = yield
     except BaseException:
         settle(item)
-        settle_searches(item)
         raise
     finally:
         end_attempt(item)
@@ -138,7 +127,6 @@ def around_report(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[N
     """
     if call.when == "setup" and call.excinfo is not None:
         settle(item)
-        settle_searches(item)
     report = yield
     for sender in _senders(item):
         benchmark_bridge.excuse(sender.benchmark)
@@ -154,7 +142,7 @@ def decide(item: pytest.Item) -> None:
     Call this when a phase of the test has ended without an error.
     """
     __tracebackhide__ = True
-    results, found = settle(item), settle_searches(item)
+    results, found = settle(item)
     for turn in _turns(item):
         if turn.refusal is not None:
             refusal, turn.refusal = turn.refusal, None
@@ -183,7 +171,7 @@ def miss_loads(item: pytest.Item) -> None:
         return
     missing = []
     if load is not None and load.passed:
-        sent = [one for one in state.recorded.of(item.nodeid) if not one.probe]
+        sent = state.recorded.cases_of(item.nodeid)
         missing.append(state.baseline.not_sent(item.nodeid, sent))
     if find is not None and find.passed:
         found = state.recorded.capacities_of(item.nodeid)
@@ -225,14 +213,9 @@ class Outcomes:
         if report.nodeid in self._repeated:
             report.user_properties = _without_ours(report.user_properties)
             return
-        known = self._state.recorded.of(report.nodeid)
-        for result in known:
-            outcome = outcome_of(report, result.test_outcome)
-            self._state.recorded.note_outcome(result, outcome)
-        found = self._state.recorded.capacities_of(report.nodeid)
-        for one in found:
-            self._state.recorded.note_capacity_outcome(one, outcome_of(report, one.test_outcome))
-        if known != self._state.recorded.of(report.nodeid) or found:
+        if self._state.recorded.note_outcome(
+            report.nodeid, lambda before: outcome_of(report, before)
+        ):
             keep(self._state)
 
 
@@ -256,10 +239,9 @@ def outcome_of(report: pytest.TestReport, before: TestOutcome | None) -> TestOut
 def _tell_junit(item: pytest.Item) -> None:
     """Set the figures of the test's cases and searches for JUnit XML; those of probes are left."""
     recorded = session_of(item.config).recorded
-    cases = [one for one in recorded.of(item.nodeid) if not one.probe]
     item.user_properties[:] = [
         *_without_ours(item.user_properties),
-        *(pair for one in cases for pair in _properties(one)),
+        *(pair for one in recorded.cases_of(item.nodeid) for pair in _properties(one)),
         *(pair for one in recorded.capacities_of(item.nodeid) for pair in _found_properties(one)),
     ]
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pytest_servebench.runs.results import CapacityResult, CaseResult, TestOutcome
 
 _Result = TypeVar("_Result", CaseResult, CapacityResult)
+_Outcome = Callable[[TestOutcome | None], TestOutcome | None]
 _Entries = dict[tuple[str, str], dict[str, Any]]  # node id and label to the data
 
 
@@ -45,13 +46,20 @@ class RecordedCases:
         """Return what the searches of a test found so far."""
         return [one for one in self.capacities if one.nodeid == nodeid]
 
-    def of(self, nodeid: str) -> list[CaseResult]:
-        """Return the results of a test so far."""
+    def cases_of(self, nodeid: str) -> list[CaseResult]:
+        """Return the cases of a test so far, without probes."""
+        return [one for one in self._of(nodeid) if not one.probe]
+
+    def probes_of(self, nodeid: str) -> list[CaseResult]:
+        """Return the probes of a test's searches so far."""
+        return [one for one in self._of(nodeid) if one.probe]
+
+    def _of(self, nodeid: str) -> list[CaseResult]:
         return [one for one in self.results if one.nodeid == nodeid]
 
     def outdate(self, nodeid: str) -> None:
         """Mark the results of a test as outdated, as it runs again."""
-        if self.of(nodeid):
+        if self._of(nodeid):
             self._outdated.add(nodeid)
 
     def forget_outdated(self, nodeid: str) -> bool:
@@ -59,7 +67,7 @@ class RecordedCases:
         if nodeid not in self._outdated:
             return False
         self._outdated.discard(nodeid)
-        for old in self.of(nodeid):
+        for old in self._of(nodeid):
             self.results.remove(old)
             del self._entries[_key(old)]
             for file in (old.records_file, *(attempt.records_file for attempt in old.attempts)):
@@ -71,13 +79,15 @@ class RecordedCases:
             del self._capacity_entries[_key(found)]
         return True
 
-    def note_outcome(self, result: CaseResult, outcome: TestOutcome | None) -> None:
-        """Store the outcome of the test with a recorded result."""
-        _put_outcome(self.results, self._entries, result, outcome)
+    def note_outcome(self, nodeid: str, outcome: _Outcome) -> bool:
+        """Store the outcome of a test with all of its results; return whether any has changed.
 
-    def note_capacity_outcome(self, result: CapacityResult, outcome: TestOutcome | None) -> None:
-        """Store the outcome of the test with what its search found."""
-        _put_outcome(self.capacities, self._capacity_entries, result, outcome)
+        Args:
+            nodeid: of the test.
+            outcome: given the one so far.
+        """
+        of_cases = _put_outcome(self.results, self._entries, nodeid, outcome)
+        return _put_outcome(self.capacities, self._capacity_entries, nodeid, outcome) or of_cases
 
 
 def _put(results: list[_Result], entries: _Entries, result: _Result) -> dict[str, Any]:
@@ -91,11 +101,14 @@ def _put(results: list[_Result], entries: _Entries, result: _Result) -> dict[str
     return entry
 
 
-def _put_outcome(
-    results: list[_Result], entries: _Entries, result: _Result, outcome: TestOutcome | None
-) -> None:
-    results[results.index(result)] = dataclasses.replace(result, test_outcome=outcome)
-    entries[_key(result)]["test_outcome"] = outcome
+def _put_outcome(results: list[_Result], entries: _Entries, nodeid: str, outcome: _Outcome) -> bool:
+    changed = False
+    for place, one in enumerate(results):
+        if one.nodeid == nodeid and (now := outcome(one.test_outcome)) != one.test_outcome:
+            results[place] = dataclasses.replace(one, test_outcome=now)
+            entries[_key(one)]["test_outcome"] = now
+            changed = True
+    return changed
 
 
 def _key(result: CaseResult | CapacityResult) -> tuple[str, str]:

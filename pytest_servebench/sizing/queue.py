@@ -9,7 +9,6 @@ All arrays are ``(…, chains)``: each step of the recursion is a few operations
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.sizing.inversion import Floats
+from pytest_servebench.stats.relaxation import relaxation
 
 Routing = Literal["random", "round_robin", "least_loaded"]
 ROUTINGS: Final[tuple[Routing, ...]] = get_args(Routing)
@@ -261,13 +261,8 @@ class _Routed(_Queue):
 def settling(load: float, variation: float) -> float:
     """Return after how many arrivals a queue has forgotten how it began.
 
-    Its relaxation time is about 1 / (c μ (1 - √ρ)²) for exponential services, longer in proportion
-    to the variability of arrivals and services together (Cohen 1982, The Single Server Queue,
-    section III.7.3; Gross et al., section 5.3, for its heavy-traffic form).
-
     Args:
         load: ρ.
         variation: mean of the squared coefficients of variation of gaps and services.
     """
-    distance = 1 - math.sqrt(min(load, 1 / max(load, 1e-9)))
-    return max(1.0, variation) * load / max(distance, 1e-3) ** 2
+    return max(1.0, variation) * load * relaxation(load)

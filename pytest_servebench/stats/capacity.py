@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from pytest_servebench.load.records import Records
 from pytest_servebench.stats.bootstrap import Floats, binned, bins_for, moving_blocks
+from pytest_servebench.stats.relaxation import relaxation
 
 OVERLOADED: Final = 0.2
 """Share beyond a limit from which on a queue may grow all the time: how far depends on the probe's
@@ -61,6 +62,7 @@ _GROWTH: Final = 0.55  # φ grows with this power of the odds of going beyond
 _PRIOR_DISPERSION: Final = 10.0
 _PRIOR_EVENTS: Final = 0.5  # requests beyond: what its prior weighs
 _LEAST_DEGREES: Final = 8.0  # of freedom of φ
+_FULLEST: Final = 0.97  # load at which a queue's memory is taken where it is nearer to saturation
 _UNSEEN: Final = 3.0  # times relaxation over a probe's length: what its blocks do not see of φ
 _STEADY: Final = 2.0  # degrees of freedom by which the scatter between probes is held at 1
 
@@ -306,15 +308,14 @@ def _pooled(probes: Sequence[Probed], growth: Floats) -> float:
 
 
 def relaxation_of(rate: float, full: float) -> float:
-    """Return the seconds in which a queue forgets, for services as variable as exponential ones.
-
-    An M/G/1 queue relaxes in about (1 + c²) / (2 μ (1 - √ρ)²); this is twice that for c² = 1.
+    """Return the seconds in which a queue forgets, for services up to twice as variable as
+    exponential ones.
 
     Args:
         rate: of the arrivals, 1/s.
         full: μ, the rate at which the server was saturated, 1/s.
     """
-    return 2 / (full * (1 - math.sqrt(min(rate / full, 0.97))) ** 2)
+    return 2 * relaxation(min(rate / full, _FULLEST)) / full
 
 
 def _scatter(k: Floats, n: Floats, share: Floats, dispersion: Floats) -> float:

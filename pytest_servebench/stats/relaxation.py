@@ -1,0 +1,20 @@
+"""How long a queue remembers how it began."""
+
+import math
+from typing import Final
+
+_NEAREST: Final = 1e-3
+"""Least of 1 - √ρ that is told apart from saturation."""
+
+
+def relaxation(load: float) -> float:
+    """Return the time in which a queue forgets, in service times of all its servers together.
+
+    1 / (1 - √ρ)², for Poisson arrivals and exponential services (Cohen 1982, The Single Server
+    Queue, section III.7.3); longer in proportion to how variable both are together (Gross et al.,
+    Fundamentals of Queueing Theory, section 5.3, for its heavy-traffic form).
+
+    Args:
+        load: ρ, 0 or more; above 1, where a queue grows, as at 1 / ρ.
+    """
+    return 1 / max(1 - math.sqrt(min(load, 1 / max(load, 1e-9))), _NEAREST) ** 2

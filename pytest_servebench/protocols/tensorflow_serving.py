@@ -145,6 +145,14 @@ class TensorFlowServingRest(Configured, OneOrMore):
         """Return the request for the loaded versions of the model."""
         return HttpRequest("GET", self.path)
 
+    def states(self, answer: HttpAnswer) -> set[str]:
+        """Return the states of a model's versions; empty if the answer has none."""
+        try:
+            said = json.loads(answer.body)
+            return {str(version["state"]) for version in said["model_version_status"]}
+        except (ValueError, RecursionError, KeyError, TypeError):
+            return set()
+
 
 @dataclass(frozen=True)
 class KServeV1(Configured, OneOrMore):

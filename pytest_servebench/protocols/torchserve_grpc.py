@@ -17,6 +17,9 @@ from pytest_servebench.protocols.rows import OneOrMore, only
 from pytest_servebench.protocols.settings import Configured, setting
 from pytest_servebench.protocols.torchserve import check_answer
 
+UNNAMED: Final = "data"
+"""The name under which handlers look for an input without one."""
+
 _SERVICE: Final = "/org.pytorch.serve.grpc.inference.InferenceAPIsService"
 
 
@@ -49,7 +52,7 @@ class TorchServeGrpc(Configured, OneOrMore):
         "json (instances), bytes (the one input as it is), or multipart (each input by its name)",
         "json",
     )
-    input: str = setting("name of an input without a name, and of that with JSON", "data")
+    input: str = setting("name of an input without a name, and of that with JSON", UNNAMED)
     answer: str = setting("path to the prediction in the answer to bytes or several inputs", "")
     token: str | None = field(default=None, repr=False)
 

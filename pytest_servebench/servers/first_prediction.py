@@ -81,7 +81,7 @@ def by_status(answer: HttpAnswer | GrpcAnswer, kind: ServerKind) -> Refusal:
     if answer.body.lstrip()[:1] == b"<" and not loading:
         return Refusal(f"it answers with a web page; is this {kind.title}'s port for predictions?")
     if answer.status == 404:
-        return _no_model(kind, "this path does not exist.")
+        return no_model(kind, "this path does not exist.")
     if 300 <= answer.status < 400:
         place = clean(answer.headers.get("location", "another place"))
         return Refusal(f"it redirects to {place}; give the address of the server itself.")
@@ -96,14 +96,18 @@ def _by_grpc_status(answer: GrpcAnswer, kind: ServerKind) -> Refusal:
             f"it has no such service or method; is this {kind.title}'s gRPC port for predictions?"
         )
     if answer.status == GrpcStatus.NOT_FOUND:
-        return _no_model(kind, "it has nothing of this name.")
+        return no_model(kind, "it has nothing of this name.")
     if answer.status in (GrpcStatus.UNAUTHENTICATED, GrpcStatus.PERMISSION_DENIED):
         return Refusal("it requires authorization.")
     loading = answer.status in LOADING_GRPC
     return Refusal("it cannot predict the model's first input.", loading)
 
 
-def _no_model(kind: ServerKind, otherwise: str) -> Refusal:
+def no_model(kind: ServerKind, otherwise: str = "it has no such model.") -> Refusal:
+    """Return what it means that a server does not have the model.
+
+    ``otherwise``: its cause for a kind without a name for its model.
+    """
     if "model" not in options_of(kind):
         return Refusal(otherwise)
     option = spelled(kind.name, "model")

@@ -10,22 +10,24 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import unquote
 
 from pytest_servebench.errors import ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.base import HttpAnswer
+from pytest_servebench.protocols.grpc import GrpcStatus
 from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
+from pytest_servebench.protocols.tensorflow_serving_grpc import TensorFlowServingGrpc
 from pytest_servebench.servers.attached import attach
 from pytest_servebench.servers.base import RunningServer, ServerSettings
 from pytest_servebench.servers.container import Container, ContainerOptions
 from pytest_servebench.servers.environment import artifact, checked_name, output_of
-from pytest_servebench.servers.first_prediction import Ask, Judge, Refusal, by_status, read_json
+from pytest_servebench.servers.first_prediction import Ask, Judge, Refusal, by_status
 from pytest_servebench.servers.kind_options import at_least, check_started, option, pairs, spelled
 from pytest_servebench.servers.launch import Program, launch
 from pytest_servebench.servers.logs import PORT_CLASH, FatalLine
 from pytest_servebench.servers.no_answer import NoAnswerError
+from pytest_servebench.servers.readiness import Place
 from pytest_servebench.servers.savedmodel_server.repository import RepositoryError, newest_version
 from pytest_servebench.servers.tensorflow_serving_flags import (
     BATCHING,
@@ -40,6 +42,9 @@ from pytest_servebench.text.safe import joined
 KIND = "tensorflow_serving"
 BINARY = "tensorflow_model_server"
 _EMBEDDED = "pytest_servebench.servers.savedmodel_server"
+GRPC_THREADS = 1024
+_UNAUTHORIZED = (401, 403, GrpcStatus.UNAUTHENTICATED, GrpcStatus.PERMISSION_DENIED)
+_NO_MODEL = (404, GrpcStatus.NOT_FOUND)
 _VERSION_LIMIT = 60.0  # seconds for PROGRAM --version
 
 FATAL = (
@@ -85,7 +90,7 @@ class _Program:
 
 @dataclass(frozen=True)
 class TensorFlowServing(ContainerOptions):
-    """Serves a SavedModel over TensorFlow Serving's REST API."""
+    """Serves a SavedModel over TensorFlow Serving's REST API, or over its gRPC API."""
 
     name: ClassVar[str] = KIND
     title: ClassVar[str] = "TensorFlow Serving"
@@ -94,8 +99,12 @@ class TensorFlowServing(ContainerOptions):
     require_real: bool = option(False, "never fall back to the embedded server", compared=False)
     url: str = option("", "attach to the TensorFlow Serving at this URL", compared=False)
     model: str = option("", "the model's name at TensorFlow Serving", compared=False)
+    transport: Literal["rest", "grpc"] = option("rest", "which API is asked for predictions")
     layout: Literal["rows", "columns", "single"] = option(
-        "rows", "`instances`, `inputs`, or `inputs` without an axis of samples"
+        "rows", "`instances`, `inputs`, or `inputs` without an axis of samples; gRPC has no rows"
+    )
+    input: str = option(
+        "", "gRPC: the name of an input without a name; by default, the server is asked"
     )
     max_batch_size: int | None = option(
         None, "batch requests: most samples in a batch", read=at_least(1)
@@ -124,6 +133,8 @@ class TensorFlowServing(ContainerOptions):
         """
         super().__post_init__()
         given = [key for key in ("image", "binary", "url") if getattr(self, key)]
+        if self.input and self.transport == "rest":
+            raise ValueError(f"input = {self.input!r} is for transport = grpc: omit it")
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} do not go together: give one of them")
         check_started(self, self.url, (*BATCHING, "flags", "model_config_file"))
@@ -152,9 +163,7 @@ class TensorFlowServing(ContainerOptions):
         """
         address, named = _address_and_model(self.url)
         served = self.model or named or model.served_name(self.name)
-        protocol = TensorFlowServingRest(
-            served, layout=self.layout, signature=model.signature
-        ).named(served)
+        protocol = self._protocol(served, model.signature).named(served)
         judge = self._judge_by(protocol)
         if address:
             return attach(self, address, protocol, model, settings, judge)
@@ -171,9 +180,16 @@ class TensorFlowServing(ContainerOptions):
             implementation=found.implementation,
             command=lambda place: [
                 *found.command,
-                *arguments(told, settings, place, self._batching, self.flags or {}),
+                *arguments(
+                    {**self._listening(place), **told},
+                    settings,
+                    place,
+                    self._batching,
+                    self.flags or {},
+                ),
             ],
             protocol=protocol,
+            ports=1 if self.transport == "rest" else 2,
             environment=found.environment,
             fatal=FATAL,
             judge=judge,
@@ -183,18 +199,40 @@ class TensorFlowServing(ContainerOptions):
         )  # fmt: skip
         return launch(self, program, model, settings, run_dir)
 
-    def _judge_by(self, protocol: TensorFlowServingRest) -> Judge:
+    def _protocol(
+        self, served: str, signature: str
+    ) -> TensorFlowServingRest | TensorFlowServingGrpc:
+        if self.transport == "rest":
+            return TensorFlowServingRest(served, layout=self.layout, signature=signature)
+        layout = "columns" if self.layout == "rows" else self.layout
+        return TensorFlowServingGrpc(served, layout=layout, signature=signature, input=self.input)
+
+    def _listening(self, place: Place) -> dict[str, object]:
+        """Return the flags for ports; the first is for predictions."""
+        if self.transport == "rest":
+            # --port=0 alone is refused, and without it 8500 is opened on all addresses.
+            socket = place.scratch / "grpc.sock"
+            return {"rest_api_port": place.port, "port": 0, "grpc_socket_path": socket}
+        return {
+            "port": place.port,
+            "rest_api_port": place.ports[1],
+            # Calls beyond it are not queued, but refused with RESOURCE_EXHAUSTED; the default is
+            # four a CPU. The generator's buffer sets the limit; this one must never fill.
+            "grpc_max_threads": GRPC_THREADS,
+        }
+
+    def _judge_by(self, protocol: TensorFlowServingRest | TensorFlowServingGrpc) -> Judge:
         """Return a judge that asks the server which versions of the model are loaded."""
 
-        def judge(answer: HttpAnswer, ask: Ask) -> Refusal:
+        def judge(answer: Any, ask: Ask) -> Refusal:
             plain = by_status(answer, self)
-            if answer.status in (401, 403):
+            if answer.status in _UNAUTHORIZED:
                 return plain
             try:
-                states = _states(ask(protocol.status_request()))
+                states = protocol.states(ask(protocol.status_request()))
             except NoAnswerError:
                 return plain
-            if "AVAILABLE" in states and answer.status != 404:
+            if "AVAILABLE" in states and answer.status not in _NO_MODEL:
                 reason = "the model is loaded, but rejects its first input."
                 return Refusal(reason, serving=True)
             if states and states <= {"START", "LOADING"}:
@@ -239,7 +277,7 @@ class TensorFlowServing(ContainerOptions):
             "install the Debian package tensorflow-model-server, and set "
             f"{self._spelled('binary')}=PATH; or run its container image with "
             f"{self._spelled('image')}=tensorflow/serving:TAG; or attach to a running server with "
-            f"{self._spelled('url')}=http://HOST:PORT"
+            f"{self._spelled('url')}={'http' if self.transport == 'rest' else 'grpc'}://HOST:PORT"
         )
 
     def _find_program(self) -> _Program:
@@ -288,15 +326,6 @@ def _address_and_model(url: str) -> tuple[str, str]:
     """Return the address in a URL, and the model that its path names, in the server's own form."""
     found = _MODEL_URL.fullmatch(url.strip())
     return (found["address"], unquote(found["model"])) if found else (url, "")
-
-
-def _states(answer: HttpAnswer) -> set[str]:
-    """Return the states of a model's versions; empty if the answer has none."""
-    said = read_json(answer.body)
-    try:
-        return {str(version["state"]) for version in said["model_version_status"]}
-    except (KeyError, TypeError):
-        return set()
 
 
 def check_saved_model(base_path: Path) -> Path:

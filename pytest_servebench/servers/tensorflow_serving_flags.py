@@ -28,7 +28,12 @@ _OWNED: Final[Mapping[str, str]] = {
 }  # fmt: skip
 """Flags that the launcher sets, each with the reason or the option to give instead."""
 
-_EMBEDDED: Final = ("rest_api_num_threads", "rest_api_timeout_in_ms", "monitoring_config_file")
+_EMBEDDED: Final = (
+    "rest_api_num_threads",
+    "rest_api_timeout_in_ms",
+    "monitoring_config_file",
+    "grpc_max_threads",
+)
 """The users' flags that the embedded server has."""
 
 _NAME: Final = re.compile(r"\bname\s*:\s*([\"'])(.*?)\1")
@@ -82,7 +87,7 @@ def batching_parameters(values: Mapping[str, int], settings: ServerSettings) -> 
 
 
 def arguments(
-    model: Mapping[str, str],
+    model: Mapping[str, object],
     settings: ServerSettings,
     place: Place,
     batching: Mapping[str, int],
@@ -93,7 +98,7 @@ def arguments(
     They are always --a=b: a flag given as "--a b" is silently lost.
 
     Args:
-        model: the flags that say what to serve.
+        model: the flags that say what to serve, and at which ports.
         settings: for threads and workers.
         place: has ports and directories.
         batching: parameters of batching; empty: as ``flags`` say.
@@ -105,10 +110,6 @@ def arguments(
         file.write_text(batching_parameters(batching, settings), encoding="utf-8")
         batches = {"enable_batching": "true", "batching_parameters_file": str(file)}
     given = {
-        "rest_api_port": place.port,
-        # --port=0 alone is refused, and without it 8500 is opened on all addresses.
-        "port": 0,
-        "grpc_socket_path": place.scratch / "grpc.sock",
         **model,
         # Scan for versions once, not every second during the measurement.
         "file_system_poll_wait_seconds": 0,

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import re
 import shlex
 import sys
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pytest_servebench.errors import OptionError, ServerStartError, ServerUnavailableError
+from pytest_servebench.errors import OptionError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer
+from pytest_servebench.protocols.grpc import GrpcAnswer, GrpcStatus
+from pytest_servebench.protocols.raw_bodies import BINARY
 from pytest_servebench.protocols.torchserve import TorchServeRest
+from pytest_servebench.protocols.torchserve_grpc import UNNAMED, TorchServeGrpc
 from pytest_servebench.servers.attached import attach
 from pytest_servebench.servers.base import RunningServer, ServerSettings
 from pytest_servebench.servers.container import Container, ContainerOptions
 from pytest_servebench.servers.environment import artifact, checked_name
-from pytest_servebench.servers.first_prediction import Ask, Refusal, by_status, read_json
+from pytest_servebench.servers.first_prediction import Ask, Refusal, by_status, no_model, read_json
 from pytest_servebench.servers.java import find_java
 from pytest_servebench.servers.kind_options import (
     at_least,
@@ -36,6 +37,7 @@ from pytest_servebench.servers.kind_options import (
 from pytest_servebench.servers.launch import Program, launch
 from pytest_servebench.servers.logs import PORT_CLASH, FatalLine
 from pytest_servebench.servers.readiness import Place
+from pytest_servebench.servers.torchserve_archive import check_archive, version_of
 from pytest_servebench.servers.torchserve_config import (
     JOB_QUEUE,
     LOG4J2,
@@ -52,7 +54,6 @@ _PACKAGES = {"ts": "torchserve", "torch": "torch", "yaml": "pyyaml"}
 _JAVA = "java"  # in an image, which has it on its PATH
 # Options of a server that is started, not attached to.
 _STARTED = ("batch_size", "max_batch_delay", "job_queue_size", "vmargs", "properties")
-_MANIFEST = "MAR-INF/MANIFEST.json"
 _PORTS = 5  # inference, management, metrics, and gRPC for inference and management
 # Prints the directory that holds TorchServe's package, and its version.
 _WHERE = (
@@ -89,7 +90,7 @@ class _Installation:
 
 @dataclass(frozen=True)
 class TorchServe(ContainerOptions):
-    """Serves a ``.mar`` archive over TorchServe's inference API."""
+    """Serves a ``.mar`` archive over TorchServe's inference API, as REST or gRPC."""
 
     name: ClassVar[str] = KIND
     title: ClassVar[str] = "TorchServe"
@@ -102,10 +103,13 @@ class TorchServe(ContainerOptions):
     )
     model: str = option("", "the model's name at TorchServe", compared=False)
     token: str = option("", "inference key of an attached TorchServe", secret=True)
+    transport: Literal["rest", "grpc"] = option("rest", "which API is asked for predictions")
     body: Literal["json", "bytes", "multipart"] = option(
-        "json", "`instances` in JSON, the one input as it is, or a form"
+        "json",
+        "`instances` in JSON, the one input as it is, or a form (in gRPC: each input by its name)",
     )
-    content_type: str = option("application/octet-stream", "content type of bytes")
+    content_type: str = option(BINARY, "content type of bytes; gRPC has none")
+    input: str = option("", "gRPC: the name of an input without a name; by default `data`")
     answer: str = option("", "path to the prediction in the answer to bytes or a form")
     batch_size: int | None = option(
         None,
@@ -141,6 +145,10 @@ class TorchServe(ContainerOptions):
                 f"answer = {self.answer!r} is for body = bytes or multipart: the answer to json "
                 'is "predictions"'
             )
+        if self.input and self.transport == "rest":
+            raise ValueError(f"input = {self.input!r} is for transport = grpc: omit it")
+        if self.content_type != BINARY and self.transport == "grpc":
+            raise ValueError(f"content_type = {self.content_type!r}: gRPC has none: omit it")
         check_started(self, self.url, _STARTED)
         for argument in self.vmargs:
             check_vmarg(argument)
@@ -220,7 +228,11 @@ class TorchServe(ContainerOptions):
         """
         config = place.run_dir / "config.properties"
         text = config_properties(
-            model, settings, place, job_queue_size=self.job_queue_size, properties=self.properties
+            model,
+            settings,
+            self._with_ports_in_order(place),
+            job_queue_size=self.job_queue_size,
+            properties=self.properties,
         )
         config.write_text(text, encoding="utf-8")
         log_config = place.run_dir / "log4j2.xml"
@@ -246,21 +258,35 @@ class TorchServe(ContainerOptions):
             *("-m", f"{model.name}={model.name}.mar"),
         ]
 
-    def _protocol(self, served: str) -> TorchServeRest:
-        return TorchServeRest(
-            served, body=self.body, content_type=self.content_type, answer=self.answer
+    def _with_ports_in_order(self, place: Place) -> Place:
+        """Return the place with the ports as the configuration takes them.
+
+        Predictions have the first port of a place, and gRPC's is the fourth.
+        """
+        if self.transport == "rest":
+            return place
+        grpc, management, metrics, http, grpc_management = place.ports
+        return replace(place, ports=(http, management, metrics, grpc, grpc_management))
+
+    def _protocol(self, served: str) -> TorchServeRest | TorchServeGrpc:
+        if self.transport == "rest":
+            return TorchServeRest(
+                served, body=self.body, content_type=self.content_type, answer=self.answer
+            )
+        return TorchServeGrpc(
+            served, body=self.body, answer=self.answer, input=self.input or UNNAMED
         )
 
     @property
     def _sent(self) -> str:
         return {
-            "json": '{"instances": […]}', "bytes": "one input as it is", "multipart": "a form"
+            "json": '{"instances": […]}', "bytes": "one input as it is",
+            "multipart": "a form" if self.transport == "rest" else "inputs by their names",
         }[self.body]  # fmt: skip
 
-    def _judge(self, answer: HttpAnswer, _: Ask) -> Refusal:
-        """Judge by the error types in the answers, which say more than the statuses."""
-        said = read_json(answer.body)
-        kind = said.get("type") if isinstance(said, dict) else None
+    def _judge(self, answer: HttpAnswer | GrpcAnswer, _: Ask) -> Refusal:
+        """Judge by the error types in the answers, which say more than the statuses of HTTP."""
+        kind = _error_type(answer)
         if kind == "InvalidKeyException":
             state = "wrong or expired" if self.token else "not set"
             return Refusal(
@@ -277,7 +303,22 @@ class TorchServe(ContainerOptions):
                 f"{spelled(self.name, 'body')}.",
                 serving=True,
             )
+        if kind in ("ModelNotFoundException", "ModelVersionNotFoundException"):
+            return no_model(self)
         return by_status(answer, self)
+
+
+def _error_type(answer: HttpAnswer | GrpcAnswer) -> str | None:
+    """Return TorchServe's name of an error; ``None`` if it has none.
+
+    In JSON it is the type; in gRPC, whose statuses are hardly told apart, the end of the details.
+    """
+    if isinstance(answer, HttpAnswer):
+        said = read_json(answer.body)
+        return said.get("type") if isinstance(said, dict) else None
+    if answer.status in (GrpcStatus.UNAUTHENTICATED, GrpcStatus.PERMISSION_DENIED):
+        return "InvalidKeyException"
+    return answer.details.rpartition("\n")[2].rpartition(".")[2].strip()
 
 
 def _inherited() -> Mapping[str, None]:
@@ -315,34 +356,6 @@ def find_installation() -> _Installation:
     except OSError:
         version = "of unknown version"
     return _Installation(str(java), package.parent, version)
-
-
-def check_archive(path: Path) -> Path:
-    """Return ``path`` if it is a model archive.
-
-    Raises:
-        ServerStartError: it is not; says what is wrong, and what to do.
-    """
-    remedy = "make one with torch-model-archiver"
-    if not path.is_file():
-        raise ServerStartError(f"There is no model archive (.mar file) at {path}: {remedy}.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ServerStartError(f"{path} is not a model archive: {error}; {remedy}.") from None
-    if _MANIFEST not in names:
-        raise ServerStartError(f"{path} is not a model archive: it has no {_MANIFEST}; {remedy}.")
-    return path
-
-
-def version_of(archive: Path) -> str:
-    """Return the model's version, as TorchServe reads it; a broken manifest is for its log."""
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            return str(json.loads(opened.read(_MANIFEST))["model"]["modelVersion"])
-    except (ValueError, KeyError, TypeError):
-        return "1.0"
 
 
 def _checked_token(token: str, kind: str) -> str | None:

@@ -4,18 +4,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.protocols.torchserve import TorchServeRest
+from pytest_servebench.protocols.torchserve_grpc import TorchServeGrpc
 from pytest_servebench.servers.readiness import Readiness
 from pytest_servebench.text.redaction import hide
 from pytest_servebench.text.safe import joined
 
+P = TypeVar("P", bound=TorchServeRest | TorchServeGrpc)
 
-def with_key(
-    readiness: Readiness, protocol: TorchServeRest, wanted: Mapping[str, int]
-) -> TorchServeRest:
+
+def with_key(readiness: Readiness, protocol: P, wanted: Mapping[str, int]) -> P:
     """Return the protocol with TorchServe's key once every worker of the model is ready.
 
     ``/ping`` says "Healthy" long before that.

@@ -21,11 +21,17 @@ import pytest
 
 from pytest_servebench.errors import ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
+from pytest_servebench.protocols import TensorFlowServingGrpc
 from pytest_servebench.servers import launch, ports, probe
 from pytest_servebench.servers.base import RunningServer, ServerSettings, artifact_of
 from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.kind_options import set_options
-from pytest_servebench.servers.tensorflow_serving import TensorFlowServing, check_saved_model
+from pytest_servebench.servers.readiness import Place
+from pytest_servebench.servers.tensorflow_serving import (
+    GRPC_THREADS,
+    TensorFlowServing,
+    check_saved_model,
+)
 
 from .conftest import OUTPUTS, make_program
 from .waiting import alive
@@ -116,6 +122,14 @@ def test_flags(start: Start, tmp_path: Path, model: ServedModel, cpus: tuple[int
     assert len(flags["grpc_socket_path"]) < 108
 
 
+def test_flags_of_grpc(tmp_path: Path) -> None:
+    """The embedded server cannot show them: it has no limit that calls could hit."""
+    kind = TensorFlowServing(transport="grpc")
+    given = kind._listening(Place((7001, 7002), tmp_path, tmp_path))
+    assert given == {"port": 7001, "rest_api_port": 7002, "grpc_max_threads": GRPC_THREADS}
+    assert isinstance(kind._protocol("m", ""), TensorFlowServingGrpc)
+
+
 def test_batching_and_other_flags(
     start: Start, tmp_path: Path, run_dir: Path, fake_binary: Path
 ) -> None:
@@ -170,6 +184,7 @@ def test_models_of_a_file(
         ({"flags": {"enable_batching": "true"}, "max_batch_size": 8}, "max_batch_size sets it too"),
         ({"flags": {"monitoring_config_file": "m.txt"}}, "absolute path"),
         ({"url": "http://h:1", "num_batch_threads": 2}, "num_batch_threads .* omit url"),
+        ({"input": "x"}, "input = 'x' is for transport = grpc"),
     ],
 )
 def test_flags_that_cannot_be_set(options: dict[str, Any], reason: str) -> None:

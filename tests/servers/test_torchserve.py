@@ -15,7 +15,8 @@ from pytest_servebench.model import ServedModel
 from pytest_servebench.servers import torchserve
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.readiness import Place
-from pytest_servebench.servers.torchserve import TorchServe, check_archive, find_installation
+from pytest_servebench.servers.torchserve import TorchServe, find_installation
+from pytest_servebench.servers.torchserve_archive import check_archive
 from pytest_servebench.servers.torchserve_config import LOG4J2, ModelConfig, config_properties
 from pytest_servebench.servers.torchserve_properties import check_properties
 
@@ -151,6 +152,8 @@ def test_properties_that_cannot_be_set(name: str, value: str, facts: list[str]) 
         ({"vmargs": ("-cp", "-x")}, "-cp cannot be set"),
         ({"batch_size": 4, "job_queue_size": 1, "url": "http://me:hunter2@h:1"},
          "^batch_size and job_queue_size ((?!hunter2).)* omit url((?!hunter2).)*$"),
+        ({"input": "x"}, "input = 'x' is for transport = grpc"),
+        ({"transport": "grpc", "content_type": "image/png"}, "content_type = 'image/png': gRPC"),
     ],
 )  # fmt: skip
 def test_options_that_cannot_be_set(options: dict[str, Any], reason: str) -> None:

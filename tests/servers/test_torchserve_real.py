@@ -34,10 +34,16 @@ from .waiting import alive, gone, until, written
 pytestmark = pytest.mark.servers
 
 HANDLER = """
+import json
 import os
 
 def numbers(value):
     return [n for each in value for n in numbers(each)] if isinstance(value, list) else [value]
+
+def body_of(request):
+    if "body" in request:
+        return request["body"]  # parsed by TorchServe
+    return json.loads(bytes(request["data"]))  # as gRPC has it
 
 class Handler:
     def initialize(self, context):
@@ -45,7 +51,7 @@ class Handler:
 
     def handle(self, requests, context):
         {handle}
-        return [self.one(request["body"]) for request in requests]  # parsed by TorchServe
+        return [self.one(body_of(request)) for request in requests]
 
     def one(self, body):
         return {{"predictions": [[sum(numbers(i)), len(numbers(i))] for i in body["instances"]]}}

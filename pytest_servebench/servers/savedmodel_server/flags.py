@@ -27,7 +27,6 @@ class Flags:
     rest_api_num_threads: int = 4
     rest_api_timeout_in_ms: int = 30_000
     port: int = 0
-    grpc_max_threads: int = 4
     tensorflow_intra_op_parallelism: int = 0
     tensorflow_inter_op_parallelism: int = 0
     metrics: Metrics | None = None
@@ -49,6 +48,7 @@ _TEXTS = {"model_name", "model_base_path", "rest_api_address", "grpc_socket_path
 _ONCE = ("file_system_poll_wait_seconds", "max_num_load_retries")
 _TEXTS |= {"monitoring_config_file", "batching_parameters_file"}
 _BOOLEANS = {"enable_batching"}
+_IGNORED = ("grpc_socket_path", "grpc_max_threads")
 _KNOWN = sorted({*_INTEGERS, *_TEXTS, *_ONCE, *_BOOLEANS, "version", "help"})
 
 USAGE = """\
@@ -61,16 +61,15 @@ Flags, as of tensorflow_model_server:
   --rest_api_port=PORT                  required
   --model_base_path=DIR                 required; holds DIR/1/saved_model.pb
   --model_name=NAME                     in paths: /v1/models/NAME (default: default)
-  --rest_api_num_threads=N              requests that run at once (default: 4 per CPU)
+  --rest_api_num_threads=N              requests that run at once, of each API (default: 4 per CPU)
   --rest_api_timeout_in_ms=N            of one run of the model; 0: none (default: 30000)
   --port=PORT                           for gRPC; 0: none (default: 0)
-  --grpc_max_threads=N                  calls that run at once (default: 4 per CPU)
   --tensorflow_intra_op_parallelism=N   threads of one operation; 0: all CPUs (default: 0)
   --tensorflow_inter_op_parallelism=N   operations at once; 0: all CPUs (default: 0)
   --tensorflow_session_parallelism=N    both of the above at once
   --monitoring_config_file=FILE         prometheus_config { enable: true, path: "/…" }
   --version                             print name and version
-Accepted without effect: --grpc_socket_path.
+Accepted without effect: --grpc_socket_path, and --grpc_max_threads: calls wait for a thread.
 Accepted only as 0: --file_system_poll_wait_seconds and --max_num_load_retries (a model is loaded
 once). Refused: --enable_batching and --batching_parameters_file.
 Not in tensorflow_model_server:
@@ -119,9 +118,9 @@ def parse(arguments: Sequence[str]) -> Flags:
         model_name=name,
         rest_api_address=texts.get("rest_api_address") or "127.0.0.1",
         metrics=_metrics(texts.get("monitoring_config_file")),
-        ignored=tuple(f"--{flag}={texts[flag]}" for flag in ("grpc_socket_path",) if flag in texts),
+        ignored=tuple(f"--{flag}={texts[flag]}" for flag in _IGNORED if flag in texts),
         **{
-            **dict.fromkeys(("rest_api_num_threads", "grpc_max_threads"), 4 * _cpus()),
+            "rest_api_num_threads": 4 * _cpus(),
             **{field.name: numbers[field.name] for field in fields(Flags) if field.name in numbers},
         },
     )

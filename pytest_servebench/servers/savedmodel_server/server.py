@@ -36,7 +36,7 @@ def serve(flags: Flags) -> None:
     """
     version, path = newest_version(flags.model_base_path)
     for flag in flags.ignored:
-        _log.info("%s has no effect: this server has no Unix sockets", flag)
+        _log.info("%s has no effect here", flag)
     with contextlib.closing(_bind(flags)) as listener:
         _log.info("loading %s as version %d of %s", path, version, flags.model_name)
         model = Model(
@@ -71,7 +71,7 @@ def _listen_grpc(flags: Flags, model: Model) -> object:
             "'pytest-servebench[grpc]'."
         ) from None
     try:
-        server = listen(model, flags.rest_api_address, flags.port, flags.grpc_max_threads)
+        server = listen(model, flags.rest_api_address, flags.port, flags.rest_api_num_threads)
     except OSError as error:
         raise ListenError(
             f"Failed to bind port {flags.port} of {flags.rest_api_address} for gRPC: {error}. "
@@ -81,7 +81,7 @@ def _listen_grpc(flags: Flags, model: Model) -> object:
         "ready: grpc://%s:%d, %d threads for calls",
         flags.rest_api_address,
         flags.port,
-        flags.grpc_max_threads,
+        flags.rest_api_num_threads,
     )
     return server
 

@@ -1,0 +1,114 @@
+"""TorchServe and the embedded TensorFlow server over gRPC: as over REST, from start to end."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pytest_servebench.errors import ServerDiedError, ServerStartError
+from pytest_servebench.expectations import disagreement
+from pytest_servebench.model import ServedModel
+from pytest_servebench.protocols import GrpcStatus, TorchServeGrpc
+from pytest_servebench.servers import probe
+from pytest_servebench.servers.base import ServerSettings
+from pytest_servebench.servers.launch import StartedServer
+from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
+from pytest_servebench.servers.torchserve import TorchServe
+
+from .conftest import INPUTS, OUTPUTS
+from .test_torchserve_real import archive
+from .waiting import alive, until
+
+pytestmark = pytest.mark.servers
+
+Start = Callable[..., StartedServer]
+
+
+@pytest.fixture
+def start(
+    tmp_path: Path,
+    models: Path,
+    cpus: tuple[int, ...],
+    run_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Start]:
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))  # without the real program
+    started: list[StartedServer] = []
+
+    def start(kind: Any, **changes: Any) -> StartedServer:
+        artifacts = {
+            "torchserve": archive(tmp_path, **changes), "tensorflow_serving": models / "tiny"
+        }  # fmt: skip
+        model = ServedModel("tiny", artifacts, INPUTS, OUTPUTS)
+        settings = ServerSettings(cpus=cpus, start_timeout=90, stop_grace=5, workers=2)
+        server: StartedServer = kind.start(model, settings, run_dir)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    "kind", [TorchServe(transport="grpc"), TensorFlowServing(transport="grpc")], ids=str
+)
+def test_from_start_to_kill(start: Start, kind: Any) -> None:
+    server = start(kind)
+    assert server.base_url.startswith("grpc://127.0.0.1:")
+    assert not server.mismatch
+    for given, expected in zip(INPUTS, OUTPUTS, strict=True):
+        answer = probe.ask(server.base_url, server.protocol.request(given), 30)
+        assert disagreement(server.protocol.read(answer), expected, rtol=1e-6, atol=0) is None
+    port = int(server.base_url.rpartition(":")[2])
+    pids = server.pids()
+    listening = {
+        connection.laddr
+        for pid in pids
+        for connection in psutil.Process(pid).net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert port in {address.port for address in listening}
+    assert {address.ip for address in listening} <= {"127.0.0.1", "::ffff:127.0.0.1"}
+    assert not server.exposed
+    os.kill(server.process.pid, signal.SIGKILL)
+    until(lambda: server.process.ending() is not None)
+    with pytest.raises(ServerDiedError):
+        server.check_alive()
+    server.stop()
+    assert alive(pids) == []
+
+
+def test_torchserve_wants_its_key_and_tells_of_its_handler(start: Start) -> None:
+    kind = TorchServe(transport="grpc")
+    server = start(kind)
+    assert isinstance(server.protocol, TorchServeGrpc)
+    assert server.protocol.token
+    bare = probe.ask(server.base_url, TorchServeGrpc("tiny").request(INPUTS[0]), 30)
+    assert bare.status in (GrpcStatus.UNAUTHENTICATED, GrpcStatus.PERMISSION_DENIED)
+    assert "SERVEBENCH_TORCHSERVE_TOKEN" in kind._judge(bare, lambda _: None).reason
+    other = TorchServeGrpc("none", token=server.protocol.token)
+    missing = probe.ask(server.base_url, other.request(INPUTS[0]), 30)
+    assert "no model" in kind._judge(missing, lambda _: None).reason
+
+
+def test_a_handler_that_fails(start: Start) -> None:
+    server = start(TorchServe(transport="grpc"), handle="raise KeyError('xyz')")
+    assert "its handler failed" in server.mismatch
+    assert "xyz" in server.mismatch
+
+
+def test_another_name_of_the_input(start: Start) -> None:
+    server = start(TensorFlowServing(transport="grpc", input="none"))
+    assert "rejects its first input" in server.mismatch
+    assert "Missing but required: {image}" in server.mismatch
+    with pytest.raises(ServerStartError, match=r"tensorflow_serving\.model"):
+        TensorFlowServing(transport="grpc", model="other", url=server.base_url).start(
+            ServedModel("tiny", {}, INPUTS, OUTPUTS), ServerSettings(cpus=(0,), start_timeout=10),
+            Path("/nonexistent"),
+        )  # fmt: skip

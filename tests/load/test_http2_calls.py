@@ -245,6 +245,21 @@ def test_a_cancelled_upload_sends_no_more() -> None:
     assert bodies(talk) == []
 
 
+def test_a_channel_whose_upload_ended_early_sends_the_next_one_once() -> None:
+    talk = Talk(2, first=settings((WINDOW, 10)))
+    talk.send(request(30), channel=1)
+    for stream in (3, 5, 7):
+        talk.callers[0].ends.clear()
+        talk.send(request(50))
+        talk.feed(answer(stream))
+        assert talk.callers[0].ok
+    talk.callers[0].ends.clear()
+    talk.send(request(50))
+    talk.written()
+    talk.feed(settings((WINDOW, 100)))
+    assert bodies(talk) == [(1, 20, True), (9, 40, True)]
+
+
 def test_a_refused_call_is_sent_again_over_the_same_connection_once() -> None:
     talk = Talk()
     talk.send()

@@ -1,5 +1,6 @@
 """Loads over HTTP/2 against a server of another's making: sharing, limits, and ends."""
 
+import asyncio
 import gc
 import socket
 import ssl
@@ -16,8 +17,9 @@ from pytest_servebench.load.tls import Tls
 from pytest_servebench.load.transports.base import Terms
 from pytest_servebench.load.transports.http2.connection import Connection
 from pytest_servebench.load.transports.http2.prepared import Fields, grpc_message, prepared
+from pytest_servebench.load.transports.http2.transport import Http2
 from tests.load.h2_server import Behaviour, Peer, Server, echo, serving
-from tests.load.http2_wire import ASKED
+from tests.load.http2_wire import ASKED, Caller, goaway, settings
 from tests.load.in_process import Made, make_load
 from tests.load.test_misbehaving import OK as HTTP1_OK
 from tests.load.test_misbehaving import REQUEST as HTTP1_REQUEST
@@ -186,6 +188,29 @@ def test_late_calls_are_cancelled_and_their_connection_serves_on() -> None:
     assert server.resets[ErrorCodes.CANCEL] == counts["timeout"]
 
 
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_connection_that_nobody_waited_for_serves_the_next_call_if_it_is_open(
+    closed: bool,
+) -> None:
+    async def run(server: Server) -> int:
+        loop = asyncio.get_running_loop()
+        transport = Http2(Target("127.0.0.1", server.port), Terms(streams=2), loop, lambda _: False)
+        await transport.prepare()
+        first = loop.create_task(transport.open(Caller()))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert transport._dial is not None
+        connection = await transport._dial.task
+        if closed:
+            connection.close()
+        assert (await transport.open(Caller())).connection is not None
+        assert (await transport.open(Caller())).connection is not None
+        return transport.opened
+
+    with serving(echo) as server:
+        assert asyncio.run(run(server)) == 1 + closed
+
+
 def test_closed_connections_leave_nothing_behind() -> None:
     gc.collect()
     gc.disable()
@@ -254,12 +279,10 @@ def test_a_server_of_http_1_1_is_named(streams: int) -> None:
 
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_server_of_http_2_is_named_by_http_1_1(at_once: bool) -> None:
-    settings = bytes.fromhex("000006 04 00 00000000 0003 00000064")
-
     def behave(link: socket.socket) -> None:
         if not at_once:
             read_request(link)
-        link.sendall(settings)
+        link.sendall(settings((3, 100)))
         link.recv(100)
 
     with serving_bytes(behave) as port:
@@ -273,6 +296,22 @@ def test_nobody_listens(streams: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     assert_all(load(port, streams), "connect_error")
+
+
+@pytest.mark.parametrize("streams", [1, 4])
+def test_a_server_that_goes_away_at_once(streams: int) -> None:
+    connections = []
+
+    def behave(link: socket.socket) -> None:
+        connections.append(link)
+        link.sendall(settings() + goaway(0, 11, b"come back later"))
+        link.recv(100_000)
+
+    with serving_bytes(behave) as port:
+        result = load(port, streams)
+    assert_all(result, "connect_error")
+    assert all("ENHANCE_YOUR_CALM (11): come back later" in reason for reason in result.failures)
+    assert len(connections) <= len(result.records)  # it is not dialled again and again
 
 
 @pytest.mark.parametrize("streams", [1, 4])

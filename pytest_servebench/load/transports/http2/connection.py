@@ -148,13 +148,13 @@ class Connection(asyncio.Protocol):
         del self._sender, self._receiver
 
     def check(self) -> None:
-        """Check that the connection is open.
+        """Check that the connection takes requests.
 
         Raises:
-            ConnectionResetError: it has ended; ``WrongProtocolError`` if the server does not speak
+            ConnectionResetError: it does not; ``WrongProtocolError`` if the server does not speak
                 HTTP/2.
         """
-        if self.failure:
+        if self.leaving:
             raise (WrongProtocolError if self.foreign else ConnectionResetError)(self.failure)
 
     def close(self) -> None:
@@ -195,24 +195,12 @@ class Connection(asyncio.Protocol):
         reason += self._farewell
         self._close(reason)
         channels, self.channels = list(self.channels), set()
-        in_flight = [channel.stream > 0 for channel in channels]
+        losses = [_loss(channel, broken=broken) for channel in channels]
         for channel in channels:
-            channel.connection = None
-            if channel.stream == HELD:
-                channel.stream = IDLE
-        for channel, sent in zip(channels, in_flight, strict=True):
-            if channel.stream == CLOSED:  # meanwhile
-                continue
-            seen = channel.began or channel.interim
-            if not sent:
-                loss, where = Loss.UNSEEN, ""
-            elif broken:
-                loss, where = Loss.BROKEN, ""
-            elif seen:
-                loss, where = Loss.BROKEN, " in the middle of an answer"
-            else:
-                loss, where = Loss.QUIET, " before an answer"
-            channel.caller.lost(loss, reason + where, channel.began)
+            channel.connection, channel.stream = None, IDLE
+        for channel, (loss, where) in zip(channels, losses, strict=True):
+            if channel.stream != CLOSED:  # by what the end of another has led to
+                channel.caller.lost(loss, reason + where, channel.began)
 
     # -- channels -----------------------------------------------------------------------------
 
@@ -225,6 +213,9 @@ class Connection(asyncio.Protocol):
     def send(self, channel: Channel, request: bytes) -> None:
         """Send a request over one of the channels."""
         channel.request = self._use.ready(request)
+        self._start(channel)
+
+    def _start(self, channel: Channel) -> None:
         channel.begin_answer()
         self._sender.send(channel)
         if self._sender.exhausted:
@@ -260,6 +251,9 @@ class Connection(asyncio.Protocol):
     def _depart(self) -> None:
         """Let the calls in flight end, and everything else go elsewhere."""
         self._retire()
+        reason = f"the server closed the connection{self._farewell}"
+        if not self.channels:
+            self._close(reason)
         for channel in list(self.channels):
             stream = channel.stream
             if channel.connection is None or 0 < stream <= self.last:
@@ -270,7 +264,7 @@ class Connection(asyncio.Protocol):
             else:
                 loss = Loss.QUIET if stream == IDLE else Loss.UNSENT
             channel.leave()
-            channel.caller.lost(loss, "the server closed the connection" + self._farewell, 0)
+            channel.caller.lost(loss, reason, 0)
 
     # -- the ends of calls --------------------------------------------------------------------
 
@@ -303,15 +297,14 @@ class Connection(asyncio.Protocol):
         """End a call that the server has reset."""
         self._sender.forget(channel)
         outcome = _BAD
-        if code == ErrorCode.REFUSED_STREAM and not channel.began:
+        if code == ErrorCode.REFUSED_STREAM and not (channel.began or channel.interim):
             if self.leaving:
                 channel.leave()
                 channel.caller.lost(Loss.UNSEEN, _REFUSED, 0)
                 return
             if channel.caller.refused():
-                channel.begin_answer()
                 channel.caller.released()
-                self._sender.send(channel)
+                self._start(channel)
                 return
             outcome = Outcome.CONNECT_ERROR
         reason = f"the server reset the stream: {error_name(code)}"
@@ -336,6 +329,19 @@ class Connection(asyncio.Protocol):
     def abandoned(self, stream: int) -> bool:
         """Return whether frames on a stream that is not open may still come."""
         return stream > self.last or self._reset is None or stream in self._reset
+
+
+def _loss(channel: Channel, *, broken: bool) -> tuple[Loss, str]:
+    """Return what the end of its connection means for a channel, and when it came."""
+    if channel.stream == IDLE:
+        return Loss.QUIET, ""
+    if channel.stream == HELD:
+        return Loss.UNSEEN, ""
+    if broken:
+        return Loss.BROKEN, ""
+    if channel.began or channel.interim:
+        return Loss.BROKEN, " in the middle of an answer"
+    return Loss.QUIET, " before an answer"
 
 
 def _needs_none(request: Ready, head: Head) -> bool:

@@ -35,7 +35,7 @@ class Sender:
     Attributes:
         streams: open streams, by number.
         held: channels with calls that wait for a stream; closed ones may be among them.
-        unsent: channels with bodies that wait for a window; finished ones may be among them.
+        unsent: channels with bodies that wait for a window.
         next: number of the next stream.
         window: bytes that the server takes on the connection.
     """
@@ -102,7 +102,9 @@ class Sender:
         """End a call's stream."""
         del self.streams[channel.stream]
         channel.stream = IDLE
-        channel.unsent = 0
+        if channel.unsent:
+            channel.unsent = 0
+            self.unsent.remove(channel)
 
     def send_bodies(self) -> None:
         """Write as much of the waiting bodies as the windows allow, the oldest first."""

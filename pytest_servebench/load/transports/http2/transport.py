@@ -81,7 +81,7 @@ class Http2:
                 dial.takers -= 1
             if self._dial is dial:
                 self._dial = None
-            connection.check()
+            # It may have been open for a while, if those who wanted it gave up.
             if not connection.leaving and len(connection.channels) < self._streams:
                 if connection not in self._roomy:
                     self._roomy.append(connection)

@@ -244,7 +244,7 @@ _ALL: Final = (
         "error_rate", "error_rate", "error rate",
         "share of arrivals that failed, drops excluded", "share",
         reading.estimate("error_rate"), same=0.01,
-        outcomes=("timeout", "connect_error", "http_error", "bad_response", "unfinished"),
+        outcomes=("timeout", "connect_error", "error_status", "bad_response", "unfinished"),
     ),
     Metric(
         "cpu", "cpu", "CPU", "mean CPU of the server's processes over the window", "cpu",

@@ -27,7 +27,7 @@ def records(
     latency: Floats,
     window: float,
     failed: npt.NDArray[np.bool_] | None = None,
-    outcome: Outcome = Outcome.HTTP_ERROR,
+    outcome: Outcome = Outcome.ERROR_STATUS,
 ) -> Records:
     """Return the records of requests with these arrivals and latencies, in seconds."""
     scheduled = (arrivals * 1e9).astype(np.int64)

@@ -103,7 +103,7 @@ def busy_run(number: int = 6000, name: str = "20250301-101500") -> Run:
                 rows = cases.queue("M/M/1", rate * 0.005, number, dice, service=0.005)
                 outcome = rows.outcome.copy()
                 if server == "torchserve":
-                    outcome[dice.random(len(rows)) < 0.02] = Outcome.HTTP_ERROR
+                    outcome[dice.random(len(rows)) < 0.02] = Outcome.ERROR_STATUS
                     outcome[dice.random(len(rows)) < 0.01] = Outcome.DROPPED
                 rows = dataclasses.replace(rows, outcome=outcome)
                 one = case(rows, server=server, rate=rate, buffer_size=buffer_size)

@@ -101,7 +101,7 @@ def _ask(link: socket.socket | None, request: bytes) -> tuple[Outcome, int, str,
     except (OSError, http.client.HTTPException) as error:
         return Outcome.CONNECT_ERROR, 0, str(error), (b"", b""), 1
     head = f"HTTP/1.1 {answer.status} {answer.reason}\r\n{answer.headers}".encode()
-    outcome = Outcome.OK if 200 <= answer.status < 300 else Outcome.HTTP_ERROR
+    outcome = Outcome.OK if 200 <= answer.status < 300 else Outcome.ERROR_STATUS
     return (
         outcome,
         answer.status,

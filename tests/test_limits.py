@@ -33,7 +33,7 @@ def handful() -> Records:
     """Return eight requests in a window of 1 s: two slow, one late, three not answered."""
     latency = np.array([10, 20, 50, 80, 300, 0, 0, 0]) * MS
     outcome = np.array(
-        [Outcome.OK] * 5 + [Outcome.DROPPED, Outcome.TIMEOUT, Outcome.HTTP_ERROR], dtype=np.uint8
+        [Outcome.OK] * 5 + [Outcome.DROPPED, Outcome.TIMEOUT, Outcome.ERROR_STATUS], dtype=np.uint8
     )
     scheduled = np.array([100, 200, 300, 400, 900, 910, 920, 930], dtype=np.int64) * MS
     done = scheduled + latency

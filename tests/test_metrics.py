@@ -213,7 +213,7 @@ def test_cpu_per_request_is_judged_by_its_interval() -> None:
 def test_cpu_per_request_is_undefined(resources: Resources, answered: bool, why: str) -> None:
     rows = streamed()
     if not answered:
-        rows.outcome[:] = Outcome.HTTP_ERROR
+        rows.outcome[:] = Outcome.ERROR_STATUS
     result = case(rows, 50.0, resources=resources)
     (clause,) = judge(parse_slo("cpu_per_request<1s"), result)
     assert (clause.verdict, clause.value) == ("inconclusive", None)

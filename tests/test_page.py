@@ -96,7 +96,7 @@ def test_a_case_shows_its_drawings_and_says_what_it_leaves_out(tmp_path: Path) -
     successes = one.summary.outcomes["ok"]
     assert re.search(rf"\d+ of {successes} successes are drawn", found.text)
     assert f"dropped: the buffer was full ({one.summary.outcomes['dropped']})" in found.text
-    assert f"failed ({one.summary.outcomes['http_error']})" in found.text
+    assert f"failed ({one.summary.outcomes['error_status']})" in found.text
 
 
 @pytest.mark.parametrize("made", [made_runs.overloaded_run, made_runs.nothing_ok_run, plain_run])

@@ -49,7 +49,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     logs.mkdir(parents=True)
     (logs / "server.log").write_text("2025-03-01 WARN no worker is free " * 20 + "\n")
     long = dataclasses.replace(
-        run.cases[-1], failures={"http_error: status 503, 'the model is busy' " + "x" * 120: 7}
+        run.cases[-1], failures={"error_status: status 503, 'the model is busy' " + "x" * 120: 7}
     )
     run = dataclasses.replace(run, cases=(*run.cases[:-1], long))
     written = {"report": directory / "report.html", "calm": directory / "calm.html"}

@@ -107,7 +107,7 @@ def test_a_case_without_a_success_is_saved_and_tells_which_lines_its_servers_log
     result.assert_outcomes(failed=2)
     directory, run = saved_run()
     summary = run["servebench"]["cases"][0]["summary"]
-    assert summary["outcomes"]["http_error"] == summary["arrivals"]
+    assert summary["outcomes"]["error_status"] == summary["arrivals"]
     assert summary["estimates"]["p50"]["value"] is None
     first, second = ([dict(part) for part in one["logs"]] for one in run["servebench"]["cases"])
     assert [part["file"] for part in first] == [part["file"] for part in second]

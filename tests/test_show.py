@@ -78,7 +78,7 @@ def test_a_case_is_shown_with_all_that_is_known_of_it(results: Path, capsys: Cap
         assert (
             f"\nbench_tests/test_serving.py::test_serving[torchserve-rate100-buffer{size}]" in text
         )
-    for part in ("p99<50ms", "queue wait", "http_error", "longest pause", "95 % interval"):
+    for part in ("p99<50ms", "queue wait", "error_status", "longest pause", "95 % interval"):
         assert text.count(part) >= 2
     for part in ("tensorflow_serving", "rate 200/s", "overall evaluation"):
         assert part not in text

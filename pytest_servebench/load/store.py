@@ -34,13 +34,13 @@ class Outcome(enum.IntEnum):
     DROPPED = 1
     TIMEOUT = 2
     CONNECT_ERROR = 3
-    HTTP_ERROR = 4
+    ERROR_STATUS = 4
     BAD_RESPONSE = 5
     UNFINISHED = 6
 
     @property
     def label(self) -> str:
-        """Return the word for reports and JSON, such as ``"http_error"``."""
+        """Return the word for reports and JSON, such as ``"error_status"``."""
         return self.name.lower()
 
 

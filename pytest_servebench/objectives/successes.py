@@ -91,7 +91,7 @@ def _meaning(result: CaseResult) -> list[str]:
     """Return what the most common error status means, and what to do about it."""
     if result.records is None:
         return []
-    statuses = result.records.status[result.records.outcome == Outcome.HTTP_ERROR]
+    statuses = result.records.status[result.records.outcome == Outcome.ERROR_STATUS]
     if not len(statuses):
         return []
     values, numbers = np.unique(statuses, return_counts=True)

@@ -16,7 +16,7 @@ from pytest_servebench.load.transports.base import Completion, Loss, Terms, Wron
 from pytest_servebench.protocols.base import Answer, Request
 from pytest_servebench.servers.no_answer import NoAnswerError, too_long
 
-_ANSWERED: Final = (Outcome.OK, Outcome.HTTP_ERROR, Outcome.TIMEOUT)
+_ANSWERED: Final = (Outcome.OK, Outcome.ERROR_STATUS, Outcome.TIMEOUT)
 """Outcomes of answers with a status: gRPC's DEADLINE_EXCEEDED is a timeout."""
 
 _REMEDIES: Final = {

@@ -26,7 +26,7 @@ from pytest_servebench.sizing.model import Caution, Misfit, ServerModel, Unfit
 from pytest_servebench.stats.bootstrap import block_length
 from pytest_servebench.stats.student import NORMAL
 
-ANSWERED: Final = (Outcome.OK, Outcome.HTTP_ERROR, Outcome.BAD_RESPONSE)
+ANSWERED: Final = (Outcome.OK, Outcome.ERROR_STATUS, Outcome.BAD_RESPONSE)
 """How a request can end for which the server worked until its end."""
 
 LEAST_REQUESTS: Final = 200

@@ -71,7 +71,7 @@ class Channel:
         status = frame[0]
         end = Completion(Outcome.OK, now, now, status, b"raw", frame[1:], keep=True)
         if status:
-            end.outcome, end.reason = Outcome.HTTP_ERROR, f"echo status {status}"
+            end.outcome, end.reason = Outcome.ERROR_STATUS, f"echo status {status}"
         self.caller.answered(end)
 
     def close(self) -> None:

@@ -428,7 +428,7 @@ def alone(*fields: tuple[str, str]) -> bytes:
 
 OK = (":status", "200")
 ZERO = ("grpc-status", "0")
-BAD, TIMEOUT, ERROR = Outcome.BAD_RESPONSE, Outcome.TIMEOUT, Outcome.HTTP_ERROR
+BAD, TIMEOUT, ERROR = Outcome.BAD_RESPONSE, Outcome.TIMEOUT, Outcome.ERROR_STATUS
 VERDICTS = {
     "error": (alone(OK, GRPC, ("grpc-status", "5"), ("grpc-message", "no%20such%C3%A9")),
               ERROR, 5, "NOT_FOUND (5): no suché"),

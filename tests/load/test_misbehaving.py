@@ -140,9 +140,9 @@ OUTCOMES: dict[str, tuple[str, Behaviour]] = {
     "closes without saying": ("ok", always(OK, close=True)),
     "byte by byte": ("ok", in_pieces(OK)),
     "half-closes after an answer": ("ok", half_closing(OK)),
-    "status 503": ("http_error", always(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy")),
+    "status 503": ("error_status", always(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy")),
     "redirect": (
-        "http_error", always(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n")),
+        "error_status", always(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n")),
     "not http": ("bad_response", always(b"SSH-2.0-OpenSSH\r\n\r\n")),
     "truncated": ("bad_response", always(SHORT, close=True)),
     "truncated behind a continue": (
@@ -288,7 +288,7 @@ def test_an_early_answer_ends_the_request_and_its_connection() -> None:
     with serving(behave) as port:
         result = load(port, requests=(request,), rate=20.0, workers=20)
     counts = result.records.counts()
-    assert counts["http_error"] == len(result.records)
+    assert counts["error_status"] == len(result.records)
     assert len(connections) >= len(result.records)
 
 

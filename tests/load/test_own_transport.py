@@ -111,7 +111,7 @@ def test_the_transport_says_what_is_a_success(server: Server) -> None:
     refused = [requests == 1 for requests in made.payloads]
     assert (~made.records.ok).tolist() == refused
     assert made.records.status.tolist() == [int(one) for one in refused]
-    assert made.failures == {"http_error: echo status 1": sum(refused)}
+    assert made.failures == {"error_status: echo status 1": sum(refused)}
     assert set(made.error_answers.values()) == {b"!"}
 
 

@@ -92,7 +92,7 @@ def simulate(
     failed[~dropped] = dice.random(len(came)) < error_share
     return Records(
         scheduled, enqueued, dequeued, sent, first_byte, ended,
-        np.select([dropped, failed], [Outcome.DROPPED, Outcome.HTTP_ERROR], Outcome.OK).astype(
+        np.select([dropped, failed], [Outcome.DROPPED, Outcome.ERROR_STATUS], Outcome.OK).astype(
             np.uint8
         ),
         np.select([dropped, failed], [0, 503], 200).astype(np.int16),

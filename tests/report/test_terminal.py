@@ -307,7 +307,7 @@ def test_verbose_tells_everything_of_each_case() -> None:
         assert f"\n{one.nodeid}\n" in text
         for clause in one.clauses:
             assert clause.message.partition(":")[2][:30] in text
-    for part in ("queue wait", "service time", "generator lag", "longest pause", "http_error"):
+    for part in ("queue wait", "service time", "generator lag", "longest pause", "error_status"):
         assert text.count(part) >= len(made.cases)
     assert text.index("queue wait") < text.index("rate 100/s")  # the tables stay in sight
     assert text.endswith(text_of(made)[-500:])
@@ -416,7 +416,7 @@ DISTRIBUTION = any_of(
 ESTIMATES = dict.fromkeys((*NAMES, "mean", "throughput", "success_rate"), any_of(Estimate))
 SUMMARY = any_of(
     Summary,
-    outcomes=st.fixed_dictionaries(dict.fromkeys(("ok", "dropped", "http_error"), COUNT)),
+    outcomes=st.fixed_dictionaries(dict.fromkeys(("ok", "dropped", "error_status"), COUNT)),
     success_rate=st.floats(0, 1),
     estimates=st.fixed_dictionaries(ESTIMATES),
     **dict.fromkeys(("latency", "queue_wait", "service_time", "generator_lag"), DISTRIBUTION),

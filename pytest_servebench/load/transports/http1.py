@@ -227,7 +227,7 @@ class Connection(asyncio.Protocol):
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         completion = Completion(_OK, self._began, now, status, head, body, keep)
         if not 200 <= status < 300:
-            completion.outcome = Outcome.HTTP_ERROR
+            completion.outcome = Outcome.ERROR_STATUS
             aim = _LOCATION.search(head_of(head))
             completion.reason = refusal(status, aim and aim[1])
         if woken:  # asking the kernel takes some µs

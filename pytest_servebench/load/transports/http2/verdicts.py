@@ -44,7 +44,7 @@ def judge_http(head: Head, _trailers: Head | None, _body: bytes) -> Verdict:
     status = head.status
     if 200 <= status < 300:
         return Outcome.OK, status, ""
-    return Outcome.HTTP_ERROR, status, refusal(status, head.get(b"location"))
+    return Outcome.ERROR_STATUS, status, refusal(status, head.get(b"location"))
 
 
 def judge_grpc(head: Head, trailers: Head | None, body: bytes) -> Verdict:
@@ -65,7 +65,7 @@ def _judge_status(head: Head, last: Head) -> Verdict:
     if given is None:
         if head.status != 200:
             code = _OF_HTTP.get(head.status, _UNKNOWN)
-            return Outcome.HTTP_ERROR, code, f"{_named(code)}: HTTP status {head.status}"
+            return Outcome.ERROR_STATUS, code, f"{_named(code)}: HTTP status {head.status}"
         kind = (head.get(b"content-type") or b"").decode("latin-1")
         if not kind.startswith("application/grpc"):
             said = f"content-type {clean(kind)[:_LONGEST_MESSAGE]!r}" if kind else "no content-type"
@@ -80,7 +80,7 @@ def _judge_status(head: Head, last: Head) -> Verdict:
     name = _named(code)
     if code >= len(GRPC_CODES):
         code = _UNKNOWN
-    outcome = Outcome.TIMEOUT if code == _DEADLINE_EXCEEDED else Outcome.HTTP_ERROR
+    outcome = Outcome.TIMEOUT if code == _DEADLINE_EXCEEDED else Outcome.ERROR_STATUS
     message = _message(last.get(b"grpc-message") or b"")
     return outcome, code, f"{name}: {message}" if message else name
 

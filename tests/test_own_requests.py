@@ -15,7 +15,7 @@ from pytest_servebench.protocols.torchserve import TorchServeRest
 from pytest_servebench.servers.ports import free_ports
 from tests.conftest import RunBench
 from tests.load import h2_server
-from tests.load.test_misbehaving import serving
+from tests.load.test_misbehaving import answering, requests_of, serving
 from tests.results import saved_case, saved_cases
 
 
@@ -25,19 +25,10 @@ def echo() -> Iterator[tuple[str, list[bytes]]]:
     seen: list[bytes] = []
 
     def behave(link: socket.socket) -> None:
-        data = b""
-        while True:
-            while b"\r\n\r\n" not in data:
-                if not (part := link.recv(65536)):
-                    return
-                data += part
-            head, _, data = data.partition(b"\r\n\r\n")
-            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
-            while len(data) < length:
-                data += link.recv(65536)
-            body, data = data[:length], data[length:]
-            seen.append(head + b"\r\n\r\n" + body)
-            link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (length, body))
+        for request in requests_of(link):
+            seen.append(request)
+            body = request.partition(b"\r\n\r\n")[2]
+            link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
     with serving(behave) as port:
         yield f"http://127.0.0.1:{port}", seen
@@ -245,11 +236,7 @@ def test_checks_see_the_headers_of_answers(run_bench: RunBench) -> None:
         b"X-Long: one\r\n two\r\nContent-Length: 2\r\n\r\n{}"
     )
 
-    def behave(link: socket.socket) -> None:
-        while link.recv(65536):
-            link.sendall(answer)
-
-    with serving(behave) as port:
+    with serving(answering(answer)) as port:
         result = run_bench(
             test=f"""
             from pytest_servebench import HttpRequest

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_servebench.load.records import Records
 from pytest_servebench.load.runner import LoadResult
 from pytest_servebench.measure.foreign_code import first_line
 from pytest_servebench.measure.traffic import check_answers, of_requests
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
+from simulation.cases import steady
 from tests.conftest import RunBench
-from tests.load.test_misbehaving import Behaviour, serving
+from tests.load.test_misbehaving import Behaviour, answering, serving
 from tests.results import saved_case
 
 pytestmark = pytest.mark.usefixtures("own_process")
@@ -29,21 +29,6 @@ from pytest_servebench import HttpRequest
 def test_load(poisson_load):
     poisson_load("http://127.0.0.1:{port}", requests=[HttpRequest("GET", "/")], name="mine")
 """
-
-
-def answering(*answers: bytes) -> Behaviour:
-    """Answer requests without a body with each of these in turn, over all connections."""
-    turn = itertools.cycle(answers)
-
-    def behave(link: socket.socket) -> None:
-        data = b""
-        while part := link.recv(65536):
-            data += part
-            while b"\r\n\r\n" in data:
-                data = data.partition(b"\r\n\r\n")[2]
-                link.sendall(next(turn))
-
-    return behave
 
 
 def answer(status: str, body: bytes = b"", *headers: str) -> bytes:
@@ -146,14 +131,8 @@ class Own(BaseException):
 
 
 def checked(check: Callable[[HttpRequest, HttpAnswer], None], answers: int = 3) -> Any:
-    n = 5
-    times = np.arange(n, dtype=np.int64)
-    records = Records(
-        times, times, times, times, times, times,
-        outcome=np.zeros(n, np.uint8), status=np.full(n, 200, np.int16), window=10,
-    )  # fmt: skip
     load = LoadResult(
-        records=records, payloads=np.zeros(n, np.uint32),
+        records=steady(np.zeros(5)), payloads=np.zeros(5, np.uint32),
         answers=dict.fromkeys(range(answers), b""), heads={}, error_answers={}, failures={},
         pauses=np.zeros(0), start=0, generator=None,  # type: ignore[arg-type]
     )  # fmt: skip

@@ -9,12 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import uvloop
 
-from pytest_servebench.load.draws import (
-    payload_choice,
-    sample_stream,
-    sampled_arrivals,
-    schedule,
-)
+from pytest_servebench.load.draws import payload_choice, sample_stream, sampled_arrivals, schedule
 from pytest_servebench.load.engine import Engine
 from pytest_servebench.load.records import Records, new_store
 from pytest_servebench.load.spec import LoadSpec

@@ -24,21 +24,17 @@ from pytest_servebench.load import child, storage
 from pytest_servebench.load.job import NO_MEMORY, NO_PRIORITY
 from pytest_servebench.load.records import NEVER, Records, new_store
 from pytest_servebench.load.runner import run_load
-from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.store import Phase, RecordStore
 from pytest_servebench.load.target import Target
 from tests.conftest import RunBench
-from tests.load.test_misbehaving import OK, REQUEST, always, serving
+from tests.load.test_misbehaving import OK, always, serving, spec_for
 from tests.processes import GENERATOR, children_with
 from tests.results import saved_run
 from tests.test_own_requests import HEAD
 
 pytestmark = pytest.mark.usefixtures("own_process")
 
-SPEC = LoadSpec(
-    target=Target("127.0.0.1", 9), requests=(REQUEST,), rate=200.0, duration=60.0, buffer_size=50,
-    workers=4, warmup=0.0, drain=1.0,
-)  # fmt: skip
+SPEC = spec_for(9, rate=200.0, duration=60.0, buffer_size=50)
 
 
 def generator() -> psutil.Process:

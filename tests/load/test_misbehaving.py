@@ -1,6 +1,7 @@
 """Each way in which a server can misbehave has its outcome, and the outcomes add up."""
 
 import gc
+import itertools
 import re
 import socket
 import struct
@@ -65,10 +66,33 @@ def read_request(link: socket.socket) -> None:
         data += part
 
 
-def always(answer: bytes, *, close: bool = False) -> Behaviour:
+def requests_of(link: socket.socket) -> Iterator[bytes]:
+    """Give each request that comes over a connection, whole, until it ends."""
+    with link.makefile("rb") as file:
+        while lines := list(itertools.takewhile(b"\r\n".__ne__, file)):
+            head = b"".join([*lines, b"\r\n"])
+            length = re.search(rb"(?i)\ncontent-length: *(\d+)", head)
+            yield head + file.read(int(length[1]) if length else 0)
+
+
+def answering(*answers: bytes) -> Behaviour:
+    """Answer requests with each of these in turn, over all connections."""
+    turn = itertools.cycle(answers)
+
+    def behave(link: socket.socket) -> None:
+        for _ in requests_of(link):
+            link.sendall(next(turn))
+
+    return behave
+
+
+def always(answer: bytes, *, close: bool = False, after: float = 0.0) -> Behaviour:
+    """Answer each ``REQUEST`` with these bytes after so many seconds."""
+
     def behave(link: socket.socket) -> None:
         while True:
             read_request(link)
+            time.sleep(after)
             link.sendall(answer)
             if close:
                 return
@@ -107,14 +131,17 @@ def in_pieces(answer: bytes) -> Behaviour:
     return behave
 
 
-def load(port: int, **changes: object) -> Made:
-    spec = {
+def spec_for(port: int, **changes: object) -> LoadSpec:
+    fields = {
         "target": Target("127.0.0.1", port), "requests": (REQUEST,), "rate": 120.0,
-        "duration": 0.25,
-        "buffer_size": 100, "workers": 4, "seed": 1, "warmup": 0.0, "timeout": 5.0, "drain": 1.0,
-        **changes,
+        "duration": 0.25, "buffer_size": 100, "workers": 4, "seed": 1, "warmup": 0.0,
+        "timeout": 5.0, "drain": 1.0, **changes,
     }  # fmt: skip
-    return make_load(LoadSpec(**spec))  # type: ignore[arg-type]
+    return LoadSpec(**fields)  # type: ignore[arg-type]
+
+
+def load(port: int, **changes: object) -> Made:
+    return make_load(spec_for(port, **changes))
 
 
 def assert_all(result: Made | LoadResult, outcome: str) -> None:
@@ -409,13 +436,7 @@ def test_unanswered_requests_are_unfinished_after_the_drain() -> None:
 
 
 def test_no_buffer_drops_what_finds_all_workers_busy() -> None:
-    def slow(link: socket.socket) -> None:
-        while True:
-            read_request(link)
-            time.sleep(0.1)
-            link.sendall(OK)
-
-    with serving(slow) as port:
+    with serving(always(OK, after=0.1)) as port:
         records = load(port, workers=1, buffer_size=0).records
     counts = records.counts()
     assert counts["dropped"] > 0
@@ -428,14 +449,8 @@ def test_no_buffer_drops_what_finds_all_workers_busy() -> None:
 
 def test_answers_that_come_back_are_those_of_their_own_requests() -> None:
     def echo(link: socket.socket) -> None:
-        while True:
-            head = b""
-            while not head.endswith(b"\r\n\r\n"):
-                part = link.recv(1)
-                if not part:
-                    return
-                head += part
-            name = head.split()[1]
+        for request in requests_of(link):
+            name = request.split()[1]
             link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(name), name))
 
     requests = tuple(b"GET /%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % i for i in range(16))

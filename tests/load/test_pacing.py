@@ -18,16 +18,12 @@ from pytest_servebench.load.pacing import (
     stop_tracers,
 )
 from pytest_servebench.load.runner import run_load
-from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
 from pytest_servebench.system import python_child
 from tests.load.in_process import run_engine
-from tests.load.test_misbehaving import OK, REQUEST, always, serving
+from tests.load.test_misbehaving import OK, always, serving, spec_for
 
-SPEC = LoadSpec(
-    target=Target("127.0.0.1", 0), requests=(REQUEST,), rate=100.0, duration=0.3, buffer_size=50,
-    workers=4, warmup=0.0, drain=1.0,
-)  # fmt: skip
+SPEC = spec_for(0, rate=100.0, duration=0.3, buffer_size=50)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="timerfd is Linux's")

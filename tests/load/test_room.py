@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from pytest_servebench.load.room import Room
 from tests.load.in_process import Made
-from tests.load.test_misbehaving import CLOSING, OK, Behaviour, assert_all, load, read_request
+from tests.load.test_misbehaving import (
+    CLOSING,
+    OK,
+    Behaviour,
+    always,
+    assert_all,
+    load,
+    read_request,
+)
 
 MS = 1_000_000
 
@@ -46,18 +54,6 @@ def serving_at_once(places: int, behaviour: Behaviour, backlog: int = 128) -> It
             assert not thread.is_alive()
 
 
-def slow(seconds: float, answer: bytes = OK, *, close: bool = False) -> Behaviour:
-    def behave(link: socket.socket) -> None:
-        while True:
-            read_request(link)
-            time.sleep(seconds)
-            link.sendall(answer)
-            if close:
-                return
-
-    return behave
-
-
 def median(result: Made) -> float:
     return float(np.median(result.records.latency()))
 
@@ -68,9 +64,9 @@ def median(result: Made) -> float:
 @pytest.mark.parametrize(
     "behaviour",
     [
-        pytest.param(slow(0.004), id="keeps-connections"),
-        pytest.param(slow(0.004, CLOSING, close=True), id="closes-connections"),
-        pytest.param(slow(0.004, close=True), id="closes-without-saying"),
+        pytest.param(always(OK, after=0.004), id="keeps-connections"),
+        pytest.param(always(CLOSING, close=True, after=0.004), id="closes-connections"),
+        pytest.param(always(OK, close=True, after=0.004), id="closes-without-saying"),
     ],
 )
 def test_a_server_of_few_places_answers_everybody(
@@ -84,14 +80,14 @@ def test_a_server_of_few_places_answers_everybody(
 
 
 def test_more_than_a_server_of_one_place_can_do_is_served_in_turn() -> None:
-    with serving_at_once(1, slow(0.01)) as port:
+    with serving_at_once(1, always(OK, after=0.01)) as port:
         result = load(port, rate=300.0, duration=0.5, workers=8, buffer_size=1000, drain=5.0,
                       timeout=3.0)  # fmt: skip
     assert_all(result, "ok")
 
 
 def test_a_warm_up_longer_than_the_timeout_does_not_spoil_the_run() -> None:
-    with serving_at_once(1, slow(0.004), backlog=2) as port:
+    with serving_at_once(1, always(OK, after=0.004), backlog=2) as port:
         began = time.monotonic()
         result = load(port, rate=20.0, duration=0.5, workers=10, warmup=0.6, timeout=0.4)
         took = time.monotonic() - began
@@ -116,7 +112,7 @@ def test_no_connection_is_opened_that_carries_no_request() -> None:
 
 
 def test_what_the_load_needs_is_open_when_the_clock_starts() -> None:
-    with serving_at_once(12, slow(0.03)) as port:
+    with serving_at_once(12, always(OK, after=0.03)) as port:
         result = load(port, rate=150.0, duration=0.6, workers=12, warmup=0.5)
     assert_all(result, "ok")
     assert result.connections == 0
@@ -133,7 +129,7 @@ def test_a_request_that_still_connects_takes_a_connection_that_is_free() -> None
         # What else wants to connect waits for room in the backlog, which this one fills.
         links.append(socket.create_connection(("127.0.0.1", port)))
         with link, suppress(OSError):
-            slow(0.002)(link)
+            always(OK, after=0.002)(link)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()

@@ -12,13 +12,12 @@ import pytest
 from pytest_servebench.errors import OptionError
 from pytest_servebench.load.job import Job
 from pytest_servebench.load.runner import run_load
-from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.tls import Tls
 from pytest_servebench.protocols.base import HttpRequest
 from pytest_servebench.servers.probe import ask
 from tests.load.in_process import Made
-from tests.load.test_misbehaving import OK, REQUEST, always, assert_all, serving
+from tests.load.test_misbehaving import OK, always, assert_all, serving, spec_for
 from tests.load.test_misbehaving import load as load_of
 
 
@@ -136,10 +135,7 @@ def test_certificates_of_the_client_that_cannot_be_used(
 
 def test_what_tls_is_told_survives_the_way_to_the_generator() -> None:
     tls = Tls(verify=False, ca_file="a", server_name="b", cert_file="c", key_file="d")
-    spec = LoadSpec(
-        target=Target.parse("https://h/p", tls), requests=(REQUEST,), rate=1.0, duration=1.0,
-        buffer_size=1, workers=1,
-    )  # fmt: skip
+    spec = spec_for(0, target=Target.parse("https://h/p", tls))
     job = spec.job({3, 1})
     assert Job.from_json(job.to_json()) == job
     assert job.target == spec.target
@@ -162,12 +158,7 @@ def test_unreadable_certificates_are_refused_before_anything_starts(tmp_path: Pa
     file = tmp_path / "empty.pem"
     file.write_text("nothing")
     with pytest.raises(OptionError, match=r"--servebench-tls-ca=.*empty.pem: no certificates"):
-        run_load(
-            LoadSpec(
-                target=Target.parse("https://localhost:1", Tls(ca_file=str(file))),
-                requests=(REQUEST,), rate=1.0, duration=1.0, buffer_size=1, workers=1,
-            )
-        )  # fmt: skip
+        run_load(spec_for(0, target=Target.parse("https://localhost:1", Tls(ca_file=str(file)))))
 
 
 def test_ipv6() -> None:

@@ -9,22 +9,13 @@ import time
 import pytest
 
 from pytest_servebench.load.records import Outcome
-from pytest_servebench.load.spec import LoadSpec
-from pytest_servebench.load.target import Target
 from pytest_servebench.load.tcp_info import unread_ns
 from tests.load.in_process import run_engine
-from tests.load.test_misbehaving import OK, REQUEST, read_request, serving
+from tests.load.test_misbehaving import OK, always, serving, spec_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells it on Linux")
 
 STALL = 0.06
-
-
-def after_a_while(link: socket.socket) -> None:
-    while True:
-        read_request(link)
-        time.sleep(0.02)
-        link.sendall(OK)
 
 
 @pytest.mark.slow
@@ -36,11 +27,9 @@ def test_what_lay_unread_is_known_and_no_timeout(timeout: float) -> None:
         time.sleep(STALL)
         asyncio.get_running_loop().call_later(0.1, stall)
 
-    with serving(after_a_while) as port:
-        spec = LoadSpec(
-            target=Target("127.0.0.1", port), requests=(REQUEST,), rate=60.0, duration=1.5,
-            buffer_size=100, workers=8, seed=1, warmup=0.2, timeout=timeout, drain=5.0,
-        )  # fmt: skip
+    with serving(always(OK, after=0.02)) as port:
+        spec = spec_for(port, rate=60.0, duration=1.5, workers=8, warmup=0.2, timeout=timeout,
+                        drain=5.0)  # fmt: skip
         engine, records, _ = run_engine(spec, begin=stall)
     assert engine.unread
     for index, nanoseconds in engine.unread.items():

@@ -19,12 +19,10 @@ from pytest_servebench.load import readings
 from pytest_servebench.load.readings import Reading
 from pytest_servebench.load.records import NEVER, Outcome, Records
 from pytest_servebench.load.runner import LoadResult, run_load
-from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.store import RecordStore
-from pytest_servebench.load.target import Target
 from pytest_servebench.load.validity import invalid_reason, lag_p99
 from simulation.cases import calm_generator
-from tests.load.test_misbehaving import OK, REQUEST, always, read_request, serving
+from tests.load.test_misbehaving import OK, always, read_request, serving, spec_for
 from tests.processes import GENERATOR, children_with
 
 MAX_LAG = 0.010
@@ -177,10 +175,7 @@ def test_throttling_is_read_from_either_version_of_control_groups(
 
 
 def load(port: int, watch: Callable[[RecordStore], None] = lambda _: None) -> LoadResult:
-    spec = LoadSpec(
-        target=Target("127.0.0.1", port), requests=(REQUEST,), rate=100.0, duration=1.5,
-        buffer_size=1000, workers=4, seed=1, warmup=0.0, drain=3.0,
-    )  # fmt: skip
+    spec = spec_for(port, rate=100.0, duration=1.5, buffer_size=1000, drain=3.0)
     return run_load(spec, watch)
 
 

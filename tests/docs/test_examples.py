@@ -4,10 +4,8 @@ import configparser
 import importlib
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,12 +16,15 @@ import pytest
 
 from pytest_servebench import ServedModel
 from pytest_servebench.load.pacing import end_with_parent
+from pytest_servebench.load.target import Target
 from pytest_servebench.plugin.model_loading import load_model
 from pytest_servebench.plugin.setups import set_up
 from pytest_servebench.servers import builtin_kinds
 from pytest_servebench.servers.config_file import read_tables
+from pytest_servebench.servers.ports import accepts, free_ports
 from tests.conftest import ROOT
 from tests.docs.pages import DOCS, PAGES, Block, blocks, yaml
+from tests.servers.waiting import until
 
 TUTORIAL = DOCS / "tutorial.md"
 PORT = "8765"  # of the examples' server
@@ -38,24 +39,8 @@ _WITH_TESTS = {
 }
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as link:
-        link.bind(("127.0.0.1", 0))
-        return int(link.getsockname()[1])
-
-
 def wait_for(port: int) -> None:
-    """Return when somebody listens on the port."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            assert time.monotonic() < deadline, "the examples' server does not start"
-            time.sleep(0.02)
-        else:
-            return
+    until(lambda: accepts(Target("127.0.0.1", port), 1), 60, "the start of the examples' server")
 
 
 def write_files(page: Path, directory: Path, port: int | None = None) -> list[str]:
@@ -76,7 +61,7 @@ def write_files(page: Path, directory: Path, port: int | None = None) -> list[st
 @contextmanager
 def example_server(directory: Path) -> Iterator[int]:
     """Run the tutorial's server; give its port."""
-    port = free_port()
+    (port,) = free_ports(1)
     (source,) = (block for block in blocks(TUTORIAL, "python") if block.file == "server.py")
     path = directory / "server.py"
     text = source.text.replace(PORT, str(port))
@@ -119,19 +104,21 @@ def test_examples_are_collected(
         assert any(line.startswith(f"{name}::") for line in result.outlines), name
 
 
-def test_a_kind_of_server_of_ones_own(pytester: pytest.Pytester) -> None:
-    write_files(DOCS / "howto" / "own-server.md", pytester.path)
+@pytest.mark.parametrize(
+    ("page", "passed", "lines"),
+    [
+        ("own-server.md", 1, ["Adder  adder 1.0*", "*buffer 10 inconclusive*9 100.0*"]),
+        pytest.param("any-server.md", 2, ["*2 cases, Adder and adder-2*", "*inconclusive*9 100.0*"],
+                     marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
+def test_servers_of_ones_own(
+    pytester: pytest.Pytester, page: str, passed: int, lines: list[str]
+) -> None:
+    write_files(DOCS / "howto" / page, pytester.path)
     result = pytester.runpytest_inprocess(*SHORT)
-    result.assert_outcomes(passed=1, warnings=1)  # 9 requests are too few to decide its SLO
-    result.stdout.fnmatch_lines(["Adder  adder 1.0*", "*buffer 10 inconclusive*9 100.0*"])
-
-
-@pytest.mark.slow
-def test_servers_by_configuration(pytester: pytest.Pytester) -> None:
-    write_files(DOCS / "howto" / "any-server.md", pytester.path)
-    result = pytester.runpytest_inprocess(*SHORT)
-    result.assert_outcomes(passed=2, warnings=2)  # 9 requests are too few to decide its SLO
-    result.stdout.fnmatch_lines(["*2 cases, Adder and adder-2*", "*inconclusive*9 100.0*"])
+    result.assert_outcomes(passed=passed, warnings=passed)  # 9 requests are too few for its SLO
+    result.stdout.fnmatch_lines(lines)
 
 
 @pytest.mark.parametrize(

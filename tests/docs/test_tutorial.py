@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pytest_servebench.servers.ports import free_ports
 from tests.conftest import ROOT
 from tests.docs.pages import Block, blocks, shown
-from tests.docs.test_examples import PORT, TUTORIAL, free_port, wait_for
+from tests.docs.test_examples import PORT, TUTORIAL, wait_for
 
 _INSTALLS = ("mkdir", "python3 -m venv", "pip install")
 _DURATION = 1.2  # seconds; the tutorial's 5 and 20 show more, and take longer
@@ -67,7 +68,7 @@ class Shell:
 
 @pytest.fixture
 def port() -> int:
-    return free_port()
+    return free_ports(1)[0]
 
 
 @pytest.fixture

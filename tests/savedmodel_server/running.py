@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pytest_servebench.load.pacing import end_with_parent
+from pytest_servebench.servers.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 MODULE = "pytest_servebench.servers.savedmodel_server"
@@ -91,37 +92,24 @@ def closed_by_server(connection: socket.socket, wait: float) -> bool:
         return False
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def environment() -> dict[str, str]:
     inherited = os.environ.get("PYTHONPATH")
     path = f"{inherited}{os.pathsep}{ROOT}" if inherited else str(ROOT)
     return {**os.environ, "PYTHONPATH": path}
 
 
-def run_to_end(
-    flags: Sequence[str], limit: float = START_LIMIT
-) -> subprocess.CompletedProcess[str]:
-    """Run the program where it should end by itself."""
+def run_to_end(flags: Sequence[str], *program: str) -> subprocess.CompletedProcess[str]:
+    """Run the program, or another one of Python's, where it should end by itself."""
     return subprocess.run(
-        [sys.executable, "-m", MODULE, *flags],
-        capture_output=True,
-        text=True,
-        timeout=limit,
-        env=environment(),
-        check=False,
-    )
+        [sys.executable, *(program or ("-m", MODULE)), *flags],
+        capture_output=True, text=True, timeout=START_LIMIT, env=environment(), check=False,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager
 def running(base_path: Path, log: Path, *flags: str, name: str = "fashion") -> Iterator[Running]:
     """Run the server until the block is left."""
-    port = free_port()
+    (port,) = free_ports(1)
     command = [sys.executable, "-m", MODULE, f"--rest_api_port={port}", f"--model_name={name}"]
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -16,10 +16,11 @@ from pytest_servebench.expectations import disagreement
 from pytest_servebench.protocols import GrpcAnswer, GrpcRequest, TensorFlowServingGrpc
 from pytest_servebench.protocols.grpc_messages import tensorflow_serving_pb2 as messages
 from pytest_servebench.protocols.tensorflow_tensors import read, write
+from pytest_servebench.servers.ports import free_ports
 from pytest_servebench.servers.savedmodel_server.grpc_api import GrpcApi, listen
 from pytest_servebench.servers.savedmodel_server.signatures import DTYPES, Signature, TensorInfo
 from pytest_servebench.servers.savedmodel_server.status import ApiError
-from tests.savedmodel_server.running import Running, end_quietly, free_port, running
+from tests.savedmodel_server.running import Running, end_quietly, running
 
 
 class Halves:
@@ -112,7 +113,7 @@ def call(server: tuple[Running, grpc.Channel], request: GrpcRequest | None) -> G
 
 @pytest.fixture(scope="module")
 def both(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    port, log = free_port(), tmp_path_factory.mktemp("grpc") / "log"
+    (port,), log = free_ports(1), tmp_path_factory.mktemp("grpc") / "log"
     with (
         running(models / "mixed", log, f"--port={port}", name="mixed") as server,
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
@@ -163,7 +164,7 @@ def test_metadata_status_and_errors_over_the_wire(both: Any) -> None:
 
 @pytest.mark.servers
 def test_it_ends_quietly(models: Path, tmp_path: Path) -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     with running(models / "mixed", tmp_path / "log", f"--port={port}", name="mixed") as server:
         with socket.create_connection(("127.0.0.1", port)):
             end_quietly(server, signal.SIGTERM)

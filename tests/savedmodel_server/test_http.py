@@ -257,9 +257,7 @@ def test_a_slow_request_holds_up_neither_requests_nor_the_end(models: Path, tmp_
             slow.sendall(slow_request(FOR_EVER))
             assert server.get("/v1/models/mixed").status == 200
             for _ in range(10):
-                with server.connect() as other:
-                    other.sendall(slow_request(1))
-                    response = read_response(other)
+                response = server.exchange(slow_request(1))
                 assert json.loads(response.body) == {"predictions": [1.0]}
         end_quietly(server, signal.SIGTERM)
 
@@ -267,12 +265,6 @@ def test_a_slow_request_holds_up_neither_requests_nor_the_end(models: Path, tmp_
 def test_a_run_that_takes_too_long_is_given_up(models: Path, tmp_path: Path) -> None:
     flags = ("--rest_api_num_threads=1", "--rest_api_timeout_in_ms=300")
     with running(models / "mixed", tmp_path / "log", *flags, name="mixed") as server:
-        for _ in range(2):
-            with server.connect() as connection:
-                connection.sendall(slow_request(FOR_EVER))
-                response = read_response(connection)
-            assert response.status == 504
-        # The only thread is free again.
-        with server.connect() as connection:
-            connection.sendall(slow_request(1))
-            assert read_response(connection).status == 200
+        # The only thread is free again after each.
+        statuses = [server.exchange(slow_request(each)).status for each in (FOR_EVER, FOR_EVER, 1)]
+        assert statuses == [504, 504, 200]

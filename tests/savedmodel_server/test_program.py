@@ -11,16 +11,15 @@ from typing import Any
 
 import pytest
 
+from pytest_servebench.servers.ports import free_ports
 from pytest_servebench.servers.savedmodel_server.flags import FlagError, HelpWanted, parse
 from pytest_servebench.servers.savedmodel_server.metrics import DEFAULT_PATH, read_config
 from pytest_servebench.servers.savedmodel_server.repository import RepositoryError, newest_version
 from tests.savedmodel_server.running import (
-    ANSWER_LIMIT,
     MODULE,
     Running,
     end_quietly,
     environment,
-    free_port,
     run_to_end,
     running,
 )
@@ -132,6 +131,7 @@ def saved_model(directory: Path) -> Path:
 def test_the_newest_version_is_served(tmp_path: Path) -> None:
     for version in ("2", "10", "0009"):
         saved_model(tmp_path / version)
+    (tmp_path / "7").mkdir()  # an older, broken version is not served
     (tmp_path / "11.tmp").mkdir()
     (tmp_path / "12").touch()
     assert newest_version(tmp_path) == (10, tmp_path / "10")
@@ -142,6 +142,7 @@ def test_base_paths_that_cannot_be_served(tmp_path: Path) -> None:
         with pytest.raises(RepositoryError) as raised:
             newest_version(path)
         assert str(path) in str(raised.value)
+        assert "PATH/1/saved_model.pb" in str(raised.value)
         return str(raised.value)
 
     assert "There is no model at" in refusal(tmp_path / "nope")
@@ -154,7 +155,8 @@ def test_base_paths_that_cannot_be_served(tmp_path: Path) -> None:
     unnumbered = saved_model(tmp_path / "bare")
     assert "move it into a sub-directory called 1" in refusal(unnumbered)
     (tmp_path / "hollow" / "3").mkdir(parents=True)
-    assert "has no saved_model.pb" in refusal(tmp_path / "hollow")
+    hollow = refusal(tmp_path / "hollow")
+    assert f"3, the newest version in {tmp_path / 'hollow'}, has no saved_model.pb" in hollow
 
 
 def test_wrong_flags_end_it_with_2() -> None:
@@ -180,16 +182,9 @@ def test_without_tensorflow_it_says_how_to_get_it(tmp_path: Path) -> None:
         "sys.modules['tensorflow'] = None\n"
         f"runpy.run_module({MODULE!r}, run_name='__main__')\n"
     )
-    flags = [f"--rest_api_port={free_port()}", f"--model_base_path={tmp_path}"]
+    flags = [f"--rest_api_port={free_ports(1)[0]}", f"--model_base_path={tmp_path}"]
     for arguments in (flags, ["--version"]):
-        done = subprocess.run(
-            [sys.executable, "-c", program, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=ANSWER_LIMIT,
-            env=environment(),
-            check=False,
-        )
+        done = run_to_end(arguments, "-c", program)
         assert done.returncode == 255
         assert "TensorFlow is not installed" in done.stderr
         assert "pip install 'pytest-servebench[tensorflow]'" in done.stderr
@@ -222,7 +217,7 @@ def assert_refuses_to_start(flags: list[str], *words: str) -> None:
 
 @pytest.mark.servers
 def test_models_that_cannot_be_served_end_it(models: Path, tmp_path: Path) -> None:
-    port = f"--rest_api_port={free_port()}"
+    port = f"--rest_api_port={free_ports(1)[0]}"
     missing = tmp_path / "nope"
     assert_refuses_to_start([port, f"--model_base_path={missing}"], str(missing))
     broken = saved_model(tmp_path / "broken" / "1")

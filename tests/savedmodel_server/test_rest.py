@@ -53,18 +53,20 @@ def model() -> FakeModel:
     return FakeModel()
 
 
-def predict(model: FakeModel, body: object, path: str = "/v1/models/fake:predict") -> object:
+def post(model: FakeModel, body: object, status: int, verb: str = "predict") -> dict[str, Any]:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    reply = RestApi(model).answer("POST", path, raw)
-    assert (reply.status, reply.content_type) == (200, "application/json"), reply.body
-    return json.loads(reply.body)
+    reply = RestApi(model).answer("POST", f"/v1/models/fake:{verb}", raw)
+    assert (reply.status, reply.content_type) == (status, "application/json"), reply.body
+    answer: dict[str, Any] = json.loads(reply.body)
+    return answer
+
+
+def predict(model: FakeModel, body: object) -> object:
+    return post(model, body, 200)
 
 
 def error(model: FakeModel, body: object, verb: str = "predict", status: int = 400) -> str:
-    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    reply = RestApi(model).answer("POST", f"/v1/models/fake:{verb}", raw)
-    assert (reply.status, reply.content_type) == (status, "application/json")
-    return str(json.loads(reply.body)["error"])
+    return str(post(model, body, status, verb)["error"])
 
 
 ROW = {"instances": [[1.0, 2.0]]}

@@ -1,15 +1,18 @@
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from pytest_servebench.model import ServedModel
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.process import ServerProcess
+
+from .waiting import alive
 
 HERE = Path(__file__).parent
 INPUTS = np.array([[[0.5, 1.0], [2.0, 3.0]]], np.float32)
@@ -55,13 +58,26 @@ def settings(cpus: tuple[int, ...]) -> ServerSettings:
     return ServerSettings(cpus=cpus, start_timeout=30, stop_grace=1.0)
 
 
+@pytest.fixture
+def nothing_left() -> Callable[[], None]:
+    """Check that no process below this one runs which did not before the test."""
+    before = set(psutil.Process().children(recursive=True))
+
+    def check() -> None:
+        left = set(psutil.Process().children(recursive=True)) - before
+        assert alive(process.pid for process in left) == []
+
+    return check
+
+
 StartChild = Callable[..., ServerProcess]
 
 
 @pytest.fixture
-def start_child(tmp_path: Path, cpus: tuple[int, ...]) -> Iterator[StartChild]:
+def start_child(
+    tmp_path: Path, cpus: tuple[int, ...], request: pytest.FixtureRequest
+) -> StartChild:
     """Start Python code under a supervisor; all are stopped at the end."""
-    started: list[ServerProcess] = []
 
     def start(
         code: str,
@@ -82,9 +98,7 @@ def start_child(tmp_path: Path, cpus: tuple[int, ...]) -> Iterator[StartChild]:
             stdout_log=stdout_log,
             scratch=scratch,
         )
-        started.append(process)
+        request.addfinalizer(process.stop)
         return process
 
-    yield start
-    for process in started:
-        process.stop()
+    return start

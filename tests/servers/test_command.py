@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import venv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from pytest_servebench.errors import OptionError, ServerStartError, ServerUnavailableError
@@ -20,7 +19,6 @@ from pytest_servebench.servers.launch import StartedServer
 from pytest_servebench.servers.logs import PORT_CLASH, first_fatal
 
 from .test_kit import SERVER
-from .waiting import alive
 
 Start = Callable[..., StartedServer]
 SERVES = {"GET": [200], "POST": [200]}
@@ -28,10 +26,10 @@ SERVES = {"GET": [200], "POST": [200]}
 
 @pytest.fixture
 def start(
-    tmp_path: Path, model: ServedModel, settings: ServerSettings, run_dir: Path
-) -> Iterator[Start]:
+    tmp_path: Path, model: ServedModel, settings: ServerSettings, run_dir: Path,
+    request: pytest.FixtureRequest,
+) -> Start:  # fmt: skip
     """Start ``python server.py PORT PLAN`` with other options."""
-    servers: list[StartedServer] = []
     (tmp_path / "server.py").write_text(SERVER)
 
     def started(
@@ -45,12 +43,10 @@ def start(
         kind = Command("mine", "Mine", tmp_path, **options)
         server = kind.start(model, dataclasses.replace(settings, **(changes or {})), run_dir)
         assert isinstance(server, StartedServer)
-        servers.append(server)
+        request.addfinalizer(server.stop)
         return server
 
-    yield started
-    for server in servers:
-        server.stop()
+    return started
 
 
 def test_its_command_and_environment_are_filled_in(
@@ -130,15 +126,14 @@ def test_an_environment_of_its_own(start: Start, tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_keeps_it_from_serving_is_told(
-    start: Start, options: dict[str, Any], error: type[Exception], facts: Sequence[str]
-) -> None:
-    before = set(psutil.Process().children(recursive=True))
+    start: Start, options: dict[str, Any], error: type[Exception], facts: Sequence[str],
+    nothing_left: Callable[[], None],
+) -> None:  # fmt: skip
     changes = {"start_timeout": 1.5, **options.pop("changes", {})}
     with pytest.raises(error) as caught:
         start(changes=changes, **options)
     assert all(fact in str(caught.value) for fact in facts), str(caught.value)
-    left = set(psutil.Process().children(recursive=True)) - before
-    assert alive(process.pid for process in left) == []
+    nothing_left()
 
 
 @pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", ""), ("0.0.0.0", "0.0.0.0:")])

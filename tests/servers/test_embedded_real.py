@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from pytest_servebench.model import ServedModel
@@ -48,17 +47,12 @@ def test_from_start_to_stop(
         answer = probe.ask(server.base_url, server.protocol.request(INPUTS[0]), 30)
         np.testing.assert_array_equal(server.protocol.read(answer), OUTPUTS[0])
         pids = server.pids()
-        listening = [
-            connection.laddr
-            for pid in pids
-            for connection in psutil.Process(pid).net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN
-        ]
-        assert [f"http://127.0.0.1:{address.port}" for address in listening] == [server.base_url]
+        listening = ports.listening(pids)
+        assert [f"http://{ip}:{port}" for ip, port in listening] == [server.base_url]
     finally:
         server.stop()
     assert alive(pids) == []
-    socket.create_server(("127.0.0.1", listening[0].port)).close()
+    socket.create_server(listening[0]).close()
 
 
 def test_a_taken_port_is_tried_again(

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ from pytest_servebench.servers import kit
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.readiness import Place, Readiness
 
-from .waiting import alive, until
+from .waiting import until
 
 # Answers what it is told in turn, first to GET and then to POST; the last one for good.
 SERVER = """
@@ -94,17 +94,15 @@ class Kind:
 
 
 @pytest.fixture
-def started(model: ServedModel, settings: ServerSettings, run_dir: Path) -> Iterator[Any]:
-    servers: list[kit.StartedServer] = []
-
+def started(
+    model: ServedModel, settings: ServerSettings, run_dir: Path, request: pytest.FixtureRequest
+) -> Any:
     def start(kind: Kind, **changes: Any) -> kit.StartedServer:
         server = kind.start(model, dataclasses.replace(settings, **changes), run_dir)
-        servers.append(server)
+        request.addfinalizer(server.stop)
         return server
 
-    yield start
-    for server in servers:
-        server.stop()
+    return start
 
 
 def log_of(server: kit.StartedServer) -> list[str]:
@@ -138,13 +136,11 @@ def test_its_start_takes_from_the_spawn_to_the_first_right_answer(
 @pytest.mark.slow
 @pytest.mark.parametrize("plan", [{"GET": [503], "POST": [200]}, {"GET": [200], "POST": [400]}])
 def test_loading_is_waited_for_as_long_as_the_option_says(
-    started: Any, plan: dict[str, list[int]]
+    started: Any, plan: dict[str, list[int]], nothing_left: Callable[[], None]
 ) -> None:
-    before = set(psutil.Process().children(recursive=True))
     with pytest.raises(ServerStartError) as caught:
         started(Kind(plan), start_timeout=1.5)
-    left = set(psutil.Process().children(recursive=True)) - before
-    assert alive(process.pid for process in left) == []
+    nothing_left()
     message = str(caught.value)
     last = next(status for turns in plan.values() for status in turns if status != 200)
     for fact in ("mine 1.0", "--servebench-start-timeout=1.5", f"status {last}", "not yet"):

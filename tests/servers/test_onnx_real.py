@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
-from pytest_servebench.servers import probe
+from pytest_servebench.servers import ports, probe
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.onnx import MlServer, OnnxServer, Triton
 from tests.conftest import ROOT
@@ -43,12 +42,7 @@ def test_integers_and_text(
     try:
         assert server.mismatch == ""
         pids = server.pids()
-        listening = {
-            connection.laddr.ip
-            for pid in pids
-            for connection in psutil.Process(pid).net_connections("inet")
-            if connection.status == psutil.CONN_LISTEN
-        }
+        listening = {ip for ip, _ in ports.listening(pids)}
         assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
         answer = probe.ask(server.base_url, server.protocol.request(model.input(1)), 30)
         for name, array in server.protocol.read(answer).items():

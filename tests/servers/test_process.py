@@ -70,10 +70,17 @@ def test_tells_how_it_ended_with_the_end_of_its_log(start_child: StartChild) -> 
     assert "child.log, last lines:\n  | cannot go on" in message
 
 
-def test_names_the_signal_that_killed_it(start_child: StartChild) -> None:
-    process = start_child("import os; os.abort()")
+@pytest.mark.parametrize(
+    ("code", "ending"),
+    [
+        ("import os; os.abort()", "killed by SIGABRT"),
+        ("import sys; sys.exit(40 + len(sys.stdin.read()))", "exit status 40"),  # without input
+    ],
+)
+def test_names_how_it_ended(start_child: StartChild, code: str, ending: str) -> None:
+    process = start_child(code)
     until(process.ending)
-    assert process.ending() == "killed by SIGABRT"
+    assert process.ending() == ending
 
 
 @pytest.mark.parametrize(
@@ -115,12 +122,6 @@ def test_keeps_standard_output_apart(start_child: StartChild, tmp_path: Path) ->
     assert (tmp_path / "child.log").read_text() == "to stderr\n"
     assert "to stdout" in process.log_tail()
     assert "to stderr" in process.log_tail()
-
-
-def test_has_no_input_to_wait_for(start_child: StartChild) -> None:
-    process = start_child("import sys; sys.exit(40 + len(sys.stdin.read()))")
-    until(process.ending)
-    assert process.ending() == "exit status 40"
 
 
 def test_ends_descendants_that_left_the_session_and_ignore_sigterm(

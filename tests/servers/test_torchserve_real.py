@@ -84,9 +84,9 @@ Start = Callable[..., StartedServer]
 
 
 @pytest.fixture
-def start(tmp_path: Path, cpus: tuple[int, ...], run_dir: Path) -> Iterator[Start]:
-    started: list[StartedServer] = []
-
+def start(
+    tmp_path: Path, cpus: tuple[int, ...], run_dir: Path, request: pytest.FixtureRequest
+) -> Start:
     def start(
         initialize: str = "pass",
         handle: str = "pass",
@@ -102,12 +102,10 @@ def start(tmp_path: Path, cpus: tuple[int, ...], run_dir: Path) -> Iterator[Star
         model = tiny(archive(tmp_path, initialize, handle, config))
         server = (kind or TorchServe()).start(model, settings, run_dir)
         assert isinstance(server, StartedServer)
-        started.append(server)
+        request.addfinalizer(server.stop)
         return server
 
-    yield start
-    for server in started:
-        server.stop()
+    return start
 
 
 def test_from_start_to_stop(

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pyte
 
+from tests.conftest import ROOT
+
 _LIMIT = 100.0  # seconds for a command
 _HISTORY = 10_000  # lines
 
@@ -37,32 +39,40 @@ class Seen:
         return "\n".join(self.lines)
 
 
+def environment(**further: str) -> dict[str, str]:
+    """Return this process's environment as that of a terminal, without what a CI adds to it."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    for name in ("CI", "COLUMNS", "LINES", "NO_COLOR", "TOY_FAULT", "BUILD_NUMBER"):
+        own.pop(name, None)
+    return {**own, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT), **further}
+
+
 def run_at_terminal(
     command: Sequence[str],
     cwd: Path,
-    env: Mapping[str, str],
     *,
     columns: int = 100,
     rows: int = 24,
     resize: tuple[bytes, int] | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Seen:
     """Run ``command`` with a terminal as its standard streams.
 
     Args:
         command: program and arguments.
         cwd: working directory.
-        env: environment.
         columns: width of the terminal.
         rows: its height.
         resize: once it has written this, the terminal gets this many columns.
+        env: further variables of its environment.
     """
     screen = pyte.HistoryScreen(columns, rows, history=_HISTORY)
     stream = pyte.ByteStream(screen)
     controller, terminal = os.openpty()
     _set_size(controller, columns, rows)
     process = subprocess.Popen(
-        command, cwd=cwd, env=dict(env), stdin=terminal, stdout=terminal, stderr=terminal,
-        start_new_session=True,
+        command, cwd=cwd, env=environment(**env or {}), start_new_session=True,
+        stdin=terminal, stdout=terminal, stderr=terminal,
     )  # fmt: skip
     os.close(terminal)
     output = b""

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,6 +46,20 @@ def test_load(model_server, poisson_load):
     poisson_load(model_server)
 """
 
+INI = """
+[pytest]
+servebench_model = tests.toy:toy_model
+servebench_servers = toy
+servebench_rates = 40
+servebench_buffer_sizes = 10
+servebench_duration = 0.3
+servebench_warmup = 0.1
+servebench_plots = false
+servebench_page = false
+"""
+
+_SERVERS_ALONE = re.compile(r"^pytestmark = (\[[^\]]*)?pytest\.mark\.servers\b", re.MULTILINE)
+
 RunBench = Callable[..., pytest.RunResult]
 
 
@@ -61,6 +76,13 @@ def pytest_configure() -> None:
     hypothesis.settings.register_profile("untimed", deadline=None)
     hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
     hypothesis.settings.load_profile("untimed")  # but for --hypothesis-profile=quick
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out modules of which every test is deselected: they import what takes seconds."""
+    if collection_path.suffix != ".py" or not config.option.markexpr.startswith("not servers"):
+        return None
+    return True if _SERVERS_ALONE.search(collection_path.read_text()) else None
 
 
 @pytest.fixture(scope="session")
@@ -115,20 +137,7 @@ def run_bench(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for variable in ("TOY_FAULT", "TOY_DELAY"):
         monkeypatch.delenv(variable, raising=False)
-    pytester.makefile(
-        ".ini",
-        pytest="""
-        [pytest]
-        servebench_model = tests.toy:toy_model
-        servebench_servers = toy
-        servebench_rates = 40
-        servebench_buffer_sizes = 10
-        servebench_duration = 0.3
-        servebench_warmup = 0.1
-        servebench_plots = false
-        servebench_page = false
-        """,
-    )
+    pytester.makeini(INI)
 
     def run(
         *arguments: str,

@@ -1,17 +1,16 @@
 """Whole runs at a terminal: the live line is there, and nothing is left of it."""
 
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from tests.at_terminal import Seen, run_at_terminal
-from tests.conftest import ROOT
+from tests.at_terminal import Seen, environment, run_at_terminal
+from tests.conftest import INI
 
 TESTS = """
 import pytest
@@ -25,19 +24,11 @@ def test_slow(model_server, poisson_load):
     poisson_load(model_server)
     print("printed after the load")
 """
-INI = """
-[pytest]
-servebench_model = tests.toy:toy_model
-servebench_servers = toy
-servebench_rates = 40
-servebench_buffer_sizes = 10
-servebench_duration = 0.6
-servebench_warmup = 0.1
-servebench_plots = false
-servebench_page = false
-"""
 LIVE = ("s left", "warming up", "starting toy", "stopping toy", "preparing", "saving", "█", "░")
-COMMAND = (sys.executable, "-m", "pytest", "-p", "tests.toy", "-p", "no:hypothesispytest")
+COMMAND = (
+    sys.executable, "-m", "pytest", "-p", "tests.toy", "-p", "no:hypothesispytest",
+    "--servebench-duration=0.6",
+)  # fmt: skip
 
 AtTerminal = Callable[..., Seen]
 
@@ -52,19 +43,12 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def environment(further: Mapping[str, str]) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    for name in ("CI", "COLUMNS", "LINES", "NO_COLOR", "TOY_FAULT", "BUILD_NUMBER"):
-        own.pop(name, None)
-    return {**own, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT), **further}
-
-
 @pytest.fixture
 def at_terminal(directory: Path) -> AtTerminal:
     def run(*arguments: str, columns: int = 100, resize: int = 0, **env: str) -> Seen:
         return run_at_terminal(
-            [*COMMAND, *arguments], directory, environment(env), columns=columns,
-            resize=(b"s left", resize) if resize else None,
+            [*COMMAND, *arguments], directory, columns=columns,
+            resize=(b"s left", resize) if resize else None, env=env,
         )  # fmt: skip
 
     return run
@@ -155,11 +139,7 @@ def test_it_survives_a_window_that_becomes_narrow_and_has_no_colours_unasked(
 
 @pytest.mark.parametrize(
     ("arguments", "env"),
-    [
-        (("-q", "--color=no"), {}),
-        (("--color=no",), {"CI": "true"}),
-        (("-p", "no:terminal"), {}),
-    ],
+    [(("-q", "--color=no"), {}), (("--color=no",), {"CI": "true"}), (("-p", "no:terminal"), {})],
     ids=["quiet", "ci", "no-terminal"],
 )
 def test_nobody_is_shown_a_live_line_who_wants_none(
@@ -177,7 +157,7 @@ def test_nobody_is_shown_a_live_line_who_wants_none(
 
 def test_a_pipe_gets_text_alone(directory: Path) -> None:
     done = subprocess.run(
-        [*COMMAND, "-k", "test_load"], cwd=directory, env=environment({}), capture_output=True,
+        [*COMMAND, "-k", "test_load"], cwd=directory, env=environment(), capture_output=True,
         check=True,
     )  # fmt: skip
     assert b"rate 40/s" in done.stdout

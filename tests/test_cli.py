@@ -1,6 +1,7 @@
 """The command line: ``run``, ``compare`` and ``list`` as their users meet them."""
 
 import dataclasses
+import functools
 import json
 import re
 import subprocess
@@ -15,6 +16,7 @@ from pytest_servebench.commands.cli import build_parser, main
 from pytest_servebench.commands.run import pytest_arguments
 from pytest_servebench.objectives.capacity import judge_capacity
 from pytest_servebench.objectives.slo import parse_slo
+from pytest_servebench.runs.results import Run
 from pytest_servebench.runs.run_names import runs_in
 from simulation import saved
 from simulation.capacities import searched
@@ -90,18 +92,23 @@ def test_what_follows_goes_to_pytest(pytester: pytest.Pytester) -> None:
 Outcome = tuple[int, str, str]
 Compare = Callable[..., Outcome]
 
-BASE = saved.queue_run("base")
-AGAIN = saved.queue_run("again", seed=2)
-SLOWER = saved.queue_run("slower", seed=3, slower=1.5)
-FAILING = saved.queue_run("failing", seed=4, failed=0.05)
+RUNS: dict[str, dict[str, Any]] = {
+    "base": {}, "again": {"seed": 2}, "slower": {"seed": 3, "slower": 1.5},
+    "failing": {"seed": 4, "failed": 0.05},
+}  # fmt: skip
+
+
+@functools.cache
+def made(name: str) -> Run:
+    return saved.queue_run(name, **RUNS[name])
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with some saved runs, to which tests add others of other names."""
     directory = tmp_path_factory.mktemp("results") / RESULTS.name
-    for run in (BASE, AGAIN, SLOWER, FAILING):
-        saved.save(run, directory)
+    for name in RUNS:
+        saved.save(made(name), directory)
     return directory
 
 
@@ -116,23 +123,15 @@ def compare(results: Path, capsys: pytest.CaptureFixture[str]) -> Compare:
     return command
 
 
-@pytest.mark.slow
-def test_exit_codes_of_the_real_command(results: Path) -> None:
-    def command(*given: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [PROGRAM, "compare", *given],
-            cwd=results.parent, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-
-    fine = command("base", "again", "--fail", "p99:10%", "--fail", "success_rate:1%")
-    assert (fine.returncode, fine.stderr) == (0, "")
-    assert fine.stdout.splitlines()[-1] == "No gate failed."
-    worse = command("base", "slower", "--fail", "p50:10%")
-    assert worse.returncode == 1
-    assert "p50:10%  FAILED in 2 of 4 cases: +" in worse.stdout
-    missing = command("base", "missing")
-    assert (missing.returncode, missing.stdout) == (2, "")
-    assert missing.stderr.startswith("pytest-servebench compare: error: 'missing': there is no")
+def test_exit_codes_and_the_last_line(compare: Compare) -> None:
+    status, out, err = compare("base", "again", "--fail", "p99:10%", "--fail", "success_rate:1%")
+    assert (status, err, out.splitlines()[-1]) == (0, "", "No gate failed.")
+    status, out, _ = compare("base", "slower", "--fail", "p50:10%")
+    assert status == 1
+    assert "p50:10%  FAILED in 2 of 4 cases: +" in out
+    status, out, err = compare("base", "missing")
+    assert (status, out) == (2, "")
+    assert err.startswith("pytest-servebench compare: error: 'missing': there is no")
 
 
 def test_a_page_that_cannot_be_written_is_no_regression_and_loses_no_comparison(
@@ -192,9 +191,10 @@ def test_nothing_worse(compare: Compare) -> None:
 
 
 def test_runs_of_others_are_refused_unless_allowed(results: Path, compare: Compare) -> None:
-    cases = tuple(dataclasses.replace(case, seed=5) for case in BASE.cases[1:])
+    base = made("base")
+    cases = tuple(dataclasses.replace(case, seed=5) for case in base.cases[1:])
     other = dataclasses.replace(
-        BASE, name="other", cases=cases, machine={**saved.MACHINE, "cpu": "Xeon"}
+        base, name="other", cases=cases, machine={**saved.MACHINE, "cpu": "Xeon"}
     )
     saved.save(other, results)
     status, out, _ = compare("base", "other")
@@ -217,8 +217,9 @@ def test_nothing_in_common_cannot_be_allowed(results: Path, compare: Compare) ->
 
 
 def test_an_invalid_case_is_not_passed_over(results: Path, compare: Compare) -> None:
-    broken = dataclasses.replace(AGAIN.cases[0], verdict="invalid", invalid_reason="41 late")
-    saved.save(dataclasses.replace(AGAIN, name="broken", cases=(broken, *AGAIN.cases[1:])), results)
+    first, *others = made("again").cases
+    broken = dataclasses.replace(first, verdict="invalid", invalid_reason="41 late")
+    saved.save(dataclasses.replace(made("again"), name="broken", cases=(broken, *others)), results)
     status, out, _ = compare("base", "broken")
     assert status == 2
     assert "its measurement is invalid in NEW: 41 late" in " ".join(out.split())
@@ -231,13 +232,14 @@ def test_an_invalid_case_is_not_passed_over(results: Path, compare: Compare) -> 
 def test_a_gate_on_what_nobody_knows_is_refused_and_where_some_do_it_says_so(
     results: Path, compare: Compare
 ) -> None:
-    unseen = tuple(dataclasses.replace(case, resources=UNSEEN) for case in BASE.cases)
-    saved.save(dataclasses.replace(BASE, name="unseen", cases=unseen), results)
+    base = made("base")
+    unseen = tuple(dataclasses.replace(case, resources=UNSEEN) for case in base.cases)
+    saved.save(dataclasses.replace(base, name="unseen", cases=unseen), results)
     status, out, _ = compare("base", "unseen", "--fail", "memory:10%")
     assert status == 2
     assert "--fail=memory:10%: no case has this metric" in out
-    cases = (BASE.cases[0], *unseen[1:])
-    saved.save(dataclasses.replace(BASE, name="partly", cases=cases), results)
+    cases = (base.cases[0], *unseen[1:])
+    saved.save(dataclasses.replace(base, name="partly", cases=cases), results)
     status, out, _ = compare("base", "partly", "--fail", "memory:10%")
     assert status == 0
     assert re.search(r"^memory:10%  passed.*; unknown in 3 more cases$", out, re.M)
@@ -333,11 +335,8 @@ def test_runs_that_pytest_saved_are_compared(
 def test_plain_benchmarks_are_compared(tmp_path: Path, compare: Compare) -> None:
     for name, factor in (("old", 1.0), ("new", 1.5)):
         data = [factor * (0.010 + 0.0001 * (i * 37 % 100)) for i in range(500)]
-        entry = {
-            "name": "test_a",
-            "fullname": "b.py::test_a",
-            "stats": {"rounds": 500, "data": data},
-        }
+        stats = {"rounds": 500, "data": data}
+        entry = {"name": "test_a", "fullname": "b.py::test_a", "stats": stats}
         (tmp_path / f"{name}.json").write_text(json.dumps({"benchmarks": [entry]}))
     old, new = str(tmp_path / "old.json"), str(tmp_path / "new.json")
     status, out, _ = compare(old, new, "--fail", "p50:10%")
@@ -366,12 +365,13 @@ def test_a_reader_may_leave(results: Path) -> None:
 
 
 def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    failed = dataclasses.replace(BASE.cases[0], verdict="failed")
-    saved.save(dataclasses.replace(BASE, cases=(failed, *BASE.cases[1:])), tmp_path)
-    saved.save(SLOWER, tmp_path)
+    base = made("base")
+    failed = dataclasses.replace(base.cases[0], verdict="failed")
+    saved.save(dataclasses.replace(base, cases=(failed, *base.cases[1:])), tmp_path)
+    saved.save(made("slower"), tmp_path)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "run.json").touch()
-    edited = saved.save(dataclasses.replace(BASE, name="edited"), tmp_path)
+    edited = saved.save(dataclasses.replace(base, name="edited"), tmp_path)
     data = json.loads(edited.read_text())
     data["servebench"]["cases"][0]["rate"] = -1  # which is not listed, but 'show' refuses
     edited.write_text(json.dumps(data))
@@ -393,11 +393,12 @@ def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_list_counts_capacities_beside_cases(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    toy = BASE.cases[0].server
+    base = made("base")
+    toy = base.cases[0].server
     found, probes = searched(toy, 200.0)
     asked = judge_capacity(dataclasses.replace(found, label="b"), parse_slo("capacity>=9/s"))
     bare = tuple(dataclasses.replace(probe, records=None) for probe in probes)
-    saved.save(dataclasses.replace(BASE, capacities=(found, asked), probes=bare), tmp_path)
+    saved.save(dataclasses.replace(base, capacities=(found, asked), probes=bare), tmp_path)
     assert main(["list", "--results", str(tmp_path)]) == 0
     heading, line = (re.split(r"  +", text) for text in capsys.readouterr().out.splitlines())
     shown = dict(zip(heading, line, strict=False))
@@ -411,7 +412,7 @@ def test_list_names_a_run_once_and_all_its_names(
     for number in range(30, 0, -1):
         started = f"2025-03-{number:02d}T10:15:00+01:00"
         name = "first" if number == 1 else f"run-{number:02d}"
-        saved.save(dataclasses.replace(BASE, name=name, started=started), tmp_path)
+        saved.save(dataclasses.replace(made("base"), name=name, started=started), tmp_path)
     for link, target in (("latest", "run-30"), ("main", "run-30"), ("v1", "first"), ("gone", "x")):
         (tmp_path / link).symlink_to(target)
     assert main(["list", "--results", str(tmp_path)]) == 0

@@ -5,12 +5,16 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model_build.files import atomic_writer
 from pytest_servebench.runs import run_file
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.runs.run_names import read_run
@@ -45,12 +49,15 @@ def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("either_way")
-def test_an_error_leaves_the_old_file_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("writer", [whole_file, atomic_writer])
+def test_an_error_leaves_the_old_file_alone(
+    tmp_path: Path, writer: Callable[[Path], AbstractContextManager[IO[bytes]]]
+) -> None:
     path = tmp_path / ("n" * 255)  # no room for an ending of its own
     write_whole(path, b"old")
 
     def fail() -> None:
-        with whole_file(path) as file:
+        with writer(path) as file:
             file.write(b"new")
             raise KeyboardInterrupt
 

@@ -18,14 +18,14 @@ from pytest_servebench.commands.cli import main
 from pytest_servebench.load.records import Records
 from simulation import saved
 from tests.conftest import RunBench
-from tests.results import RESULTS, saved_cases, saved_run
+from tests.results import RESULTS, saved_case, saved_cases, saved_run
 from tests.servers.waiting import gone, until
 from tests.test_schema import SCHEMA
 from tests.toy import ToyServer
 
-# The second of two cases ends the session in some way.
+# The second of two cases does something else first, such as to end the session.
 ENDS = """
-import os, signal, pytest
+import os, shutil, signal, pytest
 
 def test_load(model_server, poisson_load, rate):
     if rate == 50:
@@ -196,24 +196,14 @@ def test_records_that_cannot_be_written_cost_no_case(
     result = run_bench("--servebench-slo=success_rate>1%")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["servebench: *records of test_load*No space left on device*"])
-    _, run = saved_run()
-    (case,) = run["servebench"]["cases"]
+    case = saved_case()
     assert (case["records_file"], case["verdict"]) == ("", "passed")
 
 
 def test_a_directory_that_is_removed_under_way(run_bench: RunBench) -> None:
-    test = """
-import shutil
-
-def test_load(model_server, poisson_load, rate):
-    if rate == 50:
-        shutil.rmtree("servebench_results")
-    poisson_load(model_server)
-"""
-    result = run_bench("--servebench-rates=40,50", test=test)
-    result.assert_outcomes(passed=2)
-    _, run = saved_run()
-    assert [case["verdict"] for case in run["servebench"]["cases"]] == ["passed", "passed"]
+    test = ENDS.format(how="shutil.rmtree('servebench_results')")
+    run_bench("--servebench-rates=40,50", test=test).assert_outcomes(passed=2)
+    assert [case["verdict"] for case in saved_cases()] == ["passed", "passed"]
 
 
 @pytest.mark.parametrize(

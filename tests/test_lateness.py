@@ -17,8 +17,9 @@ from pytest_servebench.measure.case_runner import run_case
 from pytest_servebench.objectives.gates import parse_gates
 from pytest_servebench.objectives.slo import judge, overall, parse_slo
 from pytest_servebench.plugin.baseline import Baseline
-from pytest_servebench.runs.results import CaseResult, Run
+from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.summary import summarize
+from simulation import saved
 from simulation.cases import case, steady
 from simulation.queues import waits
 from tests.conftest import RunBench
@@ -204,17 +205,12 @@ def test_what_is_met_with_the_lag_is_met_without(seed: int, memory: float, share
             assert after.high <= before.high + 1e-12
 
 
-def run_of(*cases: CaseResult) -> Run:
-    machine = {"cpu": "x", "cores": 2, "memory": 1, "system": "Linux 6", "python": "3.11"}
-    return Run("run", "2026-01-01T00:00:00+00:00", machine, {}, cases)
-
-
 QUIET = steady(np.random.default_rng(3).uniform(0.004, 0.006, 4000), 50.0)
 DISTURBED = late(QUIET, some_late(len(QUIET), 0.08, 0.15))
 
 
 def test_a_late_generator_is_no_regression() -> None:
-    base, new = (run_of(measured(rows, 50.0)) for rows in (QUIET, DISTURBED))
+    base, new = (saved.run([measured(rows, 50.0)]) for rows in (QUIET, DISTURBED))
     gates = parse_gates("p99:10%, p50:50%")
     comparison = compare(base, new, gates)
     (pair,) = comparison.cases
@@ -227,17 +223,15 @@ def test_a_late_generator_is_no_regression() -> None:
 def test_a_regression_is_told_whatever_the_lateness() -> None:
     twice = dataclasses.replace(QUIET, done=2 * QUIET.done - QUIET.scheduled)
     slower = late(twice, some_late(len(QUIET), 0.08, 0.015))
-    comparison = compare(
-        run_of(measured(QUIET, 50.0)), run_of(measured(slower, 50.0)), parse_gates("p50:10%")
-    )
-    assert comparison.worse
+    base, new = (saved.run([measured(rows, 50.0)]) for rows in (QUIET, slower))
+    assert compare(base, new, parse_gates("p50:10%")).worse
 
 
 def test_a_gate_that_lateness_decides_is_invalid() -> None:
-    base = run_of(measured(QUIET, 50.0))
+    base = saved.run([measured(QUIET, 50.0)])
     baseline = Baseline("main", base, "", parse_gates("p99:10%"), frozenset(), "fail")
     new = measured(DISTURBED, 50.0)
-    (clause,) = baseline.judge(new, run_of(), among=1).clauses
+    (clause,) = baseline.judge(new, saved.run([]), among=1).clauses
     assert clause.verdict == "invalid"
     assert "generator was too late" in clause.message
 
@@ -314,46 +308,32 @@ def test_the_last_attempt_counts(
     assert len(found["attempts"]) == retries
 
 
+@pytest.mark.parametrize(
+    ("spoils", "further", "measured", "clauses"),
+    [
+        # As measured the SLO is broken; without lag, it would have been met twice.
+        (2, "p50<9s", 3, {"p50<1us": "failed", "p50<9s": "passed"}),
+        (9, "p99<5s", 3, {"p50<1us": "invalid", "p99<5s": "inconclusive"}),
+        # What is broken whatever lateness did gets no second chance.
+        (1, "p99<1us", 1, {"p50<1us": "invalid", "p99<1us": "failed"}),
+    ],
+)
 def test_a_clause_that_lateness_decides_is_measured_again(
-    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    noise = Noise(monkeypatch, spoils=2, how="clause")
-    # As measured the SLO is broken; without lag, it would have been met twice.
-    result = run_bench(CALM, "--servebench-slo=p50<1us")
+    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch, spoils: int, further: str, measured: int,
+    clauses: dict[str, str],
+) -> None:  # fmt: skip
+    noise = Noise(monkeypatch, spoils, how="clause")
+    result = run_bench(CALM, "--servebench-slo=p50<1us", f"--servebench-slo={further}")
     result.assert_outcomes(failed=1)
-    assert len(noise.seeds) == 3
+    assert len(noise.seeds) == measured
     found = saved_case()
-    assert found["verdict"] == "failed"
-    assert len(found["attempts"]) == 2
-    assert "p50<1us" in found["attempts"][0]["reason"]
-
-
-def test_a_clause_that_stays_undecided_ends_as_an_error(
-    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Noise(monkeypatch, spoils=9, how="clause")
-    result = run_bench(CALM, "--servebench-slo=p50<1us", "--servebench-slo=p99<5s")
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*InvalidMeasurementError*p50<1us*"])
-    found = saved_case()
-    assert found["verdict"] == "invalid"
+    assert {one["clause"]: one["verdict"] for one in found["clauses"]} == clauses
+    assert len(found["attempts"]) == measured - 1
+    assert all("p50<1us" in one["reason"] for one in found["attempts"])
+    assert found["verdict"] == ("failed" if "failed" in clauses.values() else "invalid")
     assert found["invalid_reason"] is None
-    assert {one["clause"]: one["verdict"] for one in found["clauses"]}["p50<1us"] == "invalid"
-
-
-def test_what_is_broken_whatever_lateness_did_gets_no_second_chance(
-    run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    noise = Noise(monkeypatch, spoils=1, how="clause")
-    result = run_bench(CALM, "--servebench-slo=p50<1us", "--servebench-slo=p99<1us")
-    result.assert_outcomes(failed=1)
-    assert len(noise.seeds) == 1
-    found = saved_case()
-    assert found["verdict"] == "failed"
-    assert {one["clause"]: one["verdict"] for one in found["clauses"]} == {
-        "p50<1us": "invalid",
-        "p99<1us": "failed",
-    }
+    error = "*InvalidMeasurementError*p50<1us*" if found["verdict"] == "invalid" else "*p50<1us*"
+    result.stdout.fnmatch_lines([error])
 
 
 def test_a_check_in_the_test_that_lateness_decides_is_an_error(

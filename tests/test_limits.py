@@ -20,13 +20,12 @@ from pytest_servebench.plugin.load_fixture import LoadedCase
 from pytest_servebench.report.case_details import case_text
 from pytest_servebench.report.terminal import report_lines
 from pytest_servebench.runs.results import CaseResult
-from pytest_servebench.stats.summary import summarize
 from pytest_servebench.text.tables import plain_text
-from simulation.cases import case, mm1_records, steady
+from simulation.cases import mm1_records, steady
 from simulation.saved import run
+from tests.test_lateness import MAX_LAG, late, measured
 
 MS = 1_000_000
-MAX_LAG = 0.01
 
 
 def handful() -> Records:
@@ -86,15 +85,13 @@ def test_goodput_counts_what_keeps_every_limit(
 ) -> None:
     clauses = parse_slo(text)
     assert [str(one.clause) for one in of_each_request(clauses)] == limits
-    found = with_goodput(recorded(handful(), 8.0), clauses, MAX_LAG).summary.estimates.get(
-        "goodput"
-    )
+    result = with_goodput(recorded(handful(), 8.0), clauses, MAX_LAG)
+    found = result.summary.estimates.get("goodput")
     assert (found and found.value) == good
 
 
 def recorded(records: Records, rate: float) -> CaseResult:
-    summary = summarize(records, rate, MAX_LAG)
-    return dataclasses.replace(case(records, rate), records=records, summary=summary)
+    return dataclasses.replace(measured(records, rate), records=records)
 
 
 def judged(records: Records, rate: float, text: str) -> CaseResult:
@@ -142,11 +139,7 @@ def test_without_limits_goodput_is_throughput_and_not_told() -> None:
 
 def test_lateness_of_the_generator_is_no_fault_of_the_server() -> None:
     rows = mm1_records(50, 100, 2000, seed=1)
-    late = dataclasses.replace(
-        rows, **{name: getattr(rows, name) + 40 * MS
-                 for name in ("enqueued", "dequeued", "sent", "first_byte", "done")}
-    )  # fmt: skip
-    result = judged(late, 50.0, "p99<50ms, goodput>=85%")
+    result = judged(late(rows, np.full(len(rows), 0.04)), 50.0, "p99<50ms, goodput>=85%")
     assert result.clauses[1].verdict == "invalid"
     # Answers that lay unread are late, too.
     unread = dataclasses.replace(

@@ -13,6 +13,7 @@ import pytest
 
 from pytest_servebench.analysis.compare import compare
 from pytest_servebench.analysis.plan import plan_case
+from pytest_servebench.commands.cli import main
 from pytest_servebench.load.records import NEVER, Outcome, Records
 from pytest_servebench.measure.cpu_interval import per_request
 from pytest_servebench.metrics import (
@@ -43,9 +44,9 @@ from simulation import saved
 from simulation.cases import SEEN, UNSEEN, case, mm1_records, with_cost
 from tests.load.test_misbehaving import load, serving
 from tests.sample import SAMPLE
+from tests.test_lateness import MAX_LAG, late, measured, verdicts
 from tests.test_schema import SCHEMA
 
-MAX_LAG = 0.010
 FIRST = [one.name for one in statistics_of(TTFB)]
 
 
@@ -54,10 +55,6 @@ def streamed(rest: float = 0.050, seed: int = 1, slower: float = 1.0) -> Records
     rows = mm1_records(50, 100, 3000, seed=seed)
     first = rows.scheduled + ((rows.done - rows.scheduled) * slower).astype(np.int64)
     return dataclasses.replace(rows, first_byte=first, done=first + int(rest * 1e9))
-
-
-def verdicts(result: CaseResult, text: str) -> list[str]:
-    return [one.verdict for one in judge(parse_slo(text), result)]
 
 
 STREAMED = case(streamed(), 50.0, resources=dataclasses.replace(SEEN, pss_after=410e6))
@@ -137,19 +134,15 @@ def test_what_a_transport_does_not_record_is_not_known() -> None:
 
 def test_the_generators_lag_is_taken_off_it() -> None:
     rows = streamed()
-    lag = np.where(np.random.default_rng(1).random(len(rows)) < 0.05, 60_000_000, 100_000)
-    rows = dataclasses.replace(
-        rows,
-        enqueued=rows.scheduled + lag, dequeued=rows.scheduled + lag, sent=rows.scheduled + lag,
-        first_byte=rows.first_byte + lag, done=rows.done + lag,
-    )  # fmt: skip
-    result = dataclasses.replace(case(rows, 50.0), summary=summarize(rows, 50.0, MAX_LAG))
-    measured, punctual = (
+    lag = np.where(np.random.default_rng(1).random(len(rows)) < 0.05, 0.060, 1e-4)
+    rows = late(rows, lag)
+    result = measured(rows, 50.0)
+    as_seen, punctual = (
         one.estimates["ttfb.p95"].value for one in (result.summary, result.summary.punctual())
     )
-    assert measured is not None
+    assert as_seen is not None
     assert punctual is not None
-    between = (measured + punctual) / 2
+    between = (as_seen + punctual) / 2
     assert verdicts(result, f"ttfb.p95<{between:.9f}s") == ["invalid"]
     unlagged = rows.without_lag(MAX_LAG)
     assert (unlagged.until("first_byte") <= rows.until("first_byte")).all()
@@ -227,10 +220,10 @@ def test_cpu_per_request_has_a_gate_a_plan_and_a_place() -> None:
     (figures,) = json.loads(as_bmf(Compared([Block(found, (), ())], every=False))).values()
     assert figures["cpu_per_request_ms"]["value"] == pytest.approx(3.6)
     clauses = parse_slo("cpu_per_request<4ms")
-    (measured,) = plan_case(clauses, 50.0, [base]).needed
+    (seen,) = plan_case(clauses, 50.0, [base]).needed
     (guessed,) = plan_case(clauses, 50.0).needed
-    assert measured.measured
-    assert measured.value == pytest.approx(0.003)
+    assert seen.measured
+    assert seen.value == pytest.approx(0.003)
     # Exponential costs, 20 % away: ((1.96 + 1.645) / ln 1.2)^2 requests, queueing or not.
     assert (guessed.value, guessed.requests) == (None, 391)
 
@@ -320,8 +313,6 @@ def test_a_run_from_before_does_not_know_it() -> None:
 def test_compare_refuses_a_gate_that_the_base_does_not_know(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pytest_servebench.commands.cli import main  # noqa: PLC0415
-
     new = saved.save(saved.queue_run("new", rates=[40.0], number=1500), tmp_path)
     arguments = ["compare", str(SAMPLE / "run.json"), str(new), "--fail", "ttfb.p99:10%"]
     assert main(arguments) == 2

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_servebench.plugin.conclusion import outcome_of
 from tests.conftest import RunBench
-from tests.results import saved_run
+from tests.results import saved_case, saved_cases, saved_run
 
 PATIENT = "--servebench-max-lag=5000"  # what a test is made of is asked here, not the machine
 
@@ -164,16 +164,12 @@ def test_reports_follow_the_outcome_that_pytest_has(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_WORKSPACE", str(pytester.path.parent))
     result = run_bench(
-        PATIENT,
-        "--servebench-markdown=report.md",
-        "--servebench-page=true",
-        test=FATES,
+        PATIENT, "--servebench-markdown=report.md", "--servebench-page=true", test=FATES
     )
     result.assert_outcomes(xfailed=1, failed=3, xpassed=1, skipped=1, errors=1, passed=1)
-    _, run = saved_run()
     found = {
         case["name"].partition("[")[0]: (case["verdict"], case["test_outcome"])
-        for case in run["servebench"]["cases"]
+        for case in saved_cases()
     }
     assert found == {
         "test_known": ("failed", "xfailed"),
@@ -226,8 +222,7 @@ def test_a_load_outside_the_test_s_own_code_is_judged(run_bench: RunBench, phase
     """
     result = run_bench(PATIENT, test=test.replace("PHASE", repr(phase)))
     result.assert_outcomes(errors=1, passed=int(phase == "teardown"))
-    _, run = saved_run()
-    (case,) = run["servebench"]["cases"]
+    case = saved_case()
     assert (case["verdict"], case["test_outcome"]) == ("failed", "error")
 
 

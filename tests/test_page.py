@@ -125,17 +125,8 @@ def gated_run() -> Run:
     """Return two rates whose p50 has a gate, beside their SLOs."""
     text = "p50:20% against main"
     figures = "15.4 ms against 5.3 ms: +190 % (95 % interval +148 % to +191 %)"
-    gate = ClauseResult(
-        text,
-        "p50",
-        0.2,
-        0.0154,
-        None,
-        None,
-        "failed",
-        f"{text}: broken: it got worse: {figures}",
-        "gate",
-    )
+    gate = ClauseResult(text, "p50", 0.2, 0.0154, None, None, "failed",
+                        f"{text}: broken: it got worse: {figures}", "gate")  # fmt: skip
     cases = [made_runs.case(made_runs.TORCHSERVE, rate, slo=False) for rate in (20.0, 100.0)]
     return made_runs.run(
         [dataclasses.replace(one, clauses=(gate,), verdict="failed") for one in cases]

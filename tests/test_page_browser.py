@@ -52,14 +52,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         run.cases[-1], failures={"error_status: status 503, 'the model is busy' " + "x" * 120: 7}
     )
     run = dataclasses.replace(run, cases=(*run.cases[:-1], long))
-    written = {"report": directory / "report.html", "calm": directory / "calm.html"}
-    write_page(run, directory, run.to_dict() | {"commit": "f" * 90}, written["report"])
+    write_page(run, directory, run.to_dict() | {"commit": "f" * 90}, directory / "report.html")
     calm = saved.busy_run(300)
     clause = ClauseResult("p99<500ms", "p99", 0.5, 0.1, 0.05, None, "passed", "p99 is well below")
     calm = dataclasses.replace(
         calm, cases=tuple(dataclasses.replace(case, clauses=(clause,)) for case in calm.cases)
     )
-    write_page(calm, directory, output=written["calm"])
     several = tuple(  # of three tests, without an SLO
         dataclasses.replace(
             case, name=f"{test.rpartition('::')[2]}[{index}]", nodeid=f"test_it.py::{test}[{index}]"
@@ -67,20 +65,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for index, case in enumerate(saved.busy_run(100).cases[:8])
         for test in ("test_load", "TestWithALongName::test_load", "test_other")
     )
-    written["unjudged"] = directory / "unjudged.html"
-    write_page(saved.run(several), directory, output=written["unjudged"])
-    written["plain"] = directory / "plain.html"
-    write_page(plain_run(), directory, output=written["plain"])
-    written["twelve"] = directory / "twelve.html"
-    write_page(made_runs.twelve_run(), directory, output=written["twelve"])
-    written["hostile"] = directory / "hostile.html"
-    write_page(made_runs.hostile_run(), directory, output=written["hostile"])
-    written["capacity"] = directory / "capacity.html"
-    searches = made_runs.capacity_run("slower", "above", "generator", "died")
-    write_page(searches, directory, output=written["capacity"])
-    written["comparison"] = directory / "comparison.html"
-    written["comparison"].write_text(_comparison(directory))
-    return written
+    runs = {
+        "calm": calm, "unjudged": saved.run(several), "plain": plain_run(),
+        "twelve": made_runs.twelve_run(), "hostile": made_runs.hostile_run(),
+        "capacity": made_runs.capacity_run("slower", "above", "generator", "died"),
+    }  # fmt: skip
+    for name, made in runs.items():
+        write_page(made, directory, output=directory / f"{name}.html")
+    (directory / "comparison.html").write_text(_comparison(directory))
+    return {name: directory / f"{name}.html" for name in PAGES}
 
 
 def _comparison(directory: Path) -> str:

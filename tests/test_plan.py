@@ -42,6 +42,8 @@ from pytest_servebench.stats.summary import PERMILLES
 from simulation import queueing, saved
 from simulation.cases import case, mm1_records, records, steady
 from simulation.queues import waits
+from tests.pages import plain_entry
+from tests.test_repeats import repeated
 
 LATENCIES = ("p50", "p90", "p95", "p99", "p999", "mean")
 
@@ -231,12 +233,7 @@ def test_what_differs_from_run_to_run_sets_a_floor(between: float) -> None:
 # -- from a run -----------------------------------------------------------------------------------
 
 
-def repeat(one: CaseResult, number: int) -> CaseResult:
-    name = one.name.replace("]", f"-repeat{number}]")
-    return dataclasses.replace(one, name=name, nodeid=f"test_it.py::{name}")
-
-
-LONG = [repeat(case(mm1_records(5, 20, 20_000, seed), 5), seed + 1) for seed in range(3)]
+LONG = [repeated(case(mm1_records(5, 20, 20_000, seed), 5), seed + 1) for seed in range(3)]
 
 
 @pytest.mark.parametrize("metric", ["p50", "p90", "p99", "mean"])
@@ -363,7 +360,7 @@ def test_comparisons_show_what_they_are_said_to(
         for which in range(1, repeats + 1):
             rows = mm1_records(30, 100, number, next(seeds))
             slower = records(rows.scheduled / 1e9, rows.latency() * factor, rows.window / 1e9)
-            cases.append(dataclasses.replace(repeat(case(slower, 30), which), records=slower))
+            cases.append(dataclasses.replace(repeated(case(slower, 30), which), records=slower))
         return Run("one", "2026-01-01T00:00:00+00:00", {}, {}, tuple(cases))
 
     bases = [run(1.0) for _ in range(pairs)]
@@ -480,8 +477,7 @@ def test_bad_options_are_named(arguments: Sequence[str], words: str) -> None:
 
 def test_runs_that_cannot_be_planned_from_are_named(tmp_path: Path) -> None:
     plain = tmp_path / "plain.json"
-    stats = {"rounds": 3, "data": [0.1, 0.2, 0.3]}
-    plain.write_text(json.dumps({"benchmarks": [{"name": "a", "fullname": "a", "stats": stats}]}))
+    plain.write_text(json.dumps({"benchmarks": [plain_entry()]}))
     invalid = case(mm1_records(5, 20, 100, seed=1), 5.0, invalid_reason="late")
     measured = write_run(tmp_path / "a", *LONG)
     table: list[tuple[type[Exception], str, Sequence[str]]] = [

@@ -15,7 +15,7 @@ from pytest_servebench.load.records import Records
 from pytest_servebench.plugin.option_reading import read_settings
 from pytest_servebench.plugin.options import OPTIONS
 from tests.conftest import TEST_FILE, RunBench
-from tests.results import RESULTS, saved_run
+from tests.results import RESULTS, saved_case, saved_cases, saved_run
 
 pytestmark = pytest.mark.usefixtures("own_process")
 
@@ -126,8 +126,7 @@ def test_broken_slo_fails_with_its_message_and_is_saved(run_bench: RunBench) -> 
     result.stdout.fnmatch_lines(
         ["p50<0.01ms: broken: *", "success_rate>=10%: met: *", "FAILED * - Failed: p50<0.01ms: b*"]
     )
-    _, run = saved_run()
-    (case,) = run["servebench"]["cases"]
+    case = saved_case()
     assert case["verdict"] == "failed"
     assert [clause["verdict"] for clause in case["clauses"]] == ["failed", "passed"]
     assert len(json.loads(Path("b.json").read_text())["benchmarks"]) == 1
@@ -155,8 +154,7 @@ def test_marker_sets_load_and_slos(run_bench: RunBench) -> None:
     result = run_bench("--servebench-slo=p50<0.5s", test=MARKED)
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["FAILED *test_check*p50<1us*"])
-    _, run = saved_run()
-    for case in run["servebench"]["cases"][:2]:
+    for case in saved_cases()[:2]:
         assert case["rate"] == 60
         assert case["duration"] == 0.2
         clauses = [clause["clause"] for clause in case["clauses"]]

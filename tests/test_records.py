@@ -13,13 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench.load.records import (
-    NEVER,
-    TIME_COLUMNS,
-    Outcome,
-    Records,
-    new_store,
-)
+from pytest_servebench.load.records import NEVER, TIME_COLUMNS, Outcome, Records, new_store
 from pytest_servebench.load.store import Phase, RecordStore
 
 times = st.integers(-1, 2**62)

@@ -12,6 +12,7 @@ from pytest_servebench.runs.run_names import read_run
 from pytest_servebench.servers.shared import MOST_DEATHS, SharedServer, SharedServers
 from tests.conftest import RunBench
 from tests.results import RESULTS
+from tests.test_kept_up_to_date import ENDS
 
 KILLING_TEST = """
 from tests.toy import kill
@@ -124,9 +125,7 @@ def test_a_server_that_dies_over_and_over_is_given_up(
             "*giving up*",  # the end of its log
         ]
     )
-    messages = result.stdout.str().partition("short test summary")[
-        0
-    ]  # some CI shows all of them twice
+    messages = result.stdout.str().partition("short test summary")[0]  # some CI shows all twice
     assert messages.count("ended 3 times") == 5 - MOST_DEATHS
     assert len(logs()) == MOST_DEATHS
     result.stdout.fnmatch_lines(
@@ -247,15 +246,7 @@ def test_a_session_that_is_interrupted_keeps_its_tables(
 ) -> None:
     result = run_bench(
         "--servebench-rates=40,50", *(["--servebench-interleave"] if interleaved else []),
-        test=f"""
-import pytest
-
-def test_load(model_server, poisson_load, rate):
-    if rate == 50:
-        {how}
-    poisson_load(model_server)
-""",
-        interrupted=True,
+        test=ENDS.format(how=how), interrupted=True,
     )  # fmt: skip
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert "Traceback" not in result.stdout.str() + result.stderr.str()

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -20,33 +19,12 @@ from pytest_servebench.protocols import PROTOCOLS
 from pytest_servebench.report.comparison_text import NOT_COMPARABLE, NOTHING_WORSE, WORSE
 from tests.conftest import ROOT
 from tests.docs.pages import DOCS, PAGES, README, blocks, inline, tokens
+from tests.pages import Html
 
 pytestmark = pytest.mark.servers
 pytest.importorskip("sphinx", reason="the dependency group docs is missing")
 
 _OPTION = re.compile(r"cmdoption-servebench-([a-z-]+)")
-
-
-class Html(HTMLParser):
-    """What matters of one page: where it links to, what can be linked to, and its pictures."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.links: list[str] = []
-        self.ids: set[str] = set()
-        self.pictures: list[dict[str, str | None]] = []
-        self.loaded: list[str] = []
-        self.feed(path.read_text())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        self.ids.add(values.get("id") or "")
-        if tag == "a" and values.get("href"):
-            self.links.append(values["href"] or "")
-        if tag == "img":
-            self.pictures.append(values)
-        if tag in ("link", "script", "img"):
-            self.loaded.append(values.get("href") or values.get("src") or "")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +43,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def html(site: Path) -> dict[Path, Html]:
-    return {path: Html(path) for path in sorted(site.rglob("*.html"))}
+    return {path: Html(path.read_text()) for path in sorted(site.rglob("*.html"))}
 
 
 def test_every_page_is_there(html: dict[Path, Html], site: Path) -> None:
@@ -76,27 +54,28 @@ def test_every_page_is_there(html: dict[Path, Html], site: Path) -> None:
 def test_links_within_the_site(html: dict[Path, Html], site: Path) -> None:
     checked = 0
     for page, content in html.items():
-        for link in content.links:
+        for link in filter(None, (each.get("href") for each in content.named("a"))):
             parts = urlsplit(link)
             if parts.scheme or parts.netloc or link == "#":
                 continue
             target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
             assert target.exists(), f"{page.relative_to(site)}: {link}"
             if parts.fragment and target in html:
-                assert unquote(parts.fragment) in html[target].ids, (page.name, link)
+                assert unquote(parts.fragment) in html[target].attributes("id"), (page.name, link)
                 checked += 1
     assert checked > 100
 
 
 def test_nothing_is_loaded_from_elsewhere(html: dict[Path, Html], site: Path) -> None:
     for page, content in html.items():
-        for source in content.loaded:
+        for each in (*content.named("link"), *content.named("script"), *content.named("img")):
+            source = each.get("href") or each.get("src") or ""
             assert not urlsplit(source).netloc, f"{page.relative_to(site)}: {source}"
 
 
 def test_pictures_have_a_text(html: dict[Path, Html], site: Path) -> None:
     for page, content in html.items():
-        for picture in content.pictures:
+        for picture in content.named("img"):
             assert picture.get("alt"), f"{page.relative_to(site)}: {picture.get('src')}"
 
 
@@ -111,7 +90,9 @@ def test_it_can_be_searched(site: Path) -> None:
 def test_every_option_is_in_the_reference(
     html: dict[Path, Html], site: Path, pytestconfig: pytest.Config
 ) -> None:
-    described = set(_OPTION.findall(" ".join(html[site / "reference" / "options.html"].ids)))
+    described = set(
+        _OPTION.findall(" ".join(html[site / "reference" / "options.html"].attributes("id")))
+    )
     known = pytestconfig._parser.optparser._option_string_actions
     assert described == {
         name.removeprefix("--servebench-") for name in known if name.startswith("--servebench-")
@@ -119,14 +100,13 @@ def test_every_option_is_in_the_reference(
 
 
 def test_every_public_name_is_in_the_reference(html: dict[Path, Html], site: Path) -> None:
-    ids = html[site / "reference" / "api.html"].ids
+    ids = set(html[site / "reference" / "api.html"].attributes("id"))
     assert {f"pytest_servebench.{name}" for name in pytest_servebench.__all__} <= ids
-    ids = html[site / "reference" / "protocols.html"].ids
+    ids = set(html[site / "reference" / "protocols.html"].attributes("id"))
     assert {f"pytest_servebench.protocols.{each.__name__}" for each in PROTOCOLS.values()} <= ids
     hooks = {name for name in vars(hookspecs) if name.startswith("pytest_servebench_")}
-    assert {f"pytest_servebench.plugin.hookspecs.{name}" for name in hooks} <= html[
-        site / "reference" / "hooks.html"
-    ].ids
+    ids = set(html[site / "reference" / "hooks.html"].attributes("id"))
+    assert {f"pytest_servebench.plugin.hookspecs.{name}" for name in hooks} <= ids
 
 
 def test_every_fixture_is_in_the_reference(site: Path) -> None:
@@ -140,9 +120,8 @@ def test_every_fixture_is_in_the_reference(site: Path) -> None:
 def test_every_kind_of_object_in_the_schema_has_a_table(html: dict[Path, Html], site: Path) -> None:
     path = Path(inspect.getfile(pytest_servebench)).parent / "runs" / "run-1.schema.json"
     kinds = json.loads(path.read_text())["$defs"]
-    assert {f"json-{name}" for name in ("run", *kinds)} <= html[
-        site / "reference" / "json.html"
-    ].ids
+    ids = set(html[site / "reference" / "json.html"].attributes("id"))
+    assert {f"json-{name}" for name in ("run", *kinds)} <= ids
 
 
 def _first_cells(page: Path) -> set[str]:

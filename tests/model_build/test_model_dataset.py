@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,26 +117,25 @@ def test_fetched_once_then_read_from_the_cache(url: str, published: Path) -> Non
     np.testing.assert_array_equal(first.images, again.images)
 
 
-@pytest.mark.parametrize("keep", [0, 10, -1])
-def test_a_truncated_download_leaves_no_cache(url: str, published: Path, keep: int) -> None:
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: b"", "truncated"),
+        (lambda content: content[:10], "truncated"),
+        (lambda content: content[:-1], "truncated"),
+        (lambda content: content + bytes(1_000_000), "too long"),
+        (None, "404"),
+    ],
+)
+def test_a_damaged_download_leaves_no_cache(
+    url: str, published: Path, damage: Any, message: str
+) -> None:
     path = published / IMAGES
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(DatasetError, match="truncated"):
-        dataset.load("t10k", url=url)
-    assert cached_files() == []
-
-
-def test_an_endless_download_is_given_up(url: str, published: Path) -> None:
-    path = published / IMAGES
-    path.write_bytes(path.read_bytes() + bytes(1_000_000))
-    with pytest.raises(DatasetError, match="too long"):
-        dataset.load("t10k", url=url)
-    assert cached_files() == []
-
-
-def test_an_http_error_leaves_no_cache(url: str, published: Path) -> None:
-    (published / IMAGES).unlink()
-    with pytest.raises(DatasetError, match="404"):
+    content = path.read_bytes()
+    path.unlink()
+    if damage is not None:
+        path.write_bytes(damage(content))
+    with pytest.raises(DatasetError, match=message):
         dataset.load("t10k", url=url)
     assert cached_files() == []
 

@@ -21,6 +21,8 @@ from model_build.weights import load_weights
 from pytest_servebench.errors import ModelError
 from pytest_servebench.model import ServedModel
 
+pytestmark = pytest.mark.servers
+
 # As a server runs it: by the graph, and without Python's own look at the shape of what is fed.
 FEED = """
 import sys
@@ -70,9 +72,7 @@ def build(model_cache: Path) -> Build:
     return build
 
 
-@pytest.mark.parametrize(
-    "kinds", [pytest.param(BOTH, marks=pytest.mark.servers), TORCHSERVE], ids="-".join
-)
+@pytest.mark.parametrize("kinds", [BOTH, TORCHSERVE], ids="-".join)
 def test_outputs_are_those_of_the_weights(build: Build, kinds: tuple[str, ...]) -> None:
     built = build(kinds)
     network = build_network(load_weights(WEIGHTS))

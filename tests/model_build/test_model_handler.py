@@ -14,6 +14,8 @@ from model_build.images import drawn_images
 from model_build.network import MobileNetV2
 from model_build.torch_formats import predict_torch, write_torchscript
 
+pytestmark = pytest.mark.servers
+
 IMAGE = drawn_images(1)[0].tolist()
 
 

@@ -13,6 +13,8 @@ from model_build.train import extract_weights
 from model_build.weights import Weights, load_weights, save_weights
 from pytest_servebench.errors import ModelError
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.mark.parametrize(("width", "parameters"), [(0.5, 700_202), (1.0, 2_236_106)])
 def test_numbers_of_parameters(width: float, parameters: int) -> None:

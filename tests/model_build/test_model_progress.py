@@ -1,6 +1,5 @@
 """What is seen at a terminal of what takes minutes."""
 
-import os
 import re
 import sys
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.at_terminal import run_at_terminal
-from tests.conftest import ROOT
 
 BAR = """
 from model_build.progress import progress_bar
@@ -30,13 +28,8 @@ print("done")
 """
 
 
-def environment() -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if name not in {"CI", "COLUMNS"}}
-    return {**own, "TERM": "xterm", "PYTHONPATH": str(ROOT)}
-
-
 def test_a_download_has_a_bar(tmp_path: Path) -> None:
-    seen = run_at_terminal([sys.executable, "-c", BAR], tmp_path, environment(), columns=60)
+    seen = run_at_terminal([sys.executable, "-c", BAR], tmp_path, columns=60)
     assert seen.status == 0
     bar, done = [line for line in seen.lines if line]
     assert re.match(r"file.gz: 100%\|█+\| 1.00k/1.00k \[", bar)
@@ -45,7 +38,7 @@ def test_a_download_has_a_bar(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_build_has_a_line_that_tells_how_long_it_has_been(tmp_path: Path) -> None:
-    seen = run_at_terminal([sys.executable, "-c", BUILD], tmp_path, environment())
+    seen = run_at_terminal([sys.executable, "-c", BUILD], tmp_path)
     assert seen.status == 0
     assert "building the model … 1 s".encode() in seen.output
     said = [line for line in seen.lines if line]

@@ -12,6 +12,8 @@ from model_build.train import extract_weights
 from model_build.weights import load_weights
 from pytest_servebench.errors import ModelError
 
+pytestmark = pytest.mark.servers
+
 RECIPE = training.Recipe(epochs=3, width=0.1, batch_size=16, seed=7)
 
 

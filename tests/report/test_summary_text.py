@@ -1,12 +1,9 @@
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 
 from pytest_servebench.load.records import Outcome
 from pytest_servebench.report.summary_text import summary_text
 from pytest_servebench.runs.results import Run
-from pytest_servebench.system.files import write_whole
 from pytest_servebench.text.safe import display_width
 from tests.report import made_runs
 from tests.report.test_terminal import ANY_RUN, RUNS, SLOW
@@ -46,12 +43,3 @@ def test_everything_is_in_it() -> None:
 
 def test_a_verdict_without_slos_says_so() -> None:
     assert "passed (no SLO was set)" in summary_text(made_runs.single_run())
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    write_whole(path, b"old")
-    with pytest.raises(TypeError):
-        write_whole(path, object())  # type: ignore[arg-type]
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]

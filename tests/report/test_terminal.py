@@ -190,14 +190,13 @@ def test_a_failed_request_is_infinitely_slow_and_the_successes_stand_below() -> 
     assert "infinitely slow" in text
 
 
-def test_the_legend_explains_what_is_there_alone() -> None:
+def test_only_what_is_there_is_explained() -> None:
     nothing = text_of(made_runs.nothing_ok_run())
     assert "(x)" not in nothing
     assert "infinitely slow (∞)." in nothing
     assert "in the row below" not in nothing
     fine = text_of(run([case(rate=100.0, duration=60.0)]))
-    assert "(x)" not in fine
-    assert "infinitely" not in fine
+    assert not [word for word in ("(x)", "infinitely", "INVALID", "inconclusive") if word in fine]
     assert "(x)" in text_of(made_runs.single_run())
 
 
@@ -233,12 +232,6 @@ def test_what_failed_a_case_is_named(sorts: list[ClauseSort], said: str) -> None
     )
     made = run([replace(case(), clauses=clauses, verdict="failed")])
     assert f"FAILED: {said}" in "\n".join(map(plain_text, attention_lines(made, 200)))
-
-
-def test_nothing_is_said_about_verdicts_where_all_is_well() -> None:
-    text = text_of(run([case(rate=100.0, duration=60.0)]))
-    assert "INVALID" not in text
-    assert "inconclusive" not in text
 
 
 def test_dead_servers_and_what_they_cost_come_first() -> None:

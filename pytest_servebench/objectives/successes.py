@@ -14,6 +14,7 @@ import numpy as np
 from pytest_servebench.load.records import Outcome
 from pytest_servebench.metrics import ERROR_RATE, SUCCESS_RATE
 from pytest_servebench.objectives.slo import failure_texts
+from pytest_servebench.protocols.grpc import GrpcStatus
 from pytest_servebench.runs.results import CaseResult, ClauseResult
 from pytest_servebench.text.safe import sentence
 
@@ -27,6 +28,17 @@ _HINTS: Final[Mapping[int, str]] = MappingProxyType(
         **dict.fromkeys((401, 403), _KEY),
         **dict.fromkeys((404, 405), "are path and method right?"),
         429: "the server limits the request rate",
+    }
+)
+_GRPC_KEY: Final = (
+    'send its credentials, such as GrpcRequest(…, metadata=(("authorization", "…"),))'
+)
+_GRPC_HINTS: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        GrpcStatus.UNIMPLEMENTED: "are service and method right?",
+        GrpcStatus.UNAUTHENTICATED: _GRPC_KEY,
+        GrpcStatus.PERMISSION_DENIED: _GRPC_KEY,
+        GrpcStatus.RESOURCE_EXHAUSTED: "the server limits requests, or has too few threads",
     }
 )
 # An SLO on the success or error rate decides about these; drops depend on the load.
@@ -96,6 +108,8 @@ def _meaning(result: CaseResult) -> list[str]:
         return []
     values, numbers = np.unique(statuses, return_counts=True)
     status = int(values[numbers.argmax()])
+    if status in list(GrpcStatus):  # no HTTP status is that small, and the reason has its name
+        return [_GRPC_HINTS[status]] if status in _GRPC_HINTS else []
     try:
         words = f"{status} is {HTTPStatus(status).phrase}"
     except ValueError:  # not a registered one

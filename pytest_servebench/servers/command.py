@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Final
 
 from pytest_servebench.errors import OptionError, ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols.base import HttpAnswer, PredictionProtocol
+from pytest_servebench.protocols.base import HttpAnswer, PredictionProtocol, scheme_of
+from pytest_servebench.protocols.grpc import GrpcAnswer
 from pytest_servebench.protocols.registry import PROTOCOLS, protocol_from
 from pytest_servebench.protocols.settings import settings_of
 from pytest_servebench.servers.attached import attach
@@ -76,7 +77,10 @@ class Command(ContainerOptions):
         compared=False,
     )  # fmt: skip
     ready: str = option(
-        "", "path that answers 2xx when it is ready; else the first prediction", compared=False
+        "",
+        "path that answers 2xx when it is ready, over HTTP: at {port}, or at {port2} if the "
+        "protocol is over gRPC; else the first prediction",
+        compared=False,
     )
     artifact: str | Path = option(
         "",
@@ -142,6 +146,11 @@ class Command(ContainerOptions):
                     f"fatal: {pattern!r} is not a regular expression: {error}"
                 ) from None
         self._protocol("model", "")
+        if self._ready_port and "port2" not in used and not self.url:
+            raise ValueError(
+                f"ready = {self.ready!r} is asked for over HTTP, and the protocol is over gRPC: "
+                "have the server listen for HTTP on {port2}, or omit ready"
+            )
         if "artifact" in used and not self.artifact:
             object.__setattr__(self, "artifact", self.name)
 
@@ -180,6 +189,11 @@ class Command(ContainerOptions):
     @cached_property
     def _used(self) -> set[str]:
         return {name for _, text in self._texts() for name in used_in(text)}
+
+    @property
+    def _ready_port(self) -> int:
+        """Return which of the ports has the path of ``ready``: the first is for predictions."""
+        return int(bool(self.ready) and scheme_of(self._protocol("model", "")) != "http")
 
     @property
     def attached(self) -> bool:
@@ -234,6 +248,7 @@ class Command(ContainerOptions):
             protocol=protocol,
             ports=max(1, number_of_ports(self._used)),
             ready=filled_in(self.ready, fixed),
+            ready_port=self._ready_port,
             environment=environment,
             directory=lambda place: self._directory(filled(self.directory, place)),
             fatal=(PORT_CLASH, *map(_fatal_line, self.fatal)),
@@ -269,7 +284,7 @@ class Command(ContainerOptions):
         usual = {"model": served, "signature": signature}
         return protocol_from(table.get("name", ""), settings, defaults=usual)
 
-    def _judge(self, answer: HttpAnswer, _: Ask) -> Refusal:
+    def _judge(self, answer: HttpAnswer | GrpcAnswer, _: Ask) -> Refusal:
         name = self.protocol if isinstance(self.protocol, str) else self.protocol["name"]
         if answer.status == 404 and "path" in settings_of(PROTOCOLS[name]):
             return Refusal(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, TypedDict
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from pytest_servebench._version import __version__
 from pytest_servebench.errors import ServerStartError, ServerUnavailableError
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import HttpAnswer
+from pytest_servebench.protocols.grpc import GrpcAnswer
 from pytest_servebench.protocols.open_inference import OpenInference
+from pytest_servebench.protocols.open_inference_grpc import OpenInferenceGrpc
 from pytest_servebench.servers.base import RunningServer, ServerSettings
 from pytest_servebench.servers.environment import artifact, environment, output_of
 from pytest_servebench.servers.first_prediction import Ask, Refusal, by_status
@@ -34,6 +36,13 @@ _LOOK_LIMIT: Final = 120.0  # seconds to import ONNX Runtime and load the file
 
 _Input = tuple[int, np.dtype[Any]]
 """Rank and type of an input."""
+
+
+class _Form(TypedDict):
+    """What the protocols need to know of the file."""
+
+    input: str
+    layout: Literal["columns", "single"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,7 @@ class _OnnxKind:
             protocol=protocol,
             ports=self.ports,
             ready=f"/v2/models/{NAME}/ready",
+            ready_port=self._http_port,
             environment={
                 **served.python.environment,
                 **dict.fromkeys(filter(re.compile(self.overrides).fullmatch, os.environ)),
@@ -97,6 +107,11 @@ class _OnnxKind:
             judge=self._judge,
         )
         return launch(self, program, model, settings, run_dir)
+
+    @property
+    def _http_port(self) -> int:
+        """Return which of its ports is for HTTP; the first is for predictions."""
+        return 0
 
     def _look(self, path: Path, settings: ServerSettings) -> _Environment:
         if not path.is_file():
@@ -148,20 +163,41 @@ class _OnnxKind:
     def _environment(self, served: _Environment) -> Mapping[str, str | None]:  # noqa: ARG002
         return {}
 
-    def _protocol(self, model: ServedModel, served: _Environment) -> OpenInference:
+    def _protocol(
+        self, model: ServedModel, served: _Environment
+    ) -> OpenInference | OpenInferenceGrpc:
         """Return how to ask for predictions of this file.
 
         Raises:
             ServerStartError: the file takes other inputs than the model has.
         """
+        return OpenInference(NAME, **self._form(model, served))
+
+    def _form(self, model: ServedModel, served: _Environment) -> _Form:
         first = next(iter(served.inputs))
         layout = _layout(model, served, first) if model.samples else "columns"
-        return OpenInference(NAME, input=first, layout=layout)
+        return {"input": first, "layout": layout}
 
-    def _judge(self, answer: HttpAnswer, _: Ask) -> Refusal:
+    def _judge(self, answer: HttpAnswer | GrpcAnswer, _: Ask) -> Refusal:
         # It said that it is ready: it is not loading.
         refusal = by_status(answer, self)
         return Refusal(refusal.reason, serving=refusal.loading)
+
+
+@dataclass(frozen=True)
+class _WithGrpc(_OnnxKind):
+    transport: Literal["rest", "grpc"] = option("rest", "which API is asked for predictions")
+
+    @property
+    def _http_port(self) -> int:
+        return int(self.transport == "grpc")
+
+    def _protocol(
+        self, model: ServedModel, served: _Environment
+    ) -> OpenInference | OpenInferenceGrpc:
+        if self.transport == "rest":
+            return super()._protocol(model, served)
+        return OpenInferenceGrpc(NAME, **self._form(model, served))
 
 
 @dataclass(frozen=True)
@@ -190,7 +226,7 @@ class OnnxServer(_OnnxKind):
 
 
 @dataclass(frozen=True)
-class MlServer(_OnnxKind):
+class MlServer(_WithGrpc):
     """MLServer with a runtime for ONNX files: in its own process, or in several workers."""
 
     name: ClassVar[str] = "mlserver"
@@ -216,6 +252,8 @@ class MlServer(_OnnxKind):
         directory = place.scratch / NAME
         directory.mkdir()
         http, grpc, metrics = place.ports
+        if self.transport == "grpc":
+            http, grpc = grpc, http
         model = {
             "name": NAME,
             "implementation": "mlserver_runtime.OnnxRuntime",
@@ -237,16 +275,28 @@ class MlServer(_OnnxKind):
 
 
 @dataclass(frozen=True)
-class Triton(_OnnxKind):
+class Triton(_WithGrpc):
     """Triton from NVIDIA's wheel, with a Python backend that runs ONNX Runtime."""
 
     name: ClassVar[str] = "triton"
     title: ClassVar[str] = "Triton"
     modules: ClassVar[Sequence[str]] = ("pytriton", "onnxruntime", "numpy")
     requirements: ClassVar[str] = "'nvidia-pytriton>=0.7' onnxruntime 'numpy<2'"
+    ports: ClassVar[int] = 2
 
     max_batch_size: int = option(64, "most samples that it predicts together", read=at_least(1))
-    binary: bool = option(False, "send tensors, and ask for them, in binary form")
+    binary: bool = option(False, "REST: send tensors, and ask for them, in binary form")
+
+    def __post_init__(self) -> None:
+        """Check the options that do not go together.
+
+        Raises:
+            ValueError: names them.
+        """
+        if self.binary and self.transport == "grpc":
+            raise ValueError(
+                "binary is for transport = rest: over gRPC tensors always are; omit it"
+            )
 
     def _implementation(self, versions: Mapping[str, str]) -> str:
         return f"Triton of pytriton {versions['pytriton']}, {_runtime(versions)}"
@@ -255,7 +305,9 @@ class Triton(_OnnxKind):
         self, served: _Environment, settings: ServerSettings, place: Place
     ) -> Sequence[str | Path]:
         remove_leftovers()
-        numbers = (place.port, settings.workers, self.max_batch_size)
+        http = place.ports[self._http_port]
+        grpc = place.port if self.transport == "grpc" else 0
+        numbers = (http, grpc, settings.workers, self.max_batch_size)
         program = PROGRAMS / "pytriton_server.py"
         return [served.python.path, program, served.path, NAME, *map(str, numbers)]
 
@@ -264,8 +316,13 @@ class Triton(_OnnxKind):
         given = os.environ.get("LD_LIBRARY_PATH")
         return {"LD_LIBRARY_PATH": os.pathsep.join(filter(None, (served.libraries, given)))}
 
-    def _protocol(self, model: ServedModel, served: _Environment) -> OpenInference:
-        return replace(super()._protocol(model, served), binary=self.binary)
+    def _protocol(
+        self, model: ServedModel, served: _Environment
+    ) -> OpenInference | OpenInferenceGrpc:
+        protocol = super()._protocol(model, served)
+        if isinstance(protocol, OpenInference):
+            return replace(protocol, binary=self.binary)
+        return protocol
 
 
 def _runtime(versions: Mapping[str, str]) -> str:

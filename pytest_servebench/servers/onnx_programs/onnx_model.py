@@ -53,6 +53,8 @@ class OnnxModel:
     def infer(self, tensors: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the output tensors for input tensors, both as the protocol's JSON has them.
 
+        Text may also be bytes.
+
         Raises:
             Exception: the inputs do not fit the model.
         """
@@ -62,7 +64,11 @@ class OnnxModel:
             if name not in self.inputs:
                 raise ValueError(f"no input is called {name!r}, only {', '.join(self.inputs)}")
             dtype = DATATYPES[self.inputs[name].type][1]
-            arrays[name] = np.array(tensor["data"], dtype).reshape(tensor["shape"])
+            array = np.array(tensor["data"], dtype).reshape(tensor["shape"])
+            if dtype is np.object_:  # over gRPC it is bytes
+                texts = [each.decode() if isinstance(each, bytes) else each for each in array.flat]
+                array = np.array(texts, dtype).reshape(array.shape)
+            arrays[name] = array
         return [
             {
                 "name": name,

@@ -1,4 +1,8 @@
-"""Serve an ONNX file with Triton: ``pytriton_server.py FILE NAME PORT WORKERS MAX_BATCH_SIZE``."""
+"""Serve an ONNX file with Triton.
+
+``pytriton_server.py FILE NAME HTTP_PORT GRPC_PORT WORKERS MAX_BATCH_SIZE``; without gRPC its port
+is 0.
+"""
 
 import os
 import sys
@@ -28,7 +32,7 @@ def _text(array: Any) -> Any:
 
 def main() -> None:
     """Serve until a signal ends it."""
-    path, name, port, workers, max_batch_size = sys.argv[1:]
+    path, name, port, grpc_port, workers, max_batch_size = sys.argv[1:]
     model = OnnxModel(path, int(os.environ["OMP_NUM_THREADS"]))
     described = (*model.inputs.values(), *model.outputs.values())
     # Triton batches tensors with an axis of samples, which is of no fixed size, and others.
@@ -50,7 +54,8 @@ def main() -> None:
 
     config = TritonConfig(
         http_address="127.0.0.1", http_port=int(port),
-        allow_grpc=False, allow_metrics=False, log_verbose=0,
+        allow_grpc=grpc_port != "0", allow_metrics=False, log_verbose=0,
+        **({"grpc_address": "127.0.0.1", "grpc_port": int(grpc_port)} if grpc_port != "0" else {}),
     )  # fmt: skip
     with Triton(config=config, workspace=Path.cwd() / "workspace") as triton:
         triton.bind(

@@ -15,7 +15,9 @@ from pytest_servebench.load.store import Outcome
 from pytest_servebench.objectives.slo_grammar import parse_slo
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.sizing.answers import highest_rate, replicas_needed
+from pytest_servebench.sizing.draws import Resamples
 from pytest_servebench.sizing.fit import combined, fit
+from pytest_servebench.sizing.intervals import Moments, Widening
 from pytest_servebench.sizing.inversion import (
     Floats,
     fifo_services,
@@ -115,6 +117,36 @@ def test_another_order_is_no_contention(law: Law) -> None:
     arrivals, drawn = np.cumsum(dice.exponential(1.0, 500)), dice.exponential(0.7, 500)
     found = unordered_services(arrivals, last_come_first(arrivals, drawn))
     assert found == pytest.approx(drawn)
+
+
+# -- intervals ------------------------------------------------------------------------------------
+
+
+def test_intervals_reach_as_far_as_the_moment_that_decides_is_uncertain() -> None:
+    dice = np.random.default_rng(3)
+    services = 0.005 * dice.lognormal(-0.55, 1.05, 4_000)
+    model = model_of(services)
+    pool = Resamples(model, 200, dice)
+    moments = Moments(model, pool)
+    squares, cubes = (np.log((pool.ordered[pool.chosen] ** power).mean(axis=1)) for power in (2, 3))
+    assert moments.widening(squares) == moments.of_waiting
+    assert moments.widening(cubes).above > moments.of_waiting.above > 1
+    assert moments.widening(cubes).heavy
+    cubes[0] = math.nan  # a percentile that no request of this resample has
+    assert moments.widening(cubes).above > moments.of_waiting.above
+    constant = model_of(np.full(1_000, 0.005))
+    calm = Moments(constant, Resamples(constant, 50, dice))
+    assert calm.widening(np.zeros(50)) == Widening()
+
+
+@pytest.mark.parametrize(("law", "heavy"), [("M/G/1", True), ("M/M/1", False), ("M/D/1", False)])
+def test_a_tail_that_few_services_decide_is_told(law: Law, heavy: bool) -> None:
+    server = dataclasses.replace(KNOWN[0], law=law)
+    for seed in range(3):
+        model = fitted(server, seed)
+        assert isinstance(model, ServerModel)
+        prediction = predict(model, Setting(0.7 * server.saturation))
+        assert (Caution.HEAVY_TAIL in prediction.cautions) is heavy
 
 
 # -- predictions ----------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from pytest_servebench.objectives.gates import Gate, check_thresholds
 from pytest_servebench.objectives.slo import with_clauses
 from pytest_servebench.plugin.option_values import run_name
 from pytest_servebench.plugin.settings import Settings
-from pytest_servebench.report.comparison import beyond_text, change_text
+from pytest_servebench.report.comparison import beyond_text, change_text, speed_note
 from pytest_servebench.runs.node_ids import labelled, repeat_of, without_repeat
 from pytest_servebench.runs.results import (
     CapacityResult,
@@ -201,7 +201,7 @@ class Baseline:
             else:
                 clauses.append(self._of_change(gate, change))
         # What may explain a change matters only if there is one.
-        said = "".join(f" {note}" for note in notes(base, new))
+        said = "".join(f" {note}" for note in (*notes(base, new), speed_note(pair)) if note)
         return [
             one if one.verdict == "passed" else dataclasses.replace(one, message=one.message + said)
             for one in clauses

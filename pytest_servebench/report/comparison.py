@@ -277,16 +277,22 @@ def notes(comparison: Comparison, every: bool = False) -> list[str]:
         found.append("Cannot tell: longer searches (--servebench-capacity-budget) would help.")
     if moved := _speeds(comparison):
         found.append(moved)
-    if any(case.of_search and case.slowdown is None for case in comparison.cases):
-        found.append(
-            "Capacities may have changed with the machine's own speed, which too few loads of both "
-            "searches tell: measure again before you blame the server."
-        )
+    found += dict.fromkeys(filter(None, map(speed_note, comparison.cases)))
     found += comparability.notes(comparison.base, comparison.new)
     changes_of_all = [one for case in comparison.cases for one in case.changes.values()]
     if every and (without := distinct(one.metric for one in changes_of_all if not one.sampled)):
         found.append(f"No interval: {joined(without)}. A change of 5 % or more counts.")
     return found
+
+
+def speed_note(case: CaseComparison) -> str:
+    """Return that a capacity may have changed with the machine; empty if that is allowed for."""
+    if not case.of_search or case.slowdown is not None:
+        return ""
+    return (
+        "Capacities may have changed with the machine's own speed, which too few loads of both "
+        "searches tell: measure again before you blame the server."
+    )
 
 
 def _speeds(comparison: Comparison) -> str:

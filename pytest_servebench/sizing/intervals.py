@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.metrics import LATENCY, percentiles_of
+from pytest_servebench.sizing.draws import Resamples
 from pytest_servebench.sizing.inversion import Floats
 from pytest_servebench.sizing.model import ServerModel
 from pytest_servebench.sizing.queue import Latencies
@@ -23,7 +24,11 @@ _CONSTANT: Final = 1e-3  # relative spread below which services count as constan
 _MOST_BINS: Final = 2000
 _PLAIN: Final = 200  # resamples
 _SEED: Final = 1953  # any: the same records give the same intervals
+_SHOWN: Final = ("p50", "p95", "p99")  # of which few slow services may decide any
 _BATCH_ERROR: Final = student_quantile(2 * TAIL, _BATCHES - 1)
+_WAITING: Final = 2  # the power of services on which waiting depends
+_HIGHEST: Final = 3
+_AS_WELL: Final = 0.05  # of correlation
 _HEAVY: Final = 30.0  # degrees of freedom below which few services decide
 
 
@@ -37,45 +42,94 @@ class Widening:
         heavy: whether few slow services decide.
     """
 
-    below: float
-    above: float
-    heavy: bool
+    below: float = 1.0
+    above: float = 1.0
+    heavy: bool = False
 
 
-def widening(model: ServerModel) -> Widening:
-    """Return by what factors resamples of the services spread too little.
+class Moments:
+    """The moments of the services on which what is predicted depends, and how sure they are.
 
-    Waiting grows with the mean of the squared services (Pollaczek and Khinchine), and of heavy
-    tails few services decide it: a run that saw few slow ones has too low a mean and too small a
-    spread at once. How far the interval of this mean must reach is told by studentized resamples;
-    it is compared with how far plain resamples reach. Besides, the spread itself is known from few,
-    and gets Student's quantile for their number.
+    Waiting grows with the mean of the squared services (Pollaczek and Khinchine). Where their tail
+    is heavy, the longest waits are those behind the longest services, and depend on higher powers.
     """
-    squares = model.services**2
-    mean = float(squares.mean())
-    factor = student(_degrees(model))
-    edges = np.linspace(0, len(squares), min(len(squares), _MOST_BINS) + 1)[:-1].astype(np.int64)
-    sums = np.add.reduceat(squares - mean, edges)
-    drawn = sums[np.random.default_rng(_SEED).integers(0, len(sums), (_PLAIN, len(sums)))]
-    below, above = np.quantile(drawn.sum(axis=1) / len(squares), [TAIL, 1 - TAIL])
-    if below >= 0 or above <= 0 or squares.std() <= _CONSTANT * mean:
-        return Widening(1.0, 1.0, heavy=False)
-    low, high = (end / len(squares) for end in moving_blocks(sums[:, None]).studentized(0))
-    return Widening(
-        max(factor, high / -float(below)),
-        max(factor, -low / float(above)),
-        heavy=factor > student(_HEAVY),
-    )
+
+    def __init__(self, model: ServerModel, pool: Resamples) -> None:
+        """Take the means of their powers, in the model and in each resample."""
+        self._services = model.services / model.mean_service
+        self._memory = model.memory
+        ordered = pool.ordered / model.mean_service
+        self._logs = {
+            exponent: np.log((ordered**exponent)[pool.chosen].mean(axis=1))
+            for exponent in range(_WAITING, _HIGHEST + 1)
+        }
+        self._known: dict[int, Widening] = {}
+
+    def widening(self, moved: Floats) -> Widening:
+        """Return by what factors resamples spread what they moved too little.
+
+        The moment is the highest of those that explain it about as well as any does.
+
+        Args:
+            moved: logarithms of a statistic of each resample over that of the measured services;
+                NaN does not count; shape ``(resamples,)``.
+        """
+        known = np.isfinite(moved)
+        explained = {
+            exponent: _correlation(moved[known], logs[known])
+            for exponent, logs in self._logs.items()
+        }
+        most = max(explained.values())
+        return self._of(max(e for e, share in explained.items() if share >= most - _AS_WELL))
+
+    @property
+    def of_waiting(self) -> Widening:
+        """Return the factors of what depends on how long requests wait on average."""
+        return self._of(_WAITING)
+
+    def _of(self, exponent: int) -> Widening:
+        if exponent not in self._known:
+            self._known[exponent] = self._measured(exponent)
+        return self._known[exponent]
+
+    def _measured(self, exponent: int) -> Widening:
+        """Return by what factors resamples of the services spread a moment too little.
+
+        Of heavy tails few services decide it: a run that saw few slow ones has too low a mean and
+        too small a spread at once. How far the interval must reach is told by studentized
+        resamples; it is compared with how far plain resamples reach. Besides, the spread itself is
+        known from few, and gets Student's quantile for their number.
+        """
+        powers = self._services**exponent
+        mean, number = float(powers.mean()), len(powers)
+        factor = student(_degrees(powers, self._memory))
+        edges = np.linspace(0, number, min(number, _MOST_BINS) + 1)[:-1].astype(np.int64)
+        sums = np.add.reduceat(powers - mean, edges)
+        drawn = sums[np.random.default_rng(_SEED).integers(0, len(sums), (_PLAIN, len(sums)))]
+        below, above = np.quantile(drawn.sum(axis=1), [TAIL, 1 - TAIL])
+        if below >= 0 or above <= 0 or powers.std() <= _CONSTANT * mean:
+            return Widening()
+        low, high = moving_blocks(sums[:, None]).studentized(0)
+        return Widening(
+            max(factor, high / -float(below)),
+            max(factor, -low / float(above)),
+            heavy=factor > student(_HEAVY),
+        )
 
 
-def _degrees(model: ServerModel) -> float:
-    squares = model.services**2
-    centred = squares - squares.mean()
+def _degrees(powers: Floats, memory: int) -> float:
+    centred = powers - powers.mean()
     variance = float((centred**2).mean())
-    number = len(squares) / model.memory
+    number = len(powers) / memory
     if variance <= 0:
         return number
     return degrees_of_freedom(number, float((centred**4).mean()) / variance**2)
+
+
+def _correlation(first: Floats, second: Floats) -> float:
+    if len(first) < 2 or not first.std() or not second.std():
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 class Spread:
@@ -86,7 +140,7 @@ class Spread:
         times: Latencies,
         failed: npt.NDArray[np.bool_] | None,
         resamples: int,
-        factor: Widening,
+        moments: Moments,
     ) -> None:
         """Sort the chains.
 
@@ -95,10 +149,10 @@ class Spread:
                 dropped requests; shape ``(steps, 2 * streams)``.
             failed: which were answered with an error; ``None`` for none.
             resamples: each has as many neighbouring streams as the next.
-            factor: by which the resamples' spread is widened at either end.
+            moments: by which the resamples' spread is widened.
         """
-        self._factor = factor
-        self.heavy = factor.heavy
+        self._moments = moments
+        self.heavy = moments.of_waiting.heavy
         self._resamples = resamples
         self._dropped = _by_chain(np.isinf(times))
         if failed is not None:
@@ -122,20 +176,23 @@ class Spread:
                 value, parts = float(own["mean"].mean()), own["mean"]
             else:
                 value, parts = float(whole[name][0]), batches[name]
-            found[name] = self._latency(value, own[name], others[name], parts)
+            found[name] = self._latency(name, value, own[name], others[name], parts)
         return found
 
-    def _latency(self, value: float, own: Floats, others: Floats, parts: Floats) -> Estimate:
+    def _latency(
+        self, name: str, value: float, own: Floats, others: Floats, parts: Floats
+    ) -> Estimate:
         if not math.isfinite(value):
             low = float(np.quantile(others, TAIL, method="inverted_cdf"))
             return Estimate(None, low if math.isfinite(low) else None, None)
-        known = np.isfinite(own) & (own > 0)
-        with np.errstate(divide="ignore"):
-            moved = np.log(others[known] / own[known])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            moved = np.where(np.isfinite(own) & (own > 0), np.log(others / own), np.nan)
         error = 0.0
         if np.isfinite(parts).all() and value > 0:
             error = float(np.std(parts, ddof=1)) / math.sqrt(len(parts)) / value
-        low, high = self._ends(moved, error)
+        factor = self._moments.widening(moved)
+        self.heavy |= factor.heavy and name in _SHOWN
+        low, high = _ends(moved[~np.isnan(moved)], error, factor)
         top = value * math.exp(high) if high < 500 else math.inf
         return Estimate(value, value * math.exp(low), top if math.isfinite(top) else None)
 
@@ -151,7 +208,7 @@ class Spread:
         own, others = shares.reshape(2, self._resamples, -1).mean(axis=2)
         value = float(own.mean())
         error = float(np.std(own, ddof=1)) / math.sqrt(len(own))
-        low, high = self._ends(others - own, error)
+        low, high = _ends(others - own, error, self._moments.of_waiting)
         return Estimate(value, max(0.0, value + low), min(1.0, value + high))
 
     def utilisation(self, load: float, factors: Floats) -> Estimate:
@@ -163,19 +220,21 @@ class Spread:
         """
         own, others = (1 - self._dropped).reshape(2, self._resamples, -1).mean(axis=2)
         value = min(1.0, float(own.mean()) * load)
-        low, high = self._ends(others * factors * load - own * load, 0.0)
+        moved = others * factors * load - own * load
+        low, high = _ends(moved, 0.0, self._moments.of_waiting)
         return Estimate(value, max(0.0, value + low), min(1.0, value + high))
 
-    def _ends(self, moved: Floats, error: float) -> tuple[float, float]:
-        """Return by how much the ends of the interval differ from the value."""
-        if not len(moved):
-            return -math.inf, math.inf
-        low, high = np.quantile(moved, [TAIL, 1 - TAIL], method="inverted_cdf")
-        below, above = max(0.0, -float(low)), max(0.0, float(high))
-        return (
-            -math.hypot(below * self._factor.below, _BATCH_ERROR * error),
-            math.hypot(above * self._factor.above, _BATCH_ERROR * error),
-        )
+
+def _ends(moved: Floats, error: float, factor: Widening) -> tuple[float, float]:
+    """Return by how much the ends of the interval differ from the value."""
+    if not len(moved):
+        return -math.inf, math.inf
+    low, high = np.quantile(moved, [TAIL, 1 - TAIL], method="inverted_cdf")
+    below, above = max(0.0, -float(low)), max(0.0, float(high))
+    return (
+        -math.hypot(below * factor.below, _BATCH_ERROR * error),
+        math.hypot(above * factor.above, _BATCH_ERROR * error),
+    )
 
 
 def _by_chain(flags: npt.NDArray[np.bool_]) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pytest_servebench.metrics import LATENCY, METRICS, Metric, statistics_of
 from pytest_servebench.sizing.draws import Draws, Resamples
-from pytest_servebench.sizing.intervals import Spread, widening
+from pytest_servebench.sizing.intervals import Moments, Spread
 from pytest_servebench.sizing.inversion import Floats
 from pytest_servebench.sizing.model import Caution, ServerModel
 from pytest_servebench.sizing.queue import ROUTINGS, Layout, Routing, settling, simulate
@@ -140,7 +140,7 @@ def predict(
     spacing = model.mean_service / layout.servers
     backlog = np.tile(_backlog(layout, load, variation, spacing, dice.random(streams)), 2)
     times = simulate(layout, draws, steps, backlog, spacing, dice)[settle:]
-    spread = Spread(times, draws.failed(settle), resamples, widening(model))
+    spread = Spread(times, draws.failed(settle), resamples, Moments(model, pool))
     means = model.mean_service / pool.ordered[pool.chosen].mean(axis=1)
     estimates = {
         **spread.latencies(),

@@ -1,1 +1,1 @@
-"""The servers under load: nginx, and one with a fixed delay that notes when requests come."""
+"""The servers under load: nginx, gRPC in C++, and one whose delay is fixed and its stamps kept."""

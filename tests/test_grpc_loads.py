@@ -76,7 +76,7 @@ def test_unknown(poisson_load):
             "*broken: none of*UNIMPLEMENTED (12)*are service and method right?*",
         ]
     )
-    assert all(case["summary"]["outcomes"]["http_error"] > 0 for case in saved_cases())
+    assert all(case["summary"]["outcomes"]["error_status"] > 0 for case in saved_cases())
 
 
 REFUSED = {

@@ -1,4 +1,4 @@
-"""An ONNX model behind KServe's Python server."""
+"""An ONNX model behind KServe's Python server, over REST and gRPC."""
 
 import argparse
 import logging
@@ -19,8 +19,15 @@ class Onnx(kserve.Model):
         self.ready = True
 
     def predict(self, payload, headers=None):
-        x = np.asarray(payload["instances"], np.float32)
-        return {"predictions": self.session.run(None, {self.input: x})[0].tolist()}
+        if isinstance(payload, kserve.InferRequest):  # gRPC, and the Open Inference Protocol
+            logits = self.logits(payload.inputs[0].as_numpy())
+            output = kserve.InferOutput("logits", list(logits.shape), "FP32")
+            output.set_data_from_numpy(logits)
+            return kserve.InferResponse(payload.id, self.name, [output])
+        return {"predictions": self.logits(payload["instances"]).tolist()}
+
+    def logits(self, images):
+        return self.session.run(None, {self.input: np.asarray(images, np.float32)})[0]
 
 
 if __name__ == "__main__":

@@ -69,7 +69,8 @@ def test_what_cannot_be_installed_is_left_out(
         assert f"    {option}\n" in ini
     assert "fastapi" not in ini
     assert list(read_tables(tmp_path)) == [
-        "torchserve", "torchserve-2", "kserve", "triton", "triton-binary"
+        "torchserve", "torchserve-2", "torchserve-grpc", "kserve", "kserve-grpc", "triton",
+        "triton-binary", "triton-grpc",
     ]  # fmt: skip
 
 

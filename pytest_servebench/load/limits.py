@@ -1,6 +1,7 @@
 """Limits of this machine that the generator can hit: open files, local ports, socket memory."""
 
 import errno
+import math
 import resource
 from collections.abc import Mapping
 from typing import Final
@@ -65,18 +66,23 @@ def exhausted(failures: Mapping[str, int]) -> str | None:
     return f"{connections} could not be opened because {what} ({names}). {remedy}."
 
 
-def check_open_files(workers: int) -> None:
-    """Check that a process of this user may open that many connections.
+def check_open_files(workers: int, streams: int = 1) -> None:
+    """Check that a process of this user may open the connections of that many workers.
+
+    Args:
+        workers: of the load.
+        streams: how many of them share a connection.
 
     Raises:
         OptionError: the hard limit on open files is too low.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and workers + _BESIDE_CONNECTIONS > hard:
+    needed = math.ceil(workers / streams) + _BESIDE_CONNECTIONS
+    if hard != resource.RLIM_INFINITY and needed > hard:
         raise OptionError(
-            f"--servebench-worker-threads={workers}: the generator needs "
-            f"{workers + _BESIDE_CONNECTIONS:,} open files, but this system allows only {hard:,} "
-            f"(ulimit -Hn): give at most {max(hard - _BESIDE_CONNECTIONS, 1):,}, or raise the "
+            f"--servebench-worker-threads={workers}: the generator needs {needed:,} open files, "
+            f"but this system allows only {hard:,} (ulimit -Hn): give at most "
+            f"{max(hard - _BESIDE_CONNECTIONS, 1) * streams:,}, or raise the "
             "limit (/etc/security/limits.conf; docker run --ulimit nofile=…)."
         )
 

@@ -75,7 +75,7 @@ def run_load(spec: LoadSpec, watch: Callable[[RecordStore], None] = lambda _: No
             space for the records, a certificate cannot be read, or the system does not allow that
             many connections.
     """
-    check_open_files(spec.workers)
+    check_open_files(spec.workers, spec.streams)
     if spec.target.tls is not None:
         spec.target.tls.context()
     check_memory(spec)

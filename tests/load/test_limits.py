@@ -41,6 +41,9 @@ def test_more_connections_than_the_system_allows_files_are_refused(
     limits.check_open_files(900)
     with pytest.raises(OptionError, match=r"--servebench-worker-threads=1000: .*1,024.*960"):
         limits.check_open_files(1000)
+    limits.check_open_files(9000, streams=10)
+    with pytest.raises(OptionError, match=r"--servebench-worker-threads=9601: .*1,024.*9,600"):
+        limits.check_open_files(9601, streams=10)
     allowed.append((256, resource.RLIM_INFINITY))
     limits.check_open_files(1000)
 

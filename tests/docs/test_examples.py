@@ -24,6 +24,7 @@ from pytest_servebench.servers.config_file import read_tables
 from pytest_servebench.servers.ports import accepts, free_ports
 from tests.conftest import ROOT
 from tests.docs.pages import DOCS, PAGES, Block, blocks, yaml
+from tests.servers import grpc_services
 from tests.servers.waiting import until
 
 TUTORIAL = DOCS / "tutorial.md"
@@ -148,6 +149,18 @@ def test_requests_to_any_server(pytester: pytest.Pytester, tmp_path: Path, name:
         )
     assert result.ret == pytest.ExitCode.OK, result.outlines
     assert result.parseoutcomes()["passed"] >= 1
+
+
+def test_calls_of_any_service(pytester: pytest.Pytester) -> None:
+    methods = {"/shop.Search/Find": lambda m, _: m,
+               "/grpc.health.v1.Health/Check": lambda *_: b"\x08\x01"}  # fmt: skip
+    with grpc_services.serving(methods) as port:
+        tests = write_files(DOCS / "howto" / "grpc.md", pytester.path, port)
+        (pytester.path / "pyproject.toml").unlink()  # which shows servers, as another file does
+        result = pytester.runpytest_inprocess(
+            "--servebench-rates=30", "--servebench-buffer-sizes=10", *SHORT, *tests
+        )
+    result.assert_outcomes(passed=2, warnings=1)  # too few requests for the SLO
 
 
 def test_the_readmes_first_test(pytester: pytest.Pytester, tmp_path: Path) -> None:

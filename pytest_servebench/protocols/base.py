@@ -33,10 +33,9 @@ class Request(Protocol):
     """What is sent to a server, and how its transport sends it.
 
     Attributes:
-        transport: name of its transport; see
-            :data:`pytest_servebench.load.transports.TRANSPORTS`.
-        scheme: of the addresses that it can be sent to, ``"http"`` or ``"grpc"``; see
-            :attr:`pytest_servebench.load.target.Target.scheme`.
+        transport: name of its transport: ``"http/1.1"``, ``"http/2"`` or ``"grpc"``.
+        scheme: of the addresses that it can be sent to, with TLS or without: ``"http"`` or
+            ``"grpc"``.
     """
 
     transport: ClassVar[str]

@@ -339,6 +339,12 @@ def test_settings_that_no_selected_test_uses_are_told(
     result.assert_outcomes(passed=1)
     told = "no selected test uses poisson_load: --servebench-rates=5, --servebench-duration=3 has"
     assert told in result.stdout.str()
+    gates = "--servebench-max-regression=p99:10%,capacity:10%"
+    for test, name, gate in (
+        (searching(), "poisson_load", "p99"), (LOAD, "find_capacity", "capacity")
+    ):  # fmt: skip
+        shown = run_bench(gates, "--servebench-baseline=", "--collect-only", test=test).stdout.str()
+        assert f"uses {name}: --servebench-max-regression={gate}:10% has no effect" in shown
 
 
 @pytest.mark.slow

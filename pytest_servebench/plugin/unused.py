@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 
+from pytest_servebench.metrics import METRICS
 from pytest_servebench.plugin.cases import MARKER, own_markers
 from pytest_servebench.plugin.own_fixtures import has
 from pytest_servebench.plugin.parameters import PARAMETERS
@@ -27,6 +28,7 @@ class _Use:
 
 
 _SEARCH: Final = _Use(("find_capacity",), "only find_capacity uses it")
+# By the key of the marker, or the name of the option.
 _USES: Final[Mapping[str, _Use]] = {
     PARAMETERS["rate"].several: _Use(
         ("poisson_load", "rate"),
@@ -36,6 +38,7 @@ _USES: Final[Mapping[str, _Use]] = {
         ("poisson_load",),
         "find_capacity chooses how long each of its loads is, within capacity_budget",
     ),
+    "retries": _Use(("poisson_load",), "find_capacity repeats its own loads"),
     **dict.fromkeys(("capacity_budget", "capacity_precision", "capacity_range"), _SEARCH),
 }
 
@@ -73,12 +76,16 @@ def unused_options(config: pytest.Config, items: Sequence[pytest.Item]) -> list[
 def _given(config: pytest.Config) -> Iterator[tuple[str, str]]:
     """Yield the fixture that alone uses an option of this session, and the option with its value.
 
-    Of the config file only SLOs: its other values are for every selection of tests.
+    Of the config file only SLOs and gates: its other values are for every selection of tests.
     """
     for key, use in _USES.items():
         option = f"--servebench-{key.replace('_', '-')}"
         if (value := config.getoption(option)) is not None:
             yield use.fixtures[0], f"{option}={value}"
-    clauses = [str(one) for one in session_of(config).settings.slos if one.of_search]
+    settings = session_of(config).settings
+    for gate in settings.gates:
+        owner = "find_capacity" if METRICS[gate.metric].of_search else "poisson_load"
+        yield owner, f"--servebench-max-regression={gate}"
+    clauses = [str(one) for one in settings.slos if one.of_search]
     if clauses:
         yield "find_capacity", f"--servebench-slo={', '.join(clauses)}"

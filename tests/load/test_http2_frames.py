@@ -236,6 +236,27 @@ def test_frames_after_the_end_of_a_stream(data: bytes, code: ErrorCode | None) -
         assert talk.written()[-1][3][4:] == code.to_bytes(4, "big")
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+@pytest.mark.parametrize(
+    "data",
+    [number(f.RST_STREAM, 1, 8), frame(f.PRIORITY, 0, 1, bytes(5)), number(f.WINDOW_UPDATE, 1, 1)],
+    ids=["reset", "priority", "window"],
+)
+def test_a_flood_on_a_stream_that_has_ended(data: bytes, cancelled: bool) -> None:
+    talk = Talk(2)
+    talk.send()
+    talk.send(channel=1)
+    if cancelled:
+        talk.channels[0].close()
+    else:
+        talk.feed(answer(1))
+    talk.feed(data * 9_000)
+    assert not talk.link.closed
+    talk.feed(data * 1_001)
+    assert talk.written()[-1][3][4:] == CALM.to_bytes(4, "big")
+    assert talk.callers[1].loss[0] is Loss.BROKEN
+
+
 def test_a_wide_window_is_given_back() -> None:
     talk = Talk(terms=Terms(max_body=2**30))
     talk.send()

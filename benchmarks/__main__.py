@@ -77,7 +77,8 @@ def main(arguments: Sequence[str]) -> int:
             }
             report.keep(PARTS[name], PARTS[name].run(settings), about)
     report.write()
-    print(report.bars(), report.overview(), f"All of it: {RESULTS}", sep="\n\n")
+    told = (report.bars(), report.overview(), f"All of it: {RESULTS}")
+    print(*filter(None, told), sep="\n\n")
     return 0
 
 

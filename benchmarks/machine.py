@@ -9,8 +9,8 @@ from pathlib import Path
 
 from benchmarks.processes import realtime_allowed
 
-_PACKAGES = ("pytest-servebench", "uvloop", "aiohttp", "locust", "mlcommons-loadgen", "k6",
-             "requests")  # fmt: skip
+_PACKAGES = ("pytest-servebench", "uvloop", "aiohttp", "grpcio", "locust", "mlcommons-loadgen",
+             "k6", "requests")  # fmt: skip
 
 
 def describe() -> dict[str, str]:

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import psutil
 
 from benchmarks.peers import Job, Peer
 from benchmarks.processes import busy_threads, cpu_ns, running, tree
 from benchmarks.settings import ROOT, Settings, make_body
-from benchmarks.targets.nginx import Nginx
 
 HELD: Final = 0.99
 """Share of the offered rate that counts as held, beside the scatter of a Poisson count."""
@@ -35,6 +34,20 @@ _END_LIMIT: Final = 30.0
 def held(rate: float, offered: float, seconds: float) -> bool:
     """Return whether a rate seen in a window of some seconds is the one that was offered."""
     return rate >= HELD * offered - 3 * math.sqrt(offered / seconds)
+
+
+class Server(Protocol):
+    """A server that counts.
+
+    Attributes:
+        port: port on 127.0.0.1.
+    """
+
+    port: int
+
+    def served(self) -> int:
+        """Return the number of requests so far."""
+        ...
 
 
 class MeasurementError(Exception):
@@ -93,12 +106,13 @@ def make_job(
     connections: int,
     seed: int,
     stamps: bool = False,
+    streams: int = 1,
 ) -> Job:
     """Return a job with a body, in a fresh directory."""
     place = Path(tempfile.mkdtemp(prefix="job-", dir=directory))
     body = place / "body.json"
     body.write_bytes(make_body(settings.body_bytes))
-    return Job(port, rate, seconds, connections, place, body, seed, stamps)
+    return Job(port, rate, seconds, connections, place, body, seed, stamps, streams)
 
 
 @contextmanager
@@ -138,20 +152,20 @@ def run(peer: Peer, job: Job, cpus: Sequence[int] | None = None) -> None:
 
 
 def run_with_window(
-    peer: Peer, job: Job, nginx: Nginx, settings: Settings, cpus: Sequence[int] | None = None
+    peer: Peer, job: Job, server: Server, settings: Settings, cpus: Sequence[int] | None = None
 ) -> Window:
-    """Run a peer against nginx and measure its steady window.
+    """Run a peer against a server and measure its steady window.
 
     Start-up and ending never count: the window begins ``settle`` seconds after the first request
-    that nginx has answered, and ends before the load does.
+    that the server has answered, and ends before the load does.
     """
-    before = nginx.served()
+    before = server.served()
     with started(peer, job, cpus) as process:
-        _until(lambda: nginx.served() > before, process, f"{peer.name} sent nothing")
+        _until(lambda: server.served() > before, process, f"{peer.name} sent nothing")
         time.sleep(settings.settle)
-        first = _Sample.take(process.pid, nginx)
+        first = _Sample.take(process.pid, server)
         time.sleep(settings.seconds)
-        last = _Sample.take(process.pid, nginx)
+        last = _Sample.take(process.pid, server)
         window = last.since(first)
         finish(peer, job, process)
     return window
@@ -173,7 +187,7 @@ class _Sample:
     threads: dict[tuple[int, int], int]
 
     @classmethod
-    def take(cls, pid: int, nginx: Nginx) -> _Sample:
+    def take(cls, pid: int, server: Server) -> _Sample:
         # Slow steps first; the three samples that must coincide, last.
         members = tree(pid)
         threads = {}
@@ -183,7 +197,7 @@ class _Sample:
                     threads[process.pid, thread] = used
             except (OSError, psutil.Error):
                 continue
-        served = nginx.served()
+        served = server.served()
         cpu = {}
         for process in members:
             try:

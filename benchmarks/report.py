@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks import plotting
 from benchmarks.parts import Part
-from benchmarks.parts.registry import AGAINST_NGINX, PARTS
+from benchmarks.parts.registry import OF_PEERS, PARTS
 from benchmarks.peers.registry import PEERS
 from benchmarks.settings import FIGURES, RESULTS
 
@@ -35,7 +35,7 @@ def _kept() -> list[tuple[Part, dict[str, Any]]]:
 
 
 def overview() -> str:
-    """Return the table of all peers."""
+    """Return the table of all peers; empty if no figures are of peers."""
     columns: dict[str, Mapping[str, str]] = {}
     for part, kept in _kept():
         columns.update(part.columns(kept["data"]))
@@ -45,7 +45,7 @@ def overview() -> str:
         cells = [column.get(name, "–") for column in columns.values()]
         if any(cell != "–" for cell in cells):
             rows.append([f"**{name}**: {title}", *cells])
-    return plotting.table(["peer", *columns], rows)
+    return plotting.table(["peer", *columns], rows) if rows else ""
 
 
 def bars(old: str = "") -> str:
@@ -80,7 +80,7 @@ def write() -> None:
         f"## {_OVERVIEW}",
     ]
     # Each of these parts adds columns to the table of peers.
-    if parts.keys() >= AGAINST_NGINX or _OVERVIEW not in old:
+    if parts.keys() >= OF_PEERS or _OVERVIEW not in old:
         texts += [overview(), _absent([*parts.values()])]
     else:
         texts.append(old[_OVERVIEW])

@@ -13,6 +13,10 @@ from benchmarks.parts import (
     detector,
     fidelity,
     gates,
+    grpc,
+    grpc_ageing,
+    grpc_capacity,
+    grpc_streams,
     intervals,
     lag,
     latency,
@@ -35,6 +39,10 @@ PARTS: Final[Sequence[Part]] = (
     capacity,
     memory,
     profile,
+    grpc,
+    grpc_capacity,
+    grpc_streams,
+    grpc_ageing,
     fidelity,
     calibration,
     detector,
@@ -49,8 +57,8 @@ PARTS: Final[Sequence[Part]] = (
     runs,
     startup,
 )
-AGAINST_NGINX: Final = frozenset(
-    part.NAME for part in (cost, lag, latency, capacity, memory, profile)
-)
+OF_PEERS: Final = frozenset(part.NAME for part in (cost, lag, latency, capacity, memory, profile))
+"""Parts on HTTP/1.1, of which the overview tells."""
+AGAINST_NGINX: Final = OF_PEERS | {grpc.NAME, grpc_capacity.NAME}
 """Parts that need nginx."""
 BY_NAME: Final = {part.NAME: part for part in PARTS}

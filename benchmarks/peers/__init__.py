@@ -32,6 +32,7 @@ class Job:
         body: file with the body of each request.
         seed: seed of the arrivals, where the peer takes one.
         stamps: whether the peer is to tell its stamps, where that costs it something.
+        streams: workers of ours that share a connection, over gRPC.
     """
 
     port: int
@@ -42,6 +43,7 @@ class Job:
     body: Path
     seed: int
     stamps: bool = False
+    streams: int = 1
 
     @property
     def url(self) -> str:
@@ -179,6 +181,6 @@ def missing_module(*modules: str) -> str | None:
     return f"{', '.join(lost)} not installed" if lost else None
 
 
-def own_client(module: str, job: Job) -> list[str]:
+def own_client(module: str, job: Job, *arguments: str) -> list[str]:
     """Return the command for a client of ours, which is run as a module."""
-    return [sys.executable, "-m", module, str(job.save())]
+    return [sys.executable, "-m", module, str(job.save()), *arguments]

@@ -19,6 +19,8 @@ class K6(Plain):
     lag_from = "not reported: the server's timestamps relative to an even lattice"
     tells = False
     top_rate = 1_000.0
+    script = "k6.js"
+    duration = "http_req_duration"
 
     def missing(self) -> str | None:
         """Return what is not installed."""
@@ -29,7 +31,7 @@ class K6(Plain):
         return [
             str(find("k6")), "run", "--quiet", "--no-usage-report", "--address=127.0.0.1:0",
             f"--summary-export={job.directory / 'summary.json'}",
-            str(HOME / "peers" / "k6.js"),
+            str(HOME / "peers" / self.script),
         ]  # fmt: skip
 
     def environment(self, job: Job) -> Mapping[str, str]:
@@ -49,6 +51,6 @@ class K6(Plain):
             return {}
         metrics = json.loads(file.read_text())["metrics"]
         return {
-            "service_p50": metrics["http_req_duration"]["med"] * 1e3,
+            "service_p50": metrics[self.duration]["med"] * 1e3,
             "dropped": metrics.get("dropped_iterations", {}).get("count", 0),
         }

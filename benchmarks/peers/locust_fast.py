@@ -20,6 +20,7 @@ class Locust(Plain):
     lag_from = "not reported: the server's timestamps relative to an even lattice for each user"
     tells = False
     top_rate = 1_000.0
+    file = "locustfile.py"
 
     def missing(self) -> str | None:
         """Return what is not installed."""
@@ -28,7 +29,7 @@ class Locust(Plain):
     def command(self, job: Job) -> Sequence[str]:
         """Start all users within half a second."""
         return [
-            sys.executable, "-m", "locust", "-f", str(HOME / "peers" / "locustfile.py"),
+            sys.executable, "-m", "locust", "-f", str(HOME / "peers" / self.file),
             "--headless", "--only-summary", "--loglevel", "WARNING",
             "-u", str(job.connections), "-r", str(job.connections * 2),
             "-t", f"{math.ceil(job.seconds + 0.5)}s", "--stop-timeout", "2",
@@ -38,3 +39,15 @@ class Locust(Plain):
     def environment(self, job: Job) -> Mapping[str, str]:
         """Return the file's parameters."""
         return {"BODY": str(job.body), "USER_RATE": str(job.rate / job.connections)}
+
+
+class LocustGrpc(Locust):
+    """Users that call a blocking stub, on grpcio made to work with gevent."""
+
+    name = "locust-grpc"
+    title = "Locust with grpcio, constant_throughput"
+    file = "locustfile_grpc.py"
+
+    def missing(self) -> str | None:
+        """Return what is not installed."""
+        return missing_module("locust", "grpc")

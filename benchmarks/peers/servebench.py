@@ -1,16 +1,24 @@
-"""Our own engine; the only place here that uses it."""
+"""Our own engine."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from benchmarks.peers import Job, Plain, Stamps, own_client
+from benchmarks.targets.grpc_echo import METHOD, message
+
+if TYPE_CHECKING:
+    from pytest_servebench.load.runner import LoadResult
 
 GENERATOR = "pytest_servebench.load.generator"
 """What the command line of the generator's own process has in it."""
+_HTTP: Final = "http/1.1"
+GRPC: Final = "grpc"
+"""Its transport over gRPC."""
 
 
 class Servebench(Plain):
@@ -33,21 +41,47 @@ class Servebench(Plain):
         return own_client(__name__, job)
 
 
-def main(job: Job) -> None:
-    """Make the load and write what the records say, if that is asked for."""
-    from pytest_servebench.load.runner import run_load  # noqa: PLC0415
-    from pytest_servebench.load.spec import LoadSpec  # noqa: PLC0415
-    from pytest_servebench.load.target import Target  # noqa: PLC0415
+class ServebenchGrpc(Servebench):
+    """The same over its transport ``grpc``."""
+
+    name = "servebench-grpc"
+    title = "pytest-servebench's engine, over gRPC"
+
+    def command(self, job: Job) -> Sequence[str]:
+        """Run this module."""
+        return own_client(__name__, job, GRPC)
+
+
+def _request(job: Job, transport: str) -> bytes:
+    from pytest_servebench.load.transports.http2.prepared import (  # noqa: PLC0415
+        grpc_message,
+        prepared,
+    )
 
     body = job.body.read_bytes()
+    if transport == GRPC:
+        fields = ((":method", "POST"), (":scheme", "http"), (":path", METHOD),
+                  (":authority", f"127.0.0.1:{job.port}"), ("te", "trailers"),
+                  ("content-type", "application/grpc"))  # fmt: skip
+        return prepared(fields, grpc_message(message(body)))
     head = (
         f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{job.port}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    result = run_load(
+    return head.encode() + body
+
+
+def load(job: Job, transport: str = _HTTP) -> LoadResult:
+    """Make the load."""
+    from pytest_servebench.load.runner import run_load  # noqa: PLC0415
+    from pytest_servebench.load.spec import LoadSpec  # noqa: PLC0415
+    from pytest_servebench.load.target import Target  # noqa: PLC0415
+    from pytest_servebench.load.transports.base import Terms  # noqa: PLC0415
+
+    return run_load(
         LoadSpec(
             target=Target.parse(f"http://127.0.0.1:{job.port}"),
-            requests=(head.encode() + body,),
+            requests=(_request(job, transport),),
             rate=job.rate,
             duration=job.seconds,
             buffer_size=100_000,
@@ -57,8 +91,15 @@ def main(job: Job) -> None:
             warmup=0.0,
             timeout=10.0,
             drain=5.0,
+            transport=transport,
+            terms=Terms(streams=job.streams),
         )
     )
+
+
+def main(job: Job, transport: str = _HTTP) -> None:
+    """Make the load and write what the records say, if that is asked for."""
+    result = load(job, transport)
     records = result.records
     if job.stamps:
         sent = np.where(records.sent >= 0, records.sent + result.start, -1)
@@ -70,4 +111,4 @@ def main(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    main(Job.load(sys.argv[1]))
+    main(Job.load(sys.argv[1]), *sys.argv[2:])

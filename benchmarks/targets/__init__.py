@@ -1,1 +1,1 @@
-"""The servers under load: nginx, gRPC in C++, and one whose delay is fixed and its stamps kept."""
+"""The servers under load: nginx, gRPC's, and one whose delay is fixed and its stamps kept."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from benchmarks.processes import running
 
-_PREDICTION: Final = '{"predictions": [[' + ", ".join(["0.0999999"] * 18) + "]]}"
+PREDICTION: Final = '{"predictions": [[' + ", ".join(["0.0999999"] * 18) + "]]}"
 _CONFIG: Final = """\
 daemon off;
 worker_processes 1;
@@ -36,11 +36,23 @@ http {{
   scgi_temp_path {directory}/scgi;
   server {{
     listen 127.0.0.1:{port} backlog=4096;
-    location /predict {{ return 200 '{answer}'; }}
+    location /predict {{ {answer} }}
     location /status {{ stub_status; }}
   }}
 }}
 """
+
+
+_LONGEST: Final = 2_000
+"""Bytes of a parameter in nginx's configuration; it takes somewhat more."""
+
+
+def _returning(answer: str) -> str:
+    """Return directives that answer with ``answer``, which may be long."""
+    pieces = [answer[at : at + _LONGEST] for at in range(0, len(answer), _LONGEST)]
+    directives = [f"set $piece{number} '{piece}';" for number, piece in enumerate(pieces)]
+    whole = "".join(f"${{piece{number}}}" for number in range(len(pieces)))
+    return " ".join([*directives, f"return 200 '{whole}';"])
 
 
 def executable() -> str | None:
@@ -74,14 +86,16 @@ class Nginx:
 
 
 @contextmanager
-def serve(directory: Path, cpus: Sequence[int] | None = None) -> Iterator[Nginx]:
-    """Run an nginx of our own until the end of the block."""
+def serve(
+    directory: Path, cpus: Sequence[int] | None = None, answer: str = PREDICTION
+) -> Iterator[Nginx]:
+    """Run an nginx of our own, which answers with ``answer``, until the end of the block."""
     program = executable()
     if program is None:
         raise FileNotFoundError("nginx is not installed: apt-get install nginx-light")
     port = free_port()
     config = directory / "nginx.conf"
-    config.write_text(_CONFIG.format(directory=directory, port=port, answer=_PREDICTION))
+    config.write_text(_CONFIG.format(directory=directory, port=port, answer=_returning(answer)))
     # -e: until it has read its configuration, nginx would write to the system log.
     command = [program, "-e", str(directory / "error.log"), "-p", str(directory), "-c", str(config)]
     with running(command, directory, log="nginx.log", cpus=cpus) as process:

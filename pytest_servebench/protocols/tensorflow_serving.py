@@ -52,7 +52,7 @@ def check_choice(version: int | str, label: str) -> None:
     Raises:
         OptionError: the version is no number, or both are given.
     """
-    if not re.fullmatch(r"\d*", str(version)):
+    if not re.fullmatch(r"\d{0,18}", str(version)):  # within 64 bits
         raise OptionError(f"version = {version!r}: give a whole number; label names a version.")
     if version != "" and label:
         raise OptionError(f"version = {version!r}, label = {label!r}: give one of them.")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -21,14 +22,29 @@ def failing(code: str, details: str = "") -> Answer:
 
 
 @contextmanager
-def serving(methods: Mapping[str, Answer], **options: Any) -> Iterator[int]:
-    """Serve methods, by their paths, and yield the port."""
+def serving(
+    methods: Mapping[str, Answer],
+    *,
+    certificate: Path | None = None,
+    socket: Path | None = None,
+    **options: Any,
+) -> Iterator[int]:
+    """Serve methods, by their paths, and yield the port.
+
+    ``certificate`` has a key, too; ``socket`` is a Unix socket beside the port.
+    """
     server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)], **options)
     for path, answer in methods.items():
         _, service, name = path.split("/")
         handler = {name: grpc.unary_unary_rpc_method_handler(answer)}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handler),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    if certificate is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        pair = (certificate.read_bytes(), certificate.read_bytes())
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+    if socket is not None:
+        server.add_insecure_port(f"unix:{socket}")
     server.start()
     try:
         yield int(port)

@@ -21,6 +21,7 @@ from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
 from pytest_servebench.servers.torchserve import TorchServe
 
 from .conftest import INPUTS, OUTPUTS
+from .ended import check_end_under_load
 from .test_torchserve_real import archive
 from .waiting import alive, until
 
@@ -82,6 +83,28 @@ def test_from_start_to_kill(start: Start, kind: Any) -> None:
         server.check_alive()
     server.stop()
     assert alive(pids) == []
+
+
+def test_nothing_outlives_pytest(tmp_path: Path) -> None:
+    """TorchServe over gRPC, under load; other servers and signals are tried over REST."""
+    archive(tmp_path)
+    (tmp_path / "test_it.py").write_text(
+        "def test_it(model_server, poisson_load): poisson_load(model_server)"
+    )
+    (tmp_path / "serving.py").write_text(
+        "from pathlib import Path\n"
+        "from pytest_servebench import ServedModel\n"
+        "from tests.servers.conftest import INPUTS, OUTPUTS\n"
+        "def model(kinds):\n"
+        "    files = {'torchserve': Path('tiny.mar').absolute()}\n"
+        "    return ServedModel('tiny', files, INPUTS, OUTPUTS)\n"
+    )
+    options = (
+        "--servebench-servers=torchserve", "--servebench-model=serving:model",
+        "--servebench-server-option=torchserve.transport=grpc", "--servebench-rates=50",
+        "--servebench-buffer-sizes=10",
+    )  # fmt: skip
+    check_end_under_load(options, tmp_path, signal.SIGKILL, program="java")
 
 
 def test_torchserve_wants_its_key_and_tells_of_its_handler(start: Start) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from pytest_servebench.errors import BadResponseError
 from pytest_servebench.expectations import fields
 from pytest_servebench.measure.traffic import of_model
 from pytest_servebench.model import ServedModel
-from pytest_servebench.protocols import TensorFlowServingRest, TorchServeRest
+from pytest_servebench.protocols import TorchServeRest
 from pytest_servebench.servers import probe
 from pytest_servebench.servers.base import RunningServer, ServerKind, ServerSettings
 from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
@@ -41,6 +42,9 @@ class Handler:
 
     def one(self, request):
         body = request.get("body", request)
+        if isinstance(body, dict) and list(body) == ["data"]:  # as gRPC has an input without a name
+            body = bytes(body["data"])
+            body = json.loads(body) if body.startswith(b'{"instances"') else body
         if isinstance(body, dict) and "instances" in body:
             return {"predictions": [predict(each) for each in body["instances"]]}
         return {"result": [predict(body), {"took_ms": 3}]}
@@ -114,7 +118,7 @@ def check_all(model: ServedModel, server: RunningServer) -> None:
     answers = [probe.ask(server.base_url, one, 30) for one in traffic.requests]
     _check_rows(model, server)
     for index, answer in enumerate(answers):
-        assert answer.status == 200, answer
+        assert answer.status == answer.OK, answer
         traffic.check(index, answer)
         with pytest.raises(BadResponseError, match="differ"):
             traffic.check((index + 1) % len(answers), answer)
@@ -122,8 +126,7 @@ def check_all(model: ServedModel, server: RunningServer) -> None:
 
 def _check_rows(model: ServedModel, server: RunningServer) -> None:
     """Send all inputs in one request, if the protocol can."""
-    protocol = server.protocol
-    assert isinstance(protocol, TensorFlowServingRest | TorchServeRest)
+    protocol: Any = server.protocol
     if getattr(protocol, "layout", "") == "single" or getattr(protocol, "body", "json") != "json":
         return
     request = protocol.request_rows([model.input(index) for index in range(model.samples)])
@@ -151,11 +154,15 @@ def started(
         server.stop()
 
 
-def test_tensorflow_serving(models: Path, cpus: tuple[int, ...], run_dir: Path) -> None:
+@pytest.mark.parametrize("transport", ["rest", "grpc"])
+def test_tensorflow_serving(
+    models: Path, cpus: tuple[int, ...], run_dir: Path, transport: Literal["rest", "grpc"]
+) -> None:
     all_models = several({"tensorflow_serving": models / "several"})
     settings = ServerSettings(cpus=(), start_timeout=5)
-    with started(TensorFlowServing(), all_models["tokens"], cpus, run_dir) as server:
-        kind = TensorFlowServing(url=server.base_url)
+    first = TensorFlowServing(transport=transport)
+    with started(first, all_models["tokens"], cpus, run_dir) as server:
+        kind = replace(first, url=server.base_url)
         for name in ("text", "picture"):
             check_attached(kind, all_models[name], settings)
         for name in ("tokens", "text", "picture"):
@@ -188,3 +195,12 @@ def test_torchserve(tmp_path: Path, cpus: tuple[int, ...], run_dir: Path) -> Non
         check_attached(form, all_models["tokens"], settings)
         only_largest = replace(all_models["tokens"], expect=fields("largest"))
         check_attached(form, only_largest, settings)
+        # The same server over gRPC, the port of which is in its configuration.
+        config = (run_dir / "config.properties").read_text()
+        port = config.partition("grpc_inference_port=")[2].partition("\n")[0]
+        grpc = replace(kind, transport="grpc", url=f"grpc://127.0.0.1:{port}")
+        for name in ("tokens", "text", "picture"):
+            check_attached(grpc, all_models[name], settings)
+        own = replace(grpc, answer="result.0", body="bytes")
+        check_attached(own, all_models["picture"], settings)
+        check_attached(replace(own, body="multipart"), all_models["tokens"], settings)

@@ -4,12 +4,15 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 import pytest
 
 from pytest_servebench.load.target import Target
+from pytest_servebench.load.tls import Tls
 from pytest_servebench.load.transports.http2.prepared import grpc_message
 from pytest_servebench.protocols.base import HttpRequest
 from pytest_servebench.protocols.grpc import GrpcRequest
@@ -18,9 +21,12 @@ from pytest_servebench.servers.no_answer import NoAnswerError
 from pytest_servebench.servers.ports import free_ports
 from pytest_servebench.servers.probe import ask
 from tests.load import test_misbehaving
+from tests.load.test_transports import certificate
 
 from .grpc_services import failing, serving
 from .test_probe import no_thread_is_left
+
+__all__ = ["certificate"]  # a fixture
 
 ECHO = "/test.Echo/Say"
 
@@ -38,6 +44,17 @@ def test_an_answer(size: int) -> None:
         answer = ask(f"grpc://127.0.0.1:{port}", GrpcRequest(ECHO, sent, (("x", "7"),)), 30)
     assert (answer.status, answer.message == sent * 2) == (0, True)
     assert (answer.metadata["asked"], answer.trailers["left"]) == ("7", "30")
+
+
+def test_tls_and_unix_sockets(certificate: Path, tmp_path: Path) -> None:
+    call = GrpcRequest(ECHO, b"abc")
+    path = tmp_path / "s"
+    with serving({ECHO: echo}, certificate=certificate, socket=path) as port:
+        trusted = Target.parse(f"grpcs://localhost:{port}", Tls(ca_file=str(certificate)))
+        for target in (trusted, Target.parse(f"grpc+unix://{quote(str(path), safe='')}")):
+            assert ask(target, call, 30).message == b"abc"
+        with pytest.raises(NoAnswerError, match="certificate verify failed"):
+            ask(f"grpcs://localhost:{port}", call, 30)
 
 
 def test_compressed_answers() -> None:

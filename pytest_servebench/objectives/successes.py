@@ -12,9 +12,9 @@ from typing import Final
 import numpy as np
 
 from pytest_servebench.load.records import Outcome
+from pytest_servebench.load.transports.http2.grpc_status import GrpcStatus, is_known
 from pytest_servebench.metrics import ERROR_RATE, SUCCESS_RATE
 from pytest_servebench.objectives.slo import failure_texts
-from pytest_servebench.protocols.grpc import GrpcStatus
 from pytest_servebench.runs.results import CaseResult, ClauseResult
 from pytest_servebench.text.safe import sentence
 
@@ -108,7 +108,7 @@ def _meaning(result: CaseResult) -> list[str]:
         return []
     values, numbers = np.unique(statuses, return_counts=True)
     status = int(values[numbers.argmax()])
-    if status in list(GrpcStatus):  # no HTTP status is that small, and the reason has its name
+    if is_known(status):  # no HTTP status is that small, and the reason has its name
         return [_GRPC_HINTS[status]] if status in _GRPC_HINTS else []
     try:
         words = f"{status} is {HTTPStatus(status).phrase}"

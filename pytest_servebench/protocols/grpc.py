@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import enum
 import re
 import zlib
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeVar, cast
 from urllib.parse import unquote
 
 from pytest_servebench.errors import BadResponseError, OptionError
+from pytest_servebench.load.transports.http2.grpc_status import GrpcStatus, name_of
 from pytest_servebench.load.transports.http2.prepared import (
     MESSAGE_PREFIX,
     Fields,
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pytest_servebench.load.target import Target
     from pytest_servebench.protocols.json_values import Bad
 
+__all__ = ["GrpcAnswer", "GrpcRequest", "GrpcStatus"]
+
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 _METHOD: Final = re.compile(r"/[!-.0-~]+/[!-.0-~]+")
@@ -40,28 +42,6 @@ _LONGEST: Final = 400  # characters of a server's details
 _MOST_BYTES: Final = 256 * 2**20  # of a decompressed message
 _WINDOWS: Final = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """Compression to zlib's parameter for it."""
-
-
-class GrpcStatus(enum.IntEnum):
-    """The status codes of gRPC."""
-
-    OK = 0
-    CANCELLED = 1
-    UNKNOWN = 2
-    INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
-    NOT_FOUND = 5
-    ALREADY_EXISTS = 6
-    PERMISSION_DENIED = 7
-    RESOURCE_EXHAUSTED = 8
-    FAILED_PRECONDITION = 9
-    ABORTED = 10
-    OUT_OF_RANGE = 11
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
-    DATA_LOSS = 15
-    UNAUTHENTICATED = 16
 
 
 class Serializable(Protocol):
@@ -220,7 +200,7 @@ class GrpcAnswer:
     @property
     def described(self) -> str:
         """Return status and details, for an error message."""
-        name = GrpcStatus(self.status).name if self.status in list(GrpcStatus) else "unknown code"
+        name = name_of(self.status)
         details = cut(" ".join(redact(self.details).split()), _LONGEST)
         return f"gRPC status {self.status} ({name}): {details!r}"
 

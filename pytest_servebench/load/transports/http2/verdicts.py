@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from pytest_servebench.load.store import Outcome
+from pytest_servebench.load.transports.http2.grpc_status import GrpcStatus, is_known, name_of
 from pytest_servebench.load.transports.http2.heads import Head
 from pytest_servebench.load.transports.http2.prepared import MESSAGE_PREFIX, message_prefix
 from pytest_servebench.load.transports.refusals import refusal
@@ -19,18 +20,15 @@ Verdict = tuple[Outcome, int, str]
 Judge = Callable[[Head, Head | None, bytes], Verdict]
 """Judges a complete answer by its header fields, its trailers if it has any, and its body."""
 
-GRPC_CODES: Final = (
-    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",
-    "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED",
-    "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
-)  # fmt: skip
-"""Names of gRPC's statuses, by number."""
-
-_UNKNOWN: Final = 2
-_DEADLINE_EXCEEDED: Final = 4
 # https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
 _OF_HTTP: Final = MappingProxyType(
-    {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+    {
+        400: GrpcStatus.INTERNAL,
+        401: GrpcStatus.UNAUTHENTICATED,
+        403: GrpcStatus.PERMISSION_DENIED,
+        404: GrpcStatus.UNIMPLEMENTED,
+        **dict.fromkeys((429, 502, 503, 504), GrpcStatus.UNAVAILABLE),
+    }
 )
 _NUMBER: Final = re.compile(rb"0|[1-9][0-9]{0,8}")
 _URL: Final = re.compile(r"[a-z+]+://\S+", re.IGNORECASE)
@@ -64,7 +62,7 @@ def _judge_status(head: Head, last: Head) -> Verdict:
     given = last.get(b"grpc-status")
     if given is None:
         if head.status != 200:
-            code = _OF_HTTP.get(head.status, _UNKNOWN)
+            code: int = _OF_HTTP.get(head.status, GrpcStatus.UNKNOWN)
             return Outcome.ERROR_STATUS, code, f"{_named(code)}: HTTP status {head.status}"
         kind = (head.get(b"content-type") or b"").decode("latin-1")
         if not kind.startswith("application/grpc"):
@@ -78,16 +76,15 @@ def _judge_status(head: Head, last: Head) -> Verdict:
     if not code:  # with another status of HTTP
         return Outcome.BAD_RESPONSE, 0, f"grpc-status 0 with HTTP status {head.status}"
     name = _named(code)
-    if code >= len(GRPC_CODES):
-        code = _UNKNOWN
-    outcome = Outcome.TIMEOUT if code == _DEADLINE_EXCEEDED else Outcome.ERROR_STATUS
+    if not is_known(code):
+        code = GrpcStatus.UNKNOWN
+    outcome = Outcome.TIMEOUT if code == GrpcStatus.DEADLINE_EXCEEDED else Outcome.ERROR_STATUS
     message = _message(last.get(b"grpc-message") or b"")
     return outcome, code, f"{name}: {message}" if message else name
 
 
 def _named(code: int) -> str:
-    name = GRPC_CODES[code] if code < len(GRPC_CODES) else "grpc-status"
-    return f"{name} ({code})"
+    return f"{name_of(code)} ({code:d})"
 
 
 def _message(value: bytes) -> str:

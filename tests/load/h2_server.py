@@ -14,6 +14,7 @@ from h2.connection import H2Connection
 from h2.events import (
     DataReceived,
     Event,
+    PingAckReceived,
     RequestReceived,
     StreamEnded,
     StreamReset,
@@ -69,6 +70,8 @@ class Peer(asyncio.Protocol):
             self.requests += 1
             self.server.requests += 1
             self.server.behave(self, event.stream_id, self.bodies.pop(event.stream_id))
+        elif isinstance(event, PingAckReceived):
+            self.goaway(self.h2.highest_inbound_stream_id)
         elif isinstance(event, StreamReset):
             self.server.resets[event.error_code] += 1
             self.answers.pop(event.stream_id, None)
@@ -100,6 +103,11 @@ class Peer(asyncio.Protocol):
                 self.flush()
 
         self.loop.call_later(seconds, done)
+
+    def retire(self) -> None:
+        """Announce the end, and what was taken once the client must have heard of it."""
+        self.goaway(2**31 - 1)
+        self.h2.ping(bytes(8))
 
     def goaway(self, last: int) -> None:
         """Announce the end, and remain able to answer what is on its way."""

@@ -1,8 +1,11 @@
 """Fixtures of the plugin's own tests."""
 
+import functools
 import importlib
+import importlib.metadata
 import importlib.util
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import pytest_benchmark.utils
 
 # Whatever the environment says: the tests start Python hundreds of times, and run pytest as often.
 # Let only the first compile what all of them import.
@@ -63,6 +67,31 @@ _SERVERS_ALONE = re.compile(r"^pytestmark = (\[[^\]]*)?pytest\.mark\.servers\b",
 RunBench = Callable[..., pytest.RunResult]
 
 
+class Remembered(importlib.metadata.PathDistribution):
+    """What is installed, whose files are read once."""
+
+    entry_points = functools.cached_property(
+        vars(importlib.metadata.Distribution)["entry_points"].fget
+    )
+    files = functools.cached_property(vars(importlib.metadata.Distribution)["files"].fget)
+
+
+def remember_what_stays(patch: pytest.MonkeyPatch) -> None:
+    """Spare runs of pytest within tests what they would look for anew, each time with one result.
+
+    That is plugins among all that is installed, and what pytest-benchmark asks git, hg and file.
+    """
+    find = importlib.metadata.distributions
+    installed = list(find())
+    for one in installed:
+        one.__class__ = Remembered
+    patch.setattr(
+        importlib.metadata, "distributions", lambda **of: find(**of) if of else iter(installed)
+    )
+    patch.setattr(platform, "architecture", functools.cache(platform.architecture))
+    patch.setattr(pytest_benchmark.utils.get_project_name, "functions", [])
+
+
 def pytest_configure() -> None:
     # A shell that runs this in the background has it ignore Ctrl-C, and nohup a hangup; all its
     # children inherit that: tests that send them would wait for ever.
@@ -72,6 +101,7 @@ def pytest_configure() -> None:
     if os.environ.pop("PYTEST_XDIST_WORKER", None):
         # The other processors are for the other workers: PyTorch's threads would wait in loops.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+    remember_what_stays(pytest.MonkeyPatch())
     # How long an example takes is the machine's affair.
     hypothesis.settings.register_profile("untimed", deadline=None)
     hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)

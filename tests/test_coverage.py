@@ -72,7 +72,9 @@ def test_modulated_arrivals_have_the_rate_and_the_dispersion_of_their_closed_for
     assert counts.var() / counts.mean() == pytest.approx(dispersion, rel=0.35)
 
 
-@pytest.mark.parametrize("share", [0.9, pytest.param(0.99, marks=pytest.mark.slow), 0.999])
+@pytest.mark.parametrize(
+    "share", [pytest.param(0.9, marks=SLOW), pytest.param(0.99, marks=SLOW), 0.999]
+)
 def test_intervals_of_success_rates_near_1_hold_the_truth(share: float) -> None:
     found = coverage.success(share, 1, 1000, 200)
     assert coverage.coverage(found, found["counts"]) >= 0.88, found

@@ -335,7 +335,12 @@ def test_one_event_has_one_degree_of_freedom_or_two() -> None:
 
 
 @pytest.mark.parametrize(
-    ("load", "number", "least"), [(0.1, 150, 0.90), (0.5, 1000, 0.87), (0.5, 4000, 0.88)]
+    ("load", "number", "least"),
+    [
+        (0.1, 150, 0.90),
+        (0.5, 1000, 0.87),
+        pytest.param(0.5, 4000, 0.88, marks=pytest.mark.slow),
+    ],
 )
 def test_coverage_on_mm1_queues(load: float, number: int, least: float) -> None:
     """95 % is promised; 120 runs leave 2 % of doubt, and dependence costs the rest."""

@@ -67,27 +67,17 @@ _SERVERS_ALONE = re.compile(r"^pytestmark = (\[[^\]]*)?pytest\.mark\.servers\b",
 RunBench = Callable[..., pytest.RunResult]
 
 
-class Remembered(importlib.metadata.PathDistribution):
-    """What is installed, whose files are read once."""
-
-    entry_points = functools.cached_property(
-        vars(importlib.metadata.Distribution)["entry_points"].fget
-    )
-    files = functools.cached_property(vars(importlib.metadata.Distribution)["files"].fget)
-
-
 def remember_what_stays(patch: pytest.MonkeyPatch) -> None:
     """Spare runs of pytest within tests what they would look for anew, each time with one result.
 
     That is plugins among all that is installed, and what pytest-benchmark asks git, hg and file.
     """
-    find = importlib.metadata.distributions
+    find, of_installed = importlib.metadata.distributions, importlib.metadata.PathDistribution
     installed = list(find())
-    for one in installed:
-        one.__class__ = Remembered
     patch.setattr(
         importlib.metadata, "distributions", lambda **of: find(**of) if of else iter(installed)
     )
+    patch.setattr(of_installed, "read_text", functools.cache(of_installed.read_text))
     patch.setattr(platform, "architecture", functools.cache(platform.architecture))
     patch.setattr(pytest_benchmark.utils.get_project_name, "functions", [])
 

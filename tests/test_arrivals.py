@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import OptionError
@@ -30,7 +30,6 @@ def schedule(seed: int, rate: float, duration: float) -> npt.NDArray[np.int64]:
     return Poisson().schedule(rate, duration, streams(seed, rate)[0])
 
 
-@settings(deadline=None)
 @given(seeds, st.sampled_from([0.5, 1.0, 10.0, 100.0]))
 def test_the_same_seed_gives_the_same_schedule(seed: int, rate: float) -> None:
     first = schedule(seed, rate, 10.0)
@@ -95,7 +94,6 @@ PROCESSES: list[ArrivalProcess] = [
 processes = st.sampled_from(PROCESSES)
 
 
-@settings(deadline=None)
 @given(processes, seeds, st.floats(0.01, 2000), st.floats(0.001, 20))
 def test_every_schedule_ascends_within_the_window_and_repeats(
     process: ArrivalProcess, seed: int, rate: float, duration: float
@@ -145,7 +143,6 @@ def test_gaps_of_a_gamma_process_have_its_burstiness() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(
     st.lists(st.floats(0, 5), min_size=2, max_size=6).filter(any), st.sampled_from([Steps, Ramp])
 )
@@ -332,7 +329,6 @@ def test_a_single_arrival_in_the_window_is_refused(tmp_path: Path) -> None:
         trace.schedule(1, 10.0, streams(0, 1)[0])
 
 
-@settings(deadline=None)
 @given(st.one_of(st.text(), st.text(alphabet='0123456789.,;-:T\n\t"{}[] @e')))
 def test_any_text_is_a_trace_or_an_error(tmp_path_factory: Any, text: str) -> None:
     file = tmp_path_factory.getbasetemp() / "any"

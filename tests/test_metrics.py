@@ -301,9 +301,8 @@ def test_a_run_from_before_does_not_know_it() -> None:
     assert "ttfb" not in "\n".join(case_text(old.cases[0], "toy", 100))
     assert all("first byte" not in label for label, _ in figure_table(old.cases[0]))
     new = saved.queue_run(rates=[40.0], number=1500)
-    (baseline,) = (
-        Baseline("main", old, "", parse_gates("ttfb.p99:10%"), frozenset({"workload"}), "fail"),
-    )
+    gates = parse_gates("ttfb.p99:10%")
+    baseline = Baseline("main", old, "", gates, frozenset({"workload"}), "fail")
     (clause,) = baseline.judge(new.cases[0], new, among=1).clauses
     assert clause.verdict == "inconclusive"
     assert "ttfb.p99 is unknown in BASE" in clause.message

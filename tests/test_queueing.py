@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from simulation import queueing
@@ -27,7 +27,6 @@ def test_mm1_in_closed_form(service_rate: float, load: float) -> None:
     assert queue.utilisation == pytest.approx(load)
 
 
-@settings(deadline=None)
 @given(rates, st.floats(0.01, 0.9), st.integers(1, 20))
 def test_mmck_without_limit_is_mmc(service_rate: float, load: float, servers: int) -> None:
     arrival_rate = load * servers * service_rate

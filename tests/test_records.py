@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.load.records import NEVER, TIME_COLUMNS, Outcome, Records, new_store
@@ -74,7 +74,6 @@ def test_outcomes_add_up(some: Records) -> None:
     assert len(some.service_time()) == counts["ok"]
 
 
-@settings(deadline=None)
 @given(any_records())
 def test_records_come_back_as_they_were(some: Records) -> None:
     with tempfile.TemporaryDirectory() as directory:

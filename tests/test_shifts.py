@@ -31,6 +31,13 @@ def every(base: Floats, new: Floats) -> list[Shift | None]:
     return [*percentile_shifts(*sides, PERMILLES), mean_shift(*sides)]
 
 
+def known(base: Floats, new: Floats) -> list[Shift]:
+    """Return the shifts, of which none may be unknown."""
+    found = [shift for shift in every(base, new) if shift is not None]
+    assert len(found) == len(PERMILLES) + 1
+    return found
+
+
 def drawn(seed: int, number: int = 1200) -> Floats:
     return np.random.default_rng(seed).exponential(0.01, number)
 
@@ -39,9 +46,7 @@ def drawn(seed: int, number: int = 1200) -> Floats:
 @given(st.integers(0, 10**6), st.integers(40, 400), st.integers(40, 400), st.floats(0.2, 5))
 def test_swapped_sides_turn_the_ratio_round(seed: int, few: int, many: int, factor: float) -> None:
     base, new = drawn(seed, few), factor * drawn(seed + 1, many)
-    for one, other in zip(every(base, new), every(new, base), strict=True):
-        assert one is not None
-        assert other is not None
+    for one, other in zip(known(base, new), known(new, base), strict=True):
         wide, narrow, back = one.at(0.001), one.at(0.05), other.at(0.05)
         assert wide.low <= narrow.low <= one.value <= narrow.high <= wide.high
         assert back.value == pytest.approx(1 / narrow.value)
@@ -52,8 +57,7 @@ def test_swapped_sides_turn_the_ratio_round(seed: int, few: int, many: int, fact
 @given(st.integers(0, 10**6), st.floats(0.2, 5))
 def test_what_takes_longer_by_one_factor_for_all_is_known_exactly(seed: int, factor: float) -> None:
     base = drawn(seed, 300)
-    for shift in every(base, factor * base):
-        assert shift is not None
+    for shift in known(base, factor * base):
         found = shift.at(0.01)
         assert found.value == pytest.approx(factor)
         assert found.low <= factor * (1 + 1e-9)
@@ -66,8 +70,7 @@ def test_a_slower_body_is_no_slower_tail() -> None:
     for seed in range(40):
         base, new = drawn(2 * seed), drawn(2 * seed + 1)
         new = np.where(new < 0.01 * math.log(10), np.minimum(1.25 * new, 0.01 * math.log(10)), new)
-        for permille, shift in zip(PERMILLES, every(base, new), strict=False):
-            assert shift is not None
+        for permille, shift in zip(PERMILLES, known(base, new), strict=False):
             worse[permille] += shift.at(0.01).low > 1
     assert worse[500] > 30
     assert worse[950] <= 2
@@ -80,8 +83,7 @@ def test_a_few_long_pauses_are_no_slower_tail(pauses: int) -> None:
     base, new = drawn(1), drawn(2)
     for pause in range(pauses):
         new[100 + 200 * pause :][:15] += 0.2
-    shift = every(base, new)[3]
-    assert shift is not None
+    shift = known(base, new)[3]
     assert shift.value > 1.1
     for tail in (0.01, 1e-3, 1e-4, 1e-6):
         assert shift.at(tail).low <= 1
@@ -90,8 +92,8 @@ def test_a_few_long_pauses_are_no_slower_tail(pauses: int) -> None:
 @pytest.mark.parametrize(("place", "permille"), list(enumerate(PERMILLES)))
 def test_independent_requests_give_the_textbooks_interval(place: int, permille: int) -> None:
     number, tail = 4000, 1 - permille / 1000
-    found = [every(drawn(seed, number), 1.2 * drawn(seed + 99, number)) for seed in range(6)]
-    ranges = [shifts[place].at(0.05) for shifts in found if shifts[place] is not None]  # type: ignore[union-attr]
+    found = [known(drawn(seed, number), 1.2 * drawn(seed + 99, number)) for seed in range(6)]
+    ranges = [shifts[place].at(0.05) for shifts in found]
     widths = [math.log(one.high / one.low) / 2 for one in ranges]
     error = math.sqrt(2 * (1 - tail) / (tail * number)) / -math.log(tail)
     assert np.mean(widths) == pytest.approx(Z * error, rel=0.25)

@@ -340,6 +340,7 @@ def test_one_event_has_one_degree_of_freedom_or_two() -> None:
         (0.1, 150, 0.90),
         (0.5, 1000, 0.87),
         pytest.param(0.5, 4000, 0.88, marks=pytest.mark.slow),
+        pytest.param(0.8, 3000, 0.86, marks=pytest.mark.slow),  # of the mean, too
     ],
 )
 def test_coverage_on_mm1_queues(load: float, number: int, least: float) -> None:
@@ -359,18 +360,3 @@ def test_coverage_on_mm1_queues(load: float, number: int, least: float) -> None:
             hits[name] += up(found[name].low) <= value <= up(found[name].high)
     shares = {name: count / runs for name, count in hits.items()}
     assert min(shares.values()) >= least, shares
-
-
-def test_a_formula_for_independent_values_would_be_wrong() -> None:
-    """The same check of the usual interval of a mean, at a load of 0.8."""
-    naive = ours = 0
-    truth = queueing.mmc(80, 100, 1).mean_response
-    for seed in range(100):
-        rows = mm1_records(80, 100, 3000, seed)
-        values = rows.latency()
-        error = 1.96 * values.std() / math.sqrt(len(values))
-        naive += abs(values.mean() - truth) <= error
-        mean = summarize(rows, 80).estimates["mean"]
-        ours += up(mean.low) <= truth <= up(mean.high)
-    assert naive < 50
-    assert ours > 75

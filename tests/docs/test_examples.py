@@ -40,6 +40,11 @@ _WITH_TESTS = {
 }
 
 
+def each_block(language: str) -> pytest.MarkDecorator:
+    found = [block for page in PAGES for block in blocks(page, language)]
+    return pytest.mark.parametrize("block", found, ids=lambda block: block.where)
+
+
 def wait_for(port: int) -> None:
     until(lambda: accepts(Target("127.0.0.1", port), 1), 60, "the start of the examples' server")
 
@@ -83,7 +88,7 @@ def example_server(directory: Path) -> Iterator[int]:
         process.wait()
 
 
-@pytest.mark.parametrize("block", _PYTHON, ids=lambda block: block.where)
+@each_block("python")
 def test_python_is_python(block: Block) -> None:
     compile(block.text, block.where, "exec")
 
@@ -122,11 +127,7 @@ def test_servers_of_ones_own(
     result.stdout.fnmatch_lines(lines)
 
 
-@pytest.mark.parametrize(
-    "block",
-    [block for page in PAGES for block in blocks(page, "toml")],
-    ids=lambda block: block.where,
-)
+@each_block("toml")
 def test_configured_servers_are_such(block: Block, tmp_path: Path) -> None:
     """Each table has a known kind and valid keys; what it needs may be missing here."""
     name = "pyproject.toml" if "[tool." in block.text else "servebench.toml"
@@ -215,11 +216,7 @@ def test_hooks_are_called(pytester: pytest.Pytester, tmp_path: Path) -> None:
     assert json.loads(file.read_text())["servebench"]["commit"]
 
 
-@pytest.mark.parametrize(
-    "block",
-    [block for page in PAGES for block in blocks(page, "ini")],
-    ids=lambda block: block.where,
-)
+@each_block("ini")
 def test_ini_keys_exist(block: Block, pytestconfig: pytest.Config) -> None:
     config = configparser.ConfigParser()
     config.read_string(block.text)
@@ -228,11 +225,7 @@ def test_ini_keys_exist(block: Block, pytestconfig: pytest.Config) -> None:
         pytestconfig.getini(key)  # of one that does not exist: ValueError
 
 
-@pytest.mark.parametrize(
-    "block",
-    [block for page in PAGES for block in blocks(page, "yaml")],
-    ids=lambda block: block.where,
-)
+@each_block("yaml")
 def test_workflows_are_yaml(block: Block) -> None:
     data = yaml.safe_load(block.text)
     steps = data if isinstance(data, list) else next(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.torchserve_handler import FashionMnistHandler, images_of
@@ -110,7 +110,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(JSON | st.binary(max_size=30) | st.fixed_dictionaries({"instances": JSON}))
 def test_no_body_makes_the_handler_raise(served: SimpleNamespace, body: Any) -> None:
     context = Context(served.directory)

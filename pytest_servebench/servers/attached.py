@@ -24,10 +24,13 @@ from pytest_servebench.protocols.grpc import GrpcStatus
 from pytest_servebench.servers import ports, probe
 from pytest_servebench.servers.base import ServerKind, ServerSettings
 from pytest_servebench.servers.first_prediction import (
-    OWN_REQUESTS,
+    EXAMPLES as REQUESTS,
+)
+from pytest_servebench.servers.first_prediction import (
     FirstPrediction,
     Judge,
     RefusedError,
+    own_requests,
 )
 from pytest_servebench.servers.kind_options import OPTION, options_of, spelled
 from pytest_servebench.servers.no_answer import NoAnswerError
@@ -190,13 +193,9 @@ class UnknownProtocol:
         Raises:
             OptionError: always.
         """
-        example = {
-            "http": 'HttpRequest("POST", "/predict", body=b"...")',
-            "grpc": 'GrpcRequest("/package.Service/Method", message)',
-        }[self.scheme]
         raise OptionError(
             "poisson_load(URL) needs requests to send: poisson_load(URL, "
-            f"requests=[{example}]), or return such a list from the hook "
+            f"requests=[{REQUESTS[self.scheme]}]), or return such a list from the hook "
             "pytest_servebench_requests. For a server of the model (servebench_model), "
             f"give {OPTION}=KIND.url=URL, such as {spelled('torchserve', 'url')}="
             "http://HOST:PORT, and use poisson_load(model_server)."
@@ -335,7 +334,9 @@ def attach(
         f"attached {kind.title} at {target.url}",
         target.url,
         first.protocol,
-        mismatch=f"{where} {sentence(first.problem)} {OWN_REQUESTS}" if first.problem else "",
+        mismatch=f"{where} {sentence(first.problem)} {own_requests(target.scheme)}"
+        if first.problem
+        else "",
         patience=settings.start_timeout,
         _seen=time.monotonic() if first.asked else -math.inf,
     )

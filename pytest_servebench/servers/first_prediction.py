@@ -6,7 +6,7 @@ raised by the first load that would send the model's inputs.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,10 +29,12 @@ from pytest_servebench.text.safe import clean
 
 LONGEST_ANSWER: Final = 60.0  # seconds for one try
 _QUESTION_LIMIT: Final = 10.0  # seconds for the server's answer about its state
-OWN_REQUESTS: Final = (
-    "To load a server that takes other requests, give your own: "
-    'poisson_load(server, requests=[HttpRequest("POST", "/path", body=b"...")]).'
-)
+EXAMPLES: Final[Mapping[str, str]] = {
+    "http": 'HttpRequest("POST", "/path", body=b"...")',
+    "grpc": 'GrpcRequest("/package.Service/Method", message)',
+}
+"""Scheme of a server's address to a request for it."""
+
 LOADING: Final = frozenset({400, 408, 425, 429, 500, 502, 503, 504})
 """Statuses of servers whose model is still loading, and of gateways whose server is not up."""
 
@@ -112,6 +114,14 @@ def no_model(kind: ServerKind, otherwise: str = "it has no such model.") -> Refu
         return Refusal(otherwise)
     option = spelled(kind.name, "model")
     return Refusal(f"it has no model with this name; {option}=NAME sets another name.")
+
+
+def own_requests(scheme: str) -> str:
+    """Return how to load a server that takes other requests than predictions."""
+    return (
+        "To load a server that takes other requests, give your own: "
+        f"poisson_load(server, requests=[{EXAMPLES[scheme]}])."
+    )
 
 
 class RefusedError(Exception):

@@ -13,9 +13,9 @@ from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
 from pytest_servebench.servers import ports, probe
 from pytest_servebench.servers.first_prediction import (
     LOADING,
-    OWN_REQUESTS,
     FirstPrediction,
     RefusedError,
+    own_requests,
 )
 from pytest_servebench.servers.logs import FatalLine, LogWatch, first_fatal
 from pytest_servebench.servers.no_answer import NoAnswerError
@@ -211,7 +211,7 @@ class Readiness:
             return ""
         self._rest_of_log()  # a handler's traceback is logged after its answer
         problem = sentence(first.problem)
-        return f"{self._title} {problem}\n{OWN_REQUESTS}\n{self._process.log_tail()}"
+        return f"{self._title} {problem}\n{own_requests(first.scheme)}\n{self._process.log_tail()}"
 
     def listens(self, port: int) -> bool:
         """Return whether the process listens on ``port`` yet.

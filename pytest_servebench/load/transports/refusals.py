@@ -17,7 +17,8 @@ def refusal(status: int, location: bytes | None) -> str:
 
 def too_long(part: str, most: int) -> str:
     """Describe an answer that was given up; ``part`` is ``"body"`` or ``"headers"``."""
-    return f"an answer with more than {most} bytes of {part} (--servebench-max-{part})"
+    option = {"body": "--servebench-max-body", "headers": "--servebench-max-headers"}[part]
+    return f"an answer with more than {most} bytes of {part} ({option})"
 
 
 SPEAKS_HTTP2: Final = "the server speaks HTTP/2 (as gRPC does), not HTTP/1.1"

@@ -63,10 +63,10 @@ def test_a_request_of_tensorflow_serving() -> None:
     ],
 )  # fmt: skip
 def test_a_request_of_torchserve(body: Any, inputs: Any, sent: dict[str, bytes]) -> None:
-    protocol = TorchServeGrpc("m", version="1.0", body=body, token="k3y-of-torchserve")
+    protocol = TorchServeGrpc("m", version="1.0", body=body, token="k3y-0f-th3-t3sts")
     request = protocol.request(inputs)
     assert request.method.endswith("inference.InferenceAPIsService/Predictions")
-    assert request.metadata == (("authorization", "Bearer k3y-of-torchserve"),)
+    assert request.metadata == (("authorization", "Bearer k3y-0f-th3-t3sts"),)
     asked = ts.PredictionsRequest.FromString(request.message)
     assert (asked.model_name, asked.model_version, dict(asked.input)) == ("m", "1.0", sent)
 

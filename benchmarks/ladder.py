@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -44,14 +43,14 @@ class Ladder:
         bar: rung 0, requests a second.
         serve: runs the server.
         settings: of the run.
-        streams: see :class:`.Job`.
+        ways: those of :data:`WAYS` to search for.
     """
 
     name: str
     bar: int
     serve: Serve
     settings: Settings
-    streams: int = 1
+    ways: Sequence[str] = WAYS
 
     def rung(self, number: int) -> int:
         """Return a rate."""
@@ -64,7 +63,7 @@ class Ladder:
         for number, peer in rounds(self.settings, peers):
             steps: dict[int, dict[str, Any]] = {}
             one = {"peer": peer.name, "place": PLACE[peer.name], "repeat": number}
-            for way in WAYS if peer.tells else ("held",):
+            for way in self.ways if peer.tells else ("held",):
                 # Each round starts where the last one ended; the first at a rate that the peer
                 # handles well.
                 start = known.get((peer.name, way), self._rung_below(peer.top_rate))
@@ -85,9 +84,7 @@ class Ladder:
 
     def measure(self, peer: Peer, rate: int, seed: int) -> dict[str, Any]:
         """Return what a peer makes of a rate."""
-        cores = sorted(os.sched_getaffinity(0))
-        # If there are two cores, the generator gets one and the server the other.
-        generator, server = (cores[-1:], cores[:1]) if len(cores) > 1 else (None, None)
+        generator, server = measure.apart()
         short = Settings(
             settle=_SETTLE, seconds=SECONDS, body_bytes=self.settings.body_bytes
         )  # fmt: skip
@@ -95,7 +92,7 @@ class Ladder:
             with measure.scratch() as directory, self.serve(peer, directory, server) as target:
                 job = measure.make_job(
                     directory, short, port=target.port, rate=rate, seconds=short.load_seconds,
-                    connections=CONNECTIONS, seed=seed, stamps=peer.tells, streams=self.streams,
+                    connections=CONNECTIONS, seed=seed, stamps=peer.tells,
                 )  # fmt: skip
                 window = measure.run_with_window(peer, job, target, short, generator)
                 stamps, told = peer.stamps(job) if peer.tells else None, peer.told(job)

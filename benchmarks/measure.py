@@ -16,7 +16,7 @@ from typing import Final, Protocol
 import psutil
 
 from benchmarks.peers import Job, Peer
-from benchmarks.processes import busy_threads, cpu_ns, running, tree
+from benchmarks.processes import busy_threads, cpu_ns, running, tree, usable_cores
 from benchmarks.settings import ROOT, Settings, make_body
 
 HELD: Final = 0.99
@@ -34,6 +34,12 @@ _END_LIMIT: Final = 30.0
 def held(rate: float, offered: float, seconds: float) -> bool:
     """Return whether a rate seen in a window of some seconds is the one that was offered."""
     return rate >= HELD * offered - 3 * math.sqrt(offered / seconds)
+
+
+def apart() -> tuple[Sequence[int] | None, Sequence[int] | None]:
+    """Return the processors of a generator and of a server: one each, if there are two."""
+    cores = usable_cores()
+    return (cores[-1:], cores[:1]) if len(cores) > 1 else (None, None)
 
 
 class Server(Protocol):

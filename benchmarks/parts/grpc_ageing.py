@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -44,26 +43,21 @@ def _measure(server: str, streams: int, seconds: float, settings: Settings) -> d
             directory, settings, port=target.port, rate=RATE, seconds=seconds,
             connections=WORKERS, seed=streams, streams=streams,
         )  # fmt: skip
-        start = time.monotonic()
         result = load(job, GRPC)
-        took = time.monotonic() - start
         served = target.served()
     counts = {name: int(number) for name, number in result.records.counts().items() if number}
     return {
-        "streams": streams, "seconds": seconds, "took": took, "arrivals": len(result.records),
-        "counts": counts, "unaccounted": result.generator.unaccounted,
-        "resent": result.generator.resent, "connections": result.generator.reconnections,
-        "served": served, "failures": dict(result.failures), "failure": result.failure,
+        "streams": streams, "seconds": seconds, "arrivals": len(result.records),
+        "counts": counts, "resent": result.generator.resent, "served": served,
+        "connections": result.generator.reconnections,
+        "failures": dict(result.failures), "failure": result.failure,
     }  # fmt: skip
 
 
 def _lost(one: dict[str, Any]) -> int:
     """Return the calls without an outcome."""
-    counts = one["counts"]
-    return int(
-        one["unaccounted"] + counts.get("unfinished", 0)
-        + one["arrivals"] - sum(counts.values())
-    )  # fmt: skip
+    known = sum(number for name, number in one["counts"].items() if name != "unfinished")
+    return int(one["arrivals"] - known)
 
 
 def _success(one: dict[str, Any]) -> float:

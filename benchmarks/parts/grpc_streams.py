@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks import plotting, stats
-from benchmarks.measure import MeasurementError, make_job, run_with_window, scratch
+from benchmarks.measure import MeasurementError, apart, make_job, run_with_window, scratch
 from benchmarks.parts import Bar, Data
 from benchmarks.peers.registry import BY_NAME, OURS_GRPC, PLACE
 from benchmarks.rounds import CONNECTIONS, say
@@ -45,13 +45,14 @@ def _measure(
         "peer": peer.name, "place": PLACE[peer.name], "offered": rate, "streams": streams,
         "repeat": number,
     }  # fmt: skip
+    generator, other = apart()
     try:
-        with scratch() as directory, grpc_echo.serve(directory, server) as target:
+        with scratch() as directory, grpc_echo.serve(directory, server, cpus=other) as target:
             job = make_job(
                 directory, short, port=target.port, rate=rate, seconds=short.load_seconds,
                 connections=CONNECTIONS, seed=number, stamps=True, streams=streams,
             )  # fmt: skip
-            window = run_with_window(peer, job, target, short)
+            window = run_with_window(peer, job, target, short, generator)
             stamps = peer.stamps(job)
     except MeasurementError as error:
         return one | {"error": str(error)}
@@ -94,7 +95,8 @@ def section(data: Data) -> str:
     return "\n\n".join([
         f"Our engine with {CONNECTIONS} workers, echo of {data['body_bytes']:,} bytes by "
         f"{data['server']}'s server. `--servebench-streams` says how many workers share a "
-        "connection; by default each has its own. Latency is that from the schedule.",
+        "connection; by default each has its own. Client and server are pinned to a "
+        "core each. Latency is that from the schedule.",
         plotting.table(["offered /s", "workers per connection", "connections", "answered /s",
                         "CPU µs per call", "latency p50 µs", "latency p99 µs", "runs"], rows),
     ])  # fmt: skip

@@ -68,9 +68,7 @@ def test_what_is_no_buffer_size(value: Any) -> None:
 
 
 def test_a_test_s_own_values_are_checked(run_bench: RunBench) -> None:
-    test = (
-        SHOWN
-        + """
+    test = f"""{SHOWN}
 import numpy as np
 
 @pytest.mark.parametrize("rate", [7, np.float32(0.5), "9", pytest.param(3, id="three")])
@@ -88,7 +86,6 @@ def test_buffer(shown, poisson_load): pass
 @pytest.mark.parametrize("rate", ["x"], indirect=True)
 def test_indirect(shown, poisson_load): pass
 """
-    )
     result = run_bench(test=test, subprocess=False)
     result.assert_outcomes(passed=6, errors=8)
     result = run_bench("-s", "-k", "good or buffers", test=test)
@@ -136,9 +133,7 @@ def test_messages_name_test_value_and_remedy(
 
 
 def test_markers_take_what_python_has(run_bench: RunBench) -> None:
-    test = (
-        SHOWN
-        + """
+    test = f"""{SHOWN}
 import numpy as np
 
 @pytest.mark.servebench(rates=np.arange(2, 4), buffer_sizes=range(1, 3))
@@ -147,7 +142,6 @@ def test_mine(shown, poisson_load): pass
 @pytest.mark.parametrize("x", [pytest.param(1, marks=pytest.mark.servebench(duration=0.1), id="y")])
 def test_param(shown, poisson_load, x): pass
 """
-    )
     result = run_bench("-s", test=test)
     assert {*cells(result)} == {
         "test_mine[rate2-buffer1]", "test_mine[rate2-buffer2]", "test_mine[rate3-buffer1]",
@@ -226,9 +220,7 @@ def test_unrelated_tests_may_have_fixtures_of_all_our_names(run_bench: RunBench)
     result.stdout.no_fnmatch_line("*model_server[[]*toy*")
 
 
-UNSEEN = (
-    SHOWN
-    + """
+UNSEEN = f"""{SHOWN}
 class TestCase(unittest.TestCase):
     @pytest.fixture(autouse=True)
     def _load(self, poisson_load, model_server):
@@ -251,7 +243,6 @@ def test_marked(shown): pass
 @pytest.mark.usefixtures("poisson_load")
 def test_used(shown): pass
 """
-)
 
 
 def test_loads_that_pytest_does_not_see_coming(run_bench: RunBench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from dataclasses import dataclass
 from typing import Final
@@ -109,6 +110,13 @@ class Target:
     def full_path(self, path: str) -> str:
         """Return the whole path of a request for ``path``, which may be empty."""
         return self.path + path or "/"
+
+
+def is_final(error: Exception) -> bool:
+    """Return whether a connection that failed like this will fail again: no such host, or TLS."""
+    if isinstance(error, socket.gaierror):
+        return error.errno != socket.EAI_AGAIN
+    return isinstance(error, ssl.SSLError | UnicodeError)  # the latter from the codec for names
 
 
 def explained(error: Exception) -> str:

@@ -8,11 +8,10 @@ exchange runs in its own thread, and its connection is shut down when time is up
 import contextlib
 import http.client
 import socket
-import ssl
 import threading
 from typing import Any, Final, overload
 
-from pytest_servebench.load.target import Target, explained
+from pytest_servebench.load.target import Target, explained, is_final
 from pytest_servebench.load.transports.refusals import SPEAKS_HTTP2, is_http2
 from pytest_servebench.protocols.base import (
     Headers,
@@ -161,11 +160,10 @@ class _Exchange:
             return NoAnswerError("it closed the connection without an answer")
         if isinstance(error, http.client.IncompleteRead):
             return NoAnswerError("it closed the connection in the middle of its answer")
-        if isinstance(error, socket.gaierror | UnicodeError):  # the latter from the codec for names
-            for_good = getattr(error, "errno", None) != socket.EAI_AGAIN
-            return NoAnswerError(f"{self._target.host}: {explained(error)}", final=for_good)
+        if isinstance(error, socket.gaierror | UnicodeError):
+            return NoAnswerError(f"{self._target.host}: {explained(error)}", final=is_final(error))
         if isinstance(error, OSError) and error.strerror:
-            return NoAnswerError(explained(error), final=isinstance(error, ssl.SSLError))
+            return NoAnswerError(explained(error), final=is_final(error))
         said = f"the answer is not HTTP ({type(error).__name__})"
         if isinstance(error, http.client.BadStatusLine):
             begun = str(error.args[0]).encode("latin-1")

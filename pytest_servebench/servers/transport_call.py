@@ -9,8 +9,9 @@ import time
 from typing import Final
 
 from pytest_servebench.errors import BadResponseError
+from pytest_servebench.load.dialer import DialError
 from pytest_servebench.load.store import Outcome
-from pytest_servebench.load.target import Target
+from pytest_servebench.load.target import Target, explained
 from pytest_servebench.load.transports import transport_factory
 from pytest_servebench.load.transports.base import Completion, Loss, Terms, WrongProtocolError
 from pytest_servebench.protocols.base import Answer, Request
@@ -88,7 +89,8 @@ class TransportCall:
         except WrongProtocolError as error:
             raise NoAnswerError(f"{error}; {_REMEDIES[request.scheme]}", final=True) from None
         except OSError as error:
-            raise NoAnswerError(str(error)) from None
+            final = isinstance(error, DialError) and error.final
+            raise NoAnswerError(explained(error), final=final) from None
         try:
             channel.send(request.prepared(self._target, keep_alive=False), time.monotonic_ns())
             done = await caller.done

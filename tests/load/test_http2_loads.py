@@ -15,6 +15,7 @@ from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.tls import Tls
 from pytest_servebench.load.transports.base import Terms
+from pytest_servebench.load.transports.http2 import transport as http2_transport
 from pytest_servebench.load.transports.http2.connection import Connection
 from pytest_servebench.load.transports.http2.prepared import Fields, grpc_message, prepared
 from pytest_servebench.load.transports.http2.transport import Http2
@@ -192,37 +193,59 @@ def test_late_calls_are_cancelled_and_their_connection_serves_on() -> None:
     assert server.resets == {ErrorCodes.CANCEL: len(unanswered)}
 
 
-@pytest.mark.parametrize("closed", [True, False])
-def test_a_connection_that_nobody_waited_for_serves_the_next_call_if_it_is_open(
-    closed: bool,
+@pytest.mark.parametrize("given_up", [True, False])
+def test_a_connection_on_which_the_server_is_silent_holds_no_later_call_up(
+    given_up: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def run(server: Server) -> int:
+    monkeypatch.setattr(http2_transport, "_PATIENCE", 0.0)
+    links: list[socket.socket] = []
+
+    def behave(link: socket.socket) -> None:
+        links.append(link)
+        if len(links) > 1:
+            link.sendall(settings())
+        while link.recv(100_000):
+            pass
+
+    async def run(port: int) -> bool:
         loop = asyncio.get_running_loop()
-        transport = Http2(Target("127.0.0.1", server.port), Terms(streams=2), loop, lambda _: False)
+        transport = Http2(Target("127.0.0.1", port), Terms(streams=8), loop, lambda _: False)
         await transport.prepare()
         first = loop.create_task(transport.open(Caller()))
-        await asyncio.sleep(0)
+        while not links:
+            await asyncio.sleep(0.001)
+        if given_up:
+            first.cancel()
+        for _ in range(3):
+            assert (await transport.open(Caller())).connection is not None
+        assert transport.opened == 2
         first.cancel()
-        assert transport._dial is not None
-        connection = await transport._dial.task
-        if closed:
-            connection.close()
-        assert (await transport.open(Caller())).connection is not None
-        assert (await transport.open(Caller())).connection is not None
-        return transport.opened
+        await asyncio.wait([first])
+        return first.cancelled()
 
-    with serving(echo) as server:
-        assert asyncio.run(run(server)) == 1 + closed
+    with serving_bytes(behave) as port:
+        assert asyncio.run(run(port))
+    assert len(links) == 2
 
 
-def test_closed_connections_leave_nothing_behind() -> None:
+@pytest.mark.parametrize("streams", [1, 4])
+@pytest.mark.parametrize("reached", [True, False])
+def test_connections_leave_nothing_behind(reached: bool, streams: int) -> None:
+    def objects() -> int:
+        return sum(isinstance(one, (Connection, asyncio.Task)) for one in gc.get_objects())
+
+    terms = Terms(keep_alive=not reached, streams=streams)
     gc.collect()
     gc.disable()
     try:
-        before = sum(isinstance(one, Connection) for one in gc.get_objects())
+        before = objects()
         with serving(echo) as server:
-            assert_all(load(server, terms=Terms(keep_alive=False)), "ok")
-        left = sum(isinstance(one, Connection) for one in gc.get_objects()) - before
+            port = server.port
+            if reached:
+                assert_all(load(port, terms=terms), "ok")
+        if not reached:
+            assert_all(load(port, terms=terms), "connect_error")
+        left = objects() - before
     finally:
         gc.enable()
     assert left <= 8

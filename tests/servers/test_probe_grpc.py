@@ -1,8 +1,10 @@
 """A single call of gRPC over the load's own transport: bounded, and answered or told why not."""
 
+import gc
 import socket
 import threading
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.tls import Tls
 from pytest_servebench.load.transports.http2.prepared import grpc_message
-from pytest_servebench.protocols.base import HttpRequest
+from pytest_servebench.protocols.base import HttpRequest, Request
 from pytest_servebench.protocols.grpc import GrpcRequest
 from pytest_servebench.protocols.http2 import Http2Request
 from pytest_servebench.servers.no_answer import NoAnswerError
@@ -53,8 +55,33 @@ def test_tls_and_unix_sockets(certificate: Path, tmp_path: Path) -> None:
         trusted = Target.parse(f"grpcs://localhost:{port}", Tls(ca_file=str(certificate)))
         for target in (trusted, Target.parse(f"grpc+unix://{quote(str(path), safe='')}")):
             assert ask(target, call, 30).message == b"abc"
-        with pytest.raises(NoAnswerError, match="certificate verify failed"):
+        with pytest.raises(NoAnswerError, match="certificate verify failed") as no:
             ask(f"grpcs://localhost:{port}", call, 30)
+        assert no.value.final
+
+
+@pytest.mark.parametrize(("code", "final"), [(socket.EAI_NONAME, True), (socket.EAI_AGAIN, False)])
+@pytest.mark.parametrize("request_", [GrpcRequest(ECHO), HttpRequest("GET", "/")])
+def test_a_host_that_is_not_found(
+    request_: Request, code: int, final: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look_up(*_: object, **__: object) -> None:
+        raise socket.gaierror(code, "no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with pytest.raises(NoAnswerError, match=r"^no-such-host\.invalid: no such name") as no:
+        ask(f"{request_.scheme}://no-such-host.invalid:1", request_, 30)
+    assert no.value.final == final
+
+
+def test_a_call_within_tls_leaves_nothing_open(certificate: Path) -> None:
+    with serving({ECHO: echo}, certificate=certificate) as port:
+        target = Target.parse(f"grpcs://localhost:{port}", Tls(ca_file=str(certificate)))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            ask(target, GrpcRequest(ECHO, b"abc"), 30)
+            gc.collect()
+    assert [str(one.message) for one in told] == []
 
 
 def test_compressed_answers() -> None:

@@ -85,8 +85,6 @@ class Connection(asyncio.Protocol):
     def __init__(self, use: Use, loop: asyncio.AbstractEventLoop) -> None:
         self._use = use
         self._transport: asyncio.Transport | None = None
-        self._sender = Sender(self.write)
-        self._receiver = Receiver(self, self._sender, use.terms, use.heads)
         self._reset: dict[int, None] | None = {}  # None: too many to know them all
         self._farewell = ""  # what is unusual about the server's GOAWAY
         self.channels: set[Channel] = set()
@@ -101,6 +99,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: HTTP/2 must have been chosen by ALPN, if there is TLS."""
         self._transport = cast(asyncio.Transport, transport)
+        # Not before: they refer to this object, and only the connection's end takes them from it.
+        self._sender = Sender(self.write)
+        self._receiver = Receiver(self, self._sender, self._use.terms, self._use.heads)
         link = transport.get_extra_info("socket")
         if link is not None and link.family in (socket.AF_INET, socket.AF_INET6):
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -129,7 +130,7 @@ class Connection(asyncio.Protocol):
             self._end(fault.code, str(fault))
             return
         sender = self._sender
-        if sender.unsent:
+        if sender.unsent and not self.failure:
             sender.send_bodies()
         if sender.held and not self.leaving:
             self._release()
@@ -164,17 +165,18 @@ class Connection(asyncio.Protocol):
         self.channels.clear()
         self._close("closed")
 
-    def _close(self, failure: str) -> None:
+    def _close(self, failure: str, *, farewell: bool = False) -> None:
         self._retire()
         self.failure = failure
         if not self.settled.done():
             self.settled.set_result(None)
         if self._transport is not None:
-            # What is written already may go out, unless the server does not read it.
-            if self._transport.get_write_buffer_size():
-                self._transport.abort()
-            else:
+            # A farewell may go out, unless the server does not read. Otherwise nothing is waited
+            # for: within TLS, closing would be, for the server's consent.
+            if farewell and not self._transport.get_write_buffer_size():
                 self._transport.close()
+            else:
+                self._transport.abort()
 
     def _end(self, code: ErrorCode, reason: str) -> None:
         """End the connection because of a violation."""
@@ -193,7 +195,7 @@ class Connection(asyncio.Protocol):
         """
         self.foreign = foreign
         reason += self._farewell
-        self._close(reason)
+        self._close(reason, farewell=broken)
         channels, self.channels = list(self.channels), set()
         losses = [_loss(channel, broken=broken) for channel in channels]
         for channel in channels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from pytest_servebench.load.dialer import Dialer
 from pytest_servebench.load.target import Target
@@ -15,12 +16,15 @@ from pytest_servebench.load.transports.http2.heads import Heads
 from pytest_servebench.load.transports.http2.requests import Ready, grpc_timeout
 from pytest_servebench.load.transports.http2.verdicts import Judge, judge_grpc, judge_http
 
+_PATIENCE: Final = 1.0  # seconds after which no more channels wait for a connection
+
 
 class _Dial:
-    """A connection that is being opened, and how many channels wait for it."""
+    """A connection that is being opened, since when, and how many channels wait for it."""
 
-    def __init__(self, task: asyncio.Task[Connection]) -> None:
+    def __init__(self, task: asyncio.Task[None], since: float) -> None:
         self.task = task
+        self.since = since
         self.takers = 0
 
 
@@ -65,27 +69,34 @@ class Http2:
             for connection in self._roomy:
                 if len(connection.channels) < self._streams:
                     return connection.join(caller)
-            dial = self._dial
-            if dial is None or dial.takers >= self._streams:
-                dial = self._dial = _Dial(self._loop.create_task(self._connect()))
-                dial.task.add_done_callback(_retrieve)
+            dial = self._pending()
             dial.takers += 1
             try:
                 # One that is no longer wanted by one channel may be by others.
-                connection = await asyncio.shield(dial.task)
-            except BaseException:
-                if dial.task.done() and self._dial is dial:
-                    self._dial = None
-                raise
+                await asyncio.shield(dial.task)
             finally:
-                dial.takers -= 1
-            if self._dial is dial:
-                self._dial = None
-            # It may have been open for a while, if those who wanted it gave up.
-            if not connection.leaving and len(connection.channels) < self._streams:
-                if connection not in self._roomy:
-                    self._roomy.append(connection)
-                return connection.join(caller)
+                self._leave(dial)
+                # With garbage collection off, an error and its frame, this one, would live on.
+                del dial
+
+    def _pending(self) -> _Dial:
+        """Return a connection that is being opened, with a place; a new one if need be."""
+        dial, now = self._dial, self._loop.time()
+        if dial is None or dial.takers >= self._streams or now - dial.since > _PATIENCE:
+            dial = self._dial = _Dial(self._loop.create_task(self._connect_shared()), now)
+            dial.task.add_done_callback(_retrieve)
+        return dial
+
+    def _leave(self, dial: _Dial) -> None:
+        """Wait no longer for a connection."""
+        dial.takers -= 1
+        if not dial.takers:
+            dial.task.cancel()
+        if self._dial is dial and (dial.task.done() or not dial.takers):
+            self._dial = None
+
+    async def _connect_shared(self) -> None:
+        self._roomy.append(await self._connect())
 
     async def _connect(self) -> Connection:
         connection = await self._dialer.open(lambda: Connection(self._use, self._loop))
@@ -128,7 +139,7 @@ class Grpc(Http2):
         return ((b"grpc-timeout", grpc_timeout(timeout)),) if timeout else ()
 
 
-def _retrieve(task: asyncio.Task[Connection]) -> None:
+def _retrieve(task: asyncio.Task[None]) -> None:
     """Take note of an error for which no channel waits any more."""
     if not task.cancelled():
         task.exception()

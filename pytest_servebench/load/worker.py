@@ -13,6 +13,8 @@ from pytest_servebench.load.target import explained
 from pytest_servebench.load.transports.base import Channel, Completion, Loss, Transport
 
 _clock = time.monotonic_ns
+_BAD: Final = Outcome.BAD_RESPONSE  # looking up an enum member is slow
+_LATE: Final = "no answer in time"
 FREE: Final = -1
 
 
@@ -128,7 +130,7 @@ class Worker:
 
     def give_up(self) -> None:
         """Time the request out, and close its connection."""
-        reason = "no answer in time"
+        reason = _LATE
         if self._channel is None:
             reason = "no connection in time"
         elif self._held:
@@ -184,6 +186,9 @@ class Worker:
     def answered(self, completion: Completion) -> None:
         """End the request."""
         keep = completion.keep
+        if completion.outcome is _BAD and completion.ended > self.deadline:
+            # The next check of deadlines would find it: some servers reset a call that is late.
+            completion.outcome, completion.reason = Outcome.TIMEOUT, _LATE
         if not keep or not self._used or not self._room.all_known:
             self._settle(keep, completion.ended)
         self._used = True

@@ -322,6 +322,27 @@ def test_numbers_of_streams_run_out() -> None:
     assert talk.link.closed
 
 
+@pytest.mark.parametrize("end", ["answer", "reset", "goaway"])
+@pytest.mark.parametrize("spare", [0, -1])
+def test_a_failure_tells_of_header_fields_above_the_servers_advice(end: str, spare: int) -> None:
+    size = sum(len(name) + len(value) + 32 for name, value in ASKED)
+    talk = Talk(2, first=settings((f.MAX_HEADER_LIST_SIZE, size + spare)))
+    talk.send()
+    assert talk.written()[0][0] == f.HEADERS  # it is advice
+    if end == "answer":
+        talk.feed(headers(1, (":status", "431"), flags=LAST))
+    elif end == "reset":
+        talk.feed(number(f.RST_STREAM, 1, ErrorCode.ENHANCE_YOUR_CALM))
+    else:
+        talk.feed(goaway(1, ErrorCode.ENHANCE_YOUR_CALM))
+        talk.lose()
+    caller = talk.callers[0]
+    reason = caller.loss[1] if end == "goaway" else caller.end.reason
+    said = f"{size} bytes" in reason and f"{size - 1} (MAX_HEADER_LIST_SIZE)" in reason
+    assert said == bool(spare)
+    assert "MAX_HEADER_LIST_SIZE" not in str(talk.callers[1].gone)  # it sent nothing
+
+
 # -- ends of connections --------------------------------------------------------------------------
 
 
@@ -446,6 +467,9 @@ VERDICTS = {
     "zeros": (ended(("grpc-status", "00")), BAD, 0, "grpc-status '00'"),
     "no trailers": (frame(f.HEADERS, ALL, 1, INITIAL) + frame(f.DATA, f.END_STREAM, 1, MESSAGE),
                     BAD, 0, "without grpc-status"),
+    "a status before the message only": (
+        headers(1, OK, GRPC, ZERO) + frame(f.DATA, f.END_STREAM, 1, MESSAGE),
+        BAD, 0, "without grpc-status"),
     "no status in the trailers": (ended(("a", "b")), BAD, 0, "without grpc-status"),
     "not gRPC": (alone(OK, ("content-type", "text/html")), BAD, 0, "text/html"),
     "no type": (alone(OK), BAD, 0, "no content-type"),

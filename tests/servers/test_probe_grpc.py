@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 import warnings
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -91,6 +91,13 @@ def test_compressed_answers() -> None:
         with pytest.raises(NoAnswerError, match=r"99,999 bytes.*--servebench-max-body") as no:
             ask(f"grpc://127.0.0.1:{port}", GrpcRequest(ECHO, bytes(10**5)), 30, most=99_999)
     assert no.value.final
+
+
+def test_the_limit_of_an_answer_is_its_messages() -> None:
+    with serving({ECHO: echo}) as port:
+        for most in (50_000, 49_999):
+            with nullcontext() if most == 50_000 else pytest.raises(NoAnswerError, match="49999"):
+                ask(f"grpc://127.0.0.1:{port}", GrpcRequest(ECHO, bytes(50_000)), 30, most=most)
 
 
 @pytest.mark.parametrize("code", ["NOT_FOUND", "UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL"])

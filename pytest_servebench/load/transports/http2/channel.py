@@ -41,7 +41,7 @@ class Channel:
         caller: whom it reports to.
         connection: ``None`` once the channel is lost or closed.
         stream: of the call, or :data:`IDLE`, :data:`HELD` or :data:`CLOSED`.
-        request: of the call.
+        request: of the last call.
         unsent: bytes of the request's body that wait for a window.
         window: bytes that the server takes on the stream; may be negative.
         began: when the first byte of the final answer came, or 0.

@@ -38,7 +38,8 @@ from pytest_servebench.load.transports.http2.sender import Sender
 from pytest_servebench.load.transports.http2.verdicts import Judge
 
 _clock = time.monotonic_ns
-_BAD: Final = Outcome.BAD_RESPONSE  # looking up an enum member is slow
+_OK: Final = Outcome.OK  # looking up an enum member is slow
+_BAD: Final = Outcome.BAD_RESPONSE
 _MOST_RESET: Final = 10_000  # streams that we ended, and whose frames may still come
 _REFUSED: Final = "the server refused the stream"
 _NO_BODY: Final = (204, 304)
@@ -55,6 +56,7 @@ class Use:
         heads: reads header blocks.
         woken: see :data:`.TransportFactory`.
         dropped: called when a connection takes no more channels.
+        framing: bytes around the content of an answer, which do not count as its body.
     """
 
     terms: Terms
@@ -63,6 +65,7 @@ class Use:
     heads: Heads
     woken: Callable[[int], bool]
     dropped: Callable[[Connection], None] = lambda _: None
+    framing: int = 0
 
 
 class Connection(asyncio.Protocol):
@@ -101,7 +104,9 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         # Not before: they refer to this object, and only the connection's end takes them from it.
         self._sender = Sender(self.write)
-        self._receiver = Receiver(self, self._sender, self._use.terms, self._use.heads)
+        self._receiver = Receiver(
+            self, self._sender, self._use.heads, self._use.terms, self._use.framing
+        )
         link = transport.get_extra_info("socket")
         if link is not None and link.family in (socket.AF_INET, socket.AF_INET6):
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -197,12 +202,16 @@ class Connection(asyncio.Protocol):
         reason += self._farewell
         self._close(reason, farewell=broken)
         channels, self.channels = list(self.channels), set()
-        losses = [_loss(channel, broken=broken) for channel in channels]
+        losses = [
+            (loss, reason + where + (self._excess(channel) if channel.stream > 0 else ""))
+            for channel in channels
+            for loss, where in [_loss(channel, broken=broken)]
+        ]
         for channel in channels:
             channel.connection, channel.stream = None, IDLE
-        for channel, (loss, where) in zip(channels, losses, strict=True):
+        for channel, (loss, why) in zip(channels, losses, strict=True):
             if channel.stream != CLOSED:  # by what the end of another has led to
-                channel.caller.lost(loss, reason + where, channel.began)
+                channel.caller.lost(loss, why, channel.began)
 
     # -- channels -----------------------------------------------------------------------------
 
@@ -313,10 +322,23 @@ class Connection(asyncio.Protocol):
         self._report(channel, Completion(outcome, channel.began, now, keep=True, reason=reason))
 
     def _report(self, channel: Channel, completion: Completion) -> None:
+        if completion.outcome is not _OK:
+            completion.reason += self._excess(channel)
         if self.leaving or not self._use.terms.keep_alive:
             completion.keep = False
             channel.leave()
         channel.caller.answered(completion)
+
+    def _excess(self, channel: Channel) -> str:
+        """Say that a request has more header fields than the server takes (RFC 9113, 10.5.1)."""
+        most = self._sender.most_listed
+        listed = channel.request.listed
+        if listed <= most:
+            return ""
+        return (
+            f"; the request's header fields take {listed} bytes, and the server "
+            f"advises at most {most} (MAX_HEADER_LIST_SIZE): send fewer or shorter ones"
+        )
 
     def _abandon(self, channel: Channel, code: ErrorCode) -> None:
         """End a call's stream before its time."""

@@ -50,13 +50,17 @@ class Receiver:
         greeted: whether the server's first settings came.
     """
 
-    __slots__ = ("_block", "_connection", "_credit", "_heads", "_idle", "_sender", "_since",
-                 "_terms", "greeted", "unread")  # fmt: skip
+    __slots__ = ("_block", "_connection", "_credit", "_heads", "_idle", "_most_body", "_sender",
+                 "_since", "_terms", "greeted", "unread")  # fmt: skip
 
-    def __init__(self, connection: Owner, sender: Sender, terms: Terms, heads: Heads) -> None:
+    def __init__(
+        self, connection: Owner, sender: Sender, heads: Heads, terms: Terms, framing: int
+    ) -> None:
+        """Read for ``connection``; ``framing`` bytes of a body are not counted."""
         self._connection = connection
         self._sender = sender
         self._terms = terms
+        self._most_body = terms.max_body + framing
         self._heads = heads
         self._since = 0  # when the first byte of unread came
         self._block: Block | None = None  # a header block that is not whole
@@ -189,7 +193,7 @@ class Receiver:
         if payload:
             self._idle = 0
             channel.size += len(payload)
-            if channel.size > self._terms.max_body:
+            if channel.size > self._most_body:
                 reason = too_long("body", self._terms.max_body)
                 connection.give_up(channel, ErrorCode.CANCEL, reason, now)
                 return

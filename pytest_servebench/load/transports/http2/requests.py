@@ -15,7 +15,7 @@ from pytest_servebench.load.transports.http2.frames import (
     frame,
     opening,
 )
-from pytest_servebench.load.transports.http2.header_blocks import decode, encode
+from pytest_servebench.load.transports.http2.header_blocks import decode, encode, list_size
 from pytest_servebench.load.transports.http2.prepared import parts
 
 _NO_TABLE: Final = b"\x20"
@@ -36,10 +36,11 @@ class Ready:
         body: of the request.
         size: of the body, bytes.
         whole: whether header block and body fit into one frame each, of any server's size.
+        listed: bytes of the header list.
         for_head: whether the method is HEAD, whose answer has no body.
     """
 
-    __slots__ = ("_block", "body", "for_head", "middle", "opening", "size", "whole")
+    __slots__ = ("_block", "body", "for_head", "listed", "middle", "opening", "size", "whole")
 
     def __init__(self, request: bytes, further: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Take a request as :func:`.prepared` returned it, and fields to append."""
@@ -47,7 +48,9 @@ class Ready:
         start = NUMBER.size + len(block)
         self.size = len(request) - start
         self.body = memoryview(request)[start:]
-        self.for_head = (b":method", b"HEAD") in decode(block)
+        fields = decode(block)
+        self.for_head = (b":method", b"HEAD") in fields
+        self.listed = list_size([*fields, *further])
         self._block = block = block + encode(further)
         self.whole = max(len(block), self.size) <= DEFAULT_FRAME
         flags = END_HEADERS if self.size else END_HEADERS | END_STREAM

@@ -18,6 +18,7 @@ from pytest_servebench.load.transports.http2.frames import (
     LARGEST_NUMBER,
     MAX_CONCURRENT_STREAMS,
     MAX_FRAME_SIZE,
+    MAX_HEADER_LIST_SIZE,
     NUMBER,
     SETTING,
     ConnectionFault,
@@ -38,10 +39,12 @@ class Sender:
         unsent: channels with bodies that wait for a window.
         next: number of the next stream.
         window: bytes that the server takes on the connection.
+        most_listed: bytes of a request's header list that the server advises; more are sent all the
+            same, as many servers take them.
     """
 
-    __slots__ = ("_first", "_initial", "_largest", "_limit", "_write", "held", "next", "streams",
-                 "unsent", "window")  # fmt: skip
+    __slots__ = ("_first", "_initial", "_largest", "_limit", "_write", "held", "most_listed",
+                 "next", "streams", "unsent", "window")  # fmt: skip
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         """Send by ``write``."""
@@ -55,6 +58,7 @@ class Sender:
         self.unsent: deque[Channel] = deque()
         self.next = 1
         self.window = DEFAULT_WINDOW
+        self.most_listed = _NO_LIMIT
 
     @property
     def exhausted(self) -> bool:
@@ -159,8 +163,9 @@ class Sender:
                 self._limit = value
             elif name == ENABLE_PUSH and value:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "push enabled by the server")
-            # Nothing depends on the server's table, as ours is empty; the size of its header
-            # lists is advice, and it refuses what is too large by itself.
+            elif name == MAX_HEADER_LIST_SIZE:
+                self.most_listed = value
+            # Nothing depends on the server's table, as ours is empty.
 
     def _resize(self, change: int) -> None:
         for channel in self.streams.values():

@@ -13,6 +13,7 @@ from pytest_servebench.load.transports.http2.channel import Channel
 from pytest_servebench.load.transports.http2.connection import Connection, Use
 from pytest_servebench.load.transports.http2.control import ALPN
 from pytest_servebench.load.transports.http2.heads import Heads
+from pytest_servebench.load.transports.http2.prepared import MESSAGE_PREFIX
 from pytest_servebench.load.transports.http2.requests import Ready, grpc_timeout
 from pytest_servebench.load.transports.http2.verdicts import Judge, judge_grpc, judge_http
 
@@ -36,6 +37,7 @@ class Http2:
     """
 
     judge: Judge = staticmethod(judge_http)
+    framing = 0
 
     def __init__(
         self,
@@ -51,7 +53,7 @@ class Http2:
         self._streams = terms.streams if terms.keep_alive else 1
         self._terms = terms
         self._requests: dict[bytes, Ready] = {}
-        self._use = Use(terms, self.judge, self._ready, Heads(), woken, self._drop)
+        self._use = Use(terms, self.judge, self._ready, Heads(), woken, self._drop, self.framing)
         self._roomy: list[Connection] = []  # shared ones that may have places
         self._dial: _Dial | None = None
         self.shared = self._streams > 1
@@ -132,6 +134,7 @@ class Grpc(Http2):
     """Unary calls; the status of a call is gRPC's, and the server is told of the timeout."""
 
     judge: Judge = staticmethod(judge_grpc)
+    framing = MESSAGE_PREFIX
 
     def further(self) -> Sequence[tuple[bytes, bytes]]:
         """Return the deadline."""

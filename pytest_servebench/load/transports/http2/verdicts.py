@@ -34,6 +34,7 @@ _NUMBER: Final = re.compile(rb"0|[1-9][0-9]{0,8}")
 _URL: Final = re.compile(r"[a-z+]+://\S+", re.IGNORECASE)
 _LONGEST_MESSAGE: Final = 200
 _SUCCESS: Final = (Outcome.OK, 0, "")
+_NO_STATUS: Final = "an answer without grpc-status in its trailers"
 _NOT_COMPRESSED: Final = (None, b"identity")
 
 
@@ -48,12 +49,14 @@ def judge_http(head: Head, _trailers: Head | None, _body: bytes) -> Verdict:
 def judge_grpc(head: Head, trailers: Head | None, body: bytes) -> Verdict:
     """Take ``grpc-status`` 0 with exactly one whole message for success (HTTP status 200)."""
     if (trailers or head).grpc_ok and head.status == 200:
-        if len(body) >= MESSAGE_PREFIX:
+        if trailers is not None and len(body) >= MESSAGE_PREFIX:
             flag, length = message_prefix(body)
             if length == len(body) - MESSAGE_PREFIX and (
                 not flag or (flag == 1 and head.get(b"grpc-encoding") not in _NOT_COMPRESSED)
             ):
                 return _SUCCESS
+        if trailers is None and body:
+            return Outcome.BAD_RESPONSE, 0, _NO_STATUS
         return Outcome.BAD_RESPONSE, 0, _what_is_no_message(head, body)
     return _judge_status(head, trailers or head)
 
@@ -68,7 +71,7 @@ def _judge_status(head: Head, last: Head) -> Verdict:
         if not kind.startswith("application/grpc"):
             said = f"content-type {clean(kind)[:_LONGEST_MESSAGE]!r}" if kind else "no content-type"
             return Outcome.BAD_RESPONSE, 0, f"an answer that is not gRPC: {said}"
-        return Outcome.BAD_RESPONSE, 0, "an answer without grpc-status in its trailers"
+        return Outcome.BAD_RESPONSE, 0, _NO_STATUS
     if not _NUMBER.fullmatch(given):
         said = clean(given.decode("latin-1"))[:_LONGEST_MESSAGE]
         return Outcome.BAD_RESPONSE, 0, f"an answer with grpc-status {said!r}"

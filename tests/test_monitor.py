@@ -17,7 +17,9 @@ def watched(*samples: tuple[float, float]) -> ResourceMonitor:
     """Return a monitor that has taken these samples: time and CPU time in seconds."""
     monitor = ResourceMonitor(list)
     monitor._cpu = {7: samples[-1][1]}
-    monitor._samples = [(when, cpu, 1e6, 2 * when, 4 * when, 2 * when) for when, cpu in samples]
+    monitor._samples = [
+        (when, cpu, 1e6, 2 * when, 4 * when, 2 * when, 0.0) for when, cpu in samples
+    ]
     return monitor
 
 
@@ -50,6 +52,20 @@ def test_what_others_used_is_all_but_the_servers_and_the_generators(
     assert seen.crowded
     alone = monitor.resources(0.0, 2.0, generator=1.6)
     assert (alone.others_share, alone.crowded) == (0.0, False)
+
+
+@pytest.mark.parametrize(("generator", "others"), [(0.2, 0.6), (0.5, 0.6), (0.9, 0.2)])
+def test_a_generator_beside_a_pinned_servers_processors_hides_no_other_program(
+    generator: float, others: float
+) -> None:
+    monitor = ResourceMonitor(list, (0,))
+    monitor._cpu = {7: 0.6}
+    # Of the server's processor 0.9 s in a second are used, of another one 0.6 s.
+    monitor._samples = [
+        (t, 0.3 * t, 1e6, 1.5 * t, 2 * t, 0.9 * t, 0.1 * t) for t in (0.0, 1.0, 2.0)
+    ]
+    seen = monitor.resources(0.0, 2.0, generator=generator)
+    assert seen.others_share == pytest.approx(others)
 
 
 def test_a_program_that_runs_beside_is_seen_on_its_processor() -> None:

@@ -42,7 +42,7 @@ class ResourceMonitor:
         self._cpus = tuple(cpus)
         self._processes: dict[int, psutil.Process] = {}
         self._cpu: dict[int, float] = {}
-        self._samples: list[tuple[float, float, float, float, float, float]] = []
+        self._samples: list[tuple[float, ...]] = []  # one of each column that resources() reads
         self._window: tuple[float, float] | None = None
         self._stopped = self._expected = False
         self._changed = threading.Condition()
@@ -118,10 +118,10 @@ class ResourceMonitor:
                 del self._processes[pid]
         each = [_busy_and_total(times) for times in psutil.cpu_times(percpu=True)]
         busy, total = (sum(column) for column in zip(*each, strict=True))
-        here = sum(each[cpu][0] for cpu in self._served_by(len(each))) - time.process_time()
-        self._samples.append(
-            (time.monotonic(), sum(self._cpu.values()), float(memory), busy, total, here)
-        )
+        here = sum(each[cpu][0] for cpu in self._served_by(len(each)))
+        used = sum(self._cpu.values())
+        own = time.process_time()
+        self._samples.append((time.monotonic(), used, float(memory), busy, total, here, own))
 
     def _served_by(self, processors: int) -> Sequence[int]:
         known = self._cpus and max(self._cpus) < processors
@@ -135,7 +135,7 @@ class ResourceMonitor:
         samples = np.array(self._samples)
         if len(samples) < 2:
             return Resources(None, None, None, None, None)
-        when, cpu, memory, busy, total, here = samples.T
+        when, cpu, memory, busy, total, here, own = samples.T
         window = np.interp([start, end], when, total)
         host = 100 * np.diff(np.interp([start, end], when, busy))[0] / max(np.diff(window)[0], 1e-9)
         first, last = _sampled(when, start), _sampled(when, end)
@@ -147,8 +147,13 @@ class ResourceMonitor:
         load = 100 * np.diff(used) / np.diff(times)
         host_load = 100 * np.diff(busy[inside]) / np.maximum(np.diff(total[inside]), 1e-9)
         mean = float(100 * spent / (last - first))
-        around = np.diff(np.interp([first, last], when, here))[0]
-        others = (around - spent) / (last - first) - generator
+        around, elsewhere, ours = (
+            np.diff(np.interp([first, last], when, column))[0] / (last - first)
+            for column in (here, busy - here, own)
+        )
+        # Where they ran is not known: the scheduler puts them where the server is not.
+        ours = max(0.0, ours + generator - elsewhere)
+        others = around - spent / (last - first) - ours
         return Resources(
             cpu_mean=mean,
             # In a short window, much happens before its first and after its last sample.

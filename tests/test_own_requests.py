@@ -305,6 +305,7 @@ def test_it(poisson_load):
     assert saved_case()["workload"]["streams"] == streams
     shown = "6 workers, 3 to a connection" if streams == 3 else "6 connections"
     result.stdout.fnmatch_lines([f"*{shown}*"])
+    assert ("--servebench-streams=3 had no effect" in result.stdout.str()) == (streams == 1)
     loaded = sum(peer.requests > 1 for peer in server.peers)  # the others were asked once, before
     assert loaded == (2 if streams == 3 else 0)
 

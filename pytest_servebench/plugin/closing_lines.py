@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_servebench.plugin import cases
+from pytest_servebench.plugin import cases, unused
 from pytest_servebench.plugin.session import ServebenchSession
 from pytest_servebench.plugin.state import session_of
 from pytest_servebench.report.outputs import OUTPUTS, PAGE_FILE, Material
@@ -35,6 +35,8 @@ def write(terminal: pytest.TerminalReporter, config: pytest.Config) -> None:
     lines = _last_lines(state) if state.results else []
     for trouble in state.troubles:
         terminal.write_line(f"servebench: {trouble}", yellow=True, bold=True)
+    if text := unused.unshared_connections(config):
+        terminal.write_line(f"servebench: {text}")
     for line in lines:
         terminal.write_line(line)
 

@@ -73,6 +73,23 @@ def unused_options(config: pytest.Config, items: Sequence[pytest.Item]) -> list[
     ]
 
 
+def unshared_connections(config: pytest.Config) -> str:
+    """Return that ``--servebench-streams`` had no effect on any load; empty if it had.
+
+    Known at the end only: a request's transport decides.
+    """
+    given = config.getoption("--servebench-streams")
+    state = session_of(config)
+    used = {one.streams for one in state.results}
+    used |= {one.streams for one in state.recorded.capacities}
+    if given is None or state.settings.load.terms.streams == 1 or used != {1}:
+        return ""
+    return (
+        f"--servebench-streams={given} had no effect: workers share connections over HTTP/2 and "
+        "gRPC only, and with --servebench-keep-alive=true"
+    )
+
+
 def _given(config: pytest.Config) -> Iterator[tuple[str, str]]:
     """Yield the fixture that alone uses an option of this session, and the option with its value.
 

@@ -33,7 +33,7 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 _METHOD: Final = re.compile(r"/[!-.0-~]+/[!-.0-~]+")
 _NAME: Final = re.compile(r"[0-9a-z_.-]+")
-_VALUE: Final = re.compile(r"[ -~]*")
+_VALUE: Final = re.compile(r"(?! )[ -~]*(?<! )")
 _BINARY: Final = "-bin"
 _RESERVED: Final = frozenset(
     {"te", "content-type", "content-length", "host", "connection", "transfer-encoding"}
@@ -281,7 +281,10 @@ def _problem(name: object, value: object) -> str:
     if not isinstance(value, str):
         return f"its value is text; for bytes, name it {name}{_BINARY}"
     if not _VALUE.fullmatch(value):
-        return f"its value has characters outside ASCII; send its bytes as {name}{_BINARY}"
+        return (
+            "its value has characters outside ASCII, or a space at an end; send its bytes as "
+            f"{name}{_BINARY}"
+        )
     return ""
 
 

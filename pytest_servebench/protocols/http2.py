@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from pytest_servebench.errors import OptionError
 from pytest_servebench.load.transports.http2.prepared import Fields, prepared
@@ -12,6 +13,8 @@ from pytest_servebench.protocols.base import Headers, HttpAnswer, HttpRequest
 
 if TYPE_CHECKING:
     from pytest_servebench.load.target import Target
+
+_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,7 +33,13 @@ class Http2Request(HttpRequest):
     def check_sendable(self) -> None:
         """See :class:`~pytest_servebench.protocols.base.Request`."""
         super().check_sendable()
-        for name, value in self.headers:  # RFC 9113, 8.2.2
+        for name, value in self.headers:  # RFC 9113, 8.2
+            if not _NAME.fullmatch(name) or value.strip(" \t") != value:
+                raise OptionError(
+                    f"{self!r}: the header {name!r}: a name has letters, digits and "
+                    "!#$%&'*+-.^_`|~ only, and a value no space at its ends; HTTP/2 allows nothing "
+                    "else."
+                )
             if name.lower() == "te" and value != "trailers":
                 raise OptionError(f'{self!r}: in HTTP/2 the header TE can only be "trailers".')
 

@@ -2,6 +2,7 @@
 
 import gc
 import socket
+import subprocess
 import threading
 import time
 import warnings
@@ -31,6 +32,20 @@ from .test_probe import no_thread_is_left
 __all__ = ["certificate"]  # a fixture
 
 ECHO = "/test.Echo/Say"
+
+
+def self_signed(directory: Path, subject: str) -> Path:
+    """Return a certificate that signs itself, with its key, in one file."""
+    name, _, names = subject.partition("/subjectAltName=")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", name,
+         *(("-addext", f"subjectAltName={names}") if names else ())],
+        cwd=directory, check=True, capture_output=True,
+    )  # fmt: skip
+    both = directory / "both.pem"
+    both.write_text((directory / "key.pem").read_text() + (directory / "cert.pem").read_text())
+    return both
 
 
 def echo(message: bytes, context: Any) -> bytes:
@@ -82,6 +97,40 @@ def test_a_call_within_tls_leaves_nothing_open(certificate: Path) -> None:
             ask(target, GrpcRequest(ECHO, b"abc"), 30)
             gc.collect()
     assert [str(one.message) for one in told] == []
+
+
+@pytest.mark.parametrize(
+    ("subject", "host", "name", "accepted"),
+    [
+        ("/CN=x/subjectAltName=DNS:localhost", "localhost", None, True),
+        ("/CN=x/subjectAltName=IP:127.0.0.1", "127.0.0.1", None, True),
+        ("/CN=x/subjectAltName=DNS:localhost", "127.0.0.1", None, False),
+        ("/CN=x/subjectAltName=DNS:other", "localhost", None, False),
+        ("/CN=x/subjectAltName=DNS:other", "localhost", "other", True),
+        ("/CN=x/subjectAltName=DNS:*.a.example", "localhost", "b.a.example", True),
+        ("/CN=x/subjectAltName=DNS:*.a.example", "localhost", "c.b.a.example", False),
+        ("/CN=localhost/subjectAltName=DNS:other", "localhost", None, False),
+        ("/CN=localhost", "localhost", None, True),
+    ],
+)
+def test_certificates_are_accepted_as_grpcio_accepts_them(
+    tmp_path: Path, subject: str, host: str, name: str | None, accepted: bool
+) -> None:
+    file = self_signed(tmp_path, subject)
+    options = [] if name is None else [("grpc.ssl_target_name_override", name)]
+    trusted = grpc.ssl_channel_credentials(file.read_bytes())
+    with serving({ECHO: echo}, certificate=file) as port:
+        with grpc.secure_channel(f"{host}:{port}", trusted, options) as channel:
+            call = channel.unary_unary(ECHO)
+            with nullcontext() if accepted else pytest.raises(grpc.RpcError):
+                assert call(b"abc", timeout=30) == b"abc"
+        target = Target.parse(f"grpcs://{host}:{port}", Tls(ca_file=str(file), server_name=name))
+        with (
+            nullcontext()
+            if accepted
+            else pytest.raises(NoAnswerError, match="certificate verify failed")
+        ):
+            assert ask(target, GrpcRequest(ECHO, b"abc"), 30).message == b"abc"
 
 
 def test_compressed_answers() -> None:

@@ -11,6 +11,7 @@ from pytest_servebench.load.arrivals import Poisson
 from pytest_servebench.load.draws import streams
 from pytest_servebench.measure.workload import requests_digest, schedule_digest
 from pytest_servebench.protocols.base import HttpRequest
+from pytest_servebench.protocols.http2 import Http2Request
 from tests.conftest import RunBench
 
 REQUEST = HttpRequest(
@@ -32,6 +33,7 @@ def with_header(name: str, value: str) -> HttpRequest:
         HttpRequest("POST", REQUEST.path, REQUEST.headers, b'{"x": 2}'),
         with_header("X-Model", "b"),
         with_header("Authorization", ""),
+        Http2Request(REQUEST.method, REQUEST.path, REQUEST.headers, REQUEST.body),
     ],
 )
 def test_other_requests_have_other_digests(other: HttpRequest) -> None:

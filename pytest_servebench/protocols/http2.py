@@ -65,6 +65,10 @@ class Http2Request(HttpRequest):
         ]
         return prepared(fields, self.body)
 
+    def identity(self, *, paths: bool) -> Sequence[bytes]:
+        """See :class:`~pytest_servebench.protocols.base.Request`."""
+        return [b"HTTP/2", *super().identity(paths=paths)]
+
     def answer(self, status: int, head: bytes, body: bytes) -> HttpAnswer:
         """Return the answer from status, head and body; trailers come after the headers."""
         fields = Fields.of_head(head)

@@ -100,7 +100,9 @@ class TransportCall:
 
     def _read(self, done: Completion) -> Answer:
         if done.outcome not in _ANSWERED:
-            raise NoAnswerError(done.reason, final=done.outcome == Outcome.BAD_RESPONSE)
+            # A call that ended before an answer began may get one as soon as the server is up.
+            final = done.outcome == Outcome.BAD_RESPONSE and bool(done.began)
+            raise NoAnswerError(done.reason, final=final)
         try:
             answer: Answer = self._request.answer(done.status, done.head, done.body)
         except BadResponseError as error:
@@ -122,7 +124,7 @@ class _Caller:
 
     def lost(self, loss: Loss, reason: str, began: int) -> None:  # noqa: ARG002 - the interface's
         if not self.done.done():
-            self.done.set_exception(NoAnswerError(reason, final=loss is Loss.BROKEN))
+            self.done.set_exception(NoAnswerError(reason))
 
     def refused(self) -> bool:
         """Ask no more often than that."""

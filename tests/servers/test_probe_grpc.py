@@ -16,6 +16,7 @@ import pytest
 
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.tls import Tls
+from pytest_servebench.load.transports.http2 import frames as f
 from pytest_servebench.load.transports.http2.prepared import grpc_message
 from pytest_servebench.protocols.base import HttpRequest, Request
 from pytest_servebench.protocols.grpc import GrpcRequest
@@ -24,6 +25,7 @@ from pytest_servebench.servers.no_answer import NoAnswerError
 from pytest_servebench.servers.ports import free_ports
 from pytest_servebench.servers.probe import ask
 from tests.load import test_misbehaving
+from tests.load.http2_wire import LAST, headers, number, settings
 from tests.load.test_transports import certificate
 
 from .grpc_services import failing, serving
@@ -169,6 +171,35 @@ def test_no_answer() -> None:
             ask(f"grpc://127.0.0.1:{port}", GrpcRequest(ECHO), 0.3)
         assert time.monotonic() - begun < 5
         wait.set()
+
+
+@pytest.mark.parametrize(
+    ("answer", "words", "final"),
+    [
+        (b"", "before an answer", False),
+        (number(f.RST_STREAM, 1, 2), "INTERNAL_ERROR", False),
+        (headers(1, (":status", "200")), "in the middle of an answer", False),
+        (headers(1, (":status", "200"), flags=LAST), "not gRPC", True),
+    ],
+)
+def test_a_server_that_may_still_be_starting_is_asked_again(
+    answer: bytes, words: str, final: bool
+) -> None:
+    def behave(link: socket.socket) -> None:
+        link.sendall(settings())
+        while b"application/grpc" not in link.recv(65536):
+            pass
+        link.sendall(answer)
+        link.shutdown(socket.SHUT_WR)
+        while link.recv(65536):
+            pass
+
+    with (
+        test_misbehaving.serving(behave) as port,
+        pytest.raises(NoAnswerError, match=words) as no,
+    ):
+        ask(f"grpc://127.0.0.1:{port}", GrpcRequest(ECHO), 30)
+    assert no.value.final == final
 
 
 def test_a_server_that_never_speaks() -> None:

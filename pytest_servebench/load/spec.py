@@ -7,6 +7,7 @@ from typing import Any
 from pytest_servebench.load.arrivals import ArrivalProcess, Poisson
 from pytest_servebench.load.job import Job
 from pytest_servebench.load.target import Target
+from pytest_servebench.load.transports import SHARING
 from pytest_servebench.load.transports.base import Terms
 
 
@@ -69,7 +70,7 @@ class LoadSpec(LoadSettings):
     @property
     def streams(self) -> int:
         """Return how many workers share a connection."""
-        shares = self.transport != "http/1.1" and self.terms.keep_alive
+        shares = self.transport in SHARING and self.terms.keep_alive
         return self.terms.streams if shares else 1
 
     def job(self, sampled: AbstractSet[int]) -> Job:

@@ -14,6 +14,7 @@ from pytest_servebench.load.records import NEVER
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.tls import Tls
+from pytest_servebench.load.transports import TRANSPORTS, transport_factory
 from pytest_servebench.load.transports.base import Terms
 from pytest_servebench.load.transports.http2 import transport as http2_transport
 from pytest_servebench.load.transports.http2.connection import Connection
@@ -41,6 +42,22 @@ def load(server: Server | int, streams: int = 1, **changes: object) -> Made:
         "timeout": 5.0, "drain": 2.0, "transport": "grpc", "terms": terms, **changes,
     }  # fmt: skip
     return make_load(LoadSpec(**spec))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("keep_alive", [True, False])
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_spec_knows_whether_its_workers_share_connections(
+    transport: str, keep_alive: bool
+) -> None:
+    terms = Terms(keep_alive=keep_alive, streams=3)
+    spec = LoadSpec(
+        target=Target("h", 1), requests=(), rate=1.0, buffer_size=0, duration=1.0, workers=9,
+        transport=transport, terms=terms,
+    )  # fmt: skip
+    loop = asyncio.new_event_loop()
+    made = transport_factory(transport)(spec.target, terms, loop, lambda _: False)
+    loop.close()
+    assert spec.streams == (3 if made.shared else 1)
 
 
 def late(seconds: float) -> Behaviour:

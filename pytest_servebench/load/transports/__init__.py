@@ -12,6 +12,9 @@ TRANSPORTS: Final = {
 }
 """Name to factory, as ``module:name``; imported only when a load uses it."""
 
+SHARING: Final = frozenset({"http/2", "grpc"})
+"""Those whose workers share connections if :attr:`.Terms.streams` says so."""
+
 
 def transport_factory(name: str) -> TransportFactory:
     """Return the factory of a transport: one of :data:`TRANSPORTS`, or any as ``module:name``."""

@@ -29,6 +29,16 @@ def describe() -> dict[str, str]:
     }
 
 
+def busy(own: int = 0) -> float | None:
+    """Return how many processes of others want to run (1 min), if they leave no core idle.
+
+    Args:
+        own: processes of ours that want to run, at most.
+    """
+    load = os.getloadavg()[0] - own
+    return load if load > len(os.sched_getaffinity(0)) else None
+
+
 def _processor() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.lower().startswith("model name"):

@@ -110,7 +110,9 @@ def _absent(parts: list[tuple[Part, dict[str, Any]]]) -> str:
 
 
 def _circumstances(about: Mapping[str, Any]) -> str:
-    return f"*{about['date']}: `{about['command']}`.*"
+    load = about.get("busy")
+    other = f" The machine was busy: {load:.1f} runnable processes of others." if load else ""
+    return f"*{about['date']}: `{about['command']}`.{other}*"
 
 
 def _machine(parts: list[tuple[Part, dict[str, Any]]]) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 from benchmarks import plotting, stats
 from benchmarks.ladder import CONNECTIONS, Ladder, highest, in_words, there
 from benchmarks.parts import Bar, Data
-from benchmarks.peers.registry import BY_NAME, GRPC_PEERS, OURS, OURS_GRPC, available
+from benchmarks.peers.registry import GRPC_PEERS, OURS_GRPC, available
 from benchmarks.settings import Settings
 from benchmarks.targets import grpc_echo, unary
 
@@ -27,7 +27,7 @@ def run(settings: Settings) -> Data:
         ),
         settings, ways=("held",),
     )  # fmt: skip
-    peers = available(settings.only, [BY_NAME[OURS], *GRPC_PEERS])
+    peers = available(settings.only, GRPC_PEERS)
     return {
         "runs": ladder.climb([peer for peer in peers if peer.tells]),
         "body_bytes": settings.body_bytes, "server": server,
@@ -64,7 +64,7 @@ def section(data: Data) -> str:
     ]
     return "\n\n".join([
         f"Calls of {data['body_bytes']:,} bytes with answers of {unary.SHORT}, as those of model "
-        f"servers are; the server is {data['server']}'s, for our HTTP/1.1 nginx. Client and server "
+        f"servers are; the server is {data['server']}'s. Client and server "
         f"are pinned to a core each, so that the figure may be the server's limit. {in_words(BAR)} "
         f"There are {CONNECTIONS} workers.",
         plotting.table(["client", "highest rate held /s", "p99 lag µs at the highest",

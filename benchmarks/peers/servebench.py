@@ -46,6 +46,7 @@ class ServebenchGrpc(Servebench):
 
     name = "servebench-grpc"
     title = "pytest-servebench's engine, over gRPC"
+    top_rate = 15_000.0
 
     def command(self, job: Job) -> Sequence[str]:
         """Run this module."""

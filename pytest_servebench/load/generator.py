@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import traceback
+from typing import Any
 
 from pytest_servebench.load.engine import Engine
 from pytest_servebench.load.job import NO_MEMORY, NO_PRIORITY, Job
@@ -26,6 +27,20 @@ def _event_loop() -> tuple[asyncio.AbstractEventLoop, str]:
     except ImportError:
         return asyncio.new_event_loop(), "asyncio"
     return uvloop.new_event_loop(), "uvloop"
+
+
+def _end_with_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """End the process on a fault of our own: the requests that it cost are not the server's.
+
+    Errors of connections, which are ``OSError``, are: they have their outcomes.
+    """
+    fault = context.get("exception")
+    if fault is None or isinstance(fault, OSError):
+        loop.default_exception_handler(context)
+        return
+    traceback.print_exception(fault)
+    sys.stderr.flush()
+    os._exit(NO_MEMORY if isinstance(fault, MemoryError) else 1)
 
 
 async def _run(job: Job, store: RecordStore) -> Engine:
@@ -64,6 +79,7 @@ def _make_load(records: int) -> int:
     except PermissionError:
         return NO_PRIORITY
     loop, loop_name = _event_loop()
+    loop.set_exception_handler(_end_with_fault)
     engine = loop.run_until_complete(_run(job, store))
     strain = engine.after.since(engine.before)
     outcome = {

@@ -40,6 +40,13 @@ class Owner(Protocol):
         """Record the end of a worker's request."""
 
 
+def _tell(opening: asyncio.Task[None]) -> None:
+    """Tell the event loop of a fault of our own; nobody awaits a task that opens a connection."""
+    if not opening.cancelled() and (fault := opening.exception()) is not None:
+        context = {"message": "opening a connection failed", "exception": fault}
+        opening.get_loop().call_exception_handler(context)
+
+
 class Worker:
     """Idle, or carrying the request with index :attr:`request`.
 
@@ -152,6 +159,7 @@ class Worker:
         if self._opening is None:
             self._owner.opening += 1
             self._opening = self._loop.create_task(self._open())
+            self._opening.add_done_callback(_tell)
 
     async def _open(self) -> None:
         opening = self._opening

@@ -26,7 +26,10 @@ from pytest_servebench.load.records import NEVER, Records, new_store
 from pytest_servebench.load.runner import run_load
 from pytest_servebench.load.store import Phase, RecordStore
 from pytest_servebench.load.target import Target
+from pytest_servebench.load.transports.base import Terms
 from tests.conftest import RunBench
+from tests.load.h2_server import echo
+from tests.load.h2_server import serving as serving_http2
 from tests.load.test_misbehaving import OK, always, serving, spec_for
 from tests.processes import GENERATOR, children_with
 from tests.results import saved_run
@@ -117,6 +120,17 @@ def test_a_case_whose_generator_was_killed_is_saved_as_invalid(run_bench: RunBen
     assert "SIGKILL" in case["invalid_reason"]
     assert (directory / case["records_file"]).is_file()
     assert "SIGKILL" in (directory / "report.html").read_text()
+
+
+@pytest.mark.parametrize("streams", [1, 4])
+def test_a_fault_of_its_own_is_no_outcome_of_requests(streams: int) -> None:
+    with serving_http2(echo) as server:
+        spec = spec_for(
+            server.port, transport="http/2", requests=(b"no request",), warmup=0.2,
+            terms=Terms(streams=streams),
+        )  # fmt: skip
+        with pytest.raises(InvalidMeasurementError, match="Truncated header block"):
+            run_load(spec)
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux has it")

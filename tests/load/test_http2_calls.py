@@ -116,6 +116,15 @@ def test_a_body_above_one_frame_and_every_window() -> None:
     assert talk.callers[0].ok
 
 
+def test_a_body_above_the_largest_frame_that_there_is() -> None:
+    talk = Talk(first=settings((WINDOW, f.LARGEST_NUMBER), (f.MAX_FRAME_SIZE, f.LARGEST_FRAME)))
+    talk.feed(number(f.WINDOW_UPDATE, 0, 2**30))
+    talk.send(request(f.LARGEST_FRAME + 7))
+    assert bodies(talk) == [(1, f.LARGEST_FRAME, False), (1, 7, True)]
+    talk.feed(answer(1))
+    assert talk.callers[0].ok
+
+
 def test_settings_change_the_windows_of_open_streams_even_below_zero() -> None:
     talk = Talk(first=settings((WINDOW, 1000)))
     talk.send(request(3000))

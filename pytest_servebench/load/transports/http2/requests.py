@@ -31,8 +31,8 @@ class Ready:
     """A request in frames.
 
     Attributes:
-        opening: of the HEADERS frame, up to its stream.
-        middle: the header block, and the start of the DATA frame, up to its stream.
+        opening: of the HEADERS frame, up to its stream; empty unless ``whole``.
+        middle: the header block, and the start of the DATA frame, up to its stream; likewise.
         body: of the request.
         size: of the body, bytes.
         whole: whether header block and body fit into one frame each, of any server's size.
@@ -54,8 +54,10 @@ class Ready:
         self._block = block = block + encode(further)
         self.whole = max(len(block), self.size) <= DEFAULT_FRAME
         flags = END_HEADERS if self.size else END_HEADERS | END_STREAM
-        self.opening = opening(HEADERS, flags, len(block)) if self.whole else b""
-        self.middle = block + opening(DATA, END_STREAM, self.size) if self.size else block
+        self.opening = self.middle = b""
+        if self.whole:
+            self.opening = opening(HEADERS, flags, len(block))
+            self.middle = block + opening(DATA, END_STREAM, self.size) if self.size else block
 
     def headers(self, stream: int, *, first: bool) -> bytes:
         """Return the frames of the header block; ``first``: the first on its connection."""

@@ -212,6 +212,22 @@ def test_probes_beside_other_programs_count_only_if_all_are(
     assert (set(spoiled) & set(found.used) != set()) == counted
 
 
+def test_a_probe_that_other_programs_disturbed_says_nothing_about_the_generator() -> None:
+    disturbed, invalid = {0, 1, 6}, {2, 4, 5}
+    number = -1
+
+    def answer(plan: Plan) -> ProbeOutcome:
+        nonlocal number
+        number += 1
+        if number in disturbed:
+            return replace(overdue(plan), state="disturbed")
+        return replace(queue(plan), state="invalid" if number in invalid else "measured")
+
+    found, _ = drive(answer, SearchSettings(lowest=1, highest=1000, budget=180))
+    assert (found.state, found.generator_limit) == ("found", None)
+    assert not (disturbed | invalid) & set(found.used)
+
+
 @pytest.mark.parametrize(
     ("answer", "lowest", "budget"),
     [(above(0, "invalid"), 5, 9), (queue, 5, 9), (queue, 115, 6)],

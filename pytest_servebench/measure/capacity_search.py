@@ -12,6 +12,7 @@ it asks for, and tells it what they saw::
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -73,7 +74,7 @@ class CapacitySearch:
     _outcomes: int = field(default=0, init=False)
     _elapsed: float = field(default=0.0, init=False)
     _overheads: list[float] = field(default_factory=list, init=False)
-    _failed_tries: int = field(default=0, init=False)
+    _failed: Counter[str] = field(default_factory=Counter, init=False)  # tries, by their state
     _ceiling: float | None = field(default=None, init=False)  # the generator's
     _died: bool = field(default=False, init=False)
     _climbing: bool = field(default=True, init=False)
@@ -124,14 +125,14 @@ class CapacitySearch:
             self._take(index, plan, outcome.limits)
 
     def _take(self, index: int, plan: Plan, limits: tuple[Probed, ...]) -> None:
-        self._failed_tries = 0
+        self._failed.clear()
         self._measured.append((index, plan, limits))
         self._learn(plan, limits)
 
     def _put_aside(self, index: int, plan: Plan, limits: tuple[Probed, ...]) -> None:
         """Have a disturbed probe made again, unless it will not get better: then all count."""
-        self._failed_tries += 1
-        if self._failed_tries < _TRIES:
+        self._failed["disturbed"] += 1
+        if self._failed["disturbed"] < _TRIES:
             self._aside.append((index, plan, limits))
             return
         self._beside = True
@@ -337,9 +338,9 @@ class CapacitySearch:
         return max((rate for rate in kept if rate <= min(broken) / _FAR), default=None)
 
     def _missed(self, plan: Plan) -> None:
-        self._failed_tries += 1
-        if self._failed_tries >= _TRIES:
-            self._failed_tries = 0
+        self._failed["invalid"] += 1
+        if self._failed["invalid"] >= _TRIES:
+            self._failed.clear()
             self._ceiling = plan.rate if self._ceiling is None else min(self._ceiling, plan.rate)
             near = self._measured and self._ceiling / self._measured[-1][1].rate < _NEAR_CEILING
             if near or self._broken:

@@ -23,7 +23,7 @@ from simulation.searches import ALLOWED
 
 NAME = "search-real"
 TITLE = "Searches for the capacity of a real process"
-SEARCHES: Final = 8
+SEARCHES: Final = 20
 AT_ONCE: Final = 4
 BUDGET: Final = 180.0
 SERVICE: Final = 0.010

@@ -14,6 +14,7 @@ EXAMPLES: Final = (
     "give http://HOST:PORT, https://HOST:PORT, http://[::1]:PORT "
     "or http+unix://%2Fpath%2Fof%2Fsocket; for gRPC grpc://HOST:PORT or grpcs://HOST:PORT"
 )
+NO_HTTP2: Final = "the server does not offer HTTP/2 (in TLS, by ALPN)"
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "grpc": 80, "grpcs": 443}
 _UNIX: Final = "+unix"
 _NO_TLS: Final = (f"https{_UNIX}", f"grpcs{_UNIX}")
@@ -128,4 +129,9 @@ def explained(error: Exception) -> str:
             "certificate with --servebench-tls-verify=false; if it was issued for another name: "
             "--servebench-tls-server-name=NAME)"
         )
+    if isinstance(error, ssl.SSLError):
+        if error.reason == "WRONG_VERSION_NUMBER":  # of TLS, in what is none
+            return f"the server does not speak TLS (without it: http:// or grpc://): {text}"
+        if "no application protocol" in text:  # without a reason before Python 3.13
+            return NO_HTTP2
     return str(text)

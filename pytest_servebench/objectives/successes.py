@@ -38,7 +38,9 @@ _GRPC_HINTS: Final[Mapping[int, str]] = MappingProxyType(
         GrpcStatus.UNIMPLEMENTED: "are service and method right?",
         GrpcStatus.UNAUTHENTICATED: _GRPC_KEY,
         GrpcStatus.PERMISSION_DENIED: _GRPC_KEY,
-        GrpcStatus.RESOURCE_EXHAUSTED: "the server limits requests, or has too few threads",
+        GrpcStatus.RESOURCE_EXHAUSTED: (
+            "the server limits requests or their size, or has too few threads"
+        ),
     }
 )
 # An SLO on the success or error rate decides about these; drops depend on the load.

@@ -282,8 +282,8 @@ def _problem(name: object, value: object) -> str:
         return f"its value is text; for bytes, name it {name}{_BINARY}"
     if not _VALUE.fullmatch(value):
         return (
-            "its value has characters outside ASCII, or a space at an end; send its bytes as "
-            f"{name}{_BINARY}"
+            "its value has characters outside printable ASCII, or a space at an end; send its "
+            f"bytes as {name}{_BINARY}"
         )
     return ""
 

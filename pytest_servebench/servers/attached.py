@@ -108,13 +108,13 @@ class AttachedServer:
             return
         known = self.base_url in self.implementation
         where = self.implementation + ("" if known else f" at {self.base_url}")
-        found = f"does not accept connections: {refusal} (tried for {now - begun:.3g} s"
+        found = f"{where} does not accept connections: {refusal}"
         if never_seen:
             raise ServerStartError(
-                f"{where} {found}, {TIMEOUT_OPTION}={self.patience:g}). "
+                f"{found} (tried for {now - begun:.3g} s, {TIMEOUT_OPTION}={self.patience:g}). "
                 "Is it running, and is this its address?"
             )
-        raise ServerDiedError(f"{where} {found}).")
+        raise ServerDiedError(f"{found}; {now - self._seen:.0f} s before, it did.")
 
     def await_loaded(self, request: Request, tls: Tls) -> None:
         """Wait while a server that was not reached before is not ready for ``request``.

@@ -326,6 +326,27 @@ def test_tls_without_http2_is_named(
     assert all("does not offer HTTP/2" in reason for reason in result.failures)
 
 
+@pytest.mark.parametrize(
+    ("scheme", "said", "words"),
+    [
+        # A fatal alert, as of RFC 7301, 3.2, which Python's own servers do not send.
+        ("https", b"\x15\x03\x03\x00\x02\x02\x78", "does not offer HTTP/2"),
+        ("https", b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak TLS"),
+        ("grpcs", settings(), "does not speak TLS (without it: http:// or grpc://)"),
+        ("grpc", b"", "grpcs://"),
+    ],
+)
+def test_tls_on_one_side_only_is_named(scheme: str, said: bytes, words: str) -> None:
+    def behave(link: socket.socket) -> None:
+        link.recv(2000)
+        link.sendall(said)
+
+    with serving_bytes(behave) as port:
+        result = load(port, target=Target.parse(f"{scheme}://127.0.0.1:{port}"))
+    assert_all(result, "connect_error")
+    assert all(words in reason for reason in result.failures)
+
+
 def test_unix_socket(tmp_path: Path) -> None:
     path = str(tmp_path / "server.sock")
     with serving(echo, path=path):

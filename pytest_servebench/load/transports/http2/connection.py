@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from pytest_servebench.load.store import Outcome
+from pytest_servebench.load.target import NO_HTTP2
 from pytest_servebench.load.tcp_info import unread_ns
 from pytest_servebench.load.transports.base import (
     Caller,
@@ -42,6 +43,7 @@ _OK: Final = Outcome.OK  # looking up an enum member is slow
 _BAD: Final = Outcome.BAD_RESPONSE
 _MOST_RESET: Final = 10_000  # streams that we ended, and whose frames may still come
 _REFUSED: Final = "the server refused the stream"
+_IF_TLS: Final = " before it said anything (the URL of a server with TLS: grpcs:// or https://)"
 _NO_BODY: Final = (204, 304)
 
 
@@ -81,8 +83,8 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_farewell", "_receiver", "_reset", "_sender", "_transport", "_use", "channels", "failure",
-        "foreign", "last", "leaving", "settled",
+        "_encrypted", "_farewell", "_receiver", "_reset", "_sender", "_transport", "_use",
+        "channels", "failure", "foreign", "last", "leaving", "settled",
     )  # fmt: skip
 
     def __init__(self, use: Use, loop: asyncio.AbstractEventLoop) -> None:
@@ -113,8 +115,9 @@ class Connection(asyncio.Protocol):
         # Without TLS, a request goes out when it is sent, not at the end of the loop iteration.
         self._transport.set_write_buffer_limits(high=0)
         tls = transport.get_extra_info("ssl_object")
+        self._encrypted = tls is not None
         if tls is not None and tls.selected_alpn_protocol() != ALPN:
-            self._lose("the server does not offer HTTP/2 (in TLS, by ALPN)", foreign=True)
+            self._lose(NO_HTTP2, foreign=True)
         else:
             self.write(greeting(self._use.terms.max_headers))
 
@@ -148,7 +151,9 @@ class Connection(asyncio.Protocol):
                 self._lose(not_http2(said), foreign=True)
             else:
                 broke = f"the connection broke: {exc}"
-                self._lose("the server closed the connection" if exc is None else broke)
+                said_nothing = "" if self._receiver.greeted or self._encrypted else _IF_TLS
+                closed = "the server closed the connection" if exc is None else broke
+                self._lose(closed + said_nothing)
         # With garbage collection off, cycles would live to the end of the run.
         self._transport = None
         del self._sender, self._receiver

@@ -469,6 +469,7 @@ def altered(case: CaseResult, name: str, value: Any) -> CaseResult:
         ("duration", 60.0, "workload", "2 s", "60 s"),
         ("workers", 1, "workload", "10 workers", "1 worker"),
         ("streams", 4, "workload", "1 worker to a connection", "4 workers to a connection"),
+        ("transport", "http/2", "workload", "over http/1.1", "over http/2"),
         ("input_source", "images", "workload", "inputs random numbers", "inputs images"),
         ("weights_sha256", "1" * 64, "weights", "sha256 000000000000", "sha256 111111111111"),
         ("implementation", "TorchServe 2", "implementation", "TorchServe 1.0", "TorchServe 2"),

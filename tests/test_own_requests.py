@@ -283,28 +283,34 @@ def test_long(poisson_load):
     assert "--servebench-max-body" in reason
 
 
-@pytest.mark.parametrize(("asked", "streams"), [("GrpcRequest('/p.S/M', b'abc')", 3),
-                                                ("HttpRequest('GET', '/')", 1)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("asked", "transport", "streams", "shown"),
+    [("GrpcRequest('/p.S/M', b'abc')", "grpc", 3, "6 workers, 3 to a connection, gRPC, seed"),
+     ("Http2Request('GET', '/')", "http/2", 3, "6 workers, 3 to a connection, HTTP/2, seed"),
+     ("HttpRequest('GET', '/')", "http/1.1", 1, "6 connections, seed")],
+)  # fmt: skip
 def test_workers_share_connections_where_the_transport_lets_them(
-    own_process: None, run_bench: RunBench, echo: Any, asked: str, streams: int
-) -> None:
+    own_process: None, run_bench: RunBench, echo: Any, asked: str, transport: str, streams: int,
+    shown: str,
+) -> None:  # fmt: skip
     with h2_server.serving(h2_server.echo) as server:
-        url = echo[0] if streams == 1 else f"grpc://127.0.0.1:{server.port}"
+        scheme = "grpc" if transport == "grpc" else "http"
+        url = echo[0] if streams == 1 else f"{scheme}://127.0.0.1:{server.port}"
         result = run_bench(
             "--servebench-streams=3",
             "--servebench-worker-threads=6",
             test=HEAD.format(url)
             + f"""
-from pytest_servebench import GrpcRequest
+from pytest_servebench import GrpcRequest, Http2Request
 
 def test_it(poisson_load):
     poisson_load(URL, requests=[{asked}])
 """,
         )  # fmt: skip
     result.assert_outcomes(passed=1)
-    assert saved_case()["workload"]["streams"] == streams
-    shown = "6 workers, 3 to a connection" if streams == 3 else "6 connections"
-    result.stdout.fnmatch_lines([f"*{shown}*"])
+    workload = saved_case()["workload"]
+    assert (workload["streams"], workload["transport"]) == (streams, transport)
+    assert shown in " ".join(result.stdout.str().split())  # whatever the terminal's width
     assert ("--servebench-streams=3 had no effect" in result.stdout.str()) == (streams == 1)
     loaded = sum(peer.requests > 1 for peer in server.peers)  # the others were asked once, before
     assert loaded == (2 if streams == 3 else 0)

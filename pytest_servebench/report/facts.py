@@ -1,7 +1,7 @@
 """What to know before the numbers: what was measured, with what, on which machine."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from pytest_servebench.runs.node_ids import function_of, short_labels
@@ -13,6 +13,7 @@ from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import clean, counted, display_width, joined
 
 _SHORT_OPTION: Final = 24  # columns of its value
+_TRANSPORTS: Final = {"http/1.1": "HTTP/1.1", "http/2": "HTTP/2", "grpc": "gRPC"}
 _MOST_NAMED: Final = 3  # servers with equal settings; more are counted
 
 
@@ -223,8 +224,16 @@ def traffic_text(cases: Iterable[CaseResult]) -> str:
     several = f"requests of {joined(map(str, rows))} rows, " if rows != [1] else ""
     return (
         f"open-loop {processes}, {several}{span(case.duration for case in known)} s per case, "
-        f"{workers}, {seed}"
+        f"{workers}{_transports(known)}, {seed}"
     )
+
+
+def _transports(cases: Sequence[CaseResult]) -> str:
+    """Return over what requests were sent, unless all were over HTTP/1.1."""
+    used = {case.workload.transport for case in cases if case.workload is not None}
+    if used <= {"http/1.1"}:
+        return ""
+    return f", {joined(_TRANSPORTS.get(name, clean(name)) for name in sorted(used))}"
 
 
 def workers_text(workers: str, streams: Iterable[int]) -> str:

@@ -120,6 +120,8 @@ class Workload:
         drain: seconds after the window in which started requests could still finish.
         keep_alive: whether connections were reused, if the server allowed it.
         streams: how many workers shared a connection.
+        transport: over which requests were sent: ``"http/1.1"``, ``"http/2"``, ``"grpc"``, or
+            another one's ``module:name``.
     """
 
     schedule_sha256: str
@@ -129,6 +131,7 @@ class Workload:
     drain: float
     keep_alive: bool = True
     streams: int = 1
+    transport: str = "http/1.1"
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,8 @@ def checked_target(url: str, option: str, tls: Tls, *, port_needed: bool = True)
         raise OptionError(f"{shown}: {error}.") from None
     parts = urlsplit(url.strip())
     if port_needed and parts.scheme in ("http", "grpc") and parts.port is None:
-        raise OptionError(f"{shown}: the port is missing; {EXAMPLES}.")
+        full = f"{parts.scheme}://{parts.netloc.rstrip(':')}:PORT"
+        raise OptionError(f"{shown}: the port is missing; give {full}.")
     if target.tls is not None:
         target.tls.context()
     return target
@@ -193,12 +194,13 @@ class UnknownProtocol:
         Raises:
             OptionError: always.
         """
+        grpc = f" and {spelled('torchserve', 'transport')}=grpc" if self.scheme == "grpc" else ""
         raise OptionError(
             "poisson_load(URL) needs requests to send: poisson_load(URL, "
             f"requests=[{REQUESTS[self.scheme]}]), or return such a list from the hook "
             "pytest_servebench_requests. For a server of the model (servebench_model), "
             f"give {OPTION}=KIND.url=URL, such as {spelled('torchserve', 'url')}="
-            "http://HOST:PORT, and use poisson_load(model_server)."
+            f"{self.scheme}://HOST:PORT{grpc}, and use poisson_load(model_server)."
         )
 
     def request(self, inputs: Arrays) -> Request:  # noqa: ARG002

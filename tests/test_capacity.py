@@ -139,6 +139,12 @@ def overdue(plan: Plan) -> ProbeOutcome:
     return replace(queue(plan), limits=(replace(seen, beyond=seen.arrivals, dispersion=None),))
 
 
+def failing(plan: Plan) -> ProbeOutcome:
+    """Return what a server gives of which no answer is a success."""
+    (seen,) = overdue(plan).limits
+    return replace(queue(plan), limits=(replace(seen, throughput=0.0),))
+
+
 def above(rate: float, state: str) -> Answer:
     """Return the queue, whose generator or server fails from a rate on."""
 
@@ -167,6 +173,8 @@ def drive(answer: Answer, settings: SearchSettings) -> tuple[Capacity, list[Plan
         (queue, 5, 60, "above_range", True, False),
         (queue, 170, 1000, "below_range", False, True),
         (overdue, 1, 1000, "below_range", False, True),
+        (failing, 1, 1000, "below_range", False, True),
+        (lambda plan: (queue if plan.rate < 50 else failing)(plan), 5, 100, "open", True, False),
         (above(50, "invalid"), 5, 1000, "generator_limited", True, False),
         (above(0, "invalid"), 5, 1000, "generator_limited", False, False),
         (above(150, "died"), 5, 1000, "server_died", False, False),

@@ -217,8 +217,10 @@ def saturation(probes: Sequence[Probed]) -> float | None:
 
 
 def _is_saturated(one: Probed) -> bool:
+    # Without a success it is not known what the server can do, and no queue explains the failures.
     return (
         one.throughput is not None
+        and one.throughput > 0
         and one.share >= OVERLOADED
         and one.arrivals - one.throughput * one.seconds > 3 * math.sqrt(one.arrivals)
     )

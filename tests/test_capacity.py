@@ -199,8 +199,21 @@ def test_ends_of_a_search(
         assert found.low <= CAPACITY
 
 
-@pytest.mark.parametrize(("spoiled", "counted"), [({1, 4, 5, 9}, False), (range(99), True)])
-def test_probes_beside_other_programs_count_only_if_all_are(
+def slowed(plan: Plan) -> ProbeOutcome:
+    """Return the queue at half as much again, as if other programs had slowed the server down."""
+    seen = replace(expected(1.5 * plan.rate, plan.seconds - plan.settle), rate=plan.rate)
+    return replace(queue(plan), limits=(seen,), state="disturbed")
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "counted"),
+    [
+        ({1, 4, 5, 9}, False),
+        ({0, 1, 2, 3, 4, 8}, False),  # they counted until the machine was quiet
+        (range(99), True),
+    ],
+)
+def test_probes_beside_other_programs_count_only_if_hardly_any_other_is_to_be_had(
     spoiled: Collection[int], counted: bool
 ) -> None:
     number = -1
@@ -210,30 +223,14 @@ def test_probes_beside_other_programs_count_only_if_all_are(
         number += 1
         if number not in spoiled:
             return queue(plan)
-        return replace(queue(plan) if counted else overdue(plan), state="disturbed")
+        return replace(queue(plan), state="disturbed") if counted else slowed(plan)
 
     found, _ = drive(answer, SearchSettings(lowest=1, highest=1000, budget=180))
     assert found.state == "found"
     assert found.low is not None
     assert found.high is not None
     assert found.low < CAPACITY < found.high
-    assert (set(spoiled) & set(found.used) != set()) == counted
-
-
-def test_a_probe_that_other_programs_disturbed_says_nothing_about_the_generator() -> None:
-    disturbed, invalid = {0, 1, 6}, {2, 4, 5}
-    number = -1
-
-    def answer(plan: Plan) -> ProbeOutcome:
-        nonlocal number
-        number += 1
-        if number in disturbed:
-            return replace(overdue(plan), state="disturbed")
-        return replace(queue(plan), state="invalid" if number in invalid else "measured")
-
-    found, _ = drive(answer, SearchSettings(lowest=1, highest=1000, budget=180))
-    assert (found.state, found.generator_limit) == ("found", None)
-    assert not (disturbed | invalid) & set(found.used)
+    assert bool(set(spoiled) & set(found.used)) == counted
 
 
 @pytest.mark.parametrize(

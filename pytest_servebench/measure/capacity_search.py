@@ -69,7 +69,9 @@ class CapacitySearch:
     settings: SearchSettings
     _measured: list[tuple[int, Plan, tuple[Probed, ...]]] = field(default_factory=list, init=False)
     _aside: list[tuple[int, Plan, tuple[Probed, ...]]] = field(default_factory=list, init=False)
-    _beside: bool = field(default=False, init=False)  # other programs, in every probe
+    _beside: bool = field(default=False, init=False)  # other programs, most of the time
+    _disturbed: set[int] = field(default_factory=set, init=False)  # those that count
+    _quiet: int = field(default=0, init=False)  # probes since the last disturbed one
     _plan: Plan | None = field(default=None, init=False)
     _outcomes: int = field(default=0, init=False)
     _elapsed: float = field(default=0.0, init=False)
@@ -123,6 +125,8 @@ class CapacitySearch:
             self._put_aside(index, plan, outcome.limits)
         elif measured:
             self._take(index, plan, outcome.limits)
+            if self._beside:
+                self._wait_for_quiet(index, outcome.state == "disturbed")
 
     def _take(self, index: int, plan: Plan, limits: tuple[Probed, ...]) -> None:
         self._failed.clear()
@@ -135,10 +139,28 @@ class CapacitySearch:
         if self._failed["disturbed"] < _TRIES:
             self._aside.append((index, plan, limits))
             return
-        self._beside = True
+        self._beside, self._quiet = True, 0
+        self._disturbed |= {index, *(one[0] for one in self._aside)}
         self._measured = sorted([*self._measured, *self._aside], key=lambda one: one[0])
         self._aside.clear()
         self._take(index, plan, limits)
+
+    def _wait_for_quiet(self, index: int, disturbed: bool) -> None:
+        """Count only what is not disturbed, once it is by itself enough to go on from."""
+        if disturbed:
+            self._disturbed.add(index)
+            self._quiet = 0
+            return
+        self._quiet += 1
+        if self._quiet < _TRIES:
+            return
+        every = self._measured
+        self._measured = [one for one in every if one[0] not in self._disturbed]
+        if self._straddled():
+            self._aside = [one for one in every if one[0] in self._disturbed]
+            self._beside = False
+        else:
+            self._measured = every
 
     def capacity(self) -> Capacity:
         """Return what is known so far; after the end, the result."""

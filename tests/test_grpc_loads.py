@@ -107,6 +107,7 @@ def sums(message: bytes, _: Any) -> bytes:
     return bytes(answer.SerializeToString())
 
 
+@pytest.mark.slow
 def test_predictions_of_a_configured_server(run_bench: RunBench, pytester: Any) -> None:
     with serving({INFER: sums}) as port:
         (pytester.path / "servebench.toml").write_text(

@@ -59,8 +59,10 @@ def any_end(dice: random.Random) -> Behaviour:
     return behave
 
 
-@pytest.mark.parametrize("keep_alive", [True, False])
-@pytest.mark.parametrize("streams", [1, 3, 12])
+@pytest.mark.parametrize("keep_alive", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "streams", [3, *(pytest.param(number, marks=pytest.mark.slow) for number in (1, 12))]
+)
 def test_every_call_ends_once_whatever_a_server_does(streams: int, keep_alive: bool) -> None:
     failures: list[object] = []
 

@@ -7,12 +7,13 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, ResponseReceived, StreamEnded, TrailersReceived
 from h2.exceptions import ProtocolError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.load.transports.base import Completion, Terms
 from pytest_servebench.load.transports.http2 import frames as f
 from pytest_servebench.load.transports.http2.header_blocks import encode
+from tests.examples import examples
 from tests.load.http2_wire import (
     ALL,
     INITIAL,
@@ -109,7 +110,7 @@ def take(event: object, seen: Seen) -> None:
         seen.ended = True
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(
     SEVERAL,
     st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), max_size=2),

@@ -91,6 +91,7 @@ def test_the_server_is_told_of_the_deadline_and_of_nothing_else() -> None:
     assert all(fields == own for fields in asked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("streams", "connections"), [(1, 8), (3, 3), (8, 1), (100, 1)])
 @pytest.mark.parametrize("warmup", [0.0, 0.4])
 def test_connections_are_shared_by_so_many_workers(
@@ -215,6 +216,7 @@ def test_a_new_connection_for_each_request() -> None:
     assert len(server.peers) == len(result.records) == result.connections
 
 
+@pytest.mark.slow
 def test_late_calls_are_cancelled_and_their_connection_serves_on() -> None:
     unanswered: set[int] = set()
 
@@ -269,6 +271,7 @@ def test_a_connection_on_which_the_server_is_silent_holds_no_later_call_up(
     assert len(links) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", [1, 4])
 @pytest.mark.parametrize("reached", [True, False])
 def test_connections_leave_nothing_behind(reached: bool, streams: int) -> None:
@@ -403,6 +406,7 @@ def test_a_server_that_goes_away_at_once(streams: int) -> None:
     assert len(connections) <= len(result.records)  # it is not dialled again and again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", [1, 4])
 def test_a_server_that_says_nothing(streams: int) -> None:
     def behave(link: socket.socket) -> None:

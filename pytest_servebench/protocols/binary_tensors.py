@@ -116,6 +116,10 @@ def of_json(data: Any, name: str) -> Array:
         raise ValueError(f"its data has values of type {others}")
     if name == BYTES:
         return objects
+    if dtype.kind in "iu":
+        bounds = np.iinfo(dtype)
+        if not all(bounds.min <= value <= bounds.max for value in objects):
+            raise OverflowError(f"a number beyond {dtype}")  # NumPy 1 would wrap it around
     with np.errstate(over="ignore"):  # beyond the type it is infinite
         return objects.astype(dtype)
 

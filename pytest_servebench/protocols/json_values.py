@@ -4,7 +4,6 @@ The same input gives the same bytes, so that all servers are sent the same numbe
 """
 
 import base64
-import contextlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -187,8 +186,10 @@ def output(value: Any, bad: Bad) -> Array:
 
 def whole(objects: Array) -> Array:
     """Return Python integers as int64; as uint64, or as they are, if they are larger."""
+    low, high = min(objects.flat, default=0), max(objects.flat, default=0)
     for dtype in (np.int64, np.uint64):
-        with contextlib.suppress(OverflowError):
+        bounds = np.iinfo(dtype)
+        if bounds.min <= low and high <= bounds.max:  # NumPy 1 would wrap what is beyond around
             return objects.astype(dtype)
     return objects
 

@@ -15,6 +15,7 @@ from pytest_servebench.errors import BadResponseError, ModelError
 from pytest_servebench.expectations import disagreement
 from pytest_servebench.protocols import row_format
 from pytest_servebench.protocols.base import HttpAnswer, PredictionProtocol
+from pytest_servebench.protocols.json_values import whole
 from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
 from pytest_servebench.protocols.torchserve import TorchServeRest
 
@@ -172,6 +173,10 @@ def echoed(body: bytes) -> npt.NDArray[Any]:
     """Return the input of a body as a server that gives back what it got would answer it."""
     said = {"predictions": json.loads(body)["instances"]}
     return np.asarray(read_predictions(answer(json.dumps(said).encode())))
+
+
+def test_whole_numbers_that_no_one_type_can_say_stay_as_they_are() -> None:
+    assert whole(np.array([2**63, -1], dtype=object)).tolist() == [2**63, -1]
 
 
 @pytest.mark.parametrize("number", [16777217, 2**53 + 1, -(2**63), 2**64 - 1])

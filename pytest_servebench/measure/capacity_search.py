@@ -56,6 +56,10 @@ _SURE: Final = 0.975
 _COLD: Final = 2  # probes of the lowest rate that it takes: the first may be of a cold server
 
 
+_Seen = tuple[int, Plan, tuple[Probed, ...]]
+"""The index of a probe's outcome, its plan, and what each limit saw."""
+
+
 @dataclass
 class CapacitySearch:
     """One search; see the module.
@@ -67,11 +71,9 @@ class CapacitySearch:
 
     allowed: Sequence[float]
     settings: SearchSettings
-    _measured: list[tuple[int, Plan, tuple[Probed, ...]]] = field(default_factory=list, init=False)
-    _aside: list[tuple[int, Plan, tuple[Probed, ...]]] = field(default_factory=list, init=False)
+    _every: list[_Seen] = field(default_factory=list, init=False)
+    _disturbed: set[int] = field(default_factory=set, init=False)
     _beside: bool = field(default=False, init=False)  # other programs, most of the time
-    _disturbed: set[int] = field(default_factory=set, init=False)  # those that count
-    _quiet: int = field(default=0, init=False)  # probes since the last disturbed one
     _plan: Plan | None = field(default=None, init=False)
     _outcomes: int = field(default=0, init=False)
     _elapsed: float = field(default=0.0, init=False)
@@ -121,53 +123,33 @@ class CapacitySearch:
         self._died = outcome.state == "died"
         if outcome.state == "invalid":
             self._missed(plan)
-        elif outcome.state == "disturbed" and not self._beside:
-            self._put_aside(index, plan, outcome.limits)
         elif measured:
-            self._take(index, plan, outcome.limits)
+            self._every.append((index, plan, outcome.limits))
+            if outcome.state == "disturbed":
+                self._note_disturbed(index)
+            if self._beside or index not in self._disturbed:
+                self._failed.clear()
+                self._learn(plan, outcome.limits)
             if self._beside:
-                self._wait_for_quiet(index, outcome.state == "disturbed")
+                self._beside = not self._is_quiet()
 
-    def _take(self, index: int, plan: Plan, limits: tuple[Probed, ...]) -> None:
-        self._failed.clear()
-        self._measured.append((index, plan, limits))
-        self._learn(plan, limits)
-
-    def _put_aside(self, index: int, plan: Plan, limits: tuple[Probed, ...]) -> None:
+    def _note_disturbed(self, index: int) -> None:
         """Have a disturbed probe made again, unless it will not get better: then all count."""
+        self._disturbed.add(index)
         self._failed["disturbed"] += 1
-        if self._failed["disturbed"] < _TRIES:
-            self._aside.append((index, plan, limits))
-            return
-        self._beside, self._quiet = True, 0
-        self._disturbed |= {index, *(one[0] for one in self._aside)}
-        self._measured = sorted([*self._measured, *self._aside], key=lambda one: one[0])
-        self._aside.clear()
-        self._take(index, plan, limits)
+        self._beside = self._beside or self._failed["disturbed"] >= _TRIES
 
-    def _wait_for_quiet(self, index: int, disturbed: bool) -> None:
-        """Count only what is not disturbed, once it is by itself enough to go on from."""
-        if disturbed:
-            self._disturbed.add(index)
-            self._quiet = 0
-            return
-        self._quiet += 1
-        if self._quiet < _TRIES:
-            return
-        every = self._measured
-        self._measured = [one for one in every if one[0] not in self._disturbed]
-        if self._straddled():
-            self._aside = [one for one in every if one[0] in self._disturbed]
-            self._beside = False
-        else:
-            self._measured = every
+    def _is_quiet(self) -> bool:
+        """Return whether the probes that are not disturbed are enough to go on from."""
+        lately = (one[0] for one in self._every[-_TRIES:])
+        return self._disturbed.isdisjoint(lately) and self._straddled(self._undisturbed)
 
     def capacity(self) -> Capacity:
         """Return what is known so far; after the end, the result."""
         curves = self._curves()
         bracket = least(curves)
         state, low, high = self._state(curves, bracket)
-        if state == "open" and not self._straddled():
+        if state == "open" and not self._straddled(self._measured):
             bracket = Bracket(None, low, high, closed=False)  # the prior alone is no estimate
             curves = []
         broken = bool(curves) and state in ("found", "open", "below_range")
@@ -191,7 +173,16 @@ class CapacitySearch:
 
     # -- what is known ----------------------------------------------------------------------------
 
-    def _counted(self) -> list[tuple[int, Plan, tuple[Probed, ...]]]:
+    @property
+    def _measured(self) -> list[_Seen]:
+        """The probes that the search goes by."""
+        return self._every if self._beside else self._undisturbed
+
+    @property
+    def _undisturbed(self) -> list[_Seen]:
+        return [one for one in self._every if one[0] not in self._disturbed]
+
+    def _counted(self) -> list[_Seen]:
         return [one for one in self._measured if one[1].stage != "recovery"]
 
     def _columns(self) -> list[list[Probed]]:
@@ -243,9 +234,10 @@ class CapacitySearch:
         ]
         return max(products) >= len(self.allowed) / (1 - _SURE)
 
-    def _straddled(self) -> bool:
+    def _straddled(self, seen: Sequence[_Seen]) -> bool:
         """Return whether some rates kept all limits and others broke one."""
-        return {self._broke(limits) for _, _, limits in self._counted()} == {True, False}
+        broke = {self._broke(limits) for _, plan, limits in seen if plan.stage != "recovery"}
+        return broke == {True, False}
 
     def _broke(self, limits: Sequence[Probed]) -> bool:
         """Return whether more requests of a probe went beyond some limit than it allows."""

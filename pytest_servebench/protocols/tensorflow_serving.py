@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
-from typing import ClassVar, Final, Literal, NamedTuple
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 from urllib.parse import quote
 
 from pytest_servebench.arrays import Arrays
@@ -44,6 +44,12 @@ class Place(NamedTuple):
         if not found:
             return cls(text)
         return cls(found["name"], found["version"] or "", found["label"] or "")
+
+    def settings(self, version: int | str, label: str) -> dict[str, Any]:
+        """Return it as a protocol's settings, with its version and label where this has none."""
+        return {
+            "model": self.model, "version": self.version or version, "label": self.label or label
+        }  # fmt: skip
 
 
 def check_choice(version: int | str, label: str) -> None:
@@ -100,13 +106,7 @@ class TensorFlowServingRest(Configured, OneOrMore):
         Args:
             place: ``NAME``, ``NAME/versions/3`` or ``NAME/labels/canary``.
         """
-        found = Place.of(place)
-        return replace(
-            self,
-            model=found.model,
-            version=found.version or self.version,
-            label=found.label or self.label,
-        )
+        return replace(self, **Place.of(place).settings(self.version, self.label))
 
     @property
     def path(self) -> str:

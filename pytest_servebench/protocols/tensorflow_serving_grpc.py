@@ -71,13 +71,7 @@ class TensorFlowServingGrpc(Configured, OneOrMore):
         Args:
             place: ``NAME``, ``NAME/versions/3`` or ``NAME/labels/canary``.
         """
-        found = Place.of(place)
-        return replace(
-            self,
-            model=found.model,
-            version=found.version or self.version,
-            label=found.label or self.label,
-        )
+        return replace(self, **Place.of(place).settings(self.version, self.label))
 
     def request_rows(self, samples: Sequence[Arrays]) -> GrpcRequest:
         """Return one request for the predictions of one or more samples."""

@@ -105,10 +105,7 @@ def notes(found: Sequence[CapacityResult]) -> list[str]:
     for one, name in zip(found, names(found), strict=True):
         if one.reason:
             texts.append(f"{name}: {clean(explained(one))}.")
-        if one.slow_recovery:
-            texts.append(f"{name}: {recovery(one)}.")
-        if beside := disturbed(one):
-            texts.append(f"{name}: {beside}.")
+        texts += [f"{name}: {remark}." for remark in remarks(one)]
     return texts
 
 
@@ -128,6 +125,12 @@ def carried(found: Sequence[CapacityResult]) -> list[str]:
         )
         lines.append(f"{text}." if pair.decided else f"{text}, which may be chance.")
     return lines
+
+
+def remarks(one: CapacityResult) -> list[str]:
+    """Return what there is to say of a search besides its answer."""
+    found = [recovery(one)] if one.slow_recovery else []
+    return [*found, beside] if (beside := disturbed(one)) else found
 
 
 def recovery(one: CapacityResult) -> str:

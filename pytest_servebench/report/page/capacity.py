@@ -250,10 +250,7 @@ def _told(found: Sequence[CapacityResult]) -> list[str]:
         ]  # fmt: skip
         if one.reason and not above:
             texts.append(f"{name}: {clean(one.reason)}.")
-        if one.slow_recovery:
-            texts.append(f"{name}: {capacity_table.recovery(one)}.")
-        if beside := capacity_table.disturbed(one):
-            texts.append(f"{name}: {beside}.")
+        texts += [f"{name}: {remark}." for remark in capacity_table.remarks(one)]
     return texts
 
 

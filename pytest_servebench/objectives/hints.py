@@ -33,7 +33,8 @@ def _machine(result: CaseResult) -> list[str]:
     again = "measure again while nothing else runs"
     if known.crowded:
         return [
-            f"other programs used the server's processors, and may have slowed it down; {again}"
+            "other programs or guests of the host used the server's processors, and may have "
+            f"slowed it down; {again}"
         ]
     if known.others_share is None and (known.host_cpu_mean or 0.0) >= _FULL:
         return [

@@ -146,13 +146,13 @@ def disturbed(one: CapacityResult) -> str:
     found = [probe for probe in one.probes if probe.state == "disturbed"]
     if not found:
         return ""
-    during = f"during {len(found)} of {counted(len(one.probes), 'probe')}"
+    text = (
+        "other programs or guests of the host used the server's processors during "
+        f"{len(found)} of {counted(len(one.probes), 'probe')}"
+    )
     if any(probe.used for probe in found):
-        return (
-            f"other programs used the server's processors {during}, and it may carry more without "
-            "them: search again while nothing else runs"
-        )
-    return f"other programs used the server's processors {during}, which do not count"
+        return f"{text}, and it may carry more without them: search again while nothing else runs"
+    return f"{text}, which do not count"
 
 
 def unfinished_probes(run: Run) -> list[CaseResult]:

@@ -271,8 +271,9 @@ def beside_text(cases: Iterable[CaseResult]) -> str:
         return ""
     low, high = percent(min(shares), 0), percent(max(shares), 0)
     return (
-        f"other programs used {low if low == high else f'{low} to {high}'} % of the servers' "
-        f"processors in {len(shares)} of {counted(len(known), 'case')}: measure again without them"
+        f"other programs or guests of the host used {low if low == high else f'{low} to {high}'} % "
+        f"of the servers' processors in {len(shares)} of {counted(len(known), 'case')}: measure "
+        "again without them"
     )
 
 

@@ -55,7 +55,7 @@ class Resources:
         pss_after: the same after the load.
         others_share: CPU time of all other programs on the processors on which the server may run,
             as a share of all that these have: without the server's, the load generator's and
-            pytest's.
+            pytest's. What the host gave to its other guests (steal) is in it.
     """
 
     cpu_mean: float | None

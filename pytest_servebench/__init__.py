@@ -13,7 +13,6 @@ from pytest_servebench._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from pytest_servebench.errors import BadResponseError, InvalidMeasurementError, ServebenchError
-    from pytest_servebench.expectations import argmax_equal, cosine, fields
     from pytest_servebench.load.arrivals import Constant, Gamma, Poisson, Ramp, Steps, Trace
     from pytest_servebench.model import ServedModel
     from pytest_servebench.plugin.capacity_fixture import FindCapacity
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from pytest_servebench.runs.results import CaseResult
     from pytest_servebench.servers.base import RunningServer, ServerKind, ServerSettings
     from pytest_servebench.servers.shared import ExposedServerWarning, ServerRestartedWarning
+    from pytest_servebench.values.expectations import argmax_equal, cosine, fields
 
 
 __all__ = [

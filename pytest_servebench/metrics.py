@@ -5,7 +5,7 @@ reference iterate over these entries, and none of them refers to a metric by nam
 module a metric only needs a source of its values: a column of the records (:class:`Times`),
 outcomes that are counted, or the monitor's samples.
 
-An entry is plain facts and a reader for a case (:mod:`pytest_servebench.reading`).
+An entry is plain facts and a reader for a case (:mod:`pytest_servebench.values.reading`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
 
-from pytest_servebench import reading
 from pytest_servebench.text.quantity import Kind
+from pytest_servebench.values import reading
 
 Place = Literal["table", "overview", "charts", "plan", "junit"]
 """Places that show only some metrics: the table of cases, the overview's panels, the charts against

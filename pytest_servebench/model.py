@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from pytest_servebench.arrays import Array, Arrays, as_array
 from pytest_servebench.errors import ModelError
-from pytest_servebench.expectations import (
+from pytest_servebench.text.closest import closest
+from pytest_servebench.values.arrays import Array, Arrays, as_array
+from pytest_servebench.values.expectations import (
     TOLERANCE,
     Expectation,
     Tolerance,
     disagreement,
     said_by,
 )
-from pytest_servebench.text.closest import closest
 
 Samples = Array | Sequence[Any] | Mapping[str, Array | Sequence[Any]]
 """Samples of one array without a name, or of several by their names.

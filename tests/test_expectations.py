@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_servebench.arrays import Arrays
 from pytest_servebench.errors import BadResponseError, ModelError
-from pytest_servebench.expectations import (
+from pytest_servebench.protocols.json_values import output
+from pytest_servebench.values.arrays import Arrays
+from pytest_servebench.values.expectations import (
     Expectation,
     argmax_equal,
     cosine,
@@ -17,7 +18,6 @@ from pytest_servebench.expectations import (
     fields,
     said_by,
 )
-from pytest_servebench.protocols.json_values import output
 
 
 @pytest.mark.parametrize(

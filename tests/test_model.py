@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from pytest_servebench import argmax_equal
-from pytest_servebench.arrays import Arrays
 from pytest_servebench.errors import BadResponseError, ModelError
 from pytest_servebench.measure.traffic import of_model
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols import HttpAnswer, KServeV1
+from pytest_servebench.values.arrays import Arrays
 
 
 def test_samples_of_a_model_with_names() -> None:

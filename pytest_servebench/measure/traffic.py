@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import pytest
 
-from pytest_servebench.arrays import Arrays
 from pytest_servebench.errors import BadResponseError, ModelError, OptionError
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.load.runner import LoadResult
@@ -28,6 +27,7 @@ from pytest_servebench.protocols.base import (
 )
 from pytest_servebench.protocols.grpc import GrpcRequest
 from pytest_servebench.text.safe import clean
+from pytest_servebench.values.arrays import Arrays
 
 AnswerCheck = Callable[[Any, Any], bool | None]
 """Gets a request and its answer, such as an HttpRequest and an HttpAnswer.

@@ -30,12 +30,12 @@ from typing import Final
 from pytest_servebench.metrics import METRICS, Metric
 from pytest_servebench.objectives.hints import hints
 from pytest_servebench.objectives.slo_grammar import Clause, parse_slo
-from pytest_servebench.reading import Reading
 from pytest_servebench.runs.results import CaseResult, ClauseResult, VerdictWord
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.intervals import wilson_interval
 from pytest_servebench.stats.ratios import Range
 from pytest_servebench.text.quantity import Kind, quantity, trimmed
+from pytest_servebench.values.reading import Reading
 
 __all__ = ["Clause", "failure_message", "judge", "overall", "parse_slo"]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from urllib.parse import urlsplit
 
-from pytest_servebench.arrays import Arrays
 from pytest_servebench.errors import OptionError
 from pytest_servebench.text.excerpt import excerpt
 from pytest_servebench.text.redaction import hide_headers, hide_url, redact
+from pytest_servebench.values.arrays import Arrays
 
 if TYPE_CHECKING:
     from pytest_servebench.load.target import Target

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from pytest_servebench.arrays import Array, holds_text
 from pytest_servebench.errors import ModelError
+from pytest_servebench.values.arrays import Array, holds_text
 
 _BFLOAT16: Final = "BF16"
 BYTES: Final = "BYTES"

@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.arrays import Array, Arrays, as_array
 from pytest_servebench.errors import BadResponseError, ModelError
+from pytest_servebench.values.arrays import Array, Arrays, as_array
 
 _BITS: Final = {4: np.uint32, 8: np.uint64}
 

@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 import numpy as np
 
-from pytest_servebench.arrays import Array, Arrays
 from pytest_servebench.errors import ModelError, OptionError
 from pytest_servebench.protocols import binary_tensors
 from pytest_servebench.protocols.answers import bad
@@ -24,6 +23,7 @@ from pytest_servebench.protocols.json_values import (
 from pytest_servebench.protocols.row_format import JSON_TYPE
 from pytest_servebench.protocols.rows import OneOrMore, predictions, tensors
 from pytest_servebench.protocols.settings import Configured, setting
+from pytest_servebench.values.arrays import Array, Arrays
 
 LENGTH: Final = "Inference-Header-Content-Length"
 _BASE64: Final = "base64"

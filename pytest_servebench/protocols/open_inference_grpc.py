@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 import numpy as np
 
-from pytest_servebench.arrays import Array, Arrays
 from pytest_servebench.errors import ModelError
 from pytest_servebench.protocols import binary_tensors
 from pytest_servebench.protocols.answers import bad
@@ -19,6 +18,7 @@ from pytest_servebench.protocols.json_values import Bad
 from pytest_servebench.protocols.open_inference import REQUEST_ID
 from pytest_servebench.protocols.rows import OneOrMore, predictions, tensors
 from pytest_servebench.protocols.settings import Configured, setting
+from pytest_servebench.values.arrays import Array, Arrays
 
 if TYPE_CHECKING:
     from pytest_servebench.protocols.grpc_messages.open_inference_pb2 import Tensor

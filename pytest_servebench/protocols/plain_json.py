@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Literal
 
-from pytest_servebench.arrays import Arrays
 from pytest_servebench.errors import OptionError
 from pytest_servebench.protocols.answer_paths import answered, check_path
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
@@ -25,6 +24,7 @@ from pytest_servebench.protocols.row_format import (
 )
 from pytest_servebench.protocols.rows import OneOrMore, columns, only
 from pytest_servebench.protocols.settings import Configured, setting
+from pytest_servebench.values.arrays import Arrays
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from typing import Final
 
 import numpy as np
 
-from pytest_servebench.arrays import Array, Arrays
 from pytest_servebench.errors import ModelError, OptionError
 from pytest_servebench.protocols.json_values import checked_array, in_json
 from pytest_servebench.protocols.row_format import JSON_TYPE
 from pytest_servebench.protocols.rows import only
+from pytest_servebench.values.arrays import Array, Arrays
 
 BINARY: Final = "application/octet-stream"
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from pytest_servebench.arrays import Array, Arrays
 from pytest_servebench.errors import ModelError
 from pytest_servebench.protocols.answers import bad
 from pytest_servebench.protocols.base import Answer
@@ -23,6 +22,7 @@ from pytest_servebench.protocols.json_values import (
     prediction,
 )
 from pytest_servebench.protocols.rows import counted, split
+from pytest_servebench.values.arrays import Array, Arrays
 
 JSON_TYPE: Final = ("Content-Type", "application/json")
 

@@ -5,10 +5,10 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from pytest_servebench.arrays import Array, Arrays
 from pytest_servebench.errors import ModelError
 from pytest_servebench.protocols.base import PredictionProtocol, Request
 from pytest_servebench.protocols.json_values import Bad, checked_array
+from pytest_servebench.values.arrays import Array, Arrays
 
 R_co = TypeVar("R_co", bound=Request, covariant=True)
 

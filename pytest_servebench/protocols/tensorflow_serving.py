@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 from urllib.parse import quote
 
-from pytest_servebench.arrays import Arrays
 from pytest_servebench.errors import OptionError
 from pytest_servebench.protocols.answers import bad
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
@@ -24,6 +23,7 @@ from pytest_servebench.protocols.row_format import (
 )
 from pytest_servebench.protocols.rows import OneOrMore, columns, only
 from pytest_servebench.protocols.settings import Configured, setting
+from pytest_servebench.values.arrays import Arrays
 
 _CHOSEN: Final = re.compile(
     r"(?:/?v1/models/)?(?P<name>.+?)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+)|)"

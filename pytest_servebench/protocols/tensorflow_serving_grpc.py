@@ -7,7 +7,6 @@ from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
-from pytest_servebench.arrays import Arrays
 from pytest_servebench.errors import BadResponseError, ModelError
 from pytest_servebench.protocols import tensorflow_tensors
 from pytest_servebench.protocols.answers import bad
@@ -16,6 +15,7 @@ from pytest_servebench.protocols.grpc_messages import check_protobuf
 from pytest_servebench.protocols.rows import OneOrMore, predictions, tensors
 from pytest_servebench.protocols.settings import Configured, setting
 from pytest_servebench.protocols.tensorflow_serving import Place, check_choice
+from pytest_servebench.values.arrays import Arrays
 
 if TYPE_CHECKING:
     from pytest_servebench.protocols.grpc_messages.tensorflow_serving_pb2 import ModelSpec

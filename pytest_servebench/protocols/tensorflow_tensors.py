@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pytest_servebench.arrays import Array
 from pytest_servebench.protocols import binary_tensors
 from pytest_servebench.protocols.binary_tensors import BYTES
 from pytest_servebench.protocols.json_values import Bad
+from pytest_servebench.values.arrays import Array
 
 if TYPE_CHECKING:
     from pytest_servebench.protocols.grpc_messages.tensorflow_serving_pb2 import Tensor

@@ -5,7 +5,6 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar, Literal
 from urllib.parse import quote
 
-from pytest_servebench.arrays import Arrays
 from pytest_servebench.errors import OptionError
 from pytest_servebench.protocols.answer_paths import answered, check_path
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
@@ -14,6 +13,7 @@ from pytest_servebench.protocols.raw_bodies import BINARY, check_content_type, r
 from pytest_servebench.protocols.row_format import JSON_TYPE, instances_body, read_predictions
 from pytest_servebench.protocols.rows import OneOrMore
 from pytest_servebench.protocols.settings import Configured, setting
+from pytest_servebench.values.arrays import Arrays
 
 
 @dataclass(frozen=True)

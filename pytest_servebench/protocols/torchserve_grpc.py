@@ -5,7 +5,6 @@ from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import ClassVar, Final, Literal
 
-from pytest_servebench.arrays import Arrays
 from pytest_servebench.protocols.answer_paths import answered, check_path
 from pytest_servebench.protocols.answers import bad
 from pytest_servebench.protocols.grpc import GrpcAnswer, GrpcRequest, parsed
@@ -16,6 +15,7 @@ from pytest_servebench.protocols.row_format import instances_body, read_predicti
 from pytest_servebench.protocols.rows import OneOrMore, only
 from pytest_servebench.protocols.settings import Configured, setting
 from pytest_servebench.protocols.torchserve import check_answer
+from pytest_servebench.values.arrays import Arrays
 
 UNNAMED: Final = "data"
 """The name under which handlers look for an input without one."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import ParseResult, SplitResult, urlsplit
 
-from pytest_servebench.arrays import Arrays
 from pytest_servebench.errors import (
     BadResponseError,
     OptionError,
@@ -35,6 +34,7 @@ from pytest_servebench.servers.first_prediction import (
 from pytest_servebench.servers.kind_options import OPTION, options_of, spelled
 from pytest_servebench.servers.no_answer import NoAnswerError
 from pytest_servebench.text.safe import clean, sentence
+from pytest_servebench.values.arrays import Arrays
 
 TIMEOUT_OPTION = "--servebench-start-timeout"
 _URL: Final = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")

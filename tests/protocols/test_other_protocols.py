@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import BadResponseError, ModelError
-from pytest_servebench.expectations import disagreement
 from pytest_servebench.protocols import (
     PROTOCOLS,
     Headers,
@@ -25,6 +24,7 @@ from pytest_servebench.protocols import (
     TorchServeRest,
     protocol_from,
 )
+from pytest_servebench.values.expectations import disagreement
 
 EXCHANGES = Path(__file__).parents[1] / "savedmodel_server" / "tfserving-rest-exchanges.json"
 LENGTH = "Inference-Header-Content-Length"

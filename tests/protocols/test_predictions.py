@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import BadResponseError, ModelError
-from pytest_servebench.expectations import disagreement
 from pytest_servebench.protocols import row_format
 from pytest_servebench.protocols.base import HttpAnswer, PredictionProtocol
 from pytest_servebench.protocols.json_values import whole
 from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
 from pytest_servebench.protocols.torchserve import TorchServeRest
+from pytest_servebench.values.expectations import disagreement
 
 TOKEN = "cKjqMB8i"
 BOTH: list[Any] = [TensorFlowServingRest("m"), TorchServeRest("m", token=TOKEN)]

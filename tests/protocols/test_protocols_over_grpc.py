@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import BadResponseError, ModelError, OptionError
-from pytest_servebench.expectations import disagreement
 from pytest_servebench.protocols import (
     GrpcAnswer,
     OpenInferenceGrpc,
@@ -25,6 +24,7 @@ from pytest_servebench.protocols import (
 from pytest_servebench.protocols.grpc_messages import open_inference_pb2 as oip
 from pytest_servebench.protocols.grpc_messages import tensorflow_serving_pb2 as tf
 from pytest_servebench.protocols.grpc_messages import torchserve_pb2 as ts
+from pytest_servebench.values.expectations import disagreement
 
 from . import reference_grpc
 

@@ -11,8 +11,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pytest_servebench.arrays import Arrays
-from pytest_servebench.expectations import disagreement
 from pytest_servebench.protocols import (
     KServeV1,
     OpenInference,
@@ -24,6 +22,8 @@ from pytest_servebench.protocols import (
     TorchServeGrpc,
     TorchServeRest,
 )
+from pytest_servebench.values.arrays import Arrays
+from pytest_servebench.values.expectations import disagreement
 from tests.examples import examples
 
 from .reference_servers import echo

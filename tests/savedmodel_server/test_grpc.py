@@ -12,7 +12,6 @@ import grpc
 import numpy as np
 import pytest
 
-from pytest_servebench.expectations import disagreement
 from pytest_servebench.protocols import GrpcAnswer, GrpcRequest, TensorFlowServingGrpc
 from pytest_servebench.protocols.grpc_messages import tensorflow_serving_pb2 as messages
 from pytest_servebench.protocols.tensorflow_tensors import read, write
@@ -20,6 +19,7 @@ from pytest_servebench.servers.ports import free_ports
 from pytest_servebench.servers.savedmodel_server.grpc_api import GrpcApi, listen
 from pytest_servebench.servers.savedmodel_server.signatures import DTYPES, Signature, TensorInfo
 from pytest_servebench.servers.savedmodel_server.status import ApiError
+from pytest_servebench.values.expectations import disagreement
 from tests.savedmodel_server.running import Running, end_quietly, running
 
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench.expectations import disagreement
 from pytest_servebench.protocols.base import HttpAnswer
 from pytest_servebench.protocols.tensorflow_serving import TensorFlowServingRest
 from pytest_servebench.servers.savedmodel_server.rest import RestApi
 from pytest_servebench.servers.savedmodel_server.signatures import DTYPES, Signature, TensorInfo
+from pytest_servebench.values.expectations import disagreement
 
 BY_WORD = {dtype.word: dtype for dtype in DTYPES.values()}
 PROTOCOL = TensorFlowServingRest("echo", version=3)

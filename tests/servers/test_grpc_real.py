@@ -11,7 +11,6 @@ import psutil
 import pytest
 
 from pytest_servebench.errors import ServerDiedError, ServerStartError
-from pytest_servebench.expectations import disagreement
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols import GrpcStatus, TorchServeGrpc
 from pytest_servebench.servers import probe
@@ -19,6 +18,7 @@ from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.launch import StartedServer
 from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
 from pytest_servebench.servers.torchserve import TorchServe
+from pytest_servebench.values.expectations import disagreement
 
 from .conftest import INPUTS, OUTPUTS
 from .ended import check_end_under_load

@@ -17,7 +17,6 @@ import pytest
 from PIL import Image
 
 from pytest_servebench.errors import BadResponseError
-from pytest_servebench.expectations import fields
 from pytest_servebench.measure.traffic import of_model
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols import TorchServeRest
@@ -25,6 +24,7 @@ from pytest_servebench.servers import probe
 from pytest_servebench.servers.base import RunningServer, ServerKind, ServerSettings
 from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
 from pytest_servebench.servers.torchserve import TorchServe
+from pytest_servebench.values.expectations import fields
 
 pytestmark = pytest.mark.servers
 

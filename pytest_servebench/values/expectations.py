@@ -6,8 +6,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.arrays import Array, Arrays, as_array, holds_text
 from pytest_servebench.errors import ModelError
+from pytest_servebench.values.arrays import Array, Arrays, as_array, holds_text
 
 TOLERANCE: Final = 1e-4
 """The default of relative and absolute tolerances."""

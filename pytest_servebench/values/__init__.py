@@ -1,0 +1,1 @@
+"""Values: of models, what is expected of them, and those of metrics."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pytest_servebench.load.records_file import read_columns
 from pytest_servebench.load.store import COLUMNS, NEVER, TIME_COLUMNS, Outcome, RecordStore
+from pytest_servebench.load.streams import Streams
 from pytest_servebench.system.files import whole_file
 
 __all__ = ["NEVER", "TIME_COLUMNS", "Outcome", "Records", "copied", "new_store"]
@@ -44,6 +45,7 @@ class Records:
         window: length of the arrival window in ns.
         unread: index of an arrival to the seconds for which its answer lay unread, according to the
             kernel; only if that was long. Not saved.
+        streams: of streamed answers, when their output arrived; ``None`` for others.
     """
 
     scheduled: npt.NDArray[np.int64]
@@ -56,6 +58,7 @@ class Records:
     status: npt.NDArray[np.int16]
     window: int
     unread: Mapping[int, float] = field(default_factory=dict, repr=False, compare=False)
+    streams: Streams | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.scheduled)
@@ -69,6 +72,13 @@ class Records:
     def completed(self) -> npt.NDArray[np.bool_]:
         """Return which requests succeeded before the window ended; shape ``(n,)``."""
         return self.ok & (self.done <= self.window)
+
+    @property
+    def first_token(self) -> npt.NDArray[np.int64]:
+        """Return when each answer's first output was read, ns; ``NEVER`` without; ``(n,)``."""
+        if self.streams is None:
+            return np.full(len(self), NEVER, dtype=np.int64)
+        return self.streams.first()
 
     def latency(self) -> npt.NDArray[np.float64]:
         """Return done - scheduled in seconds; infinite for failed requests; shape ``(n,)``."""
@@ -173,6 +183,8 @@ class Records:
             OSError: they cannot be written; nothing is left behind.
         """
         columns = {name: getattr(self, name) for name in _RECORDED}
+        if self.streams is not None:
+            columns |= self.streams.columns()
         with whole_file(path) as file:
             np.savez_compressed(file, window=np.int64(self.window), **columns)
 
@@ -198,7 +210,8 @@ class Records:
         window = int(columns.pop("window"))
         if (columns["outcome"] >= len(Outcome)).any():
             raise ValueError(f"{path}: not a records file: it has an unknown outcome")
-        return cls(**columns, window=window)
+        streams = Streams.read(path, len(columns["outcome"]))
+        return cls(**columns, window=window, streams=streams)
 
 
 def new_store(

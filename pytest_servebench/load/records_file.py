@@ -45,6 +45,20 @@ def read_columns(
         raise ValueError(f"{path}: not a records file: {error}") from error
 
 
+def column_names(path: Path) -> frozenset[str]:
+    """Return the names of an archive's columns.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not such an archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return frozenset(name.removesuffix(".npy") for name in archive.namelist())
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path}: not a records file: {error}") from error
+
+
 def _check_lengths(lengths: set[int], rows: int | None) -> None:
     if len(lengths) > 1:
         raise ValueError("its columns differ in length")

@@ -1,0 +1,115 @@
+"""When the output of streamed answers arrived: one row for each event, beside the records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_servebench.load.records_file import column_names, read_columns
+from pytest_servebench.load.store import NEVER
+
+Counted = Literal["usage", "tokenizer", "events"]
+
+_COUNTED: Final[tuple[Counted, ...]] = get_args(Counted)
+_PREFIX: Final = "stream_"  # of the columns' names in a file
+_OF_REQUESTS: Final = ("tokens", "input_tokens", "bunched")
+
+
+@dataclass(frozen=True)
+class Streams:
+    """When the output of n streamed answers arrived, and how many tokens it had.
+
+    Attributes:
+        offsets: request k's events are ``times[offsets[k] : offsets[k + 1]]``; shape ``(n + 1,)``,
+            int64.
+        times: when each event with output was read, ns since the clock's start, ascending within a
+            request; shape ``(m,)``, int64.
+        tokens: output tokens of each answer; -1 if unknown; shape ``(n,)``, int32.
+        input_tokens: likewise of the prompt; shape ``(n,)``, int32.
+        bunched: events of each answer that came in one read with the event before them, so that
+            their gap is not known; shape ``(n,)``, int32.
+        counted: where the token counts come from: ``"usage"``, ``"tokenizer"`` or ``"events"``.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64]
+    tokens: npt.NDArray[np.int32]
+    input_tokens: npt.NDArray[np.int32]
+    bunched: npt.NDArray[np.int32]
+    counted: Counted
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def first(self) -> npt.NDArray[np.int64]:
+        """Return when each answer's first output was read, ns; ``NEVER`` without; ``(n,)``."""
+        return self._at(self.offsets[:-1])
+
+    def last(self) -> npt.NDArray[np.int64]:
+        """Return when each answer's last output was read, ns; ``NEVER`` without; ``(n,)``."""
+        return self._at(self.offsets[1:] - 1)
+
+    def _at(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        answered = self.offsets[1:] > self.offsets[:-1]
+        found = np.full(len(self), NEVER, dtype=np.int64)
+        found[answered] = self.times[places[answered]]
+        return found
+
+    def gaps(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Return the time between neighbouring events of an answer, and the request of each.
+
+        Seconds, and indexes of requests, ascending; of both shape ``(m - answered,)``, where
+        ``answered`` is the number of answers with output.
+        """
+        request = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        within = request[1:] == request[:-1]
+        return np.diff(self.times)[within] / 1e9, request[1:][within]
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the arrays by their names in a records file."""
+        found = {
+            _PREFIX + name: getattr(self, name) for name in ("offsets", "times", *_OF_REQUESTS)
+        }
+        return {**found, f"{_PREFIX}counted": np.uint8(_COUNTED.index(self.counted))}
+
+    @classmethod
+    def read(cls, path: Path, arrivals: int) -> Streams | None:
+        """Read them from a records file of that many arrivals; ``None`` if it has none.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: they are not what :meth:`columns` returned.
+        """
+        if f"{_PREFIX}offsets" not in column_names(path):
+            return None
+
+        def column(name: str, kind: npt.DTypeLike, rows: int | None) -> npt.NDArray[Any]:
+            name = _PREFIX + name
+            dimensions = 0 if rows is None else 1
+            return read_columns(path, {name: (kind, dimensions)}, rows)[name]
+
+        offsets = column("offsets", np.int64, arrivals + 1)
+        if offsets[0] != 0 or (np.diff(offsets) < 0).any():
+            raise ValueError(f"{path}: not a records file: {_PREFIX}offsets do not ascend from 0")
+        times = column("times", np.int64, int(offsets[-1]))
+        numbers = {name: column(name, np.int32, arrivals) for name in _OF_REQUESTS}
+        counted = int(column("counted", np.uint8, None))
+        if counted >= len(_COUNTED):
+            raise ValueError(f"{path}: not a records file: {_PREFIX}counted is {counted}")
+        streams = cls(offsets, times, **numbers, counted=_COUNTED[counted])
+        if (problem := streams._problem()) is not None:
+            raise ValueError(f"{path}: not a records file: {_PREFIX}{problem}")
+        return streams
+
+    def _problem(self) -> str | None:
+        if (self.times < 0).any() or (self.gaps()[0] < 0).any():
+            return "times do not ascend"
+        if (self.tokens < -1).any() or (self.input_tokens < -1).any():
+            return "tokens are negative"
+        if (self.bunched < 0).any() or (self.bunched > np.diff(self.offsets)).any():
+            return "bunched is more than there are events"
+        return None

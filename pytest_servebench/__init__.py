@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pytest_servebench.runs.results import CaseResult
     from pytest_servebench.servers.base import RunningServer, ServerKind, ServerSettings
     from pytest_servebench.servers.shared import ExposedServerWarning, ServerRestartedWarning
+    from pytest_servebench.streaming.events import StreamEvent, StreamReading
+    from pytest_servebench.streaming.formats import StreamFormat
     from pytest_servebench.values.expectations import argmax_equal, cosine, fields
 
 
@@ -38,7 +40,8 @@ __all__ = [
     "Http2Request", "HttpAnswer", "HttpRequest", "InconclusiveWarning", "InvalidMeasurementError",
     "LoadedCase", "NoLoadWarning", "Poisson", "PoissonLoad", "PredictionProtocol", "Ramp",
     "RunningServer", "ServebenchError", "ServedModel", "ServerKind", "ServerRestartedWarning",
-    "ServerSettings", "Steps", "Trace", "argmax_equal", "cosine", "fields",
+    "ServerSettings", "Steps", "StreamEvent", "StreamFormat", "StreamReading", "Trace",
+    "argmax_equal", "cosine", "fields",
 ]  # fmt: skip
 
 _HOMES = {
@@ -58,6 +61,8 @@ _HOMES = {
         ("runs.results", "CaseResult"),
         ("servers.base", "RunningServer ServerKind ServerSettings"),
         ("servers.shared", "ExposedServerWarning ServerRestartedWarning"),
+        ("streaming.events", "StreamEvent StreamReading"),
+        ("streaming.formats", "StreamFormat"),
     )
     for name in names.split()
 }

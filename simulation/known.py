@@ -58,7 +58,7 @@ def serve(
     file = directory / f"known-{uuid4().hex}.npy"
     command = [sys.executable, "-m", "simulation.known_server",
                str(slots), law, str(seed), priority, str(file)]  # fmt: skip
-    with _running(command) as server:
+    with running(command) as server:
         yield server
     server.rows = np.load(file)
 
@@ -67,12 +67,13 @@ def serve(
 def round_robin(servers: Sequence[Known]) -> Iterator[Known]:
     """Run a proxy in front of servers until the end of the block; it has no rows of its own."""
     ports = [str(server.port) for server in servers]
-    with _running([sys.executable, "-m", "simulation.round_robin", *ports]) as proxy:
+    with running([sys.executable, "-m", "simulation.round_robin", *ports]) as proxy:
         yield proxy
 
 
 @contextmanager
-def _running(command: Sequence[str]) -> Iterator[Known]:
+def running(command: Sequence[str]) -> Iterator[Known]:
+    """Run a server that prints its port until the end of the block."""
     # The server ends with its standard input, so that it outlives nobody.
     with subprocess.Popen(
         command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

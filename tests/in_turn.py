@@ -14,8 +14,10 @@ from typing import IO, Any
 
 from pytest_servebench.load.child import Ending
 from pytest_servebench.load.job import Job
+from pytest_servebench.load.journal import JournalWriter
 from pytest_servebench.load.store import Outcome, Phase, RecordStore
 from pytest_servebench.load.target import Target
+from pytest_servebench.load.transports.base import Completion, Parts
 from simulation.cases import calm_generator
 
 Said = tuple[bytes, bytes]
@@ -23,7 +25,11 @@ Said = tuple[bytes, bytes]
 
 
 def ask_in_turn(
-    job: Job, records: IO[bytes], store: RecordStore, watch: Callable[[RecordStore], None]
+    job: Job,
+    records: IO[bytes],
+    store: RecordStore,
+    watch: Callable[[RecordStore], None],
+    journal: IO[bytes] | None = None,
 ) -> Ending:
     """Do what :func:`pytest_servebench.load.child.run_child` does, in this process."""
     store.start, store.phase = time.monotonic_ns(), Phase.RUNNING
@@ -33,6 +39,7 @@ def ask_in_turn(
     reasons: Counter[tuple[str, str]] = Counter()
     kept: dict[str, dict[int, Said]] = {"answers": {}, "error_answers": {}}
     free, starts = [0] * job.workers, list[int]()
+    writer = None if journal is None else JournalWriter(journal.fileno())
     with _connected(job.target) as link:
         for index, arrival in enumerate(column["scheduled"]):
             worker = min(range(job.workers), key=free.__getitem__)
@@ -41,9 +48,15 @@ def ask_in_turn(
             if begin > arrival and sum(start > arrival for start in starts) >= job.buffer_size:
                 column["outcome"][index], stamp[4][index] = Outcome.DROPPED, arrival
                 continue
-            outcome, status, reason, said, taken = _ask(
+            outcome, status, reason, said, reads = _ask(
                 link, job.requests[column["payload"][index]]
             )
+            taken = reads[-1][0]
+            if writer is not None:
+                parts = Parts(job.terms.most_parts)
+                for at, size in reads[:-1]:
+                    parts.add(store.start + begin + at, size)
+                writer.add(index, Completion(outcome, 0, 0, body=said[1], parts=parts))
             free[worker] = end = begin + taken
             starts.append(begin)
             for times, value in zip(stamp[1:], (begin, begin, end, end), strict=True):
@@ -88,8 +101,13 @@ def _connected(target: Target) -> Iterator[socket.socket | None]:
         yield link
 
 
-def _ask(link: socket.socket | None, request: bytes) -> tuple[Outcome, int, str, Said, int]:
-    """Return outcome, status, reason, the answer, and the nanoseconds that it took."""
+def _ask(
+    link: socket.socket | None, request: bytes
+) -> tuple[Outcome, int, str, Said, list[tuple[int, int]]]:
+    """Return outcome, status, reason, the answer, and when how many bytes of its body had come.
+
+    That is in ns since the request, the last entry's at the end.
+    """
     began = time.perf_counter_ns()
     try:
         if link is None:
@@ -97,9 +115,12 @@ def _ask(link: socket.socket | None, request: bytes) -> tuple[Outcome, int, str,
         link.sendall(request)
         answer = http.client.HTTPResponse(link)
         answer.begin()
-        body = answer.read()
+        body, reads = b"", list[tuple[int, int]]()
+        while piece := answer.read1():
+            body += piece
+            reads.append((time.perf_counter_ns() - began, len(body)))
     except (OSError, http.client.HTTPException) as error:
-        return Outcome.CONNECT_ERROR, 0, str(error), (b"", b""), 1
+        return Outcome.CONNECT_ERROR, 0, str(error), (b"", b""), [(1, 0)]
     head = f"HTTP/1.1 {answer.status} {answer.reason}\r\n{answer.headers}".encode()
     outcome = Outcome.OK if 200 <= answer.status < 300 else Outcome.ERROR_STATUS
     return (
@@ -107,5 +128,5 @@ def _ask(link: socket.socket | None, request: bytes) -> tuple[Outcome, int, str,
         answer.status,
         f"HTTP {answer.status}",
         (head, body),
-        time.perf_counter_ns() - began,
+        [*reads, (time.perf_counter_ns() - began, len(body))],
     )

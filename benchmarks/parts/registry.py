@@ -30,6 +30,7 @@ from benchmarks.parts import (
     search_real,
     sizing,
     startup,
+    streams,
 )
 
 PARTS: Final[Sequence[Part]] = (
@@ -56,6 +57,7 @@ PARTS: Final[Sequence[Part]] = (
     page,
     runs,
     startup,
+    streams,
 )
 OF_PEERS: Final = frozenset(part.NAME for part in (cost, lag, latency, capacity, memory, profile))
 """Parts on HTTP/1.1, of which the overview tells."""

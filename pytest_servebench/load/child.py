@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +63,11 @@ class Ending:
 
 
 def run_child(
-    job: Job, records: IO[bytes], store: RecordStore, watch: Callable[[RecordStore], None]
+    job: Job,
+    records: IO[bytes],
+    store: RecordStore,
+    watch: Callable[[RecordStore], None],
+    journal: IO[bytes] | None = None,
 ) -> Ending:
     """Run the load of ``job`` in a separate process, and wait for its end.
 
@@ -72,6 +76,7 @@ def run_child(
         records: the file of the records.
         store: the records.
         watch: called with the records repeatedly; an exception ends the load.
+        journal: an empty file for the streamed answers.
 
     Raises:
         InvalidMeasurementError: the process could not be started.
@@ -82,7 +87,8 @@ def run_child(
             text, outcome, log = (files.enter_context(tempfile.TemporaryFile()) for _ in range(3))
             text.write(job.to_json().encode())
             text.seek(0)
-            child = _start(records, text, outcome, log)
+            shared = [records] if journal is None else [records, journal]
+            child = _start(shared, text, outcome, log)
         except (OSError, MemoryError) as error:
             raise InvalidMeasurementError(_why_not_started(error)) from None
         try:
@@ -108,17 +114,16 @@ def run_child(
 
 
 def _start(
-    records: IO[bytes], text: IO[bytes], outcome: IO[bytes], log: IO[bytes]
+    shared: Sequence[IO[bytes]], text: IO[bytes], outcome: IO[bytes], log: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    command, told = python_child(
-        f"{__package__}.generator", str(os.getpid()), str(records.fileno())
-    )
+    numbers = [file.fileno() for file in shared]
+    command, told = python_child(f"{__package__}.generator", str(os.getpid()), *map(str, numbers))
     return subprocess.Popen(
         command,
         stdin=text,
         stdout=outcome,
         stderr=log,
-        pass_fds=[records.fileno()],
+        pass_fds=numbers,
         env={**os.environ, **told},
     )
 

@@ -38,7 +38,8 @@ class Generator:
         reconnections: connections that it opened after the clock's start; ``None`` in older files.
         received_bytes: of the answers' bodies; ``None`` in older files.
         own_failures: number of connections that it could not open, by the limit of this machine
-            that was hit, such as ``"EMFILE"``.
+            that was hit, such as ``"EMFILE"``; and of streamed answers for which there was no space
+            (``"journal"``).
         all_workers_busy: share of the arrival window in which all workers were busy.
         too_few_workers: whether requests waited or were dropped for want of workers, although the
             server could have answered more at once.

@@ -12,6 +12,8 @@ from collections import Counter, deque
 from typing import Final
 
 from pytest_servebench.load.job import Job
+from pytest_servebench.load.journal import JournalWriter
+from pytest_servebench.load.limits import JOURNAL
 from pytest_servebench.load.pacing import make_pacer
 from pytest_servebench.load.readings import Reading
 from pytest_servebench.load.room import Room
@@ -37,12 +39,13 @@ _KEPT_REASONS: Final = 50
 class Engine:
     """One run of load; create it in a running event loop and await :meth:`run`."""
 
-    def __init__(self, job: Job, store: RecordStore) -> None:
+    def __init__(self, job: Job, store: RecordStore, journal: JournalWriter | None = None) -> None:
         """Prepare a run.
 
         Args:
             job: what load to make.
             store: the schedule, the choice of requests, and where the records go.
+            journal: where streamed answers go.
         """
         self._timeout = int(job.timeout * _NS)
         self._tick = min(_LONGEST_TICK, max(_SHORTEST_TICK, job.timeout / 20))
@@ -61,6 +64,7 @@ class Engine:
         self.before = self.after = Reading.take()
         self._job = job
         self._store = store
+        self._journal = journal
         self._requests = job.requests
         self._payloads = store.column("payload")
         self._sampled = job.sampled
@@ -119,7 +123,11 @@ class Engine:
         pacer.close()
         self.after = Reading.take()
         for worker in self._all:
+            if worker.request != FREE and (begun := worker.received()) is not None:
+                self._note_begun(worker.request, begun)
             worker.withdraw()
+        if self._journal is not None and self._journal.lost:
+            self.own_failures[JOURNAL] = self._journal.lost
         self._store.phase = Phase.FINISHED
 
     async def _watch(self) -> None:
@@ -278,6 +286,22 @@ class Engine:
             self._dispatch(worker, self._buffer.popleft(), _clock() - start)
         else:
             self._make_idle(worker)
+        if completion.parts is not None:  # last: it takes time, which no request should wait for
+            self._keep(index, completion)
+
+    def _note_begun(self, index: int, completion: Completion) -> None:
+        """Record what had come of an answer when the drain ended."""
+        if completion.began:
+            self._first_byte[index] = completion.began - self._start
+        self._status[index] = completion.status
+        self._keep(index, completion)
+
+    def _keep(self, index: int, completion: Completion) -> None:
+        parts = completion.parts
+        if parts is not None and parts.unread:
+            self.unread[index] = parts.unread
+        if self._journal is not None:
+            self._journal.add(index, completion)
 
     def _warmed(self, worker: Worker, outcome: Outcome) -> None:
         if outcome is not Outcome.OK:

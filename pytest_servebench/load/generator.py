@@ -1,8 +1,9 @@
-"""The generator's process: ``python -m pytest_servebench.load.generator PARENT_PID RECORDS_FD``.
+"""The generator's process.
 
-It reads its job from standard input, writes the outcome to standard output, and shares
-the records with its parent in an open file. None of these has a name in the file system: nothing is
-left behind, however the two end.
+``python -m pytest_servebench.load.generator PARENT_PID RECORDS_FD [JOURNAL_FD]`` reads its job from
+standard input, writes the outcome to standard output, and shares the records, and the journal of
+streamed answers, with its parent in open files. None of these has a name in the file system:
+nothing is left behind, however the two end.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from typing import Any
 
 from pytest_servebench.load.engine import Engine
 from pytest_servebench.load.job import NO_MEMORY, NO_PRIORITY, Job
+from pytest_servebench.load.journal import JournalWriter
 from pytest_servebench.load.limits import raise_open_files
 from pytest_servebench.load.pacing import end_with_parent, set_priority, stop_tracers
 from pytest_servebench.load.store import RecordStore
@@ -43,8 +45,8 @@ def _end_with_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
     os._exit(NO_MEMORY if isinstance(fault, MemoryError) else 1)
 
 
-async def _run(job: Job, store: RecordStore) -> Engine:
-    engine = Engine(job, store)
+async def _run(job: Job, store: RecordStore, journal: JournalWriter | None) -> Engine:
+    engine = Engine(job, store, journal)
     # Everything allocated so far lives to the end: the garbage collector need not scan it again,
     # and a collection during the run would make the generator late.
     gc.collect()
@@ -56,7 +58,7 @@ async def _run(job: Job, store: RecordStore) -> Engine:
 
 def main(arguments: list[str]) -> int:
     """Make the load; return the exit status."""
-    parent, records = map(int, arguments)
+    parent, records, *journal = map(int, arguments)
     end_with_parent(parent)
     stop_tracers()
     # Ctrl-C goes to the whole process group, as other signals may: pytest decides about the load,
@@ -64,13 +66,13 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:
-        return _make_load(records)
+        return _make_load(records, JournalWriter(journal[0]) if journal else None)
     except MemoryError:
         traceback.print_exc()
         return NO_MEMORY
 
 
-def _make_load(records: int) -> int:
+def _make_load(records: int, journal: JournalWriter | None) -> int:
     job = Job.from_json(sys.stdin.read())
     store = RecordStore(records)
     raise_open_files(job.workers)
@@ -80,7 +82,7 @@ def _make_load(records: int) -> int:
         return NO_PRIORITY
     loop, loop_name = _event_loop()
     loop.set_exception_handler(_end_with_fault)
-    engine = loop.run_until_complete(_run(job, store))
+    engine = loop.run_until_complete(_run(job, store, journal))
     strain = engine.after.since(engine.before)
     outcome = {
         "elapsed": strain.pop("elapsed"),

@@ -8,6 +8,9 @@ from typing import Final
 
 from pytest_servebench.errors import OptionError
 
+JOURNAL: Final = "journal"
+"""The space for streamed answers, as the name of a limit."""
+
 _BESIDE_CONNECTIONS: Final = 64
 """Files that the generator may have open besides its connections."""
 
@@ -51,13 +54,21 @@ def own_limit(error: OSError) -> str | None:
 
 
 def exhausted(failures: Mapping[str, int]) -> str | None:
-    """Return why connections failed, and the remedy; ``None`` if none failed.
+    """Return which limit was hit, and the remedy; ``None`` if none was.
 
     Args:
-        failures: number of failed connections by limit, as :func:`own_limit` names it.
+        failures: number of failed connections by limit, as :func:`own_limit` names it; or of
+            answers for which there was no space, by :data:`JOURNAL`.
     """
     if not failures:
         return None
+    if lost := failures.get(JOURNAL):
+        answers = "one streamed answer" if lost == 1 else f"{lost:,} streamed answers"
+        return (
+            f"{answers} could not be kept: there was no space left. Free space in /dev/shm and in "
+            "the directory for temporary files (or set TMPDIR to another), or lower "
+            "--servebench-rates or --servebench-duration."
+        )
     worst = max(failures, key=lambda name: failures[name])
     what, remedy = _REMEDIES[worst]
     number = sum(failures.values())

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -12,11 +13,12 @@ from pytest_servebench.errors import InvalidMeasurementError
 from pytest_servebench.load.child import Ending, run_child
 from pytest_servebench.load.device import Generator
 from pytest_servebench.load.draws import payload_choice, sample_stream, sampled_arrivals, schedule
+from pytest_servebench.load.journal import Journal
 from pytest_servebench.load.limits import check_open_files
 from pytest_servebench.load.occupancy import occupancy
 from pytest_servebench.load.records import NEVER, Records, copied, new_store
 from pytest_servebench.load.spec import LoadSpec
-from pytest_servebench.load.storage import check_memory, records_file
+from pytest_servebench.load.storage import check_memory, journal_file, records_file
 from pytest_servebench.load.store import RecordStore
 from pytest_servebench.load.validity import lag_p99, unaccounted
 
@@ -43,6 +45,7 @@ class LoadResult:
         generator: how the load generator did.
         failure: why the load was cut short, if it was; the records hold what had happened until
             then.
+        journal: the streamed answers, each of which it yields once; to be closed.
     """
 
     records: Records
@@ -55,6 +58,7 @@ class LoadResult:
     start: int
     generator: Generator
     failure: str | None = None
+    journal: Journal | None = None
 
 
 Runner = Callable[[LoadSpec, Callable[[RecordStore], None]], LoadResult]
@@ -82,14 +86,19 @@ def run_load(spec: LoadSpec, watch: Callable[[RecordStore], None] = lambda _: No
     times = schedule(spec)
     size = len(times)
     sampled = sampled_arrivals(size, spec.samples, sample_stream(spec.seed, spec.rate))
-    with records_file(spec, size) as records:
+    with records_file(spec, size) as records, ExitStack() as files:
+        journal = files.enter_context(journal_file(spec, size)) if spec.streamed else None
         store = new_store(records, times, payload_choice(spec, size), int(spec.duration * 1e9))
         del times  # the store has them
         try:
-            ending = run_child(spec.job(sampled), records, store, watch)
+            ending = run_child(spec.job(sampled), records, store, watch, journal)
             if ending.failure is not None and store.start == NEVER:
                 raise InvalidMeasurementError(ending.failure)
-            return _collect(spec, store, ending)
+            result = _collect(spec, store, ending)
+            if journal is not None:
+                files.pop_all()  # the reader closes it
+                result = replace(result, journal=Journal(journal))
+            return result
         finally:
             store.close()
 

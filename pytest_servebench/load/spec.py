@@ -73,6 +73,11 @@ class LoadSpec(LoadSettings):
         shares = self.transport in SHARING and self.terms.keep_alive
         return self.terms.streams if shares else 1
 
+    @property
+    def streamed(self) -> bool:
+        """Return whether answers are streamed, and their parts kept."""
+        return self.terms.most_parts > 0
+
     def job(self, sampled: AbstractSet[int]) -> Job:
         """Return what the generator's process is told; ``sampled`` as there."""
         return Job(**self.shared_with(Job), sampled=frozenset(sampled))

@@ -8,6 +8,7 @@ import resource
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -22,6 +23,9 @@ from pytest_servebench.text.quantity import quantity
 _MEMORY: Final = Path("/dev/shm")
 # Per arrival, in this process while it computes the statistics; measured with two million.
 _WORKING_BYTES: Final = 350
+# Per streamed answer of about 500 events: in the journal, and in this process for their times.
+_JOURNAL_BYTES: Final = 128 * 2**10
+_EVENTS_BYTES: Final = 16 * 2**10
 # Of a file system in memory: servers need it too, and PyTorch's workers crash if it is full.
 _SHARE: Final = 0.5
 _REMEDY: Final = "Lower --servebench-rates or --servebench-duration"
@@ -34,7 +38,8 @@ def check_memory(spec: LoadSpec) -> None:
         OptionError: there is not; says how much is needed, and which options lower that.
     """
     arrivals = spec.arrivals.mean_rate(spec.rate, spec.duration) * spec.duration
-    needed = arrivals * (BYTES_PER_RECORD + _WORKING_BYTES)
+    each = BYTES_PER_RECORD + _WORKING_BYTES + (_EVENTS_BYTES if spec.streamed else 0)
+    needed = arrivals * each
     available, whose = min(_limits())
     if needed > available:
         raise OptionError(
@@ -74,6 +79,30 @@ def records_file(spec: LoadSpec, arrivals: int) -> IO[bytes]:
         f"{_described(spec)}: the records of {arrivals:,} requests need {_size(size)}; "
         f"{', '.join(problems)}. {_REMEDY}, or set TMPDIR to a directory with enough space."
     )
+
+
+def journal_file(spec: LoadSpec, arrivals: int) -> IO[bytes]:
+    """Return an unnamed, empty file for that many streamed answers.
+
+    It is in memory if half of what is free there, and of all memory, would hold usual answers: a
+    disk may delay the generator. How long answers are, nobody knows before; if they fill the place
+    the generator says so.
+
+    Raises:
+        OptionError: no directory for temporary files can be written to.
+    """
+    size = _JOURNAL_BYTES * arrivals
+    with suppress(OSError):
+        free = min(shutil.disk_usage(_MEMORY).free, *(left for left, _ in _limits()))
+        if size <= _SHARE * free:
+            return tempfile.TemporaryFile(dir=_MEMORY)
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        raise OptionError(
+            f"{_described(spec)}: no space for streamed answers: {error.strerror}. Set TMPDIR to a "
+            "directory with enough space."
+        ) from None
 
 
 def _described(spec: LoadSpec) -> str:

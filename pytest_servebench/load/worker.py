@@ -10,7 +10,13 @@ from pytest_servebench.load.limits import own_limit
 from pytest_servebench.load.room import Room
 from pytest_servebench.load.store import Outcome
 from pytest_servebench.load.target import explained
-from pytest_servebench.load.transports.base import Channel, Completion, Loss, Transport
+from pytest_servebench.load.transports.base import (
+    Channel,
+    Completion,
+    Loss,
+    PartsChannel,
+    Transport,
+)
 
 _clock = time.monotonic_ns
 _BAD: Final = Outcome.BAD_RESPONSE  # looking up an enum member is slow
@@ -45,6 +51,10 @@ def _tell(opening: asyncio.Task[None]) -> None:
     if not opening.cancelled() and (fault := opening.exception()) is not None:
         context = {"message": "opening a connection failed", "exception": fault}
         opening.get_loop().call_exception_handler(context)
+
+
+def _received(channel: Channel) -> Completion | None:
+    return channel.received() if isinstance(channel, PartsChannel) else None
 
 
 class Worker:
@@ -142,8 +152,13 @@ class Worker:
             reason = "no connection in time"
         elif self._held:
             reason = "not sent in time: the server allows no more requests at once"
+        received = self.received()
         self._end_connection()
-        self._fail(Outcome.TIMEOUT, reason)
+        self._fail(Outcome.TIMEOUT, reason, received=received)
+
+    def received(self) -> Completion | None:
+        """Return what has come of the answer under way, if answers are streamed."""
+        return None if self._channel is None else _received(self._channel)
 
     def _end_connection(self) -> None:
         if self._opening is not None:
@@ -185,9 +200,13 @@ class Worker:
             self._owner.own_failure(name)
         self._fail(Outcome.CONNECT_ERROR, explained(error) or type(error).__name__)
 
-    def _fail(self, outcome: Outcome, reason: str, began: int = 0) -> None:
+    def _fail(
+        self, outcome: Outcome, reason: str, began: int = 0, received: Completion | None = None
+    ) -> None:
         request, self.request = self.request, FREE
-        self._owner.finished(self, request, Completion(outcome, began, _clock(), reason=reason))
+        end = received or Completion(outcome, began, 0)
+        end.outcome, end.ended, end.reason = outcome, _clock(), reason
+        self._owner.finished(self, request, end)
 
     # -- what the channel reports -------------------------------------------------------------
 
@@ -217,8 +236,8 @@ class Worker:
         """End the request that was in flight."""
         if self._channel is None:
             return  # lost while opening, which _open handles
-        self._room.ended(self._channel)
-        self._channel = None
+        channel, self._channel = self._channel, None
+        self._room.ended(channel)
         if self.request == FREE:
             self._owner.lost_idle(self)
             return
@@ -229,7 +248,8 @@ class Worker:
             self._connect()
             return
         broken = loss is Loss.BROKEN
-        self._fail(Outcome.BAD_RESPONSE if broken else Outcome.CONNECT_ERROR, reason, began)
+        outcome = Outcome.BAD_RESPONSE if broken else Outcome.CONNECT_ERROR
+        self._fail(outcome, reason, began, _received(channel))
 
     def refused(self) -> bool:
         """Return whether to send the request again: once."""

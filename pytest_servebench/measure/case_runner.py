@@ -16,9 +16,10 @@ from pytest_servebench.measure.footprint import proportional
 from pytest_servebench.measure.monitor import ResourceMonitor
 from pytest_servebench.measure.traffic import Traffic, check_answers
 from pytest_servebench.measure.workload import schedule_digest
-from pytest_servebench.runs.results import CaseResult, ServerInfo, Workload
+from pytest_servebench.runs.results import CaseResult, ServerInfo, StreamedAnswers, Workload
 from pytest_servebench.servers.base import RunningServer
 from pytest_servebench.stats.summary import summarize
+from pytest_servebench.streaming.collect import Collected, collect
 
 _ALIVE_INTERVAL = 0.2  # seconds between two checks of the server
 
@@ -82,6 +83,11 @@ def run_case(
         load = run(spec, look)
     server.check_alive()
     after = proportional(server.pids())
+    streamed = None
+    if load.journal is not None:
+        collected = collect(load, traffic.ways)
+        load = collected.load
+        streamed = _streamed(traffic, collected)
     checked = check_answers(load, traffic)
     records = checked.records
     start = load.start / 1e9
@@ -120,5 +126,19 @@ def run_case(
             keep_alive=spec.terms.keep_alive,
             streams=spec.streams,
         ),
+        streamed=streamed,
         records=records,
+    )
+
+
+def _streamed(traffic: Traffic, collected: Collected) -> StreamedAnswers:
+    streams = collected.load.records.streams
+    assert streams is not None
+    names = dict.fromkeys(way.format.name for way in traffic.ways)
+    return StreamedAnswers(
+        format=", ".join(names),
+        counted=streams.counted,
+        events=int(streams.offsets[-1]),
+        bunched=int(streams.bunched.sum()),
+        merged=collected.merged,
     )

@@ -26,6 +26,7 @@ from pytest_servebench.protocols.base import (
     check_address,
 )
 from pytest_servebench.protocols.grpc import GrpcRequest
+from pytest_servebench.streaming.formats import Way
 from pytest_servebench.text.safe import clean
 from pytest_servebench.values.arrays import Arrays
 
@@ -74,6 +75,11 @@ class Traffic:
     def transport(self) -> str:
         """Return the name of the transport."""
         return self.requests[0].transport
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """Return how the answers to each request are read; nothing if they are not streamed."""
+        return tuple(filter(None, map(_way, self.requests)))
 
     def prepared(
         self, protocol: PredictionProtocol, target: Target, *, keep_alive: bool
@@ -238,6 +244,22 @@ def _refuse_mixed(requests: Sequence[Request]) -> None:
                 f"{request!r} over {request.transport}: a load has one transport; call "
                 "poisson_load once for each."
             )
+        if (_way(request) is None) != (_way(first) is None):
+            raise OptionError(
+                f"requests=: {_streamed(0, first)}, and {_streamed(number, request)}: a load has "
+                "streamed answers or others, as their figures differ; call poisson_load once for "
+                "each."
+            )
+
+
+def _way(request: Request) -> Way | None:
+    return request.way if isinstance(request, HttpRequest) else None
+
+
+def _streamed(number: int, request: Request) -> str:
+    way = _way(request)
+    stream = "no stream=" if way is None else f"stream={way.format.name!r}"
+    return f"item {number} ({request!r}) has {stream}"
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from pytest_servebench.servers.attached import AttachedServer, UnknownProtocol, 
 from pytest_servebench.servers.base import RunningServer, is_running_server
 from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.shared import SharedServer
+from pytest_servebench.streaming.formats import MOST_PARTS
 
 _OWN: Final[Mapping[str, Callable[[str], Any]]] = {
     **{name: one.read for name, one in PARAMETERS.items()}, "duration": SECONDS,
@@ -152,6 +153,10 @@ class Sending:
             # Arrivals differ between repeats, but not between servers.
             seed=load.seed + self._cell.repeat - 1,
         )
+        if sent.ways:
+            load = dataclasses.replace(
+                load, terms=dataclasses.replace(load.terms, most_parts=MOST_PARTS)
+            )
         return LoadSpec(
             **load.shared_with(LoadSpec),
             target=target,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from urllib.parse import urlsplit
 
 from pytest_servebench.errors import OptionError
+from pytest_servebench.streaming.formats import Stream, Tokenizer, Way, check_way
 from pytest_servebench.text.excerpt import excerpt
 from pytest_servebench.text.redaction import hide_headers, hide_url, redact
 from pytest_servebench.values.arrays import Arrays
@@ -126,6 +127,13 @@ class HttpRequest:
         headers: names and values besides ``Host`` and ``Content-Length``; not in the ``repr``, as
             they may hold a key.
         body: the bytes to send.
+        stream: what the answer is written in if the server streams it: ``"openai"``, ``"sse"``,
+            ``"json-lines"``, ``"parts"``, a function that gets each answer's server-sent events
+            (:class:`~pytest_servebench.StreamEvent`) and returns a
+            :class:`~pytest_servebench.StreamReading`, or a
+            :class:`~pytest_servebench.StreamFormat`. ``None``: it is not streamed.
+        tokenizer: returns the number of tokens of a streamed answer's text, for servers that do not
+            tell it; without one, events with output are counted.
     """
 
     transport: ClassVar[str] = "http/1.1"
@@ -138,6 +146,8 @@ class HttpRequest:
     path: str
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: bytes = field(default=b"", repr=False)
+    stream: Stream | None = field(default=None, repr=False)
+    tokenizer: Tokenizer | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Register keys in headers and path, which no text may show."""
@@ -196,6 +206,12 @@ class HttpRequest:
             raise OptionError(
                 f"{self!r}: the load generator sets the header {taken[0]}: leave it out."
             )
+        check_way(self.stream, self.tokenizer, repr(self))
+
+    @property
+    def way(self) -> Way | None:
+        """Return how its streamed answers are read; ``None`` if they are not streamed."""
+        return None if self.stream is None else Way.of(self.stream, self.tokenizer, repr(self))
 
     def prepared(
         self,
@@ -224,6 +240,8 @@ class HttpRequest:
         """See :class:`Request`."""
         head = [self.method, _without_secrets(self.path) if paths else ""]
         head += [f"{name.lower()}: {compared(name, value)}" for name, value in self.headers]
+        if (way := self.way) is not None:
+            head.append(f"stream {way.format.name}")
         return [*(text.encode("utf-8", "surrogatepass") for text in head), self.body]
 
 

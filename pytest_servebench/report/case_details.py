@@ -25,6 +25,7 @@ from pytest_servebench.report.figures import (
     interval,
     times_table,
 )
+from pytest_servebench.report.streamed import stream_facts
 from pytest_servebench.runs.node_ids import labelled
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
@@ -90,7 +91,7 @@ def case_text(case: CaseResult, name: str, width: int) -> list[str]:
         lines += row("", clean(text))
     lines += row("success rate", _estimate_text(case, "success_rate", 100, " %"))
     lines += row("throughput", _throughput_text(case))
-    for label, text in _goodput_facts(case):
+    for label, text in (*_goodput_facts(case), *stream_facts(case)):
         lines += row(label, text)
     lines += ["", *_latency_table(case, width), ""]
     lines += row("resources", _resources_text(case))
@@ -114,6 +115,7 @@ def case_facts(case: CaseResult) -> list[tuple[str, str]]:
         ("success rate", _estimate_text(case, "success_rate", 100, " %")),
         ("throughput", _throughput_text(case)),
         *_goodput_facts(case),
+        *stream_facts(case),
         ("resources", _resources_text(case)),
         ("generator", _generator_text(case)),
         ("lateness", _lag_text(case)),

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pytest_servebench.load.device import Generator
 from pytest_servebench.load.records import Records
+from pytest_servebench.load.streams import Counted
 from pytest_servebench.runs.basics import (
     ClauseResult,
     ClauseSort,
@@ -25,7 +26,7 @@ from pytest_servebench.stats.estimates import Summary
 __all__ = [
     "SCHEMA_VERSION", "Attempt", "CapacityResult", "CaseResult", "ClauseResult", "ClauseSort",
     "LogPart", "MemoryMeasure", "Resources", "Run", "ServerDeath", "ServerInfo", "Sizes",
-    "TestOutcome", "VerdictWord", "Workload",
+    "StreamedAnswers", "TestOutcome", "VerdictWord", "Workload",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 1
@@ -135,6 +136,27 @@ class Workload:
 
 
 @dataclass(frozen=True)
+class StreamedAnswers:
+    """How streamed answers were read.
+
+    Attributes:
+        format: that the requests name, such as ``"openai"``; several are joined by commas.
+        counted: where the numbers of tokens come from: ``"usage"`` of the server, the user's
+            ``"tokenizer"``, or the number of ``"events"`` with output.
+        events: with output, of all answers.
+        bunched: how many of them came in one read with the event before, so that the time between
+            the two is not known.
+        merged: reads that were kept as one with the next, as an answer had too many.
+    """
+
+    format: str
+    counted: Counted
+    events: int
+    bunched: int = 0
+    merged: int = 0
+
+
+@dataclass(frozen=True)
 class CaseResult:
     """The result of one case.
 
@@ -172,6 +194,7 @@ class CaseResult:
             rate; empty for the test's own.
         probe: whether it is a probe of a search for a capacity, which goes beyond the SLO on
             purpose: its verdict does not count for its test.
+        streamed: how streamed answers were read; ``None`` if they were not streamed.
         records: the records themselves, if loaded; not part of the JSON.
     """
 
@@ -203,6 +226,7 @@ class CaseResult:
     rows: int = 1
     label: str = ""
     probe: bool = False
+    streamed: StreamedAnswers | None = None
     records: Records | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -1,6 +1,7 @@
 """An answer is read the same in whatever pieces it comes."""
 
 import asyncio
+from array import array
 from itertools import pairwise
 from typing import cast
 from unittest.mock import patch
@@ -9,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench.load.transports.base import Completion, Loss, Terms
-from pytest_servebench.load.transports.http1 import Connection
+from pytest_servebench.load.transports.base import Completion, Loss, Parts, PartsChannel, Terms
+from pytest_servebench.load.transports.http1 import Connection, StreamedConnection
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 BARE = b"HTTP/1.1 200 OK\n"
@@ -52,10 +53,12 @@ class Reader:
         self.answers: list[tuple[int, bytes, bool]] = []
         self.began: list[int] = []
         self.losses: list[tuple[Loss, str]] = []
+        self.parts: list[Parts | None] = []
 
     def answered(self, completion: Completion) -> None:
         self.answers.append((completion.status, completion.body, completion.keep))
         self.began.append(completion.began)
+        self.parts.append(completion.parts)
 
     def lost(self, loss: Loss, reason: str, began: int) -> None:
         self.losses.append((loss, reason))
@@ -67,8 +70,8 @@ class Reader:
     def released(self) -> None: ...
 
 
-def connected(reader: Reader) -> Connection:
-    connection = Connection(reader, Terms(), lambda _: False)
+def connected(reader: Reader, kind: type[Connection] = Connection) -> Connection:
+    connection = kind(reader, Terms(most_parts=100), lambda _: False)
     connection.connection_made(cast(asyncio.Transport, Link()))
     connection.send(b"", 0)
     return connection
@@ -91,6 +94,45 @@ def test_two_answers_over_one_connection(answer: bytes, cuts: list[int]) -> None
     # The first byte is that of the final answer, not of an interim one.
     final = answer.index(b"HTTP/1.1 200")
     assert reader.began == [next(end for end in edges if end > final)] * 2
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+@given(cuts=st.lists(st.integers(1, 120), max_size=8))
+def test_each_read_that_brings_some_of_the_body_is_a_part(answer: bytes, cuts: list[int]) -> None:
+    reader = Reader()
+    connection = connected(reader, StreamedConnection)
+    edges = [0, *sorted({cut % len(answer) for cut in cuts} - {0}), len(answer)]
+    places = [answer.index(b"{"), answer.index(b"}")]
+    sizes = {end: sum(place < end for place in places) for end in edges}
+    with patch("pytest_servebench.load.transports.http1._clock") as clock:
+        for _ in range(2):
+            connection.send(b"", 0)
+            for start, end in pairwise(edges):
+                clock.return_value = end
+                connection.data_received(answer[start:end])
+    brought = [(end, sizes[end]) for start, end in pairwise(edges) if sizes[end] > sizes[start]]
+    assert reader.answers == [(200, b"{}", True)] * 2
+    for parts in reader.parts:
+        assert parts is not None
+        assert [*zip(parts.stamps[::2], parts.stamps[1::2], strict=True)] == brought
+    assert len(reader.parts) == 2
+
+
+def test_what_came_of_an_answer_that_broke_off_is_kept() -> None:
+    reader = Reader()
+    connection = connected(reader, StreamedConnection)
+    assert isinstance(connection, StreamedConnection)
+    connection.data_received(ANSWERS["chunked"])
+    connection.send(b"", 0)
+    assert (connection.received().status, connection.received().body) == (0, b"")
+    connection.data_received(ANSWERS["chunked"][: -len(CHUNKS) + 6])
+    connection.connection_lost(None)
+    received = connection.received()
+    assert (received.status, received.body) == (200, b"{")
+    assert received.parts is not None
+    assert received.parts.stamps[1:] == array("q", [1])
+    assert [loss for loss, _ in reader.losses] == [Loss.BROKEN]
+    assert not isinstance(connected(reader), PartsChannel)
 
 
 @pytest.mark.parametrize("length", [1, 2, 99])

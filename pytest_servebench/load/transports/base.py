@@ -8,9 +8,10 @@ over the wire, which answers are successes, and whether channels share a connect
 from __future__ import annotations
 
 import enum
+from array import array
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pytest_servebench.load.store import Outcome
 from pytest_servebench.load.target import Target
@@ -30,6 +31,8 @@ class Terms:
         streams: most channels that share a connection, where the transport lets them.
         timeout: seconds after which a request is given up; 0: never. Some transports tell the
             server.
+        most_parts: most :class:`Parts` of an answer's body; 0: answers are not streamed, and none
+            are kept.
     """
 
     keep_alive: bool = True
@@ -37,6 +40,7 @@ class Terms:
     max_body: int = 16 * 2**20
     streams: int = 1
     timeout: float = 0.0
+    most_parts: int = 0
 
 
 class WrongProtocolError(ConnectionResetError):
@@ -56,6 +60,44 @@ class Loss(enum.Enum):
     """In the middle of an answer, or by a violation of the protocol."""
 
 
+class Parts:
+    """When the parts of an answer's body were read.
+
+    Attributes:
+        stamps: for each read that brought some of the body, ns of the monotonic clock, and bytes of
+            the body so far, in turn.
+        merged: reads beyond the most that are kept; they count as one with the last.
+        unread: ns for which one of them lay unread at most, according to the kernel.
+    """
+
+    __slots__ = ("_last", "_most", "merged", "stamps", "unread")
+
+    def __init__(self, most: int) -> None:
+        """Keep at most ``most``, which is at least 1."""
+        self._most = 2 * most
+        self._last = 0
+        self.stamps = array("q")
+        self.merged = self.unread = 0
+
+    def add(self, now: int, size: int) -> bool:
+        """Note that the read at ``now`` has brought the body to ``size`` bytes.
+
+        Returns whether that is another read than the last one noted.
+        """
+        stamps = self.stamps
+        if now == self._last:  # several pieces in one read
+            stamps[-1] = size
+            return False
+        self._last = now
+        if len(stamps) < self._most:
+            stamps.append(now)
+            stamps.append(size)
+        else:
+            self.merged += 1
+            stamps[-2], stamps[-1] = now, size
+        return True
+
+
 # Not frozen, which would take twice as long: every request creates one.
 @dataclass(slots=True)
 class Completion:
@@ -71,6 +113,7 @@ class Completion:
         keep: whether the channel takes another request; otherwise it is closed.
         reason: why it failed.
         unread: ns for which the answer lay unread, according to the kernel.
+        parts: of the body, if answers are streamed.
     """
 
     outcome: Outcome
@@ -82,6 +125,7 @@ class Completion:
     keep: bool = False
     reason: str = ""
     unread: int = 0
+    parts: Parts | None = None
 
 
 class Caller(Protocol):
@@ -114,6 +158,18 @@ class Channel(Hashable, Protocol):
 
     def close(self) -> None:
         """Close at once, with any request in flight; nothing more is reported."""
+
+
+@runtime_checkable
+class PartsChannel(Channel, Protocol):
+    """A channel that keeps the parts of its answers."""
+
+    def received(self) -> Completion:
+        """Return what has come of the answer under way; asked before or after it is closed.
+
+        Outcome, end and reason are the caller's to fill in.
+        """
+        ...
 
 
 class Transport(Protocol):

@@ -15,7 +15,7 @@ from pytest_servebench.load.dialer import Dialer
 from pytest_servebench.load.store import Outcome
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.tcp_info import unread_ns
-from pytest_servebench.load.transports.base import Caller, Completion, Loss, Terms
+from pytest_servebench.load.transports.base import Caller, Completion, Loss, Parts, Terms
 from pytest_servebench.load.transports.refusals import SPEAKS_HTTP2, is_http2, refusal, too_long
 
 _clock = time.monotonic_ns
@@ -44,6 +44,7 @@ class Http1:
         self._dialer = Dialer(target, loop)
         self._terms = terms
         self._woken = woken
+        self._kind: type[Connection] = StreamedConnection if terms.most_parts else Connection
         self.opened = 0
 
     async def prepare(self) -> None:
@@ -52,7 +53,7 @@ class Http1:
 
     async def open(self, caller: Caller) -> Connection:
         """Return a new connection."""
-        connection = await self._dialer.open(lambda: Connection(caller, self._terms, self._woken))
+        connection = await self._dialer.open(lambda: self._kind(caller, self._terms, self._woken))
         self.opened += 1
         if connection.closed:
             reason = connection.reason or "the server closed the connection at once"
@@ -69,15 +70,16 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_awaiting", "_began", "_body", "_caller", "_complete", "_data", "_headers_done",
-        "_interim", "_keep", "_lenient", "_parser", "_sent", "_size", "_status", "_surplus",
+        "_interim", "_keep", "_lenient", "_now", "_parser", "_sent", "_size", "_status", "_surplus",
         "_terms", "_transport", "_unread", "_used", "_woken", "reason",
     )  # fmt: skip
+    _parts: Parts | None = None
 
     def __init__(self, caller: Caller, terms: Terms, woken: Callable[[int], bool]) -> None:
         self._caller: Caller | None = caller
         self._terms = terms
         self._woken = woken
-        self._sent = self._status = 0
+        self._sent = self._status = self._now = 0
         self._used = False  # whether a request was answered over it
         self.reason = ""  # why it was lost
         self._transport: asyncio.Transport | None = None
@@ -163,7 +165,7 @@ class Connection(asyncio.Protocol):
             http2 = is_http2(data)
             self._lose(Loss.QUIET, SPEAKS_HTTP2 if http2 else "an answer to no request")
             return
-        now = _clock()  # before parsing: its time is not the server's
+        now = self._now = _clock()  # before parsing: its time is not the server's
         woken = self._woken(now)
         if not self._began:
             self._began = now
@@ -225,7 +227,7 @@ class Connection(asyncio.Protocol):
         keep = self._keep and not self._surplus and not transport.get_write_buffer_size()
         status, head = self._status, self._data
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        completion = Completion(_OK, self._began, now, status, head, body, keep)
+        completion = Completion(_OK, self._began, now, status, head, body, keep, parts=self._parts)
         if not 200 <= status < 300:
             completion.outcome = Outcome.ERROR_STATUS
             aim = _LOCATION.search(head_of(head))
@@ -299,6 +301,33 @@ class Connection(asyncio.Protocol):
             self._complete = True
             # Asked here: the parser forgets the answer's head when this returns.
             self._keep = self._terms.keep_alive and self._parser.should_keep_alive()
+
+
+class StreamedConnection(Connection):
+    """Keeps when each part of an answer's body was read."""
+
+    __slots__ = ("_parts",)
+    _parts: Parts
+
+    def _begin_answer(self) -> None:
+        super()._begin_answer()
+        self._parts = Parts(self._terms.most_parts)
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of the body, and when it came."""
+        super().on_body(body)
+        parts = self._parts
+        if parts.add(self._now, self._size) and self._woken(self._now):
+            assert self._transport is not None
+            unread = unread_ns(self._transport.get_extra_info("socket"))
+            parts.unread = max(parts.unread, unread)
+
+    def received(self) -> Completion:
+        """See :class:`.base.PartsChannel`."""
+        begun = Completion(Outcome.UNFINISHED, self._began, 0, parts=self._parts)
+        if self._headers_done:
+            begun.status, begun.head, begun.body = self._status, self._data, b"".join(self._body)
+        return begun
 
 
 def head_of(beginning: bytes) -> bytes:

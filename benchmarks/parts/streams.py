@@ -1,0 +1,158 @@
+"""What streamed answers cost, and how exact their times are."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks import plotting, stats
+from benchmarks.parts import Bar, Data
+from benchmarks.rounds import say
+from benchmarks.settings import ROOT, Settings
+from pytest_servebench.load.runner import LoadResult, run_load
+from pytest_servebench.load.transports.base import Terms
+from pytest_servebench.streaming.collect import collect
+from pytest_servebench.streaming.formats import MOST_PARTS
+from simulation.streaming import DONE, Script, StreamServer, chat, serve
+
+NAME = "streams"
+TITLE = "Streamed answers"
+RATE: Final = 100.0
+PARTS: Final = 32
+_STEP: Final = 0.01  # seconds between two parts
+_WORKERS: Final = 100
+_MOST_COST: Final = 1.10
+_MOST_ERROR: Final = 200.0  # µs
+_MOST_MEMORY: Final = 100e6
+_STREAMS: Final = (2_000, 500)  # and parts of each, for the memory
+
+_EVENTS: Final = [chat(f"token{number} ") for number in range(PARTS - 1)]
+_EVENTS.append(chat("end", "stop") + DONE)
+_STREAMED: Final = Script([(_STEP * number, one) for number, one in enumerate(_EVENTS)])
+_WHOLE: Final = Script([(_STEP * (PARTS - 1), b"".join(_EVENTS))], plain=True)
+_WAYS: Final[Mapping[str, tuple[Script, int]]] = {
+    "plain answer": (_WHOLE, 0),
+    "in parts, not kept": (_STREAMED, 0),
+    "streamed": (_STREAMED, MOST_PARTS),
+}
+
+
+def run(settings: Settings) -> Data:
+    """Measure CPU times in turn, with the errors of the stamps; then the memory."""
+    runs = []
+    with serve() as server:
+        for number in range(settings.repeats):
+            for way, (script, most) in stats.rotated(list(_WAYS.items()), number):
+                server.stamps()
+                made = _load(server, script, most, number, settings.load_seconds)
+                one: dict[str, Any] = {
+                    "way": way, "repeat": number, "requests": len(made.records),
+                    "failed": int((~made.records.ok).sum()),
+                    "cpu": made.generator.cpu_seconds / len(made.records) * 1e6,
+                }  # fmt: skip
+                if made.journal is not None:
+                    one |= _errors(made, server)
+                say(NAME, number + 1, one)
+                runs.append(one)
+    streams, parts = (100, 50) if settings.quick else _STREAMS
+    command = [sys.executable, "-m", "benchmarks.stream_memory", str(streams), str(parts)]
+    told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return {"runs": runs, "memory": json.loads(told), "bytes": sum(map(len, _EVENTS))}
+
+
+def _load(server: StreamServer, script: Script, most: int, seed: int, seconds: float) -> LoadResult:
+    spec = server.spec(
+        [script.request()], terms=Terms(most_parts=most), rate=RATE, duration=seconds, seed=seed,
+        workers=_WORKERS, buffer_size=1_000, samples=0,
+    )  # fmt: skip
+    return run_load(spec)
+
+
+def _errors(made: LoadResult, server: StreamServer) -> dict[str, float]:
+    """Return how much later events were stamped here than the server wrote them, µs."""
+    way = _STREAMED.request().way
+    assert way is not None
+    load = collect(made, [way]).load
+    streams = load.records.streams
+    assert streams is not None
+    written = server.stamps()
+    # Both in the order of requests: two that change places are only µs apart.
+    late: list[npt.NDArray[np.int64]] = []
+    for index, (_, wrote) in zip(np.argsort(load.records.sent).tolist(), written, strict=True):
+        seen = streams.times[streams.offsets[index] : streams.offsets[index + 1]] + load.start
+        if len(seen) == len(wrote):
+            late.append(seen - np.array(wrote))
+    p50, p99, most = np.quantile(np.concatenate(late), [0.5, 0.99, 1.0]) / 1e3
+    return {
+        "p50": float(p50), "p99": float(p99), "max": float(most),
+        "bunched": int(streams.bunched.sum()), "reads": float(np.diff(streams.offsets).mean()),
+    }  # fmt: skip
+
+
+def _cost(data: Data, way: str) -> stats.Spread | None:
+    return stats.spread(one.get("cpu") for one in stats.select(data["runs"], way=way))
+
+
+def _over_plain(data: Data) -> stats.Spread | None:
+    """Return a streamed request's CPU without its reads, over that of a plain one, by rounds."""
+    rounds = []
+    for number in {one["repeat"] for one in data["runs"]}:
+        cpu = {one["way"]: one["cpu"] for one in stats.select(data["runs"], repeat=number)}
+        plain, read, kept = (cpu[way] for way in _WAYS)
+        rounds.append((plain + kept - read) / plain)
+    return stats.spread(rounds)
+
+
+def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
+    """Return nothing: this is about ours alone."""
+    del data
+    return {}
+
+
+def bars(data: Data) -> Sequence[Bar]:
+    """Compare cost, error and memory with their limits."""
+    over, late = _over_plain(data), stats.spread(one.get("p99") for one in data["runs"])
+    memory = data["memory"]
+    beyond = memory["peak"] - memory["records"]
+    return [
+        Bar(f"CPU per request of {PARTS} parts beyond their reads, over a plain answer's",
+            stats.text(over, "{:.2f}"), f"≤ {_MOST_COST:.2f}",
+            None if over is None else over.median <= _MOST_COST),
+        Bar("time of an event after the server's write, p99", stats.text(late) + " µs",
+            f"≤ {_MOST_ERROR:.0f} µs", None if late is None else late.median <= _MOST_ERROR),
+        Bar(f"memory of pytest's process beyond the records, {memory['streams']:,} streams with "
+            f"{memory['events']:,} events", f"{beyond / 1e6:.0f} MB",
+            f"≤ {_MOST_MEMORY / 1e6:.0f} MB", beyond <= _MOST_MEMORY),
+    ]  # fmt: skip
+
+
+def section(data: Data) -> str:
+    """Return the tables."""
+    rows = []
+    for way in _WAYS:
+        runs = stats.select(data["runs"], way=way)
+        spreads = [stats.spread(one.get(name) for one in runs) for name in ("p50", "p99", "max")]
+        rows.append([
+            way, stats.text(_cost(data, way)), *(stats.text(one) for one in spreads),
+            str(sum(one["failed"] for one in runs)), str(len(runs)),
+        ])  # fmt: skip
+    memory = data["memory"]
+    return "\n\n".join([
+        f"{RATE:.0f} requests/s to a server that writes {PARTS} events of a chat, "
+        f"{data['bytes']:,} bytes, {_STEP * 1e3:.0f} ms apart; as a plain answer, all of them at "
+        "the end. *In parts, not kept* makes the same reads as *streamed*, without keeping when "
+        "they were made, and without the journal: the difference of the two is what measuring "
+        "costs. Late is the time of an event, here, after the server's own stamp, which it takes "
+        "just before it writes; server and generator have real-time priority.",
+        plotting.table(["", "CPU µs per request", "late p50 µs", "p99 µs", "max µs", "failed",
+                        "runs"], rows),
+        f"The process that reads {memory['streams']:,} streams of {memory['events']:,} events in "
+        f"all grows by {memory['peak'] / 1e6:.0f} MB, of which the records are "
+        f"{memory['records'] / 1e6:.0f} MB.",
+    ])  # fmt: skip

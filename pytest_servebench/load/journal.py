@@ -1,0 +1,95 @@
+"""Streamed answers of a load under way, in one file, without NumPy.
+
+The generator appends each answer when it has ended; the pytest process reads them after the load,
+one at a time. What was written stays if the generator dies.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from array import array
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO, Final
+
+from pytest_servebench.load.transports.base import Completion
+
+_HEAD: Final = struct.Struct("=IIQQ")  # index, reads merged, bytes of stamps, bytes of body
+
+
+class JournalWriter:
+    """Appends answers to an open file, which is empty.
+
+    Attributes:
+        lost: answers that could not be written.
+    """
+
+    def __init__(self, fileno: int) -> None:
+        self._fileno = fileno
+        self._end = 0
+        self.lost = 0
+
+    def add(self, index: int, completion: Completion) -> None:
+        """Append what came of the answer to the request with this index, if anything did."""
+        parts, body = completion.parts, completion.body
+        if parts is None or not parts.stamps:
+            return
+        stamps = parts.stamps.tobytes()
+        head = _HEAD.pack(index, parts.merged, len(stamps), len(body))
+        size = len(head) + len(stamps) + len(body)
+        try:
+            written = os.writev(self._fileno, (head, stamps, body))
+        except OSError:
+            written = 0
+        if written == size:
+            self._end += size
+            return
+        self.lost += 1  # there is no more space
+        with suppress(OSError):
+            os.ftruncate(self._fileno, self._end)
+        with suppress(OSError):
+            os.lseek(self._fileno, self._end, os.SEEK_SET)
+
+
+@dataclass(frozen=True)
+class StreamedAnswer:
+    """What came of one answer.
+
+    Attributes:
+        index: of its request.
+        body: of the answer, as far as it came.
+        times: of the reads that brought it, ns of the monotonic clock.
+        ends: bytes of the body that had come after each of them.
+        merged: reads that were merged with the last, for there were too many.
+    """
+
+    index: int
+    body: bytes
+    times: array[int]
+    ends: array[int]
+    merged: int
+
+
+class Journal:
+    """The streamed answers of a load that has ended, in the order in which they ended."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def __iter__(self) -> Iterator[StreamedAnswer]:
+        number, offset = self._file.fileno(), 0
+        while len(head := os.pread(number, _HEAD.size, offset)) == _HEAD.size:
+            index, merged, of_stamps, of_body = _HEAD.unpack(head)
+            offset += _HEAD.size
+            data = os.pread(number, of_stamps + of_body, offset)
+            if len(data) < of_stamps + of_body:
+                return  # the generator died while it wrote this
+            offset += len(data)
+            stamps = array("q", data[:of_stamps])
+            yield StreamedAnswer(index, data[of_stamps:], stamps[::2], stamps[1::2], merged)
+
+    def close(self) -> None:
+        """Give the space back."""
+        self._file.close()

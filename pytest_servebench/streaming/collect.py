@@ -1,0 +1,186 @@
+"""From a load's journal to its streams: answers are read one at a time, and forgotten."""
+
+from __future__ import annotations
+
+import reprlib
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from pytest_servebench.errors import BadResponseError, OptionError, described
+from pytest_servebench.load.journal import StreamedAnswer
+from pytest_servebench.load.records import Outcome
+from pytest_servebench.load.runner import LoadResult
+from pytest_servebench.load.streams import Counted, Streams
+from pytest_servebench.streaming.events import StreamEvent, StreamReading, stamped
+from pytest_servebench.streaming.formats import StreamFormat, Tokenizer, Way
+from pytest_servebench.streaming.openai import error_of
+from pytest_servebench.text.excerpt import excerpt
+
+_UNKNOWN: Final = -1
+_KEPT_REASONS: Final = 50
+_SUCCESSES: Final = range(200, 300)  # statuses
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A load whose streamed answers were read.
+
+    Attributes:
+        load: with streams in its records, and answers with a fault as ``bad_response``.
+        merged: reads that were merged with others, as there were too many of one answer.
+    """
+
+    load: LoadResult
+    merged: int
+
+
+def collect(load: LoadResult, ways: Sequence[Way]) -> Collected:
+    """Read the streamed answers of a load, and close its journal.
+
+    Args:
+        load: with a journal.
+        ways: for each of its requests.
+
+    Raises:
+        OptionError: a tokenizer failed.
+    """
+    assert load.journal is not None
+    reader = _Reader(load, ways)
+    try:
+        for answer in load.journal:
+            reader.take(answer)
+    finally:
+        load.journal.close()
+    return reader.collected()
+
+
+class _Reader:
+    """Puts together what the answers say."""
+
+    def __init__(self, load: LoadResult, ways: Sequence[Way]) -> None:
+        self._load = load
+        self._ways = ways
+        size = len(load.records)
+        self._outcome = load.records.outcome.copy()
+        self._reasons: Counter[str] = Counter()
+        self._read = np.zeros(size, dtype=np.bool_)
+        self._times = array("q")  # of all events, in the order in which answers ended
+        self._starts = np.zeros(size, dtype=np.int64)  # of a request's events in them
+        self._counts = np.zeros(size, dtype=np.int64)
+        self._bunched = np.zeros(size, dtype=np.int32)
+        self._usage, self._tokenized, self._input = (
+            np.full(size, _UNKNOWN, dtype=np.int32) for _ in range(3)
+        )
+        self._merged = 0
+
+    def take(self, answer: StreamedAnswer) -> None:
+        """Read one answer."""
+        index, records = answer.index, self._load.records
+        self._read[index] = True
+        self._merged += answer.merged
+        if int(records.status[index]) not in _SUCCESSES:
+            return
+        way = self._ways[self._load.payloads[index]]
+        events = stamped(way.format.splitter(answer.body, answer.ends), answer, self._load.start)
+        reading = _reading(way.format, events, answer.body)
+        if reading.fault and self._outcome[index] == Outcome.OK:
+            self._fail(index, Outcome.BAD_RESPONSE, reading.fault)
+        output = [events[place] for place in reading.output]
+        self._starts[index], self._counts[index] = len(self._times), len(output)
+        self._times.extend(event.time for event in output)
+        self._bunched[index] = sum(before.part == after.part for before, after in pairwise(output))
+        if reading.input_tokens is not None:
+            self._input[index] = reading.input_tokens
+        if reading.tokens is not None:
+            self._usage[index] = reading.tokens
+        elif way.tokenizer is not None:
+            self._tokenized[index] = _count(way.tokenizer, reading.text)
+
+    def _fail(self, index: int, outcome: Outcome, reason: str) -> None:
+        self._outcome[index] = outcome
+        reason = f"{outcome.label}: {reason}"
+        if reason not in self._reasons and len(self._reasons) >= _KEPT_REASONS:
+            reason = f"{outcome.label}: other reasons"
+        self._reasons[reason] += 1
+
+    def collected(self) -> Collected:
+        """Return everything, in the order of the requests."""
+        load, records = self._load, self._load.records
+        for index in np.flatnonzero(records.ok & ~self._read).tolist():
+            # An empty body; or the generator died, or had no space, which is told elsewhere.
+            self._fail(index, Outcome.BAD_RESPONSE, "nothing of a stream came, or was kept")
+        offsets = np.zeros(len(records) + 1, dtype=np.int64)
+        np.cumsum(self._counts, out=offsets[1:])
+        places = np.repeat(self._starts - offsets[:-1], self._counts) + np.arange(offsets[-1])
+        tokens, counted = self._tokens()
+        streams = Streams(
+            offsets=offsets,
+            times=np.array(self._times, dtype=np.int64)[places],
+            tokens=tokens,
+            input_tokens=self._input,
+            bunched=self._bunched,
+            counted=counted,
+        )
+        failures = Counter(load.failures) + self._reasons
+        found = replace(records, outcome=self._outcome, streams=streams)
+        return Collected(
+            replace(load, records=found, failures=dict(failures), journal=None), self._merged
+        )
+
+    def _tokens(self) -> tuple[npt.NDArray[np.int32], Counted]:
+        """Return the tokens of each answer, all counted in one way, and in which."""
+        if (self._usage != _UNKNOWN).any():
+            return self._usage, "usage"
+        if (self._tokenized != _UNKNOWN).any():
+            return self._tokenized, "tokenizer"
+        return np.where(self._read, self._counts, _UNKNOWN).astype(np.int32), "events"
+
+
+def _reading(form: StreamFormat, events: Sequence[StreamEvent], body: bytes) -> StreamReading:
+    """Return what events say; whatever is wrong with them is a fault, as the load is over."""
+    if not events:
+        return StreamReading((), fault=_not_streamed(body))
+    try:
+        reading = form.read(events)
+        problem = _problem(reading, len(events))
+    except (BadResponseError, AssertionError) as error:
+        return StreamReading((), fault=str(error) or described(error))
+    except Exception as error:
+        return StreamReading((), fault=f"reading the stream raised {described(error)}")
+    return reading if problem is None else StreamReading((), fault=f"{form.name} {problem}")
+
+
+def _problem(reading: object, events: int) -> str | None:
+    """Return what is wrong with what a user's function returned."""
+    if not isinstance(reading, StreamReading):
+        return f"returned {reprlib.repr(reading)}, no StreamReading"
+    places = np.array([-1, *reading.output, events], dtype=np.int64)
+    return "returned places of output that do not ascend" if (np.diff(places) < 1).any() else None
+
+
+def _not_streamed(body: bytes) -> str:
+    try:
+        whole = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return f"the answer is no stream of events; it begins with {excerpt(body)!r}"
+    if isinstance(whole, dict) and (error := error_of(whole)):
+        return error
+    return (
+        'the answer is plain JSON, not streamed: does the request\'s body say "stream": true, and '
+        "can the server stream?"
+    )
+
+
+def _count(tokenizer: Tokenizer, text: str) -> int:
+    try:
+        return tokenizer(text)
+    except Exception as error:
+        raise OptionError(f"tokenizer={tokenizer!r} raised {described(error)}.") from error

@@ -1,0 +1,142 @@
+"""What a streamed answer is written in: the formats that a request can name."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal, get_args
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.streaming import json_lines, openai, parts, sse
+from pytest_servebench.streaming.events import Splitter, StreamReader
+
+Tokenizer = Callable[[str], int]
+"""Returns the number of tokens of a text."""
+
+Split = Literal["sse", "json-lines", "parts"]
+
+MOST_PARTS: Final = 100_000
+"""Of one answer that are kept: more than any model sends, and 1.6 MB."""
+
+_SPLITTERS: Final[Mapping[Split, Splitter]] = MappingProxyType(
+    {"sse": sse.split, "json-lines": json_lines.split, "parts": parts.split}
+)
+
+
+@dataclass(frozen=True)
+class StreamFormat:
+    """How a streamed answer is cut into events, and what they say.
+
+    Attributes:
+        name: for reports.
+        split: how it is cut: ``"sse"`` (server-sent events), ``"json-lines"``, or ``"parts"`` (what
+            each read brought).
+        read: returns what the events of one answer say. It may get those of an answer that was cut
+            off, and names that as a fault.
+    """
+
+    name: str
+    split: Split
+    read: StreamReader
+
+    @property
+    def splitter(self) -> Splitter:
+        """Return the function that cuts a body into events."""
+        return _SPLITTERS[self.split]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the answers to a request are read.
+
+    Attributes:
+        format: of the stream.
+        tokenizer: counts the tokens of the output if the server does not tell.
+    """
+
+    format: StreamFormat
+    tokenizer: Tokenizer | None = None
+
+    @classmethod
+    def of(cls, stream: Stream, tokenizer: Tokenizer | None, where: str) -> Way:
+        """Return the way that a request names; see :func:`stream_format`."""
+        return cls(stream_format(stream, where), tokenizer)
+
+
+FORMATS: Final[Mapping[str, StreamFormat]] = MappingProxyType({
+    one.name: one
+    for one in (
+        StreamFormat("openai", "sse", openai.read),
+        StreamFormat("sse", "sse", sse.read),
+        StreamFormat("json-lines", "json-lines", json_lines.read),
+        StreamFormat("parts", "parts", parts.read),
+    )
+})  # fmt: skip
+
+Stream = str | StreamFormat | StreamReader
+"""A request's format: a name of :data:`FORMATS`, one's own, or a reader of server-sent events."""
+
+
+def stream_format(given: Stream, where: str) -> StreamFormat:
+    """Return the format that a request names.
+
+    Args:
+        given: its ``stream``.
+        where: how messages name the request.
+
+    Raises:
+        OptionError: there is no such format.
+    """
+    if isinstance(given, StreamFormat):
+        if given.split in get_args(Split) and callable(given.read):
+            return given
+        raise OptionError(
+            f"{where}: stream={reprlib.repr(given)}: split is one of {', '.join(get_args(Split))}, "
+            "and read a function."
+        )
+    if isinstance(given, str):
+        if given in FORMATS:
+            return FORMATS[given]
+    elif callable(given):
+        return StreamFormat(getattr(given, "__name__", type(given).__name__), "sse", given)
+    raise OptionError(
+        f"{where}: stream={reprlib.repr(given)}: give one of {', '.join(FORMATS)}, or a function "
+        "that reads the events (pytest_servebench.StreamFormat says how they are cut)."
+    )
+
+
+def check_way(stream: Stream | None, tokenizer: Tokenizer | None, where: str) -> None:
+    """Check what a request says about its streamed answers, if anything.
+
+    Raises:
+        OptionError: there is no such format, or the tokenizer does not count.
+    """
+    if stream is not None:
+        stream_format(stream, where)
+    elif tokenizer is not None:
+        raise OptionError(
+            f"{where}: tokenizer= counts the output of a streamed answer: give stream= too."
+        )
+    if tokenizer is not None:
+        _check_tokenizer(tokenizer, where)
+
+
+def _check_tokenizer(tokenizer: Tokenizer, where: str) -> None:
+    if not callable(tokenizer):
+        raise OptionError(
+            f"{where}: tokenizer={reprlib.repr(tokenizer)}: give a function of a text that returns "
+            "its number of tokens."
+        )
+    try:
+        returned = tokenizer("Hello")
+    except Exception as error:
+        raise OptionError(
+            f'{where}: tokenizer("Hello") raised {type(error).__name__}: {error}.'
+        ) from error
+    if type(returned) is not int or returned < 0:
+        raise OptionError(
+            f'{where}: tokenizer("Hello") returned {reprlib.repr(returned)}, not a number of '
+            "tokens; for a tokenizer that returns tokens: lambda text: len(tokenize(text))."
+        )

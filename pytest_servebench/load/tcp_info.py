@@ -7,8 +7,8 @@ from typing import Any, Final
 # struct tcp_info of linux/tcp.h: 8 bytes, then numbers of 4; tcpi_last_data_recv is the 12th.
 _LAST_DATA_RECEIVED: Final = struct.Struct("@I")
 _OFFSET: Final = 8 + 11 * 4
-_COARSE: Final = 5
-"""ms; below this the figure is noise: most kernels count in ticks of up to 4 ms."""
+LEAST_UNREAD: Final = 5_000_000
+"""ns; below this the figure is noise: most kernels count in ticks of up to 4 ms."""
 
 
 def unread_ns(link: Any) -> int:
@@ -26,4 +26,5 @@ def unread_ns(link: Any) -> int:
         (milliseconds,) = _LAST_DATA_RECEIVED.unpack_from(known, _OFFSET)
     except (AttributeError, OSError, struct.error):  # another system
         return 0
-    return int(milliseconds) * 1_000_000 if milliseconds > _COARSE else 0
+    unread = int(milliseconds) * 1_000_000
+    return unread if unread > LEAST_UNREAD else 0

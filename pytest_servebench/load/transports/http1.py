@@ -14,7 +14,7 @@ import httptools
 from pytest_servebench.load.dialer import Dialer
 from pytest_servebench.load.store import Outcome
 from pytest_servebench.load.target import Target
-from pytest_servebench.load.tcp_info import unread_ns
+from pytest_servebench.load.tcp_info import LEAST_UNREAD, unread_ns
 from pytest_servebench.load.transports.base import Caller, Completion, Loss, Parts, Terms
 from pytest_servebench.load.transports.refusals import SPEAKS_HTTP2, is_http2, refusal, too_long
 
@@ -232,7 +232,8 @@ class Connection(asyncio.Protocol):
             completion.outcome = Outcome.ERROR_STATUS
             aim = _LOCATION.search(head_of(head))
             completion.reason = refusal(status, aim and aim[1])
-        if woken:  # asking the kernel takes some µs
+        # Asking the kernel takes some µs, as much as all the rest of a call at low rates.
+        if woken and now - self._sent > LEAST_UNREAD:
             completion.unread = unread_ns(transport.get_extra_info("socket"))
         self._awaiting = False
         self._used = True

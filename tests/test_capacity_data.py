@@ -49,6 +49,14 @@ def test_a_run_of_a_search_alone_is_written_and_read(tmp_path: Path) -> None:
     assert heading.cases == ()
 
 
+def test_probes_beside_other_programs_are_written_and_read(tmp_path: Path) -> None:
+    (one,) = capacity_run().capacities
+    beside = tuple(dataclasses.replace(each, state="disturbed") for each in one.probes)
+    run = dataclasses.replace(capacity_run(), capacities=(dataclasses.replace(one, probes=beside),))
+    GrowingRunFile().write(run, tmp_path)
+    assert read_file(tmp_path / "run.json")[0] == forgetful(run)
+
+
 def test_runs_of_earlier_versions_have_none() -> None:
     run = read_file(SAMPLE / "run.json")[0]
     assert run.cases

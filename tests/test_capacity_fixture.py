@@ -14,7 +14,7 @@ import pytest
 
 from pytest_servebench.errors import InvalidMeasurementError, ServebenchError, ServerDiedError
 from pytest_servebench.load.draws import schedule
-from pytest_servebench.load.records import Records
+from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.measure.capacity_run import CapacityRun
 from pytest_servebench.measure.case_runner import Case
 from pytest_servebench.measure.traffic import Traffic
@@ -23,17 +23,21 @@ from pytest_servebench.plugin.progress import Progress
 from pytest_servebench.runs.capacity import CAPACITY_KEY
 from pytest_servebench.runs.results import CaseResult, ServerInfo
 from pytest_servebench.runs.run_json import read_file
+from pytest_servebench.stats.summary import summarize
 from simulation import cases
 from simulation.queues import waits
 from tests.conftest import RunBench
-from tests.results import saved_run
+from tests.results import RESULTS, saved_run
+from tests.test_outcomes import RERUN
 from tests.test_schema import SCHEMA
 
 Simulate = Callable[..., None]
+Change = Callable[[CaseResult], CaseResult]
 
 SERVICE_RATE = 400.0
 TRUE = SERVICE_RATE - math.log(10) / 0.05  # the rate at which 10 % of the requests take 50 ms
 GENERATOR = {"at": 150, "error": InvalidMeasurementError}
+AT_ONCE = {"at": 50}  # before any probe is measured
 TEST = """
 import pytest
 
@@ -64,8 +68,9 @@ def simulate(monkeypatch: pytest.MonkeyPatch) -> Simulate:
         error: type[BaseException] = ServerDiedError,
         service_rate: float = SERVICE_RATE,
         after: int = 0,
+        change: Change = lambda made: made,
     ) -> None:
-        """Raise ``error`` from the rate ``at`` on, or at the probe ``after``."""
+        """Raise ``error`` from the rate ``at`` on, or at the probe ``after``; change the others."""
         now, number = 0.0, 0
 
         def run(case: Case, server: Any, info: ServerInfo, sent: Traffic, watch: Any) -> CaseResult:
@@ -76,10 +81,10 @@ def simulate(monkeypatch: pytest.MonkeyPatch) -> Simulate:
                 raise error("it gave up")
             rows = mm1(case, service_rate)
             made = cases.case(rows, case.load.rate)
-            return dataclasses.replace(
+            return change(dataclasses.replace(
                 made, name=case.name, nodeid=case.nodeid, label=case.label, server=info,
                 records=rows, seed=case.load.seed,
-            )  # fmt: skip
+            ))  # fmt: skip
 
         monkeypatch.setattr(capacity_fixture, "run_case", run)
         monkeypatch.setattr(capacity_fixture._Search, "_rest", lambda *_: None)
@@ -207,6 +212,8 @@ def test_what_a_test_makes_of_a_capacity(run_bench: RunBench, simulate: Simulate
         ({"at": 150}, searching(), "server_died", "failed", "ServerDiedError: it gave up"),
         (GENERATOR, searching("", "capacity>=160/s"), "generator_limited", "failed", "InvalidMeas"),
         (GENERATOR, searching("assert capacity.at_least(30)"), "generator_limited", "passed", "1"),
+        (AT_ONCE, searching(), "server_died", "failed", "ServerDiedError: it gave up"),
+        (GENERATOR | AT_ONCE, searching(), "generator_limited", "passed", "could not make 50/s"),
     ],
 )  # fmt: skip
 def test_every_end_of_a_search_is_told(
@@ -219,7 +226,56 @@ def test_every_end_of_a_search_is_told(
     assert (one["state"], one["test_outcome"]) == (state, outcome)
     assert words in shown
     assert one["reason"][:50] in shown
-    assert saved_run()[1]["servebench"]["probes"]
+    directory, run = saved_run()
+    assert bool(run["servebench"]["probes"]) is (trouble.get("at") != 50)
+    assert read_file(directory / "run.json")[0].capacities[0].state == state
+
+
+def beside_others(made: CaseResult) -> CaseResult:
+    return dataclasses.replace(
+        made, resources=dataclasses.replace(made.resources, others_share=0.5)
+    )
+
+
+def refused(made: CaseResult) -> CaseResult:
+    assert made.records is not None
+    nothing = np.full_like(made.records.outcome, Outcome.ERROR_STATUS)
+    rows = dataclasses.replace(
+        made.records, outcome=nothing, status=np.full_like(made.records.status, 404)
+    )
+    failures = {"error_status: status 404": len(nothing)}
+    return dataclasses.replace(
+        made, records=rows, failures=failures, summary=summarize(rows, made.rate)
+    )
+
+
+def with_wrong(wrong: int) -> Change:
+    return lambda made: dataclasses.replace(made, answers_checked=64, answers_wrong=wrong)
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome", "verdict", "words"),
+    [
+        (beside_others, "passed", "passed", "without them: search again while nothing else runs"),
+        (refused, "failed", "failed", "x error_status: status 404; 404 is Not Found: are path"),
+        (with_wrong(64), "failed", "failed", "right answers: broken"),
+        (with_wrong(6), "passed", "inconclusive", "the SLO requires 90 %"),
+        (with_wrong(1), "passed", "passed", "1 passed"),
+    ],
+)
+def test_what_the_probes_show_besides_their_times(
+    change: Change, outcome: str, verdict: str, words: str, run_bench: RunBench, simulate: Simulate
+) -> None:
+    simulate(change=change)
+    result = run_bench("--servebench-plots=true", test=searching("capacity.at_least(50)"))
+    shown = " ".join(result.stdout.str().split())
+    assert words in shown
+    assert "--servebench-capacity-range" not in shown
+    one = found()
+    assert (one["test_outcome"], one["verdict"]) == (outcome, verdict)
+    directory, run = saved_run()
+    jsonschema.validate(run["servebench"], SCHEMA)
+    assert read_file(directory / "run.json")[0].capacities[0].verdict == verdict
 
 
 @pytest.mark.slow
@@ -279,7 +335,32 @@ def test_a_server_that_dies_ends_the_search(
     result.assert_outcomes(failed=1)
     assert "ServerDiedError" in result.stdout.str()
     assert "giving up" in result.stdout.str()
-    assert not list(Path("servebench_results").glob("*/run.json"))  # no probe was measured
+    assert found()["reason"] == "the server died in the search, at 50/s"
+    assert saved_run()[1]["servebench"]["probes"] == []
+
+
+AGAIN = """
+import pytest
+
+TRIES = []
+
+@pytest.mark.slo("p90<50ms")
+@pytest.mark.servebench(capacity_range=(50, 5000))
+def test_capacity(model_server, find_capacity):
+    TRIES.append(1)
+    if len(TRIES) > 1:
+        pytest.skip("enough")
+    find_capacity(model_server)
+"""
+
+
+@pytest.mark.parametrize("at", [50, 150])
+def test_a_last_attempt_without_a_search_leaves_none(
+    run_bench: RunBench, simulate: Simulate, at: float
+) -> None:
+    simulate(at=at)
+    run_bench(test=AGAIN, conftest=RERUN).assert_outcomes(skipped=1)
+    assert not list(RESULTS.glob("*/run.json"))
 
 
 @pytest.mark.parametrize(
@@ -328,6 +409,26 @@ def test_arrivals_at_another_rate_are_refused(
     result = run_bench(test=marked(f"arrivals={arrivals!r}"))
     result.assert_outcomes(failed=1)
     assert f"arrivals '{arrivals}' come at {words}" in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("object()", "find_capacity(object object): this is neither"),
+        ("'http://h:1'", "find_capacity(URL) needs requests"),
+        ("'http://h:1', name=''", "find_capacity(URL, name=''): the name is empty"),
+        ("'http:/h'", "find_capacity(URL)"),
+        ("model_server, label='a b'", "find_capacity(label='a b')"),
+        ("model_server, buffer_size=-1", "find_capacity(buffer_size=-1)"),
+    ],
+)
+def test_wrong_arguments_are_told_by_the_fixture_s_name(
+    arguments: str, words: str, run_bench: RunBench
+) -> None:
+    test = searching().replace("find_capacity(model_server)", f"find_capacity({arguments})")
+    result = run_bench(test=test)
+    result.assert_outcomes(failed=1)
+    assert f"OptionError: {words}" in result.stdout.str()
 
 
 def test_settings_that_no_selected_test_uses_are_told(

@@ -87,6 +87,16 @@ def test_the_file_of_a_project_has_them_below_tool(tmp_path: Path) -> None:
         known(tmp_path, ADDER)
 
 
+def test_encodings_of_a_file(tmp_path: Path) -> None:
+    """Editors and shells of Windows write a byte order mark, or UTF-16."""
+    file = tmp_path / "servebench.toml"
+    file.write_text(ADDER, encoding="utf-8-sig")
+    assert list(read_tables(tmp_path)) == ["adder"]
+    file.write_text(ADDER, encoding="utf-16")
+    with pytest.raises(OptionError, match="as UTF-8"):
+        read_tables(tmp_path)
+
+
 def test_a_variant_has_what_its_base_has_and_its_own(tmp_path: Path) -> None:
     toml = """
         [servers.mine]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_servebench.errors import BadResponseError, OptionError, ServebenchWarning
 from pytest_servebench.protocols.base import HttpRequest
+from pytest_servebench.protocols.grpc import GrpcRequest
 from pytest_servebench.text.excerpt import excerpt
 from pytest_servebench.text.json_text import to_json
 from pytest_servebench.text.redaction import (
@@ -78,6 +79,24 @@ def test_headers_that_hold_a_secret(name: str, value: str, secret: str) -> None:
     request = HttpRequest("POST", "/", ((name, value),))
     assert redact(f"the server got {value!r}, {secret}").count(secret) == 0
     assert secret not in repr(request)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("authorization", "Bearer g1-QQwwEE"),
+        ("x-api-key-bin", b"g1-QQwwEE"),
+        ("auth-token-bin", b"\xff\x00g1-QQwwEE"),
+    ],
+)
+def test_metadata_that_holds_a_secret(name: str, value: str | bytes) -> None:
+    GrpcRequest("/a.B/C", b"", ((name, value),))
+    # As a server has it, and as it was sent.
+    forms = [value] if isinstance(value, str) else [
+        value.decode("utf-8", "surrogateescape"), base64.b64encode(value).decode()
+    ]  # fmt: skip
+    for form in forms:
+        assert form[-9:-2] not in redact(f"the server got {form}")
 
 
 @pytest.mark.parametrize(

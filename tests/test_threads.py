@@ -37,12 +37,14 @@ def test_load(poisson_load):
 """
 
 
-def test_a_server_in_the_calling_loop_is_refused(run_bench: RunBench) -> None:
+@pytest.mark.parametrize("fixture", ["poisson_load", "find_capacity"])
+def test_a_server_in_the_calling_loop_is_refused(run_bench: RunBench, fixture: str) -> None:
     call = "poisson_load(url, requests=REQUESTS, name='mine')"
-    result = run_bench(test=IN_A_LOOP.replace("{call}", call))
+    test = IN_A_LOOP.replace("{call}", call).replace("poisson_load", fixture)
+    result = run_bench("--servebench-slo=p90<10s", test=test)
     result.assert_outcomes(failed=1)
     text = result.stdout.str()
-    assert "asyncio.to_thread(poisson_load" in text
+    assert f"asyncio.to_thread({fixture}" in text
     assert "event loop" in text
 
 
@@ -87,13 +89,15 @@ def test_a_loop_that_the_server_is_not_in_is_no_trouble(run_bench: RunBench) -> 
 
 TWO = """
 import threading, time
+import pytest
 
-def test_load(model_server, poisson_load):
+@pytest.mark.slo("p90<10s")
+def test_load(model_server, poisson_load, find_capacity):
     def second():
         while not poisson_load.turn.taken:
             time.sleep(0.001)
         try:
-            poisson_load(model_server)
+            {second}(model_server)
         except BaseException as error:
             told.append(error)
     told = []
@@ -105,10 +109,12 @@ def test_load(model_server, poisson_load):
 """
 
 
-def test_two_loads_at_once_are_refused(run_bench: RunBench) -> None:
-    result = run_bench(test=TWO)
+@pytest.mark.parametrize("second", ["poisson_load", "find_capacity"])
+def test_two_loads_at_once_are_refused(run_bench: RunBench, second: str) -> None:
+    result = run_bench(test=TWO.format(second=second))
     result.assert_outcomes(failed=1)
-    assert "while another load of this test was running" in result.stdout.str()
+    told = f"{second} was called while another load of this test was running"
+    assert told in result.stdout.str()
     saved_case()  # the first one, whole
 
 
@@ -173,13 +179,13 @@ def test_sockets_of_this_process(tmp_path: Path) -> None:
         unix = await asyncio.start_unix_server(answer, path)
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        assert "asyncio.to_thread" in (event_loops.blocked(Target("localhost", port)) or "")
-        assert event_loops.blocked(Target("localhost", 0, unix_socket=path))
-        assert not event_loops.blocked(Target("localhost", 0, unix_socket=path + "2"))
+        assert "asyncio.to_thread" in (event_loops.blocked(Target("localhost", port), "a") or "")
+        assert event_loops.blocked(Target("localhost", 0, unix_socket=path), "a")
+        assert not event_loops.blocked(Target("localhost", 0, unix_socket=path + "2"), "a")
         server.close()
         unix.close()
         await server.wait_closed()
-        assert not event_loops.blocked(Target("localhost", port))
+        assert not event_loops.blocked(Target("localhost", port), "a")
 
     asyncio.run(run())
     assert event_loops.running_loop() is None
@@ -196,4 +202,4 @@ def test_trio(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(sys.modules, "trio", Trio)
     monkeypatch.setattr(event_loops, "_listens", lambda _: True)
-    assert "trio.to_thread" in (event_loops.blocked(Target("h", 1)) or "")
+    assert "trio.to_thread" in (event_loops.blocked(Target("h", 1), "a") or "")

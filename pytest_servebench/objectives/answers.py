@@ -5,7 +5,7 @@ about the unchecked answers is a separate clause: the share of right answers, wi
 interval, must meet what the SLOs ask of the success rate or the error rate.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pytest_servebench.metrics import ERROR_RATE, SUCCESS_RATE
@@ -25,15 +25,36 @@ def judge_answers(result: CaseResult) -> ClauseResult | None:
             succeed, or may fail, is the bound; without one, the clause fails if every checked
             answer was wrong, and is inconclusive if only some were.
     """
-    checked, wrong = result.answers_checked, result.answers_wrong
-    others = result.summary.outcomes.get("ok", 0) - (checked - wrong)
+    others = unchecked(result)
+    return right_answers(
+        checked=result.answers_checked, wrong=result.answers_wrong, others=others,
+        required=list(_least_shares(result)), most=result.answers_checked + others,
+    )  # fmt: skip
+
+
+def unchecked(result: CaseResult) -> int:
+    """Return how many answers count as successes without having been checked."""
+    return result.summary.outcomes.get("ok", 0) - (result.answers_checked - result.answers_wrong)
+
+
+def right_answers(
+    *, checked: int, wrong: int, others: int, required: Sequence[float], most: int
+) -> ClauseResult | None:
+    """Return a clause on answers that were not checked; ``None`` if there is no doubt.
+
+    Args:
+        checked: how many were.
+        wrong: how many of these were wrong.
+        others: how many were not checked, and count as successes.
+        required: shares of right answers that SLOs require.
+        most: how many to check to check all of any load.
+    """
     if not wrong or others <= 0:
         return None
     right = Range.of(wilson_interval(1 - wrong / checked, checked))
-    bounds = list(_least_shares(result))
-    bound = max(bounds, default=1.0)
+    bound = max(required, default=1.0)
     verdict: VerdictWord
-    if right.high < bound and (bounds or wrong == checked):
+    if right.high < bound and (required or wrong == checked):
         verdict, word = "failed", "broken"
     elif right.low >= bound:
         verdict, word = "passed", "met"
@@ -44,7 +65,7 @@ def judge_answers(result: CaseResult) -> ClauseResult | None:
         f"{others:,} unchecked ones count as successes; {100 * right.low:.3g} to "
         f"{100 * right.high:.3g} % of all answers are right (95 % interval)"
     )
-    if bounds:
+    if required:
         message += f"; the SLO requires {100 * bound:g} %"
     return ClauseResult(
         clause=CLAUSE,
@@ -54,7 +75,7 @@ def judge_answers(result: CaseResult) -> ClauseResult | None:
         low=right.low,
         high=right.high,
         verdict=verdict,
-        message=f"{message}. --servebench-check-answers={checked + others} checks all.",
+        message=f"{message}. --servebench-check-answers={most} checks all.",
         sort="answers",
     )
 

@@ -55,8 +55,13 @@ def judge_successes(result: CaseResult) -> ClauseResult | None:
     Args:
         result: with its SLOs judged.
     """
+    return None if _asked(result) else no_success(result)
+
+
+def no_success(result: CaseResult) -> ClauseResult | None:
+    """Return a broken clause if no request succeeded; else ``None``."""
     arrivals = result.summary.arrivals
-    if result.summary.outcomes.get(Outcome.OK.label, 0) or _asked(result):
+    if result.summary.outcomes.get(Outcome.OK.label, 0):
         return None
     return ClauseResult(
         clause=CLAUSE,

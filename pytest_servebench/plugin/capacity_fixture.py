@@ -18,6 +18,7 @@ from pytest_servebench.measure.capacity_run import CapacityRun
 from pytest_servebench.measure.case_runner import Case, run_case
 from pytest_servebench.measure.traffic import AnswerCheck
 from pytest_servebench.objectives.capacity import capacity_limits, reason
+from pytest_servebench.objectives.capacity_answers import judge_probes
 from pytest_servebench.objectives.limits import Limit
 from pytest_servebench.plugin import capacity_judgement, judgement
 from pytest_servebench.plugin.capacity_judgement import FoundCapacity
@@ -59,7 +60,7 @@ class FindCapacity:
         self.found: list[FoundCapacity] = []  # one per search, in order
         self.passed = False  # whether the test function passed, regardless of the verdicts
         self.settled = 0  # how many of the searches have been judged for good
-        self.turn = Turn(_FIXTURE)
+        self.turn = Turn(request.node, _FIXTURE)
         self._labels: set[str] = set()  # of searches begun, whose probes are saved even if it fails
 
     def __call__(
@@ -209,7 +210,12 @@ class _Search:
             probes=driver.probes(capacity.used), keep_alive=spec.terms.keep_alive,
             streams=spec.streams,
         )  # fmt: skip
-        return dataclasses.replace(result, reason=reason(result))
+        clauses = judge_probes(result, self.cases)
+        # Another range or a longer search would not help, if nothing succeeds.
+        hopeless = any(one.sort == "successes" for one in clauses)
+        return dataclasses.replace(
+            result, clauses=clauses, reason="" if hopeless else reason(result)
+        )
 
 
 def _check_arrivals(arrivals: ArrivalProcess) -> None:

@@ -16,7 +16,7 @@ def write(terminal: pytest.TerminalReporter, config: pytest.Config) -> None:
     state = session_of(config)
     for line in state.not_told:
         terminal.write_line(f"servebench: {line}", yellow=True, bold=True)
-    if state.results:
+    if state.recorded:
         from pytest_servebench.report.terminal import write_tables  # noqa: PLC0415
 
         write_tables(terminal._tw, state.run(), config.get_verbosity())
@@ -32,7 +32,7 @@ def write(terminal: pytest.TerminalReporter, config: pytest.Config) -> None:
         terminal.write_line(
             f"servebench: no case was measured; server logs are in {_shown(config, logs)}"
         )
-    lines = _last_lines(state) if state.results else []
+    lines = _last_lines(state) if state.recorded else []
     for trouble in state.troubles:
         terminal.write_line(f"servebench: {trouble}", yellow=True, bold=True)
     if text := unused.unshared_connections(config):

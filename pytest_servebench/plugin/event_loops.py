@@ -10,8 +10,8 @@ from pytest_servebench.load.target import Target
 from pytest_servebench.servers.ports import sockets_of
 
 _REMEDIES: Final = {
-    "asyncio": "await asyncio.to_thread(poisson_load, server, …)",
-    "trio": "await trio.to_thread.run_sync(functools.partial(poisson_load, server, …))",
+    "asyncio": "await asyncio.to_thread({}, server, …)",
+    "trio": "await trio.to_thread.run_sync(functools.partial({}, server, …))",
 }
 
 
@@ -24,20 +24,24 @@ def running_loop() -> str | None:
     return "trio" if trio is not None and trio.lowlevel.in_trio_run() else None
 
 
-def blocked(target: Target) -> str | None:
+def blocked(target: Target, fixture: str) -> str | None:
     """Return why a server at ``target`` cannot respond while this thread waits, and what to do.
 
     That is the case if this thread runs an event loop and this process listens at ``target``: the
     server is probably in the loop. Else ``None``: many tests run inside a loop (of a notebook or a
     browser driver) that has nothing to do with the server.
+
+    Args:
+        target: where the load is to go.
+        fixture: that sends it.
     """
     loop = running_loop()
     if loop is None or not _listens(target):
         return None
     return (
-        f"poisson_load was called in a running event loop ({loop}), and the server at {target.url} "
-        "is in this process: it cannot respond while the load blocks the loop. Call poisson_load "
-        f"in another thread: {_REMEDIES[loop]}."
+        f"{fixture} was called in a running event loop ({loop}), and the server at {target.url} "
+        "is in this process: it cannot respond while the load blocks the loop. Call it in "
+        f"another thread: {_REMEDIES[loop].format(fixture)}."
     )
 
 

@@ -89,7 +89,7 @@ class PoissonLoad:
         self.cases: list[LoadedCase] = []  # one per load, in order
         self.passed = False  # whether the test function passed, regardless of its cases
         self.settled = 0  # how many of the cases have been judged for good
-        self.turn = Turn("poisson_load")
+        self.turn = Turn(request.node, "poisson_load")
 
     def __call__(
         self,

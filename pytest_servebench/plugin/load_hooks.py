@@ -201,7 +201,7 @@ def pytest_benchmark_scale_unit(
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     """Add the run to pytest-benchmark's data; called once per file."""
     state = session_of(config)
-    if state.results:
+    if state.recorded:
         output_json["servebench"] = state.report()
         # Its encoder writes NaN, which is not JSON, and fails on keys that are not strings.
         output_json.update(plain(output_json))

@@ -29,6 +29,10 @@ class RecordedCases:
         self._capacity_entries: dict[tuple[str, str], dict[str, Any]] = {}
         self._outdated: set[str] = set()  # node ids that run again, with results from before
 
+    def __bool__(self) -> bool:
+        """Return whether there is anything to save."""
+        return bool(self.results or self.capacities)
+
     def add(self, result: CaseResult) -> dict[str, Any]:
         """Store a judged result, replacing an earlier one of its load; return it as JSON data.
 
@@ -54,12 +58,16 @@ class RecordedCases:
         """Return the probes of a test's searches so far."""
         return [one for one in self._of(nodeid) if one.probe]
 
+    def tests(self) -> set[str]:
+        """Return the node ids of the tests with results."""
+        return {one.nodeid for one in self.results} | {one.nodeid for one in self.capacities}
+
     def _of(self, nodeid: str) -> list[CaseResult]:
         return [one for one in self.results if one.nodeid == nodeid]
 
     def outdate(self, nodeid: str) -> None:
         """Mark the results of a test as outdated, as it runs again."""
-        if self._of(nodeid):
+        if nodeid in self.tests():
             self._outdated.add(nodeid)
 
     def forget_outdated(self, nodeid: str) -> bool:

@@ -21,7 +21,7 @@ def keep(session: ServebenchSession) -> None:
     If no result counts any more, the file is removed.
     """
     with session.attempt(RUN_FILE):
-        if not session.results:
+        if not session.recorded:
             (session.directory() / RUN_FILE).unlink(missing_ok=True)
             return
         directory = session.directory()
@@ -35,14 +35,14 @@ def end_run(session: ServebenchSession, progress: Progress) -> bool:
     Returns:
         Whether later runs can find this one; see :func:`save_json`.
     """
-    found = save_json(session) if session.results else True
+    found = save_json(session) if session.recorded else True
     with session.attempt("a server", failure="could not be stopped"):
         session.servers.stop_all()
     if logs := session.server_logs():
         remedy = "check them for secrets before you share them"
         with session.attempt("redacted server logs", remedy):
             scrub(logs.rglob("*.log"))  # including those of users' kinds
-    if session.results:
+    if session.recorded:
         # Users' filters make errors of warnings, also of those that Matplotlib gets for its use of
         # another library.
         with (

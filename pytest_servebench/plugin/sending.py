@@ -103,14 +103,14 @@ class Sending:
         if isinstance(server, SharedServer):  # the test may have got it without naming its fixture
             revive(self._item, server.kind)
         if not is_running_server(server):
-            server = any_server(server, session.settings.server, name, session.known)
+            server = any_server(server, session.settings.server, name, session.known, self._fixture)
         elif name is not None:
             raise OptionError(
                 f"{self._fixture}(server, name={name!r}): {server.kind} already has a name; omit "
                 "name=, which is for a server given by URL."
             )
         target = Target.parse(server.base_url, session.settings.server.tls)
-        if (why := event_loops.blocked(target)) is not None:
+        if (why := event_loops.blocked(target, self._fixture)) is not None:
             raise OptionError(why)
         own = {key: _number(self._fixture, key, value) for key, value in given.items()}
         sent = self._traffic(server, requests, check, own.get("rows"))
@@ -206,7 +206,7 @@ class Sending:
             sent = traffic.of_requests(requests)
         else:
             if isinstance(server.protocol, UnknownProtocol):
-                server.protocol.refuse()  # before loading a model that would not help
+                server.protocol.refuse(self._fixture)  # before loading a model that would not help
             check_mismatch(server)
             model = session_of(self._item.config).model()
             sent = traffic.of_model(model, server.protocol, rows or self._cell.rows)

@@ -369,7 +369,7 @@ class ServebenchSession:
             capacities=tuple(self.recorded.capacities),
             interleaved=self.settings.interleave,
             deaths=tuple(self.deaths),
-            not_measured=max(0, self.cases - len({one.nodeid for one in self.results})),
+            not_measured=max(0, self.cases - len(self.recorded.tests())),
             finished=self.finished,
         )
 

@@ -20,6 +20,7 @@ _LEFT: Final = (
     "nothing was measured. Wait for it in the test: thread.join(), future.result() or await."
 )
 _TOO_LATE: Final = "{} was called after its test had ended."
+_LOCK = pytest.StashKey[threading.Lock]()
 
 
 class AbandonedLoad(SystemExit):
@@ -27,25 +28,26 @@ class AbandonedLoad(SystemExit):
 
 
 class Turn:
-    """Lets one thread at a time send load.
+    """Lets one thread at a time send load, by whichever of a test's fixtures.
 
     Args:
+        item: the test.
         fixture: that sends it, for messages.
+
+    Attributes:
+        taken: whether a load of this fixture is running.
+        refusal: message to fail the test with.
     """
 
-    def __init__(self, fixture: str) -> None:
+    def __init__(self, item: pytest.Item, fixture: str) -> None:
         self._at_once, self._left, self._too_late = (
             text.format(fixture) for text in (_AT_ONCE, _LEFT, _TOO_LATE)
         )
-        self._lock = threading.Lock()
+        self._lock = item.stash.setdefault(_LOCK, threading.Lock())
         self._thread = threading.current_thread()
         self._over = False
-        self.refusal: str | None = None  # message to fail the test with
-
-    @property
-    def taken(self) -> bool:
-        """Return whether a load is running."""
-        return self._lock.locked()
+        self.taken = False
+        self.refusal: str | None = None
 
     @contextmanager
     def take(self) -> Iterator[None]:
@@ -57,10 +59,11 @@ class Turn:
             # The calling thread may swallow the failure: the test fails in any case.
             self.refusal = self._at_once
             pytest.fail(self._at_once, pytrace=False)
-        self._thread = threading.current_thread()
+        self._thread, self.taken = threading.current_thread(), True
         try:
             yield
         finally:
+            self.taken = False
             self._lock.release()
 
     def go_on(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import ItemsView, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeVar, cast
 from urllib.parse import unquote
@@ -77,12 +77,9 @@ class GrpcRequest:
         object.__setattr__(self, "method", method)
         object.__setattr__(self, "message", _serialized(message))
         object.__setattr__(self, "metadata", metadata)
-        if isinstance(metadata, (tuple, list)):
-            hide_headers(
-                (name, value)
-                for name, value in (pair for pair in metadata if _is_pair(pair))
-                if isinstance(value, str)
-            )
+        pairs = metadata.items() if isinstance(metadata, Mapping) else metadata
+        if isinstance(pairs, (tuple, list, ItemsView)):
+            hide_headers(_as_text(*pair) for pair in pairs if _is_pair(pair))
 
     @property
     def asked(self) -> str:
@@ -268,6 +265,13 @@ def _serialized(message: Any) -> Any:
 
 def _is_pair(pair: object) -> bool:
     return isinstance(pair, tuple) and len(pair) == 2
+
+
+def _as_text(name: Any, value: Any) -> tuple[Any, Any]:
+    """Return an entry of metadata as a header: a key may be bytes."""
+    if isinstance(name, str) and isinstance(value, bytes):
+        return name.removesuffix(_BINARY), value.decode("utf-8", "surrogateescape")
+    return name, value
 
 
 def _problem(name: object, value: object) -> str:

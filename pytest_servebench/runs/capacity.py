@@ -104,7 +104,8 @@ class CapacityResult:
         recovery_seconds: without load until it kept it again; ``None`` if it was not slow, or never
             did.
         probes: the loads, in the order of running.
-        clauses: clauses and gates on the capacity itself, such as ``capacity>=150/s``, judged.
+        clauses: clauses and gates on the capacity itself, such as ``capacity>=150/s``, judged; and
+            what the answers of its probes broke.
         verdict: of the clauses; without any, whether a capacity was found.
         reason: what there is to say if no interval was found, and what to do; else empty.
         test_outcome: pytest's outcome of the test.

@@ -53,7 +53,7 @@ def check_capacity(one: CapacityResult, where: str) -> None:
 
 
 def _check_probe(probe: CapacityProbe, limits: int, where: str) -> None:
-    measured = probe.state == "measured"
+    measured = probe.state in ("measured", "disturbed")
     if len(probe.beyond) != (limits if measured else 0):
         raise ValueError(
             f"{where}.beyond has {len(probe.beyond)} numbers, for {limits} limits of a probe that "

@@ -188,19 +188,19 @@ class UnknownProtocol:
         """Return what is known of it."""
         return {"http": "HTTP", "grpc": "gRPC"}[self.scheme]
 
-    def refuse(self) -> NoReturn:
-        """Say what to send instead of predictions of the model.
+    def refuse(self, fixture: str = "poisson_load") -> NoReturn:
+        """Say what to send instead of predictions of the model, by a fixture.
 
         Raises:
             OptionError: always.
         """
         grpc = f" and {spelled('torchserve', 'transport')}=grpc" if self.scheme == "grpc" else ""
         raise OptionError(
-            "poisson_load(URL) needs requests to send: poisson_load(URL, "
+            f"{fixture}(URL) needs requests to send: {fixture}(URL, "
             f"requests=[{REQUESTS[self.scheme]}]), or return such a list from the hook "
             "pytest_servebench_requests. For a server of the model (servebench_model), "
             f"give {OPTION}=KIND.url=URL, such as {spelled('torchserve', 'url')}="
-            f"{self.scheme}://HOST:PORT{grpc}, and use poisson_load(model_server)."
+            f"{self.scheme}://HOST:PORT{grpc}, and use {fixture}(model_server)."
         )
 
     def request(self, inputs: Arrays) -> Request:  # noqa: ARG002
@@ -213,7 +213,11 @@ class UnknownProtocol:
 
 
 def any_server(
-    url: object, settings: ServerSettings, name: str | None = None, taken: Container[str] = ()
+    url: object,
+    settings: ServerSettings,
+    name: str | None = None,
+    taken: Container[str] = (),
+    fixture: str = "poisson_load",
 ) -> AttachedServer:
     """Return the server at ``url``, whatever it serves, without contacting it yet.
 
@@ -222,6 +226,7 @@ def any_server(
         settings: with its TLS settings.
         name: its name in reports; by default, its URL.
         taken: names that it cannot have: those of kinds of server.
+        fixture: that it was given to, for messages.
 
     Raises:
         OptionError: the URL or the name is not valid.
@@ -230,10 +235,10 @@ def any_server(
     if name is not None and (not given or given in taken):
         problem = "a kind of server has this name" if given else "the name is empty"
         raise OptionError(
-            f'poisson_load(URL, name={name!r}): {problem}; give one such as "my server".'
+            f'{fixture}(URL, name={name!r}): {problem}; give one such as "my server".'
         )
-    text, written = _text_of(url)
-    target = checked_target(text, "poisson_load(URL)", settings.tls, port_needed=written)
+    text, written = _text_of(url, fixture)
+    target = checked_target(text, f"{fixture}(URL)", settings.tls, port_needed=written)
     # Each URL is its own kind: two URLs in one run are compared like two servers. A name replaces
     # the URL: a later run at another address counts as the same server.
     return AttachedServer(
@@ -246,7 +251,7 @@ def any_server(
     )
 
 
-def _text_of(url: object) -> tuple[str, bool]:
+def _text_of(url: object, fixture: str) -> tuple[str, bool]:
     """Return a URL as text, and whether it was given as text.
 
     Raises:
@@ -257,9 +262,9 @@ def _text_of(url: object) -> tuple[str, bool]:
     text = url.geturl() if isinstance(url, (ParseResult, SplitResult)) else str(url)
     if not _URL.match(text):
         raise OptionError(
-            f"poisson_load({type(url).__name__} object): this is neither a running server nor a "
+            f"{fixture}({type(url).__name__} object): this is neither a running server nor a "
             "URL; give the fixture model_server, or the URL of a server: "
-            f'poisson_load("http://127.0.0.1:8000", requests=[...]); {EXAMPLES}.'
+            f'{fixture}("http://127.0.0.1:8000", requests=[...]); {EXAMPLES}.'
         )
     return text, False
 

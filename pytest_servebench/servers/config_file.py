@@ -74,10 +74,12 @@ def _tables_of(file: Path) -> dict[str, ServerTable]:
 
 def _document(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise OptionError(f"{file}: not UTF-8, which TOML is: {error}. Save it as UTF-8.") from None
+    except OSError as error:
         raise OptionError(f"{file}: cannot be read: {error}.") from None
     except tomllib.TOMLDecodeError as error:
         raise OptionError(f"{file}: not valid TOML: {error}.") from None

@@ -32,7 +32,7 @@ _VERDICTS: Final[Mapping[Standing, str]] = {
 }  # fmt: skip
 _MEANINGS: Final[Mapping[str, str]] = {
     "invalid": "the load generator, not the server, was the limit",
-    "failed": "the capacity is not what was asked for",
+    "failed": "the capacity is not what was asked for, or the answers were not right",
     "test-failed": "the test failed for a reason other than its capacity",
     "inconclusive": "the capacity is not known well enough",
     "excused": "the test was expected to fail, or skipped itself",

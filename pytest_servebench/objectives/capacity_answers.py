@@ -1,0 +1,42 @@
+"""Whether the requests of a search for a capacity were answered at all, and rightly.
+
+A search counts the requests that break a limit. It cannot see that no rate would do, as nothing
+succeeds, nor that unchecked answers count as successes although those that were checked are wrong.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from pytest_servebench.objectives.answers import right_answers, unchecked
+from pytest_servebench.objectives.successes import no_success
+from pytest_servebench.runs.results import CapacityResult, CaseResult, ClauseResult
+
+
+def judge_probes(result: CapacityResult, probes: Sequence[CaseResult]) -> tuple[ClauseResult, ...]:
+    """Return clauses on the answers of a search's loads; none if there is nothing to object to.
+
+    Args:
+        result: what it found.
+        probes: its loads, with their records.
+    """
+    measured = [one for one in probes if one.measured]
+    return tuple(_clauses(result, measured)) if measured else ()
+
+
+def _clauses(result: CapacityResult, probes: Sequence[CaseResult]) -> Iterator[ClauseResult]:
+    slowest = min(probes, key=lambda one: one.rate)
+    nothing = [no_success(one) for one in probes]
+    if None not in nothing:
+        yield from filter(None, [no_success(slowest)])
+        return
+    # An overloaded server may answer wrongly: that only matters if it passes for its capacity.
+    top = result.value or result.low or slowest.rate
+    kept = [one for one in probes if one.rate <= top]
+    clause = right_answers(
+        checked=sum(one.answers_checked for one in kept),
+        wrong=sum(one.answers_wrong for one in kept),
+        others=sum(map(unchecked, kept)),
+        required=[1 - one.allowed for one in result.limits],
+        most=max((one.answers_checked + unchecked(one) for one in kept), default=0),
+    )
+    if clause is not None and clause.verdict != "passed":
+        yield clause

@@ -48,7 +48,7 @@ _HOMES = {
     name: home
     for home, names in (
         ("errors", "BadResponseError InvalidMeasurementError ServebenchError"),
-        ("expectations", "argmax_equal cosine fields"),
+        ("values.expectations", "argmax_equal cosine fields"),
         ("load.arrivals", "Constant Gamma Poisson Ramp Steps Trace"),
         ("model", "ServedModel"),
         ("plugin.capacity_fixture", "FindCapacity"),

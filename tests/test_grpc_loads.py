@@ -1,6 +1,7 @@
 """Loads of gRPC: any service by its URL, and predictions of a configured server."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,15 @@ import numpy as np
 import pytest
 
 from pytest_servebench.errors import OptionError, ServerStartError
+from pytest_servebench.load.tls import Tls
 from pytest_servebench.model import ServedModel
+from pytest_servebench.protocols.grpc import GrpcRequest
 from pytest_servebench.protocols.grpc_messages import open_inference_pb2 as oip
+from pytest_servebench.servers.attached import any_server
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.command import Command
 from pytest_servebench.servers.first_prediction import check_mismatch
+from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
 from tests.conftest import RunBench
 from tests.load.test_misbehaving import serving as serving_http
 from tests.results import saved_cases
@@ -22,6 +27,8 @@ from tests.servers.test_probe_grpc import echo, in_http1
 pytestmark = pytest.mark.usefixtures("own_process")
 
 ECHO, INFER = "/test.Echo/Say", "/inference.GRPCInferenceService/ModelInfer"
+CHECK = "/grpc.health.v1.Health/Check"
+SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
 HEAD = """
 import pytest
 from pytest_servebench import BadResponseError, GrpcRequest, HttpRequest
@@ -146,6 +153,21 @@ def test_a_refusal_is_not_waited_for(code: str, facts: tuple[str, ...]) -> None:
     assert all(fact in str(no.value) for fact in (*facts, "so it is", INFER))
 
 
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [
+        (partial(Command, "own", "Own", protocol="tensorflow-serving-grpc"), "protocol's input"),
+        (partial(TensorFlowServing, transport="grpc"), "tensorflow_serving.input"),
+    ],
+)
+def test_a_server_that_cannot_be_asked_for_the_name_of_the_input(kind: Any, option: str) -> None:
+    with serving({}) as port, pytest.raises(ServerStartError) as no:
+        kind(url=f"grpc://127.0.0.1:{port}").start(
+            model(), ServerSettings(cpus=(0,), start_timeout=60.0), Path("/nonexistent")
+        )
+    assert all(f in str(no.value) for f in ("GetModelMetadata", "UNIMPLEMENTED", option))
+
+
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "FAILED_PRECONDITION", "INTERNAL", "UNKNOWN"])
 def test_a_server_that_is_loading_is_waited_for(code: str) -> None:
     calls: list[float] = []
@@ -157,6 +179,65 @@ def test_a_server_that_is_loading_is_waited_for(code: str) -> None:
     with serving({INFER: loading}) as port:
         server = attach(f"grpc://127.0.0.1:{port}")
     assert (server.base_url, len(calls)) == (f"grpc://127.0.0.1:{port}", 3)
+
+
+class Asked:
+    """A server with a health service: in which order it was asked for what."""
+
+    def __init__(self, *healths: bytes | str, loading: int = 0) -> None:
+        self.order: list[str] = []
+        self._healths = healths  # the last one holds
+        self._loading = loading  # failed predictions
+
+    def check(self, message: bytes, context: Any) -> bytes:
+        assert message == b""  # for the server as a whole
+        self.order.append("check")
+        said = self._healths[min(self.order.count("check"), len(self._healths)) - 1]
+        return failing(said)(message, context) if isinstance(said, str) else said
+
+    def infer(self, message: bytes, context: Any) -> bytes:
+        self.order.append("infer")
+        loading = self.order.count("infer") <= self._loading
+        return failing("UNAVAILABLE")(message, context) if loading else sums(message, context)
+
+    def serving(self) -> Any:
+        return serving({CHECK: self.check, INFER: self.infer})
+
+
+def test_no_prediction_is_asked_for_before_the_server_is_serving() -> None:
+    asked = Asked(NOT_SERVING, NOT_SERVING, SERVING, loading=1)
+    with asked.serving() as port:
+        attach(f"grpc://127.0.0.1:{port}")
+    assert asked.order == ["check"] * 3 + ["infer"] * 2
+
+
+@pytest.mark.parametrize(
+    "said", ["UNIMPLEMENTED", "NOT_FOUND", "UNAUTHENTICATED", b"", b"\x08\x03"]
+)
+def test_what_is_no_word_of_health_is_left_to_the_prediction(said: bytes | str) -> None:
+    asked = Asked(said, loading=1)
+    with asked.serving() as port:
+        attach(f"grpc://127.0.0.1:{port}")
+    assert asked.order == ["check", "infer", "infer"]
+
+
+def test_a_gateway_may_become_a_server_that_loads() -> None:
+    asked = Asked("UNAVAILABLE", NOT_SERVING, SERVING, loading=1)
+    with asked.serving() as port:
+        attach(f"grpc://127.0.0.1:{port}")
+    assert asked.order == ["check", "infer", "check", "check", "infer"]
+
+
+def test_a_server_that_is_never_serving() -> None:
+    asked = Asked(NOT_SERVING)
+    facts = rf"{CHECK} with NOT_SERVING.*--servebench-start-timeout=0\.3"
+    with asked.serving() as port:
+        with pytest.raises(ServerStartError, match=facts):
+            attach(f"grpc://127.0.0.1:{port}", start_timeout=0.3)
+        own = any_server(f"grpc://127.0.0.1:{port}", ServerSettings(cpus=(0,), start_timeout=0.3))
+        with pytest.raises(ServerStartError, match=facts):
+            own.await_loaded(GrpcRequest(INFER), Tls())
+    assert set(asked.order) == {"check"}
 
 
 def test_another_port_or_address() -> None:

@@ -19,6 +19,7 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "grpc": 80, "grpcs": 443}
 _UNIX: Final = "+unix"
 _NO_TLS: Final = (f"https{_UNIX}", f"grpcs{_UNIX}")
 _VERIFIED: Final = Tls()
+_OUT_OF_DATE: Final = (9, 10)  # OpenSSL's CERT_NOT_YET_VALID, CERT_HAS_EXPIRED
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,11 @@ def explained(error: Exception) -> str:
     """Return the message of a connection error, with the remedy if there is one."""
     text = getattr(error, "verify_message", "") or getattr(error, "strerror", None) or str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _OUT_OF_DATE:
+            return (
+                f"certificate verify failed: {text} (renew it, or check this machine's clock; "
+                "--servebench-tls-verify=false accepts any certificate)"
+            )
         return (
             f"certificate verify failed: {text} (trust it with --servebench-tls-ca=FILE, or any "
             "certificate with --servebench-tls-verify=false; if it was issued for another name: "

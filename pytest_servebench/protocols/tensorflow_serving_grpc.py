@@ -44,6 +44,7 @@ class TensorFlowServingGrpc(Configured, OneOrMore):
 
     name: ClassVar[str] = "TensorFlow Serving gRPC"
     scheme: ClassVar[str] = "grpc"
+    answered_by: ClassVar[str] = "input"
 
     model: str = setting("the model's name at the server")
     _: KW_ONLY

@@ -31,6 +31,7 @@ from pytest_servebench.servers.first_prediction import (
     RefusedError,
     own_requests,
 )
+from pytest_servebench.servers.grpc_health import Health
 from pytest_servebench.servers.kind_options import OPTION, options_of, spelled
 from pytest_servebench.servers.no_answer import NoAnswerError
 from pytest_servebench.text.safe import clean, sentence
@@ -127,17 +128,20 @@ class AttachedServer:
         begun = time.monotonic()
         self.check_alive()
         target = Target.parse(self.base_url, tls)
+        health = Health(target)
         while True:
-            try:
-                answer = probe.ask(target, request, _LOOK_LIMIT)
-            except NoAnswerError:
-                return  # it may take longer; the load will report errors
-            if answer.status not in _NOT_READY[request.scheme]:
-                return
+            if not (seen := health.refusal(_LOOK_LIMIT)):
+                try:
+                    answer = probe.ask(target, request, _LOOK_LIMIT)
+                except NoAnswerError:
+                    return  # it may take longer; the load will report errors
+                if answer.status not in _NOT_READY[request.scheme]:
+                    return
+                seen = f"is not ready for {request.asked}: got {answer.described}"
             if time.monotonic() - begun > self.patience:
                 raise ServerStartError(
-                    f"{self.implementation} is not ready for {request.asked}: got "
-                    f"{answer.described}. Waited for {TIMEOUT_OPTION}={self.patience:g} s."
+                    f"{self.implementation} {sentence(seen)} "
+                    f"Waited for {TIMEOUT_OPTION}={self.patience:g} s."
                 )
             time.sleep(_PAUSE)
 

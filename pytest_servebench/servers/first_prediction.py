@@ -23,6 +23,7 @@ from pytest_servebench.protocols.base import (
 from pytest_servebench.protocols.grpc import GrpcAnswer, GrpcStatus
 from pytest_servebench.servers import probe
 from pytest_servebench.servers.base import ServerKind
+from pytest_servebench.servers.grpc_health import Health
 from pytest_servebench.servers.kind_options import options_of, spelled
 from pytest_servebench.servers.no_answer import NoAnswerError
 from pytest_servebench.text.safe import clean
@@ -143,7 +144,8 @@ class FirstPrediction:
         asked: method and path, for messages.
         path: of the request.
         protocol: how to ask for predictions; one that needs to know something of the server has
-            methods ``question`` and ``told``, and is replaced when the server has told it.
+            methods ``question`` and ``told``, and is replaced when the server has told it. Its
+            ``answered_by`` is the setting that makes the question needless.
         scheme: of the server's address.
         problem: what is wrong with the prediction of a server that serves; empty if it is right.
     """
@@ -166,8 +168,10 @@ class FirstPrediction:
         """
         self._most = most
         self._target = target
+        self._health = Health(target)
         self.protocol = protocol
         self._model = model
+        self._kind = kind
         self._judge = judge or (lambda answer, _: by_status(answer, kind))
         self._request: Request | None = None
         self.problem = self.asked = self.path = ""
@@ -200,6 +204,8 @@ class FirstPrediction:
         Raises:
             RefusedError: waiting is pointless.
         """
+        if seen := self._health.refusal(left):
+            return False, seen
         if self._request is None:
             return True, ""
         limit = min(left, LONGEST_ANSWER)
@@ -217,7 +223,7 @@ class FirstPrediction:
             self.problem = self._wrong(answer)
             return True, ""
         refusal = self._judge(answer, self._ask)
-        seen = f"refuses {self.asked}: {refusal.reason} Got {answer.described}"
+        seen = f"refuses {self.asked}: {refusal.reason}{self._remedy()} Got {answer.described}"
         if refusal.serving:
             self.problem = seen
         elif not refusal.loading:
@@ -233,6 +239,16 @@ class FirstPrediction:
             return True, ""
         self._prepare()
         return self.attempt(left)
+
+    def _remedy(self) -> str:
+        """Say how to do without the protocol's own question, if that is what was asked."""
+        if not self._questions:
+            return ""
+        questioner: Any = self.protocol
+        setting: str = questioner.answered_by
+        own = setting in options_of(self._kind)
+        given = spelled(self._kind.name, setting) if own else f"the protocol's {setting}"
+        return f" It need not be asked if {given} is set."
 
     def _ask(self, request: Request) -> Any:
         return probe.ask(self._target, request, _QUESTION_LIMIT)

@@ -1,4 +1,4 @@
-"""A gRPC server of the tests, by grpcio: any methods, on the loopback interface."""
+"""A gRPC server of the tests, by grpcio: any methods."""
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,12 +26,15 @@ def serving(
     methods: Mapping[str, Answer],
     *,
     certificate: Path | None = None,
+    ask_for_one: bool = False,
+    address: str = "127.0.0.1:0",
     socket: Path | None = None,
     **options: Any,
 ) -> Iterator[int]:
     """Serve methods, by their paths, and yield the port.
 
-    ``certificate`` has a key, too; ``socket`` is a Unix socket beside the port.
+    ``certificate`` has a key, too, and with ``ask_for_one`` clients need it; ``socket`` is a Unix
+    socket beside the port.
     """
     server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)], **options)
     for path, answer in methods.items():
@@ -39,10 +42,12 @@ def serving(
         handler = {name: grpc.unary_unary_rpc_method_handler(answer)}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handler),))
     if certificate is None:
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = server.add_insecure_port(address)
     else:
         pair = (certificate.read_bytes(), certificate.read_bytes())
-        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+        trusted = certificate.read_bytes() if ask_for_one else None
+        credentials = grpc.ssl_server_credentials([pair], trusted, ask_for_one)
+        port = server.add_secure_port(address, credentials)
     if socket is not None:
         server.add_insecure_port(f"unix:{socket}")
     server.start()

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
+import numpy as np
 import psutil
 import pytest
 
@@ -40,6 +42,42 @@ pytestmark = [
     pytest.mark.skipif(PODMAN is None, reason="podman is not installed"),
 ]
 FAKE = {"tensorflow_model_server": (HERE / "fake_model_server.py").read_text()}
+
+# Serves gRPC at the first port that it is told; predicts wrongly if asked before it is serving.
+FAKE_GRPC = """
+import re, sys, time
+import numpy as np
+from pytest_servebench.protocols import tensorflow_tensors
+from pytest_servebench.protocols.grpc_messages import tensorflow_serving_pb2 as tf
+from tests.servers.grpc_services import serving
+
+if "--version" in sys.argv:
+    print("TensorFlow ModelServer: 2.19.0")
+    sys.exit()
+port = next(found[1] for word in sys.argv if (found := re.fullmatch(r"--port=(\\d+)", word)))
+healths = iter([b"\\x08\\x02"] * 2)
+
+def predict(message, context):
+    early = next(healths, None) is not None
+    given = tf.PredictRequest.FromString(message).inputs["x"]
+    rows = np.frombuffer(given.tensor_content, "<f4").reshape(given.tensor_shape.dim[0].size, -1)
+    answer = tf.PredictResponse()
+    sums = [[row.sum() + early, row.size] for row in rows]
+    tensorflow_tensors.write(answer.outputs["y"], np.array(sums, np.float32))
+    return answer.SerializeToString()
+
+methods = {
+    "/tensorflow.serving.PredictionService/Predict": predict,
+    "/grpc.health.v1.Health/Check": lambda *_: next(healths, b"\\x08\\x01"),
+}
+with serving(methods, address=f"0.0.0.0:{port}"):
+    time.sleep(1000)
+"""
+PACKAGES = {str(Path(file).parents[1]) for file in (grpc.__file__, np.__file__, HERE)}
+OWN_PACKAGES = (
+    *(f"--volume={path}:{path}:ro" for path in sorted(PACKAGES)),
+    f"--env=PYTHONPATH={os.pathsep.join(sorted(PACKAGES))}",
+)
 
 
 @pytest.fixture(scope="session")
@@ -272,6 +310,40 @@ def test_a_configured_image(
     assert "sesame" not in str(caught.value)
 
 
+@pytest.fixture(scope="session")
+def grpc_image() -> Iterator[str]:
+    with built_image("servebench-tests:grpc", {"tensorflow_model_server": FAKE_GRPC}) as name:
+        yield name
+
+
+@pytest.mark.parametrize("network", ["host", "mapped"])
+def test_grpc(start: Start, grpc_image: str, network: str) -> None:
+    server = start(
+        image=grpc_image, transport="grpc", input="x", network=network, run_args=OWN_PACKAGES
+    )
+    assert not server.mismatch
+    assert server.base_url.startswith("grpc://127.0.0.1:")
+    port = int(server.base_url.rpartition(":")[2])
+    assert (listening(port) == {"127.0.0.1"}) == (network == "mapped")
+
+
+def test_a_configured_image_with_grpc(
+    image: str, grpc_image: str, model: ServedModel, settings: ServerSettings, run_dir: Path
+) -> None:
+    """The port is fixed in the image, and its health says when it is ready."""
+    kind = Command(
+        "boxed", "Boxed", image=grpc_image, engine="podman", port=8500,
+        command=("tensorflow_model_server", "--port=8500"), run_args=(*RUN_ARGS, *OWN_PACKAGES),
+        protocol={"name": "tensorflow-serving-grpc", "input": "x"},
+    )  # fmt: skip
+    server = kind.start(model, settings, run_dir)
+    try:
+        assert isinstance(server, StartedServer)
+        assert not server.mismatch
+    finally:
+        server.stop()
+
+
 @pytest.mark.parametrize(
     ("options", "facts"),
     [
@@ -371,11 +443,21 @@ for which in ("inference", "management"):
     host, port = config[which + "_address"].removeprefix("http://").split(":")
     assert host == "0.0.0.0"
     threading.Thread(target=HTTPServer((host, int(port)), Handler).serve_forever).start()
+if os.environ["TRANSPORT"] == "grpc":
+    from pytest_servebench.protocols.grpc_messages import torchserve_pb2 as ts
+    from tests.servers.grpc_services import serving
+
+    answer = ts.PredictionResponse(prediction=b'{"predictions": [[6.5, 4.0]]}')
+    method = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
+    address = config["grpc_inference_address"] + ":" + config["grpc_inference_port"]
+    with serving({method: lambda *_: answer.SerializeToString()}, address=address):
+        threading.Event().wait()
 """
 
 
+@pytest.mark.parametrize("transport", ["rest", "grpc"])
 def test_torchserve(
-    model: ServedModel, settings: ServerSettings, run_dir: Path, tmp_path: Path
+    model: ServedModel, settings: ServerSettings, run_dir: Path, tmp_path: Path, transport: Any
 ) -> None:
     """It works in its scratch directory, as our user; the image's user is another."""
     package = tmp_path / "packages" / "ts"
@@ -385,14 +467,17 @@ def test_torchserve(
     archive = tmp_path / "tiny.mar"
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("MAR-INF/MANIFEST.json", "{}")
-    run_args = (*RUN_ARGS, f"--volume={package.parent}:/packages:ro", "--env=PYTHONPATH=/packages")
+    packages = os.pathsep.join(["/packages", *sorted(PACKAGES)])
+    run_args = (*RUN_ARGS, *OWN_PACKAGES, f"--volume={package.parent}:/packages:ro",
+                f"--env=PYTHONPATH={packages}", f"--env=TRANSPORT={transport}")  # fmt: skip
     programs = {"java": FAKE_JAVA, "python": f"import os, sys; os.execv({PYTHON!r}, sys.argv)"}
     model = dataclasses.replace(model, artifacts={"torchserve": archive})
     with built_image("servebench-tests:ts", programs, "USER=1000") as image:
-        kind = TorchServe(image=image, run_args=run_args, network="mapped")
+        kind = TorchServe(image=image, run_args=run_args, network="mapped", transport=transport)
         server = kind.start(model, settings, run_dir)
         try:
             assert server.implementation == "TorchServe 0.12.9 in servebench-tests:ts"
+            assert not server.mismatch
             (pid,) = server.pids()
             assert psutil.Process(pid).uids().real == os.getuid()
         finally:

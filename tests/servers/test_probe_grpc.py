@@ -36,7 +36,7 @@ __all__ = ["certificate"]  # a fixture
 ECHO = "/test.Echo/Say"
 
 
-def self_signed(directory: Path, subject: str) -> Path:
+def self_signed(directory: Path, subject: str, *, expired: bool = False) -> Path:
     """Return a certificate that signs itself, with its key, in one file."""
     name, _, names = subject.partition("/subjectAltName=")
     subprocess.run(
@@ -45,6 +45,12 @@ def self_signed(directory: Path, subject: str) -> Path:
          *(("-addext", f"subjectAltName={names}") if names else ())],
         cwd=directory, check=True, capture_output=True,
     )  # fmt: skip
+    if expired:
+        subprocess.run(
+            ["openssl", "x509", "-in", "cert.pem", "-signkey", "key.pem", "-days", "0",
+             "-out", "cert.pem"],
+            cwd=directory, check=True, capture_output=True,
+        )  # fmt: skip
     both = directory / "both.pem"
     both.write_text((directory / "key.pem").read_text() + (directory / "cert.pem").read_text())
     return both
@@ -133,6 +139,29 @@ def test_certificates_are_accepted_as_grpcio_accepts_them(
             else pytest.raises(NoAnswerError, match="certificate verify failed")
         ):
             assert ask(target, GrpcRequest(ECHO, b"abc"), 30).message == b"abc"
+
+
+def test_a_certificate_that_has_expired(tmp_path: Path) -> None:
+    file = self_signed(tmp_path, "/CN=x/subjectAltName=DNS:localhost", expired=True)
+    with serving({ECHO: echo}, certificate=file) as port:
+        target = Target.parse(f"grpcs://localhost:{port}", Tls(ca_file=str(file)))
+        with pytest.raises(NoAnswerError, match=r"has expired \(renew it.*-tls-verify=false") as no:
+            ask(target, GrpcRequest(ECHO, b"abc"), 30)
+        assert no.value.final
+        careless = Target.parse(f"grpcs://localhost:{port}", Tls(verify=False))
+        assert ask(careless, GrpcRequest(ECHO, b"abc"), 30).message == b"abc"
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_server_that_wants_a_certificate_of_its_clients(certificate: Path, shown: bool) -> None:
+    own = Tls(ca_file=str(certificate), cert_file=str(certificate) if shown else None)
+    with serving({ECHO: echo}, certificate=certificate, ask_for_one=True) as port:
+        target = Target.parse(f"grpcs://localhost:{port}", own)
+        if shown:
+            assert ask(target, GrpcRequest(ECHO, b"abc"), 30).message == b"abc"
+        else:
+            with pytest.raises(NoAnswerError, match="--servebench-tls-cert"):
+                ask(target, GrpcRequest(ECHO, b"abc"), 30)
 
 
 def test_compressed_answers() -> None:

@@ -237,6 +237,20 @@ def test_late_calls_are_cancelled_and_their_connection_serves_on() -> None:
     assert server.resets == {ErrorCodes.CANCEL: len(unanswered)}
 
 
+@pytest.mark.slow
+def test_a_shared_connection_that_has_gone_silent_is_left_after_one_timeout() -> None:
+    def behave(peer: Peer, stream: int, body: bytes) -> None:
+        if len(server.peers) > 1 or peer.requests <= 3:
+            peer.answer(stream, body)
+
+    with serving(behave) as server:
+        result = load(server, 4, timeout=0.2, duration=1.0)
+    counts = result.records.counts()
+    assert 0 < counts["timeout"] <= 4  # those that were on it at once
+    assert counts["ok"] + counts["timeout"] == len(result.records)
+    assert len(server.peers) == 2
+
+
 @pytest.mark.parametrize("given_up", [True, False])
 def test_a_connection_on_which_the_server_is_silent_holds_no_later_call_up(
     given_up: bool, monkeypatch: pytest.MonkeyPatch

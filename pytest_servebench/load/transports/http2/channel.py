@@ -42,6 +42,7 @@ class Channel:
         connection: ``None`` once the channel is lost or closed.
         stream: of the call, or :data:`IDLE`, :data:`HELD` or :data:`CLOSED`.
         request: of the last call.
+        since: when it was handed over, ns of the monotonic clock.
         unsent: bytes of the request's body that wait for a window.
         window: bytes that the server takes on the stream; may be negative.
         began: when the first byte of the final answer came, or 0.
@@ -58,7 +59,8 @@ class Channel:
 
     __slots__ = (
         "began", "body", "caller", "connection", "credit", "head", "head_block", "interim",
-        "listed", "request", "size", "stream", "trailers", "trailers_block", "unsent", "window",
+        "listed", "request", "since", "size", "stream", "trailers", "trailers_block", "unsent",
+        "window",
     )  # fmt: skip
 
     request: Ready
@@ -67,7 +69,7 @@ class Channel:
         self.caller = caller
         self.connection: Carrier | None = connection
         self.stream = IDLE
-        self.unsent = self.window = 0
+        self.since = self.unsent = self.window = 0
         self.begin_answer()
 
     def begin_answer(self) -> None:
@@ -80,8 +82,9 @@ class Channel:
         self.trailers_block = b""
         self.body: list[bytes] = []
 
-    def send(self, request: bytes, now: int) -> None:  # noqa: ARG002 - one clock read suffices
+    def send(self, request: bytes, now: int) -> None:
         """Send a request, or hold it until the server takes more of them."""
+        self.since = now
         if self.connection is None or self.connection.leaving:
             self.leave()
             self.caller.lost(Loss.UNSENT, "the connection is being closed", 0)

@@ -44,6 +44,9 @@ _BAD: Final = Outcome.BAD_RESPONSE
 _MOST_RESET: Final = 10_000  # streams that we ended, and whose frames may still come
 _REFUSED: Final = "the server refused the stream"
 _IF_TLS: Final = " before it said anything (the URL of a server with TLS: grpcs:// or https://)"
+_IF_ASKED: Final = (
+    " before it said anything (if it wants a certificate of its clients: --servebench-tls-cert)"
+)
 _NO_BODY: Final = (204, 304)
 
 
@@ -65,7 +68,7 @@ class Use:
     judge: Judge
     ready: Callable[[bytes], Ready]
     heads: Heads
-    woken: Callable[[int], bool]
+    woken: Callable[[int], int]
     dropped: Callable[[Connection], None] = lambda _: None
     framing: int = 0
 
@@ -83,7 +86,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_encrypted", "_farewell", "_receiver", "_reset", "_sender", "_transport", "_use",
+        "_encrypted", "_farewell", "_heard", "_receiver", "_reset", "_sender", "_transport", "_use",
         "channels", "failure", "foreign", "last", "leaving", "settled",
     )  # fmt: skip
 
@@ -92,6 +95,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reset: dict[int, None] | None = {}  # None: too many to know them all
         self._farewell = ""  # what is unusual about the server's GOAWAY
+        self._heard = 0  # when the server last sent anything
         self.channels: set[Channel] = set()
         self.leaving = False
         self.last = LARGEST_NUMBER
@@ -130,6 +134,7 @@ class Connection(asyncio.Protocol):
         """Take up frames."""
         now = _clock()  # before reading: its time is not the server's
         woken = self._use.woken(now)
+        self._heard = now
         if self.failure:
             return
         try:
@@ -151,9 +156,10 @@ class Connection(asyncio.Protocol):
                 self._lose(not_http2(said), foreign=True)
             else:
                 broke = f"the connection broke: {exc}"
-                said_nothing = "" if self._receiver.greeted or self._encrypted else _IF_TLS
                 closed = "the server closed the connection" if exc is None else broke
-                self._lose(closed + said_nothing)
+                if not self._receiver.greeted:
+                    closed += _IF_ASKED if self._encrypted else _IF_TLS
+                self._lose(closed)
         # With garbage collection off, cycles would live to the end of the run.
         self._transport = None
         del self._sender, self._receiver
@@ -240,11 +246,14 @@ class Connection(asyncio.Protocol):
     def leave(self, channel: Channel) -> None:
         """Let a channel go, and cancel its call."""
         self.channels.discard(channel)
-        if channel.stream > 0:
+        given_up = channel.stream > 0
+        if given_up:
             self._abandon(channel, ErrorCode.CANCEL)
         channel.stream = IDLE
         if not self.channels:
             self._close("closed")
+        elif given_up and self._heard < channel.since and not self.leaving:
+            self._depart()  # perhaps nothing comes through any more: the next calls go elsewhere
         elif not self.leaving:
             self._release()
 
@@ -284,7 +293,7 @@ class Connection(asyncio.Protocol):
 
     # -- the ends of calls --------------------------------------------------------------------
 
-    def answered(self, channel: Channel, now: int, woken: bool) -> None:
+    def answered(self, channel: Channel, now: int, woken: int) -> None:
         """Judge a complete answer."""
         head, body = channel.head, channel.body
         assert head is not None
@@ -299,7 +308,8 @@ class Connection(asyncio.Protocol):
             reason = f"a body of {channel.size} bytes with a content-length of {head.length}"
         raw = joined(channel.head_block, channel.trailers_block)
         completion = Completion(outcome, channel.began, now, status, raw, content, True, reason)
-        if woken and self._transport is not None:  # asking the kernel takes some µs
+        # Asking the kernel takes some µs.
+        if channel.since < woken and self._transport is not None:
             link: Any = self._transport.get_extra_info("socket")
             completion.unread = unread_ns(link)
         self._report(channel, completion)

@@ -34,6 +34,7 @@ _CAUTIOUS_SHARE: Final = 0.25  # of the warm-up, before all workers are used
 _WARMUP_PAUSE: Final = 0.02  # seconds after a failed warm-up request
 _KEPT_ERRORS: Final = 5
 _KEPT_REASONS: Final = 50
+_NO_MORE: Final = 2**63  # ns; later than any arrival
 
 
 class Engine:
@@ -80,6 +81,7 @@ class Engine:
         self._outcome = store.column("outcome")
         self._status = store.column("status")
         self._next = 0
+        self._due = _NO_MORE  # when the next arrival is, ns of the monotonic clock
         self._ended = 0
         self._start = 0
         self._warming = False
@@ -217,8 +219,8 @@ class Engine:
         index = self._next
         now = _clock() - start
         self.woken(start + now)
+        self._due = _NO_MORE  # what ends meanwhile leaves the others to this loop
         while index < size and arrivals[index] <= now:
-            self._next = index + 1
             self._enqueued[index] = now
             if self._idle:
                 self._dispatch(self._idle.pop(), index, now)
@@ -230,7 +232,11 @@ class Engine:
                 self._ended += 1
             index += 1
             now = _clock() - start
-        return start + arrivals[index] if index < size else None
+        self._next = index
+        if index == size:
+            return None
+        self._due = start + arrivals[index]
+        return self._due
 
     def _dispatch(self, worker: Worker, index: int, now: int) -> None:
         self._dequeued[index] = now
@@ -286,6 +292,9 @@ class Engine:
             self._dispatch(worker, self._buffer.popleft(), _clock() - start)
         else:
             self._make_idle(worker)
+        if _clock() >= self._due:
+            # Before the other answers that have come: the pacer's turn may be after them all.
+            self._arrive()
         if completion.parts is not None:  # last: it takes time, which no request should wait for
             self._keep(index, completion)
 

@@ -4,14 +4,20 @@ import asyncio
 import random
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from pytest_servebench.load.runner import run_load
 from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.store import Outcome
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.transports import TRANSPORTS
+from pytest_servebench.load.transports.base import Caller, Completion, Terms
 from tests.load.echo_transport import FRAME
 from tests.load.in_process import make_load
 
@@ -120,6 +126,66 @@ def test_what_a_lost_link_carried_goes_over_the_next(server: Server) -> None:
     assert made.records.ok.all()
     assert server.connections == 2
     assert made.resent >= 1
+
+
+GAP = 2_000_000  # ns between arrivals
+
+
+class Batches:
+    """A transport without a server: four answers in one turn of the event loop, slowly read."""
+
+    shared = True
+    opened = 0
+
+    def __init__(self, target: Target, terms: Terms, loop: Any, woken: Any) -> None:
+        self._loop = loop
+        self._waiting: list[BatchChannel] = []
+
+    async def prepare(self) -> None:
+        pass
+
+    async def open(self, caller: Caller) -> Any:
+        return BatchChannel(self, caller)
+
+    def head(self, head: bytes) -> bytes:
+        return head
+
+    def send(self, channel: "BatchChannel") -> None:
+        self._waiting.append(channel)
+        if len(self._waiting) == 4:
+            batch, self._waiting = self._waiting, []
+            self._loop.call_soon(self._answer, batch)
+
+    def _answer(self, batch: list["BatchChannel"]) -> None:
+        for channel in batch:
+            ended = time.monotonic_ns()
+            while time.monotonic_ns() < ended + 3 * GAP:
+                pass
+            if not channel.closed:
+                channel.caller.answered(Completion(Outcome.OK, ended, ended, keep=True))
+
+
+class BatchChannel:
+    def __init__(self, transport: Batches, caller: Caller) -> None:
+        self._transport = transport
+        self.caller = caller
+        self.closed = False
+
+    def send(self, request: bytes, now: int) -> None:
+        self._transport.send(self)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_arrivals_do_not_wait_for_all_answers_that_have_come(server: Server) -> None:
+    spec = replace(
+        spec_for(server, b"", transport=f"{__name__}:Batches"), rate=1e9 / GAP, duration=0.1,
+        workers=50, drain=0.1,
+    )  # fmt: skip
+    records = make_load(spec).records
+    first = np.sort(records.done[records.ok])[:4]
+    assert ((records.enqueued > first[0]) & (records.enqueued < first[3])).any()
 
 
 def test_the_process_of_the_load_finds_it_and_imports_little_else(server: Server) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from pytest_servebench.load.store import Outcome
 from pytest_servebench.load.target import NO_HTTP2
-from pytest_servebench.load.tcp_info import unread_ns
+from pytest_servebench.load.tcp_info import LEAST_UNREAD, unread_ns
 from pytest_servebench.load.transports.base import (
     Caller,
     Completion,
@@ -68,7 +68,7 @@ class Use:
     judge: Judge
     ready: Callable[[bytes], Ready]
     heads: Heads
-    woken: Callable[[int], int]
+    woken: Callable[[int], bool]
     dropped: Callable[[Connection], None] = lambda _: None
     framing: int = 0
 
@@ -293,7 +293,7 @@ class Connection(asyncio.Protocol):
 
     # -- the ends of calls --------------------------------------------------------------------
 
-    def answered(self, channel: Channel, now: int, woken: int) -> None:
+    def answered(self, channel: Channel, now: int, woken: bool) -> None:
         """Judge a complete answer."""
         head, body = channel.head, channel.body
         assert head is not None
@@ -308,8 +308,8 @@ class Connection(asyncio.Protocol):
             reason = f"a body of {channel.size} bytes with a content-length of {head.length}"
         raw = joined(channel.head_block, channel.trailers_block)
         completion = Completion(outcome, channel.began, now, status, raw, content, True, reason)
-        # Asking the kernel takes some µs.
-        if channel.since < woken and self._transport is not None:
+        # Asking the kernel takes some µs, as much as all the rest of a call at low rates.
+        if woken and now - channel.since > LEAST_UNREAD and self._transport is not None:
             link: Any = self._transport.get_extra_info("socket")
             completion.unread = unread_ns(link)
         self._report(channel, completion)

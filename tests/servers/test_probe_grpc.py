@@ -194,10 +194,13 @@ def test_no_answer() -> None:
         ask(Target("127.0.0.1", port, scheme="grpc"), GrpcRequest(ECHO), 5)
     assert not no.value.final
     wait = threading.Event()
+    # As a call, the server would be told of the deadline, and could answer at the same moment.
+    fields = (("Content-Type", "application/grpc"), ("TE", "trailers"))
+    request = Http2Request("POST", ECHO, fields, grpc_message(b""))
     with no_thread_is_left(), serving({ECHO: lambda m, _: m * wait.wait(10)}) as port:
         begun = time.monotonic()
         with pytest.raises(NoAnswerError, match=r"within 0\.3 s") as no:
-            ask(f"grpc://127.0.0.1:{port}", GrpcRequest(ECHO), 0.3)
+            ask(f"http://127.0.0.1:{port}", request, 0.3)
         assert time.monotonic() - begun < 5
         wait.set()
 

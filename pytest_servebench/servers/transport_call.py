@@ -81,7 +81,7 @@ class TransportCall:
         request = self._request
         make = transport_factory(request.transport)
         terms = Terms(keep_alive=False, max_body=self._most, timeout=self._timeout)
-        transport = make(self._target, terms, loop, lambda _: 0)
+        transport = make(self._target, terms, loop, lambda _: False)
         await transport.prepare()
         caller = _Caller(loop)
         try:

@@ -26,6 +26,7 @@ from pytest_servebench.servers import ports
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.command import Command
 from pytest_servebench.servers.engine import OWNER_LABEL, find_engine, owner_mark
+from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.launch import StartedServer
 from pytest_servebench.servers.ports import free_ports
 from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
@@ -338,8 +339,7 @@ def test_a_configured_image_with_grpc(
     )  # fmt: skip
     server = kind.start(model, settings, run_dir)
     try:
-        assert isinstance(server, StartedServer)
-        assert not server.mismatch
+        check_mismatch(server)
     finally:
         server.stop()
 
@@ -477,7 +477,7 @@ def test_torchserve(
         server = kind.start(model, settings, run_dir)
         try:
             assert server.implementation == "TorchServe 0.12.9 in servebench-tests:ts"
-            assert not server.mismatch
+            check_mismatch(server)
             (pid,) = server.pids()
             assert psutil.Process(pid).uids().real == os.getuid()
         finally:

@@ -2,15 +2,14 @@
 
 SLOs, gates, ``compare``, ``plan``, points, tables, plots, the page, other tools' formats and the
 reference iterate over these entries, and none of them refers to a metric by name. Outside this
-module a metric only needs a source of its values: a column of the records (:class:`Times`),
-outcomes that are counted, or the monitor's samples.
+module a metric only needs a source of its values: a quantity of the records that each request has
+(:class:`Times`), outcomes that are counted, or the monitor's samples.
 
 An entry is plain facts and a reader for a case (:mod:`pytest_servebench.values.reading`).
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -21,28 +20,34 @@ from pytest_servebench.values import reading
 
 Place = Literal["table", "overview", "charts", "plan", "junit"]
 """Places that show only some metrics: the table of cases, the overview's panels, the charts against
-the rate, the changes that a plan always shows, and the properties of a test in JUnit XML."""
+the rate, the changes that a plan always shows, and the properties of a test in JUnit XML. Metrics
+of streamed answers stand there only where there are such answers."""
 
 
 @dataclass(frozen=True)
 class Times:
-    """Times from the scheduled arrival of a request until some event.
+    """A quantity in seconds that each request has, such as the time until some event.
 
     Each yields the metrics :data:`STATISTICS`, in which a failed request ranks as infinitely slow.
 
     Attributes:
-        name: of the quantity, in narrow tables and file names.
+        name: of the quantity in the records (``load/quantities.py``), in narrow tables and file
+            names.
         title: in words.
         meaning: title and definition, for the reference.
-        until: column of the records with the instant of the event.
         prefix: of its metrics' names.
+        alias: another prefix that its metrics may be written with.
+        streamed: whether only streamed answers have it.
+        several: whether a request has several values, so that it limits no single request.
     """
 
     name: str
     title: str
     meaning: str
-    until: str
     prefix: str = ""
+    alias: str = ""
+    streamed: bool = False
+    several: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ class Metric:
             the schedule; empty if there is none.
         given_limits: whether it depends on the limits that SLOs set for single requests: known only
             where there are some, and compared only where they are the same.
+        of_streams: whether only loads with streamed answers have it.
         of_search: whether a search over several rates finds it: no single case has it.
         complement: name of the rest to 100 %, for formats in which smaller must be better.
         point: how servers are compared by it; ``None`` if they are not.
@@ -113,6 +119,7 @@ class Metric:
     of_run: bool = False
     share_of_load: str = ""
     given_limits: bool = False
+    of_streams: bool = False
     of_search: bool = False
     complement: str = ""
     point: Point | None = None
@@ -159,7 +166,7 @@ def _statistics(
     places: Mapping[str, Sequence[Place]] = MappingProxyType({}),
     points: Mapping[str, Point] = MappingProxyType({}),
 ) -> tuple[Metric, ...]:
-    """Return the metrics of times, with the extra places and points of some."""
+    """Return the metrics of times, with the places (of streamed answers all) and points of some."""
     return tuple(
         Metric(
             name := times.prefix + one.name,
@@ -167,12 +174,14 @@ def _statistics(
             times.prefix + one.written,
             f"{one.written} of the {times.meaning}",
             "time",
-            reading.estimate(name),
+            reading.of_streams(name) if times.streamed else reading.estimate(name),
+            aliases=(times.alias + one.written,) if times.alias else (),
             times=times,
             permille=one.permille,
-            enough=one.enough,
+            enough=0 if times.several else one.enough,
+            of_streams=times.streamed,
             same=one.same,
-            places=frozenset((*one.places, *places.get(one.name, ()))),
+            places=frozenset((*(() if times.streamed else one.places), *places.get(one.name, ()))),
             point=points.get(one.name),
         )
         for one in STATISTICS
@@ -180,16 +189,43 @@ def _statistics(
 
 
 LATENCY: Final = Times(
-    "latency", "latency", "latency: from the scheduled arrival to the whole answer", "done"
+    "latency", "latency", "latency: from the scheduled arrival to the whole answer", alias="e2e."
 )
 TTFB: Final = Times(
     "ttfb",
     "time to first byte",
     "time to the first byte: from the scheduled arrival to the first byte of the answer",
-    "first_byte",
     prefix="ttfb.",
 )
-TIMES: Final = (LATENCY, TTFB)
+
+
+def _streamed(name: str, title: str, meaning: str, *, several: bool = False) -> Times:
+    return Times(name, title, f"{title}: {meaning}", f"{name}.", streamed=True, several=several)
+
+
+TTFT: Final = _streamed(
+    "ttft", "time to first token",
+    "from the scheduled arrival to the first event of the answer with output",
+)  # fmt: skip
+TTFT_SENT: Final = _streamed(
+    "ttft_sent", "time to first token from sending",
+    "without the wait for a worker, to compare with tools that measure it so",
+)  # fmt: skip
+ITL: Final = _streamed(
+    "itl", "inter-token latency",
+    "between neighbouring events with output of one answer, of all answers together", several=True,
+)  # fmt: skip
+TPOT: Final = _streamed(
+    "tpot", "time per output token",
+    "from the first event with output to the last / (output tokens - 1); answers with fewer than "
+    "two tokens or events have none",
+)  # fmt: skip
+STALL: Final = _streamed(
+    "stall", "longest stall",
+    "longest time between neighbouring events with output of an answer; answers with fewer than "
+    "two have none",
+)  # fmt: skip
+TIMES: Final = (LATENCY, TTFB, TTFT, TTFT_SENT, ITL, TPOT, STALL)
 """The times that are summarized, latency first."""
 
 _ALL: Final = (
@@ -208,7 +244,28 @@ _ALL: Final = (
     Metric(
         "max", "max", "max", "longest latency", "time", reading.longest, times=LATENCY, of_run=True,
     ),
-    *itertools.chain.from_iterable(map(_statistics, TIMES[1:])),
+    *_statistics(TTFB),
+    *_statistics(TTFT, {
+        "p50": ("table", "charts", "junit"), "p99": ("table", "overview", "charts", "junit"),
+    }),
+    *_statistics(TTFT_SENT),
+    *_statistics(ITL, {"p50": ("charts",), "p99": ("charts", "junit")}),
+    *_statistics(TPOT, {"p50": ("table", "overview", "charts", "junit"), "p99": ("charts",)}),
+    *_statistics(STALL, {"p99": ("charts",)}),
+    Metric(
+        "output_rate", "output_rate", "output rate",
+        "output tokens of successes read inside the window / length of the window", "token_rate",
+        reading.of_streams("output_rate"), larger_is_better=True, same=0.05, of_streams=True,
+        places=frozenset({"junit"}),
+    ),
+    Metric(
+        "output_tokens", "output_tokens", "output tokens", "mean output tokens of a success",
+        "tokens", reading.of_streams("output_tokens"), of_streams=True,
+    ),
+    Metric(
+        "input_tokens", "input_tokens", "input tokens", "mean input tokens of a success",
+        "tokens", reading.of_streams("input_tokens"), of_streams=True,
+    ),
     Metric(
         "throughput", "throughput", "throughput",
         "successes per second inside the window", "throughput",
@@ -314,6 +371,6 @@ def percentiles_of(times: Times) -> tuple[Metric, ...]:
     return tuple(one for one in _ALL if one.times is times and one.permille is not None)
 
 
-def standing_in(place: Place) -> tuple[Metric, ...]:
-    """Return the metrics that are shown in a place."""
-    return tuple(one for one in _ALL if place in one.places)
+def standing_in(place: Place, *, streamed: bool = False) -> tuple[Metric, ...]:
+    """Return the metrics that a place shows: those of all loads, or of ``streamed`` answers."""
+    return tuple(one for one in _ALL if place in one.places and one.of_streams is streamed)

@@ -9,7 +9,7 @@ from pytest_servebench.metrics import METRICS as REGISTRY
 from pytest_servebench.objectives.slo import judge, parse_slo
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.summary import PERMILLES, summarize
-from simulation import traffic
+from simulation import batching, traffic
 from simulation.cases import case, failures, queue
 from simulation.queues import Law, mean, percentile
 from simulation.traffic import Traffic
@@ -67,6 +67,18 @@ def rare(of: Traffic, number: int, replications: int) -> dict[str, Any]:
             _count(counts[name], estimates[name], value)
     return {"traffic": str(of), "load": of.load, "number": number, "replications": replications,
             "counts": counts}  # fmt: skip
+
+
+def streamed(load: float, number: int, replications: int) -> dict[str, Any]:
+    """Return how often the intervals of streamed answers hold their percentiles and means."""
+    server = batching.Server()
+    truth = batching.truth(server, load)
+    counts = {name: {"above": 0, "below": 0, "open": 0} for name in truth}
+    for seed in range(replications):
+        estimates = summarize(batching.run(server, load, number, seed), 1.0).estimates
+        for name, value in truth.items():
+            _count(counts[name], estimates[name], value)
+    return {"load": load, "number": number, "replications": replications, "counts": counts}
 
 
 def decisions(of: Traffic, number: int, replications: int) -> dict[str, Any]:

@@ -7,8 +7,9 @@ import time
 import numpy as np
 import pytest
 
+from pytest_servebench.load import quantities
 from pytest_servebench.stats.summary import summarize
-from simulation import coverage, distributions, queueing, traffic
+from simulation import batching, coverage, distributions, queueing, traffic
 from simulation.cases import failures, queue
 from simulation.queues import LAWS, Law, mean, percentile
 
@@ -50,6 +51,30 @@ def test_rare_pauses_and_bursts_are_allowed_for(index: int) -> None:
         assert coverage.coverage(found, found["counts"][metric]) >= 0.80, found
     verdicts = coverage.decisions(of, 2000, 100)["verdicts"]
     assert verdicts[0]["passed"] <= 8, verdicts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("load", [0.3, 0.8])
+def test_intervals_of_streamed_answers_hold_the_truth(load: float) -> None:
+    """90 % are promised; fewer than 80 of 100 would be one in 1,000."""
+    found = coverage.streamed(load, 500, REPLICATIONS)
+    for counts in found["counts"].values():
+        assert coverage.coverage(found, counts) >= 0.80, found
+
+
+def test_simulated_batching_has_its_closed_forms() -> None:
+    """Alone, a request's tokens take an iteration each; beyond capacity, batches are full."""
+    server = batching.Server(prompt=0.0)
+    alone = batching.run(server, 0.005, 2000, 1)
+    tokens = quantities.sample(alone, "tpot")
+    assert tokens is not None
+    assert np.median(tokens.values) == pytest.approx(server.fixed + server.each)
+    dice = np.random.default_rng(1)
+    full = batching.simulate(server, np.zeros(20_000), dice)
+    assert len(full.arrivals) / full.ends[-1] == pytest.approx(server.capacity, rel=0.05)
+    steps = np.diff(full.ends)
+    assert steps.max() == pytest.approx(server.fixed + server.most * server.each)
+    assert (full.begins[1:] >= full.begins[:-1]).all()
 
 
 @pytest.mark.slow

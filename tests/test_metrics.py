@@ -47,6 +47,7 @@ from tests.sample import SAMPLE
 from tests.test_lateness import MAX_LAG, late, measured, verdicts
 from tests.test_schema import SCHEMA
 
+_OF_LOADS = [one.name for one in METRICS.values() if not one.of_search and not one.of_streams]
 FIRST = [one.name for one in statistics_of(TTFB)]
 
 
@@ -68,7 +69,7 @@ def test_every_arrival_is_counted_by_one_share() -> None:
     assert sorted(counted) == sorted(outcome.label for outcome in Outcome)
 
 
-@pytest.mark.parametrize("name", [one.name for one in METRICS.values() if not one.of_search])
+@pytest.mark.parametrize("name", _OF_LOADS)
 def test_every_metric_is_judged_by_the_name_that_it_is_written_with(name: str) -> None:
     unit = {"time": "s", "cpu": "%", "memory": "B"}.get(METRICS[name].kind, "")
     (clause,) = parse_slo(f"{METRICS[name].written}>0{unit}")

@@ -31,6 +31,7 @@ from benchmarks.parts import (
     sizing,
     startup,
     streams,
+    streams_intervals,
 )
 
 PARTS: Final[Sequence[Part]] = (
@@ -49,6 +50,7 @@ PARTS: Final[Sequence[Part]] = (
     detector,
     noise,
     intervals,
+    streams_intervals,
     gates,
     real_gates,
     search,

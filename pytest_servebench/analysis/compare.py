@@ -25,7 +25,7 @@ from pytest_servebench.analysis.changes import VERDICTS, Change, Verdict, change
 from pytest_servebench.analysis.comparability import Key, Pair, match
 from pytest_servebench.analysis.machine_speed import same_generator, search_slowdown, slowdown
 from pytest_servebench.analysis.request_shifts import request_shifts
-from pytest_servebench.metrics import METRICS, POINTS, Metric
+from pytest_servebench.metrics import METRICS, POINTS, Metric, standing_in
 from pytest_servebench.objectives.gates import Gate
 from pytest_servebench.runs.results import CaseResult, Run, VerdictWord
 
@@ -126,7 +126,7 @@ def compare(
     """
     pairs = match(base, new)
     gated = {gate.metric: gate.threshold for gate in gates}
-    judged = len(gated) if gates else len(_shown(()))
+    judged = len(gated) or max((len(_shown(pair.every)) for pair in pairs), default=1)
     statements = max(1, judged * (among or len(pairs)))
     alike = same_generator(base, new)
     cases = []
@@ -217,11 +217,15 @@ def _shown(cases: Collection[CaseResult]) -> tuple[str, ...]:
         if not last.of_server:
             resolved = (one for one in better if cases and all(_resolves(c, one) for c in cases))
             found.append(next(resolved, last).name)
+    streamed = standing_in("table", streamed=True)
+    found += [one.name for one in streamed if all(_resolves(case, one) for case in cases)]
     return tuple(found)
 
 
 def _resolves(case: CaseResult, metric: Metric) -> bool:
     reading = metric.read(case)
+    if reading.value is None and metric.of_streams:
+        return False
     is_open = (
         reading.value is not None and math.isfinite(reading.value) and reading.high == math.inf
     )

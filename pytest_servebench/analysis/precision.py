@@ -105,6 +105,9 @@ def assumed(metric: str, rate: float, load: float) -> Known:
     """
     if _is_cost(metric):
         return Known(None, 1.0, 1.0, 1, 0.0, measured=False)
+    if metric in METRICS and METRICS[metric].of_streams and not _of_times(metric):
+        # Sums of geometric numbers of tokens: E[X^2] / E[X]^2 = 2 for each request.
+        return Known(None, 2.0, 1.0, 1, 0.0, measured=False)
     if not _of_times(metric):
         return Known(SHARES.get(metric, rate), 1.0, 1.0, 1, 0.0, measured=False)
     if METRICS[metric].is_mean:

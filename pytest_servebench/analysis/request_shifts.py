@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from pytest_servebench.analysis.comparability import Pair
+from pytest_servebench.load import quantities
 from pytest_servebench.load.records import Records
 from pytest_servebench.metrics import TIMES, Times, percentiles_of, statistics_of
 from pytest_servebench.runs.case_records import read_records
@@ -26,8 +27,9 @@ def request_shifts(pair: Pair, directories: tuple[Path | None, Path | None]) -> 
     )
     found: dict[str, Shift] = {}
     for times in TIMES:
-        if base and new and all(one.knows(times.until) for one in (*base, *new)):
-            found |= _shifts(times, _side(base, times), _side(new, times))
+        sides = _side(base, times), _side(new, times)
+        if sides[0] is not None and sides[1] is not None:
+            found |= _shifts(times, sides[0], sides[1])
     return found
 
 
@@ -38,12 +40,22 @@ def _records(cases: Sequence[CaseResult], directory: Path | None) -> list[Record
     return known if len(known) == len(found) else []
 
 
-def _side(repeats: Sequence[Records], times: Times) -> Side:
+def _side(repeats: Sequence[Records], times: Times) -> Side | None:
+    """Return the values of all repeats; ``None`` if any of them does not tell them."""
+    samples = [quantities.sample(one, times.name) for one in repeats]
+    known = [one for one in samples if one is not None]
+    if not known or len(known) < len(samples):
+        return None
     windows = [one.window for one in repeats]
     begins = np.cumsum([0, *windows[:-1]])
     return Side(
-        np.concatenate([one.until(times.until) for one in repeats]),
-        np.concatenate([one.scheduled + begin for one, begin in zip(repeats, begins, strict=True)]),
+        np.concatenate([one.values for one in known]),
+        np.concatenate(
+            [
+                rows.scheduled[one.request] + begin
+                for rows, one, begin in zip(repeats, known, begins, strict=True)
+            ]
+        ),
         sum(windows),
     )
 

@@ -2,7 +2,8 @@
 
 ``p99<50ms`` lets 1 % of the arrivals fail or take 50 ms or longer; ``success_rate>=99%`` lets 1 %
 of them fail. Clauses on other things, such as a mean, CPU or throughput, are no limits on single
-requests. ``throughput>=99%`` is none either: requests in flight when the window ends are not
+requests, nor is one on the inter-token latency, of which a request has many: ``tpot`` and ``stall``
+are for that. ``throughput>=99%`` is none either: requests in flight when the window ends are not
 completed in it, so a window of 10 s and a latency of 50 ms cost 0.5 % however low the rate. Over
 a long time it is the success rate.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from pytest_servebench.load import quantities
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.metrics import METRICS, Metric
 from pytest_servebench.objectives.slo_grammar import Clause
@@ -44,7 +46,7 @@ class Limit:
     def is_known(self, records: Records) -> bool:
         """Return whether the records tell which requests break it."""
         times = self.metric.times
-        return times is None or records.knows(times.until)
+        return times is None or quantities.knows(records, times.name)
 
 
 def limit_of(clause: Clause) -> Limit | None:
@@ -53,8 +55,9 @@ def limit_of(clause: Clause) -> Limit | None:
     at_least = clause.at_least
     if at_least is not metric.larger_is_better:
         return None  # it asks for something bad
-    if metric.times is not None and metric.permille is not None:
-        allowed, broken_by = (1000 - metric.permille) / 1000, _slow(clause, metric.times.until)
+    times = metric.times
+    if times is not None and metric.permille is not None and not times.several:
+        allowed, broken_by = (1000 - metric.permille) / 1000, _slow(clause, times.name)
     elif metric.outcomes:
         allowed = 1 - clause.bound if at_least else clause.bound
         broken_by = _ended(metric.outcomes, good=at_least)
@@ -90,9 +93,9 @@ def _strictness(limit: Limit) -> tuple[float, float]:
     return -limit.allowed, -limit.clause.bound
 
 
-def _slow(clause: Clause, until: str) -> Callable[[Records], BoolArray]:
+def _slow(clause: Clause, quantity: str) -> Callable[[Records], BoolArray]:
     def broken(records: Records) -> BoolArray:
-        times = records.until(until)
+        times = quantities.seconds(records, quantity)  # NaN, where it is undefined, breaks none
         slow = times >= clause.bound if clause.operator == "<" else times > clause.bound
         return np.asarray(slow | ~records.ok)
 

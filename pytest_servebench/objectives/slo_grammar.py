@@ -44,6 +44,10 @@ _UNITS: Final[Mapping[Kind, Mapping[str, Decimal]]] = MappingProxyType(
             "kb": Decimal(1000), "mb": Decimal(1000**2), "gb": Decimal(1000**3),
             "kib": Decimal(1024), "mib": Decimal(1024**2), "gib": Decimal(1024**3),
         },
+        "tokens": {"": Decimal(1), "tokens": Decimal(1)},
+        "token_rate": {
+            "": Decimal(1), "/s": Decimal(1), "tokens/s": Decimal(1), "tok/s": Decimal(1),
+        },
     }
 )  # fmt: skip
 UNITS: Final[Mapping[Kind, str]] = MappingProxyType(
@@ -53,6 +57,8 @@ UNITS: Final[Mapping[Kind, str]] = MappingProxyType(
         "share": "% or, for a fraction, none",
         "cpu": "% (of one processor)",
         "memory": "B, kB, MB, GB, KiB, MiB or GiB",
+        "tokens": "tokens, or none",
+        "token_rate": "tokens/s, tok/s or /s",
     }
 )
 
@@ -112,10 +118,10 @@ class Clause:
     def __str__(self) -> str:
         if self.text:
             return self.text
-        unit = {"time": "s", "throughput": "/s", "share": "", "cpu": "%", "memory": "B"}
+        unit = {"time": "s", "throughput": "/s", "cpu": "%", "memory": "B", "token_rate": "/s"}
         bound = Decimal(repr(self.bound))
         shown = bound / _UNITS["throughput"][_RELATIVE] if self.relative else bound
-        ending = _RELATIVE if self.relative else unit[self.kind]
+        ending = _RELATIVE if self.relative else unit.get(self.kind, "")
         return f"{METRICS[self.metric].written}{self.operator}{shown}{ending}"
 
 

@@ -267,6 +267,6 @@ def _properties(result: CaseResult) -> Iterator[tuple[str, object]]:
     prefix = f"{_PROPERTIES}{result.label}." if result.label else _PROPERTIES
     yield f"{prefix}verdict", result.verdict
     yield f"{prefix}implementation", clean(result.server.implementation)
-    for metric in standing_in("junit"):
+    for metric in (*standing_in("junit"), *standing_in("junit", streamed=True)):
         if (known := result.summary.estimates.get(metric.name)) is not None:
             yield f"{prefix}{metric.name}", known.value

@@ -50,6 +50,10 @@ COLUMNS: Final = (
         Column(one.written, expendable=0 if "overview" in one.places else 3)
         for one in standing_in("table")
     ),
+    *(
+        Column(one.written, expendable=1 if "overview" in one.places else 3, optional=True)
+        for one in standing_in("table", streamed=True)
+    ),
     Column("wait", expendable=6),
     Column("CPU %", expendable=7),
     Column("CPU ms", expendable=_EXTRA),
@@ -72,6 +76,7 @@ _VERDICTS: Final[Mapping[Standing, Markup]] = {
     "invalid": {"red": True, "bold": True},
 }
 _NAMED: Final = tuple(one.name for one in standing_in("table"))
+_STREAMED: Final = tuple(one.name for one in standing_in("table", streamed=True))
 _SUCCESSES: Final = "  └ successes"
 _BAD: Final[Markup] = {"red": True}
 _FAINT: Final[Markup] = {"light": True}
@@ -156,6 +161,10 @@ def _case_row(case: CaseResult, label: str, show: _Formats, memory: Metric) -> l
         Cell(show["throughput"](throughput)),
         Cell(show["throughput"](good) if (good := goodput(case)) is not None else ""),
         *(_percentile_cell(summary, name, show[name]) for name in _NAMED),
+        *(
+            _percentile_cell(summary, name, show[name]) if name in summary.estimates else Cell("")
+            for name in _STREAMED
+        ),
         Cell(show["wait"](milliseconds(summary.queue_wait.percentiles.get("p95")))),
         Cell(compact(resources.cpu_mean)),
         Cell(show["cost"](milliseconds(cpu_per_request(case)))),
@@ -195,8 +204,9 @@ def _formats(cases: Sequence[CaseResult]) -> _Formats:
         "wait": [milliseconds(case.summary.queue_wait.percentiles.get("p95")) for case in cases],
     }
     columns["cost"] = [milliseconds(cpu_per_request(case)) for case in cases]
-    for name in _NAMED:
+    for name in (*_NAMED, *_STREAMED):
         columns[name] = [milliseconds(percentile(case.summary, name).value) for case in cases]
+    for name in _NAMED:
         columns[name] += [
             milliseconds(case.summary.latency.percentiles.get(name)) for case in cases
         ]
@@ -220,7 +230,7 @@ def legend(
     headings = {column.heading for column in shown}
     percentiles = {
         row[_FIRST_PERCENTILE + offset].text
-        for offset, name in enumerate(_NAMED)
+        for offset, name in enumerate((*_NAMED, *_STREAMED))
         for row in rows
         if name in headings
     }
@@ -228,6 +238,11 @@ def legend(
         notes = ["p50 to p99: ms per round."]
     else:
         notes = ["p50 to p99: ms from the scheduled arrival to the whole answer, waiting included."]
+    if headings & set(_STREAMED):
+        notes.append(
+            "ttft: ms from the scheduled arrival to the first output; tpot: ms for each output "
+            "token after it."
+        )
     if any(failed(case.summary) for case in cases):
         sign = f" ({INFINITE})" if INFINITE in percentiles else ""
         alone = any(row[0].text == _SUCCESSES for row in rows)

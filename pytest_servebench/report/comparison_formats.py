@@ -30,10 +30,12 @@ _UNITS: Final[Mapping[Kind, tuple[str, float]]] = {
     "share": ("%", 100.0),
     "cpu": ("%", 1.0),
     "memory": ("MB", 1e-6),
+    "tokens": ("tokens", 1.0),
+    "token_rate": ("tokens/s", 1.0),
 }
 _MEASURES: Final[Mapping[Kind, str]] = {
     "time": "ms", "throughput": "per_second", "share": "percent", "cpu": "percent",
-    "memory": "mb",
+    "memory": "mb", "tokens": "tokens", "token_rate": "tokens_per_second",
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from pytest_servebench.metrics import (
     Metric,
     Times,
     percentiles_of,
+    standing_in,
     statistics_of,
 )
 from pytest_servebench.report.facts import test_id, test_labels
@@ -58,7 +59,9 @@ def percentile(summary: Summary, name: str) -> Percentile:
     estimate = summary.estimates[name]
     if estimate.value is None:
         return Percentile(math.inf, estimate.low, math.inf, resolved=True)
-    enough = summary.arrivals * tail_of(name) > 1 - 1e-9
+    times = METRICS[name].times
+    several = times is not None and times.several
+    enough = several or summary.arrivals * tail_of(name) > 1 - 1e-9
     return Percentile(
         estimate.value,
         estimate.low,
@@ -132,7 +135,7 @@ def errors(summary: Summary) -> int:
 
 @dataclass(frozen=True)
 class TimesRow:
-    """Times from the scheduled arrival, in seconds: mean, then the percentiles of :data:`NAMES`.
+    """Times of all requests, in seconds: mean, then the percentiles of :data:`NAMES`.
 
     Attributes:
         times: what they are.
@@ -152,7 +155,7 @@ class TimesTable:
 
     Attributes:
         n: arrivals.
-        rows: times from the arrival, latency first.
+        rows: times of all requests, latency first.
         parts: further quantities, with what they are called.
     """
 
@@ -169,6 +172,15 @@ def known_times(cases: Iterable[CaseResult]) -> list[Times]:
         for times in TIMES
         if times is LATENCY or any(one.name in known for one in statistics_of(times))
     ]
+
+
+def streamed(cases: Iterable[CaseResult]) -> bool:
+    """Return whether answers of some case were streamed."""
+    return any(
+        one.name in case.summary.estimates
+        for case in cases
+        for one in standing_in("table", streamed=True)
+    )
 
 
 def times_table(case: CaseResult) -> TimesTable:

@@ -14,7 +14,7 @@ from pytest_servebench.report.terminal import title
 from pytest_servebench.runs.results import Run
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.safe import clean
-from pytest_servebench.text.tables import Cell, plain_text
+from pytest_servebench.text.tables import plain_text
 
 _WIDE: Final = 10_000  # Markdown wraps its lines by itself
 _SIGNS: Final[Mapping[Standing, str]] = {
@@ -33,22 +33,28 @@ def markdown(run: Run) -> str:
     lines = [f"### {escaped(title(run))}", ""]
     lines += _attention(run)
     titles = server_titles(run.cases)
-    rows: list[list[Cell]] = []
-    for group in groups(run.cases):
+    blocks = [(group, server_rows(group.cases, titles, run.cases)) for group in groups(run.cases)]
+    rows = [row for _, servers in blocks for one in servers for row in one.rows]
+    shown = [
+        place
+        for place, column in enumerate(COLUMNS)
+        if not column.optional or any(row[place].text for row in rows)
+    ]
+    columns = [COLUMNS[place] for place in shown]
+    for group, servers in blocks:
         lines += [f"**{escaped(group.test)}, {group.load}**", ""]
-        headings = ["server", *(column.heading for column in COLUMNS)]
-        lines += table_head(headings, right=[False, *(column.right for column in COLUMNS)])
-        for server in server_rows(group.cases, titles, run.cases):
+        headings = ["server", *(column.heading for column in columns)]
+        lines += table_head(headings, right=[False, *(column.right for column in columns)])
+        for server in servers:
             program = f" ({server.implementation})" if server.implementation != server.title else ""
             name = server.title + program
-            rows += server.rows
             for row in server.rows:
-                lines.append(table_row([name, *(cell.text.strip() for cell in row)]))
+                lines.append(table_row([name, *(row[place].text.strip() for place in shown)]))
                 name = ""
         lines.append("")
     lines += _capacities(run)
     if rows:
-        lines += [escaped(note) + "  " for note in legend(run.cases, rows, COLUMNS)]
+        lines += [escaped(note) + "  " for note in legend(run.cases, rows, columns)]
     evaluation = [plain_text(parts) for parts in evaluation_lines(run, 100)]
     name = "Evaluation, servers and machine" if evaluation else "Server and machine"
     facts = [f"{label:<10}{text}" for label, text in headline(run)]

@@ -15,7 +15,7 @@ from pytest_servebench.metrics import Times, standing_in
 from pytest_servebench.report.capacity_table import blocks
 from pytest_servebench.report.captions import case_names, marks, measured, subtitle
 from pytest_servebench.report.facts import test_id, test_labels
-from pytest_servebench.report.figures import known_times
+from pytest_servebench.report.figures import known_times, streamed
 from pytest_servebench.report.outputs import Material
 from pytest_servebench.report.plot_capacity import draw_capacities
 from pytest_servebench.report.plot_distribution import Latencies, draw_distributions
@@ -125,8 +125,10 @@ class _Drawing:
             if valid and all(panel.point(case) is None for case in valid)
         }  # fmt: skip
         memory = (PSS, MEMORY) if any(PSS.point(case) for case in valid) else (MEMORY,)
-        latencies = map(percentile_panel, standing_in("overview"))
-        every = (*latencies, THROUGHPUT, SUCCESS, CPU, memory[0])
+        overview = standing_in("overview")
+        if streamed(self._run.cases):
+            overview += standing_in("overview", streamed=True)
+        every = (*map(percentile_panel, overview), THROUGHPUT, SUCCESS, CPU, memory[0])
         everything = [panel for panel in every if panel.metric not in unseen]
         processes = "of the server's processes against offered rate"
         return [
@@ -146,7 +148,10 @@ class _Drawing:
         ]
 
     def _percentiles(self, times: Times) -> list[Path]:
-        shown = [one for one in standing_in("charts") if one.times is times]
+        charts = (*standing_in("charts"), *standing_in("charts", streamed=True))
+        shown = [one for one in charts if one.times is times]
+        if not shown:
+            return []
         title = f"{times.title[:1].upper()}{times.title[1:]} against offered rate"
         return self._sweeps(times.name, title, [*map(percentile_panel, shown)], alike=True)
 

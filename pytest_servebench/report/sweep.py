@@ -157,7 +157,8 @@ def panels(cases: Iterable[CaseResult]) -> list[Panel]:
     """Return all panels that may have data."""
     known = list(cases)
     times = known_times(known)
-    percentiles = [percentile_panel(one) for one in standing_in("charts") if one.times in times]
+    charts = (*standing_in("charts"), *standing_in("charts", streamed=True))
+    percentiles = [percentile_panel(one) for one in charts if one.times in times]
     memory = [PSS, MEMORY] if any(_pss(case) for case in known) else [MEMORY]
     return [*percentiles, THROUGHPUT, SUCCESS, WAIT, CPU, CPU_PER_REQUEST, *memory, LAG]
 

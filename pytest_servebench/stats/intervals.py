@@ -20,7 +20,7 @@ def wilson_interval(share: float, effective: float) -> Estimate:
     return Estimate(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
 
 
-def poisson_interval(count: int, dispersion: float, seconds: float) -> Estimate:
+def poisson_interval(count: float, dispersion: float, seconds: float) -> Estimate:
     """Return a rate (1/s) with its 95 % score interval.
 
     Args:
@@ -37,7 +37,7 @@ def poisson_interval(count: int, dispersion: float, seconds: float) -> Estimate:
     return Estimate(rate, max(0.0, min(rate, low)), max(rate, high))
 
 
-def dispersion_of(count: int, variance: float, degrees: float) -> float:
+def dispersion_of(count: float, variance: float, degrees: float) -> float:
     """Return the dispersion of a count for :func:`poisson_interval`, widened for its own error.
 
     Args:

@@ -55,8 +55,9 @@ class Side:
     """The requests of one run, or of its repeats one after the other.
 
     Attributes:
-        values: time of each request in seconds, infinite if it failed; shape ``(n,)``.
-        arrivals: when each came, ns; shape ``(n,)``.
+        values: times of the requests in seconds, infinite if they failed; shape ``(n,)``. There may
+            be several of one request, which are in no order of time, but in one block.
+        arrivals: when the request of each came, ns; shape ``(n,)``.
         window: length of the arrival window, ns.
     """
 

@@ -23,6 +23,10 @@ quantile (O'Neill 2014, The American Statistician 68:282):
 * a throughput gets the score interval of a Poisson count, scaled by the measured dispersion;
 * a mean gets the bootstrap's studentized interval.
 
+Of inter-token latencies a request has many, which are alike. What it adds to an error is their sum
+(of gaps beyond a percentile, less their share of its gaps: a ratio estimator), so that blocks are
+made of requests, not of tokens.
+
 On simulated M/M/1, M/D/1 and lognormal M/G/1 queues at loads of 0.3, 0.6 and 0.8 the intervals of
 p50, p90 and p99 cover the true value in 91 to 100 % of the runs of 1,000 requests and of 5,000,
 those of means in 89 to 97 % (``benchmarks/parts/intervals.py``, also for rare pauses and bursts),
@@ -41,11 +45,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from pytest_servebench.load import quantities
+from pytest_servebench.load.quantities import Sample
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.metrics import LATENCY, METRICS, STATISTICS, TIMES, Times
 from pytest_servebench.stats import episodes
@@ -60,6 +66,7 @@ from pytest_servebench.stats.intervals import (
     wilson_interval,
 )
 from pytest_servebench.stats.student import student
+from pytest_servebench.stats.tokens import token_estimates
 
 PERMILLES: Final[Mapping[str, int]] = MappingProxyType(
     {one.name: one.permille for one in STATISTICS if one.permille is not None}
@@ -107,12 +114,19 @@ def summarize(records: Records, offered_rate: float, max_lag: float = math.inf) 
     punctual = records.without_lag(max_lag)
     estimates: dict[str, Estimate] = {}
     without_lag: dict[str, Estimate] = {}
+    known: tuple[Sample, Sample] | None = None
     for times in TIMES:
-        if records.knows(times.until):
-            if not (estimates and all(_same(one, times, LATENCY) for one in (records, punctual))):
-                found, alone = _estimates(records, punctual, times)
-            estimates |= _of(times, found)
-            without_lag |= _of(times, alone)
+        pair = (quantities.sample(records, times.name), quantities.sample(punctual, times.name))
+        if pair[0] is None or pair[1] is None:
+            continue
+        samples = pair[0], pair[1]
+        if known is None or not all(map(_same, known, samples)):
+            found, alone = _estimates(records, punctual, *samples)
+        known = samples
+        estimates |= _of(times, found)
+        without_lag |= _of(times, alone)
+    if records.streams is not None:
+        estimates |= token_estimates(records, records.streams)
     return Summary(
         arrivals=n,
         outcomes=records.counts(),
@@ -130,20 +144,19 @@ def summarize(records: Records, offered_rate: float, max_lag: float = math.inf) 
 
 
 def _estimates(
-    records: Records, punctual: Records, times: Times
+    records: Records, punctual: Records, sample: Sample, at_best: Sample
 ) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
     """Return the estimates of some times, and those that differ without lag.
 
     Shares and throughput are the same for all times, and their columns have a part in all of the
     intervals, so that times which are the same have the same ones.
     """
-    values = records.until(times.until)
-    precision = _precision(records, values, records.completed)
+    precision = _precision(records, sample, records.completed)
     found = _intervals(records, records.completed, precision)
-    found["mean"] = _mean(values, precision.blocks)
+    found["mean"] = _mean(sample.values, precision.blocks)
     alone: dict[str, Estimate] = {}
-    if not np.array_equal(getattr(punctual, times.until), getattr(records, times.until)):
-        alone = _without_lag(punctual, punctual.until(times.until), found, precision)
+    if not _same(sample, at_best):
+        alone = _without_lag(punctual, at_best, found, precision)
     return found, alone
 
 
@@ -155,8 +168,8 @@ def _of(times: Times, estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
     return {times.prefix + name: estimates[name] for name in own}
 
 
-def _same(records: Records, one: Times, other: Times) -> bool:
-    return np.array_equal(getattr(records, one.until), getattr(records, other.until))
+def _same(one: Sample, other: Sample) -> bool:
+    return np.array_equal(one.values, other.values) and np.array_equal(one.request, other.request)
 
 
 @dataclass(frozen=True)
@@ -164,13 +177,13 @@ class _Precision:
     """What the intervals of one case rest on.
 
     Attributes:
-        ordered: the latencies, from the fastest.
+        ordered: the times, from the fastest.
         shares: by metric, of the requests.
         effective: share to the equivalent number of independent requests.
         lengths: percentile to the lengths of episodes that its limits rest on.
         dispersion: of the completions: variance of their number over its mean.
         blocks: of what each request adds to the error of the estimates: the last column is that of
-            the completions, and the one before that of the mean, where all latencies are finite.
+            the completions, and the one before that of the mean, where all times are finite.
             ``None`` where there are no requests.
     """
 
@@ -183,15 +196,15 @@ class _Precision:
 
 
 def _without_lag(
-    punctual: Records, latency: Floats, estimates: Mapping[str, Estimate], precision: _Precision
+    punctual: Records, sample: Sample, estimates: Mapping[str, Estimate], precision: _Precision
 ) -> dict[str, Estimate]:
-    """Return what differs if the generator's lag is subtracted from the latencies.
+    """Return what differs if the generator's lag is subtracted from the times.
 
-    The intervals are no wider than the measured ones: subtracting something from each latency must
+    The intervals are no wider than the measured ones: subtracting something from each time must
     not widen them.
     """
-    inside = punctual.completed
-    own = _precision(punctual, latency, inside)
+    inside, values = punctual.completed, sample.values
+    own = _precision(punctual, sample, inside)
     effective = {
         name: max(number, own.effective[name]) for name, number in precision.effective.items()
     }
@@ -206,11 +219,11 @@ def _without_lag(
         found[name] = _no_higher(found[name], estimates[name])
     measured = estimates["mean"]
     found["mean"] = (
-        _mean(latency, own.blocks)
+        _mean(values, own.blocks)
         if measured.value is None
-        else _moved(measured, float(latency.mean()) - measured.value)
+        else _moved(measured, float(values.mean()) - measured.value)
     )
-    longest = _finite(float(latency.max()))
+    longest = _finite(float(values.max()))
     return {"max": Estimate(longest, None, None)} | {
         name: estimate for name, estimate in found.items() if estimate != estimates[name]
     }
@@ -231,42 +244,47 @@ def _moved(estimate: Estimate, by: float) -> Estimate:
     return Estimate(*(None if end is None else max(0.0, end + by) for end in ends))
 
 
-def _precision(records: Records, latency: Floats, inside: npt.NDArray[np.bool_]) -> _Precision:
+def _precision(records: Records, sample: Sample, inside: npt.NDArray[np.bool_]) -> _Precision:
     n = len(records)
-    ordered = np.sort(latency)
+    times, ordered = sample.values, np.sort(sample.values)
+    number = len(times)
     shares = _shares(records, inside)
     if n == 0:
         return _Precision(ordered, dict.fromkeys(shares, 0.0), {}, {}, 1.0, None)
-    # One column for each estimate: what each request adds to its error. For percentiles: which
-    # requests are among the slowest, at several shares.
+    # One column for each estimate: what each request adds to its error. For percentiles: how many
+    # of its times are among the slowest, at several shares, less their part of all of its times.
     largest = np.finfo(np.float64).max  # where a percentile is infinite: which requests failed
-    slow = {
-        share: latency > min(float(ordered[nearest_rank(1000 - share, n) - 1]), largest)
-        for share in episodes.SHARES
-    }
-    parts = [*slow.values(), *shares.values()]
-    means = [float(part.mean()) for part in parts]
-    columns = [part - mean for part, mean in zip(parts, means, strict=True)]
+
+    def of_requests(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.bincount(sample.request, values, n)
+
+    beyond: dict[int, float] = {}
+    columns: list[npt.NDArray[Any]] = []
+    for share in episodes.SHARES:
+        slow = times > min(float(ordered[nearest_rank(1000 - share, number) - 1]), largest)
+        beyond[share] = float(slow.mean())
+        columns.append(of_requests(slow - beyond[share]))
+    of_shares = {name: float(share.mean()) for name, share in shares.items()}
+    columns += [share - of_shares[name] for name, share in shares.items()]
     if np.isfinite(ordered[-1]):
-        columns.append(latency - latency.mean())
+        columns.append(of_requests(times - times.mean()))
     bins = bins_for(n)
     series = binned(np.column_stack(columns), records.scheduled, records.window, bins)
     counts = binned(
         np.ones((completed := int(inside.sum()), 1)), records.done[inside], records.window, bins
     )
     blocks = moving_blocks(np.column_stack([series, counts - counts.mean(axis=0)]))
-    beyond = dict(zip(slow, means, strict=False))
     lengths = {
-        name: episodes.lengths(blocks, beyond, n, permille) for name, permille in PERMILLES.items()
+        name: episodes.lengths(blocks, beyond, number, permille)
+        for name, permille in PERMILLES.items()
     }
     effective = {
         name: effective_number(
-            n, means[index], float(blocks.variances[index]) / n**2, float(blocks.degrees[index])
+            n, of_shares[name], float(blocks.variances[index]) / n**2, float(blocks.degrees[index])
         )
-        for index, name in enumerate(shares, start=len(slow))
+        for index, name in enumerate(shares, start=len(beyond))
     }
     spread = dispersion_of(completed, float(blocks.variances[-1]), float(blocks.degrees[-1]))
-    of_shares = dict(zip(shares, means[len(slow) :], strict=True))
     return _Precision(ordered, of_shares, effective, lengths, spread, blocks)
 
 
@@ -285,14 +303,13 @@ def _intervals(
     """Return each estimate but the mean, with the interval that follows from how sure it is."""
     completed = int(inside.sum())
     rate = poisson_interval(completed, precision.dispersion, records.window / 1e9)
-    n = len(records)
-    if n == 0:
+    ordered = precision.ordered
+    if len(ordered) == 0:
         names = (*PERMILLES, *precision.shares)
         return {**dict.fromkeys(names, Estimate(None, None, None)), "throughput": rate}
-    ordered = precision.ordered
     found: dict[str, Estimate] = {}
     for name, permille in PERMILLES.items():
-        value = float(ordered[nearest_rank(permille, n) - 1])
+        value = float(ordered[nearest_rank(permille, len(ordered)) - 1])
         ends = episodes.limits(ordered, permille, precision.lengths[name])
         found[name] = Estimate(_finite(value), *map(_finite, ends))
     for name, share in precision.shares.items():
@@ -304,13 +321,13 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _mean(latency: Floats, blocks: Blocks | None) -> Estimate:
-    n = len(latency)
+def _mean(times: Floats, blocks: Blocks | None) -> Estimate:
+    n = len(times)
     # Where some requests fail, infinitely slow ones make any mean infinite.
-    if blocks is None or not np.isfinite(latency).all():
+    if blocks is None or not np.isfinite(times).all():
         return Estimate(None, None, None)
     column = -2  # of the blocks: the last but one
-    mean = float(latency.mean())
+    mean = float(times.mean())
     if n < 2:
         return Estimate(mean, 0.0, None)
     low, high = blocks.studentized(column)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
-Kind = Literal["time", "throughput", "share", "cpu", "memory"]
+Kind = Literal["time", "throughput", "share", "cpu", "memory", "tokens", "token_rate"]
 
 _SCALES: Final[Mapping[Kind, Callable[[float], tuple[float, str]]]] = MappingProxyType(
     {
@@ -16,6 +16,8 @@ _SCALES: Final[Mapping[Kind, Callable[[float], tuple[float, str]]]] = MappingPro
         "share": lambda size: (100.0, " %"),  # noqa: ARG005
         "cpu": lambda size: (1.0, " %"),  # noqa: ARG005
         "memory": lambda size: (1e-9, " GB") if size >= 1e9 else (1e-6, " MB"),
+        "tokens": lambda size: (1.0, " tokens"),  # noqa: ARG005
+        "token_rate": lambda size: (1.0, " tokens/s"),  # noqa: ARG005
     }
 )
 

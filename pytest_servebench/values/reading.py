@@ -85,19 +85,32 @@ def _ended(end: float | None) -> float:
     return math.inf if end is None else end
 
 
-def estimate(name: str, *, of_requests: bool = True) -> Callable[[Case], Reading]:
-    """Return a reader of an estimate, in which ``None`` is infinite."""
+def estimate(
+    name: str, *, of_requests: bool = True, missing: str = "it was not measured"
+) -> Callable[[Case], Reading]:
+    """Return a reader of an estimate, in which ``None`` is infinite.
+
+    Args:
+        name: of the estimate.
+        of_requests: whether there is none without requests.
+        missing: why it is unknown if a case has none.
+    """
 
     def read(case: Case) -> Reading:
         if of_requests and not case.summary.arrivals:
             return Reading(None, unknown="no request arrived in the window")
         found = case.summary.estimates.get(name)
         if found is None:
-            return Reading(None, unknown="it was not measured")
+            return Reading(None, unknown=missing)
         ends = (_ended(found.value), _ended(found.low), _ended(found.high))
         return Reading(*ends, ceiling=_ended(found.ceiling))
 
     return read
+
+
+def of_streams(name: str) -> Callable[[Case], Reading]:
+    """Return a reader of an estimate that only streamed answers have."""
+    return estimate(name, missing="no streamed answer had enough output to tell it")
 
 
 def goodput(case: Case) -> Reading:

@@ -10,7 +10,7 @@ from typing import Any
 from pytest_servebench._version import __version__
 from pytest_servebench.report.outputs import PAGE_FILE, Material
 from pytest_servebench.report.page.added import added_to_cases, added_to_run
-from pytest_servebench.report.page.cases import FIGURE_HEADINGS, HEADINGS
+from pytest_servebench.report.page.cases import FIGURE_HEADINGS, headings
 from pytest_servebench.report.page.comparison import Found, blocks, names_of
 from pytest_servebench.report.page.content import content
 from pytest_servebench.report.page.rendering import render
@@ -32,7 +32,10 @@ def page(
     known = report or {}
     found = content(run, directory, added_to_run(known), added_to_cases(known), sizing=sizing)
     return render(
-        "report.html.jinja", page=found, page_headings=HEADINGS, figure_headings=FIGURE_HEADINGS
+        "report.html.jinja",
+        page=found,
+        page_headings=headings(run.cases),
+        figure_headings=FIGURE_HEADINGS,
     )
 
 

@@ -13,6 +13,7 @@ from pytest_servebench.report import axes
 from pytest_servebench.report.figures import NAMES, failed, percentile
 from pytest_servebench.report.page import time_charts
 from pytest_servebench.report.page.chart import Chart, Key
+from pytest_servebench.report.page.stream_charts import stream_charts
 from pytest_servebench.report.page.thinning import thinned
 from pytest_servebench.report.percentile_curves import percentile_curve
 from pytest_servebench.runs.plain_benchmarks import is_plain
@@ -46,6 +47,7 @@ def case_charts(
         return charts  # a search has many: the section on its capacity shows them together
     if records is not None and len(records):
         charts += [
+            *stream_charts(case, records, points),
             _histogram(case, records),
             time_charts.where_time_went(case, records),
             time_charts.requests_in_flight(case, records, points),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,6 +31,7 @@ from pytest_servebench.report.figures import (
     errors,
     percentile,
     standing,
+    streamed,
     times_table,
 )
 from pytest_servebench.report.page.chart import Chart
@@ -126,14 +127,16 @@ def anchors(cases: Sequence[CaseResult]) -> list[str]:
 
 # -- the table of cases ---------------------------------------------------------------------------
 
-HEADINGS: Final = (  # what decides comes first: a phone shows no more without scrolling
-    *(
-        (
-            f"{one.written} ms",
-            f"{one.written} of the latency, a failed request counting as infinitely slow",
-        )
-        for one in standing_in("table")
-    ),
+_TIMES: Final = tuple(  # what decides comes first: a phone shows no more without scrolling
+    (f"{one.written} ms", f"{one.written} of the latency, a failed request counting as infinitely "
+     "slow")
+    for one in standing_in("table")
+)  # fmt: skip
+_STREAMED: Final = tuple(
+    (f"{one.written} ms", f"{one.meaning}, a failed request counting as infinitely slow")
+    for one in standing_in("table", streamed=True)
+)
+_OTHERS: Final = (
     ("ok %", "Share of the arrivals that succeeded"),
     ("ok/s", "Throughput: successes per second inside the window"),
     ("requests", "Arrivals in the schedule"),
@@ -147,13 +150,21 @@ HEADINGS: Final = (  # what decides comes first: a phone shows no more without s
 )
 
 
-def figures(case: CaseResult) -> tuple[Figure, ...]:
-    """Return a figure for each of :data:`HEADINGS`."""
+def headings(cases: Iterable[CaseResult]) -> tuple[tuple[str, str], ...]:
+    """Return heading and explanation of each figure of some cases."""
+    return (*_TIMES, *(_STREAMED if streamed(cases) else ()), *_OTHERS)
+
+
+def figures(case: CaseResult, among: Iterable[CaseResult]) -> tuple[Figure, ...]:
+    """Return a figure for each of the :func:`headings` of the cases that it is among."""
     summary, resources = case.summary, case.resources
     lost, failed = dropped(summary), errors(summary)
     throughput = None if is_plain(case) else summary.throughput
+    times = standing_in("table")
+    if streamed(among):
+        times += standing_in("table", streamed=True)
     return (
-        *(latency_figure(case, one.name) for one in standing_in("table")),
+        *(latency_figure(case, one.name) for one in times),
         _figure(summary.success_rate, percent(summary.success_rate),
                 "bad" if summary.success_rate < 1 else ""),
         _figure(throughput, significant(throughput)),
@@ -252,6 +263,7 @@ def case_view(
     repeat: int,
     function: str,
     title: str,
+    among: Sequence[CaseResult],
     css: str,
     charts: Sequence[Chart],
     missing: str,
@@ -266,6 +278,7 @@ def case_view(
         repeat: its number among the cases of its cell, 0 if it is the only one.
         function: name of the test.
         title: the server's name.
+        among: the cases that are shown in one table with it.
         css: class with the curve's colour.
         charts: its drawings.
         missing: why there are no records, if so.
@@ -293,7 +306,7 @@ def case_view(
         verdict="none" if where == "passed" and not case.clauses else where,
         verdict_text=verdict_cell(case).text.lower().replace("slo", "SLO") + _attempt(case),
         reasons=tuple(reasons(case)) if told else (),
-        figures=figures(case),
+        figures=figures(case, among),
         p50=latency_figure(case, median.name),
         tail=(tail.written, latency_figure(case, tail.name)),
         clauses=tuple(clause_view(one) for one in case.clauses),

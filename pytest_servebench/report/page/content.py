@@ -274,6 +274,7 @@ def _case_views(
                 repeat=seen[cell] if alike[cell] > 1 else 0,
                 function=tests[index],
                 title=titles[case.server.kind],
+                among=run.cases,
                 css=classes[case.server.kind, None],
                 charts=charts,
                 missing=missing,

@@ -1,0 +1,155 @@
+"""Times of single requests by name: what percentiles, limits and comparisons are made from.
+
+A failed request is infinitely slow in each. *Tokens* come in events with output; an event may hold
+several of them, or a part of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_servebench.load.records import NEVER, Records
+from pytest_servebench.load.streams import Streams
+
+Floats = npt.NDArray[np.float64]
+Indexes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The values of one quantity in the records of n requests.
+
+    Attributes:
+        values: seconds, infinite for failed requests; shape ``(m,)``.
+        request: index of the request that each is of, ascending among successes; shape ``(m,)``.
+    """
+
+    values: Floats
+    request: Indexes
+
+
+def seconds(records: Records, quantity: str) -> Floats:
+    """Return a quantity that each request has once.
+
+    Args:
+        records: that know it.
+        quantity: one of :data:`SINGLE`.
+
+    Returns:
+        Seconds, infinite for failed requests, NaN for those in which it is undefined; shape
+        ``(n,)``.
+    """
+    return SINGLE[quantity](records)
+
+
+def sample(records: Records, quantity: str) -> Sample | None:
+    """Return the values of a quantity; ``None`` if the records do not tell any.
+
+    ``itl`` has a value for each gap. A failed request counts as an answer of the usual length with
+    infinite gaps, so that it has the same weight as in any other quantity.
+    """
+    if quantity == "itl":
+        return _gaps(records)
+    column = _COLUMNS.get(quantity)
+    told = records.streams is not None if column is None else records.knows(column)
+    if not told:
+        return None
+    values = SINGLE[quantity](records)
+    defined = ~np.isnan(values)
+    if records.ok.any() and not (records.ok & defined).any():
+        return None
+    return Sample(values[defined], np.flatnonzero(defined))
+
+
+def knows(records: Records, quantity: str) -> bool:
+    """Return whether the records tell a quantity that each request has once."""
+    return sample(records, quantity) is not None
+
+
+# -- answers as a whole ---------------------------------------------------------------------------
+
+_COLUMNS: Final = {"latency": "done", "ttfb": "first_byte"}
+
+
+def _until(column: str) -> Callable[[Records], Floats]:
+    return lambda records: records.until(column)
+
+
+# -- streamed answers -----------------------------------------------------------------------------
+
+
+def _of_successes(records: Records, values: Floats, defined: npt.NDArray[np.bool_]) -> Floats:
+    return np.where(records.ok, np.where(defined, values, np.nan), np.inf)
+
+
+def _streams(records: Records) -> Streams:
+    assert records.streams is not None
+    return records.streams
+
+
+def _ttft(records: Records) -> Floats:
+    first = records.first_token
+    return _of_successes(records, (first - records.scheduled) / 1e9, first != NEVER)
+
+
+def _ttft_sent(records: Records) -> Floats:
+    first = _streams(records).first()
+    took = _at_best(records, (first - records.sent) / 1e9)
+    return _of_successes(records, took, first != NEVER)
+
+
+def _tpot(records: Records) -> Floats:
+    streams = _streams(records)
+    # Output that came in a single event was not streamed: nobody knows when its tokens were made.
+    defined = (streams.tokens >= 2) & (np.diff(streams.offsets) >= 2)
+    took = _at_best(records, (streams.last() - streams.first()) / 1e9)
+    return _of_successes(records, took / np.maximum(streams.tokens - 1, 1), defined)
+
+
+def _stall(records: Records) -> Floats:
+    gaps, request = _streams(records).gaps()
+    longest = np.full(len(records), np.nan)
+    if len(gaps):
+        begins = np.flatnonzero(np.diff(request, prepend=-1))
+        longest[request[begins]] = np.maximum.reduceat(gaps, begins)
+    return _of_successes(records, _at_best(records, longest), ~np.isnan(longest))
+
+
+def _gaps(records: Records) -> Sample | None:
+    if records.streams is None:
+        return None
+    gaps, request = records.streams.gaps()
+    ok = records.ok
+    kept = ok[request]
+    gaps, request = gaps[kept], request[kept]
+    failed = np.flatnonzero(~ok)
+    if not len(gaps) and len(failed) < len(records):
+        return None
+    usual = max(1, round(len(gaps) / max(1, len(records) - len(failed))))
+    return Sample(
+        np.concatenate([_at_best(records, gaps, request), np.full(usual * len(failed), np.inf)]),
+        np.concatenate([request, np.repeat(failed, usual)]),
+    )
+
+
+def _at_best(records: Records, values: Floats, request: Indexes | None = None) -> Floats:
+    """Take off the times what late reading may have added to them."""
+    late = records.at_best.late if records.at_best else None
+    if late is None:
+        return values
+    return np.maximum(values - (late if request is None else late[request]), 0.0)
+
+
+SINGLE: Final[Mapping[str, Callable[[Records], Floats]]] = MappingProxyType(
+    {
+        **{name: _until(column) for name, column in _COLUMNS.items()},
+        "ttft": _ttft, "ttft_sent": _ttft_sent, "tpot": _tpot, "stall": _stall,
+    }
+)  # fmt: skip
+"""Quantities that each request has once."""

@@ -29,6 +29,21 @@ def _seconds(nanoseconds: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
+class AtBest:
+    """What a generator that is never late could have seen of streamed answers.
+
+    Attributes:
+        first_token: when the first event with output came at the earliest, on the clock of the
+            records; shape ``(n,)``.
+        late: seconds by which times between sending and an event, or between two events, may have
+            seemed longer than they were; shape ``(n,)``, or ``None`` if none did.
+    """
+
+    first_token: npt.NDArray[np.int64]
+    late: npt.NDArray[np.float64] | None
+
+
+@dataclass(frozen=True)
 class Records:
     """The records of one run, as columns of equal length n.
 
@@ -46,6 +61,9 @@ class Records:
         unread: index of an arrival to the seconds for which its answer lay unread, according to the
             kernel; only if that was long. Not saved.
         streams: of streamed answers, when their output arrived; ``None`` for others.
+        late_reading: seconds by which an event of each streamed answer may have been read late, at
+            most; shape ``(n,)``, or ``None`` if none was. Not saved.
+        at_best: of streamed answers, what :meth:`without_lag` found; ``None`` as measured.
     """
 
     scheduled: npt.NDArray[np.int64]
@@ -59,6 +77,8 @@ class Records:
     window: int
     unread: Mapping[int, float] = field(default_factory=dict, repr=False, compare=False)
     streams: Streams | None = field(default=None, repr=False)
+    late_reading: npt.NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
+    at_best: AtBest | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.scheduled)
@@ -76,6 +96,8 @@ class Records:
     @property
     def first_token(self) -> npt.NDArray[np.int64]:
         """Return when each answer's first output was read, ns; ``NEVER`` without; ``(n,)``."""
+        if self.at_best is not None:
+            return self.at_best.first_token
         if self.streams is None:
             return np.full(len(self), NEVER, dtype=np.int64)
         return self.streams.first()
@@ -113,6 +135,8 @@ class Records:
         ``unread``, but never before its request was sent; and by the largest lag among the request
         itself and those that it may have waited behind, but it is never faster than the fastest:
         if all arrivals at a queue come earlier by some time, each is done earlier by at most that.
+        So is the first output of a streamed answer; times between its events are as they were, but
+        for what reading them late may have added.
 
         Late arrivals come in bursts, which may also fill the buffer: each arrival that was more
         than ``tolerated`` seconds late can have caused at most one drop until a worker is idle
@@ -136,7 +160,16 @@ class Records:
             return at_best
 
         first_byte, done = earlier(self.first_byte), earlier(self.done)
-        return replace(self, first_byte=first_byte, done=done, outcome=outcome, unread={})
+        at_best = None
+        if self.streams is not None:
+            first, late = self.first_token, self.late_reading
+            if late is not None:
+                read = np.maximum(first - (late * 1e9).astype(np.int64), self.sent)
+                first = np.where(first == NEVER, NEVER, read)
+            at_best = AtBest(earlier(first), late)
+        return replace(
+            self, first_byte=first_byte, done=done, outcome=outcome, unread={}, at_best=at_best
+        )
 
     def _lag_ahead(self, lag: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the largest lag of the arrivals that a request may have waited behind.

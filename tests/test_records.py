@@ -41,7 +41,7 @@ def same(one: Records, other: Records) -> bool:
         np.array_equal(getattr(one, field.name), getattr(other, field.name))
         and getattr(one, field.name).dtype == getattr(other, field.name).dtype
         for field in dataclasses.fields(Records)
-        if field.name not in ("window", "unread", "streams")
+        if field.name not in ("window", "unread", "streams", "late_reading", "at_best")
     ) and (one.window == other.window)
 
 

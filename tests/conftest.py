@@ -1,6 +1,7 @@
 """Fixtures of the plugin's own tests."""
 
 import functools
+import gc
 import importlib
 import importlib.metadata
 import importlib.util
@@ -10,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +26,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Runs of pytest within a test ask for it by -p: it may have been imported for another test.
 pytest.register_assert_rewrite("tests.toy")
+
+# What is imported and collected stays for the whole session: it need not be looked at for garbage.
+gc.disable()
 
 # pytester forgets what a run of pytest within a test has imported: it would be imported again for
 # each, and NumPy cannot come twice.
@@ -103,6 +108,22 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.suffix != ".py" or not config.option.markexpr.startswith("not servers"):
         return None
     return True if _SERVERS_ALONE.search(collection_path.read_text()) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have workers begin with the modules that take longest, so that they end at the same time."""
+    if not hasattr(config, "workerinput"):
+        return
+    seconds: dict[Path, float] = defaultdict(float)
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        seconds[item.path] += 3.0 if "servers" in marks else 0.8 if "slow" in marks else 0.05
+    items.sort(key=lambda item: -seconds[item.path])
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-from contextlib import ExitStack
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,9 +27,8 @@ from pytest_servebench.sizing.prediction import Setting, predict
 from pytest_servebench.sizing.queue import ROUTINGS, Routing
 from pytest_servebench.sizing.self_check import check_itself, pauses, trusted
 from pytest_servebench.stats.estimates import Estimate
-from simulation import known, queueing
+from simulation import queueing
 from simulation.queues import Law
-from simulation.saved import case
 from simulation.servers import KNOWN, OTHERS, Server, fifo, last_come_first, shared
 
 
@@ -361,35 +358,3 @@ def test_time_on_the_network_is_no_service() -> None:
     assert model.slots == 1
     assert model.overhead == pytest.approx(0.001, rel=0.1)
     assert model.mean_service == pytest.approx(server.mean, rel=0.01)
-
-
-# -- real processes -------------------------------------------------------------------------------
-
-
-@pytest.mark.servers
-@pytest.mark.alone
-def test_two_replicas_behind_a_proxy_are_as_fast_as_predicted(tmp_path: Path) -> None:
-    mean, workers, buffer_size, load = 0.010, 32, 1000, 0.7
-
-    def measured(server: known.Known, rate: float, seconds: float, seed: int) -> CaseResult:
-        result = server.load(
-            rate=rate, duration=seconds, seed=seed, workers=workers, buffer_size=buffer_size,
-            timeout=10.0, drain=5.0, warmup=0.5,
-        )  # fmt: skip
-        made = case(result.records, rate=rate, buffer_size=buffer_size, workers=workers)
-        return dataclasses.replace(made, records=result.records)
-
-    with ExitStack() as stack:
-        replicas = [
-            stack.enter_context(known.serve(tmp_path, 1, f"fixed:{mean}", seed)) for seed in (1, 2)
-        ]
-        alone = stack.enter_context(known.round_robin(replicas[:1]))
-        both = stack.enter_context(known.round_robin(replicas))
-        model = fit([measured(alone, share / mean, 10.0, seed=1) for share in (0.2, 0.5)])
-        assert isinstance(model, ServerModel)
-        assert model.slots == 1
-        found = measured(both, 2 * load / mean, 15.0, seed=3).summary.estimates
-    setting = Setting(2 * load / mean, workers, buffer_size, 2, "round_robin")
-    predicted = predict(model, setting)
-    for name in ("p50", "p95"):
-        assert predicted.estimates[name].value == pytest.approx(found[name].value, rel=0.2), name

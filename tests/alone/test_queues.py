@@ -1,22 +1,20 @@
 """The engine against servers whose queues have exact answers."""
 
-import os
-import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pytest_servebench.load.records import NEVER, Outcome, Records
-from pytest_servebench.load.runner import LoadResult
-from pytest_servebench.load.store import RecordStore
+from pytest_servebench.load.records import Outcome, Records
 from simulation import known, queueing
 
 StartKnown = Callable[[int, str], known.Known]
+
+pytestmark = pytest.mark.servers
 
 
 @pytest.fixture
@@ -25,12 +23,8 @@ def start_known(tmp_path: Path) -> Iterator[StartKnown]:
         yield lambda slots, law: stack.enter_context(known.serve(tmp_path, slots, law, seed=7))
 
 
-def load(
-    server: known.Known, watch: Callable[[RecordStore], None] = lambda _: None, **changes: object
-) -> LoadResult:
-    return server.load(
-        watch, **{"duration": 12.0, "seed": 3, "timeout": 10.0, "drain": 5.0, **changes}
-    )
+def load(server: known.Known, **spec: Any) -> Records:
+    return server.load(duration=12.0, seed=3, timeout=10.0, drain=5.0, **spec).records
 
 
 def undisturbed(measure: Callable[[], Records], service: float) -> tuple[Records, float]:
@@ -57,13 +51,11 @@ def mean_and_error(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     return float(values.mean()), float(batches.std(ddof=1) / np.sqrt(len(batches)))
 
 
-@pytest.mark.servers
-@pytest.mark.alone
 def test_mmck_drop_rate_and_mean_wait(start_known: StartKnown) -> None:
     mean, workers, buffer_size, rate = 0.005, 2, 4, 360.0
     server = start_known(workers, f"exponential:{mean}")
     records, service = undisturbed(
-        lambda: load(server, rate=rate, buffer_size=buffer_size, workers=workers).records, mean
+        lambda: load(server, rate=rate, buffer_size=buffer_size, workers=workers), mean
     )
     exact = queueing.mmck(rate, 1 / service, workers, workers + buffer_size)
     dropped, error = mean_and_error((records.outcome == Outcome.DROPPED).astype(float))
@@ -74,39 +66,12 @@ def test_mmck_drop_rate_and_mean_wait(start_known: StartKnown) -> None:
     assert sum(records.counts().values()) == len(records)
 
 
-@pytest.mark.servers
-@pytest.mark.alone
 def test_md1_mean_wait(start_known: StartKnown) -> None:
     mean, rate = 0.004, 150.0
     server = start_known(1, f"fixed:{mean}")
     records, service = undisturbed(
-        lambda: load(server, rate=rate, buffer_size=1000, workers=1).records, mean
+        lambda: load(server, rate=rate, buffer_size=1000, workers=1), mean
     )
     assert records.counts()["ok"] == len(records)
     wait, error = mean_and_error(records.queue_wait())
     assert wait == pytest.approx(queueing.md1_mean_wait(rate, service), abs=4 * error)
-
-
-@pytest.mark.slow
-def test_waiting_for_a_frozen_server_is_in_the_latencies(start_known: StartKnown) -> None:
-    server = start_known(4, "fixed:0.002")
-    frozen, rate = 1.0, 100.0
-    events = [(1.0, signal.SIGSTOP), (1.0 + frozen, signal.SIGCONT)]
-
-    def freeze(store: RecordStore) -> None:
-        if store.start == NEVER:
-            return
-        while events and (left := store.start / 1e9 + events[0][0] - time.monotonic()) < 0.1:
-            time.sleep(max(0.0, left))
-            os.kill(server.pid, events.pop(0)[1])
-
-    records = load(server, freeze, rate=rate, duration=3.0, buffer_size=500, workers=4).records
-    latency = records.latency()
-    assert records.counts()["ok"] == len(records)
-    # Arrivals in the frozen second waited half of it on average, though most of them were sent
-    # only after it: a closed loop would show four slow requests, one for each connection.
-    waited = latency > 0.05
-    assert waited.sum() > 0.7 * rate * frozen
-    assert latency[waited].mean() == pytest.approx(frozen / 2, rel=0.4)
-    assert latency.max() > 0.8 * frozen
-    assert (records.service_time() > 0.1).sum() <= 4

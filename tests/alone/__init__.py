@@ -1,0 +1,1 @@
+"""Measurements that are compared with exact figures: nothing runs beside them but one another."""

@@ -3,10 +3,10 @@
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from pytest_servebench.errors import OptionError
 from pytest_servebench.load.arrivals import Times
+from pytest_servebench.load.choice import Chosen
 from pytest_servebench.load.spec import LoadSpec
 
 # Answers sampled from one stretch of the run. Many short stretches would hold only one arrival each
@@ -51,10 +51,10 @@ def schedule(spec: LoadSpec) -> Times:
     return times
 
 
-def payload_choice(spec: LoadSpec, size: int) -> npt.NDArray[np.uint32]:
+def payload_choice(spec: LoadSpec, size: int) -> Chosen:
     """Return for each of ``size`` arrivals the index of its request; shape ``(size,)``."""
     _, payloads = streams(spec.seed, spec.rate)
-    return payloads.integers(0, len(spec.requests), size, dtype=np.uint32)
+    return spec.choice.draw(size, len(spec.requests), payloads)
 
 
 def sampled_arrivals(size: int, samples: int, randomness: np.random.Generator) -> frozenset[int]:

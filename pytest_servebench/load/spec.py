@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pytest_servebench.load.arrivals import ArrivalProcess, Poisson
+from pytest_servebench.load.choice import AtRandom, Choice
 from pytest_servebench.load.job import Job
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.transports import SHARING
@@ -52,7 +53,8 @@ class LoadSpec(LoadSettings):
 
     Attributes:
         target: where to connect.
-        requests: as the transport sends them; each arrival takes one at random.
+        requests: as the transport sends them.
+        choice: which of them each arrival takes.
         rate: arrivals per second, as ``arrivals`` interprets it.
         buffer_size: requests that may wait while all workers are busy.
         rows: samples in each of ``requests``.
@@ -64,6 +66,7 @@ class LoadSpec(LoadSettings):
     requests: tuple[bytes, ...] = field(repr=False)
     rate: float
     buffer_size: int
+    choice: Choice = field(default_factory=AtRandom)
     rows: int = 1
     transport: str = "http/1.1"
 

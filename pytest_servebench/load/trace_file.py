@@ -78,7 +78,7 @@ def read_times(
     Raises:
         ValueError: the file cannot be read, has no usable times, or its unit is ambiguous.
     """
-    found = _column(path, _text(path), column)
+    found = _column(path, trace_text(path), column)
     times: list[Any] = [_time(cell, line, path) for line, cell in found.cells]
     dates = {isinstance(time, datetime) for time in times}
     if len(dates) > 1:
@@ -107,7 +107,12 @@ def read_times(
     return tuple((value - values[0]) * scale for value in values)
 
 
-def _text(path: Path) -> str:
+def trace_text(path: Path) -> str:
+    """Return the text of a trace, with ``\\n`` at the end of lines.
+
+    Raises:
+        ValueError: it cannot be read, or is not text; says what it is instead.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -13,6 +13,8 @@ from typing import Any, Final
 import pytest
 
 from pytest_servebench.errors import BadResponseError, ModelError, OptionError
+from pytest_servebench.load.arrivals import ArrivalProcess
+from pytest_servebench.load.choice import AtRandom, Choice
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.load.runner import LoadResult
 from pytest_servebench.load.target import Target
@@ -29,6 +31,7 @@ from pytest_servebench.protocols.grpc import GrpcRequest
 from pytest_servebench.streaming.formats import Way
 from pytest_servebench.text.safe import clean
 from pytest_servebench.values.arrays import Arrays
+from pytest_servebench.workloads.requests import Requests
 
 AnswerCheck = Callable[[Any, Any], bool | None]
 """Gets a request and its answer, such as an HttpRequest and an HttpAnswer.
@@ -56,12 +59,15 @@ class Traffic:
     """The requests of one case.
 
     Attributes:
-        requests: what is sent; each arrival takes one of them at random.
+        requests: what is sent.
         check: called with a request's index and a successful answer to it; raises if that is wrong.
         name: what is served, as shown in reports.
         weights_sha256: digest of the model's weights; empty without a model.
         source: where the requests come from, in words.
         digest: of the requests, by which a comparison recognizes them.
+        choice: which of them each arrival takes.
+        arrivals: the arrival process that belongs to them; ``None``: that of the load.
+        classes: the class of each request, if they are a mix.
     """
 
     requests: tuple[Request, ...] = field(repr=False)
@@ -70,6 +76,9 @@ class Traffic:
     weights_sha256: str
     source: str
     digest: str
+    choice: Choice = field(default_factory=AtRandom)
+    arrivals: ArrivalProcess | None = None
+    classes: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def transport(self) -> str:
@@ -214,8 +223,8 @@ def of_requests(requests: Iterable[Request]) -> Traffic:
     # The order of a set differs between sessions, and so would the requests.
     if isinstance(requests, (str, bytes, Mapping, Set)) or not isinstance(requests, Iterable):
         raise OptionError(f"requests={reprlib.repr(requests)}: {_GIVE_A_LIST}.")
-    requests = tuple(requests)
-    if not requests:
+    given = requests if isinstance(requests, Requests) else Requests(tuple(requests))
+    if not (requests := given.items):
         raise OptionError("requests=[]: give at least one HttpRequest.")
     for number, request in enumerate(requests):
         if not isinstance(request, (HttpRequest, GrpcRequest)):
@@ -230,8 +239,11 @@ def of_requests(requests: Iterable[Request]) -> Traffic:
         check=lambda _index, _answer: None,
         name="own requests",
         weights_sha256="",
-        source="requests of the test",
+        source=given.source,
         digest=requests_digest(requests),
+        choice=given.choice,
+        arrivals=given.arrivals,
+        classes=given.classes,
     )
 
 

@@ -116,12 +116,12 @@ class PoissonLoad:
                 object of yarl, furl, httpx or another library. A path in it is put before the paths
                 of the requests.
             requests: what to send instead of the model's predictions; each arrival takes one at
-                random.
+                random, unless they have an order (:func:`trace_prompts`) or weights (:func:`mix`).
             check: called after the load with a sample of the requests and their successful answers;
                 raises :class:`~pytest_servebench.errors.BadResponseError` or returns ``False`` if
                 an answer is wrong.
-            arrivals: the arrival process, such as ``"gamma:4"``; default: that of
-                ``--servebench-arrivals``, which is Poisson unless set.
+            arrivals: the arrival process, such as ``"gamma:4"``; default: that of the requests, if
+                they are a trace's, else of ``--servebench-arrivals``, which is Poisson unless set.
             name: of a server given by URL, for tables, plots and saved runs. Comparisons take
                 servers of the same name for the same server, even at another address.
             rate: requests per second, if different from the test's.

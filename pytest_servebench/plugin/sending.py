@@ -149,7 +149,7 @@ class Sending:
             duration=own.get("duration") or marked_seconds(item, "duration", load.duration),
             warmup=marked_seconds(item, "warmup", load.warmup),
             timeout=marked_seconds(item, "timeout", load.timeout),
-            arrivals=self._arrivals(arrivals) or load.arrivals,
+            arrivals=self._arrivals(arrivals) or sent.arrivals or load.arrivals,
             # Arrivals differ between repeats, but not between servers.
             seed=load.seed + self._cell.repeat - 1,
         )
@@ -161,6 +161,7 @@ class Sending:
             **load.shared_with(LoadSpec),
             target=target,
             requests=sent.prepared(server.protocol, target, keep_alive=load.terms.keep_alive),
+            choice=sent.choice,
             **{name: own.get(name, getattr(self._cell, name)) for name in PARAMETERS},
             transport=sent.transport,
         )

@@ -1,0 +1,57 @@
+"""Which of a load's requests each arrival takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Chosen = npt.NDArray[np.uint32]
+"""For each arrival the index of its request; shape ``(n,)``."""
+
+
+class Choice(Protocol):
+    """How each arrival's request is chosen: frozen plain data."""
+
+    def draw(self, arrivals: int, requests: int, generator: np.random.Generator) -> Chosen:
+        """Return for each of ``arrivals`` one of ``requests``, numbered from 0."""
+        ...
+
+
+@dataclass(frozen=True)
+class AtRandom:
+    """Each request is as likely as any other."""
+
+    def draw(self, arrivals: int, requests: int, generator: np.random.Generator) -> Chosen:
+        """Return independent draws."""
+        return generator.integers(0, requests, arrivals, dtype=np.uint32)
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """One request after the other, from the first again after the last."""
+
+    def draw(self, arrivals: int, requests: int, generator: np.random.Generator) -> Chosen:  # noqa: ARG002
+        """Return the order; ``generator`` is not used."""
+        return (np.arange(arrivals) % requests).astype(np.uint32)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """Some requests are more likely than others.
+
+    Attributes:
+        weights: of each request, positive; only their ratios count.
+    """
+
+    weights: tuple[float, ...] = field(repr=False)
+
+    def draw(self, arrivals: int, requests: int, generator: np.random.Generator) -> Chosen:
+        """Return independent draws, from the inverse of the distribution function."""
+        ends = np.cumsum(self.weights)
+        drawn = np.searchsorted(ends, generator.random(arrivals) * ends[-1], side="right")
+        # Rounding may carry a draw to the last end.
+        chosen: Chosen = np.minimum(drawn, requests - 1).astype(np.uint32)
+        return chosen

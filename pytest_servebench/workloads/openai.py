@@ -1,0 +1,155 @@
+"""Requests of OpenAI's API, whose answers are streamed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.protocols.base import HttpRequest
+from pytest_servebench.streaming.formats import Tokenizer
+from pytest_servebench.workloads.prompts import Prompt, Prompts, check_tokens, prompts_from
+from pytest_servebench.workloads.requests import Requests
+
+GivenPrompts = str | Path | Prompts | Iterable[str | Mapping[str, Any]]
+"""A file of JSON lines, made prompts, or a list of texts and objects."""
+
+
+def chat_requests(
+    prompts: GivenPrompts,
+    *,
+    model: str,
+    max_tokens: int | None = None,
+    ignore_eos: bool = False,
+    key_env: str | None = None,
+    path: str = "/v1/chat/completions",
+    settings: Mapping[str, object] | None = None,
+    tokenizer: Tokenizer | None = None,
+) -> Requests:
+    """Return requests for answers in a chat, to a server with OpenAI's API.
+
+    Args:
+        prompts: path of a file of JSON lines, each an object with ``messages`` or ``prompt``, and
+            perhaps ``max_tokens`` and other fields of the request's body; or a list of such
+            objects or texts; or :func:`synthetic_prompts` or :func:`trace_prompts`.
+        model: its name at the server.
+        max_tokens: of each answer, where the prompt does not say it.
+        ignore_eos: whether an answer goes on to ``max_tokens`` (a field of vLLM, SGLang and
+            llama.cpp, which OpenAI refuses): then all servers have the same work.
+        key_env: the environment variable with the key, which no report shows.
+        path: of the API on the server.
+        settings: further fields of each body, such as ``{"temperature": 0}``.
+        tokenizer: counts output tokens if the server does not tell them; see :class:`HttpRequest`.
+
+    Raises:
+        OptionError: an argument or a prompt is invalid.
+    """
+    given = prompts_from(prompts)
+    bodies = [
+        {"messages": one.fields.get("messages") or _asked(one), **_without(one, "prompt")}
+        for one in given.items
+    ]
+    return _requests(given, bodies, model, max_tokens, ignore_eos, key_env, path, settings,
+                     tokenizer)  # fmt: skip
+
+
+def completion_requests(
+    prompts: GivenPrompts,
+    *,
+    model: str,
+    max_tokens: int | None = None,
+    ignore_eos: bool = False,
+    key_env: str | None = None,
+    path: str = "/v1/completions",
+    settings: Mapping[str, object] | None = None,
+    tokenizer: Tokenizer | None = None,
+) -> Requests:
+    """Return requests for the completion of prompts; see :func:`chat_requests`."""
+    given = prompts_from(prompts)
+    for one in given.items:
+        if "messages" in one.fields:
+            raise OptionError(
+                f"{one.where}: a completion has no messages: give prompt, or use chat_requests."
+            )
+    bodies = [dict(one.fields) for one in given.items]
+    return _requests(given, bodies, model, max_tokens, ignore_eos, key_env, path, settings,
+                     tokenizer)  # fmt: skip
+
+
+def bearer(key_env: str | None, where: str) -> tuple[tuple[str, str], ...]:
+    """Return the header with the key in an environment variable, if one is named.
+
+    Raises:
+        OptionError: the variable is not set.
+    """
+    if key_env is None:
+        return ()
+    if not (key := os.environ.get(key_env, "").strip()):
+        raise OptionError(
+            f"{where}key_env={key_env!r}: the environment variable {key_env} is not set: export "
+            "the key in it."
+        )
+    return (("Authorization", f"Bearer {key}"),)
+
+
+def _asked(prompt: Prompt) -> list[dict[str, str]]:
+    text = prompt.fields["prompt"]
+    if not isinstance(text, str):
+        raise OptionError(
+            f"{prompt.where}: a chat's prompt is a text: give messages, or use completion_requests."
+        )
+    return [{"role": "user", "content": text}]
+
+
+def _without(prompt: Prompt, name: str) -> dict[str, Any]:
+    return {key: value for key, value in prompt.fields.items() if key != name}
+
+
+def _requests(
+    given: Prompts,
+    bodies: list[dict[str, Any]],
+    model: str,
+    max_tokens: int | None,
+    ignore_eos: bool,
+    key_env: str | None,
+    path: str,
+    settings: Mapping[str, object] | None,
+    tokenizer: Tokenizer | None,
+) -> Requests:
+    check_tokens(max_tokens, "max_tokens")
+    if not isinstance(model, str) or not model:
+        raise OptionError(f"model={model!r}: give the model's name at the server.")
+    common: dict[str, Any] = {
+        "model": model,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **({} if max_tokens is None else {"max_tokens": max_tokens}),
+        **({"ignore_eos": True} if ignore_eos else {}),
+        **(settings or {}),
+    }
+    if common["stream"] is not True:
+        raise OptionError(
+            f"settings={{'stream': {common['stream']!r}}}: these requests are for streamed "
+            "answers; for others, make HttpRequest(...) without stream=."
+        )
+    headers = (("Content-Type", "application/json"), *bearer(key_env, ""))
+    items = tuple(
+        HttpRequest(
+            "POST", path, headers, _body({**common, **body}, one), stream="openai",
+            tokenizer=tokenizer,
+        )
+        for one, body in zip(given.items, bodies, strict=True)
+    )  # fmt: skip
+    return Requests(items, given.choice, given.arrivals, given.source)
+
+
+def _body(fields: Mapping[str, Any], prompt: Prompt) -> bytes:
+    if fields["stream"] is not True:
+        raise OptionError(f"{prompt.where}: stream is {fields['stream']!r}: leave it out.")
+    try:
+        return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"{prompt.where}: cannot be written as JSON: {error}.") from None

@@ -1,0 +1,202 @@
+"""What a language model is asked: prompts from a file, or made to a distribution of lengths."""
+
+from __future__ import annotations
+
+import json
+import random
+import reprlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.load.arrivals import ArrivalProcess
+from pytest_servebench.load.choice import AtRandom, Choice
+from pytest_servebench.streaming.formats import Tokenizer
+from pytest_servebench.workloads.lengths import Lengths, lengths
+from pytest_servebench.workloads.words import Writer
+
+_MOST_BYTES: Final = 256 * 2**20  # of all prompts together
+_WHAT: Final = '{"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}'
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt.
+
+    Attributes:
+        fields: what the request's body has of it: ``prompt`` or ``messages``, and anything else,
+            such as ``max_tokens``.
+        where: file and line, or its number, for messages.
+    """
+
+    fields: Mapping[str, Any]
+    where: str
+
+    @classmethod
+    def of(cls, given: object, where: str) -> Prompt:
+        """Check what a user gave: a text, or fields.
+
+        Raises:
+            OptionError: it is no prompt; names place and remedy.
+        """
+        if isinstance(given, str):
+            given = {"prompt": given}
+        if not isinstance(given, Mapping):
+            raise OptionError(f"{where}: {reprlib.repr(given)} is no prompt: give {_WHAT}.")
+        if ("prompt" in given) == ("messages" in given):
+            both = "both" if "prompt" in given else "neither"
+            raise OptionError(f"{where}: it has {both} of prompt and messages: give {_WHAT}.")
+        if "prompt" in given and not isinstance(given["prompt"], (str, list)):
+            raise OptionError(
+                f"{where}: prompt is {reprlib.repr(given['prompt'])}: give a text, or a list of "
+                "tokens."
+            )
+        if "messages" in given and not _are_messages(given["messages"]):
+            raise OptionError(
+                f"{where}: messages is {reprlib.repr(given['messages'])}: give a list of objects, "
+                'each with its role: [{"role": "user", "content": "..."}].'
+            )
+        check_tokens(given.get("max_tokens"), f"{where}: max_tokens")
+        return cls(dict(given), where)
+
+
+def _are_messages(given: object) -> bool:
+    return (
+        isinstance(given, list)
+        and bool(given)
+        and all(isinstance(one, Mapping) and "role" in one for one in given)
+    )
+
+
+def check_tokens(given: object, where: str) -> None:
+    """Check a number of tokens, which may be ``None``.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if given is not None and (type(given) is not int or given < 1):
+        raise OptionError(f"{where} = {given!r}: give a whole number, 1 or more.")
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts, which of them each arrival takes, and perhaps when they arrive.
+
+    Attributes:
+        items: the prompts.
+        source: where they come from, in words for reports.
+        choice: which of them each arrival takes.
+        arrivals: when they arrive, if that belongs to them.
+    """
+
+    items: tuple[Prompt, ...] = field(repr=False)
+    source: str
+    choice: Choice = field(default_factory=AtRandom)
+    arrivals: ArrivalProcess | None = None
+
+
+def read_prompts(path: Path) -> Prompts:
+    """Return the prompts of a file of JSON lines.
+
+    Raises:
+        OptionError: the file cannot be read, is empty, or a line is no prompt.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise OptionError(
+            f"The prompts {path.absolute()} cannot be read: {error.strerror}."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise OptionError(f"The prompts {path} are not UTF-8: {error}.") from None
+    # Not splitlines(), which also splits at characters that JSON may have within a text.
+    numbered = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not numbered:
+        raise OptionError(f"The prompts {path} are empty: give a line {_WHAT} for each.")
+    return Prompts(tuple(_line(path, number, line) for number, line in numbered), path.name)
+
+
+def _line(path: Path, number: int, line: str) -> Prompt:
+    where = f"{path}, line {number}"
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise OptionError(f"{where}: not JSON: {error}; give a line {_WHAT} for each.") from None
+    return Prompt.of(value, where)
+
+
+def prompts_from(given: object) -> Prompts:
+    """Return the prompts that a user named: made ones, a file of JSON lines, or a list.
+
+    Raises:
+        OptionError: it is nothing of these, or one is no prompt.
+    """
+    if isinstance(given, Prompts):
+        return given
+    if isinstance(given, (str, Path)):
+        return read_prompts(Path(given))
+    if not isinstance(given, Iterable) or isinstance(given, (bytes, Mapping)):
+        raise OptionError(
+            f"prompts={reprlib.repr(given)}: give the path of a file of JSON lines, a list, "
+            "synthetic_prompts(...) or trace_prompts(...)."
+        )
+    items = tuple(Prompt.of(one, f"prompts[{number}]") for number, one in enumerate(given))
+    if not items:
+        raise OptionError("prompts=[]: give at least one.")
+    return Prompts(items, "prompts of the test")
+
+
+def synthetic_prompts(
+    number: int,
+    prompt_tokens: int | str | Lengths,
+    output_tokens: int | str | Lengths,
+    *,
+    seed: int = 0,
+    tokenizer: Tokenizer | None = None,
+) -> Prompts:
+    """Return prompts of random words, whose lengths follow a distribution.
+
+    Args:
+        number: of prompts; an arrival takes one at random. With as many as arrivals or more, a
+            cache of prefixes seldom helps the server.
+        prompt_tokens: their lengths: a number, ``"uniform:LOW,HIGH"``, ``"lognormal:MEAN,CV"`` or
+            ``"lognormal:MEAN,CV,MOST"``.
+        output_tokens: likewise of ``max_tokens``.
+        seed: of lengths and words.
+        tokenizer: returns the number of tokens of a text; without one, each word counts as one,
+            which for most models is a few percent off.
+
+    Raises:
+        OptionError: an argument is invalid.
+    """
+    check_tokens(number, "synthetic_prompts: number")
+    made = lengths(prompt_tokens, "prompt_tokens"), lengths(output_tokens, "output_tokens")
+    writer = Writer(seed, tokenizer)
+    draw = random.Random(f"{seed} lengths").random
+    sizes = [(made[0].at(draw()), made[1].at(draw())) for _ in range(number)]
+    return Prompts(
+        texts((writer.text(index, size), output) for index, (size, output) in enumerate(sizes)),
+        f"{number} random prompts, seed {seed}",
+    )
+
+
+def texts(made: Iterable[tuple[str, int]]) -> tuple[Prompt, ...]:
+    """Return prompts of text and ``max_tokens``, as they are made.
+
+    Raises:
+        OptionError: they are too large together.
+    """
+    items: list[Prompt] = []
+    size = 0
+    for text, output in made:
+        size += len(text)
+        if size > _MOST_BYTES:
+            raise OptionError(
+                f"the first {len(items)} prompts together have more than {_MOST_BYTES >> 20} MiB "
+                "of text, all of which is in memory during the load: make fewer (number=, first=) "
+                "or shorter ones (scale=)."
+            )
+        items.append(Prompt({"prompt": text, "max_tokens": output}, f"prompt {len(items)}"))
+    return tuple(items)

@@ -1,0 +1,105 @@
+"""Requests, and which of them each arrival takes."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.load.arrivals import ArrivalProcess
+from pytest_servebench.load.choice import AtRandom, Choice, Weighted
+from pytest_servebench.protocols.base import Request
+
+
+@dataclass(frozen=True)
+class Requests(Sequence[Request]):
+    """Requests, which of them each arrival takes, and perhaps when they arrive.
+
+    Attributes:
+        items: the requests.
+        choice: which of them each arrival takes.
+        arrivals: the arrival process that belongs to them, such as that of a trace; ``None``: that
+            of the load.
+        source: where they come from, in words for reports.
+        classes: the class of each request, if they are a mix.
+    """
+
+    items: tuple[Request, ...] = field(repr=False)
+    choice: Choice = field(default_factory=AtRandom)
+    arrivals: ArrivalProcess | None = None
+    source: str = "requests of the test"
+    classes: tuple[str, ...] = field(default=(), repr=False)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> Request: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Request]: ...
+    def __getitem__(self, index: int | slice) -> Request | Sequence[Request]:
+        """Return a request, or a plain tuple of several."""
+        return self.items[index]
+
+
+def mix(classes: Mapping[str, tuple[float, Iterable[Request]]]) -> Requests:
+    """Return a weighted mix of classes of requests: ``mix({"chat": (0.7, [...]), ...})``.
+
+    Each arrival takes a class with the probability of its weight, and one of the class's requests,
+    each as likely as any other. Reports have figures for each class.
+
+    Args:
+        classes: name to weight and requests; only the ratios of weights count.
+
+    Raises:
+        OptionError: a class has no requests, another weight than a positive number, or requests
+            with an order or classes of their own.
+    """
+    if not isinstance(classes, Mapping) or not classes:
+        raise OptionError(
+            f"mix({reprlib.repr(classes)}): give names with weight and requests: "
+            'mix({"chat": (0.7, [...]), "long": (0.3, [...])}).'
+        )
+    items: list[Request] = []
+    weights: list[float] = []
+    names: list[str] = []
+    for name, given in classes.items():
+        weight, requests = _checked(name, given)
+        items += requests
+        weights += [weight / len(requests)] * len(requests)
+        names += [name] * len(requests)
+    shown = ", ".join(f"{name} {given[0]:g}" for name, given in classes.items())
+    return Requests(
+        tuple(items), Weighted(tuple(weights)), source=f"a mix: {shown}", classes=tuple(names)
+    )
+
+
+def _checked(name: object, given: Any) -> tuple[float, Sequence[Request]]:
+    where = f"mix: {name!r}"
+    if not isinstance(name, str) or not name.strip():
+        raise OptionError(f"{where}: the name of a class is a text.")
+    try:
+        weight, requests = given
+    except (TypeError, ValueError):
+        raise OptionError(
+            f"{where}: {reprlib.repr(given)}: give its weight and its requests, (0.7, [...])."
+        ) from None
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not (
+        0 < weight < math.inf
+    ):  # fmt: skip
+        raise OptionError(f"{where}: the weight is {weight!r}: give a positive number.")
+    if isinstance(requests, Requests) and (
+        requests.arrivals is not None or requests.choice != AtRandom()
+    ):
+        raise OptionError(
+            f"{where}: {requests.source} has an order of its own, which a mix would lose: give "
+            "requests that arrive in any order."
+        )
+    if not isinstance(requests, Iterable) or isinstance(requests, (str, bytes, Mapping)):
+        raise OptionError(f"{where}: {reprlib.repr(requests)} is not a list of requests.")
+    if not (found := tuple(requests)):
+        raise OptionError(f"{where}: it has no requests: give some, or leave the class out.")
+    return weight, found

@@ -40,7 +40,8 @@ def test_every_arrival_has_one_of_the_requests(
 
 def test_order_and_weights_are_kept() -> None:
     def drawn(choice: Choice, number: int) -> list[int]:
-        return choice.draw(number, 3, np.random.default_rng(1)).tolist()
+        drawn: list[int] = choice.draw(number, 3, np.random.default_rng(1)).tolist()
+        return drawn
 
     assert drawn(InOrder(), 7) == [0, 1, 2, 0, 1, 2, 0]
     counts = np.bincount(drawn(Weighted((1, 2, 5)), 8000))

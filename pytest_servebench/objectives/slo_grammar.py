@@ -100,6 +100,11 @@ class Clause:
         return METRICS[self.metric].of_search
 
     @property
+    def of_streams(self) -> bool:
+        """Return whether it is about streamed answers."""
+        return METRICS[self.metric].of_streams
+
+    @property
     def at_least(self) -> bool:
         """Return whether its bound is a lower one."""
         return self.operator in (">", ">=")

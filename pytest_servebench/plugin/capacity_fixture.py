@@ -102,6 +102,8 @@ class FindCapacity:
             try:
                 limits = capacity_limits(judgement.slos_of(self._item))
                 way = self._sending.to(server, requests, check, arrivals, name, given)
+                clauses = [limit.clause for limit in limits]
+                judgement.refuse_unstreamed(clauses, streamed=way.spec.streamed)
                 _check_arrivals(way.spec.arrivals)
                 label = self._sending.label(way.spec, label, self._labels)
                 self._labels.add(label)

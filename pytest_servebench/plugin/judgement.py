@@ -4,7 +4,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 
-from pytest_servebench.errors import InvalidMeasurementError, ServebenchWarning, SLOSyntaxError
+from pytest_servebench.errors import (
+    InvalidMeasurementError,
+    OptionError,
+    ServebenchWarning,
+    SLOSyntaxError,
+)
 from pytest_servebench.objectives.answers import judge_answers
 from pytest_servebench.objectives.goodput import with_goodput
 from pytest_servebench.objectives.slo import (
@@ -64,6 +69,20 @@ def clauses_of(expressions: Iterable[str]) -> list[Clause]:
 def slos_of(item: pytest.Item) -> tuple[Clause, ...]:
     """Return the clauses of the test's ``slo`` markers and of ``--servebench-slo``."""
     return (*marked_slos(item), *session_of(item.config).settings.slos)
+
+
+def refuse_unstreamed(clauses: Iterable[Clause], *, streamed: bool) -> None:
+    """Refuse clauses on streamed answers if a load has none.
+
+    Raises:
+        OptionError: there is such a clause; the message gives the remedy.
+    """
+    if not streamed and (found := [clause for clause in clauses if clause.of_streams]):
+        raise OptionError(
+            f"{found[0]}: only streamed answers have it, and this load's are read as a whole: give "
+            'poisson_load requests with stream=, such as HttpRequest(..., stream="openai"), or '
+            "leave the clause out."
+        )
 
 
 def judged(result: CaseResult, clauses: Iterable[Clause], max_lag: float) -> CaseResult:

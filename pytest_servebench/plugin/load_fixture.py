@@ -50,7 +50,8 @@ class LoadedCase:
 
         Raises:
             InvalidMeasurementError: the load generator was too late to judge one.
-            OptionError: an expression is about a capacity, which no single load has.
+            OptionError: an expression is about a capacity, which no single load has, or about
+                streamed answers, which this load has not.
             SLOSyntaxError: an expression is malformed.
         """
         __tracebackhide__ = True
@@ -58,6 +59,7 @@ class LoadedCase:
         if capacities := [str(clause) for clause in clauses if clause.of_search]:
             raise OptionError(f"check({capacities[0]!r}): find_capacity finds it, not a load at "
                               "one rate: capacity = find_capacity(server).")  # fmt: skip
+        judgement.refuse_unstreamed(clauses, streamed=self.result.streamed is not None)
         result = self.result = judgement.judged(self.result, clauses, self._max_lag)
         if result.verdict == "failed":
             pytest.fail(failure_message(result, result.clauses), pytrace=False)
@@ -161,6 +163,7 @@ class PoissonLoad:
             way = self._sending.to(server, requests, check, arrivals, name, given)
             label = self._sending.label(way.spec, label, {one.result.label for one in self.cases})
             item = self._item
+            judgement.refuse_unstreamed(judgement.slos_of(item), streamed=way.spec.streamed)
             case = Case(
                 labelled(item.name, label), item.nodeid, way.spec, session.settings.max_lag, label
             )

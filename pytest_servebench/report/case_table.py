@@ -267,7 +267,7 @@ def legend(
         text
         for heading, text in (
             ("ok/s", "ok/s: throughput"),
-            ("good/s", "good/s: those within the SLO's latency"),
+            ("good/s", "good/s: those within the SLO's limits"),
             ("wait", "wait: p95 of the time in the buffer, ms"),
             ("MB", _MEMORY[memory_metric(cases).name]),
         )

@@ -63,7 +63,9 @@ class Summary:
         latency: done - arrival of the requests that succeeded.
         estimates: ``p50``, ``p90``, ``p95``, ``p99``, ``p999`` and ``mean`` of the latency in
             which a failed request ranks as infinitely slow (an SLO's quantities), the same of the
-            time to the first byte, such as ``ttfb.p50`` (earlier versions saved none),
+            time to the first byte, such as ``ttfb.p50`` (earlier versions saved none), and of
+            ``ttft``, ``ttft_sent``, ``itl``, ``tpot`` and ``stall``, with ``output_rate``,
+            ``output_tokens`` and ``input_tokens``, of streamed answers as far as these tell them,
             ``throughput``, ``throughput_share`` (of the arrivals), ``success_rate``, ``drop_rate``
             and ``error_rate``, each with its interval; ``goodput`` and ``goodput_share`` (of the
             arrivals) if an SLO limits the time of single requests; ``cpu`` where the server's

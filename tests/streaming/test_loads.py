@@ -287,6 +287,42 @@ def test_what_cannot_be_streamed_together_is_refused(
     assert not [part for part in said if part not in result.stdout.str()]
 
 
+SLO = "ttft.p90<10s, tpot.p50<10s, stall.p99<10s, goodput>=1/s"
+ASKED = """
+@pytest.mark.slo("{marked}")
+def test_load({fixture}):
+    requests = [SCRIPT.request({stream})]
+    case = {fixture}("http://127.0.0.1:{port}", requests=requests, name="scripted")
+    {then}
+"""
+CHECK = f'case.check("{SLO}")'
+
+
+@pytest.mark.parametrize(
+    ("stream", "fixture", "marked", "then"),
+    [
+        ("'openai'", "poisson_load", SLO, CHECK),
+        ("None", "poisson_load", SLO, ""),
+        ("None", "poisson_load", "p99<10s", CHECK),
+        ("None", "find_capacity", "ttft.p90<10s", ""),
+    ],
+)
+def test_slos_on_streamed_answers_need_some(
+    run_bench: RunBench, server: StreamServer, stream: str, fixture: str, marked: str, then: str
+) -> None:
+    script, _, _ = TEST.partition("def test_load")
+    test = script.format(usage=" + usage(2) + DONE") + ASKED.format(
+        stream=stream, fixture=fixture, marked=marked, then=then, port=server.port
+    )
+    result = run_bench("--servebench-rates=30", test=test)
+    if stream != "None":
+        result.assert_outcomes(passed=1)
+        return
+    result.assert_outcomes(failed=1)
+    said = result.stdout.str()
+    assert not [part for part in ("ttft.p90<10s: only streamed", "stream=") if part not in said]
+
+
 def test_a_users_function_reads_events_and_its_errors_are_faults(server: StreamServer) -> None:
     def broken(events: object) -> npt.NDArray[np.int64]:
         raise ValueError("what is this?")

@@ -14,7 +14,7 @@ from pytest_servebench.objectives.slo_grammar import parse_slo
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.sizing.answers import highest_rate, replicas_needed
 from pytest_servebench.sizing.draws import Resamples
-from pytest_servebench.sizing.fit import combined, fit
+from pytest_servebench.sizing.fit import fit
 from pytest_servebench.sizing.intervals import Moments, Widening
 from pytest_servebench.sizing.inversion import (
     Floats,
@@ -26,6 +26,7 @@ from pytest_servebench.sizing.model import Caution, Misfit, ServerModel, Unfit
 from pytest_servebench.sizing.prediction import Setting, predict
 from pytest_servebench.sizing.queue import ROUTINGS, Routing
 from pytest_servebench.sizing.self_check import check_itself, pauses, trusted
+from pytest_servebench.sizing.slots import combined
 from pytest_servebench.stats.estimates import Estimate
 from simulation import queueing
 from simulation.queues import Law
@@ -97,6 +98,15 @@ def test_known_queues_are_recognized(server: Server) -> None:
     assert model.slots == server.slots
     assert model.mean_service == pytest.approx(server.mean, rel=0.1)
     assert model.loads == pytest.approx((0.2, 0.5), rel=0.15)
+
+
+@pytest.mark.parametrize("seed", [8, 11, 32])
+def test_slots_are_told_by_the_requests_on_which_two_numbers_disagree(seed: int) -> None:
+    """By the correlation over all requests alone, five slots fit these as well."""
+    model = fitted(next(one for one in KNOWN if one.slots == 4), seed)
+    assert isinstance(model, ServerModel)
+    assert model.slots == 4
+    assert Caution.SLOTS_UNSURE not in model.cautions
 
 
 @pytest.mark.parametrize("server", OTHERS, ids=lambda one: one.name)

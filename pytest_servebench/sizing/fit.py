@@ -4,114 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from pytest_servebench.load.records import NEVER, Outcome, Records
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.sizing.inversion import (
-    Counts,
-    Floats,
-    fifo_services,
-    found_inside,
     rank_correlation,
     ranks,
     shared_services,
     unordered_services,
 )
 from pytest_servebench.sizing.model import Caution, Misfit, ServerModel, Unfit
+from pytest_servebench.sizing.slots import (
+    CLEARLY,
+    SIGNIFICANT,
+    Candidate,
+    Requests,
+    another_fits,
+    best_of,
+    candidates_of,
+    combined,
+    deviation_of,
+    with_overhead,
+)
 from pytest_servebench.stats.bootstrap import block_length
-from pytest_servebench.stats.student import NORMAL
-
-ANSWERED: Final = (Outcome.OK, Outcome.ERROR_STATUS, Outcome.BAD_RESPONSE)
-"""How a request can end for which the server worked until its end."""
 
 LEAST_REQUESTS: Final = 200
 LEAST_QUEUED: Final = 100
 """Requests that found all slots busy, by which a number of slots is told from a larger one."""
 
-SIGNIFICANT: Final = 3.0
-MATERIAL: Final = 0.03
-"""Relative change of service times between a calm and a busy server that is left out of account: of
-many requests, any difference is significant."""
-
 DRIFT: Final = 0.1
-"""The same of service times between halves of a case, and between cases."""
+"""Relative change of service times between halves of a case, and between cases, that is left out of
+account."""
 
 _MOST_UNANSWERED: Final = 0.01
-_MOST_OUT_OF_ORDER: Final = 0.002
-_CLEARLY: Final = 1.0  # standard errors between two numbers of slots
-_LARGEST_OVERHEAD: Final = 0.5  # of the median service
-_MOST_SLOTS: Final = 256
 _TOGETHER: Final = 0.02  # of the median service, within which departures are one batch's
 _OFTEN_TOGETHER: Final = 0.05  # of those that waited, beyond what chance does
-_LEAST_STAMP_ERROR: Final = 20e-6
 _CORRELATED: Final = 0.1
-
-
-@dataclass(frozen=True)
-class _Case:
-    """The requests of one case that a server worked on, in the order in which they were sent.
-
-    Attributes:
-        sent: arrivals at the server, seconds; shape ``(n,)``.
-        done: departures, seconds.
-        failed: whether they were answered with an error.
-        inside: requests that each found in the server.
-        stamp_error: by how much a time may be off, seconds.
-        unanswered: requests that were sent, but never answered.
-        window: seconds in which requests arrived.
-    """
-
-    sent: Floats
-    done: Floats
-    failed: npt.NDArray[np.bool_]
-    inside: Counts
-    stamp_error: float
-    unanswered: int
-    window: float
-
-    @classmethod
-    def of(cls, records: Records) -> _Case:
-        answered = np.isin(records.outcome, ANSWERED) & (records.sent != NEVER)
-        lost = (records.sent != NEVER) & ~answered
-        chosen = np.flatnonzero(answered)
-        chosen = chosen[np.argsort(records.sent[chosen], kind="stable")]
-        sent, done = records.sent[chosen] / 1e9, records.done[chosen] / 1e9
-        lag = records.generator_lag()
-        return cls(
-            sent, done, ~records.ok[chosen], found_inside(sent, done),
-            # Answers are stamped by the loop that stamps arrivals, and wakes as late for them.
-            max(_LEAST_STAMP_ERROR, float(np.quantile(lag, 0.99)) if len(lag) else 0.0),
-            int(lost.sum()), records.window / 1e9,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """One number of slots.
-
-    Attributes:
-        slots: c.
-        overhead: outside of a slot, seconds.
-        services: of each case.
-        deviation: of the services from independence of the number in the server, in standard
-            errors, all cases together.
-        change: relative change of services from a calm server to a busy one.
-    """
-
-    slots: int
-    overhead: float
-    services: tuple[Floats, ...]
-    deviation: float
-    change: float
-
-    @property
-    def dependent(self) -> bool:
-        return self.deviation > SIGNIFICANT and abs(self.change) > MATERIAL
 
 
 def fit(cases: Sequence[CaseResult]) -> ServerModel | Unfit:
@@ -131,26 +61,26 @@ def fit(cases: Sequence[CaseResult]) -> ServerModel | Unfit:
             numbers of rows.
     """
     check(cases)
-    parts = [_Case.of(case.records) for case in cases if case.records is not None]
+    parts = [Requests.of(case.records) for case in cases if case.records is not None]
     requests = sum(len(part.sent) for part in parts)
     lost = sum(part.unanswered for part in parts)
     if lost > _MOST_UNANSWERED * (requests + lost):
         return Unfit((Misfit.UNANSWERED,), requests=requests)
     if requests < LEAST_REQUESTS:
         return Unfit((Misfit.TOO_FEW,), requests=requests)
-    candidates = _candidates(parts)
-    best = _best(candidates)
+    candidates = candidates_of(parts)
+    best = best_of(candidates)
     reasons = [*_reasons(parts, best)]
     queued = sum(int((part.inside >= best.slots).sum()) for part in parts)
     if not reasons and (
-        queued < LEAST_QUEUED or _another_fits(candidates, best, best.deviation + _CLEARLY)
+        queued < LEAST_QUEUED or another_fits(parts, candidates, best, best.deviation + CLEARLY)
     ):
         reasons.append(Misfit.NEVER_QUEUED)
     if reasons:
         return Unfit(tuple(reasons), best.slots, best.deviation, requests)
     services = np.maximum(np.concatenate(best.services), 0.0)
     cautions = {
-        Caution.SLOTS_UNSURE: _another_fits(candidates, best),
+        Caution.SLOTS_UNSURE: another_fits(parts, candidates, best),
         Caution.VARIES_WITH_LOAD: best.deviation > SIGNIFICANT,
         Caution.SOME_UNANSWERED: lost > 0,
         Caution.OTHER_ARRIVALS: any(case.generator.arrivals != "poisson" for case in cases),
@@ -191,119 +121,10 @@ def check(cases: Sequence[CaseResult]) -> None:
             raise ValueError(f"cases of different {what}: {sorted(kinds, key=str)}; give one")
 
 
-# -- the number of slots --------------------------------------------------------------------------
-
-
-def _candidates(parts: Sequence[_Case]) -> list[_Candidate]:
-    most = min(_MOST_SLOTS, 1 + max(int(part.inside.max()) for part in parts))
-    possible: list[_Candidate] = []
-    for slots in range(1, most + 1):
-        candidate = _candidate(parts, slots)
-        if candidate is None:
-            continue
-        possible.append(candidate)
-        # Too many slots: waiting counts as service, the more the larger the number.
-        if len(possible) > 3 and all(
-            one.deviation > possible[-4].deviation for one in possible[-3:]
-        ):
-            break
-    return possible
-
-
-def _candidate(parts: Sequence[_Case], slots: int) -> _Candidate | None:
-    """Return the services with so many slots, ``None`` if the departures contradict it."""
-    plain = _with_overhead(parts, slots, 0.0)
-    if plain is None or not (plain.deviation > SIGNIFICANT and plain.change < 0):
-        return plain
-    # The idle server seems slower: the time outside a slot hides behind the requests ahead.
-    together = np.concatenate(plain.services)
-    low, high = 0.0, _LARGEST_OVERHEAD * float(np.median(together))
-    best = plain
-    for _ in range(12):
-        middle = (low + high) / 2
-        tried = _with_overhead(parts, slots, middle)
-        if tried is None:
-            high = middle
-            continue
-        best = min(best, tried, key=lambda one: one.deviation)
-        low, high = (middle, high) if tried.change < 0 else (low, middle)
-    return best
-
-
-def _with_overhead(parts: Sequence[_Case], slots: int, overhead: float) -> _Candidate | None:
-    services = tuple(fifo_services(part.sent, part.done, slots, overhead) for part in parts)
-    negative = sum(
-        int((each < -part.stamp_error).sum()) for part, each in zip(parts, services, strict=True)
-    )
-    if negative > _MOST_OUT_OF_ORDER * sum(map(len, services)):
-        return None
-    deviation = _deviation(parts, services)
-    return _Candidate(slots, overhead, services, deviation, _change(parts, services))
-
-
-def _deviation(parts: Sequence[_Case], services: Sequence[Floats]) -> float:
-    """Return how much services depend on the number in the server, in standard errors.
-
-    Within cases, whatever the direction in each; or over all of them together, which sees more of
-    what has one direction.
-    """
-    within = combined([
-        math.sqrt(len(each)) * rank_correlation(each, part.inside)
-        for part, each in zip(parts, services, strict=True)
-    ])  # fmt: skip
-    together = np.concatenate(services)
-    inside = np.concatenate([part.inside for part in parts])
-    over_all = math.sqrt(len(together)) * rank_correlation(together, inside)
-    return max(within, abs(over_all))
-
-
-def combined(scores: Sequence[float]) -> float:
-    """Return independent standard scores as one: how unlikely their sum of squares is.
-
-    Wilson and Hilferty (1931): the cube root of a chi-squared value is nearly normal. The result is
-    on the scale of a two-sided score: of a single one, its size.
-    """
-    number = len(scores)
-    total = sum(score * score for score in scores)
-    if number == 1:
-        return math.sqrt(total)
-    spread = 2 / (9 * number)
-    one_sided = ((total / number) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
-    tail = NORMAL.cdf(-one_sided)
-    return -NORMAL.inv_cdf(tail / 2) if tail > 1e-300 else one_sided
-
-
-def _change(parts: Sequence[_Case], services: Sequence[Floats]) -> float:
-    """Return the relative change of services' geometric mean from a calm server to a busy one.
-
-    Busy is where a request found more others in the server than the median request.
-    """
-    inside = np.concatenate([part.inside for part in parts])
-    least = np.concatenate([np.full(len(part.sent), part.stamp_error) for part in parts])
-    logs = np.log(np.maximum(np.concatenate(services), least))
-    busy = inside > np.median(inside)
-    if not busy.any():
-        return 0.0
-    return math.expm1(float(logs[busy].mean() - logs[~busy].mean()))
-
-
-def _best(candidates: Sequence[_Candidate]) -> _Candidate:
-    return min(candidates, key=lambda one: (round(one.deviation, 6), one.slots))
-
-
-def _another_fits(
-    candidates: Sequence[_Candidate], best: _Candidate, below: float = SIGNIFICANT
-) -> bool:
-    """Return whether another number of slots, which would carry another rate, fits too."""
-    return any(
-        one.slots != best.slots and one.deviation < min(SIGNIFICANT, below) for one in candidates
-    )
-
-
 # -- what speaks against it -----------------------------------------------------------------------
 
 
-def _reasons(parts: Sequence[_Case], best: _Candidate) -> list[Misfit]:
+def _reasons(parts: Sequence[Requests], best: Candidate) -> list[Misfit]:
     found: list[Misfit] = []
     if _drifts(best):
         found.append(Misfit.CHANGES_OVER_TIME)
@@ -323,7 +144,7 @@ def _reasons(parts: Sequence[_Case], best: _Candidate) -> list[Misfit]:
     return found
 
 
-def _drifts(best: _Candidate) -> bool:
+def _drifts(best: Candidate) -> bool:
     """Return whether services became longer or shorter as the cases went on."""
     scores, changes = [], []
     for each in best.services:
@@ -336,7 +157,7 @@ def _drifts(best: _Candidate) -> bool:
     return combined(scores) > SIGNIFICANT and max(map(abs, changes), default=0.0) > DRIFT
 
 
-def _between(best: _Candidate) -> bool:
+def _between(best: Candidate) -> bool:
     medians = [float(np.median(each)) for each in best.services if len(each) >= LEAST_REQUESTS / 4]
     if len(medians) < 2 or max(medians) <= (1 + DRIFT) * min(medians):
         return False
@@ -351,7 +172,7 @@ def _between(best: _Candidate) -> bool:
     return combined(scores) > SIGNIFICANT
 
 
-def _batches(parts: Sequence[_Case], best: _Candidate) -> bool:
+def _batches(parts: Sequence[Requests], best: Candidate) -> bool:
     """Return whether many requests that had to wait leave together with another one."""
     services = np.concatenate(best.services)
     waited = together = by_chance = 0.0
@@ -370,24 +191,24 @@ def _batches(parts: Sequence[_Case], best: _Candidate) -> bool:
     return waited > 0 and together > _OFTEN_TOGETHER * waited + 3 * by_chance
 
 
-def _shared(parts: Sequence[_Case]) -> bool:
+def _shared(parts: Sequence[Requests]) -> bool:
     """Return whether equal shares explain the services: then they are independent of the load."""
     most = max(int(part.inside.max()) for part in parts) + 1
     for slots in range(1, min(most, 16) + 1):
         services = [shared_services(part.sent, part.done, slots) for part in parts]
-        score = _deviation(parts, services)
+        score = deviation_of(parts, services)
         if score < SIGNIFICANT:
             return True
     return False
 
 
-def _in_another_order(parts: Sequence[_Case]) -> bool:
+def _in_another_order(parts: Sequence[Requests]) -> bool:
     """Return whether a single slot explains the services, if requests may overtake each other."""
     services = [unordered_services(part.sent, part.done) for part in parts]
-    return _with_overhead(parts, 1, 0.0) is None and _deviation(parts, services) < SIGNIFICANT
+    return with_overhead(parts, 1, 0.0) is None and deviation_of(parts, services) < SIGNIFICANT
 
 
-def _memory(best: _Candidate) -> int:
+def _memory(best: Candidate) -> int:
     """Return how many services in a row are alike, 1 if neighbours are independent."""
     longest = 1
     for each in best.services:

@@ -224,16 +224,3 @@ def search(server: Server, settings: SearchSettings, seed: int) -> tuple[Capacit
         sent += outcome.limits[0].arrivals
         looking.add(outcome)
     return looking.capacity(), sent
-
-
-def floor(load: float, requests: int) -> float:
-    """Return the least width, high / low - 1, that counting requests beyond a limit can reach.
-
-    That of an M/M/1 queue whose p99 is limited, if all requests were sent at the capacity and the
-    curve's slope were known: ±4.1 (1 + 1/ρ*) / √N of ln r*.
-
-    Args:
-        load: ρ*, the load at the capacity r*.
-        requests: N.
-    """
-    return 2 * 4.1 * (1 + 1 / load) / math.sqrt(requests)

@@ -18,8 +18,9 @@ from pytest_servebench.load.validity import invalid_reason
 from pytest_servebench.measure.capacity_plan import Capacity, ProbeOutcome, SearchSettings
 from pytest_servebench.measure.capacity_search import CapacitySearch
 from pytest_servebench.stats.capacity import probed
+from simulation.floors import exceedances
 from simulation.known import Known, serve
-from simulation.searches import ALLOWED
+from simulation.searches import ALLOWED, Server
 
 NAME = "search-real"
 TITLE = "Searches for the capacity of a real process"
@@ -49,7 +50,13 @@ def run(settings: Settings) -> Data:
                 ]
                 found += pool.map(_search, servers, seeds, [budget] * len(servers))
             say(NAME, len(found), found[-1][0])
-    cell = search.counted("M/M/1, a process", CAPACITY, CAPACITY * SERVICE, found, budget)
+    same = Server(
+        "M/M/1, a process", lambda n, dice: dice.exponential(SERVICE, n), 1, None, BOUND,
+        most=1 / SERVICE,
+    )  # fmt: skip
+    cell = search.counted(
+        same.name, CAPACITY, CAPACITY * SERVICE, exceedances(same, CAPACITY), found, budget
+    )
     states = [one.state for one, _ in found]
     return cell | {"states": {one: states.count(one) for one in sorted(set(states))}}
 

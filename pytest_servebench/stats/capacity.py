@@ -34,7 +34,7 @@ OVERLOADED: Final = 0.2
 """Share beyond a limit from which on a queue may grow all the time: how far depends on the probe's
 length, so that all that such a probe shows is that its rate is too high."""
 
-_EVENTS: Final = 3.0  # independent events (requests beyond / φ) below which a bracket is open
+_EVENTS: Final = 2.0  # independent events (requests beyond / φ) below which a bracket is open
 WIDEST: Final = 2.5
 """High / low of a bracket, above which it is open, too."""
 _TAIL: Final = 0.025

@@ -91,7 +91,7 @@ def _errors(made: LoadResult, server: StreamServer) -> dict[str, float]:
     p50, p99, most = np.quantile(np.concatenate(late), [0.5, 0.99, 1.0]) / 1e3
     return {
         "p50": float(p50), "p99": float(p99), "max": float(most),
-        "bunched": int(streams.bunched.sum()), "reads": float(np.diff(streams.offsets).mean()),
+        "bunched": int(streams.bunched.sum()),
     }  # fmt: skip
 
 

@@ -306,9 +306,6 @@ class Engine:
         self._keep(index, completion)
 
     def _keep(self, index: int, completion: Completion) -> None:
-        parts = completion.parts
-        if parts is not None and parts.unread:
-            self.unread[index] = parts.unread
         if self._journal is not None:
             self._journal.add(index, completion)
 

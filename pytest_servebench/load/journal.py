@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Final
 
 from pytest_servebench.load.transports.base import Completion
 
-_HEAD: Final = struct.Struct("=IIQQ")  # index, reads merged, bytes of stamps, bytes of body
+_HEAD: Final = struct.Struct(
+    "=IIQQ"
+)  # index, pieces merged, bytes of times and ends, bytes of body
 
 
 class JournalWriter:
@@ -34,10 +36,11 @@ class JournalWriter:
     def add(self, index: int, completion: Completion) -> None:
         """Append what came of the answer to the request with this index, if anything did."""
         parts, body = completion.parts, completion.body
-        if parts is None or not parts.stamps:
+        if parts is None or not parts.times:
             return
-        stamps = parts.stamps.tobytes()
-        head = _HEAD.pack(index, parts.merged, len(stamps), len(body))
+        times, ends, merged = parts.stamps()
+        stamps = (times + ends).tobytes()
+        head = _HEAD.pack(index, merged, len(stamps), len(body))
         size = len(head) + len(stamps) + len(body)
         try:
             written = os.writev(self._fileno, (head, stamps, body))
@@ -60,15 +63,15 @@ class StreamedAnswer:
     Attributes:
         index: of its request.
         body: of the answer, as far as it came.
-        times: of the reads that brought it, ns of the monotonic clock.
+        times: of the reads that brought it, ns of the monotonic clock, ascending.
         ends: bytes of the body that had come after each of them.
-        merged: reads that were merged with the last, for there were too many.
+        merged: pieces that were merged with the last, for there were too many.
     """
 
     index: int
     body: bytes
-    times: array[int]
-    ends: array[int]
+    times: Sequence[int]
+    ends: Sequence[int]
     merged: int
 
 
@@ -88,7 +91,11 @@ class Journal:
                 return  # the generator died while it wrote this
             offset += len(data)
             stamps = array("q", data[:of_stamps])
-            yield StreamedAnswer(index, data[of_stamps:], stamps[::2], stamps[1::2], merged)
+            half = len(stamps) // 2
+            # Of the pieces that one read brought, the last one's end.
+            reads = dict(zip(stamps[:half], stamps[half:], strict=True))
+            body = data[of_stamps:]
+            yield StreamedAnswer(index, body, [*reads], [*reads.values()], merged)
 
     def close(self) -> None:
         """Give the space back."""

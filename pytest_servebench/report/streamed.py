@@ -33,5 +33,5 @@ def _text(known: StreamedAnswers) -> str:
             f"{known.bunched:,} of them read together with the one before, at an unknown distance"
         )
     if known.merged:
-        parts.append(f"{known.merged:,} reads beyond what is kept of an answer have no own time")
+        parts.append(f"{known.merged:,} pieces beyond what is kept of an answer have no own time")
     return "; ".join(parts)

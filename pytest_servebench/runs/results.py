@@ -146,7 +146,7 @@ class StreamedAnswers:
         events: with output, of all answers.
         bunched: how many of them came in one read with the event before, so that the time between
             the two is not known.
-        merged: reads that were kept as one with the next, as an answer had too many.
+        merged: pieces of answers without a time of their own, as an answer had too many.
     """
 
     format: str

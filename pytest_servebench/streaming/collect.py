@@ -35,7 +35,7 @@ class Collected:
 
     Attributes:
         load: with streams in its records, and answers with a fault as ``bad_response``.
-        merged: reads that were merged with others, as there were too many of one answer.
+        merged: pieces that were merged with others, as there were too many of one answer.
     """
 
     load: LoadResult

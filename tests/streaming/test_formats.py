@@ -1,6 +1,5 @@
 """Streams are cut into events, and read, however they come."""
 
-from array import array
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -23,9 +22,7 @@ START = 1_000
 def answer(body: bytes, cuts: Sequence[int] = ()) -> StreamedAnswer:
     """Return an answer that came in parts, the k-th of them at START + k."""
     ends = [*sorted({cut % len(body) for cut in cuts if cut % len(body)}), len(body)]
-    return StreamedAnswer(
-        0, body, array("q", range(START, START + len(ends))), array("q", ends), merged=0
-    )
+    return StreamedAnswer(0, body, range(START, START + len(ends)), ends, merged=0)
 
 
 def events_of(body: bytes, name: str = "openai") -> list[StreamEvent]:

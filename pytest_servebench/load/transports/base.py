@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import enum
 from array import array
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pytest_servebench.load.store import Outcome
@@ -60,42 +61,31 @@ class Loss(enum.Enum):
     """In the middle of an answer, or by a violation of the protocol."""
 
 
+@dataclass(slots=True)
 class Parts:
-    """When the parts of an answer's body were read.
+    """What came of an answer's body, and when.
 
     Attributes:
-        stamps: for each read that brought some of the body, ns of the monotonic clock, and bytes of
-            the body so far, in turn.
-        merged: reads beyond the most that are kept; they count as one with the last.
-        unread: ns for which one of them lay unread at most, according to the kernel.
+        most: pieces whose times are told, at least 1.
+        times: of the read of each piece, ns of the monotonic clock; one read may bring several.
+        pieces: of the body.
     """
 
-    __slots__ = ("_last", "_most", "merged", "stamps", "unread")
+    most: int
+    times: Sequence[int]
+    pieces: Sequence[bytes]
 
-    def __init__(self, most: int) -> None:
-        """Keep at most ``most``, which is at least 1."""
-        self._most = 2 * most
-        self._last = 0
-        self.stamps = array("q")
-        self.merged = self.unread = 0
+    def stamps(self) -> tuple[array[int], array[int], int]:
+        """Return the time of each piece, the bytes of the body after it, and how many were merged.
 
-    def add(self, now: int, size: int) -> bool:
-        """Note that the read at ``now`` has brought the body to ``size`` bytes.
-
-        Returns whether that is another read than the last one noted.
+        Pieces beyond the most count as one with the last.
         """
-        stamps = self.stamps
-        if now == self._last:  # several pieces in one read
-            stamps[-1] = size
-            return False
-        self._last = now
-        if len(stamps) < self._most:
-            stamps.append(now)
-            stamps.append(size)
-        else:
-            self.merged += 1
-            stamps[-2], stamps[-1] = now, size
-        return True
+        ends = array("q", accumulate(map(len, self.pieces)))
+        times = array("q", self.times[: len(ends)])
+        merged = max(0, len(ends) - self.most)
+        if merged:
+            del times[self.most - 1 : -1], ends[self.most - 1 : -1]
+        return times, ends, merged
 
 
 # Not frozen, which would take twice as long: every request creates one.

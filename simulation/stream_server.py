@@ -2,7 +2,7 @@
 
 It prints its port. The body of a request is JSON, as :class:`.streaming.Script` writes it. Bytes go
 out at absolute times after the request was read, and the server keeps when it wrote them, on the
-monotonic clock in ns: ``GET /stamps`` returns ``[read, [written, ...]]`` for each request, in the
+monotonic clock in ns: ``GET /stamps`` returns ``[read, [head, ...]]`` for each request, in the
 order in which they were read, and forgets them. It ends with its standard input.
 """
 
@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import time
+from collections import deque
 from typing import Any, cast
 
 import httptools
@@ -37,6 +38,7 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's does not derive from it
+        self._transport.set_write_buffer_limits(high=0)  # it writes at once
 
     def data_received(self, data: bytes) -> None:
         """Read requests."""
@@ -65,29 +67,38 @@ class Link(asyncio.Protocol):
         script: dict[str, Any] = json.loads(self._body)
         written: list[int] = []
         self._stamps.append((self._now, written))
-        writes = [(at, text.encode("latin-1")) for at, text in script["writes"]]
         chunked = script["length"] is None
         how = b"Transfer-Encoding: chunked\r\n" if chunked else b"Content-Length: %d\r\n"
         if not chunked:
             how %= script["length"]
-        head = _HEAD % (script["status"], how)
-        begin = self._loop.time()
-        self._loop.call_at(begin + script["head"], self._transport.write, head)
-        for number, (at, part) in enumerate(writes, 1):
-            last = script["end"] if number == len(writes) else ""
-            data = b"%x\r\n%s\r\n" % (len(part), part) if chunked else part
-            if last == "whole" and chunked:
-                data += _LAST_CHUNK
-            self._loop.call_at(begin + at, self._write, data, last, written)
+        steps = deque([(script["head"], _HEAD % (script["status"], how))])
+        for at, text in script["writes"]:
+            part = text.encode("latin-1")
+            steps.append((at, b"%x\r\n%s\r\n" % (len(part), part) if chunked else part))
+        if script["end"] == "whole" and chunked:
+            at, data = steps.pop()
+            steps.append((at, data + _LAST_CHUNK))
+        self._wait(steps, self._loop.time(), script["end"], written)
 
-    def _write(self, data: bytes, last: str, written: list[int]) -> None:
+    def _wait(
+        self, steps: deque[tuple[float, bytes]], begin: float, end: str, written: list[int]
+    ) -> None:
+        """Wait for the next step; one at a time, as timers of one millisecond have no order."""
+        self._loop.call_at(begin + steps[0][0], self._write, steps, begin, end, written)
+
+    def _write(
+        self, steps: deque[tuple[float, bytes]], begin: float, end: str, written: list[int]
+    ) -> None:
         if self._transport.is_closing():
             return
+        _, data = steps.popleft()
         written.append(time.monotonic_ns())
         self._transport.write(data)
-        if last == "close":
+        if steps:
+            self._wait(steps, begin, end, written)
+        elif end == "close":
             self._transport.close()
-        elif last == "abort":
+        elif end == "abort":
             self._transport.abort()
 
 

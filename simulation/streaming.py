@@ -94,7 +94,7 @@ class StreamServer:
         link.request("GET", "/stamps")
         found: list[tuple[int, list[int]]] = json.loads(link.getresponse().read())
         link.close()
-        return found
+        return [(read, written[1:]) for read, written in found]  # without the head's
 
     def spec(self, requests: Sequence[HttpRequest], **fields: Any) -> LoadSpec:
         """Return a load of these requests; the rest are fields of ``LoadSpec``."""

@@ -54,10 +54,10 @@ def ask_in_turn(
             )
             taken = reads[-1][0]
             if writer is not None:
-                times = [store.start + begin + at for at, _ in reads[:-1]]
+                read = [store.start + begin + at for at, _ in reads[:-1]]
                 edges = pairwise([0, *(size for _, size in reads[:-1])])
                 pieces = [said[1][start:end] for start, end in edges]
-                parts = Parts(job.terms.most_parts, times, pieces)
+                parts = Parts(job.terms.most_parts, read, pieces)
                 writer.add(index, Completion(outcome, 0, 0, body=said[1], parts=parts))
             free[worker] = end = begin + taken
             starts.append(begin)
@@ -70,6 +70,8 @@ def ask_in_turn(
             elif index in job.sampled:
                 kept["answers"][index] = said
             watch(store)
+    if writer is not None:
+        writer.flush()
     store.phase = Phase.FINISHED
     generator = vars(calm_generator())
     outcome_of_all: dict[str, Any] = {

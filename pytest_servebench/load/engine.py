@@ -128,8 +128,10 @@ class Engine:
             if worker.request != FREE and (begun := worker.received()) is not None:
                 self._note_begun(worker.request, begun)
             worker.withdraw()
-        if self._journal is not None and self._journal.lost:
-            self.own_failures[JOURNAL] = self._journal.lost
+        if self._journal is not None:
+            self._journal.flush()
+            if self._journal.lost:
+                self.own_failures[JOURNAL] = self._journal.lost
         self._store.phase = Phase.FINISHED
 
     async def _watch(self) -> None:
@@ -152,6 +154,8 @@ class Engine:
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
             self._look_after()
+            if self._journal is not None:
+                self._journal.flush()
             now = _clock()
 
     async def _warm_up(self) -> None:

@@ -16,6 +16,7 @@ import orjson
 
 from pytest_servebench.errors import BadResponseError, OptionError, described
 from pytest_servebench.load.journal import StreamedAnswer
+from pytest_servebench.load.limits import JOURNAL
 from pytest_servebench.load.records import Outcome
 from pytest_servebench.load.runner import LoadResult
 from pytest_servebench.load.streams import Counted, Streams
@@ -114,9 +115,12 @@ class _Reader:
     def collected(self) -> Collected:
         """Return everything, in the order of the requests."""
         load, records = self._load, self._load.records
+        died = load.failure is not None or JOURNAL in load.generator.own_failures
         for index in np.flatnonzero(records.ok & ~self._read).tolist():
-            # An empty body; or the generator died, or had no space, which is told elsewhere.
-            self._fail(index, Outcome.BAD_RESPONSE, "nothing of a stream came, or was kept")
+            if died:  # the case is invalid
+                self._fail(index, Outcome.UNFINISHED, "the load generator lost the answer")
+            else:
+                self._fail(index, Outcome.BAD_RESPONSE, "the answer is empty, not a stream")
         offsets = np.zeros(len(records) + 1, dtype=np.int64)
         np.cumsum(self._counts, out=offsets[1:])
         places = np.repeat(self._starts - offsets[:-1], self._counts) + np.arange(offsets[-1])

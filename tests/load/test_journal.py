@@ -33,8 +33,10 @@ def test_a_journal_gives_answers_back_one_by_one() -> None:
     with tempfile.TemporaryFile() as file:
         writer = JournalWriter(file.fileno())
         writer.add(3, came((5, b"a"), (5, b"b"), (6, b"c")))
+        writer.flush()
         writer.add(1, came())  # nothing came
         writer.add(2**31, came((7, bytes(10**6)), (8, b"x"), (9, b"y"), most=2))
+        writer.flush()
         journal = Journal(file)
         for _ in range(2):
             found = [(one.index, one.times, one.ends, len(one.body), one.merged) for one in journal]
@@ -49,8 +51,10 @@ def test_an_answer_that_was_being_written_when_the_generator_died_is_left_out(le
     with tempfile.TemporaryFile() as file:
         writer = JournalWriter(file.fileno())
         writer.add(0, came((5, b"ab")))
+        writer.flush()
         size = os.fstat(file.fileno()).st_size
         writer.add(1, came((6, bytes(23))))
+        writer.flush()
         os.ftruncate(file.fileno(), size + left)
         assert [one.index for one in Journal(file)] == [0]
 
@@ -66,16 +70,30 @@ def test_an_answer_for_which_there_is_no_space_is_counted_and_leaves_nothing(
     with tempfile.TemporaryFile() as file:
         writer = JournalWriter(file.fileno())
         writer.add(0, came((5, b"ab")))
+        writer.flush()
         with monkeypatch.context() as patch:
             patch.setattr(os, "writev", full)
             writer.add(1, came((6, b"abc")))
+            writer.flush()
         assert writer.lost == 1
         writer.add(2, came((7, b"abcd")))
+        writer.flush()
         assert [(one.index, one.body) for one in Journal(file)] == [(0, b"ab"), (2, b"abcd")]
     with Path("/dev/null").open("rb") as read_only:
         writer = JournalWriter(read_only.fileno())
         writer.add(0, came((5, b"ab")))
+        writer.flush()
         assert writer.lost == 1
+
+
+def test_many_answers_are_written_without_being_asked() -> None:
+    with tempfile.TemporaryFile() as file:
+        writer = JournalWriter(file.fileno())
+        for index in range(100):
+            writer.add(index, came((5, b"ab")))
+        assert len([*Journal(file)]) > 80
+        writer.flush()
+        assert [one.index for one in Journal(file)] == [*range(100)]
 
 
 def test_a_journal_is_in_memory_if_usual_answers_fit(

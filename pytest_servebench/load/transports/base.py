@@ -81,7 +81,7 @@ class Parts:
         Pieces beyond the most count as one with the last.
         """
         ends = array("q", accumulate(map(len, self.pieces)))
-        times = array("q", self.times[: len(ends)])
+        times = array("q", self.times)
         merged = max(0, len(ends) - self.most)
         if merged:
             del times[self.most - 1 : -1], ends[self.most - 1 : -1]

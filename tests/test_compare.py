@@ -6,9 +6,9 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.analysis.changes import NOISE
-from pytest_servebench.analysis.comparability import differences, key_of, match, near, notes
+from pytest_servebench.analysis.comparability import Pair, differences, key_of, match, near, notes
 from pytest_servebench.analysis.compare import TAIL, CaseComparison, compare, fails
 from pytest_servebench.analysis.precision import tail_of
 from pytest_servebench.analysis.request_shifts import request_shifts
@@ -34,6 +34,7 @@ from pytest_servebench.stats import ratios
 from pytest_servebench.stats.estimates import Estimate, Summary
 from pytest_servebench.stats.intervals import wilson_interval
 from pytest_servebench.stats.ratios import Range, Sample
+from pytest_servebench.stats.shifts import Shift
 from pytest_servebench.stats.student import Z, student, student_quantile
 from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.tables import plain_text
@@ -674,18 +675,26 @@ LOADS = (0.3, 0.5, 0.7, 0.8)
 GATES = (Gate("p99", 0.10), Gate("p95", 0.10), Gate("p50", 0.05))
 
 
+@pytest.fixture
+def shown_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what requests show: it is the same whichever the gate, and takes most of the time."""
+    kept: dict[tuple[int, ...], tuple[Pair, Mapping[str, Shift]]] = {}
+
+    def shifts(pair: Pair, directories: tuple[Path | None, Path | None]) -> Mapping[str, Shift]:
+        key = tuple(id(one.records) for one in (*pair.base, *pair.new))
+        if key not in kept:
+            kept[key] = pair, request_shifts(pair, directories)  # with the pair ids stay its own
+        return kept[key][1]
+
+    monkeypatch.setattr("pytest_servebench.analysis.compare.request_shifts", shifts)
+
+
 def alarms(pairs: Sequence[tuple[Run, Run]], gates: Sequence[Gate] = GATES) -> Counter[str]:
     """Return how often each gate fails, each as the only one."""
-    count = Counter[str]()
-    for runs in pairs:
-        # What the requests show is the same whichever the gate, and takes most of the time.
-        (pair,) = match(*runs)
-        shown = request_shifts(pair, (None, None))
-        with patch("pytest_servebench.analysis.compare.request_shifts", return_value=shown):
-            count.update(gate.metric for gate in gates if compare(*runs, [gate]).worse)
-    return count
+    return Counter(gate.metric for runs in pairs for gate in gates if compare(*runs, [gate]).worse)
 
 
+@pytest.mark.usefixtures("shown_once")
 def test_identical_queues_are_seldom_called_worse() -> None:
     """The arrivals are drawn anew for each side of half of the pairs."""
     assert TAIL == 0.01
@@ -697,6 +706,7 @@ def test_identical_queues_are_seldom_called_worse() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shown_once")
 def test_identical_queues_are_seldom_called_worse_in_the_long_run() -> None:
     """Neither with each gate as the only one, nor with all of twelve cases at once.
 

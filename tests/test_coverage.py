@@ -24,7 +24,7 @@ cell = functools.cache(coverage.cell)
 @pytest.mark.parametrize(
     "load", [load if load == 0.6 else pytest.param(load, marks=SLOW) for load in coverage.LOADS]
 )
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", [LAWS[0], *(pytest.param(law, marks=SLOW) for law in LAWS[1:])])
 def test_intervals_of_percentiles_hold_the_truth(law: Law, load: float, number: int) -> None:
     found = cell(law, load, number, REPLICATIONS)
     for metric in coverage.METRICS:

@@ -321,7 +321,7 @@ def test_any_knowledge_gives_a_plan(
 # -- whether it is right --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("load", [0.3, 0.6])
+@pytest.mark.parametrize("load", [0.3, pytest.param(0.6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("metric", ["p50", "p90", "p99", "mean"])
 def test_planned_runs_decide(metric: str, load: float) -> None:
     """On bounds 20 % above and below; 95 % are promised."""

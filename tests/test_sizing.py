@@ -152,7 +152,7 @@ def test_a_tail_that_few_services_decide_is_told(law: Law, heavy: bool) -> None:
     for seed in range(3):
         model = fitted(server, seed)
         assert isinstance(model, ServerModel)
-        prediction = predict(model, Setting(0.7 * server.saturation))
+        prediction = predict(model, Setting(0.7 * server.saturation), resamples=50)
         assert (Caution.HEAVY_TAIL in prediction.cautions) is heavy
 
 

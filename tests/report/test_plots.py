@@ -218,10 +218,9 @@ each_run = pytest.mark.parametrize(
     "make",
     [
         made_runs.overloaded_run, made_runs.single_run, made_runs.no_arrivals_run,
-        strangely_named,
         *(pytest.param(make, marks=pytest.mark.slow) for make in (
             made_runs.nothing_ok_run, made_runs.all_invalid_run, made_runs.one_rate_run,
-            three_by_four_by_three, two_bounds_close_together, broken_gate,
+            strangely_named, three_by_four_by_three, two_bounds_close_together, broken_gate,
         )),
     ],
     ids=lambda make: make.__name__,

@@ -249,6 +249,12 @@ def refused(made: CaseResult) -> CaseResult:
     )
 
 
+def by_few_workers(made: CaseResult) -> CaseResult:
+    few = made.rate > TRUE
+    generator = dataclasses.replace(made.generator, all_workers_busy=0.9, too_few_workers=few)
+    return dataclasses.replace(made, generator=generator)
+
+
 def with_wrong(wrong: int) -> Change:
     return lambda made: dataclasses.replace(made, answers_checked=64, answers_wrong=wrong)
 
@@ -257,6 +263,7 @@ def with_wrong(wrong: int) -> Change:
     ("change", "outcome", "verdict", "words"),
     [
         (beside_others, "passed", "passed", "without them: search again while nothing else runs"),
+        (by_few_workers, "passed", "passed", "raise --servebench-worker-threads: test_capacity["),
         (refused, "failed", "failed", "x error_status: status 404; 404 is Not Found: are path"),
         (with_wrong(64), "failed", "failed", "right answers: broken"),
         (with_wrong(6), "passed", "inconclusive", "the SLO requires 90 %"),

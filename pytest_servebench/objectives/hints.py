@@ -1,8 +1,9 @@
 """What besides the server may have made a case look bad, and the remedy, a line each."""
 
+from collections.abc import Iterable
 from typing import Final
 
-from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.runs.results import CapacityResult, CaseResult
 
 _FULL: Final = 95.0  # percent of the whole machine
 
@@ -10,6 +11,26 @@ _FULL: Final = 95.0  # percent of the whole machine
 def hints(result: CaseResult) -> list[str]:
     """Return what to look at besides the server if a result is bad."""
     return [*_workers(result), *_machine(result)]
+
+
+def search_hints(result: CapacityResult, probes: Iterable[CaseResult]) -> list[str]:
+    """Return a hint if a capacity is rather that of the generator's workers.
+
+    Args:
+        result: what a search found.
+        probes: of its run.
+    """
+    broken = {
+        one.label
+        for one in result.probes
+        if one.used and any(
+            beyond >= limit.allowed * one.arrivals
+            for beyond, limit in zip(one.beyond, result.limits, strict=True)
+        )
+    }  # fmt: skip
+    own = (one for one in probes if one.nodeid == result.nodeid and one.label in broken)
+    nearest = min(own, key=lambda one: one.rate, default=None)
+    return [] if nearest is None else _workers(nearest)
 
 
 def _workers(result: CaseResult) -> list[str]:

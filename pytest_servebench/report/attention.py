@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_servebench.objectives.hints import hints
+from pytest_servebench.objectives.hints import hints, search_hints
 from pytest_servebench.report.facts import cell_name, test_id, test_labels
 from pytest_servebench.report.figures import Standing, standing
 from pytest_servebench.runs.results import CapacityResult, CaseResult, ClauseSort, Run, ServerDeath
@@ -129,6 +129,9 @@ def doubts(run: Run) -> list[str]:
         if case.summary.outcomes.get("dropped") or case.verdict != "passed":
             for text in hints(case):
                 alike.setdefault(text, []).append(names[id(case)])
+    for one in run.capacities:
+        for text in search_hints(one, run.probes):
+            alike.setdefault(text, []).append(clean(one.name))
     return [f"{text}: {first_few(where, _SHOWN)}" for text, where in alike.items()]
 
 

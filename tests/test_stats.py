@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.stats.bootstrap import block_length, degrees_of_freedom, moving_blocks
 from pytest_servebench.stats.episodes import (
+    SHARES,
     at_most,
+    heaviness,
     length_of,
+    lengths,
     lower_rank,
     nearest_rank,
     upper_rank,
@@ -218,6 +221,38 @@ def test_episodes_have_the_moments_and_the_gaps_of_their_closed_forms(
     assert mean == pytest.approx(number * tail, rel=0.01)
     dispersion = variance / (number * tail * (1 - tail))
     assert length_of(dispersion, tail) == pytest.approx(length, rel=0.01)
+
+
+def test_a_slowest_request_that_exponential_times_may_have_is_not_heavy() -> None:
+    dice = np.random.default_rng(3)
+    found = [heaviness(np.sort(dice.exponential(0.01, 2000))) for _ in range(50)]
+    assert np.median(found) < 1.1
+    assert np.mean(found) < 1.2
+
+
+@given(st.integers(20, 500), st.floats(1, 1000), st.integers(0, 20), st.floats(1e-6, 1e3))
+def test_heaviness_is_that_of_the_slowest_that_was_answered(
+    n: int, times: float, failed: int, unit: float
+) -> None:
+    values = np.concatenate([np.ones(n - 1), [times], np.full(failed, math.inf)])
+    usual = (math.log(n) + np.euler_gamma) / math.log(10)
+    assert heaviness(unit * values) == pytest.approx(max(1.0, times / usual))
+    assert heaviness(unit * values[-failed - 1 :]) == 1
+
+
+def test_a_heavy_tail_makes_longer_episodes_only_of_requests_that_delay_each_other() -> None:
+    n, dice = 2000, np.random.default_rng(1)
+    alone = dice.random(n) < 0.1
+    together = np.repeat(dice.random(n // 10) < 0.1, 10)
+    found = {}
+    for name, slow in (("alone", alone), ("together", together)):
+        series = np.repeat((slow - slow.mean())[:, None], len(SHARES), axis=1)
+        blocks = moving_blocks(series)
+        means = dict.fromkeys(SHARES, float(slow.mean()))
+        found[name] = [lengths(blocks, means, n, 900, heavy).high for heavy in (1.0, 5.0)]
+    plain, heavy = found["together"]
+    assert heavy > 2.5 * plain
+    assert found["alone"][1] < 2
 
 
 def test_one_request_and_none() -> None:

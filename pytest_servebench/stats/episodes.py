@@ -21,6 +21,14 @@ percentile and at up to ten times as many requests (the same pauses and bursts, 
 more often), and allows for its error twice: once as it is unknown, once as it errs together with
 the percentile.
 
+**What was not seen** may be worse. Requests that each take very long seldom delay others, until two
+of them meet, and then for as long as they take. A run without such a meeting looks like a calmer
+queue, except that its slowest request is far slower than most: by the factor h more than the
+slowest of n exponential times, as a queue's mostly are (:func:`heaviness`). How much more the
+number of slow requests varies than that of independent ones is then taken to be h times as much,
+unless the error of the length is already larger. A server whose requests do not delay each other
+has nothing to multiply.
+
 **Far away** so much caution is not needed: for the percentile to be above a bound when what was
 seen is below two thirds or a third of it, the missed episodes would have to be of another size, not
 only more of them. Where there is no upper limit, a *ceiling* at 1.5 times an order statistic allows
@@ -45,6 +53,7 @@ SHARES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 300, 500)
 _BEYOND: Final = 10  # times the share at the percentile: from so many requests its length is learnt
 _OWN: Final = 2  # the same for the lower limit, and what is not the percentile's own
 _FEWEST: Final = 3  # requests, without which there are no episodes to measure
+_FEWEST_IN_TAIL: Final = 20  # requests, of which two are beyond p90
 _DISTANCES: Final = (1.5, 3.0)
 _REACH: Final = 7.0  # standard deviations, beyond which probabilities are taken for 0
 
@@ -172,6 +181,22 @@ def nearest_rank(permille: int, n: int) -> int:
     return max(1, -(-permille * n // 1000))
 
 
+def heaviness(ordered: Floats) -> float:
+    """Return by how much the slowest request exceeds that of an exponential tail, 1 or more.
+
+    The largest of n exponential times is about ln n + γ means (Gumbel 1935, Annales de l'Institut
+    Henri Poincaré 5:115), their 90th percentile ln 10.
+
+    Args:
+        ordered: times of the requests, ascending; infinite ones do not count; shape ``(n,)``.
+    """
+    n = int(np.searchsorted(ordered, math.inf))
+    if n < _FEWEST_IN_TAIL:
+        return 1.0
+    usual = float(ordered[nearest_rank(900, n) - 1]) * (math.log(n) + np.euler_gamma) / math.log(10)
+    return max(1.0, float(ordered[n - 1]) / usual) if usual > 0 else 1.0
+
+
 # -- how long the episodes are --------------------------------------------------------------------
 
 
@@ -195,7 +220,9 @@ class Lengths:
         return Lengths(min(self.low, other.low), min(self.high, other.high), far)
 
 
-def lengths(blocks: Blocks, means: Mapping[int, float], number: int, permille: int) -> Lengths:
+def lengths(
+    blocks: Blocks, means: Mapping[int, float], number: int, permille: int, heavy: float
+) -> Lengths:
     """Return the lengths of episodes for a percentile.
 
     Args:
@@ -205,6 +232,7 @@ def lengths(blocks: Blocks, means: Mapping[int, float], number: int, permille: i
             requests took the same time.
         number: of requests.
         permille: the percentile, in thousandths.
+        heavy: :func:`heaviness` of the times.
     """
     tail = 1000 - permille
     resolved = [one for one in SHARES if one >= tail and one * number >= 1000 * _FEWEST]
@@ -214,12 +242,20 @@ def lengths(blocks: Blocks, means: Mapping[int, float], number: int, permille: i
     beyond = [one for one in near if one >= _OWN * tail] or near
     found = {one: _dispersion(blocks, SHARES.index(one), means[one], number) for one in near}
 
-    def longest(shares: list[int], caution: float) -> float:
-        dispersion = max(found[one][0] * found[one][1] ** caution for one in shares)
+    def longest(shares: list[int], alone: float, together: float, heavy: float) -> float:
+        """Return the longest, allowing for its own error, and for that with the percentile."""
+        dispersion = max(
+            error**alone * max(dispersion * error**together, 1 + (dispersion - 1) * heavy)
+            for dispersion, error in map(found.__getitem__, shares)
+        )
         most = max(1.0, number / LEAST_EFFECTIVE)
         return min(most, length_of(dispersion, tail / 1000))
 
-    return Lengths(longest(own, 1), longest(near, 2), (longest(beyond, 1), longest(beyond, 0.5)))
+    return Lengths(
+        low=longest(own, 1, 0, 1.0),
+        high=longest(near, 1, 1, heavy),
+        far=(longest(beyond, 0, 1, heavy), longest(beyond, 0, 0.5, heavy)),
+    )
 
 
 def _dispersion(blocks: Blocks, column: int, mean: float, number: int) -> tuple[float, float]:

@@ -153,7 +153,7 @@ def _estimates(
     """
     precision = _precision(records, sample, records.completed)
     found = _intervals(records, records.completed, precision)
-    found["mean"] = _mean(sample.values, precision.blocks)
+    found["mean"] = _mean(sample.values, precision)
     alone: dict[str, Estimate] = {}
     if not _same(sample, at_best):
         alone = _without_lag(punctual, at_best, found, precision)
@@ -219,7 +219,7 @@ def _without_lag(
         found[name] = _no_higher(found[name], estimates[name])
     measured = estimates["mean"]
     found["mean"] = (
-        _mean(values, own.blocks)
+        _mean(values, own)
         if measured.value is None
         else _moved(measured, float(values.mean()) - measured.value)
     )
@@ -274,8 +274,9 @@ def _precision(records: Records, sample: Sample, inside: npt.NDArray[np.bool_]) 
         np.ones((completed := int(inside.sum()), 1)), records.done[inside], records.window, bins
     )
     blocks = moving_blocks(np.column_stack([series, counts - counts.mean(axis=0)]))
+    heavy = episodes.heaviness(ordered)
     lengths = {
-        name: episodes.lengths(blocks, beyond, number, permille)
+        name: episodes.lengths(blocks, beyond, number, permille, heavy)
         for name, permille in PERMILLES.items()
     }
     effective = {
@@ -321,8 +322,8 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _mean(times: Floats, blocks: Blocks | None) -> Estimate:
-    n = len(times)
+def _mean(times: Floats, precision: _Precision) -> Estimate:
+    n, blocks = len(times), precision.blocks
     # Where some requests fail, infinitely slow ones make any mean infinite.
     if blocks is None or not np.isfinite(times).all():
         return Estimate(None, None, None)
@@ -331,7 +332,11 @@ def _mean(times: Floats, blocks: Blocks | None) -> Estimate:
     if n < 2:
         return Estimate(mean, 0.0, None)
     low, high = blocks.studentized(column)
-    # Resamples take the blocks for all that can happen; Student's quantile stands for the rest.
-    # What a run has not seen, it cannot know, and that is slow: the upper end has both factors.
-    rest = student(max(LEAST_EFFECTIVE - 1, float(blocks.degrees[column]))) ** 2
+    # Resamples take the blocks for all that can happen. What a run has not seen, it cannot know,
+    # and that is slow: the upper end allows for the rest, as that of a percentile does.
+    degrees = float(blocks.degrees[column])
+    if blocks.number <= LEAST_EFFECTIVE:  # latencies that drift during a short run
+        degrees = max(LEAST_EFFECTIVE - 1, degrees)
+    error = student(degrees)
+    rest = error * max(error, math.sqrt(episodes.heaviness(precision.ordered)))
     return Estimate(mean, max(0.0, mean - high / n), mean - low * rest / n)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -36,6 +37,8 @@ class Server:
     Attributes:
         fixed: of an iteration.
         each: more for each request in the batch.
+        noise: standard deviation of the logarithm of both together; without any, most gaps between
+            tokens would be one of a few exactly, and every interval of their median right.
         prompt: mean for reading a prompt, exponentially distributed.
         tokens: mean number of output tokens.
         most: requests in a batch.
@@ -43,6 +46,7 @@ class Server:
 
     fixed: float = 0.010
     each: float = 0.001
+    noise: float = 0.1
     prompt: float = 0.020
     tokens: float = 40.0
     most: int = 32
@@ -54,7 +58,8 @@ class Server:
         With a full batch, an iteration ends most / tokens requests, and as many join.
         """
         joins = self.most / self.tokens
-        return joins / (self.fixed + self.most * self.each + joins * self.prompt)
+        iteration = (self.fixed + self.most * self.each) * math.exp(self.noise**2 / 2)
+        return joins / (iteration + joins * self.prompt)
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def simulate(server: Server, arrivals: Floats, dice: np.random.Generator) -> Bat
     waiting = [*arrivals.tolist(), np.inf]
     begins, ends = np.zeros(n, dtype=np.int64), list[float]()
     batch: list[int] = []  # the iteration after the last of each request, the earliest first
-    now, number = 0.0, 0
+    now, number, factors = 0.0, 0, _factors(server.noise, dice)
     while number < n or batch:
         if not batch:
             now = max(now, waiting[number])
@@ -92,11 +97,16 @@ def simulate(server: Server, arrivals: Floats, dice: np.random.Generator) -> Bat
             heapq.heappush(batch, len(ends) + lengths[number])
             reading += prompts[number]
             number += 1
-        now += server.fixed + server.each * len(batch) + reading
+        now += (server.fixed + server.each * len(batch)) * next(factors) + reading
         ends.append(now)
         while batch and batch[0] == len(ends):
             heapq.heappop(batch)
     return Batches(arrivals, begins, tokens, np.array(ends))
+
+
+def _factors(noise: float, dice: np.random.Generator) -> Iterator[float]:
+    while True:
+        yield from dice.lognormal(0.0, noise, 1024).tolist()
 
 
 def run(server: Server, load: float, number: float, seed: int | Sequence[int]) -> Records:

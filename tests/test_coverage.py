@@ -64,7 +64,7 @@ def test_intervals_of_streamed_answers_hold_the_truth(load: float) -> None:
 
 def test_simulated_batching_has_its_closed_forms() -> None:
     """Alone, a request's tokens take an iteration each; beyond capacity, batches are full."""
-    server = batching.Server(prompt=0.0)
+    server = batching.Server(prompt=0.0, noise=0.0)
     alone = batching.run(server, 0.005, 2000, 1)
     tokens = quantities.sample(alone, "tpot")
     assert tokens is not None

@@ -18,8 +18,8 @@ from simulation.coverage import coverage, streamed
 NAME = "streams-intervals"
 TITLE = "Intervals of streamed answers"
 LOADS: Final = (0.3, 0.6, 0.8)
-NUMBERS: Final = (500, 2000)
-REPLICATIONS: Final = 300
+NUMBERS: Final = (500, 2000, 8000)
+REPLICATIONS: Final = 200
 STATISTICS: Final = (*PERCENTILES, "mean")
 LEAST, MOST = 0.90, 0.99
 
@@ -82,12 +82,13 @@ def section(data: Data) -> str:
     return "\n\n".join([
         f"Simulated continuous batching in steady state, {data['replications']} runs of each cell: "
         f"an iteration takes {1e3 * server.fixed:g} ms and {1e3 * server.each:g} ms more for each "
-        f"of up to {server.most} requests; a prompt takes {1e3 * server.prompt:g} ms on average "
-        "(exponential), for which all others wait; an answer has a geometric number of tokens, "
-        f"{server.tokens:g} on average. The load is the rate of Poisson arrivals over the highest "
-        "that the server carries; the truth is that of one run of 400,000 requests. *Coverage* is "
-        "the share of the 95 % intervals that contain it; in brackets the shares that lie below "
-        "and above it. *Open* intervals have no upper limit.",
+        f"of up to {server.most} requests, give or take {100 * server.noise:.0f} %; a prompt takes "
+        f"{1e3 * server.prompt:g} ms on average (exponential), for which all others wait; an "
+        f"answer has a geometric number of tokens, {server.tokens:g} on average. The load is the "
+        "rate of Poisson arrivals over the highest that the server carries; the truth is that of "
+        "two million other requests. *Coverage* is the share of the 95 % intervals that contain "
+        "it; in brackets the shares that lie below and above it. *Open* intervals have no upper "
+        "limit.",
         plotting.table(
             ["quantity", "load", "requests",
              *(f"{one}: coverage % (below, above), open %" for one in STATISTICS)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pytest_servebench.metrics import METRICS, Metric
+from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.goodput import slo_clauses
 from pytest_servebench.objectives.limits import of_each_request
 from pytest_servebench.objectives.slo import failure_texts
@@ -39,7 +39,6 @@ from pytest_servebench.text.numbers import (
     plain,
     significant,
 )
-from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import clean, counted, wrapped
 from pytest_servebench.text.tables import Cell, Column, plain_text, table
 
@@ -92,7 +91,7 @@ def case_text(case: CaseResult, name: str, width: int) -> list[str]:
         lines += row("", clean(text))
     lines += row("success rate", _estimate_text(case, "success_rate", 100, " %"))
     lines += row("throughput", _throughput_text(case))
-    for label, text in (*_goodput_facts(case), *_token_facts(case), *stream_facts(case)):
+    for label, text in (*_goodput_facts(case), *stream_facts(case)):
         lines += row(label, text)
     lines += ["", *_latency_table(case, width), ""]
     lines += row("resources", _resources_text(case))
@@ -116,7 +115,6 @@ def case_facts(case: CaseResult) -> list[tuple[str, str]]:
         ("success rate", _estimate_text(case, "success_rate", 100, " %")),
         ("throughput", _throughput_text(case)),
         *_goodput_facts(case),
-        *_token_facts(case),
         *stream_facts(case),
         ("resources", _resources_text(case)),
         ("generator", _generator_text(case)),
@@ -160,24 +158,6 @@ def _goodput_facts(case: CaseResult) -> list[tuple[str, str]]:
         return []
     limits = ", ".join(str(one.clause) for one in of_each_request(slo_clauses(case)))
     return [("goodput", f"{_estimate_text(case, 'goodput', 1, '/s')}; limits: {limits}")]
-
-
-def _token_facts(case: CaseResult) -> list[tuple[str, str]]:
-    """Return label and text of what is known of the tokens of streamed answers."""
-    return [
-        (metric.title, _quantity_text(metric, case))
-        for metric in METRICS.values()
-        if metric.of_streams and metric.times is None and metric.name in case.summary.estimates
-    ]
-
-
-def _quantity_text(metric: Metric, case: CaseResult) -> str:
-    known = metric.read(case)
-    text = quantity(metric.kind, known.value or 0.0)
-    if known.low is None or known.high is None:
-        return text
-    ends = f"{quantity(metric.kind, known.low)} to {quantity(metric.kind, known.high)}"
-    return f"{text}, 95 % interval {ends}"
 
 
 def _throughput_text(case: CaseResult) -> str:

@@ -1,10 +1,14 @@
-"""How streamed answers were read, as text."""
+"""What streamed answers had, and how they were read, as text."""
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
 from pytest_servebench.load.streams import Counted
+from pytest_servebench.metrics import METRICS, Metric
 from pytest_servebench.runs.results import CaseResult, StreamedAnswers
+from pytest_servebench.stats.estimates import Estimate
+from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import clean
 
 _COUNTED: Final[Mapping[Counted, str]] = {
@@ -19,8 +23,20 @@ _REMEDY: Final = {
 
 
 def stream_facts(case: CaseResult) -> list[tuple[str, str]]:
-    """Return label and text; nothing if answers were not streamed."""
-    return [] if case.streamed is None else [("streamed", _text(case.streamed))]
+    """Return labels and texts; nothing if answers were not streamed."""
+    known = case.summary.estimates
+    found = [
+        (metric.title, _estimate(metric, known[metric.name]))
+        for metric in METRICS.values()
+        if metric.of_streams and metric.times is None and metric.name in known
+    ]
+    return found if case.streamed is None else [*found, ("streamed", _text(case.streamed))]
+
+
+def _estimate(metric: Metric, known: Estimate) -> str:
+    value, low, high = (quantity(metric.kind, math.inf if end is None else end)
+                        for end in (known.value, known.low, known.high))  # fmt: skip
+    return f"{value}, 95 % interval {low.partition(' ')[0]} to {high}"
 
 
 def _text(known: StreamedAnswers) -> str:

@@ -42,8 +42,9 @@ def running(config: pytest.Config, kind: str) -> Iterator[RunningServer]:
     session.need(kind)
     context = session.servers.running(kind)
     try:
-        # Not by the fixture served_model: a user's fixture of that name may be something else.
-        _prepared_model(config)
+        if not session.known.serves_own_model(kind):
+            # Not by the fixture served_model: a user's fixture of that name may be another thing.
+            _prepared_model(config)
         with progress.shown(f"starting {kind}"):
             server = context.__enter__()
     except ServebenchError as error:

@@ -9,7 +9,7 @@ from pytest_servebench.model import ServedModel
 from pytest_servebench.plugin.settings import Settings
 from pytest_servebench.plugin.setups import Setup, set_up
 from pytest_servebench.servers import builtin_kinds, collect_kinds
-from pytest_servebench.servers.base import ServerSettings, is_attached
+from pytest_servebench.servers.base import ServerSettings, is_attached, own_model
 from pytest_servebench.servers.config_file import FILES, read_tables
 from pytest_servebench.text.closest import meant
 
@@ -68,6 +68,10 @@ class KnownServers:
     def attached(self, name: str) -> bool:
         """Return whether a server already runs, so that it is not ours to start."""
         return is_attached(self[name].kind, self.settings(name))
+
+    def serves_own_model(self, name: str) -> bool:
+        """Return whether a server needs nothing of the session's model."""
+        return name in self and own_model(self[name].kind) is not None
 
     def artifacts(self, name: str) -> tuple[str, ...]:
         """Return the keys of artifacts that a server could serve, the best first.

@@ -28,6 +28,7 @@ from pytest_servebench.plugin.parameters import PARAMETERS
 from pytest_servebench.plugin.revival import revive
 from pytest_servebench.plugin.state import session_of
 from pytest_servebench.protocols.base import Request
+from pytest_servebench.protocols.openai import OpenAiApi
 from pytest_servebench.servers.attached import AttachedServer, UnknownProtocol, any_server
 from pytest_servebench.servers.base import RunningServer, is_running_server
 from pytest_servebench.servers.first_prediction import check_mismatch
@@ -206,7 +207,7 @@ class Sending:
                 )
             sent = traffic.of_requests(requests)
         else:
-            if isinstance(server.protocol, UnknownProtocol):
+            if isinstance(server.protocol, (UnknownProtocol, OpenAiApi)):
                 server.protocol.refuse(self._fixture)  # before loading a model that would not help
             check_mismatch(server)
             model = session_of(self._item.config).model()

@@ -32,7 +32,7 @@ from pytest_servebench.runs.decoding import decode
 from pytest_servebench.runs.machine import installed_versions, machine_facts
 from pytest_servebench.runs.results import CaseResult, LogPart, Run, ServerDeath, ServerInfo
 from pytest_servebench.runs.run_file import GrowingRunFile
-from pytest_servebench.servers.base import RunningServer
+from pytest_servebench.servers.base import RunningServer, own_model
 from pytest_servebench.servers.kind_options import set_options
 from pytest_servebench.servers.logs import LineCounts
 from pytest_servebench.servers.shared import ExposedServerWarning, SharedServers
@@ -153,7 +153,7 @@ class ServebenchSession:
 
     def _start(self, name: str) -> RunningServer:
         setup = self.known[name]
-        model = self.model()
+        model = own_model(setup.kind) or self.model()
         if not self.known.packaged(name, model):
             keys = self.known.artifacts(name)
             if setup.chose_artifact:  # skipped, a typo would pass

@@ -20,6 +20,7 @@ from pytest_servebench.servers.kind_options import KindOption, options_of, set_o
 from pytest_servebench.text.closest import closest, meant
 from pytest_servebench.text.safe import sentence
 
+_NOT_INHERITED: Final = ("url", "key_env")
 _OWN_KEYS: Final = ("kind", "title")  # of a table, besides the kind's options and COMMON
 
 
@@ -196,7 +197,7 @@ class _Maker:
         variant = name != base.kind.name
         for key, each in options.items() if variant else ():
             # It starts a server of its own, and a key for one server must not reach another.
-            if key == "url" or each.secret:
+            if key in _NOT_INHERITED or each.secret:
                 values.setdefault(key, each.default)
         kind: Any = base.kind
         if values:

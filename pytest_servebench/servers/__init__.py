@@ -31,8 +31,9 @@ def configurable_kinds() -> dict[str, type[Any]]:
     a table without ``kind`` is of the kind that has one of the table's keys in ``told_by``.
     """
     from pytest_servebench.servers.command import Command  # noqa: PLC0415
+    from pytest_servebench.servers.openai import OpenAiServer  # noqa: PLC0415
 
-    return {"command": Command}
+    return {"command": Command, "openai": OpenAiServer}
 
 
 def collect_kinds(groups: Iterable[Iterable[ServerKind]]) -> dict[str, ServerKind]:

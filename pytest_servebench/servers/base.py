@@ -129,6 +129,15 @@ def artifact_of(kind: ServerKind) -> str:
     return artifact if isinstance(artifact, str) else ""
 
 
+def own_model(kind: ServerKind) -> ServedModel | None:
+    """Return what a kind serves instead of the session's model, such as a language model.
+
+    It is the kind's attribute ``own_model``, if it has one.
+    """
+    model: object = getattr(kind, "own_model", None)
+    return model if isinstance(model, ServedModel) else None
+
+
 def is_attached(kind: ServerKind, settings: ServerSettings) -> bool:
     """Return whether a kind's server already runs; kinds that do not say start theirs.
 

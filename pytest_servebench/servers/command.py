@@ -52,7 +52,7 @@ class Command(ContainerOptions):
         home: directory of the file that configures it; base of relative paths.
     """
 
-    told_by: ClassVar = ("command", "image", "url")
+    told_by: ClassVar[tuple[str, ...]] = ("command", "image", "url")
 
     name: str
     title: str
@@ -278,7 +278,10 @@ class Command(ContainerOptions):
 
     def _protocol(self, served: str, signature: str) -> PredictionProtocol:
         if not self.protocol:
-            raise ValueError(f"protocol is missing: give one of {', '.join(PROTOCOLS)}")
+            raise ValueError(
+                f"protocol is missing: give one of {', '.join(PROTOCOLS)}; for a language model "
+                'with OpenAI\'s API, kind = "openai" and its model'
+            )
         table = {"name": self.protocol} if isinstance(self.protocol, str) else self.protocol
         settings = {key: value for key, value in table.items() if key != "name"}
         usual = {"model": served, "signature": signature}

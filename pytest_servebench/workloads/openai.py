@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pytest_servebench.errors import OptionError
 from pytest_servebench.protocols.base import HttpRequest
+from pytest_servebench.protocols.openai import PATHS, bearer
 from pytest_servebench.streaming.formats import Tokenizer
 from pytest_servebench.workloads.prompts import Prompt, Prompts, check_tokens, prompts_from
 from pytest_servebench.workloads.requests import Requests
@@ -25,7 +25,7 @@ def chat_requests(
     max_tokens: int | None = None,
     ignore_eos: bool = False,
     key_env: str | None = None,
-    path: str = "/v1/chat/completions",
+    path: str = PATHS["chat"],
     settings: Mapping[str, object] | None = None,
     tokenizer: Tokenizer | None = None,
 ) -> Requests:
@@ -63,7 +63,7 @@ def completion_requests(
     max_tokens: int | None = None,
     ignore_eos: bool = False,
     key_env: str | None = None,
-    path: str = "/v1/completions",
+    path: str = PATHS["completions"],
     settings: Mapping[str, object] | None = None,
     tokenizer: Tokenizer | None = None,
 ) -> Requests:
@@ -77,22 +77,6 @@ def completion_requests(
     bodies = [dict(one.fields) for one in given.items]
     return _requests(given, bodies, model, max_tokens, ignore_eos, key_env, path, settings,
                      tokenizer)  # fmt: skip
-
-
-def bearer(key_env: str | None, where: str) -> tuple[tuple[str, str], ...]:
-    """Return the header with the key in an environment variable, if one is named.
-
-    Raises:
-        OptionError: the variable is not set.
-    """
-    if key_env is None:
-        return ()
-    if not (key := os.environ.get(key_env, "").strip()):
-        raise OptionError(
-            f"{where}key_env={key_env!r}: the environment variable {key_env} is not set: export "
-            "the key in it."
-        )
-    return (("Authorization", f"Bearer {key}"),)
 
 
 def _asked(prompt: Prompt) -> list[dict[str, str]]:
@@ -135,7 +119,7 @@ def _requests(
             f"settings={{'stream': {common['stream']!r}}}: these requests are for streamed "
             "answers; for others, make HttpRequest(...) without stream=."
         )
-    headers = (("Content-Type", "application/json"), *bearer(key_env, ""))
+    headers = (("Content-Type", "application/json"), *bearer(key_env, "key_env"))
     items = tuple(
         HttpRequest(
             "POST", path, headers, _body({**common, **body}, one), stream="openai",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -42,15 +42,16 @@ def read(events: Sequence[StreamEvent]) -> StreamReading:
         if (fault := error_of(chunk, event.name)) != "":
             break
         usage = _mapping(chunk.get("usage")) or usage
-        size = len(texts)
+        said = ""
         for choice in map(_mapping, _items(chunk.get("choices"))):
             number = str(choice.get("index", 0))
             begun.add(number)
             if choice.get("finish_reason"):
                 finished.add(number)
-            texts.extend(_output(choice))
-        if len(texts) > size:
+            said += _output(choice)
+        if said:
             output.append(place)
+            texts.append(said)
     if not fault and not done and not (begun and begun == finished):
         fault = "the stream was cut off: neither [DONE] nor a finish_reason came"
     return StreamReading(
@@ -77,17 +78,15 @@ def error_of(chunk: Any, event: str = "") -> str:
     return f"the server sent an error in the stream: {cut(str(said), _LONGEST)}"
 
 
-def _output(choice: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the output of a choice that is not empty."""
+def _output(choice: Mapping[str, Any]) -> str:
+    """Return the output of a choice."""
     delta = _mapping(choice.get("delta"))
-    yield from _some(choice.get("text"), *map(delta.get, _TEXTS))
-    calls = [_mapping(one).get("function") for one in _items(delta.get("tool_calls"))]
-    for call in map(_mapping, (*calls, delta.get("function_call"))):
-        yield from _some(call.get("name"), call.get("arguments"))
-
-
-def _some(*values: object) -> Iterator[str]:
-    return (one for one in values if isinstance(one, str) and one)
+    found = [choice.get("text"), *map(delta.get, _TEXTS)]
+    if "tool_calls" in delta or "function_call" in delta:
+        calls = [_mapping(one).get("function") for one in _items(delta.get("tool_calls"))]
+        for call in map(_mapping, (*calls, delta.get("function_call"))):
+            found += (call.get("name"), call.get("arguments"))
+    return "".join([one for one in found if isinstance(one, str)])
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -77,7 +77,7 @@ def ask_in_turn(
     outcome_of_all: dict[str, Any] = {
         "elapsed": job.duration,
         "generator": {name: generator[name] for name in _OWN},
-        "pauses": [], "unread": {},
+        "pauses": [], "unread": {}, "late_reading": {},
         "reasons": [[*kind, number] for kind, number in reasons.most_common()],
         "heads": {i: head.hex() for one in kept.values() for i, (head, _) in one.items()},
         **{name: {i: body.hex() for i, (_, body) in one.items()} for name, one in kept.items()},

@@ -56,6 +56,7 @@ class Engine:
         self.reasons: Counter[tuple[Outcome, str]] = Counter()
         self.pauses: list[int] = []
         self.unread: dict[int, int] = {}  # arrival to ns for which its answer lay unread
+        self.late_reading: dict[int, int] = {}  # arrival to ns by which a part was read late
         self._awake = self._in_doubt = 0
         self.own_failures: Counter[str] = Counter()
         self.resent = 0
@@ -310,6 +311,8 @@ class Engine:
         self._keep(index, completion)
 
     def _keep(self, index: int, completion: Completion) -> None:
+        if completion.parts is not None and completion.parts.late:
+            self.late_reading[index] = completion.parts.late
         if self._journal is not None:
             self._journal.add(index, completion)
 

@@ -98,6 +98,7 @@ def _make_load(records: int, journal: JournalWriter | None) -> int:
         },
         "pauses": engine.pauses,
         "unread": engine.unread,
+        "late_reading": engine.late_reading,
         "reasons": [
             [outcome.label, reason, number]
             for (outcome, reason), number in engine.reasons.most_common()

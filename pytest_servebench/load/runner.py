@@ -107,6 +107,10 @@ def _collect(spec: LoadSpec, store: RecordStore, ending: Ending) -> LoadResult:
     outcome = ending.outcome or _unknown(ending, (time.monotonic_ns() - store.start) / 1e9)
     unread = {int(index): time / 1e9 for index, time in outcome["unread"].items()}
     records = replace(Records.of(store), unread=unread)
+    if late := outcome["late_reading"]:
+        seconds = np.zeros(len(records))
+        seconds[[*map(int, late)]] = [ns / 1e9 for ns in late.values()]
+        records = replace(records, late_reading=seconds)
     generator: dict[str, Any] = outcome["generator"]
     check = spec.arrivals.check(records.scheduled, spec.rate, spec.duration)
     lag_idle, lag_busy = lag_p99(records)
@@ -153,6 +157,7 @@ def _unknown(ending: Ending, elapsed: float) -> Mapping[str, Any]:
         },
         "pauses": [],
         "unread": {},
+        "late_reading": {},
         "reasons": [],
         "heads": {},
         "answers": {},

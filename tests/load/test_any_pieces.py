@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.load.transports.base import Completion, Loss, Parts, PartsChannel, Terms
+from pytest_servebench.load.transports.dozing import Dozing
 from pytest_servebench.load.transports.http1 import Connection, StreamedConnection
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -70,8 +71,11 @@ class Reader:
     def released(self) -> None: ...
 
 
-def connected(reader: Reader, kind: type[Connection] = Connection) -> Connection:
-    connection = kind(reader, Terms(most_parts=100), lambda _: False)
+def connected(reader: Reader, dozing: Dozing | None = None) -> Connection:
+    """Return a connection, for streamed answers if ``dozing`` is given."""
+    connection = Connection(reader, Terms(), lambda _: False)
+    if dozing is not None:
+        connection = StreamedConnection(reader, Terms(most_parts=100), lambda _: False, dozing)
     connection.connection_made(cast(asyncio.Transport, Link()))
     connection.send(b"", 0)
     return connection
@@ -100,7 +104,7 @@ def test_two_answers_over_one_connection(answer: bytes, cuts: list[int]) -> None
 @given(cuts=st.lists(st.integers(1, 120), max_size=8))
 def test_each_read_that_brings_some_of_the_body_is_a_part(answer: bytes, cuts: list[int]) -> None:
     reader = Reader()
-    connection = connected(reader, StreamedConnection)
+    connection = connected(reader, Dozing())
     edges = [0, *sorted({cut % len(answer) for cut in cuts} - {0}), len(answer)]
     places = [answer.index(b"{"), answer.index(b"}")]
     sizes = {end: sum(place < end for place in places) for end in edges}
@@ -121,7 +125,7 @@ def test_each_read_that_brings_some_of_the_body_is_a_part(answer: bytes, cuts: l
 
 def test_what_came_of_an_answer_that_broke_off_is_kept() -> None:
     reader = Reader()
-    connection = connected(reader, StreamedConnection)
+    connection = connected(reader, Dozing())
     assert isinstance(connection, StreamedConnection)
     connection.data_received(ANSWERS["chunked"])
     connection.send(b"", 0)
@@ -175,3 +179,30 @@ def test_a_connection_that_ends_after_an_interim_answer_was_seen_by_the_server()
     connection.connection_lost(None)
     ((loss, _),) = reader.losses
     assert loss is Loss.BROKEN
+
+
+def test_parts_are_late_by_what_the_kernel_says_and_nothing_else_is_asked() -> None:
+    ms = 1_000_000
+    # When a part is read, and for how long it had lain unread: after a time without reads the
+    # first is asked for, and if that is late those that have waited, too.
+    reads = [
+        (1_000, None), (1_001, None), (1_050, 0), (1_051, None), (1_090, 20), (1_092, 15),
+        (1_093, 0), (1_140, 0), (1_141, None),
+    ]  # fmt: skip
+    told = iter([0, *(late * ms for _, late in reads if late is not None)])
+    reader = Reader()
+    connection = connected(reader, Dozing())
+    path = "pytest_servebench.load.transports"
+    with (
+        patch(f"{path}.http1._clock") as clock,
+        patch(f"{path}.dozing.unread_ns", side_effect=lambda _: next(told)),
+    ):
+        clock.return_value = 999 * ms  # the first of all
+        connection.data_received(HEAD + b"Content-Length: 10\r\n\r\n0")
+        for now, _ in reads:
+            clock.return_value = now * ms
+            connection.data_received(b"x")
+    (parts,) = reader.parts
+    assert parts is not None
+    assert parts.late == 20 * ms
+    assert next(told, None) is None

@@ -69,11 +69,13 @@ class Parts:
         most: pieces whose times are told, at least 1.
         times: of the read of each piece, ns of the monotonic clock; one read may bring several.
         pieces: of the body.
+        late: ns for which one of them lay unread at most, according to the kernel.
     """
 
     most: int
     times: Sequence[int]
     pieces: Sequence[bytes]
+    late: int = 0
 
     def stamps(self) -> tuple[array[int], array[int], int]:
         """Return the time of each piece, the bytes of the body after it, and how many were merged.

@@ -16,6 +16,13 @@ from pytest_servebench.load.store import Outcome
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.tcp_info import LEAST_UNREAD, unread_ns
 from pytest_servebench.load.transports.base import Caller, Completion, Loss, Parts, Terms
+from pytest_servebench.load.transports.dozing import Dozing
+from pytest_servebench.load.transports.http1_heads import (
+    divided,
+    head_of,
+    is_http,
+    with_one_length,
+)
 from pytest_servebench.load.transports.refusals import SPEAKS_HTTP2, is_http2, refusal, too_long
 
 _clock = time.monotonic_ns
@@ -44,7 +51,7 @@ class Http1:
         self._dialer = Dialer(target, loop)
         self._terms = terms
         self._woken = woken
-        self._kind: type[Connection] = StreamedConnection if terms.most_parts else Connection
+        self._dozing = Dozing()
         self.opened = 0
 
     async def prepare(self) -> None:
@@ -53,12 +60,17 @@ class Http1:
 
     async def open(self, caller: Caller) -> Connection:
         """Return a new connection."""
-        connection = await self._dialer.open(lambda: self._kind(caller, self._terms, self._woken))
+        connection = await self._dialer.open(lambda: self._connection(caller))
         self.opened += 1
         if connection.closed:
             reason = connection.reason or "the server closed the connection at once"
             raise ConnectionResetError(reason)
         return connection
+
+    def _connection(self, caller: Caller) -> Connection:
+        if self._terms.most_parts:
+            return StreamedConnection(caller, self._terms, self._woken, self._dozing)
+        return Connection(caller, self._terms, self._woken)
 
     def head(self, head: bytes) -> bytes:
         """Return status line and headers."""
@@ -195,7 +207,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
-            if self._headers_done or self._lenient or not _is_http(self._data):
+            if self._headers_done or self._lenient or not is_http(self._data):
                 raise
         else:
             return
@@ -213,7 +225,7 @@ class Connection(asyncio.Protocol):
     def _read_head(self, data: bytes) -> None:
         """Read an answer that may repeat its Content-Length, once its head is complete."""
         self._unread += data
-        if (parts := _with_one_length(self._unread)) is None:
+        if (parts := with_one_length(self._unread)) is None:
             return
         head, rest = parts
         self._unread = b""
@@ -300,7 +312,7 @@ class Connection(asyncio.Protocol):
             self._surplus = True  # a second answer to one request
         elif self._status < 200:
             # 100 Continue and the like: the final answer follows.
-            data = _divided(self._data)[2]
+            data = divided(self._data)[2]
             self._begin_answer()
             self._interim, self._data = True, data
         else:
@@ -312,14 +324,21 @@ class Connection(asyncio.Protocol):
 class StreamedConnection(Connection):
     """Keeps when each part of an answer's body was read."""
 
-    __slots__ = ("_times",)
+    __slots__ = ("_dozing", "_late", "_times")
+
+    def __init__(
+        self, caller: Caller, terms: Terms, woken: Callable[[int], bool], dozing: Dozing
+    ) -> None:
+        self._dozing = dozing
+        super().__init__(caller, terms, woken)
 
     def _begin_answer(self) -> None:
         super()._begin_answer()
         self._times: list[int] = []  # at which the pieces in _body were read
+        self._late = 0
 
     def _parts(self) -> Parts:
-        return Parts(self._terms.most_parts, self._times, self._body)
+        return Parts(self._terms.most_parts, self._times, self._body, self._late)
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body, and when it came."""
@@ -330,7 +349,13 @@ class StreamedConnection(Connection):
         if self._size > self._terms.max_body:
             raise ValueError(too_long("body", self._terms.max_body))
         self._body.append(body)
-        self._times.append(self._now)
+        now, dozing = self._now, self._dozing
+        self._times.append(now)
+        if now - dozing.read > LEAST_UNREAD or now <= dozing.doubt:
+            assert self._transport is not None
+            late = dozing.late(now, self._transport.get_extra_info("socket"))
+            self._late = max(self._late, late)
+        dozing.read = now
 
     def received(self) -> Completion:
         """See :class:`.base.PartsChannel`."""
@@ -338,41 +363,6 @@ class StreamedConnection(Connection):
         if self._headers_done:
             begun.status, begun.head, begun.body = self._status, self._data, b"".join(self._body)
         return begun
-
-
-def head_of(beginning: bytes) -> bytes:
-    """Return status line and headers from the beginning of an answer."""
-    return _divided(beginning)[0]
-
-
-def _is_http(beginning: bytes) -> bool:
-    """Return whether an answer looks like HTTP/1, even if it is invalid."""
-    return b"HTTP/".startswith(beginning.lstrip(b"\r\n")[:5])
-
-
-def _with_one_length(beginning: bytes) -> tuple[bytes, bytes] | None:
-    """Return an answer's head without repeats of the same length (RFC 9110, 8.6), and the rest.
-
-    ``None`` if the head is incomplete.
-    """
-    head, gap, rest = _divided(beginning)
-    if not gap:
-        return None
-    lines: dict[bytes, bytes] = {}
-    for number, line in enumerate(head.split(b"\n")):
-        name, _, value = line.partition(b":")
-        length = name.strip().lower() == b"content-length"
-        lines.setdefault(value.strip() if length else b"\n%d" % number, line)
-    before = beginning[: len(beginning) - len(beginning.lstrip(b"\r\n"))]
-    return before + b"\n".join(lines.values()) + gap, rest
-
-
-def _divided(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """Split an answer into head, empty line and rest; line ends may lack their CR."""
-    data = data.lstrip(b"\r\n")
-    end = data.find(b"\n\r\n")
-    bare = data.find(b"\n\n", 0, end if end >= 0 else len(data))
-    return data.partition(b"\n\n" if bare >= 0 else b"\n\r\n")
 
 
 def _how(error: Exception | None) -> str:

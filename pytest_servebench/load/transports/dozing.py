@@ -1,0 +1,36 @@
+"""Were parts of streamed answers read late? Asked of the kernel only where that may be."""
+
+from typing import Any
+
+from pytest_servebench.load.tcp_info import LEAST_UNREAD, unread_ns
+
+
+class Dozing:
+    """When this process last read a part of any answer, and whether it may have overslept.
+
+    After a time without reads it was idle, or kept from running. What it reads first has then
+    waited longest, as the kernel tells of sockets in the order in which data came: if that is not
+    late, none of what was read with it is.
+
+    Attributes:
+        read: when a part was last read, ns.
+        doubt: until when parts may be late that have waited meanwhile, ns.
+    """
+
+    __slots__ = ("doubt", "read")
+
+    def __init__(self) -> None:
+        self.read = self.doubt = 0
+
+    def late(self, now: int, link: Any) -> int:
+        """Return for how many ns what was read at ``now`` had lain unread, by the kernel.
+
+        Args:
+            now: more than ``LEAST_UNREAD`` after ``read``, which is still that of the read before,
+                or in ``doubt``; nothing else may be late.
+            link: the connection's socket.
+        """
+        late = unread_ns(link)
+        if (slept := now - self.read) > LEAST_UNREAD:
+            self.doubt = now + slept if late else 0  # to read what has accumulated takes time
+        return late

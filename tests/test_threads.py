@@ -118,6 +118,24 @@ def test_two_loads_at_once_are_refused(run_bench: RunBench, second: str) -> None
     saved_case()  # the first one, whole
 
 
+def test_a_refusal_that_fails_the_test_is_told_once(run_bench: RunBench) -> None:
+    test = """
+    import threading, time
+
+    def test_load(model_server, poisson_load):
+        thread = threading.Thread(target=lambda: poisson_load(model_server))
+        thread.start()
+        while not poisson_load.turn.taken:
+            time.sleep(0.001)
+        try:
+            poisson_load(model_server)
+        finally:
+            thread.join()
+    """
+    run_bench(test=test).assert_outcomes(failed=1, errors=0)
+    saved_case()
+
+
 LEFT = """
 import threading, time
 import pytest

@@ -95,6 +95,8 @@ def end_call(item: pytest.Item, *, failed: bool, with_fixture: bool) -> None:
     try:
         if failed:
             settle(item)
+            for turn in _turns(item):
+                turn.refusal = None  # else a refused load would fail the teardown as well
     finally:
         for turn in [] if with_fixture else _turns(item):
             if turn.taken:

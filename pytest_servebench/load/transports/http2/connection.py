@@ -86,14 +86,15 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_encrypted", "_farewell", "_heard", "_receiver", "_reset", "_sender", "_transport", "_use",
-        "channels", "failure", "foreign", "last", "leaving", "settled",
+        "_encrypted", "_farewell", "_heard", "_keeps", "_receiver", "_reset", "_sender",
+        "_transport", "_use", "channels", "failure", "foreign", "last", "leaving", "settled",
     )  # fmt: skip
 
     def __init__(self, use: Use, loop: asyncio.AbstractEventLoop) -> None:
         self._use = use
         self._transport: asyncio.Transport | None = None
         self._reset: dict[int, None] | None = {}  # None: too many to know them all
+        self._keeps = use.terms.keep_alive
         self._farewell = ""  # what is unusual about the server's GOAWAY
         self._heard = 0  # when the server last sent anything
         self.channels: set[Channel] = set()
@@ -109,7 +110,7 @@ class Connection(asyncio.Protocol):
         """Begin: HTTP/2 must have been chosen by ALPN, if there is TLS."""
         self._transport = cast(asyncio.Transport, transport)
         # Not before: they refer to this object, and only the connection's end takes them from it.
-        self._sender = Sender(self.write)
+        self._sender = Sender(self._transport.write)
         self._receiver = Receiver(
             self, self._sender, self._use.heads, self._use.terms, self._use.framing
         )
@@ -238,9 +239,8 @@ class Connection(asyncio.Protocol):
         self._start(channel)
 
     def _start(self, channel: Channel) -> None:
-        channel.begin_answer()
         self._sender.send(channel)
-        if self._sender.exhausted:
+        if self._sender.next > LARGEST_NUMBER:
             self._depart()
 
     def leave(self, channel: Channel) -> None:
@@ -312,7 +312,10 @@ class Connection(asyncio.Protocol):
         if woken and now - channel.since > LEAST_UNREAD and self._transport is not None:
             link: Any = self._transport.get_extra_info("socket")
             completion.unread = unread_ns(link)
-        self._report(channel, completion)
+        if outcome is _OK and self._keeps and not self.leaving:
+            channel.caller.answered(completion)
+        else:
+            self._report(channel, completion)
 
     def give_up(self, channel: Channel, code: ErrorCode, reason: str, now: int) -> None:
         """End a call whose answer cannot be used, and its stream."""
@@ -339,7 +342,7 @@ class Connection(asyncio.Protocol):
     def _report(self, channel: Channel, completion: Completion) -> None:
         if completion.outcome is not _OK:
             completion.reason += self._excess(channel)
-        if self.leaving or not self._use.terms.keep_alive:
+        if self.leaving or not self._keeps:
             completion.keep = False
             channel.leave()
         channel.caller.answered(completion)

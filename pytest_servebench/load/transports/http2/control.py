@@ -187,7 +187,7 @@ def take_control(
     payload: bytes,
     now: int,
 ) -> None:
-    """Take up a frame other than HEADERS, CONTINUATION and DATA.
+    """Take up a frame other than HEADERS, CONTINUATION, DATA and whole WINDOW_UPDATE.
 
     Raises:
         ConnectionFault: it may not come here, or like this.
@@ -205,9 +205,7 @@ def take_control(
         raise ConnectionFault(
             ErrorCode.FRAME_SIZE_ERROR, f"a frame of type {kind} with {len(payload)} bytes"
         )
-    if kind == WINDOW_UPDATE:
-        _widen(connection, sender, stream, payload, now)
-    elif kind == PING:
+    if kind == PING:
         if not flags & ACK:
             connection.write(frame(PING, ACK, 0, payload))
     elif kind == SETTINGS:
@@ -221,11 +219,13 @@ def take_control(
         _go_away(connection, payload)
 
 
-def _widen(connection: Owner, sender: Sender, stream: int, payload: bytes, now: int) -> None:
+def widen(connection: Owner, sender: Sender, stream: int, payload: bytes, now: int) -> None:
+    """Widen the window of a stream.
+
+    Raises:
+        ConnectionFault: it was never opened.
+    """
     size = NUMBER.unpack(payload)[0] & LARGEST_NUMBER
-    if not stream:
-        sender.widen(size)
-        return
     channel = sender.streams.get(stream)
     if channel is None:
         check_opened(sender, stream)

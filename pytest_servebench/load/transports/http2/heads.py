@@ -25,10 +25,12 @@ class Head:
         length: of the body, as ``content-length`` says; -1 if it does not.
         fault: what is malformed, if anything is.
         size: of the header list, bytes (RFC 9113, 6.5.2).
+        opens: whether it may open a final answer.
+        closes: whether it may be the trailers that close one.
         grpc_ok: whether it has ``grpc-status`` 0.
     """
 
-    __slots__ = ("_fields", "fault", "grpc_ok", "length", "size", "status")
+    __slots__ = ("_fields", "closes", "fault", "grpc_ok", "length", "opens", "size", "status")
 
     def __init__(self, fields: list[Field]) -> None:
         self._fields: dict[bytes, bytes] = {}
@@ -37,6 +39,8 @@ class Head:
         self.size = list_size(fields)
         self.status, self.length = 0, -1
         self.fault = self._read(fields)
+        self.opens = not self.fault and self.status >= 200
+        self.closes = not self.fault and not self.status
         self.grpc_ok = self._fields.get(b"grpc-status") == b"0"
 
     def get(self, name: bytes) -> bytes | None:

@@ -6,7 +6,7 @@ Nothing here needs an event loop.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,10 +46,8 @@ def grpc_message(message: bytes, *, compressed: bool = False) -> bytes:
     return _PREFIX.pack(compressed, len(message)) + message
 
 
-def message_prefix(body: bytes) -> tuple[int, int]:
-    """Return a gRPC message's flag (1: compressed) and length; ``struct.error`` if cut short."""
-    flag, length = _PREFIX.unpack_from(body)
-    return flag, length
+message_prefix: Final[Callable[[bytes], tuple[int, int]]] = _PREFIX.unpack_from
+"""Return a gRPC message's flag (1: compressed) and length; ``struct.error`` if cut short."""
 
 
 @dataclass(frozen=True)

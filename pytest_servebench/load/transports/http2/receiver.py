@@ -13,6 +13,7 @@ from pytest_servebench.load.transports.http2.control import (
     check_opened,
     take_control,
     unpadded,
+    widen,
 )
 from pytest_servebench.load.transports.http2.frames import (
     CONTINUATION,
@@ -24,6 +25,7 @@ from pytest_servebench.load.transports.http2.frames import (
     HEADER_SIZE,
     HEADERS,
     LARGEST_NUMBER,
+    NUMBER,
     PADDED,
     PRIORITIZED,
     WINDOW_UPDATE,
@@ -96,6 +98,8 @@ class Receiver:
                 self._take_data(stream, payload, flags, now, woken)
             elif self._block is None and kind == HEADERS and flags & _FORM == END_HEADERS:
                 self._take_block(stream, payload, flags & END_STREAM, since, now, woken)
+            elif self._block is None and kind == WINDOW_UPDATE and length == NUMBER.size:
+                self._take_update(stream, payload, now)  # with most answers
             else:
                 self._take_other(kind, flags, stream, payload, since, now, woken)
             at, since = end, now
@@ -134,10 +138,18 @@ class Receiver:
             else:
                 self._block = Block(stream, payload, flags & END_STREAM, since)
         else:
-            if kind != WINDOW_UPDATE or not self._sender.unsent:
-                self._note_idle()
+            self._note_idle()
             self.greeted = True  # it began with settings
             take_control(self._connection, self._sender, kind, flags, stream, payload, now)
+
+    def _take_update(self, stream: int, payload: bytes, now: int) -> None:
+        """Take up a wider window."""
+        if not self._sender.unsent:
+            self._note_idle()
+        if stream:
+            widen(self._connection, self._sender, stream, payload, now)
+        else:
+            self._sender.widen(NUMBER.unpack(payload)[0] & LARGEST_NUMBER)
 
     def _take_block(
         self, stream: int, block: bytes, ends: int, since: int, now: int, woken: bool
@@ -158,20 +170,20 @@ class Receiver:
         channel.listed += head.size
         if channel.listed > most:
             connection.give_up(channel, ErrorCode.CANCEL, too_long("headers", most), now)
-        elif fault := _misplaced(channel, head, ends):
-            reason = f"an answer that is malformed: {fault}"
-            connection.give_up(channel, ErrorCode.PROTOCOL_ERROR, reason, now)
-        elif channel.head is not None:
-            channel.trailers, channel.trailers_block = head, block
-            self._idle = 0
-            connection.answered(channel, now, woken)
-        elif head.status < 200:
-            channel.interim = True
-        else:
+        elif head.opens and channel.head is None:
             channel.began, channel.head, channel.head_block = since, head, block
             self._idle = 0
             if ends:
                 connection.answered(channel, now, woken)
+        elif head.closes and ends and channel.head is not None:
+            channel.trailers, channel.trailers_block = head, block
+            self._idle = 0
+            connection.answered(channel, now, woken)
+        elif fault := _misplaced(channel, head, ends):
+            reason = f"an answer that is malformed: {fault}"
+            connection.give_up(channel, ErrorCode.PROTOCOL_ERROR, reason, now)
+        else:
+            channel.interim = True
 
     def _take_data(self, stream: int, payload: bytes, flags: int, now: int, woken: bool) -> None:
         length = len(payload)

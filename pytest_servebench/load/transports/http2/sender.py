@@ -67,6 +67,7 @@ class Sender:
 
     def send(self, channel: Channel) -> None:
         """Write the channel's request, as far as possible, or hold it."""
+        channel.begin_answer()
         if self.held or len(self.streams) >= self._limit:
             channel.stream = HELD
             self.held.append(channel)

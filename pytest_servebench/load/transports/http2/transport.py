@@ -29,6 +29,18 @@ class _Dial:
         self.takers = 0
 
 
+class _ReadyOnes(dict[bytes, Ready]):
+    """Requests in frames, each made when it is first sent."""
+
+    def __init__(self, further: Sequence[tuple[bytes, bytes]]) -> None:
+        super().__init__()
+        self._further = further
+
+    def __missing__(self, request: bytes) -> Ready:
+        ready = self[request] = Ready(request, self._further)
+        return ready
+
+
 class Http2:
     """Up to :attr:`.Terms.streams` channels share a connection.
 
@@ -52,8 +64,8 @@ class Http2:
         # A connection for each request cannot be shared.
         self._streams = terms.streams if terms.keep_alive else 1
         self._terms = terms
-        self._requests: dict[bytes, Ready] = {}
-        self._use = Use(terms, self.judge, self._ready, Heads(), woken, self._drop, self.framing)
+        ready = _ReadyOnes(self.further()).__getitem__
+        self._use = Use(terms, self.judge, ready, Heads(), woken, self._drop, self.framing)
         self._roomy: list[Connection] = []  # shared ones that may have places
         self._dial: _Dial | None = None
         self.shared = self._streams > 1
@@ -115,11 +127,6 @@ class Http2:
     def _drop(self, connection: Connection) -> None:
         if connection in self._roomy:
             self._roomy.remove(connection)
-
-    def _ready(self, request: bytes) -> Ready:
-        if (ready := self._requests.get(request)) is None:
-            ready = self._requests[request] = Ready(request, self.further())
-        return ready
 
     def further(self) -> Sequence[tuple[bytes, bytes]]:
         """Return fields that every request gets."""

@@ -18,6 +18,7 @@ from pytest_servebench.measure.traffic import Traffic, check_answers
 from pytest_servebench.measure.workload import schedule_digest
 from pytest_servebench.runs.results import CaseResult, ServerInfo, StreamedAnswers, Workload
 from pytest_servebench.servers.base import RunningServer
+from pytest_servebench.stats.classes import class_figures
 from pytest_servebench.stats.summary import summarize
 from pytest_servebench.streaming.collect import Collected, collect
 
@@ -127,6 +128,7 @@ def run_case(
             streams=spec.streams,
         ),
         streamed=streamed,
+        classes=class_figures(records, load.payloads, traffic.classes),
         records=records,
     )
 

@@ -9,6 +9,7 @@ from pytest_servebench.objectives.goodput import slo_clauses
 from pytest_servebench.objectives.limits import of_each_request
 from pytest_servebench.objectives.slo import failure_texts
 from pytest_servebench.report.case_table import verdict_cell
+from pytest_servebench.report.classes import class_facts
 from pytest_servebench.report.facts import (
     attempt_name,
     priority_text,
@@ -91,7 +92,7 @@ def case_text(case: CaseResult, name: str, width: int) -> list[str]:
         lines += row("", clean(text))
     lines += row("success rate", _estimate_text(case, "success_rate", 100, " %"))
     lines += row("throughput", _throughput_text(case))
-    for label, text in (*_goodput_facts(case), *stream_facts(case)):
+    for label, text in (*_goodput_facts(case), *class_facts(case), *stream_facts(case)):
         lines += row(label, text)
     lines += ["", *_latency_table(case, width), ""]
     lines += row("resources", _resources_text(case))
@@ -115,6 +116,7 @@ def case_facts(case: CaseResult) -> list[tuple[str, str]]:
         ("success rate", _estimate_text(case, "success_rate", 100, " %")),
         ("throughput", _throughput_text(case)),
         *_goodput_facts(case),
+        *class_facts(case),
         *stream_facts(case),
         ("resources", _resources_text(case)),
         ("generator", _generator_text(case)),

@@ -21,7 +21,7 @@ from pytest_servebench.runs.basics import (
     VerdictWord,
 )
 from pytest_servebench.runs.capacity import CapacityResult
-from pytest_servebench.stats.estimates import Summary
+from pytest_servebench.stats.estimates import ClassFigures, Summary
 
 __all__ = [
     "SCHEMA_VERSION", "Attempt", "CapacityResult", "CaseResult", "ClauseResult", "ClauseSort",
@@ -195,6 +195,7 @@ class CaseResult:
         probe: whether it is a probe of a search for a capacity, which goes beyond the SLO on
             purpose: its verdict does not count for its test.
         streamed: how streamed answers were read; ``None`` if they were not streamed.
+        classes: figures of each class of requests, if they were a mix.
         records: the records themselves, if loaded; not part of the JSON.
     """
 
@@ -227,6 +228,7 @@ class CaseResult:
     label: str = ""
     probe: bool = False
     streamed: StreamedAnswers | None = None
+    classes: tuple[ClassFigures, ...] = ()
     records: Records | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -260,6 +262,7 @@ class CaseResult:
         data["clauses"] = list(data["clauses"])
         data["logs"] = list(data["logs"])
         data["attempts"] = list(data["attempts"])
+        data["classes"] = list(data["classes"])
         return data
 
 

@@ -50,6 +50,24 @@ class Distribution:
 
 
 @dataclass(frozen=True)
+class ClassFigures:
+    """Figures of one class of a mix of requests, without intervals.
+
+    Attributes:
+        name: of the class.
+        arrivals: that took one of its requests.
+        ok: how many of them succeeded.
+        times: ``p50`` and ``p99`` of the latency, and of ``ttft`` and ``tpot`` if answers were
+            streamed, in seconds; failed requests rank as infinitely slow, and null is infinite.
+    """
+
+    name: str
+    arrivals: int
+    ok: int
+    times: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
 class Summary:
     """The figures of one case, computed from its records after the run.
 

@@ -11,12 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.analysis.compare import compare
+from pytest_servebench.errors import OptionError
 from pytest_servebench.load import quantities
 from pytest_servebench.load.records import Outcome, Records
+from pytest_servebench.measure.capacity_plan import Plan, SearchSettings
+from pytest_servebench.measure.capacity_run import CapacityRun
 from pytest_servebench.metrics import COMPARED, METRICS
+from pytest_servebench.objectives.capacity import capacity_limits
 from pytest_servebench.objectives.gates import parse_gates
 from pytest_servebench.objectives.goodput import good, with_goodput
-from pytest_servebench.objectives.limits import limit_of, limits_of, of_each_request
+from pytest_servebench.objectives.limits import limit_of, of_each_request
 from pytest_servebench.objectives.slo import judge, parse_slo
 from pytest_servebench.report.case_details import case_text
 from pytest_servebench.report.comparison_formats import as_bmf
@@ -325,7 +329,11 @@ def test_plots_and_page_draw_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert text not in before
 
 
-def test_limits_of_a_search() -> None:
-    assert [one.metric.name for one in limits_of(parse_slo("ttft.p99<1s, itl.p99<1s"))] == [
-        "ttft.p99"
-    ]
+def test_a_search_counts_what_breaks_each_limit() -> None:
+    clauses = parse_slo("ttft.p90<35ms, tpot.p90<20ms")
+    search = CapacityRun(capacity_limits(clauses), SearchSettings(), MAX_LAG)
+    found = search._counted(FAILED, Plan(1.0, 5.0, 0.0, 0.0, "estimate"))
+    assert found is not None
+    assert [one.beyond for one in found] == [2, 2]
+    with pytest.raises(OptionError, match=r"itl\.p99"):
+        capacity_limits(parse_slo("itl.p99<1s"))

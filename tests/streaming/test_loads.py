@@ -314,9 +314,11 @@ def test_slos_on_streamed_answers_need_some(
     test = script.format(usage=" + usage(2) + DONE") + ASKED.format(
         stream=stream, fixture=fixture, marked=marked, then=then, port=server.port
     )
-    result = run_bench("--servebench-rates=30", test=test)
+    result = run_bench("--servebench-rates=30", "--junitxml=told.xml", test=test)
     if stream != "None":
         result.assert_outcomes(passed=1)
+        told = Path("told.xml").read_text()
+        assert not [name for name in ("ttft.p99", "tpot.p50", "output_rate") if name not in told]
         return
     result.assert_outcomes(failed=1)
     said = result.stdout.str()

@@ -84,6 +84,22 @@ def test_too_few_events_leave_it_open_with_the_seconds_that_would_do() -> None:
     assert bracket.needed_seconds > 0
 
 
+@pytest.mark.parametrize(("dispersion", "closed"), [(160.0, True), (260.0, False)])
+def test_two_independent_events_close_it(dispersion: float, closed: bool) -> None:
+    def steep(rate: float, seconds: float) -> Probed:  # three times as near to saturation
+        one = expected(rate, seconds)
+        return replace(one, rate=SERVICE_RATE - (SERVICE_RATE - rate) / 3)
+
+    seen = [
+        replace(steep(factor * CAPACITY, 60), dispersion=dispersion)
+        for factor in (0.9, 1.0, 1.1, 1.2)
+    ]
+    curve = curve_of([*seen, expected(320.0, 10)])
+    assert curve.quantile(0.975) < 2 * curve.quantile(0.025)
+    assert (curve.events >= 2) is closed
+    assert least([curve]).closed is closed
+
+
 def test_an_open_bracket_has_the_ends_that_the_probes_show() -> None:
     # Counts that vary a hundred times as much as independent ones.
     seen = [replace(expected(rate, 40), dispersion=100.0) for rate in (5.0, 100.0, CAPACITY)]

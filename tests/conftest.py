@@ -83,6 +83,9 @@ def remember_what_stays(patch: pytest.MonkeyPatch) -> None:
         importlib.metadata, "distributions", lambda **of: find(**of) if of else iter(installed)
     )
     patch.setattr(of_installed, "read_text", functools.cache(of_installed.read_text))
+    for name in ("entry_points", "files"):
+        parsed = functools.cache(getattr(of_installed, name).fget)
+        patch.setattr(of_installed, name, property(parsed))
     patch.setattr(platform, "architecture", functools.cache(platform.architecture))
     patch.setattr(pytest_benchmark.utils.get_project_name, "functions", [])
 

@@ -126,7 +126,7 @@ def test_load(model_server, poisson_load, benchmark):
     assert benchmark(lambda: 3) == 3
     poisson_load(model_server)
 """
-    run_bench(test=test).assert_outcomes(passed=1)
+    run_bench("--benchmark-max-time=0.01", test=test).assert_outcomes(passed=1)
     assert verdicts() == ["passed"]
 
 

@@ -362,6 +362,7 @@ def test_an_open_answer_names_a_search_that_would_close_it(
     assert re.findall(r"--servebench-capacity-range=(\S+)", text) == ([rates] if rates else [])
 
 
+@pytest.mark.slow
 def test_an_open_answer_needs_a_load_that_is_worth_it() -> None:
     server = PROBES["toy"][0].server
     settings = SearchSettings(budget=90.0)

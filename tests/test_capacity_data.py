@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from pytest_servebench.errors import SavedRunError
@@ -19,7 +18,7 @@ from pytest_servebench.text.json_text import plain, to_json
 from simulation import saved
 from simulation.capacities import capacity, probe_cases
 from tests.sample import SAMPLE
-from tests.test_schema import SCHEMA
+from tests.test_schema import VALIDATOR
 
 
 def capacity_run(**changes: Any) -> Run:
@@ -41,7 +40,7 @@ def test_a_run_of_a_search_alone_is_written_and_read(tmp_path: Path) -> None:
     file.write(run, tmp_path)
     path = tmp_path / "run.json"
     data = json.loads(path.read_text())["servebench"]
-    jsonschema.validate(data, SCHEMA)
+    VALIDATOR.validate(data)
     assert data == plain(run.to_dict())
     assert read_file(path)[0] == forgetful(run)
     heading = read_heading(path)[0]

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 import pytest
 
@@ -29,7 +28,7 @@ from simulation.queues import waits
 from tests.conftest import RunBench
 from tests.results import RESULTS, saved_run
 from tests.test_outcomes import RERUN
-from tests.test_schema import SCHEMA
+from tests.test_schema import VALIDATOR
 
 Simulate = Callable[..., None]
 Change = Callable[[CaseResult], CaseResult]
@@ -124,7 +123,7 @@ def test_a_search_finds_the_capacity_and_saves_it(
     result.assert_outcomes(passed=1)
     directory, run = saved_run()
     data = run["servebench"]
-    jsonschema.validate(data, SCHEMA)
+    VALIDATOR.validate(data)
     one = found()
     assert one["state"] == "found"
     assert one["low"] < TRUE < one["high"]
@@ -281,7 +280,7 @@ def test_what_the_probes_show_besides_their_times(
     one = found()
     assert (one["test_outcome"], one["verdict"]) == (outcome, verdict)
     directory, run = saved_run()
-    jsonschema.validate(run["servebench"], SCHEMA)
+    VALIDATOR.validate(run["servebench"])
     assert read_file(directory / "run.json")[0].capacities[0].verdict == verdict
 
 

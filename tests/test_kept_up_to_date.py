@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jsonschema
 import psutil
 import pytest
 
@@ -20,7 +19,7 @@ from simulation import saved
 from tests.conftest import RunBench
 from tests.results import RESULTS, saved_case, saved_cases, saved_run
 from tests.servers.waiting import gone, until
-from tests.test_schema import SCHEMA
+from tests.test_schema import VALIDATOR
 from tests.toy import ToyServer
 
 # The second of two cases does something else first, such as to end the session.
@@ -98,7 +97,7 @@ def test_an_end_in_the_second_case(
     )  # fmt: skip
     assert result.ret == status
     directory, run = saved_run()
-    jsonschema.validate(run["servebench"], SCHEMA)
+    VALIDATOR.validate(run["servebench"])
     assert [case["rate"] for case in run["servebench"]["cases"]] == [40.0]
     assert (run["servebench"]["finished"], run["servebench"]["not_measured"]) == (False, 1)
     assert (directory / run["servebench"]["cases"][0]["records_file"]).is_file()

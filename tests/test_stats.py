@@ -373,7 +373,7 @@ def test_one_event_has_one_degree_of_freedom_or_two() -> None:
     ("load", "number", "least"),
     [
         (0.1, 150, 0.90),
-        (0.5, 1000, 0.87),
+        pytest.param(0.5, 1000, 0.87, marks=pytest.mark.slow),
         pytest.param(0.5, 4000, 0.88, marks=pytest.mark.slow),
         pytest.param(0.8, 3000, 0.86, marks=pytest.mark.slow),  # of the mean, too
     ],

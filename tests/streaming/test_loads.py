@@ -1,8 +1,10 @@
 """Streamed answers under load, against a server that stamps what it writes."""
 
+import asyncio
 import dataclasses
 import os
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ from pytest_servebench.load.validity import invalid_reason
 from pytest_servebench.streaming.collect import Collected
 from simulation.streaming import DONE, Script, StreamServer, chat, event, serve, usage
 from tests.conftest import RunBench
+from tests.load.in_process import run_engine
 
 HELLO = (chat("hel"), chat("lo", "stop"), usage(2) + DONE)
 ONE = chat("ö ö", "stop") + DONE
@@ -222,6 +225,22 @@ def test_answers_that_the_end_of_the_drain_cuts_off_keep_what_came(server: Strea
     assert records.counts()["unfinished"] == len(records) == 3
     assert (records.first_token > records.sent).all()
     assert (records.done == NEVER).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells it on Linux")
+def test_events_that_were_read_late_are_known(server: StreamServer) -> None:
+    def stall() -> None:
+        time.sleep(0.06)
+        asyncio.get_running_loop().call_later(0.1, stall)
+
+    request = Script([(0.01 * k, chat("a")) for k in range(20)]).request()
+    spec = server.spec([request], rate=5, duration=1.0, workers=1, drain=60, **FEW)
+    engine, records, _ = run_engine(spec, begin=stall)
+    assert engine.late_reading
+    for index, late in engine.late_reading.items():
+        # Nothing lay for longer than the answer took; the kernel counts in ticks.
+        most = int(records.done[index] - records.sent[index])
+        assert 5e6 < late < most + 10e6
 
 
 def test_a_load_of_plain_requests_keeps_no_parts(server: StreamServer) -> None:

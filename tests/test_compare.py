@@ -29,7 +29,13 @@ from pytest_servebench.report.comparison import (
     percent_change,
     point_change,
 )
-from pytest_servebench.runs.results import CaseResult, Resources, Run, Workload
+from pytest_servebench.runs.results import (
+    CaseResult,
+    Resources,
+    Run,
+    StreamedAnswers,
+    Workload,
+)
 from pytest_servebench.stats import ratios
 from pytest_servebench.stats.estimates import Estimate, Summary
 from pytest_servebench.stats.intervals import wilson_interval
@@ -451,7 +457,8 @@ def texts(base: Run, new: Run) -> list[tuple[str, str]]:
 
 
 SENT = Workload("a1" * 32, "b2" * 32, 30.0, 1.0, 10.0)
-PARTS = ("server", "generator", "workload")  # of a case
+STREAMED = StreamedAnswers("openai", "usage", 10)
+PARTS = ("server", "generator", "workload", "streamed")  # of a case
 
 
 def altered(case: CaseResult, name: str, value: Any) -> CaseResult:
@@ -489,11 +496,12 @@ def altered(case: CaseResult, name: str, value: Any) -> CaseResult:
         ("timeout", 5.0, "workload", "timeout 30 s", "timeout 5 s"),
         ("warmup", 0.0, "workload", "warm-up 1 s", "warm-up 0 s"),
         ("drain", 2.5, "workload", "drain 10 s", "drain 2.5 s"),
+        ("counted", "events", "workload", "tokens by usage", "tokens by events"),
     ],
 )
 def test_what_differs_is_told(name: str, value: Any, about: str, base: str, new: str) -> None:
     sent = SENT if hasattr(SENT, name) else None
-    case = saved.case(workload=sent)
+    case = saved.case(workload=sent, streamed=STREAMED)
     sides = saved.run([case]), saved.run([altered(case, name, value)])
     ((found, text),) = texts(*sides)
     assert found == about

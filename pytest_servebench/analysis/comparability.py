@@ -356,5 +356,6 @@ _FACTS: Final[Mapping[str, Sequence[Callable[[CaseResult], str | None]]]] = {
         _sent(lambda sent: f"keep-alive {'on' if sent.keep_alive else 'off'}"),
         _sent(lambda sent: f"{counted(sent.streams, 'worker')} to a connection"),
         _sent(lambda sent: f"sent over {clean(sent.transport)}"),
+        lambda case: None if case.streamed is None else f"tokens by {case.streamed.counted}",
     ],
 }

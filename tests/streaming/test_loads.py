@@ -26,6 +26,7 @@ from pytest_servebench.streaming.collect import Collected
 from simulation.streaming import DONE, Script, StreamServer, chat, event, serve, usage
 from tests.conftest import RunBench
 from tests.load.in_process import run_engine
+from tests.load.test_generator_process import killing
 
 HELLO = (chat("hel"), chat("lo", "stop"), usage(2) + DONE)
 ONE = chat("ö ö", "stop") + DONE
@@ -134,6 +135,7 @@ def test_what_the_scheduled_arrivals_waited_is_in_their_first_tokens(loaded: Loa
     assert loaded.collected.load.journal is None
 
 
+@pytest.mark.slow
 def test_tokens_come_from_usage_or_else_a_tokenizer_or_else_events(server: StreamServer) -> None:
     spoken = Script([(0.0, HELLO[0] + HELLO[1]), (0.0, DONE)])
     told = Script([(0.0, b"".join(HELLO))])
@@ -170,6 +172,7 @@ class Freezing:
             os.kill(self._pid, signal.SIGCONT)
 
 
+@pytest.mark.slow
 def test_who_asks_while_the_server_is_frozen_waits_until_it_goes_on() -> None:
     with serve() as server:
         frozen = Freezing(server.pid, after=0.3, seconds=1.0)
@@ -227,6 +230,21 @@ def test_answers_that_the_end_of_the_drain_cuts_off_keep_what_came(server: Strea
     assert (records.done == NEVER).all()
 
 
+def test_what_was_kept_when_the_generator_is_killed_is_read(server: StreamServer) -> None:
+    made = server.load(
+        [CASES["steady"][0].request()], killing(signal.SIGKILL, after=10),
+        rate=50, duration=20, workers=8, **FEW,
+    ).load  # fmt: skip
+    assert made.failure is not None
+    streams, answered = made.records.streams, made.records.ok
+    assert streams is not None
+    # What the generator had not written yet is no success, and no fault of the server's.
+    assert answered.sum() > 0
+    assert (np.diff(streams.offsets)[answered] == 2).all()
+    assert {"ok", "unfinished"} >= {name for name, n in made.records.counts().items() if n}
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells it on Linux")
 def test_events_that_were_read_late_are_known(server: StreamServer) -> None:
     def stall() -> None:
@@ -269,6 +287,7 @@ def test_load(poisson_load):
 
 @pytest.mark.parametrize("usage_told", [True, False])
 def test_a_test_streams_with_one_word(
+    own_process: None,
     run_bench: RunBench,
     server: StreamServer,
     usage_told: bool,

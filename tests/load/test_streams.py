@@ -1,6 +1,5 @@
 """Columns of streamed answers: what they tell, and that files come back whole or are refused."""
 
-import dataclasses
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench.load.records import NEVER, Records
+from pytest_servebench.load.records import NEVER, TIME_COLUMNS, Records
 from pytest_servebench.load.streams import Streams
 
 SOME = Streams(
@@ -24,14 +23,10 @@ SOME = Streams(
 
 
 def records(streams: Streams | None) -> Records:
-    times: Any = {
-        name: np.zeros(3, dtype=np.int64)
-        for name in ("scheduled", "enqueued", "dequeued", "sent", "first_byte", "done")
-    }
-    return Records(
-        **times, outcome=np.zeros(3, np.uint8), status=np.zeros(3, np.int16), window=1,
-        streams=streams,
-    )  # fmt: skip
+    size = 3 if streams is None else len(streams)
+    times: Any = {name: np.zeros(size, dtype=np.int64) for name in TIME_COLUMNS}
+    outcome, status = np.zeros(size, np.uint8), np.zeros(size, np.int16)
+    return Records(**times, outcome=outcome, status=status, window=1, streams=streams)
 
 
 def test_first_last_and_gaps() -> None:
@@ -55,13 +50,8 @@ def test_streams_come_back_as_they_were(events: list[list[int]], counted: Any) -
         tokens=counts.astype(np.int32), input_tokens=np.full(len(events), -1, np.int32),
         bunched=np.zeros(len(events), np.int32), counted=counted,
     )  # fmt: skip
-    rows: Any = {
-        one.name: np.zeros(len(events), getattr(records(None), one.name).dtype)
-        for one in dataclasses.fields(Records)
-        if one.name not in ("window", "unread", "streams")
-    }
     with tempfile.TemporaryDirectory() as directory:
-        Records(**rows, window=1, streams=saved).save(Path(directory) / "case.npz")
+        records(saved).save(Path(directory) / "case.npz")
         found = Records.load(Path(directory) / "case.npz").streams
     assert found is not None
     assert found.counted == counted

@@ -32,7 +32,7 @@ has nothing to multiply.
 **Far away** so much caution is not needed: for the percentile to be above a bound when what was
 seen is below two thirds or a third of it, the missed episodes would have to be of another size, not
 only more of them. Where there is no upper limit, a *ceiling* at 1.5 times an order statistic allows
-for the error of the length once, and one at 3 times for half of it.
+for the error of the length once, or for h, and one at 3 times for half of the error alone.
 """
 
 import math
@@ -254,7 +254,7 @@ def lengths(
     return Lengths(
         low=longest(own, 1, 0, 1.0),
         high=longest(near, 1, 1, heavy),
-        far=(longest(beyond, 0, 1, heavy), longest(beyond, 0, 0.5, heavy)),
+        far=(longest(beyond, 0, 1, heavy), longest(beyond, 0, 0.5, 1.0)),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a suite of two short cases needs to stop at a chosen stage: ``-p tests.interrupted_suite``.
+"""What a suite of two cases and a search needs to stop at a stage: ``-p tests.interrupted_suite``.
 
 At the stage called ``$STAGE`` it makes the file ``$REACHED`` and waits there for its end;
 ``$STUBBORN`` has its server ignore SIGTERM.
@@ -21,7 +21,7 @@ from pytest_servebench.servers.launch import StartedServer
 from pytest_servebench.servers.process import ServerProcess, scratch_directory
 from tests import toy
 
-STAGES = ("build", "start", "load", "answers", "finished", "teardown", "saving", "page")
+STAGES = ("build", "start", "load", "answers", "finished", "teardown", "search", "saving", "page")
 BEFORE_ANY_CASE = ("build", "start")
 
 _SERVER = """
@@ -95,7 +95,9 @@ def pytest_servebench_check_answer(item: pytest.Item) -> None:
 
 
 def pytest_servebench_case_finished(result: Any) -> None:
-    if "second" in result.name:
+    if result.probe:
+        reach("search")
+    elif "second" in result.name:
         reach("finished")
 
 

@@ -24,6 +24,10 @@ def test_first(model_server, poisson_load):
 def test_second(model_server, poisson_load, slow_end):
     pathlib.Path("second").touch()
     poisson_load(model_server)
+
+@pytest.mark.slo("p90<10s")
+def test_capacity(model_server, find_capacity):
+    find_capacity(model_server)
 """
 
 
@@ -49,6 +53,8 @@ def test_every_stage(signal_: signal.Signals, times: int, stage: str, tmp_path: 
         "--servebench-model=tests.interrupted_suite:model", "--servebench-servers=toy",
         "--servebench-rates=40", "--servebench-buffer-sizes=10", "--servebench-duration=0.3",
         "--servebench-warmup=0.1", "--servebench-max-lag=60", "--servebench-plots=false",
+        "--servebench-capacity-range=40..80",
+        *([] if stage == "search" else ["-k", "not capacity"]),
     ]  # fmt: skip
     environment = {
         "TMPDIR": str(temporary), "STAGE": stage, "REACHED": str(reached),
@@ -83,6 +89,7 @@ def test_every_stage(signal_: signal.Signals, times: int, stage: str, tmp_path: 
         assert names == ["test_first"]
     else:
         assert names == ["test_first", "test_second"]
+    assert len(found.probes) == (stage == "search")
     if stage not in ("saving", "page"):
         assert not found.finished
 

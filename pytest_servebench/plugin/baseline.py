@@ -39,7 +39,7 @@ from pytest_servebench.runs.results import (
 from pytest_servebench.runs.run_json import read_file
 from pytest_servebench.runs.run_names import find_run
 from pytest_servebench.text.quantity import quantity
-from pytest_servebench.text.safe import clean, joined
+from pytest_servebench.text.safe import clean, joined, sentence
 
 _OPTION = "--servebench-baseline"
 
@@ -234,9 +234,9 @@ class Baseline:
     def _without_partner(self, gate: Gate, case: CaseResult) -> ClauseResult:
         why = self.missing or f"it has no valid case {key_of(case).test}"
         if self.run is not None and (nearest := near(case, comparable(self.run))):
-            why += f"; {nearest}."
+            why += f"; {nearest}"
         verdict: VerdictWord = "failed" if self.on_missing == "fail" else "inconclusive"
-        return self._clause(gate, verdict, f"no baseline: {why} {_remedies(self.name)}")
+        return self._clause(gate, verdict, f"no baseline: {sentence(why)} {_remedies(self.name)}")
 
     def _refused(self, gate: Gate, refused: Sequence[Difference]) -> ClauseResult:
         texts = "; ".join(f"{one.about}: {one.text}" for one in refused)

@@ -199,7 +199,8 @@ class Engine:
 
     def _send_warm_up(self, worker: Worker) -> None:
         number = self._warmed_up = self._warmed_up + 1
-        request = self._requests[number % len(self._requests)]
+        # From the last one on: those of a trace come in order, and a server keeps prefixes.
+        request = self._requests[-number % len(self._requests)]
         worker.send(number, request, _clock() + self._timeout)
 
     def _look_after(self) -> None:

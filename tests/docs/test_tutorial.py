@@ -1,4 +1,4 @@
-"""The tutorial is followed from its own text, step by step, with short durations."""
+"""The tutorials are followed from their own text, step by step, with short durations."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import pytest
 
 from pytest_servebench.servers.ports import free_ports
 from tests.conftest import ROOT
-from tests.docs.pages import Block, blocks, shown
+from tests.docs.pages import DOCS, Block, blocks, shown
 from tests.docs.test_examples import PORT, TUTORIAL, wait_for
 
 _INSTALLS = ("mkdir", "python3 -m venv", "pip install")
@@ -78,9 +78,9 @@ def shell(tmp_path: Path, port: int) -> Iterator[Shell]:
     shell.close()
 
 
-def steps() -> list[Block]:
-    """Return the files and commands of the tutorial, in their order."""
-    return sorted(blocks(TUTORIAL, "python", "ini", "console"), key=lambda block: block.line)
+def steps(page: Path) -> list[Block]:
+    """Return the files and commands of a tutorial, in their order."""
+    return sorted(blocks(page, "python", "ini", "console"), key=lambda block: block.line)
 
 
 def follow(shell: Shell, command: str, wanted: list[str]) -> None:
@@ -99,9 +99,14 @@ def follow(shell: Shell, command: str, wanted: list[str]) -> None:
 
 
 @pytest.mark.servers
-def test_the_tutorial(shell: Shell, tmp_path: Path, port: int) -> None:
+@pytest.mark.parametrize(
+    ("page", "runs"),
+    [(TUTORIAL, 4), (DOCS / "tutorial-language-model.md", 3)],
+    ids=lambda value: value.stem if isinstance(value, Path) else "",
+)
+def test_the_tutorial(shell: Shell, tmp_path: Path, port: int, page: Path, runs: int) -> None:
     ran = []
-    for block in steps():
+    for block in steps(page):
         if block.file:
             (tmp_path / block.file).write_text(block.text.replace(PORT, str(port)))
             continue
@@ -109,7 +114,7 @@ def test_the_tutorial(shell: Shell, tmp_path: Path, port: int) -> None:
             if not command.startswith(_INSTALLS):
                 follow(shell, command, [line.replace(PORT, str(port)) for line in wanted])
                 ran.append(command)
-    assert sum(command.startswith("pytest ") or command == "pytest" for command in ran) == 4
+    assert sum(command.startswith("pytest ") or command == "pytest" for command in ran) == runs
     assert ran.count("echo $?") == 3
     saved = sorted(path.name for path in (tmp_path / "servebench_results").iterdir())
     assert saved[-2:] == ["latest", "main"]

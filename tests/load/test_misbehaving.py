@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from pytest_servebench.load.choice import InOrder
 from pytest_servebench.load.runner import LoadResult
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.target import Target
@@ -380,6 +381,25 @@ def test_a_cold_server_is_warmed_for_the_whole_time() -> None:
     with serving(behave) as port:
         result = load(port, warmup=0.5)
     assert_all(result, "ok")
+
+
+def test_the_warm_up_leaves_the_first_requests_of_a_trace_to_the_load() -> None:
+    asked: list[bytes] = []
+
+    def behave(link: socket.socket) -> None:
+        for request in requests_of(link):
+            asked.append(request.split()[1])
+            time.sleep(0.002)
+            link.sendall(OK)
+
+    requests = tuple(b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % number for number in range(5000))
+    with serving(behave) as port:
+        result = load(port, warmup=0.2, requests=requests, choice=InOrder())
+    assert_all(result, "ok")
+    assert asked[0] == b"/4999"
+    assert [asked.count(b"/%d" % number) for number in range(len(result.records))] == [
+        1 for _ in result.records.scheduled
+    ]
 
 
 def test_a_server_that_refuses_surplus_connections_is_not_hammered() -> None:

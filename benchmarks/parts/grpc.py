@@ -23,7 +23,7 @@ from benchmarks.peers import Peer
 from benchmarks.peers.registry import BY_NAME, GRPC_PEERS, OURS, OURS_GRPC, PLACE, available
 from benchmarks.rounds import CONNECTIONS, rounds, say
 from benchmarks.settings import Settings
-from benchmarks.targets import grpc_echo, unary
+from benchmarks.targets import bare_timer, grpc_echo, unary
 
 NAME = "grpc"
 TITLE = "gRPC: CPU time per call, send lag and latency"
@@ -112,6 +112,8 @@ def _measure(peer: Peer, cell: _Cell, number: int, settings: Settings) -> dict[s
             )  # fmt: skip
             window = run_with_window(peer, job, server, short, generator)
             stamps = peer.stamps(job) if peer.tells else None
+            if cell.rate == LAG_RATE:
+                one["floor"] = bare_timer.p99(directory, cell.rate, short.seconds, number)
     except MeasurementError as error:
         return one | {"error": str(error)}
     one |= {"rate": window.rate, "cpu": window.cpu_per_request}
@@ -153,9 +155,11 @@ def bars(data: Data) -> Sequence[Bar]:
     reached = None if lag is None else _held(cell.of(data["runs"], OURS_GRPC)) and (
         lag.median <= MAX_LAG
     )  # fmt: skip
+    floor = _figure(data, cell, OURS_GRPC, "floor")
+    beside = f"; a bare timer in the same rounds: {floor.text()} µs" if floor else ""
     result.append(Bar(f"our send lag p99 at {LAG_RATE:,}/s over gRPC",
-                      lag.text() + " µs" if lag else "not measured", f"≤ {MAX_LAG:.0f} µs",
-                      reached))  # fmt: skip
+                      f"{lag.text()} µs{beside}" if lag else "not measured",
+                      f"≤ {MAX_LAG:.0f} µs", reached))  # fmt: skip
     return result
 
 
@@ -230,7 +234,9 @@ def section(data: Data) -> str:
         "client's process tree, divided by the calls that the server counted in the same steady "
         f"window. Ratios are taken within each round. {HELD_IN_WORDS} Another client "
         "that reached less than half of a rate was not measured at it again. Latency is "
-        "that from the schedule, where the client reports one. Clients: "
+        "that from the schedule, where the client reports one. The bare timer is a loop in C, of "
+        "the generator's priority, that does nothing at Poisson arrivals: how late this machine "
+        "wakes any process. Clients: "
         + "; ".join(
             f"*{peer}*: {BY_NAME[peer].title}" for peer in stats.names(data["runs"])
         )

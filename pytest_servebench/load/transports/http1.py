@@ -85,6 +85,7 @@ class Connection(asyncio.Protocol):
         "_interim", "_keep", "_lenient", "_now", "_parser", "_sent", "_size", "_status", "_surplus",
         "_terms", "_transport", "_unread", "_used", "_woken", "reason",
     )  # fmt: skip
+    _streamed = False
 
     def __init__(self, caller: Caller, terms: Terms, woken: Callable[[int], bool]) -> None:
         self._caller: Caller | None = caller
@@ -242,9 +243,9 @@ class Connection(asyncio.Protocol):
         keep = self._keep and not self._surplus and not transport.get_write_buffer_size()
         status, head = self._status, self._data
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        completion = Completion(
-            _OK, self._began, now, status, head, body, keep, parts=self._parts()
-        )
+        completion = Completion(_OK, self._began, now, status, head, body, keep)
+        if self._streamed:
+            completion.parts = self._parts()
         if not 200 <= status < 300:
             completion.outcome = Outcome.ERROR_STATUS
             aim = _LOCATION.search(head_of(head))
@@ -325,6 +326,7 @@ class StreamedConnection(Connection):
     """Keeps when each part of an answer's body was read."""
 
     __slots__ = ("_dozing", "_late", "_times")
+    _streamed = True
 
     def __init__(
         self, caller: Caller, terms: Terms, woken: Callable[[int], bool], dozing: Dozing

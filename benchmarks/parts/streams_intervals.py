@@ -18,7 +18,7 @@ from simulation.coverage import coverage, streamed
 NAME = "streams-intervals"
 TITLE = "Intervals of streamed answers"
 LOADS: Final = (0.3, 0.6, 0.8)
-NUMBERS: Final = (500, 2000, 8000)
+NUMBERS: Final = (500, 2000)
 REPLICATIONS: Final = 100
 STATISTICS: Final = (*PERCENTILES, "mean")
 LEAST, MOST = 0.90, 0.99

@@ -80,7 +80,7 @@ class Seen:
 
 def seen_by_h2(data: bytes, stream: int) -> Seen:
     """Read one stream alone: ``h2`` ends the connection for what we take as the end of a
-    call, and at the first GOAWAY."""
+    call, at the first GOAWAY, and for extensions (RFC 9113, 5.5) that it knows and finds wrong."""
     client = H2Connection(H2Configuration(client_side=True, header_encoding=None))
     client.initiate_connection()
     asked = [(":method", "GET"), (":path", "/"), (":scheme", "http"), (":authority", "h")]
@@ -92,7 +92,7 @@ def seen_by_h2(data: bytes, stream: int) -> Seen:
         while len(data) >= f.HEADER_SIZE:
             end = f.HEADER_SIZE + int.from_bytes(data[:3], "big")
             ours = int.from_bytes(data[5:9], "big") & f.LARGEST_NUMBER in (0, stream)
-            if ours and data[3] != f.GOAWAY:
+            if ours and data[3] <= f.CONTINUATION and data[3] != f.GOAWAY:
                 for event in client.receive_data(data[:end]):
                     take(event, seen)
             data = data[end:]

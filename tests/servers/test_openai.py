@@ -13,9 +13,11 @@ import pytest
 from pytest_servebench.errors import BadResponseError, OptionError, ServerStartError
 from pytest_servebench.load.pacing import end_with_parent
 from pytest_servebench.load.target import Target
+from pytest_servebench.plugin.setups import set_up
 from pytest_servebench.protocols.base import HttpAnswer
 from pytest_servebench.protocols.openai import Api, OpenAiApi
 from pytest_servebench.servers.base import ServerSettings, own_model
+from pytest_servebench.servers.config_file import read_tables
 from pytest_servebench.servers.openai import OpenAiServer
 from pytest_servebench.servers.ports import accepts, free_ports
 from tests.conftest import RunBench
@@ -120,6 +122,17 @@ def test_a_key_that_is_missing_is_told_when_it_is_needed(
     kind = OpenAiServer("mine", "Mine", url=url, model="tiny", key_env="TINY_KEY")
     with pytest.raises(OptionError, match="TINY_KEY is not set"):
         kind.start(kind.own_model, settings, run_dir)
+
+
+def test_a_variant_is_not_given_the_key_of_another_server(tmp_path: Path) -> None:
+    variant = "[servers.other]\nkind = 'tiny'\nurl = 'http://h:2'\n"
+    (tmp_path / "servebench.toml").write_text(f"{TABLE}url = 'http://h:1'\n{variant}")
+    setups, unknown = set_up({}, read_tables(tmp_path), [])
+    kinds = [setups[name].kind for name in ("tiny", "other")]
+    assert unknown == {}
+    assert [(kind.url, kind.key_env, kind.model) for kind in kinds] == [  # type: ignore[attr-defined]
+        ("http://h:1", "TINY_KEY", "tiny"), ("http://h:2", "", "tiny"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

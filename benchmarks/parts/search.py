@@ -34,12 +34,13 @@ def run(settings: Settings) -> Data:
                *((*one, UNSEEN) for one in unseen().items())]  # fmt: skip
     cells = []
     with ProcessPoolExecutor(_PROCESSES) as pool:
-        for server, truth, number in servers:
+        floors = pool.map(
+            _exceedances, [one.name for one, *_ in servers], [one[1] for one in servers]
+        )
+        for (server, truth, number), late in zip(servers, floors, strict=True):
             seeds = range(FIRST, FIRST + (10 if settings.quick else number))
             found = [*pool.map(_search, repeat(server.name), seeds)]
-            cell = counted(
-                server.name, truth, truth / server.most, exceedances(server, truth), found, BUDGET
-            )
+            cell = counted(server.name, truth, truth / server.most, late, found, BUDGET)
             cells.append(cell | {"unseen": server not in known()})
             say(NAME, {key: value for key, value in cell.items() if not isinstance(value, list)})
     return {"first": FIRST, "cells": cells}
@@ -47,6 +48,10 @@ def run(settings: Settings) -> Data:
 
 def _search(name: str, seed: int) -> tuple[Capacity, int]:
     return search(_server(name), SearchSettings(budget=BUDGET), seed)
+
+
+def _exceedances(name: str, truth: float) -> Exceedances:
+    return exceedances(_server(name), truth)
 
 
 def _server(name: str) -> Server:

@@ -48,6 +48,8 @@ VALUES = st.recursive(
                 "baseline_allow", frozenset(("machine", "schema"))
             ),
             "servebench_save = 12": ("save", "12"),
+            "servebench_capacity_range = [5, 200]": ("capacity_range", (5.0, 200.0)),
+            "servebench_rows = [1, 8]": ("rows", (1, 8)),
         },
         {
             "servebench_rates = 7": ("rates", (7.0,)),
@@ -137,6 +139,8 @@ def test_defaults_mean_the_same_as_text_and_in_toml(option: Option) -> None:
     meant = _read(option, option.ini, option.default)
     if option.many:
         assert _read(option, option.ini, option.default.split(",")) == meant
+    if option.parts:
+        assert _read(option, option.ini, option.default.split(option.parts)) == meant
     if option.default in ("true", "false") or option.default.isdigit():
         native = tomllib.loads(f"value = {option.default}")["value"]
         assert _read(option, option.ini, native) == meant

@@ -135,6 +135,8 @@ def _texts(option: Option, value: object) -> list[str]:
         texts = [_text(one) for one in value]
         if option.repeatable:
             return texts
+        if option.parts:
+            return [option.parts.join(texts)]
         if not option.many:
             raise ValueError("give a single value, not a list")
         return [",".join(texts)]

@@ -52,6 +52,7 @@ class Option:
         many: whether it takes a comma-separated list (or a TOML list).
         repeatable: whether values accumulate: option given several times, one per line of the ini
             key, or a TOML list.
+        parts: what joins a TOML list of the value's parts; empty: it has none.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Option:
     flag: bool = False
     many: bool = False
     repeatable: bool = False
+    parts: str = ""
 
     @property
     def long(self) -> str:
@@ -143,7 +145,7 @@ OPTIONS: Final = (
            "may stop sooner", "PERCENT"),
     Option("capacity-range", "1..10000", rate_range,
            "lowest and highest rate, in requests per second, that find_capacity tries",
-           "LOW..HIGH"),
+           "LOW..HIGH", parts=".."),
     Option("baseline", "", str,
            "saved run to compare each case with: a file, a run's name, or latest",
            "RUN"),

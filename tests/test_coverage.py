@@ -54,10 +54,9 @@ def test_rare_pauses_and_bursts_are_allowed_for(index: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("load", [0.3, 0.8])
-def test_intervals_of_streamed_answers_hold_the_truth(load: float) -> None:
+def test_intervals_of_streamed_answers_hold_the_truth() -> None:
     """90 % are promised; fewer than 80 of 100 would be one in 1,000."""
-    found = coverage.streamed(load, 500, REPLICATIONS)
+    found = coverage.streamed(0.8, 500, REPLICATIONS)
     for counts in found["counts"].values():
         assert coverage.coverage(found, counts) >= 0.80, found
 

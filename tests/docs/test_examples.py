@@ -45,10 +45,6 @@ def each_block(language: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("block", found, ids=lambda block: block.where)
 
 
-def wait_for(port: int) -> None:
-    until(lambda: accepts(Target("127.0.0.1", port), 1), 60, "the start of the examples' server")
-
-
 def write_files(page: Path, directory: Path, port: int | None = None) -> list[str]:
     """Write the files that a page shows; return the names of those with tests."""
     tests = []
@@ -64,9 +60,33 @@ def write_files(page: Path, directory: Path, port: int | None = None) -> list[st
     return tests
 
 
+def wait_for(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Wait until a server listens; not if its process has ended, as for a port that is taken."""
+
+    def settled() -> bool:
+        ended = process is not None and process.poll() is not None
+        return ended or accepts(Target("127.0.0.1", port), 1)
+
+    until(settled, 60, "the start of the examples' server")
+
+
 @contextmanager
 def example_server(directory: Path) -> Iterator[int]:
     """Run the tutorial's server; give its port."""
+    for _ in range(5):
+        process, port = _start_example(directory)
+        try:
+            wait_for(port, process)
+            if process.poll() is None:
+                yield port
+                return
+        finally:
+            process.kill()
+            process.wait()
+    raise AssertionError("other programs took the port of the examples' server, five times")
+
+
+def _start_example(directory: Path) -> tuple[subprocess.Popen[bytes], int]:
     (port,) = free_ports(1)
     (source,) = (block for block in blocks(TUTORIAL, "python") if block.file == "server.py")
     path = directory / "server.py"
@@ -76,16 +96,9 @@ def example_server(directory: Path) -> Iterator[int]:
     path.write_text(
         text.replace("    def log_message", "    do_GET = do_POST\n\n    def log_message")
     )
-    process = subprocess.Popen(
-        [sys.executable, str(path), "1"],
-        preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509 - it takes no lock
-    )
-    try:
-        wait_for(port)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
+    command = [sys.executable, str(path), "1"]
+    parent = partial(end_with_parent, os.getpid())
+    return subprocess.Popen(command, preexec_fn=parent), port  # noqa: PLW1509 - it takes no lock
 
 
 @each_block("python")

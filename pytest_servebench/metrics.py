@@ -255,16 +255,16 @@ _ALL: Final = (
     Metric(
         "output_rate", "output_rate", "output rate",
         "output tokens of successes read inside the window / length of the window", "token_rate",
-        reading.of_streams("output_rate"), larger_is_better=True, same=0.05, of_streams=True,
+        reading.of_tokens("output_rate"), larger_is_better=True, same=0.05, of_streams=True,
         places=frozenset({"junit"}),
     ),
     Metric(
         "output_tokens", "output_tokens", "output tokens", "mean output tokens of a success",
-        "tokens", reading.of_streams("output_tokens"), of_streams=True,
+        "tokens", reading.of_tokens("output_tokens"), of_streams=True,
     ),
     Metric(
         "input_tokens", "input_tokens", "input tokens", "mean input tokens of a success",
-        "tokens", reading.of_streams("input_tokens"), of_streams=True,
+        "tokens", reading.of_tokens("input_tokens"), of_streams=True,
     ),
     Metric(
         "throughput", "throughput", "throughput",

@@ -10,6 +10,7 @@ from pytest_servebench.objectives.hints import hints
 from pytest_servebench.objectives.slo import failure_message
 from pytest_servebench.report.attention import doubts, server_troubles
 from pytest_servebench.report.markdown import markdown
+from pytest_servebench.runs.results import StreamedAnswers
 from simulation.cases import SEEN, case, steady
 from simulation.saved import run
 from tests.pages import page_text
@@ -46,6 +47,16 @@ def test_a_machine_that_others_had_is_told(
     assert server_troubles(run(two)) == []  # everything was measured
     passed = dataclasses.replace(result, verdict="passed")
     assert doubts(run([passed])) == []
+
+
+@pytest.mark.parametrize(("bunched", "told"), [(0, False), (40, False), (90, True)])
+def test_streams_that_are_buffered_are_told_whatever_the_verdict(bunched: int, told: bool) -> None:
+    streamed = StreamedAnswers("openai", "usage", events=100, bunched=bunched)
+    passed = dataclasses.replace(CALM, streamed=streamed, verdict="passed")
+    found = doubts(run([passed]))
+    assert len(found) == int(told)
+    assert all("proxy_buffering" in text and "X-Accel-Buffering" in text for text in found)
+    assert len(hints(passed)) == int(told)
 
 
 def test_the_page_shows_them_as_a_doubt(tmp_path: Path) -> None:

@@ -29,8 +29,9 @@ from pytest_servebench.report.markdown import markdown
 from pytest_servebench.report.page import page
 from pytest_servebench.report.plot_frame import Frame
 from pytest_servebench.report.plots import draw_plots
+from pytest_servebench.report.streamed import stream_facts
 from pytest_servebench.report.terminal import report_lines
-from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.runs.results import CaseResult, StreamedAnswers
 from pytest_servebench.runs.run_json import from_dict
 from pytest_servebench.stats.summary import summarize
 from pytest_servebench.text.tables import plain_text
@@ -65,6 +66,7 @@ EXPECTED = {
     "tpot": [10, 20, np.nan, np.nan, 30],
     "stall": [40, 20, np.nan, np.nan, 30],
 }
+STEADY_CASE = case(mm1_records(50, 100, 200, seed=1), 50.0)
 FAILED = dataclasses.replace(
     FIVE, outcome=np.array([Outcome.OK] * 4 + [Outcome.BAD_RESPONSE], dtype=np.uint8)
 )
@@ -108,6 +110,37 @@ def test_what_no_answer_tells_is_not_known() -> None:
     unknown = answers([5, 9], tokens=[-1])
     assert quantities.sample(unknown, "tpot") is None
     assert not {"output_rate", "output_tokens"} & set(summarize(unknown, 1.0).estimates)
+
+
+def test_of_output_that_came_in_one_read_no_times_between_tokens_are_known() -> None:
+    assert FIVE.streams is not None
+    streams = dataclasses.replace(FIVE.streams, bunched=np.array([3, 1, 0, 0, 1], dtype=np.int32))
+    rows = dataclasses.replace(FIVE, streams=streams)
+    for name in ("tpot", "stall"):
+        found = 1e3 * quantities.seconds(rows, name)
+        assert found == pytest.approx([np.nan, 20, np.nan, np.nan, np.nan], nan_ok=True)
+    assert gaps(rows) == [20, 20]
+    assert not np.isnan(quantities.seconds(rows, "ttft")[0])
+    streams = dataclasses.replace(streams, bunched=np.array([3, 2, 0, 0, 1], dtype=np.int32))
+    buffered = dataclasses.replace(FIVE, streams=streams)
+    assert not any(quantities.knows(buffered, name) for name in ("itl", "tpot", "stall"))
+
+
+def test_the_rate_of_tokens_is_not_known_where_some_are_unknown() -> None:
+    rows = answers([40, 50], [10, 30], [], tokens=[7, -1, -1])
+    assert not {"output_rate", "output_tokens"} & set(summarize(rows, 1.0).estimates)
+    lost = dataclasses.replace(rows, outcome=np.array([0, 4, 0], dtype=np.uint8))
+    assert summarize(lost, 1.0).estimates["output_tokens"].value == pytest.approx(7)
+    told = StreamedAnswers("openai", "usage", events=4, uncounted=1)
+    ((_, text),) = stream_facts(dataclasses.replace(STEADY_CASE, streamed=told))
+    for part in ("1 answers", "include_usage", "tokenizer="):
+        assert part in text
+
+
+def test_how_long_the_end_of_an_answer_lay_unread_is_not_taken_off_its_first_token() -> None:
+    punctual = dataclasses.replace(FIVE, unread={0: 0.03}).without_lag(MAX_LAG)
+    assert punctual.first_token.tolist() == FIVE.first_token.tolist()
+    assert punctual.done[0] == FIVE.done[0] - 30 * MS
 
 
 @given(st.lists(st.lists(st.integers(0, 500), max_size=9), min_size=1, max_size=20), st.data())

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from pytest_servebench.load.runner import LoadResult
-from pytest_servebench.measure.foreign_code import first_line
 from pytest_servebench.measure.traffic import check_answers, of_requests
 from pytest_servebench.protocols.base import HttpAnswer, HttpRequest
+from pytest_servebench.system.foreign_code import first_line
 from simulation.cases import steady
 from tests.conftest import RunBench
 from tests.load.test_misbehaving import Behaviour, answering, serving

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, Final
+from typing import IO, Final, Self
 
 from pytest_servebench.load.transports.base import Completion, Parts
 
@@ -93,6 +93,12 @@ class Journal:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __iter__(self) -> Iterator[StreamedAnswer]:
         number, offset = self._file.fileno(), 0

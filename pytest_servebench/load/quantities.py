@@ -106,14 +106,14 @@ def _ttft_sent(records: Records) -> Floats:
 
 def _tpot(records: Records) -> Floats:
     streams = _streams(records)
-    # Output that came in a single event was not streamed: nobody knows when its tokens were made.
-    defined = (streams.tokens >= 2) & (np.diff(streams.offsets) >= 2)
+    # Of output that came in one read, nobody knows when its tokens were made.
+    defined = (streams.tokens >= 2) & (streams.reads() >= 2)
     took = _at_best(records, (streams.last() - streams.first()) / 1e9)
     return _of_successes(records, took / np.maximum(streams.tokens - 1, 1), defined)
 
 
 def _stall(records: Records) -> Floats:
-    gaps, request = _streams(records).gaps()
+    gaps, request = _known_gaps(_streams(records))
     longest = np.full(len(records), np.nan)
     if len(gaps):
         begins = np.flatnonzero(np.diff(request, prepend=-1))
@@ -124,7 +124,7 @@ def _stall(records: Records) -> Floats:
 def _gaps(records: Records) -> Sample | None:
     if records.streams is None:
         return None
-    gaps, request = records.streams.gaps()
+    gaps, request = _known_gaps(records.streams)
     ok = records.ok
     kept = ok[request]
     gaps, request = gaps[kept], request[kept]
@@ -136,6 +136,13 @@ def _gaps(records: Records) -> Sample | None:
         np.concatenate([_at_best(records, gaps, request), np.full(usual * len(failed), np.inf)]),
         np.concatenate([request, np.repeat(failed, usual)]),
     )
+
+
+def _known_gaps(streams: Streams) -> tuple[Floats, Indexes]:
+    """Return the gaps of the answers that came in several reads, and the request of each."""
+    gaps, request = streams.gaps()
+    several = streams.reads()[request] >= 2
+    return gaps[several], request[several]
 
 
 def _at_best(records: Records, values: Floats, request: Indexes | None = None) -> Floats:

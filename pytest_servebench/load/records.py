@@ -148,9 +148,11 @@ class Records:
         outcome = self.outcome.copy()
         outcome[spared] = Outcome.OK
 
-        def earlier(came: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        def earlier(
+            came: npt.NDArray[np.int64], unread: Mapping[int, float]
+        ) -> npt.NDArray[np.int64]:
             read = came.copy()
-            for index, seconds in self.unread.items():
+            for index, seconds in unread.items():
                 read[index] = max(read[index] - int(seconds * 1e9), self.sent[index])
             answered = self.ok & (came != NEVER)
             fastest = (read - self.sent)[answered].min() if answered.any() else 0
@@ -159,14 +161,14 @@ class Records:
             at_best[spared] = self.scheduled[spared]
             return at_best
 
-        first_byte, done = earlier(self.first_byte), earlier(self.done)
+        first_byte, done = earlier(self.first_byte, self.unread), earlier(self.done, self.unread)
         at_best = None
         if self.streams is not None:
             first, late = self.first_token, self.late_reading
             if late is not None:
                 read = np.maximum(first - (late * 1e9).astype(np.int64), self.sent)
                 first = np.where(first == NEVER, NEVER, read)
-            at_best = AtBest(earlier(first), late)
+            at_best = AtBest(earlier(first, {}), late)  # what lay unread is the answer's end
         return replace(
             self, first_byte=first_byte, done=done, outcome=outcome, unread={}, at_best=at_best
         )

@@ -59,6 +59,14 @@ class Streams:
         found[answered] = self.times[places[answered]]
         return found
 
+    def reads(self) -> npt.NDArray[np.int64]:
+        """Return the number of reads that brought each answer's output; shape ``(n,)``."""
+        return (np.diff(self.offsets) - self.bunched).astype(np.int64)
+
+    def uncounted(self) -> npt.NDArray[np.bool_]:
+        """Return which answers have output of an unknown number of tokens; shape ``(n,)``."""
+        return (np.diff(self.offsets) > 0) & (self.tokens < 0)
+
     def gaps(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
         """Return the time between neighbouring events of an answer, and the request of each.
 
@@ -110,6 +118,7 @@ class Streams:
             return "times do not ascend"
         if (self.tokens < -1).any() or (self.input_tokens < -1).any():
             return "tokens are negative"
-        if (self.bunched < 0).any() or (self.bunched > np.diff(self.offsets)).any():
-            return "bunched is more than there are events"
+        most = np.maximum(np.diff(self.offsets) - 1, 0)
+        if (self.bunched < 0).any() or (self.bunched > most).any():
+            return "bunched is more than there are events after the first"
         return None

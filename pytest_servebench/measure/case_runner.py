@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
+from pytest_servebench.load.records import Records
 from pytest_servebench.load.runner import Runner, run_load
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.store import NEVER, RecordStore
@@ -20,7 +22,7 @@ from pytest_servebench.runs.results import CaseResult, ServerInfo, StreamedAnswe
 from pytest_servebench.servers.base import RunningServer
 from pytest_servebench.stats.classes import class_figures
 from pytest_servebench.stats.summary import summarize
-from pytest_servebench.streaming.collect import Collected, collect
+from pytest_servebench.streaming.collect import collect
 
 _ALIVE_INTERVAL = 0.2  # seconds between two checks of the server
 
@@ -82,13 +84,13 @@ def run_case(
     before = proportional(server.pids())
     with ResourceMonitor(server.pids, info.cpus) as monitor:
         load = run(spec, look)
-    server.check_alive()
-    after = proportional(server.pids())
-    streamed = None
-    if load.journal is not None:
-        collected = collect(load, traffic.ways)
-        load = collected.load
-        streamed = _streamed(traffic, collected)
+    merged = 0
+    with load.journal or nullcontext():
+        server.check_alive()
+        after = proportional(server.pids())
+        if load.journal is not None:
+            collected = collect(load, traffic.ways)
+            load, merged = collected.load, collected.merged
     checked = check_answers(load, traffic)
     records = checked.records
     start = load.start / 1e9
@@ -127,20 +129,21 @@ def run_case(
             keep_alive=spec.terms.keep_alive,
             streams=spec.streams,
         ),
-        streamed=streamed,
+        streamed=_streamed(traffic, records, merged),
         classes=class_figures(records, load.payloads, traffic.classes),
         records=records,
     )
 
 
-def _streamed(traffic: Traffic, collected: Collected) -> StreamedAnswers:
-    streams = collected.load.records.streams
-    assert streams is not None
+def _streamed(traffic: Traffic, records: Records, merged: int) -> StreamedAnswers | None:
+    if (streams := records.streams) is None:
+        return None
     names = dict.fromkeys(way.format.name for way in traffic.ways)
     return StreamedAnswers(
         format=", ".join(names),
         counted=streams.counted,
+        uncounted=int((records.ok & streams.uncounted()).sum()),
         events=int(streams.offsets[-1]),
         bunched=int(streams.bunched.sum()),
-        merged=collected.merged,
+        merged=merged,
     )

@@ -10,15 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import pytest
-
 from pytest_servebench.errors import BadResponseError, ModelError, OptionError
 from pytest_servebench.load.arrivals import ArrivalProcess
 from pytest_servebench.load.choice import AtRandom, Choice
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.load.runner import LoadResult
 from pytest_servebench.load.target import Target
-from pytest_servebench.measure.foreign_code import first_line, signals_noticed
 from pytest_servebench.measure.workload import requests_digest
 from pytest_servebench.model import ServedModel
 from pytest_servebench.protocols.base import (
@@ -29,6 +26,7 @@ from pytest_servebench.protocols.base import (
 )
 from pytest_servebench.protocols.grpc import GrpcRequest
 from pytest_servebench.streaming.formats import Way
+from pytest_servebench.system.foreign_code import caught, reason_of
 from pytest_servebench.text.safe import clean
 from pytest_servebench.values.arrays import Arrays
 from pytest_servebench.workloads.requests import Requests
@@ -319,21 +317,9 @@ def check_answers(load: LoadResult, traffic: Traffic) -> Checked:
 def _wrong(traffic: Traffic, index: int, status: int, head: bytes, body: bytes) -> str | None:
     """Return why an answer to the request with this index is wrong, or ``None`` if it is right.
 
-    Any exception in the check makes the answer wrong: a finished load must not be lost. Only what
-    comes from outside, such as Ctrl-C, ends the session.
+    Any exception in the check makes the answer wrong.
     """
-    with signals_noticed() as interrupts:
-        try:
-            # Reading it may fail, too: its content may not be what its head says.
-            traffic.check(index, traffic.requests[index].answer(status, head, body))
-        except pytest.exit.Exception:
-            raise
-        except BaseException as error:
-            if interrupts:
-                raise interrupts[0] from None
-            known = isinstance(error, (BadResponseError, AssertionError))
-            said = first_line(error)
-            if known and said:
-                return said
-            return f"the check of the answer raised {type(error).__name__}: {said}"
-    return None
+    with caught() as errors:
+        # Reading it may fail, too: its content may not be what its head says.
+        traffic.check(index, traffic.requests[index].answer(status, head, body))
+    return reason_of(errors[0], "the check of the answer", BadResponseError) if errors else None

@@ -10,7 +10,19 @@ _FULL: Final = 95.0  # percent of the whole machine
 
 def hints(result: CaseResult) -> list[str]:
     """Return what to look at besides the server if a result is bad."""
-    return [*_workers(result), *_machine(result)]
+    return [*_workers(result), *_machine(result), *buffering(result)]
+
+
+def buffering(result: CaseResult) -> list[str]:
+    """Return a hint if most gaps of streamed answers are not known, whatever the verdict."""
+    known = result.streamed
+    if known is None or not known.bunched or 2 * known.bunched < known.events:
+        return []
+    return [
+        "most events of the streamed answers came in one read with the event before them, as "
+        "through a proxy or a server that buffers, so that times between tokens are not known; "
+        "turn buffering off (nginx: proxy_buffering off, or the header X-Accel-Buffering: no)"
+    ]
 
 
 def search_hints(result: CapacityResult, probes: Iterable[CaseResult]) -> list[str]:

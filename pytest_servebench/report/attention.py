@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_servebench.objectives.hints import hints, search_hints
+from pytest_servebench.objectives.hints import buffering, hints, search_hints
 from pytest_servebench.report.facts import cell_name, test_id, test_labels
 from pytest_servebench.report.figures import Standing, standing
 from pytest_servebench.runs.results import CapacityResult, CaseResult, ClauseSort, Run, ServerDeath
@@ -126,9 +126,9 @@ def doubts(run: Run) -> list[str]:
     names = _names(run.cases)
     alike: dict[str, list[str]] = {}
     for case in run.cases:
-        if case.summary.outcomes.get("dropped") or case.verdict != "passed":
-            for text in hints(case):
-                alike.setdefault(text, []).append(names[id(case)])
+        bad = case.summary.outcomes.get("dropped") or case.verdict != "passed"
+        for text in hints(case) if bad else buffering(case):
+            alike.setdefault(text, []).append(names[id(case)])
     for one in run.capacities:
         for text in search_hints(one, run.probes):
             alike.setdefault(text, []).append(clean(one.name))

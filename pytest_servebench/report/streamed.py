@@ -20,6 +20,12 @@ _REMEDY: Final = {
     "openai": ' (put "stream_options": {"include_usage": true} into the requests, or give '
     "tokenizer=)",
 }
+_UNCOUNTED: Final[Mapping[Counted, str]] = {
+    "usage": ' (put "stream_options": {"include_usage": true} into every request, or into none and '
+    "give tokenizer=)",
+    "tokenizer": " (give tokenizer= with every request)",
+    "events": "",
+}
 
 
 def stream_facts(case: CaseResult) -> list[tuple[str, str]]:
@@ -44,6 +50,11 @@ def _text(known: StreamedAnswers) -> str:
     parts.append(_COUNTED[known.counted])
     if known.counted == "events":
         parts[-1] += _REMEDY.get(known.format, " (tokenizer= counts them)")
+    if known.uncounted:
+        parts.append(
+            f"{known.uncounted:,} answers of an unknown number of tokens, and so no output rate"
+            + _UNCOUNTED[known.counted]
+        )
     if known.bunched:
         parts.append(
             f"{known.bunched:,} of them read together with the one before, at an unknown distance"

@@ -143,6 +143,7 @@ class StreamedAnswers:
         format: that the requests name, such as ``"openai"``; several are joined by commas.
         counted: where the numbers of tokens come from: ``"usage"`` of the server, the user's
             ``"tokenizer"``, or the number of ``"events"`` with output.
+        uncounted: successes with output whose number of tokens is not known.
         events: with output, of all answers.
         bunched: how many of them came in one read with the event before, so that the time between
             the two is not known.
@@ -152,6 +153,7 @@ class StreamedAnswers:
     format: str
     counted: Counted
     events: int
+    uncounted: int = 0
     bunched: int = 0
     merged: int = 0
 

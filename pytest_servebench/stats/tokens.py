@@ -14,18 +14,19 @@ from pytest_servebench.stats.student import Z, student
 def token_estimates(records: Records, streams: Streams) -> dict[str, Estimate]:
     """Return ``output_rate`` (1/s), ``output_tokens`` and ``input_tokens``, where they are known.
 
-    Failed requests count in none of them. The tokens of an answer are spread evenly over its events
-    with output.
+    Failed requests count in none of them. Where the number of some answer with output is not
+    known, there is none for any: a mean of those that tell it says nothing of the others. The
+    tokens of an answer are spread evenly over its events with output.
     """
     ok = records.ok
     found = {}
-    known = ok & (streams.tokens >= 0)
-    if known.any():
-        found["output_rate"] = _rate(records, streams, known)
+    answered = ok & (np.diff(streams.offsets) > 0)
     for name, tokens in (("output_tokens", streams.tokens), ("input_tokens", streams.input_tokens)):
         chosen = ok & (tokens >= 0)
-        if chosen.any():
+        if chosen.any() and chosen[answered].all():
             found[name] = _mean(records, tokens, chosen)
+    if "output_tokens" in found:
+        found["output_rate"] = _rate(records, streams, ok & (streams.tokens >= 0))
     return found
 
 

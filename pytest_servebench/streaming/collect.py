@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import reprlib
 from array import array
 from collections import Counter
@@ -14,20 +15,22 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from pytest_servebench.errors import BadResponseError, OptionError, described
+from pytest_servebench.errors import BadResponseError
 from pytest_servebench.load.journal import StreamedAnswer
 from pytest_servebench.load.limits import JOURNAL
 from pytest_servebench.load.records import Outcome
 from pytest_servebench.load.runner import LoadResult
 from pytest_servebench.load.streams import Counted, Streams
 from pytest_servebench.streaming.events import StreamEvent, StreamReading, stamped
+from pytest_servebench.streaming.faults import NO_OUTPUT, error_of
 from pytest_servebench.streaming.formats import StreamFormat, Tokenizer, Way
-from pytest_servebench.streaming.openai import error_of
+from pytest_servebench.system.foreign_code import caught, reason_of
 from pytest_servebench.text.excerpt import excerpt
 
 _UNKNOWN: Final = -1
 _KEPT_REASONS: Final = 50
 _SUCCESSES: Final = range(200, 300)  # statuses
+_MOST_TOKENS: Final = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,6 @@ def collect(load: LoadResult, ways: Sequence[Way]) -> Collected:
     Args:
         load: with a journal.
         ways: for each of its requests.
-
-    Raises:
-        OptionError: a tokenizer failed.
     """
     assert load.journal is not None
     reader = _Reader(load, ways)
@@ -92,18 +92,22 @@ class _Reader:
         way = self._ways[self._load.payloads[index]]
         events = stamped(way.format.splitter(answer.body, answer.ends), answer, self._load.start)
         reading = _reading(way.format, events, answer.body)
-        if reading.fault and self._outcome[index] == Outcome.OK:
-            self._fail(index, Outcome.BAD_RESPONSE, reading.fault)
-        output = [events[place] for place in reading.output]
-        self._starts[index], self._counts[index] = len(self._times), len(output)
-        self._times.extend(event.time for event in output)
-        self._bunched[index] = sum(before.part == after.part for before, after in pairwise(output))
+        fault = reading.fault
+        if not fault and not reading.output and not reading.tokens:
+            fault = NO_OUTPUT
         if reading.input_tokens is not None:
             self._input[index] = reading.input_tokens
         if reading.tokens is not None:
             self._usage[index] = reading.tokens
         elif way.tokenizer is not None:
-            self._tokenized[index] = _count(way.tokenizer, reading.text)
+            self._tokenized[index], problem = _count(way.tokenizer, reading.text)
+            fault = fault or problem
+        if fault and self._outcome[index] == Outcome.OK:
+            self._fail(index, Outcome.BAD_RESPONSE, fault)
+        output = [events[place] for place in reading.output]
+        self._starts[index], self._counts[index] = len(self._times), len(output)
+        self._times.extend(event.time for event in output)
+        self._bunched[index] = sum(before.part == after.part for before, after in pairwise(output))
 
     def _fail(self, index: int, outcome: Outcome, reason: str) -> None:
         self._outcome[index] = outcome
@@ -152,22 +156,40 @@ def _reading(form: StreamFormat, events: Sequence[StreamEvent], body: bytes) -> 
     """Return what events say; whatever is wrong with them is a fault, as the load is over."""
     if not events:
         return StreamReading((), fault=_not_streamed(body))
-    try:
-        reading = form.read(events)
-        problem = _problem(reading, len(events))
-    except (BadResponseError, AssertionError) as error:
-        return StreamReading((), fault=str(error) or described(error))
-    except Exception as error:
-        return StreamReading((), fault=f"reading the stream raised {described(error)}")
-    return reading if problem is None else StreamReading((), fault=f"{form.name} {problem}")
+    with caught() as errors:
+        return _checked(form.name, form.read(events), len(events))
+    return StreamReading((), fault=reason_of(errors[0], "reading the stream", BadResponseError))
 
 
-def _problem(reading: object, events: int) -> str | None:
-    """Return what is wrong with what a user's function returned."""
+def _checked(name: str, reading: object, events: int) -> StreamReading:
+    """Return what a user's function returned, if it is a reading of that many events.
+
+    Raises:
+        BadResponseError: it is not.
+    """
     if not isinstance(reading, StreamReading):
-        return f"returned {reprlib.repr(reading)}, no StreamReading"
-    places = np.array([-1, *reading.output, events], dtype=np.int64)
-    return "returned places of output that do not ascend" if (np.diff(places) < 1).any() else None
+        raise BadResponseError(f"{name} returned {reprlib.repr(reading)}, no StreamReading")
+    try:
+        output = [operator.index(place) for place in reading.output]
+    except TypeError as error:
+        raise BadResponseError(f"{name} returned places of output that are none: {error}") from None
+    if any(after <= before for before, after in pairwise([-1, *output, events])):
+        raise BadResponseError(f"{name} returned places of output that do not ascend")
+    for what, text in (("text", reading.text), ("fault", reading.fault)):
+        if not isinstance(text, str):
+            raise BadResponseError(f"{name} returned {what}={reprlib.repr(text)}, not a str")
+    for what, count in (("tokens", reading.tokens), ("input_tokens", reading.input_tokens)):
+        if count is not None and not _is_count(count):
+            raise BadResponseError(
+                f"{name} returned {what}={reprlib.repr(count)}, not a number from 0 to 2**31 - 1"
+            )
+    return replace(reading, output=output)
+
+
+def _is_count(number: object) -> bool:
+    if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
+        return False
+    return 0 <= int(number) <= _MOST_TOKENS
 
 
 def _not_streamed(body: bytes) -> str:
@@ -183,8 +205,11 @@ def _not_streamed(body: bytes) -> str:
     )
 
 
-def _count(tokenizer: Tokenizer, text: str) -> int:
-    try:
-        return tokenizer(text)
-    except Exception as error:
-        raise OptionError(f"tokenizer={tokenizer!r} raised {described(error)}.") from error
+def _count(tokenizer: Tokenizer, text: str) -> tuple[int, str]:
+    """Return the number of tokens, and an empty text; or that it is unknown, and why."""
+    with caught() as errors:
+        number = tokenizer(text)
+        if not _is_count(number):
+            raise BadResponseError(f"tokenizer= returned {reprlib.repr(number)}, not a number")
+        return number, ""
+    return _UNKNOWN, reason_of(errors[0], "tokenizer=", BadResponseError)

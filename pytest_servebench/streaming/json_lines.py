@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 import orjson
 
 from pytest_servebench.streaming.events import Piece, StreamEvent, StreamReading
-from pytest_servebench.streaming.sse import CUT_OFF
-from pytest_servebench.text.excerpt import excerpt
+from pytest_servebench.streaming.faults import CUT_OFF, error_of, not_json
 
 
 def split(body: bytes, _ends: Sequence[int] = ()) -> Iterator[Piece]:
@@ -23,16 +22,12 @@ def split(body: bytes, _ends: Sequence[int] = ()) -> Iterator[Piece]:
 
 
 def read(events: Sequence[StreamEvent]) -> StreamReading:
-    """Take each line for output; one that is not JSON is a fault."""
+    """Take each line for output; one that is not JSON, or an error, is a fault."""
     for place, event in enumerate(events):
         try:
-            orjson.loads(event.data)
+            fault = error_of(orjson.loads(event.data))
         except orjson.JSONDecodeError:
             fault = not_json(place, event) if event.whole else CUT_OFF
+        if fault:
             return StreamReading(range(place), fault=fault)
     return StreamReading(range(len(events)), "".join(one.data for one in events))
-
-
-def not_json(place: int, event: StreamEvent) -> str:
-    """Return the fault of an event that should be JSON."""
-    return f"event {place + 1} of the stream is not JSON: {excerpt(event.data.encode())!r}"

@@ -8,12 +8,10 @@ from typing import Any, Final
 import orjson
 
 from pytest_servebench.streaming.events import StreamEvent, StreamReading
-from pytest_servebench.streaming.json_lines import not_json
-from pytest_servebench.streaming.sse import CUT_OFF, DONE
-from pytest_servebench.text.excerpt import cut
+from pytest_servebench.streaming.faults import CUT_OFF, error_of, not_json
+from pytest_servebench.streaming.sse import DONE
 
-_TEXTS: Final = ("content", "reasoning_content", "reasoning", "refusal")
-_LONGEST: Final = 300  # characters of a server's message
+_GIVEN_UP: Final = ("abort", "error")  # reasons for the end of an answer
 
 
 def read(events: Sequence[StreamEvent]) -> StreamReading:
@@ -21,12 +19,14 @@ def read(events: Sequence[StreamEvent]) -> StreamReading:
 
     A chunk has output if it has text, reasoning, a refusal, or a part of a call of a tool: those
     with only a role, nothing, or the usage have none. The stream has come to its end with
-    ``[DONE]``, or with a ``finish_reason`` of each choice, as some servers do not send the former.
+    ``[DONE]``, or with a ``finish_reason`` of each choice, as some servers do not send the former;
+    ``"abort"`` or ``"error"`` is the reason of an answer that the server gave up.
     """
     output: list[int] = []
     texts: list[str] = []
     usage: Mapping[str, Any] = {}
-    begun, finished, done, fault = set[Any](), set[Any](), False, ""
+    begun, finished, done, reasoned = set[Any](), set[Any](), False, False
+    fault = given_up = ""
     for place, event in enumerate(events):
         if event.data == DONE:
             done = True
@@ -39,54 +39,69 @@ def read(events: Sequence[StreamEvent]) -> StreamReading:
         except orjson.JSONDecodeError:
             fault = not_json(place, event)
             break
-        if (fault := error_of(chunk, event.name)) != "":
+        if (fault := _fault(chunk, event.name)) != "":
             break
         usage = _mapping(chunk.get("usage")) or usage
         said = ""
         for choice in map(_mapping, _items(chunk.get("choices"))):
             number = str(choice.get("index", 0))
             begun.add(number)
-            if choice.get("finish_reason"):
+            if reason := choice.get("finish_reason"):
                 finished.add(number)
-            said += _output(choice)
+                given_up = reason if reason in _GIVEN_UP else given_up
+            output_of, reasoning = _output(choice)
+            said += output_of
+            reasoned = reasoned or reasoning != ""
         if said:
             output.append(place)
             texts.append(said)
+    if not fault and given_up:
+        fault = f"the server gave the answer up: finish_reason is {given_up!r}"
     if not fault and not done and not (begun and begun == finished):
         fault = "the stream was cut off: neither [DONE] nor a finish_reason came"
     return StreamReading(
-        output, "".join(texts), _count(usage, "completion_tokens"), _count(usage, "prompt_tokens"),
-        fault,
+        output, "".join(texts), _output_tokens(usage, reasoned=reasoned),
+        _count(usage, "prompt_tokens"), fault,
     )  # fmt: skip
 
 
-def error_of(chunk: Any, event: str = "") -> str:
-    """Return the error that a server tells inside a successful answer, or an empty text.
-
-    Args:
-        chunk: what it sent.
-        event: the event's name.
-    """
-    if not isinstance(chunk, Mapping):
+def _fault(chunk: Any, event: str) -> str:
+    fault = error_of(chunk, event)
+    if not fault and not isinstance(chunk, Mapping):
         return f"an event of the stream is {type(chunk).__name__}, not an object"
-    error = chunk.get("error")
-    if not error and (event == "error" or chunk.get("object") == "error"):
-        error = chunk
-    if not error:
-        return ""
-    said = error.get("message", error) if isinstance(error, Mapping) else error
-    return f"the server sent an error in the stream: {cut(str(said), _LONGEST)}"
+    return fault
 
 
-def _output(choice: Mapping[str, Any]) -> str:
-    """Return the output of a choice."""
+def _output(choice: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the output of a choice, and what of it is reasoning."""
     delta = _mapping(choice.get("delta"))
-    found = [choice.get("text"), *map(delta.get, _TEXTS)]
+    content = delta.get("content")
+    thoughts = [_mapping(one).get("thinking") for one in _items(content)]
+    reasoning = _text([delta.get("reasoning_content"), delta.get("reasoning"), thoughts])
+    found = [choice.get("text"), content, reasoning, delta.get("refusal")]
     if "tool_calls" in delta or "function_call" in delta:
         calls = [_mapping(one).get("function") for one in _items(delta.get("tool_calls"))]
         for call in map(_mapping, (*calls, delta.get("function_call"))):
             found += (call.get("name"), call.get("arguments"))
-    return "".join([one for one in found if isinstance(one, str)])
+    return _text(found), reasoning
+
+
+def _text(value: Any) -> str:
+    """Return a text, or that of a part of content (``{"text": ...}``), or of a list of either."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(map(_text, value))
+    return _text(value.get("text")) if isinstance(value, dict) else ""
+
+
+def _output_tokens(usage: Mapping[str, Any], *, reasoned: bool) -> int | None:
+    """Return the tokens of the output that was streamed: of reasoning only if that was."""
+    tokens = _count(usage, "completion_tokens")
+    if tokens is None or reasoned:
+        return tokens
+    hidden = _count(_mapping(usage.get("completion_tokens_details")), "reasoning_tokens")
+    return max(0, tokens - (hidden or 0))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pytest_servebench.streaming.events import Piece, StreamEvent, StreamReading
+from pytest_servebench.streaming.faults import CUT_OFF, error_in
 
 _BOM: Final = b"\xef\xbb\xbf"
 _LINE: Final = re.compile(rb"([^\r\n]*)(\r\n|\r|\n|\Z)")
 DONE: Final = "[DONE]"
-CUT_OFF: Final = "the stream ends in the middle of an event"
 
 
 def split(body: bytes, _ends: Sequence[int] = ()) -> Iterator[Piece]:
@@ -49,9 +49,13 @@ def _text(part: bytes) -> str:
 
 
 def read(events: Sequence[StreamEvent]) -> StreamReading:
-    """Take the data of each event for output, but for a last ``[DONE]``."""
+    """Take the data of each event for output, but for errors and a last ``[DONE]``."""
     fault, number = "", len(events)
     if events and (events[-1].data == DONE or not events[-1].whole):
         number -= 1
         fault = "" if events[-1].data == DONE else CUT_OFF
+    for place, event in enumerate(events):
+        if (error := error_in(event)) != "":
+            number, fault = place, error
+            break
     return StreamReading(range(number), "".join(one.data for one in events[:number]), fault=fault)

@@ -113,6 +113,15 @@ def of_streams(name: str) -> Callable[[Case], Reading]:
     return estimate(name, missing="no streamed answer had enough output to tell it")
 
 
+def of_tokens(name: str) -> Callable[[Case], Reading]:
+    """Return a reader of an estimate that needs the number of tokens of all streamed answers."""
+    return estimate(
+        name,
+        missing="not all streamed answers tell their numbers of tokens (usage does, and tokenizer= "
+        "counts those of the output)",
+    )
+
+
 def goodput(case: Case) -> Reading:
     """Return the goodput; without limits on single requests it is the throughput."""
     name = "goodput" if "goodput" in case.summary.estimates else "throughput"

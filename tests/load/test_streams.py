@@ -77,7 +77,7 @@ def test_streams_come_back_as_they_were(events: list[list[int]], counted: Any) -
         {"tokens": np.array([-2, 1, 1], dtype=np.int32)},
         {"tokens": np.array([1, 1], dtype=np.int32)},
         {"input_tokens": np.array([-2, 1, 1], dtype=np.int32)},
-        {"bunched": np.array([4, 0, 0], dtype=np.int32)},
+        {"bunched": np.array([3, 0, 0], dtype=np.int32)},
         {"bunched": np.array([-1, 0, 0], dtype=np.int32)},
         {"counted": np.uint8(3)},
     ],

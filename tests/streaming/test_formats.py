@@ -104,6 +104,8 @@ def test_each_line_of_json_is_an_event() -> None:
 
 
 CHUNK = event(choices=[{"delta": {}, "index": 0}])
+TOLD = {"completion_tokens": 9, "prompt_tokens": 7}
+REASONED = {"completion_tokens_details": {"reasoning_tokens": 4}}
 
 
 @pytest.mark.parametrize(
@@ -131,6 +133,22 @@ CHUNK = event(choices=[{"delta": {}, "index": 0}])
             + DONE,
             [0, 1], "f{}", None,
         ),
+        (  # parts of content, of which some is reasoning
+            event(choices=[{"delta": {"content": [
+                {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+            ]}}])
+            + event(choices=[{"delta": {"content": [{"type": "text", "text": "a"}, {}]}}])
+            + event(choices=[], usage={**TOLD, **REASONED}) + DONE,
+            [0, 1], "hma", 9,
+        ),
+        (  # reasoning that is counted but not sent
+            chat("a") + event(choices=[], usage={**TOLD, **REASONED}) + DONE, [0], "a", 5,
+        ),
+        (
+            event(choices=[{"delta": {"reasoning": "hm"}}])
+            + event(choices=[], usage={**TOLD, **REASONED}) + DONE,
+            [0], "hm", 9,
+        ),
         (CHUNK + chat("ü") + DONE.rstrip(), [1], "ü", None),  # without the last empty line
         (event(choices="?", usage="?") + event(choices=[3]) + DONE, [], "", None),
     ],
@@ -154,7 +172,12 @@ def test_output_and_usage_of_openai(
         ("openai", event(error="no memory") + DONE, [], "no memory"),
         ("openai", event(object="error", message="no memory"), [], "no memory"),
         ("openai", b"event: error\n" + event(message="no memory"), [], "no memory"),
+        ("openai", chat("a", "abort") + DONE, [0], "'abort'"),
+        ("openai", chat("a") + chat("", "error"), [0], "'error'"),
         ("sse", b"data: a\n\ndata: b", [0], "middle of an event"),
+        ("sse", b"data: a\n\nevent: error\ndata: no memory\n\n" + DONE, [0], "no memory"),
+        ("sse", b"data: a\n\n" + event(error={"message": "no memory"}), [0], "no memory"),
+        ("json-lines", b'{}\n{"error": "no memory"}\n{}', [0], "no memory"),
         ("json-lines", b'{}\n{"a', [0], "middle of an event"),
         ("json-lines", b"{}\n{a\n{}", [0], "event 2 of the stream is not JSON: '{a'"),
     ],
@@ -168,6 +191,13 @@ def test_a_stream_with_a_fault_tells_it_and_what_came_before(
 
 def test_a_last_done_of_other_servers_is_no_output() -> None:
     assert list(sse.read(events_of(b"data: a\n\n" + DONE, "sse")).output) == [0]
+
+
+@pytest.mark.parametrize("line", [b'{"error": null}', b'{"text": "an \\"error\\""}', b'["error"]'])
+def test_what_only_mentions_errors_is_output(line: bytes) -> None:
+    for name, body in (("json-lines", line), ("sse", b"data: " + line + b"\n\n")):
+        reading = FORMATS[name].read(events_of(body, name))
+        assert (list(reading.output), reading.fault) == ([0], "")
 
 
 def own(events: Sequence[StreamEvent]) -> StreamReading:

@@ -10,7 +10,9 @@ class Dozing:
 
     After a time without reads it was idle, or kept from running. What it reads first has then
     waited longest, as the kernel tells of sockets in the order in which data came: if that is not
-    late, none of what was read with it is.
+    late, none of what was read with it is. The kernel knows the age of a connection's last segment
+    only: where several came to one connection meanwhile, the earlier ones have waited longer than
+    it tells.
 
     Attributes:
         read: when a part was last read, ns.

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
+import pytest
+
 _LONGEST: Final = 500  # characters
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 """Signals that end a session, or a test that takes too long (pytest-timeout)."""
@@ -18,6 +20,39 @@ def first_line(error: BaseException) -> str:
         return str(error).strip().partition("\n")[0][:_LONGEST]
     except BaseException as broken:
         return f"its message cannot be read ({type(broken).__name__})"
+
+
+def reason_of(error: BaseException, doing: str, *told: type[BaseException]) -> str:
+    """Return why a user's code failed.
+
+    Args:
+        error: that it raised.
+        doing: what it does, in words.
+        told: errors whose message is the whole reason, besides ``AssertionError``.
+    """
+    said = first_line(error)
+    if said and isinstance(error, (AssertionError, *told)):
+        return said
+    return f"{doing} raised {type(error).__name__}: {said}"
+
+
+@contextmanager
+def caught() -> Iterator[list[BaseException]]:
+    """Yield a list of what the body raises: one error, or nothing.
+
+    A finished load must not be lost, whatever a user's code raises. Only what comes from outside,
+    such as Ctrl-C, and ``pytest.exit()`` are raised: they end the session.
+    """
+    errors: list[BaseException] = []
+    with signals_noticed() as interrupts:
+        try:
+            yield errors
+        except pytest.exit.Exception:
+            raise
+        except BaseException as error:
+            if interrupts:
+                raise interrupts[0] from None
+            errors.append(error)
 
 
 @contextmanager

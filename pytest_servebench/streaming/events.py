@@ -50,7 +50,7 @@ class StreamEvent(NamedTuple):
 
 @dataclass(frozen=True)
 class StreamReading:
-    """What the events of an answer say.
+    """What the events of an answer say; without output and tokens it is no success.
 
     Attributes:
         output: places of the events that have output of the model, ascending from 0.

@@ -72,10 +72,11 @@ def capacity(
 
 def _probe(case: CaseResult, rows: Records) -> CapacityProbe:
     (limit,) = limits_of(parse_slo(SLO))
-    seen = probed(rows, limit.broken_by(rows), case.rate, settle=1.0)
+    seen = probed(rows, limit.broken_by(rows), case.rate, settle=1.0)  # a latency: all count
     return CapacityProbe(
         label=case.label, rate=case.rate, state="measured", stage="estimate", seconds=seen.seconds,
-        settle=1.0, arrivals=seen.arrivals, beyond=(seen.beyond,), used=True,
+        settle=1.0, arrivals=seen.offered, counted=(seen.arrivals,), beyond=(seen.beyond,),
+        used=True,
     )  # fmt: skip
 
 

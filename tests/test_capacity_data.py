@@ -104,10 +104,12 @@ CONTRADICTIONS: tuple[tuple[dict[str, Any], str], ...] = (
         (lambda data: data["capacities"][0]["probes"][1].update(state="died"), "probes[1].beyond"),
         (
             lambda data: data["capacities"][0]["probes"][1].update(beyond=[10**9]),
-            "than its arrivals",
+            "beyond, counted and arrivals are 1000000000",
         ),
         (
-            lambda data: data["capacities"][0]["probes"][1].update(state="invalid", beyond=[]),
+            lambda data: data["capacities"][0]["probes"][1].update(
+                state="invalid", counted=[], beyond=[]
+            ),
             "probes[1].used is true, but its state is 'invalid'",
         ),
         (lambda data: data["probes"][0].update(label=data["probes"][1]["label"]), "probes[1] has"),

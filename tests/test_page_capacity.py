@@ -121,7 +121,10 @@ def test_a_limit_that_no_request_broke_is_told_and_not_drawn(tmp_path: Path) -> 
     run = searched({})
     (one,) = run.capacities
     limits = (*one.limits, CapacityLimit("success_rate>=99%", 0.01), CapacityLimit("???", 0.01))
-    probes = tuple(dataclasses.replace(probe, beyond=(*probe.beyond, 0, 1)) for probe in one.probes)
+    probes = tuple(
+        dataclasses.replace(probe, beyond=(*probe.beyond, 0, 1), counted=probe.counted * 3)
+        for probe in one.probes
+    )
     run = dataclasses.replace(
         run, capacities=(dataclasses.replace(one, limits=limits, probes=probes),)
     )

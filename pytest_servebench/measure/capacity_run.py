@@ -86,7 +86,8 @@ class CapacityRun:
                 stage=plan.stage,
                 seconds=outcome.limits[0].seconds if outcome.limits else 0.0,
                 settle=plan.settle,
-                arrivals=outcome.limits[0].arrivals if outcome.limits else 0,
+                arrivals=outcome.limits[0].offered if outcome.limits else 0,
+                counted=tuple(one.arrivals for one in outcome.limits),
                 beyond=tuple(one.beyond for one in outcome.limits),
                 used=index in used,
             )
@@ -108,7 +109,10 @@ class CapacityRun:
                     "capacity with it can be found; leave the clause out"
                 )
         found, punctual = (
-            [probed(rows, one.broken_by(rows), plan.rate, plan.settle) for one in self.limits]
+            [
+                probed(rows, one.broken_by(rows), plan.rate, plan.settle, one.counted(rows))
+                for one in self.limits
+            ]
             for rows in (records, records.without_lag(self.max_lag))
         )
         for seen, alone in zip(found, punctual, strict=True):

@@ -316,7 +316,7 @@ class CapacitySearch:
             return self.settings.lowest
         _, plan, limits = self._measured[-1]
         last = plan.rate
-        far = all(one.beyond == 0 and one.arrivals < _FEW for one in limits)
+        far = all(one.beyond == 0 and one.offered < _FEW for one in limits)
         following = min((4 if far else 2) * last, self.settings.highest)
         if self._ceiling is not None and following >= self._ceiling:
             following = math.sqrt(last * self._ceiling)

@@ -230,8 +230,8 @@ def _one_sided(result: CapacityResult) -> str:
     if not rates:
         return f"{begun} measured nothing; give {_more(result)}"
     least = next(one for one in result.probes if one.used and one.rate == min(rates))
-    allowed = [one.allowed * least.arrivals for one in result.limits]
-    if any(beyond >= share for beyond, share in zip(least.beyond, allowed, strict=True)):
+    seen = zip(result.limits, least.counted, least.beyond, strict=True)
+    if any(counted and beyond >= limit.allowed * counted for limit, counted, beyond in seen):
         return (
             f"{begun} found no rate that keeps {limits}, from {trimmed(max(rates))}/s down to "
             f"{trimmed(min(rates))}/s; give {_more(result, near=min(rates))}"

@@ -30,7 +30,7 @@ class Limit:
 
     Attributes:
         clause: the clause.
-        allowed: the share of the arrivals that may break it, 0 to below 1.
+        allowed: the share of the arrivals that it counts that may break it, 0 to below 1.
         broken_by: returns which requests break it; shape ``(n,)``.
     """
 
@@ -47,6 +47,13 @@ class Limit:
         """Return whether the records tell which requests break it."""
         times = self.metric.times
         return times is None or quantities.knows(records, times.name)
+
+    def counted(self, records: Records) -> BoolArray:
+        """Return which requests it counts: not the successes without such a time; ``(n,)``."""
+        times = self.metric.times
+        if times is None:
+            return np.ones(len(records), dtype=np.bool_)
+        return ~np.isnan(quantities.seconds(records, times.name))
 
 
 def limit_of(clause: Clause) -> Limit | None:

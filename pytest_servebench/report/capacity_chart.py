@@ -211,11 +211,11 @@ def _read(panel: Panel, own: Probes, limit: CapacityLimit) -> list[Mark]:
 def _shares(index: int, own: Probes, limit: CapacityLimit) -> list[Mark]:
     return [
         Mark(
-            probe.rate, Point(100 * probe.beyond[index] / probe.arrivals),
+            probe.rate, Point(100 * probe.beyond[index] / probe.counted[index]),
             standing_of(case, limit.clause),
         )
         for probe, case in own
-        if probe.arrivals and len(probe.beyond) > index
+        if len(probe.counted) > index and probe.counted[index]
     ]  # fmt: skip
 
 

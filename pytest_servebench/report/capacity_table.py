@@ -203,6 +203,9 @@ def _probe_row(one: CapacityResult, probe: CapacityProbe) -> list[Cell]:
 
 def shares(one: CapacityResult, probe: CapacityProbe) -> list[str]:
     """Return what share of a probe's requests broke each limit."""
-    if not probe.arrivals or not probe.beyond:
+    if not probe.beyond:
         return [MISSING] * len(one.limits)
-    return [f"{percent(number / probe.arrivals, 2)} %" for number in probe.beyond]
+    return [
+        f"{percent(number / counted, 2)} %" if counted else MISSING
+        for number, counted in zip(probe.beyond, probe.counted, strict=True)
+    ]

@@ -52,8 +52,10 @@ class CapacityProbe:
         seconds: of load that count, without those of settling.
         settle: seconds at its start that do not count.
         arrivals: in the seconds that count.
-        beyond: of each limit, how many of these arrivals broke it; empty if it was not
+        counted: of each limit, how many of these arrivals it counts: all but successes without a
+            value of its time, such as answers of one token for ``tpot``; empty if it was not
             measured.
+        beyond: of each limit, how many of those broke it; empty if it was not measured.
         used: whether the interval rests on it.
     """
 
@@ -64,6 +66,7 @@ class CapacityProbe:
     seconds: float
     settle: float
     arrivals: int
+    counted: tuple[int, ...]
     beyond: tuple[int, ...]
     used: bool
 
@@ -174,5 +177,5 @@ class CapacityResult:
         for name in ("limits", "clauses", "probes"):
             data[name] = list(data[name])
         for one in data["probes"]:
-            one["beyond"] = list(one["beyond"])
+            one["counted"], one["beyond"] = list(one["counted"]), list(one["beyond"])
         return data

@@ -54,12 +54,17 @@ def check_capacity(one: CapacityResult, where: str) -> None:
 
 def _check_probe(probe: CapacityProbe, limits: int, where: str) -> None:
     measured = probe.state in ("measured", "disturbed")
-    if len(probe.beyond) != (limits if measured else 0):
-        raise ValueError(
-            f"{where}.beyond has {len(probe.beyond)} numbers, for {limits} limits of a probe that "
-            f"is {probe.state!r}"
-        )
-    if not all(0 <= number <= probe.arrivals for number in probe.beyond):
-        raise ValueError(f"{where}.beyond is more than its arrivals, {probe.arrivals}, or below 0")
+    for name, numbers in (("beyond", probe.beyond), ("counted", probe.counted)):
+        if len(numbers) != (limits if measured else 0):
+            raise ValueError(
+                f"{where}.{name} has {len(numbers)} numbers, for {limits} limits of a probe that "
+                f"is {probe.state!r}"
+            )
+    for beyond, counted in zip(probe.beyond, probe.counted, strict=True):
+        if not 0 <= beyond <= counted <= probe.arrivals:
+            raise ValueError(
+                f"{where}: beyond, counted and arrivals are {beyond}, {counted} and "
+                f"{probe.arrivals}"
+            )
     if probe.used and not measured:
         raise ValueError(f"{where}.used is true, but its state is {probe.state!r}")

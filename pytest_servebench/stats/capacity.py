@@ -74,11 +74,12 @@ class Probed:
     Attributes:
         rate: arrivals per second that were asked for.
         seconds: of load that count, without those of settling.
-        arrivals: in these seconds.
+        arrivals: in these seconds, of those that the limit counts.
         beyond: how many of the arrivals went beyond the limit.
         dispersion: variance of ``beyond`` over that of as many independent requests; ``None`` where
             none or all went beyond.
         throughput: successes a second in these seconds; ``None`` if unknown.
+        uncounted: further arrivals, successes without a value of the limit's time.
     """
 
     rate: float
@@ -87,6 +88,12 @@ class Probed:
     beyond: int
     dispersion: float | None
     throughput: float | None = None
+    uncounted: int = 0
+
+    @property
+    def offered(self) -> int:
+        """Return the number of all arrivals."""
+        return self.arrivals + self.uncounted
 
     @property
     def share(self) -> float:
@@ -116,7 +123,11 @@ class Bracket:
 
 
 def probed(
-    records: Records, beyond: npt.NDArray[np.bool_], rate: float, settle: float = 0.0
+    records: Records,
+    beyond: npt.NDArray[np.bool_],
+    rate: float,
+    settle: float = 0.0,
+    counted: npt.NDArray[np.bool_] | None = None,
 ) -> Probed:
     """Return what a limit saw in a probe, from its records.
 
@@ -125,10 +136,12 @@ def probed(
         beyond: which requests went beyond the limit; shape ``(n,)``.
         rate: arrivals per second that were asked for.
         settle: seconds at the start that do not count.
+        counted: which requests the limit counts; shape ``(n,)``. By default, all.
     """
     start = min(int(settle * 1e9), records.window)
-    counted = records.scheduled >= start
-    arrived, exceeded = records.scheduled[counted] - start, beyond[counted]
+    settled = records.scheduled >= start
+    kept = settled if counted is None else settled & counted
+    arrived, exceeded = records.scheduled[kept] - start, beyond[kept]
     window = records.window - start
     n, k = len(arrived), int(exceeded.sum())
     dispersion = None
@@ -138,7 +151,10 @@ def probed(
         dispersion = variance / (n * (k / n) * (1 - k / n))
     ended = records.done[records.ok]
     completed = int(((ended >= start) & (ended < records.window)).sum())
-    return Probed(rate, window / 1e9, n, k, dispersion, completed * 1e9 / max(window, 1))
+    return Probed(
+        rate, window / 1e9, n, k, dispersion, completed * 1e9 / max(window, 1),
+        uncounted=int(settled.sum()) - n,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -155,6 +171,7 @@ class Curve:
         lowest: rate that was probed.
         saturated: lowest rate that saturated the server; ``None`` if none did.
         relaxation: seconds in which the queue forgets at r*; 0 if the server was not saturated.
+        counted: share of all arrivals that the limit counts.
     """
 
     rates: Floats
@@ -166,6 +183,7 @@ class Curve:
     lowest: float = 0.0
     saturated: float | None = None
     relaxation: float = 0.0
+    counted: float = 1.0
 
     def quantile(self, share: float) -> float:
         """Return the rate below which r* lies with a probability."""
@@ -184,7 +202,7 @@ class Curve:
         width = math.log(self.quantile(1 - _TAIL) / self.quantile(_TAIL)) / math.log(WIDEST)
         enough = max(_EVENTS, self.events * width**2)
         missing = max(0.0, enough - self.events)
-        return missing * self.dispersion / (self.allowed * self.quantile(0.5))
+        return missing * self.dispersion / (self.allowed * self.counted * self.quantile(0.5))
 
 
 def fit(probes: Sequence[Probed], allowed: float) -> Curve | None:
@@ -207,6 +225,7 @@ def fit(probes: Sequence[Probed], allowed: float) -> Curve | None:
         lowest=min(rates),
         saturated=min((one.rate for one in some if _is_saturated(one)), default=None),
         relaxation=0.0 if full is None else relaxation_of(curve.quantile(0.5), full),
+        counted=sum(one.arrivals for one in some) / sum(one.offered for one in some),
     )
 
 
@@ -222,7 +241,7 @@ def _is_saturated(one: Probed) -> bool:
         one.throughput is not None
         and one.throughput > 0
         and one.share >= OVERLOADED
-        and one.arrivals - one.throughput * one.seconds > 3 * math.sqrt(one.arrivals)
+        and one.offered - one.throughput * one.seconds > 3 * math.sqrt(one.offered)
     )
 
 

@@ -17,13 +17,15 @@ from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.measure.capacity_run import CapacityRun
 from pytest_servebench.measure.case_runner import Case
 from pytest_servebench.measure.traffic import Traffic
+from pytest_servebench.objectives.capacity_answers import judge_probes
 from pytest_servebench.plugin import capacity_fixture
 from pytest_servebench.plugin.progress import Progress
-from pytest_servebench.runs.capacity import CAPACITY_KEY
+from pytest_servebench.runs.capacity import CAPACITY_KEY, CapacityLimit
 from pytest_servebench.runs.results import CaseResult, ServerInfo
 from pytest_servebench.runs.run_json import read_file
 from pytest_servebench.stats.summary import summarize
 from simulation import cases
+from simulation.capacities import capacity, probe_cases
 from simulation.queues import waits
 from tests.conftest import RunBench
 from tests.results import RESULTS, saved_run
@@ -282,6 +284,24 @@ def test_what_the_probes_show_besides_their_times(
     directory, run = saved_run()
     VALIDATOR.validate(run["servebench"])
     assert read_file(directory / "run.json")[0].capacities[0].verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("limit", "verdict"),
+    [
+        ("p99<50ms", "failed"),
+        ("success_rate>=99%", "failed"),
+        ("error_rate<1%", "failed"),
+        ("drop_rate<1%", "inconclusive"),
+    ],
+)
+def test_right_answers_are_required_by_limits_that_a_wrong_one_breaks(
+    limit: str, verdict: str
+) -> None:
+    probes = tuple(map(with_wrong(6), probe_cases()))
+    limits = (CapacityLimit(limit, 0.01),)
+    (clause,) = judge_probes(capacity(probes=probes, limits=limits, limiting=limit), probes)
+    assert clause.verdict == verdict
 
 
 @pytest.mark.slow

@@ -6,7 +6,10 @@ succeeds, nor that unchecked answers count as successes although those that were
 
 from collections.abc import Iterator, Sequence
 
+from pytest_servebench.load.records import Outcome
+from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.answers import right_answers, unchecked
+from pytest_servebench.objectives.slo_grammar import parse_slo
 from pytest_servebench.objectives.successes import no_success
 from pytest_servebench.runs.results import CapacityResult, CaseResult, ClauseResult
 
@@ -35,8 +38,18 @@ def _clauses(result: CapacityResult, probes: Sequence[CaseResult]) -> Iterator[C
         checked=sum(one.answers_checked for one in kept),
         wrong=sum(one.answers_wrong for one in kept),
         others=sum(map(unchecked, kept)),
-        required=[1 - one.allowed for one in result.limits],
+        required=list(_required(result)),
         most=max((one.answers_checked + unchecked(one) for one in kept), default=0),
     )
     if clause is not None and clause.verdict != "passed":
         yield clause
+
+
+def _required(result: CapacityResult) -> Iterator[float]:
+    """Yield the shares of right answers that the limits require: those that a wrong one breaks."""
+    for limit in result.limits:
+        (clause,) = parse_slo(limit.clause)
+        outcomes = METRICS[clause.metric].outcomes
+        # At least so many of these outcomes, or at most so many; times have none.
+        if not outcomes or (Outcome.BAD_RESPONSE.label in outcomes) is not clause.at_least:
+            yield 1 - limit.allowed

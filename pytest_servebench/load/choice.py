@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from pytest_servebench.errors import OptionError
 
 Chosen = npt.NDArray[np.uint32]
 """For each arrival the index of its request; shape ``(n,)``."""
@@ -47,6 +51,17 @@ class Weighted:
     """
 
     weights: tuple[float, ...] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what is no weight, which would make other requests arrive than were meant."""
+        for number, weight in enumerate(self.weights):
+            if isinstance(weight, bool) or not isinstance(weight, Real) or not (
+                0 < weight < math.inf
+            ):  # fmt: skip
+                raise OptionError(
+                    f"Weighted: weights[{number}] is {weight!r}: give a positive number, or leave "
+                    "the request out."
+                )
 
     def draw(self, arrivals: int, requests: int, generator: np.random.Generator) -> Chosen:
         """Return independent draws, from the inverse of the distribution function."""

@@ -76,7 +76,17 @@ def check_tokens(given: object, where: str) -> None:
     Raises:
         OptionError: it is none.
     """
-    if given is not None and (type(given) is not int or given < 1):
+    if given is not None:
+        check_number(given, where)
+
+
+def check_number(given: object, where: str) -> None:
+    """Check a number of tokens or prompts.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if type(given) is not int or given < 1:
         raise OptionError(f"{where} = {given!r}: give a whole number, 1 or more.")
 
 
@@ -159,8 +169,8 @@ def synthetic_prompts(
     """Return prompts of random words, whose lengths follow a distribution.
 
     Args:
-        number: of prompts; an arrival takes one at random. With as many as arrivals or more, a
-            cache of prefixes seldom helps the server.
+        number: of prompts; an arrival takes one at random. With many times as many as a server
+            gets arrivals in all loads together, a cache of prefixes seldom helps it.
         prompt_tokens: their lengths: a number, ``"uniform:LOW,HIGH"``, ``"lognormal:MEAN,CV"`` or
             ``"lognormal:MEAN,CV,MOST"``.
         output_tokens: likewise of ``max_tokens``.
@@ -171,15 +181,22 @@ def synthetic_prompts(
     Raises:
         OptionError: an argument is invalid.
     """
-    check_tokens(number, "synthetic_prompts: number")
-    made = lengths(prompt_tokens, "prompt_tokens"), lengths(output_tokens, "output_tokens")
+    check_number(number, "synthetic_prompts: number")
+    given = {"prompt_tokens": prompt_tokens, "output_tokens": output_tokens}
+    made = [(lengths(one, name), f"{name}={one!r}: at") for name, one in given.items()]
     writer = Writer(seed, tokenizer)
     draw = random.Random(f"{seed} lengths").random
-    sizes = [(made[0].at(draw()), made[1].at(draw())) for _ in range(number)]
+    sizes = [[_drawn(one, draw(), where) for one, where in made] for _ in range(number)]
     return Prompts(
         texts((writer.text(index, size), output) for index, (size, output) in enumerate(sizes)),
         f"{number} random prompts, seed {seed}",
     )
+
+
+def _drawn(lengths: Lengths, share: float, where: str) -> int:
+    drawn = lengths.at(share)
+    check_number(drawn, f"{where}({share:.3g})")
+    return drawn
 
 
 def texts(made: Iterable[tuple[str, int]]) -> tuple[Prompt, ...]:

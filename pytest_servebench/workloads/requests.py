@@ -33,6 +33,16 @@ class Requests(Sequence[Request]):
     source: str = "requests of the test"
     classes: tuple[str, ...] = field(default=(), repr=False)
 
+    def __post_init__(self) -> None:
+        """Refuse weights or classes that are not one for each request."""
+        weights = self.choice.weights if isinstance(self.choice, Weighted) else None
+        for name, given in (("choice=Weighted", weights), ("classes", self.classes or None)):
+            if given is not None and len(given) != len(self.items):
+                raise OptionError(
+                    f"Requests({name}): it has {len(given)} entries for {len(self.items)} "
+                    "requests: give one for each."
+                )
+
     def __len__(self) -> int:
         return len(self.items)
 

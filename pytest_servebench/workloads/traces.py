@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -45,7 +46,8 @@ def trace_prompts(
     ``Request tokens``, ``Response tokens``), as CSV or JSON lines, and others with such columns.
     ``max_tokens`` is the length of the answer, and 1 where that is 0. The words are random. With
     ``hash_ids``, a prompt consists of blocks of 512 tokens, one for each id, so that prompts share
-    prefixes as those of the trace did.
+    prefixes as those of the trace did. Every load begins with the first prompt: see
+    ``docs/howto/language-models.md`` for what a server's cache makes of that.
 
     Args:
         path: of the trace.
@@ -83,6 +85,12 @@ def _read(
     if len(rows) != len(times):
         raise ValueError(f"{path}: it has {len(times)} times, but {len(rows)} rows with fields")
     times, rows = times[:first], rows[:first]
+    for number, (_, row) in enumerate(rows, 1):
+        if not isinstance(row, Mapping):
+            raise ValueError(  # noqa: TRY004 - of the file, as all that is wrong with it
+                f"{path}: request {number} is {reprlib.repr(row)}, without numbers of tokens: give "
+                f"objects that have one of {', '.join(_PROMPT)} and one of {', '.join(_OUTPUT)}"
+            )
     if len(times) < 2 or times[-1] == 0:
         raise ValueError(f"first={first}: they all arrive at once; take more of {path}")
     return times, rows

@@ -1,5 +1,6 @@
 """Prompts from files, distributions of lengths and traces, and the requests made of them."""
 
+import dataclasses
 import json
 import statistics
 from collections.abc import Callable
@@ -188,6 +189,17 @@ def test_prompts_share_the_blocks_that_the_trace_did(tmp_path: Path, scale: floa
     assert len(trace_prompts(path, first=2).items) == 2
 
 
+@dataclasses.dataclass(frozen=True)
+class Own:
+    """A user's distribution of lengths."""
+
+    length: Any
+
+    def at(self, share: float) -> int:
+        found: int = self.length
+        return found
+
+
 WRONG: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no file": (lambda at: chat_requests(at / "no.jsonl", model="m"), ["no.jsonl", "No such file"]),
     "no JSON": (lambda at: chat_requests(at / "lines", model="m"), ["lines, line 2", "not JSON"]),
@@ -221,6 +233,15 @@ WRONG: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "at once": (lambda at: trace_prompts(at / "azure.csv", first=1), ["first=1"]),
     "tokenizer": (lambda _: synthetic_prompts(1, 3, 3, tokenizer=lambda text: text),  # type: ignore[arg-type,return-value]
                   ["tokenizer", "number of tokens"]),
+    "truncation": (
+        lambda _: synthetic_prompts(1, 99, 3, tokenizer=lambda text: min(words(text), 9)),
+        ["tokenizer", " 9 ", "has 99", "truncat"],
+    ),
+    "no prompts at all": (lambda _: synthetic_prompts(None, 3, 3), ["number = None"]),  # type: ignore[arg-type]
+    "a half": (lambda _: synthetic_prompts(1, Own(2.5), 3), ["prompt_tokens", "at(", "2.5"]),
+    "none of a length": (lambda _: synthetic_prompts(1, 3, Own(0)), ["output_tokens", "at(", "0"]),
+    "times alone": (lambda at: trace_prompts(at / "times.json"),
+                    ["times.json", "request 1 is 0.5", "input_length"]),
 }  # fmt: skip
 
 
@@ -231,6 +252,7 @@ def test_what_is_wrong_is_named_with_its_remedy(tmp_path: Path, name: str) -> No
     (tmp_path / "times.csv").write_text("time,row\n1,2\n3,4\n")
     (tmp_path / "odd.csv").write_text("time,input_length,output_length\n1,2,3\n3,many,5\n")
     (tmp_path / "azure.csv").write_text(AZURE)
+    (tmp_path / "times.json").write_text("[0.5, 0.7, 0.9]")
     make, said = WRONG[name]
     with pytest.raises(OptionError) as caught:
         make(tmp_path)

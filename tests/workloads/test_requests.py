@@ -81,6 +81,23 @@ WRONG: dict[str, tuple[Callable[[], object], list[str]]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Weighted((1.0, 0.0)), ["weights[1]", "0.0", "positive"]),
+        (lambda: Weighted((1.0, float("nan"))), ["weights[1]", "nan"]),
+        (lambda: Requests(tuple(GETS), Weighted((1.0, 2.0))), ["Weighted", "2 ", "5 requests"]),
+        (lambda: Requests(tuple(GETS), classes=("a",) * 6), ["classes", "6 ", "5 requests"]),
+    ],
+)
+def test_weights_and_classes_are_those_of_the_requests(
+    make: Callable[[], object], said: list[str]
+) -> None:
+    with pytest.raises(OptionError) as caught:
+        make()
+    assert not [part for part in said if part not in str(caught.value)], str(caught.value)
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_a_mix_that_cannot_be_is_refused(name: str) -> None:
     make, said = WRONG[name]

@@ -61,12 +61,12 @@ class Way:
         Raises:
             ServebenchError: it did not.
         """
-        first = self.traffic.requests[0]
+        last = self.traffic.requests[-1]  # as the warm-up does: no cache shall know the first
         if (
             isinstance(self.server, AttachedServer)
             and self.spec.warmup > 0  # the warm-up sends it anyway
         ):
-            self.server.await_loaded(first, session_of(item.config).settings.server.tls)
+            self.server.await_loaded(last, session_of(item.config).settings.server.tls)
 
 
 class Sending:

@@ -230,14 +230,18 @@ def test_a_gateway_may_become_a_server_that_loads() -> None:
 
 def test_a_server_that_is_never_serving() -> None:
     asked = Asked(NOT_SERVING)
-    facts = rf"{CHECK} with NOT_SERVING.*--servebench-start-timeout=0\.3"
+    facts = rf"{CHECK} with NOT_SERVING.*log.*status.*--servebench-start-timeout=0\.3"
     with asked.serving() as port:
         with pytest.raises(ServerStartError, match=facts):
             attach(f"grpc://127.0.0.1:{port}", start_timeout=0.3)
-        own = any_server(f"grpc://127.0.0.1:{port}", ServerSettings(cpus=(0,), start_timeout=0.3))
+        settings = ServerSettings(cpus=(0,), start_timeout=0.3)
+        own, alike = (any_server(f"grpc://127.0.0.1:{port}", settings) for _ in range(2))
         with pytest.raises(ServerStartError, match=facts):
             own.await_loaded(GrpcRequest(INFER), Tls())
-    assert set(asked.order) == {"check"}
+        assert set(asked.order) == {"check"}
+        asked.order.clear()
+        alike.await_loaded(GrpcRequest(CHECK), Tls())  # that is what it wants to know
+        assert asked.order == ["check"]
 
 
 def test_another_port_or_address() -> None:

@@ -128,7 +128,7 @@ class AttachedServer:
         begun = time.monotonic()
         self.check_alive()
         target = Target.parse(self.base_url, tls)
-        health = Health(target)
+        health = Health(target, request)
         while True:
             if not (seen := health.refusal(_LOOK_LIMIT)):
                 try:

@@ -6,6 +6,7 @@ See https://github.com/grpc/grpc/blob/master/doc/health-checking.md.
 from typing import Final
 
 from pytest_servebench.load.target import Target
+from pytest_servebench.protocols.base import Request
 from pytest_servebench.protocols.grpc import GrpcRequest, GrpcStatus
 from pytest_servebench.servers import probe
 from pytest_servebench.servers.no_answer import NoAnswerError
@@ -24,10 +25,14 @@ class Health:
     judged by what is asked for next; so is one that does not answer.
     """
 
-    def __init__(self, target: Target) -> None:
-        """Ask ``target``, if its address is gRPC's."""
+    def __init__(self, target: Target, request: Request | None = None) -> None:
+        """Ask ``target``, if its address is gRPC's.
+
+        Not if ``request``, which is asked for next, is a question of that service itself.
+        """
         self._target = target
-        self._settled = target.scheme != "grpc"
+        asked = request is not None and request.path == CHECK.path
+        self._settled = asked or target.scheme != "grpc"
 
     def refusal(self, left: float) -> str:
         """Ask; return what a server does that is not serving, as a predicate, else nothing.
@@ -41,7 +46,10 @@ class Health:
         except NoAnswerError:
             return ""
         if answer.status == answer.OK and answer.message == _NOT_SERVING:
-            return f"answers {CHECK.asked} with NOT_SERVING"
+            return (
+                f"answers {CHECK.asked} with NOT_SERVING, of the server as a whole: see its log, "
+                "or have it set the status of the service ''."
+            )
         # A gateway may answer before its server is up.
         self._settled = answer.status != GrpcStatus.UNAVAILABLE
         return ""

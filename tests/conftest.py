@@ -124,6 +124,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: -seconds[item.path])
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    gc.enable()  # the process that starts workers collects nothing, and lasts as long as they do
+
+
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()

@@ -11,8 +11,9 @@ from pytest_servebench.load.records import NEVER
 from pytest_servebench.load.store import RecordStore
 from simulation import known
 
+pytestmark = pytest.mark.servers
 
-@pytest.mark.slow
+
 def test_waiting_for_a_frozen_server_is_in_the_latencies(tmp_path: Path) -> None:
     frozen, rate = 1.0, 100.0
     events = [(1.0, signal.SIGSTOP), (1.0 + frozen, signal.SIGCONT)]

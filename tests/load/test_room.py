@@ -7,13 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.load.room import Room
-from tests.load.in_process import Made
 from tests.load.test_misbehaving import (
     CLOSING,
     OK,
@@ -52,31 +49,6 @@ def serving_at_once(places: int, behaviour: Behaviour, backlog: int = 128) -> It
         for thread in threads:
             thread.join(5)
             assert not thread.is_alive()
-
-
-def median(result: Made) -> float:
-    return float(np.median(result.records.latency()))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("places", [1, 3])
-@pytest.mark.parametrize("warmup", [0.0, 0.3])
-@pytest.mark.parametrize(
-    "behaviour",
-    [
-        pytest.param(always(OK, after=0.004), id="keeps-connections"),
-        pytest.param(always(CLOSING, close=True, after=0.004), id="closes-connections"),
-        pytest.param(always(OK, close=True, after=0.004), id="closes-without-saying"),
-    ],
-)
-def test_a_server_of_few_places_answers_everybody(
-    behaviour: Behaviour, warmup: float, places: int
-) -> None:
-    with serving_at_once(places, behaviour) as port:
-        result = load(port, rate=60.0, duration=0.8, workers=10, warmup=warmup, timeout=3.0)
-    assert_all(result, "ok")
-    # Where idle connections take the places, half of all requests wait for ends of connections.
-    assert median(result) < 0.25
 
 
 def test_more_than_a_server_of_one_place_can_do_is_served_in_turn() -> None:

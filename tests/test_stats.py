@@ -240,6 +240,21 @@ def test_heaviness_is_that_of_the_slowest_that_was_answered(
     assert heaviness(unit * values[-failed - 1 :]) == 1
 
 
+@pytest.mark.parametrize("nothing", [0.0, 1e-6])
+def test_where_most_times_are_nothing_the_others_are_compared(nothing: float) -> None:
+    dice = np.random.default_rng(3)
+    found, outliers = [], []
+    for _ in range(50):
+        values = np.sort(np.where(dice.random(2000) < 0.05, dice.exponential(0.01, 2000), nothing))
+        found.append(heaviness(values))
+        values[-1] = 1.0
+        outliers.append(heaviness(values))
+    # Of 100 exponential times the slowest is about ln 100 + 0.58 = 5.2 means. They are half of the
+    # slowest tenth: (ln 200 + 0.58) / 2 = 2.9 means.
+    assert np.median(found) == pytest.approx(1.8, rel=0.2)
+    assert np.median(outliers) == pytest.approx(100 / 2.9, rel=0.2)
+
+
 def test_a_heavy_tail_makes_longer_episodes_only_of_requests_that_delay_each_other() -> None:
     n, dice = 2000, np.random.default_rng(1)
     alone = dice.random(n) < 0.1

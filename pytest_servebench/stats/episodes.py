@@ -26,8 +26,9 @@ of them meet, and then for as long as they take. A run without such a meeting lo
 queue, except that its slowest request is far slower than most: by the factor h more than the
 slowest of n exponential times, as a queue's mostly are (:func:`heaviness`). How much more the
 number of slow requests varies than that of independent ones is then taken to be h times as much,
-unless the error of the length is already larger. A server whose requests do not delay each other
-has nothing to multiply.
+unless the error of the length is already larger. A server whose few very slow requests delay nobody
+pays for it: its blocks vary a little more than independent requests by chance, and that is
+multiplied as well; and the standard error of a mean is always multiplied, by √h.
 
 **Far away** so much caution is not needed: for the percentile to be above a bound when what was
 seen is below two thirds or a third of it, the missed episodes would have to be of another size, not
@@ -55,6 +56,7 @@ _OWN: Final = 2  # the same for the lower limit, and what is not the percentile'
 _FEWEST: Final = 3  # requests, without which there are no episodes to measure
 _FEWEST_IN_TAIL: Final = 20  # requests, of which two are beyond p90
 _DISTANCES: Final = (1.5, 3.0)
+_NOTHING: Final = 0.1  # p90 / mean below which most times are next to nothing; exponential: 2.3
 _REACH: Final = 7.0  # standard deviations, beyond which probabilities are taken for 0
 
 
@@ -185,7 +187,10 @@ def heaviness(ordered: Floats) -> float:
     """Return by how much the slowest request exceeds that of an exponential tail, 1 or more.
 
     The largest of n exponential times is about ln n + γ means (Gumbel 1935, Annales de l'Institut
-    Henri Poincaré 5:115), their 90th percentile ln 10.
+    Henri Poincaré 5:115), their 90th percentile ln 10. Where the 90th percentile is below a tenth
+    of the mean, most times are next to nothing, such as gaps between tokens that came together: it
+    says nothing of the others. Then the slowest is compared with exponential times beyond it, as
+    long as the rest of the slowest tenth. (The slowest is in neither mean: it is what is judged.)
 
     Args:
         ordered: times of the requests, ascending; infinite ones do not count; shape ``(n,)``.
@@ -193,8 +198,13 @@ def heaviness(ordered: Floats) -> float:
     n = int(np.searchsorted(ordered, math.inf))
     if n < _FEWEST_IN_TAIL:
         return 1.0
-    usual = float(ordered[nearest_rank(900, n) - 1]) * (math.log(n) + np.euler_gamma) / math.log(10)
-    return max(1.0, float(ordered[n - 1]) / usual) if usual > 0 else 1.0
+    rank = nearest_rank(900, n)
+    p90, slowest = float(ordered[rank - 1]), float(ordered[n - 1])
+    usual = p90 * (math.log(n) + np.euler_gamma) / math.log(10)
+    if p90 < _NOTHING * float(ordered[: n - 1].mean()):
+        excess = float(ordered[rank : n - 1].mean()) - p90
+        usual = p90 + excess * (math.log(n - rank) + np.euler_gamma)
+    return max(1.0, slowest / usual) if usual > 0 else 1.0
 
 
 # -- how long the episodes are --------------------------------------------------------------------

@@ -171,11 +171,13 @@ def test_load(loaded):
 """
 
 
-def test_a_load_that_its_test_does_not_wait_for_is_ended(run_bench: RunBench) -> None:
-    test = LEFT.format(rest=BODY).replace("THREADS", str(threading.active_count()))
+@pytest.mark.parametrize("error", ["", "    raise ValueError\n"])
+def test_a_load_that_its_test_does_not_wait_for_is_ended(run_bench: RunBench, error: str) -> None:
+    body = BODY.replace("\ndef test_next", f"{error}\ndef test_next")
+    test = LEFT.format(rest=body).replace("THREADS", str(threading.active_count()))
     result = run_bench(test=test)
-    result.assert_outcomes(failed=1, passed=1, warnings=None)
-    assert "poisson_load was still running" in result.stdout.str()
+    result.assert_outcomes(failed=1, passed=1, errors=0, warnings=None)
+    assert error or "poisson_load was still running" in result.stdout.str()
     assert not list(RESULTS.glob("2*/run.json"))
     assert not children_with(GENERATOR)
 

@@ -103,7 +103,7 @@ class FindCapacity:
                 limits = capacity_limits(judgement.slos_of(self._item))
                 way = self._sending.to(server, requests, check, arrivals, name, given)
                 clauses = [limit.clause for limit in limits]
-                judgement.refuse_unstreamed(clauses, streamed=way.spec.streamed)
+                judgement.refuse_unstreamed(clauses, "find_capacity", streamed=way.spec.streamed)
                 _check_arrivals(way.spec.arrivals)
                 label = self._sending.label(way.spec, label, self._labels)
                 self._labels.add(label)

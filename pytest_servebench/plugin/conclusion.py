@@ -95,12 +95,12 @@ def end_call(item: pytest.Item, *, failed: bool, with_fixture: bool) -> None:
     try:
         if failed:
             settle(item)
-            for turn in _turns(item):
-                turn.refusal = None  # else a refused load would fail the teardown as well
     finally:
-        for turn in [] if with_fixture else _turns(item):
-            if turn.taken:
+        for turn in _turns(item):
+            if turn.taken and not with_fixture:
                 turn.end()
+            if failed:
+                turn.refusal = None  # else a refused or stopped load would fail the teardown, too
         session_of(item.config).note_deaths(item.nodeid)
     if not failed:
         decide(item)

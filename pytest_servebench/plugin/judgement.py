@@ -71,8 +71,8 @@ def slos_of(item: pytest.Item) -> tuple[Clause, ...]:
     return (*marked_slos(item), *session_of(item.config).settings.slos)
 
 
-def refuse_unstreamed(clauses: Iterable[Clause], *, streamed: bool) -> None:
-    """Refuse clauses on streamed answers if a load has none.
+def refuse_unstreamed(clauses: Iterable[Clause], fixture: str, *, streamed: bool) -> None:
+    """Refuse clauses on streamed answers if a load, made by ``fixture``, has none.
 
     Raises:
         OptionError: there is such a clause; the message gives the remedy.
@@ -80,8 +80,8 @@ def refuse_unstreamed(clauses: Iterable[Clause], *, streamed: bool) -> None:
     if not streamed and (found := [clause for clause in clauses if clause.of_streams]):
         raise OptionError(
             f"{found[0]}: only streamed answers have it, and this load's are read as a whole: give "
-            'poisson_load requests with stream=, such as HttpRequest(..., stream="openai"), or '
-            "leave the clause out."
+            f'{fixture} requests with stream=, such as HttpRequest(..., stream="openai"), or leave '
+            "the clause out."
         )
 
 

@@ -59,7 +59,9 @@ class LoadedCase:
         if capacities := [str(clause) for clause in clauses if clause.of_search]:
             raise OptionError(f"check({capacities[0]!r}): find_capacity finds it, not a load at "
                               "one rate: capacity = find_capacity(server).")  # fmt: skip
-        judgement.refuse_unstreamed(clauses, streamed=self.result.streamed is not None)
+        judgement.refuse_unstreamed(
+            clauses, "poisson_load", streamed=self.result.streamed is not None
+        )
         result = self.result = judgement.judged(self.result, clauses, self._max_lag)
         if result.verdict == "failed":
             pytest.fail(failure_message(result, result.clauses), pytrace=False)
@@ -163,7 +165,9 @@ class PoissonLoad:
             way = self._sending.to(server, requests, check, arrivals, name, given)
             label = self._sending.label(way.spec, label, {one.result.label for one in self.cases})
             item = self._item
-            judgement.refuse_unstreamed(judgement.slos_of(item), streamed=way.spec.streamed)
+            judgement.refuse_unstreamed(
+                judgement.slos_of(item), "poisson_load", streamed=way.spec.streamed
+            )
             case = Case(
                 labelled(item.name, label), item.nodeid, way.spec, session.settings.max_lag, label
             )

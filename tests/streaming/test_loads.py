@@ -360,7 +360,8 @@ def test_slos_on_streamed_answers_need_some(
         return
     result.assert_outcomes(failed=1)
     said = result.stdout.str()
-    assert not [part for part in ("ttft.p90<10s: only streamed", "stream=") if part not in said]
+    facts = ("ttft.p90<10s: only streamed", f"{fixture} requests with stream=")
+    assert not [part for part in facts if part not in said]
 
 
 def test_a_users_function_reads_events_and_its_errors_are_faults(server: StreamServer) -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from pytest_servebench.load.records import Outcome
 from pytest_servebench.load.tcp_info import unread_ns
+from pytest_servebench.load.transports.http2 import connection
+from tests.load.http2_wire import Talk, answer
 from tests.load.in_process import run_engine
 from tests.load.test_misbehaving import OK, always, serving, spec_for
 
@@ -47,3 +49,22 @@ def test_connections_of_which_the_kernel_says_nothing() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
         assert unread_ns(ours) == 0
+
+
+def test_what_lay_unread_did_so_until_it_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two answers come in one read: the second is asked for when the first has taken its time."""
+    talk, lay = Talk(2), 50_000_000
+    now = read = time.monotonic_ns() + 1_000_000_000
+
+    def ask_kernel(_: object) -> int:
+        nonlocal now
+        now += 20_000_000
+        return lay + now - read
+
+    monkeypatch.setattr(connection, "unread_ns", ask_kernel)
+    monkeypatch.setattr(connection, "_clock", lambda: now)
+    talk.connection._use = dataclasses.replace(talk.connection._use, woken=lambda _: True)
+    for channel in range(2):
+        talk.send(channel=channel)
+    talk.feed(answer(1) + answer(3))
+    assert [caller.end.unread for caller in talk.callers] == [lay, lay]

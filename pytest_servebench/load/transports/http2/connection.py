@@ -311,7 +311,8 @@ class Connection(asyncio.Protocol):
         # Asking the kernel takes some µs, as much as all the rest of a call at low rates.
         if woken and now - channel.since > LEAST_UNREAD and self._transport is not None:
             link: Any = self._transport.get_extra_info("socket")
-            completion.unread = unread_ns(link)
+            # It tells it of now; other answers of the same read may have been judged since.
+            completion.unread = max(0, unread_ns(link) - (_clock() - now))
         if outcome is _OK and self._keeps and not self.leaving:
             channel.caller.answered(completion)
         else:

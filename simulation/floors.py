@@ -9,7 +9,7 @@ elasticity e = d ln s / d ln r of their share s is known, so is ln r* up to
 For M/M/1, s = exp(-(μ - r) d), so that e = ρ ln(1/q) / (1 - ρ). Where q is small, φ is
 1 + 4 Σ P(S_n > 0) = ((1 + ρ) / (1 - ρ))², S being the random walk with the steps service less gap
 (by the change of measure of Asmussen, Applied Probability and Queues, chapter XIII). For q = 1 %
-that makes ±4.2 (1 + 1/ρ) / √N.
+that makes ±4.24 (1 + 1/ρ) / √N.
 """
 
 from __future__ import annotations
@@ -76,6 +76,9 @@ def exceedances(server: Server, capacity: float) -> Exceedances:
 
 def mm1_floor(load: float, requests: int) -> float:
     """Return about the same for an M/M/1 queue whose p99 is limited: ±4.1 (1 + 1/ρ*) / √N.
+
+    The exact constant is that above, 1.96 √99 / ln 100 = 4.24. Results are divided by 4.1, as
+    they were from the first on: 3 % more.
 
     Args:
         load: ρ*, the load at the capacity r*.

@@ -70,7 +70,7 @@ class Traffic:
         if self.bursts:
             text += (
                 f", {self.bursts.ratio:g} times the rate in {100 * self.bursts.share:g} % of the "
-                f"time, for {self.bursts.length:g} arrivals each"
+                f"time, for {self.bursts.length:g} mean gaps each"
             )
         return text
 

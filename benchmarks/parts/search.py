@@ -184,7 +184,7 @@ def section(data: Data) -> str:
         "share of the intervals that hold the true capacity; in brackets the shares that lie above "
         "and below it. *Open* searches gave no interval, but the ends that they could: their "
         "median over the true capacity, in brackets how many were wrong. *M/M/1's floor* is "
-        "2 · 4.1 (1 + 1/ρ\\*)/√N, the least width "
+        "2 · 4.1 (1 + 1/ρ\\*)/√N (exactly, 4.24), the least width "
         "that counting the N requests beyond the bound of an M/M/1 queue can reach. A queue's "
         "*own* is 2 · 1.96 √(99 φ/N)/e, from the index of dispersion φ of the requests beyond the "
         "bound at its capacity and the elasticity e of their share in the rate there, both "

@@ -54,14 +54,15 @@ class Writer:
         if self._tokenizer is None:
             return " ".join(words)
         count = self._count(words)
-        while count < tokens:  # a token may be more than a word
+        # A token may be more than a word. One too many: a truncated text may have just as many.
+        while count <= tokens:
             words += [WORDS[int(draw() * len(WORDS))] for _ in range(max(tokens // 4, _ROUND))]
             before, count = count, self._count(words)
             if count <= before:
                 raise OptionError(
                     f"tokenizer={self._tokenizer!r} counts {count} tokens in {len(words)} words, "
-                    f"no more than in fewer, so that no text has {tokens}: keep it from truncating "
-                    "(truncation=False), or ask for fewer tokens."
+                    f"no more than in fewer, and shall show which text has {tokens}: keep it from "
+                    "truncating (truncation=False), or ask for fewer tokens."
                 )
         most = bisect_right(
             range(1, len(words) + 1), tokens, key=lambda number: self._count(words[:number])

@@ -53,8 +53,12 @@ class Streams:
         """Return when each answer's last output was read, ns; ``NEVER`` without; ``(n,)``."""
         return self._at(self.offsets[1:] - 1)
 
+    def answered(self) -> npt.NDArray[np.bool_]:
+        """Return which answers have output; shape ``(n,)``."""
+        return np.diff(self.offsets) > 0
+
     def _at(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        answered = self.offsets[1:] > self.offsets[:-1]
+        answered = self.answered()
         found = np.full(len(self), NEVER, dtype=np.int64)
         found[answered] = self.times[places[answered]]
         return found
@@ -65,7 +69,7 @@ class Streams:
 
     def uncounted(self) -> npt.NDArray[np.bool_]:
         """Return which answers have output of an unknown number of tokens; shape ``(n,)``."""
-        return (np.diff(self.offsets) > 0) & (self.tokens < 0)
+        return self.answered() & (self.tokens < 0)
 
     def gaps(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
         """Return the time between neighbouring events of an answer, and the request of each.
@@ -104,11 +108,13 @@ class Streams:
         if offsets[0] != 0 or (np.diff(offsets) < 0).any():
             raise ValueError(f"{path}: not a records file: {_PREFIX}offsets do not ascend from 0")
         times = column("times", np.int64, int(offsets[-1]))
-        numbers = {name: column(name, np.int32, arrivals) for name in _OF_REQUESTS}
+        kinds = {_PREFIX + name: (np.int32, 1) for name in _OF_REQUESTS}
+        numbers = read_columns(path, kinds, arrivals)
         counted = int(column("counted", np.uint8, None))
         if counted >= len(_COUNTED):
             raise ValueError(f"{path}: not a records file: {_PREFIX}counted is {counted}")
-        streams = cls(offsets, times, **numbers, counted=_COUNTED[counted])
+        each = {name: numbers[_PREFIX + name] for name in _OF_REQUESTS}
+        streams = cls(offsets, times, **each, counted=_COUNTED[counted])
         if (problem := streams._problem()) is not None:
             raise ValueError(f"{path}: not a records file: {_PREFIX}{problem}")
         return streams

@@ -20,7 +20,7 @@ def token_estimates(records: Records, streams: Streams) -> dict[str, Estimate]:
     """
     ok = records.ok
     found = {}
-    answered = ok & (np.diff(streams.offsets) > 0)
+    answered = ok & streams.answered()
     for name, tokens in (("output_tokens", streams.tokens), ("input_tokens", streams.input_tokens)):
         chosen = ok & (tokens >= 0)
         if chosen.any() and chosen[answered].all():

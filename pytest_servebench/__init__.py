@@ -32,21 +32,24 @@ if TYPE_CHECKING:
     from pytest_servebench.streaming.events import StreamEvent, StreamReading
     from pytest_servebench.streaming.formats import StreamFormat
     from pytest_servebench.values.expectations import argmax_equal, cosine, fields
-    from pytest_servebench.workloads.openai import chat_requests, completion_requests
+    from pytest_servebench.workloads.conversations import Conversations, synthetic_conversations
+    from pytest_servebench.workloads.openai import chat_requests, chat_sessions, completion_requests
     from pytest_servebench.workloads.prompts import Prompts, synthetic_prompts
     from pytest_servebench.workloads.requests import Requests, mix
+    from pytest_servebench.workloads.sessions import sessions
     from pytest_servebench.workloads.traces import trace_prompts
 
 
 __all__ = [
-    "BadResponseError", "CaseResult", "Constant", "ExposedServerWarning", "FailedRequestsWarning",
-    "FindCapacity", "FoundCapacity", "Gamma", "GrpcAnswer", "GrpcRequest", "GrpcStatus",
-    "Http2Request", "HttpAnswer", "HttpRequest", "InconclusiveWarning", "InvalidMeasurementError",
-    "LoadedCase", "NoLoadWarning", "Poisson", "PoissonLoad", "PredictionProtocol", "Prompts",
-    "Ramp", "Requests", "RunningServer", "ServebenchError", "ServedModel", "ServerKind",
-    "ServerRestartedWarning", "ServerSettings", "Steps", "StreamEvent", "StreamFormat",
-    "StreamReading", "Trace", "argmax_equal", "chat_requests", "completion_requests", "cosine",
-    "fields", "mix", "synthetic_prompts", "trace_prompts",
+    "BadResponseError", "CaseResult", "Constant", "Conversations", "ExposedServerWarning",
+    "FailedRequestsWarning", "FindCapacity", "FoundCapacity", "Gamma", "GrpcAnswer", "GrpcRequest",
+    "GrpcStatus", "Http2Request", "HttpAnswer", "HttpRequest", "InconclusiveWarning",
+    "InvalidMeasurementError", "LoadedCase", "NoLoadWarning", "Poisson", "PoissonLoad",
+    "PredictionProtocol", "Prompts", "Ramp", "Requests", "RunningServer", "ServebenchError",
+    "ServedModel", "ServerKind", "ServerRestartedWarning", "ServerSettings", "Steps", "StreamEvent",
+    "StreamFormat", "StreamReading", "Trace", "argmax_equal", "chat_requests", "chat_sessions",
+    "completion_requests", "cosine", "fields", "mix", "sessions", "synthetic_conversations",
+    "synthetic_prompts", "trace_prompts",
 ]  # fmt: skip
 
 _HOMES = {
@@ -68,9 +71,11 @@ _HOMES = {
         ("servers.shared", "ExposedServerWarning ServerRestartedWarning"),
         ("streaming.events", "StreamEvent StreamReading"),
         ("streaming.formats", "StreamFormat"),
-        ("workloads.openai", "chat_requests completion_requests"),
+        ("workloads.conversations", "Conversations synthetic_conversations"),
+        ("workloads.openai", "chat_requests chat_sessions completion_requests"),
         ("workloads.prompts", "Prompts synthetic_prompts"),
         ("workloads.requests", "Requests mix"),
+        ("workloads.sessions", "sessions"),
         ("workloads.traces", "trace_prompts"),
     )
     for name in names.split()

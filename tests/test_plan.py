@@ -481,7 +481,7 @@ def test_runs_that_cannot_be_planned_from_are_named(tmp_path: Path) -> None:
     invalid = case(mm1_records(5, 20, 100, seed=1), 5.0, invalid_reason="late")
     measured = write_run(tmp_path / "a", *LONG)
     table: list[tuple[type[Exception], str, Sequence[str]]] = [
-        (OptionError, r"--rate=7: .* has valid cases only at 5 requests/s",
+        (OptionError, r"--rate=7: .* has valid cases only at 5/s;",
          ("--rate", "7", "--run", measured)),
         (OptionError, "no valid case", ("--run", write_run(tmp_path / "b", invalid))),
         (OptionError, r"plain\.json.*valid", ("--run", str(plain))),

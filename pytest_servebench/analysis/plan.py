@@ -16,6 +16,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Final
 
 from pytest_servebench.analysis import compare
@@ -99,7 +100,8 @@ class CasePlan:
     """The plan for one cell.
 
     Attributes:
-        rate: arrivals a second.
+        rate: arrivals a second: of requests, or of sessions.
+        unit: which of them: ``"request"`` or ``"session"``.
         case: which server and buffer of the run; empty without one.
         needed: for each clause.
         requests: enough to decide every clause that can be decided.
@@ -108,6 +110,7 @@ class CasePlan:
     """
 
     rate: float
+    unit: str
     case: str
     needed: tuple[Needed, ...]
     requests: int
@@ -317,16 +320,19 @@ def plan_case(
         ValueError: the load is out of its range.
     """
 
+    # How many requests a second come of sessions is known from the run alone.
+    per_second = fmean(one.request_rate for one in cases) if cases else rate
+
     def known(metric: str) -> Known:
         found = measured(metric, cases, load) if cases else None
-        return found or assumed(metric, rate, load)
+        return found or assumed(metric, per_second, load)
 
     def of(clause: Clause) -> Known | None:
         if METRICS[clause.metric].of_run:
             return None
         return known("throughput_share" if clause.relative else clause.metric)
 
-    wanted = tuple(needed(clause, of(clause), rate, margin) for clause in clauses)
+    wanted = tuple(needed(clause, of(clause), per_second, margin) for clause in clauses)
     requests = max([1, *(one.requests for one in wanted if one.requests is not None)])
     named = {clause.metric for clause in clauses}
     changes = []
@@ -340,9 +346,10 @@ def plan_case(
                 metric,
                 detectable(metric, about, requests, repeats, statements),
                 alone := requests_for(metric, about, change, statements),
-                None if alone is None else alone / rate,
+                None if alone is None else alone / per_second,
                 repeats_for(metric, about, requests, change, statements),
                 about.measured,
             )
         )
-    return CasePlan(rate, case, wanted, requests, requests / rate, tuple(changes))
+    unit = cases[0].unit if cases else "request"
+    return CasePlan(rate, unit, case, wanted, requests, requests / per_second, tuple(changes))

@@ -168,7 +168,7 @@ def measured(metric: str, cases: Sequence[CaseResult], load: float) -> Known | N
     known = [(one, n) for one, n in found if one is not None and one.value is not None and n]
     if not known:
         return None
-    guess = assumed(metric, cases[0].rate, load)
+    guess = assumed(metric, cases[0].request_rate, load)
     values = [float(one.value or 0.0) for one, _ in known]
     if metric in SHARES:
         each = [_share_variance(one, n) for one, n in known]

@@ -36,6 +36,8 @@ def samples(metric: Metric, cases: Sequence[CaseResult], pair: Pair) -> list[Sam
 
 
 def _same_arrivals(pair: Pair) -> bool:
+    if any(case.sessions is not None for case in pair.every):
+        return False  # further turns come as fast as the server lets them
     if any(case.workload is None for case in pair.every):  # of an earlier version
         sides = [[(case.seed, case.summary.arrivals) for case in side]
                  for side in (pair.base, pair.new)]  # fmt: skip

@@ -165,7 +165,7 @@ def _groups(rates: Sequence[str] | None, past: Path | None) -> list[_Group]:
     for rate in wanted:
         if rate not in there:
             raise OptionError(
-                f"--rate={rate:g}: {past} has valid cases only at {_listed(there)} requests/s; "
+                f"--rate={rate:g}: {past} has valid cases only at {_listed(there)}/s; "
                 f"choose one of these, measure {rate:g}, or drop --run"
             )
     return [cell for cell in cells if not wanted or cell[0] in wanted]
@@ -205,7 +205,7 @@ def _listed(values: Sequence[float]) -> str:
 
 
 def _text(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any]) -> str:
-    title = f"{plan.rate:g} requests/s" + (f", {plan.case}" if plan.case else "")
+    title = f"{plan.rate:g} {plan.unit}s/s" + (f", {plan.case}" if plan.case else "")
     rows = [_needed_row(one, clause) for one, clause in zip(plan.needed, clauses, strict=True)]
     runs = "one run" if asked["repeats"] == 1 else f"{asked['repeats']} runs"
     change = f"{100 * asked['change']:g} %"

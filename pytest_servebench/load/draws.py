@@ -1,5 +1,6 @@
 """What is drawn from the seed before a load: arrivals, requests, and answers to check."""
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -8,6 +9,8 @@ from pytest_servebench.errors import OptionError
 from pytest_servebench.load.arrivals import Times
 from pytest_servebench.load.choice import Chosen
 from pytest_servebench.load.spec import LoadSpec
+from pytest_servebench.load.store import NEVER
+from pytest_servebench.load.turns import Turns, beginnings, laid_out
 
 # Answers sampled from one stretch of the run. Many short stretches would hold only one arrival each
 # in places, and their positions would again be a pattern.
@@ -44,7 +47,7 @@ def schedule(spec: LoadSpec) -> Times:
     if not len(times):
         expected = spec.arrivals.mean_rate(spec.rate, spec.duration) * spec.duration
         raise OptionError(
-            f"no request arrives: {spec.rate:g}/s for {spec.duration:g} s with arrivals "
+            f"no {spec.unit} arrives: {spec.rate:g}/s for {spec.duration:g} s with arrivals "
             f"{spec.arrivals} gives {expected:.2g} on average, and none with the seed "
             f"{spec.seed}. Raise --servebench-rates or --servebench-duration."
         )
@@ -52,9 +55,47 @@ def schedule(spec: LoadSpec) -> Times:
 
 
 def payload_choice(spec: LoadSpec, size: int) -> Chosen:
-    """Return for each of ``size`` arrivals the index of its request; shape ``(size,)``."""
+    """Return for each of ``size`` arrivals the index of its request; shape ``(size,)``.
+
+    Of a session, it is the first one.
+    """
     _, payloads = streams(spec.seed, spec.rate)
-    return spec.choice.draw(size, len(spec.requests), payloads)
+    if not spec.think:
+        return spec.choice.draw(size, len(spec.requests), payloads)
+    firsts = beginnings(spec.think).astype(np.uint32)
+    return firsts[spec.choice.draw(size, len(firsts), payloads)]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What the store of a load begins with.
+
+    Attributes:
+        scheduled: arrivals, ns since the clock's start; ``NEVER`` of turns whose arrival is not
+            known before the load; shape ``(n,)``.
+        payloads: the index of each one's request; shape ``(n,)``.
+        turns: of sessions, which turn of which session each one is; ``None`` without sessions.
+    """
+
+    scheduled: Times
+    payloads: Chosen
+    turns: Turns | None = None
+
+
+def drawn(spec: LoadSpec) -> Drawn:
+    """Return everything that is drawn before a load.
+
+    Raises:
+        OptionError: see :func:`schedule`.
+    """
+    times = schedule(spec)
+    payloads = payload_choice(spec, len(times))
+    if not spec.think:
+        return Drawn(times, payloads)
+    payloads, turns = laid_out(payloads, spec.think)
+    scheduled = np.full(len(payloads), NEVER, dtype=np.int64)
+    scheduled[: len(times)] = times
+    return Drawn(scheduled, payloads, turns)
 
 
 def sampled_arrivals(size: int, samples: int, randomness: np.random.Generator) -> frozenset[int]:

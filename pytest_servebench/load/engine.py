@@ -34,7 +34,8 @@ _CAUTIOUS_SHARE: Final = 0.25  # of the warm-up, before all workers are used
 _WARMUP_PAUSE: Final = 0.02  # seconds after a failed warm-up request
 _KEPT_ERRORS: Final = 5
 _KEPT_REASONS: Final = 50
-_NO_MORE: Final = 2**63  # ns; later than any arrival
+NO_MORE: Final = 2**63
+"""A time in ns, later than any arrival."""
 
 
 class Engine:
@@ -82,7 +83,8 @@ class Engine:
         self._outcome = store.column("outcome")
         self._status = store.column("status")
         self._next = 0
-        self._due = _NO_MORE  # when the next arrival is, ns of the monotonic clock
+        self._due = NO_MORE  # when the next arrival is, ns of the monotonic clock
+        self._expected = len(self._arrivals)
         self._ended = 0
         self._start = 0
         self._warming = False
@@ -110,7 +112,7 @@ class Engine:
         self._idle.extend(self._all)
         if self._job.warmup > 0:
             await self._warm_up()
-        pacer = make_pacer(self._loop, self._arrive)
+        self._pacer = pacer = make_pacer(self._loop, self._arrive)
         self.pacing = pacer.name
         self.before = Reading.take()
         # The warm-up does not count.
@@ -143,7 +145,7 @@ class Engine:
         window_end = self._start + int(self._job.duration * _NS)
         last = window_end + int(self._job.drain * _NS)
         now = _clock()
-        while now < last and (now < window_end or self._ended < len(self._arrivals)):
+        while now < last and (now < window_end or self._ended < self._expected):
             left = window_end - now
             planned = self._tick if left <= 0 else min(self._tick, max(left / _NS, 0.001))
             await asyncio.sleep(planned)
@@ -225,7 +227,7 @@ class Engine:
         index = self._next
         now = _clock() - start
         self.woken(start + now)
-        self._due = _NO_MORE  # what ends meanwhile leaves the others to this loop
+        self._due = NO_MORE  # what ends meanwhile leaves the others to this loop
         while index < size and arrivals[index] <= now:
             self._enqueued[index] = now
             if self._idle:

@@ -46,7 +46,12 @@ def _end_with_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
 
 
 async def _run(job: Job, store: RecordStore, journal: JournalWriter | None) -> Engine:
-    engine = Engine(job, store, journal)
+    make = Engine
+    if job.think:
+        from pytest_servebench.load.session_engine import SessionEngine  # noqa: PLC0415 - seldom
+
+        make = SessionEngine
+    engine = make(job, store, journal)
     # Everything allocated so far lives to the end: the garbage collector need not scan it again,
     # and a collection during the run would make the generator late.
     gc.collect()

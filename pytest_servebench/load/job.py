@@ -25,7 +25,7 @@ class Job:
     fields are those of :class:`.spec.LoadSpec`, and:
 
     Attributes:
-        sampled: indices of the arrivals whose answers are kept.
+        sampled: rows of the records whose answers are kept.
     """
 
     target: Target
@@ -39,6 +39,7 @@ class Job:
     timeout: float
     drain: float
     priority: str
+    think: tuple[int, ...] = ()
     sampled: frozenset[int] = frozenset()
 
     def to_json(self) -> str:
@@ -56,5 +57,6 @@ class Job:
         data["target"] = Target(**{**data["target"], "tls": Tls(**tls) if tls else None})
         data["terms"] = Terms(**data["terms"])
         data["requests"] = tuple(base64.b64decode(request) for request in data["requests"])
+        data["think"] = tuple(data["think"])
         data["sampled"] = frozenset(data["sampled"])
         return cls(**data)

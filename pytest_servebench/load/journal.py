@@ -89,10 +89,16 @@ class StreamedAnswer:
 
 
 class Journal:
-    """The streamed answers of a load that has ended, in the order in which they ended."""
+    """The streamed answers of a load that has ended, in the order in which they ended.
 
-    def __init__(self, file: IO[bytes]) -> None:
+    Args:
+        file: what the generator wrote.
+        places: the index in the records of each row of the store; by default, the same.
+    """
+
+    def __init__(self, file: IO[bytes], places: Sequence[int] = range(2**32)) -> None:
         self._file = file
+        self._places = places
 
     def __enter__(self) -> Self:
         return self
@@ -114,7 +120,7 @@ class Journal:
             # Of the pieces that one read brought, the last one's end.
             reads = dict(zip(stamps[:half], stamps[half:], strict=True))
             body = data[of_stamps:]
-            yield StreamedAnswer(index, body, [*reads], [*reads.values()], merged)
+            yield StreamedAnswer(self._places[index], body, [*reads], [*reads.values()], merged)
 
     def close(self) -> None:
         """Give the space back."""

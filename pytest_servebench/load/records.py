@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pytest_servebench.load.records_file import read_columns
 from pytest_servebench.load.store import COLUMNS, NEVER, TIME_COLUMNS, Outcome, RecordStore
 from pytest_servebench.load.streams import Streams
+from pytest_servebench.load.turns import Turns
 from pytest_servebench.system.files import whole_file
 
 __all__ = ["NEVER", "TIME_COLUMNS", "Outcome", "Records", "copied", "new_store"]
@@ -60,6 +61,7 @@ class Records:
         window: length of the arrival window in ns.
         unread: index of an arrival to the seconds for which its answer lay unread, according to the
             kernel; only if that was long. Not saved.
+        turns: of sessions, which turn of which session each request is; ``None`` without.
         streams: of streamed answers, when their output arrived; ``None`` for others.
         late_reading: seconds by which an event of each streamed answer may have been read late, at
             most; shape ``(n,)``, or ``None`` if none was. Not saved.
@@ -76,6 +78,7 @@ class Records:
     status: npt.NDArray[np.int16]
     window: int
     unread: Mapping[int, float] = field(default_factory=dict, repr=False, compare=False)
+    turns: Turns | None = field(default=None, repr=False)
     streams: Streams | None = field(default=None, repr=False)
     late_reading: npt.NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
     at_best: AtBest | None = field(default=None, repr=False, compare=False)
@@ -92,6 +95,11 @@ class Records:
     def completed(self) -> npt.NDArray[np.bool_]:
         """Return which requests succeeded before the window ended; shape ``(n,)``."""
         return self.ok & (self.done <= self.window)
+
+    @property
+    def drawn(self) -> npt.NDArray[np.bool_]:
+        """Return which arrivals the arrival process drew: not the further turns; ``(n,)``."""
+        return np.ones(len(self), dtype=np.bool_) if self.turns is None else ~self.turns.dependent
 
     @property
     def first_token(self) -> npt.NDArray[np.int64]:
@@ -218,8 +226,8 @@ class Records:
             OSError: they cannot be written; nothing is left behind.
         """
         columns = {name: getattr(self, name) for name in _RECORDED}
-        if self.streams is not None:
-            columns |= self.streams.columns()
+        for more in (self.streams, self.turns):
+            columns |= more.columns() if more is not None else {}
         with whole_file(path) as file:
             np.savez_compressed(file, window=np.int64(self.window), **columns)
 
@@ -228,6 +236,11 @@ class Records:
         """Return a copy of the records of a load, which may be under way, as they are now."""
         columns: dict[str, Any] = {name: copied(store, name) for name in _RECORDED}
         return cls(**columns, window=store.window)
+
+    def of_sessions(self, turns: Turns, order: npt.NDArray[np.int64]) -> Records:
+        """Return some rows of a store with sessions, in that order; ``turns`` are of all rows."""
+        columns: dict[str, Any] = {name: getattr(self, name)[order] for name in _RECORDED}
+        return replace(self, **columns, turns=turns.rows(order))
 
     @classmethod
     def load(cls, path: Path, arrivals: int | None = None) -> Records:
@@ -245,8 +258,9 @@ class Records:
         window = int(columns.pop("window"))
         if (columns["outcome"] >= len(Outcome)).any():
             raise ValueError(f"{path}: not a records file: it has an unknown outcome")
-        streams = Streams.read(path, len(columns["outcome"]))
-        return cls(**columns, window=window, streams=streams)
+        size = len(columns["outcome"])
+        streams, turns = Streams.read(path, size), Turns.read(path, size)
+        return cls(**columns, window=window, streams=streams, turns=turns)
 
 
 def new_store(

@@ -1,7 +1,7 @@
 """Run one load in a separate process and collect its records."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from pytest_servebench.errors import InvalidMeasurementError
 from pytest_servebench.load.child import Ending, run_child
+from pytest_servebench.load.choice import Chosen
 from pytest_servebench.load.device import Generator
-from pytest_servebench.load.draws import payload_choice, sample_stream, sampled_arrivals, schedule
+from pytest_servebench.load.draws import drawn, sample_stream, sampled_arrivals
 from pytest_servebench.load.journal import Journal
 from pytest_servebench.load.limits import check_open_files
 from pytest_servebench.load.occupancy import occupancy
@@ -20,6 +21,7 @@ from pytest_servebench.load.records import NEVER, Records, copied, new_store
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.storage import check_memory, journal_file, records_file
 from pytest_servebench.load.store import RecordStore
+from pytest_servebench.load.turns import SessionCounts, Turns, asked
 from pytest_servebench.load.validity import lag_p99, unaccounted
 
 _UNKNOWN: Final = (
@@ -46,6 +48,7 @@ class LoadResult:
         failure: why the load was cut short, if it was; the records hold what had happened until
             then.
         journal: the streamed answers, each of which it yields once; to be closed.
+        sessions: what became of the sessions, if there were any.
     """
 
     records: Records
@@ -59,6 +62,7 @@ class LoadResult:
     generator: Generator
     failure: str | None = None
     journal: Journal | None = None
+    sessions: SessionCounts | None = None
 
 
 Runner = Callable[[LoadSpec, Callable[[RecordStore], None]], LoadResult]
@@ -83,48 +87,83 @@ def run_load(spec: LoadSpec, watch: Callable[[RecordStore], None] = lambda _: No
     if spec.target.tls is not None:
         spec.target.tls.context()
     check_memory(spec)
-    times = schedule(spec)
-    size = len(times)
+    plan = drawn(spec)
+    size = len(plan.scheduled)
     sampled = sampled_arrivals(size, spec.samples, sample_stream(spec.seed, spec.rate))
     with records_file(spec, size) as records, ExitStack() as files:
         journal = files.enter_context(journal_file(spec, size)) if spec.streamed else None
-        store = new_store(records, times, payload_choice(spec, size), int(spec.duration * 1e9))
-        del times  # the store has them
+        store = new_store(records, plan.scheduled, plan.payloads, int(spec.duration * 1e9))
+        turns = plan.turns
+        del plan  # the store has it
         try:
             ending = run_child(spec.job(sampled), records, store, watch, journal)
             if ending.failure is not None and store.start == NEVER:
                 raise InvalidMeasurementError(ending.failure)
-            result = _collect(spec, store, ending)
+            made = _made(store, turns)
+            result = _collect(spec, store.start, made, ending)
             if journal is not None:
                 files.pop_all()  # the reader closes it
-                result = replace(result, journal=Journal(journal))
+                result = replace(result, journal=Journal(journal, made.places))
             return result
         finally:
             store.close()
 
 
-def _collect(spec: LoadSpec, store: RecordStore, ending: Ending) -> LoadResult:
-    outcome = ending.outcome or _unknown(ending, (time.monotonic_ns() - store.start) / 1e9)
-    unread = {int(index): time / 1e9 for index, time in outcome["unread"].items()}
-    records = replace(Records.of(store), unread=unread)
-    if late := outcome["late_reading"]:
+@dataclass(frozen=True)
+class _Made:
+    """What is in a store after the load.
+
+    Attributes:
+        records: of everything that was asked, in the order of the arrivals.
+        payloads: the index of each one's request; shape ``(n,)``.
+        places: the index in them of each row of the store.
+    """
+
+    records: Records
+    payloads: Chosen
+    places: Sequence[int]
+
+    def by_index(self, of_rows: Mapping[str, Any]) -> dict[int, Any]:
+        """Return what the generator tells of some rows, by their indexes."""
+        return {self.places[int(row)]: value for row, value in of_rows.items()}
+
+    def bodies(self, of_rows: Mapping[str, str]) -> dict[int, bytes]:
+        """Return the same of bytes in hexadecimal."""
+        return {index: bytes.fromhex(text) for index, text in self.by_index(of_rows).items()}
+
+
+def _made(store: RecordStore, turns: Turns | None) -> _Made:
+    records, payloads = Records.of(store), copied(store, "payload")
+    if turns is None:
+        return _Made(records, payloads, range(len(records)))
+    order = asked(records.scheduled)
+    places = np.full(len(records), NEVER)
+    places[order] = np.arange(len(order))
+    return _Made(records.of_sessions(turns, order), payloads[order], places.tolist())
+
+
+def _collect(spec: LoadSpec, start: int, made: _Made, ending: Ending) -> LoadResult:
+    outcome = ending.outcome or _unknown(ending, (time.monotonic_ns() - start) / 1e9)
+    unread = {index: time / 1e9 for index, time in made.by_index(outcome["unread"]).items()}
+    records = replace(made.records, unread=unread)
+    if late := made.by_index(outcome["late_reading"]):
         seconds = np.zeros(len(records))
-        seconds[[*map(int, late)]] = [ns / 1e9 for ns in late.values()]
+        seconds[[*late]] = [ns / 1e9 for ns in late.values()]
         records = replace(records, late_reading=seconds)
     generator: dict[str, Any] = outcome["generator"]
-    check = spec.arrivals.check(records.scheduled, spec.rate, spec.duration)
+    check = spec.arrivals.check(records.scheduled[records.drawn], spec.rate, spec.duration)
     lag_idle, lag_busy = lag_p99(records)
     workers = occupancy(records, spec.workers)
     pauses = np.array(outcome["pauses"], dtype=np.float64) / 1e9
     return LoadResult(
         records=records,
-        payloads=copied(store, "payload"),
-        heads=_bodies(outcome["heads"]),
-        answers=_bodies(outcome["answers"]),
-        error_answers=_bodies(outcome["error_answers"]),
+        payloads=made.payloads,
+        heads=made.bodies(outcome["heads"]),
+        answers=made.bodies(outcome["answers"]),
+        error_answers=made.bodies(outcome["error_answers"]),
         failures={f"{word}: {reason}": number for word, reason, number in outcome["reasons"]},
         pauses=pauses,
-        start=store.start,
+        start=start,
         generator=Generator(
             **generator,
             cpu_share=generator["cpu_seconds"] / outcome["elapsed"],
@@ -141,6 +180,9 @@ def _collect(spec: LoadSpec, store: RecordStore, ending: Ending) -> LoadResult:
             too_few_workers=workers.too_few,
         ),
         failure=ending.failure,
+        sessions=None
+        if records.turns is None
+        else SessionCounts.of(records.turns, records.outcome),
     )
 
 
@@ -163,7 +205,3 @@ def _unknown(ending: Ending, elapsed: float) -> Mapping[str, Any]:
         "answers": {},
         "error_answers": {},
     }
-
-
-def _bodies(answers: Mapping[str, str]) -> dict[int, bytes]:
-    return {int(index): bytes.fromhex(body) for index, body in answers.items()}

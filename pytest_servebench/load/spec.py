@@ -7,6 +7,7 @@ from typing import Any
 from pytest_servebench.load.arrivals import ArrivalProcess, Poisson
 from pytest_servebench.load.choice import AtRandom, Choice
 from pytest_servebench.load.job import Job
+from pytest_servebench.load.store import NEVER
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.transports import SHARING
 from pytest_servebench.load.transports.base import Terms
@@ -57,6 +58,9 @@ class LoadSpec(LoadSettings):
         choice: which of them each arrival takes.
         rate: arrivals per second, as ``arrivals`` interprets it.
         buffer_size: requests that may wait while all workers are busy.
+        think: of each of ``requests``, if they are turns of sessions: ns from the end of the turn
+            before, which is the request before it; ``NEVER`` if it begins a conversation. Then
+            ``rate`` and ``arrivals`` are of sessions, and ``choice`` chooses a conversation.
         rows: samples in each of ``requests``.
         transport: name of the transport; see
             :data:`pytest_servebench.load.transports.TRANSPORTS`.
@@ -67,8 +71,20 @@ class LoadSpec(LoadSettings):
     rate: float
     buffer_size: int
     choice: Choice = field(default_factory=AtRandom)
+    think: tuple[int, ...] = ()
     rows: int = 1
     transport: str = "http/1.1"
+
+    @property
+    def unit(self) -> str:
+        """Return what arrives: a ``"request"`` or a ``"session"``."""
+        return "session" if self.think else "request"
+
+    @property
+    def most_requests(self) -> float:
+        """Return the expected number of requests, if no turn fails or comes after the window."""
+        arrivals = self.arrivals.mean_rate(self.rate, self.duration) * self.duration
+        return arrivals * (len(self.think) / self.think.count(NEVER) if self.think else 1.0)
 
     @property
     def streams(self) -> int:

@@ -37,7 +37,7 @@ def check_memory(spec: LoadSpec) -> None:
     Raises:
         OptionError: there is not; says how much is needed, and which options lower that.
     """
-    arrivals = spec.arrivals.mean_rate(spec.rate, spec.duration) * spec.duration
+    arrivals = spec.most_requests
     each = BYTES_PER_RECORD + _WORKING_BYTES + (_EVENTS_BYTES if spec.streamed else 0)
     needed = arrivals * each
     available, whose = min(_limits())
@@ -106,7 +106,7 @@ def journal_file(spec: LoadSpec, arrivals: int) -> IO[bytes]:
 
 
 def _described(spec: LoadSpec) -> str:
-    return f"{spec.rate:g} requests/s for {spec.duration:g} s"
+    return f"{spec.rate:g} {spec.unit}s/s for {spec.duration:g} s"
 
 
 def _size(number: float) -> str:

@@ -124,11 +124,14 @@ def run_case(
         answers_wrong=checked.wrong,
         workload=Workload(
             **spec.shared_with(Workload),
-            schedule_sha256=schedule_digest(records.scheduled, load.payloads),
+            schedule_sha256=schedule_digest(
+                records.scheduled[records.drawn], load.payloads[records.drawn], spec.think
+            ),
             requests_sha256=traffic.digest,
             keep_alive=spec.terms.keep_alive,
             streams=spec.streams,
         ),
+        sessions=load.sessions,
         streamed=_streamed(traffic, records, merged),
         classes=class_figures(records, load.payloads, traffic.classes),
         records=records,

@@ -15,6 +15,7 @@ from pytest_servebench.load.arrivals import ArrivalProcess
 from pytest_servebench.load.choice import AtRandom, Choice
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.load.runner import LoadResult
+from pytest_servebench.load.store import NEVER
 from pytest_servebench.load.target import Target
 from pytest_servebench.measure.workload import requests_digest
 from pytest_servebench.model import ServedModel
@@ -66,6 +67,7 @@ class Traffic:
         choice: which of them each arrival takes.
         arrivals: the arrival process that belongs to them; ``None``: that of the load.
         classes: the class of each request, if they are a mix.
+        think: of turns of sessions; see :class:`~pytest_servebench.load.spec.LoadSpec`.
     """
 
     requests: tuple[Request, ...] = field(repr=False)
@@ -77,6 +79,7 @@ class Traffic:
     choice: Choice = field(default_factory=AtRandom)
     arrivals: ArrivalProcess | None = None
     classes: tuple[str, ...] = field(default=(), repr=False)
+    think: tuple[int, ...] = field(default=(), repr=False)
 
     @property
     def transport(self) -> str:
@@ -242,6 +245,7 @@ def of_requests(requests: Iterable[Request]) -> Traffic:
         choice=given.choice,
         arrivals=given.arrivals,
         classes=given.classes,
+        think=tuple(NEVER if one is None else round(1e9 * one) for one in given.think),
     )
 
 

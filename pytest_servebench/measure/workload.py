@@ -5,7 +5,7 @@ the same name.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +13,20 @@ import numpy.typing as npt
 from pytest_servebench.protocols.base import Request
 
 
-def schedule_digest(scheduled: npt.NDArray[np.int64], choice: npt.NDArray[np.uint32]) -> str:
-    """Return the SHA-256 of the arrival times and the choice of requests.
+def schedule_digest(
+    scheduled: npt.NDArray[np.int64], choice: npt.NDArray[np.uint32], think: Sequence[int] = ()
+) -> str:
+    """Return the SHA-256 of the arrival times, the choice of requests, and the think times.
 
     Args:
         scheduled: arrivals, ns since the clock's start; rounded to microseconds, as the last bits
             of a logarithm differ between builds of NumPy.
-        choice: for each arrival the index of its request.
+        choice: for each arrival the index of its request; of sessions, of the first one.
+        think: of each request, if they are turns of sessions; ns, rounded likewise.
     """
     digest = hashlib.sha256(((scheduled + 500) // 1000).astype("<i8").tobytes())
     digest.update(choice.astype("<u4").tobytes())
+    digest.update(((np.array(think, dtype=np.int64) + 500) // 1000).astype("<i8").tobytes())
     return digest.hexdigest()
 
 

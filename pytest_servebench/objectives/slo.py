@@ -93,7 +93,7 @@ def failure_message(result: CaseResult, clause_results: Sequence[ClauseResult]) 
         [
             *clause_messages(result, ranked),
             f"{result.name}: {', '.join(counts) or 'no clauses'}",
-            f"  {result.server.implementation} at {result.rate:g} requests/s for "
+            f"  {result.server.implementation} at {result.rate:g} {result.unit}s/s for "
             f"{result.duration:g} s, {result.sizes}: {summary.arrivals} requests "
             f"({', '.join(lost) or 'none'})",
             *(f"  {text}" for text in failure_texts(result)),
@@ -267,7 +267,7 @@ def _why(clause: Clause, bound: float, measured: Reading, result: CaseResult) ->
     if number < needed and math.isinf(measured.high):
         return (
             f"{number} requests are too few for {metric.written}, which needs {needed}: "
-            f"{_seconds(needed / result.rate)} at {result.rate:g}/s"
+            f"{_seconds(needed / result.request_rate)} at {result.request_rate:g}/s"
         )
     if (clause.kind == "share" or clause.relative) and clause.met_by(measured.value, bound):
         # Wilson's interval of a share of k/k = 1 ends at n / (n + z^2).
@@ -276,7 +276,7 @@ def _why(clause: Clause, bound: float, measured: Reading, result: CaseResult) ->
         if number < least:
             return (
                 f"{number} requests are too few to prove it; {least} without a miss would: "
-                f"{_seconds(least / result.rate)} at {result.rate:g}/s"
+                f"{_seconds(least / result.request_rate)} at {result.request_rate:g}/s"
             )
     text = "the interval contains the bound"
     reach = measured.high if bound > measured.value else measured.low

@@ -104,7 +104,7 @@ class FindCapacity:
                 way = self._sending.to(server, requests, check, arrivals, name, given)
                 clauses = [limit.clause for limit in limits]
                 judgement.refuse_unstreamed(clauses, "find_capacity", streamed=way.spec.streamed)
-                _check_arrivals(way.spec.arrivals)
+                _check_arrivals(way.spec)
                 label = self._sending.label(way.spec, label, self._labels)
                 self._labels.add(label)
                 search = _Search(self, self._item, way, limits, label)
@@ -220,12 +220,19 @@ class _Search:
         )
 
 
-def _check_arrivals(arrivals: ArrivalProcess) -> None:
-    """Refuse arrivals that come at another rate than a search asks for.
+def _check_arrivals(spec: LoadSpec) -> None:
+    """Refuse arrivals that come at another rate than a search asks for, or that depend on it.
 
     Raises:
         OptionError: they do.
     """
+    if spec.think:
+        raise OptionError(
+            "find_capacity(requests=…): they are sessions, whose further turns come only as fast "
+            "as the server answers and users think: a probe of some seconds ends before its load "
+            "is that of its rate. Load them at several rates: poisson_load, --servebench-rates."
+        )
+    arrivals = spec.arrivals
     if isinstance(arrivals, Trace):
         made = "the recorded rate" if arrivals.as_recorded else ""
     else:

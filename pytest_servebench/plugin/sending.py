@@ -163,6 +163,7 @@ class Sending:
             target=target,
             requests=sent.prepared(server.protocol, target, keep_alive=load.terms.keep_alive),
             choice=sent.choice,
+            think=sent.think,
             **{name: own.get(name, getattr(self._cell, name)) for name in PARAMETERS},
             transport=sent.transport,
         )

@@ -12,6 +12,7 @@ from typing import Final
 from pytest_servebench.analysis.evaluation import Compared, Evaluation
 from pytest_servebench.metrics import METRICS, POINTS, standing_in
 from pytest_servebench.report.figures import percentile
+from pytest_servebench.report.sessions import rate_text
 from pytest_servebench.report.variants import cell_tests
 from pytest_servebench.runs.node_ids import cell_id
 from pytest_servebench.runs.results import CaseResult, ServerDeath
@@ -96,7 +97,7 @@ def _order(rate: float, evaluation: Evaluation, valid: Sequence[CaseResult]) -> 
     names = evaluation.servers
     ranks = [rank for rank in evaluation.ranking(rate) if rank.among]
     alike, unknown = _undecided(here)
-    text = f"At {_rate(rate)}"
+    text = f"At {rate_text(rate, valid)}"
     if not any(point.pairs for point in here):
         number = len({kind for point in here for kind in point.values})
         text += f", no measured difference between the {number} servers exceeds noise."
@@ -166,7 +167,7 @@ def _choice(rate: float, evaluation: Evaluation, valid: Sequence[CaseResult]) ->
     ahead = [kind for kind in names if totals[kind] == most]
     comparisons = counted(len(here), "comparison")
     alike, unknown = _undecided(here)
-    start = f"At {_rate(rate)}"
+    start = f"At {rate_text(rate, valid)}"
     if most == 0:
         start += f", no measured difference between {joined(names.values())} exceeds noise."
         alike = []
@@ -286,7 +287,9 @@ def _one(kind: str, cases: Sequence[CaseResult]) -> tuple[str, str]:
     rates = sorted({case.rate for case in mine})
     highest = [case for case in mine if case.rate == rates[-1]]
     number = f" ({counted(len(highest), 'case')})" if len(highest) > 1 else ""
-    measured = f"At {_rate(rates[-1])}{', the highest rate' if len(rates) > 1 else ''}{number}: "
+    measured = (
+        f"At {rate_text(rates[-1], mine)}{', the highest rate' if len(rates) > 1 else ''}{number}: "
+    )
     median, tail = (_latencies(highest, one.name) for one in standing_in("overview"))
     names = [one.written for one in standing_in("overview")]
     told = (
@@ -311,7 +314,7 @@ def _kept(cases: Sequence[CaseResult], rates: Sequence[float]) -> str:
     }
     parts = []
     if kept := [rate for rate in worst if worst[rate] == "passed"]:
-        parts.append(f"met every SLO {_at(kept, rates)}")
+        parts.append(f"met every SLO {_at(kept, rates, cases)}")
     for word, verb in (("failed", "broke"), ("inconclusive", "could not be judged on")):
         places: dict[str, set[float]] = {}
         found = [(case.rate, one) for case in cases for one in case.clauses
@@ -320,27 +323,28 @@ def _kept(cases: Sequence[CaseResult], rates: Sequence[float]) -> str:
             places.setdefault(clean(one.clause), set()).add(rate)
         alike: dict[str, list[str]] = {}
         for clause, there in places.items():
-            alike.setdefault(_at(sorted(there), rates), []).append(clause)
+            alike.setdefault(_at(sorted(there), rates, cases), []).append(clause)
         for where, clauses in alike.items():
             what = f"{verb} {joined(clauses)}"
             parts.append(f"{where} it {what}" if parts else f"{what} {where}")
     return "; ".join(parts) or "could not be judged: the generator's own lateness decides its SLOs"
 
 
-def _at(some: Sequence[float], rates: Sequence[float]) -> str:
-    """Return where ``some`` of all ``rates`` are; both ascend."""
+def _at(some: Sequence[float], rates: Sequence[float], cases: Sequence[CaseResult]) -> str:
+    """Return where ``some`` of all ``rates`` of some cases are; both ascend."""
+    first, last = (rate_text(rate, cases) for rate in (some[0], some[-1]))
     if len(some) == 1:
-        return f"at {_rate(some[0])}"
+        return f"at {first}"
     if some == rates:
-        return f"at all rates up to {_rate(some[-1])}"
+        return f"at all rates up to {last}"
     start = rates.index(some[0])
     if some == rates[start : start + len(some)]:
         if not start:
-            return f"up to {_rate(some[-1])}"
+            return f"up to {last}"
         if some[-1] == rates[-1]:
-            return f"from {_rate(some[0])} on"
-        return f"from {plain(some[0])} to {_rate(some[-1])}"
-    return f"at {joined(map(plain, some))} requests/s"
+            return f"from {first} on"
+        return f"from {plain(some[0])} to {last}"
+    return f"at {joined([*map(plain, some[:-1]), last])}"
 
 
 def _latencies(cases: Sequence[CaseResult], name: str) -> str:
@@ -366,7 +370,3 @@ def _span(low: float, high: float) -> str:
     if math.isinf(high):
         return f"{first} to infinite, as too many requests failed"
     return first if first == last else f"{first} to {last}"
-
-
-def _rate(rate: float) -> str:
-    return f"{plain(rate)} request{'' if rate == 1 else 's'}/s"

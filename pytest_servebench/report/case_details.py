@@ -26,6 +26,7 @@ from pytest_servebench.report.figures import (
     interval,
     times_table,
 )
+from pytest_servebench.report.sessions import session_facts
 from pytest_servebench.report.streamed import stream_facts
 from pytest_servebench.runs.node_ids import labelled
 from pytest_servebench.runs.plain_benchmarks import is_plain
@@ -92,7 +93,8 @@ def case_text(case: CaseResult, name: str, width: int) -> list[str]:
         lines += row("", clean(text))
     lines += row("success rate", _estimate_text(case, "success_rate", 100, " %"))
     lines += row("throughput", _throughput_text(case))
-    for label, text in (*_goodput_facts(case), *class_facts(case), *stream_facts(case)):
+    for label, text in (*_goodput_facts(case), *session_facts(case), *class_facts(case),
+                        *stream_facts(case)):  # fmt: skip
         lines += row(label, text)
     lines += ["", *_latency_table(case, width), ""]
     lines += row("resources", _resources_text(case))
@@ -116,6 +118,7 @@ def case_facts(case: CaseResult) -> list[tuple[str, str]]:
         ("success rate", _estimate_text(case, "success_rate", 100, " %")),
         ("throughput", _throughput_text(case)),
         *_goodput_facts(case),
+        *session_facts(case),
         *class_facts(case),
         *stream_facts(case),
         ("resources", _resources_text(case)),
@@ -142,9 +145,12 @@ def _verdict_text(case: CaseResult) -> str:
 
 
 def _load_text(case: CaseResult) -> str:
+    achieved = significant(case.summary.achieved_rate)
+    offered = f"rate {plain(case.rate)}/s offered, {achieved}/s in the schedule"
+    if case.sessions is not None:
+        offered = f"{plain(case.rate)} sessions/s offered, of which {achieved} requests/s came"
     return (
-        f"rate {plain(case.rate)}/s offered, {significant(case.summary.achieved_rate)}/s in the "
-        f"schedule, for {plain(case.duration)} s; {case.sizes}, "
+        f"{offered}, for {plain(case.duration)} s; {case.sizes}, "
         f"{workers_text(str(case.workers), [case.streams])}, seed {case.seed}"
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pytest_servebench.metrics import Metric, standing_in
+from pytest_servebench.report import sessions
 from pytest_servebench.report.facts import attempt_name
 from pytest_servebench.report.figures import (
     Standing,
@@ -257,6 +258,8 @@ def legend(
         )
     if any(case.rows > 1 for case in cases):
         notes.append("rows: samples in each request; all figures are those of requests.")
+    if any(case.sessions for case in cases):
+        notes.append(sessions.RATE)
     if any(case.attempts for case in cases):
         notes.append(
             "second attempt: the first was invalid; see metrics_summary.txt or the page for why."

@@ -222,6 +222,8 @@ def traffic_text(cases: Iterable[CaseResult]) -> str:
     processes = "/".join(distinct(clean(case.generator.arrivals) for case in known))
     rows = sorted({case.rows for case in known})
     several = f"requests of {joined(map(str, rows))} rows, " if rows != [1] else ""
+    if any(case.sessions for case in known):
+        processes += " sessions whose turns wait for each other"
     return (
         f"open-loop {processes}, {several}{span(case.duration for case in known)} s per case, "
         f"{workers}{_transports(known)}, {seed}"

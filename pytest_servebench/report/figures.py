@@ -231,7 +231,10 @@ class Group:
     @property
     def load(self) -> str:
         """Return such as ``rate 10/s``."""
-        return "no load" if all(map(is_plain, self.cases)) else f"rate {plain(self.rate)}/s"
+        if all(map(is_plain, self.cases)):
+            return "no load"
+        of = " sessions" if any(case.sessions for case in self.cases) else ""
+        return f"rate {plain(self.rate)}{of}/s"
 
 
 def groups(cases: Sequence[CaseResult]) -> list[Group]:

@@ -20,6 +20,7 @@ from pytest_servebench.report.sweep import (
     Sweep,
     endings,
     sweep,
+    x_label,
 )
 
 _APART: Final = 7.0  # points between curves at one rate
@@ -61,7 +62,7 @@ def draw_sweep(
     if what.message:
         _nothing(ax, what.message)
         return
-    scale(ax, "x", what.x, what.x.labelled(X_LABEL))
+    scale(ax, "x", what.x, what.x.labelled(x_label(series)))
     scale(ax, "y", what.y, what.y.labelled(panel.unit))
     step = what.step * points
     if panel is THROUGHPUT:
@@ -161,7 +162,8 @@ class _Pen:
 
 def _ideal(ax: Axes, series: Sequence[Series], broad: float) -> None:
     ends = ax.get_xlim()
-    ax.plot(ends, ends, color=_IDEAL, linewidth=1.0, linestyle="-", zorder=1.5)
+    if not any(case.sessions for one in series for case in one.cases):
+        ax.plot(ends, ends, color=_IDEAL, linewidth=1.0, linestyle="-", zorder=1.5)
     achieved = {case.rate: case.summary.achieved_rate for one in series for case in one.cases}
     # Broad enough to be seen behind the markers.
     ax.plot(list(achieved), list(achieved.values()), linestyle="", marker="_",

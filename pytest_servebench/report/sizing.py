@@ -60,6 +60,11 @@ REASONS: Final[Mapping[Misfit, tuple[str, str]]] = {
         "requests leave together: the server works on batches",
         "switch batching off, or search the capacity instead",
     ),
+    Misfit.DEPENDENT_ARRIVALS: (
+        "the requests were turns of sessions: a slow server gets later turns later, which a queue "
+        "of independent arrivals does not predict",
+        "measure the turns as single requests, or the rate of sessions that matters",
+    ),
     Misfit.CHANGES_OVER_TIME: (
         "requests took longer, or less long, to serve as a case went on: the server was throttled, "
         "not warm yet, or not alone on its machine",

@@ -14,11 +14,14 @@ from pytest_servebench.report import axes
 from pytest_servebench.report.facts import lag_p99
 from pytest_servebench.report.figures import interval, known_times, percentile
 from pytest_servebench.report.series import Series
+from pytest_servebench.report.sessions import unit_of
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.text.numbers import milliseconds
 from pytest_servebench.text.safe import clean
 
 X_LABEL: Final = "offered rate, requests/s"
+"""Where no request is a turn of a session; see :func:`x_label`."""
+
 _NEAR: Final = 2.0  # how many times beyond the figures a bound may be to be shown with them
 _COLUMN: Final = 0.06  # part of the horizontal axis within which letters stand in one column
 _LOWEST: Final = 3.0  # part of its value down to which an interval is shown on a logarithmic axis
@@ -69,6 +72,11 @@ class Panel:
         """Return whether a case breaks an SLO or a gate of the metric: its marker is outlined."""
         own = (clause for clause in case.clauses if clause.metric == self.metric)
         return any(clause.verdict == "failed" for clause in own)
+
+
+def x_label(series: Iterable[Series]) -> str:
+    """Return what the horizontal axis has."""
+    return f"offered rate, {unit_of(case for one in series for case in one.cases)}/s"
 
 
 def percentile_panel(metric: metrics.Metric) -> Panel:
@@ -329,7 +337,8 @@ def _value_axis(panel: Panel, alike: Sequence[Panel], cases: Sequence[CaseResult
     if panel.scale == "percent":
         return axes.percents(min(ends, default=100.0))
     if panel.scale == "rate":
-        ends += rates  # what is offered has its line
+        # What is offered has its line, unless sessions are, of which more requests come.
+        ends += [case.request_rate for case in cases]
         if axes.rates(rates).logarithmic:
             return axes.logarithmic(ends)
     if panel.scale != "log":

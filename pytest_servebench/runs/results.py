@@ -11,6 +11,7 @@ from typing import Any, Final
 from pytest_servebench.load.device import Generator
 from pytest_servebench.load.records import Records
 from pytest_servebench.load.streams import Counted
+from pytest_servebench.load.turns import SessionCounts
 from pytest_servebench.runs.basics import (
     ClauseResult,
     ClauseSort,
@@ -167,7 +168,7 @@ class CaseResult:
             ``"test_load[tensorflow_serving-rate10-buffer50]"``, and ``::`` with the label.
         nodeid: the test's node id.
         server: the server under load.
-        rate: offered arrivals a second.
+        rate: offered arrivals a second: of requests, or of sessions.
         buffer_size: requests that could wait.
         duration: length of the arrival window, seconds.
         workers: of the load generator, each with one request in flight.
@@ -198,6 +199,9 @@ class CaseResult:
             purpose: its verdict does not count for its test.
         streamed: how streamed answers were read; ``None`` if they were not streamed.
         classes: figures of each class of requests, if they were a mix.
+        sessions: what became of sessions, if the requests were their turns. Then ``rate`` and the
+            arrival process are of sessions, and further turns depend on the server: the sooner it
+            answers, the sooner they come.
         records: the records themselves, if loaded; not part of the JSON.
     """
 
@@ -231,6 +235,7 @@ class CaseResult:
     probe: bool = False
     streamed: StreamedAnswers | None = None
     classes: tuple[ClassFigures, ...] = ()
+    sessions: SessionCounts | None = None
     records: Records | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -242,6 +247,16 @@ class CaseResult:
     def streams(self) -> int:
         """Return how many workers shared a connection."""
         return 1 if self.workload is None else self.workload.streams
+
+    @property
+    def unit(self) -> str:
+        """Return of what ``rate`` is: ``"request"`` or ``"session"``."""
+        return "request" if self.sessions is None else "session"
+
+    @property
+    def request_rate(self) -> float:
+        """Return requests a second: as offered, or of sessions as many as came."""
+        return self.rate if self.sessions is None else self.summary.achieved_rate
 
     @property
     def measured(self) -> bool:

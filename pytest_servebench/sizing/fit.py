@@ -64,6 +64,8 @@ def fit(cases: Sequence[CaseResult]) -> ServerModel | Unfit:
     parts = [Requests.of(case.records) for case in cases if case.records is not None]
     requests = sum(len(part.sent) for part in parts)
     lost = sum(part.unanswered for part in parts)
+    if any(case.sessions is not None for case in cases):
+        return Unfit((Misfit.DEPENDENT_ARRIVALS,), requests=requests)
     if lost > _MOST_UNANSWERED * (requests + lost):
         return Unfit((Misfit.UNANSWERED,), requests=requests)
     if requests < LEAST_REQUESTS:

@@ -24,6 +24,10 @@ class Misfit(enum.StrEnum):
     UNANSWERED = "unanswered"
     """Too many requests got no answer: for how long the server was busy with them is unknown."""
 
+    DEPENDENT_ARRIVALS = "dependent_arrivals"
+    """Requests were turns of sessions, which wait for each other: at another rate, or with more
+    replicas, they would not have come as Poisson arrivals do."""
+
     SHARED = "shared"
     """The server shares its capacity among all requests in it (processor sharing)."""
 

@@ -63,15 +63,19 @@ class LogNormal:
     most: float = math.inf
 
     def at(self, share: float) -> int:
-        """See :class:`Lengths`.
+        """See :class:`Lengths`."""
+        return max(1, round(min(lognormal(share, self.mean, self.cv), self.most)))
 
-        The logarithm is normal with variance ln(1 + cv²) and mean ln(mean) minus half of it.
-        """
-        variance = math.log1p(self.cv**2)
-        # No quantile at 0 and 1 themselves.
-        normal = _NORMAL.inv_cdf(min(max(share, 1e-12), 1 - 1e-12))
-        drawn = self.mean * math.exp(math.sqrt(variance) * normal - variance / 2)
-        return max(1, round(min(drawn, self.most)))
+
+def lognormal(share: float, mean: float, cv: float) -> float:
+    """Return a quantile of a lognormal distribution; ``cv``: standard deviation / mean.
+
+    The logarithm is normal with variance ln(1 + cv²) and mean ln(mean) minus half of it.
+    """
+    variance = math.log1p(cv**2)
+    # No quantile at 0 and 1 themselves.
+    normal = _NORMAL.inv_cdf(min(max(share, 1e-12), 1 - 1e-12))
+    return mean * math.exp(math.sqrt(variance) * normal - variance / 2)
 
 
 def lengths(given: int | str | Lengths, where: str) -> Lengths:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,21 @@ from pytest_servebench.errors import OptionError
 from pytest_servebench.protocols.base import HttpRequest
 from pytest_servebench.protocols.openai import PATHS, bearer
 from pytest_servebench.streaming.formats import Tokenizer
+from pytest_servebench.workloads.conversations import (
+    Conversations,
+    Turn,
+    check_size,
+    conversations_from,
+)
 from pytest_servebench.workloads.prompts import Prompt, Prompts, check_tokens, prompts_from
 from pytest_servebench.workloads.requests import Requests
+from pytest_servebench.workloads.sessions import GivenThinkTime, thought
 
 GivenPrompts = str | Path | Prompts | Iterable[str | Mapping[str, Any]]
 """A file of JSON lines, made prompts, or a list of texts and objects."""
+
+GivenConversations = str | Path | Conversations | Iterable[Mapping[str, Any]]
+"""A file of JSON lines, made conversations, or a list of objects."""
 
 
 def chat_requests(
@@ -77,6 +88,64 @@ def completion_requests(
     bodies = [dict(one.fields) for one in given.items]
     return _requests(given, bodies, model, max_tokens, ignore_eos, key_env, path, settings,
                      tokenizer)  # fmt: skip
+
+
+def chat_sessions(
+    conversations: GivenConversations,
+    *,
+    model: str,
+    think_time: GivenThinkTime | None = None,
+    max_tokens: int | None = None,
+    ignore_eos: bool = False,
+    key_env: str | None = None,
+    path: str = PATHS["chat"],
+    settings: Mapping[str, object] | None = None,
+    tokenizer: Tokenizer | None = None,
+    seed: int = 0,
+) -> Requests:
+    """Return sessions of several turns, for a server with OpenAI's API.
+
+    Sessions begin as the load's arrivals say: its rate is in sessions per second. Each takes one of
+    the conversations at random. The request of a further turn has the conversation so far, with the
+    assistant's messages of the conversation, not the server's answers: so it is the same in each
+    run. It arrives when the answer to the turn before has ended and the user has thought. If a turn
+    does not succeed, its session ends.
+
+    Args:
+        conversations: path of a file of JSON lines, each an object with the ``messages`` of a user
+            and an assistant in turns (or ShareGPT's ``conversations``), and perhaps ``think_time``
+            (seconds before each turn but the first, a number or a list), ``max_tokens`` and other
+            fields of the requests' bodies; or a list of such objects; or
+            :func:`synthetic_conversations`.
+        model: its name at the server.
+        think_time: seconds from the end of an answer to the user's next message, where the
+            conversation does not tell it: a number, ``"exponential:MEAN"``, ``"uniform:LOW,HIGH"``,
+            ``"lognormal:MEAN,CV"`` or ``"lognormal:MEAN,CV,MOST"``.
+        max_tokens: of each answer, where the conversation does not say it.
+        ignore_eos: as for :func:`chat_requests`.
+        key_env: likewise.
+        path: likewise.
+        settings: likewise.
+        tokenizer: likewise.
+        seed: of the think times. Each turn has its own, the same in every session.
+
+    Raises:
+        OptionError: an argument or a conversation is invalid.
+    """
+    given = conversations_from(conversations)
+    check_size(given)
+    turns = [Prompt({"messages": turn.history, **one.fields, **_limit(turn)},
+                    f"{one.where}, turn {number}")
+             for one in given.items for number, turn in enumerate(one.turns, 1)]  # fmt: skip
+    made = _requests(Prompts(tuple(turns), given.source), [dict(one.fields) for one in turns],
+                     model, max_tokens, ignore_eos, key_env, path, settings, tokenizer)  # fmt: skip
+    known = [[turn.think for turn in one.turns[1:]] for one in given.items]
+    think = thought(known, think_time, seed, "chat_sessions: think_time")
+    return replace(made, think=think)
+
+
+def _limit(turn: Turn) -> dict[str, int]:
+    return {} if turn.max_tokens is None else {"max_tokens": turn.max_tokens}
 
 
 def _asked(prompt: Prompt) -> list[dict[str, str]]:

@@ -17,7 +17,9 @@ from pytest_servebench.streaming.formats import Tokenizer
 from pytest_servebench.workloads.lengths import Lengths, lengths
 from pytest_servebench.workloads.words import Writer
 
-_MOST_BYTES: Final = 256 * 2**20  # of all prompts together
+MOST_BYTES: Final = 256 * 2**20
+"""Of all prompts together."""
+
 _WHAT: Final = '{"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}'
 
 
@@ -53,7 +55,7 @@ class Prompt:
                 f"{where}: prompt is {reprlib.repr(given['prompt'])}: give a text, or a list of "
                 "tokens."
             )
-        if "messages" in given and not _are_messages(given["messages"]):
+        if "messages" in given and not are_messages(given["messages"]):
             raise OptionError(
                 f"{where}: messages is {reprlib.repr(given['messages'])}: give a list of objects, "
                 'each with its role: [{"role": "user", "content": "..."}].'
@@ -62,7 +64,8 @@ class Prompt:
         return cls(dict(given), where)
 
 
-def _are_messages(given: object) -> bool:
+def are_messages(given: object) -> bool:
+    """Return whether something is a list of messages, each with its role."""
     return (
         isinstance(given, list)
         and bool(given)
@@ -113,28 +116,43 @@ def read_prompts(path: Path) -> Prompts:
     Raises:
         OptionError: the file cannot be read, is empty, or a line is no prompt.
     """
+    lines = json_lines(path, "prompts", _WHAT)
+    return Prompts(tuple(Prompt.of(value, where) for where, value in lines), path.name)
+
+
+def json_lines(path: Path, name: str, what: str) -> list[tuple[str, Any]]:
+    """Return file and line of each value in a file of JSON lines, and the value.
+
+    Args:
+        path: the file.
+        name: what it has, for messages.
+        what: such a line, for messages.
+
+    Raises:
+        OptionError: the file cannot be read, is empty, or a line is not JSON.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise OptionError(
-            f"The prompts {path.absolute()} cannot be read: {error.strerror}."
+            f"The {name} {path.absolute()} cannot be read: {error.strerror}."
         ) from None
     except UnicodeDecodeError as error:
-        raise OptionError(f"The prompts {path} are not UTF-8: {error}.") from None
+        raise OptionError(f"The {name} {path} are not UTF-8: {error}.") from None
+    found = []
     # Not splitlines(), which also splits at characters that JSON may have within a text.
-    numbered = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not numbered:
-        raise OptionError(f"The prompts {path} are empty: give a line {_WHAT} for each.")
-    return Prompts(tuple(_line(path, number, line) for number, line in numbered), path.name)
-
-
-def _line(path: Path, number: int, line: str) -> Prompt:
-    where = f"{path}, line {number}"
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise OptionError(f"{where}: not JSON: {error}; give a line {_WHAT} for each.") from None
-    return Prompt.of(value, where)
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            where = f"{path}, line {number}"
+            try:
+                found.append((where, json.loads(line)))
+            except (ValueError, RecursionError) as error:
+                raise OptionError(
+                    f"{where}: not JSON: {error}; give a line {what} for each."
+                ) from None
+    if not found:
+        raise OptionError(f"The {name} {path} are empty: give a line {what} for each.")
+    return found
 
 
 def prompts_from(given: object) -> Prompts:
@@ -186,17 +204,22 @@ def synthetic_prompts(
     made = [(lengths(one, name), f"{name}={one!r}: at") for name, one in given.items()]
     writer = Writer(seed, tokenizer)
     draw = random.Random(f"{seed} lengths").random
-    sizes = [[_drawn(one, draw(), where) for one, where in made] for _ in range(number)]
+    sizes = [[drawn(one, draw(), where) for one, where in made] for _ in range(number)]
     return Prompts(
         texts((writer.text(index, size), output) for index, (size, output) in enumerate(sizes)),
         f"{number} random prompts, seed {seed}",
     )
 
 
-def _drawn(lengths: Lengths, share: float, where: str) -> int:
-    drawn = lengths.at(share)
-    check_number(drawn, f"{where}({share:.3g})")
-    return drawn
+def drawn(lengths: Lengths, share: float, where: str) -> int:
+    """Return a quantile of a distribution, which may be a user's.
+
+    Raises:
+        OptionError: it is no number of tokens.
+    """
+    found = lengths.at(share)
+    check_number(found, f"{where}({share:.3g})")
+    return found
 
 
 def texts(made: Iterable[tuple[str, int]]) -> tuple[Prompt, ...]:
@@ -209,9 +232,9 @@ def texts(made: Iterable[tuple[str, int]]) -> tuple[Prompt, ...]:
     size = 0
     for text, output in made:
         size += len(text)
-        if size > _MOST_BYTES:
+        if size > MOST_BYTES:
             raise OptionError(
-                f"the first {len(items)} prompts together have more than {_MOST_BYTES >> 20} MiB "
+                f"the first {len(items)} prompts together have more than {MOST_BYTES >> 20} MiB "
                 "of text, all of which is in memory during the load: make fewer (number=, first=) "
                 "or shorter ones (scale=)."
             )

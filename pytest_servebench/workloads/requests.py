@@ -12,6 +12,7 @@ from pytest_servebench.errors import OptionError
 from pytest_servebench.load.arrivals import ArrivalProcess
 from pytest_servebench.load.choice import AtRandom, Choice, Weighted
 from pytest_servebench.protocols.base import Request
+from pytest_servebench.workloads.think_times import MOST_SECONDS, is_think_time
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class Requests(Sequence[Request]):
             of the load.
         source: where they come from, in words for reports.
         classes: the class of each request, if they are a mix.
+        think: seconds from the end of the request before to the arrival of each one, if they are
+            turns of sessions; ``None`` where a conversation begins. Then a conversation is chosen,
+            not a request, and arrivals are sessions. Empty: each request arrives by itself.
     """
 
     items: tuple[Request, ...] = field(repr=False)
@@ -32,16 +36,38 @@ class Requests(Sequence[Request]):
     arrivals: ArrivalProcess | None = None
     source: str = "requests of the test"
     classes: tuple[str, ...] = field(default=(), repr=False)
+    think: tuple[float | None, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse weights or classes that are not one for each request."""
+        """Refuse weights, classes or think times that are not one for each, or none."""
+        chosen, what = self.choices, "conversations" if self.think else "requests"
         weights = self.choice.weights if isinstance(self.choice, Weighted) else None
-        for name, given in (("choice=Weighted", weights), ("classes", self.classes or None)):
-            if given is not None and len(given) != len(self.items):
+        for name, given, number, of in (
+            ("think", self.think or None, len(self.items), "requests"),
+            ("choice=Weighted", weights, chosen, what),
+            ("classes", self.classes or None, len(self.items), "requests"),
+        ):
+            if given is not None and len(given) != number:
                 raise OptionError(
-                    f"Requests({name}): it has {len(given)} entries for {len(self.items)} "
-                    "requests: give one for each."
+                    f"Requests({name}): it has {len(given)} entries for {number} {of}: give one "
+                    "for each."
                 )
+        for place, seconds in enumerate(self.think):
+            if seconds is not None and not is_think_time(seconds):
+                raise OptionError(
+                    f"Requests(think): think[{place}] is {seconds!r}: give seconds, 0 to "
+                    f"{MOST_SECONDS:g}, or None where a conversation begins."
+                )
+        if self.think and self.think[0] is not None:
+            raise OptionError(
+                f"Requests(think): think[0] is {self.think[0]!r}: the first request begins a "
+                "conversation: give None."
+            )
+
+    @property
+    def choices(self) -> int:
+        """Return of how many an arrival takes one: requests, or conversations."""
+        return self.think.count(None) if self.think else len(self.items)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -59,7 +85,8 @@ def mix(classes: Mapping[str, tuple[float, Iterable[Request]]]) -> Requests:
     """Return a weighted mix of classes of requests: ``mix({"chat": (0.7, [...]), ...})``.
 
     Each arrival takes a class with the probability of its weight, and one of the class's requests,
-    each as likely as any other. Reports have figures for each class.
+    each as likely as any other; of sessions, one of its conversations. Beside sessions, a request
+    that is none is a session of one turn. Reports have figures for each class.
 
     Args:
         classes: name to weight and requests; only the ratios of weights count.
@@ -76,18 +103,21 @@ def mix(classes: Mapping[str, tuple[float, Iterable[Request]]]) -> Requests:
     items: list[Request] = []
     weights: list[float] = []
     names: list[str] = []
+    think: list[float | None] = []
     for name, given in classes.items():
         weight, requests = _checked(name, given)
-        items += requests
-        weights += [weight / len(requests)] * len(requests)
+        items += requests.items
+        weights += [weight / requests.choices] * requests.choices
         names += [name] * len(requests)
+        think += requests.think or [None] * len(requests)
     shown = ", ".join(f"{name} {given[0]:g}" for name, given in classes.items())
     return Requests(
-        tuple(items), Weighted(tuple(weights)), source=f"a mix: {shown}", classes=tuple(names)
-    )
+        tuple(items), Weighted(tuple(weights)), source=f"a mix: {shown}", classes=tuple(names),
+        think=() if all(one is None for one in think) else tuple(think),
+    )  # fmt: skip
 
 
-def _checked(name: object, given: Any) -> tuple[float, Sequence[Request]]:
+def _checked(name: object, given: Any) -> tuple[float, Requests]:
     where = f"mix: {name!r}"
     if not isinstance(name, str) or not name.strip():
         raise OptionError(f"{where}: the name of a class is a text.")
@@ -110,6 +140,7 @@ def _checked(name: object, given: Any) -> tuple[float, Sequence[Request]]:
         )
     if not isinstance(requests, Iterable) or isinstance(requests, (str, bytes, Mapping)):
         raise OptionError(f"{where}: {reprlib.repr(requests)} is not a list of requests.")
-    if not (found := tuple(requests)):
+    found = requests if isinstance(requests, Requests) else Requests(tuple(requests))
+    if not found.items:
         raise OptionError(f"{where}: it has no requests: give some, or leave the class out.")
     return weight, found

@@ -264,6 +264,6 @@ def test_what_is_wrong_is_named_with_its_remedy(tmp_path: Path, name: str) -> No
 
 
 def test_more_text_than_memory_should_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_servebench.workloads.prompts._MOST_BYTES", 2**20)
+    monkeypatch.setattr("pytest_servebench.workloads.prompts.MOST_BYTES", 2**20)
     with pytest.raises(OptionError, match=r"more than 1 MiB.*scale="):
         synthetic_prompts(1000, 1000, 1)

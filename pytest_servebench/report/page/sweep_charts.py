@@ -8,13 +8,13 @@ from pytest_servebench.report.page.chart import Chart, Key, Label
 from pytest_servebench.report.series import Series
 from pytest_servebench.report.sweep import (
     THROUGHPUT,
-    X_LABEL,
     Curve,
     Panel,
     Sweep,
     endings,
     panels,
     sweep,
+    x_label,
 )
 from pytest_servebench.runs.results import Sizes
 from pytest_servebench.text.numbers import plain, significant
@@ -46,10 +46,10 @@ def sweep_charts(series: Sequence[Series], classes: Classes) -> list[Chart]:
 def _sweep(panel: Panel, series: Sequence[Series], classes: Classes) -> Chart:
     what = sweep(panel, series, apart=_APART, marker=_MARKER)
     chart = Chart(f"{panel.title}, {panel.unit}", _described(what), what.x, what.y,
-                  X_LABEL, message=what.message)  # fmt: skip
+                  x_label(series), message=what.message)  # fmt: skip
     if what.message:
         return chart
-    if panel is THROUGHPUT:
+    if panel is THROUGHPUT and not any(case.sessions for one in series for case in one.cases):
         ends = max(what.x.first, what.y.first), min(what.x.last, what.y.last)
         chart.line(ends, ends, "ideal")
         chart.legend.append(Key("ideal", "all that is offered"))

@@ -1,0 +1,110 @@
+"""The generator of sessions: open between them, closed within.
+
+Sessions begin as the schedule says. Each further turn arrives a think time after the end of the
+turn before it, and goes the way of any arrival: to an idle worker, into the buffer, or it is
+dropped. A session whose user thinks holds no worker.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from heapq import heappop, heappush
+from typing import Final
+
+from pytest_servebench.load.engine import NO_MORE, Engine
+from pytest_servebench.load.job import Job
+from pytest_servebench.load.journal import JournalWriter
+from pytest_servebench.load.store import NEVER, Outcome, RecordStore
+from pytest_servebench.load.transports.base import Completion
+from pytest_servebench.load.worker import Worker
+
+_clock = time.monotonic_ns
+_OK: Final = Outcome.OK  # looking up an enum member is slow
+
+
+class SessionEngine(Engine):
+    """An engine of its own, so that loads without sessions have no more to do for a request.
+
+    The store has the first turns in the order of their arrivals, and after them all further ones,
+    session by session; these get their time of arrival when the turn before has ended.
+    """
+
+    def __init__(self, job: Job, store: RecordStore, journal: JournalWriter | None = None) -> None:
+        """See :class:`Engine`; ``job.think`` says which requests are further turns."""
+        super().__init__(job, store, journal)
+        self._scheduled = scheduled = store.column("scheduled")
+        begun = len(scheduled)
+        while begun and scheduled[begun - 1] == NEVER:
+            begun -= 1
+        self._arrivals = scheduled[:begun]
+        self._expected = begun
+        self._window = store.window
+        self._think = job.think
+        self._following = _following(self._payloads, begun, job.think)
+        self._thinking: list[tuple[int, int]] = []  # a heap of when which row arrives
+
+    def _arrive(self) -> int | None:
+        """See :class:`Engine`; turns and beginnings are taken up in the order of their times."""
+        arrivals, start, thinking = self._arrivals, self._start, self._thinking
+        size = len(arrivals)
+        now = _clock() - start
+        self.woken(start + now)
+        self._due = NO_MORE  # what ends meanwhile leaves the others to this loop
+        while True:
+            index = self._next
+            begins = arrivals[index] if index < size else NO_MORE
+            when = min(begins, thinking[0][0]) if thinking else begins
+            if when > now:
+                break
+            if when == begins:
+                self._next = index + 1
+            else:
+                _, index = heappop(thinking)
+            self._take_up(index, now)
+            now = _clock() - start
+        if when == NO_MORE:
+            return None
+        self._due = start + when
+        return self._due
+
+    def _take_up(self, index: int, now: int) -> None:
+        self._enqueued[index] = now
+        if self._idle:
+            self._dispatch(self._idle.pop(), index, now)
+        elif len(self._buffer) < self._job.buffer_size:
+            self._buffer.append(index)
+        else:
+            self._outcome[index] = Outcome.DROPPED
+            self._done[index] = now
+            self._ended += 1
+
+    def finished(self, worker: Worker, index: int, completion: Completion) -> None:
+        """See :class:`Engine`; if the request succeeded, the session's next turn gets its time.
+
+        A turn that would arrive after the window is not asked, as no session begins there either.
+        """
+        super().finished(worker, index, completion)
+        if self._warming or completion.outcome is not _OK or not (row := self._following[index]):
+            return
+        when = self._done[index] + self._think[self._payloads[row]]
+        if when >= self._window:
+            return
+        self._scheduled[row] = when
+        self._expected += 1
+        heappush(self._thinking, (when, row))
+        if self._start + when < self._due:
+            self._due = self._start + when
+            self._pacer.wake_at(self._due)
+
+
+def _following(payloads: memoryview[int], begun: int, think: tuple[int, ...]) -> array[int]:
+    """Return the row of each row's next turn; 0 for a last one."""
+    following = array("q", bytes(8 * len(payloads)))
+    further = begun
+    for first in range(begun):
+        row, request = first, payloads[first] + 1
+        while request < len(think) and think[request] != NEVER:
+            following[row] = further
+            row, request, further = further, request + 1, further + 1
+    return following

@@ -1,0 +1,44 @@
+"""What became of sessions of several turns, as text."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.text.numbers import plain
+from pytest_servebench.text.safe import counted
+
+RATE: Final = (
+    "rate: of sessions, each of several requests; the later turns came a think time after the "
+    "answer before, so a slower server got fewer."
+)
+"""What a table of sessions is to be read with."""
+
+
+def session_facts(case: CaseResult) -> list[tuple[str, str]]:
+    """Return labels and texts; nothing if requests were no turns of sessions."""
+    known = case.sessions
+    if known is None:
+        return []
+    ended = [f"{known.completed} completed"]
+    if known.failed:
+        lost = counted(known.lost_turns, "turn") + " not asked" if known.lost_turns else ""
+        ended.append(f"{known.failed} ended by a failed turn" + (f" ({lost})" if lost else ""))
+    if known.cut:
+        left = counted(known.late_turns, "turn")
+        ended.append(f"{known.cut} still going at the window's end ({left} not asked)")
+    return [
+        ("sessions", f"{known.begun} begun: {', '.join(ended)}"),
+        ("dependent", f"{known.dependent} of {counted(case.summary.arrivals, 'request')} came a "
+                      "think time after the answer before: the server's speed sets when"),
+    ]  # fmt: skip
+
+
+def unit_of(cases: Iterable[CaseResult]) -> str:
+    """Return of what the rates of some cases are: ``"requests"``, ``"sessions"``, or both."""
+    return " or ".join(dict.fromkeys(f"{case.unit}s" for case in cases)) or "requests"
+
+
+def rate_text(rate: float, cases: Iterable[CaseResult]) -> str:
+    """Return a rate of some cases, such as ``10 requests/s``."""
+    unit = unit_of(cases)
+    return f"{plain(rate)} {unit.removesuffix('s') if rate == 1 else unit}/s"

@@ -1,0 +1,247 @@
+"""Conversations of several turns: from a file, or made to distributions of lengths."""
+
+from __future__ import annotations
+
+import random
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pytest_servebench.errors import OptionError
+from pytest_servebench.streaming.formats import Tokenizer
+from pytest_servebench.workloads.lengths import Lengths, lengths
+from pytest_servebench.workloads.prompts import (
+    MOST_BYTES,
+    are_messages,
+    check_number,
+    check_tokens,
+    drawn,
+    json_lines,
+)
+from pytest_servebench.workloads.think_times import MOST_SECONDS, is_think_time
+from pytest_servebench.workloads.words import Writer
+
+Message = Mapping[str, Any]
+
+_WHAT: Final = (
+    '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}, '
+    '{"role": "user", "content": "..."}]}'
+)
+# Of ShareGPT and its kin.
+_ROLES: Final = {
+    "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant",
+    "assistant": "assistant", "system": "system",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a user asks in one go.
+
+    Attributes:
+        history: everything that was said before and is asked now.
+        max_tokens: of the answer; ``None``: not told.
+        think: seconds since the end of the answer before; ``None``: not told, or the first turn.
+    """
+
+    history: Sequence[Message]
+    max_tokens: int | None = None
+    think: float | None = None
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What is said in a session.
+
+    Attributes:
+        turns: at least one.
+        fields: what else each request's body has.
+        where: file and line, or its number, for messages.
+    """
+
+    turns: tuple[Turn, ...]
+    fields: Mapping[str, Any]
+    where: str
+
+    @classmethod
+    def of(cls, given: object, where: str) -> Conversation:
+        """Check what a user gave.
+
+        Raises:
+            OptionError: it is no conversation; names place and remedy.
+        """
+        if not isinstance(given, Mapping) or not ({"messages", "conversations"} & set(given)):
+            raise OptionError(f"{where}: {reprlib.repr(given)} is no conversation: give {_WHAT}.")
+        messages = given.get("messages") or _of_share_gpt(given.get("conversations"), where)
+        if not are_messages(messages):
+            raise OptionError(
+                f"{where}: messages is {reprlib.repr(messages)}: give a list of objects, each with "
+                'its role: [{"role": "user", "content": "..."}].'
+            )
+        histories = list(_histories(messages))
+        if not histories:
+            raise OptionError(f"{where}: no message is of the role user: give {_WHAT}.")
+        check_tokens(given.get("max_tokens"), f"{where}: max_tokens")
+        think = _think(given.get("think_time"), len(histories) - 1, where)
+        turns = tuple(Turn(one, given.get("max_tokens"), seconds)
+                      for one, seconds in zip(histories, (None, *think), strict=True))  # fmt: skip
+        own = ("messages", "conversations", "max_tokens", "think_time", "id")
+        return cls(turns, {key: value for key, value in given.items() if key not in own}, where)
+
+
+def _of_share_gpt(given: object, where: str) -> list[Message]:
+    """Return messages of an array such as ``[{"from": "human", "value": "..."}, ...]``."""
+    found: list[Message] = []
+    for number, one in enumerate(given if isinstance(given, list) else ()):
+        role = _ROLES.get(str(one.get("from"))) if isinstance(one, Mapping) else None
+        if role is None or not isinstance(one.get("value"), str):
+            raise OptionError(
+                f"{where}: conversations[{number}] is {reprlib.repr(one)}: give objects with "
+                f'"from" (one of {", ".join(_ROLES)}) and "value".'
+            )
+        found.append({"role": role, "content": one["value"]})
+    return found
+
+
+def _histories(messages: Sequence[Message]) -> Iterable[Sequence[Message]]:
+    """Yield what is sent in each turn: all up to a message of the assistant, and all of them.
+
+    Messages of the assistant before the first user's are a part of the first turn, and one at the
+    end, after which nothing is asked, of none.
+    """
+    asked = answered = False
+    for place, one in enumerate(messages):
+        if one["role"] == "assistant":
+            if asked and not answered:
+                yield messages[:place]
+            answered = True
+        else:
+            asked = asked or one["role"] == "user"
+            answered = False
+    if asked and not answered:
+        yield messages
+
+
+def _think(given: object, number: int, where: str) -> Sequence[float | None]:
+    """Return seconds before each turn but the first, ``None`` where they are not told."""
+    if given is None:
+        return [None] * number
+    times = given if isinstance(given, list) else [given] * number
+    known = [float(one) for one in times if is_think_time(one)]
+    if len(known) == len(times) == number:
+        return known
+    raise OptionError(
+        f"{where}: think_time is {reprlib.repr(given)}: give seconds (0 to {MOST_SECONDS:g}), or a "
+        f"list of them, one before each turn but the first: {number}."
+    )
+
+
+@dataclass(frozen=True)
+class Conversations:
+    """Conversations, of which each session takes one at random.
+
+    Attributes:
+        items: the conversations.
+        source: where they come from, in words for reports.
+    """
+
+    items: tuple[Conversation, ...] = field(repr=False)
+    source: str
+
+
+def conversations_from(given: object) -> Conversations:
+    """Return the conversations that a user named: made ones, a file of JSON lines, or a list.
+
+    Raises:
+        OptionError: it is nothing of these, or one is no conversation.
+    """
+    if isinstance(given, Conversations):
+        return given
+    if isinstance(given, (str, Path)):
+        path = Path(given)
+        found = json_lines(path, "conversations", _WHAT)
+        return Conversations(tuple(Conversation.of(one, where) for where, one in found), path.name)
+    if not isinstance(given, Iterable) or isinstance(given, (bytes, Mapping)):
+        raise OptionError(
+            f"conversations={reprlib.repr(given)}: give the path of a file of JSON lines, a list, "
+            "or synthetic_conversations(...)."
+        )
+    items = tuple(Conversation.of(one, f"conversations[{place}]")
+                  for place, one in enumerate(given))  # fmt: skip
+    if not items:
+        raise OptionError("conversations=[]: give at least one.")
+    return Conversations(items, "conversations of the test")
+
+
+def synthetic_conversations(
+    number: int,
+    turns: int | str | Lengths,
+    prompt_tokens: int | str | Lengths,
+    output_tokens: int | str | Lengths,
+    *,
+    system_tokens: int = 0,
+    seed: int = 0,
+    tokenizer: Tokenizer | None = None,
+) -> Conversations:
+    """Return conversations of random words, whose lengths follow distributions.
+
+    What the assistant has said in earlier turns is made too, as long as the answer that was asked
+    for, so that every request is known before the load.
+
+    Args:
+        number: of conversations; a session takes one at random.
+        turns: of each: a number, ``"uniform:LOW,HIGH"``, ``"lognormal:MEAN,CV"`` or
+            ``"lognormal:MEAN,CV,MOST"``.
+        prompt_tokens: likewise of each user's message.
+        output_tokens: likewise of each answer: ``max_tokens``, and the length of its text in later
+            turns.
+        system_tokens: of a system message with which all conversations begin; 0: none.
+        seed: of lengths and words.
+        tokenizer: returns the number of tokens of a text; without one, each word counts as one.
+
+    Raises:
+        OptionError: an argument is invalid.
+    """
+    check_number(number, "synthetic_conversations: number")
+    if system_tokens != 0:
+        check_number(system_tokens, "synthetic_conversations: system_tokens")
+    named = {"turns": turns, "prompt_tokens": prompt_tokens, "output_tokens": output_tokens}
+    of_turns, of_prompts, of_outputs = (
+        (lengths(one, name), f"{name}={one!r}: at") for name, one in named.items()
+    )
+    writer = Writer(seed, tokenizer)
+    draw = random.Random(f"{seed} lengths").random
+    system: list[Message] = [{"role": "system", "content": writer.text("system", system_tokens)}]
+    items = []
+    for place in range(number):
+        said: list[Message] = system if system_tokens else []
+        made: list[Turn] = []
+        for turn in range(drawn(of_turns[0], draw(), of_turns[1])):
+            prompt, output = (drawn(one, draw(), where) for one, where in (of_prompts, of_outputs))
+            said = [*said, {"role": "user", "content": writer.text(f"{place} {turn} user", prompt)}]
+            made.append(Turn(said, output))
+            answer = writer.text(f"{place} {turn} assistant", output)
+            said = [*said, {"role": "assistant", "content": answer}]
+        items.append(Conversation(tuple(made), {}, f"conversation {place}"))
+    return Conversations(tuple(items), f"{number} random conversations, seed {seed}")
+
+
+def check_size(given: Conversations) -> None:
+    """Check the text of all requests together, each of which has all that was said before it.
+
+    Raises:
+        OptionError: it is too much.
+    """
+    size = 0
+    for number, one in enumerate(given.items):
+        # Of a conversation, histories share their messages.
+        whole = {id(said): len(repr(said)) for turn in one.turns for said in turn.history}
+        size += sum(whole[id(said)] for turn in one.turns for said in turn.history)
+        if size > MOST_BYTES:
+            raise OptionError(
+                f"{one.where}: the requests of the first {number + 1} conversations together have "
+                f"more than {MOST_BYTES >> 20} MiB, as each has the conversation so far, and all "
+                "are in memory during the load: give fewer or shorter conversations."
+            )

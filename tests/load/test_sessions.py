@@ -1,0 +1,160 @@
+"""Sessions of several turns: open between them, closed within."""
+
+import dataclasses
+from array import array
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_servebench.load.arrivals import Constant
+from pytest_servebench.load.choice import InOrder
+from pytest_servebench.load.records import Outcome, Records
+from pytest_servebench.load.session_engine import _following
+from pytest_servebench.load.store import NEVER
+from pytest_servebench.load.turns import SessionCounts, Turns, beginnings, laid_out
+from simulation.cases import steady
+from simulation.streaming import DONE, Script, StreamServer, chat, serve, usage
+
+MS = 1_000_000
+
+
+def answer(after: float = 0.0, status: int = 200) -> Script:
+    return Script([(after, chat("hello", "stop") + usage(1) + DONE)], status=status)
+
+
+# Conversations: each turn's think time in ms before it, and the server's script.
+Conversation = Sequence[tuple[int, Script]]
+CONVERSATIONS: dict[str, Conversation] = {
+    "whole": [(0, answer()), (70, answer(0.02)), (0, answer())],
+    "single": [(0, answer())],
+    "failing": [(0, answer()), (10, answer(status=503)), (10, answer())],
+    "beyond the window": [(0, answer()), (5000, answer()), (10, answer())],
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[StreamServer]:
+    with serve() as running:
+        yield running
+
+
+def think_of(conversations: Sequence[Conversation]) -> tuple[int, ...]:
+    return tuple(MS * think if turn else NEVER
+                 for one in conversations for turn, (think, _) in enumerate(one))  # fmt: skip
+
+
+def test_a_turn_arrives_a_think_time_after_the_end_of_the_one_before(server: StreamServer) -> None:
+    conversations = [*CONVERSATIONS.values()]
+    think = think_of(conversations)
+    found = server.load(
+        [script.request() for one in conversations for _, script in one], think=think, rate=8,
+        duration=1.0, workers=8, buffer_size=8, arrivals=Constant(), choice=InOrder(), drain=5.0,
+    )  # fmt: skip
+    load, records = found.load, found.load.records
+    turns = records.turns
+    assert turns is not None
+    firsts = [0, 3, 4, 7] * 2
+    assert records.scheduled[records.drawn].tolist() == [125 * MS * k for k in range(8)]
+    assert load.payloads[records.drawn].tolist() == firsts
+    assert (np.diff(records.scheduled) >= 0).all()
+    asked = {0: 3, 1: 1, 2: 2, 3: 1}
+    for session, first in enumerate(firsts):
+        rows = np.flatnonzero(turns.session == session)
+        assert turns.number[rows].tolist() == [*range(asked[session % 4])]
+        assert load.payloads[rows].tolist() == [first + k for k in range(len(rows))]
+        for before, after in pairwise(rows):
+            thought = think[load.payloads[after]]
+            assert records.scheduled[after] == records.done[before] + thought
+            assert records.enqueued[after] >= records.scheduled[after]
+    failed = records.outcome != Outcome.OK
+    assert load.payloads[failed].tolist() == [5, 5]
+    assert load.sessions == SessionCounts(
+        begun=8, completed=4, failed=2, cut=2, dependent=6, lost_turns=2, late_turns=4
+    )
+    # What the journal and the answers say is of the same requests.
+    assert records.streams is not None
+    assert ((records.streams.first() > records.sent) == ~failed).all()
+    assert all(load.payloads[index] != 5 for index in load.answers if records.ok[index])
+    assert load.generator.arrivals_plausible
+
+
+def test_a_turn_that_is_dropped_ends_its_session(server: StreamServer) -> None:
+    # The second session holds the only worker when the first one's second turn arrives.
+    conversations: list[Conversation] = [[(0, answer()), (400, answer()), (1, answer())],
+                                         [(0, answer(1.0))]]  # fmt: skip
+    load = server.load(
+        [script.request() for one in conversations for _, script in one],
+        think=think_of(conversations), rate=4, duration=0.5, workers=1, buffer_size=0,
+        arrivals=Constant(), choice=InOrder(), drain=5.0,
+    ).load  # fmt: skip
+    assert load.records.counts() | {"ok": 2, "dropped": 1} == load.records.counts()
+    assert load.sessions == SessionCounts(
+        begun=2, completed=1, failed=1, cut=0, dependent=1, lost_turns=1, late_turns=0
+    )
+
+
+LENGTHS = st.lists(st.integers(1, 5), min_size=1, max_size=6)
+
+
+@given(LENGTHS, st.lists(st.integers(0, 5), max_size=12))
+def test_engine_and_records_agree_on_whose_turn_a_row_is(
+    lengths: list[int], drawn: list[int]
+) -> None:
+    think = tuple(k if k else NEVER for length in lengths for k in range(length))
+    firsts = beginnings(think)
+    begun = firsts[np.array(drawn, dtype=np.int64) % len(firsts)].astype(np.uint32)
+    payloads, turns = laid_out(begun, think)
+    assert (payloads == begun[turns.session] + turns.number).all()
+    planned = [lengths[one % len(lengths)] for one in drawn]
+    assert np.bincount(turns.session, minlength=len(drawn)).tolist() == planned
+    following = _following(memoryview(array("I", payloads.tolist())), len(begun), think)
+    last = turns.number + 1 == turns.planned
+    assert (np.array(following)[last] == 0).all()
+    after = np.array(following, dtype=np.int64)[~last]
+    assert (turns.session[after] == turns.session[~last]).all()
+    assert (turns.number[after] == turns.number[~last] + 1).all()
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5), st.booleans()), max_size=9))
+def test_every_session_is_counted_once_and_every_turn_is_asked_or_told(
+    sessions: list[tuple[int, int, bool]],
+) -> None:
+    rows = [
+        (session, number, planned, number + 1 < min(asked, planned) or ok)
+        for session, (planned, asked, ok) in enumerate(sessions)
+        for number in range(min(asked, planned))
+    ]
+    session, number, planned, ok = np.array(rows, dtype=np.int32).reshape(-1, 4).T
+    turns = Turns(session, number, planned)
+    outcome = np.where(ok, Outcome.OK, Outcome.DROPPED).astype(np.uint8)
+    counts = SessionCounts.of(turns, outcome)
+    assert counts.begun == counts.completed + counts.failed + counts.cut == len(sessions)
+    assert counts.failed == sum(not ok for *_, ok in sessions)
+    assert counts.begun + counts.dependent == len(rows)
+    of_all = sum(planned for planned, *_ in sessions)
+    assert len(rows) + counts.lost_turns + counts.late_turns == of_all
+
+
+def test_records_keep_the_turns(tmp_path: Path) -> None:
+    path = tmp_path / "case.npz"
+    turns = Turns(*np.array([[0, 1, 0], [0, 0, 1], [2, 3, 2]], dtype=np.int32))
+    records = dataclasses.replace(steady(np.full(3, 0.1)), turns=turns)
+    records.save(path)
+    read = Records.load(path, 3).turns
+    assert read is not None
+    assert [one.tolist() for one in read.columns().values()] == [
+        one.tolist() for one in turns.columns().values()
+    ]
+    assert Records.load(path).drawn.tolist() == [True, True, False]
+    for wrong in ([[0, 1, 0], [0, 0, 2], [2, 3, 3]], [[0, 1, 0], [0, 0, 1], [2, 3, 1]],
+                  [[0, 9, 0], [0, 0, 1], [2, 3, 2]]):  # fmt: skip
+        dataclasses.replace(
+            records, turns=Turns(*np.array(wrong, dtype=np.int32))
+        ).save(path)  # fmt: skip
+        with pytest.raises(ValueError, match="turn_"):
+            Records.load(path)

@@ -10,7 +10,7 @@ An entry is plain facts and a reader for a case (:mod:`pytest_servebench.values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
@@ -245,12 +245,24 @@ _ALL: Final = (
         "max", "max", "max", "longest latency", "time", reading.longest, times=LATENCY, of_run=True,
     ),
     *_statistics(TTFB),
-    *_statistics(TTFT, {
-        "p50": ("table", "charts", "junit"), "p99": ("table", "overview", "charts", "junit"),
-    }),
+    *_statistics(
+        TTFT,
+        {
+            "p50": ("table", "charts", "junit"), "p99": ("table", "overview", "charts", "junit"),
+        },
+        {
+            "p50": Point("ttft.p50"),
+            "p99": Point("ttft tail"),
+            "p95": Point("ttft tail"),
+        },
+    ),
     *_statistics(TTFT_SENT),
     *_statistics(ITL, {"p50": ("charts",), "p99": ("charts", "junit")}),
-    *_statistics(TPOT, {"p50": ("table", "overview", "charts", "junit"), "p99": ("charts",)}),
+    *_statistics(
+        TPOT,
+        {"p50": ("table", "overview", "charts", "junit"), "p99": ("charts",)},
+        {"p50": Point("tpot.p50")},
+    ),
     *_statistics(STALL, {"p99": ("charts",)}),
     Metric(
         "output_rate", "output_rate", "output rate",
@@ -346,16 +358,21 @@ COMPARED: Final[Mapping[str, Metric]] = MappingProxyType(
 )
 """The metrics by which runs are compared, and that a gate may name."""
 
-POINTS: Final[Mapping[str, tuple[Metric, ...]]] = MappingProxyType(
-    {
-        heading: tuple(sorted(
-            (one for one in _ALL if one.point and one.point.heading == heading),
-            key=lambda one: -(one.permille or 0),
-        ))
-        for heading in dict.fromkeys(one.point.heading for one in _ALL if one.point)
-    }
-)  # fmt: skip
+
+def _points(metrics: Sequence[Metric]) -> Mapping[str, tuple[Metric, ...]]:
+    found: dict[str, list[Metric]] = {}
+    for one in sorted(metrics, key=lambda one: -(one.permille or 0)):
+        if one.point:
+            found.setdefault(one.point.heading, []).append(one)
+    headings = dict.fromkeys(one.point.heading for one in metrics if one.point)
+    return MappingProxyType({heading: tuple(found[heading]) for heading in headings})
+
+
+POINTS: Final = _points([one for one in _ALL if not one.of_streams])
 """Heading of the table of points to its metrics, the highest percentile first."""
+
+STREAMED_POINTS: Final = _points(sorted(_ALL, key=lambda one: not one.of_streams))
+"""The same for streamed answers, whose own metrics come first."""
 
 SUCCESS_RATE: Final = METRICS["success_rate"]
 ERROR_RATE: Final = METRICS["error_rate"]
@@ -374,3 +391,9 @@ def percentiles_of(times: Times) -> tuple[Metric, ...]:
 def standing_in(place: Place, *, streamed: bool = False) -> tuple[Metric, ...]:
     """Return the metrics that a place shows: those of all loads, or of ``streamed`` answers."""
     return tuple(one for one in _ALL if place in one.places and one.of_streams is streamed)
+
+
+def has_streams(cases: Iterable[reading.Case]) -> bool:
+    """Return whether answers of some case were streamed."""
+    names = [one.name for one in standing_in("table", streamed=True)]
+    return any(name in case.summary.estimates for case in cases for name in names)

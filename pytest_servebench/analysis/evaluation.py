@@ -3,8 +3,8 @@
 Every cell (a test at one rate, buffer size and number of rows) gives one point for each metric to
 the server that did better than every other by more than the noise:
 
-* latencies, throughput, success rate and CPU: the 95 % intervals do not overlap. This is stricter
-  than an interval of the difference that excludes zero, on purpose: a run makes dozens of such
+* times, throughput, success rate and CPU: the 95 % intervals do not overlap. This is stricter than
+  an interval of the difference that excludes zero, on purpose: a run makes dozens of such
   comparisons, and at one in twenty some would always differ by chance.
 * CPU and memory must also differ by 5 %, a convention: smaller differences may come from whatever
   else runs on the machine. Memory has no sampling interval, as it is one figure for the whole run.
@@ -28,7 +28,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pytest_servebench.analysis import contests
-from pytest_servebench.metrics import METRICS, POINTS, Metric
+from pytest_servebench.metrics import METRICS, POINTS, STREAMED_POINTS, Metric, has_streams
 from pytest_servebench.runs.node_ids import cell_id, repeat_of
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult, Sizes
@@ -45,7 +45,7 @@ class Compared:
     Attributes:
         cell: id of the test without server and repeat, such as
             ``test_it.py::test_load[rate10-buffer50]``.
-        metric: one of :data:`~pytest_servebench.metrics.POINTS`.
+        metric: one of :data:`~pytest_servebench.metrics.STREAMED_POINTS`.
         rate: offered arrivals a second.
         sizes: buffer size, and rows a request.
         winner: kind of the server that gets the point; ``None`` if nobody does.
@@ -96,6 +96,12 @@ class Evaluation:
     undecided: int
     notes: tuple[str, ...]
 
+    @property
+    def headings(self) -> Mapping[str, tuple[Metric, ...]]:
+        """Return the headings of what was compared, each with its metrics."""
+        of_streams = any(METRICS[one.metric].of_streams for one in self.points)
+        return STREAMED_POINTS if of_streams else POINTS
+
     def ranking(self, rate: float | None = None) -> tuple[Rank, ...]:
         """Return the servers, those first that were beaten least; at one rate or at all.
 
@@ -105,7 +111,7 @@ class Evaluation:
         ranks = [
             Rank(kind, MappingProxyType({
                 heading: _counts(kind, [one for one in points if METRICS[one.metric] in metrics])
-                for heading, metrics in POINTS.items()
+                for heading, metrics in self.headings.items()
             }))
             for kind in self.servers
         ]  # fmt: skip
@@ -219,7 +225,9 @@ def _agreed(measured: Compared, punctual: Compared) -> Compared:
 
 def _compare(cell: _Cell, *, interleaved: bool) -> list[Compared]:
     contest = _by_repeats if interleaved and _in_pairs(cell) else _by_intervals
-    return [_resolved(cell, one, contest) for one in POINTS.values()]
+    streamed = has_streams(case for cases in cell.values() for case in cases)
+    points = STREAMED_POINTS if streamed else POINTS
+    return [_resolved(cell, one, contest) for one in points.values()]
 
 
 def _in_pairs(cell: _Cell) -> bool:

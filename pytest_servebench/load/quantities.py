@@ -113,12 +113,13 @@ def _tpot(records: Records) -> Floats:
 
 
 def _stall(records: Records) -> Floats:
-    gaps, request = _known_gaps(_streams(records))
+    streams = _streams(records)
+    place = streams.stalls()
+    defined = (place >= 0) & (streams.reads() >= 2)
     longest = np.full(len(records), np.nan)
-    if len(gaps):
-        begins = np.flatnonzero(np.diff(request, prepend=-1))
-        longest[request[begins]] = np.maximum.reduceat(gaps, begins)
-    return _of_successes(records, _at_best(records, longest), ~np.isnan(longest))
+    begins = place[defined]
+    longest[defined] = (streams.times[begins + 1] - streams.times[begins]) / 1e9
+    return _of_successes(records, _at_best(records, longest), defined)
 
 
 def _gaps(records: Records) -> Sample | None:

@@ -81,6 +81,25 @@ class Streams:
         within = request[1:] == request[:-1]
         return np.diff(self.times)[within] / 1e9, request[1:][within]
 
+    def stalls(self) -> npt.NDArray[np.int64]:
+        """Return after which event each answer's longest gap begins, as a place in ``times``.
+
+        The first of several as long; -1 for answers with fewer than two events; shape ``(n,)``.
+        """
+        found = np.full(len(self), -1, dtype=np.int64)
+        several = np.diff(self.offsets) > 1
+        if not several.any():
+            return found
+        gaps = np.diff(self.times)
+        between = self.offsets[(self.offsets > 0) & (self.offsets < len(self.times))] - 1
+        gaps[between] = -1  # those between two answers
+        begins = self.offsets[:-1][several]
+        longest = np.maximum.reduceat(gaps, begins)
+        each = np.repeat(longest, np.diff(begins, append=len(gaps)))
+        places = begins[0] + np.flatnonzero(gaps[begins[0] :] == each)
+        found[several] = places[np.searchsorted(places, begins)]
+        return found
+
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """Return the arrays by their names in a records file."""
         found = {

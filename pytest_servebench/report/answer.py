@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pytest_servebench.analysis.evaluation import Compared, Evaluation
-from pytest_servebench.metrics import METRICS, POINTS, standing_in
+from pytest_servebench.metrics import METRICS, STREAMED_POINTS, has_streams, standing_in
 from pytest_servebench.report.figures import percentile
 from pytest_servebench.report.sessions import rate_text
 from pytest_servebench.report.variants import cell_tests
@@ -22,7 +22,7 @@ from pytest_servebench.text.numbers import plain
 from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import abridged, clean, counted, first_few, joined
 
-_EVIDENCE: Final = [one.name for metrics in POINTS.values() for one in metrics]
+_EVIDENCE: Final = [one.name for metrics in STREAMED_POINTS.values() for one in metrics]
 _LONGEST_TITLE: Final = 60  # characters
 _MOST_NAMES: Final = 4  # of servers that tie
 _RUNNERS_UP: Final = 2  # places after the first that are told
@@ -290,13 +290,17 @@ def _one(kind: str, cases: Sequence[CaseResult]) -> tuple[str, str]:
     measured = (
         f"At {rate_text(rates[-1], mine)}{', the highest rate' if len(rates) > 1 else ''}{number}: "
     )
-    median, tail = (_latencies(highest, one.name) for one in standing_in("overview"))
-    names = [one.written for one in standing_in("overview")]
+    shown = standing_in("overview")
+    median, tail = (_latencies(highest, one.name) for one in shown)
+    names = [one.written for one in shown]
     told = (
         f"{' and '.join(names)} {tail}"
         if median == tail
         else f"{names[0]} {median}, {names[1]} {tail}"
     )
+    if has_streams(highest):
+        further = standing_in("overview", streamed=True)
+        told += "".join(f", {one.written} {_latencies(highest, one.name)}" for one in further)
     second = f"{measured}{told}."
     judged = [case for case in mine if case.clauses]
     if not judged:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from pytest_servebench.analysis.precision import is_percentile
+from pytest_servebench.objectives.goodput import slo_clauses
+from pytest_servebench.objectives.limits import of_each_request
 from pytest_servebench.report.capacity_chart import CapacityPanel, never_broken
 from pytest_servebench.report.facts import (
     date_text,
@@ -16,7 +18,7 @@ from pytest_servebench.report.facts import (
     traffic_text,
 )
 from pytest_servebench.report.figures import percentile
-from pytest_servebench.report.sweep import CPU, MEMORY, PSS, Panel
+from pytest_servebench.report.sweep import CPU, GOODPUT, MEMORY, PSS, Panel
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import DIGEST_LENGTH, plain
@@ -71,12 +73,23 @@ def marks(cases: Sequence[CaseResult], panels: Sequence[Panel], curves: int) -> 
     if broken:
         kinds = sorted({"the gate" if one.is_gate else "the SLO" for one in broken})
         notes.append(f"Outlined: {' or '.join(kinds)} is broken.")
+    if GOODPUT in panels and (texts := _limits(valid)):
+        notes.append(f"Goodput: successes a second that kept {texts}.")
     unseen = [case for case in valid if case.resources.cpu_mean is None]
     if unseen and sampled:
         notes.append(
             f"CPU and memory are not visible: {', '.join(server_titles(unseen).values())}."
         )
     return " ".join(notes)
+
+
+def _limits(cases: Iterable[CaseResult]) -> str:
+    """Return what requests had to keep to count for the goodput."""
+    sets = distinct(
+        joined(clean(str(one.clause)) for one in of_each_request(slo_clauses(case)))
+        for case in cases
+    )
+    return ", or by case ".join(sets)
 
 
 def capacity_marks(panels: Sequence[CapacityPanel]) -> str:

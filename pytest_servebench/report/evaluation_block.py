@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from pytest_servebench.analysis.evaluation import Compared, Evaluation, evaluate
-from pytest_servebench.metrics import METRICS, POINTS
+from pytest_servebench.metrics import METRICS
 from pytest_servebench.report.answer import answer
 from pytest_servebench.report.facts import server_text, servers
 from pytest_servebench.report.variants import cell_tests
@@ -62,19 +62,22 @@ def _ranking(evaluation: Evaluation, cases: Sequence[CaseResult], width: int) ->
     columns = [
         Column("", right=False, shrinks=16),
         Column("all"),
-        *(Column(heading, expendable=place) for place, heading in enumerate(POINTS, 1)),
+        *(
+            Column(heading, expendable=place)
+            for place, heading in enumerate(evaluation.headings, 1)
+        ),
     ]
     rows = [
         [
             Cell(f"{numbers[rank.kind]:<3} {evaluation.servers[rank.kind]}"),
             Cell(rank_text((rank.unbeaten, rank.among))),
-            *(Cell(rank_text(rank.counts[heading])) for heading in POINTS),
+            *(Cell(rank_text(rank.counts[heading])) for heading in evaluation.headings),
         ]
         for rank in ranks
     ]
     below = [
         Column("unbeaten", right=False, shrinks=16),
-        *(Column(text, right=False, expendable=n) for n, text in enumerate(POINTS, 1)),
+        *(Column(text, right=False, expendable=n) for n, text in enumerate(evaluation.headings, 1)),
     ]
     cells = [
         [Cell(label), *(Cell(best or _NOBODY) for best in best_of)]
@@ -146,7 +149,7 @@ def _table(
         Column("point to", right=False),
         *(
             Column(heading, right=False, expendable=place)
-            for place, heading in enumerate(POINTS, 1)
+            for place, heading in enumerate(evaluation.headings, 1)
         ),
     ]
     for names in (short_names(evaluation.servers), numbers):
@@ -190,7 +193,7 @@ def _by_cell(
             f"{points[0].sizes}",
             tuple(
                 ", ".join(filter(None, (text(p) for p in points if METRICS[p.metric] in row)))
-                for row in POINTS.values()
+                for row in evaluation.headings.values()
             ),
         )
         for cell, points in cells.items()

@@ -15,7 +15,6 @@ from pytest_servebench.metrics import (
     Metric,
     Times,
     percentiles_of,
-    standing_in,
     statistics_of,
 )
 from pytest_servebench.report.facts import test_id, test_labels
@@ -172,15 +171,6 @@ def known_times(cases: Iterable[CaseResult]) -> list[Times]:
         for times in TIMES
         if times is LATENCY or any(one.name in known for one in statistics_of(times))
     ]
-
-
-def streamed(cases: Iterable[CaseResult]) -> bool:
-    """Return whether answers of some case were streamed."""
-    return any(
-        one.name in case.summary.estimates
-        for case in cases
-        for one in standing_in("table", streamed=True)
-    )
 
 
 def times_table(case: CaseResult) -> TimesTable:

@@ -86,6 +86,15 @@ def scale(ax: Axes, which: Literal["x", "y"], axis: Axis, label: str) -> None:
     target.set_minor_locator(NullLocator())
 
 
+def columns_of(panels: int) -> int:
+    """Return the number of columns of panels, such that no row is almost empty."""
+    if panels <= 3:
+        return max(1, panels)
+    if panels == 4:
+        return 2
+    return 3 if panels in (5, 6, 9) else 4
+
+
 class Frame:
     """A figure with heading, legend and caption; the axes are put into what is left of it."""
 

@@ -12,7 +12,6 @@ from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 from pytest_servebench.report.plot_frame import GREY, scale, shown
 from pytest_servebench.report.series import Series
 from pytest_servebench.report.sweep import (
-    THROUGHPUT,
     X_LABEL,
     Curve,
     Panel,
@@ -56,7 +55,7 @@ def draw_sweep(
         return
     points = 72 * width
     # Beside the ideal line, a step to the side looks like a step upwards.
-    apart = _APART / 2 if panel is THROUGHPUT else _APART
+    apart = _APART / 2 if panel.of_offered else _APART
     what = sweep(panel, series, apart=apart / points, marker=_MARKER / points,
                  letter=_LETTER / points, alike=alike)  # fmt: skip
     if what.message:
@@ -65,7 +64,7 @@ def draw_sweep(
     scale(ax, "x", what.x, what.x.labelled(x_label(series)))
     scale(ax, "y", what.y, what.y.labelled(panel.unit))
     step = what.step * points
-    if panel is THROUGHPUT:
+    if panel.of_offered:
         _ideal(ax, series, step * (len(series) - 1))
     size = min(1.0, max(_SMALLEST, 0.3 + step / 4))
     for curve in what.curves:

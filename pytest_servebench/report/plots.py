@@ -11,26 +11,29 @@ from typing import Final
 
 import numpy as np
 
-from pytest_servebench.metrics import Times, standing_in
+from pytest_servebench.metrics import Times, has_streams, standing_in
 from pytest_servebench.report.capacity_table import blocks
 from pytest_servebench.report.captions import case_names, marks, measured, subtitle
 from pytest_servebench.report.facts import test_id, test_labels
-from pytest_servebench.report.figures import known_times, streamed
+from pytest_servebench.report.figures import known_times
 from pytest_servebench.report.outputs import Material
 from pytest_servebench.report.plot_capacity import draw_capacities
 from pytest_servebench.report.plot_distribution import Latencies, draw_distributions
-from pytest_servebench.report.plot_frame import Frame, drawing
+from pytest_servebench.report.plot_frame import Frame, columns_of, drawing
+from pytest_servebench.report.plot_streams import draw_streams
 from pytest_servebench.report.plot_sweep import draw_sweep, ideal_handles
 from pytest_servebench.report.series import colours, make_series
 from pytest_servebench.report.sweep import (
     CPU,
     CPU_PER_REQUEST,
+    GOODPUT,
     MEMORY,
     PSS,
     SUCCESS,
     THROUGHPUT,
     Panel,
     percentile_panel,
+    shows_goodput,
 )
 from pytest_servebench.runs.case_records import read_records
 from pytest_servebench.runs.node_ids import function_of, short_labels
@@ -126,15 +129,21 @@ class _Drawing:
         }  # fmt: skip
         memory = (PSS, MEMORY) if any(PSS.point(case) for case in valid) else (MEMORY,)
         overview = standing_in("overview")
-        if streamed(self._run.cases):
+        if has_streams(self._run.cases):
             overview += standing_in("overview", streamed=True)
-        every = (*map(percentile_panel, overview), THROUGHPUT, SUCCESS, CPU, memory[0])
+        good = (GOODPUT,) if shows_goodput(valid) else ()
+        every = (*map(percentile_panel, overview), THROUGHPUT, *good, SUCCESS, CPU, memory[0])
         everything = [panel for panel in every if panel.metric not in unseen]
         processes = "of the server's processes against offered rate"
         return [
             *self._sweeps("overview", f"{self._names} under open-loop load", everything),
             *(path for times in known_times(self._run.cases) for path in self._percentiles(times)),
             *self._sweeps("throughput", "Throughput against offered rate", (THROUGHPUT,)),
+            *(
+                path
+                for one in good
+                for path in self._sweeps("goodput", "Goodput against offered rate", (one,))
+            ),
             *self._sweeps("success_rate", "Success rate against offered rate", (SUCCESS,)),
             *(
                 path
@@ -145,6 +154,7 @@ class _Drawing:
                 )
             ),
             *self._distribution(),
+            *draw_streams(self._run, self._directory, self._series, self._target),
         ]
 
     def _percentiles(self, times: Times) -> list[Path]:
@@ -159,7 +169,7 @@ class _Drawing:
         self, name: str, title: str, metrics: Sequence[Panel], *, alike: bool = False
     ) -> list[Path]:
         """Draw a panel for each metric; ``alike`` gives them the same y axis."""
-        columns = _columns(len(metrics))
+        columns = columns_of(len(metrics))
         rows = math.ceil(len(metrics) / columns)
         alone = len(metrics) == 1
         width = _NARROW if alone else _WIDE
@@ -170,7 +180,7 @@ class _Drawing:
             subtitle=subtitle(self._run.cases),
             caption=[marks(self._run.cases, metrics, len(self._series)), *measured(self._run)],
             series=self._series,
-            further=ideal_handles() if THROUGHPUT in metrics else (),
+            further=ideal_handles() if any(one.of_offered for one in metrics) else (),
         )
         panels = frame.axes(rows, columns, share_y=alike, titles=not alone)
         for ax in panels[len(metrics) :]:
@@ -201,7 +211,7 @@ class _Drawing:
             caption += f" {len(shown)} of {counted(len(rates), 'rate')} are shown."
         if missing:
             caption += f" Left out, as their records cannot be read: {case_names(missing)}."
-        columns = _columns(len(shown))
+        columns = columns_of(len(shown))
         rows = max(1, math.ceil(len(shown) / columns))
         width = {1: _NARROW, 2: _MIDDLE}.get(columns, _WIDE)
         height = 2.5 * rows if rows > 1 else 4.2 if columns == 1 else 3.4
@@ -231,12 +241,3 @@ class _Drawing:
                 else:
                     panels[rates.index(case.rate)].append((one, 1e3 * records.latency()))
         return panels, missing
-
-
-def _columns(panels: int) -> int:
-    """Return the number of columns of panels, such that no row is almost empty."""
-    if panels <= 3:
-        return max(1, panels)
-    if panels == 4:
-        return 2
-    return 3 if panels in (5, 6, 9) else 4

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Final, Literal
 
 from pytest_servebench import metrics
-from pytest_servebench.metrics import METRICS, standing_in
+from pytest_servebench.metrics import METRICS, has_streams, standing_in
 from pytest_servebench.report import axes
 from pytest_servebench.report.facts import lag_p99
 from pytest_servebench.report.figures import interval, known_times, percentile
@@ -68,6 +68,11 @@ class Panel:
     bound: float = 1.0
     absent: str = "no requests"
 
+    @property
+    def of_offered(self) -> bool:
+        """Return whether its values are shares of the offered rate, which is its ideal."""
+        return self.scale == "rate"
+
     def is_broken(self, case: CaseResult) -> bool:
         """Return whether a case breaks an SLO or a gate of the metric: its marker is outlined."""
         own = (clause for clause in case.clauses if clause.metric == self.metric)
@@ -97,6 +102,14 @@ def percentile_panel(metric: metrics.Metric) -> Panel:
 def _throughput(case: CaseResult) -> Point:
     low, high = interval(case.summary.estimates.get("throughput")) or (None, None)
     return Point(case.summary.throughput, low, high)
+
+
+def _goodput(case: CaseResult) -> Point | None:
+    known = case.summary.estimates.get("goodput")
+    if known is None or known.value is None:
+        return None
+    low, high = interval(known) or (None, None)
+    return Point(known.value, low, high)
 
 
 def _success(case: CaseResult) -> Point | None:
@@ -144,6 +157,14 @@ def _lag(case: CaseResult) -> Point | None:
 
 _UNSEEN = "not visible: the server was attached"
 THROUGHPUT: Final = Panel("Throughput", "successes/s", _throughput, "throughput", "rate")
+GOODPUT: Final = Panel(
+    "Goodput",
+    "good requests/s",
+    _goodput,
+    "goodput",
+    "rate",
+    absent="no SLO limits single requests",
+)
 SUCCESS: Final = Panel("Success rate", "% of arrivals", _success, "success_rate", "percent", 100.0)
 WAIT: Final = Panel("Queue wait p95", "ms", _wait, "", "linear")
 # Peaks are many times the mean: on a linear axis they would flatten the means.
@@ -168,7 +189,14 @@ def panels(cases: Iterable[CaseResult]) -> list[Panel]:
     charts = (*standing_in("charts"), *standing_in("charts", streamed=True))
     percentiles = [percentile_panel(one) for one in charts if one.times in times]
     memory = [PSS, MEMORY] if any(_pss(case) for case in known) else [MEMORY]
-    return [*percentiles, THROUGHPUT, SUCCESS, WAIT, CPU, CPU_PER_REQUEST, *memory, LAG]
+    good = [GOODPUT] if shows_goodput(known) else []
+    return [*percentiles, THROUGHPUT, *good, SUCCESS, WAIT, CPU, CPU_PER_REQUEST, *memory, LAG]
+
+
+def shows_goodput(cases: Iterable[CaseResult]) -> bool:
+    """Return whether there is a panel of the goodput: of streamed answers under limits of time."""
+    known = list(cases)
+    return has_streams(known) and any(_goodput(case) for case in known)
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,28 @@
-"""The charts of one case: its requests one by one, and by percentile."""
+"""The charts of one case: which there are, and those of its latency."""
 
 import math
-from collections.abc import Container
 from typing import Final
 
 import numpy as np
 
 from pytest_servebench.analysis.precision import tail_of
-from pytest_servebench.load.records import Outcome, Records
-from pytest_servebench.metrics import LATENCY, METRICS
+from pytest_servebench.load.records import Records
+from pytest_servebench.metrics import LATENCY
 from pytest_servebench.report import axes
 from pytest_servebench.report.figures import NAMES, failed, percentile
+from pytest_servebench.report.near import bounds_of, near
 from pytest_servebench.report.page import time_charts
 from pytest_servebench.report.page.chart import Chart, Key
+from pytest_servebench.report.page.request_charts import each_request
 from pytest_servebench.report.page.stream_charts import stream_charts
-from pytest_servebench.report.page.thinning import thinned
 from pytest_servebench.report.percentile_curves import percentile_curve
 from pytest_servebench.runs.plain_benchmarks import is_plain
-from pytest_servebench.runs.results import CaseResult, ClauseResult
+from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.estimates import Summary
 from pytest_servebench.text.numbers import significant
-from pytest_servebench.text.safe import clean, counted, joined
+from pytest_servebench.text.safe import counted
 
 _BINS: Final = 40
-_LATENCIES: Final = frozenset(one.name for one in METRICS.values() if one.times is LATENCY)
-_BOUND_REACH: Final = 10.0  # an SLO's bound so many times beyond the data would squeeze it
-_STRIP: Final = 160  # height of a drawing without a vertical axis
 
 
 def case_charts(
@@ -41,7 +38,7 @@ def case_charts(
     """
     charts = []
     if records is not None and len(records):
-        charts.append(_latency(case, records, points))
+        charts.append(each_request(case, records, LATENCY, points))
     charts.append(_percentiles(case, records, points))
     if case.probe:
         return charts  # a search has many: the section on its capacity shows them together
@@ -60,76 +57,6 @@ def case_charts(
     return charts
 
 
-def _near(
-    case: CaseResult, metrics: Container[str], lowest: float, highest: float
-) -> tuple[list[ClauseResult], str]:
-    """Return the SLOs whose bounds are near the measured values, and a note on the others.
-
-    Args:
-        case: with its clauses.
-        metrics: those in the chart.
-        lowest: measured value, ms.
-        highest: measured value, ms.
-    """
-    clauses = [one for one in case.clauses if not one.is_gate and one.metric in metrics]
-    reach = lowest / _BOUND_REACH, highest * _BOUND_REACH
-    near = [one for one in clauses if reach[0] <= 1e3 * one.bound <= reach[1]]
-    above = [clean(one.clause) for one in clauses if 1e3 * one.bound > reach[1]]
-    below = [clean(one.clause) for one in clauses if 1e3 * one.bound < reach[0]]
-    notes = [
-        f"Too far {side} to be drawn: {joined(texts)}."
-        for side, texts in (("above", above), ("below", below))
-        if texts
-    ]
-    return near, " ".join(notes)
-
-
-def _latency(case: CaseResult, records: Records, points: int) -> Chart:
-    ok = records.ok
-    arrival = records.scheduled / 1e9
-    latency = 1e3 * records.latency()
-    dropped = np.equal(records.outcome, Outcome.DROPPED)
-    lost = ~ok & ~dropped
-    shown = np.flatnonzero(ok)[thinned(arrival[ok], latency[ok], points)]
-    highest = float(latency[ok].max()) if ok.any() else 0.0
-    ends = [float(latency[ok].min()), highest] if ok.any() else []
-    near, far = _near(case, _LATENCIES, *ends) if ends else ([], "")
-    bounds = [(1e3 * one.bound, clean(one.clause)) for one in near]
-    kinds = [(dropped, "drop", "dropped: the buffer was full"), (lost, "error", "failed")]
-    lanes = [(which, shape, text) for which, shape, text in kinds if which.any()]
-    numbers = ", ".join(
-        f"{number} {word}" for word, number in case.summary.outcomes.items() if number
-    )
-    chart = Chart(
-        "Latency of each request, ms",
-        f"Latency of {len(records)} requests by their arrival on a logarithmic scale: {numbers}"
-        + (f"; the slowest success took {significant(highest)} ms." if ok.any() else "."),
-        time_charts.window(case),
-        axes.logarithmic([*ends, *(value for value, _ in bounds)]),
-        f"arrival, {time_charts.TIME}",
-        lanes=len(lanes),
-    )
-    chart.dots(arrival[shown], latency[shown], "dot")
-    if ok.any():
-        chart.legend.append(Key("dot", "success"))
-    for lane, (which, shape, text) in enumerate(lanes):
-        chart.glyphs(arrival[which], lane, shape, f"{shape}-mark")
-        chart.legend.append(Key(shape, f"{text} ({int(which.sum())})"))
-    chart.bounds(bounds)
-    if len(shown) < int(ok.sum()):
-        chart.note = (
-            f"{len(shown)} of {int(ok.sum())} successes are drawn: the slowest and the fastest at "
-            "each moment, and an even sample of the others"
-        )
-        chart.note += "; all that failed. " if lanes else ". "
-    chart.note += far
-    if not ok.any():
-        chart.note = "No request succeeded."
-        chart.y = axes.Axis(0.0, 1.0, ())
-        chart.height = _STRIP
-    return chart
-
-
 def _percentiles(case: CaseResult, records: Records | None, points: int) -> Chart:
     summary = case.summary
     names = [name for name in NAMES if name in summary.estimates]
@@ -143,8 +70,9 @@ def _percentiles(case: CaseResult, records: Records | None, points: int) -> Char
     ]  # fmt: skip
     shares, latencies = percentile_curve(case, records, points)
     ends = latencies[[0, -1]].tolist() if len(latencies) else []
-    near, far = _near(case, NAMES, *ends) if ends else ([], "")
-    bounds = [(tail_of(one.metric), 1e3 * one.bound) for one in near]
+    found = [one for one in bounds_of(case, LATENCY) if one.metric in NAMES]
+    drawn, far = near(found, *ends) if ends else ([], "")
+    bounds = [(tail_of(one.metric), one.value) for one in drawn]
     values = [
         *ends,
         *(value for _, value in bounds),

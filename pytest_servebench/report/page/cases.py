@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pytest_servebench.metrics import POINTS, standing_in
+from pytest_servebench.metrics import POINTS, has_streams, standing_in
 from pytest_servebench.objectives.slo import failure_texts
 from pytest_servebench.report.attention import reasons
 from pytest_servebench.report.axes import grouped
@@ -31,7 +31,6 @@ from pytest_servebench.report.figures import (
     errors,
     percentile,
     standing,
-    streamed,
     times_table,
 )
 from pytest_servebench.report.page.chart import Chart
@@ -152,7 +151,7 @@ _OTHERS: Final = (
 
 def headings(cases: Iterable[CaseResult]) -> tuple[tuple[str, str], ...]:
     """Return heading and explanation of each figure of some cases."""
-    return (*_TIMES, *(_STREAMED if streamed(cases) else ()), *_OTHERS)
+    return (*_TIMES, *(_STREAMED if has_streams(cases) else ()), *_OTHERS)
 
 
 def figures(case: CaseResult, among: Iterable[CaseResult]) -> tuple[Figure, ...]:
@@ -161,7 +160,7 @@ def figures(case: CaseResult, among: Iterable[CaseResult]) -> tuple[Figure, ...]
     lost, failed = dropped(summary), errors(summary)
     throughput = None if is_plain(case) else summary.throughput
     times = standing_in("table")
-    if streamed(among):
+    if has_streams(among):
         times += standing_in("table", streamed=True)
     return (
         *(latency_figure(case, one.name) for one in times),

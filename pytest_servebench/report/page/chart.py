@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.report.axes import Axis, Floats
+from pytest_servebench.report.lost import Lost
 
 WIDTH: Final = 760
 HEIGHT: Final = 420
@@ -20,6 +21,7 @@ _RIGHT: Final = 26
 _TOP: Final = 16
 _LANE: Final = 30  # height of the lane for requests that failed
 _LABEL_HEIGHT: Final = 30
+_CROSS: Final = "m-7-7l14 14m0-14l-14 14"
 
 Ints = npt.NDArray[np.int64]
 
@@ -47,7 +49,8 @@ class Key:
     """An entry of the legend.
 
     Attributes:
-        shape: ``dot``, ``line``, ``band``, ``bar``, ``drop``, ``error`` or ``bound``.
+        shape: ``dot``, ``line``, ``band``, ``bar``, ``drop``, ``error``, ``bound``, ``tick``,
+            ``stall`` or ``end-mark``.
         text: what it stands for.
         css: classes that give its colour.
     """
@@ -111,12 +114,16 @@ class Chart:
 
     def px(self, values: Sequence[float] | Floats) -> Ints:
         """Return horizontal places."""
-        share = self.x.place(values)
-        return np.rint(self.left + share * (self.right - self.left)).astype(np.int64)
+        return self._across(self.x.place(values))
 
     def py(self, values: Sequence[float] | Floats) -> Ints:
         """Return vertical places."""
-        share = self.y.place(values)
+        return self._up(self.y.place(values))
+
+    def _across(self, share: Floats) -> Ints:
+        return np.rint(self.left + share * (self.right - self.left)).astype(np.int64)
+
+    def _up(self, share: Floats) -> Ints:
         return np.rint(self.bottom - share * (self.bottom - self.top)).astype(np.int64)
 
     @property
@@ -144,9 +151,19 @@ class Chart:
 
     def dots(self, x: Floats, y: Floats, css: str) -> None:
         """Draw a dot for each pair; those at the same place are drawn once."""
-        places = np.unique(np.column_stack([self.px(x), self.py(y)]), axis=0)
+        self.dots_at(self.x.place(x), self.y.place(y), css)
+
+    def dots_at(self, x: Floats, y: Floats, css: str) -> None:
+        """Draw a dot for each pair of shares of the axes; those at the same place once."""
+        places = np.unique(np.column_stack([self._across(x), self._up(y)]), axis=0)
         if len(places):
             self.paths.append(Path("".join(f"M{a} {b}h0" for a, b in places.tolist()), css))
+
+    def strokes(self, x: Floats, low: float, high: float, css: str, step: int = 1) -> None:
+        """Draw vertical strokes between two heights; ``step`` or more apart."""
+        bottom, top = self.py([low, high]).tolist()
+        places = np.unique(self.px(x) // step * step).tolist()
+        self.paths.append(Path("".join(f"M{a} {bottom}V{top}" for a in places), css))
 
     def line(self, x: Sequence[float] | Floats, y: Sequence[float] | Floats, css: str) -> None:
         """Draw a line from point to point; a point that is alone is drawn as such.
@@ -194,11 +211,21 @@ class Chart:
     def glyphs(self, x: Floats, lane: int, shape: str, css: str) -> None:
         """Draw a sign for each place into a lane above the axes."""
         y = _TOP + _LANE * lane + _LANE // 2 - 2
-        outline = {"drop": "l-7-12h14z", "error": "m-7-7l14 14m0-14l-14 14"}[shape]
+        outline = {"drop": "l-7-12h14z", "error": _CROSS}[shape]
         lower = 6 if shape == "drop" else 0
         places = np.unique(self.px(x)).tolist()
         if places:
             self.paths.append(Path("".join(f"M{a} {y + lower}{outline}" for a in places), css))
+
+    def lost(self, found: Sequence[tuple[Lost, Floats]]) -> None:
+        """Draw requests that did not succeed, each kind into a lane, at these places."""
+        for lane, (one, x) in enumerate(found):
+            self.glyphs(x, lane, one.shape, f"{one.shape}-mark")
+            self.legend.append(Key(one.shape, one.legend))
+
+    def cross(self, x: int, y: int, css: str) -> None:
+        """Draw a cross at a place."""
+        self.paths.append(Path(f"M{x} {y}{_CROSS}", css))
 
     def marker(self, x: int, y: int, shape: str, css: str, size: int = 9) -> None:
         """Draw one marker; ``x`` and ``y`` are places."""
@@ -231,6 +258,15 @@ class Chart:
                 taken.append(y)
                 x, anchor = (self.left + 4, "halo") if left else (self.right - 4, "end halo")
                 self.labels.append(Label(x, y, text, anchor))
+
+    def bounds_across(self, found: Sequence[tuple[float, str]]) -> None:
+        """Draw bounds of the horizontal axis with their names."""
+        for value, text in found:
+            place = int(self.px([value])[0])
+            self.trace([(place, self.top), (place, self.bottom)], "bound")
+            right = place > (self.left + self.right) // 2
+            x, anchor = (place - 8, "end halo") if right else (place + 8, "halo")
+            self.labels.append(Label(x, self.top + _LABEL_HEIGHT - 8, text, anchor))
 
 
 def outline(x: int, y: int, shape: str, s: int) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_servebench.analysis.evaluation import Evaluation
-from pytest_servebench.metrics import POINTS
 from pytest_servebench.report.evaluation_block import (
     RANKING,
     cell_bests,
@@ -79,7 +78,7 @@ def evaluation_view(
         meaning = "Which server did better than every other by more than noise."
         rows, ranks = cell_winners(evaluation, cases, short), ()
         totals = f"{totals_text(evaluation, evaluation.servers, '–')}." if rows else ""
-    return EvaluationView(meaning, tuple(POINTS), tuple(rows), totals, notes, ranks)
+    return EvaluationView(meaning, tuple(evaluation.headings), tuple(rows), totals, notes, ranks)
 
 
 def _ranks(evaluation: Evaluation, css: Mapping[str, str]) -> tuple[RankView, ...]:

@@ -7,7 +7,6 @@ from typing import Final
 from pytest_servebench.report.page.chart import Chart, Key, Label
 from pytest_servebench.report.series import Series
 from pytest_servebench.report.sweep import (
-    THROUGHPUT,
     Curve,
     Panel,
     Sweep,
@@ -49,7 +48,7 @@ def _sweep(panel: Panel, series: Sequence[Series], classes: Classes) -> Chart:
                   x_label(series), message=what.message)  # fmt: skip
     if what.message:
         return chart
-    if panel is THROUGHPUT and not any(case.sessions for one in series for case in one.cases):
+    if panel.of_offered and not any(case.sessions for one in series for case in one.cases):
         ends = max(what.x.first, what.y.first), min(what.x.last, what.y.last)
         chart.line(ends, ends, "ideal")
         chart.legend.append(Key("ideal", "all that is offered"))

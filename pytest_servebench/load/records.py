@@ -102,6 +102,11 @@ class Records:
         return np.ones(len(self), dtype=np.bool_) if self.turns is None else ~self.turns.dependent
 
     @property
+    def session_span(self) -> float:
+        """Return for how long sessions go on, see :meth:`.Turns.span`; 0 without, ns."""
+        return 0.0 if self.turns is None else self.turns.span(self.scheduled)
+
+    @property
     def first_token(self) -> npt.NDArray[np.int64]:
         """Return when each answer's first output was read, ns; ``NEVER`` without; ``(n,)``."""
         if self.at_best is not None:

@@ -21,7 +21,7 @@ from pytest_servebench.load.records import NEVER, Records, copied, new_store
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.storage import check_memory, journal_file, records_file
 from pytest_servebench.load.store import RecordStore
-from pytest_servebench.load.turns import SessionCounts, Turns, asked
+from pytest_servebench.load.turns import Turns, asked
 from pytest_servebench.load.validity import lag_p99, unaccounted
 
 _UNKNOWN: Final = (
@@ -48,7 +48,6 @@ class LoadResult:
         failure: why the load was cut short, if it was; the records hold what had happened until
             then.
         journal: the streamed answers, each of which it yields once; to be closed.
-        sessions: what became of the sessions, if there were any.
     """
 
     records: Records
@@ -62,7 +61,6 @@ class LoadResult:
     generator: Generator
     failure: str | None = None
     journal: Journal | None = None
-    sessions: SessionCounts | None = None
 
 
 Runner = Callable[[LoadSpec, Callable[[RecordStore], None]], LoadResult]
@@ -180,9 +178,6 @@ def _collect(spec: LoadSpec, start: int, made: _Made, ending: Ending) -> LoadRes
             too_few_workers=workers.too_few,
         ),
         failure=ending.failure,
-        sessions=None
-        if records.turns is None
-        else SessionCounts.of(records.turns, records.outcome),
     )
 
 

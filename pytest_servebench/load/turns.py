@@ -49,6 +49,22 @@ class Turns:
         """Return which requests arrived after the end of another one; shape ``(n,)``."""
         return self.number > 0
 
+    def span(self, scheduled: npt.NDArray[np.int64]) -> float:
+        """Return for how long a session goes on, from its first arrival to its last, in ns.
+
+        Of a session with many requests it counts for each of them.
+
+        Args:
+            scheduled: arrivals of the n requests, ns; shape ``(n,)``.
+        """
+        if not len(scheduled):
+            return 0.0
+        first = np.full(int(self.session.max()) + 1, np.iinfo(np.int64).max)
+        last = np.zeros_like(first)
+        np.minimum.at(first, self.session, scheduled)
+        np.maximum.at(last, self.session, scheduled)
+        return float((last - first)[self.session].mean())
+
     def rows(self, which: npt.NDArray[np.int64]) -> Turns:
         """Return those of some rows, in that order."""
         return Turns(self.session[which], self.number[which], self.planned[which])
@@ -128,8 +144,8 @@ class SessionCounts:
     Attributes:
         begun: sessions, as many as the arrival process scheduled.
         completed: of which every turn was asked and succeeded.
-        failed: that ended with a turn without success, whether it was dropped, failed or was still
-            under way at the end of the drain.
+        failed: whose last turn did not succeed, whether it was dropped, failed or was still under
+            way at the end of the drain.
         cut: whose next turn would have arrived after the window.
         dependent: requests that were further turns.
         lost_turns: further turns that were not asked, as one before them failed.
@@ -150,8 +166,7 @@ class SessionCounts:
 
         Args:
             turns: of the n requests that were asked.
-            outcome: of each, as the generator saw it: a fault that is found afterwards ends no
-                session; shape ``(n,)``.
+            outcome: of each; shape ``(n,)``.
         """
         # Of each session the turn that was asked last.
         last = np.lexsort((turns.number, turns.session))

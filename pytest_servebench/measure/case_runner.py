@@ -12,6 +12,7 @@ from pytest_servebench.load.records import Records
 from pytest_servebench.load.runner import Runner, run_load
 from pytest_servebench.load.spec import LoadSpec
 from pytest_servebench.load.store import NEVER, RecordStore
+from pytest_servebench.load.turns import SessionCounts
 from pytest_servebench.load.validity import invalid_reason
 from pytest_servebench.measure.cpu_interval import cpu_estimate, per_request
 from pytest_servebench.measure.footprint import proportional
@@ -131,7 +132,9 @@ def run_case(
             keep_alive=spec.terms.keep_alive,
             streams=spec.streams,
         ),
-        sessions=load.sessions,
+        sessions=None
+        if (turns := records.turns) is None
+        else SessionCounts.of(turns, records.outcome),
         streamed=_streamed(traffic, records, merged),
         classes=class_figures(records, load.payloads, traffic.classes),
         records=records,

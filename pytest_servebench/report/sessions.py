@@ -14,6 +14,10 @@ RATE: Final = (
 """What a table of sessions is to be read with."""
 
 
+# So much of the window it takes until as many sessions end as begin.
+_MANY: Final = 0.2
+
+
 def session_facts(case: CaseResult) -> list[tuple[str, str]]:
     """Return labels and texts; nothing if requests were no turns of sessions."""
     known = case.sessions
@@ -25,7 +29,8 @@ def session_facts(case: CaseResult) -> list[tuple[str, str]]:
         ended.append(f"{known.failed} ended by a failed turn" + (f" ({lost})" if lost else ""))
     if known.cut:
         left = counted(known.late_turns, "turn")
-        ended.append(f"{known.cut} still going at the window's end ({left} not asked)")
+        short = ": raise --servebench-duration" if known.cut > _MANY * known.begun else ""
+        ended.append(f"{known.cut} still going at the window's end ({left} not asked){short}")
     return [
         ("sessions", f"{known.begun} begun: {', '.join(ended)}"),
         ("dependent", f"{known.dependent} of {counted(case.summary.arrivals, 'request')} came a "

@@ -17,6 +17,8 @@ _RESAMPLES: Final = 1000
 _LUGSAIL: Final = 3
 _MOST_BINS: Final = 1000
 _FEWEST_BINS: Final = 4
+_SPANS: Final = 2.0  # of a session, that a block has at least
+_FEWEST_BLOCKS: Final = 6  # however long sessions go on
 _SEED: Final = 19890901  # any: the same records give the same intervals
 
 # The automatic length balances bias and variance of the variance. An interval errs at one side
@@ -82,7 +84,21 @@ def _places(blocks: int, number: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng(_SEED).integers(0, blocks, (_RESAMPLES, number))
 
 
-def moving_blocks(series: Floats) -> Blocks:
+def least_length(span: float, window: int, bins: int) -> int:
+    """Return how many bins the blocks of a load of sessions have at least.
+
+    Of what all requests of a session share, lag by lag, little is significant, and the automatic
+    length takes no notice. Blocks must be longer than what is alike in them.
+
+    Args:
+        span: for how long a session goes on, ns; 0 without sessions.
+        window: length of the arrival window, ns.
+        bins: into which it is cut.
+    """
+    return max(1, min(round(_SPANS * span / max(window, 1) * bins), bins // _FEWEST_BLOCKS))
+
+
+def moving_blocks(series: Floats, least: int = 1) -> Blocks:
     """Return the blocks of a stationary series, with their estimate of the sum's variance.
 
     The variance is that of moving-block resamples, in closed form. Blocks that are short compared
@@ -94,8 +110,9 @@ def moving_blocks(series: Floats) -> Blocks:
 
     Args:
         series: a row for each bin; shape ``(bins, k)``.
+        least: bins of a block; see :func:`least_length`.
     """
-    length = max(block_length(column) for column in series.T)
+    length = max(least, *(block_length(column) for column in series.T))
     number = len(series) / length
     sums = _sums(series, length)
     variances = _variance(sums, number)

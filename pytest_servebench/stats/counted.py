@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.load.records import Records
-from pytest_servebench.stats.bootstrap import binned, bins_for, moving_blocks
+from pytest_servebench.stats.bootstrap import binned, bins_for, least_length, moving_blocks
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.intervals import (
     dispersion_of,
@@ -33,7 +33,8 @@ def counted(records: Records, which: npt.NDArray[np.bool_]) -> tuple[Estimate, E
     arrived = binned(
         (which.astype(np.float64) - share)[:, None], records.scheduled, records.window, bins
     )
-    blocks = moving_blocks(np.column_stack([arrived, ends - ends.mean(axis=0)]))
+    least = least_length(records.session_span, records.window, bins)
+    blocks = moving_blocks(np.column_stack([arrived, ends - ends.mean(axis=0)]), least)
     of_share, of_ends = blocks.variances.tolist()
     spread = dispersion_of(number, of_ends, float(blocks.degrees[1]))
     effective = effective_number(n, share, of_share / n**2, float(blocks.degrees[0]))

@@ -40,7 +40,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.stats.bootstrap import Floats, binned, bins_for, moving_blocks
+from pytest_servebench.stats.bootstrap import Floats, binned, bins_for, least_length, moving_blocks
 from pytest_servebench.stats.episodes import nearest_rank
 from pytest_servebench.stats.ratios import Range, exp
 from pytest_servebench.stats.student import NORMAL, student_quantile
@@ -59,11 +59,13 @@ class Side:
             be several of one request, which are in no order of time, but in one block.
         arrivals: when the request of each came, ns; shape ``(n,)``.
         window: length of the arrival window, ns.
+        span: for how long a session goes on, ns; 0 without sessions.
     """
 
     values: Floats
     arrivals: npt.NDArray[np.int64]
     window: int
+    span: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,8 @@ class _Chance:
         series = np.hstack(
             [_sums(new, of_new, bins) - _sums(base, of_base, bins) for of_base, of_new in columns]
         )
-        blocks = moving_blocks(series)
+        least = max(least_length(one.span, one.window, bins) for one in (base, new))
+        blocks = moving_blocks(series, least)
         length = max(1, round(bins / blocks.number))
         running = np.concatenate([np.zeros((1, series.shape[1])), np.cumsum(series, axis=0)])
         squares = (running[length:] - running[:-length]) ** 2

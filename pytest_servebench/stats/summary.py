@@ -55,7 +55,14 @@ from pytest_servebench.load.quantities import Sample
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.metrics import LATENCY, METRICS, STATISTICS, TIMES, Times
 from pytest_servebench.stats import episodes
-from pytest_servebench.stats.bootstrap import Blocks, Floats, binned, bins_for, moving_blocks
+from pytest_servebench.stats.bootstrap import (
+    Blocks,
+    Floats,
+    binned,
+    bins_for,
+    least_length,
+    moving_blocks,
+)
 from pytest_servebench.stats.episodes import nearest_rank
 from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
 from pytest_servebench.stats.intervals import (
@@ -273,7 +280,8 @@ def _precision(records: Records, sample: Sample, inside: npt.NDArray[np.bool_]) 
     counts = binned(
         np.ones((completed := int(inside.sum()), 1)), records.done[inside], records.window, bins
     )
-    blocks = moving_blocks(np.column_stack([series, counts - counts.mean(axis=0)]))
+    least = least_length(records.session_span, records.window, bins)
+    blocks = moving_blocks(np.column_stack([series, counts - counts.mean(axis=0)]), least)
     heavy = episodes.heaviness(ordered)
     lengths = {
         name: episodes.lengths(blocks, beyond, number, permille, heavy)

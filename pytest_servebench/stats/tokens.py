@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from pytest_servebench.load.records import Records
 from pytest_servebench.load.streams import Streams
-from pytest_servebench.stats.bootstrap import Floats, binned, bins_for, moving_blocks
+from pytest_servebench.stats.bootstrap import Floats, binned, bins_for, least_length, moving_blocks
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.intervals import dispersion_of, poisson_interval
 from pytest_servebench.stats.student import Z, student
@@ -37,7 +37,8 @@ def _rate(records: Records, streams: Streams, known: npt.NDArray[np.bool_]) -> E
     tokens = np.repeat(each, events)[inside]
     bins = bins_for(len(records))
     series = binned(tokens[:, np.newaxis], streams.times[inside], records.window, bins)
-    blocks = moving_blocks(series - series.mean(axis=0))
+    least = least_length(records.session_span, records.window, bins)
+    blocks = moving_blocks(series - series.mean(axis=0), least)
     total = float(tokens.sum())
     spread = dispersion_of(total, float(blocks.variances[0]), float(blocks.degrees[0]))
     return poisson_interval(total, spread, records.window / 1e9)
@@ -50,6 +51,7 @@ def _mean(
     number, mean = len(values), float(values.mean())
     bins = bins_for(len(records))
     errors = (values - mean)[:, np.newaxis]
-    blocks = moving_blocks(binned(errors, records.scheduled[chosen], records.window, bins))
+    series = binned(errors, records.scheduled[chosen], records.window, bins)
+    blocks = moving_blocks(series, least_length(records.session_span, records.window, bins))
     half = Z * student(float(blocks.degrees[0])) * float(blocks.variances[0]) ** 0.5 / number
     return Estimate(mean, max(0.0, mean - half), mean + half if number > 1 else None)

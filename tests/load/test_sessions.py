@@ -48,6 +48,11 @@ def think_of(conversations: Sequence[Conversation]) -> tuple[int, ...]:
                  for one in conversations for turn, (think, _) in enumerate(one))  # fmt: skip
 
 
+def counts_of(records: Records) -> SessionCounts:
+    assert records.turns is not None
+    return SessionCounts.of(records.turns, records.outcome)
+
+
 def test_a_turn_arrives_a_think_time_after_the_end_of_the_one_before(server: StreamServer) -> None:
     conversations = [*CONVERSATIONS.values()]
     think = think_of(conversations)
@@ -73,7 +78,7 @@ def test_a_turn_arrives_a_think_time_after_the_end_of_the_one_before(server: Str
             assert records.enqueued[after] >= records.scheduled[after]
     failed = records.outcome != Outcome.OK
     assert load.payloads[failed].tolist() == [5, 5]
-    assert load.sessions == SessionCounts(
+    assert counts_of(load.records) == SessionCounts(
         begun=8, completed=4, failed=2, cut=2, dependent=6, lost_turns=2, late_turns=4
     )
     # What the journal and the answers say is of the same requests.
@@ -93,7 +98,7 @@ def test_a_turn_that_is_dropped_ends_its_session(server: StreamServer) -> None:
         arrivals=Constant(), choice=InOrder(), drain=5.0,
     ).load  # fmt: skip
     assert load.records.counts() | {"ok": 2, "dropped": 1} == load.records.counts()
-    assert load.sessions == SessionCounts(
+    assert counts_of(load.records) == SessionCounts(
         begun=2, completed=1, failed=1, cut=0, dependent=1, lost_turns=1, late_turns=0
     )
 

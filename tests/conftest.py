@@ -99,6 +99,8 @@ def pytest_configure() -> None:
     if os.environ.pop("PYTEST_XDIST_WORKER", None):
         # The other processors are for the other workers: PyTorch's threads would wait in loops.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Servers live for seconds here: what Java's optimizing compiler costs does not pay off.
+    os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
     remember_what_stays(pytest.MonkeyPatch())
     # How long an example takes is the machine's affair.
     hypothesis.settings.register_profile("untimed", deadline=None)

@@ -63,11 +63,11 @@ def check_nothing_is_left(seen: Seen) -> None:
     "arguments",
     [
         ("-s", "-v"),
-        ("--capture=sys", "--no-header", "--tb=short", "--color=yes"),
-        ("--servebench-interleave", "--servebench-servers=toy,toy2"),
+        ("--capture=sys", "--no-header", "--tb=short", "--color=yes",
+         "--servebench-interleave", "--servebench-servers=toy,toy2"),
     ],
     ids=" ".join,
-)
+)  # fmt: skip
 def test_the_live_line_comes_and_goes(at_terminal: AtTerminal, arguments: tuple[str, ...]) -> None:
     seen = at_terminal(*arguments)
     assert seen.status == 1

@@ -53,9 +53,9 @@ def test_properties_of_the_estimate(beyond: list[int], more: int, scale: float) 
     probes = [Probed(100 + 10 * index, 10, 1000, count, 1.0) for index, count in enumerate(beyond)]
     before = curve_of(probes)
     assert before.quantile(0.025) <= before.quantile(0.5) <= before.quantile(0.975)
-    # More requests beyond the limit never raise the capacity, but for the grid's resolution. Far
-    # below all probes, where only the slope tells it, they make the slope more certain, too.
-    if before.quantile(0.5) >= probes[0].rate:
+    # More requests beyond the limit never raise the capacity, but for the grid's resolution. Below
+    # or above all probes, where only the slope tells it, they change the slope, too.
+    if probes[0].rate <= before.quantile(0.5) <= probes[-1].rate:
         worse = curve_of([replace(one, beyond=one.beyond + more) for one in probes])
         assert worse.quantile(0.5) <= 1.02 * before.quantile(0.5)
     # In another unit of time everything is the same.
@@ -302,11 +302,11 @@ def test_what_cannot_be_searched_for_is_refused(
 def test_intervals_hold_the_capacity_of_simulated_queues() -> None:
     held = closed = 0
     for server, truth in known().items():
-        for seed in range(15):
+        for seed in range(8):
             found, _ = search(server, SearchSettings(), seed)
             assert found.seconds <= 180 + 26
             if found.low is not None and found.high is not None:
                 closed += 1
                 held += found.low <= truth <= found.high
-    assert closed >= 40
+    assert closed >= 21
     assert held >= (0.95 - 3 * math.sqrt(0.95 * 0.05 / closed)) * closed

@@ -275,7 +275,7 @@ def test_what_the_probes_show_besides_their_times(
     change: Change, outcome: str, verdict: str, words: str, run_bench: RunBench, simulate: Simulate
 ) -> None:
     simulate(change=change)
-    result = run_bench("--servebench-plots=true", test=searching("capacity.at_least(50)"))
+    result = run_bench(test=searching("capacity.at_least(50)"))
     shown = " ".join(result.stdout.str().split())
     assert words in shown
     assert "--servebench-capacity-range" not in shown

@@ -718,11 +718,11 @@ def test_identical_queues_are_seldom_called_worse() -> None:
 def test_identical_queues_are_seldom_called_worse_in_the_long_run() -> None:
     """Neither with each gate as the only one, nor with all of twelve cases at once.
 
-    A gate that fails 3 in 100 pairs is found out 9 times in 10; ``benchmarks/parts/gates.py``
+    A gate that fails 5 in 100 pairs is found out 9 times in 10; ``benchmarks/parts/gates.py``
     holds each to 1 in 100, with more pairs and more kinds of traffic.
     """
     alone, together = Counter[str](), 0
-    for seed in range(30):
+    for seed in range(12):
         pairs = [
             pair_of_runs(LAWS[number % 3], LOADS[number // 3], 1000, 12 * seed + number,
                          common=seed % 2 == 0)
@@ -735,7 +735,7 @@ def test_identical_queues_are_seldom_called_worse_in_the_long_run() -> None:
             for side in range(2)
         ]  # fmt: skip
         together += compare(saved.run(sides[0]), saved.run(sides[1]), GATES).worse
-    assert max(alone.values(), default=0) <= 6
+    assert max(alone.values(), default=0) <= 3
     assert together <= 1
 
 
@@ -744,8 +744,8 @@ def test_identical_queues_are_seldom_called_worse_in_the_long_run() -> None:
     [
         ("M/M/1", 0.3, 1.25, Gate("p50", 0.05), 0.8, 15),
         ("lognormal", 0.3, 1.25, Gate("p95", 0.10), 0.8, 15),
-        pytest.param("M/M/1", 0.3, 1.25, Gate("p95", 0.10), 0.5, 120, marks=pytest.mark.slow),
-        pytest.param("lognormal", 0.3, 1.25, Gate("p99", 0.10), 0.5, 120, marks=pytest.mark.slow),
+        pytest.param("M/M/1", 0.3, 1.25, Gate("p95", 0.10), 0.5, 60, marks=pytest.mark.slow),
+        pytest.param("lognormal", 0.3, 1.25, Gate("p99", 0.10), 0.5, 60, marks=pytest.mark.slow),
     ],
 )
 def test_slower_servers_are_found(

@@ -15,22 +15,27 @@ from simulation.queues import LAWS, Law, mean, percentile
 
 REPLICATIONS = 100
 # The worst queue has 93 %: of 100 of its intervals fewer than 84 would hold it once in 1,000 times.
+# All laws at all loads are held to more by ``python -m benchmarks --parts intervals``.
 LEAST = 0.84
 SLOW = pytest.mark.slow
 cell = functools.cache(coverage.cell)
 
 
-@pytest.mark.parametrize("number", [1000, pytest.param(5000, marks=SLOW)])
 @pytest.mark.parametrize(
-    "load", [load if load == 0.6 else pytest.param(load, marks=SLOW) for load in coverage.LOADS]
+    ("law", "load", "number"),
+    [
+        (LAWS[0], 0.6, 1000),
+        *(pytest.param(law, 0.8, 1000, marks=SLOW) for law in LAWS),
+        *(pytest.param(law, 0.3, 5000, marks=SLOW) for law in LAWS),
+    ],
 )
-@pytest.mark.parametrize("law", [LAWS[0], *(pytest.param(law, marks=SLOW) for law in LAWS[1:])])
 def test_intervals_of_percentiles_hold_the_truth(law: Law, load: float, number: int) -> None:
     found = cell(law, load, number, REPLICATIONS)
     for metric in coverage.METRICS:
         assert coverage.coverage(found, found["counts"][metric]) >= LEAST, found
 
 
+@pytest.mark.slow
 def test_too_few_requests_for_a_percentile_leave_its_interval_open() -> None:
     """Inconclusive, then, whatever the bound, unless it is already broken."""
     found = cell("M/M/1", 0.8, 1000, REPLICATIONS)
@@ -42,7 +47,7 @@ def test_too_few_requests_for_a_percentile_leave_its_interval_open() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("index", [0, 5, 8])
+@pytest.mark.parametrize("index", [0, 8])
 def test_rare_pauses_and_bursts_are_allowed_for(index: int) -> None:
     """90 % are promised; fewer than 80 of 100 would be one in 1,000. A wrong *passed*: 2.5 %."""
     of = traffic.RARE[index]
@@ -55,10 +60,10 @@ def test_rare_pauses_and_bursts_are_allowed_for(index: int) -> None:
 
 @pytest.mark.slow
 def test_intervals_of_streamed_answers_hold_the_truth() -> None:
-    """90 % are promised; fewer than 80 of 100 would be one in 1,000."""
-    found = coverage.streamed(0.8, 500, REPLICATIONS)
+    """90 % are promised; fewer than 29 of 40 would be one in 1,000."""
+    found = coverage.streamed(0.8, 500, 40)
     for counts in found["counts"].values():
-        assert coverage.coverage(found, counts) >= 0.80, found
+        assert coverage.coverage(found, counts) >= 0.725, found
 
 
 def test_simulated_batching_has_its_closed_forms() -> None:

@@ -6,6 +6,7 @@ from simulation.floors import exceedances, mm1_floor
 from simulation.searches import known
 
 
+@pytest.mark.slow
 def test_the_simulated_floor_of_mm1_is_the_closed_one() -> None:
     server, capacity = next((one, rate) for one, rate in known().items() if one.name == "M/M/1")
     load = capacity / server.most

@@ -217,9 +217,9 @@ def broken_gate() -> Run:
 each_run = pytest.mark.parametrize(
     "make",
     [
-        made_runs.overloaded_run, made_runs.single_run, made_runs.no_arrivals_run,
+        made_runs.overloaded_run, made_runs.no_arrivals_run,
         *(pytest.param(make, marks=pytest.mark.slow) for make in (
-            made_runs.nothing_ok_run, made_runs.all_invalid_run, made_runs.one_rate_run,
+            made_runs.single_run, made_runs.nothing_ok_run, made_runs.all_invalid_run, made_runs.one_rate_run,
             strangely_named, three_by_four_by_three, two_bounds_close_together, broken_gate,
         )),
     ],
@@ -282,6 +282,7 @@ def test_a_figure_says_by_itself_what_it_shows(make: Callable[[], Run], drawn: D
             assert " ".join(one.server.implementation.split()) in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [made_runs.overloaded_run, strangely_named])
 def test_svg_holds_names_as_text(make: Callable[[], Run], drawn: Drawn) -> None:
     for figure in drawn(make).values():

@@ -254,6 +254,7 @@ def test_a_server_that_does_not_fit_is_told(
         nothing_left()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["loading", "loading-without-word", "gateway"])
 def test_a_model_that_loads_is_waited_for(start: Start, mode: str) -> None:
     check_mismatch(start(mode))

@@ -119,6 +119,7 @@ def test_words_are_the_same_on_every_machine() -> None:
     assert len(WORDS) == len(set(WORDS)) > 200
 
 
+@pytest.mark.slow
 def test_lengths_follow_their_distribution() -> None:
     shares = [(k + 0.5) / 20_000 for k in range(20_000)]
 

@@ -45,6 +45,7 @@ PR_SET_CHILD_SUBREAPER = 36
 LINUX = sys.platform == "linux"
 POLL = 0.05  # seconds between looks at the process table while ending the tree
 ENGINE_LIMIT = 10.0  # seconds for the engine to do something with a container
+TRACKER_GRACE = 1.0  # seconds for a resource tracker once all others were killed
 GIVE_UP = 10.0  # seconds after SIGKILL until a process that cannot die (in the kernel) is left
 
 
@@ -116,6 +117,16 @@ def _ignores(pid: str, number: int) -> bool:
         with open(f"/proc/{pid}/status", encoding="ascii") as status:  # noqa: PTH123
             caught = next(line.split()[1] for line in status if line.startswith("SigCgt:"))
         return not int(caught, 16) >> (number - 1) & 1
+    return False
+
+
+def _tracks_resources(pid: int) -> bool:
+    """Return whether a process removes the semaphores and shared memory of Python's others.
+
+    It ignores SIGTERM, and does its work once the processes that it works for have ended.
+    """
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as command:  # noqa: PTH123
+        return b"from multiprocessing.resource_tracker" in command.read()
     return False
 
 
@@ -269,7 +280,7 @@ class Supervisor:
                 break
             for pid in left:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
-                    if elapsed >= grace:
+                    if elapsed >= grace + TRACKER_GRACE * _tracks_resources(pid):
                         os.kill(pid, signal.SIGKILL)
                     elif pid not in asked:  # a second SIGTERM means "at once" to some programs
                         os.kill(pid, signal.SIGTERM)

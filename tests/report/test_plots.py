@@ -219,8 +219,9 @@ each_run = pytest.mark.parametrize(
     [
         made_runs.overloaded_run, made_runs.no_arrivals_run,
         *(pytest.param(make, marks=pytest.mark.slow) for make in (
-            made_runs.single_run, made_runs.nothing_ok_run, made_runs.all_invalid_run, made_runs.one_rate_run,
-            strangely_named, three_by_four_by_three, two_bounds_close_together, broken_gate,
+            made_runs.single_run, made_runs.nothing_ok_run, made_runs.all_invalid_run,
+            made_runs.one_rate_run, strangely_named, three_by_four_by_three,
+            two_bounds_close_together, broken_gate,
         )),
     ],
     ids=lambda make: make.__name__,

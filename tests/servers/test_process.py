@@ -35,6 +35,14 @@ os.wait()
 print(os.getpid(), file=open("pids", "a"))
 time.sleep(1000)
 """
+# Holds a semaphore by name, which multiprocessing's tracker removes after whoever was killed.
+SEMAPHORE = """
+import multiprocessing, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+lock = multiprocessing.get_context("spawn").Lock()
+print(lock._semlock.name, file=open("pids", "a"), flush=True)
+time.sleep(1000)
+"""
 
 
 def plain(folder: Path, *command: str) -> ServerProcess:
@@ -132,6 +140,17 @@ def test_ends_descendants_that_left_the_session_and_ignore_sigterm(
     until(lambda: set(process.pids()) == pids)
     process.stop()
     assert alive(pids) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="semaphores are files on Linux only")
+def test_what_was_killed_leaves_no_semaphore(start_child: StartChild, tmp_path: Path) -> None:
+    process = start_child(SEMAPHORE)
+    (name,) = written(tmp_path / "pids")
+    semaphore = Path("/dev/shm/sem." + name.removeprefix("/"))
+    assert semaphore.exists()
+    process.stop()
+    assert not semaphore.exists()
+    assert process.pids() == []
 
 
 def test_a_clean_end_is_given_its_time(start_child: StartChild, tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ class Job:
     drain: float
     priority: str
     think: tuple[int, ...] = ()
+    answers: tuple[tuple[tuple[int, int], ...], ...] = ()
+    reader: str = ""
     sampled: frozenset[int] = frozenset()
 
     def to_json(self) -> str:
@@ -58,5 +60,8 @@ class Job:
         data["terms"] = Terms(**data["terms"])
         data["requests"] = tuple(base64.b64decode(request) for request in data["requests"])
         data["think"] = tuple(data["think"])
+        data["answers"] = tuple(
+            tuple((start, end) for start, end in places) for places in data["answers"]
+        )
         data["sampled"] = frozenset(data["sampled"])
         return cls(**data)

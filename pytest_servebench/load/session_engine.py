@@ -13,6 +13,7 @@ from heapq import heappop, heappush
 from typing import Final
 
 from pytest_servebench.load.engine import NO_MORE, Engine
+from pytest_servebench.load.histories import Histories
 from pytest_servebench.load.job import Job
 from pytest_servebench.load.journal import JournalWriter
 from pytest_servebench.load.store import NEVER, Outcome, RecordStore
@@ -43,6 +44,7 @@ class SessionEngine(Engine):
         self._think = job.think
         self._following = _following(self._payloads, begun, job.think)
         self._thinking: list[tuple[int, int]] = []  # a heap of when which row arrives
+        self._histories = Histories(job) if job.reader else None
 
     def _arrive(self) -> int | None:
         """See :class:`Engine`; turns and beginnings are taken up in the order of their times."""
@@ -79,6 +81,13 @@ class SessionEngine(Engine):
             self._done[index] = now
             self._ended += 1
 
+    def _dispatch(self, worker: Worker, index: int, now: int) -> None:
+        if self._histories is None or (request := self._histories.take(index)) is None:
+            super()._dispatch(worker, index, now)
+            return
+        self._dequeued[index] = now
+        worker.send(index, request, self._start + now + self._timeout)
+
     def finished(self, worker: Worker, index: int, completion: Completion) -> None:
         """See :class:`Engine`; if the request succeeded, the session's next turn gets its time.
 
@@ -87,9 +96,12 @@ class SessionEngine(Engine):
         super().finished(worker, index, completion)
         if self._warming or completion.outcome is not _OK or not (row := self._following[index]):
             return
-        when = self._done[index] + self._think[self._payloads[row]]
+        request = self._payloads[row]
+        when = self._done[index] + self._think[request]
         if when >= self._window:
             return
+        if self._histories and not self._histories.goes_on(index, row, request, completion.body):
+            return  # what cannot be read is no success, as will be found after the load
         self._scheduled[row] = when
         self._expected += 1
         heappush(self._thinking, (when, row))

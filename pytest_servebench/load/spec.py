@@ -61,6 +61,11 @@ class LoadSpec(LoadSettings):
         think: of each of ``requests``, if they are turns of sessions: ns from the end of the turn
             before, which is the request before it; ``NEVER`` if it begins a conversation. Then
             ``rate`` and ``arrivals`` are of sessions, and ``choice`` chooses a conversation.
+        answers: of each of ``requests``, the places of the server's earlier answers in the session,
+            each the first byte of a JSON string and the one after its last; they are filled during
+            the load. Empty: requests are sent as they are.
+        reader: ``module:name`` of the function that returns the text of an answer's body, or
+            ``None`` if it is no success; empty without ``answers``.
         rows: samples in each of ``requests``.
         transport: name of the transport; see
             :data:`pytest_servebench.load.transports.TRANSPORTS`.
@@ -72,6 +77,8 @@ class LoadSpec(LoadSettings):
     buffer_size: int
     choice: Choice = field(default_factory=AtRandom)
     think: tuple[int, ...] = ()
+    answers: tuple[tuple[tuple[int, int], ...], ...] = field(default=(), repr=False)
+    reader: str = ""
     rows: int = 1
     transport: str = "http/1.1"
 

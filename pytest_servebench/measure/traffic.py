@@ -30,7 +30,7 @@ from pytest_servebench.streaming.formats import Way
 from pytest_servebench.system.foreign_code import caught, reason_of
 from pytest_servebench.text.safe import clean
 from pytest_servebench.values.arrays import Arrays
-from pytest_servebench.workloads.requests import Requests
+from pytest_servebench.workloads.requests import Places, Requests
 
 AnswerCheck = Callable[[Any, Any], bool | None]
 """Gets a request and its answer, such as an HttpRequest and an HttpAnswer.
@@ -68,6 +68,7 @@ class Traffic:
         arrivals: the arrival process that belongs to them; ``None``: that of the load.
         classes: the class of each request, if they are a mix.
         think: of turns of sessions; see :class:`~pytest_servebench.load.spec.LoadSpec`.
+        answers: places in each one's body; see :class:`.Requests`.
     """
 
     requests: tuple[Request, ...] = field(repr=False)
@@ -80,6 +81,7 @@ class Traffic:
     arrivals: ArrivalProcess | None = None
     classes: tuple[str, ...] = field(default=(), repr=False)
     think: tuple[int, ...] = field(default=(), repr=False)
+    answers: tuple[Places, ...] = field(default=(), repr=False)
 
     @property
     def transport(self) -> str:
@@ -105,6 +107,14 @@ class Traffic:
         return tuple(
             one.prepared(target, authorization, keep_alive=keep_alive) for one in self.requests
         )
+
+    def answer_places(self, prepared: Sequence[bytes]) -> tuple[Places, ...]:
+        """Return where in each prepared request the server's earlier answers come."""
+        found = []
+        for request, data, places in zip(self.requests, prepared, self.answers, strict=True):
+            head = len(data) - request.size
+            found.append(tuple((head + start, head + end) for start, end in places))
+        return tuple(found)
 
     def checked_by(self, further: Callable[[Any, Any], bool | None]) -> Traffic:
         """Return the same traffic with one more check of its answers."""
@@ -235,6 +245,13 @@ def of_requests(requests: Iterable[Request]) -> Traffic:
             )
         request.check_sendable()
     _refuse_mixed(requests)
+    for number, (request, places) in enumerate(zip(requests, given.answers, strict=False)):
+        if places and not (request.transport == "http/1.1" and _stream(request) == "openai"):
+            raise OptionError(
+                f"requests=: item {number} is {request!r}, which cannot have the server's earlier "
+                'answers in it (answers=): only an HttpRequest with stream="openai" can; see '
+                "chat_sessions."
+            )
     return Traffic(
         requests=requests,
         check=lambda _index, _answer: None,
@@ -245,6 +262,7 @@ def of_requests(requests: Iterable[Request]) -> Traffic:
         choice=given.choice,
         arrivals=given.arrivals,
         classes=given.classes,
+        answers=given.answers,
         think=tuple(NEVER if one is None else round(1e9 * one) for one in given.think),
     )
 
@@ -264,6 +282,10 @@ def _refuse_mixed(requests: Sequence[Request]) -> None:
                 "streamed answers or others, as their figures differ; call poisson_load once for "
                 "each."
             )
+
+
+def _stream(request: Request) -> object:
+    return request.stream if isinstance(request, HttpRequest) else None
 
 
 def _way(request: Request) -> Way | None:

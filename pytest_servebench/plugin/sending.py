@@ -34,6 +34,7 @@ from pytest_servebench.servers.base import RunningServer, is_running_server
 from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.shared import SharedServer
 from pytest_servebench.streaming.formats import MOST_PARTS
+from pytest_servebench.streaming.openai import CONTENT
 
 _OWN: Final[Mapping[str, Callable[[str], Any]]] = {
     **{name: one.read for name, one in PARAMETERS.items()}, "duration": SECONDS,
@@ -158,10 +159,13 @@ class Sending:
             load = dataclasses.replace(
                 load, terms=dataclasses.replace(load.terms, most_parts=MOST_PARTS)
             )
+        prepared = sent.prepared(server.protocol, target, keep_alive=load.terms.keep_alive)
         return LoadSpec(
             **load.shared_with(LoadSpec),
             target=target,
-            requests=sent.prepared(server.protocol, target, keep_alive=load.terms.keep_alive),
+            requests=prepared,
+            answers=sent.answer_places(prepared) if sent.answers else (),
+            reader=CONTENT if sent.answers else "",
             choice=sent.choice,
             think=sent.think,
             **{name: own.get(name, getattr(self._cell, name)) for name in PARAMETERS},

@@ -9,9 +9,23 @@ import orjson
 
 from pytest_servebench.streaming.events import StreamEvent, StreamReading
 from pytest_servebench.streaming.faults import CUT_OFF, error_of, not_json
-from pytest_servebench.streaming.sse import DONE
+from pytest_servebench.streaming.sse import DONE, split
 
 _GIVEN_UP: Final = ("abort", "error")  # reasons for the end of an answer
+
+
+CONTENT: Final = f"{__name__}:content"
+"""The name of :func:`content`."""
+
+
+def content(body: bytes) -> str | None:
+    """Return what a user sees of a chat's answer, and sends with the next request.
+
+    That is the content of the first choice, without reasoning and calls of tools. ``None`` if the
+    answer is no success.
+    """
+    reading, shown = _read([StreamEvent(0, 0, *piece[1:]) for piece in split(body)])
+    return None if reading.fault or not (reading.output or reading.tokens) else shown
 
 
 def read(events: Sequence[StreamEvent]) -> StreamReading:
@@ -22,8 +36,14 @@ def read(events: Sequence[StreamEvent]) -> StreamReading:
     ``[DONE]``, or with a ``finish_reason`` of each choice, as some servers do not send the former;
     ``"abort"`` or ``"error"`` is the reason of an answer that the server gave up.
     """
+    return _read(events)[0]
+
+
+def _read(events: Sequence[StreamEvent]) -> tuple[StreamReading, str]:
+    """Return what events say, and the content of the first choice."""
     output: list[int] = []
     texts: list[str] = []
+    shown: list[str] = []
     usage: Mapping[str, Any] = {}
     begun, finished, done, reasoned = set[Any](), set[Any](), False, False
     fault = given_up = ""
@@ -51,6 +71,8 @@ def read(events: Sequence[StreamEvent]) -> StreamReading:
                 given_up = reason if reason in _GIVEN_UP else given_up
             output_of, reasoning = _output(choice)
             said += output_of
+            if number == "0":
+                shown.append(_text(_mapping(choice.get("delta")).get("content")))
             reasoned = reasoned or reasoning != ""
         if said:
             output.append(place)
@@ -59,10 +81,11 @@ def read(events: Sequence[StreamEvent]) -> StreamReading:
         fault = f"the server gave the answer up: finish_reason is {given_up!r}"
     if not fault and not done and not (begun and begun == finished):
         fault = "the stream was cut off: neither [DONE] nor a finish_reason came"
-    return StreamReading(
+    reading = StreamReading(
         output, "".join(texts), _output_tokens(usage, reasoned=reasoned),
         _count(usage, "prompt_tokens"), fault,
     )  # fmt: skip
+    return reading, "".join(shown)
 
 
 def _fault(chunk: Any, event: str) -> str:

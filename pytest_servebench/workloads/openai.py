@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from pytest_servebench.errors import OptionError
 from pytest_servebench.protocols.base import HttpRequest
 from pytest_servebench.protocols.openai import PATHS, bearer
 from pytest_servebench.streaming.formats import Tokenizer
+from pytest_servebench.workloads.answers import answer_places, located
 from pytest_servebench.workloads.conversations import (
     Conversations,
     Turn,
@@ -24,6 +26,9 @@ from pytest_servebench.workloads.sessions import GivenThinkTime, thought
 
 GivenPrompts = str | Path | Prompts | Iterable[str | Mapping[str, Any]]
 """A file of JSON lines, made prompts, or a list of texts and objects."""
+
+Answers = Literal["conversation", "server"]
+"""Whose earlier answers a request of a session has."""
 
 GivenConversations = str | Path | Conversations | Iterable[Mapping[str, Any]]
 """A file of JSON lines, made conversations, or a list of objects."""
@@ -102,14 +107,14 @@ def chat_sessions(
     settings: Mapping[str, object] | None = None,
     tokenizer: Tokenizer | None = None,
     seed: int = 0,
+    answers: Answers = "conversation",
 ) -> Requests:
     """Return sessions of several turns, for a server with OpenAI's API.
 
     Sessions begin as the load's arrivals say: its rate is in sessions per second. Each takes one of
-    the conversations at random. The request of a further turn has the conversation so far, with the
-    assistant's messages of the conversation, not the server's answers: so it is the same in each
-    run. It arrives when the answer to the turn before has ended and the user has thought. If a turn
-    does not succeed, its session ends.
+    the conversations at random. The request of a further turn has the conversation so far, and
+    arrives when the answer to the turn before has ended and the user has thought. If a turn does
+    not succeed, its session ends.
 
     Args:
         conversations: path of a file of JSON lines, each an object with the ``messages`` of a user
@@ -128,10 +133,17 @@ def chat_sessions(
         settings: likewise.
         tokenizer: likewise.
         seed: of the think times. Each turn has its own, the same in every session.
+        answers: what a further request has for earlier answers: the assistant's messages of the
+            ``"conversation"``, so that requests are the same in each run; or what the ``"server"``
+            has answered in this session, as a real chat does.
 
     Raises:
         OptionError: an argument or a conversation is invalid.
     """
+    if answers not in get_args(Answers):
+        raise OptionError(
+            f"chat_sessions: answers={answers!r}: give one of {', '.join(get_args(Answers))}."
+        )
     given = conversations_from(conversations)
     check_size(given)
     turns = [Prompt({"messages": turn.history, **one.fields, **_limit(turn)},
@@ -141,7 +153,18 @@ def chat_sessions(
                      model, max_tokens, ignore_eos, key_env, path, settings, tokenizer)  # fmt: skip
     known = [[turn.think for turn in one.turns[1:]] for one in given.items]
     think = thought(known, think_time, seed, "chat_sessions: think_time")
-    return replace(made, think=think)
+    made = replace(made, think=think)
+    if answers == "conversation":
+        return made
+    # What was written as scripted, found again around the server's answers.
+    found = tuple(
+        located(request.body, places, prompt.where)
+        for request, places, prompt in zip(
+            made.items, chain.from_iterable(map(answer_places, given.items)), turns, strict=True
+        )
+        if isinstance(request, HttpRequest)
+    )
+    return replace(made, answers=found, source=f"{given.source}, with the server's own answers")
 
 
 def _limit(turn: Turn) -> dict[str, int]:

@@ -14,6 +14,9 @@ from pytest_servebench.load.choice import AtRandom, Choice, Weighted
 from pytest_servebench.protocols.base import Request
 from pytest_servebench.workloads.think_times import MOST_SECONDS, is_think_time
 
+Places = tuple[tuple[int, int], ...]
+"""First byte of each, and the one after its last."""
+
 
 @dataclass(frozen=True)
 class Requests(Sequence[Request]):
@@ -29,6 +32,9 @@ class Requests(Sequence[Request]):
         think: seconds from the end of the request before to the arrival of each one, if they are
             turns of sessions; ``None`` where a conversation begins. Then a conversation is chosen,
             not a request, and arrivals are sessions. Empty: each request arrives by itself.
+        answers: for each request the places in its body where the server's earlier answers in the
+            session come: the first byte of a JSON string, and the one after its last; as many as
+            turns before it, or none. Empty: all requests are sent as they are.
     """
 
     items: tuple[Request, ...] = field(repr=False)
@@ -37,6 +43,7 @@ class Requests(Sequence[Request]):
     source: str = "requests of the test"
     classes: tuple[str, ...] = field(default=(), repr=False)
     think: tuple[float | None, ...] = field(default=(), repr=False)
+    answers: tuple[Places, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         """Refuse weights, classes or think times that are not one for each, or none."""
@@ -44,6 +51,7 @@ class Requests(Sequence[Request]):
         weights = self.choice.weights if isinstance(self.choice, Weighted) else None
         for name, given, number, of in (
             ("think", self.think or None, len(self.items), "requests"),
+            ("answers", self.answers or None, len(self.think), "turns (think=)"),
             ("choice=Weighted", weights, chosen, what),
             ("classes", self.classes or None, len(self.items), "requests"),
         ):
@@ -57,6 +65,15 @@ class Requests(Sequence[Request]):
                 raise OptionError(
                     f"Requests(think): think[{place}] is {seconds!r}: give seconds, 0 to "
                     f"{MOST_SECONDS:g}, or None where a conversation begins."
+                )
+        turn = 0
+        for place, seconds in enumerate(self.think):
+            turn = 0 if seconds is None else turn + 1
+            known = len(self.answers[place]) if self.answers else 0
+            if known not in (0, turn):
+                raise OptionError(
+                    f"Requests(answers): answers[{place}] has {known} places, and {turn} turns are "
+                    "before it: give one for each, or none."
                 )
         if self.think and self.think[0] is not None:
             raise OptionError(
@@ -104,16 +121,19 @@ def mix(classes: Mapping[str, tuple[float, Iterable[Request]]]) -> Requests:
     weights: list[float] = []
     names: list[str] = []
     think: list[float | None] = []
+    answers: list[Places] = []
     for name, given in classes.items():
         weight, requests = _checked(name, given)
         items += requests.items
         weights += [weight / requests.choices] * requests.choices
         names += [name] * len(requests)
         think += requests.think or [None] * len(requests)
+        answers += requests.answers or [()] * len(requests)
     shown = ", ".join(f"{name} {given[0]:g}" for name, given in classes.items())
     return Requests(
         tuple(items), Weighted(tuple(weights)), source=f"a mix: {shown}", classes=tuple(names),
         think=() if all(one is None for one in think) else tuple(think),
+        answers=tuple(answers) if any(answers) else (),
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Sessions of several turns: open between them, closed within."""
 
 import dataclasses
+import json
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -11,14 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_servebench import HttpRequest, Requests
 from pytest_servebench.load.arrivals import Constant
 from pytest_servebench.load.choice import InOrder
+from pytest_servebench.load.histories import filled
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.load.session_engine import _following
 from pytest_servebench.load.store import NEVER
+from pytest_servebench.load.target import Target
 from pytest_servebench.load.turns import SessionCounts, Turns, beginnings, laid_out
+from pytest_servebench.measure.traffic import of_requests
+from pytest_servebench.streaming.openai import CONTENT
+from pytest_servebench.workloads.answers import located
 from simulation.cases import steady
-from simulation.streaming import DONE, Script, StreamServer, chat, serve, usage
+from simulation.streaming import DONE, Script, StreamServer, chat, event, serve, usage
 
 MS = 1_000_000
 
@@ -101,6 +108,67 @@ def test_a_turn_that_is_dropped_ends_its_session(server: StreamServer) -> None:
     assert counts_of(load.records) == SessionCounts(
         begun=2, completed=1, failed=1, cut=0, dependent=1, lost_turns=1, late_turns=0
     )
+
+
+def places(request: HttpRequest, *texts: str) -> tuple[tuple[int, int], ...]:
+    marks = [json.dumps(text).encode() for text in texts]
+    return tuple((at := request.body.index(mark), at + len(mark)) for mark in marks)
+
+
+def test_a_request_has_what_the_server_has_answered(server: StreamServer) -> None:
+    # The first answer is what the server is told to write for the second one.
+    told = (chat('né "1"', "stop") + usage(1) + DONE).decode("latin-1")
+    fails = event(error={"message": "full"}).decode("latin-1")
+    first = Script([(0.0, chat(told, "stop") + DONE)]).request()
+    cut = Script([(0.0, chat(fails, "stop") + DONE)]).request()
+    further = Script([(0.0, b"first answer")]).request()
+    last = dataclasses.replace(
+        answer().request(), body=b'["first answer", "second"'.join([b'{"said": ', b"], "])
+        + answer().request().body[1:],
+    )  # fmt: skip
+    given = Requests(
+        (first, further, last, cut, further, last), think=(None, 0.01, 0.01) * 2,
+        answers=((), places(further, "first answer"), places(last, "first answer", "second")) * 2,
+    )  # fmt: skip
+    sent = of_requests(given)
+    prepared = [one.prepared(server.target) for one in given.items if isinstance(one, HttpRequest)]
+    found = server.load(
+        [one for one in given.items if isinstance(one, HttpRequest)], think=sent.think,
+        answers=sent.answer_places(prepared), reader=CONTENT, rate=4, duration=1.0, workers=4,
+        buffer_size=4, arrivals=Constant(), choice=InOrder(), samples=100,
+    )  # fmt: skip
+    load = found.load
+    assert load.records.turns is not None
+    numbers = load.records.turns.number.tolist()
+    for index, body in load.answers.items():
+        if load.payloads[index] == 1:
+            assert body == told.encode("latin-1")
+    assert sorted(load.payloads.tolist()) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert sorted(numbers) == [0] * 4 + [1] * 4 + [2] * 2
+    # Nothing is answered to an error, also where it comes inside a 200.
+    assert (load.records.outcome[load.payloads == 4] == Outcome.BAD_RESPONSE).all()
+    assert counts_of(load.records) == SessionCounts(
+        begun=4, completed=2, failed=2, cut=0, dependent=6, lost_turns=2, late_turns=0
+    )
+
+
+@given(st.lists(st.tuples(st.text(), st.text()), min_size=1, max_size=4))
+def test_answers_come_where_the_conversation_had_its_own(texts: list[tuple[str, str]]) -> None:
+    messages = [{"role": role, "content": text} for text, _ in texts
+                for role in ("user", "assistant")]  # fmt: skip
+    body = json.dumps({"messages": messages, "n": 1}, ensure_ascii=False).encode()
+    found = located(body, range(1, len(messages), 2), "here")
+    assert [json.loads(body[start:end]) for start, end in found] == [text for text, _ in texts]
+    request = HttpRequest("POST", "/", (("X-Length", str(len(body))),), body)
+    prepared = request.prepared(Target("127.0.0.1", 1))
+    head = len(prepared) - len(body)
+    said = [json.dumps(text, ensure_ascii=False).encode() for _, text in texts]
+    made = filled(prepared, [(head + start, head + end) for start, end in found], said)
+    made_head, _, made_body = made.partition(b"\r\n\r\n")
+    assert b"Content-Length: %d\r" % len(made_body) in made_head + b"\r"
+    assert b"X-Length: %d\r" % len(body) in made_head
+    answers = [one["content"] for one in json.loads(made_body)["messages"]]
+    assert answers == [text for pair in texts for text in pair]
 
 
 LENGTHS = st.lists(st.integers(1, 5), min_size=1, max_size=6)

@@ -161,6 +161,24 @@ def test_output_and_usage_of_openai(
 
 
 @pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (chat() + chat("ä") + chat("b", "stop") + DONE, "äb"),
+        (chat("a", "stop", 0) + chat("b", "stop", 1), "a"),
+        (event(choices=[{"delta": {"reasoning": "hm"}}]) + chat("a", "stop"), "a"),
+        (event(choices=[{"delta": {"content": [{"text": "a"}, {"thinking": "hm"}]}}]) + DONE, "a"),
+        (event(choices=[{"delta": {"refusal": "no"}}]) + DONE, ""),
+        (chat("a") + event(error="no memory"), None),
+        (chat("a"), None),
+        (chat() + DONE, None),
+        (b"", None),
+    ],
+)  # fmt: skip
+def test_what_the_next_request_has_of_an_answer(body: bytes, shown: str | None) -> None:
+    assert openai.content(body) == shown
+
+
+@pytest.mark.parametrize(
     ("name", "body", "output", "said"),
     [
         ("openai", chat("a") + chat("b"), [0, 1], "cut off"),

@@ -127,6 +127,23 @@ def test_made_conversations_have_lengths_by_their_distributions() -> None:
     assert turns == pytest.approx(2.5, abs=4 * 1.12 / 40**0.5)
 
 
+def test_the_servers_answers_come_where_the_conversation_has_its_own() -> None:
+    messages = said("s:x", "u:é", "a:one", "u:b", "a:two", "u:c", "a:three")
+    given: list[dict[str, Any]] = [{"messages": said("u:a")}]
+    given += [{"messages": messages, "max_tokens": 5}]
+    scripted = chat_sessions(given, model="tiny", think_time=1)
+    asked = chat_sessions(given, model="tiny", think_time=1, answers="server")
+    assert (bodies(asked), asked.think) == (bodies(scripted), scripted.think)
+    found = [[json.loads(one.body[start:end]) for start, end in places]
+             for one, places in zip(asked, asked.answers, strict=True)
+             if isinstance(one, HttpRequest)]  # fmt: skip
+    assert found == [[], [], ["one"], ["one", "two"]]
+    assert asked.source != scripted.source
+    assert of_requests(mix({"a": (1, asked), "b": (1, scripted)})).answers == (
+        *asked.answers, *[()] * 4
+    )  # fmt: skip
+
+
 @given(st.floats(0, 1, exclude_max=True))
 def test_think_times_are_quantiles(share: float) -> None:
     for text, low, high in (("3", 3, 3), ("uniform:1,3", 1, 3), ("exponential:2", 0, 1e3),
@@ -174,6 +191,20 @@ WRONG: dict[str, tuple[Callable[[], object], list[str]]] = {
     "no turns": (lambda: synthetic_conversations(2, 0, 1, 1), ["turns=0"]),
     "no requests": (lambda: sessions([[]], think_time=1), ["conversations[0]", "empty"]),
     "one list": (lambda: sessions(GETS, think_time=1), ["conversations[0]", "lists"]),  # type: ignore[arg-type]
+    "nobody's answers": (lambda: chat_sessions([A], model="m", think_time=1, answers="mine"),  # type: ignore[arg-type]
+                         ["answers='mine'", "server"]),
+    "two answers": (lambda: chat_sessions([{"messages": said("u:a", "a:b", "a:c", "u:d")}],
+                                          model="m", think_time=1, answers="server"),
+                    ["conversations[0]", "messages 2 and 3", "answers="]),
+    "a call": (lambda: chat_sessions(
+        [{"messages": [*said("u:a"), {"role": "assistant", "content": None}, *said("t:b")]}],
+        model="m", think_time=1, answers="server"), ["conversations[0], turn 2", "message 2"]),
+    "a place too many": (lambda: Requests(tuple(GETS[:2]), think=(None, 1.0),
+                                          answers=((), ((0, 1), (2, 3)))),
+                         ["answers[1]", "2 places", "1 turns"]),
+    "answers in a GET": (lambda: of_requests(Requests(tuple(GETS[:2]), think=(None, 1.0),
+                                                      answers=((), ((0, 1),)))),
+                         ["item 1", 'stream="openai"']),
     "a turn first": (lambda: Requests(tuple(GETS[:2]), think=(1.0, None)), ["think[0]", "None"]),
     "one too few": (lambda: Requests(tuple(GETS[:2]), think=(None,)), ["think", "2 requests"]),
     "a weight each": (lambda: Requests(tuple(GETS[:2]), Weighted((1, 2)), think=(None, 1.0)),

@@ -1,0 +1,71 @@
+"""Requests with the server's own earlier answers in them, made while their session goes on."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from pytest_servebench.load.job import Job
+
+_END: Final = b"\r\n\r\n"
+
+Place = tuple[int, int]
+"""First byte of a JSON string, and the one after its last."""
+
+
+class Histories:
+    """What the server has said in each session that goes on."""
+
+    def __init__(self, job: Job) -> None:
+        """Read answers by ``job.reader``, and put them where ``job.answers`` says."""
+        module, _, name = job.reader.partition(":")
+        self._read: Callable[[bytes], str | None] = getattr(importlib.import_module(module), name)
+        self._requests = job.requests
+        self._places = job.answers
+        self._said: dict[int, tuple[bytes, ...]] = {}
+        self._made: dict[int, bytes] = {}
+
+    def goes_on(self, row: int, following: int, request: int, body: bytes) -> bool:
+        """Make the next request of a session; return whether the answer could be read.
+
+        Args:
+            row: of the turn that has ended.
+            following: of the next one.
+            request: of the next one; its index.
+            body: the answer.
+        """
+        if not self._places[request]:  # it is sent as it is
+            return True
+        text = self._read(body)
+        if text is None:
+            return False
+        said = (*self._said.pop(row, ()), json.dumps(text, ensure_ascii=False).encode())
+        self._said[following] = said
+        self._made[following] = filled(self._requests[request], self._places[request], said)
+        return True
+
+    def take(self, row: int) -> bytes | None:
+        """Return the request that was made for a row; ``None`` for a first turn."""
+        return self._made.pop(row, None)
+
+
+def filled(request: bytes, places: Sequence[Place], texts: Sequence[bytes]) -> bytes:
+    """Return a request of HTTP/1.1 with other texts in its body.
+
+    Args:
+        request: with ``Content-Length``.
+        places: in the request, ascending, of what is replaced.
+        texts: that replace it, one for each place.
+    """
+    parts, at = [], 0
+    for (start, end), text in zip(places, texts, strict=True):
+        parts += [request[at:start], text]
+        at = end
+    body = request.index(_END) + len(_END)
+    size = len(request) - body
+    parts.append(request[at:])
+    whole = b"".join(parts)
+    length = b"\r\nContent-Length: %d\r\n"
+    return whole[:body].replace(length % size, length % (len(whole) - body), 1) + whole[body:]

@@ -18,10 +18,10 @@ from typing import Final, Literal
 from pytest_servebench.text.quantity import Kind
 from pytest_servebench.values import reading
 
-Place = Literal["table", "overview", "charts", "plan", "junit"]
+Place = Literal["table", "overview", "charts", "plan", "junit", "unscheduled"]
 """Places that show only some metrics: the table of cases, the overview's panels, the charts against
-the rate, the changes that a plan always shows, and the properties of a test in JUnit XML. Metrics
-of streamed answers stand there only where there are such answers."""
+the rate, the changes that a plan always shows, the properties of a test in JUnit XML, and the table
+of cases without known arrivals. Those of streamed answers stand there only where there are any."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ class Metric:
             where there are some, and compared only where they are the same.
         of_streams: whether only loads with streamed answers have it.
         of_search: whether a search over several rates finds it: no single case has it.
+        of_window: whether it is a rate over the window, which each tool ends in its own way.
         complement: name of the rest to 100 %, for formats in which smaller must be better.
         point: how servers are compared by it; ``None`` if they are not.
         places: where it appears besides the places that show every metric.
@@ -121,6 +122,7 @@ class Metric:
     given_limits: bool = False
     of_streams: bool = False
     of_search: bool = False
+    of_window: bool = False
     complement: str = ""
     point: Point | None = None
     places: frozenset[Place] = frozenset()
@@ -247,16 +249,14 @@ _ALL: Final = (
     *_statistics(TTFB),
     *_statistics(
         TTFT,
-        {
-            "p50": ("table", "charts", "junit"), "p99": ("table", "overview", "charts", "junit"),
-        },
+        {"p50": ("table", "charts", "junit"), "p99": ("table", "overview", "charts", "junit")},
         {
             "p50": Point("ttft.p50"),
             "p99": Point("ttft tail"),
             "p95": Point("ttft tail"),
         },
     ),
-    *_statistics(TTFT_SENT),
+    *_statistics(TTFT_SENT, {"p50": ("unscheduled",), "p99": ("unscheduled",)}),
     *_statistics(ITL, {"p50": ("charts",), "p99": ("charts", "junit")}),
     *_statistics(
         TPOT,
@@ -268,7 +268,7 @@ _ALL: Final = (
         "output_rate", "output_rate", "output rate",
         "output tokens of successes read inside the window / length of the window", "token_rate",
         reading.of_tokens("output_rate"), larger_is_better=True, same=0.05, of_streams=True,
-        places=frozenset({"junit"}),
+        of_window=True, places=frozenset({"junit"}),
     ),
     Metric(
         "output_tokens", "output_tokens", "output tokens", "mean output tokens of a success",
@@ -282,7 +282,7 @@ _ALL: Final = (
         "throughput", "throughput", "throughput",
         "successes per second inside the window", "throughput",
         reading.estimate("throughput", of_requests=False), larger_is_better=True, same=0.05,
-        share_of_load="throughput_share", places=frozenset({"plan", "junit"}),
+        share_of_load="throughput_share", of_window=True, places=frozenset({"plan", "junit"}),
         point=Point("ok/s"),
     ),
     Metric(

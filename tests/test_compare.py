@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.analysis.changes import NOISE
-from pytest_servebench.analysis.comparability import Pair, differences, key_of, match, near, notes
+from pytest_servebench.analysis.comparability import differences, notes
 from pytest_servebench.analysis.compare import TAIL, CaseComparison, compare, fails
+from pytest_servebench.analysis.pairs import Pair, key_of, match, near
 from pytest_servebench.analysis.precision import tail_of
 from pytest_servebench.analysis.request_shifts import request_shifts
 from pytest_servebench.errors import SLOSyntaxError

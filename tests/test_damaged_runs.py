@@ -5,7 +5,7 @@ import copy
 import dataclasses
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +79,28 @@ def places(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
             yield from places(value, (*path, key))
 
 
-PLACES = {id(one): list(places(one)) for one in (RUN, BENCHMARK)}
+def _of_other_tools() -> list[Any]:
+    """Return files of other tools with few requests."""
+    texts = [(DATA / name).read_text() for name in ("vllm.json", "guidellm.json", "aiperf.jsonl")]
+    vllm, guidellm = map(json.loads, texts[:2])
+    cut = {name: value[:4] for name, value in vllm.items() if isinstance(value, list)}
+    (benchmark,) = guidellm["benchmarks"]
+    for status, number in (("successful", 3), ("errored", 1)):
+        benchmark["requests"][status] = benchmark["requests"][status][:number]
+        benchmark["metrics"]["request_totals"][status] = number
+    return [{**vllm, **cut, "completed": 4}, guidellm,
+            [json.loads(line) for line in texts[2].splitlines()[:4]]]  # fmt: skip
+
+
+DATA = Path(__file__).parent / "data" / "foreign"
+OTHERS = _of_other_tools()
+PLACES = {id(one): list(places(one)) for one in (RUN, BENCHMARK, *OTHERS)}
 
 
 @st.composite
-def damaged(draw: st.DrawFn) -> dict[str, Any]:
+def damaged(draw: st.DrawFn, wholes: Sequence[Any] = (RUN, RUN, BENCHMARK)) -> Any:
     """Draw a run in which some values are others, missing, or there twice."""
-    whole: dict[str, Any] = draw(st.sampled_from([RUN, RUN, BENCHMARK]))
+    whole: Any = draw(st.sampled_from(wholes))
     data = copy.deepcopy(whole)
     for *path, key in draw(st.lists(st.sampled_from(PLACES[id(whole)]), min_size=1, max_size=3)):
         parent: Any = data
@@ -152,6 +167,16 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_no_command_breaks(results: Path, data: dict[str, Any], command: tuple[str, ...]) -> None:
     write(results / "damaged", data)
     said(*command, "--results", str(results))
+
+
+@examples(25, suppress_health_check=list(HealthCheck))
+@given(data=damaged(OTHERS), other=st.sampled_from([*OTHERS, RUN]))
+def test_no_file_of_another_tool_breaks_a_command(results: Path, data: Any, other: Any) -> None:
+    write(results / "damaged", data)
+    write(results / "other", other)
+    said("show", "damaged", "-v", "--results", str(results))
+    said("compare", "damaged", "other", "--all", "--allow=unmatched,workload,unfinished,weights",
+         "--results", str(results))  # fmt: skip
 
 
 @examples(5, suppress_health_check=list(HealthCheck))

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_servebench.analysis.comparability import differences, key_of, match
+from pytest_servebench.analysis.comparability import differences
 from pytest_servebench.analysis.evaluation import evaluate
+from pytest_servebench.analysis.pairs import key_of, match
 from pytest_servebench.errors import BadResponseError, ModelError, OptionError
 from pytest_servebench.measure import traffic
 from pytest_servebench.model import ServedModel

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench.analysis.comparability import match
+from pytest_servebench.analysis.pairs import match
 from pytest_servebench.analysis.request_shifts import request_shifts
 from pytest_servebench.stats.bootstrap import Floats
 from pytest_servebench.stats.shifts import Shift, Side, mean_shift, percentile_shifts

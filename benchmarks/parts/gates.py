@@ -12,8 +12,8 @@ from benchmarks.parts import Bar, Data
 from benchmarks.rounds import say
 from benchmarks.settings import Settings
 from pytest_servebench.analysis.changes import changes_of
-from pytest_servebench.analysis.comparability import match
 from pytest_servebench.analysis.compare import TAIL, compare, fails
+from pytest_servebench.analysis.pairs import match
 from pytest_servebench.analysis.plan import requests_for
 from pytest_servebench.analysis.precision import Known, assumed, measured
 from pytest_servebench.analysis.request_shifts import request_shifts

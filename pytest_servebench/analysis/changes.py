@@ -32,8 +32,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from pytest_servebench.analysis.capacities import Searches, change_by_ends
-from pytest_servebench.analysis.comparability import Pair
 from pytest_servebench.analysis.machine_speed import capacity_loss
+from pytest_servebench.analysis.pairs import Pair
 from pytest_servebench.analysis.samples import samples
 from pytest_servebench.metrics import COMPARED, METRICS, Metric
 from pytest_servebench.stats import ratios

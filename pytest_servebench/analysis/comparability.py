@@ -1,70 +1,21 @@
-"""Which cases of two runs belong together, and whether the runs can be compared at all.
+"""Whether two runs can be compared at all.
 
 A comparison says something about the servers only if everything else was the same. Whatever was not
 is a :class:`Difference`, with the name under which it can be allowed.
 """
 
-import dataclasses
-import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pytest_servebench.analysis.capacities import CapacityCase, comparable
-from pytest_servebench.runs.node_ids import (
-    function_of,
-    labelled,
-    repeat_of,
-    without_repeat,
-)
+from pytest_servebench.analysis.capacities import comparable
+from pytest_servebench.analysis.pairs import Pair, by_key, key_of, key_text, match, near, order
+from pytest_servebench.runs.node_ids import labelled
 from pytest_servebench.runs.plain_benchmarks import is_plain
-from pytest_servebench.runs.results import SCHEMA_VERSION, CaseResult, Run, Sizes, Workload
+from pytest_servebench.runs.results import SCHEMA_VERSION, CaseResult, Run, Workload
 from pytest_servebench.text.numbers import DIGEST_LENGTH, cpu_set, plain
 from pytest_servebench.text.safe import clean, counted, joined
-
-_CLOSE: Final = 3  # tests suggested instead of a missing one
-
-
-@dataclass(frozen=True)
-class Key:
-    """What two cases must share to be compared.
-
-    Attributes:
-        test: the test's id without its repeat, and the label of one of several cases.
-        kind: of the server.
-        model: its name.
-        rate: offered arrivals per second.
-        sizes: buffer size, and rows a request.
-    """
-
-    test: str
-    kind: str
-    model: str
-    rate: float
-    sizes: Sizes
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The cases of one key on both sides: one, or one per repeat, in order."""
-
-    key: Key
-    base: tuple[CaseResult, ...]
-    new: tuple[CaseResult, ...]
-
-    @property
-    def every(self) -> tuple[CaseResult, ...]:
-        """Return the cases of both sides."""
-        return self.base + self.new
-
-    @property
-    def searches(self) -> tuple[list[CapacityCase], list[CapacityCase]] | None:
-        """Return both sides if they are capacities, else ``None``."""
-        base, new = (
-            [one for one in side if isinstance(one, CapacityCase)] for side in (self.base, self.new)
-        )
-        return (base, new) if base and new else None
 
 
 @dataclass(frozen=True)
@@ -73,22 +24,6 @@ class Difference:
 
     about: str
     text: str
-
-
-def key_of(case: CaseResult) -> Key:
-    """Return the key by which a case is found in another run."""
-    test = labelled(without_repeat(case.nodeid), case.label)
-    return Key(test, case.server.kind, case.model, case.rate, case.sizes)
-
-
-def match(base: Run, new: Run) -> tuple[Pair, ...]:
-    """Return the cases that both runs have, in an order independent of the files'.
-
-    Cases whose measurement is invalid have no figures and are left out.
-    """
-    sides = (_by_key(base), _by_key(new))
-    return tuple(Pair(key, sides[0][key], sides[1][key]) for key in sorted(sides[0], key=_order)
-                 if key in sides[1])  # fmt: skip
 
 
 def differences(base: Run, new: Run) -> tuple[Difference, ...]:
@@ -121,8 +56,24 @@ def _of_pair(pair: Pair) -> Iterator[tuple[str, str]]:
             old, now = _values(pair.base, read), _values(pair.new, read)
             if None not in (old, now) and old != now:
                 yield about, f"{old} in BASE, {now} in NEW"
-    if text := _other_arrivals(pair):
+    if any(case.origin is not None for case in pair.every):
+        yield from _by_tools(pair)
+    elif text := _other_arrivals(pair):
         yield "workload", text
+
+
+def _by_tools(pair: Pair) -> Iterator[tuple[str, str]]:
+    """Yield how cases differ of which another tool measured one, as far as its file tells."""
+    (old, *_), (now, *_) = pair.base, pair.new
+    if old.rate and now.rate and old.rate != now.rate:
+        yield "workload", f"rate {plain(old.rate)} in BASE, {plain(now.rate)} in NEW"
+    if old.origin is None or now.origin is None or old.origin.tool != now.origin.tool:
+        return
+    before, after = old.origin.settings, now.origin.settings
+    for name in dict.fromkeys((*before, *after)):
+        values = [clean(one.get(name, "not set")) for one in (before, after)]
+        if values[0] != values[1]:
+            yield "workload", f"{clean(name)} {values[0]} in BASE, {values[1]} in NEW"
 
 
 def _other_arrivals(pair: Pair) -> str:
@@ -141,23 +92,6 @@ def _other_arrivals(pair: Pair) -> str:
 
 def _setting(cases: Iterable[CaseResult]) -> list[tuple[object, ...]]:
     return [(case.seed, case.duration) for case in cases]
-
-
-def _order(key: Key) -> tuple[str, float, str, Sizes, str, str]:
-    function = key.test.partition("[")[0]
-    return function, key.rate, key.kind, key.sizes, key.test, key.model
-
-
-def _by_key(run: Run) -> dict[Key, tuple[CaseResult, ...]]:
-    found: dict[Key, list[CaseResult]] = {}
-    for case in comparable(run):
-        if case.measured:
-            found.setdefault(key_of(case), []).append(case)
-    return {key: tuple(sorted(cases, key=_by_repeat)) for key, cases in found.items()}
-
-
-def _by_repeat(case: CaseResult) -> tuple[int, str]:
-    return repeat_of(case), case.records_file
 
 
 def _unfinished(base: Run, new: Run) -> list[Difference]:
@@ -182,60 +116,23 @@ def _unmatched(base: Run, new: Run) -> list[Difference]:
             text = f"{name}: its measurement is invalid in {{}}{reason}"
             invalid.setdefault(text, []).append(side)
     found = [text.replace("{}", joined(where), 1) for text, where in invalid.items()]
-    valid = {side: _by_key(run) for side, run in sides.items()}
+    valid = {side: by_key(run) for side, run in sides.items()}
+    pairs = match(base, new)
+    matched = {
+        "BASE": {key_of(case) for pair in pairs for case in pair.base},
+        "NEW": {key_of(case) for pair in pairs for case in pair.new},
+    }
     for side, other in (("BASE", "NEW"), ("NEW", "BASE")):
         there = comparable(sides[other])
         said = {key_of(case) for case in there if not case.measured}
-        for key in sorted(valid[side], key=_order):
-            if key not in valid[other] and key not in said:
+        for key in sorted(valid[side], key=order):
+            if key not in matched[side] and key not in said:
                 nearest = near(valid[side][key][0], there)
                 found.append(
                     f"{key_text(key)}: only in {side}"
                     + (f"; in {other}, {nearest}" if nearest and side == "NEW" else "")
                 )
     return [Difference("unmatched", text) for text in found]
-
-
-def near(case: CaseResult, others: Iterable[CaseResult]) -> str:
-    """Return what there is instead of a case, and how to make them match; empty if nothing."""
-    own = key_of(case)
-    keys = {key_of(other): other for other in others}
-    moved = [
-        other.server for key, other in keys.items()
-        if dataclasses.replace(key, kind=own.kind) == own and key != own
-    ]  # fmt: skip
-    if moved:
-        text = f"the same test ran against {joined([clean(one.kind) for one in moved])}"
-        if any(server.kind == server.base_url for server in (case.server, *moved)):
-            text += (
-                ". A server given by URL is identified by its address unless it has a name: save "
-                'both runs with poisson_load(URL, name="…")'
-            )
-        return text
-    loads = [
-        f"rate {plain(key.rate)}, {key.sizes}" for key in keys
-        if dataclasses.replace(key, rate=own.rate, sizes=own.sizes) == own
-    ]  # fmt: skip
-    if loads:
-        return f"the same test had {joined(loads)} instead of rate {plain(own.rate)}, {own.sizes}"
-    name = _words_of(own.test)
-    tests = dict.fromkeys(
-        key.test for key in keys
-        if key.test != own.test and difflib.get_close_matches(name, [_words_of(key.test)], 1, 0.6)
-    )  # fmt: skip
-    close = difflib.get_close_matches(own.test, tests, _CLOSE, 0.5)
-    return f"the closest tests are {joined([clean(one) for one in close])}" if close else ""
-
-
-def _words_of(test: str) -> str:
-    """Return a test function's name without what all tests share."""
-    return function_of(test).rpartition("::")[2].removeprefix("test_")
-
-
-def key_text(key: Key) -> str:
-    """Return a key for messages: the test's id, and the model if there is one."""
-    model = f" (model {clean(key.model)})" if key.model else ""
-    return f"{clean(key.test)}{model}"
 
 
 def _machines(base: Run, new: Run) -> list[Difference]:
@@ -262,11 +159,22 @@ def notes(base: Run, new: Run) -> tuple[str, ...]:
         side
         for side, run in (("BASE", base), ("NEW", new))
         if any(case.workload is None and not is_plain(case) for case in run.cases)
+        and run.origin is None
     ]
     if unknown and any(case.workload is not None for case in (*base.cases, *new.cases)):
         found.append(
             "Schedule, requests, timeout and warm-up could not be checked: "
             f"{joined(unknown)} does not record them. Save the run again to have them checked."
+        )
+    by_tool: dict[tuple[str, str], list[str]] = {}
+    for side, run in (("BASE", base), ("NEW", new)):
+        if run.origin is not None:
+            untold = joined(map(clean, run.origin.untold))
+            by_tool.setdefault((clean(run.origin), untold), []).append(side)
+    for (tool, untold), where in by_tool.items():
+        found.append(
+            f"{joined(where)}: measured by {tool}, which does not tell {untold}; server, machine "
+            "and requests could not be checked."
         )
     for side, run in (("BASE", base), ("NEW", new)):
         found += [f"{side}: {clean(one)}." for one in run.left_out]
@@ -304,7 +212,7 @@ _MACHINE: Final[Mapping[str, Callable[[Any], object]]] = {
 
 def _values(cases: Iterable[CaseResult], read: Callable[[CaseResult], str | None]) -> str | None:
     """Return what is read from some cases; ``None`` if it is unknown for one of them."""
-    found = [read(case) for case in cases]
+    found = [None if case.origin is not None else read(case) for case in cases]
     known = [one for one in found if one is not None]
     # In the order of the repeats, each of which has its own seed.
     return ", ".join(dict.fromkeys(known)) if len(known) == len(found) else None

@@ -22,8 +22,8 @@ from types import MappingProxyType
 from typing import Final
 
 from pytest_servebench.analysis.changes import VERDICTS, Change, Verdict, changes_of
-from pytest_servebench.analysis.comparability import Key, Pair, match
 from pytest_servebench.analysis.machine_speed import same_generator, search_slowdown, slowdown
+from pytest_servebench.analysis.pairs import Key, Pair, match
 from pytest_servebench.analysis.request_shifts import request_shifts
 from pytest_servebench.metrics import METRICS, POINTS, Metric, standing_in
 from pytest_servebench.objectives.gates import Gate
@@ -160,7 +160,11 @@ def why_unknown(gate: Gate, pairs: Iterable[Pair]) -> str:
         for side, cases in (("BASE", pair.base), ("NEW", pair.new)):
             for case in cases:
                 if (reading := metric.read(case)).value is None:
+                    if case.origin is not None:
+                        return f"in {side}: {case.origin} does not tell what it needs"
                     return f"in {side}: {reading.unknown}"
+    if metric.of_window and any(case.origin for pair in about for case in pair.every):
+        return "between tools: each ends its window at another time"
     if metric.given_limits:
         return "the SLOs of both runs must limit single requests, such as p99<50ms, and alike"
     return "in either run"
@@ -218,6 +222,8 @@ def _shown(cases: Collection[CaseResult]) -> tuple[str, ...]:
             resolved = (one for one in better if cases and all(_resolves(c, one) for c in cases))
             found.append(next(resolved, last).name)
     streamed = standing_in("table", streamed=True)
+    if not all(case.arrivals_told for case in cases):
+        streamed += standing_in("unscheduled", streamed=True)
     found += [one.name for one in streamed if all(_resolves(case, one) for case in cases)]
     return tuple(found)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pytest_servebench.analysis.comparability import Pair
+from pytest_servebench.analysis.pairs import Pair
 from pytest_servebench.load import quantities
 from pytest_servebench.load.records import Records
 from pytest_servebench.metrics import TIMES, Times, percentiles_of, statistics_of

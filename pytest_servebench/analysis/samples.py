@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pytest_servebench.analysis.comparability import Pair
 from pytest_servebench.analysis.contests import MARGIN
+from pytest_servebench.analysis.pairs import Pair
 from pytest_servebench.metrics import Metric
 from pytest_servebench.objectives.goodput import slo_clauses
 from pytest_servebench.objectives.limits import of_each_request
@@ -18,6 +18,8 @@ from pytest_servebench.stats.student import Z
 def samples(metric: Metric, cases: Sequence[CaseResult], pair: Pair) -> list[Sample]:
     """Return the sample of each case; empty if the metric is unknown for any of them."""
     same = _same_arrivals(pair)
+    if metric.of_window and len({_tool(case) for case in pair.every}) > 1:
+        return []
     if metric.given_limits and not _same_limits(metric, pair):
         return []
     if metric.share_of_load and same:
@@ -47,6 +49,10 @@ def _same_arrivals(pair: Pair) -> bool:
         for side in (pair.base, pair.new)
     )
     return base == new
+
+
+def _tool(case: CaseResult) -> str:
+    return "" if case.origin is None else case.origin.tool
 
 
 def _same_limits(metric: Metric, pair: Pair) -> bool:

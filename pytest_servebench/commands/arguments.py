@@ -17,7 +17,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_run(parser: argparse.ArgumentParser, extra: str = "") -> None:
-    """Add RUN, a saved run; ``extra`` is help on files of pytest-benchmark."""
+    """Add RUN, a saved run; ``extra`` is help on files that are not our own."""
     parser.add_argument(
         "run",
         metavar="RUN",

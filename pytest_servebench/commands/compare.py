@@ -9,8 +9,9 @@ from typing import Final
 from _pytest._io import TerminalWriter
 
 from pytest_servebench.analysis.allowable import ALLOWABLE
-from pytest_servebench.analysis.comparability import Difference, differences, key_text
+from pytest_servebench.analysis.comparability import Difference, differences
 from pytest_servebench.analysis.compare import compare, why_unknown
+from pytest_servebench.analysis.pairs import key_text
 from pytest_servebench.commands.arguments import Commands, add_results, results_of
 from pytest_servebench.errors import OptionError
 from pytest_servebench.metrics import COMPARED, METRICS
@@ -28,7 +29,8 @@ _DESCRIPTION: Final = """\
 Compare saved runs: what got worse beyond noise, and what is inconclusive.
 
 A run is a run.json, its directory, the name of a run in the results directory
-("latest"), or a pytest-benchmark JSON file. Exit codes: 0 nothing got worse, 1 a
+("latest"), or a file of pytest-benchmark, vLLM bench serve (--save-detailed),
+AIPerf (profile_export.jsonl) or GuideLLM (JSON). Exit codes: 0 nothing got worse, 1 a
 gate failed (without --fail: p50, the tail, throughput or success rate got
 significantly worse), 2 the runs cannot be compared."""
 
@@ -77,7 +79,9 @@ def run(options: argparse.Namespace) -> int:
     allow = _allowed(options.allow)
     results = results_of(options)
     files = [find_run(name, results) for name in (options.base, *options.new)]
-    base, *others = (read_file(path, any_schema="schema" in allow)[0] for path in files)
+    base, *others = (
+        read_file(path, any_schema="schema" in allow, any_tool=True)[0] for path in files
+    )
     directories = [path.parent for path in files]
     blocks = [
         _compare(base, new, gates, allow, (directories[0], directory))

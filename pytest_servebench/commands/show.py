@@ -35,7 +35,7 @@ def add_parser(commands: Commands) -> None:
         description="Show the tables, verdicts and evaluation of a saved run, as at the end of its "
         "session.",
     )
-    add_run(parser)
+    add_run(parser, ", or one of vLLM bench serve, AIPerf or GuideLLM")
     parser.add_argument(
         "--case",
         metavar="TEXT",
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         OptionError: no case has such a name.
     """
     path = find_run(options.run, results_of(options))
-    whole, _ = read_file(path)
+    whole, _ = read_file(path, any_tool=True)
     say_left_out(path, whole)
     part = _part(whole, options.case)
     if options.format == "table":

@@ -54,6 +54,8 @@ def sample(records: Records, quantity: str) -> Sample | None:
     ``itl`` has a value for each gap. A failed request counts as an answer of the usual length with
     infinite gaps, so that it has the same weight as in any other quantity.
     """
+    if not records.arrivals_known and quantity in _SINCE_ARRIVAL:
+        return None
     if quantity == "itl":
         return _gaps(records)
     column = _COLUMNS.get(quantity)
@@ -75,6 +77,7 @@ def knows(records: Records, quantity: str) -> bool:
 # -- answers as a whole ---------------------------------------------------------------------------
 
 _COLUMNS: Final = {"latency": "done", "ttfb": "first_byte"}
+_SINCE_ARRIVAL: Final = frozenset({*_COLUMNS, "ttft"})
 
 
 def _until(column: str) -> Callable[[Records], Floats]:
@@ -115,7 +118,7 @@ def _tpot(records: Records) -> Floats:
 def _stall(records: Records) -> Floats:
     streams = _streams(records)
     place = streams.stalls()
-    defined = (place >= 0) & (streams.reads() >= 2)
+    defined = (place >= 0) & streams.spaced()
     longest = np.full(len(records), np.nan)
     begins = place[defined]
     longest[defined] = (streams.times[begins + 1] - streams.times[begins]) / 1e9
@@ -140,10 +143,10 @@ def _gaps(records: Records) -> Sample | None:
 
 
 def _known_gaps(streams: Streams) -> tuple[Floats, Indexes]:
-    """Return the gaps of the answers that came in several reads, and the request of each."""
+    """Return the gaps of the answers that tell them, and the request of each."""
     gaps, request = streams.gaps()
-    several = streams.reads()[request] >= 2
-    return gaps[several], request[several]
+    spaced = streams.spaced()[request]
+    return gaps[spaced], request[spaced]
 
 
 def _at_best(records: Records, values: Floats, request: Indexes | None = None) -> Floats:

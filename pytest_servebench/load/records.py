@@ -66,6 +66,8 @@ class Records:
         late_reading: seconds by which an event of each streamed answer may have been read late, at
             most; shape ``(n,)``, or ``None`` if none was. Not saved.
         at_best: of streamed answers, what :meth:`without_lag` found; ``None`` as measured.
+        arrivals_known: whether ``scheduled`` is when requests were due; if not, it is when they
+            were sent, and nothing that begins with the arrival is told. Not saved.
     """
 
     scheduled: npt.NDArray[np.int64]
@@ -82,6 +84,7 @@ class Records:
     streams: Streams | None = field(default=None, repr=False)
     late_reading: npt.NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
     at_best: AtBest | None = field(default=None, repr=False, compare=False)
+    arrivals_known: bool = True
 
     def __len__(self) -> int:
         return len(self.scheduled)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pytest_servebench.load.records_file import column_names, read_columns
 from pytest_servebench.load.store import NEVER
 
-Counted = Literal["usage", "tokenizer", "events"]
+Counted = Literal["usage", "tokenizer", "events", "tool"]
 
 _COUNTED: Final[tuple[Counted, ...]] = get_args(Counted)
 _PREFIX: Final = "stream_"  # of the columns' names in a file
@@ -32,7 +32,10 @@ class Streams:
         input_tokens: likewise of the prompt; shape ``(n,)``, int32.
         bunched: events of each answer that came in one read with the event before them, so that
             their gap is not known; shape ``(n,)``, int32.
-        counted: where the token counts come from: ``"usage"``, ``"tokenizer"`` or ``"events"``.
+        counted: where the token counts come from: ``"usage"``, ``"tokenizer"`` or ``"events"``; or
+            another ``"tool"``, which does not tell.
+        ends_only: whether only the first and the last event of each answer are told, and none
+            between them. Not saved.
     """
 
     offsets: npt.NDArray[np.int64]
@@ -41,6 +44,7 @@ class Streams:
     input_tokens: npt.NDArray[np.int32]
     bunched: npt.NDArray[np.int32]
     counted: Counted
+    ends_only: bool = False
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -66,6 +70,10 @@ class Streams:
     def reads(self) -> npt.NDArray[np.int64]:
         """Return the number of reads that brought each answer's output; shape ``(n,)``."""
         return (np.diff(self.offsets) - self.bunched).astype(np.int64)
+
+    def spaced(self) -> npt.NDArray[np.bool_]:
+        """Return which answers tell the time between their events; shape ``(n,)``."""
+        return (self.reads() >= 2) & (not self.ends_only)
 
     def uncounted(self) -> npt.NDArray[np.bool_]:
         """Return which answers have output of an unknown number of tokens; shape ``(n,)``."""
@@ -132,8 +140,8 @@ class Streams:
         counted = int(column("counted", np.uint8, None))
         if counted >= len(_COUNTED):
             raise ValueError(f"{path}: not a records file: {_PREFIX}counted is {counted}")
-        each = {name: numbers[_PREFIX + name] for name in _OF_REQUESTS}
-        streams = cls(offsets, times, **each, counted=_COUNTED[counted])
+        tokens, input_tokens, bunched = (numbers[_PREFIX + name] for name in _OF_REQUESTS)
+        streams = cls(offsets, times, tokens, input_tokens, bunched, _COUNTED[counted])
         if (problem := streams._problem()) is not None:
             raise ValueError(f"{path}: not a records file: {_PREFIX}{problem}")
         return streams

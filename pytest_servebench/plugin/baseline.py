@@ -12,15 +12,9 @@ from pathlib import Path
 
 from pytest_servebench.analysis.capacities import comparable
 from pytest_servebench.analysis.changes import Change
-from pytest_servebench.analysis.comparability import (
-    Difference,
-    differences,
-    key_of,
-    match,
-    near,
-    notes,
-)
+from pytest_servebench.analysis.comparability import Difference, differences, notes
 from pytest_servebench.analysis.compare import compare, gate_verdict, why_unknown
+from pytest_servebench.analysis.pairs import key_of, match, near
 from pytest_servebench.errors import NoSuchRunError, OptionError
 from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.gates import Gate, check_thresholds

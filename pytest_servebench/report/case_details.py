@@ -12,6 +12,7 @@ from pytest_servebench.report.case_table import verdict_cell
 from pytest_servebench.report.classes import class_facts
 from pytest_servebench.report.facts import (
     attempt_name,
+    origin_facts,
     priority_text,
     server_text,
     setup_text,
@@ -73,7 +74,7 @@ def case_text(case: CaseResult, name: str, width: int) -> list[str]:
         return wrapped(f"{label:<{_LABEL}}", text, width, indent=_INDENT)
 
     lines = wrapped("", clean(labelled(case.nodeid, case.label) or case.name), width)
-    if is_plain(case):
+    if is_plain(case) or case.origin is not None:
         for label, text in case_facts(case):
             lines += row(label, text)
         return [*lines, "", *_latency_table(case, width)]
@@ -112,8 +113,7 @@ def case_facts(case: CaseResult) -> list[tuple[str, str]]:
     if is_plain(case):
         rounds = counted(case.summary.arrivals, "round")
         return [("measured", f"{rounds} of a benchmark, without a server and without load")]
-    return [
-        ("load", _load_text(case)),
+    facts = [
         ("outcomes", _outcomes_text(case)),
         ("success rate", _estimate_text(case, "success_rate", 100, " %")),
         ("throughput", _throughput_text(case)),
@@ -121,6 +121,13 @@ def case_facts(case: CaseResult) -> list[tuple[str, str]]:
         *session_facts(case),
         *class_facts(case),
         *stream_facts(case),
+    ]
+    if case.origin is not None:
+        failures = [("", clean(text)) for text in failure_texts(case)]
+        return [*origin_facts(case.origin), facts[0], *failures, *facts[1:]]
+    return [
+        ("load", _load_text(case)),
+        *facts,
         ("resources", _resources_text(case)),
         ("generator", _generator_text(case)),
         ("lateness", _lag_text(case)),

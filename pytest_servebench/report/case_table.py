@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_servebench.metrics import Metric, standing_in
+from pytest_servebench.metrics import METRICS, Metric, standing_in
 from pytest_servebench.report import sessions
 from pytest_servebench.report.facts import attempt_name
 from pytest_servebench.report.figures import (
@@ -55,6 +55,10 @@ COLUMNS: Final = (
         Column(one.written, expendable=1 if "overview" in one.places else 3, optional=True)
         for one in standing_in("table", streamed=True)
     ),
+    *(
+        Column(one.written, expendable=2, optional=True)
+        for one in standing_in("unscheduled", streamed=True)
+    ),
     Column("wait", expendable=6),
     Column("CPU %", expendable=7),
     Column("CPU ms", expendable=_EXTRA),
@@ -78,6 +82,7 @@ _VERDICTS: Final[Mapping[Standing, Markup]] = {
 }
 _NAMED: Final = tuple(one.name for one in standing_in("table"))
 _STREAMED: Final = tuple(one.name for one in standing_in("table", streamed=True))
+_UNSCHEDULED: Final = tuple(one.name for one in standing_in("unscheduled", streamed=True))
 _SUCCESSES: Final = "  └ successes"
 _BAD: Final[Markup] = {"red": True}
 _FAINT: Final[Markup] = {"light": True}
@@ -137,12 +142,12 @@ def server_rows(
         seen[server.kind, case.sizes, name] += 1
         repeat = seen[server.kind, case.sizes, name]
         label = f"  {case.sizes}{name}" + (f" #{repeat}" if repeat > 1 else "")
-        if is_plain(case):
+        if is_plain(case) or case.origin is not None:
             label = f"  {clean(case.name)}"
         block.rows.append(_case_row(case, label, show, memory))
         if case.attempts:
             block.rows.append(_note_row(f"  └ {attempt_name(len(case.attempts) + 1)}"))
-        if 0 < failed(summary) < summary.arrivals:
+        if 0 < failed(summary) < summary.arrivals and summary.latency.n:
             block.rows.append(_successes_row(summary, show))
     return list(found.values())
 
@@ -154,6 +159,7 @@ def _case_row(case: CaseResult, label: str, show: _Formats, memory: Metric) -> l
     summary, resources = case.summary, case.resources
     lost, wrong = dropped(summary), errors(summary)
     throughput = None if is_plain(case) else summary.throughput
+    streamed = summary.estimates.keys() - (_UNSCHEDULED if case.arrivals_told else ())
     return [
         Cell(label),
         verdict_cell(case),
@@ -163,8 +169,8 @@ def _case_row(case: CaseResult, label: str, show: _Formats, memory: Metric) -> l
         Cell(show["throughput"](good) if (good := goodput(case)) is not None else ""),
         *(_percentile_cell(summary, name, show[name]) for name in _NAMED),
         *(
-            _percentile_cell(summary, name, show[name]) if name in summary.estimates else Cell("")
-            for name in _STREAMED
+            _percentile_cell(summary, name, show[name]) if name in streamed else Cell("")
+            for name in (*_STREAMED, *_UNSCHEDULED)
         ),
         Cell(show["wait"](milliseconds(summary.queue_wait.percentiles.get("p95")))),
         Cell(compact(resources.cpu_mean)),
@@ -205,7 +211,7 @@ def _formats(cases: Sequence[CaseResult]) -> _Formats:
         "wait": [milliseconds(case.summary.queue_wait.percentiles.get("p95")) for case in cases],
     }
     columns["cost"] = [milliseconds(cpu_per_request(case)) for case in cases]
-    for name in (*_NAMED, *_STREAMED):
+    for name in (*_NAMED, *_STREAMED, *_UNSCHEDULED):
         columns[name] = [milliseconds(percentile(case.summary, name).value) for case in cases]
     for name in _NAMED:
         columns[name] += [
@@ -231,19 +237,11 @@ def legend(
     headings = {column.heading for column in shown}
     percentiles = {
         row[_FIRST_PERCENTILE + offset].text
-        for offset, name in enumerate((*_NAMED, *_STREAMED))
+        for offset, name in enumerate((*_NAMED, *_STREAMED, *_UNSCHEDULED))
         for row in rows
         if name in headings
     }
-    if all(map(is_plain, cases)):
-        notes = ["p50 to p99: ms per round."]
-    else:
-        notes = ["p50 to p99: ms from the scheduled arrival to the whole answer, waiting included."]
-    if headings & set(_STREAMED):
-        notes.append(
-            "ttft: ms from the scheduled arrival to the first output; tpot: ms for each output "
-            "token after it."
-        )
+    notes = _definitions(cases, headings)
     if any(failed(case.summary) for case in cases):
         sign = f" ({INFINITE})" if INFINITE in percentiles else ""
         alone = any(row[0].text == _SUCCESSES for row in rows)
@@ -284,3 +282,27 @@ def legend(
     if any(column.expendable < _EXTRA for column in COLUMNS if column not in shown):
         notes.append("The terminal is too narrow for more columns; see metrics_summary.txt.")
     return notes
+
+
+def _definitions(cases: Sequence[CaseResult], headings: Collection[str]) -> list[str]:
+    """Return from when to when the times in the table are."""
+    if all(map(is_plain, cases)):
+        notes = ["p50 to p99: ms per round."]
+    elif not any(case.arrivals_told for case in cases):
+        notes = ["p50 to p99: not known, as nothing tells when requests were due."]
+    else:
+        notes = ["p50 to p99: ms from the scheduled arrival to the whole answer, waiting included."]
+    found = [
+        text
+        for name, text in (
+            ("ttft", "ttft: ms from the scheduled arrival to the first output"),
+            ("ttft_sent", "ttft_sent: ms from sending to the first output"),
+            ("tpot", "tpot: ms for each output token after it"),
+        )
+        if any(one.times is not None and one.times.name == name for one in _shown(headings))
+    ]
+    return [*notes, *([f"{'; '.join(found)}."] if found else [])]
+
+
+def _shown(headings: Collection[str]) -> list[Metric]:
+    return [METRICS[name] for name in (*_STREAMED, *_UNSCHEDULED) if name in headings]

@@ -8,13 +8,14 @@ from typing import Final
 from pytest_servebench.analysis import comparability
 from pytest_servebench.analysis.allowable import ALLOWABLE
 from pytest_servebench.analysis.changes import NOISE, VERDICTS, Change
-from pytest_servebench.analysis.comparability import Difference, key_text
+from pytest_servebench.analysis.comparability import Difference
 from pytest_servebench.analysis.compare import (
     CaseComparison,
     Comparison,
     GateResult,
     fails,
 )
+from pytest_servebench.analysis.pairs import key_text
 from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.gates import Gate
 from pytest_servebench.report.facts import date_text, distinct

@@ -6,7 +6,7 @@ from typing import Final
 
 from pytest_servebench.runs.node_ids import function_of, short_labels
 from pytest_servebench.runs.plain_benchmarks import is_plain
-from pytest_servebench.runs.results import CapacityResult, CaseResult, Run, ServerInfo
+from pytest_servebench.runs.results import CapacityResult, CaseResult, Origin, Run, ServerInfo
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import DIGEST_LENGTH, cpu_set, percent, plain, significant
 from pytest_servebench.text.quantity import quantity
@@ -67,6 +67,9 @@ def date_text(started: str) -> str:
 
 def headline(run: Run) -> list[tuple[str, str]]:
     """Return labels and texts; an empty label continues the one before."""
+    if run.origin is not None:
+        models = distinct(clean(case.model) for case in run.cases)
+        return [*(("model", one) for one in models), *origin_facts(run.origin)]
     cases = [case for case in run.every_case if not is_plain(case)]
     loaded = dataclasses.replace(run, cases=tuple(cases))
     lines: list[tuple[str, str]] = []
@@ -89,6 +92,15 @@ def headline(run: Run) -> list[tuple[str, str]]:
     if others := len(run.every_case) - len(cases):
         lines.append(("no load", f"{counted(others, 'benchmark')} without a server"))
     return lines
+
+
+def origin_facts(origin: Origin) -> list[tuple[str, str]]:
+    """Return which tool measured a case, with which settings, and what it does not tell."""
+    settings = ", ".join(f"{clean(name)} {clean(one)}" for name, one in origin.settings.items())
+    return [
+        ("tool", f"{clean(origin)}; {settings}" if settings else clean(origin)),
+        ("not told", "; ".join(map(clean, origin.untold))),
+    ]
 
 
 def model_text(cases: Iterable[CaseResult]) -> str:

@@ -163,29 +163,32 @@ class TimesTable:
     parts: tuple[tuple[str, Distribution], ...]
 
 
-def known_times(cases: Iterable[CaseResult]) -> list[Times]:
+def known_times(cases: Sequence[CaseResult]) -> list[Times]:
     """Return the latency, and any other times that a case has."""
     known = {name for case in cases for name in case.summary.estimates}
     return [
         times
         for times in TIMES
-        if times is LATENCY or any(one.name in known for one in statistics_of(times))
+        if any(one.name in known for one in statistics_of(times))
+        or (times is LATENCY and any(case.arrivals_told for case in cases))
     ]
 
 
 def times_table(case: CaseResult) -> TimesTable:
     """Return the figures for the tables of one case's times."""
     summary = case.summary
+    parts = (
+        ("latency of successes", summary.latency),
+        ("queue wait", summary.queue_wait),
+        ("service time", summary.service_time),
+        ("generator lag", summary.generator_lag),
+    )
+    known = case.origin is None
     return TimesTable(
         summary.arrivals,
         tuple(_times_row(summary, times) for times in known_times([case])),
-        () if is_plain(case) else (
-            ("latency of successes", summary.latency),
-            ("queue wait", summary.queue_wait),
-            ("service time", summary.service_time),
-            ("generator lag", summary.generator_lag),
-        ),
-    )  # fmt: skip
+        () if is_plain(case) else tuple(part for part in parts if known or part[1].n),
+    )
 
 
 def _times_row(summary: Summary, times: Times) -> TimesRow:
@@ -223,6 +226,8 @@ class Group:
         """Return such as ``rate 10/s``."""
         if all(map(is_plain, self.cases)):
             return "no load"
+        if not self.rate and all(case.origin is not None for case in self.cases):
+            return "no rate of arrivals is told"
         of = " sessions" if any(case.sessions for case in self.cases) else ""
         return f"rate {plain(self.rate)}{of}/s"
 

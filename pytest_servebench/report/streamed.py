@@ -15,6 +15,7 @@ _COUNTED: Final[Mapping[Counted, str]] = {
     "usage": "tokens as the server counts them (usage)",
     "tokenizer": "tokens as the test's tokenizer counts them",
     "events": "tokens not known: each event with output counts as one",
+    "tool": "tokens as the tool counted them",
 }
 _REMEDY: Final = {
     "openai": ' (put "stream_options": {"include_usage": true} into the requests, or give '
@@ -25,6 +26,7 @@ _UNCOUNTED: Final[Mapping[Counted, str]] = {
     "give tokenizer=)",
     "tokenizer": " (give tokenizer= with every request)",
     "events": "",
+    "tool": "",
 }
 
 

@@ -83,6 +83,26 @@ class ServerInfo:
     options: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Another tool that measured a case, as far as its file tells.
+
+    Attributes:
+        tool: its name.
+        version: of the tool; empty if unknown.
+        settings: of the load, by the tool's names for them.
+        untold: what the file does not tell, and what is therefore unknown, a phrase each.
+    """
+
+    tool: str
+    version: str
+    settings: Mapping[str, str] = field(hash=False)
+    untold: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.tool} {self.version}".rstrip()
+
+
 class Sizes(NamedTuple):
     """What distinguishes cases of one server at one rate; ``buffer 50, 8 rows`` as text.
 

@@ -20,9 +20,9 @@ from pytest_servebench.text.safe import clean
 
 _LONGEST: Final = 1e6  # seconds of a round, such that nanoseconds of all rounds can be added
 _LATENCIES: Final = tuple(one.name for one in statistics_of(LATENCY))
-_NOTHING: Final = Distribution(0, None, None, None, None, dict.fromkeys(PERMILLES))
+NOTHING: Final = Distribution(0, None, None, None, None, dict.fromkeys(PERMILLES))
 _NO_SERVER: Final = ServerInfo("", "no server", "", "", "", None, None, ())
-_NO_GENERATOR: Final = Generator(
+NO_GENERATOR: Final = Generator(
     pacing="", priority="", event_loop="", cpu_seconds=0.0, cpu_share=0.0, waited_seconds=None,
     involuntary_switches=0, throttled_seconds=None, suspended_seconds=None, stops=0,
     longest_pause=0.0, steal=None, cpu_pressure=None, memory_pressure=None, io_pressure=None,
@@ -77,10 +77,10 @@ def plain_case(entry: Mapping[str, Any], where: str) -> CaseResult:
         duration=0.0, workers=0, seed=0, model="", weights_sha256="", input_source="", failures={},
         summary=Summary(
             arrivals=rounds, outcomes={"ok": rounds}, success_rate=1.0, throughput=0.0,
-            offered_rate=0.0, achieved_rate=0.0, latency=_NOTHING, estimates=estimates,
-            queue_wait=_NOTHING, service_time=_NOTHING, generator_lag=_NOTHING,
+            offered_rate=0.0, achieved_rate=0.0, latency=NOTHING, estimates=estimates,
+            queue_wait=NOTHING, service_time=NOTHING, generator_lag=NOTHING,
         ),
-        resources=Resources(None, None, None, None, None), generator=_NO_GENERATOR,
+        resources=Resources(None, None, None, None, None), generator=NO_GENERATOR,
     )  # fmt: skip
 
 

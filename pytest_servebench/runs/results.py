@@ -16,6 +16,7 @@ from pytest_servebench.runs.basics import (
     ClauseResult,
     ClauseSort,
     MemoryMeasure,
+    Origin,
     ServerInfo,
     Sizes,
     TestOutcome,
@@ -26,7 +27,7 @@ from pytest_servebench.stats.estimates import ClassFigures, Summary
 
 __all__ = [
     "SCHEMA_VERSION", "Attempt", "CapacityResult", "CaseResult", "ClauseResult", "ClauseSort",
-    "LogPart", "MemoryMeasure", "Resources", "Run", "ServerDeath", "ServerInfo", "Sizes",
+    "LogPart", "MemoryMeasure", "Origin", "Resources", "Run", "ServerDeath", "ServerInfo", "Sizes",
     "StreamedAnswers", "TestOutcome", "VerdictWord", "Workload",
 ]  # fmt: skip
 
@@ -143,7 +144,7 @@ class StreamedAnswers:
     Attributes:
         format: that the requests name, such as ``"openai"``; several are joined by commas.
         counted: where the numbers of tokens come from: ``"usage"`` of the server, the user's
-            ``"tokenizer"``, or the number of ``"events"`` with output.
+            ``"tokenizer"``, the number of ``"events"`` with output, or another ``"tool"``.
         uncounted: successes with output whose number of tokens is not known.
         events: with output, of all answers.
         bunched: how many of them came in one read with the event before, so that the time between
@@ -202,6 +203,8 @@ class CaseResult:
         sessions: what became of sessions, if the requests were their turns. Then ``rate`` and the
             arrival process are of sessions, and further turns depend on the server: the sooner it
             answers, the sooner they come.
+        origin: the tool that measured it, if that was another one: its server, load and generator
+            are then unknown but for what stands here; ``None`` for our own.
         records: the records themselves, if loaded; not part of the JSON.
     """
 
@@ -236,6 +239,7 @@ class CaseResult:
     streamed: StreamedAnswers | None = None
     classes: tuple[ClassFigures, ...] = ()
     sessions: SessionCounts | None = None
+    origin: Origin | None = None
     records: Records | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -257,6 +261,11 @@ class CaseResult:
     def request_rate(self) -> float:
         """Return requests a second: as offered, or of sessions as many as came."""
         return self.rate if self.sessions is None else self.summary.achieved_rate
+
+    @property
+    def arrivals_told(self) -> bool:
+        """Return whether it is known when requests were due; other tools may not tell it."""
+        return self.origin is None or "p50" in self.summary.estimates
 
     @property
     def measured(self) -> bool:
@@ -342,6 +351,11 @@ class Run:
     def every_case(self) -> tuple[CaseResult, ...]:
         """Return the cases, and the probes after them."""
         return (*self.cases, *self.probes)
+
+    @property
+    def origin(self) -> Origin | None:
+        """Return the other tool that measured it; ``None`` if it is our own."""
+        return next((case.origin for case in self.cases if case.origin is not None), None)
 
     @property
     def results(self) -> tuple[CaseResult | CapacityResult, ...]:

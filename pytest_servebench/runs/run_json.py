@@ -1,4 +1,4 @@
-"""The files of saved runs: our own ``run.json``, or any file of pytest-benchmark."""
+"""The files of saved runs: our own ``run.json``, a file of pytest-benchmark, or another tool's."""
 
 import hashlib
 import json
@@ -14,6 +14,7 @@ from pytest_servebench.errors import SavedRunError
 from pytest_servebench.runs.capacity import CAPACITY_KEY
 from pytest_servebench.runs.capacity_check import check_capacity
 from pytest_servebench.runs.decoding import as_object, decode
+from pytest_servebench.runs.foreign.readers import READERS, Reader, reader_of
 from pytest_servebench.runs.node_ids import labelled
 from pytest_servebench.runs.plain_benchmarks import is_plain, left_out, plain_case
 from pytest_servebench.runs.results import (
@@ -25,7 +26,7 @@ from pytest_servebench.runs.results import (
     VerdictWord,
 )
 from pytest_servebench.stats.estimates import Estimate
-from pytest_servebench.text.safe import clean
+from pytest_servebench.text.safe import clean, joined
 
 _T = TypeVar("_T")
 RUN_FILE: Final = "run.json"
@@ -75,19 +76,28 @@ class Heading:
     not_measured: int = 0
 
 
-def read_file(path: Path, *, any_schema: bool = False) -> tuple[Run, Mapping[str, Any]]:
+def read_file(
+    path: Path, *, any_schema: bool = False, any_tool: bool = False
+) -> tuple[Run, Mapping[str, Any]]:
     """Return the run in a file, and its raw JSON, including what hooks have added.
 
     Args:
         path: the file.
         any_schema: whether to try a file with another schema version.
+        any_tool: whether a load by another tool will do.
 
     Raises:
         SavedRunError: it cannot be read.
     """
     data = _load(path, _bytes(path))
     run = _checked(path, lambda: _run(path, data, any_schema=any_schema))
-    return run, data.get("servebench") or {}
+    if not any_tool and (origin := run.origin) is not None:
+        _refuse(
+            path,
+            f"was written by {origin}, and holds too little for this. Give a run of "
+            "pytest-servebench; 'pytest-servebench show' and 'compare' read this file",
+        )
+    return run, data.get("servebench") or {} if isinstance(data, Mapping) else {}
 
 
 def read_heading(path: Path) -> tuple[Heading, bytes]:
@@ -145,6 +155,8 @@ def _load(path: Path, content: bytes) -> Any:
     try:
         data = json.loads(text, parse_constant=constant)
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            return _lines(path, text)
         left = text.rstrip()[error.pos :]
         in_string = error.msg.startswith("Unterminated string") or (
             error.msg.startswith("Invalid \\uXXXX") and len(left) <= len("u1234")
@@ -166,6 +178,22 @@ def _load(path: Path, content: bytes) -> Any:
     return data
 
 
+def _lines(path: Path, text: str) -> list[Any]:
+    """Return the values of JSON lines."""
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                found.append(json.loads(line))
+            except ValueError as error:
+                _refuse(
+                    path,
+                    f"is not JSON, nor are its lines: {error} in line {number}. Was it cut off? "
+                    "Copy it again, or give a run.json",
+                )
+    return found
+
+
 def _checked(path: Path, read: Callable[[], _T]) -> _T:
     try:
         return read()
@@ -174,6 +202,8 @@ def _checked(path: Path, read: Callable[[], _T]) -> _T:
 
 
 def _run(path: Path, data: Any, *, any_schema: bool) -> Run:
+    if (reader := reader_of(data)) is not None:
+        return _foreign(path, data, reader)
     if not isinstance(data, Mapping):
         _refuse(path, "is JSON, but not a saved run. Give a run.json")
     if "servebench" in data:
@@ -186,8 +216,9 @@ def _run(path: Path, data: Any, *, any_schema: bool) -> Run:
     else:
         _refuse(
             path,
-            "has neither 'servebench' nor 'benchmarks': it is not a saved run. Give a run.json or "
-            "a file written by --benchmark-json",
+            "has neither 'servebench' nor 'benchmarks': it is not a saved run. Give a run.json, a "
+            "file written by --benchmark-json, or one of another tool that 'show' and 'compare' "
+            f"read: {joined(one.TOOL for one in READERS)}",
         )
     _refuse_empty(path, (*run.every_case, *run.capacities))
     for part, cases in (("cases", run.cases), ("probes", run.probes)):
@@ -199,6 +230,16 @@ def _run(path: Path, data: Any, *, any_schema: bool) -> Run:
         _check_clauses(one.clauses, f"capacities[{index}]")
     _check_ids(run.capacities, "capacities")
     return run
+
+
+def _foreign(path: Path, data: Any, reader: Reader) -> Run:
+    try:
+        return reader.read(data, path.stem)
+    except ValueError as error:
+        _refuse(
+            path,
+            f"seems to be of {reader.TOOL}, but {error}. Copy it again, or run the load again",
+        )
 
 
 def _check_figures(case: CaseResult, where: str) -> None:

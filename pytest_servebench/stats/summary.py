@@ -53,7 +53,7 @@ import numpy.typing as npt
 from pytest_servebench.load import quantities
 from pytest_servebench.load.quantities import Sample
 from pytest_servebench.load.records import Outcome, Records
-from pytest_servebench.metrics import LATENCY, METRICS, STATISTICS, TIMES, Times
+from pytest_servebench.metrics import METRICS, STATISTICS, TIMES, Times
 from pytest_servebench.stats import episodes
 from pytest_servebench.stats.bootstrap import (
     Blocks,
@@ -79,6 +79,7 @@ PERMILLES: Final[Mapping[str, int]] = MappingProxyType(
     {one.name: one.permille for one in STATISTICS if one.permille is not None}
 )
 """Percentiles by name, in thousandths: ranks are exact in whole numbers."""
+_OF_TIMES: Final = frozenset(one.name for one in STATISTICS)
 
 
 def distribution(values: Floats) -> Distribution:
@@ -127,11 +128,12 @@ def summarize(records: Records, offered_rate: float, max_lag: float = math.inf) 
         if pair[0] is None or pair[1] is None:
             continue
         samples = pair[0], pair[1]
+        first = known is None
         if known is None or not all(map(_same, known, samples)):
             found, alone = _estimates(records, punctual, *samples)
         known = samples
-        estimates |= _of(times, found)
-        without_lag |= _of(times, alone)
+        estimates |= _of(times, found, shares=first)
+        without_lag |= _of(times, alone, shares=first)
     if records.streams is not None:
         estimates |= token_estimates(records, records.streams)
     return Summary(
@@ -167,12 +169,13 @@ def _estimates(
     return found, alone
 
 
-def _of(times: Times, estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    """Return the estimates under the names of these times; shares go with the latency."""
-    if times is LATENCY:
-        return dict(estimates)
-    own = [one.name for one in STATISTICS if one.name in estimates]
-    return {times.prefix + name: estimates[name] for name in own}
+def _of(times: Times, estimates: Mapping[str, Estimate], *, shares: bool) -> dict[str, Estimate]:
+    """Return the estimates under the names of these times, and ``shares`` under their own."""
+    return {
+        times.prefix * (name in _OF_TIMES) + name: one
+        for name, one in estimates.items()
+        if shares or name in _OF_TIMES
+    }
 
 
 def _same(one: Sample, other: Sample) -> bool:

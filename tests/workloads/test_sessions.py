@@ -20,7 +20,7 @@ from pytest_servebench import (
     sessions,
     synthetic_conversations,
 )
-from pytest_servebench.analysis.comparability import Pair, key_of
+from pytest_servebench.analysis.pairs import Pair, key_of
 from pytest_servebench.analysis.plan import plan_case
 from pytest_servebench.analysis.samples import samples
 from pytest_servebench.errors import OptionError

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from benchmarks import plotting, stats
+from benchmarks import pages, plotting, stats
 from benchmarks.parts import Bar, Data
 from benchmarks.rounds import say
 from benchmarks.settings import Settings
-from pytest_servebench.runs.results import Run
 from simulation import saved
 
 NAME = "page"
@@ -23,7 +18,6 @@ TITLE = "The page"
 EACH: Final = (20, 200, 6000)
 """Requests in each of the twelve cases; the last makes 72,000 in all."""
 LONGEST: Final = 5.0
-_PROGRAM: Final = "import sys; from pytest_servebench.commands.cli import main; sys.exit(main())"
 LARGEST: Final = 3e6
 
 
@@ -32,34 +26,12 @@ def run(settings: Settings) -> Data:
     rows = []
     with tempfile.TemporaryDirectory(prefix="servebench-page-") as scratch:
         for number in EACH:
-            path = _save(saved.busy_run(number), Path(scratch) / str(number))
+            path = pages.save(saved.busy_run(number), Path(scratch) / str(number))
             for repeat in range(settings.repeats):
-                one = _made(path)
+                one = pages.make_page(path)
                 say(NAME, number, repeat, one)
                 rows.append({"each": number, **one})
     return {"rows": rows}
-
-
-def _save(made: Run, results: Path) -> Path:
-    cases = []
-    for index, case in enumerate(made.cases):
-        name = f"records/{index}.npz"
-        assert case.records is not None
-        target = results / made.name / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        case.records.save(target)
-        cases.append(dataclasses.replace(case, records_file=name))
-    return saved.save(dataclasses.replace(made, cases=tuple(cases)), results)
-
-
-def _made(path: Path) -> dict[str, Any]:
-    output = path.with_name("page.html")
-    start = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-c", _PROGRAM, "report", path, "--output", output],
-        check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    return {"seconds": time.perf_counter() - start, "bytes": output.stat().st_size}
 
 
 def _of(data: Data, number: int, key: str) -> list[float]:

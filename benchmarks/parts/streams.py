@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks import plotting, stats
+from benchmarks.pages import make_page
 from benchmarks.parts import Bar, Data
 from benchmarks.rounds import say
 from benchmarks.settings import ROOT, Settings
@@ -31,6 +34,9 @@ _MOST_COST: Final = 1.10
 _MOST_ERROR: Final = 200.0  # µs
 _MOST_MEMORY: Final = 100e6
 _STREAMS: Final = (2_000, 500)  # and parts of each, for the memory
+_FEW: Final = (20, 5)  # for what a page takes at least
+_LARGEST: Final = 3e6  # bytes of a page
+_LONGEST: Final = 5.0  # seconds
 
 _EVENTS: Final = [chat(f"token{number} ") for number in range(PARTS - 1)]
 _EVENTS.append(chat("end", "stop") + DONE)
@@ -60,10 +66,23 @@ def run(settings: Settings) -> Data:
                     one |= _errors(made, server)
                 say(NAME, number + 1, one)
                 runs.append(one)
-    streams, parts = (100, 50) if settings.quick else _STREAMS
-    command = [sys.executable, "-m", "benchmarks.stream_memory", str(streams), str(parts)]
+    with tempfile.TemporaryDirectory(prefix="servebench-streams-") as scratch:
+        few = _saved(_FEW, Path(scratch) / "few")
+        memory = _saved((100, 50) if settings.quick else _STREAMS, Path(scratch) / "many")
+        pages = [
+            {"streams": told["streams"], **make_page(Path(told["run"]))}
+            for _ in range(settings.repeats)
+            for told in (few, memory)
+        ]
+    return {"runs": runs, "memory": memory, "pages": pages, "bytes": sum(map(len, _EVENTS))}
+
+
+def _saved(size: tuple[int, int], results: Path) -> dict[str, Any]:
+    """Return what a load of so many streams of so many parts took, saved below ``results``."""
+    command = [sys.executable, "-m", "benchmarks.stream_memory", *map(str, size), str(results)]
     told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return {"runs": runs, "memory": json.loads(told), "bytes": sum(map(len, _EVENTS))}
+    found: dict[str, Any] = json.loads(told)
+    return found
 
 
 def _load(server: StreamServer, script: Script, most: int, seed: int, seconds: float) -> LoadResult:
@@ -109,6 +128,12 @@ def _over_plain(data: Data) -> stats.Spread | None:
     return stats.spread(rounds)
 
 
+def _pages(data: Data, name: str, *, few: bool = False) -> list[float]:
+    """Return what the pages of the many or the few streams took."""
+    number = min(one["streams"] for one in data["pages"])
+    return [float(one[name]) for one in data["pages"] if (one["streams"] == number) is few]
+
+
 def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
     """Return nothing: this is about ours alone."""
     del data
@@ -129,6 +154,22 @@ def bars(data: Data) -> Sequence[Bar]:
         Bar(f"memory of pytest's process beyond the records, {memory['streams']:,} streams with "
             f"{memory['events']:,} events", f"{beyond / 1e6:.0f} MB",
             f"≤ {_MOST_MEMORY / 1e6:.0f} MB", beyond <= _MOST_MEMORY),
+        *_page_bars(data),
+    ]  # fmt: skip
+
+
+def _page_bars(data: Data) -> Sequence[Bar]:
+    memory = data["memory"]
+    what = f"page of {memory['streams']:,} streams with {memory['events']:,} events"
+    size, seconds, peak = (max(_pages(data, name)) for name in ("bytes", "cpu", "peak"))
+    beyond = peak - min(_pages(data, "peak", few=True)) - memory["records"]
+    return [
+        Bar(f"{what}: size", f"{size / 1e6:.2f} MB", f"< {_LARGEST / 1e6:.0f} MB",
+            size < _LARGEST),
+        Bar(f"{what}: CPU time of `pytest-servebench report`, the most", f"{seconds:.2f} s",
+            f"< {_LONGEST:g} s", seconds < _LONGEST),
+        Bar(f"{what}: memory beyond the records, and what a page of few takes",
+            f"{beyond / 1e6:.0f} MB", f"≤ {_MOST_MEMORY / 1e6:.0f} MB", beyond <= _MOST_MEMORY),
     ]  # fmt: skip
 
 
@@ -155,4 +196,14 @@ def section(data: Data) -> str:
         f"The process that reads {memory['streams']:,} streams of {memory['events']:,} events in "
         f"all grows by {memory['peak'] / 1e6:.0f} MB, of which the records are "
         f"{memory['records'] / 1e6:.0f} MB.",
+        "Their page, by `pytest-servebench report RUN --output FILE`, from the start of the "
+        "program to its end:",
+        plotting.table(["streams", "CPU time, s", "peak memory, MB", "size, MB"], [
+            [f"{number:,}", stats.text(stats.spread(_pages(data, "cpu", few=few)), "{:.2f}"),
+             f"{max(_pages(data, 'peak', few=few)) / 1e6:.0f}",
+             f"{max(_pages(data, 'bytes', few=few)) / 1e6:.2f}"]
+            for number, few in (
+                (min(one["streams"] for one in data["pages"]), True), (memory["streams"], False),
+            )
+        ]),
     ])  # fmt: skip

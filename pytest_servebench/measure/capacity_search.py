@@ -34,9 +34,9 @@ from pytest_servebench.stats.capacity import (
     fit,
     least,
     limiting_curve,
-    relaxation_of,
     saturation,
 )
+from pytest_servebench.stats.relaxation import relaxation_of
 
 _LADDER_SECONDS: Final = 2.0  # that count of a step of the ladder
 _ARRIVALS: Final = 10  # of a probe at least, on average: one without any is no load

@@ -99,6 +99,12 @@ def names(found: Sequence[CapacityResult]) -> list[str]:
     ]
 
 
+def limited(one: CapacityResult) -> str:
+    """Return a capacity with its interval, and of several limits the one that is broken first."""
+    first = clean(one.limiting) if len(one.limits) > 1 else ""
+    return stated(one) + (f", limited by {first}" if first else "")
+
+
 def notes(found: Sequence[CapacityResult]) -> list[str]:
     """Return a sentence for each capacity that has more to say than its row."""
     texts = []

@@ -11,7 +11,6 @@ from typing import Any, Final
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from pytest_servebench.objectives.capacity import stated
 from pytest_servebench.report.capacity_chart import (
     NO_MORE,
     CapacityPanel,
@@ -22,6 +21,7 @@ from pytest_servebench.report.capacity_chart import (
     one_size_each,
     probes_of,
 )
+from pytest_servebench.report.capacity_table import limited
 from pytest_servebench.report.captions import capacity_marks, measured, subtitle
 from pytest_servebench.report.plot_frame import GREY, Frame, scale, shown
 from pytest_servebench.report.series import tinted
@@ -89,8 +89,8 @@ def _colours(found: Sequence[CapacityResult], palette: Mapping[str, str]) -> lis
 
 def _handles(panels: Sequence[CapacityPanel], colours: Sequence[str]) -> list[tuple[Line2D, str]]:
     handles = [
-        (Line2D([], [], color=colour, linewidth=6),
-         f"{one.letter} {one.name}: {stated(one.result)}".strip())
+        (Line2D([], [], color=colour, linewidth=6, solid_capstyle="butt"),
+         f"{one.letter} {one.name}: {limited(one.result)}".strip())
         for one, colour in zip(panels[0].found, colours, strict=True)
     ]  # fmt: skip
     words = {mark.standing for panel in panels for one in panel.found for mark in one.marks}

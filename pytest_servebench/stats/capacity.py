@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from pytest_servebench.load.records import Records
 from pytest_servebench.stats.bootstrap import Floats, binned, bins_for, moving_blocks
-from pytest_servebench.stats.relaxation import relaxation
+from pytest_servebench.stats.relaxation import relaxation_of
 
 OVERLOADED: Final = 0.2
 """Share beyond a limit from which on a queue may grow all the time: how far depends on the probe's
@@ -62,7 +62,6 @@ _GROWTH: Final = 0.55  # φ grows with this power of the odds of going beyond
 _PRIOR_DISPERSION: Final = 10.0
 _PRIOR_EVENTS: Final = 0.5  # requests beyond: what its prior weighs
 _LEAST_DEGREES: Final = 8.0  # of freedom of φ
-_FULLEST: Final = 0.97  # load at which a queue's memory is taken where it is nearer to saturation
 _UNSEEN: Final = 3.0  # times relaxation over a probe's length: what its blocks do not see of φ
 _STEADY: Final = 2.0  # degrees of freedom by which the scatter between probes is held at 1
 
@@ -172,6 +171,7 @@ class Curve:
         saturated: lowest rate that saturated the server; ``None`` if none did.
         relaxation: seconds in which the queue forgets at r*; 0 if the server was not saturated.
         counted: share of all arrivals that the limit counts.
+        strain: of each probe, the share that went beyond the limit over q.
     """
 
     rates: Floats
@@ -184,6 +184,7 @@ class Curve:
     saturated: float | None = None
     relaxation: float = 0.0
     counted: float = 1.0
+    strain: tuple[float, ...] = ()
 
     def quantile(self, share: float) -> float:
         """Return the rate below which r* lies with a probability."""
@@ -226,6 +227,7 @@ def fit(probes: Sequence[Probed], allowed: float) -> Curve | None:
         saturated=min((one.rate for one in some if _is_saturated(one)), default=None),
         relaxation=0.0 if full is None else relaxation_of(curve.quantile(0.5), full),
         counted=sum(one.arrivals for one in some) / sum(one.offered for one in some),
+        strain=tuple(one.share / allowed for one in probes),
     )
 
 
@@ -328,17 +330,6 @@ def _pooled(probes: Sequence[Probed], growth: Floats) -> float:
     return max(1.0, float(total / weight))
 
 
-def relaxation_of(rate: float, full: float) -> float:
-    """Return the seconds in which a queue forgets, for services up to twice as variable as
-    exponential ones.
-
-    Args:
-        rate: of the arrivals, 1/s.
-        full: μ, the rate at which the server was saturated, 1/s.
-    """
-    return 2 * relaxation(min(rate / full, _FULLEST)) / full
-
-
 def _scatter(k: Floats, n: Floats, share: Floats, dispersion: Floats) -> float:
     """Return by how much probes differ more than blocks within them do, 1 or more.
 
@@ -388,5 +379,17 @@ def least(curves: Sequence[Curve]) -> Bracket:
 
 
 def limiting_curve(curves: Sequence[Curve]) -> int:
-    """Return the index of the limit with the least r*."""
-    return min(range(len(curves)), key=lambda index: curves[index].quantile(0.5))
+    """Return the index of the limit that is broken first, from the same probes for all limits.
+
+    It has the least r* of those that no other outdoes in all probes: where few requests broke a
+    limit its r* is the prior's, and tokens may come as fast as ever while requests wait.
+    """
+
+    def rank(index: int) -> tuple[bool, float]:
+        own = curves[index].strain
+        outdone = (
+            own != one.strain and bool(np.all(np.less_equal(own, one.strain))) for one in curves
+        )
+        return any(outdone), curves[index].quantile(0.5)
+
+    return min(range(len(curves)), key=rank)

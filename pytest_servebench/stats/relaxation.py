@@ -5,6 +5,8 @@ from typing import Final
 
 _NEAREST: Final = 1e-3
 """Least of 1 - √ρ that is told apart from saturation."""
+_FULLEST: Final = 0.97
+"""Load at which a queue's memory is taken where it is nearer to saturation."""
 
 
 def relaxation(load: float) -> float:
@@ -18,3 +20,13 @@ def relaxation(load: float) -> float:
         load: ρ, 0 or more; above 1, where a queue grows, as at 1 / ρ.
     """
     return 1 / max(1 - math.sqrt(min(load, 1 / max(load, 1e-9))), _NEAREST) ** 2
+
+
+def relaxation_of(rate: float, full: float) -> float:
+    """Return the seconds in which a queue forgets; services may vary twice as much as exponential.
+
+    Args:
+        rate: of the arrivals, 1/s.
+        full: μ, the rate at which the server was saturated, 1/s.
+    """
+    return 2 * relaxation(min(rate / full, _FULLEST)) / full

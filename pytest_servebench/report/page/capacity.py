@@ -169,7 +169,7 @@ def answer(run: Run) -> list[str]:
     texts = []
     for heading, own in found:
         head = heading if len(found) > 1 else capacity_chart.asked(own)
-        each = (f"{name} {stated(one)}"
+        each = (f"{name} {capacity_table.limited(one)}"
                 for name, one in zip(capacity_table.names(own), own, strict=True))  # fmt: skip
         texts.append(f"{head}: {'; '.join(each)}.")
     return texts

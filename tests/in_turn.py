@@ -38,7 +38,7 @@ def ask_in_turn(
     column = {name: store.column(name) for name in ("payload", "status", "outcome", "scheduled")}
     stamp = [store.column(name) for name in ("enqueued", "dequeued", "sent", "first_byte", "done")]
     reasons: Counter[tuple[str, str]] = Counter()
-    kept: dict[str, dict[int, Said]] = {"answers": {}, "error_answers": {}}
+    kept: dict[int, Said] = {}
     free, starts = [0] * job.workers, list[int]()
     writer = None if journal is None else JournalWriter(journal.fileno())
     with _connected(job.target) as link:
@@ -66,9 +66,8 @@ def ask_in_turn(
             column["outcome"][index], column["status"][index] = outcome, status
             if outcome is not Outcome.OK:
                 reasons[outcome.label, reason] += 1
-                kept["error_answers"][index] = said
             elif index in job.sampled:
-                kept["answers"][index] = said
+                kept[index] = said
             watch(store)
     if writer is not None:
         writer.flush()
@@ -79,8 +78,8 @@ def ask_in_turn(
         "generator": {name: generator[name] for name in _OWN},
         "pauses": [], "unread": {}, "late_reading": {},
         "reasons": [[*kind, number] for kind, number in reasons.most_common()],
-        "heads": {i: head.hex() for one in kept.values() for i, (head, _) in one.items()},
-        **{name: {i: body.hex() for i, (_, body) in one.items()} for name, one in kept.items()},
+        "heads": {index: head.hex() for index, (head, _) in kept.items()},
+        "answers": {index: body.hex() for index, (_, body) in kept.items()},
     }  # fmt: skip
     return Ending(None, outcome_of_all, stops=0, cpu_seconds=0.1, involuntary_switches=1)
 

@@ -40,7 +40,7 @@ def test_a_case_is_measured_by_the_runner_that_it_is_given() -> None:
         asked.append(spec)
         return LoadResult(
             records=records(arrivals, np.full(40, 0.003), spec.duration),
-            payloads=np.zeros(40, np.uint32), answers={0: b"", 1: b""}, heads={}, error_answers={},
+            payloads=np.zeros(40, np.uint32), answers={0: b"", 1: b""}, heads={},
             failures={}, pauses=np.zeros(1), start=time.monotonic_ns(), generator=calm_generator(),
         )  # fmt: skip
 

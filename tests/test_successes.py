@@ -133,7 +133,7 @@ class Own(BaseException):
 def checked(check: Callable[[HttpRequest, HttpAnswer], None], answers: int = 3) -> Any:
     load = LoadResult(
         records=steady(np.zeros(5)), payloads=np.zeros(5, np.uint32),
-        answers=dict.fromkeys(range(answers), b""), heads={}, error_answers={}, failures={},
+        answers=dict.fromkeys(range(answers), b""), heads={}, failures={},
         pauses=np.zeros(0), start=0, generator=None,  # type: ignore[arg-type]
     )  # fmt: skip
     return check_answers(load, of_requests([HttpRequest("GET", "/")]).checked_by(check))

@@ -32,7 +32,6 @@ _NAP: Final = 1_000_000  # ns without activity, in which this process may not ha
 _WARMUP_TICK: Final = 0.005
 _CAUTIOUS_SHARE: Final = 0.25  # of the warm-up, before all workers are used
 _WARMUP_PAUSE: Final = 0.02  # seconds after a failed warm-up request
-_KEPT_ERRORS: Final = 5
 _KEPT_REASONS: Final = 50
 NO_MORE: Final = 2**63
 """A time in ns, later than any arrival."""
@@ -52,7 +51,6 @@ class Engine:
         self._timeout = int(job.timeout * _NS)
         self._tick = min(_LONGEST_TICK, max(_SHORTEST_TICK, job.timeout / 20))
         self.answers: dict[int, bytes] = {}
-        self.error_answers: dict[int, bytes] = {}
         self.heads: dict[int, bytes] = {}
         self.reasons: Counter[tuple[Outcome, str]] = Counter()
         self.pauses: list[int] = []
@@ -293,7 +291,7 @@ class Engine:
             self.answers[index] = completion.body
             self.heads[index] = self._transport.head(completion.head)
         if outcome is not _OK:
-            self._note_failure(index, completion)
+            self._note_failure(completion)
         if self.opening and worker.connected:
             worker = self._take_over(worker)
         if self._buffer:
@@ -340,15 +338,12 @@ class Engine:
         worker.take_over(oldest)
         return oldest
 
-    def _note_failure(self, index: int, completion: Completion) -> None:
-        """Keep why a request failed, and the first few answers with an error status."""
+    def _note_failure(self, completion: Completion) -> None:
+        """Count why a request failed."""
         kind = (completion.outcome, completion.reason)
         if kind not in self.reasons and len(self.reasons) >= _KEPT_REASONS:
             kind = (completion.outcome, "other reasons")
         self.reasons[kind] += 1
-        if completion.status and len(self.error_answers) < _KEPT_ERRORS:
-            self.error_answers[index] = completion.body
-            self.heads[index] = self._transport.head(completion.head)
 
     def own_failure(self, name: str) -> None:
         """Count connections that failed on a limit of this machine."""

@@ -110,7 +110,6 @@ def _make_load(records: int, journal: JournalWriter | None) -> int:
         ],
         "heads": {index: head.hex() for index, head in engine.heads.items()},
         "answers": {index: body.hex() for index, body in engine.answers.items()},
-        "error_answers": {index: body.hex() for index, body in engine.error_answers.items()},
     }
     json.dump(outcome, sys.stdout)
     # The interpreter's normal shutdown would wait for connections that are being closed.

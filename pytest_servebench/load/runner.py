@@ -38,9 +38,8 @@ class LoadResult:
     Attributes:
         records: one record for each arrival.
         payloads: for each arrival, the index of its request; shape ``(n,)``.
-        heads: status line and headers of the answers in the following two.
+        heads: status line and headers of the answers in the following.
         answers: index of an arrival to the body of its answer, for a sample of the answers.
-        error_answers: the same for the first few unsuccessful answers.
         failures: number of failed requests by reason, such as ``"timeout: no answer in time"``.
         pauses: how late the generator was at each check of the deadlines, seconds; shape ``(k,)``.
         start: the clock's start on the system's monotonic clock, ns.
@@ -54,7 +53,6 @@ class LoadResult:
     payloads: npt.NDArray[np.uint32]
     heads: Mapping[int, bytes]
     answers: Mapping[int, bytes]
-    error_answers: Mapping[int, bytes]
     failures: Mapping[str, int]
     pauses: npt.NDArray[np.float64]
     start: int
@@ -158,7 +156,6 @@ def _collect(spec: LoadSpec, start: int, made: _Made, ending: Ending) -> LoadRes
         payloads=made.payloads,
         heads=made.bodies(outcome["heads"]),
         answers=made.bodies(outcome["answers"]),
-        error_answers=made.bodies(outcome["error_answers"]),
         failures={f"{word}: {reason}": number for word, reason, number in outcome["reasons"]},
         pauses=pauses,
         start=start,
@@ -198,5 +195,4 @@ def _unknown(ending: Ending, elapsed: float) -> Mapping[str, Any]:
         "reasons": [],
         "heads": {},
         "answers": {},
-        "error_answers": {},
     }

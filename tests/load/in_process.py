@@ -22,7 +22,6 @@ class Made:
     records: Records
     payloads: npt.NDArray[np.uint32]
     answers: Mapping[int, bytes]
-    error_answers: Mapping[int, bytes]
     failures: Mapping[str, int]
     resent: int
     connections: int
@@ -62,6 +61,6 @@ def make_load(spec: LoadSpec) -> Made:
     engine, records, payloads = run_engine(spec)
     failures = {f"{outcome.label}: {why}": n for (outcome, why), n in engine.reasons.items()}
     return Made(
-        records, payloads, engine.answers, engine.error_answers, failures, engine.resent,
+        records, payloads, engine.answers, failures, engine.resent,
         engine.connections, engine.received, engine.heads, engine.own_failures,
     )  # fmt: skip

@@ -55,13 +55,11 @@ def test_from_start_to_stop(
     socket.create_server(listening[0]).close()
 
 
-@pytest.mark.parametrize("kind", [TensorFlowServing(), TensorFlowServing(transport="grpc")])
 def test_a_taken_port_is_tried_again(
     tiny: ServedModel,
     embedded: ServerSettings,
     run_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
-    kind: TensorFlowServing,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         choices = [[taken.getsockname()[1], *ports.free_ports(1)], ports.free_ports(2)]
@@ -69,6 +67,6 @@ def test_a_taken_port_is_tried_again(
         # The first attempt is left to the server's own log.
         monkeypatch.setattr(ports, "accepts", lambda *where: not choices and accepts(*where))
         monkeypatch.setattr(ports, "free_ports", lambda _: choices.pop(0))
-        server = kind.start(tiny, embedded, run_dir)
+        server = TensorFlowServing(transport="grpc").start(tiny, embedded, run_dir)
         server.stop()
     assert choices == []

@@ -37,7 +37,7 @@ def finished(*bodies: bytes) -> tuple[LoadResult, IO[bytes]]:
     writer.flush()
     load = LoadResult(
         records=records(np.arange(n, dtype=np.float64), np.full(n, 0.1), float(n)),
-        payloads=np.zeros(n, np.uint32), answers={}, heads={}, error_answers={}, failures={},
+        payloads=np.zeros(n, np.uint32), answers={}, heads={}, failures={},
         pauses=np.zeros(1), start=0, generator=calm_generator(), journal=Journal(file),
     )  # fmt: skip
     return load, file

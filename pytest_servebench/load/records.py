@@ -101,12 +101,12 @@ class Records:
 
     @property
     def drawn(self) -> npt.NDArray[np.bool_]:
-        """Return which arrivals the arrival process drew: not the further turns; ``(n,)``."""
+        """Return which arrivals the process drew, without the further turns; ``(n,)``."""
         return np.ones(len(self), dtype=np.bool_) if self.turns is None else ~self.turns.dependent
 
     @property
     def session_span(self) -> float:
-        """Return for how long sessions go on, see :meth:`.Turns.span`; 0 without, ns."""
+        """Return for how long sessions go on, ns; 0 without. See ``Turns.span``."""
         return 0.0 if self.turns is None else self.turns.span(self.scheduled)
 
     @property

@@ -259,7 +259,7 @@ class CaseResult:
 
     @property
     def request_rate(self) -> float:
-        """Return requests a second: as offered, or of sessions as many as came."""
+        """Return requests a second, as offered; of sessions, as many as came."""
         return self.rate if self.sessions is None else self.summary.achieved_rate
 
     @property

@@ -9,7 +9,7 @@ from pytest_servebench.metrics import METRICS as REGISTRY
 from pytest_servebench.objectives.slo import judge, parse_slo
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.summary import PERMILLES, summarize
-from simulation import batching, traffic
+from simulation import batching, sessions, traffic
 from simulation.cases import case, failures, queue
 from simulation.queues import Law, mean, percentile
 from simulation.traffic import Traffic
@@ -79,6 +79,17 @@ def streamed(load: float, number: int, replications: int) -> dict[str, Any]:
         for name, value in truth.items():
             _count(counts[name], estimates[name], value)
     return {"load": load, "number": number, "replications": replications, "counts": counts}
+
+
+def of_sessions(of: sessions.Chats, number: int, replications: int) -> dict[str, Any]:
+    """Return how often the intervals of requests that are turns of sessions hold their truth."""
+    truth = sessions.truth(of)
+    counts = {name: {"above": 0, "below": 0, "open": 0} for name in truth}
+    for seed in range(replications):
+        estimates = summarize(sessions.run(of, number, seed), 1.0).estimates
+        for name, value in truth.items():
+            _count(counts[name], estimates[name], value)
+    return {"number": number, "replications": replications, "counts": counts}
 
 
 def decisions(of: Traffic, number: int, replications: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_servebench.load import quantities
 from pytest_servebench.stats.summary import summarize
-from simulation import batching, coverage, distributions, queueing, traffic
+from simulation import batching, coverage, distributions, queueing, sessions, traffic
 from simulation.cases import failures, queue
 from simulation.queues import LAWS, Law, mean, percentile
 
@@ -44,6 +44,15 @@ def test_too_few_requests_for_a_percentile_leave_its_interval_open() -> None:
     enough = cell("M/M/1", 0.3, 10_000, 30)
     assert not coverage.too_few(0.3, 10_000, "p99")
     assert enough["counts"]["p99"]["open"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("of", [sessions.Chats(slots=1000, load=0.01), sessions.Chats(alike=0.0)])
+def test_requests_of_a_session_are_not_taken_for_independent_ones(of: sessions.Chats) -> None:
+    """The worst of these has 91 %; fewer than 81 of 100 would be one in 1,000."""
+    found = coverage.of_sessions(of, 2000, 100)
+    for metric in (*sessions.PERMILLES, "mean"):
+        assert coverage.coverage(found, found["counts"][metric]) >= 0.81, found
 
 
 @pytest.mark.slow

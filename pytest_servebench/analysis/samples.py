@@ -32,7 +32,10 @@ def samples(metric: Metric, cases: Sequence[CaseResult], pair: Pair) -> list[Sam
     if len(found) < len(cases):
         return []
     if metric.given_arrivals and not same:
-        numbers = [case.summary.arrivals for case in cases]
+        numbers = [
+            case.summary.arrivals if case.sessions is None else case.sessions.begun
+            for case in cases
+        ]
         return [_with_luck(*one) for one in zip(found, numbers, strict=True)]
     return found
 
@@ -76,8 +79,9 @@ def _sample(metric: Metric, case: CaseResult) -> Sample | None:
 def _with_luck(sample: Sample, arrivals: int) -> Sample:
     """Return a sample of CPU that allows for other arrivals than those of the run.
 
-    Their number is a Poisson variable. What a request takes is proportional to it; what the server
-    takes without requests, as a share of each request, to its reciprocal.
+    Their number (of sessions, that of those that began) is a Poisson variable. What a request takes
+    is proportional to it; what the server takes without requests, as a share of each request, to
+    its reciprocal.
     """
     known = sample.range
     luck = Z / math.sqrt(arrivals) if arrivals else math.inf

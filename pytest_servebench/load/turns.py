@@ -34,6 +34,8 @@ def beginnings(think: Sequence[int]) -> npt.NDArray[np.int64]:
 class Turns:
     """Which turn of which session each of n requests is.
 
+    In a records file the columns are ``turn_session``, ``turn_number`` and ``turn_planned``.
+
     Attributes:
         session: number of the session, from 0 in the order in which they began; shape ``(n,)``.
         number: which turn of it, from 0; shape ``(n,)``.

@@ -120,7 +120,8 @@ class PoissonLoad:
                 object of yarl, furl, httpx or another library. A path in it is put before the paths
                 of the requests.
             requests: what to send instead of the model's predictions; each arrival takes one at
-                random, unless they have an order (:func:`trace_prompts`) or weights (:func:`mix`).
+                random, unless they have an order (:func:`trace_prompts`) or weights (:func:`mix`),
+                or are turns of sessions (:func:`chat_sessions`, :func:`sessions`).
             check: called after the load with a sample of the requests and their successful answers;
                 raises :class:`~pytest_servebench.errors.BadResponseError` or returns ``False`` if
                 an answer is wrong.
@@ -128,7 +129,8 @@ class PoissonLoad:
                 they are a trace's, else of ``--servebench-arrivals``, which is Poisson unless set.
             name: of a server given by URL, for tables, plots and saved runs. Comparisons take
                 servers of the same name for the same server, even at another address.
-            rate: requests per second, if different from the test's.
+            rate: requests per second (sessions, if the requests are their turns), if different from
+                the test's.
             buffer_size: requests that may queue, if different from the test's.
             rows: samples of the model in each request, if different from the test's. With requests
                 of your own it only says how many each of them has.

@@ -94,7 +94,7 @@ OPTIONS: Final = (
     Option("servers", "tensorflow_serving,torchserve", several(str),
            "server kinds to test", "LIST", many=True),
     Option("rates", "1,5,10", several(RATE),
-           "offered load, in requests per second", "LIST", many=True),
+           "offered load, in requests per second, or sessions", "LIST", many=True),
     Option("buffer-sizes", "10,50", several(BUFFER_SIZE),
            "requests that may queue while all workers are busy; further ones are dropped",
            "LIST", many=True),

@@ -159,9 +159,14 @@ class _Pen:
                       marker="_", markersize=4 * self._size, **look)  # fmt: skip
 
 
+def _of_sessions(series: Sequence[Series]) -> bool:
+    """Return whether requests a second are no line over the rate, as several come of a session."""
+    return any(case.sessions for one in series for case in one.cases)
+
+
 def _ideal(ax: Axes, series: Sequence[Series], broad: float) -> None:
     ends = ax.get_xlim()
-    if not any(case.sessions for one in series for case in one.cases):
+    if not _of_sessions(series):
         ax.plot(ends, ends, color=_IDEAL, linewidth=1.0, linestyle="-", zorder=1.5)
     achieved = {case.rate: case.summary.achieved_rate for one in series for case in one.cases}
     # Broad enough to be seen behind the markers.
@@ -169,10 +174,11 @@ def _ideal(ax: Axes, series: Sequence[Series], broad: float) -> None:
             markersize=broad + 16, markeredgewidth=1.4, color=_IDEAL, zorder=1.6)  # fmt: skip
 
 
-def ideal_handles() -> list[tuple[Line2D, str]]:
+def ideal_handles(series: Sequence[Series]) -> list[tuple[Line2D, str]]:
     """Return legend entries for what a perfect server would do."""
+    line = (Line2D([], [], color=_IDEAL, linewidth=1.0), "ideal: all that is offered")
     return [
-        (Line2D([], [], color=_IDEAL, linewidth=1.0), "ideal: all that is offered"),
+        *(() if _of_sessions(series) else (line,)),
         (
             Line2D([], [], color=_IDEAL, linestyle="", marker="_", markersize=14,
                    markeredgewidth=1.4),

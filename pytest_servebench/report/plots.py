@@ -180,7 +180,7 @@ class _Drawing:
             subtitle=subtitle(self._run.cases),
             caption=[marks(self._run.cases, metrics, len(self._series)), *measured(self._run)],
             series=self._series,
-            further=ideal_handles() if any(one.of_offered for one in metrics) else (),
+            further=ideal_handles(self._series) if any(one.of_offered for one in metrics) else (),
         )
         panels = frame.axes(rows, columns, share_y=alike, titles=not alone)
         for ax in panels[len(metrics) :]:

@@ -186,9 +186,10 @@ def _lines(path: Path, text: str) -> list[Any]:
             try:
                 found.append(json.loads(line))
             except ValueError as error:
+                problem = error.msg if isinstance(error, json.JSONDecodeError) else error
                 _refuse(
                     path,
-                    f"is not JSON, nor are its lines: {error} in line {number}. Was it cut off? "
+                    f"is not JSON, nor are its lines: {problem} in line {number}. Was it cut off? "
                     "Copy it again, or give a run.json",
                 )
     return found

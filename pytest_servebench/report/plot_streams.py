@@ -32,7 +32,7 @@ _MOST_TIMELINES: Final = 4
 _WIDTHS: Final = {1: 7.2, 2: 9.0}  # inches by columns; of more:
 _WIDE: Final = 11.0
 _TOP: Final = 0.965  # height of what failed, as a share of the axis
-_ALPHAS: Final = (0.35, 0.6, 0.85, 1.0)  # of the levels
+_ALPHAS: Final = (0.5, 0.7, 0.85, 1.0)  # of the levels
 _LOST: Final[dict[str, dict[str, Any]]] = {
     "drop": {"marker": "v", "color": "#a0700a"}, "error": {"marker": "x", "color": "#b3231a"},
 }  # fmt: skip

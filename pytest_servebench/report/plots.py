@@ -33,6 +33,7 @@ from pytest_servebench.report.sweep import (
     THROUGHPUT,
     Panel,
     percentile_panel,
+    shown_percentiles,
     shows_goodput,
 )
 from pytest_servebench.runs.case_records import read_records
@@ -158,8 +159,7 @@ class _Drawing:
         ]
 
     def _percentiles(self, times: Times) -> list[Path]:
-        charts = (*standing_in("charts"), *standing_in("charts", streamed=True))
-        shown = [one for one in charts if one.times is times]
+        shown = [one for one in shown_percentiles(self._run.cases) if one.times is times]
         if not shown:
             return []
         title = f"{times.title[:1].upper()}{times.title[1:]} against offered rate"

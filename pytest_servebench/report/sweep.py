@@ -185,12 +185,22 @@ LAG: Final = Panel("Generator lag p99 (our own error)", "ms", _lag, "", "linear"
 def panels(cases: Iterable[CaseResult]) -> list[Panel]:
     """Return all panels that may have data."""
     known = list(cases)
-    times = known_times(known)
-    charts = (*standing_in("charts"), *standing_in("charts", streamed=True))
-    percentiles = [percentile_panel(one) for one in charts if one.times in times]
+    percentiles = [percentile_panel(one) for one in shown_percentiles(known)]
     memory = [PSS, MEMORY] if any(_pss(case) for case in known) else [MEMORY]
     good = [GOODPUT] if shows_goodput(known) else []
     return [*percentiles, THROUGHPUT, *good, SUCCESS, WAIT, CPU, CPU_PER_REQUEST, *memory, LAG]
+
+
+def shown_percentiles(cases: Sequence[CaseResult]) -> list[metrics.Metric]:
+    """Return the percentiles with a panel: of streamed answers, also those that an SLO names."""
+    shown = {one.name for one in (*standing_in("charts"), *standing_in("charts", streamed=True))}
+    named = {one.metric for case in cases for one in case.clauses}
+    times = known_times(cases)
+    return [
+        one for one in METRICS.values()
+        if one.times in times and one.permille is not None
+        and (one.name in shown or (one.of_streams and one.name in named))
+    ]  # fmt: skip
 
 
 def shows_goodput(cases: Iterable[CaseResult]) -> bool:

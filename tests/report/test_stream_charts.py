@@ -125,6 +125,9 @@ def test_goodput_stands_against_the_rate_where_requests_have_limits() -> None:
     slow, fast = (judged(batch(), f"ttft.p99<{ms}ms, tpot.p90<30ms") for ms in (20, 400))
     assert GOODPUT in panels([slow])
     assert GOODPUT not in panels([case(batch(), 1.0)])  # no limits
+    shown = [panel.metric for panel in panels([slow])]
+    assert "tpot.p90" in shown  # as the SLO names it
+    assert "ttft.p90" not in shown
     assert GOODPUT not in panels([judged(mm1_records(50, 100, 200, seed=1), "p99<1s")])
     points = [GOODPUT.point(one) for one in (slow, fast)]
     assert all(point is not None and point.low is not None for point in points)

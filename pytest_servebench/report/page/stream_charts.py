@@ -82,7 +82,7 @@ def _scatter(one: Scatter, points: int) -> Chart:
         chart.dots_at(found.x, found.y, f"dot n{found.level}")
         chart.legend.append(Key("dot", scatter.LEVELS[found.level][1], f"n{found.level}"))
     chart.lost(list(zip(one.lost, one.rims, strict=True)))
-    chart.bounds([(bound.value, bound.clause) for bound in one.y_bounds])
+    chart.bounds([(bound.value, bound.clause) for bound in one.y_bounds], left=True)
     chart.bounds_across([(bound.value, bound.clause) for bound in one.x_bounds])
     return chart
 

@@ -28,6 +28,7 @@ from pytest_servebench.protocols.base import (
 from pytest_servebench.protocols.grpc import GrpcRequest
 from pytest_servebench.streaming.formats import Way
 from pytest_servebench.system.foreign_code import caught, reason_of
+from pytest_servebench.text.excerpt import excerpt
 from pytest_servebench.text.safe import clean
 from pytest_servebench.values.arrays import Arrays
 from pytest_servebench.workloads.requests import Places, Requests
@@ -245,13 +246,7 @@ def of_requests(requests: Iterable[Request]) -> Traffic:
             )
         request.check_sendable()
     _refuse_mixed(requests)
-    for number, (request, places) in enumerate(zip(requests, given.answers, strict=False)):
-        if places and not (request.transport == "http/1.1" and _stream(request) == "openai"):
-            raise OptionError(
-                f"requests=: item {number} is {request!r}, which cannot have the server's earlier "
-                'answers in it (answers=): only an HttpRequest with stream="openai" can; see '
-                "chat_sessions."
-            )
+    _check_places(given)
     return Traffic(
         requests=requests,
         check=lambda _index, _answer: None,
@@ -284,8 +279,26 @@ def _refuse_mixed(requests: Sequence[Request]) -> None:
             )
 
 
-def _stream(request: Request) -> object:
-    return request.stream if isinstance(request, HttpRequest) else None
+def _check_places(given: Requests) -> None:
+    """Refuse places of the server's earlier answers where none can come."""
+    for number, (request, places) in enumerate(zip(given.items, given.answers, strict=False)):
+        if not places:
+            continue
+        if not isinstance(request, HttpRequest) or (request.transport, request.stream) != (
+            "http/1.1", "openai",
+        ):  # fmt: skip
+            raise OptionError(
+                f"requests=: item {number} is {request!r}, which cannot have the server's earlier "
+                'answers in it (answers=): only an HttpRequest with stream="openai" can; see '
+                "chat_sessions."
+            )
+        for start, end in places:
+            part = request.body[start:end]
+            if not (len(part) >= 2 and part[:1] == part[-1:] == b'"'):
+                raise OptionError(
+                    f"requests=: item {number}: answers= has the place {start} to {end}, where its "
+                    f"body has {excerpt(part)!r}: give those of JSON strings."
+                )
 
 
 def _way(request: Request) -> Way | None:

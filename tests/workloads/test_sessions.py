@@ -205,6 +205,9 @@ WRONG: dict[str, tuple[Callable[[], object], list[str]]] = {
     "answers in a GET": (lambda: of_requests(Requests(tuple(GETS[:2]), think=(None, 1.0),
                                                       answers=((), ((0, 1),)))),
                          ["item 1", 'stream="openai"']),
+    "a place that is none": (lambda: of_requests(dataclasses.replace(
+        chat_sessions([A], model="m", think_time=1, answers="server"), answers=((), ((0, 4),)))),
+                             ["item 1", "0 to 4", "JSON strings"]),
     "a turn first": (lambda: Requests(tuple(GETS[:2]), think=(1.0, None)), ["think[0]", "None"]),
     "one too few": (lambda: Requests(tuple(GETS[:2]), think=(None,)), ["think", "2 requests"]),
     "a weight each": (lambda: Requests(tuple(GETS[:2]), Weighted((1, 2)), think=(None, 1.0)),

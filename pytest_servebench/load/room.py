@@ -34,6 +34,7 @@ class Room:
         held: the most connections seen to be served at once.
         limited: whether the server serves no more than ``held``: one more was answered only
             after one of them had closed.
+        waiting: connections whose first request has not been answered, the longest first.
 
     Where connections are shared, ending a request's use of one makes no room for another: then
     nothing is ever :meth:`wanted`.
@@ -42,13 +43,13 @@ class Room:
     """
 
     __slots__ = ("_answered", "_answers", "_confirmed", "_made", "_patience", "_service",
-                 "_shared", "_waiting", "held", "limited")  # fmt: skip
+                 "_shared", "held", "limited", "waiting")  # fmt: skip
 
     def __init__(self, *, shared: bool = False) -> None:
         self._shared = shared
         self.held = 0
         self.limited = False
-        self._waiting: dict[Hashable, _Waiting] = {}  # longest first
+        self.waiting: dict[Hashable, _Waiting] = {}
         self._answered: set[Hashable] = set()
         self._service = 0.0
         self._patience = _LEAST_PATIENCE
@@ -57,32 +58,27 @@ class Room:
         self._confirmed = 0
 
     @property
-    def all_known(self) -> bool:
-        """Return whether every open connection has been answered before."""
-        return not self._waiting
-
-    @property
     def keeps_none(self) -> bool:
         """Return whether the server closes every connection after its answer."""
         return self._answers > 0 and not self.held
 
     def sent_first(self, connection: Hashable, now: int) -> None:
         """Note that a new connection's first request was sent."""
-        self._waiting[connection] = _Waiting(now, now + self._patience, now)
+        self.waiting[connection] = _Waiting(now, now + self._patience, now)
 
     def answered(self, connection: Hashable, sent: int, keep: bool, now: int) -> None:
         """Note that a connection's request was answered; unless ``keep``, it was closed.
 
-        While :attr:`all_known` holds, answers over kept connections need not be reported.
+        While none is :attr:`waiting`, answers over kept connections need not be reported.
         """
         took = now - sent
         self._service += (took - self._service) * (_SMOOTHING if self._answers else 1.0)
         self._answers += 1
         before = self._patience
         self._patience = max(_LEAST_PATIENCE, int(_PATIENCE * self._service))
-        waiting = self._waiting.pop(connection, None)
+        waiting = self.waiting.pop(connection, None)
         if waiting is None:
-            oldest = next(iter(self._waiting.values()), None)
+            oldest = next(iter(self.waiting.values()), None)
             if oldest is not None and sent > oldest.overtaken_at:
                 oldest.overtaken += 1
                 oldest.overtaken_at = now
@@ -102,7 +98,7 @@ class Room:
 
     def ended(self, connection: Hashable) -> None:
         """Note that a connection closed."""
-        self._waiting.pop(connection, None)
+        self.waiting.pop(connection, None)
         self._answered.discard(connection)
 
     def wanted(self, now: int, *, idle: bool) -> bool:
@@ -110,13 +106,9 @@ class Room:
 
         ``idle``: whether it is idle, rather than just answered.
         """
-        if (
-            self._shared
-            or not self._waiting
-            or len(self._waiting) + len(self._answered) <= self.held
-        ):
+        if self._shared or not self.waiting or len(self.waiting) + len(self._answered) <= self.held:
             return False
-        oldest = next(iter(self._waiting.values()))
+        oldest = next(iter(self.waiting.values()))
         late = now >= oldest.patient_until and (idle or oldest.overtaken >= _OVERTAKEN)
         return self.limited or late
 
@@ -124,5 +116,5 @@ class Room:
         """Note that a kept connection was closed because a slot was :meth:`wanted`."""
         self._made = now
         # If this does not help, the request waits for something else: try less and less often.
-        waiting = next(iter(self._waiting.values()))
+        waiting = next(iter(self.waiting.values()))
         waiting.patient_until = now + 2 * (now - waiting.sent)

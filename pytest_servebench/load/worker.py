@@ -63,11 +63,16 @@ class Worker:
     A worker without a connection is idle too: it connects when it gets a request. If the server
     cannot be reached, only that request fails (``connect_error``). No connection is opened without
     a request: on some servers an idle connection blocks others.
+
+    Attributes:
+        request: index of the request, or ``FREE``.
+        deadline: when it is given up, ns of the monotonic clock.
+        channel: over which a request can be written at once; ``None``: it has to be opened first.
     """
 
     __slots__ = (
-        "_channel", "_held", "_loop", "_opening", "_owner", "_payload", "_resent", "_room",
-        "_transport", "_used", "_written", "deadline", "request",
+        "_held", "_loop", "_opening", "_owner", "_payload", "_resent", "_room", "_transport",
+        "_used", "_written", "channel", "deadline", "request",
     )  # fmt: skip
 
     def __init__(
@@ -78,7 +83,7 @@ class Worker:
         self._loop = loop
         self._transport = transport
         self._room = room
-        self._channel: Channel | None = None
+        self.channel: Channel | None = None
         self._opening: asyncio.Task[None] | None = None
         self._payload = b""
         self._used = False
@@ -87,11 +92,6 @@ class Worker:
         self._written = 0
         self.request = FREE
         self.deadline = 0
-
-    @property
-    def connected(self) -> bool:
-        """Return whether a request can be written at once."""
-        return self._channel is not None
 
     @property
     def connecting(self) -> bool:
@@ -106,34 +106,32 @@ class Worker:
         """
         return self.connecting and not self._resent
 
-    def send(self, request: int, payload: bytes, deadline: int) -> None:
-        """Send ``payload`` as request number ``request``, to be answered by ``deadline``."""
+    def send(self, request: int, payload: bytes, deadline: int, *, resent: bool = False) -> None:
+        """Send ``payload`` as request number ``request``, to be answered by ``deadline``.
+
+        ``resent``: whether that was tried before.
+        """
         self.request = request
         self._payload = payload
-        self._resent = False
+        self._resent = resent
         self.deadline = deadline
-        if self._channel is None:
+        channel = self.channel
+        if channel is None:
             self._connect()
-        else:
-            self._write(self._channel)
-
-    def _write(self, channel: Channel) -> None:
+            return
         # Stamped first: a server on the same CPU may answer as soon as the request is written.
-        self._written = self._owner.note_sent(self.request)
+        self._written = now = self._owner.note_sent(request)
         self._held = False
         if not self._used:
-            self._room.sent_first(channel, self._written)
-        channel.send(self._payload, self._written)
+            self._room.sent_first(channel, now)
+        channel.send(payload, now)
 
     def take_over(self, other: Worker) -> None:
         """Send the request for which ``other`` is still connecting; ``other`` keeps connecting."""
-        assert self._channel is not None
-        assert other._channel is None
-        self.request, other.request = other.request, FREE
-        self._payload = other._payload
-        self._resent = other._resent
-        self.deadline = other.deadline
-        self._write(self._channel)
+        assert self.channel is not None
+        assert other.channel is None
+        request, other.request = other.request, FREE
+        self.send(request, other._payload, other.deadline, resent=other._resent)
 
     def withdraw(self) -> None:
         """Drop the request, whether it was sent or not, with its connection."""
@@ -148,7 +146,7 @@ class Worker:
     def give_up(self) -> None:
         """Time the request out, and close its connection."""
         reason = _LATE
-        if self._channel is None:
+        if self.channel is None:
             reason = "no connection in time"
         elif self._held:
             reason = "not sent in time: the server allows no more requests at once"
@@ -158,17 +156,17 @@ class Worker:
 
     def received(self) -> Completion | None:
         """Return what has come of the answer under way, if answers are streamed."""
-        return None if self._channel is None else _received(self._channel)
+        return None if self.channel is None else _received(self.channel)
 
     def _end_connection(self) -> None:
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
             self._owner.opening -= 1
-        if self._channel is not None:
-            self._room.ended(self._channel)
-            self._channel.close()
-            self._channel = None
+        if self.channel is not None:
+            self._room.ended(self.channel)
+            self.channel.close()
+            self.channel = None
 
     def _connect(self) -> None:
         if self._opening is None:
@@ -189,9 +187,9 @@ class Worker:
             return
         self._opening = None
         self._owner.opening -= 1
-        self._channel = channel
+        self.channel = channel
         self._used = False
-        self._write(channel)
+        self.send(self.request, self._payload, self.deadline, resent=self._resent)
 
     def _could_not_open(self, error: OSError) -> None:
         self._opening = None
@@ -216,7 +214,7 @@ class Worker:
         if completion.outcome is _BAD and completion.ended > self.deadline:
             # The next check of deadlines would find it: some servers reset a call that is late.
             completion.outcome, completion.reason = Outcome.TIMEOUT, _LATE
-        if not keep or not self._used or not self._room.all_known:
+        if not keep or not self._used or self._room.waiting:
             self._settle(keep, completion.ended)
         self._used = True
         request, self.request = self.request, FREE
@@ -224,19 +222,19 @@ class Worker:
 
     def _settle(self, keep: bool, now: int) -> None:
         """Decide whether to keep the channel if that is not clear from the start."""
-        channel, room = self._channel, self._room
+        channel, room = self.channel, self._room
         assert channel is not None
         room.answered(channel, self._written, keep, now)
         if not keep:
-            self._channel = None
+            self.channel = None
         elif room.wanted(now, idle=False):
             self.make_room(now)
 
     def lost(self, loss: Loss, reason: str, began: int) -> None:
         """End the request that was in flight."""
-        if self._channel is None:
+        if self.channel is None:
             return  # lost while opening, which _open handles
-        channel, self._channel = self._channel, None
+        channel, self.channel = self.channel, None
         self._room.ended(channel)
         if self.request == FREE:
             self._owner.lost_idle(self)

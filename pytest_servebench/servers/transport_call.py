@@ -96,15 +96,15 @@ class TransportCall:
             done = await caller.done
         finally:
             channel.close()
-        return self._read(done)
+        return self._read(done, transport.head(done.head))
 
-    def _read(self, done: Completion) -> Answer:
+    def _read(self, done: Completion, head: bytes) -> Answer:
         if done.outcome not in _ANSWERED:
             # A call that ended before an answer began may get one as soon as the server is up.
             final = done.outcome == Outcome.BAD_RESPONSE and bool(done.began)
             raise NoAnswerError(done.reason, final=final)
         try:
-            answer: Answer = self._request.answer(done.status, done.head, done.body)
+            answer: Answer = self._request.answer(done.status, head, done.body)
         except BadResponseError as error:
             raise NoAnswerError(str(error), final=True) from None
         if len(answer.body) > self._most:

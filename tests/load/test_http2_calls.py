@@ -9,6 +9,7 @@ from pytest_servebench.load.transports.base import Completion, Loss, Terms
 from pytest_servebench.load.transports.http2 import frames as f
 from pytest_servebench.load.transports.http2.frames import ErrorCode
 from pytest_servebench.load.transports.http2.header_blocks import decode
+from pytest_servebench.load.transports.http2.heads import both
 from pytest_servebench.load.transports.http2.prepared import Fields, grpc_message, prepared
 from pytest_servebench.load.transports.http2.requests import grpc_timeout
 from pytest_servebench.load.transports.http2.verdicts import judge_http
@@ -547,13 +548,13 @@ def test_what_an_answer_of_http_counts_as(
     end = talk.callers[0].end
     assert end.outcome is outcome
     assert words in end.reason
-    assert end.status == int(dict(Fields.of_head(end.head).initial)[b":status"])
+    assert end.status == int(dict(Fields.of_head(both(*end.head)).initial)[b":status"])
 
 
 def test_headers_and_trailers_reach_the_checks() -> None:
     talk = Talk()
     end = judged(talk, ended(ZERO, ("x-bin", "AQ")))
-    fields = Fields.of_head(end.head)
+    fields = Fields.of_head(both(*end.head))
     assert fields.initial == ((b":status", b"200"), (b"content-type", b"application/grpc"))
     assert fields.trailers == ((b"grpc-status", b"0"), (b"x-bin", b"AQ"))
     assert end.body == MESSAGE

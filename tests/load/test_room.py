@@ -143,7 +143,7 @@ def test_room_is_found_and_made(places: int, others: int, service: int) -> None:
         room.answered(one, sent, True, now)
         kept.append(one)
     assert waiting == []
-    assert room.all_known
+    assert not room.waiting
     assert room.held == places
     assert room.limited == (others > 1)  # once may be chance
 
@@ -220,4 +220,4 @@ def test_a_server_that_ends_every_connection_keeps_none() -> None:
     room.sent_first("a", 0)
     room.answered("a", 0, False, MS)
     assert room.keeps_none
-    assert room.all_known
+    assert not room.waiting

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pytest_servebench.load.store import Outcome
 from pytest_servebench.load.target import Target
@@ -100,7 +100,7 @@ class Completion:
         began: when the first byte of the answer arrived, ns of the monotonic clock; 0: none did.
         ended: when the answer was complete, or the request given up.
         status: the transport's status, such as HTTP's; 0 if there is none.
-        head: the raw bytes before the body; see :meth:`Transport.head`.
+        head: what came before the body, as :meth:`Transport.head` takes it; ``None``: nothing.
         body: of the answer.
         keep: whether the channel takes another request; otherwise it is closed.
         reason: why it failed.
@@ -112,7 +112,7 @@ class Completion:
     began: int
     ended: int
     status: int = 0
-    head: bytes = b""
+    head: Any = None
     body: bytes = b""
     keep: bool = False
     reason: str = ""
@@ -186,8 +186,11 @@ class Transport(Protocol):
             OSError: it cannot be opened; the message says why.
         """
 
-    def head(self, head: bytes) -> bytes:
-        """Return a completion's head in the form that answer checks see."""
+    def head(self, head: Any) -> bytes:
+        """Return a completion's head in the form that answer checks see.
+
+        Only few answers are checked: what takes time to make of a head is made here.
+        """
 
 
 TransportFactory = Callable[

@@ -72,9 +72,9 @@ class Http1:
             return StreamedConnection(caller, self._terms, self._woken, self._dozing)
         return Connection(caller, self._terms, self._woken)
 
-    def head(self, head: bytes) -> bytes:
+    def head(self, head: bytes | None) -> bytes:
         """Return status line and headers."""
-        return head_of(head)
+        return head_of(head or b"")
 
 
 class Connection(asyncio.Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from pytest_servebench.load.transports.base import Caller, Loss
@@ -23,12 +24,14 @@ class Carrier(Protocol):
 
     Attributes:
         leaving: whether it takes no more requests.
+        ready: returns a request in frames.
     """
 
     leaving: bool
+    ready: Callable[[bytes], Ready]
 
-    def send(self, channel: Channel, request: bytes) -> None:
-        """Send a request over one of the channels."""
+    def send(self, channel: Channel) -> None:
+        """Send the request of one of the channels."""
 
     def leave(self, channel: Channel) -> None:
         """Let a channel go, and cancel its call."""
@@ -48,19 +51,16 @@ class Channel:
         began: when the first byte of the final answer came, or 0.
         interim: whether an interim answer (1xx) came.
         listed: bytes of the answer's header lists.
-        head: the meaning of the final answer's first header block, once it has come.
-        head_block: its bytes.
-        trailers: the meaning of the last one, if there was another.
-        trailers_block: its bytes.
+        head: the final answer's first header block, once it has come.
+        trailers: the last one, if there was another.
         body: pieces of the answer's body.
         size: of the body, bytes.
         credit: bytes of DATA frames that the stream's window has not got back.
     """
 
     __slots__ = (
-        "began", "body", "caller", "connection", "credit", "head", "head_block", "interim",
-        "listed", "request", "since", "size", "stream", "trailers", "trailers_block", "unsent",
-        "window",
+        "began", "body", "caller", "connection", "credit", "head", "interim", "listed", "request",
+        "since", "size", "stream", "trailers", "unsent", "window",
     )  # fmt: skip
 
     request: Ready
@@ -77,19 +77,19 @@ class Channel:
         self.began = self.listed = self.size = self.credit = 0
         self.interim = False
         self.head: Head | None = None
-        self.head_block = b""
         self.trailers: Head | None = None
-        self.trailers_block = b""
         self.body: list[bytes] = []
 
     def send(self, request: bytes, now: int) -> None:
         """Send a request, or hold it until the server takes more of them."""
         self.since = now
-        if self.connection is None or self.connection.leaving:
+        connection = self.connection
+        if connection is None or connection.leaving:
             self.leave()
             self.caller.lost(Loss.UNSENT, "the connection is being closed", 0)
         else:
-            self.connection.send(self, request)
+            self.request = connection.ready(request)
+            connection.send(self)
 
     def close(self) -> None:
         """Cancel the call; the connection is closed with its last channel."""

@@ -32,7 +32,6 @@ from pytest_servebench.load.transports.http2.frames import (
     reset,
 )
 from pytest_servebench.load.transports.http2.heads import Head, Heads
-from pytest_servebench.load.transports.http2.prepared import joined
 from pytest_servebench.load.transports.http2.receiver import Receiver
 from pytest_servebench.load.transports.http2.requests import Ready
 from pytest_servebench.load.transports.http2.sender import Sender
@@ -50,7 +49,7 @@ _IF_ASKED: Final = (
 _NO_BODY: Final = (204, 304)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Use:
     """What all connections of a run share.
 
@@ -79,6 +78,7 @@ class Connection(asyncio.Protocol):
     Attributes:
         channels: that use it.
         leaving: whether it takes no more requests.
+        ready: returns a request in frames.
         last: the last stream that the server takes.
         settled: done once the server's first settings came, or the connection failed.
         failure: why it has ended; empty while it has not.
@@ -87,11 +87,13 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_encrypted", "_farewell", "_heard", "_keeps", "_receiver", "_reset", "_sender",
-        "_transport", "_use", "channels", "failure", "foreign", "last", "leaving", "settled",
+        "_transport", "_use", "channels", "failure", "foreign", "last", "leaving", "ready",
+        "settled",
     )  # fmt: skip
 
     def __init__(self, use: Use, loop: asyncio.AbstractEventLoop) -> None:
         self._use = use
+        self.ready = use.ready
         self._transport: asyncio.Transport | None = None
         self._reset: dict[int, None] | None = {}  # None: too many to know them all
         self._keeps = use.terms.keep_alive
@@ -233,14 +235,15 @@ class Connection(asyncio.Protocol):
         self.channels.add(channel)
         return channel
 
-    def send(self, channel: Channel, request: bytes) -> None:
-        """Send a request over one of the channels."""
-        channel.request = self._use.ready(request)
-        self._start(channel)
-
-    def _start(self, channel: Channel) -> None:
-        self._sender.send(channel)
-        if self._sender.next > LARGEST_NUMBER:
+    def send(self, channel: Channel) -> None:
+        """Send the request of one of the channels."""
+        channel.begin_answer()
+        sender = self._sender
+        if sender.held or len(sender.streams) >= sender.limit:
+            sender.hold(channel)
+            return
+        sender.start(channel)
+        if sender.next > LARGEST_NUMBER:
             self._depart()
 
     def leave(self, channel: Channel) -> None:
@@ -300,14 +303,15 @@ class Connection(asyncio.Protocol):
         if channel.unsent:  # an early answer: the rest of the request is not wanted
             self._abandon(channel, ErrorCode.CANCEL)
         else:
-            self._sender.forget(channel)
+            del self._sender.streams[channel.stream]
+            channel.stream = IDLE
         content = body[0] if len(body) == 1 else b"".join(body)
         outcome, status, reason = self._use.judge(head, channel.trailers, content)
         if 0 <= head.length != channel.size and not _needs_none(channel.request, head):
             outcome = _BAD
             reason = f"a body of {channel.size} bytes with a content-length of {head.length}"
-        raw = joined(channel.head_block, channel.trailers_block)
-        completion = Completion(outcome, channel.began, now, status, raw, content, True, reason)
+        heads = (head, channel.trailers)
+        completion = Completion(outcome, channel.began, now, status, heads, content, True, reason)
         # Asking the kernel takes some µs, as much as all the rest of a call at low rates.
         if woken and now - channel.since > LEAST_UNREAD and self._transport is not None:
             link: Any = self._transport.get_extra_info("socket")
@@ -334,7 +338,7 @@ class Connection(asyncio.Protocol):
                 return
             if channel.caller.refused():
                 channel.caller.released()
-                self._start(channel)
+                self.send(channel)
                 return
             outcome = Outcome.CONNECT_ERROR
         reason = f"the server reset the stream: {error_name(code)}"

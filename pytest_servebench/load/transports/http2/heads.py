@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 from pytest_servebench.load.transports.http2.header_blocks import Field, decode, list_size
+from pytest_servebench.load.transports.http2.prepared import joined
 
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")  # RFC 9110, 5.6.2, in lower case
 _VALUE: Final = re.compile(rb"(?![ \t])[^\0\r\n]*(?<![ \t])")  # RFC 9113, 8.2.1
@@ -21,6 +22,7 @@ class Head:
     """The meaning of one header block.
 
     Attributes:
+        block: its bytes.
         status: of HTTP; 0 in trailers.
         length: of the body, as ``content-length`` says; -1 if it does not.
         fault: what is malformed, if anything is.
@@ -30,9 +32,13 @@ class Head:
         grpc_ok: whether it has ``grpc-status`` 0.
     """
 
-    __slots__ = ("_fields", "closes", "fault", "grpc_ok", "length", "opens", "size", "status")
+    __slots__ = ("_fields", "block", "closes", "fault", "grpc_ok", "length", "opens", "size",
+                 "status")  # fmt: skip
 
-    def __init__(self, fields: list[Field]) -> None:
+    def __init__(self, block: bytes) -> None:
+        """Decode the block; ``ValueError``: it cannot be."""
+        self.block = block
+        fields = decode(block)
         self._fields: dict[bytes, bytes] = {}
         for name, value in fields:
             self._fields.setdefault(name, value)
@@ -83,12 +89,17 @@ class Heads:
 
     def read(self, block: bytes) -> Head:
         """Return the meaning of a block that is not :attr:`known`; ``ValueError``: it has none."""
-        head = Head(decode(block))
+        head = Head(block)
         if len(block) <= _LONGEST_KEPT:
             if len(self._known) >= _MOST_KEPT:
                 self._known.clear()
             self._known[block] = head
         return head
+
+
+def both(head: Head, trailers: Head | None) -> bytes:
+    """Return the blocks of an answer as :class:`.prepared.Fields` reads them."""
+    return joined(head.block, b"" if trailers is None else trailers.block)
 
 
 def _shown(text: bytes) -> str:

@@ -171,12 +171,12 @@ class Receiver:
         if channel.listed > most:
             connection.give_up(channel, ErrorCode.CANCEL, too_long("headers", most), now)
         elif head.opens and channel.head is None:
-            channel.began, channel.head, channel.head_block = since, head, block
+            channel.began, channel.head = since, head
             self._idle = 0
             if ends:
                 connection.answered(channel, now, woken)
         elif head.closes and ends and channel.head is not None:
-            channel.trailers, channel.trailers_block = head, block
+            channel.trailers = head
             self._idle = 0
             connection.answered(channel, now, woken)
         elif fault := _misplaced(channel, head, ends):

@@ -36,6 +36,7 @@ class Sender:
     Attributes:
         streams: open streams, by number.
         held: channels with calls that wait for a stream; closed ones may be among them.
+        limit: streams that the server allows at once.
         unsent: channels with bodies that wait for a window.
         next: number of the next stream.
         window: bytes that the server takes on the connection.
@@ -43,7 +44,7 @@ class Sender:
             same, as many servers take them.
     """
 
-    __slots__ = ("_first", "_initial", "_largest", "_limit", "_write", "held", "most_listed",
+    __slots__ = ("_first", "_initial", "_largest", "_write", "held", "limit", "most_listed",
                  "next", "streams", "unsent", "window")  # fmt: skip
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
@@ -52,7 +53,7 @@ class Sender:
         self._first = True
         self._initial = DEFAULT_WINDOW
         self._largest = DEFAULT_FRAME
-        self._limit = _NO_LIMIT
+        self.limit = _NO_LIMIT
         self.streams: dict[int, Channel] = {}
         self.held: deque[Channel] = deque()
         self.unsent: deque[Channel] = deque()
@@ -65,17 +66,14 @@ class Sender:
         """Return whether there are no more numbers for streams."""
         return self.next > LARGEST_NUMBER
 
-    def send(self, channel: Channel) -> None:
-        """Write the channel's request, as far as possible, or hold it."""
-        channel.begin_answer()
-        if self.held or len(self.streams) >= self._limit:
-            channel.stream = HELD
-            self.held.append(channel)
-            channel.caller.held()
-        else:
-            self._start(channel)
+    def hold(self, channel: Channel) -> None:
+        """Let the channel's request wait for a stream."""
+        channel.stream = HELD
+        self.held.append(channel)
+        channel.caller.held()
 
-    def _start(self, channel: Channel) -> None:
+    def start(self, channel: Channel) -> None:
+        """Write the channel's request, as far as the windows let it."""
         request = channel.request
         size = request.size
         stream = self.next
@@ -134,11 +132,11 @@ class Sender:
 
     def release(self) -> None:
         """Send held requests for which there are streams now."""
-        while self.held and len(self.streams) < self._limit and not self.exhausted:
+        while self.held and len(self.streams) < self.limit and not self.exhausted:
             channel = self.held.popleft()
             if channel.stream == HELD:  # not closed meanwhile
                 channel.caller.released()
-                self._start(channel)
+                self.start(channel)
 
     def apply(self, settings: bytes) -> None:
         """Apply the server's settings.
@@ -161,7 +159,7 @@ class Sender:
                     )
                 self._largest = value
             elif name == MAX_CONCURRENT_STREAMS:
-                self._limit = value
+                self.limit = value
             elif name == ENABLE_PUSH and value:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "push enabled by the server")
             elif name == MAX_HEADER_LIST_SIZE:

@@ -12,7 +12,7 @@ from pytest_servebench.load.transports.base import Caller, Terms
 from pytest_servebench.load.transports.http2.channel import Channel
 from pytest_servebench.load.transports.http2.connection import Connection, Use
 from pytest_servebench.load.transports.http2.control import ALPN
-from pytest_servebench.load.transports.http2.heads import Heads
+from pytest_servebench.load.transports.http2.heads import Head, Heads, both
 from pytest_servebench.load.transports.http2.prepared import MESSAGE_PREFIX
 from pytest_servebench.load.transports.http2.requests import Ready, grpc_timeout
 from pytest_servebench.load.transports.http2.verdicts import Judge, judge_grpc, judge_http
@@ -132,9 +132,9 @@ class Http2:
         """Return fields that every request gets."""
         return ()
 
-    def head(self, head: bytes) -> bytes:
-        """Return it as it is: :class:`.prepared.Fields` reads it."""
-        return head
+    def head(self, head: tuple[Head, Head | None] | None) -> bytes:
+        """Return both header blocks; :class:`.prepared.Fields` reads them."""
+        return b"" if head is None else both(*head)
 
 
 class Grpc(Http2):

@@ -79,7 +79,7 @@ def test_streams_come_back_as_they_were(events: list[list[int]], counted: Any) -
         {"input_tokens": np.array([-2, 1, 1], dtype=np.int32)},
         {"bunched": np.array([3, 0, 0], dtype=np.int32)},
         {"bunched": np.array([-1, 0, 0], dtype=np.int32)},
-        {"counted": np.uint8(3)},
+        {"counted": np.uint8(99)},
     ],
 )
 def test_columns_that_contradict_each_other_are_refused(

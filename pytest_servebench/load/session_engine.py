@@ -31,6 +31,8 @@ class SessionEngine(Engine):
     session by session; these get their time of arrival when the turn before has ended.
     """
 
+    __slots__ = ("_following", "_histories", "_scheduled", "_think", "_thinking", "_window")
+
     def __init__(self, job: Job, store: RecordStore, journal: JournalWriter | None = None) -> None:
         """See :class:`Engine`; ``job.think`` says which requests are further turns."""
         super().__init__(job, store, journal)

@@ -28,7 +28,8 @@ from pytest_servebench.text.numbers import plain
 from pytest_servebench.text.safe import abridged
 
 _MOST: Final = 12  # panels of a figure; smaller ones would be illegible
-_MOST_TIMELINES: Final = 4
+_MOST_TIMELINES: Final = 6
+_MOST_ROWS: Final = 3  # with a curve each
 _WIDTHS: Final = {1: 7.2, 2: 9.0}  # inches by columns; of more:
 _WIDE: Final = 11.0
 _TOP: Final = 0.965  # height of what failed, as a share of the axis
@@ -104,9 +105,10 @@ def _figure(
     further: Sequence[tuple[Any, str]],
 ) -> tuple[Frame, list[Axes]]:  # fmt: skip
     curves = {id(one.series): one.series for one in drawn}
+    loads = {one.load for one in curves.values()}
     numbers = {*Counter(id(one.series) for one in drawn).values()}
     columns = columns_of(len(drawn))
-    if len(curves) > 1 and len(numbers) == 1 and numbers <= {2, 3, 4}:
+    if 1 < len(curves) <= _MOST_ROWS and len(numbers) == 1 and numbers <= {2, 3, 4}:
         (columns,) = numbers  # a row for each curve
     rows = -(-len(drawn) // columns)
     width = _WIDTHS.get(columns, _WIDE)
@@ -122,7 +124,8 @@ def _figure(
         ax.remove()
     for ax, one in zip(panels, drawn, strict=False):
         room = int(ax.get_position().width * width * _CHARACTERS)
-        name = f"{abridged(one.series.label, max(8, room - 12))}, " if len(curves) > 1 else "rate "
+        label = one.series.label if len(loads) > 1 else one.series.server
+        name = f"{abridged(label, max(8, room - 8))}, " if len(curves) > 1 else "rate "
         ax.set_title(shown(f"{name}{plain(one.case.rate)}/s"), size=8.5)
     return frame, panels[: len(drawn)]
 

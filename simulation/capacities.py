@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,7 @@ from pytest_servebench.objectives.limits import limits_of
 from pytest_servebench.objectives.slo import judge, overall, parse_slo
 from pytest_servebench.runs.capacity import CapacityLimit, CapacityProbe
 from pytest_servebench.runs.results import CapacityResult, CaseResult, ServerInfo
-from pytest_servebench.stats.capacity import probed
+from pytest_servebench.stats.probed import probed
 from simulation import cases
 from simulation.queues import waits
 
@@ -90,6 +91,7 @@ def searched(
     fails_from: float = math.inf,
     error: type[Exception] = InvalidMeasurementError,
     seed: int = 0,
+    slowdown: Callable[[int], float] = lambda _: 1.0,
 ) -> tuple[CapacityResult, tuple[CaseResult, ...]]:
     """Return what a search finds on an M/M/1 queue, with its probes, in no time.
 
@@ -102,6 +104,7 @@ def searched(
         fails_from: rate from which on probes end in ``error``.
         error: what ends them.
         seed: of the dice.
+        slowdown: of the machine in each probe, by its number: of the server and of the generator.
     """
     chosen = settings or SearchSettings()
     clauses = parse_slo(slo)
@@ -119,13 +122,19 @@ def searched(
         times = np.sort(
             dice.uniform(0, plan.seconds, max(1, dice.poisson(plan.rate * plan.seconds)))
         )
-        served = dice.exponential(1 / service_rate, len(times))
+        slower = slowdown(number)
+        served = dice.exponential(slower / service_rate, len(times))
         rows = cases.records(times, waits(times, served) + served, plan.seconds)
         label = f"probe{number}-rate{plan.rate:.0f}"
+        made_case = cases.case(rows, plan.rate)
         case = dataclasses.replace(
-            cases.case(rows, plan.rate), probe=True, label=label, records=rows, server=server,
+            made_case, probe=True, label=label, records=rows, server=server,
             buffer_size=buffer_size, name=f"test_capacity[{cell}]::{label}",
             nodeid=f"test_it.py::test_capacity[{cell}]",
+            summary=cases.with_cost(made_case.summary, slower * made_case.summary.throughput),
+            generator=dataclasses.replace(
+                made_case.generator, cpu_seconds=slower * made_case.generator.cpu_seconds
+            ),
         )  # fmt: skip
         judged = judge(clauses, case)
         made.append(dataclasses.replace(case, clauses=judged, verdict=overall(judged)))
@@ -144,5 +153,5 @@ def searched(
         generator_limit=found.generator_limit, slow_recovery=found.slow_recovery,
         recovery_seconds=found.recovery_seconds,
     )  # fmt: skip
-    result = dataclasses.replace(result, probes=driver.probes(found.used), reason=reason(result))
+    result = dataclasses.replace(result, probes=driver.probes(found), reason=reason(result))
     return with_judged(result, ()), tuple(made)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from pytest_servebench.load.records import Records
 from pytest_servebench.load.store import NEVER, Outcome
 from pytest_servebench.measure.capacity_plan import Capacity, Plan, ProbeOutcome, SearchSettings
 from pytest_servebench.measure.capacity_search import CapacitySearch
-from pytest_servebench.stats.capacity import probed
+from pytest_servebench.stats.probed import OVERLOADED, probed
 from simulation import queues
 from simulation.distributions import (
     Hyperexponential,
@@ -23,6 +23,7 @@ from simulation.distributions import (
     mmck_probabilities,
     mmck_sojourn,
 )
+from simulation.machines import Machine, Slower, steady
 from simulation.queues import fifo_waits, waits
 
 Services = Callable[[int, np.random.Generator], Seconds]
@@ -36,6 +37,14 @@ ALLOWED: Final = 0.01
 
 OVERHEAD: Final = 0.4
 """Seconds that a probe costs beside its load and the drain."""
+
+
+class Search(NamedTuple):
+    """A search: what it found, how many requests it sent, and the median slowdown in it."""
+
+    found: Capacity
+    sent: int
+    slowdown: float = 1.0
 
 
 def poisson(rate: float, seconds: float, dice: np.random.Generator) -> Seconds:
@@ -85,11 +94,13 @@ class Server:
     arrivals: Arrivals = poisson
     most: float = 200.0
 
-    def records(self, rate: float, seconds: float, dice: np.random.Generator) -> Records:
+    def records(
+        self, rate: float, seconds: float, dice: np.random.Generator, slower: Slower = steady
+    ) -> Records:
         """Return what a load sees that begins on an idle server."""
         arrivals = self.arrivals(rate, seconds, dice)
         number = len(arrivals)
-        took = self.services(number, dice)
+        took = self.services(number, dice) * slower(arrivals)
         if self.servers == 1 and self.places is None:
             waited = waits(arrivals, took)
         else:
@@ -105,9 +116,9 @@ class Server:
             status=np.zeros(number, dtype=np.int16), window=int(seconds * 1e9),
         )  # fmt: skip
 
-    def probe(self, plan: Plan, dice: np.random.Generator) -> ProbeOutcome:
+    def probe(self, plan: Plan, dice: np.random.Generator, slower: Slower = steady) -> ProbeOutcome:
         """Return what came of a probe."""
-        records = self.records(plan.rate, plan.seconds, dice)
+        records = self.records(plan.rate, plan.seconds, dice, slower)
         beyond = records.latency() >= self.bound
         drain = max(0.0, (int(records.done.max(initial=0)) - records.window) / 1e9)
         seen = probed(records, beyond, plan.rate, plan.settle)
@@ -153,12 +164,19 @@ def known() -> Mapping[Server, float]:
         f"M/M/4/{_PLACES}", lambda n, dice: dice.exponential(0.02, n), 4, _PLACES, 0.15
     )
     lognormal = Server("M/G/1", _lognormal, 1, None, 0.1)
-    return {
-        exponential: 200 - math.log(1 / ALLOWED) / 0.05,
-        constant: _single("M/D/1", 0.005, 0.05),
-        several: _several(0.02, 4, _PLACES, 0.15),
-        lognormal: _single("M/G/1", 0.005, 0.1),
-    }
+    return {one: capacity(one.name) for one in (exponential, constant, several, lognormal)}
+
+
+@cache
+def capacity(name: str, slowdown: float = 1.0) -> float:
+    """Return the capacity of one of :func:`known`, if services take so many times as long."""
+    mean = 0.005 * slowdown
+    if name == "M/M/1":
+        return 1 / mean - math.log(1 / ALLOWED) / 0.05
+    if name == f"M/M/4/{_PLACES}":
+        return _several(4 * mean, 4, _PLACES, 0.15)
+    law: queues.Law = "M/D/1" if name == "M/D/1" else "M/G/1"
+    return _single(law, mean, {"M/D/1": 0.05, "M/G/1": 0.1}[name])
 
 
 _VARIABLE: Final = Hyperexponential.balanced(0.005, 4.0)
@@ -215,12 +233,30 @@ def _long_run(server: Server, low: float, high: float) -> float:
 _LONG_RUN: Final = 1e6  # requests
 
 
-def search(server: Server, settings: SearchSettings, seed: int) -> tuple[Capacity, int]:
-    """Return what a search finds, and how many requests it sent."""
+def search(
+    server: Server, settings: SearchSettings, seed: int, machine: Machine | None = None
+) -> Search:
+    """Return what a search finds, how many requests it sent, and the median slowdown in it.
+
+    Args:
+        server: to search.
+        settings: of the search.
+        seed: of the dice.
+        machine: on which it runs; by default its speed is constant, and no work seen.
+    """
     dice = np.random.default_rng(seed)
-    looking, sent = CapacitySearch((ALLOWED,), settings), 0
+    looking, sent, now = CapacitySearch((ALLOWED,), settings), 0, 0.0
+    slowdowns = []
     while (plan := looking.next()) is not None:
-        outcome = server.probe(plan, dice)
+        slower = steady if machine is None else machine.slower(now + plan.rest, seed)
+        outcome = server.probe(plan, dice, slower)
+        mean = float(slower(np.linspace(0.0, plan.seconds, 100)).mean())
+        if machine is not None:
+            over = outcome.limits[0].share >= OVERLOADED
+            outcome = replace(outcome, work=machine.work(plan, mean, over, dice))
+        if plan.stage == "estimate":
+            slowdowns.append(mean)
         sent += outcome.limits[0].arrivals
+        now += outcome.elapsed
         looking.add(outcome)
-    return looking.capacity(), sent
+    return Search(looking.capacity(), sent, float(np.median(slowdowns or [1.0])))

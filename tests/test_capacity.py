@@ -10,15 +10,8 @@ from hypothesis import strategies as st
 
 from pytest_servebench.measure.capacity_plan import Capacity, Plan, ProbeOutcome, SearchSettings
 from pytest_servebench.measure.capacity_search import CapacitySearch
-from pytest_servebench.stats.capacity import (
-    Curve,
-    Probed,
-    fit,
-    least,
-    limiting_curve,
-    probed,
-    saturation,
-)
+from pytest_servebench.stats.capacity import Curve, fit, least, limiting_curve
+from pytest_servebench.stats.probed import Probed, probed, saturation
 from simulation.cases import mm1_records
 from simulation.searches import known, search
 
@@ -326,7 +319,7 @@ def test_intervals_hold_the_capacity_of_simulated_queues() -> None:
     held = closed = 0
     for server, truth in known().items():
         for seed in range(8):
-            found, _ = search(server, SearchSettings(), seed)
+            found = search(server, SearchSettings(), seed).found
             assert found.seconds <= 180 + 26
             if found.low is not None and found.high is not None:
                 closed += 1

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
+from itertools import product, repeat
 from typing import Any, Final
 
 from benchmarks import plotting
 from benchmarks.parts import Bar, Data
 from benchmarks.rounds import say
 from benchmarks.settings import Settings
-from pytest_servebench.measure.capacity_plan import Capacity, SearchSettings
+from pytest_servebench.measure.capacity_plan import SearchSettings
 from simulation.floors import Exceedances, exceedances, mm1_floor
-from simulation.searches import Server, known, others, search, unseen
+from simulation.machines import Machine
+from simulation.searches import (
+    Search,
+    Server,
+    capacity,
+    known,
+    others,
+    search,
+    unseen,
+)
 
 NAME = "search"
 TITLE = "Searches for the capacity: how often the answer holds the truth"
@@ -26,6 +36,13 @@ FIRST: Final = 7001
 BUDGET: Final = 180.0
 MOST_WIDE: Final = 2.5
 _PROCESSES: Final = 3
+ON_MACHINES: Final = ("M/M/1", "M/D/1")
+"""Queues that are searched on machines whose speed varies, too."""
+MACHINES: Final = tuple(
+    Machine(swing, seconds, steps, seen=seen)
+    for swing, seconds, steps in ((0.0, 40.0, True), (0.2, 40.0, True), (0.15, 100.0, False))
+    for seen in (True, False)
+)
 
 
 def run(settings: Settings) -> Data:
@@ -34,20 +51,31 @@ def run(settings: Settings) -> Data:
                *((*one, UNSEEN) for one in unseen().items())]  # fmt: skip
     cells = []
     with ProcessPoolExecutor(_PROCESSES) as pool:
-        floors = pool.map(
+        floors = [*pool.map(
             _exceedances, [one.name for one, *_ in servers], [one[1] for one in servers]
-        )
+        )]  # fmt: skip
         for (server, truth, number), late in zip(servers, floors, strict=True):
             seeds = range(FIRST, FIRST + (10 if settings.quick else number))
             found = [*pool.map(_search, repeat(server.name), seeds)]
             cell = counted(server.name, truth, truth / server.most, late, found, BUDGET)
             cells.append(cell | {"unseen": server not in known()})
             say(NAME, {key: value for key, value in cell.items() if not isinstance(value, list)})
-    return {"first": FIRST, "cells": cells}
+        late_of = dict(zip((one.name for one, *_ in servers), floors, strict=True))
+        varied = []
+        for (server, truth), machine in product(known().items(), MACHINES):
+            if server.name not in ON_MACHINES:
+                continue
+            seeds = range(FIRST, FIRST + (10 if settings.quick else UNSEEN))
+            found = [*pool.map(_search, repeat(server.name), seeds, repeat(machine))]
+            late, load = late_of[server.name], truth / server.most
+            cell = counted(server.name, truth, load, late, found, BUDGET)
+            varied.append(cell | {"machine": dataclasses.asdict(machine)})
+            say(NAME, {key: value for key, value in cell.items() if not isinstance(value, list)})
+    return {"first": FIRST, "cells": cells, "varied": varied}
 
 
-def _search(name: str, seed: int) -> tuple[Capacity, int]:
-    return search(_server(name), SearchSettings(budget=BUDGET), seed)
+def _search(name: str, seed: int, machine: Machine | None = None) -> Search:
+    return search(_server(name), SearchSettings(budget=BUDGET), seed, machine)
 
 
 def _exceedances(name: str, truth: float) -> Exceedances:
@@ -60,7 +88,7 @@ def _server(name: str) -> Server:
 
 def counted(
     name: str, truth: float, load: float, late: Exceedances,
-    found: Sequence[tuple[Capacity, int]], budget: float,
+    found: Sequence[Search], budget: float,
 ) -> dict[str, Any]:  # fmt: skip
     """Return how many searches found what.
 
@@ -69,29 +97,29 @@ def counted(
         truth: its capacity.
         load: there.
         late: how requests beyond the bound come there.
-        found: by each search, and how many requests it sent.
+        found: by each search. Where its machine was slower, the truth is the capacity there.
         budget: of each, seconds.
     """
-    closed = [(one, sent) for one, sent in found if one.state == "found"]
-    doubtful = [one for one, _ in found if one.state != "found"]
-    lows = [one.low for one in doubtful if one.low is not None]
-    highs = [one.high for one in doubtful if one.high is not None]
+    truths = [truth if one.slowdown == 1 else capacity(name, one.slowdown) for one in found]
+    every = [(one.found, one.sent, real) for one, real in zip(found, truths, strict=True)]
+    closed = [one for one in every if one[0].state == "found"]
+    doubtful = [(one, real) for one, _, real in every if one.state != "found"]
     return {
         "name": name,
         "capacity": truth,
         "load": load,
         "searches": len(found),
         "closed": len(closed),
-        "below": sum(float(one.high or 0) < truth for one, _ in closed),
-        "above": sum(float(one.low or 0) > truth for one, _ in closed),
-        "widths": [one.width for one, _ in closed],
-        "ratios": [float(one.width or 0) / mm1_floor(load, sent) for one, sent in closed],
-        "own_ratios": [float(one.width or 0) / late.floor(sent) for one, sent in closed],
+        "below": sum(float(one.high or 0) < real for one, _, real in closed),
+        "above": sum(float(one.low or 0) > real for one, _, real in closed),
+        "widths": [one.width for one, *_ in closed],
+        "ratios": [float(one.width or 0) / mm1_floor(load, sent) for one, sent, _ in closed],
+        "own_ratios": [float(one.width or 0) / late.floor(sent) for one, sent, _ in closed],
         "dispersion": late.dispersion,
         "elasticity": late.elasticity,
-        "lows": [low / truth for low in lows],
-        "highs": [high / truth for high in highs],
-        "longest": max((one.seconds for one, _ in found), default=0.0),
+        "lows": [one.low / real for one, real in doubtful if one.low is not None],
+        "highs": [one.high / real for one, real in doubtful if one.high is not None],
+        "longest": max((one.seconds for one, *_ in every), default=0.0),
         "budget": budget,
     }
 
@@ -115,7 +143,7 @@ def coverage_bar(cell: Mapping[str, Any]) -> Bar:
     least = 0.95 - 3 * math.sqrt(0.95 * 0.05 / max(1, int(cell["closed"])))
     enough = int(cell["closed"]) >= int(cell["searches"]) / 3
     return Bar(
-        f"{cell['name']}: intervals that hold the capacity, {cell['closed']} closed of "
+        f"{_on_machine(cell)}: intervals that hold the capacity, {cell['closed']} closed of "
         f"{cell['searches']} searches of {cell['budget']:g} s",
         f"{100 * _coverage(cell):.1f} %", f"≥ {100 * least:.1f} %",
         _coverage(cell) >= least if enough else None,
@@ -133,8 +161,9 @@ def bars(data: Data) -> Sequence[Bar]:
                 f"{cell['name']}: median width of the interval over M/M/1's floor",
                 f"{ratio:.2f}", f"≤ {MOST_WIDE:g}", ratio <= MOST_WIDE,
             ))  # fmt: skip
+    result += _bars_of_speed(data.get("varied", ()))
     for end, wrong in (("lows", lambda one: one > 1), ("highs", lambda one: one < 1)):
-        ends = [one for cell in data["cells"] for one in cell[end]]
+        ends = [one for cell in _seen(data) for one in cell[end]]
         held = 1 - sum(map(wrong, ends)) / max(1, len(ends))
         least = 0.975 - 3 * math.sqrt(0.975 * 0.025 / max(1, len(ends)))
         result.append(Bar(
@@ -142,7 +171,7 @@ def bars(data: Data) -> Sequence[Bar]:
             f"{len(ends)}",
             f"{100 * held:.1f} %", f"≥ {100 * least:.1f} %", held >= least,
         ))  # fmt: skip
-    over = max(float(cell["longest"]) - float(cell["budget"]) for cell in data["cells"])
+    over = max(float(cell["longest"]) - float(cell["budget"]) for cell in _seen(data))
     result.append(Bar(
         "simulated searches: seconds beyond the budget, the longest",
         f"{max(0.0, over):.1f} s", "one probe: ≤ 26 s", over <= 26,
@@ -150,10 +179,54 @@ def bars(data: Data) -> Sequence[Bar]:
     return result
 
 
+def _seen(data: Data) -> list[Mapping[str, Any]]:
+    """Return the cells but those of machines whose speed nobody can know."""
+    return [
+        *data["cells"],
+        *(cell for cell in data.get("varied", ()) if cell["machine"]["seen"]),
+    ]  # fmt: skip
+
+
+def _on_machine(cell: Mapping[str, Any]) -> str:
+    if (known := cell.get("machine")) is None:
+        return str(cell["name"])
+    machine = Machine(**known)
+    how = "in steps" if machine.steps else "slowly"
+    seen = "seen" if machine.seen else "not seen"
+    return f"{cell['name']}, ±{100 * machine.swing:.0f} % {how}, {seen}"
+
+
+def _bars_of_speed(cells: Sequence[Mapping[str, Any]]) -> list[Bar]:
+    """Hold searches on machines whose speed varies, and is seen, against their bars.
+
+    Intervals hold the capacity at its median, and more of the searches find it so.
+    """
+    right = {
+        (cell["name"], Machine(**cell["machine"])):
+        int(cell["closed"]) - int(cell["below"]) - int(cell["above"])
+        for cell in cells
+    }  # fmt: skip
+    result = []
+    for cell in cells:
+        machine = Machine(**cell["machine"])
+        if not machine.seen:
+            continue
+        result.append(coverage_bar(cell))
+        now, before = (
+            right[cell["name"], dataclasses.replace(machine, seen=seen)] for seen in (True, False)
+        )
+        if machine.swing:
+            result.append(Bar(
+                f"{_on_machine(cell)}: intervals that hold the capacity",
+                str(now), f"> {before}, if it is not seen", now > before,
+            ))  # fmt: skip
+    return result
+
+
 def table(cells: Sequence[Mapping[str, Any]]) -> str:
     """Return the table of searches."""
     rows = [
-        [cell["name"], f"{cell['capacity']:.1f}/s", f"{cell['load']:.2f}",
+        [_on_machine(cell), f"{cell['capacity']:.1f}/s", f"{cell['load']:.2f}",
          f"{cell['dispersion']:.0f}, {cell['elasticity']:.1f}", str(cell["searches"]),
          f"{100 * _coverage(cell):.1f} ({_percent(cell, 'above')}, {_percent(cell, 'below')})"
          if cell["closed"] else "–",
@@ -200,6 +273,12 @@ def section(data: Data) -> str:
         "whose rate is 1.4 or 0.6 times as high, for 1 s each on average. The capacities of the "
         "last two are from simulations of a million requests for each rate.",
         table([cell for cell in data["cells"] if cell["unseen"]]),
+        "On machines that are up to so much faster and slower: in steps of 40 s, or slowly, in "
+        "waves of 200 s. What a request of each probe costs generator and server is seen, with an "
+        "error of 3 % each; or it is not, so that a search knows nothing of the machine. The "
+        "capacity that the intervals are to hold is that at the median speed of the probes around "
+        "the estimate.",
+        table(data.get("varied", ())),
     ])  # fmt: skip
 
 

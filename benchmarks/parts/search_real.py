@@ -15,12 +15,12 @@ from benchmarks.parts import Bar, Data, search
 from benchmarks.rounds import say
 from benchmarks.settings import Settings
 from pytest_servebench.load.validity import invalid_reason
-from pytest_servebench.measure.capacity_plan import Capacity, ProbeOutcome, SearchSettings
+from pytest_servebench.measure.capacity_plan import ProbeOutcome, SearchSettings
 from pytest_servebench.measure.capacity_search import CapacitySearch
-from pytest_servebench.stats.capacity import probed
+from pytest_servebench.stats.probed import probed
 from simulation.floors import exceedances
 from simulation.known import Known, serve
-from simulation.searches import ALLOWED, Server
+from simulation.searches import ALLOWED, Search, Server
 
 NAME = "search-real"
 TITLE = "Searches for the capacity of a real process"
@@ -37,7 +37,7 @@ def run(settings: Settings) -> Data:
     """Search some times, a few at once, each on a server of its own."""
     number = AT_ONCE if settings.quick else SEARCHES
     budget = 60.0 if settings.quick else BUDGET
-    found: list[tuple[Capacity, int]] = []
+    found: list[Search] = []
     with tempfile.TemporaryDirectory() as directory:
         for first in range(0, number, AT_ONCE):
             seeds = range(first, min(first + AT_ONCE, number))
@@ -49,7 +49,7 @@ def run(settings: Settings) -> Data:
                     for seed in seeds
                 ]
                 found += pool.map(_search, servers, seeds, [budget] * len(servers))
-            say(NAME, len(found), found[-1][0])
+            say(NAME, len(found), found[-1].found)
     same = Server(
         "M/M/1, a process", lambda n, dice: dice.exponential(SERVICE, n), 1, None, BOUND,
         most=1 / SERVICE,
@@ -57,11 +57,11 @@ def run(settings: Settings) -> Data:
     cell = search.counted(
         same.name, CAPACITY, CAPACITY * SERVICE, exceedances(same, CAPACITY), found, budget
     )
-    states = [one.state for one, _ in found]
+    states = [one.found.state for one in found]
     return cell | {"states": {one: states.count(one) for one in sorted(set(states))}}
 
 
-def _search(server: Known, seed: int, budget: float) -> tuple[Capacity, int]:
+def _search(server: Known, seed: int, budget: float) -> Search:
     looking, sent = CapacitySearch((ALLOWED,), SearchSettings(budget=budget)), 0
     while (plan := looking.next()) is not None:
         start = time.monotonic()
@@ -78,7 +78,7 @@ def _search(server: Known, seed: int, budget: float) -> tuple[Capacity, int]:
         looking.add(
             ProbeOutcome(elapsed, state="invalid") if reason else ProbeOutcome(elapsed, (seen,))
         )
-    return looking.capacity(), sent
+    return Search(looking.capacity(), sent)
 
 
 def columns(data: Data) -> Mapping[str, Mapping[str, str]]:

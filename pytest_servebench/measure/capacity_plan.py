@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from pytest_servebench.runs.capacity import CapacityState, ProbeStage, ProbeState
-from pytest_servebench.stats.capacity import Probed
+from pytest_servebench.stats.machine_paces import Work
+from pytest_servebench.stats.probed import Probed
 
 LEAST_SECONDS: Final = 4.0
 """Of load in a probe: less is mostly settling."""
@@ -69,11 +71,13 @@ class ProbeOutcome:
         state: ``"disturbed"`` if it was measured while other programs used the server's
             processors, ``"invalid"`` if the generator failed to make the load, ``"died"`` if the
             server died.
+        work: what its requests cost; ``None`` if that was not seen, as of a server elsewhere.
     """
 
     elapsed: float
     limits: tuple[Probed, ...] = ()
     state: ProbeState = "measured"
+    work: Work | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,9 @@ class Capacity:
             did.
         used: indexes of the probes that the interval rests on, in the order of ``add``.
         seconds: that the search took in all.
+        slowdowns: by the index of a probe, how many times as long the machine took for the same
+            work as at the median of these probes; the capacity is that at the median. Empty if its
+            speed is not known to have varied.
     """
 
     state: CapacityState
@@ -107,6 +114,7 @@ class Capacity:
     recovery_seconds: float | None
     used: tuple[int, ...]
     seconds: float
+    slowdowns: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def width(self) -> float | None:

@@ -6,15 +6,19 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from pytest_servebench.errors import InvalidMeasurementError, OptionError, ServerDiedError
-from pytest_servebench.load.records import Records
+from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.measure.capacity_plan import Capacity, Plan, ProbeOutcome, SearchSettings
 from pytest_servebench.measure.capacity_search import CapacitySearch
 from pytest_servebench.objectives.limits import Limit
 from pytest_servebench.runs.capacity import CapacityProbe, ProbeState
 from pytest_servebench.runs.results import CaseResult
-from pytest_servebench.stats.capacity import Probed, probed
+from pytest_servebench.stats.machine_paces import Work
+from pytest_servebench.stats.probed import OVERLOADED, Probed, probed
+
+_TELLING: Final = 100  # requests, whose cost tells the machine's speed
 
 Load = Callable[[int, Plan, float], CaseResult]
 """Sends one probe, its number from 1, after its rest; told the seconds that the search has left.
@@ -51,6 +55,7 @@ class CapacityRun:
         while (plan := search.next()) is not None:
             label = ""
             limits: tuple[Probed, ...] = ()
+            work: Work | None = None
             state: ProbeState = "invalid"
             died: ServerDiedError | None = None
             left = self.settings.budget - (last - started)
@@ -67,8 +72,9 @@ class CapacityRun:
                     if found is not None:
                         state = "disturbed" if result.resources.crowded else "measured"
                         limits = found
+                        work = _work(result, found)
             now = self.clock()
-            outcome = ProbeOutcome(now - last, limits, state)
+            outcome = ProbeOutcome(now - last, limits, state, work)
             last = now
             self._probes.append((plan, label, outcome))
             search.add(outcome)
@@ -76,8 +82,8 @@ class CapacityRun:
                 return search.capacity(), died
         return search.capacity(), None
 
-    def probes(self, used: Sequence[int]) -> tuple[CapacityProbe, ...]:
-        """Return the probes as they are saved; ``used`` are the indexes of those that count."""
+    def probes(self, capacity: Capacity) -> tuple[CapacityProbe, ...]:
+        """Return the probes as they are saved, for what was found from them."""
         return tuple(
             CapacityProbe(
                 label=label,
@@ -89,7 +95,8 @@ class CapacityRun:
                 arrivals=outcome.limits[0].offered if outcome.limits else 0,
                 counted=tuple(one.arrivals for one in outcome.limits),
                 beyond=tuple(one.beyond for one in outcome.limits),
-                used=index in used,
+                used=index in capacity.used,
+                slowdown=capacity.slowdowns.get(index),
             )
             for index, (plan, label, outcome) in enumerate(self._probes)
         )
@@ -120,3 +127,28 @@ class CapacityRun:
             if seen.beyond - alone.beyond > 2 * chance:
                 return None
         return tuple(found)
+
+
+def _work(result: CaseResult, limits: Sequence[Probed]) -> Work | None:
+    """Return what a probe's requests cost; ``None`` if that was not seen, or they are too few.
+
+    A server's processes are seen only on this machine.
+    """
+    generator, outcomes = result.generator, result.summary.outcomes
+    server = result.summary.estimates.get("cpu_per_request")
+    sent = result.summary.arrivals - outcomes.get(Outcome.DROPPED.label, 0)
+    succeeded = outcomes.get(Outcome.OK.label, 0)
+    if server is None or not server.value or not generator.cpu_seconds:
+        return None
+    if generator.received_bytes is None or generator.reconnections is None:
+        return None
+    if min(sent, succeeded) < _TELLING:
+        return None
+    return Work(
+        rate=sent / result.duration,
+        generator=generator.cpu_seconds / sent,
+        server=server.value,
+        answer=generator.received_bytes / succeeded,
+        connections=generator.reconnections / sent,
+        overloaded=any(one.share >= OVERLOADED for one in limits),
+    )

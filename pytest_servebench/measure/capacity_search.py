@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pytest_servebench.measure.capacity_plan import (
@@ -27,15 +27,14 @@ from pytest_servebench.measure.capacity_plan import (
 from pytest_servebench.measure.recovery import Recovery
 from pytest_servebench.runs.capacity import CapacityState, ProbeStage
 from pytest_servebench.stats.capacity import (
-    OVERLOADED,
     Bracket,
     Curve,
-    Probed,
     fit,
     least,
     limiting_curve,
-    saturation,
 )
+from pytest_servebench.stats.machine_paces import MEDIAN_PACE, Pace, Work, paces
+from pytest_servebench.stats.probed import OVERLOADED, Probed, saturation
 from pytest_servebench.stats.relaxation import relaxation_of
 
 _LADDER_SECONDS: Final = 2.0  # that count of a step of the ladder
@@ -73,6 +72,8 @@ class CapacitySearch:
     settings: SearchSettings
     _every: list[_Seen] = field(default_factory=list, init=False)
     _disturbed: set[int] = field(default_factory=set, init=False)
+    _works: dict[int, Work] = field(default_factory=dict, init=False)
+    _paced: dict[int, Pace] = field(default_factory=dict, init=False)
     _beside: bool = field(default=False, init=False)  # other programs, most of the time
     _plan: Plan | None = field(default=None, init=False)
     _outcomes: int = field(default=0, init=False)
@@ -125,6 +126,8 @@ class CapacitySearch:
             self._missed(plan)
         elif measured:
             self._every.append((index, plan, outcome.limits))
+            if outcome.work is not None:
+                self._works[index] = outcome.work
             if outcome.state == "disturbed":
                 self._note_disturbed(index)
             if self._beside or index not in self._disturbed:
@@ -132,6 +135,20 @@ class CapacitySearch:
                 self._learn(plan, outcome.limits)
             if self._beside:
                 self._beside = not self._is_quiet()
+            self._paced = self._find_paces()
+
+    def _find_paces(self) -> dict[int, Pace]:
+        """Return how fast the machine was in the probes around the estimate, if that is known."""
+        near: dict[int, Work] = {}
+        others: list[Work] = []
+        for index, plan, _ in self._measured:
+            if (work := self._works.get(index)) is None:
+                continue
+            if plan.stage == "estimate":
+                near[index] = work
+            else:
+                others.append(work)
+        return dict(zip(near, paces([*near.values()], others), strict=False))
 
     def _note_disturbed(self, index: int) -> None:
         """Have a disturbed probe made again, unless it will not get better: then all count."""
@@ -169,6 +186,7 @@ class CapacitySearch:
             recovery_seconds=recovery.rested if recovery and slow and recovery.over else None,
             used=tuple(index for index, _, _ in self._counted()),
             seconds=self._elapsed,
+            slowdowns={index: math.exp(one.slower) for index, one in self._paced.items()},
         )
 
     # -- what is known ----------------------------------------------------------------------------
@@ -183,11 +201,20 @@ class CapacitySearch:
         return [one for one in self._every if one[0] not in self._disturbed]
 
     def _counted(self) -> list[_Seen]:
-        return [one for one in self._measured if one[1].stage != "recovery"]
+        return [
+            one for one in self._measured
+            if one[1].stage != "recovery" and not self._pace(one[0]).far
+        ]  # fmt: skip
+
+    def _pace(self, index: int) -> Pace:
+        return self._paced.get(index, MEDIAN_PACE)
 
     def _columns(self) -> list[list[Probed]]:
         """Return what each limit saw in the probes that count."""
-        counted = [limits for _, _, limits in self._counted()]
+        counted = [
+            [replace(one, pace=self._pace(index)) for one in limits]
+            for index, _, limits in self._counted()
+        ]
         return [[limits[index] for limits in counted] for index in range(len(self.allowed))]
 
     def _curves(self) -> list[Curve]:
@@ -285,8 +312,8 @@ class CapacitySearch:
             return self._brief(self._step(), 0.0, "ladder")
         curves = self._curves()
         curve = curves[limiting_curve(curves)]
-        away = _STEPS[self._round % len(_STEPS)] / curve.slope
-        rate = curve.quantile(0.5) * (1 + min(max(away, -0.3), 0.6))
+        pace = self._pace(self._measured[-1][0])  # of the machine, which may last
+        rate = curve.rate_at(_STEPS[self._round % len(_STEPS)], pace)
         rate = min(max(rate, self.settings.lowest), self._top())
         settle = self._settle(rate)
         seconds = settle + max(_ARRIVALS / rate, _SHORT if self._round < _FIRST else _LONG)

@@ -17,7 +17,7 @@ from pytest_servebench.objectives.limits import Limit, limit_of
 from pytest_servebench.objectives.slo import overall
 from pytest_servebench.objectives.slo_grammar import Clause
 from pytest_servebench.runs.results import CapacityResult, ClauseResult, VerdictWord
-from pytest_servebench.stats.capacity import OVERLOADED
+from pytest_servebench.stats.probed import OVERLOADED
 from pytest_servebench.text.quantity import trimmed
 
 _PER_LOAD: Final = 1.5  # seconds of a search for each second of load that counts

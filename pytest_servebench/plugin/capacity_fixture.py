@@ -209,7 +209,7 @@ class _Search:
             precision=settings.precision, seconds=capacity.seconds,
             needed_seconds=capacity.needed_seconds, generator_limit=capacity.generator_limit,
             slow_recovery=capacity.slow_recovery, recovery_seconds=capacity.recovery_seconds,
-            probes=driver.probes(capacity.used), keep_alive=spec.terms.keep_alive,
+            probes=driver.probes(capacity), keep_alive=spec.terms.keep_alive,
             streams=spec.streams,
         )  # fmt: skip
         clauses = judge_probes(result, self.cases)

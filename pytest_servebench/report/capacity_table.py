@@ -28,6 +28,7 @@ COLUMNS: Final = (
     Column("seconds", expendable=2),
 )
 STAGES: Final = {"ladder": "ladder", "estimate": "around it", "recovery": "low again"}
+SLOWER: Final = "machine slower by"
 STATES: Final = {"disturbed": "disturbed", "invalid": "invalid", "died": "server died"}
 
 
@@ -136,7 +137,7 @@ def carried(found: Sequence[CapacityResult]) -> list[str]:
 def remarks(one: CapacityResult) -> list[str]:
     """Return what there is to say of a search besides its answer."""
     found = [recovery(one)] if one.slow_recovery else []
-    return [*found, beside] if (beside := disturbed(one)) else found
+    return [*found, *filter(None, (disturbed(one), at_one_speed(one)))]
 
 
 def recovery(one: CapacityResult) -> str:
@@ -161,6 +162,22 @@ def disturbed(one: CapacityResult) -> str:
     return f"{text}, which do not count"
 
 
+def at_one_speed(one: CapacityResult) -> str:
+    """Return by how much the machine's speed varied, if it was allowed for; else empty."""
+    slowdowns = one.slowdowns
+    if not slowdowns:
+        return ""
+    varied = max(slowdowns) / min(slowdowns) - 1
+    text = (
+        f"the machine's speed varied by {percent(varied, 0)} % between {len(slowdowns)} probes, as "
+        "the CPU time of generator and server for a request shows; the capacity is that at its "
+        "median"
+    )
+    far = sum(probe.slowdown is not None and not probe.used for probe in one.probes)
+    more = f". {counted(far, 'probe')} at another speed altogether do not count" if far else ""
+    return f"{text}{more}"
+
+
 def unfinished_probes(run: Run) -> list[CaseResult]:
     """Return the probes of searches that were interrupted before they found anything."""
     known = {(one.nodeid, probe.label) for one in run.capacities for probe in one.probes}
@@ -173,6 +190,7 @@ def probe_lines(one: CapacityResult, name: str, width: int) -> list[Line]:
     facts += [("", f"{clean(one.reason)}.")] if one.reason and not one.clauses else []
     facts += [("", f"{name} {recovery(one)}.")] if one.slow_recovery else []
     facts += [("beside", f"{beside}.")] if (beside := disturbed(one)) else []
+    facts += [("machine", f"{speed}.")] if (speed := at_one_speed(one)) else []
     facts.append(
         (
             "search",
@@ -190,6 +208,7 @@ def probe_lines(one: CapacityResult, name: str, width: int) -> list[Line]:
     columns = [
         Column("  probe", right=False, shrinks=16), Column("rate/s"), Column("for", right=False),
         Column("requests"), *(Column(f"broke {clean(limit.clause)}") for limit in one.limits),
+        *([Column(SLOWER, expendable=2)] if one.slowdowns else []),
         Column("counts", right=False, expendable=1),
     ]  # fmt: skip
     return [*lines, *table(columns, [_probe_row(one, probe) for probe in one.probes], width)]
@@ -203,8 +222,16 @@ def _probe_row(one: CapacityResult, probe: CapacityProbe) -> list[Cell]:
         Cell(STAGES[probe.stage]),
         Cell(compact(probe.arrivals, 0)),
         *map(Cell, shares(one, probe)),
+        *map(Cell, slower(one, probe)),
         Cell(counted),
     ]
+
+
+def slower(one: CapacityResult, probe: CapacityProbe) -> list[str]:
+    """Return how much slower the machine was in a probe; nothing if that is not known of any."""
+    if not one.slowdowns:
+        return []
+    return [MISSING if probe.slowdown is None else f"{100 * (probe.slowdown - 1):+.0f} %"]
 
 
 def shares(one: CapacityResult, probe: CapacityProbe) -> list[str]:

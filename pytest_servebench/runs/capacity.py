@@ -57,6 +57,9 @@ class CapacityProbe:
             measured.
         beyond: of each limit, how many of those broke it; empty if it was not measured.
         used: whether the interval rests on it.
+        slowdown: how many times as long the machine took for the same work as in the median of the
+            probes with a slowdown, if its speed is known to have varied. The interval is that of
+            the capacity at the median.
     """
 
     label: str
@@ -69,6 +72,7 @@ class CapacityProbe:
     counted: tuple[int, ...]
     beyond: tuple[int, ...]
     used: bool
+    slowdown: float | None = None
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,11 @@ class CapacityResult:
     def width(self) -> float | None:
         """Return the width of the interval, high / low - 1; ``None`` if an end is missing."""
         return None if not self.low or self.high is None else self.high / self.low - 1
+
+    @property
+    def slowdowns(self) -> tuple[float, ...]:
+        """Return those of the probes that count; none if the machine's speed did not matter."""
+        return tuple(one.slowdown for one in self.probes if one.used and one.slowdown is not None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain data for JSON."""

@@ -66,5 +66,9 @@ def _check_probe(probe: CapacityProbe, limits: int, where: str) -> None:
                 f"{where}: beyond, counted and arrivals are {beyond}, {counted} and "
                 f"{probe.arrivals}"
             )
+    if probe.slowdown is not None and not (measured and probe.slowdown > 0):
+        raise ValueError(
+            f"{where}.slowdown is {probe.slowdown}, of a probe that is {probe.state!r}"
+        )
     if probe.used and not measured:
         raise ValueError(f"{where}.used is true, but its state is {probe.state!r}")

@@ -24,15 +24,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from pytest_servebench.load.records import Records
-from pytest_servebench.stats.bootstrap import Floats, binned, bins_for, moving_blocks
+from pytest_servebench.stats.bootstrap import Floats
+from pytest_servebench.stats.machine_paces import Pace
+from pytest_servebench.stats.probed import OVERLOADED, Probed, is_saturated, saturation
 from pytest_servebench.stats.relaxation import relaxation_of
-
-OVERLOADED: Final = 0.2
-"""Share beyond a limit from which on a queue may grow all the time: how far depends on the probe's
-length, so that all that such a probe shows is that its rate is too high."""
 
 _EVENTS: Final = 2.0  # independent events (requests beyond / φ) below which a bracket is open
 WIDEST: Final = 2.5
@@ -45,6 +41,7 @@ _CAUTION: Final = 1.5
 is too little rather than too much; each end is then right with 97.5 % in simulation."""
 _SLOW_CAUTION: Final = 2.0  # the same where probes do not settle
 _SLOWEST: Final = 3.0  # seconds of relaxation, above which probes do not settle: a bracket is open
+_LEAST_AWAY, _MOST_AWAY = -0.3, 0.6  # r / r* - 1 of a probe to make
 _POINTS: Final = 61  # of r* on the grid
 
 # Priors. Those of the slope and the bend hold what exponential, constant, lognormal (c² = 2) and
@@ -57,6 +54,8 @@ _BEND_SPREAD: Final = 0.05
 _BENDS: Final = np.linspace(-0.1, 0.2, 5)
 _TOP: Final = -0.5  # ln q + z + κ z² where the server is saturated
 _TOP_SPREAD: Final = 0.45
+_TOP_ABOVE: Final = 2.0
+"""The same upwards: a server that does more at once when it is overloaded is saturated before."""
 
 _GROWTH: Final = 0.55  # φ grows with this power of the odds of going beyond
 _PRIOR_DISPERSION: Final = 10.0
@@ -64,40 +63,6 @@ _PRIOR_EVENTS: Final = 0.5  # requests beyond: what its prior weighs
 _LEAST_DEGREES: Final = 8.0  # of freedom of φ
 _UNSEEN: Final = 3.0  # times relaxation over a probe's length: what its blocks do not see of φ
 _STEADY: Final = 2.0  # degrees of freedom by which the scatter between probes is held at 1
-
-
-@dataclass(frozen=True)
-class Probed:
-    """What one limit saw in one probe.
-
-    Attributes:
-        rate: arrivals per second that were asked for.
-        seconds: of load that count, without those of settling.
-        arrivals: in these seconds, of those that the limit counts.
-        beyond: how many of the arrivals went beyond the limit.
-        dispersion: variance of ``beyond`` over that of as many independent requests; ``None`` where
-            none or all went beyond.
-        throughput: successes a second in these seconds; ``None`` if unknown.
-        uncounted: further arrivals, successes without a value of the limit's time.
-    """
-
-    rate: float
-    seconds: float
-    arrivals: int
-    beyond: int
-    dispersion: float | None
-    throughput: float | None = None
-    uncounted: int = 0
-
-    @property
-    def offered(self) -> int:
-        """Return the number of all arrivals."""
-        return self.arrivals + self.uncounted
-
-    @property
-    def share(self) -> float:
-        """Return the share of the arrivals that went beyond the limit, 0 without any."""
-        return self.beyond / self.arrivals if self.arrivals else 0.0
 
 
 @dataclass(frozen=True)
@@ -119,41 +84,6 @@ class Bracket:
     high: float | None
     closed: bool
     needed_seconds: float | None = None
-
-
-def probed(
-    records: Records,
-    beyond: npt.NDArray[np.bool_],
-    rate: float,
-    settle: float = 0.0,
-    counted: npt.NDArray[np.bool_] | None = None,
-) -> Probed:
-    """Return what a limit saw in a probe, from its records.
-
-    Args:
-        records: of the probe.
-        beyond: which requests went beyond the limit; shape ``(n,)``.
-        rate: arrivals per second that were asked for.
-        settle: seconds at the start that do not count.
-        counted: which requests the limit counts; shape ``(n,)``. By default, all.
-    """
-    start = min(int(settle * 1e9), records.window)
-    settled = records.scheduled >= start
-    kept = settled if counted is None else settled & counted
-    arrived, exceeded = records.scheduled[kept] - start, beyond[kept]
-    window = records.window - start
-    n, k = len(arrived), int(exceeded.sum())
-    dispersion = None
-    if 0 < k < n:
-        centred = exceeded[:, np.newaxis].astype(np.float64) - k / n
-        variance = float(moving_blocks(binned(centred, arrived, window, bins_for(n))).variances[0])
-        dispersion = variance / (n * (k / n) * (1 - k / n))
-    ended = records.done[records.ok]
-    completed = int(((ended >= start) & (ended < records.window)).sum())
-    return Probed(
-        rate, window / 1e9, n, k, dispersion, completed * 1e9 / max(window, 1),
-        uncounted=int(settled.sum()) - n,
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -190,6 +120,19 @@ class Curve:
         """Return the rate below which r* lies with a probability."""
         return float(np.exp(np.interp(share, self.below, np.log(self.rates))))
 
+    def rate_at(self, step: float, pace: Pace) -> float:
+        """Return the rate at which the logit of the share is so far from that at r*.
+
+        Not farther than a factor that the curve may hold for.
+
+        Args:
+            step: from logit q.
+            pace: of the machine.
+        """
+        drift = -math.expm1(-pace.slower)
+        away = (step - (self.slope - math.log(self.allowed)) * drift) / self.slope
+        return self.quantile(0.5) * (1 + min(max(away, _LEAST_AWAY), _MOST_AWAY))
+
     def cumulative(self, rate: float) -> float:
         """Return the probability that r* lies no higher than a rate."""
         return float(np.interp(rate, self.rates, self.below))
@@ -224,26 +167,10 @@ def fit(probes: Sequence[Probed], allowed: float) -> Curve | None:
     return replace(
         curve,
         lowest=min(rates),
-        saturated=min((one.rate for one in some if _is_saturated(one)), default=None),
+        saturated=min((one.rate for one in some if is_saturated(one)), default=None),
         relaxation=0.0 if full is None else relaxation_of(curve.quantile(0.5), full),
         counted=sum(one.arrivals for one in some) / sum(one.offered for one in some),
         strain=tuple(one.share / allowed for one in probes),
-    )
-
-
-def saturation(probes: Sequence[Probed]) -> float | None:
-    """Return the highest rate of successes of a server that had more to do than it could."""
-    full = [one.throughput for one in probes if one.throughput is not None and _is_saturated(one)]
-    return max(full, default=None)
-
-
-def _is_saturated(one: Probed) -> bool:
-    # Without a success it is not known what the server can do, and no queue explains the failures.
-    return (
-        one.throughput is not None
-        and one.throughput > 0
-        and one.share >= OVERLOADED
-        and one.offered - one.throughput * one.seconds > 3 * math.sqrt(one.offered)
     )
 
 
@@ -264,31 +191,40 @@ def _curve(
     slopes = _SLOPE * np.exp(_SPREAD * _DEVIATIONS)
     prior = -(_DEVIATIONS[:, np.newaxis] ** 2) / 2 - ((_BENDS - _BEND) / _BEND_SPREAD) ** 2 / 2
     start, cap = _logit(allowed), _logit(OVERLOADED)
-    line = start + _curved(slopes, at / rates[:, np.newaxis] - 1)
+    drift = np.array([-math.expm1(-one.pace.slower) for one in probes])
+    errors = np.array([one.pace.error for one in probes])
+    to_top = -math.log(allowed)
+    line = start + _curved(slopes, at / rates[:, np.newaxis] - 1, drift, to_top)
     line = np.minimum(line, cap)
     # By the curve, not by what each probe saw: one that saw little by chance would weigh more.
     growth = np.ones(len(at))
+    blurred = np.zeros(len(at))
     if before is not None:
         distance = before.slope * (at / before.quantile(0.5) - 1)
+        distance += (before.slope + to_top) * drift
+        odds = np.exp(np.minimum(start + distance, cap))
+        share = odds / (1 + odds)
+        # Of counts whose logit has an error (Williams 1982, Applied Statistics 31:144).
+        blurred = n * share * (1 - share) * ((before.slope + to_top) * errors) ** 2
         growth = np.exp(_GROWTH * np.clip(distance, -1.5, cap - start))
     dispersion = _pooled(probes, growth)
     if before is not None:
-        odds = np.exp(np.minimum(start + before.slope * (at / before.quantile(0.5) - 1), cap))
-        dispersion *= _scatter(k, n, odds / (1 + odds), dispersion * growth)
+        dispersion *= _scatter(k, n, share, dispersion * growth + blurred)
         if full is not None:
             seconds = sum(one.seconds * one.beyond for one in probes) / max(
                 1.0, float(beyond.sum())
             )
             relaxation = relaxation_of(before.quantile(0.5), full)
             dispersion *= 1 + _UNSEEN * min(1.0, relaxation / max(seconds, 1e-9))
-    weights = 1 / (dispersion * growth)
+    weights = 1 / (dispersion * growth + blurred)
     fitted = line @ (k * weights) - np.log1p(np.exp(line)) @ (n * weights)
-    events = float((k / growth)[k < OVERLOADED * n].sum()) / dispersion
+    events = float((k * weights)[k < OVERLOADED * n].sum())
     degrees = max(_LEAST_DEGREES, 2 * events)
     total = prior - (degrees + 1) / 2 * np.log1p(2 * (fitted.max() - fitted) / degrees)
     if full is not None:
         top = math.log(allowed) + _curved(slopes, (full / rates - 1)[:, np.newaxis])[..., 0]
-        total = total - ((top - _TOP) / _TOP_SPREAD) ** 2 / 2
+        spread = np.where(top > _TOP, _TOP_ABOVE, _TOP_SPREAD)
+        total = total - ((top - _TOP) / spread) ** 2 / 2
     density = np.exp(total - total.max())
     slope = float((density.sum(axis=(0, 2)) @ slopes) / density.sum())
     marginal = density.sum(axis=(1, 2))
@@ -297,7 +233,9 @@ def _curve(
     return Curve(rates, below, slope, events, float(dispersion), allowed)
 
 
-def _curved(slopes: Floats, distance: Floats) -> Floats:
+def _curved(
+    slopes: Floats, distance: Floats, drift: Floats | float = 0.0, to_top: float = 0.0
+) -> Floats:
     """Return z + κ z², z = β (r / r* - 1), of each r* and probe; ``(m, slopes, bends, n)``.
 
     Where the parabola would turn back it stays.
@@ -305,8 +243,11 @@ def _curved(slopes: Floats, distance: Floats) -> Floats:
     Args:
         slopes: candidates of β.
         distance: r / r* - 1; shape ``(m, n)``.
+        drift: by what share the server was slower in each probe; shape ``(n,)``.
+        to_top: ln(1/q).
     """
-    z = slopes[:, np.newaxis, np.newaxis] * distance[:, np.newaxis, np.newaxis]
+    steep = slopes[:, np.newaxis, np.newaxis]
+    z = steep * distance[:, np.newaxis, np.newaxis] + (steep + to_top) * drift
     bends = _BENDS[:, np.newaxis]
     vertex = -0.5 / np.where(bends == 0, 1e-9, bends)
     z = np.where(bends > 0, np.maximum(z, vertex), np.minimum(z, vertex))

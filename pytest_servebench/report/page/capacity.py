@@ -94,6 +94,7 @@ class SearchView:
         more: what would close an open interval.
         cells: further ones of the row.
         shares: headings of the table of probes, one for each limit.
+        slower: heading of its column of how much slower the machine was; empty without one.
         probes: its rows.
         cases: the probes' cases.
     """
@@ -107,6 +108,7 @@ class SearchView:
     more: str
     cells: tuple[str, ...]
     shares: tuple[str, ...]
+    slower: str
     probes: tuple[ProbeRow, ...]
     cases: tuple[CaseView, ...]
 
@@ -285,6 +287,7 @@ def _search(
             MISSING if limit is None else f"{trimmed(limit)}/s",
         ),
         tuple(clean(limit.clause) for limit in one.limits),
+        capacity_table.SLOWER if one.slowdowns else "",
         tuple(_probe(one, probe, case, views) for probe, case in probes),
         tuple(views[id(case)] for _, case in probes if case is not None and id(case) in views),
     )  # fmt: skip
@@ -312,6 +315,7 @@ def _probe(
             MISSING if not probe.seconds else significant(probe.seconds),
             str(probe.arrivals) if probe.arrivals else MISSING,
             *capacity_table.shares(one, probe),
+            *capacity_table.slower(one, probe),
             "yes" if probe.used else "no",
         ),
     )

@@ -17,6 +17,8 @@ from pytest_servebench.runs.results import SCHEMA_VERSION, CaseResult, Run, Work
 from pytest_servebench.text.numbers import DIGEST_LENGTH, cpu_set, plain
 from pytest_servebench.text.safe import clean, counted, joined
 
+_OTHER_TURNS: Final = 1.05  # ratio of the requests that came of sessions
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -166,6 +168,7 @@ def notes(base: Run, new: Run) -> tuple[str, ...]:
             "Schedule, requests, timeout and warm-up could not be checked: "
             f"{joined(unknown)} does not record them. Save the run again to have them checked."
         )
+    found += filter(None, map(_other_turns, match(base, new)))
     by_tool: dict[tuple[str, str], list[str]] = {}
     for side, run in (("BASE", base), ("NEW", new)):
         if run.origin is not None:
@@ -179,6 +182,24 @@ def notes(base: Run, new: Run) -> tuple[str, ...]:
     for side, run in (("BASE", base), ("NEW", new)):
         found += [f"{side}: {clean(one)}." for one in run.left_out]
     return tuple(found)
+
+
+def _other_turns(pair: Pair) -> str:
+    """Return how many more requests came of the sessions of one side, if that may matter."""
+    sides = [
+        [one.begun + one.dependent for case in side if (one := case.sessions) is not None]
+        for side in (pair.base, pair.new)
+    ]
+    if not all(sides):
+        return ""
+    old, now = (sum(side) / len(side) for side in sides)
+    if max(old, now) <= _OTHER_TURNS * min(old, now):
+        return ""
+    return (
+        f"{key_text(pair.key)}: of its sessions {old:,.0f} requests came in BASE and {now:,.0f} in "
+        "NEW. Further turns wait for the server, and some fall behind the window: the figures of "
+        "both sides are of other shares of them. A longer --servebench-duration makes less of it."
+    )
 
 
 def _schemas(base: Run, new: Run) -> list[Difference]:

@@ -67,7 +67,7 @@ class Traffic:
         digest: of the requests, by which a comparison recognizes them.
         choice: which of them each arrival takes.
         arrivals: the arrival process that belongs to them; ``None``: that of the load.
-        classes: the class of each request, if they are a mix.
+        classes: the class of each request, if they are a mix, or turns of sessions.
         think: of turns of sessions; see :class:`~pytest_servebench.load.spec.LoadSpec`.
         answers: places in each one's body; see :class:`.Requests`.
     """
@@ -256,10 +256,15 @@ def of_requests(requests: Iterable[Request]) -> Traffic:
         digest=requests_digest(requests),
         choice=given.choice,
         arrivals=given.arrivals,
-        classes=given.classes,
+        classes=given.classes or _of_turns(given.think),
         answers=given.answers,
         think=tuple(NEVER if one is None else round(1e9 * one) for one in given.think),
     )
+
+
+def _of_turns(think: Sequence[float | None]) -> tuple[str, ...]:
+    """Return classes of turns: the server may know the beginning of a further one's prompt."""
+    return tuple("first turn" if one is None else "further turns" for one in think)
 
 
 def _refuse_mixed(requests: Sequence[Request]) -> None:

@@ -199,7 +199,8 @@ class CaseResult:
         probe: whether it is a probe of a search for a capacity, which goes beyond the SLO on
             purpose: its verdict does not count for its test.
         streamed: how streamed answers were read; ``None`` if they were not streamed.
-        classes: figures of each class of requests, if they were a mix.
+        classes: figures of each class of requests, if they were a mix, or turns of sessions: of the
+            first and of the further ones.
         sessions: what became of sessions, if the requests were their turns. Then ``rate`` and the
             arrival process are of sessions, and further turns depend on the server: the sooner it
             answers, the sooner they come.

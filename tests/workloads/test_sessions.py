@@ -20,6 +20,7 @@ from pytest_servebench import (
     sessions,
     synthetic_conversations,
 )
+from pytest_servebench.analysis.comparability import notes
 from pytest_servebench.analysis.pairs import Pair, key_of
 from pytest_servebench.analysis.plan import plan_case
 from pytest_servebench.analysis.samples import samples
@@ -37,7 +38,7 @@ from pytest_servebench.runs.schema import schema
 from pytest_servebench.sizing.fit import fit
 from pytest_servebench.sizing.model import Misfit, Unfit
 from pytest_servebench.workloads.think_times import think_times
-from simulation import cases
+from simulation import cases, saved
 from simulation.streaming import serve
 from tests.conftest import RunBench
 from tests.results import saved_run
@@ -278,6 +279,8 @@ def test_reports_say_what_became_of_sessions(run_bench: RunBench) -> None:
     text = (directory / "metrics_summary.txt").read_text()
     known = case["sessions"]
     assert f"{known['begun']} begun: {known['completed']} completed" in text
+    assert [one["name"] for one in case["classes"]] == ["first turn", "further turns"]
+    assert case["classes"][0]["arrivals"] == known["begun"]
     assert f"{known['failed']} ended by a failed turn" in text
     assert "10 sessions/s offered" in text
 
@@ -295,6 +298,12 @@ def test_what_rests_on_independent_arrivals_does_not_take_sessions_for_such() ->
     plan = plan_case(parse_slo("success_rate>=99%"), case.rate, [case])
     assert plan.unit == "session"
     assert plan.seconds == pytest.approx(plan.requests / case.summary.achieved_rate)
+    fewer = dataclasses.replace(case, sessions=SessionCounts(200, 170, 0, 30, 170, 0, 30))
+    runs = [saved.run([one]) for one in (case, fewer)]
+    (note,) = notes(*runs)
+    assert "400 requests" in note
+    assert "370" in note
+    assert notes(runs[0], runs[0]) == ()
     # Of the same sessions, more or fewer requests may have come.
     pair = Pair(key_of(case), (case,), (case,))
     (sample,) = samples(METRICS["throughput"], [case], pair)

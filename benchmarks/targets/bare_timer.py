@@ -1,4 +1,4 @@
-"""How late this machine wakes a process that does nothing else: no generator can be punctualer."""
+"""How late this machine wakes a process that does nothing else, and sleeps until the time."""
 
 from __future__ import annotations
 

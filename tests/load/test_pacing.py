@@ -5,11 +5,14 @@ import dataclasses
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from pytest_servebench.load import engine as engine_module
+from pytest_servebench.load import pacing
 from pytest_servebench.load.pacing import (
     LoopPacer,
     TimerfdPacer,
@@ -52,6 +55,60 @@ def test_pacer_wakes_at_each_time_and_then_no_more(
     woken = asyncio.run(run())
     assert len(woken) == 4
     assert min(woken) >= 0  # never early
+
+
+class Machine:
+    """A clock that moves on when it is read, and an event loop whose wake-ups are late."""
+
+    def __init__(self) -> None:
+        self.now = 10**9
+        self.reader: Callable[[], None]
+
+    def clock(self) -> int:
+        self.now += 50
+        return self.now
+
+    def add_reader(self, _: int, reader: Callable[[], None]) -> None:
+        self.reader = reader
+
+    def remove_reader(self, _: int) -> None: ...
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="timerfd is Linux's")
+def test_the_timer_is_ahead_by_what_a_quarter_of_the_wake_ups_are_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine = Machine()
+    monkeypatch.setattr(pacing, "_clock", machine.clock)
+    pacer = TimerfdPacer(cast(asyncio.AbstractEventLoop, machine), lambda: None)
+    monkeypatch.setattr(pacer, "_settime", lambda *_: None)
+
+    def sleep(time: int) -> tuple[int, int]:
+        """Set the timer; return the time, and how far ahead of it the timer expires."""
+        pacer.wake_at(due := machine.now + time)
+        return due, due - pacer._value[2] * 10**9 - pacer._value[3]
+
+    def run(*latenesses: int) -> list[int]:
+        """Return how late the wake-ups were in the end."""
+        lags = []
+        for lateness in latenesses * (1000 // len(latenesses)):
+            due, ahead = sleep(10**6)
+            machine.now = due - ahead + lateness
+            machine.reader()
+            lags.append(machine.now - due)
+        assert min(lags) >= 0  # never early
+        return lags[-100:]
+
+    assert max(run(20_000, 40_000, 60_000, 80_000)) < 61_000
+    assert 20_000 < sleep(10**6)[1] < 40_000
+    assert sleep(100_000)[1] == 0  # a processor that is still awake
+    due, _ = sleep(10**9)
+    machine.reader()  # for an expiry of before: it does not wait for the new one
+    assert machine.now < due - 9 * 10**8
+    assert max(run(1_000)) < 1_500  # on a machine that has become prompt
+    run(5_000_000)  # and on one that has become busy
+    assert sleep(10**6)[1] == 100_000
+    pacer.close()
 
 
 def test_fallback_where_there_is_no_timerfd(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,8 +76,9 @@ class Summary:
         outcomes: number of arrivals for each outcome; they add up to ``arrivals``.
         success_rate: ok / arrivals.
         throughput: ok completions inside the arrival window / length of the window.
-        offered_rate: the requested rate.
-        achieved_rate: the actual rate of the schedule.
+        offered_rate: the requested rate, of requests or of sessions.
+        achieved_rate: requests that arrived in a second: the actual rate of the schedule, or what
+            came of sessions.
         latency: done - arrival of the requests that succeeded.
         estimates: ``p50``, ``p90``, ``p95``, ``p99``, ``p999`` and ``mean`` of the latency in
             which a failed request ranks as infinitely slow (an SLO's quantities), the same of the

@@ -8,7 +8,7 @@ them gives the capacity r*, the rate at which the share beyond is q::
 
 For M/M/1 queues the share is exp(-(μ - r) d), log-linear in the rate; elsewhere tails are nearly
 exponential (Abate, Choudhury and Whitt 1995, Stochastic Models 11:99), and the curve bends a
-little. Where a probe saturated the server, the rate that it then served anchors the curve: there
+little. Once a probe saturated the server, the most that it served in any anchors the curve: there
 nearly all requests go beyond the limit, whatever their law, which tells most of β.
 
 Requests that wait in one queue go beyond a limit together. Counts therefore vary φ times as much as
@@ -289,10 +289,12 @@ def least(curves: Sequence[Curve]) -> Bracket:
     """Return where the least of the limits' r* lies, which is the capacity.
 
     The limits see the same probes. The ends are right however their errors go together as long as
-    they do not go apart: the lower one takes them as independent, the upper one as one.
+    they do not go apart: the lower one takes them as independent, the upper one as one. Limits that
+    another one outdoes are not among them.
     """
     if not curves:
         return Bracket(None, None, None, closed=False)
+    curves = [curves[index] for index in _rivals(curves)]
     grid = np.unique(np.concatenate([one.rates for one in curves]))
     each = [np.interp(grid, one.rates, one.below, left=0.0, right=1.0) for one in curves]
     below = 1 - np.prod([1 - one for one in each], axis=0)
@@ -320,17 +322,14 @@ def least(curves: Sequence[Curve]) -> Bracket:
 
 
 def limiting_curve(curves: Sequence[Curve]) -> int:
-    """Return the index of the limit that is broken first, from the same probes for all limits.
+    """Return the index of the limit that is broken first, from the same probes for all limits."""
+    return min(_rivals(curves), key=lambda index: curves[index].quantile(0.5))
 
-    It has the least r* of those that no other outdoes in all probes: where few requests broke a
-    limit its r* is the prior's, and tokens may come as fast as ever while requests wait.
-    """
 
-    def rank(index: int) -> tuple[bool, float]:
-        own = curves[index].strain
-        outdone = (
-            own != one.strain and bool(np.all(np.less_equal(own, one.strain))) for one in curves
-        )
-        return any(outdone), curves[index].quantile(0.5)
-
-    return min(range(len(curves)), key=rank)
+def _rivals(curves: Sequence[Curve]) -> list[int]:
+    """Return the indexes of the limits that no other outdoes in all probes, whatever their r*."""
+    strains = [one.strain for one in curves]
+    return [
+        index for index, own in enumerate(strains)
+        if not any(own != one and np.all(np.less_equal(own, one)) for one in strains)
+    ]  # fmt: skip

@@ -89,9 +89,13 @@ def probed(
 
 
 def saturation(probes: Sequence[Probed]) -> float | None:
-    """Return the highest rate of successes of a server that had more to do than it could."""
-    full = [one.throughput for one in probes if one.throughput is not None and is_saturated(one)]
-    return max(full, default=None)
+    """Return the highest rate of successes of a server that had more to do than it could.
+
+    Some servers do less under an overload than before.
+    """
+    if not any(map(is_saturated, probes)):
+        return None
+    return max(one.throughput for one in probes if one.throughput is not None)
 
 
 def is_saturated(one: Probed) -> bool:

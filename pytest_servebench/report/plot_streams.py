@@ -1,4 +1,4 @@
-"""Streamed answers one by one: a panel for each case, all with the same axes."""
+"""Streamed answers one by one: a panel for each case, those of times with the same axes."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def _scatters(
             at = np.unique(x.place(places).round(3))
             ax.plot(at, np.full(len(at), _TOP), transform=ax.transAxes, linestyle="", markersize=4,
                     clip_on=False, zorder=4, **_LOST[lost.shape])  # fmt: skip
-        _bounds(ax, own, y)
+        _bounds(ax, own, x, y)
         if not len(own.x):
             ax.text(0.5, 0.5, "no answer that tells it", transform=ax.transAxes, ha="center",
                     va="center", color=GREY)  # fmt: skip
@@ -175,20 +175,20 @@ def _scatters(
     return frame.save(path)
 
 
-def _bounds(ax: Axes, one: Scatter, y: Axis) -> None:
+def _bounds(ax: Axes, one: Scatter, x: Axis, y: Axis) -> None:
     look: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (6, 3))}
     text: dict[str, Any] = {
         "textcoords": "offset points", "size": 7, "color": GREY, "zorder": 5,
         "bbox": {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
     }  # fmt: skip
-    for bound in one.y_bounds:
+    for bound in filter(lambda one: y.holds(one.value), one.y_bounds):
         ax.axhline(bound.value, **look)
         ax.annotate(f"SLO {shown(bound.clause, 40)}", (0.99, bound.value), (0, 2), ha="right",
                     va="bottom", xycoords=ax.get_yaxis_transform(), **text)  # fmt: skip
     # Away from the other bound's name.
     below = any(y.place([bound.value])[0] > 0.5 for bound in one.y_bounds)
     height, side = (0.02, "bottom") if below else (_TOP - 0.05, "top")
-    for bound in one.x_bounds:
+    for bound in filter(lambda one: x.holds(one.value), one.x_bounds):
         ax.axvline(bound.value, **look)
         ax.annotate(f"SLO {shown(bound.clause, 40)}", (bound.value, height), (-2, 0), rotation=90,
                     ha="right", va=side, xycoords=ax.get_xaxis_transform(), **text)  # fmt: skip

@@ -49,7 +49,7 @@ class Scatter:
         y: likewise, ms.
         lost: the requests at the upper rim.
         rims: where each of them stands on the horizontal axis, infinite at its end.
-        x_bounds: of SLOs, near the figures.
+        x_bounds: of SLOs; those far from the figures are told, and drawn only where there is room.
         y_bounds: likewise.
         note: what is not drawn, or easily missed.
         undefined: successes that do not have both.
@@ -94,8 +94,7 @@ def first_and_further(case: CaseResult, records: Records) -> Scatter:
     bounds = {times: _bounds(case, times) for times in (TTFT, TPOT)}
     x, y = first[known], each[known]
     missing = int((ok & ~known).sum())
-    x_near, x_far = _near(bounds[TTFT], x)
-    y_near, y_far = _near(bounds[TPOT], y)
+    far = (_near(bounds[TTFT], x)[1], _near(bounds[TPOT], y)[1])
     middle = [float(np.median(values)) if len(values) else None for values in (x, y)]
     # A stream that broke off stands where it began; what gave nothing, at the axis' end.
     began = records.first_token
@@ -107,8 +106,8 @@ def first_and_further(case: CaseResult, records: Records) -> Scatter:
         f"{significant(middle[0])} and {significant(middle[1])} ms, on logarithmic scales.",
         "time to first token, ms", "time per output token, ms",
         x, y, tuple(rim), tuple(seen[one.places] for one in rim),
-        tuple(x_near), tuple(y_near),
-        " ".join(filter(None, (_kept(case, records), left_out(missing), x_far, y_far))), missing,
+        tuple(bounds[TTFT]), tuple(bounds[TPOT]),
+        " ".join(filter(None, (_kept(case, records), left_out(missing), *far))), missing,
     )  # fmt: skip
 
 
@@ -120,7 +119,7 @@ def stalls(case: CaseResult, records: Records) -> Scatter:
     place = records.streams.stalls()[known]
     began, y = records.streams.times[place] / 1e9, longest[known]
     missing = int((records.ok & ~known).sum())
-    y_near, far = _near(_bounds(case, STALL), y)
+    bounds = _bounds(case, STALL)
     rim = lost(records)
     worst = float(y.max()) if len(y) else None
     return Scatter(
@@ -129,8 +128,8 @@ def stalls(case: CaseResult, records: Records) -> Scatter:
         f"by when it began, on a logarithmic scale; at worst {significant(worst)} ms.",
         BEGAN, "longest stall, ms",
         began, y, tuple(rim), tuple(records.scheduled[one.places] / 1e9 for one in rim),
-        (), tuple(y_near),
-        " ".join(filter(None, (left_out(missing), far))), missing,
+        (), tuple(bounds),
+        " ".join(filter(None, (left_out(missing), _near(bounds, y)[1]))), missing,
         max(case.duration, float(began.max()) if len(began) else 0.0),
     )  # fmt: skip
 
@@ -174,7 +173,8 @@ def left_out(number: int) -> str:
 
 def _ends(known: Sequence[tuple[Floats, Sequence[Bound]]]) -> list[float]:
     found = [end for values, _ in known if len(values) for end in (values.min(), values.max())]
-    return [*map(float, found), *(bound.value for _, bounds in known for bound in bounds)]
+    bounds = (bound for values, own in known for bound in _near(own, values)[0])
+    return [*map(float, found), *(bound.value for bound in bounds)]
 
 
 def _near(bounds: Sequence[Bound], values: Floats) -> tuple[list[Bound], str]:

@@ -12,7 +12,7 @@ from pytest_servebench.load.records import NEVER, Outcome, Records
 from pytest_servebench.metrics import POINTS, STREAMED_POINTS
 from pytest_servebench.objectives.goodput import with_goodput
 from pytest_servebench.objectives.slo import judge, parse_slo
-from pytest_servebench.report import axes, scatter, timelines
+from pytest_servebench.report import scatter, timelines
 from pytest_servebench.report.answer import answer
 from pytest_servebench.report.page.stream_charts import stream_charts
 from pytest_servebench.report.plot_frame import Frame, drawing
@@ -182,8 +182,13 @@ def test_servers_get_points_for_their_streams_and_only_where_there_are_any() -> 
     assert "tpot.p50" in told
 
 
-def test_axes_hold_bounds_near_the_figures() -> None:
-    one = judged(FIVE, "ttft.p99<100ms")
-    x, _ = scatter.axes_of([scatter.first_and_further(one, FIVE)])
-    assert isinstance(x, axes.Axis)
-    assert x.holds(100)
+def test_a_bound_is_drawn_where_the_figures_of_some_case_make_room_for_it() -> None:
+    slow = answers([800, 900, 990], tokens=[3])
+    quick, other = (
+        scatter.first_and_further(judged(rows, "ttft.p99<1500ms"), rows) for rows in (FIVE, slow)
+    )
+    assert "Too far above to be drawn: ttft.p99<1500ms." in quick.note
+    assert not other.note.startswith("Too far")
+    for shown, holds in (([quick], False), ([other], True), ([quick, other], True)):
+        x, _ = scatter.axes_of(shown)
+        assert x.holds(1500) is holds

@@ -262,6 +262,8 @@ class Chart:
     def bounds_across(self, found: Sequence[tuple[float, str]]) -> None:
         """Draw bounds of the horizontal axis with their names."""
         for value, text in found:
+            if not self.x.holds(value):
+                continue
             place = int(self.px([value])[0])
             self.trace([(place, self.top), (place, self.bottom)], "bound")
             right = place > (self.left + self.right) // 2

@@ -199,7 +199,7 @@ def test_it_is_compared_with_the_case_at_its_rate(
     compare: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
     status, out = compare(VLLM, rate=8.0)
-    assert (status, "rate 8 in BASE, 4 in NEW" in out) == (2, True)
+    assert (status, "8 requests/s in BASE, 4 requests/s in NEW" in out) == (2, True)
     page = tmp_path / "page.html"
     status, out = compare(VLLM, rate=8.0, options=("--allow=workload", f"--html={page}"))
     assert (status, "ttft_sent.p50" in out, "throughput" in out) == (0, True, False)

@@ -67,8 +67,9 @@ def _of_pair(pair: Pair) -> Iterator[tuple[str, str]]:
 def _by_tools(pair: Pair) -> Iterator[tuple[str, str]]:
     """Yield how cases differ of which another tool measured one, as far as its file tells."""
     (old, *_), (now, *_) = pair.base, pair.new
-    if old.rate and now.rate and old.rate != now.rate:
-        yield "workload", f"rate {plain(old.rate)} in BASE, {plain(now.rate)} in NEW"
+    rates = [f"{plain(one.rate)} {one.unit}s/s" for one in (old, now)]
+    if old.rate and now.rate and rates[0] != rates[1]:
+        yield "workload", f"{rates[0]} in BASE, {rates[1]} in NEW"
     if old.origin is None or now.origin is None or old.origin.tool != now.origin.tool:
         return
     before, after = old.origin.settings, now.origin.settings

@@ -105,8 +105,8 @@ def test_too_few_events_leave_it_open_with_the_seconds_that_would_do() -> None:
     assert bracket.needed_seconds > 0
 
 
-@pytest.mark.parametrize(("dispersion", "closed"), [(160.0, True), (260.0, False)])
-def test_two_independent_events_close_it(dispersion: float, closed: bool) -> None:
+@pytest.mark.parametrize(("dispersion", "closed"), [(260.0, True), (400.0, False)])
+def test_one_independent_event_closes_it(dispersion: float, closed: bool) -> None:
     def steep(rate: float, seconds: float) -> Probed:  # three times as near to saturation
         one = expected(rate, seconds)
         return replace(one, rate=SERVICE_RATE - (SERVICE_RATE - rate) / 3)
@@ -117,7 +117,7 @@ def test_two_independent_events_close_it(dispersion: float, closed: bool) -> Non
     ]
     curve = curve_of([*seen, expected(320.0, 10)])
     assert curve.quantile(0.975) < 2 * curve.quantile(0.025)
-    assert (curve.events >= 2) is closed
+    assert (curve.events >= 1) is closed
     assert least([curve]).closed is closed
 
 

@@ -265,7 +265,9 @@ def section(data: Data) -> str:
         "more.",
         "The estimator's constants were chosen on the first table's queues, with the seeds 1 to "
         "200 and 1000 to 1060; when an answer is left open, and its ends, on all of these queues "
-        "with the seeds 3001 to 3230 and 11001 to 11200. Here the seeds begin with "
+        "with the seeds 3001 to 3230 and 11001 to 11200; how loosely a saturated rate bounds the "
+        "curve, and how few events close it, with 20001 to 20150 and 50001 to 60200; what is made "
+        "of a machine's speed, with 30001 to 40100. Here the seeds begin with "
         f"{data['first']}. The capacities are exact, from the queues' distributions.",
         table([cell for cell in data["cells"] if not cell["unseen"]]),
         "Other queues: 16 servers at a load at which probes do not settle; hyperexponential "

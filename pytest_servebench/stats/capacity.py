@@ -30,7 +30,7 @@ from pytest_servebench.stats.machine_paces import Pace
 from pytest_servebench.stats.probed import OVERLOADED, Probed, is_saturated, saturation
 from pytest_servebench.stats.relaxation import relaxation_of
 
-_EVENTS: Final = 2.0  # independent events (requests beyond / φ) below which a bracket is open
+_EVENTS: Final = 1.0  # independent events (requests beyond / φ) below which a bracket is open
 WIDEST: Final = 2.5
 """High / low of a bracket, above which it is open, too."""
 _TAIL: Final = 0.025
@@ -54,7 +54,7 @@ _BEND_SPREAD: Final = 0.05
 _BENDS: Final = np.linspace(-0.1, 0.2, 5)
 _TOP: Final = -0.5  # ln q + z + κ z² where the server is saturated
 _TOP_SPREAD: Final = 0.45
-_TOP_ABOVE: Final = 2.0
+_TOP_ABOVE: Final = 1.5
 """The same upwards: a server that does more at once when it is overloaded is saturated before."""
 
 _GROWTH: Final = 0.55  # φ grows with this power of the odds of going beyond

@@ -77,11 +77,12 @@ class TimerfdPacer:
                 while _clock() < self._due:
                     pass
         # Setting the timer also clears its expiry: it need not be read.
-        self.wake_at(self._wake())
+        wake = self._wake
+        self.wake_at(wake())
 
     def wake_at(self, when: int | None) -> None:
         """Call back at ``when``, replacing any pending time; ``None``: cancel it."""
-        value = self._value
+        value, settime = self._value, self._settime
         self._expiry = 0
         if when is None:
             value[2] = value[3] = 0
@@ -90,8 +91,8 @@ class TimerfdPacer:
                 self._due = when
                 self._expiry = when = when - self._ahead
             # A time of zero would disarm the timer.
-            value[2], value[3] = divmod(max(when, 1), _NANOSECONDS)
-        self._settime(self._fd, _TFD_TIMER_ABSTIME, self._reference, None)
+            value[2], value[3] = divmod(when or 1, _NANOSECONDS)
+        settime(self._fd, _TFD_TIMER_ABSTIME, self._reference, None)
 
     def close(self) -> None:
         """Stop calling back."""

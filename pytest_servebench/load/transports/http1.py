@@ -85,7 +85,6 @@ class Connection(asyncio.Protocol):
         "_interim", "_keep", "_lenient", "_now", "_parser", "_sent", "_size", "_status", "_surplus",
         "_terms", "_transport", "_unread", "_used", "_woken", "reason",
     )  # fmt: skip
-    _streamed = False
 
     def __init__(self, caller: Caller, terms: Terms, woken: Callable[[int], bool]) -> None:
         self._caller: Caller | None = caller
@@ -182,7 +181,8 @@ class Connection(asyncio.Protocol):
             self._lose(Loss.QUIET, SPEAKS_HTTP2 if http2 else "an answer to no request")
             return
         now = self._now = _clock()  # before parsing: its time is not the server's
-        woken = self._woken(now)
+        ask = self._woken
+        woken = ask(now)
         if not self._began:
             self._began = now
         if not self._headers_done:
@@ -244,7 +244,7 @@ class Connection(asyncio.Protocol):
         status, head = self._status, self._data
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         completion = Completion(_OK, self._began, now, status, head, body, keep)
-        if self._streamed:
+        if self._terms.most_parts:
             completion.parts = self._parts()
         if not 200 <= status < 300:
             completion.outcome = Outcome.ERROR_STATUS
@@ -326,7 +326,6 @@ class StreamedConnection(Connection):
     """Keeps when each part of an answer's body was read."""
 
     __slots__ = ("_dozing", "_late", "_times")
-    _streamed = True
 
     def __init__(
         self, caller: Caller, terms: Terms, woken: Callable[[int], bool], dozing: Dozing

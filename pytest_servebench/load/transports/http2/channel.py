@@ -88,7 +88,8 @@ class Channel:
             self.leave()
             self.caller.lost(Loss.UNSENT, "the connection is being closed", 0)
         else:
-            self.request = connection.ready(request)
+            ready = connection.ready
+            self.request = ready(request)
             connection.send(self)
 
     def close(self) -> None:

@@ -136,7 +136,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take up frames."""
         now = _clock()  # before reading: its time is not the server's
-        woken = self._use.woken(now)
+        ask = self._use.woken
+        woken = ask(now)
         self._heard = now
         if self.failure:
             return
@@ -306,7 +307,8 @@ class Connection(asyncio.Protocol):
             del self._sender.streams[channel.stream]
             channel.stream = IDLE
         content = body[0] if len(body) == 1 else b"".join(body)
-        outcome, status, reason = self._use.judge(head, channel.trailers, content)
+        judge = self._use.judge
+        outcome, status, reason = judge(head, channel.trailers, content)
         if 0 <= head.length != channel.size and not _needs_none(channel.request, head):
             outcome = _BAD
             reason = f"a body of {channel.size} bytes with a content-length of {head.length}"

@@ -158,7 +158,8 @@ class Receiver:
         if channel is None:
             self._note_stray(stream)
             return
-        head = self._heads.known(block)
+        known = self._heads.known
+        head = known(block)
         if head is None:
             try:
                 head = self._heads.read(block)

@@ -86,12 +86,12 @@ class Sender:
             self.window = window
             channel.window = own
             channel.unsent = 0
-            ident = _ident(stream)
+            ident, write = _ident(stream), self._write
             if size:
                 whole = (request.opening, ident, request.middle, ident, request.body)
-                self._write(b"".join(whole))
+                write(b"".join(whole))
             else:
-                self._write(request.opening + ident + request.middle)
+                write(request.opening + ident + request.middle)
             return
         channel.window = self._initial
         channel.unsent = size

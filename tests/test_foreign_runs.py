@@ -19,6 +19,7 @@ from pytest_servebench.errors import SavedRunError
 from pytest_servebench.load import quantities
 from pytest_servebench.load.records import Records
 from pytest_servebench.metrics import METRICS
+from pytest_servebench.runs.foreign.answers import rate_of
 from pytest_servebench.runs.results import Run, StreamedAnswers
 from pytest_servebench.runs.run_json import read_file
 from pytest_servebench.stats.summary import summarize
@@ -113,6 +114,22 @@ def test_tool_version_and_settings_are_told(
         assert all(text in shown for text in settings.values())
     assert main(["show", str(file), "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["cases"][0]["origin"]["version"] in tool
+
+
+@pytest.mark.parametrize(
+    ("setting", "rate"),
+    [(4, 4.0), (0.5, 0.5), ("inf", 0.0), (float("inf"), 0.0), (float("nan"), 0.0), (-3, 0.0),
+     (10**400, 0.0), (True, 0.0), (None, 0.0)],
+)  # fmt: skip
+def test_a_setting_that_is_no_rate_is_unknown(setting: object, rate: float) -> None:
+    assert rate_of(setting) == rate
+
+
+def test_lines_end_at_line_feeds_only(tmp_path: Path) -> None:
+    lines = (DATA / "aiperf-errors.jsonl").read_text()
+    path = tmp_path / "separators.jsonl"
+    path.write_text(lines.replace("overloaded", "over\u2028loaded\x85"), encoding="utf-8")
+    assert read(path).cases[0].summary == read(DATA / "aiperf-errors.jsonl").cases[0].summary
 
 
 def test_what_a_strategy_without_arrivals_does_not_tell(tmp_path: Path) -> None:
@@ -264,6 +281,10 @@ _REQUEST = ("benchmarks", 0, "requests", "successful", 2)
         (VLLM, [1, "2"], ("itls", 4), ["itls[4] is not a list of numbers"]),
         (VLLM, [0.1], ("ttfts",), ["input_lens has 20 items", "ttfts 1"]),
         (VLLM, 21, ("completed",), ["completed is 21", "20 successes"]),
+        (VLLM, -5.0, ("duration",), ["duration is -5", "sent over"]),
+        (VLLM, 0.5, ("duration",), ["duration is 0.5 s", "sent over"]),
+        (AIPERF, json.loads(AIPERF.read_text().split("\n")[0])["metadata"]["x_request_id"],
+         (2, "metadata", "x_request_id"), ["line 3 is the request of line 1", "x_request_id"]),
         (AIPERF, None, (1, "metadata", "request_start_ns"),
          ["line 2.metadata.request_start_ns is missing"]),
         (AIPERF, "kg", (1, "metrics", "time_to_first_token", "unit"), ["line 2", "'kg'", "ms"]),
@@ -298,6 +319,8 @@ def test_damaged_files_are_refused_by_field(
          ["AIPerf", "profile_export.jsonl", "--export-level records"]),
         ("a.jsonl", AIPERF.read_text()[:-40], ["in line 20", "cut off"]),
         ("a.jsonl", "1\n2\n", ["is JSON, but not a saved run"]),
+        ("a.jsonl", "1\n" + "[" * 100_000, ["recursion", "line 2"]),
+        ("a.json", '{"benchmarks": [5], "metadata": 5}', ["benchmarks[0] is 5"]),
         ("a.json", "{}", ["vLLM bench serve, AIPerf and GuideLLM"]),
     ],
 )  # fmt: skip

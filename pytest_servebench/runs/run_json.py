@@ -181,11 +181,12 @@ def _load(path: Path, content: bytes) -> Any:
 def _lines(path: Path, text: str) -> list[Any]:
     """Return the values of JSON lines."""
     found = []
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not splitlines(), which also splits at characters that JSON may have within a text.
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 found.append(json.loads(line))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 problem = error.msg if isinstance(error, json.JSONDecodeError) else error
                 _refuse(
                     path,

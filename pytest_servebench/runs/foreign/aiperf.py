@@ -29,6 +29,7 @@ class _Metadata:
     request_end_ns: float
     benchmark_phase: str
     was_cancelled: bool = False
+    x_request_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def read(data: Any, name: str) -> Run:
     lines = data if isinstance(data, list) else [data]
     told = {f"line {number}": decode(_Line, one, f"line {number}")
             for number, one in enumerate(lines, 1)}  # fmt: skip
+    _check_ids(told)
     measured = {where: one for where, one in told.items()
                 if one.metadata.benchmark_phase == _MEASURED}  # fmt: skip
     answers = [_answer(one, where) for where, one in measured.items()
@@ -107,6 +109,14 @@ def read(data: Any, name: str) -> Run:
         (case_of(Load(TOOL, "", 0.0, answers, Origin(TOOL, "", {}, _UNTOLD))),),
         left_out=cancelled(TOOL, len(measured) - len(answers)),
     )  # fmt: skip
+
+
+def _check_ids(told: Mapping[str, _Line]) -> None:
+    first: dict[str, str] = {}
+    for where, one in told.items():
+        name = one.metadata.x_request_id
+        if name and first.setdefault(name, where) != where:
+            raise ValueError(f"{where} is the request of {first[name]} again: x_request_id {name}")
 
 
 def _answer(line: _Line, where: str) -> Answer:

@@ -15,6 +15,7 @@ Floats = npt.NDArray[np.float64]
 
 _LONGEST: Final = 1e6  # seconds between two times of one request
 _MOST_TOKENS: Final = 2**31 - 1
+_HIGHEST: Final = 1e9  # rate, 1/s
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,13 @@ def floats(values: object, where: str) -> Floats:
     if not isinstance(values, Sequence) or found.ndim != 1 or found.dtype.kind not in "iuf":
         raise ValueError(f"{where} is not a list of numbers")
     return found.astype(np.float64)
+
+
+def rate_of(setting: object) -> float:
+    """Return a rate, 1/s, or a number of streams; 0 if a setting is none, such as ``"inf"``."""
+    if isinstance(setting, bool) or not isinstance(setting, int | float):
+        return 0.0
+    return float(setting) if 0 < setting <= _HIGHEST else 0.0
 
 
 def last_line(error: str) -> str:

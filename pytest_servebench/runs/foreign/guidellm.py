@@ -9,7 +9,7 @@ import numpy as np
 from pytest_servebench.load.records import Outcome
 from pytest_servebench.runs.basics import Origin
 from pytest_servebench.runs.decoding import decode
-from pytest_servebench.runs.foreign.answers import Answer, last_line, utc
+from pytest_servebench.runs.foreign.answers import Answer, last_line, rate_of, utc
 from pytest_servebench.runs.foreign.cases import Load, cancelled, case_of
 from pytest_servebench.runs.results import CaseResult, Run
 
@@ -93,7 +93,10 @@ def recognizes(data: object) -> bool:
     if not isinstance(data, Mapping) or not isinstance(data.get("benchmarks"), list):
         return False
     kinds = [one.get("type_") for one in data["benchmarks"] if isinstance(one, Mapping)]
-    return "generative_benchmark" in kinds or "guidellm_version" in (data.get("metadata") or ())
+    about = data.get("metadata")
+    return "generative_benchmark" in kinds or (
+        isinstance(about, Mapping) and "guidellm_version" in about
+    )
 
 
 def read(data: Mapping[str, Any], name: str) -> Run:
@@ -130,10 +133,10 @@ def _case(one: _Benchmark, where: str, model: str, version: str) -> CaseResult:
                 "need --metrics without sample_size"
             )
     strategy = one.config.strategy
-    kind, rate = f"{strategy.get('type_')}", strategy.get("rate")
+    kind = f"{strategy.get('type_')}"
     due = kind in _OPEN_LOOP
-    pace = rate if due else strategy.get("streams")
-    at = f"@{pace:g}" if isinstance(pace, int | float) else ""
+    pace = rate_of(strategy.get("rate" if due else "streams"))
+    at = f"@{pace:g}" if pace else ""
     answers = [
         *_answers(told.successful, f"{where}.requests.successful", due=due),
         *_answers(told.errored, f"{where}.requests.errored", due=due, failed=True),
@@ -143,8 +146,7 @@ def _case(one: _Benchmark, where: str, model: str, version: str) -> CaseResult:
     settings = {key: f"{value}" for key, value in strategy.items() if value is not None}
     origin = Origin(TOOL, version, settings, (_BETWEEN,) if due else (_NOT_DUE, _BETWEEN))
     load = Load(
-        f"{TOOL}[{kind}{at}]", model,
-        float(rate) if due and isinstance(rate, int | float) else 0.0, answers, origin,
+        f"{TOOL}[{kind}{at}]", model, pace if due else 0.0, answers, origin,
         events=sum(one.info.timings.token_iterations for one in (*told.successful, *told.errored)),
     )  # fmt: skip
     return case_of(load)

@@ -1,6 +1,5 @@
 """``vllm bench serve --save-result --save-detailed``: columns with an item for each request."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +10,7 @@ import numpy as np
 from pytest_servebench.load.records import Outcome
 from pytest_servebench.runs.basics import Origin
 from pytest_servebench.runs.decoding import decode
-from pytest_servebench.runs.foreign.answers import Answer, floats, last_line
+from pytest_servebench.runs.foreign.answers import Answer, floats, last_line, rate_of
 from pytest_servebench.runs.foreign.cases import Load, case_of
 from pytest_servebench.runs.results import Run
 from pytest_servebench.text.safe import counted
@@ -67,14 +66,13 @@ def read(data: Mapping[str, Any], name: str) -> Run:
         )
     result = decode(_Result, data)
     answers = _answers(result)
-    rate = data.get("request_rate")  # "inf": all at once
     origin = Origin(
         TOOL, "", {key: f"{data[key]}" for key in _SETTINGS if data.get(key) is not None},
         _untold(data, result),
     )  # fmt: skip
     load = Load(
-        TOOL, result.model_id, rate if isinstance(rate, float) and math.isfinite(rate) else 0.0,
-        answers, origin, duration=result.duration,
+        TOOL, result.model_id, rate_of(data.get("request_rate")), answers, origin,
+        duration=result.duration,
     )  # fmt: skip
     return Run(name, _started(result.date), {}, {}, (case_of(load),))
 
@@ -94,6 +92,11 @@ def _answers(result: _Result) -> list[Answer]:
             )
     if not n:
         raise ValueError("ttfts is empty: nothing was measured")
+    spread = float(np.ptp(result.start_times)) if result.start_times else 0.0
+    if not 0 < result.duration >= spread:
+        raise ValueError(
+            f"duration is {result.duration:g} s, but requests were sent over {spread:.6g} s"
+        )
     sent = result.start_times or np.linspace(0, result.duration, n, endpoint=False).tolist()
     answers = []
     for index in range(n):

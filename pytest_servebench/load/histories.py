@@ -46,6 +46,11 @@ class Histories:
         self._made[following] = filled(self._requests[request], self._places[request], said)
         return True
 
+    def ends(self, row: int) -> None:
+        """Forget what was said in a session after its last turn."""
+        self._said.pop(row, None)
+        self._made.pop(row, None)
+
     def take(self, row: int) -> bytes | None:
         """Return the request that was made for a row; ``None`` for a first turn."""
         return self._made.pop(row, None)

@@ -31,17 +31,15 @@ class SessionEngine(Engine):
     session by session; these get their time of arrival when the turn before has ended.
     """
 
-    __slots__ = ("_following", "_histories", "_scheduled", "_think", "_thinking", "_window")
+    __slots__ = ("_begun", "_following", "_histories", "_think", "_thinking", "_window")
 
     def __init__(self, job: Job, store: RecordStore, journal: JournalWriter | None = None) -> None:
         """See :class:`Engine`; ``job.think`` says which requests are further turns."""
         super().__init__(job, store, journal)
-        self._scheduled = scheduled = store.column("scheduled")
-        begun = len(scheduled)
-        while begun and scheduled[begun - 1] == NEVER:
+        begun = len(self._arrivals)
+        while begun and self._arrivals[begun - 1] == NEVER:
             begun -= 1
-        self._arrivals = scheduled[:begun]
-        self._expected = begun
+        self._begun = self._expected = begun
         self._window = store.window
         self._think = job.think
         self._following = _following(self._payloads, begun, job.think)
@@ -51,7 +49,7 @@ class SessionEngine(Engine):
     def _arrive(self) -> int | None:
         """See :class:`Engine`; turns and beginnings are taken up in the order of their times."""
         arrivals, start, thinking = self._arrivals, self._start, self._thinking
-        size = len(arrivals)
+        size = self._begun
         now = _clock() - start
         self.woken(start + now)
         self._due = NO_MORE  # what ends meanwhile leaves the others to this loop
@@ -82,6 +80,8 @@ class SessionEngine(Engine):
             self._outcome[index] = Outcome.DROPPED
             self._done[index] = now
             self._ended += 1
+            if self._histories:
+                self._histories.ends(index)
 
     def _dispatch(self, worker: Worker, index: int, now: int) -> None:
         if self._histories is None or (request := self._histories.take(index)) is None:
@@ -96,20 +96,26 @@ class SessionEngine(Engine):
         A turn that would arrive after the window is not asked, as no session begins there either.
         """
         super().finished(worker, index, completion)
-        if self._warming or completion.outcome is not _OK or not (row := self._following[index]):
-            return
+        if not (self._warming or self._goes_on(index, completion)) and self._histories:
+            self._histories.ends(index)
+
+    def _goes_on(self, index: int, completion: Completion) -> bool:
+        """Schedule the turn after one; return whether there is any."""
+        if completion.outcome is not _OK or not (row := self._following[index]):
+            return False
         request = self._payloads[row]
         when = self._done[index] + self._think[request]
         if when >= self._window:
-            return
+            return False
         if self._histories and not self._histories.goes_on(index, row, request, completion.body):
-            return  # what cannot be read is no success, as will be found after the load
-        self._scheduled[row] = when
+            return False  # what cannot be read is no success, as will be found after the load
+        self._arrivals[row] = when
         self._expected += 1
         heappush(self._thinking, (when, row))
         if self._start + when < self._due:
             self._due = self._start + when
             self._pacer.wake_at(self._due)
+        return True
 
 
 def _following(payloads: memoryview[int], begun: int, think: tuple[int, ...]) -> array[int]:

@@ -146,11 +146,12 @@ class SessionCounts:
     Attributes:
         begun: sessions, as many as the arrival process scheduled.
         completed: of which every turn was asked and succeeded.
-        failed: whose last turn did not succeed, whether it was dropped, failed or was still under
-            way at the end of the drain.
-        cut: whose next turn would have arrived after the window.
+        failed: of which a turn did not succeed, whether it was dropped, failed or was still under
+            way at the end of the drain. Most end with that turn; a streamed answer whose fault was
+            found after the load did not end its session.
+        cut: whose next turn would have arrived after the window, of those that did not fail.
         dependent: requests that were further turns.
-        lost_turns: further turns that were not asked, as one before them failed.
+        lost_turns: further turns that were not asked, as the one before them failed.
         late_turns: further turns that were not asked, as they would have arrived after the window.
     """
 
@@ -174,14 +175,14 @@ class SessionCounts:
         last = np.lexsort((turns.number, turns.session))
         last = last[np.append(np.diff(turns.session[last]) != 0, True)[: len(last)]]
         left = turns.planned[last] - 1 - turns.number[last]
-        failed = outcome[last] != Outcome.OK
-        cut = ~failed & (left > 0)
+        lost = outcome[last] != Outcome.OK
+        failed = np.isin(turns.session[last], turns.session[outcome != Outcome.OK])
         return cls(
             begun=len(last),
             completed=int((~failed & (left == 0)).sum()),
             failed=int(failed.sum()),
-            cut=int(cut.sum()),
+            cut=int((~failed & (left > 0)).sum()),
             dependent=int(turns.dependent.sum()),
-            lost_turns=int(left[failed].sum()),
-            late_turns=int(left[cut].sum()),
+            lost_turns=int(left[lost].sum()),
+            late_turns=int(left[~lost].sum()),
         )

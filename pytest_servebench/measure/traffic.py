@@ -297,7 +297,14 @@ def _check_places(given: Requests) -> None:
                 'answers in it (answers=): only an HttpRequest with stream="openai" can; see '
                 "chat_sessions."
             )
+        before = 0
         for start, end in places:
+            if start < before:
+                raise OptionError(
+                    f"requests=: item {number}: answers= has the place {start} to {end} after one "
+                    f"that ends at {before}: give places in the order of the body, none twice."
+                )
+            before = end
             part = request.body[start:end]
             if not (len(part) >= 2 and part[:1] == part[-1:] == b'"'):
                 raise OptionError(

@@ -26,7 +26,7 @@ def session_facts(case: CaseResult) -> list[tuple[str, str]]:
     ended = [f"{known.completed} completed"]
     if known.failed:
         lost = counted(known.lost_turns, "turn") + " not asked" if known.lost_turns else ""
-        ended.append(f"{known.failed} ended by a failed turn" + (f" ({lost})" if lost else ""))
+        ended.append(f"{known.failed} with a failed turn" + (f" ({lost})" if lost else ""))
     if known.cut:
         left = counted(known.late_turns, "turn")
         short = ": raise --servebench-duration" if known.cut > _MANY * known.begun else ""

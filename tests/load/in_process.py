@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import uvloop
 
-from pytest_servebench.load.draws import payload_choice, sample_stream, sampled_arrivals, schedule
+from pytest_servebench.load.draws import drawn, sample_stream, sampled_arrivals
 from pytest_servebench.load.engine import Engine
 from pytest_servebench.load.records import Records, new_store
+from pytest_servebench.load.session_engine import SessionEngine
 from pytest_servebench.load.spec import LoadSpec
 
 
@@ -40,13 +41,13 @@ def run_engine(
     Give it with its records, and the index of each arrival's request.
     """
     with tempfile.TemporaryFile() as file:
-        times = schedule(spec)
-        payloads = payload_choice(spec, len(times))
-        sampled = sampled_arrivals(len(times), spec.samples, sample_stream(spec.seed, spec.rate))
-        store = new_store(file, times, payloads, int(spec.duration * 1e9))
+        plan = drawn(spec)
+        size = len(plan.scheduled)
+        sampled = sampled_arrivals(size, spec.samples, sample_stream(spec.seed, spec.rate))
+        store = new_store(file, plan.scheduled, plan.payloads, int(spec.duration * 1e9))
 
         async def engine() -> Engine:
-            made = Engine(spec.job(sampled), store)
+            made = (SessionEngine if spec.think else Engine)(spec.job(sampled), store)
             begin()
             await made.run()
             return made
@@ -54,7 +55,7 @@ def run_engine(
         made = run(engine())
         records = Records.of(store)
         store.close()
-    return made, records, payloads
+    return made, records, plan.payloads
 
 
 def make_load(spec: LoadSpec) -> Made:

@@ -171,6 +171,8 @@ def test_a_mix_chooses_conversations_and_single_requests_by_weight() -> None:
 
 
 A, B = {"messages": said("u:a", "a:b", "u:c")}, said("u:a")
+LONG = chat_sessions([{"messages": said("u:a", "a:b", "u:c", "a:d", "u:e")}], model="m",
+                     think_time=1, answers="server")  # fmt: skip
 WRONG: dict[str, tuple[Callable[[], object], list[str]]] = {
     "no think time": (lambda: chat_sessions([{"messages": B}, A], model="m"),
                       ["think_time", "conversation 1", "exponential:5"]),
@@ -209,6 +211,8 @@ WRONG: dict[str, tuple[Callable[[], object], list[str]]] = {
     "a place that is none": (lambda: of_requests(dataclasses.replace(
         chat_sessions([A], model="m", think_time=1, answers="server"), answers=((), ((0, 4),)))),
                              ["item 1", "0 to 4", "JSON strings"]),
+    "places in disorder": (lambda: of_requests(dataclasses.replace(
+        LONG, answers=(*LONG.answers[:2], LONG.answers[2][::-1]))), ["item 2", "after", "order"]),
     "a turn first": (lambda: Requests(tuple(GETS[:2]), think=(1.0, None)), ["think[0]", "None"]),
     "one too few": (lambda: Requests(tuple(GETS[:2]), think=(None,)), ["think", "2 requests"]),
     "a weight each": (lambda: Requests(tuple(GETS[:2]), Weighted((1, 2)), think=(None, 1.0)),
@@ -281,7 +285,7 @@ def test_reports_say_what_became_of_sessions(run_bench: RunBench) -> None:
     assert f"{known['begun']} begun: {known['completed']} completed" in text
     assert [one["name"] for one in case["classes"]] == ["first turn", "further turns"]
     assert case["classes"][0]["arrivals"] == known["begun"]
-    assert f"{known['failed']} ended by a failed turn" in text
+    assert f"{known['failed']} with a failed turn" in text
     assert "10 sessions/s offered" in text
 
 

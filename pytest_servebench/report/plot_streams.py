@@ -33,6 +33,7 @@ _MOST_ROWS: Final = 3  # with a curve each
 _WIDTHS: Final = {1: 7.2, 2: 9.0}  # inches by columns; of more:
 _WIDE: Final = 11.0
 _TOP: Final = 0.965  # height of what failed, as a share of the axis
+_CROWDED: Final = 0.85  # height from which on a bound's name would lie on it
 _ALPHAS: Final = (0.5, 0.7, 0.85, 1.0)  # of the levels
 _LOST: Final[dict[str, dict[str, Any]]] = {
     "drop": {"marker": "v", "color": "#a0700a"}, "error": {"marker": "x", "color": "#b3231a"},
@@ -88,9 +89,11 @@ def _streamed(case: CaseResult, directory: Path) -> Records | None:
 
 
 def _chosen(series: Sequence[Series], most: int) -> list[tuple[Series, CaseResult]]:
-    """Return some cases of each curve, at the same rates; of repeats the first."""
+    """Return some cases of each curve, at the same rates, or all; of repeats the first."""
     rates = sorted({case.rate for one in series for case in one.cases})
     number = max(1, min(len(rates), most // max(1, len(series))))
+    if sum(len({case.rate for case in one.cases}) for one in series) <= most:
+        number = len(rates)  # curves need not have the same rates
     places = np.linspace(0, len(rates) - 1, number).round().astype(int) if number > 1 else [-1]
     picked = [rates[place] for place in places] if rates else []
     found = []
@@ -147,14 +150,18 @@ def _scatters(
          LEVELS[level][1])
         for level in levels
     ]  # fmt: skip
-    kinds = {lost.shape: lost.text for one in every for lost in one.lost}
+    kinds: Counter[tuple[str, str]] = Counter()
+    for lost in (lost for one in every for lost in one.lost):
+        kinds[lost.shape, lost.text] += len(lost.places)
     further += [
-        (Line2D([], [], linestyle="", markersize=5, **_LOST[shape]), f"{text}, at the top edge")
-        for shape, text in kinds.items()
-    ]
+        (Line2D([], [], linestyle="", markersize=5, **_LOST[shape]),
+         f"{text} ({number}), at the top edge")
+        for (shape, text), number in kinds.items()
+    ]  # fmt: skip
     title, _, _ = every[0].title.rpartition(", ")
     times = f"{_OWN_TIME} " if timed else ""
-    missing = scatter.left_out(sum(one.undefined for one in every))
+    missing = scatter.left_out(sum(one.undefined for one in every),
+                               sum(one.uncounted for one in every))  # fmt: skip
     caption = f"Each point: requests in one place, the darker the more. {times}{missing}".rstrip()
     frame, panels = _figure(run, drawn, title, caption, 2.6, further)
     for ax, one, own, x, cells in zip(panels, drawn, every, across, dots, strict=True):
@@ -183,8 +190,10 @@ def _bounds(ax: Axes, one: Scatter, x: Axis, y: Axis) -> None:
     }  # fmt: skip
     for bound in filter(lambda one: y.holds(one.value), one.y_bounds):
         ax.axhline(bound.value, **look)
-        ax.annotate(f"SLO {shown(bound.clause, 40)}", (0.99, bound.value), (0, 2), ha="right",
-                    va="bottom", xycoords=ax.get_yaxis_transform(), **text)  # fmt: skip
+        # Beside what failed, which stands at the top edge.
+        away, side = (-2, "top") if y.place([bound.value])[0] > _CROWDED else (2, "bottom")
+        ax.annotate(f"SLO {shown(bound.clause, 40)}", (0.99, bound.value), (0, away), ha="right",
+                    va=side, xycoords=ax.get_yaxis_transform(), **text)  # fmt: skip
     # Away from the other bound's name.
     below = any(y.place([bound.value])[0] > 0.5 for bound in one.y_bounds)
     height, side = (0.02, "bottom") if below else (_TOP - 0.05, "top")

@@ -12,7 +12,6 @@ from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 from pytest_servebench.report.plot_frame import GREY, scale, shown
 from pytest_servebench.report.series import Series
 from pytest_servebench.report.sweep import (
-    X_LABEL,
     Curve,
     Panel,
     Point,
@@ -51,7 +50,7 @@ def draw_sweep(
     ax.set_title(shown(panel.title))
     ax.set_ylabel(panel.unit)
     if not any(one.cases for one in series):
-        _nothing(ax, "no valid case")
+        _nothing(ax, "no valid case", x_label(series))
         return
     points = 72 * width
     # Beside the ideal line, a step to the side looks like a step upwards.
@@ -59,7 +58,7 @@ def draw_sweep(
     what = sweep(panel, series, apart=apart / points, marker=_MARKER / points,
                  letter=_LETTER / points, alike=alike)  # fmt: skip
     if what.message:
-        _nothing(ax, what.message)
+        _nothing(ax, what.message, x_label(series))
         return
     scale(ax, "x", what.x, what.x.labelled(x_label(series)))
     scale(ax, "y", what.y, what.y.labelled(panel.unit))
@@ -206,8 +205,8 @@ def _bounds(ax: Axes, what: Sweep) -> None:
                     )  # fmt: skip
 
 
-def _nothing(ax: Axes, why: str) -> None:
+def _nothing(ax: Axes, why: str, label: str) -> None:
     ax.set_xticks([])
     ax.set_yticks([])
     ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center", color=GREY)
-    ax.set_xlabel(X_LABEL)
+    ax.set_xlabel(label)

@@ -52,7 +52,8 @@ class Scatter:
         x_bounds: of SLOs; those far from the figures are told, and drawn only where there is room.
         y_bounds: likewise.
         note: what is not drawn, or easily missed.
-        undefined: successes that do not have both.
+        undefined: successes that have not both, as they are of fewer than two tokens or reads.
+        uncounted: others, of whose output the number of tokens is not known.
         lasts: seconds, if the horizontal axis is the time.
     """
 
@@ -68,6 +69,7 @@ class Scatter:
     y_bounds: tuple[Bound, ...]
     note: str
     undefined: int
+    uncounted: int = 0
     lasts: float | None = None
 
 
@@ -93,7 +95,10 @@ def first_and_further(case: CaseResult, records: Records) -> Scatter:
     known = ok & np.isfinite(first) & np.isfinite(each)
     bounds = {times: _bounds(case, times) for times in (TTFT, TPOT)}
     x, y = first[known], each[known]
-    missing = int((ok & ~known).sum())
+    assert records.streams is not None
+    missing = ok & ~known
+    uncounted = int((missing & records.streams.uncounted()).sum())
+    undefined = int(missing.sum()) - uncounted
     far = (_near(bounds[TTFT], x)[1], _near(bounds[TPOT], y)[1])
     middle = [float(np.median(values)) if len(values) else None for values in (x, y)]
     # A stream that broke off stands where it began; what gave nothing, at the axis' end.
@@ -107,7 +112,8 @@ def first_and_further(case: CaseResult, records: Records) -> Scatter:
         "time to first token, ms", "time per output token, ms",
         x, y, tuple(rim), tuple(seen[one.places] for one in rim),
         tuple(bounds[TTFT]), tuple(bounds[TPOT]),
-        " ".join(filter(None, (_kept(case, records), left_out(missing), *far))), missing,
+        " ".join(filter(None, (_kept(case, records), left_out(undefined, uncounted), *far))),
+        undefined, uncounted,
     )  # fmt: skip
 
 
@@ -130,7 +136,7 @@ def stalls(case: CaseResult, records: Records) -> Scatter:
         began, y, tuple(rim), tuple(records.scheduled[one.places] / 1e9 for one in rim),
         (), tuple(bounds),
         " ".join(filter(None, (left_out(missing), _near(bounds, y)[1]))), missing,
-        max(case.duration, float(began.max()) if len(began) else 0.0),
+        lasts=max(case.duration, float(began.max()) if len(began) else 0.0),
     )  # fmt: skip
 
 
@@ -166,9 +172,12 @@ def dots(one: Scatter, x: Axis, y: Axis, most: int = _MOST) -> list[Dots]:
     ]
 
 
-def left_out(number: int) -> str:
+def left_out(undefined: int, uncounted: int = 0) -> str:
     """Return how many answers are not drawn, and why; empty for none."""
-    return f"Left out: {counted(number, 'answer')} of a single token or read." if number else ""
+    numbers = ((undefined, "fewer than two tokens or reads"),
+               (uncounted, "an unknown number of tokens"))  # fmt: skip
+    texts = [f"{counted(number, 'answer')} of {what}" for number, what in numbers if number]
+    return f"Left out: {joined(texts)}." if texts else ""
 
 
 def _ends(known: Sequence[tuple[Floats, Sequence[Bound]]]) -> list[float]:

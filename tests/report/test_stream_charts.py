@@ -112,11 +112,21 @@ def test_each_answer_has_its_longest_gap() -> None:
 def test_charts_of_answers_that_failed_or_tell_no_gaps_say_so() -> None:
     lost = dataclasses.replace(FIVE, outcome=np.full(5, Outcome.TIMEOUT, dtype=np.uint8))
     single = answers([5], [6], tokens=[9, 9])
-    for rows, words in ((lost, "succeeded"), (single, "2 answers of a single token or read")):
+    uncounted = answers([5, 9], [6], tokens=[-1, -1])
+    nothing = answers([], [], tokens=[0, 0])
+    few = "2 answers of fewer than two tokens or reads"
+    for rows, words, reason in (
+        (lost, "succeeded", "No request succeeded"), (single, few, ""),
+        (nothing, few, "No success had output"),
+    ):  # fmt: skip
         charts = {one.title: one for one in stream_charts(judged(rows, "p99<1s"), rows, 1000)}
         for title in ("TPOT against TTFT of each request, ms", "Longest stall of each answer, ms"):
             assert words in charts[title].message
-    assert not charts[timelines.TITLE].message
+        assert reason in charts["Time to first token of each request, ms"].note
+        assert bool(charts[timelines.TITLE].message) is (rows is nothing)
+    told = scatter.first_and_further(judged(uncounted, "p99<1s"), uncounted)
+    assert "Left out: 2 answers of an unknown number of tokens." in told.note
+    assert len(scatter.stalls(judged(uncounted, "p99<1s"), uncounted).x) == 1
     assert not stream_charts(case(mm1_records(50, 100, 200, seed=1)), mm1_records(50, 100, 200, 1),
                              1000)  # fmt: skip
 
@@ -138,10 +148,10 @@ def test_goodput_stands_against_the_rate_where_requests_have_limits() -> None:
 def test_plots_of_two_servers_have_a_row_each_with_axes_in_common(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cases = [
-        judged(batch(slower, seed), "ttft.p99<300ms, tpot.p90<30ms", rate, server)
-        for server, slower in (("toy", 1.0), ("torchserve", 1.5))
-        for seed, rate in enumerate((1.0, 2.0, 3.0))
+    cases = [  # of different rates, and all of them are shown where there is room
+        judged(batch(slower, rate), "ttft.p99<300ms, tpot.p90<30ms", float(rate), server)
+        for server, slower, rates in (("toy", 1.0, (1, 2, 3)), ("torchserve", 1.5, (2, 3, 4)))
+        for rate in rates
     ]
     figures: dict[Path, Frame] = {}
 
@@ -156,7 +166,8 @@ def test_plots_of_two_servers_have_a_row_each_with_axes_in_common(
     first, stalls, tokens = (figures[path].figure.axes for path in files)
     assert len({ax.get_xlim() + ax.get_ylim() for ax in first}) == 1
     assert len({ax.get_ylim() for ax in stalls}) == 1
-    titles = [f"{name}, {rate}/s" for name in ("Toy", "TorchServe") for rate in (1, 2, 3)]
+    titles = [f"Toy, {rate}/s" for rate in (1, 2, 3)]
+    titles += [f"TorchServe, {rate}/s" for rate in (2, 3, 4)]
     assert [ax.get_title(loc="left") for ax in first] == titles
     assert [ax.get_title(loc="left") for ax in tokens] == titles
 

@@ -15,6 +15,7 @@ from pytest_servebench.report.page.chart import Chart, Key
 from pytest_servebench.report.page.thinning import thinned
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.text.numbers import significant
+from pytest_servebench.text.safe import counted
 
 _STRIP: Final = 160  # height of a drawing without a vertical axis
 
@@ -62,8 +63,10 @@ def each_request(case: CaseResult, records: Records, times: Times, points: int) 
         )
         chart.note += "; all that failed. " if lanes else ". "
     chart.note += far
+    if silent := int((records.ok & ~ok).sum()):
+        chart.note = f"{chart.note} Left out: {counted(silent, 'answer')} without output.".lstrip()
     if not ok.any():
-        chart.note = "No request succeeded."
+        chart.note = "No success had output." if records.ok.any() else "No request succeeded."
         chart.y = axes.Axis(0.0, 1.0, ())
         chart.height = _STRIP
     return chart

@@ -74,9 +74,10 @@ def _by_percentile(records: Records, points: int) -> Chart:
 
 def _scatter(one: Scatter, points: int) -> Chart:
     x, y = scatter.axes_of([one])
-    chart = Chart(one.title, one.described, x, y, one.x_label, lanes=len(one.lost), note=one.note)
+    label = x.labelled(one.x_label)
+    chart = Chart(one.title, one.described, x, y, label, lanes=len(one.lost), note=one.note)
     if not len(one.x):
-        chart.message = scatter.left_out(one.undefined) or _NOTHING
+        chart.message = scatter.left_out(one.undefined, one.uncounted) or _NOTHING
         return chart
     for found in scatter.dots(one, x, y, 2 * points):
         chart.dots_at(found.x, found.y, f"dot n{found.level}")

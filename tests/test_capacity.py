@@ -193,8 +193,8 @@ def above(rate: float, state: str) -> Answer:
     return answer
 
 
-def drive(answer: Answer, settings: SearchSettings) -> tuple[Capacity, list[Plan]]:
-    search = CapacitySearch((0.01,), settings)
+def drive(answer: Answer, settings: SearchSettings, limits: int = 1) -> tuple[Capacity, list[Plan]]:
+    search = CapacitySearch([0.01] * limits, settings)
     plans = []
     while (plan := search.next()) is not None:
         assert search.next() is plan
@@ -283,6 +283,16 @@ def test_a_short_search_gives_no_estimate_from_one_side_of_the_capacity(
     assert plans
     assert (found.state, found.value, found.needed_seconds) == ("open", None, None)
     assert found.limiting is None
+
+
+def test_a_limit_that_counted_no_request_is_not_the_one_that_is_broken() -> None:
+    def answer(plan: Plan) -> ProbeOutcome:
+        (seen,) = queue(plan).limits
+        none = replace(seen, arrivals=0, beyond=0, dispersion=None, uncounted=seen.arrivals)
+        return replace(queue(plan), limits=(none, seen))
+
+    found, _ = drive(answer, SearchSettings(lowest=80, highest=1000, budget=30), limits=2)
+    assert found.limiting == 1
 
 
 def test_a_slow_recovery_is_told_from_a_lower_capacity() -> None:

@@ -88,6 +88,7 @@ class CapacitySearch:
     _recovery: Recovery | None = field(default=None, init=False)
     _fitted_to: int = field(default=-1, init=False)
     _known: list[Curve] = field(default_factory=list, init=False)
+    _known_of: list[int] = field(default_factory=list, init=False)  # the limit of each
 
     def __post_init__(self) -> None:
         if not self.allowed:
@@ -170,7 +171,7 @@ class CapacitySearch:
             bracket = Bracket(None, low, high, closed=False)  # the prior alone is no estimate
             curves = []
         broken = bool(curves) and state in ("found", "open", "below_range")
-        limiting = limiting_curve(curves) if broken else None
+        limiting = self._known_of[limiting_curve(curves)] if broken else None
         known = state in ("found", "open", "server_died")
         recovery = self._recovery
         slow = recovery is not None and recovery.slow
@@ -221,6 +222,7 @@ class CapacitySearch:
         if self._fitted_to != self._outcomes:
             fitted = [fit(one, q) for one, q in zip(self._columns(), self.allowed, strict=True)]
             self._known = [one for one in fitted if one is not None]
+            self._known_of = [place for place, one in enumerate(fitted) if one is not None]
             self._fitted_to = self._outcomes
         return self._known
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pytest_servebench.load.arrivals import Poisson
 from pytest_servebench.load.draws import streams
+from pytest_servebench.load.store import NEVER
 from pytest_servebench.measure.workload import requests_digest, schedule_digest
 from pytest_servebench.protocols.base import HttpRequest
 from pytest_servebench.protocols.http2 import Http2Request
@@ -79,6 +80,10 @@ def test_the_last_bits_of_a_schedule_do_not_count(seed: int, rate: float) -> Non
     choice = np.zeros(len(times), dtype=np.uint32)
     digest = schedule_digest(times, choice)
     assert schedule_digest(times + np.resize([1, -1, 2], len(times)), choice) == digest
+    # Two conversations of one turn are not one of two turns without a pause.
+    assert schedule_digest(times, choice, [NEVER, NEVER]) != schedule_digest(
+        times, choice, [NEVER, 0]
+    )
     if len(times):
         assert schedule_digest(times + 1000, choice) != digest
         assert schedule_digest(times, choice + 1) != digest

@@ -67,7 +67,7 @@ def key_of(case: CaseResult) -> Key:
 def match(base: Run, new: Run) -> tuple[Pair, ...]:
     """Return the cases that both runs have, in an order independent of the files'.
 
-    _Cases whose measurement is invalid have no figures and are left out. Tests are unknown to other
+    Cases whose measurement is invalid have no figures and are left out. Tests are unknown to other
     tools: with a case by one of them goes the only case, or the only one at its rate.
     """
     sides = (by_key(base), by_key(new))

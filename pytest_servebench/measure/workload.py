@@ -26,7 +26,8 @@ def schedule_digest(
     """
     digest = hashlib.sha256(((scheduled + 500) // 1000).astype("<i8").tobytes())
     digest.update(choice.astype("<u4").tobytes())
-    digest.update(((np.array(think, dtype=np.int64) + 500) // 1000).astype("<i8").tobytes())
+    after = np.array(think, dtype=np.int64)  # NEVER, of a first turn, is not a pause of 0
+    digest.update(np.where(after < 0, after, (after + 500) // 1000).astype("<i8").tobytes())
     return digest.hexdigest()
 
 

@@ -318,6 +318,7 @@ def test_damaged_files_are_refused_by_field(
         ("a.json", (DATA / "aiperf-aggregate.json").read_text(),
          ["AIPerf", "profile_export.jsonl", "--export-level records"]),
         ("a.jsonl", AIPERF.read_text()[:-40], ["in line 20", "cut off"]),
+        ("a.json", 2 * (VLLM.read_text().strip() + "\n"), ["2 results", "--append-result"]),
         ("a.jsonl", "1\n2\n", ["is JSON, but not a saved run"]),
         ("a.jsonl", "1\n" + "[" * 100_000, ["recursion", "line 2"]),
         ("a.json", '{"benchmarks": [5], "metadata": 5}', ["benchmarks[0] is 5"]),

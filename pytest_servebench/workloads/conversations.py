@@ -74,7 +74,9 @@ class Conversation:
         """
         if not isinstance(given, Mapping) or not ({"messages", "conversations"} & set(given)):
             raise OptionError(f"{where}: {reprlib.repr(given)} is no conversation: give {_WHAT}.")
-        messages = given.get("messages") or _of_share_gpt(given.get("conversations"), where)
+        messages = given.get("messages")
+        if messages is None:
+            messages = _of_share_gpt(given.get("conversations"), where)
         if not are_messages(messages):
             raise OptionError(
                 f"{where}: messages is {reprlib.repr(messages)}: give a list of objects, each with "
@@ -93,8 +95,13 @@ class Conversation:
 
 def _of_share_gpt(given: object, where: str) -> list[Message]:
     """Return messages of an array such as ``[{"from": "human", "value": "..."}, ...]``."""
+    if not isinstance(given, list) or not given:
+        raise OptionError(
+            f"{where}: conversations is {reprlib.repr(given)}: give a list of objects with "
+            '"from" and "value", or messages.'
+        )
     found: list[Message] = []
-    for number, one in enumerate(given if isinstance(given, list) else ()):
+    for number, one in enumerate(given):
         role = _ROLES.get(str(one.get("from"))) if isinstance(one, Mapping) else None
         if role is None or not isinstance(one.get("value"), str):
             raise OptionError(

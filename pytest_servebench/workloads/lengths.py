@@ -90,7 +90,7 @@ def lengths(given: int | str | Lengths, where: str) -> Lengths:
     """
     if not isinstance(given, (int, str)) and callable(getattr(given, "at", None)):
         return given
-    wrong = OptionError(f"{where}={given!r}: give {_FORMS}, of 1 token or more.")
+    wrong = OptionError(f"{where}={given!r}: give {_FORMS}, of 1 or more.")
     if isinstance(given, bool) or not isinstance(given, (int, str)):
         raise wrong
     if isinstance(given, int) or re.fullmatch(r"\d+", given):

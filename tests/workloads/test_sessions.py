@@ -192,6 +192,8 @@ WRONG: dict[str, tuple[Callable[[], object], list[str]]] = {
                                          model="m", think_time=1), ["bing", "human"]),
     "none": (lambda: chat_sessions([], model="m", think_time=1), ["[]", "at least one"]),
     "no turns": (lambda: synthetic_conversations(2, 0, 1, 1), ["turns=0"]),
+    "ShareGPT's as a text": (lambda: chat_sessions([{"conversations": "Hi"}], model="m"),
+                             ["conversations[0]", "conversations is 'Hi'", "from"]),
     "no requests": (lambda: sessions([[]], think_time=1), ["conversations[0]", "empty"]),
     "one list": (lambda: sessions(GETS, think_time=1), ["conversations[0]", "lists"]),  # type: ignore[arg-type]
     "nobody's answers": (lambda: chat_sessions([A], model="m", think_time=1, answers="mine"),  # type: ignore[arg-type]

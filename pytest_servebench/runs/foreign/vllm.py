@@ -44,12 +44,14 @@ class _Result:
 
 
 def recognizes(data: object) -> bool:
-    """Return whether a file holds such a result."""
+    """Return whether a file holds such a result, or several, a line each."""
+    if isinstance(data, list):
+        data = data[0] if data else None
     names = ("model_id", "num_prompts", "completed", "total_input_tokens", "request_throughput")
     return isinstance(data, Mapping) and all(name in data for name in names)
 
 
-def read(data: Mapping[str, Any], name: str) -> Run:
+def read(data: Any, name: str) -> Run:
     """Return the run in a result.
 
     Args:
@@ -57,8 +59,13 @@ def read(data: Mapping[str, Any], name: str) -> Run:
         name: of the run.
 
     Raises:
-        ValueError: a field is missing or wrong, or there are no figures of single requests.
+        ValueError: a field is missing or wrong, there are no figures of single requests, or several
+            results.
     """
+    if isinstance(data, list):
+        raise ValueError(  # noqa: TRY004 - as for any file
+            f"it holds {counted(len(data), 'result')}, of --append-result: give a file for each"
+        )
     if missing := [one for one in _OF_EACH[:-1] if one not in data]:
         raise ValueError(
             f"{missing[0]} is missing: figures of single requests need --save-result "

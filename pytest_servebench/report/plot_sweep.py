@@ -17,6 +17,7 @@ from pytest_servebench.report.sweep import (
     Point,
     Sweep,
     endings,
+    of_sessions,
     sweep,
     x_label,
 )
@@ -158,18 +159,15 @@ class _Pen:
                       marker="_", markersize=4 * self._size, **look)  # fmt: skip
 
 
-def _of_sessions(series: Sequence[Series]) -> bool:
-    """Return whether requests a second are no line over the rate, as several come of a session."""
-    return any(case.sessions for one in series for case in one.cases)
-
-
 def _ideal(ax: Axes, series: Sequence[Series], broad: float) -> None:
     ends = ax.get_xlim()
-    if not _of_sessions(series):
+    if not of_sessions(series):
         ax.plot(ends, ends, color=_IDEAL, linewidth=1.0, linestyle="-", zorder=1.5)
-    achieved = {case.rate: case.summary.achieved_rate for one in series for case in one.cases}
+    # Of one schedule there is one mark; of sessions, each server got as many as it made come.
+    achieved = {(case.rate, case.summary.achieved_rate) for one in series for case in one.cases}
     # Broad enough to be seen behind the markers.
-    ax.plot(list(achieved), list(achieved.values()), linestyle="", marker="_",
+    rates, came = zip(*sorted(achieved), strict=True)
+    ax.plot(rates, came, linestyle="", marker="_",
             markersize=broad + 16, markeredgewidth=1.4, color=_IDEAL, zorder=1.6)  # fmt: skip
 
 
@@ -177,11 +175,11 @@ def ideal_handles(series: Sequence[Series]) -> list[tuple[Line2D, str]]:
     """Return legend entries for what a perfect server would do."""
     line = (Line2D([], [], color=_IDEAL, linewidth=1.0), "ideal: all that is offered")
     return [
-        *(() if _of_sessions(series) else (line,)),
+        *(() if of_sessions(series) else (line,)),
         (
             Line2D([], [], color=_IDEAL, linestyle="", marker="_", markersize=14,
                    markeredgewidth=1.4),
-            "arrivals in the schedule",
+            "requests that came" if of_sessions(series) else "arrivals in the schedule",
         ),
     ]  # fmt: skip
 

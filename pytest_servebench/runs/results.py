@@ -260,8 +260,11 @@ class CaseResult:
 
     @property
     def request_rate(self) -> float:
-        """Return requests a second, as offered; of sessions, as many as came."""
-        return self.rate if self.sessions is None else self.summary.achieved_rate
+        """Return requests a second, as offered; of sessions, as many as came.
+
+        If none began, as many as if each were one request.
+        """
+        return self.rate if self.sessions is None else self.summary.achieved_rate or self.rate
 
     @property
     def arrivals_told(self) -> bool:

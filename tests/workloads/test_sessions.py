@@ -304,6 +304,8 @@ def test_what_rests_on_independent_arrivals_does_not_take_sessions_for_such() ->
     plan = plan_case(parse_slo("success_rate>=99%"), case.rate, [case])
     assert plan.unit == "session"
     assert plan.seconds == pytest.approx(plan.requests / case.summary.achieved_rate)
+    idle = dataclasses.replace(case, summary=dataclasses.replace(case.summary, achieved_rate=0.0))
+    assert idle.request_rate == case.rate  # of which a plan can be made, too
     fewer = dataclasses.replace(case, sessions=SessionCounts(200, 170, 0, 30, 170, 0, 30))
     runs = [saved.run([one]) for one in (case, fewer)]
     (note,) = notes(*runs)

@@ -11,6 +11,7 @@ from pytest_servebench.report.sweep import (
     Panel,
     Sweep,
     endings,
+    of_sessions,
     panels,
     sweep,
     x_label,
@@ -48,7 +49,7 @@ def _sweep(panel: Panel, series: Sequence[Series], classes: Classes) -> Chart:
                   x_label(series), message=what.message)  # fmt: skip
     if what.message:
         return chart
-    if panel.of_offered and not any(case.sessions for one in series for case in one.cases):
+    if panel.of_offered and not of_sessions(series):
         ends = max(what.x.first, what.y.first), min(what.x.last, what.y.last)
         chart.line(ends, ends, "ideal")
         chart.legend.append(Key("ideal", "all that is offered"))

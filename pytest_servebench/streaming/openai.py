@@ -24,7 +24,10 @@ def content(body: bytes) -> str | None:
     That is the content of the first choice, without reasoning and calls of tools. ``None`` if the
     answer is no success.
     """
-    reading, shown = _read([StreamEvent(0, 0, *piece[1:]) for piece in split(body)])
+    try:
+        reading, shown = _read([StreamEvent(0, 0, *piece[1:]) for piece in split(body)])
+    except RecursionError:  # nested as deeply as no text is; the load goes on
+        return None
     return None if reading.fault or not (reading.output or reading.tokens) else shown
 
 
@@ -64,7 +67,7 @@ def _read(events: Sequence[StreamEvent]) -> tuple[StreamReading, str]:
         usage = _mapping(chunk.get("usage")) or usage
         said = ""
         for choice in map(_mapping, _items(chunk.get("choices"))):
-            number = str(choice.get("index", 0))
+            number = str(choice.get("index") or 0)
             begun.add(number)
             if reason := choice.get("finish_reason"):
                 finished.add(number)

@@ -172,6 +172,9 @@ def test_output_and_usage_of_openai(
         (chat("a"), None),
         (chat() + DONE, None),
         (b"", None),
+        (event(choices=[{"index": None, "delta": {"content": "a"}}]) + DONE, "a"),
+        (b'data: {"choices": [{"delta": {"content": %s}}]}\n\n' % (b"[" * 900 + b"]" * 900), None),
+        (b'data: {"error": %s}\n\n' % (b"[" * 900 + b"]" * 900), None),
     ],
 )  # fmt: skip
 def test_what_the_next_request_has_of_an_answer(body: bytes, shown: str | None) -> None:

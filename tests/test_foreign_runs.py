@@ -125,6 +125,24 @@ def test_a_setting_that_is_no_rate_is_unknown(setting: object, rate: float) -> N
     assert rate_of(setting) == rate
 
 
+def test_answers_that_were_not_streamed_have_no_times_of_tokens(tmp_path: Path) -> None:
+    data = json.loads(GUIDELLM.read_text())
+    for requests in data["benchmarks"][0]["requests"].values():
+        for one in requests:
+            one["info"]["timings"] |= {"first_token_iteration": None, "last_token_iteration": None}
+    (case,) = read(written(tmp_path / "whole.json", data)).cases
+    known = case.summary.estimates
+    assert (case.streamed, known["success_rate"].value) == (None, 0.75)
+    assert {"p50", "throughput"} <= known.keys()
+    assert not {"ttft.p50", "ttft_sent.p50", "tpot.p50"} & known.keys()
+    # That of failed requests is no time of output either.
+    path = tmp_path / "whole.jsonl"
+    lines = (DATA / "aiperf-errors.jsonl").read_text()
+    path.write_text(lines.replace("time_to_first_token", "not_told"))
+    with pytest.raises(SavedRunError, match="have them streamed"):
+        read(path)
+
+
 def test_lines_end_at_line_feeds_only(tmp_path: Path) -> None:
     lines = (DATA / "aiperf-errors.jsonl").read_text()
     path = tmp_path / "separators.jsonl"

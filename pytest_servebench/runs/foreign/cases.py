@@ -50,21 +50,24 @@ class Load:
 def case_of(load: Load) -> CaseResult:
     """Return the case of a load with at least one request.
 
-    Latency and the time to the first token are known only if all requests tell when they were due.
+    Latency and the time to the first token are known only if all requests tell when they were due;
+    nothing of tokens is if answers were not streamed.
 
     Raises:
         ValueError: no answer tells when its output came, nor any request when it was due; or times
             are impossibly far apart.
     """
     records = _records(load)
+    streams = records.streams
+    if streams is not None and records.ok.any() and not (records.ok & streams.answered()).any():
+        # Not streamed: times of output would be those of the failed requests alone.
+        records = replace(records, streams=(streams := None))
     summary = summarize(records, load.rate)
     if not summary.estimates:
         raise ValueError("no answer tells when its output came: have them streamed")
     estimates = {key: one for key, one in summary.estimates.items() if key not in _OF_BUFFER}
     if not records.arrivals_known:
         summary = replace(summary, latency=NOTHING)
-    streams = records.streams
-    assert streams is not None
     failures = Counter(one.failure for one in load.answers if one.outcome is not Outcome.OK)
     return CaseResult(
         name=load.name, nodeid=load.name,
@@ -75,13 +78,18 @@ def case_of(load: Load) -> CaseResult:
             summary, estimates=estimates, queue_wait=NOTHING, generator_lag=NOTHING, without_lag={}
         ),
         resources=Resources(None, None, None, None, None), generator=NO_GENERATOR,
-        streamed=StreamedAnswers(
-            format=load.format, counted="tool",
-            events=len(streams.times) if load.events is None else load.events,
-            uncounted=int((streams.uncounted() & records.ok).sum()),
-        ),
+        streamed=None if streams is None else _streamed(load, records, streams),
         origin=load.origin, records=records,
     )  # fmt: skip
+
+
+def _streamed(load: Load, records: Records, streams: Streams) -> StreamedAnswers:
+    return StreamedAnswers(
+        format=load.format,
+        counted="tool",
+        events=len(streams.times) if load.events is None else load.events,
+        uncounted=int((streams.uncounted() & records.ok).sum()),
+    )
 
 
 def cancelled(tool: str, number: int) -> tuple[str, ...]:

@@ -127,8 +127,8 @@ def test_a_setting_that_is_no_rate_is_unknown(setting: object, rate: float) -> N
 
 def test_answers_that_were_not_streamed_have_no_times_of_tokens(tmp_path: Path) -> None:
     data = json.loads(GUIDELLM.read_text())
-    for requests in data["benchmarks"][0]["requests"].values():
-        for one in requests:
+    for status in ("successful", "errored"):
+        for one in data["benchmarks"][0]["requests"][status]:
             one["info"]["timings"] |= {"first_token_iteration": None, "last_token_iteration": None}
     (case,) = read(written(tmp_path / "whole.json", data)).cases
     known = case.summary.estimates

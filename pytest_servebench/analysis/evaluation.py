@@ -28,12 +28,13 @@ from types import MappingProxyType
 from typing import Final
 
 from pytest_servebench.analysis import contests
-from pytest_servebench.metrics import METRICS, POINTS, STREAMED_POINTS, Metric, has_streams
+from pytest_servebench.metrics import METRICS, POINTS, STREAMED_POINTS, TPOT, Metric, has_streams
 from pytest_servebench.runs.node_ids import cell_id, repeat_of
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult, Sizes
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.stats.ratios import Range
+from pytest_servebench.text.safe import joined
 
 _SMALL: Final = f"less than {contests.MARGIN:.0%} apart"
 
@@ -188,6 +189,10 @@ def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evalu
         missing = [names[kind] for kind in names if kind not in cell]
         if len(cell) > 1:
             points += _either_way(cell, interleaved=interleaved)
+            if len(ways := _ways_of_counting(cell)) > 1:
+                notes.append(f"{TPOT.title} is not compared where tokens are counted by "
+                             f"{joined(ways)}: have every server count alike, or none and give "
+                             "the requests a tokenizer=")  # fmt: skip
         if missing and compared:
             notes.append(f"rate {rate:g}, {sizes}: no valid case of {', '.join(missing)}")
     totals = {kind: sum(point.winner == kind for point in points) for kind in names}
@@ -290,6 +295,9 @@ def _resolved(cell: _Cell, metrics: Sequence[Metric], contest: _Contest) -> Comp
     every = [case for cases in cell.values() for case in cases]
     fewest = min(case.summary.arrivals for case in every)
     last = metrics[-1]
+    if last.times is TPOT and len(_ways_of_counting(cell)) > 1:
+        row = _row(cell, last, dict.fromkeys(cell), ())
+        return dataclasses.replace(row, reason="tokens are counted in different ways")
     if len(metrics) == 1:
         return contest(cell, last)
     for metric in metrics:
@@ -301,6 +309,12 @@ def _resolved(cell: _Cell, metrics: Sequence[Metric], contest: _Contest) -> Comp
     row = contest(cell, last)
     few = f"{fewest} requests are too few for {last.written}, which needs {last.enough}"
     return dataclasses.replace(row, winner=None, reason=few, too_few=True, pairs=())
+
+
+def _ways_of_counting(cell: _Cell) -> list[str]:
+    """Return how the tokens of streamed answers were counted: of other tokens each takes longer."""
+    every = (case.streamed for cases in cell.values() for case in cases)
+    return sorted({one.counted for one in every if one is not None})
 
 
 def _together(repeats: Sequence[Range | None]) -> Range | None:

@@ -210,7 +210,8 @@ def _timelines(run: Run, drawn: Sequence[_Shown], path: Path) -> list[Path]:
     if not drawn:
         return []
     most = max(len(one.rows) for one in drawn)
-    colour = drawn[0].series.colour
+    colours = {one.series.colour for one in drawn}
+    colour = drawn[0].series.colour if len(colours) == 1 else GREY
     further: list[tuple[Any, str]] = [
         (Patch(color=_WAIT), "waits to be sent"),
         (Patch(color=colour, alpha=0.25, linewidth=0), "sent, no token yet"),

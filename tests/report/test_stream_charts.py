@@ -19,7 +19,7 @@ from pytest_servebench.report.plot_frame import Frame, drawing
 from pytest_servebench.report.plot_streams import draw_streams
 from pytest_servebench.report.series import colours, make_series
 from pytest_servebench.report.sweep import GOODPUT, panels
-from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.runs.results import CaseResult, StreamedAnswers
 from simulation import saved
 from simulation.cases import case, mm1_records
 from tests.test_streamed_metrics import FAILED, FIVE, answers, batch
@@ -188,6 +188,14 @@ def test_servers_get_points_for_their_streams_and_only_where_there_are_any() -> 
     first, last = answer([fast, slow, *plain], found)
     assert "ttft.p50" in first
     assert "ttft" not in last
+    # Tokens of one are not those of the other.
+    apart = evaluate([
+        dataclasses.replace(fast, streamed=StreamedAnswers("openai", "events", 9)),
+        dataclasses.replace(slow, streamed=StreamedAnswers("openai", "usage", 9)),
+    ])  # fmt: skip
+    won = {one.metric: one.winner for one in apart.points}
+    assert (won["ttft.p50"], won["tpot.p50"]) == ("toy", None)
+    assert "counted by events and usage" in " ".join(apart.notes)
     (_, told) = answer([fast], evaluate([fast]))
     assert "ttft.p99" in told
     assert "tpot.p50" in told

@@ -182,7 +182,9 @@ def _throughput_text(case: CaseResult) -> str:
 
 def _estimate_text(case: CaseResult, name: str, scale: float, unit: str) -> str:
     estimate = case.summary.estimates.get(name)
-    measured = METRICS[name].read(case).value or 0.0
+    measured = METRICS[name].read(case).value
+    if measured is None:
+        return "unknown"
     value = percent(measured, 2) if name == "success_rate" else significant(measured)
     ends = interval(estimate)
     if ends is None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_servebench.load.device import Generator
 from pytest_servebench.report.attention import attention_lines
+from pytest_servebench.report.case_details import case_facts
 from pytest_servebench.report.evaluation_block import evaluation_lines
 from pytest_servebench.report.facts import fairness_texts, headline, setup_text
 from pytest_servebench.report.markdown import markdown
@@ -60,6 +61,12 @@ def test_a_label_is_shown_even_if_it_distinguishes_nothing() -> None:
     only = dataclasses.replace(case(), label="warm")
     assert "::warm" in text_of(run([only]))
     assert "::warm" in markdown(run([only]))
+
+
+def test_a_share_of_no_arrivals_is_unknown() -> None:
+    facts = dict(case_facts(made_runs.no_arrivals_run().cases[0]))
+    assert facts["success rate"] == "unknown"
+    assert facts["throughput"].startswith("0/s")
 
 
 @pytest.mark.parametrize("make", RUNS, ids=lambda make: make.__name__)

@@ -314,8 +314,8 @@ class CapacitySearch:
             return self._brief(self._step(), 0.0, "ladder")
         curves = self._curves()
         curve = curves[limiting_curve(curves)]
-        pace = self._pace(self._measured[-1][0])  # of the machine, which may last
-        rate = curve.rate_at(_STEPS[self._round % len(_STEPS)], pace)
+        away = _STEPS[self._round % len(_STEPS)] / curve.slope
+        rate = curve.quantile(0.5) * (1 + min(max(away, -0.3), 0.6))
         rate = min(max(rate, self.settings.lowest), self._top())
         settle = self._settle(rate)
         seconds = settle + max(_ARRIVALS / rate, _SHORT if self._round < _FIRST else _LONG)

@@ -218,8 +218,8 @@ def _why_open(result: CapacityResult) -> str:
         )
     longer = f": about {trimmed(more)} s more of load would do" if more else ""
     return (
-        f"{trimmed(result.seconds)} s of search saw too few requests that break "
-        f"{joined_limits(result)}{longer}; give {_more(result, more, result.value)}"
+        f"{trimmed(result.seconds)} s of search saw requests break {joined_limits(result)} on too "
+        f"few occasions{longer}; give {_more(result, more, result.value)}"
     )
 
 

@@ -11,6 +11,9 @@ exponential (Abate, Choudhury and Whitt 1995, Stochastic Models 11:99), and the 
 little. Once a probe saturated the server, the most that it served in any anchors the curve: there
 nearly all requests go beyond the limit, whatever their law, which tells most of β.
 
+If the machine was slower by the share v, (β + ln(1/q)) v is added to z, r* being that of the median
+speed: for M/M/1 queues exactly, as μ is then μ (1 - v), and near saturation for others.
+
 Requests that wait in one queue go beyond a limit together. Counts therefore vary φ times as much as
 binomial ones, and the likelihood is divided by φ (Wedderburn 1974, Biometrika 61:439). A probe that
 saw nothing has no φ of its own, so that φ is pooled over the probes; it grows with the share, about
@@ -26,7 +29,6 @@ from typing import Final
 import numpy as np
 
 from pytest_servebench.stats.bootstrap import Floats
-from pytest_servebench.stats.machine_paces import Pace
 from pytest_servebench.stats.probed import OVERLOADED, Probed, is_saturated, saturation
 from pytest_servebench.stats.relaxation import relaxation_of
 
@@ -41,7 +43,6 @@ _CAUTION: Final = 1.5
 is too little rather than too much; each end is then right with 97.5 % in simulation."""
 _SLOW_CAUTION: Final = 2.0  # the same where probes do not settle
 _SLOWEST: Final = 3.0  # seconds of relaxation, above which probes do not settle: a bracket is open
-_LEAST_AWAY, _MOST_AWAY = -0.3, 0.6  # r / r* - 1 of a probe to make
 _POINTS: Final = 61  # of r* on the grid
 
 # Priors. Those of the slope and the bend hold what exponential, constant, lognormal (c² = 2) and
@@ -119,19 +120,6 @@ class Curve:
     def quantile(self, share: float) -> float:
         """Return the rate below which r* lies with a probability."""
         return float(np.exp(np.interp(share, self.below, np.log(self.rates))))
-
-    def rate_at(self, step: float, pace: Pace) -> float:
-        """Return the rate at which the logit of the share is so far from that at r*.
-
-        Not farther than a factor that the curve may hold for.
-
-        Args:
-            step: from logit q.
-            pace: of the machine.
-        """
-        drift = -math.expm1(-pace.slower)
-        away = (step - (self.slope - math.log(self.allowed)) * drift) / self.slope
-        return self.quantile(0.5) * (1 + min(max(away, _LEAST_AWAY), _MOST_AWAY))
 
     def cumulative(self, rate: float) -> float:
         """Return the probability that r* lies no higher than a rate."""

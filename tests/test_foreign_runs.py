@@ -306,6 +306,8 @@ _REQUEST = ("benchmarks", 0, "requests", "successful", 2)
         (AIPERF, None, (1, "metadata", "request_start_ns"),
          ["line 2.metadata.request_start_ns is missing"]),
         (AIPERF, "kg", (1, "metrics", "time_to_first_token", "unit"), ["line 2", "'kg'", "ms"]),
+        (AIPERF, [30, 5], (1, "metrics", "time_to_first_token", "value"),
+         ["line 2.metrics.time_to_first_token", "2 times"]),
         (AIPERF, "x", (1, "metrics", "inter_chunk_latency", "value"),
          ["line 2.metrics.inter_chunk_latency.value"]),
         (GUIDELLM, None, (*_REQUEST, "info", "timings", "targeted_start"),

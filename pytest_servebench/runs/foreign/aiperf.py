@@ -63,7 +63,7 @@ class _Line:
     def tokens(self, metric: str) -> int:
         """Return a number of tokens; -1 if it is missing."""
         value = self.metrics[metric].value if metric in self.metrics else None
-        return value if isinstance(value, int) else -1
+        return value if type(value) is int else -1
 
 
 def recognizes(data: object) -> bool:
@@ -127,6 +127,8 @@ def _answer(line: _Line, where: str) -> Answer:
         lost.check(where)
         return lost
     first = line.seconds("time_to_first_token", where)
+    if len(first) > 1:
+        raise ValueError(f"{where}.metrics.time_to_first_token.value has {len(first)} times, not 1")
     gaps = line.seconds("inter_chunk_latency", where) if len(first) else first
     events = sent + np.cumsum([*first, *gaps])
     answer = Answer(

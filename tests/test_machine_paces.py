@@ -8,7 +8,9 @@ import pytest
 
 from pytest_servebench.measure.capacity_plan import Capacity, Plan, ProbeOutcome, SearchSettings
 from pytest_servebench.measure.capacity_search import CapacitySearch
+from pytest_servebench.report.capacity_chart import capacity_panels
 from pytest_servebench.report.capacity_table import notes, probe_lines
+from pytest_servebench.report.captions import capacity_marks
 from pytest_servebench.stats.capacity import fit
 from pytest_servebench.stats.machine_paces import Work, paces
 from pytest_servebench.stats.probed import OVERLOADED, Probed
@@ -114,8 +116,8 @@ def test_a_search_allows_for_the_speed_of_the_machine() -> None:
 
 def test_reports_tell_the_speed_of_the_machine() -> None:
     server = probe_cases()[0].server
-    jumps, _ = searched(server, MU, slowdown=lambda number: 1 + 0.2 * (number % 2))
-    steady, _ = searched(server, MU)
+    jumps, cases = searched(server, MU, slowdown=lambda number: 1 + 0.2 * (number % 2))
+    steady, others = searched(server, MU)
     told = [probe.slowdown for probe in jumps.probes if probe.slowdown is not None]
     assert len(told) >= 6
     assert max(told) / min(told) == pytest.approx(1.2, rel=0.05)
@@ -124,3 +126,6 @@ def test_reports_tell_the_speed_of_the_machine() -> None:
     assert f"varied by {100 * varied:.0f} % between {len(jumps.slowdowns)} probes" in note
     assert "machine slower by" in "".join(map(str, probe_lines(jumps, "Toy", 200)))
     assert notes([steady]) == []
+    for one, probes in ((jumps, cases), (steady, others)):
+        marks = capacity_marks(capacity_panels([one], probes))
+        assert ("at the speed of its probe" in marks) is bool(one.slowdowns)

@@ -111,6 +111,11 @@ def capacity_marks(panels: Sequence[CapacityPanel]) -> str:
             "of the bound, and is undecided otherwise; the capacity rests on all probes together, "
             "without the seconds in which each settles."
         )
+    if known and any(one.result.slowdowns for one in found):
+        notes.append(
+            "The machine's speed varied: each mark is at the speed of its probe, and the capacity "
+            "at their median."
+        )
     if any(mark.point.low is not None for _, mark in known):
         notes.append("Bars: 95 % intervals of single probes, where both ends are known.")
     beyond = {rate for panel in panels for rate in panel.beyond}

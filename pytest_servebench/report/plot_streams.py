@@ -128,8 +128,10 @@ def _figure(
     for ax, one in zip(panels, drawn, strict=False):
         room = int(ax.get_position().width * width * _CHARACTERS)
         label = one.series.label if len(loads) > 1 else one.series.server
-        name = f"{abridged(label, max(8, room - 8))}, " if len(curves) > 1 else "rate "
-        ax.set_title(shown(f"{name}{plain(one.case.rate)}/s"), size=8.5)
+        rate = f"{plain(one.case.rate)}{' sessions' if one.case.sessions else ''}/s"
+        label = abridged(label, max(8, room - max(8, len(rate) + 2)))
+        name = f"{label}, " if len(curves) > 1 else "rate "
+        ax.set_title(shown(f"{name}{rate}"), size=8.5)
     return frame, panels[: len(drawn)]
 
 

@@ -11,13 +11,13 @@ from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
 from pytest_servebench.report.plot_frame import GREY, scale, shown
 from pytest_servebench.report.series import Series
+from pytest_servebench.report.sessions import of_sessions
 from pytest_servebench.report.sweep import (
     Curve,
     Panel,
     Point,
     Sweep,
     endings,
-    of_sessions,
     sweep,
     x_label,
 )

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
+from pytest_servebench.report.series import Series
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.text.numbers import plain
 from pytest_servebench.text.safe import counted
@@ -36,6 +37,11 @@ def session_facts(case: CaseResult) -> list[tuple[str, str]]:
         ("dependent", f"{known.dependent} of {counted(case.summary.arrivals, 'request')} came a "
                       "think time after the answer before: the server's speed sets when"),
     ]  # fmt: skip
+
+
+def of_sessions(series: Iterable[Series]) -> bool:
+    """Return whether requests a second are no line over the rate, as several come of a session."""
+    return any(case.sessions for one in series for case in one.cases)
 
 
 def unit_of(cases: Iterable[CaseResult]) -> str:

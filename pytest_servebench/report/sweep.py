@@ -84,11 +84,6 @@ def x_label(series: Iterable[Series]) -> str:
     return f"offered rate, {unit_of(case for one in series for case in one.cases)}/s"
 
 
-def of_sessions(series: Iterable[Series]) -> bool:
-    """Return whether requests a second are no line over the rate, as several come of a session."""
-    return any(case.sessions for one in series for case in one.cases)
-
-
 def percentile_panel(metric: metrics.Metric) -> Panel:
     """Return the panel of a percentile."""
     assert metric.times is not None

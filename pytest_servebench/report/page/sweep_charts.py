@@ -6,12 +6,12 @@ from typing import Final
 
 from pytest_servebench.report.page.chart import Chart, Key, Label
 from pytest_servebench.report.series import Series
+from pytest_servebench.report.sessions import of_sessions
 from pytest_servebench.report.sweep import (
     Curve,
     Panel,
     Sweep,
     endings,
-    of_sessions,
     panels,
     sweep,
     x_label,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from pytest_servebench.load.job import Job
+from pytest_servebench.load.store import NEVER
 
 _END: Final = b"\r\n\r\n"
 
@@ -24,6 +25,7 @@ class Histories:
         self._read: Callable[[bytes], str | None] = getattr(importlib.import_module(module), name)
         self._requests = job.requests
         self._places = job.answers
+        self._filled = _filled_later(job)
         self._said: dict[int, tuple[bytes, ...]] = {}
         self._made: dict[int, bytes] = {}
 
@@ -36,14 +38,15 @@ class Histories:
             request: of the next one; its index.
             body: the answer.
         """
-        if not self._places[request]:  # it is sent as it is
+        if not self._filled[request]:  # it is sent as it is, and those after it
             return True
         text = self._read(body)
         if text is None:
             return False
         said = (*self._said.pop(row, ()), json.dumps(text, ensure_ascii=False).encode())
         self._said[following] = said
-        self._made[following] = filled(self._requests[request], self._places[request], said)
+        if places := self._places[request]:
+            self._made[following] = filled(self._requests[request], places, said)
         return True
 
     def ends(self, row: int) -> None:
@@ -52,8 +55,16 @@ class Histories:
         self._made.pop(row, None)
 
     def take(self, row: int) -> bytes | None:
-        """Return the request that was made for a row; ``None`` for a first turn."""
+        """Return the request that was made for a row; ``None``: it is sent as it is."""
         return self._made.pop(row, None)
+
+
+def _filled_later(job: Job) -> Sequence[bool]:
+    """Return of which requests it, or a later turn of its conversation, has places."""
+    found = [bool(places) for places in job.answers]
+    for place in reversed(range(len(found) - 1)):
+        found[place] |= found[place + 1] and job.think[place + 1] != NEVER
+    return found
 
 
 def filled(request: bytes, places: Sequence[Place], texts: Sequence[bytes]) -> bytes:

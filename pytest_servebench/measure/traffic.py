@@ -289,14 +289,9 @@ def _check_places(given: Requests) -> None:
     for number, (request, places) in enumerate(zip(given.items, given.answers, strict=False)):
         if not places:
             continue
-        if not isinstance(request, HttpRequest) or (request.transport, request.stream) != (
-            "http/1.1", "openai",
-        ):  # fmt: skip
-            raise OptionError(
-                f"requests=: item {number} is {request!r}, which cannot have the server's earlier "
-                'answers in it (answers=): only an HttpRequest with stream="openai" can; see '
-                "chat_sessions."
-            )
+        for turn in range(number - len(places), number + 1):
+            _check_readable(turn, given.items[turn])
+        assert isinstance(request, HttpRequest)
         before = 0
         for start, end in places:
             if start < before:
@@ -311,6 +306,18 @@ def _check_places(given: Requests) -> None:
                     f"requests=: item {number}: answers= has the place {start} to {end}, where its "
                     f"body has {excerpt(part)!r}: give those of JSON strings."
                 )
+
+
+def _check_readable(number: int, request: Request) -> None:
+    """Refuse a turn whose answer is not read, or that cannot have others' in it."""
+    if not isinstance(request, HttpRequest) or (request.transport, request.stream) != (
+        "http/1.1", "openai",
+    ):  # fmt: skip
+        raise OptionError(
+            f"requests=: item {number} is {request!r}, in a session whose requests have the "
+            "server's earlier answers in them (answers=): give an HttpRequest with "
+            'stream="openai"; see chat_sessions.'
+        )
 
 
 def _way(request: Request) -> Way | None:

@@ -165,7 +165,8 @@ def test_what_was_said_is_forgotten_with_its_session(server: StreamServer) -> No
             said = [f"answer {k}" for k in range(turn)]
             body = b'{"said": %s, ' % json.dumps(said).encode() + script.request().body[1:]
             requests.append(dataclasses.replace(script.request(), body=body))
-            answers.append(places(requests[-1], *said))
+            # The second turn is sent as it is.
+            answers.append(places(requests[-1], *said) if turn != 1 else ())
     prepared = [one.prepared(server.target) for one in requests]
     sent = of_requests(Requests(tuple(requests), answers=tuple(answers), think=tuple(
         think / 1e3 if turn else None

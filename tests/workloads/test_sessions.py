@@ -209,7 +209,7 @@ WRONG: dict[str, tuple[Callable[[], object], list[str]]] = {
                          ["answers[1]", "2 places", "1 turns"]),
     "answers in a GET": (lambda: of_requests(Requests(tuple(GETS[:2]), think=(None, 1.0),
                                                       answers=((), ((0, 1),)))),
-                         ["item 1", 'stream="openai"']),
+                         ["item 0", 'stream="openai"']),
     "a place that is none": (lambda: of_requests(dataclasses.replace(
         chat_sessions([A], model="m", think_time=1, answers="server"), answers=((), ((0, 4),)))),
                              ["item 1", "0 to 4", "JSON strings"]),

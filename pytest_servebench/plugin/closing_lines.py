@@ -35,7 +35,8 @@ def write(terminal: pytest.TerminalReporter, config: pytest.Config) -> None:
     lines = _last_lines(state) if state.recorded else []
     for trouble in state.troubles:
         terminal.write_line(f"servebench: {trouble}", yellow=True, bold=True)
-    if text := unused.unshared_connections(config):
+    told = [unused.unshared_connections(config), *state.sent.repeated()]
+    for text in filter(None, told):
         terminal.write_line(f"servebench: {text}")
     for line in lines:
         terminal.write_line(line)

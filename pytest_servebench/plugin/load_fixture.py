@@ -25,7 +25,7 @@ from pytest_servebench.plugin.state import PROGRESS, fail, session_of
 from pytest_servebench.plugin.turns import Turn
 from pytest_servebench.protocols.base import Request
 from pytest_servebench.report.facts import attempt_name, cell_name
-from pytest_servebench.runs.node_ids import labelled
+from pytest_servebench.runs.node_ids import function_of, labelled
 from pytest_servebench.runs.results import Attempt, CaseResult
 from pytest_servebench.servers.base import RunningServer
 
@@ -178,6 +178,7 @@ class PoissonLoad:
         except ServebenchError as error:
             fail(error)
         self.turn.go_on()
+        session.sent.add(function_of(item.nodeid), self.cell, way.spec)
         if result.invalid_reason:
             result = dataclasses.replace(result, verdict="invalid")
         loaded = LoadedCase(result, session.settings.max_lag)

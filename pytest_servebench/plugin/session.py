@@ -27,6 +27,7 @@ from pytest_servebench.plugin.option_reading import read_settings
 from pytest_servebench.plugin.orderly_end import OrderlyEnd
 from pytest_servebench.plugin.own_warnings import tell
 from pytest_servebench.plugin.recorded import RecordedCases
+from pytest_servebench.plugin.repeated_loads import SentValues
 from pytest_servebench.plugin.settings import InconclusivePolicy, Settings
 from pytest_servebench.runs.decoding import decode
 from pytest_servebench.runs.machine import installed_versions, machine_facts
@@ -55,6 +56,7 @@ class ServebenchSession:
         self.servers = SharedServers(self._start, keep=lambda: self.settings.interleave)
         self.recorded = RecordedCases(self.directory)
         self.results = self.recorded.results
+        self.sent = SentValues()
         self.at_rest: dict[str, Footprint | None] = {}  # by kind, of the server that started last
         self.deaths: list[ServerDeath] = []
         self.troubles: list[str] = []  # what could not be saved, one line each

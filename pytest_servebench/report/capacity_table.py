@@ -203,7 +203,7 @@ def probe_lines(one: CapacityResult, name: str, width: int) -> list[Line]:
     lines += [
         line(text)
         for label, content in facts
-        for text in wrapped(f"{label:<18}", content, width, indent=2)
+        for text in wrapped(f"{label:<17} ", content, width, indent=2)
     ]
     columns = [
         Column("  probe", right=False, shrinks=16), Column("rate/s"), Column("for", right=False),

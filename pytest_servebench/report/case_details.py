@@ -71,7 +71,7 @@ def case_text(case: CaseResult, name: str, width: int) -> list[str]:
     """
 
     def row(label: str, text: str) -> list[str]:
-        return wrapped(f"{label:<{_LABEL}}", text, width, indent=_INDENT)
+        return wrapped(f"{label:<{_LABEL - 1}} ", text, width, indent=_INDENT)
 
     lines = wrapped("", clean(labelled(case.nodeid, case.label) or case.name), width)
     if is_plain(case) or case.origin is not None:

@@ -20,6 +20,7 @@ _UNTOLD: Final = (
     "who counted the tokens (the server, with --use-server-token-count)",
 )
 _MEASURED: Final = "profiling"  # the phase after the warm-up
+_ROUNDING: Final = 1e-3  # seconds by which the sum of an answer's gaps may be beyond its end
 _SECONDS: Final[Mapping[str, float]] = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
@@ -131,8 +132,10 @@ def _answer(line: _Line, where: str) -> Answer:
         raise ValueError(f"{where}.metrics.time_to_first_token.value has {len(first)} times, not 1")
     gaps = line.seconds("inter_chunk_latency", where) if len(first) else first
     events = sent + np.cumsum([*first, *gaps])
+    if len(events) and 0 < events[-1] - done <= _ROUNDING:
+        done = float(events[-1])
     answer = Answer(
-        sent, events, max([done, *events[-1:]]), line.tokens("output_sequence_length"),
+        sent, events, done, line.tokens("output_sequence_length"),
         line.tokens("input_sequence_length"),
     )  # fmt: skip
     answer.check(where)

@@ -14,6 +14,9 @@ from pytest_servebench.load.records import Outcome
 Floats = npt.NDArray[np.float64]
 
 _LONGEST: Final = 1e6  # seconds between two times of one request
+_LATEST: Final = (
+    1e10  # seconds: in 2286, where a double still tells 2 µs; far later, not even seconds
+)
 _MOST_TOKENS: Final = 2**31 - 1
 _HIGHEST: Final = 1e9  # rate, 1/s
 
@@ -54,6 +57,8 @@ class Answer:
         for name, number in (("output", self.tokens), ("input", self.input_tokens)):
             if not -1 <= number <= _MOST_TOKENS:
                 raise ValueError(f"{where}: {number} {name} tokens")
+        if not abs(self.sent) <= _LATEST:
+            raise ValueError(f"{where}: sent at {self.sent:g} s, which is no time in seconds")
         told = [("due", self.due), ("sent", self.sent)]
         told += [("output", float(one)) for one in self.events[:: max(1, len(self.events) - 1)]]
         told.append(("the end", self.done))

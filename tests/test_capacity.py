@@ -295,6 +295,17 @@ def test_a_limit_that_counted_no_request_is_not_the_one_that_is_broken() -> None
     assert found.limiting == 1
 
 
+def test_limits_that_counted_no_request_end_the_search() -> None:
+    def answer(plan: Plan) -> ProbeOutcome:
+        (seen,) = queue(plan).limits
+        none = replace(seen, arrivals=0, beyond=0, dispersion=None, uncounted=seen.arrivals)
+        return replace(queue(plan), limits=(none,))
+
+    found, plans = drive(answer, SearchSettings(lowest=80, highest=160))
+    assert (found.state, found.low, found.high) == ("open", None, None)
+    assert len(plans) < 4
+
+
 def test_a_slow_recovery_is_told_from_a_lower_capacity() -> None:
     overloaded = rested = 0.0
 

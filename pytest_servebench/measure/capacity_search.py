@@ -32,6 +32,7 @@ from pytest_servebench.stats.capacity import (
     fit,
     least,
     limiting_curve,
+    rivals,
 )
 from pytest_servebench.stats.machine_paces import MEDIAN_PACE, Pace, Work, paces
 from pytest_servebench.stats.probed import OVERLOADED, Probed, saturation
@@ -292,7 +293,7 @@ class CapacitySearch:
             return self._recovery.given_up
         found = self.capacity()
         if found.state == "open":
-            return False
+            return not self._curves()  # no limit counted a request
         return found.state != "found" or (found.width or math.inf) <= self.settings.precision
 
     def _left(self) -> float:
@@ -396,4 +397,4 @@ def _at_least_a_probe(seconds: float | None) -> float | None:
 
 def _beyond(curves: Sequence[Curve], rate: float) -> float:
     """Return the probability that the capacity lies above a rate."""
-    return math.prod(1 - one.cumulative(rate) for one in curves)
+    return math.prod(1 - curves[index].cumulative(rate) for index in rivals(curves))

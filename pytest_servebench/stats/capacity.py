@@ -282,7 +282,7 @@ def least(curves: Sequence[Curve]) -> Bracket:
     """
     if not curves:
         return Bracket(None, None, None, closed=False)
-    curves = [curves[index] for index in _rivals(curves)]
+    curves = [curves[index] for index in rivals(curves)]
     grid = np.unique(np.concatenate([one.rates for one in curves]))
     each = [np.interp(grid, one.rates, one.below, left=0.0, right=1.0) for one in curves]
     below = 1 - np.prod([1 - one for one in each], axis=0)
@@ -311,10 +311,10 @@ def least(curves: Sequence[Curve]) -> Bracket:
 
 def limiting_curve(curves: Sequence[Curve]) -> int:
     """Return the index of the limit that is broken first, from the same probes for all limits."""
-    return min(_rivals(curves), key=lambda index: curves[index].quantile(0.5))
+    return min(rivals(curves), key=lambda index: curves[index].quantile(0.5))
 
 
-def _rivals(curves: Sequence[Curve]) -> list[int]:
+def rivals(curves: Sequence[Curve]) -> list[int]:
     """Return the indexes of the limits that no other outdoes in all probes, whatever their r*."""
     strains = [one.strain for one in curves]
     return [

@@ -24,7 +24,7 @@ import numpy as np
 
 from pytest_servebench.stats.student import Z, student
 
-_LEAST_DEGREES: Final = 4  # of freedom
+_LEAST_DEGREES: Final = 3  # of freedom
 _FARTHEST: Final = 0.3
 _ALIKE: Final = 0.02
 """By how much answers and connections for each request may differ, if it is the same work."""
@@ -84,7 +84,7 @@ def paces(loads: Sequence[Work], others: Sequence[Work] = ()) -> tuple[Pace, ...
     own = np.arange(len(every)) < len(loads)
     usual = np.array([not one.overloaded for one in every], dtype=np.bool_)
     told = own & usual
-    degrees = int(told.sum()) - 2
+    degrees = int(told.sum()) - 3  # mean, rate and slope
     if degrees < _LEAST_DEGREES or not _same_work([one for one in every if not one.overloaded]):
         return ()
     rate, generator, server = np.log([(one.rate, one.generator, one.server) for one in every]).T

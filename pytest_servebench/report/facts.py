@@ -234,8 +234,10 @@ def traffic_text(cases: Iterable[CaseResult]) -> str:
     processes = "/".join(distinct(clean(case.generator.arrivals) for case in known))
     rows = sorted({case.rows for case in known})
     several = f"requests of {joined(map(str, rows))} rows, " if rows != [1] else ""
-    if any(case.sessions for case in known):
-        processes += " sessions whose turns wait for each other"
+    of_sessions = [bool(case.sessions) for case in known]
+    if any(of_sessions):
+        sessions = "sessions whose turns wait for each other"
+        processes += f" {sessions}" if all(of_sessions) else f" requests or {sessions}"
     return (
         f"open-loop {processes}, {several}{span(case.duration for case in known)} s per case, "
         f"{workers}{_transports(known)}, {seed}"

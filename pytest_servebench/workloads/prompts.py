@@ -129,7 +129,7 @@ def json_lines(path: Path, name: str, what: str) -> list[tuple[str, Any]]:
         what: such a line, for messages.
 
     Raises:
-        OptionError: the file cannot be read, is empty, or a line is not JSON.
+        OptionError: the file cannot be read, is empty or one array, or a line is not JSON.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -139,6 +139,11 @@ def json_lines(path: Path, name: str, what: str) -> list[tuple[str, Any]]:
         ) from None
     except UnicodeDecodeError as error:
         raise OptionError(f"The {name} {path} are not UTF-8: {error}.") from None
+    if text.lstrip().startswith("["):  # as ShareGPT's are published
+        raise OptionError(
+            f"The {name} {path} are one JSON array: write each item on a line of its own, such as "
+            f"by jq -c '.[]' {path.name} > {path.stem}.jsonl."
+        )
     found = []
     # Not splitlines(), which also splits at characters that JSON may have within a text.
     for number, line in enumerate(text.split("\n"), 1):

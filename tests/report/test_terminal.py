@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from pytest_servebench.load.device import Generator
+from pytest_servebench.load.turns import SessionCounts
 from pytest_servebench.report.attention import attention_lines
 from pytest_servebench.report.case_details import case_facts
 from pytest_servebench.report.evaluation_block import evaluation_lines
-from pytest_servebench.report.facts import fairness_texts, headline, setup_text
+from pytest_servebench.report.facts import fairness_texts, headline, setup_text, traffic_text
 from pytest_servebench.report.markdown import markdown
 from pytest_servebench.report.summary_text import summary_text
 from pytest_servebench.report.terminal import report_lines, write_tables
@@ -48,6 +49,20 @@ RUNS: tuple[Callable[[], Run], ...] = (
 
 def text_of(made: Run, width: int = 100, *, unicode: bool = True) -> str:
     return "\n".join(plain_text(one) for one in report_lines(made, width=width, unicode=unicode))
+
+
+@pytest.mark.parametrize(
+    ("of_sessions", "part"),
+    [
+        ([False, False], "poisson, "),
+        ([True, True], "poisson sessions whose"),
+        ([True, False], "poisson requests or sessions whose"),
+    ],
+)
+def test_the_head_says_which_loads_were_of_sessions(of_sessions: list[bool], part: str) -> None:
+    counts = SessionCounts(1, 1, 0, 0, 1, 0, 0)
+    one = made_runs.default_run().cases[0]
+    assert part in traffic_text(replace(one, sessions=counts if of else None) for of in of_sessions)
 
 
 def check_lines(lines: list[Line], width: int) -> None:

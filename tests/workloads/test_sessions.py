@@ -230,10 +230,17 @@ def test_sessions_that_cannot_be_are_refused(name: str) -> None:
     assert not [part for part in parts if part not in str(caught.value)], str(caught.value)
 
 
-def test_a_line_of_a_file_that_is_no_conversation_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "chats.jsonl"
-    path.write_text(json.dumps(A) + '\n{"messages": 5}\n')
-    with pytest.raises(OptionError, match=r"chats\.jsonl, line 2"):
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [(json.dumps(A) + '\n{"messages": 5}\n', r"chats\.json, line 2"),
+     (json.dumps([A], indent=1), r"chats\.json are one JSON array.* jq .*chats\.jsonl")],
+)  # fmt: skip
+def test_what_is_wrong_in_a_file_of_conversations_is_named(
+    tmp_path: Path, text: str, part: str
+) -> None:
+    path = tmp_path / "chats.json"
+    path.write_text(text)
+    with pytest.raises(OptionError, match=part):
         chat_sessions(path, model="m", think_time=1)
 
 

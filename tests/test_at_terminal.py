@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_servebench.servers.ports import free_ports
 from tests.at_terminal import Seen, environment, run_at_terminal
 from tests.conftest import INI
 
@@ -57,6 +58,19 @@ def at_terminal(directory: Path) -> AtTerminal:
 def check_nothing_is_left(seen: Seen) -> None:
     for word in LIVE:
         assert word not in seen.text, word
+
+
+def test_the_wait_for_a_url_where_nobody_listens_is_shown(
+    directory: Path, at_terminal: AtTerminal
+) -> None:
+    url = f"http://127.0.0.1:{free_ports(1)[0]}"
+    (directory / "test_it.py").write_text(
+        "from pytest_servebench import HttpRequest\n"
+        f"def test_it(poisson_load): poisson_load('{url}', requests=[HttpRequest('GET', '/')])\n"
+    )
+    seen = at_terminal("--servebench-start-timeout=0.3")
+    assert f"waiting for {url}".encode() in seen.output
+    assert "waiting for" not in seen.text
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from pytest_servebench.plugin.option_values import number_of
 from pytest_servebench.plugin.options import SECONDS
 from pytest_servebench.plugin.parameters import PARAMETERS
 from pytest_servebench.plugin.revival import revive
-from pytest_servebench.plugin.state import session_of
+from pytest_servebench.plugin.state import PROGRESS, session_of
 from pytest_servebench.protocols.base import Request
 from pytest_servebench.protocols.openai import OpenAiApi
 from pytest_servebench.servers.attached import AttachedServer, UnknownProtocol, any_server
@@ -35,6 +35,7 @@ from pytest_servebench.servers.first_prediction import check_mismatch
 from pytest_servebench.servers.shared import SharedServer
 from pytest_servebench.streaming.formats import MOST_PARTS
 from pytest_servebench.streaming.openai import CONTENT
+from pytest_servebench.text.safe import clean
 
 _OWN: Final[Mapping[str, Callable[[str], Any]]] = {
     **{name: one.read for name, one in PARAMETERS.items()}, "duration": SECONDS,
@@ -67,7 +68,8 @@ class Way:
             isinstance(self.server, AttachedServer)
             and self.spec.warmup > 0  # the warm-up sends it anyway
         ):
-            self.server.await_loaded(last, session_of(item.config).settings.server.tls)
+            with item.config.stash[PROGRESS].shown(f"waiting for {clean(self.server.kind)}"):
+                self.server.await_loaded(last, session_of(item.config).settings.server.tls)
 
 
 class Sending:

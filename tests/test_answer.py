@@ -161,7 +161,8 @@ def test_servers_without_a_common_cell_are_all_named() -> None:
     ]
     first, *others = sentences(saved.run(cases))
     assert first == (
-        "No two servers have a valid measurement in the same cell, so none can be preferred."
+        "No two servers have a valid measurement in the same cell (test, parameters, rate and "
+        "sizes), so none can be preferred."
     )
     assert [text.partition(" was measured without an SLO. At ")[0] for text in others] == [
         "TorchServe", "Toy", "TensorFlow Serving",

@@ -118,7 +118,7 @@ def test_every_way_to_name_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_missing(tmp_path: Path) -> None:
-    assert "no such file or directory, and no run of this name in none/" in refused("20250101")
+    assert "there is no such file, and no run of this name in none/" in refused("20250101")
     assert "pytest-servebench list" in refused(tmp_path / "missing.json")
     assert "no run.json" in refused(tmp_path)
     (tmp_path / "latest").symlink_to("gone")

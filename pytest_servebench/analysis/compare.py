@@ -81,6 +81,22 @@ class GateResult:
         """Return the number of cases in which the metric is unknown."""
         return len(self.undecided)
 
+    @property
+    def inconclusive(self) -> tuple[CaseComparison, ...]:
+        """Return the cases that show neither that the gate is kept nor that it is broken."""
+        metric = self.gate.metric
+        return tuple(
+            case for case in self.judged
+            if gate_verdict(self.gate, case.changes[metric]) not in ("passed", "failed")
+        )  # fmt: skip
+
+    @property
+    def verdict(self) -> VerdictWord:
+        """Return the worst of its cases' verdicts; inconclusive without any."""
+        if self.failed:
+            return "failed"
+        return "passed" if self.judged and not self.inconclusive else "inconclusive"
+
 
 @dataclass(frozen=True)
 class Comparison:

@@ -11,6 +11,7 @@ from typing import Final
 
 from pytest_servebench.analysis.evaluation import Compared, Evaluation
 from pytest_servebench.metrics import METRICS, STREAMED_POINTS, has_streams, standing_in
+from pytest_servebench.objectives.successes import CLAUSE as SUCCESS
 from pytest_servebench.report.figures import percentile
 from pytest_servebench.report.sessions import rate_text
 from pytest_servebench.report.variants import cell_tests
@@ -69,7 +70,8 @@ def _measured(cases: Sequence[CaseResult], evaluation: Evaluation) -> list[str]:
         if len(kinds) == 1:
             return list(_one(kinds[0], cases))
         return [
-            "No two servers have a valid measurement in the same cell, so none can be preferred.",
+            "No two servers have a valid measurement in the same cell (test, parameters, rate and "
+            "sizes), so none can be preferred.",
             *(" ".join(_one(kind, cases)) for kind in kinds),
         ]
     tell = _choice if len(evaluation.servers) == 2 else _order
@@ -329,7 +331,7 @@ def _kept(cases: Sequence[CaseResult], rates: Sequence[float]) -> str:
         for clause, there in places.items():
             alike.setdefault(_at(sorted(there), rates, cases), []).append(clause)
         for where, clauses in alike.items():
-            what = f"{verb} {joined(clauses)}"
+            what = "had no success" if clauses == [SUCCESS] else f"{verb} {joined(clauses)}"
             parts.append(f"{where} it {what}" if parts else f"{what} {where}")
     return "; ".join(parts) or "could not be judged: the generator's own lateness decides its SLOs"
 

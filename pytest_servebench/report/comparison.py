@@ -161,6 +161,8 @@ def gate_text(result: GateResult, names: Mapping[int, str]) -> str:
     blind = sum(not math.isfinite(one) or one >= 1e3 for one in seen)
     finite = [one for one in seen if math.isfinite(one) and one < 1e3]
     text = "passed"
+    if unsure := len(result.inconclusive):
+        text = "inconclusive" + (f" in {unsure} of {counted(number, 'case')}" if number > 1 else "")
     if finite:
         ends = distinct(worse_text(metric, one) for one in (min(finite), max(finite)))
         text += f"; noise would hide a change of less than {' to '.join(ends)}"
@@ -350,7 +352,7 @@ def comparison_markdown(
     lines += [f"* ⚠️ allowed: {one.about}: {escaped(one.text)}" for one in allowed]
     names = _names(comparison)
     for result in comparison.gates:
-        mark = _SIGNS["worse" if result.failed else "better" if result.judged else "cannot tell"]
+        mark = _SIGNS[{"failed": "worse", "passed": "better"}.get(result.verdict, "cannot tell")]
         lines.append(f"* {mark} `{result.gate}` {escaped(gate_text(result, names))}")
     lines.append("")
     headings = ("case", "metric", *(column.heading for column in _COLUMNS[1:]))

@@ -65,6 +65,7 @@ def _block(
                 "metric": result.gate.metric,
                 "threshold": result.gate.threshold,
                 "failed": [case.key.test for case in result.failed],
+                "inconclusive": [case.key.test for case in result.inconclusive],
                 "judged": len(result.judged),
             }
             for result in comparison.gates

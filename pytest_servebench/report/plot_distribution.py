@@ -10,6 +10,7 @@ from pytest_servebench.report import axes
 from pytest_servebench.report.percentile_curves import curve
 from pytest_servebench.report.plot_frame import GREY, scale
 from pytest_servebench.report.series import Series
+from pytest_servebench.report.sessions import per_second
 from pytest_servebench.text.numbers import plain
 
 Latencies = tuple[Series, axes.Floats]
@@ -39,7 +40,8 @@ def draw_distributions(
         n = "no record" if not numbers else f"n = {numbers[0]}"
         if len(numbers) > 1:
             n += f" to {numbers[-1]}"
-        ax.set_title(f"rate {plain(rate)}/s, {n}", size=8.5)
+        of = per_second(case for series, _ in panel for case in series.cases)
+        ax.set_title(f"rate {plain(rate)}{of}, {n}", size=8.5)
         scale(ax, "x", shares, axes.PERCENTILE)
         for series, latencies in panel:
             _draw(ax, shares, series, latencies)

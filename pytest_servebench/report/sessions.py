@@ -44,6 +44,12 @@ def of_sessions(series: Iterable[Series]) -> bool:
     return any(case.sessions for one in series for case in one.cases)
 
 
+def per_second(cases: Iterable[CaseResult]) -> str:
+    """Return what follows a rate of some cases: ``" sessions/s"`` if it is of these, else "/s"."""
+    own = [case.sessions is not None for case in cases]
+    return " sessions/s" if own and all(own) else "/s"
+
+
 def unit_of(cases: Iterable[CaseResult]) -> str:
     """Return of what the rates of some cases are: ``"requests"``, ``"sessions"``, or both."""
     return " or ".join(dict.fromkeys(f"{case.unit}s" for case in cases)) or "requests"

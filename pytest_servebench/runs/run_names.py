@@ -84,8 +84,9 @@ def find_run(name: str | Path, results: Path = RESULTS) -> Path:
             f"{str(beside)!r}: contains no {RUN_FILE}, nor do its subdirectories: the run did not "
             "finish, or this is not a results directory. Give another."
         )
+    here = "this directory holds no run" if beside.is_dir() else "there is no such file"
     raise NoSuchRunError(
-        f"{str(name)!r}: there is no such file or directory, and no run of this name in "
+        f"{str(name)!r}: {here}, and no run of this name in "
         f"{results}/{_offer(str(name), results)}. Give a run.json, a run's directory or a run's "
         "name; 'pytest-servebench list' shows the runs."
     )

@@ -280,7 +280,7 @@ def test_capacity(find_capacity):
 @pytest.mark.usefixtures("own_process")
 def test_reports_say_what_became_of_sessions(run_bench: RunBench) -> None:
     with serve() as server:
-        result = run_bench(test=RUN.replace("{port}", str(server.port)))
+        result = run_bench("--servebench-page=true", test=RUN.replace("{port}", str(server.port)))
     result.assert_outcomes(passed=1, failed=1)
     out = result.stdout.str()
     assert "they are sessions" in out
@@ -296,6 +296,7 @@ def test_reports_say_what_became_of_sessions(run_bench: RunBench) -> None:
     assert case["classes"][0]["arrivals"] == known["begun"]
     assert f"{known['failed']} with a failed turn" in text
     assert "10 sessions/s offered" in text
+    assert "rate 10 sessions/s</th>" in (directory / "report.html").read_text()
 
 
 def test_what_rests_on_independent_arrivals_does_not_take_sessions_for_such() -> None:

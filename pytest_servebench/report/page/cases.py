@@ -36,6 +36,7 @@ from pytest_servebench.report.figures import (
 from pytest_servebench.report.page.chart import Chart
 from pytest_servebench.report.page.clauses import ClauseView, clause_view
 from pytest_servebench.report.page.log_tails import LogTail, case_logs
+from pytest_servebench.report.sessions import per_second
 from pytest_servebench.runs.node_ids import labelled
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CaseResult
@@ -76,6 +77,7 @@ class CaseView:
     css: str
     server: str
     rate: str
+    per_second: str
     buffer: str
     rows: str
     sizes: str
@@ -110,7 +112,9 @@ class CaseView:
     @property
     def cell(self) -> str:
         """Return rate, buffer and rows in a few words."""
-        return f"{self.rate}/s, {self.sizes}" + (f" #{self.repeat}" if self.repeat else "")
+        return f"{self.rate}{self.per_second}, {self.sizes}" + (
+            f" #{self.repeat}" if self.repeat else ""
+        )
 
 
 def anchors(cases: Sequence[CaseResult]) -> list[str]:
@@ -298,6 +302,7 @@ def case_view(
         css=css,
         server=title,
         rate=MISSING if is_plain(case) else trimmed(case.rate) if case.probe else plain(case.rate),
+        per_second=per_second([case]),
         buffer=MISSING if is_plain(case) else plain(case.buffer_size),
         rows=MISSING if is_plain(case) else str(case.rows),
         sizes=str(case.sizes),

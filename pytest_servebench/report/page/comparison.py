@@ -165,7 +165,7 @@ def _block(number: int, found: Found, base: Path, new: Path) -> Block:
         remedy=remedy(comparison, refused),
         allowed=_texts(allowed),
         gates=() if refused else tuple(
-            (str(one.gate), "failed" if one.failed else "passed" if one.judged else "unsure",
+            (str(one.gate), "unsure" if one.verdict == "inconclusive" else one.verdict,
              gate_text(one, names))
             for one in comparison.gates
         ),

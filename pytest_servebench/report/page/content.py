@@ -29,6 +29,7 @@ from pytest_servebench.report.page.sizing import SizingView, sizing_view
 from pytest_servebench.report.page.sweep_charts import sweep_charts
 from pytest_servebench.report.page.theme import Classes, Shade, looks
 from pytest_servebench.report.series import colours, make_series
+from pytest_servebench.report.sessions import per_second
 from pytest_servebench.report.sweep import panels
 from pytest_servebench.report.variants import variants
 from pytest_servebench.runs.case_records import read_records
@@ -349,7 +350,7 @@ def _matrix(
     kinds = dict.fromkeys(case.server.kind for case in own)
     return Matrix(
         test,
-        tuple((plain(rate), width) for rate, width in sorted(number.items())),
+        tuple((plain(rate) + per_second(own), width) for rate, width in sorted(number.items())),
         tuple(str(sizes) for _, sizes in columns),
         tuple(
             MatrixRow(known[kind], tuple(tuple(cells[key].get(kind, ())) for key in columns))
@@ -362,7 +363,7 @@ def _choices(cases: Sequence[CaseView]) -> dict[str, tuple[tuple[str, str], ...]
     """Return what can be chosen from: attribute to values and their names."""
     found = {
         "server": dict.fromkeys((case.css, case.server) for case in cases),
-        "rate": dict.fromkeys((case.rate, f"{case.rate}/s") for case in cases),
+        "rate": dict.fromkeys((case.rate, case.rate + case.per_second) for case in cases),
         "buffer": dict.fromkeys((case.buffer, case.buffer) for case in cases),
         "rows": dict.fromkeys((case.rows, case.rows) for case in cases),
         "verdict": dict.fromkeys((case.verdict, case.verdict_text) for case in cases),

@@ -134,6 +134,7 @@ def test_json_and_markdown(results: Path, capsys: Capture) -> None:
     assert len(data["cases"]) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [60, 100, 150])
 def test_it_fits_the_terminal(results: Path, columns: int) -> None:
     program = (

@@ -146,6 +146,7 @@ def test_intervals_reach_as_far_as_the_moment_that_decides_is_uncertain() -> Non
     assert calm.widening(np.zeros(50)) == Widening()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("law", "heavy"), [("M/G/1", True), ("M/M/1", False), ("M/D/1", False)])
 def test_a_tail_that_few_services_decide_is_told(law: Law, heavy: bool) -> None:
     server = dataclasses.replace(KNOWN[0], law=law)

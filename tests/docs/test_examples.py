@@ -165,6 +165,7 @@ def test_requests_to_any_server(pytester: pytest.Pytester, tmp_path: Path, name:
     assert result.parseoutcomes()["passed"] >= 1
 
 
+@pytest.mark.slow
 def test_calls_of_any_service(pytester: pytest.Pytester) -> None:
     methods = {"/shop.Search/Find": lambda m, _: m,
                "/grpc.health.v1.Health/Check": lambda *_: b"\x08\x01"}  # fmt: skip

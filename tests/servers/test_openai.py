@@ -59,6 +59,7 @@ def url() -> Iterator[str]:
         process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asks", ["chat_requests", "completion_requests"])
 def test_a_server_is_started_without_any_model_of_the_session(
     run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, asks: str

@@ -221,6 +221,7 @@ def test_relative_paths(
 DIES, STAYS = "--rest_api_port=", "requests=["
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "reason", "remedy"),
     [

@@ -277,6 +277,7 @@ def test_capacity(find_capacity):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_process")
 def test_reports_say_what_became_of_sessions(run_bench: RunBench) -> None:
     with serve() as server:

@@ -280,7 +280,8 @@ class Supervisor:
                 break
             for pid in left:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
-                    if elapsed >= grace + TRACKER_GRACE * _tracks_resources(pid):
+                    overdue = elapsed - grace
+                    if overdue >= TRACKER_GRACE or (overdue >= 0 and not _tracks_resources(pid)):
                         os.kill(pid, signal.SIGKILL)
                     elif pid not in asked:  # a second SIGTERM means "at once" to some programs
                         os.kill(pid, signal.SIGTERM)

@@ -21,6 +21,7 @@ from pytest_servebench.report.captions import measured, subtitle
 from pytest_servebench.report.plot_frame import GREY, Frame, columns_of, scale, shown
 from pytest_servebench.report.scatter import LEVELS, Scatter
 from pytest_servebench.report.series import Series
+from pytest_servebench.report.sessions import per_second
 from pytest_servebench.report.timelines import Timeline
 from pytest_servebench.runs.case_records import read_records
 from pytest_servebench.runs.results import CaseResult, Run
@@ -128,7 +129,7 @@ def _figure(
     for ax, one in zip(panels, drawn, strict=False):
         room = int(ax.get_position().width * width * _CHARACTERS)
         label = one.series.label if len(loads) > 1 else one.series.server
-        rate = f"{plain(one.case.rate)}{' sessions' if one.case.sessions else ''}/s"
+        rate = plain(one.case.rate) + per_second([one.case])
         label = abridged(label, max(8, room - max(8, len(rate) + 2)))
         name = f"{label}, " if len(curves) > 1 else "rate "
         ax.set_title(shown(f"{name}{rate}"), size=8.5)

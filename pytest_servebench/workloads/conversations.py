@@ -14,7 +14,7 @@ from pytest_servebench.streaming.formats import Tokenizer
 from pytest_servebench.workloads.lengths import Lengths, lengths
 from pytest_servebench.workloads.prompts import (
     MOST_BYTES,
-    are_messages,
+    check_messages,
     check_number,
     check_tokens,
     drawn,
@@ -77,11 +77,7 @@ class Conversation:
         messages = given.get("messages")
         if messages is None:
             messages = _of_share_gpt(given.get("conversations"), where)
-        if not are_messages(messages):
-            raise OptionError(
-                f"{where}: messages is {reprlib.repr(messages)}: give a list of objects, each with "
-                'its role: [{"role": "user", "content": "..."}].'
-            )
+        check_messages(messages, where)
         histories = list(_histories(messages))
         if not histories:
             raise OptionError(f"{where}: no message is of the role user: give {_WHAT}.")

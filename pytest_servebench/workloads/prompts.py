@@ -55,22 +55,27 @@ class Prompt:
                 f"{where}: prompt is {reprlib.repr(given['prompt'])}: give a text, or a list of "
                 "tokens."
             )
-        if "messages" in given and not are_messages(given["messages"]):
-            raise OptionError(
-                f"{where}: messages is {reprlib.repr(given['messages'])}: give a list of objects, "
-                'each with its role: [{"role": "user", "content": "..."}].'
-            )
+        if "messages" in given:
+            check_messages(given["messages"], where)
         check_tokens(given.get("max_tokens"), f"{where}: max_tokens")
         return cls(dict(given), where)
 
 
-def are_messages(given: object) -> bool:
-    """Return whether something is a list of messages, each with its role."""
-    return (
-        isinstance(given, list)
-        and bool(given)
-        and all(isinstance(one, Mapping) and "role" in one for one in given)
-    )
+def check_messages(given: object, where: str) -> None:
+    """Check a list of messages, each with its role.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if (
+        not isinstance(given, list)
+        or not given
+        or not all(isinstance(one, Mapping) and "role" in one for one in given)
+    ):
+        raise OptionError(
+            f"{where}: messages is {reprlib.repr(given)}: give a list of objects, each with its "
+            'role: [{"role": "user", "content": "..."}].'
+        )
 
 
 def check_tokens(given: object, where: str) -> None:

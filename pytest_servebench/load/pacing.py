@@ -21,11 +21,13 @@ _TFD_TIMER_ABSTIME: Final = 1
 _NANOSECONDS: Final = 1_000_000_000
 _clock: Final = time.monotonic_ns
 # ns by which the timer is set further ahead after a wake-up that was later, and less far after one
-# that was in time: their ratio makes it the lateness of the quickest quarter of all wake-ups
-# (stochastic approximation of a quantile: H. Robbins and S. Monro, 1951).
-_FURTHER: Final = 250
-_LESS: Final = 750
-_FURTHEST: Final = 100_000
+# that was in time: their ratio makes it the third quartile of all wake-ups' lateness (stochastic
+# approximation of a quantile: H. Robbins and S. Monro, 1951).
+_FURTHER: Final = 750
+_LESS: Final = 250
+# The most that is waited for actively. At high rates a processor hardly sleeps, and most wake-ups
+# are sooner than this; at low rates they are later, and it bounds the CPU time.
+_FURTHEST: Final = 45_000
 _SLEEP: Final = 200_000  # ns; after less, a processor is still awake, and wakes in time
 
 
@@ -36,8 +38,8 @@ Wake = Callable[[], int | None]
 class TimerfdPacer:
     """Calls back at absolute times of the monotonic clock, in ns, by ``timerfd``; one at a time.
 
-    It is never early: where the timer expires before the time, the rest is waited for actively. By
-    the choice of how far ahead that is, it happens at one wake-up in four, for a few microseconds.
+    It is never early: where the timer expires before the time, the rest is waited for actively, for
+    at most 45 µs.
     """
 
     name = "timerfd"
@@ -141,7 +143,7 @@ def set_priority(wanted: str) -> str:
 
     Otherwise, with few cores, the server holds the CPU for milliseconds at a time, and the
     generator's lateness would look like the server's latency. The generator never spins for more
-    than a tenth of a millisecond: its real-time priority cannot starve anything.
+    than 45 µs: its real-time priority cannot starve anything.
 
     Raises:
         PermissionError: ``wanted`` is ``"realtime"`` and the system does not allow it.

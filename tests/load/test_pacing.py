@@ -75,7 +75,7 @@ class Machine:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="timerfd is Linux's")
-def test_the_timer_is_ahead_by_what_a_quarter_of_the_wake_ups_are_late(
+def test_the_timer_is_ahead_by_the_third_quartile_of_the_lateness(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     machine = Machine()
@@ -99,15 +99,15 @@ def test_the_timer_is_ahead_by_what_a_quarter_of_the_wake_ups_are_late(
         assert min(lags) >= 0  # never early
         return lags[-100:]
 
-    assert max(run(20_000, 40_000, 60_000, 80_000)) < 61_000
-    assert 20_000 < sleep(10**6)[1] < 40_000
+    assert max(run(10_000, 20_000, 30_000, 40_000)) < 11_000
+    assert 30_000 < sleep(10**6)[1] < 40_000
     assert sleep(100_000)[1] == 0  # a processor that is still awake
     due, _ = sleep(10**9)
     machine.reader()  # for an expiry of before: it does not wait for the new one
     assert machine.now < due - 9 * 10**8
     assert max(run(1_000)) < 1_500  # on a machine that has become prompt
     run(5_000_000)  # and on one that has become busy
-    assert sleep(10**6)[1] == 100_000
+    assert sleep(10**6)[1] == 45_000
     pacer.close()
 
 

@@ -47,7 +47,7 @@ class Script:
         writes: seconds after the request was read, ascending, and the bytes to write then.
         head: seconds after which the head is written.
         end: of the answer, with the last write: ``"whole"``; the connection is closed, or reset, in
-            the middle of the answer; or nothing follows.
+            the middle of the answer (over HTTP/2, the stream is reset); or nothing follows.
         status: of HTTP.
         plain: whether the answer's length is told in its head, rather than that of each write.
     """
@@ -59,7 +59,10 @@ class Script:
     plain: bool = False
 
     def request(
-        self, stream: Stream | None = "openai", tokenizer: Tokenizer | None = None
+        self,
+        stream: Stream | None = "openai",
+        tokenizer: Tokenizer | None = None,
+        make: type[HttpRequest] = HttpRequest,
     ) -> HttpRequest:
         """Return the request that has the server follow this script."""
         told = {
@@ -68,7 +71,7 @@ class Script:
             "length": sum(len(data) for _, data in self.writes) if self.plain else None,
         }  # fmt: skip
         body = json.dumps(told).encode()
-        return HttpRequest("POST", "/stream", body=body, stream=stream, tokenizer=tokenizer)
+        return make("POST", "/stream", body=body, stream=stream, tokenizer=tokenizer)
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class StreamServer:
         given: dict[str, Any] = {
             "target": self.target,
             "requests": tuple(one.prepared(self.target) for one in requests),
+            "transport": requests[0].transport,
             "terms": Terms(most_parts=MOST_PARTS),
             "warmup": 0.0,
         }

@@ -33,11 +33,6 @@ class Http2Request(HttpRequest):
     def check_sendable(self) -> None:
         """See :class:`~pytest_servebench.protocols.base.Request`."""
         super().check_sendable()
-        if self.stream is not None:
-            raise OptionError(
-                f"{self!r}: stream={self.stream!r}: streamed answers are measured over HTTP/1.1: "
-                "use HttpRequest."
-            )
         for name, value in self.headers:  # RFC 9113, 8.2
             if not _NAME.fullmatch(name) or value.strip(" \t") != value:
                 raise OptionError(

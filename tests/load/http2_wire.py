@@ -7,7 +7,7 @@ from typing import Any, cast
 from pytest_servebench.load.store import Outcome
 from pytest_servebench.load.transports.base import Completion, Loss, Terms
 from pytest_servebench.load.transports.http2 import frames as f
-from pytest_servebench.load.transports.http2.channel import Channel
+from pytest_servebench.load.transports.http2.channel import Channel, channel_maker
 from pytest_servebench.load.transports.http2.connection import Connection, Use
 from pytest_servebench.load.transports.http2.header_blocks import encode
 from pytest_servebench.load.transports.http2.heads import Heads
@@ -148,7 +148,9 @@ class Talk:
     ) -> None:  # fmt: skip
         self.link = Link()
         self.dropped: list[Connection] = []
-        use = Use(terms, judge, Ready, Heads(), lambda _: False, self.dropped.append)
+        use = Use(
+            terms, judge, Ready, Heads(), lambda _: False, channel_maker(terms), self.dropped.append
+        )
         self._loop = asyncio.new_event_loop()
         self.connection = Connection(use, self._loop)
         self._loop.close()

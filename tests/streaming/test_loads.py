@@ -22,6 +22,8 @@ from pytest_servebench.load.runner import run_load
 from pytest_servebench.load.store import RecordStore
 from pytest_servebench.load.transports.base import Terms
 from pytest_servebench.load.validity import invalid_reason
+from pytest_servebench.protocols.base import HttpRequest
+from pytest_servebench.protocols.http2 import Http2Request
 from pytest_servebench.streaming.collect import Collected
 from simulation.streaming import DONE, Script, StreamServer, chat, event, serve, usage
 from tests.conftest import RunBench
@@ -86,9 +88,11 @@ def server() -> Iterator[StreamServer]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def loaded(server: StreamServer) -> Loaded:
-    requests = [script.request() for script, *_ in CASES.values()]
+@pytest.fixture(
+    scope="module", params=[HttpRequest, pytest.param(Http2Request, marks=pytest.mark.slow)]
+)
+def loaded(server: StreamServer, request: pytest.FixtureRequest) -> Loaded:
+    requests = [script.request(make=request.param) for script, *_ in CASES.values()]
     server.stamps()
     # One worker, and so one request after the other: the server's stamps are in their order.
     found = server.load(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
-from pytest_servebench.load.transports.base import Caller, Loss
+from pytest_servebench.load.store import Outcome
+from pytest_servebench.load.transports.base import Caller, Completion, Loss, Parts, Terms
+from pytest_servebench.load.transports.dozing import Dozing
 
 if TYPE_CHECKING:
     from pytest_servebench.load.transports.http2.heads import Head
@@ -92,6 +95,10 @@ class Channel:
             self.request = ready(request)
             connection.send(self)
 
+    def end(self, outcome: Outcome, now: int, reason: str) -> Completion:
+        """Return the end of a call without a whole answer."""
+        return Completion(outcome, self.began, now, keep=True, reason=reason)
+
     def close(self) -> None:
         """Cancel the call; the connection is closed with its last channel."""
         self.leave()
@@ -102,3 +109,71 @@ class Channel:
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.leave(self)
+
+
+class StreamedChannel(Channel):
+    """A channel that keeps when each part of its answer's body was read.
+
+    Attributes:
+        most: parts whose times are told.
+        dozing: when this process last read a part of any answer.
+        times: at which the pieces in ``body`` were read, ns of the monotonic clock.
+        late: ns for which one of them lay unread at most, according to the kernel.
+    """
+
+    __slots__ = ("dozing", "late", "most", "times")
+
+    def __init__(self, caller: Caller, connection: Carrier, most: int, dozing: Dozing) -> None:
+        self.most = most
+        self.dozing = dozing
+        super().__init__(caller, connection)
+
+    def begin_answer(self) -> None:
+        """Forget the last answer."""
+        super().begin_answer()
+        self.times: list[int] = []
+        self.late = 0
+
+    def parts(self) -> Parts:
+        """Return what has come of the body, and when."""
+        return Parts(self.most, self.times, self.body, self.late)
+
+    def end(self, outcome: Outcome, now: int, reason: str) -> Completion:
+        """Return the end of a call without a whole answer, and what has come."""
+        end = self.received()
+        end.outcome, end.ended, end.keep, end.reason = outcome, now, True, reason
+        return end
+
+    def received(self) -> Completion:
+        """See :class:`~pytest_servebench.load.transports.base.PartsChannel`."""
+        begun = Completion(Outcome.UNFINISHED, self.began, 0, parts=self.parts())
+        if self.head is not None:
+            begun.status, begun.head = self.head.status, (self.head, None)
+            begun.body = b"".join(self.body)
+        return begun
+
+
+ChannelMaker = Callable[[Caller, Carrier], Channel]
+
+
+def channel_maker(terms: Terms) -> ChannelMaker:
+    """Return what makes the channels of a run: those of streamed answers keep their parts."""
+    if not terms.most_parts:
+        return Channel
+    return partial(StreamedChannel, most=terms.most_parts, dozing=Dozing())
+
+
+def loss_of(channel: Channel, *, broken: bool) -> tuple[Loss, str]:
+    """Return what the end of its connection means for a channel, and when it came.
+
+    ``broken``: the connection has ended by a violation of the protocol.
+    """
+    if channel.stream == IDLE:
+        return Loss.QUIET, ""
+    if channel.stream == HELD:
+        return Loss.UNSEEN, ""
+    if broken:
+        return Loss.BROKEN, ""
+    if channel.began or channel.interim:
+        return Loss.BROKEN, " in the middle of an answer"
+    return Loss.QUIET, " before an answer"

@@ -19,7 +19,14 @@ from pytest_servebench.load.transports.base import (
     Terms,
     WrongProtocolError,
 )
-from pytest_servebench.load.transports.http2.channel import CLOSED, HELD, IDLE, Channel
+from pytest_servebench.load.transports.http2.channel import (
+    CLOSED,
+    IDLE,
+    Channel,
+    ChannelMaker,
+    StreamedChannel,
+    loss_of,
+)
 from pytest_servebench.load.transports.http2.control import ALPN, greeting, not_http2
 from pytest_servebench.load.transports.http2.frames import (
     GOAWAY,
@@ -59,6 +66,7 @@ class Use:
         ready: returns a request in frames.
         heads: reads header blocks.
         woken: see :data:`.TransportFactory`.
+        channel: makes the channel of a caller.
         dropped: called when a connection takes no more channels.
         framing: bytes around the content of an answer, which do not count as its body.
     """
@@ -68,6 +76,7 @@ class Use:
     ready: Callable[[bytes], Ready]
     heads: Heads
     woken: Callable[[int], bool]
+    channel: ChannelMaker
     dropped: Callable[[Connection], None] = lambda _: None
     framing: int = 0
 
@@ -127,6 +136,11 @@ class Connection(asyncio.Protocol):
             self._lose(NO_HTTP2, foreign=True)
         else:
             self.write(greeting(self._use.terms.max_headers))
+
+    @property
+    def link(self) -> Any:
+        """Return its socket, as the event loop gives it, if it has one."""
+        return None if self._transport is None else self._transport.get_extra_info("socket")
 
     def write(self, data: bytes) -> None:
         """Write frames."""
@@ -220,7 +234,7 @@ class Connection(asyncio.Protocol):
         losses = [
             (loss, reason + where + (self._excess(channel) if channel.stream > 0 else ""))
             for channel in channels
-            for loss, where in [_loss(channel, broken=broken)]
+            for loss, where in [loss_of(channel, broken=broken)]
         ]
         for channel in channels:
             channel.connection, channel.stream = None, IDLE
@@ -232,7 +246,7 @@ class Connection(asyncio.Protocol):
 
     def join(self, caller: Caller) -> Channel:
         """Return a new channel."""
-        channel = Channel(caller, self)
+        channel = self._use.channel(caller, self)
         self.channels.add(channel)
         return channel
 
@@ -314,11 +328,12 @@ class Connection(asyncio.Protocol):
             reason = f"a body of {channel.size} bytes with a content-length of {head.length}"
         heads = (head, channel.trailers)
         completion = Completion(outcome, channel.began, now, status, heads, content, True, reason)
+        if isinstance(channel, StreamedChannel):
+            completion.parts = channel.parts()
         # Asking the kernel takes some µs, as much as all the rest of a call at low rates.
-        if woken and now - channel.since > LEAST_UNREAD and self._transport is not None:
-            link: Any = self._transport.get_extra_info("socket")
+        if woken and now - channel.since > LEAST_UNREAD:
             # It tells it of now; other answers of the same read may have been judged since.
-            completion.unread = max(0, unread_ns(link) - (_clock() - now))
+            completion.unread = max(0, unread_ns(self.link) - (_clock() - now))
         if outcome is _OK and self._keeps and not self.leaving:
             channel.caller.answered(completion)
         else:
@@ -327,7 +342,7 @@ class Connection(asyncio.Protocol):
     def give_up(self, channel: Channel, code: ErrorCode, reason: str, now: int) -> None:
         """End a call whose answer cannot be used, and its stream."""
         self._abandon(channel, code)
-        self._report(channel, Completion(_BAD, channel.began, now, keep=True, reason=reason))
+        self._report(channel, channel.end(_BAD, now, reason))
 
     def was_reset(self, channel: Channel, code: int, now: int) -> None:
         """End a call that the server has reset."""
@@ -344,7 +359,7 @@ class Connection(asyncio.Protocol):
                 return
             outcome = Outcome.CONNECT_ERROR
         reason = f"the server reset the stream: {error_name(code)}"
-        self._report(channel, Completion(outcome, channel.began, now, keep=True, reason=reason))
+        self._report(channel, channel.end(outcome, now, reason))
 
     def _report(self, channel: Channel, completion: Completion) -> None:
         if completion.outcome is not _OK:
@@ -378,19 +393,6 @@ class Connection(asyncio.Protocol):
     def abandoned(self, stream: int) -> bool:
         """Return whether frames on a stream that is not open may still come."""
         return stream > self.last or self._reset is None or stream in self._reset
-
-
-def _loss(channel: Channel, *, broken: bool) -> tuple[Loss, str]:
-    """Return what the end of its connection means for a channel, and when it came."""
-    if channel.stream == IDLE:
-        return Loss.QUIET, ""
-    if channel.stream == HELD:
-        return Loss.UNSEEN, ""
-    if broken:
-        return Loss.BROKEN, ""
-    if channel.began or channel.interim:
-        return Loss.BROKEN, " in the middle of an answer"
-    return Loss.QUIET, " before an answer"
 
 
 def _needs_none(request: Ready, head: Head) -> bool:

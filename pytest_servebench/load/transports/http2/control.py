@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pytest_servebench.load.transports.http2.frames import (
     ACK,
@@ -69,6 +69,10 @@ class Owner(Protocol):
     last: int
     failure: str
     settled: asyncio.Future[None]
+
+    @property
+    def link(self) -> Any:
+        """Return its socket, as the event loop gives it, if it has one."""
 
     def write(self, data: bytes) -> None:
         """Write frames."""

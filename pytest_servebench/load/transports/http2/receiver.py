@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from pytest_servebench.load.tcp_info import LEAST_UNREAD
 from pytest_servebench.load.transports.base import Terms
-from pytest_servebench.load.transports.http2.channel import Channel
+from pytest_servebench.load.transports.http2.channel import Channel, StreamedChannel
 from pytest_servebench.load.transports.http2.control import (
     Block,
     Owner,
@@ -38,6 +39,7 @@ from pytest_servebench.load.transports.http2.sender import Sender
 from pytest_servebench.load.transports.refusals import too_long
 
 _unpack: Final = FRAME_HEADER.unpack_from
+_pack: Final = FRAME_HEADER.pack
 _RETURNED: Final = 2**20  # bytes after which the server's window on the connection is widened again
 _RETURNED_TO_STREAM: Final = 2**30
 _FORM: Final = END_HEADERS | PADDED | PRIORITIZED
@@ -106,10 +108,23 @@ class Receiver:
             if connection.failure:
                 return
         if at < size:
-            self.unread, self._since = data[at:], since
+            self._keep(data[at:], since, now, woken)
         if self._credit > _RETURNED:
             connection.write(window_update(0, self._credit))
             self._credit = 0
+
+    def _keep(self, unread: bytes, since: int, now: int, woken: bool) -> None:
+        """Keep the beginning of a frame; what it brings of a body is a part of that already."""
+        self.unread, self._since = unread, since
+        if len(unread) <= HEADER_SIZE or self._block is not None:
+            return
+        high, low, kind, flags, stream = _unpack(unread)
+        if kind == DATA and not flags & PADDED:
+            # As if there were two frames.
+            payload = unread[HEADER_SIZE:]
+            left = (high << 8 | low) - len(payload)
+            self.unread = _pack(left >> 8, left & 0xFF, DATA, flags, stream)
+            self._take_data(stream & LARGEST_NUMBER, payload, 0, now, woken)
 
     def _note_idle(self) -> None:
         self._idle += 1
@@ -211,6 +226,13 @@ class Receiver:
                 connection.give_up(channel, ErrorCode.CANCEL, reason, now)
                 return
             channel.body.append(payload)
+            if isinstance(channel, StreamedChannel):
+                # Here: a call for each part would cost more than the rest of this.
+                channel.times.append(now)
+                dozing = channel.dozing
+                if now - dozing.read > LEAST_UNREAD or now <= dozing.doubt:
+                    channel.late = max(channel.late, dozing.late(now, connection.link))
+                dozing.read = now
         else:
             self._note_idle()
         if flags & END_STREAM:

@@ -9,7 +9,7 @@ from typing import Final
 from pytest_servebench.load.dialer import Dialer
 from pytest_servebench.load.target import Target
 from pytest_servebench.load.transports.base import Caller, Terms
-from pytest_servebench.load.transports.http2.channel import Channel
+from pytest_servebench.load.transports.http2.channel import Channel, channel_maker
 from pytest_servebench.load.transports.http2.connection import Connection, Use
 from pytest_servebench.load.transports.http2.control import ALPN
 from pytest_servebench.load.transports.http2.heads import Head, Heads, both
@@ -65,7 +65,9 @@ class Http2:
         self._streams = terms.streams if terms.keep_alive else 1
         self._terms = terms
         ready = _ReadyOnes(self.further()).__getitem__
-        self._use = Use(terms, self.judge, ready, Heads(), woken, self._drop, self.framing)
+        self._use = Use(
+            terms, self.judge, ready, Heads(), woken, channel_maker(terms), self._drop, self.framing
+        )
         self._roomy: list[Connection] = []  # shared ones that may have places
         self._dial: _Dial | None = None
         self.shared = self._streams > 1

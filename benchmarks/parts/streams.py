@@ -18,6 +18,7 @@ from benchmarks.pages import make_page
 from benchmarks.parts import Bar, Data
 from benchmarks.rounds import say
 from benchmarks.settings import ROOT, Settings
+from benchmarks.targets import bare_reader
 from pytest_servebench.load.runner import LoadResult, run_load
 from pytest_servebench.load.transports.base import Terms
 from pytest_servebench.streaming.collect import collect
@@ -47,6 +48,7 @@ _WAYS: Final[Mapping[str, tuple[Script, int]]] = {
     "in parts, not kept": (_STREAMED, 0),
     "streamed": (_STREAMED, MOST_PARTS),
 }
+_BARE: Final = "bare client"
 
 
 def run(settings: Settings) -> Data:
@@ -54,16 +56,8 @@ def run(settings: Settings) -> Data:
     runs = []
     with serve() as server:
         for number in range(settings.repeats):
-            for way, (script, most) in stats.rotated(list(_WAYS.items()), number):
-                server.stamps()
-                made = _load(server, script, most, number, settings.load_seconds)
-                one: dict[str, Any] = {
-                    "way": way, "repeat": number, "requests": len(made.records),
-                    "failed": int((~made.records.ok).sum()),
-                    "cpu": made.generator.cpu_seconds / len(made.records) * 1e6,
-                }  # fmt: skip
-                if made.journal is not None:
-                    one |= _errors(made, server)
+            for way in stats.rotated([*_WAYS, _BARE], number):
+                one = {"way": way, "repeat": number, **_measure(server, way, number, settings)}
                 say(NAME, number + 1, one)
                 runs.append(one)
     with tempfile.TemporaryDirectory(prefix="servebench-streams-") as scratch:
@@ -75,6 +69,26 @@ def run(settings: Settings) -> Data:
             for told in (few, memory)
         ]
     return {"runs": runs, "memory": memory, "pages": pages, "bytes": sum(map(len, _EVENTS))}
+
+
+def _measure(server: StreamServer, way: str, seed: int, settings: Settings) -> dict[str, Any]:
+    if way == _BARE:
+        cpu, late = bare_reader.read(server, _STREAMED, RATE, settings.load_seconds, seed)
+        return {"failed": 0, "cpu": cpu, **_figures(late)}
+    script, most = _WAYS[way]
+    server.stamps()
+    made = _load(server, script, most, seed, settings.load_seconds)
+    one: dict[str, Any] = {
+        "requests": len(made.records),
+        "failed": int((~made.records.ok).sum()),
+        "cpu": made.generator.cpu_seconds / len(made.records) * 1e6,
+    }
+    return one if made.journal is None else one | _errors(made, server)
+
+
+def _figures(late: npt.NDArray[np.int64]) -> dict[str, float]:
+    p50, p99, most = np.quantile(late, [0.5, 0.99, 1.0]) / 1e3
+    return {"p50": float(p50), "p99": float(p99), "max": float(most)}
 
 
 def _saved(size: tuple[int, int], results: Path) -> dict[str, Any]:
@@ -107,15 +121,15 @@ def _errors(made: LoadResult, server: StreamServer) -> dict[str, float]:
         seen = streams.times[streams.offsets[index] : streams.offsets[index + 1]] + load.start
         if len(seen) == len(wrote):
             late.append(seen - np.array(wrote))
-    p50, p99, most = np.quantile(np.concatenate(late), [0.5, 0.99, 1.0]) / 1e3
-    return {
-        "p50": float(p50), "p99": float(p99), "max": float(most),
-        "bunched": int(streams.bunched.sum()),
-    }  # fmt: skip
+    return {**_figures(np.concatenate(late)), "bunched": int(streams.bunched.sum())}
 
 
 def _cost(data: Data, way: str) -> stats.Spread | None:
     return stats.spread(one.get("cpu") for one in stats.select(data["runs"], way=way))
+
+
+def _late(data: Data, way: str, name: str) -> stats.Spread | None:
+    return stats.spread(one.get(name) for one in stats.select(data["runs"], way=way))
 
 
 def _over_plain(data: Data) -> stats.Spread | None:
@@ -142,14 +156,16 @@ def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
 
 def bars(data: Data) -> Sequence[Bar]:
     """Compare cost, error and memory with their limits."""
-    over, late = _over_plain(data), stats.spread(one.get("p99") for one in data["runs"])
+    over = _over_plain(data)
+    late, bare = (_late(data, way, "p99") for way in ("streamed", _BARE))
     memory = data["memory"]
     beyond = memory["peak"] - memory["records"]
     return [
         Bar(f"CPU per request of {PARTS} parts beyond their reads, over a plain answer's",
             stats.text(over, "{:.2f}"), f"≤ {_MOST_COST:.2f}",
             None if over is None else over.median <= _MOST_COST),
-        Bar("time of an event after the server's write, p99", stats.text(late) + " µs",
+        Bar("time of an event after the server's write, p99",
+            f"{stats.text(late)} µs; a bare client's {stats.text(bare)} µs",
             f"≤ {_MOST_ERROR:.0f} µs", None if late is None else late.median <= _MOST_ERROR),
         Bar(f"memory of pytest's process beyond the records, {memory['streams']:,} streams with "
             f"{memory['events']:,} events", f"{beyond / 1e6:.0f} MB",
@@ -176,11 +192,11 @@ def _page_bars(data: Data) -> Sequence[Bar]:
 def section(data: Data) -> str:
     """Return the tables."""
     rows = []
-    for way in _WAYS:
+    for way in (*_WAYS, _BARE):
         runs = stats.select(data["runs"], way=way)
-        spreads = [stats.spread(one.get(name) for one in runs) for name in ("p50", "p99", "max")]
         rows.append([
-            way, stats.text(_cost(data, way)), *(stats.text(one) for one in spreads),
+            way, stats.text(_cost(data, way)),
+            *(stats.text(_late(data, way, name)) for name in ("p50", "p99", "max")),
             str(sum(one["failed"] for one in runs)), str(len(runs)),
         ])  # fmt: skip
     memory = data["memory"]
@@ -190,7 +206,8 @@ def section(data: Data) -> str:
         "the end. *In parts, not kept* makes the same reads as *streamed*, without keeping when "
         "they were made, and without the journal: the difference of the two is what measuring "
         "costs. Late is the time of an event, here, after the server's own stamp, which it takes "
-        "just before it writes; server and generator have real-time priority.",
+        "just before it writes; server and generator have real-time priority. A *bare client* only "
+        "reads and stamps: what it is late by, the machine is.",
         plotting.table(["", "CPU µs per request", "late p50 µs", "p99 µs", "max µs", "failed",
                         "runs"], rows),
         f"The process that reads {memory['streams']:,} streams of {memory['events']:,} events in "

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from array import array
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from pytest_servebench.load.transports.base import Completion, Parts
 
 
 def came(*reads: tuple[int, bytes], most: int = 100) -> Completion:
-    times, pieces = [now for now, _ in reads], [data for _, data in reads]
-    body = b"".join(pieces)
-    return Completion(Outcome.OK, 1, 2, body=body, parts=Parts(most, times, pieces))
+    times = array("q", (now for now, _ in reads))
+    ends = array("q", accumulate(len(data) for _, data in reads))
+    body = b"".join(data for _, data in reads)
+    return Completion(Outcome.OK, 1, 2, body=body, parts=Parts(most, times, ends))
 
 
 def test_pieces_beyond_the_most_become_one_with_the_last() -> None:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import enum
 from array import array
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pytest_servebench.load.store import Outcome
@@ -63,18 +62,18 @@ class Loss(enum.Enum):
 
 @dataclass(slots=True)
 class Parts:
-    """What came of an answer's body, and when.
+    """When the pieces of an answer's body came.
 
     Attributes:
         most: pieces whose times are told, at least 1.
         times: of the read of each piece, ns of the monotonic clock; one read may bring several.
-        pieces: of the body.
+        ends: bytes of the body after each of them.
         late: ns for which one of them lay unread at most, according to the kernel.
     """
 
     most: int
-    times: Sequence[int]
-    pieces: Sequence[bytes]
+    times: array[int]
+    ends: array[int]
     late: int = 0
 
     def stamps(self) -> tuple[array[int], array[int], int]:
@@ -82,12 +81,12 @@ class Parts:
 
         Pieces beyond the most count as one with the last.
         """
-        ends = array("q", accumulate(map(len, self.pieces)))
-        times = array("q", self.times)
-        merged = max(0, len(ends) - self.most)
-        if merged:
-            del times[self.most - 1 : -1], ends[self.most - 1 : -1]
-        return times, ends, merged
+        times, ends = self.times, self.ends
+        merged = len(ends) - self.most
+        if merged <= 0:
+            return times, ends, 0
+        kept = self.most - 1
+        return times[:kept] + times[-1:], ends[:kept] + ends[-1:], merged
 
 
 # Not frozen, which would take twice as long: every request creates one.

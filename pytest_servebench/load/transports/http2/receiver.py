@@ -119,12 +119,13 @@ class Receiver:
         if len(unread) <= HEADER_SIZE or self._block is not None:
             return
         high, low, kind, flags, stream = _unpack(unread)
-        if kind == DATA and not flags & PADDED:
+        stream &= LARGEST_NUMBER
+        if kind == DATA and not flags & PADDED and stream in self._sender.streams:
             # As if there were two frames.
             payload = unread[HEADER_SIZE:]
             left = (high << 8 | low) - len(payload)
             self.unread = _pack(left >> 8, left & 0xFF, DATA, flags, stream)
-            self._take_data(stream & LARGEST_NUMBER, payload, 0, now, woken)
+            self._take_data(stream, payload, 0, now, woken)
 
     def _note_idle(self) -> None:
         self._idle += 1
@@ -229,6 +230,7 @@ class Receiver:
             if isinstance(channel, StreamedChannel):
                 # Here: a call for each part would cost more than the rest of this.
                 channel.times.append(now)
+                channel.ends.append(channel.size)
                 dozing = channel.dozing
                 if now - dozing.read > LEAST_UNREAD or now <= dozing.doubt:
                     channel.late = max(channel.late, dozing.late(now, connection.link))

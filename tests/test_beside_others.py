@@ -44,6 +44,7 @@ def verdicts() -> list[str]:
     return [case.verdict for case in read_run("latest").cases]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "conftest"),
     [
@@ -144,6 +145,7 @@ def test_2_healthy(model_server, poisson_load):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [["-W", "error"], ["-o", "filterwarnings=error"]])
 def test_a_new_start_stays_a_warning_where_warnings_are_errors(
     run_bench: RunBench, how: list[str]
@@ -174,6 +176,7 @@ def test_a_warning_may_be_left_out(run_bench: RunBench) -> None:
     result.assert_outcomes(passed=1, warnings=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_nothing_is_left_open_and_nothing_warned_of(
     pytester: pytest.Pytester, run_bench: RunBench, load: bool
@@ -195,6 +198,7 @@ def test_nothing_is_left_open_and_nothing_warned_of(
 # -- switches of pytest ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "switches",
     [

@@ -260,6 +260,7 @@ def with_wrong(wrong: int) -> Change:
     return lambda made: dataclasses.replace(made, answers_checked=64, answers_wrong=wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "outcome", "verdict", "words"),
     [
@@ -437,6 +438,7 @@ def test_arrivals_at_another_rate_are_refused(
     assert f"arrivals '{arrivals}' come at {words}" in result.stdout.str()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -457,6 +459,7 @@ def test_wrong_arguments_are_told_by_the_fixture_s_name(
     assert f"OptionError: {words}" in result.stdout.str()
 
 
+@pytest.mark.slow
 def test_settings_that_no_selected_test_uses_are_told(
     run_bench: RunBench, simulate: Simulate
 ) -> None:

@@ -80,6 +80,7 @@ def test_missing_suite_is_named(
     assert "--suite='bench_tests'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_follows_goes_to_pytest(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_a="def test_a(): pass\ndef test_b(): pass")
     result = pytester.run(PROGRAM, "run", "--suite", "test_a.py", "--", "-k", "test_b")
@@ -357,6 +358,7 @@ def test_ascii_terminals_are_respected(results: Path) -> None:
     assert b"inf" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_reader_may_leave(results: Path) -> None:
     command = f"{PROGRAM} compare base again --all --format json --results {results} | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)

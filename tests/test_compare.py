@@ -703,6 +703,7 @@ def alarms(pairs: Sequence[tuple[Run, Run]], gates: Sequence[Gate] = GATES) -> C
     return Counter(gate.metric for runs in pairs for gate in gates if compare(*runs, [gate]).worse)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shown_once")
 def test_identical_queues_are_seldom_called_worse() -> None:
     """The arrivals are drawn anew for each side of half of the pairs."""
@@ -740,6 +741,7 @@ def test_identical_queues_are_seldom_called_worse_in_the_long_run() -> None:
     assert together <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "load", "slower", "gate", "least", "pairs"),
     [

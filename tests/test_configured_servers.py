@@ -300,6 +300,7 @@ def test_a_kind_whose_name_is_fixed_has_no_variants(tmp_path: Path) -> None:
         set_up({"fixed": Fixed()}, read_tables(tmp_path), [])
 
 
+@pytest.mark.slow
 def test_variants_in_a_session(
     run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

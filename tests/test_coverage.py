@@ -118,6 +118,7 @@ def test_modulated_arrivals_have_the_rate_and_the_dispersion_of_their_closed_for
     assert counts.var() / counts.mean() == pytest.approx(dispersion, rel=0.35)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "share", [pytest.param(0.9, marks=SLOW), pytest.param(0.99, marks=SLOW), 0.999]
 )

@@ -64,6 +64,7 @@ def test_wrong(poisson_load):
     result.stdout.fnmatch_lines([f"*server at grpc://127.0.0.1:{port}, gRPC*"])
 
 
+@pytest.mark.slow
 def test_errors_are_told_with_what_to_do(run_bench: RunBench) -> None:
     with serving({ECHO: failing("PERMISSION_DENIED", "who are you?")}) as port:
         result = run_bench(

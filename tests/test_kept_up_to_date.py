@@ -205,6 +205,7 @@ def test_a_directory_that_is_removed_under_way(run_bench: RunBench) -> None:
     assert [case["verdict"] for case in saved_cases()] == ["passed", "passed"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hook", "ret", "told"),
     [

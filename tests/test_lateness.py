@@ -308,6 +308,7 @@ def test_the_last_attempt_counts(
     assert len(found["attempts"]) == retries
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoils", "further", "measured", "clauses"),
     [

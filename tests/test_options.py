@@ -167,6 +167,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 def test_sessions_without_loads_do_not_mind_settings_of_loads(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         test_unit=UNIT, test_it="def test_load(model_server, poisson_load): raise ValueError"

@@ -158,6 +158,7 @@ def test_broken(model_server, poisson_load):
 """
 
 
+@pytest.mark.slow
 def test_reports_follow_the_outcome_that_pytest_has(
     run_bench: RunBench, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

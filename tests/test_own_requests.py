@@ -259,6 +259,7 @@ def test_checks_see_the_headers_of_answers(run_bench: RunBench) -> None:
     assert saved_case()["answers_checked"] > 0
 
 
+@pytest.mark.slow
 def test_new_connections_and_a_limit_of_answers_are_asked_for(
     own_process: None, run_bench: RunBench, echo: Any
 ) -> None:
@@ -285,6 +286,7 @@ def test_long(poisson_load):
     assert "--servebench-max-body" in reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "transport", "streams", "shown"),
     [("GrpcRequest('/p.S/M', b'abc')", "grpc", 3, "6 workers, 3 to a connection, gRPC, seed"),

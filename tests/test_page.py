@@ -305,6 +305,7 @@ def test_a_file_of_pytest_benchmark_gets_a_page_beside_it(tmp_path: Path) -> Non
     assert sorted(one.name for one in tmp_path.iterdir()) == ["bench.html", "bench.json"]
 
 
+@pytest.mark.slow
 def test_commands_import_no_templates() -> None:
     code = (
         "import sys, pytest_servebench.commands.cli, pytest_servebench.report; "

@@ -321,6 +321,7 @@ def test_any_knowledge_gives_a_plan(
 # -- whether it is right --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load", [0.3, pytest.param(0.6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("metric", ["p50", "p90", "p99", "mean"])
 def test_planned_runs_decide(metric: str, load: float) -> None:

@@ -98,6 +98,7 @@ def test_a_run_is_saved_whole(run_bench: RunBench) -> None:
     assert run["benchmarks"][0]["extra_info"]["servebench"]["schema_version"] == 1
 
 
+@pytest.mark.slow
 def test_a_case_without_a_success_is_saved_and_tells_which_lines_its_servers_log_gained(
     run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +186,7 @@ def test_hooks_see_results_and_change_the_report(run_bench: RunBench) -> None:
     assert json.loads(Path("b.json").read_text())["servebench"]["pipeline"] == 1
 
 
+@pytest.mark.slow
 def test_wrong_answers_are_no_success(run_bench: RunBench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOY_FAULT", "wrong")
     result = run_bench("--servebench-slo=success_rate>=50%")
@@ -317,6 +319,7 @@ def test_a_wrong_marker_is_one_usage_error_that_names_the_test(
     assert not RESULTS.exists()
 
 
+@pytest.mark.slow
 def test_a_wrong_marker_of_a_test_that_is_not_selected_is_no_error(run_bench: RunBench) -> None:
     test = """
     import pytest

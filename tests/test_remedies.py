@@ -27,6 +27,7 @@ def texts() -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_every_option_that_is_named_is_registered(pytestconfig: pytest.Config) -> None:
     known = {name for name in vars(pytestconfig.option) if name.startswith("servebench_")}
     assert "servebench_slo" in known

@@ -238,6 +238,7 @@ def test_a_server_that_tests_hold_can_be_copied() -> None:
         _ = SharedServer.__new__(SharedServer).current
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "interleaved"), [("raise KeyboardInterrupt", False), ("pytest.exit('enough')", True)]
 )

@@ -46,6 +46,7 @@ EVERY = ["test_load[toy-rate40-buffer10-rows1]", "test_load[toy-rate40-buffer10-
          "test_loads[toy-rate40-buffer10]", "test_loads[toy-rate40-buffer10]::rows3"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_rows_are_a_parameter_of_a_case(run_bench: RunBench) -> None:
     result = run_bench(
         "--servebench-rows=1,8", "--servebench-page=true", "--servebench-markdown=report.md",

@@ -90,6 +90,7 @@ def test_each_load_is_a_case_everywhere(
     assert compared == {f"test_it.py::{case['name']}" for case in cases}
 
 
+@pytest.mark.slow
 def test_a_load_that_only_one_run_has_is_told(
     run_bench: RunBench, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -221,6 +221,7 @@ def test_every_reason_and_caution_has_words() -> None:
 # -- the page -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ask")
 def test_the_page_has_a_curve_for_each_server_that_the_model_describes(results: Path) -> None:
     run, _ = read_file(results / "both" / "run.json")

@@ -184,6 +184,7 @@ def test_predictions_agree_with_closed_forms(
     assert (Caution.SATURATED in found.cautions) == (load > 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "replicas", "limits"), [(None, 3, False), (6, 3, False), (5, 3, True), (1, 1, True)]
 )
@@ -202,6 +203,7 @@ def test_a_queue_that_grows_without_end_has_no_percentiles() -> None:
     assert found.estimates["throughput"].value == pytest.approx(2 * model.saturation)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("routing", "slots", "replicas", "workers", "buffer_size"),
     [("least_loaded", 1, 4, 4, 8), ("random", 1, 1, 4, 6), ("random", 3, 2, 1, 4)],

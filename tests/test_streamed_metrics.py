@@ -346,6 +346,7 @@ def test_tables_have_columns_only_for_streamed_answers() -> None:
         assert word in text
 
 
+@pytest.mark.slow
 def test_plots_and_page_draw_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Frame, "save", lambda frame, path: [path])
     names = {path.stem for path in draw_plots(saved.run([CASE]), tmp_path)}

@@ -48,6 +48,7 @@ def test_a_server_in_the_calling_loop_is_refused(run_bench: RunBench, fixture: s
     assert "event loop" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("slo", "word"),
     [
@@ -109,6 +110,7 @@ def test_load(model_server, poisson_load, find_capacity):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", ["poisson_load", "find_capacity"])
 def test_two_loads_at_once_are_refused(run_bench: RunBench, second: str) -> None:
     result = run_bench(test=TWO.format(second=second))

@@ -90,6 +90,7 @@ def test_the_last_bits_of_a_schedule_do_not_count(seed: int, rate: float) -> Non
         assert schedule_digest(times[1:], choice[1:]) != digest
 
 
+@pytest.mark.slow
 def test_a_trace_is_known_by_what_it_holds(run_bench: RunBench, pytester: pytest.Pytester) -> None:
     file = pytester.path / "trace.txt"
     file.write_text("\n".join(f"{0.01 * i:.2f}" for i in range(40)))

@@ -123,6 +123,7 @@ def test_examples_are_collected(
         assert any(line.startswith(f"{name}::") for line in result.outlines), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "passed", "lines"),
     [

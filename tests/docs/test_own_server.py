@@ -42,6 +42,7 @@ def test_nothing_is_left_of_its_workers(
     check_end_under_load((*SHORT, *options), pytester.path, signal_, program=program, least=3)
 
 
+@pytest.mark.slow
 def test_it_runs_in_an_interpreter_of_its_own(guide: Path, pytester: pytest.Pytester) -> None:
     venv.create(guide / "envs" / "adder", with_pip=False, symlinks=True)
     adder = guide / "adder.py"

@@ -43,6 +43,7 @@ def simple_build(directory: Path) -> None:
     (directory / "sub" / "file").write_text("content")
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_build_once(tmp_path: Path) -> None:
     entry, log = tmp_path / "entry", tmp_path / "log"
     both = [start_build(entry, log, 0.5) for _ in range(2)]

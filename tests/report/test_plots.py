@@ -89,6 +89,7 @@ def test_files_depend_on_neither_the_users_style_nor_the_time(
         assert b"<dc:date>" not in one.read_bytes()
 
 
+@pytest.mark.slow
 def test_what_no_server_shows_has_no_plot(drawn: Drawn) -> None:
     figures = drawn(made_runs.all_attached_run)
     assert {path.name for path in figures} == FIGURES - {"cpu", "memory"}
@@ -245,6 +246,7 @@ def texts(figure: Figure) -> list[tuple[str, Bbox]]:
     ]
 
 
+@pytest.mark.slow
 @each_run
 def test_no_text_covers_another_or_is_cut_off(make: Callable[[], Run], drawn: Drawn) -> None:
     figures = drawn(make)
@@ -296,6 +298,7 @@ def test_svg_holds_names_as_text(make: Callable[[], Run], drawn: Drawn) -> None:
             assert one.server.title in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "clauses", "caption"),
     [

@@ -145,6 +145,7 @@ def test_goodput_stands_against_the_rate_where_requests_have_limits() -> None:
     assert values[0] < values[1]
 
 
+@pytest.mark.slow
 def test_plots_of_two_servers_have_a_row_each_with_axes_in_common(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -502,6 +502,7 @@ def test_the_options_of_a_server_are_told() -> None:
     assert texts["server"].endswith(", batch_size=8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [40, 100, 160])
 def test_more_than_two_servers_are_ranked(width: int) -> None:
     lines = evaluation_lines(made_runs.twelve_run([50.0, 100.0]), width)

@@ -28,6 +28,7 @@ class Old(MlServer):
     modules = ("onnxruntime", "uvloop")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [
@@ -64,6 +65,7 @@ def test_a_file_that_cannot_be_served(
     assert [fact for fact in facts if fact not in str(caught.value)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "workers", "facts"),
     [

@@ -289,6 +289,7 @@ def test_load(poisson_load):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("usage_told", [True, False])
 def test_a_test_streams_with_one_word(
     own_process: None,

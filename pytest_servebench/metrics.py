@@ -135,7 +135,7 @@ class Metric:
     @property
     def goes_with_the_machine(self) -> bool:
         """Return whether a slower machine changes it, whatever the server does."""
-        return self.kind in ("time", "cpu")
+        return self.kind in ("time", "cpu") or self.of_search
 
     @property
     def is_mean(self) -> bool:

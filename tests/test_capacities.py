@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_servebench.analysis.capacities import CapacityCase, comparable, contests
+from pytest_servebench.analysis.capacities import comparable, contests
 from pytest_servebench.analysis.comparability import differences
 from pytest_servebench.analysis.compare import compare, why_unknown
-from pytest_servebench.analysis.machine_speed import capacity_loss
 from pytest_servebench.commands.cli import main
 from pytest_servebench.errors import OptionError
 from pytest_servebench.measure.capacity_plan import SearchSettings
@@ -29,6 +28,7 @@ from pytest_servebench.objectives.slo import parse_slo
 from pytest_servebench.report.annotations import workflow_commands
 from pytest_servebench.report.comparison import comparison_lines
 from pytest_servebench.report.comparison_formats import as_json
+from pytest_servebench.report.comparison_notes import conclusion
 from pytest_servebench.report.comparison_text import Block, Compared, table
 from pytest_servebench.report.markdown import markdown
 from pytest_servebench.report.summary_text import summary_text
@@ -245,14 +245,18 @@ def test_gates_by_ends_share_the_level_of_the_comparison(
 
 def at_speed(factor: float, number: int = 600, **changes: Any) -> Run:
     """Return a run whose loads cost the generator ``factor`` times as much."""
-    run = run_of(one(**changes))
+    probes = probe_cases(number=number)
+    found = capacity(**{"value": 300.0, "low": 285.0, "high": 316.0} | changes, probes=probes)
     slow = [
         dataclasses.replace(
-            case, generator=dataclasses.replace(case.generator, cpu_seconds=0.1 * factor)
+            case,
+            generator=dataclasses.replace(
+                case.generator, cpu_seconds=factor * case.generator.cpu_seconds
+            ),
         )
-        for case in probe_cases(rates=(50.0, 104.0), number=number)
+        for case in probes
     ]
-    return dataclasses.replace(run, probes=tuple(slow))
+    return dataclasses.replace(saved.run([]), capacities=(found,), probes=tuple(slow))
 
 
 @pytest.mark.parametrize(
@@ -262,7 +266,10 @@ def at_speed(factor: float, number: int = 600, **changes: Any) -> Run:
         (1.2, {"value": 255.0, "low": 245.0, "high": 265.0}, "cannot tell"),
         (1.2, {"value": 100.0, "low": 95.0, "high": 105.0}, "worse"),
         (0.8, {"value": 300.0, "low": 285.0, "high": 316.0}, "cannot tell"),
-        (1.2, {"value": None, "low": None, "high": 250.0, "state": "below_range"}, "unknown"),
+        (1.0, {"value": None, "low": None, "high": 250.0, "state": "below_range"}, "worse"),
+        (1.2, {"value": None, "low": None, "high": 250.0, "state": "below_range"}, "cannot tell"),
+        (1.2, {"value": None, "low": None, "high": 150.0, "state": "below_range"}, "worse"),
+        (0.8, {"value": None, "low": 330.0, "high": None, "state": "above_range"}, "cannot tell"),
     ],
 )
 def test_a_slower_machine_carries_less(factor: float, new: dict[str, Any], verdict: str) -> None:
@@ -270,11 +277,20 @@ def test_a_slower_machine_carries_less(factor: float, new: dict[str, Any], verdi
     found = compare(*runs, parse_gates("capacity:10%"))
     (case,) = found.cases
     assert case.slowdown == pytest.approx(factor)
-    change = case.changes.get("capacity")
-    assert (change.verdict if change else "unknown") == verdict
+    change = case.changes["capacity"]
+    assert change.verdict == verdict
+    assert found.worse is (verdict == "worse")
     text = " ".join(map(plain_text, comparison_lines(found)))
-    assert ("Intervals of latency, CPU and capacity allow" in text) is (factor != 1)
-    assert ("machine was slower" in text) is (factor > 1 and verdict == "cannot tell")
+    assert ("those of a capacity, which may change by more" in text) is (factor != 1)
+    hidden = verdict == "cannot tell" and factor > 1
+    assert (f"{factor:g} times as slow in NEW" in text) is hidden
+    assert ("measure both again" in text) is (verdict == "cannot tell")
+    assert found.gates[0].hidden_by_machine == (found.cases if hidden else ())
+    assert ("inconclusive: capacity:10%" in conclusion(found)) is (verdict == "cannot tell")
+    (told,) = json.loads(as_json(Compared([Block(found, (), ())], every=False)))["comparisons"]
+    assert len(told["gates"][0]["hidden_by_machine"]) == hidden
+    made = told["cases"][0]["metrics"]["capacity"]["machine"]["value"]
+    assert (made < 1, made == pytest.approx(1)) == (factor > 1, factor == 1)
 
 
 def test_loads_that_are_too_few_to_tell_the_speed_are_said_to_be() -> None:
@@ -284,24 +300,6 @@ def test_loads_that_are_too_few_to_tell_the_speed_are_said_to_be() -> None:
     assert "the machine's own speed" in text
     lines = comparison_lines(compare(at_speed(1.0), at_speed(1.0)))
     assert not any("own speed" in plain_text(line) for line in lines)
-
-
-def test_the_less_of_a_server_waits_the_more_its_capacity_goes_with_the_machine() -> None:
-    def loss(value: float | None, most: float) -> float:
-        made = dataclasses.replace(one(value, None, None, state="open"), label="")
-        (case,) = comparable(run_of(made))
-        assert isinstance(case, CapacityCase)
-        full = dataclasses.replace(
-            case.probes[0], summary=dataclasses.replace(case.probes[0].summary, throughput=most)
-        )
-        return capacity_loss([dataclasses.replace(case, probes=(full,))], 1.1)
-
-    mu, bound = 200.0, 0.05  # M/M/1: r* = mu - ln(100) / bound
-    carried, slower = (speed - math.log(100) / bound for speed in (mu, mu / 1.001))
-    power = math.log(carried / slower) / math.log(1.001)
-    assert loss(carried, mu) == pytest.approx(1.1**power, rel=0.01)
-    assert loss(None, mu) == pytest.approx(1.1)
-    assert loss(1.0, mu) == pytest.approx(1.1**4)
 
 
 def test_why_a_gate_is_unknown() -> None:

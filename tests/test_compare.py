@@ -796,7 +796,7 @@ def test_what_the_machine_explains_is_not_the_servers(
     assert change.surely_worse_by == pytest.approx(min(p50 / 0.010, p50 / 0.010 / factor) - 1)
     assert not fails(Gate("p50", 0.3), change)
     assert found.changes["cpu"].verdict == "cannot tell"
-    assert found.changes["memory"].slowdown == 1
+    assert found.changes["memory"].machine.slower == 1
     for other, said in ((new, True), (base, False)):
         lines = comparison_lines(compare(saved.run([base]), saved.run([other])))
         text = " ".join(map(plain_text, lines))

@@ -13,6 +13,7 @@ from benchmarks.rounds import say
 from benchmarks.settings import Settings
 from pytest_servebench.analysis.changes import changes_of
 from pytest_servebench.analysis.compare import TAIL, compare, fails
+from pytest_servebench.analysis.machine_speed import STEADY
 from pytest_servebench.analysis.pairs import match
 from pytest_servebench.analysis.plan import requests_for
 from pytest_servebench.analysis.precision import Known, assumed, measured
@@ -124,7 +125,7 @@ def _count(counts: dict[str, int], base: Run, new: Run) -> list[str]:
     (pair,) = match(base, new)
     thresholds = {gate.metric: gate.threshold for gate in gates.values()}
     shifts = request_shifts(pair, (None, None))
-    changes = changes_of(pair, shifts, thresholds, TAIL, 1.0)
+    changes = changes_of(pair, shifts, thresholds, TAIL, STEADY)
     failed = [text for text, gate in gates.items() if fails(gate, changes[gate.metric])]
     for text in failed:
         counts[text] += 1

@@ -10,16 +10,19 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pytest_servebench.objectives.capacity import stated
+from pytest_servebench.runs.capacity import CapacityProbe
+from pytest_servebench.runs.costs import work_of
 from pytest_servebench.runs.node_ids import cell_id
 from pytest_servebench.runs.results import CapacityResult, CaseResult, Resources, Run
 from pytest_servebench.stats import ratios
 from pytest_servebench.stats.capacity import WIDEST
 from pytest_servebench.stats.estimates import Distribution, Estimate, Summary
+from pytest_servebench.stats.machine_paces import Work
 from pytest_servebench.stats.ratios import Range, Sample
 from pytest_servebench.stats.student import NORMAL, Z
 
@@ -40,13 +43,17 @@ class CapacityCase(CaseResult):
             they are known of searches that found no interval, too.
         value: the estimate, also of a search that found no interval; ``None`` if there is none.
         stated: the capacity in words.
-        probes: the loads that were measured for it.
+        around: what the requests of the loads around it cost, as far as known.
+        others: the same of the other loads on which it rests.
+        highest: throughput of them all, per second; 0 if unknown.
     """
 
     ends: tuple[float, float] = (0.0, math.inf)
     value: float | None = None
     stated: str = "not known"
-    probes: tuple[CaseResult, ...] = ()
+    around: tuple[Work, ...] = ()
+    others: tuple[Work, ...] = ()
+    highest: float = 0.0
 
 
 def as_case(result: CapacityResult, probes: Iterable[CaseResult]) -> CapacityCase | None:
@@ -56,7 +63,7 @@ def as_case(result: CapacityResult, probes: Iterable[CaseResult]) -> CapacityCas
         result: what a search found.
         probes: of the run.
     """
-    own = {one.label for one in result.probes}
+    own = {one.label: one for one in result.probes}
     known = [one for one in probes if one.nodeid == result.nodeid and one.label in own]
     if not known:
         return None
@@ -99,8 +106,21 @@ def as_case(result: CapacityResult, probes: Iterable[CaseResult]) -> CapacityCas
         ends=result.ends,
         value=result.value,
         stated=stated(result),
-        probes=tuple(known),
+        around=tuple(_works(own, known, around=True)),
+        others=tuple(_works(own, known, around=False)),
+        highest=max((load.summary.throughput for load in known if load.measured), default=0.0),
     )
+
+
+def _works(
+    probes: Mapping[str, CapacityProbe], loads: Iterable[CaseResult], *, around: bool
+) -> Iterator[Work]:
+    for load in loads:
+        probe = probes[load.label]
+        if probe.used and (probe.stage == "estimate") is around:
+            work = work_of(load, overloaded=probe.overloaded)
+            if work is not None:
+                yield work
 
 
 def comparable(run: Run) -> tuple[CaseResult, ...]:

@@ -19,7 +19,7 @@ The machine itself may have been slower in one of the runs
 (:mod:`pytest_servebench.analysis.machine_speed`).
 Latency and CPU may then have changed by up to that much whatever the server did, and a capacity by
 more. Their intervals cover the change both with and without that of the machine, so that neither a
-slow hour nor a fast one decides.
+slow hour nor a fast one decides; the change as it would be judged at one speed is kept beside it.
 
 The generator may have been late in one of the runs. Every comparison is made twice, with the
 latencies as measured and with the generator's lag subtracted, and counts only if both agree.
@@ -29,16 +29,17 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pytest_servebench.analysis.capacities import Searches, change_by_ends
-from pytest_servebench.analysis.machine_speed import capacity_loss
+from pytest_servebench.analysis.machine_speed import STEADY, Machine
 from pytest_servebench.analysis.pairs import Pair
 from pytest_servebench.analysis.samples import samples
 from pytest_servebench.metrics import COMPARED, METRICS, Metric
 from pytest_servebench.stats import ratios
-from pytest_servebench.stats.ratios import Range
+from pytest_servebench.stats.ratios import Range, Sample
 from pytest_servebench.stats.shifts import Shift
+from pytest_servebench.stats.student import NORMAL
 
 Verdict = Literal["worse", "cannot tell", "same", "better"]
 
@@ -67,8 +68,9 @@ class Change:
         sampled: whether the intervals are of sampling.
         verdict: worse, better, same or cannot tell.
         reason: why it is undecided, else empty.
-        slowdown: by what factor the machine's own speed may have changed the figure in NEW, which
-            the intervals allow for; 1 where it does not matter to the metric.
+        machine: how its speed changed, for which the intervals allow; steady where that does not
+            matter to the metric.
+        at_one_speed: the same without this allowance; ``None`` where there is none.
         percentile: that of all of BASE's requests, where the requests of both were compared; of
             repeats ``base`` is the mean of each repeat's.
         beyond: share of NEW's requests that took longer than it.
@@ -86,7 +88,8 @@ class Change:
     sampled: bool
     verdict: Verdict
     reason: str
-    slowdown: float = 1.0
+    machine: Machine = STEADY
+    at_one_speed: "Change | None" = None
     percentile: float | None = None
     beyond: float | None = None
     variants: tuple["Change", ...] = ()
@@ -112,7 +115,7 @@ class Change:
         return min(
             _worse_by(self.metric, one)
             for value in values
-            for one in (value, value / self.slowdown)
+            for one in (value, value / self.machine.made.value)
         )
 
     @property
@@ -136,7 +139,7 @@ def changes_of(
     shifts: Mapping[str, Shift],
     gated: Mapping[str, float],
     tail: float,
-    slower: float,
+    machine: Machine,
 ) -> dict[str, Change]:
     """Return the change of each metric that is known on both sides, in the order of reports.
 
@@ -145,7 +148,7 @@ def changes_of(
         shifts: what their requests tell, as far as these were saved.
         gated: threshold of each metric with a gate.
         tail: probability that one verdict is wrong by chance, in either direction.
-        slower: how many times as long the machine took in NEW.
+        machine: how its speed changed.
     """
     late = any(case.summary.without_lag for case in pair.every)
     pairs = [pair, _punctual(pair)] if late else [pair]
@@ -153,9 +156,7 @@ def changes_of(
     for name, metric in COMPARED.items():
         assert metric.same is not None
         margin = gated.get(name, metric.same)
-        speed = slower if metric.goes_with_the_machine else 1.0
-        if metric.of_search and pair.searches is not None:
-            speed = 1 / capacity_loss([*pair.searches[0], *pair.searches[1]], slower)
+        speed = machine if metric.goes_with_the_machine else STEADY
         found = [_change(metric, one, shifts.get(name), margin, tail, speed) for one in pairs]
         if known := [one for one in found if one is not None]:
             changes[name] = _either_way(known)
@@ -167,7 +168,7 @@ def changes_of(
 
 
 def _by_ends(
-    metric: Metric, searches: tuple[Searches, Searches], gate: float, tail: float, speed: float
+    metric: Metric, searches: tuple[Searches, Searches], gate: float, tail: float, machine: Machine
 ) -> Change | None:
     """Return how a capacity changed at least, by the ends of searches without an interval.
 
@@ -176,26 +177,55 @@ def _by_ends(
 
     Returns:
         ``None`` if the ends show neither that it got worse by more than the gate's threshold (by
-        anything, without a gate), nor that it did not.
+        anything, without a gate), nor that it did not, whatever the machine's speed.
     """
     before, now = (
         (min(one.ends[0] for one in side), max(one.ends[1] for one in side)) for side in searches
     )
-    high = now[1] / before[0] if before[0] else math.inf
-    found = _whatever_the_speed(Range(math.nan, now[0] / before[1], high), speed)
-    strict = _whatever_the_speed(change_by_ends(*searches, tail), speed)
-    if found.high < 1 - gate and _beyond_doubt(metric, strict) > 0:
-        value, figures, verdict = found.high, (before[0], now[1]), VERDICTS[0]
-    elif found.low >= 1 - gate:
-        value, figures = found.low, (before[1], now[0])
+    change = Range(math.nan, now[0] / before[1], now[1] / before[0] if before[0] else math.inf)
+    strict = change_by_ends(*searches, tail)
+    if change.high < 1 - gate and _beyond_doubt(metric, strict) > 0:
+        worse, figures, verdict = True, (before[0], now[1]), VERDICTS[0]
+    elif change.low >= 1 - gate:
+        worse, figures = False, (before[1], now[0])
         verdict = VERDICTS[3] if _beyond_doubt(metric, strict) < 0 else VERDICTS[1]
     else:
         return None
+
+    value = change.high if worse else change.low
+    change, strict = (dataclasses.replace(one, value=value) for one in (change, strict))
     told = " against ".join(", ".join(one.stated for one in side) for side in reversed(searches))
-    found, strict = (dataclasses.replace(one, value=value) for one in (found, strict))
-    return Change(
-        metric.name, *figures, found, strict, True, verdict, "", slowdown=speed, told=told
+    found = Change(metric.name, *figures, change, strict, True, verdict, "", told=told)
+    if machine == STEADY:
+        return found
+    change = _whatever_the_speed(change, machine, 0.05)
+    strict = _whatever_the_speed(strict, machine, tail)
+    side = _beyond_doubt(metric, strict)
+    if worse:
+        kept = max(value, value / machine.made.value) < 1 - gate and side > 0
+    else:
+        kept = change.low >= 1 - gate
+    if not kept or (verdict == VERDICTS[3] and side >= 0):
+        verdict = VERDICTS[1]
+    reason = "" if kept else machine_text(metric, machine)
+    allowing: dict[str, Any] = {"change": change, "strict": strict, "verdict": verdict}
+    return dataclasses.replace(
+        found, **allowing, reason=reason, machine=machine, at_one_speed=found
     )
+
+
+def machine_text(metric: Metric, machine: Machine) -> str:
+    """Return what the machine's own speed may have made of a figure, in words."""
+    factor = max(machine.slower, 1 / machine.slower)
+    if not metric.of_search:
+        word = "slower" if machine.slower > 1 else "faster"
+        return f"the machine was {100 * (factor - 1):.0f} % {word} in NEW"
+    made = machine.made
+    value, *ends = (f"{100 * (one - 1):+.0f} %" for one in (made.value, made.low, made.high))
+    if made.low < 1 < made.high:
+        return f"the machine's speed may have made {' to '.join(ends)}"
+    word = "slow" if machine.slower > 1 else "fast"
+    return f"the machine was {factor:.3g} times as {word} in NEW, which may make {value}"
 
 
 def _punctual(pair: Pair) -> Pair:
@@ -215,6 +245,7 @@ def _either_way(changes: Sequence[Change]) -> Change:
         strict=_hull([one.strict for one in changes]),
         verdict=first.verdict if agreed else "cannot tell",
         reason=first.reason if agreed else "the generator's own lateness decides it",
+        at_one_speed=first.at_one_speed if agreed else None,
         variants=tuple(changes),
     )
 
@@ -224,7 +255,7 @@ def _hull(ranges: Sequence[Range]) -> Range:
 
 
 def _change(
-    metric: Metric, pair: Pair, shift: Shift | None, margin: float, tail: float, slower: float
+    metric: Metric, pair: Pair, shift: Shift | None, margin: float, tail: float, machine: Machine
 ) -> Change | None:
     """Return the change of a metric; ``None`` if it is unknown on a side."""
     base, new = (samples(metric, cases, pair) for cases in (pair.base, pair.new))
@@ -243,34 +274,46 @@ def _change(
         if _beyond_doubt(metric, of_both) or not _beyond_doubt(metric, wide):
             wide, narrow = of_both, _of_requests(shift, values[0], values[1], 0.05)
             some_open = narrow.low == 0 or narrow.high == math.inf
-    unmoved = _verdict(metric, narrow, wide, margin)
-    change, strict = (_whatever_the_speed(one, slower) for one in (narrow, wide))
-    verdict = _verdict(metric, change, strict, margin)
     sampled = [sample.sampled for sample in (*base, *new)]
-    if unmoved == "cannot tell" and not any(sampled):
-        verdict = "same"  # less than the margin by which they must differ
     if metric.share_of_load:  # it may be compared by its share of the arrivals
         values = [[metric.read(case).value or 0.0 for case in side]
                   for side in (pair.base, pair.new)]  # fmt: skip
         average = ratios.geometric_mean
+    verdict = _verdict(metric, narrow, wide, margin)
+    if verdict == "cannot tell" and not any(sampled):
+        verdict = "same"  # less than the margin by which they must differ
     reason = ""
     if verdict == "cannot tell":
-        machine = slower if verdict != unmoved else 1.0
-        reason = _reason(
-            metric, [sample.range.value for sample in (*base, *new)], some_open, machine
-        )
-    return Change(
+        reason = _reason(metric, [sample.range.value for sample in (*base, *new)], some_open)
+    found = Change(
         metric.name,
         average(values[0]),
         average(values[1]),
-        change,
-        strict,
+        narrow,
+        wide,
         all(sampled),
         verdict,
         reason,
-        slower,
-        shift.percentile if shift is not None else None,
-        shift.beyond if shift is not None else None,
+        percentile=shift.percentile if shift is not None else None,
+        beyond=shift.beyond if shift is not None else None,
+    )
+    return found if machine == STEADY else _allowing(found, machine, margin, tail)
+
+
+def _allowing(found: Change, machine: Machine, margin: float, tail: float) -> Change:
+    """Return a change whose intervals allow for the machine's speed."""
+    metric = METRICS[found.metric]
+    change = _whatever_the_speed(found.change, machine, 0.05)
+    strict = _whatever_the_speed(found.strict, machine, tail)
+    verdict = _verdict(metric, change, strict, margin)
+    if found.verdict == "same" and not found.sampled:
+        verdict = found.verdict
+    reason = ""
+    if verdict == "cannot tell":
+        reason = found.reason or machine_text(metric, machine)
+    allowing: dict[str, Any] = {"change": change, "strict": strict, "verdict": verdict}
+    return dataclasses.replace(
+        found, **allowing, reason=reason, machine=machine, at_one_speed=found
     )
 
 
@@ -287,11 +330,11 @@ def _of_requests(shift: Shift, base: Sequence[float], new: Sequence[float], tail
     return between.through(ratios.exp)
 
 
-def _whatever_the_speed(change: Range, slower: float) -> Range:
+def _whatever_the_speed(change: Range, machine: Machine, tail: float) -> Range:
     """Return the interval that covers the change with and without that of the machine."""
-    return Range(
-        change.value, min(change.low, change.low / slower), max(change.high, change.high / slower)
-    )
+    part = Sample(machine.made).at(NORMAL.inv_cdf(1 - tail / 2)).through(ratios.log)
+    rest = ratios.mover(part, change.through(ratios.log)).through(ratios.exp)
+    return Range(change.value, min(change.low, rest.low), max(change.high, rest.high))
 
 
 def _verdict(metric: Metric, change: Range, strict: Range, margin: float) -> Verdict:
@@ -321,13 +364,7 @@ def _worse_by(name: str, value: float) -> float:
     return -change if METRICS[name].larger_is_better else change
 
 
-def _reason(metric: Metric, values: Sequence[float], some_open: bool, slower: float) -> str:
-    if slower != 1 and metric.of_search:
-        word, factor = ("slower", 1 / slower) if slower < 1 else ("faster", slower)
-        return f"the machine was {word} in NEW, which may make {100 * (factor - 1):.0f} %"
-    if slower != 1:
-        word, factor = ("slower", slower) if slower > 1 else ("faster", 1 / slower)
-        return f"the machine was {100 * (factor - 1):.0f} % {word} in NEW"
+def _reason(metric: Metric, values: Sequence[float], some_open: bool) -> str:
     infinite = [math.isinf(one) for one in values]
     if all(infinite):
         return "infinite on both sides"

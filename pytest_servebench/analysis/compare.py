@@ -22,7 +22,13 @@ from types import MappingProxyType
 from typing import Final
 
 from pytest_servebench.analysis.changes import VERDICTS, Change, Verdict, changes_of
-from pytest_servebench.analysis.machine_speed import same_generator, search_slowdown, slowdown
+from pytest_servebench.analysis.machine_speed import (
+    STEADY,
+    Machine,
+    machine_of_loads,
+    machine_of_searches,
+    same_generator,
+)
 from pytest_servebench.analysis.pairs import Key, Pair, match
 from pytest_servebench.analysis.request_shifts import request_shifts
 from pytest_servebench.metrics import METRICS, POINTS, Metric, standing_in
@@ -91,6 +97,14 @@ class GateResult:
         )  # fmt: skip
 
     @property
+    def hidden_by_machine(self) -> tuple[CaseComparison, ...]:
+        """Return the inconclusive cases that would break it at one speed of the machine."""
+        metric = self.gate.metric
+        return tuple(
+            case for case in self.judged if hidden_by_machine(self.gate, case.changes[metric])
+        )
+
+    @property
     def verdict(self) -> VerdictWord:
         """Return the worst of its cases' verdicts; inconclusive without any."""
         if self.failed:
@@ -117,6 +131,11 @@ class Comparison:
     gates: tuple[GateResult, ...]
     statements: int
     worse: bool
+
+    @property
+    def undecided(self) -> tuple[Gate, ...]:
+        """Return the gates that are inconclusive."""
+        return tuple(one.gate for one in self.gates if one.verdict == "inconclusive")
 
 
 def compare(
@@ -148,9 +167,9 @@ def compare(
     cases = []
     for pair in pairs:
         shifts = request_shifts(pair, directories)
-        slower = _slowdown(pair) if alike else None
-        changes = changes_of(pair, shifts, gated, TAIL / statements, slower or 1.0)
-        cases.append(_compare(pair, changes, gated, slower))
+        machine = _machine(pair) if alike else None
+        changes = changes_of(pair, shifts, gated, TAIL / statements, machine or STEADY)
+        cases.append(_compare(pair, changes, gated, None if machine is None else machine.slower))
     results = tuple(_judge(gate, cases) for gate in gates)
     worse = (
         any(result.failed for result in results)
@@ -160,10 +179,10 @@ def compare(
     return Comparison(base, new, tuple(cases), results, statements, worse)
 
 
-def _slowdown(pair: Pair) -> float | None:
+def _machine(pair: Pair) -> Machine | None:
     if searches := pair.searches:
-        return search_slowdown(*searches)
-    return slowdown(pair.base, pair.new)
+        return machine_of_searches(*searches)
+    return machine_of_loads(pair.base, pair.new)
 
 
 def why_unknown(gate: Gate, pairs: Iterable[Pair]) -> str:
@@ -202,6 +221,12 @@ def _is_about(metric: Metric, case: CaseComparison) -> bool:
 def fails(gate: Gate, change: Change) -> bool:
     """Return whether a change for the worse exceeds the threshold, and noise as well."""
     return change.surely_worse_by > gate.threshold and change.surely_worse
+
+
+def hidden_by_machine(gate: Gate, change: Change) -> bool:
+    """Return whether only the allowance for the machine's speed keeps a gate from failing."""
+    known = change.at_one_speed
+    return known is not None and fails(gate, known) and not fails(gate, change)
 
 
 def gate_verdict(gate: Gate, change: Change) -> VerdictWord:

@@ -10,25 +10,46 @@ server its logarithm correlated with that of the median latency at 0.94. If answ
 connections are not kept alive or requests fail, the work differs and says nothing about the
 machine.
 
-Of a search for a capacity, the loads that both runs made alike tell it: the ladder's.
+Two searches for a capacity send at different rates, for which
+:mod:`pytest_servebench.stats.machine_speeds` allows.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from pytest_servebench.analysis.capacities import CapacityCase
+from pytest_servebench.analysis.capacities import CapacityCase, Searches
 from pytest_servebench.runs.results import CaseResult, Run
+from pytest_servebench.stats.machine_speeds import Loads, Speeds, speeds
+from pytest_servebench.stats.ratios import Range, exp, log
 
 _ALIKE: Final = 0.02
 """How much the answer bytes, connections and successes per request may differ."""
 
-_ENOUGH: Final = 200
-"""Requests in loads that two searches made alike, below which these do not tell the speed."""
-
 _STEEPEST: Final = 4.0
+_MOST_SAVED: Final = 0.5
+"""Power of the rate with which a request's cost falls, at most: what falls more is other work, such
+as polling, which does not hold up requests. Of real servers it was 0.15 to 0.4."""
 
 _CODE: Final = ("pytest-servebench", "uvloop", "httptools")  # whose time it is
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How the machine's speed changed.
+
+    Attributes:
+        slower: how many times as long it took in NEW for the same work.
+        made: what that may have made of a figure that goes with it, new / base, with its 95 %
+            interval.
+    """
+
+    slower: float
+    made: Range
+
+
+STEADY: Final = Machine(1.0, Range(1.0, 1.0, 1.0))
 
 
 def same_generator(base: Run, new: Run) -> bool:
@@ -38,62 +59,64 @@ def same_generator(base: Run, new: Run) -> bool:
     )
 
 
-def slowdown(base: Sequence[CaseResult], new: Sequence[CaseResult]) -> float | None:
-    """Return how many times as long the machine took in NEW for the generator's work.
+def machine_of_loads(base: Sequence[CaseResult], new: Sequence[CaseResult]) -> Machine | None:
+    """Return how the machine's speed changed, by the generator's work in the same loads.
 
     Args:
         base: repeats of one case, one at least.
         new: the same, under the same generator: see :func:`same_generator`.
 
     Returns:
-        Above 1 if NEW had the slower machine; ``None`` if the work differed or was not measured.
+        ``None`` if the work differed or was not measured.
     """
     if _work(base) != _work(new) or not _same_answers(base, new):
         return None
     costs = [_cost(side) for side in (base, new)]
-    return costs[1] / costs[0] if min(costs) > 0 and all(map(math.isfinite, costs)) else None
+    if min(costs) <= 0 or not all(map(math.isfinite, costs)):
+        return None
+    slower = costs[1] / costs[0]
+    return Machine(slower, Range(slower, slower, slower))
 
 
-def search_slowdown(base: Sequence[CapacityCase], new: Sequence[CapacityCase]) -> float | None:
-    """Return how many times as long the machine took in NEW, by the loads of both searches.
+def machine_of_searches(base: Searches, new: Searches) -> Machine | None:
+    """Return how the machine's speed changed, by the loads of searches, and what that made of them.
+
+    More than the machine itself changed. A percentile of a queue near saturation goes with
+    exp(-(1 - ρ) μ) (Kingman 1962, JRSS B 24:383), so that the same bound is reached where μ - r* is
+    the same: d ln r* = d ln μ / ρ. If a request costs the less the more are sent, r to the power of
+    -γ, a slower machine's lower rate makes requests dearer still::
+
+        d ln μ = -d ln s + γ d ln r*,    so that    d ln r* = -d ln s / (ρ - γ)
+
+    The highest throughput μ' of the loads is that of requests as cheap as they get, so that
+    ρ = (r*/μ')^(1 - γ). Where it is not queueing that decides, and where μ' or r* is unknown, the
+    power is no more than 4, and no less than 1.
 
     Returns:
-        as :func:`slowdown`; ``None`` if fewer than 200 requests were sent alike.
+        ``None`` if too few of the loads were the same work.
     """
-    sides = [_by_rate(side) for side in (base, new)]
-    weights, logs = 0.0, 0.0
-    for key in sides[0].keys() & sides[1].keys():
-        loads = sides[0][key], sides[1][key]
-        factor = slowdown(*loads)
-        if factor is not None:
-            weight = min(sum(one.summary.arrivals for one in side) for side in loads)
-            weights, logs = weights + weight, logs + weight * math.log(factor)
-    return math.exp(logs / weights) if weights >= _ENOUGH else None
+    found = speeds(_loads(base), _loads(new))
+    if found is None:
+        return None
+    power = max(_power(one, found) for one in (*base, *new))
+    slower = found.slower
+    ends = (exp(-power * log(one)) for one in (slower.value, slower.high, slower.low))
+    return Machine(slower.value, Range(*ends))
 
 
-def _by_rate(searches: Sequence[CapacityCase]) -> dict[tuple[float, float], list[CaseResult]]:
-    found: dict[tuple[float, float], list[CaseResult]] = {}
-    for search in searches:
-        for load in search.probes:
-            if load.measured:
-                found.setdefault((load.rate, load.duration), []).append(load)
-    return found
+def _loads(searches: Searches) -> Loads:
+    return Loads(
+        [work for one in searches for work in one.around],
+        [work for one in searches for work in one.others],
+    )
 
 
-def capacity_loss(searches: Sequence[CapacityCase], slower: float) -> float:
-    """Return how many times as low a capacity is on a machine that takes ``slower`` as long.
-
-    More than the machine itself: a percentile of a queue near saturation goes with exp(-(1 - ρ) μ)
-    (Kingman 1962, JRSS B 24:383), so that under the same bound ln r* changes 1/ρ* times as much as
-    ln μ does. μ is the highest throughput of the loads. Below ρ* = 1/4 it is not queueing that
-    decides; there and where μ or r* is unknown, the power is no more than 4, and no less than 1.
-    """
-    powers = []
-    for one in searches:
-        most = max((load.summary.throughput for load in one.probes if load.measured), default=0.0)
-        if one.value is not None:
-            powers.append(min(max(most / one.value, 1.0), _STEEPEST))
-    return math.exp(math.log(slower) * max(powers, default=1.0))
+def _power(search: CapacityCase, found: Speeds) -> float:
+    if not search.value or not search.highest:
+        return 1.0
+    saving = min(found.saving, _MOST_SAVED)
+    utilization: float = min(search.value / search.highest, 1.0) ** (1 - saving)
+    return max(1.0, 1 / max(utilization - saving, 1 / _STEEPEST))
 
 
 def _work(cases: Sequence[CaseResult]) -> set[tuple[object, ...]]:

@@ -6,19 +6,17 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from pytest_servebench.errors import InvalidMeasurementError, OptionError, ServerDiedError
-from pytest_servebench.load.records import Outcome, Records
+from pytest_servebench.load.records import Records
 from pytest_servebench.measure.capacity_plan import Capacity, Plan, ProbeOutcome, SearchSettings
 from pytest_servebench.measure.capacity_search import CapacitySearch
 from pytest_servebench.objectives.limits import Limit
 from pytest_servebench.runs.capacity import CapacityProbe, ProbeState
+from pytest_servebench.runs.costs import work_of
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.machine_paces import Work
 from pytest_servebench.stats.probed import OVERLOADED, Probed, probed
-
-_TELLING: Final = 100  # requests, whose cost tells the machine's speed
 
 Load = Callable[[int, Plan, float], CaseResult]
 """Sends one probe, its number from 1, after its rest; told the seconds that the search has left.
@@ -72,7 +70,8 @@ class CapacityRun:
                     if found is not None:
                         state = "disturbed" if result.resources.crowded else "measured"
                         limits = found
-                        work = _work(result, found)
+                        over = any(one.share >= OVERLOADED for one in found)
+                        work = work_of(result, overloaded=over)
             now = self.clock()
             outcome = ProbeOutcome(now - last, limits, state, work)
             last = now
@@ -127,28 +126,3 @@ class CapacityRun:
             if seen.beyond - alone.beyond > 2 * chance:
                 return None
         return tuple(found)
-
-
-def _work(result: CaseResult, limits: Sequence[Probed]) -> Work | None:
-    """Return what a probe's requests cost; ``None`` if that was not seen, or they are too few.
-
-    A server's processes are seen only on this machine.
-    """
-    generator, outcomes = result.generator, result.summary.outcomes
-    server = result.summary.estimates.get("cpu_per_request")
-    sent = result.summary.arrivals - outcomes.get(Outcome.DROPPED.label, 0)
-    succeeded = outcomes.get(Outcome.OK.label, 0)
-    if server is None or not server.value or not generator.cpu_seconds:
-        return None
-    if generator.received_bytes is None or generator.reconnections is None:
-        return None
-    if min(sent, succeeded) < _TELLING:
-        return None
-    return Work(
-        rate=sent / result.duration,
-        generator=generator.cpu_seconds / sent,
-        server=server.value,
-        answer=generator.received_bytes / succeeded,
-        connections=generator.reconnections / sent,
-        overloaded=any(one.share >= OVERLOADED for one in limits),
-    )

@@ -144,7 +144,8 @@ class CapacitySearch:
         near: dict[int, Work] = {}
         others: list[Work] = []
         for index, plan, _ in self._measured:
-            if (work := self._works.get(index)) is None:
+            work = self._works.get(index)
+            if work is None or math.isnan(work.server):
                 continue
             if plan.stage == "estimate":
                 near[index] = work

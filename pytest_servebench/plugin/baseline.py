@@ -21,7 +21,8 @@ from pytest_servebench.objectives.gates import Gate, check_thresholds
 from pytest_servebench.objectives.slo import with_clauses
 from pytest_servebench.plugin.option_values import run_name
 from pytest_servebench.plugin.settings import Settings
-from pytest_servebench.report.comparison import beyond_text, change_text, speed_note
+from pytest_servebench.report.comparison import beyond_text, change_text, undecided_text
+from pytest_servebench.report.comparison_notes import speed_note
 from pytest_servebench.runs.node_ids import labelled, repeat_of, without_repeat
 from pytest_servebench.runs.results import (
     CapacityResult,
@@ -195,7 +196,9 @@ class Baseline:
             else:
                 clauses.append(self._of_change(gate, change))
         # What may explain a change matters only if there is one.
-        said = "".join(f" {note}" for note in (*notes(base, new), speed_note(pair)) if note)
+        said = "".join(
+            f" {note}" for note in (*notes(base, new), speed_note(pair, self.gates)) if note
+        )
         return [
             one if one.verdict == "passed" else dataclasses.replace(one, message=one.message + said)
             for one in clauses
@@ -205,7 +208,9 @@ class Baseline:
         kind = METRICS[gate.metric].kind
         if change.told:
             verdict = gate_verdict(gate, change)
-            word = "broken" if verdict == "failed" else "met"
+            word = {"failed": "broken", "passed": "met"}.get(
+                verdict, f"{verdict}: {undecided_text(gate, change)}"
+            )
             return self._clause(gate, verdict, f"{word}: {change.told}")
         new, base = quantity(kind, change.new), quantity(kind, change.base)
         by = change_text(gate.metric, change.change.value)
@@ -219,7 +224,7 @@ class Baseline:
         word = {
             "failed": "broken: worse beyond the threshold and the noise",
             "passed": "met",
-            "inconclusive": f"inconclusive: {change.reason or 'within noise'}; "
+            "inconclusive": f"inconclusive: {undecided_text(gate, change)}; "
             f"{_detectable(gate, change.detectable)}",
             "invalid": "invalid: the load generator was too late to judge this",
         }[verdict]

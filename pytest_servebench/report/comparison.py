@@ -1,23 +1,22 @@
 """The comparison of two runs, for a terminal of 100 columns and as Markdown."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pytest_servebench.analysis import comparability
-from pytest_servebench.analysis.allowable import ALLOWABLE
-from pytest_servebench.analysis.changes import NOISE, VERDICTS, Change
+from pytest_servebench.analysis.changes import NOISE, Change, machine_text
 from pytest_servebench.analysis.comparability import Difference
 from pytest_servebench.analysis.compare import (
     CaseComparison,
     Comparison,
     GateResult,
     fails,
+    hidden_by_machine,
 )
 from pytest_servebench.analysis.pairs import key_text
 from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.gates import Gate
+from pytest_servebench.report.comparison_notes import conclusion, notes
 from pytest_servebench.report.facts import date_text, distinct
 from pytest_servebench.report.markdown import escaped, table_head, table_row
 from pytest_servebench.runs.results import Run
@@ -49,7 +48,6 @@ _MARKUP: Final[Mapping[str, Markup]] = {
     "better": {"green": True},
     "cannot tell": {"light": True},
 }
-_SPEED_SHOWN: Final = 0.05
 _SIGNS: Final = {"worse": "❌", "better": "✅", "same": "", "cannot tell": "❔"}
 
 
@@ -140,6 +138,13 @@ def verdict_text(change: Change, gates: Sequence[Gate]) -> str:
     return ("WORSE" if change.verdict == "worse" else change.verdict) + told
 
 
+def undecided_text(gate: Gate, change: Change) -> str:
+    """Return why a gate is inconclusive."""
+    if hidden_by_machine(gate, change):
+        return machine_text(METRICS[change.metric], change.machine)
+    return change.reason or NOISE
+
+
 def gate_text(result: GateResult, names: Mapping[int, str]) -> str:
     """Return the outcome of a gate, and the smallest change it could have detected."""
     metric, number = result.gate.metric, len(result.judged)
@@ -147,15 +152,9 @@ def gate_text(result: GateResult, names: Mapping[int, str]) -> str:
         return "not judged: no case has this metric in both runs"
     unknown = f"; unknown in {counted(result.unknown, 'more case')}" if result.unknown else ""
     if result.failed:
-        worst = max(result.failed, key=lambda case: case.changes[metric].worse_by)
-        change, kind = worst.changes[metric], METRICS[metric].kind
-        values = change.told or f"{quantity(kind, change.base)} to {quantity(kind, change.new)}"
-        where = f" in {names[id(worst)]}" if number > 1 else ""
-        beyond = f"; {text}" if (text := beyond_text(change)) else ""
-        return (
-            f"FAILED in {len(result.failed)} of {counted(number, 'case')}: "
-            f"{change_text(metric, change.change.value)}{where} ({values}){beyond}{unknown}"
-        )
+        worst, text = _worst(result.failed, metric, names if number > 1 else {})
+        text = "; ".join(filter(None, (text, beyond_text(worst))))
+        return f"FAILED in {len(result.failed)} of {counted(number, 'case')}: {text}{unknown}"
     changes = [case.changes[metric] for case in result.judged]
     seen = [one.detectable for one in changes if not one.told]  # ends are no matter of noise
     blind = sum(not math.isfinite(one) or one >= 1e3 for one in seen)
@@ -163,12 +162,26 @@ def gate_text(result: GateResult, names: Mapping[int, str]) -> str:
     text = "passed"
     if unsure := len(result.inconclusive):
         text = "inconclusive" + (f" in {unsure} of {counted(number, 'case')}" if number > 1 else "")
+        if result.hidden_by_machine:
+            worst, told = _worst(result.hidden_by_machine, metric, names if number > 1 else {})
+            text += f": {told}; {undecided_text(result.gate, worst)}"
     if finite:
         ends = distinct(worse_text(metric, one) for one in (min(finite), max(finite)))
         text += f"; noise would hide a change of less than {' to '.join(ends)}"
     if blind:
         text += f"; {blind} of {counted(number, 'case')} cannot tell: too few requests"
     return text + unknown
+
+
+def _worst(
+    cases: Sequence[CaseComparison], metric: str, names: Mapping[int, str]
+) -> tuple[Change, str]:
+    """Return the change for the worst of some cases, and it in words, with the name that it has."""
+    worst = max(cases, key=lambda case: case.changes[metric].worse_by)
+    change, kind = worst.changes[metric], METRICS[metric].kind
+    values = change.told or f"{quantity(kind, change.base)} to {quantity(kind, change.new)}"
+    where = f" in {names[id(worst)]}" if names else ""
+    return change, f"{change_text(metric, change.change.value)}{where} ({values})"
 
 
 # -- a terminal -----------------------------------------------------------------------------------
@@ -258,94 +271,15 @@ def _row(change: Change, gates: Sequence[Gate]) -> list[Cell]:
     ]
 
 
-def notes(comparison: Comparison, every: bool = False) -> list[str]:
-    """Return a count of the verdicts, and notes on them."""
-    changes = [case.changes[metric] for case in comparison.cases for metric in case.shown]
-    counts = Counter(one.verdict for one in changes)
-    parts = [f"{counts[word]} {word}" for word in VERDICTS if counts[word]]
-    size = f"{counted(len(comparison.cases), 'case')}, {counted(len(changes), 'figure')}"
-    found = [f"{size}{' that decide' if every else ''}: {', '.join(parts)}."]
-    unsure = any(_excludes_nothing(one) and one.verdict == "cannot tell" for one in changes)
-    if unsure and comparison.statements > 1:
-        found.append(
-            "Each interval is for its figure alone. A verdict of worse or better allows for all "
-            f"{comparison.statements} figures at once, so it needs a larger difference."
-        )
-    elif unsure:
-        found.append("Worse or better needs 99 % confidence; the intervals shown are at 95 %.")
-    undecided = {one.metric for one in changes if one.verdict == "cannot tell"}
-    if undecided - {"capacity"}:
-        found.append("Cannot tell: longer or repeated runs (--servebench-repeats) would help.")
-    if "capacity" in undecided:
-        found.append("Cannot tell: longer searches (--servebench-capacity-budget) would help.")
-    if moved := _speeds(comparison):
-        found.append(moved)
-    found += dict.fromkeys(filter(None, map(speed_note, comparison.cases)))
-    found += comparability.notes(comparison.base, comparison.new)
-    changes_of_all = [one for case in comparison.cases for one in case.changes.values()]
-    if every and (without := distinct(one.metric for one in changes_of_all if not one.sampled)):
-        found.append(f"No interval: {joined(without)}. A change of 5 % or more counts.")
-    return found
-
-
-def speed_note(case: CaseComparison) -> str:
-    """Return that a capacity may have changed with the machine; empty if that is allowed for."""
-    if not case.of_search or case.slowdown is not None:
-        return ""
-    return (
-        "Capacities may have changed with the machine's own speed, which too few loads of both "
-        "searches tell: measure again before you blame the server."
-    )
-
-
-def _speeds(comparison: Comparison) -> str:
-    """Return how much the machine's own speed changed; empty if too little to matter."""
-    factors = [case.slowdown for case in comparison.cases if case.slowdown is not None]
-    if not any(abs(math.log(one)) > math.log1p(_SPEED_SHOWN) for one in factors):
-        return ""
-    ends = " to ".join(distinct(f"{one:.3g}" for one in (min(factors), max(factors))))
-    return (
-        f"The machine's speed differed: in NEW the generator itself needed {ends} times the CPU "
-        "time per request. Intervals of latency, CPU and capacity allow for that."
-    )
-
-
-def _excludes_nothing(change: Change) -> bool:
-    neutral = 0.0 if METRICS[change.metric].is_share else 1.0
-    return not change.change.low <= neutral <= change.change.high
-
-
-def conclusion(comparison: Comparison) -> str:
-    """Return the answer in one line."""
-    cases = sum(case.verdict == "worse" for case in comparison.cases)
-    of_all = f"{cases} of {counted(len(comparison.cases), 'case')}"
-    if comparison.gates:
-        failed = [str(one.gate) for one in comparison.gates if one.failed]
-        if failed:
-            return f"FAILED: {joined(failed)}"
-        return f"No gate failed; something got worse in {of_all}." if cases else "No gate failed."
-    return f"WORSE: {of_all}" if cases else "Nothing got worse beyond doubt."
-
-
 # -- Markdown -------------------------------------------------------------------------------------
-
-
-def remedy(comparison: Comparison, refused: Sequence[Difference]) -> str:
-    """Return how to compare runs that differ all the same; empty if they cannot be."""
-    words = dict.fromkeys(one.about for one in refused if one.about in ALLOWABLE)
-    if not words or not comparison.cases:
-        return ""
-    return (
-        f"To compare the {counted(len(comparison.cases), 'case')} they share anyway, "
-        f"give --allow {','.join(words)}"
-    )
 
 
 def comparison_markdown(
     comparison: Comparison, allowed: Sequence[Difference] = (), *, every: bool = False
 ) -> str:
     """Return the comparison for a CI job's summary; arguments as of :func:`comparison_lines`."""
-    sign = _SIGNS["worse"] if comparison.worse else _SIGNS["better"]
+    sure = "cannot tell" if comparison.undecided else "better"
+    sign = _SIGNS["worse" if comparison.worse else sure]
     lines = [f"### {sign} {escaped(conclusion(comparison))}", ""]
     for name, run in (("BASE", comparison.base), ("NEW", comparison.new)):
         lines.append(f"* {name}: {escaped(run_text(run))}")

@@ -10,11 +10,11 @@ from pytest_servebench.analysis.compare import CaseComparison, Comparison, fails
 from pytest_servebench.metrics import METRICS
 from pytest_servebench.report.comparison import (
     change_text,
-    conclusion,
     interval_text,
     labels,
     verdict_text,
 )
+from pytest_servebench.report.comparison_notes import conclusion
 from pytest_servebench.report.comparison_text import Compared
 from pytest_servebench.report.figures import interval
 from pytest_servebench.runs.results import Run
@@ -66,6 +66,7 @@ def _block(
                 "threshold": result.gate.threshold,
                 "failed": [case.key.test for case in result.failed],
                 "inconclusive": [case.key.test for case in result.inconclusive],
+                "hidden_by_machine": [case.key.test for case in result.hidden_by_machine],
                 "judged": len(result.judged),
             }
             for result in comparison.gates
@@ -88,6 +89,10 @@ def _block(
                         **(_ends(change.change) if change.sampled else _ends(None)),
                         "verdict": change.verdict,
                         "reason": change.reason,
+                        "machine": {
+                            "value": change.machine.made.value,
+                            **_ends(change.machine.made),
+                        },
                         "percentile_base": change.percentile,
                         "beyond_base": change.beyond,
                         "failed": any(

@@ -9,11 +9,10 @@ from pytest_servebench.analysis.compare import Comparison
 from pytest_servebench.report.comparison import (
     comparison_lines,
     comparison_markdown,
-    conclusion,
-    remedy,
 )
+from pytest_servebench.report.comparison_notes import conclusion, remedy
 from pytest_servebench.text.safe import clean, wrapped
-from pytest_servebench.text.tables import Line, line, plain_text
+from pytest_servebench.text.tables import Line, Markup, line, plain_text
 
 NOTHING_WORSE: Final = 0
 WORSE: Final = 1
@@ -85,8 +84,9 @@ def table_lines(found: Compared) -> list[Line]:
             lines += refusal(block)
             continue
         lines += comparison_lines(block.comparison, block.allowed, width=_WIDTH, every=found.every)
-        worse = block.comparison.worse
-        lines.append(line(conclusion(block.comparison), bold=True, red=worse, green=not worse))
+        worse, sure = block.comparison.worse, not block.comparison.undecided
+        color: Markup = {"red": worse, "yellow": not (worse or sure), "green": sure and not worse}
+        lines.append(line(conclusion(block.comparison), bold=True, **color))
     return lines
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from pytest_servebench.runs.basics import ClauseResult, ServerInfo, Sizes, TestOutcome, VerdictWord
+from pytest_servebench.stats.probed import OVERLOADED
 
 CAPACITY_KEY: Final = "servebench_capacity"
 """Key of a capacity in the ``extra_info`` of its test's benchmark."""
@@ -73,6 +74,14 @@ class CapacityProbe:
     beyond: tuple[int, ...]
     used: bool
     slowdown: float | None = None
+
+    @property
+    def overloaded(self) -> bool:
+        """Return whether the server had more to do than it could."""
+        return any(
+            number and beyond >= OVERLOADED * number
+            for number, beyond in zip(self.counted, self.beyond, strict=True)
+        )
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from pytest_servebench.stats.student import Z, student
 
 _LEAST_DEGREES: Final = 3  # of freedom
 _FARTHEST: Final = 0.3
-_ALIKE: Final = 0.02
+ALIKE: Final = 0.02
 """By how much answers and connections for each request may differ, if it is the same work."""
 
 
@@ -37,7 +37,7 @@ class Work:
     Attributes:
         rate: at which they were sent, 1/s.
         generator: CPU seconds of the load generator for each.
-        server: CPU seconds of the server for each.
+        server: CPU seconds of the server for each; NaN if they are not seen.
         answer: bytes of each answer's body.
         connections: opened for each.
         overloaded: whether the server had more to do than it could.
@@ -113,6 +113,6 @@ def _same_work(loads: Sequence[Work]) -> bool:
     answers = [one.answer for one in loads]
     opened = [one.connections for one in loads]
     return (
-        max(answers) - min(answers) <= _ALIKE * max(answers)
-        and max(opened) - min(opened) <= _ALIKE
+        max(answers) - min(answers) <= ALIKE * max(answers)
+        and max(opened) - min(opened) <= ALIKE
     )  # fmt: skip

@@ -15,16 +15,14 @@ from pytest_servebench.objectives.gates import Gate
 from pytest_servebench.report import axes
 from pytest_servebench.report.comparison import (
     change_text,
-    conclusion,
     gate_text,
     interval_text,
     labels,
-    notes,
-    remedy,
     run_text,
     verdict_text,
     worse_text,
 )
+from pytest_servebench.report.comparison_notes import conclusion, notes, remedy
 from pytest_servebench.report.facts import cell_name
 from pytest_servebench.report.page.chart import Chart
 from pytest_servebench.report.page.comparison_charts import overlay
@@ -160,7 +158,8 @@ def _block(number: int, found: Found, base: Path, new: Path) -> Block:
         new=run_text(comparison.new),
         name=clean(comparison.new.name),
         conclusion="These runs cannot be compared." if refused else conclusion(comparison),
-        css="refused" if refused else "worse" if comparison.worse else "better",
+        css="refused" if refused else "worse" if comparison.worse else
+        "unsure" if comparison.undecided else "better",
         refused=_texts(refused),
         remedy=remedy(comparison, refused),
         allowed=_texts(allowed),

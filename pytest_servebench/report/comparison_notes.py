@@ -1,0 +1,123 @@
+"""What a comparison says below its table: a count of verdicts, what they rest on, the answer."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from pytest_servebench.analysis import comparability
+from pytest_servebench.analysis.allowable import ALLOWABLE
+from pytest_servebench.analysis.changes import VERDICTS, Change
+from pytest_servebench.analysis.comparability import Difference
+from pytest_servebench.analysis.compare import CaseComparison, Comparison, hidden_by_machine
+from pytest_servebench.metrics import METRICS
+from pytest_servebench.objectives.gates import Gate
+from pytest_servebench.report.facts import distinct
+from pytest_servebench.text.safe import counted, joined
+
+_SPEED_SHOWN: Final = 0.05
+_OF_MACHINE: Final = (
+    "What the machine's speed may explain is not laid to the server: measure both again, one right "
+    "after the other, with --servebench-repeats, or on a machine that is not shared."
+)
+
+
+def notes(comparison: Comparison, every: bool = False) -> list[str]:
+    """Return a count of the verdicts, and notes on them."""
+    changes = [case.changes[metric] for case in comparison.cases for metric in case.shown]
+    counts = Counter(one.verdict for one in changes)
+    parts = [f"{counts[word]} {word}" for word in VERDICTS if counts[word]]
+    size = f"{counted(len(comparison.cases), 'case')}, {counted(len(changes), 'figure')}"
+    found = [f"{size}{' that decide' if every else ''}: {', '.join(parts)}."]
+    unsure = any(_excludes_nothing(one) and one.verdict == "cannot tell" for one in changes)
+    if unsure and comparison.statements > 1:
+        found.append(
+            "Each interval is for its figure alone. A verdict of worse or better allows for all "
+            f"{comparison.statements} figures at once, so it needs a larger difference."
+        )
+    elif unsure:
+        found.append("Worse or better needs 99 % confidence; the intervals shown are at 95 %.")
+    undecided = {
+        one.metric for one in changes if one.verdict == "cannot tell" and not of_machine(one)
+    }
+    if undecided - {"capacity"}:
+        found.append("Cannot tell: longer or repeated runs (--servebench-repeats) would help.")
+    if "capacity" in undecided:
+        found.append("Cannot tell: longer searches (--servebench-capacity-budget) would help.")
+    if moved := _speeds(comparison):
+        found.append(moved)
+    gates = [result.gate for result in comparison.gates]
+    told = [speed_note(case, gates) for case in comparison.cases]
+    found += dict.fromkeys(filter(None, told))
+    found += comparability.notes(comparison.base, comparison.new)
+    changes_of_all = [one for case in comparison.cases for one in case.changes.values()]
+    if every and (without := distinct(one.metric for one in changes_of_all if not one.sampled)):
+        found.append(f"No interval: {joined(without)}. A change of 5 % or more counts.")
+    return found
+
+
+def of_machine(change: Change) -> bool:
+    """Return whether only the allowance for the machine's speed leaves a change undecided."""
+    known = change.at_one_speed
+    return known is not None and bool(change.reason) and not known.reason
+
+
+def speed_note(case: CaseComparison, gates: Sequence[Gate]) -> str:
+    """Return what to do as the machine's speed leaves a case undecided; empty if it does not."""
+    hidden = any(
+        hidden_by_machine(gate, case.changes[gate.metric])
+        for gate in gates
+        if gate.metric in case.changes
+    )
+    if hidden or any(of_machine(case.changes[metric]) for metric in case.shown):
+        return _OF_MACHINE
+    if not case.of_search or case.slowdown is not None:
+        return ""
+    return (
+        "Capacities may have changed with the machine's own speed, which too few loads of both "
+        "searches tell: measure again before you blame the server."
+    )
+
+
+def _speeds(comparison: Comparison) -> str:
+    """Return how much the machine's own speed changed; empty if too little to matter."""
+    factors = [case.slowdown for case in comparison.cases if case.slowdown is not None]
+    if not any(abs(math.log(one)) > math.log1p(_SPEED_SHOWN) for one in factors):
+        return ""
+    ends = " to ".join(distinct(f"{one:.3g}" for one in (min(factors), max(factors))))
+    return (
+        f"The machine's speed differed: in NEW the generator itself needed {ends} times the CPU "
+        "time per request. Intervals of latency and CPU allow for that, and those of a capacity, "
+        "which may change by more."
+    )
+
+
+def _excludes_nothing(change: Change) -> bool:
+    neutral = 0.0 if METRICS[change.metric].is_share else 1.0
+    return not change.change.low <= neutral <= change.change.high
+
+
+def conclusion(comparison: Comparison) -> str:
+    """Return the answer in one line."""
+    cases = sum(case.verdict == "worse" for case in comparison.cases)
+    of_all = f"{cases} of {counted(len(comparison.cases), 'case')}"
+    if comparison.gates:
+        failed = [str(one.gate) for one in comparison.gates if one.failed]
+        if failed:
+            return f"FAILED: {joined(failed)}"
+        unsure = [str(gate) for gate in comparison.undecided]
+        parts = ["No gate failed", f"inconclusive: {joined(unsure)}" if unsure else "",
+                 f"something got worse in {of_all}" if cases else ""]  # fmt: skip
+        return "; ".join(filter(None, parts)) + "."
+    return f"WORSE: {of_all}" if cases else "Nothing got worse beyond doubt."
+
+
+def remedy(comparison: Comparison, refused: Sequence[Difference]) -> str:
+    """Return how to compare runs that differ all the same; empty if they cannot be."""
+    words = dict.fromkeys(one.about for one in refused if one.about in ALLOWABLE)
+    if not words or not comparison.cases:
+        return ""
+    return (
+        f"To compare the {counted(len(comparison.cases), 'case')} they share anyway, "
+        f"give --allow {','.join(words)}"
+    )

@@ -1,0 +1,33 @@
+"""What the requests of a load cost the programs at both ends."""
+
+import math
+from typing import Final
+
+from pytest_servebench.load.store import Outcome
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.stats.machine_paces import Work
+
+_TELLING: Final = 100  # requests, whose cost tells the machine's speed
+
+
+def work_of(result: CaseResult, *, overloaded: bool) -> Work | None:
+    """Return what a load's requests cost; ``None`` if that is not known, or they are too few.
+
+    A server's processes are seen only on this machine.
+    """
+    generator, outcomes = result.generator, result.summary.outcomes
+    server = result.summary.estimates.get("cpu_per_request")
+    sent = result.summary.arrivals - outcomes.get(Outcome.DROPPED.label, 0)
+    succeeded = outcomes.get(Outcome.OK.label, 0)
+    if generator.received_bytes is None or generator.reconnections is None:
+        return None
+    if min(sent, succeeded) < _TELLING or not generator.cpu_seconds:
+        return None
+    return Work(
+        rate=sent / result.duration,
+        generator=generator.cpu_seconds / sent,
+        server=math.nan if server is None or not server.value else server.value,
+        answer=generator.received_bytes / succeeded,
+        connections=generator.reconnections / sent,
+        overloaded=overloaded,
+    )

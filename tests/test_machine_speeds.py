@@ -1,0 +1,201 @@
+"""How the machine's speed changed between searches for a capacity, and what that made of them."""
+
+import dataclasses
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_servebench.analysis.capacities import CapacityCase, comparable
+from pytest_servebench.analysis.changes import Change, changes_of
+from pytest_servebench.analysis.compare import TAIL, fails
+from pytest_servebench.analysis.machine_speed import Machine, machine_of_searches
+from pytest_servebench.analysis.pairs import Pair, key_of
+from pytest_servebench.objectives.gates import Gate
+from pytest_servebench.stats.machine_paces import Work
+from pytest_servebench.stats.machine_speeds import Loads, speeds
+from simulation import saved
+from simulation.capacities import capacity, probe_cases
+
+LADDER = (40.0, 80.0, 160.0, 320.0)
+GATE = Gate("capacity", 0.1)
+
+
+def work(rate: float, slower: float, noise: float = 0.0) -> Work:
+    """Return what requests cost on a machine that takes so many times as long: less, if many."""
+    generator, server = (
+        c * math.pow(rate, -power) * slower * math.exp(noise)
+        for c, power in ((3e-4, 0.45), (5e-3, 0.3))
+    )
+    return Work(rate, generator, server, answer=100.0)
+
+
+def loads(middle: float, slower: float, ladder: float = 1.0, noise: Sequence[float] = ()) -> Loads:
+    rates = middle * np.array([0.9, 1.0, 1.1, 1.05, 0.95, 1.2, 1.0, 1.15])
+    each = noise or [0.0] * (len(rates) + len(LADDER))
+    return Loads(
+        [work(rate, slower, one) for rate, one in zip(rates.tolist(), each, strict=False)],
+        [work(rate, ladder, one) for rate, one in zip(LADDER, each[len(rates) :], strict=True)],
+    )
+
+
+@pytest.mark.parametrize("slower", [0.7, 1.0, 1.4])
+def test_loads_at_other_rates_tell_the_speed_around_the_capacity(slower: float) -> None:
+    found = speeds(loads(100, 1.1, ladder=1.1), loads(180, 1.1 * slower, ladder=0.8))
+    assert found is not None
+    assert dataclasses.astuple(found.slower) == pytest.approx((slower,) * 3)
+    assert found.saving == pytest.approx(0.3)
+
+
+def test_the_interval_holds_the_change_of_speed() -> None:
+    dice, held, number = np.random.default_rng(3), 0, 300
+    for _ in range(number):
+        sides = (loads(at, slower, 1.0, dice.normal(0, 0.1, 12).tolist())
+                 for at, slower in ((100, 1.0), (180, 1.3)))  # fmt: skip
+        found = speeds(*sides)
+        assert found is not None
+        held += found.slower.low < 1.3 < found.slower.high
+    assert held / number == pytest.approx(0.95, abs=0.04)
+
+
+FULL = loads(100, 1.0)
+EVERY = [*FULL.around, *FULL.others]
+
+
+@pytest.mark.parametrize(
+    ("new", "told"),
+    [
+        (Loads((), FULL.others), True),  # a search that ended on the ladder
+        (Loads(FULL.around[:1]), True),
+        (Loads([*FULL.around, replace(work(300.0, 9.0), overloaded=True)]), True),
+        (Loads([*FULL.around, replace(work(100.0, 9.0), answer=120.0)]), True),
+        (Loads(()), False),
+        (Loads([replace(one, answer=120.0) for one in EVERY]), False),
+        (Loads([replace(one, connections=0.5) for one in EVERY]), False),
+        (Loads([replace(one, overloaded=True) for one in EVERY]), False),
+    ],
+)
+def test_only_the_same_work_tells_it(new: Loads, told: bool) -> None:
+    found = speeds(FULL, new)
+    assert (found is not None) is told
+    assert found is None or found.slower.value == pytest.approx(1)
+    few = Loads(FULL.around[:2]), Loads(new.around[:2])
+    assert speeds(*few) is None
+
+
+def test_a_server_that_is_not_seen_is_taken_to_cost_the_same_at_any_rate() -> None:
+    blind = Loads([replace(one, server=math.nan) for one in FULL.around], FULL.others)
+    found = speeds(blind, FULL)
+    assert found is not None
+    assert found.saving == 0
+
+
+# -- what it makes of a capacity ------------------------------------------------------------------
+
+PROBES = probe_cases(rates=(50.0,))
+
+
+def search(of: Loads, value: float | None, low: float, high: float, most: float) -> CapacityCase:
+    run = replace(saved.run([]), capacities=(capacity(value, low, high, probes=PROBES),))
+    (case,) = comparable(replace(run, probes=PROBES))
+    assert isinstance(case, CapacityCase)
+    return replace(case, around=tuple(of.around), others=tuple(of.others), highest=most)
+
+
+@pytest.mark.parametrize("saving", [0.0, 0.15, 0.3])
+def test_a_capacity_goes_with_the_machine_as_a_queue_does(saving: float) -> None:
+    slower = 1.001
+
+    def carried(slower: float) -> tuple[float, float]:
+        """Return the capacity of an M/M/1 queue whose services shorten, and its saturated rate."""
+        rates = np.geomspace(20, 400, 200_001)
+        left = 200.0 * (rates / 100) ** saving / slower - rates
+        return float(rates[left >= math.log(100) / 0.05].max()), float(rates[left >= 0].max())
+
+    (before, most), (now, _) = carried(1.0), carried(slower)
+    power = math.log(before / now) / math.log(slower)
+    costs = [work(rate, 1.0) for rate in LADDER]
+    seen = [replace(one, server=0.005 * one.rate**-saving) for one in costs]
+    slow = [replace(one, generator=1.1 * one.generator) for one in seen]
+    sides = [search(Loads(one), before, before, before, most) for one in (seen, slow)]
+    machine = machine_of_searches(sides[:1], sides[1:])
+    assert machine is not None
+    assert machine.slower == pytest.approx(1.1)
+    assert machine.made.value == pytest.approx(1.1**-power, rel=0.01)
+
+
+@pytest.mark.parametrize(("value", "power"), [(None, 1.0), (1.0, 4.0), (300.0, 1.0)])
+def test_the_power_has_bounds(value: float | None, power: float) -> None:
+    sides = [search(loads(100, slower, slower), value, 1.0, 400.0, 200.0) for slower in (1, 1.1)]
+    blind = [replace(one, around=tuple(replace(w, server=math.nan) for w in one.around))
+             for one in sides]  # fmt: skip
+    machine = machine_of_searches(blind[:1], blind[1:])
+    assert machine is not None
+    assert machine.made.value == pytest.approx(1.1**-power)
+
+
+# -- searches on a virtual machine whose speed changed, of two servers that did not ---------------
+
+SEARCHES = json.loads((Path(__file__).parent / "data" / "searches.json").read_text())
+"""Three of each; of each load the rate, µs of generator and server a request, whether overloaded.
+
+They were made within half an hour; TensorFlow Serving carried 478, 854 and 550/s.
+"""
+
+
+def recorded(one: Mapping[str, Any]) -> CapacityCase:
+    around, others = (
+        [Work(rate, 1e-6 * generator, 1e-6 * server, overloaded=over)
+         for rate, generator, server, over in one[part]]
+        for part in ("around", "others")
+    )  # fmt: skip
+    value, low, high = one["capacity"]
+    return search(Loads(around, others), value, low, high, one["highest"])
+
+
+def change(base: CapacityCase, new: CapacityCase) -> tuple[Change, Machine]:
+    machine = machine_of_searches([base], [new])
+    assert machine is not None
+    pair = Pair(key_of(base), (base,), (new,))
+    return changes_of(pair, {}, {"capacity": 0.1}, TAIL, machine)["capacity"], machine
+
+
+def scaled(one: CapacityCase, slower: float) -> CapacityCase:
+    """Return a search of the same server made slower, on the same machine."""
+    value, low, high = ((end or 0.0) / slower for end in (one.value, *one.ends))
+    around, others = (
+        [replace(w, rate=w.rate / slower, generator=w.generator * slower**0.45,
+                 server=w.server * slower) for w in works]
+        for works in (one.around, one.others)
+    )  # fmt: skip
+    return search(Loads(around, others), value, low, high, one.highest / slower)
+
+
+@pytest.mark.parametrize("kind", SEARCHES)
+def test_another_speed_of_the_machine_is_no_other_server(kind: str) -> None:
+    cases = [recorded(one) for one in SEARCHES[kind]]
+    alarms = 0
+    for base, new in itertools.permutations(cases, 2):
+        found, machine = change(base, new)
+        assert found.verdict in ("cannot tell", "same")
+        assert not fails(GATE, found)
+        assert found.at_one_speed is not None
+        alarms += fails(GATE, found.at_one_speed)
+        if fails(GATE, found.at_one_speed):
+            assert f"{machine.slower:.3g} times as slow in NEW" in found.reason
+    assert alarms == (2 if kind == "tensorflow_serving" else 0)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_slower_server_on_the_same_machine_is_still_found(number: int) -> None:
+    base = recorded(SEARCHES["tensorflow_serving"][number])
+    found, machine = change(base, scaled(base, 1.6))
+    assert machine.slower == pytest.approx(1, abs=0.05)
+    assert found.verdict == "worse"
+    assert fails(GATE, found)

@@ -212,11 +212,11 @@ def compare(tmp_path: Path, capsys: Capture) -> Callable[..., tuple[int, str]]:
         (VLLM, 4.0, "ttft_sent.p50:20%", 1, "FAILED: ttft_sent.p50:20%"),
         (AIPERF, 4.0, "tpot.p50:20%", 1, "FAILED: tpot.p50:20%"),
         (GUIDELLM, 1.0, "ttft.p50:50%", 0, "ttft.p50:50% passed"),
-        (VLLM, 1.0, "ttft.p50:20%", 2, "unknown in NEW: vLLM bench serve does not tell"),
-        (AIPERF, 1.0, "p99:20%", 2, "unknown in NEW: AIPerf does not tell"),
-        (GUIDELLM, 1.0, "itl.p50:20%", 2, "unknown in NEW: GuideLLM 0.8.1 does not tell"),
+        (VLLM, 1.0, "ttft.p50:20%", 2, "unknown in NEW: vLLM bench serve does not record"),
+        (AIPERF, 1.0, "p99:20%", 2, "unknown in NEW: AIPerf does not record"),
+        (GUIDELLM, 1.0, "itl.p50:20%", 2, "unknown in NEW: GuideLLM 0.8.1 does not record"),
         (VLLM, 1.0, "throughput:20%", 2, "unknown between tools"),
-        (VLLM, 1.0, "cpu:20%", 2, "unknown in NEW: vLLM bench serve does not tell"),
+        (VLLM, 1.0, "cpu:20%", 2, "unknown in NEW: vLLM bench serve does not record"),
     ],
 )
 def test_gates_between_ours_and_theirs(
@@ -227,7 +227,7 @@ def test_gates_between_ours_and_theirs(
     assert found == status
     assert part in out
     assert "measured by" in out
-    assert "does not tell" in out
+    assert "does not record" in out
 
 
 def test_it_is_compared_with_the_case_at_its_rate(
@@ -239,7 +239,7 @@ def test_it_is_compared_with_the_case_at_its_rate(
     status, out = compare(VLLM, rate=8.0, options=("--allow=workload", f"--html={page}"))
     assert (status, "ttft_sent.p50" in out, "throughput" in out) == (0, True, False)
     assert "vLLM bench serve" in page.read_text()
-    # AIPerf does not tell a rate.
+    # AIPerf records no rate.
     assert compare(AIPERF, rate=8.0)[0] == 0
 
 

@@ -1,1 +1,1 @@
-"""What runs say beside each other: comparison, evaluation, plans."""
+"""What several results say together: comparisons, evaluation, plans."""

@@ -1,8 +1,8 @@
-"""Capacities beside each other: those of two runs, and those of the servers of one run.
+"""Compare capacities: those of two runs, and those of the servers of one run.
 
-In a comparison a capacity stands for a case of its own, of which only the capacity is known; so
-gates, verdicts and formats are those of all other figures. It is matched by the limits too: a
-capacity under another SLO is another figure.
+A comparison treats a capacity as a case with a single figure, so gates, verdicts and formats work
+as for every other figure. Its limits are part of its key: a capacity under another SLO is another
+figure.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class CapacityCase(CaseResult):
     """A capacity as a case: nothing but its capacity is known.
 
     Attributes:
-        ends: the rates between which it lies, 0 and infinite if unknown; other than the estimate
-            they are known of searches that found no interval, too.
-        value: the estimate, also of a search that found no interval; ``None`` if there is none.
+        ends: the rates between which it lies, 0 and infinite if unknown. A search that found no
+            interval may still know them.
+        value: the estimate, even if the search found no interval; ``None`` if there is none.
         stated: the capacity in words.
         around: what the requests of the loads around it cost, as far as known.
         others: the same of the other loads on which it rests.
@@ -68,7 +68,7 @@ def as_case(result: CapacityResult, probes: Iterable[CaseResult]) -> CapacityCas
     if not known:
         return None
     limits = " and ".join(sorted(limit.clause for limit in result.limits))
-    found = result.state == "found"  # of others, the ends are no interval about the value
+    found = result.state == "found"  # otherwise the ends are no interval around the value
     estimates = {"capacity": Estimate(result.value, result.low, result.high)} if found else {}
     one = known[0]
     changed = dataclasses.replace(
@@ -80,7 +80,7 @@ def as_case(result: CapacityResult, probes: Iterable[CaseResult]) -> CapacityCas
         buffer_size=result.buffer_size,
         rows=result.rows,
         workers=result.workers,
-        rate=1.0,  # of all searches alike, as are the following: their probes differ
+        rate=1.0,  # the same for all searches, like the following: their probes differ
         duration=0.0,
         seed=result.seed,
         workload=one.workload and dataclasses.replace(one.workload, schedule_sha256=""),
@@ -134,11 +134,11 @@ Searches = Sequence[CapacityCase]
 
 
 def change_by_ends(base: Searches, new: Searches, tail: float) -> Range:
-    """Return between which ratios new / base lies, by what each search has shown of its ends.
+    """Return the interval of new / base that follows from the ends of both sides.
 
-    An end is known at 97.5 %. At another level it is further from the estimate, on logarithms; of
-    one without an estimate, such as the highest rate of a range that was kept, as much further as
-    an end of the widest interval would be. Distances add up as in
+    An end holds with 97.5 %. For another level its distance from the estimate is scaled, on
+    logarithms. An end without an estimate, such as the highest rate of a range if that rate keeps
+    the SLO, moves as far as an end of the widest interval would. Distances add up as in
     :mod:`pytest_servebench.stats.ratios`. The value is NaN.
 
     Args:
@@ -156,9 +156,9 @@ def change_by_ends(base: Searches, new: Searches, tail: float) -> Range:
 
 
 def _side(searches: Searches, z: float) -> list[tuple[float, float]]:
-    """Return from where the lower and the upper end are how far, on logarithms; the worst of each.
+    """Return a centre and a distance from it, on logarithms, for the lower and for the upper end.
 
-    An unknown end is infinitely far.
+    Of several searches the widest end counts; an unknown end is infinitely far.
     """
     found = []
     for place, sign in ((0, -1.0), (1, 1.0)):
@@ -184,7 +184,7 @@ class Contest:
     """Two servers' capacities in one test, by the same SLO.
 
     Attributes:
-        better: of the two, the one with the higher estimate.
+        better: the one with the higher estimate.
         other: the other.
         ratio: of their capacities, with its 95 % interval.
         decided: whether better is better beyond doubt.

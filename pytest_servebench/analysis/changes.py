@@ -1,12 +1,13 @@
-"""How one case's metrics changed between two runs, and what remains undecided.
+"""How the metrics of one case changed between two runs, and which changes are undecided.
 
 **Changes.** Each metric's change is the ratio new / base, or the difference of two shares, with a
 95 % interval. Percentiles and means are compared by the requests of both runs where these were
 saved (:mod:`pytest_servebench.stats.shifts`); everything else by the intervals of each run
-(:mod:`pytest_servebench.stats.ratios`), and so are those where only these decide: a run of a
-second in which everything takes ten times as long. Throughput is compared without the luck of the
-schedule where both sides had the same arrivals. Memory is one figure a run, with no interval of
-sampling: it differs where it does by 5 %, as in the evaluation of one run.
+(:mod:`pytest_servebench.stats.ratios`). These also decide where runs are too short for their
+requests to do so, such as one second in which everything takes ten times as long. Throughput is
+compared without the luck of the schedule where both sides had the same arrivals. Memory is one
+figure per run, with no interval of sampling: it differs if it does by 5 %, as in the evaluation of
+one run.
 
 **Verdicts.** *worse* and *better*: the whole interval of a stricter level lies on one side of no
 change. *same*: the whole 95 % interval lies within the margin.
@@ -22,7 +23,8 @@ more. Their intervals cover the change both with and without that of the machine
 slow hour nor a fast one decides; the change as it would be judged at one speed is kept beside it.
 
 The generator may have been late in one of the runs. Every comparison is made twice, with the
-latencies as measured and with the generator's lag subtracted, and counts only if both agree.
+latencies as measured and with the generator's lag subtracted, and a verdict counts only if both
+agree.
 """
 
 import dataclasses
@@ -64,7 +66,7 @@ class Change:
         base: its value before; of repeats, their mean (for ratios the geometric one).
         new: its value now.
         change: new / base, or new - base for shares, with its 95 % interval.
-        strict: the same with the interval that decides.
+        strict: the same with the stricter interval that decides the verdict.
         sampled: whether the intervals are of sampling.
         verdict: worse, better, same or cannot tell.
         reason: why it is undecided, else empty.
@@ -76,8 +78,8 @@ class Change:
         beyond: share of NEW's requests that took longer than it.
         variants: the change as measured, and the same with the generator's lag taken off, where
             these are not the same; the intervals above hold both.
-        told: both capacities in words, where one of them has no interval and their ends alone
-            decide; value and figures are then the ends that do. Else empty.
+        told: both capacities in words if one of them has no interval, so that the ends of both
+            decide; ``base``, ``new`` and the change are then those ends. Else empty.
     """
 
     metric: str
@@ -170,14 +172,14 @@ def changes_of(
 def _by_ends(
     metric: Metric, searches: tuple[Searches, Searches], gate: float, tail: float, machine: Machine
 ) -> Change | None:
-    """Return how a capacity changed at least, by the ends of searches without an interval.
+    """Return the least change of a capacity that the ends of both searches prove.
 
-    A server that breaks the SLO at the lowest rate has an upper end only, one that keeps it at the
-    highest a lower one.
+    A server that breaks the SLO at the lowest rate has only an upper end, one that keeps it at the
+    highest rate only a lower one.
 
     Returns:
-        ``None`` if the ends show neither that it got worse by more than the gate's threshold (by
-        anything, without a gate), nor that it did not, whatever the machine's speed.
+        ``None`` if the ends prove neither that it got worse by more than the gate's threshold
+        (without a gate, at all) nor that it did not, whatever the machine's speed.
     """
     before, now = (
         (min(one.ends[0] for one in side), max(one.ends[1] for one in side)) for side in searches

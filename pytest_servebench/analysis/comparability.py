@@ -17,7 +17,7 @@ from pytest_servebench.runs.results import SCHEMA_VERSION, CaseResult, Run, Work
 from pytest_servebench.text.numbers import DIGEST_LENGTH, cpu_set, plain
 from pytest_servebench.text.safe import clean, counted, joined
 
-_OTHER_TURNS: Final = 1.05  # ratio of the requests that came of sessions
+_OTHER_TURNS: Final = 1.05  # ratio of the numbers of requests that sessions made
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _of_pair(pair: Pair) -> Iterator[tuple[str, str]]:
 
 
 def _by_tools(pair: Pair) -> Iterator[tuple[str, str]]:
-    """Yield how cases differ of which another tool measured one, as far as its file tells."""
+    """Yield how two cases differ if another tool measured one of them, as far as its file says."""
     (old, *_), (now, *_) = pair.base, pair.new
     rates = [f"{plain(one.rate)} {one.unit}s/s" for one in (old, now)]
     if old.rate and now.rate and rates[0] != rates[1]:
@@ -166,8 +166,8 @@ def notes(base: Run, new: Run) -> tuple[str, ...]:
     ]
     if unknown and any(case.workload is not None for case in (*base.cases, *new.cases)):
         found.append(
-            "Schedule, requests, timeout and warm-up could not be checked: "
-            f"{joined(unknown)} does not record them. Save the run again to have them checked."
+            f"Schedule, requests, timeout and warm-up could not be checked: {joined(unknown)} "
+            "does not record them. Save the run again to have them checked."
         )
     found += filter(None, map(_other_turns, match(base, new)))
     by_tool: dict[tuple[str, str], list[str]] = {}
@@ -177,8 +177,8 @@ def notes(base: Run, new: Run) -> tuple[str, ...]:
             by_tool.setdefault((clean(run.origin), untold), []).append(side)
     for (tool, untold), where in by_tool.items():
         found.append(
-            f"{joined(where)}: measured by {tool}, which does not tell {untold}; server, machine "
-            "and requests could not be checked."
+            f"{joined(where)}: measured by {tool}, which does not record {untold}; server, "
+            "machine and requests could not be checked."
         )
     for side, run in (("BASE", base), ("NEW", new)):
         found += [f"{side}: {clean(one)}." for one in run.left_out]
@@ -186,7 +186,7 @@ def notes(base: Run, new: Run) -> tuple[str, ...]:
 
 
 def _other_turns(pair: Pair) -> str:
-    """Return how many more requests came of the sessions of one side, if that may matter."""
+    """Return a note if the sessions of one side made many more requests than those of the other."""
     sides = [
         [one.begun + one.dependent for case in side if (one := case.sessions) is not None]
         for side in (pair.base, pair.new)
@@ -197,9 +197,10 @@ def _other_turns(pair: Pair) -> str:
     if max(old, now) <= _OTHER_TURNS * min(old, now):
         return ""
     return (
-        f"{key_text(pair.key)}: of its sessions {old:,.0f} requests came in BASE and {now:,.0f} in "
-        "NEW. Further turns wait for the server, and some fall behind the window: the figures of "
-        "both sides are of other shares of them. A longer --servebench-duration makes less of it."
+        f"{key_text(pair.key)}: its sessions made {old:,.0f} requests in BASE and {now:,.0f} in "
+        "NEW. Later turns wait for the server, and some start only after the window, so the two "
+        "sides measure different shares of them. A longer --servebench-duration reduces the "
+        "effect."
     )
 
 

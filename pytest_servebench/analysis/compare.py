@@ -1,4 +1,4 @@
-"""What got worse between two runs, and what remains undecided.
+"""What got worse between two runs, and what is undecided.
 
 **Changes** of the metrics are those of :mod:`pytest_servebench.analysis.changes`.
 
@@ -154,8 +154,8 @@ def compare(
     Args:
         base: the run before.
         new: the run now.
-        gates: how much each metric may get worse; without any, every significant change counts.
-        among: how many cases share the error in all, if these are only some of them.
+        gates: how much each metric may get worse; without gates, every significant change counts.
+        among: how many cases share the error probability, if these are only some of them.
         directories: of both runs, with their records, unless these are in memory. Without records
             latencies are compared by the runs' own intervals, which show less.
     """
@@ -196,7 +196,7 @@ def why_unknown(gate: Gate, pairs: Iterable[Pair]) -> str:
             for case in cases:
                 if (reading := metric.read(case)).value is None:
                     if case.origin is not None:
-                        return f"in {side}: {case.origin} does not tell what it needs"
+                        return f"in {side}: {case.origin} does not record what it needs"
                     return f"in {side}: {reading.unknown}"
     if metric.of_window and any(case.origin for pair in about for case in pair.every):
         return "between tools: each ends its window at another time"

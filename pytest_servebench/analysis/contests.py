@@ -1,17 +1,17 @@
-"""Which of several servers did better than which others, by more than noise.
+"""Which servers did better than which others, by more than noise.
 
-Two servers are told apart where their 95 % intervals do not overlap. For equal servers whose
+Two servers differ if their 95 % intervals do not overlap. For equal servers whose
 intervals are equally wide, that happens by chance in :data:`RATE` of the comparisons. Twelve
 servers make 66 pairs: so that the chance of *any* false "better" among them is not larger, their
 intervals are widened to the level that divides this rate by the number of pairs (Bonferroni), 1.4
-times for twelve servers. What pairs are told apart gives a ranking with ties: the servers that none
+times for twelve servers. The pairs that differ give a ranking with ties: the servers that no other
 beat.
 
 Servers that took turns are compared by what differs within each repeat, since they ran on the
 machine at the same time: a randomized block design, with the repeats as blocks. All pairs share the
-variance that is left once servers and repeats are accounted for, or one pair's own if that is
-larger; Student's quantile is Bonferroni's too, from 5 % for a pair. Infinite values have no ratios,
-and that three repeats agree says little among twelve servers: there, the intervals decide.
+residual variance (servers and repeats accounted for), or use the pair's own if that is larger;
+Student's quantile has Bonferroni's level too, starting at 5 % for one pair. Infinite values have no
+ratios, and three repeats that agree say little among twelve servers: there, the intervals decide.
 """
 
 import itertools
@@ -37,13 +37,13 @@ Pairs = Collection[tuple[str, str]]
 
 
 def caution(servers: int) -> float:
-    """Return the factor by which intervals are widened where so many servers are compared."""
+    """Return the factor by which intervals are widened if this many servers are compared."""
     pairs = math.comb(servers, 2)
     return NORMAL.inv_cdf(1 - RATE / 2 / pairs) / (math.sqrt(2) * Z) if pairs > 1 else 1.0
 
 
 def widened(metric: Metric, known: Range, servers: int) -> Range:
-    """Return an interval at the level that the number of servers takes."""
+    """Return an interval at the level that this number of servers requires."""
     if servers <= 2:
         return known
     sampled = known.low < known.value or known.high > known.value
@@ -74,16 +74,17 @@ def by_repeats(
     repeats: Mapping[str, Sequence[float]],
     otherwise: Pairs,
 ) -> Pairs:
-    """Return the pairs that differ beyond what varies between repeats.
+    """Return the pairs that differ by more than the variation between repeats.
 
     Ratios are compared (differences of logarithms), and differences of shares.
 
     Args:
         metric: what is compared.
         values: server to its value.
-        repeats: server to its value in each repeat, the same three or more of all servers.
-        otherwise: the pairs by intervals, which decide for servers without ratios: with a value
-            that is infinite or zero.
+        repeats: server to its value in each repeat, the same repeats for all servers, three or
+            more.
+        otherwise: the pairs by intervals, which decide for servers without ratios (a value is
+            infinite or zero).
     """
     sign = -1.0 if metric.larger_is_better else 1.0
     scale = (lambda value: value) if metric.is_share else math.log
@@ -107,7 +108,7 @@ def by_repeats(
 
 
 def _left(blocks: Sequence[Sequence[float]]) -> float:
-    """Return the variance that is left once servers and repeats are accounted for."""
+    """Return the residual variance, with servers and repeats accounted for."""
     if len(blocks) < 2:
         return 0.0
     servers = [fmean(series) for series in blocks]

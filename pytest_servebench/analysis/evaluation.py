@@ -1,4 +1,4 @@
-"""Which server did better, and where that is undecided.
+"""Which server did better, and which comparisons are undecided.
 
 Every cell (a test at one rate, buffer size and number of rows) gives one point for each metric to
 the server that did better than every other by more than the noise:
@@ -8,7 +8,7 @@ the server that did better than every other by more than the noise:
   comparisons, and at one in twenty some would always differ by chance.
 * CPU and memory must also differ by 5 %, a convention: smaller differences may come from whatever
   else runs on the machine. Memory has no sampling interval, as it is one figure for the whole run.
-  CPU is that of a successful request: work that is not done takes none.
+  CPU is per successful request: a server must not win by doing less work.
 
 Each comparison is made twice, with the latencies as measured and with the generator's own lag
 subtracted: there is a point only if both give it to the same server.
@@ -54,7 +54,7 @@ class Compared:
             infinite where too many requests failed, ``None`` where it is not known.
         reason: why nobody gets the point.
         too_few: whether the reason is too few requests.
-        pairs: the better and the worse server of each pair that was told apart.
+        pairs: the better and the worse server of each pair that differs.
     """
 
     cell: str
@@ -74,7 +74,7 @@ class Compared:
 
     @property
     def unbeaten(self) -> tuple[str, ...]:
-        """Return the servers than which none did better, as far as is known."""
+        """Return the servers that no other beat, as far as is known."""
         beaten = {worse for _, worse in self.pairs}
         return tuple(kind for kind in self.known if kind not in beaten)
 
@@ -104,9 +104,9 @@ class Evaluation:
         return STREAMED_POINTS if of_streams else POINTS
 
     def ranking(self, rate: float | None = None) -> tuple[Rank, ...]:
-        """Return the servers, those first that were beaten least; at one rate or at all.
+        """Return the servers, the least often beaten first; at one rate or at all rates.
 
-        Of two that were beaten as seldom, the one that was compared more often comes first.
+        Of two that were beaten equally often, the one that was compared more often comes first.
         """
         points = [one for one in self.points if rate is None or one.rate == rate]
         ranks = [
@@ -190,9 +190,9 @@ def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evalu
         if len(cell) > 1:
             points += _either_way(cell, interleaved=interleaved)
             if len(ways := _ways_of_counting(cell)) > 1:
-                notes.append(f"{TPOT.title} is not compared where tokens are counted by "
-                             f"{joined(ways)}: have every server count alike, or none and give "
-                             "the requests a tokenizer=")  # fmt: skip
+                notes.append(f"{TPOT.title} is not compared, as tokens are counted by "
+                             f"{joined(ways)}: let all servers report their tokens, or none, and "
+                             "give the requests a tokenizer=")  # fmt: skip
         if missing and compared:
             notes.append(f"rate {rate:g}, {sizes}: no valid case of {', '.join(missing)}")
     totals = {kind: sum(point.winner == kind for point in points) for kind in names}
@@ -209,7 +209,7 @@ def evaluate(cases: Sequence[CaseResult], *, interleaved: bool = False) -> Evalu
 
 
 def _either_way(cell: _Cell, *, interleaved: bool) -> list[Compared]:
-    """Compare the servers as measured; what depends on the generator's lag does not count."""
+    """Compare the servers; a result that depends on the generator's lag does not count."""
     measured = _compare(cell, interleaved=interleaved)
     if not any(case.summary.without_lag for cases in cell.values() for case in cases):
         return measured
@@ -266,7 +266,7 @@ def _by_repeats(cell: _Cell, metric: Metric) -> Compared:
 def _row(
     cell: _Cell, metric: Metric, values: Mapping[str, float | None], pairs: contests.Pairs
 ) -> Compared:
-    """Return the row of the pairs that were told apart, with its winner or why there is none."""
+    """Return the result for the pairs that differ, with its winner or why there is none."""
     some = next(iter(cell.values()))[0]
     row = Compared(
         cell=cell_id(some),
@@ -312,7 +312,7 @@ def _resolved(cell: _Cell, metrics: Sequence[Metric], contest: _Contest) -> Comp
 
 
 def _ways_of_counting(cell: _Cell) -> list[str]:
-    """Return how the tokens of streamed answers were counted: of other tokens each takes longer."""
+    """Return how the tokens of streamed answers were counted: times per token depend on it."""
     every = (case.streamed for cases in cell.values() for case in cases)
     return sorted({one.counted for one in every if one is not None})
 

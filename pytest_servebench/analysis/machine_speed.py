@@ -1,4 +1,4 @@
-"""How fast the machine was in each of two runs, judged by the load generator's own work.
+"""How fast the machine was in each of two runs, judged by the load generator's CPU time.
 
 A virtual machine shares its processors with neighbours it cannot see: no steal is reported, and all
 work takes half as long again for some minutes. Two runs of one server then differ by more than

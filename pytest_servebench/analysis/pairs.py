@@ -67,8 +67,8 @@ def key_of(case: CaseResult) -> Key:
 def match(base: Run, new: Run) -> tuple[Pair, ...]:
     """Return the cases that both runs have, in an order independent of the files'.
 
-    Cases whose measurement is invalid have no figures and are left out. Tests are unknown to other
-    tools: with a case by one of them goes the only case, or the only one at its rate.
+    Cases whose measurement is invalid have no figures and are left out. Other tools know no tests:
+    their case is paired with the only case, or the only one at its rate.
     """
     sides = (by_key(base), by_key(new))
     if _tool(base) != _tool(new):
@@ -101,7 +101,7 @@ def order(key: Key) -> tuple[str, float, str, Sizes, str, str]:
 
 
 def by_key(run: Run) -> dict[Key, _Cases]:
-    """Return a run's valid cases by their keys, those of one key in the order of repeats."""
+    """Return a run's valid cases by their keys, repeats of one key in their order."""
     found: dict[Key, list[CaseResult]] = {}
     for case in comparable(run):
         if case.measured:
@@ -114,7 +114,7 @@ def _by_repeat(case: CaseResult) -> tuple[int, str]:
 
 
 def near(case: CaseResult, others: Iterable[CaseResult]) -> str:
-    """Return what there is instead of a case, and how to make them match; empty if nothing."""
+    """Return what exists instead of a case, and how to make them match; empty if nothing."""
     own = key_of(case)
     keys = {key_of(other): other for other in others}
     moved = [

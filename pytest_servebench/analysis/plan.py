@@ -1,4 +1,4 @@
-"""How long a test must be to decide its SLO, and what a comparison of two such runs can show.
+"""How long a test must be to decide its SLO, and which changes two such runs can detect.
 
 A verdict needs the whole 95 % interval on one side of the bound. To get that in 95 % of the runs
 (the *power*) the value must be z + z' = 1.960 + 1.645 standard errors away: with the variance v per
@@ -8,8 +8,8 @@ request (:mod:`pytest_servebench.analysis.precision`) this needs
 
 requests, with variance and distance on logarithms. For shares of requests it is the usual formula
 for one proportion (Fleiss, Levin and Paik, Statistical Methods for Rates and Proportions, 3rd ed.
-2003, section 2.5), which for a share of 1 is Wilson's interval turned round; so it is for
-percentiles that were not measured, which ask what share lies beyond the bound.
+2003, section 2.5), which for a share of 1 is Wilson's interval solved for n. The same formula
+serves percentiles that were not measured, as they ask which share lies beyond the bound.
 """
 
 import math
@@ -54,11 +54,11 @@ class Needed:
     Attributes:
         clause: as written.
         value: what the metric is expected to be; ``None`` where only the distance is assumed.
-        distance: from the bound, relative to the nearer of both; of shares, the difference.
+        distance: from the bound, relative to the smaller of both; for shares, the difference.
         inflation: see :class:`~pytest_servebench.analysis.precision.Known`.
         measured: see :class:`~pytest_servebench.analysis.precision.Known`.
         least: see :class:`~pytest_servebench.analysis.precision.Known`.
-        requests: needed to decide; 0 if any number is enough, ``None`` if none is.
+        requests: needed to decide; 0 if any number is enough, ``None`` if no number is.
         seconds: mean time for so many requests.
     """
 
@@ -79,8 +79,8 @@ class Detectable:
     Attributes:
         metric: one of :data:`COMPARED`, or of the SLO.
         change: relative; for shares, the difference.
-        requests: per run, with one run of each side, to detect the given change; ``None`` if more
-            than :data:`MOST_REQUESTS` or if runs vary too much.
+        requests: per run, with one run per side, to detect the given change; ``None`` if more than
+            :data:`MOST_REQUESTS` or if runs vary too much.
         seconds: mean time for so many requests.
         repeats: runs of the planned length per side to detect it; ``None`` if more than
             :data:`MOST_REPEATS` or if runs vary too much.
@@ -100,8 +100,8 @@ class CasePlan:
     """The plan for one cell.
 
     Attributes:
-        rate: arrivals a second: of requests, or of sessions.
-        unit: which of them: ``"request"`` or ``"session"``.
+        rate: arrivals per second, of requests or of sessions.
+        unit: what arrives, ``"request"`` or ``"session"``.
         case: which server and buffer of the run; empty without one.
         needed: for each clause.
         requests: enough to decide every clause that can be decided.
@@ -172,11 +172,12 @@ def _distance(value: float, bound: float) -> float:
 
 
 def _percentile(tail: float, distance: float) -> float:
-    """Return how many independent requests distinguish a percentile from a bound on either side.
+    """Return how many independent requests tell a percentile from a bound on either side.
 
-    Of exponential latencies, a share tail^(1 + d) is beyond a bound that is d larger than the
-    percentile. Whether it is less than the tail is a test of one proportion. To show that a tail is
-    shorter needs more requests than that it is longer: the larger number counts.
+    If latencies are exponential, a share tail^(1 + d) lies beyond a bound that exceeds the
+    percentile by the fraction d. Whether it is less than the tail is a test of one proportion.
+    Showing that a tail is shorter takes more requests than showing that it is longer: the larger
+    number counts.
     """
     if distance <= 0:
         return math.inf
@@ -197,30 +198,30 @@ def _one_proportion(share: float, bound: float) -> float:
 def detectable(
     metric: str, known: Known, requests: int, repeats: int = 1, statements: int = 1
 ) -> float:
-    """Return the smallest change that ``compare`` shows with 95 % power.
+    """Return the smallest change that ``compare`` detects with 95 % power.
 
     The requests of both sides are compared there (:mod:`pytest_servebench.stats.shifts`), or what
     differs between repeats, whichever is less sure. The change must exceed the interval by z'
     standard errors. With repeats the width is uncertain too, which by Johnson and Welch (1940,
     Biometrika 31:362) makes z' the sqrt(1 + t^2 / 2f)-fold for Student's quantile t of f degrees.
 
-    Of a percentile with the tail p, shares p (1 + h) and p (1 - h) lie beyond a common threshold
-    where latencies are exponential and differ by the factor ((1 + h) / (1 - h))^(1 / |ln p|); where
-    h would have to be 1 or more, no change is ever shown.
+    For a percentile with the tail p, shares p (1 + h) and p (1 - h) lie beyond a common threshold
+    if latencies are exponential and differ by the factor ((1 + h) / (1 - h))^(1 / |ln p|); if h
+    would have to be 1 or more, no change is detected.
 
     For shares the difference is that of their arcsines (Cohen 1988, Statistical Power Analysis,
     chapter 6), whose variance is the same near 1 as elsewhere.
 
     Args:
         metric: what changes.
-        known: of it.
+        known: about the metric.
         requests: of each run.
         repeats: runs of each side.
         statements: how many verdicts share the level: see
             :mod:`pytest_servebench.analysis.compare`.
 
     Returns:
-        A relative change, such as 0.1 for 10 % more; of shares the difference. Infinite where no
+        A relative change, such as 0.1 for 10 % more; for shares, the difference. Infinite if no
         change can be told from chance.
     """
     if requests * repeats < _fewest(metric):
@@ -248,7 +249,7 @@ def detectable(
 
 
 def _of_shares(metric: str, change: float) -> float:
-    """Return the change of a percentile's logarithm that moves the shares beyond it by so much."""
+    """Return the change of a percentile's logarithm that moves the shares beyond it so far."""
     if not is_percentile(metric):
         return change
     each = 2 / -math.log(tail_of(metric))
@@ -261,9 +262,10 @@ def _fewest(metric: str) -> int:
 
 
 def requests_for(metric: str, known: Known, change: float, statements: int = 1) -> int | None:
-    """Return how many requests one run of each side takes to show a change; ``None`` if too many.
+    """Return how many requests one run per side needs to detect a change; ``None`` if too many.
 
-    Variation between runs is invisible with one run per side, and limits what any length can show.
+    Variation between runs is invisible with one run per side, and limits what any length can
+    detect.
     """
 
     def shown(requests: int) -> bool:
@@ -280,7 +282,7 @@ def requests_for(metric: str, known: Known, change: float, statements: int = 1) 
 def repeats_for(
     metric: str, known: Known, requests: int, change: float, statements: int = 1
 ) -> int | None:
-    """Return how many runs of each side show a change; ``None`` if too many."""
+    """Return how many runs per side detect a change; ``None`` if too many."""
     for repeats in range(1, MOST_REPEATS + 1):
         if detectable(metric, known, requests, repeats, statements) <= change:
             return repeats
@@ -312,15 +314,14 @@ def plan_case(
         load: of the server, from 0 to below 1, if the run does not show how correlated requests
             are.
         margin: relative distance of latencies from their bounds, if there is no run.
-        repeats: runs of each side of a comparison.
-        change: that a comparison should detect.
-        statements: verdicts of the comparison, which share its level.
+        repeats: runs per side of a comparison. change: that a comparison should detect. statements:
+        verdicts of the comparison, which share its level.
 
     Raises:
         ValueError: the load is out of its range.
     """
 
-    # How many requests a second come of sessions is known from the run alone.
+    # Only a run can tell how many requests per second sessions make.
     per_second = fmean(one.request_rate for one in cases) if cases else rate
 
     def known(metric: str) -> Known:

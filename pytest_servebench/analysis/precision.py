@@ -5,13 +5,13 @@ or of a throughput. n requests have v / n.
 
 **Without a run** latencies are taken to be exponential, as in an M/M/1 queue: a percentile with the
 tail p has v = (1 - p) / (p ln(p)^2) for independent requests, and a mean has v = 1. That is
-multiplied by :func:`inflation`, as requests that wait in one queue are correlated. What requests
-cost the server is taken to be exponential too, and independent. No request is assumed to fail.
+multiplied by :func:`inflation`, as requests that wait in one queue are correlated. The CPU time of
+requests is taken to be exponential too, and independent. No request is assumed to fail.
 
 **With a run** v comes from its measured intervals, whose width shrinks with the square root of the
-length, but is not taken to be less than the distance to the percentiles beside allows: a median
-that most requests share exactly has an interval without any width, and fewer requests would give it
-one. What varies from run to run, beyond these, comes from its repeats, where it has any.
+length, but is never less than the distance to the neighbouring percentiles allows: a median that
+most requests share exactly has an interval of no width, which fewer requests would not have.
+Additional variation between runs comes from repeats, if there are any.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ SHARES: Final[Mapping[str, float]] = MappingProxyType(
     {one.name: float(one.larger_is_better) for one in METRICS.values() if one.is_share}
     | {one.share_of_load: 1.0 for one in METRICS.values() if one.share_of_load}
 )
-"""Shares that are assumed without a run: nothing fails."""
+"""Shares assumed without a run: nothing fails."""
 
-_MEAN_TAIL: Final = 0.05  # what a mean of exponential latencies is as unsure as
+_MEAN_TAIL: Final = 0.05  # the percentile that is as uncertain as a mean, for exponential latencies
 
-# What the intervals of simulated M/M/1 queues have shown: the bias to the safe side that they are
-# given, and how far beyond that their widths scatter.
+# From the intervals of simulated M/M/1 queues: their deliberate bias to the safe side, and how far
+# their widths scatter beyond it.
 _BIAS: Final = 1.25
 _SCATTER: Final = 3.0
 
@@ -120,11 +120,11 @@ def assumed(metric: str, rate: float, load: float) -> Known:
 
 
 def caution(metric: str, known: Known, requests: float) -> float:
-    """Return by how much more than its expectation an interval's squared width may be, as a factor.
+    """Return the factor by which an interval's squared width may exceed its expectation.
 
     The variance of a percentile is known from what lies beyond it. With k independent events there
     its own relative error is of the order of 1 / sqrt(k), and intervals allow for it. Measured
-    intervals have it in them.
+    intervals include it.
     """
     if known.measured or not _of_times(metric):
         return 1.0
@@ -159,7 +159,7 @@ def _alone(metric: str) -> float:
 
 
 def measured(metric: str, cases: Sequence[CaseResult], load: float) -> Known | None:
-    """Return what repeats of one case say about a metric; ``None`` if nothing.
+    """Return what the repeats of one case say about a metric; ``None`` if nothing.
 
     If the interval has no upper end there were too few requests for one: the value is taken from
     the run, its variance from :func:`assumed`.
@@ -198,14 +198,14 @@ def measured(metric: str, cases: Sequence[CaseResult], load: float) -> Known | N
     between = variance(logs) - fmean([error for error, _ in errors]) if len(logs) > 1 else 0.0
     least = 1
     if is_percentile(metric):
-        # So many had an interval with both ends; fewer may do.
+        # This many gave an interval with both ends; fewer may do.
         enough = math.ceil(METRICS[metric].enough * max(1.0, single / _alone(metric)))
         least = min([enough, *(n for _, n in errors)])
     return Known(value, single, 1.0, least, max(0.0, between), measured=True)
 
 
 def _beside(metric: str, case: CaseResult) -> float:
-    """Return the variance of a percentile's logarithm if the curve to those beside it is straight.
+    """Return the variance of a percentile's logarithm if the curve to its neighbours is straight.
 
     Straight as the logarithm of time over that of the tail p: the tail of independent requests has
     the relative variance (1 - p) / p.

@@ -1,4 +1,4 @@
-"""What the requests of two runs tell of each other, where the records of both are there."""
+"""How percentiles and means shifted, from the requests of both runs, if both have records."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from pytest_servebench.stats.shifts import Shift, Side, mean_shift, percentile_s
 
 
 def request_shifts(pair: Pair, directories: tuple[Path | None, Path | None]) -> Mapping[str, Shift]:
-    """Return the shift of each statistic of times that the requests tell, by metric.
+    """Return the shift of each statistic of times that the requests show, by metric.
 
     Args:
         pair: a case of two runs.
@@ -41,7 +41,7 @@ def _records(cases: Sequence[CaseResult], directory: Path | None) -> list[Record
 
 
 def _side(repeats: Sequence[Records], times: Times) -> Side | None:
-    """Return the values of all repeats; ``None`` if any of them does not tell them."""
+    """Return the values of all repeats; ``None`` if any of them lacks them."""
     samples = [quantities.sample(one, times.name) for one in repeats]
     known = [one for one in samples if one is not None]
     if not known or len(known) < len(samples):

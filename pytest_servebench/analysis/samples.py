@@ -1,4 +1,4 @@
-"""What each of two runs says of a metric, before they are compared."""
+"""What each of two runs says about a metric, before they are compared."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def samples(metric: Metric, cases: Sequence[CaseResult], pair: Pair) -> list[Sam
 
 def _same_arrivals(pair: Pair) -> bool:
     if any(case.sessions is not None for case in pair.every):
-        return False  # further turns come as fast as the server lets them
+        return False  # later turns come as fast as the server lets them
     if any(case.workload is None for case in pair.every):  # of an earlier version
         sides = [[(case.seed, case.summary.arrivals) for case in side]
                  for side in (pair.base, pair.new)]  # fmt: skip
@@ -79,9 +79,9 @@ def _sample(metric: Metric, case: CaseResult) -> Sample | None:
 def _with_luck(sample: Sample, arrivals: int) -> Sample:
     """Return a sample of CPU that allows for other arrivals than those of the run.
 
-    Their number (of sessions, that of those that began) is a Poisson variable. What a request takes
-    is proportional to it; what the server takes without requests, as a share of each request, to
-    its reciprocal.
+    Their number (of sessions, that of those that began) is a Poisson variable. The CPU time that
+    requests take is proportional to it; the CPU time that an idle server takes, spread over the
+    requests, to its reciprocal.
     """
     known = sample.range
     luck = Z / math.sqrt(arrivals) if arrivals else math.inf

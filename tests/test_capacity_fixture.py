@@ -209,7 +209,7 @@ def test_what_a_test_makes_of_a_capacity(run_bench: RunBench, simulate: Simulate
     ("trouble", "test", "state", "outcome", "words"),
     [
         ({"service_rate": 1e6}, searching(), "above_range", "passed", "--servebench-capacity"),
-        ({"service_rate": 30}, searching(), "below_range", "passed", "not even the lowest"),
+        ({"service_rate": 30}, searching(), "below_range", "passed", "even the lowest"),
         ({"at": 150}, searching(), "server_died", "failed", "ServerDiedError: it gave up"),
         (GENERATOR, searching("", "capacity>=160/s"), "generator_limited", "failed", "InvalidMeas"),
         (GENERATOR, searching("assert capacity.at_least(30)"), "generator_limited", "passed", "1"),
@@ -362,7 +362,7 @@ def test_a_server_that_dies_ends_the_search(
     result.assert_outcomes(failed=1)
     assert "ServerDiedError" in result.stdout.str()
     assert "giving up" in result.stdout.str()
-    assert found()["reason"] == "the server died in the search, at 50/s"
+    assert re.search(r"server died.* 50/s", found()["reason"])
     assert saved_run()[1]["servebench"]["probes"] == []
 
 

@@ -240,7 +240,7 @@ def test_memory_is_the_larger_pss_before_and_after_the_load() -> None:
     for before, after, size in ((4e8, 3e8, 4e8), (3e8, 4e8, 4e8), (None, 3e8, 3e8)):
         used = dataclasses.replace(SEEN, pss_before=before, pss_after=after)
         assert METRICS["memory_pss"].read(case(streamed(), resources=used)).value == size
-    assert METRICS["memory_pss"].read(case(streamed())).unknown == "the system does not tell it"
+    assert METRICS["memory_pss"].read(case(streamed())).unknown == "the system does not report it"
     assert METRICS["memory_pss"].read(case(streamed(), resources=UNSEEN)).value is None
 
 

@@ -18,12 +18,12 @@ CLAUSE: Final = "right answers"
 
 
 def judge_answers(result: CaseResult) -> ClauseResult | None:
-    """Return a clause on the answers that were not checked; ``None`` if there is no doubt.
+    """Return a clause on the unchecked answers; ``None`` if there is no doubt.
 
     Args:
-        result: with its SLOs judged. The strictest of those that say how many requests must
-            succeed, or may fail, is the bound; without one, the clause fails if every checked
-            answer was wrong, and is inconclusive if only some were.
+        result: with its SLOs judged. The bound is the strictest SLO on the success rate or the
+            error rate. Without one, the clause fails if every checked answer was wrong, and is
+            inconclusive if only some were.
     """
     others = unchecked(result)
     return right_answers(
@@ -40,14 +40,14 @@ def unchecked(result: CaseResult) -> int:
 def right_answers(
     *, checked: int, wrong: int, others: int, required: Sequence[float], most: int
 ) -> ClauseResult | None:
-    """Return a clause on answers that were not checked; ``None`` if there is no doubt.
+    """Return a clause on unchecked answers; ``None`` if there is no doubt.
 
     Args:
         checked: how many were.
         wrong: how many of these were wrong.
         others: how many were not checked, and count as successes.
         required: shares of right answers that SLOs require.
-        most: how many to check to check all of any load.
+        most: number of answers to check that checks all of every load.
     """
     if not wrong or others <= 0:
         return None

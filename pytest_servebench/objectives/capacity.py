@@ -1,7 +1,7 @@
-"""The SLO of a search for a capacity: the limits that it looks for, and clauses on what it found.
+"""The SLO of a search for a capacity: the limits that it must keep, and clauses on its result.
 
 ``p99<50ms`` is a limit that the capacity keeps; ``capacity>=150/s`` is judged by the interval of
-what was found, like any other clause.
+the capacity, like any other clause.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pytest_servebench.text.quantity import trimmed
 
 _PER_LOAD: Final = 1.5  # seconds of a search for each second of load that counts
 _ROUND: Final = 30  # seconds
-_AROUND: Final = 5.0  # as a factor: how wide a range to give around a rate
+_AROUND: Final = 5.0  # factor: how wide a range to suggest around a rate
 _NOTHING: Final = "not known"
-_FAR: Final = 100  # advice to search longer than this many times is useless
+_FAR: Final = 100  # no advice to search more than this many times as long
 
 
 # -- limits ---------------------------------------------------------------------------------------
@@ -48,20 +48,20 @@ def capacity_limits(clauses: Iterable[Clause]) -> tuple[Limit, ...]:
             raise OptionError(
                 f"{clause}: find_capacity needs limits on single requests: a percentile such as "
                 "p99<50ms, success_rate>=99% (instead of throughput) or drop_rate<1%. Judge this "
-                "clause by poisson_load, in a test of its own."
+                "clause with poisson_load, in a separate test."
             )
         if not 0 < limit.allowed < OVERLOADED:
             raise OptionError(
-                f"{clause}: find_capacity needs limits that more than 0 and less than "
-                f"{100 * OVERLOADED:g} % of the requests may break: of a server at which more do, "
-                "how many depends on how long it is under load. This one lets "
-                f"{100 * limit.allowed:g} % break it; give {_instead(limit)}."
+                f"{clause}: find_capacity needs limits that more than 0 % and less than "
+                f"{100 * OVERLOADED:g} % of the requests may break: beyond that the server is "
+                "overloaded, and the share depends on how long the load lasts. This one allows "
+                f"{100 * limit.allowed:g} %; give {_instead(limit)}."
             )
         found.append(limit)
     if not found:
         raise OptionError(
-            "find_capacity finds the highest rate that keeps an SLO, and the test has none: give "
-            'a limit by @pytest.mark.slo("p99<50ms") or --servebench-slo.'
+            "find_capacity finds the highest rate that keeps an SLO, and the test has none: set "
+            'one with @pytest.mark.slo("p99<50ms") or --servebench-slo.'
         )
     return tuple(found)
 
@@ -76,14 +76,14 @@ def _instead(limit: Limit) -> str:
         if one.permille is not None and 1000 - one.permille < 1000 * OVERLOADED
     )  # fmt: skip
     stricter = str(clause).replace(metric.written, low.written, 1)
-    return f"{stricter}, which is stricter, or judge it by poisson_load at the rates that matter"
+    return f"{stricter}, which is stricter, or judge it with poisson_load at the rates that matter"
 
 
 # -- what was found -------------------------------------------------------------------------------
 
 
 def judge_capacity(result: CapacityResult, clauses: Iterable[Clause]) -> CapacityResult:
-    """Return the result with further clauses on the capacity judged, each only once."""
+    """Return the result with further clauses on the capacity judged, each once."""
     known = {one.clause for one in result.clauses}
     return with_judged(
         result, [judge_clause(one, result) for one in clauses if str(one) not in known]
@@ -129,7 +129,7 @@ def decided(result: CapacityResult, rate: float) -> bool | None:
 
 
 def _longer(clause: Clause, result: CapacityResult) -> str:
-    """Return how long a search would decide a bound inside the interval."""
+    """Return how long a search must be to decide a bound inside the interval."""
     text = "the interval contains the bound"
     value, (low, high) = result.value, result.ends
     if not value or not low or math.isinf(high):
@@ -148,13 +148,13 @@ def _longer(clause: Clause, result: CapacityResult) -> str:
 
 
 def stated(result: CapacityResult) -> str:
-    """Return what is known of a capacity, such as ``310/s (294 to 327)``; or why nothing is."""
+    """Return what is known about a capacity, such as ``310/s (294 to 327)``, or why nothing is."""
     nothing = "not known, as the server died" if result.state == "server_died" else _NOTHING
     return _known(result) or nothing
 
 
 def explained(result: CapacityResult, why: str = "") -> str:
-    """Return what is known of a capacity, and why it is no more; ``why`` if no reason is saved."""
+    """Return what is known about a capacity, and why not more; ``why`` if no reason is saved."""
     return f"{_known(result) or _NOTHING}: {result.reason or why}".removesuffix(": ")
 
 
@@ -184,23 +184,23 @@ def reason(result: CapacityResult) -> str:
         return _one_sided(result) if result.value is None else _why_open(result)
     if result.state == "above_range":
         return (
-            f"even the highest rate of the range keeps {limits}; raise it, as by "
+            f"even the highest rate of the range keeps {limits}; raise it, for example with "
             f"--servebench-capacity-range={result.lowest:g}..{result.highest * 10:g}"
         )
     if result.state == "below_range":
         return (
-            f"not even the lowest rate of the range keeps {limits}; lower it, as by "
+            f"even the lowest rate of the range breaks {limits}; lower it, for example with "
             f"--servebench-capacity-range={result.lowest / 10:g}..{result.highest:g}, or allow more"
         )
     if result.generator_limit is not None:
         return (
-            f"the load generator could not make {trimmed(result.generator_limit)}/s, so that "
-            "nothing is known of the server there; leave it more processors by "
-            "--servebench-server-cpus, or run on another machine"
+            f"the load generator could not make {trimmed(result.generator_limit)}/s, so nothing "
+            "is known about the server at that rate; leave it more processors with "
+            "--servebench-server-cpus, or run it on another machine"
         )
     if result.state == "server_died":
         at = [f", at {trimmed(one.rate)}/s" for one in result.probes if one.state == "died"]
-        return "".join(["the server died in the search", *at])
+        return "".join(["the server died during the search", *at])
     return ""
 
 
@@ -209,17 +209,17 @@ def _why_open(result: CapacityResult) -> str:
     if result.value and more is None and result.high is not None:
         return (
             "near the capacity the server's queue changes so slowly that probes end before it "
-            "is as long as it will be; judge a lower rate by poisson_load with a long duration"
+            "settles; judge a lower rate with poisson_load and a long duration"
         )
     if result.value and more is None:
         return (
-            "the interval reaches beyond the highest rate of the range; raise it, as by "
+            "the interval reaches beyond the highest rate of the range; raise it, for example with "
             f"--servebench-capacity-range={result.lowest:g}..{result.highest * 10:g}"
         )
-    longer = f": about {trimmed(more)} s more of load would do" if more else ""
+    longer = f": about {trimmed(more)} s more of load would be enough" if more else ""
     return (
-        f"{trimmed(result.seconds)} s of search saw requests break {joined_limits(result)} on too "
-        f"few occasions{longer}; give {_more(result, more, result.value)}"
+        f"{trimmed(result.seconds)} s of search saw requests break {joined_limits(result)} too "
+        f"rarely{longer}; give {_more(result, more, result.value)}"
     )
 
 
@@ -237,7 +237,7 @@ def _one_sided(result: CapacityResult) -> str:
             f"{trimmed(min(rates))}/s; give {_more(result, near=min(rates))}"
         )
     return (
-        f"{begun} came to no rate that breaks {limits}, up to {trimmed(max(rates))}/s; give "
+        f"{begun} reached no rate that breaks {limits}, up to {trimmed(max(rates))}/s; give "
         f"{_more(result, near=max(rates))}"
     )
 
@@ -247,7 +247,7 @@ def _more(result: CapacityResult, load: float | None = None, near: float | None 
 
     Args:
         result: what was found.
-        load: seconds of it that would do; twice the budget if that is not known.
+        load: seconds of load that would be enough; twice the budget if unknown.
         near: a rate that is nearer to the capacity than the range's ends.
     """
     wanted = result.budget + (_PER_LOAD * load if load else result.budget)

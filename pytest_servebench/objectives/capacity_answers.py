@@ -1,7 +1,7 @@
-"""Whether the requests of a search for a capacity were answered at all, and rightly.
+"""Whether the requests of a search for a capacity were answered, and correctly.
 
-A search counts the requests that break a limit. It cannot see that no rate would do, as nothing
-succeeds, nor that unchecked answers count as successes although those that were checked are wrong.
+A search counts the requests that break a limit. It cannot see that nothing succeeds at any rate,
+nor that unchecked answers count as successes although the checked ones are wrong.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from pytest_servebench.runs.results import CapacityResult, CaseResult, ClauseRes
 
 
 def judge_probes(result: CapacityResult, probes: Sequence[CaseResult]) -> tuple[ClauseResult, ...]:
-    """Return clauses on the answers of a search's loads; none if there is nothing to object to.
+    """Return clauses on the answers of a search's loads; none if they are as they should be.
 
     Args:
         result: what it found.
@@ -31,7 +31,7 @@ def _clauses(result: CapacityResult, probes: Sequence[CaseResult]) -> Iterator[C
     if None not in nothing:
         yield from filter(None, [no_success(slowest)])
         return
-    # An overloaded server may answer wrongly: that only matters if it passes for its capacity.
+    # An overloaded server may answer wrongly: that matters only if it counts towards its capacity.
     top = result.value or result.low or slowest.rate
     kept = [one for one in probes if one.rate <= top]
     clause = right_answers(
@@ -46,7 +46,7 @@ def _clauses(result: CapacityResult, probes: Sequence[CaseResult]) -> Iterator[C
 
 
 def _required(result: CapacityResult) -> Iterator[float]:
-    """Yield the shares of right answers that the limits require: those that a wrong one breaks."""
+    """Yield the shares of right answers that those limits require that wrong answers break."""
     for limit in result.limits:
         (clause,) = parse_slo(limit.clause)
         outcomes = METRICS[clause.metric].outcomes

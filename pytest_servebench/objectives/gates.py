@@ -50,7 +50,7 @@ def parse_gates(text: str) -> tuple[Gate, ...]:
 
 
 def check_thresholds(gates: Sequence[Gate], option: str) -> None:
-    """Refuse two thresholds of one metric: which of them counts would depend on their order.
+    """Refuse two thresholds for one metric: which of them counts would depend on their order.
 
     Raises:
         OptionError: a metric has several; the message begins with ``option``.

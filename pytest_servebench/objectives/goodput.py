@@ -1,6 +1,6 @@
 """Goodput: how many requests a second met every limit that the SLOs set for a single request.
 
-It depends on the SLOs, so that it is computed when a case is judged, not with its other figures.
+It depends on the SLOs, so it is computed when a case is judged, not with its other figures.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NAMES = ("goodput", "goodput_share")
 
 
 def slo_clauses(result: CaseResult) -> tuple[Clause, ...]:
-    """Return the SLO clauses by which a case was judged, less what cannot be read."""
+    """Return the SLO clauses by which a case was judged, except unreadable ones."""
     found: list[Clause] = []
     for one in result.clauses:
         if one.sort == "slo":
@@ -32,7 +32,7 @@ def slo_clauses(result: CaseResult) -> tuple[Clause, ...]:
 
 
 def with_goodput(result: CaseResult, clauses: Iterable[Clause], max_lag: float) -> CaseResult:
-    """Return a case with its goodput by these clauses and those that it was judged by.
+    """Return a case with its goodput under these clauses and those that it was judged by.
 
     Without limits on the time of single requests, or without records, it is returned as it is.
 

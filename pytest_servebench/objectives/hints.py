@@ -1,4 +1,4 @@
-"""What besides the server may have made a case look bad, and the remedy, a line each."""
+"""What other than the server may have made a case look bad, and the remedy, a line each."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -9,24 +9,24 @@ _FULL: Final = 95.0  # percent of the whole machine
 
 
 def hints(result: CaseResult) -> list[str]:
-    """Return what to look at besides the server if a result is bad."""
+    """Return what to look at, other than the server, if a result is bad."""
     return [*_workers(result), *_machine(result), *buffering(result)]
 
 
 def buffering(result: CaseResult) -> list[str]:
-    """Return a hint if most gaps of streamed answers are not known, whatever the verdict."""
+    """Return a hint if most gaps of streamed answers are unknown, whatever the verdict."""
     known = result.streamed
     if known is None or not known.bunched or 2 * known.bunched < known.events:
         return []
     return [
-        "most events of the streamed answers came in one read with the event before them, as "
-        "through a proxy or a server that buffers, so that times between tokens are not known; "
-        "turn buffering off (nginx: proxy_buffering off, or the header X-Accel-Buffering: no)"
+        "most events of the streamed answers arrived together with the event before them, as a "
+        "proxy or server that buffers sends them, so the times between tokens are unknown; turn "
+        "buffering off (nginx: proxy_buffering off, or the header X-Accel-Buffering: no)"
     ]
 
 
 def search_hints(result: CapacityResult, probes: Iterable[CaseResult]) -> list[str]:
-    """Return a hint if a capacity is rather that of the generator's workers.
+    """Return a hint if the capacity may be that of the generator's workers.
 
     Args:
         result: what a search found.
@@ -66,8 +66,8 @@ def _machine(result: CaseResult) -> list[str]:
     again = "measure again while nothing else runs"
     if known.crowded:
         return [
-            "other programs or guests of the host used the server's processors, and may have "
-            f"slowed it down; {again}"
+            "other programs, or other guests of the host, used the server's processors and may "
+            f"have slowed it down; {again}"
         ]
     if known.others_share is None and (known.host_cpu_mean or 0.0) >= _FULL:
         return [

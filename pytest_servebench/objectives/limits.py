@@ -2,10 +2,10 @@
 
 ``p99<50ms`` lets 1 % of the arrivals fail or take 50 ms or longer; ``success_rate>=99%`` lets 1 %
 of them fail. Clauses on other things, such as a mean, CPU or throughput, are no limits on single
-requests, nor is one on the inter-token latency, of which a request has many: ``tpot`` and ``stall``
-are for that. ``throughput>=99%`` is none either: requests in flight when the window ends are not
-completed in it, so a window of 10 s and a latency of 50 ms cost 0.5 % however low the rate. Over
-a long time it is the success rate.
+requests, nor are those on the inter-token latency, of which a request has many: use ``tpot`` and
+``stall``. Nor is ``throughput>=99%``: requests in flight when the window ends are not completed in
+it, so with a window of 10 s and a latency of 50 ms it loses 0.5 % however low the rate. In the long
+run it is the success rate.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Limit:
 
     Attributes:
         clause: the clause.
-        allowed: the share of the arrivals that it counts that may break it, 0 to below 1.
+        allowed: the share of the counted arrivals that may break it, 0 to below 1.
         broken_by: returns which requests break it; shape ``(n,)``.
     """
 
@@ -44,12 +44,12 @@ class Limit:
         return METRICS[self.clause.metric]
 
     def is_known(self, records: Records) -> bool:
-        """Return whether the records tell which requests break it."""
+        """Return whether the records show which requests break it."""
         times = self.metric.times
         return times is None or quantities.knows(records, times.name)
 
     def counted(self, records: Records) -> BoolArray:
-        """Return which requests it counts: not the successes without such a time; ``(n,)``."""
+        """Return which requests it counts: all but successes without such a time; ``(n,)``."""
         times = self.metric.times
         if times is None:
             return np.ones(len(records), dtype=np.bool_)
@@ -61,7 +61,7 @@ def limit_of(clause: Clause) -> Limit | None:
     metric = METRICS[clause.metric]
     at_least = clause.at_least
     if at_least is not metric.larger_is_better:
-        return None  # it asks for something bad
+        return None  # it requires something bad
     times = metric.times
     if times is not None and metric.permille is not None and not times.several:
         allowed, broken_by = (1000 - metric.permille) / 1000, _slow(clause, times.name)
@@ -83,7 +83,7 @@ def of_each_request(clauses: Iterable[Clause]) -> tuple[Limit, ...]:
     """Return the limits of time that a request must keep to be a good one.
 
     Of several percentiles of the same times, the highest: ``p50<20ms`` lets every other request
-    take longer, so that its bound is not that of a single one.
+    take longer, so its bound is not one for single requests.
     """
     found: dict[str, Limit] = {}
     for limit in limits_of(clauses):
@@ -102,7 +102,7 @@ def _strictness(limit: Limit) -> tuple[float, float]:
 
 def _slow(clause: Clause, quantity: str) -> Callable[[Records], BoolArray]:
     def broken(records: Records) -> BoolArray:
-        times = quantities.seconds(records, quantity)  # NaN, where it is undefined, breaks none
+        times = quantities.seconds(records, quantity)  # NaN (undefined) breaks none
         slow = times >= clause.bound if clause.operator == "<" else times > clause.bound
         return np.asarray(slow | ~records.ok)
 

@@ -17,7 +17,7 @@ otherwise.
 
 Every clause is judged twice: with the latencies as measured, from the schedule, and with all that
 the generator's own lag may have added subtracted from each. If both verdicts agree, lateness did
-not matter; if they do not, this clause, and only this one, is *invalid*.
+not matter; if not, this clause, and only this one, is *invalid*.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from pytest_servebench.values.reading import Reading
 __all__ = ["Clause", "failure_message", "judge", "overall", "parse_slo"]
 
 _Z2: Final = 3.841  # square of the normal distribution's two-sided 95 % quantile
-_FAR: Final = 100  # advice to run longer than this many times is useless
+_FAR: Final = 100  # no advice to run more than this many times as long
 
 
 def judge(clauses: Sequence[Clause], result: CaseResult) -> tuple[ClauseResult, ...]:
@@ -51,7 +51,7 @@ def judge(clauses: Sequence[Clause], result: CaseResult) -> tuple[ClauseResult, 
 def overall(clause_results: Sequence[ClauseResult]) -> VerdictWord:
     """Return the verdict on a case; passed without clauses.
 
-    A clause that failed whatever the lateness fails the case, whatever the other clauses say.
+    A clause that failed regardless of lateness fails the case, whatever the other clauses say.
     """
     words = {one.verdict for one in clause_results}
     order: tuple[VerdictWord, ...] = ("failed", "invalid", "inconclusive")
@@ -131,7 +131,7 @@ def _judge_one(clause: Clause, result: CaseResult) -> ClauseResult:
 
 
 def lateness_decides(result: CaseResult) -> str:
-    """Return the words for a clause that depends on the generator's lateness, with its lag."""
+    """Return the message for a clause that depends on the generator's lateness, with its lag."""
     lag = result.summary.generator_lag
     worst = quantity("time", lag.max or 0.0)
     return f"invalid: the load generator's own lateness (up to {worst}) decides it"
@@ -258,7 +258,7 @@ def _known(clause: Clause, measured: Reading, result: CaseResult) -> str:
 
 
 def _why(clause: Clause, bound: float, measured: Reading, result: CaseResult) -> str:
-    """Return why the clause cannot be decided, and what would decide it."""
+    """Return why the clause is undecided, and what would decide it."""
     number, metric = result.summary.arrivals, METRICS[clause.metric]
     needed = metric.enough
     assert measured.value is not None
@@ -294,7 +294,7 @@ def _why(clause: Clause, bound: float, measured: Reading, result: CaseResult) ->
     if math.isinf(width):
         why = (
             "the window is too short for an interval" if metric.of_server
-            else "successive latencies are so correlated that this needs a longer run"
+            else "successive latencies are so correlated that it takes a longer run"
         )  # fmt: skip
         return f"{text}; {why}"
     return f"{text}, and the value is too close to it for a longer run to settle it"

@@ -73,7 +73,7 @@ class Clause:
     """One condition on one metric.
 
     Two clauses are equal if they mean the same, however they are written; :func:`parse_slo` reads
-    the text that ``str()`` gives back as an equal clause.
+    the text of ``str()`` as an equal clause.
 
     Attributes:
         metric: a key of :data:`~pytest_servebench.metrics.METRICS`, such as ``"p999"``.
@@ -96,12 +96,12 @@ class Clause:
 
     @property
     def of_search(self) -> bool:
-        """Return whether it is about the result of a search, not about a case."""
+        """Return whether it is on the result of a search, not on a case."""
         return METRICS[self.metric].of_search
 
     @property
     def of_streams(self) -> bool:
-        """Return whether it is about streamed answers."""
+        """Return whether it is on streamed answers."""
         return METRICS[self.metric].of_streams
 
     @property

@@ -1,4 +1,4 @@
-"""Whether anything succeeded, if no SLO requires it.
+"""Whether any request succeeded, if no SLO requires it.
 
 A wrong path, a missing key or a redirect is answered fast: without this check, a test in which the
 server did no work would be green.

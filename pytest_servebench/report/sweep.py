@@ -177,7 +177,7 @@ MEMORY: Final = Panel(
 )
 PSS: Final = Panel(
     "Memory", "MB, PSS", _pss, "memory_pss", "linear", 1e-6,
-    "the system does not tell it",
+    "the system does not report it",
 )  # fmt: skip
 LAG: Final = Panel("Generator lag p99 (our own error)", "ms", _lag, "", "linear")
 

@@ -28,7 +28,7 @@ def reason_of(error: BaseException, doing: str, *told: type[BaseException]) -> s
     Args:
         error: that it raised.
         doing: what it does, in words.
-        told: errors whose message is the whole reason, besides ``AssertionError``.
+        told: errors whose message is the whole reason, in addition to ``AssertionError``.
     """
     said = first_line(error)
     if said and isinstance(error, (AssertionError, *told)):

@@ -1,4 +1,4 @@
-"""Which known word a wrong one may have meant."""
+"""Find the known word that a wrong one may have meant."""
 
 import difflib
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Any Python value as JSON: whatever users add to our figures, the file must be written."""
+"""Any Python value as JSON: whatever users add to our figures, the file must get written."""
 
 import dataclasses
 import datetime
@@ -18,7 +18,7 @@ from pytest_servebench.text.redaction import redact
 
 _DEEPEST: Final = 100  # levels; json itself gives up at some thousand
 _LONGEST: Final = 1000  # bytes, and characters of the texts of foreign objects
-_LARGEST_INT: Final = 2**1023  # beyond it, readers make infinity of it, or refuse it
+_LARGEST_INT: Final = 2**1023  # beyond it, readers get infinity, or refuse it
 
 
 def to_json(value: object, *, indent: int | None = 1) -> str:
@@ -31,7 +31,7 @@ def plain(value: object) -> Any:
 
     Other types become the closest of these: a dataclass an object, a set a sorted list, an array
     its elements, an enum member its name, a date its ISO 8601 text, and a number that is not finite
-    the string ``"nan"``, ``"inf"`` or ``"-inf"``, as null would mean something else. Anything else
+    the string ``"nan"``, ``"inf"`` or ``"-inf"``, as null means something else. Anything else
     becomes its ``repr()``. Never raises.
     """
     return _plain(value, ())
@@ -49,7 +49,7 @@ def _plain(value: object, above: tuple[int, ...]) -> Any:
 @singledispatch
 def _converted(value: object, above: tuple[int, ...]) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        # What is left out of repr() is left out here: it is long, or a secret.
+        # Fields without repr are left out: they are long, or secret.
         fields = (one.name for one in dataclasses.fields(value) if one.repr)
         return _object(((name, getattr(value, name)) for name in fields), above)
     # Arrays, and the scalars of NumPy, tensors, and series have this in common.

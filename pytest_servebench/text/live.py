@@ -13,7 +13,7 @@ from typing import Final, TextIO
 
 from pytest_servebench.text.safe import clean, clip, shows_unicode, to_ascii
 
-INTERVAL: Final = 0.25  # seconds between two updates: more often, nobody can read
+INTERVAL: Final = 0.25  # seconds between two updates: nobody can read faster
 
 _LINE_BELOW: Final = "\x1bD\x1b[A"  # scrolls where the cursor stands on the last line
 _SAVE: Final = "\x1b7"
@@ -26,10 +26,10 @@ class LiveLine:
     """A line below the cursor, rewritten in place, and gone without a trace when it is cleared.
 
     pytest leaves the cursor behind the file's name and its dots; whatever is written there would
-    wipe them out. The line therefore stands on the next row, and the cursor goes back after each
-    update to where pytest left it. The line is cleared before anything else is written to the
-    stream, or to standard output or error at the same terminal, such as a log message, or the
-    output of a test with ``-s``.
+    overwrite them. The line therefore stands on the next row, and the cursor goes back after each
+    update to where pytest left it. It is cleared before anything else is written to the stream, or
+    to standard output or error on the same terminal, such as a log message or the output of a test
+    with ``-s``.
 
     The line may be updated from several threads.
     """
@@ -41,8 +41,8 @@ class LiveLine:
         ``TERM=dumb``, no ``CI``.
 
         Args:
-            stream: what others write to. Where pytest captures file descriptors, the line must be
-                made while it does not; afterwards that is of no concern.
+            stream: what others write to. If pytest captures file descriptors, the line must be
+                created while capturing is suspended.
         """
         self._others: list[TextIO] = []
         self._unicode = shows_unicode(stream)
@@ -124,7 +124,7 @@ class LiveLine:
 
 
 class Status:
-    """Says on a live line what takes its time, and for how long."""
+    """Shows on a live line what is going on, and for how long."""
 
     def __init__(self, line: LiveLine) -> None:
         self._line = line
@@ -132,17 +132,17 @@ class Status:
         self._news = ""
 
     def tell(self, news: str) -> None:
-        """Say what happens within what is shown; may be called from any thread."""
+        """Add a detail to what is shown; may be called from any thread."""
         with self._lock:
             self._news = news
 
     @contextmanager
     def shown(self, what: str, *, logger: str = "") -> Iterator[None]:
-        """Show ``what``, the seconds since, and what was told meanwhile, while the body runs.
+        """Show ``what``, the elapsed seconds and the latest news while the body runs.
 
         Args:
             what: what is done.
-            logger: name of a logger whose messages, at INFO and above, tell how far it is.
+            logger: name of a logger whose messages, at INFO and above, report progress.
         """
         if not self._line.enabled:
             yield
@@ -158,7 +158,7 @@ class Status:
                 seconds = time.monotonic() - start
                 with self._lock:
                     news = self._news
-                # A bare text is quiet; seconds are of interest where there are many.
+                # Text alone at first: the seconds matter once there are many.
                 parts = [f"{what} …", *([duration(seconds)] if seconds >= 1 else [])]
                 self._line.update(" ".join(parts) + (f" · {news}" if news else ""))
 
@@ -199,10 +199,7 @@ def duration(seconds: float) -> str:
 
 
 def _duplicate(stream: TextIO) -> TextIO:
-    """Return an own way to the terminal: past any capture, and told apart from what others write.
-
-    A stream without a file stays what it is.
-    """
+    """Return a stream of our own to the terminal, past any capture; one without a file as it is."""
     if not hasattr(stream, "__dict__"):
         return stream
     try:

@@ -33,7 +33,7 @@ def lines_between(path: Path, first: int, last: int) -> list[str]:
 
 
 def _skip_lines(file: IO[bytes], number: int) -> bool:
-    """Go to the beginning of a line; tell whether the file has as many."""
+    """Seek to the beginning of a line; return whether the file has that many."""
     offset = 0
     while number > 0:
         block = block_at(file, offset)
@@ -64,7 +64,7 @@ def last_lines(path: Path) -> list[str] | None:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL_BYTES))
             lines = file.read().decode("utf-8", "replace").rstrip().splitlines()
-            # The first one may have lost its beginning, of which a secret may be a part.
+            # The first one may have lost its beginning, and with it part of a secret.
             whole = lines[1:] if size > _TAIL_BYTES and len(lines) > 1 else lines
             return whole[-TAIL_LINES:]
     except OSError:

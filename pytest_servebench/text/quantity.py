@@ -31,7 +31,7 @@ def quantity(kind: Kind, value: float) -> str:
 
 
 def trimmed(value: float) -> str:
-    """Return ``value`` with at most three significant digits, and no zeros at its end."""
+    """Return ``value`` with at most three significant digits and no trailing zeros."""
     if value == 0:
         return "0"
     decimals = 2 - math.floor(math.log10(abs(value)))

@@ -17,11 +17,11 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 HIDDEN: Final = "[key hidden]"
 SHORTEST: Final = 4  # characters; shorter values are parts of any text
-_SHORTEST_GUESSED: Final = 8  # of what is taken for a secret by a part of its name alone
-_WITHIN_WORDS: Final = 8  # characters from which on one is replaced within a word too
-_CUT: Final = 8  # characters of a secret that give it away, should the rest be cut off
+_SHORTEST_GUESSED: Final = 8  # for what is taken as a secret by part of its name alone
+_WITHIN_WORDS: Final = 8  # characters; secrets this long are replaced inside words too
+_CUT: Final = 8  # characters that give a secret away if the rest is cut off
 _SHORTEST_CUT: Final = 12
-# Stand-ins that tests give where no key is needed, and that stand in many a report.
+# Placeholders given where no key is needed; reports contain them for other reasons.
 _NO_SECRETS: Final = frozenset(
     {"test", "none", "null", "true", "false", "dummy", "token", "secret", "password", "bearer",
      "basic", "admin", "user", "example", "benchmark", "default", "anonymous", "changeme"}
@@ -37,7 +37,7 @@ _GUESSED: Final = re.compile(
     re.IGNORECASE,
 )
 _NAMED_LAST: Final = re.compile(rf"(?:^|[-_.])(?:{_NAMES.pattern})$", re.IGNORECASE)
-_FEW: Final = 100  # secrets that are simply looked for, one after the other
+_FEW: Final = 100  # secrets that are searched for one by one
 
 
 class _Secrets:
@@ -57,12 +57,12 @@ class _Secrets:
                 self._by_part.setdefault(part, set()).add(form)
 
     def within(self, text: str) -> Sequence[str]:
-        """Return those that may stand in ``text``, the longest first."""
+        """Return those that ``text`` may contain, the longest first."""
         if len(self.forms) <= _FEW:
             if self._in_order is None:
                 self._in_order = sorted(self.forms, key=len, reverse=True)
             return self._in_order
-        # Each request of a load may have a key of its own: then the text is what is gone through.
+        # Each request of a load may have its own key: then it is faster to scan the text.
         found = set(self._short)
         for place in range(len(text) - _CUT + 1):
             found |= self._by_part.get(text[place : place + _CUT], set())
@@ -73,11 +73,11 @@ _secrets = _Secrets()
 
 
 def hide(secret: str | None, *, shortest: int = SHORTEST) -> None:
-    """Have ``secret`` and its usual spellings replaced from now on; blanks around it do not count.
+    """Replace ``secret`` and its usual encodings from now on, without the blanks around it.
 
     Args:
         secret: a key, token or password.
-        shortest: of fewer characters it is not taken for one.
+        shortest: a value of fewer characters is not taken for a secret.
     """
     secret = (secret or "").strip()
     if len(secret) < shortest or secret in _secrets.forms or secret.lower() in _NO_SECRETS:
@@ -99,7 +99,7 @@ def hide(secret: str | None, *, shortest: int = SHORTEST) -> None:
 
 
 def names_secret(name: str) -> bool:
-    """Return whether a header or parameter of that name holds a secret, as far as one can tell."""
+    """Return whether a header or parameter of that name probably holds a secret."""
     return bool(_NAMES.fullmatch(name) or _GUESSED.search(name))
 
 
@@ -107,14 +107,14 @@ def hide_headers(headers: Iterable[tuple[str, str]]) -> None:
     """Hide the secrets in the headers of a request."""
     for name, value in headers:
         if not (isinstance(name, str) and isinstance(value, str)):
-            continue  # which whoever sends it will refuse
+            continue  # which the sender will refuse
         if not (certain := _NAMES.fullmatch(name)) and not _GUESSED.search(name):
             continue
         shortest = SHORTEST if certain else _SHORTEST_GUESSED
         if "cookie" in name.lower():
             for part in value.split(";"):
                 crumb = part.partition("=")[2] or part
-                # A language or a theme, say, are in cookies too.
+                # Cookies also hold a language or a theme.
                 if not (crumb.strip().isalpha() and crumb.islower() and len(crumb) < _SHORTEST_CUT):
                     hide(crumb, shortest=shortest)
             continue
@@ -130,7 +130,7 @@ def hide_headers(headers: Iterable[tuple[str, str]]) -> None:
 def hide_arguments(arguments: Sequence[str]) -> None:
     """Hide the secrets in a command line.
 
-    They are told by names that end as ``--api-key=VALUE``, ``--api-key VALUE`` or
+    They are recognized by names that end like ``--api-key=VALUE``, ``--api-key VALUE`` or
     ``--env=HF_TOKEN=VALUE`` do.
     """
     for word, following in zip(arguments, [*arguments[1:], ""], strict=False):
@@ -158,7 +158,7 @@ def without_keys(url: str) -> str:
 
 
 def _of_url(url: str) -> Iterator[tuple[str, int]]:
-    """Yield what is a secret in a URL as it stands there, if it has so many characters."""
+    """Yield the secrets in a URL as they are written there, if they have this many characters."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -177,14 +177,14 @@ def redact(text: str) -> str:
     """Return ``text`` with each secret replaced, truncated ones included."""
     if not (secrets := _secrets.within(text)):
         return text
-    for secret in secrets:  # all of them whole, before any of them in part
+    for secret in secrets:  # all whole ones before any partial one
         if len(secret) >= _WITHIN_WORDS:
             text = text.replace(secret, HIDDEN)
         elif secret in text:
             text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
     long = [secret for secret in secrets if len(secret) >= _SHORTEST_CUT]
     text = _without_starts(text, long)
-    # The end of one is the start of its mirror image.
+    # A truncated beginning is the truncated end of the reversed text.
     return _without_starts(text[::-1], [secret[::-1] for secret in long], HIDDEN[::-1])[::-1]
 
 
@@ -205,12 +205,12 @@ def anything_hidden() -> bool:
 
 
 def _without_starts(text: str, secrets: Iterable[str], hidden: str = HIDDEN) -> str:
-    """Replace what secrets begin with, as far as it goes on: a text may have been cut off."""
+    """Replace beginnings of secrets, as far as they match: a text may have been cut off."""
     alike: dict[str, list[str]] = {}
     for secret in secrets:
         alike.setdefault(secret[:_CUT], []).append(secret)
     for start, group in alike.items():
-        # Eight zeros stand in any report.
+        # Any report may contain eight zeros.
         if len(set(start)) < _CUT // 2 or start in hidden:
             continue
         while (place := text.find(start)) >= 0:
@@ -221,5 +221,5 @@ def _without_starts(text: str, secrets: Iterable[str], hidden: str = HIDDEN) -> 
 
 
 def _shared(one: str, other: str) -> int:
-    """Return with how many same characters two texts begin."""
+    """Return how many characters two texts have in common at the beginning."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

@@ -57,12 +57,12 @@ def _spelled_out(command: re.Match[str]) -> str:
 
 
 def to_ascii(text: str) -> str:
-    """Return ``text`` for a terminal that shows ASCII alone."""
+    """Return ``text`` for a terminal that shows only ASCII."""
     return text.translate(_ASCII).encode("ascii", "replace").decode("ascii")
 
 
 def shows_unicode(stream: TextIO) -> bool:
-    """Return whether ``stream`` can take the characters that reports use beyond ASCII."""
+    """Return whether ``stream`` can encode the non-ASCII characters of reports."""
     try:
         "…·∞≥└█░".encode(getattr(stream, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):
@@ -108,7 +108,7 @@ def abridged(text: str, width: int) -> str:
 
 
 def pad(text: str, width: int, *, right: bool = False) -> str:
-    """Return ``text`` filled with spaces to ``width`` columns; ``right`` puts it to the right."""
+    """Return ``text`` padded with spaces to ``width`` columns; ``right`` aligns it to the right."""
     space = " " * (width - display_width(text))
     return space + text if right else text + space
 
@@ -123,7 +123,7 @@ def wrapped(
         text: what follows.
         width: of the terminal.
         indent: spaces before the label.
-        hang: spaces before each further line; by default they stand below the text's beginning.
+        hang: spaces before each further line; by default, these align with the text.
     """
     first = " " * indent + label
     if hang is None:
@@ -135,7 +135,7 @@ def wrapped(
         subsequent_indent=" " * hang,
         break_on_hyphens=False,
     )
-    # A word that was broken may go on with what looks like a command.
+    # The rest of a broken word may look like a command.
     lines = [_COMMANDS.sub(_spelled_out, line) for line in lines]
     return [clip(line, width) for line in lines] or [clip(first.rstrip(), width)]
 
@@ -149,7 +149,7 @@ def joined(words: Iterable[str]) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return text that ends like a sentence: with a full stop, unless it ends as one already."""
+    """Return text that ends like a sentence: a full stop is added unless it has its own end."""
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
@@ -159,6 +159,6 @@ def counted(number: int, word: str) -> str:
 
 
 def first_few(words: Sequence[str], most: int) -> str:
-    """Return the first words, and how many more there are."""
+    """Return the first words, and the number of the others."""
     more = f" and {len(words) - most} more" if len(words) > most else ""
     return ", ".join(words[:most]) + more

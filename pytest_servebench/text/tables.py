@@ -30,7 +30,7 @@ class Column:
         heading: first line of its heading.
         unit: second line.
         right: whether its cells are right-aligned, as numbers are.
-        expendable: order of omission if space is short, the highest first; 0 always stays.
+        expendable: order of omission if space is short, the highest first; 0 is never omitted.
         shrinks: width to which its texts may be cut; 0 for not at all.
         optional: whether it is omitted where all its cells are empty.
     """

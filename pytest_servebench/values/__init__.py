@@ -1,1 +1,1 @@
-"""Values: of models, what is expected of them, and those of metrics."""
+"""Values: arrays of models and what is expected of them, and readings of metrics."""

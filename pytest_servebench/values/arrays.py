@@ -12,7 +12,7 @@ Arrays = Array | Mapping[str, Array]
 
 
 def as_array(value: npt.ArrayLike) -> Array:
-    """Return a value as an array; text and bytes as objects, of which NumPy loses no trailing NUL.
+    """Return a value as an array; text and bytes as objects, so that NumPy keeps trailing NULs.
 
     Raises:
         ValueError: its parts differ in shape.

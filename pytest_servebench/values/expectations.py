@@ -19,7 +19,7 @@ Expectation = Callable[[Any, Any], str | bool | None]
 """``(got, expected)``: says what is wrong with a prediction, or returns ``False``, if it is wrong.
 
 Both are arrays, or mappings of names to arrays. ``expected`` is ``None`` for a model without
-outputs. It may also raise ``AssertionError``.
+outputs. The function may also raise ``AssertionError``.
 """
 
 _LONGEST: Final = 200  # characters of a value in a message
@@ -53,7 +53,7 @@ def disagreement(
 
 
 def paired(got: Arrays, expected: object) -> Arrays:
-    """Return a prediction with or without the name of its single output, as the expected one."""
+    """Return a prediction with or without the name of its single output, like the expected one."""
     if isinstance(expected, Mapping):
         if not isinstance(got, Mapping) and len(expected) == 1:
             return dict.fromkeys(expected, got)

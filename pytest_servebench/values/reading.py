@@ -110,14 +110,14 @@ def estimate(
 
 def of_streams(name: str) -> Callable[[Case], Reading]:
     """Return a reader of an estimate that only streamed answers have."""
-    return estimate(name, missing="no streamed answer had enough output to tell it")
+    return estimate(name, missing="no streamed answer had enough output to measure it")
 
 
 def of_tokens(name: str) -> Callable[[Case], Reading]:
     """Return a reader of an estimate that needs the number of tokens of all streamed answers."""
     return estimate(
         name,
-        missing="not all streamed answers tell their numbers of tokens (usage does, and tokenizer= "
+        missing="not all streamed answers report their numbers of tokens (usage does; tokenizer= "
         "counts those of the output)",
     )
 
@@ -179,4 +179,4 @@ def pss(case: Case) -> Reading:
     if case.resources.memory_peak is None:
         return Reading(None, unknown=_UNSEEN)
     size = case.resources.pss
-    return Reading(size, unknown="" if size is not None else "the system does not tell it")
+    return Reading(size, unknown="" if size is not None else "the system does not report it")

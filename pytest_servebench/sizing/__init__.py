@@ -1,1 +1,1 @@
-"""How many does it take: a queueing model of a server, fitted to the records of a run."""
+"""How many servers a load needs: a queueing model of a server, fitted to the records of a run."""

@@ -93,8 +93,7 @@ def _to_dict(answer: Replicas | HighestRate) -> dict[str, Any]:
 def check_clauses(clauses: Sequence[Clause]) -> None:
     """Refuse clauses that a prediction cannot be held against.
 
-    Raises:
-        OptionError: there are none, or a metric is not predicted.
+    Raises: OptionError: there are none, or a metric is not predicted.
     """
     if not clauses:
         raise OptionError("no SLO: give one, such as 'p99<50ms'.")
@@ -161,13 +160,12 @@ def replicas_needed(
 
     Args:
         model: of one of them.
-        setting: the question; its number of replicas does not count.
+        setting: the question; its number of replicas is ignored.
         clauses: of the SLO.
         seed: of what is drawn.
         resamples: of the services, for the interval of each prediction.
 
-    Raises:
-        OptionError: there are no clauses, or one is on a metric that is not predicted.
+    Raises: OptionError: there are no clauses, or one is on a metric that is not predicted.
     """
     check_clauses(clauses)
     predictions: dict[int, Prediction] = {}
@@ -232,7 +230,7 @@ def highest_rate(
 
     Args:
         model: of the server.
-        setting: the question; its rate does not count.
+        setting: the question; its rate is ignored.
         clauses: of the SLO.
         seed: of what is drawn.
         resamples: of the services, for the interval of each prediction.
@@ -292,7 +290,7 @@ class _Rates:
     def highest(self, end: End) -> float | None:
         """Return the highest rate that keeps all clauses by one end; 0 for none, ``None`` for all.
 
-        By bisection of what was not tried yet, and false position where both margins are finite
+        By bisection, and by false position if both margins are finite
         (Dowell and Jarratt 1971, BIT 11:168).
         """
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pytest_servebench.sizing.inversion import Floats
 from pytest_servebench.sizing.model import ServerModel
 
-_SPELL: Final = 10  # memories, for which services follow one another as they were measured
+_SPELL: Final = 10  # memories, for which services keep their measured order
 
 Places = npt.NDArray[np.int64]
 

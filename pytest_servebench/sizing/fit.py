@@ -32,15 +32,15 @@ from pytest_servebench.stats.bootstrap import block_length
 
 LEAST_REQUESTS: Final = 200
 LEAST_QUEUED: Final = 100
-"""Requests that found all slots busy, by which a number of slots is told from a larger one."""
+"""Requests that must find all slots busy, to tell a number of slots from a larger one."""
 
 DRIFT: Final = 0.1
-"""Relative change of service times between halves of a case, and between cases, that is left out of
-account."""
+"""Relative change of service times between halves of a case, and between cases, that is
+tolerated."""
 
 _MOST_UNANSWERED: Final = 0.01
 _TOGETHER: Final = 0.02  # of the median service, within which departures are one batch's
-_OFTEN_TOGETHER: Final = 0.05  # of those that waited, beyond what chance does
+_OFTEN_TOGETHER: Final = 0.05  # of those that waited, beyond chance
 _CORRELATED: Final = 0.1
 
 
@@ -49,7 +49,7 @@ def fit(cases: Sequence[CaseResult]) -> ServerModel | Unfit:
 
     The number of slots is the one with which service times depend least on the number of requests
     that were in the server, and none is negative. Dropped requests never reached the server: they
-    are part of the prediction, not of the fit. Answers with an error took a service like others. A
+    are part of the prediction, not of the fit. Error answers took a service time like others. A
     request without an answer kept the server busy for an unknown time: such requests are left out,
     and more than 1 % of them are refused.
 
@@ -105,7 +105,7 @@ def fit(cases: Sequence[CaseResult]) -> ServerModel | Unfit:
 
 
 def check(cases: Sequence[CaseResult]) -> None:
-    """Refuse cases that no single model can be of.
+    """Refuse cases that no single model can describe.
 
     Raises:
         ValueError: as in :func:`fit`.

@@ -24,7 +24,7 @@ _CONSTANT: Final = 1e-3  # relative spread below which services count as constan
 _MOST_BINS: Final = 2000
 _PLAIN: Final = 200  # resamples
 _SEED: Final = 1953  # any: the same records give the same intervals
-_SHOWN: Final = ("p50", "p95", "p99")  # of which few slow services may decide any
+_SHOWN: Final = ("p50", "p95", "p99")  # of these, a few slow services may decide any
 _BATCH_ERROR: Final = student_quantile(2 * TAIL, _BATCHES - 1)
 _WAITING: Final = 2  # the power of services on which waiting depends
 _HIGHEST: Final = 3
@@ -34,7 +34,7 @@ _HEAVY: Final = 30.0  # degrees of freedom below which few services decide
 
 @dataclass(frozen=True)
 class Widening:
-    """By what factors an interval must reach further than resamples of the services do.
+    """Factors by which an interval must be wider than resamples of the services suggest.
 
     Attributes:
         below: of the lower end, 1 or more.
@@ -55,7 +55,7 @@ class Moments:
     """
 
     def __init__(self, model: ServerModel, pool: Resamples) -> None:
-        """Take the means of their powers, in the model and in each resample."""
+        """Compute the means of their powers, in the model and in each resample."""
         self._services = model.services / model.mean_service
         self._memory = model.memory
         ordered = pool.ordered / model.mean_service
@@ -66,9 +66,9 @@ class Moments:
         self._known: dict[int, Widening] = {}
 
     def widening(self, moved: Floats) -> Widening:
-        """Return by what factors resamples spread what they moved too little.
+        """Return the factors by which resamples understate the spread of a statistic.
 
-        The moment is the highest of those that explain it about as well as any does.
+        The moment is the highest of those that explain it about as well as the best.
 
         Args:
             moved: logarithms of a statistic of each resample over that of the measured services;
@@ -84,7 +84,7 @@ class Moments:
 
     @property
     def of_waiting(self) -> Widening:
-        """Return the factors of what depends on how long requests wait on average."""
+        """Return the factors for what depends on the mean wait."""
         return self._of(_WAITING)
 
     def _of(self, exponent: int) -> Widening:
@@ -93,12 +93,12 @@ class Moments:
         return self._known[exponent]
 
     def _measured(self, exponent: int) -> Widening:
-        """Return by what factors resamples of the services spread a moment too little.
+        """Return the factors by which resamples of the services understate the spread of a moment.
 
-        Of heavy tails few services decide it: a run that saw few slow ones has too low a mean and
-        too small a spread at once. How far the interval must reach is told by studentized
-        resamples; it is compared with how far plain resamples reach. Besides, the spread itself is
-        known from few, and gets Student's quantile for their number.
+        With heavy tails few services decide it: a run that saw few slow ones has too low a mean and
+        too small a spread at once. Studentized resamples show how wide the interval must be,
+        compared with that of plain resamples. As the spread itself is known from few services, it
+        also gets Student's quantile for their number.
         """
         powers = self._services**exponent
         mean, number = float(powers.mean()), len(powers)
@@ -261,5 +261,5 @@ def _percentiles(groups: Latencies) -> dict[str, Floats]:
         for metric in percentiles_of(LATENCY)
         if metric.permille is not None
     }
-    ordered = np.sort(groups, axis=1)  # faster than to partition at so many places
+    ordered = np.sort(groups, axis=1)  # faster than a partition at this many places
     return {name: ordered[:, rank].astype(np.float64) for name, rank in ranks.items()}

@@ -1,4 +1,4 @@
-"""What a queue's arrivals and departures tell of its services: exact, without a distribution."""
+"""Service times from a queue's arrivals and departures: exact, whatever the distribution."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def fifo_services(sent: Floats, done: Floats, slots: int, overhead: float = 0.0)
     """Return the service times of a first come, first served queue with ``slots`` servers.
 
     Request k begins when it has arrived and a slot is free: at the later of its arrival and the
-    ``slots``-th largest departure among the requests before it. A service that is below 0 means
-    that the queue was another.
+    ``slots``-th largest departure among the requests before it. A negative service time means that
+    the queue was of another kind.
 
     Args:
         sent: arrivals at the server, ascending, seconds; shape ``(n,)``.
@@ -64,8 +64,8 @@ def shared_services(sent: Floats, done: Floats, slots: int) -> Floats:
 def unordered_services(sent: Floats, done: Floats) -> Floats:
     """Return the service times of one server that takes waiting requests in any order.
 
-    It never rests while one waits, so that each begins when the last one before it has left, or
-    when it comes. Args as in :func:`fifo_services`.
+    It is never idle while one waits, so each begins when the previous one has left, or when it
+    arrives. Args as in :func:`fifo_services`.
     """
     order = np.argsort(done, kind="stable")
     left = done[order]

@@ -1,4 +1,4 @@
-"""A server as a queue: plain data, and why a server is none of those that the model knows."""
+"""A server as a queue: plain data, and reasons why the model does not fit a server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Misfit(enum.StrEnum):
     """Hardly any request waited in the server: how many it works on at once cannot be told."""
 
     UNANSWERED = "unanswered"
-    """Too many requests got no answer: for how long the server was busy with them is unknown."""
+    """Too many requests got no answer: how long the server was busy with them is unknown."""
 
     DEPENDENT_ARRIVALS = "dependent_arrivals"
     """Requests were turns of sessions, which wait for each other: at another rate, or with more
@@ -77,7 +77,7 @@ class Caution(enum.StrEnum):
     """Another number of requests worked on at once is less likely, but possible."""
 
     VARIES_WITH_LOAD = "varies_with_load"
-    """Service times depend on the load a little."""
+    """Service times depend slightly on the load."""
 
     SOME_UNANSWERED = "some_unanswered"
     """Requests without an answer were left out."""

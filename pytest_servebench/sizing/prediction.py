@@ -73,7 +73,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says to a setting, in the long run.
+    """What the model predicts for a setting, in the long run.
 
     Attributes:
         setting: the question.
@@ -81,7 +81,7 @@ class Prediction:
             percentiles and mean of the latency, in which a failed or dropped request ranks as
             infinitely slow, success, drop and error rate, and throughput.
         utilisation: share of the time in which a slot is busy, mean of all; 1 at saturation.
-        cautions: what the answer rests on besides.
+        cautions: what else the answer rests on.
     """
 
     setting: Setting
@@ -117,12 +117,12 @@ class Prediction:
 def predict(
     model: ServerModel, setting: Setting, seed: int = 0, *, resamples: int = RESAMPLES
 ) -> Prediction:
-    """Return what the model says to a setting: the same for the same seed.
+    """Return the prediction for a setting: the same for the same seed.
 
     Args:
         model: fitted by :func:`~pytest_servebench.sizing.fit.fit`.
         setting: the question.
-        seed: of what is drawn: arrivals, services, resamples and routes.
+        seed: of the random arrivals, services, resamples and routes.
         resamples: of the services, for the intervals; the more, the steadier their ends.
     """
     layout, rate, burstiness = _reduced(layout_of(model, setting), setting)
@@ -180,7 +180,7 @@ def curve(
 
 
 def layout_of(model: ServerModel, setting: Setting) -> Layout:
-    """Return the queue that a setting makes of a model's servers."""
+    """Return the layout of the queue for a model's servers in a setting."""
     return Layout(
         model.slots, setting.replicas, setting.routing, setting.workers, setting.buffer_size,
         model.overhead,
@@ -188,10 +188,10 @@ def layout_of(model: ServerModel, setting: Setting) -> Layout:
 
 
 def _reduced(layout: Layout, setting: Setting) -> tuple[Layout, float, float]:
-    """Return the layout with one replica where all are alike, its rate and its burstiness.
+    """Return the layout with one replica if all are alike, its rate and its burstiness.
 
-    Of a Poisson process, every random choice is one too. In turn, a replica gets every R-th
-    arrival: the sum of R gaps, each of a gamma distribution, has one with R times the shape.
+    A random choice from a Poisson process is Poisson too. With round robin, a replica gets every
+    R-th arrival: the sum of R gamma-distributed gaps is gamma-distributed with R times the shape.
     """
     replicas, rate, burstiness = setting.replicas, setting.rate, setting.burstiness
     if layout.workers is None:
@@ -206,10 +206,10 @@ def _reduced(layout: Layout, setting: Setting) -> tuple[Layout, float, float]:
 def _backlog(
     layout: Layout, load: float, variation: float, spacing: float, chance: Floats
 ) -> Floats:
-    """Return how long the slots of each chain are busy at first, about as in the long run.
+    """Return how long the slots of each chain are busy initially, about as in the long run.
 
     Heavy traffic makes the wait exponential (Kingman 1962); at a load of 1 and more all places are
-    taken. What is wrong about it is forgotten while the queue settles.
+    taken. The error vanishes while the queue settles.
     """
     places = math.inf
     if layout.workers is not None:
@@ -226,7 +226,7 @@ def _backlog(
 def _growing(
     estimates: Mapping[str, Estimate], saturation: float, *, surely: bool
 ) -> dict[str, Estimate]:
-    """Return the estimates of a queue that grows without end: no time is reached in the long run.
+    """Return the estimates of a queue that grows without bound: in the long run it has no latency.
 
     Args:
         estimates: of as long as was simulated.

@@ -34,7 +34,7 @@ _AMPLE: Final = 16  # waiting requests, where the number of connections has no l
 
 @dataclass(frozen=True)
 class Layout:
-    """What stands where; all limits are of the whole, not of a replica.
+    """Layout of the system; all limits are for the whole of it, not for a replica.
 
     Attributes:
         slots: c, requests that a replica works on at once.
@@ -104,7 +104,7 @@ def simulate(
 
 
 class _Queue:
-    """Takes one request of every chain after the other."""
+    """Handles the requests of every chain one after the other."""
 
     def take(self, arrival: Floats, service: Floats) -> Floats:
         """Return when the requests depart; infinite where they are dropped."""
@@ -116,7 +116,7 @@ def _queue(layout: Layout, backlog: Floats, spacing: float, dice: np.random.Gene
         servers = layout.servers
         waiting = None
         if layout.workers is not None:
-            # A request that waits in the server holds a place as one in the buffer does.
+            # A request that waits in the server takes a place, like one in the buffer.
             waiting = layout.buffer_size + layout.workers - servers
         return _Single(servers, waiting, backlog, spacing)
     return _Routed(layout, backlog, spacing, dice)
@@ -176,7 +176,7 @@ class _Single(_Queue):
 
 
 def _replace_least(ordered: Floats, value: Floats) -> None:
-    """Put values into ascending rows in the place of the least; shape ``(k, chains)``."""
+    """Replace the least value in ascending rows; shape ``(k, chains)``."""
     last = len(ordered) - 1
     for row in range(last):
         following = ordered[row + 1]
@@ -259,7 +259,7 @@ class _Routed(_Queue):
 
 
 def settling(load: float, variation: float) -> float:
-    """Return after how many arrivals a queue has forgotten how it began.
+    """Return the number of arrivals after which a queue has forgotten its initial state.
 
     Args:
         load: ρ.

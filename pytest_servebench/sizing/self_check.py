@@ -1,4 +1,4 @@
-"""The model against itself: what it predicts for each case from the other cases alone."""
+"""Cross-validation of the model: predict each case from the other cases."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOLERATED: Final = 0.2
 """Relative error of a prediction that makes a model unfit, if chance does not explain it."""
 
 DECISIVE: Final = ("p50", "p95")
-"""Metrics that are held against it: higher percentiles are too few requests' in most cases."""
+"""Metrics that count against it: higher percentiles rest on too few requests in most cases."""
 
 _SLOW: Final = 4.0  # medians
 _FEW_SLOW: Final = 10
@@ -42,7 +42,7 @@ class Held:
     """One metric of one case.
 
     Attributes:
-        predicted: what the case would measure, in 95 % of its repetitions within the interval.
+        predicted: what the case should measure; in 95 % of its repetitions, within the interval.
         measured: what it did measure; ``None`` for infinite.
     """
 
@@ -68,7 +68,7 @@ class Held:
         """Return whether the prediction is off beyond chance, and by more than is tolerated.
 
         Args:
-            among: predictions of the same model that are held against it. One of many lies outside
+            among: predictions of the same model that count against it. One of many lies outside
                 its interval by chance, so that the interval is widened on a logarithmic scale to
                 the level that divides 5 % by their number (Bonferroni).
         """
@@ -103,7 +103,7 @@ class SelfCheck:
         highest_load: the highest that the model was fitted to; ``None`` without a model.
         metrics: metric's name to prediction and measurement; empty without a model.
         unfit: why there is no model of the other cases.
-        among: predictions that are held against the model, those of all its cases.
+        among: number of predictions that count against the model, in all of its cases.
     """
 
     case: str
@@ -119,7 +119,7 @@ class SelfCheck:
 
     @property
     def decisive(self) -> tuple[Held, ...]:
-        """Return the predictions that are held against the model."""
+        """Return the predictions that count against the model."""
         return tuple(self.metrics[name] for name in DECISIVE if name in self.metrics)
 
     @property
@@ -140,7 +140,7 @@ def check_itself(cases: Sequence[CaseResult], seed: int = 0) -> tuple[SelfCheck,
 
     Args:
         cases: of one server, with their records.
-        seed: of what is drawn.
+        seed: of the simulation.
 
     Raises:
         ValueError: as in :func:`~pytest_servebench.sizing.fit.fit`.
@@ -165,9 +165,9 @@ def trusted(fitted: ServerModel | Unfit, checks: Sequence[SelfCheck]) -> ServerM
 
 
 def pauses(model: ServerModel) -> bool:
-    """Return whether slow services come together, as when all slots stand still.
+    """Return whether slow services cluster, as when all slots stand still.
 
-    A pause of a server with one slot looks like one slow service, and is not told from it.
+    A pause of a server with one slot looks like one slow service, and cannot be told from it.
     """
     slow = model.services > _SLOW * np.median(model.services)
     share = float(slow.mean())
@@ -200,8 +200,8 @@ def _check(fitted: ServerModel | Unfit, case: CaseResult, seed: int) -> SelfChec
 def replayed(model: ServerModel, case: CaseResult, arrivals: Floats, seed: int) -> Floats:
     """Return latencies of a case's arrivals in several simulations; shape ``(n, chains)``.
 
-    Each has services of another resample, so that they vary as repetitions of the case would, and
-    by what is unknown of the services.
+    Each uses services of another resample, so that they vary as repetitions of the case would, and
+    with the uncertainty of the services.
     """
     dice = np.random.default_rng(seed)
     setting = Setting(case.rate, case.workers, case.buffer_size)

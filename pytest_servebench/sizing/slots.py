@@ -1,4 +1,4 @@
-"""How many requests a server works on at once, by its records."""
+"""How many requests a server works on at once, from its records."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from pytest_servebench.sizing.inversion import (
 from pytest_servebench.stats.student import NORMAL
 
 ANSWERED: Final = (Outcome.OK, Outcome.ERROR_STATUS, Outcome.BAD_RESPONSE)
-"""How a request can end for which the server worked until its end."""
+"""Outcomes of requests on which the server worked to the end."""
 
 SIGNIFICANT: Final = 3.0
 MATERIAL: Final = 0.03
-"""Relative change of service times between a calm and a busy server that is left out of account: of
-many requests, any difference is significant."""
+"""Relative change of service times between a calm and a busy server that is tolerated: with many
+requests, any difference is significant."""
 
 CLEARLY: Final = 1.0
 """Standard errors between two numbers of slots."""
@@ -71,7 +71,7 @@ class Requests:
         lag = records.generator_lag()
         return cls(
             sent, done, ~records.ok[chosen], found_inside(sent, done),
-            # Answers are stamped by the loop that stamps arrivals, and wakes as late for them.
+            # The loop that stamps arrivals also stamps answers, and wakes up as late for them.
             max(_LEAST_STAMP_ERROR, float(np.quantile(lag, 0.99)) if len(lag) else 0.0),
             int(lost.sum()), records.window / 1e9,
         )  # fmt: skip
@@ -103,7 +103,7 @@ class Candidate:
 
 
 def candidates_of(parts: Sequence[Requests]) -> list[Candidate]:
-    """Return the numbers of slots that the departures do not contradict, ascending."""
+    """Return the numbers of slots that agree with the departures, ascending."""
     most = min(_MOST_SLOTS, 1 + max(int(part.inside.max()) for part in parts))
     possible: list[Candidate] = []
     for slots in range(1, most + 1):
@@ -111,7 +111,7 @@ def candidates_of(parts: Sequence[Requests]) -> list[Candidate]:
         if candidate is None:
             continue
         possible.append(candidate)
-        # Too many slots: waiting counts as service, the more the larger the number.
+        # Too many slots: waiting counts as service, and the more so the larger the number.
         if len(possible) > 3 and all(
             one.deviation > possible[-4].deviation for one in possible[-3:]
         ):
@@ -120,11 +120,11 @@ def candidates_of(parts: Sequence[Requests]) -> list[Candidate]:
 
 
 def _candidate(parts: Sequence[Requests], slots: int) -> Candidate | None:
-    """Return the services with so many slots, ``None`` if the departures contradict it."""
+    """Return the services with this many slots; ``None`` if the departures contradict it."""
     plain = with_overhead(parts, slots, 0.0)
     if plain is None or not (plain.deviation > SIGNIFICANT and plain.change < 0):
         return plain
-    # The idle server seems slower: the time outside a slot hides behind the requests ahead.
+    # An idle server seems slower: otherwise the time outside a slot overlaps the requests ahead.
     together = np.concatenate(plain.services)
     low, high = 0.0, _LARGEST_OVERHEAD * float(np.median(together))
     best = plain
@@ -140,7 +140,7 @@ def _candidate(parts: Sequence[Requests], slots: int) -> Candidate | None:
 
 
 def with_overhead(parts: Sequence[Requests], slots: int, overhead: float) -> Candidate | None:
-    """Return the services with so many slots and seconds outside of them, ``None`` as above."""
+    """Return the services with this many slots and seconds outside them; ``None`` as above."""
     services = tuple(fifo_services(part.sent, part.done, slots, overhead) for part in parts)
     negative = sum(
         int((each < -part.stamp_error).sum()) for part, each in zip(parts, services, strict=True)
@@ -154,8 +154,8 @@ def with_overhead(parts: Sequence[Requests], slots: int, overhead: float) -> Can
 def deviation_of(parts: Sequence[Requests], services: Sequence[Floats]) -> float:
     """Return how much services depend on the number in the server, in standard errors.
 
-    Within cases, whatever the direction in each; or over all of them together, which sees more of
-    what has one direction.
+    Within cases, whatever the direction in each; or over all cases together, which has more power
+    if the direction is the same.
     """
     within = combined([
         math.sqrt(len(each)) * rank_correlation(each, part.inside)
@@ -168,10 +168,10 @@ def deviation_of(parts: Sequence[Requests], services: Sequence[Floats]) -> float
 
 
 def combined(scores: Sequence[float]) -> float:
-    """Return independent standard scores as one: how unlikely their sum of squares is.
+    """Combine independent standard scores into one: how unlikely their sum of squares is.
 
     Wilson and Hilferty (1931): the cube root of a chi-squared value is nearly normal. The result is
-    on the scale of a two-sided score: of a single one, its size.
+    on the scale of a two-sided score; a single one keeps its size.
     """
     number = len(scores)
     total = sum(score * score for score in scores)
@@ -208,7 +208,7 @@ def another_fits(
     best: Candidate,
     below: float = SIGNIFICANT,
 ) -> bool:
-    """Return whether another number of slots, which would carry another rate, fits too."""
+    """Return whether another number of slots, with another saturation rate, fits too."""
     return any(
         one.slots != best.slots
         and one.deviation < min(SIGNIFICANT, below)
@@ -218,12 +218,12 @@ def another_fits(
 
 
 def _contested(parts: Sequence[Requests], one: Candidate, other: Candidate) -> float:
-    """Return how long the services by ``one`` are where ``other`` disagrees, in standard errors.
+    """Return how long the services under ``one`` are where ``other`` disagrees, in standard errors.
 
-    Requests that found as many inside as the fewer slots, and less than the more, waited by the
-    fewer and began at once by the more. With the right slots, their services are like those of
-    requests that found less; the rank sum of these two groups (Mann and Whitney 1947) sees more
-    than a correlation over all requests.
+    Take requests that found at least the smaller number of slots occupied, but fewer than the
+    larger: they waited under the smaller number and began at once under the larger. With the right
+    number, their services are like those of requests that found fewer; the rank sum of these two
+    groups (Mann and Whitney 1947) sees more than a correlation over all requests.
     """
     fewer, more = sorted((one.slots, other.slots))
     services = np.concatenate(one.services)

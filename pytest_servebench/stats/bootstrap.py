@@ -17,8 +17,8 @@ _RESAMPLES: Final = 1000
 _LUGSAIL: Final = 3
 _MOST_BINS: Final = 1000
 _FEWEST_BINS: Final = 4
-_SPANS: Final = 2.0  # of a session, that a block has at least
-_FEWEST_BLOCKS: Final = 6  # however long sessions go on
+_SPANS: Final = 2.0  # sessions that a block spans at least
+_FEWEST_BLOCKS: Final = 6  # however long sessions last
 _SEED: Final = 19890901  # any: the same records give the same intervals
 
 # The automatic length balances bias and variance of the variance. An interval errs at one side
@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def bins_for(n: int) -> int:
-    """Return in how many bins of time the blocks of n requests are cut."""
+    """Return the number of time bins for n requests."""
     return min(max(n, _FEWEST_BINS), _MOST_BINS)
 
 
@@ -85,13 +85,13 @@ def _places(blocks: int, number: int) -> npt.NDArray[np.int64]:
 
 
 def least_length(span: float, window: int, bins: int) -> int:
-    """Return how many bins the blocks of a load of sessions have at least.
+    """Return the least number of bins in a block for a load of sessions.
 
-    Of what all requests of a session share, lag by lag, little is significant, and the automatic
-    length takes no notice. Blocks must be longer than what is alike in them.
+    What the requests of a session share is too weak at any single lag to be significant, so the
+    automatic length misses it. Blocks must be longer than a session.
 
     Args:
-        span: for how long a session goes on, ns; 0 without sessions.
+        span: how long a session lasts, ns; 0 without sessions.
         window: length of the arrival window, ns.
         bins: into which it is cut.
     """
@@ -122,7 +122,7 @@ def moving_blocks(series: Floats, least: int = 1) -> Blocks:
         variances = np.maximum(variances, 2 * variances - shorter)
     squares = (sums**2).mean(axis=0)
     fourth = (sums**4).mean(axis=0)
-    kurtosis = np.full(len(squares), 3.0)  # where nothing varies, any
+    kurtosis = np.full(len(squares), 3.0)  # any, if nothing varies
     np.divide(fourth, squares**2, out=kurtosis, where=squares**2 > 0)
     degrees = np.array([degrees_of_freedom(number, float(one)) for one in kurtosis])
     return Blocks(sums, number, variances, degrees)
@@ -137,7 +137,7 @@ def _sums(series: Floats, length: int) -> Floats:
 
 
 def _variance(sums: Floats, number: float) -> Floats:
-    # Around their own mean, blocks vary too little.
+    # Blocks vary too little around their own mean.
     variance: Floats = (sums**2).mean(axis=0) * number / max(0.2, 1 - 1 / number)
     return variance
 
@@ -191,8 +191,8 @@ def degrees_of_freedom(number: float, kurtosis: float) -> float:
     """Return the degrees of freedom of a variance from ``number`` values, 1 or more.
 
     O'Neill (2014, The American Statistician 68:282): 2n / (κ - (n - 3) / (n - 1)), which is n - 1
-    for normal values. What happens in few of the blocks, such as the one time that the queue was
-    long, has a high kurtosis: its variance is known from these few.
+    for normal values. What happens in few blocks, such as the one time that the queue was long, has
+    a high kurtosis: its variance is known from these few only.
 
     Args:
         number: of values.

@@ -8,17 +8,18 @@ them gives the capacity r*, the rate at which the share beyond is q::
 
 For M/M/1 queues the share is exp(-(μ - r) d), log-linear in the rate; elsewhere tails are nearly
 exponential (Abate, Choudhury and Whitt 1995, Stochastic Models 11:99), and the curve bends a
-little. Once a probe saturated the server, the most that it served in any anchors the curve: there
-nearly all requests go beyond the limit, whatever their law, which tells most of β.
+little. Once a probe saturated the server, the highest throughput of any probe anchors the curve: at
+that rate nearly all requests go beyond the limit, whatever the distributions, which mostly
+determines β.
 
 If the machine was slower by the share v, (β + ln(1/q)) v is added to z, r* being that of the median
 speed: for M/M/1 queues exactly, as μ is then μ (1 - v), and near saturation for others.
 
 Requests that wait in one queue go beyond a limit together. Counts therefore vary φ times as much as
 binomial ones, and the likelihood is divided by φ (Wedderburn 1974, Biometrika 61:439). A probe that
-saw nothing has no φ of its own, so that φ is pooled over the probes; it grows with the share, about
-as its square root on the queues of ``simulation/searches.py``. As φ is an estimate too, the
-likelihood is that of Student's t.
+saw nothing has no φ of its own, so φ is pooled over the probes; it grows with the share, about as
+its square root on the queues of ``simulation/searches.py``. As φ is an estimate too, the likelihood
+is that of Student's t.
 """
 
 import math
@@ -41,7 +42,7 @@ _DOUBTFUL: Final = 0.0025
 _CAUTION: Final = 1.5
 """Factor on how far the lower one is from the estimate, as what is seen of rare pauses and bursts
 is too little rather than too much; each end is then right with 97.5 % in simulation."""
-_SLOW_CAUTION: Final = 2.0  # the same where probes do not settle
+_SLOW_CAUTION: Final = 2.0  # the same if probes do not settle
 _SLOWEST: Final = 3.0  # seconds of relaxation, above which probes do not settle: a bracket is open
 _POINTS: Final = 61  # of r* on the grid
 
@@ -56,13 +57,14 @@ _BENDS: Final = np.linspace(-0.1, 0.2, 5)
 _TOP: Final = -0.5  # ln q + z + κ z² where the server is saturated
 _TOP_SPREAD: Final = 0.45
 _TOP_ABOVE: Final = 1.5
-"""The same upwards: a server that does more at once when it is overloaded is saturated before."""
+"""The same upwards: a server that works on more requests at once under overload saturates
+earlier."""
 
 _GROWTH: Final = 0.55  # φ grows with this power of the odds of going beyond
 _PRIOR_DISPERSION: Final = 10.0
 _PRIOR_EVENTS: Final = 0.5  # requests beyond: what its prior weighs
 _LEAST_DEGREES: Final = 8.0  # of freedom of φ
-_UNSEEN: Final = 3.0  # times relaxation over a probe's length: what its blocks do not see of φ
+_UNSEEN: Final = 3.0  # times relaxation over a probe's length: what its blocks cannot see of φ
 _STEADY: Final = 2.0  # degrees of freedom by which the scatter between probes is held at 1
 
 
@@ -74,10 +76,10 @@ class Bracket:
         value: the estimate, arrivals per second; ``None`` where there is none.
         low: the lower end; ``None`` if the probes give none.
         high: the upper end; ``None`` likewise.
-        closed: whether the probes saw enough for an interval of 95 %. Of one that is not closed,
-            the ends are cautious and each right by itself with 97.5 %: a lower one above the lowest
-            rate that was probed, an upper one only where the server was saturated.
-        needed_seconds: of load that would close it, if it is not closed and load would do.
+        closed: whether the probes saw enough for an interval of 95 %. If it is not closed, the ends
+            are cautious, and each holds by itself with 97.5 %: there is a lower one above the
+            lowest rate that was probed, and an upper one only if the server was saturated.
+        needed_seconds: of load that would close it, if it is open and more load helps.
     """
 
     value: float | None
@@ -89,7 +91,7 @@ class Bracket:
 
 @dataclass(frozen=True)
 class Curve:
-    """What the probes of one limit say about its r*: a distribution on a grid.
+    """What the probes say about the r* of one limit: a distribution on a grid.
 
     Attributes:
         rates: candidates of r*, ascending; shape ``(m,)``.
@@ -100,9 +102,9 @@ class Curve:
         allowed: the share q.
         lowest: rate that was probed.
         saturated: lowest rate that saturated the server; ``None`` if none did.
-        relaxation: seconds in which the queue forgets at r*; 0 if the server was not saturated.
+        relaxation: relaxation time of the queue at r*, seconds; 0 if the server was not saturated.
         counted: share of all arrivals that the limit counts.
-        strain: of each probe, the share that went beyond the limit over q.
+        strain: for each probe, the share that went beyond the limit, divided by q.
     """
 
     rates: Floats
@@ -138,7 +140,7 @@ class Curve:
 
 
 def fit(probes: Sequence[Probed], allowed: float) -> Curve | None:
-    """Return what the probes of one limit say about its r*; ``None`` if there are no requests.
+    """Return what the probes say about the r* of one limit; ``None`` if there are no requests.
 
     Args:
         probes: at any rates, in any order.
@@ -184,7 +186,7 @@ def _curve(
     to_top = -math.log(allowed)
     line = start + _curved(slopes, at / rates[:, np.newaxis] - 1, drift, to_top)
     line = np.minimum(line, cap)
-    # By the curve, not by what each probe saw: one that saw little by chance would weigh more.
+    # By the curve, not by each probe's count: a probe that saw few by chance would weigh more.
     growth = np.ones(len(at))
     blurred = np.zeros(len(at))
     if before is not None:
@@ -192,7 +194,7 @@ def _curve(
         distance += (before.slope + to_top) * drift
         odds = np.exp(np.minimum(start + distance, cap))
         share = odds / (1 + odds)
-        # Of counts whose logit has an error (Williams 1982, Applied Statistics 31:144).
+        # For counts whose logit has an error (Williams 1982, Applied Statistics 31:144).
         blurred = n * share * (1 - share) * ((before.slope + to_top) * errors) ** 2
         growth = np.exp(_GROWTH * np.clip(distance, -1.5, cap - start))
     dispersion = _pooled(probes, growth)
@@ -226,7 +228,7 @@ def _curved(
 ) -> Floats:
     """Return z + κ z², z = β (r / r* - 1), of each r* and probe; ``(m, slopes, bends, n)``.
 
-    Where the parabola would turn back it stays.
+    Beyond its vertex the parabola is replaced by its extreme value.
 
     Args:
         slopes: candidates of β.
@@ -248,7 +250,7 @@ def _logit(share: float) -> float:
 
 
 def _pooled(probes: Sequence[Probed], growth: Floats) -> float:
-    """Return φ at r* of all probes together, each weighted by what it saw; 1 or more."""
+    """Return the pooled φ at r*, each probe weighted by its count; 1 or more."""
     known = [
         (one.beyond, one.dispersion / grown)
         for one, grown in zip(probes, growth.tolist(), strict=True)
@@ -260,9 +262,9 @@ def _pooled(probes: Sequence[Probed], growth: Floats) -> float:
 
 
 def _scatter(k: Floats, n: Floats, share: Floats, dispersion: Floats) -> float:
-    """Return by how much probes differ more than blocks within them do, 1 or more.
+    """Return by what factor probes differ more than the blocks within them, 1 or more.
 
-    Pearson's statistic over its degrees of freedom, of the probes that the curve fits at all:
+    Pearson's statistic over its degrees of freedom, for the probes that the curve fits at all:
     blocks do not show what lasts as long as a probe.
     """
     seen = (k < OVERLOADED * n) & (n * share > 1)
@@ -274,11 +276,11 @@ def _scatter(k: Floats, n: Floats, share: Floats, dispersion: Floats) -> float:
 
 
 def least(curves: Sequence[Curve]) -> Bracket:
-    """Return where the least of the limits' r* lies, which is the capacity.
+    """Return where the least r* of the limits lies, which is the capacity.
 
-    The limits see the same probes. The ends are right however their errors go together as long as
-    they do not go apart: the lower one takes them as independent, the upper one as one. Limits that
-    another one outdoes are not among them.
+    The limits see the same probes. The ends hold as long as the limits' errors are not negatively
+    correlated: the lower end takes them as independent, the upper one as identical. Limits that
+    another limit dominates are left out.
     """
     if not curves:
         return Bracket(None, None, None, closed=False)
@@ -310,12 +312,12 @@ def least(curves: Sequence[Curve]) -> Bracket:
 
 
 def limiting_curve(curves: Sequence[Curve]) -> int:
-    """Return the index of the limit that is broken first, from the same probes for all limits."""
+    """Return the index of the limit that is broken first; all limits have the same probes."""
     return min(rivals(curves), key=lambda index: curves[index].quantile(0.5))
 
 
 def rivals(curves: Sequence[Curve]) -> list[int]:
-    """Return the indexes of the limits that no other outdoes in all probes, whatever their r*."""
+    """Return the indexes of the limits that no other limit dominates in all probes."""
     strains = [one.strain for one in curves]
     return [
         index for index, own in enumerate(strains)

@@ -1,4 +1,4 @@
-"""How many requests of a kind there were a second, and as a share of the arrivals."""
+"""Rate of some requests, and their share of the arrivals."""
 
 import numpy as np
 import numpy.typing as npt

@@ -9,17 +9,17 @@ probability p. Of k requests that are beyond, B begin an episode, binomial of k 
     P(N <= k) = P(J <= B).
 
 For s = 1, independent requests, N is binomial, and the limits are Woodruff's (1952, JASA 47:635):
-exact, whatever the distribution of the times. That a run has missed the tail altogether has the
-probability (1 - p)^(n / s): each episode counts once. An effective number of requests, made from
-the variance of N, counts it about twice, as the longer episodes have more of the requests; it needs
-nearly twice as many requests to be sure of a bound beyond everything that was seen.
+exact, whatever the distribution of the times. A run misses the tail altogether with the probability
+(1 - p)^(n / s): each episode counts once. An effective number of requests, made from the variance
+of N, counts it about twice, as the longer episodes have more of the requests; it needs nearly twice
+as many requests to be sure of a bound beyond everything that was seen.
 
 **The length** comes from the variance of N over moving blocks, at several shares of slow requests.
 At the percentile itself it is known from few episodes, and a run that saw few of them has too low a
 percentile and too short a length at once. So the upper limit takes the longest of those at the
 percentile and at up to ten times as many requests (the same pauses and bursts, seen earlier and
-more often), and allows for its error twice: once as it is unknown, once as it errs together with
-the percentile.
+more often), and allows for its error twice: once because it is unknown, once because it errs
+together with the percentile.
 
 **What was not seen** may be worse. Requests that each take very long seldom delay others, until two
 of them meet, and then for as long as they take. A run without such a meeting looks like a calmer
@@ -51,8 +51,8 @@ from pytest_servebench.stats.student import Z, student
 SHARES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 300, 500)
 """Shares of slow requests, in thousandths, at which the length of episodes is measured."""
 
-_BEYOND: Final = 10  # times the share at the percentile: from so many requests its length is learnt
-_OWN: Final = 2  # the same for the lower limit, and what is not the percentile's own
+_BEYOND: Final = 10  # times the share at the percentile: up to there the length is measured
+_OWN: Final = 2  # the same for the lower limit, and for the error that is not the percentile's own
 _FEWEST: Final = 3  # requests, without which there are no episodes to measure
 _FEWEST_IN_TAIL: Final = 20  # requests, of which two are beyond p90
 _DISTANCES: Final = (1.5, 3.0)

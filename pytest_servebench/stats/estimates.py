@@ -77,14 +77,14 @@ class Summary:
         success_rate: ok / arrivals.
         throughput: ok completions inside the arrival window / length of the window.
         offered_rate: the requested rate, of requests or of sessions.
-        achieved_rate: requests that arrived in a second: the actual rate of the schedule, or what
-            came of sessions.
+        achieved_rate: requests that arrived per second: the actual rate of the schedule, or what
+            sessions made.
         latency: done - arrival of the requests that succeeded.
         estimates: ``p50``, ``p90``, ``p95``, ``p99``, ``p999`` and ``mean`` of the latency in
             which a failed request ranks as infinitely slow (an SLO's quantities), the same of the
             time to the first byte, such as ``ttfb.p50`` (earlier versions saved none), and of
             ``ttft``, ``ttft_sent``, ``itl``, ``tpot`` and ``stall``, with ``output_rate``,
-            ``output_tokens`` and ``input_tokens``, of streamed answers as far as these tell them,
+            ``output_tokens`` and ``input_tokens``, of streamed answers as far as these are known,
             ``throughput``, ``throughput_share`` (of the arrivals), ``success_rate``, ``drop_rate``
             and ``error_rate``, each with its interval; ``goodput`` and ``goodput_share`` (of the
             arrivals) if an SLO limits the time of single requests; ``cpu`` where the server's

@@ -8,7 +8,7 @@ from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.student import Z, student
 
 # Latencies that drift during a short run look like a single observation. With six, a median still
-# lies between the extremes of what was seen: a bound far from all of it can be judged.
+# lies between the extremes that were seen, so a bound far from them can be judged.
 LEAST_EFFECTIVE: Final = 6.0
 
 
@@ -55,8 +55,8 @@ def effective_number(n: int, share: float, variance: float, degrees: float) -> f
         n: number of requests.
         share: the share of them.
         variance: of the share, from blocks.
-        degrees: of freedom of this variance: it is itself uncertain. Independent requests have
-            some too, which the binomial limits for them know of; only what is lost beyond counts.
+        degrees: of freedom of this variance: it is itself uncertain. The binomial limits already
+            include that of independent requests; only the additional loss counts.
     """
     independent = share * (1 - share) / n
     if independent <= 0:

@@ -10,7 +10,7 @@ generator's (partial regression: Frisch and Waugh 1933, Econometrica 1:387)::
 
     ln server = a + b ln rate + λ (ln generator - a' - b' ln rate) + noise
 
-What this predicts is by how much the server was slower. Noise in the generator's cost lowers λ as
+Its prediction is by how much the server was slower. Noise in the generator's cost lowers λ as
 it should (attenuation: Fuller 1987, Measurement Error Models, section 1.1), and where λ is not
 beyond doubt above 0, the machine's speed did not vary by more than can be told.
 """
@@ -66,7 +66,7 @@ class Pace:
 
     @property
     def far(self) -> bool:
-        """Return whether it was so fast or slow that the load says little of the others' speed."""
+        """Return whether it was so fast or slow that the load says little about the other loads."""
         return abs(self.slower) > _FARTHEST
 
 

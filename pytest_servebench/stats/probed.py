@@ -1,4 +1,4 @@
-"""What a limit saw in one probe of a search for a capacity: counts, not yet judged."""
+"""Counts for one limit in one probe of a search for a capacity."""
 
 import math
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from pytest_servebench.stats.bootstrap import binned, bins_for, moving_blocks
 from pytest_servebench.stats.machine_paces import MEDIAN_PACE, Pace
 
 OVERLOADED: Final = 0.2
-"""Share beyond a limit from which on a queue may grow all the time: how far depends on the probe's
-length, so that all that such a probe shows is that its rate is too high."""
+"""With a larger share beyond a limit, the queue may grow all the time. How far depends on the
+probe's length, so such a probe only shows that its rate is too high."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ def probed(
 
 
 def saturation(probes: Sequence[Probed]) -> float | None:
-    """Return the highest rate of successes of a server that had more to do than it could.
+    """Return the highest rate of successes of an overloaded server.
 
-    Some servers do less under an overload than before.
+    Some servers do less under overload than before.
     """
     if not any(map(is_saturated, probes)):
         return None
@@ -99,8 +99,8 @@ def saturation(probes: Sequence[Probed]) -> float | None:
 
 
 def is_saturated(one: Probed) -> bool:
-    """Return whether the server had more to do in a probe than it could."""
-    # Without a success it is not known what the server can do, and no queue explains the failures.
+    """Return whether the server was overloaded in a probe."""
+    # Without a success the server's throughput is unknown, and no queue explains the failures.
     return (
         one.throughput is not None
         and one.throughput > 0

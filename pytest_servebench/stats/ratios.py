@@ -27,7 +27,7 @@ from pytest_servebench.stats.student import NORMAL, Z, student_quantile
 
 @dataclass(frozen=True)
 class Range:
-    """A value and an interval around it; infinities are infinities, NaN is not known."""
+    """A value and an interval around it; values may be infinite, and NaN stands for unknown."""
 
     value: float
     low: float
@@ -41,7 +41,7 @@ class Range:
 
     @property
     def open(self) -> bool:
-        """Return whether a finite value has no upper limit: too few requests to have one."""
+        """Return whether a finite value has no upper limit, for want of requests."""
         return math.isfinite(self.value) and math.isinf(self.high)
 
     def through(self, function: Callable[[float], float]) -> "Range":
@@ -56,8 +56,8 @@ class Sample:
     Attributes:
         range: the value with its 95 % interval.
         share: whether it is a share of requests, with Wilson's interval.
-        sampled: whether the interval is one of sampling, which grows with the level; else it is a
-            convention.
+        sampled: whether the interval is one of sampling, which grows with the level; otherwise it
+            is a convention.
     """
 
     range: Range
@@ -144,7 +144,7 @@ def between_runs(found: Range, base: Sequence[float], new: Sequence[float], tail
     if min(len(base), len(new)) < 2 or not all(map(math.isfinite, (*base, *new))):
         return found
     half = welch(base, new, tail)
-    # No limit at all: each run alone had too few requests, and says nothing of the spread.
+    # No limit at all: each run had too few requests, and says nothing about the spread.
     low = half if math.isinf(found.low) else max(half, found.value - found.low)
     high = half if math.isinf(found.high) else max(half, found.high - found.value)
     return Range(found.value, found.value - low, found.value + high)
@@ -153,8 +153,8 @@ def between_runs(found: Range, base: Sequence[float], new: Sequence[float], tail
 def mover(base: Range, new: Range) -> Range:
     """Return new - base with its interval; see the module.
 
-    Where a value is infinite there are no distances. Then no more is said than what both intervals
-    say together: the difference lies between those of their far ends.
+    If a value is infinite there are no distances. Then the difference only lies between those of
+    the far ends of both intervals.
     """
     value = new.value - base.value
     if not (math.isfinite(base.value) and math.isfinite(new.value)):

@@ -1,10 +1,10 @@
 """By what factor a percentile or a mean changed between two runs, from the requests of both.
 
-Intervals of single runs know nothing of each other, and that of a tail often has no end. The
-requests of both runs together tell more. Had the percentile become r times as long, then the share
-of NEW's requests beyond some threshold t would be that of BASE's beyond t / r. So for each r, put
-all requests in one order, BASE's times taken r-fold; of the K slowest, the share p that lies beyond
-the percentile, each run should have its part, and
+Intervals of single runs ignore each other, and that of a tail often has no upper end. The requests
+of both runs together show more. Had the percentile become r times as long, then the share of NEW's
+requests beyond some threshold t would be that of BASE's beyond t / r. So for each r, put all
+requests in one order, BASE's times taken r-fold; of the K slowest, the share p that lies beyond the
+percentile, each run should have its part, and
 
     D(r) = (NEW's among the K) / n_new - (BASE's) / n_base
 
@@ -59,7 +59,7 @@ class Side:
             be several of one request, which are in no order of time, but in one block.
         arrivals: when the request of each came, ns; shape ``(n,)``.
         window: length of the arrival window, ns.
-        span: for how long a session goes on, ns; 0 without sessions.
+        span: how long a session lasts, ns; 0 without sessions.
     """
 
     values: Floats
@@ -191,9 +191,9 @@ def mean_shift(base: Side, new: Side) -> Shift | None:
 
 
 def _among(base: Floats, new: Floats, number: int) -> tuple[Floats, Floats]:
-    """Return who is among the ``number`` slowest of both, less the share of all that is.
+    """Return which requests are among the ``number`` slowest of both, less their share of all.
 
-    Equal times at the threshold share what is left for them.
+    Equal times at the threshold share the remaining places.
     """
     together = np.concatenate([base, new])
     least = np.partition(together, len(together) - number)[len(together) - number]

@@ -11,13 +11,13 @@ Statistics 17:1217): the arrival window is cut into short bins, and the sums of 
 neighbouring bins give the variance of the whole. Their length is chosen from the measured
 autocorrelation (Politis and White 2004, Econometric Reviews 23:53, as corrected by Patton, Politis
 and White 2009, 28:372), and what bias it leaves is turned to the safe side (Vats and Flegal 2022,
-Biometrika 109:735). Where the variance is known from few events it counts for more, by Student's
+Biometrika 109:735). A variance that is known from few events widens the interval by Student's
 quantile (O'Neill 2014, The American Statistician 68:282):
 
 * a share of requests gets Wilson's interval (1927) for the number of independent requests that
   would have the same variance (Korn and Graubard 1998, Survey Methodology 24:193), right also
   near 1;
-* a percentile gets order statistics, as many episodes of slow requests from it as were seen
+* a percentile gets order statistics, placed by the episodes of slow requests that were seen
   (:mod:`pytest_servebench.stats.episodes`): no assumption on the latencies' distribution, and no
   upper limit where there were too few to have one;
 * a throughput gets the score interval of a Poisson count, scaled by the measured dispersion;
@@ -157,8 +157,8 @@ def _estimates(
 ) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
     """Return the estimates of some times, and those that differ without lag.
 
-    Shares and throughput are the same for all times, and their columns have a part in all of the
-    intervals, so that times which are the same have the same ones.
+    Shares and throughput are the same for all times, and their columns take part in every block
+    length, so that equal times get equal intervals.
     """
     precision = _precision(records, sample, records.completed)
     found = _intervals(records, records.completed, precision)

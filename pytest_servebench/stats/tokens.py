@@ -1,4 +1,4 @@
-"""How many tokens streamed answers have, and come in a second."""
+"""Token counts and token rates of streamed answers."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,9 @@ from pytest_servebench.stats.student import Z, student
 def token_estimates(records: Records, streams: Streams) -> dict[str, Estimate]:
     """Return ``output_rate`` (1/s), ``output_tokens`` and ``input_tokens``, where they are known.
 
-    Failed requests count in none of them. Where the number of some answer with output is not
-    known, there is none for any: a mean of those that tell it says nothing of the others. The
-    tokens of an answer are spread evenly over its events with output.
+    Failed requests are left out. If the number is unknown for some answer with output, the figure
+    is unknown: a mean of the known ones says nothing about the others. The tokens of an answer are
+    spread evenly over its events with output.
     """
     ok = records.ok
     found = {}

@@ -314,8 +314,9 @@ def plan_case(
         load: of the server, from 0 to below 1, if the run does not show how correlated requests
             are.
         margin: relative distance of latencies from their bounds, if there is no run.
-        repeats: runs per side of a comparison. change: that a comparison should detect. statements:
-        verdicts of the comparison, which share its level.
+        repeats: runs per side of a comparison.
+        change: that a comparison should detect.
+        statements: verdicts of the comparison, which share its level.
 
     Raises:
         ValueError: the load is out of its range.

@@ -1,7 +1,7 @@
 """When requests arrive: processes that draw a schedule from a seed, before the run.
 
 Each process is frozen plain data. It draws its schedule from a given random generator, and after
-the run checks that a schedule looks like its own: see :mod:`.arrival_check`.
+the run checks that the schedule looks like a sample of it: see :mod:`.arrival_check`.
 """
 
 from __future__ import annotations
@@ -287,7 +287,7 @@ class Trace:
             speed = "as recorded" if self.as_recorded else f"at {rate:g}/s"
             raise OptionError(
                 f"the trace {self.source} ends after {covered:.3g} s {speed}, before the case's "
-                f"{duration:g} s: give a longer trace, or lower --servebench-duration (of a "
+                f"{duration:g} s: give a longer trace, or lower --servebench-duration (for a "
                 "search, the upper end of --servebench-capacity-range)."
             )
         inside = times[times < duration]

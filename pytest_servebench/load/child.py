@@ -25,8 +25,8 @@ from pytest_servebench.load.readings import counters
 from pytest_servebench.load.store import Phase, RecordStore
 from pytest_servebench.system.python_child import python_child
 
-_POLL: Final = 0.1  # seconds between two looks at the child
-# Until the clock starts, whose start must be seen in time.
+_POLL: Final = 0.1  # seconds between two checks of the child
+# Until the clock starts, which must be seen in time.
 _QUICK_POLL: Final = 0.01
 # Extra seconds for the generator to start and to exit.
 _SLACK: Final = 15.0
@@ -165,7 +165,7 @@ def _watch(
 
 @contextmanager
 def _sleeping_beside(child: subprocess.Popen[bytes]) -> Iterator[Callable[[float], object]]:
-    """Yield a function that sleeps for so many seconds, or until the process has ended."""
+    """Yield a function that sleeps for some seconds, or until the process has ended."""
     try:
         end = os.pidfd_open(child.pid)
     except (AttributeError, OSError):  # macOS, or forbidden

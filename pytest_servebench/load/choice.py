@@ -26,7 +26,7 @@ class Choice(Protocol):
 
 @dataclass(frozen=True)
 class AtRandom:
-    """Each request is as likely as any other."""
+    """All requests are equally likely."""
 
     def draw(self, arrivals: int, requests: int, generator: np.random.Generator) -> Chosen:
         """Return independent draws."""
@@ -35,7 +35,7 @@ class AtRandom:
 
 @dataclass(frozen=True)
 class InOrder:
-    """One request after the other, from the first again after the last."""
+    """One request after the other, starting over after the last."""
 
     def draw(self, arrivals: int, requests: int, generator: np.random.Generator) -> Chosen:  # noqa: ARG002
         """Return the order; ``generator`` is not used."""
@@ -53,7 +53,7 @@ class Weighted:
     weights: tuple[float, ...] = field(repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse what is no weight, which would make other requests arrive than were meant."""
+        """Refuse invalid weights, which would silently change the mix."""
         for number, weight in enumerate(self.weights):
             if isinstance(weight, bool) or not isinstance(weight, Real) or not (
                 0 < weight < math.inf

@@ -1,4 +1,4 @@
-"""How the load generator did: the measuring device's report on itself."""
+"""How the load generator performed: the measuring device's report on itself."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Generator:
-    """How the load generator did, from the clock's start to the end of the drain.
+    """How the load generator performed, from the clock's start to the end of the drain.
 
     What this system cannot measure is ``None``.
 
@@ -21,7 +21,7 @@ class Generator:
         throttled_seconds: time for which a CPU quota throttled its control group.
         suspended_seconds: time for which the machine was suspended.
         stops: how often a signal stopped it.
-        longest_pause: how late it was at worst at its regular checks of the deadlines, seconds.
+        longest_pause: how late it was for its regular checks of the deadlines, at most, seconds.
         steal: share of the machine's CPU time that its host gave to other guests.
         cpu_pressure: share of the time in which any process on the machine waited for a CPU
             (PSI); a busy server shows here too.

@@ -1,4 +1,4 @@
-"""What is drawn from the seed before a load: arrivals, requests, and answers to check."""
+"""Random draws before a load: arrivals, requests, and answers to check."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -57,7 +57,7 @@ def schedule(spec: LoadSpec) -> Times:
 def payload_choice(spec: LoadSpec, size: int) -> Chosen:
     """Return for each of ``size`` arrivals the index of its request; shape ``(size,)``.
 
-    Of a session, it is the first one.
+    For sessions, that of the first turn.
     """
     _, payloads = streams(spec.seed, spec.rate)
     if not spec.think:

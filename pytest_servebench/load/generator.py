@@ -3,7 +3,7 @@
 ``python -m pytest_servebench.load.generator PARENT_PID RECORDS_FD [JOURNAL_FD]`` reads its job from
 standard input, writes the outcome to standard output, and shares the records, and the journal of
 streamed answers, with its parent in open files. None of these has a name in the file system:
-nothing is left behind, however the two end.
+nothing is left behind, however the two processes end.
 """
 
 import asyncio

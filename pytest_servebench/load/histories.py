@@ -1,4 +1,4 @@
-"""Requests with the server's own earlier answers in them, made while their session goes on."""
+"""Requests that contain the server's own earlier answers, made while their session runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Place = tuple[int, int]
 
 
 class Histories:
-    """What the server has said in each session that goes on."""
+    """What the server has answered in each running session."""
 
     def __init__(self, job: Job) -> None:
         """Read answers by ``job.reader``, and put them where ``job.answers`` says."""
@@ -50,7 +50,7 @@ class Histories:
         return True
 
     def ends(self, row: int) -> None:
-        """Forget what was said in a session after its last turn."""
+        """Forget the answers of a session after its last turn."""
         self._said.pop(row, None)
         self._made.pop(row, None)
 
@@ -60,7 +60,7 @@ class Histories:
 
 
 def _filled_later(job: Job) -> Sequence[bool]:
-    """Return of which requests it, or a later turn of its conversation, has places."""
+    """Return which requests contain earlier answers, or have a later turn that does."""
     found = [bool(places) for places in job.answers]
     for place in reversed(range(len(found) - 1)):
         found[place] |= found[place + 1] and job.think[place + 1] != NEVER

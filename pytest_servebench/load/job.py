@@ -1,4 +1,4 @@
-"""What the generator's process is told, and what its exit status says."""
+"""The input of the generator's process, and its exit statuses."""
 
 from __future__ import annotations
 

@@ -39,14 +39,14 @@ class JournalWriter:
         self.lost = 0
 
     def add(self, index: int, completion: Completion) -> None:
-        """Take what came of the answer to the request with this index, if anything did."""
+        """Take what arrived of the answer to the request with this index, if anything did."""
         if completion.parts is not None and completion.parts.times:
             self._waiting.append((index, completion.parts, completion.body))
             if len(self._waiting) >= _TOGETHER:
                 self.flush()
 
     def flush(self) -> None:
-        """Write the answers that wait; to be called now and then, and at the end."""
+        """Write the buffered answers; to be called now and then, and at the end."""
         if not self._waiting:
             return
         buffers: list[bytes | array[int]] = []
@@ -73,14 +73,14 @@ class JournalWriter:
 
 @dataclass(frozen=True)
 class StreamedAnswer:
-    """What came of one answer.
+    """What arrived of one answer.
 
     Attributes:
         index: of its request.
-        body: of the answer, as far as it came.
+        body: of the answer, as far as it arrived.
         times: of the reads that brought it, ns of the monotonic clock, ascending.
-        ends: bytes of the body that had come after each of them.
-        merged: pieces that were merged with the last, for there were too many.
+        ends: bytes of the body that had arrived after each of them.
+        merged: pieces that were merged with the last, as there were too many.
     """
 
     index: int

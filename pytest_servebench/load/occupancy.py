@@ -1,4 +1,4 @@
-"""Were there enough workers? Requests may wait for a worker although the server could answer."""
+"""Were there enough workers? Requests may wait for a worker although the server could take them."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -1,4 +1,4 @@
-"""Times of single requests by name: what percentiles, limits and comparisons are made from.
+"""Times of single requests by name: the input of percentiles, limits and comparisons.
 
 A failed request is infinitely slow in each. *Tokens* come in events with output; an event may hold
 several of them, or a part of one.
@@ -35,10 +35,10 @@ class Sample:
 
 
 def seconds(records: Records, quantity: str) -> Floats:
-    """Return a quantity that each request has once.
+    """Return a quantity of which each request has one value.
 
     Args:
-        records: that know it.
+        records: that have it.
         quantity: one of :data:`SINGLE`.
 
     Returns:
@@ -49,7 +49,7 @@ def seconds(records: Records, quantity: str) -> Floats:
 
 
 def sample(records: Records, quantity: str) -> Sample | None:
-    """Return the values of a quantity; ``None`` if the records do not tell any.
+    """Return the values of a quantity; ``None`` if the records have none.
 
     ``itl`` has a value for each gap. A failed request counts as an answer of the usual length with
     infinite gaps, so that it has the same weight as in any other quantity.
@@ -70,7 +70,7 @@ def sample(records: Records, quantity: str) -> Sample | None:
 
 
 def knows(records: Records, quantity: str) -> bool:
-    """Return whether the records tell a quantity that each request has once."""
+    """Return whether the records have a quantity of which each request has one value."""
     return sample(records, quantity) is not None
 
 
@@ -109,7 +109,7 @@ def _ttft_sent(records: Records) -> Floats:
 
 def _tpot(records: Records) -> Floats:
     streams = _streams(records)
-    # Of output that came in one read, nobody knows when its tokens were made.
+    # When the tokens of one read were generated is unknown.
     defined = (streams.tokens >= 2) & (streams.reads() >= 2)
     took = _at_best(records, (streams.last() - streams.first()) / 1e9)
     return _of_successes(records, took / np.maximum(streams.tokens - 1, 1), defined)
@@ -143,14 +143,14 @@ def _gaps(records: Records) -> Sample | None:
 
 
 def _known_gaps(streams: Streams) -> tuple[Floats, Indexes]:
-    """Return the gaps of the answers that tell them, and the request of each."""
+    """Return the gaps of the answers that have them, and the request of each."""
     gaps, request = streams.gaps()
     spaced = streams.spaced()[request]
     return gaps[spaced], request[spaced]
 
 
 def _at_best(records: Records, values: Floats, request: Indexes | None = None) -> Floats:
-    """Take off the times what late reading may have added to them."""
+    """Subtract from the times what late reading may have added."""
     late = records.at_best.late if records.at_best else None
     if late is None:
         return values
@@ -163,4 +163,4 @@ SINGLE: Final[Mapping[str, Callable[[Records], Floats]]] = MappingProxyType(
         "ttft": _ttft, "ttft_sent": _ttft_sent, "tpot": _tpot, "stall": _stall,
     }
 )  # fmt: skip
-"""Quantities that each request has once."""
+"""Quantities of which each request has one value."""

@@ -31,10 +31,10 @@ def _seconds(nanoseconds: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class AtBest:
-    """What a generator that is never late could have seen of streamed answers.
+    """Streamed answers as a generator that is never late could have seen them.
 
     Attributes:
-        first_token: when the first event with output came at the earliest, on the clock of the
+        first_token: earliest possible time of the first event with output, on the clock of the
             records; shape ``(n,)``.
         late: seconds by which times between sending and an event, or between two events, may have
             seemed longer than they were; shape ``(n,)``, or ``None`` if none did.
@@ -61,13 +61,13 @@ class Records:
         window: length of the arrival window in ns.
         unread: index of an arrival to the seconds for which its answer lay unread, according to the
             kernel; only if that was long. Not saved.
-        turns: of sessions, which turn of which session each request is; ``None`` without.
-        streams: of streamed answers, when their output arrived; ``None`` for others.
+        turns: for sessions, which turn of which session each request is; otherwise ``None``.
+        streams: for streamed answers, when their output arrived; otherwise ``None``.
         late_reading: seconds by which an event of each streamed answer may have been read late, at
             most; shape ``(n,)``, or ``None`` if none was. Not saved.
-        at_best: of streamed answers, what :meth:`without_lag` found; ``None`` as measured.
-        arrivals_known: whether ``scheduled`` is when requests were due; if not, it is when they
-            were sent, and nothing that begins with the arrival is told. Not saved.
+        at_best: for streamed answers, the result of :meth:`without_lag`; ``None`` as measured.
+        arrivals_known: whether ``scheduled`` is when requests were due; otherwise it is when they
+            were sent, and times from the arrival are unknown. Not saved.
     """
 
     scheduled: npt.NDArray[np.int64]
@@ -101,12 +101,12 @@ class Records:
 
     @property
     def drawn(self) -> npt.NDArray[np.bool_]:
-        """Return which arrivals the process drew, without the further turns; ``(n,)``."""
+        """Return which requests the arrival process drew, without later turns; ``(n,)``."""
         return np.ones(len(self), dtype=np.bool_) if self.turns is None else ~self.turns.dependent
 
     @property
     def session_span(self) -> float:
-        """Return for how long sessions go on, ns; 0 without. See ``Turns.span``."""
+        """Return how long sessions last, ns; 0 without. See ``Turns.span``."""
         return 0.0 if self.turns is None else self.turns.span(self.scheduled)
 
     @property

@@ -28,7 +28,7 @@ _UNKNOWN: Final = (
     "waited_seconds", "throttled_seconds", "suspended_seconds", "steal", "cpu_pressure",
     "memory_pressure", "io_pressure", "reconnections", "received_bytes",
 )  # fmt: skip
-"""What only a generator that came to its end can tell of itself."""
+"""What only a generator that finished can report."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class LoadResult:
     Attributes:
         records: one record for each arrival.
         payloads: for each arrival, the index of its request; shape ``(n,)``.
-        heads: status line and headers of the answers in the following.
+        heads: status line and headers of those in ``answers``.
         answers: index of an arrival to the body of its answer, for a sample of the answers.
         failures: number of failed requests by reason, such as ``"timeout: no answer in time"``.
         pauses: how late the generator was at each check of the deadlines, seconds; shape ``(k,)``.
@@ -107,10 +107,10 @@ def run_load(spec: LoadSpec, watch: Callable[[RecordStore], None] = lambda _: No
 
 @dataclass(frozen=True)
 class _Made:
-    """What is in a store after the load.
+    """The content of a store after the load.
 
     Attributes:
-        records: of everything that was asked, in the order of the arrivals.
+        records: of all requests that arrived, in the order of the arrivals.
         payloads: the index of each one's request; shape ``(n,)``.
         places: the index in them of each row of the store.
     """
@@ -120,7 +120,7 @@ class _Made:
     places: Sequence[int]
 
     def by_index(self, of_rows: Mapping[str, Any]) -> dict[int, Any]:
-        """Return what the generator tells of some rows, by their indexes."""
+        """Return what the generator reported for some rows, by their indexes."""
         return {self.places[int(row)]: value for row, value in of_rows.items()}
 
     def bodies(self, of_rows: Mapping[str, str]) -> dict[int, bytes]:

@@ -1,7 +1,7 @@
-"""The generator of sessions: open between them, closed within.
+"""The generator of sessions: open loop between sessions, closed loop within one.
 
-Sessions begin as the schedule says. Each further turn arrives a think time after the end of the
-turn before it, and goes the way of any arrival: to an idle worker, into the buffer, or it is
+Sessions begin as the schedule says. Each later turn arrives a think time after the end of the
+previous turn, and is handled like any arrival: it goes to an idle worker or into the buffer, or is
 dropped. A session whose user thinks holds no worker.
 """
 
@@ -25,16 +25,16 @@ _OK: Final = Outcome.OK  # looking up an enum member is slow
 
 
 class SessionEngine(Engine):
-    """An engine of its own, so that loads without sessions have no more to do for a request.
+    """A separate engine, so that loads without sessions do no extra work per request.
 
-    The store has the first turns in the order of their arrivals, and after them all further ones,
-    session by session; these get their time of arrival when the turn before has ended.
+    The store has the first turns in the order of their arrivals, and after them all later ones,
+    session by session; these get their arrival time when the previous turn has ended.
     """
 
     __slots__ = ("_begun", "_following", "_histories", "_think", "_thinking", "_window")
 
     def __init__(self, job: Job, store: RecordStore, journal: JournalWriter | None = None) -> None:
-        """See :class:`Engine`; ``job.think`` says which requests are further turns."""
+        """See :class:`Engine`; ``job.think`` says which requests are later turns."""
         super().__init__(job, store, journal)
         begun = len(self._arrivals)
         while begun and self._arrivals[begun - 1] == NEVER:
@@ -93,7 +93,7 @@ class SessionEngine(Engine):
     def finished(self, worker: Worker, index: int, completion: Completion) -> None:
         """See :class:`Engine`; if the request succeeded, the session's next turn gets its time.
 
-        A turn that would arrive after the window is not asked, as no session begins there either.
+        A turn that would arrive after the window is not sent, as no session begins there either.
         """
         super().finished(worker, index, completion)
         if not (self._warming or self._goes_on(index, completion)) and self._histories:
@@ -108,7 +108,7 @@ class SessionEngine(Engine):
         if when >= self._window:
             return False
         if self._histories and not self._histories.goes_on(index, row, request, completion.body):
-            return False  # what cannot be read is no success, as will be found after the load
+            return False  # an unreadable answer is a failure, which is found after the load
         self._arrivals[row] = when
         self._expected += 1
         heappush(self._thinking, (when, row))

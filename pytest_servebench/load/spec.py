@@ -65,7 +65,7 @@ class LoadSpec(LoadSettings):
             each the first byte of a JSON string and the one after its last; they are filled during
             the load. Empty: requests are sent as they are.
         reader: ``module:name`` of the function that returns the text of an answer's body, or
-            ``None`` if it is no success; empty without ``answers``.
+            ``None`` if it is not a success; empty without ``answers``.
         rows: samples in each of ``requests``.
         transport: name of the transport; see
             :data:`pytest_servebench.load.transports.TRANSPORTS`.
@@ -89,7 +89,7 @@ class LoadSpec(LoadSettings):
 
     @property
     def most_requests(self) -> float:
-        """Return the expected number of requests, if no turn fails or comes after the window."""
+        """Return the expected number of requests, if no turn fails or falls after the window."""
         arrivals = self.arrivals.mean_rate(self.rate, self.duration) * self.duration
         return arrivals * (len(self.think) / self.think.count(NEVER) if self.think else 1.0)
 
@@ -105,5 +105,5 @@ class LoadSpec(LoadSettings):
         return self.terms.most_parts > 0
 
     def job(self, sampled: AbstractSet[int]) -> Job:
-        """Return what the generator's process is told; ``sampled`` as there."""
+        """Return the input of the generator's process; ``sampled`` as in :class:`.Job`."""
         return Job(**self.shared_with(Job), sampled=frozenset(sampled))

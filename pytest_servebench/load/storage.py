@@ -85,8 +85,8 @@ def journal_file(spec: LoadSpec, arrivals: int) -> IO[bytes]:
     """Return an unnamed, empty file for that many streamed answers.
 
     It is in memory if half of what is free there, and of all memory, would hold usual answers: a
-    disk may delay the generator. How long answers are, nobody knows before; if they fill the place
-    the generator says so.
+    disk may delay the generator. The length of answers is unknown before the load; if they run out
+    of space the generator says so.
 
     Raises:
         OptionError: no directory for temporary files can be written to.

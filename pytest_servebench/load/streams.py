@@ -33,9 +33,8 @@ class Streams:
         bunched: events of each answer that came in one read with the event before them, so that
             their gap is not known; shape ``(n,)``, int32.
         counted: where the token counts come from: ``"usage"``, ``"tokenizer"`` or ``"events"``; or
-            another ``"tool"``, which does not tell.
-        ends_only: whether only the first and the last event of each answer are told, and none
-            between them. Not saved.
+            another ``"tool"``, which does not say.
+        ends_only: whether only the first and the last event of each answer are known. Not saved.
     """
 
     offsets: npt.NDArray[np.int64]
@@ -72,7 +71,7 @@ class Streams:
         return (np.diff(self.offsets) - self.bunched).astype(np.int64)
 
     def spaced(self) -> npt.NDArray[np.bool_]:
-        """Return which answers tell the time between their events; shape ``(n,)``."""
+        """Return for which answers the time between events is known; shape ``(n,)``."""
         return (self.reads() >= 2) & (not self.ends_only)
 
     def uncounted(self) -> npt.NDArray[np.bool_]:
@@ -92,7 +91,8 @@ class Streams:
     def stalls(self) -> npt.NDArray[np.int64]:
         """Return after which event each answer's longest gap begins, as a place in ``times``.
 
-        The first of several as long; -1 for answers with fewer than two events; shape ``(n,)``.
+        The first one if several are equally long; -1 for answers with fewer than two events; shape
+        ``(n,)``.
         """
         found = np.full(len(self), -1, dtype=np.int64)
         several = np.diff(self.offsets) > 1

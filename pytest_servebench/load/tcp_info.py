@@ -12,7 +12,7 @@ LEAST_UNREAD: Final = 5_000_000
 
 
 def unread_ns(link: Any) -> int:
-    """Return for how many ns the last received data has lain unread; 0 if unknown.
+    """Return for how many ns the last received data has been unread; 0 if unknown.
 
     Args:
         link: the connection's socket, as the event loop gives it; may be ``None``.

@@ -1,8 +1,8 @@
-"""Sessions of several turns: which requests are whose, and what became of them.
+"""Sessions of several turns: which requests belong to which, and how they ended.
 
-In the store, the first turns come in the order of their arrivals, and after them all further ones,
-session by session, whether they will be asked or not. Records have the asked ones, all in the order
-of their arrivals.
+In the store, the first turns come in the order of their arrivals, and after them all later ones,
+session by session, whether they will be sent or not. Records have those that were sent, in the
+order of their arrivals.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class Turns:
 
     @property
     def dependent(self) -> npt.NDArray[np.bool_]:
-        """Return which requests arrived after the end of another one; shape ``(n,)``."""
+        """Return which requests are later turns; shape ``(n,)``."""
         return self.number > 0
 
     def span(self, scheduled: npt.NDArray[np.int64]) -> float:
-        """Return for how long a session goes on, from its first arrival to its last, in ns.
+        """Return how long a session lasts, from its first arrival to its last, in ns.
 
-        Of a session with many requests it counts for each of them.
+        The mean over all requests: a session with many requests counts for each of them.
 
         Args:
             scheduled: arrivals of the n requests, ns; shape ``(n,)``.
@@ -134,25 +134,25 @@ def laid_out(begun: Chosen, think: Sequence[int]) -> tuple[Chosen, Turns]:
 
 
 def asked(scheduled: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the rows of the store that were asked, in the order of their arrivals."""
+    """Return the rows of the store that were sent, in the order of their arrivals."""
     rows = np.flatnonzero(scheduled != NEVER)
     return rows[np.argsort(scheduled[rows], kind="stable")]
 
 
 @dataclass(frozen=True)
 class SessionCounts:
-    """What became of sessions: each was completed, failed, or cut off by the window's end.
+    """How sessions ended: each was completed, failed, or cut off by the end of the window.
 
     Attributes:
         begun: sessions, as many as the arrival process scheduled.
-        completed: of which every turn was asked and succeeded.
-        failed: of which a turn did not succeed, whether it was dropped, failed or was still under
-            way at the end of the drain. Most end with that turn; a streamed answer whose fault was
-            found after the load did not end its session.
-        cut: whose next turn would have arrived after the window, of those that did not fail.
-        dependent: requests that were further turns.
-        lost_turns: further turns that were not asked, as the one before them failed.
-        late_turns: further turns that were not asked, as they would have arrived after the window.
+        completed: every turn was sent and succeeded.
+        failed: a turn did not succeed: it was dropped, failed, or was still in flight at the end of
+            the drain. Most sessions end with that turn; a fault of a streamed answer that was found
+            after the load did not end its session.
+        cut: none failed, but the next turn would have arrived after the window.
+        dependent: requests that were later turns.
+        lost_turns: later turns that were not sent because an earlier one failed.
+        late_turns: later turns that were not sent because they would have arrived after the window.
     """
 
     begun: int
@@ -171,7 +171,7 @@ class SessionCounts:
             turns: of the n requests that were asked.
             outcome: of each; shape ``(n,)``.
         """
-        # Of each session the turn that was asked last.
+        # The turn of each session that was sent last.
         last = np.lexsort((turns.number, turns.session))
         last = last[np.append(np.diff(turns.session[last]) != 0, True)[: len(last)]]
         left = turns.planned[last] - 1 - turns.number[last]

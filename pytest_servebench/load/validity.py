@@ -1,4 +1,4 @@
-"""The load generator judges itself: does a run say anything about the server?
+"""Whether a run says anything about the server: the load generator judges itself.
 
 Taking an arrival up never waits for the server: late arrivals are late because the generator could
 not run. Waiting for a busy worker is the server's doing, and is part of the latencies.

@@ -139,7 +139,7 @@ class Worker:
         self._end_connection()
 
     def make_room(self, now: int) -> None:
-        """End a connection that lies idle: another one waits for its place at the server."""
+        """Close an idle connection: another one waits for its slot at the server."""
         self._end_connection()
         self._room.made(now)
 
@@ -155,7 +155,7 @@ class Worker:
         self._fail(Outcome.TIMEOUT, reason, received=received)
 
     def received(self) -> Completion | None:
-        """Return what has come of the answer under way, if answers are streamed."""
+        """Return what has arrived of the current answer, if answers are streamed."""
         return None if self.channel is None else _received(self.channel)
 
     def _end_connection(self) -> None:

@@ -93,7 +93,8 @@ def _to_dict(answer: Replicas | HighestRate) -> dict[str, Any]:
 def check_clauses(clauses: Sequence[Clause]) -> None:
     """Refuse clauses that a prediction cannot be held against.
 
-    Raises: OptionError: there are none, or a metric is not predicted.
+    Raises:
+        OptionError: there are none, or a metric is not predicted.
     """
     if not clauses:
         raise OptionError("no SLO: give one, such as 'p99<50ms'.")
@@ -165,7 +166,8 @@ def replicas_needed(
         seed: of what is drawn.
         resamples: of the services, for the interval of each prediction.
 
-    Raises: OptionError: there are no clauses, or one is on a metric that is not predicted.
+    Raises:
+        OptionError: there are no clauses, or one is on a metric that is not predicted.
     """
     check_clauses(clauses)
     predictions: dict[int, Prediction] = {}

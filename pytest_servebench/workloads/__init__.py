@@ -1,1 +1,1 @@
-"""What language models are asked: prompts from files, distributions and traces, as requests."""
+"""Workloads for language models: prompts from files, distributions and traces, as requests."""

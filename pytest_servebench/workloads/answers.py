@@ -1,4 +1,4 @@
-"""Where in the requests of a session the server's own earlier answers come."""
+"""Where the server's own earlier answers go in the requests of a session."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_servebench.workloads.requests import Places
 
 
 def answer_places(of: Conversation) -> Iterator[Sequence[int]]:
-    """Yield for each turn which of its messages are answers to the turns before it.
+    """Yield for each turn which of its messages are answers to earlier turns.
 
     Raises:
         OptionError: several messages of the assistant answer one turn.
@@ -21,16 +21,16 @@ def answer_places(of: Conversation) -> Iterator[Sequence[int]]:
         for place in before:
             if turn.history[place + 1]["role"] == "assistant":
                 raise OptionError(
-                    f"{of.where}: messages {place + 1} and {place + 2} are both of the assistant: "
-                    'one answer of the server cannot be both; join them, or leave answers="server" '
-                    "out."
+                    f"{of.where}: messages {place + 1} and {place + 2} are both from the "
+                    "assistant, and one answer of the server cannot replace both: join them, or "
+                    'leave answers="server" out.'
                 )
         yield tuple(before)
         before.append(len(turn.history))
 
 
 def located(body: bytes, places: Sequence[int], where: str) -> Places:
-    """Return where the contents of some messages stand in a request's body.
+    """Return the positions of the contents of some messages in a request's body.
 
     Args:
         body: of the request, as ``json.dumps(..., ensure_ascii=False)`` writes it.
@@ -46,10 +46,10 @@ def located(body: bytes, places: Sequence[int], where: str) -> Places:
         message = fields["messages"][place]
         if not isinstance(message.get("content"), str):
             raise OptionError(
-                f"{where}: message {place + 1} of the assistant has no text as its content, where "
-                "the server's answer could come: give one."
+                f"{where}: message {place + 1}, from the assistant, has no text content that the "
+                "server's answer could replace: give one."
             )
-        # No text can have a character of this kind: it is none.
+        # No text contains a character of this kind (a lone surrogate).
         marks.append((f"\ud800{number}", message["content"]))
         message["content"] = marks[-1][0]
     written, found = json.dumps(fields, ensure_ascii=False), []

@@ -38,12 +38,13 @@ _ROLES: Final = {
 
 @dataclass(frozen=True)
 class Turn:
-    """What a user asks in one go.
+    """What a user asks in one turn.
 
     Attributes:
-        history: everything that was said before and is asked now.
-        max_tokens: of the answer; ``None``: not told.
-        think: seconds since the end of the answer before; ``None``: not told, or the first turn.
+        history: the conversation so far, with what is asked now.
+        max_tokens: of the answer; ``None`` if not given.
+        think: seconds since the end of the previous answer; ``None`` if not given, and in the first
+            turn.
     """
 
     history: Sequence[Message]
@@ -57,7 +58,7 @@ class Conversation:
 
     Attributes:
         turns: at least one.
-        fields: what else each request's body has.
+        fields: other fields of each request's body.
         where: file and line, or its number, for messages.
     """
 
@@ -73,14 +74,16 @@ class Conversation:
             OptionError: it is no conversation; names place and remedy.
         """
         if not isinstance(given, Mapping) or not ({"messages", "conversations"} & set(given)):
-            raise OptionError(f"{where}: {reprlib.repr(given)} is no conversation: give {_WHAT}.")
+            raise OptionError(
+                f"{where}: {reprlib.repr(given)} is not a conversation: give {_WHAT}."
+            )
         messages = given.get("messages")
         if messages is None:
             messages = _of_share_gpt(given.get("conversations"), where)
         check_messages(messages, where)
         histories = list(_histories(messages))
         if not histories:
-            raise OptionError(f"{where}: no message is of the role user: give {_WHAT}.")
+            raise OptionError(f"{where}: no message has the role user: give {_WHAT}.")
         check_tokens(given.get("max_tokens"), f"{where}: max_tokens")
         think = _think(given.get("think_time"), len(histories) - 1, where)
         turns = tuple(Turn(one, given.get("max_tokens"), seconds)
@@ -109,10 +112,10 @@ def _of_share_gpt(given: object, where: str) -> list[Message]:
 
 
 def _histories(messages: Sequence[Message]) -> Iterable[Sequence[Message]]:
-    """Yield what is sent in each turn: all up to a message of the assistant, and all of them.
+    """Yield what is sent in each turn: the messages up to each of the assistant's, and all of them.
 
-    Messages of the assistant before the first user's are a part of the first turn, and one at the
-    end, after which nothing is asked, of none.
+    Messages of the assistant before the first one of the user belong to the first turn; one at the
+    end, after which nothing is asked, belongs to none.
     """
     asked = answered = False
     for place, one in enumerate(messages):
@@ -128,7 +131,7 @@ def _histories(messages: Sequence[Message]) -> Iterable[Sequence[Message]]:
 
 
 def _think(given: object, number: int, where: str) -> Sequence[float | None]:
-    """Return seconds before each turn but the first, ``None`` where they are not told."""
+    """Return the seconds before each turn but the first; ``None`` where they are not given."""
     if given is None:
         return [None] * number
     times = given if isinstance(given, list) else [given] * number
@@ -155,10 +158,10 @@ class Conversations:
 
 
 def conversations_from(given: object) -> Conversations:
-    """Return the conversations that a user named: made ones, a file of JSON lines, or a list.
+    """Return the conversations that a user gave: synthetic ones, a file of JSON lines, or a list.
 
     Raises:
-        OptionError: it is nothing of these, or one is no conversation.
+        OptionError: it is none of these, or one is not a conversation.
     """
     if isinstance(given, Conversations):
         return given
@@ -190,7 +193,7 @@ def synthetic_conversations(
 ) -> Conversations:
     """Return conversations of random words, whose lengths follow distributions.
 
-    What the assistant has said in earlier turns is made too, as long as the answer that was asked
+    Earlier answers of the assistant are random words too, as long as the answers that were asked
     for, so that every request is known before the load.
 
     Args:
@@ -200,7 +203,7 @@ def synthetic_conversations(
         prompt_tokens: likewise of each user's message.
         output_tokens: likewise of each answer: ``max_tokens``, and the length of its text in later
             turns.
-        system_tokens: of a system message with which all conversations begin; 0: none.
+        system_tokens: length of a system message that starts all conversations; 0 for none.
         seed: of lengths and words.
         tokenizer: returns the number of tokens of a text; without one, each word counts as one.
 
@@ -232,19 +235,20 @@ def synthetic_conversations(
 
 
 def check_size(given: Conversations) -> None:
-    """Check the text of all requests together, each of which has all that was said before it.
+    """Check the total text of all requests, each of which repeats the conversation so far.
 
     Raises:
         OptionError: it is too much.
     """
     size = 0
     for number, one in enumerate(given.items):
-        # Of a conversation, histories share their messages.
+        # The histories of a conversation share their messages.
         whole = {id(said): len(repr(said)) for turn in one.turns for said in turn.history}
         size += sum(whole[id(said)] for turn in one.turns for said in turn.history)
         if size > MOST_BYTES:
             raise OptionError(
-                f"{one.where}: the requests of the first {number + 1} conversations together have "
-                f"more than {MOST_BYTES >> 20} MiB, as each has the conversation so far, and all "
-                "are in memory during the load: give fewer or shorter conversations."
+                f"{one.where}: the requests of the first {number + 1} conversations have more "
+                f"than {MOST_BYTES >> 20} MiB in total, as each repeats the conversation so far, "
+                "and all of them are in memory during the load: give fewer or shorter "
+                "conversations."
             )

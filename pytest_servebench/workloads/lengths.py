@@ -38,7 +38,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Uniform:
-    """Each whole number from ``low`` to ``high`` is as likely as any other."""
+    """Each whole number from ``low`` to ``high`` is equally likely."""
 
     low: int
     high: int
@@ -55,7 +55,7 @@ class LogNormal:
     Attributes:
         mean: before rounding and ``most``.
         cv: standard deviation / mean.
-        most: larger ones are cut to it.
+        most: upper limit.
     """
 
     mean: float
@@ -73,13 +73,13 @@ def lognormal(share: float, mean: float, cv: float) -> float:
     The logarithm is normal with variance ln(1 + cv²) and mean ln(mean) minus half of it.
     """
     variance = math.log1p(cv**2)
-    # No quantile at 0 and 1 themselves.
+    # The quantiles at 0 and 1 are infinite.
     normal = _NORMAL.inv_cdf(min(max(share, 1e-12), 1 - 1e-12))
     return mean * math.exp(math.sqrt(variance) * normal - variance / 2)
 
 
 def lengths(given: int | str | Lengths, where: str) -> Lengths:
-    """Return the distribution that a user named.
+    """Return the distribution that a user gave.
 
     Args:
         given: a number of tokens, or a text such as ``"lognormal:200,1"``.

@@ -1,4 +1,4 @@
-"""Requests of OpenAI's API, whose answers are streamed."""
+"""Requests to OpenAI's API with streamed answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GivenPrompts = str | Path | Prompts | Iterable[str | Mapping[str, Any]]
 """A file of JSON lines, made prompts, or a list of texts and objects."""
 
 Answers = Literal["conversation", "server"]
-"""Whose earlier answers a request of a session has."""
+"""Whose earlier answers the requests of a session contain."""
 
 GivenConversations = str | Path | Conversations | Iterable[Mapping[str, Any]]
 """A file of JSON lines, made conversations, or a list of objects."""
@@ -51,14 +51,15 @@ def chat_requests(
         prompts: path of a file of JSON lines, each an object with ``messages`` or ``prompt``, and
             perhaps ``max_tokens`` and other fields of the request's body; or a list of such
             objects or texts; or :func:`synthetic_prompts` or :func:`trace_prompts`.
-        model: its name at the server.
-        max_tokens: of each answer, where the prompt does not say it.
-        ignore_eos: whether an answer goes on to ``max_tokens`` (a field of vLLM, SGLang and
-            llama.cpp, which OpenAI refuses): then all servers have the same work.
+        model: its name on the server.
+        max_tokens: of each answer, unless the prompt has its own.
+        ignore_eos: whether an answer always continues to ``max_tokens``, so that all servers do the
+            same work (a field of vLLM, SGLang and llama.cpp, which OpenAI refuses).
         key_env: the environment variable with the key, which no report shows.
         path: of the API on the server.
         settings: further fields of each body, such as ``{"temperature": 0}``.
-        tokenizer: counts output tokens if the server does not tell them; see :class:`HttpRequest`.
+        tokenizer: counts output tokens if the server does not report them; see
+            :class:`HttpRequest`.
 
     Raises:
         OptionError: an argument or a prompt is invalid.
@@ -88,7 +89,7 @@ def completion_requests(
     for one in given.items:
         if "messages" in one.fields:
             raise OptionError(
-                f"{one.where}: a completion has no messages: give prompt, or use chat_requests."
+                f"{one.where}: a completion takes no messages: give prompt, or use chat_requests."
             )
     bodies = [dict(one.fields) for one in given.items]
     return _requests(given, bodies, model, max_tokens, ignore_eos, key_env, path, settings,
@@ -112,9 +113,9 @@ def chat_sessions(
     """Return sessions of several turns, for a server with OpenAI's API.
 
     Sessions begin as the load's arrivals say: its rate is in sessions per second. Each takes one of
-    the conversations at random. The request of a further turn has the conversation so far, and
-    arrives when the answer to the turn before has ended and the user has thought. If a turn does
-    not succeed, its session ends.
+    the conversations at random. The request of each later turn contains the conversation so far,
+    and arrives when the previous answer has ended and the think time is over. If a turn does not
+    succeed, its session ends.
 
     Args:
         conversations: path of a file of JSON lines, each an object with the ``messages`` of a user
@@ -122,20 +123,20 @@ def chat_sessions(
             (seconds before each turn but the first, a number or a list), ``max_tokens`` and other
             fields of the requests' bodies; or a list of such objects; or
             :func:`synthetic_conversations`.
-        model: its name at the server.
-        think_time: seconds from the end of an answer to the user's next message, where the
-            conversation does not tell it: a number, ``"exponential:MEAN"``, ``"uniform:LOW,HIGH"``,
-            ``"lognormal:MEAN,CV"`` or ``"lognormal:MEAN,CV,MOST"``.
-        max_tokens: of each answer, where the conversation does not say it.
+        model: its name on the server.
+        think_time: seconds from the end of an answer to the user's next message, if the
+            conversation has none of its own: a number, ``"exponential:MEAN"``,
+            ``"uniform:LOW,HIGH"``, ``"lognormal:MEAN,CV"`` or ``"lognormal:MEAN,CV,MOST"``.
+        max_tokens: of each answer, unless the conversation has its own.
         ignore_eos: as for :func:`chat_requests`.
         key_env: likewise.
         path: likewise.
         settings: likewise.
         tokenizer: likewise.
         seed: of the think times. Each turn has its own, the same in every session.
-        answers: what a further request has for earlier answers: the assistant's messages of the
-            ``"conversation"``, so that requests are the same in each run; or what the ``"server"``
-            has answered in this session, as a real chat does.
+        answers: the earlier answers in later requests: those of the ``"conversation"``, so that
+            requests are the same in every run, or those that the ``"server"`` gave in this session,
+            as in a real chat.
 
     Raises:
         OptionError: an argument or a conversation is invalid.
@@ -156,7 +157,7 @@ def chat_sessions(
     made = replace(made, think=think)
     if answers == "conversation":
         return made
-    # What was written as scripted, found again around the server's answers.
+    # The scripted text around the server's answers.
     found = tuple(
         located(request.body, places, prompt.where)
         for request, places, prompt in zip(
@@ -175,7 +176,8 @@ def _asked(prompt: Prompt) -> list[dict[str, str]]:
     text = prompt.fields["prompt"]
     if not isinstance(text, str):
         raise OptionError(
-            f"{prompt.where}: a chat's prompt is a text: give messages, or use completion_requests."
+            f"{prompt.where}: a chat's prompt must be text: give messages, or use "
+            "completion_requests."
         )
     return [{"role": "user", "content": text}]
 
@@ -208,8 +210,8 @@ def _requests(
     }
     if common["stream"] is not True:
         raise OptionError(
-            f"settings={{'stream': {common['stream']!r}}}: these requests are for streamed "
-            "answers; for others, make HttpRequest(...) without stream=."
+            f"settings={{'stream': {common['stream']!r}}}: these requests ask for streamed "
+            "answers; for others, use HttpRequest(...) without stream=."
         )
     headers = (("Content-Type", "application/json"), *bearer(key_env, "key_env"))
     items = tuple(

@@ -1,4 +1,4 @@
-"""What a language model is asked: prompts from a file, or made to a distribution of lengths."""
+"""Prompts for a language model: from a file, or random words with a distribution of lengths."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pytest_servebench.workloads.lengths import Lengths, lengths
 from pytest_servebench.workloads.words import Writer
 
 MOST_BYTES: Final = 256 * 2**20
-"""Of all prompts together."""
+"""Total size of all prompts."""
 
 _WHAT: Final = '{"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}'
 
@@ -28,8 +28,8 @@ class Prompt:
     """One prompt.
 
     Attributes:
-        fields: what the request's body has of it: ``prompt`` or ``messages``, and anything else,
-            such as ``max_tokens``.
+        fields: of the request's body: ``prompt`` or ``messages``, and others, such as
+            ``max_tokens``.
         where: file and line, or its number, for messages.
     """
 
@@ -38,15 +38,15 @@ class Prompt:
 
     @classmethod
     def of(cls, given: object, where: str) -> Prompt:
-        """Check what a user gave: a text, or fields.
+        """Check what a user gave: text, or fields.
 
         Raises:
-            OptionError: it is no prompt; names place and remedy.
+            OptionError: it is not a prompt; names place and remedy.
         """
         if isinstance(given, str):
             given = {"prompt": given}
         if not isinstance(given, Mapping):
-            raise OptionError(f"{where}: {reprlib.repr(given)} is no prompt: give {_WHAT}.")
+            raise OptionError(f"{where}: {reprlib.repr(given)} is not a prompt: give {_WHAT}.")
         if ("prompt" in given) == ("messages" in given):
             both = "both" if "prompt" in given else "neither"
             raise OptionError(f"{where}: it has {both} of prompt and messages: give {_WHAT}.")
@@ -100,13 +100,13 @@ def check_number(given: object, where: str) -> None:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prompts, which of them each arrival takes, and perhaps when they arrive.
+    """Prompts, how arrivals choose among them, and possibly their arrival times.
 
     Attributes:
         items: the prompts.
         source: where they come from, in words for reports.
         choice: which of them each arrival takes.
-        arrivals: when they arrive, if that belongs to them.
+        arrivals: their arrival process, if they have one.
     """
 
     items: tuple[Prompt, ...] = field(repr=False)
@@ -130,8 +130,8 @@ def json_lines(path: Path, name: str, what: str) -> list[tuple[str, Any]]:
 
     Args:
         path: the file.
-        name: what it has, for messages.
-        what: such a line, for messages.
+        name: of its content, for messages.
+        what: example of a line, for messages.
 
     Raises:
         OptionError: the file cannot be read, is empty or one array, or a line is not JSON.
@@ -146,8 +146,8 @@ def json_lines(path: Path, name: str, what: str) -> list[tuple[str, Any]]:
         raise OptionError(f"The {name} {path} are not UTF-8: {error}.") from None
     if text.lstrip().startswith("["):  # as ShareGPT's are published
         raise OptionError(
-            f"The {name} {path} are one JSON array: write each item on a line of its own, such as "
-            f"by jq -c '.[]' {path.name} > {path.stem}.jsonl."
+            f"The {name} {path} are one JSON array: write each item on its own line, for example "
+            f"with jq -c '.[]' {path.name} > {path.stem}.jsonl."
         )
     found = []
     # Not splitlines(), which also splits at characters that JSON may have within a text.
@@ -158,18 +158,18 @@ def json_lines(path: Path, name: str, what: str) -> list[tuple[str, Any]]:
                 found.append((where, json.loads(line)))
             except (ValueError, RecursionError) as error:
                 raise OptionError(
-                    f"{where}: not JSON: {error}; give a line {what} for each."
+                    f"{where}: not JSON: {error}; give one line {what} for each."
                 ) from None
     if not found:
-        raise OptionError(f"The {name} {path} are empty: give a line {what} for each.")
+        raise OptionError(f"The {name} {path} are empty: give one line {what} for each.")
     return found
 
 
 def prompts_from(given: object) -> Prompts:
-    """Return the prompts that a user named: made ones, a file of JSON lines, or a list.
+    """Return the prompts that a user gave: synthetic ones, a file of JSON lines, or a list.
 
     Raises:
-        OptionError: it is nothing of these, or one is no prompt.
+        OptionError: it is none of these, or one is not a prompt.
     """
     if isinstance(given, Prompts):
         return given
@@ -197,8 +197,8 @@ def synthetic_prompts(
     """Return prompts of random words, whose lengths follow a distribution.
 
     Args:
-        number: of prompts; an arrival takes one at random. With many times as many as a server
-            gets arrivals in all loads together, a cache of prefixes seldom helps it.
+        number: of prompts; an arrival takes one at random. If there are many more than arrivals in
+            all loads together, a prefix cache seldom helps the server.
         prompt_tokens: their lengths: a number, ``"uniform:LOW,HIGH"``, ``"lognormal:MEAN,CV"`` or
             ``"lognormal:MEAN,CV,MOST"``.
         output_tokens: likewise of ``max_tokens``.
@@ -233,10 +233,10 @@ def drawn(lengths: Lengths, share: float, where: str) -> int:
 
 
 def texts(made: Iterable[tuple[str, int]]) -> tuple[Prompt, ...]:
-    """Return prompts of text and ``max_tokens``, as they are made.
+    """Return prompts of text and ``max_tokens``.
 
     Raises:
-        OptionError: they are too large together.
+        OptionError: their total size is too large.
     """
     items: list[Prompt] = []
     size = 0
@@ -244,8 +244,8 @@ def texts(made: Iterable[tuple[str, int]]) -> tuple[Prompt, ...]:
         size += len(text)
         if size > MOST_BYTES:
             raise OptionError(
-                f"the first {len(items)} prompts together have more than {MOST_BYTES >> 20} MiB "
-                "of text, all of which is in memory during the load: make fewer (number=, first=) "
+                f"the first {len(items)} prompts have more than {MOST_BYTES >> 20} MiB of text in "
+                "total, all of which is in memory during the load: use fewer (number=, first=) "
                 "or shorter ones (scale=)."
             )
         items.append(Prompt({"prompt": text, "max_tokens": output}, f"prompt {len(items)}"))

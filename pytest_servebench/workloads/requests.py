@@ -1,4 +1,4 @@
-"""Requests, and which of them each arrival takes."""
+"""Requests, and how arrivals choose among them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Places = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class Requests(Sequence[Request]):
-    """Requests, which of them each arrival takes, and perhaps when they arrive.
+    """Requests, how arrivals choose among them, and possibly their arrival times.
 
     Attributes:
         items: the requests.
@@ -29,12 +29,13 @@ class Requests(Sequence[Request]):
             of the load.
         source: where they come from, in words for reports.
         classes: the class of each request, if they are a mix.
-        think: seconds from the end of the request before to the arrival of each one, if they are
-            turns of sessions; ``None`` where a conversation begins. Then a conversation is chosen,
-            not a request, and arrivals are sessions. Empty: each request arrives by itself.
+        think: if requests are turns of sessions, for each one the seconds between the end of the
+            previous request and its own arrival; ``None`` where a conversation begins. Then a
+            conversation is chosen, not a request, and arrivals are sessions. Empty: requests are
+            independent.
         answers: for each request the places in its body where the server's earlier answers in the
-            session come: the first byte of a JSON string, and the one after its last; as many as
-            turns before it, or none. Empty: all requests are sent as they are.
+            session go: first byte of a JSON string, and the one after its last; one place for each
+            earlier turn, or none. Empty: all requests are sent as they are.
     """
 
     items: tuple[Request, ...] = field(repr=False)
@@ -46,7 +47,7 @@ class Requests(Sequence[Request]):
     answers: tuple[Places, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse weights, classes or think times that are not one for each, or none."""
+        """Refuse weights, classes or think times unless there is one for each, or none."""
         chosen, what = self.choices, "conversations" if self.think else "requests"
         weights = self.choice.weights if isinstance(self.choice, Weighted) else None
         for name, given, number, of in (
@@ -72,8 +73,8 @@ class Requests(Sequence[Request]):
             known = len(self.answers[place]) if self.answers else 0
             if known not in (0, turn):
                 raise OptionError(
-                    f"Requests(answers): answers[{place}] has {known} places, and {turn} turns are "
-                    "before it: give one for each, or none."
+                    f"Requests(answers): answers[{place}] has {known} places for {turn} earlier "
+                    "turns: give one for each, or none."
                 )
         if self.think and self.think[0] is not None:
             raise OptionError(
@@ -83,7 +84,7 @@ class Requests(Sequence[Request]):
 
     @property
     def choices(self) -> int:
-        """Return of how many an arrival takes one: requests, or conversations."""
+        """Return how many an arrival chooses from: requests, or conversations."""
         return self.think.count(None) if self.think else len(self.items)
 
     def __len__(self) -> int:
@@ -101,15 +102,15 @@ class Requests(Sequence[Request]):
 def mix(classes: Mapping[str, tuple[float, Iterable[Request]]]) -> Requests:
     """Return a weighted mix of classes of requests: ``mix({"chat": (0.7, [...]), ...})``.
 
-    Each arrival takes a class with the probability of its weight, and one of the class's requests,
-    each as likely as any other; of sessions, one of its conversations. Beside sessions, a request
-    that is none is a session of one turn. Reports have figures for each class.
+    Each arrival takes a class with a probability proportional to its weight, and one of the class's
+    requests (of sessions: conversations), all equally likely. Mixed with sessions, a plain request
+    is a session of one turn. Reports have figures for each class.
 
     Args:
         classes: name to weight and requests; only the ratios of weights count.
 
     Raises:
-        OptionError: a class has no requests, another weight than a positive number, or requests
+        OptionError: a class has no requests, a weight that is not a positive number, or requests
             with an order or classes of their own.
     """
     if not isinstance(classes, Mapping) or not classes:
@@ -140,7 +141,7 @@ def mix(classes: Mapping[str, tuple[float, Iterable[Request]]]) -> Requests:
 def _checked(name: object, given: Any) -> tuple[float, Requests]:
     where = f"mix: {name!r}"
     if not isinstance(name, str) or not name.strip():
-        raise OptionError(f"{where}: the name of a class is a text.")
+        raise OptionError(f"{where}: the name of a class must be text.")
     try:
         weight, requests = given
     except (TypeError, ValueError):
@@ -155,8 +156,8 @@ def _checked(name: object, given: Any) -> tuple[float, Requests]:
         requests.arrivals is not None or requests.choice != AtRandom()
     ):
         raise OptionError(
-            f"{where}: {requests.source} has an order of its own, which a mix would lose: give "
-            "requests that arrive in any order."
+            f"{where}: {requests.source} has its own order, which a mix would lose: give requests "
+            "that may arrive in any order."
         )
     if not isinstance(requests, Iterable) or isinstance(requests, (str, bytes, Mapping)):
         raise OptionError(f"{where}: {reprlib.repr(requests)} is not a list of requests.")

@@ -1,4 +1,4 @@
-"""Sessions: requests of which each arrives some time after the end of the one before it."""
+"""Sessions: each request arrives some time after the end of the previous one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def sessions(
 ) -> Requests:
     """Return sessions of requests, for any server: ``sessions([[first, second], ...])``.
 
-    Sessions begin as the load's arrivals say; each takes one of the conversations at random. Every
-    further request of it arrives when the answer to the one before has ended and the user has
-    thought. If a request does not succeed, its session ends.
+    Sessions begin as the load's arrivals say; each takes one of the conversations at random. Each
+    later request arrives when the previous answer has ended and the think time is over. If a
+    request does not succeed, its session ends.
 
     Args:
         conversations: the requests of each, in order.
@@ -67,13 +67,13 @@ def thought(
     """Return the think time before each turn of each conversation, ``None`` before the first.
 
     Args:
-        known: for each conversation the times between its turns, where it tells them.
+        known: for each conversation the times between its turns, where given.
         think_time: of the others; see :func:`sessions`.
         seed: of the draws.
         where: the argument, for messages.
 
     Raises:
-        OptionError: some turn has none, or an argument is invalid.
+        OptionError: a turn has no think time, or an argument is invalid.
     """
     times = None if think_time is None else think_times(think_time, where)
     draw = random.Random(f"{seed} think times").random
@@ -83,9 +83,9 @@ def thought(
         for told in between:
             if told is None and times is None:
                 raise OptionError(
-                    f"{where} is missing: conversation {number} does not tell how long its user "
-                    'thinks: give seconds, or a distribution such as "exponential:5".'
+                    f"{where} is missing, and conversation {number} has no think times: give "
+                    'seconds, or a distribution such as "exponential:5".'
                 )
-            share = draw()  # whether it is used or not: a told time changes no other
+            share = draw()  # whether it is used or not: a given time must change no other
             found.append(told if times is None or told is not None else drawn(times, share, where))
     return tuple(found)

@@ -10,7 +10,7 @@ from pytest_servebench.errors import OptionError
 from pytest_servebench.workloads.lengths import lognormal
 
 MOST_SECONDS: Final = 1e6
-"""Longer ones are surely meant in another unit."""
+"""Longer ones are probably meant in another unit."""
 
 _FORMS: Final = (
     'seconds, "exponential:MEAN", "uniform:LOW,HIGH", "lognormal:MEAN,CV" or '
@@ -28,7 +28,7 @@ class ThinkTimes(Protocol):
 
 @dataclass(frozen=True)
 class Same:
-    """Always as long."""
+    """Always the same."""
 
     seconds: float
 
@@ -39,7 +39,7 @@ class Same:
 
 @dataclass(frozen=True)
 class Exponential:
-    """As long as if the next request could come at any moment alike."""
+    """Exponential: the next request is equally likely at any moment."""
 
     mean: float
 
@@ -50,7 +50,7 @@ class Exponential:
 
 @dataclass(frozen=True)
 class Between:
-    """Any time from ``low`` to ``high`` is as likely as any other."""
+    """Any time from ``low`` to ``high`` is equally likely."""
 
     low: float
     high: float
@@ -74,14 +74,14 @@ class LogNormal:
 
 
 def is_think_time(given: object) -> TypeGuard[float]:
-    """Return whether something is a number of seconds that a user may think."""
+    """Return whether something is a valid think time in seconds."""
     if isinstance(given, bool) or not isinstance(given, (int, float)):
         return False
     return 0 <= given <= MOST_SECONDS
 
 
 def think_times(given: Any, where: str) -> ThinkTimes:
-    """Return the distribution that a user named.
+    """Return the distribution that a user gave.
 
     Args:
         given: seconds, a text such as ``"exponential:5"``, or something with a method ``at``.
@@ -121,7 +121,7 @@ def drawn(times: ThinkTimes, share: float, where: str) -> float:
     """Return a quantile of a distribution, which may be a user's.
 
     Raises:
-        OptionError: it is no time to think.
+        OptionError: it is not a think time.
     """
     found = times.at(share)
     if not is_think_time(found):

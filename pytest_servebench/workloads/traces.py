@@ -39,15 +39,15 @@ def trace_prompts(
     seed: int = 0,
     tokenizer: Tokenizer | None = None,
 ) -> Prompts:
-    """Return prompts as long as those of a trace, which arrive when they did.
+    """Return prompts with the lengths and the arrival times of a trace.
 
     It reads the public traces of Azure (``TIMESTAMP,ContextTokens,GeneratedTokens``), Mooncake
     (``timestamp``, ``input_length``, ``output_length``, ``hash_ids``) and BurstGPT (``Timestamp``,
     ``Request tokens``, ``Response tokens``), as CSV or JSON lines, and others with such columns.
     ``max_tokens`` is the length of the answer, and 1 where that is 0. The words are random. With
     ``hash_ids``, a prompt consists of blocks of 512 tokens, one for each id, so that prompts share
-    prefixes as those of the trace did. Every load begins with the first prompt: see
-    ``docs/howto/language-models.md`` for what a server's cache makes of that.
+    prefixes as in the trace. Every load begins with the first prompt: see
+    ``docs/howto/language-models.md`` for the effect on a server's cache.
 
     Args:
         path: of the trace.
@@ -79,7 +79,7 @@ def trace_prompts(
 def _read(
     path: Path, unit: str, first: int | None, *, any_unit: bool
 ) -> tuple[tuple[float, ...], list[Row]]:
-    """Return times in seconds since the first, and as many rows."""
+    """Return the times in seconds since the first, and a row for each."""
     times = read_times(path, unit=unit, any_unit=any_unit)
     rows = list(_rows(path))
     if len(rows) != len(times):
@@ -133,7 +133,7 @@ def _texts(
         for identity in _blocks(row, where):
             if tokens <= 0:
                 break
-            # A shorter text is the beginning of a longer one.
+            # A shorter text is a prefix of a longer one.
             shared.append(block(identity) if tokens >= block_size
                           else writer.text(f"block {identity}", tokens))  # fmt: skip
             tokens -= block_size

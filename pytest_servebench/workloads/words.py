@@ -9,7 +9,7 @@ from typing import Final
 from pytest_servebench.errors import OptionError, described
 from pytest_servebench.streaming.formats import Tokenizer
 
-# Short and common, so that tokenizers made from English text have one token for each.
+# Short and common, so that tokenizers trained on English text have one token for each.
 _ENGLISH: Final = (
     "the of and to in is you that it he was for on are as with his they at be this have from or "
     "one had by word but not what all were we when your can said there use an each which she do "
@@ -45,8 +45,8 @@ class Writer:
     def text(self, key: object, tokens: int) -> str:
         """Return a text of its own for each ``key``.
 
-        With a tokenizer, it has ``tokens`` or, where a word has several, a few less; but at least
-        one word. A shorter text of the same key is the beginning of a longer one.
+        With a tokenizer, it has ``tokens`` or, if words have several, slightly fewer; but at least
+        one word. A shorter text of the same key is a prefix of a longer one.
         """
         # Only random() of a text's seed is the same in all versions of Python.
         draw = random.Random(f"{self._seed} {key}").random
@@ -61,8 +61,8 @@ class Writer:
             if count <= before:
                 raise OptionError(
                     f"tokenizer={self._tokenizer!r} counts {count} tokens in {len(words)} words, "
-                    f"no more than in fewer, and shall show which text has {tokens}: keep it from "
-                    "truncating (truncation=False), or ask for fewer tokens."
+                    f"no more than in fewer words, although {tokens} are wanted: turn its "
+                    "truncation off (truncation=False), or ask for fewer tokens."
                 )
         most = bisect_right(
             range(1, len(words) + 1), tokens, key=lambda number: self._count(words[:number])

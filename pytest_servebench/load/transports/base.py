@@ -51,7 +51,7 @@ class Loss(enum.Enum):
     """How a channel ended without an answer."""
 
     UNSENT = enum.auto()
-    """Nothing of the request has left: it is to be sent over another channel."""
+    """Nothing of the request was sent: it has to go over another channel."""
     UNSEEN = enum.auto()
     """The server has not seen the request: it may be sent again, once."""
     QUIET = enum.auto()
@@ -62,10 +62,10 @@ class Loss(enum.Enum):
 
 @dataclass(slots=True)
 class Parts:
-    """When the pieces of an answer's body came.
+    """When the pieces of an answer's body arrived.
 
     Attributes:
-        most: pieces whose times are told, at least 1.
+        most: pieces whose times are kept, at least 1.
         times: of the read of each piece, ns of the monotonic clock; one read may bring several.
         ends: bytes of the body after each of them.
         late: ns for which one of them lay unread at most, according to the kernel.
@@ -156,7 +156,7 @@ class PartsChannel(Channel, Protocol):
     """A channel that keeps the parts of its answers."""
 
     def received(self) -> Completion:
-        """Return what has come of the answer under way; asked before or after it is closed.
+        """Return what has arrived of the current answer; asked before or after it is closed.
 
         Outcome, end and reason are the caller's to fill in.
         """

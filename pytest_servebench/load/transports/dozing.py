@@ -1,4 +1,4 @@
-"""Were parts of streamed answers read late? Asked of the kernel only where that may be."""
+"""Whether parts of streamed answers were read late; the kernel is asked only in doubt."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ class Dozing:
     """When this process last read a part of any answer, and whether it may have overslept.
 
     After a time without reads it was idle, or kept from running. What it reads first has then
-    waited longest, as the kernel tells of sockets in the order in which data came: if that is not
-    late, none of what was read with it is. The kernel knows the age of a connection's last segment
-    only: where several came to one connection meanwhile, the earlier ones have waited longer than
-    it tells.
+    waited longest, as the kernel reports sockets in the order in which data arrived: if that is not
+    late, nothing that was read with it is. The kernel knows the age of a connection's last segment
+    only: if several arrived on one connection meanwhile, the earlier ones have waited longer than
+    it says.
 
     Attributes:
         read: when a part was last read, ns.
@@ -34,5 +34,5 @@ class Dozing:
         """
         late = unread_ns(link)
         if (slept := now - self.read) > LEAST_UNREAD:
-            self.doubt = now + slept if late else 0  # to read what has accumulated takes time
+            self.doubt = now + slept if late else 0  # reading what has accumulated takes time
         return late

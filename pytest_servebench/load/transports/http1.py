@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
         if self._caller is None:
             return
         if not self._awaiting:
-            # Out of step: this could be taken for the answer to the next request.
+            # Out of sync: this could be taken for the answer to the next request.
             http2 = is_http2(data)
             self._lose(Loss.QUIET, SPEAKS_HTTP2 if http2 else "an answer to no request")
             return

@@ -1,4 +1,4 @@
-"""Why an answer was no success, in words; the same for every version of HTTP."""
+"""Why an answer was not a success, in words; the same for every version of HTTP."""
 
 from typing import Final
 

@@ -139,7 +139,7 @@ def test_answers_that_were_not_streamed_have_no_times_of_tokens(tmp_path: Path) 
     path = tmp_path / "whole.jsonl"
     lines = (DATA / "aiperf-errors.jsonl").read_text()
     path.write_text(lines.replace("time_to_first_token", "not_told"))
-    with pytest.raises(SavedRunError, match="have them streamed"):
+    with pytest.raises(SavedRunError, match="stream the answers"):
         read(path)
 
 

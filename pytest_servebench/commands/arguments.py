@@ -56,7 +56,7 @@ def results_of(options: argparse.Namespace) -> Path:
 
 
 def say_left_out(path: Path, saved: Run) -> None:
-    """Say which parts of a file could not be read: on stderr, since JSON may go to stdout."""
+    """Report which parts of a file could not be read: on stderr, since JSON may go to stdout."""
     for one in saved.left_out:
         print(f"{clean(path)}: {clean(one)}", file=sys.stderr)
 

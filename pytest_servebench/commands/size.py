@@ -44,7 +44,7 @@ def add_parser(commands: Commands) -> None:
         rate="requests per second, at all replicas together (default: only say which rate "
         "--replicas carry)",
         slo="such as 'p99<50ms'; may be repeated (default: that of the run's tests)",
-        replicas="how many to find the highest rate of (default: 1)",
+        replicas="number of replicas whose highest rate is wanted (default: 1)",
     )
     parser.add_argument("--price", metavar="P", help="of a replica an hour, in any currency: adds "
                         "the cost of a million requests")  # fmt: skip

@@ -1,4 +1,4 @@
-"""What ``size`` and ``whatif`` have in common: their question, and the models they put it to."""
+"""What ``size`` and ``whatif`` have in common: their question, and the models that answer it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EXIT_CODES: Final = """\
 Exit codes: 0 answered, 1 no model fits a server, 2 an option is invalid, or the
 run has too little to fit a model to."""
 
-_LEAST_CASES: Final = 2  # one is held against the other
+_LEAST_CASES: Final = 2  # one is checked against the other
 _MOST_REPLICAS: Final = 10_000
 _MOST: Final = 1_000_000  # connections, and places in the buffer
 
@@ -50,7 +50,7 @@ class Question:
     Attributes:
         rate: arrivals a second; ``None`` if none was given.
         workers: connections; ``None`` for as many as are needed.
-        buffer_size: requests that may wait for one.
+        buffer_size: requests that may wait for a connection.
         replicas: number of servers.
         routing: how a request gets to one of them.
         clauses: of the SLO.
@@ -77,11 +77,11 @@ class Question:
 
 
 def add_options(parser: argparse.ArgumentParser, *, rate: str, slo: str, replicas: str) -> None:
-    """Add what both commands take; the texts are helps."""
+    """Add the arguments of both commands, with these help texts."""
     add_run(parser)
     parser.add_argument("--rate", metavar="R", help=rate)
     parser.add_argument("--slo", action="append", metavar="SLO", help=slo)
-    parser.add_argument("--server", metavar="NAME", help="of this server only (default: of each)")
+    parser.add_argument("--server", metavar="NAME", help="only this server (default: each)")
     parser.add_argument(
         "--workers", metavar="N",
         help="connections, of all replicas together (default: as many as are needed)",
@@ -131,7 +131,7 @@ def question_of(options: argparse.Namespace) -> Question:
 
 
 def servers_of(options: argparse.Namespace) -> list[Measured]:
-    """Return the servers of the run that are asked about.
+    """Return the selected servers of the run.
 
     Raises:
         SavedRunError: the run cannot be read.
@@ -207,13 +207,14 @@ def _check(path: Path, one: Measured) -> None:
     if one.missing and len(one.cases) < _LEAST_CASES:
         raise OptionError(
             f"{clean(path)}: {clean(one.name)}: records of requests are needed, but "
-            f"{', '.join(one.missing)}; keep the run's records/ beside its run.json, or measure "
+            f"{', '.join(one.missing)}; keep the run's records/ next to its run.json, or measure "
             "again"
         )
     if len(one.cases) < _LEAST_CASES:
         raise OptionError(
-            f"{clean(path)}: {clean(one.name)} has one case only, so nothing shows whether a model "
-            "predicts others; measure at two rates or more, such as --servebench-rates=20,60,120"
+            f"{clean(path)}: {clean(one.name)} has only one case, so nothing shows whether a "
+            "model predicts others; measure at two or more rates, such as "
+            "--servebench-rates=20,60,120"
         )
 
 

@@ -1,4 +1,4 @@
-"""``pytest-servebench whatif RUN``: what each server of a run would do at another setting."""
+"""``pytest-servebench whatif RUN``: what each server of a run would do in another setting."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def add_parser(commands: Commands) -> None:
     add_options(
         parser,
         rate="requests per second, at all replicas together",
-        slo="say if this is kept, such as 'p99<50ms'; may be repeated",
+        slo="also say whether this SLO is kept, such as 'p99<50ms'; may be repeated",
         replicas="number of servers (default: 1)",
     )
 

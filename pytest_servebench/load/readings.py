@@ -54,9 +54,9 @@ class Reading:
         )
 
     def since(self, before: Reading) -> dict[str, Any]:
-        """Return what :class:`.device.Generator` tells since an earlier reading.
+        """Return the fields of :class:`.device.Generator` since an earlier reading.
 
-        Seconds ``elapsed`` are in it too.
+        ``elapsed``, the seconds between the two, is among them.
         """
         passed: dict[str, Any] = {}
         for item in fields(self):

@@ -1,1 +1,1 @@
-"""One case from its traffic to its result."""
+"""Measure one case, from its traffic to its result."""

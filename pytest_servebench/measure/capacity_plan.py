@@ -1,4 +1,4 @@
-"""What goes into a search for a capacity and what comes out of it: plain data."""
+"""Input and output of a search for a capacity: plain data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SearchSettings:
         budget: seconds for the whole search, everything included.
         precision: width of the interval, high / low - 1, at which it may end sooner.
         settle: seconds at the start of each probe that do not count, while the queue fills.
-        overhead: seconds that the first probe is expected to cost beside its load.
+        overhead: seconds that the first probe is expected to cost in addition to its load.
     """
 
     lowest: float = 1.0
@@ -49,8 +49,8 @@ class Plan:
         seconds: of load in all, ``settle`` included.
         settle: seconds at its start that do not count.
         rest: seconds without load before it.
-        stage: what for: the ladder up to the first rate that breaks a limit, the estimate, or a low
-            rate again after an overload.
+        stage: its purpose: the ladder up to the first rate that breaks a limit, the estimate, or a
+            low rate again after an overload.
     """
 
     rate: float
@@ -62,7 +62,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class ProbeOutcome:
-    """What came of a probe.
+    """The outcome of a probe.
 
     Attributes:
         elapsed: seconds that it took in all: rest, start, warm-up, load and drain.
@@ -71,7 +71,7 @@ class ProbeOutcome:
         state: ``"disturbed"`` if it was measured while other programs used the server's
             processors, ``"invalid"`` if the generator failed to make the load, ``"died"`` if the
             server died.
-        work: what its requests cost; ``None`` if that was not seen, as of a server elsewhere.
+        work: CPU cost of its requests; ``None`` if unknown, as for a server on another machine.
     """
 
     elapsed: float
@@ -88,10 +88,10 @@ class Capacity:
         state: how it ended; only ``"found"`` has an interval of 95 %.
         value: the estimate, arrivals per second; ``None`` if all probes kept the limits, or none.
         low: lower end of the interval; a rate that was shown to keep the limits. ``None`` if there
-            is none. In other states it is right by itself with 97.5 %.
+            is none. In other states it holds by itself with 97.5 %.
         high: its upper end, likewise; ``None`` if there is none.
         limiting: index of the limit that is broken first; ``None`` if none was seen to be.
-        needed_seconds: of more load that would close an open interval, if that can be told.
+        needed_seconds: of more load that would close an open interval, if known.
         generator_limit: lowest rate that the generator failed to make; ``None`` if none.
         slow_recovery: whether low rates broke a limit after an overload that they had kept before.
         recovery_seconds: without load until they kept it again; ``None`` if not slow, or they never

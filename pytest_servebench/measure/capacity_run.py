@@ -1,4 +1,4 @@
-"""A search for a capacity, driven: each probe is a load, counted for the search's limits."""
+"""Drive a search for a capacity: each probe is a load, counted for the search's limits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pytest_servebench.stats.machine_paces import Work
 from pytest_servebench.stats.probed import OVERLOADED, Probed, probed
 
 Load = Callable[[int, Plan, float], CaseResult]
-"""Sends one probe, its number from 1, after its rest; told the seconds that the search has left.
+"""Sends one probe (numbered from 1) after its rest, given the seconds that the search has left.
 
 Raises :class:`ServerDiedError` or :class:`InvalidMeasurementError`.
 """
@@ -27,7 +27,7 @@ Raises :class:`ServerDiedError` or :class:`InvalidMeasurementError`.
 
 @dataclass
 class CapacityRun:
-    """Drives a search, and keeps what came of each probe.
+    """Drives a search, and keeps the outcome of each probe.
 
     Attributes:
         limits: that the capacity keeps.
@@ -43,10 +43,10 @@ class CapacityRun:
     _probes: list[tuple[Plan, str, ProbeOutcome]] = field(default_factory=list, init=False)
 
     def run(self, load: Load) -> tuple[Capacity, ServerDiedError | None]:
-        """Return what the search found, and how the server died if it did.
+        """Return the result of the search, and how the server died if it did.
 
         Raises:
-            OptionError: the probes do not tell which requests break a limit.
+            OptionError: the probes do not show which requests break a limit.
         """
         search = CapacitySearch([one.allowed for one in self.limits], self.settings)
         started = last = self.clock()
@@ -101,18 +101,18 @@ class CapacityRun:
         )
 
     def _counted(self, records: Records, plan: Plan) -> tuple[Probed, ...] | None:
-        """Return what each limit saw; ``None`` if the generator's lateness has too much part in it.
+        """Return the counts of each limit; ``None`` if the generator's lateness affects them.
 
-        It has if without it fewer requests would break a limit, by more than what chance does.
+        That is so if without it fewer requests would break a limit, by more than chance.
 
         Raises:
-            OptionError: the records do not tell which requests break a limit.
+            OptionError: the records do not show which requests break a limit.
         """
         for limit in self.limits:
             if not limit.is_known(records):
                 raise OptionError(
-                    f"{limit.clause}: the server's answers do not tell this time, so that no "
-                    "capacity with it can be found; leave the clause out"
+                    f"{limit.clause}: the server's answers do not have this time, so no capacity "
+                    "can be found for it; leave the clause out"
                 )
         found, punctual = (
             [

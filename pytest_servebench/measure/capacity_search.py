@@ -1,7 +1,7 @@
-"""The search for the highest rate that keeps its limits: which probes, and what they say.
+"""The search for the highest rate that keeps its limits: which probes to make, and their meaning.
 
-A state machine without a clock and without I/O of its own: whoever drives it makes the probes that
-it asks for, and tells it what they saw::
+A state machine without clock and I/O: its driver makes the probes that it asks for, and passes it
+their outcomes::
 
     search = CapacitySearch((0.01,), SearchSettings())
     while (plan := search.next()) is not None:
@@ -38,8 +38,8 @@ from pytest_servebench.stats.machine_paces import MEDIAN_PACE, Pace, Work, paces
 from pytest_servebench.stats.probed import OVERLOADED, Probed, saturation
 from pytest_servebench.stats.relaxation import relaxation_of
 
-_LADDER_SECONDS: Final = 2.0  # that count of a step of the ladder
-_ARRIVALS: Final = 10  # of a probe at least, on average: one without any is no load
+_LADDER_SECONDS: Final = 2.0  # that count, in a step of the ladder
+_ARRIVALS: Final = 10  # of a probe at least, on average: without any it is not a load
 _FEW: Final = 50  # arrivals of a step at which the next one is twice as large
 _LADDER_SETTLE: Final = 0.5
 _OVER: Final = 2  # steps of the ladder after the first broken one, until the server is saturated
@@ -109,7 +109,7 @@ class CapacitySearch:
         return self._plan
 
     def add(self, outcome: ProbeOutcome) -> None:
-        """Take what came of the probe that :meth:`next` returned.
+        """Take the outcome of the probe that :meth:`next` returned.
 
         Raises:
             ValueError: no probe was asked for, or the outcome has another number of limits.
@@ -154,13 +154,13 @@ class CapacitySearch:
         return dict(zip(near, paces([*near.values()], others), strict=False))
 
     def _note_disturbed(self, index: int) -> None:
-        """Have a disturbed probe made again, unless it will not get better: then all count."""
+        """Have a disturbed probe made again, unless that would not help: then all count."""
         self._disturbed.add(index)
         self._failed["disturbed"] += 1
         self._beside = self._beside or self._failed["disturbed"] >= _TRIES
 
     def _is_quiet(self) -> bool:
-        """Return whether the probes that are not disturbed are enough to go on from."""
+        """Return whether the undisturbed probes are enough to continue."""
         lately = (one[0] for one in self._every[-_TRIES:])
         return self._disturbed.isdisjoint(lately) and self._straddled(self._undisturbed)
 
@@ -196,7 +196,7 @@ class CapacitySearch:
 
     @property
     def _measured(self) -> list[_Seen]:
-        """The probes that the search goes by."""
+        """The probes that the search uses."""
         return self._every if self._beside else self._undisturbed
 
     @property
@@ -213,7 +213,7 @@ class CapacitySearch:
         return self._paced.get(index, MEDIAN_PACE)
 
     def _columns(self) -> list[list[Probed]]:
-        """Return what each limit saw in the probes that count."""
+        """Return the counts of each limit in the probes that count."""
         counted = [
             [replace(one, pace=self._pace(index)) for one in limits]
             for index, _, limits in self._counted()
@@ -251,8 +251,8 @@ class CapacitySearch:
         """Return whether the lowest rate surely breaks a limit, whatever the queue.
 
         If it kept it, the share beyond would be q at most on average, and the product of share / q
-        over independent probes 1: it comes to 40 once in 40 times (Ville's inequality). Few slow
-        requests show that where the curve, which expects them to come together, does not.
+        over independent probes 1: it comes to 40 once in 40 times (Ville's inequality). A few slow
+        requests can prove that even if the curve, which expects them in clusters, does not.
         """
         lowest = [
             limits for _, plan, limits in self._counted() if plan.rate == self.settings.lowest
@@ -271,11 +271,11 @@ class CapacitySearch:
         return broke == {True, False}
 
     def _broke(self, limits: Sequence[Probed]) -> bool:
-        """Return whether more requests of a probe went beyond some limit than it allows."""
+        """Return whether more requests of a probe broke some limit than it allows."""
         return any(one.share >= q for one, q in zip(limits, self.allowed, strict=True))
 
     def _top(self) -> float:
-        """Return the highest rate to probe: of the range, or that the generator made."""
+        """Return the highest rate to probe: that of the range, or that the generator made."""
         if self._ceiling is None:
             return self.settings.highest
         made = [one[1].rate for one in self._measured if one[1].rate < self._ceiling]
@@ -332,7 +332,7 @@ class CapacitySearch:
         return Plan(rate, seconds, settle, rest, stage)
 
     def _settle(self, rate: float) -> float:
-        """Return how long an idle server takes until its queue is as long as it will be."""
+        """Return how long the queue of an idle server takes to settle."""
         least = self.settings.settle
         full = max(
             (f for column in self._columns() if (f := saturation(column)) is not None), default=None

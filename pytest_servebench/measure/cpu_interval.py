@@ -1,8 +1,8 @@
 """Confidence interval for a server's CPU usage.
 
 The mean CPU time of a window is exact for that window, but not for the next one: some requests cost
-more than others, and garbage collection, compilation and other work of the server come irregularly.
-The samples of the window show how much that is.
+more than others, and garbage collection, compilation and other work of the server are irregular.
+The samples of the window show how much.
 
 The number of requests is the same for all servers with the same schedule, and not noise. It is
 removed from each sample by regression on the requests that ended in it (control variates: Lavenberg
@@ -32,7 +32,7 @@ _FEWEST: Final = 8  # samples needed for a variance
 def per_request(cpu: Estimate, throughput: float) -> Estimate | None:
     """Return the CPU time per success, seconds; ``None`` if nothing succeeded.
 
-    Given the arrivals their number is no noise, so that the interval is that of the CPU.
+    Given the arrivals, their number is not noise, so the interval is that of the CPU.
 
     Args:
         cpu: percent of one CPU over the window.

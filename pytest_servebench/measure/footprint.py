@@ -21,7 +21,7 @@ class Footprint:
 
     Attributes:
         size: bytes.
-        measure: ``"pss"``; ``"rss"`` where the system does not tell the other of each process.
+        measure: ``"pss"``; ``"rss"`` if the system does not report the PSS of each process.
     """
 
     size: float
@@ -50,6 +50,6 @@ def footprint(pids: Iterable[int]) -> Footprint | None:
 
 
 def proportional(pids: Iterable[int]) -> float | None:
-    """Return the PSS of these processes, bytes; ``None`` where the system does not tell it."""
+    """Return the PSS of these processes, bytes; ``None`` if the system does not report it."""
     found = footprint(pids)
     return found.size if found is not None and found.measure == "pss" else None

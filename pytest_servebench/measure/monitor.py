@@ -201,7 +201,7 @@ def _due(last: float, window: tuple[float, float] | None) -> float:
 
 
 def _busy_and_total(times: Any) -> tuple[float, float]:
-    """Return the seconds in which a processor was busy, and all of them, as psutil tells them."""
+    """Return the seconds in which a processor was busy, and all of them, from psutil."""
     # "user" already includes the "guest" times.
     total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
     return total - times.idle - getattr(times, "iowait", 0.0), total

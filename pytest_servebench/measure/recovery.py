@@ -1,4 +1,4 @@
-"""Whether a server is as good as before once it has been overloaded."""
+"""Whether a server recovers from an overload."""
 
 from __future__ import annotations
 

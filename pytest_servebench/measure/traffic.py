@@ -67,7 +67,7 @@ class Traffic:
         digest: of the requests, by which a comparison recognizes them.
         choice: which of them each arrival takes.
         arrivals: the arrival process that belongs to them; ``None``: that of the load.
-        classes: the class of each request, if they are a mix, or turns of sessions.
+        classes: the class of each request, if they are a mix or turns of sessions.
         think: of turns of sessions; see :class:`~pytest_servebench.load.spec.LoadSpec`.
         answers: places in each one's body; see :class:`.Requests`.
     """
@@ -110,7 +110,7 @@ class Traffic:
         )
 
     def answer_places(self, prepared: Sequence[bytes]) -> tuple[Places, ...]:
-        """Return where in each prepared request the server's earlier answers come."""
+        """Return where in each prepared request the server's earlier answers go."""
         found = []
         for request, data, places in zip(self.requests, prepared, self.answers, strict=True):
             head = len(data) - request.size
@@ -162,7 +162,7 @@ def of_model(model: ServedModel, protocol: PredictionProtocol, rows: int = 1) ->
         for place, (one, got) in enumerate(zip(members, read(answer), strict=True), 1):
             wrong = model.check(one, got)
             if wrong is not None:
-                # By how much differs from answer to answer; what a user's function says counts.
+                # How much differs between answers; what a user's function says is kept.
                 usual = "the prediction differs from the model's"
                 where = f"row {place} of {rows}: " if rows > 1 else ""
                 raise BadResponseError(where + (usual if model.expect is None else wrong))
@@ -176,7 +176,7 @@ def of_model(model: ServedModel, protocol: PredictionProtocol, rows: int = 1) ->
     ask, read = _asking(protocol, rows)
     first = _request(model, ask, batch(0, model.samples, rows))
     every = -(-model.samples * first.size // _MOST_BYTES)
-    # Every input is sent all the same.
+    # Every input is sent equally often.
     starts = range(0, model.samples, min(every, rows) or 1)
     batches = [batch(start, model.samples, rows) for start in starts]
     requests = (first, *(_request(model, ask, members) for members in batches[1:]))
@@ -263,7 +263,7 @@ def of_requests(requests: Iterable[Request]) -> Traffic:
 
 
 def _of_turns(think: Sequence[float | None]) -> tuple[str, ...]:
-    """Return classes of turns: the server may know the beginning of a further one's prompt."""
+    """Return classes of turns: the server may have cached the beginning of a later prompt."""
     return tuple("first turn" if one is None else "further turns" for one in think)
 
 
@@ -279,13 +279,13 @@ def _refuse_mixed(requests: Sequence[Request]) -> None:
         if (_way(request) is None) != (_way(first) is None):
             raise OptionError(
                 f"requests=: {_streamed(0, first)}, and {_streamed(number, request)}: a load has "
-                "streamed answers or others, as their figures differ; call poisson_load once for "
-                "each."
+                "either streamed answers or plain ones, as their figures differ; call "
+                "poisson_load once for each."
             )
 
 
 def _check_places(given: Requests) -> None:
-    """Refuse places of the server's earlier answers where none can come."""
+    """Refuse places of the server's earlier answers where none can go."""
     for number, (request, places) in enumerate(zip(given.items, given.answers, strict=False)):
         if not places:
             continue
@@ -297,25 +297,26 @@ def _check_places(given: Requests) -> None:
             if start < before:
                 raise OptionError(
                     f"requests=: item {number}: answers= has the place {start} to {end} after one "
-                    f"that ends at {before}: give places in the order of the body, none twice."
+                    f"that ends at {before}: give places in the order of the body, without "
+                    "overlaps."
                 )
             before = end
             part = request.body[start:end]
             if not (len(part) >= 2 and part[:1] == part[-1:] == b'"'):
                 raise OptionError(
-                    f"requests=: item {number}: answers= has the place {start} to {end}, where its "
-                    f"body has {excerpt(part)!r}: give those of JSON strings."
+                    f"requests=: item {number}: answers= has the place {start} to {end}, but "
+                    f"there its body has {excerpt(part)!r}: give the places of JSON strings."
                 )
 
 
 def _check_readable(number: int, request: Request) -> None:
-    """Refuse a turn whose answer is not read, or that cannot have others' in it."""
+    """Refuse a turn whose answer is not read, or that cannot contain earlier ones."""
     if not isinstance(request, HttpRequest) or (request.transport, request.stream) != (
         "http/1.1", "openai",
     ):  # fmt: skip
         raise OptionError(
-            f"requests=: item {number} is {request!r}, in a session whose requests have the "
-            "server's earlier answers in them (answers=): give an HttpRequest with "
+            f"requests=: item {number} is {request!r}, in a session whose requests contain the "
+            "server's earlier answers (answers=): give an HttpRequest with "
             'stream="openai"; see chat_sessions.'
         )
 

@@ -1,4 +1,4 @@
-"""Prediction protocols: how to ask for predictions and read them."""
+"""Prediction protocols: how to request predictions and read them."""
 
 from pytest_servebench.protocols.base import (
     Headers,

@@ -10,7 +10,7 @@ from pytest_servebench.protocols.json_values import Bad, parsed
 
 
 def check_path(path: str) -> None:
-    """Check what can be told of a path without an answer.
+    """Check what can be checked of a path without an answer.
 
     Raises:
         OptionError: two of several paths would give outputs of one name.

@@ -1,4 +1,4 @@
-"""What all protocols say about an answer that is not a prediction."""
+"""The error of all protocols for an answer that is not a prediction."""
 
 from typing import Final
 
@@ -10,7 +10,7 @@ _REASON: Final = 400  # characters of the reason
 
 
 def bad(what: str, answer: Answer, expected: str) -> BadResponseError:
-    """Return the error for an answer that is no prediction.
+    """Return the error for an answer that is not a prediction.
 
     Args:
         what: is wrong, as a phrase after "The answer".

@@ -99,7 +99,7 @@ def scheme_of(protocol: PredictionProtocol) -> str:
 
 
 def check_address(request: Request, target: Target) -> None:
-    """Check that what is spoken at an address is what a request is written in.
+    """Check that a request can be sent to an address.
 
     Raises:
         OptionError: it is not; says which URL or request to give.
@@ -127,13 +127,13 @@ class HttpRequest:
         headers: names and values besides ``Host`` and ``Content-Length``; not in the ``repr``, as
             they may hold a key.
         body: the bytes to send.
-        stream: what the answer is written in if the server streams it: ``"openai"``, ``"sse"``,
+        stream: the format of the answer if the server streams it: ``"openai"``, ``"sse"``,
             ``"json-lines"``, ``"parts"``, a function that gets each answer's server-sent events
             (:class:`~pytest_servebench.StreamEvent`) and returns a
             :class:`~pytest_servebench.StreamReading`, or a
             :class:`~pytest_servebench.StreamFormat`. ``None``: it is not streamed.
         tokenizer: returns the number of tokens of a streamed answer's text, for servers that do not
-            tell it; without one, events with output are counted.
+            report it; without one, events with output are counted.
     """
 
     transport: ClassVar[str] = "http/1.1"
@@ -283,7 +283,7 @@ class Headers(Mapping[str, str]):
 
     @classmethod
     def of_fields(cls, fields: Iterable[tuple[bytes, bytes]]) -> Headers:
-        """Return fields of HTTP/2, without those that are no headers, such as ``:status``."""
+        """Return fields of HTTP/2, without those that are not headers, such as ``:status``."""
         return cls(
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, value in fields

@@ -226,7 +226,7 @@ def unframed(body: bytes, encoding: str, most: int = _MOST_BYTES) -> bytes:
         unzip = zlib.decompressobj(_WINDOWS[encoding])
         message = unzip.decompress(content, most)
     except zlib.error as error:
-        raise BadResponseError(f"the answer is no {encoding}: {error}") from None
+        raise BadResponseError(f"the answer is not valid {encoding}: {error}") from None
     if unzip.unconsumed_tail:
         raise BadResponseError(f"the answer decompresses to more than {most:,} bytes")
     if not unzip.eof:
@@ -253,7 +253,7 @@ def parsed(empty: M, answer: GrpcAnswer, wrong: Bad) -> M:
 
 
 def _serialized(message: Any) -> Any:
-    """Return the bytes of a message, the same in every process; what is no message as it is."""
+    """Return the bytes of a message, the same in every process; anything else as it is."""
     serialize = getattr(message, "SerializeToString", None)
     if serialize is None or isinstance(message, type):
         return bytes(message) if isinstance(message, (bytearray, memoryview)) else message

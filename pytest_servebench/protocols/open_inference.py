@@ -193,4 +193,4 @@ def _output(each: Any, rest: bytes, wrong: Bad) -> tuple[Array, bytes]:
             return array.reshape(shape), rest
         return binary_tensors.read(rest[:size], datatype).reshape(shape), rest[size:]
     except (ValueError, TypeError, OverflowError) as error:
-        raise wrong(f"has an output {name!r} that is no {datatype} of {shape}: {error}") from None
+        raise wrong(f"has an output {name!r} that is not {datatype} of {shape}: {error}") from None

@@ -132,4 +132,4 @@ def _read(tensor: Tensor, raw: bytes | None, wrong: Bad) -> Array:
             array = np.array(values, dtype=binary_tensors.dtype_of(datatype))
         return array.reshape(shape)
     except (ValueError, OverflowError) as error:
-        raise wrong(f"has an output {name!r} that is no {datatype} of {shape}: {error}") from None
+        raise wrong(f"has an output {name!r} that is not {datatype} of {shape}: {error}") from None

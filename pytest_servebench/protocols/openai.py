@@ -1,4 +1,4 @@
-"""OpenAI's API, which most servers of language models speak: asked for one token."""
+"""OpenAI's API, which most servers of language models have: a request for one token."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def bearer(key_env: str | None, where: str) -> tuple[tuple[str, str], ...]:
 
 @dataclass(frozen=True)
 class OpenAiApi:
-    """How a server with OpenAI's API is asked whether it serves: for one token.
+    """How to ask a server with OpenAI's API whether it serves: for one token.
 
     Attributes:
         model: the model's name at the server.
@@ -89,7 +89,7 @@ class OpenAiApi:
         return np.array(len(choices))
 
     def refuse(self, fixture: str) -> NoReturn:
-        """Say what to send by ``fixture``, as there is no prediction to compare an answer with.
+        """Explain what to send with ``fixture``, as there is no prediction to compare with.
 
         Raises:
             OptionError: always.

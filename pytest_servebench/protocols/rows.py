@@ -73,7 +73,7 @@ def columns(samples: Sequence[Arrays]) -> Mapping[str, list[Array]] | list[Array
     """Return samples as one list for each input, by name if they have names.
 
     Raises:
-        ModelError: the samples differ in names or shapes, so they are no rows of one tensor.
+        ModelError: the samples differ in names or shapes, so they cannot be rows of one tensor.
     """
     if not samples:
         raise ModelError("A request needs at least one sample.")

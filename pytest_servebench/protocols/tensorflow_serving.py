@@ -56,7 +56,7 @@ def check_choice(version: int | str, label: str) -> None:
     """Check the settings that choose a version.
 
     Raises:
-        OptionError: the version is no number, or both are given.
+        OptionError: the version is not a number, or both are given.
     """
     if not re.fullmatch(r"\d{0,18}", str(version)):  # within 64 bits
         raise OptionError(f"version = {version!r}: give a whole number; label names a version.")

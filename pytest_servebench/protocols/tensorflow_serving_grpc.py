@@ -30,7 +30,7 @@ _SIGNATURES: Final = "signature_def"
 class TensorFlowServingGrpc(Configured, OneOrMore):
     """``tensorflow.serving.PredictionService/Predict``, with tensors in binary form.
 
-    Each input is sent as what it is: a float64 is no float32 for the server.
+    Each input keeps its type: the server does not take a float64 for a float32.
 
     Attributes:
         model: the model's name at the server.

@@ -61,7 +61,7 @@ def read(tensor: Tensor, wrong: Bad) -> Array:
     """Return the array; text is bytes, and bfloat16 becomes float32.
 
     Raises:
-        BadResponseError: the message is no tensor of a type known here.
+        BadResponseError: the message is not a tensor of a supported type.
     """
     if tensor.dtype not in _TYPES:
         raise wrong(f"has a tensor of TensorFlow's type {tensor.dtype}, which is not supported")
@@ -74,7 +74,7 @@ def read(tensor: Tensor, wrong: Bad) -> Array:
         try:
             return binary_tensors.read(tensor.tensor_content, name).reshape(shape)
         except ValueError as error:
-            raise wrong(f"has a tensor that is no {name} of {shape}: {error}") from None
+            raise wrong(f"has a tensor that is not {name} of {shape}: {error}") from None
     values = list(getattr(tensor, field))
     if len(values) > size:
         raise wrong(f"has a tensor of the shape {shape} with {len(values)} values")

@@ -1,4 +1,4 @@
-"""What the results of cases and those of searches for a capacity have in common: plain data."""
+"""What the results of cases and of searches for a capacity have in common: plain data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -63,8 +63,8 @@ class ServerInfo:
             it, or if it answered the model's input wrongly.
         rest_memory: memory of its process tree before its first load, bytes; ``None`` if its
             processes are not visible.
-        rest_measure: what that is: the sum of the processes' PSS, or of their RSS where the system
-            does not tell that.
+        rest_measure: what that is: the sum of the processes' PSS, or of their RSS if the system
+            does not report that.
         options: of its kind, those that change what is measured and are set; empty for an attached
             server.
     """
@@ -85,13 +85,13 @@ class ServerInfo:
 
 @dataclass(frozen=True)
 class Origin:
-    """Another tool that measured a case, as far as its file tells.
+    """Another tool that measured a case, as far as its file says.
 
     Attributes:
         tool: its name.
         version: of the tool; empty if unknown.
         settings: of the load, by the tool's names for them.
-        untold: what the file does not tell, and what is therefore unknown, a phrase each.
+        untold: what the file does not record, and is therefore unknown, a phrase each.
     """
 
     tool: str

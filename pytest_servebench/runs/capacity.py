@@ -22,7 +22,7 @@ CapacityState = Literal[
 generator, not the server, was the limit; the server died."""
 
 ProbeState = Literal["measured", "disturbed", "invalid", "died"]
-"""What came of a probe: measured; measured while other programs used the server's processors; the
+"""How a probe ended: measured; measured while other programs used the server's processors; the
 generator failed; the server died."""
 ProbeStage = Literal["ladder", "estimate", "recovery"]
 
@@ -47,16 +47,16 @@ class CapacityProbe:
     Attributes:
         label: of its case among the probes of the run; empty if nothing was measured.
         rate: offered arrivals a second.
-        state: what came of it.
-        stage: what it was for: the ladder up to the first rate that breaks a limit, the estimate,
+        state: how it ended.
+        stage: its purpose: the ladder up to the first rate that breaks a limit, the estimate,
             or a low rate again after an overload.
         seconds: of load that count, without those of settling.
         settle: seconds at its start that do not count.
         arrivals: in the seconds that count.
-        counted: of each limit, how many of these arrivals it counts: all but successes without a
+        counted: for each limit, how many of these arrivals it counts: all but successes without a
             value of its time, such as answers of one token for ``tpot``; empty if it was not
             measured.
-        beyond: of each limit, how many of those broke it; empty if it was not measured.
+        beyond: for each limit, how many of those broke it; empty if it was not measured.
         used: whether the interval rests on it.
         slowdown: how many times as long the machine took for the same work as in the median of the
             probes with a slowdown, if its speed is known to have varied. The interval is that of
@@ -105,7 +105,7 @@ class CapacityResult:
         state: how the search ended; only ``"found"`` has an interval of 95 %.
         value: the estimate, arrivals per second; ``None`` if there is none.
         low: lower end of the 95 % interval: a rate that was shown to keep the limits; ``None`` if
-            there is none. In a state other than found it is right by itself with 97.5 %.
+            there is none. In a state other than found it holds by itself with 97.5 %.
         high: its upper end, likewise; ``None`` if there is none.
         limiting: the clause that is broken first; empty if none was seen to be.
         lowest: lowest rate of the range.
@@ -113,7 +113,7 @@ class CapacityResult:
         budget: seconds that the search might take.
         precision: width of the interval, high / low - 1, at which it might end sooner.
         seconds: that it took.
-        needed_seconds: of more load that would close an open interval, if that can be told.
+        needed_seconds: of more load that would close an open interval, if known.
         generator_limit: lowest rate that the load generator failed to make.
         slow_recovery: whether the server broke a limit after an overload, at a low rate that it had
             kept before.
@@ -121,9 +121,9 @@ class CapacityResult:
             did.
         probes: the loads, in the order of running.
         clauses: clauses and gates on the capacity itself, such as ``capacity>=150/s``, judged; and
-            what the answers of its probes broke.
+            checks that the answers of its probes failed.
         verdict: of the clauses; without any, whether a capacity was found.
-        reason: what there is to say if no interval was found, and what to do; else empty.
+        reason: why no interval was found, and what to do; empty if one was.
         test_outcome: pytest's outcome of the test.
         rows: samples of the model in each request.
         label: which of several searches of its test it is; empty for the only one.

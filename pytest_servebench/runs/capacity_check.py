@@ -1,4 +1,4 @@
-"""Whether a saved capacity agrees with itself: an edited one would be judged and compared."""
+"""Whether a saved capacity is consistent: an edited one would be judged and compared."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -24,7 +24,7 @@ _CANNOT_HAVE: Final[Mapping[CapacityState, tuple[str, ...]]] = {
 
 
 def check_capacity(one: CapacityResult, where: str) -> None:
-    """Refuse what no search can have found.
+    """Refuse a result that no search can have.
 
     Args:
         one: as it was read.

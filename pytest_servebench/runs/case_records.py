@@ -1,4 +1,4 @@
-"""Records of a case's requests: reports and comparisons do without those that cannot be read."""
+"""Records of a case's requests; reports and comparisons work without unreadable ones."""
 
 from pathlib import Path
 

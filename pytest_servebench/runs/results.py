@@ -54,11 +54,11 @@ class Resources:
         series: the samples: columns ``time`` (s since the clock's start), ``cpu``, ``memory``,
             ``host_cpu``.
         pss_before: proportional memory (PSS) of the tree before the load, bytes: shared pages
-            count once. ``None`` where the system does not tell it.
+            count once. ``None`` if the system does not report it.
         pss_after: the same after the load.
         others_share: CPU time of all other programs on the processors on which the server may run,
             as a share of all that these have: without the server's, the load generator's and
-            pytest's. What the host gave to its other guests (steal) is in it.
+            pytest's. Steal, the time that the host gave to other guests, is included.
     """
 
     cpu_mean: float | None
@@ -78,7 +78,7 @@ class Resources:
 
     @property
     def pss(self) -> float | None:
-        """Return the larger PSS, as what else maps the same files at one moment lowers it."""
+        """Return the larger PSS: other programs that map the same files lower it for a while."""
         known = [size for size in (self.pss_before, self.pss_after) if size is not None]
         return max(known, default=None)
 
@@ -145,11 +145,11 @@ class StreamedAnswers:
         format: that the requests name, such as ``"openai"``; several are joined by commas.
         counted: where the numbers of tokens come from: ``"usage"`` of the server, the user's
             ``"tokenizer"``, the number of ``"events"`` with output, or another ``"tool"``.
-        uncounted: successes with output whose number of tokens is not known.
+        uncounted: successes with output whose number of tokens is unknown.
         events: with output, of all answers.
-        bunched: how many of them came in one read with the event before, so that the time between
-            the two is not known.
-        merged: pieces of answers without a time of their own, as an answer had too many.
+        bunched: how many of them arrived in one read with the previous event, so that the time
+            between the two is unknown.
+        merged: pieces of answers without their own time, as an answer had too many.
     """
 
     format: str
@@ -199,13 +199,13 @@ class CaseResult:
         probe: whether it is a probe of a search for a capacity, which goes beyond the SLO on
             purpose: its verdict does not count for its test.
         streamed: how streamed answers were read; ``None`` if they were not streamed.
-        classes: figures of each class of requests, if they were a mix, or turns of sessions: of the
-            first and of the further ones.
-        sessions: what became of sessions, if the requests were their turns. Then ``rate`` and the
-            arrival process are of sessions, and further turns depend on the server: the sooner it
-            answers, the sooner they come.
-        origin: the tool that measured it, if that was another one: its server, load and generator
-            are then unknown but for what stands here; ``None`` for our own.
+        classes: figures of each class of requests, if they were a mix or turns of sessions (the
+            first ones and the later ones).
+        sessions: how sessions ended, if the requests were their turns. Then ``rate`` and the
+            arrival process are of sessions, and later turns depend on the server: the sooner it
+            answers, the sooner they arrive.
+        origin: the tool that measured it, if that was another one: server, load and generator are
+            then unknown, except for what is recorded here; ``None`` for our own.
         records: the records themselves, if loaded; not part of the JSON.
     """
 
@@ -255,20 +255,20 @@ class CaseResult:
 
     @property
     def unit(self) -> str:
-        """Return of what ``rate`` is: ``"request"`` or ``"session"``."""
+        """Return what ``rate`` counts: ``"request"`` or ``"session"``."""
         return "request" if self.sessions is None else "session"
 
     @property
     def request_rate(self) -> float:
-        """Return requests a second, as offered; of sessions, as many as came.
+        """Return the offered requests per second; for sessions, those that arrived.
 
-        If none began, as many as if each were one request.
+        If no session began, as if each were one request.
         """
         return self.rate if self.sessions is None else self.summary.achieved_rate or self.rate
 
     @property
     def arrivals_told(self) -> bool:
-        """Return whether it is known when requests were due; other tools may not tell it."""
+        """Return whether it is known when requests were due; other tools may not record it."""
         return self.origin is None or "p50" in self.summary.estimates
 
     @property
@@ -331,7 +331,7 @@ class Run:
             session ended before.
         finished: whether the session ran to completion; false if it was interrupted or killed, and
             while it runs.
-        capacities: what the searches for a capacity found, in the order of running.
+        capacities: results of the searches for a capacity, in the order of running.
         probes: the cases that these searches rest on, likewise.
         schema_version: of the file it was read from.
         left_out: parts of the file that could not be read, a line each; not part of the JSON.

@@ -1,4 +1,4 @@
-"""``run.json`` while its session goes on: whole after each case, however the session ends."""
+"""``run.json`` during its session: complete after each case, however the session ends."""
 
 import time
 from pathlib import Path

@@ -289,7 +289,7 @@ def _check_interval(one: Estimate, where: str) -> None:
 
 
 def _check_ids(cases: Sequence[CaseResult | CapacityResult], part: str) -> None:
-    """Refuse two cases of one test and label, of which a comparison would make repeats."""
+    """Refuse two cases of one test and label, which a comparison would take for repeats."""
     seen: dict[tuple[str, str], int] = {}
     for index, case in enumerate(cases):
         first = seen.setdefault((case.nodeid, case.label), index)

@@ -133,7 +133,7 @@ def _recent(directories: Sequence[Path]) -> list[Path]:
     """Return the entries that can be the latest run, to avoid reading thousands.
 
     A run's own directory is named after its local start time: one more than a day older than
-    another by name cannot be later. Other names do not tell, so those entries stay.
+    another by name cannot be later. Other names do not show it, so those entries stay.
     """
     stamps = {one: _stamp(one.name) for one in directories}
     known = [stamp for stamp in stamps.values() if stamp is not None]

@@ -8,7 +8,7 @@ from pytest_servebench.text.safe import clean
 
 
 def server_titles(cases: Iterable[CaseResult | CapacityResult | CaseHeading]) -> dict[str, str]:
-    """Return kind to title, in the order of running; a title shared by two kinds adds the kind."""
+    """Return kind to title, in the order of running; a title that two kinds share gets the kind."""
     titles: dict[str, str] = {}
     for case in cases:
         titles.setdefault(case.server.kind, clean(case.server.title) or clean(case.server.kind))

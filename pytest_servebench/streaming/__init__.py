@@ -1,1 +1,1 @@
-"""Streamed answers: cut into events after the load, and what the events say."""
+"""Streamed answers: split into events after the load, and interpreted."""

@@ -1,4 +1,4 @@
-"""From a load's journal to its streams: answers are read one at a time, and forgotten."""
+"""From a load's journal to its streams: answers are read and dropped one at a time."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def collect(load: LoadResult, ways: Sequence[Way]) -> Collected:
 
 
 class _Reader:
-    """Puts together what the answers say."""
+    """Collects what the answers contain."""
 
     def __init__(self, load: LoadResult, ways: Sequence[Way]) -> None:
         self._load = load
@@ -144,7 +144,7 @@ class _Reader:
         )
 
     def _tokens(self) -> tuple[npt.NDArray[np.int32], Counted]:
-        """Return the tokens of each answer, all counted in one way, and in which."""
+        """Return the tokens of each answer, all counted in the same way, and that way."""
         if (self._usage != _UNKNOWN).any():
             return self._usage, "usage"
         if (self._tokenized != _UNKNOWN).any():
@@ -153,7 +153,7 @@ class _Reader:
 
 
 def _reading(form: StreamFormat, events: Sequence[StreamEvent], body: bytes) -> StreamReading:
-    """Return what events say; whatever is wrong with them is a fault, as the load is over."""
+    """Return the reading of the events; any error becomes a fault, as the load is over."""
     if not events:
         return StreamReading((), fault=_not_streamed(body))
     with caught() as errors:
@@ -168,11 +168,11 @@ def _checked(name: str, reading: object, events: int) -> StreamReading:
         BadResponseError: it is not.
     """
     if not isinstance(reading, StreamReading):
-        raise BadResponseError(f"{name} returned {reprlib.repr(reading)}, no StreamReading")
+        raise BadResponseError(f"{name} returned {reprlib.repr(reading)}, not a StreamReading")
     try:
         output = [operator.index(place) for place in reading.output]
     except TypeError as error:
-        raise BadResponseError(f"{name} returned places of output that are none: {error}") from None
+        raise BadResponseError(f"{name} returned invalid places of output: {error}") from None
     if any(after <= before for before, after in pairwise([-1, *output, events])):
         raise BadResponseError(f"{name} returned places of output that do not ascend")
     for what, text in (("text", reading.text), ("fault", reading.fault)):
@@ -196,7 +196,7 @@ def _not_streamed(body: bytes) -> str:
     try:
         whole = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return f"the answer is no stream of events; it begins with {excerpt(body)!r}"
+        return f"the answer is not a stream of events; it begins with {excerpt(body)!r}"
     if isinstance(whole, dict) and (error := error_of(whole)):
         return error
     return (

@@ -1,4 +1,4 @@
-"""The events of a streamed answer, and what they say."""
+"""The events of a streamed answer, and their reading."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ class StreamEvent(NamedTuple):
 
 @dataclass(frozen=True)
 class StreamReading:
-    """What the events of an answer say; without output and tokens it is no success.
+    """The content of an answer's events; without output and tokens it is not a success.
 
     Attributes:
         output: places of the events that have output of the model, ascending from 0.
         text: all of that output, which a tokenizer may count.
-        tokens: of the output, if the server tells.
-        input_tokens: of the prompt, if the server tells.
-        fault: why the answer is no success; empty if it is one.
+        tokens: of the output, if the server reports them.
+        input_tokens: of the prompt, if the server reports them.
+        fault: why the answer is not a success; empty if it is one.
     """
 
     output: Sequence[int]
@@ -68,7 +68,7 @@ class StreamReading:
 
 
 Splitter = Callable[[bytes, Sequence[int]], Iterator[Piece]]
-"""Cuts a body into events; it also gets how many bytes had come after each read."""
+"""Splits a body into events; it also gets how many bytes had arrived after each read."""
 
 StreamReader = Callable[[Sequence[StreamEvent]], StreamReading]
 """Reads the events of one answer, of which the last ones may be missing."""

@@ -1,4 +1,4 @@
-"""Why a streamed answer is no success, whatever it is written in."""
+"""Why a streamed answer is not a success, whatever its format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def not_json(place: int, event: StreamEvent) -> str:
 
 
 def error_of(value: Any, event: str = "") -> str:
-    """Return the error that a server tells inside a successful answer, or an empty text.
+    """Return the error that a server reports inside a successful answer, or an empty text.
 
     Args:
         value: what it sent.
@@ -38,7 +38,7 @@ def error_of(value: Any, event: str = "") -> str:
 
 
 def error_in(event: StreamEvent) -> str:
-    """Return the error that an event tells, whose data may be JSON; or an empty text."""
+    """Return the error in an event, whose data may be JSON; or an empty text."""
     if event.name != "error" and '"error"' not in event.data:
         return ""
     try:

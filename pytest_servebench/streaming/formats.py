@@ -1,4 +1,4 @@
-"""What a streamed answer is written in: the formats that a request can name."""
+"""The formats of streamed answers that a request can name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Tokenizer = Callable[[str], int]
 Split = Literal["sse", "json-lines", "parts"]
 
 MOST_PARTS: Final = 100_000
-"""Of one answer that are kept: more than any model sends, and 1.6 MB."""
+"""Parts of one answer that are kept: more than any model sends, and 1.6 MB."""
 
 _SPLITTERS: Final[Mapping[Split, Splitter]] = MappingProxyType(
     {"sse": sse.split, "json-lines": json_lines.split, "parts": parts.split}
@@ -27,14 +27,14 @@ _SPLITTERS: Final[Mapping[Split, Splitter]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class StreamFormat:
-    """How a streamed answer is cut into events, and what they say.
+    """How a streamed answer is split into events, and how these are read.
 
     Attributes:
         name: for reports.
         split: how it is cut: ``"sse"`` (server-sent events), ``"json-lines"``, or ``"parts"`` (what
             each read brought).
-        read: returns what the events of one answer say. It may get those of an answer that was cut
-            off, and names that as a fault.
+        read: returns the reading of one answer's events. It may get those of an answer that was cut
+            off, and reports that as a fault.
     """
 
     name: str
@@ -43,7 +43,7 @@ class StreamFormat:
 
     @property
     def splitter(self) -> Splitter:
-        """Return the function that cuts a body into events."""
+        """Return the function that splits a body into events."""
         return _SPLITTERS[self.split]
 
 
@@ -53,7 +53,7 @@ class Way:
 
     Attributes:
         format: of the stream.
-        tokenizer: counts the tokens of the output if the server does not tell.
+        tokenizer: counts the tokens of the output if the server does not.
     """
 
     format: StreamFormat
@@ -76,7 +76,8 @@ FORMATS: Final[Mapping[str, StreamFormat]] = MappingProxyType({
 })  # fmt: skip
 
 Stream = str | StreamFormat | StreamReader
-"""A request's format: a name of :data:`FORMATS`, one's own, or a reader of server-sent events."""
+"""A request's format: a name in :data:`FORMATS`, a custom one, or a reader of server-sent
+events."""
 
 
 def stream_format(given: Stream, where: str) -> StreamFormat:
@@ -93,8 +94,8 @@ def stream_format(given: Stream, where: str) -> StreamFormat:
         if given.split in get_args(Split) and callable(given.read):
             return given
         raise OptionError(
-            f"{where}: stream={reprlib.repr(given)}: split is one of {', '.join(get_args(Split))}, "
-            "and read a function."
+            f"{where}: stream={reprlib.repr(given)}: split must be one of "
+            f"{', '.join(get_args(Split))}, and read a function."
         )
     if isinstance(given, str):
         if given in FORMATS:
@@ -103,7 +104,7 @@ def stream_format(given: Stream, where: str) -> StreamFormat:
         return StreamFormat(getattr(given, "__name__", type(given).__name__), "sse", given)
     raise OptionError(
         f"{where}: stream={reprlib.repr(given)}: give one of {', '.join(FORMATS)}, or a function "
-        "that reads the events (pytest_servebench.StreamFormat says how they are cut)."
+        "that reads the events (pytest_servebench.StreamFormat says how they are split)."
     )
 
 

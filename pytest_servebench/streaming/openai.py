@@ -21,12 +21,12 @@ CONTENT: Final = f"{__name__}:content"
 def content(body: bytes) -> str | None:
     """Return what a user sees of a chat's answer, and sends with the next request.
 
-    That is the content of the first choice, without reasoning and calls of tools. ``None`` if the
-    answer is no success.
+    That is the content of the first choice, without reasoning and tool calls. ``None`` if the
+    answer is not a success.
     """
     try:
         reading, shown = _read([StreamEvent(0, 0, *piece[1:]) for piece in split(body)])
-    except RecursionError:  # nested as deeply as no text is; the load goes on
+    except RecursionError:  # nested too deeply to be text; the load continues
         return None
     return None if reading.fault or not (reading.output or reading.tokens) else shown
 
@@ -34,16 +34,16 @@ def content(body: bytes) -> str | None:
 def read(events: Sequence[StreamEvent]) -> StreamReading:
     """Read content, usage, errors and the end.
 
-    A chunk has output if it has text, reasoning, a refusal, or a part of a call of a tool: those
-    with only a role, nothing, or the usage have none. The stream has come to its end with
-    ``[DONE]``, or with a ``finish_reason`` of each choice, as some servers do not send the former;
-    ``"abort"`` or ``"error"`` is the reason of an answer that the server gave up.
+    A chunk has output if it has text, reasoning, a refusal, or part of a tool call: those with only
+    a role, nothing, or the usage have none. The stream is complete with ``[DONE]``, or with a
+    ``finish_reason`` for each choice, as some servers do not send the former; ``"abort"`` and
+    ``"error"`` mean that the server gave up on the answer.
     """
     return _read(events)[0]
 
 
 def _read(events: Sequence[StreamEvent]) -> tuple[StreamReading, str]:
-    """Return what events say, and the content of the first choice."""
+    """Return the reading of the events, and the content of the first choice."""
     output: list[int] = []
     texts: list[str] = []
     shown: list[str] = []
@@ -81,9 +81,9 @@ def _read(events: Sequence[StreamEvent]) -> tuple[StreamReading, str]:
             output.append(place)
             texts.append(said)
     if not fault and given_up:
-        fault = f"the server gave the answer up: finish_reason is {given_up!r}"
+        fault = f"the server gave up on the answer: finish_reason is {given_up!r}"
     if not fault and not done and not (begun and begun == finished):
-        fault = "the stream was cut off: neither [DONE] nor a finish_reason came"
+        fault = "the stream was cut off: it has neither [DONE] nor a finish_reason"
     reading = StreamReading(
         output, "".join(texts), _output_tokens(usage, reasoned=reasoned),
         _count(usage, "prompt_tokens"), fault,

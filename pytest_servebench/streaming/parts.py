@@ -1,4 +1,4 @@
-"""Bodies of any kind: what each read brought is an event."""
+"""Bodies of any kind: the bytes of each read are an event."""
 
 from __future__ import annotations
 

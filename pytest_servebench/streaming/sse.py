@@ -17,8 +17,8 @@ DONE: Final = "[DONE]"
 def split(body: bytes, _ends: Sequence[int] = ()) -> Iterator[Piece]:
     """Yield the events of a body that have data.
 
-    What the standard drops at the end, an event without the empty line after it, is yielded as one
-    that is not whole: it tells that the stream was cut off.
+    An event at the end without an empty line after it, which the standard drops, is yielded as one
+    that is not whole: it shows that the stream was cut off.
     """
     data: list[bytes] = []
     name, identity, size = b"", b"", len(body)

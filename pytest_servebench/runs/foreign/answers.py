@@ -26,10 +26,10 @@ class Answer:
     Attributes:
         sent: when it was sent.
         events: when its events with output came, ascending; empty if it failed, or had none.
-        done: when the answer was complete; ``None`` if the tool does not tell it.
+        done: when the answer was complete; ``None`` if the tool does not record it.
         tokens: of the output; -1 if unknown.
         input_tokens: of the prompt, likewise.
-        due: when it should have been sent; ``None`` if the tool does not tell it.
+        due: when it should have been sent; ``None`` if the tool does not record it.
         outcome: how it ended.
         failure: why it failed, if it did.
     """
@@ -44,19 +44,20 @@ class Answer:
     failure: str = ""
 
     def check(self, where: str) -> None:
-        """Refuse times that cannot be.
+        """Refuse impossible times.
 
         Args:
             where: how messages name it.
 
         Raises:
-            ValueError: they do not ascend, or are no times at all; or its tokens are no number.
+            ValueError: they do not ascend, or are not times; or its number of tokens is not a
+                number.
         """
         for name, number in (("output", self.tokens), ("input", self.input_tokens)):
             if not -1 <= number <= _MOST_TOKENS:
                 raise ValueError(f"{where}: {number} {name} tokens")
         if not abs(self.sent) <= _LATEST:
-            raise ValueError(f"{where}: sent at {self.sent:g} s, which is no time in seconds")
+            raise ValueError(f"{where}: sent at {self.sent:g} s, which is not a time in seconds")
         told = [("due", self.due), ("sent", self.sent)]
         told += [("output", float(one)) for one in self.events[:: max(1, len(self.events) - 1)]]
         told.append(("the end", self.done))
@@ -84,19 +85,19 @@ def floats(values: object, where: str) -> Floats:
 
 
 def rate_of(setting: object) -> float:
-    """Return a rate, 1/s, or a number of streams; 0 if a setting is none, such as ``"inf"``."""
+    """Return a rate, 1/s, or a number of streams; 0 if it is neither, such as ``"inf"``."""
     if isinstance(setting, bool) or not isinstance(setting, int | float):
         return 0.0
     return float(setting) if 0 < setting <= _HIGHEST else 0.0
 
 
 def last_line(error: str) -> str:
-    """Return what went wrong: errors of Python may be whole tracebacks."""
+    """Return what went wrong: Python errors may be whole tracebacks."""
     return error.strip().splitlines()[-1] if error.strip() else "an error without a message"
 
 
 def utc(seconds: float) -> str:
-    """Return a time since the epoch as ISO 8601; empty if it is none."""
+    """Return a time since the epoch as ISO 8601; empty if it is not one."""
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat()
     except (ValueError, OverflowError, OSError):

@@ -1,4 +1,4 @@
-"""From the requests that another tool recorded to a case as our own have it."""
+"""From the requests that another tool recorded to a case like our own."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Load:
         rate: of arrivals, 1/s; 0 if they followed the answers, or it is unknown.
         answers: to all requests.
         format: of the streams, such as ``"openai"``.
-        events: with output, of all answers, if of each only the first and the last one are told.
+        events: with output, of all answers, if only the first and the last of each are known.
         origin: the tool.
         duration: of the whole load, seconds; ``None``: from the first request to the last answer.
     """
@@ -50,12 +50,12 @@ class Load:
 def case_of(load: Load) -> CaseResult:
     """Return the case of a load with at least one request.
 
-    Latency and the time to the first token are known only if all requests tell when they were due;
-    nothing of tokens is if answers were not streamed.
+    Latency and the time to the first token are known only if it is recorded when each request was
+    due; figures of tokens only if answers were streamed.
 
     Raises:
-        ValueError: no answer tells when its output came, nor any request when it was due; or times
-            are impossibly far apart.
+        ValueError: neither the times of output nor those when requests were due are recorded; or
+            times are impossibly far apart.
     """
     records = _records(load)
     streams = records.streams
@@ -64,7 +64,7 @@ def case_of(load: Load) -> CaseResult:
         records = replace(records, streams=(streams := None))
     summary = summarize(records, load.rate)
     if not summary.estimates:
-        raise ValueError("no answer tells when its output came: have them streamed")
+        raise ValueError("no answer records when its output came: stream the answers")
     estimates = {key: one for key, one in summary.estimates.items() if key not in _OF_BUFFER}
     if not records.arrivals_known:
         summary = replace(summary, latency=NOTHING)
@@ -93,7 +93,7 @@ def _streamed(load: Load, records: Records, streams: Streams) -> StreamedAnswers
 
 
 def cancelled(tool: str, number: int) -> tuple[str, ...]:
-    """Return what a run says of requests that the tool itself gave up: nothing of the server."""
+    """Return a note on requests that the tool cancelled: they say nothing about the server."""
     if not number:
         return ()
     return (f"{counted(number, 'request')} that {tool} itself cancelled: left out",)

@@ -1,4 +1,4 @@
-"""GuideLLM's JSON: a benchmark for each of its strategies, with what is told of each request."""
+"""GuideLLM's JSON: a benchmark for each of its strategies, with figures of each request."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -107,7 +107,7 @@ def read(data: Mapping[str, Any], name: str) -> Run:
         name: of the run.
 
     Raises:
-        ValueError: a field is missing or wrong, or only some of the requests are told.
+        ValueError: a field is missing or wrong, or only some of the requests are in it.
     """
     report = decode(_Report, data)
     if not report.benchmarks:

@@ -32,5 +32,5 @@ READERS: Final[tuple[Reader, ...]] = (vllm, aiperf, guidellm)
 
 
 def reader_of(data: object) -> Reader | None:
-    """Return what reads a file with this JSON; ``None`` if nothing does."""
+    """Return the reader of a file with this JSON; ``None`` if there is none."""
     return next((one for one in READERS if one.recognizes(data)), None)

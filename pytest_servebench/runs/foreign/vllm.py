@@ -122,13 +122,13 @@ def _answers(result: _Result) -> list[Answer]:
         answers.append(answer)
     if (ok := sum(not one.failure for one in answers)) != result.completed:
         raise ValueError(
-            f"completed is {result.completed}, but ttfts and errors tell of {ok} successes"
+            f"completed is {result.completed}, but ttfts and errors show {ok} successes"
         )
     return answers
 
 
 def _started(date: str) -> str:
-    """Return ISO 8601 text without an offset: the file does not tell it."""
+    """Return ISO 8601 text without an offset, which the file does not record."""
     try:
         return datetime.strptime(date, "%Y%m%d-%H%M%S").isoformat()
     except ValueError:

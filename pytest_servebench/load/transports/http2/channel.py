@@ -106,7 +106,7 @@ class Channel:
         self.stream = CLOSED
 
     def leave(self) -> None:
-        """Have nothing more to do with the connection."""
+        """Detach from the connection."""
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.leave(self)

@@ -262,7 +262,7 @@ class Connection(asyncio.Protocol):
             self._depart()
 
     def leave(self, channel: Channel) -> None:
-        """Let a channel go, and cancel its call."""
+        """Release a channel, and cancel its call."""
         self.channels.discard(channel)
         given_up = channel.stream > 0
         if given_up:
@@ -271,7 +271,7 @@ class Connection(asyncio.Protocol):
         if not self.channels:
             self._close("closed")
         elif given_up and self._heard < channel.since and not self.leaving:
-            self._depart()  # perhaps nothing comes through any more: the next calls go elsewhere
+            self._depart()  # perhaps the connection is broken: the next calls use another one
         elif not self.leaving:
             self._release()
 

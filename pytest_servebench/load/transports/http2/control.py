@@ -1,4 +1,4 @@
-"""What every frame but HEADERS and DATA means, and how a connection begins."""
+"""All frames but HEADERS and DATA, and the beginning of a connection."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ def _go_away(connection: Owner, payload: bytes) -> None:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a GOAWAY of {len(payload)} bytes")
     last = NUMBER.unpack_from(payload)[0] & LARGEST_NUMBER
     if last > connection.last:
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a GOAWAY that takes a former one back")
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a GOAWAY that revokes an earlier one")
     (code,) = NUMBER.unpack_from(payload, NUMBER.size)
     said = ""
     if code:

@@ -75,7 +75,7 @@ class Head:
             self.status = int(statuses[0])
         if lengths:
             if len(lengths) > 1 or not _LENGTH.fullmatch(value := lengths.pop()):
-                return "a content-length that is no number"
+                return "a content-length that is not a number"
             self.length = int(value)
         return ""
 

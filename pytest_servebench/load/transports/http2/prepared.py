@@ -1,4 +1,4 @@
-"""Requests and answers as bytes, for whoever makes the former and reads the latter.
+"""Requests and answers as bytes.
 
 Nothing here needs an event loop.
 """

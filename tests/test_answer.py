@@ -150,7 +150,7 @@ def test_the_answer_gives_the_range_of_several_cases_at_the_highest_rate() -> No
     few = saved.case(steady(np.full(5, 0.01), 50.0), buffer_size=0)
     _, text = sentences(saved.run([*several, few]))
     assert "p50 10 ms to 30 ms" in text
-    assert "(not known, or too few independent requests, in 1)" in text
+    assert "(unknown, or too few independent requests, in 1)" in text
 
 
 def test_servers_without_a_common_cell_are_all_named() -> None:

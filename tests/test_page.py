@@ -49,7 +49,7 @@ def test_what_is_invalid_stands_before_the_answer_and_the_rest(tmp_path: Path) -
         for words in (
             "41 of 150 arrivals were more than 5 ms late",
             "the SLO is broken",
-            "the SLO cannot be decided",
+            "the measurement cannot decide the SLO",
             "Which server for which load?",
             "What was measured",
             "All cases",

@@ -138,7 +138,7 @@ CARRIED = HighestRate(150.0, 140.0, 162.0, P99, predicted(150, busy=0.75))
         ),
         (
             Replicas(None, 9, None, P99, None), HighestRate(0.0, 0.0, 3.0, P99, None),
-            ["no number is likely to keep p99<50ms; 9 may", "carries no rate"],
+            ["no number of replicas is likely to keep p99<50ms; 9 may", "carries no rate"],
         ),
         (None, CARRIED, ["carries 150/s", "million 0.667 at this rate"]),
         (

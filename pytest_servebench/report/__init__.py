@@ -1,4 +1,4 @@
-"""What people read: tables in the terminal, a summary as text, plots, a page.
+"""Reports for people: tables in the terminal, a summary as text, plots, a page.
 
 Everything here is a pure function of a run; :mod:`pytest_servebench.report.outputs` is the list.
 """

@@ -26,7 +26,7 @@ from pytest_servebench.text.safe import abridged, clean, counted, first_few, joi
 _EVIDENCE: Final = [one.name for metrics in STREAMED_POINTS.values() for one in metrics]
 _LONGEST_TITLE: Final = 60  # characters
 _MOST_NAMES: Final = 4  # of servers that tie
-_RUNNERS_UP: Final = 2  # places after the first that are told
+_RUNNERS_UP: Final = 2  # places after the first that are named
 
 
 def question(cases: Sequence[CaseResult]) -> str:
@@ -135,9 +135,9 @@ def _named(kinds: Sequence[str], names: Mapping[str, str]) -> str:
 def _figures(
     kind: str, here: Sequence[Compared], valid: Sequence[CaseResult], names: Mapping[str, str]
 ) -> str:
-    """Return a server's value of the first metric that tells servers apart, and the worst one.
+    """Return a server's value of the first metric in which servers differ, and the worst one.
 
-    Empty if only metrics that are not known of this server tell others apart.
+    Empty if servers only differ in metrics that are unknown for this one.
     """
     some = [point for point in here if point.pairs and point.values.get(kind) is not None]
     if not some:
@@ -367,7 +367,7 @@ def _latencies(cases: Sequence[CaseResult], name: str) -> str:
         estimate = cases[0].summary.estimates.get(name)
         return quantity("time", low) + _ends(name, estimate, "95 % interval ")
     left = len(cases) - len(values)
-    untold = f" (not known, or too few independent requests, in {left})" if left else ""
+    untold = f" (unknown, or too few independent requests, in {left})" if left else ""
     return f"{_span(low, high)}{untold}"
 
 

@@ -1,4 +1,4 @@
-"""What must be seen before any number: dead servers, invalid, failed and inconclusive cases."""
+"""What must be seen before any figure: dead servers, invalid, failed and inconclusive cases."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _BLOCKS: Final[tuple[tuple[Standing, bool, str, str, Markup], ...]] = (
      "the load generator's own lateness decides the SLO; the other figures hold", _RED),
     ("test-failed", True, "test failed",
      "no SLO of this load was broken; the test failed for another reason", _RED),
-    ("inconclusive", True, "inconclusive", "the SLO cannot be decided by what was measured",
+    ("inconclusive", True, "inconclusive", "the measurement cannot decide the SLO",
      {"yellow": True}),
     ("excused", True, "excused", ", but pytest did not fail the test, as it was expected to fail "
      "or skipped itself", {"yellow": True}),
@@ -122,7 +122,7 @@ def server_troubles(run: Run) -> list[str]:
 
 
 def doubts(run: Run) -> list[str]:
-    """Return what besides the server may have made cases look bad, a sentence each."""
+    """Return what other than the server may have made cases look bad, a sentence each."""
     names = _names(run.cases)
     alike: dict[str, list[str]] = {}
     for case in run.cases:
@@ -176,7 +176,7 @@ def attention_lines(run: Run, width: int) -> list[Line]:
 
 
 def _capacity_lines(run: Run, width: int) -> list[Line]:
-    """Return the capacities that did not simply pass; those without a clause have their note."""
+    """Return the capacities that did not simply pass; those without a clause have a note."""
     lines = []
     for one in run.capacities:
         word = standing(one)

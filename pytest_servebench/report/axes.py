@@ -16,7 +16,7 @@ from pytest_servebench.text.numbers import plain
 Floats = npt.NDArray[np.float64]
 
 MARGIN: Final = 0.065
-"""Share of an axis beside the lowest and the highest rate, at least."""
+"""Least share of an axis left free at the lowest and the highest rate."""
 LETTER: Final = 0.021
 """Share of the page's horizontal axis that a digit takes."""
 
@@ -25,8 +25,8 @@ PERCENTILE: Final = "requests at most this slow, %"
 
 _SMALLEST_SPAN: Final = 5.0  # of a logarithmic axis: less would make noise look like a difference
 _MOST_TICKS: Final = 8
-_FEW: Final = 8  # rates of which some have no tick rather than that round numbers replace them
-_LOG_FROM: Final = 15.0  # highest rate / lowest, beyond which the low ones would lie on each other
+_FEW: Final = 8  # up to so many rates, some lose their tick; beyond, round numbers replace them
+_LOG_FROM: Final = 15.0  # highest rate / lowest, beyond which the low ones would overlap
 _PERCENTILES: Final = ((1.0, "0"), (0.5, "50"), (0.1, "90"), (0.01, "99"), (1e-3, "99.9"),
                        (1e-4, "99.99"), (1e-5, "99.999"))  # fmt: skip
 
@@ -119,13 +119,13 @@ def rates(offered: Iterable[float], margin: float = MARGIN, letter: float = LETT
 
     Args:
         offered: requests/s, at least one.
-        margin: share of the axis beside the lowest and the highest rate.
+        margin: share of the axis left free at the lowest and the highest rate.
         letter: share of the axis that a digit of a label takes.
     """
     values = sorted(set(offered))
     low, high = values[0], values[-1]
     is_log = len(values) > 2 and high / low >= _LOG_FROM
-    beside = margin / (1 - 2 * margin)  # as a share of what the rates themselves take
+    beside = margin / (1 - 2 * margin)  # as a share of the part that the rates themselves take
     if is_log:
         edge = (high / low) ** beside
         first, last = low / edge, high * edge

@@ -23,7 +23,9 @@ _STANDINGS: Final[dict[VerdictWord, Standing]] = {
     "passed": "kept", "failed": "broken", "inconclusive": "undecided", "invalid": "undecided",
 }  # fmt: skip
 _WORST_FIRST: Final[tuple[Standing, ...]] = ("broken", "undecided", "kept")
-_LOG_FROM: Final = 15.0  # highest rate / lowest capacity, beyond which that one would be at an edge
+_LOG_FROM: Final = (
+    15.0  # highest rate / lowest capacity, beyond which that capacity would be at an edge
+)
 _FAR: Final = 2.0  # as a factor: probes higher above every capacity are left out
 _BEYOND: Final = 1.04  # of the highest rate, to which a linear axis reaches
 _OPEN: Final = 1.25  # of the rate from which a capacity is open, to which the axis reaches
@@ -130,7 +132,7 @@ def one_size_each(found: Sequence[CapacityResult]) -> bool:
 
 
 def asked(found: Sequence[CapacityResult]) -> str:
-    """Return what searches with the same limits look for."""
+    """Return the aim of searches with the same limits."""
     return f"Highest rate that keeps {joined(clean(one.clause) for one in found[0].limits)}"
 
 
@@ -257,7 +259,7 @@ def _rate_axis(found: Sequence[CapacityResult], letter: float) -> axes.Axis:
     ]
     limit = _FAR * max(ends, default=math.inf)
     probed = [rate for rate in probed if rate <= limit]
-    # What has no upper end shows that it goes on.
+    # An open interval shows that it continues.
     beyond = [_OPEN * one.low for one in found if one.low and one.high is None]
     highest = max(*probed, *ends, *beyond, 0.0)
     capacities = [one.value or one.low or one.high for one in found]

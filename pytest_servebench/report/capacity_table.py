@@ -1,4 +1,4 @@
-"""What searches for a capacity found, and their probes, as tables."""
+"""Results of searches for a capacity, and their probes, as tables."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STATES: Final = {"disturbed": "disturbed", "invalid": "invalid", "died": "server
 
 
 def capacity_lines(run: Run, width: int) -> list[Line]:
-    """Return the table of capacities, and what there is to say of some; empty without any."""
+    """Return the table of capacities, and remarks on some; empty without any."""
     lines: list[Line] = []
     for heading, found in blocks(run.capacities):
         lines += [line(text, bold=True, cyan=True) for text in wrapped("", heading, width)]
@@ -107,7 +107,7 @@ def limited(one: CapacityResult) -> str:
 
 
 def notes(found: Sequence[CapacityResult]) -> list[str]:
-    """Return a sentence for each capacity that has more to say than its row."""
+    """Return a sentence for each capacity that needs more than its row."""
     texts = []
     for one, name in zip(found, names(found), strict=True):
         if one.reason:
@@ -135,7 +135,7 @@ def carried(found: Sequence[CapacityResult]) -> list[str]:
 
 
 def remarks(one: CapacityResult) -> list[str]:
-    """Return what there is to say of a search besides its answer."""
+    """Return the remarks on a search."""
     found = [recovery(one)] if one.slow_recovery else []
     return [*found, *filter(None, (disturbed(one), at_one_speed(one)))]
 
@@ -144,12 +144,12 @@ def recovery(one: CapacityResult) -> str:
     """Return how slowly a server recovered from an overload."""
     slow = "recovers slowly: after an overload it broke the SLO at a low rate that it had kept"
     if one.recovery_seconds is None:
-        return f"{slow}, and did not keep it again in the search"
+        return f"{slow}, and did not keep it again during the search"
     return f"{slow}, until it had rested for {significant(one.recovery_seconds)} s"
 
 
 def disturbed(one: CapacityResult) -> str:
-    """Return during how many probes other programs ran, and whether these count; else empty."""
+    """Return in how many probes other programs ran, and whether those count; otherwise empty."""
     found = [probe for probe in one.probes if probe.state == "disturbed"]
     if not found:
         return ""
@@ -158,23 +158,23 @@ def disturbed(one: CapacityResult) -> str:
         f"{len(found)} of {counted(len(one.probes), 'probe')}"
     )
     if any(probe.used for probe in found):
-        return f"{text}, and it may carry more without them: search again while nothing else runs"
+        return f"{text}, and may carry more without them: search again while nothing else runs"
     return f"{text}, which do not count"
 
 
 def at_one_speed(one: CapacityResult) -> str:
-    """Return by how much the machine's speed varied, if it was allowed for; else empty."""
+    """Return by how much the machine's speed varied, if it was allowed for; otherwise empty."""
     slowdowns = one.slowdowns
     if not slowdowns:
         return ""
     varied = max(slowdowns) / min(slowdowns) - 1
     text = (
-        f"the machine's speed varied by {percent(varied, 0)} % between {len(slowdowns)} probes, as "
-        "the CPU time of generator and server for a request shows; the capacity is that at its "
-        "median"
+        f"the machine's speed varied by {percent(varied, 0)} % between {len(slowdowns)} probes, "
+        "as the CPU time of generator and server per request shows; the capacity is that at the "
+        "median speed"
     )
     far = sum(probe.slowdown is not None and not probe.used for probe in one.probes)
-    more = f". {counted(far, 'probe')} at another speed altogether do not count" if far else ""
+    more = f". {counted(far, 'probe')} at a very different speed do not count" if far else ""
     return f"{text}{more}"
 
 
@@ -228,7 +228,7 @@ def _probe_row(one: CapacityResult, probe: CapacityProbe) -> list[Cell]:
 
 
 def slower(one: CapacityResult, probe: CapacityProbe) -> list[str]:
-    """Return how much slower the machine was in a probe; nothing if that is not known of any."""
+    """Return how much slower the machine was in a probe; nothing if unknown for all."""
     if not one.slowdowns:
         return []
     return [MISSING if probe.slowdown is None else f"{100 * (probe.slowdown - 1):+.0f} %"]

@@ -1,4 +1,4 @@
-"""The caption of a figure: what its marks mean, and what was measured with what."""
+"""The caption of a figure: what its marks mean, what was measured, and with what."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -74,7 +74,7 @@ def marks(cases: Sequence[CaseResult], panels: Sequence[Panel], curves: int) -> 
         kinds = sorted({"the gate" if one.is_gate else "the SLO" for one in broken})
         notes.append(f"Outlined: {' or '.join(kinds)} is broken.")
     if GOODPUT in panels and (texts := _limits(valid)):
-        notes.append(f"Goodput: successes a second that kept {texts}.")
+        notes.append(f"Goodput: successes per second that kept {texts}.")
     unseen = [case for case in valid if case.resources.cpu_mean is None]
     if unseen and sampled:
         notes.append(
@@ -84,7 +84,7 @@ def marks(cases: Sequence[CaseResult], panels: Sequence[Panel], curves: int) -> 
 
 
 def _limits(cases: Iterable[CaseResult]) -> str:
-    """Return what requests had to keep to count for the goodput."""
+    """Return the limits of requests that count towards the goodput."""
     sets = distinct(
         joined(clean(str(one.clause)) for one in of_each_request(slo_clauses(case)))
         for case in cases
@@ -104,7 +104,9 @@ def capacity_marks(panels: Sequence[CapacityPanel]) -> str:
             "A pale band: the search ended without an interval, but what lies beyond is ruled out."
         )
     if any(one.band is None and one.middle is not None for one in found):
-        notes.append("A dashed line without band: the probes saw too little for an interval.")
+        notes.append(
+            "A dashed line without band: too few requests broke the limit for an interval."
+        )
     if known:
         notes.append(
             "Each mark is a probe. It kept or broke the limit if its own interval lies on one side "
@@ -113,15 +115,15 @@ def capacity_marks(panels: Sequence[CapacityPanel]) -> str:
         )
     if known and any(one.result.slowdowns for one in found):
         notes.append(
-            "The machine's speed varied: each mark is at the speed of its probe, and the capacity "
-            "at their median."
+            "The machine's speed varied: each mark is at the speed of its probe, the capacity at "
+            "the median speed."
         )
     if any(mark.point.low is not None for _, mark in known):
         notes.append("Bars: 95 % intervals of single probes, where both ends are known.")
     beyond = {rate for panel in panels for rate in panel.beyond}
     if beyond:
         ends = " to ".join(dict.fromkeys(trimmed(rate) for rate in (min(beyond), max(beyond))))
-        notes.append(f"Left out, as far above every capacity: probes at {ends}/s.")
+        notes.append(f"Left out because far above every capacity: probes at {ends}/s.")
     if any(mark.point.value == math.inf for _, mark in known):
         notes.append("▲ at the top edge: so many failed that the percentile itself is infinite.")
     if any(mark.point.value == 0 for _, mark in known):
@@ -142,7 +144,7 @@ def measured(run: Run) -> list[str]:
     ]
     invalid = [case for case in run.cases if not case.measured]
     if invalid:
-        paragraphs.append(f"Left out, as the measurement is invalid: {case_names(invalid)}.")
+        paragraphs.append(f"Left out because the measurement is invalid: {case_names(invalid)}.")
     return paragraphs
 
 
@@ -168,10 +170,10 @@ def _counts(cases: Sequence[CaseResult]) -> str:
     if not every:
         return "n = 0."
     if len(numbers) > _MOST_COUNTS:
-        return f"n = {min(every)} to {max(every)} requests a case."
+        return f"n = {min(every)} to {max(every)} requests per case."
     shown = trimmed if any(case.probe for case in cases) else plain
     parts = [
         f"{'-'.join(str(end) for end in sorted({min(known), max(known)}))} at {shown(rate)}/s"
         for rate, known in sorted(numbers.items())
     ]
-    return f"n = {', '.join(parts)} (requests a case)."
+    return f"n = {', '.join(parts)} (requests per case)."

@@ -137,7 +137,7 @@ def case_facts(case: CaseResult) -> list[tuple[str, str]]:
 
 
 def attempt_facts(case: CaseResult) -> list[tuple[str, str]]:
-    """Return what invalidated each measurement before the one that counts."""
+    """Return why each earlier measurement of the case was invalid."""
     return [
         (attempt_name(number), clean(one.reason)) for number, one in enumerate(case.attempts, 1)
     ]
@@ -155,7 +155,7 @@ def _load_text(case: CaseResult) -> str:
     achieved = significant(case.summary.achieved_rate)
     offered = f"rate {plain(case.rate)}/s offered, {achieved}/s in the schedule"
     if case.sessions is not None:
-        offered = f"{plain(case.rate)} sessions/s offered, of which {achieved} requests/s came"
+        offered = f"{plain(case.rate)} sessions/s offered, which made {achieved} requests/s"
     return (
         f"{offered}, for {plain(case.duration)} s; {case.sizes}, "
         f"{workers_text(str(case.workers), [case.streams])}, seed {case.seed}"
@@ -168,7 +168,7 @@ def _outcomes_text(case: CaseResult) -> str:
 
 
 def _goodput_facts(case: CaseResult) -> list[tuple[str, str]]:
-    """Return label and text of the goodput; nothing where it is only the throughput."""
+    """Return label and text of the goodput; nothing if it is only the throughput."""
     if "goodput" not in case.summary.estimates:
         return []
     limits = ", ".join(str(one.clause) for one in of_each_request(slo_clauses(case)))

@@ -38,7 +38,8 @@ from pytest_servebench.text.safe import clean
 from pytest_servebench.text.tables import PLAIN, Cell, Column, Markup
 
 _EXTRA: Final = 9
-"""From here on, columns are shown only where there is room, and nobody misses them."""
+"""From here on, columns are shown only if there is room; the table does not mention missing
+ones."""
 
 COLUMNS: Final = (
     Column("", right=False, shrinks=24),
@@ -280,17 +281,17 @@ def legend(
         each = "; CPU ms: per successful request" if "CPU ms" in headings else ""
         notes.append(f"CPU: mean of all the server's processes; 100 % is one processor{each}.")
     more = any(column.expendable < _EXTRA for column in COLUMNS if column not in shown)
-    if more and any(case.origin is None for case in cases):  # others have no such file
+    if more and any(case.origin is None for case in cases):  # other runs have no such file
         notes.append("The terminal is too narrow for more columns; see metrics_summary.txt.")
     return notes
 
 
 def _definitions(cases: Sequence[CaseResult], headings: Collection[str]) -> list[str]:
-    """Return from when to when the times in the table are."""
+    """Return the definitions of the times in the table."""
     if all(map(is_plain, cases)):
         notes = ["p50 to p99: ms per round."]
     elif not any(case.arrivals_told for case in cases):
-        notes = ["p50 to p99: not known, as nothing tells when requests were due."]
+        notes = ["p50 to p99: unknown, as it was not recorded when requests were due."]
     else:
         notes = ["p50 to p99: ms from the scheduled arrival to the whole answer, waiting included."]
     found = [

@@ -128,7 +128,7 @@ def run_text(run: Run) -> str:
 
 
 def verdict_text(change: Change, gates: Sequence[Gate]) -> str:
-    """Return a verdict with what explains it."""
+    """Return a verdict with its explanation."""
     broken = [str(gate) for gate in gates if gate.metric == change.metric and fails(gate, change)]
     told = f": {change.told}" if change.told else ""
     if broken:
@@ -156,7 +156,7 @@ def gate_text(result: GateResult, names: Mapping[int, str]) -> str:
         text = "; ".join(filter(None, (text, beyond_text(worst))))
         return f"FAILED in {len(result.failed)} of {counted(number, 'case')}: {text}{unknown}"
     changes = [case.changes[metric] for case in result.judged]
-    seen = [one.detectable for one in changes if not one.told]  # ends are no matter of noise
+    seen = [one.detectable for one in changes if not one.told]  # ends do not depend on noise
     blind = sum(not math.isfinite(one) or one >= 1e3 for one in seen)
     finite = [one for one in seen if math.isfinite(one) and one < 1e3]
     text = "passed"

@@ -1,4 +1,4 @@
-"""A comparison as its command shows it: a table, or Markdown; and why runs are not comparable."""
+"""A comparison as the command shows it: a table, or Markdown; and why runs are not comparable."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _WIDTH: Final = 100
 
 @dataclass(frozen=True)
 class Block:
-    """One NEW beside BASE; ``refused`` tells why they cannot be compared."""
+    """BASE and one NEW; ``refused`` says why they cannot be compared."""
 
     comparison: Comparison
     allowed: tuple[Difference, ...]
@@ -39,10 +39,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Compared:
-    """What formats of a comparison are made of.
+    """Input of the formats of a comparison.
 
     Attributes:
-        blocks: each NEW beside BASE.
+        blocks: BASE with each NEW.
         every: whether every metric is shown.
     """
 
@@ -91,7 +91,7 @@ def table_lines(found: Compared) -> list[Line]:
 
 
 def refusal(block: Block) -> list[Line]:
-    """Return why two runs cannot be compared, and what helps."""
+    """Return why two runs cannot be compared, and the remedy."""
     runs = (block.comparison.base, block.comparison.new)
     names = " and ".join(clean(run.name) for run in runs)
     lines = [line(f"{names} cannot be compared:", bold=True, red=True)]

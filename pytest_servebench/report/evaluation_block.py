@@ -49,8 +49,8 @@ def evaluation_lines(run: Run, width: int) -> list[Line]:
 # -- more than two servers ------------------------------------------------------------------------
 
 RANKING: Final = (
-    "in how many cells a server was unbeaten (no other did better by more than noise), of those "
-    "where it could be compared"
+    "in how many cells a server was unbeaten (no other did better by more than noise), out of "
+    "those in which it could be compared"
 )
 _MOST_NAMED: Final = 4  # servers that tie; more are counted
 

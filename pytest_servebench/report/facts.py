@@ -1,4 +1,4 @@
-"""What to know before the numbers: what was measured, with what, on which machine."""
+"""What to know before the figures: what was measured, with what, on which machine."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -95,7 +95,7 @@ def headline(run: Run) -> list[tuple[str, str]]:
 
 
 def origin_facts(origin: Origin) -> list[tuple[str, str]]:
-    """Return which tool measured a case, with which settings, and what it does not tell."""
+    """Return which tool measured a case, with which settings, and what it does not record."""
     settings = ", ".join(f"{clean(name)} {clean(one)}" for name, one in origin.settings.items())
     return [
         ("tool", f"{clean(origin)}; {settings}" if settings else clean(origin)),
@@ -245,7 +245,7 @@ def traffic_text(cases: Iterable[CaseResult]) -> str:
 
 
 def _transports(cases: Sequence[CaseResult]) -> str:
-    """Return over what requests were sent, unless all were over HTTP/1.1."""
+    """Return the transports of the requests, unless all used HTTP/1.1."""
     used = {case.workload.transport for case in cases if case.workload is not None}
     if used <= {"http/1.1"}:
         return ""
@@ -261,7 +261,7 @@ def workers_text(workers: str, streams: Iterable[int]) -> str:
 
 
 def generator_text(cases: Iterable[CaseResult]) -> str:
-    """Return how the load generator did, at its worst."""
+    """Return how the load generator performed, at its worst."""
     known = list(cases)
     parts = [
         "/".join(distinct(clean(getattr(case.generator, name)) for case in known))
@@ -280,7 +280,7 @@ def generator_text(cases: Iterable[CaseResult]) -> str:
 
 
 def beside_text(cases: Iterable[CaseResult]) -> str:
-    """Return what other programs used, if it may have slowed a server down; else empty."""
+    """Return what other programs used, if it may have slowed a server down; otherwise empty."""
     known = list(cases)
     shares = [case.resources.others_share or 0.0 for case in known if case.resources.crowded]
     if not shares:

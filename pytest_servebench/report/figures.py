@@ -88,7 +88,7 @@ def cpu_text(case: CaseResult) -> str:
 
 
 def goodput(case: CaseResult) -> float | None:
-    """Return the goodput in 1/s; ``None`` where it is only the throughput."""
+    """Return the goodput in 1/s; ``None`` if it is only the throughput."""
     known = case.summary.estimates.get("goodput")
     return None if known is None else known.value
 
@@ -111,7 +111,7 @@ def cpu_per_request_text(case: CaseResult) -> str:
 
 
 def memory_metric(cases: Iterable[CaseResult]) -> Metric:
-    """Return the metric that tables show of memory: PSS if it is known of every visible server."""
+    """Return the metric of memory in tables: PSS if it is known for every visible server."""
     seen = [case for case in cases if case.resources.memory_peak is not None]
     every = seen and all(case.resources.pss is not None for case in seen)
     return METRICS["memory_pss" if every else "memory"]
@@ -227,7 +227,7 @@ class Group:
         if all(map(is_plain, self.cases)):
             return "no load"
         if not self.rate and all(case.origin is not None for case in self.cases):
-            return "no rate of arrivals is told"
+            return "arrival rate unknown"
         of = " sessions" if any(case.sessions for case in self.cases) else ""
         return f"rate {plain(self.rate)}{of}/s"
 

@@ -1,4 +1,4 @@
-"""Requests that did not succeed, for the rim of a drawing: they have no height in it."""
+"""Failed requests at the rim of a drawing, which has no height for them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +11,7 @@ from pytest_servebench.load.records import Outcome, Records
 
 @dataclass(frozen=True)
 class Lost:
-    """Requests that did not succeed, for the rim of a drawing.
+    """Failed requests at the rim of a drawing.
 
     Attributes:
         shape: ``drop`` or ``error``.
@@ -30,7 +30,7 @@ class Lost:
 
 
 def lost(records: Records) -> list[Lost]:
-    """Return the requests that did not succeed, by what happened; without what did not."""
+    """Return the failed requests by kind of failure, without empty kinds."""
     dropped = np.equal(records.outcome, Outcome.DROPPED)
     found = [
         Lost("drop", "dropped: the buffer was full", np.flatnonzero(dropped)),

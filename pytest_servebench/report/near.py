@@ -1,4 +1,4 @@
-"""Bounds of SLOs beside what was measured: those far away are told, not drawn."""
+"""Bounds of SLOs near the measured values: those far away are mentioned, not drawn."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from pytest_servebench.metrics import METRICS, Times
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.text.safe import clean, joined
 
-_REACH: Final = 10.0  # a bound so many times beyond the data would squeeze it
+_REACH: Final = 10.0  # a bound this many times beyond the data would squeeze it
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The registry of outputs: what is made of a run, and of a comparison of runs.
+"""The registry of outputs of a run, and of a comparison of runs.
 
 An output is a module with a writer, and one entry here. Writers are imported when they are called:
 an option must not cost matplotlib.
@@ -21,7 +21,7 @@ PAGE_FILE: Final = "report.html"
 
 @dataclass(frozen=True)
 class Material:
-    """What outputs are made of.
+    """Input of the outputs.
 
     Attributes:
         run: what was measured.
@@ -44,7 +44,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Output:
-    """One thing that is made of a run.
+    """One output of a run.
 
     Attributes:
         name: of the entry, and of the option where there is one.
@@ -55,8 +55,8 @@ class Output:
         writer: ``module:function`` in :mod:`pytest_servebench.report`.
         makes: what messages call it.
         option: help of its option; without one, files are always written.
-        drawn: whether it takes so long that a session that was interrupted goes without.
-        variable: environment variable that asks for lines, by ``true``.
+        drawn: whether it takes so long that an interrupted session leaves it out.
+        variable: environment variable that requests the lines, if it is ``true``.
     """
 
     name: str
@@ -99,6 +99,6 @@ COMPARISONS: Final[Mapping[str, str]] = {
 
 
 def call(writer: str, made: Any) -> Any:
-    """Import a writer of :mod:`pytest_servebench.report` and return what it makes of ``made``."""
+    """Import a writer of :mod:`pytest_servebench.report` and return its output for ``made``."""
     module, _, function = writer.partition(":")
     return getattr(import_module(f"pytest_servebench.report.{module}"), function)(made)

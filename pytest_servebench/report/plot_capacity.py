@@ -28,7 +28,7 @@ from pytest_servebench.report.series import tinted
 from pytest_servebench.report.sweep import X_LABEL
 from pytest_servebench.runs.results import CapacityResult, Run
 
-_LETTER: Final = 0.0102  # share of the axis of one of two panels that a character of a label takes
+_LETTER: Final = 0.0102  # share of the axis that a character of a label takes, with two panels
 _LETTER_GAP: Final = 0.03  # between the letters of two searches, as a share of the axis
 _MARKS: Final[Mapping[Standing, dict[str, Any]]] = {
     "kept": {"marker": "o"},
@@ -45,7 +45,7 @@ def draw_capacities(
 
     Args:
         run: with their probes.
-        heading: of the figure; if empty, what the searches look for.
+        heading: of the figure; if empty, the aim of the searches.
         found: the searches.
         palette: a colour for each kind of server.
         path: of the files, without suffix.

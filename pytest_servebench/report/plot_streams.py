@@ -40,7 +40,7 @@ _LOST: Final[dict[str, dict[str, Any]]] = {
     "drop": {"marker": "v", "color": "#a0700a"}, "error": {"marker": "x", "color": "#b3231a"},
 }  # fmt: skip
 _WAIT, _STALL, _INK = "#a0700a", "#6e3bc4", "#1b1f24"
-_FINEST: Final = 900  # events along an axis that can be told apart
+_FINEST: Final = 900  # events along an axis that can be distinguished
 _OWN_TIME: Final = "Each panel has its own axis of time."
 _CHARACTERS: Final = 15.0  # of a panel's heading, in an inch
 
@@ -165,7 +165,9 @@ def _scatters(
     times = f"{_OWN_TIME} " if timed else ""
     missing = scatter.left_out(sum(one.undefined for one in every),
                                sum(one.uncounted for one in every))  # fmt: skip
-    caption = f"Each point: requests in one place, the darker the more. {times}{missing}".rstrip()
+    caption = (
+        f"Each point stands for the requests there: the darker, the more. {times}{missing}".rstrip()
+    )
     frame, panels = _figure(run, drawn, title, caption, 2.6, further)
     for ax, one, own, x, cells in zip(panels, drawn, every, across, dots, strict=True):
         scale(ax, "x", x, x.labelled(own.x_label))
@@ -179,7 +181,7 @@ def _scatters(
                     clip_on=False, zorder=4, **_LOST[lost.shape])  # fmt: skip
         _bounds(ax, own, x, y)
         if not len(own.x):
-            ax.text(0.5, 0.5, "no answer that tells it", transform=ax.transAxes, ha="center",
+            ax.text(0.5, 0.5, "no answer has this time", transform=ax.transAxes, ha="center",
                     va="center", color=GREY)  # fmt: skip
     scale(panels[0], "y", y, y.labelled(every[0].y_label))
     return frame.save(path)
@@ -225,8 +227,8 @@ def _timelines(run: Run, drawn: Sequence[_Shown], path: Path) -> list[Path]:
     if any(row.failed for one in drawn for row in one.rows):
         further.append((Line2D([], [], linestyle="", **_LOST["error"]), "failed"))
     caption = (
-        "Chosen by their time to first token (TTFT) and their longest stall, from each case "
-        f"on its own. {_OWN_TIME}"
+        "Chosen by their time to first token (TTFT) and their longest stall, separately in each "
+        f"case. {_OWN_TIME}"
     )
     frame, panels = _figure(run, drawn, timelines.TITLE, caption, 0.3 + 0.55 * most, further)
     for ax, one in zip(panels, drawn, strict=True):

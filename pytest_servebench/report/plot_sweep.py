@@ -163,7 +163,7 @@ def _ideal(ax: Axes, series: Sequence[Series], broad: float) -> None:
     ends = ax.get_xlim()
     if not of_sessions(series):
         ax.plot(ends, ends, color=_IDEAL, linewidth=1.0, linestyle="-", zorder=1.5)
-    # Of one schedule there is one mark; of sessions, each server got as many as it made come.
+    # One mark for a common schedule; with sessions, the number depends on the server.
     achieved = {(case.rate, case.summary.achieved_rate) for one in series for case in one.cases}
     # Broad enough to be seen behind the markers.
     rates, came = zip(*sorted(achieved), strict=True)
@@ -179,7 +179,7 @@ def ideal_handles(series: Sequence[Series]) -> list[tuple[Line2D, str]]:
         (
             Line2D([], [], color=_IDEAL, linestyle="", marker="_", markersize=14,
                    markeredgewidth=1.4),
-            "requests that came" if of_sessions(series) else "arrivals in the schedule",
+            "requests that arrived" if of_sessions(series) else "arrivals in the schedule",
         ),
     ]  # fmt: skip
 
@@ -195,7 +195,7 @@ def _bounds(ax: Axes, what: Sweep) -> None:
         above = (top - height) * 72 / ax.figure.dpi > _LABEL_ROOM
         top = height
         # At the left: there, latencies are low and the bound is seldom reached. Over the curves,
-        # which may pass here all the same.
+        # which may still pass here.
         ax.annotate(f"SLO {shown(text, 40)}", (0.01, bound), xycoords=ax.get_yaxis_transform(),
                     xytext=(0, 2 if above else -2), textcoords="offset points", size=7, color=GREY,
                     va="bottom" if above else "top", zorder=5,

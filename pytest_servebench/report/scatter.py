@@ -1,7 +1,7 @@
 """Requests as points of two of their times, for page and plots; thousands of them stay small.
 
-Points are binned: those that share a small field of the drawing become one, at their mean, whose
-shade tells about how many there are. Failed requests stand at the rim.
+Points are binned: those in the same small field of the drawing become one, at their mean, whose
+shade shows about how many there are. Failed requests stand at the rim.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pytest_servebench.text.safe import clean, counted, joined
 LEVELS: Final = (
     (1, "1 or 2 requests"), (3, "3 to 9"), (10, "10 to 49"), (50, "50 or more"),
 )  # fmt: skip
-"""From how many requests on a point has each shade, and what it stands for."""
+"""The least number of requests for each shade, and its meaning."""
 
 BEGAN: Final = "when it began, seconds since the start"
 
@@ -49,11 +49,12 @@ class Scatter:
         y: likewise, ms.
         lost: the requests at the upper rim.
         rims: where each of them stands on the horizontal axis, infinite at its end.
-        x_bounds: of SLOs; those far from the figures are told, and drawn only where there is room.
+        x_bounds: of SLOs; those far from the figures are mentioned, and drawn only if there is
+            room.
         y_bounds: likewise.
         note: what is not drawn, or easily missed.
-        undefined: successes that have not both, as they are of fewer than two tokens or reads.
-        uncounted: others, of whose output the number of tokens is not known.
+        undefined: successes without both, as they have fewer than two tokens or reads.
+        uncounted: others, whose number of tokens is unknown.
         lasts: seconds, if the horizontal axis is the time.
     """
 
@@ -101,7 +102,7 @@ def first_and_further(case: CaseResult, records: Records) -> Scatter:
     undefined = int(missing.sum()) - uncounted
     far = (_near(bounds[TTFT], x)[1], _near(bounds[TPOT], y)[1])
     middle = [float(np.median(values)) if len(values) else None for values in (x, y)]
-    # A stream that broke off stands where it began; what gave nothing, at the axis' end.
+    # A stream that broke off is placed where it began; one without output, at the end of the axis.
     began = records.first_token
     seen = np.where(began >= 0, (began - records.scheduled) / 1e6, np.inf)
     rim = lost(records)

@@ -20,9 +20,9 @@ _COLOURS: Final = (
 )  # fmt: skip
 _MARKERS: Final = ("o", "s", "D", "v", "P", "X", "<", ">")  # "^" stands for what is infinite
 
-# Sizes and variant have a dash pattern (in line widths), and how far the server's colour is
-# mixed with white (or, negative, with black): where two curves lie on each other, the dashes of the
-# upper one would not be seen in the very same colour, and a single point shows no dashes at all.
+# Sizes and variant have a dash pattern (in line widths), and how far the server's colour is mixed
+# with white (or, negative, with black): where two curves coincide, dashes of the same colour would
+# be invisible, and a single point shows no dashes.
 _LINES: Final = (
     "-", (0, (4, 1.6)), (0, (1.2, 1.4)), (0, (5, 1.4, 1.2, 1.4)), (0, (8, 2, 1.2, 2, 1.2, 2)),
 )  # fmt: skip

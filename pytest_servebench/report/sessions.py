@@ -1,4 +1,4 @@
-"""What became of sessions of several turns, as text."""
+"""How sessions of several turns ended, as text."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -9,18 +9,18 @@ from pytest_servebench.text.numbers import plain
 from pytest_servebench.text.safe import counted
 
 RATE: Final = (
-    "rate: of sessions, each of several requests; the later turns came a think time after the "
-    "answer before, so a slower server got fewer."
+    "rate: of sessions of several requests each; a later turn arrives a think time after the "
+    "previous answer, so a slower server got fewer."
 )
-"""What a table of sessions is to be read with."""
+"""Note below a table of sessions."""
 
 
-# So much of the window it takes until as many sessions end as begin.
+# Share of the window until as many sessions end as begin.
 _MANY: Final = 0.2
 
 
 def session_facts(case: CaseResult) -> list[tuple[str, str]]:
-    """Return labels and texts; nothing if requests were no turns of sessions."""
+    """Return labels and texts; nothing if requests were not turns of sessions."""
     known = case.sessions
     if known is None:
         return []
@@ -31,27 +31,29 @@ def session_facts(case: CaseResult) -> list[tuple[str, str]]:
     if known.cut:
         left = counted(known.late_turns, "turn")
         short = ": raise --servebench-duration" if known.cut > _MANY * known.begun else ""
-        ended.append(f"{known.cut} still going at the window's end ({left} not asked){short}")
+        ended.append(f"{known.cut} still running at the end of the window ({left} not sent){short}")
     return [
         ("sessions", f"{known.begun} begun: {', '.join(ended)}"),
-        ("dependent", f"{known.dependent} of {counted(case.summary.arrivals, 'request')} came a "
-                      "think time after the answer before: the server's speed sets when"),
+        ("dependent", f"{known.dependent} of {counted(case.summary.arrivals, 'request')} arrived "
+                      "a think time after the previous answer, so the server's speed decided "
+                      "when"),
     ]  # fmt: skip
 
 
 def of_sessions(series: Iterable[Series]) -> bool:
-    """Return whether requests a second are no line over the rate, as several come of a session."""
+    """Return whether the rate is of sessions: the number of requests depends on the server."""
     return any(case.sessions for one in series for case in one.cases)
 
 
 def per_second(cases: Iterable[CaseResult]) -> str:
-    """Return what follows a rate of some cases: ``" sessions/s"`` if it is of these, else "/s"."""
+    """Return the unit after a rate of some cases: ``" sessions/s"`` if all are of these, else
+    "/s"."""
     own = [case.sessions is not None for case in cases]
     return " sessions/s" if own and all(own) else "/s"
 
 
 def unit_of(cases: Iterable[CaseResult]) -> str:
-    """Return of what the rates of some cases are: ``"requests"``, ``"sessions"``, or both."""
+    """Return what the rates of some cases count: ``"requests"``, ``"sessions"``, or both."""
     return " or ".join(dict.fromkeys(f"{case.unit}s" for case in cases)) or "requests"
 
 

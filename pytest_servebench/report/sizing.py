@@ -1,4 +1,4 @@
-"""What the records of a run say of its servers as queues: a fit for each, and its check of itself.
+"""Queueing models of a run's servers: a fit for each, and its self-check.
 
 Terminal and page share the words for why there is no model, and for what one rests on.
 """
@@ -36,29 +36,29 @@ REASONS: Final[Mapping[Misfit, tuple[str, str]]] = {
         "add a rate at which requests wait (--servebench-rates)",
     ),
     Misfit.UNANSWERED: (
-        "too many requests got no answer, so for how long they kept the server busy is unknown",
+        "too many requests got no answer, so how long they kept the server busy is unknown",
         "measure at lower rates, or with a longer timeout (--servebench-timeout)",
     ),
     Misfit.SHARED: (
-        "the server divides its capacity among all requests in it, rather than to let some wait",
-        "limit what it works on at once, to about the number of its processors",
+        "the server divides its capacity among all requests in it, rather than letting some wait",
+        "limit its concurrency to about the number of its processors",
     ),
     Misfit.OTHER_ORDER: (
         "the server works on one request at a time, but not first come, first served",
-        "search the capacity instead, or let it serve requests in the order in which they come",
+        "measure its capacity with find_capacity instead, or let it serve requests in their order",
     ),
     Misfit.SLOWER_WITH_LOAD: (
         "requests take longer to serve the more of them are in the server: they contend for "
         "something, or wait in a second queue",
-        "limit what it works on at once; keep other work off its processors",
+        "limit its concurrency; keep other work off its processors",
     ),
     Misfit.FASTER_WITH_LOAD: (
-        "requests take less time to serve when there are more of them in the server",
+        "requests take less time to serve when more of them are in the server",
         "warm up longer (--servebench-warmup)",
     ),
     Misfit.BATCHES: (
         "requests leave together: the server works on batches",
-        "switch batching off, or search the capacity instead",
+        "switch batching off, or measure its capacity with find_capacity instead",
     ),
     Misfit.DEPENDENT_ARRIVALS: (
         "the requests were turns of sessions: a slow server gets later turns later, which a queue "
@@ -66,8 +66,8 @@ REASONS: Final[Mapping[Misfit, tuple[str, str]]] = {
         "measure the turns as single requests, or the rate of sessions that matters",
     ),
     Misfit.CHANGES_OVER_TIME: (
-        "requests took longer, or less long, to serve as a case went on: the server was throttled, "
-        "not warm yet, or not alone on its machine",
+        "service times drifted during a case: the server was throttled, not warm yet, or not "
+        "alone on its machine",
         "warm up longer (--servebench-warmup), on a quiet machine",
     ),
     Misfit.DIFFERS_BETWEEN_CASES: (
@@ -77,7 +77,7 @@ REASONS: Final[Mapping[Misfit, tuple[str, str]]] = {
     Misfit.PAUSES: (
         "from time to time all requests in the server stand still: a garbage collector, or another "
         "process on its processors",
-        "give the server more memory or processors of its own",
+        "give the server more memory, or processors of its own",
     ),
     Misfit.MISPREDICTS: (
         "its predictions of cases that it was not fitted to are off",
@@ -92,16 +92,15 @@ CAUTIONS: Final[Mapping[Caution, str]] = {
     "the queue grows for as long as the load lasts",
     Caution.UNSETTLED: "so close to saturation that latencies keep changing for longer than was "
     "simulated",
-    Caution.HEAVY_TAIL: "few slow services decide the tail; slower ones may be too rare to have "
-    "been seen",
+    Caution.HEAVY_TAIL: "a few slow requests decide the tail; slower ones may be too rare to "
+    "have been seen",
     Caution.SLOTS_UNSURE: "how many requests the server works on at once could be another number",
-    Caution.VARIES_WITH_LOAD: "service times vary with the load a little, which is left out of "
-    "account",
+    Caution.VARIES_WITH_LOAD: "service times vary slightly with the load, which is ignored",
     Caution.SOME_UNANSWERED: "requests without an answer are left out",
     Caution.OTHER_ARRIVALS: "arrivals are predicted as Poisson; the measured ones were not",
-    Caution.WORKERS_LIMIT: "the connections are fewer than what the replicas could work on at once",
+    Caution.WORKERS_LIMIT: "there are fewer connections than the replicas could work on at once",
 }
-"""What an answer rests on besides its figures; see :func:`caution_text`."""
+"""What else an answer rests on; see :func:`caution_text`."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +109,9 @@ class Measured:
 
     Attributes:
         kind: of the server.
-        name: of the server, with what sets these cases apart from others of it.
+        name: of the server, with what distinguishes these cases from others of it.
         cases: that were measured and have their records, which are loaded.
-        missing: why the others have none, each reason once.
+        missing: why other cases have no records, each reason once.
         slo: clauses of their SLO, as they were written.
     """
 
@@ -174,7 +173,7 @@ def measured_servers(run: Run, directory: Path) -> list[Measured]:
 
 
 def fit_server(measured: Measured, seed: int = 0) -> ServerFit:
-    """Fit a queue to a server's cases, and hold it against each of them.
+    """Fit a queue to a server's cases, and check it against each of them.
 
     Raises:
         ValueError: it has no cases.
@@ -205,9 +204,9 @@ def _alike(case: CaseResult) -> tuple[object, ...]:
 
 
 def _names(groups: Sequence[Sequence[CaseResult]], titles: Mapping[str, str]) -> list[str]:
-    """Return a name for each group: the server's, and what sets it apart from the server's others.
+    """Return a name for each group: the server's, and what distinguishes the server's groups.
 
-    What does so is their rows or their model, else their tests.
+    That is their rows or their model, else their tests.
     """
     tests = test_labels(case for group in groups for case in group)
     names = []
@@ -249,7 +248,7 @@ def _measured(
 
 
 def case_texts(checks: Sequence[SelfCheck]) -> list[str]:
-    """Return what tells each case from the others: its rate, and its buffer if that differs."""
+    """Return what distinguishes each case: its rate, and its buffer if that differs."""
     several = len({one.buffer_size for one in checks}) > 1
     return [
         f"{plain(one.rate)}/s" + (f", buffer {plain(one.buffer_size)}" if several else "")
@@ -278,7 +277,7 @@ def unfit_text(unfit: Unfit) -> str:
 
 
 def unchecked(found: ServerFit) -> str:
-    """Return what the check of itself leaves open; empty if nothing."""
+    """Return what the self-check leaves open; empty if nothing."""
     if not any(one.metrics for one in found.checks):
         return "Unchecked: without one of its cases, the others are too few to fit a model."
     if len(found.measured.rates) == 1:
@@ -287,10 +286,10 @@ def unchecked(found: ServerFit) -> str:
 
 
 def caution_text(caution: Caution, model: ServerModel, busy: float) -> str:
-    """Return what an answer with the utilisation ``busy`` rests on besides its figures."""
+    """Return what else an answer with the utilisation ``busy`` rests on."""
     return CAUTIONS[caution].format(busy=percent(busy, 0), most=percent(model.highest_load, 0))
 
 
 def cost_of_a_million(rate: float, replicas: int, price: float) -> float:
-    """Return what a million requests cost at a rate a second, by the price of a replica an hour."""
+    """Return the cost of a million requests at a rate, 1/s, by the price of a replica per hour."""
     return 1e6 * replicas * price / (3600 * rate)

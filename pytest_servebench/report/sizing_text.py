@@ -32,7 +32,7 @@ _LABEL: Final = 22  # width of the column of labels
 
 
 def fit_lines(found: ServerFit) -> list[str]:
-    """Return the server's name, what its model rests on, and the model's check of itself."""
+    """Return the server's name, what its model rests on, and the model's self-check."""
     lines = [found.measured.name]
     if isinstance(found.fitted, ServerModel):
         lines += wrapped("", rests_on(found.measured, found.fitted), _WIDTH, indent=2, hang=2)
@@ -105,7 +105,7 @@ def size_lines(
 
     Args:
         model: of the server.
-        rate: that was asked for, if any.
+        rate: the requested one, if any.
         needed: how many replicas keep the SLO at it; ``None`` without a rate.
         highest: rate at which ``replicas`` keep it.
         replicas: a number of them.
@@ -132,8 +132,8 @@ def size_lines(
 def _replicas_text(needed: Replicas) -> str:
     if needed.value is None:
         maybe = f"; {needed.low} may" if needed.low is not None else ""
-        return f"no number is likely to keep {needed.limiting}{maybe}"
-    high = "no number surely" if needed.high is None else f"{needed.high}"
+        return f"no number of replicas is likely to keep {needed.limiting}{maybe}"
+    high = "no certain number" if needed.high is None else f"{needed.high}"
     ends = "" if needed.low == needed.high else f" ({needed.low} to {high})"
     decides = f"; {needed.limiting} decides" if needed.limiting is not None else ""
     return f"{needed.value}{ends}{decides}"
@@ -145,7 +145,7 @@ def _cost_text(rate: float, needed: Replicas, price: float) -> str:
         for end in (needed.value, needed.low, needed.high)
     )
     ends = "" if low == high else f" ({low} to {high})"
-    return f"{value}{ends}, at {trimmed(price)} for a replica an hour"
+    return f"{value}{ends}, at {trimmed(price)} per replica and hour"
 
 
 def _highest_text(highest: HighestRate) -> str:

@@ -1,4 +1,4 @@
-"""What streamed answers had, and how they were read, as text."""
+"""Facts about streamed answers, and how they were read, as text."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from pytest_servebench.text.safe import clean
 _COUNTED: Final[Mapping[Counted, str]] = {
     "usage": "tokens as the server counts them (usage)",
     "tokenizer": "tokens as the test's tokenizer counts them",
-    "events": "tokens not known: each event with output counts as one",
+    "events": "tokens unknown: each event with output counts as one",
     "tool": "tokens as the tool counted them",
 }
 _REMEDY: Final = {
@@ -54,13 +54,15 @@ def _text(known: StreamedAnswers) -> str:
         parts[-1] += _REMEDY.get(known.format, " (tokenizer= counts them)")
     if known.uncounted:
         parts.append(
-            f"{known.uncounted:,} answers of an unknown number of tokens, and so no output rate"
+            f"{known.uncounted:,} answers with an unknown number of tokens, so no output rate"
             + _UNCOUNTED[known.counted]
         )
     if known.bunched:
         parts.append(
-            f"{known.bunched:,} of them read together with the one before, at an unknown distance"
+            f"{known.bunched:,} of them in one read with the event before, so the gap is unknown"
         )
     if known.merged:
-        parts.append(f"{known.merged:,} pieces beyond what is kept of an answer have no own time")
+        parts.append(
+            f"{known.merged:,} reads without their own time, as answers had more than are kept"
+        )
     return "; ".join(parts)

@@ -20,9 +20,9 @@ from pytest_servebench.text.numbers import milliseconds
 from pytest_servebench.text.safe import clean
 
 X_LABEL: Final = "offered rate, requests/s"
-"""Where no request is a turn of a session; see :func:`x_label`."""
+"""If no request is a turn of a session; see :func:`x_label`."""
 
-_NEAR: Final = 2.0  # how many times beyond the figures a bound may be to be shown with them
+_NEAR: Final = 2.0  # how many times beyond the figures a bound may be and still be drawn
 _COLUMN: Final = 0.06  # part of the horizontal axis within which letters stand in one column
 _LOWEST: Final = 3.0  # part of its value down to which an interval is shown on a logarithmic axis
 
@@ -48,7 +48,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Panel:
-    """A metric as it is drawn against the rate.
+    """A metric plotted against the rate.
 
     Attributes:
         title: the chart's heading.
@@ -80,7 +80,7 @@ class Panel:
 
 
 def x_label(series: Iterable[Series]) -> str:
-    """Return what the horizontal axis has."""
+    """Return the label of the horizontal axis."""
     return f"offered rate, {unit_of(case for one in series for case in one.cases)}/s"
 
 
@@ -235,7 +235,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A chart of one metric, whoever draws it.
+    """A chart of one metric, for page and plots.
 
     Attributes:
         panel: what is drawn.
@@ -375,7 +375,7 @@ def _value_axis(panel: Panel, alike: Sequence[Panel], cases: Sequence[CaseResult
     if panel.scale == "percent":
         return axes.percents(min(ends, default=100.0))
     if panel.scale == "rate":
-        # What is offered has its line, unless sessions are, of which more requests come.
+        # The offered rate has its line, unless it is of sessions, which make more requests.
         ends += [case.request_rate for case in cases]
         if axes.rates(rates).logarithmic:
             return axes.logarithmic(ends)

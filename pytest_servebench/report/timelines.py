@@ -1,4 +1,4 @@
-"""A few requests of a case, token by token: a usual one, a slow one, and those that went wrong."""
+"""A few requests of a case, token by token: a typical one, a slow one, and failed ones."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Timeline:
 
 
 def timelines(records: Records) -> list[Timeline]:
-    """Return a few requests with output, each only once; none if no answer had any.
+    """Return a few requests with output, each once; none if no answer had any.
 
     Those of the median and the 99th percentile of the time to first token, the one with the longest
     stall, and of those that failed, the one with most events.

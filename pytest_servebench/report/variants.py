@@ -70,7 +70,7 @@ def _shown(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _own_parameters(case: CaseResult) -> str:
-    """Return the part of a test's id besides server, rate, sizes and repeat."""
+    """Return the rest of a test's id without server, rate, sizes and repeat."""
     if is_plain(case):
         return ""
     ours = (case.server.kind, *size_ids(case), f"repeat{repeat_of(case)}")
@@ -78,5 +78,5 @@ def _own_parameters(case: CaseResult) -> str:
 
 
 def _own_label(case: CaseResult) -> str:
-    """Return the part of a case's label besides rate and sizes."""
+    """Return the rest of a case's label without rate and sizes."""
     return clean(without(case.label, size_ids(case)))

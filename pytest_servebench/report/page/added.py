@@ -14,7 +14,7 @@ _CASE_FIELDS: Final = {one.name for one in dataclasses.fields(CaseResult)} | {"s
 
 
 def added_to_run(report: Mapping[str, Any]) -> dict[str, str]:
-    """Return everything in a run's report besides its own fields, as text."""
+    """Return everything in a run's report that is not one of its own fields, as text."""
     return _others(report, _RUN_FIELDS)
 
 

@@ -32,15 +32,15 @@ _VERDICTS: Final[Mapping[Standing, str]] = {
 }  # fmt: skip
 _MEANINGS: Final[Mapping[str, str]] = {
     "invalid": "the load generator, not the server, was the limit",
-    "failed": "the capacity is not what was asked for, or the answers were not right",
+    "failed": "the capacity is too low, or the answers were wrong",
     "test-failed": "the test failed for a reason other than its capacity",
-    "inconclusive": "the capacity is not known well enough",
+    "inconclusive": "the interval of the capacity is too wide",
     "excused": "the test was expected to fail, or skipped itself",
 }
 _HEADINGS: Final = (
     ("first broken", "The clause that is broken first as the rate rises"),
     ("probes that count", "Probes that the interval rests on, of all"),
-    ("seconds used", "Of the time that the search might take"),
+    ("seconds used", "Time used of the search's budget"),
     ("recovery", "Time without load that the server needed after an overload"),
     ("generator fails at", "Rate that the load generator could not make"),
 )
@@ -94,7 +94,7 @@ class SearchView:
         more: what would close an open interval.
         cells: further ones of the row.
         shares: headings of the table of probes, one for each limit.
-        slower: heading of its column of how much slower the machine was; empty without one.
+        slower: heading of the column with the machine's slowdown; empty without one.
         probes: its rows.
         cases: the probes' cases.
     """
@@ -156,7 +156,7 @@ class AttentionView:
 
 
 def question(run: Run) -> str:
-    """Return what a run of searches alone can answer."""
+    """Return the question that a run of searches answers."""
     titles = list(server_titles(run.capacities).values())
     return (
         "How much does each server carry?"
@@ -242,7 +242,7 @@ def _block(
 
 
 def _told(found: Sequence[CapacityResult]) -> list[str]:
-    """Return what there is to say below the table, besides what needs attention."""
+    """Return the remarks below the table, without those that need attention."""
     texts = capacity_table.carried(found)
     for name, one in zip(capacity_table.names(found), found, strict=True):
         above = standing(one) in _MEANINGS

@@ -112,7 +112,7 @@ def _percentiles(case: CaseResult, records: Records | None, points: int) -> Char
             chart.marker(place, height, "v", "bound-mark", 10)
     if len(latencies):
         chart.legend.append(Key("line", "measured"))
-    if len(band) > 1:  # one alone has no width
+    if len(band) > 1:  # a single one has no width
         chart.legend.append(Key("band", "95 % interval at p50 … p99.9, joined"))
     if bounds:
         chart.legend.append(Key("bound-mark", "bound of an SLO"))
@@ -132,7 +132,7 @@ def _no_curve(summary: Summary) -> str:
         return "No request arrived."
     if failed(summary) == summary.arrivals:
         return "No request succeeded."
-    return "So many requests failed that no percentile is sure to be finite."
+    return "So many requests failed that no percentile is certainly finite."
 
 
 def _histogram(case: CaseResult, records: Records) -> Chart:

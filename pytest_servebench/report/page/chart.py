@@ -70,7 +70,7 @@ class Chart:
         x: horizontal axis.
         y: vertical axis.
         x_label: what the horizontal axis is.
-        lanes: rows above the axes for what has no height.
+        lanes: rows above the axes for failed requests, which have no height.
         css: classes of the whole drawing, such as a series' colour.
         note: what was left out of the drawing, or is easily missed.
         message: shown instead of a drawing.
@@ -94,7 +94,7 @@ class Chart:
 
     @property
     def left(self) -> int:
-        """Return where the axes begin: beside the longest label."""
+        """Return where the axes begin: next to the longest label."""
         return 14 + _LETTER * max((len(text) for _, text in self.y.ticks), default=1)
 
     @property
@@ -177,7 +177,7 @@ class Chart:
             self.paths.append(Path("M" + _joined(self.px(x), self.py(y)) + alone, css))
 
     def trace(self, places: Sequence[tuple[int, int]], css: str) -> None:
-        """Draw a line through places, which may be beside their values."""
+        """Draw a line through places, which may be offset from their values."""
         if len(places) > 1:
             self.paths.append(Path("M" + "L".join(f"{x} {y}" for x, y in places), css))
 

@@ -1,4 +1,4 @@
-"""What the page says about each clause and gate, in words and in the drawing of a clause."""
+"""Each clause and gate on the page, in words and as the drawing of a clause."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -35,7 +35,7 @@ Found = tuple[Comparison, Sequence[Difference], Sequence[Difference]]
 """A comparison, the differences that were allowed, and those that prevent it."""
 
 _BAR: Final = 300  # width of a change's drawing
-_FARTHEST: Final = math.log(4)  # of a ratio's scale: what is beyond is shown by an arrow
+_FARTHEST: Final = math.log(4)  # of a ratio's scale: values beyond are shown by an arrow
 _CSS: Final[Mapping[Verdict, str]] = {
     "worse": "worse", "cannot tell": "unsure", "same": "same", "better": "better",
 }  # fmt: skip
@@ -49,7 +49,7 @@ class Bar:
         place: of the value, ``None`` if it is not known.
         low: lower end of the interval, ``None`` if there is none.
         high: upper end.
-        open_low: whether the interval goes on beyond the scale.
+        open_low: whether the interval continues beyond the scale.
         open_high: the same at the other end.
     """
 
@@ -112,7 +112,7 @@ class PairView:
 
 @dataclass(frozen=True)
 class Block:
-    """BASE beside one NEW."""
+    """BASE and one NEW."""
 
     number: int
     base: str

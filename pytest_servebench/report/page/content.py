@@ -297,7 +297,7 @@ def _missing(unread: Sequence[CaseView], number: int) -> str:
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
-    """Return the headline without what the list of servers says already."""
+    """Return the headline without what the list of servers already says."""
     listed = {"server", "servers"}
     if len({case.server.kind for case in run.every_case if not is_plain(case)}) == 1:
         listed.add("fairness")

@@ -1,4 +1,4 @@
-"""What the page says of which server did better."""
+"""Which server did better, for the page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

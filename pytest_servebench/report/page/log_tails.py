@@ -21,7 +21,7 @@ class LogTail:
     name: str
     lines: tuple[str, ...]
     which: str = "its last lines at the end of the run"
-    told: bool = False  # also where there are no lines
+    told: bool = False  # even if there are no lines
 
 
 def case_logs(case: CaseResult, directory: Path) -> list[LogTail]:
@@ -47,7 +47,7 @@ def _part_tail(part: LogPart, directory: Path) -> LogTail | None:
             return LogTail(clean(part.file), (), which, told=True)
         lines = tuple(map(_log_line, lines_between(path, first, last)))
     except (OSError, ValueError, RuntimeError):
-        # missing, or a loop of links, or the latter where it is no name or no count of lines
+        # missing, or a loop of links; ValueError if it is not a name or not a count of lines
         return None
     return LogTail(part.file, lines, f"lines {first + 1} to {last}, written while this case ran")
 
@@ -62,7 +62,7 @@ def death_logs(deaths: Iterable[ServerDeath], directory: Path) -> list[LogTail]:
     """Return how the logs of servers that died end, which is the moment of their death."""
     tails = []
     for name in dict.fromkeys(death.log_file for death in deaths if death.log_file):
-        with suppress(ValueError, RuntimeError):  # no name, or a loop of links
+        with suppress(ValueError, RuntimeError):  # not a name, or a loop of links
             path = _inside_servers(name, directory)
             if path and (lines := last_lines(path)):
                 shown = tuple(map(_log_line, lines[-_LOG_LINES:]))

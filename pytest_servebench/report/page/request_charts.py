@@ -26,7 +26,7 @@ def each_request(case: CaseResult, records: Records, times: Times, points: int) 
     Args:
         case: its figures.
         records: what happened to each request.
-        times: one that a request has once.
+        times: one of which each request has one value.
         points: about how many requests may be shown one by one.
     """
     arrival = records.scheduled / 1e9

@@ -1,4 +1,4 @@
-"""What a queueing model predicts of each server, beside what was measured."""
+"""Predictions of a queueing model for each server, next to the measurements."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ class SizingView:
 
     Attributes:
         charts: latency against the rate of each server that a model fits.
-        texts: each server's class, name and what is known of it.
+        texts: each server's class, name and what is known about it.
         headings: of the predicted metrics.
-        rows: of the table in which the models are held against what was measured.
+        rows: of the table that checks the models against the measurements.
     """
 
     charts: tuple[Chart, ...]

@@ -49,7 +49,7 @@ def _by_percentile(records: Records, points: int) -> Chart:
         if found is not None:
             shares, values = curve(1e3 * found.values, points // 2)
             inside = np.array([axis.holds(share) for share in shares.tolist()], dtype=np.bool_)
-            # Two events of one read are 0 apart, which a logarithmic axis has no place for.
+            # Two events of one read have a gap of 0, which a logarithmic axis cannot show.
             inside &= values > 0
             curves[times] = shares[inside], values[inside]
     ends = [end for _, values in curves.values() if len(values) for end in values[[0, -1]].tolist()]
@@ -92,7 +92,7 @@ def _timelines(shown: list[Timeline], points: int) -> Chart:
     rows = len(shown)
     told = "; ".join(one.label for one in shown)
     chart = Chart(
-        timelines.TITLE, f"When the tokens of {rows} requests came: {told}.",
+        timelines.TITLE, f"Arrival of the tokens of {rows} requests: {told}.",
         timelines.axis_of(shown) if shown else axes.linear(0.0, 1.0),
         axes.Axis(0.0, float(max(rows, 1)), ()), timelines.X_LABEL, height=_EDGES + _ROW * rows,
     )  # fmt: skip

@@ -50,7 +50,7 @@ def _most(begun: npt.NDArray[np.int64], done: npt.NDArray[np.int64], start: Floa
     ended = done[done != NEVER]
     times = np.concatenate([begun, ended])
     steps = np.concatenate([np.ones(len(begun)), -np.ones(len(ended))])
-    order = np.lexsort((steps, times))  # who leaves at the same time leaves first
+    order = np.lexsort((steps, times))  # those that leave at the same time leave first
     times, level = times[order], np.cumsum(steps[order])
     before = np.searchsorted(times, start, side="right") - 1
     most: Floats = np.where(before >= 0, level[before] if len(level) else 0.0, 0.0)

@@ -1,4 +1,4 @@
-"""What happened in one case, over time."""
+"""One case over time."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -227,7 +227,7 @@ def test_load(poisson_load, number):
     paths = ["/a", "/b/v%31", "/c"]
     asked = {one.split(b" ")[1].decode() for one in seen}
     assert asked == {path + end for path in paths for end in ("/items?x=y", "/", "")}
-    # Whether the server is ready is asked with the last one: no cache shall know the first.
+    # Whether the server is ready is asked with the last one: no cache may know the first.
     assert seen[0].split(b" ")[1] == b"/a"
     assert [case["server"]["base_url"] for case in saved_cases()] == [url + path for path in paths]
 

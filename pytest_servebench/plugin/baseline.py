@@ -116,7 +116,8 @@ class Baseline:
         Args:
             case: a case that its SLOs have already judged.
             machine: this session's run, for its machine; its cases do not matter.
-            among: number of cases in the session: the more are judged, the stricter each must be.
+            among: number of cases in the session: the more cases are judged, the stricter each must
+                be.
         """
         # The session is still running, which does not matter for the case.
         new = dataclasses.replace(machine, cases=(case,), capacities=(), probes=(), finished=True)
@@ -133,7 +134,7 @@ class Baseline:
         return with_clauses(case, clauses)
 
     def not_sent(self, nodeid: str, sent: Sequence[CaseResult]) -> str:
-        """Return which loads of a test the baseline has and this run did not send; empty if none.
+        """Return a message on a test's loads that the baseline has, and this run has not, if any.
 
         Args:
             nodeid: of a test that ran.
@@ -143,7 +144,7 @@ class Baseline:
         return self._missing(nodeid, cases, sent, "send")
 
     def not_searched(self, nodeid: str, found: Sequence[CapacityResult]) -> str:
-        """Return which searches the baseline has and this run did not make, likewise."""
+        """Return the same for searches."""
         capacities = () if self.run is None else self.run.capacities
         return self._missing(nodeid, capacities, found, "search for the capacity of")
 
@@ -188,8 +189,8 @@ class Baseline:
                 remedy = "Save a new baseline."
                 if metric.of_search:
                     remedy = (
-                        "Search longer by --servebench-capacity-budget; if it is unknown in BASE, "
-                        "save a new baseline."
+                        "Search longer with --servebench-capacity-budget; if it is unknown in "
+                        "BASE, save a new baseline."
                     )
                 why = f"inconclusive: {metric.written} is unknown {where}. {remedy}"
                 clauses.append(self._clause(gate, "inconclusive", why))

@@ -44,7 +44,7 @@ _NEXT_PROBE = 1000  # seeds further on: repeats are one apart
 _NEXT_SEED = 1_000_003  # further on, beyond those of other probes
 _LONG = 60.0  # seconds over which arrivals have their mean rate
 _ALIKE = 0.01  # how far that may be from the rate asked for, as a share
-_CHECK_EVERY = 0.2  # seconds between looks at the server while it rests
+_CHECK_EVERY = 0.2  # seconds between checks of the server while it rests
 
 
 class FindCapacity:
@@ -61,7 +61,9 @@ class FindCapacity:
         self.passed = False  # whether the test function passed, regardless of the verdicts
         self.settled = 0  # how many of the searches have been judged for good
         self.turn = Turn(request.node, _FIXTURE)
-        self._labels: set[str] = set()  # of searches begun, whose probes are saved even if it fails
+        self._labels: set[str] = (
+            set()
+        )  # of the searches begun, whose probes are saved even if a search fails
 
     def __call__(
         self,
@@ -78,12 +80,12 @@ class FindCapacity:
         """Search for the highest rate at which ``server`` keeps the SLO, and return it.
 
         The limits are the clauses of the test's ``slo`` markers and of ``--servebench-slo``:
-        percentiles, and success, drop and error rates. Each probe
-        of the search is a load of its own; its records are saved, and its verdict does not count.
-        When the test ends, clauses such as ``capacity>=150/s`` judge what was found.
+        percentiles, and success, drop and error rates. Each probe of the search is a separate load;
+        its records are saved, and its verdict does not count. When the test ends, clauses such as
+        ``capacity>=150/s`` are judged.
 
         Args:
-            server: as of ``poisson_load``, as are the following.
+            server: as for ``poisson_load``, like the following.
             requests: what to send instead of the model's predictions.
             check: called with a sample of the requests and their responses of each probe.
             arrivals: the arrival process.
@@ -144,7 +146,7 @@ class _Search:
         self.death: ServebenchError | None = None
 
     def run(self) -> CapacityResult:
-        """Search, and return what was found, not yet judged."""
+        """Search, and return the result, not yet judged."""
         settings = capacity_judgement.settings_of(self._item)
         driver = CapacityRun(self._limits, settings, self._session.settings.max_lag)
         capacity, self.death = driver.run(self._probe)
@@ -213,7 +215,7 @@ class _Search:
             streams=spec.streams,
         )  # fmt: skip
         clauses = judge_probes(result, self.cases)
-        # Another range or a longer search would not help, if nothing succeeds.
+        # Another range or a longer search would not help if nothing succeeds.
         hopeless = any(one.sort == "successes" for one in clauses)
         return dataclasses.replace(
             result, clauses=clauses, reason="" if hopeless else reason(result)
@@ -221,16 +223,17 @@ class _Search:
 
 
 def _check_arrivals(spec: LoadSpec) -> None:
-    """Refuse arrivals that come at another rate than a search asks for, or that depend on it.
+    """Refuse arrivals whose rate a search cannot choose, or that depend on the server.
 
     Raises:
         OptionError: they do.
     """
     if spec.think:
         raise OptionError(
-            "find_capacity(requests=…): they are sessions, whose further turns come only as fast "
-            "as the server answers and users think: a probe of some seconds ends before its load "
-            "is that of its rate. Load them at several rates: poisson_load, --servebench-rates."
+            "find_capacity(requests=…): these are sessions, whose later turns arrive only as "
+            "fast as the server answers and users think, so a probe of a few seconds ends before "
+            "its load has reached its rate. Load them at several rates instead: poisson_load "
+            "with --servebench-rates."
         )
     arrivals = spec.arrivals
     if isinstance(arrivals, Trace):
@@ -240,8 +243,8 @@ def _check_arrivals(spec: LoadSpec) -> None:
         made = f"{trimmed(factor)} times the rate" if abs(factor - 1) > _ALIKE else ""
     if made:
         raise OptionError(
-            f"arrivals {str(arrivals)!r} come at {made}, so that a search cannot choose it; give "
-            "find_capacity arrivals whose mean rate is the one asked for, such as poisson, "
+            f"arrivals {str(arrivals)!r} come at {made}, which a search cannot choose; give "
+            "find_capacity arrivals whose mean rate is the requested one, such as poisson, "
             "steps:0.5,1.5 or trace:FILE without @recorded."
         )
 

@@ -1,4 +1,4 @@
-"""What a test gets from a search for a capacity, and how that decides the outcome of the test."""
+"""The result of a search for a capacity, and how it decides the outcome of the test."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FoundCapacity:
     """The highest rate that keeps an SLO, with its 95 % interval.
 
     Attributes:
-        result: everything that was found; see
+        result: the whole result; see
             :class:`~pytest_servebench.runs.capacity.CapacityResult`.
     """
 
@@ -72,8 +72,8 @@ class FoundCapacity:
 
         If the interval contains the rate there is no answer: the test is then inconclusive, which
         fails it, or skips it under ``--servebench-on-inconclusive=skip``. So neither ``assert
-        capacity.at_least(150)`` nor ``assert not capacity.at_least(150)`` passes by doubt. With the
-        SLO ``capacity>=150/s`` instead, doubt is a warning by default.
+        capacity.at_least(150)`` nor ``assert not capacity.at_least(150)`` passes when in doubt.
+        With the SLO ``capacity>=150/s`` instead, doubt is a warning by default.
         """
         __tracebackhide__ = True
         try:
@@ -97,8 +97,8 @@ class FoundCapacity:
         clauses = judgement.clauses_of(expressions)
         if others := [str(one) for one in clauses if not one.of_search]:
             raise OptionError(
-                f"check({others[0]!r}): give clauses on the capacity, such as capacity>=150/s; its "
-                "limits are those of the marker slo and of --servebench-slo."
+                f"check({others[0]!r}): give clauses on the capacity, such as capacity>=150/s; "
+                "its limits come from the marker slo and from --servebench-slo."
             )
         self.result = judge_capacity(self.result, clauses)
         texts = set(map(str, clauses))
@@ -157,14 +157,14 @@ def settings_of(item: pytest.Item) -> SearchSettings:
     if budget < settings.least_budget:
         raise OptionError(
             f"capacity budget of {trimmed(budget)} s: one load with its warm-up takes about "
-            f"{trimmed(settings.least_budget)} s, and a search some ten of them; give more by "
-            "--servebench-capacity-budget or capacity_budget of the marker."
+            f"{trimmed(settings.least_budget)} s, and a search takes about ten of them; give more "
+            "with --servebench-capacity-budget, or with capacity_budget in the marker."
         )
     return settings
 
 
 def wrong_limits(items: Iterable[pytest.Item]) -> list[str]:
-    """Return what is wrong with the SLOs and budgets of tests that search, once per test."""
+    """Return errors in the SLOs and budgets of tests that search, once per test."""
     found: dict[str, None] = {}
     for item in items:
         try:
@@ -197,7 +197,7 @@ def record(
     found: FoundCapacity,
     probes: Sequence[CaseResult],
 ) -> None:
-    """Save what a search found, and make a benchmark of the probe nearest to the capacity."""
+    """Save the result of a search, with the probe nearest to the capacity as the benchmark."""
     session = session_of(item.config)
     entry = session.recorded.add_capacity(judged(item, found.result))
     keep(session)
@@ -216,10 +216,10 @@ def record(
 
 
 def apply(found: Sequence[FoundCapacity], item: pytest.Item) -> None:
-    """Fail, warn or skip the test, according to what its searches found.
+    """Fail, warn or skip the test, according to the results of its searches.
 
-    Without a clause on the capacity, only that there is none is told; and not if the test has asked
-    for a rate by ``at_least``, which was answered.
+    Without a clause on the capacity, the test is only told if none was found, and not even that if
+    ``at_least`` gave it an answer.
 
     Raises:
         InvalidMeasurementError: the load generator was the limit below a clause's bound.

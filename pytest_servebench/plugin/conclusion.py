@@ -183,7 +183,7 @@ def miss_loads(item: pytest.Item) -> None:
 
 
 def tell_unloaded(item: pytest.Item) -> None:
-    """Warn if a test that has an SLO has passed without a load: nothing was held to it."""
+    """Warn if a test that has an SLO has passed without a load: the SLO judged nothing."""
     if not _senders(item):
         warn(item, NoLoadWarning("the test has an SLO, but sent no load: nothing was judged. "
                                  "Call poisson_load in it, or remove the marker slo."))  # fmt: skip

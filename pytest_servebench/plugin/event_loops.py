@@ -17,7 +17,7 @@ _REMEDIES: Final = {
 
 def running_loop() -> str | None:
     """Return whose event loop runs in this thread, ``"asyncio"`` or ``"trio"``, or ``None``."""
-    # What runs has been imported.
+    # A running loop's library has been imported.
     asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
     if asyncio is not None and asyncio._get_running_loop() is not None:
         return "asyncio"

@@ -79,7 +79,7 @@ def refuse_unstreamed(clauses: Iterable[Clause], fixture: str, *, streamed: bool
     """
     if not streamed and (found := [clause for clause in clauses if clause.of_streams]):
         raise OptionError(
-            f"{found[0]}: only streamed answers have it, and this load's are read as a whole: give "
+            f"{found[0]}: only streamed answers have it, and those of this load are not: give "
             f'{fixture} requests with stream=, such as HttpRequest(..., stream="openai"), or leave '
             "the clause out."
         )

@@ -21,7 +21,7 @@ COMMON: Final = {
         "start_timeout": "start_timeout", "stop_grace": "stop_grace",
     }.items()
 }  # fmt: skip
-"""What each kind has besides its options: key to the option for all kinds."""
+"""Settings that each kind has in addition to its options: key to the option for all kinds."""
 
 
 def secrets_of(kind: str, options: Mapping[str, KindOption]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def _unknown(kind: str, options: Mapping[str, KindOption], value: KindValue) -> 
     helps |= {name: each.help for name, each in COMMON.items()}
     names = [*helps, *(("title", "kind") if value.in_table else ())]
     close = closest(value.key, names)
-    # Without a guess, what each of them does may help.
+    # Without a guess, the help of each may help.
     there_are = names if close else (f"{name} ({text})" for name, text in helps.items())
     return (
         f"{value.given}: {kind} has no option {value.key!r}{meant(value.key, names)} "
@@ -107,11 +107,11 @@ def is_pairs(option: KindOption | None) -> bool:
 def _string(value: object) -> str:
     if isinstance(value, str):
         return value
-    raise ValueError(f"{_toml(value)} is no string; give it in quotes")
+    raise ValueError(f"{_toml(value)} is not a string; put it in quotes")
 
 
 def _text(value: object, *, many: bool = False) -> str:
-    """Return a single value as a command line would have it."""
+    """Return a single value as on a command line."""
     if isinstance(value, bool):
         return _toml(value)
     if isinstance(value, str | int | float):

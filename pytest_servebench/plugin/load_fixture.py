@@ -51,7 +51,7 @@ class LoadedCase:
         Raises:
             InvalidMeasurementError: the load generator was too late to judge one.
             OptionError: an expression is about a capacity, which no single load has, or about
-                streamed answers, which this load has not.
+                streamed answers, which this load does not have.
             SLOSyntaxError: an expression is malformed.
         """
         __tracebackhide__ = True
@@ -127,13 +127,13 @@ class PoissonLoad:
                 an answer is wrong.
             arrivals: the arrival process, such as ``"gamma:4"``; default: that of the requests, if
                 they are a trace's, else of ``--servebench-arrivals``, which is Poisson unless set.
-            name: of a server given by URL, for tables, plots and saved runs. Comparisons take
-                servers of the same name for the same server, even at another address.
+            name: of a server given by URL, for tables, plots and saved runs. In comparisons,
+                servers of the same name are the same server, even at another address.
             rate: requests per second (sessions, if the requests are their turns), if different from
                 the test's.
             buffer_size: requests that may queue, if different from the test's.
             rows: samples of the model in each request, if different from the test's. With requests
-                of your own it only says how many each of them has.
+                of your own it only records how many each of them has.
             duration: seconds of load, if different from the test's.
             label: distinguishes this case from the test's others, and identifies it in other runs:
                 letters, digits and ``._+-``. Default: what differs from the test's values
@@ -198,7 +198,7 @@ class PoissonLoad:
         return loaded
 
     def _measured(self, case: Case, server: RunningServer, sent: Traffic) -> CaseResult:
-        """Measure until noise does not spoil the result, or the retries are used up."""
+        """Measure until noise does not invalidate the result, or the retries are used up."""
         session = session_of(self._item.config)
         info, show = session.describe(server), self._item.config.stash[PROGRESS]
         cell, number = cell_name(case.name), session.number(case.nodeid)

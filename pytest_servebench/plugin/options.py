@@ -178,7 +178,7 @@ OPTIONS: Final = (
            "how long to wait between SIGTERM and SIGKILL", "SECONDS"),
     Option("server-option", "", read_kind_value,
            "an option of one server, such as torchserve.url=http://HOST:PORT or "
-           "torchserve.batch_size=8; a wrong key is answered with those that the server has",
+           "torchserve.batch_size=8; for a wrong key, the error lists the valid ones",
            "KIND.KEY=VALUE", repeatable=True),
     Option("tls-verify", "true", truth,
            "whether to verify the certificate of https servers", "BOOL"),

@@ -1,4 +1,4 @@
-"""What makes a case besides its server: rate, buffer size, and rows a request."""
+"""What makes a case, in addition to its server: rate, buffer size and rows per request."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ class Parameter:
         words: the plural for people.
         keyword: what precedes a value in ids and for ``-m``.
         read: parses a value; raises ``ValueError`` saying what to give instead.
-        id: returns a value's part of an id.
-        usual: a value that is no part of ids where it is the only one.
+        id: returns the part of an id for a value.
+        usual: a value that does not appear in ids if it is the only one.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What the user sees meanwhile: a live line for each case, a word for other slow steps."""
+"""What the user sees meanwhile: a live line for each case, and for other slow steps."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Cases of one test that sent the same loads, as the test gave these values of its own."""
+"""Cases of one test that sent the same loads, because the test overrides their parameters."""
 
 from collections import defaultdict
 from typing import Final
@@ -34,7 +34,7 @@ class SentValues:
         return [
             f"{clean(function)}: its cases of {len(sent)} {PARAMETERS[name].words} "
             f"({joined(f'{one:g}' for one in sorted(sent))}) sent the same loads, as "
-            f"poisson_load({name}=…) comes before them: {_MARKER}({PARAMETERS[name].several}="
+            f"poisson_load({name}=…) overrides them: {_MARKER}({PARAMETERS[name].several}="
             f"[{min(map(min, sent.values())):g}]) makes one case"
             for (function, name), sent in self._sent.items()
             if len(sent) > 1 and len(set(map(frozenset, sent.values()))) == 1

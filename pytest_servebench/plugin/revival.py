@@ -1,4 +1,4 @@
-"""Restart a server that has died for the next test that needs it."""
+"""Restart a server that has died, for the next test that needs it."""
 
 import pytest
 

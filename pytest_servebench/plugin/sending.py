@@ -63,7 +63,7 @@ class Way:
         Raises:
             ServebenchError: it did not.
         """
-        last = self.traffic.requests[-1]  # as the warm-up does: no cache shall know the first
+        last = self.traffic.requests[-1]  # as the warm-up does: no cache may know the first
         if (
             isinstance(self.server, AttachedServer)
             and self.spec.warmup > 0  # the warm-up sends it anyway
@@ -95,7 +95,7 @@ class Sending:
         name: str | None,
         given: Mapping[str, object],
     ) -> Way:
-        """Return the way to a server, which is restarted if it died in an earlier test.
+        """Return what to send to a server, which is restarted if it died in an earlier test.
 
         The arguments are those of the fixture; ``given`` are its own values of parameters and
         duration.

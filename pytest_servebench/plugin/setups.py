@@ -137,7 +137,7 @@ class _Maker:
         if name not in self.setups and name not in self.unknown:
             if name in self._making:
                 circle = " -> ".join([*self._making[self._making.index(name) :], name])
-                raise OptionError(f"{self._tables[name].where} kind: a circle: {circle}.")
+                raise OptionError(f"{self._tables[name].where} kind is circular: {circle}.")
             self._making.append(name)
             if (setup := self._made(name)) is not None:
                 self.setups[name] = setup
@@ -196,7 +196,7 @@ class _Maker:
         values, own = self._read(name, options, base.kind)
         variant = name != base.kind.name
         for key, each in options.items() if variant else ():
-            # It starts a server of its own, and a key for one server must not reach another.
+            # It starts a separate server, and a key for one server must not reach another.
             if key in _NOT_INHERITED or each.secret:
                 values.setdefault(key, each.default)
         kind: Any = base.kind
@@ -238,7 +238,7 @@ def _text(table: ServerTable, key: str) -> str:
 
 @contextmanager
 def _refused(name: str, given: Iterable[KindValue]) -> Iterator[None]:
-    """Say where the values are from that a kind refuses; it knows what does not go together."""
+    """Name the source of values that a kind refuses; the kind knows which do not go together."""
     try:
         yield
     except (ValueError, OptionError) as error:

@@ -24,7 +24,7 @@ _LOCK = pytest.StashKey[threading.Lock]()
 
 
 class AbandonedLoad(SystemExit):
-    """Ends a load that nobody waits for, and silently its thread."""
+    """Ends a load that nobody waits for, and silently ends its thread."""
 
 
 class Turn:
@@ -92,5 +92,5 @@ class Turn:
         self.refusal = self._left
         if self._lock.acquire(timeout=_PATIENCE):
             self._lock.release()
-        # So that pytest's message about its end belongs to this test. Pool threads do not end.
+        # So that pytest's message about its end belongs to this test. Threads of a pool do not end.
         self._thread.join(_FAREWELL)

@@ -1,4 +1,4 @@
-"""Settings without an effect: refused in a test's own marker, told of the command line's."""
+"""Settings without an effect: refused in a test's own marker, reported from the command line."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def wrong_uses(items: Iterable[pytest.Item]) -> list[str]:
 
 
 def unused_options(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
-    """Return for each fixture that no test uses what was given for it alone, in a sentence."""
+    """Return a sentence for each fixture that no test uses, on the options that only it uses."""
     if session_of(config).wrong_options:
         return []
     given: dict[str, list[str]] = {}
@@ -74,9 +74,9 @@ def unused_options(config: pytest.Config, items: Sequence[pytest.Item]) -> list[
 
 
 def unshared_connections(config: pytest.Config) -> str:
-    """Return that ``--servebench-streams`` had no effect on any load; empty if it had.
+    """Return a note if ``--servebench-streams`` had no effect on any load; otherwise empty.
 
-    Known at the end only: a request's transport decides.
+    Known only at the end: a request's transport decides.
     """
     given = config.getoption("--servebench-streams")
     state = session_of(config)
@@ -93,7 +93,7 @@ def unshared_connections(config: pytest.Config) -> str:
 def _given(config: pytest.Config) -> Iterator[tuple[str, str]]:
     """Yield the fixture that alone uses an option of this session, and the option with its value.
 
-    Of the config file only SLOs and gates: its other values are for every selection of tests.
+    From the config file, only SLOs and gates: its other values are for every selection of tests.
     """
     for key, use in _USES.items():
         option = f"--servebench-{key.replace('_', '-')}"

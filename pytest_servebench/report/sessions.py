@@ -46,8 +46,7 @@ def of_sessions(series: Iterable[Series]) -> bool:
 
 
 def per_second(cases: Iterable[CaseResult]) -> str:
-    """Return the unit after a rate of some cases: ``" sessions/s"`` if all are of these, else
-    "/s"."""
+    """Return the unit after a rate of cases: ``" sessions/s"`` if all are of these, else "/s"."""
     own = [case.sessions is not None for case in cases]
     return " sessions/s" if own and all(own) else "/s"
 

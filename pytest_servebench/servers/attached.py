@@ -57,7 +57,7 @@ class AttachedServer:
 
     Attributes:
         kind: name of its kind.
-        implementation: what is known about the program; its version is not.
+        implementation: what is known about the program, which does not include its version.
         base_url: scheme and address.
         protocol: how to ask for predictions.
         mismatch: what is wrong with its prediction of the model's input; empty if it is right.
@@ -189,11 +189,11 @@ class UnknownProtocol:
 
     @property
     def name(self) -> str:
-        """Return what is known of it."""
+        """Return what is known about it."""
         return {"http": "HTTP", "grpc": "gRPC"}[self.scheme]
 
     def refuse(self, fixture: str = "poisson_load") -> NoReturn:
-        """Say what to send instead of predictions of the model, by a fixture.
+        """Explain what to send instead of predictions of the model, with a fixture.
 
         Raises:
             OptionError: always.

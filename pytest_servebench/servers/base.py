@@ -123,7 +123,7 @@ def artifact_of(kind: ServerKind) -> str:
     """Return the key in ``ServedModel.artifacts`` of what a kind serves.
 
     It is the kind's attribute ``artifact``, else its name; empty if it needs nothing of the model,
-    or serves a file of its own.
+    or serves its own file.
     """
     artifact: object = getattr(kind, "artifact", kind.name)
     return artifact if isinstance(artifact, str) else ""
@@ -141,7 +141,7 @@ def own_model(kind: ServerKind) -> ServedModel | None:
 def is_attached(kind: ServerKind, settings: ServerSettings) -> bool:
     """Return whether a kind's server already runs; kinds that do not say start theirs.
 
-    A kind may say it by a method that takes the settings: a method itself would count as true.
+    It may be a method that takes the settings: the method itself would count as true.
     """
     attached: object = getattr(kind, "attached", False)
     return bool(attached(settings) if callable(attached) else attached)

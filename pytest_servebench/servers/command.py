@@ -64,7 +64,7 @@ class Command(ContainerOptions):
         read=words,
     )
     python: Path | None = option(
-        None, "the interpreter of its environment: {python}, and the programs beside it"
+        None, "the interpreter of its environment: {python}, and the programs in the same directory"
     )
     directory: str = option(
         "", "its working directory; by default, that of this file", compared=False
@@ -96,13 +96,14 @@ class Command(ContainerOptions):
     )
     fatal: tuple[str, ...] = option(
         (),
-        "log lines (regular expressions, in any case) after which it cannot become ready",
+        "log lines (case-insensitive regular expressions) after which it cannot become ready",
         read=lambda text: (text,),
         compared=False,
     )
     url: str = option("", "attach to a server that runs at this URL instead", compared=False)
     port: int | None = option(
-        None, "where the image's server listens, if it cannot be told {port}; network is mapped"
+        None,
+        "port on which the image's server listens, if {port} cannot set it; network is then mapped",
     )
 
     def __post_init__(self) -> None:
@@ -116,7 +117,7 @@ class Command(ContainerOptions):
         hide_arguments(self.command)
         for name in self.env or {}:
             if not name or "=" in name or "\0" in name:
-                raise ValueError(f"env: {name!r} is no name of a variable: give NAME = 'value'")
+                raise ValueError(f"env: {name!r} is not a variable name: give NAME = 'value'")
         if not (self.command or self.image or self.url):
             raise ValueError("give a command or an image to run, or the url of a running server")
         used = set()
@@ -192,7 +193,7 @@ class Command(ContainerOptions):
 
     @property
     def _ready_port(self) -> int:
-        """Return which of the ports has the path of ``ready``: the first is for predictions."""
+        """Return which of the ports has the path ``ready``: the first is for predictions."""
         return int(bool(self.ready) and scheme_of(self._protocol("model", "")) != "http")
 
     @property
@@ -205,7 +206,7 @@ class Command(ContainerOptions):
 
         Raises:
             ServerUnavailableError: its interpreter or a package is missing.
-            OptionError: it cannot be told the number of workers.
+            OptionError: its number of workers cannot be set.
             ServerStartError: it did not become ready; no process is left running.
         """
         served = self.model or model.served_name(self.name)

@@ -29,7 +29,7 @@ from pytest_servebench.text.redaction import hide_arguments
 EVERYWHERE: Final = "0.0.0.0"
 """Where a server in a container listens if its ports are mapped: they come from outside."""
 
-_VERSION_LIMIT: Final = 60.0  # seconds for a program in an image that tells its version
+_VERSION_LIMIT: Final = 60.0  # seconds for a program in an image that prints its version
 _ENGINES_OWN: Final = re.compile(
     r"PATH|HOME|USER|TMPDIR|LANG|LC_\w+|LD_\w+|GO\w+|(?:DOCKER|PODMAN|CONTAINERS?|STORAGE|XDG)_\w+"
 )
@@ -243,9 +243,10 @@ class ContainerRun:
             *(f"--network={network}" for network in ["host"] if container.network == "host"),
             *self._published(),
             *self._limits(),
-            # Ours has all that it prints; its own would be written beside it, under load.
+            # Our log has all that it prints; the engine would write a second one, under load.
             "--log-driver=none",
-            # It would run a program now and then, which no monitor could tell from the server.
+            # It would run a program now and then, which no monitor could distinguish from the
+            # server.
             "--no-healthcheck",
             *_mount(self.place.scratch, writable=True),
             *_mount(self.place.run_dir),

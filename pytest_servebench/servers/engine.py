@@ -1,4 +1,4 @@
-"""docker or podman: found, asked about images and containers, and rid of leftover containers."""
+"""docker or podman: find it, query images and containers, and remove leftover containers."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ class Engine:
     def main_pid(self, name: str) -> tuple[int, bool]:
         """Return the id of a container's main process, and whether it is a process of this machine.
 
-        The id is 0 before it runs. An engine in a virtual machine or on another machine tells ids
-        of that one.
+        The id is 0 before it runs. An engine in a virtual machine or on another machine reports ids
+        of that machine.
         """
         done = self.ask("inspect", "--format", "{{.State.Pid}} {{.Id}}", name)
         pid, _, identifier = (done.stdout if done else "").strip().partition(" ")
@@ -136,7 +136,7 @@ def find_engine(given: str, option: str) -> Engine:
 
 
 def owner_mark() -> str:
-    """Return what tells this process from all others: machine, process namespace, id, start."""
+    """Return a unique mark of this process: machine, process namespace, id, start."""
     return f"{_place()}/{os.getpid()}/{_started(os.getpid())}"
 
 
@@ -174,7 +174,7 @@ def _started(pid: int) -> str:
 def _traces(pid: int) -> str:
     """Return what names a main process's container: its control groups, and who runs it.
 
-    Without rights on control groups, the container has none of its own.
+    Without rights on control groups, the container has no group of its own.
     """
     with contextlib.suppress(OSError, psutil.Error):
         groups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The health service of gRPC: a server that says it is not serving yet is not asked for more.
+"""The health service of gRPC: a server that says it is not serving yet gets no predictions.
 
 See https://github.com/grpc/grpc/blob/master/doc/health-checking.md.
 """
@@ -19,10 +19,10 @@ _LIMIT: Final = 5.0  # seconds
 
 
 class Health:
-    """Asks one server whether it is serving, until it has said anything but that it is not.
+    """Asks one server whether it is serving, until it no longer says that it is not.
 
-    Only this word counts. A server without the service, or one that wants authorization for it, is
-    judged by what is asked for next; so is one that does not answer.
+    Only that answer counts. A server without the service, or one that wants authorization for it,
+    is judged by what is asked for next; so is one that does not answer.
     """
 
     def __init__(self, target: Target, request: Request | None = None) -> None:
@@ -35,7 +35,7 @@ class Health:
         self._settled = asked or target.scheme != "grpc"
 
     def refusal(self, left: float) -> str:
-        """Ask; return what a server does that is not serving, as a predicate, else nothing.
+        """Ask; return the answer of a server that is not serving, as a predicate; else nothing.
 
         ``left`` limits the question, in seconds.
         """

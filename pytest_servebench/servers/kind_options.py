@@ -77,7 +77,7 @@ def option(
 def options_of(kind: object) -> dict[str, KindOption]:
     """Return the options of a kind by name, its own before those of its bases.
 
-    A kind that is no dataclass has none.
+    A kind that is not a dataclass has none.
     """
     declared = [each for each in _fields(kind) if _METADATA in each.metadata]
     if not declared:
@@ -164,7 +164,7 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def pairs(text: str) -> Mapping[str, str]:
-    """Return the mapping that a text ``NAME=VALUE NAME=VALUE`` tells.
+    """Return the mapping in a text ``NAME=VALUE NAME=VALUE``.
 
     Raises:
         ValueError: it is another text.
@@ -176,7 +176,7 @@ def pairs(text: str) -> Mapping[str, str]:
 
 
 def check_started(kind: object, url: str, names: Iterable[str]) -> None:
-    """Check that no option is set which only a server that is started here can have.
+    """Check that no option is set that only a server started here can have.
 
     Raises:
         ValueError: names those that are, if ``url`` attaches to a running server.

@@ -45,8 +45,8 @@ class Program:
         two_logs: whether to log its standard output separately.
         container: runs it in a container, with ``environment`` and what ``command`` returns as its
             arguments; ``None``: on this machine.
-        public: whether it is known to listen on public addresses too, and cannot be told not to;
-            otherwise users are warned of that.
+        public: whether it is known to listen on public addresses too, and cannot be prevented from
+            it; otherwise users are warned.
     """
 
     implementation: str

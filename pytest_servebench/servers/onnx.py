@@ -39,7 +39,7 @@ _Input = tuple[int, np.dtype[Any]]
 
 
 class _Form(TypedDict):
-    """What the protocols need to know of the file."""
+    """What the protocols need to know about the file."""
 
     input: str
     layout: Literal["columns", "single"]
@@ -84,8 +84,8 @@ class _OnnxKind:
 
         Raises:
             ServerUnavailableError: the interpreter or one of its packages is missing.
-            ServerStartError: the file is no ONNX model, or takes other inputs; or the server did
-                not become ready; no process is left running.
+            ServerStartError: the file is not an ONNX model, or takes other inputs; or the server
+                did not become ready; no process is left running.
         """
         served = self._look(artifact(model, self.artifact), settings)
         self._check_versions(served, settings)
@@ -126,7 +126,7 @@ class _OnnxKind:
         except ValueError:
             errors = done.stderr.strip().splitlines() if done else []
             raise ServerUnavailableError(
-                f"{python.path} does not say what it has installed for {self.title}: "
+                f"{python.path} does not report what it has installed for {self.title}: "
                 f"{errors[-1] if errors else 'it did not answer'}"
             ) from None
         missing = [module for module, version in said["versions"].items() if version is None]
@@ -264,7 +264,7 @@ class MlServer(_WithGrpc):
             "http_port": http,
             "grpc_port": grpc,
             "metrics_port": metrics,
-            # One prediction at a time needs no process besides its own.
+            # One prediction at a time needs no further process.
             "parallel_workers": settings.workers if settings.workers > 1 else 0,
             "debug": False,
         }

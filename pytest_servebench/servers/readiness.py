@@ -242,7 +242,7 @@ class Readiness:
     def _rest_of_log(self) -> list[str]:
         """Return new lines until there are none for a moment.
 
-        The end of a traceback may tell the cause of what came first: lines of a worker and of its
+        The end of a traceback may have the cause of the first line: lines of a worker and of its
         server are logged in no fixed order.
         """
         lines: list[str] = []

@@ -1,7 +1,7 @@
 """The small process between pytest and a server; it outlives pytest just long enough to clean up.
 
 Run as a file (``python -I -S supervisor.py SPEC``), so that it imports the standard library alone
-and starts in a few hundredths of a second. It is no part of the importable interface.
+and starts in a few hundredths of a second. It is not part of the importable interface.
 
 ``SPEC`` is a JSON object: ``command`` (list; empty: there is only a directory to remove), ``cpus``
 (list, may be empty), ``owner`` (process id of pytest), ``stop_grace`` and ``orphan_grace`` (seconds
@@ -21,7 +21,7 @@ container that the command runs; or null: its processes need not be below this o
 
 The supervisor is a session of its own, so that Ctrl-C in the terminal reaches pytest alone, and
 pytest can still stop load, save results and then stop the server in order. It is the subreaper of
-all that it starts, so that a descendant which calls setsid() or whose parent dies remains its
+all that it starts, so that a descendant that calls setsid() or whose parent dies remains its
 descendant, and can be found and ended.
 """
 
@@ -286,7 +286,7 @@ class Supervisor:
                     elif pid not in asked:  # a second SIGTERM means "at once" to some programs
                         os.kill(pid, signal.SIGTERM)
                 asked.add(pid)
-            # From the owner's side a stop can turn into an orphan's end: then hurry.
+            # The owner may die during a stop: then hurry.
             if grace > self._orphan_grace and os.getppid() != self._owner:
                 grace = self._orphan_grace
             time.sleep(POLL)

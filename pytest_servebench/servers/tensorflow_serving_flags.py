@@ -40,7 +40,7 @@ _NAME: Final = re.compile(r"\bname\s*:\s*([\"'])(.*?)\1")
 
 
 def check_flags(flags: Mapping[str, str], batching: Sequence[str]) -> None:
-    """Check users' flags; of those that it does not know, the program itself tells.
+    """Check users' flags; the program itself rejects unknown ones.
 
     Args:
         flags: name to value.

@@ -311,7 +311,7 @@ class TorchServe(ContainerOptions):
 def _error_type(answer: HttpAnswer | GrpcAnswer) -> str | None:
     """Return TorchServe's name of an error; ``None`` if it has none.
 
-    In JSON it is the type; in gRPC, whose statuses are hardly told apart, the end of the details.
+    In JSON it is the type; in gRPC, whose statuses hardly differ, the end of the details.
     """
     if isinstance(answer, HttpAnswer):
         said = read_json(answer.body)

@@ -13,7 +13,7 @@ from pytest_servebench.servers.torchserve_properties import escaped
 
 _TOKEN_MINUTES = 60 * 24 * 7
 JOB_QUEUE = 1000
-"""Requests that may wait, unless told otherwise."""
+"""Requests that may wait, by default."""
 _STARTUP_SECONDS = 120  # TorchServe's own default
 
 # By default TorchServe logs about fifteen lines per prediction, to five files and standard output,
@@ -50,7 +50,7 @@ class ModelConfig:
 
     Attributes:
         name: of the model.
-        version: that its archive tells.
+        version: from its archive.
         batching: TorchServe's names of what is set for it (``batchSize``, ``maxBatchDelay``), and
             the values.
     """

@@ -1,4 +1,4 @@
-"""Wait until TorchServe serves its model as it was told to."""
+"""Wait until TorchServe serves its model with the requested settings."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a killed Triton leaves behind: shared memory, and a copy of its backend's program."""
+"""Remove what a killed Triton leaves behind: shared memory, and a copy of its backend's program."""
 
 import contextlib
 import re
@@ -11,7 +11,7 @@ _WORKSPACE = re.compile(r'"(/[^"]*/servebench-[^"/]*)/[^"]*"')
 def remove_leftovers(
     temporary: Path = Path("/tmp"), memory: Path = Path("/dev/shm"), processes: Path = Path("/proc")
 ) -> None:
-    """Remove what servers of ours that no longer run left; Triton takes no other places for it."""
+    """Remove leftovers of our servers that no longer run; Triton cannot put them elsewhere."""
     for path in memory.glob("pytrtion*-*"):  # its own spelling, and its process's id
         pid = path.name.partition("-")[0].removeprefix("pytrtion")
         if pid.isdecimal() and not (processes / pid).exists():

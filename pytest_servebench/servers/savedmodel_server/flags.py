@@ -83,7 +83,7 @@ def parse(arguments: Sequence[str]) -> Flags:
 
     Raises:
         HelpWanted: its text is "help" or "version".
-        FlagError: a flag or value is wrong. (The real server starts all the same.)
+        FlagError: a flag or value is wrong. (The real server starts anyway.)
     """
     texts = _split(arguments)
     for word in ("help", "version"):

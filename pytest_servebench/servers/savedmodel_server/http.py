@@ -165,7 +165,7 @@ class Connection(asyncio.Protocol):
             self._refuse(html_error(413, "Request Entity Too Large"))
 
     def on_message_complete(self) -> None:
-        """Have the request answered once those before it are."""
+        """Have the request answered once those before it have been."""
         request, self._request = self._request, None
         if request is None or self._closing:
             return
@@ -208,7 +208,7 @@ class Connection(asyncio.Protocol):
                 transport.close()
             else:
                 # The client may still be sending, and would lose the answer to a reset if its
-                # connection were closed under it: go on reading, for a while, into nothing.
+                # connection were closed under it: keep reading for a while, and discard it.
                 self._lingering = True
                 transport.write_eof()
                 transport.resume_reading()
@@ -297,7 +297,7 @@ def _body(request: _Request) -> bytes:
 
 
 def _unzip(body: bytes) -> bytes:
-    """Return the body unzipped; what cannot be unzipped is no body, as on the real server."""
+    """Return the body unzipped; if that fails, there is no body, as on the real server."""
     unzipper = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     try:
         plain = unzipper.decompress(body, MAX_BODY)

@@ -73,7 +73,7 @@ def _import_tensorflow() -> Any:
 def _held_back_stderr() -> Iterator[None]:
     """Hold back what C++ prints, and show it only if what happens inside fails.
 
-    TensorFlow announces its use of oneDNN whatever its log level says.
+    TensorFlow announces its use of oneDNN at any log level.
     """
     sys.stderr.flush()
     kept = os.dup(2)
@@ -164,7 +164,7 @@ class Model:
                 for _ in range(_WARM_UP_RUNS):
                     self.run(name, ready)
             except ApiError as error:
-                # Text that is no number or picture, say; a client may send what is right.
+                # For example text that is not a number or a picture; a client may send valid input.
                 _log.warning("signature %s does not take zeros to warm up: %s", name, error)
 
 

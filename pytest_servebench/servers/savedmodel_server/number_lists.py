@@ -1,8 +1,8 @@
 """The quick way from nested lists of numbers to an array.
 
 An image of 28 x 28 pixels is 5 to 17 kB of JSON, and reading it is most of what this server does
-besides running the model. As it stands it becomes a list for every pixel, and then an array: 160 to
-190 microseconds. Without its brackets it is one flat list: 60 to 90, checks included.
+besides running the model. Read directly it becomes a list for every pixel, and then an array: 160
+to 190 microseconds. Without its brackets it is one flat list: 60 to 90, checks included.
 """
 
 from typing import Any

@@ -24,7 +24,7 @@ def predictions_body(outputs: Mapping[str, Array], *, row: bool) -> bytes:
     """Return the body of a prediction, in the format of its request.
 
     Raises:
-        ApiError: the outputs cannot be told apart by instance, or have no form in JSON.
+        ApiError: the outputs cannot be split by instance, or have no form in JSON.
     """
     columns = {name: _values(name, array) for name, array in sorted(outputs.items())}
     if row:

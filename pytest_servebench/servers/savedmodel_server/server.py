@@ -49,7 +49,7 @@ def serve(flags: Flags) -> None:
         )
         model.warm_up()
         grpc_server = _listen_grpc(flags, model)  # lives as long as the process
-        # What is loaded by now stays: the collector need not look at it during requests.
+        # What is loaded by now stays: the collector need not scan it during requests.
         gc.collect()
         gc.freeze()
         sys.setswitchinterval(_SWITCH_SECONDS)
@@ -108,7 +108,7 @@ def _bind(flags: Flags) -> socket.socket:
 
 
 def _listen_error(flags: Flags, error: OSError) -> ListenError:
-    # Starts like the real server's message: what watches its log understands this one too.
+    # Starts like the real server's message, so that log watchers understand this one too.
     return ListenError(
         f"Failed to start HTTP Server on port {flags.rest_api_port} of {flags.rest_api_address}: "
         f"{error.strerror}. Choose another --rest_api_port."

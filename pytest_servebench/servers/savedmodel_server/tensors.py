@@ -50,7 +50,7 @@ def parse(body: bytes) -> Members:
 
 
 def parse_predict(body: bytes) -> Members:
-    """Parse the body of a predict request; what are nothing but numbers in it may be an array.
+    """Parse the body of a predict request; a value of only numbers may become an array.
 
     Raises:
         ApiError: it is not a JSON object.
@@ -68,7 +68,7 @@ def parse_predict(body: bytes) -> Members:
 
 
 def _parse_leniently(body: bytes) -> object:
-    """Parse what the real server takes and orjson does not.
+    """Parse what the real server accepts and orjson does not.
 
     NaN and Infinity, whatever follows the object, a byte order mark, strings that are not UTF-8.
     """

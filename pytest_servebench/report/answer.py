@@ -1,5 +1,6 @@
-"""The run's question, and its answer in a few sentences: which server for which load, or up to
-which rate the only one meets its SLOs, and how surely. Terminal and page say the same.
+"""The run's question, and its answer in a few sentences, the same in terminal and page.
+
+Which server for which load; or, if there is only one, up to which rate it meets its SLOs.
 """
 
 from __future__ import annotations

@@ -28,6 +28,14 @@ from tests.test_lateness import MAX_LAG, late, measured
 MS = 1_000_000
 
 
+def as_limit(text: str, records: Records) -> tuple[float | None, list[int]]:
+    """Return the share that may break a clause, and which requests do; ``None`` if it is none."""
+    limit = limit_of(parse_slo(text)[0])
+    if limit is None:
+        return None, []
+    return limit.allowed, np.flatnonzero(limit.broken_by(records)).tolist()
+
+
 def handful() -> Records:
     """Return eight requests in a window of 1 s: two slow, one late, three not answered."""
     latency = np.array([10, 20, 50, 80, 300, 0, 0, 0]) * MS
@@ -61,13 +69,7 @@ def handful() -> Records:
     ],
 )  # fmt: skip
 def test_a_clause_as_a_limit(text: str, allowed: float | None, broken: list[int]) -> None:
-    limit = limit_of(parse_slo(text)[0])
-    if allowed is None:
-        assert limit is None
-        return
-    assert limit is not None
-    assert limit.allowed == pytest.approx(allowed)
-    assert np.flatnonzero(limit.broken_by(handful())).tolist() == broken
+    assert as_limit(text, handful()) == (pytest.approx(allowed), broken)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from pytest_servebench.metrics import COMPARED, METRICS
 from pytest_servebench.objectives.capacity import capacity_limits
 from pytest_servebench.objectives.gates import parse_gates
 from pytest_servebench.objectives.goodput import good, with_goodput
-from pytest_servebench.objectives.limits import limit_of, of_each_request
+from pytest_servebench.objectives.limits import of_each_request
 from pytest_servebench.objectives.slo import judge, parse_slo
 from pytest_servebench.report.case_details import case_text
 from pytest_servebench.report.comparison_formats import as_bmf
@@ -38,6 +38,7 @@ from pytest_servebench.text.tables import plain_text
 from simulation import batching, saved
 from simulation.cases import case, mm1_records, records
 from tests.test_lateness import MAX_LAG, late, measured, verdicts
+from tests.test_limits import as_limit
 from tests.test_schema import SCHEMA
 
 MS = 1_000_000
@@ -192,14 +193,10 @@ def test_tokens_count_inside_the_window_and_of_successes() -> None:
         ("output_rate>=5/s", None, []),
     ],
 )
-def test_a_clause_as_a_limit(text: str, allowed: float | None, broken: list[int]) -> None:
-    limit = limit_of(parse_slo(text)[0])
-    if allowed is None:
-        assert limit is None
-        return
-    assert limit is not None
-    assert limit.allowed == pytest.approx(allowed)
-    assert np.flatnonzero(limit.broken_by(FAILED)).tolist() == broken
+def test_a_clause_on_streamed_answers_as_a_limit(
+    text: str, allowed: float | None, broken: list[int]
+) -> None:
+    assert as_limit(text, FAILED) == (pytest.approx(allowed), broken)
 
 
 def test_goodput_keeps_all_limits_at_once() -> None:

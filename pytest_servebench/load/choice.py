@@ -55,18 +55,28 @@ class Weighted:
     def __post_init__(self) -> None:
         """Refuse invalid weights, which would silently change the mix."""
         for number, weight in enumerate(self.weights):
-            if isinstance(weight, bool) or not isinstance(weight, Real) or not (
-                0 < weight < math.inf
-            ):  # fmt: skip
-                raise OptionError(
-                    f"Weighted: weights[{number}] is {weight!r}: give a positive number, or leave "
-                    "the request out."
-                )
+            checked_weight(weight, f"Weighted: weights[{number}]", "the request")
 
     def draw(self, arrivals: int, requests: int, generator: np.random.Generator) -> Chosen:
         """Return independent draws, from the inverse of the distribution function."""
-        ends = np.cumsum(self.weights)
+        ends = np.cumsum(np.asarray(self.weights, dtype=np.float64))
         drawn = np.searchsorted(ends, generator.random(arrivals) * ends[-1], side="right")
         # Rounding may carry a draw to the last end.
         chosen: Chosen = np.minimum(drawn, requests - 1).astype(np.uint32)
         return chosen
+
+
+def checked_weight(weight: object, where: str, of: str) -> float:
+    """Return a weight as a number.
+
+    Args:
+        weight: what a user gave.
+        where: how messages name it.
+        of: what has the weight, for messages.
+
+    Raises:
+        OptionError: it is not a positive number.
+    """
+    if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 < weight < math.inf:
+        raise OptionError(f"{where} is {weight!r}: give a positive number, or leave {of} out.")
+    return float(weight)

@@ -24,7 +24,7 @@ from pytest_servebench.plugin import capacity_judgement, judgement
 from pytest_servebench.plugin.capacity_judgement import FoundCapacity
 from pytest_servebench.plugin.cells import Cell
 from pytest_servebench.plugin.saving import keep
-from pytest_servebench.plugin.sending import Sending, Way
+from pytest_servebench.plugin.sending import PlannedLoad, Sending
 from pytest_servebench.plugin.state import PROGRESS, fail, session_of
 from pytest_servebench.plugin.turns import Turn
 from pytest_servebench.protocols.base import Request
@@ -103,14 +103,14 @@ class FindCapacity:
             given = {key: value for key, value in own.items() if value is not None}
             try:
                 limits = capacity_limits(judgement.slos_of(self._item))
-                way = self._sending.to(server, requests, check, arrivals, name, given)
+                load = self._sending.to(server, requests, check, arrivals, name, given)
                 clauses = [limit.clause for limit in limits]
-                judgement.refuse_unstreamed(clauses, "find_capacity", streamed=way.spec.streamed)
-                _check_arrivals(way.spec)
-                label = self._sending.label(way.spec, label, self._labels)
+                judgement.refuse_unstreamed(clauses, "find_capacity", streamed=load.spec.streamed)
+                _check_arrivals(load.spec)
+                label = self._sending.label(load.spec, label, self._labels)
                 self._labels.add(label)
-                search = _Search(self, self._item, way, limits, label)
-                way.await_loaded(self._item)
+                search = _Search(self, self._item, load, limits, label)
+                load.await_loaded(self._item)
                 found = FoundCapacity(self._item, search.run())
             except ServebenchError as error:
                 fail(error)
@@ -131,17 +131,17 @@ class _Search:
         self,
         owner: FindCapacity,
         item: pytest.Item,
-        way: Way,
+        load: PlannedLoad,
         limits: Sequence[Limit],
         label: str,
     ) -> None:
         self._item = item
-        self._way = way
+        self._load = load
         self._limits = limits
         self._label = label
         self._turn = owner.turn
         self._session = session_of(item.config)
-        self._info = self._session.describe(way.server)
+        self._info = self._session.describe(load.server)
         self.cases: list[CaseResult] = []
         self.death: ServebenchError | None = None
 
@@ -157,9 +157,9 @@ class _Search:
         label = f"{self._label}-{label}" if self._label else label
         item, session = self._item, self._session
         spec = dataclasses.replace(
-            self._way.spec, rate=plan.rate, duration=plan.seconds,
+            self._load.spec, rate=plan.rate, duration=plan.seconds,
             # Fresh arrivals, also in each repeat, and the same in every run.
-            seed=self._way.spec.seed + number * _NEXT_PROBE,
+            seed=self._load.spec.seed + number * _NEXT_PROBE,
         )  # fmt: skip
         spec = _with_arrivals(spec)
         case = Case(labelled(item.name, label), item.nodeid, spec, session.settings.max_lag, label)
@@ -169,10 +169,10 @@ class _Search:
             session.number(item.nodeid), f"probe {number}", f"{trimmed(plan.rate)}/s",
             f"search {duration(max(0.0, left))} left",
         )))  # fmt: skip
-        logged = session.log_lines.of(self._way.server.log_files)
+        logged = session.log_lines.of(self._load.server.log_files)
         with show.load(cell_name(case.name), place) as watch:
             result = run_case(
-                case, self._way.server, self._info, self._way.traffic, self._turn.watching(watch)
+                case, self._load.server, self._info, self._load.traffic, self._turn.watching(watch)
             )
         self._turn.go_on()
         result = session.save_records(dataclasses.replace(result, probe=True))
@@ -192,13 +192,13 @@ class _Search:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self._turn.go_on()
-            self._way.server.check_alive()
+            self._load.server.check_alive()
             time.sleep(min(left, _CHECK_EVERY))
 
     def _result(
         self, capacity: Capacity, driver: CapacityRun, settings: SearchSettings
     ) -> CapacityResult:
-        item, spec, traffic = self._item, self._way.spec, self._way.traffic
+        item, spec, traffic = self._item, self._load.spec, self._load.traffic
         limits = tuple(CapacityLimit(str(one.clause), one.allowed) for one in self._limits)
         result = CapacityResult(
             **spec.shared_with(CapacityResult) | {"arrivals": str(spec.arrivals)},

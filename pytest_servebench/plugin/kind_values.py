@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 from pytest_servebench.errors import OptionError
 from pytest_servebench.plugin.option_values import KindValue, choice, number, truth, whole
 from pytest_servebench.plugin.options import OPTIONS
+from pytest_servebench.servers.attached import parsed_target
 from pytest_servebench.servers.kind_options import KindOption, variable
 from pytest_servebench.text.closest import closest, meant
 from pytest_servebench.text.redaction import SHORTEST, hide, redact
@@ -67,9 +68,13 @@ def read_value(kind: str, options: Mapping[str, KindOption], value: KindValue) -
     try:
         if option is None:
             return COMMON[value.key].read(_text(value.value, many=COMMON[value.key].many))
-        return _value(option, value)
+        found = _value(option, value)
     except ValueError as error:
         raise OptionError(f"{value.shown}: {error}.") from None
+    if value.key == "url" and isinstance(found, str) and found:
+        # Here, as the kind that attaches to it does not know what gave it.
+        parsed_target(found, value.given)
+    return found
 
 
 def _unknown(kind: str, options: Mapping[str, KindOption], value: KindValue) -> str:

@@ -164,21 +164,21 @@ class PoissonLoad:
         config = self._item.config
         session = session_of(config)
         try:
-            way = self._sending.to(server, requests, check, arrivals, name, given)
-            label = self._sending.label(way.spec, label, {one.result.label for one in self.cases})
+            plan = self._sending.to(server, requests, check, arrivals, name, given)
+            label = self._sending.label(plan.spec, label, {one.result.label for one in self.cases})
             item = self._item
             judgement.refuse_unstreamed(
-                judgement.slos_of(item), "poisson_load", streamed=way.spec.streamed
+                judgement.slos_of(item), "poisson_load", streamed=plan.spec.streamed
             )
             case = Case(
-                labelled(item.name, label), item.nodeid, way.spec, session.settings.max_lag, label
+                labelled(item.name, label), item.nodeid, plan.spec, session.settings.max_lag, label
             )
-            way.await_loaded(item)
-            result = self._measured(case, way.server, way.traffic)
+            plan.await_loaded(item)
+            result = self._measured(case, plan.server, plan.traffic)
         except ServebenchError as error:
             fail(error)
         self.turn.go_on()
-        session.sent.add(function_of(item.nodeid), self.cell, way.spec)
+        session.sent.add(function_of(item.nodeid), self.cell, plan.spec)
         if result.invalid_reason:
             result = dataclasses.replace(result, verdict="invalid")
         loaded = LoadedCase(result, session.settings.max_lag)

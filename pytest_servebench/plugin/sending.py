@@ -44,7 +44,7 @@ _LABEL: Final = re.compile(r"[\w.+-]+")
 
 
 @dataclass(frozen=True)
-class Way:
+class PlannedLoad:
     """A server, and what it is sent.
 
     Attributes:
@@ -94,7 +94,7 @@ class Sending:
         arrivals: ArrivalProcess | str | None,
         name: str | None,
         given: Mapping[str, object],
-    ) -> Way:
+    ) -> PlannedLoad:
         """Return what to send to a server, which is restarted if it died in an earlier test.
 
         The arguments are those of the fixture; ``given`` are its own values of parameters and
@@ -118,7 +118,7 @@ class Sending:
             raise OptionError(why)
         own = {key: _number(self._fixture, key, value) for key, value in given.items()}
         sent = self._traffic(server, requests, check, own.get("rows"))
-        return Way(server, sent, self._spec(server, target, sent, arrivals, own))
+        return PlannedLoad(server, sent, self._spec(server, target, sent, arrivals, own))
 
     def label(self, spec: LoadSpec, given: str | None, taken: Collection[str]) -> str:
         """Return a label that is not taken: the given one, or what differs from the test's values.

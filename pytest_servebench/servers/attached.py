@@ -150,30 +150,42 @@ class AttachedServer:
 
 
 def checked_target(url: str, option: str, tls: Tls, *, port_needed: bool = True) -> Target:
-    """Return the target of ``url``.
+    """Return the target of ``url``; see :func:`parsed_target`.
+
+    Raises:
+        OptionError: it is not the address of a server, or the certificates cannot be read.
+    """
+    target = parsed_target(url, option, tls, port_needed=port_needed)
+    if target.tls is not None:
+        target.tls.context()
+    return target
+
+
+def parsed_target(
+    url: str, option: str, tls: Tls | None = None, *, port_needed: bool = True
+) -> Target:
+    """Return the target of ``url``, without a look at certificates.
 
     Args:
         url: what the user gave.
-        option: the option that the user gave it with.
+        option: the option, or the key of a table, that the user gave it with.
         tls: TLS settings.
         port_needed: whether ``http`` and ``grpc`` need a port: forgetting it is more common than
             port 80.
 
     Raises:
-        OptionError: it is not the address of a server, or the certificates cannot be read.
+        OptionError: it is not the address of a server.
     """
     # A URL with a user or a query may hold a secret, which no message repeats.
     shown = option if set("@?#") & set(url) else f"{option}={url}"
     try:
-        target = Target.parse(url, tls)
+        target = Target.parse(url, tls or Tls())
     except ValueError as error:
         raise OptionError(f"{shown}: {error}.") from None
     parts = urlsplit(url.strip())
     if port_needed and parts.scheme in ("http", "grpc") and parts.port is None:
         full = f"{parts.scheme}://{parts.netloc.rstrip(':')}:PORT"
         raise OptionError(f"{shown}: the port is missing; give {full}.")
-    if target.tls is not None:
-        target.tls.context()
     return target
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -69,8 +69,8 @@ def chat_requests(
         {"messages": one.fields.get("messages") or _asked(one), **_without(one, "prompt")}
         for one in given.items
     ]
-    return _requests(given, bodies, model, max_tokens, ignore_eos, key_env, path, settings,
-                     tokenizer)  # fmt: skip
+    common = _Common(model, max_tokens, ignore_eos, key_env, path, settings, tokenizer)
+    return common.requests(given, bodies)
 
 
 def completion_requests(
@@ -92,8 +92,8 @@ def completion_requests(
                 f"{one.where}: a completion takes no messages: give prompt, or use chat_requests."
             )
     bodies = [dict(one.fields) for one in given.items]
-    return _requests(given, bodies, model, max_tokens, ignore_eos, key_env, path, settings,
-                     tokenizer)  # fmt: skip
+    common = _Common(model, max_tokens, ignore_eos, key_env, path, settings, tokenizer)
+    return common.requests(given, bodies)
 
 
 def chat_sessions(
@@ -150,8 +150,8 @@ def chat_sessions(
     turns = [Prompt({"messages": turn.history, **one.fields, **_limit(turn)},
                     f"{one.where}, turn {number}")
              for one in given.items for number, turn in enumerate(one.turns, 1)]  # fmt: skip
-    made = _requests(Prompts(tuple(turns), given.source), [dict(one.fields) for one in turns],
-                     model, max_tokens, ignore_eos, key_env, path, settings, tokenizer)  # fmt: skip
+    common = _Common(model, max_tokens, ignore_eos, key_env, path, settings, tokenizer)
+    made = common.requests(Prompts(tuple(turns), given.source), [dict(one.fields) for one in turns])
     known = [[turn.think for turn in one.turns[1:]] for one in given.items]
     think = thought(known, think_time, seed, "chat_sessions: think_time")
     made = replace(made, think=think)
@@ -186,42 +186,51 @@ def _without(prompt: Prompt, name: str) -> dict[str, Any]:
     return {key: value for key, value in prompt.fields.items() if key != name}
 
 
-def _requests(
-    given: Prompts,
-    bodies: list[dict[str, Any]],
-    model: str,
-    max_tokens: int | None,
-    ignore_eos: bool,
-    key_env: str | None,
-    path: str,
-    settings: Mapping[str, object] | None,
-    tokenizer: Tokenizer | None,
-) -> Requests:
-    check_tokens(max_tokens, "max_tokens")
-    if not isinstance(model, str) or not model:
-        raise OptionError(f"model={model!r}: give the model's name at the server.")
-    common: dict[str, Any] = {
-        "model": model,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        **({} if max_tokens is None else {"max_tokens": max_tokens}),
-        **({"ignore_eos": True} if ignore_eos else {}),
-        **(settings or {}),
-    }
-    if common["stream"] is not True:
-        raise OptionError(
-            f"settings={{'stream': {common['stream']!r}}}: these requests ask for streamed "
-            "answers; for others, use HttpRequest(...) without stream=."
-        )
-    headers = (("Content-Type", "application/json"), *bearer(key_env, "key_env"))
-    items = tuple(
-        HttpRequest(
-            "POST", path, headers, _body({**common, **body}, one), stream="openai",
-            tokenizer=tokenizer,
-        )
-        for one, body in zip(given.items, bodies, strict=True)
-    )  # fmt: skip
-    return Requests(items, given.choice, given.arrivals, given.source)
+@dataclass(frozen=True)
+class _Common:
+    """What all requests of a load have in common: the arguments of :func:`chat_requests`."""
+
+    model: str
+    max_tokens: int | None
+    ignore_eos: bool
+    key_env: str | None
+    path: str
+    settings: Mapping[str, object] | None
+    tokenizer: Tokenizer | None
+
+    def requests(self, given: Prompts, bodies: list[dict[str, Any]]) -> Requests:
+        """Return a request for each body; the fields of a body win over the common ones."""
+        common = self._fields()
+        headers = (
+            ("Content-Type", "application/json"), *bearer(self.key_env, "key_env"),
+        )  # fmt: skip
+        items = tuple(
+            HttpRequest(
+                "POST", self.path, headers, _body({**common, **body}, one), stream="openai",
+                tokenizer=self.tokenizer,
+            )
+            for one, body in zip(given.items, bodies, strict=True)
+        )  # fmt: skip
+        return Requests(items, given.choice, given.arrivals, given.source)
+
+    def _fields(self) -> dict[str, Any]:
+        check_tokens(self.max_tokens, "max_tokens")
+        if not isinstance(self.model, str) or not self.model:
+            raise OptionError(f"model={self.model!r}: give the model's name on the server.")
+        common: dict[str, Any] = {
+            "model": self.model,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **({} if self.max_tokens is None else {"max_tokens": self.max_tokens}),
+            **({"ignore_eos": True} if self.ignore_eos else {}),
+            **(self.settings or {}),
+        }
+        if common["stream"] is not True:
+            raise OptionError(
+                f"settings={{'stream': {common['stream']!r}}}: these requests ask for streamed "
+                "answers; for others, use HttpRequest(...) without stream=."
+            )
+        return common
 
 
 def _body(fields: Mapping[str, Any], prompt: Prompt) -> bytes:

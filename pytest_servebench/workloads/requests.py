@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from typing import Any, overload
 
 from pytest_servebench.errors import OptionError
 from pytest_servebench.load.arrivals import ArrivalProcess
-from pytest_servebench.load.choice import AtRandom, Choice, Weighted
+from pytest_servebench.load.choice import AtRandom, Choice, Weighted, checked_weight
 from pytest_servebench.protocols.base import Request
 from pytest_servebench.workloads.think_times import MOST_SECONDS, is_think_time
 
@@ -123,6 +122,7 @@ def mix(classes: Mapping[str, tuple[float, Iterable[Request]]]) -> Requests:
     names: list[str] = []
     think: list[float | None] = []
     answers: list[Places] = []
+    shown: list[str] = []
     for name, given in classes.items():
         weight, requests = _checked(name, given)
         items += requests.items
@@ -130,9 +130,10 @@ def mix(classes: Mapping[str, tuple[float, Iterable[Request]]]) -> Requests:
         names += [name] * len(requests)
         think += requests.think or [None] * len(requests)
         answers += requests.answers or [()] * len(requests)
-    shown = ", ".join(f"{name} {given[0]:g}" for name, given in classes.items())
+        shown.append(f"{name} {weight:g}")
     return Requests(
-        tuple(items), Weighted(tuple(weights)), source=f"a mix: {shown}", classes=tuple(names),
+        tuple(items), Weighted(tuple(weights)), source=f"a mix: {', '.join(shown)}",
+        classes=tuple(names),
         think=() if all(one is None for one in think) else tuple(think),
         answers=tuple(answers) if any(answers) else (),
     )  # fmt: skip
@@ -148,10 +149,7 @@ def _checked(name: object, given: Any) -> tuple[float, Requests]:
         raise OptionError(
             f"{where}: {reprlib.repr(given)}: give its weight and its requests, (0.7, [...])."
         ) from None
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not (
-        0 < weight < math.inf
-    ):  # fmt: skip
-        raise OptionError(f"{where}: the weight is {weight!r}: give a positive number.")
+    weight = checked_weight(weight, f"{where}: the weight", "the class")
     if isinstance(requests, Requests) and (
         requests.arrivals is not None or requests.choice != AtRandom()
     ):

@@ -1,9 +1,10 @@
 """What is measured of a case: one entry for each metric.
 
 SLOs, gates, ``compare``, ``plan``, points, tables, plots, the page, other tools' formats and the
-reference iterate over these entries, and none of them refers to a metric by name. Outside this
-module a metric only needs a source of its values: a quantity of the records that each request has
-(:class:`Times`), outcomes that are counted, or the monitor's samples.
+reference iterate over these entries, so that a new one stands in all of them. Outside this module
+it needs nothing if its values come from a column of the records (:class:`Times`), from outcomes
+that are counted, or from figures that a case has; other times of a request are computed in
+``load/quantities.py``.
 
 An entry is plain facts and a reader for a case (:mod:`pytest_servebench.values.reading`).
 """
@@ -39,6 +40,8 @@ class Times:
         alias: another prefix that its metrics may be written with.
         streamed: whether only streamed answers have it.
         several: whether a request has several values, so that it limits no single request.
+        column: of the records, with the end of a time that begins with the scheduled arrival; empty
+            for other times.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Times:
     meaning: str
     prefix: str = ""
     alias: str = ""
+    column: str = ""
     streamed: bool = False
     several: bool = False
 
@@ -191,14 +195,14 @@ def _statistics(
 
 
 LATENCY: Final = Times(
-    "latency", "latency", "latency: from the scheduled arrival to the whole answer", alias="e2e."
-)
+    "latency", "latency", "latency: from the scheduled arrival to the whole answer", alias="e2e.",
+    column="done",
+)  # fmt: skip
 TTFB: Final = Times(
-    "ttfb",
-    "time to first byte",
+    "ttfb", "time to first byte",
     "time to the first byte: from the scheduled arrival to the first byte of the answer",
-    prefix="ttfb.",
-)
+    prefix="ttfb.", column="first_byte",
+)  # fmt: skip
 
 
 def _streamed(name: str, title: str, meaning: str, *, several: bool = False) -> Times:
@@ -237,11 +241,7 @@ _ALL: Final = (
             "p50": ("table", "overview", "plan", "junit"), "p90": ("plan",), "p95": ("table",),
             "p99": ("table", "overview", "plan", "junit"), "mean": ("plan",),
         },
-        {
-            "p50": Point("p50"),
-            "p99": Point("tail"),
-            "p95": Point("tail"),
-        },
+        {"p50": Point("p50"), "p99": Point("tail"), "p95": Point("tail")},
     ),
     Metric(
         "max", "max", "max", "longest latency", "time", reading.longest, times=LATENCY, of_run=True,
@@ -250,11 +250,7 @@ _ALL: Final = (
     *_statistics(
         TTFT,
         {"p50": ("table", "charts", "junit"), "p99": ("table", "overview", "charts", "junit")},
-        {
-            "p50": Point("ttft.p50"),
-            "p99": Point("ttft tail"),
-            "p95": Point("ttft tail"),
-        },
+        {"p50": Point("ttft.p50"), "p99": Point("ttft tail"), "p95": Point("ttft tail")},
     ),
     *_statistics(TTFT_SENT, {"p50": ("unscheduled",), "p99": ("unscheduled",)}),
     *_statistics(ITL, {"p50": ("charts",), "p99": ("charts", "junit")}),

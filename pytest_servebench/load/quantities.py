@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from pytest_servebench.load.records import NEVER, Records
 from pytest_servebench.load.streams import Streams
+from pytest_servebench.metrics import TIMES
 
 Floats = npt.NDArray[np.float64]
 Indexes = npt.NDArray[np.int64]
@@ -76,7 +77,7 @@ def knows(records: Records, quantity: str) -> bool:
 
 # -- answers as a whole ---------------------------------------------------------------------------
 
-_COLUMNS: Final = {"latency": "done", "ttfb": "first_byte"}
+_COLUMNS: Final = {one.name: one.column for one in TIMES if one.column}
 _SINCE_ARRIVAL: Final = frozenset({*_COLUMNS, "ttft"})
 
 

@@ -33,7 +33,6 @@ class _Request:
     target: bytes = b""
     version: str = "1.1"
     keep_alive: bool = True
-    asked_to_close: bool = False
     gzip: bool = False
     expects_continue: bool = False
     chunks: list[bytes] = field(default_factory=list)
@@ -130,8 +129,6 @@ class Connection(asyncio.Protocol):
         lowered = name.lower()
         if lowered == b"content-encoding":
             request.gzip = b"gzip" in value
-        elif lowered == b"connection":
-            request.asked_to_close = value.strip().lower() == b"close"
         elif lowered == b"expect":
             request.expects_continue = value.strip().lower() == b"100-continue"
         elif lowered == b"content-length" and value.isdigit() and int(value[:20]) > MAX_BODY:
@@ -177,7 +174,7 @@ class Connection(asyncio.Protocol):
     # Answering.
 
     def _answer_next(self) -> None:
-        if self._answering:  # an answer that came at once: the loop below goes on by itself
+        if self._answering:  # an answer that came at once: the loop below continues
             return
         self._answering = True
         while self._waiting and not self._busy and self._writable and self._transport is not None:

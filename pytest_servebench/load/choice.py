@@ -77,6 +77,6 @@ def checked_weight(weight: object, where: str, of: str) -> float:
     Raises:
         OptionError: it is not a positive number.
     """
-    if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 < weight < math.inf:
+    if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 < float(weight) < math.inf:
         raise OptionError(f"{where} is {weight!r}: give a positive number, or leave {of} out.")
     return float(weight)

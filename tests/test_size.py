@@ -134,7 +134,7 @@ CARRIED = HighestRate(150.0, 140.0, 162.0, P99, predicted(150, busy=0.75))
         ),
         (
             Replicas(4, 4, None, P99, predicted(500, 4)), CARRIED,
-            ["4 (4 to no number surely)", "0.8 (0.8 to ∞)", "with 4 replicas"],
+            ["4 (4 to ∞)", "0.8 (0.8 to ∞)", "with 4 replicas"],
         ),
         (
             Replicas(None, 9, None, P99, None), HighestRate(0.0, 0.0, 3.0, P99, None),

@@ -133,7 +133,7 @@ def _replicas_text(needed: Replicas) -> str:
     if needed.value is None:
         maybe = f"; {needed.low} may" if needed.low is not None else ""
         return f"no number of replicas is likely to keep {needed.limiting}{maybe}"
-    high = "no certain number" if needed.high is None else f"{needed.high}"
+    high = INFINITE if needed.high is None else f"{needed.high}"
     ends = "" if needed.low == needed.high else f" ({needed.low} to {high})"
     decides = f"; {needed.limiting} decides" if needed.limiting is not None else ""
     return f"{needed.value}{ends}{decides}"

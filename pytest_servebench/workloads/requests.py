@@ -11,6 +11,7 @@ from pytest_servebench.errors import OptionError
 from pytest_servebench.load.arrivals import ArrivalProcess
 from pytest_servebench.load.choice import AtRandom, Choice, Weighted, checked_weight
 from pytest_servebench.protocols.base import Request
+from pytest_servebench.text.safe import counted
 from pytest_servebench.workloads.think_times import MOST_SECONDS, is_think_time
 
 Places = tuple[tuple[int, int], ...]
@@ -72,8 +73,8 @@ class Requests(Sequence[Request]):
             known = len(self.answers[place]) if self.answers else 0
             if known not in (0, turn):
                 raise OptionError(
-                    f"Requests(answers): answers[{place}] has {known} places for {turn} earlier "
-                    "turns: give one for each, or none."
+                    f"Requests(answers): answers[{place}] has {known} places for "
+                    f"{counted(turn, 'earlier turn')}: give one for each, or none."
                 )
         if self.think and self.think[0] is not None:
             raise OptionError(

@@ -233,8 +233,8 @@ def test_the_sign_of_infinity_is_explained_where_it_is(share: float) -> None:
 def test_verdicts_that_are_not_good_come_before_the_numbers() -> None:
     text = text_of(made_runs.overloaded_run())
     assert text.index("INVALID: the measuring device failed") < text.index("FAILED: the SLO")
-    assert text.index("FAILED: the SLO") < text.index("inconclusive: the SLO")
-    assert text.index("inconclusive: the SLO") < text.index("rate 10/s ")
+    assert text.index("FAILED: the SLO") < text.index("inconclusive: the measurement")
+    assert text.index("inconclusive: the measurement") < text.index("rate 10/s ")
     assert "worst 31.2 ms" in text
 
 

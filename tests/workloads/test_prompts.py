@@ -236,11 +236,11 @@ WRONG: dict[str, tuple[Callable[[Path], object], list[str]]] = {
                   ["tokenizer", "number of tokens"]),
     "truncation": (
         lambda _: synthetic_prompts(1, 99, 3, tokenizer=lambda text: min(words(text), 9)),
-        ["tokenizer", " 9 ", "has 99", "truncat"],
+        ["tokenizer", " 9 ", "99 are wanted", "truncat"],
     ),
     "truncation to as many": (
         lambda _: synthetic_prompts(1, 9, 3, tokenizer=lambda text: min(words(text), 9)),
-        ["tokenizer", " 9 ", "has 9", "truncat"],
+        ["tokenizer", " 9 ", "9 are wanted", "truncat"],
     ),
     "no prompts at all": (lambda _: synthetic_prompts(None, 3, 3), ["number = None"]),  # type: ignore[arg-type]
     "a half": (lambda _: synthetic_prompts(1, Own(2.5), 3), ["prompt_tokens", "at(", "2.5"]),

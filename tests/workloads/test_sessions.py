@@ -206,7 +206,7 @@ WRONG: dict[str, tuple[Callable[[], object], list[str]]] = {
         model="m", think_time=1, answers="server"), ["conversations[0], turn 2", "message 2"]),
     "a place too many": (lambda: Requests(tuple(GETS[:2]), think=(None, 1.0),
                                           answers=((), ((0, 1), (2, 3)))),
-                         ["answers[1]", "2 places", "1 turns"]),
+                         ["answers[1]", "2 places", "1 earlier turn"]),
     "answers in a GET": (lambda: of_requests(Requests(tuple(GETS[:2]), think=(None, 1.0),
                                                       answers=((), ((0, 1),)))),
                          ["item 0", 'stream="openai"']),

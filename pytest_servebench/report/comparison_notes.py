@@ -1,4 +1,4 @@
-"""What a comparison says below its table: a count of verdicts, what they rest on, the answer."""
+"""Notes below the table of a comparison: numbers of verdicts, what they rest on, the answer."""
 
 import math
 from collections import Counter
@@ -17,13 +17,13 @@ from pytest_servebench.text.safe import counted, joined
 
 _SPEED_SHOWN: Final = 0.05
 _OF_MACHINE: Final = (
-    "What the machine's speed may explain is not laid to the server: measure both again, one right "
-    "after the other, with --servebench-repeats, or on a machine that is not shared."
+    "A change that the machine's speed may explain does not count against the server: measure both "
+    "again, one right after the other, with --servebench-repeats, or on an unshared machine."
 )
 
 
 def notes(comparison: Comparison, every: bool = False) -> list[str]:
-    """Return a count of the verdicts, and notes on them."""
+    """Return the numbers of verdicts, and notes on them."""
     changes = [case.changes[metric] for case in comparison.cases for metric in case.shown]
     counts = Counter(one.verdict for one in changes)
     parts = [f"{counts[word]} {word}" for word in VERDICTS if counts[word]]
@@ -37,12 +37,14 @@ def notes(comparison: Comparison, every: bool = False) -> list[str]:
         )
     elif unsure:
         found.append("Worse or better needs 99 % confidence; the intervals shown are at 95 %.")
-    undecided = {
-        one.metric for one in changes if one.verdict == "cannot tell" and not of_machine(one)
+    searched = {
+        METRICS[one.metric].of_search
+        for one in changes
+        if one.verdict == "cannot tell" and not of_machine(one)
     }
-    if undecided - {"capacity"}:
+    if False in searched:
         found.append("Cannot tell: longer or repeated runs (--servebench-repeats) would help.")
-    if "capacity" in undecided:
+    if True in searched:
         found.append("Cannot tell: longer searches (--servebench-capacity-budget) would help.")
     if moved := _speeds(comparison):
         found.append(moved)
@@ -63,7 +65,7 @@ def of_machine(change: Change) -> bool:
 
 
 def speed_note(case: CaseComparison, gates: Sequence[Gate]) -> str:
-    """Return what to do as the machine's speed leaves a case undecided; empty if it does not."""
+    """Return what to do if the machine's speed leaves a case undecided; otherwise empty."""
     hidden = any(
         hidden_by_machine(gate, case.changes[gate.metric])
         for gate in gates
@@ -75,7 +77,7 @@ def speed_note(case: CaseComparison, gates: Sequence[Gate]) -> str:
         return ""
     return (
         "Capacities may have changed with the machine's own speed, which too few loads of both "
-        "searches tell: measure again before you blame the server."
+        "searches show: measure again before you blame the server."
     )
 
 
@@ -113,7 +115,7 @@ def conclusion(comparison: Comparison) -> str:
 
 
 def remedy(comparison: Comparison, refused: Sequence[Difference]) -> str:
-    """Return how to compare runs that differ all the same; empty if they cannot be."""
+    """Return how to compare runs in spite of their differences; empty if that is impossible."""
     words = dict.fromkeys(one.about for one in refused if one.about in ALLOWABLE)
     if not words or not comparison.cases:
         return ""

@@ -1,10 +1,9 @@
 """How the machine's speed changed between searches for a capacity, and what that made of them."""
 
-import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,21 +26,19 @@ LADDER = (40.0, 80.0, 160.0, 320.0)
 GATE = Gate("capacity", 0.1)
 
 
-def work(rate: float, slower: float, noise: float = 0.0) -> Work:
+def work(rate: float, slower: float) -> Work:
     """Return what requests cost on a machine that takes so many times as long: less, if many."""
     generator, server = (
-        c * math.pow(rate, -power) * slower * math.exp(noise)
-        for c, power in ((3e-4, 0.45), (5e-3, 0.3))
+        slower * cost * math.pow(rate, -power) for cost, power in ((3e-4, 0.45), (5e-3, 0.3))
     )
     return Work(rate, generator, server, answer=100.0)
 
 
-def loads(middle: float, slower: float, ladder: float = 1.0, noise: Sequence[float] = ()) -> Loads:
-    rates = middle * np.array([0.9, 1.0, 1.1, 1.05, 0.95, 1.2, 1.0, 1.15])
-    each = noise or [0.0] * (len(rates) + len(LADDER))
+def loads(middle: float, slower: float, ladder: float = 1.0) -> Loads:
+    factors = (0.9, 1.0, 1.1, 1.05, 0.95, 1.2, 1.0, 1.15)
     return Loads(
-        [work(rate, slower, one) for rate, one in zip(rates.tolist(), each, strict=False)],
-        [work(rate, ladder, one) for rate, one in zip(LADDER, each[len(rates) :], strict=True)],
+        [work(middle * factor, slower) for factor in factors],
+        [work(rate, ladder) for rate in LADDER],
     )
 
 
@@ -49,19 +46,8 @@ def loads(middle: float, slower: float, ladder: float = 1.0, noise: Sequence[flo
 def test_loads_at_other_rates_tell_the_speed_around_the_capacity(slower: float) -> None:
     found = speeds(loads(100, 1.1, ladder=1.1), loads(180, 1.1 * slower, ladder=0.8))
     assert found is not None
-    assert dataclasses.astuple(found.slower) == pytest.approx((slower,) * 3)
+    assert found.slower == pytest.approx(slower)
     assert found.saving == pytest.approx(0.3)
-
-
-def test_the_interval_holds_the_change_of_speed() -> None:
-    dice, held, number = np.random.default_rng(3), 0, 300
-    for _ in range(number):
-        sides = (loads(at, slower, 1.0, dice.normal(0, 0.1, 12).tolist())
-                 for at, slower in ((100, 1.0), (180, 1.3)))  # fmt: skip
-        found = speeds(*sides)
-        assert found is not None
-        held += found.slower.low < 1.3 < found.slower.high
-    assert held / number == pytest.approx(0.95, abs=0.04)
 
 
 FULL = loads(100, 1.0)
@@ -84,7 +70,7 @@ EVERY = [*FULL.around, *FULL.others]
 def test_only_the_same_work_tells_it(new: Loads, told: bool) -> None:
     found = speeds(FULL, new)
     assert (found is not None) is told
-    assert found is None or found.slower.value == pytest.approx(1)
+    assert found is None or found.slower == pytest.approx(1)
     few = Loads(FULL.around[:2]), Loads(new.around[:2])
     assert speeds(*few) is None
 
@@ -127,7 +113,7 @@ def test_a_capacity_goes_with_the_machine_as_a_queue_does(saving: float) -> None
     machine = machine_of_searches(sides[:1], sides[1:])
     assert machine is not None
     assert machine.slower == pytest.approx(1.1)
-    assert machine.made.value == pytest.approx(1.1**-power, rel=0.01)
+    assert machine.made == pytest.approx(1.1**-power, rel=0.01)
 
 
 @pytest.mark.parametrize(("value", "power"), [(None, 1.0), (1.0, 4.0), (300.0, 1.0)])
@@ -137,7 +123,7 @@ def test_the_power_has_bounds(value: float | None, power: float) -> None:
              for one in sides]  # fmt: skip
     machine = machine_of_searches(blind[:1], blind[1:])
     assert machine is not None
-    assert machine.made.value == pytest.approx(1.1**-power)
+    assert machine.made == pytest.approx(1.1**-power)
 
 
 # -- searches on a virtual machine whose speed changed, of two servers that did not ---------------

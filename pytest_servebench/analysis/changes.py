@@ -39,9 +39,8 @@ from pytest_servebench.analysis.pairs import Pair
 from pytest_servebench.analysis.samples import samples
 from pytest_servebench.metrics import COMPARED, METRICS, Metric
 from pytest_servebench.stats import ratios
-from pytest_servebench.stats.ratios import Range, Sample
+from pytest_servebench.stats.ratios import Range
 from pytest_servebench.stats.shifts import Shift
-from pytest_servebench.stats.student import NORMAL
 
 Verdict = Literal["worse", "cannot tell", "same", "better"]
 
@@ -117,7 +116,7 @@ class Change:
         return min(
             _worse_by(self.metric, one)
             for value in values
-            for one in (value, value / self.machine.made.value)
+            for one in (value, value / self.machine.made)
         )
 
     @property
@@ -200,11 +199,11 @@ def _by_ends(
     found = Change(metric.name, *figures, change, strict, True, verdict, "", told=told)
     if machine == STEADY:
         return found
-    change = _whatever_the_speed(change, machine, 0.05)
-    strict = _whatever_the_speed(strict, machine, tail)
+    change = _whatever_the_speed(change, machine)
+    strict = _whatever_the_speed(strict, machine)
     side = _beyond_doubt(metric, strict)
     if worse:
-        kept = max(value, value / machine.made.value) < 1 - gate and side > 0
+        kept = max(value, value / machine.made) < 1 - gate and side > 0
     else:
         kept = change.low >= 1 - gate
     if not kept or (verdict == VERDICTS[3] and side >= 0):
@@ -222,12 +221,8 @@ def machine_text(metric: Metric, machine: Machine) -> str:
     if not metric.of_search:
         word = "slower" if machine.slower > 1 else "faster"
         return f"the machine was {100 * (factor - 1):.0f} % {word} in NEW"
-    made = machine.made
-    value, *ends = (f"{100 * (one - 1):+.0f} %" for one in (made.value, made.low, made.high))
-    if made.low < 1 < made.high:
-        return f"the machine's speed may have made {' to '.join(ends)}"
-    word = "slow" if machine.slower > 1 else "fast"
-    return f"the machine was {factor:.3g} times as {word} in NEW, which may make {value}"
+    word, percent = "slow" if machine.slower > 1 else "fast", 100 * (machine.made - 1)
+    return f"the machine was {factor:.3g} times as {word} in NEW, which may make {percent:+.0f} %"
 
 
 def _punctual(pair: Pair) -> Pair:
@@ -299,14 +294,14 @@ def _change(
         percentile=shift.percentile if shift is not None else None,
         beyond=shift.beyond if shift is not None else None,
     )
-    return found if machine == STEADY else _allowing(found, machine, margin, tail)
+    return found if machine == STEADY else _allowing(found, machine, margin)
 
 
-def _allowing(found: Change, machine: Machine, margin: float, tail: float) -> Change:
+def _allowing(found: Change, machine: Machine, margin: float) -> Change:
     """Return a change whose intervals allow for the machine's speed."""
     metric = METRICS[found.metric]
-    change = _whatever_the_speed(found.change, machine, 0.05)
-    strict = _whatever_the_speed(found.strict, machine, tail)
+    change = _whatever_the_speed(found.change, machine)
+    strict = _whatever_the_speed(found.strict, machine)
     verdict = _verdict(metric, change, strict, margin)
     if found.verdict == "same" and not found.sampled:
         verdict = found.verdict
@@ -332,11 +327,12 @@ def _of_requests(shift: Shift, base: Sequence[float], new: Sequence[float], tail
     return between.through(ratios.exp)
 
 
-def _whatever_the_speed(change: Range, machine: Machine, tail: float) -> Range:
+def _whatever_the_speed(change: Range, machine: Machine) -> Range:
     """Return the interval that covers the change with and without that of the machine."""
-    part = Sample(machine.made).at(NORMAL.inv_cdf(1 - tail / 2)).through(ratios.log)
-    rest = ratios.mover(part, change.through(ratios.log)).through(ratios.exp)
-    return Range(change.value, min(change.low, rest.low), max(change.high, rest.high))
+    made = machine.made
+    return Range(
+        change.value, min(change.low, change.low / made), max(change.high, change.high / made)
+    )
 
 
 def _verdict(metric: Metric, change: Range, strict: Range, margin: float) -> Verdict:

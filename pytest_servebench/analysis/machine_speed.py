@@ -22,7 +22,6 @@ from typing import Final
 from pytest_servebench.analysis.capacities import CapacityCase, Searches
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.stats.machine_speeds import Loads, Speeds, speeds
-from pytest_servebench.stats.ratios import Range, exp, log
 
 _ALIKE: Final = 0.02
 """How much the answer bytes, connections and successes per request may differ."""
@@ -41,15 +40,14 @@ class Machine:
 
     Attributes:
         slower: how many times as long it took in NEW for the same work.
-        made: what that may have made of a figure that goes with it, new / base, with its 95 %
-            interval.
+        made: what that may have made of a figure that goes with it, new / base.
     """
 
     slower: float
-    made: Range
+    made: float
 
 
-STEADY: Final = Machine(1.0, Range(1.0, 1.0, 1.0))
+STEADY: Final = Machine(1.0, 1.0)
 
 
 def same_generator(base: Run, new: Run) -> bool:
@@ -75,7 +73,7 @@ def machine_of_loads(base: Sequence[CaseResult], new: Sequence[CaseResult]) -> M
     if min(costs) <= 0 or not all(map(math.isfinite, costs)):
         return None
     slower = costs[1] / costs[0]
-    return Machine(slower, Range(slower, slower, slower))
+    return Machine(slower, slower)
 
 
 def machine_of_searches(base: Searches, new: Searches) -> Machine | None:
@@ -99,9 +97,7 @@ def machine_of_searches(base: Searches, new: Searches) -> Machine | None:
     if found is None:
         return None
     power = max(_power(one, found) for one in (*base, *new))
-    slower = found.slower
-    ends = (exp(-power * log(one)) for one in (slower.value, slower.high, slower.low))
-    return Machine(slower.value, Range(*ends))
+    return Machine(found.slower, math.pow(found.slower, -power))
 
 
 def _loads(searches: Searches) -> Loads:

@@ -89,10 +89,7 @@ def _block(
                         **(_ends(change.change) if change.sampled else _ends(None)),
                         "verdict": change.verdict,
                         "reason": change.reason,
-                        "machine": {
-                            "value": change.machine.made.value,
-                            **_ends(change.machine.made),
-                        },
+                        "machine": change.machine.made,
                         "percentile_base": change.percentile,
                         "beyond_base": change.beyond,
                         "failed": any(

@@ -8,9 +8,8 @@ in the processor's caches. So its cost is regressed on the rate::
 
 The loads around the capacity and those of the ladder have a level of their own in each search: what
 the machine was like in the minutes in which a capacity was found is told by the former alone, and
-the latter, at far other rates, tell how the cost depends on the rate. That the speed varied within
-a search is noise, and makes the interval of its change from search to search wider. A parabola
-would learn its bend from just that.
+the latter, at far other rates, tell how the cost depends on the rate. A parabola would learn its
+bend from how the speed drifted within a search.
 
 How the server's own cost falls with the rate, r to the power of -γ, comes of the same regression.
 """
@@ -23,8 +22,6 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from pytest_servebench.stats.machine_paces import ALIKE, Work
-from pytest_servebench.stats.ratios import Range
-from pytest_servebench.stats.student import Z, student
 
 _LEAST_DEGREES: Final = 3  # of freedom
 
@@ -41,12 +38,12 @@ class Speeds:
     """How the machine's speed changed between searches, and what the rate does to costs.
 
     Attributes:
-        slower: how many times as long the machine took in NEW, with its 95 % interval.
+        slower: how many times as long the machine took in NEW.
         saving: γ, by how many per cent a request costs the server less if the rate grows by one;
             0 if that was not seen.
     """
 
-    slower: Range
+    slower: float
     saving: float = 0.0
 
 
@@ -64,18 +61,13 @@ def speeds(base: Loads, new: Loads) -> Speeds | None:
     rate, generator, server = np.log([(one.rate, one.generator, one.server) for one in loads]).T
     levels = np.repeat(np.eye(len(groups)), [len(group) for group in groups], axis=0)
     terms = np.column_stack([levels, rate])
-    degrees = len(loads) - int(np.linalg.matrix_rank(terms))
-    if degrees < _LEAST_DEGREES:
+    if len(loads) - int(np.linalg.matrix_rank(terms)) < _LEAST_DEGREES:
         return None
-    inverse = np.linalg.pinv(terms)
-    fitted = inverse @ generator
-    spread = float(np.linalg.norm(generator - terms @ fitted)) / math.sqrt(degrees)
-    half = Z * student(degrees) * spread * float(np.linalg.norm(inverse[2] - inverse[0]))
-    change = float(fitted[2] - fitted[0])
-    slower = Range(*(math.exp(one) for one in (change, change - half, change + half)))
+    base_level, _, new_level, *_ = np.linalg.lstsq(terms, generator)[0].tolist()
+    slower = math.exp(new_level - base_level)
     if not np.isfinite(server).all():
         return Speeds(slower)
-    return Speeds(slower, max(0.0, -float((inverse @ server)[-1])))
+    return Speeds(slower, max(0.0, -float(np.linalg.lstsq(terms, server)[0][-1])))
 
 
 def _levels(side: Loads) -> tuple[Sequence[Work], Sequence[Work]]:

@@ -61,8 +61,8 @@ def rare(of: Traffic, number: int, replications: int) -> dict[str, Any]:
     """Return how often the intervals of traffic that is seen little of hold its percentiles."""
     truth = traffic.truth(of)
     counts = {name: {"above": 0, "below": 0, "open": 0} for name in truth}
-    for rows in traffic.runs(of, number, replications):
-        estimates = summarize(rows, 1.0).estimates
+    for run in traffic.runs(of, number, replications):
+        estimates = summarize(run.records, 1.0).estimates
         for name, value in truth.items():
             _count(counts[name], estimates[name], value)
     return {"traffic": str(of), "load": of.load, "number": number, "replications": replications,
@@ -93,15 +93,24 @@ def of_sessions(of: sessions.Chats, number: int, replications: int) -> dict[str,
 
 
 def decisions(of: Traffic, number: int, replications: int) -> dict[str, Any]:
-    """Return the verdicts on bounds of p99 that are so many times the truth."""
+    """Return the verdicts on bounds of p99 that are so many times the truth.
+
+    ``unseen`` is of the runs in which no request took a pause or came in a burst: their number, and
+    how many of them passed at the truth. ``None`` where there are no such requests.
+    """
     truth = traffic.truth(of)["p99"]
     clauses = parse_slo(",".join(f"p99<{times * truth:.9f}s" for times in BOUNDS))
     counts = [{"passed": 0, "failed": 0, "inconclusive": 0} for _ in BOUNDS]
-    for rows in traffic.runs(of, number, replications):
-        for verdicts, one in zip(counts, judge(clauses, case(rows, 1.0)), strict=True):
+    unseen = {"runs": 0, "passed": 0}
+    for run in traffic.runs(of, number, replications):
+        judged = judge(clauses, case(run.records, 1.0))
+        for verdicts, one in zip(counts, judged, strict=True):
             verdicts[one.verdict] += 1
+        if not run.rare:
+            unseen["runs"] += 1
+            unseen["passed"] += judged[0].verdict == "passed"
     return {"traffic": str(of), "load": of.load, "number": number, "replications": replications,
-            "verdicts": counts}  # fmt: skip
+            "verdicts": counts, "unseen": unseen if of.pauses or of.bursts else None}  # fmt: skip
 
 
 def coverage(one: Mapping[str, Any], counts: Mapping[str, int]) -> float:

@@ -12,10 +12,13 @@ from functools import cache
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from pytest_servebench.load.records import Records
 from simulation.cases import records
 from simulation.distributions import Seconds
+
+Flags = npt.NDArray[np.bool_]
 
 PERCENTILES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
@@ -91,11 +94,24 @@ RARE: Final = (
 """Pauses and bursts of which a run of some thousand requests sees few."""
 
 
-def runs(traffic: Traffic, number: int, replications: int, seed: int = 1) -> list[Records]:
+@dataclass(frozen=True)
+class Run:
+    """What a run saw.
+
+    Attributes:
+        records: of its requests.
+        rare: how many of these took a pause or came in a burst.
+    """
+
+    records: Records
+    rare: int
+
+
+def runs(traffic: Traffic, number: int, replications: int, seed: int = 1) -> list[Run]:
     """Return runs of about ``number`` requests each, in the long run."""
     return [
-        records(arrivals, latency, number / (traffic.load * traffic.servers))
-        for arrivals, latency in _simulated(traffic, number, replications, seed)
+        Run(records(arrivals, latency, number / (traffic.load * traffic.servers)), rare)
+        for arrivals, latency, rare in _simulated(traffic, number, replications, seed)
     ]
 
 
@@ -107,15 +123,18 @@ def truth(traffic: Traffic, requests: int = 3_000_000) -> dict[str, float]:
     """
     number = 5000
     parts = _simulated(traffic, number, requests // number, seed=2)
-    latency = np.concatenate([part for _, part in parts])
+    latency = np.concatenate([part for _, part, _ in parts])
     found = np.quantile(latency, list(PERCENTILES.values()))
     return {**dict(zip(PERCENTILES, found.tolist(), strict=True)), "mean": float(latency.mean())}
 
 
 def _simulated(
     traffic: Traffic, number: int, replications: int, seed: int
-) -> list[tuple[Seconds, Seconds]]:
-    """Return arrivals and latencies of each run, after a time in which the queue has settled."""
+) -> list[tuple[Seconds, Seconds, int]]:
+    """Return arrivals and latencies of each run, after a time in which the queue has settled.
+
+    And the number of its requests that took a pause or came in a burst.
+    """
     dice = np.random.default_rng([seed, number])
     settle = 500 + round(min(3000.0, 30 / (1 - traffic.load) ** 2))
     if traffic.pauses:
@@ -126,8 +145,9 @@ def _simulated(
         spare += 0.5 * number + 4 * traffic.bursts.length
     size = settle + number + round(spare)
     rate = traffic.load * traffic.servers
-    gaps = _gaps(traffic.bursts, (size, replications), dice) / rate
-    served = _services(traffic, (size, replications), dice)
+    gaps, busy = _gaps(traffic.bursts, (size, replications), dice)
+    gaps /= rate
+    served, paused = _services(traffic, (size, replications), dice)
     latency = np.empty((size, replications))
     # Kiefer and Wolfowitz (1955): the work that each server still has, least first.
     work = np.zeros((replications, traffic.servers))
@@ -139,10 +159,17 @@ def _simulated(
     times = np.cumsum(gaps, axis=0)
     times -= times[settle - 1]
     inside = (times >= 0) & (times < number / rate)
-    return [(times[chosen, run], latency[chosen, run]) for run, chosen in enumerate(inside.T)]
+    rare = (inside & (busy | paused)).sum(axis=0)
+    return [
+        (times[chosen, run], latency[chosen, run], int(rare[run]))
+        for run, chosen in enumerate(inside.T)
+    ]
 
 
-def _services(traffic: Traffic, shape: tuple[int, int], dice: np.random.Generator) -> Seconds:
+def _services(
+    traffic: Traffic, shape: tuple[int, int], dice: np.random.Generator
+) -> tuple[Seconds, Flags]:
+    """Return services with a mean of 1, and which of them are pauses."""
     if traffic.variation == 1:
         served = dice.exponential(1.0, shape)
     elif traffic.variation == 0:
@@ -151,21 +178,27 @@ def _services(traffic: Traffic, shape: tuple[int, int], dice: np.random.Generato
         sigma2 = math.log1p(traffic.variation)
         served = dice.lognormal(-sigma2 / 2, math.sqrt(sigma2), shape)
     if traffic.pauses is None:
-        return served
-    longer = np.where(dice.random(shape) < traffic.pauses.share, traffic.pauses.times, 1.0)
-    return served * longer / (1 + traffic.pauses.share * (traffic.pauses.times - 1))
+        return served, np.zeros(shape, dtype=np.bool_)
+    paused = dice.random(shape) < traffic.pauses.share
+    longer = np.where(paused, traffic.pauses.times, 1.0)
+    return served * longer / (1 + traffic.pauses.share * (traffic.pauses.times - 1)), paused
 
 
-def _gaps(bursts: Bursts | None, shape: tuple[int, int], dice: np.random.Generator) -> Seconds:
-    """Return times between arrivals with a mean of 1: of each run a column."""
+def _gaps(
+    bursts: Bursts | None, shape: tuple[int, int], dice: np.random.Generator
+) -> tuple[Seconds, Flags]:
+    """Return times between arrivals with a mean of 1, and which end in a burst.
+
+    Of each run a column.
+    """
     if bursts is None:
-        return dice.exponential(1.0, shape)
+        return dice.exponential(1.0, shape), np.zeros(shape, dtype=np.bool_)
     calm = 1 / (1 - bursts.share + bursts.share * bursts.ratio)
     rates = np.array([calm, calm * bursts.ratio])
     leaving = np.array([bursts.share / (1 - bursts.share), 1.0]) / bursts.length
     busy = (dice.random(shape[1]) < bursts.share).astype(np.int64)
-    gaps = np.zeros(shape)
-    for row in gaps:
+    gaps, inside = np.zeros(shape), np.zeros(shape, dtype=np.bool_)
+    for row, states in zip(gaps, inside, strict=True):
         waiting = np.arange(shape[1])
         while len(waiting):
             state = busy[waiting]
@@ -174,4 +207,5 @@ def _gaps(bursts: Bursts | None, shape: tuple[int, int], dice: np.random.Generat
             leaves = dice.random(len(waiting)) >= rates[state] / total
             waiting = waiting[leaves]
             busy[waiting] = 1 - busy[waiting]
-    return gaps
+        states[:] = busy
+    return gaps, inside

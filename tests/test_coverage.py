@@ -110,12 +110,21 @@ def test_modulated_arrivals_have_the_rate_and_the_dispersion_of_their_closed_for
     """Of a MMPP-2: variance of counts over their mean (Fischer and Meier-Hellstern 1993)."""
     bursts = traffic.Bursts(4.0, 0.2, 20.0)
     runs = traffic.runs(traffic.Traffic(0.0, 1, 0.1, bursts=bursts), 2000, 200)
-    counts = np.array([len(one) for one in runs])
+    counts = np.array([len(one.records) for one in runs])
     calm = 1 / (1 - 0.2 + 0.2 * 4)
     leaving = (1 / 20) / (1 - 0.2)  # both rates of leaving together
     dispersion = 1 + 2 * 0.2 * 0.8 * (3 * calm) ** 2 / leaving
     assert counts.mean() == pytest.approx(2000, rel=0.02)
+    assert sum(one.rare for one in runs) / counts.sum() == pytest.approx(0.2 * 4 * calm, rel=0.05)
     assert counts.var() / counts.mean() == pytest.approx(dispersion, rel=0.35)
+
+
+def test_a_run_counts_its_pauses() -> None:
+    """Of many idle servers, what takes long is a pause."""
+    of = traffic.Traffic(0.0, 40, 0.02, traffic.Pauses(0.01, 20))
+    for run in traffic.runs(of, 300, 20):
+        latency = run.records.latency()
+        assert run.rare == (latency > 2 * latency.min()).sum()
 
 
 @pytest.mark.slow

@@ -192,6 +192,11 @@ class _Varying:
         )
 
 
+def is_planned(process: ArrivalProcess) -> bool:
+    """Return whether its rate changes over the window by a plan, the same in each run."""
+    return isinstance(process, _Varying)
+
+
 @dataclass(frozen=True)
 class Steps(_Varying):
     """A Poisson process whose rate jumps: equal parts of the window, each with its own factor."""

@@ -68,6 +68,8 @@ class Records:
         at_best: for streamed answers, the result of :meth:`without_lag`; ``None`` as measured.
         arrivals_known: whether ``scheduled`` is when requests were due; otherwise it is when they
             were sent, and times from the arrival are unknown. Not saved.
+        planned: whether the rate of the arrivals changed by a plan (steps or a ramp) and not by
+            chance. Not saved.
     """
 
     scheduled: npt.NDArray[np.int64]
@@ -85,6 +87,7 @@ class Records:
     late_reading: npt.NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
     at_best: AtBest | None = field(default=None, repr=False, compare=False)
     arrivals_known: bool = True
+    planned: bool = False
 
     def __len__(self) -> int:
         return len(self.scheduled)

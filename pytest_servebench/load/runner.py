@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.errors import InvalidMeasurementError
+from pytest_servebench.load.arrivals import is_planned
 from pytest_servebench.load.child import Ending, run_child
 from pytest_servebench.load.choice import Chosen
 from pytest_servebench.load.device import Generator
@@ -141,7 +142,7 @@ def _made(store: RecordStore, turns: Turns | None) -> _Made:
 def _collect(spec: LoadSpec, start: int, made: _Made, ending: Ending) -> LoadResult:
     outcome = ending.outcome or _unknown(ending, (time.monotonic_ns() - start) / 1e9)
     unread = {index: time / 1e9 for index, time in made.by_index(outcome["unread"]).items()}
-    records = replace(made.records, unread=unread)
+    records = replace(made.records, unread=unread, planned=is_planned(spec.arrivals))
     if late := made.by_index(outcome["late_reading"]):
         seconds = np.zeros(len(records))
         seconds[[*late]] = [ns / 1e9 for ns in late.values()]

@@ -12,6 +12,7 @@ from pytest_servebench.stats.intervals import (
     poisson_interval,
     wilson_interval,
 )
+from pytest_servebench.stats.phases import by_phases
 
 
 def counted(records: Records, which: npt.NDArray[np.bool_]) -> tuple[Estimate, Estimate]:
@@ -35,6 +36,7 @@ def counted(records: Records, which: npt.NDArray[np.bool_]) -> tuple[Estimate, E
     )
     least = least_length(records.session_span, records.window, bins)
     blocks = moving_blocks(np.column_stack([arrived, ends - ends.mean(axis=0)]), least)
+    blocks = by_phases(blocks, arrived, records)
     of_share, of_ends = blocks.variances.tolist()
     spread = dispersion_of(number, of_ends, float(blocks.degrees[1]))
     effective = effective_number(n, share, of_share / n**2, float(blocks.degrees[0]))

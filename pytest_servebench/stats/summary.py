@@ -72,6 +72,7 @@ from pytest_servebench.stats.intervals import (
     poisson_interval,
     wilson_interval,
 )
+from pytest_servebench.stats.phases import by_phases
 from pytest_servebench.stats.student import student
 from pytest_servebench.stats.tokens import token_estimates
 
@@ -285,6 +286,7 @@ def _precision(records: Records, sample: Sample, inside: npt.NDArray[np.bool_]) 
     )
     least = least_length(records.session_span, records.window, bins)
     blocks = moving_blocks(np.column_stack([series, counts - counts.mean(axis=0)]), least)
+    blocks = by_phases(blocks, series, records)
     heavy = episodes.heaviness(ordered)
     lengths = {
         name: episodes.lengths(blocks, beyond, number, permille, heavy)

@@ -1,0 +1,94 @@
+"""Phases of the arrivals: how often their rate changed, which a run may have seen a few times only.
+
+Blocks of a fixed length tell the variance of a sum if the run is many times as long as what is
+alike in it. Bursts of traffic may be few: two or three in a run of thousands of requests, by which
+half of these were slow or nearly none. Latencies of a run that saw little of the bursts do not show
+it; its arrivals do, as they are known exactly.
+
+A schedule is cut where its rate changed: of all ways to cut it, the one with the greatest
+likelihood of a Poisson process with a constant rate in each part, less a penalty for each cut
+(Jackson et al. 2005, An algorithm for optimal partitioning of data on an interval, IEEE Signal
+Processing Letters 12:105; the Bayesian Blocks of Scargle et al. 2013, Astrophysical Journal
+764:167). A Poisson process has one phase, but for one run in a thousand.
+
+If there are m > 1 phases, each is one observation: what it adds to a sum has a variance with m - 1
+degrees of freedom. Where that, with Student's quantile, makes a larger error than the blocks do, it
+is what is known.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_servebench.load.records import Records
+from pytest_servebench.stats.bootstrap import Blocks, Floats, binned
+from pytest_servebench.stats.student import student
+
+_CUT: Final = 10.0  # logarithm of the likelihood ratio, from which the rate has changed
+_MOST_BINS: Final = 250  # the search takes their square
+
+Places = npt.NDArray[np.int64]
+
+
+def phases(counts: Floats) -> Places:
+    """Return where the rate of arrivals changed: the first bin of each phase, 0 at first.
+
+    Args:
+        counts: arrivals in equal bins of time; shape ``(bins,)``.
+    """
+    step = max(1, -(-len(counts) // _MOST_BINS))
+    first = np.arange(0, len(counts), step)
+    together = np.add.reduceat(counts, first)
+    # Gaps that vary more than exponential ones make neighbours differ without any change of rate.
+    differences = float((np.diff(together) ** 2).mean()) / 2 if len(together) > 1 else 0.0
+    penalty = _CUT * max(1.0, differences / max(float(together.mean()), 1e-9))
+    return first[_partition(together, np.diff(first, append=len(counts)), penalty)]
+
+
+def _partition(counts: Floats, lengths: Places, penalty: float) -> Places:
+    """Return where the best parts of the bins begin."""
+    number = len(counts)
+    total, ends = (np.concatenate([[0], np.cumsum(one)]) for one in (counts, lengths))
+    best, begins = np.zeros(number + 1), np.zeros(number + 1, dtype=np.int64)
+    for end in range(1, number + 1):
+        inside = total[end] - total[:end]
+        rates = inside / (ends[end] - ends[:end])
+        likelihood = best[:end] + inside * np.log(np.maximum(rates, 1e-300))
+        begins[end] = likelihood.argmax()
+        best[end] = likelihood[begins[end]] - penalty
+    found = []
+    while number:
+        number = int(begins[number])
+        found.append(number)
+    return np.array(found[::-1])
+
+
+def by_phases(blocks: Blocks, series: Floats, records: Records) -> Blocks:
+    """Return blocks whose variances are no surer than the phases of the arrivals allow.
+
+    Of planned rates all phases were seen. Further turns of sessions do not count as arrivals: their
+    times depend on what happened before.
+
+    Args:
+        blocks: of columns, of which those that depend on the arrivals come first.
+        series: these columns, with a row for each bin and a mean of 0; shape ``(bins, k)``.
+        records: with the arrivals.
+    """
+    if records.planned:
+        return blocks
+    arrivals = records.scheduled[records.drawn]
+    each = np.ones((len(arrivals), 1))
+    first = phases(binned(each, arrivals, records.window, len(series))[:, 0])
+    number = len(first)
+    if number < 2:
+        return blocks
+    sums = np.add.reduceat(series, first, axis=0)
+    own = (sums**2).sum(axis=0) * number / (number - 1)
+    variances, degrees = blocks.variances.copy(), blocks.degrees.copy()
+    for column, variance in enumerate(own.tolist()):
+        known = variances[column] * student(float(degrees[column])) ** 2
+        if variance * student(number - 1) ** 2 > known:
+            variances[column], degrees[column] = variance, number - 1
+    return replace(blocks, variances=variances, degrees=degrees)

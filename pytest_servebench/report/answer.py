@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Final
 
 from pytest_servebench.analysis.evaluation import Compared, Evaluation
@@ -294,17 +295,11 @@ def _one(kind: str, cases: Sequence[CaseResult]) -> tuple[str, str]:
         f"At {rate_text(rates[-1], mine)}{', the highest rate' if len(rates) > 1 else ''}{number}: "
     )
     shown = standing_in("overview")
-    median, tail = (_latencies(highest, one.name) for one in shown)
-    names = [one.written for one in shown]
-    told = (
-        f"{' and '.join(names)} {tail}"
-        if median == tail
-        else f"{names[0]} {median}, {names[1]} {tail}"
-    )
     if has_streams(highest):
-        further = standing_in("overview", streamed=True)
-        told += "".join(f", {one.written} {_latencies(highest, one.name)}" for one in further)
-    second = f"{measured}{told}."
+        shown += standing_in("overview", streamed=True)
+    known = groupby(shown, key=lambda one: _latencies(highest, one.name))
+    texts = (f"{joined([one.written for one in alike])} {text}" for text, alike in known)
+    second = f"{measured}{', '.join(texts)}."
     judged = [case for case in mine if case.clauses]
     if not judged:
         alone = "alone, " if len(titles) == 1 else ""

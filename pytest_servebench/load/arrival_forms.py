@@ -4,25 +4,15 @@ import re
 from pathlib import Path
 from typing import Final
 
-from pytest_servebench.load.arrivals import (
-    ArrivalProcess,
-    Constant,
-    Gamma,
-    Poisson,
-    Ramp,
-    Steps,
-    Trace,
-)
+from pytest_servebench.load.arrivals import FORMS, ArrivalProcess, Trace
 from pytest_servebench.load.trace_file import UNITS
 from pytest_servebench.text.closest import closest
 
+_TRACE: Final = "trace"
 EXAMPLES: Final = (
-    "give poisson, constant, gamma:BURSTINESS (gamma:4), steps:FACTORS (steps:1,3,1), "
-    "ramp:FACTORS (ramp:0.5,2), trace:FILE or trace:FILE@recorded, with @column=NAME and "
-    "@unit=ms if the file does not say"
+    f"give {', '.join(form.example for form in FORMS.values())}, {_TRACE}:FILE or "
+    f"{_TRACE}:FILE@recorded, with @column=NAME and @unit=ms if the file does not say"
 )
-
-_WORDS: Final = ("poisson", "constant", "gamma", "steps", "ramp", "trace")
 
 
 def parse_arrivals(text: str, directory: Path = Path()) -> ArrivalProcess:
@@ -32,27 +22,20 @@ def parse_arrivals(text: str, directory: Path = Path()) -> ArrivalProcess:
         ValueError: it is not an arrival process; the message says what to give.
     """
     word, colon, rest = text.strip().partition(":")
-    if text.strip() == "poisson":
-        return Poisson()
-    if text.strip() == "constant":
-        return Constant()
-    if word == "trace" and rest:
+    if word == _TRACE and rest:
         return _parse_trace(rest, directory)
-    if word not in _WORDS:
-        close = closest(word, _WORDS)
+    if word not in FORMS and word != _TRACE:
+        close = closest(word, (*FORMS, _TRACE))
         guess = f" (did you mean {close}?)" if close else ""
         raise ValueError(f"unknown pattern {word!r}{guess}; {EXAMPLES}")
-    if word not in ("gamma", "steps", "ramp") or not colon:
-        raise ValueError(EXAMPLES)
     try:
-        factors = tuple(float(part) for part in rest.split(","))
+        numbers = [float(part) for part in rest.split(",")] if colon else []
     except ValueError:
         raise ValueError(f"{rest!r} is not a list of numbers; {EXAMPLES}") from None
-    if word == "gamma":
-        if len(factors) != 1:
-            raise ValueError(EXAMPLES)
-        return Gamma(factors[0])
-    return Steps(factors) if word == "steps" else Ramp(factors)
+    form = FORMS.get(word)
+    if form is None or not form.least <= len(numbers) <= form.most:
+        raise ValueError(EXAMPLES)
+    return form.make(*numbers)
 
 
 _SUFFIX: Final = re.compile(r"@(?:(recorded)|unit=(\w+)|column=([^@]+))$")

@@ -7,10 +7,10 @@ the run checks that the schedule looks like a sample of it: see :mod:`.arrival_c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -315,3 +315,30 @@ class Trace:
     def __str__(self) -> str:
         # Without its directory, which differs between machines and may be private.
         return f"trace:{Path(self.source).name}" + ("@recorded" if self.as_recorded else "")
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a process is written in options and markers: a word, and perhaps numbers after a colon.
+
+    Attributes:
+        example: what to give, for messages.
+        make: returns the process with these numbers.
+        least: how many numbers it takes at least.
+        most: how many at most.
+    """
+
+    example: str
+    make: Callable[..., ArrivalProcess]
+    least: int = 0
+    most: float = 0
+
+
+FORMS: Final[Mapping[str, Form]] = {
+    "poisson": Form("poisson", Poisson),
+    "constant": Form("constant", Constant),
+    "gamma": Form("gamma:BURSTINESS (gamma:4)", Gamma, 1, 1),
+    "steps": Form("steps:FACTORS (steps:1,3,1)", lambda *given: Steps(given), 1, math.inf),
+    "ramp": Form("ramp:FACTORS (ramp:0.5,2)", lambda *given: Ramp(given), 1, math.inf),
+}
+"""The processes that are written with numbers; traces are read in :mod:`.arrival_forms`."""

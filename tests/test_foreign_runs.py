@@ -297,6 +297,7 @@ _REQUEST = ("benchmarks", 0, "requests", "successful", 2)
         (VLLM, "x", ("ttfts", 3), ["ttfts[3] is 'x'"]),
         (VLLM, -0.5, ("ttfts", 3), ["request 3", "output is -0.5 s after sent"]),
         (VLLM, 1e300, ("start_times", 3), ["duration is 5.1315 s", "over 1e+300 s"]),
+        (VLLM, -1, ("output_lens", 4), ["output_lens[4] is -1"]),
         (VLLM, [1, "2"], ("itls", 4), ["itls[4] is not a list of numbers"]),
         (VLLM, [0.1], ("ttfts",), ["input_lens has 20 items", "ttfts 1"]),
         (VLLM, 21, ("completed",), ["completed is 21", "20 successes"]),

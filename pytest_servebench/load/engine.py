@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import time
 from collections import Counter, deque
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from pytest_servebench.load.job import Job
@@ -81,7 +82,7 @@ class Engine:
         self._journal = journal
         self._requests = job.requests
         self._payloads = store.column("payload")
-        self._sampled = job.sampled
+        self._sampled: AbstractSet[int] = job.sampled
         self._buffer: deque[int] = deque()
         # Last in, first out: a recently used worker is warm. Unconnected workers come last.
         self._idle: deque[Worker] = deque()

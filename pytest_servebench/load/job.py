@@ -25,7 +25,8 @@ class Job:
     fields are those of :class:`.spec.LoadSpec`, and:
 
     Attributes:
-        sampled: rows of the records whose answers are kept.
+        sampled: rows of the records whose answers are kept; of sessions, as many of those that
+            are asked.
     """
 
     target: Target

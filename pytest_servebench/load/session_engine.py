@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from array import array
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heapreplace
+from random import Random
 from typing import Final
 
 from pytest_servebench.load.engine import NO_MORE, Engine
@@ -31,7 +32,9 @@ class SessionEngine(Engine):
     session by session; these get their arrival time when the previous turn has ended.
     """
 
-    __slots__ = ("_begun", "_following", "_histories", "_think", "_thinking", "_window")
+    __slots__ = (
+        "_begun", "_following", "_histories", "_kept", "_lot", "_think", "_thinking", "_window",
+    )  # fmt: skip
 
     def __init__(self, job: Job, store: RecordStore, journal: JournalWriter | None = None) -> None:
         """See :class:`Engine`; ``job.think`` says which requests are later turns."""
@@ -45,6 +48,9 @@ class SessionEngine(Engine):
         self._following = _following(self._payloads, begun, job.think)
         self._thinking: list[tuple[int, int]] = []  # a heap of when which row arrives
         self._histories = Histories(job) if job.reader else None
+        self._sampled: set[int] = set()
+        self._kept: list[tuple[float, int]] = []  # a heap of lots and rows, the highest lot first
+        self._lot = Random(sum(job.sampled)).random
 
     def _arrive(self) -> int | None:
         """See :class:`Engine`; turns and beginnings are taken up in the order of their times."""
@@ -95,9 +101,29 @@ class SessionEngine(Engine):
 
         A turn that would arrive after the window is not sent, as no session begins there either.
         """
+        if self._job.sampled and not self._warming:
+            self._draw(index)
         super().finished(worker, index, completion)
         if not (self._warming or self._goes_on(index, completion)) and self._histories:
             self._histories.ends(index)
+
+    def _draw(self, index: int) -> None:
+        """Draw whether an answer is kept, as if it were known which turns will be asked.
+
+        Each has a lot, and those with the lowest ones are kept: of all answers at the end, any are
+        as likely as any others (reservoir sampling; Vitter 1985, ACM TOMS 11:37).
+        """
+        mine = (-self._lot(), index)
+        if len(self._kept) < len(self._job.sampled):
+            heappush(self._kept, mine)
+        elif mine > self._kept[0]:
+            _, given_up = heapreplace(self._kept, mine)
+            self._sampled.discard(given_up)
+            self.answers.pop(given_up, None)
+            self.heads.pop(given_up, None)
+        else:
+            return
+        self._sampled.add(index)
 
     def _goes_on(self, index: int, completion: Completion) -> bool:
         """Schedule the turn after one; return whether there is any."""

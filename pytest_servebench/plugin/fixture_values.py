@@ -45,7 +45,11 @@ def running(config: pytest.Config, kind: str) -> Iterator[RunningServer]:
         if not session.known.serves_own_model(kind):
             # Not by the fixture served_model: a user's fixture of that name may be another thing.
             _prepared_model(config)
-        with progress.shown(f"starting {kind}"):
+        waits = session.known.attached(kind)  # for somebody else's
+        with progress.shown(
+            f"{'waiting for' if waits else 'starting'} {kind}",
+            patience=session.settings.server.start_timeout if waits else 0.0,
+        ):
             server = context.__enter__()
     except ServebenchError as error:
         fail(error)

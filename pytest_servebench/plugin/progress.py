@@ -1,8 +1,10 @@
 """What the user sees meanwhile: a live line for each case, and for other slow steps."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Final
 
 import pytest
 
@@ -10,6 +12,8 @@ from pytest_servebench.load.records import Records
 from pytest_servebench.load.store import Phase, RecordStore
 from pytest_servebench.plugin.live_load import live_line
 from pytest_servebench.text.live import INTERVAL, LiveLine, Status
+
+_LONG: Final = 5.0  # seconds, after which a log without a word looks as if nothing happened
 
 
 class Progress:
@@ -37,16 +41,33 @@ class Progress:
             self._line.close()
 
     @contextmanager
-    def shown(self, what: str, *, logger: str = "") -> Iterator[None]:
+    def shown(self, what: str, *, logger: str = "", patience: float = 0.0) -> Iterator[None]:
         """Show ``what`` and the elapsed time while the body runs.
 
         Args:
             what: the step.
             logger: name of a logger whose messages report its progress.
+            patience: seconds that it may take, of a wait for what is not ours: without a live line
+                it is said, too, once it is long; 0 for any other step.
         """
-        line = self._live_line()
-        with Status(line).shown(what, logger=logger) if line else nullcontext():
+        if line := self._live_line():
+            with Status(line).shown(what, logger=logger):
+                yield
+            return
+        told = threading.Timer(_LONG, self._say, [f"servebench: {what}, up to {patience:g} s"])
+        if patience > _LONG:
+            told.start()
+        try:
             yield
+        finally:
+            told.cancel()
+
+    def _say(self, text: str) -> None:
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(text)
+            reporter.flush()
 
     @contextmanager
     def load(self, name: str, number: str) -> Iterator[Callable[[RecordStore], None]]:

@@ -68,8 +68,10 @@ class PlannedLoad:
             isinstance(self.server, AttachedServer)
             and self.spec.warmup > 0  # the warm-up sends it anyway
         ):
-            with item.config.stash[PROGRESS].shown(f"waiting for {clean(self.server.kind)}"):
-                self.server.await_loaded(last, session_of(item.config).settings.server.tls)
+            settings = session_of(item.config).settings.server
+            what, patience = f"waiting for {clean(self.server.kind)}", settings.start_timeout
+            with item.config.stash[PROGRESS].shown(what, patience=patience):
+                self.server.await_loaded(last, settings.tls)
 
 
 class Sending:

@@ -92,15 +92,26 @@ def linear(low: float, high: float, most: int = 6, *, whole: bool = False) -> Ax
 
 
 def from_zero(values: Iterable[float], least: float = 0.0, *, whole: bool = False) -> Axis:
-    """Return a linear axis from zero to above the highest of ``values``."""
-    highest = max((value for value in values if math.isfinite(value)), default=0.0)
+    """Return a linear axis from zero to above the highest of ``values``.
+
+    Without a finite value, it has no ticks: numbers would say where infinite values are.
+    """
+    highest = max((value for value in values if math.isfinite(value)), default=None)
+    if highest is None and not least:
+        return Axis(0.0, 1.0, ())
+    highest = highest or 0.0
     return linear(0.0, 1.1 * max(highest, least) or 1.0, whole=whole)
 
 
 def logarithmic(values: Iterable[float]) -> Axis:
-    """Return a logarithmic axis around the positive ones of ``values``."""
+    """Return a logarithmic axis around the positive ones of ``values``.
+
+    Without a finite value, it has no ticks: numbers would say where infinite values are.
+    """
     positive = [value for value in values if 0 < value < math.inf]
-    low, high = (min(positive), max(positive)) if positive else (1.0, 1000.0)
+    if not positive:
+        return Axis(1.0, _SMALLEST_SPAN, (), logarithmic=True)
+    low, high = min(positive), max(positive)
     span = max(high / low, 1.0)
     extra = math.sqrt(_SMALLEST_SPAN / span) if span < _SMALLEST_SPAN else 1.0
     # More room above, where infinite values are drawn.

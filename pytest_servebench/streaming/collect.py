@@ -23,14 +23,19 @@ from pytest_servebench.load.runner import LoadResult
 from pytest_servebench.load.streams import Counted, Streams
 from pytest_servebench.streaming.events import StreamEvent, StreamReading, stamped
 from pytest_servebench.streaming.faults import NO_OUTPUT, error_of
-from pytest_servebench.streaming.formats import StreamFormat, Tokenizer, Way
+from pytest_servebench.streaming.formats import (
+    StreamFormat,
+    Tokenizer,
+    Way,
+    is_count,
+    token_count,
+)
 from pytest_servebench.system.foreign_code import caught, reason_of
 from pytest_servebench.text.excerpt import excerpt
 
 _UNKNOWN: Final = -1
 _KEPT_REASONS: Final = 50
 _SUCCESSES: Final = range(200, 300)  # statuses
-_MOST_TOKENS: Final = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -179,17 +184,11 @@ def _checked(name: str, reading: object, events: int) -> StreamReading:
         if not isinstance(text, str):
             raise BadResponseError(f"{name} returned {what}={reprlib.repr(text)}, not a str")
     for what, count in (("tokens", reading.tokens), ("input_tokens", reading.input_tokens)):
-        if count is not None and not _is_count(count):
+        if count is not None and not is_count(count):
             raise BadResponseError(
                 f"{name} returned {what}={reprlib.repr(count)}, not a number from 0 to 2**31 - 1"
             )
     return replace(reading, output=output)
-
-
-def _is_count(number: object) -> bool:
-    if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
-        return False
-    return 0 <= int(number) <= _MOST_TOKENS
 
 
 def _not_streamed(body: bytes) -> str:
@@ -208,8 +207,5 @@ def _not_streamed(body: bytes) -> str:
 def _count(tokenizer: Tokenizer, text: str) -> tuple[int, str]:
     """Return the number of tokens, and an empty text; or that it is unknown, and why."""
     with caught() as errors:
-        number = tokenizer(text)
-        if not _is_count(number):
-            raise BadResponseError(f"tokenizer= returned {reprlib.repr(number)}, not a number")
-        return number, ""
+        return token_count(tokenizer, text, "tokenizer=", BadResponseError), ""
     return _UNKNOWN, reason_of(errors[0], "tokenizer=", BadResponseError)

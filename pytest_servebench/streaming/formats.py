@@ -5,10 +5,11 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from types import MappingProxyType
 from typing import Final, Literal, get_args
 
-from pytest_servebench.errors import OptionError
+from pytest_servebench.errors import OptionError, ServebenchError, described
 from pytest_servebench.streaming import json_lines, openai, parts, sse
 from pytest_servebench.streaming.events import Splitter, StreamReader
 
@@ -20,6 +21,7 @@ Split = Literal["sse", "json-lines", "parts"]
 MOST_PARTS: Final = 100_000
 """Parts of one answer that are kept: more than any model sends, and 1.6 MB."""
 
+_MOST_TOKENS: Final = 2**31 - 1
 _SPLITTERS: Final[Mapping[Split, Splitter]] = MappingProxyType(
     {"sse": sse.split, "json-lines": json_lines.split, "parts": parts.split}
 )
@@ -130,14 +132,36 @@ def _check_tokenizer(tokenizer: Tokenizer, where: str) -> None:
             f"{where}: tokenizer={reprlib.repr(tokenizer)}: give a function of a text that returns "
             "its number of tokens."
         )
+    token_count(tokenizer, "Hello", f"{where}: tokenizer=", OptionError)
+
+
+def is_count(number: object) -> bool:
+    """Return whether something is a number of tokens: whole, of Python or NumPy, 32 bits."""
+    if isinstance(number, bool) or not isinstance(number, Integral):
+        return False
+    return 0 <= int(number) <= _MOST_TOKENS
+
+
+def token_count(tokenizer: Tokenizer, text: str, where: str, kind: type[ServebenchError]) -> int:
+    """Return the number of tokens of a text, by a user's tokenizer.
+
+    Args:
+        tokenizer: that counts.
+        text: what is counted.
+        where: how messages name the tokenizer.
+        kind: of the error.
+
+    Raises:
+        ServebenchError: of that kind: the tokenizer raised, or returned no number of tokens.
+    """
     try:
-        returned = tokenizer("Hello")
+        number = tokenizer(text)
     except Exception as error:
-        raise OptionError(
-            f'{where}: tokenizer("Hello") raised {type(error).__name__}: {error}.'
-        ) from error
-    if type(returned) is not int or returned < 0:
-        raise OptionError(
-            f'{where}: tokenizer("Hello") returned {reprlib.repr(returned)}, not a number of '
-            "tokens; for a tokenizer that returns tokens: lambda text: len(tokenize(text))."
+        raise kind(f"{where} raised {described(error)} for {reprlib.repr(text)}") from error
+    if not is_count(number):
+        raise kind(
+            f"{where} returned {reprlib.repr(number)} for {reprlib.repr(text)}, not a number of "
+            "tokens (0 to 2**31 - 1); for a tokenizer that returns tokens: "
+            "lambda text: len(tokenize(text))"
         )
+    return int(number)

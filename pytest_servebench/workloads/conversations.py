@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 import reprlib
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pytest_servebench.errors import OptionError
+from pytest_servebench.errors import OptionError, ServebenchWarning
 from pytest_servebench.streaming.formats import Tokenizer
+from pytest_servebench.text.safe import counted
 from pytest_servebench.workloads.lengths import Lengths, lengths
 from pytest_servebench.workloads.prompts import (
     MOST_BYTES,
@@ -29,11 +31,17 @@ _WHAT: Final = (
     '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}, '
     '{"role": "user", "content": "..."}]}'
 )
-# Of ShareGPT and its kin.
+# Of ShareGPT and its kin, whose users asked several models.
 _ROLES: Final = {
-    "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant",
-    "assistant": "assistant", "system": "system",
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "chatgpt", "assistant", "bing", "bard", "claude", "model", "bot"),
+                    "assistant"),
+    "system": "system",
 }  # fmt: skip
+
+
+class _UnusableError(OptionError):
+    """A conversation such as published files have a few of, which nobody can send."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,8 @@ class Conversation:
         check_messages(messages, where)
         histories = list(_histories(messages))
         if not histories:
-            raise OptionError(f"{where}: no message has the role user: give {_WHAT}.")
+            problem = f"{where}: no message has the role user: give {_WHAT}."
+            raise OptionError(problem) if "messages" in given else _UnusableError(problem)
         check_tokens(given.get("max_tokens"), f"{where}: max_tokens")
         think = _think(given.get("think_time"), len(histories) - 1, where)
         turns = tuple(Turn(one, given.get("max_tokens"), seconds)
@@ -95,15 +104,18 @@ class Conversation:
 def _of_share_gpt(given: object, where: str) -> list[Message]:
     """Return messages of an array such as ``[{"from": "human", "value": "..."}, ...]``."""
     if not isinstance(given, list) or not given:
-        raise OptionError(
+        kind = _UnusableError if given == [] else OptionError
+        raise kind(
             f"{where}: conversations is {reprlib.repr(given)}: give a list of objects with "
             '"from" and "value", or messages.'
         )
     found: list[Message] = []
     for number, one in enumerate(given):
-        role = _ROLES.get(str(one.get("from"))) if isinstance(one, Mapping) else None
-        if role is None or not isinstance(one.get("value"), str):
-            raise OptionError(
+        told = isinstance(one, Mapping) and {"from", "value"} <= set(one)
+        role = _ROLES.get(str(one["from"])) if told else None
+        if role is None or not isinstance(one["value"], str):
+            kind = _UnusableError if told else OptionError
+            raise kind(
                 f"{where}: conversations[{number}] is {reprlib.repr(one)}: give objects with "
                 f'"from" (one of {", ".join(_ROLES)}) and "value".'
             )
@@ -167,8 +179,7 @@ def conversations_from(given: object) -> Conversations:
         return given
     if isinstance(given, (str, Path)):
         path = Path(given)
-        found = json_lines(path, "conversations", _WHAT)
-        return Conversations(tuple(Conversation.of(one, where) for where, one in found), path.name)
+        return _read(path)
     if not isinstance(given, Iterable) or isinstance(given, (bytes, Mapping)):
         raise OptionError(
             f"conversations={reprlib.repr(given)}: give the path of a file of JSON lines, a list, "
@@ -179,6 +190,34 @@ def conversations_from(given: object) -> Conversations:
     if not items:
         raise OptionError("conversations=[]: give at least one.")
     return Conversations(items, "conversations of the test")
+
+
+def _read(path: Path) -> Conversations:
+    """Return the conversations of a file, without those of ShareGPT's form that cannot be sent.
+
+    Published files have some without messages, without a user's, or with a role of their own.
+
+    Raises:
+        OptionError: the file cannot be read, or a line is wrong, or none can be sent.
+    """
+    lines = json_lines(path, "conversations", _WHAT)
+    items: list[Conversation] = []
+    unusable: list[_UnusableError] = []
+    for where, given in lines:
+        try:
+            items.append(Conversation.of(given, where))
+        except _UnusableError as problem:
+            unusable.append(problem)
+    if not items:
+        raise unusable[0]
+    if not unusable:
+        return Conversations(tuple(items), path.name)
+    left_out = f"without {len(unusable):,} of {counted(len(lines), 'conversation')}"
+    warnings.warn(
+        ServebenchWarning(f"{path}: {left_out}, which cannot be sent, the first: {unusable[0]}"),
+        stacklevel=4,  # where the test calls chat_sessions
+    )
+    return Conversations(tuple(items), f"{path.name}, {left_out}")
 
 
 def synthetic_conversations(

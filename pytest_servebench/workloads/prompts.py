@@ -20,6 +20,9 @@ from pytest_servebench.workloads.words import Writer
 MOST_BYTES: Final = 256 * 2**20
 """Total size of all prompts."""
 
+_GIVE_MESSAGES: Final = (
+    'give a list of objects, each with its role and content: [{"role": "user", "content": "..."}]'
+)
 _WHAT: Final = '{"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}'
 
 
@@ -62,20 +65,31 @@ class Prompt:
 
 
 def check_messages(given: object, where: str) -> None:
-    """Check a list of messages, each with its role.
+    """Check a list of messages, each with its role and content.
 
     Raises:
         OptionError: it is none.
     """
-    if (
-        not isinstance(given, list)
-        or not given
-        or not all(isinstance(one, Mapping) and "role" in one for one in given)
-    ):
-        raise OptionError(
-            f"{where}: messages is {reprlib.repr(given)}: give a list of objects, each with its "
-            'role: [{"role": "user", "content": "..."}].'
-        )
+    if not isinstance(given, list) or not given:
+        raise OptionError(f"{where}: messages is {reprlib.repr(given)}: {_GIVE_MESSAGES}.")
+    for number, one in enumerate(given):
+        if not _is_message(one):
+            raise OptionError(
+                f"{where}: messages[{number}] is {reprlib.repr(one)}: {_GIVE_MESSAGES}."
+            )
+
+
+def _is_message(one: object) -> bool:
+    """Return whether a message has a role, and a text or a list of parts as its content.
+
+    One of the assistant may have calls of tools instead.
+    """
+    if not isinstance(one, Mapping) or not isinstance(one.get("role"), str):
+        return False
+    content = one.get("content")
+    if content is None:
+        return one["role"] == "assistant" and not set(one) <= {"role", "content", "name"}
+    return isinstance(content, str) or (isinstance(content, list) and bool(content))
 
 
 def check_tokens(given: object, where: str) -> None:

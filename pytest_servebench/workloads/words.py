@@ -6,8 +6,8 @@ import random
 from bisect import bisect_right
 from typing import Final
 
-from pytest_servebench.errors import OptionError, described
-from pytest_servebench.streaming.formats import Tokenizer
+from pytest_servebench.errors import OptionError
+from pytest_servebench.streaming.formats import Tokenizer, token_count
 
 # Short and common, so that tokenizers trained on English text have one token for each.
 _ENGLISH: Final = (
@@ -71,15 +71,5 @@ class Writer:
 
     def _count(self, words: list[str]) -> int:
         assert self._tokenizer is not None
-        try:
-            count = self._tokenizer(" ".join(words))
-        except Exception as error:
-            raise OptionError(
-                f"tokenizer={self._tokenizer!r} raised {described(error)}."
-            ) from error
-        if type(count) is not int or count < 1:
-            raise OptionError(
-                f"tokenizer={self._tokenizer!r} returned {count!r} for a text of {len(words)} "
-                "words: give a function of a text that returns its number of tokens."
-            )
-        return count
+        where = f"tokenizer={self._tokenizer!r}"
+        return token_count(self._tokenizer, " ".join(words), where, OptionError)

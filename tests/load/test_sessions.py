@@ -67,6 +67,7 @@ def test_a_turn_arrives_a_think_time_after_the_end_of_the_one_before(server: Str
     found = server.load(
         [script.request() for one in conversations for _, script in one], think=think, rate=8,
         duration=1.0, workers=8, buffer_size=8, arrivals=Constant(), choice=InOrder(), drain=5.0,
+        samples=10,
     )  # fmt: skip
     load, records = found.load, found.load.records
     turns = records.turns
@@ -93,6 +94,7 @@ def test_a_turn_arrives_a_think_time_after_the_end_of_the_one_before(server: Str
     assert records.streams is not None
     assert ((records.streams.first() > records.sent) == ~failed).all()
     assert all(load.payloads[index] != 5 for index in load.answers if records.ok[index])
+    assert len(load.answers) == len(load.heads) == 10  # of 14 turns that were asked, not of 20
     assert load.generator.arrivals_plausible
 
 

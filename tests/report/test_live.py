@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.load.records import NEVER, Outcome, Records
+from pytest_servebench.plugin import progress
 from pytest_servebench.plugin.live_load import live_line
 from pytest_servebench.text.live import LiveLine, Status, duration
 from pytest_servebench.text.safe import display_width
@@ -360,3 +362,20 @@ def test_a_status_without_a_terminal_is_silent() -> None:
     with Status(LiveLine(stream)).shown("starting toy"):
         pass
     assert stream.getvalue() == ""
+
+
+def test_a_long_wait_for_another_server_is_said_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines: list[str] = []
+    said = threading.Event()
+    reporter = SimpleNamespace(
+        _tw=SimpleNamespace(_file=io.StringIO()), ensure_newline=lambda: None,
+        write_line=lines.append, flush=said.set,
+    )  # fmt: skip
+    plugins = SimpleNamespace(get_plugin={"terminalreporter": reporter}.get)
+    config: Any = SimpleNamespace(get_verbosity=lambda: 0, pluginmanager=plugins)
+    monkeypatch.setattr(progress, "_LONG", 0.01)
+    with progress.Progress(config).shown("waiting for mine", patience=60.0):
+        assert said.wait(30)
+    assert lines == ["servebench: waiting for mine, up to 60 s"]

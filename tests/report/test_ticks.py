@@ -1,8 +1,23 @@
 """Round numbers for axes."""
 
+import math
+from collections.abc import Callable
+
 import pytest
 
+from pytest_servebench.report.axes import Axis, from_zero, logarithmic
 from pytest_servebench.report.ticks import linear_ticks, logarithmic_ticks
+
+
+@pytest.mark.parametrize("make", [logarithmic, from_zero])
+@pytest.mark.parametrize("values", [[], [math.inf, math.inf]])
+def test_infinite_values_alone_have_no_numbers_on_their_axis(
+    make: Callable[[list[float]], Axis], values: list[float]
+) -> None:
+    axis = make(values)
+    assert axis.ticks == ()
+    assert axis.place([math.inf]).tolist() == [1.0]
+    assert make([3.0, math.inf]).ticks
 
 
 @pytest.mark.parametrize(

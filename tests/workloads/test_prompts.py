@@ -213,7 +213,9 @@ WRONG: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "tokens in a chat": (lambda _: chat_requests([{"prompt": [1]}], model="m"),
                          ["completion_requests"]),
     "messages in a completion": (
-        lambda _: completion_requests([{"messages": [{"role": "user"}]}], model="m"),
+        lambda _: completion_requests(
+            [{"messages": [{"role": "user", "content": "x"}]}], model="m"
+        ),
         ["prompts[0]", "chat_requests"],
     ),
     "no model": (lambda _: chat_requests(["x"], model=""), ["model=''"]),

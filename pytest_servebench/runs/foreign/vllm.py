@@ -107,6 +107,9 @@ def _answers(result: _Result) -> list[Answer]:
     sent = result.start_times or np.linspace(0, result.duration, n, endpoint=False).tolist()
     answers = []
     for index in range(n):
+        for name in ("output_lens", "input_lens"):
+            if (number := columns[name][index]) < 0:
+                raise ValueError(f"{name}[{index}] is {number}: no number of tokens")
         error = result.errors[index]
         if error or not result.ttfts[index]:  # the reason of an HTTP status may be empty
             outcome, reason = Outcome.BAD_RESPONSE, last_line(error)

@@ -61,7 +61,10 @@ _HOMES = {
         ("model", "ServedModel"),
         ("plugin.capacity_fixture", "FindCapacity"),
         ("plugin.capacity_judgement", "FoundCapacity"),
-        ("plugin.judgement", "FailedRequestsWarning InconclusiveWarning NoLoadWarning"),
+        (
+            "plugin.judgement",
+            "BadIsAskedWarning FailedRequestsWarning InconclusiveWarning NoLoadWarning",
+        ),
         ("plugin.load_fixture", "LoadedCase PoissonLoad"),
         ("protocols.base", "HttpAnswer HttpRequest PredictionProtocol"),
         ("protocols.grpc", "GrpcAnswer GrpcRequest GrpcStatus"),

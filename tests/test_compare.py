@@ -643,6 +643,9 @@ def test_gates_are_read() -> None:
         Gate("p999", 0.125), Gate("success_rate", 0.01), Gate("memory", 0.05),
     )  # fmt: skip
     assert str(Gate("p999", 0.125)) == "p99.9:12.5%"
+    (of_class,) = parse_gates("ttft.p99 {first turn} : 10%")
+    assert of_class == Gate("ttft.p99", 0.1, "first turn")
+    assert str(of_class) == "ttft.p99{first turn}:10%"
 
 
 @pytest.mark.parametrize(
@@ -658,6 +661,7 @@ def test_gates_are_read() -> None:
         ("max:10%", 0, "compared by max"),
         ("throughput:100%", 11, "cannot get worse by 100 %"),
         ("success_rate:200%", 13, "cannot get worse by 100 %"),
+        ("memory{chat}:10%", 6, "not about a class"),
     ],
 )
 def test_bad_gates_are_explained(text: str, column: int, part: str) -> None:

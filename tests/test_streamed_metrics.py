@@ -281,7 +281,8 @@ CASE = case(batch(), 1.0)
 @pytest.mark.parametrize("name", STREAMED)
 def test_every_metric_is_judged_by_the_name_that_it_is_written_with(name: str) -> None:
     unit = "s" if METRICS[name].kind == "time" else ""
-    (clause,) = parse_slo(f"{METRICS[name].written}>0{unit}")
+    sign = ">" if METRICS[name].larger_is_better else "<"
+    (clause,) = parse_slo(f"{METRICS[name].written}{sign}9{unit}")
     assert clause.metric == name
     (found,) = judge([clause], CASE)
     reading = METRICS[name].read(CASE)

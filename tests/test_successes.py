@@ -79,7 +79,10 @@ def test_who_asks_for_failures_gets_them(run_bench: RunBench) -> None:
     with serving(answering(answer("429 Too Many Requests"))) as port:
         result = run_bench("--servebench-rates=400", test=TEST.format(port=port, mark=mark))
     result.assert_outcomes(passed=1)
-    assert "not used" not in result.stdout.str()
+    text = result.stdout.str()
+    assert "not used" not in text
+    assert "BadIsAskedWarning: error_rate>=99%: " in text
+    assert "give error_rate<=" in text
 
 
 @pytest.mark.slow

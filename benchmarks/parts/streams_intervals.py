@@ -88,8 +88,8 @@ def section(data: Data) -> str:
         "rate of Poisson arrivals over the highest that the server carries; the truth is that of "
         "two million other requests. *Coverage* is the share of the 95 % intervals that contain "
         "it; in brackets the shares that lie below and above it. *Open* intervals have no upper "
-        "limit. At a load of 0.8 the batch is full for seconds every few thousand requests: what "
-        "a run of 2,000 has not seen of that is not in its time to first token.",
+        "limit. At a load of 0.8 the batch is full for seconds every few thousand requests: a run "
+        "of 2,000 that has not seen that knows of it by the number of requests in flight alone.",
         plotting.table(
             ["quantity", "load", "requests",
              *(f"{one}: coverage % (below, above), open %" for one in STATISTICS)],

@@ -155,6 +155,8 @@ def changes_of(
     pairs = [pair, _punctual(pair)] if late else [pair]
     changes = {}
     for name, metric in COMPARED.items():
+        if pair.key.request_class and (metric.of_server or metric.of_search):
+            continue
         assert metric.same is not None
         margin = gated.get(name, metric.same)
         speed = machine if metric.goes_with_the_machine else STEADY

@@ -34,6 +34,7 @@ from pytest_servebench.analysis.request_shifts import request_shifts
 from pytest_servebench.metrics import METRICS, POINTS, Metric, standing_in
 from pytest_servebench.objectives.gates import Gate
 from pytest_servebench.runs.results import CaseResult, Run, VerdictWord
+from pytest_servebench.text.safe import clean, joined
 
 TAIL: Final = 0.01
 """Probability that any of all statements is wrong by chance, in either direction."""
@@ -41,7 +42,7 @@ TAIL: Final = 0.01
 
 @dataclass(frozen=True)
 class CaseComparison:
-    """One case on both sides.
+    """One case on both sides, or the requests of one class of it.
 
     Attributes:
         key: what both share.
@@ -119,7 +120,7 @@ class Comparison:
     Attributes:
         base: the run before.
         new: the run now.
-        cases: those that both have.
+        cases: those that both have, each followed by its classes of requests.
         gates: the outcome of each.
         statements: how many verdicts share the level.
         worse: whether something got worse: a gate failed or, without gates, a shown metric did.
@@ -159,15 +160,23 @@ def compare(
         directories: of both runs, with their records, unless these are in memory. Without records
             latencies are compared by the runs' own intervals, which show less.
     """
-    pairs = match(base, new)
-    gated = {gate.metric: gate.threshold for gate in gates}
-    judged = len(gated) or max((len(_shown(pair.every)) for pair in pairs), default=1)
-    statements = max(1, judged * (among or len(pairs)))
+    whole = match(base, new)
+    parts = {pair.key: (pair, *pair.parts()) for pair in whole}
+    pairs = [one for each in parts.values() for one in each]
+    most = max((len(_shown(pair.every)) for pair in pairs), default=1)
+    of_all = len(gates) * len(whole) if gates else most * len(pairs)
+    statements = max(1, len(gates) * among if gates and among else of_all)
     alike = same_generator(base, new)
     cases = []
-    for pair in pairs:
+    machines = {pair.key: _machine(pair) if alike else None for pair in whole}
+    for key, pair in ((key, one) for key, each in parts.items() for one in each):
         shifts = request_shifts(pair, directories)
-        machine = _machine(pair) if alike else None
+        machine = machines[key]  # by the work for all requests
+        gated = {
+            gate.metric: gate.threshold
+            for gate in gates
+            if gate.request_class == pair.key.request_class
+        }
         changes = changes_of(pair, shifts, gated, TAIL / statements, machine or STEADY)
         cases.append(_compare(pair, changes, gated, None if machine is None else machine.slower))
     results = tuple(_judge(gate, cases) for gate in gates)
@@ -188,9 +197,10 @@ def _machine(pair: Pair) -> Machine | None:
 def why_unknown(gate: Gate, pairs: Iterable[Pair]) -> str:
     """Return in which run a gate's metric is unknown, and why, for a message."""
     metric = METRICS[gate.metric]
-    about = [pair for pair in pairs if (pair.searches is not None) is metric.of_search]
+    pairs = list(pairs)
+    about = [pair for pair in pairs if _is_about(gate, pair)]
     if not about:
-        return f"where only {'loads' if metric.of_search else 'capacities'} were measured"
+        return _why_none(gate, pairs)
     for pair in about:
         for side, cases in (("BASE", pair.base), ("NEW", pair.new)):
             for case in cases:
@@ -205,17 +215,34 @@ def why_unknown(gate: Gate, pairs: Iterable[Pair]) -> str:
     return "in either run"
 
 
+def _why_none(gate: Gate, pairs: Iterable[Pair]) -> str:
+    """Return why a gate is about none of these pairs."""
+    if name := gate.request_class:
+        names = dict.fromkeys(pair.key.request_class for pair in pairs)
+        shared = joined(map(clean, filter(None, names))) or "none"
+        return f"as both have no class {clean(name)!r} of requests; those they share: {shared}"
+    return f"where only {'loads' if METRICS[gate.metric].of_search else 'capacities'} were measured"
+
+
 def _judge(gate: Gate, cases: Sequence[CaseComparison]) -> GateResult:
-    cases = [case for case in cases if _is_about(METRICS[gate.metric], case)]
+    cases = [case for case in cases if _is_about(gate, case.pair)]
     judged = tuple(case for case in cases if gate.metric in case.changes)
     failed = tuple(case for case in judged if fails(gate, case.changes[gate.metric]))
     undecided = tuple(case for case in cases if gate.metric not in case.changes)
     return GateResult(gate, failed, judged, undecided)
 
 
-def _is_about(metric: Metric, case: CaseComparison) -> bool:
-    """Return whether a metric is one of loads and the case a load, or both are of searches."""
-    return metric.of_search is case.of_search
+def _is_about(gate: Gate, pair: Pair) -> bool:
+    """Return whether a gate is about such a pair: of loads, of searches, or of one class."""
+    return (
+        METRICS[gate.metric].of_search is (pair.searches is not None)
+        and gate.request_class == pair.key.request_class
+    )
+
+
+def gates_of(case: CaseComparison, gates: Iterable[Gate]) -> list[Gate]:
+    """Return the gates on the requests that a comparison is about: all, or those of a class."""
+    return [one for one in gates if one.request_class == case.key.request_class]
 
 
 def fails(gate: Gate, change: Change) -> bool:

@@ -27,6 +27,7 @@ class Key:
         model: its name.
         rate: offered arrivals per second.
         sizes: buffer size, and rows a request.
+        request_class: the class of requests, of a part of a case; empty for the whole.
     """
 
     test: str
@@ -34,6 +35,7 @@ class Key:
     model: str
     rate: float
     sizes: Sizes
+    request_class: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,21 @@ class Pair:
             [one for one in side if isinstance(one, CapacityCase)] for side in (self.base, self.new)
         )
         return (base, new) if base and new else None
+
+    def parts(self) -> tuple["Pair", ...]:
+        """Return the pairs of each class of requests that every case has, named as in SLOs."""
+        names = [case.class_names for case in self.every]
+        return tuple(
+            Pair(
+                dataclasses.replace(
+                    self.key, test=f"{self.key.test}{{{name}}}", request_class=name
+                ),
+                tuple(case.of_class(name) for case in self.base),
+                tuple(case.of_class(name) for case in self.new),
+            )
+            for name in names[0]
+            if all(name in others for others in names)
+        )
 
 
 def key_of(case: CaseResult) -> Key:

@@ -57,7 +57,7 @@ def _side(repeats: Sequence[Records], times: Times) -> Side | None:
             ]
         ),
         sum(windows),
-        max(one.session_span for one in repeats),
+        max(one.memory for one in repeats),
     )
 
 

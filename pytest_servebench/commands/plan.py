@@ -105,6 +105,11 @@ def run(options: argparse.Namespace) -> int:
     if searched := [str(one) for one in clauses if one.of_search]:
         raise OptionError(f"--slo={searched[0]}: find_capacity searches for it, in the time of "
                           "--servebench-capacity-budget; leave it out")  # fmt: skip
+    if parts := [one for one in clauses if one.request_class]:
+        raise OptionError(
+            f"--slo={parts[0]}: a plan is for all requests of a load; leave "
+            f"{{{parts[0].request_class}}} out, and give the rate of that class by --rate"
+        )
     load = number("load", options.load, "0.6", below=1.0)
     margin, change = (_percent(name, getattr(options, name)) for name in ("margin", "change"))
     repeats = whole("repeats", options.repeats, 1, MOST_REPEATS, "5")

@@ -55,7 +55,7 @@ def sample(records: Records, quantity: str) -> Sample | None:
     ``itl`` has a value for each gap. A failed request counts as an answer of the usual length with
     infinite gaps, so that it has the same weight as in any other quantity.
     """
-    if not records.arrivals_known and quantity in _SINCE_ARRIVAL:
+    if not records.arrivals_known and quantity in SINCE_ARRIVAL:
         return None
     if quantity == "itl":
         return _gaps(records)
@@ -78,7 +78,7 @@ def knows(records: Records, quantity: str) -> bool:
 # -- answers as a whole ---------------------------------------------------------------------------
 
 _COLUMNS: Final = {one.name: one.column for one in TIMES if one.column}
-_SINCE_ARRIVAL: Final = frozenset({*_COLUMNS, "ttft"})
+SINCE_ARRIVAL: Final = frozenset({*_COLUMNS, "ttft"})
 
 
 def _until(column: str) -> Callable[[Records], Floats]:

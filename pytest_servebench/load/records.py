@@ -10,6 +10,7 @@ from typing import IO, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pytest_servebench.load.classes import Classes
 from pytest_servebench.load.records_file import read_columns
 from pytest_servebench.load.store import COLUMNS, NEVER, TIME_COLUMNS, Outcome, RecordStore
 from pytest_servebench.load.streams import Streams
@@ -23,6 +24,12 @@ _RECORDED: Final = [name for name in COLUMNS if name != "payload"]
 _FILE_COLUMNS: Final = {
     **{name: (_DTYPES[COLUMNS[name]], 1) for name in _RECORDED}, "window": (np.int64, 0)
 }  # fmt: skip
+
+
+def _some(
+    values: npt.NDArray[np.float64] | None, which: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64] | None:
+    return None if values is None else values[which]
 
 
 def _seconds(nanoseconds: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -62,6 +69,7 @@ class Records:
         unread: index of an arrival to the seconds for which its answer lay unread, according to the
             kernel; only if that was long. Not saved.
         turns: for sessions, which turn of which session each request is; otherwise ``None``.
+        classes: for requests with classes, which is of which; otherwise ``None``.
         streams: for streamed answers, when their output arrived; otherwise ``None``.
         late_reading: seconds by which an event of each streamed answer may have been read late, at
             most; shape ``(n,)``, or ``None`` if none was. Not saved.
@@ -70,6 +78,10 @@ class Records:
             were sent, and times from the arrival are unknown. Not saved.
         planned: whether the rate of the arrivals changed by a plan (steps or a ramp) and not by
             chance. Not saved.
+        among: for the requests of one class, how many of all classes were in flight when each
+            arrived; shape ``(n,)``. Not saved.
+        alike: for the requests of one class, how long those of all classes are alike, ns. Fewer
+            requests show less of it. Not saved.
     """
 
     scheduled: npt.NDArray[np.int64]
@@ -83,11 +95,14 @@ class Records:
     window: int
     unread: Mapping[int, float] = field(default_factory=dict, repr=False, compare=False)
     turns: Turns | None = field(default=None, repr=False)
+    classes: Classes | None = field(default=None, repr=False)
     streams: Streams | None = field(default=None, repr=False)
     late_reading: npt.NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
     at_best: AtBest | None = field(default=None, repr=False, compare=False)
     arrivals_known: bool = True
     planned: bool = False
+    among: npt.NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
+    alike: float = 0.0
 
     def __len__(self) -> int:
         return len(self.scheduled)
@@ -108,9 +123,12 @@ class Records:
         return np.ones(len(self), dtype=np.bool_) if self.turns is None else ~self.turns.dependent
 
     @property
-    def session_span(self) -> float:
-        """Return how long sessions last, ns; 0 without. See ``Turns.span``."""
-        return 0.0 if self.turns is None else self.turns.span(self.scheduled)
+    def memory(self) -> float:
+        """Return for how long requests are known to be alike, ns; 0 where that is not known.
+
+        Those of a session are as long as it goes on (``Turns.span``).
+        """
+        return max(self.alike, 0.0 if self.turns is None else self.turns.span(self.scheduled))
 
     @property
     def first_token(self) -> npt.NDArray[np.int64]:
@@ -120,6 +138,14 @@ class Records:
         if self.streams is None:
             return np.full(len(self), NEVER, dtype=np.int64)
         return self.streams.first()
+
+    def in_flight(self) -> npt.NDArray[np.int64]:
+        """Return how many requests were waiting or under way when each arrived; shape ``(n,)``."""
+        if self.among is not None:
+            return self.among
+        ended = np.sort(self.done[self.done != NEVER])
+        before = np.searchsorted(np.sort(self.scheduled), self.scheduled)
+        return (before - np.searchsorted(ended, self.scheduled, "right")).astype(np.int64)
 
     def latency(self) -> npt.NDArray[np.float64]:
         """Return done - scheduled in seconds; infinite for failed requests; shape ``(n,)``."""
@@ -237,7 +263,7 @@ class Records:
             OSError: they cannot be written; nothing is left behind.
         """
         columns = {name: getattr(self, name) for name in _RECORDED}
-        for more in (self.streams, self.turns):
+        for more in (self.streams, self.turns, self.classes):
             columns |= more.columns() if more is not None else {}
         with whole_file(path) as file:
             np.savez_compressed(file, window=np.int64(self.window), **columns)
@@ -250,8 +276,33 @@ class Records:
 
     def of_sessions(self, turns: Turns, order: npt.NDArray[np.int64]) -> Records:
         """Return some rows of a store with sessions, in that order; ``turns`` are of all rows."""
-        columns: dict[str, Any] = {name: getattr(self, name)[order] for name in _RECORDED}
-        return replace(self, **columns, turns=turns.rows(order))
+        return replace(self, turns=turns)._rows(order)
+
+    def of_class(self, name: str, alike: float) -> Records:
+        """Return the records of one class.
+
+        Args:
+            name: of the class.
+            alike: for how long requests of all classes are alike, ns.
+        """
+        assert self.classes is not None
+        which = self.classes.members(name)
+        return replace(self._rows(which), among=self.in_flight()[which], alike=alike)
+
+    def _rows(self, which: npt.NDArray[np.int64]) -> Records:
+        columns: dict[str, Any] = {name: getattr(self, name)[which] for name in _RECORDED}
+        places = {row: place for place, row in enumerate(which.tolist())} if self.unread else {}
+        best = self.at_best
+        return replace(
+            self,
+            **columns,
+            unread={places[row]: seconds for row, seconds in self.unread.items() if row in places},
+            turns=self.turns and self.turns.rows(which),
+            classes=self.classes and self.classes.rows(which),
+            streams=self.streams and self.streams.rows(which),
+            late_reading=_some(self.late_reading, which),
+            at_best=best and AtBest(best.first_token[which], _some(best.late, which)),
+        )
 
     @classmethod
     def load(cls, path: Path, arrivals: int | None = None) -> Records:
@@ -270,8 +321,13 @@ class Records:
         if (columns["outcome"] >= len(Outcome)).any():
             raise ValueError(f"{path}: not a records file: it has an unknown outcome")
         size = len(columns["outcome"])
-        streams, turns = Streams.read(path, size), Turns.read(path, size)
-        return cls(**columns, window=window, streams=streams, turns=turns)
+        return cls(
+            **columns,
+            window=window,
+            streams=Streams.read(path, size),
+            turns=Turns.read(path, size),
+            classes=Classes.read(path, size),
+        )
 
 
 def new_store(

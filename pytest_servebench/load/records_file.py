@@ -6,8 +6,9 @@ gigabytes.
 
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -45,8 +46,35 @@ def read_columns(
         raise ValueError(f"{path}: not a records file: {error}") from error
 
 
-def column_names(path: Path) -> frozenset[str]:
-    """Return the names of an archive's columns.
+@dataclass(frozen=True)
+class Part:
+    """Columns of a records file that only some loads have: those with a prefix of their own."""
+
+    path: Path
+    prefix: str
+
+    def columns(
+        self, types: Mapping[str, tuple[npt.DTypeLike, int]], rows: int | None = None
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Return columns by their names without the prefix; as :func:`read_columns`."""
+        read = read_columns(
+            self.path, {self.prefix + name: one for name, one in types.items()}, rows
+        )
+        return {name.removeprefix(self.prefix): one for name, one in read.items()}
+
+    def column(
+        self, name: str, kind: npt.DTypeLike, rows: int | None = None, dimensions: int = 1
+    ) -> npt.NDArray[Any]:
+        """Return one column."""
+        return self.columns({name: (kind, dimensions)}, rows)[name]
+
+    def refuse(self, problem: str) -> NoReturn:
+        """Raise :class:`ValueError` for columns that no load wrote."""
+        raise ValueError(f"{self.path}: not a records file: {self.prefix}{problem}")
+
+
+def part_of(path: Path, prefix: str, sign: str) -> Part | None:
+    """Return the part of an archive with a prefix; ``None`` if it has no column ``sign`` in it.
 
     Raises:
         OSError: the file cannot be read.
@@ -54,9 +82,10 @@ def column_names(path: Path) -> frozenset[str]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return frozenset(name.removesuffix(".npy") for name in archive.namelist())
+            there = f"{prefix}{sign}.npy" in archive.namelist()
     except zipfile.BadZipFile as error:
         raise ValueError(f"{path}: not a records file: {error}") from error
+    return Part(path, prefix) if there else None
 
 
 def _check_lengths(lengths: set[int], rows: int | None) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.load.records_file import column_names, read_columns
+from pytest_servebench.load.records_file import part_of
 from pytest_servebench.load.store import NEVER
 
 Counted = Literal["usage", "tokenizer", "events", "tool"]
@@ -108,6 +108,14 @@ class Streams:
         found[several] = places[np.searchsorted(places, begins)]
         return found
 
+    def rows(self, which: npt.NDArray[np.int64]) -> Streams:
+        """Return those of some requests, in that order."""
+        lengths = np.diff(self.offsets)[which]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        events = np.repeat(self.offsets[which] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        columns = {name: getattr(self, name)[which] for name in _OF_REQUESTS}
+        return replace(self, offsets=offsets, times=self.times[events], **columns)
+
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """Return the arrays by their names in a records file."""
         found = {
@@ -123,27 +131,20 @@ class Streams:
             OSError: the file cannot be read.
             ValueError: they are not what :meth:`columns` returned.
         """
-        if f"{_PREFIX}offsets" not in column_names(path):
+        if (part := part_of(path, _PREFIX, "offsets")) is None:
             return None
-
-        def column(name: str, kind: npt.DTypeLike, rows: int | None) -> npt.NDArray[Any]:
-            name = _PREFIX + name
-            dimensions = 0 if rows is None else 1
-            return read_columns(path, {name: (kind, dimensions)}, rows)[name]
-
-        offsets = column("offsets", np.int64, arrivals + 1)
+        offsets = part.column("offsets", np.int64, arrivals + 1)
         if offsets[0] != 0 or (np.diff(offsets) < 0).any():
-            raise ValueError(f"{path}: not a records file: {_PREFIX}offsets do not ascend from 0")
-        times = column("times", np.int64, int(offsets[-1]))
-        kinds = {_PREFIX + name: (np.int32, 1) for name in _OF_REQUESTS}
-        numbers = read_columns(path, kinds, arrivals)
-        counted = int(column("counted", np.uint8, None))
+            part.refuse("offsets do not ascend from 0")
+        times = part.column("times", np.int64, int(offsets[-1]))
+        numbers = part.columns(dict.fromkeys(_OF_REQUESTS, (np.int32, 1)), arrivals)
+        counted = int(part.column("counted", np.uint8, dimensions=0))
         if counted >= len(_COUNTED):
-            raise ValueError(f"{path}: not a records file: {_PREFIX}counted is {counted}")
-        tokens, input_tokens, bunched = (numbers[_PREFIX + name] for name in _OF_REQUESTS)
+            part.refuse(f"counted is {counted}")
+        tokens, input_tokens, bunched = (numbers[name] for name in _OF_REQUESTS)
         streams = cls(offsets, times, tokens, input_tokens, bunched, _COUNTED[counted])
         if (problem := streams._problem()) is not None:
-            raise ValueError(f"{path}: not a records file: {_PREFIX}{problem}")
+            part.refuse(problem)
         return streams
 
     def _problem(self) -> str | None:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.load.choice import Chosen
-from pytest_servebench.load.records_file import column_names, read_columns
+from pytest_servebench.load.records_file import part_of
 from pytest_servebench.load.store import NEVER, Outcome
 
 Integers = npt.NDArray[np.int32]
@@ -83,13 +83,11 @@ class Turns:
             OSError: the file cannot be read.
             ValueError: they are not what :meth:`columns` returned.
         """
-        if f"{_PREFIX}session" not in column_names(path):
+        if (part := part_of(path, _PREFIX, "session")) is None:
             return None
-        kinds = {_PREFIX + name: (np.int32, 1) for name in _COLUMNS}
-        read = read_columns(path, kinds, arrivals)
-        turns = cls(*(read[_PREFIX + name] for name in _COLUMNS))
+        turns = cls(**part.columns(dict.fromkeys(_COLUMNS, (np.int32, 1)), arrivals))
         if (problem := turns._problem()) is not None:
-            raise ValueError(f"{path}: not a records file: {_PREFIX}{problem}")
+            part.refuse(problem)
         return turns
 
     def _problem(self) -> str | None:

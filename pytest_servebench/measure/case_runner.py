@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+from pytest_servebench.load.classes import Classes
 from pytest_servebench.load.records import Records
 from pytest_servebench.load.runner import Runner, run_load
 from pytest_servebench.load.spec import LoadSpec
@@ -93,7 +94,9 @@ def run_case(
             collected = collect(load, traffic.ways)
             load, merged = collected.load, collected.merged
     checked = check_answers(load, traffic)
-    records = checked.records
+    records = dataclasses.replace(
+        checked.records, classes=Classes.of(load.payloads, traffic.classes)
+    )
     start = load.start / 1e9
     offered = spec.arrivals.mean_rate(spec.rate, spec.duration)
     summary = summarize(records, offered, case.max_lag)
@@ -136,7 +139,7 @@ def run_case(
         if (turns := records.turns) is None
         else SessionCounts.of(turns, records.outcome),
         streamed=_streamed(traffic, records, merged),
-        classes=class_figures(records, load.payloads, traffic.classes),
+        classes=class_figures(records, offered, case.max_lag),
         records=records,
     )
 

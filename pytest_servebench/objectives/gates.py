@@ -3,21 +3,23 @@
 ::
 
     expression = gate { ("," | "and") gate }
-    gate       = metric ":" number "%"
+    gate       = metric ["{" class "}"] ":" number "%"
 
-The number is a percentage of the base's value; for shares of requests (``success_rate``,
+With a class, such as ``ttft.p99{chat}:10%``, a gate is about its requests alone, as an SLO's clause
+is. The number is a percentage of the base's value; for shares of requests (``success_rate``,
 ``drop_rate``, ``error_rate``), which are percentages themselves, it is percentage points.
 """
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pytest_servebench.errors import OptionError
 from pytest_servebench.metrics import COMPARED, METRICS
-from pytest_servebench.objectives.reader import Reader
+from pytest_servebench.objectives.reader import Reader, written
 
 _COLON: Final = re.compile(":")
 _PERCENT: Final = re.compile("%")
@@ -31,13 +33,20 @@ class Gate:
     Attributes:
         metric: a key of :data:`~pytest_servebench.metrics.COMPARED`.
         threshold: a fraction of the base's value, or a difference of shares.
+        request_class: the class of requests that it is about; empty: all requests.
     """
 
     metric: str
     threshold: float
+    request_class: str = ""
+
+    @property
+    def written(self) -> str:
+        """Return metric and class, as expressions have them."""
+        return written(METRICS[self.metric], self.request_class)
 
     def __str__(self) -> str:
-        return f"{METRICS[self.metric].written}:{100 * self.threshold:g}%"
+        return f"{self.written}:{100 * self.threshold:g}%"
 
 
 def parse_gates(text: str) -> tuple[Gate, ...]:
@@ -55,17 +64,15 @@ def check_thresholds(gates: Sequence[Gate], option: str) -> None:
     Raises:
         OptionError: a metric has several; the message begins with ``option``.
     """
-    metrics = [gate.metric for gate in gates]
+    named = Counter(gate.written for gate in gates)
     for gate in gates:
-        if metrics.count(gate.metric) > 1:
-            raise OptionError(
-                f"{option}={gate}: {METRICS[gate.metric].written} has several thresholds; give one"
-            )
+        if named[gate.written] > 1:
+            raise OptionError(f"{option}={gate}: {gate.written} has several thresholds; give one")
 
 
 class _Reader(Reader[Gate]):
     def clause(self) -> Gate:
-        metric = self.metric()
+        metric, request_class = self.metric()
         if self.take(_COLON) is None:
             self.refuse(_SHAPE)
         number = self.number(_SHAPE)
@@ -77,4 +84,4 @@ class _Reader(Reader[Gate]):
             self.refuse(f"{metric.written} cannot get worse by 100 % or more; give less", at)
         if math.isinf(threshold):
             self.refuse("the number is too large", at)
-        return Gate(metric.name, threshold)
+        return Gate(metric.name, threshold, request_class)

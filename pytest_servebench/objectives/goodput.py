@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from pytest_servebench.objectives.limits import BoolArray, Limit, of_each_reques
 from pytest_servebench.objectives.slo_grammar import Clause, parse_slo
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.counted import counted
+from pytest_servebench.stats.estimates import Summary
+from pytest_servebench.stats.summary import alike_for
 
 _NAMES = ("goodput", "goodput_share")
 
@@ -45,18 +47,34 @@ def with_goodput(result: CaseResult, clauses: Iterable[Clause], max_lag: float) 
     records = result.records
     if not limits or records is None or not all(one.is_known(records) for one in limits):
         return result
-    summary = result.summary
+    punctual = records.without_lag(max_lag) if result.summary.without_lag else records
+    classes = result.classes
+    if records.classes is not None:
+        alike = alike_for(records)
+        classes = tuple(
+            dataclasses.replace(
+                one,
+                summary=_with_goodput(
+                    one.summary, limits,
+                    records.of_class(one.name, alike), punctual.of_class(one.name, alike),
+                ),
+            )
+            for one in result.classes
+        )  # fmt: skip
+    summary = _with_goodput(result.summary, limits, records, punctual)
+    return dataclasses.replace(result, summary=summary, classes=classes)
+
+
+def _with_goodput(
+    summary: Summary, limits: Sequence[Limit], records: Records, punctual: Records
+) -> Summary:
     found = dict(zip(_NAMES, counted(records, good(records, limits)), strict=True))
     without_lag = dict(summary.without_lag)
     if without_lag:
-        punctual = records.without_lag(max_lag)
         at_best = counted(punctual, good(punctual, limits))
         without_lag |= dict(zip(_NAMES, at_best, strict=True))
     return dataclasses.replace(
-        result,
-        summary=dataclasses.replace(
-            summary, estimates={**summary.estimates, **found}, without_lag=without_lag
-        ),
+        summary, estimates={**summary.estimates, **found}, without_lag=without_lag
     )
 
 

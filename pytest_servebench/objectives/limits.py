@@ -31,12 +31,12 @@ class Limit:
     Attributes:
         clause: the clause.
         allowed: the share of the counted arrivals that may break it, 0 to below 1.
-        broken_by: returns which requests break it; shape ``(n,)``.
+        breaks: returns which requests would break it if they were of its class; shape ``(n,)``.
     """
 
     clause: Clause
     allowed: float
-    broken_by: Callable[[Records], BoolArray] = field(repr=False, compare=False)
+    breaks: Callable[[Records], BoolArray] = field(repr=False, compare=False)
 
     @property
     def metric(self) -> Metric:
@@ -45,32 +45,48 @@ class Limit:
 
     def is_known(self, records: Records) -> bool:
         """Return whether the records show which requests break it."""
-        times = self.metric.times
+        times, name = self.metric.times, self.clause.request_class
+        if name and (records.classes is None or name not in records.classes.names):
+            return False
         return times is None or quantities.knows(records, times.name)
 
+    def broken_by(self, records: Records) -> BoolArray:
+        """Return which requests break it; shape ``(n,)``."""
+        return self.breaks(records) & self._members(records)
+
     def counted(self, records: Records) -> BoolArray:
-        """Return which requests it counts: all but successes without such a time; ``(n,)``."""
-        times = self.metric.times
+        """Return which requests it counts: those of its class, not successes without such a time.
+
+        Shape ``(n,)``.
+        """
+        times, members = self.metric.times, self._members(records)
         if times is None:
-            return np.ones(len(records), dtype=np.bool_)
-        return ~np.isnan(quantities.seconds(records, times.name))
+            return members
+        return members & ~np.isnan(quantities.seconds(records, times.name))
+
+    def _members(self, records: Records) -> BoolArray:
+        name, classes = self.clause.request_class, records.classes
+        found = np.full(len(records), not name)
+        if name and classes is not None:
+            found[classes.members(name)] = True
+        return found
 
 
 def limit_of(clause: Clause) -> Limit | None:
     """Return a clause as a limit on single requests; ``None`` if it is none."""
     metric = METRICS[clause.metric]
     at_least = clause.at_least
-    if at_least is not metric.larger_is_better:
-        return None  # it requires something bad
+    if clause.asks_for_bad:
+        return None
     times = metric.times
     if times is not None and metric.permille is not None and not times.several:
-        allowed, broken_by = (1000 - metric.permille) / 1000, _slow(clause, times.name)
+        allowed, breaks = (1000 - metric.permille) / 1000, _slow(clause, times.name)
     elif metric.outcomes:
         allowed = 1 - clause.bound if at_least else clause.bound
-        broken_by = _ended(metric.outcomes, good=at_least)
+        breaks = _ended(metric.outcomes, good=at_least)
     else:
         return None
-    return Limit(clause, round(allowed, 12), broken_by) if allowed < 1 else None
+    return Limit(clause, round(allowed, 12), breaks) if allowed < 1 else None
 
 
 def limits_of(clauses: Iterable[Clause]) -> tuple[Limit, ...]:
@@ -82,17 +98,18 @@ def limits_of(clauses: Iterable[Clause]) -> tuple[Limit, ...]:
 def of_each_request(clauses: Iterable[Clause]) -> tuple[Limit, ...]:
     """Return the limits of time that a request must keep to be a good one.
 
-    Of several percentiles of the same times, the highest: ``p50<20ms`` lets every other request
-    take longer, so its bound is not one for single requests.
+    Of several percentiles of the same times and class, the highest: ``p50<20ms`` lets every other
+    request take longer, so its bound is not one for single requests.
     """
-    found: dict[str, Limit] = {}
+    found: dict[tuple[str, str], Limit] = {}
     for limit in limits_of(clauses):
         times = limit.metric.times
         if times is None:
             continue
-        known = found.get(times.name)
+        key = times.name, limit.clause.request_class
+        known = found.get(key)
         if known is None or _strictness(limit) > _strictness(known):
-            found[times.name] = limit
+            found[key] = limit
     return tuple(found.values())
 
 

@@ -14,6 +14,9 @@ _T = TypeVar("_T")
 _SPACE: Final = re.compile(r"\s*")
 _METRIC: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)?(?:\.[0-9]+)?")
 _NUMBER: Final = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3}(?![0-9]))?")
+_CLASS: Final = re.compile(r"\{([^{}]*)\}")
+_BRACE: Final = re.compile(r"\{")
+_LOOSE: Final = re.compile(r"(\{[^{}]*\})|\s+")
 AND: Final = re.compile(r"and(?![A-Za-z0-9_])", re.IGNORECASE)
 
 
@@ -58,8 +61,8 @@ class Reader(ABC, Generic[_T]):
         self.at = match.end()
         return match[0]
 
-    def metric(self) -> Metric:
-        """Read the name of a metric."""
+    def metric(self) -> tuple[Metric, str]:
+        """Read the name of a metric, and of the class of requests that it is about, or nothing."""
         self.skip()
         start = self.at
         word = self.take(_METRIC)
@@ -75,7 +78,22 @@ class Reader(ABC, Generic[_T]):
             if word.lower() in METRICS:
                 self.refuse(f"runs cannot be compared by {word}{guess}", start)
             self.refuse(f"there is no metric '{clean(word)}'{guess}", start)
-        return found
+        return found, self._class(found)
+
+    def _class(self, metric: Metric) -> str:
+        self.skip()
+        start = self.at
+        if (braces := self.take(_CLASS)) is None:
+            if self.take(_BRACE):
+                self.refuse("expected the name of a class of requests and '}'")
+            return ""
+        name = " ".join(braces[1:-1].split())
+        if not name:
+            self.refuse("name a class of requests between the braces", start)
+        if metric.of_server or metric.of_search:
+            about = "the server's processes" if metric.of_server else "a whole load"
+            self.refuse(f"{metric.written} is about {about}, not about a class of requests", start)
+        return name
 
     def number(self, hint: str) -> str:
         """Read a number; ``hint`` is what the message says about the text after it."""
@@ -105,6 +123,20 @@ class Reader(ABC, Generic[_T]):
             f"  {' ' * (self.at if at is None else at)}^\n"
             f"Metrics: {', '.join(one.written for one in self._metrics)}."
         )
+
+
+def written(metric: Metric, request_class: str) -> str:
+    """Return a metric as expressions have it, with the class of requests that it is about."""
+    return f"{metric.written}{{{request_class}}}" if request_class else metric.written
+
+
+def tight(text: str) -> str:
+    """Return an expression without spaces, but for those within the name of a class."""
+
+    def kept(match: re.Match[str]) -> str:
+        return f"{{{' '.join(match[1][1:-1].split())}}}" if match[1] else ""
+
+    return _LOOSE.sub(kept, text)
 
 
 def clean(text: str) -> str:

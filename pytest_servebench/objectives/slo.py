@@ -113,6 +113,8 @@ def failure_texts(result: CaseResult, most: int = 5) -> list[str]:
 
 
 def _judge_one(clause: Clause, result: CaseResult) -> ClauseResult:
+    if clause.request_class:
+        result = result.of_class(clause.request_class)
     found = _judge_figures(clause, result)
     if not result.summary.without_lag:
         return found
@@ -149,6 +151,7 @@ def _judge_figures(clause: Clause, result: CaseResult) -> ClauseResult:
         low=_finite(measured.low),
         high=_finite(measured.high),
         verdict=verdict,
+        request_class=clause.request_class,
         message=f"{clause}: {_words(clause, bound, measured, verdict, result)}",
     )
 

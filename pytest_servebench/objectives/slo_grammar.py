@@ -3,10 +3,16 @@
 ::
 
     expression = clause { ("," | "and") clause }
-    clause     = metric ("<" | "<=" | ">" | ">=") number [unit]
+    clause     = metric ["{" class "}"] ("<" | "<=" | ">" | ">=") number [unit]
 
 The metrics are those of ``pytest_servebench.metrics``. Times, CPU and memory need a unit; a
 share without one is a fraction. Case does not matter, and spaces may stand between the parts.
+
+With a class, such as ``ttft.p99{chat}<300ms``, a clause is about the requests of that class alone:
+one of a mix, named as it is there, or ``first turn`` or ``further turns`` of sessions.
+
+A bound is on the side that is bad: times have upper bounds, throughputs lower ones. CPU, memory and
+numbers of tokens may have either, and so may shares of requests, with a warning.
 """
 
 import math
@@ -19,12 +25,14 @@ from types import MappingProxyType
 from typing import Final, Literal, cast
 
 from pytest_servebench.metrics import METRICS, Metric
-from pytest_servebench.objectives.reader import AND, Reader, clean
+from pytest_servebench.objectives.reader import AND, Reader, clean, tight, written
 from pytest_servebench.text.quantity import Kind
 
 Operator = Literal["<", "<=", ">", ">="]
 
 _RELATIVE: Final = "%"
+_EITHER_WAY: Final[tuple[Kind, ...]] = ("tokens", "cpu", "memory")
+_OTHER_WAY: Final[Mapping[Operator, Operator]] = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _COMPARE: Final = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _UNITS: Final[Mapping[Kind, Mapping[str, Decimal]]] = MappingProxyType(
     {
@@ -80,6 +88,7 @@ class Clause:
         operator: ``<``, ``<=``, ``>`` or ``>=``.
         bound: in seconds, 1/s, percent of a processor, bytes, or as a fraction.
         relative: whether the bound of a throughput is a fraction of the offered load.
+        request_class: the class of requests that it is about; empty: all requests.
         text: as it was written, without spaces.
     """
 
@@ -87,6 +96,7 @@ class Clause:
     operator: Operator
     bound: float
     relative: bool = False
+    request_class: str = ""
     text: str = field(default="", compare=False)
 
     @property
@@ -109,6 +119,18 @@ class Clause:
         """Return whether its bound is a lower one."""
         return self.operator in (">", ">=")
 
+    @property
+    def asks_for_bad(self) -> bool:
+        """Return whether the better the server, the less it meets this."""
+        metric = METRICS[self.metric]
+        return metric.kind not in _EITHER_WAY and self.at_least is not metric.larger_is_better
+
+    @property
+    def other_way(self) -> str:
+        """Return it with the bound on the other side."""
+        metric, _, bound = str(self).rpartition(self.operator)
+        return f"{metric}{_OTHER_WAY[self.operator]}{bound}"
+
     def met_by(self, value: float, bound: float | None = None) -> bool:
         """Return whether a value meets the bound; ``bound`` stands for a relative one."""
         return bool(_COMPARE[self.operator](value, self.bound if bound is None else bound))
@@ -127,7 +149,8 @@ class Clause:
         bound = Decimal(repr(self.bound))
         shown = bound / _UNITS["throughput"][_RELATIVE] if self.relative else bound
         ending = _RELATIVE if self.relative else unit.get(self.kind, "")
-        return f"{METRICS[self.metric].written}{self.operator}{shown}{ending}"
+        metric = written(METRICS[self.metric], self.request_class)
+        return f"{metric}{self.operator}{shown}{ending}"
 
 
 def parse_slo(text: str) -> tuple[Clause, ...]:
@@ -143,16 +166,25 @@ class _Reader(Reader[Clause]):
     def clause(self) -> Clause:
         self.skip()
         start = self.at
-        metric = self.metric()
+        metric, request_class = self.metric()
         operator = self.take(_OPERATOR)
         if operator is None:
             self.refuse("expected one of < <= > >=")
+        operator_at = self.at - len(operator)
         number = self.number(f"units of {metric.written}: {UNITS[metric.kind]}")
         bound, relative = self._bound(metric, number)
-        return Clause(
-            metric.name, cast(Operator, operator), bound, relative,
-            text="".join(self.text[start : self.at].split()),
+        clause = Clause(
+            metric.name, cast(Operator, operator), bound, relative, request_class,
+            text=tight(self.text[start : self.at]),
         )  # fmt: skip
+        if clause.asks_for_bad and not metric.is_share:
+            better = "larger" if metric.larger_is_better else "smaller"
+            self.refuse(
+                f"of {metric.written}, {better} is better, so that only a bad server would meet "
+                f"this; give {clause.other_way}, or assert in the test what is meant",
+                operator_at,
+            )
+        return clause
 
     def _bound(self, metric: Metric, number: str) -> tuple[float, bool]:
         kind = metric.kind

@@ -91,10 +91,13 @@ def unasked_failures(result: CaseResult) -> str | None:
 
 
 def _asked(result: CaseResult) -> bool:
-    return any(
-        one.metric in (SUCCESS_RATE.name, ERROR_RATE.name) and one.sort == "slo"
+    """Return whether SLOs say of all requests, or of each class, how many may fail."""
+    asked = {
+        one.request_class
         for one in result.clauses
-    )
+        if one.metric in (SUCCESS_RATE.name, ERROR_RATE.name) and one.sort == "slo"
+    }
+    return "" in asked or (bool(result.classes) and asked.issuperset(result.class_names))
 
 
 def _reasons(result: CaseResult) -> str:

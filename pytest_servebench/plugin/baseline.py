@@ -180,25 +180,28 @@ class Baseline:
 
     def _compared(self, base: Run, new: Run, among: int) -> list[ClauseResult]:
         comparison = compare(base, new, self.gates, among=among, directories=(self.directory, None))
-        (pair,) = comparison.cases
+        whole = comparison.cases[0]
+        pairs = {one.key.request_class: one for one in comparison.cases}
         clauses = []
         for gate in self.gates:
-            change = pair.changes.get(gate.metric)
+            pair = pairs.get(gate.request_class)
+            change = None if pair is None else pair.changes.get(gate.metric)
             if change is None:
-                metric, where = METRICS[gate.metric], why_unknown(gate, [pair.pair])
+                metric = METRICS[gate.metric]
+                where = why_unknown(gate, [one.pair for one in comparison.cases])
                 remedy = "Save a new baseline."
                 if metric.of_search:
                     remedy = (
                         "Search longer with --servebench-capacity-budget; if it is unknown in "
                         "BASE, save a new baseline."
                     )
-                why = f"inconclusive: {metric.written} is unknown {where}. {remedy}"
+                why = f"inconclusive: {gate.written} is unknown {where}. {remedy}"
                 clauses.append(self._clause(gate, "inconclusive", why))
             else:
                 clauses.append(self._of_change(gate, change))
         # What may explain a change matters only if there is one.
         said = "".join(
-            f" {note}" for note in (*notes(base, new), speed_note(pair, self.gates)) if note
+            f" {note}" for note in (*notes(base, new), speed_note(whole, self.gates)) if note
         )
         return [
             one if one.verdict == "passed" else dataclasses.replace(one, message=one.message + said)
@@ -265,6 +268,7 @@ class Baseline:
             verdict=verdict,
             message=f"{clause}: {text}",
             sort="gate",
+            request_class=gate.request_class,
         )
 
 

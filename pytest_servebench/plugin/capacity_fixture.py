@@ -106,6 +106,7 @@ class FindCapacity:
                 load = self._sending.to(server, requests, check, arrivals, name, given)
                 clauses = [limit.clause for limit in limits]
                 judgement.refuse_unstreamed(clauses, "find_capacity", streamed=load.spec.streamed)
+                judgement.refuse_unknown_classes(clauses, load.traffic.classes, "find_capacity")
                 _check_arrivals(load.spec)
                 label = self._sending.label(load.spec, label, self._labels)
                 self._labels.add(label)

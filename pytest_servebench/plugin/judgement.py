@@ -1,6 +1,6 @@
 """Judge results by SLOs, and decide the outcome of a test."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import pytest
 
@@ -10,8 +10,10 @@ from pytest_servebench.errors import (
     ServebenchWarning,
     SLOSyntaxError,
 )
+from pytest_servebench.load.classes import unknown_class
 from pytest_servebench.objectives.answers import judge_answers
-from pytest_servebench.objectives.goodput import with_goodput
+from pytest_servebench.objectives.gates import Gate
+from pytest_servebench.objectives.goodput import slo_clauses, with_goodput
 from pytest_servebench.objectives.slo import (
     Clause,
     clause_messages,
@@ -33,6 +35,10 @@ class InconclusiveWarning(ServebenchWarning):
 
 class FailedRequestsWarning(ServebenchWarning):
     """Some requests failed, and no SLO limits how many may fail."""
+
+
+class BadIsAskedWarning(ServebenchWarning):
+    """An SLO asks for many failures, or few successes."""
 
 
 class NoLoadWarning(ServebenchWarning):
@@ -85,6 +91,30 @@ def refuse_unstreamed(clauses: Iterable[Clause], fixture: str, *, streamed: bool
         )
 
 
+def refuse_unknown_classes(
+    asked: Iterable[Clause | Gate], classes: Collection[str], fixture: str
+) -> None:
+    """Refuse clauses and gates on a class of requests that a load, made by ``fixture``, has not.
+
+    Raises:
+        OptionError: there is one; the message names the classes that there are.
+    """
+    for one in asked:
+        if one.request_class and one.request_class not in classes:
+            names = tuple(dict.fromkeys(classes))
+            raise OptionError(f"{fixture}: {one}: {unknown_class(one.request_class, names)}.")
+
+
+def _warn_of_bad(item: pytest.Item, clauses: Iterable[Clause]) -> None:
+    """Warn of clauses that only a bad server meets."""
+    for one in dict.fromkeys(clauses):
+        if one.asks_for_bad:
+            warn(item, BadIsAskedWarning(
+                f"{one}: the better the server, the less it meets this; if that is not what the "
+                f"test is for, give {one.other_way}"
+            ))  # fmt: skip
+
+
 def judged(result: CaseResult, clauses: Iterable[Clause], max_lag: float) -> CaseResult:
     """Return the result with further clauses judged, each only once."""
     known = {clause.clause for clause in result.clauses}
@@ -135,6 +165,7 @@ def apply(
     if invalid := [one for one in results if one.verdict == "invalid"]:
         raise InvalidMeasurementError(_messages(invalid))
     for result in results:
+        _warn_of_bad(item, slo_clauses(result))
         if (lost := unasked_failures(result)) is not None:
             warn(item, FailedRequestsWarning(lost))
     undecided = [(one, policy(one)) for one in results if one.verdict == "inconclusive"]

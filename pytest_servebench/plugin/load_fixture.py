@@ -51,7 +51,7 @@ class LoadedCase:
         Raises:
             InvalidMeasurementError: the load generator was too late to judge one.
             OptionError: an expression is about a capacity, which no single load has, or about
-                streamed answers, which this load does not have.
+                streamed answers or a class of requests, which this load does not have.
             SLOSyntaxError: an expression is malformed.
         """
         __tracebackhide__ = True
@@ -62,6 +62,7 @@ class LoadedCase:
         judgement.refuse_unstreamed(
             clauses, "poisson_load", streamed=self.result.streamed is not None
         )
+        judgement.refuse_unknown_classes(clauses, self.result.class_names, "check")
         result = self.result = judgement.judged(self.result, clauses, self._max_lag)
         if result.verdict == "failed":
             pytest.fail(failure_message(result, result.clauses), pytrace=False)
@@ -167,8 +168,10 @@ class PoissonLoad:
             plan = self._sending.to(server, requests, check, arrivals, name, given)
             label = self._sending.label(plan.spec, label, {one.result.label for one in self.cases})
             item = self._item
-            judgement.refuse_unstreamed(
-                judgement.slos_of(item), "poisson_load", streamed=plan.spec.streamed
+            slos = judgement.slos_of(item)
+            judgement.refuse_unstreamed(slos, "poisson_load", streamed=plan.spec.streamed)
+            judgement.refuse_unknown_classes(
+                (*slos, *session.settings.gates), plan.traffic.classes, "poisson_load"
             )
             case = Case(
                 labelled(item.name, label), item.nodeid, plan.spec, session.settings.max_lag, label

@@ -199,7 +199,8 @@ def _percentile_clause(limit: CapacityLimit) -> Clause | None:
     except (SLOSyntaxError, ValueError):
         return None  # of a run that was written by hand
     metric = METRICS[clause.metric]
-    return clause if metric.times is not None and metric.permille is not None else None
+    of_all = metric.times is not None and metric.permille is not None and not clause.request_class
+    return clause if of_all else None
 
 
 def _read(panel: Panel, own: Probes, limit: CapacityLimit) -> list[Mark]:

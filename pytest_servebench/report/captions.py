@@ -65,10 +65,9 @@ def marks(cases: Sequence[CaseResult], panels: Sequence[Panel], curves: int) -> 
             "Hollow: too few independent requests for this percentile; the true value may be far "
             "higher."
         )
-    drawn = {panel.metric for panel in panels}
     broken = [
         clause for case in valid for clause in case.clauses
-        if clause.metric in drawn and clause.verdict == "failed"
+        if clause.verdict == "failed" and any(panel.is_about(clause) for panel in panels)
     ]  # fmt: skip
     if broken:
         kinds = sorted({"the gate" if one.is_gate else "the SLO" for one in broken})

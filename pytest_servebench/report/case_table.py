@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from pytest_servebench.report.figures import (
 from pytest_servebench.report.variants import own_names
 from pytest_servebench.runs.plain_benchmarks import is_plain
 from pytest_servebench.runs.results import CapacityResult, CaseResult, Sizes
-from pytest_servebench.stats.estimates import Summary
+from pytest_servebench.stats.estimates import ClassFigures, Summary
 from pytest_servebench.text.numbers import (
     INFINITE,
     MISSING,
@@ -84,6 +85,8 @@ _VERDICTS: Final[Mapping[Standing, Markup]] = {
 _NAMED: Final = tuple(one.name for one in standing_in("table"))
 _STREAMED: Final = tuple(one.name for one in standing_in("table", streamed=True))
 _UNSCHEDULED: Final = tuple(one.name for one in standing_in("unscheduled", streamed=True))
+_PART: Final = "  └ class "
+_OF_CASE: Final = ("verdict", "CPU %", "CPU ms", "MB")
 _SUCCESSES: Final = "  └ successes"
 _BAD: Final[Markup] = {"red": True}
 _FAINT: Final[Markup] = {"light": True}
@@ -112,7 +115,7 @@ class ServerRows:
         kind: the server's kind.
         title: its name.
         implementation: program and version; each table names them.
-        rows: one for each case, and one more if requests failed.
+        rows: one for each case and for each of its classes, and one more if requests failed.
     """
 
     kind: str
@@ -126,9 +129,9 @@ def server_rows(
 ) -> list[ServerRows]:
     """Return the rows of ``cases``, formatted alike in all tables of the whole ``run``.
 
-    A case with failed requests gets a second row: percentiles of the requests that succeeded,
-    beside those in which the failed ones rank as infinitely slow. A case that was measured again
-    gets a row that says so.
+    A case whose requests have classes gets a row for each. A case with failed requests gets
+    another row: percentiles of the requests that succeeded, beside those in which the failed ones
+    rank as infinitely slow. A case that was measured again gets a row that says so.
     """
     show, memory = _formats(run), memory_metric(run)
     found: dict[str, ServerRows] = {}
@@ -146,6 +149,7 @@ def server_rows(
         if is_plain(case) or case.origin is not None:
             label = f"  {clean(case.name)}"
         block.rows.append(_case_row(case, label, show, memory))
+        block.rows.extend(_class_row(case, one, show, memory) for one in case.classes)
         if case.attempts:
             block.rows.append(_note_row(f"  └ {attempt_name(len(case.attempts) + 1)}"))
         if 0 < failed(summary) < summary.arrivals and summary.latency.n:
@@ -179,6 +183,16 @@ def _case_row(case: CaseResult, label: str, show: _Formats, memory: Metric) -> l
         Cell(compact(megabytes(memory.read(case).value), 0)),
         Cell(compact(lost, 0), _BAD if lost else PLAIN),
         Cell(compact(wrong, 0), _BAD if wrong else PLAIN),
+    ]
+
+
+def _class_row(case: CaseResult, part: ClassFigures, show: _Formats, memory: Metric) -> list[Cell]:
+    """Return the row of a class of requests; of what the server is, its case's has the figures."""
+    whole = dataclasses.replace(case, summary=part.summary)
+    row = _case_row(whole, f"{_PART}{clean(part.name)}", show, memory)
+    return [
+        Cell("") if column.heading in _OF_CASE else cell
+        for column, cell in zip(COLUMNS, row, strict=True)
     ]
 
 

@@ -1,14 +1,22 @@
-"""Figures of each class of a mix of requests, as text."""
+"""Figures of each class of requests, as text."""
 
-from pytest_servebench.metrics import METRICS
+import math
+from typing import Final
+
+from pytest_servebench.metrics import LATENCY, METRICS, SUCCESS_RATE, TPOT, TTFT
+from pytest_servebench.report.figures import Percentile, interval, percentile
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.estimates import ClassFigures
 from pytest_servebench.text.numbers import INFINITE, compact, milliseconds, percent
 from pytest_servebench.text.safe import clean, counted
 
+_SHOWN: Final = [
+    METRICS[f"{times.prefix}{one}"] for times in (LATENCY, TTFT, TPOT) for one in ("p50", "p99")
+]
+
 
 def class_facts(case: CaseResult) -> list[tuple[str, str]]:
-    """Return label and text of each class; nothing if requests had none.
+    """Return label and text of each class, with 95 % intervals; nothing if requests had none.
 
     A percentile of which a class has too few requests is in brackets, as in the table.
     """
@@ -16,14 +24,25 @@ def class_facts(case: CaseResult) -> list[tuple[str, str]]:
 
 
 def _text(one: ClassFigures, arrivals: int) -> str:
-    parts = [f"{counted(one.arrivals, 'request')} ({percent(one.arrivals / max(arrivals, 1))} %)"]
-    if one.arrivals:
-        parts.append(f"{percent(one.ok / one.arrivals)} % ok")
-        parts += [_time(name, value, one.arrivals) for name, value in one.times.items()]
+    own = one.summary
+    parts = [f"{counted(own.arrivals, 'request')} ({percent(own.arrivals / max(arrivals, 1))} %)"]
+    if own.arrivals:
+        ends = interval(own.estimates.get(SUCCESS_RATE.name)) or (0.0, 1.0)
+        within = " to ".join(percent(end, 2) for end in ends)
+        parts.append(f"{percent(own.success_rate)} % ok, {within}")
+        parts += [
+            f"{metric.written} {_time(percentile(own, metric.name))}"
+            for metric in _SHOWN
+            if metric.name in own.estimates
+        ]
     return "; ".join(parts)
 
 
-def _time(name: str, value: float | None, arrivals: int) -> str:
-    shown = INFINITE if value is None else f"{compact(milliseconds(value))} ms"
-    metric = METRICS[name]
-    return f"{metric.written} {shown if arrivals >= metric.enough else f'({shown})'}"
+def _time(known: Percentile) -> str:
+    value, low, high = map(_milliseconds, (known.value, known.low or 0.0, known.high))
+    shown = f"{value} ms" if known.value != math.inf else value
+    return f"{shown if known.resolved else f'({shown})'}, {low} to {high}"
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return INFINITE if seconds == math.inf else compact(milliseconds(seconds))

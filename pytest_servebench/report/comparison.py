@@ -11,6 +11,7 @@ from pytest_servebench.analysis.compare import (
     Comparison,
     GateResult,
     fails,
+    gates_of,
     hidden_by_machine,
 )
 from pytest_servebench.analysis.pairs import key_text
@@ -239,7 +240,7 @@ def _metrics(case: CaseComparison, every: bool) -> Sequence[str]:
 def _table(comparison: Comparison, width: int, every: bool) -> list[Line]:
     gates = [result.gate for result in comparison.gates]
     rows = [
-        [_row(case.changes[metric], gates) for metric in _metrics(case, every)]
+        [_row(case.changes[metric], gates_of(case, gates)) for metric in _metrics(case, every)]
         for case in comparison.cases
     ]
     layout = lay_out(_COLUMNS, [row for block in rows for row in block], width)
@@ -296,7 +297,7 @@ def comparison_markdown(
         name = names[id(case)]
         for metric in _metrics(case, every):
             change = case.changes[metric]
-            cells = [cell.text.strip() for cell in _row(change, gates)]
+            cells = [cell.text.strip() for cell in _row(change, gates_of(case, gates))]
             cells[-1] = f"{_SIGNS[change.verdict]} {cells[-1]}".strip()
             lines.append(table_row([name, *cells]))
             name = ""

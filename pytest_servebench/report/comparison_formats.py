@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pytest_servebench.analysis.changes import Change
 from pytest_servebench.analysis.comparability import Difference, notes
-from pytest_servebench.analysis.compare import CaseComparison, Comparison, fails
+from pytest_servebench.analysis.compare import CaseComparison, Comparison, fails, gates_of
 from pytest_servebench.metrics import METRICS
 from pytest_servebench.report.comparison import (
     change_text,
@@ -63,6 +63,7 @@ def _block(
         "gates": [
             {
                 "metric": result.gate.metric,
+                "class": result.gate.request_class,
                 "threshold": result.gate.threshold,
                 "failed": [case.key.test for case in result.failed],
                 "inconclusive": [case.key.test for case in result.inconclusive],
@@ -74,6 +75,7 @@ def _block(
         "cases": [
             {
                 "test": case.key.test,
+                "class": case.key.request_class,
                 "server": case.key.kind,
                 "model": case.key.model,
                 "rate": None if case.of_search else case.key.rate,
@@ -93,7 +95,8 @@ def _block(
                         "percentile_base": change.percentile,
                         "beyond_base": change.beyond,
                         "failed": any(
-                            gate.metric == metric and fails(gate, change) for gate in gates
+                            gate.metric == metric and fails(gate, change)
+                            for gate in gates_of(case, gates)
                         ),
                     }
                     for metric, change in case.changes.items()

@@ -27,7 +27,7 @@ def notes(comparison: Comparison, every: bool = False) -> list[str]:
     changes = [case.changes[metric] for case in comparison.cases for metric in case.shown]
     counts = Counter(one.verdict for one in changes)
     parts = [f"{counts[word]} {word}" for word in VERDICTS if counts[word]]
-    size = f"{counted(len(comparison.cases), 'case')}, {counted(len(changes), 'figure')}"
+    size = f"{counted_cases(comparison)}, {counted(len(changes), 'figure')}"
     found = [f"{size}{' that decide' if every else ''}: {', '.join(parts)}."]
     unsure = any(_excludes_nothing(one) and one.verdict == "cannot tell" for one in changes)
     if unsure and comparison.statements > 1:
@@ -102,7 +102,7 @@ def _excludes_nothing(change: Change) -> bool:
 def conclusion(comparison: Comparison) -> str:
     """Return the answer in one line."""
     cases = sum(case.verdict == "worse" for case in comparison.cases)
-    of_all = f"{cases} of {counted(len(comparison.cases), 'case')}"
+    of_all = f"{cases} of {counted_cases(comparison)}"
     if comparison.gates:
         failed = [str(one.gate) for one in comparison.gates if one.failed]
         if failed:
@@ -120,6 +120,13 @@ def remedy(comparison: Comparison, refused: Sequence[Difference]) -> str:
     if not words or not comparison.cases:
         return ""
     return (
-        f"To compare the {counted(len(comparison.cases), 'case')} they share anyway, "
+        f"To compare the {counted_cases(comparison)} they share anyway, "
         f"give --allow {','.join(words)}"
     )
+
+
+def counted_cases(comparison: Comparison) -> str:
+    """Return the number of cases, and of the classes of requests in them."""
+    parts = sum(bool(case.key.request_class) for case in comparison.cases)
+    cases = counted(len(comparison.cases) - parts, "case")
+    return f"{cases} and {counted(parts, 'part')} by class of requests" if parts else cases

@@ -31,7 +31,10 @@ def bounds_of(case: CaseResult, times: Times) -> list[Bound]:
     return [
         Bound(1e3 * one.bound, clean(one.clause), one.metric)
         for one in case.clauses
-        if not one.is_gate and one.metric in METRICS and METRICS[one.metric].times is times
+        if not one.is_gate
+        and one.request_class == case.request_class
+        and one.metric in METRICS
+        and METRICS[one.metric].times is times
     ]
 
 

@@ -191,7 +191,7 @@ def own_slo(servers: Iterable[Measured]) -> tuple[tuple[Clause, ...], tuple[str,
             clauses = parse_slo(text)
         except SLOSyntaxError:  # of another version
             clauses = ()
-        if clauses and all(one.metric in PREDICTED for one in clauses):
+        if clauses and all(one.metric in PREDICTED and not one.request_class for one in clauses):
             known += clauses
         else:
             others.append(text)

@@ -15,7 +15,7 @@ from pytest_servebench.report.facts import lag_p99
 from pytest_servebench.report.figures import interval, known_times, percentile
 from pytest_servebench.report.series import Series
 from pytest_servebench.report.sessions import unit_of
-from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.runs.results import CaseResult, ClauseResult
 from pytest_servebench.text.numbers import milliseconds
 from pytest_servebench.text.safe import clean
 
@@ -75,8 +75,11 @@ class Panel:
 
     def is_broken(self, case: CaseResult) -> bool:
         """Return whether a case breaks an SLO or a gate of the metric: its marker is outlined."""
-        own = (clause for clause in case.clauses if clause.metric == self.metric)
-        return any(clause.verdict == "failed" for clause in own)
+        return any(self.is_about(one) and one.verdict == "failed" for one in case.clauses)
+
+    def is_about(self, clause: ClauseResult) -> bool:
+        """Return whether a clause is about what is drawn: the metric of all requests."""
+        return clause.metric == self.metric and not clause.request_class
 
 
 def x_label(series: Iterable[Series]) -> str:
@@ -391,6 +394,6 @@ def _bounds(panel: Panel, cases: Iterable[CaseResult]) -> tuple[tuple[float, str
     clauses: dict[str, set[float]] = {}
     for case in cases:
         for clause in case.clauses:
-            if clause.metric == panel.metric and not clause.is_gate:
+            if panel.is_about(clause) and not clause.is_gate:
                 clauses.setdefault(clean(clause.clause), set()).add(clause.bound * panel.bound)
     return tuple(sorted((min(ends), text) for text, ends in clauses.items() if len(ends) == 1))

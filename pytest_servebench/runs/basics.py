@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple
 
 from pytest_servebench.text.numbers import plain
 
@@ -10,6 +11,9 @@ VerdictWord = Literal["passed", "failed", "inconclusive", "invalid"]
 MemoryMeasure = Literal["pss", "rss"]
 ClauseSort = Literal["slo", "gate", "answers", "successes"]
 TestOutcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
+
+UNSAVED: Final[Mapping[str, object]] = MappingProxyType({"saved": False})
+"""Metadata of a field that is not part of the JSON."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class ClauseResult:
     Attributes:
         clause: as it was written, such as ``"p99<50ms"`` or ``"p99:10% against main"``.
         metric: ``"p99"``, ``"success_rate"``, …
+        request_class: of which class of requests it is; empty: of all.
         bound: in seconds, percent of a processor, bytes, 1/s or as a fraction; of a gate, the
             fraction of the earlier value (of shares, the difference) that it may get worse by.
         value: what was measured, ``None`` for infinite or unknown.
@@ -39,6 +44,7 @@ class ClauseResult:
     verdict: VerdictWord
     message: str
     sort: ClauseSort = "slo"
+    request_class: str = ""
 
     @property
     def is_gate(self) -> bool:

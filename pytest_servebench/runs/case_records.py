@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pytest_servebench.load.records import Records
 from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.stats.classes import of_class
 from pytest_servebench.system.files import inside
 from pytest_servebench.text.safe import clean
 
@@ -23,9 +24,21 @@ def read_records(case: CaseResult, directory: Path | None) -> tuple[Records | No
     try:
         path = inside(directory, case.records_file)
         if path.is_file():
-            return Records.load(path, case.summary.arrivals), ""
+            return _read(case, path), ""
     except ValueError:
         return None, f"{name} cannot be read: it is damaged"
     except OSError as error:
         return None, f"{name} cannot be read: {error.strerror}"
     return None, f"{name} is missing"
+
+
+def _read(case: CaseResult, path: Path) -> Records:
+    name, arrivals = case.request_class, case.summary.arrivals
+    if not name:
+        return Records.load(path, arrivals)
+    found = Records.load(path)
+    if found.classes is None or name not in found.classes.names:
+        raise ValueError(f"{path}: not a records file: no request is of class {name}")
+    if len(found.classes.members(name)) != arrivals:
+        raise ValueError(f"{path}: not a records file: others than {arrivals} are of class {name}")
+    return of_class(found, name)

@@ -50,6 +50,7 @@ def _fields(kind: Any) -> Sequence[tuple[str, Callable[[Any, str], Any], bool]]:
             one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING,
         )
         for one in dataclasses.fields(kind)
+        if one.metadata.get("saved", True)
     ]
 
 

@@ -6,13 +6,16 @@ All durations are seconds, rates are per second, memory is bytes, CPU is percent
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
+from pytest_servebench.errors import OptionError
+from pytest_servebench.load.classes import unknown_class
 from pytest_servebench.load.device import Generator
 from pytest_servebench.load.records import Records
 from pytest_servebench.load.streams import Counted
 from pytest_servebench.load.turns import SessionCounts
 from pytest_servebench.runs.basics import (
+    UNSAVED,
     ClauseResult,
     ClauseSort,
     MemoryMeasure,
@@ -23,6 +26,8 @@ from pytest_servebench.runs.basics import (
     VerdictWord,
 )
 from pytest_servebench.runs.capacity import CapacityResult
+from pytest_servebench.runs.resources import Resources
+from pytest_servebench.stats.classes import of_class
 from pytest_servebench.stats.estimates import ClassFigures, Summary
 
 __all__ = [
@@ -32,55 +37,6 @@ __all__ = [
 ]  # fmt: skip
 
 SCHEMA_VERSION = 1
-CROWDED: Final = 0.10
-"""Share of a server's processors from which on other programs may have slowed it down.
-
-A machine on which nothing else runs shows less than 0.02.
-"""
-
-
-@dataclass(frozen=True)
-class Resources:
-    """CPU and memory over the arrival window; ``None`` if they are not visible.
-
-    Attributes:
-        cpu_mean: CPU time of the server's process tree / length of the window, from cumulative
-            times, in percent of one processor.
-        cpu_peak: highest between two samples; never below the mean.
-        memory_mean: mean resident memory (RSS) of the tree, bytes; pages that its processes share
-            count once for each.
-        memory_peak: highest resident memory of the tree, bytes.
-        host_cpu_mean: mean of all processors of the machine, percent of the whole machine.
-        series: the samples: columns ``time`` (s since the clock's start), ``cpu``, ``memory``,
-            ``host_cpu``.
-        pss_before: proportional memory (PSS) of the tree before the load, bytes: shared pages
-            count once. ``None`` if the system does not report it.
-        pss_after: the same after the load.
-        others_share: CPU time of all other programs on the processors on which the server may run,
-            as a share of all that these have: without the server's, the load generator's and
-            pytest's. Steal, the time that the host gave to other guests, is included.
-    """
-
-    cpu_mean: float | None
-    cpu_peak: float | None
-    memory_mean: float | None
-    memory_peak: float | None
-    host_cpu_mean: float | None
-    series: Mapping[str, list[float]] = field(default_factory=dict)
-    pss_before: float | None = None
-    pss_after: float | None = None
-    others_share: float | None = None
-
-    @property
-    def crowded(self) -> bool:
-        """Return whether other programs used so much that the server may have been slowed down."""
-        return self.others_share is not None and self.others_share > CROWDED
-
-    @property
-    def pss(self) -> float | None:
-        """Return the larger PSS: other programs that map the same files lower it for a while."""
-        known = [size for size in (self.pss_before, self.pss_after) if size is not None]
-        return max(known, default=None)
 
 
 @dataclass(frozen=True)
@@ -201,6 +157,8 @@ class CaseResult:
         streamed: how streamed answers were read; ``None`` if they were not streamed.
         classes: figures of each class of requests, if they were a mix or turns of sessions (the
             first ones and the later ones).
+        request_class: the class of its requests that it is about, if it is a part of a case
+            (:meth:`of_class`); empty for the whole. Not part of the JSON.
         sessions: how sessions ended, if the requests were their turns. Then ``rate`` and the
             arrival process are of sessions, and later turns depend on the server: the sooner it
             answers, the sooner they arrive.
@@ -241,7 +199,8 @@ class CaseResult:
     classes: tuple[ClassFigures, ...] = ()
     sessions: SessionCounts | None = None
     origin: Origin | None = None
-    records: Records | None = field(default=None, repr=False, compare=False)
+    request_class: str = field(default="", metadata=UNSAVED)
+    records: Records | None = field(default=None, repr=False, compare=False, metadata=UNSAVED)
 
     @property
     def sizes(self) -> Sizes:
@@ -279,6 +238,31 @@ class CaseResult:
         """
         return self.invalid_reason is None
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return the names of its classes of requests."""
+        return tuple(one.name for one in self.classes)
+
+    def of_class(self, name: str) -> "CaseResult":
+        """Return the part of the case that is about one class of its requests.
+
+        Server, generator and resources are those of the whole case.
+
+        Raises:
+            OptionError: it has no such class.
+        """
+        found = next((one for one in self.classes if one.name == name), None)
+        if found is None:
+            raise OptionError(f"{self.name}: {unknown_class(name, self.class_names)}")
+        return dataclasses.replace(
+            self,
+            summary=found.summary,
+            rate=found.summary.offered_rate,
+            classes=(),
+            request_class=name,
+            records=None if self.records is None else of_class(self.records, name),
+        )
+
     def without_lag(self) -> "CaseResult":
         """Return the result as it would be, at best, had the generator never been late."""
         return dataclasses.replace(self, summary=self.summary.punctual())
@@ -286,7 +270,9 @@ class CaseResult:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain data for JSON, without the records."""
         data = dataclasses.asdict(dataclasses.replace(self, records=None))
-        del data["records"]
+        for one in dataclasses.fields(self):
+            if one.metadata == UNSAVED:
+                del data[one.name]
         data["schema_version"] = SCHEMA_VERSION
         data["server"]["cpus"] = list(self.server.cpus)
         data["clauses"] = list(data["clauses"])

@@ -25,7 +25,7 @@ from pytest_servebench.runs.results import (
     Run,
     VerdictWord,
 )
-from pytest_servebench.stats.estimates import Estimate
+from pytest_servebench.stats.estimates import Estimate, Summary
 from pytest_servebench.text.safe import clean, joined
 
 _T = TypeVar("_T")
@@ -246,30 +246,36 @@ def _foreign(path: Path, data: Any, reader: Reader) -> Run:
 
 def _check_figures(case: CaseResult, where: str) -> None:
     """Refuse impossible figures, which would break reports and comparisons."""
-    summary, series = case.summary, case.resources.series
+    series = case.resources.series
     for name, value in (
         ("rate", case.rate),
         ("duration", case.duration),
         ("buffer_size", case.buffer_size),
         ("workers", case.workers),
-        *((f"summary.outcomes.{word}", number) for word, number in summary.outcomes.items()),
     ):
         if value < 0:
             raise ValueError(f"{where}.{name} is {value}, below 0")
     if case.rows < 1:
         raise ValueError(f"{where}.rows is {case.rows}, below 1")
-    if sum(summary.outcomes.values()) != summary.arrivals:
-        raise ValueError(
-            f"{where}.summary.outcomes do not add up to its {summary.arrivals} arrivals"
-        )
-    for part, estimates in (("estimates", summary.estimates), ("without_lag", summary.without_lag)):
-        for name, one in estimates.items():
-            _check_interval(one, f"{where}.summary.{part}.{name}")
+    _check_summary(case.summary, f"{where}.summary")
+    for number, part in enumerate(case.classes):
+        _check_summary(part.summary, f"{where}.classes[{number}].summary")
     _check_clauses(case.clauses, where)
     if series and "time" not in series:
         raise ValueError(f"{where}.resources.series.time is missing")
     if len({len(column) for column in series.values()}) > 1:
         raise ValueError(f"{where}.resources.series has columns of different lengths")
+
+
+def _check_summary(summary: Summary, where: str) -> None:
+    for word, number in summary.outcomes.items():
+        if number < 0:
+            raise ValueError(f"{where}.outcomes.{word} is {number}, below 0")
+    if sum(summary.outcomes.values()) != summary.arrivals:
+        raise ValueError(f"{where}.outcomes do not add up to its {summary.arrivals} arrivals")
+    for part, estimates in (("estimates", summary.estimates), ("without_lag", summary.without_lag)):
+        for name, one in estimates.items():
+            _check_interval(one, f"{where}.{part}.{name}")
 
 
 def _check_clauses(clauses: Sequence[ClauseResult], where: str) -> None:

@@ -88,7 +88,7 @@ def _object(kind: type[Any], definitions: dict[str, Any]) -> dict[str, Any]:
     hints, texts = get_type_hints(kind), _descriptions(kind)
     properties, required = {}, []
     for field in dataclasses.fields(kind):
-        if field.name in ("records", "schema_version"):
+        if field.name == "schema_version" or not field.metadata.get("saved", True):
             continue
         properties[field.name] = {
             **_value(hints[field.name], definitions),

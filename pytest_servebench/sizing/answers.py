@@ -102,6 +102,11 @@ def check_clauses(clauses: Sequence[Clause]) -> None:
         if clause.metric not in PREDICTED:
             known = ", ".join(metric.written for metric in PREDICTED.values())
             raise OptionError(f"{clause}: the model does not predict it. Give one of {known}.")
+        if clause.request_class:
+            raise OptionError(
+                f"{clause}: the model has one class of requests, with the services of all. Leave "
+                f"{{{clause.request_class}}} out."
+            )
 
 
 def kept(prediction: Prediction, clauses: Sequence[Clause]) -> Kept:

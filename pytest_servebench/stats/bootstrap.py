@@ -17,7 +17,8 @@ _RESAMPLES: Final = 1000
 _LUGSAIL: Final = 3
 _MOST_BINS: Final = 1000
 _FEWEST_BINS: Final = 4
-_SPANS: Final = 2.0  # sessions that a block spans at least
+SPANS: Final = 2.0
+"""How many times as long as something is alike a block is at least."""
 _FEWEST_BLOCKS: Final = 6  # however long sessions last
 _SEED: Final = 19890901  # any: the same records give the same intervals
 
@@ -85,17 +86,18 @@ def _places(blocks: int, number: int) -> npt.NDArray[np.int64]:
 
 
 def least_length(span: float, window: int, bins: int) -> int:
-    """Return the least number of bins in a block for a load of sessions.
+    """Return how many bins blocks have at least, where something is known of what they hold.
 
-    What the requests of a session share is too weak at any single lag to be significant, so the
-    automatic length misses it. Blocks must be longer than a session.
+    Of what all requests of a session share, lag by lag, little is significant, and the automatic
+    length takes no notice; nor does it of what the few requests of one class share with those
+    between them. Blocks must be longer than what is alike in them.
 
     Args:
-        span: how long a session lasts, ns; 0 without sessions.
+        span: for how long requests are alike, ns; 0 where nothing is known of it.
         window: length of the arrival window, ns.
         bins: into which it is cut.
     """
-    return max(1, min(round(_SPANS * span / max(window, 1) * bins), bins // _FEWEST_BLOCKS))
+    return max(1, min(round(SPANS * span / max(window, 1) * bins), bins // _FEWEST_BLOCKS))
 
 
 def moving_blocks(series: Floats, least: int = 1) -> Blocks:

@@ -1,62 +1,37 @@
-"""Figures of each class of a mix of requests."""
+"""Figures of each class of requests.
 
-from collections.abc import Sequence
-from typing import Final
+The requests of a class are fewer than those of the case, and what is between them is left out: a
+correlation that the case shows clearly is weaker among them, and blocks by it alone would be too
+short. So blocks of a class are at least as long as those of the whole case.
+"""
 
-import numpy as np
-import numpy.typing as npt
-
-from pytest_servebench.load import quantities
-from pytest_servebench.load.choice import Chosen
 from pytest_servebench.load.records import Records
-from pytest_servebench.metrics import LATENCY, METRICS, TPOT, TTFT
-from pytest_servebench.stats.episodes import nearest_rank
 from pytest_servebench.stats.estimates import ClassFigures
-
-NAMES: Final = {
-    f"{times.prefix}{one}": times.name for times in (LATENCY, TTFT, TPOT) for one in ("p50", "p99")
-}
-"""The percentiles of a class, and what they are of."""
+from pytest_servebench.stats.summary import alike_for, summary_of
 
 
 def class_figures(
-    records: Records, chosen: Chosen, classes: Sequence[str]
+    records: Records, offered_rate: float, max_lag: float
 ) -> tuple[ClassFigures, ...]:
-    """Return the figures of each class, in the order of ``classes``.
+    """Return the figures of each class, with intervals; nothing if requests have none.
 
     Args:
         records: of all arrivals.
-        chosen: for each arrival the index of its request.
-        classes: of each request; empty if there are none.
+        offered_rate: of all of them, 1/s.
+        max_lag: lateness of the generator, seconds, beyond which an arrival is late.
     """
-    if not classes:
+    if records.classes is None:
         return ()
-    names = list(dict.fromkeys(classes))
-    number = {name: place for place, name in enumerate(names)}
-    of_request = np.array([number[name] for name in classes])
-    of_arrival = of_request[chosen]
-    values = {
-        name: quantities.seconds(records, quantity)
-        for name, quantity in NAMES.items()
-        if quantities.knows(records, quantity)
-    }
+    # A request of one class may have waited behind a late one of another.
+    punctual, alike = records.without_lag(max_lag), alike_for(records)
     found = []
-    for place, name in enumerate(names):
-        members = of_arrival == place
-        times = {
-            key: _percentile(key, defined)
-            for key, each in values.items()
-            if len(defined := each[members & ~np.isnan(each)])
-        }
-        found.append(
-            ClassFigures(name, int(members.sum()), int((records.ok & members).sum()), times)
-        )
+    for name in records.classes.names:
+        own, at_best = (one.of_class(name, alike) for one in (records, punctual))
+        offered = offered_rate * len(own) / max(1, len(records))
+        found.append(ClassFigures(name, summary_of(own, at_best, offered)))
     return tuple(found)
 
 
-def _percentile(name: str, values: npt.NDArray[np.float64]) -> float | None:
-    """Return a nearest rank in seconds; ``None`` if it is infinite."""
-    permille = METRICS[name].permille
-    assert permille is not None
-    value = float(np.sort(values)[nearest_rank(permille, len(values)) - 1])
-    return value if np.isfinite(value) else None
+def of_class(records: Records, name: str) -> Records:
+    """Return the records of one class."""
+    return records.of_class(name, alike_for(records))

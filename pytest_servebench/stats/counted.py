@@ -34,7 +34,7 @@ def counted(records: Records, which: npt.NDArray[np.bool_]) -> tuple[Estimate, E
     arrived = binned(
         (which.astype(np.float64) - share)[:, None], records.scheduled, records.window, bins
     )
-    least = least_length(records.session_span, records.window, bins)
+    least = least_length(records.memory, records.window, bins)
     blocks = moving_blocks(np.column_stack([arrived, ends - ends.mean(axis=0)]), least)
     blocks = by_phases(blocks, arrived, records)
     of_share, of_ends = blocks.variances.tolist()

@@ -34,6 +34,9 @@ multiplied as well; and the standard error of a mean is always multiplied, by âˆ
 seen is below two thirds or a third of it, the missed episodes would have to be of another size, not
 only more of them. Where there is no upper limit, a *ceiling* at 1.5 times an order statistic allows
 for the error of the length once, or for h, and one at 3 times for half of the error alone.
+
+**A server near its limit** may be seen at it only with more requests than a run ever had in it; see
+:mod:`pytest_servebench.stats.unseen`. A share of them is then taken to be slower than all others.
 """
 
 import math
@@ -53,7 +56,8 @@ SHARES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 300, 500)
 
 _BEYOND: Final = 10  # times the share at the percentile: up to there the length is measured
 _OWN: Final = 2  # the same for the lower limit, and for the error that is not the percentile's own
-_FEWEST: Final = 3  # requests, without which there are no episodes to measure
+FEWEST: Final = 3
+"""Requests, without which there are no episodes to measure."""
 _FEWEST_IN_TAIL: Final = 20  # requests, of which two are beyond p90
 _DISTANCES: Final = (1.5, 3.0)
 _NOTHING: Final = 0.1  # p90 / mean below which most times are next to nothing; exponential: 2.3
@@ -139,15 +143,24 @@ def lower_rank(permille: int, number: int, length: float) -> int:
     return min(number - fewest, nearest_rank(permille, number))
 
 
-def upper_rank(permille: int, number: int, length: float) -> int:
+def upper_rank(permille: int, number: int, length: float, unseen: float = 0.0) -> int:
     """Return the rank of the value that is below the percentile with 2.5 % at most.
 
+    Args:
+        permille: as for :func:`lower_rank`.
+        number: likewise.
+        length: likewise.
+        unseen: share of all requests that may be slower than all that were seen.
+
     Returns:
-        ``number + 1`` where there is no upper limit. Arguments as for :func:`lower_rank`.
+        ``number + 1`` where there is no upper limit.
     """
+    tail = 1 - permille / 1000 - unseen
+    if tail <= 0:
+        return number + 1
     # A hair more than 2.5 %, as the search is for the first number that has it.
     above = math.nextafter(TAIL, 1.0)
-    return number + 1 - _first(number, 1 - permille / 1000, length, above, -Z)
+    return number + 1 - _first(number, tail, length, above, -Z)
 
 
 def _first(number: int, tail: float, length: float, chance: float, normal: float) -> int:
@@ -245,7 +258,7 @@ def lengths(
         heavy: :func:`heaviness` of the times.
     """
     tail = 1000 - permille
-    resolved = [one for one in SHARES if one >= tail and one * number >= 1000 * _FEWEST]
+    resolved = [one for one in SHARES if one >= tail and one * number >= 1000 * FEWEST]
     resolved = resolved or [SHARES[-1]]
     near = [one for one in resolved if one <= _BEYOND * tail] or resolved[:1]
     own = [one for one in near if one <= _OWN * tail] or near[:1]
@@ -268,21 +281,36 @@ def lengths(
     )
 
 
+def dispersion_of(blocks: Blocks, column: int, mean: float, number: int) -> float:
+    """Return the variance of a number of requests over that of independent ones, 1 or more.
+
+    Args:
+        blocks: of whether each request is one of them, less the mean.
+        column: in them.
+        mean: share of the requests that are.
+        number: of requests.
+    """
+    spread = mean * (1 - mean)
+    return max(1.0, float(blocks.variances[column]) / (number * spread)) if spread > 0 else 1.0
+
+
 def _dispersion(blocks: Blocks, column: int, mean: float, number: int) -> tuple[float, float]:
-    """Return a dispersion, 1 or more, and the factor on it that stands for its error."""
+    """Return a dispersion, and the factor on it that stands for its error."""
     spread = mean * (1 - mean)
     if spread <= 0:
         return 1.0, 1.0
     # Independent requests have an error too, which the binomial limits know of.
     full = degrees_of_freedom(number, 1 / spread - 3)
     error = (student(float(blocks.degrees[column])) / student(full)) ** 2
-    return max(1.0, float(blocks.variances[column]) / (number * spread)), max(1.0, error)
+    return dispersion_of(blocks, column, mean, number), max(1.0, error)
 
 
 # -- the limits -----------------------------------------------------------------------------------
 
 
-def limits(ordered: Floats, permille: int, known: Lengths) -> tuple[float, float, float]:
+def limits(
+    ordered: Floats, permille: int, known: Lengths, unseen: float = 0.0
+) -> tuple[float, float, float]:
     """Return the limits between which a percentile lies with 95 %, and a ceiling.
 
     The upper limit is infinite where too few episodes were seen; the ceiling, a limit far beyond
@@ -292,13 +320,16 @@ def limits(ordered: Floats, permille: int, known: Lengths) -> tuple[float, float
         ordered: times of the requests, ascending; infinite for failed ones; shape ``(n,)``.
         permille: the percentile, in thousandths.
         known: lengths of episodes.
+        unseen: see :func:`upper_rank`.
     """
     n = len(ordered)
-    low, high = lower_rank(permille, n, known.low), upper_rank(permille, n, known.high)
+    low = lower_rank(permille, n, known.low)
+    high = upper_rank(permille, n, known.high, unseen)
     ceiling = math.inf
     if high > n:
-        for distance, length in zip(_DISTANCES, known.far, strict=True):
-            ceiling = min(ceiling, distance * _value(ordered, upper_rank(permille, n, length)))
+        for distance, length, missed in zip(_DISTANCES, known.far, (unseen, 0.0), strict=True):
+            rank = upper_rank(permille, n, length, missed)
+            ceiling = min(ceiling, distance * _value(ordered, rank))
     return (float(ordered[low - 1]) if low else 0.0), _value(ordered, high), ceiling
 
 

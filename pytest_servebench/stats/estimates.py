@@ -50,24 +50,6 @@ class Distribution:
 
 
 @dataclass(frozen=True)
-class ClassFigures:
-    """Figures of one class of a mix of requests, without intervals.
-
-    Attributes:
-        name: of the class.
-        arrivals: that took one of its requests.
-        ok: how many of them succeeded.
-        times: ``p50`` and ``p99`` of the latency, and of ``ttft`` and ``tpot`` if answers were
-            streamed, in seconds; failed requests rank as infinitely slow, and null is infinite.
-    """
-
-    name: str
-    arrivals: int
-    ok: int
-    times: Mapping[str, float | None]
-
-
-@dataclass(frozen=True)
 class Summary:
     """The figures of one case, computed from its records after the run.
 
@@ -128,3 +110,16 @@ class Summary:
             success_rate=self.success_rate if answered is None else answered,
             throughput=self.throughput if rate is None else rate,
         )
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """The figures of one class of requests.
+
+    Attributes:
+        name: of the class.
+        summary: of its requests alone; rates are those of the class.
+    """
+
+    name: str
+    summary: Summary

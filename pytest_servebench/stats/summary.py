@@ -56,6 +56,7 @@ from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.metrics import METRICS, STATISTICS, TIMES, Times
 from pytest_servebench.stats import episodes
 from pytest_servebench.stats.bootstrap import (
+    SPANS,
     Blocks,
     Floats,
     binned,
@@ -75,6 +76,7 @@ from pytest_servebench.stats.intervals import (
 from pytest_servebench.stats.phases import by_phases
 from pytest_servebench.stats.student import student
 from pytest_servebench.stats.tokens import token_estimates
+from pytest_servebench.stats.unseen import Unseen, unseen
 
 PERMILLES: Final[Mapping[str, int]] = MappingProxyType(
     {one.name: one.permille for one in STATISTICS if one.permille is not None}
@@ -116,14 +118,19 @@ def summarize(records: Records, offered_rate: float, max_lag: float = math.inf) 
         offered_rate: the rate asked for, 1/s.
         max_lag: lateness of the generator, seconds, beyond which an arrival is late.
     """
+    return summary_of(records, records.without_lag(max_lag), offered_rate)
+
+
+def summary_of(records: Records, punctual: Records, offered_rate: float) -> Summary:
+    """Return the figures of records, and those of ``punctual``: the same without lag."""
     n = len(records)
     window = records.window / 1e9
     ok = records.ok
     completed = int(records.completed.sum())
-    punctual = records.without_lag(max_lag)
     estimates: dict[str, Estimate] = {}
     without_lag: dict[str, Estimate] = {}
     known: tuple[Sample, Sample] | None = None
+    doubts = unseen(records), unseen(punctual)
     for times in TIMES:
         pair = (quantities.sample(records, times.name), quantities.sample(punctual, times.name))
         if pair[0] is None or pair[1] is None:
@@ -131,7 +138,8 @@ def summarize(records: Records, offered_rate: float, max_lag: float = math.inf) 
         samples = pair[0], pair[1]
         first = known is None
         if known is None or not all(map(_same, known, samples)):
-            found, alone = _estimates(records, punctual, *samples)
+            own = doubts if times.name in quantities.SINCE_ARRIVAL else (Unseen(), Unseen())
+            found, alone = _estimates(records, punctual, *samples, *own)
         known = samples
         estimates |= _of(times, found, shares=first)
         without_lag |= _of(times, alone, shares=first)
@@ -154,19 +162,24 @@ def summarize(records: Records, offered_rate: float, max_lag: float = math.inf) 
 
 
 def _estimates(
-    records: Records, punctual: Records, sample: Sample, at_best: Sample
+    records: Records,
+    punctual: Records,
+    sample: Sample,
+    at_best: Sample,
+    doubt: Unseen,
+    at_best_doubt: Unseen,
 ) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
     """Return the estimates of some times, and those that differ without lag.
 
     Shares and throughput are the same for all times, and their columns take part in every block
     length, so that equal times get equal intervals.
     """
-    precision = _precision(records, sample, records.completed)
+    precision = _precision(records, sample, records.completed, doubt)
     found = _intervals(records, records.completed, precision)
     found["mean"] = _mean(sample.values, precision)
     alone: dict[str, Estimate] = {}
     if not _same(sample, at_best):
-        alone = _without_lag(punctual, at_best, found, precision)
+        alone = _without_lag(punctual, at_best, found, precision, at_best_doubt)
     return found, alone
 
 
@@ -192,6 +205,8 @@ class _Precision:
         shares: by metric, of the requests.
         effective: share to the equivalent number of independent requests.
         lengths: percentile to the lengths of episodes that its limits rest on.
+        unseen: what the run may not have seen.
+        dispersions: of the times' tails, share by share.
         dispersion: of the completions: variance of their number over its mean.
         blocks: of what each request adds to the error of the estimates: the last column is that of
             the completions, and the one before that of the mean, where all times are finite.
@@ -202,12 +217,18 @@ class _Precision:
     shares: Mapping[str, float]
     effective: Mapping[str, float]
     lengths: Mapping[str, episodes.Lengths]
+    unseen: Unseen
+    dispersions: Mapping[int, float]
     dispersion: float
     blocks: Blocks | None
 
 
 def _without_lag(
-    punctual: Records, sample: Sample, estimates: Mapping[str, Estimate], precision: _Precision
+    punctual: Records,
+    sample: Sample,
+    estimates: Mapping[str, Estimate],
+    precision: _Precision,
+    doubt: Unseen,
 ) -> dict[str, Estimate]:
     """Return what differs if the generator's lag is subtracted from the times.
 
@@ -215,7 +236,7 @@ def _without_lag(
     not widen them.
     """
     inside, values = punctual.completed, sample.values
-    own = _precision(punctual, sample, inside)
+    own = _precision(punctual, sample, inside, doubt)
     effective = {
         name: max(number, own.effective[name]) for name, number in precision.effective.items()
     }
@@ -255,13 +276,24 @@ def _moved(estimate: Estimate, by: float) -> Estimate:
     return Estimate(*(None if end is None else max(0.0, end + by) for end in ends))
 
 
-def _precision(records: Records, sample: Sample, inside: npt.NDArray[np.bool_]) -> _Precision:
+def alike_for(records: Records) -> float:
+    """Return for how long requests are alike, in ns, by the blocks of the first of their times."""
+    sample = next((one for times in TIMES if (one := quantities.sample(records, times.name))), None)
+    if sample is None:
+        return 0.0
+    blocks = _precision(records, sample, records.completed, Unseen()).blocks
+    return records.window / blocks.number / SPANS if blocks else 0.0
+
+
+def _precision(
+    records: Records, sample: Sample, inside: npt.NDArray[np.bool_], doubt: Unseen
+) -> _Precision:
     n = len(records)
     times, ordered = sample.values, np.sort(sample.values)
     number = len(times)
     shares = _shares(records, inside)
     if n == 0:
-        return _Precision(ordered, dict.fromkeys(shares, 0.0), {}, {}, 1.0, None)
+        return _Precision(ordered, dict.fromkeys(shares, 0.0), {}, {}, doubt, {}, 1.0, None)
     # One column for each estimate: what each request adds to its error. For percentiles: how many
     # of its times are among the slowest, at several shares, less their part of all of its times.
     largest = np.finfo(np.float64).max  # where a percentile is infinite: which requests failed
@@ -284,7 +316,7 @@ def _precision(records: Records, sample: Sample, inside: npt.NDArray[np.bool_]) 
     counts = binned(
         np.ones((completed := int(inside.sum()), 1)), records.done[inside], records.window, bins
     )
-    least = least_length(records.session_span, records.window, bins)
+    least = least_length(records.memory, records.window, bins)
     blocks = moving_blocks(np.column_stack([series, counts - counts.mean(axis=0)]), least)
     blocks = by_phases(blocks, series, records)
     heavy = episodes.heaviness(ordered)
@@ -299,7 +331,11 @@ def _precision(records: Records, sample: Sample, inside: npt.NDArray[np.bool_]) 
         for index, name in enumerate(shares, start=len(beyond))
     }
     spread = dispersion_of(completed, float(blocks.variances[-1]), float(blocks.degrees[-1]))
-    return _Precision(ordered, of_shares, effective, lengths, spread, blocks)
+    dispersions = {
+        share: episodes.dispersion_of(blocks, column, mean, number)
+        for column, (share, mean) in enumerate(beyond.items())
+    }
+    return _Precision(ordered, of_shares, effective, lengths, doubt, dispersions, spread, blocks)
 
 
 def _shares(records: Records, inside: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.bool_]]:
@@ -324,7 +360,8 @@ def _intervals(
     found: dict[str, Estimate] = {}
     for name, permille in PERMILLES.items():
         value = float(ordered[nearest_rank(permille, len(ordered)) - 1])
-        ends = episodes.limits(ordered, permille, precision.lengths[name])
+        known = precision.lengths[name]
+        ends = episodes.limits(ordered, permille, known, precision.unseen.beyond(known.high))
         found[name] = Estimate(_finite(value), *map(_finite, ends))
     for name, share in precision.shares.items():
         found[name] = wilson_interval(share, precision.effective[name])
@@ -352,4 +389,5 @@ def _mean(times: Floats, precision: _Precision) -> Estimate:
         degrees = max(LEAST_EFFECTIVE - 1, degrees)
     error = student(degrees)
     rest = error * max(error, math.sqrt(episodes.heaviness(precision.ordered)))
+    rest *= precision.unseen.error(precision.dispersions)
     return Estimate(mean, max(0.0, mean - high / n), mean - low * rest / n)

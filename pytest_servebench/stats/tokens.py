@@ -37,7 +37,7 @@ def _rate(records: Records, streams: Streams, known: npt.NDArray[np.bool_]) -> E
     tokens = np.repeat(each, events)[inside]
     bins = bins_for(len(records))
     series = binned(tokens[:, np.newaxis], streams.times[inside], records.window, bins)
-    least = least_length(records.session_span, records.window, bins)
+    least = least_length(records.memory, records.window, bins)
     blocks = moving_blocks(series - series.mean(axis=0), least)
     total = float(tokens.sum())
     spread = dispersion_of(total, float(blocks.variances[0]), float(blocks.degrees[0]))
@@ -52,6 +52,6 @@ def _mean(
     bins = bins_for(len(records))
     errors = (values - mean)[:, np.newaxis]
     series = binned(errors, records.scheduled[chosen], records.window, bins)
-    blocks = moving_blocks(series, least_length(records.session_span, records.window, bins))
+    blocks = moving_blocks(series, least_length(records.memory, records.window, bins))
     half = Z * student(float(blocks.degrees[0])) * float(blocks.variances[0]) ** 0.5 / number
     return Estimate(mean, max(0.0, mean - half), mean + half if number > 1 else None)

@@ -10,6 +10,7 @@ from typing import Any, overload
 from pytest_servebench.errors import OptionError
 from pytest_servebench.load.arrivals import ArrivalProcess
 from pytest_servebench.load.choice import AtRandom, Choice, Weighted, checked_weight
+from pytest_servebench.load.classes import is_class_name
 from pytest_servebench.protocols.base import Request
 from pytest_servebench.text.safe import counted
 from pytest_servebench.workloads.think_times import MOST_SECONDS, is_think_time
@@ -61,6 +62,8 @@ class Requests(Sequence[Request]):
                     f"Requests({name}): it has {len(given)} entries for {number} {of}: give one "
                     "for each."
                 )
+        for name in dict.fromkeys(self.classes):
+            _check_name(f"Requests(classes): {name!r}", name)
         for place, seconds in enumerate(self.think):
             if seconds is not None and not is_think_time(seconds):
                 raise OptionError(
@@ -104,7 +107,8 @@ def mix(classes: Mapping[str, tuple[float, Iterable[Request]]]) -> Requests:
 
     Each arrival takes a class with a probability proportional to its weight, and one of the class's
     requests (of sessions: conversations), all equally likely. Mixed with sessions, a plain request
-    is a session of one turn. Reports have figures for each class.
+    is a session of one turn. Reports have figures for each class, and SLOs and gates
+    may be about one, such as ``p99{chat}<50ms``.
 
     Args:
         classes: name to weight and requests; only the ratios of weights count.
@@ -140,10 +144,18 @@ def mix(classes: Mapping[str, tuple[float, Iterable[Request]]]) -> Requests:
     )  # fmt: skip
 
 
+def _check_name(where: str, name: object) -> None:
+    if not is_class_name(name):
+        raise OptionError(
+            f"{where}: the name of a class is a text that SLOs can have in braces, such as "
+            "p99{chat}<50ms: give printable characters, without braces, and single spaces only "
+            "between words."
+        )
+
+
 def _checked(name: object, given: Any) -> tuple[float, Requests]:
     where = f"mix: {name!r}"
-    if not isinstance(name, str) or not name.strip():
-        raise OptionError(f"{where}: the name of a class must be text.")
+    _check_name(where, name)
     try:
         weight, requests = given
     except (TypeError, ValueError):

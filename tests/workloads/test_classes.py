@@ -1,16 +1,26 @@
-"""Figures of each class of a mix."""
+"""Figures of each class of requests, and SLOs and gates on them."""
 
+import dataclasses
 import json
+import math
+from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
 
 from pytest_servebench.commands.cli import main
+from pytest_servebench.errors import OptionError
+from pytest_servebench.load.classes import Classes
 from pytest_servebench.load.records import NEVER, Outcome, Records
 from pytest_servebench.load.streams import Streams
+from pytest_servebench.objectives.goodput import with_goodput
+from pytest_servebench.objectives.slo import judge, parse_slo
+from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.runs.schema import schema
 from pytest_servebench.stats.classes import class_figures
+from simulation import saved
+from simulation.cases import steady
 from simulation.streaming import serve
 from tests.conftest import RunBench
 from tests.results import saved_run
@@ -42,21 +52,103 @@ def records(latencies: list[float | None]) -> Records:
     )  # fmt: skip
 
 
-def test_each_class_has_its_own_percentiles_and_successes() -> None:
+def test_each_class_has_its_own_figures() -> None:
     made = records([10, 40, 20, None, 30])
     chosen = np.array([0, 2, 1, 2, 0], dtype=np.uint32)
-    short, long, none = class_figures(made, chosen, ("short", "short", "long", "none"))
-    assert (short.name, short.arrivals, short.ok) == ("short", 3, 3)
-    assert short.times == pytest.approx({
-        "p50": 0.02, "p99": 0.03, "ttft.p50": 0.01, "ttft.p99": 0.015,
-        "tpot.p50": 0.005, "tpot.p99": 0.0075,
-    })  # fmt: skip
-    assert (long.arrivals, long.ok) == (2, 1)
+    classed = dataclasses.replace(
+        made, classes=Classes.of(chosen, ("short", "short", "long", "none"))
+    )
+    short, long, none = (one.summary for one in class_figures(classed, 5.0, math.inf))
+    assert (short.arrivals, short.success_rate, short.offered_rate) == (3, 1.0, 3.0)
+    values = {name: one.value for name, one in short.estimates.items()}
+    assert values["p50"] == pytest.approx(0.02)
+    assert values["ttft.p99"] == pytest.approx(0.015)
+    assert values["tpot.p50"] == pytest.approx(0.005)
+    assert values["output_tokens"] == 3
+    assert (long.arrivals, long.outcomes["ok"]) == (2, 1)
     # Of two, the first is the median; failed requests are infinitely slow.
-    assert long.times["p50"] == pytest.approx(0.04)
-    assert long.times["ttft.p99"] is None
-    assert (none.arrivals, none.ok, none.times) == (0, 0, {})
-    assert class_figures(made, chosen, ()) == ()
+    assert long.estimates["p50"].value == pytest.approx(0.04)
+    assert long.estimates["ttft.p99"].value is None
+    assert none.arrivals == none.estimates["throughput"].value == 0
+    assert class_figures(made, 5.0, math.inf) == ()
+
+
+def test_classes_are_saved_with_the_records(tmp_path: Path) -> None:
+    file = tmp_path / "records.npz"
+    made = records([10, 40, None])
+    classes = Classes.of(np.array([1, 0, 1], dtype=np.uint32), ("erst", "größer"))
+    dataclasses.replace(made, classes=classes).save(file)
+    found = Records.load(file).classes
+    assert found is not None
+    assert found.names == ("erst", "größer")
+    assert found.members("größer").tolist() == [0, 2]
+    for names in (b"[1, 2]", b"{", b'["a"]', b'["a", "a"]'):
+        with np.load(file) as archive:
+            columns = {**archive, "class_names": np.frombuffer(names, dtype=np.uint8)}
+        np.savez_compressed(tmp_path / "damaged.npz", **columns)
+        with pytest.raises(ValueError, match="class_"):
+            Records.load(tmp_path / "damaged.npz")
+
+
+def mixed(slow: float = 0.040, seed: int = 1, requests: int = 1200) -> CaseResult:
+    """Return a case of which every third request is ``slow`` (seconds), with some noise."""
+    dice = np.random.default_rng(seed)
+    of_request = np.arange(requests, dtype=np.uint32) % 3
+    took = np.where(of_request == 2, slow, 0.010) * dice.lognormal(0.0, 0.1, requests)
+    rows = dataclasses.replace(
+        steady(took, 50.0), classes=Classes.of(of_request, ("quick", "quick", "slow one"))
+    )
+    made = saved.case(rows)
+    return dataclasses.replace(made, records=rows, classes=class_figures(rows, made.rate, math.inf))
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict", "words"),
+    [
+        ("p50{quick}<20ms", "passed", "800 requests"),
+        ("p50{slow one}<20ms", "failed", "400 requests"),
+        ("p99{slow one}<50ms", "inconclusive", "400 requests are too few for p99"),
+        ("throughput{slow one}>=15/s", "passed", "400 requests"),
+        ("success_rate{quick}>=99%", "passed", "800 requests"),
+        ("goodput{quick}>=30/s", "passed", "800 requests"),
+        # A request keeps the limits on all requests, and those on its own class.
+        ("goodput>=45/s, p50{quick}<100ms, p50{slow one}<100ms", "passed", "1200 requests"),
+        ("goodput>=35/s, p50{slow one}<20ms", "failed", "1200 requests"),
+    ],
+)
+def test_slos_on_classes(text: str, verdict: str, words: str) -> None:
+    case = mixed()
+    clauses = parse_slo(text)
+    found = judge(clauses, with_goodput(case, clauses, math.inf))[0]
+    assert (found.verdict, found.request_class) == (verdict, clauses[0].request_class)
+    assert words in found.message
+    with pytest.raises(OptionError, match=r"'nope'.*quick and slow one"):
+        judge(parse_slo("p50{nope}<1s"), case)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_gates_on_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], in_memory: bool
+) -> None:
+    base, new = mixed(), mixed(slow=0.050, seed=2)
+    if not in_memory:
+        base, new = (dataclasses.replace(one, records_file="r.npz") for one in (base, new))
+    files = [
+        saved.save(saved.run([one], name), tmp_path) for one, name in ((base, "a"), (new, "b"))
+    ]
+    statuses = {}
+    for gate in ("p50{quick}:10%", "p50{slow one}:10%", "p50:10%", "p50{nope}:10%"):
+        statuses[gate] = main(["compare", *map(str, files), "--fail", gate, "--format", "json"])
+        told = capsys.readouterr()
+        (block,) = json.loads(told.out)["comparisons"]
+        assert [one["class"] for one in block["cases"]] == ["", "quick", "slow one"]
+    assert list(statuses.values()) == [0, 1, 0, 2]
+    assert "nope" in told.err
+    assert "quick and slow one" in told.err
+    assert main(["compare", *map(str, files), "--all", "--html", str(tmp_path / "page.html")]) == 1
+    shown = capsys.readouterr().out
+    assert "buffer50]{slow one}" in shown
+    assert "p50{slow one}" in (tmp_path / "page.html").read_text()
 
 
 TEST = """
@@ -74,11 +166,17 @@ def test_load(poisson_load):
     })
     case = poisson_load("http://127.0.0.1:{port}", requests=requests, name="mixed", duration=1)
     quick, slow, broken = case.result.classes
-    assert slow.times["ttft.p50"] > 0.2 > quick.times["ttft.p50"]
-    assert (quick.ok, slow.ok, broken.ok) == (quick.arrivals, slow.arrivals, 0)
+    quick, slow, broken = (one.summary for one in (quick, slow, broken))
+    assert slow.estimates["ttft.p50"].value > 0.2 > quick.estimates["ttft.p50"].value
+    assert (quick.success_rate, slow.success_rate, broken.success_rate) == (1, 1, 0)
     assert quick.arrivals > slow.arrivals > 0 < broken.arrivals
     assert quick.arrivals + slow.arrivals + broken.arrivals == case.summary.arrivals
-    assert broken.times["p50"] is None
+    assert broken.estimates["p50"].value is None
+    case.check("ttft.p50{slow}<5s", "error_rate{broken}>=50%")
+
+def test_another_class(poisson_load):
+    requests = mix({"quick": (3, [script(0.0).request()]), "slow": (1, [script(0.2).request()])})
+    poisson_load("http://127.0.0.1:{port}", requests=requests, name="mixed", duration=1)
 """
 
 
@@ -88,9 +186,15 @@ def test_a_mix_has_figures_for_each_class_in_json_text_and_page(
     with serve() as server:
         result = run_bench(
             "--servebench-rates=60", "--servebench-page=true",
+            "--servebench-slo=success_rate{broken}<=50%",
             test=TEST.replace("{port}", str(server.port)),
         )  # fmt: skip
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(passed=1, failed=1, warnings=3)
+    text = " ".join(result.stdout.str().split())
+    assert (
+        "success_rate{broken}<=50%: it has no class 'broken' of requests; it has quick and" in text
+    )
+    assert "└ class slow" in text
     directory, run = saved_run()
     jsonschema.validate(run["servebench"], json.loads(json.dumps(schema())))
     (case,) = run["servebench"]["cases"]
@@ -103,4 +207,5 @@ def test_a_mix_has_figures_for_each_class_in_json_text_and_page(
     for text in (shown, page):
         assert "class quick" in text
         assert "class broken" in text
-    assert f"{case['classes'][1]['arrivals']} requests" in shown
+    assert f"{case['classes'][1]['summary']['arrivals']} requests" in shown
+    assert {one["request_class"] for one in case["clauses"]} == {"slow", "broken"}

@@ -24,7 +24,7 @@ from pytest_servebench.analysis.comparability import notes
 from pytest_servebench.analysis.pairs import Pair, key_of
 from pytest_servebench.analysis.plan import plan_case
 from pytest_servebench.analysis.samples import samples
-from pytest_servebench.errors import OptionError
+from pytest_servebench.errors import OptionError, ServebenchWarning
 from pytest_servebench.load.choice import Weighted
 from pytest_servebench.load.records import Records
 from pytest_servebench.load.store import NEVER
@@ -97,6 +97,24 @@ def test_files_tell_conversations_and_think_times(tmp_path: Path) -> None:
     assert asked.source == "chats.jsonl"
     sent = of_requests(asked)
     assert sent.think[2:] == (NEVER, 500_000_000, 7_000_000_000, NEVER, 4_000_000_000)
+
+
+def test_published_conversations_that_cannot_be_sent_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "sg.jsonl"
+
+    def line(*said: tuple[str, object]) -> str:
+        return json.dumps({"conversations": [{"from": who, "value": what} for who, what in said]})
+
+    unusable = [line(), line(("tool", "a"), ("human", "b")), line(("gpt", "a")),
+                line(("human", None))]  # fmt: skip
+    path.write_text("\n".join([line(("user", "a"), ("bing", "b"), ("human", "c")), *unusable]))
+    with pytest.warns(ServebenchWarning, match=r"4 of 5 conversations.*line 2"):
+        asked = chat_sessions(path, model="tiny", think_time=1)
+    assert [one["messages"] for one in bodies(asked)] == [said("u:a"), said("u:a", "a:b", "u:c")]
+    assert asked.source == "sg.jsonl, without 4 of 5 conversations"
+    path.write_text("\n".join(unusable[1:]))
+    with pytest.raises(OptionError, match=r"line 1.*'tool'"):
+        chat_sessions(path, model="tiny", think_time=1)
 
 
 def test_made_conversations_have_lengths_by_their_distributions() -> None:
@@ -188,8 +206,12 @@ WRONG: dict[str, tuple[Callable[[], object], list[str]]] = {
                 ["conversations[0]", "'Hello'", '"messages"']),
     "no role": (lambda: chat_sessions([{"messages": [{"content": "a"}]}], model="m", think_time=1),
                 ["conversations[0]", "role"]),
-    "no speaker": (lambda: chat_sessions([{"conversations": [{"from": "bing", "value": "a"}]}],
-                                         model="m", think_time=1), ["bing", "human"]),
+    "no speaker": (lambda: chat_sessions([{"conversations": [{"from": "tool", "value": "a"}]}],
+                                         model="m", think_time=1), ["tool", "human"]),
+    "no content": (lambda: chat_sessions([{"messages": [{"role": "user"}]}], model="m",
+                                         think_time=1), ["messages[0]", "{'role': 'user'}"]),
+    "nothing said": (lambda: chat_sessions([{"messages": [*said("u:a"), {
+        "role": "assistant", "content": None}]}], model="m"), ["messages[1]", "content"]),
     "none": (lambda: chat_sessions([], model="m", think_time=1), ["[]", "at least one"]),
     "no turns": (lambda: synthetic_conversations(2, 0, 1, 1), ["turns=0"]),
     "ShareGPT's as a text": (lambda: chat_sessions([{"conversations": "Hi"}], model="m"),
@@ -202,7 +224,8 @@ WRONG: dict[str, tuple[Callable[[], object], list[str]]] = {
                                           model="m", think_time=1, answers="server"),
                     ["conversations[0]", "messages 2 and 3", "answers="]),
     "a call": (lambda: chat_sessions(
-        [{"messages": [*said("u:a"), {"role": "assistant", "content": None}, *said("t:b")]}],
+        [{"messages": [*said("u:a"), {"role": "assistant", "tool_calls": [{"id": "b"}]},
+                       *said("t:b")]}],
         model="m", think_time=1, answers="server"), ["conversations[0], turn 2", "message 2"]),
     "a place too many": (lambda: Requests(tuple(GETS[:2]), think=(None, 1.0),
                                           answers=((), ((0, 1), (2, 3)))),
@@ -294,7 +317,7 @@ def test_reports_say_what_became_of_sessions(run_bench: RunBench) -> None:
     known = case["sessions"]
     assert f"{known['begun']} begun: {known['completed']} completed" in text
     assert [one["name"] for one in case["classes"]] == ["first turn", "further turns"]
-    assert case["classes"][0]["arrivals"] == known["begun"]
+    assert case["classes"][0]["summary"]["arrivals"] == known["begun"]
     assert f"{known['failed']} with a failed turn" in text
     assert "10 sessions/s offered" in text
     assert "rate 10 sessions/s</th>" in (directory / "report.html").read_text()

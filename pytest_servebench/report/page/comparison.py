@@ -9,9 +9,10 @@ from typing import Final
 
 from pytest_servebench.analysis.changes import VERDICTS, Change, Verdict
 from pytest_servebench.analysis.comparability import Difference
-from pytest_servebench.analysis.compare import CaseComparison, Comparison, fails
+from pytest_servebench.analysis.compare import CaseComparison, Comparison, fails, gates_of
 from pytest_servebench.metrics import COMPARED, METRICS
 from pytest_servebench.objectives.gates import Gate
+from pytest_servebench.objectives.reader import written
 from pytest_servebench.report import axes
 from pytest_servebench.report.comparison import (
     change_text,
@@ -217,7 +218,8 @@ def _gist(case: CaseComparison, gates: Sequence[Gate]) -> str:
     """Return the metrics that gave the case its verdict, with their changes."""
     found = [case.changes[metric] for metric in case.shown]
     deciding = [one for one in found if one.verdict == case.verdict]
-    broken = [one for one in found if any(g.metric == one.metric and fails(g, one) for g in gates)]
+    own = gates_of(case, gates)
+    broken = [one for one in found if any(g.metric == one.metric and fails(g, one) for g in own)]
     return joined(
         f"{METRICS[one.metric].written} {change_text(one.metric, one.change.value)}"
         for one in dict.fromkeys((*broken, *deciding))
@@ -234,10 +236,13 @@ def _metrics(
     gates: Sequence[Gate],
 ) -> list[MetricView]:
     found = []
-    for metric in COMPARED:
-        members = [case for case in cases if metric in case.changes]
-        if members:
-            found.append(_metric(metric, members, names, anchors, gates))
+    for part in dict.fromkeys(case.key.request_class for case in cases):
+        of_part = [case for case in cases if case.key.request_class == part]
+        for metric in COMPARED:
+            members = [case for case in of_part if metric in case.changes]
+            if members:
+                own = gates_of(members[0], gates)
+                found.append(_metric(metric, members, names, anchors, own))
     return sorted(found, key=lambda one: not one.decides)
 
 
@@ -261,7 +266,7 @@ def _metric(
         ends = (better, worse) if smaller else (worse, better)
         meaning = f"dashed: the margin within which figures count as the same, {' to '.join(ends)}"
     return MetricView(
-        name=METRICS[metric].written,
+        name=clean(written(METRICS[metric], cases[0].key.request_class)),
         rows=tuple(
             _row(case, metric, names[id(case)], anchors[id(case)], gates, axis) for case in cases
         ),

@@ -1,0 +1,105 @@
+"""What a run may not have seen: the server with more requests in it than ever during the run.
+
+How long a request takes depends on how many others are in the server, and a server may be at its
+limit only with more of them than a run has seen: a language model's batch is full, a pool of
+threads is used up. A run that came close shows nothing of it in its times, which vary from request
+to request and seem to have short episodes (:mod:`pytest_servebench.stats.episodes`). But the
+number of requests in flight is known of every run, and its episodes are as long as the server
+makes them. Of m independent looks at it, more than a share u of all time is beyond everything that
+was seen with the probability (1 - u)^m, and of n requests m is n over the mean length of episodes.
+
+That matters where requests hold each other up. If they do not, the number in flight is a Poisson
+variable, whatever the services' distribution (M/G/∞; Gross et al., Fundamentals of Queueing Theory,
+section 6.2.2), and its variance is its mean; in an M/M/1 queue it is 1 / (1 - ρ) times as much. So
+nothing is allowed for below twice its mean, which in M/M/1 is a load of one half; nor where the
+episodes of the times themselves are as long, as those of a single queue are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from pytest_servebench.load.records import Records
+from pytest_servebench.stats.bootstrap import (
+    Floats,
+    binned,
+    bins_for,
+    least_length,
+    moving_blocks,
+)
+from pytest_servebench.stats.episodes import FEWEST, SHARES, dispersion_of, length_of
+from pytest_servebench.stats.intervals import LEAST_EFFECTIVE
+
+_HELD_UP: Final = 2.0  # variance over mean of the number in flight, from which on it matters
+_TOP: Final = 20  # thousandths of the requests with most others in the server
+_TAIL: Final = 100  # the same, of which the means of times mostly vary
+_CHANCE: Final = 0.16  # one standard deviation: it adds to the doubt about what was seen
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """What a run may not have seen.
+
+    Attributes:
+        length: mean length in requests of the episodes in which most requests are in flight.
+        share: of the requests that may come while more are in flight than in the run.
+        dispersions: share of the requests with most others in flight, in thousandths, to the
+            variance of their number over that of as many independent ones.
+    """
+
+    length: float = 1.0
+    share: float = 0.0
+    dispersions: Mapping[int, float] = field(default_factory=dict)
+
+    def beyond(self, length: float) -> float:
+        """Return the share that may be unseen of times whose episodes have this length."""
+        return self.share if self.length > length else 0.0
+
+    def error(self, dispersions: Mapping[int, float]) -> float:
+        """Return the factor on the error of a mean, 1 or more.
+
+        The variance of the number in flight over that of the times, in their tails, is what the
+        times' variance could be; the factor lies midway between both errors.
+
+        Args:
+            dispersions: of the times, like those of the number in flight.
+        """
+        ratios = (one / dispersions[share] for share, one in self.dispersions.items())
+        return math.sqrt(math.sqrt(max((1.0, *ratios))))
+
+
+def unseen(records: Records) -> Unseen:
+    """Return what a run may not have seen; nothing where requests do not hold each other up."""
+    numbers = records.in_flight().astype(np.float64)
+    n = len(numbers)
+    shares = [one for one in SHARES if one <= _TAIL and one * n >= 1000 * FEWEST]
+    if not shares or numbers.var() < _HELD_UP * numbers.mean():
+        return Unseen()
+    counts = [math.ceil(share * n / 1000) for share in shares]
+    bins = bins_for(n)
+    series = binned(
+        np.column_stack([_highest(numbers, count) for count in counts]),
+        records.scheduled, records.window, bins,
+    )  # fmt: skip
+    blocks = moving_blocks(series, least_length(records.memory, records.window, bins))
+    found = {
+        share: dispersion_of(blocks, column, count / n, n)
+        for column, (share, count) in enumerate(zip(shares, counts, strict=True))
+    }
+    top = [one for share, one in found.items() if share <= _TOP] or [found[shares[0]]]
+    length = min(n / LEAST_EFFECTIVE, length_of(max(top), _TOP / 2000))
+    return Unseen(length, 1 - _CHANCE ** (length / n), found)
+
+
+def _highest(numbers: Floats, count: int) -> Floats:
+    """Return which requests have the most others, less their share; equal ones share the rest."""
+    least = np.partition(numbers, len(numbers) - count)[len(numbers) - count]
+    above, at = numbers > least, numbers == least
+    part = (count - int(above.sum())) / int(at.sum())
+    found: Floats = above + part * at - count / len(numbers)
+    return found

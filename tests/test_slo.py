@@ -340,14 +340,12 @@ def test_failure_message_lists_every_clause() -> None:
     clauses = parse_slo("p50<1s,p99<50ms,p50<0.01ms,memory<500MB")
     text = failure_message(result, judge(clauses, result))
     lines = text.split("\n")
-    assert lines[0] == (
-        "p50<0.01ms: broken: 5 ms (95 % interval 5 ms to 5 ms; 15 requests) misses the bound "
-        "10 µs by 4.99 ms (499 times the bound)"
-    )
-    assert lines[1] == "memory<500MB: broken: 520 MB misses the bound 500 MB by 20 MB (4 %)"
+    for fact in ("p50<0.01ms: broken: 5 ms", "5 ms to 5 ms", "15 req", "10 µs", "4.99 ms", "499 "):
+        assert fact in lines[0]
+    for fact in ("memory<500MB: broken: 520 MB", "500 MB by 20 MB (4 %)"):
+        assert fact in lines[1]
     assert lines[2].startswith("p99<50ms: inconclusive: ")
     assert lines[3].startswith("p50<1s: met: 5 ms")
     assert lines[4] == "test_load[torchserve-rate1-buffer50]: 2 broken, 1 inconclusive, 1 met"
-    assert lines[5] == (
-        "  TorchServe 0.12.0 at 1 requests/s for 15 s, buffer 50: 15 requests (14 ok, 1 timeout)"
-    )
+    for fact in ("TorchServe 0.12.0", "1 requests/s", "15 s", "buffer 50", "14 ok, 1 timeout"):
+        assert fact in lines[5]

@@ -6,7 +6,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -18,9 +17,9 @@ from hypothesis import strategies as st
 from pytest_servebench.analysis.changes import NOISE
 from pytest_servebench.analysis.comparability import differences, notes
 from pytest_servebench.analysis.compare import TAIL, CaseComparison, compare, fails
-from pytest_servebench.analysis.pairs import Pair, key_of, match, near
+from pytest_servebench.analysis.pairs import key_of, match, near
 from pytest_servebench.analysis.precision import tail_of
-from pytest_servebench.analysis.request_shifts import request_shifts
+from pytest_servebench.analysis.request_shifts import Repeats, request_shifts
 from pytest_servebench.errors import SLOSyntaxError
 from pytest_servebench.metrics import COMPARED, METRICS
 from pytest_servebench.objectives.gates import Gate, parse_gates
@@ -691,12 +690,12 @@ GATES = (Gate("p99", 0.10), Gate("p95", 0.10), Gate("p50", 0.05))
 @pytest.fixture
 def shown_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what requests show: it is the same whichever the gate, and takes most of the time."""
-    kept: dict[tuple[int, ...], tuple[Pair, Mapping[str, Shift]]] = {}
+    kept: dict[tuple[int, ...], tuple[object, Mapping[str, Shift]]] = {}
 
-    def shifts(pair: Pair, directories: tuple[Path | None, Path | None]) -> Mapping[str, Shift]:
-        key = tuple(id(one.records) for one in (*pair.base, *pair.new))
+    def shifts(base: Repeats, new: Repeats) -> Mapping[str, Shift]:
+        key = tuple(map(id, (*base, *new)))
         if key not in kept:
-            kept[key] = pair, request_shifts(pair, directories)  # with the pair ids stay its own
+            kept[key] = (base, new), request_shifts(base, new)  # with them, ids stay their own
         return kept[key][1]
 
     monkeypatch.setattr("pytest_servebench.analysis.compare.request_shifts", shifts)

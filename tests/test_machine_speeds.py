@@ -1,4 +1,4 @@
-"""How the machine's speed changed between searches for a capacity, and what that made of them."""
+"""How the machine's speed changed between runs, and what that made of capacities and latencies."""
 
 import itertools
 import json
@@ -10,17 +10,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from pytest_servebench.analysis.capacities import CapacityCase, comparable
 from pytest_servebench.analysis.changes import Change, changes_of
-from pytest_servebench.analysis.compare import TAIL, fails
+from pytest_servebench.analysis.compare import TAIL, compare, fails
 from pytest_servebench.analysis.machine_speed import Machine, machine_of_searches
 from pytest_servebench.analysis.pairs import Pair, key_of
 from pytest_servebench.objectives.gates import Gate
+from pytest_servebench.report.comparison_formats import as_json
+from pytest_servebench.report.comparison_text import Block, Compared
+from pytest_servebench.runs.results import Run
 from pytest_servebench.stats.machine_paces import Work
 from pytest_servebench.stats.machine_speeds import Loads, speeds
+from pytest_servebench.stats.waiting import time_on_a_slower_machine, waiting_share
 from simulation import saved
 from simulation.capacities import capacity, probe_cases
+from simulation.cases import case, mm1_records
+from simulation.queues import fifo_waits
 
 LADDER = (40.0, 80.0, 160.0, 320.0)
 GATE = Gate("capacity", 0.1)
@@ -185,3 +193,73 @@ def test_a_slower_server_on_the_same_machine_is_still_found(number: int) -> None
     assert machine.slower == pytest.approx(1, abs=0.05)
     assert found.verdict == "worse"
     assert fails(GATE, found)
+
+
+# -- what it makes of latencies -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("servers", "load", "share"), [(1, 0.3, 0.3), (1, 0.8, 0.8), (4, 0.3, 0.05), (40, 0.8, 0.18)]
+)
+def test_the_share_of_waiting_is_the_utilization_of_one_slot_and_less_of_many(
+    servers: int, load: float, share: float
+) -> None:
+    dice = np.random.default_rng(1)
+    arrived = np.cumsum(dice.exponential(1 / (load * servers), 20_000))
+    services = dice.exponential(1.0, len(arrived))
+    took = fifo_waits(arrived, services, servers, len(arrived)) + services
+    took[::50] = math.inf
+    mixed = dice.permutation(len(arrived))
+    assert waiting_share(arrived[mixed], took[mixed]) == pytest.approx(share, abs=0.05)
+
+
+def test_nothing_to_wait_for() -> None:
+    for took in ([], [math.inf], [1.0], [0.0, 0.0]):
+        arrived = np.arange(len(took), dtype=np.float64)
+        assert waiting_share(arrived, np.array(took)) == 0
+
+
+@given(load=st.floats(0, 0.98), slower=st.floats(0.3, 3))
+def test_a_slower_machine_lengthens_the_queue(load: float, slower: float) -> None:
+    assume(slower * load < 0.99)
+    exact = (1 - load) / (1 / slower - load)  # of M/M/1, services of 1
+    faster = load if slower > 1 else slower * load
+    assert time_on_a_slower_machine(faster, slower) == pytest.approx(exact)
+
+
+def test_a_queue_that_never_ends() -> None:
+    assert time_on_a_slower_machine(0.8, 1.3) == math.inf
+    assert time_on_a_slower_machine(0.8, 1 / 1.3) == 0
+
+
+@pytest.mark.parametrize(
+    ("machine", "server", "verdict"),
+    [
+        (1.1, 1.0, "cannot tell"),
+        (1.0, 1.1, "worse"),
+        (1.02, 1.15, "worse"),
+        (1.3, 1.0, "cannot tell"),
+    ],
+)
+def test_a_queue_on_a_slower_machine_is_no_slower_server(
+    machine: float, server: float, verdict: str
+) -> None:
+    def run(machine: float, service_rate: float) -> Run:
+        rows = mm1_records(150.0, service_rate, 5000, seed=1)
+        made = case(rows, 150.0)
+        generator = replace(made.generator, cpu_seconds=machine * made.generator.cpu_seconds)
+        return saved.run([replace(made, generator=generator, records=rows)])
+
+    gate = Gate("p50", 0.05)
+    compared = compare(run(1.0, 200.0), run(machine, 200.0 / machine / server), [gate])
+    (found,) = compared.cases
+    change = found.changes["p50"]
+    assert change.verdict == verdict
+    assert fails(gate, change) is (verdict == "worse")
+    if verdict != "worse":
+        assert f"{machine:.3g} times as slow in NEW" in change.reason
+    overloaded = machine == 1.5
+    told = json.loads(as_json(Compared([Block(compared, (), ())], every=True)))
+    made = told["comparisons"][0]["cases"][0]["metrics"]["p50"]["machine"]
+    assert (made is None) is overloaded
+    assert found.changes["cpu_per_request"].machine.made == pytest.approx(machine)

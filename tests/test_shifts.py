@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.analysis.pairs import match
-from pytest_servebench.analysis.request_shifts import request_shifts
+from pytest_servebench.analysis.request_shifts import records_of, request_shifts
 from pytest_servebench.stats.bootstrap import Floats
 from pytest_servebench.stats.shifts import Shift, Side, mean_shift, percentile_shifts
 from pytest_servebench.stats.student import Z
@@ -124,9 +124,9 @@ def test_records_are_read_from_memory_or_from_the_runs_directories(tmp_path: Pat
     cases = [dataclasses.replace(case, records=one) for case, one in zip(made, rows, strict=True)]
     cases[3] = dataclasses.replace(cases[3], records=None, records_file="1.npz")
     (pair,) = match(saved.run(cases[:2]), saved.run(cases[2:]))
-    found = request_shifts(pair, (None, tmp_path))
+    found = request_shifts(*records_of(pair, (None, tmp_path)))
     both = [np.concatenate([one.latency() for one in rows[two : two + 2]]) for two in (0, 2)]
     assert found["mean"].value == pytest.approx(both[1].mean() / both[0].mean())
     assert found["p50"].value == pytest.approx(np.median(both[1]) / np.median(both[0]), rel=0.05)
     assert found["ttfb.p99"].value == found["p99"].value
-    assert request_shifts(pair, (None, None)) == {}  # those of one repeat are missing
+    assert request_shifts(*records_of(pair, (None, None))) == {}  # those of one repeat are missing

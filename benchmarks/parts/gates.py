@@ -17,7 +17,7 @@ from pytest_servebench.analysis.machine_speed import STEADY
 from pytest_servebench.analysis.pairs import match
 from pytest_servebench.analysis.plan import requests_for
 from pytest_servebench.analysis.precision import Known, assumed, measured
-from pytest_servebench.analysis.request_shifts import request_shifts
+from pytest_servebench.analysis.request_shifts import records_of, request_shifts
 from pytest_servebench.commands.plan import SHOWN
 from pytest_servebench.objectives.gates import Gate, parse_gates
 from pytest_servebench.runs.results import Run
@@ -124,7 +124,7 @@ def _count(counts: dict[str, int], base: Run, new: Run) -> list[str]:
     gates = {text: parse_gates(text)[0] for text in counts}
     (pair,) = match(base, new)
     thresholds = {gate.metric: gate.threshold for gate in gates.values()}
-    shifts = request_shifts(pair, (None, None))
+    shifts = request_shifts(*records_of(pair, (None, None)))
     changes = changes_of(pair, shifts, thresholds, TAIL, STEADY)
     failed = [text for text, gate in gates.items() if fails(gate, changes[gate.metric])]
     for text in failed:

@@ -116,7 +116,7 @@ class Change:
         return min(
             _worse_by(self.metric, one)
             for value in values
-            for one in (value, value / self.machine.made)
+            for one in (value, self.machine.taken_off(value))
         )
 
     @property
@@ -159,7 +159,7 @@ def changes_of(
             continue
         assert metric.same is not None
         margin = gated.get(name, metric.same)
-        speed = machine if metric.goes_with_the_machine else STEADY
+        speed = _of(metric, machine)
         found = [_change(metric, one, shifts.get(name), margin, tail, speed) for one in pairs]
         if known := [one for one in found if one is not None]:
             changes[name] = _either_way(known)
@@ -168,6 +168,14 @@ def changes_of(
             if by_ends is not None:
                 changes[name] = by_ends
     return changes
+
+
+def _of(metric: Metric, machine: Machine) -> Machine:
+    """Return what the machine's speed has to do with a metric: CPU time does not wait."""
+    if not metric.goes_with_the_machine:
+        return STEADY
+    waits = metric.of_search or metric.times is not None
+    return machine if waits else Machine(machine.slower, machine.slower)
 
 
 def _by_ends(
@@ -205,26 +213,28 @@ def _by_ends(
     strict = _whatever_the_speed(strict, machine)
     side = _beyond_doubt(metric, strict)
     if worse:
-        kept = max(value, value / machine.made) < 1 - gate and side > 0
+        kept = max(value, machine.taken_off(value)) < 1 - gate and side > 0
     else:
         kept = change.low >= 1 - gate
     if not kept or (verdict == VERDICTS[3] and side >= 0):
         verdict = VERDICTS[1]
-    reason = "" if kept else machine_text(metric, machine)
+    reason = "" if kept else machine_text(machine)
     allowing: dict[str, Any] = {"change": change, "strict": strict, "verdict": verdict}
     return dataclasses.replace(
         found, **allowing, reason=reason, machine=machine, at_one_speed=found
     )
 
 
-def machine_text(metric: Metric, machine: Machine) -> str:
+def machine_text(machine: Machine) -> str:
     """Return what the machine's own speed may have made of a figure, in words."""
     factor = max(machine.slower, 1 / machine.slower)
-    if not metric.of_search:
+    if machine.made == machine.slower:
         word = "slower" if machine.slower > 1 else "faster"
         return f"the machine was {100 * (factor - 1):.0f} % {word} in NEW"
-    word, percent = "slow" if machine.slower > 1 else "fast", 100 * (machine.made - 1)
-    return f"the machine was {factor:.3g} times as {word} in NEW, which may make {percent:+.0f} %"
+    word = "slow" if machine.slower > 1 else "fast"
+    known = 0 < machine.made < math.inf
+    made = f"{100 * (machine.made - 1):+.0f} %" if known else "any change, as it was overloaded"
+    return f"the machine was {factor:.3g} times as {word} in NEW, which may make {made}"
 
 
 def _punctual(pair: Pair) -> Pair:
@@ -309,7 +319,7 @@ def _allowing(found: Change, machine: Machine, margin: float) -> Change:
         verdict = found.verdict
     reason = ""
     if verdict == "cannot tell":
-        reason = found.reason or machine_text(metric, machine)
+        reason = found.reason or machine_text(machine)
     allowing: dict[str, Any] = {"change": change, "strict": strict, "verdict": verdict}
     return dataclasses.replace(
         found, **allowing, reason=reason, machine=machine, at_one_speed=found
@@ -331,10 +341,8 @@ def _of_requests(shift: Shift, base: Sequence[float], new: Sequence[float], tail
 
 def _whatever_the_speed(change: Range, machine: Machine) -> Range:
     """Return the interval that covers the change with and without that of the machine."""
-    made = machine.made
-    return Range(
-        change.value, min(change.low, change.low / made), max(change.high, change.high / made)
-    )
+    low, high = machine.taken_off(change.low), machine.taken_off(change.high)
+    return Range(change.value, min(change.low, low), max(change.high, high))
 
 
 def _verdict(metric: Metric, change: Range, strict: Range, margin: float) -> Verdict:

@@ -30,7 +30,7 @@ from pytest_servebench.analysis.machine_speed import (
     same_generator,
 )
 from pytest_servebench.analysis.pairs import Key, Pair, match
-from pytest_servebench.analysis.request_shifts import request_shifts
+from pytest_servebench.analysis.request_shifts import Repeats, records_of, request_shifts
 from pytest_servebench.metrics import METRICS, POINTS, Metric, standing_in
 from pytest_servebench.objectives.gates import Gate
 from pytest_servebench.runs.results import CaseResult, Run, VerdictWord
@@ -168,17 +168,22 @@ def compare(
     statements = max(1, len(gates) * among if gates and among else of_all)
     alike = same_generator(base, new)
     cases = []
-    machines = {pair.key: _machine(pair) if alike else None for pair in whole}
-    for key, pair in ((key, one) for key, each in parts.items() for one in each):
-        shifts = request_shifts(pair, directories)
-        machine = machines[key]  # by the work for all requests
-        gated = {
-            gate.metric: gate.threshold
-            for gate in gates
-            if gate.request_class == pair.key.request_class
-        }
-        changes = changes_of(pair, shifts, gated, TAIL / statements, machine or STEADY)
-        cases.append(_compare(pair, changes, gated, None if machine is None else machine.slower))
+    for each in parts.values():
+        machine = None
+        for pair in each:
+            records = records_of(pair, directories)
+            if alike and pair is each[0]:
+                machine = _machine(pair, records)  # by the work for all requests
+            gated = {
+                gate.metric: gate.threshold
+                for gate in gates
+                if gate.request_class == pair.key.request_class
+            }
+            changes = changes_of(
+                pair, request_shifts(*records), gated, TAIL / statements, machine or STEADY
+            )
+            slower = None if machine is None else machine.slower
+            cases.append(_compare(pair, changes, gated, slower))
     results = tuple(_judge(gate, cases) for gate in gates)
     worse = (
         any(result.failed for result in results)
@@ -188,10 +193,10 @@ def compare(
     return Comparison(base, new, tuple(cases), results, statements, worse)
 
 
-def _machine(pair: Pair) -> Machine | None:
+def _machine(pair: Pair, records: tuple[Repeats, Repeats]) -> Machine | None:
     if searches := pair.searches:
         return machine_of_searches(*searches)
-    return machine_of_loads(pair.base, pair.new)
+    return machine_of_loads(pair, records)
 
 
 def why_unknown(gate: Gate, pairs: Iterable[Pair]) -> str:

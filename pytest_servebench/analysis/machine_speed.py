@@ -17,11 +17,15 @@ Two searches for a capacity send at different rates, for which
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Final
 
 from pytest_servebench.analysis.capacities import CapacityCase, Searches
+from pytest_servebench.analysis.pairs import Pair
+from pytest_servebench.analysis.request_shifts import Repeats
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.stats.machine_speeds import Loads, Speeds, speeds
+from pytest_servebench.stats.waiting import time_on_a_slower_machine, waiting_share
 
 _ALIKE: Final = 0.02
 """How much the answer bytes, connections and successes per request may differ."""
@@ -40,11 +44,15 @@ class Machine:
 
     Attributes:
         slower: how many times as long it took in NEW for the same work.
-        made: what that may have made of a figure that goes with it, new / base.
+        made: what that may have made of a case's times, or of a capacity, new / base.
     """
 
     slower: float
     made: float
+
+    def taken_off(self, change: float) -> float:
+        """Return a change, new / base, without what the machine's speed may have made of it."""
+        return change / self.made if self.made else math.inf
 
 
 STEADY: Final = Machine(1.0, 1.0)
@@ -57,23 +65,30 @@ def same_generator(base: Run, new: Run) -> bool:
     )
 
 
-def machine_of_loads(base: Sequence[CaseResult], new: Sequence[CaseResult]) -> Machine | None:
+def machine_of_loads(pair: Pair, records: tuple[Repeats, Repeats] = ((), ())) -> Machine | None:
     """Return how the machine's speed changed, by the generator's work in the same loads.
 
+    A time changes by more than the machine where requests wait for each other: see
+    :mod:`pytest_servebench.stats.waiting`.
+
     Args:
-        base: repeats of one case, one at least.
-        new: the same, under the same generator: see :func:`same_generator`.
+        pair: repeats of one case, under the same generator: see :func:`same_generator`.
+        records: of both sides; without them, requests are taken not to wait.
 
     Returns:
         ``None`` if the work differed or was not measured.
     """
-    if _work(base) != _work(new) or not _same_answers(base, new):
+    if _work(pair.base) != _work(pair.new) or not _same_answers(pair.base, pair.new):
         return None
-    costs = [_cost(side) for side in (base, new)]
+    costs = [_cost(side) for side in (pair.base, pair.new)]
     if min(costs) <= 0 or not all(map(math.isfinite, costs)):
         return None
     slower = costs[1] / costs[0]
-    return Machine(slower, slower)
+    if slower == 1:
+        return STEADY
+    faster = records[0] if slower > 1 else records[1]
+    shares = [waiting_share(rows.scheduled / 1e9, rows.latency()) for rows in faster]
+    return Machine(slower, time_on_a_slower_machine(fmean(shares or [0.0]), slower))
 
 
 def machine_of_searches(base: Searches, new: Searches) -> Machine | None:

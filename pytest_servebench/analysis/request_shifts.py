@@ -13,18 +13,22 @@ from pytest_servebench.runs.case_records import read_records
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.shifts import Shift, Side, mean_shift, percentile_shifts
 
+Repeats = Sequence[Records]
+"""The records of one side of a pair; none if any of its cases has none."""
 
-def request_shifts(pair: Pair, directories: tuple[Path | None, Path | None]) -> Mapping[str, Shift]:
-    """Return the shift of each statistic of times that the requests show, by metric.
+
+def records_of(pair: Pair, directories: tuple[Path | None, Path | None]) -> tuple[Repeats, Repeats]:
+    """Return the records of both sides.
 
     Args:
         pair: a case of two runs.
         directories: of the runs, for records that are not in memory.
     """
-    base, new = (
-        _records(cases, directory)
-        for cases, directory in zip((pair.base, pair.new), directories, strict=True)
-    )
+    return _records(pair.base, directories[0]), _records(pair.new, directories[1])
+
+
+def request_shifts(base: Repeats, new: Repeats) -> Mapping[str, Shift]:
+    """Return the shift of each statistic of times that the requests show, by metric."""
     found: dict[str, Shift] = {}
     for times in TIMES:
         sides = _side(base, times), _side(new, times)

@@ -142,7 +142,7 @@ def verdict_text(change: Change, gates: Sequence[Gate]) -> str:
 def undecided_text(gate: Gate, change: Change) -> str:
     """Return why a gate is inconclusive."""
     if hidden_by_machine(gate, change):
-        return machine_text(METRICS[change.metric], change.machine)
+        return machine_text(change.machine)
     return change.reason or NOISE
 
 

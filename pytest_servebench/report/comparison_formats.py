@@ -91,7 +91,7 @@ def _block(
                         **(_ends(change.change) if change.sampled else _ends(None)),
                         "verdict": change.verdict,
                         "reason": change.reason,
-                        "machine": change.machine.made,
+                        "machine": _number(change.machine.made),
                         "percentile_base": change.percentile,
                         "beyond_base": change.beyond,
                         "failed": any(

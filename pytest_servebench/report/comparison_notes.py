@@ -9,7 +9,12 @@ from pytest_servebench.analysis import comparability
 from pytest_servebench.analysis.allowable import ALLOWABLE
 from pytest_servebench.analysis.changes import VERDICTS, Change
 from pytest_servebench.analysis.comparability import Difference
-from pytest_servebench.analysis.compare import CaseComparison, Comparison, hidden_by_machine
+from pytest_servebench.analysis.compare import (
+    CaseComparison,
+    Comparison,
+    gates_of,
+    hidden_by_machine,
+)
 from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.gates import Gate
 from pytest_servebench.report.facts import distinct
@@ -68,7 +73,7 @@ def speed_note(case: CaseComparison, gates: Sequence[Gate]) -> str:
     """Return what to do if the machine's speed leaves a case undecided; otherwise empty."""
     hidden = any(
         hidden_by_machine(gate, case.changes[gate.metric])
-        for gate in gates
+        for gate in gates_of(case, gates)
         if gate.metric in case.changes
     )
     if hidden or any(of_machine(case.changes[metric]) for metric in case.shown):

@@ -1,12 +1,17 @@
 """How often the intervals of simulated queues hold the truth."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
+
 from pytest_servebench.analysis.precision import inflation, tail_of
+from pytest_servebench.load.classes import Classes
 from pytest_servebench.metrics import METRICS as REGISTRY
 from pytest_servebench.objectives.slo import judge, parse_slo
+from pytest_servebench.stats.classes import class_figures
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.summary import PERMILLES, summarize
 from simulation import batching, sessions, traffic
@@ -79,6 +84,24 @@ def streamed(load: float, number: int, replications: int) -> dict[str, Any]:
         for name, value in truth.items():
             _count(counts[name], estimates[name], value)
     return {"load": load, "number": number, "replications": replications, "counts": counts}
+
+
+def of_class(law: Law, load: float, number: int, share: float, replications: int) -> dict[str, Any]:
+    """Return how often the intervals of a class, a ``share`` of the requests, hold their truth.
+
+    It has the same law as the others, so that the truth is that of the queue.
+    """
+    truth = {name: percentile(law, load, PERMILLES[name] / 1000) for name in METRICS}
+    truth["mean"] = mean(law, load)
+    counts = {name: {"above": 0, "below": 0, "open": 0} for name in truth}
+    for seed in range(replications):
+        rows = queue(law, load, number, seed)
+        chosen = (np.random.default_rng([seed, 1]).random(len(rows)) < share).astype(np.uint32)
+        classed = dataclasses.replace(rows, classes=Classes.of(chosen, ("others", "own")))
+        estimates = class_figures(classed, load, math.inf)[1].summary.estimates
+        for name, value in truth.items():
+            _count(counts[name], estimates[name], value)
+    return {"number": number, "replications": replications, "counts": counts}
 
 
 def of_sessions(of: sessions.Chats, number: int, replications: int) -> dict[str, Any]:

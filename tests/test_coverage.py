@@ -56,6 +56,14 @@ def test_requests_of_a_session_are_not_taken_for_independent_ones(of: sessions.C
 
 
 @pytest.mark.slow
+def test_intervals_of_a_class_know_that_its_requests_wait_in_one_queue_with_others() -> None:
+    """The mean has 94 %; fewer than 19 of 25 would be one in 1,000."""
+    found = coverage.of_class("M/M/1", 0.8, 2000, 0.2, 25)
+    for metric in (*coverage.METRICS, "mean"):
+        assert coverage.coverage(found, found["counts"][metric]) >= 19 / 25, found
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 8])
 def test_rare_pauses_and_bursts_are_allowed_for(index: int) -> None:
     """90 % are promised; fewer than 80 of 100 would be one in 1,000. A wrong *passed*: 2.5 %."""

@@ -1,13 +1,13 @@
 """Figures of each class of requests, as text."""
 
-import math
 from typing import Final
 
 from pytest_servebench.metrics import LATENCY, METRICS, SUCCESS_RATE, TPOT, TTFT
 from pytest_servebench.report.figures import Percentile, interval, percentile
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.estimates import ClassFigures
-from pytest_servebench.text.numbers import INFINITE, compact, milliseconds, percent
+from pytest_servebench.text.numbers import percent
+from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.safe import clean, counted
 
 _SHOWN: Final = [
@@ -39,10 +39,7 @@ def _text(one: ClassFigures, arrivals: int) -> str:
 
 
 def _time(known: Percentile) -> str:
-    value, low, high = map(_milliseconds, (known.value, known.low or 0.0, known.high))
-    shown = f"{value} ms" if known.value != math.inf else value
-    return f"{shown if known.resolved else f'({shown})'}, {low} to {high}"
-
-
-def _milliseconds(seconds: float | None) -> str:
-    return INFINITE if seconds == math.inf else compact(milliseconds(seconds))
+    value, low, high = (
+        quantity("time", one or 0.0) for one in (known.value, known.low, known.high)
+    )
+    return f"{value if known.resolved else f'({value})'}, {low} to {high}"

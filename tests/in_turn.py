@@ -7,10 +7,10 @@ times in the queue that the load would have had: a run of pytest takes a third o
 import http.client
 import socket
 import time
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import IO, Any
 
 from pytest_servebench.load.child import Ending
@@ -54,9 +54,10 @@ def ask_in_turn(
             )
             taken = reads[-1][0]
             if writer is not None:
-                read = array("q", (store.start + begin + at for at, _ in reads[:-1]))
-                ends = array("q", (size for _, size in reads[:-1]))
-                parts = Parts(job.terms.most_parts, read, ends)
+                read = [store.start + begin + at for at, _ in reads[:-1]]
+                edges = pairwise([0, *(size for _, size in reads[:-1])])
+                pieces = [said[1][start:end] for start, end in edges]
+                parts = Parts(job.terms.most_parts, read, pieces)
                 writer.add(index, Completion(outcome, 0, 0, body=said[1], parts=parts))
             free[worker] = end = begin + taken
             starts.append(begin)

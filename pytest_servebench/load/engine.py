@@ -19,6 +19,7 @@ from pytest_servebench.load.pacing import make_pacer
 from pytest_servebench.load.readings import Reading
 from pytest_servebench.load.room import Room
 from pytest_servebench.load.store import NEVER, Outcome, Phase, RecordStore
+from pytest_servebench.load.tcp_info import LEAST_UNREAD
 from pytest_servebench.load.transports import transport_factory
 from pytest_servebench.load.transports.base import Completion
 from pytest_servebench.load.worker import FREE, Worker
@@ -44,7 +45,7 @@ class Engine:
     # A dictionary of so many attributes would be spread over memory. What each request needs comes
     # first, side by side: at low rates, a request's cost is the memory that it has to fetch.
     __slots__ = (  # noqa: RUF023 - by use
-        "_arrivals", "_start", "_next", "_due", "_awake", "_in_doubt", "_idle", "_buffer",
+        "_arrivals", "_start", "_next", "_due", "_awake", "_in_doubt", "_nap", "_idle", "_buffer",
         "_enqueued", "_dequeued", "_sent", "_first_byte", "_done", "_outcome", "_status",
         "_requests", "_payloads", "_timeout", "_warming", "_ended", "_sampled", "opening",
         "received",
@@ -70,7 +71,7 @@ class Engine:
         self.pauses: list[int] = []
         self.unread: dict[int, int] = {}  # arrival to ns for which its answer lay unread
         self.late_reading: dict[int, int] = {}  # arrival to ns by which a part was read late
-        self._awake = self._in_doubt = 0
+        self._awake = self._in_doubt = self._nap = 0
         self.own_failures: Counter[str] = Counter()
         self.resent = 0
         self.opening = 0
@@ -266,13 +267,18 @@ class Engine:
 
     # -- what workers report ------------------------------------------------------------
 
-    def woken(self, now: int) -> bool:
-        """Return whether this process may have slept, or been kept from running, until ``now``."""
-        # It takes time to read what has accumulated meanwhile.
-        if (nap := now - self._awake) > _NAP:
+    def woken(self, now: int) -> int:
+        """Return for how many ns this process may have slept, or been kept from running.
+
+        That is before ``now``, or so shortly before that what has accumulated meanwhile may not
+        all be read; 0: it has not.
+        """
+        # A short one soon after a long one does not mean that all has been read.
+        if (nap := now - self._awake) > _NAP and (nap > LEAST_UNREAD or now > self._in_doubt):
             self._in_doubt = now + nap
+            self._nap = nap
         self._awake = now
-        return now <= self._in_doubt
+        return self._nap if now <= self._in_doubt else 0
 
     def note_sent(self, index: int) -> int:
         """Stamp a request as written; return the stamp, in ns of the monotonic clock."""

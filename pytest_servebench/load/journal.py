@@ -6,23 +6,23 @@ load, one at a time. What was written stays if the generator dies.
 
 from __future__ import annotations
 
+import marshal
 import os
 import struct
-from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import IO, Final, Self
 
-from pytest_servebench.load.transports.base import Completion, Parts
+from pytest_servebench.load.transports.base import Completion
 
-_HEAD: Final = struct.Struct(
-    "=IIQQ"
-)  # index, pieces merged, bytes of times and ends, bytes of body
-_NUMBER: Final = array("q").itemsize
+_HEAD: Final = struct.Struct("=Q")  # bytes of the answers that follow
 # Written in one go: alone, each would be written by code that is in none of the processor's caches,
 # which takes several times as long.
 _TOGETHER: Final = 8
+_MOST_BYTES: Final = 2**20  # of bodies that wait: they are copied
+_FORM: Final = 2  # of marshal: later ones look for objects that come twice
 
 
 class JournalWriter:
@@ -35,29 +35,28 @@ class JournalWriter:
     def __init__(self, fileno: int) -> None:
         self._fileno = fileno
         self._end = 0
-        self._waiting: list[tuple[int, Parts, bytes]] = []
+        # Index, pieces merged, times of the pieces, and the pieces.
+        self._waiting: list[tuple[int, int, list[int], list[bytes]]] = []
+        self._bytes = 0  # of their bodies
         self.lost = 0
 
     def add(self, index: int, completion: Completion) -> None:
         """Take what arrived of the answer to the request with this index, if anything did."""
-        if completion.parts is not None and completion.parts.times:
-            self._waiting.append((index, completion.parts, completion.body))
-            if len(self._waiting) >= _TOGETHER:
+        parts = completion.parts
+        if parts is not None and parts.times:
+            self._waiting.append((index, parts.merge(), parts.times, parts.pieces))
+            self._bytes += len(completion.body)
+            if len(self._waiting) >= _TOGETHER or self._bytes > _MOST_BYTES:
                 self.flush()
 
     def flush(self) -> None:
         """Write the buffered answers; to be called now and then, and at the end."""
         if not self._waiting:
             return
-        buffers: list[bytes | array[int]] = []
-        size = 0
-        for index, parts, body in self._waiting:
-            times, ends, merged = parts.stamps()
-            stamps = 2 * _NUMBER * len(times)
-            buffers += (_HEAD.pack(index, merged, stamps, len(body)), times, ends, body)
-            size += _HEAD.size + stamps + len(body)
+        answers = marshal.dumps(self._waiting, _FORM)
+        size = _HEAD.size + len(answers)
         try:
-            written = os.writev(self._fileno, buffers)
+            written = os.writev(self._fileno, (_HEAD.pack(len(answers)), answers))
         except OSError:
             written = 0
         if written == size:
@@ -69,6 +68,7 @@ class JournalWriter:
             with suppress(OSError):
                 os.lseek(self._fileno, self._end, os.SEEK_SET)
         self._waiting.clear()
+        self._bytes = 0
 
 
 @dataclass(frozen=True)
@@ -111,18 +111,18 @@ class Journal:
     def __iter__(self) -> Iterator[StreamedAnswer]:
         number, offset = self._file.fileno(), 0
         while len(head := os.pread(number, _HEAD.size, offset)) == _HEAD.size:
-            index, merged, of_stamps, of_body = _HEAD.unpack(head)
+            (size,) = _HEAD.unpack(head)
             offset += _HEAD.size
-            data = os.pread(number, of_stamps + of_body, offset)
-            if len(data) < of_stamps + of_body:
+            data = os.pread(number, size, offset)
+            if len(data) < size:
                 return  # the generator died while it wrote this
             offset += len(data)
-            stamps = array("q", data[:of_stamps])
-            half = len(stamps) // 2
-            # Of the pieces that one read brought, the last one's end.
-            reads = dict(zip(stamps[:half], stamps[half:], strict=True))
-            body = data[of_stamps:]
-            yield StreamedAnswer(self._places[index], body, [*reads], [*reads.values()], merged)
+            # Nobody else has ever had the file: it has no name.
+            for index, merged, times, pieces in marshal.loads(data):
+                # Of the pieces that one read brought, the last one's end.
+                reads = dict(zip(times, accumulate(map(len, pieces)), strict=True))
+                body = b"".join(pieces)
+                yield StreamedAnswer(self._places[index], body, [*reads], [*reads.values()], merged)
 
     def close(self) -> None:
         """Give the space back."""

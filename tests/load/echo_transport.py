@@ -22,7 +22,7 @@ FRAME: Final = struct.Struct(">II")
 
 
 class Link(asyncio.Protocol):
-    def __init__(self, woken: Callable[[int], bool]) -> None:
+    def __init__(self, woken: Callable[[int], int]) -> None:
         self.waiting: dict[int, Channel] = {}
         self.numbers = itertools.count()
         self.transport: asyncio.Transport | None = None
@@ -86,7 +86,7 @@ class Echo:
         target: Target,
         terms: Terms,
         loop: asyncio.AbstractEventLoop,
-        woken: Callable[[int], bool],
+        woken: Callable[[int], int],
     ) -> None:
         self._dialer = Dialer(target, loop)
         self._woken = woken

@@ -2,8 +2,6 @@
 
 import os
 import tempfile
-from array import array
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +17,17 @@ from pytest_servebench.load.transports.base import Completion, Parts
 
 
 def came(*reads: tuple[int, bytes], most: int = 100) -> Completion:
-    times = array("q", (now for now, _ in reads))
-    ends = array("q", accumulate(len(data) for _, data in reads))
-    body = b"".join(data for _, data in reads)
-    return Completion(Outcome.OK, 1, 2, body=body, parts=Parts(most, times, ends))
+    times, pieces = [now for now, _ in reads], [data for _, data in reads]
+    body = b"".join(pieces)
+    return Completion(Outcome.OK, 1, 2, body=body, parts=Parts(most, times, pieces))
 
 
 def test_pieces_beyond_the_most_become_one_with_the_last() -> None:
     whole = came((5, b"a"), (5, b"b"), (7, b"cd"), (9, b"e"), (11, b"f"), (11, b"g"), most=2)
     assert whole.parts is not None
-    assert whole.parts.stamps() == (array("q", [5, 11]), array("q", [1, 7]), 4)
+    assert whole.parts.merge() == 4
+    assert (whole.parts.times, whole.parts.pieces) == ([5, 11], [b"a", b"bcdefg"])
+    assert whole.parts.merge() == 0
 
 
 def test_a_journal_gives_answers_back_one_by_one() -> None:
@@ -48,8 +47,7 @@ def test_a_journal_gives_answers_back_one_by_one() -> None:
         assert writer.lost == 0
 
 
-@pytest.mark.parametrize("left", range(1, 63, 7))
-def test_an_answer_that_was_being_written_when_the_generator_died_is_left_out(left: int) -> None:
+def test_an_answer_that_was_being_written_when_the_generator_died_is_left_out() -> None:
     with tempfile.TemporaryFile() as file:
         writer = JournalWriter(file.fileno())
         writer.add(0, came((5, b"ab")))
@@ -57,8 +55,10 @@ def test_an_answer_that_was_being_written_when_the_generator_died_is_left_out(le
         size = os.fstat(file.fileno()).st_size
         writer.add(1, came((6, bytes(23))))
         writer.flush()
-        os.ftruncate(file.fileno(), size + left)
-        assert [one.index for one in Journal(file)] == [0]
+        whole = os.fstat(file.fileno()).st_size
+        for left in reversed(range(size, whole)):
+            os.ftruncate(file.fileno(), left)
+            assert [one.index for one in Journal(file)] == [0]
 
 
 def test_an_answer_for_which_there_is_no_space_is_counted_and_leaves_nothing(
@@ -94,8 +94,10 @@ def test_many_answers_are_written_without_being_asked() -> None:
         for index in range(100):
             writer.add(index, came((5, b"ab")))
         assert len([*Journal(file)]) > 80
+        writer.add(100, came((5, bytes(2**21))))  # much at once is not held back
+        assert len([*Journal(file)]) == 101
         writer.flush()
-        assert [one.index for one in Journal(file)] == [*range(100)]
+        assert [one.index for one in Journal(file)] == [*range(101)]
 
 
 def test_a_journal_is_in_memory_if_usual_answers_fit(

@@ -2,7 +2,6 @@
 
 import tempfile
 import time
-from array import array
 from collections.abc import Callable, Sequence
 from typing import IO, Any, cast
 
@@ -33,7 +32,7 @@ def finished(*bodies: bytes) -> tuple[LoadResult, IO[bytes]]:
     n, file = len(bodies), tempfile.TemporaryFile()  # noqa: SIM115 - the journal closes it
     writer = JournalWriter(file.fileno())
     for index, body in enumerate(bodies):
-        parts = Parts(100, array("q", [time.monotonic_ns()]), array("q", [len(body)]))
+        parts = Parts(100, [time.monotonic_ns()], [body])
         writer.add(index, Completion(Outcome.OK, 1, 2, body=body, parts=parts))
     writer.flush()
     load = LoadResult(

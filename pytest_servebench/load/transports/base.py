@@ -8,7 +8,6 @@ over the wire, which answers are successes, and whether channels share a connect
 from __future__ import annotations
 
 import enum
-from array import array
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -62,31 +61,30 @@ class Loss(enum.Enum):
 
 @dataclass(slots=True)
 class Parts:
-    """When the pieces of an answer's body arrived.
+    """What arrived of an answer's body, and when.
 
     Attributes:
         most: pieces whose times are kept, at least 1.
         times: of the read of each piece, ns of the monotonic clock; one read may bring several.
-        ends: bytes of the body after each of them.
+        pieces: of the body.
         late: ns for which one of them lay unread at most, according to the kernel.
     """
 
     most: int
-    times: array[int]
-    ends: array[int]
+    times: list[int]
+    pieces: list[bytes]
     late: int = 0
 
-    def stamps(self) -> tuple[array[int], array[int], int]:
-        """Return the time of each piece, the bytes of the body after it, and how many were merged.
+    def merge(self) -> int:
+        """Make one of the pieces beyond the most and the last of them; return how many were merged.
 
-        Pieces beyond the most count as one with the last.
+        It has the last one's time.
         """
-        times, ends = self.times, self.ends
-        merged = len(ends) - self.most
-        if merged <= 0:
-            return times, ends, 0
-        kept = self.most - 1
-        return times[:kept] + times[-1:], ends[:kept] + ends[-1:], merged
+        if (merged := len(self.times) - self.most) <= 0:
+            return 0
+        del self.times[self.most - 1 : -1]
+        self.pieces[self.most - 1 :] = [b"".join(self.pieces[self.most - 1 :])]
+        return merged
 
 
 # Not frozen, which would take twice as long: every request creates one.
@@ -193,11 +191,11 @@ class Transport(Protocol):
 
 
 TransportFactory = Callable[
-    [Target, Terms, "asyncio.AbstractEventLoop", Callable[[int], bool]], Transport
+    [Target, Terms, "asyncio.AbstractEventLoop", Callable[[int], int]], Transport
 ]
 """Makes the transport of one run.
 
 It gets the server's address, the terms, the running event loop, and a function to call with the
-time, in ns of the monotonic clock, whenever data arrives: the function returns whether this process
-may have slept, or been kept from running, until then.
+time, in ns of the monotonic clock, whenever data arrives: the function returns for how many ns this
+process may have slept before, or been kept from running; 0 if it has not.
 """

@@ -2,37 +2,35 @@
 
 from typing import Any
 
-from pytest_servebench.load.tcp_info import LEAST_UNREAD, unread_ns
+from pytest_servebench.load.tcp_info import unread_ns
 
 
 class Dozing:
-    """When this process last read a part of any answer, and whether it may have overslept.
+    """Whether what this process read after its last nap had lain unread.
 
-    After a time without reads it was idle, or kept from running. What it reads first has then
-    waited longest, as the kernel reports sockets in the order in which data arrived: if that is not
-    late, nothing that was read with it is. The kernel knows the age of a connection's last segment
-    only: if several arrived on one connection meanwhile, the earlier ones have waited longer than
-    it says.
-
-    Attributes:
-        read: when a part was last read, ns.
-        doubt: until when parts may be late that have waited meanwhile, ns.
+    What it reads first has then waited longest, as the kernel reports sockets in the order in which
+    data arrived: if that is not late, nothing that was read with it is. The kernel knows the age of
+    a connection's last segment only: if several arrived on one connection meanwhile, the earlier
+    ones have waited longer than it says.
     """
 
-    __slots__ = ("doubt", "read")
+    __slots__ = ("_first", "_nap")
 
     def __init__(self) -> None:
-        self.read = self.doubt = 0
+        self._nap = 0  # length of the last one, ns
+        self._first = 0  # ns for which that had lain unread which was read first
 
-    def late(self, now: int, link: Any) -> int:
-        """Return for how many ns what was read at ``now`` had lain unread, by the kernel.
+    def late(self, nap: int, link: Any) -> int:
+        """Return for how many ns a part that was read now had lain unread, by the kernel.
 
         Args:
-            now: more than ``LEAST_UNREAD`` after ``read``, which is still that of the read before,
-                or in ``doubt``; nothing else may be late.
+            nap: ns for which this process may have slept before, or been kept from running; those
+                of two naps are not the same.
             link: the connection's socket.
         """
+        if nap == self._nap and not self._first:
+            return 0
         late = unread_ns(link)
-        if (slept := now - self.read) > LEAST_UNREAD:
-            self.doubt = now + slept if late else 0  # reading what has accumulated takes time
+        if nap != self._nap:
+            self._nap, self._first = nap, late
         return late

@@ -6,7 +6,6 @@ import asyncio
 import re
 import socket
 import time
-from array import array
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -46,7 +45,7 @@ class Http1:
         target: Target,
         terms: Terms,
         loop: asyncio.AbstractEventLoop,
-        woken: Callable[[int], bool],
+        woken: Callable[[int], int],
     ) -> None:
         """Open connections to ``target``; ``OptionError`` for unusable certificates."""
         self._dialer = Dialer(target, loop)
@@ -84,14 +83,14 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_awaiting", "_began", "_body", "_caller", "_complete", "_data", "_headers_done",
         "_interim", "_keep", "_lenient", "_now", "_parser", "_sent", "_size", "_status", "_surplus",
-        "_terms", "_transport", "_unread", "_used", "_woken", "reason",
+        "_terms", "_transport", "_unread", "_used", "_woken", "_woken_after", "reason",
     )  # fmt: skip
 
-    def __init__(self, caller: Caller, terms: Terms, woken: Callable[[int], bool]) -> None:
+    def __init__(self, caller: Caller, terms: Terms, woken: Callable[[int], int]) -> None:
         self._caller: Caller | None = caller
         self._terms = terms
         self._woken = woken
-        self._sent = self._status = self._now = 0
+        self._sent = self._status = self._now = self._woken_after = 0
         self._used = False  # whether a request was answered over it
         self.reason = ""  # why it was lost
         self._transport: asyncio.Transport | None = None
@@ -183,7 +182,7 @@ class Connection(asyncio.Protocol):
             return
         now = self._now = _clock()  # before parsing: its time is not the server's
         ask = self._woken
-        woken = ask(now)
+        woken = self._woken_after = ask(now)
         if not self._began:
             self._began = now
         try:
@@ -238,7 +237,7 @@ class Connection(asyncio.Protocol):
         if rest:
             self._read(rest)
 
-    def _take_answer(self, now: int, woken: bool) -> None:
+    def _take_answer(self, now: int, woken: int) -> None:
         caller, transport = self._caller, self._transport
         assert caller is not None
         assert transport is not None
@@ -328,28 +327,21 @@ class Connection(asyncio.Protocol):
 class StreamedConnection(Connection):
     """Keeps when each part of an answer's body was read."""
 
-    __slots__ = ("_content", "_dozing", "_ends", "_late", "_times")
+    __slots__ = ("_dozing", "_late", "_times")
 
     def __init__(
-        self, caller: Caller, terms: Terms, woken: Callable[[int], bool], dozing: Dozing
+        self, caller: Caller, terms: Terms, woken: Callable[[int], int], dozing: Dozing
     ) -> None:
         self._dozing = dozing
         super().__init__(caller, terms, woken)
 
     def _begin_answer(self) -> None:
         super()._begin_answer()
-        # Of each piece, three numbers and no object stay: whatever lies in memory of its own costs
-        # time when it is made, and again when it is read.
-        self._content = bytearray()
-        self._times, self._ends = array("q"), array("q")
+        self._times: list[int] = []  # at which the pieces in _body were read
         self._late = 0
 
     def _parts(self) -> Parts:
-        return Parts(self._terms.most_parts, self._times, self._ends, self._late)
-
-    def _take_answer(self, now: int, woken: bool) -> None:
-        self._body = [bytes(self._content)]
-        super()._take_answer(now, woken)
+        return Parts(self._terms.most_parts, self._times, self._body, self._late)
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body, and when it came."""
@@ -359,21 +351,18 @@ class StreamedConnection(Connection):
         self._size += len(body)
         if self._size > self._terms.max_body:
             raise ValueError(too_long("body", self._terms.max_body))
-        self._content += body
-        now, dozing = self._now, self._dozing
-        self._times.append(now)
-        self._ends.append(self._size)
-        if now - dozing.read > LEAST_UNREAD or now <= dozing.doubt:
+        self._body.append(body)
+        self._times.append(self._now)
+        if self._woken_after > LEAST_UNREAD:
             assert self._transport is not None
-            late = dozing.late(now, self._transport.get_extra_info("socket"))
-            self._late = max(self._late, late)
-        dozing.read = now
+            link = self._transport.get_extra_info("socket")
+            self._late = max(self._late, self._dozing.late(self._woken_after, link))
 
     def received(self) -> Completion:
         """See :class:`.base.PartsChannel`."""
         begun = Completion(Outcome.UNFINISHED, self._began, 0, parts=self._parts())
         if self._headers_done:
-            begun.status, begun.head, begun.body = self._status, self._data, bytes(self._content)
+            begun.status, begun.head, begun.body = self._status, self._data, b"".join(self._body)
         return begun
 
 

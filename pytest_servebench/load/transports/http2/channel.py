@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
@@ -117,13 +116,12 @@ class StreamedChannel(Channel):
 
     Attributes:
         most: parts whose times are told.
-        dozing: when this process last read a part of any answer.
+        dozing: tells whether a part was read late.
         times: at which the pieces in ``body`` were read, ns of the monotonic clock.
-        ends: bytes of the body after each of them.
         late: ns for which one of them lay unread at most, according to the kernel.
     """
 
-    __slots__ = ("dozing", "ends", "late", "most", "times")
+    __slots__ = ("dozing", "late", "most", "times")
 
     def __init__(self, caller: Caller, connection: Carrier, most: int, dozing: Dozing) -> None:
         self.most = most
@@ -133,12 +131,12 @@ class StreamedChannel(Channel):
     def begin_answer(self) -> None:
         """Forget the last answer."""
         super().begin_answer()
-        self.times, self.ends = array("q"), array("q")
+        self.times: list[int] = []
         self.late = 0
 
     def parts(self) -> Parts:
         """Return what has come of the body, and when."""
-        return Parts(self.most, self.times, self.ends, self.late)
+        return Parts(self.most, self.times, self.body, self.late)
 
     def end(self, outcome: Outcome, now: int, reason: str) -> Completion:
         """Return the end of a call without a whole answer, and what has come."""

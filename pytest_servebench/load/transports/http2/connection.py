@@ -75,7 +75,7 @@ class Use:
     judge: Judge
     ready: Callable[[bytes], Ready]
     heads: Heads
-    woken: Callable[[int], bool]
+    woken: Callable[[int], int]
     channel: ChannelMaker
     dropped: Callable[[Connection], None] = lambda _: None
     framing: int = 0
@@ -311,7 +311,7 @@ class Connection(asyncio.Protocol):
 
     # -- the ends of calls --------------------------------------------------------------------
 
-    def answered(self, channel: Channel, now: int, woken: bool) -> None:
+    def answered(self, channel: Channel, now: int, woken: int) -> None:
         """Judge a complete answer."""
         head, body = channel.head, channel.body
         assert head is not None

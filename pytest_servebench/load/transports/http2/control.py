@@ -77,7 +77,7 @@ class Owner(Protocol):
     def write(self, data: bytes) -> None:
         """Write frames."""
 
-    def answered(self, channel: Channel, now: int, woken: bool) -> None:
+    def answered(self, channel: Channel, now: int, woken: int) -> None:
         """Judge a complete answer."""
 
     def give_up(self, channel: Channel, code: ErrorCode, reason: str, now: int) -> None:

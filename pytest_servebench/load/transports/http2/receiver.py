@@ -73,7 +73,7 @@ class Receiver:
         self.unread = b""
         self.greeted = False
 
-    def receive(self, data: bytes, now: int, woken: bool) -> None:
+    def receive(self, data: bytes, now: int, woken: int) -> None:
         """Take up what came at ``now``.
 
         Raises:
@@ -113,7 +113,7 @@ class Receiver:
             connection.write(window_update(0, self._credit))
             self._credit = 0
 
-    def _keep(self, unread: bytes, since: int, now: int, woken: bool) -> None:
+    def _keep(self, unread: bytes, since: int, now: int, woken: int) -> None:
         """Keep the beginning of a frame; what it brings of a body is a part of that already."""
         self.unread, self._since = unread, since
         if len(unread) <= HEADER_SIZE or self._block is not None:
@@ -135,7 +135,7 @@ class Receiver:
             )
 
     def _take_other(
-        self, kind: int, flags: int, stream: int, payload: bytes, since: int, now: int, woken: bool
+        self, kind: int, flags: int, stream: int, payload: bytes, since: int, now: int, woken: int
     ) -> None:
         """Take up a frame that is neither DATA nor a plain and whole HEADERS."""
         block = self._block
@@ -168,7 +168,7 @@ class Receiver:
             self._sender.widen(NUMBER.unpack(payload)[0] & LARGEST_NUMBER)
 
     def _take_block(
-        self, stream: int, block: bytes, ends: int, since: int, now: int, woken: bool
+        self, stream: int, block: bytes, ends: int, since: int, now: int, woken: int
     ) -> None:
         channel = self._sender.streams.get(stream)
         if channel is None:
@@ -202,7 +202,7 @@ class Receiver:
         else:
             channel.interim = True
 
-    def _take_data(self, stream: int, payload: bytes, flags: int, now: int, woken: bool) -> None:
+    def _take_data(self, stream: int, payload: bytes, flags: int, now: int, woken: int) -> None:
         length = len(payload)
         self._credit += length  # padding counts, and what nobody awaits any more
         if flags & PADDED:
@@ -230,11 +230,9 @@ class Receiver:
             if isinstance(channel, StreamedChannel):
                 # Here: a call for each part would cost more than the rest of this.
                 channel.times.append(now)
-                channel.ends.append(channel.size)
-                dozing = channel.dozing
-                if now - dozing.read > LEAST_UNREAD or now <= dozing.doubt:
-                    channel.late = max(channel.late, dozing.late(now, connection.link))
-                dozing.read = now
+                if woken > LEAST_UNREAD:
+                    late = channel.dozing.late(woken, connection.link)
+                    channel.late = max(channel.late, late)
         else:
             self._note_idle()
         if flags & END_STREAM:

@@ -56,7 +56,7 @@ class Http2:
         target: Target,
         terms: Terms,
         loop: asyncio.AbstractEventLoop,
-        woken: Callable[[int], bool],
+        woken: Callable[[int], int],
     ) -> None:
         """Open connections to ``target``; ``OptionError`` for unusable certificates."""
         self._dialer = Dialer(target, loop, alpn=ALPN)

@@ -168,6 +168,7 @@ def test_a_session_that_is_interrupted_before_its_first_case_leaves_no_directory
     result = run_bench(test=INTERRUPTED, interrupted=True)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert list(RESULTS.iterdir()) == []
+    result.stdout.fnmatch_lines(["servebench: interrupted before a case was measured*"])
 
 
 def test_what_went_wrong_is_told_without_any_case_too(pytester: pytest.Pytester) -> None:

@@ -200,11 +200,11 @@ class Baseline:
             else:
                 clauses.append(self._of_change(gate, change))
         # What may explain a change matters only if there is one.
-        said = "".join(
-            f" {note}" for note in (*notes(base, new), speed_note(whole, self.gates)) if note
-        )
+        told = [note for note in (*notes(base, new), speed_note(whole, self.gates)) if note]
         return [
-            one if one.verdict == "passed" else dataclasses.replace(one, message=one.message + said)
+            one
+            if one.verdict == "passed" or not told
+            else dataclasses.replace(one, message=" ".join([sentence(one.message), *told]))
             for one in clauses
         ]
 

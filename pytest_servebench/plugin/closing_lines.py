@@ -28,10 +28,11 @@ def write(terminal: pytest.TerminalReporter, config: pytest.Config) -> None:
         terminal.write_line(
             f"servebench: {asked} selects no case; available: {cases.offered(state.deselected)}"
         )
-    elif state.cases and (logs := state.server_logs()):
-        terminal.write_line(
-            f"servebench: no case was measured; server logs are in {_shown(config, logs)}"
-        )
+    elif state.cases and (not state.finished or state.server_logs()):
+        why = "no case was measured" if state.finished else "interrupted before a case was measured"
+        logs = state.server_logs()
+        where = "" if logs is None else f"; server logs are in {_shown(config, logs)}"
+        terminal.write_line(f"servebench: {why}{where}")
     lines = _last_lines(state) if state.recorded else []
     for trouble in state.troubles:
         terminal.write_line(f"servebench: {trouble}", yellow=True, bold=True)

@@ -96,8 +96,11 @@ def size_ids(case: CaseResult) -> tuple[str, ...]:
 
 
 def cell_id(case: CaseResult | CapacityResult) -> str:
-    """Return what a result shares with the same cell on another server: its id without the kind."""
-    parts = f"-{without(cell_of(case.nodeid), [case.server.kind])}-"
+    """Return what a result shares with the same cell on another server.
+
+    That is its id without the server's kind, or the name and the URL that a test gave it.
+    """
+    parts = f"-{without(cell_of(case.nodeid), [case.server.kind, case.server.base_url])}-"
     cell = f"{function_of(case.nodeid)}[{_REPEAT.sub('-', parts).strip('-')}]"
     return labelled(cell, case.label)
 

@@ -15,6 +15,7 @@ from pytest_servebench.load.classes import Classes
 from pytest_servebench.load.records import NEVER, Outcome, Records
 from pytest_servebench.load.streams import Streams
 from pytest_servebench.objectives.goodput import with_goodput
+from pytest_servebench.objectives.limits import limits_of
 from pytest_servebench.objectives.slo import judge, parse_slo
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.runs.schema import schema
@@ -124,6 +125,21 @@ def test_slos_on_classes(text: str, verdict: str, words: str) -> None:
     assert words in found.message
     with pytest.raises(OptionError, match=r"'nope'.*quick and slow one"):
         judge(parse_slo("p50{nope}<1s"), case)
+
+
+def test_a_limit_on_a_class_counts_its_requests_alone() -> None:
+    rows = mixed().records
+    assert rows is not None
+    assert rows.classes is not None
+    (limit,) = limits_of(parse_slo("p99{slow one}<20ms"))
+    slow = np.arange(len(rows)) % 3 == 2
+    assert limit.is_known(rows)
+    assert (limit.counted(rows) == slow).all()
+    assert (limit.broken_by(rows) == slow).all()
+    own = rows.of_class("quick", 0.0)
+    assert not limit.counted(own).any()
+    assert not limit.broken_by(own).any()
+    assert not limit.is_known(dataclasses.replace(rows, classes=None))
 
 
 @pytest.mark.parametrize("in_memory", [True, False])

@@ -14,9 +14,11 @@ from pytest_servebench.errors import OptionError
 from pytest_servebench.load.classes import Classes
 from pytest_servebench.load.records import NEVER, Outcome, Records
 from pytest_servebench.load.streams import Streams
+from pytest_servebench.objectives.gates import parse_gates
 from pytest_servebench.objectives.goodput import with_goodput
 from pytest_servebench.objectives.limits import limits_of
 from pytest_servebench.objectives.slo import judge, parse_slo
+from pytest_servebench.plugin.baseline import Baseline
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.runs.schema import schema
 from pytest_servebench.stats.classes import class_figures
@@ -165,6 +167,19 @@ def test_gates_on_classes(
     shown = capsys.readouterr().out
     assert "buffer50]{slow one}" in shown
     assert "p50{slow one}" in (tmp_path / "page.html").read_text()
+
+
+def test_a_gate_on_a_class_is_a_clause_of_its_case() -> None:
+    gates = parse_gates("p50{quick}:10%, p50{slow one}:10%, p50{nope}:10%")
+    baseline = Baseline("main", saved.run([mixed()]), "", gates, frozenset(), "fail")
+    judged = baseline.judge(mixed(slow=0.050, seed=2), saved.run([]), 1)
+    found = [(one.request_class, one.verdict, one.sort) for one in judged.clauses]
+    assert found == [
+        ("quick", "passed", "gate"),
+        ("slow one", "failed", "gate"),
+        ("nope", "inconclusive", "gate"),
+    ]
+    assert "quick and slow one" in judged.clauses[2].message
 
 
 TEST = """

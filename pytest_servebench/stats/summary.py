@@ -130,7 +130,7 @@ def summary_of(records: Records, punctual: Records, offered_rate: float) -> Summ
     estimates: dict[str, Estimate] = {}
     without_lag: dict[str, Estimate] = {}
     known: tuple[Sample, Sample] | None = None
-    doubts = unseen(records), unseen(punctual)
+    doubt = unseen(records)
     for times in TIMES:
         pair = (quantities.sample(records, times.name), quantities.sample(punctual, times.name))
         if pair[0] is None or pair[1] is None:
@@ -138,8 +138,8 @@ def summary_of(records: Records, punctual: Records, offered_rate: float) -> Summ
         samples = pair[0], pair[1]
         first = known is None
         if known is None or not all(map(_same, known, samples)):
-            own = doubts if times.name in quantities.SINCE_ARRIVAL else (Unseen(), Unseen())
-            found, alone = _estimates(records, punctual, *samples, *own)
+            own = doubt if times.name in quantities.SINCE_ARRIVAL else Unseen()
+            found, alone = _estimates(records, punctual, *samples, own)
         known = samples
         estimates |= _of(times, found, shares=first)
         without_lag |= _of(times, alone, shares=first)
@@ -167,7 +167,6 @@ def _estimates(
     sample: Sample,
     at_best: Sample,
     doubt: Unseen,
-    at_best_doubt: Unseen,
 ) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
     """Return the estimates of some times, and those that differ without lag.
 
@@ -179,7 +178,7 @@ def _estimates(
     found["mean"] = _mean(sample.values, precision)
     alone: dict[str, Estimate] = {}
     if not _same(sample, at_best):
-        alone = _without_lag(punctual, at_best, found, precision, at_best_doubt)
+        alone = _without_lag(punctual, at_best, found, precision)
     return found, alone
 
 
@@ -228,7 +227,6 @@ def _without_lag(
     sample: Sample,
     estimates: Mapping[str, Estimate],
     precision: _Precision,
-    doubt: Unseen,
 ) -> dict[str, Estimate]:
     """Return what differs if the generator's lag is subtracted from the times.
 
@@ -236,7 +234,7 @@ def _without_lag(
     not widen them.
     """
     inside, values = punctual.completed, sample.values
-    own = _precision(punctual, sample, inside, doubt)
+    own = _precision(punctual, sample, inside, precision.unseen)
     effective = {
         name: max(number, own.effective[name]) for name, number in precision.effective.items()
     }

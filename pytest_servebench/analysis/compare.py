@@ -214,9 +214,9 @@ def why_unknown(gate: Gate, pairs: Iterable[Pair]) -> str:
                         return f"in {side}: {case.origin} does not record what it needs"
                     return f"in {side}: {reading.unknown}"
     if metric.of_window and any(case.origin for pair in about for case in pair.every):
-        return "between tools: each ends its window at another time"
+        return "between tools, since each ends its window at another time"
     if metric.given_limits:
-        return "the SLOs of both runs must limit single requests, such as p99<50ms, and alike"
+        return "unless the SLOs of both runs limit single requests, such as p99<50ms, and alike"
     return "in either run"
 
 
@@ -225,7 +225,7 @@ def _why_none(gate: Gate, pairs: Iterable[Pair]) -> str:
     if name := gate.request_class:
         names = dict.fromkeys(pair.key.request_class for pair in pairs)
         shared = joined(map(clean, filter(None, names))) or "none"
-        return f"as both have no class {clean(name)!r} of requests; those they share: {shared}"
+        return f"because no class {clean(name)!r} of requests is in both; classes in both: {shared}"
     return f"where only {'loads' if METRICS[gate.metric].of_search else 'capacities'} were measured"
 
 

@@ -75,11 +75,11 @@ class Classes:
         try:
             names = json.loads(part.column("names", np.uint8).tobytes())
         except (ValueError, RecursionError):
-            part.refuse("names are no JSON")
+            part.refuse("names are not JSON")
         if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
-            part.refuse("names are no list of texts")
+            part.refuse("names are not a list of strings")
         if len(set(names)) < len(names) or (number >= len(names)).any():
-            part.refuse("number is of no class, or two have one name")
+            part.refuse("number has no class, or two classes have the same name")
         return cls(tuple(names), number)
 
 

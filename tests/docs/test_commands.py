@@ -150,7 +150,8 @@ def test_our_own_command_takes_it(
         status = cli.main(arguments)
         if status == 2:  # understood, but the run of the tests has no such case
             said = " ".join("".join(capsys.readouterr()).split())
-            assert any(why in said for why in ("no streamed answer", "only in NEW", "no class")), said
+            reasons = ("no streamed answer", "only in NEW", "no class")
+            assert any(why in said for why in reasons), said
             assert "ttft" in str(command)
         else:
             assert status in (0, 1)

@@ -144,13 +144,10 @@ def test_a_limit_on_a_class_counts_its_requests_alone() -> None:
     assert not limit.is_known(dataclasses.replace(rows, classes=None))
 
 
-@pytest.mark.parametrize("in_memory", [True, False])
-def test_gates_on_classes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], in_memory: bool
-) -> None:
-    base, new = mixed(), mixed(slow=0.050, seed=2)
-    if not in_memory:
-        base, new = (dataclasses.replace(one, records_file="r.npz") for one in (base, new))
+@pytest.mark.slow
+def test_gates_on_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measured = (mixed(), mixed(slow=0.050, seed=2))
+    base, new = (dataclasses.replace(one, records_file="r.npz") for one in measured)
     files = [
         saved.save(saved.run([one], name), tmp_path) for one, name in ((base, "a"), (new, "b"))
     ]
@@ -211,6 +208,7 @@ def test_another_class(poisson_load):
 """
 
 
+@pytest.mark.slow
 def test_a_mix_has_figures_for_each_class_in_json_text_and_page(
     run_bench: RunBench, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -307,7 +308,7 @@ def test_reports_say_what_became_of_sessions(run_bench: RunBench) -> None:
         result = run_bench("--servebench-page=true", test=RUN.replace("{port}", str(server.port)))
     result.assert_outcomes(passed=1, failed=1)
     out = result.stdout.str()
-    assert "they are sessions" in out
+    assert re.search(r"find_capacity\(requests=…\): .*sessions", out)
     assert RATE in " ".join(out.split())
     directory, run = saved_run()
     case = run["servebench"]["cases"][0]

@@ -29,6 +29,7 @@ from pytest_servebench.report.comparison import (
     percent_change,
     point_change,
 )
+from pytest_servebench.report.comparison_notes import notes as comparison_notes
 from pytest_servebench.runs.results import (
     CaseResult,
     Resources,
@@ -825,3 +826,17 @@ def test_another_generator_measures_no_machine(
     (case,) = compare(saved.run([base]), of_new, [GATE]).cases
     assert case.slowdown is None
     assert case.changes["p50"].verdict == "worse"
+
+
+@pytest.mark.parametrize("side", ["BASE", "NEW"])
+def test_a_comparison_says_that_other_programs_slowed_a_server_down(side: str) -> None:
+    def run(share: float) -> Run:
+        resources = Resources(50.0, None, None, 1e8, None, others_share=share)
+        return saved.run([saved.case(summary=SUMMARY, resources=resources)])
+
+    base, new = (run(0.6 if one == side else 0.01) for one in ("BASE", "NEW"))
+    found = compare(base, new)
+    (told,) = [note for note in comparison_notes(found) if "other programs" in note]
+    assert told.startswith(f"{side}: ")
+    assert "60 %" in told
+    assert "1 of 1 case" in told

@@ -22,7 +22,7 @@ from pytest_servebench.objectives.slo import with_clauses
 from pytest_servebench.plugin.option_values import run_name
 from pytest_servebench.plugin.settings import Settings
 from pytest_servebench.report.comparison import beyond_text, change_text, undecided_text
-from pytest_servebench.report.comparison_notes import speed_note
+from pytest_servebench.report.comparison_notes import beside_notes, speed_note
 from pytest_servebench.runs.node_ids import labelled, repeat_of, without_repeat
 from pytest_servebench.runs.results import (
     CapacityResult,
@@ -200,7 +200,8 @@ class Baseline:
             else:
                 clauses.append(self._of_change(gate, change))
         # What may explain a change matters only if there is one.
-        told = [note for note in (*notes(base, new), speed_note(whole, self.gates)) if note]
+        about = (*notes(base, new), speed_note(whole, self.gates), *beside_notes([whole]))
+        told = list(filter(None, about))
         return [
             one
             if one.verdict == "passed" or not told

@@ -17,7 +17,7 @@ from pytest_servebench.analysis.compare import (
 )
 from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.gates import Gate
-from pytest_servebench.report.facts import distinct
+from pytest_servebench.report.facts import beside_text, distinct
 from pytest_servebench.text.safe import counted, joined
 
 _SPEED_SHOWN: Final = 0.05
@@ -56,11 +56,23 @@ def notes(comparison: Comparison, every: bool = False) -> list[str]:
     gates = [result.gate for result in comparison.gates]
     told = [speed_note(case, gates) for case in comparison.cases]
     found += dict.fromkeys(filter(None, told))
+    found += beside_notes(comparison.cases)
     found += comparability.notes(comparison.base, comparison.new)
     changes_of_all = [one for case in comparison.cases for one in case.changes.values()]
     if every and (without := distinct(one.metric for one in changes_of_all if not one.sampled)):
         found.append(f"No interval: {joined(without)}. A change of 5 % or more counts.")
     return found
+
+
+def beside_notes(cases: Sequence[CaseComparison]) -> list[str]:
+    """Return what other programs used in each run, if it may have slowed its servers down."""
+    whole = [case.pair for case in cases if not case.key.request_class]
+    sides = {
+        "BASE": [one for pair in whole for one in pair.base],
+        "NEW": [one for pair in whole for one in pair.new],
+    }
+    texts = {side: beside_text(found) for side, found in sides.items()}
+    return [f"{side}: {text}." for side, text in texts.items() if text]
 
 
 def of_machine(change: Change) -> bool:

@@ -69,8 +69,8 @@ class Change:
         sampled: whether the intervals are of sampling.
         verdict: worse, better, same or cannot tell.
         reason: why it is undecided, else empty.
-        machine: how its speed changed, for which the intervals allow; steady where that does not
-            matter to the metric.
+        machine: how its speed changed, for which the intervals allow; steady if that does not
+            affect the metric.
         at_one_speed: the same without this allowance; ``None`` where there is none.
         percentile: that of all of BASE's requests, where the requests of both were compared; of
             repeats ``base`` is the mean of each repeat's.
@@ -171,7 +171,7 @@ def changes_of(
 
 
 def _of(metric: Metric, machine: Machine) -> Machine:
-    """Return what the machine's speed has to do with a metric: CPU time does not wait."""
+    """Return the machine's effect on a metric: CPU time does not include waiting."""
     if not metric.goes_with_the_machine:
         return STEADY
     waits = metric.of_search or metric.times is not None
@@ -226,7 +226,7 @@ def _by_ends(
 
 
 def machine_text(machine: Machine) -> str:
-    """Return what the machine's own speed may have made of a figure, in words."""
+    """Return the effect that the machine's own speed may have had on a figure, in words."""
     factor = max(machine.slower, 1 / machine.slower)
     if machine.made == machine.slower:
         word = "slower" if machine.slower > 1 else "faster"
@@ -234,7 +234,7 @@ def machine_text(machine: Machine) -> str:
     word = "slow" if machine.slower > 1 else "fast"
     known = 0 < machine.made < math.inf
     made = f"{100 * (machine.made - 1):+.0f} %" if known else "any change, as it was overloaded"
-    return f"the machine was {factor:.3g} times as {word} in NEW, which may make {made}"
+    return f"the machine was {factor:.3g} times as {word} in NEW, which may explain {made}"
 
 
 def _punctual(pair: Pair) -> Pair:

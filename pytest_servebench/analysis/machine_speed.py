@@ -32,8 +32,8 @@ _ALIKE: Final = 0.02
 
 _STEEPEST: Final = 4.0
 _MOST_SAVED: Final = 0.5
-"""Power of the rate with which a request's cost falls, at most: what falls more is other work, such
-as polling, which does not hold up requests. Of real servers it was 0.15 to 0.4."""
+"""The largest power of the rate with which a request's cost may fall: a cost that falls faster is
+other work, such as polling, which does not delay requests. For real servers it was 0.15 to 0.4."""
 
 _CODE: Final = ("pytest-servebench", "uvloop", "httptools")  # whose time it is
 
@@ -44,14 +44,14 @@ class Machine:
 
     Attributes:
         slower: how many times as long it took in NEW for the same work.
-        made: what that may have made of a case's times, or of a capacity, new / base.
+        made: the effect that this may have had on a case's times, or on a capacity, new / base.
     """
 
     slower: float
     made: float
 
     def taken_off(self, change: float) -> float:
-        """Return a change, new / base, without what the machine's speed may have made of it."""
+        """Return a change, new / base, without the effect that the machine's speed may have had."""
         return change / self.made if self.made else math.inf
 
 
@@ -68,12 +68,12 @@ def same_generator(base: Run, new: Run) -> bool:
 def machine_of_loads(pair: Pair, records: tuple[Repeats, Repeats] = ((), ())) -> Machine | None:
     """Return how the machine's speed changed, by the generator's work in the same loads.
 
-    A time changes by more than the machine where requests wait for each other: see
+    If requests wait for each other, their times change by more than the machine's speed: see
     :mod:`pytest_servebench.stats.waiting`.
 
     Args:
         pair: repeats of one case, under the same generator: see :func:`same_generator`.
-        records: of both sides; without them, requests are taken not to wait.
+        records: of both sides; without them, requests are assumed not to wait.
 
     Returns:
         ``None`` if the work differed or was not measured.
@@ -92,18 +92,18 @@ def machine_of_loads(pair: Pair, records: tuple[Repeats, Repeats] = ((), ())) ->
 
 
 def machine_of_searches(base: Searches, new: Searches) -> Machine | None:
-    """Return how the machine's speed changed, by the loads of searches, and what that made of them.
+    """Return how the machine's speed changed between searches, and the effect on their capacities.
 
-    More than the machine itself changed. A percentile of a queue near saturation goes with
-    exp(-(1 - ρ) μ) (Kingman 1962, JRSS B 24:383), so that the same bound is reached where μ - r* is
-    the same: d ln r* = d ln μ / ρ. If a request costs the less the more are sent, r to the power of
-    -γ, a slower machine's lower rate makes requests dearer still::
+    A capacity changes by more than the machine's speed. Near saturation, a percentile of a queue
+    depends on (1 - ρ) μ alone (Kingman 1962, JRSS B 24:383), so that the same bound is reached
+    where μ - r* is the same: d ln r* = d ln μ / ρ. If a request costs less at a higher rate, as r
+    to the power of -γ, the lower rate of a slower machine makes requests costlier still::
 
         d ln μ = -d ln s + γ d ln r*,    so that    d ln r* = -d ln s / (ρ - γ)
 
-    The highest throughput μ' of the loads is that of requests as cheap as they get, so that
-    ρ = (r*/μ')^(1 - γ). Where it is not queueing that decides, and where μ' or r* is unknown, the
-    power is no more than 4, and no less than 1.
+    At the highest throughput μ' of the loads, requests are as cheap as they get, so that ρ =
+    (r*/μ')^(1 - γ). The power is limited to 1 to 4, for cases in which queueing does not decide, or
+    μ' or r* is unknown.
 
     Returns:
         ``None`` if too few of the loads were the same work.

@@ -28,7 +28,7 @@ def records_of(pair: Pair, directories: tuple[Path | None, Path | None]) -> tupl
 
 
 def request_shifts(base: Repeats, new: Repeats) -> Mapping[str, Shift]:
-    """Return the shift of each statistic of times that the requests show, by metric."""
+    """Return the shift of each statistic of times, computed from the requests, by metric."""
     found: dict[str, Shift] = {}
     for times in TIMES:
         sides = _side(base, times), _side(new, times)

@@ -20,14 +20,14 @@ _PREFIX: Final = "class_"  # of the columns' names in a file
 
 @dataclass(frozen=True)
 class Classes:
-    """Which class of requests each of n arrivals is of.
+    """The class of requests of each of n arrivals.
 
     In a records file the columns are ``class_number``, and ``class_names``: a list in JSON, as
     bytes of UTF-8.
 
     Attributes:
         names: of the classes, each once.
-        number: for each arrival, the place of its class among them; shape ``(n,)``.
+        number: for each arrival, the index of its class in ``names``; shape ``(n,)``.
     """
 
     names: tuple[str, ...]
@@ -35,7 +35,7 @@ class Classes:
 
     @classmethod
     def of(cls, chosen: Chosen, classes: Sequence[str]) -> Self | None:
-        """Return those of arrivals; ``None`` if their requests have none.
+        """Return the classes of arrivals; ``None`` if their requests have none.
 
         Args:
             chosen: for each arrival the index of its request; shape ``(n,)``.
@@ -48,12 +48,12 @@ class Classes:
         return cls(tuple(places), of_request[chosen])
 
     def members(self, name: str) -> npt.NDArray[np.int64]:
-        """Return the arrivals of a class, ascending; none of one that there is not; ``(m,)``."""
+        """Return the arrivals of a class, ascending; none if there is no such class; ``(m,)``."""
         place = self.names.index(name) if name in self.names else -1
         return np.flatnonzero(self.number == place)
 
     def rows(self, which: npt.NDArray[np.int64]) -> Self:
-        """Return those of some arrivals, in that order."""
+        """Return the classes of some arrivals, in that order."""
         return replace(self, number=self.number[which])
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
@@ -84,7 +84,7 @@ class Classes:
 
 
 def is_class_name(name: object) -> bool:
-    """Return whether SLOs can name a class so: printable text that no braces or spaces bound."""
+    """Return whether SLOs can use a name: printable, no braces, only single inner spaces."""
     return (
         isinstance(name, str) and bool(name) and name.isprintable()
         and name == " ".join(name.split()) and not set(name) & set("{}")
@@ -92,6 +92,6 @@ def is_class_name(name: object) -> bool:
 
 
 def unknown_class(name: str, names: Sequence[str]) -> str:
-    """Return that there is no class of a name, and which there are, for a message."""
+    """Return for a message that a class does not exist, and which ones do."""
     there = joined(map(clean, names)) if names else "none: give requests by mix({...})"
     return f"it has no class {clean(name)!r} of requests; it has {there}"

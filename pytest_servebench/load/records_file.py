@@ -48,7 +48,7 @@ def read_columns(
 
 @dataclass(frozen=True)
 class Part:
-    """Columns of a records file that only some loads have: those with a prefix of their own."""
+    """Columns of a records file that only some loads have, with a common prefix."""
 
     path: Path
     prefix: str
@@ -69,7 +69,7 @@ class Part:
         return self.columns({name: (kind, dimensions)}, rows)[name]
 
     def refuse(self, problem: str) -> NoReturn:
-        """Raise :class:`ValueError` for columns that no load wrote."""
+        """Raise :class:`ValueError`: no load wrote these columns."""
         raise ValueError(f"{self.path}: not a records file: {self.prefix}{problem}")
 
 

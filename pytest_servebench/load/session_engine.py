@@ -49,7 +49,9 @@ class SessionEngine(Engine):
         self._thinking: list[tuple[int, int]] = []  # a heap of when which row arrives
         self._histories = Histories(job) if job.reader else None
         self._sampled: set[int] = set()
-        self._kept: list[tuple[float, int]] = []  # a heap of lots and rows, the highest lot first
+        self._kept: list[
+            tuple[float, int]
+        ] = []  # a heap of random numbers and rows, the highest first
         self._lot = Random(sum(job.sampled)).random
 
     def _arrive(self) -> int | None:
@@ -108,10 +110,10 @@ class SessionEngine(Engine):
             self._histories.ends(index)
 
     def _draw(self, index: int) -> None:
-        """Draw whether an answer is kept, as if it were known which turns will be asked.
+        """Draw whether an answer is kept, although the number of turns is not known in advance.
 
-        Each has a lot, and those with the lowest ones are kept: of all answers at the end, any are
-        as likely as any others (reservoir sampling; Vitter 1985, ACM TOMS 11:37).
+        Each gets a random number, and those with the lowest ones are kept: in the end, all answers
+        are equally likely to be kept (reservoir sampling; Vitter 1985, ACM TOMS 11:37).
         """
         mine = (-self._lot(), index)
         if len(self._kept) < len(self._job.sampled):

@@ -1,4 +1,4 @@
-"""What the user sees meanwhile: a live line for each case, and for other slow steps."""
+"""Progress shown to the user: a live line for each case, and for other slow steps."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from pytest_servebench.load.store import Phase, RecordStore
 from pytest_servebench.plugin.live_load import live_line
 from pytest_servebench.text.live import INTERVAL, LiveLine, Status
 
-_LONG: Final = 5.0  # seconds, after which a log without a word looks as if nothing happened
+_LONG: Final = 5.0  # seconds after which a log without a message looks as if nothing happened
 
 
 class Progress:
@@ -47,8 +47,8 @@ class Progress:
         Args:
             what: the step.
             logger: name of a logger whose messages report its progress.
-            patience: seconds that it may take, of a wait for what is not ours: without a live line
-                it is said, too, once it is long; 0 for any other step.
+            patience: for a wait for a server that we did not start, how many seconds it may take: a
+                long wait is then announced even without a live line; 0 for any other step.
         """
         if line := self._live_line():
             with Status(line).shown(what, logger=logger):

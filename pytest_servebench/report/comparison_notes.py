@@ -105,9 +105,9 @@ def _speeds(comparison: Comparison) -> str:
         return ""
     ends = " to ".join(distinct(f"{one:.3g}" for one in (min(factors), max(factors))))
     return (
-        f"The machine's speed differed: in NEW the generator itself needed {ends} times the CPU "
-        "time per request. Intervals of latency and CPU allow for that, and those of a capacity, "
-        "which may change by more."
+        f"The machine's speed differed: in NEW, the load generator itself needed {ends} times the "
+        "CPU time per request. Intervals of latency and CPU allow for that, and so do those of a "
+        "capacity, which may change by more."
     )
 
 

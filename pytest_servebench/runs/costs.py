@@ -1,4 +1,4 @@
-"""What the requests of a load cost the programs at both ends."""
+"""How much CPU time the requests of a load cost the server and the generator."""
 
 import math
 from typing import Final
@@ -7,11 +7,11 @@ from pytest_servebench.load.store import Outcome
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.machine_paces import Work
 
-_TELLING: Final = 100  # requests, whose cost tells the machine's speed
+_TELLING: Final = 100  # requests: of fewer, the cost does not show the machine's speed
 
 
 def work_of(result: CaseResult, *, overloaded: bool) -> Work | None:
-    """Return what a load's requests cost; ``None`` if that is not known, or they are too few.
+    """Return the cost of a load's requests; ``None`` if it is unknown, or they are too few.
 
     A server's processes are seen only on this machine.
     """

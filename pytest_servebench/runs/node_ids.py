@@ -96,9 +96,9 @@ def size_ids(case: CaseResult) -> tuple[str, ...]:
 
 
 def cell_id(case: CaseResult | CapacityResult) -> str:
-    """Return what a result shares with the same cell on another server.
+    """Return the part of an id that results of the same cell on other servers share.
 
-    That is its id without the server's kind, or the name and the URL that a test gave it.
+    It is the id without the server's kind, or without the name and the URL that a test gave it.
     """
     parts = f"-{without(cell_of(case.nodeid), [case.server.kind, case.server.base_url])}-"
     cell = f"{function_of(case.nodeid)}[{_REPEAT.sub('-', parts).strip('-')}]"

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 CROWDED: Final = 0.10
-"""Share of a server's processors from which on other programs may have slowed it down.
+"""Share of a server's processors at which other programs may have slowed it down.
 
-A machine on which nothing else runs shows less than 0.02.
+On a machine on which nothing else runs, it is below 0.02.
 """
 
 
@@ -26,11 +26,11 @@ class Resources:
         series: the samples: columns ``time`` (s since the clock's start), ``cpu``, ``memory``,
             ``host_cpu``.
         pss_before: proportional memory (PSS) of the tree before the load, bytes: shared pages
-            count once. ``None`` where the system does not tell it.
+            count once. ``None`` if the system does not report it.
         pss_after: the same after the load.
         others_share: CPU time of all other programs on the processors on which the server may run,
-            as a share of all that these have: without the server's, the load generator's and
-            pytest's. What the host gave to its other guests (steal) is in it.
+            as a share of their total: without the server, the load generator and pytest. Time that
+            the host gave to other guests (steal) is included.
     """
 
     cpu_mean: float | None
@@ -50,6 +50,6 @@ class Resources:
 
     @property
     def pss(self) -> float | None:
-        """Return the larger PSS, as what else maps the same files at one moment lowers it."""
+        """Return the larger PSS, since other programs that map the same files lower it."""
         known = [size for size in (self.pss_before, self.pss_after) if size is not None]
         return max(known, default=None)

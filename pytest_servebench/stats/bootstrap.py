@@ -18,7 +18,7 @@ _LUGSAIL: Final = 3
 _MOST_BINS: Final = 1000
 _FEWEST_BINS: Final = 4
 SPANS: Final = 2.0
-"""How many times as long as something is alike a block is at least."""
+"""Minimum length of a block, in multiples of the time over which values are alike."""
 _FEWEST_BLOCKS: Final = 6  # however long sessions last
 _SEED: Final = 19890901  # any: the same records give the same intervals
 
@@ -86,14 +86,14 @@ def _places(blocks: int, number: int) -> npt.NDArray[np.int64]:
 
 
 def least_length(span: float, window: int, bins: int) -> int:
-    """Return how many bins blocks have at least, where something is known of what they hold.
+    """Return the minimum number of bins in a block, for requests that are known to be alike.
 
-    Of what all requests of a session share, lag by lag, little is significant, and the automatic
-    length takes no notice; nor does it of what the few requests of one class share with those
-    between them. Blocks must be longer than what is alike in them.
+    A property that all requests of a session share is hardly significant at any single lag, so the
+    automatic length ignores it; it also ignores what the few requests of one class share with those
+    between them. Blocks must be longer than such stretches.
 
     Args:
-        span: for how long requests are alike, ns; 0 where nothing is known of it.
+        span: for how long requests are alike, ns; 0 if unknown.
         window: length of the arrival window, ns.
         bins: into which it is cut.
     """

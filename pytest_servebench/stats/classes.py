@@ -1,8 +1,8 @@
 """Figures of each class of requests.
 
-The requests of a class are fewer than those of the case, and what is between them is left out: a
-correlation that the case shows clearly is weaker among them, and blocks by it alone would be too
-short. So blocks of a class are at least as long as those of the whole case.
+A class has fewer requests than the case, and those in between are left out: a correlation that is
+clear in the whole case is weaker among them, and blocks chosen from it alone would be too short.
+Blocks of a class are therefore at least as long as those of the whole case.
 """
 
 from pytest_servebench.load.records import Records

@@ -1,17 +1,17 @@
 """How many times as long the machine took for the same work in one search as in another.
 
-The load generator does the same work for each request of both, but at other rates, and at a higher
-rate a request costs less: programs that sleep less often between requests find more of their code
-in the processor's caches. So its cost is regressed on the rate::
+The load generator does the same work for each request in both, but at different rates, and at a
+higher rate a request costs less CPU time: programs that sleep less often between requests find more
+of their code in the processor's caches. The cost is therefore regressed on the rate::
 
     ln generator = level - η ln rate + noise
 
-The loads around the capacity and those of the ladder have a level of their own in each search: what
-the machine was like in the minutes in which a capacity was found is told by the former alone, and
-the latter, at far other rates, tell how the cost depends on the rate. A parabola would learn its
-bend from how the speed drifted within a search.
+In each search, the loads around the capacity and those of the ladder have separate levels: only the
+former show how fast the machine was in the minutes in which the capacity was found, and the latter,
+at very different rates, show how the cost depends on the rate. A parabola would fit its curvature
+to the drift of the speed within a search.
 
-How the server's own cost falls with the rate, r to the power of -γ, comes of the same regression.
+The same regression gives how the server's own cost falls with the rate, as r to the power of -γ.
 """
 
 import math
@@ -35,12 +35,11 @@ class Loads(NamedTuple):
 
 @dataclass(frozen=True)
 class Speeds:
-    """How the machine's speed changed between searches, and what the rate does to costs.
+    """How the machine's speed changed between searches, and how costs depend on the rate.
 
     Attributes:
         slower: how many times as long the machine took in NEW.
-        saving: γ, by how many per cent a request costs the server less if the rate grows by one;
-            0 if that was not seen.
+        saving: γ: if the rate grows by 1 %, a request costs the server γ % less; 0 if unknown.
     """
 
     slower: float
@@ -48,7 +47,7 @@ class Speeds:
 
 
 def speeds(base: Loads, new: Loads) -> Speeds | None:
-    """Return how the machine's speed changed; ``None`` if too few loads tell it.
+    """Return how the machine's speed changed; ``None`` if too few loads show it.
 
     Args:
         base: the loads of the searches before.
@@ -71,12 +70,12 @@ def speeds(base: Loads, new: Loads) -> Speeds | None:
 
 
 def _levels(side: Loads) -> tuple[Sequence[Work], Sequence[Work]]:
-    """Return the loads that tell a side's speed, and others; a mere ladder tells it, too."""
+    """Return the loads that show a side's speed, and others; a ladder alone shows it, too."""
     return (side.around, side.others) if side.around else (side.others, ())
 
 
 def _alike(groups: Sequence[Sequence[Work]]) -> list[list[Work]]:
-    """Return the loads whose requests were the same work: not overloaded, of the usual answers."""
+    """Return the loads whose requests were the same work: not overloaded, of usual answers."""
     usual = [one for group in groups for one in group if not one.overloaded]
     answer = float(np.median([one.answer for one in usual] or [0.0]))
     opened = float(np.median([one.connections for one in usual] or [0.0]))

@@ -1,19 +1,19 @@
-"""Phases of the arrivals: how often their rate changed, which a run may have seen a few times only.
+"""Phases of the arrivals: how often their rate changed, perhaps only a few times in a run.
 
-Blocks of a fixed length tell the variance of a sum if the run is many times as long as what is
-alike in it. Bursts of traffic may be few: two or three in a run of thousands of requests, by which
-half of these were slow or nearly none. Latencies of a run that saw little of the bursts do not show
-it; its arrivals do, as they are known exactly.
+Blocks of a fixed length give the variance of a sum if the run is many times as long as the time
+over which values are correlated. There may be few bursts of traffic: two or three in a run of
+thousands of requests, which decide whether half of these were slow or nearly none. If a run had few
+bursts, its latencies do not show it; its arrivals do, since they are known exactly.
 
-A schedule is cut where its rate changed: of all ways to cut it, the one with the greatest
-likelihood of a Poisson process with a constant rate in each part, less a penalty for each cut
+A schedule is cut where its rate changed: of all ways to cut it, the one that maximizes the log
+likelihood of a Poisson process with a constant rate in each part, minus a penalty for each cut
 (Jackson et al. 2005, An algorithm for optimal partitioning of data on an interval, IEEE Signal
 Processing Letters 12:105; the Bayesian Blocks of Scargle et al. 2013, Astrophysical Journal
-764:167). A Poisson process has one phase, but for one run in a thousand.
+764:167). A Poisson process has one phase, except in one run in a thousand.
 
-If there are m > 1 phases, each is one observation: what it adds to a sum has a variance with m - 1
-degrees of freedom. Where that, with Student's quantile, makes a larger error than the blocks do, it
-is what is known.
+If there are m > 1 phases, each is one observation: the variance of their contributions to a sum has
+m - 1 degrees of freedom. It replaces that of the blocks if the error is larger, with Student's
+quantile.
 """
 
 from dataclasses import replace
@@ -48,7 +48,7 @@ def phases(counts: Floats) -> Places:
 
 
 def _partition(counts: Floats, lengths: Places, penalty: float) -> Places:
-    """Return where the best parts of the bins begin."""
+    """Return the first bins of the best partition."""
     number = len(counts)
     total, ends = (np.concatenate([[0], np.cumsum(one)]) for one in (counts, lengths))
     best, begins = np.zeros(number + 1), np.zeros(number + 1, dtype=np.int64)
@@ -66,10 +66,10 @@ def _partition(counts: Floats, lengths: Places, penalty: float) -> Places:
 
 
 def by_phases(blocks: Blocks, series: Floats, records: Records) -> Blocks:
-    """Return blocks whose variances are no surer than the phases of the arrivals allow.
+    """Return blocks whose variances are no more certain than the phases of the arrivals allow.
 
-    Of planned rates all phases were seen. Further turns of sessions do not count as arrivals: their
-    times depend on what happened before.
+    If rates are planned, all phases were seen. Further turns of sessions do not count as arrivals:
+    their times depend on what happened before.
 
     Args:
         blocks: of columns, of which those that depend on the arrivals come first.

@@ -1,18 +1,18 @@
-"""What a run may not have seen: the server with more requests in it than ever during the run.
+"""What a run may not have seen: the server with more requests in flight than ever during the run.
 
-How long a request takes depends on how many others are in the server, and a server may be at its
-limit only with more of them than a run has seen: a language model's batch is full, a pool of
-threads is used up. A run that came close shows nothing of it in its times, which vary from request
-to request and seem to have short episodes (:mod:`pytest_servebench.stats.episodes`). But the
-number of requests in flight is known of every run, and its episodes are as long as the server
-makes them. Of m independent looks at it, more than a share u of all time is beyond everything that
-was seen with the probability (1 - u)^m, and of n requests m is n over the mean length of episodes.
+How long a request takes depends on how many others the server is processing, and a server may reach
+its limit only with more of them than a run has seen: a language model's batch is full, a thread
+pool is exhausted. A run that came close does not show this in its times, which vary from request to
+request and seem to have short episodes (:mod:`pytest_servebench.stats.episodes`). But the number of
+requests in flight is known for every run, and its episodes are as long as the server makes them.
+With m independent observations, the probability that more than a share u of the time lies beyond
+all that was observed is (1 - u)^m; n requests are m = n / (mean length of episodes) observations.
 
-That matters where requests hold each other up. If they do not, the number in flight is a Poisson
-variable, whatever the services' distribution (M/G/∞; Gross et al., Fundamentals of Queueing Theory,
-section 6.2.2), and its variance is its mean; in an M/M/1 queue it is 1 / (1 - ρ) times as much. So
-nothing is allowed for below twice its mean, which in M/M/1 is a load of one half; nor where the
-episodes of the times themselves are as long, as those of a single queue are.
+This matters only if requests delay each other. If they do not, the number in flight is a Poisson
+variable for any distribution of service times (M/G/∞; Gross et al., Fundamentals of Queueing
+Theory, section 6.2.2), and its variance equals its mean; in an M/M/1 queue it is 1 / (1 - ρ) times
+as much. No allowance is therefore made below twice the mean, which in M/M/1 is a utilization of one
+half, nor if the episodes of the times themselves are as long, as in a single queue.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Unseen:
 
     Attributes:
         length: mean length in requests of the episodes in which most requests are in flight.
-        share: of the requests that may come while more are in flight than in the run.
-        dispersions: share of the requests with most others in flight, in thousandths, to the
-            variance of their number over that of as many independent ones.
+        share: of the requests that may arrive while more are in flight than ever in the run.
+        dispersions: for some shares of the requests, those with most others in flight, in
+            thousandths: the variance of their number over that of as many independent requests.
     """
 
     length: float = 1.0
@@ -57,14 +57,14 @@ class Unseen:
     dispersions: Mapping[int, float] = field(default_factory=dict)
 
     def beyond(self, length: float) -> float:
-        """Return the share that may be unseen of times whose episodes have this length."""
+        """Return the share of times that may not have been seen, for episodes of this length."""
         return self.share if self.length > length else 0.0
 
     def error(self, dispersions: Mapping[int, float]) -> float:
         """Return the factor on the error of a mean, 1 or more.
 
-        The variance of the number in flight over that of the times, in their tails, is what the
-        times' variance could be; the factor lies midway between both errors.
+        In the tails, the ratio of the number in flight's variance to that of the times says how
+        large the times' variance could be; the factor lies midway between the two errors.
 
         Args:
             dispersions: of the times, like those of the number in flight.
@@ -74,7 +74,7 @@ class Unseen:
 
 
 def unseen(records: Records) -> Unseen:
-    """Return what a run may not have seen; nothing where requests do not hold each other up."""
+    """Return what a run may not have seen; nothing if requests do not delay each other."""
     numbers = records.in_flight().astype(np.float64)
     n = len(numbers)
     shares = [one for one in SHARES if one <= _TAIL and one * n >= 1000 * FEWEST]
@@ -97,7 +97,7 @@ def unseen(records: Records) -> Unseen:
 
 
 def _highest(numbers: Floats, count: int) -> Floats:
-    """Return which requests have the most others, less their share; equal ones share the rest."""
+    """Return which requests have the most others, minus their share; ties share the rest."""
     least = np.partition(numbers, len(numbers) - count)[len(numbers) - count]
     above, at = numbers > least, numbers == least
     part = (count - int(above.sum())) / int(at.sum())

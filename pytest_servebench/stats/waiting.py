@@ -1,4 +1,4 @@
-"""How much of the requests' time is waiting for each other, and what a slow machine makes of it."""
+"""How much of the requests' time is waiting for others, and how a slow machine changes it."""
 
 import math
 
@@ -7,11 +7,12 @@ import numpy.typing as npt
 
 
 def waiting_share(arrived: npt.NDArray[np.float64], took: npt.NDArray[np.float64]) -> float:
-    """Return the share of the mean time that is waiting for the requests before, from 0 to 1.
+    """Return the share of the mean time spent waiting for earlier requests, from 0 to 1.
 
-    It is what a request takes longer for each one that it finds (the slope of a regression), times
-    how many it finds on average. In a queue with one slot that slope is the mean service, so that
-    by Little's law the share is the utilization; where many are served at once, it is less.
+    It is how much longer a request takes for each one already in flight (the slope of a
+    regression), times the mean number in flight, divided by the mean time. In a queue with one slot
+    the slope is the mean service time, so that by Little's law the share is the utilization; if
+    many are served at once, it is less.
 
     Args:
         arrived: when each request came, seconds; shape ``(n,)``.
@@ -32,10 +33,10 @@ def waiting_share(arrived: npt.NDArray[np.float64], took: npt.NDArray[np.float64
 
 
 def time_on_a_slower_machine(share: float, slower: float) -> float:
-    """Return how many times as long requests take if every service does ``slower`` times.
+    """Return how many times as long requests take if every service takes ``slower`` times as long.
 
-    With services of a and a share w of waiting, a request takes a / (1 - w): as in an M/M/1 queue,
-    where w is the utilization, so that w grows with a. Infinite where the queue never ends.
+    With a service time a and a share w of waiting, a request takes a / (1 - w), as in an M/M/1
+    queue, where w is the utilization and grows with a. Infinite if the queue would grow forever.
 
     Args:
         share: w on the faster of the machines.

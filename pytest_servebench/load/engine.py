@@ -30,7 +30,9 @@ _NS: Final = 1_000_000_000
 _LEAD: Final = 50_000_000  # ns from the preparations to the clock's start
 _SHORTEST_TICK: Final = 0.005  # seconds between checks of the deadlines
 _LONGEST_TICK: Final = 0.05
-_NAP: Final = 1_000_000  # ns without activity, in which this process may not have run
+_PAUSE: Final = 1_000_000  # ns without activity, in which this process may not have run
+# What lay unread then, and while what had accumulated was read, did so for twice as long at most.
+_NAP: Final = LEAST_UNREAD // 2
 _WARMUP_TICK: Final = 0.005
 _CAUTIOUS_SHARE: Final = 0.25  # of the warm-up, before all workers are used
 _WARMUP_PAUSE: Final = 0.02  # seconds after a failed warm-up request
@@ -165,7 +167,8 @@ class Engine:
             woken = _clock()
             pause = woken - now - int(planned * _NS)
             self.pauses.append(pause)
-            if self.woken(woken) and pause > _NAP:
+            idle = woken - self._awake
+            if (self.woken(woken) or idle > _PAUSE) and pause > _PAUSE:
                 # Read what arrived meanwhile first: the server is not to blame for the delay.
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)

@@ -252,7 +252,7 @@ class Connection(asyncio.Protocol):
             completion.outcome = Outcome.ERROR_STATUS
             aim = _LOCATION.search(head_of(head))
             completion.reason = refusal(status, aim and aim[1])
-        # Asking the kernel takes some µs, as much as all the rest of a call at low rates.
+        # Asking the kernel takes some µs.
         if woken and now - self._sent > LEAST_UNREAD:
             completion.unread = unread_ns(transport.get_extra_info("socket"))
         self._awaiting = False
@@ -353,7 +353,7 @@ class StreamedConnection(Connection):
             raise ValueError(too_long("body", self._terms.max_body))
         self._body.append(body)
         self._times.append(self._now)
-        if self._woken_after > LEAST_UNREAD:
+        if self._woken_after:
             assert self._transport is not None
             link = self._transport.get_extra_info("socket")
             self._late = max(self._late, self._dozing.late(self._woken_after, link))

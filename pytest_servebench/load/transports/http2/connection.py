@@ -330,7 +330,7 @@ class Connection(asyncio.Protocol):
         completion = Completion(outcome, channel.began, now, status, heads, content, True, reason)
         if isinstance(channel, StreamedChannel):
             completion.parts = channel.parts()
-        # Asking the kernel takes some µs, as much as all the rest of a call at low rates.
+        # Asking the kernel takes some µs.
         if woken and now - channel.since > LEAST_UNREAD:
             # It tells it of now; other answers of the same read may have been judged since.
             completion.unread = max(0, unread_ns(self.link) - (_clock() - now))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from pytest_servebench.load.tcp_info import LEAST_UNREAD
 from pytest_servebench.load.transports.base import Terms
 from pytest_servebench.load.transports.http2.channel import Channel, StreamedChannel
 from pytest_servebench.load.transports.http2.control import (
@@ -230,7 +229,7 @@ class Receiver:
             if isinstance(channel, StreamedChannel):
                 # Here: a call for each part would cost more than the rest of this.
                 channel.times.append(now)
-                if woken > LEAST_UNREAD:
+                if woken:
                     late = channel.dozing.late(woken, connection.link)
                     channel.late = max(channel.late, late)
         else:

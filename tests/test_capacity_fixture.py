@@ -294,6 +294,9 @@ def test_what_the_probes_show_besides_their_times(
         ("success_rate>=99%", "failed"),
         ("error_rate<1%", "failed"),
         ("drop_rate<1%", "inconclusive"),
+        # Wrong answers may all be of another class, or all of this one.
+        ("p99{chat}<50ms", "inconclusive"),
+        ("success_rate{chat}>=99%", "inconclusive"),
     ],
 )
 def test_right_answers_are_required_by_limits_that_a_wrong_one_breaks(

@@ -83,7 +83,7 @@ def right_answers(
 def _least_shares(result: CaseResult) -> Iterator[float]:
     """Yield the shares of right answers that the SLOs require."""
     for one in result.clauses:
-        if one.sort != "slo" or one.request_class:  # of which class wrong ones are is not told
+        if one.sort != "slo" or one.request_class:  # the class of wrong answers is unknown
             continue
         for clause in parse_slo(one.clause):
             if clause.metric == SUCCESS_RATE.name and clause.at_least:

@@ -49,6 +49,8 @@ def _required(result: CapacityResult) -> Iterator[float]:
     """Yield the shares of right answers that those limits require that wrong answers break."""
     for limit in result.limits:
         (clause,) = parse_slo(limit.clause)
+        if clause.request_class:  # the class of wrong answers is unknown
+            continue
         outcomes = METRICS[clause.metric].outcomes
         # At least so many of these outcomes, or at most so many; times have none.
         if not outcomes or (Outcome.BAD_RESPONSE.label in outcomes) is not clause.at_least:

@@ -270,7 +270,7 @@ def _why(clause: Clause, bound: float, measured: Reading, result: CaseResult) ->
     if number < needed and math.isinf(measured.high):
         return (
             f"{number} requests are too few for {metric.written}, which needs {needed}: "
-            f"{_seconds(needed / result.request_rate)} at {result.request_rate:g}/s"
+            f"{_seconds(needed / result.request_rate)} at {_rate(result)}"
         )
     if (clause.kind == "share" or clause.relative) and clause.met_by(measured.value, bound):
         # Wilson's interval of a share of k/k = 1 ends at n / (n + z^2).
@@ -279,7 +279,7 @@ def _why(clause: Clause, bound: float, measured: Reading, result: CaseResult) ->
         if number < least:
             return (
                 f"{number} requests are too few to prove it; {least} without a miss would: "
-                f"{_seconds(least / result.request_rate)} at {result.request_rate:g}/s"
+                f"{_seconds(least / result.request_rate)} at {_rate(result)}"
             )
     text = "the interval contains the bound"
     reach = measured.high if bound > measured.value else measured.low
@@ -301,6 +301,11 @@ def _why(clause: Clause, bound: float, measured: Reading, result: CaseResult) ->
         )  # fmt: skip
         return f"{text}; {why}"
     return f"{text}, and the value is too close to it for a longer run to settle it"
+
+
+def _rate(result: CaseResult) -> str:
+    of_class = " of this class" if result.request_class else ""
+    return f"{trimmed(result.request_rate)}/s{of_class}"
 
 
 def _seconds(value: float) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from pytest_servebench.analysis.capacities import comparable
 from pytest_servebench.analysis.changes import Change
 from pytest_servebench.analysis.comparability import Difference, differences, notes
-from pytest_servebench.analysis.compare import compare, gate_verdict, why_unknown
+from pytest_servebench.analysis.compare import Comparison, compare, gate_verdict, why_unknown
 from pytest_servebench.analysis.pairs import key_of, match, near
 from pytest_servebench.errors import NoSuchRunError, OptionError
 from pytest_servebench.metrics import METRICS
@@ -180,34 +180,35 @@ class Baseline:
 
     def _compared(self, base: Run, new: Run, among: int) -> list[ClauseResult]:
         comparison = compare(base, new, self.gates, among=among, directories=(self.directory, None))
-        whole = comparison.cases[0]
         pairs = {one.key.request_class: one for one in comparison.cases}
+        general = [*notes(base, new), *beside_notes(comparison.cases)]
         clauses = []
         for gate in self.gates:
             pair = pairs.get(gate.request_class)
             change = None if pair is None else pair.changes.get(gate.metric)
-            if change is None:
-                metric = METRICS[gate.metric]
-                where = why_unknown(gate, [one.pair for one in comparison.cases])
-                remedy = "Save a new baseline."
-                if metric.of_search:
-                    remedy = (
-                        "Search longer with --servebench-capacity-budget; if it is unknown in "
-                        "BASE, save a new baseline."
-                    )
-                why = f"inconclusive: {gate.written} is unknown {where}. {remedy}"
-                clauses.append(self._clause(gate, "inconclusive", why))
-            else:
-                clauses.append(self._of_change(gate, change))
-        # What may explain a change matters only if there is one.
-        about = (*notes(base, new), speed_note(whole, self.gates), *beside_notes([whole]))
-        told = list(filter(None, about))
-        return [
-            one
-            if one.verdict == "passed" or not told
-            else dataclasses.replace(one, message=" ".join([sentence(one.message), *told]))
-            for one in clauses
-        ]
+            clause = self._unknown(gate, comparison) if change is None else (
+                self._of_change(gate, change)
+            )  # fmt: skip
+            # What may explain a change matters only if there is one.
+            if clause.verdict != "passed":
+                speed = "" if pair is None else speed_note(pair, [gate], [gate.metric])
+                if told := [*general, *filter(None, [speed])]:
+                    message = " ".join([sentence(clause.message), *told])
+                    clause = dataclasses.replace(clause, message=message)
+            clauses.append(clause)
+        return clauses
+
+    def _unknown(self, gate: Gate, comparison: Comparison) -> ClauseResult:
+        """Return the clause of a gate on what one of the runs does not know."""
+        where = why_unknown(gate, [one.pair for one in comparison.cases])
+        remedy = "Save a new baseline."
+        if METRICS[gate.metric].of_search:
+            remedy = (
+                "Search longer with --servebench-capacity-budget; if it is unknown in BASE, save a "
+                "new baseline."
+            )
+        why = f"inconclusive: {gate.written} is unknown {where}. {remedy}"
+        return self._clause(gate, "inconclusive", why)
 
     def _of_change(self, gate: Gate, change: Change) -> ClauseResult:
         kind = METRICS[gate.metric].kind

@@ -81,14 +81,23 @@ def of_machine(change: Change) -> bool:
     return known is not None and bool(change.reason) and not known.reason
 
 
-def speed_note(case: CaseComparison, gates: Sequence[Gate]) -> str:
-    """Return what to do if the machine's speed leaves a case undecided; otherwise empty."""
+def speed_note(
+    case: CaseComparison, gates: Sequence[Gate], metrics: Sequence[str] | None = None
+) -> str:
+    """Return what to do if the machine's speed leaves a case undecided; otherwise empty.
+
+    Args:
+        case: the case.
+        gates: on it or on others.
+        metrics: those that matter; by default, those that are shown.
+    """
     hidden = any(
         hidden_by_machine(gate, case.changes[gate.metric])
         for gate in gates_of(case, gates)
         if gate.metric in case.changes
     )
-    if hidden or any(of_machine(case.changes[metric]) for metric in case.shown):
+    shown = case.shown if metrics is None else [one for one in metrics if one in case.changes]
+    if hidden or any(of_machine(case.changes[metric]) for metric in shown):
         return _OF_MACHINE
     if not case.of_search or case.slowdown is not None:
         return ""

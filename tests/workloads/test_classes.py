@@ -110,7 +110,7 @@ def mixed(slow: float = 0.040, seed: int = 1, requests: int = 1200) -> CaseResul
     [
         ("p50{quick}<20ms", "passed", "800 requests"),
         ("p50{slow one}<20ms", "failed", "400 requests"),
-        ("p99{slow one}<50ms", "inconclusive", "400 requests are too few for p99"),
+        ("p99{slow one}<50ms", "inconclusive", "for p99, which needs 662: 39.7 s at 16.7/s"),
         ("throughput{slow one}>=15/s", "passed", "400 requests"),
         ("success_rate{quick}>=99%", "passed", "800 requests"),
         ("goodput{quick}>=30/s", "passed", "800 requests"),
@@ -177,6 +177,19 @@ def test_a_gate_on_a_class_is_a_clause_of_its_case() -> None:
         ("nope", "inconclusive", "gate"),
     ]
     assert "quick and slow one" in judged.clauses[2].message
+
+
+def test_a_slow_machine_is_told_with_the_gates_that_it_leaves_undecided() -> None:
+    gates = parse_gates("p50{quick}:10%, p50{slow one}:10%, goodput{slow one}:10%")
+    base, new = mixed(), mixed(slow=0.050, seed=2)
+    generator = dataclasses.replace(new.generator, cpu_seconds=1.25 * new.generator.cpu_seconds)
+    new = dataclasses.replace(new, generator=generator)
+    judged = Baseline("main", saved.run([base]), "", gates, frozenset(), "fail").judge(
+        new, saved.run([]), 1
+    )
+    assert [one.verdict for one in judged.clauses] == ["passed", "inconclusive", "inconclusive"]
+    hints = ["--servebench-repeats" in one.message for one in judged.clauses]
+    assert hints == [False, True, False]
 
 
 TEST = """

@@ -27,6 +27,7 @@ from pytest_servebench.sizing.prediction import Setting, predict
 from pytest_servebench.sizing.queue import ROUTINGS, Routing
 from pytest_servebench.sizing.self_check import check_itself, pauses, trusted
 from pytest_servebench.sizing.slots import combined
+from pytest_servebench.stats.episodes import heaviness
 from pytest_servebench.stats.estimates import Estimate
 from simulation import queueing
 from simulation.queues import Law
@@ -139,8 +140,14 @@ def test_intervals_reach_as_far_as_the_moment_that_decides_is_uncertain() -> Non
     assert moments.widening(squares) == moments.of_waiting
     assert moments.widening(cubes).above > moments.of_waiting.above > 1
     assert moments.widening(cubes).heavy
+    heavy = heaviness(np.sort(services))
+    assert heavy > 2
+    assert moments.of_waiting.above >= math.sqrt(heavy)
+    assert moments.widening(cubes).above >= heavy
     cubes[0] = math.nan  # a percentile that no request of this resample has
     assert moments.widening(cubes).above > moments.of_waiting.above
+    few = model_of(np.minimum(services, 16 * services.mean()))  # that saw none of the slowest
+    assert Moments(few, Resamples(few, 50, dice)).of_waiting.above > 1.25
     constant = model_of(np.full(1_000, 0.005))
     calm = Moments(constant, Resamples(constant, 50, dice))
     assert calm.widening(np.zeros(50)) == Widening()

@@ -15,7 +15,7 @@ from pytest_servebench.sizing.inversion import Floats
 from pytest_servebench.sizing.model import ServerModel
 from pytest_servebench.sizing.queue import Latencies
 from pytest_servebench.stats.bootstrap import TAIL, degrees_of_freedom, moving_blocks
-from pytest_servebench.stats.episodes import nearest_rank
+from pytest_servebench.stats.episodes import heaviness, nearest_rank
 from pytest_servebench.stats.estimates import Estimate
 from pytest_servebench.stats.student import student, student_quantile
 
@@ -57,6 +57,7 @@ class Moments:
     def __init__(self, model: ServerModel, pool: Resamples) -> None:
         """Compute the means of their powers, in the model and in each resample."""
         self._services = model.services / model.mean_service
+        self._heaviness = heaviness(pool.ordered)
         self._memory = model.memory
         ordered = pool.ordered / model.mean_service
         self._logs = {
@@ -99,6 +100,12 @@ class Moments:
         too small a spread at once. Studentized resamples show how wide the interval must be,
         compared with that of plain resamples. As the spread itself is known from few services, it
         also gets Student's quantile for their number.
+
+        All of that comes from the slow services that were seen, and says least where the fewest
+        were. The slowest of them still shows the kind of tail: by the factor h beyond the slowest
+        of as many exponential ones (:func:`.episodes.heaviness`). Upwards, the standard error of
+        what waits is then at least √h times as large, as that of a latency's mean is, and another
+        √h times for each further power of the services, in which the slowest weigh more.
         """
         powers = self._services**exponent
         mean, number = float(powers.mean()), len(powers)
@@ -112,7 +119,7 @@ class Moments:
         low, high = moving_blocks(sums[:, None]).studentized(0)
         return Widening(
             max(factor, high / -float(below)),
-            max(factor, -low / float(above)),
+            max(factor, -low / float(above), self._heaviness ** ((exponent - 1) / 2)),
             heavy=factor > student(_HEAVY),
         )
 

@@ -12,7 +12,8 @@ neighbouring bins give the variance of the whole. Their length is chosen from th
 autocorrelation (Politis and White 2004, Econometric Reviews 23:53, as corrected by Patton, Politis
 and White 2009, 28:372), and what bias it leaves is turned to the safe side (Vats and Flegal 2022,
 Biometrika 109:735). A variance that is known from few events widens the interval by Student's
-quantile (O'Neill 2014, The American Statistician 68:282):
+quantile (O'Neill 2014, The American Statistician 68:282), and where the arrivals came in a few
+phases of different rates, it is known from these (:mod:`pytest_servebench.stats.phases`):
 
 * a share of requests gets Wilson's interval (1927) for the number of independent requests that
   would have the same variance (Korn and Graubard 1998, Survey Methodology 24:193), right also

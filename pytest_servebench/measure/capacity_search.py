@@ -55,7 +55,6 @@ _CLEARLY: Final = 5.0  # times the allowed share: what a rate that was kept does
 _SURE: Final = 0.975
 _COLD: Final = 2  # probes of the lowest rate that it takes: the first may be of a cold server
 
-
 _Seen = tuple[int, Plan, tuple[Probed, ...]]
 """The index of a probe's outcome, its plan, and what each limit saw."""
 
@@ -388,8 +387,7 @@ class CapacitySearch:
             self._failed.clear()
             self._ceiling = plan.rate if self._ceiling is None else min(self._ceiling, plan.rate)
             near = self._measured and self._ceiling / self._measured[-1][1].rate < _NEAR_CEILING
-            if near or self._broken:
-                self._climbing = False
+            self._climbing = self._climbing and not (near or self._broken)
 
 
 def _at_least_a_probe(seconds: float | None) -> float | None:

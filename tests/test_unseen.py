@@ -21,14 +21,15 @@ def test_in_flight_are_those_that_arrived_and_have_not_ended() -> None:
     assert records(np.array([]), np.array([]), 1.0).in_flight().tolist() == []
 
 
-def independent(seed: int) -> Records:
-    """Return requests of which none holds up another, about ten at a time."""
+def independent(seed: int, bursts: int = 2000) -> Records:
+    """Return requests of which none holds up another, about ten at a time; or in some bursts."""
     dice = np.random.default_rng(seed)
-    return records(np.sort(dice.uniform(0, 200, 2000)), dice.exponential(1.0, 2000), 200.0)
+    arrivals = np.repeat(dice.uniform(0, 190, bursts), 2000 // bursts) + dice.uniform(0, 9, 2000)
+    return records(np.sort(arrivals), dice.exponential(1.0, 2000), 200.0)
 
 
 def test_nothing_is_unseen_where_requests_do_not_hold_each_other_up() -> None:
-    assert unseen(independent(1)) == Unseen()
+    assert unseen(independent(1)) == unseen(independent(1, bursts=20)) == Unseen()
     assert unseen(queue("M/M/1", 0.3, 2000, 1)) == Unseen()
     assert unseen(queue("M/M/1", 0.8, 20, 1)) == Unseen()
 
